@@ -1,0 +1,2 @@
+//! The WebSocket Pong server.
+fn main() {}

@@ -1,0 +1,102 @@
+//! What one probe site means, packed into the 64-bit cookie that the kernel hands to the program on every hit.
+//!
+//! One program serves every allocator function: the cookie says which argument is the size, where the block's
+//! address will be, and which target the hit belongs to. So a custom pool costs no code.
+
+/// Where a value of the call is found. Arguments are those of the System V calling convention, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum From {
+    /// Nowhere: the function has no such value.
+    None,
+    /// Argument 0 to 5.
+    Arg(u8),
+    /// The return value.
+    Return,
+    /// The word in memory that argument 0 to 5 points to, after the call succeeded (`posix_memalign`).
+    Behind(u8),
+}
+
+impl From {
+    const fn encode(self) -> u64 {
+        match self {
+            From::None => 0,
+            From::Arg(n) => 1 + n as u64,
+            From::Return => 7,
+            From::Behind(n) => 8 + n as u64,
+        }
+    }
+
+    const fn decode(bits: u64) -> From {
+        match bits & 15 {
+            n @ 1..=6 => From::Arg((n - 1) as u8),
+            7 => From::Return,
+            n @ 8..=13 => From::Behind((n - 8) as u8),
+            _ => From::None,
+        }
+    }
+}
+
+/// The meaning of a call at one probe site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cookie {
+    /// The requested size in bytes. `None` means [`Cookie::fixed_size`].
+    pub size: From,
+    /// A factor of the size (`calloc`), or `None` for 1.
+    pub count: From,
+    /// The block: `Return` or `Behind` for an allocation, `Arg` for a release.
+    pub block: From,
+    /// The block that the call takes over (`realloc`), or `None`.
+    pub old: From,
+    /// Size in bytes if no argument tells; at most [`Cookie::MAX_FIXED_SIZE`].
+    pub fixed_size: u32,
+    /// Which observed address space the hit belongs to; at most [`Cookie::MAX_SPACE`].
+    pub space: u16,
+}
+
+impl Cookie {
+    /// The largest size that a cookie can state by itself.
+    pub const MAX_FIXED_SIZE: u32 = (1 << 28) - 1;
+    /// The largest number of an observed address space.
+    pub const MAX_SPACE: u16 = (1 << 14) - 1;
+
+    /// The 64 bits that the kernel keeps.
+    pub const fn pack(self) -> u64 {
+        self.size.encode()
+            | self.count.encode() << 4
+            | self.block.encode() << 8
+            | self.old.encode() << 12
+            | ((self.fixed_size & Self::MAX_FIXED_SIZE) as u64) << 16
+            | ((self.space & Self::MAX_SPACE) as u64) << 44
+    }
+
+    /// Reads what [`Cookie::pack`] wrote.
+    #[inline(always)]
+    pub const fn unpack(bits: u64) -> Cookie {
+        Cookie {
+            size: From::decode(bits),
+            count: From::decode(bits >> 4),
+            block: From::decode(bits >> 8),
+            old: From::decode(bits >> 12),
+            fixed_size: (bits >> 16) as u32 & Self::MAX_FIXED_SIZE,
+            space: (bits >> 44) as u16 & Self::MAX_SPACE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_packing() {
+        let places = [From::None, From::Arg(0), From::Arg(5), From::Return, From::Behind(0), From::Behind(5)];
+        for size in places {
+            for block in places {
+                for (fixed_size, space) in [(0, 0), (Cookie::MAX_FIXED_SIZE, Cookie::MAX_SPACE), (64, 3)] {
+                    let cookie = Cookie { size, count: block, block, old: size, fixed_size, space };
+                    assert_eq!(Cookie::unpack(cookie.pack()), cookie);
+                }
+            }
+        }
+    }
+}

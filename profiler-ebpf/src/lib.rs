@@ -1,0 +1,2 @@
+//! Kernel side of profiler.
+#![no_std]

@@ -1,0 +1,5 @@
+//! Answers questions about a running Linux game server.
+
+pub mod report;
+pub mod text;
+pub mod tool;

@@ -1,0 +1,3 @@
+//! `memleak`: which call stacks allocate memory that is never freed?
+
+pub mod rows;

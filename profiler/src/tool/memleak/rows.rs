@@ -1,0 +1,77 @@
+//! The model of `memleak`: what each call stack allocated, released and still holds.
+
+use profiler_common::age::BINS;
+
+/// What one call stack did during the observation. Counts of blocks; in a sampled run of the drawn blocks only,
+/// and the `weighted` fields then carry the estimates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StackRow {
+    /// Number of the stack; its frames are kept elsewhere under this number.
+    pub stack: u32,
+    /// Blocks allocated.
+    pub allocs: u64,
+    /// Their requested sizes, in bytes.
+    pub alloc_bytes: u64,
+    /// Blocks live at the end.
+    pub live: u64,
+    /// Their requested sizes, in bytes.
+    pub live_bytes: u64,
+    /// Blocks live at the end and at least `older` old.
+    pub old: u64,
+    /// Their requested sizes, in bytes.
+    pub old_bytes: u64,
+    /// Sum of the squares of their sizes, in bytes squared: the variance of a compound Poisson total.
+    pub old_bytes_squared: f64,
+    /// Lifetimes, by bin of the age scale of `profiler_common::age`.
+    pub lifetimes: Lifetimes,
+    /// Old blocks by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
+    pub births: [u64; BIRTH_SLICES],
+    /// Estimates of a sampled run.
+    pub weighted: Option<Weighted>,
+}
+
+/// Number of slices of the eligible period that births of old blocks are counted in.
+pub const BIRTH_SLICES: usize = 16;
+
+/// Lifetimes of a stack's blocks on the age scale: right-censored data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lifetimes {
+    /// Blocks released, by age at release.
+    pub died: [u64; BINS],
+    /// Blocks still live (censored), by age at the end.
+    pub live: [u64; BINS],
+    /// Sum of the ages of those live blocks, in age units.
+    pub live_age_units: [u64; BINS],
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Lifetimes { died: [0; BINS], live: [0; BINS], live_age_units: [0; BINS] }
+    }
+}
+
+/// Estimates of a run that draws allocations by bytes. Each pair is (estimate, variance).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weighted {
+    /// Blocks allocated.
+    pub allocs: (f64, f64),
+    /// Bytes allocated.
+    pub alloc_bytes: (f64, f64),
+    /// Live blocks.
+    pub live: (f64, f64),
+    /// Live bytes.
+    pub live_bytes: (f64, f64),
+    /// Live blocks of at least `older`.
+    pub old: (f64, f64),
+    /// Bytes in live blocks of at least `older`.
+    pub old_bytes: (f64, f64),
+}
+
+/// What holds for the whole observation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// Length of the observation, in age units.
+    pub length_units: u64,
+    /// The age asked about, in age units.
+    pub older_units: u64,
+}

@@ -1,0 +1,3 @@
+//! The tools.
+
+pub mod memleak;

@@ -1,0 +1,2 @@
+//! Everything around the code: set-up, demo, tests, lints, benches.
+fn main() {}
