@@ -51,6 +51,9 @@ pub struct Cookie {
     pub fixed_size: u32,
     /// Which observed address space the hit belongs to; at most [`Cookie::MAX_SPACE`].
     pub space: u16,
+    /// Whether the function may call other probed functions. If not, its return need not be awaited just to know
+    /// where nested calls end.
+    pub nests: bool,
 }
 
 impl Cookie {
@@ -67,6 +70,7 @@ impl Cookie {
             | self.old.encode() << 12
             | ((self.fixed_size & Self::MAX_FIXED_SIZE) as u64) << 16
             | ((self.space & Self::MAX_SPACE) as u64) << 44
+            | (self.nests as u64) << 58
     }
 
     /// Reads what [`Cookie::pack`] wrote.
@@ -79,6 +83,7 @@ impl Cookie {
             old: From::decode(bits >> 12),
             fixed_size: (bits >> 16) as u32 & Self::MAX_FIXED_SIZE,
             space: (bits >> 44) as u16 & Self::MAX_SPACE,
+            nests: bits >> 58 & 1 == 1,
         }
     }
 }
@@ -93,7 +98,8 @@ mod tests {
         for size in places {
             for block in places {
                 for (fixed_size, space) in [(0, 0), (Cookie::MAX_FIXED_SIZE, Cookie::MAX_SPACE), (64, 3)] {
-                    let cookie = Cookie { size, count: block, block, old: size, fixed_size, space };
+                    let cookie =
+                        Cookie { size, count: block, block, old: size, fixed_size, space, nests: space == 3 };
                     assert_eq!(Cookie::unpack(cookie.pack()), cookie);
                 }
             }

@@ -9,6 +9,7 @@ pub mod age;
 pub mod cookie;
 pub mod ledger;
 pub mod memleak;
+pub mod sampling;
 
 /// Declares a wire struct: `repr(C)`, `Copy`, all zeroes valid, and no padding.
 #[macro_export]

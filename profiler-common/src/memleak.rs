@@ -4,17 +4,10 @@ use crate::{age::BINS, ledger::Counter, wire};
 
 /// Frames kept per stack, innermost first.
 pub const MAX_FRAMES: usize = 127;
+/// Room for them: a power of two, so that an index can be masked.
+pub const FRAME_ROOM: usize = 128;
 /// Stack number 0 stands for "the stack is not known"; its reasons are counted in the ledger.
 pub const NO_STACK: u32 = 0;
-/// Points of the table of exponential draws (`SampleDraw`), and of the table of weights by size.
-pub const DRAW_POINTS: usize = 256;
-/// Weights are kept in 1/1024.
-pub const WEIGHT_ONE: u64 = 1024;
-/// Sub-classes per octave in the table of weights.
-pub const WEIGHT_SUBCLASSES: u32 = 32;
-/// Entries in the table of weights: sizes of up to 2^48.
-pub const WEIGHT_POINTS: usize = 48 * WEIGHT_SUBCLASSES as usize;
-
 /// The key of a live block: its address, and in the upper 16 bits the address space it lives in.
 #[inline(always)]
 pub const fn block_key(space: u16, address: u64) -> u64 {
@@ -47,11 +40,11 @@ wire! {
         pub alloc_bytes: u64,
         /// Requested sizes of the blocks released.
         pub freed_bytes: u64,
-        /// Sum of the weights of the drawn calls, in `1/WEIGHT_ONE` (sampled run only).
+        /// Sum of the weights of the drawn calls, in 1/1024 (sampled run only).
         pub weight: u64,
         /// Sum of weight x size, in bytes (sampled run only).
         pub weight_bytes: u64,
-        /// Sum of weight x (weight - 1), in `1/WEIGHT_ONE` (sampled run only): the variance of the count.
+        /// Sum of weight x (weight - 1), in 1/1024 (sampled run only): the variance of the count.
         pub weight_variance: u64,
         /// Releases by age at release.
         pub died: [u64; BINS],
@@ -67,13 +60,44 @@ wire! {
 }
 
 wire! {
-    /// Head of a ring record that tells the frames of a new stack; `depth` return addresses follow.
-    pub struct StackHead {
+    /// Head of a ring record.
+    pub struct RecordHead {
+        /// [`RECORD_STACK`] or [`RECORD_EXEC`].
+        pub kind: u8,
+        /// Number of frames (64-bit return addresses, innermost first) that follow.
+        pub depth: u8,
+        /// Address space that the record is about.
+        pub space: u16,
         /// Number of the stack in the totals.
         pub stack: u32,
-        /// Number of frames that follow.
-        pub depth: u16,
-        /// Address space the frames belong to.
-        pub space: u16,
+    }
+}
+
+/// Ring record: the frames of a stack that was not seen before.
+pub const RECORD_STACK: u8 = 1;
+/// Ring record: the process of this address space replaced itself by exec.
+pub const RECORD_EXEC: u8 = 2;
+
+wire! {
+    /// An observed address space: a process between its start, or its last exec, and its next exec or its end.
+    pub struct Space {
+        /// The process (thread group) as the kernel numbers it in the initial pid namespace; 0: do not check.
+        pub tgid: u32,
+        /// Execs still to be ignored (1 while a launched command has not become the target yet).
+        pub execs_to_ignore: u32,
+        /// 1 once the process replaced itself by exec: hits no longer belong to this space.
+        pub replaced: u32,
+        /// Unused.
+        pub reserved: u32,
+    }
+}
+
+wire! {
+    /// How to step over a function that keeps no frame pointer, at one return address inside it.
+    pub struct CallerStep {
+        /// Distance from the stack pointer after the return to the canonical frame address, in bytes.
+        pub cfa_from_rsp_bytes: u32,
+        /// Distance below the canonical frame address where the caller's frame pointer is saved; 0: not saved.
+        pub rbp_below_cfa_bytes: u32,
     }
 }

@@ -1,2 +1,23 @@
-//! placeholder
+//! Kernel side of `memleak`: follows every block from its allocation to its release.
+//!
+//! Three probes: the entry of an allocation function notes what is asked for and by whom, its return records the
+//! block, the entry of a release function takes it out again. What can be added up is added up here; a ring carries
+//! only what is rare: the frames of a stack that was not seen before, and execs.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
+
+#[cfg(target_arch = "bpf")]
+mod alloc;
+#[cfg(target_arch = "bpf")]
+mod exec;
+#[cfg(target_arch = "bpf")]
+mod free;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod sample;
+#[cfg(target_arch = "bpf")]
+mod stacks;
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,33 @@
+//! Counting where another CPU, or another task on this CPU, may count at the same time.
+//!
+//! Uprobe programs can be preempted, so even a per-CPU counter needs an atomic add to stay exact. The BPF target
+//! declares no atomic types, although the instruction exists since Linux 3.18: hence the intrinsic.
+
+use core::{
+    arch::asm,
+    intrinsics::{AtomicOrdering, atomic_xadd},
+};
+
+/// Adds to a counter in a map.
+///
+/// # Safety
+/// `counter` points to an aligned 64-bit value in a map.
+#[inline(always)]
+pub unsafe fn add(counter: *mut u64, value: u64) {
+    // SAFETY: the caller vouches for the pointer; other accesses are atomic too, or come from user space.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
+}
+
+/// Takes the next number from a counter in a map.
+///
+/// # Safety
+/// `counter` points to an aligned 64-bit value in a map.
+#[inline(always)]
+pub unsafe fn take(counter: *mut u64) -> u64 {
+    let number;
+    // `r2 = atomic_fetch_add((u64 *)(r1 + 0), r2)` (Linux 5.12), by its encoding: the default instruction set of
+    // the BPF target has the add, but not the fetch.
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { asm!(".quad 0x00000001000021db", in("r1") counter, inlateout("r2") 1u64 => number) };
+    number
+}

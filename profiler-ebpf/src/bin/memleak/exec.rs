@@ -1,0 +1,43 @@
+//! A target that replaces itself by exec: its addresses mean nothing any more, from this moment on.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_ringbuf_output},
+    programs::BtfTracePointContext,
+};
+use profiler_common::memleak::{RECORD_EXEC, RecordHead};
+
+use crate::maps::{RING, SPACES};
+
+/// Spaces looked at per exec: an exec is rare, and so are targets.
+const MAX_SPACES: u32 = 256;
+
+/// `sched_process_exec`: runs after the new image is in place and before its first instruction.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_process_exec")]
+pub(crate) fn memleak_exec(ctx: *mut c_void) -> i32 {
+    let _ = BtfTracePointContext::new(ctx).as_ptr();
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    for number in 0..MAX_SPACES {
+        let Some(space) = SPACES.get_ptr_mut(number) else { return 0 };
+        // SAFETY: a map value; only this program and the loader write it, and a process execs one at a time.
+        unsafe {
+            if (*space).tgid != tgid || (*space).replaced != 0 {
+                continue;
+            }
+            if (*space).execs_to_ignore > 0 {
+                (*space).execs_to_ignore -= 1;
+                continue;
+            }
+            (*space).replaced = 1;
+            let head = RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: 0 };
+            // A lost record is not lost knowledge: user space also reads `replaced`.
+            let ring = (&raw const RING).cast_mut().cast();
+            let _ = bpf_ringbuf_output(ring, (&raw const head).cast_mut().cast(), 8, 0);
+        }
+    }
+    0
+}

@@ -1,0 +1,155 @@
+//! The maps and settings of `memleak`, and what they cost.
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::{btf_map, map},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use profiler_common::{
+    age,
+    ledger::Counter,
+    memleak::{Block, Counters, FRAME_ROOM, Space, StackTotals},
+    sampling::WEIGHT_POINTS,
+};
+use profiler_ebpf::{atomic, task::TaskStorage};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// Monotonic time of the start, nanoseconds: ages fit into 32 bits.
+#[unsafe(no_mangle)]
+pub(crate) static START_NS: Global<u64> = Global::new(0);
+/// Numbers of stacks below this one may be given out.
+#[unsafe(no_mangle)]
+pub(crate) static MAX_STACKS: Global<u32> = Global::new(2);
+/// Whether there are caller steps to look up.
+#[unsafe(no_mangle)]
+pub(crate) static CALLER_STEPS_USED: Global<u8> = Global::new(0);
+/// Whether one release function may call another, so that the second must be told apart.
+#[unsafe(no_mangle)]
+pub(crate) static FREES_NEST: Global<u8> = Global::new(0);
+/// Mean gap between drawn bytes; 0: every allocation is recorded.
+#[unsafe(no_mangle)]
+pub(crate) static SAMPLE_BYTES: Global<u64> = Global::new(0);
+
+/// What a thread is doing between an allocation's entry and its return. Lives with the thread (1.1 KiB each).
+#[repr(C)]
+pub(crate) struct Thread {
+    /// Stack pointer at the entry of the outermost allocation call; 0 while there is none.
+    pub sp: u64,
+    /// Where the kernel makes functions return to that have a return probe; 0 until seen.
+    pub trampoline: u64,
+    /// Requested size in bytes.
+    pub size_bytes: u64,
+    /// Cookie of the call.
+    pub cookie: u64,
+    /// For `From::Behind`: where the block's address will be written.
+    pub behind: u64,
+    /// Key of the block that the call takes over, taken out of the table meanwhile; 0 if none.
+    pub old_key: u64,
+    /// That block.
+    pub old: Block,
+    /// Stack of the call; `NOT_DRAWN` if the call is only followed to see where it ends.
+    pub stack: u32,
+    pub padding: u32,
+    /// Block and stack pointer of the last release on this thread, to tell nested releases.
+    pub freed_key: u64,
+    pub freed_sp: u64,
+    /// Bytes to go until the next drawn byte.
+    pub gap_bytes: i64,
+    /// State of this thread's random numbers; 0 before the first.
+    pub random: u64,
+    /// Allocation entries of this thread.
+    pub hits: u64,
+    /// Head of the ring record, directly before the frames.
+    pub head: u64,
+    pub frames: [u64; FRAME_ROOM],
+}
+
+/// Value of [`Thread::stack`] for a call that is not recorded.
+pub(crate) const NOT_DRAWN: u32 = u32::MAX;
+
+#[btf_map]
+pub(crate) static THREADS: TaskStorage<Thread> = TaskStorage::new();
+
+/// Live blocks. Elements are allocated as needed, about 96 bytes each; the bucket array is 16 bytes per possible
+/// entry. The loader sizes it (`--max-blocks`). When full, the block is lost, and counted.
+#[map]
+pub(crate) static BLOCKS: HashMap<u64, Block> = HashMap::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
+
+/// Identity of a stack to its number, and in the upper half whether its frames have been sent.
+#[map]
+pub(crate) static STACK_NUMBERS: HashMap<u64, u64> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+
+/// What each stack did, by number. User space reads it through a mapping, without a system call.
+#[map]
+pub(crate) static TOTALS: Array<StackTotals> = Array::with_max_entries(1 << 14, BPF_F_MMAPABLE);
+
+/// The next stack number.
+#[map]
+static NEXT_STACK: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The ledger.
+#[map]
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// The observed address spaces, by number.
+#[map]
+pub(crate) static SPACES: Array<Space> = Array::with_max_entries(256, 0);
+
+/// Allocation entries by thread, in steps of `THREAD_HITS_STEP`: finds the busiest thread. When full, the threads
+/// that come last are not looked at; nothing else depends on it.
+#[map]
+pub(crate) static THREAD_HITS: HashMap<u32, u64> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// Weight by size class, in 1/1024; filled by the loader of a sampled run.
+#[map]
+pub(crate) static WEIGHTS: Array<u64> = Array::with_max_entries(WEIGHT_POINTS as u32, 0);
+
+/// Frames of new stacks, and execs.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Counts one outcome.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: a map value; the index is that of an enum without gaps.
+        unsafe { atomic::add((&raw mut (*counters).of).cast::<u64>().add(counter as usize), 1) }
+    }
+}
+
+/// Age units since the start.
+#[inline(always)]
+pub(crate) fn now_units() -> u32 {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    (now.wrapping_sub(START_NS.load()) >> age::UNIT_SHIFT) as u32
+}
+
+/// Whether the current process owns this address space.
+#[inline(always)]
+pub(crate) fn belongs_to(space: u16) -> bool {
+    let Some(space) = SPACES.get_ptr(u32::from(space)) else { return false };
+    // SAFETY: a map value.
+    let space = unsafe { *space };
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    space.replaced == 0 && (space.tgid == 0 || space.tgid == tgid)
+}
+
+/// The totals of a stack.
+#[inline(always)]
+pub(crate) fn totals(stack: u32) -> Option<*mut StackTotals> {
+    TOTALS.get_ptr_mut(stack)
+}
+
+/// A new stack number, or `None` when all are given out.
+#[inline(always)]
+pub(crate) fn next_stack() -> Option<u32> {
+    let next = NEXT_STACK.get_ptr_mut(0)?;
+    // SAFETY: a map value.
+    let number = unsafe { atomic::take(next) } as u32 + 1; // 0 is NO_STACK
+    if number < MAX_STACKS.load() { Some(number) } else { None }
+}

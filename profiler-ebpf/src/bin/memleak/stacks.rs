@@ -1,0 +1,78 @@
+//! From the frames of a call to the number of its stack.
+
+use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ringbuf_output};
+use profiler_common::{
+    ledger::Counter,
+    memleak::{MAX_FRAMES, NO_STACK, RECORD_STACK, RecordHead},
+};
+use profiler_ebpf::stack::{self, End};
+
+use crate::maps::{CALLER_STEPS_USED, RING, STACK_NUMBERS, Thread, count, next_stack};
+
+const SENT: u64 = 1 << 32;
+const BPF_NOEXIST: u64 = 1;
+
+/// The number of the current call stack, which is 0 if it cannot be told.
+///
+/// # Safety
+/// `regs` are the registers at the entry of a function, `thread` the state of the current thread.
+#[inline(always)]
+pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, thread: *mut Thread) -> u32 {
+    // SAFETY: the caller vouches for both pointers.
+    unsafe {
+        let frames = (&raw mut (*thread).frames).cast::<u64>();
+        let (depth, end) = stack::walk_at_entry(regs, space, CALLER_STEPS_USED.load() != 0, frames);
+        match end {
+            End::Chain => {}
+            End::Limit => count(Counter::StackTruncated),
+            End::Unreadable => count(Counter::StackShort),
+        }
+        if depth == 0 {
+            return NO_STACK;
+        }
+        let identity = stack::identity(frames, depth, space);
+        let known = STACK_NUMBERS.get_ptr_mut(identity);
+        if let Some(known) = known
+            && *known & SENT != 0
+        {
+            return *known as u32;
+        }
+        introduce(identity, depth, space, thread)
+    }
+}
+
+/// Gives a new stack a number and sends its frames, or sends them again if they did not fit into the ring before.
+#[inline(never)]
+unsafe fn introduce(identity: u64, depth: usize, space: u16, thread: *mut Thread) -> u32 {
+    // SAFETY: as for `number`.
+    unsafe {
+        let number = match STACK_NUMBERS.get_ptr_mut(identity) {
+            Some(known) => *known as u32,
+            None => {
+                let Some(number) = next_stack() else {
+                    count(Counter::StackTableFull);
+                    return NO_STACK;
+                };
+                if STACK_NUMBERS.insert(identity, u64::from(number), BPF_NOEXIST).is_ok() {
+                    number
+                } else if let Some(known) = STACK_NUMBERS.get_ptr_mut(identity) {
+                    *known as u32 // another CPU was faster
+                } else {
+                    count(Counter::StackTableFull);
+                    return NO_STACK;
+                }
+            }
+        };
+        let depth = if depth > MAX_FRAMES { MAX_FRAMES } else { depth };
+        let head = RecordHead { kind: RECORD_STACK, depth: depth as u8, space, stack: number };
+        (*thread).head = core::mem::transmute::<RecordHead, u64>(head);
+        let bytes = 8 + 8 * (depth & 127) as u64;
+        let record = &raw mut (*thread).head;
+        if bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast(), bytes, 0) != 0 {
+            count(Counter::StackRingFull);
+        } else if let Some(known) = STACK_NUMBERS.get_ptr_mut(identity) {
+            *known = u64::from(number) | SENT;
+        }
+        number
+    }
+}
