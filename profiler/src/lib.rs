@@ -1,5 +1,7 @@
 //! Answers questions about a running Linux game server.
 
+pub mod error;
+pub mod exit;
 pub mod report;
 pub mod text;
 pub mod tool;
