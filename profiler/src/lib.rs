@@ -1,7 +1,12 @@
 //! Answers questions about a running Linux game server.
 
+pub mod capture;
+pub mod elf;
 pub mod error;
 pub mod exit;
+pub(crate) mod kernel;
 pub mod report;
+pub mod symbolize;
+pub mod target;
 pub mod text;
 pub mod tool;

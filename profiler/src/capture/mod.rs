@@ -1,0 +1,4 @@
+//! From a BPF object to probes in a running process, and back: the only place that owns links.
+
+pub(crate) mod object;
+pub(crate) mod uprobe;

@@ -1,0 +1,280 @@
+//! Attaching programs to functions of a running process.
+//!
+//! The best way the kernel has is found by trying: a *session* (one program for entry and return, and the return can
+//! be skipped), else *multi* links (many sites, one link), else one perf event per site, which is slow to take away
+//! again (about 100 ms each). Links are file descriptors: whatever happens to us, the kernel takes them away.
+
+use std::{
+    io,
+    num::NonZeroU32,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    UProbe,
+    uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
+};
+
+use super::object::{Object, explain};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    kernel::bpf::{self, MultiKind},
+};
+
+/// `ENOTSUPP` of include/linux/errno.h, which libc does not know: the instruction cannot be probed.
+const ENOTSUPP: i32 = 524;
+
+/// The programs of a tool that follow function calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallPrograms {
+    /// Entry and return in one.
+    pub(crate) session: &'static str,
+    /// Entry alone.
+    pub(crate) entry: &'static str,
+    /// Return alone.
+    pub(crate) ret: &'static str,
+}
+
+/// How probes are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// One perf event per site.
+    Perf,
+    /// Multi links for entry and return.
+    Multi,
+    /// A session link for both.
+    Session,
+}
+
+impl Method {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Perf => "perf uprobes",
+            Method::Multi => "uprobe_multi",
+            Method::Session => "uprobe session",
+        }
+    }
+}
+
+/// One place to probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProbeSite {
+    /// Offset in the file.
+    pub(crate) offset: u64,
+    /// Handed to the program at each hit.
+    pub(crate) cookie: u64,
+}
+
+/// Links of one attachment. Dropping it takes the probes away.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    multi: Vec<OwnedFd>,
+    perf: Vec<(&'static str, UProbeLinkId)>,
+    /// Sites that the kernel refused to probe, by offset.
+    pub(crate) refused: Vec<u64>,
+}
+
+/// Attaches programs by the best method that works.
+pub(crate) struct Attacher {
+    method: Method,
+    calls: CallPrograms,
+    plain: &'static str,
+    loaded: Vec<(&'static str, MultiKind, OwnedFd)>,
+}
+
+impl Attacher {
+    /// `calls` follow functions from entry to return, `plain` looks at entries only. `at_most` is for measurements.
+    pub(crate) fn new(calls: CallPrograms, plain: &'static str, at_most: Method) -> Attacher {
+        Attacher { method: at_most, calls, plain, loaded: Vec::new() }
+    }
+
+    /// The method in use.
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The loaded programs.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.loaded.iter().map(|(_, _, fd)| fd.as_fd())
+    }
+
+    /// Follows calls: entry and return.
+    pub(crate) fn follow(
+        &mut self,
+        object: &mut Object,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> Result<Links> {
+        if self.method == Method::Session {
+            match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
+                Ok(links) => return Ok(links),
+                Err(error) if unsupported(&error) => self.step_down(Method::Multi, &error),
+                Err(error) => return Err(cannot_attach(file, &error)),
+            }
+        }
+        if self.method == Method::Multi {
+            // The return first: a return without an entry is ignored, an entry without a return would be missed.
+            let ret = self.multi(object, self.calls.ret, MultiKind::Multi, true, file, pid, sites);
+            match ret {
+                Ok(mut links) => {
+                    let entry =
+                        self.multi(object, self.calls.entry, MultiKind::Multi, false, file, pid, sites);
+                    links.append(entry.map_err(|e| cannot_attach(file, &e))?);
+                    return Ok(links);
+                }
+                Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
+                Err(error) => return Err(cannot_attach(file, &error)),
+            }
+        }
+        let mut links = perf(object, self.calls.ret, file, pid, sites)?;
+        links.append(perf(object, self.calls.entry, file, pid, sites)?);
+        Ok(links)
+    }
+
+    /// Looks at entries only.
+    pub(crate) fn look(
+        &mut self,
+        object: &mut Object,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> Result<Links> {
+        if self.method >= Method::Multi {
+            match self.multi(object, self.plain, MultiKind::Multi, false, file, pid, sites) {
+                Ok(links) => return Ok(links),
+                Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
+                Err(error) => return Err(cannot_attach(file, &error)),
+            }
+        }
+        perf(object, self.plain, file, pid, sites)
+    }
+
+    fn step_down(&mut self, to: Method, error: &io::Error) {
+        tracing::info!("{} cannot be used here ({error}); falling back to {}", self.method.name(), to.name());
+        self.method = to;
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the arguments of one kernel call")]
+    fn multi(
+        &mut self,
+        object: &Object,
+        program: &'static str,
+        kind: MultiKind,
+        at_return: bool,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> io::Result<Links> {
+        let loaded = self.loaded.iter().position(|(name, k, _)| *name == program && *k == kind);
+        let index = match loaded {
+            Some(index) => index,
+            None => {
+                self.loaded.push((program, kind, object.load_multi(program, kind)?));
+                self.loaded.len() - 1
+            }
+        };
+        let fd = self.loaded[index].2.as_fd();
+        let pairs: Vec<(u64, u64)> = sites.iter().map(|s| (s.offset, s.cookie)).collect();
+        link_or_bisect(&pairs, &mut |pairs| bpf::link_uprobe_multi(fd, kind, at_return, file, pairs, pid))
+    }
+}
+
+/// One link for all sites; if one instruction among them cannot be probed, links for the others.
+fn link_or_bisect(
+    sites: &[(u64, u64)],
+    link: &mut dyn FnMut(&[(u64, u64)]) -> io::Result<OwnedFd>,
+) -> io::Result<Links> {
+    if sites.is_empty() {
+        return Ok(Links::default());
+    }
+    match link(sites) {
+        Ok(fd) => Ok(Links { multi: vec![fd], ..Links::default() }),
+        Err(error) if error.raw_os_error() == Some(ENOTSUPP) => {
+            if let [(offset, _)] = sites {
+                return Ok(Links { refused: vec![*offset], ..Links::default() });
+            }
+            let (left, right) = sites.split_at(sites.len() / 2);
+            let mut links = link_or_bisect(left, link)?;
+            links.append(link_or_bisect(right, link)?);
+            Ok(links)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A perf event per site.
+fn perf(
+    object: &mut Object,
+    program: &'static str,
+    file: &Path,
+    pid: u32,
+    sites: &[ProbeSite],
+) -> Result<Links> {
+    let failed = |cause: &(dyn std::error::Error + 'static)| explain(cannot_probe(file), cause);
+    let missing = io::Error::other("the object has no such program");
+    let probe: &mut UProbe = match object.ebpf.program_mut(program) {
+        Some(program) => program.try_into().map_err(|e: aya::programs::ProgramError| failed(&e))?,
+        None => return Err(failed(&missing)),
+    };
+    if probe.fd().is_err() {
+        probe.load().map_err(|e| failed(&e))?;
+    }
+    let scope = NonZeroU32::new(pid).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
+    let mut links = Links::default();
+    for site in sites {
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(site.offset),
+            cookie: Some(site.cookie),
+        };
+        let link = probe.attach(point, file, scope).map_err(|e| failed(&e))?;
+        links.perf.push((program, link));
+    }
+    Ok(links)
+}
+
+impl Links {
+    fn append(&mut self, other: Links) {
+        self.multi.extend(other.multi);
+        self.perf.extend(other.perf);
+        self.refused.extend(other.refused);
+    }
+
+    /// Takes the probes away, now.
+    pub(crate) fn detach(self, object: &mut Object) {
+        drop(self.multi);
+        for (program, link) in self.perf {
+            if let Some(program) = object.ebpf.program_mut(program)
+                && let Ok(probe) = <&mut UProbe>::try_from(program)
+            {
+                // A link that is already gone is what we want.
+                let _ = probe.detach(link);
+            }
+        }
+    }
+}
+
+/// Whether the kernel says that it does not know this way of attaching at all.
+fn unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+        || error.kind() == io::ErrorKind::InvalidInput
+}
+
+fn cannot_probe(file: &Path) -> Error {
+    Error::on(ErrorKind::Kernel, "tried to probe functions of", PathBuf::from(file).as_os_str())
+}
+
+fn cannot_attach(file: &Path, error: &io::Error) -> Error {
+    let tried = cannot_probe(file);
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => tried
+            .because("the process ended meanwhile")
+            .hint("start it again, or observe it from its start: profiler memleak -- COMMAND"),
+        Some(libc::EINVAL) => tried.because(error).hint(
+            "another tracer may hold the same instruction with a different setting; stop it and try again",
+        ),
+        _ => explain(tried, error),
+    }
+}

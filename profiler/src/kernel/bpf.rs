@@ -1,0 +1,219 @@
+//! The bpf(2) calls that aya 0.14 lacks: uprobe links for many sites at once, run statistics, batched reads.
+//!
+//! Layouts are those of `union bpf_attr`, include/uapi/linux/bpf.h. An upgrade of aya replaces most of this file.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_BTF_LOAD: libc::c_long = 18;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_ENABLE_STATS: libc::c_long = 32;
+
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
+
+/// How a program is attached to many uprobe sites with one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum MultiKind {
+    /// `BPF_TRACE_UPROBE_MULTI` (Linux 6.6): at entry, or at return.
+    Multi = 48,
+    /// `BPF_TRACE_UPROBE_SESSION` (Linux 6.13): at entry and, if the program says so, at return.
+    Session = 57,
+}
+
+/// One attribute block, written field by field at the offsets of `union bpf_attr`.
+struct Attr([u8; 144]);
+
+impl Attr {
+    fn new() -> Attr {
+        Attr([0; 144])
+    }
+
+    fn u32(mut self, at: usize, value: u32) -> Attr {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn u64(mut self, at: usize, value: u64) -> Attr {
+        self.0[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn fd(self, at: usize, fd: BorrowedFd<'_>) -> Attr {
+        self.u32(at, fd.as_raw_fd() as u32)
+    }
+
+    fn call(&mut self, command: libc::c_long) -> io::Result<libc::c_long> {
+        // SAFETY: the block is as large as the kernel is told; pointers in it are to memory that the callers keep
+        // alive over the call and that is as large as the lengths beside them say.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    }
+
+    fn call_for_fd(&mut self, command: libc::c_long) -> io::Result<OwnedFd> {
+        let fd = self.call(command)?;
+        // SAFETY: these commands return a new descriptor that nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    }
+
+    fn read_u32(&self, at: usize) -> u32 {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.0[at..at + 4]);
+        u32::from_ne_bytes(bytes)
+    }
+}
+
+/// Loads an object's BTF.
+pub(crate) fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
+    Attr::new().u64(0, btf.as_ptr() as u64).u32(16, btf.len() as u32).call_for_fd(BPF_BTF_LOAD)
+}
+
+/// A program to be loaded for a multi link.
+pub(crate) struct ProgramSpec<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) instructions: &'a [u8],
+    pub(crate) license: &'a std::ffi::CStr,
+    pub(crate) kind: MultiKind,
+    pub(crate) btf: BorrowedFd<'a>,
+    /// Record size, bytes and count of the function info.
+    pub(crate) func_info: (usize, &'a [u8], usize),
+}
+
+/// Loads a program; `log` receives the verifier's words.
+pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Result<OwnedFd> {
+    let (record, functions, count) = spec.func_info;
+    let attr = |log: &mut [u8]| {
+        let mut attr = Attr::new()
+            .u32(0, BPF_PROG_TYPE_KPROBE)
+            .u32(4, (spec.instructions.len() / 8) as u32)
+            .u64(8, spec.instructions.as_ptr() as u64)
+            .u64(16, spec.license.as_ptr() as u64)
+            .u32(68, spec.kind as u32)
+            .fd(72, spec.btf)
+            .u32(76, record as u32)
+            .u64(80, functions.as_ptr() as u64)
+            .u32(88, count as u32);
+        if !log.is_empty() {
+            attr = attr.u32(24, 1).u32(28, log.len() as u32).u64(32, log.as_mut_ptr() as u64);
+        }
+        for (i, byte) in spec.name.bytes().take(15).enumerate() {
+            attr.0[48 + i] = byte;
+        }
+        attr
+    };
+    // Without a log first: writing it takes longer than verifying.
+    match attr(&mut []).call_for_fd(BPF_PROG_LOAD) {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EPERM | libc::E2BIG)) => {
+            log.resize(1 << 20, 0);
+            attr(log).call_for_fd(BPF_PROG_LOAD)
+        }
+        result => result,
+    }
+}
+
+/// Attaches a program to sites (file offsets) of one file. `pid` is a process; its threads are covered.
+pub(crate) fn link_uprobe_multi(
+    program: BorrowedFd<'_>,
+    kind: MultiKind,
+    at_return: bool,
+    path: &Path,
+    sites: &[(u64, u64)],
+    pid: u32,
+) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let offsets: Vec<u64> = sites.iter().map(|(offset, _)| *offset).collect();
+    let cookies: Vec<u64> = sites.iter().map(|(_, cookie)| *cookie).collect();
+    Attr::new()
+        .fd(0, program)
+        .u32(8, kind as u32)
+        .u64(16, path.as_ptr() as u64)
+        .u64(24, offsets.as_ptr() as u64)
+        .u64(40, cookies.as_ptr() as u64)
+        .u32(48, sites.len() as u32)
+        .u32(52, if at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 })
+        .u32(56, pid)
+        .call_for_fd(BPF_LINK_CREATE)
+}
+
+/// Switches run statistics on for every BPF program of the system until the descriptor is closed (Linux 5.8).
+pub(crate) fn enable_run_stats() -> io::Result<OwnedFd> {
+    const BPF_STATS_RUN_TIME: u32 = 0;
+    Attr::new().u32(0, BPF_STATS_RUN_TIME).call_for_fd(BPF_ENABLE_STATS)
+}
+
+/// Run time in nanoseconds and number of runs of a program, while statistics were on.
+pub(crate) fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    // struct bpf_prog_info: run_time_ns at 192, run_cnt at 200.
+    let mut info = [0u8; 208];
+    Attr::new()
+        .fd(0, program)
+        .u32(4, info.len() as u32)
+        .u64(8, info.as_mut_ptr() as u64)
+        .call(BPF_OBJ_GET_INFO_BY_FD)?;
+    let word = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&info[at..at + 8]);
+        u64::from_ne_bytes(bytes)
+    };
+    Ok((word(192), word(200)))
+}
+
+/// Reads a hash map in batches of whole buckets, each consistent in itself, and hands every element to `each`.
+pub(crate) fn for_each_element<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(K, V),
+) -> io::Result<()> {
+    let mut room = 16_384usize;
+    let mut position = [0u8; 8];
+    let mut first = true;
+    loop {
+        let mut keys: Vec<K> = Vec::with_capacity(room);
+        let mut values: Vec<V> = Vec::with_capacity(room);
+        let mut next = [0u8; 8];
+        // struct batch: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags.
+        let mut attr = Attr::new()
+            .u64(0, if first { 0 } else { position.as_ptr() as u64 })
+            .u64(8, next.as_mut_ptr() as u64)
+            .u64(16, keys.as_mut_ptr() as u64)
+            .u64(24, values.as_mut_ptr() as u64)
+            .u32(32, room as u32)
+            .fd(36, map);
+        let result = attr.call(BPF_MAP_LOOKUP_BATCH);
+        let last = match result {
+            Ok(_) => false,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOENT) => true,
+                Some(libc::ENOSPC) => {
+                    room *= 2; // one bucket alone is larger than the room
+                    continue;
+                }
+                _ => return Err(error),
+            },
+        };
+        let count = (attr.read_u32(32) as usize).min(room);
+        // SAFETY: the kernel wrote this many keys and values, and any bytes are valid for the wire types.
+        unsafe {
+            keys.set_len(count);
+            values.set_len(count);
+        }
+        for (key, value) in keys.into_iter().zip(values) {
+            each(key, value);
+        }
+        if last {
+            return Ok(());
+        }
+        first = false;
+        position = next;
+    }
+}

@@ -1,0 +1,3 @@
+//! What we say to the kernel, where the aya crate does not say it for us.
+
+pub(crate) mod bpf;

@@ -1,0 +1,195 @@
+//! Starting a command that is observed from its first allocation on.
+//!
+//! The child first becomes our own executable again, which waits (`wait_and_become`); meanwhile probes are attached
+//! to its pid and to the files that the command is about to map; then it is let go and becomes the command.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use crate::{
+    elf::Image,
+    error::{Error, ErrorKind, Result},
+};
+
+/// The hidden first argument that makes our executable wait and then become another.
+pub const WAIT_ARGUMENT: &str = "__wait-and-become";
+
+/// A command that was started and waits to be let go. Dropped before, it never runs.
+#[derive(Debug)]
+pub struct Waiting {
+    child: Child,
+    program: PathBuf,
+}
+
+impl Waiting {
+    /// The pid that the command will have.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The executable that it will become.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Lets the command run.
+    ///
+    /// # Errors
+    /// If the child is gone already.
+    pub fn release(&mut self) -> io::Result<()> {
+        let gate = self.child.stdin.take();
+        gate.map_or(Ok(()), |mut gate| gate.write_all(b"g"))
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// The running child.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+/// Finds the executable of a command as a shell would.
+///
+/// # Errors
+/// If there is none.
+pub fn resolve(program: &OsStr) -> Result<PathBuf> {
+    let tried = || Error::on(ErrorKind::Usage, "tried to start", program);
+    let executable =
+        |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+    if program.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(program);
+        return if executable(&path) {
+            Ok(path)
+        } else {
+            Err(tried()
+                .because("there is no such executable file")
+                .hint("check the path and its permissions"))
+        };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| executable(path));
+    found.ok_or_else(|| tried().because("it is not in PATH").hint("give the path of the executable"))
+}
+
+/// Starts a child that waits to become the command. The command's standard output goes to our standard error, so
+/// that standard output carries the report alone; its standard input is empty.
+///
+/// # Errors
+/// If there is no such command, or the system has no room for another process.
+pub fn start(command: &[OsString]) -> Result<Waiting> {
+    let (name, arguments) = command
+        .split_first()
+        .ok_or_else(|| Error::new(ErrorKind::Usage, "tried to start a command").because("none was given"))?;
+    let program = resolve(name)?;
+    let child = Command::new("/proc/self/exe")
+        .arg(WAIT_ARGUMENT)
+        .arg(&program)
+        .arg(name)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::from(io::stderr()))
+        .spawn()
+        .map_err(|e| Error::on(ErrorKind::Limit, "tried to start", name.as_os_str()).because_of(&e))?;
+    Ok(Waiting { child, program })
+}
+
+/// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails.
+pub fn wait_and_become(mut arguments: impl Iterator<Item = OsString>) -> io::Error {
+    let mut go = [0u8];
+    if let Err(error) = io::stdin().read_exact(&mut go) {
+        return error; // our parent gave up
+    }
+    let (Some(program), Some(name)) = (arguments.next(), arguments.next()) else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    Command::new(program).arg0(name).args(arguments).stdin(Stdio::null()).exec()
+}
+
+/// The files with code that a program will map: itself, its interpreter, and the libraries that its own dynamic
+/// linker says it will load. For a script, those of its interpreter.
+pub fn images(program: &Path) -> BTreeSet<PathBuf> {
+    let mut files = BTreeSet::new();
+    let mut program = program.to_path_buf();
+    for _script_of_a_script in 0..4 {
+        match shebang(&program) {
+            Some(interpreter) => program = interpreter,
+            None => break,
+        }
+    }
+    let mut add = |path: &Path| {
+        if let Ok(path) = std::fs::canonicalize(path) {
+            files.insert(path);
+        }
+    };
+    add(&program);
+    let Some(linker) = interpreter(&program) else { return files };
+    add(&linker);
+    // Both glibc's and musl's dynamic linkers list what they would load, and run nothing of it.
+    let Ok(listed) = Command::new(&linker).arg("--list").arg(&program).stdin(Stdio::null()).output() else {
+        return files;
+    };
+    for line in listed.stdout.split(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        let path = line.split_once("=>").map_or(line.as_ref(), |(_, path)| path).trim();
+        if path.starts_with('/') {
+            add(Path::new(path.rsplit_once(" (").map_or(path, |(path, _)| path)));
+        }
+    }
+    files
+}
+
+/// The interpreter that a script names in its first line; for `env NAME` the program of that name.
+fn shebang(path: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split_ascii_whitespace();
+    let first = words.next()?;
+    if first.ends_with("/env") { resolve(OsStr::new(words.next()?)).ok() } else { Some(PathBuf::from(first)) }
+}
+
+/// The dynamic linker that an executable asks for.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let file = File::open(path).ok()?;
+    // SAFETY: the mapping is only read; a file that shrinks under us is an executable about to be run.
+    let bytes = unsafe { memmap2::Mmap::map(&file) }.ok()?;
+    Image::parse(&bytes).ok()?.interpreter().map(Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_what_a_program_will_load() {
+        let files = images(Path::new("/bin/sh"));
+        assert!(files.iter().any(|f| f.to_string_lossy().contains("libc")), "{files:?}");
+    }
+
+    #[test]
+    fn a_script_is_its_interpreter() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("start.sh");
+        std::fs::write(&script, "#!/usr/bin/env sh\nexec true\n").unwrap();
+        assert_eq!(images(&script), images(&resolve(OsStr::new("sh")).unwrap()));
+    }
+
+    #[test]
+    fn says_that_there_is_no_such_command() {
+        for name in ["no-such-command-here", "/no/such/command"] {
+            assert_eq!(resolve(OsStr::new(name)).unwrap_err().kind(), ErrorKind::Usage);
+        }
+    }
+}

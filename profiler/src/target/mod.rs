@@ -1,0 +1,7 @@
+//! The observed processes: finding them, knowing them again, reading what they map.
+
+pub mod find;
+pub mod launch;
+pub mod maps;
+pub mod modules;
+pub mod process;

@@ -1,0 +1,164 @@
+//! The files that targets map, kept open: so their names and bytes outlive the target, a replaced binary, and a
+//! `dlclose`.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+
+use super::maps::{self, FileId, Mapping};
+use crate::{elf::Image, text::Text};
+
+/// Number of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModuleId(u32);
+
+/// A file that a target maps executable.
+#[derive(Debug)]
+pub struct Module {
+    file: Option<File>,
+    /// Path as the target sees it.
+    pub name: Text,
+    /// Build id in hex.
+    pub build_id: Option<String>,
+    /// Why its bytes cannot be read, if they cannot.
+    pub unreadable: Option<String>,
+}
+
+impl Module {
+    /// A path that leads to this very file as long as the module is held.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// If it could not be opened or mapped.
+    pub fn bytes(&self) -> io::Result<Mmap> {
+        let file = self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        // SAFETY: the mapping is private and only read. A file that is cut short meanwhile would end us, not the
+        // target: a running executable cannot be written, and libraries are replaced by renaming.
+        unsafe { Mmap::map(file) }
+    }
+}
+
+/// All modules of all targets; one file is one module, however many processes map it.
+#[derive(Debug, Default)]
+pub struct Modules {
+    list: Vec<Module>,
+    known: HashMap<FileId, ModuleId>,
+}
+
+impl Modules {
+    /// The module behind a mapping of a process, opened at first sight. `None` if the mapping has no file.
+    pub fn of(&mut self, pid: u32, mapping: &Mapping) -> Option<ModuleId> {
+        if mapping.file.inode == 0 {
+            return None;
+        }
+        if let Some(known) = self.known.get(&mapping.file) {
+            return Some(*known);
+        }
+        let opened = mapping.open(pid).map(|(file, _)| file);
+        Some(self.add(mapping.file, &mapping.path, opened))
+    }
+
+    /// The module of a file that is not mapped yet.
+    pub fn of_file(&mut self, path: &Path) -> Option<ModuleId> {
+        use std::os::unix::fs::MetadataExt as _;
+        let opened = File::open(path);
+        let metadata = opened.as_ref().ok()?.metadata().ok()?;
+        let device = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+        let id = FileId { device, inode: metadata.ino() };
+        Some(self.known.get(&id).copied().unwrap_or_else(|| self.add(id, path, opened)))
+    }
+
+    fn add(&mut self, id: FileId, path: &Path, opened: io::Result<File>) -> ModuleId {
+        let number = ModuleId(self.list.len() as u32);
+        let (file, unreadable) = match opened {
+            Ok(file) => (Some(file), None),
+            Err(error) => (None, Some(format!("the file cannot be opened: {error}"))),
+        };
+        let mut module = Module { file, name: Text::from(path), build_id: None, unreadable };
+        module.build_id = module.bytes().ok().and_then(|bytes| Image::parse(&bytes).ok()?.build_id());
+        self.list.push(module);
+        self.known.insert(id, number);
+        number
+    }
+
+    /// A module by number.
+    pub fn get(&self, id: ModuleId) -> Option<&Module> {
+        self.list.get(id.0 as usize)
+    }
+}
+
+/// Where files lie in one address space.
+#[derive(Debug, Default)]
+pub struct Layout {
+    mappings: Vec<(Mapping, Option<ModuleId>)>,
+}
+
+/// What an address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file, at this offset.
+    File(ModuleId, u64),
+    /// Code without a file: the vdso, or made at run time.
+    Anonymous,
+    /// Nothing that was mapped when we looked.
+    Unmapped,
+}
+
+impl Layout {
+    /// Reads the present layout of a process.
+    ///
+    /// # Errors
+    /// If the process is gone or may not be read.
+    pub fn read(pid: u32, modules: &mut Modules) -> io::Result<Layout> {
+        let mappings = maps::executable(pid)?;
+        let mappings =
+            mappings.into_iter().map(|m| (modules.of(pid, &m), m)).map(|(id, m)| (m, id)).collect();
+        Ok(Layout { mappings })
+    }
+
+    /// The mappings of files, by address.
+    pub fn files(&self) -> impl Iterator<Item = (&Mapping, ModuleId)> {
+        self.mappings.iter().filter_map(|(mapping, id)| Some((mapping, (*id)?)))
+    }
+
+    /// What an address belongs to.
+    pub fn place(&self, address: u64) -> Place {
+        let after = self.mappings.partition_point(|(mapping, _)| mapping.end <= address);
+        match self.mappings.get(after) {
+            Some((m, id)) if m.start <= address => match id {
+                Some(id) => Place::File(*id, address - m.start + m.offset),
+                None => Place::Anonymous,
+            },
+            _ => Place::Unmapped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_leads_to_its_file_and_back() {
+        let mut modules = Modules::default();
+        let layout = Layout::read(std::process::id(), &mut modules).unwrap();
+        let here = an_address_leads_to_its_file_and_back as fn() as usize as u64;
+        let Place::File(id, offset) = layout.place(here) else { panic!("not in a file") };
+        let module = modules.get(id).unwrap();
+        let bytes = module.bytes().unwrap();
+        // SAFETY: reads our own code.
+        let code = unsafe { std::slice::from_raw_parts(here as *const u8, 16) };
+        assert_eq!(&bytes[offset as usize..offset as usize + 16], code);
+        assert_eq!(layout.place(1), Place::Unmapped);
+    }
+}

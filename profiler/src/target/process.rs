@@ -1,0 +1,215 @@
+//! One process, held so that it cannot be mistaken for another that gets its pid later.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::PathBuf,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    text::Text,
+};
+
+/// A process to observe.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    handle: OwnedFd,
+    name: Text,
+    started_ticks: u64,
+}
+
+/// What the kernel says of a process in `/proc/PID/stat` and `status`.
+#[derive(Debug, Default)]
+struct Facts {
+    name: Vec<u8>,
+    state: u8,
+    started_ticks: u64,
+    leader: u32,
+}
+
+impl Process {
+    /// Takes hold of a running process.
+    ///
+    /// # Errors
+    /// With a hint if there is no such process, if it is a thread, a kernel thread, or has ended and was not
+    /// collected yet.
+    pub fn open(pid: u32) -> Result<Process> {
+        let tried = || Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"));
+        let gone = || {
+            tried()
+                .because("there is no such process")
+                .hint("look for it with `pgrep -a NAME`, or give --name")
+        };
+        let facts = facts(pid).ok_or_else(gone)?;
+        if facts.leader != pid && facts.leader != 0 {
+            return Err(Error::new(ErrorKind::Usage, format_args!("tried to observe process {pid}"))
+                .because(format_args!("it is a thread of process {}", facts.leader))
+                .hint(format_args!("give --pid {}", facts.leader)));
+        }
+        let handle = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(gone)
+            .and_then(|raw| pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|_no_such_process| gone()))?;
+        if matches!(facts.state, b'Z' | b'X') {
+            return Err(tried().because("it has ended and waits for its parent to notice (zombie)"));
+        }
+        let command_line = fs::read(format!("/proc/{pid}/maps"));
+        if command_line.is_ok_and(|maps| maps.is_empty()) {
+            return Err(Error::new(
+                ErrorKind::UnsupportedTarget,
+                format_args!("tried to observe process {pid}"),
+            )
+            .because("it is a kernel thread: it has no memory of its own")
+            .hint("give the pid of a user program"));
+        }
+        Ok(Process {
+            pid,
+            handle,
+            name: Text::from(facts.name.as_slice()),
+            started_ticks: facts.started_ticks,
+        })
+    }
+
+    /// Its pid in our pid namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its name (`comm`).
+    pub fn name(&self) -> &Text {
+        &self.name
+    }
+
+    /// Becomes readable when the process ends.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for its end, at most so long; true if it ended.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let timeout =
+            Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: i64::from(at_most.subsec_nanos()) };
+        let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
+    }
+
+    /// Whether the pid still belongs to this process.
+    pub fn is_still_itself(&self) -> bool {
+        facts(self.pid).is_some_and(|f| f.started_ticks == self.started_ticks) && !self.ended()
+    }
+
+    /// The path of its executable, as the target sees it.
+    ///
+    /// # Errors
+    /// If the process is gone or may not be read.
+    pub fn exe(&self) -> io::Result<PathBuf> {
+        fs::read_link(format!("/proc/{}/exe", self.pid))
+    }
+
+    /// Its seccomp mode: 0 none, 1 strict, 2 filter.
+    pub fn seccomp(&self) -> Option<u32> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim().parse().ok()
+    }
+
+    /// CPU time used by its busiest thread, and by thread: (tid, user + system time).
+    pub fn thread_cpu(&self) -> Vec<(u32, Duration)> {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return Vec::new() };
+        let tick = Duration::from_nanos(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1));
+        let cpu = |tid: u32| {
+            let stat = fs::read(format!("/proc/{}/task/{tid}/stat", self.pid)).ok()?;
+            let fields = behind_name(&stat)?;
+            let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u32>().ok());
+            Some((tid, tick * (ticks(11)? + ticks(12)?))) // utime and stime, fields 14 and 15 of proc(5)
+        };
+        tasks.flatten().filter_map(|t| t.file_name().to_str()?.parse().ok()).filter_map(cpu).collect()
+    }
+}
+
+/// The fields of a stat file behind the name, the state first. The name may hold spaces and parentheses.
+fn behind_name(stat: &[u8]) -> Option<Vec<&str>> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect())
+}
+
+fn facts(pid: u32) -> Option<Facts> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let fields = behind_name(&stat)?;
+    let open = stat.iter().position(|byte| *byte == b'(')?;
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let tgid = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"));
+    let tgid = tgid.and_then(|t| std::str::from_utf8(t.trim_ascii()).ok()?.parse().ok());
+    Some(Facts {
+        name: stat.get(open + 1..close)?.to_vec(),
+        state: fields.first()?.bytes().next()?,
+        started_ticks: fields.get(19)?.parse().ok()?, // starttime, field 22
+        leader: tgid.unwrap_or(0),
+    })
+}
+
+/// The name of a process, if it still runs.
+pub(crate) fn name_of(pid: u32) -> Option<Vec<u8>> {
+    facts(pid).map(|facts| facts.name)
+}
+
+/// The executable's file name, which is not cut to 15 bytes like the name.
+pub(crate) fn exe_name(pid: u32) -> Option<Vec<u8>> {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    exe.file_name().map(OsStr::as_bytes).map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_itself() {
+        let own = Process::open(std::process::id()).unwrap();
+        assert!(own.is_still_itself());
+        assert!(!own.ended());
+        assert_eq!(own.exe().unwrap(), std::env::current_exe().unwrap());
+        assert!(own.thread_cpu().iter().any(|(tid, _)| *tid == std::process::id()));
+    }
+
+    #[test]
+    fn says_that_there_is_no_such_process() {
+        let error = Process::open(u32::MAX / 2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchProcess);
+        assert!(error.advice().is_some());
+    }
+
+    #[test]
+    fn sees_an_end() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = Process::open(child.id()).unwrap();
+        assert!(!process.ended());
+        child.kill().unwrap();
+        assert!(process.wait(Duration::from_secs(10)));
+        child.wait().unwrap();
+        assert!(!process.is_still_itself());
+    }
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        assert_eq!(behind_name(b"7 (a) b) S 1 2").unwrap(), ["S", "1", "2"]);
+    }
+}
