@@ -5,3 +5,4 @@ pub mod exit;
 pub mod report;
 pub mod text;
 pub mod tool;
+pub mod units;
