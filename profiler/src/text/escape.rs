@@ -1,7 +1,6 @@
 //! The escapes, one per output format.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// Whether a character acts on its surroundings or cannot be seen: C0, DEL, C1, line and paragraph separators,
 /// bidirectional controls, zero-width and other default-ignorable characters.
@@ -101,12 +100,10 @@ fn push_visible(out: &mut String, c: char) {
     }
 }
 
-#[expect(clippy::let_underscore_must_use, reason = "writing to a String cannot fail")]
 fn push_byte(out: &mut String, byte: u8) {
-    let _ = write!(out, "\\x{byte:02x}");
+    out.push_str(&format!("\\x{byte:02x}"));
 }
 
-#[expect(clippy::let_underscore_must_use, reason = "writing to a String cannot fail")]
 fn push_code_point(out: &mut String, c: char) {
-    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+    out.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
 }

@@ -61,3 +61,37 @@ impl<'de> Deserialize<'de> for Text {
         Ok(Text { bytes: bytes.into(), cut_from })
     }
 }
+
+#[cfg(test)]
+impl schemars::JsonSchema for Text {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let cut = serde_json::json!({
+            "description": "Length of the original in bytes, if it was too long to be kept whole.",
+            "type": "integer",
+            "minimum": MAX_BYTES as u64 + 1
+        });
+        schemars::json_schema!({
+            "description": "Text from the target, untrusted: escape it for whatever you write it to. A string; or an object \
+                            with `b64` (base64) if it is not UTF-8, and with `cut_from_bytes` if it was too long.",
+            "anyOf": [
+                { "type": "string", "maxLength": MAX_BYTES },
+                {
+                    "type": "object",
+                    "properties": { "b64": { "type": "string" }, "cut_from_bytes": cut },
+                    "required": ["b64"],
+                    "not": { "required": ["utf8"] }
+                },
+                {
+                    "type": "object",
+                    "properties": { "utf8": { "type": "string", "maxLength": MAX_BYTES }, "cut_from_bytes": cut },
+                    "required": ["utf8"],
+                    "not": { "required": ["b64"] }
+                }
+            ]
+        })
+    }
+}

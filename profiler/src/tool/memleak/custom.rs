@@ -3,7 +3,7 @@
 use profiler_common::cookie::{Cookie, From};
 
 use super::allocators::{Meaning, Role};
-use crate::units::parse_size;
+use crate::units::parse_bytes;
 
 /// A function that the user names, and what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn argument(value: &str) -> Result<From, String> {
 }
 
 fn fixed_size(value: &str) -> Option<u32> {
-    let bytes = parse_size(value).ok()?;
+    let bytes = parse_bytes(value).ok()?;
     u32::try_from(bytes).ok().filter(|bytes| *bytes <= Cookie::MAX_FIXED_SIZE)
 }
 

@@ -1,3 +1,5 @@
 //! `memleak`: which call stacks allocate memory that is never freed?
 
+pub(crate) mod allocators;
+pub mod custom;
 pub mod rows;

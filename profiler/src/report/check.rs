@@ -1,0 +1,136 @@
+//! What a report promises beyond its types. Checked when a report is read, because whoever wrote the file may have
+//! had other intentions.
+
+use thiserror::Error;
+
+use super::{Frame, Ledger, Report, Section, Value};
+
+/// A promise that a report breaks.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Defect {
+    /// There is no answer.
+    #[error("there is no finding")]
+    NoFinding,
+    /// A row has more or fewer cells than the table has columns.
+    #[error("section {section}, row {row}: {cells} cells for {columns} columns")]
+    Ragged {
+        /// Index of the section.
+        section: usize,
+        /// Index of the row.
+        row: usize,
+        /// Number of its cells.
+        cells: usize,
+        /// Number of the columns of the table.
+        columns: usize,
+    },
+    /// Something refers to what does not exist.
+    #[error("{0} refers to a {1} that does not exist")]
+    Dangling(String, &'static str),
+    /// A number is not finite, or outside of its interval.
+    #[error("{0} is not a number inside of its interval")]
+    NotANumber(String),
+    /// A share is not between 0 and 1.
+    #[error("{0} is not a share between 0 and 1")]
+    NotAShare(&'static str),
+    /// The hits of a ledger are not the sum of their outcomes.
+    #[error("the ledger of probe {0} does not add up: hits = outcomes + unaccounted does not hold")]
+    Ledger(usize),
+    /// It claims to be complete, and something is lost without an account, or a reason is given.
+    #[error("it is marked complete and says why it is not")]
+    NotComplete,
+    /// A frame is both named and unresolved.
+    #[error("frame {0} has a name and a reason for having none")]
+    Frame(usize),
+}
+
+impl Report {
+    /// Checks everything that the types do not.
+    pub fn check(&self) -> Result<(), Defect> {
+        if self.findings.is_empty() {
+            return Err(Defect::NoFinding);
+        }
+        for (index, section) in self.sections.iter().enumerate() {
+            self.check_section(index, section)?;
+        }
+        for (index, stack) in self.stacks.iter().enumerate() {
+            if stack.frames.iter().any(|&frame| frame >= self.frames.len()) {
+                return Err(Defect::Dangling(format!("stack {index}"), "frame"));
+            }
+        }
+        let contradicts = |frame: &Frame| !frame.functions.is_empty() && frame.unresolved.is_some();
+        if let Some(index) = self.frames.iter().position(contradicts) {
+            return Err(Defect::Frame(index));
+        }
+        let coverage = &self.coverage;
+        if let Some(index) = coverage.ledger.iter().position(|ledger| !adds_up(ledger)) {
+            return Err(Defect::Ledger(index));
+        }
+        if coverage.complete && !coverage.incomplete_because.is_empty() {
+            return Err(Defect::NotComplete);
+        }
+        self.check_numbers()
+    }
+
+    fn check_section(&self, index: usize, section: &Section) -> Result<(), Defect> {
+        let columns = section.columns.len();
+        for (row_index, row) in section.rows.iter().enumerate() {
+            let place = || format!("section {index}, row {row_index}");
+            if row.cells.len() != columns {
+                return Err(Defect::Ragged {
+                    section: index,
+                    row: row_index,
+                    cells: row.cells.len(),
+                    columns,
+                });
+            }
+            if row.stack.is_some_and(|stack| stack >= self.stacks.len()) {
+                return Err(Defect::Dangling(place(), "stack"));
+            }
+            if let Some(cell) = row.cells.iter().position(|value| !is_sound(value)) {
+                return Err(Defect::NotANumber(format!("{}, cell {cell}", place())));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), Defect> {
+        let (coverage, cost) = (&self.coverage, &self.meta.cost);
+        for (name, share) in [
+            ("complete_stacks_ratio", coverage.complete_stacks_ratio),
+            ("named_frames_ratio", coverage.named_frames_ratio),
+        ] {
+            if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+                return Err(Defect::NotAShare(name));
+            }
+        }
+        for (name, number) in [
+            ("hits_per_s", cost.hits_per_s),
+            ("busiest_thread_share", cost.busiest_thread_share),
+            ("bpf_ns_per_hit", cost.bpf_ns_per_hit),
+            ("own_cpu_share", cost.own_cpu_share),
+        ] {
+            if number.is_some_and(|number| !number.is_finite() || number < 0.0) {
+                return Err(Defect::NotANumber(name.to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_sound(value: &Value) -> bool {
+    match value {
+        Value::Estimate { value, low, high } => {
+            value.is_finite()
+                && low.is_finite()
+                && low <= value
+                && high.is_none_or(|high| high.is_finite() && *value <= high)
+        }
+        Value::Unknown(_) | Value::Word(_) | Value::Name(_) | Value::Exact(_) => true,
+    }
+}
+
+fn adds_up(ledger: &Ledger) -> bool {
+    let outcomes: i128 = ledger.outcomes.iter().map(|outcome| i128::from(outcome.count)).sum();
+    i128::from(ledger.hits) == outcomes + i128::from(ledger.unaccounted)
+}

@@ -1,0 +1,113 @@
+//! Where every hit went, and how good the stacks and names are.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Where every hit went, and the quality of stacks and names.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Coverage {
+    /// False if losses could change the answer. No verdict rests on an incomplete report.
+    pub complete: bool,
+    /// Why it is not complete, each with what to do.
+    pub incomplete_because: Vec<String>,
+    /// One entry per kind of probe.
+    pub ledger: Vec<Ledger>,
+    /// Remarks of the kernel side on quality, by name; zero counts are left out.
+    pub quality: BTreeMap<String, u64>,
+    /// Share of stacks whose end was reached, weighted by blocks.
+    pub complete_stacks_ratio: Option<f64>,
+    /// How stacks were walked.
+    pub stack_method: String,
+    /// Share of frames that have a name.
+    pub named_frames_ratio: Option<f64>,
+    /// What was there before we looked, and is therefore out of sight.
+    pub before_attach: Option<String>,
+}
+
+impl Coverage {
+    /// Hits of all probes.
+    pub fn hits(&self) -> u64 {
+        self.ledger.iter().fold(0, |sum, ledger| sum.saturating_add(ledger.hits))
+    }
+
+    /// Hits of all probes that ended as `class`.
+    pub fn total(&self, class: OutcomeClass) -> u64 {
+        self.ledger.iter().fold(0, |sum, ledger| sum.saturating_add(ledger.total(class)))
+    }
+
+    /// Hits without an outcome, of all probes, without regard to their sign. Anything but 0 is a defect of profiler.
+    pub fn unaccounted(&self) -> u64 {
+        self.ledger.iter().fold(0, |sum, ledger| sum.saturating_add(ledger.unaccounted.unsigned_abs()))
+    }
+}
+
+/// The ledger of one kind of probe: `hits` = sum of `outcomes` + `unaccounted`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ledger {
+    /// Name of the probe.
+    pub probe: String,
+    /// Firings.
+    pub hits: u64,
+    /// Where they went. Zero counts are kept, so that the list of causes is the same in every report.
+    pub outcomes: Vec<Outcome>,
+    /// Hits without an outcome. Anything but 0 is a defect of profiler.
+    pub unaccounted: i64,
+}
+
+impl Ledger {
+    /// Makes the ledger of a probe; what the outcomes do not explain is unaccounted.
+    pub fn new(probe: impl Into<String>, hits: u64, outcomes: Vec<Outcome>) -> Ledger {
+        let explained: i128 = outcomes.iter().map(|outcome| i128::from(outcome.count)).sum();
+        let rest = (i128::from(hits) - explained).clamp(i64::MIN.into(), i64::MAX.into());
+        Ledger { probe: probe.into(), hits, outcomes, unaccounted: rest as i64 }
+    }
+
+    /// Hits that ended as `class`.
+    pub fn total(&self, class: OutcomeClass) -> u64 {
+        let counts =
+            self.outcomes.iter().filter(|outcome| outcome.class == class).map(|outcome| outcome.count);
+        counts.fold(0, u64::saturating_add)
+    }
+}
+
+/// One way for a hit to end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Outcome {
+    /// Name of the cause.
+    pub name: String,
+    /// What it means for the data.
+    pub class: OutcomeClass,
+    /// Number of hits.
+    pub count: u64,
+}
+
+/// What an outcome means for the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeClass {
+    /// It is in the data.
+    Recorded,
+    /// It was not asked about.
+    Filtered,
+    /// It was left out by sampling; estimates account for it.
+    SampledOut,
+    /// It should be in the data and is not.
+    Lost,
+}
+
+impl OutcomeClass {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            OutcomeClass::Recorded => "recorded",
+            OutcomeClass::Filtered => "filtered",
+            OutcomeClass::SampledOut => "sampled out",
+            OutcomeClass::Lost => "lost",
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Reading a report back. The file may come from anybody: it is limited before it is parsed, and checked after.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::scan::scan;
+use super::{Report, SCHEMA};
+use crate::error::{Error, ErrorKind, Result};
+use crate::text::Text;
+
+/// Largest file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Reads a report from a file.
+///
+/// # Errors
+/// As [`read`], and [`ErrorKind::InvalidFile`] if the file cannot be opened.
+pub fn open(path: &Path) -> Result<Report> {
+    let file = File::open(path).map_err(|error| {
+        Error::on(ErrorKind::InvalidFile, TRIED, path)
+            .because_of(&error)
+            .hint("name a report written with `-o FILE.json`")
+    })?;
+    read(file, &Text::from(path))
+}
+
+/// Reads a report; `name` is what errors call it.
+///
+/// # Errors
+/// - [`ErrorKind::TruncatedFile`]: the JSON ends too early, as after a full disk. Never a report without findings.
+/// - [`ErrorKind::NewerFile`]: the schema is newer than [`SCHEMA`].
+/// - [`ErrorKind::InvalidFile`]: unreadable, over a limit (256 MiB, 64 levels, 64 KiB per string, 16 Mi values), not JSON,
+///   not a report, or a report that breaks a promise ([`Report::check`]).
+pub fn read(source: impl Read, name: &Text) -> Result<Report> {
+    let error = |kind| Error::on(kind, TRIED, name.clone());
+    let invalid = || error(ErrorKind::InvalidFile);
+    let mut json = Vec::new();
+    source.take(MAX_FILE_BYTES + 1).read_to_end(&mut json).map_err(|cause| invalid().because_of(&cause))?;
+    if json.len() as u64 > MAX_FILE_BYTES {
+        return Err(invalid().because(format_args!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
+    }
+    scan(&json).map_err(|cause| invalid().because(cause))?;
+    let parse = |cause| parse_error(error, &cause);
+    let head: Head = serde_json::from_slice(&json).map_err(parse)?;
+    match head.schema {
+        None => return Err(invalid().because("it is JSON, but not a report of profiler")),
+        Some(schema) if schema > SCHEMA.into() => {
+            return Err(error(ErrorKind::NewerFile)
+                .because(format_args!("it has schema {schema}, and this version reads up to {SCHEMA}"))
+                .hint("use the version of profiler that wrote it, or a newer one"));
+        }
+        Some(schema) if schema < SCHEMA.into() => {
+            return Err(
+                invalid().because(format_args!("there is no schema {schema}; the first was {SCHEMA}"))
+            );
+        }
+        Some(_) => {}
+    }
+    let report: Report = serde_json::from_slice(&json).map_err(parse)?;
+    report.check().map_err(|defect| invalid().because("the report contradicts itself").because(defect))?;
+    Ok(report)
+}
+
+const TRIED: &str = "tried to read the report";
+/// Longest message of the parser that is shown, in characters: it quotes the file.
+const MAX_MESSAGE: usize = 200;
+
+/// What is looked at before the rest makes sense.
+#[derive(Deserialize)]
+struct Head {
+    schema: Option<u64>,
+}
+
+fn parse_error(error: impl Fn(ErrorKind) -> Error, cause: &serde_json::Error) -> Error {
+    let mut words: String = cause.to_string().chars().take(MAX_MESSAGE).collect();
+    match cause.classify() {
+        Category::Eof => error(ErrorKind::TruncatedFile)
+            .because(format_args!("the file ends too early, at line {}", cause.line()))
+            .hint("was the disk full, or the file still being copied?"),
+        Category::Data => {
+            error(ErrorKind::InvalidFile).because("it is JSON, but not a report").because(words)
+        }
+        Category::Syntax | Category::Io => {
+            words.insert_str(0, "it is not JSON: ");
+            error(ErrorKind::InvalidFile).because(words)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::{MAX_FILE_BYTES, open, read};
+    use crate::error::{Error, ErrorKind};
+    use crate::exit::ExitCode;
+    use crate::render;
+    use crate::report::sample;
+    use crate::text::Text;
+
+    fn refused(json: impl AsRef<[u8]>) -> Error {
+        read(json.as_ref(), &Text::from("a.json")).unwrap_err()
+    }
+
+    fn changed(change: impl FnOnce(&mut Json)) -> Error {
+        let mut json = serde_json::to_value(sample::pong()).unwrap();
+        change(&mut json);
+        refused(json.to_string())
+    }
+
+    #[test]
+    fn what_was_written_reads_back() {
+        for report in [sample::pong(), sample::hostile(), sample::many(200), sample::incomplete()] {
+            let text = render::json(&report);
+            assert_eq!(read(text.as_bytes(), &Text::from("a.json")).unwrap(), report);
+        }
+    }
+
+    #[test]
+    fn half_a_file_is_truncated_wherever_it_ends() {
+        let text = render::json(&sample::pong());
+        for end in (0..text.trim_end().len()).step_by(97) {
+            let error = refused(&text.as_bytes()[..end]);
+            assert_eq!(error.kind(), ErrorKind::TruncatedFile, "{end}: {error}");
+            assert_eq!(error.exit_code(), ExitCode::Incomplete);
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_both_are_named() {
+        let error = changed(|json| json["schema"] = json!(7));
+        assert_eq!(error.kind(), ErrorKind::NewerFile);
+        assert_eq!(
+            error.to_string(),
+            "tried to read the report a.json: it has schema 7, and this version reads up to 1"
+        );
+        assert!(refused(r#"{"schema": 2}"#).to_string().contains("schema 2"));
+        assert!(refused(r#"{"schema": 0}"#).to_string().contains("no schema 0"));
+    }
+
+    #[test]
+    fn each_kind_of_bad_file_has_its_own_message() {
+        for (json, message) in [
+            ("{\"schema\":1,}", "it is not JSON"),
+            ("[1]", "it is JSON, but not a report: invalid length"),
+            ("7", "it is JSON, but not a report: invalid type"),
+            ("{}", "it is JSON, but not a report of profiler"),
+            ("{\"schema\":1}", "missing field `meta`"),
+            ("{\"schema\":1,\"schema\":1}", "duplicate field"),
+            ("{\"schema\":-1}", "invalid value"),
+            ("{\"schema\":NaN}", "NaN"),
+            ("{\"schema\":1} x", "trailing characters"),
+        ] {
+            let error = refused(json);
+            assert_eq!(error.kind(), ErrorKind::InvalidFile, "{json}");
+            assert!(error.to_string().contains(message), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_contradicts_itself_is_refused() {
+        let row = "/sections/0/rows/0";
+        for (pointer, value, message) in [
+            ("/findings", json!([]), "no finding"),
+            (&format!("{row}/cells"), json!([]), "0 cells for 13 columns"),
+            (&format!("{row}/stack"), json!(999), "a stack that does not exist"),
+            (
+                &format!("{row}/cells/0"),
+                json!({"estimate": {"value": 5.0, "low": 6.0, "high": null}}),
+                "interval",
+            ),
+            ("/stacks/0/frames/0", json!(999), "a frame that does not exist"),
+            ("/coverage/ledger/0/hits", json!(1), "does not add up"),
+            ("/coverage/named_frames_ratio", json!(1.5), "not a share"),
+            ("/coverage/incomplete_because", json!(["lost"]), "marked complete"),
+            ("/meta/cost/hits_per_s", json!(-1.0), "hits_per_s"),
+            ("/frames/0/unresolved", json!("because"), "a name and a reason"),
+        ] {
+            let error = changed(|json| *json.pointer_mut(pointer).unwrap() = value);
+            assert!(error.to_string().contains(message), "{pointer}: {error}");
+        }
+    }
+
+    #[test]
+    fn negative_and_overflowing_numbers_are_refused() {
+        for (pointer, number) in [("/meta/length_ns", "-1"), ("/meta/cost/hits", "18446744073709551616")] {
+            let json = serde_json::to_value(sample::pong()).unwrap();
+            let number: Json = serde_json::from_str(number).unwrap();
+            let error = changed(|json| *json.pointer_mut(pointer).unwrap() = number);
+            assert!(
+                error.to_string().contains("invalid"),
+                "{pointer} of {:?}: {error}",
+                json.pointer(pointer)
+            );
+        }
+        assert!(refused(r#"{"schema":1e999}"#).to_string().contains("number out of range"));
+    }
+
+    #[test]
+    fn keys_of_the_future_are_ignored() {
+        let mut json = serde_json::to_value(sample::pong()).unwrap();
+        json["meta"]["invented_later"] = json!({"a": [1, 2, 3]});
+        assert_eq!(read(json.to_string().as_bytes(), &Text::from("a")).unwrap(), sample::pong());
+    }
+
+    #[test]
+    fn too_large_a_file_is_refused_without_parsing() {
+        let error = read(std::io::repeat(b' ').take(MAX_FILE_BYTES + 5), &Text::from("a")).unwrap_err();
+        assert!(error.to_string().contains("larger than 256 MiB"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named_and_escaped() {
+        let error = open(std::path::Path::new("/nonexistent/\x1b[2J")).unwrap_err();
+        let message =
+            r"tried to read the report /nonexistent/\x1b[2J: No such file or directory (os error 2)";
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidFile, message));
+    }
+
+    use std::io::Read as _;
+}

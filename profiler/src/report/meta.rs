@@ -1,0 +1,119 @@
+//! What was observed, where, when, and what it cost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::Text;
+
+/// What was observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Meta {
+    /// Name of the tool, as on the command line.
+    pub tool: String,
+    /// Version of profiler.
+    pub version: String,
+    /// The command line of profiler.
+    pub command: Vec<Text>,
+    /// Host name.
+    pub host: Text,
+    /// Kernel release.
+    pub kernel: String,
+    /// Start of the observation (everything attached), nanoseconds since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Length of the observation in nanoseconds, on the monotonic clock.
+    pub length_ns: u64,
+    /// Why the observation ended.
+    pub ended: Ended,
+    /// The observed processes.
+    pub targets: Vec<Target>,
+    /// Settings that change the meaning of the numbers, by name.
+    pub settings: BTreeMap<String, String>,
+    /// What the observation cost.
+    pub cost: Cost,
+}
+
+impl Meta {
+    /// Length of the observation.
+    pub fn length(&self) -> Duration {
+        Duration::from_nanos(self.length_ns)
+    }
+}
+
+/// Why the observation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ended {
+    /// The observation goes on: this is an interim report (`--every`).
+    Running,
+    /// The time asked for is over.
+    Elapsed,
+    /// Ctrl-C or a termination signal.
+    Interrupted,
+    /// Every target ended.
+    TargetsGone,
+}
+
+/// One observed process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Target {
+    /// Process id in profiler's own pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub name: Text,
+    /// Its executable as the target sees it.
+    pub exe: Text,
+    /// Build id of the executable, in hex, if it has one.
+    pub build_id: Option<String>,
+    /// How it ended, if it did: "exit code 3", "killed by signal 9", "replaced itself by exec", "ended".
+    pub ended: Option<String>,
+    /// What was probed in it, one line per site: function, module, site and why that site.
+    pub probes: Vec<Probed>,
+    /// What the user should know about this target.
+    pub notes: Vec<String>,
+}
+
+/// One probed function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Probed {
+    /// Function name.
+    pub function: Text,
+    /// File that defines it, as the target sees it.
+    pub module: Text,
+    /// Bytes from the function's entry to the probe.
+    pub offset_bytes: u64,
+    /// Whether the kernel emulates the probed instruction (one trap) or single-steps it (two, and slow).
+    pub emulated: bool,
+    /// Why this site.
+    pub reason: String,
+}
+
+/// What the observation cost. All shares are fractions of one CPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Cost {
+    /// Probe hits over the whole observation.
+    pub hits: u64,
+    /// Hits per second; absent if the observation was too short to say.
+    pub hits_per_s: Option<f64>,
+    /// Modelled share of the busiest thread's time that went into our probes, if it could be modelled.
+    pub busiest_thread_share: Option<f64>,
+    /// Mean run time of our BPF programs in nanoseconds per hit, without the trap, if it was measured.
+    pub bpf_ns_per_hit: Option<f64>,
+    /// CPU time of profiler itself, as a share of one CPU; absent if it could not be read.
+    pub own_cpu_share: Option<f64>,
+    /// Peak resident memory of profiler, in bytes.
+    pub own_memory_bytes: u64,
+    /// Kernel memory of the BPF maps, in bytes.
+    pub map_memory_bytes: u64,
+    /// Time from start to everything attached, in nanoseconds.
+    pub attach_ns: u64,
+    /// Time to detach, in nanoseconds; absent while attached.
+    pub detach_ns: Option<u64>,
+}

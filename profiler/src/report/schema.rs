@@ -1,0 +1,81 @@
+//! Keeps `schema/report.schema.json` and the types in step. The published schema is made from the types, with their
+//! documentation; it is committed so that users have it and every change of it is seen in review.
+
+use std::path::PathBuf;
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
+
+use super::{Report, SCHEMA, sample};
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../schema/report.schema.json")
+}
+
+fn generated() -> Json {
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Report>();
+    let mut json = schema.to_value();
+    json["title"] = "Report of profiler".into();
+    json["properties"]["schema"]["const"] = SCHEMA.into();
+    json
+}
+
+/// `UPDATE_SCHEMA=1 cargo test -p profiler schema` writes the file anew.
+#[test]
+fn the_published_schema_is_that_of_the_types() {
+    let generated = generated();
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        let mut out = Vec::new();
+        crate::render::write_json(&generated, &mut out).unwrap();
+        std::fs::write(path(), out).unwrap();
+    }
+    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
+    assert!(
+        published == generated,
+        "schema/report.schema.json and the types differ: run `UPDATE_SCHEMA=1 cargo test -p profiler --lib schema`, \
+         review the change, and raise SCHEMA if a field went away or changed its meaning"
+    );
+}
+
+#[test]
+fn what_is_written_satisfies_the_published_schema() {
+    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
+    assert!(jsonschema::meta::is_valid(&published));
+    let validator = jsonschema::validator_for(&published).unwrap();
+    for report in [sample::pong(), sample::hostile(), sample::many(40), sample::incomplete()] {
+        let json: Json = serde_json::from_str(&crate::render::json(&report)).unwrap();
+        let errors: Vec<String> =
+            validator.iter_errors(&json).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+}
+
+#[test]
+fn the_published_schema_refuses_what_readers_refuse() {
+    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&published).unwrap();
+    let sample = serde_json::to_value(sample::pong()).unwrap();
+    for (pointer, value) in [
+        ("/schema", 2.into()),
+        ("/meta/length_ns", (-1).into()),
+        ("/meta/ended", "somehow".into()),
+        ("/sections/0/rows/0/cells/0", serde_json::json!({"guess": 7})),
+        ("/frames/0/functions/0/name", serde_json::json!({"b64": 7})),
+    ] {
+        let mut json = sample.clone();
+        *json.pointer_mut(pointer).unwrap() = value;
+        assert!(!validator.is_valid(&json), "{pointer}");
+    }
+}
+
+/// Every property of the schema occurs in a sample, so that the samples exercise all of it.
+#[test]
+fn the_samples_use_every_field() {
+    let text = crate::render::json(&sample::pong()) + &crate::render::json(&sample::hostile());
+    let definitions = generated();
+    let all = definitions["$defs"].as_object().unwrap().values().chain([&definitions]);
+    let names =
+        all.filter_map(|definition| definition["properties"].as_object()).flat_map(|fields| fields.keys());
+    let missing: Vec<&String> = names.filter(|name| !text.contains(&format!("\"{name}\":"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

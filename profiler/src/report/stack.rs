@@ -1,0 +1,76 @@
+//! Call stacks. Frames are kept once per report, because stacks share most of them.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::Text;
+
+/// A call stack, innermost frame first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Stack {
+    /// The pid of the process it belongs to.
+    pub pid: u32,
+    /// The frames: indices into [`Report::frames`](super::Report::frames).
+    pub frames: Vec<usize>,
+    /// Why the end of the stack was not reached; absent if it was.
+    pub incomplete: Option<String>,
+}
+
+/// One frame: a code address, and the function or functions (inlined ones first) that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Frame {
+    /// Address in the target: of the call for a caller, of the probe for the innermost frame.
+    pub address: u64,
+    /// File that was mapped there, as the target sees it.
+    pub module: Option<Text>,
+    /// Build id of that file, in hex.
+    pub build_id: Option<String>,
+    /// Offset of the address in that file.
+    pub file_offset: Option<u64>,
+    /// Functions, innermost inlined first. Empty if unresolved.
+    pub functions: Vec<Function>,
+    /// Why there is no function.
+    pub unresolved: Option<String>,
+}
+
+/// A function name with its place in the source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Function {
+    /// Demangled name.
+    pub name: Text,
+    /// Source file, where there is DWARF.
+    pub file: Option<Text>,
+    /// Line in it.
+    pub line: Option<u32>,
+    /// Whether it was inlined into the next one.
+    pub inlined: bool,
+}
+
+/// Collects the frames of a report, each once.
+#[derive(Debug, Default)]
+pub struct Frames {
+    index: HashMap<Frame, usize>,
+    frames: Vec<Frame>,
+}
+
+impl Frames {
+    /// The index of a frame in [`Report::frames`](super::Report::frames); the frame is added if it is new.
+    pub fn intern(&mut self, frame: Frame) -> usize {
+        if let Some(&index) = self.index.get(&frame) {
+            return index;
+        }
+        let index = self.frames.len();
+        self.frames.push(frame.clone());
+        self.index.insert(frame, index);
+        index
+    }
+
+    /// The frames, in the order in which they were first seen.
+    pub fn into_vec(self) -> Vec<Frame> {
+        self.frames
+    }
+}

@@ -1,0 +1,11 @@
+//! Sizes, durations and rates: how people write them, and how they are shown.
+//!
+//! Inside the program sizes are bytes and durations nanoseconds; text with units exists only at the two edges.
+
+mod format;
+mod parse;
+
+pub use self::format::{
+    bytes, bytes_per_hour, count, duration, exact_bytes, exact_duration, nanos, percent, plain, ratio, utc,
+};
+pub use self::parse::{UnitError, parse_bytes, parse_duration};
