@@ -12,6 +12,8 @@ use std::{
     path::Path,
 };
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_BTF_LOAD: libc::c_long = 18;
@@ -167,6 +169,26 @@ pub(crate) fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
         u64::from_ne_bytes(bytes)
     };
     Ok((word(192), word(200)))
+}
+
+/// Reads one element; `values` has one entry per possible CPU for a per-CPU map, else one.
+pub(crate) fn lookup<K, V: Copy>(map: BorrowedFd<'_>, key: &K, values: &mut [V]) -> io::Result<()> {
+    Attr::new()
+        .fd(0, map)
+        .u64(8, std::ptr::from_ref(key) as u64)
+        .u64(16, values.as_mut_ptr() as u64)
+        .call(BPF_MAP_LOOKUP_ELEM)
+        .map(|_| ())
+}
+
+/// Writes one element.
+pub(crate) fn update<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    Attr::new()
+        .fd(0, map)
+        .u64(8, std::ptr::from_ref(key) as u64)
+        .u64(16, std::ptr::from_ref(value) as u64)
+        .call(BPF_MAP_UPDATE_ELEM)
+        .map(|_| ())
 }
 
 /// Reads a hash map in batches of whole buckets, each consistent in itself, and hands every element to `each`.

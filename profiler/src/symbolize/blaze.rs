@@ -1,5 +1,7 @@
 //! blazesym behind [`Symbolize`]: the only file that names it.
 
+use std::path::Path;
+
 use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer, source};
 
 use super::{Request, Resolved, Symbolize};
@@ -67,7 +69,7 @@ fn function(name: &str, place: Option<&CodeInfo<'_>>, inlined: bool) -> Function
     let name: String = name.chars().take(MAX_MANGLED_BYTES).collect();
     Function {
         name: Text::from(name.as_str()),
-        file: place.map(|p| Text::from(p.to_path().as_path())),
+        file: place.map(|p| Text::from(AsRef::<Path>::as_ref(&p.to_path()))),
         line: place.and_then(|p| p.line),
         inlined,
     }

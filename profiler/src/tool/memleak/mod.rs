@@ -2,4 +2,5 @@
 
 pub(crate) mod allocators;
 pub mod custom;
+pub mod plan;
 pub mod rows;

@@ -1,0 +1,156 @@
+//! From the kernel side's maps to rows: the only step that sees wire types.
+
+use profiler_common::{
+    age,
+    ledger::Counter,
+    memleak::{Block, StackTotals},
+    sampling::WEIGHT_ONE,
+};
+
+use super::{
+    rows::{BIRTH_SLICES, StackRow, Weighted, Window},
+    totals::{self, Totals},
+};
+use crate::{capture::object::Object, error::Result};
+
+/// Everything the kernel side knows at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// One row per stack that allocated.
+    pub(crate) rows: Vec<StackRow>,
+    /// The ledger.
+    pub(crate) counters: [u64; Counter::COUNT],
+}
+
+/// When the snapshot is taken, and what it is to be read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Age units from the kernel side's start to the beginning of the observation.
+    pub(crate) began_units: u64,
+    /// Age units from the kernel side's start to now.
+    pub(crate) now_units: u64,
+    /// The age asked about.
+    pub(crate) older_units: u64,
+    /// Mean gap of a sampled run.
+    pub(crate) sample_bytes: Option<u64>,
+}
+
+impl Moment {
+    /// The window that verdicts are given for.
+    pub(crate) fn window(&self) -> Window {
+        Window { length_units: self.now_units.saturating_sub(self.began_units), older_units: self.older_units }
+    }
+}
+
+/// Reads the maps.
+pub(crate) fn snapshot(object: &Object, totals: &Totals, stacks: usize, moment: &Moment) -> Result<Snapshot> {
+    let mut rows: Vec<Option<Box<StackRow>>> = (0..stacks.max(1)).map(|_| None).collect();
+    for (stack, slot) in rows.iter_mut().enumerate() {
+        let Some(total) = totals.of(stack).filter(|t| t.allocs != 0) else { continue };
+        *slot = Some(Box::new(row(stack as u32, &total, moment)));
+    }
+    totals::for_each_block(object, |_, block: Block| {
+        if let Some(slot) = rows.get_mut(block.stack as usize) {
+            let row = slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));
+            add_live(row, &block, moment);
+        }
+    })?;
+    let counters = totals::counters(object)?;
+    Ok(Snapshot { rows: rows.into_iter().flatten().map(|row| *row).collect(), counters })
+}
+
+fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
+    let mut row = StackRow { stack, allocs: total.allocs, alloc_bytes: total.alloc_bytes, ..StackRow::default() };
+    row.lifetimes.died = total.died;
+    if moment.sample_bytes.is_some() {
+        let unit = WEIGHT_ONE as f64;
+        let (count, variance) = (total.weight as f64 / unit, total.weight_variance as f64 / unit);
+        let bytes = total.weight_bytes as f64;
+        let mean_size = if count > 0.0 { bytes / count } else { 0.0 };
+        row.weighted = Some(Weighted {
+            allocs: (count, variance),
+            alloc_bytes: (bytes, variance * mean_size * mean_size),
+            ..Weighted::default()
+        });
+    }
+    row
+}
+
+fn add_live(row: &mut StackRow, block: &Block, moment: &Moment) {
+    let age_units = moment.now_units.saturating_sub(u64::from(block.born_units));
+    let bin = age::bin(u32::try_from(age_units).unwrap_or(u32::MAX));
+    let old = age_units >= moment.older_units;
+    row.live += 1;
+    row.live_bytes += block.size_bytes;
+    row.lifetimes.live[bin] += 1;
+    row.lifetimes.live_age_units[bin] += age_units;
+    if old {
+        row.old += 1;
+        row.old_bytes += block.size_bytes;
+        row.old_bytes_squared += (block.size_bytes as f64).powi(2);
+        row.births[slice(block.born_units.into(), moment)] += 1;
+    }
+    if let (Some(mean), Some(weighted)) = (moment.sample_bytes, &mut row.weighted) {
+        weigh(weighted, block.size_bytes as f64, mean as f64, old);
+    }
+}
+
+/// The slice of the eligible period that an old block was born in.
+fn slice(born_units: u64, moment: &Moment) -> usize {
+    let eligible = moment.window().length_units.saturating_sub(moment.older_units).max(1);
+    let since = born_units.saturating_sub(moment.began_units);
+    ((since * BIRTH_SLICES as u64 / eligible) as usize).min(BIRTH_SLICES - 1)
+}
+
+/// Horvitz-Thompson: a drawn block stands for 1/p blocks, with variance (1 - p) / p^2.
+fn weigh(weighted: &mut Weighted, size: f64, mean: f64, old: bool) {
+    let weight = 1.0 / -(-size.max(1.0) / mean).exp_m1();
+    let variance = weight * (weight - 1.0);
+    let add = |(estimate, spread): &mut (f64, f64), by: f64| {
+        *estimate += weight * by;
+        *spread += variance * by * by;
+    };
+    add(&mut weighted.live, 1.0);
+    add(&mut weighted.live_bytes, size);
+    if old {
+        add(&mut weighted.old, 1.0);
+        add(&mut weighted.old_bytes, size);
+    }
+}
+
+/// The weight of a block of this size, as the kernel side keeps it.
+pub(crate) fn weight(size_bytes: f64, mean_bytes: f64) -> u64 {
+    let weight = 1.0 / -(-size_bytes / mean_bytes).exp_m1();
+    (weight * WEIGHT_ONE as f64).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Moment = Moment { began_units: 100, now_units: 1700, older_units: 600, sample_bytes: None };
+
+    #[test]
+    fn live_blocks_are_sorted_by_age_and_birth() {
+        let mut row = StackRow::default();
+        for (born_units, size_bytes) in [(100, 10), (1099, 20), (1101, 40), (1700, 80)] {
+            add_live(&mut row, &Block { size_bytes, born_units, stack: 0 }, &MOMENT);
+        }
+        assert_eq!((row.live, row.live_bytes, row.old, row.old_bytes), (4, 150, 2, 30));
+        assert_eq!((row.births[0], row.births[BIRTH_SLICES - 1]), (1, 1));
+        assert_eq!(row.lifetimes.live.iter().sum::<u64>(), 4);
+        assert_eq!(row.lifetimes.live_age_units.iter().sum::<u64>(), 1600 + 601 + 599);
+    }
+
+    #[test]
+    fn a_drawn_block_stands_for_all_of_its_size() {
+        let mut weighted = Weighted::default();
+        weigh(&mut weighted, 1.0, 1000.0, true);
+        assert!((weighted.live.0 - 1000.5).abs() < 0.1, "{weighted:?}");
+        let mut large = Weighted::default();
+        weigh(&mut large, 1e6, 1000.0, false);
+        assert!((large.live_bytes.0 - 1e6).abs() < 1e-3 && large.live_bytes.1 < 1e-3);
+        assert_eq!(large.old, (0.0, 0.0));
+        assert_eq!(weight(1e9, 1000.0), WEIGHT_ONE);
+    }
+}

@@ -1,0 +1,100 @@
+//! The kernel side's maps, read: totals per stack, live blocks, the ledger.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+};
+
+use memmap2::{MmapOptions, MmapRaw};
+use profiler_common::{
+    ledger::Counter,
+    memleak::{Block, Counters, Space, StackTotals},
+};
+
+use crate::{
+    capture::object::Object,
+    error::{Error, ErrorKind, Result},
+    kernel::bpf,
+};
+
+/// The totals of every stack, mapped: reading them is no system call, whatever their number.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    map: MmapRaw,
+    stacks: usize,
+}
+
+impl Totals {
+    pub(crate) fn map(object: &Object, stacks: usize) -> Result<Totals> {
+        let bytes = (stacks * size_of::<StackTotals>()).next_multiple_of(4096);
+        let map = MmapOptions::new()
+            .len(bytes)
+            .map_raw_read_only(object.map("TOTALS")?.as_raw_fd())
+            .map_err(|e| unreadable("the totals", &e))?;
+        Ok(Totals { map, stacks })
+    }
+
+    /// The totals of a stack as they are now.
+    pub(crate) fn of(&self, stack: usize) -> Option<StackTotals> {
+        if stack >= self.stacks {
+            return None;
+        }
+        // SAFETY: within the mapping, and any bytes are valid. The kernel side may add meanwhile: each field is read
+        // as it is at some moment, which is what totals of a running program are.
+        Some(unsafe { self.map.as_ptr().cast::<StackTotals>().add(stack).read_volatile() })
+    }
+}
+
+/// Every live block: (key, block).
+pub(crate) fn for_each_block(object: &Object, each: impl FnMut(u64, Block)) -> Result<()> {
+    bpf::for_each_element(object.map("BLOCKS")?, each).map_err(|e| unreadable("the live blocks", &e))
+}
+
+/// Allocation entries by thread id, in whole steps.
+pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, u64)>> {
+    let mut hits = Vec::new();
+    bpf::for_each_element(object.map("THREAD_HITS")?, |tid: u32, n: u64| hits.push((tid, n)))
+        .map_err(|e| unreadable("the hits by thread", &e))?;
+    Ok(hits)
+}
+
+/// The ledger's counters, added up over the CPUs.
+pub(crate) fn counters(object: &Object) -> Result<[u64; Counter::COUNT]> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", &e))?;
+    let mut per_cpu = vec![[0u64; Counter::COUNT]; cpus];
+    const _: () = assert!(size_of::<Counters>() == size_of::<[u64; Counter::COUNT]>());
+    let key = 0u32;
+    bpf::lookup(object.map("COUNTERS")?, &key, per_cpu.as_mut_slice()).map_err(|e| unreadable("the ledger", &e))?;
+    let mut sum = [0; Counter::COUNT];
+    for cpu in per_cpu {
+        for (total, count) in sum.iter_mut().zip(cpu) {
+            *total += count;
+        }
+    }
+    Ok(sum)
+}
+
+/// Writes what the kernel side knows of an address space.
+pub(crate) fn set_space(object: &Object, number: u16, space: &Space) -> Result<()> {
+    write(object, "SPACES", &u32::from(number), space)
+}
+
+/// What the kernel side knows of an address space.
+pub(crate) fn space(object: &Object, number: u16) -> Result<Space> {
+    let mut space = [Space { tgid: 0, execs_to_ignore: 0, replaced: 0, reserved: 0 }];
+    bpf::lookup(object.map("SPACES")?, &u32::from(number), &mut space)
+        .map_err(|e| unreadable("the address spaces", &e))?;
+    let [space] = space;
+    Ok(space)
+}
+
+/// Writes one element.
+pub(crate) fn write<K, V>(object: &Object, map: &str, key: &K, value: &V) -> Result<()> {
+    let put = |fd: BorrowedFd<'_>| bpf::update(fd, key, value);
+    put(object.map(map)?)
+        .map_err(|e| Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(&e))
+}
+
+fn unreadable(what: &str, error: &io::Error) -> Error {
+    Error::new(ErrorKind::Kernel, format_args!("tried to read {what} from the kernel")).because_of(error)
+}
