@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+/// Most lines told at once. Who has missed more, or has just come, gets the last ones.
+pub(crate) const LINES_AT_ONCE: usize = 32;
+
 /// One line of chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChatLine {
@@ -54,9 +57,10 @@ impl ChatHistory {
         }
     }
 
-    /// The lines from number `seen` on that are still there, and the number to ask for next time.
+    /// The lines from number `seen` on, but no more than the last [`LINES_AT_ONCE`] of those that are still there;
+    /// and the number to ask for next time.
     pub(crate) fn since(&self, seen: u64) -> (Vec<ChatLine>, u64) {
-        let unseen = usize::try_from(self.next.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let unseen = usize::try_from(self.next.saturating_sub(seen)).unwrap_or(usize::MAX).min(LINES_AT_ONCE);
         let skip = self.lines.len().saturating_sub(unseen);
         (self.lines.iter().skip(skip).cloned().collect(), self.next)
     }
@@ -104,5 +108,14 @@ mod tests {
         talk(&mut history, 10);
         let (lines, seen) = history.since(3);
         assert_eq!((lines.len(), seen), (3, 13));
+    }
+
+    #[test]
+    fn a_newcomer_is_not_told_the_whole_leak() {
+        let mut history = ChatHistory::restore(3, true);
+        talk(&mut history, 1000);
+        let (lines, seen) = history.since(0);
+        assert_eq!((lines.len(), seen), (LINES_AT_ONCE, 1003));
+        assert_eq!(lines[LINES_AT_ONCE - 1].text, "new 999");
     }
 }

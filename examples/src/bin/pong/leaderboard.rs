@@ -30,8 +30,12 @@ impl Leaderboard {
     /// The table, with everybody at the first rating.
     #[inline(never)]
     pub(crate) fn open() -> Self {
-        let row = || Row { rating: FIRST_RATING, recent: vec![FIRST_RATING as f32; RECENT], played: 0 };
-        Self { rows: std::iter::repeat_with(row).take(ROWS).collect() }
+        // A loop and not an iterator: the blocks are allocated in this function, under its name.
+        let mut rows = Vec::with_capacity(ROWS);
+        for _ in 0..ROWS {
+            rows.push(Row { rating: FIRST_RATING, recent: vec![FIRST_RATING as f32; RECENT], played: 0 });
+        }
+        Self { rows }
     }
 
     /// Books a match.

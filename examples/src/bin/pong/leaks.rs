@@ -36,7 +36,7 @@ struct LeakSite {
     /// Blocks that leak per second, once the bots are spread out. With the fault off: blocks that come and go.
     blocks_per_s: f64,
     /// The same in requested bytes per hour; the allocator adds its own headers.
-    bytes_per_hour: f64,
+    bytes_per_hour: u64,
     /// Mean life of a block with the fault off; null without bots.
     healthy_life_s: Option<f64>,
 }
@@ -60,7 +60,7 @@ impl Expectations {
             planted: options.plants(leak),
             functions: leak.functions(),
             blocks_per_s: leak.blocks_per_s(pace),
-            bytes_per_hour: leak.bytes_per_hour(pace),
+            bytes_per_hour: leak.bytes_per_hour(pace).round() as u64,
             healthy_life_s: leak.healthy_life_s(pace),
         });
         Self { leaks: leaks.into(), honest: honest(pace) }
@@ -170,6 +170,7 @@ mod tests {
         assert_eq!(json["leaks"][1]["name"], "chat");
         assert_eq!(json["leaks"][1]["planted"], true);
         assert_eq!(json["leaks"][1]["blocks_per_s"], 60.0);
+        assert_eq!(json["leaks"][0]["bytes_per_hour"], 21_024_000);
         assert_eq!(json["leaks"][1]["functions"][0], "ChatHistory::push");
         assert_eq!(json["honest"][2]["life_s"], 2.0);
     }

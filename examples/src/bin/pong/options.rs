@@ -9,7 +9,7 @@ use crate::leaks::{self, Leak};
 
 /// A WebSocket Pong server with bots, and faults planted by flags.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "pong", version, about, after_long_help = leaks::help())]
+#[command(name = "pong", version, after_long_help = leaks::help())]
 pub(crate) struct Options {
     /// Address to listen on; port 0 takes a free one, which is printed
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]

@@ -64,13 +64,14 @@ pub(crate) fn cut(text: &str, chars: usize) -> &str {
 }
 
 /// Limits that suit short messages; the crate's own (64 MiB messages, 128 KiB buffers) suit file transfer.
+/// The longest message is a full batch of the longest chat lines, every character escaped: 45 KiB.
 pub(crate) fn small_frames() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(256 * 1024)
-        .max_message_size(Some(16 * 1024))
-        .max_frame_size(Some(16 * 1024))
+        .max_message_size(Some(64 * 1024))
+        .max_frame_size(Some(64 * 1024))
 }
 
 #[cfg(test)]
