@@ -4,13 +4,13 @@
 //
 //     g++ -std=c++17 -O2 -g -fno-omit-frame-pointer -pthread -o twin twin.cpp
 //
-// All times follow from one number, --age: the age A that the leak hunter is asked about. Watch for 4 A or more.
+// One file, so that a test needs one call of the compiler. All times follow from one number, --age: the age A that
+// the leak hunter is asked about. Watch for 4 A or more.
 //
 // Draws depend on seed, worker and kind only, and time is counted in ticks. The same flags with the same number of
 // ticks (--for) therefore give the same books, however busy the machine is.
 
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -30,6 +30,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 // ---- Allocating functions: one per kind, the names that a report must show ---------------------------------------
@@ -142,9 +143,7 @@ struct Options {
   uint64_t seed = 1;
   std::string leaks = "all";
   bool planted[kKindCount] = {};
-  bool wait = false;
-  bool hold = false;
-  bool unpaced = false;
+  bool wait = false, hold = false, unpaced = false;
 };
 
 const char *const kHelp =
@@ -168,10 +167,12 @@ const char *const kHelp =
   std::exit(2);
 }
 
-double number(const std::string &flag, const char *text) {
+// A number from 0 to `most`.
+double number(const std::string &flag, const char *text, double most = 1e15) {
   char *end = nullptr;
   double value = std::strtod(text, &end);
-  if (end == text || *end != '\0' || !std::isfinite(value) || value < 0) usage_error(flag + " wants a number");
+  bool fits = end != text && *end == '\0' && value >= 0 && value <= most;
+  if (!fits) usage_error(flag + " wants a number from 0 to " + std::to_string(static_cast<int64_t>(most)));
   return value;
 }
 
@@ -201,7 +202,7 @@ Options parse(int argc, char **argv) {
     else if (flag == "--seed") options.seed = static_cast<uint64_t>(number(flag, value()));
     else if (flag == "--leaks") options.leaks = value();
     else if (flag == "--rate") options.rate = number(flag, value());
-    else if (flag == "--workers") options.workers = static_cast<int>(number(flag, value()));
+    else if (flag == "--workers") options.workers = static_cast<int>(number(flag, value(), 64));
     else if (flag == "--tick-hz") options.tick_hz = number(flag, value());
     else if (flag == "--wait") options.wait = true;
     else if (flag == "--hold") options.hold = true;
@@ -210,7 +211,7 @@ Options parse(int argc, char **argv) {
     else usage_error("no such flag: " + flag);
   }
   if (options.age_s <= 0 || options.tick_hz <= 0) usage_error("--age and --tick-hz must be more than 0");
-  if (options.workers < 1 || options.workers > 64) usage_error("--workers wants 1 to 64");
+  if (options.workers < 1) usage_error("--workers must be at least 1");
   if (options.unpaced && !std::isfinite(options.run_s)) usage_error("--unpaced wants --for");
   plant(options);
   return options;
@@ -339,8 +340,10 @@ class Worker {
 // Everything that can tell us to start or to stop.
 class Orders {
  public:
+  enum class Order { kGo, kQuit, kNone };
+
   // Before any thread starts, so that no thread takes the signals.
-  Orders() {
+  explicit Orders(bool eof_quits) : eof_quits_(eof_quits) {
     sigset_t quits;
     sigemptyset(&quits);
     sigaddset(&quits, SIGTERM);
@@ -350,39 +353,33 @@ class Orders {
     if (signals_ < 0) std::abort();
   }
 
-  enum class Order { kGo, kQuit, kNone };
-
-  // The next order, or none after `timeout_ms` (-1: no limit). The end of stdin is a quit only if `eof_quits`.
-  Order next(int timeout_ms, bool eof_quits) {
+  // The next order, or none after `timeout_ms` (-1: no limit).
+  Order next(int timeout_ms) {
     for (;;) {
-      size_t end = typed_.find('\n');
-      if (end != std::string::npos) {
-        std::string line = typed_.substr(0, end);
-        typed_.erase(0, end + 1);
-        if (line == "go") return Order::kGo;
-        if (line == "quit") return Order::kQuit;
-        continue;
-      }
-      pollfd watched[] = {{signals_, POLLIN, 0}, {stdin_open_ ? 0 : -1, POLLIN, 0}};
+      pollfd watched[] = {{signals_, POLLIN, 0}, {stdin_open_ ? STDIN_FILENO : -1, POLLIN, 0}};
       int ready = poll(watched, 2, timeout_ms);
       if (ready < 0 && errno == EINTR) continue;
       if (ready <= 0) return Order::kNone;
       if (watched[0].revents != 0) return Order::kQuit;
-      char buffer[256];
-      ssize_t got = read(0, buffer, sizeof(buffer));
-      if (got > 0) {
-        typed_.append(buffer, static_cast<size_t>(got));
-      } else if (got == 0 || errno != EINTR) {
+      char typed;  // byte by byte: orders are short and few
+      if (read(STDIN_FILENO, &typed, 1) != 1) {
         stdin_open_ = false;
-        if (eof_quits) return Order::kQuit;
+        if (eof_quits_) return Order::kQuit;
+      } else if (typed != '\n') {
+        line_ += typed;
+      } else {
+        std::string line = std::exchange(line_, "");
+        if (line == "go") return Order::kGo;
+        if (line == "quit") return Order::kQuit;
       }
     }
   }
 
  private:
-  int signals_ = -1;
+  bool eof_quits_;
   bool stdin_open_ = true;
-  std::string typed_;
+  int signals_ = -1;
+  std::string line_;
 };
 
 void print_books(const Options &options, const std::deque<Worker> &workers) {
@@ -406,14 +403,10 @@ void print_books(const Options &options, const std::deque<Worker> &workers) {
 int main(int argc, char **argv) {
   using Order = Orders::Order;
   const Options options = parse(argc, argv);
-  Orders orders;
+  Orders orders(options.wait);
   std::printf("pid %d\nREADY\n", static_cast<int>(getpid()));
   std::fflush(stdout);
-  for (bool started = !options.wait; !started;) {
-    Order order = orders.next(-1, true);
-    if (order == Order::kQuit) return 0;
-    started = order == Order::kGo;
-  }
+  if (options.wait && orders.next(-1) != Order::kGo) return 0;
 
   std::deque<Worker> workers;  // a deque: workers point at each other
   for (int i = 0; i < options.workers; i++) workers.emplace_back(options, i);
@@ -432,11 +425,11 @@ int main(int argc, char **argv) {
     });
   }
   bool quit = false;
-  while (!quit && running > 0) quit = orders.next(20, options.wait) == Order::kQuit;
+  while (!quit && running > 0) quit = orders.next(20) == Order::kQuit;
   stop = true;
   for (std::thread &thread : threads) thread.join();
   for (Worker &worker : workers) worker.empty_mailbox();  // only now has everybody posted everything
   print_books(options, workers);
-  while (options.hold && !quit) quit = orders.next(-1, options.wait) == Order::kQuit;
+  while (options.hold && !quit) quit = orders.next(-1) == Order::kQuit;
   return 0;
 }
