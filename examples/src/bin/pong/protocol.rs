@@ -1,0 +1,109 @@
+//! What goes over the wire: JSON text frames, each an object with a `type`.
+
+use serde::{Deserialize, Serialize};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::chat::ChatLine;
+use crate::court::{Ball, Side};
+use crate::sessions::{Notice, SessionId};
+
+/// Longest player name, in characters; the rest is cut off.
+pub(crate) const NAME_CHARS: usize = 24;
+/// Longest chat line, in characters; the rest is cut off.
+pub(crate) const CHAT_CHARS: usize = 200;
+
+/// What a player sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ClientMessage {
+    /// The first message of every connection.
+    Hello { name: String },
+    /// Where the paddle shall go: negative is up, positive down, 0 stays.
+    Stick { dir: i8 },
+    /// A line for everybody.
+    Say { text: String },
+}
+
+/// What the server pushes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ServerMessage {
+    /// The answer to `Hello`.
+    Welcome { session: SessionId, online: usize },
+    /// A room is ready. `card` is a picture of the opponent, as SVG.
+    Match { room: u64, side: Side, opponent: String, card: String },
+    /// The state of the room, 60 times per second.
+    State(Snapshot),
+    /// What was said since the last such message.
+    Chat { lines: Vec<ChatLine> },
+    /// What happened to this player.
+    Notices { notices: Vec<Notice> },
+}
+
+/// One tick of a room. It carries the names, so that who starts to watch in the middle sees a full scoreboard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) tick: u64,
+    pub(crate) ball: Ball,
+    pub(crate) paddles: [f32; 2],
+    pub(crate) score: [u32; 2],
+    pub(crate) players: [String; 2],
+}
+
+/// Serialises a message. With a snapshot per room and tick this is where the server's churn comes from.
+#[inline(never)]
+pub(crate) fn encode<M: Serialize>(message: &M) -> Utf8Bytes {
+    // The messages above have string keys and no fallible serialiser; an empty object is ignored by every client.
+    serde_json::to_string(message).map_or_else(|_| Utf8Bytes::from_static("{}"), Utf8Bytes::from)
+}
+
+/// At most `chars` characters of what a player sent.
+pub(crate) fn cut(text: &str, chars: usize) -> &str {
+    text.char_indices().nth(chars).map_or(text, |(end, _)| text.split_at(end).0)
+}
+
+/// Limits that suit short messages; the crate's own (64 MiB messages, 128 KiB buffers) suit file transfer.
+/// The longest message is a full batch of the longest chat lines, every character escaped: 45 KiB.
+pub(crate) fn small_frames() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(256 * 1024)
+        .max_message_size(Some(64 * 1024))
+        .max_frame_size(Some(64 * 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_look_as_documented() {
+        assert_eq!(
+            encode(&ClientMessage::Hello { name: "ada".into() }).as_str(),
+            r#"{"type":"hello","name":"ada"}"#
+        );
+        let state = ServerMessage::State(Snapshot {
+            tick: 7,
+            ball: Ball { x: 80.0, y: 45.0, vx: 1.0, vy: -1.0 },
+            paddles: [45.0, 40.5],
+            score: [1, 0],
+            players: ["ada".into(), "bot".into()],
+        });
+        let text = encode(&state);
+        assert_eq!(
+            text.as_str(),
+            r#"{"type":"state","tick":7,"ball":{"x":80.0,"y":45.0,"vx":1.0,"vy":-1.0},"paddles":[45.0,40.5],"score":[1,0],"players":["ada","bot"]}"#
+        );
+        assert_eq!(serde_json::from_str::<ServerMessage>(&text).unwrap(), state);
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(cut("ping", 24), "ping");
+        assert_eq!(cut("ping", 2), "pi");
+        assert_eq!(cut("ääää", 3), "äää");
+        assert_eq!(cut("", 3), "");
+    }
+}
