@@ -1,6 +1,7 @@
 //! Tests on real entry code, on hand-made code, and on the files of this machine.
 
 mod adversarial;
+mod build;
 mod entry_code;
 mod forwards;
 mod made_file;
