@@ -1,0 +1,149 @@
+//! How to step from inside a function without frame pointer to its caller.
+//!
+//! A walk along frame pointers loses one frame for each function that does not keep one: the function's own return
+//! address is skipped, because rbp still belongs to its caller. Where `operator new` calls `malloc`, the lost frame
+//! is the very function that allocates. For the few functions that call allocators, the unwind table of the file
+//! says where their return address is at each call they make; with that, one step is made by rule, and the walk
+//! along frame pointers begins behind it.
+
+use gimli::{
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, ParsedEhFrameHdr, RegisterRule,
+    UnwindContext, UnwindSection as _, UnwindTableRow, X86_64,
+};
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+use thiserror::Error;
+
+use super::image::Image;
+use super::symbols::Symbol;
+
+type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+
+/// The step from a function to its caller, for one call that the function makes.
+///
+/// `rsp` is the stack pointer after that call has returned. The return address of the function is 8 bytes below the
+/// canonical frame address (CFA), and the caller goes on with the CFA as its stack pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallerStep {
+    /// Address behind the call: what a stack shows when the function is waiting for the call.
+    pub return_address: u64,
+    /// CFA minus `rsp`, bytes. At least 8.
+    pub cfa_from_rsp: u16,
+    /// The caller's rbp is stored this many bytes below the CFA. `None`: rbp itself still holds it.
+    pub rbp_saved_at: Option<u16>,
+}
+
+/// The steps of some functions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallerSteps {
+    /// One per call that has a rule, sorted by return address.
+    pub steps: Vec<CallerStep>,
+    /// Calls without a usable rule: none in the table, a CFA that is not rsp plus a constant (functions *with* a
+    /// frame pointer among them), or registers kept in another way. Walks through these stay as they are.
+    pub without_rule: u32,
+}
+
+/// Why no steps can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CallerStepError {
+    /// The file has no `.eh_frame` section, or no section headers to find it by.
+    #[error("the file has no unwind table (.eh_frame)")]
+    NoUnwindTable,
+}
+
+impl Image<'_> {
+    /// The steps for every call in these functions.
+    ///
+    /// # Errors
+    ///
+    /// When the file has no unwind table. A damaged table is not an error: calls whose rule cannot be read are
+    /// counted in [`CallerSteps::without_rule`].
+    pub fn caller_steps(&self, functions: &[Symbol]) -> Result<CallerSteps, CallerStepError> {
+        let table = UnwindTable::of(self).ok_or(CallerStepError::NoUnwindTable)?;
+        let mut context = UnwindContext::new();
+        let mut found = CallerSteps::default();
+        let mut returns: Vec<u64> = functions
+            .iter()
+            .flat_map(|function| {
+                return_addresses(self.code(function.address, function.size), function.address)
+            })
+            .collect();
+        returns.sort_unstable();
+        returns.dedup();
+        for return_address in returns {
+            match table.step(return_address, &mut context) {
+                Some(step) => found.steps.push(step),
+                None => found.without_rule += 1,
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Addresses behind the calls in a function.
+fn return_addresses(code: &[u8], address: u64) -> Vec<u64> {
+    let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    let mut instruction = Instruction::default();
+    let mut found = Vec::new();
+    while decoder.can_decode() {
+        decoder.decode_out(&mut instruction);
+        if instruction.is_call_near() || instruction.is_call_near_indirect() {
+            found.push(instruction.next_ip());
+        }
+    }
+    found
+}
+
+struct UnwindTable<'a> {
+    frames: EhFrame<Bytes<'a>>,
+    index: Option<ParsedEhFrameHdr<Bytes<'a>>>,
+    bases: BaseAddresses,
+}
+
+impl<'a> UnwindTable<'a> {
+    fn of(image: &Image<'a>) -> Option<Self> {
+        let (address, frames) = image.section(".eh_frame")?;
+        if frames.is_empty() {
+            return None;
+        }
+        let mut bases = BaseAddresses::default().set_eh_frame(address);
+        if let Some((text, _)) = image.section(".text") {
+            bases = bases.set_text(text);
+        }
+        let mut index = None;
+        if let Some((address, header)) = image.section(".eh_frame_hdr") {
+            bases = bases.set_eh_frame_hdr(address);
+            index = EhFrameHdr::new(header, LittleEndian).parse(&bases, 8).ok();
+        }
+        Some(Self { frames: EhFrame::new(frames, LittleEndian), index, bases })
+    }
+
+    fn step(&self, return_address: u64, context: &mut UnwindContext<usize>) -> Option<CallerStep> {
+        // The call itself is asked for: behind it, the next function may begin.
+        let row = self.row(return_address.checked_sub(1)?, context)?;
+        let CfaRule::RegisterAndOffset { register: X86_64::RSP, offset } = *row.cfa() else { return None };
+        let cfa_from_rsp = u16::try_from(offset).ok().filter(|&bytes| bytes >= 8)?;
+        if row.register(X86_64::RA) != Some(RegisterRule::Offset(-8)) {
+            return None;
+        }
+        let rbp_saved_at = match row.register(X86_64::RBP) {
+            None | Some(RegisterRule::SameValue) => None,
+            Some(RegisterRule::Offset(below)) => Some(u16::try_from(below.checked_neg()?).ok()?),
+            Some(_) => return None,
+        };
+        Some(CallerStep { return_address, cfa_from_rsp, rbp_saved_at })
+    }
+
+    fn row<'c>(
+        &self,
+        address: u64,
+        context: &'c mut UnwindContext<usize>,
+    ) -> Option<&'c UnwindTableRow<usize>> {
+        let frames = &self.frames;
+        let fde = match self.index.as_ref().and_then(|index| index.table()) {
+            Some(index) => index.fde_for_address(frames, &self.bases, address, EhFrame::cie_from_offset),
+            None => frames.fde_for_address(&self.bases, address, EhFrame::cie_from_offset),
+        };
+        let fde = fde.ok().filter(|fde| !fde.is_signal_trampoline())?;
+        fde.unwind_info_for_address(frames, &self.bases, context, address).ok()
+    }
+}

@@ -1,0 +1,210 @@
+//! Which functions only hand their calls over to others.
+//!
+//! `operator new` of libstdc++ calls `malloc`, `cfree` jumps to `free`. Whoever counts the blocks of `malloc` has
+//! counted theirs; a probe on them too would cost the target and say nothing new.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+
+use super::flow::near_target;
+use super::image::Image;
+use super::imports::slot_of;
+use super::symbols::Symbol;
+
+/// Instructions that are followed for one function, at most.
+const MAX_INSTRUCTIONS: usize = 64 << 10;
+/// Bytes that are decoded without a branch, at most.
+const MAX_CODE_BYTES: u64 = 64 << 10;
+
+/// Functions of the C and C++ libraries that do not return. What the compiler puts behind a call of one is not the
+/// next instruction but often the next function.
+const NEVER_RETURN: [&str; 8] = [
+    "__cxa_throw",
+    "__cxa_rethrow",
+    "_Unwind_Resume",
+    "_ZSt17__throw_bad_allocv",
+    "_ZSt9terminatev",
+    "__stack_chk_fail",
+    "__fortify_fail",
+    "abort",
+];
+
+/// Functions that calls may be handed over to. To follow a chain (`operator new[]` to `operator new` to `malloc`), add
+/// what was found to forward and ask again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Targets<'t> {
+    /// Addresses of functions in the same file.
+    pub addresses: &'t [u64],
+    /// Names of functions that are reached through the linkage table, in the same file or another one.
+    pub names: &'t [&'t str],
+}
+
+/// That a function hands calls over, and to which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// The first function found that calls are handed to.
+    pub to: Callee,
+    /// Whether no way through the function avoids the targets. Ways that end in a trap instruction do not count; a
+    /// null check in front (`delete` of a null pointer returns at once) does.
+    pub every_call: bool,
+}
+
+/// A function as its caller names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callee {
+    /// By address in the same file.
+    Address(u64),
+    /// By name, through the linkage table.
+    Name(String),
+}
+
+impl Image<'_> {
+    /// Whether a function of this file hands calls over to one of the targets, by a direct call or jump, through a
+    /// stub of the linkage table, or through its table slot. `None`: it does not, as far as its code shows.
+    pub fn forwards_to(&self, function: &Symbol, targets: &Targets<'_>) -> Option<Forwarding> {
+        let body = function.address..function.address.saturating_add(function.size);
+        forwards_to(
+            body,
+            targets,
+            &|address| self.code(address, MAX_CODE_BYTES),
+            &|reference| match reference {
+                Reference::Stub(address) => self.import_behind_stub(address),
+                Reference::Slot(address) => self.import_in_slot(address),
+            },
+        )
+    }
+}
+
+/// How a call names a function that the loader links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// By the address of code that may be a stub of the linkage table.
+    Stub(u64),
+    /// By the address of the pointer that the loader fills.
+    Slot(u64),
+}
+
+/// Whether the function at the addresses `body` hands calls over to one of the targets.
+///
+/// `code` gives the bytes from an address on (empty: none there), `import` the name of the function behind a
+/// reference, where there is one. Jumps out of the function, to parts that the compiler moved away and to functions
+/// that it ends in, are followed.
+pub fn forwards_to<'f>(
+    body: Range<u64>,
+    targets: &Targets<'_>,
+    code: &dyn Fn(u64) -> &'f [u8],
+    import: &dyn Fn(Reference) -> Option<&'f str>,
+) -> Option<Forwarding> {
+    let entry = body.start;
+    let mut search = Search { entry, targets, import, found: None, pending: vec![entry], escapes: false };
+    let mut seen = HashSet::new();
+    let mut instruction = Instruction::default();
+    while let Some(start) = search.pending.pop() {
+        let mut bytes = code(start);
+        if body.contains(&start) {
+            // Running over the end of the function is not a way that the program takes.
+            let left = usize::try_from(body.end - start).unwrap_or(usize::MAX);
+            bytes = bytes.get(..left).unwrap_or(bytes);
+        }
+        let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
+        loop {
+            if !decoder.can_decode() || seen.len() >= MAX_INSTRUCTIONS {
+                search.escapes = true;
+                break;
+            }
+            decoder.decode_out(&mut instruction);
+            if !seen.insert(instruction.ip()) || !search.goes_on_behind(&instruction) {
+                break;
+            }
+        }
+    }
+    let Search { found, escapes, .. } = search;
+    found.map(|to| Forwarding { to, every_call: !escapes })
+}
+
+/// A walk over all ways from the entry that have not met a target yet.
+struct Search<'s, 'f> {
+    /// A function that calls itself hands nothing over.
+    entry: u64,
+    targets: &'s Targets<'s>,
+    import: &'s dyn Fn(Reference) -> Option<&'f str>,
+    found: Option<Callee>,
+    /// Addresses that are still to be walked from.
+    pending: Vec<u64>,
+    /// Whether some way ends without having met a target.
+    escapes: bool,
+}
+
+/// Where a branch leads, as far as it matters.
+enum Lead {
+    /// To a target.
+    Target(Callee),
+    /// To a function that does not return.
+    NoReturn,
+    /// To another function of the linkage table, or nobody knows where.
+    Elsewhere,
+    /// To code of this file.
+    Code(u64),
+}
+
+impl Search<'_, '_> {
+    /// Takes note of where the instruction leads; whether the way goes on with the one behind it.
+    fn goes_on_behind(&mut self, instruction: &Instruction) -> bool {
+        if instruction.is_invalid() {
+            self.escapes = true;
+            return false;
+        }
+        let kind = instruction.flow_control();
+        match kind {
+            FlowControl::Next => return true,
+            FlowControl::Return => {
+                self.escapes = true;
+                return false;
+            }
+            // ud2 and int3 end what cannot happen.
+            FlowControl::Exception => return false,
+            FlowControl::Interrupt => return instruction.mnemonic() != Mnemonic::Int3,
+            _ => {}
+        }
+        let is_call = matches!(kind, FlowControl::Call | FlowControl::IndirectCall);
+        let is_conditional = matches!(kind, FlowControl::ConditionalBranch | FlowControl::XbeginXabortXend);
+        match self.lead(instruction) {
+            Lead::Target(callee) => {
+                self.found.get_or_insert(callee);
+                is_conditional
+            }
+            Lead::NoReturn => is_conditional,
+            _ if is_call => true,
+            Lead::Code(address) => {
+                self.pending.push(address);
+                is_conditional
+            }
+            Lead::Elsewhere => {
+                self.escapes = true;
+                is_conditional
+            }
+        }
+    }
+
+    fn lead(&self, instruction: &Instruction) -> Lead {
+        let (reference, code) = match (near_target(instruction), slot_of(instruction)) {
+            (Some(target), _) => (Reference::Stub(target), Some(target)),
+            (None, Some(slot)) => (Reference::Slot(slot), None),
+            (None, None) => return Lead::Elsewhere,
+        };
+        if let Some(address) = code
+            && address != self.entry
+            && self.targets.addresses.contains(&address)
+        {
+            return Lead::Target(Callee::Address(address));
+        }
+        match (self.import)(reference) {
+            Some(name) if self.targets.names.contains(&name) => Lead::Target(Callee::Name(name.to_owned())),
+            Some(name) if NEVER_RETURN.contains(&name) => Lead::NoReturn,
+            Some(_) => Lead::Elsewhere,
+            None => code.map_or(Lead::Elsewhere, Lead::Code),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! One program file: its segments, sections and notes.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use object::LittleEndian;
+use object::elf;
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
+use thiserror::Error;
+
+pub(super) const ENDIAN: LittleEndian = LittleEndian;
+pub(super) type Header = elf::FileHeader64<LittleEndian>;
+
+/// Longest name that is read from a string table. It bounds the work on files whose tables have no end.
+const MAX_NAME: usize = 4096;
+
+/// Why a file cannot be used as a program for x86_64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file does not begin with the ELF magic.
+    #[error("not an ELF file")]
+    NotElf,
+    /// A 32-bit program; this includes the x32 ABI.
+    #[error("a 32-bit program; only 64-bit x86_64 programs can be observed")]
+    ThirtyTwoBit,
+    /// A program for another processor, with its `e_machine` number.
+    #[error("a program for another processor (ELF machine {0}); only x86_64 can be observed")]
+    OtherMachine(u16),
+    /// An object file or a core dump: ELF, but nothing that the kernel maps to run.
+    #[error("an ELF file that is neither an executable nor a shared library (type {0})")]
+    NotLoadable(u16),
+    /// The file ends before something that its header promises.
+    #[error("truncated or damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// A part of the file that the kernel maps (`PT_LOAD`), as far as the file has bytes for it.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    address: u64,
+    file_offset: u64,
+    size: u64,
+    executable: bool,
+}
+
+/// A program file for x86_64, parsed.
+///
+/// Only the headers are read when it is made; everything else is read when asked for.
+pub struct Image<'a> {
+    data: &'a [u8],
+    program_headers: &'a [elf::ProgramHeader64<LittleEndian>],
+    segments: Vec<Segment>,
+    sections: SectionTable<'a, Header>,
+    pub(super) function_starts: OnceCell<Vec<u64>>,
+    pub(super) import_slots: OnceCell<HashMap<u64, &'a str>>,
+}
+
+impl<'a> Image<'a> {
+    /// Reads the headers of a program file.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not an executable or shared library for x86_64, or when they end before an executable
+    /// segment does. Damaged section headers are not an error: they are not needed to run, and a program without
+    /// them has no symbols.
+    pub fn parse(data: &'a [u8]) -> Result<Self, Error> {
+        check_ident(data)?;
+        let header = Header::parse(data).map_err(|_| Error::Damaged("the ELF header"))?;
+        let machine = header.e_machine(ENDIAN);
+        if machine != elf::EM_X86_64 {
+            return Err(Error::OtherMachine(machine.0));
+        }
+        let kind = header.e_type(ENDIAN);
+        if kind != elf::ET_EXEC && kind != elf::ET_DYN {
+            return Err(Error::NotLoadable(kind.0));
+        }
+        let program_headers =
+            header.program_headers(ENDIAN, data).map_err(|_| Error::Damaged("the program headers"))?;
+        let segments = load_segments(program_headers, data.len() as u64)?;
+        let sections = header.sections(ENDIAN, data).unwrap_or_default();
+        Ok(Self {
+            data,
+            program_headers,
+            segments,
+            sections,
+            function_starts: OnceCell::new(),
+            import_slots: OnceCell::new(),
+        })
+    }
+
+    /// File offset of an address in an executable segment; `None` for any other address.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        let segment = self.segments.iter().find(|s| s.executable && s.contains(address))?;
+        segment.file_offset.checked_add(address - segment.address)
+    }
+
+    /// Address of a byte of the file that is mapped executable; `None` for any other byte.
+    ///
+    /// A run-time address becomes a file offset through `/proc/PID/maps`, and an address of the file here.
+    pub fn address(&self, file_offset: u64) -> Option<u64> {
+        let inside = |s: &&Segment| file_offset.checked_sub(s.file_offset).is_some_and(|by| by < s.size);
+        let segment = self.segments.iter().filter(|s| s.executable).find(inside)?;
+        segment.address.checked_add(file_offset - segment.file_offset)
+    }
+
+    /// Bytes of an executable segment from `address` on: `size` of them, or fewer where the segment ends earlier.
+    /// Empty when the address is not executable.
+    pub fn code(&self, address: u64, size: u64) -> &'a [u8] {
+        let Some(segment) = self.segments.iter().find(|s| s.executable && s.contains(address)) else {
+            return &[];
+        };
+        let skip = address - segment.address;
+        let Some(start) = segment.file_offset.checked_add(skip) else { return &[] };
+        let end = start.saturating_add(size.min(segment.size - skip));
+        match (usize::try_from(start), usize::try_from(end)) {
+            (Ok(start), Ok(end)) => self.data.get(start..end).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    /// End of the executable segment that holds `address`.
+    pub(super) fn code_end(&self, address: u64) -> Option<u64> {
+        let segment = self.segments.iter().find(|s| s.executable && s.contains(address))?;
+        segment.address.checked_add(segment.size)
+    }
+
+    /// Build id in lower-case hex; `None` when the file was linked without one.
+    pub fn build_id(&self) -> Option<String> {
+        let mut found = None;
+        self.each_note(|name, kind, content| {
+            if name == b"GNU" && kind == elf::NT_GNU_BUILD_ID.0 && !content.is_empty() && found.is_none() {
+                found = Some(hex(content));
+            }
+        });
+        found
+    }
+
+    /// Whether the Go toolchain linked this file, so that it brings the Go runtime with it.
+    pub fn is_go(&self) -> bool {
+        const GO_SECTIONS: [&str; 3] = [".go.buildinfo", ".note.go.buildid", ".gopclntab"];
+        /// `elfGoBuildIDTag` in the Go linker, cmd/internal/buildid.
+        const GO_BUILD_ID: u32 = 4;
+        let mut noted = false;
+        self.each_note(|name, kind, _| noted |= name == b"Go" && kind == GO_BUILD_ID);
+        noted || GO_SECTIONS.iter().any(|name| self.section(name).is_some())
+    }
+
+    /// Whether the file itself carries DWARF (a separate debug file is another file).
+    pub fn has_dwarf(&self) -> bool {
+        self.section(".debug_info").is_some() || self.section(".zdebug_info").is_some()
+    }
+
+    /// Whether the full symbol table was removed, so that only exported functions have names.
+    pub fn is_stripped(&self) -> bool {
+        !self.sections.iter().any(|s| s.sh_type(ENDIAN) == elf::SHT_SYMTAB)
+    }
+
+    /// Path of the program interpreter; `None` for static programs and most libraries.
+    pub fn interpreter(&self) -> Option<&'a Path> {
+        let of = |h: &elf::ProgramHeader64<LittleEndian>| h.interpreter(ENDIAN, self.data).ok().flatten();
+        self.program_headers.iter().find_map(of).map(|path| Path::new(OsStr::from_bytes(path)))
+    }
+
+    /// Libraries that the loader is asked for (`DT_NEEDED`), in the order of the file. Empty for static programs.
+    pub fn needed_libraries(&self) -> Vec<&'a OsStr> {
+        let Ok(Some((entries, strings))) = self.sections.dynamic(ENDIAN, self.data) else {
+            return Vec::new();
+        };
+        let Some(strings) = self.section_data(strings.0) else { return Vec::new() };
+        entries
+            .iter()
+            .take_while(|entry| entry.d_tag(ENDIAN) != elf::DT_NULL)
+            .filter(|entry| entry.d_tag(ENDIAN) == elf::DT_NEEDED)
+            .filter_map(|entry| name_at(strings, entry.d_val(ENDIAN)))
+            .map(OsStr::from_bytes)
+            .collect()
+    }
+
+    /// Address and bytes of the first section of this name.
+    pub(super) fn section(&self, name: &str) -> Option<(u64, &'a [u8])> {
+        let (_, section) = self.sections.section_by_name(ENDIAN, name.as_bytes())?;
+        Some((section.sh_addr(ENDIAN), section.data(ENDIAN, self.data).ok()?))
+    }
+
+    pub(super) fn section_data(&self, index: usize) -> Option<&'a [u8]> {
+        self.sections.section(object::SectionIndex(index)).ok()?.data(ENDIAN, self.data).ok()
+    }
+
+    pub(super) fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    pub(super) fn sections(&self) -> &SectionTable<'a, Header> {
+        &self.sections
+    }
+
+    /// Shows every note: its name without the closing NUL, its type and its content.
+    fn each_note(&self, mut see: impl FnMut(&[u8], u32, &[u8])) {
+        let from_segments =
+            self.program_headers.iter().filter_map(|h| h.notes(ENDIAN, self.data).ok().flatten());
+        let from_sections = self.sections.iter().filter_map(|s| s.notes(ENDIAN, self.data).ok().flatten());
+        for mut notes in from_segments.chain(from_sections) {
+            while let Ok(Some(note)) = notes.next() {
+                see(note.name(), note.n_type(ENDIAN).0, note.desc());
+            }
+        }
+    }
+}
+
+impl Segment {
+    fn contains(&self, address: u64) -> bool {
+        address.checked_sub(self.address).is_some_and(|into| into < self.size)
+    }
+}
+
+fn check_ident(data: &[u8]) -> Result<(), Error> {
+    if !data.starts_with(&elf::ELFMAG) {
+        return Err(Error::NotElf);
+    }
+    match data.get(4).copied() {
+        Some(class) if class == elf::ELFCLASS64.0 => {}
+        Some(class) if class == elf::ELFCLASS32.0 => return Err(Error::ThirtyTwoBit),
+        _ => return Err(Error::Damaged("the ELF header")),
+    }
+    if data.get(5).copied() == Some(elf::ELFDATA2MSB.0) {
+        // The machine number stands at the same place in both byte orders.
+        let machine = data.get(18..20).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+        return Err(Error::OtherMachine(machine));
+    }
+    Ok(())
+}
+
+fn load_segments(
+    headers: &[elf::ProgramHeader64<LittleEndian>],
+    file_size: u64,
+) -> Result<Vec<Segment>, Error> {
+    let mut segments = Vec::new();
+    for header in headers.iter().filter(|h| h.p_type(ENDIAN) == elf::PT_LOAD) {
+        let (file_offset, size) = header.file_range(ENDIAN);
+        let executable = header.p_flags(ENDIAN).contains(elf::PF_X);
+        if executable && file_offset.checked_add(size).is_none_or(|end| end > file_size) {
+            return Err(Error::Damaged("the file ends before its executable segment does"));
+        }
+        segments.push(Segment { address: header.p_vaddr(ENDIAN), file_offset, size, executable });
+    }
+    Ok(segments)
+}
+
+/// The NUL-terminated name at an offset of a string table; `None` when it has no end within [`MAX_NAME`] bytes.
+pub(super) fn name_at(strings: &[u8], offset: u64) -> Option<&[u8]> {
+    let rest = strings.get(usize::try_from(offset).ok()?..)?;
+    let rest = rest.get(..MAX_NAME).unwrap_or(rest);
+    let end = rest.iter().position(|&byte| byte == 0)?;
+    rest.get(..end)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,136 @@
+//! Language runtimes that keep a heap of their own, and what that means for the answers.
+//!
+//! A probe on `malloc` sees what goes through `malloc`. Runtimes with a garbage collector take memory from the
+//! kernel in large pieces and divide it themselves; what leaks in there is invisible to the probe, and the report has
+//! to say so.
+
+use std::path::Path;
+
+use super::image::Image;
+
+/// A language runtime with a heap of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Runtime {
+    /// Go.
+    Go,
+    /// V8: Node.js, Deno, Electron, embedded V8.
+    V8,
+    /// A Java virtual machine (HotSpot, OpenJ9).
+    Jvm,
+    /// .NET (CoreCLR).
+    DotNet,
+    /// Mono, also as embedded by Unity.
+    Mono,
+    /// BEAM, the virtual machine of Erlang and Elixir.
+    Beam,
+    /// LuaJIT.
+    LuaJit,
+    /// CPython.
+    CPython,
+}
+
+/// How a runtime is recognised.
+struct Sign {
+    runtime: Runtime,
+    /// Beginnings of the file names of its libraries or executables.
+    files: &'static [&'static str],
+    /// Symbols that a program which links it in defines, and no other.
+    symbols: &'static [&'static str],
+}
+
+const SIGNS: [Sign; 7] = [
+    Sign {
+        runtime: Runtime::V8,
+        files: &["libnode.so", "libv8.so", "libv8_"],
+        symbols: &["_ZN2v87Isolate10InitializeEPS0_RKNS0_12CreateParamsE", "_ZN2v87Isolate7DisposeEv"],
+    },
+    Sign { runtime: Runtime::Jvm, files: &["libjvm.so", "libj9vm"], symbols: &["JNI_CreateJavaVM"] },
+    Sign {
+        runtime: Runtime::DotNet,
+        files: &["libcoreclr.so", "libclrjit.so"],
+        symbols: &["DotNetRuntimeInfo", "coreclr_initialize"],
+    },
+    Sign {
+        runtime: Runtime::Mono,
+        files: &["libmono-2.0.so", "libmonosgen-2.0.so", "libmonobdwgc-2.0.so", "libmonoboehm-2.0.so"],
+        symbols: &["mono_jit_init"],
+    },
+    Sign { runtime: Runtime::Beam, files: &["beam.smp", "beam.emu"], symbols: &["enif_make_atom"] },
+    Sign { runtime: Runtime::LuaJit, files: &["libluajit-5.1.so"], symbols: &["luaJIT_setmode"] },
+    Sign { runtime: Runtime::CPython, files: &["libpython2.", "libpython3."], symbols: &["PyObject_Malloc"] },
+];
+
+impl Runtime {
+    /// Whether an observation must be refused, and not just explained.
+    pub const fn is_refused(self) -> bool {
+        matches!(self, Self::Go)
+    }
+
+    /// One sentence for the user: what the allocator probes cannot tell about such a process, and what can.
+    pub const fn limit(self) -> &'static str {
+        match self {
+            Self::Go => {
+                "a Go program: goroutine stacks move in memory while they run, so a return probe could crash it, \
+                 and its heap does not go through malloc; use net/http/pprof instead"
+            }
+            Self::V8 => {
+                "growth inside the V8 heap is invisible to allocator probes: they see native memory only, such as \
+                 Buffers and add-ons; for JavaScript objects take heap snapshots"
+            }
+            Self::Jvm => {
+                "growth inside the Java heap is invisible to allocator probes: they see native memory only, such \
+                 as direct buffers and JNI libraries; for Java objects take a heap dump (jcmd PID GC.heap_dump)"
+            }
+            Self::DotNet => {
+                "growth inside the .NET heap is invisible to allocator probes: they see native memory only; for \
+                 managed objects use dotnet-gcdump"
+            }
+            Self::Mono => {
+                "growth inside the Mono heap is invisible to allocator probes: they see native memory only; for \
+                 managed objects use the memory profiler of Mono or Unity"
+            }
+            Self::Beam => {
+                "growth inside the Erlang heaps is mostly invisible to allocator probes: BEAM takes memory from \
+                 the kernel in large carriers; for Erlang terms use erlang:memory() and recon_alloc"
+            }
+            Self::LuaJit => {
+                "growth of Lua objects is invisible to allocator probes unless the program gives LuaJIT its own \
+                 allocator: LuaJIT takes memory from the kernel directly; use collectgarbage(\"count\")"
+            }
+            Self::CPython => {
+                "Python objects of up to 512 bytes are invisible to allocator probes: CPython keeps them in arenas \
+                 that it takes from the kernel; start it with PYTHONMALLOC=malloc, or use tracemalloc"
+            }
+        }
+    }
+
+    /// The runtime that a mapped file is by its name; `None` for other files. Any directory will do.
+    pub fn of_file(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let known = SIGNS.iter().find(|sign| sign.files.iter().any(|start| name.starts_with(start)));
+        known.map(|sign| sign.runtime)
+    }
+
+    /// The runtimes among the mapped files of a process, sorted, each once.
+    pub fn of_files<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<Self> {
+        let mut found: Vec<_> = paths.into_iter().filter_map(Self::of_file).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+impl Image<'_> {
+    /// The runtimes that are linked into this file, sorted. Empty says little about a stripped static program.
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        let mut found: Vec<_> = self.is_go().then_some(Runtime::Go).into_iter().collect();
+        self.each_defined(|defined| {
+            let is_defined = |symbol: &&str| symbol.as_bytes() == defined.name;
+            found.extend(SIGNS.iter().filter(|s| s.symbols.iter().any(|n| is_defined(n))).map(|s| s.runtime));
+        });
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
