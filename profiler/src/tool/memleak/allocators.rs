@@ -159,21 +159,15 @@ const MIMALLOC: &[(&str, Meaning)] = &[
 
 /// `operator new` and `operator delete`: the stem, and what may follow it.
 const NEW: &[&str] = &["_Znwm", "_Znam"];
-const NEW_SUFFIXES: &[&str] =
-    &["", "RKSt9nothrow_t", "St11align_val_t", "St11align_val_tRKSt9nothrow_t"];
+const NEW_SUFFIXES: &[&str] = &["", "RKSt9nothrow_t", "St11align_val_t", "St11align_val_tRKSt9nothrow_t"];
 const DELETE: &[&str] = &["_ZdlPv", "_ZdaPv"];
-const DELETE_SUFFIXES: &[&str] = &[
-    "",
-    "m",
-    "RKSt9nothrow_t",
-    "St11align_val_t",
-    "mSt11align_val_t",
-    "St11align_val_tRKSt9nothrow_t",
-];
+const DELETE_SUFFIXES: &[&str] =
+    &["", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t"];
 
 /// What a function of this (mangled) name means, if it belongs to a known allocator.
 pub fn meaning(name: &str) -> Option<Meaning> {
-    let find = |table: &[(&str, Meaning)], name: &str| table.iter().find(|(n, _)| *n == name).map(|(_, m)| *m);
+    let find =
+        |table: &[(&str, Meaning)], name: &str| table.iter().find(|(n, _)| *n == name).map(|(_, m)| *m);
     let prefixed = |prefixes: &[&str], table: &[(&str, Meaning)]| {
         prefixes.iter().find_map(|prefix| find(table, name.strip_prefix(prefix)?))
     };

@@ -51,7 +51,11 @@ pub fn parse_alloc(spec: &str) -> Result<Custom, String> {
             other => return Err(format!("'{other}' is not one of size, ptr, count, old")),
         }
     }
-    if sized { Ok(Custom { name, meaning }) } else { Err("the size is missing: add size=arg0, or a number of bytes".into()) }
+    if sized {
+        Ok(Custom { name, meaning })
+    } else {
+        Err("the size is missing: add size=arg0, or a number of bytes".into())
+    }
 }
 
 /// Reads `--free-fn`: `NAME:ptr=argN`.
@@ -107,7 +111,10 @@ mod tests {
     #[test]
     fn reads_what_the_help_shows() {
         let get = parse_alloc("pool_get:size=arg1,ptr=ret").unwrap();
-        assert_eq!((get.name.as_str(), get.meaning.size, get.meaning.block), ("pool_get", From::Arg(1), From::Return));
+        assert_eq!(
+            (get.name.as_str(), get.meaning.size, get.meaning.block),
+            ("pool_get", From::Arg(1), From::Return)
+        );
         let fixed = parse_alloc("Pool::get:size=64,ptr=*arg0").unwrap();
         assert_eq!((fixed.name.as_str(), fixed.meaning.fixed_size), ("Pool::get", 64));
         assert_eq!(fixed.meaning.block, From::Behind(0));

@@ -1,0 +1,65 @@
+//! What a run of `memleak` is asked to do.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use super::{custom::Custom, plan::Placement};
+use crate::capture::uprobe::Method;
+
+/// Which processes to observe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// These processes.
+    Pids(Vec<u32>),
+    /// All processes of a name, or whose executable has it; a glob.
+    Name(String),
+    /// All processes of a cgroup, by its directory.
+    Cgroup(PathBuf),
+    /// A command, from its first allocation on.
+    Command(Vec<OsString>),
+}
+
+/// Everything that can be set. `Options::new` has the defaults of the command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which processes.
+    pub targets: Targets,
+    /// Age from which a block counts as old.
+    pub older: Duration,
+    /// How long to observe; `None` until the targets end, or until told to stop.
+    pub length: Option<Duration>,
+    /// Interval of interim reports.
+    pub every: Option<Duration>,
+    /// Draw allocations by bytes, with this mean gap.
+    pub sample_bytes: Option<u64>,
+    /// Stacks that hold less, and are no leaks, are left out of the report's rows, in bytes.
+    pub min_bytes: u64,
+    /// Live blocks that fit into the kernel's table; `None`: by the size of the targets.
+    pub max_blocks: Option<u32>,
+    /// Call stacks that can be told apart.
+    pub max_stacks: u32,
+    /// Allocators that the user names.
+    pub custom: Vec<Custom>,
+    /// Where in a function to probe.
+    pub placement: Placement,
+    /// The best way of attaching that may be used.
+    pub method: Method,
+}
+
+impl Options {
+    /// The defaults: blocks of 30 minutes, until told to stop.
+    pub fn new(targets: Targets) -> Options {
+        Options {
+            targets,
+            older: Duration::from_secs(30 * 60),
+            length: None,
+            every: None,
+            sample_bytes: None,
+            min_bytes: 0,
+            max_blocks: None,
+            max_stacks: 1 << 14,
+            custom: Vec::new(),
+            placement: Placement::default(),
+            method: Method::Session,
+        }
+    }
+}
