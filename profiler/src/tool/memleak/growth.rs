@@ -1,0 +1,131 @@
+//! Do the survivors of a stack keep growing in number, and how fast in bytes?
+//!
+//! Blocks that are never freed are a leak only if ever more of them come. Tables filled at start and caches that
+//! have filled up also keep everything, but their old blocks were all born early. So the births of old blocks are
+//! looked at over the period in which a block could be born and be old now.
+
+use profiler_common::age;
+
+use super::estimate::Estimate;
+use super::hazard::UNITS_PER_HOUR;
+use super::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
+use super::rows::{BIRTH_SLICES, StackRow, Window};
+
+/// The later half must bring at least this share of what the earlier half brought.
+const LEAST_RATIO: f64 = 0.2;
+/// Fewer births of survivors than this in the later half are no growth to speak of.
+const LEAST_LATE: u64 = 5;
+/// Chance of calling a steady growth stopped, for each way in which it may seem to.
+const STOPPED_TAIL: f64 = 0.001;
+/// Fewer blocks than this and their bytes are not near to normal.
+const FEW: u64 = 10;
+
+/// What the births of old blocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// They go on to the end.
+    Continues,
+    /// They have ended, or nearly so.
+    Stopped,
+    /// Too few, or in too few places, to say.
+    Unclear,
+}
+
+/// Do births of blocks that grow old continue?
+pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
+    let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
+    let (early_total, late_total) = (early.iter().sum::<u64>(), late.iter().sum::<u64>());
+
+    // Blocks born too late to be old yet must go on where the late births end.
+    let younger = row.live.saturating_sub(row.old);
+    let older = window.older_units as f64;
+    let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
+    let ended = slowed(late_total, younger, older / (half + older)) || fell_silent(row, window);
+
+    // What is loaded at once, at start say, must not hide a leak of the same stack: the fullest slice is left out.
+    let early_rest = early_total - early.iter().max().copied().unwrap_or(0);
+    let late_share = late.len() as f64 / (late.len() + early.len() - 1) as f64;
+    let keeps_pace = at_least(late_total, late_total + early_rest, fair_share(late_share)) <= ALPHA;
+
+    if late_total >= LEAST_LATE && keeps_pace && spread_out(late) && !ended {
+        Growth::Continues
+    } else if ended || slowed(early_total, late_total, 0.5) {
+        Growth::Stopped
+    } else {
+        Growth::Unclear
+    }
+}
+
+/// The share of births that falls into a period, `late_share` of the whole, if births there are a fifth as frequent.
+fn fair_share(late_share: f64) -> f64 {
+    LEAST_RATIO * late_share / (LEAST_RATIO * late_share + 1.0 - late_share)
+}
+
+/// True if `late` births are certainly less than a fifth as frequent as `early` ones.
+fn slowed(early: u64, late: u64, late_share: f64) -> bool {
+    1.0 - at_least(late + 1, early + late, fair_share(late_share)) < STOPPED_TAIL
+}
+
+/// Three slices, or two apart: one burst of allocations is not growth.
+fn spread_out(slices: &[u64]) -> bool {
+    let occupied = slices.iter().filter(|&&births| births > 0).count();
+    let first = slices.iter().position(|&births| births > 0).unwrap_or(0);
+    let last = slices.iter().rposition(|&births| births > 0).unwrap_or(0);
+    occupied >= 3 || last > first + 1
+}
+
+/// True if there have been no births for so long that the earlier ones would have to have gone on in between.
+fn fell_silent(row: &StackRow, window: &Window) -> bool {
+    let Some(last) = row.births.iter().rposition(|&births| births > 0) else { return false };
+    let active = &row.births[..=last];
+    let mean = active.iter().sum::<u64>() as f64 / active.len() as f64;
+    // Births come in clumps of about this size: the index of dispersion. One slice alone is one clump.
+    let clump = match active.len() {
+        1 => mean,
+        n => active.iter().map(|&births| (births as f64 - mean).powi(2)).sum::<f64>() / (n - 1) as f64 / mean,
+    };
+
+    let slice = window.length_units.saturating_sub(window.older_units) as f64 / BIRTH_SLICES as f64;
+    let trailing = (BIRTH_SLICES - 1 - last) as f64;
+    let silent = if row.live == row.old {
+        trailing + window.older_units as f64 / slice
+    } else {
+        let youngest = row.lifetimes.live.iter().position(|&live| live > 0).map_or(0, age::start);
+        trailing.max(youngest as f64 / slice)
+    };
+    (-mean * silent / clump.max(1.0)).exp() < STOPPED_TAIL
+}
+
+/// Growth of the bytes in blocks older than the age asked about, per hour of the time in which such blocks could be
+/// born; missing if the observation is not longer than that age.
+///
+/// The interval is that of a compound Poisson total, `1.96 sqrt(sum of size^2)`; for few blocks the exact one of
+/// their number, times their mean size. In a sampled run the variance of the drawing is added.
+pub(super) fn bytes_per_hour(row: &StackRow, window: &Window) -> Option<Estimate> {
+    let eligible = window.length_units.checked_sub(window.older_units).filter(|&units| units > 0)?;
+    let hours = eligible as f64 / UNITS_PER_HOUR;
+    let (bytes, drawing) = match &row.weighted {
+        Some(weighted) => weighted.old_bytes,
+        None => (row.old_bytes as f64, 0.0),
+    };
+    let (low, high) = if row.old < FEW {
+        let mean = if row.old > 0 { bytes / row.old as f64 } else { mean_bytes(row) };
+        let count = row.old as f64;
+        (poisson_lower(count, ALPHA / 2.0) * mean, poisson_upper(count, ALPHA / 2.0) * mean)
+    } else {
+        let spread = normal(ALPHA / 2.0) * (row.old_bytes_squared + drawing).sqrt();
+        ((bytes - spread).max(0.0), bytes + spread)
+    };
+    Some(Estimate {
+        value: bytes / hours,
+        low: low.min(bytes) / hours,
+        high: Some(high.max(bytes) / hours),
+        exact: row.weighted.is_none(),
+    })
+}
+
+/// Bytes that one counted block stands for, over all blocks of the stack.
+fn mean_bytes(row: &StackRow) -> f64 {
+    let bytes = row.weighted.as_ref().map_or(row.alloc_bytes as f64, |weighted| weighted.alloc_bytes.0);
+    if row.allocs > 0 { bytes / row.allocs as f64 } else { 0.0 }
+}
