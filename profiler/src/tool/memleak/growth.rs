@@ -15,8 +15,10 @@ use super::rows::{BIRTH_SLICES, StackRow, Window};
 const LEAST_RATIO: f64 = 0.2;
 /// Fewer births of survivors than this in the later half are no growth to speak of.
 const LEAST_LATE: u64 = 5;
-/// Chance of calling a steady growth stopped, for each way in which it may seem to.
-const STOPPED_TAIL: f64 = 0.001;
+/// Chance of taking a slowing to a fifth for a stop.
+const SLOWED_TAIL: f64 = 0.01;
+/// Chance of taking a pause in steady growth for its end.
+const SILENT_TAIL: f64 = 1e-5;
 /// Fewer blocks than this and their bytes are not near to normal.
 const FEW: u64 = 10;
 
@@ -33,6 +35,9 @@ pub(super) enum Growth {
 
 /// Do births of blocks that grow old continue?
 pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
+    if window.length_units <= window.older_units {
+        return Growth::Unclear;
+    }
     let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
     let (early_total, late_total) = (early.iter().sum::<u64>(), late.iter().sum::<u64>());
 
@@ -40,7 +45,9 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
     let younger = row.live.saturating_sub(row.old);
     let older = window.older_units as f64;
     let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
-    let ended = slowed(late_total, younger, older / (half + older)) || fell_silent(row, window);
+    let pace = pace(&row.births);
+    let ended =
+        slowed(late_total, younger, older / (half + older), pace.clump) || fell_silent(row, window, &pace);
 
     // What is loaded at once, at start say, must not hide a leak of the same stack: the fullest slice is left out.
     let early_rest = early_total - early.iter().max().copied().unwrap_or(0);
@@ -49,7 +56,7 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
 
     if late_total >= LEAST_LATE && keeps_pace && spread_out(late) && !ended {
         Growth::Continues
-    } else if ended || slowed(early_total, late_total, 0.5) {
+    } else if ended || slowed(early_total, late_total, 0.5, pace.clump) {
         Growth::Stopped
     } else {
         Growth::Unclear
@@ -58,12 +65,36 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
 
 /// The share of births that falls into a period, `late_share` of the whole, if births there are a fifth as frequent.
 fn fair_share(late_share: f64) -> f64 {
-    LEAST_RATIO * late_share / (LEAST_RATIO * late_share + 1.0 - late_share)
+    LEAST_RATIO * late_share / (LEAST_RATIO * late_share + (1.0 - late_share))
 }
 
-/// True if `late` births are certainly less than a fifth as frequent as `early` ones.
-fn slowed(early: u64, late: u64, late_share: f64) -> bool {
-    1.0 - at_least(late + 1, early + late, fair_share(late_share)) < STOPPED_TAIL
+/// How births come: how many in a slice, and how many at once.
+struct Pace {
+    /// Mean births in a slice, from the start to the last birth.
+    mean: f64,
+    /// Births that come together, on average: the index of dispersion of the slices.
+    clump: f64,
+}
+
+/// The fullest slice of the earlier half is left out here too: after one load at start everything else would pass
+/// for noise.
+fn pace(births: &[u64; BIRTH_SLICES]) -> Pace {
+    let last = births.iter().rposition(|&births| births > 0).unwrap_or(0);
+    let fullest = (0..BIRTH_SLICES / 2).max_by_key(|&slice| births[slice]);
+    let rest = || (0..=last).filter(|&slice| Some(slice) != fullest).map(|slice| births[slice] as f64);
+    let n = rest().count() as f64;
+    if n < 2.0 {
+        return Pace { mean: rest().sum(), clump: 1.0 };
+    }
+    let mean = rest().sum::<f64>() / n;
+    let variance = rest().map(|births| (births - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Pace { mean, clump: if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 } }
+}
+
+/// True if `late` births, in clumps, are certainly less than a fifth as frequent as `early` ones.
+fn slowed(early: u64, late: u64, late_share: f64, clump: f64) -> bool {
+    let (early, late) = ((early as f64 / clump).ceil() as u64, (late as f64 / clump).ceil() as u64);
+    1.0 - at_least(late + 1, early + late, fair_share(late_share)) < SLOWED_TAIL
 }
 
 /// Three slices, or two apart: one burst of allocations is not growth.
@@ -75,25 +106,21 @@ fn spread_out(slices: &[u64]) -> bool {
 }
 
 /// True if there have been no births for so long that the earlier ones would have to have gone on in between.
-fn fell_silent(row: &StackRow, window: &Window) -> bool {
+fn fell_silent(row: &StackRow, window: &Window, pace: &Pace) -> bool {
     let Some(last) = row.births.iter().rposition(|&births| births > 0) else { return false };
-    let active = &row.births[..=last];
-    let mean = active.iter().sum::<u64>() as f64 / active.len() as f64;
-    // Births come in clumps of about this size: the index of dispersion. One slice alone is one clump.
-    let clump = match active.len() {
-        1 => mean,
-        n => active.iter().map(|&births| (births as f64 - mean).powi(2)).sum::<f64>() / (n - 1) as f64 / mean,
-    };
-
     let slice = window.length_units.saturating_sub(window.older_units) as f64 / BIRTH_SLICES as f64;
     let trailing = (BIRTH_SLICES - 1 - last) as f64;
+    // Where births become rarer, the later pace counts.
+    let recent = row.births.get(BIRTH_SLICES / 2..=last).filter(|recent| !recent.is_empty());
+    let mean = recent
+        .map_or(pace.mean, |recent| pace.mean.min(recent.iter().sum::<u64>() as f64 / recent.len() as f64));
     let silent = if row.live == row.old {
         trailing + window.older_units as f64 / slice
     } else {
         let youngest = row.lifetimes.live.iter().position(|&live| live > 0).map_or(0, age::start);
         trailing.max(youngest as f64 / slice)
     };
-    (-mean * silent / clump.max(1.0)).exp() < STOPPED_TAIL
+    (-mean * silent / pace.clump).exp() < SILENT_TAIL
 }
 
 /// Growth of the bytes in blocks older than the age asked about, per hour of the time in which such blocks could be

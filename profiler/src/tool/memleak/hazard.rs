@@ -35,6 +35,7 @@ pub struct LateHazard {
 #[derive(Clone, Debug)]
 pub(super) struct LateAges {
     frees: [u64; BINS + 1],
+    blocks: [u64; BINS + 1],
     exposure_units: [f64; BINS + 1],
 }
 
@@ -42,6 +43,8 @@ pub(super) struct LateAges {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Suffix {
     pub(super) frees: u64,
+    /// Blocks that were watched beyond that age, freed or not.
+    pub(super) blocks: u64,
     pub(super) exposure_units: f64,
     pub(super) from_units: u64,
     bin: usize,
@@ -50,16 +53,17 @@ pub(super) struct Suffix {
 impl LateAges {
     /// Block-time of live blocks is exact; a freed block counts to the middle of the bin it was freed in.
     pub(super) fn new(lifetimes: &Lifetimes) -> LateAges {
-        let mut late = LateAges { frees: [0; BINS + 1], exposure_units: [0.0; BINS + 1] };
-        let (mut frees, mut beyond, mut exposure) = (0, 0, 0.0);
+        let mut late =
+            LateAges { frees: [0; BINS + 1], blocks: [0; BINS + 1], exposure_units: [0.0; BINS + 1] };
+        let (mut frees, mut blocks, mut exposure) = (0, 0, 0.0);
         for bin in (0..BINS).rev() {
             let (start, width) = (age::start(bin), (age::start(bin + 1) - age::start(bin)) as f64);
             let (died, live) = (lifetimes.died[bin], lifetimes.live[bin]);
             let watched = lifetimes.live_age_units[bin].saturating_sub(live.saturating_mul(start));
-            exposure += beyond as f64 * width + watched as f64 + died as f64 * width / 2.0;
+            exposure += blocks as f64 * width + watched as f64 + died as f64 * width / 2.0;
             frees += died;
-            beyond += died + live;
-            (late.frees[bin], late.exposure_units[bin]) = (frees, exposure);
+            blocks += died + live;
+            (late.frees[bin], late.blocks[bin], late.exposure_units[bin]) = (frees, blocks, exposure);
         }
         late
     }
@@ -73,10 +77,16 @@ impl LateAges {
     fn at(&self, bin: usize) -> Suffix {
         Suffix {
             frees: self.frees[bin],
+            blocks: self.blocks[bin],
             exposure_units: self.exposure_units[bin],
             from_units: age::start(bin),
             bin,
         }
+    }
+
+    /// From the start of the last bin that holds a block, if there is any block.
+    pub(super) fn oldest(&self) -> Option<Suffix> {
+        (0..BINS).rev().find(|&bin| self.blocks[bin] > 0).map(|bin| self.at(bin))
     }
 
     /// True if beyond some later age than the start of `suffix` frees are more frequent than `limit` per unit: a
@@ -95,6 +105,20 @@ impl Suffix {
     /// True if the hazard is above `limit` per unit, wrong with probability `tail`.
     pub(super) fn above(&self, limit: f64, tail: f64) -> bool {
         self.frees > 0 && poisson_lower(self.frees as f64, tail) > limit * self.exposure_units
+    }
+
+    /// Lower limit of the frees per unit, wrong with probability `tail`.
+    pub(super) fn at_least_per_unit(&self, tail: f64) -> f64 {
+        if self.exposure_units > 0.0 {
+            poisson_lower(self.frees as f64, tail) / self.exposure_units
+        } else {
+            0.0
+        }
+    }
+
+    /// The end, in age units, of the bin that starts at `from_units`.
+    pub(super) fn end_units(&self) -> f64 {
+        age::start(self.bin + 1) as f64
     }
 
     /// Frees per unit, if any block was watched.
@@ -185,7 +209,7 @@ mod tests {
     #[test]
     fn frees_per_hour_with_garwoods_interval() {
         let units = UNITS_PER_HOUR / 2.0;
-        let suffix = Suffix { frees: 10, exposure_units: 4.0 * units, from_units: 0, bin: 0 };
+        let suffix = Suffix { frees: 10, exposure_units: 4.0 * units, from_units: 0, bin: 0, blocks: 0 };
         let hazard = suffix.hazard(0.05, 9, false);
         assert_eq!(hazard.exposure_block_hours, 2.0);
         assert_eq!(hazard.per_hour.value, 5.0);
@@ -196,7 +220,8 @@ mod tests {
 
     #[test]
     fn no_free_seen_leaves_an_upper_limit_of_three_per_exposure() {
-        let suffix = Suffix { frees: 0, exposure_units: 4.0 * UNITS_PER_HOUR, from_units: 0, bin: 0 };
+        let suffix =
+            Suffix { frees: 0, exposure_units: 4.0 * UNITS_PER_HOUR, from_units: 0, bin: 0, blocks: 0 };
         let hazard = suffix.hazard(0.05, 9, false).per_hour;
         assert_eq!((hazard.value, hazard.low, hazard.exact), (0.0, 0.0, true));
         assert!((hazard.high.unwrap() - 2.9957 / 4.0).abs() < 1e-4);
@@ -208,7 +233,7 @@ mod tests {
 
     #[test]
     fn nothing_watched_is_no_limit() {
-        let suffix = Suffix { frees: 0, exposure_units: 0.0, from_units: 0, bin: 0 };
+        let suffix = Suffix { frees: 0, exposure_units: 0.0, from_units: 0, bin: 0, blocks: 0 };
         assert_eq!(suffix.hazard(0.05, 9, false).per_hour.high, None);
         assert_eq!(suffix.per_unit(), None);
         assert!(!suffix.below(1.0, 0.05));
@@ -227,7 +252,8 @@ mod tests {
 
     #[test]
     fn factor_of_exposure_until_proved() {
-        let suffix = |frees, exposure_units| Suffix { frees, exposure_units, from_units: 0, bin: 0 };
+        let suffix =
+            |frees, exposure_units| Suffix { frees, exposure_units, from_units: 0, bin: 0, blocks: 0 };
         let factor = exposure_factor(&suffix(0, 10.0), 0.1).unwrap();
         assert!((factor - 2.9957).abs() < 1e-3);
         assert_eq!(exposure_factor(&suffix(0, 100.0), 0.1), Some(1.0));

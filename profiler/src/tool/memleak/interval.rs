@@ -63,8 +63,9 @@ pub(super) fn share_lower(hits: f64, trials: f64, tail: f64) -> f64 {
     1.0 - share_upper(trials - hits, trials, tail)
 }
 
-/// The chance to see at least `hits` in `trials` if the true share is `share`, which lies strictly between 0 and 1.
+/// The chance to see at least `hits` in `trials` if the true share is `share`.
 pub(super) fn at_least(hits: u64, trials: u64, share: f64) -> f64 {
+    let share = share.clamp(0.0, 1.0);
     if hits == 0 {
         return 1.0;
     }
@@ -72,7 +73,7 @@ pub(super) fn at_least(hits: u64, trials: u64, share: f64) -> f64 {
         return 0.0;
     }
     let (k, n) = (hits as f64, trials as f64);
-    if n > LARGE {
+    if n > LARGE && share > 0.0 && share < 1.0 {
         let sd = (n * share * (1.0 - share)).sqrt();
         return statrs::function::erf::erfc((k - 0.5 - n * share) / (sd * std::f64::consts::SQRT_2)) / 2.0;
     }
@@ -204,6 +205,9 @@ mod tests {
         close(at_least(8, 10, 0.5), 56.0 / 1024.0, 1e-12);
         close(at_least(0, 10, 0.5), 1.0, 0.0);
         close(at_least(11, 10, 0.5), 0.0, 0.0);
+        close(at_least(3, 10, 0.0), 0.0, 0.0);
+        close(at_least(10, 10, 1.0 + 1e-16), 1.0, 0.0);
+        close(at_least(5_000, 5_000, 1.0), 1.0, 0.0);
         close(at_least(520, 1_000, 0.5), at_least(521, 1_002, 0.5), 3e-3);
     }
 

@@ -14,14 +14,23 @@ use super::rows::Lifetimes;
 /// Up to this many blocks, and without censoring, the exact binomial interval is used.
 const SMALL: f64 = 200.0;
 
-/// The share of blocks that live to `age_units`, or nothing if no block was watched for that long.
+/// The share of blocks that live to `age_units`, or nothing if that was not seen at all.
 ///
 /// The interval is Greenwood's (1926) on the scale of `log(-log S)`, which stays within 0 and 1 (Kalbfleisch and
 /// Prentice 1980). Where that has no meaning (all or none survive) it is the binomial one of Clopper and Pearson
 /// (1934) for the effective number of blocks, and it is that one too if nothing was censored and blocks are few.
+///
+/// If blocks were watched, but none for so long, the truth lies between the survival at the last watched age and
+/// zero (Gill's and Efron's readings of the unknown tail): that survival is the value, and zero the lower limit. If
+/// moreover none was freed, nothing is known.
 pub fn survival(lifetimes: &Lifetimes, age_units: u64) -> Option<Estimate> {
     let curve = Curve::to(lifetimes, age_units);
-    curve.reached.then(|| curve.estimate())
+    let (low, high) = curve.limits();
+    match (curve.reached, curve.survival < 1.0) {
+        (true, _) => Some(Estimate { value: curve.survival, low, high: Some(high), exact: false }),
+        (false, true) => Some(Estimate { value: curve.survival, low: 0.0, high: Some(high), exact: false }),
+        (false, false) => None,
+    }
 }
 
 /// The age that half of the blocks live to, in age units; missing if more than half live as long as was watched.
@@ -126,14 +135,14 @@ impl Curve {
         if self.variance > 0.0 { (1.0 - self.survival) / (self.survival * self.variance) } else { at_risk }
     }
 
+    /// Share of blocks that live to the age that the curve has come to.
+    pub(super) fn survival(&self) -> f64 {
+        self.survival
+    }
+
     /// Upper confidence limit of the survival.
     pub(super) fn high(&self) -> f64 {
         self.limits().1
-    }
-
-    fn estimate(&self) -> Estimate {
-        let (low, high) = self.limits();
-        Estimate { value: self.survival, low, high: Some(high), exact: false }
     }
 
     fn limits(&self) -> (f64, f64) {
@@ -299,8 +308,11 @@ mod tests {
     #[test]
     fn what_was_not_watched_is_unknown() {
         assert_eq!(survival(&Lifetimes::default(), 100), None);
-        assert_eq!(survival(&lifetimes(&[(3, 7)], &[(40, 9)]), 100), None);
-        assert!(survival(&lifetimes(&[(3, 7)], &[(40, 9)]), 30).is_some());
+        assert_eq!(survival(&lifetimes(&[], &[(40, 9)]), 100), None);
+        let cut = survival(&lifetimes(&[(3, 7)], &[(40, 9)]), 100).unwrap();
+        assert_eq!((cut.value, cut.low), (9.0 / 16.0, 0.0));
+        let seen = survival(&lifetimes(&[(3, 7)], &[(40, 9)]), 30).unwrap();
+        assert!(seen.value == 9.0 / 16.0 && seen.low > 0.2);
     }
 
     #[test]

@@ -26,8 +26,10 @@ const CHURN_SURVIVAL: f64 = 0.01;
 const CACHE_SURVIVAL: f64 = 0.05;
 /// With fewer blocks of known fate nothing is said from survival alone.
 const LEAST_BLOCKS: u64 = 20;
-/// So many old blocks, none of them freed, might be the beginning of a leak.
+/// So many blocks that nobody is seen to free might be the beginning of a leak.
 const SUSPECT: u64 = 3;
+/// Blocks count as half-old from this part of the age on.
+const HALF_OLD: f64 = 1.0 / 3.0;
 /// Old blocks that the question of growth takes, on average.
 const GROWTH_BLOCKS: f64 = 12.0;
 
@@ -148,6 +150,7 @@ pub fn judge(row: &StackRow, window: &Window) -> Judgement {
 struct Case<'a> {
     row: &'a StackRow,
     window: &'a Window,
+    ages: LateAges,
     /// The age asked about, in age units.
     older: f64,
     /// The hazard, per unit, below which a block is as good as never freed.
@@ -177,6 +180,7 @@ impl<'a> Case<'a> {
             older,
             limit,
             late: ages.from(STARTS[0] * older),
+            ages,
             proof,
             growth: growth(row, window),
             short: median_units(&row.lifetimes).is_some_and(|median| median < SHORT * older),
@@ -194,8 +198,7 @@ impl<'a> Case<'a> {
         if self.proof.is_some() && self.growth == Growth::Continues {
             return (Verdict::Leak, Reason::KeptAndGrowing);
         }
-        let suspect = self.row.old >= SUSPECT && !self.still_freed() && self.growth != Growth::Stopped;
-        if suspect {
+        if self.suspect() {
             return match self.proof {
                 Some(_) => (Verdict::Young, Reason::GrowthUnclear),
                 None => (Verdict::Young, Reason::FewBlockHours),
@@ -213,6 +216,14 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// True if there are blocks that may be the beginning of a leak: old ones that nobody is seen to free, or half-old
+    /// ones if not even these are freed.
+    fn suspect(&self) -> bool {
+        let half_old = self.ages.from(HALF_OLD * self.older);
+        let held = if half_old.frees == 0 { half_old.blocks } else { self.row.old };
+        held >= SUSPECT && !self.still_freed() && self.growth != Growth::Stopped
+    }
+
     /// True if late blocks are certainly, or after enough exposure probably, freed more often than a leak's.
     fn still_freed(&self) -> bool {
         let enough = self.late.exposure_units * self.limit >= -ALPHA.ln();
@@ -222,24 +233,34 @@ impl<'a> Case<'a> {
 
     /// A verdict for stacks whose blocks do not get old.
     fn bounded(&self) -> Option<(Verdict, Reason)> {
-        let to_age = Curve::to(&self.row.lifetimes, self.window.older_units);
-        let to_twice = Curve::to(&self.row.lifetimes, self.window.older_units.saturating_mul(2));
-        let watched_twice = self.window.length_units as f64 >= 2.0 * MARGIN * self.older && to_twice.reached;
-        let none_old = self.row.old == 0 && to_age.reached;
+        let to_age = self.survival_at_most(self.older);
+        let watched_twice = self.window.length_units as f64 >= 2.0 * MARGIN * self.older;
         let none_left = self.row.live == 0 && self.row.allocs > 0;
-        let few_die_late = to_age.high() <= CACHE_SURVIVAL
-            || (watched_twice && to_twice.high() <= CACHE_SURVIVAL)
-            || none_left
-            || (none_old && self.known_fates(self.older) >= LEAST_BLOCKS);
+        let none_old = self.row.old == 0
+            && self.known_fates(self.older) >= LEAST_BLOCKS
+            && Curve::to(&self.row.lifetimes, self.window.older_units).survival() <= 2.0 * CACHE_SURVIVAL;
+        let few_die_late = none_left
+            || none_old
+            || to_age <= CACHE_SURVIVAL
+            || (watched_twice && self.survival_at_most(2.0 * self.older) <= CACHE_SURVIVAL);
         if !few_die_late {
             None
         } else if !self.short {
             Some((Verdict::Cache, Reason::BoundedAge))
-        } else if to_age.high() <= CHURN_SURVIVAL || self.row.old == 0 {
+        } else if to_age <= CHURN_SURVIVAL || self.row.old == 0 {
             Some((Verdict::Churn, Reason::FreedSoon))
         } else {
             None
         }
+    }
+
+    /// Upper limit of the share of blocks that live to `units`. Where no block was watched that long, the oldest
+    /// ones are taken to go on being freed as they are: all entries of a cache expire before the age asked about.
+    fn survival_at_most(&self, units: f64) -> f64 {
+        let curve = Curve::to(&self.row.lifetimes, units as u64);
+        let Some(oldest) = self.ages.oldest().filter(|_| !curve.reached) else { return curve.high() };
+        let remaining = (units - oldest.end_units()).max(0.0);
+        curve.high() * (-oldest.at_least_per_unit(ALPHA / 2.0) * remaining).exp()
     }
 
     /// True if the blocks still live are just those in use at this moment: their age is far from the one asked
