@@ -1,6 +1,25 @@
 //! `memleak`: which call stacks allocate memory that is never freed?
+//!
+//! Data goes one way: `session` attaches and owns the probes, `collect` turns the kernel side's maps into `rows`,
+//! `analyze` judges them (pure), `section` makes them part of a report.
 
 pub(crate) mod allocators;
+pub mod analyze;
+pub(crate) mod collect;
 pub mod custom;
+pub mod estimate;
+mod growth;
+pub mod hazard;
+mod interval;
+pub mod options;
 pub mod plan;
 pub mod rows;
+mod section;
+mod session;
+mod space;
+mod stacks;
+pub mod survival;
+mod totals;
+pub mod verdict;
+
+pub use session::{Event, Progress, observe};

@@ -1,0 +1,158 @@
+//! Do the survivors of a stack keep growing in number, and how fast in bytes?
+//!
+//! Blocks that are never freed are a leak only if ever more of them come. Tables filled at start and caches that
+//! have filled up also keep everything, but their old blocks were all born early. So the births of old blocks are
+//! looked at over the period in which a block could be born and be old now.
+
+use profiler_common::age;
+
+use super::estimate::Estimate;
+use super::hazard::UNITS_PER_HOUR;
+use super::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
+use super::rows::{BIRTH_SLICES, StackRow, Window};
+
+/// The later half must bring at least this share of what the earlier half brought.
+const LEAST_RATIO: f64 = 0.2;
+/// Fewer births of survivors than this in the later half are no growth to speak of.
+const LEAST_LATE: u64 = 5;
+/// Chance of taking a slowing to a fifth for a stop.
+const SLOWED_TAIL: f64 = 0.01;
+/// Chance of taking a pause in steady growth for its end.
+const SILENT_TAIL: f64 = 1e-5;
+/// Fewer blocks than this and their bytes are not near to normal.
+const FEW: u64 = 10;
+
+/// What the births of old blocks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// They go on to the end.
+    Continues,
+    /// They have ended, or nearly so.
+    Stopped,
+    /// Too few, or in too few places, to say.
+    Unclear,
+}
+
+/// Do births of blocks that grow old continue?
+pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
+    if window.length_units <= window.older_units {
+        return Growth::Unclear;
+    }
+    let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
+    let (early_total, late_total) = (early.iter().sum::<u64>(), late.iter().sum::<u64>());
+
+    // Blocks born too late to be old yet must go on where the late births end.
+    let younger = row.live.saturating_sub(row.old);
+    let older = window.older_units as f64;
+    let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
+    let pace = pace(&row.births);
+    let ended =
+        slowed(late_total, younger, older / (half + older), pace.clump) || fell_silent(row, window, &pace);
+
+    // What is loaded at once, at start say, must not hide a leak of the same stack: the fullest slice is left out.
+    let early_rest = early_total - early.iter().max().copied().unwrap_or(0);
+    let late_share = late.len() as f64 / (late.len() + early.len() - 1) as f64;
+    let keeps_pace = at_least(late_total, late_total + early_rest, fair_share(late_share)) <= ALPHA;
+
+    if late_total >= LEAST_LATE && keeps_pace && spread_out(late) && !ended {
+        Growth::Continues
+    } else if ended || slowed(early_total, late_total, 0.5, pace.clump) {
+        Growth::Stopped
+    } else {
+        Growth::Unclear
+    }
+}
+
+/// The share of births that falls into a period, `late_share` of the whole, if births there are a fifth as frequent.
+fn fair_share(late_share: f64) -> f64 {
+    LEAST_RATIO * late_share / (LEAST_RATIO * late_share + (1.0 - late_share))
+}
+
+/// How births come: how many in a slice, and how many at once.
+struct Pace {
+    /// Mean births in a slice, from the start to the last birth.
+    mean: f64,
+    /// Births that come together, on average: the index of dispersion of the slices.
+    clump: f64,
+}
+
+/// The fullest slice of the earlier half is left out here too: after one load at start everything else would pass
+/// for noise.
+fn pace(births: &[u64; BIRTH_SLICES]) -> Pace {
+    let last = births.iter().rposition(|&births| births > 0).unwrap_or(0);
+    let fullest = (0..BIRTH_SLICES / 2).max_by_key(|&slice| births[slice]);
+    let rest = || (0..=last).filter(|&slice| Some(slice) != fullest).map(|slice| births[slice] as f64);
+    let n = rest().count() as f64;
+    if n < 2.0 {
+        return Pace { mean: rest().sum(), clump: 1.0 };
+    }
+    let mean = rest().sum::<f64>() / n;
+    let variance = rest().map(|births| (births - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Pace { mean, clump: if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 } }
+}
+
+/// True if `late` births, in clumps, are certainly less than a fifth as frequent as `early` ones.
+fn slowed(early: u64, late: u64, late_share: f64, clump: f64) -> bool {
+    let (early, late) = ((early as f64 / clump).ceil() as u64, (late as f64 / clump).ceil() as u64);
+    1.0 - at_least(late + 1, early + late, fair_share(late_share)) < SLOWED_TAIL
+}
+
+/// Three slices, or two apart: one burst of allocations is not growth.
+fn spread_out(slices: &[u64]) -> bool {
+    let occupied = slices.iter().filter(|&&births| births > 0).count();
+    let first = slices.iter().position(|&births| births > 0).unwrap_or(0);
+    let last = slices.iter().rposition(|&births| births > 0).unwrap_or(0);
+    occupied >= 3 || last > first + 1
+}
+
+/// True if there have been no births for so long that the earlier ones would have to have gone on in between.
+fn fell_silent(row: &StackRow, window: &Window, pace: &Pace) -> bool {
+    let Some(last) = row.births.iter().rposition(|&births| births > 0) else { return false };
+    let slice = window.length_units.saturating_sub(window.older_units) as f64 / BIRTH_SLICES as f64;
+    let trailing = (BIRTH_SLICES - 1 - last) as f64;
+    // Where births become rarer, the later pace counts.
+    let recent = row.births.get(BIRTH_SLICES / 2..=last).filter(|recent| !recent.is_empty());
+    let mean = recent
+        .map_or(pace.mean, |recent| pace.mean.min(recent.iter().sum::<u64>() as f64 / recent.len() as f64));
+    let silent = if row.live == row.old {
+        trailing + window.older_units as f64 / slice
+    } else {
+        let youngest = row.lifetimes.live.iter().position(|&live| live > 0).map_or(0, age::start);
+        trailing.max(youngest as f64 / slice)
+    };
+    (-mean * silent / pace.clump).exp() < SILENT_TAIL
+}
+
+/// Growth of the bytes in blocks older than the age asked about, per hour of the time in which such blocks could be
+/// born; missing if the observation is not longer than that age.
+///
+/// The interval is that of a compound Poisson total, `1.96 sqrt(sum of size^2)`; for few blocks the exact one of
+/// their number, times their mean size. In a sampled run the variance of the drawing is added.
+pub(super) fn bytes_per_hour(row: &StackRow, window: &Window) -> Option<Estimate> {
+    let eligible = window.length_units.checked_sub(window.older_units).filter(|&units| units > 0)?;
+    let hours = eligible as f64 / UNITS_PER_HOUR;
+    let (bytes, drawing) = match &row.weighted {
+        Some(weighted) => weighted.old_bytes,
+        None => (row.old_bytes as f64, 0.0),
+    };
+    let (low, high) = if row.old < FEW {
+        let mean = if row.old > 0 { bytes / row.old as f64 } else { mean_bytes(row) };
+        let count = row.old as f64;
+        (poisson_lower(count, ALPHA / 2.0) * mean, poisson_upper(count, ALPHA / 2.0) * mean)
+    } else {
+        let spread = normal(ALPHA / 2.0) * (row.old_bytes_squared + drawing).sqrt();
+        ((bytes - spread).max(0.0), bytes + spread)
+    };
+    Some(Estimate {
+        value: bytes / hours,
+        low: low.min(bytes) / hours,
+        high: Some(high.max(bytes) / hours),
+        exact: row.weighted.is_none(),
+    })
+}
+
+/// Bytes that one counted block stands for, over all blocks of the stack.
+fn mean_bytes(row: &StackRow) -> f64 {
+    let bytes = row.weighted.as_ref().map_or(row.alloc_bytes as f64, |weighted| weighted.alloc_bytes.0);
+    if row.allocs > 0 { bytes / row.allocs as f64 } else { 0.0 }
+}

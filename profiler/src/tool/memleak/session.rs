@@ -1,0 +1,519 @@
+//! One observation, from the first probe to the report.
+
+use std::{
+    future::{Future, poll_fn},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    path::PathBuf,
+    pin::pin,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aya::{maps::RingBuf, programs::BtfTracePoint};
+use profiler_common::{
+    age::{UNIT_NS, UNIT_SHIFT},
+    ledger::{Counter, Probe},
+    memleak::{RECORD_EXEC, RECORD_STACK},
+    sampling::{WEIGHT_POINTS, point_size_bytes},
+};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    collect::{self, Moment},
+    options::{Options, Targets},
+    section,
+    space::Space,
+    stacks::Stacks,
+    totals::{self, Totals},
+};
+use crate::{
+    capture::{
+        cost::CostMeter,
+        object::{Object, Settings, explain, kernel_btf},
+        uprobe::{Attacher, CallPrograms},
+    },
+    error::{Error, ErrorKind, Result},
+    report::{Ended, Report},
+    symbolize::Worker,
+    target::{find, launch, maps, modules::Modules, process::Process},
+};
+
+const TOOL: &str = "memleak";
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
+const PROGRAMS: CallPrograms =
+    CallPrograms { session: "memleak_session", entry: "memleak_entry", ret: "memleak_return" };
+/// How often progress is told and targets are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often the maps of targets are read again for libraries that were loaded meanwhile.
+const RESCAN: Duration = Duration::from_secs(1);
+/// Room in the kernel's table if nothing is known of the target's size.
+const UNKNOWN_BLOCKS: u32 = 1 << 20;
+
+/// What an observation tells while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Everything is attached; one line for people.
+    Attached(&'a str),
+    /// Numbers so far, about four times a second.
+    Progress(&'a Progress),
+    /// An interim report is due (`--every`).
+    Interim(&'a Report),
+    /// Something the user should know at once; one line.
+    Notice(&'a str),
+}
+
+/// Numbers so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Time since everything was attached.
+    pub elapsed: Duration,
+    /// Probe hits.
+    pub hits: u64,
+    /// Hits that were lost.
+    pub lost: u64,
+    /// Blocks recorded and not released.
+    pub live_blocks: u64,
+    /// Call stacks seen.
+    pub stacks: usize,
+}
+
+/// Observes until the time is over, the targets end, or `stop` is ready, and reports. Dropping the future takes all
+/// probes away. Needs a tokio runtime with time and I/O.
+///
+/// # Errors
+/// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
+pub async fn observe(
+    options: &Options,
+    stop: impl Future<Output = ()>,
+    mut tell: impl FnMut(Event<'_>),
+) -> Result<Report> {
+    let mut session = Session::start(options)?;
+    tell(Event::Attached(&session.attached_line()));
+    session.release_command()?;
+    let ended = session.run(stop, &mut tell).await?;
+    session.detach();
+    session.report(ended)
+}
+
+/// A running observation.
+pub(super) struct Session<'a> {
+    pub(super) options: &'a Options,
+    pub(super) object: Object,
+    pub(super) attacher: Attacher,
+    pub(super) spaces: Vec<Space>,
+    pub(super) modules: Modules,
+    pub(super) stacks: Stacks,
+    pub(super) totals: Totals,
+    pub(super) worker: Worker,
+    pub(super) cost: CostMeter,
+    pub(super) started_unix_ns: u64,
+    pub(super) start_ns: u64,
+    pub(super) began: Instant,
+    pub(super) length: Option<Duration>,
+    ring: AsyncFd<RingFd>,
+    records: RingBuf<aya::maps::MapData>,
+    launched: Option<launch::Waiting>,
+    ahead: Vec<PathBuf>,
+    rescanned: Instant,
+    in_initial_namespace: bool,
+}
+
+/// The ring's descriptor, to be waited for; the ring itself is read elsewhere.
+#[derive(Debug)]
+struct RingFd(RawFd);
+
+impl std::os::fd::AsRawFd for RingFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl<'a> Session<'a> {
+    fn start(options: &'a Options) -> Result<Session<'a>> {
+        let asked = Instant::now();
+        let mut launched = None;
+        let pids = match &options.targets {
+            Targets::Pids(pids) => pids.clone(),
+            Targets::Name(pattern) => find::by_name(pattern)?,
+            Targets::Cgroup(directory) => find::by_cgroup(directory)?,
+            Targets::Command(command) => {
+                let waiting = launch::start(command)?;
+                let pid = waiting.pid();
+                launched = Some(waiting);
+                vec![pid]
+            }
+        };
+        let ahead: Vec<PathBuf> =
+            launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
+        let mut modules = Modules::default();
+        let mut spaces = Vec::new();
+        for (number, pid) in pids.iter().enumerate() {
+            let number = u16::try_from(number).unwrap_or(u16::MAX);
+            let mut space = Space::new(number, Process::open(*pid)?, &mut modules)?;
+            if launched.is_none() {
+                space.check(&modules)?;
+            }
+            spaces.push(space);
+        }
+        let start_ns = monotonic_ns();
+        let blocks = options.max_blocks.unwrap_or_else(|| room_for(&pids, options));
+        let mut object = load(options, start_ns, blocks)?;
+        let totals = Totals::map(&object, options.max_stacks as usize)?;
+        fill_weights(&object, options)?;
+        let in_initial_namespace = initial_pid_namespace();
+        for space in &spaces {
+            let wire = space.wire(launched.is_some(), in_initial_namespace);
+            totals::set_space(&object, space.number, &wire)?;
+        }
+        attach_exec(&mut object)?;
+        let records = take_ring(&mut object)?;
+        let ring = AsyncFd::new(RingFd(records.as_raw_fd()))
+            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(&e))?;
+        let worker = Worker::start()
+            .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e))?;
+        let mut session = Session {
+            options,
+            object,
+            attacher: Attacher::new(PROGRAMS, "memleak_free", options.method),
+            spaces,
+            modules,
+            stacks: Stacks::default(),
+            totals,
+            worker,
+            cost: CostMeter::new(asked),
+            started_unix_ns: 0,
+            start_ns,
+            began: Instant::now(),
+            length: None,
+            ring,
+            records,
+            launched,
+            ahead,
+            rescanned: Instant::now(),
+            in_initial_namespace,
+        };
+        session.attach_all()?;
+        Ok(session)
+    }
+
+    fn attach_all(&mut self) -> Result<()> {
+        let Session { object, attacher, spaces, modules, options, ahead, .. } = self;
+        for space in spaces.iter_mut() {
+            space.attach(object, attacher, modules, options, ahead)?;
+        }
+        self.require_probes()?;
+        self.began = Instant::now();
+        self.started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        self.cost.attached(self.attacher.programs());
+        Ok(())
+    }
+
+    /// A report of a process without an allocator that is known would be empty, and would look like an answer.
+    fn require_probes(&self) -> Result<()> {
+        for custom in &self.options.custom {
+            let name = custom.name.as_str();
+            let found = self.spaces.iter().any(|s| s.probed.iter().any(|p| p.function.terminal().to_string() == name));
+            if !found {
+                return Err(Error::new(ErrorKind::NothingToObserve, format_args!("tried to find function {name}"))
+                    .because("no file that the target maps defines it")
+                    .hint("give the name as `nm -C` does without -C (mangled); a stripped binary has none"));
+            }
+        }
+        let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };
+        let pid = space.process.pid();
+        Err(Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
+            .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
+            .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'"))
+    }
+
+    fn attached_line(&self) -> String {
+        let functions: usize = self.spaces.iter().map(|s| s.probed.len()).sum();
+        let single_stepped = self.spaces.iter().flat_map(|s| &s.probed).filter(|p| !p.emulated).count();
+        let slow = match single_stepped {
+            0 => String::new(),
+            n => format!(", {n} of them at a costly instruction"),
+        };
+        let who = match self.spaces.as_slice() {
+            [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
+            many => format!("{} processes", many.len()),
+        };
+        let took = self.cost.attach_time().as_millis();
+        format!("attached: {functions} functions of {who}{slow}, by {} in {took} ms", self.attacher.method().name())
+    }
+
+    fn release_command(&mut self) -> Result<()> {
+        if let Some(launched) = &mut self.launched {
+            launched.release().map_err(|e| {
+                Error::new(ErrorKind::NoSuchProcess, "tried to let the command run").because_of(&e)
+            })?;
+            self.began = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Waits for the end.
+    async fn run(&mut self, stop: impl Future<Output = ()>, tell: &mut impl FnMut(Event<'_>)) -> Result<Ended> {
+        let mut stop = pin!(stop);
+        let mut look = tokio::time::interval(LOOK);
+        let mut due = self.options.every.map(|every| self.began + every);
+        loop {
+            let end = self.options.length.map(|length| self.began + length);
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(self.end(Ended::Interrupted)),
+                ready = self.ring.readable() => {
+                    if let Ok(mut guard) = ready {
+                        guard.clear_ready();
+                    }
+                    self.drain(tell)?;
+                }
+                () = sleep_until(end) => return Ok(self.end(Ended::Elapsed)),
+                () = sleep_until(due) => {
+                    self.drain(tell)?;
+                    let report = self.report(Ended::Running)?;
+                    tell(Event::Interim(&report));
+                    due = due.zip(self.options.every).map(|(due, every)| (due + every).max(Instant::now()));
+                }
+                _ = look.tick() => {
+                    self.drain(tell)?;
+                    if self.look(tell)? {
+                        return Ok(self.end(Ended::TargetsGone));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, ended: Ended) -> Ended {
+        self.length = Some(self.began.elapsed());
+        ended
+    }
+
+    /// Takes in new stacks and execs.
+    fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let mut replaced = Vec::new();
+        while let Some(record) = self.records.next() {
+            let Some((head, body)) = record.split_first_chunk::<8>() else { continue };
+            let [kind, depth, low, high, a, b, c, d] = *head;
+            let number = u16::from_ne_bytes([low, high]);
+            let stack = u32::from_ne_bytes([a, b, c, d]);
+            let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
+            match kind {
+                RECORD_EXEC => replaced.push(number),
+                RECORD_STACK => {
+                    let frames = body.chunks_exact(8).take(depth.into());
+                    let frames: Vec<u64> = frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
+                    space.refresh_if_stale(&mut self.modules);
+                    if !self.stacks.add(stack, number, &frames, &space.layout) && space.ended.is_none() {
+                        space.refresh(&mut self.modules);
+                        self.stacks.add(stack, number, &frames, &space.layout);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for number in replaced {
+            self.replaced(number, tell)?;
+        }
+        Ok(())
+    }
+
+    /// A target became another program: its books are closed, and the new program's are opened.
+    fn replaced(&mut self, number: u16, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let Some(old) = self.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none()) else {
+            return Ok(());
+        };
+        old.ended = Some("replaced itself by exec".to_owned());
+        old.detach_allocs(&mut self.object);
+        old.detach_frees(&mut self.object);
+        let pid = old.process.pid();
+        let next = u16::try_from(self.spaces.len()).unwrap_or(u16::MAX);
+        match self.follow_exec(pid, next) {
+            Ok(line) => tell(Event::Notice(&line)),
+            Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
+        }
+        Ok(())
+    }
+
+    fn follow_exec(&mut self, pid: u32, number: u16) -> Result<String> {
+        let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
+        space.check(&self.modules)?;
+        totals::set_space(&self.object, number, &space.wire(false, self.in_initial_namespace))?;
+        let Session { object, attacher, modules, options, .. } = self;
+        space.attach(object, attacher, modules, options, &[])?;
+        let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
+        self.spaces.push(space);
+        Ok(line)
+    }
+
+    /// Looks after the targets; true if all have ended.
+    fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
+        let child = self.launched.as_mut().and_then(launch::Waiting::ended);
+        for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
+            if space.process.ended() {
+                space.ended = Some(child.map_or_else(|| "ended".to_owned(), how_it_ended));
+            }
+        }
+        if self.rescanned.elapsed() >= RESCAN {
+            self.rescan(tell);
+        }
+        self.cost.look(&self.spaces.iter().map(|s| &s.process).collect::<Vec<_>>());
+        let counters = totals::counters(&self.object)?;
+        tell(Event::Progress(&self.progress(&counters)));
+        Ok(self.spaces.iter().all(|s| s.ended.is_some()))
+    }
+
+    /// Attaches to allocators that were loaded meanwhile.
+    fn rescan(&mut self, tell: &mut impl FnMut(Event<'_>)) {
+        let Session { object, attacher, spaces, modules, options, .. } = self;
+        for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
+            space.refresh(modules);
+            let before = space.probed.len();
+            if let Err(error) = space.attach(object, attacher, modules, options, &[]) {
+                // A process that is about to end, most often; what was attached before stays.
+                tracing::debug!("rescan of process {}: {error}", space.process.pid());
+            } else if space.probed.len() > before {
+                let names = space.probed.len() - before;
+                tell(Event::Notice(&format!(
+                    "process {} loaded another allocator: {names} functions attached",
+                    space.process.pid()
+                )));
+            }
+        }
+        self.rescanned = Instant::now();
+    }
+
+    fn progress(&self, counters: &[u64; Counter::COUNT]) -> Progress {
+        let sum = |fits: &dyn Fn(Counter) -> bool| -> u64 {
+            Counter::ALL.iter().filter(|c| fits(**c)).map(|c| counters[*c as usize]).sum()
+        };
+        let of = |c: Counter| counters[c as usize];
+        let gone = of(Counter::FreeFreed) + of(Counter::ReturnReleased);
+        Progress {
+            elapsed: self.began.elapsed(),
+            hits: Probe::ALL.iter().map(|p| sum(&|c| c.probe() == *p && c.name() == "hits")).sum(),
+            lost: sum(&|c| c.class() == profiler_common::ledger::Class::Lost),
+            live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
+            stacks: self.stacks.len(),
+        }
+    }
+
+    /// Takes all probes away: allocations first, so that every recorded block's release can still be seen.
+    fn detach(&mut self) {
+        let begun = Instant::now();
+        self.cost.before_detach(self.attacher.programs());
+        for space in &mut self.spaces {
+            space.detach_allocs(&mut self.object);
+        }
+        for space in &mut self.spaces {
+            space.detach_frees(&mut self.object);
+        }
+        self.cost.detached(begun.elapsed());
+    }
+
+    /// The report of what is known now.
+    fn report(&mut self, ended: Ended) -> Result<Report> {
+        // What still waits in the ring belongs to the report.
+        self.drain(&mut |_| {})?;
+        let moment = self.moment();
+        let stacks = self.options.max_stacks as usize;
+        let snapshot = collect::snapshot(&self.object, &self.totals, stacks, &moment)?;
+        section::report(self, &snapshot, &moment, ended)
+    }
+
+    fn moment(&self) -> Moment {
+        let length = self.length.unwrap_or_else(|| self.began.elapsed());
+        let now = monotonic_ns().saturating_sub(self.start_ns) >> UNIT_SHIFT;
+        let length_units = length.as_nanos() as u64 / UNIT_NS;
+        Moment {
+            began_units: now.saturating_sub(length_units),
+            now_units: now,
+            older_units: self.options.older.as_nanos() as u64 / UNIT_NS,
+            sample_bytes: self.options.sample_bytes,
+        }
+    }
+}
+
+fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
+    // Whether steps and nested releases exist is not known before every module has been planned for, and libraries
+    // may be loaded later: both are looked up always, except where nothing can need them.
+    let (steps, nest) = ([1u8], [1u8]);
+    let stacks = options.max_stacks.to_ne_bytes();
+    let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
+    let start = start_ns.to_ne_bytes();
+    Object::load(
+        TOOL,
+        OBJECT,
+        Settings {
+            globals: vec![
+                ("START_NS", &start),
+                ("MAX_STACKS", &stacks),
+                ("CALLER_STEPS_USED", &steps),
+                ("FREES_NEST", &nest),
+                ("SAMPLE_BYTES", &sample),
+            ],
+            entries: vec![("BLOCKS", blocks), ("STACK_NUMBERS", options.max_stacks), ("TOTALS", options.max_stacks)],
+        },
+    )
+}
+
+/// Room for live blocks: two per 64 bytes of what the targets hold now, within reason.
+fn room_for(pids: &[u32], options: &Options) -> u32 {
+    if matches!(options.targets, Targets::Command(_)) {
+        return UNKNOWN_BLOCKS;
+    }
+    let held: u64 = pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum();
+    let drawn = options.sample_bytes.map_or(64, |mean| mean.max(64));
+    (held / drawn * 2).clamp(1 << 17, 1 << 22) as u32
+}
+
+fn fill_weights(object: &Object, options: &Options) -> Result<()> {
+    let Some(mean) = options.sample_bytes else { return Ok(()) };
+    for point in 0..WEIGHT_POINTS {
+        let weight = collect::weight(point_size_bytes(point), mean as f64);
+        totals::write(object, "WEIGHTS", &(point as u32), &weight)?;
+    }
+    Ok(())
+}
+
+fn attach_exec(object: &mut Object) -> Result<()> {
+    let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
+    let btf = kernel_btf()?;
+    let program = object.ebpf.program_mut("memleak_exec").ok_or_else(tried)?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(|e: aya::programs::ProgramError| tried().because_of(&e))?;
+    program.load("sched_process_exec", &btf).map_err(|e| explain(tried(), &e))?;
+    program.attach().map_err(|e| explain(tried(), &e))?;
+    Ok(())
+}
+
+fn take_ring(object: &mut Object) -> Result<RingBuf<aya::maps::MapData>> {
+    let tried = || Error::new(ErrorKind::Kernel, "tried to open the ring");
+    let map = object.ebpf.take_map("RING").ok_or_else(tried)?;
+    RingBuf::try_from(map).map_err(|e| tried().because_of(&e))
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8
+/// (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+fn initial_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+fn how_it_ended(status: std::process::ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => poll_fn(|_| std::task::Poll::Pending).await,
+    }
+}
