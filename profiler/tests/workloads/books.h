@@ -33,10 +33,6 @@ struct block {
     unsigned char mark;
 };
 
-struct book {
-    uint64_t allocs, alloc_bytes, frees, freed_bytes;
-};
-
 struct worker {
     uint64_t random;
     uint64_t ops;
@@ -211,15 +207,6 @@ static int close_books(struct worker *total) {
             return 1;
     }
     return total->damaged != 0;
-}
-
-static int print_site(char *text, size_t capacity, const char *name, const struct book *book) {
-    return snprintf(text, capacity,
-                    "{\"function\":\"%s\",\"allocs\":%llu,\"alloc_bytes\":%llu,\"frees\":%llu,"
-                    "\"live\":%llu,\"live_bytes\":%llu}",
-                    name, (unsigned long long)book->allocs, (unsigned long long)book->alloc_bytes,
-                    (unsigned long long)book->frees, (unsigned long long)(book->allocs - book->frees),
-                    (unsigned long long)(book->alloc_bytes - book->freed_bytes));
 }
 
 static void print_books(const struct worker *total, const char *const *site_names, uint32_t site_count) {

@@ -36,7 +36,7 @@ static inline void say_bytes(const char *text, size_t length) {
 }
 
 __attribute__((format(printf, 1, 2))) static inline void say(const char *format, ...) {
-    char line[512];
+    char line[1024];
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line, sizeof line - 1, format, arguments);
@@ -117,6 +117,27 @@ static inline int flag(int argc, char **argv, const char *name) {
         if (strcmp(argv[i], name) == 0)
             return 1;
     return 0;
+}
+
+// What one call site did. Live is allocated less freed.
+struct book {
+    uint64_t allocs, alloc_bytes, frees, freed_bytes;
+};
+
+static inline int print_site(char *text, size_t capacity, const char *name, const struct book *book) {
+    return snprintf(text, capacity,
+                    "{\"function\":\"%s\",\"allocs\":%llu,\"alloc_bytes\":%llu,\"frees\":%llu,"
+                    "\"live\":%llu,\"live_bytes\":%llu}",
+                    name, (unsigned long long)book->allocs, (unsigned long long)book->alloc_bytes,
+                    (unsigned long long)book->frees, (unsigned long long)(book->allocs - book->frees),
+                    (unsigned long long)(book->alloc_bytes - book->freed_bytes));
+}
+
+// The books of a workload with a single site, in the form that `books.h` prints.
+static inline void say_book(const char *function, const struct book *book) {
+    char text[512];
+    print_site(text, sizeof text, function, book);
+    say("{\"sites\":[%s]}", text);
 }
 
 #endif
