@@ -30,11 +30,12 @@ fn idle() -> Workload {
 
 /// A directory that everybody may enter, with a copy of `file` in it.
 fn public_copy(file: &Path) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = folder.path().join(file.file_name().unwrap());
-    fs::copy(file, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let folder =
+        tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").expect("to copy a program");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("to copy a program");
+    let copy = folder.path().join(file.file_name().expect("a file name"));
+    fs::copy(file, &copy).expect("to copy a program");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("to copy a program");
     (folder, copy)
 }
 

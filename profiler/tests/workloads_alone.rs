@@ -194,14 +194,16 @@ fn report() -> Value {
         json!({"cells": cells, "stack": stack})
     };
     let frame = |name: &str| json!({"functions": [{ "name": name }]});
-    let stack = |pid: u64| json!({"pid": pid, "frames": [frame("malloc"), frame("site_a.constprop.0"), frame("main")]});
+    let frames = ["malloc", "site_a", "site_a.constprop.0", "main"].map(frame);
+    let stack = |pid: u64, site: usize| json!({"pid": pid, "frames": [0, site, 3]});
     json!({
         "sections": [{
             "name": "stacks",
             "columns": names.map(column),
             "rows": [row(0, [5, 500, 2, 3, 300]), row(1, [1, 100, 0, 1, 100]), row(2, [9, 9, 9, 0, 0])],
         }],
-        "stacks": [stack(77), stack(77), stack(78)],
+        "stacks": [stack(77, 1), stack(77, 2), stack(78, 1)],
+        "frames": frames,
         "coverage": {
             "complete": true,
             "incomplete_because": [],
@@ -209,7 +211,7 @@ fn report() -> Value {
                 {"name": "recorded", "class": "recorded", "count": 3},
                 {"name": "lost_map_full", "class": "lost", "count": 0},
             ]}],
-            "quality": [["abandoned", 4]],
+            "quality": {"abandoned": 4},
         },
     })
 }
@@ -253,7 +255,7 @@ fn every_difference_is_found() {
     wrong["coverage"]["complete"] = json!(false);
     assert_found(&wrong, "an incomplete report");
     wrong = report();
-    wrong["stacks"][1]["frames"][1]["functions"][0]["name"] = json!("site_b");
+    wrong["frames"][2]["functions"][0]["name"] = json!("site_b");
     assert_found(&wrong, "a site that is not on the books");
     wrong = report();
     wrong["sections"][0]["rows"][0]["cells"][1] =

@@ -102,14 +102,26 @@ pub(crate) fn estimated_bytes(report: &Value, pid: u32, site: &str) -> Option<Es
 
 /// The innermost `site_...` function of a row's stack, if the stack is of process `pid` and has one.
 fn site_of<'r>(report: &'r Value, row: &Value, pid: u32) -> Option<&'r str> {
-    let index = usize::try_from(row["stack"].as_u64()?).expect("an index");
+    let index = row["stack"].as_u64().map(|_| as_index(&row["stack"]))?;
     let stack = list(report, "stacks").get(index).unwrap_or_else(|| panic!("no stack {index}"));
     if stack["pid"].as_u64() != Some(u64::from(pid)) {
         return None;
     }
-    let frames = list(stack, "frames").iter();
-    let names = frames.flat_map(|frame| list(frame, "functions")).filter_map(|f| f["name"].as_str());
+    let names = frame_names(report, stack);
     names.filter(|name| name.starts_with("site_")).map(without_clone_suffix).next()
+}
+
+/// The function names of a stack, innermost first. Stacks refer to the report's frames by index.
+fn frame_names<'r>(report: &'r Value, stack: &'r Value) -> impl Iterator<Item = &'r str> {
+    let frames = list(stack, "frames").iter().map(|index| &report["frames"][as_index(index)]);
+    frames.flat_map(|frame| list(frame, "functions")).filter_map(|function| function["name"].as_str())
+}
+
+fn as_index(value: &Value) -> usize {
+    value
+        .as_u64()
+        .and_then(|index| usize::try_from(index).ok())
+        .unwrap_or_else(|| panic!("no index: {value}"))
 }
 
 /// Compilers add `.constprop.0` and the like to the names of copies.
@@ -120,9 +132,8 @@ fn without_clone_suffix(name: &str) -> &str {
 /// Names of all functions in the report's stacks of process `pid`.
 pub(crate) fn function_names(report: &Value, pid: u32) -> Vec<String> {
     let of_process = |stack: &&Value| stack["pid"].as_u64() == Some(u64::from(pid));
-    let frames = list(report, "stacks").iter().filter(of_process).flat_map(|stack| list(stack, "frames"));
-    let names = frames.flat_map(|frame| list(frame, "functions")).filter_map(|f| f["name"].as_str());
-    names.map(str::to_owned).collect()
+    let stacks = list(report, "stacks").iter().filter(of_process);
+    stacks.flat_map(|stack| frame_names(report, stack)).map(str::to_owned).collect()
 }
 
 /// Number of rows of the section `stacks`.
@@ -209,8 +220,7 @@ pub(crate) fn outcome(report: &Value, probe: &str, name: &str) -> u64 {
 
 /// A remark on quality. Zero counts are left out of reports.
 pub(crate) fn quality(report: &Value, name: &str) -> u64 {
-    let remarks = list(&report["coverage"], "quality").iter();
-    remarks.filter(|remark| remark[0] == name).filter_map(|remark| remark[1].as_u64()).sum()
+    report["coverage"]["quality"].get(name).map_or(0, |count| count.as_u64().expect("a count"))
 }
 
 /// An array by its name.
