@@ -1,0 +1,198 @@
+//! The command line, without root and without a target: help, version, and usage errors, which are told before
+//! anything else is looked at.
+
+use std::process::{Command, Output};
+
+fn profiler(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+    command.args(arguments).env("NO_COLOR", "1").env("COLUMNS", "80");
+    command.output().expect("to run profiler")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("output is UTF-8")
+}
+
+/// Asserts a usage error: exit code 2, nothing on stdout, an error line with each of `words`.
+#[track_caller]
+fn assert_usage_error(arguments: &[&str], words: &[&str]) {
+    let output = profiler(arguments);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}\n{stderr}", output.status);
+    assert!(output.stdout.is_empty(), "{arguments:?}: {}", text(&output.stdout));
+    assert!(stderr.starts_with("error: "), "{arguments:?}:\n{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{arguments:?}: no `{word}` in:\n{stderr}");
+    }
+}
+
+#[test]
+fn help_names_the_tools() {
+    let output = profiler(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty());
+    assert!(text(&output.stdout).contains("memleak"));
+}
+
+#[test]
+fn help_of_memleak_names_every_option() {
+    let output = profiler(&["memleak", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let options = [
+        "--pid",
+        "--name",
+        "--older",
+        "--for",
+        "--every",
+        "--top",
+        "--min-bytes",
+        "--sample-bytes",
+        "--alloc-fn",
+        "--free-fn",
+        "--max-blocks",
+        "--max-stacks",
+        "--output",
+        "--format",
+        "--quiet",
+        "--verbose",
+    ];
+    for option in options {
+        assert!(text(&output.stdout).contains(option), "{option} is not in the help");
+    }
+}
+
+#[test]
+fn help_fits_80_columns() {
+    for arguments in [&["--help"][..], &["-h"], &["memleak", "--help"], &["memleak", "-h"]] {
+        let output = profiler(arguments);
+        let long = text(&output.stdout).lines().find(|line| line.chars().count() > 80);
+        assert_eq!(long, None, "{arguments:?}");
+    }
+}
+
+#[test]
+fn version_is_the_crate_version() {
+    let output = profiler(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), format!("profiler {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn no_tool() {
+    let output = profiler(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("memleak"), "the tools are not named");
+}
+
+#[test]
+fn unknown_tool() {
+    assert_usage_error(&["memlaek", "--pid", "1"], &["memlaek", "memleak"]);
+}
+
+#[test]
+fn unknown_option() {
+    assert_usage_error(&["memleak", "--pid", "1", "--oldr", "30m"], &["--oldr", "--older"]);
+}
+
+#[test]
+fn no_target() {
+    assert_usage_error(&["memleak"], &["--pid"]);
+}
+
+#[test]
+fn two_kinds_of_target() {
+    assert_usage_error(&["memleak", "--pid", "1", "--", "true"], &["--pid"]);
+    assert_usage_error(&["memleak", "--pid", "1", "--name", "srv"], &["--name"]);
+}
+
+#[test]
+fn pids_that_are_none() {
+    for pid in ["0", "-1", "abc", "4242x", "99999999999", ""] {
+        assert_usage_error(&["memleak", &format!("--pid={pid}")], &["--pid"]);
+    }
+}
+
+#[test]
+fn durations_that_are_none() {
+    for duration in ["30", "30 parsecs", "-1s", "NaNs", "1e400h", "99999999999999h", ""] {
+        assert_usage_error(&["memleak", "--pid=1", &format!("--older={duration}")], &["--older"]);
+    }
+    assert_usage_error(&["memleak", "--pid=1", "--for=0s"], &["--for"]);
+    assert_usage_error(&["memleak", "--pid=1", "--every=0s"], &["--every"]);
+}
+
+#[test]
+fn sizes_that_are_none() {
+    for size in ["5XB", "-1KiB", "1.5.5M", "99999999999TiB", ""] {
+        assert_usage_error(&["memleak", "--pid=1", &format!("--min-bytes={size}")], &["--min-bytes"]);
+        assert_usage_error(&["memleak", "--pid=1", &format!("--sample-bytes={size}")], &["--sample-bytes"]);
+    }
+    assert_usage_error(&["memleak", "--pid=1", "--sample-bytes=0"], &["--sample-bytes"]);
+}
+
+#[test]
+fn counts_that_are_none() {
+    for option in ["--top", "--max-blocks", "--max-stacks"] {
+        for count in ["-1", "1.5", "many", "99999999999999999999"] {
+            assert_usage_error(&["memleak", "--pid=1", &format!("{option}={count}")], &[option]);
+        }
+    }
+    assert_usage_error(&["memleak", "--pid=1", "--max-blocks=0"], &["--max-blocks"]);
+}
+
+#[test]
+fn an_unknown_format_names_the_known_ones() {
+    let known = ["human", "json", "folded", "svg"];
+    assert_usage_error(&["memleak", "--pid=1", "--format", "xml"], &known);
+}
+
+#[test]
+fn an_unknown_extension_names_the_known_ones() {
+    assert_usage_error(&["memleak", "--pid=1", "-o", "report.pdf"], &[".json", ".svg", ".folded", ".txt"]);
+    assert_usage_error(&["memleak", "--pid=1", "-o", "report"], &[".json"]);
+}
+
+#[test]
+fn functions_that_make_no_sense() {
+    let wrong = [
+        "pool_get",
+        "pool_get:",
+        "pool_get:size=arg1",
+        "pool_get:ptr=ret",
+        "pool_get:size=arg9,ptr=ret",
+        "pool_get:size=ret,ptr=ret",
+        "pool_get:size=arg1,ptr=ret,ptr=ret",
+        "pool_get:size=arg1,colour=red",
+        ":size=arg1,ptr=ret",
+    ];
+    for spec in wrong {
+        let arguments = ["memleak", "--pid=1", "--alloc-fn", spec, "--free-fn", "pool_put:ptr=arg0"];
+        assert_usage_error(&arguments, &["--alloc-fn"]);
+    }
+    for spec in ["pool_put", "pool_put:ptr=ret", "pool_put:ptr=arg9", "pool_put:size=arg0"] {
+        let arguments = ["memleak", "--pid=1", "--alloc-fn", "pool_get:size=arg1,ptr=ret", "--free-fn", spec];
+        assert_usage_error(&arguments, &["--free-fn"]);
+    }
+}
+
+#[test]
+fn a_command_is_missing() {
+    assert_usage_error(&["memleak", "--"], &["--pid"]);
+}
+
+/// What the user typed may hold anything, too.
+#[test]
+fn hostile_arguments_are_not_repeated_raw() {
+    let output = profiler(&["memleak", "--pid", "1\u{1b}[31m\u{202e}"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!text(&output.stderr).contains(['\u{1b}', '\u{202e}']));
+}
+
+/// Help and version must work where stdout is full; they fail as an output does.
+#[test]
+fn a_full_stdout() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_profiler")).arg("--help").stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(7));
+}

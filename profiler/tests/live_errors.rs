@@ -1,0 +1,296 @@
+//! What cannot be observed is said clearly: the exit code of its kind, one line with what was tried on what and why it
+//! failed, one hint. Never an empty report that looks like a healthy process.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use support::account;
+use support::compile::Build;
+use support::observer::{Observer, Outcome, program};
+use support::workload::{PATIENCE, Workload, wait};
+use support::{Moments, process, say_skipped};
+
+/// A user without any rights: `nobody` on Debian.
+const NOBODY: u32 = 65534;
+
+fn observe(pid: u32, arguments: &[&str]) -> Outcome {
+    Observer::start(pid, arguments).finish(PATIENCE)
+}
+
+fn idle() -> Workload {
+    Workload::spawn::<&str>(&Build::c("idle.c").build(), &[])
+}
+
+/// A directory that everybody may enter, with a copy of `file` in it.
+fn public_copy(file: &Path) -> (tempfile::TempDir, PathBuf) {
+    let folder =
+        tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").expect("to copy a program");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("to copy a program");
+    let copy = folder.path().join(file.file_name().expect("a file name"));
+    fs::copy(file, &copy).expect("to copy a program");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("to copy a program");
+    (folder, copy)
+}
+
+#[test]
+fn no_such_process() {
+    let Some(_live) = support::live() else { return };
+    let mut gone = Command::new("true").spawn().unwrap();
+    let pid = gone.id();
+    gone.wait().unwrap();
+    observe(pid, &[]).assert_error(4, &[&pid.to_string()]);
+}
+
+#[test]
+fn no_process_of_that_name() {
+    let Some(_live) = support::live() else { return };
+    let outcome = Observer::spawn(&["memleak", "--name", "no-such-server-*"]).finish(PATIENCE);
+    outcome.assert_error(4, &["no-such-server-*"]);
+}
+
+#[test]
+fn a_kernel_thread() {
+    let Some(_live) = support::live() else { return };
+    let Some(pid) = process::kernel_thread() else {
+        return say_skipped("this pid namespace shows no kernel thread");
+    };
+    observe(pid, &[]).assert_error(4, &[&pid.to_string(), "kernel thread"]);
+}
+
+#[test]
+fn not_root() {
+    let (_folder, copy) = public_copy(program());
+    let target = idle();
+    let mut command = Command::new(copy);
+    command.args(["memleak", "--pid", &target.pid_argument()]);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &[]);
+    target.quit();
+}
+
+#[test]
+fn a_go_program() {
+    let Some(_live) = support::live() else { return };
+    let Some(build) = Build::go("hello.go") else { return say_skipped("go is not installed") };
+    let target = Workload::spawn::<&str>(&build.build(), &[]);
+    observe(target.pid(), &[]).assert_error(4, &["Go"]);
+    target.quit();
+}
+
+#[test]
+fn a_32_bit_program() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::plain_c("idle.c").named("idle32").flags(&["-m32", "-O1", "-D_FILE_OFFSET_BITS=64"]);
+    let target = Workload::spawn::<&str>(&build.build(), &[]);
+    observe(target.pid(), &[]).assert_error(4, &["32"]);
+    target.quit();
+}
+
+#[test]
+fn no_allocator() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
+    let target = Workload::spawn::<&str>(&build.build(), &[]);
+    observe(target.pid(), &[]).assert_error(4, &["alloc"]);
+    target.quit();
+}
+
+/// A name that is in no file of the target: said before anything is attached.
+#[test]
+fn no_such_function() {
+    let Some(_live) = support::live() else { return };
+    let target = idle();
+    let functions = ["--alloc-fn", "pool_grab:size=arg1,ptr=ret", "--free-fn", "pool_put:ptr=arg0"];
+    observe(target.pid(), &functions).assert_error(4, &["pool_grab"]);
+    target.quit();
+}
+
+/// The target's file may be executed but not read, not even by this root: CAP_DAC_OVERRIDE is gone.
+#[test]
+fn an_unreadable_binary() {
+    let Some(_live) = support::live() else { return };
+    let (_folder, copy) = public_copy(&Build::c("idle.c").flags(&["-static"]).build());
+    std::os::unix::fs::chown(&copy, Some(NOBODY), Some(NOBODY)).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o111)).unwrap();
+    let mut command = Command::new(&copy);
+    command.uid(NOBODY).gid(NOBODY);
+    let target = Workload::spawn_command(command);
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program());
+    command.args(["memleak", "--pid", &target.pid_argument()]);
+    Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &["permission denied"]);
+    target.quit();
+}
+
+/// More live blocks than the table holds: the report is there, says that it is not complete and what to do, and gives
+/// no verdict; the exit code says so too.
+#[test]
+fn a_map_that_is_too_small() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("books.c").build(), &["--wait", "--ops", "100003"]);
+    let observer = Observer::attach(target.pid(), &["--max-blocks", "1000"]);
+    target.run();
+    let report = observer.interrupt().report(6);
+    account::assert_all_accounted(&report);
+    assert!(account::outcome(&report, "alloc_return", "lost_map_full") > 0);
+    assert_eq!(report["coverage"]["complete"], false);
+    let why = report["coverage"]["incomplete_because"].to_string();
+    assert!(why.contains("--max-blocks"), "no way out is named: {why}");
+    for row in account::list(account::stacks_section(&report), "rows") {
+        assert!(!row.to_string().contains("LEAK"), "a verdict that rests on lost data: {row}");
+    }
+    target.quit();
+}
+
+/// At once, not after half an hour of observation.
+#[test]
+fn an_output_that_cannot_be_written() {
+    let Some(_live) = support::live() else { return };
+    let target = idle();
+    for file in ["/no-such-directory/report.json", "/proc/report.json", "/tmp"] {
+        let outcome = observe(target.pid(), &["-o", file]);
+        if file == "/tmp" {
+            // No format either: whichever of the two is told first.
+            assert!(matches!(outcome.status.code(), Some(2 | 7)), "{}: {}", outcome.status, outcome.stderr);
+            continue;
+        }
+        outcome.assert_error(7, &[file]);
+        assert!(!outcome.stderr.contains("attached"), "it attached first:\n{}", outcome.stderr);
+        assert!(outcome.took < Duration::from_secs(2), "it took {:?}", outcome.took);
+    }
+    target.quit();
+}
+
+/// As with `| head -1`: whoever read stdout is gone when the report comes. The target is left in order.
+#[test]
+fn stdout_is_closed() {
+    let Some(_live) = support::live() else { return };
+    let mut target = idle();
+    let shell = format!("{} memleak --pid {} --for 300ms 2>&3 | true", program().display(), target.pid());
+    let mut command = Command::new("bash");
+    // The exit code of profiler, not of the pipe's end; its stderr, not the shell's.
+    command.args(["-c", &format!("exec 3>&2; {shell}; exit ${{PIPESTATUS[0]}}")]);
+    let outcome = Observer::spawn_command(command).finish(PATIENCE);
+    assert_eq!(outcome.status.code(), Some(7), "{}", outcome.stderr);
+    outcome.assert_message(&["stdout"]);
+    process::assert_code_unchanged(target.pid());
+    assert!(target.lives());
+    target.quit();
+}
+
+/// A race by design. Whoever wins: a report, or one clear message; never a hang, never an empty result.
+#[test]
+fn target_gone_during_attach() {
+    let Some(_live) = support::live() else { return };
+    let rounds = if support::soak() { 1000 } else { 40 };
+    let mut moments = Moments::new(0x5EED_0003);
+    for round in 0..rounds {
+        let mut target = idle();
+        let observer = Observer::start(target.pid(), &[]);
+        sleep(moments.within_ms(120));
+        target.kill();
+        let outcome = observer.finish(Duration::from_secs(10));
+        match outcome.status.code() {
+            Some(0) => account::assert_all_accounted(&outcome.json()),
+            Some(4) => outcome.assert_error(4, &[&target.pid_argument()]),
+            other => panic!("round {round}: {other:?}, {}:\n{}", outcome.status, outcome.stderr),
+        }
+    }
+}
+
+/// Ctrl-C before anything was measured.
+#[test]
+fn interrupted_at_once() {
+    let Some(_live) = support::live() else { return };
+    let target = idle();
+    for delay_ms in [0, 1, 5, 20, 60] {
+        let observer = Observer::start(target.pid(), &[]);
+        sleep(Duration::from_millis(delay_ms));
+        let outcome = observer.interrupt();
+        let ended_by_interrupt = outcome.status.code().is_none();
+        // Before it can catch the signal, the signal ends it: a shell calls that 130 too.
+        assert!(
+            ended_by_interrupt || matches!(outcome.status.code(), Some(0 | 130)),
+            "after {delay_ms} ms: {}:\n{}",
+            outcome.status,
+            outcome.stderr
+        );
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    }
+    process::assert_code_unchanged(target.pid());
+    target.quit();
+}
+
+/// Names come from whoever wrote the target. None of their control characters reaches an output raw.
+#[test]
+fn a_hostile_name() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = folder.path().join("x\u{1b}[31m\n<b>\u{202e}&\"");
+    fs::copy(Build::c("idle.c").build(), &hostile).unwrap();
+    let target = Workload::spawn(&hostile, &["--leak-every", "3"]);
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let files = ["r.json", "r.svg", "r.folded", "r.txt"].map(file);
+    let mut arguments = vec!["memleak".to_owned(), "--pid".to_owned(), target.pid_argument()];
+    arguments.extend(files.iter().flat_map(|file| ["-o".to_owned(), file.clone()]));
+    let mut observer = Observer::spawn(&arguments);
+    observer.wait_attached();
+    sleep(Duration::from_millis(300));
+    let outcome = observer.interrupt();
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    let mut outputs = vec![("stdout", outcome.text()), ("stderr", outcome.stderr.clone())];
+    for file in &files {
+        outputs.push((file, fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"))));
+    }
+    for (name, text) in outputs {
+        let raw = text.chars().find(|c| (c.is_control() && !"\n\t".contains(*c)) || *c == '\u{202e}');
+        assert_eq!(raw, None, "a control character in {name}");
+        if name.ends_with(".svg") {
+            assert!(!text.contains("<b>"), "markup from the target in {name}");
+        }
+    }
+    target.quit();
+}
+
+/// What a run of profiler that never gets a target to see costs: nothing is left when its command cannot be started.
+#[test]
+fn a_command_that_cannot_be_started() {
+    let Some(_live) = support::live() else { return };
+    let outcome = Observer::spawn(&["memleak", "--", "/no/such/server"]).finish(PATIENCE);
+    outcome.assert_error(4, &["/no/such/server"]);
+}
+
+/// The command's own exit code is told in the report, not taken over: exit codes of profiler mean what they mean.
+#[test]
+fn a_command_that_fails() {
+    let Some(_live) = support::live() else { return };
+    let outcome =
+        Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", "exit 3"]).finish(PATIENCE);
+    let report = outcome.report(0);
+    let ended = report["meta"]["targets"][0]["ended"].as_str().unwrap_or_default().to_owned();
+    assert!(ended.contains('3'), "how it ended: `{ended}`");
+}
+
+/// An error must not leave the child that `-- COMMAND` started.
+#[test]
+fn a_refused_command_is_not_left_running() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
+    let mut command = Command::new(program());
+    command.args(["memleak", "--"]).arg(build.build()).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Its stdin stays open, so the command would wait for ever.
+    let stdin = child.stdin.take();
+    let status = wait(&mut child, PATIENCE);
+    drop(stdin);
+    assert_eq!(status.expect("profiler waits for a command that it refused").code(), Some(4));
+}

@@ -1,0 +1,304 @@
+//! memleak is exact: per call site, its counts equal the books that the workload keeps, for every allocator, and its
+//! ledger has a place for every hit.
+//!
+//! 1 000 003 operations (a prime: no count comes out right by accident), eight threads, a fixed seed.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::account;
+use support::compile::{Build, prefixed_jemalloc, static_library};
+use support::observer::Observer;
+use support::workload::{RUN_PATIENCE, Workload};
+
+const RUN: [&str; 7] = ["--wait", "--threads", "8", "--ops", "1000003", "--seed", "20261"];
+
+/// Observes one run, and asserts that every site is exact and nothing was lost. Returns the report and the books.
+#[track_caller]
+fn assert_exact(workload: &Path, arguments: &[&str]) -> (Value, Value) {
+    let mut workload = Workload::spawn(workload, &RUN);
+    let observer = Observer::attach(workload.pid(), arguments);
+    let books = workload.run();
+    let report = observer.interrupt().report(0);
+    account::assert_books(&report, workload.pid(), &books);
+    workload.quit();
+    (report, books)
+}
+
+/// As [`assert_exact`], for a C program, whose process makes no call beside those on its books: the ledger must have
+/// seen each of them, the releases of NULL and of older blocks too.
+#[track_caller]
+fn assert_exact_to_the_call(build: &Build, allocator: &str) {
+    let (report, books) = assert_exact(&build.build(), &[]);
+    let in_use = books["allocator"].as_str().unwrap_or_default();
+    assert!(in_use.contains(allocator), "the workload uses {in_use}, not {allocator}");
+    account::assert_every_call(&report, &[books]);
+}
+
+#[test]
+fn glibc() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c"), "libc.so");
+}
+
+#[test]
+fn glibc_static() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c").flags(&["-static", "-DLINKED_STATIC"]), "glibc, static");
+}
+
+#[test]
+fn glibc_static_position_independent() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(
+        &Build::c("books.c").flags(&["-static-pie", "-DLINKED_STATIC"]),
+        "glibc, static",
+    );
+}
+
+#[test]
+fn glibc_at_fixed_addresses() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c").flags(&["-no-pie"]), "libc.so");
+}
+
+#[test]
+fn musl() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::musl("books.c").flags(&["-DLINKED_STATIC"]), "musl");
+}
+
+#[test]
+fn jemalloc() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c").flags(&["-DNO_PVALLOC"]).link(&["-ljemalloc"]), "jemalloc");
+}
+
+#[test]
+fn jemalloc_inside_the_executable() {
+    let Some(_live) = support::live() else { return };
+    let library = static_library("libjemalloc_pic.a");
+    let build = Build::c("books.c").named("books-jemalloc").flags(&["-DNO_PVALLOC"]);
+    assert_exact_to_the_call(&build.link(&[&library.to_string_lossy(), "-lm"]), "books-jemalloc");
+}
+
+#[test]
+fn jemalloc_with_its_prefix() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&prefixed("je_", "books-je"), "books-je");
+}
+
+#[test]
+fn jemalloc_as_rust_programs_link_it() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&prefixed("_rjem_", "books-rjem"), "books-rjem");
+}
+
+fn prefixed(prefix: &str, name: &str) -> Build {
+    let library = prefixed_jemalloc(prefix);
+    let build = Build::c("books.c").named(name).flags(&[&format!("-DPREFIX={prefix}")]);
+    build.link(&[&library.to_string_lossy(), "-lm"])
+}
+
+#[test]
+fn tcmalloc() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c").link(&["-ltcmalloc"]), "libtcmalloc.so");
+}
+
+#[test]
+fn tcmalloc_minimal() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c").link(&["-ltcmalloc_minimal"]), "libtcmalloc_minimal");
+}
+
+#[test]
+fn mimalloc() {
+    let Some(_live) = support::live() else { return };
+    assert_exact_to_the_call(&Build::c("books.c").link(&["-lmimalloc"]), "mimalloc");
+}
+
+#[test]
+fn cpp_libstdcxx() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&Build::cpp("books.cpp").build(), &[]);
+}
+
+#[test]
+fn cpp_static() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&Build::cpp("books.cpp").flags(&["-static", "-DLINKED_STATIC"]).build(), &[]);
+}
+
+/// The failing `operator new` of this workload throws out of an allocator that has its own: a return probe on it
+/// would end the process. See `live_faults`, `an_exception_through_a_probed_function`.
+#[test]
+fn cpp_jemalloc() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&cpp_with("-ljemalloc"), &[]);
+}
+
+#[test]
+fn cpp_tcmalloc() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&cpp_with("-ltcmalloc_minimal"), &[]);
+}
+
+#[test]
+fn cpp_mimalloc() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::cpp("books.cpp").flags(&["-DNEW_ABORTS"]);
+    assert_exact(&build.link(&["-Wl,--no-as-needed", "-lmimalloc"]).build(), &[]);
+}
+
+fn cpp_with(library: &str) -> PathBuf {
+    Build::cpp("books.cpp").link(&["-Wl,--no-as-needed", library]).build()
+}
+
+#[test]
+fn rust() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&Build::rust("books.rs").build(), &[]);
+}
+
+/// Blocks of the pool and of malloc, side by side; the slabs that the pool takes from malloc are nested and not counted.
+#[test]
+fn a_custom_pool() {
+    let Some(_live) = support::live() else { return };
+    let functions = ["--alloc-fn", "pool_get:size=arg1,ptr=ret", "--free-fn", "pool_put:ptr=arg0"];
+    let (report, books) = assert_exact(&Build::c("pools.c").build(), &functions);
+    account::assert_every_call(&report, &[books]);
+}
+
+#[test]
+fn four_processes_by_name() {
+    let Some(_live) = support::live() else { return };
+    let name = format!("four{}", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(&name);
+    std::fs::copy(Build::c("books.c").build(), &program).unwrap();
+    let seeds = ["11", "12", "13", "14"];
+    let start = |seed: &&str| {
+        Workload::spawn(&program, &["--wait", "--threads", "2", "--ops", "250007", "--seed", *seed])
+    };
+    let mut workloads: Vec<Workload> = seeds.iter().map(start).collect();
+    let mut observer = Observer::spawn(&["memleak", "--format", "json", "--name", &format!("{name}*")]);
+    observer.wait_attached();
+    for workload in &mut workloads {
+        workload.say("go");
+    }
+    let books: Vec<Value> = workloads.iter_mut().map(Workload::books).collect();
+    let report = observer.interrupt().report(0);
+    for (workload, books) in workloads.iter().zip(&books) {
+        account::assert_books(&report, workload.pid(), books);
+    }
+    account::assert_every_call(&report, &books);
+    for workload in workloads {
+        workload.quit();
+    }
+}
+
+/// Children inherit the code of their parent, breakpoints included, and the addresses of its blocks. They are not
+/// observed, and what they release stays live in the parent.
+#[test]
+fn forked_children_do_not_count() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("books.c").build();
+    let run = ["--wait", "--threads", "4", "--ops", "100003", "--seed", "5", "--fork", "4"];
+    let mut workload = Workload::spawn(&program, &run);
+    let observer = Observer::attach(workload.pid(), &[]);
+    let books = workload.run();
+    let report = observer.interrupt().report(0);
+    account::assert_books(&report, workload.pid(), &books);
+    account::assert_every_call(&report, &[books]);
+    workload.quit();
+}
+
+/// Under observation from its first allocation: the blocks from before `go` are on the report too, and no release is
+/// of a block that was not seen.
+#[test]
+fn a_command_from_its_first_allocation() {
+    let Some(_live) = support::live() else { return };
+    let workload = Build::c("books.c").build();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let (file, workload) = (file.to_str().unwrap(), workload.to_str().unwrap());
+    // Its stdin is empty: it ends by itself.
+    let arguments =
+        ["memleak", "-o", file, "--", workload, "--threads", "8", "--ops", "200003", "--seed", "3"];
+    let outcome = Observer::spawn(&arguments).finish(RUN_PATIENCE);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    let said = outcome.text();
+    let line = said.lines().find(|line| line.starts_with("{\"allocator\"")).unwrap();
+    let books: Value = serde_json::from_str(line).unwrap();
+    let report: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let pid = said.lines().find_map(|line| line.strip_prefix("pid ")).unwrap().parse().unwrap();
+    let mut expected = account::from_books(&books);
+    expected.extend(account::before(&books));
+    account::assert_accounts(&report, pid, &expected);
+    account::assert_nothing_lost(&report);
+    assert_eq!(account::outcome(&report, "free", "untracked"), 0);
+    assert_eq!(account::outcome(&report, "free", "null"), books["null_frees"].as_u64().unwrap());
+}
+
+/// Two profilers on one target, each exact: neither takes the other's probes out.
+#[test]
+fn two_observers_at_once() {
+    let Some(_live) = support::live() else { return };
+    let mut workload = Workload::spawn(&Build::c("books.c").build(), &RUN);
+    let (first, second) = (Observer::attach(workload.pid(), &[]), Observer::attach(workload.pid(), &[]));
+    let passing = Observer::attach(workload.pid(), &[]);
+    account::assert_all_accounted(&passing.interrupt().report(0));
+    let books = workload.run();
+    for observer in [first, second] {
+        let report = observer.interrupt().report(0);
+        account::assert_books(&report, workload.pid(), &books);
+    }
+    workload.quit();
+}
+
+/// 5 000 stacks stay apart: one row each.
+#[test]
+fn stacks_are_told_apart() {
+    let Some(_live) = support::live() else { return };
+    let blocks = Build::c("blocks.c").build();
+    let mut workload = Workload::spawn(&blocks, &["--stacks", "5000", "--blocks", "100003"]);
+    let observer = Observer::attach(workload.pid(), &[]);
+    let books = workload.run();
+    let report = observer.interrupt().report(0);
+    account::assert_books(&report, workload.pid(), &books);
+    assert_eq!(account::row_count(&report), 5000);
+    workload.quit();
+}
+
+/// `--sample-bytes` draws: the books must lie in the interval that the report gives, and the report must say that it
+/// estimates. One run per seed; the interval is meant to miss one time in twenty.
+#[test]
+fn sampling_is_unbiased() {
+    let Some(_live) = support::live() else { return };
+    let rounds: u32 = if support::soak() { 100 } else { 10 };
+    let (mut hits, mut tried, mut estimated, mut truth) = (0_u32, 0_u32, 0.0, 0.0);
+    for round in 0..rounds {
+        let seed = (round + 1).to_string();
+        let run = ["--wait", "--threads", "4", "--ops", "60013", "--seed", &seed];
+        let mut workload = Workload::spawn(&Build::c("books.c").build(), &run);
+        let observer = Observer::attach(workload.pid(), &["--sample-bytes", "64KiB"]);
+        let books = workload.run();
+        let report = observer.interrupt().report(0);
+        account::assert_nothing_lost(&report);
+        for (name, account) in account::from_books(&books) {
+            let Some(estimate) = account::estimated_bytes(&report, workload.pid(), &name) else { continue };
+            tried += 1;
+            hits += u32::from(estimate.contains(account.alloc_bytes));
+            estimated += estimate.value;
+            truth += account.alloc_bytes as f64;
+        }
+        workload.quit();
+    }
+    assert!(tried >= rounds * 5, "{tried} estimates in {rounds} rounds");
+    let (coverage, ratio) = (f64::from(hits) / f64::from(tried), estimated / truth);
+    assert!(coverage >= 0.85, "the 95 % intervals hold in {coverage:.3} of {tried} cases");
+    assert!((0.95..=1.05).contains(&ratio), "estimates are {ratio:.4} of the truth");
+}

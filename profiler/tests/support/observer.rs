@@ -1,0 +1,226 @@
+//! A run of profiler.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::workload::{PATIENCE, send, wait};
+
+/// What the line on stderr begins with that says that everything is attached.
+const ATTACHED: &str = "attached";
+
+/// Path of the program under test.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_profiler"))
+}
+
+/// A running profiler. Killed when dropped.
+pub(crate) struct Observer {
+    child: Child,
+    started: Instant,
+    lines: Receiver<String>,
+    stderr: String,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+}
+
+/// How a run of profiler ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How the process ended.
+    pub(crate) status: ExitStatus,
+    /// The result.
+    pub(crate) stdout: Vec<u8>,
+    /// Progress and errors.
+    pub(crate) stderr: String,
+    /// From start to end.
+    pub(crate) took: Duration,
+}
+
+impl Observer {
+    /// Starts profiler with these arguments.
+    pub(crate) fn spawn<A: AsRef<OsStr>>(arguments: &[A]) -> Observer {
+        let mut command = Command::new(program());
+        command.args(arguments);
+        Observer::spawn_command(command)
+    }
+
+    /// Starts `profiler memleak --format json --pid N` with more arguments, and waits until it is attached.
+    pub(crate) fn attach(pid: u32, arguments: &[&str]) -> Observer {
+        let mut observer = Observer::start(pid, arguments);
+        observer.wait_attached();
+        observer
+    }
+
+    /// Starts `profiler memleak --format json --pid N` with more arguments.
+    pub(crate) fn start(pid: u32, arguments: &[&str]) -> Observer {
+        let pid = pid.to_string();
+        let mut all = vec!["memleak", "--format", "json", "--pid", &pid];
+        all.extend(arguments);
+        Observer::spawn(&all)
+    }
+
+    /// Starts any command that runs profiler.
+    pub(crate) fn spawn_command(mut command: Command) -> Observer {
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let mut stdout = child.stdout.take().expect("stdout is piped");
+        let stdout = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stdout.read_to_end(&mut bytes);
+            bytes
+        });
+        let (sender, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        std::thread::spawn(move || {
+            for line in stderr.split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Observer { child, started, lines, stderr: String::new(), stdout: Some(stdout) }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until everything is attached.
+    ///
+    /// # Panics
+    /// If it ends before, or takes too long.
+    pub(crate) fn wait_attached(&mut self) {
+        if !self.attached_or_ended() {
+            let state = wait(&mut self.child, Duration::from_secs(1));
+            panic!("profiler did not attach: {state:?}; its stderr:\n{}", self.stderr)
+        }
+    }
+
+    /// Waits until everything is attached, or until it gives up: whether it is attached.
+    pub(crate) fn attached_or_ended(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.keep(&line);
+            if line.trim_start().starts_with(ATTACHED) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends a signal. One that ended already is no error: it may end by itself at any moment.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
+    /// Asks it to stop, as Ctrl-C does, and waits for its report.
+    pub(crate) fn interrupt(self) -> Outcome {
+        self.signal(Signal::INT);
+        self.finish(PATIENCE)
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self, patience: Duration) -> Outcome {
+        let status = wait(&mut self.child, patience);
+        let took = self.started.elapsed();
+        if status.is_none() {
+            let _ = self.child.kill();
+        }
+        // The pipe ends with the process, so this does.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            self.keep(&line);
+        }
+        let stderr = std::mem::take(&mut self.stderr);
+        let status =
+            status.unwrap_or_else(|| panic!("profiler did not end within {patience:?}; stderr:\n{stderr}"));
+        let reader = self.stdout.take().expect("stdout is read once");
+        Outcome { status, stdout: reader.join().expect("to read stdout"), stderr, took }
+    }
+
+    /// Kills it at once, as the OOM killer would, and waits until the kernel has cleaned up behind it.
+    pub(crate) fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn keep(&mut self, line: &str) {
+        self.stderr.push_str(line);
+        self.stderr.push('\n');
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Outcome {
+    /// The report on stdout, from a run that ended with `code`.
+    pub(crate) fn report(&self, code: i32) -> Value {
+        assert_eq!(self.status.code(), Some(code), "{}, stderr:\n{}", self.status, self.stderr);
+        self.json()
+    }
+
+    /// The report on stdout.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| {
+            let start: String = String::from_utf8_lossy(&self.stdout).chars().take(400).collect();
+            panic!(
+                "stdout is no report: {error}; {}; stdout:\n{start}\nstderr:\n{}",
+                self.status, self.stderr
+            )
+        })
+    }
+
+    /// stdout as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).expect("stdout is UTF-8")
+    }
+
+    /// Asserts an error as a user wants it: the exit code, nothing on stdout, one line that says what was tried on
+    /// what and why it failed, one hint; no panic, no signal. The line contains each of `words`.
+    pub(crate) fn assert_error(&self, code: i32, words: &[&str]) {
+        let stderr = &self.stderr;
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "{} (signal {:?})\n{stderr}",
+            self.status,
+            self.status.signal()
+        );
+        assert!(
+            self.stdout.is_empty(),
+            "an error left a result on stdout: {}",
+            String::from_utf8_lossy(&self.stdout)
+        );
+        self.assert_message(words);
+    }
+
+    /// The part of [`Outcome::assert_error`] about stderr.
+    pub(crate) fn assert_message(&self, words: &[&str]) {
+        let stderr = &self.stderr;
+        let starting = |start: &'static str| stderr.lines().filter(move |line| line.starts_with(start));
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert_eq!(starting("error: ").count(), 1, "not exactly one error line:\n{stderr}");
+        assert_eq!(starting("hint: ").count(), 1, "not exactly one hint:\n{stderr}");
+        for line in starting("error: ").chain(starting("hint: ")) {
+            assert!((20..=400).contains(&line.len()), "too short or too long to be clear: {line}");
+        }
+        let message = starting("error: ").next().unwrap_or_default().to_lowercase();
+        for word in words {
+            assert!(message.contains(&word.to_lowercase()), "the message lacks `{word}`: {message}");
+        }
+    }
+}
