@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod exit;
+pub mod export;
 pub mod render;
 pub mod report;
 pub mod text;

@@ -2,6 +2,7 @@
 //! documentation; it is committed so that users have it and every change of it is seen in review.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
@@ -20,18 +21,24 @@ fn generated() -> Json {
     json
 }
 
+/// The committed schema; written anew first if that is asked for, once for all tests of this process.
+fn published() -> &'static Json {
+    static PUBLISHED: OnceLock<Json> = OnceLock::new();
+    PUBLISHED.get_or_init(|| {
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            let mut out = Vec::new();
+            crate::render::write_json(&generated(), &mut out).unwrap();
+            std::fs::write(path(), out).unwrap();
+        }
+        serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap()
+    })
+}
+
 /// `UPDATE_SCHEMA=1 cargo test -p profiler schema` writes the file anew.
 #[test]
 fn the_published_schema_is_that_of_the_types() {
-    let generated = generated();
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        let mut out = Vec::new();
-        crate::render::write_json(&generated, &mut out).unwrap();
-        std::fs::write(path(), out).unwrap();
-    }
-    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
     assert!(
-        published == generated,
+        *published() == generated(),
         "schema/report.schema.json and the types differ: run `UPDATE_SCHEMA=1 cargo test -p profiler --lib schema`, \
          review the change, and raise SCHEMA if a field went away or changed its meaning"
     );
@@ -39,9 +46,9 @@ fn the_published_schema_is_that_of_the_types() {
 
 #[test]
 fn what_is_written_satisfies_the_published_schema() {
-    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
-    assert!(jsonschema::meta::is_valid(&published));
-    let validator = jsonschema::validator_for(&published).unwrap();
+    let published = published();
+    assert!(jsonschema::meta::is_valid(published));
+    let validator = jsonschema::validator_for(published).unwrap();
     for report in [sample::pong(), sample::hostile(), sample::many(40), sample::incomplete()] {
         let json: Json = serde_json::from_str(&crate::render::json(&report)).unwrap();
         let errors: Vec<String> =
@@ -52,8 +59,8 @@ fn what_is_written_satisfies_the_published_schema() {
 
 #[test]
 fn the_published_schema_refuses_what_readers_refuse() {
-    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
-    let validator = jsonschema::validator_for(&published).unwrap();
+    let published = published();
+    let validator = jsonschema::validator_for(published).unwrap();
     let sample = serde_json::to_value(sample::pong()).unwrap();
     for (pointer, value) in [
         ("/schema", 2.into()),
