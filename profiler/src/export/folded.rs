@@ -200,7 +200,7 @@ mod tests {
         assert!(!file.replace('\n', "").contains(is_hidden));
         for line in &folded.lines {
             assert!(line.rsplit_once(' ').unwrap().1.parse::<u64>().is_ok());
-            assert!([5, 6].contains(&line.split(';').count()), "{line}");
+            assert!([5, 7].contains(&line.split(';').count()), "{line}");
         }
     }
 
