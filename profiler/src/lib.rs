@@ -5,6 +5,7 @@ pub mod elf;
 pub mod error;
 pub mod exit;
 pub(crate) mod kernel;
+pub mod export;
 pub mod render;
 pub mod report;
 pub mod symbolize;

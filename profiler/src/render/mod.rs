@@ -1,5 +1,9 @@
 //! How a report looks. Renderers are pure, and know no tool: everything follows from what the columns declare.
 
+mod format;
+mod human;
 mod json;
 
+pub use self::format::Format;
+pub use self::human::{Colour, DEFAULT_WIDTH, HumanOptions, MIN_WIDTH, human, sentence};
 pub use self::json::{json, write as write_json};

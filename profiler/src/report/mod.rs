@@ -11,6 +11,7 @@ mod check;
 mod coverage;
 mod file;
 mod meta;
+mod output;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scan;
@@ -23,6 +24,7 @@ pub use self::check::Defect;
 pub use self::coverage::{Coverage, Ledger, Outcome, OutcomeClass};
 pub use self::file::{MAX_FILE_BYTES, open, read};
 pub use self::meta::{Cost, Ended, Meta, Probed, Target};
+pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Role, Row, Section, Unit, Value};
 pub use self::stack::{Frame, Frames, Function, Stack};
 

@@ -41,7 +41,7 @@ pub(crate) fn pong() -> Report {
             title: "Call stacks by growth of what they never free".into(),
             columns: columns(),
             rows,
-            notes: vec!["A = 30m".into()],
+            notes: vec!["Blocks count as leaked if they outlive 30m and are not freed later either.".into()],
         }],
         stacks,
         frames: frames.into_vec(),

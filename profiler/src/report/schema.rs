@@ -1,7 +1,9 @@
 //! Keeps `schema/report.schema.json` and the types in step. The published schema is made from the types, with their
 //! documentation; it is committed so that users have it and every change of it is seen in review.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
@@ -20,18 +22,24 @@ fn generated() -> Json {
     json
 }
 
+/// The committed schema; written anew first if that is asked for, once for all tests of this process.
+fn published() -> &'static Json {
+    static PUBLISHED: OnceLock<Json> = OnceLock::new();
+    PUBLISHED.get_or_init(|| {
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            let mut out = Vec::new();
+            crate::render::write_json(&generated(), &mut out).unwrap();
+            std::fs::write(path(), out).unwrap();
+        }
+        serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap()
+    })
+}
+
 /// `UPDATE_SCHEMA=1 cargo test -p profiler schema` writes the file anew.
 #[test]
 fn the_published_schema_is_that_of_the_types() {
-    let generated = generated();
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        let mut out = Vec::new();
-        crate::render::write_json(&generated, &mut out).unwrap();
-        std::fs::write(path(), out).unwrap();
-    }
-    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
     assert!(
-        published == generated,
+        *published() == generated(),
         "schema/report.schema.json and the types differ: run `UPDATE_SCHEMA=1 cargo test -p profiler --lib schema`, \
          review the change, and raise SCHEMA if a field went away or changed its meaning"
     );
@@ -39,9 +47,9 @@ fn the_published_schema_is_that_of_the_types() {
 
 #[test]
 fn what_is_written_satisfies_the_published_schema() {
-    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
-    assert!(jsonschema::meta::is_valid(&published));
-    let validator = jsonschema::validator_for(&published).unwrap();
+    let published = published();
+    assert!(jsonschema::meta::is_valid(published));
+    let validator = jsonschema::validator_for(published).unwrap();
     for report in [sample::pong(), sample::hostile(), sample::many(40), sample::incomplete()] {
         let json: Json = serde_json::from_str(&crate::render::json(&report)).unwrap();
         let errors: Vec<String> =
@@ -52,8 +60,8 @@ fn what_is_written_satisfies_the_published_schema() {
 
 #[test]
 fn the_published_schema_refuses_what_readers_refuse() {
-    let published: Json = serde_json::from_slice(&std::fs::read(path()).unwrap()).unwrap();
-    let validator = jsonschema::validator_for(&published).unwrap();
+    let published = published();
+    let validator = jsonschema::validator_for(published).unwrap();
     let sample = serde_json::to_value(sample::pong()).unwrap();
     for (pointer, value) in [
         ("/schema", 2.into()),
@@ -68,14 +76,47 @@ fn the_published_schema_refuses_what_readers_refuse() {
     }
 }
 
+/// Names of all fields of all objects.
+fn fields() -> BTreeSet<String> {
+    let root = generated();
+    let objects = root["$defs"].as_object().unwrap().values().chain([&root]);
+    objects
+        .filter_map(|object| object["properties"].as_object())
+        .flat_map(|fields| fields.keys().cloned())
+        .collect()
+}
+
+fn documentation() -> String {
+    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/report-format.md"))
+        .unwrap()
+}
+
+#[test]
+fn the_documentation_names_every_field() {
+    let text = documentation();
+    let missing: Vec<String> =
+        fields().into_iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_example_of_the_documentation_is_a_report() {
+    let text = documentation();
+    let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    super::read(example.as_bytes(), &"docs/report-format.md".into()).unwrap();
+    let errors: Vec<String> = jsonschema::validator_for(published())
+        .unwrap()
+        .iter_errors(&serde_json::from_str(example).unwrap())
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
 /// Every property of the schema occurs in a sample, so that the samples exercise all of it.
 #[test]
 fn the_samples_use_every_field() {
     let text = crate::render::json(&sample::pong()) + &crate::render::json(&sample::hostile());
-    let definitions = generated();
-    let all = definitions["$defs"].as_object().unwrap().values().chain([&definitions]);
-    let names =
-        all.filter_map(|definition| definition["properties"].as_object()).flat_map(|fields| fields.keys());
-    let missing: Vec<&String> = names.filter(|name| !text.contains(&format!("\"{name}\":"))).collect();
+    let missing: Vec<String> =
+        fields().into_iter().filter(|name| !text.contains(&format!("\"{name}\":"))).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -45,6 +45,19 @@ pub fn count(value: f64) -> String {
     format!("{sign}{number}{}", DECIMAL.get(unit).unwrap_or(&""))
 }
 
+/// A whole number with its thousands set apart: `9,001,204`.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// A small number or a rate: `0`, `0.02`, `2.4`, `873`. Below 0.01 one digit is kept: `0.0003`.
 pub fn plain(value: f64) -> String {
     let size = value.abs();
@@ -227,6 +240,13 @@ mod tests {
             (f64::INFINITY, "?"),
         ] {
             assert_eq!(count(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (value, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (9_001_204, "9,001,204")] {
+            assert_eq!(grouped(value), text);
         }
     }
 

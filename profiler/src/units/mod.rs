@@ -6,6 +6,7 @@ mod format;
 mod parse;
 
 pub use self::format::{
-    bytes, bytes_per_hour, count, duration, exact_bytes, exact_duration, nanos, percent, plain, ratio, utc,
+    bytes, bytes_per_hour, count, duration, exact_bytes, exact_duration, grouped, nanos, percent, plain,
+    ratio, utc,
 };
 pub use self::parse::{UnitError, parse_bytes, parse_duration};

@@ -1,0 +1,220 @@
+//! Folded stacks: one line per stack, `root;caller;callee weight`. FlameGraph, inferno and speedscope read it.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Column, Frame, Report, Role, Section, Stack, Unit, Value};
+use crate::text::Text;
+
+/// Folded stacks with what their weights are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// Name of the column that the weights come from.
+    pub weight: String,
+    /// Title of that column, as the report has it: escape it.
+    pub title: String,
+    /// Its unit.
+    pub unit: Unit,
+    /// Rows without a weight: their value is unknown, or not a number.
+    pub without_weight: usize,
+    /// The lines without a newline, sorted, each stack once. Stacks of weight 0 are left out.
+    pub lines: Vec<String>,
+}
+
+impl Folded {
+    /// The file: a comment that names the weight, which the readers skip, and the lines.
+    pub fn to_file(&self) -> String {
+        let unit = unit_name(self.unit);
+        let mut out = format!("# weight: {} ({unit})\n", Text::from(self.weight.as_str()).terminal());
+        for line in &self.lines {
+            out.push_str(line);
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// Folds the stacks of the first section that has stacks.
+///
+/// The weight is the column named `weight`, or else the first shown column of unit bytes with role sum or gauge, or
+/// else the first column with role sum. With several processes the root frame is `name (pid)`. Frames without a name
+/// are `[file]` (`[unknown]` without a file), inlined functions are frames of their own.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] if there is no such column, or no section with stacks.
+pub fn folded(report: &Report, weight: Option<&str>) -> Result<Folded> {
+    let tried = || Error::new(ErrorKind::Usage, "tried to fold the stacks of the report");
+    let section = report
+        .sections
+        .iter()
+        .find(|section| section.rows.iter().any(|row| row.stack.is_some()))
+        .or_else(|| report.sections.first())
+        .ok_or_else(|| tried().because("it has no section"))?;
+    let (index, column) = weight_column(section, weight).ok_or_else(|| {
+        let numbers = section.columns.iter().filter(|column| column.unit != Unit::None);
+        let names: Vec<&str> = numbers.map(|column| column.name.as_str()).collect();
+        let missing = weight
+            .map_or_else(|| "no column is a size or a sum".to_owned(), |name| format!("no column `{name}`"));
+        tried().because(missing).hint(format_args!("the columns are {}", names.join(", ")))
+    })?;
+    let pids: HashSet<u32> = report.stacks.iter().map(|stack| stack.pid).collect();
+    let several = report.meta.targets.len() > 1 || pids.len() > 1;
+    let mut without_weight = 0;
+    let mut weights: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &section.rows {
+        let Some(stack) = report.stack_of(row) else { continue };
+        match row.cells.get(index).and_then(amount) {
+            Some(0) => {}
+            Some(amount) => {
+                let sum = weights.entry(fold(report, stack, several)).or_default();
+                *sum = sum.saturating_add(amount);
+            }
+            None => without_weight += 1,
+        }
+    }
+    Ok(Folded {
+        weight: column.name.clone(),
+        title: column.title.clone(),
+        unit: column.unit,
+        without_weight,
+        lines: weights.into_iter().map(|(stack, weight)| format!("{stack} {weight}")).collect(),
+    })
+}
+
+/// Plural name of a unit of weights.
+pub(super) fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Bytes => "bytes",
+        Unit::BytesPerHour => "bytes per hour",
+        Unit::Nanos => "ns",
+        Unit::PerSecond => "per second",
+        Unit::PerHour => "per hour",
+        Unit::None | Unit::Count | Unit::Ratio => "count",
+    }
+}
+
+fn weight_column<'a>(section: &'a Section, name: Option<&str>) -> Option<(usize, &'a Column)> {
+    let mut columns = section.columns.iter().enumerate();
+    let size = |column: &Column| {
+        column.shown && column.unit == Unit::Bytes && matches!(column.role, Role::Sum | Role::Gauge)
+    };
+    match name {
+        Some(name) => columns.find(|(_, column)| column.name == name && column.unit != Unit::None),
+        None => columns
+            .clone()
+            .find(|(_, column)| size(column))
+            .or_else(|| columns.find(|(_, column)| column.role == Role::Sum)),
+    }
+}
+
+/// A weight. Estimates are rounded; a negative weight has no place in a graph and counts as none.
+fn amount(value: &Value) -> Option<u64> {
+    match value {
+        Value::Exact(exact) => Some(*exact),
+        Value::Estimate { value, .. } if *value >= 0.0 => Some(value.round() as u64),
+        _ => None,
+    }
+}
+
+fn fold(report: &Report, stack: &Stack, several: bool) -> String {
+    let mut frames = Vec::new();
+    if several {
+        let target = report.meta.targets.iter().find(|target| target.pid == stack.pid);
+        let name = target.map_or_else(|| "unknown".to_owned(), |target| target.name.folded());
+        frames.push(format!("{name} ({})", stack.pid));
+    }
+    if stack.incomplete.is_some() {
+        frames.push("[callers unknown]".to_owned());
+    }
+    for frame in report.frames_of(stack).rev() {
+        // Functions are innermost first, and the file wants the outermost first.
+        frames.extend(frame.functions.iter().rev().map(|function| function.name.folded()));
+        if frame.functions.is_empty() {
+            frames.push(nameless(frame));
+        }
+    }
+    if frames.is_empty() {
+        frames.push("[no stack]".to_owned());
+    }
+    frames.join(";")
+}
+
+/// A frame without a name, by its file: addresses would make a frame of every call site.
+fn nameless(frame: &Frame) -> String {
+    let Some(module) = &frame.module else { return "[unknown]".to_owned() };
+    let base = module.raw().rsplit(|byte| *byte == b'/').find(|part| !part.is_empty());
+    format!("[{}]", Text::new(base.unwrap_or(module.raw())).folded())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::text::is_hidden;
+
+    #[test]
+    fn root_comes_first_and_weights_are_bytes() {
+        let folded = folded(&sample::pong(), None).unwrap();
+        assert_eq!(
+            folded.to_file(),
+            "# weight: old_bytes (bytes)\n\
+             main;net::accept;player::Session::new;alloc::vec::Vec<T,A>::push;malloc 199229440\n\
+             main;room::Room::tick;room::Room::broadcast;chat::History::push;alloc::vec::Vec<T,A>::push;malloc 432013312\n"
+        );
+        assert_eq!((folded.without_weight, folded.unit), (0, Unit::Bytes));
+    }
+
+    #[test]
+    fn frames_without_name_and_stacks_without_end_are_marked() {
+        let folded = folded(&sample::pong(), Some("allocs")).unwrap();
+        assert_eq!(
+            folded.lines[0],
+            "[callers unknown];[unknown];[libfoo.so];main;asset::TextureCache::insert;alloc::vec::Vec<T,A>::push;malloc 9103"
+        );
+    }
+
+    #[test]
+    fn several_processes_have_a_root_each() {
+        let mut report = sample::pong();
+        report.meta.targets[0].name = "srv;1".into();
+        report.stacks[1].pid = 7;
+        let folded = folded(&report, None).unwrap();
+        assert!(folded.lines[0].starts_with(r"srv\x3b1 (4242);main;"), "{folded:?}");
+        assert!(folded.lines[1].starts_with("unknown (7);main;"), "{folded:?}");
+    }
+
+    #[test]
+    fn rows_with_the_same_stack_add_up_and_unknown_weights_are_counted() {
+        let folded = folded(&sample::many(30), None).unwrap();
+        assert_eq!(folded.lines.len(), 2);
+        let growth = super::folded(&sample::pong(), Some("growth_bytes_per_hour")).unwrap();
+        assert_eq!((growth.lines.len(), growth.without_weight), (1, 1));
+    }
+
+    #[test]
+    fn a_hostile_name_is_one_frame_of_one_line() {
+        let folded = folded(&sample::hostile(), None).unwrap();
+        let file = folded.to_file();
+        assert_eq!(file.lines().count(), 3, "{file}");
+        assert!(!file.replace('\n', "").contains(is_hidden));
+        for line in &folded.lines {
+            assert!(line.rsplit_once(' ').unwrap().1.parse::<u64>().is_ok());
+            assert!([5, 7].contains(&line.split(';').count()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_weight_is_refused_with_the_names_that_exist() {
+        let error = folded(&sample::pong(), Some("why")).unwrap_err();
+        assert_eq!(error.to_string(), "tried to fold the stacks of the report: no column `why`");
+        assert!(error.advice().unwrap().starts_with("the columns are old_bytes, live_bytes"));
+        let mut report = sample::pong();
+        report.sections.clear();
+        assert!(folded_error(&report).contains("no section"));
+    }
+
+    fn folded_error(report: &Report) -> String {
+        folded(report, None).unwrap_err().to_string()
+    }
+}

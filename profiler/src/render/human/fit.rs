@@ -1,0 +1,183 @@
+//! Making text fit: width on the terminal, lines, and names that are longer than their column.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Columns that `text` takes on a terminal.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Breaks `text` at its spaces into lines of at most `room` columns. A number stays with the word behind it; a word
+/// that is longer than a line is broken anywhere.
+pub(super) fn lines(text: &str, room: usize) -> Vec<String> {
+    let room = room.max(1);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in words(text) {
+        if !line.is_empty() && width(&line) + 1 + width(word) > room {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        let mut rest = word;
+        while width(&line) + width(rest) > room {
+            let left = room.saturating_sub(width(&line)).max(1);
+            let (head, tail) = rest.split_at(longest_head(rest, left));
+            line.push_str(head);
+            lines.push(std::mem::take(&mut line));
+            rest = tail;
+        }
+        line.push_str(rest);
+    }
+    lines.push(line);
+    lines
+}
+
+/// The words of `text`; a number and what follows it, such as its unit, are one.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let first = text.find(' ').unwrap_or(text.len());
+        let (head, tail) = text.split_at(first);
+        let second = tail.strip_prefix(' ').map_or(0, |tail| 1 + tail.find(' ').unwrap_or(tail.len()));
+        let number = head.ends_with(|c: char| c.is_ascii_digit());
+        let (word, tail) = text.split_at(if number { first + second } else { first });
+        rest = tail.strip_prefix(' ');
+        Some(word)
+    })
+}
+
+/// A name in at most `room` columns: first its arguments go, then its type parameters, then its middle. What is left at the
+/// end is the function itself, so the end gets more.
+pub(super) fn name(name: &str, room: usize) -> String {
+    if width(name) <= room {
+        return name.to_owned();
+    }
+    let short = collapse(name, '(', ')', "");
+    if width(&short) <= room {
+        return short;
+    }
+    let short = collapse(&short, '<', '>', "<…>");
+    if width(&short) <= room {
+        return short;
+    }
+    middle(&short, room, room.saturating_sub(1) / 3)
+}
+
+/// A path in at most `room` columns; its end stays.
+pub(super) fn path(path: &str, room: usize) -> String {
+    if width(path) <= room { path.to_owned() } else { middle(path, room, 0) }
+}
+
+/// `text` with `…` for what does not fit, after `head` columns.
+fn middle(text: &str, room: usize, head: usize) -> String {
+    if room < 2 {
+        return "…".to_owned();
+    }
+    let start = text.get(..longest_head(text, head)).unwrap_or_default();
+    let left = (room - 1).saturating_sub(width(start));
+    let (mut taken, mut from) = (0, text.len());
+    for (at, c) in text.char_indices().rev() {
+        taken += c.width().unwrap_or(0);
+        if taken > left {
+            break;
+        }
+        from = at;
+    }
+    format!("{start}…{}", text.get(from..).unwrap_or_default())
+}
+
+/// Length in bytes of the longest start of `text` that takes at most `room` columns, at least one character if
+/// `room` is not 0.
+fn longest_head(text: &str, room: usize) -> usize {
+    let (mut taken, mut best) = (0, 0);
+    for (at, c) in text.char_indices() {
+        taken += c.width().unwrap_or(0);
+        if taken > room {
+            break;
+        }
+        best = at + c.len_utf8();
+    }
+    if best == 0 && room > 0 { text.chars().next().map_or(0, char::len_utf8) } else { best }
+}
+
+/// Puts `instead` for outermost brackets behind a name and for what they enclose: `Vec<T>::push` becomes
+/// `Vec<…>::push`. Brackets at the beginning belong to the name (`<T as Trait>::f`, `(anonymous namespace)::f`), and operators are no brackets.
+fn collapse(name: &str, open: char, close: char, instead: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let (mut depth, mut previous) = (0usize, ' ');
+    for c in name.chars() {
+        let operator = out.ends_with("operator") || (open == '<' && out.ends_with("operator<"));
+        if c == open && !operator && (depth > 0 || previous.is_alphanumeric() || "_<>)".contains(previous)) {
+            depth += 1;
+        } else if c == close && depth > 0 && previous != '-' {
+            depth -= 1;
+            if depth == 0 {
+                out.push_str(instead);
+            }
+        } else if depth == 0 {
+            out.push(c);
+        }
+        previous = c;
+    }
+    if depth == 0 { out } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn long_names_lose_parameters_first_and_their_middle_last() {
+        for (long, room, short) in [
+            ("chat::History::push", 19, "chat::History::push"),
+            (
+                "std::vector<Foo, std::allocator<Foo> >::push_back(Foo const&)",
+                30,
+                "std::vector<…>::push_back",
+            ),
+            ("<game::Room as game::Tick>::run", 31, "<game::Room as game::Tick>::run"),
+            ("(anonymous namespace)::handle(int, int)", 33, "(anonymous namespace)::handle"),
+            ("Foo::operator<<(std::ostream&, int)", 20, "Foo::operator<<"),
+            ("Foo::operator()(int, long, long)", 20, "Foo::operator()"),
+            ("Foo::operator->(int, long, long)", 20, "Foo::operator->"),
+            ("foo<fn(A) -> B>::go", 12, "foo<…>::go"),
+            ("game::world::region::ChunkStore::load_from_disk", 24, "game::w…::load_from_disk"),
+            ("f()", 2, "f"),
+            ("foo::bar", 2, "…r"),
+            ("abc", 1, "…"),
+        ] {
+            assert_eq!(name(long, room), short);
+        }
+    }
+
+    #[test]
+    fn paths_keep_their_end() {
+        assert_eq!(path("/home/dev/game/src/room.rs:41", 15), "…src/room.rs:41");
+    }
+
+    #[test]
+    fn text_is_broken_at_spaces_or_else_anywhere() {
+        assert_eq!(lines("one two three", 7), ["one two", "three"]);
+        assert_eq!(lines("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(lines("", 4), [""]);
+        assert_eq!(lines("took 212 ns in all", 10), ["took", "212 ns in", "all"]);
+        assert_eq!(lines("a  b 7", 3), ["a ", "b 7"]);
+        assert_eq!(lines("玩家登录", 5), ["玩家", "登录"]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_wider_than_its_room(text in "\\PC{0,60}", room in 2usize..40) {
+            prop_assert!(width(&name(&text, room)) <= room);
+            prop_assert!(width(&path(&text, room)) <= room);
+            for line in lines(&text, room) {
+                prop_assert!(width(&line) <= room, "{line:?}");
+            }
+        }
+    }
+}

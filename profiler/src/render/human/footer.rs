@@ -1,0 +1,164 @@
+//! How far the answer can be trusted, what it cost, and what was observed.
+
+use std::time::Duration;
+
+use super::page::Page;
+use super::style::Style;
+use crate::report::{Coverage, Ended, Ledger, Meta, OutcomeClass, Report, Target};
+use crate::text::visible;
+use crate::units;
+
+/// The losses, if they could change the answer; stands above the tables.
+pub(super) fn write_incomplete(page: &mut Page, coverage: &Coverage) {
+    if coverage.complete {
+        return;
+    }
+    page.blank();
+    if coverage.incomplete_because.is_empty() {
+        page.paragraph(Style::Warn, "INCOMPLETE: ", "something is missing, and the reason is not known");
+    }
+    for why in &coverage.incomplete_because {
+        page.paragraph(Style::Warn, "INCOMPLETE: ", &visible(why));
+    }
+}
+
+/// Everything that stands below the tables.
+pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
+    page.blank();
+    write_coverage(page, &report.coverage, verbose);
+    if let Some(before) = &report.coverage.before_attach {
+        page.paragraph(Style::Plain, "unseen    ", &visible(before));
+    }
+    write_cost(page, &report.meta, verbose);
+    for target in &report.meta.targets {
+        write_target(page, target, verbose);
+    }
+    let meta = &report.meta;
+    let how = match meta.ended {
+        Ended::Running => ", still running",
+        Ended::Interrupted => ", until interrupted",
+        Ended::TargetsGone => ", until the last target was gone",
+        Ended::Elapsed => "",
+    };
+    let (length, since) = (units::duration(meta.length()), units::utc(meta.started_unix_ns));
+    let place = format!("{} (Linux {})", meta.host.terminal(), visible(&meta.kernel));
+    page.paragraph(Style::Plain, "observed  ", &format!("{length} from {since}{how}, on {place}"));
+    if verbose {
+        let settings: Vec<String> = meta
+            .settings
+            .iter()
+            .map(|(name, value)| format!("{} {}", visible(name), visible(value)))
+            .collect();
+        page.paragraph(Style::Plain, "settings  ", &settings.join(", "));
+        let command: Vec<String> = meta.command.iter().map(|word| word.terminal()).collect();
+        page.paragraph(Style::Plain, "command   ", &command.join(" "));
+    }
+}
+
+fn write_coverage(page: &mut Page, coverage: &Coverage, verbose: bool) {
+    let (lost, unaccounted) = (coverage.total(OutcomeClass::Lost), coverage.unaccounted());
+    let mut parts = vec![
+        if coverage.complete { "complete" } else { "NOT complete" }.to_owned(),
+        format!("{} hits", units::grouped(coverage.hits())),
+        format!("{} lost", units::grouped(lost)),
+        format!("{} unaccounted", units::grouped(unaccounted)),
+    ];
+    let method = visible(&coverage.stack_method);
+    match coverage.complete_stacks_ratio {
+        Some(share) => parts.push(format!("stacks {} complete ({method})", units::percent(share))),
+        None => parts.push(format!("stacks by {method}")),
+    }
+    if let Some(share) = coverage.named_frames_ratio {
+        parts.push(format!("names {}", units::percent(share)));
+    }
+    let bad = !coverage.complete || unaccounted > 0;
+    page.paragraph(if bad { Style::Warn } else { Style::Plain }, "coverage  ", &parts.join(", "));
+    if unaccounted > 0 {
+        page.paragraph(
+            Style::Warn,
+            "          ",
+            "hits without an outcome are a defect of profiler: please report it",
+        );
+    }
+    for ledger in coverage.ledger.iter().filter(|ledger| verbose || !is_clean(ledger)) {
+        page.paragraph(Style::Plain, "          ", &ledger_words(ledger));
+    }
+    if verbose {
+        for (name, count) in &coverage.quality {
+            page.paragraph(
+                Style::Plain,
+                "          ",
+                &format!("{}: {}", visible(name), units::grouped(*count)),
+            );
+        }
+    }
+}
+
+fn is_clean(ledger: &Ledger) -> bool {
+    ledger.total(OutcomeClass::Lost) == 0 && ledger.unaccounted == 0
+}
+
+/// `free: 4,103 hits = 4,096 recorded + 7 nested (filtered)`, without the causes that did not happen.
+fn ledger_words(ledger: &Ledger) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for outcome in ledger.outcomes.iter().filter(|outcome| outcome.count > 0) {
+        let (name, class) = (visible(&outcome.name), outcome.class.name());
+        let class = if name == class { String::new() } else { format!(" ({class})") };
+        parts.push(format!("{} {name}{class}", units::grouped(outcome.count)));
+    }
+    if ledger.unaccounted != 0 {
+        parts.push(format!("{} unaccounted", ledger.unaccounted));
+    }
+    let sum = if parts.is_empty() { "0".to_owned() } else { parts.join(" + ") };
+    format!("{}: {} hits = {sum}", visible(&ledger.probe), units::grouped(ledger.hits))
+}
+
+fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
+    let cost = &meta.cost;
+    let mut target = Vec::new();
+    if let Some(rate) = cost.hits_per_s {
+        target.push(format!("{} hits/s", units::count(rate)));
+    }
+    if let Some(share) = cost.busiest_thread_share {
+        target.push(format!("~{} of the busiest thread's time", units::percent(share)));
+    }
+    if let Some(ns) = cost.bpf_ns_per_hit {
+        target.push(format!("{} of BPF per hit", units::nanos(ns)));
+    }
+    if !target.is_empty() {
+        page.paragraph(Style::Plain, "cost      ", &format!("to the target: {}", target.join(", ")));
+    }
+    let cpu = cost
+        .own_cpu_share
+        .map_or_else(|| "? CPU".to_owned(), |share| format!("{} CPU", units::percent(share)));
+    let (own, maps) =
+        (units::bytes(cost.own_memory_bytes as f64), units::bytes(cost.map_memory_bytes as f64));
+    let mut ours = format!("of profiler: {cpu}, {own}, and {maps} of maps");
+    if verbose {
+        let short = |ns| units::duration(Duration::from_nanos(ns));
+        ours.push_str(&format!("; attached in {}", short(cost.attach_ns)));
+        if let Some(detach) = cost.detach_ns {
+            ours.push_str(&format!(", detached in {}", short(detach)));
+        }
+    }
+    page.paragraph(Style::Plain, if target.is_empty() { "cost      " } else { "          " }, &ours);
+}
+
+fn write_target(page: &mut Page, target: &Target, verbose: bool) {
+    let ended = target.ended.as_deref().map(|how| format!(", {}", visible(how))).unwrap_or_default();
+    let line = format!("{} (pid {}) {}{ended}", target.name.terminal(), target.pid, target.exe.terminal());
+    page.paragraph(if ended.is_empty() { Style::Plain } else { Style::Warn }, "target    ", &line);
+    for note in &target.notes {
+        page.paragraph(Style::Plain, "          ", &visible(note));
+    }
+    if !verbose {
+        return;
+    }
+    for probe in &target.probes {
+        let (function, module) = (probe.function.terminal(), probe.module.terminal());
+        let how = if probe.emulated { "one trap" } else { "two traps: slow" };
+        let site =
+            format!("{function}+{} in {module}: {how}, {}", probe.offset_bytes, visible(&probe.reason));
+        page.paragraph(Style::Plain, "          ", &site);
+    }
+}

@@ -1,0 +1,138 @@
+//! The report for people: the answer, then the evidence, then how far it can be trusted.
+//!
+//! Written for someone who was woken up: the first line is a sentence, what is bad is said in words before it is said
+//! in red, and every line fits the terminal.
+
+mod cell;
+mod fit;
+mod footer;
+mod page;
+mod stacks;
+mod style;
+mod table;
+
+use std::collections::BTreeSet;
+
+use self::page::Page;
+pub use self::style::Colour;
+use self::style::Style;
+use crate::report::{Finding, Phrase, Report, Row, Section, Severity, Value};
+use crate::text::visible;
+
+/// Narrowest page. A terminal that is narrower breaks the lines itself.
+pub const MIN_WIDTH: usize = 60;
+/// Width of a page for something that is not a terminal.
+pub const DEFAULT_WIDTH: usize = 80;
+
+/// How the report is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HumanOptions {
+    /// Columns of the terminal; taken as [`MIN_WIDTH`] if it is less.
+    pub width: usize,
+    /// Whether to colour; see [`Colour::decide`].
+    pub colour: bool,
+    /// Rows per table.
+    pub top: usize,
+    /// Show every interval, every stack, every probe and the whole ledger.
+    pub verbose: bool,
+}
+
+impl Default for HumanOptions {
+    fn default() -> HumanOptions {
+        HumanOptions { width: DEFAULT_WIDTH, colour: false, top: 20, verbose: false }
+    }
+}
+
+/// The report as text. Every line ends in a newline, and none has a control character but those of the colours.
+pub fn human(report: &Report, options: &HumanOptions) -> String {
+    let mut page = Page::new(options.width.max(MIN_WIDTH), options.colour);
+    for finding in &report.findings {
+        page.paragraph(style_of(finding.severity), "", &sentence(finding));
+    }
+    footer::write_incomplete(&mut page, &report.coverage);
+    for section in &report.sections {
+        write_section(&mut page, report, section, options);
+    }
+    footer::write(&mut page, report, options.verbose);
+    page.finish()
+}
+
+/// The sentence of a finding as one line for a terminal.
+pub fn sentence(finding: &Finding) -> String {
+    let parts = finding.sentence.iter().map(|phrase| match phrase {
+        Phrase::Plain(words) => visible(words).into_owned(),
+        Phrase::Name(name) => name.terminal(),
+    });
+    parts.collect()
+}
+
+fn style_of(severity: Severity) -> Style {
+    match severity {
+        Severity::Problem => Style::Bad,
+        Severity::Limit => Style::Warn,
+        Severity::Info => Style::Plain,
+    }
+}
+
+fn write_section(page: &mut Page, report: &Report, section: &Section, options: &HumanOptions) {
+    let rows: Vec<&Row> = section.rows.iter().take(options.top).collect();
+    page.blank();
+    page.paragraph(Style::Strong, "", &visible(&section.title));
+    if rows.is_empty() {
+        let words = if section.rows.is_empty() { "nothing to show" } else { "no row was asked for" };
+        page.line(Style::Dim, &format!("  {words}"));
+    } else {
+        write_table(page, section, &rows, options.verbose);
+    }
+    for note in &section.notes {
+        page.paragraph(Style::Dim, "  ", &visible(note));
+    }
+    stacks::write(page, report, section, &rows, options.verbose);
+}
+
+fn write_table(page: &mut Page, section: &Section, rows: &[&Row], verbose: bool) {
+    let laid = table::lay_out(section, rows, page.width, verbose);
+    page.blank();
+    for line in &laid.header {
+        page.line(Style::Dim, line);
+    }
+    for (row, lines) in rows.iter().zip(&laid.rows) {
+        for line in lines {
+            page.line(row.severity.map_or(Style::Plain, style_of), line);
+        }
+    }
+    page.blank();
+    let more = section.rows.len() - rows.len();
+    if more > 0 {
+        page.paragraph(
+            Style::Dim,
+            "  ",
+            &format!("{more} more rows: --top {}, or `-o FILE.json`", section.rows.len()),
+        );
+    }
+    if !laid.left_out.is_empty() {
+        let words = format!("no room for: {} (`-o FILE.json` has all)", laid.left_out.join(", "));
+        page.paragraph(Style::Dim, "  ", &words);
+    }
+    if laid.marks {
+        page.paragraph(Style::Dim, "  ", "~ estimate; --verbose shows its 95 % interval");
+    }
+    for why in unknown(section, rows) {
+        page.paragraph(Style::Dim, "  ", &format!("? {}", visible(why)));
+    }
+}
+
+/// The reasons for which shown values are unknown, each once.
+fn unknown<'a>(section: &'a Section, rows: &[&'a Row]) -> BTreeSet<&'a str> {
+    let shown = |row: &&'a Row| section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
+    let values = rows.iter().flat_map(|row| shown(row).map(|(_, value)| value));
+    values
+        .filter_map(|value| match value {
+            Value::Unknown(why) => Some(why.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

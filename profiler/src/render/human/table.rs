@@ -1,0 +1,159 @@
+//! A section as a table that fits.
+//!
+//! Nothing is wrapped inside of a row, so a row can be read and grepped as one line. If the width does not do, the
+//! intervals go first, then the name of the row moves below its numbers, and only then columns go, which is said.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use super::cell;
+use super::fit::{self, width};
+use crate::report::{Role, Row, Section, Unit};
+
+/// Columns of space between two columns, and left of the table.
+const GAP: usize = 2;
+/// Widest word in a column that is not the key.
+const MAX_WORD: usize = 24;
+/// Columns that the key gets at least beside the numbers, if it needs them: with intervals, and without.
+const KEY_ROOM: [usize; 2] = [32, 18];
+
+/// A table, laid out.
+pub(super) struct Laid {
+    /// Lines of the header.
+    pub(super) header: Vec<String>,
+    /// Per row its lines.
+    pub(super) rows: Vec<Vec<String>>,
+    /// Titles of the columns for which there was no room.
+    pub(super) left_out: Vec<String>,
+    /// Whether a value is marked as an estimate without its interval.
+    pub(super) marks: bool,
+}
+
+/// Column of cells as text, ready to be measured.
+struct Texts {
+    title: String,
+    cells: Vec<String>,
+    left: bool,
+}
+
+impl Texts {
+    fn width(&self) -> usize {
+        let values = self.cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
+        values.max(self.title.split(' ').map(width).max().unwrap_or(0))
+    }
+
+    /// The title, broken into lines so that it does not widen the column.
+    fn header(&self) -> Vec<String> {
+        fit::lines(&self.title, self.width())
+    }
+}
+
+/// Lays out the shown columns of `rows` in `room` columns. `intervals` asks for the interval of every estimate, else
+/// shares alone have one, if there is room.
+pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: bool) -> Laid {
+    let key = section.columns.iter().position(|column| column.shown && column.role == Role::Key);
+    let names = key.map(|key| texts(section, rows, key, false));
+    let others: Vec<usize> = (0..section.columns.len())
+        .filter(|&index| section.columns.get(index).is_some_and(|c| c.shown) && Some(index) != key)
+        .collect();
+    let place = |index: &usize| key.is_some_and(|key| *index < key);
+    let before = others.iter().filter(|index| place(index)).count();
+    let want = |least: usize| names.as_ref().map_or(0, |names| names.width().min(least));
+
+    for (with, least) in [(true, KEY_ROOM[0]), (false, KEY_ROOM[1])] {
+        let columns = all(section, rows, &others, with, intervals);
+        let left = room.saturating_sub(total(&columns));
+        if total(&columns) <= room && (names.is_none() || left >= want(least) + GAP) {
+            let beside = names.map(|names| shortened(names, left.saturating_sub(GAP)));
+            return draw(columns, beside, before, None, vec![], !with);
+        }
+    }
+    let mut kept = others;
+    let mut left_out = Vec::new();
+    loop {
+        let with_intervals = all(section, rows, &kept, true, intervals);
+        let (columns, marks) = if total(&with_intervals) <= room {
+            (with_intervals, false)
+        } else {
+            (all(section, rows, &kept, false, intervals), true)
+        };
+        if total(&columns) <= room || kept.len() <= 1 {
+            left_out.reverse();
+            let below = names.map(|names| shortened(names, room.saturating_sub(2 * GAP)));
+            return draw(columns, None, 0, below, left_out, marks);
+        }
+        left_out.extend(kept.pop().and_then(|index| section.columns.get(index)).map(cell::title));
+    }
+}
+
+fn all(section: &Section, rows: &[&Row], columns: &[usize], with: bool, intervals: bool) -> Vec<Texts> {
+    let interval = |index: usize| {
+        with && (intervals || section.columns.get(index).is_some_and(|column| column.unit == Unit::Ratio))
+    };
+    columns.iter().map(|&index| texts(section, rows, index, interval(index))).collect()
+}
+
+fn texts(section: &Section, rows: &[&Row], index: usize, interval: bool) -> Texts {
+    let Some(column) = section.columns.get(index) else {
+        return Texts { title: String::new(), cells: vec![], left: true };
+    };
+    let cells = rows.iter().map(|row| {
+        let text =
+            row.cells.get(index).map(|value| cell::text(value, column.unit, interval)).unwrap_or_default();
+        if column.role == Role::Key { text } else { fit::name(&text, MAX_WORD) }
+    });
+    let title = fit::name(&cell::title(column), MAX_WORD);
+    Texts { title, cells: cells.collect(), left: cell::is_word(column) }
+}
+
+fn shortened(mut names: Texts, room: usize) -> Texts {
+    for cell in &mut names.cells {
+        *cell = fit::name(cell, room);
+    }
+    names.title = fit::name(&names.title, room);
+    names
+}
+
+fn total(columns: &[Texts]) -> usize {
+    columns.iter().map(|column| GAP + column.width()).sum()
+}
+
+fn draw(
+    mut columns: Vec<Texts>,
+    beside: Option<Texts>,
+    at: usize,
+    below: Option<Texts>,
+    left_out: Vec<String>,
+    marks: bool,
+) -> Laid {
+    if let Some(names) = beside {
+        columns.insert(at.min(columns.len()), names);
+    }
+    let titles: Vec<Vec<String>> = columns.iter().map(Texts::header).collect();
+    let height = titles.iter().map(Vec::len).max().unwrap_or(0);
+    let mut table = Table::new();
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(comfy_table::presets::NOTHING);
+    // Titles stand on the values: short ones are filled from above.
+    table.set_header(
+        titles.iter().map(|title| ["\n".repeat(height - title.len()), title.join("\n")].concat()),
+    );
+    let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
+    for row in 0..rows {
+        table.add_row(columns.iter().map(|column| column.cells.get(row).map_or("", String::as_str)));
+    }
+    for (texts, column) in columns.iter().zip(table.column_iter_mut()) {
+        column.set_padding((GAP as u16, 0));
+        column.set_cell_alignment(if texts.left { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    let mut lines = table.lines().map(|line| line.trim_end().to_owned());
+    let mut header: Vec<String> = lines.by_ref().take(height).collect();
+    let mut rows: Vec<Vec<String>> = lines.map(|line| vec![line]).collect();
+    if let Some(names) = below {
+        header.push(format!("{:indent$}{}", "", names.title, indent = 2 * GAP));
+        for (row, name) in rows.iter_mut().zip(names.cells) {
+            row.push(format!("{:indent$}{name}", "", indent = 2 * GAP));
+        }
+    }
+    let marked = columns.iter().flat_map(|column| &column.cells).any(|cell| cell.starts_with('~'));
+    Laid { header, rows, left_out, marks: marks || marked }
+}

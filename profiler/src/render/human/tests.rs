@@ -1,0 +1,194 @@
+use super::{HumanOptions, MIN_WIDTH, fit, human};
+use crate::report::{Finding, Phrase, Report, Severity, Unit, sample};
+use crate::text::is_hidden;
+
+fn at(report: &Report, width: usize) -> String {
+    human(report, &HumanOptions { width, ..HumanOptions::default() })
+}
+
+fn samples() -> [Report; 4] {
+    [sample::pong(), sample::many(200), sample::incomplete(), sample::hostile()]
+}
+
+/// `cargo test -p profiler --lib look -- --ignored --nocapture` shows what the others only check.
+#[test]
+#[ignore = "prints reports, for people to look at"]
+fn look() {
+    for report in samples() {
+        for width in [60, 80, 120] {
+            println!("{}", "=".repeat(width));
+            println!("{}", human(&report, &HumanOptions { width, colour: true, ..HumanOptions::default() }));
+        }
+    }
+    println!(
+        "{}",
+        human(&sample::pong(), &HumanOptions { width: 120, verbose: true, ..HumanOptions::default() })
+    );
+}
+
+#[test]
+fn a_page_of_80_columns() {
+    let expected = "\
+LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::push
+grows by 549 MiB/h and holds 412 MiB that are older than 30m.
+Growth seen covers 561 of 580 MiB of anonymous memory.
+
+Call stacks by growth of what they never free
+
+                                     Live >           Survive   Freed
+  Verdict     Function                  30m     Live      30m  late/h   Growth/h
+  LEAK        chat::History::push   412 MiB  549 MiB    ~1.00   <0.02  ~+549 MiB
+  LONG-LIVED  player::Session::new  190 MiB  327 MiB    ~0.30    ~2.4       ~0 B
+  CACHE       asset:…Cache::insert      0 B  137 MiB    ~0.00    ~240          ?
+
+  ~ estimate; --verbose shows its 95 % interval
+  ? fewer than 20 old blocks
+  Blocks count as leaked if they outlive 30m and are not freed later either.
+
+Call stacks, innermost call first
+
+  LEAK  412 MiB live > 30m  chat::History::push
+      malloc  libc.so.6
+      alloc::vec::Vec<T,A>::push (inlined)  /home/dev/game/src/room.rs:41
+      chat::History::push  /home/dev/game/src/room.rs:41
+      room::Room::broadcast  /home/dev/game/src/room.rs:42
+      room::Room::tick  /home/dev/game/src/room.rs:43
+      main  /home/dev/game/src/room.rs:44
+
+  2 more stacks: --verbose, or `-o FILE.json`, `-o FILE.svg`
+
+coverage  complete, 18,004,103 hits, 0 lost, 0 unaccounted, stacks 99.2 %
+          complete (frame pointers), names 97.0 %
+unseen    3.1 GiB were allocated before attaching; they are out of sight
+cost      to the target: 6.7k hits/s, ~0.7 % of the busiest thread's time,
+          212 ns of BPF per hit
+          of profiler: 1.2 % CPU, 48 MiB, and 12 MiB of maps
+target    pong (pid 4242) /opt/game/server, killed by signal 9
+          the binary was replaced on disk since it started
+observed  45m from 2026-11-22 08:02:14 UTC, on game-eu-3 (Linux
+          6.12.48+deb13-amd64)
+";
+    let page = at(&sample::pong(), 80);
+    assert_eq!(page, expected, "\n{page}");
+}
+
+#[test]
+fn no_line_is_wider_than_the_page() {
+    for report in samples() {
+        for verbose in [false, true] {
+            for width in (MIN_WIDTH..=140).step_by(4) {
+                let page = human(&report, &HumanOptions { width, verbose, ..HumanOptions::default() });
+                let wide = page.lines().find(|line| fit::width(line) > width);
+                assert_eq!(wide, None, "at {width}, verbose {verbose}");
+            }
+        }
+    }
+    assert_eq!(at(&sample::pong(), 5), at(&sample::pong(), MIN_WIDTH));
+}
+
+#[test]
+fn nothing_from_the_target_acts_on_the_terminal() {
+    for width in [60, 80, 120] {
+        let page = at(&sample::hostile(), width).replace('\n', "");
+        assert!(!page.contains(is_hidden), "{page:?}");
+    }
+}
+
+#[test]
+fn colours_add_only_colours() {
+    for report in samples() {
+        let plain = at(&report, 80);
+        let coloured = human(&report, &HumanOptions { colour: true, ..HumanOptions::default() });
+        let stripped = ["\x1b[1;31m", "\x1b[33m", "\x1b[1m", "\x1b[2m", "\x1b[0m"]
+            .iter()
+            .fold(coloured.clone(), |text, code| text.replace(code, ""));
+        assert_eq!(stripped, plain);
+        assert!(coloured.contains("\x1b["));
+    }
+}
+
+#[test]
+fn top_limits_rows_and_says_how_many_are_left() {
+    let page = human(&sample::many(200), &HumanOptions { top: 7, ..HumanOptions::default() });
+    assert_eq!(page.matches("\n  LONG-LIVED").count(), 5);
+    assert!(page.contains("193 more rows: --top 200"), "{page}");
+}
+
+#[test]
+fn an_empty_table_says_so() {
+    let page = at(&sample::many(0), 80);
+    assert!(page.contains("nothing to show\n"), "{page}");
+    assert!(!page.contains("Verdict"));
+}
+
+#[test]
+fn one_row_needs_no_plural() {
+    let page = at(&sample::many(1), 80);
+    assert!(!page.contains("more rows") && !page.contains("more stacks"), "{page}");
+}
+
+#[test]
+fn losses_stand_above_the_table_and_in_the_ledger() {
+    let page = at(&sample::incomplete(), 80);
+    let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words}: {page}"));
+    assert!(at("INCOMPLETE: 1 204 allocations are missing") < at("Verdict"));
+    assert!(at("NOT complete, 18,005,307 hits, 1,204 lost") > at("Verdict"));
+    at("alloc_entry: 9,001,204 hits = 9,000,000 recorded + 1,204 map_full (lost)".get(..60).unwrap());
+    assert!(!page.contains("alloc_return:"), "a probe without loss needs no line");
+}
+
+#[test]
+fn unaccounted_hits_are_called_a_defect() {
+    let mut report = sample::pong();
+    report.coverage.ledger[2].hits += 2;
+    report.coverage.ledger[2].unaccounted = 2;
+    let page = at(&report, 80);
+    assert!(page.contains("2 unaccounted,") && page.contains("a defect of profiler"), "{page}");
+}
+
+#[test]
+fn where_there_is_no_room_columns_go_and_are_named() {
+    let mut report = sample::pong();
+    for column in &mut report.sections[0].columns {
+        column.shown = true;
+    }
+    let page = at(&report, 60);
+    assert!(page.contains("no room for: ") && page.contains("Why (`-o"), "{page}");
+}
+
+#[test]
+fn a_table_without_key_or_numbers_still_works() {
+    let mut report = sample::pong();
+    for column in &mut report.sections[0].columns {
+        column.shown = column.unit != Unit::None;
+    }
+    assert!(at(&report, 80).contains("412 MiB"));
+    for column in &mut report.sections[0].columns {
+        column.shown = column.name == "function";
+    }
+    let page = at(&report, 80);
+    assert!(page.contains("  chat::History::push\n"), "{page}");
+    for column in &mut report.sections[0].columns {
+        column.shown = false;
+    }
+    assert!(at(&report, 80).contains("LEAK: 1 of 214"));
+}
+
+#[test]
+fn several_processes_are_told_apart() {
+    let mut report = sample::pong();
+    report.meta.targets.push(report.meta.targets[0].clone());
+    assert!(at(&report, 80).contains("LEAK  pid 4242  412 MiB"));
+}
+
+#[test]
+fn a_report_of_words_alone_is_a_sentence() {
+    let mut report = sample::pong();
+    report.sections.clear();
+    report.findings = vec![Finding {
+        severity: Severity::Limit,
+        sentence: vec![Phrase::Plain("Too early: the first verdict can be given in 12m.".into())],
+    }];
+    let page = at(&report, 80);
+    assert!(page.starts_with("Too early: the first verdict can be given in 12m.\n\ncoverage"), "{page}");
+}
