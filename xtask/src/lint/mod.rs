@@ -93,15 +93,15 @@ fn bpf_toolchain() -> Result<Toolchain> {
 /// Cargo of the BPF toolchain on the BPF crate, with warnings as errors, as aya-build calls it.
 fn bpf_cargo(toolchain: &Toolchain, task: &[&str]) -> std::process::Command {
     let mut cargo = of_toolchain(toolchain.name.as_deref(), "cargo");
-    let flags = format!("--cfg=bpf_target_arch=\"{}\"\x1f-Dwarnings", std::env::consts::ARCH);
+    let flags = format!("--cfg=bpf_target_arch=\"{}\" -Dwarnings", std::env::consts::ARCH);
     cargo
         .args(task)
         .args(["--package", "profiler-ebpf", "--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .arg("--target-dir")
         .arg(workspace::target_dir().join("bpf-lint"))
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", &flags)
-        .env("CARGO_ENCODED_RUSTDOCFLAGS", &flags)
+        .env("RUSTFLAGS", &flags)
+        .env("RUSTDOCFLAGS", &flags)
         .env_remove("RUSTC");
     cargo
 }

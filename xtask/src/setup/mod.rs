@@ -82,7 +82,7 @@ pub(crate) fn has_clippy(toolchain: &Toolchain) -> bool {
 }
 
 fn ensure_lint() -> Result<()> {
-    let toolchain = compiler::ensure()?;
+    let toolchain = Toolchain::find().or_else(|_| compiler::ensure())?;
     if !has_clippy(&toolchain) {
         let installed = match toolchain.name.as_deref() {
             Some(name) if name != DEBIAN_TOOLCHAIN => {
