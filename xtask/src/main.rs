@@ -1,2 +1,64 @@
-//! Everything around the code: set-up, demo, tests, lints, benches.
-fn main() {}
+//! Everything around the code: set-up, demo, tests, lints, benches, releases.
+//!
+//! Each task builds as the user and asks for root only to run what needs it. Each calls [`setup`] for what it
+//! needs, so that a fresh clone knows no other step.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who started it")]
+
+mod artifacts;
+mod bench;
+mod demo;
+mod dist;
+mod lint;
+mod privilege;
+mod process;
+mod setup;
+mod test;
+#[path = "../../profiler/build/toolchain.rs"]
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of this workspace", version = None)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing to build, and with options to test, lint and measure
+    Setup(setup::Args),
+    /// Start a game server that leaks, and let profiler find the leak
+    Demo(demo::Args),
+    /// Run every test; the live ones as root
+    Test(test::Args),
+    /// Check format, lints, documentation, licences and the tree itself
+    Lint,
+    /// Measure what profiler costs; the last line is one JSON object
+    Bench(bench::Args),
+    /// Build a static release into target/dist
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = workspace::refuse_foreign_root().and_then(|()| match cli.task {
+        Task::Setup(args) => setup::run(args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Lint => lint::run(),
+        Task::Bench(args) => bench::run(&args),
+        Task::Dist => dist::run(),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! `cargo xtask demo`: from a fresh clone to the name of a leaking function.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{
+    artifacts,
+    privilege::Privilege,
+    process::{cargo, command, show},
+    setup::{self, Need},
+    workspace,
+};
+
+/// How long the server may take until it listens, and again until it has ended.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Options of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long to observe, in seconds; a block counts as old after a quarter of it
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(8..=3600))]
+    seconds: u32,
+}
+
+/// `cargo xtask demo`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let privilege = Privilege::find()?;
+    setup::ensure(&[Need::Build])?;
+    let built = artifacts::build(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "profiler",
+        "--package",
+        "examples",
+        "--bins",
+    ]))?;
+    let output = workspace::target_dir().join("demo");
+    fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
+
+    let stop = Stop::listen()?;
+    let server = Server::start(&artifacts::program(&built, "pong")?.path)?;
+    println!(
+        "\npong listens on {} as process {}; its chat history is never trimmed\n",
+        server.address, server.pid
+    );
+    let profiler = &artifacts::program(&built, "profiler")?.path;
+    let observed = observe(privilege, profiler, &server, &output, args.seconds, &stop);
+    drop(server);
+    let handed_back = privilege.hand_back(&output);
+    let status = observed?;
+    handed_back?;
+    if !status.success() {
+        bail!("profiler failed ({status})");
+    }
+    println!("\nflame graph: {}", output.join("pong.svg").display());
+    println!("report:      {}", output.join("pong.json").display());
+    Ok(())
+}
+
+fn observe(
+    privilege: Privilege,
+    profiler: &Path,
+    server: &Server,
+    output: &Path,
+    seconds: u32,
+    stop: &Stop,
+) -> Result<ExitStatus> {
+    let mut memleak = privilege.command(profiler, &[]);
+    memleak
+        .args(["memleak", "--pid", &server.pid.to_string()])
+        .args(["--older", &format!("{}s", seconds / 4), "--for", &format!("{seconds}s")])
+        .arg("-o")
+        .arg(output.join("pong.json"))
+        .arg("-o")
+        .arg(output.join("pong.svg"));
+    println!("$ {}", show(&memleak));
+    let mut child = memleak.spawn().with_context(|| format!("cannot run {}", profiler.display()))?;
+    // Ctrl-C reaches profiler from the terminal: it reports what it has so far, and we wait for that. A signal to us
+    // alone does not, so the server is ended, which profiler reports too.
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if stop.requested() && !told {
+            told = true;
+            end(server.pid, Signal::TERM);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The signals that would end us. They are noted instead, so that what we started is always ended too.
+struct Stop {
+    ended: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        let ended = Arc::<AtomicBool>::default();
+        // Ctrl-C only has to not end us: profiler gets it too and ends by itself, and then so do we.
+        for (signal, flag) in
+            [(SIGINT, Arc::default()), (SIGTERM, Arc::clone(&ended)), (SIGHUP, Arc::clone(&ended))]
+        {
+            signal_hook::flag::register(signal, flag).context("cannot listen for signals")?;
+        }
+        Ok(Self { ended })
+    }
+
+    /// Somebody wants this task, and not all programs of the terminal, to end.
+    fn requested(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// The observed server. It ends when this is dropped, and when this process dies.
+struct Server {
+    child: Child,
+    pid: Pid,
+    address: String,
+}
+
+impl Server {
+    fn start(program: &Path) -> Result<Self> {
+        let mut pong = command(program);
+        pong.args(["--bots", "40", "--leak", "chat", "--listen", "127.0.0.1:0"]);
+        // Its own process group: Ctrl-C is for profiler, which then finds its target alive.
+        pong.stdout(Stdio::piped()).process_group(0);
+        die_with_us(&mut pong);
+        println!("$ {}", show(&pong));
+        let child = pong.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        let pid = Pid::from_child(&child);
+        let mut server = Self { child, pid, address: String::new() };
+        let lines = server.child.stdout.take().context("the server has no output")?;
+        let (found, address) = mpsc::channel();
+        // The thread reads on after the address: a server whose pipe is full or closed would stop.
+        thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("listening on ") {
+                    // The receiver is gone after the first address; later ones do not matter.
+                    let _ = found.send(address.trim().to_owned());
+                }
+            }
+        });
+        server.address = address.recv_timeout(PATIENCE).context("pong did not say where it listens")?;
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(self.pid, Signal::TERM);
+        let patience = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > patience {
+                end(self.pid, Signal::KILL);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        if let Ok(Some(status)) = self.child.try_wait()
+            && status.signal().is_some_and(|signal| signal != SIGTERM)
+        {
+            println!("pong was ended: {status}");
+        }
+    }
+}
+
+fn end(process: Pid, signal: Signal) {
+    // It may have ended by itself. It is our child and not yet waited for, so the number is still its own.
+    let _ = rustix::process::kill_process(process, signal);
+}
+
+/// Has the kernel end the child when we die without a chance to end it.
+fn die_with_us(command: &mut Command) {
+    let set = || rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into);
+    // SAFETY: between fork and exec only one system call is made; nothing is allocated or locked.
+    unsafe { command.pre_exec(set) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn script(name: &str, body: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("xtask-demo-{}-{name}", std::process::id()));
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_address_and_ended_with_its_guard() {
+        let path = script("ok", "echo hello; echo listening on 127.0.0.1:7; echo pid $$; exec sleep 600");
+        let server = Server::start(&path).unwrap();
+        assert_eq!(server.address, "127.0.0.1:7");
+        let pid = server.pid;
+        drop(server);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_is_an_error() {
+        let path = script("bad", "exit 3");
+        let error = Server::start(&path).map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "pong did not say where it listens");
+        fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,65 @@
+//! `cargo xtask dist`: one file that runs on any x86_64 Linux, with what its licences ask for.
+
+mod notices;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    artifacts,
+    process::{self, cargo, command},
+    setup::{self, Need},
+    workspace,
+};
+
+const MUSL: &str = "x86_64-unknown-linux-musl";
+const GNU: &str = "x86_64-unknown-linux-gnu";
+
+/// `cargo xtask dist`.
+pub(crate) fn run() -> Result<()> {
+    setup::ensure(&[Need::Build])?;
+    let target = if musl_is_installed() {
+        MUSL
+    } else {
+        println!("dist: the target {MUSL} is not installed; linking glibc statically");
+        GNU
+    };
+    let mut build = cargo();
+    build
+        .args(["build", "--release", "--locked", "--package", "profiler", "--bin", "profiler"])
+        // Named even where it is the host's, so that the flags do not reach build scripts and macros.
+        .args(["--target", target])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let built = artifacts::build(&mut build)?;
+    let dist = workspace::target_dir().join("dist");
+    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
+    copy(&artifacts::program(&built, "profiler")?.path, &dist.join("profiler"))?;
+    for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        copy(&workspace::root().join(license), &dist.join(license))?;
+    }
+    let notices = notices::of_dependencies(target)?;
+    fs::write(dist.join("NOTICES.txt"), notices).context("cannot write NOTICES.txt")?;
+    write_checksums(&dist)?;
+    println!("dist: {}", dist.display());
+    Ok(())
+}
+
+fn musl_is_installed() -> bool {
+    let sysroot = process::ask(command("rustc").args(["--print", "sysroot"]));
+    sysroot.is_some_and(|sysroot| Path::new(sysroot.trim()).join("lib/rustlib").join(MUSL).is_dir())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    // A running copy of the old file keeps its own; writing into it would fail.
+    let _ = fs::remove_file(to);
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+/// Sums in the format of `sha256sum --check`.
+fn write_checksums(dist: &Path) -> Result<()> {
+    let files = ["profiler", "LICENSE-MIT", "LICENSE-APACHE", "NOTICES.txt"];
+    let sums = process::ask(command("sha256sum").args(files).current_dir(dist));
+    fs::write(dist.join("SHA256SUMS"), sums.context("sha256sum failed")?).context("cannot write SHA256SUMS")
+}

@@ -1,0 +1,97 @@
+//! Running other programs.
+
+use std::{
+    env,
+    ffi::OsStr,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace;
+
+/// A command that runs in the root of the workspace and reads nothing from the terminal.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace::root()).stdin(Stdio::null());
+    command
+}
+
+/// The cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A program of a rustup toolchain, or of `PATH` on a machine without rustup.
+pub(crate) fn of_toolchain(toolchain: Option<&str>, program: &str) -> Command {
+    match toolchain {
+        Some(name) => {
+            let mut command = command("rustup");
+            command.args(["run", name, program]);
+            command
+        }
+        None => command(program),
+    }
+}
+
+/// Shows the command, runs it with our output, and fails if it fails.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    println!("$ {}", show(command));
+    let status = command.status().with_context(|| format!("cannot run `{}`", show(command)))?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", show(command));
+    }
+    Ok(())
+}
+
+/// Runs silently; the standard output if the command could be run and succeeded.
+pub(crate) fn ask(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
+/// True if the command can be run and succeeds, silently.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    ask(command).is_some()
+}
+
+/// True if a program of this name is on `PATH`.
+pub(crate) fn on_path(program: &str) -> bool {
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
+/// The command as one would type it.
+pub(crate) fn show(command: &Command) -> String {
+    let quote = |word: &OsStr| {
+        let word = word.to_string_lossy().into_owned();
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:@,+%".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    let variables = command.get_envs().filter_map(|(key, value)| Some((key, value?)));
+    let variables = variables.map(|(key, value)| format!("{}={}", key.to_string_lossy(), quote(value)));
+    let program = quote(command.get_program());
+    let words = variables.chain([program]).chain(command.get_args().map(quote));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_so_that_it_can_be_pasted() {
+        let mut command = Command::new("cc");
+        command.env("LANG", "C").args(["-o", "it's here", "", "a.c"]);
+        assert_eq!(show(&command), r"LANG=C cc -o 'it'\''s here' '' a.c");
+    }
+
+    #[test]
+    fn a_failing_command_is_an_error_that_names_it() {
+        let error = run(&mut command("false")).expect_err("false fails");
+        assert_eq!(error.to_string(), "`false` failed (exit status: 1)");
+    }
+}
