@@ -37,8 +37,9 @@ impl Folded {
 
 /// Folds the stacks of the first section that has stacks.
 ///
-/// The weight is the column named `weight`, or else the first shown column of unit bytes with role sum or gauge, or
-/// else the first column with role sum. With several processes the root frame is `name (pid)`. Frames without a name
+/// The weight is the column named `weight`; or else the first shown column of unit bytes with role sum or gauge, then any
+/// column with role sum, that has a weight above 0: bytes older than an age that was not reached yet would be an
+/// empty graph. With several processes the root frame is `name (pid)`. Frames without a name
 /// are `[file]` (`[unknown]` without a file), inlined functions are frames of their own.
 ///
 /// # Errors
@@ -96,16 +97,19 @@ pub(super) fn unit_name(unit: Unit) -> &'static str {
 
 fn weight_column<'a>(section: &'a Section, name: Option<&str>) -> Option<(usize, &'a Column)> {
     let mut columns = section.columns.iter().enumerate();
+    if let Some(name) = name {
+        return columns.find(|(_, column)| column.name == name && column.unit != Unit::None);
+    }
     let size = |column: &Column| {
         column.shown && column.unit == Unit::Bytes && matches!(column.role, Role::Sum | Role::Gauge)
     };
-    match name {
-        Some(name) => columns.find(|(_, column)| column.name == name && column.unit != Unit::None),
-        None => columns
-            .clone()
-            .find(|(_, column)| size(column))
-            .or_else(|| columns.find(|(_, column)| column.role == Role::Sum)),
-    }
+    let sizes = columns.clone().filter(|(_, column)| size(column));
+    let sums = columns.filter(|(_, column)| column.role == Role::Sum);
+    let candidates: Vec<_> = sizes.chain(sums).collect();
+    let weighs = |index: usize| {
+        section.rows.iter().filter_map(|row| amount(row.cells.get(index)?)).any(|weight| weight > 0)
+    };
+    candidates.iter().find(|(index, _)| weighs(*index)).or(candidates.first()).copied()
 }
 
 /// A weight. Estimates are rounded; a negative weight has no place in a graph and counts as none.
@@ -163,6 +167,17 @@ mod tests {
              main;room::Room::tick;room::Room::broadcast;chat::History::push;alloc::vec::Vec<T,A>::push;malloc 432013312\n"
         );
         assert_eq!((folded.without_weight, folded.unit), (0, Unit::Bytes));
+    }
+
+    #[test]
+    fn a_column_without_any_weight_is_passed_over() {
+        let mut report = sample::pong();
+        for row in &mut report.sections[0].rows {
+            row.cells[2] = Value::Exact(0);
+        }
+        assert_eq!(folded(&report, None).unwrap().weight, "live_bytes");
+        assert_eq!(folded(&report, Some("old_bytes")).unwrap().lines, Vec::<String>::new());
+        assert_eq!(folded(&sample::many(0), None).unwrap().weight, "old_bytes");
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Format {
         })
     }
 
-    /// Renders a report. `options` are those of [`human`]; the exporters take their own default weight.
+    /// Renders a report. `options` are those of [`human()`]; the exporters take their own default weight.
     ///
     /// # Errors
     /// As [`export::folded`] and [`export::flamegraph`]; the other formats cannot fail.

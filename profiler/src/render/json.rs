@@ -2,6 +2,7 @@
 //!
 //! JSON may hold any character but C0 raw; ours holds no hidden one either, because people look at JSON in terminals.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -10,14 +11,15 @@ use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 use crate::report::Report;
 use crate::text::is_hidden;
 
-/// The report as JSON, with a newline at the end.
-///
-/// A number that is none is written as `null`, which a reader refuses where a number has to be: build estimates with
-/// [`Value::estimate`](crate::report::Value::estimate).
+/// The report as JSON, with a newline at the end. Cells that are no finite numbers are written as unknown.
 pub fn json(report: &Report) -> String {
+    let mut sound = Cow::Borrowed(report);
+    if report.check().is_err() {
+        sound.to_mut().drop_unsound_cells();
+    }
     let mut out = Vec::new();
     // Writing to memory cannot fail, and no map in a report has keys that are not strings.
-    let result = write(report, &mut out);
+    let result = write(sound.as_ref(), &mut out);
     debug_assert!(result.is_ok(), "{result:?}");
     String::from_utf8_lossy(&out).into_owned()
 }
@@ -94,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{json, write};
-    use crate::report::sample;
+    use crate::report::{Value, sample};
     use crate::text::{Text, is_hidden};
 
     fn to_json(value: &str) -> String {
@@ -117,6 +119,16 @@ mod tests {
         let text = json(&report);
         assert!(!text.replace('\n', "").contains(is_hidden));
         assert_eq!(serde_json::from_str::<crate::report::Report>(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn a_number_that_is_none_does_not_spoil_the_file() {
+        let mut report = sample::pong();
+        report.sections[0].rows[0].cells[9] = Value::Estimate { value: f64::NAN, low: 0.0, high: None };
+        report.meta.cost.hits_per_s = Some(f64::INFINITY);
+        let read = crate::report::read(json(&report).as_bytes(), &Text::from("a.json")).unwrap();
+        assert!(matches!(&read.sections[0].rows[0].cells[9], Value::Unknown(why) if why.contains("defect")));
+        assert_eq!(read.meta.cost.hits_per_s, None);
     }
 
     proptest! {

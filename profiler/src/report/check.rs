@@ -72,6 +72,16 @@ impl Report {
         self.check_numbers()
     }
 
+    /// Replaces cells that JSON cannot hold (NaN, infinity) by [`Value::Unknown`]: a defect of ours must not cost the user
+    /// the rest of the report. [`Value::estimate`] keeps them out in the first place.
+    pub(crate) fn drop_unsound_cells(&mut self) {
+        let cells =
+            self.sections.iter_mut().flat_map(|section| &mut section.rows).flat_map(|row| &mut row.cells);
+        for cell in cells.filter(|cell| !is_sound(cell)) {
+            *cell = Value::Unknown("it came out as no number, which is a defect of profiler".to_owned());
+        }
+    }
+
     fn check_section(&self, index: usize, section: &Section) -> Result<(), Defect> {
         let columns = section.columns.len();
         for (row_index, row) in section.rows.iter().enumerate() {

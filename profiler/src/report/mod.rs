@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::ExitCode;
 use crate::text::Text;
 
 mod check;
@@ -55,6 +56,11 @@ impl Report {
     /// The frames of a stack, innermost first. Indices out of range, which [`Report::check`] reports, are skipped.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> + 'a {
         stack.frames.iter().filter_map(|&index| self.frames.get(index))
+    }
+
+    /// The exit code of the run that made this report, if nothing else is to be said: whether it is complete.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.coverage.complete { ExitCode::Ok } else { ExitCode::Incomplete }
     }
 
     /// The call stack of a row, if it has one.
