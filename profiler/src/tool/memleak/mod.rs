@@ -5,6 +5,7 @@ pub mod estimate;
 mod growth;
 pub mod hazard;
 mod interval;
+pub mod judge;
 pub mod rows;
 pub mod survival;
 pub mod verdict;
