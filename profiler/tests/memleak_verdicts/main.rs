@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use model::{Rng, Site};
+use profiler::tool::memleak::judge::{MARGIN, judge};
 use profiler::tool::memleak::rows::{StackRow, Window};
-use profiler::tool::memleak::verdict::{Judgement, MARGIN, Verdict, judge};
+use profiler::tool::memleak::verdict::{Judgement, Verdict};
 use profiler_common::age::UNIT_NS;
 use scenarios::{HONEST, PLANTED, Scenario, UNEVEN};
 

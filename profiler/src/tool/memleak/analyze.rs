@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
+use super::judge::judge;
 use super::rows::{StackRow, Weighted, Window};
-use super::verdict::{Judgement, Verdict, judge};
+use super::verdict::{Judgement, Verdict};
 
 /// A stack with the judgement on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,5 +64,59 @@ fn weights(judged: &Judged<'_>) -> (f64, f64) {
         Verdict::LongLived | Verdict::Young => (old, live),
         Verdict::Cache => (live, old),
         Verdict::Churn => (bytes(row.alloc_bytes, |weighted| weighted.alloc_bytes.0), live),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::estimate::Estimate;
+    use super::super::hazard::LateHazard;
+    use super::super::verdict::Reason;
+    use super::*;
+
+    fn judged(row: &StackRow, verdict: Verdict, growth: f64) -> Judged<'_> {
+        let estimate = |value| Estimate { value, low: value, high: Some(value), exact: true };
+        let judgement = Judgement {
+            verdict,
+            reason: Reason::FewBlocks,
+            survival: None,
+            hazard: LateHazard {
+                frees: 0,
+                exposure_block_hours: 0.0,
+                per_hour: estimate(0.0),
+                from_units: 0,
+                to_units: 0,
+            },
+            growth_bytes_per_hour: Some(estimate(growth)),
+            judged_after: None,
+        };
+        Judged { row, judgement }
+    }
+
+    #[test]
+    fn leaks_first_by_growth_then_by_what_is_held() {
+        let row =
+            |stack, old_bytes, live_bytes| StackRow { stack, old_bytes, live_bytes, ..StackRow::default() };
+        let rows = [row(9, 0, 0), row(8, 10, 5), row(7, 10, 6), row(6, 99, 1), row(5, 1, 1), row(4, 1, 1)];
+        let verdicts = [
+            judged(&rows[0], Verdict::Churn, 900.0),
+            judged(&rows[1], Verdict::Young, 0.0),
+            judged(&rows[2], Verdict::Young, 0.0),
+            judged(&rows[3], Verdict::LongLived, 0.0),
+            judged(&rows[4], Verdict::Leak, 3.0),
+            judged(&rows[5], Verdict::Leak, 3.0),
+            judged(&rows[3], Verdict::Cache, 0.0),
+            judged(&rows[0], Verdict::Leak, 4.0),
+        ];
+        assert_eq!(rank(&verdicts), [7, 5, 4, 3, 2, 1, 6, 0]);
+    }
+
+    #[test]
+    fn a_sampled_run_is_ordered_by_its_estimates() {
+        let weighted = |estimate| Some(Weighted { live_bytes: (estimate, 0.0), ..Weighted::default() });
+        let few = StackRow { stack: 1, live_bytes: 900, weighted: weighted(1_000.0), ..StackRow::default() };
+        let many = StackRow { stack: 2, live_bytes: 10, weighted: weighted(5_000.0), ..StackRow::default() };
+        let verdicts = [judged(&few, Verdict::Cache, 0.0), judged(&many, Verdict::Cache, 0.0)];
+        assert_eq!(rank(&verdicts), [1, 0]);
     }
 }

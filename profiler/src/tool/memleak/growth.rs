@@ -156,3 +156,113 @@ fn mean_bytes(row: &StackRow) -> f64 {
     let bytes = row.weighted.as_ref().map_or(row.alloc_bytes as f64, |weighted| weighted.alloc_bytes.0);
     if row.allocs > 0 { bytes / row.allocs as f64 } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::Weighted;
+    use super::*;
+
+    /// Watched for four ages, the age being an hour.
+    fn window() -> Window {
+        let older_units = UNITS_PER_HOUR as u64;
+        Window { length_units: 4 * older_units, older_units }
+    }
+
+    /// `younger` blocks are live that are not old yet, born just now.
+    fn births(births: [u64; BIRTH_SLICES], younger: u64) -> StackRow {
+        let old = births.iter().sum();
+        let mut row = StackRow { old, live: old + younger, births, ..StackRow::default() };
+        row.lifetimes.live[0] = younger;
+        row
+    }
+
+    #[test]
+    fn steady_births_continue() {
+        assert_eq!(growth(&births([3; 16], 16), &window()), Growth::Continues);
+        assert_eq!(
+            growth(&births([0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3], 16), &window()),
+            Growth::Continues
+        );
+    }
+
+    #[test]
+    fn bursts_continue() {
+        let every_fourth = [0, 40, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0];
+        assert_eq!(growth(&births(every_fourth, 40), &window()), Growth::Continues);
+    }
+
+    #[test]
+    fn a_load_at_start_does_not_hide_what_follows() {
+        assert_eq!(
+            growth(&births([500, 3, 3, 2, 3, 4, 3, 3, 3, 3, 2, 3, 5, 3, 3, 2], 16), &window()),
+            Growth::Continues
+        );
+        assert_eq!(
+            growth(&births([500, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0), &window()),
+            Growth::Stopped
+        );
+    }
+
+    #[test]
+    fn a_cache_that_has_filled_has_stopped() {
+        assert_eq!(
+            growth(&births([9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0), &window()),
+            Growth::Stopped
+        );
+        assert_eq!(
+            growth(&births([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0], 0), &window()),
+            Growth::Stopped
+        );
+        // It filled until nothing old could be born any more, but nothing younger is there.
+        assert_eq!(growth(&births([9; 16], 0), &window()), Growth::Stopped);
+    }
+
+    #[test]
+    fn one_late_burst_is_unclear() {
+        assert_eq!(
+            growth(&births([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 300, 0, 0], 0), &window()),
+            Growth::Unclear
+        );
+        assert_eq!(growth(&births([0; 16], 5), &window()), Growth::Unclear);
+        assert_eq!(growth(&births([9; 16], 9), &Window { length_units: 9, older_units: 9 }), Growth::Unclear);
+    }
+
+    fn close(got: f64, want: f64) {
+        assert!((got / want - 1.0).abs() < 1e-3, "got {got}, want {want}");
+    }
+
+    #[test]
+    fn bytes_per_hour_of_opportunity() {
+        let row = StackRow { old: 100, old_bytes: 300_000, old_bytes_squared: 9e8, ..StackRow::default() };
+        let growth = bytes_per_hour(&row, &window()).unwrap();
+        close(growth.value, 100_000.0);
+        close(growth.low, (300_000.0 - 1.96 * 30_000.0) / 3.0);
+        close(growth.high.unwrap(), (300_000.0 + 1.96 * 30_000.0) / 3.0);
+        assert!(growth.exact);
+
+        let weighted = Weighted { old_bytes: (330_000.0, 16e8), ..Weighted::default() };
+        let growth = bytes_per_hour(&StackRow { weighted: Some(weighted), ..row }, &window()).unwrap();
+        close(growth.value, 110_000.0);
+        close(growth.low, (330_000.0 - 1.96 * 50_000.0) / 3.0);
+        assert!(!growth.exact);
+    }
+
+    #[test]
+    fn few_blocks_have_poisson_limits() {
+        let row = StackRow { old: 4, old_bytes: 4_000, old_bytes_squared: 4e6, ..StackRow::default() };
+        let growth = bytes_per_hour(&row, &window()).unwrap();
+        close(growth.low, 1_089.9 / 3.0);
+        close(growth.high.unwrap(), 10_242.0 / 3.0);
+
+        let none = StackRow { allocs: 50, alloc_bytes: 5_000, ..StackRow::default() };
+        let growth = bytes_per_hour(&none, &window()).unwrap();
+        assert_eq!((growth.value, growth.low), (0.0, 0.0));
+        close(growth.high.unwrap(), 368.9 / 3.0);
+    }
+
+    #[test]
+    fn without_opportunity_there_is_no_growth() {
+        let window = Window { length_units: 1_000, older_units: 1_000 };
+        assert_eq!(bytes_per_hour(&StackRow::default(), &window), None);
+    }
+}

@@ -20,7 +20,8 @@ pub struct StackRow {
     pub old: u64,
     /// Their requested sizes, in bytes.
     pub old_bytes: u64,
-    /// Sum of the squares of their sizes, in bytes squared: the variance of a compound Poisson total.
+    /// Sum of the squares of their sizes, in bytes squared: the variance of a compound Poisson total. In a sampled
+    /// run each square is divided by the chance that the block had to be drawn.
     pub old_bytes_squared: f64,
     /// Lifetimes, by bin of the age scale of `profiler_common::age`.
     pub lifetimes: Lifetimes,

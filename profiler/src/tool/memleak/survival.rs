@@ -120,7 +120,8 @@ impl Curve {
             let hazard = (interval.deaths / at_risk).min(1.0);
             let kept = 1.0 - share * hazard;
             if kept > 0.0 {
-                self.variance += share * share * hazard * (1.0 - hazard) / (at_risk * kept * kept);
+                // Within an interval it is not known who was freed before the age: as many as that, by chance.
+                self.variance += (1.0 - kept) / (at_risk * kept);
             } else {
                 self.size_before_zero = self.effective_size(at_risk);
             }
@@ -153,7 +154,7 @@ impl Curve {
         if s <= 0.0 {
             return (0.0, share_upper(0.0, self.size_before_zero, tail));
         }
-        if self.variance <= 0.0 {
+        if s >= 1.0 {
             // Nobody was freed: those still watched are the trials (Peto's size; Dorey and Korn 1987).
             return (share_lower(self.at_risk, self.at_risk, tail), 1.0);
         }
@@ -303,6 +304,15 @@ mod tests {
         close(half.value, 0.5, 1e-12);
         close(half.low, 0.1871, 1e-4);
         close(half.high.unwrap(), 0.8129, 1e-4);
+    }
+
+    #[test]
+    fn an_age_within_a_bin_is_interpolated() {
+        // Ages 1024 to 1279 share a bin; all were freed there.
+        let part = survival(&lifetimes(&[(1_100, 20)], &[]), 1_088).unwrap();
+        assert_eq!(part.value, 0.75);
+        close(part.low, 0.5090, 1e-4); // Clopper-Pearson, 15 of 20
+        close(part.high.unwrap(), 0.9134, 1e-4);
     }
 
     #[test]
