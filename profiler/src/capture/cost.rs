@@ -114,7 +114,9 @@ impl CostMeter {
 }
 
 fn run_stats<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> (u64, u64) {
-    programs.filter_map(|fd| bpf::run_stats(fd).ok()).fold((0, 0), |(t, n), (run, count)| (t + run, n + count))
+    programs
+        .filter_map(|fd| bpf::run_stats(fd).ok())
+        .fold((0, 0), |(t, n), (run, count)| (t + run, n + count))
 }
 
 fn own_cpu() -> Duration {

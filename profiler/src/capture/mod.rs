@@ -1,4 +1,5 @@
 //! From a BPF object to probes in a running process, and back: the only place that owns links.
 
+pub(crate) mod cost;
 pub(crate) mod object;
-pub(crate) mod uprobe;
+pub mod uprobe;

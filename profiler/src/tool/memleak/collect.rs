@@ -1,5 +1,7 @@
 //! From the kernel side's maps to rows: the only step that sees wire types.
 
+use std::time::Duration;
+
 use profiler_common::{
     age,
     ledger::Counter,
@@ -36,9 +38,17 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
+    /// The age asked about.
+    pub(crate) fn older(&self) -> Duration {
+        Duration::from_nanos(self.older_units * age::UNIT_NS)
+    }
+
     /// The window that verdicts are given for.
     pub(crate) fn window(&self) -> Window {
-        Window { length_units: self.now_units.saturating_sub(self.began_units), older_units: self.older_units }
+        Window {
+            length_units: self.now_units.saturating_sub(self.began_units),
+            older_units: self.older_units,
+        }
     }
 }
 
@@ -51,7 +61,8 @@ pub(crate) fn snapshot(object: &Object, totals: &Totals, stacks: usize, moment: 
     }
     totals::for_each_block(object, |_, block: Block| {
         if let Some(slot) = rows.get_mut(block.stack as usize) {
-            let row = slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));
+            let row =
+                slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));
             add_live(row, &block, moment);
         }
     })?;
@@ -60,7 +71,8 @@ pub(crate) fn snapshot(object: &Object, totals: &Totals, stacks: usize, moment: 
 }
 
 fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
-    let mut row = StackRow { stack, allocs: total.allocs, alloc_bytes: total.alloc_bytes, ..StackRow::default() };
+    let mut row =
+        StackRow { stack, allocs: total.allocs, alloc_bytes: total.alloc_bytes, ..StackRow::default() };
     row.lifetimes.died = total.died;
     if moment.sample_bytes.is_some() {
         let unit = WEIGHT_ONE as f64;
@@ -87,7 +99,9 @@ fn add_live(row: &mut StackRow, block: &Block, moment: &Moment) {
     if old {
         row.old += 1;
         row.old_bytes += block.size_bytes;
-        row.old_bytes_squared += (block.size_bytes as f64).powi(2);
+        let stands_for =
+            moment.sample_bytes.map_or(1.0, |mean| stands_for(block.size_bytes as f64, mean as f64));
+        row.old_bytes_squared += (block.size_bytes as f64).powi(2) * stands_for;
         row.births[slice(block.born_units.into(), moment)] += 1;
     }
     if let (Some(mean), Some(weighted)) = (moment.sample_bytes, &mut row.weighted) {
@@ -104,7 +118,7 @@ fn slice(born_units: u64, moment: &Moment) -> usize {
 
 /// Horvitz-Thompson: a drawn block stands for 1/p blocks, with variance (1 - p) / p^2.
 fn weigh(weighted: &mut Weighted, size: f64, mean: f64, old: bool) {
-    let weight = 1.0 / -(-size.max(1.0) / mean).exp_m1();
+    let weight = stands_for(size, mean);
     let variance = weight * (weight - 1.0);
     let add = |(estimate, spread): &mut (f64, f64), by: f64| {
         *estimate += weight * by;
@@ -118,10 +132,14 @@ fn weigh(weighted: &mut Weighted, size: f64, mean: f64, old: bool) {
     }
 }
 
+/// How many blocks of this size a drawn one stands for: one over the probability that it is drawn.
+fn stands_for(size_bytes: f64, mean_bytes: f64) -> f64 {
+    1.0 / -(-size_bytes.max(1.0) / mean_bytes).exp_m1()
+}
+
 /// The weight of a block of this size, as the kernel side keeps it.
 pub(crate) fn weight(size_bytes: f64, mean_bytes: f64) -> u64 {
-    let weight = 1.0 / -(-size_bytes / mean_bytes).exp_m1();
-    (weight * WEIGHT_ONE as f64).round() as u64
+    (stands_for(size_bytes, mean_bytes) * WEIGHT_ONE as f64).round() as u64
 }
 
 #[cfg(test)]

@@ -1,66 +1,131 @@
-//! From judged stacks to the report: sentences, table, coverage.
+//! From judged stacks to the report: sentences, table, meta data.
 
 use profiler_common::ledger::{Class, Counter, Probe};
 
 use super::{
     analyze::{Judged, analyze},
     collect::{Moment, Snapshot},
-    columns::{COLUMNS, cells},
+    columns::{cells, columns},
     coverage,
+    own::own_function,
+    sentences,
     session::Session,
     totals,
     verdict::Verdict,
 };
 use crate::{
     error::Result,
-    report::{
-        Coverage, Ended, Finding, Frames, Meta, Outcome, OutcomeClass, Ledger, Phrase, Report, Row, SCHEMA, Section, Severity,
-        Stack, Target,
-    },
+    report::{Ended, Frames, Meta, Report, Row, SCHEMA, Section, Severity, Stack, Target},
     text::Text,
     units,
 };
 
 /// Builds the report.
-pub(super) fn report(session: &mut Session<'_>, snapshot: &Snapshot, moment: &Moment, ended: Ended) -> Result<Report> {
+pub(super) fn report(
+    session: &mut Session<'_>,
+    snapshot: &Snapshot,
+    moment: &Moment,
+    ended: Ended,
+) -> Result<Report> {
     let judged = analyze(&snapshot.rows, &moment.window());
     let min_bytes = session.options.min_bytes;
-    let held = |j: &&Judged<'_>| j.judgement.verdict == Verdict::Leak || j.row.live_bytes >= min_bytes;
-    let shown: Vec<&Judged<'_>> = judged.iter().filter(held).collect();
-    let numbers = shown.iter().map(|j| j.row.stack);
-    session.stacks.resolve(numbers, &session.modules, &session.worker);
+    let shown = |j: &&Judged<'_>| j.judgement.verdict == Verdict::Leak || j.row.live_bytes >= min_bytes;
+    let shown: Vec<&Judged<'_>> = judged.iter().filter(shown).collect();
+    session.stacks.resolve(shown.iter().map(|j| j.row.stack), &session.modules, &session.worker);
     let mut frames = Frames::default();
     let mut stacks = Vec::new();
-    let mut placed: Vec<Option<usize>> = Vec::new();
+    let mut rows_stacks = Vec::new();
     for judged in &shown {
-        placed.push(stack_of(session, judged.row.stack, &mut frames).map(|stack| {
+        rows_stacks.push(stack_of(session, judged.row.stack, &mut frames).map(|stack| {
             stacks.push(stack);
             stacks.len() - 1
         }));
     }
     let frames = frames.into_vec();
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
-    let mut rows = Vec::new();
-    for (judged, stack) in shown.iter().zip(&placed) {
-        let function = own_function(stack.and_then(|s| stacks.get(s)), &frames);
-        let verdict = if coverage.complete { judged.judgement.verdict } else { withheld(judged.judgement.verdict) };
-        let severity = (verdict == Verdict::Leak).then_some(Severity::Problem);
-        rows.push(Row { cells: cells(judged, verdict, function, moment), stack: *stack, severity });
+    let mut rows = Vec::with_capacity(shown.len());
+    for (judged, stack) in shown.iter().zip(rows_stacks) {
+        let function = stack.and_then(|i| stacks.get(i)).and_then(|stack| own_function(stack, &frames));
+        let verdict = coverage.complete.then_some(judged.judgement.verdict);
+        let severity = (verdict == Some(Verdict::Leak)).then_some(Severity::Problem);
+        rows.push(Row { cells: cells(judged, verdict, function), stack, severity });
     }
-    let findings = sentences(session, &shown, &rows, &coverage, moment);
+    let age = units::duration(session.options.older);
+    let hidden = judged.len() - rows.len();
+    let findings = sentences::findings(session, &shown, &rows, judged.len(), coverage.complete);
     Ok(Report {
         schema: SCHEMA,
-        meta: meta(session, snapshot, moment, ended)?,
+        meta: meta(session, snapshot, ended)?,
         findings,
         sections: vec![Section {
             name: "stacks".to_owned(),
-            title: "Call stacks".to_owned(),
-            columns: COLUMNS.iter().map(|c| c.column(moment.older())).collect(),
+            title: "Call stacks, the worst first".to_owned(),
+            columns: columns(&age),
             rows,
-            notes: Vec::new(),
+            notes: notes(hidden, min_bytes),
         }],
         stacks,
         frames,
         coverage,
     })
+}
+
+fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
+    match hidden {
+        0 => Vec::new(),
+        n => vec![format!("{n} stacks hold less than {} (--min-bytes)", units::bytes(min_bytes as f64))],
+    }
+}
+
+fn stack_of(session: &Session<'_>, number: u32, frames: &mut Frames) -> Option<Stack> {
+    let space = session.stacks.get(number)?.space;
+    let pid = session.spaces.iter().find(|s| s.number == space).map_or(0, |s| s.process.pid());
+    session.stacks.report(number, pid, &session.modules, frames)
+}
+
+fn meta(session: &Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<Meta> {
+    let uname = rustix::system::uname();
+    let options = session.options;
+    let mut settings = vec![
+        ("older".to_owned(), units::exact_duration(options.older)),
+        ("method".to_owned(), session.attacher.method().name().to_owned()),
+        ("max_stacks".to_owned(), options.max_stacks.to_string()),
+        ("max_blocks".to_owned(), session.max_blocks.to_string()),
+    ];
+    if let Some(mean) = options.sample_bytes {
+        settings.push(("sample_bytes".to_owned(), units::exact_bytes(mean)));
+    }
+    let length = session.length.unwrap_or_else(|| session.began.elapsed());
+    let of = |wanted: &dyn Fn(Counter) -> bool| -> u64 {
+        Counter::ALL.iter().filter(|c| wanted(**c)).map(|c| snapshot.counters[*c as usize]).sum()
+    };
+    let hits = of(&|c| c.class() == Class::Hits);
+    let entries = of(&|c| c.class() == Class::Hits && c.probe() == Probe::AllocEntry);
+    let busiest = totals::thread_hits(&session.object)?.into_iter().map(|(_, n)| n).max();
+    let (programs, maps) = (session.attacher.programs(), session.object.maps());
+    Ok(Meta {
+        tool: "memleak".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::env::args_os().map(|a| Text::from(a.as_os_str())).collect(),
+        host: Text::from(uname.nodename().to_string_lossy().as_ref()),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        started_unix_ns: session.started_unix_ns,
+        length_ns: length.as_nanos() as u64,
+        ended,
+        targets: session.spaces.iter().map(target).collect(),
+        settings: settings.into_iter().collect(),
+        cost: session.cost.cost(length, hits, busiest, entries, programs, maps),
+    })
+}
+
+fn target(space: &super::space::Space) -> Target {
+    Target {
+        pid: space.process.pid(),
+        name: space.process.name().clone(),
+        exe: space.exe.clone(),
+        build_id: space.build_id.clone(),
+        ended: space.ended.clone(),
+        probes: space.probed.clone(),
+        notes: space.notes.clone(),
+    }
 }

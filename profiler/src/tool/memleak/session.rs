@@ -109,6 +109,9 @@ pub(super) struct Session<'a> {
     pub(super) start_ns: u64,
     pub(super) began: Instant,
     pub(super) length: Option<Duration>,
+    pub(super) max_blocks: u32,
+    /// Anonymous memory of the targets before anything was attached, in bytes.
+    pub(super) bytes_before: u64,
     ring: AsyncFd<RingFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
@@ -154,6 +157,10 @@ impl<'a> Session<'a> {
             }
             spaces.push(space);
         }
+        let bytes_before = match launched {
+            Some(_) => 0,
+            None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
+        };
         let start_ns = monotonic_ns();
         let blocks = options.max_blocks.unwrap_or_else(|| room_for(&pids, options));
         let mut object = load(options, start_ns, blocks)?;
@@ -168,8 +175,9 @@ impl<'a> Session<'a> {
         let records = take_ring(&mut object)?;
         let ring = AsyncFd::new(RingFd(records.as_raw_fd()))
             .map_err(|e| Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(&e))?;
-        let worker = Worker::start()
-            .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e))?;
+        let worker = Worker::start().map_err(|e| {
+            Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
+        })?;
         let mut session = Session {
             options,
             object,
@@ -184,6 +192,8 @@ impl<'a> Session<'a> {
             start_ns,
             began: Instant::now(),
             length: None,
+            max_blocks: blocks,
+            bytes_before,
             ring,
             records,
             launched,
@@ -202,7 +212,8 @@ impl<'a> Session<'a> {
         }
         self.require_probes()?;
         self.began = Instant::now();
-        self.started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        self.started_unix_ns =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         self.cost.attached(self.attacher.programs());
         Ok(())
     }
@@ -211,18 +222,27 @@ impl<'a> Session<'a> {
     fn require_probes(&self) -> Result<()> {
         for custom in &self.options.custom {
             let name = custom.name.as_str();
-            let found = self.spaces.iter().any(|s| s.probed.iter().any(|p| p.function.terminal().to_string() == name));
+            let found = self
+                .spaces
+                .iter()
+                .any(|s| s.probed.iter().any(|p| p.function.terminal().to_string() == name));
             if !found {
-                return Err(Error::new(ErrorKind::NothingToObserve, format_args!("tried to find function {name}"))
-                    .because("no file that the target maps defines it")
-                    .hint("give the name as `nm -C` does without -C (mangled); a stripped binary has none"));
+                return Err(Error::new(
+                    ErrorKind::NothingToObserve,
+                    format_args!("tried to find function {name}"),
+                )
+                .because("no file that the target maps defines it")
+                .hint("give the name as `nm -C` does without -C (mangled); a stripped binary has none"));
             }
         }
         let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };
         let pid = space.process.pid();
-        Err(Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
-            .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
-            .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'"))
+        Err(Error::new(
+            ErrorKind::NothingToObserve,
+            format_args!("tried to find an allocator in process {pid}"),
+        )
+        .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
+        .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'"))
     }
 
     fn attached_line(&self) -> String {
@@ -237,7 +257,10 @@ impl<'a> Session<'a> {
             many => format!("{} processes", many.len()),
         };
         let took = self.cost.attach_time().as_millis();
-        format!("attached: {functions} functions of {who}{slow}, by {} in {took} ms", self.attacher.method().name())
+        format!(
+            "attached: {functions} functions of {who}{slow}, by {} in {took} ms",
+            self.attacher.method().name()
+        )
     }
 
     fn release_command(&mut self) -> Result<()> {
@@ -251,7 +274,11 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for the end.
-    async fn run(&mut self, stop: impl Future<Output = ()>, tell: &mut impl FnMut(Event<'_>)) -> Result<Ended> {
+    async fn run(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        tell: &mut impl FnMut(Event<'_>),
+    ) -> Result<Ended> {
         let mut stop = pin!(stop);
         let mut look = tokio::time::interval(LOOK);
         let mut due = self.options.every.map(|every| self.began + every);
@@ -301,7 +328,8 @@ impl<'a> Session<'a> {
                 RECORD_EXEC => replaced.push(number),
                 RECORD_STACK => {
                     let frames = body.chunks_exact(8).take(depth.into());
-                    let frames: Vec<u64> = frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
+                    let frames: Vec<u64> =
+                        frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
                     space.refresh_if_stale(&mut self.modules);
                     if !self.stacks.add(stack, number, &frames, &space.layout) && space.ended.is_none() {
                         space.refresh(&mut self.modules);
@@ -451,7 +479,11 @@ fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
                 ("FREES_NEST", &nest),
                 ("SAMPLE_BYTES", &sample),
             ],
-            entries: vec![("BLOCKS", blocks), ("STACK_NUMBERS", options.max_stacks), ("TOTALS", options.max_stacks)],
+            entries: vec![
+                ("BLOCKS", blocks),
+                ("STACK_NUMBERS", options.max_stacks),
+                ("TOTALS", options.max_stacks),
+            ],
         },
     )
 }
@@ -479,7 +511,8 @@ fn attach_exec(object: &mut Object) -> Result<()> {
     let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
     let btf = kernel_btf()?;
     let program = object.ebpf.program_mut("memleak_exec").ok_or_else(tried)?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(|e: aya::programs::ProgramError| tried().because_of(&e))?;
+    let program: &mut BtfTracePoint =
+        program.try_into().map_err(|e: aya::programs::ProgramError| tried().because_of(&e))?;
     program.load("sched_process_exec", &btf).map_err(|e| explain(tried(), &e))?;
     program.attach().map_err(|e| explain(tried(), &e))?;
     Ok(())

@@ -96,14 +96,16 @@ impl Space {
         let file = std::fs::File::open(&exe).map_err(|e| unreadable(&self.process, &e))?;
         // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&self.process, &e))?;
-        let image = Image::parse(&bytes).map_err(|error| {
-            refuse(&format!("it is {error}"), "run a 64-bit build of the server")
-        })?;
+        let image = Image::parse(&bytes)
+            .map_err(|error| refuse(&format!("it is {error}"), "run a 64-bit build of the server"))?;
         for (mapping, id) in self.layout.files() {
             let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok()) else { continue };
             if Image::parse(&bytes).is_ok_and(|image| image.is_go()) {
                 let name = Text::from(mapping.path.as_path()).terminal().to_string();
-                return Err(refuse(&format!("{name} is {}", Runtime::Go.limit()), "go tool pprof http://HOST/debug/pprof/heap"));
+                return Err(refuse(
+                    &format!("{name} is {}", Runtime::Go.limit()),
+                    "go tool pprof http://HOST/debug/pprof/heap",
+                ));
             }
         }
         let mut runtimes = Runtime::of_files(self.layout.files().map(|(mapping, _)| mapping.path.as_path()));

@@ -28,7 +28,8 @@ pub(crate) struct Stacks {
 impl Stacks {
     /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
     pub(crate) fn add(&mut self, number: u32, space: u16, addresses: &[u64], layout: &Layout) -> bool {
-        let frames: Vec<(u64, Place)> = addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
+        let frames: Vec<(u64, Place)> =
+            addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
         let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
         let index = number as usize;
         if self.placed.len() <= index {
@@ -85,7 +86,13 @@ impl Stacks {
     }
 
     /// A stack as it stands in the report. Its names must have been resolved.
-    pub(crate) fn report(&self, number: u32, pid: u32, modules: &Modules, frames: &mut Frames) -> Option<Stack> {
+    pub(crate) fn report(
+        &self,
+        number: u32,
+        pid: u32,
+        modules: &Modules,
+        frames: &mut Frames,
+    ) -> Option<Stack> {
         let stack = self.get(number)?;
         let frame = |(address, place): &(u64, Place)| frames.intern(self.frame(*address, *place, modules));
         Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete: None })
@@ -115,7 +122,9 @@ impl Stacks {
                     None => frame.unresolved = Some("not looked up".to_owned()),
                 }
             }
-            Place::Anonymous => frame.unresolved = Some("code without a file: made at run time, or vdso".to_owned()),
+            Place::Anonymous => {
+                frame.unresolved = Some("code without a file: made at run time, or vdso".to_owned())
+            }
             Place::Unmapped => frame.unresolved = Some("nothing was mapped there when we looked".to_owned()),
         }
         frame

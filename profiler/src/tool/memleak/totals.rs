@@ -64,7 +64,8 @@ pub(crate) fn counters(object: &Object) -> Result<[u64; Counter::COUNT]> {
     let mut per_cpu = vec![[0u64; Counter::COUNT]; cpus];
     const _: () = assert!(size_of::<Counters>() == size_of::<[u64; Counter::COUNT]>());
     let key = 0u32;
-    bpf::lookup(object.map("COUNTERS")?, &key, per_cpu.as_mut_slice()).map_err(|e| unreadable("the ledger", &e))?;
+    bpf::lookup(object.map("COUNTERS")?, &key, per_cpu.as_mut_slice())
+        .map_err(|e| unreadable("the ledger", &e))?;
     let mut sum = [0; Counter::COUNT];
     for cpu in per_cpu {
         for (total, count) in sum.iter_mut().zip(cpu) {
@@ -91,8 +92,9 @@ pub(crate) fn space(object: &Object, number: u16) -> Result<Space> {
 /// Writes one element.
 pub(crate) fn write<K, V>(object: &Object, map: &str, key: &K, value: &V) -> Result<()> {
     let put = |fd: BorrowedFd<'_>| bpf::update(fd, key, value);
-    put(object.map(map)?)
-        .map_err(|e| Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(&e))
+    put(object.map(map)?).map_err(|e| {
+        Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(&e)
+    })
 }
 
 fn unreadable(what: &str, error: &io::Error) -> Error {

@@ -1,0 +1,80 @@
+//! The columns of the table of stacks.
+
+use super::{analyze::Judged, estimate::Estimate, verdict::Verdict};
+use crate::{
+    report::{Column, Role, Unit, Value},
+    text::Text,
+};
+
+/// Shown beside every value that cannot rest on incomplete data.
+const WITHHELD: &str = "withheld: the data are incomplete";
+
+/// The columns, in order. `{A}` in a title stands for the age asked about.
+const COLUMNS: [(&str, &str, Unit, Role, bool); 13] = [
+    ("verdict", "Verdict", Unit::None, Role::Label, true),
+    ("function", "Function", Unit::None, Role::Key, true),
+    ("old_bytes", "Live > {A}", Unit::Bytes, Role::Gauge, true),
+    ("live_bytes", "Live", Unit::Bytes, Role::Gauge, true),
+    ("live_blocks", "Live blocks", Unit::Count, Role::Gauge, false),
+    ("old_blocks", "Blocks > {A}", Unit::Count, Role::Gauge, false),
+    ("allocs", "Allocations", Unit::Count, Role::Sum, false),
+    ("alloc_bytes", "Allocated", Unit::Bytes, Role::Sum, false),
+    ("frees", "Frees", Unit::Count, Role::Sum, false),
+    ("survival", "Survive {A}", Unit::Ratio, Role::Gauge, true),
+    ("hazard_per_hour", "Freed late/h", Unit::PerHour, Role::Gauge, true),
+    ("growth_bytes_per_hour", "Growth", Unit::BytesPerHour, Role::Gauge, true),
+    ("why", "Why", Unit::None, Role::Label, false),
+];
+
+/// The columns as a report declares them.
+pub(super) fn columns(age: &str) -> Vec<Column> {
+    let column = |(name, title, unit, role, shown): &(&str, &str, Unit, Role, bool)| Column {
+        name: (*name).to_owned(),
+        title: title.replace("{A}", age),
+        unit: *unit,
+        role: *role,
+        shown: *shown,
+    };
+    COLUMNS.iter().map(column).collect()
+}
+
+/// The cells of a stack. Without a verdict if the data do not carry one.
+pub(super) fn cells(judged: &Judged<'_>, verdict: Option<Verdict>, function: Option<Text>) -> Vec<Value> {
+    let (row, judgement) = (judged.row, &judged.judgement);
+    let drawn = row.weighted.as_ref();
+    let number = |exact: u64, estimate: Option<(f64, f64)>| match estimate {
+        Some((value, variance)) => {
+            let half = 1.96 * variance.max(0.0).sqrt();
+            Value::estimate(value, (value - half).max(0.0), Some(value + half))
+        }
+        None => Value::Exact(exact),
+    };
+    let frees = drawn.map(|w| ((w.allocs.0 - w.live.0).max(0.0), w.allocs.1 - w.live.1));
+    let hazard = &judgement.hazard;
+    let why = judgement.reason.text();
+    vec![
+        verdict.map_or_else(|| Value::Unknown(WITHHELD.to_owned()), |v| Value::Word(v.name().to_owned())),
+        function.map_or_else(|| Value::Unknown("no frame has a name".to_owned()), Value::Name),
+        number(row.old_bytes, drawn.map(|w| w.old_bytes)),
+        number(row.live_bytes, drawn.map(|w| w.live_bytes)),
+        number(row.live, drawn.map(|w| w.live)),
+        number(row.old, drawn.map(|w| w.old)),
+        number(row.allocs, drawn.map(|w| w.allocs)),
+        number(row.alloc_bytes, drawn.map(|w| w.alloc_bytes)),
+        number(row.lifetimes.died.iter().sum(), frees),
+        estimate(judgement.survival.as_ref(), "no block was watched for that long"),
+        estimate((hazard.exposure_block_hours > 0.0).then_some(&hazard.per_hour), "no block got that old"),
+        estimate(judgement.growth_bytes_per_hour.as_ref(), "observed for less than the age asked about"),
+        Value::Word(match judgement.judged_after {
+            Some(after) => {
+                let after = crate::units::duration(after);
+                format!("{why}; can be judged once observed for {after}")
+            }
+            None => why.to_owned(),
+        }),
+    ]
+}
+
+fn estimate(estimate: Option<&Estimate>, missing: &str) -> Value {
+    estimate.map_or_else(|| Value::Unknown(missing.to_owned()), |e| Value::estimate(e.value, e.low, e.high))
+}

@@ -1,0 +1,111 @@
+//! The ledger and the quality of stacks and names, as they stand in the report.
+
+use profiler_common::ledger::{Class, Counter, Probe};
+
+use super::{collect::Snapshot, session::Session};
+use crate::{
+    report::{Coverage, Frame, Ledger, Outcome, OutcomeClass, Stack},
+    units,
+};
+
+/// Outermost functions of a complete stack: a thread or a process starts here.
+const ROOTS: &[&str] = &[
+    "_start",
+    "__libc_start_main",
+    "__libc_start_call_main",
+    "__libc_start_main_impl",
+    "libc_start_main_stage2",
+    "start_thread",
+    "clone",
+    "clone3",
+    "__clone",
+    "start",
+    "main",
+];
+
+/// Builds the coverage of a snapshot. `stacks` and `frames` are those of the report.
+pub(super) fn coverage(
+    session: &Session<'_>,
+    snapshot: &Snapshot,
+    stacks: &[Stack],
+    frames: &[Frame],
+) -> Coverage {
+    let counters = &snapshot.counters;
+    let count = |c: Counter| counters[c as usize];
+    let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
+    let because = losses(&count);
+    let named = frames.iter().filter(|f| !f.functions.is_empty()).count();
+    let ratio = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
+    let complete_stacks = stacks.iter().filter(|stack| reaches_root(stack, frames)).count();
+    Coverage {
+        complete: because.is_empty(),
+        incomplete_because: because,
+        ledger: Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect(),
+        quality: quality.map(|c| (c.name().to_owned(), count(*c))).collect(),
+        complete_stacks_ratio: ratio(complete_stacks, stacks.len()),
+        stack_method: "frame pointers, from the caller of the allocator".to_owned(),
+        named_frames_ratio: ratio(named, frames.len()),
+        before_attach: before(session, count(Counter::FreeUntracked)),
+    }
+}
+
+fn ledger(probe: Probe, counters: &[u64; Counter::COUNT]) -> Ledger {
+    let of_probe = Counter::ALL.iter().filter(|c| c.probe() == probe);
+    let hits = of_probe.clone().find(|c| c.class() == Class::Hits).map_or(0, |c| counters[*c as usize]);
+    let outcomes = of_probe.filter_map(|c| {
+        let class = match c.class() {
+            Class::Hits | Class::Quality => return None,
+            Class::Recorded => OutcomeClass::Recorded,
+            Class::Filtered => OutcomeClass::Filtered,
+            Class::SampledOut => OutcomeClass::SampledOut,
+            Class::Lost => OutcomeClass::Lost,
+        };
+        Some(Outcome { name: c.name().to_owned(), class, count: counters[*c as usize] })
+    });
+    Ledger::new(probe.name(), hits, outcomes.collect())
+}
+
+/// What was lost, each with what to do about it.
+fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
+    let shown = |n: u64| units::count(n as f64);
+    let mut because = Vec::new();
+    let mut lost = |n: u64, words: &str| {
+        if n > 0 {
+            because.push(format!("{} {words}", shown(n)));
+        }
+    };
+    lost(
+        count(Counter::ReturnLostFull),
+        "blocks did not fit into the table of live blocks: use --max-blocks with a larger number, or --sample-bytes",
+    );
+    lost(
+        count(Counter::ReturnLostMemory) + count(Counter::EntryLostThread),
+        "calls were lost because the kernel had no memory for them: free memory, or use --sample-bytes",
+    );
+    lost(count(Counter::ReturnLostBusy), "blocks were lost because their table was busy: use --sample-bytes");
+    lost(count(Counter::ReturnLostAddress), "blocks were lost because their address could not be read");
+    lost(count(Counter::OldLost), "blocks that a realloc had taken over were lost sight of");
+    lost(
+        count(Counter::StackTableFull),
+        "allocations have no stack because there were too many different ones: use --max-stacks",
+    );
+    because
+}
+
+/// Whether the outermost frame is where a thread or process begins.
+fn reaches_root(stack: &Stack, frames: &[Frame]) -> bool {
+    let outermost = stack.frames.last().and_then(|i| frames.get(*i)).and_then(|f| f.functions.last());
+    outermost.is_some_and(|f| ROOTS.contains(&f.name.terminal().to_string().as_str()))
+}
+
+fn before(session: &Session<'_>, untracked: u64) -> Option<String> {
+    if session.bytes_before == 0 {
+        return None;
+    }
+    let held = units::bytes(session.bytes_before as f64);
+    let freed = match untracked {
+        0 => "none of it was freed since".to_owned(),
+        n => format!("{} of its blocks were freed since", units::count(n as f64)),
+    };
+    Some(format!("{held} of anonymous memory were in use before, and are not judged; {freed}"))
+}
