@@ -315,13 +315,15 @@ fn other_way_in(flow: &Flow, entry: u64, offset: u64) -> Option<Obstacle> {
 /// `push_setup_xol_ops` and `branch_setup_xol_ops` in `arch/x86/kernel/uprobes.c`. Newer ones know more; an
 /// instruction with a prefix and the long forms of `nop` are left out here because not all agree on them.
 pub(super) fn is_emulated(instruction: &[u8]) -> bool {
-    match instruction {
-        [0x50..=0x57] | [0x41, 0x50..=0x57] | [0x90] => true,
-        [0xeb | 0x70..=0x7f, _] => true,
-        [0xe8 | 0xe9, _, _, _, _] => true,
-        [0x0f, 0x80..=0x8f, _, _, _, _] => true,
-        _ => false,
-    }
+    matches!(
+        instruction,
+        [0x50..=0x57]
+            | [0x41, 0x50..=0x57]
+            | [0x90]
+            | [0xeb | 0x70..=0x7f, _]
+            | [0xe8 | 0xe9, _, _, _, _]
+            | [0x0f, 0x80..=0x8f, _, _, _, _]
+    )
 }
 
 /// An emulated call is not chosen where there is a choice: not every kernel that gives processes a shadow stack

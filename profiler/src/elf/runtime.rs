@@ -126,8 +126,8 @@ impl Image<'_> {
     pub fn runtimes(&self) -> Vec<Runtime> {
         let mut found: Vec<_> = self.is_go().then_some(Runtime::Go).into_iter().collect();
         self.each_defined(|defined| {
-            let is_defined = |symbol: &&str| symbol.as_bytes() == defined.name;
-            found.extend(SIGNS.iter().filter(|s| s.symbols.iter().any(|n| is_defined(n))).map(|s| s.runtime));
+            let shows = |sign: &&Sign| sign.symbols.iter().any(|symbol| symbol.as_bytes() == defined.name);
+            found.extend(SIGNS.iter().filter(shows).map(|sign| sign.runtime));
         });
         found.sort_unstable();
         found.dedup();
