@@ -20,9 +20,9 @@ impl From {
     const fn encode(self) -> u64 {
         match self {
             From::None => 0,
-            From::Arg(n) => 1 + n as u64,
-            From::Return => 7,
-            From::Behind(n) => 8 + n as u64,
+            From::Arg(n) => packed::ARG + n as u64,
+            From::Return => packed::RETURN,
+            From::Behind(n) => packed::BEHIND + n as u64,
         }
     }
 
@@ -56,6 +56,30 @@ pub struct Cookie {
     pub nests: bool,
 }
 
+/// The packed form: places as 4-bit numbers, so that the kernel side can use one as an index.
+pub mod packed {
+    /// Position of the place of the size.
+    pub const SIZE: u32 = 0;
+    /// Position of the place of the factor.
+    pub const COUNT: u32 = 4;
+    /// Position of the place of the block.
+    pub const BLOCK: u32 = 8;
+    /// Position of the place of the block that is taken over.
+    pub const OLD: u32 = 12;
+    /// Number of the first argument.
+    pub const ARG: u64 = 1;
+    /// Number of the return value.
+    pub const RETURN: u64 = 7;
+    /// Number of "the word behind argument 0".
+    pub const BEHIND: u64 = 8;
+
+    /// The number of the place at a position.
+    #[inline(always)]
+    pub const fn place(cookie: u64, position: u32) -> u64 {
+        cookie >> position & 15
+    }
+}
+
 impl Cookie {
     /// The largest size that a cookie can state by itself.
     pub const MAX_FIXED_SIZE: u32 = (1 << 28) - 1;
@@ -64,10 +88,10 @@ impl Cookie {
 
     /// The 64 bits that the kernel keeps.
     pub const fn pack(self) -> u64 {
-        self.size.encode()
-            | self.count.encode() << 4
-            | self.block.encode() << 8
-            | self.old.encode() << 12
+        self.size.encode() << packed::SIZE
+            | self.count.encode() << packed::COUNT
+            | self.block.encode() << packed::BLOCK
+            | self.old.encode() << packed::OLD
             | ((self.fixed_size & Self::MAX_FIXED_SIZE) as u64) << 16
             | ((self.space & Self::MAX_SPACE) as u64) << 44
             | (self.nests as u64) << 58
@@ -77,10 +101,10 @@ impl Cookie {
     #[inline(always)]
     pub const fn unpack(bits: u64) -> Cookie {
         Cookie {
-            size: From::decode(bits),
-            count: From::decode(bits >> 4),
-            block: From::decode(bits >> 8),
-            old: From::decode(bits >> 12),
+            size: From::decode(bits >> packed::SIZE),
+            count: From::decode(bits >> packed::COUNT),
+            block: From::decode(bits >> packed::BLOCK),
+            old: From::decode(bits >> packed::OLD),
             fixed_size: (bits >> 16) as u32 & Self::MAX_FIXED_SIZE,
             space: (bits >> 44) as u16 & Self::MAX_SPACE,
             nests: bits >> 58 & 1 == 1,

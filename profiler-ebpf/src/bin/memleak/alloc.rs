@@ -15,7 +15,10 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use profiler_common::{
-    cookie::{Cookie, From},
+    cookie::{
+        Cookie, From,
+        packed::{self, place},
+    },
     ledger::Counter,
     memleak::{Block, block_key},
     sampling::leading_zeros,
@@ -24,7 +27,7 @@ use profiler_ebpf::atomic;
 
 use crate::{
     free::died,
-    maps::{BLOCKS, NOT_DRAWN, THREAD_HITS, THREADS, Thread, belongs_to, count, now_units, totals},
+    maps::{BLOCKS, NOT_DRAWN, THREAD_HITS, THREADS, Thread, count, now_units, own_space, totals},
     sample, stacks,
 };
 
@@ -61,23 +64,53 @@ pub(crate) fn memleak_return(ctx: *mut c_void) -> u32 {
     on_return(&ProbeContext::new(ctx))
 }
 
-/// An argument of the call under way (System V calling convention).
+/// The register arguments of the call under way (System V calling convention).
 ///
 /// # Safety
 /// `regs` are the registers at a function's entry.
 #[inline(always)]
-pub(crate) unsafe fn argument(regs: *const pt_regs, n: u8) -> u64 {
-    // SAFETY: the caller vouches for the pointer.
+pub(crate) unsafe fn arguments(regs: *const pt_regs) -> [u64; 6] {
+    // SAFETY: the caller vouches for the pointer. Volatile: each is loaded on its own, from where it lies.
     unsafe {
-        match n {
-            0 => (*regs).rdi,
-            1 => (*regs).rsi,
-            2 => (*regs).rdx,
-            3 => (*regs).rcx,
-            4 => (*regs).r8,
-            _ => (*regs).r9,
-        }
+        [
+            (&raw const (*regs).rdi).read_volatile(),
+            (&raw const (*regs).rsi).read_volatile(),
+            (&raw const (*regs).rdx).read_volatile(),
+            (&raw const (*regs).rcx).read_volatile(),
+            (&raw const (*regs).r8).read_volatile(),
+            (&raw const (*regs).r9).read_volatile(),
+        ]
     }
+}
+
+/// Lays out the values of the call by the number of their place: an index, where a choice would be a branch.
+///
+/// # Safety
+/// `regs` are the registers at a function's entry, `thread` the state of the current thread.
+#[inline(always)]
+unsafe fn lay_out(regs: *const pt_regs, fixed_size: u32, thread: *mut Thread) {
+    // SAFETY: the caller vouches for the pointers; the places are 16.
+    unsafe {
+        let places = (&raw mut (*thread).places).cast::<u64>();
+        let [a, b, c, d, e, f] = arguments(regs);
+        places.write_volatile(u64::from(fixed_size));
+        places.add(1).write_volatile(a);
+        places.add(2).write_volatile(b);
+        places.add(3).write_volatile(c);
+        places.add(4).write_volatile(d);
+        places.add(5).write_volatile(e);
+        places.add(6).write_volatile(f);
+    }
+}
+
+/// The value at a place of the call.
+///
+/// # Safety
+/// `thread` is the state of the current thread, laid out for the call.
+#[inline(always)]
+unsafe fn value(thread: *mut Thread, place: u64) -> u64 {
+    // SAFETY: the caller vouches for the pointer; the mask keeps the index within the places.
+    unsafe { (&raw const (*thread).places).cast::<u64>().add(place as usize & 15).read_volatile() }
 }
 
 /// Counts the entry; 1 if its return need not be seen.
@@ -95,9 +128,7 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     // SAFETY: the context of this program.
     let bits = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let cookie = Cookie::unpack(bits);
-    if !belongs_to(cookie.space) {
-        return (Counter::EntryOther, true);
-    }
+    let Some(flags) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
     unsafe {
@@ -109,22 +140,21 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
             }
             abandon(thread);
         }
-        let size_bytes = requested(regs, cookie);
-        if !sample::draws(thread, size_bytes) {
-            if !cookie.nests {
-                return (Counter::EntrySampledOut, true);
-            }
-            (*thread).stack = NOT_DRAWN;
-        } else {
-            (*thread).stack = stacks::number(regs, cookie.space, thread);
+        lay_out(regs, cookie.fixed_size, thread);
+        let size_bytes = requested(thread, bits);
+        (*thread).stack = NOT_DRAWN;
+        if sample::draws(thread, size_bytes) {
+            (*thread).stack = stacks::number(regs, cookie.space, flags, thread);
+        } else if !cookie.nests {
+            return (Counter::EntrySampledOut, true);
         }
         (*thread).sp = sp;
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
-        (*thread).behind = if let From::Behind(n) = cookie.block { argument(regs, n) } else { 0 };
         (*thread).old_key = 0;
-        if let From::Arg(n) = cookie.old {
-            take_over(thread, cookie.space, argument(regs, n));
+        let old = place(bits, packed::OLD);
+        if old != 0 {
+            take_over(thread, cookie.space, value(thread, old));
         }
         let drawn = (*thread).stack != NOT_DRAWN;
         (if drawn { Counter::EntryBegun } else { Counter::EntrySampledOut }, false)
@@ -133,19 +163,20 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
 
 /// The bytes asked for. A product that no allocator can serve is `u64::MAX`: it may not fit, and the call fails.
 #[inline(always)]
-unsafe fn requested(regs: *const pt_regs, cookie: Cookie) -> u64 {
-    // SAFETY: as for `argument`.
-    unsafe {
-        let size =
-            if let From::Arg(n) = cookie.size { argument(regs, n) } else { u64::from(cookie.fixed_size) };
-        let From::Arg(n) = cookie.count else { return size };
-        let count = argument(regs, n);
-        let small = (size | count) >> 32 == 0;
-        if small || leading_zeros(size) + leading_zeros(count) > 64 {
-            size.wrapping_mul(count) // less than 2^64
-        } else {
-            u64::MAX // at least 2^62
-        }
+unsafe fn requested(thread: *mut Thread, cookie: u64) -> u64 {
+    // SAFETY: the thread's own state.
+    let size = unsafe { value(thread, place(cookie, packed::SIZE)) };
+    let by = place(cookie, packed::COUNT);
+    if by == 0 {
+        return size;
+    }
+    // SAFETY: the thread's own state.
+    let count = unsafe { value(thread, by) };
+    let small = (size | count) >> 32 == 0;
+    if small || leading_zeros(size) + leading_zeros(count) > 64 {
+        size.wrapping_mul(count) // less than 2^64
+    } else {
+        u64::MAX // at least 2^62
     }
 }
 
@@ -269,12 +300,16 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
 unsafe fn block_address(thread: *mut Thread, cookie: Cookie, returned: u64) -> Option<u64> {
     // SAFETY: the thread's own state.
     unsafe {
-        let From::Behind(_) = cookie.block else { return Some(returned) };
+        let From::Behind(n) = cookie.block else { return Some(returned) };
         if returned as u32 != 0 {
             return Some(0); // posix_memalign returns an error number
         }
         let mut address = 0u64;
-        let read = bpf_probe_read_user((&raw mut address).cast(), 8, (*thread).behind as *const c_void);
+        let read = bpf_probe_read_user(
+            (&raw mut address).cast(),
+            8,
+            value(thread, packed::ARG + u64::from(n)) as *const c_void,
+        );
         if read == 0 { Some(address) } else { None }
     }
 }

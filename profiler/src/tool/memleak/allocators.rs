@@ -165,7 +165,7 @@ const DELETE_SUFFIXES: &[&str] =
     &["", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t"];
 
 /// What a function of this (mangled) name means, if it belongs to a known allocator.
-pub fn meaning(name: &str) -> Option<Meaning> {
+pub(crate) fn meaning(name: &str) -> Option<Meaning> {
     let find =
         |table: &[(&str, Meaning)], name: &str| table.iter().find(|(n, _)| *n == name).map(|(_, m)| *m);
     let prefixed = |prefixes: &[&str], table: &[(&str, Meaning)]| {
@@ -187,7 +187,7 @@ pub fn meaning(name: &str) -> Option<Meaning> {
 }
 
 /// Every name that [`meaning`] knows.
-pub fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let join = |prefixes: &[&str], table: &[(&str, Meaning)]| {
         let pairs = prefixes.iter().flat_map(|p| table.iter().map(move |(n, _)| format!("{p}{n}")));
         pairs.collect::<Vec<_>>()

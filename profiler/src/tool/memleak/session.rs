@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     pin::pin,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -112,22 +112,12 @@ pub(super) struct Session<'a> {
     pub(super) max_blocks: u32,
     /// Anonymous memory of the targets before anything was attached, in bytes.
     pub(super) bytes_before: u64,
-    ring: AsyncFd<RingFd>,
+    ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
     ahead: Vec<PathBuf>,
     rescanned: Instant,
     in_initial_namespace: bool,
-}
-
-/// The ring's descriptor, to be waited for; the ring itself is read elsewhere.
-#[derive(Debug)]
-struct RingFd(RawFd);
-
-impl std::os::fd::AsRawFd for RingFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }
 
 impl<'a> Session<'a> {
@@ -168,13 +158,16 @@ impl<'a> Session<'a> {
         fill_weights(&object, options)?;
         let in_initial_namespace = initial_pid_namespace();
         for space in &spaces {
-            let wire = space.wire(launched.is_some(), in_initial_namespace);
-            totals::set_space(&object, space.number, &wire)?;
+            space.register(&object, launched.is_some(), in_initial_namespace)?;
         }
         attach_exec(&mut object)?;
         let records = take_ring(&mut object)?;
-        let ring = AsyncFd::new(RingFd(records.as_raw_fd()))
-            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(&e))?;
+        let waiting = |e: &dyn std::error::Error| {
+            Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e)
+        };
+        let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
+        // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
+        let ring = unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))?;
         let worker = Worker::start().map_err(|e| {
             Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
         })?;
@@ -214,7 +207,7 @@ impl<'a> Session<'a> {
         self.began = Instant::now();
         self.started_unix_ns =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        self.cost.attached(self.attacher.programs());
+        self.cost.attached();
         Ok(())
     }
 
@@ -365,7 +358,7 @@ impl<'a> Session<'a> {
     fn follow_exec(&mut self, pid: u32, number: u16) -> Result<String> {
         let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
         space.check(&self.modules)?;
-        totals::set_space(&self.object, number, &space.wire(false, self.in_initial_namespace))?;
+        space.register(&self.object, false, self.in_initial_namespace)?;
         let Session { object, attacher, modules, options, .. } = self;
         space.attach(object, attacher, modules, options, &[])?;
         let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
@@ -384,7 +377,7 @@ impl<'a> Session<'a> {
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
         }
-        self.cost.look(&self.spaces.iter().map(|s| &s.process).collect::<Vec<_>>());
+        self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
         Ok(self.spaces.iter().all(|s| s.ended.is_some()))
@@ -462,9 +455,6 @@ impl<'a> Session<'a> {
 }
 
 fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
-    // Whether steps and nested releases exist is not known before every module has been planned for, and libraries
-    // may be loaded later: both are looked up always, except where nothing can need them.
-    let (steps, nest) = ([1u8], [1u8]);
     let stacks = options.max_stacks.to_ne_bytes();
     let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
     let start = start_ns.to_ne_bytes();
@@ -472,13 +462,7 @@ fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
         TOOL,
         OBJECT,
         Settings {
-            globals: vec![
-                ("START_NS", &start),
-                ("MAX_STACKS", &stacks),
-                ("CALLER_STEPS_USED", &steps),
-                ("FREES_NEST", &nest),
-                ("SAMPLE_BYTES", &sample),
-            ],
+            globals: vec![("START_NS", &start), ("MAX_STACKS", &stacks), ("SAMPLE_BYTES", &sample)],
             entries: vec![
                 ("BLOCKS", blocks),
                 ("STACK_NUMBERS", options.max_stacks),

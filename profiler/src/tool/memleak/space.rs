@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::{CallerStep, Space as WireSpace, block_key};
+use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key};
 
 use super::{
     options::Options,
@@ -129,13 +129,14 @@ impl Space {
         let parts = self.parts(modules, options, ahead);
         for part in &parts {
             self.teach_steps(object, part)?;
+            self.free_sites += part.plan.frees.len();
         }
+        self.set_flags(object)?;
         let pid = self.process.pid();
         for part in &parts {
             let sites: Vec<ProbeSite> = part.plan.frees.iter().map(|p| self.site(p)).collect();
             if !sites.is_empty() {
                 let links = attacher.look(object, &part.path, pid, &sites)?;
-                self.free_sites += sites.len();
                 self.note_refused(&links, &part.plan);
                 self.frees.push(links);
             }
@@ -223,11 +224,6 @@ impl Space {
         !self.probed.is_empty()
     }
 
-    /// Number of probed release functions.
-    pub(crate) fn free_sites(&self) -> usize {
-        self.free_sites
-    }
-
     /// Reads the layout again; keeps the old one if the process is gone.
     pub(crate) fn refresh(&mut self, modules: &mut Modules) {
         if let Ok(layout) = Layout::read(self.process.pid(), modules)
@@ -260,13 +256,26 @@ impl Space {
     }
 
     /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
-    pub(crate) fn wire(&self, launched: bool, in_initial_namespace: bool) -> WireSpace {
-        WireSpace {
+    pub(crate) fn register(&self, object: &Object, launched: bool, in_initial_namespace: bool) -> Result<()> {
+        let space = WireSpace {
             tgid: if in_initial_namespace { self.process.pid() } else { 0 },
             execs_to_ignore: u32::from(launched),
             replaced: 0,
-            reserved: 0,
+            flags: 0,
+        };
+        totals::set_space(object, self.number, &space)
+    }
+
+    /// Tells the kernel side what it has to watch for here.
+    fn set_flags(&self, object: &Object) -> Result<()> {
+        let mut space = totals::space(object, self.number)?;
+        let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
+            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
+        if space.flags != flags {
+            space.flags = flags;
+            totals::set_space(object, self.number, &space)?;
         }
+        Ok(())
     }
 }
 
@@ -280,10 +289,4 @@ fn unreadable(process: &Process, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
         .because_of(error)
         .hint("run as root: sudo profiler ...")
-}
-
-/// Whether an allocator lies in one of these files: to say so before anything is attached.
-pub(crate) fn is_allocator(path: &Path, options: &Options) -> bool {
-    let Ok(bytes) = std::fs::read(path) else { return false };
-    Image::parse(&bytes).is_ok_and(|image| !plan(&image, &options.custom, options.placement).is_empty())
 }
