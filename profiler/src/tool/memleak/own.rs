@@ -91,7 +91,11 @@ pub(super) fn own_function(stack: &Stack, frames: &[Frame]) -> Option<Text> {
     let by_crate = innermost
         .filter(|(_, function)| function.file.is_none())
         .and_then(|_| own().find(|(frame, function)| is_of_main_crate(frame, &function.name.terminal())));
-    by_crate.or(innermost).or_else(|| named().next()).map(|(_, function)| function.name.clone())
+    let (frame, function) = by_crate.or(innermost).or_else(|| named().next())?;
+    // An inlined closure or `async fn` has only a number: the function it was compiled into has a name.
+    let compiled = frame.functions.last().filter(|compiled| is_own(frame, compiled));
+    let nameless = function.inlined && function.name.terminal().starts_with('{');
+    Some(compiled.filter(|_| nameless).unwrap_or(function).name.clone())
 }
 
 fn is_own(frame: &Frame, function: &Function) -> bool {
@@ -177,6 +181,17 @@ mod tests {
             frame("/srv/pong", "pong::protocol::encode", own),
         ];
         assert_eq!(named(&frames), "pong::protocol::encode");
+    }
+
+    #[test]
+    fn an_inlined_closure_is_named_by_what_it_was_inlined_into() {
+        let mut outer = frame("/srv/pong", "pong::server::host::{{closure}}", Some("/src/server.rs"));
+        let inner =
+            Function { name: Text::from("{async_fn#0}"), inlined: true, ..outer.functions[0].clone() };
+        outer.functions.insert(0, inner);
+        assert_eq!(named(&[outer.clone()]), "pong::server::host::{{closure}}");
+        outer.functions[1].file = Some(Text::from("/.cargo/registry/src/tokio/poll.rs"));
+        assert_eq!(named(&[outer]), "{async_fn#0}");
     }
 
     #[test]
