@@ -34,6 +34,8 @@ pub(crate) struct Thread {
     pub sp: u64,
     /// Where the kernel makes functions return to that have a return probe; 0 until seen.
     pub trampoline: u64,
+    /// Return address of that call.
+    pub word: u64,
     /// Requested size in bytes.
     pub size_bytes: u64,
     /// Cookie of the call.

@@ -18,6 +18,7 @@ use profiler_common::{
 use tokio::io::unix::AsyncFd;
 
 use super::{
+    canary,
     collect::{self, Moment},
     options::{Options, Targets},
     section,
@@ -39,8 +40,13 @@ use crate::{
 
 const TOOL: &str = "memleak";
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
-const PROGRAMS: CallPrograms =
-    CallPrograms { session: "memleak_session", entry: "memleak_entry", ret: "memleak_return" };
+pub(super) const PROGRAMS: CallPrograms = CallPrograms {
+    session: "memleak_session",
+    entry: "memleak_entry",
+    ret: "memleak_return",
+    at_ret: "memleak_ret",
+    plain: "memleak_free",
+};
 /// How often progress is told and targets are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
@@ -147,6 +153,9 @@ impl<'a> Session<'a> {
             }
             spaces.push(space);
         }
+        if spaces.iter().any(|space| space.process.seccomp().unwrap_or(0) != 0) {
+            canary::try_out(options.method)?;
+        }
         let bytes_before = match launched {
             Some(_) => 0,
             None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
@@ -174,7 +183,7 @@ impl<'a> Session<'a> {
         let mut session = Session {
             options,
             object,
-            attacher: Attacher::new(PROGRAMS, "memleak_free", options.method),
+            attacher: Attacher::new(PROGRAMS, options.method),
             spaces,
             modules,
             stacks: Stacks::default(),
@@ -452,6 +461,13 @@ impl<'a> Session<'a> {
             sample_bytes: self.options.sample_bytes,
         }
     }
+}
+
+/// The object with room for next to nothing, to try things out.
+pub(super) fn load_small() -> Result<Object> {
+    let mut options = Options::new(Targets::Pids(Vec::new()));
+    options.max_stacks = 16;
+    load(&options, monotonic_ns(), 1024)
 }
 
 fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {

@@ -10,15 +10,15 @@ use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as Wi
 
 use super::{
     options::Options,
-    plan::{Plan, plan},
+    plan::{Plan, Return, plan},
     totals,
 };
 use crate::{
     capture::{
         object::Object,
-        uprobe::{Attacher, Links, ProbeSite},
+        uprobe::{Attacher, Links, Method, ProbeSite},
     },
-    elf::{Image, runtime::Runtime},
+    elf::{Image, returns::HiddenReturn, runtime::Runtime},
     error::{Error, ErrorKind, Result},
     report::Probed,
     target::{
@@ -30,6 +30,11 @@ use crate::{
 
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
+
+/// What the user is told where `operator new` of an allocator of its own cannot be followed.
+const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
+    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
+    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
 /// An address space and the probes in it.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub(crate) struct Space {
     allocs: Vec<Links>,
     frees: Vec<Links>,
     free_sites: usize,
+    /// Sites of functions that are planned for, but must not be followed here.
+    unfollowed: HashSet<u64>,
 }
 
 /// What to probe in one module of a space.
@@ -77,6 +84,7 @@ impl Space {
             allocs: Vec::new(),
             frees: Vec::new(),
             free_sites: 0,
+            unfollowed: HashSet::new(),
             process,
         };
         let own = space.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
@@ -142,15 +150,50 @@ impl Space {
             }
         }
         for part in &parts {
-            let sites: Vec<ProbeSite> = part.plan.allocs.iter().map(|p| self.site(p)).collect();
-            if !sites.is_empty() {
-                let links = attacher.follow(object, &part.path, pid, &sites)?;
-                self.note_refused(&links, &part.plan);
-                self.allocs.push(links);
-            }
+            self.follow(object, attacher, part)?;
             let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
-            let probed = part.plan.frees.iter().chain(&part.plan.allocs).map(|p| p.probed(&name));
+            let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
+            let probed = part.plan.frees.iter().chain(followed).map(|p| p.probed(&name));
             self.probed.extend(probed);
+        }
+        Ok(())
+    }
+
+    /// Follows the allocation functions of a part, each in the way that cannot harm it.
+    fn follow(&mut self, object: &mut Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
+        let pid = self.process.pid();
+        let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
+        for planned in &part.plan.allocs {
+            let site = self.site(planned);
+            match &planned.ret {
+                Return::Probe => plain.push(site),
+                Return::ProbeUnlessItThrows => throwing.push(site),
+                Return::Instructions(offsets) => {
+                    entries.push(site);
+                    returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
+                }
+                Return::Hidden(why) => return Err(exceptions_may_pass(&planned.symbol.name, *why)),
+            }
+        }
+        let mut attached = Vec::new();
+        if !plain.is_empty() {
+            attached.push(attacher.follow(object, &part.path, pid, &plain)?);
+        }
+        if !throwing.is_empty() {
+            // Only a session can leave out the return probe of the very call that is going to throw.
+            if attacher.method() == Method::Session && !memory_is_rationed(pid) {
+                attached.push(attacher.follow(object, &part.path, pid, &throwing)?);
+            } else {
+                self.unfollowed.extend(throwing.iter().map(|site| site.offset));
+                self.notes.push(NEW_IS_NOT_FOLLOWED.to_owned());
+            }
+        }
+        if !entries.is_empty() {
+            attached.push(attacher.follow_to_ret(object, &part.path, pid, &entries, &returns)?);
+        }
+        for links in attached {
+            self.note_refused(&links, &part.plan);
+            self.allocs.push(links);
         }
         Ok(())
     }
@@ -289,4 +332,25 @@ fn unreadable(process: &Process, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
         .because_of(error)
         .hint("run as root: sudo profiler ...")
+}
+
+fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
+        .because(format_args!(
+            "an exception may pass it, which a return probe would turn into a crash, and {why}, so that its returns \
+             cannot be seen otherwise"
+        ))
+        .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
+}
+
+/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
+fn memory_is_rationed(pid: u32) -> bool {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let limited = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        line.is_some_and(|rest| rest.split_ascii_whitespace().next() != Some("unlimited"))
+    };
+    let strict =
+        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
+    strict || limited("Max address space") || limited("Max data size")
 }
