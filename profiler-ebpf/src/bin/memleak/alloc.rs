@@ -154,7 +154,7 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         let sp = (*regs).rsp;
         publish_hits(thread);
         if (*thread).sp != 0 {
-            if sp <= (*thread).sp && still_inside(thread) {
+            if sp <= (*thread).sp && still_inside(thread, sp) {
                 return (Counter::EntryNested, true);
             }
             abandon(thread);
@@ -227,12 +227,13 @@ unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
 /// what the kernel has put there because of a return probe. A function that ends by jumping to another has the
 /// other's entry at the very same stack pointer.
 #[inline(always)]
-unsafe fn still_inside(thread: *mut Thread) -> bool {
+unsafe fn still_inside(thread: *mut Thread, sp: u64) -> bool {
     // SAFETY: the thread's own state.
     unsafe {
         let word = return_address((*thread).sp);
         if Cookie::unpack((*thread).cookie).at_ret {
-            word == (*thread).word
+            // Such a function does not end in a jump: at the same stack pointer there is another call of it.
+            sp != (*thread).sp && word == (*thread).word
         } else if (*thread).trampoline != 0 {
             word == (*thread).trampoline
         } else {
