@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The space that canaries sing in; the last one, so that it is no target's.
-const SPACE: u16 = 255;
+pub(super) const SPACE: u16 = 255;
 
 /// Probes a canary as a target would be probed.
 ///

@@ -51,6 +51,9 @@ pub(super) const PROGRAMS: CallPrograms = CallPrograms {
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
+/// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
+/// execs and for the canary.
+const MAX_TARGETS: usize = 128;
 /// Room in the kernel's table if nothing is known of the target's size.
 const UNKNOWN_BLOCKS: u32 = 1 << 20;
 
@@ -144,15 +147,7 @@ impl<'a> Session<'a> {
         let ahead: Vec<PathBuf> =
             launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
         let mut modules = Modules::default();
-        let mut spaces = Vec::new();
-        for (number, pid) in pids.iter().enumerate() {
-            let number = u16::try_from(number).unwrap_or(u16::MAX);
-            let mut space = Space::new(number, Process::open(*pid)?, &mut modules)?;
-            if launched.is_none() {
-                space.check(&modules)?;
-            }
-            spaces.push(space);
-        }
+        let spaces = spaces(&pids, options, launched.is_some(), &mut modules)?;
         if spaces.iter().any(|space| space.process.seccomp().unwrap_or(0) != 0) {
             canary::try_out(options.method)?;
         }
@@ -356,7 +351,11 @@ impl<'a> Session<'a> {
         old.detach_allocs(&mut self.object);
         old.detach_frees(&mut self.object);
         let pid = old.process.pid();
-        let next = u16::try_from(self.spaces.len()).unwrap_or(u16::MAX);
+        let next = self.spaces.len() as u16;
+        if next >= canary::SPACE {
+            tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
+            return Ok(());
+        }
         match self.follow_exec(pid, next) {
             Ok(line) => tell(Event::Notice(&line)),
             Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
@@ -460,6 +459,42 @@ impl<'a> Session<'a> {
             older_units: self.options.older.as_nanos() as u64 / UNIT_NS,
             sample_bytes: self.options.sample_bytes,
         }
+    }
+}
+
+/// A space for each process. Of those that a name or a cgroup stands for, some may have ended since.
+fn spaces(pids: &[u32], options: &Options, launched: bool, modules: &mut Modules) -> Result<Vec<Space>> {
+    let chosen_one_by_one = matches!(options.targets, Targets::Pids(_) | Targets::Command(_));
+    let mut spaces: Vec<Space> = Vec::new();
+    let mut gone = None;
+    for pid in pids {
+        if spaces.len() >= MAX_TARGETS {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format_args!("tried to observe {} processes", pids.len()),
+            )
+            .because(format_args!("at most {MAX_TARGETS} can be observed at once"))
+            .hint("give a narrower --name, or single processes by --pid"));
+        }
+        let number = spaces.len() as u16;
+        let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
+        let checked = opened.and_then(|mut space| {
+            if !launched {
+                space.check(modules)?;
+            }
+            Ok(space)
+        });
+        match checked {
+            Ok(space) => spaces.push(space),
+            Err(error) if error.kind() == ErrorKind::NoSuchProcess && !chosen_one_by_one => {
+                gone = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match gone {
+        Some(error) if spaces.is_empty() => Err(error),
+        _ => Ok(spaces),
     }
 }
 
