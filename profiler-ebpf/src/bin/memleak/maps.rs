@@ -131,10 +131,11 @@ pub(crate) fn now_units() -> u32 {
 pub(crate) fn own_space(space: u16) -> Option<u32> {
     let space = SPACES.get_ptr(u32::from(space))?;
     // SAFETY: a map value.
-    let (tgid, replaced, flags) = unsafe { ((*space).tgid, (*space).replaced, (*space).flags) };
+    let (tgid, closed, flags) =
+        unsafe { ((*space).tgid, (*space).replaced | (*space).execs_to_come, (*space).flags) };
     // SAFETY: a helper without arguments.
     let current = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    if replaced == 0 && (tgid == 0 || tgid == current) { Some(flags) } else { None }
+    if closed == 0 && (tgid == 0 || tgid == current) { Some(flags) } else { None }
 }
 
 /// The totals of a stack.
