@@ -121,13 +121,12 @@ struct Part {
 }
 
 fn part(mut calls: Vec<Call>, key: &str) -> Part {
+    // A line that says that one call is left out would take as much room as the call.
+    let left_out = |calls: usize| if calls == 1 { 0 } else { calls };
     let named = calls.iter().position(|call| call.name == key).unwrap_or(0);
-    let mut further_in = named.saturating_sub(MADE_BY_IT);
-    if further_in == 1 {
-        further_in = 0; // the line that says so would take its place
-    }
+    let further_in = left_out(named.saturating_sub(MADE_BY_IT));
     calls.drain(..further_in);
-    let further_out = calls.len().saturating_sub(MADE_BY_IT + MAX_CALLS);
+    let further_out = left_out(calls.len().saturating_sub(MADE_BY_IT + MAX_CALLS));
     calls.truncate(calls.len() - further_out);
     Part { further_in, calls, further_out }
 }
@@ -145,8 +144,7 @@ fn write_part(page: &mut Page, part: Part, shown: &mut Vec<Vec<Call>>) {
         write_call(page, call);
     }
     if part.further_out > 0 {
-        let calls = if part.further_out == 1 { "call" } else { "calls" };
-        page.line(Style::Dim, &format!("      … {} {calls} further out: --verbose", part.further_out));
+        page.line(Style::Dim, &format!("      … {} calls further out: --verbose", part.further_out));
     }
     shown.push(part.calls);
 }
