@@ -269,6 +269,15 @@ fn a_command_that_cannot_be_started() {
     outcome.assert_error(4, &["/no/such/server"]);
 }
 
+/// In a pid namespace the exec that starts the command would not be noticed: never an empty report instead.
+#[test]
+fn a_command_inside_a_container() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).arg(program()).args(["memleak", "--", "true"]);
+    Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &["pid namespace"]);
+}
+
 /// The command's own exit code is told in the report, not taken over: exit codes of profiler mean what they mean.
 #[test]
 fn a_command_that_fails() {
