@@ -42,20 +42,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let privilege = Privilege::find()?;
     setup::ensure(&[Need::Build])?;
-    let built = artifacts::build(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "profiler",
-        "--package",
-        "examples",
-        "--bins",
-    ]))?;
+    let built = artifacts::build(cargo().args(["build", "--release", "--package", "profiler", "--bins"]))?;
+    let examples = artifacts::build_examples()?;
     let output = workspace::target_dir().join("demo");
     fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
 
     let stop = Stop::listen()?;
-    let server = Server::start(&artifacts::program(&built, "pong")?.path)?;
+    let server = Server::start(&artifacts::program(&examples, "pong")?.path)?;
     println!(
         "\npong listens on {} as process {}; its chat history is never trimmed\n",
         server.address, server.pid

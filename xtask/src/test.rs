@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(needs)?;
     let built = artifacts::build(cargo().args(["test", "--workspace", "--no-run"]))?;
     // The servers that the live tests observe.
-    artifacts::build(cargo().args(["build", "--package", "examples", "--bins"]))?;
+    let examples = if args.no_root { Vec::new() } else { artifacts::build_examples()? };
 
     let mut tally = Tally::default();
     let (live, local): (Vec<_>, Vec<_>) =
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally
         .run("documentation", cargo().args(["test", "--workspace", "--doc", "--quiet"]).args(&args.filter))?;
     match privilege {
-        Some(privilege) => run_live(privilege, &live, &built, args, &mut tally)?,
+        Some(privilege) => run_live(privilege, &live, (&built, &examples), args, &mut tally)?,
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
     tally.conclude()
@@ -70,13 +70,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn run_live(
     privilege: Privilege,
     live: &[&Executable],
-    built: &[Executable],
+    (built, examples): (&[Executable], &[Executable]),
     args: &Args,
     tally: &mut Tally,
 ) -> Result<()> {
+    let pong = [("PROFILER_TEST_PONG", artifacts::program(examples, "pong")?.path.clone().into_os_string())];
     for test in live {
         let passed = PASSED_TO_ROOT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let variables = variables(test, built, args.soak).into_iter().chain(passed).collect::<Vec<_>>();
+        let variables = variables(test, built, args.soak)
+            .into_iter()
+            .chain(pong.clone())
+            .chain(passed)
+            .collect::<Vec<_>>();
         let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect::<Vec<_>>();
         let mut run = privilege.command(&test.path, &variables);
         run.arg("--test-threads=1").args(&args.filter).current_dir(&test.package_dir);
