@@ -181,7 +181,7 @@ fn stdout_is_closed() {
     command.args(["-c", &format!("exec 3>&2; {shell}; exit ${{PIPESTATUS[0]}}")]);
     let outcome = Observer::spawn_command(command).finish(PATIENCE);
     assert_eq!(outcome.status.code(), Some(7), "{}", outcome.stderr);
-    outcome.assert_message(&["stdout"]);
+    outcome.assert_message(&["standard output"]);
     process::assert_code_unchanged(target.pid());
     assert!(target.lives());
     target.quit();
