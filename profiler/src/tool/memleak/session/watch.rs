@@ -25,6 +25,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
+
 impl Session<'_> {
     /// Waits for the end.
     pub(super) async fn run(
@@ -135,7 +136,11 @@ impl Session<'_> {
         let child = self.launched.as_mut().and_then(launch::Waiting::ended);
         for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
-                space.ended = Some(child.map_or_else(|| "ended".to_owned(), how_it_ended));
+                space.ended = Some(
+                    child
+                        .or_else(|| space.process.exit_status())
+                        .map_or_else(|| "ended".to_owned(), how_it_ended),
+                );
             }
         }
         if self.rescanned.elapsed() >= RESCAN {
