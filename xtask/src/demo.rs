@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    artifacts,
+    artifacts, examples,
     privilege::Privilege,
     process::{cargo, command, show},
     setup::{self, Need},
@@ -42,25 +42,18 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let privilege = Privilege::find()?;
     setup::ensure(&[Need::Build])?;
-    let built = artifacts::build(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "profiler",
-        "--package",
-        "examples",
-        "--bins",
-    ]))?;
+    let built = artifacts::build(cargo().args(["build", "--release", "--package", "profiler", "--bins"]))?;
+    let profiler = &artifacts::program(&built, "profiler")?.path;
+    let pong = examples::pong()?;
     let output = workspace::target_dir().join("demo");
     fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
 
     let stop = Stop::listen()?;
-    let server = Server::start(&artifacts::program(&built, "pong")?.path)?;
+    let server = Server::start(&pong)?;
     println!(
         "\npong listens on {} as process {}; its chat history is never trimmed\n",
         server.address, server.pid
     );
-    let profiler = &artifacts::program(&built, "profiler")?.path;
     let observed = observe(privilege, profiler, &server, &output, args.seconds, &stop);
     drop(server);
     let handed_back = privilege.hand_back(&output);
