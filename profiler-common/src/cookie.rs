@@ -20,9 +20,9 @@ impl From {
     const fn encode(self) -> u64 {
         match self {
             From::None => 0,
-            From::Arg(n) => 1 + n as u64,
-            From::Return => 7,
-            From::Behind(n) => 8 + n as u64,
+            From::Arg(n) => packed::ARG + n as u64,
+            From::Return => packed::RETURN,
+            From::Behind(n) => packed::BEHIND + n as u64,
         }
     }
 
@@ -54,6 +54,34 @@ pub struct Cookie {
     /// Whether the function may call other probed functions. If not, its return need not be awaited just to know
     /// where nested calls end.
     pub nests: bool,
+    /// Whether the return is seen at the function's own `ret` instructions instead of by a return probe.
+    pub at_ret: bool,
+    /// Whether the function throws an exception when it fails, which a return probe must not be in the way of.
+    pub throws: bool,
+}
+
+/// The packed form: places as 4-bit numbers, so that the kernel side can use one as an index.
+pub mod packed {
+    /// Position of the place of the size.
+    pub const SIZE: u32 = 0;
+    /// Position of the place of the factor.
+    pub const COUNT: u32 = 4;
+    /// Position of the place of the block.
+    pub const BLOCK: u32 = 8;
+    /// Position of the place of the block that is taken over.
+    pub const OLD: u32 = 12;
+    /// Number of the first argument.
+    pub const ARG: u64 = 1;
+    /// Number of the return value.
+    pub const RETURN: u64 = 7;
+    /// Number of "the word behind argument 0".
+    pub const BEHIND: u64 = 8;
+
+    /// The number of the place at a position.
+    #[inline(always)]
+    pub const fn place(cookie: u64, position: u32) -> u64 {
+        cookie >> position & 15
+    }
 }
 
 impl Cookie {
@@ -64,26 +92,30 @@ impl Cookie {
 
     /// The 64 bits that the kernel keeps.
     pub const fn pack(self) -> u64 {
-        self.size.encode()
-            | self.count.encode() << 4
-            | self.block.encode() << 8
-            | self.old.encode() << 12
+        self.size.encode() << packed::SIZE
+            | self.count.encode() << packed::COUNT
+            | self.block.encode() << packed::BLOCK
+            | self.old.encode() << packed::OLD
             | ((self.fixed_size & Self::MAX_FIXED_SIZE) as u64) << 16
             | ((self.space & Self::MAX_SPACE) as u64) << 44
             | (self.nests as u64) << 58
+            | (self.at_ret as u64) << 59
+            | (self.throws as u64) << 60
     }
 
     /// Reads what [`Cookie::pack`] wrote.
     #[inline(always)]
     pub const fn unpack(bits: u64) -> Cookie {
         Cookie {
-            size: From::decode(bits),
-            count: From::decode(bits >> 4),
-            block: From::decode(bits >> 8),
-            old: From::decode(bits >> 12),
+            size: From::decode(bits >> packed::SIZE),
+            count: From::decode(bits >> packed::COUNT),
+            block: From::decode(bits >> packed::BLOCK),
+            old: From::decode(bits >> packed::OLD),
             fixed_size: (bits >> 16) as u32 & Self::MAX_FIXED_SIZE,
             space: (bits >> 44) as u16 & Self::MAX_SPACE,
             nests: bits >> 58 & 1 == 1,
+            at_ret: bits >> 59 & 1 == 1,
+            throws: bits >> 60 & 1 == 1,
         }
     }
 }
@@ -98,8 +130,17 @@ mod tests {
         for size in places {
             for block in places {
                 for (fixed_size, space) in [(0, 0), (Cookie::MAX_FIXED_SIZE, Cookie::MAX_SPACE), (64, 3)] {
-                    let cookie =
-                        Cookie { size, count: block, block, old: size, fixed_size, space, nests: space == 3 };
+                    let cookie = Cookie {
+                        size,
+                        count: block,
+                        block,
+                        old: size,
+                        fixed_size,
+                        space,
+                        nests: space == 3,
+                        at_ret: space == 0,
+                        throws: fixed_size == 64,
+                    };
                     assert_eq!(Cookie::unpack(cookie.pack()), cookie);
                 }
             }

@@ -87,10 +87,15 @@ wire! {
         pub execs_to_ignore: u32,
         /// 1 once the process replaced itself by exec: hits no longer belong to this space.
         pub replaced: u32,
-        /// Unused.
-        pub reserved: u32,
+        /// [`FREES_NEST`] and [`CALLER_STEPS`], as they apply.
+        pub flags: u32,
     }
 }
+
+/// One release function of the space may call another, and the second must be told apart.
+pub const FREES_NEST: u32 = 1;
+/// There are caller steps for the space.
+pub const CALLER_STEPS: u32 = 2;
 
 wire! {
     /// How to step over a function that keeps no frame pointer, at one return address inside it.

@@ -3,9 +3,14 @@
 //! The frame-pointer walk below is the one place to replace when stacks are walked without frame pointers: callers
 //! know only [`walk_at_entry`], the frames, and how the walk ended.
 
-use core::mem::MaybeUninit;
+use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_probe_read_user, macros::map, maps::HashMap};
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::generated::{bpf_loop, bpf_probe_read_user},
+    macros::map,
+    maps::HashMap,
+};
 use profiler_common::memleak::{CallerStep, FRAME_ROOM, MAX_FRAMES, block_key};
 
 /// Steps over functions that keep no frame pointer and call an allocator, by return address: `operator new` above
@@ -37,67 +42,94 @@ fn read<const N: usize>(address: u64) -> Option<[u64; N]> {
     if result == 0 { Some(unsafe { words.assume_init() }) } else { None }
 }
 
+/// What a walk found.
+#[derive(Clone, Copy)]
+pub struct Walk {
+    /// Number of frames.
+    pub depth: usize,
+    /// A 64-bit identity of the stack: equal stacks have equal identities, and two different ones collide with
+    /// probability 2^-64 per pair.
+    pub identity: u64,
+    /// How it ended.
+    pub end: End,
+}
+
 /// Collects the return addresses of a thread that has just entered a function and not yet changed its stack
-/// pointer: the direct caller from the top of the stack, the others along the frame pointers. Returns how many.
+/// pointer: the direct caller from the top of the stack, the others along the frame pointers.
 ///
 /// # Safety
 /// `regs` are the registers of the current thread; `frames` points to [`FRAME_ROOM`] words in a map.
 #[inline(always)]
-pub unsafe fn walk_at_entry(regs: *const pt_regs, space: u16, steps: bool, frames: *mut u64) -> (usize, End) {
+pub unsafe fn walk_at_entry(regs: *const pt_regs, space: u16, steps: bool, frames: *mut u64) -> Walk {
     // SAFETY: the kernel vouches for the registers.
     let (mut sp, mut fp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    let Some([caller]) = read::<1>(sp) else { return (0, End::Unreadable) };
-    // SAFETY (here and below): the index is less than FRAME_ROOM.
-    unsafe { *frames = caller };
-    let mut depth = 1;
+    let mut walk = Walk { depth: 0, identity: u64::from(space), end: End::Unreadable };
+    let Some([caller]) = read::<1>(sp) else { return walk };
+    // SAFETY (here and below): `add` masks the index.
+    unsafe { walk.add(frames, caller) };
     if steps && let Some(step) = CALLER_STEPS.get_ptr(block_key(space, caller)) {
         // SAFETY: a map value that is written before the probes are attached.
         let step = unsafe { *step };
         let cfa = sp + 8 + u64::from(step.cfa_from_rsp_bytes);
         if step.rbp_below_cfa_bytes != 0 {
-            match read::<1>(cfa - u64::from(step.rbp_below_cfa_bytes)) {
-                Some([saved]) => fp = saved,
-                None => return (depth, End::Unreadable),
-            }
+            let Some([saved]) = read::<1>(cfa - u64::from(step.rbp_below_cfa_bytes)) else { return walk };
+            fp = saved;
         }
-        let Some([next]) = read::<1>(cfa - 8) else { return (depth, End::Unreadable) };
-        // SAFETY: as above.
-        unsafe { *frames.add(1) = next };
-        depth = 2;
+        let Some([next]) = read::<1>(cfa - 8) else { return walk };
+        unsafe { walk.add(frames, next) };
         sp = cfa - 8;
     }
-    while depth < MAX_FRAMES {
-        if fp <= sp || fp - sp > MAX_FRAME_BYTES || fp & 7 != 0 {
-            return (depth, End::Chain);
-        }
-        let Some([next_fp, return_address]) = read::<2>(fp) else { return (depth, End::Unreadable) };
-        if return_address == 0 {
-            return (depth, End::Chain);
-        }
-        // SAFETY: as above; the mask tells the verifier.
-        unsafe { *frames.add(depth & (FRAME_ROOM - 1)) = return_address };
-        depth += 1;
-        sp = fp;
-        fp = next_fp;
+    let mut chain = Chain { walk, frames, sp, fp };
+    chain.walk.end = End::Limit;
+    // SAFETY: the helper calls `follow` with the chain; one loop body to verify, whatever the depth (Linux 5.17).
+    unsafe {
+        bpf_loop(MAX_FRAMES as u32 - 2, follow as *mut c_void, (&raw mut chain).cast(), 0);
     }
-    (depth, End::Limit)
+    chain.walk
 }
 
-/// A 64-bit identity of a stack: equal stacks have equal identities, and two different ones collide with
-/// probability 2^-64 per pair.
-///
-/// # Safety
-/// `frames` points to [`FRAME_ROOM`] words in a map.
-#[inline(always)]
-pub unsafe fn identity(frames: *const u64, depth: usize, space: u16) -> u64 {
-    let mut hash = u64::from(space) << 32 | depth as u64;
-    let mut i = 0;
-    while i < depth && i < MAX_FRAMES {
-        // SAFETY: the index is less than FRAME_ROOM; the mask tells the verifier.
-        let frame = unsafe { *frames.add(i & (FRAME_ROOM - 1)) };
-        let mixed = (frame ^ frame >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash.rotate_left(27) ^ mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        i += 1;
+/// A walk along frame pointers, under way.
+struct Chain {
+    walk: Walk,
+    frames: *mut u64,
+    sp: u64,
+    fp: u64,
+}
+
+/// One step along the frame pointers; 1 when there are no more.
+#[inline(never)]
+extern "C" fn follow(_turn: u32, chain: *mut c_void) -> i64 {
+    // SAFETY: the chain of `walk_at_entry`, which waits for this loop.
+    let chain = unsafe { &mut *chain.cast::<Chain>() };
+    if chain.fp <= chain.sp || chain.fp - chain.sp > MAX_FRAME_BYTES || chain.fp & 7 != 0 {
+        chain.walk.end = End::Chain;
+        return 1;
     }
-    hash ^ hash >> 31
+    let Some([next_fp, return_address]) = read::<2>(chain.fp) else {
+        chain.walk.end = End::Unreadable;
+        return 1;
+    };
+    if return_address == 0 {
+        chain.walk.end = End::Chain;
+        return 1;
+    }
+    // SAFETY: `add` masks the index.
+    unsafe { chain.walk.add(chain.frames, return_address) };
+    chain.sp = chain.fp;
+    chain.fp = next_fp;
+    0
+}
+
+impl Walk {
+    /// # Safety
+    /// `frames` points to [`FRAME_ROOM`] words in a map.
+    #[inline(always)]
+    unsafe fn add(&mut self, frames: *mut u64, frame: u64) {
+        // SAFETY: the mask keeps the index within the room.
+        unsafe { *frames.add(self.depth & (FRAME_ROOM - 1)) = frame };
+        self.depth += 1;
+        let mixed = (frame ^ frame >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        self.identity =
+            (self.identity.rotate_left(27) ^ mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }

@@ -1,12 +1,11 @@
 //! What an observation costs the target, the machine, and ourselves.
 
 use std::{
-    collections::HashMap,
     os::fd::{BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
-use crate::{kernel::bpf, report::Cost, target::process::Process};
+use crate::{kernel::bpf, report::Cost};
 
 /// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period.
 const STATS_PERIOD: Duration = Duration::from_secs(10);
@@ -26,7 +25,6 @@ pub(crate) struct CostMeter {
     own_cpu_before: Duration,
     stats: Option<OwnedFd>,
     run: Option<(u64, u64)>,
-    threads_before: HashMap<u32, Duration>,
 }
 
 impl CostMeter {
@@ -40,12 +38,11 @@ impl CostMeter {
             own_cpu_before: own_cpu(),
             stats: None,
             run: None,
-            threads_before: HashMap::new(),
         }
     }
 
     /// Everything is attached.
-    pub(crate) fn attached<'a>(&mut self, _programs: impl Iterator<Item = BorrowedFd<'a>>) {
+    pub(crate) fn attached(&mut self) {
         self.attach = self.asked.elapsed();
         self.began = Instant::now();
         self.own_cpu_before = own_cpu();
@@ -58,7 +55,7 @@ impl CostMeter {
     }
 
     /// Called a few times a second: switches the statistics on and off.
-    pub(crate) fn look(&mut self, _targets: &[&Process]) {
+    pub(crate) fn look(&mut self) {
         let into = self.began.elapsed().as_nanos() % STATS_PERIOD.as_nanos();
         let on = into < STATS_ON.as_nanos();
         if on && self.stats.is_none() {

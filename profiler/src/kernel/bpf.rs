@@ -116,8 +116,8 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     };
     // Without a log first: writing it takes longer than verifying.
     match attr(&mut []).call_for_fd(BPF_PROG_LOAD) {
-        Err(error) if !matches!(error.raw_os_error(), Some(libc::EPERM | libc::E2BIG)) => {
-            log.resize(1 << 20, 0);
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EPERM)) => {
+            log.resize(16 << 20, 0);
             attr(log).call_for_fd(BPF_PROG_LOAD)
         }
         result => result,

@@ -1,6 +1,6 @@
 //! Entry and return of an allocation function.
 //!
-//! Only the outermost allocation call of a thread counts. It is known by its stack pointer: a call below it is
+//! Only the outermost allocation call of a thread counts. It is known by its stack pointer: a call at or below it is
 //! nested, its own return has the stack pointer just above it, and anything else means that it was left by
 //! `longjmp`, an exception or a coroutine. So no depth has to be counted, and nothing can get stuck.
 
@@ -15,7 +15,10 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use profiler_common::{
-    cookie::{Cookie, From},
+    cookie::{
+        Cookie, From,
+        packed::{self, place},
+    },
     ledger::Counter,
     memleak::{Block, block_key},
     sampling::leading_zeros,
@@ -24,7 +27,7 @@ use profiler_ebpf::atomic;
 
 use crate::{
     free::died,
-    maps::{BLOCKS, NOT_DRAWN, THREAD_HITS, THREADS, Thread, belongs_to, count, now_units, totals},
+    maps::{BLOCKS, NOT_DRAWN, THREAD_HITS, THREADS, Thread, count, now_units, own_space, totals},
     sample, stacks,
 };
 
@@ -35,6 +38,13 @@ const EEXIST: i32 = -17;
 const E2BIG: i32 = -7;
 /// Per-thread hits are published in steps of this many, a power of two.
 const THREAD_HITS_STEP: u64 = 1024;
+/// Stack pointer, relative to that at the entry, in a return probe: the return address was popped.
+const AFTER_RET: u64 = 8;
+/// The same at a `ret` instruction.
+const BEFORE_RET: u64 = 0;
+/// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
+/// memory is not rationed, and user space follows no such function where it is.
+const MAX_SAFE_BYTES: u64 = 1 << 30;
 
 /// Entry and return in one program: a uprobe session (Linux 6.13). Returning 1 at entry skips the return.
 #[unsafe(no_mangle)]
@@ -43,7 +53,11 @@ pub(crate) fn memleak_session(ctx: *mut c_void) -> u32 {
     let ctx = ProbeContext::new(ctx);
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
     // SAFETY: the context of a uprobe program is the registers. At entry the thread is where the probe is.
-    if unsafe { (*regs).rip == bpf_get_func_ip(ctx.as_ptr()) } { on_entry(&ctx) } else { on_return(&ctx) }
+    if unsafe { (*regs).rip == bpf_get_func_ip(ctx.as_ptr()) } {
+        on_entry(&ctx)
+    } else {
+        on_return(&ctx, AFTER_RET)
+    }
 }
 
 /// Entry alone, where there are no sessions.
@@ -58,26 +72,64 @@ pub(crate) fn memleak_entry(ctx: *mut c_void) -> u32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uretprobe")]
 pub(crate) fn memleak_return(ctx: *mut c_void) -> u32 {
-    on_return(&ProbeContext::new(ctx))
+    on_return(&ProbeContext::new(ctx), AFTER_RET)
 }
 
-/// An argument of the call under way (System V calling convention).
+/// A `ret` instruction of a function that exceptions may pass: a return probe would replace the address that the
+/// unwinder looks up, and the exception would end the process.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub(crate) fn memleak_ret(ctx: *mut c_void) -> u32 {
+    on_return(&ProbeContext::new(ctx), BEFORE_RET)
+}
+
+/// The register arguments of the call under way (System V calling convention).
 ///
 /// # Safety
 /// `regs` are the registers at a function's entry.
 #[inline(always)]
-pub(crate) unsafe fn argument(regs: *const pt_regs, n: u8) -> u64 {
-    // SAFETY: the caller vouches for the pointer.
+pub(crate) unsafe fn arguments(regs: *const pt_regs) -> [u64; 6] {
+    // SAFETY: the caller vouches for the pointer. Volatile: each is loaded on its own, from where it lies.
     unsafe {
-        match n {
-            0 => (*regs).rdi,
-            1 => (*regs).rsi,
-            2 => (*regs).rdx,
-            3 => (*regs).rcx,
-            4 => (*regs).r8,
-            _ => (*regs).r9,
-        }
+        [
+            (&raw const (*regs).rdi).read_volatile(),
+            (&raw const (*regs).rsi).read_volatile(),
+            (&raw const (*regs).rdx).read_volatile(),
+            (&raw const (*regs).rcx).read_volatile(),
+            (&raw const (*regs).r8).read_volatile(),
+            (&raw const (*regs).r9).read_volatile(),
+        ]
     }
+}
+
+/// Lays out the values of the call by the number of their place: an index, where a choice would be a branch.
+///
+/// # Safety
+/// `regs` are the registers at a function's entry, `thread` the state of the current thread.
+#[inline(always)]
+unsafe fn lay_out(regs: *const pt_regs, fixed_size: u32, thread: *mut Thread) {
+    // SAFETY: the caller vouches for the pointers; the places are 16.
+    unsafe {
+        let places = (&raw mut (*thread).places).cast::<u64>();
+        let [a, b, c, d, e, f] = arguments(regs);
+        places.write_volatile(u64::from(fixed_size));
+        places.add(1).write_volatile(a);
+        places.add(2).write_volatile(b);
+        places.add(3).write_volatile(c);
+        places.add(4).write_volatile(d);
+        places.add(5).write_volatile(e);
+        places.add(6).write_volatile(f);
+    }
+}
+
+/// The value at a place of the call.
+///
+/// # Safety
+/// `thread` is the state of the current thread, laid out for the call.
+#[inline(always)]
+unsafe fn value(thread: *mut Thread, place: u64) -> u64 {
+    // SAFETY: the caller vouches for the pointer; the mask keeps the index within the places.
+    unsafe { (&raw const (*thread).places).cast::<u64>().add(place as usize & 15).read_volatile() }
 }
 
 /// Counts the entry; 1 if its return need not be seen.
@@ -95,36 +147,37 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     // SAFETY: the context of this program.
     let bits = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let cookie = Cookie::unpack(bits);
-    if !belongs_to(cookie.space) {
-        return (Counter::EntryOther, true);
-    }
+    let Some(flags) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
     unsafe {
         let sp = (*regs).rsp;
         publish_hits(thread);
         if (*thread).sp != 0 {
-            if sp < (*thread).sp && still_inside(thread) {
+            if sp <= (*thread).sp && still_inside(thread, sp) {
                 return (Counter::EntryNested, true);
             }
             abandon(thread);
         }
-        let size_bytes = requested(regs, cookie);
-        if !sample::draws(thread, size_bytes) {
-            if !cookie.nests {
-                return (Counter::EntrySampledOut, true);
-            }
-            (*thread).stack = NOT_DRAWN;
-        } else {
-            (*thread).stack = stacks::number(regs, cookie.space, thread);
+        lay_out(regs, cookie.fixed_size, thread);
+        let size_bytes = requested(thread, bits);
+        if cookie.throws && size_bytes > MAX_SAFE_BYTES {
+            return (Counter::EntryUnsafe, true);
+        }
+        (*thread).stack = NOT_DRAWN;
+        if sample::draws(thread, size_bytes) {
+            (*thread).stack = stacks::number(regs, cookie.space, flags, thread);
+        } else if !cookie.nests {
+            return (Counter::EntrySampledOut, true);
         }
         (*thread).sp = sp;
+        (*thread).word = return_address(sp);
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
-        (*thread).behind = if let From::Behind(n) = cookie.block { argument(regs, n) } else { 0 };
         (*thread).old_key = 0;
-        if let From::Arg(n) = cookie.old {
-            take_over(thread, cookie.space, argument(regs, n));
+        let old = place(bits, packed::OLD);
+        if old != 0 {
+            take_over(thread, cookie.space, value(thread, old));
         }
         let drawn = (*thread).stack != NOT_DRAWN;
         (if drawn { Counter::EntryBegun } else { Counter::EntrySampledOut }, false)
@@ -133,19 +186,20 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
 
 /// The bytes asked for. A product that no allocator can serve is `u64::MAX`: it may not fit, and the call fails.
 #[inline(always)]
-unsafe fn requested(regs: *const pt_regs, cookie: Cookie) -> u64 {
-    // SAFETY: as for `argument`.
-    unsafe {
-        let size =
-            if let From::Arg(n) = cookie.size { argument(regs, n) } else { u64::from(cookie.fixed_size) };
-        let From::Arg(n) = cookie.count else { return size };
-        let count = argument(regs, n);
-        let small = (size | count) >> 32 == 0;
-        if small || leading_zeros(size) + leading_zeros(count) > 64 {
-            size.wrapping_mul(count) // less than 2^64
-        } else {
-            u64::MAX // at least 2^62
-        }
+unsafe fn requested(thread: *mut Thread, cookie: u64) -> u64 {
+    // SAFETY: the thread's own state.
+    let size = unsafe { value(thread, place(cookie, packed::SIZE)) };
+    let by = place(cookie, packed::COUNT);
+    if by == 0 {
+        return size;
+    }
+    // SAFETY: the thread's own state.
+    let count = unsafe { value(thread, by) };
+    let small = (size | count) >> 32 == 0;
+    if small || leading_zeros(size) + leading_zeros(count) > 64 {
+        size.wrapping_mul(count) // less than 2^64
+    } else {
+        u64::MAX // at least 2^62
     }
 }
 
@@ -169,18 +223,32 @@ unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
     }
 }
 
-/// Whether the outermost call is still on the stack: then its return address is still replaced by the kernel's.
+/// Whether the outermost call is still on the stack: then the word at its stack pointer is its return address, or
+/// what the kernel has put there because of a return probe. A function that ends by jumping to another has the
+/// other's entry at the very same stack pointer.
 #[inline(always)]
-unsafe fn still_inside(thread: *mut Thread) -> bool {
+unsafe fn still_inside(thread: *mut Thread, sp: u64) -> bool {
     // SAFETY: the thread's own state.
     unsafe {
-        if (*thread).trampoline == 0 {
-            return true;
+        let word = return_address((*thread).sp);
+        if Cookie::unpack((*thread).cookie).at_ret {
+            // Such a function does not end in a jump: at the same stack pointer there is another call of it.
+            sp != (*thread).sp && word == (*thread).word
+        } else if (*thread).trampoline != 0 {
+            word == (*thread).trampoline
+        } else {
+            word != (*thread).word
         }
-        let mut word = 0u64;
-        let read = bpf_probe_read_user((&raw mut word).cast(), 8, (*thread).sp as *const c_void);
-        read == 0 && word == (*thread).trampoline
     }
+}
+
+/// The word at a stack pointer; 0 if it cannot be read.
+#[inline(always)]
+unsafe fn return_address(sp: u64) -> u64 {
+    let mut word = 0u64;
+    // SAFETY: the helper writes 8 bytes, or fails and zeroes them.
+    unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, sp as *const c_void) };
+    word
 }
 
 /// Gives up a call that never returned. A block that it had taken over may live on or not: nobody can tell.
@@ -210,14 +278,14 @@ unsafe fn publish_hits(thread: *mut Thread) {
 }
 
 #[inline(always)]
-fn on_return(ctx: &ProbeContext) -> u32 {
+fn on_return(ctx: &ProbeContext, popped: u64) -> u32 {
     count(Counter::ReturnHits);
-    count(finish(ctx));
+    count(finish(ctx, popped));
     0
 }
 
 #[inline(always)]
-fn finish(ctx: &ProbeContext) -> Counter {
+fn finish(ctx: &ProbeContext, popped: u64) -> Counter {
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
     let Some(thread) = THREADS.current() else { return Counter::ReturnUnmatched };
     // SAFETY: the thread's own state, and the registers after the call.
@@ -226,14 +294,11 @@ fn finish(ctx: &ProbeContext) -> Counter {
         if (*thread).sp == 0 {
             return Counter::ReturnUnmatched;
         }
-        if sp != (*thread).sp + 8 {
-            return if sp < (*thread).sp { Counter::ReturnNested } else { Counter::ReturnUnmatched };
+        if sp != (*thread).sp + popped {
+            return if sp <= (*thread).sp { Counter::ReturnNested } else { Counter::ReturnUnmatched };
         }
-        if (*thread).trampoline == 0 {
-            let mut word = 0u64;
-            if bpf_probe_read_user((&raw mut word).cast(), 8, (*thread).sp as *const c_void) == 0 {
-                (*thread).trampoline = word;
-            }
+        if popped == AFTER_RET && (*thread).trampoline == 0 {
+            (*thread).trampoline = return_address((*thread).sp);
         }
         (*thread).sp = 0;
         settle(thread, (*regs).rax)
@@ -269,12 +334,16 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
 unsafe fn block_address(thread: *mut Thread, cookie: Cookie, returned: u64) -> Option<u64> {
     // SAFETY: the thread's own state.
     unsafe {
-        let From::Behind(_) = cookie.block else { return Some(returned) };
+        let From::Behind(n) = cookie.block else { return Some(returned) };
         if returned as u32 != 0 {
             return Some(0); // posix_memalign returns an error number
         }
         let mut address = 0u64;
-        let read = bpf_probe_read_user((&raw mut address).cast(), 8, (*thread).behind as *const c_void);
+        let read = bpf_probe_read_user(
+            (&raw mut address).cast(),
+            8,
+            value(thread, packed::ARG + u64::from(n)) as *const c_void,
+        );
         if read == 0 { Some(address) } else { None }
     }
 }

@@ -9,14 +9,12 @@ use profiler_common::{
     age,
     cookie::{Cookie, From},
     ledger::Counter,
-    memleak::{Block, block_key},
+    memleak::{Block, FREES_NEST, block_key},
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{atomic, verifier::opaque};
 
-use crate::{
-    alloc::argument,
-    maps::{BLOCKS, FREES_NEST, THREADS, belongs_to, count, now_units, totals},
-};
+use crate::alloc::arguments;
+use crate::maps::{BLOCKS, THREADS, count, now_units, own_space, totals};
 
 /// Entry of a release function.
 #[unsafe(no_mangle)]
@@ -41,12 +39,10 @@ fn release(ctx: &ProbeContext) -> Counter {
     if address == 0 {
         return Counter::FreeNull;
     }
-    if !belongs_to(cookie.space) {
-        return Counter::FreeOther;
-    }
+    let Some(flags) = own_space(cookie.space) else { return Counter::FreeOther };
     let key = block_key(cookie.space, address);
     let found = BLOCKS.get_ptr(key);
-    if FREES_NEST.load() == 0 {
+    if flags & FREES_NEST == 0 {
         let Some(block) = found else { return Counter::FreeUntracked };
         // SAFETY: a map value; a block is released by one thread only.
         let block = unsafe { *block };
@@ -76,6 +72,25 @@ fn release(ctx: &ProbeContext) -> Counter {
     }
 }
 
+/// A register argument of the call under way. All are loaded, and one chosen afterwards: the verifier allows no
+/// address into the registers to be computed.
+///
+/// # Safety
+/// `regs` are the registers at a function's entry.
+#[inline(always)]
+unsafe fn argument(regs: *const pt_regs, n: u8) -> u64 {
+    // SAFETY: the caller vouches for the pointer.
+    let [a, b, c, d, e, f] = unsafe { arguments(regs) };
+    match n {
+        0 => a,
+        1 => b,
+        2 => c,
+        3 => d,
+        4 => e,
+        _ => f,
+    }
+}
+
 /// Takes a block out of the table and adds up its life.
 #[inline(always)]
 fn take(key: u64, block: Block) -> Counter {
@@ -90,7 +105,7 @@ fn take(key: u64, block: Block) -> Counter {
 #[inline(always)]
 pub(crate) fn died(block: Block) {
     let Some(totals) = totals(block.stack) else { return };
-    let bin = age::bin(now_units().wrapping_sub(block.born_units));
+    let bin = opaque(age::bin(now_units().wrapping_sub(block.born_units)));
     if bin >= age::BINS {
         return;
     }

@@ -23,12 +23,6 @@ pub(crate) static START_NS: Global<u64> = Global::new(0);
 /// Numbers of stacks below this one may be given out.
 #[unsafe(no_mangle)]
 pub(crate) static MAX_STACKS: Global<u32> = Global::new(2);
-/// Whether there are caller steps to look up.
-#[unsafe(no_mangle)]
-pub(crate) static CALLER_STEPS_USED: Global<u8> = Global::new(0);
-/// Whether one release function may call another, so that the second must be told apart.
-#[unsafe(no_mangle)]
-pub(crate) static FREES_NEST: Global<u8> = Global::new(0);
 /// Mean gap between drawn bytes; 0: every allocation is recorded.
 #[unsafe(no_mangle)]
 pub(crate) static SAMPLE_BYTES: Global<u64> = Global::new(0);
@@ -40,12 +34,12 @@ pub(crate) struct Thread {
     pub sp: u64,
     /// Where the kernel makes functions return to that have a return probe; 0 until seen.
     pub trampoline: u64,
+    /// Return address of that call.
+    pub word: u64,
     /// Requested size in bytes.
     pub size_bytes: u64,
     /// Cookie of the call.
     pub cookie: u64,
-    /// For `From::Behind`: where the block's address will be written.
-    pub behind: u64,
     /// Key of the block that the call takes over, taken out of the table meanwhile; 0 if none.
     pub old_key: u64,
     /// That block.
@@ -56,12 +50,16 @@ pub(crate) struct Thread {
     /// Block and stack pointer of the last release on this thread, to tell nested releases.
     pub freed_key: u64,
     pub freed_sp: u64,
+    /// The values of the call by number of their place (`cookie::packed`): fixed size, arguments, return value.
+    pub places: [u64; 16],
     /// Bytes to go until the next drawn byte.
     pub gap_bytes: i64,
     /// State of this thread's random numbers; 0 before the first.
     pub random: u64,
     /// Allocation entries of this thread.
     pub hits: u64,
+    /// Number of frames below.
+    pub depth: u64,
     /// Head of the ring record, directly before the frames.
     pub head: u64,
     pub frames: [u64; FRAME_ROOM],
@@ -128,15 +126,15 @@ pub(crate) fn now_units() -> u32 {
     (now.wrapping_sub(START_NS.load()) >> age::UNIT_SHIFT) as u32
 }
 
-/// Whether the current process owns this address space.
+/// The flags of an address space, if the current process owns it.
 #[inline(always)]
-pub(crate) fn belongs_to(space: u16) -> bool {
-    let Some(space) = SPACES.get_ptr(u32::from(space)) else { return false };
+pub(crate) fn own_space(space: u16) -> Option<u32> {
+    let space = SPACES.get_ptr(u32::from(space))?;
     // SAFETY: a map value.
-    let space = unsafe { *space };
+    let (tgid, replaced, flags) = unsafe { ((*space).tgid, (*space).replaced, (*space).flags) };
     // SAFETY: a helper without arguments.
-    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    space.replaced == 0 && (space.tgid == 0 || space.tgid == tgid)
+    let current = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    if replaced == 0 && (tgid == 0 || tgid == current) { Some(flags) } else { None }
 }
 
 /// The totals of a stack.

@@ -3,11 +3,11 @@
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ringbuf_output};
 use profiler_common::{
     ledger::Counter,
-    memleak::{MAX_FRAMES, NO_STACK, RECORD_STACK, RecordHead},
+    memleak::{CALLER_STEPS, MAX_FRAMES, NO_STACK, RECORD_STACK, RecordHead},
 };
 use profiler_ebpf::stack::{self, End};
 
-use crate::maps::{CALLER_STEPS_USED, RING, STACK_NUMBERS, Thread, count, next_stack};
+use crate::maps::{RING, STACK_NUMBERS, Thread, count, next_stack};
 
 const SENT: u64 = 1 << 32;
 const BPF_NOEXIST: u64 = 1;
@@ -17,33 +17,35 @@ const BPF_NOEXIST: u64 = 1;
 /// # Safety
 /// `regs` are the registers at the entry of a function, `thread` the state of the current thread.
 #[inline(always)]
-pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, thread: *mut Thread) -> u32 {
+pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread: *mut Thread) -> u32 {
     // SAFETY: the caller vouches for both pointers.
     unsafe {
         let frames = (&raw mut (*thread).frames).cast::<u64>();
-        let (depth, end) = stack::walk_at_entry(regs, space, CALLER_STEPS_USED.load() != 0, frames);
-        match end {
+        let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames);
+        match walk.end {
             End::Chain => {}
             End::Limit => count(Counter::StackTruncated),
             End::Unreadable => count(Counter::StackShort),
         }
-        if depth == 0 {
+        // Through memory: the verifier would follow the rest of the program once for every depth.
+        (*thread).depth = walk.depth as u64;
+        let identity = walk.identity;
+        if (&raw const (*thread).depth).read_volatile() == 0 {
             return NO_STACK;
         }
-        let identity = stack::identity(frames, depth, space);
         let known = STACK_NUMBERS.get_ptr_mut(identity);
         if let Some(known) = known
             && *known & SENT != 0
         {
             return *known as u32;
         }
-        introduce(identity, depth, space, thread)
+        introduce(identity, space, thread)
     }
 }
 
 /// Gives a new stack a number and sends its frames, or sends them again if they did not fit into the ring before.
 #[inline(never)]
-unsafe fn introduce(identity: u64, depth: usize, space: u16, thread: *mut Thread) -> u32 {
+unsafe fn introduce(identity: u64, space: u16, thread: *mut Thread) -> u32 {
     // SAFETY: as for `number`.
     unsafe {
         let number = match STACK_NUMBERS.get_ptr_mut(identity) {
@@ -63,10 +65,10 @@ unsafe fn introduce(identity: u64, depth: usize, space: u16, thread: *mut Thread
                 }
             }
         };
-        let depth = if depth > MAX_FRAMES { MAX_FRAMES } else { depth };
+        let depth = (*thread).depth.min(MAX_FRAMES as u64);
         let head = RecordHead { kind: RECORD_STACK, depth: depth as u8, space, stack: number };
         (*thread).head = core::mem::transmute::<RecordHead, u64>(head);
-        let bytes = 8 + 8 * (depth & 127) as u64;
+        let bytes = 8 + 8 * (depth & 127);
         let record = &raw mut (*thread).head;
         if bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast(), bytes, 0) != 0 {
             count(Counter::StackRingFull);

@@ -165,7 +165,7 @@ const DELETE_SUFFIXES: &[&str] =
     &["", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t"];
 
 /// What a function of this (mangled) name means, if it belongs to a known allocator.
-pub fn meaning(name: &str) -> Option<Meaning> {
+pub(crate) fn meaning(name: &str) -> Option<Meaning> {
     let find =
         |table: &[(&str, Meaning)], name: &str| table.iter().find(|(n, _)| *n == name).map(|(_, m)| *m);
     let prefixed = |prefixes: &[&str], table: &[(&str, Meaning)]| {
@@ -186,8 +186,15 @@ pub fn meaning(name: &str) -> Option<Meaning> {
     prefixed(C_PREFIXES, C).or_else(|| prefixed(JEMALLOC_PREFIXES, JEMALLOC)).or_else(|| find(MIMALLOC, name))
 }
 
+/// Whether a known function throws an exception when it fails: `operator new` and what stands in for it, unless it
+/// promises not to.
+pub(crate) fn throws(name: &str) -> bool {
+    let new = NEW.iter().any(|stem| name.starts_with(stem)) || name.starts_with("mi_new");
+    new && !name.contains("nothrow")
+}
+
 /// Every name that [`meaning`] knows.
-pub fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let join = |prefixes: &[&str], table: &[(&str, Meaning)]| {
         let pairs = prefixes.iter().flat_map(|p| table.iter().map(move |(n, _)| format!("{p}{n}")));
         pairs.collect::<Vec<_>>()
@@ -228,5 +235,7 @@ mod tests {
         assert_eq!(meaning("mi_heap_realloc").unwrap().old, From::Arg(1));
         assert!(meaning("_ZdaPvmSt11align_val_t").unwrap().operator);
         assert_eq!(meaning("sdallocx").unwrap().role, Role::Free);
+        assert!(throws("_Znwm") && throws("mi_new_n"));
+        assert!(!throws("_ZnamRKSt9nothrow_t") && !throws("mi_new_nothrow") && !throws("malloc"));
     }
 }

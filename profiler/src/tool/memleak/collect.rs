@@ -1,7 +1,5 @@
 //! From the kernel side's maps to rows: the only step that sees wire types.
 
-use std::time::Duration;
-
 use profiler_common::{
     age,
     ledger::Counter,
@@ -38,11 +36,6 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The age asked about.
-    pub(crate) fn older(&self) -> Duration {
-        Duration::from_nanos(self.older_units * age::UNIT_NS)
-    }
-
     /// The window that verdicts are given for.
     pub(crate) fn window(&self) -> Window {
         Window {

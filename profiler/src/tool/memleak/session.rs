@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     pin::pin,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -18,6 +18,7 @@ use profiler_common::{
 use tokio::io::unix::AsyncFd;
 
 use super::{
+    canary,
     collect::{self, Moment},
     options::{Options, Targets},
     section,
@@ -39,12 +40,20 @@ use crate::{
 
 const TOOL: &str = "memleak";
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
-const PROGRAMS: CallPrograms =
-    CallPrograms { session: "memleak_session", entry: "memleak_entry", ret: "memleak_return" };
+pub(super) const PROGRAMS: CallPrograms = CallPrograms {
+    session: "memleak_session",
+    entry: "memleak_entry",
+    ret: "memleak_return",
+    at_ret: "memleak_ret",
+    plain: "memleak_free",
+};
 /// How often progress is told and targets are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
+/// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
+/// execs and for the canary.
+const MAX_TARGETS: usize = 128;
 /// Room in the kernel's table if nothing is known of the target's size.
 const UNKNOWN_BLOCKS: u32 = 1 << 20;
 
@@ -112,22 +121,12 @@ pub(super) struct Session<'a> {
     pub(super) max_blocks: u32,
     /// Anonymous memory of the targets before anything was attached, in bytes.
     pub(super) bytes_before: u64,
-    ring: AsyncFd<RingFd>,
+    ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
     ahead: Vec<PathBuf>,
     rescanned: Instant,
     in_initial_namespace: bool,
-}
-
-/// The ring's descriptor, to be waited for; the ring itself is read elsewhere.
-#[derive(Debug)]
-struct RingFd(RawFd);
-
-impl std::os::fd::AsRawFd for RingFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }
 
 impl<'a> Session<'a> {
@@ -148,14 +147,9 @@ impl<'a> Session<'a> {
         let ahead: Vec<PathBuf> =
             launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
         let mut modules = Modules::default();
-        let mut spaces = Vec::new();
-        for (number, pid) in pids.iter().enumerate() {
-            let number = u16::try_from(number).unwrap_or(u16::MAX);
-            let mut space = Space::new(number, Process::open(*pid)?, &mut modules)?;
-            if launched.is_none() {
-                space.check(&modules)?;
-            }
-            spaces.push(space);
+        let spaces = spaces(&pids, options, launched.is_some(), &mut modules)?;
+        if spaces.iter().any(|space| space.process.seccomp().unwrap_or(0) != 0) {
+            canary::try_out(options.method)?;
         }
         let bytes_before = match launched {
             Some(_) => 0,
@@ -168,20 +162,23 @@ impl<'a> Session<'a> {
         fill_weights(&object, options)?;
         let in_initial_namespace = initial_pid_namespace();
         for space in &spaces {
-            let wire = space.wire(launched.is_some(), in_initial_namespace);
-            totals::set_space(&object, space.number, &wire)?;
+            space.register(&object, launched.is_some(), in_initial_namespace)?;
         }
         attach_exec(&mut object)?;
         let records = take_ring(&mut object)?;
-        let ring = AsyncFd::new(RingFd(records.as_raw_fd()))
-            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(&e))?;
+        let waiting = |e: &dyn std::error::Error| {
+            Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e)
+        };
+        let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
+        // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
+        let ring = unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))?;
         let worker = Worker::start().map_err(|e| {
             Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
         })?;
         let mut session = Session {
             options,
             object,
-            attacher: Attacher::new(PROGRAMS, "memleak_free", options.method),
+            attacher: Attacher::new(PROGRAMS, options.method),
             spaces,
             modules,
             stacks: Stacks::default(),
@@ -214,7 +211,7 @@ impl<'a> Session<'a> {
         self.began = Instant::now();
         self.started_unix_ns =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        self.cost.attached(self.attacher.programs());
+        self.cost.attached();
         Ok(())
     }
 
@@ -354,7 +351,11 @@ impl<'a> Session<'a> {
         old.detach_allocs(&mut self.object);
         old.detach_frees(&mut self.object);
         let pid = old.process.pid();
-        let next = u16::try_from(self.spaces.len()).unwrap_or(u16::MAX);
+        let next = self.spaces.len() as u16;
+        if next >= canary::SPACE {
+            tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
+            return Ok(());
+        }
         match self.follow_exec(pid, next) {
             Ok(line) => tell(Event::Notice(&line)),
             Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
@@ -365,7 +366,7 @@ impl<'a> Session<'a> {
     fn follow_exec(&mut self, pid: u32, number: u16) -> Result<String> {
         let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
         space.check(&self.modules)?;
-        totals::set_space(&self.object, number, &space.wire(false, self.in_initial_namespace))?;
+        space.register(&self.object, false, self.in_initial_namespace)?;
         let Session { object, attacher, modules, options, .. } = self;
         space.attach(object, attacher, modules, options, &[])?;
         let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
@@ -384,7 +385,7 @@ impl<'a> Session<'a> {
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
         }
-        self.cost.look(&self.spaces.iter().map(|s| &s.process).collect::<Vec<_>>());
+        self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
         Ok(self.spaces.iter().all(|s| s.ended.is_some()))
@@ -461,10 +462,50 @@ impl<'a> Session<'a> {
     }
 }
 
+/// A space for each process. Of those that a name or a cgroup stands for, some may have ended since.
+fn spaces(pids: &[u32], options: &Options, launched: bool, modules: &mut Modules) -> Result<Vec<Space>> {
+    let chosen_one_by_one = matches!(options.targets, Targets::Pids(_) | Targets::Command(_));
+    let mut spaces: Vec<Space> = Vec::new();
+    let mut gone = None;
+    for pid in pids {
+        if spaces.len() >= MAX_TARGETS {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format_args!("tried to observe {} processes", pids.len()),
+            )
+            .because(format_args!("at most {MAX_TARGETS} can be observed at once"))
+            .hint("give a narrower --name, or single processes by --pid"));
+        }
+        let number = spaces.len() as u16;
+        let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
+        let checked = opened.and_then(|mut space| {
+            if !launched {
+                space.check(modules)?;
+            }
+            Ok(space)
+        });
+        match checked {
+            Ok(space) => spaces.push(space),
+            Err(error) if error.kind() == ErrorKind::NoSuchProcess && !chosen_one_by_one => {
+                gone = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match gone {
+        Some(error) if spaces.is_empty() => Err(error),
+        _ => Ok(spaces),
+    }
+}
+
+/// The object with room for next to nothing, to try things out.
+pub(super) fn load_small() -> Result<Object> {
+    let mut options = Options::new(Targets::Pids(Vec::new()));
+    options.max_stacks = 16;
+    load(&options, monotonic_ns(), 1024)
+}
+
 fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
-    // Whether steps and nested releases exist is not known before every module has been planned for, and libraries
-    // may be loaded later: both are looked up always, except where nothing can need them.
-    let (steps, nest) = ([1u8], [1u8]);
     let stacks = options.max_stacks.to_ne_bytes();
     let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
     let start = start_ns.to_ne_bytes();
@@ -472,13 +513,7 @@ fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
         TOOL,
         OBJECT,
         Settings {
-            globals: vec![
-                ("START_NS", &start),
-                ("MAX_STACKS", &stacks),
-                ("CALLER_STEPS_USED", &steps),
-                ("FREES_NEST", &nest),
-                ("SAMPLE_BYTES", &sample),
-            ],
+            globals: vec![("START_NS", &start), ("MAX_STACKS", &stacks), ("SAMPLE_BYTES", &sample)],
             entries: vec![
                 ("BLOCKS", blocks),
                 ("STACK_NUMBERS", options.max_stacks),

@@ -2,23 +2,23 @@
 
 use std::{
     collections::HashSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::{CallerStep, Space as WireSpace, block_key};
+use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key};
 
 use super::{
     options::Options,
-    plan::{Plan, plan},
+    plan::{Plan, Return, plan},
     totals,
 };
 use crate::{
     capture::{
         object::Object,
-        uprobe::{Attacher, Links, ProbeSite},
+        uprobe::{Attacher, Links, Method, ProbeSite},
     },
-    elf::{Image, runtime::Runtime},
+    elf::{Image, returns::HiddenReturn, runtime::Runtime},
     error::{Error, ErrorKind, Result},
     report::Probed,
     target::{
@@ -30,6 +30,11 @@ use crate::{
 
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
+
+/// What the user is told where `operator new` of an allocator of its own cannot be followed.
+const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
+    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
+    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
 /// An address space and the probes in it.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub(crate) struct Space {
     allocs: Vec<Links>,
     frees: Vec<Links>,
     free_sites: usize,
+    /// Sites of functions that are planned for, but must not be followed here.
+    unfollowed: HashSet<u64>,
 }
 
 /// What to probe in one module of a space.
@@ -77,6 +84,7 @@ impl Space {
             allocs: Vec::new(),
             frees: Vec::new(),
             free_sites: 0,
+            unfollowed: HashSet::new(),
             process,
         };
         let own = space.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
@@ -129,27 +137,63 @@ impl Space {
         let parts = self.parts(modules, options, ahead);
         for part in &parts {
             self.teach_steps(object, part)?;
+            self.free_sites += part.plan.frees.len();
         }
+        self.set_flags(object)?;
         let pid = self.process.pid();
         for part in &parts {
             let sites: Vec<ProbeSite> = part.plan.frees.iter().map(|p| self.site(p)).collect();
             if !sites.is_empty() {
                 let links = attacher.look(object, &part.path, pid, &sites)?;
-                self.free_sites += sites.len();
                 self.note_refused(&links, &part.plan);
                 self.frees.push(links);
             }
         }
         for part in &parts {
-            let sites: Vec<ProbeSite> = part.plan.allocs.iter().map(|p| self.site(p)).collect();
-            if !sites.is_empty() {
-                let links = attacher.follow(object, &part.path, pid, &sites)?;
-                self.note_refused(&links, &part.plan);
-                self.allocs.push(links);
-            }
+            self.follow(object, attacher, part)?;
             let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
-            let probed = part.plan.frees.iter().chain(&part.plan.allocs).map(|p| p.probed(&name));
+            let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
+            let probed = part.plan.frees.iter().chain(followed).map(|p| p.probed(&name));
             self.probed.extend(probed);
+        }
+        Ok(())
+    }
+
+    /// Follows the allocation functions of a part, each in the way that cannot harm it.
+    fn follow(&mut self, object: &mut Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
+        let pid = self.process.pid();
+        let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
+        for planned in &part.plan.allocs {
+            let site = self.site(planned);
+            match &planned.ret {
+                Return::Probe => plain.push(site),
+                Return::ProbeUnlessItThrows => throwing.push(site),
+                Return::Instructions(offsets) => {
+                    entries.push(site);
+                    returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
+                }
+                Return::Hidden(why) => return Err(exceptions_may_pass(&planned.symbol.name, *why)),
+            }
+        }
+        let mut attached = Vec::new();
+        if !plain.is_empty() {
+            attached.push(attacher.follow(object, &part.path, pid, &plain)?);
+        }
+        if !throwing.is_empty() {
+            // Only a session can leave out the return probe of the very call that is going to throw.
+            if attacher.method() == Method::Session && !memory_is_rationed(pid) {
+                attached.push(attacher.follow(object, &part.path, pid, &throwing)?);
+            } else {
+                self.unfollowed.extend(throwing.iter().map(|site| site.offset));
+                self.notes.push(NEW_IS_NOT_FOLLOWED.to_owned());
+            }
+        }
+        if !entries.is_empty() {
+            attached.push(attacher.follow_to_ret(object, &part.path, pid, &entries, &returns)?);
+        }
+        for links in attached {
+            self.note_refused(&links, &part.plan);
+            self.allocs.push(links);
         }
         Ok(())
     }
@@ -223,11 +267,6 @@ impl Space {
         !self.probed.is_empty()
     }
 
-    /// Number of probed release functions.
-    pub(crate) fn free_sites(&self) -> usize {
-        self.free_sites
-    }
-
     /// Reads the layout again; keeps the old one if the process is gone.
     pub(crate) fn refresh(&mut self, modules: &mut Modules) {
         if let Ok(layout) = Layout::read(self.process.pid(), modules)
@@ -260,13 +299,26 @@ impl Space {
     }
 
     /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
-    pub(crate) fn wire(&self, launched: bool, in_initial_namespace: bool) -> WireSpace {
-        WireSpace {
+    pub(crate) fn register(&self, object: &Object, launched: bool, in_initial_namespace: bool) -> Result<()> {
+        let space = WireSpace {
             tgid: if in_initial_namespace { self.process.pid() } else { 0 },
             execs_to_ignore: u32::from(launched),
             replaced: 0,
-            reserved: 0,
+            flags: 0,
+        };
+        totals::set_space(object, self.number, &space)
+    }
+
+    /// Tells the kernel side what it has to watch for here.
+    fn set_flags(&self, object: &Object) -> Result<()> {
+        let mut space = totals::space(object, self.number)?;
+        let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
+            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
+        if space.flags != flags {
+            space.flags = flags;
+            totals::set_space(object, self.number, &space)?;
         }
+        Ok(())
     }
 }
 
@@ -282,8 +334,23 @@ fn unreadable(process: &Process, error: &std::io::Error) -> Error {
         .hint("run as root: sudo profiler ...")
 }
 
-/// Whether an allocator lies in one of these files: to say so before anything is attached.
-pub(crate) fn is_allocator(path: &Path, options: &Options) -> bool {
-    let Ok(bytes) = std::fs::read(path) else { return false };
-    Image::parse(&bytes).is_ok_and(|image| !plan(&image, &options.custom, options.placement).is_empty())
+fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
+        .because(format_args!(
+            "an exception may pass it, which a return probe would turn into a crash, and {why}, so that its returns \
+             cannot be seen otherwise"
+        ))
+        .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
+}
+
+/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
+fn memory_is_rationed(pid: u32) -> bool {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let limited = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        line.is_some_and(|rest| rest.split_ascii_whitespace().next() != Some("unlimited"))
+    };
+    let strict =
+        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
+    strict || limited("Max address space") || limited("Max data size")
 }

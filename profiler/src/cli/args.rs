@@ -1,0 +1,203 @@
+//! The arguments, and nothing but the arguments: no file, process or environment is looked at here.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use profiler::{
+    capture::uprobe::Method,
+    render::Format,
+    tool::memleak::{
+        custom::{self, Custom},
+        plan::Placement,
+    },
+    units,
+};
+
+/// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
+#[derive(Debug, Parser)]
+#[command(
+    name = "profiler",
+    version,
+    arg_required_else_help = false,
+    subcommand_required = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 2 usage, 4 cannot observe, 6 data incomplete, 7 output failed.\n\
+    Observing needs root; `profiler report` does not."
+)]
+pub(crate) struct Cli {
+    /// Say more: intervals, all stacks, every probe and why it stands where it stands. Twice: for bug reports.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing on standard error but errors.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Which call stacks allocate memory that is never freed?
+    Memleak(Box<MemleakArgs>),
+    /// Show a recorded report (JSON) again: without privileges, on any machine.
+    Report(ReportArgs),
+}
+
+/// Which processes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArgs {
+    /// Process to observe; may be repeated.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Vec<u32>,
+    /// Observe every process of this name; * and ? are wildcards.
+    #[arg(short, long, value_name = "GLOB")]
+    pub(crate) name: Option<String>,
+    /// Observe every process of this cgroup (a directory below /sys/fs/cgroup).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Option<PathBuf>,
+    /// Start this command and observe it from its first allocation. Its output goes to standard error.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Where results go, and in which form.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Also write the report to this file; the extension decides: .json, .svg, .folded, .txt. May be repeated.
+    #[arg(short, long = "output", value_name = "FILE")]
+    pub(crate) outputs: Vec<OsString>,
+    /// Form of what is written to standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = format)]
+    pub(crate) format: Format,
+    /// Rows to show per table.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+    /// No colours. The variable NO_COLOR does the same.
+    #[arg(long)]
+    pub(crate) no_color: bool,
+}
+
+/// Which call stacks allocate memory that is never freed?
+#[derive(Debug, Args)]
+#[command(after_help = "Example: sudo profiler memleak --pid 4242 --older 30m\n\n\
+    Every allocation and release is followed from now on; after --older, stacks whose blocks are no longer freed\n\
+    are told from caches, long-lived state and churn. Ctrl-C gives the report so far.")]
+pub(crate) struct MemleakArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Age from which a block is suspicious: longer than anything honest lives.
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = positive_duration)]
+    pub(crate) older: Duration,
+    /// How long to observe; else until the target ends or Ctrl-C. Verdicts need 1.25 times --older, or more.
+    #[arg(long = "for", value_name = "TIME", value_parser = positive_duration)]
+    pub(crate) length: Option<Duration>,
+    /// Show an interim report so often; on a terminal the view is redrawn.
+    #[arg(long, value_name = "TIME", value_parser = positive_duration)]
+    pub(crate) every: Option<Duration>,
+    /// Leave out stacks that hold less, unless they leak.
+    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
+    pub(crate) min_bytes: u64,
+    /// Draw one allocation per so many bytes instead of following all: cheaper, and every figure an estimate.
+    #[arg(long, value_name = "SIZE", value_parser = positive_bytes)]
+    pub(crate) sample_bytes: Option<u64>,
+    /// Follow this allocation function too, e.g. 'pool_get:size=arg1,ptr=ret'. May be repeated.
+    #[arg(long, value_name = "SPEC", value_parser = custom::parse_alloc)]
+    pub(crate) alloc_fn: Vec<Custom>,
+    /// Follow this release function too, e.g. 'pool_put:ptr=arg0'. May be repeated.
+    #[arg(long, value_name = "SPEC", value_parser = custom::parse_free)]
+    pub(crate) free_fn: Vec<Custom>,
+    /// Live blocks to make room for; by default by the size of the target.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 27))]
+    pub(crate) max_blocks: Option<u32>,
+    /// Call stacks to tell apart.
+    #[arg(long, value_name = "N", default_value_t = 1 << 14, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    pub(crate) max_stacks: u32,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// For measurements: where in a function to probe.
+    #[arg(long, value_enum, default_value = "cheapest", hide = true)]
+    pub(crate) placement: PlacementArg,
+    /// For measurements: the best way of attaching to use.
+    #[arg(long, value_enum, default_value = "session", hide = true)]
+    pub(crate) method: MethodArg,
+}
+
+/// Where in a function to probe.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PlacementArg {
+    /// The first instruction that the kernel emulates.
+    Cheapest,
+    /// The first instruction.
+    First,
+}
+
+impl From<PlacementArg> for Placement {
+    fn from(argument: PlacementArg) -> Placement {
+        match argument {
+            PlacementArg::Cheapest => Placement::Cheapest,
+            PlacementArg::First => Placement::FirstInstruction,
+        }
+    }
+}
+
+/// How to attach.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MethodArg {
+    /// Sessions, where the kernel has them.
+    Session,
+    /// Multi links.
+    Multi,
+    /// Perf events.
+    Perf,
+}
+
+impl From<MethodArg> for Method {
+    fn from(argument: MethodArg) -> Method {
+        match argument {
+            MethodArg::Session => Method::Session,
+            MethodArg::Multi => Method::Multi,
+            MethodArg::Perf => Method::Perf,
+        }
+    }
+}
+
+/// Show a recorded report again.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The report, as written by -o FILE.json.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    units::parse_bytes(text).map_err(|e| e.to_string())
+}
+
+fn positive_bytes(text: &str) -> Result<u64, String> {
+    bytes(text).and_then(|n| if n == 0 { Err("must be more than 0".to_owned()) } else { Ok(n) })
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
+    if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

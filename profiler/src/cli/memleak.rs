@@ -1,0 +1,110 @@
+//! `profiler memleak`.
+
+use profiler::{
+    error::{Error, ErrorKind, Result},
+    tool::memleak::{
+        Event, observe,
+        options::{Options, Targets},
+    },
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    Done,
+    args::{Cli, MemleakArgs},
+    output::Outputs,
+    progress::Teller,
+};
+
+/// Observes and reports.
+pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
+    let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
+    require_root()?;
+    let options = options(args);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
+    let teller = Teller::new(cli.quiet, args.length, args.every.is_some());
+    let mut failed = None;
+    let report = runtime.block_on(async {
+        let stop = stop()?;
+        observe(&options, stop, |event| match event {
+            Event::Attached(line) => {
+                teller.begin();
+                teller.line(line);
+            }
+            Event::Notice(line) => teller.line(line),
+            Event::Progress(progress) => teller.progress(progress),
+            Event::Interim(report) => {
+                let shown = outputs.render(report).and_then(|page| teller.interim(&page));
+                if let Err(error) = shown {
+                    failed.get_or_insert(error);
+                }
+            }
+        })
+        .await
+    });
+    teller.finish();
+    let report = report?;
+    let written = outputs.write(&report);
+    failed.map_or(written, Err)
+}
+
+fn options(args: &MemleakArgs) -> Options {
+    let target = &args.target;
+    let targets = if !target.command.is_empty() {
+        Targets::Command(target.command.clone())
+    } else if let Some(name) = &target.name {
+        Targets::Name(name.clone())
+    } else if let Some(cgroup) = &target.cgroup {
+        Targets::Cgroup(cgroup.clone())
+    } else {
+        let mut pids = target.pid.clone();
+        pids.sort_unstable();
+        pids.dedup();
+        Targets::Pids(pids)
+    };
+    let mut options = Options::new(targets);
+    options.older = args.older;
+    options.length = args.length;
+    options.every = args.every;
+    options.sample_bytes = args.sample_bytes;
+    options.min_bytes = args.min_bytes;
+    options.max_blocks = args.max_blocks;
+    options.max_stacks = args.max_stacks;
+    options.custom = args.alloc_fn.iter().chain(&args.free_fn).cloned().collect();
+    options.placement = args.placement.into();
+    options.method = args.method.into();
+    options
+}
+
+/// Ready at the first signal that asks us to end. From then on such a signal ends us at once, as it would anyway.
+fn stop() -> Result<impl Future<Output = ()>> {
+    let listen = |kind: SignalKind| {
+        signal(kind).map_err(|e| Error::new(ErrorKind::Limit, "tried to listen for signals").because_of(&e))
+    };
+    let [mut interrupt, mut terminate, mut hangup]: [Signal; 3] =
+        [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        for number in [libc::SIGINT, libc::SIGTERM] {
+            // SAFETY: puts back what the process started with.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+    })
+}
+
+/// Said before anything is tried: the kernel's own refusals are hard to read.
+fn require_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Permission, "tried to observe a process")
+        .because("that takes root: probes are put into the kernel")
+        .hint("sudo profiler memleak ..."))
+}

@@ -1,0 +1,79 @@
+//! Writing results: standard output and the files of `-o`.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
+};
+
+use profiler::{
+    error::Result,
+    exit::ExitCode,
+    render::{Colour, Format, HumanOptions},
+    report::{Invoker, OutputTarget, Report},
+};
+
+use super::args::OutputArgs;
+
+/// Where the results of a command go.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    format: Format,
+    files: Vec<OutputTarget>,
+    human: HumanOptions,
+    invoker: Invoker,
+}
+
+impl Outputs {
+    /// Looks at the terminal, and makes sure that the files can be written: before an observation, not after.
+    pub(crate) fn new(args: &OutputArgs, verbose: bool) -> Result<Outputs> {
+        let invoker = Invoker::current();
+        let files = args.outputs.iter().map(|argument| OutputTarget::parse(argument, args.format));
+        let files = files.collect::<Result<Vec<_>>>()?;
+        for file in &files {
+            file.check(&invoker)?;
+        }
+        let terminal = std::io::stdout().is_terminal();
+        let wanted = if args.no_color { Colour::Never } else { Colour::Auto };
+        let human = HumanOptions {
+            width: width(),
+            colour: wanted.decide(std::env::var_os("NO_COLOR").as_deref(), terminal),
+            top: args.top,
+            verbose,
+        };
+        Ok(Outputs { format: args.format, files, human, invoker })
+    }
+
+    /// The report in the form for standard output.
+    pub(crate) fn render(&self, report: &Report) -> Result<String> {
+        self.format.render(report, &self.human)
+    }
+
+    /// Writes a report everywhere. A file that fails does not keep the others, or standard output, from theirs.
+    pub(crate) fn write(&self, report: &Report) -> Result<ExitCode> {
+        let mut stdout = std::io::stdout().lock();
+        let mut failed = None;
+        let to_stdout = OutputTarget::Stdout(self.format);
+        for target in std::iter::once(&to_stdout).chain(&self.files) {
+            let plain = HumanOptions { colour: false, ..self.human };
+            let human = if matches!(target, OutputTarget::Stdout(_)) { &self.human } else { &plain };
+            let written = target
+                .format()
+                .render(report, human)
+                .and_then(|content| target.write(content.as_bytes(), &self.invoker, &mut stdout));
+            if let Err(error) = written {
+                failed.get_or_insert(error);
+            }
+        }
+        let _ = stdout.flush();
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(report.exit_code()),
+        }
+    }
+}
+
+/// Columns of the terminal that standard output is, else the default.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout().as_fd());
+    size.map_or(0, |size| usize::from(size.ws_col)).max(profiler::render::DEFAULT_WIDTH.min(80)).min(160)
+}
