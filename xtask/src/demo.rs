@@ -68,6 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !status.success() {
         bail!("profiler failed ({status})");
     }
+    if stop.requested() {
+        bail!("stopped by a signal");
+    }
     println!();
     for (what, file) in [("flame graph", "pong.svg"), ("report", "pong.json")] {
         let file = output.join(file);
