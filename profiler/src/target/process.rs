@@ -120,6 +120,11 @@ impl Process {
         }
     }
 
+    /// Gives it the name that it is about to have.
+    pub(crate) fn call(&mut self, name: &OsStr) {
+        self.name = Text::from(name);
+    }
+
     /// Becomes readable when the process ends.
     pub fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()

@@ -162,7 +162,7 @@ impl<'a> Session<'a> {
                     format_args!("tried to find function {name}"),
                 )
                 .because("no file that the target maps defines it")
-                .hint("give the name as `nm -C` does without -C (mangled); a stripped binary has none"));
+                .hint("give the name as `nm` prints it (mangled); a stripped binary has none"));
             }
         }
         let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };

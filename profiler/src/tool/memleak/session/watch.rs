@@ -131,6 +131,16 @@ impl Session<'_> {
         Ok(line)
     }
 
+    /// What to say of a launched command that outlives the observation: it is not ours to end.
+    pub(super) fn still_running(&mut self) -> Option<String> {
+        let launched = self.launched.as_mut()?;
+        let pid = launched.pid();
+        launched
+            .ended()
+            .is_none()
+            .then(|| format!("the command goes on as process {pid}; end it with: kill {pid}"))
+    }
+
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let child = self.launched.as_mut().and_then(launch::Waiting::ended);
