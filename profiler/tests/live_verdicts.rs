@@ -8,6 +8,9 @@
 
 mod support;
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::Value;
 use support::account;
 use support::compile::Build;
@@ -44,7 +47,7 @@ struct Seen {
 impl Watch {
     fn attach(pid: u32, arguments: &[&str]) -> Watch {
         let page = tempfile::Builder::new().suffix(".txt").tempfile().unwrap().into_temp_path();
-        let mut all = vec!["--older", AGE, "-o", page.to_str().unwrap()];
+        let mut all = vec!["-o", page.to_str().unwrap()];
         all.extend(arguments);
         let observer = Observer::attach(pid, &all);
         Watch { observer, page }
@@ -173,8 +176,22 @@ fn pong() {
 fn watch_pong(flags: &[String]) -> (Vec<&str>, Pong, Watch) {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let pong = Pong::start(&flags);
-    let watch = Watch::attach(pong.pid(), &["--for", LENGTH]);
+    let watch = Watch::attach(pong.pid(), &["--older", AGE, "--for", LENGTH]);
     (flags, pong, watch)
+}
+
+/// A leak so fast that the time in which the end of its process is noticed is long enough to look like its end.
+#[test]
+fn a_leak_does_not_seem_to_end_with_its_process() {
+    let Some(_live) = support::live() else { return };
+    let pace = ["--session-mean", "500ms", "--pause-mean", "100ms", "--chat-every", "100ms"];
+    let flags = [&["--bots", "40", "--leak", "chat"], pace.as_slice()].concat();
+    let pong = Pong::start(&flags);
+    let watch = Watch::attach(pong.pid(), &["--older", "1s"]);
+    sleep(Duration::from_secs(5));
+    drop(pong);
+    let seen = watch.end(|observer| observer.finish(RUN_PATIENCE));
+    assert_leaks("pong, killed", &seen, &["ChatHistory::push"]);
 }
 
 /// The twin's threads keep time by themselves, and its books are exact: so are the counts of the report.
@@ -189,7 +206,7 @@ fn twin() {
             let flags =
                 ["--wait", "--hold", "--age", AGE_S, "--for", LENGTH_S, "--seed", seed, "--leaks", leaks];
             let mut twin = Workload::spawn(&program, &flags);
-            let watch = Watch::attach(twin.pid(), &[]);
+            let watch = Watch::attach(twin.pid(), &["--older", AGE]);
             twin.say("go");
             (format!("twin --seed {seed} --leaks {leaks}"), twin, watch)
         };

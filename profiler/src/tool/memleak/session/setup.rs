@@ -118,6 +118,8 @@ impl<'a> Session<'a> {
             start_ns,
             began: Instant::now(),
             length: None,
+            end_ns: None,
+            alive_ns: start_ns,
             max_blocks: blocks,
             bytes_before,
             ring,

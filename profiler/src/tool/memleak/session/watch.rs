@@ -13,7 +13,7 @@ use profiler_common::{
 
 use super::{
     super::{canary, space::Space, totals},
-    Event, Progress, Session,
+    Event, Progress, Session, monotonic_ns,
 };
 use crate::{
     error::Result,
@@ -66,6 +66,7 @@ impl Session<'_> {
 
     fn end(&mut self, ended: Ended) -> Ended {
         self.length = Some(self.began.elapsed());
+        self.end_ns = Some(monotonic_ns());
         ended
     }
 
@@ -143,6 +144,7 @@ impl Session<'_> {
 
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
+        let now_ns = monotonic_ns();
         let child = self.launched.as_mut().and_then(launch::Waiting::ended);
         for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
@@ -152,6 +154,9 @@ impl Session<'_> {
                         .map_or_else(|| "ended".to_owned(), how_it_ended),
                 );
             }
+        }
+        if self.spaces.iter().any(|s| s.ended.is_none()) {
+            self.alive_ns = now_ns;
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
