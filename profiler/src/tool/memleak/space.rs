@@ -155,6 +155,17 @@ impl Space {
         Ok(())
     }
 
+    /// The sites that [`Space::attach`] would take, by file: of allocations, and of releases.
+    pub(crate) fn sites(
+        &mut self,
+        modules: &mut Modules,
+        options: &Options,
+    ) -> Vec<(PathBuf, Vec<ProbeSite>, Vec<ProbeSite>)> {
+        let parts = self.parts(modules, options, &[]);
+        let of = |planned: &[super::plan::Planned]| planned.iter().map(|p| self.site(p)).collect();
+        parts.iter().map(|part| (part.path.clone(), of(&part.plan.allocs), of(&part.plan.frees))).collect()
+    }
+
     fn site(&self, planned: &super::plan::Planned) -> ProbeSite {
         ProbeSite { offset: planned.file_offset(), cookie: planned.cookie(self.number) }
     }
