@@ -12,7 +12,7 @@ use profiler_common::{
     memleak::{Block, Counters, FRAME_ROOM, Space, StackTotals},
     sampling::WEIGHT_POINTS,
 };
-use profiler_ebpf::{atomic, stack::WINDOW_ROOM, task::TaskStorage};
+use profiler_ebpf::{atomic, stack::Room, task::TaskStorage};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -59,8 +59,8 @@ pub(crate) struct Thread {
     /// Stacks of the last calls: their identity, and their number, which is 0 for none. Most calls come from a stack
     /// that the thread was at just before.
     pub recent: [Recent; RECENT],
-    /// What the stack walk reads the stack into.
-    pub window: [u64; WINDOW_ROOM],
+    /// What the stack walk works with.
+    pub walk: Room,
     /// Number of frames below.
     pub depth: u64,
     /// Head of the ring record, directly before the frames.

@@ -21,8 +21,8 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
     // SAFETY: the caller vouches for both pointers.
     unsafe {
         let frames = (&raw mut (*thread).frames).cast::<u64>();
-        let window = (&raw mut (*thread).window).cast::<u64>();
-        let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames, window);
+        let room = &raw mut (*thread).walk;
+        let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames, room);
         match walk.end {
             End::Chain => {}
             End::Limit => count(Counter::StackTruncated),
