@@ -54,6 +54,10 @@ pub struct Cookie {
     /// Whether the function may call other probed functions. If not, its return need not be awaited just to know
     /// where nested calls end.
     pub nests: bool,
+    /// Whether the return is seen at the function's own `ret` instructions instead of by a return probe.
+    pub at_ret: bool,
+    /// Whether the function throws an exception when it fails, which a return probe must not be in the way of.
+    pub throws: bool,
 }
 
 /// The packed form: places as 4-bit numbers, so that the kernel side can use one as an index.
@@ -95,6 +99,8 @@ impl Cookie {
             | ((self.fixed_size & Self::MAX_FIXED_SIZE) as u64) << 16
             | ((self.space & Self::MAX_SPACE) as u64) << 44
             | (self.nests as u64) << 58
+            | (self.at_ret as u64) << 59
+            | (self.throws as u64) << 60
     }
 
     /// Reads what [`Cookie::pack`] wrote.
@@ -108,6 +114,8 @@ impl Cookie {
             fixed_size: (bits >> 16) as u32 & Self::MAX_FIXED_SIZE,
             space: (bits >> 44) as u16 & Self::MAX_SPACE,
             nests: bits >> 58 & 1 == 1,
+            at_ret: bits >> 59 & 1 == 1,
+            throws: bits >> 60 & 1 == 1,
         }
     }
 }
@@ -122,8 +130,17 @@ mod tests {
         for size in places {
             for block in places {
                 for (fixed_size, space) in [(0, 0), (Cookie::MAX_FIXED_SIZE, Cookie::MAX_SPACE), (64, 3)] {
-                    let cookie =
-                        Cookie { size, count: block, block, old: size, fixed_size, space, nests: space == 3 };
+                    let cookie = Cookie {
+                        size,
+                        count: block,
+                        block,
+                        old: size,
+                        fixed_size,
+                        space,
+                        nests: space == 3,
+                        at_ret: space == 0,
+                        throws: fixed_size == 64,
+                    };
                     assert_eq!(Cookie::unpack(cookie.pack()), cookie);
                 }
             }

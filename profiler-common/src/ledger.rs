@@ -88,6 +88,10 @@ counters! {
     /// The kernel had no memory for the state of this thread.
     EntryLostThread = "lost_thread_state" in AllocEntry as Lost,
 
+    /// So large a request of a function that throws when it fails is not followed: a return probe would turn the
+    /// exception into a crash.
+    EntryUnsafe = "lost_unsafe_to_follow" in AllocEntry as Lost,
+
     /// Firings of an allocation return probe.
     ReturnHits = "hits" in AllocReturn as Hits,
     /// A block was recorded.

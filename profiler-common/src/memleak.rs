@@ -83,8 +83,8 @@ wire! {
     pub struct Space {
         /// The process (thread group) as the kernel numbers it in the initial pid namespace; 0: do not check.
         pub tgid: u32,
-        /// Execs still to be ignored (1 while a launched command has not become the target yet).
-        pub execs_to_ignore: u32,
+        /// Execs to come before the space opens: 1 while a launched child has not become its command yet.
+        pub execs_to_come: u32,
         /// 1 once the process replaced itself by exec: hits no longer belong to this space.
         pub replaced: u32,
         /// [`FREES_NEST`] and [`CALLER_STEPS`], as they apply.

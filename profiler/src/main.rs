@@ -4,11 +4,17 @@ mod cli;
 
 use std::process::ExitCode;
 
+use profiler::{capture::canary, target::launch};
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let _own_name = arguments.next();
-    if arguments.next().is_some_and(|first| first == profiler::target::launch::WAIT_ARGUMENT) {
+    let first = arguments.next().unwrap_or_default();
+    if first == launch::WAIT_ARGUMENT {
         return cli::become_command(arguments);
+    }
+    if first == canary::CANARY_ARGUMENT {
+        return canary::be_canary(arguments);
     }
     cli::run().into()
 }

@@ -34,6 +34,10 @@ pub(crate) struct CallPrograms {
     pub(crate) entry: &'static str,
     /// Return alone.
     pub(crate) ret: &'static str,
+    /// At the `ret` instructions of functions that must not have a return probe.
+    pub(crate) at_ret: &'static str,
+    /// Entry of functions of which nothing else is to be known.
+    pub(crate) plain: &'static str,
 }
 
 /// How probes are attached.
@@ -80,14 +84,13 @@ pub(crate) struct Links {
 pub(crate) struct Attacher {
     method: Method,
     calls: CallPrograms,
-    plain: &'static str,
     loaded: Vec<(&'static str, MultiKind, OwnedFd)>,
 }
 
 impl Attacher {
-    /// `calls` follow functions from entry to return, `plain` looks at entries only. `at_most` is for measurements.
-    pub(crate) fn new(calls: CallPrograms, plain: &'static str, at_most: Method) -> Attacher {
-        Attacher { method: at_most, calls, plain, loaded: Vec::new() }
+    /// `at_most` is for measurements.
+    pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
+        Attacher { method: at_most, calls, loaded: Vec::new() }
     }
 
     /// The method in use.
@@ -142,14 +145,40 @@ impl Attacher {
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Links> {
+        self.instructions(object, self.calls.plain, file, pid, sites)
+    }
+
+    /// Follows calls without return probes: `entries`, and the `ret` instructions of the same functions.
+    pub(crate) fn follow_to_ret(
+        &mut self,
+        object: &mut Object,
+        file: &Path,
+        pid: u32,
+        entries: &[ProbeSite],
+        returns: &[ProbeSite],
+    ) -> Result<Links> {
+        let mut links = self.instructions(object, self.calls.at_ret, file, pid, returns)?;
+        links.append(self.instructions(object, self.calls.entry, file, pid, entries)?);
+        Ok(links)
+    }
+
+    /// Probes single instructions.
+    fn instructions(
+        &mut self,
+        object: &mut Object,
+        program: &'static str,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> Result<Links> {
         if self.method >= Method::Multi {
-            match self.multi(object, self.plain, MultiKind::Multi, false, file, pid, sites) {
+            match self.multi(object, program, MultiKind::Multi, false, file, pid, sites) {
                 Ok(links) => return Ok(links),
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
                 Err(error) => return Err(cannot_attach(file, &error)),
             }
         }
-        perf(object, self.plain, file, pid, sites)
+        perf(object, program, file, pid, sites)
     }
 
     fn step_down(&mut self, to: Method, error: &io::Error) {

@@ -30,7 +30,11 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let report = runtime.block_on(async {
         let stop = stop()?;
         observe(&options, stop, |event| match event {
-            Event::Attached(line) | Event::Notice(line) => teller.line(line),
+            Event::Attached(line) => {
+                teller.begin();
+                teller.line(line);
+            }
+            Event::Notice(line) => teller.line(line),
             Event::Progress(progress) => teller.progress(progress),
             Event::Interim(report) => {
                 let shown = outputs.render(report).and_then(|page| teller.interim(&page));

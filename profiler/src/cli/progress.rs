@@ -61,8 +61,9 @@ impl Teller {
     pub(crate) fn interim(&self, page: &str) -> Result<()> {
         let mut out = std::io::stdout().lock();
         let written = if self.live {
-            // Home, the page with every line cleared behind it, and clear what is left of the one before.
-            write!(out, "\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n"))
+            // Home, as much of the page as fits with every line cleared behind it, and clear the rest.
+            let lines: Vec<&str> = page.lines().take(rows().saturating_sub(1)).collect();
+            write!(out, "\x1b[H{}\x1b[K\n\x1b[J", lines.join("\x1b[K\n"))
         } else {
             writeln!(out, "{page}")
         };
@@ -75,6 +76,14 @@ impl Teller {
         })
     }
 
+    /// Makes room on the screen for the live view.
+    pub(crate) fn begin(&self) {
+        if self.live {
+            let mut out = std::io::stdout().lock();
+            let _ = write!(out, "\x1b[2J\x1b[H").and_then(|()| out.flush());
+        }
+    }
+
     /// Takes the moving parts off the screen.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
@@ -85,6 +94,12 @@ impl Teller {
             let _ = write!(out, "\x1b[H\x1b[J").and_then(|()| out.flush());
         }
     }
+}
+
+/// Rows of the terminal.
+fn rows() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.map_or(24, |size| usize::from(size.ws_row)).max(2)
 }
 
 fn bar(length: Option<Duration>) -> ProgressBar {

@@ -12,6 +12,11 @@ use super::image::{ENDIAN, Image, name_at};
 const STUB_BYTES: u64 = 16;
 
 impl<'a> Image<'a> {
+    /// Whether the loader links a function of this name into the file.
+    pub(super) fn imports(&self, name: &str) -> bool {
+        self.import_slots.get_or_init(|| self.read_import_slots()).values().any(|import| *import == name)
+    }
+
     /// Name of the function that the loader puts into a slot of the global offset table.
     pub(super) fn import_in_slot(&self, slot: u64) -> Option<&'a str> {
         self.import_slots.get_or_init(|| self.read_import_slots()).get(&slot).copied()

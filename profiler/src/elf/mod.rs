@@ -11,6 +11,7 @@
 pub mod caller_step;
 pub mod forwarding;
 pub mod placement;
+pub mod returns;
 pub mod runtime;
 
 mod flow;

@@ -93,6 +93,13 @@ impl Process {
         &self.name
     }
 
+    /// Reads its name again, which an exec changes.
+    pub(crate) fn rename(&mut self) {
+        if let Some(name) = name_of(self.pid) {
+            self.name = Text::from(name.as_slice());
+        }
+    }
+
     /// Becomes readable when the process ends.
     pub fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()

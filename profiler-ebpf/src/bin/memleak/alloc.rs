@@ -1,6 +1,6 @@
 //! Entry and return of an allocation function.
 //!
-//! Only the outermost allocation call of a thread counts. It is known by its stack pointer: a call below it is
+//! Only the outermost allocation call of a thread counts. It is known by its stack pointer: a call at or below it is
 //! nested, its own return has the stack pointer just above it, and anything else means that it was left by
 //! `longjmp`, an exception or a coroutine. So no depth has to be counted, and nothing can get stuck.
 
@@ -38,6 +38,13 @@ const EEXIST: i32 = -17;
 const E2BIG: i32 = -7;
 /// Per-thread hits are published in steps of this many, a power of two.
 const THREAD_HITS_STEP: u64 = 1024;
+/// Stack pointer, relative to that at the entry, in a return probe: the return address was popped.
+const AFTER_RET: u64 = 8;
+/// The same at a `ret` instruction.
+const BEFORE_RET: u64 = 0;
+/// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
+/// memory is not rationed, and user space follows no such function where it is.
+const MAX_SAFE_BYTES: u64 = 1 << 30;
 
 /// Entry and return in one program: a uprobe session (Linux 6.13). Returning 1 at entry skips the return.
 #[unsafe(no_mangle)]
@@ -46,7 +53,11 @@ pub(crate) fn memleak_session(ctx: *mut c_void) -> u32 {
     let ctx = ProbeContext::new(ctx);
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
     // SAFETY: the context of a uprobe program is the registers. At entry the thread is where the probe is.
-    if unsafe { (*regs).rip == bpf_get_func_ip(ctx.as_ptr()) } { on_entry(&ctx) } else { on_return(&ctx) }
+    if unsafe { (*regs).rip == bpf_get_func_ip(ctx.as_ptr()) } {
+        on_entry(&ctx)
+    } else {
+        on_return(&ctx, AFTER_RET)
+    }
 }
 
 /// Entry alone, where there are no sessions.
@@ -61,7 +72,15 @@ pub(crate) fn memleak_entry(ctx: *mut c_void) -> u32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uretprobe")]
 pub(crate) fn memleak_return(ctx: *mut c_void) -> u32 {
-    on_return(&ProbeContext::new(ctx))
+    on_return(&ProbeContext::new(ctx), AFTER_RET)
+}
+
+/// A `ret` instruction of a function that exceptions may pass: a return probe would replace the address that the
+/// unwinder looks up, and the exception would end the process.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub(crate) fn memleak_ret(ctx: *mut c_void) -> u32 {
+    on_return(&ProbeContext::new(ctx), BEFORE_RET)
 }
 
 /// The register arguments of the call under way (System V calling convention).
@@ -135,13 +154,16 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         let sp = (*regs).rsp;
         publish_hits(thread);
         if (*thread).sp != 0 {
-            if sp < (*thread).sp && still_inside(thread) {
+            if sp <= (*thread).sp && still_inside(thread, sp) {
                 return (Counter::EntryNested, true);
             }
             abandon(thread);
         }
         lay_out(regs, cookie.fixed_size, thread);
         let size_bytes = requested(thread, bits);
+        if cookie.throws && size_bytes > MAX_SAFE_BYTES {
+            return (Counter::EntryUnsafe, true);
+        }
         (*thread).stack = NOT_DRAWN;
         if sample::draws(thread, size_bytes) {
             (*thread).stack = stacks::number(regs, cookie.space, flags, thread);
@@ -149,6 +171,9 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
             return (Counter::EntrySampledOut, true);
         }
         (*thread).sp = sp;
+        // A stack that was walked begins with that word.
+        let walked = (*thread).stack != NOT_DRAWN && (*thread).depth != 0;
+        (*thread).word = if walked { (*thread).frames[0] } else { return_address(sp) };
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
         (*thread).old_key = 0;
@@ -200,18 +225,32 @@ unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
     }
 }
 
-/// Whether the outermost call is still on the stack: then its return address is still replaced by the kernel's.
+/// Whether the outermost call is still on the stack: then the word at its stack pointer is its return address, or
+/// what the kernel has put there because of a return probe. A function that ends by jumping to another has the
+/// other's entry at the very same stack pointer.
 #[inline(always)]
-unsafe fn still_inside(thread: *mut Thread) -> bool {
+unsafe fn still_inside(thread: *mut Thread, sp: u64) -> bool {
     // SAFETY: the thread's own state.
     unsafe {
-        if (*thread).trampoline == 0 {
-            return true;
+        let word = return_address((*thread).sp);
+        if Cookie::unpack((*thread).cookie).at_ret {
+            // Such a function does not end in a jump: at the same stack pointer there is another call of it.
+            sp != (*thread).sp && word == (*thread).word
+        } else if (*thread).trampoline != 0 {
+            word == (*thread).trampoline
+        } else {
+            word != (*thread).word
         }
-        let mut word = 0u64;
-        let read = bpf_probe_read_user((&raw mut word).cast(), 8, (*thread).sp as *const c_void);
-        read == 0 && word == (*thread).trampoline
     }
+}
+
+/// The word at a stack pointer; 0 if it cannot be read.
+#[inline(always)]
+unsafe fn return_address(sp: u64) -> u64 {
+    let mut word = 0u64;
+    // SAFETY: the helper writes 8 bytes, or fails and zeroes them.
+    unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, sp as *const c_void) };
+    word
 }
 
 /// Gives up a call that never returned. A block that it had taken over may live on or not: nobody can tell.
@@ -241,14 +280,14 @@ unsafe fn publish_hits(thread: *mut Thread) {
 }
 
 #[inline(always)]
-fn on_return(ctx: &ProbeContext) -> u32 {
+fn on_return(ctx: &ProbeContext, popped: u64) -> u32 {
     count(Counter::ReturnHits);
-    count(finish(ctx));
+    count(finish(ctx, popped));
     0
 }
 
 #[inline(always)]
-fn finish(ctx: &ProbeContext) -> Counter {
+fn finish(ctx: &ProbeContext, popped: u64) -> Counter {
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
     let Some(thread) = THREADS.current() else { return Counter::ReturnUnmatched };
     // SAFETY: the thread's own state, and the registers after the call.
@@ -257,14 +296,11 @@ fn finish(ctx: &ProbeContext) -> Counter {
         if (*thread).sp == 0 {
             return Counter::ReturnUnmatched;
         }
-        if sp != (*thread).sp + 8 {
-            return if sp < (*thread).sp { Counter::ReturnNested } else { Counter::ReturnUnmatched };
+        if sp != (*thread).sp + popped {
+            return if sp <= (*thread).sp { Counter::ReturnNested } else { Counter::ReturnUnmatched };
         }
-        if (*thread).trampoline == 0 {
-            let mut word = 0u64;
-            if bpf_probe_read_user((&raw mut word).cast(), 8, (*thread).sp as *const c_void) == 0 {
-                (*thread).trampoline = word;
-            }
+        if popped == AFTER_RET && (*thread).trampoline == 0 {
+            (*thread).trampoline = return_address((*thread).sp);
         }
         (*thread).sp = 0;
         settle(thread, (*regs).rax)

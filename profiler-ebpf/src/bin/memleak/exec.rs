@@ -28,8 +28,8 @@ pub(crate) fn memleak_exec(ctx: *mut c_void) -> i32 {
             if (*space).tgid != tgid || (*space).replaced != 0 {
                 continue;
             }
-            if (*space).execs_to_ignore > 0 {
-                (*space).execs_to_ignore -= 1;
+            if (*space).execs_to_come > 0 {
+                (*space).execs_to_come -= 1;
                 continue;
             }
             (*space).replaced = 1;

@@ -34,6 +34,8 @@ pub(crate) struct Thread {
     pub sp: u64,
     /// Where the kernel makes functions return to that have a return probe; 0 until seen.
     pub trampoline: u64,
+    /// Return address of that call.
+    pub word: u64,
     /// Requested size in bytes.
     pub size_bytes: u64,
     /// Cookie of the call.
@@ -144,10 +146,11 @@ pub(crate) fn now_units() -> u32 {
 pub(crate) fn own_space(space: u16) -> Option<u32> {
     let space = SPACES.get_ptr(u32::from(space))?;
     // SAFETY: a map value.
-    let (tgid, replaced, flags) = unsafe { ((*space).tgid, (*space).replaced, (*space).flags) };
+    let (tgid, closed, flags) =
+        unsafe { ((*space).tgid, (*space).replaced | (*space).execs_to_come, (*space).flags) };
     // SAFETY: a helper without arguments.
     let current = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    if replaced == 0 && (tgid == 0 || tgid == current) { Some(flags) } else { None }
+    if closed == 0 && (tgid == 0 || tgid == current) { Some(flags) } else { None }
 }
 
 /// The totals of a stack.

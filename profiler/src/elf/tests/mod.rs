@@ -6,6 +6,7 @@ mod entry_code;
 mod forwards;
 mod made_file;
 mod own_files;
+mod returns;
 mod steps;
 
 use std::collections::BTreeMap;

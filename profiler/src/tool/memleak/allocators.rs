@@ -186,6 +186,13 @@ pub(crate) fn meaning(name: &str) -> Option<Meaning> {
     prefixed(C_PREFIXES, C).or_else(|| prefixed(JEMALLOC_PREFIXES, JEMALLOC)).or_else(|| find(MIMALLOC, name))
 }
 
+/// Whether a known function throws an exception when it fails: `operator new` and what stands in for it, unless it
+/// promises not to.
+pub(crate) fn throws(name: &str) -> bool {
+    let new = NEW.iter().any(|stem| name.starts_with(stem)) || name.starts_with("mi_new");
+    new && !name.contains("nothrow")
+}
+
 /// Every name that [`meaning`] knows.
 pub(crate) fn names() -> Vec<String> {
     let join = |prefixes: &[&str], table: &[(&str, Meaning)]| {
@@ -228,5 +235,7 @@ mod tests {
         assert_eq!(meaning("mi_heap_realloc").unwrap().old, From::Arg(1));
         assert!(meaning("_ZdaPvmSt11align_val_t").unwrap().operator);
         assert_eq!(meaning("sdallocx").unwrap().role, Role::Free);
+        assert!(throws("_Znwm") && throws("mi_new_n"));
+        assert!(!throws("_ZnamRKSt9nothrow_t") && !throws("mi_new_nothrow") && !throws("malloc"));
     }
 }

@@ -1,10 +1,10 @@
 //! Empty programs on the sites of `memleak`: what the kernel alone takes. For measurements.
 
-use std::{future::Future, path::PathBuf};
+use std::future::Future;
 
 use super::{
     options::{Options, Targets},
-    space::Space,
+    space::{Sites, Space},
 };
 use crate::{
     capture::{
@@ -16,9 +16,13 @@ use crate::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floor"));
-const PROGRAMS: CallPrograms =
-    CallPrograms { session: "floor_session", entry: "floor_entry", ret: "floor_return" };
-const PLAIN: &str = "floor_free";
+const PROGRAMS: CallPrograms = CallPrograms {
+    session: "floor_session",
+    entry: "floor_entry",
+    ret: "floor_return",
+    at_ret: "floor_entry",
+    plain: "floor_free",
+};
 
 /// Which probes a tool cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,21 +49,24 @@ pub async fn hold(
     let mut modules = Modules::default();
     let mut space = Space::new(0, Process::open(*pid)?, &mut modules)?;
     let mut object = Object::load("floor", OBJECT, Settings::default())?;
-    let mut attacher = Attacher::new(PROGRAMS, PLAIN, options.method);
-    let sites = space.sites(&mut modules, options);
+    let mut attacher = Attacher::new(PROGRAMS, options.method);
     let mut links: Vec<Links> = Vec::new();
     let mut functions = 0;
-    for (path, _, frees) in sites.iter().filter(|(_, _, frees)| !frees.is_empty()) {
-        links.push(attacher.look(&mut object, path, *pid, frees)?);
-        functions += frees.len();
-    }
-    for (path, allocs, _) in sites.iter().filter(|(_, allocs, _)| !allocs.is_empty()) {
-        let path: &PathBuf = path;
-        links.push(match floor {
-            Floor::Exact => attacher.follow(&mut object, path, *pid, allocs)?,
-            Floor::Entry => attacher.look(&mut object, path, *pid, allocs)?,
-        });
-        functions += allocs.len();
+    for Sites { path, frees, calls, entries, returns } in space.sites(&mut modules, options) {
+        functions += frees.len() + calls.len() + entries.len();
+        let looked = match floor {
+            Floor::Exact => vec![&frees],
+            Floor::Entry => vec![&frees, &calls, &entries],
+        };
+        for sites in looked.into_iter().filter(|sites| !sites.is_empty()) {
+            links.push(attacher.look(&mut object, &path, *pid, sites)?);
+        }
+        if floor == Floor::Exact && !calls.is_empty() {
+            links.push(attacher.follow(&mut object, &path, *pid, &calls)?);
+        }
+        if floor == Floor::Exact && !entries.is_empty() {
+            links.push(attacher.follow_to_ret(&mut object, &path, *pid, &entries, &returns)?);
+        }
     }
     attached(&format!("attached: {functions} functions, by {}, doing nothing", attacher.method().name()));
     stop.await;

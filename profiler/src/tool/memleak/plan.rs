@@ -3,7 +3,7 @@
 //! Everything that hands out or takes back memory is probed, but nothing twice: a function with several names once,
 //! and a function that only hands over to another (`operator new` on top of `malloc`) not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use profiler_common::cookie::Cookie;
 
@@ -17,6 +17,7 @@ use crate::{
         caller_step::CallerStep,
         forwarding::{Callee, Targets},
         placement::{ArgUse, Obstacle, Site, SiteReason},
+        returns::HiddenReturn,
     },
     report::Probed,
     text::Text,
@@ -40,6 +41,21 @@ pub(crate) struct Planned {
     pub(crate) site: Site,
     /// Whether it may call another probed allocation function.
     pub(crate) nests: bool,
+    /// How its return is seen.
+    pub(crate) ret: Return,
+}
+
+/// How the return of an allocation function is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// By a return probe.
+    Probe,
+    /// By a return probe, which must not be there when the function fails: it throws.
+    ProbeUnlessItThrows,
+    /// At its `ret` instructions, by file offset: exceptions may pass.
+    Instructions(Vec<u64>),
+    /// Not at all, and why: the function must not be followed.
+    Hidden(HiddenReturn),
 }
 
 impl Planned {
@@ -51,7 +67,18 @@ impl Planned {
     /// What the kernel side is told at each hit.
     pub(crate) fn cookie(&self, space: u16) -> u64 {
         let Meaning { size, count, block, old, fixed_size, .. } = self.meaning;
-        Cookie { size, count, block, old, fixed_size, space, nests: self.nests }.pack()
+        Cookie {
+            size,
+            count,
+            block,
+            old,
+            fixed_size,
+            space,
+            nests: self.nests,
+            at_ret: matches!(self.ret, Return::Instructions(_)),
+            throws: self.ret == Return::ProbeUnlessItThrows,
+        }
+        .pack()
     }
 
     /// The line in the report.
@@ -82,81 +109,104 @@ impl Plan {
     }
 }
 
+/// A function that was found, under the best of its names.
+struct Found {
+    symbol: Symbol,
+    meaning: Meaning,
+    /// Named by the user.
+    own: bool,
+    /// Throws when it fails.
+    throws: bool,
+}
+
 /// Plans the probes of a file.
 pub(crate) fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement) -> Plan {
-    let named = |name: &str| custom.iter().find(|c| c.name == name);
-    let found = image.functions(&|name| allocators::meaning(name).is_some() || named(name).is_some());
-    let mut by_address: BTreeMap<u64, (Symbol, Meaning, bool)> = BTreeMap::new();
-    for symbol in found.into_iter().filter(|s| s.kind == SymbolKind::Function) {
-        let own = named(&symbol.name);
-        let Some(meaning) = own.map(|c| c.meaning).or_else(|| allocators::meaning(&symbol.name)) else {
-            continue;
-        };
-        let better = |(_, kept, kept_own): &(Symbol, Meaning, bool)| {
-            (!own.is_some(), meaning.operator) < (!kept_own, kept.operator)
-        };
-        let entry = by_address.entry(symbol.address);
-        match entry {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert((symbol, meaning, own.is_some()));
-            }
-            std::collections::btree_map::Entry::Occupied(mut entry) if better(entry.get()) => {
-                entry.insert((symbol, meaning, own.is_some()));
-            }
-            std::collections::btree_map::Entry::Occupied(_) => {}
-        }
-    }
-    let forwarding = forwarders(image, &by_address);
-    let mut plan = Plan { steps: steps(image, &by_address, &forwarding), ..Plan::default() };
-    let allocs: Vec<u64> = of_role(&by_address, Role::Alloc).filter(|a| !forwarding.contains(a)).collect();
+    let functions = find(image, custom);
+    let forwarding = forwarders(image, &functions);
+    let mut plan = Plan { steps: steps(image, &functions, &forwarding), ..Plan::default() };
+    let allocs: Vec<u64> = of_role(&functions, Role::Alloc).filter(|a| !forwarding.contains(a)).collect();
     let names = allocators::names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    for (address, (symbol, meaning, own)) in by_address {
+    for (address, found) in functions {
         if forwarding.contains(&address) {
             continue;
         }
+        let Found { symbol, meaning, own, throws } = found;
         let site = choose_site(image, &symbol, &meaning, placement);
         let targets = Targets { addresses: &allocs, names: &names };
         let nests = own || meaning.role == Role::Alloc && image.forwards_to(&symbol, &targets).is_some();
+        let ret = match (own && image.may_unwind(), throws) {
+            (true, _) => image.returns(&symbol).map_or_else(Return::Hidden, Return::Instructions),
+            (false, true) => Return::ProbeUnlessItThrows,
+            (false, false) => Return::Probe,
+        };
         let list = if meaning.role == Role::Alloc { &mut plan.allocs } else { &mut plan.frees };
-        list.push(Planned { symbol, meaning, site, nests });
+        list.push(Planned { symbol, meaning, site, nests, ret });
     }
     plan
 }
 
-fn of_role(functions: &BTreeMap<u64, (Symbol, Meaning, bool)>, role: Role) -> impl Iterator<Item = u64> {
-    functions.iter().filter(move |(_, (_, meaning, _))| meaning.role == role).map(|(address, _)| *address)
+/// The functions to consider, each once however many names it has: one that the user gave, else a plain one rather
+/// than an operator, else the shortest.
+fn find(image: &Image<'_>, custom: &[Custom]) -> BTreeMap<u64, Found> {
+    let named = |name: &str| custom.iter().find(|c| c.name == name);
+    let symbols = image.functions(&|name| allocators::meaning(name).is_some() || named(name).is_some());
+    let mut functions: BTreeMap<u64, Found> = BTreeMap::new();
+    for symbol in symbols.into_iter().filter(|s| s.kind == SymbolKind::Function) {
+        let own = named(&symbol.name);
+        let known = allocators::meaning(&symbol.name);
+        let Some(meaning) = own.map(|c| c.meaning).or(known) else { continue };
+        let throws = allocators::throws(&symbol.name);
+        let found = Found { symbol, meaning, own: own.is_some(), throws };
+        match functions.entry(found.symbol.address) {
+            Entry::Vacant(entry) => {
+                entry.insert(found);
+            }
+            Entry::Occupied(mut entry) => {
+                let kept = entry.get_mut();
+                kept.throws |= found.throws;
+                let rank = |f: &Found| (!f.own, f.meaning.operator, f.symbol.name.len());
+                if rank(&found) < rank(kept) {
+                    *kept = Found { throws: kept.throws, ..found };
+                }
+            }
+        }
+    }
+    functions
+}
+
+fn of_role(functions: &BTreeMap<u64, Found>, role: Role) -> impl Iterator<Item = u64> {
+    functions.iter().filter(move |(_, f)| f.meaning.role == role).map(|(address, _)| *address)
 }
 
 /// Addresses of the functions that hand every call over to another that is probed.
-fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, (Symbol, Meaning, bool)>) -> Vec<u64> {
+fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
     let names = allocators::names();
     let mut forwarding: Vec<u64> = Vec::new();
     for role in [Role::Alloc, Role::Free] {
         let fits = |name: &&str| allocators::meaning(name).is_some_and(|m| m.role == role);
         let names: Vec<&str> = names.iter().map(String::as_str).filter(fits).collect();
-        for (address, (symbol, meaning, own)) in functions.iter().filter(|(_, (_, m, _))| m.role == role) {
-            let others: Vec<u64> = of_role(functions, role).filter(|other| other != address).collect();
-            // A custom function is what the user asked for; it stays.
-            if *own {
+        for (address, found) in functions.iter().filter(|(_, f)| f.meaning.role == role) {
+            // A function that the user names is what the user wants to see.
+            if found.own {
                 continue;
             }
-            let named: &[&str] = if meaning.operator { &names } else { &[] };
-            let Some(found) = image.forwards_to(symbol, &Targets { addresses: &others, names: named }) else {
-                continue;
-            };
-            let same = match found.to {
+            let operator = found.meaning.operator;
+            let others: Vec<u64> = of_role(functions, role).filter(|other| other != address).collect();
+            let named: &[&str] = if operator { &names } else { &[] };
+            let targets = Targets { addresses: &others, names: named };
+            let Some(handed) = image.forwards_to(&found.symbol, &targets) else { continue };
+            let same = match handed.to {
                 Callee::Name(_) => true,
-                Callee::Address(to) => functions.get(&to).is_some_and(|(_, other, _)| {
-                    meaning.operator || (Meaning { operator: false, ..*other }) == *meaning
+                Callee::Address(to) => functions.get(&to).is_some_and(|other| {
+                    operator || Meaning { operator: false, ..other.meaning } == found.meaning
                 }),
             };
             // Two functions that hand over to each other must not both be left out.
-            let mutual =
-                matches!(found.to, Callee::Address(to) if forwarding.contains(&to) && !meaning.operator);
+            let mutual = matches!(handed.to, Callee::Address(to) if forwarding.contains(&to) && !operator);
             // An operator that leaves its file for `malloc` has no memory of its own, whatever else it does: it throws.
-            let leaves = matches!(found.to, Callee::Name(_));
-            if same && !mutual && (leaves || found.every_call) {
+            let leaves = matches!(handed.to, Callee::Name(_));
+            if same && !mutual && (leaves || handed.every_call) {
                 forwarding.push(*address);
             }
         }
@@ -165,14 +215,10 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, (Symbol, Meaning, boo
 }
 
 /// Steps out of the operators that stand on top of another allocator: they keep no frame pointer.
-fn steps(
-    image: &Image<'_>,
-    functions: &BTreeMap<u64, (Symbol, Meaning, bool)>,
-    forwarding: &[u64],
-) -> Vec<CallerStep> {
-    let between = |(address, (symbol, meaning, _)): (&u64, &(Symbol, Meaning, bool))| {
-        (meaning.operator && meaning.role == Role::Alloc && forwarding.contains(address))
-            .then(|| symbol.clone())
+fn steps(image: &Image<'_>, functions: &BTreeMap<u64, Found>, forwarding: &[u64]) -> Vec<CallerStep> {
+    let between = |(address, found): (&u64, &Found)| {
+        let stands_between = found.meaning.operator && found.meaning.role == Role::Alloc;
+        (stands_between && forwarding.contains(address)).then(|| found.symbol.clone())
     };
     let between: Vec<Symbol> = functions.iter().filter_map(between).collect();
     if between.is_empty() {

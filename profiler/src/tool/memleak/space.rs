@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -10,15 +10,15 @@ use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as Wi
 
 use super::{
     options::Options,
-    plan::{Plan, plan},
+    plan::{Plan, Return, plan},
     totals,
 };
 use crate::{
     capture::{
         object::Object,
-        uprobe::{Attacher, Links, ProbeSite},
+        uprobe::{Attacher, Links, Method, ProbeSite},
     },
-    elf::{Image, runtime::Runtime},
+    elf::{self, Image, returns::HiddenReturn, runtime::Runtime},
     error::{Error, ErrorKind, Result},
     report::Probed,
     target::{
@@ -30,6 +30,11 @@ use crate::{
 
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
+
+/// What the user is told where `operator new` of an allocator of its own cannot be followed.
+const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
+    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
+    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
 /// An address space and the probes in it.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub(crate) struct Space {
     allocs: Vec<Links>,
     frees: Vec<Links>,
     free_sites: usize,
+    /// Sites of functions that are planned for, but must not be followed here.
+    unfollowed: HashSet<u64>,
 }
 
 /// What to probe in one module of a space.
@@ -55,6 +62,19 @@ struct Part {
     module: ModuleId,
     path: PathBuf,
     plan: Plan,
+}
+
+/// Where probes would be put in one file.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    pub(crate) path: PathBuf,
+    /// Entries of releases.
+    pub(crate) frees: Vec<ProbeSite>,
+    /// Allocations with a return probe.
+    pub(crate) calls: Vec<ProbeSite>,
+    /// Entries and `ret` instructions of those without.
+    pub(crate) entries: Vec<ProbeSite>,
+    pub(crate) returns: Vec<ProbeSite>,
 }
 
 impl Space {
@@ -77,35 +97,26 @@ impl Space {
             allocs: Vec::new(),
             frees: Vec::new(),
             free_sites: 0,
+            unfollowed: HashSet::new(),
             process,
         };
-        let own = space.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
-        space.build_id = own.and_then(|id| modules.get(id)?.build_id.clone());
+        space.identify(modules);
         Ok(space)
     }
 
     /// Refuses what would be harmed or misread: Go moves its stacks, and 32-bit code passes arguments elsewhere.
     pub(crate) fn check(&mut self, modules: &Modules) -> Result<()> {
         let pid = self.process.pid();
-        let refuse = |cause: &str, hint: &str| {
-            Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to observe process {pid}"))
-                .because(cause)
-                .hint(hint)
-        };
         let exe = format!("/proc/{pid}/exe");
         let file = std::fs::File::open(&exe).map_err(|e| unreadable(&self.process, &e))?;
         // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&self.process, &e))?;
-        let image = Image::parse(&bytes)
-            .map_err(|error| refuse(&format!("it is {error}"), "run a 64-bit build of the server"))?;
+        let tried = format!("tried to observe process {pid}");
+        let image = Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
         for (mapping, id) in self.layout.files() {
             let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok()) else { continue };
             if Image::parse(&bytes).is_ok_and(|image| image.is_go()) {
-                let name = Text::from(mapping.path.as_path()).terminal().to_string();
-                return Err(refuse(
-                    &format!("{name} is {}", Runtime::Go.limit()),
-                    "go tool pprof http://HOST/debug/pprof/heap",
-                ));
+                return Err(is_go(&tried, &Text::from(mapping.path.as_path())));
             }
         }
         let mut runtimes = Runtime::of_files(self.layout.files().map(|(mapping, _)| mapping.path.as_path()));
@@ -116,17 +127,41 @@ impl Space {
         Ok(())
     }
 
-    /// Attaches to every allocator that is mapped and was not attached to before; `ahead` names files that will be
-    /// mapped. Releases first: a block that is recorded must not escape its release.
+    /// Attaches to every allocator that is mapped and was not attached to before.
     pub(crate) fn attach(
         &mut self,
         object: &mut Object,
         attacher: &mut Attacher,
         modules: &mut Modules,
         options: &Options,
-        ahead: &[PathBuf],
     ) -> Result<()> {
-        let parts = self.parts(modules, options, ahead);
+        let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
+        self.attach_modules(object, attacher, modules, options, mapped)
+    }
+
+    /// Attaches to the allocators in files that the process is about to map.
+    pub(crate) fn attach_ahead(
+        &mut self,
+        object: &mut Object,
+        attacher: &mut Attacher,
+        modules: &mut Modules,
+        options: &Options,
+        files: &[PathBuf],
+    ) -> Result<()> {
+        let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
+        self.attach_modules(object, attacher, modules, options, coming)
+    }
+
+    /// Releases first: a block that is recorded must not escape its release.
+    fn attach_modules(
+        &mut self,
+        object: &mut Object,
+        attacher: &mut Attacher,
+        modules: &mut Modules,
+        options: &Options,
+        wanted: Vec<ModuleId>,
+    ) -> Result<()> {
+        let parts = self.parts(modules, options, wanted);
         for part in &parts {
             self.teach_steps(object, part)?;
             self.free_sites += part.plan.frees.len();
@@ -142,28 +177,75 @@ impl Space {
             }
         }
         for part in &parts {
-            let sites: Vec<ProbeSite> = part.plan.allocs.iter().map(|p| self.site(p)).collect();
-            if !sites.is_empty() {
-                let links = attacher.follow(object, &part.path, pid, &sites)?;
-                self.note_refused(&links, &part.plan);
-                self.allocs.push(links);
-            }
+            self.follow(object, attacher, part)?;
             let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
-            let probed = part.plan.frees.iter().chain(&part.plan.allocs).map(|p| p.probed(&name));
+            let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
+            let probed = part.plan.frees.iter().chain(followed).map(|p| p.probed(&name));
             self.probed.extend(probed);
         }
         Ok(())
     }
 
-    /// The sites that [`Space::attach`] would take, by file: of allocations, and of releases.
-    pub(crate) fn sites(
-        &mut self,
-        modules: &mut Modules,
-        options: &Options,
-    ) -> Vec<(PathBuf, Vec<ProbeSite>, Vec<ProbeSite>)> {
-        let parts = self.parts(modules, options, &[]);
-        let of = |planned: &[super::plan::Planned]| planned.iter().map(|p| self.site(p)).collect();
-        parts.iter().map(|part| (part.path.clone(), of(&part.plan.allocs), of(&part.plan.frees))).collect()
+    /// Follows the allocation functions of a part, each in the way that cannot harm it.
+    fn follow(&mut self, object: &mut Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
+        let pid = self.process.pid();
+        let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
+        for planned in &part.plan.allocs {
+            let site = self.site(planned);
+            match &planned.ret {
+                Return::Probe => plain.push(site),
+                Return::ProbeUnlessItThrows => throwing.push(site),
+                Return::Instructions(offsets) => {
+                    entries.push(site);
+                    returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
+                }
+                Return::Hidden(why) => return Err(exceptions_may_pass(&planned.symbol.name, *why)),
+            }
+        }
+        let mut attached = Vec::new();
+        if !plain.is_empty() {
+            attached.push(attacher.follow(object, &part.path, pid, &plain)?);
+        }
+        if !throwing.is_empty() {
+            // Only a session can leave out the return probe of the very call that is going to throw.
+            if attacher.method() == Method::Session && !memory_is_rationed(pid) {
+                attached.push(attacher.follow(object, &part.path, pid, &throwing)?);
+            } else {
+                self.unfollowed.extend(throwing.iter().map(|site| site.offset));
+                self.notes.push(NEW_IS_NOT_FOLLOWED.to_owned());
+            }
+        }
+        if !entries.is_empty() {
+            attached.push(attacher.follow_to_ret(object, &part.path, pid, &entries, &returns)?);
+        }
+        for links in attached {
+            self.note_refused(&links, &part.plan);
+            self.allocs.push(links);
+        }
+        Ok(())
+    }
+
+    /// The sites that [`Space::attach`] would take, by file. For measurements.
+    pub(crate) fn sites(&mut self, modules: &mut Modules, options: &Options) -> Vec<Sites> {
+        let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
+        let parts = self.parts(modules, options, mapped);
+        let sites = |part: &Part| {
+            let mut sites = Sites { path: part.path.clone(), ..Sites::default() };
+            sites.frees.extend(part.plan.frees.iter().map(|p| self.site(p)));
+            for planned in &part.plan.allocs {
+                let site = self.site(planned);
+                match &planned.ret {
+                    Return::Probe | Return::ProbeUnlessItThrows => sites.calls.push(site),
+                    Return::Instructions(offsets) => {
+                        sites.entries.push(site);
+                        sites.returns.extend(offsets.iter().map(|o| ProbeSite { offset: *o, ..site }));
+                    }
+                    Return::Hidden(_) => {}
+                }
+            }
+            sites
+        };
+        parts.iter().map(sites).collect()
     }
 
     fn site(&self, planned: &super::plan::Planned) -> ProbeSite {
@@ -171,11 +253,9 @@ impl Space {
     }
 
     /// Plans for the modules that were not planned for before.
-    fn parts(&mut self, modules: &mut Modules, options: &Options, ahead: &[PathBuf]) -> Vec<Part> {
-        let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
-        let coming = ahead.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
+    fn parts(&mut self, modules: &mut Modules, options: &Options, wanted: Vec<ModuleId>) -> Vec<Part> {
         let mut parts = Vec::new();
-        for module in mapped.into_iter().chain(coming) {
+        for module in wanted {
             if !self.planned.insert(module) {
                 continue;
             }
@@ -241,13 +321,31 @@ impl Space {
             && layout.files().next().is_some()
         {
             self.layout = layout;
+            self.identify(modules);
         }
         self.layout_read = Instant::now();
     }
 
+    /// Learns what runs: once for a running process, again when a launched one has become its command.
+    fn identify(&mut self, modules: &Modules) {
+        let Ok(exe) = self.process.exe() else { return };
+        let own = self.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
+        self.build_id = own.and_then(|id| modules.get(id)?.build_id.clone());
+        self.exe = Text::from(exe.as_path());
+        self.process.rename();
+    }
+
+    /// Forgets what the process maps now: it is about to become another program.
+    pub(crate) fn forget_layout(&mut self, program: &Path) {
+        self.layout = Layout::default();
+        self.exe = Text::from(program);
+        self.build_id = None;
+    }
+
     /// Reads the layout again unless it was just read.
     pub(crate) fn refresh_if_stale(&mut self, modules: &mut Modules) {
-        if self.ended.is_none() && self.layout_read.elapsed() > LAYOUT_FRESH {
+        let unknown = self.layout.files().next().is_none();
+        if self.ended.is_none() && (unknown || self.layout_read.elapsed() > LAYOUT_FRESH) {
             self.refresh(modules);
         }
     }
@@ -270,7 +368,7 @@ impl Space {
     pub(crate) fn register(&self, object: &Object, launched: bool, in_initial_namespace: bool) -> Result<()> {
         let space = WireSpace {
             tgid: if in_initial_namespace { self.process.pid() } else { 0 },
-            execs_to_ignore: u32::from(launched),
+            execs_to_come: u32::from(launched),
             replaced: 0,
             flags: 0,
         };
@@ -300,4 +398,49 @@ fn unreadable(process: &Process, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
         .because_of(error)
         .hint("run as root: sudo profiler ...")
+}
+
+fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
+        .because(format_args!(
+            "an exception may pass it, which a return probe would turn into a crash, and {why}, so that its returns \
+             cannot be seen otherwise"
+        ))
+        .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
+}
+
+/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
+fn memory_is_rationed(pid: u32) -> bool {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let limited = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        line.is_some_and(|rest| rest.split_ascii_whitespace().next() != Some("unlimited"))
+    };
+    let strict =
+        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
+    strict || limited("Max address space") || limited("Max data size")
+}
+
+/// Refuses a program that is about to run, for the reasons that [`Space::check`] refuses a running one.
+pub(crate) fn check_image(path: &Path) -> Result<()> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
+    let name = Text::from(path);
+    let tried = format!("tried to observe {}", name.terminal());
+    match Image::parse(&bytes) {
+        Ok(image) if image.is_go() => Err(is_go(&tried, &name)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_understood(&tried, error)),
+    }
+}
+
+fn not_understood(tried: &str, error: elf::Error) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, tried)
+        .because(format_args!("it is {error}"))
+        .hint("run a 64-bit build of the server")
+}
+
+fn is_go(tried: &str, name: &Text) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, tried)
+        .because(format_args!("{} is {}", name.terminal(), Runtime::Go.limit()))
+        .hint("go tool pprof http://HOST/debug/pprof/heap")
 }

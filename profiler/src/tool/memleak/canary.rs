@@ -1,0 +1,65 @@
+//! Trying the probes on a canary before they are put into a target that a seccomp filter watches.
+
+use std::path::Path;
+
+use profiler_common::{
+    cookie::{Cookie, From},
+    ledger::Counter,
+    memleak::Space as WireSpace,
+};
+
+use super::{session, totals};
+use crate::{
+    capture::{
+        canary::{CALLS, Canary},
+        uprobe::{Attacher, Method, ProbeSite},
+    },
+    error::{Error, ErrorKind, Result},
+};
+
+/// The space that canaries sing in; the last one, so that it is no target's.
+pub(super) const SPACE: u16 = 255;
+
+/// Probes a canary as a target would be probed.
+///
+/// # Errors
+/// If it dies, or if its calls are not counted exactly.
+pub(super) fn try_out(method: Method) -> Result<()> {
+    let refused = |cause: String| {
+        Error::new(ErrorKind::Safety, "tried the probes on a process of our own under a seccomp filter")
+            .because(cause)
+            .hint("update the kernel: Linux 6.11 to 6.13 need the fix that lets return probes pass seccomp")
+    };
+    let mut object = session::load_small()?;
+    let canary = Canary::start()?;
+    let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0 };
+    totals::set_space(&object, SPACE, &space)?;
+    let cookie = Cookie {
+        size: From::Arg(0),
+        count: From::None,
+        block: From::Return,
+        old: From::None,
+        fixed_size: 0,
+        space: SPACE,
+        nests: true,
+        at_ret: false,
+        throws: false,
+    };
+    let site = ProbeSite { offset: canary.offset, cookie: cookie.pack() };
+    let mut attacher = Attacher::new(session::PROGRAMS, method);
+    let exe = Path::new("/proc/self/exe");
+    let links = attacher.follow(&mut object, exe, canary.process.pid(), &[site])?;
+    let lived = canary.sings();
+    links.detach(&mut object);
+    if !lived {
+        return Err(refused(
+            "it was killed: return probes are not safe for filtered processes here".to_owned(),
+        ));
+    }
+    let counters = totals::counters(&object)?;
+    let seen = counters[Counter::ReturnHits as usize];
+    if seen != CALLS {
+        return Err(refused(format!("{seen} of its {CALLS} calls were seen")));
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! One observation, from the first probe to the report.
+
+mod setup;
+mod watch;
+
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use aya::maps::RingBuf;
+use profiler_common::age::{UNIT_NS, UNIT_SHIFT};
+use tokio::io::unix::AsyncFd;
+
+pub(super) use self::setup::{PROGRAMS, load_small};
+use super::{
+    collect::{self, Moment},
+    options::Options,
+    section,
+    space::Space,
+    stacks::Stacks,
+    totals::Totals,
+};
+use crate::{
+    capture::{cost::CostMeter, object::Object, uprobe::Attacher},
+    error::Result,
+    report::{Ended, Report},
+    symbolize::Worker,
+    target::{launch, modules::Modules},
+};
+
+/// What an observation tells while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Everything is attached; one line for people.
+    Attached(&'a str),
+    /// Numbers so far, about four times a second.
+    Progress(&'a Progress),
+    /// An interim report is due (`--every`).
+    Interim(&'a Report),
+    /// Something the user should know at once; one line.
+    Notice(&'a str),
+}
+
+/// Numbers so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Time since everything was attached.
+    pub elapsed: Duration,
+    /// Probe hits.
+    pub hits: u64,
+    /// Hits that were lost.
+    pub lost: u64,
+    /// Blocks recorded and not released.
+    pub live_blocks: u64,
+    /// Call stacks seen.
+    pub stacks: usize,
+}
+
+/// Observes until the time is over, the targets end, or `stop` is ready, and reports. Dropping the future takes all
+/// probes away. Needs a tokio runtime with time and I/O.
+///
+/// # Errors
+/// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
+pub async fn observe(
+    options: &Options,
+    stop: impl Future<Output = ()>,
+    mut tell: impl FnMut(Event<'_>),
+) -> Result<Report> {
+    let mut session = Session::start(options)?;
+    tell(Event::Attached(&session.attached_line()));
+    session.release_command()?;
+    let ended = session.run(stop, &mut tell).await?;
+    session.detach();
+    session.report(ended)
+}
+
+/// A running observation.
+pub(super) struct Session<'a> {
+    pub(super) options: &'a Options,
+    pub(super) object: Object,
+    pub(super) attacher: Attacher,
+    pub(super) spaces: Vec<Space>,
+    pub(super) modules: Modules,
+    pub(super) stacks: Stacks,
+    pub(super) totals: Totals,
+    pub(super) worker: Worker,
+    pub(super) cost: CostMeter,
+    pub(super) started_unix_ns: u64,
+    pub(super) start_ns: u64,
+    pub(super) began: Instant,
+    pub(super) length: Option<Duration>,
+    pub(super) max_blocks: u32,
+    /// Anonymous memory of the targets before anything was attached, in bytes.
+    pub(super) bytes_before: u64,
+    ring: AsyncFd<OwnedFd>,
+    records: RingBuf<aya::maps::MapData>,
+    launched: Option<launch::Waiting>,
+    ahead: Vec<PathBuf>,
+    rescanned: Instant,
+    in_initial_namespace: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Takes all probes away: allocations first, so that every recorded block's release can still be seen.
+    fn detach(&mut self) {
+        let begun = Instant::now();
+        self.cost.before_detach(self.attacher.programs());
+        for space in &mut self.spaces {
+            space.detach_allocs(&mut self.object);
+        }
+        for space in &mut self.spaces {
+            space.detach_frees(&mut self.object);
+        }
+        self.cost.detached(begun.elapsed());
+    }
+
+    /// The report of what is known now.
+    fn report(&mut self, ended: Ended) -> Result<Report> {
+        // What still waits in the ring belongs to the report.
+        self.drain(&mut |_| {})?;
+        let moment = self.moment();
+        let stacks = self.options.max_stacks as usize;
+        let snapshot = collect::snapshot(&self.object, &self.totals, stacks, &moment)?;
+        section::report(self, &snapshot, &moment, ended)
+    }
+
+    fn moment(&self) -> Moment {
+        let length = self.length.unwrap_or_else(|| self.began.elapsed());
+        let now = monotonic_ns().saturating_sub(self.start_ns) >> UNIT_SHIFT;
+        let length_units = length.as_nanos() as u64 / UNIT_NS;
+        Moment {
+            began_units: now.saturating_sub(length_units),
+            now_units: now,
+            older_units: self.options.older.as_nanos() as u64 / UNIT_NS,
+            sample_bytes: self.options.sample_bytes,
+        }
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

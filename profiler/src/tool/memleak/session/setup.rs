@@ -1,0 +1,308 @@
+//! From what the user asked for to attached probes.
+
+use std::{
+    os::fd::AsFd as _,
+    path::PathBuf,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aya::{
+    maps::{MapData, RingBuf},
+    programs::{BtfTracePoint, ProgramError},
+};
+use profiler_common::sampling::{WEIGHT_POINTS, point_size_bytes};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    super::{
+        canary, collect,
+        options::{Options, Targets},
+        space::{self, Space},
+        stacks::Stacks,
+        totals::{self, Totals},
+    },
+    Session, monotonic_ns,
+};
+use crate::{
+    capture::{
+        cost::CostMeter,
+        object::{Object, Settings, explain, kernel_btf},
+        uprobe::{Attacher, CallPrograms},
+    },
+    error::{Error, ErrorKind, Result},
+    symbolize::Worker,
+    target::{find, launch, maps, modules::Modules, process::Process},
+};
+
+const TOOL: &str = "memleak";
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
+pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
+    session: "memleak_session",
+    entry: "memleak_entry",
+    ret: "memleak_return",
+    at_ret: "memleak_ret",
+    plain: "memleak_free",
+};
+/// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
+/// execs and for the canary.
+const MAX_TARGETS: usize = 128;
+/// Room in the kernel's table if nothing is known of the target's size.
+const UNKNOWN_BLOCKS: u32 = 1 << 20;
+
+impl<'a> Session<'a> {
+    pub(super) fn start(options: &'a Options) -> Result<Session<'a>> {
+        let asked = Instant::now();
+        let mut launched = None;
+        let pids = match &options.targets {
+            Targets::Pids(pids) => pids.clone(),
+            Targets::Name(pattern) => find::by_name(pattern)?,
+            Targets::Cgroup(directory) => find::by_cgroup(directory)?,
+            Targets::Command(command) => {
+                let waiting = launch::start(command)?;
+                let pid = waiting.pid();
+                launched = Some(waiting);
+                vec![pid]
+            }
+        };
+        let ahead: Vec<PathBuf> =
+            launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
+        let mut modules = Modules::default();
+        for image in &ahead {
+            space::check_image(image)?;
+        }
+        let mut spaces = spaces(&pids, options, launched.is_some(), &mut modules)?;
+        if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
+            space.forget_layout(waiting.program());
+        }
+        // A command may install a filter at any time; of a running process we see whether it has.
+        let filtered = |space: &Space| space.process.seccomp().unwrap_or(0) != 0;
+        if launched.is_some() || spaces.iter().any(filtered) {
+            canary::try_out(options.method)?;
+        }
+        let bytes_before = match launched {
+            Some(_) => 0,
+            None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
+        };
+        let start_ns = monotonic_ns();
+        let blocks = options.max_blocks.unwrap_or_else(|| room_for(&pids, options));
+        let mut object = load(options, start_ns, blocks)?;
+        let totals = Totals::map(&object, options.max_stacks as usize)?;
+        fill_weights(&object, options)?;
+        let in_initial_namespace = initial_pid_namespace();
+        for space in &spaces {
+            space.register(&object, launched.is_some(), in_initial_namespace)?;
+        }
+        attach_exec(&mut object)?;
+        let records = take_ring(&mut object)?;
+        let waiting = |e: &dyn std::error::Error| {
+            Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e)
+        };
+        let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
+        // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
+        let ring = unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))?;
+        let worker = Worker::start().map_err(|e| {
+            Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
+        })?;
+        let mut session = Session {
+            options,
+            object,
+            attacher: Attacher::new(PROGRAMS, options.method),
+            spaces,
+            modules,
+            stacks: Stacks::default(),
+            totals,
+            worker,
+            cost: CostMeter::new(asked),
+            started_unix_ns: 0,
+            start_ns,
+            began: Instant::now(),
+            length: None,
+            max_blocks: blocks,
+            bytes_before,
+            ring,
+            records,
+            launched,
+            ahead,
+            rescanned: Instant::now(),
+            in_initial_namespace,
+        };
+        session.attach_all()?;
+        Ok(session)
+    }
+
+    fn attach_all(&mut self) -> Result<()> {
+        let Session { object, attacher, spaces, modules, options, ahead, launched, .. } = self;
+        for space in spaces.iter_mut() {
+            // What a waiting child maps is our own executable, not yet the command.
+            match launched {
+                Some(_) => space.attach_ahead(object, attacher, modules, options, ahead)?,
+                None => space.attach(object, attacher, modules, options)?,
+            }
+        }
+        self.require_probes()?;
+        self.began = Instant::now();
+        self.started_unix_ns =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        self.cost.attached();
+        Ok(())
+    }
+
+    /// A report of a process without an allocator that is known would be empty, and would look like an answer.
+    fn require_probes(&self) -> Result<()> {
+        for custom in &self.options.custom {
+            let name = custom.name.as_str();
+            let found = self
+                .spaces
+                .iter()
+                .any(|s| s.probed.iter().any(|p| p.function.terminal().to_string() == name));
+            if !found {
+                return Err(Error::new(
+                    ErrorKind::NothingToObserve,
+                    format_args!("tried to find function {name}"),
+                )
+                .because("no file that the target maps defines it")
+                .hint("give the name as `nm -C` does without -C (mangled); a stripped binary has none"));
+            }
+        }
+        let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };
+        let pid = space.process.pid();
+        Err(Error::new(
+            ErrorKind::NothingToObserve,
+            format_args!("tried to find an allocator in process {pid}"),
+        )
+        .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
+        .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'"))
+    }
+
+    /// One line for people.
+    pub(super) fn attached_line(&self) -> String {
+        let functions: usize = self.spaces.iter().map(|s| s.probed.len()).sum();
+        let single_stepped = self.spaces.iter().flat_map(|s| &s.probed).filter(|p| !p.emulated).count();
+        let slow = match single_stepped {
+            0 => String::new(),
+            n => format!(", {n} of them at a costly instruction"),
+        };
+        let who = match self.spaces.as_slice() {
+            [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
+            many => format!("{} processes", many.len()),
+        };
+        let took = self.cost.attach_time().as_millis();
+        format!(
+            "attached: {functions} functions of {who}{slow}, by {} in {took} ms",
+            self.attacher.method().name()
+        )
+    }
+
+    /// Lets a launched command run.
+    pub(super) fn release_command(&mut self) -> Result<()> {
+        if let Some(launched) = &mut self.launched {
+            launched.release().map_err(|e| {
+                Error::new(ErrorKind::NoSuchProcess, "tried to let the command run").because_of(&e)
+            })?;
+            self.began = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// A space for each process. Of those that a name or a cgroup stands for, some may have ended since.
+fn spaces(pids: &[u32], options: &Options, launched: bool, modules: &mut Modules) -> Result<Vec<Space>> {
+    let chosen_one_by_one = matches!(options.targets, Targets::Pids(_) | Targets::Command(_));
+    let mut spaces: Vec<Space> = Vec::new();
+    let mut gone = None;
+    for pid in pids {
+        if spaces.len() >= MAX_TARGETS {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format_args!("tried to observe {} processes", pids.len()),
+            )
+            .because(format_args!("at most {MAX_TARGETS} can be observed at once"))
+            .hint("give a narrower --name, or single processes by --pid"));
+        }
+        let number = spaces.len() as u16;
+        let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
+        let checked = opened.and_then(|mut space| {
+            if !launched {
+                space.check(modules)?;
+            }
+            Ok(space)
+        });
+        match checked {
+            Ok(space) => spaces.push(space),
+            Err(error) if error.kind() == ErrorKind::NoSuchProcess && !chosen_one_by_one => {
+                gone = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match gone {
+        Some(error) if spaces.is_empty() => Err(error),
+        _ => Ok(spaces),
+    }
+}
+
+/// The object with room for next to nothing, to try things out.
+pub(crate) fn load_small() -> Result<Object> {
+    let mut options = Options::new(Targets::Pids(Vec::new()));
+    options.max_stacks = 16;
+    load(&options, monotonic_ns(), 1024)
+}
+
+fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
+    let stacks = options.max_stacks.to_ne_bytes();
+    let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
+    let start = start_ns.to_ne_bytes();
+    Object::load(
+        TOOL,
+        OBJECT,
+        Settings {
+            globals: vec![("START_NS", &start), ("MAX_STACKS", &stacks), ("SAMPLE_BYTES", &sample)],
+            entries: vec![
+                ("BLOCKS", blocks),
+                ("STACK_NUMBERS", options.max_stacks),
+                ("TOTALS", options.max_stacks),
+            ],
+        },
+    )
+}
+
+/// Room for live blocks: two per 64 bytes of what the targets hold now, within reason.
+fn room_for(pids: &[u32], options: &Options) -> u32 {
+    if matches!(options.targets, Targets::Command(_)) {
+        return UNKNOWN_BLOCKS;
+    }
+    let held: u64 = pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum();
+    let drawn = options.sample_bytes.map_or(64, |mean| mean.max(64));
+    (held / drawn * 2).clamp(1 << 17, 1 << 22) as u32
+}
+
+fn fill_weights(object: &Object, options: &Options) -> Result<()> {
+    let Some(mean) = options.sample_bytes else { return Ok(()) };
+    for point in 0..WEIGHT_POINTS {
+        let weight = collect::weight(point_size_bytes(point), mean as f64);
+        totals::write(object, "WEIGHTS", &(point as u32), &weight)?;
+    }
+    Ok(())
+}
+
+fn attach_exec(object: &mut Object) -> Result<()> {
+    let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
+    let btf = kernel_btf()?;
+    let program = object.ebpf.program_mut("memleak_exec").ok_or_else(tried)?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(|e: ProgramError| tried().because_of(&e))?;
+    program.load("sched_process_exec", &btf).map_err(|e| explain(tried(), &e))?;
+    program.attach().map_err(|e| explain(tried(), &e))?;
+    Ok(())
+}
+
+fn take_ring(object: &mut Object) -> Result<RingBuf<MapData>> {
+    let tried = || Error::new(ErrorKind::Kernel, "tried to open the ring");
+    let map = object.ebpf.take_map("RING").ok_or_else(tried)?;
+    RingBuf::try_from(map).map_err(|e| tried().because_of(&e))
+}
+
+/// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8
+/// (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+fn initial_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}

@@ -1,0 +1,200 @@
+//! What happens while the probes are in place: new stacks, execs, ends, and libraries that are loaded.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use profiler_common::{
+    ledger::{Class, Counter},
+    memleak::{RECORD_EXEC, RECORD_STACK},
+};
+
+use super::{
+    super::{canary, space::Space, totals},
+    Event, Progress, Session,
+};
+use crate::{
+    error::Result,
+    report::Ended,
+    target::{launch, process::Process},
+};
+
+/// How often progress is told and targets are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often the maps of targets are read again for libraries that were loaded meanwhile.
+const RESCAN: Duration = Duration::from_secs(1);
+impl Session<'_> {
+    /// Waits for the end.
+    pub(super) async fn run(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        tell: &mut impl FnMut(Event<'_>),
+    ) -> Result<Ended> {
+        let mut stop = pin!(stop);
+        let mut look = tokio::time::interval(LOOK);
+        let mut due = self.options.every.map(|every| self.began + every);
+        loop {
+            let end = self.options.length.map(|length| self.began + length);
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(self.end(Ended::Interrupted)),
+                ready = self.ring.readable() => {
+                    if let Ok(mut guard) = ready {
+                        guard.clear_ready();
+                    }
+                    self.drain(tell)?;
+                }
+                () = sleep_until(end) => return Ok(self.end(Ended::Elapsed)),
+                () = sleep_until(due) => {
+                    self.drain(tell)?;
+                    let report = self.report(Ended::Running)?;
+                    tell(Event::Interim(&report));
+                    due = due.zip(self.options.every).map(|(due, every)| (due + every).max(Instant::now()));
+                }
+                _ = look.tick() => {
+                    self.drain(tell)?;
+                    if self.look(tell)? {
+                        return Ok(self.end(Ended::TargetsGone));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, ended: Ended) -> Ended {
+        self.length = Some(self.began.elapsed());
+        ended
+    }
+
+    /// Takes in new stacks and execs.
+    pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let mut replaced = Vec::new();
+        while let Some(record) = self.records.next() {
+            let Some((head, body)) = record.split_first_chunk::<8>() else { continue };
+            let [kind, depth, low, high, a, b, c, d] = *head;
+            let number = u16::from_ne_bytes([low, high]);
+            let stack = u32::from_ne_bytes([a, b, c, d]);
+            let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
+            match kind {
+                RECORD_EXEC => replaced.push(number),
+                RECORD_STACK => {
+                    let frames = body.chunks_exact(8).take(depth.into());
+                    let frames: Vec<u64> =
+                        frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
+                    space.refresh_if_stale(&mut self.modules);
+                    if !self.stacks.add(stack, number, &frames, &space.layout) && space.ended.is_none() {
+                        space.refresh(&mut self.modules);
+                        self.stacks.add(stack, number, &frames, &space.layout);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for number in replaced {
+            self.replaced(number, tell)?;
+        }
+        Ok(())
+    }
+
+    /// A target became another program: its books are closed, and the new program's are opened.
+    fn replaced(&mut self, number: u16, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let Some(old) = self.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none()) else {
+            return Ok(());
+        };
+        old.ended = Some("replaced itself by exec".to_owned());
+        old.detach_allocs(&mut self.object);
+        old.detach_frees(&mut self.object);
+        let pid = old.process.pid();
+        let next = self.spaces.len() as u16;
+        if next >= canary::SPACE {
+            tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
+            return Ok(());
+        }
+        match self.follow_exec(pid, next) {
+            Ok(line) => tell(Event::Notice(&line)),
+            Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
+        }
+        Ok(())
+    }
+
+    fn follow_exec(&mut self, pid: u32, number: u16) -> Result<String> {
+        let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
+        space.check(&self.modules)?;
+        space.register(&self.object, false, self.in_initial_namespace)?;
+        let Session { object, attacher, modules, options, .. } = self;
+        space.attach(object, attacher, modules, options)?;
+        let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
+        self.spaces.push(space);
+        Ok(line)
+    }
+
+    /// Looks after the targets; true if all have ended.
+    fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
+        let child = self.launched.as_mut().and_then(launch::Waiting::ended);
+        for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
+            if space.process.ended() {
+                space.ended = Some(child.map_or_else(|| "ended".to_owned(), how_it_ended));
+            }
+        }
+        if self.rescanned.elapsed() >= RESCAN {
+            self.rescan(tell);
+        }
+        self.cost.look();
+        let counters = totals::counters(&self.object)?;
+        tell(Event::Progress(&self.progress(&counters)));
+        Ok(self.spaces.iter().all(|s| s.ended.is_some()))
+    }
+
+    /// Attaches to allocators that were loaded meanwhile.
+    fn rescan(&mut self, tell: &mut impl FnMut(Event<'_>)) {
+        let Session { object, attacher, spaces, modules, options, .. } = self;
+        for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
+            space.refresh(modules);
+            let before = space.probed.len();
+            if let Err(error) = space.attach(object, attacher, modules, options) {
+                // A process that is about to end, most often; what was attached before stays.
+                tracing::debug!("rescan of process {}: {error}", space.process.pid());
+            } else if space.probed.len() > before {
+                let names = space.probed.len() - before;
+                tell(Event::Notice(&format!(
+                    "process {} loaded another allocator: {names} functions attached",
+                    space.process.pid()
+                )));
+            }
+        }
+        self.rescanned = Instant::now();
+    }
+
+    fn progress(&self, counters: &[u64; Counter::COUNT]) -> Progress {
+        let sum = |fits: &dyn Fn(Counter) -> bool| -> u64 {
+            Counter::ALL.iter().filter(|c| fits(**c)).map(|c| counters[*c as usize]).sum()
+        };
+        let of = |c: Counter| counters[c as usize];
+        let gone = of(Counter::FreeFreed) + of(Counter::ReturnReleased);
+        Progress {
+            elapsed: self.began.elapsed(),
+            hits: sum(&|c| c.class() == Class::Hits),
+            lost: sum(&|c| c.class() == Class::Lost),
+            live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
+            stacks: self.stacks.len(),
+        }
+    }
+}
+
+fn how_it_ended(status: std::process::ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => poll_fn(|_| std::task::Poll::Pending).await,
+    }
+}
