@@ -8,6 +8,7 @@ use profiler::{
     render::Format,
     tool::memleak::{
         custom::{self, Custom},
+        floor::Floor,
         plan::Placement,
     },
     units,
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Memleak(Box<MemleakArgs>),
     /// Show a recorded report (JSON) again: without privileges, on any machine.
     Report(ReportArgs),
+    /// For measurements: empty programs where `memleak` would probe, until interrupted.
+    #[command(name = "__floor", hide = true)]
+    Floor(FloorArgs),
 }
 
 /// Which processes.
@@ -179,6 +183,38 @@ pub(crate) struct ReportArgs {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Empty programs where `memleak` would probe.
+#[derive(Debug, Args)]
+pub(crate) struct FloorArgs {
+    /// Process to attach to.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: u32,
+    /// Which probes.
+    #[arg(long, value_enum, default_value = "exact")]
+    pub(crate) what: FloorArg,
+    /// The best way of attaching to use.
+    #[arg(long, value_enum, default_value = "session")]
+    pub(crate) method: MethodArg,
+}
+
+/// Which probes the floor is made of.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FloorArg {
+    /// Allocation entry and return, release entry.
+    Exact,
+    /// Allocation entry, release entry.
+    Entry,
+}
+
+impl From<FloorArg> for Floor {
+    fn from(argument: FloorArg) -> Floor {
+        match argument {
+            FloorArg::Exact => Floor::Exact,
+            FloorArg::Entry => Floor::Entry,
+        }
+    }
 }
 
 fn format(text: &str) -> Result<Format, String> {

@@ -4,7 +4,10 @@
 //! one JSON object, which is what is kept and compared.
 
 mod footprint;
+mod large;
 mod memleak;
+mod observer;
+mod target;
 
 use std::{path::PathBuf, process::Command};
 

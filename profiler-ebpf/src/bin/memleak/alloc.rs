@@ -171,7 +171,9 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
             return (Counter::EntrySampledOut, true);
         }
         (*thread).sp = sp;
-        (*thread).word = return_address(sp);
+        // A stack that was walked begins with that word.
+        let walked = (*thread).stack != NOT_DRAWN && (*thread).depth != 0;
+        (*thread).word = if walked { (*thread).frames[0] } else { return_address(sp) };
         (*thread).candidate = 0;
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
