@@ -13,6 +13,8 @@ use aya_ebpf::{
 };
 use profiler_common::memleak::{CallerStep, FRAME_ROOM, MAX_FRAMES, block_key};
 
+use crate::verifier::opaque;
+
 /// Steps over functions that keep no frame pointer and call an allocator, by return address: `operator new` above
 /// all. A few entries per target; one that does not fit costs a caller's name, and the loader says so.
 #[map]
@@ -32,9 +34,71 @@ pub enum End {
 /// A frame further away than this from the one before it is not believed.
 const MAX_FRAME_BYTES: u64 = 8 << 20;
 
+/// Words of the stack that are read at once: a call of the helper costs as much as the copy of some frames, and most
+/// stacks lie in a few windows.
+const WINDOW_WORDS: usize = 64;
+const WINDOW_BYTES: u64 = 8 * WINDOW_WORDS as u64;
+
+/// What a walk works with. It lies in a map, not on the BPF stack: the verifier knows nothing about values in maps, so
+/// it looks at the body of the loop twice, not once for every depth.
+#[repr(C)]
+pub struct Room {
+    depth: u64,
+    identity: u64,
+    end: u64,
+    sp: u64,
+    fp: u64,
+    /// Where the window starts, and how many bytes of it are known; 0 if nothing was read.
+    start: u64,
+    bytes: u64,
+    /// Part of the user stack, as it was read last, and the word behind an index that is masked to it.
+    window: [u64; WINDOW_WORDS + 1],
+}
+
+/// Reads a field of the room, so that neither the compiler nor the verifier knows more than what lies there.
+macro_rules! get {
+    ($room:expr, $field:ident) => {
+        (&raw const (*$room).$field).read_volatile()
+    };
+}
+
+/// Writes a field of the room.
+macro_rules! set {
+    ($room:expr, $field:ident, $value:expr) => {
+        (&raw mut (*$room).$field).write_volatile($value)
+    };
+}
+
+/// The two words at an address that is a multiple of 8: from the window, or from a new one that starts there.
+///
+/// # Safety
+/// `room` lies in a map and is the current thread's own.
+#[inline(always)]
+unsafe fn pair(room: *mut Room, address: u64) -> Option<[u64; 2]> {
+    // SAFETY: the caller vouches for the room; the helper writes as many bytes as the window has at least, and the
+    // index is masked to the window, which has one word more.
+    unsafe {
+        let words = (&raw mut (*room).window).cast::<u64>();
+        let (mut ahead, bytes) = (address.wrapping_sub(get!(room, start)), get!(room, bytes));
+        // Behind the last pair, before the start (which wraps), or nothing read yet.
+        if bytes == 0 || ahead > WINDOW_BYTES - 16 {
+            if bpf_probe_read_user(words.cast(), WINDOW_BYTES as u32, address as *const _) != 0 {
+                // Near the end of what is mapped, where the stack begins: word by word from here.
+                set!(room, bytes, 0);
+                return read_words::<2>(address);
+            }
+            set!(room, start, address);
+            set!(room, bytes, WINDOW_BYTES);
+            ahead = 0;
+        }
+        let at = opaque((ahead >> 3) as usize) & (WINDOW_WORDS - 1);
+        Some([words.add(at).read_volatile(), words.add(at + 1).read_volatile()])
+    }
+}
+
 /// Reads words of user memory.
 #[inline(always)]
-fn read<const N: usize>(address: u64) -> Option<[u64; N]> {
+fn read_words<const N: usize>(address: u64) -> Option<[u64; N]> {
     let mut words = MaybeUninit::<[u64; N]>::uninit();
     // SAFETY: the helper writes exactly 8 * N bytes, or fails and zeroes them.
     let result = unsafe { bpf_probe_read_user(words.as_mut_ptr().cast(), 8 * N as u32, address as *const _) };
@@ -58,78 +122,115 @@ pub struct Walk {
 /// pointer: the direct caller from the top of the stack, the others along the frame pointers.
 ///
 /// # Safety
-/// `regs` are the registers of the current thread; `frames` points to [`FRAME_ROOM`] words in a map.
+/// `regs` are the registers of the current thread; `frames` points to [`FRAME_ROOM`] words in a map, and `room` into
+/// a map; both are the thread's own.
 #[inline(always)]
-pub unsafe fn walk_at_entry(regs: *const pt_regs, space: u16, steps: bool, frames: *mut u64) -> Walk {
-    // SAFETY: the kernel vouches for the registers.
-    let (mut sp, mut fp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    let mut walk = Walk { depth: 0, identity: u64::from(space), end: End::Unreadable };
-    let Some([caller]) = read::<1>(sp) else { return walk };
-    // SAFETY (here and below): `add` masks the index.
-    unsafe { walk.add(frames, caller) };
-    if steps && let Some(step) = CALLER_STEPS.get_ptr(block_key(space, caller)) {
-        // SAFETY: a map value that is written before the probes are attached.
-        let step = unsafe { *step };
-        let cfa = sp + 8 + u64::from(step.cfa_from_rsp_bytes);
-        if step.rbp_below_cfa_bytes != 0 {
-            let Some([saved]) = read::<1>(cfa - u64::from(step.rbp_below_cfa_bytes)) else { return walk };
-            fp = saved;
-        }
-        let Some([next]) = read::<1>(cfa - 8) else { return walk };
-        unsafe { walk.add(frames, next) };
-        sp = cfa - 8;
-    }
-    let mut chain = Chain { walk, frames, sp, fp };
-    chain.walk.end = End::Limit;
-    // SAFETY: the helper calls `follow` with the chain; one loop body to verify, whatever the depth (Linux 5.17).
+pub unsafe fn walk_at_entry(
+    regs: *const pt_regs,
+    space: u16,
+    steps: bool,
+    frames: *mut u64,
+    room: *mut Room,
+) -> Walk {
+    // SAFETY: the kernel vouches for the registers, the caller for the rest; `add` masks its index.
     unsafe {
-        bpf_loop(MAX_FRAMES as u32 - 2, follow as *mut c_void, (&raw mut chain).cast(), 0);
+        let (sp, fp) = ((*regs).rsp, (*regs).rbp);
+        set!(room, depth, 0);
+        set!(room, identity, u64::from(space));
+        set!(room, end, UNREADABLE);
+        set!(room, bytes, 0);
+        if begin(room, space, steps, frames, sp, fp).is_some() {
+            set!(room, end, LIMIT);
+            let mut chain = Chain { room, frames };
+            // One loop body to verify, whatever the depth (Linux 5.17).
+            bpf_loop(MAX_FRAMES as u32 - 2, follow as *mut c_void, (&raw mut chain).cast(), 0);
+        }
+        let end = match get!(room, end) {
+            CHAIN => End::Chain,
+            LIMIT => End::Limit,
+            _ => End::Unreadable,
+        };
+        Walk { depth: get!(room, depth) as usize, identity: get!(room, identity), end }
     }
-    chain.walk
 }
+
+/// The frames that frame pointers do not tell: the direct caller, and the caller of an operator that is on top of the
+/// stack. `None` if they cannot be read.
+#[inline(always)]
+unsafe fn begin(room: *mut Room, space: u16, steps: bool, frames: *mut u64, sp: u64, fp: u64) -> Option<()> {
+    let (mut sp, mut fp) = (sp, fp);
+    // SAFETY: as for `walk_at_entry`.
+    unsafe {
+        let top = if sp & 7 == 0 { pair(room, sp) } else { None };
+        let caller = match top {
+            Some([caller, _]) => caller,
+            None => read_words::<1>(sp)?[0],
+        };
+        add(room, frames, caller);
+        if steps && let Some(step) = CALLER_STEPS.get_ptr(block_key(space, caller)) {
+            // A map value that is written before the probes are attached.
+            let step = *step;
+            let cfa = sp + 8 + u64::from(step.cfa_from_rsp_bytes);
+            if step.rbp_below_cfa_bytes != 0 {
+                [fp] = read_words::<1>(cfa - u64::from(step.rbp_below_cfa_bytes))?;
+            }
+            add(room, frames, read_words::<1>(cfa - 8)?[0]);
+            sp = cfa - 8;
+        }
+        set!(room, sp, sp);
+        set!(room, fp, fp);
+    }
+    Some(())
+}
+
+const CHAIN: u64 = 0;
+const LIMIT: u64 = 1;
+const UNREADABLE: u64 = 2;
 
 /// A walk along frame pointers, under way.
 struct Chain {
-    walk: Walk,
+    room: *mut Room,
     frames: *mut u64,
-    sp: u64,
-    fp: u64,
 }
 
 /// One step along the frame pointers; 1 when there are no more.
 #[inline(never)]
 extern "C" fn follow(_turn: u32, chain: *mut c_void) -> i64 {
-    // SAFETY: the chain of `walk_at_entry`, which waits for this loop.
-    let chain = unsafe { &mut *chain.cast::<Chain>() };
-    if chain.fp <= chain.sp || chain.fp - chain.sp > MAX_FRAME_BYTES || chain.fp & 7 != 0 {
-        chain.walk.end = End::Chain;
-        return 1;
+    // SAFETY: the chain of `walk_at_entry`, which waits for this loop; `add` masks its index.
+    unsafe {
+        let Chain { room, frames } = *chain.cast::<Chain>();
+        let (sp, fp) = (get!(room, sp), get!(room, fp));
+        if fp <= sp || fp - sp > MAX_FRAME_BYTES || fp & 7 != 0 {
+            set!(room, end, CHAIN);
+            return 1;
+        }
+        let Some([next_fp, return_address]) = pair(room, fp) else {
+            set!(room, end, UNREADABLE);
+            return 1;
+        };
+        if return_address == 0 {
+            set!(room, end, CHAIN);
+            return 1;
+        }
+        add(room, frames, return_address);
+        set!(room, sp, fp);
+        set!(room, fp, next_fp);
     }
-    let Some([next_fp, return_address]) = read::<2>(chain.fp) else {
-        chain.walk.end = End::Unreadable;
-        return 1;
-    };
-    if return_address == 0 {
-        chain.walk.end = End::Chain;
-        return 1;
-    }
-    // SAFETY: `add` masks the index.
-    unsafe { chain.walk.add(chain.frames, return_address) };
-    chain.sp = chain.fp;
-    chain.fp = next_fp;
     0
 }
 
-impl Walk {
-    /// # Safety
-    /// `frames` points to [`FRAME_ROOM`] words in a map.
-    #[inline(always)]
-    unsafe fn add(&mut self, frames: *mut u64, frame: u64) {
-        // SAFETY: the mask keeps the index within the room.
-        unsafe { *frames.add(self.depth & (FRAME_ROOM - 1)) = frame };
-        self.depth += 1;
+/// # Safety
+/// `room` and `frames` as for [`walk_at_entry`].
+#[inline(always)]
+unsafe fn add(room: *mut Room, frames: *mut u64, frame: u64) {
+    // SAFETY: the mask keeps the index within the room.
+    unsafe {
+        let depth = get!(room, depth);
+        frames.add(opaque(depth as usize) & (FRAME_ROOM - 1)).write_volatile(frame);
+        set!(room, depth, depth + 1);
         let mixed = (frame ^ frame >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        self.identity =
-            (self.identity.rotate_left(27) ^ mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let identity = (get!(room, identity).rotate_left(27) ^ mixed ^ mixed >> 32)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        set!(room, identity, identity);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::process::{cargo, show};
+use crate::process::show;
 
 /// An executable that cargo built.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,15 +41,6 @@ pub(crate) fn build(cargo: &mut Command) -> Result<Vec<Executable>> {
         bail!("`{}` failed ({status})", show(cargo));
     }
     Ok(executables)
-}
-
-/// Builds the example servers as they are to be observed: optimised, with frame pointers, in a directory of their own.
-pub(crate) fn build_examples() -> Result<Vec<Executable>> {
-    let mut cargo = cargo();
-    // Either would take the place of the flags in that file.
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    cargo.args(["build", "--config", "examples/frame-pointers.toml", "--release"]);
-    build(cargo.args(["--package", "examples", "--bins"]))
 }
 
 /// The program of this name among `executables`.

@@ -80,7 +80,7 @@ fn options(args: &MemleakArgs) -> Options {
 }
 
 /// Ready at the first signal that asks us to end. From then on such a signal ends us at once, as it would anyway.
-fn stop() -> Result<impl Future<Output = ()>> {
+pub(super) fn stop() -> Result<impl Future<Output = ()>> {
     let listen = |kind: SignalKind| {
         signal(kind).map_err(|e| Error::new(ErrorKind::Limit, "tried to listen for signals").because_of(&e))
     };
@@ -100,7 +100,7 @@ fn stop() -> Result<impl Future<Output = ()>> {
 }
 
 /// Said before anything is tried: the kernel's own refusals are hard to read.
-fn require_root() -> Result<()> {
+pub(super) fn require_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }

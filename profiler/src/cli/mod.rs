@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "the command line is where words go to people")]
 
 mod args;
+mod floor;
 mod memleak;
 mod output;
 mod progress;
@@ -30,6 +31,7 @@ pub(crate) fn run() -> ExitCode {
     start_logging(cli.verbose);
     let done = match &cli.command {
         Command::Memleak(args) => memleak::run(args, &cli),
+        Command::Floor(args) => floor::run(args),
         Command::Report(args) => render::run(args, &cli),
     };
     done.unwrap_or_else(|error| complain(&error))

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 /// Names the program, for whoever built it already: `cargo xtask test` does.
-const PROGRAM: &str = "PROFILER_TEST_PONG";
+const PROGRAM: &str = "PROFILER_PONG";
 
 static PONG: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::var_os(PROGRAM).map_or_else(build, PathBuf::from));

@@ -2,7 +2,8 @@
 //
 // `--threads 1`, `--depth 8` frames above the loop, `--size 64`, `--pairs-per-s 0` (as fast as it can), `--seconds 1`
 // per interval, or `--milliseconds`. Each `go` on stdin runs one interval and prints one JSON line, so that whoever
-// measures can attach and detach in between.
+// measures can attach and detach in between. `cpu_ns_per_pair` is processor time, which other work on the machine
+// changes less than the time on the clock.
 #include "workload.h"
 
 #include <pthread.h>
@@ -61,6 +62,12 @@ static void *worker_main(void *argument) {
     return NULL;
 }
 
+static uint64_t cpu_ns(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 static uint64_t pairs_so_far(void) {
     uint64_t pairs = 0;
     for (long t = 0; t < worker_count; t++)
@@ -86,15 +93,19 @@ int main(int argc, char **argv) {
     }
     say_ready();
     while (wait_for("go")) {
-        uint64_t pairs = pairs_so_far(), began = now_ns();
+        uint64_t pairs = pairs_so_far(), cpu = cpu_ns(), began = now_ns();
         deadline_ns = began + interval_ns;
         pthread_barrier_wait(&start);
         pthread_barrier_wait(&end);
         uint64_t took = now_ns() - began;
+        cpu = cpu_ns() - cpu;
         pairs = pairs_so_far() - pairs;
-        say("{\"threads\":%ld,\"pairs\":%llu,\"took_ns\":%llu,\"ns_per_pair\":%.3f}", worker_count,
+        say("{\"threads\":%ld,\"pairs\":%llu,\"took_ns\":%llu,\"ns_per_pair\":%.3f,"
+            "\"cpu_ns_per_pair\":%.3f}",
+            worker_count,
             (unsigned long long)pairs, (unsigned long long)took,
-            pairs > 0 ? (double)took * (double)worker_count / (double)pairs : 0.0);
+            pairs > 0 ? (double)took * (double)worker_count / (double)pairs : 0.0,
+            pairs > 0 ? (double)cpu / (double)pairs : 0.0);
     }
     return 0;
 }

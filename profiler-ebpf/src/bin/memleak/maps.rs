@@ -12,7 +12,7 @@ use profiler_common::{
     memleak::{Block, Counters, FRAME_ROOM, Space, StackTotals},
     sampling::WEIGHT_POINTS,
 };
-use profiler_ebpf::{atomic, task::TaskStorage};
+use profiler_ebpf::{atomic, stack::Room, task::TaskStorage};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
@@ -27,13 +27,15 @@ pub(crate) static MAX_STACKS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static SAMPLE_BYTES: Global<u64> = Global::new(0);
 
-/// What a thread is doing between an allocation's entry and its return. Lives with the thread (1.1 KiB each).
+/// What a thread is doing between an allocation's entry and its return. Lives with the thread (2 KiB each).
 #[repr(C)]
 pub(crate) struct Thread {
     /// Stack pointer at the entry of the outermost allocation call; 0 while there is none.
     pub sp: u64,
-    /// Where the kernel makes functions return to that have a return probe; 0 until seen.
+    /// Where the kernel makes functions return to that have a return probe; 0 until known.
     pub trampoline: u64,
+    /// What a nested call found in place of the return address of the call under way; 0 if there was none.
+    pub candidate: u64,
     /// Return address of that call.
     pub word: u64,
     /// Requested size in bytes.
@@ -58,12 +60,27 @@ pub(crate) struct Thread {
     pub random: u64,
     /// Allocation entries of this thread.
     pub hits: u64,
+    /// Stacks of the last calls: their identity, and their number, which is 0 for none. Most calls come from a stack
+    /// that the thread was at just before.
+    pub recent: [Recent; RECENT],
+    /// What the stack walk works with.
+    pub walk: Room,
     /// Number of frames below.
     pub depth: u64,
     /// Head of the ring record, directly before the frames.
     pub head: u64,
     pub frames: [u64; FRAME_ROOM],
 }
+
+/// A stack that a thread was at.
+#[repr(C)]
+pub(crate) struct Recent {
+    pub identity: u64,
+    pub number: u64,
+}
+
+/// How many of them are kept, a power of two.
+pub(crate) const RECENT: usize = 8;
 
 /// Value of [`Thread::stack`] for a call that is not recorded.
 pub(crate) const NOT_DRAWN: u32 = u32::MAX;

@@ -7,7 +7,7 @@ use profiler_common::{
 };
 use profiler_ebpf::stack::{self, End};
 
-use crate::maps::{RING, STACK_NUMBERS, Thread, count, next_stack};
+use crate::maps::{RECENT, RING, Recent, STACK_NUMBERS, Thread, count, next_stack};
 
 const SENT: u64 = 1 << 32;
 const BPF_NOEXIST: u64 = 1;
@@ -21,7 +21,8 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
     // SAFETY: the caller vouches for both pointers.
     unsafe {
         let frames = (&raw mut (*thread).frames).cast::<u64>();
-        let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames);
+        let room = &raw mut (*thread).walk;
+        let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames, room);
         match walk.end {
             End::Chain => {}
             End::Limit => count(Counter::StackTruncated),
@@ -33,10 +34,18 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
         if (&raw const (*thread).depth).read_volatile() == 0 {
             return NO_STACK;
         }
+        // A number is never given to another stack, so what the thread remembers stays true.
+        let recent =
+            (&raw mut (*thread).recent).cast::<Recent>().add(identity as usize & (RECENT - 1));
+        if (*recent).identity == identity && (*recent).number != 0 {
+            return (*recent).number as u32;
+        }
         let known = STACK_NUMBERS.get_ptr_mut(identity);
         if let Some(known) = known
             && *known & SENT != 0
         {
+            (*recent).identity = identity;
+            (*recent).number = *known & (SENT - 1);
             return *known as u32;
         }
         introduce(identity, space, thread)

@@ -11,6 +11,7 @@ mod columns;
 mod coverage;
 pub mod custom;
 pub mod estimate;
+pub mod floor;
 mod growth;
 pub mod hazard;
 mod interval;

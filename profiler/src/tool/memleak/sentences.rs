@@ -48,6 +48,10 @@ fn answer(session: &Session<'_>, shown: &[&Judged<'_>], rows: &[Row], seen: usiz
     let stacks = plural(seen, "call stack", "call stacks");
     let young: Vec<&&Judged<'_>> = shown.iter().filter(|j| j.judgement.verdict == Verdict::Young).collect();
     let length = session.length.unwrap_or_else(|| session.began.elapsed());
+    if seen == 0 {
+        let words = format!("No allocation was seen in {}.", units::duration(length));
+        return finding(Severity::Limit, vec![plain(words)]);
+    }
     if length < session.options.older + session.options.older / 4 {
         let needed = session.options.older + session.options.older / 4;
         let words = format!(

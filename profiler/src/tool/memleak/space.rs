@@ -64,6 +64,19 @@ struct Part {
     plan: Plan,
 }
 
+/// Where probes would be put in one file.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    pub(crate) path: PathBuf,
+    /// Entries of releases.
+    pub(crate) frees: Vec<ProbeSite>,
+    /// Allocations with a return probe.
+    pub(crate) calls: Vec<ProbeSite>,
+    /// Entries and `ret` instructions of those without.
+    pub(crate) entries: Vec<ProbeSite>,
+    pub(crate) returns: Vec<ProbeSite>,
+}
+
 impl Space {
     /// Readies a space for a process; nothing is attached yet.
     pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
@@ -212,6 +225,29 @@ impl Space {
         Ok(())
     }
 
+    /// The sites that [`Space::attach`] would take, by file. For measurements.
+    pub(crate) fn sites(&mut self, modules: &mut Modules, options: &Options) -> Vec<Sites> {
+        let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
+        let parts = self.parts(modules, options, mapped);
+        let sites = |part: &Part| {
+            let mut sites = Sites { path: part.path.clone(), ..Sites::default() };
+            sites.frees.extend(part.plan.frees.iter().map(|p| self.site(p)));
+            for planned in &part.plan.allocs {
+                let site = self.site(planned);
+                match &planned.ret {
+                    Return::Probe | Return::ProbeUnlessItThrows => sites.calls.push(site),
+                    Return::Instructions(offsets) => {
+                        sites.entries.push(site);
+                        sites.returns.extend(offsets.iter().map(|o| ProbeSite { offset: *o, ..site }));
+                    }
+                    Return::Hidden(_) => {}
+                }
+            }
+            sites
+        };
+        parts.iter().map(sites).collect()
+    }
+
     fn site(&self, planned: &super::plan::Planned) -> ProbeSite {
         ProbeSite { offset: planned.file_offset(), cookie: planned.cookie(self.number) }
     }
@@ -304,6 +340,7 @@ impl Space {
         self.layout = Layout::default();
         self.exe = Text::from(program);
         self.build_id = None;
+        self.process.call(program.file_name().unwrap_or(program.as_os_str()));
     }
 
     /// Reads the layout again unless it was just read.

@@ -73,6 +73,9 @@ pub async fn observe(
     session.release_command()?;
     let ended = session.run(stop, &mut tell).await?;
     session.detach();
+    if let Some(line) = session.still_running() {
+        tell(Event::Notice(&line));
+    }
     session.report(ended)
 }
 

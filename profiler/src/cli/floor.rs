@@ -1,0 +1,34 @@
+//! `profiler __floor`: for measurements.
+
+use std::io::Write as _;
+
+use profiler::{
+    error::{Error, ErrorKind},
+    exit::ExitCode,
+    tool::memleak::{
+        floor,
+        options::{Options, Targets},
+    },
+};
+
+use super::{Done, args::FloorArgs, memleak};
+
+/// Attaches, says so, and waits to be interrupted.
+pub(crate) fn run(args: &FloorArgs) -> Done {
+    memleak::require_root()?;
+    let mut options = Options::new(Targets::Pids(vec![args.pid]));
+    options.method = args.method.into();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
+    runtime.block_on(async {
+        let stop = memleak::stop()?;
+        floor::hold(&options, args.what.into(), stop, |line| {
+            // Whoever measures waits for this line; without it there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        })
+        .await
+    })?;
+    Ok(ExitCode::Ok)
+}

@@ -1,0 +1,124 @@
+//! What is measured: workloads of the tests, compiled, running, and spoken to line by line.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    process::{self, command},
+    workspace,
+};
+
+/// How long a workload may take for what is not the measurement itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Compiles a workload of the tests as the tests do: with frame pointers, and every call of an allocator a call.
+pub(super) fn compile(source: &str, into: &Path) -> Result<PathBuf> {
+    let program = into.join(source.trim_end_matches(".c"));
+    let mut cc = command("cc");
+    cc.args(["-std=c11", "-O2", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"])
+        .args(["-fno-builtin", "-pthread", "-o"])
+        .arg(&program)
+        .arg(workspace::root().join("profiler/tests/workloads").join(source));
+    process::run(&mut cc)?;
+    Ok(program)
+}
+
+/// A running workload. Killed when dropped.
+pub(super) struct Target {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Target {
+    /// Starts a workload and waits until it is ready.
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run `{}`", process::show(command)))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("the workload has no pipes");
+        };
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut target = Self { child, stdin, lines };
+        target.wait_for("READY")?;
+        Ok(target)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a word.
+    pub(super) fn say(&mut self, word: &str) -> Result<()> {
+        writeln!(self.stdin, "{word}").context("the workload does not listen")
+    }
+
+    /// Waits for a line that begins so.
+    pub(super) fn wait_for(&mut self, start: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line =
+                self.lines.recv_timeout(left).with_context(|| format!("the workload did not say {start}"))?;
+            if line.starts_with(start) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Sends a word and reads the line of JSON that answers it.
+    pub(super) fn ask(&mut self, word: &str) -> Result<Value> {
+        self.say(word)?;
+        let line = self.wait_for("{")?;
+        serde_json::from_str(&line).with_context(|| format!("the workload's answer is no JSON: {line}"))
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A number of an answer.
+pub(super) fn number(answer: &Value, name: &str) -> Result<f64> {
+    answer.get(name).and_then(Value::as_f64).with_context(|| format!("no number `{name}` in {answer}"))
+}
+
+/// A directory with copies of the C library that a program uses. A program that runs with it shares no page of its
+/// C library with any other process: a probe that cannot be told which process to look at hits this one alone.
+pub(super) fn private_libc(program: &Path, into: &Path) -> Result<PathBuf> {
+    let words = process::ask(command("ldd").arg(program)).context("cannot run ldd")?;
+    let libc = words
+        .lines()
+        .filter(|line| line.trim_start().starts_with("libc.so"))
+        .find_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .with_context(|| format!("{} has no dynamic C library", program.display()))?;
+    let name = Path::new(libc).file_name().unwrap_or(OsStr::new("libc.so.6"));
+    let directory = into.join("private");
+    std::fs::create_dir_all(&directory)?;
+    std::fs::copy(libc, directory.join(name)).with_context(|| format!("cannot copy {libc}"))?;
+    Ok(directory)
+}
