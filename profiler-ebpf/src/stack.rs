@@ -229,8 +229,8 @@ unsafe fn add(room: *mut Room, frames: *mut u64, frame: u64) {
         frames.add(opaque(depth as usize) & (FRAME_ROOM - 1)).write_volatile(frame);
         set!(room, depth, depth + 1);
         let mixed = (frame ^ frame >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        let identity = (get!(room, identity).rotate_left(27) ^ mixed ^ mixed >> 32)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let identity =
+            (get!(room, identity).rotate_left(27) ^ mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         set!(room, identity, identity);
     }
 }

@@ -98,8 +98,7 @@ fn worst_tick(target: &mut Target) -> Result<f64> {
 fn report(rig: &Rig, figures: &mut Figures) -> Result<()> {
     let program = compile("blocks.c", &rig.scratch)?;
     let (blocks, stacks) = (LIVE_BLOCKS.to_string(), LIVE_STACKS.to_string());
-    let mut target =
-        Target::start(command(&program).args(["--blocks", &blocks, "--stacks", &stacks]))?;
+    let mut target = Target::start(command(&program).args(["--blocks", &blocks, "--stacks", &stacks]))?;
     let room = (LIVE_BLOCKS * 5 / 4).to_string();
     let observer = observe(rig, &target, &["--max-blocks", &room, "--format", "json"])?;
     target.say("go")?;

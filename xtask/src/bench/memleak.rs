@@ -48,9 +48,8 @@ enum Observe {
 pub(super) fn run(rig: &Rig) -> Result<Figures> {
     let program = compile("loop.c", &rig.scratch)?;
     let libc = private_libc(&program, &rig.scratch)?;
-    let mut target = Target::start(
-        command(&program).args(["--milliseconds", INTERVAL_MS]).env("LD_LIBRARY_PATH", &libc),
-    )?;
+    let mut target =
+        Target::start(command(&program).args(["--milliseconds", INTERVAL_MS]).env("LD_LIBRARY_PATH", &libc))?;
     let script = script(&libc.join("libc.so.6").display().to_string());
     let mut ways = ways();
     for round in 1..=ROUNDS {
@@ -59,10 +58,8 @@ pub(super) fn run(rig: &Rig) -> Result<Figures> {
                 .with_context(|| format!("cannot measure {}", way.name))?;
             way.ns.push(ns);
         }
-        let line: Vec<String> = ways
-            .iter()
-            .filter_map(|way| Some(format!("{} {:.0}", way.name, way.ns.last()?)))
-            .collect();
+        let line: Vec<String> =
+            ways.iter().filter_map(|way| Some(format!("{} {:.0}", way.name, way.ns.last()?))).collect();
         println!("round {round}/{ROUNDS}, ns per pair: {}", line.join(", "));
     }
     figures(&ways)

@@ -35,8 +35,7 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
             return NO_STACK;
         }
         // A number is never given to another stack, so what the thread remembers stays true.
-        let recent =
-            (&raw mut (*thread).recent).cast::<Recent>().add(identity as usize & (RECENT - 1));
+        let recent = (&raw mut (*thread).recent).cast::<Recent>().add(identity as usize & (RECENT - 1));
         if (*recent).identity == identity && (*recent).number != 0 {
             return (*recent).number as u32;
         }
