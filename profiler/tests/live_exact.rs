@@ -244,7 +244,8 @@ fn a_command_from_its_first_allocation() {
         ["memleak", "-o", file, "--", workload, "--threads", "8", "--ops", "200003", "--seed", "3"];
     let outcome = Observer::spawn(&arguments).finish(RUN_PATIENCE);
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
-    let said = outcome.text();
+    // Its output goes to standard error: standard output is the report's.
+    let said = &outcome.stderr;
     let line = said.lines().find(|line| line.starts_with("{\"allocator\"")).unwrap();
     let books: Value = serde_json::from_str(line).unwrap();
     let report: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();

@@ -182,6 +182,12 @@ static void resize(struct worker *worker, struct block *place) {
         enter(worker, place, site, moved, size, 0);
 }
 
+// A failing resize of an older block: an observer meets it, although it stays.
+static void meet(struct worker *worker, const struct block *place) {
+    if (place->address && place->site == NOT_OBSERVED)
+        worker->untracked_reallocs++;
+}
+
 // Calls that must fail and change nothing. One that succeeds is a defect of the workload and shows in the books.
 static void fail(struct worker *worker, struct block *place) {
     void *unexpected = NULL;
@@ -193,7 +199,8 @@ static void fail(struct worker *worker, struct block *place) {
         unexpected = site_calloc(too_much, 4); // The product overflows.
         break;
     case 2:
-        unexpected = site_realloc(place->address, too_much); // The old block stays.
+        meet(worker, place);
+        unexpected = site_realloc(place->address, too_much);
         break;
     case 3:
         unexpected = site_posix_memalign(24, 100); // Not a power of two.
@@ -206,6 +213,7 @@ static void fail(struct worker *worker, struct block *place) {
         break;
     case 6:
 #ifdef HAVE_REALLOCARRAY
+        meet(worker, place);
         unexpected = site_reallocarray(place->address, too_much, 4); // The product overflows; the old block stays.
 #else
         unexpected = site_realloc(NULL, too_much);

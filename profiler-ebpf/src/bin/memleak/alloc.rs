@@ -178,6 +178,7 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
         (*thread).old_key = 0;
+        (*thread).given_key = 0;
         let old = place(bits, packed::OLD);
         if old != 0 {
             take_over(thread, cookie.space, value(thread, old));
@@ -215,6 +216,7 @@ unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
     let key = block_key(space, address);
     // SAFETY: the thread's own state, and a map value that no other thread may touch while its owner reallocates.
     unsafe {
+        (*thread).given_key = key;
         match BLOCKS.get_ptr(key) {
             Some(block) => {
                 (*thread).old = *block;

@@ -41,34 +41,33 @@ fn release(ctx: &ProbeContext) -> Counter {
     }
     let Some(flags) = own_space(cookie.space) else { return Counter::FreeOther };
     let key = block_key(cookie.space, address);
-    let found = BLOCKS.get_ptr(key);
-    if flags & FREES_NEST == 0 {
-        let Some(block) = found else { return Counter::FreeUntracked };
-        // SAFETY: a map value; a block is released by one thread only.
-        let block = unsafe { *block };
-        return take(key, block);
-    }
-    // SAFETY: the context of a uprobe program is the registers; the thread's state is only used by the thread.
-    unsafe {
-        let sp = (*regs).rsp;
-        let thread = THREADS.current();
-        match (found, thread) {
-            (Some(block), thread) => {
-                let block = *block;
-                if let Some(thread) = thread {
-                    (*thread).freed_key = key;
-                    (*thread).freed_sp = sp;
-                }
-                take(key, block)
-            }
-            (None, Some(thread))
-                if ((*thread).freed_key == key && sp <= (*thread).freed_sp)
-                    || ((*thread).sp != 0 && sp < (*thread).sp && (*thread).old_key == key) =>
-            {
-                Counter::FreeNested
-            }
-            _ => Counter::FreeUntracked,
+    // SAFETY: the context of a uprobe program is the registers.
+    let sp = unsafe { (*regs).rsp };
+    let Some(block) = BLOCKS.get_ptr(key) else { return missing(key, sp) };
+    // SAFETY: a map value; a block is released by one thread only.
+    let block = unsafe { *block };
+    if flags & FREES_NEST != 0
+        && let Some(thread) = THREADS.current()
+    {
+        // SAFETY: the thread's state is only used by the thread.
+        unsafe {
+            (*thread).freed_key = key;
+            (*thread).freed_sp = sp;
         }
+    }
+    take(key, block)
+}
+
+/// The release of a block that is not in the table: another release function, or the realloc under way, took it out
+/// and hands it over.
+#[inline(always)]
+fn missing(key: u64, sp: u64) -> Counter {
+    let Some(thread) = THREADS.current() else { return Counter::FreeUntracked };
+    // SAFETY: the thread's state is only used by the thread.
+    unsafe {
+        let handed_over = (*thread).freed_key == key && sp <= (*thread).freed_sp;
+        let reallocated = (*thread).sp != 0 && sp <= (*thread).sp && (*thread).given_key == key;
+        if handed_over || reallocated { Counter::FreeNested } else { Counter::FreeUntracked }
     }
 }
 

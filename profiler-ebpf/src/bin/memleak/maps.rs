@@ -44,7 +44,9 @@ pub(crate) struct Thread {
     pub cookie: u64,
     /// Key of the block that the call takes over, taken out of the table meanwhile; 0 if none.
     pub old_key: u64,
-    /// That block.
+    /// Key of the block that was given to the call to take over, recorded or not; 0 if none.
+    pub given_key: u64,
+    /// The block of `old_key`.
     pub old: Block,
     /// Stack of the call; `NOT_DRAWN` if the call is only followed to see where it ends.
     pub stack: u32,
