@@ -56,8 +56,8 @@ pub fn gap_bytes(random: u64, mean_bytes: u64) -> u64 {
     let i = (fraction >> 56) as usize & 255;
     let rest = fraction >> 40 & 0xffff;
     let (low, high) = (u64::from(LN[i]), u64::from(LN[i + 1]));
-    let ln = low + ((high - low) * rest >> 16);
-    ((zeroes + 1) * LN_2 - ln) * mean_bytes >> 16
+    let ln = low + (((high - low) * rest) >> 16);
+    (((zeroes + 1) * LN_2 - ln) * mean_bytes) >> 16
 }
 
 /// Leading zeroes without the instruction that the BPF instruction set lacks.

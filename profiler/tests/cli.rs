@@ -3,6 +3,9 @@
 
 use std::process::{Command, Output};
 
+/// More than the kernel gives (2^22): nothing is observed if a command line is taken that should not be.
+const NO_PROCESS: &str = "--pid=4194305";
+
 fn profiler(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
     command.args(arguments).env("NO_COLOR", "1").env("COLUMNS", "80");
@@ -87,12 +90,12 @@ fn no_tool() {
 
 #[test]
 fn unknown_tool() {
-    assert_usage_error(&["memlaek", "--pid", "1"], &["memlaek", "memleak"]);
+    assert_usage_error(&["memlaek", NO_PROCESS], &["memlaek", "memleak"]);
 }
 
 #[test]
 fn unknown_option() {
-    assert_usage_error(&["memleak", "--pid", "1", "--oldr", "30m"], &["--oldr", "--older"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--oldr", "30m"], &["--oldr", "--older"]);
 }
 
 #[test]
@@ -102,8 +105,8 @@ fn no_target() {
 
 #[test]
 fn two_kinds_of_target() {
-    assert_usage_error(&["memleak", "--pid", "1", "--", "true"], &["--pid"]);
-    assert_usage_error(&["memleak", "--pid", "1", "--name", "srv"], &["--name"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--", "true"], &["--pid"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--name", "srv"], &["--name"]);
 }
 
 #[test]
@@ -116,41 +119,41 @@ fn pids_that_are_none() {
 #[test]
 fn durations_that_are_none() {
     for duration in ["30", "30 parsecs", "-1s", "NaNs", "1e400h", "99999999999999h", ""] {
-        assert_usage_error(&["memleak", "--pid=1", &format!("--older={duration}")], &["--older"]);
+        assert_usage_error(&["memleak", NO_PROCESS, &format!("--older={duration}")], &["--older"]);
     }
-    assert_usage_error(&["memleak", "--pid=1", "--for=0s"], &["--for"]);
-    assert_usage_error(&["memleak", "--pid=1", "--every=0s"], &["--every"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--for=0s"], &["--for"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--every=0s"], &["--every"]);
 }
 
 #[test]
 fn sizes_that_are_none() {
     for size in ["5XB", "-1KiB", "1.5.5M", "99999999999TiB", ""] {
-        assert_usage_error(&["memleak", "--pid=1", &format!("--min-bytes={size}")], &["--min-bytes"]);
-        assert_usage_error(&["memleak", "--pid=1", &format!("--sample-bytes={size}")], &["--sample-bytes"]);
+        assert_usage_error(&["memleak", NO_PROCESS, &format!("--min-bytes={size}")], &["--min-bytes"]);
+        assert_usage_error(&["memleak", NO_PROCESS, &format!("--sample-bytes={size}")], &["--sample-bytes"]);
     }
-    assert_usage_error(&["memleak", "--pid=1", "--sample-bytes=0"], &["--sample-bytes"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--sample-bytes=0"], &["--sample-bytes"]);
 }
 
 #[test]
 fn counts_that_are_none() {
     for option in ["--top", "--max-blocks", "--max-stacks"] {
         for count in ["-1", "1.5", "many", "99999999999999999999"] {
-            assert_usage_error(&["memleak", "--pid=1", &format!("{option}={count}")], &[option]);
+            assert_usage_error(&["memleak", NO_PROCESS, &format!("{option}={count}")], &[option]);
         }
     }
-    assert_usage_error(&["memleak", "--pid=1", "--max-blocks=0"], &["--max-blocks"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--max-blocks=0"], &["--max-blocks"]);
 }
 
 #[test]
 fn an_unknown_format_names_the_known_ones() {
     let known = ["human", "json", "folded", "svg"];
-    assert_usage_error(&["memleak", "--pid=1", "--format", "xml"], &known);
+    assert_usage_error(&["memleak", NO_PROCESS, "--format", "xml"], &known);
 }
 
 #[test]
 fn an_unknown_extension_names_the_known_ones() {
-    assert_usage_error(&["memleak", "--pid=1", "-o", "report.pdf"], &[".json", ".svg", ".folded", ".txt"]);
-    assert_usage_error(&["memleak", "--pid=1", "-o", "report"], &[".json"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "-o", "report.pdf"], &[".json", ".svg", ".folded", ".txt"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "-o", "report"], &[".json"]);
 }
 
 #[test]
@@ -158,7 +161,6 @@ fn functions_that_make_no_sense() {
     let wrong = [
         "pool_get",
         "pool_get:",
-        "pool_get:size=arg1",
         "pool_get:ptr=ret",
         "pool_get:size=arg9,ptr=ret",
         "pool_get:size=ret,ptr=ret",
@@ -167,11 +169,12 @@ fn functions_that_make_no_sense() {
         ":size=arg1,ptr=ret",
     ];
     for spec in wrong {
-        let arguments = ["memleak", "--pid=1", "--alloc-fn", spec, "--free-fn", "pool_put:ptr=arg0"];
+        let arguments = ["memleak", NO_PROCESS, "--alloc-fn", spec, "--free-fn", "pool_put:ptr=arg0"];
         assert_usage_error(&arguments, &["--alloc-fn"]);
     }
     for spec in ["pool_put", "pool_put:ptr=ret", "pool_put:ptr=arg9", "pool_put:size=arg0"] {
-        let arguments = ["memleak", "--pid=1", "--alloc-fn", "pool_get:size=arg1,ptr=ret", "--free-fn", spec];
+        let arguments =
+            ["memleak", NO_PROCESS, "--alloc-fn", "pool_get:size=arg1,ptr=ret", "--free-fn", spec];
         assert_usage_error(&arguments, &["--free-fn"]);
     }
 }

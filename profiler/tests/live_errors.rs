@@ -181,7 +181,7 @@ fn stdout_is_closed() {
     command.args(["-c", &format!("exec 3>&2; {shell}; exit ${{PIPESTATUS[0]}}")]);
     let outcome = Observer::spawn_command(command).finish(PATIENCE);
     assert_eq!(outcome.status.code(), Some(7), "{}", outcome.stderr);
-    outcome.assert_message(&["stdout"]);
+    outcome.assert_message(&["standard output"]);
     process::assert_code_unchanged(target.pid());
     assert!(target.lives());
     target.quit();
@@ -261,12 +261,21 @@ fn a_hostile_name() {
     target.quit();
 }
 
-/// What a run of profiler that never gets a target to see costs: nothing is left when its command cannot be started.
+/// A wrong command line, as any other file on it that is not there.
 #[test]
 fn a_command_that_cannot_be_started() {
     let Some(_live) = support::live() else { return };
     let outcome = Observer::spawn(&["memleak", "--", "/no/such/server"]).finish(PATIENCE);
-    outcome.assert_error(4, &["/no/such/server"]);
+    outcome.assert_error(2, &["/no/such/server"]);
+}
+
+/// In a pid namespace the exec that starts the command would not be noticed: never an empty report instead.
+#[test]
+fn a_command_inside_a_container() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).arg(program()).args(["memleak", "--", "true"]);
+    Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &["pid namespace"]);
 }
 
 /// The command's own exit code is told in the report, not taken over: exit codes of profiler mean what they mean.

@@ -172,6 +172,20 @@ fn a_custom_pool() {
     account::assert_every_call(&report, &[books]);
 }
 
+/// Where the kernel has no sessions, entry and return are two links.
+#[test]
+fn without_sessions() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&Build::c("books.c").build(), &["--method", "multi"]);
+}
+
+/// Where the kernel has no multi links, every site is a perf event.
+#[test]
+fn without_multi_links() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&Build::c("books.c").build(), &["--method", "perf"]);
+}
+
 #[test]
 fn four_processes_by_name() {
     let Some(_live) = support::live() else { return };

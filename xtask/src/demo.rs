@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, ErrorKind},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    artifacts,
+    artifacts, examples,
     privilege::Privilege,
     process::{cargo, command, show},
     setup::{self, Need},
@@ -42,25 +42,24 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let privilege = Privilege::find()?;
     setup::ensure(&[Need::Build])?;
-    let built = artifacts::build(cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "profiler",
-        "--package",
-        "examples",
-        "--bins",
-    ]))?;
+    let built = artifacts::build(cargo().args(["build", "--release", "--package", "profiler", "--bins"]))?;
+    let profiler = &artifacts::program(&built, "profiler")?.path;
+    let pong = examples::pong()?;
     let output = workspace::target_dir().join("demo");
-    fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
+    // What an earlier run left would pass for the result of this one.
+    match fs::remove_dir_all(&output) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).context("cannot clear target/demo");
+        }
+        _ => fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?,
+    }
 
     let stop = Stop::listen()?;
-    let server = Server::start(&artifacts::program(&built, "pong")?.path)?;
+    let server = Server::start(&pong)?;
     println!(
         "\npong listens on {} as process {}; its chat history is never trimmed\n",
         server.address, server.pid
     );
-    let profiler = &artifacts::program(&built, "profiler")?.path;
     let observed = observe(privilege, profiler, &server, &output, args.seconds, &stop);
     drop(server);
     let handed_back = privilege.hand_back(&output);
@@ -69,8 +68,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !status.success() {
         bail!("profiler failed ({status})");
     }
-    println!("\nflame graph: {}", output.join("pong.svg").display());
-    println!("report:      {}", output.join("pong.json").display());
+    if stop.requested() {
+        bail!("stopped by a signal");
+    }
+    println!();
+    for (what, file) in [("flame graph", "pong.svg"), ("report", "pong.json")] {
+        let file = output.join(file);
+        // profiler says why, above: no block was old enough, for example.
+        let state = if file.is_file() { "" } else { " (not written)" };
+        println!("{what}: {}{state}", file.display());
+    }
     Ok(())
 }
 

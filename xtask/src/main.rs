@@ -8,6 +8,7 @@ mod artifacts;
 mod bench;
 mod demo;
 mod dist;
+mod examples;
 mod lint;
 mod privilege;
 mod process;

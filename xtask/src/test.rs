@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     artifacts::{self, Executable},
+    examples,
     privilege::Privilege,
     process::{cargo, command},
     setup::{self, Need},
@@ -44,39 +45,38 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         Some(Privilege::find().context("the live tests cannot run (--no-root leaves them out)")?)
     };
-    let needs: &[Need] = if args.no_root { &[Need::Build] } else { &[Need::Build, Need::Test] };
-    setup::ensure(needs)?;
+    setup::ensure(&[Need::Build])?;
+    match setup::ensure(&[Need::Test]) {
+        // Who has no root cannot install either. What a test misses then, it says itself.
+        Err(error) if args.no_root => println!("note: {error:#}"),
+        outcome => outcome?,
+    }
     let built = artifacts::build(cargo().args(["test", "--workspace", "--no-run"]))?;
-    // The servers that the live tests observe.
-    artifacts::build(cargo().args(["build", "--package", "examples", "--bins"]))?;
 
     let mut tally = Tally::default();
     let (live, local): (Vec<_>, Vec<_>) =
         built.iter().filter(|executable| executable.is_test).partition(|executable| is_live(executable));
     for test in local {
         let mut run = command(&test.path);
-        run.envs(variables(test, &built, args.soak)).args(&args.filter);
+        run.envs(variables(test, args)).args(&args.filter);
         tally.run(&title(test), run.current_dir(&test.package_dir))?;
     }
     tally
         .run("documentation", cargo().args(["test", "--workspace", "--doc", "--quiet"]).args(&args.filter))?;
     match privilege {
-        Some(privilege) => run_live(privilege, &live, &built, args, &mut tally)?,
+        Some(privilege) => run_live(privilege, &live, args, &mut tally)?,
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
     tally.conclude()
 }
 
-fn run_live(
-    privilege: Privilege,
-    live: &[&Executable],
-    built: &[Executable],
-    args: &Args,
-    tally: &mut Tally,
-) -> Result<()> {
+fn run_live(privilege: Privilege, live: &[&Executable], args: &Args, tally: &mut Tally) -> Result<()> {
+    let pong = examples::pong()?;
     for test in live {
         let passed = PASSED_TO_ROOT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let variables = variables(test, built, args.soak).into_iter().chain(passed).collect::<Vec<_>>();
+        let mut variables = variables(test, args);
+        variables.extend(passed);
+        variables.push(("PROFILER_PONG", pong.clone().into_os_string()));
         let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect::<Vec<_>>();
         let mut run = privilege.command(&test.path, &variables);
         run.arg("--test-threads=1").args(&args.filter).current_dir(&test.package_dir);
@@ -94,15 +94,11 @@ fn title(test: &Executable) -> String {
     format!("{} {} {}", Path::new(package).display(), test.kind, test.name)
 }
 
-/// What cargo would set, and what the live tests ask for.
-fn variables(test: &Executable, built: &[Executable], soak: bool) -> Vec<(&'static str, OsString)> {
+/// What cargo would set, and what the tests ask for.
+fn variables(test: &Executable, args: &Args) -> Vec<(&'static str, OsString)> {
     let mut variables = vec![("CARGO_MANIFEST_DIR", test.package_dir.clone().into_os_string())];
-    if let Ok(profiler) = artifacts::program(built, "profiler") {
-        variables.push(("PROFILER_BIN", profiler.path.clone().into_os_string()));
-    }
-    if soak {
-        variables.push(("PROFILER_SOAK", "1".into()));
-    }
+    let wishes = [(args.soak, "PROFILER_SOAK"), (args.no_root, "PROFILER_NO_ROOT")];
+    variables.extend(wishes.into_iter().filter(|(on, _)| *on).map(|(_, name)| (name, "1".into())));
     variables
 }
 

@@ -115,7 +115,7 @@ impl Attacher {
             match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
                 Ok(links) => return Ok(links),
                 Err(error) if unsupported(&error) => self.step_down(Method::Multi, &error),
-                Err(error) => return Err(cannot_attach(file, &error)),
+                Err(error) => return Err(cannot_attach(file, pid, &error)),
             }
         }
         if self.method == Method::Multi {
@@ -125,11 +125,11 @@ impl Attacher {
                 Ok(mut links) => {
                     let entry =
                         self.multi(object, self.calls.entry, MultiKind::Multi, false, file, pid, sites);
-                    links.append(entry.map_err(|e| cannot_attach(file, &e))?);
+                    links.append(entry.map_err(|e| cannot_attach(file, pid, &e))?);
                     return Ok(links);
                 }
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
-                Err(error) => return Err(cannot_attach(file, &error)),
+                Err(error) => return Err(cannot_attach(file, pid, &error)),
             }
         }
         let mut links = perf(object, self.calls.ret, file, pid, sites)?;
@@ -175,7 +175,7 @@ impl Attacher {
             match self.multi(object, program, MultiKind::Multi, false, file, pid, sites) {
                 Ok(links) => return Ok(links),
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
-                Err(error) => return Err(cannot_attach(file, &error)),
+                Err(error) => return Err(cannot_attach(file, pid, &error)),
             }
         }
         perf(object, program, file, pid, sites)
@@ -295,12 +295,14 @@ fn cannot_probe(file: &Path) -> Error {
     Error::on(ErrorKind::Kernel, "tried to probe functions of", PathBuf::from(file).as_os_str())
 }
 
-fn cannot_attach(file: &Path, error: &io::Error) -> Error {
+fn cannot_attach(file: &Path, pid: u32, error: &io::Error) -> Error {
     let tried = cannot_probe(file);
     match error.raw_os_error() {
-        Some(libc::ESRCH) => tried
-            .because("the process ended meanwhile")
-            .hint("start it again, or observe it from its start: profiler memleak -- COMMAND"),
+        Some(libc::ESRCH) => {
+            Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
+                .because("it ended meanwhile")
+                .hint("start it again, or observe it from its start: profiler memleak -- COMMAND")
+        }
         Some(libc::EINVAL) => tried.because(error).hint(
             "another tracer may hold the same instruction with a different setting; stop it and try again",
         ),

@@ -21,12 +21,11 @@ use profiler::{
     version,
     arg_required_else_help = false,
     subcommand_required = true,
-    max_term_width = 100
+    max_term_width = 80
 )]
-#[command(
-    after_help = "Exit codes: 0 done, 2 usage, 4 cannot observe, 6 data incomplete, 7 output failed.\n\
-    Observing needs root; `profiler report` does not."
-)]
+#[command(after_help = "Exit codes: 0 done, 2 usage, 4 cannot observe, 6 data incomplete, 7 output\n\
+    failed.\n\
+    Observing needs root; `profiler report` does not.")]
 pub(crate) struct Cli {
     /// Say more: intervals, all stacks, every probe and why it stands where it stands. Twice: for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -88,9 +87,16 @@ pub(crate) struct OutputArgs {
 
 /// Which call stacks allocate memory that is never freed?
 #[derive(Debug, Args)]
-#[command(after_help = "Example: sudo profiler memleak --pid 4242 --older 30m\n\n\
-    Every allocation and release is followed from now on; after --older, stacks whose blocks are no longer freed\n\
-    are told from caches, long-lived state and churn. Ctrl-C gives the report so far.")]
+#[command(
+    override_usage = "profiler memleak [OPTIONS] --pid <PID>\n       \
+    profiler memleak [OPTIONS] --name <GLOB>\n       \
+    profiler memleak [OPTIONS] --cgroup <PATH>\n       \
+    profiler memleak [OPTIONS] -- <COMMAND>...",
+    after_help = "Example: sudo profiler memleak --pid 4242 --older 30m\n\n\
+    Every allocation and release is followed from now on; after --older, stacks\n\
+    whose blocks are no longer freed are told from caches, long-lived state and\n\
+    churn. Ctrl-C gives the report so far."
+)]
 pub(crate) struct MemleakArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,

@@ -39,7 +39,8 @@ impl Image<'_> {
             || !self.functions(&|name| UNWINDING.contains(&name)).is_empty()
     }
 
-    /// File offsets of every `ret` of a function, its parts that the compiler moved away (`.cold`) included.
+    /// File offsets, ascending, of every `ret` of a function, its parts that the compiler moved away (`.cold`)
+    /// included.
     ///
     /// # Errors
     /// When some return would not be seen there.
@@ -72,6 +73,7 @@ impl Image<'_> {
                 }
             }
         }
+        found.sort_unstable();
         if found.is_empty() { Err(HiddenReturn::NeverReturns) } else { Ok(found) }
     }
 }

@@ -16,11 +16,11 @@ pub struct Coverage {
     pub ledger: Vec<Ledger>,
     /// Remarks of the kernel side on quality, by name; zero counts are left out.
     pub quality: BTreeMap<String, u64>,
-    /// Share of stacks whose end was reached, weighted by blocks.
+    /// Share of the report's stacks that end where a thread or process begins; absent if it has no stacks.
     pub complete_stacks_ratio: Option<f64>,
     /// How stacks were walked.
     pub stack_method: String,
-    /// Share of frames that have a name.
+    /// Share of the report's frames that have a name; absent if it has no frames.
     pub named_frames_ratio: Option<f64>,
     /// What was there before we looked, and is therefore out of sight.
     pub before_attach: Option<String>,

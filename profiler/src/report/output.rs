@@ -100,8 +100,12 @@ impl OutputTarget {
                 stdout.write_all(content).and_then(|()| stdout.flush()).map_err(|cause| {
                     let error = Error::new(ErrorKind::Output, "tried to write to standard output");
                     match cause.kind() {
-                        io::ErrorKind::BrokenPipe => error.because("whatever was reading it has ended"),
-                        _ => error.because_of(&cause),
+                        io::ErrorKind::BrokenPipe => error
+                            .because("whatever was reading it has ended")
+                            .hint("write the report to a file as well: -o report.json"),
+                        _ => error
+                            .because_of(&cause)
+                            .hint("write the report to a file instead: -o report.json"),
                     }
                 })
             }

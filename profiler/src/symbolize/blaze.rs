@@ -25,24 +25,60 @@ impl Blaze {
     }
 }
 
+impl Blaze {
+    fn look_up(&self, request: &Request, debug_info: bool) -> Result<Vec<Symbolized<'_>>, String> {
+        let mut elf = source::Elf::new(&request.file);
+        elf.debug_syms = debug_info;
+        let input = Input::FileOffset(request.offsets.as_slice());
+        self.0.symbolize(&source::Source::Elf(elf), input).map_err(|error| error.to_string())
+    }
+}
+
 impl Symbolize for Blaze {
     fn resolve(&mut self, request: &Request) -> Vec<Resolved> {
-        let with_dwarf = source::Source::Elf(source::Elf::new(&request.file));
-        let input = Input::FileOffset(request.offsets.as_slice());
-        if let Ok(symbols) = self.0.symbolize(&with_dwarf, input) {
-            return symbols.iter().map(resolved).collect();
-        }
+        let by_symbols = self.look_up(request, false);
         // Damaged debug information must not cost the names that the symbol table has.
-        let mut plain = source::Elf::new(&request.file);
-        plain.debug_syms = false;
-        match self.0.symbolize(&source::Source::Elf(plain), input) {
-            Ok(symbols) => symbols.iter().map(resolved).collect(),
-            Err(error) => {
+        let by_debug_info = self.look_up(request, true);
+        match (by_debug_info, by_symbols) {
+            (Ok(found), Ok(symbols)) => found.iter().zip(&symbols).map(|(f, s)| qualified(f, s)).collect(),
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) => found.iter().map(resolved).collect(),
+            (Err(_), Err(error)) => {
                 let why = format!("symbols cannot be read: {error}");
                 vec![Resolved::unknown(why); request.offsets.len()]
             }
         }
     }
+}
+
+/// What the debug information says, with the function that was compiled under its full name. Debug information cut
+/// down to line tables, the usual choice for release builds, calls `server::Rooms::open` just `open`; the symbol
+/// table knows better.
+fn qualified(debug_info: &Symbolized<'_>, symbol: &Symbolized<'_>) -> Resolved {
+    let mut names = resolved(debug_info);
+    if let (Some(compiled), Symbolized::Sym(symbol)) = (names.functions.last_mut(), symbol)
+        && qualifies(&symbol.name, &compiled.name.terminal())
+    {
+        compiled.name = cut(&symbol.name);
+    }
+    names
+}
+
+/// Whether `symbol` is `name` with the path to it. A symbol can also be another function's of the same code: then
+/// the debug information, which the stack's lines come from, is left alone.
+fn qualifies(symbol: &str, name: &str) -> bool {
+    let name = name.split('<').next().unwrap_or_default();
+    if name.is_empty() || name.contains("::") || name.contains('(') {
+        return false;
+    }
+    // Debug information numbers closures and `async` blocks, and each kind has a name of its own.
+    let is_closure = name.starts_with('{');
+    if is_closure {
+        return symbol.contains("::{{closure}}") || symbol.contains("::{closure#");
+    }
+    symbol.match_indices(name).any(|(at, _)| {
+        let ends = !symbol[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        ends && symbol[..at].ends_with("::")
+    })
 }
 
 fn resolved(symbolized: &Symbolized<'_>) -> Resolved {
@@ -66,11 +102,41 @@ fn functions(symbol: &Sym<'_>) -> Vec<Function> {
 }
 
 fn function(name: &str, place: Option<&CodeInfo<'_>>, inlined: bool) -> Function {
-    let name: String = name.chars().take(MAX_MANGLED_BYTES).collect();
     Function {
-        name: Text::from(name.as_str()),
+        name: cut(name),
         file: place.map(|p| Text::from(AsRef::<Path>::as_ref(&p.to_path()))),
         line: place.and_then(|p| p.line),
         inlined,
+    }
+}
+
+fn cut(name: &str) -> Text {
+    let name: String = name.chars().take(MAX_MANGLED_BYTES).collect();
+    Text::from(name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::qualifies;
+
+    #[test]
+    fn a_symbol_gives_the_path_to_a_function() {
+        assert!(qualifies("pong::chat::ChatHistory::push", "push"));
+        assert!(qualifies("<pong::chat::Chat as core::clone::Clone>::clone", "clone"));
+        assert!(qualifies("tokio::runtime::task::raw::poll::<T>", "poll<alloc::sync::Arc<T>>"));
+        assert!(qualifies("std::thread::_State_impl<F>::_M_run()", "_M_run"));
+        assert!(qualifies("pong::server::serve::{{closure}}", "{async_fn#0}"));
+        assert!(qualifies("pong::server::serve::{closure#0}", "{closure#0}<pong::Room>"));
+    }
+
+    #[test]
+    fn a_symbol_of_another_function_does_not() {
+        assert!(!qualifies("pong::chat::ChatHistory::push_all", "push"));
+        assert!(!qualifies("pong::chat::ChatHistory::unpush", "push"));
+        assert!(!qualifies("pong::chat::trim", "{closure#0}"));
+        assert!(!qualifies("push", "push"));
+        assert!(!qualifies("other::Worker::run", "Worker::run"));
+        assert!(!qualifies("a::operator()(int)", "operator()"));
+        assert!(!qualifies("a::b", ""));
     }
 }

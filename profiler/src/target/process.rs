@@ -4,10 +4,11 @@ use std::{
     ffi::OsStr,
     fs, io,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt as _,
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
     },
     path::PathBuf,
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -29,6 +30,25 @@ pub struct Process {
     name: Text,
     started_ticks: u64,
 }
+
+/// `struct pidfd_info` of include/uapi/linux/pidfd.h, in its first size.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct PidfdInfo {
+    /// What is asked for, and then what was told.
+    mask: u64,
+    cgroup_id: u64,
+    /// Process, parent and user ids.
+    ids: [u32; 11],
+    /// As from `wait`.
+    exit_code: i32,
+}
+
+/// Asks for [`PidfdInfo::exit_code`].
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+/// `_IOWR(0xFF, 11, struct pidfd_info)`.
+const PIDFD_GET_INFO: libc::c_ulong =
+    (3 << 30) | ((size_of::<PidfdInfo>() as libc::c_ulong) << 16) | (0xFF << 8) | 11;
 
 /// What the kernel says of a process in `/proc/PID/stat` and `status`.
 #[derive(Debug, Default)]
@@ -100,6 +120,11 @@ impl Process {
         }
     }
 
+    /// Gives it the name that it is about to have.
+    pub(crate) fn call(&mut self, name: &OsStr) {
+        self.name = Text::from(name);
+    }
+
     /// Becomes readable when the process ends.
     pub fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
@@ -116,6 +141,34 @@ impl Process {
             Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: i64::from(at_most.subsec_nanos()) };
         let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
+    }
+
+    /// How it ended, whoever its parent is. `None` while it runs, and where the kernel does not tell: from the moment
+    /// its parent has collected it, kernels before 6.15 do not.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        if !self.ended() {
+            return None;
+        }
+        // Its parent may collect it between the first two questions.
+        let raw = self.status_of_collected().or_else(|| self.status_of_zombie());
+        raw.or_else(|| self.status_of_collected()).map(ExitStatus::from_raw)
+    }
+
+    /// From `/proc/PID/stat`: while it waits to be collected.
+    fn status_of_zombie(&self) -> Option<i32> {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
+        let fields = behind_name(&stat)?;
+        let itself = fields.get(19)?.parse() == Ok(self.started_ticks); // starttime, field 22
+        // exit_code, field 52 of proc(5)
+        if itself && matches!(*fields.first()?, "Z" | "X") { fields.get(49)?.parse().ok() } else { None }
+    }
+
+    /// From the kernel's record of processes that were collected while someone held them (Linux 6.15).
+    fn status_of_collected(&self) -> Option<i32> {
+        let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+        // SAFETY: the request is one for this structure, whose size is part of its number.
+        let done = unsafe { libc::ioctl(self.handle.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+        (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
     }
 
     /// Whether the pid still belongs to this process.
@@ -211,6 +264,7 @@ mod tests {
         assert!(!process.ended());
         child.kill().unwrap();
         assert!(process.wait(Duration::from_secs(10)));
+        assert_eq!(process.exit_status().and_then(|status| status.signal()), Some(9));
         child.wait().unwrap();
         assert!(!process.is_still_itself());
     }

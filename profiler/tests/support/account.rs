@@ -136,6 +136,12 @@ pub(crate) fn function_names(report: &Value, pid: u32) -> Vec<String> {
     stacks.flat_map(|stack| frame_names(report, stack)).map(str::to_owned).collect()
 }
 
+/// Names of all functions in the stack of a row, innermost first.
+pub(crate) fn stack_functions(report: &Value, row: &Value) -> Vec<String> {
+    let stack = row["stack"].as_u64().map(|_| &list(report, "stacks")[as_index(&row["stack"])]);
+    stack.into_iter().flat_map(|stack| frame_names(report, stack)).map(str::to_owned).collect()
+}
+
 /// Number of rows of the section `stacks`.
 pub(crate) fn row_count(report: &Value) -> usize {
     list(stacks_section(report), "rows").len()

@@ -8,6 +8,7 @@
 pub(crate) mod account;
 pub(crate) mod compile;
 pub(crate) mod observer;
+pub(crate) mod pong;
 pub(crate) mod process;
 pub(crate) mod workload;
 

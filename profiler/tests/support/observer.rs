@@ -169,7 +169,10 @@ impl Drop for Observer {
 impl Outcome {
     /// The report on stdout, from a run that ended with `code`.
     pub(crate) fn report(&self, code: i32) -> Value {
-        assert_eq!(self.status.code(), Some(code), "{}, stderr:\n{}", self.status, self.stderr);
+        let (status, stderr) = (self.status, &self.stderr);
+        // An incomplete report says why.
+        let coverage = serde_json::from_slice::<Value>(&self.stdout).map(|report| report["coverage"].clone());
+        assert_eq!(status.code(), Some(code), "{status}, stderr:\n{stderr}\ncoverage: {coverage:#?}");
         self.json()
     }
 

@@ -31,6 +31,7 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "redis-server", proof: Proof::Program("redis-server") },
     Package { debian: "gdb", proof: Proof::Program("gdb") },
     Package { debian: "python3", proof: Proof::Program("python3") },
+    Package { debian: "golang-go", proof: Proof::Program("go") },
     Package { debian: "strace", proof: Proof::Program("strace") },
 ];
 

@@ -174,6 +174,7 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         // A stack that was walked begins with that word.
         let walked = (*thread).stack != NOT_DRAWN && (*thread).depth != 0;
         (*thread).word = if walked { (*thread).frames[0] } else { return_address(sp) };
+        (*thread).candidate = 0;
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
         (*thread).old_key = 0;
@@ -239,6 +240,8 @@ unsafe fn still_inside(thread: *mut Thread, sp: u64) -> bool {
         } else if (*thread).trampoline != 0 {
             word == (*thread).trampoline
         } else {
+            // Most likely the trampoline. Only the return of the outermost call proves it.
+            (*thread).candidate = word;
             word != (*thread).word
         }
     }
@@ -299,8 +302,9 @@ fn finish(ctx: &ProbeContext, popped: u64) -> Counter {
         if sp != (*thread).sp + popped {
             return if sp <= (*thread).sp { Counter::ReturnNested } else { Counter::ReturnUnmatched };
         }
+        // Not read from the stack now: the trampoline itself has pushed over it (Linux 6.11).
         if popped == AFTER_RET && (*thread).trampoline == 0 {
-            (*thread).trampoline = return_address((*thread).sp);
+            (*thread).trampoline = (*thread).candidate;
         }
         (*thread).sp = 0;
         settle(thread, (*regs).rax)

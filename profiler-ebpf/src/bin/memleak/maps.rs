@@ -32,8 +32,10 @@ pub(crate) static SAMPLE_BYTES: Global<u64> = Global::new(0);
 pub(crate) struct Thread {
     /// Stack pointer at the entry of the outermost allocation call; 0 while there is none.
     pub sp: u64,
-    /// Where the kernel makes functions return to that have a return probe; 0 until seen.
+    /// Where the kernel makes functions return to that have a return probe; 0 until known.
     pub trampoline: u64,
+    /// What a nested call found in place of the return address of the call under way; 0 if there was none.
+    pub candidate: u64,
     /// Return address of that call.
     pub word: u64,
     /// Requested size in bytes.

@@ -66,9 +66,16 @@ pub(super) fn name(name: &str, room: usize) -> String {
     middle(&short, room, room.saturating_sub(1) / 3)
 }
 
-/// A path in at most `room` columns; its end stays.
+/// A path in at most `room` columns; its end stays, from a whole directory on if there is one.
 pub(super) fn path(path: &str, room: usize) -> String {
-    if width(path) <= room { path.to_owned() } else { middle(path, room, 0) }
+    if width(path) <= room {
+        return path.to_owned();
+    }
+    let short = middle(path, room, 0);
+    match short.find('/') {
+        Some(at) => format!("…{}", short.get(at..).unwrap_or_default()),
+        None => short,
+    }
 }
 
 /// `text` with `…` for what does not fit, after `head` columns.
@@ -157,7 +164,9 @@ mod tests {
 
     #[test]
     fn paths_keep_their_end() {
-        assert_eq!(path("/home/dev/game/src/room.rs:41", 15), "…src/room.rs:41");
+        assert_eq!(path("/home/dev/game/src/room.rs:41", 16), "…/src/room.rs:41");
+        assert_eq!(path("/home/dev/game/src/room.rs:41", 15), "…/room.rs:41");
+        assert_eq!(path("/home/dev/game/src/room.rs:41", 8), "…m.rs:41");
     }
 
     #[test]

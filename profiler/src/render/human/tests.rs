@@ -174,6 +174,48 @@ fn a_table_without_key_or_numbers_still_works() {
     assert!(at(&report, 80).contains("LEAK: 1 of 214"));
 }
 
+/// A stack with `inside` calls below the function that leaks, and `outside` above it.
+fn deep(inside: usize, outside: usize) -> Report {
+    let mut report = sample::pong();
+    let named = report.stacks[0].frames[1];
+    let (below, above) = (report.stacks[0].frames[0], report.stacks[0].frames[2]);
+    let inlined = report.frames[named].functions.remove(0);
+    assert!(inlined.inlined);
+    report.stacks[0].frames = [vec![below; inside], vec![named], vec![above; outside]].concat();
+    report
+}
+
+#[test]
+fn a_deep_stack_is_cut_around_the_function_that_names_its_row() {
+    let page = at(&deep(20, 30), 80);
+    let stack = page.split("LEAK  412 MiB").nth(1).unwrap();
+    let expected = "\
+      … 19 calls further in: --verbose
+      malloc  libc.so.6
+      chat::History::push  /home/dev/game/src/room.rs:41
+      room::Room::broadcast  /home/dev/game/src/room.rs:42
+";
+    assert!(stack.contains(expected), "{page}");
+    assert_eq!(stack.matches("room::Room::broadcast").count(), 11);
+    assert!(
+        stack.contains("broadcast  /home/dev/game/src/room.rs:42\n      … 19 calls further out: --verbose\n")
+    );
+    let whole = at(&deep(2, 11), 80);
+    assert!(whole.contains("      malloc") && !whole.contains("further"), "{whole}");
+    let verbose = HumanOptions { verbose: true, ..HumanOptions::default() };
+    assert!(!human(&deep(20, 30), &verbose).contains("further"));
+}
+
+#[test]
+fn stacks_that_look_the_same_are_shown_once_and_not_without_end() {
+    let mut report = sample::pong();
+    report.sections[0].rows = vec![report.sections[0].rows[0].clone(); 9];
+    let page = at(&report, 80);
+    assert_eq!(page.matches("room::Room::tick").count(), 1, "{page}");
+    assert_eq!(page.matches("the same calls as above").count(), 4, "{page}");
+    assert!(page.contains("4 more stacks: --verbose"), "{page}");
+}
+
 #[test]
 fn several_processes_are_told_apart() {
     let mut report = sample::pong();

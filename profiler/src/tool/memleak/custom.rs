@@ -14,7 +14,8 @@ pub struct Custom {
     pub meaning: Meaning,
 }
 
-/// Reads `--alloc-fn`: `NAME:size=argN|BYTES,ptr=ret|*argN[,count=argN][,old=argN]`.
+/// Reads `--alloc-fn`: `NAME:size=argN|BYTES[,ptr=ret|*argN][,count=argN][,old=argN]`. Without `ptr`, the block is what
+/// the function returns.
 ///
 /// # Errors
 /// Says which part is wrong and what is expected.
@@ -89,6 +90,10 @@ fn split(spec: &str) -> Result<(String, Vec<(&str, &str)>), String> {
     }
     let parts = rest.split(',').map(|part| part.trim().split_once('='));
     let parts = parts.collect::<Option<Vec<_>>>().ok_or(form)?;
+    let twice = parts.iter().enumerate().find(|(i, (key, _))| parts[..*i].iter().any(|(k, _)| k == key));
+    if let Some((_, (key, _))) = twice {
+        return Err(format!("'{key}' is given twice"));
+    }
     Ok((name.to_owned(), parts))
 }
 
@@ -131,6 +136,7 @@ mod tests {
             ("pool_get:ptr=ret", "size is missing"),
             ("pool_get:size=arg0,ptr=arg1", "neither ret"),
             ("pool_get:size=arg0,colour=red", "not one of"),
+            ("pool_get:size=arg0,size=8", "given twice"),
             (":size=arg0", "NAME:"),
         ] {
             let error = parse_alloc(spec).unwrap_err();

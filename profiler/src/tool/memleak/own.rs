@@ -1,7 +1,7 @@
 //! Which frame of a stack to name it by: the innermost that the user's own code has.
 
 use crate::{
-    report::{Frame, Stack},
+    report::{Frame, Function, Stack},
     text::Text,
 };
 
@@ -65,29 +65,61 @@ const ALLOCATORS: &[&str] = &[
     "rallocx",
 ];
 /// Parts of source paths that mark code of others: Rust's library and registry, system headers.
-const FOREIGN_SOURCES: &[&str] =
-    &["/rustc/", "/.cargo/registry/", "/.cargo/git/", "/rustlib/src/", "/usr/include/", "/usr/src/"];
+const FOREIGN_SOURCES: &[&str] = &[
+    "/rustc/",
+    "/rust/deps/",
+    "/.cargo/registry/",
+    "/.cargo/git/",
+    "/rustlib/src/",
+    "/usr/include/",
+    "/usr/src/",
+];
+/// Part of the names of functions that a derive macro wrote: `server::_::<impl Serialize for server::Room>::serialize`.
+/// Their file is the user's, but who called them says more.
+const DERIVED: &str = "::_::<impl ";
 
 /// The innermost function of the user's own code, else the innermost that has a name.
 pub(super) fn own_function(stack: &Stack, frames: &[Frame]) -> Option<Text> {
     let named = || {
-        stack.frames.iter().filter_map(|i| frames.get(*i)).flat_map(|frame| {
-            let library = frame.module.as_ref().is_some_and(is_library);
-            frame.functions.iter().map(move |function| (library, function))
-        })
+        let frames = stack.frames.iter().filter_map(|i| frames.get(*i));
+        frames.flat_map(|frame| frame.functions.iter().map(move |function| (frame, function)))
     };
-    let is_own = |(library, function): &(bool, &crate::report::Function)| {
-        let name = function.name.terminal().to_string();
-        let foreign = function.file.as_ref().is_some_and(|file| {
-            let file = file.terminal().to_string();
-            FOREIGN_SOURCES.iter().any(|part| file.contains(part))
-        });
-        !library
-            && !foreign
-            && !ALLOCATORS.contains(&name.as_str())
-            && !STANDARD.iter().any(|start| name.starts_with(start))
-    };
-    named().find(is_own).or_else(|| named().next()).map(|(_, function)| function.name.clone())
+    let own = || named().filter(|(frame, function)| is_own(frame, function));
+    let innermost = own().next();
+    // Without debug information nothing tells the crates apart that make up a Rust program, except their names: its
+    // own is called as its file is.
+    let by_crate = innermost
+        .filter(|(_, function)| function.file.is_none())
+        .and_then(|_| own().find(|(frame, function)| is_of_main_crate(frame, &function.name.terminal())));
+    let (frame, function) = by_crate.or(innermost).or_else(|| named().next())?;
+    // An inlined closure or `async fn` has only a number: the function it was compiled into has a name.
+    let compiled = frame.functions.last().filter(|compiled| is_own(frame, compiled));
+    let nameless = function.inlined && function.name.terminal().starts_with('{');
+    Some(compiled.filter(|_| nameless).unwrap_or(function).name.clone())
+}
+
+fn is_own(frame: &Frame, function: &Function) -> bool {
+    let name = function.name.terminal();
+    let foreign = function.file.as_ref().is_some_and(|file| {
+        let file = file.terminal();
+        FOREIGN_SOURCES.iter().any(|part| file.contains(part))
+    });
+    let library = frame.module.as_ref().is_some_and(is_library);
+    !library
+        && !foreign
+        && !name.contains(DERIVED)
+        && !ALLOCATORS.contains(&name.as_str())
+        && !STANDARD.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether a name begins as the paths of the crate do that a Rust program is named after.
+fn is_of_main_crate(frame: &Frame, name: &str) -> bool {
+    let Some(module) = &frame.module else { return false };
+    let module = module.terminal();
+    let file = module.rsplit('/').next().unwrap_or(&module);
+    let krate = file.strip_suffix(" (deleted)").unwrap_or(file).replace('-', "_");
+    let path = name.trim_start_matches(['<', '&']);
+    path.strip_prefix(&krate).is_some_and(|rest| rest.starts_with("::"))
 }
 
 fn is_library(module: &Text) -> bool {
@@ -99,7 +131,6 @@ fn is_library(module: &Text) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Function;
 
     fn frame(module: &str, name: &str, file: Option<&str>) -> Frame {
         Frame {
@@ -134,5 +165,49 @@ mod tests {
         assert_eq!(own_function(&stack, &frames), Some(Text::from("pong::chat::ChatHistory::push")));
         let only_libraries = Stack { pid: 1, frames: vec![0], incomplete: None };
         assert_eq!(own_function(&only_libraries, &frames), Some(Text::from("operator new(unsigned long)")));
+    }
+
+    fn named(frames: &[Frame]) -> String {
+        let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
+        own_function(&stack, frames).unwrap().terminal()
+    }
+
+    #[test]
+    fn code_that_a_macro_derived_is_passed_over_for_its_caller() {
+        let own = Some("/src/protocol.rs");
+        let frames = [
+            frame("/srv/pong", "serde_json::ser::format_escaped", Some("/.cargo/registry/src/x/ser.rs")),
+            frame("/srv/pong", "pong::protocol::_::<impl serde::Serialize for pong::Hello>::serialize", own),
+            frame("/srv/pong", "pong::protocol::encode", own),
+        ];
+        assert_eq!(named(&frames), "pong::protocol::encode");
+    }
+
+    #[test]
+    fn an_inlined_closure_is_named_by_what_it_was_inlined_into() {
+        let mut outer = frame("/srv/pong", "pong::server::host::{{closure}}", Some("/src/server.rs"));
+        let inner =
+            Function { name: Text::from("{async_fn#0}"), inlined: true, ..outer.functions[0].clone() };
+        outer.functions.insert(0, inner);
+        assert_eq!(named(&[outer.clone()]), "pong::server::host::{{closure}}");
+        outer.functions[1].file = Some(Text::from("/.cargo/registry/src/tokio/poll.rs"));
+        assert_eq!(named(&[outer]), "{async_fn#0}");
+    }
+
+    #[test]
+    fn without_debug_information_the_crate_of_the_program_is_preferred() {
+        let mut frames = vec![
+            frame("/srv/game-server (deleted)", "alloc::raw_vec::finish_grow", None),
+            frame("/srv/game-server (deleted)", "tungstenite::protocol::read", None),
+            frame("/srv/game-server (deleted)", "<game_server::Room as tower::Service>::call", None),
+            frame("/srv/game-server (deleted)", "game_server::main", None),
+        ];
+        assert_eq!(named(&frames), "<game_server::Room as tower::Service>::call");
+        // Debug information outweighs names: `tungstenite` is not from the registry here, but the user's own.
+        frames[1] = frame("/srv/game-server (deleted)", "tungstenite::protocol::read", Some("/src/read.rs"));
+        assert_eq!(named(&frames), "tungstenite::protocol::read");
+        // A C program: there are no crates.
+        let frames = [frame("/srv/server", "pool_grow", None), frame("/srv/server", "Server::tick()", None)];
+        assert_eq!(named(&frames), "pool_grow");
     }
 }

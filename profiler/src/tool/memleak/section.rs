@@ -42,6 +42,9 @@ pub(super) fn report(
         }));
     }
     let frames = frames.into_vec();
+    for stack in &mut stacks {
+        stack.incomplete = coverage::cut_off(stack, &frames);
+    }
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
     let mut rows = Vec::with_capacity(shown.len());
     for (judged, stack) in shown.iter().zip(rows_stacks) {

@@ -340,6 +340,7 @@ impl Space {
         self.layout = Layout::default();
         self.exe = Text::from(program);
         self.build_id = None;
+        self.process.call(program.file_name().unwrap_or(program.as_os_str()));
     }
 
     /// Reads the layout again unless it was just read.

@@ -20,7 +20,7 @@ use super::{
     section,
     space::Space,
     stacks::Stacks,
-    totals::Totals,
+    totals::{self, Totals},
 };
 use crate::{
     capture::{cost::CostMeter, object::Object, uprobe::Attacher},
@@ -73,6 +73,9 @@ pub async fn observe(
     session.release_command()?;
     let ended = session.run(stop, &mut tell).await?;
     session.detach();
+    if let Some(line) = session.still_running() {
+        tell(Event::Notice(&line));
+    }
     session.report(ended)
 }
 
@@ -91,6 +94,11 @@ pub(super) struct Session<'a> {
     pub(super) start_ns: u64,
     pub(super) began: Instant,
     pub(super) length: Option<Duration>,
+    /// When that length was over, on the clock of ages. Ages are counted to here: to take the probes away takes
+    /// time, in which a leak would seem to have ended.
+    end_ns: Option<u64>,
+    /// When a target was last seen alive.
+    alive_ns: u64,
     pub(super) max_blocks: u32,
     /// Anonymous memory of the targets before anything was attached, in bytes.
     pub(super) bytes_before: u64,
@@ -120,7 +128,10 @@ impl<'a> Session<'a> {
     fn report(&mut self, ended: Ended) -> Result<Report> {
         // What still waits in the ring belongs to the report.
         self.drain(&mut |_| {})?;
-        let moment = self.moment();
+        let mut moment = self.moment();
+        if ended == Ended::TargetsGone {
+            moment.now_units = self.last_sign_of_life(&moment)?;
+        }
         let stacks = self.options.max_stacks as usize;
         let snapshot = collect::snapshot(&self.object, &self.totals, stacks, &moment)?;
         section::report(self, &snapshot, &moment, ended)
@@ -128,7 +139,7 @@ impl<'a> Session<'a> {
 
     fn moment(&self) -> Moment {
         let length = self.length.unwrap_or_else(|| self.began.elapsed());
-        let now = monotonic_ns().saturating_sub(self.start_ns) >> UNIT_SHIFT;
+        let now = self.units(self.end_ns.unwrap_or_else(monotonic_ns));
         let length_units = length.as_nanos() as u64 / UNIT_NS;
         Moment {
             began_units: now.saturating_sub(length_units),
@@ -136,6 +147,20 @@ impl<'a> Session<'a> {
             older_units: self.options.older.as_nanos() as u64 / UNIT_NS,
             sample_bytes: self.options.sample_bytes,
         }
+    }
+
+    /// The end of targets that are gone: their last allocation, if it came after they were last seen alive. The end is
+    /// noticed later, and a leak must not seem to have ended before its process.
+    fn last_sign_of_life(&self, moment: &Moment) -> Result<u64> {
+        let mut newest = 0;
+        totals::for_each_block(&self.object, |_, block| newest = newest.max(u64::from(block.born_units)))?;
+        let alive = self.units(self.alive_ns).max(moment.began_units);
+        Ok(newest.clamp(alive.min(moment.now_units), moment.now_units))
+    }
+
+    /// A moment of the monotonic clock on the clock of ages.
+    fn units(&self, monotonic_ns: u64) -> u64 {
+        monotonic_ns.saturating_sub(self.start_ns) >> UNIT_SHIFT
     }
 }
 

@@ -58,6 +58,7 @@ impl<'a> Session<'a> {
             Targets::Name(pattern) => find::by_name(pattern)?,
             Targets::Cgroup(directory) => find::by_cgroup(directory)?,
             Targets::Command(command) => {
+                require_initial_namespace()?;
                 let waiting = launch::start(command)?;
                 let pid = waiting.pid();
                 launched = Some(waiting);
@@ -117,6 +118,8 @@ impl<'a> Session<'a> {
             start_ns,
             began: Instant::now(),
             length: None,
+            end_ns: None,
+            alive_ns: start_ns,
             max_blocks: blocks,
             bytes_before,
             ring,
@@ -161,7 +164,7 @@ impl<'a> Session<'a> {
                     format_args!("tried to find function {name}"),
                 )
                 .because("no file that the target maps defines it")
-                .hint("give the name as `nm -C` does without -C (mangled); a stripped binary has none"));
+                .hint("give the name as `nm` prints it (mangled); a stripped binary has none"));
             }
         }
         let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };
@@ -305,4 +308,15 @@ fn take_ring(object: &mut Object) -> Result<RingBuf<MapData>> {
 /// (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 fn initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// A command is known by the exec that starts it, and an exec by the kernel's pid. Where ours is another, the exec
+/// would not be noticed, and the report would be empty.
+fn require_initial_namespace() -> Result<()> {
+    if initial_pid_namespace() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::UnsupportedTarget, "tried to start a command under observation")
+        .because("profiler is in a pid namespace (a container), where it does not see the command begin")
+        .hint("run profiler on the host, or start the command first and give its --pid"))
 }

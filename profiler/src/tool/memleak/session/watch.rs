@@ -13,7 +13,7 @@ use profiler_common::{
 
 use super::{
     super::{canary, space::Space, totals},
-    Event, Progress, Session,
+    Event, Progress, Session, monotonic_ns,
 };
 use crate::{
     error::Result,
@@ -25,6 +25,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
+
 impl Session<'_> {
     /// Waits for the end.
     pub(super) async fn run(
@@ -65,6 +66,7 @@ impl Session<'_> {
 
     fn end(&mut self, ended: Ended) -> Ended {
         self.length = Some(self.began.elapsed());
+        self.end_ns = Some(monotonic_ns());
         ended
     }
 
@@ -130,13 +132,31 @@ impl Session<'_> {
         Ok(line)
     }
 
+    /// What to say of a launched command that outlives the observation: it is not ours to end.
+    pub(super) fn still_running(&mut self) -> Option<String> {
+        let launched = self.launched.as_mut()?;
+        let pid = launched.pid();
+        launched
+            .ended()
+            .is_none()
+            .then(|| format!("the command goes on as process {pid}; end it with: kill {pid}"))
+    }
+
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
+        let now_ns = monotonic_ns();
         let child = self.launched.as_mut().and_then(launch::Waiting::ended);
         for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
-                space.ended = Some(child.map_or_else(|| "ended".to_owned(), how_it_ended));
+                space.ended = Some(
+                    child
+                        .or_else(|| space.process.exit_status())
+                        .map_or_else(|| "ended".to_owned(), how_it_ended),
+                );
             }
+        }
+        if self.spaces.iter().any(|s| s.ended.is_none()) {
+            self.alive_ns = now_ns;
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);

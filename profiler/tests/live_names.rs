@@ -1,0 +1,143 @@
+//! Names outlive what they are read from: the target's end, a replaced or deleted binary, a file system that only the
+//! target sees.
+//!
+//! Files are opened when they are first seen, through the process itself, and names are looked up in these.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// Allocates one block a millisecond by `site_idle`, and keeps every third.
+const FLAGS: [&str; 2] = ["--leak-every", "3"];
+/// Long enough for some blocks.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+fn idle() -> PathBuf {
+    Build::c("idle.c").build()
+}
+
+/// Another program, whose names must not be taken for the target's.
+fn another() -> PathBuf {
+    Build::c("threads.c").build()
+}
+
+/// Asserts that the report names the allocating function and its caller, and every other frame of that program.
+#[track_caller]
+fn assert_named(report: &Value) {
+    account::assert_nothing_lost(report);
+    let row = &account::list(account::stacks_section(report), "rows")[0];
+    let names = account::stack_functions(report, row);
+    assert_eq!(names[..2], ["site_idle", "main"], "{names:?}");
+    let program = |frame: &&Value| frame["module"].as_str().is_some_and(|module| module.contains("idle"));
+    for frame in account::list(report, "frames").iter().filter(program) {
+        assert!(frame["build_id"].is_string(), "{frame}");
+        // `_start` is assembly without a size, which no address can be inside of.
+        let named = !account::list(frame, "functions").is_empty();
+        assert!(named || frame["unresolved"].is_string(), "{frame}");
+    }
+}
+
+#[test]
+fn the_target_has_ended() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&idle(), &FLAGS);
+    let observer = Observer::attach(target.pid(), &[]);
+    sleep(A_WHILE);
+    target.kill();
+    assert_named(&observer.finish(PATIENCE).report(0));
+}
+
+/// As a package manager does: another file takes the name, and the old one goes when nobody uses it any more.
+#[test]
+fn the_binary_is_replaced() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (program, new) = (folder.path().join("idle"), folder.path().join("idle.new"));
+    fs::copy(idle(), &program).unwrap();
+    fs::copy(another(), &new).unwrap();
+    let mut target = Workload::spawn(&program, &FLAGS);
+    let observer = Observer::attach(target.pid(), &[]);
+    fs::rename(&new, &program).unwrap();
+    sleep(A_WHILE);
+    target.kill();
+    assert_named(&observer.finish(PATIENCE).report(0));
+}
+
+#[test]
+fn the_binary_is_deleted_while_observed() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("idle");
+    fs::copy(idle(), &program).unwrap();
+    let mut target = Workload::spawn(&program, &FLAGS);
+    let observer = Observer::attach(target.pid(), &[]);
+    fs::remove_file(&program).unwrap();
+    sleep(A_WHILE);
+    target.kill();
+    assert_named(&observer.finish(PATIENCE).report(0));
+}
+
+/// A server that was updated but not restarted: no path leads to its file, and the path that did leads to another.
+#[test]
+fn the_binary_was_replaced_before() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (program, new) = (folder.path().join("idle"), folder.path().join("idle.new"));
+    // Static, so that the allocator itself has to be found in the deleted file.
+    fs::copy(Build::c("idle.c").flags(&["-static"]).build(), &program).unwrap();
+    fs::copy(another(), &new).unwrap();
+    let target = Workload::spawn(&program, &FLAGS);
+    fs::rename(&new, &program).unwrap();
+    observe_for_a_while(target);
+}
+
+/// A container: the same path is another file here and there.
+#[test]
+fn in_a_mount_namespace() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    install(&another(), &here.join("idle"));
+    install(&idle(), &there.join("idle"));
+    // `exec` all the way: the pid that is started is the target's.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", "mount --bind \"$0\" \"$1\"; exec \"$1/idle\" --leak-every 3"]);
+    command.arg(&there).arg(&here);
+    observe_for_a_while(Workload::spawn_command(command));
+}
+
+/// The target's `/` is elsewhere, and has no library and nothing else in it.
+#[test]
+fn in_another_root() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    install(&Build::c("idle.c").flags(&["-static"]).build(), &folder.path().join("srv/idle"));
+    let mut command = Command::new("chroot");
+    command.arg(folder.path()).arg("/srv/idle").args(FLAGS);
+    let target = Workload::spawn_command(command);
+    observe_for_a_while(target);
+}
+
+fn install(program: &Path, place: &Path) {
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::copy(program, place).unwrap();
+}
+
+#[track_caller]
+fn observe_for_a_while(target: Workload) {
+    let observer = Observer::attach(target.pid(), &[]);
+    sleep(A_WHILE);
+    let report = observer.interrupt().report(0);
+    assert_named(&report);
+    target.quit();
+}

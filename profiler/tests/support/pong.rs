@@ -1,0 +1,72 @@
+//! The Pong server of `examples/`, with the faults that it is told to have.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+/// Names the program, for whoever built it already: `cargo xtask test` does.
+const PROGRAM: &str = "PROFILER_PONG";
+
+static PONG: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::var_os(PROGRAM).map_or_else(build, PathBuf::from));
+
+/// Builds the server with frame pointers, as `examples/README.md` says.
+fn build() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(workspace).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+    cargo.args(["build", "--config", "examples/frame-pointers.toml", "--release"]);
+    cargo.args(["--package", "examples", "--bin", "pong"]);
+    let done = cargo.output().unwrap_or_else(|error| panic!("cannot run {cargo:?}: {error}"));
+    assert!(done.status.success(), "{cargo:?} failed:\n{}", String::from_utf8_lossy(&done.stderr));
+    workspace.join("target/frame-pointers/release/pong")
+}
+
+/// A running server. Killed when dropped.
+pub(crate) struct Pong(Child);
+
+impl Pong {
+    /// Starts a server and waits until it listens.
+    pub(crate) fn start(flags: &[&str]) -> Pong {
+        let mut child = Command::new(&*PONG)
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", PONG.display()));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let pong = Pong(child);
+        // Its last words on stdout: nothing is written to the pipe after it is closed here.
+        let said = BufReader::new(stdout).lines().map_while(Result::ok).find(|line| line.starts_with("pid "));
+        assert_eq!(said, Some(format!("pid {}", pong.pid())), "pong does not say that it listens");
+        pong
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Asserts that the server still runs: it was not harmed.
+    pub(crate) fn assert_alive(&mut self) {
+        let state = self.0.try_wait().expect("to wait for a child");
+        assert!(state.is_none(), "pong ended: {state:?}");
+    }
+
+    /// What a leak hunter should find with these flags.
+    pub(crate) fn explain(flags: &[&str]) -> Value {
+        let run = Command::new(&*PONG).arg("--explain-leaks").args(flags).output();
+        let run = run.unwrap_or_else(|error| panic!("cannot start {}: {error}", PONG.display()));
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        serde_json::from_slice(&run.stdout).expect("the explanation is JSON")
+    }
+}
+
+impl Drop for Pong {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
