@@ -36,7 +36,7 @@ const MAX_FRAME_BYTES: u64 = 8 << 20;
 
 /// Words of the stack that are read at once: a call of the helper costs as much as the copy of some frames, and most
 /// stacks lie in a few windows.
-const WINDOW_WORDS: usize = 64;
+const WINDOW_WORDS: usize = 128;
 const WINDOW_BYTES: u64 = 8 * WINDOW_WORDS as u64;
 
 /// What a walk works with. It lies in a map, not on the BPF stack: the verifier knows nothing about values in maps, so
