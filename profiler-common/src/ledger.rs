@@ -92,6 +92,9 @@ counters! {
     /// exception into a crash.
     EntryUnsafe = "lost_unsafe_to_follow" in AllocEntry as Lost,
 
+    /// A request beyond the address space, of a function that throws when it fails: it will.
+    EntryImpossible = "impossible_size" in AllocEntry as Filtered,
+
     /// Firings of an allocation return probe.
     ReturnHits = "hits" in AllocReturn as Hits,
     /// A block was recorded.

@@ -31,6 +31,8 @@ pub enum End {
     Unreadable,
 }
 
+/// Operators that stand on top of each other: `operator new[](nothrow)` on `operator new[]` on `operator new`.
+const MAX_STEPS: u32 = 3;
 /// A frame further away than this from the one before it is not believed.
 const MAX_FRAME_BYTES: u64 = 8 << 20;
 
@@ -162,20 +164,24 @@ unsafe fn begin(room: *mut Room, space: u16, steps: bool, frames: *mut u64, sp: 
     // SAFETY: as for `walk_at_entry`.
     unsafe {
         let top = if sp & 7 == 0 { pair(room, sp) } else { None };
-        let caller = match top {
+        let mut caller = match top {
             Some([caller, _]) => caller,
             None => read_words::<1>(sp)?[0],
         };
         add(room, frames, caller);
-        if steps && let Some(step) = CALLER_STEPS.get_ptr(block_key(space, caller)) {
+        let mut level = 0;
+        while steps && level < MAX_STEPS {
+            let Some(step) = CALLER_STEPS.get_ptr(block_key(space, caller)) else { break };
             // A map value that is written before the probes are attached.
             let step = *step;
             let cfa = sp + 8 + u64::from(step.cfa_from_rsp_bytes);
             if step.rbp_below_cfa_bytes != 0 {
                 [fp] = read_words::<1>(cfa - u64::from(step.rbp_below_cfa_bytes))?;
             }
-            add(room, frames, read_words::<1>(cfa - 8)?[0]);
+            [caller] = read_words::<1>(cfa - 8)?;
+            add(room, frames, caller);
             sp = cfa - 8;
+            level += 1;
         }
         set!(room, sp, sp);
         set!(room, fp, fp);

@@ -59,7 +59,7 @@ impl Object {
         for (name, entries) in settings.entries {
             loader.map_max_entries(name, entries);
         }
-        let ebpf = loader.load(bytes).map_err(|e| refused(&e))?;
+        let ebpf = loader.load(&without_line_info(bytes)).map_err(|e| refused(&e))?;
         let (relocated, btf) = relocate(bytes, &ebpf).map_err(|e| refused(e.as_ref()))?;
         Ok(Object { tool, ebpf, relocated, btf })
     }
@@ -111,6 +111,23 @@ impl Object {
             io::Error::new(error.kind(), format!("{error} ({last})"))
         })
     }
+}
+
+/// The object without its line information: aya 0.14 does not adjust it when it joins functions, and the kernel then
+/// refuses the program. Only verifier logs would show it.
+fn without_line_info(bytes: &[u8]) -> Vec<u8> {
+    use object::{Object as _, ObjectSection as _};
+    // struct btf_ext_header, include/linux/btf.h of libbpf: line_info_len.
+    const LINE_INFO_LEN: u64 = 20;
+    let mut bytes = bytes.to_vec();
+    let at = object::File::parse(&*bytes).ok().and_then(|elf| {
+        let (start, size) = elf.section_by_name(".BTF.ext")?.file_range()?;
+        (size >= LINE_INFO_LEN + 4).then_some((start + LINE_INFO_LEN) as usize)
+    });
+    if let Some(field) = at.and_then(|at| bytes.get_mut(at..at + 4)) {
+        field.fill(0);
+    }
+    bytes
 }
 
 /// Relocates the object a second time, against the maps that aya created.

@@ -211,11 +211,11 @@ impl Attacher {
     }
 }
 
+/// Links a program to sites: pairs of file offset and cookie.
+type Linker<'a> = dyn FnMut(&[(u64, u64)]) -> io::Result<OwnedFd> + 'a;
+
 /// One link for all sites; if one instruction among them cannot be probed, links for the others.
-fn link_or_bisect(
-    sites: &[(u64, u64)],
-    link: &mut dyn FnMut(&[(u64, u64)]) -> io::Result<OwnedFd>,
-) -> io::Result<Links> {
+fn link_or_bisect(sites: &[(u64, u64)], link: &mut Linker<'_>) -> io::Result<Links> {
     if sites.is_empty() {
         return Ok(Links::default());
     }

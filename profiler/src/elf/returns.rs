@@ -64,10 +64,10 @@ impl Image<'_> {
                 match instruction.flow_control() {
                     FlowControl::Return => found.extend(self.file_offset(at)),
                     FlowControl::IndirectBranch => return Err(HiddenReturn::ComputedJump(at)),
-                    FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
-                        if near_target(&instruction).is_some_and(|target| !inside(target)) {
-                            return Err(HiddenReturn::TailCall(at));
-                        }
+                    FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch
+                        if near_target(&instruction).is_some_and(|target| !inside(target)) =>
+                    {
+                        return Err(HiddenReturn::TailCall(at));
                     }
                     _ => {}
                 }

@@ -162,7 +162,8 @@ fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         lay_out(regs, cookie.fixed_size, thread);
         let size_bytes = requested(thread, bits);
         if cookie.throws && size_bytes > MAX_SAFE_BYTES {
-            return (Counter::EntryUnsafe, true);
+            let impossible = size_bytes >> 47 != 0; // user addresses of x86-64 have 47 bits
+            return (if impossible { Counter::EntryImpossible } else { Counter::EntryUnsafe }, true);
         }
         (*thread).stack = NOT_DRAWN;
         if sample::draws(thread, size_bytes) {

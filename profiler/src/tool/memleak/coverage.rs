@@ -90,6 +90,10 @@ fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
     );
     lost(count(Counter::ReturnLostBusy), "blocks were lost because their table was busy: use --sample-bytes");
     lost(count(Counter::ReturnLostAddress), "blocks were lost because their address could not be read");
+    lost(
+        count(Counter::EntryUnsafe),
+        "calls of operator new for more than 1 GiB were not followed: where they fail, that would end the process",
+    );
     lost(count(Counter::OldLost), "blocks that a realloc had taken over were lost sight of");
     lost(
         count(Counter::StackTableFull),

@@ -81,7 +81,10 @@ pub fn parse_free(spec: &str) -> Result<Custom, String> {
     Ok(Custom { name, meaning })
 }
 
-fn split(spec: &str) -> Result<(String, Vec<(&str, &str)>), String> {
+/// Keys and values behind the name.
+type Parts<'a> = Vec<(&'a str, &'a str)>;
+
+fn split(spec: &str) -> Result<(String, Parts<'_>), String> {
     let form = "write NAME:size=arg0,ptr=ret for an allocation, NAME:ptr=arg0 for a release";
     // C++ names hold colons: the last single one counts.
     let (name, rest) = spec.rsplit_once(':').ok_or(form)?;

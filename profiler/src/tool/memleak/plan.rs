@@ -186,6 +186,8 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
     for role in [Role::Alloc, Role::Free] {
         let fits = |name: &&str| allocators::meaning(name).is_some_and(|m| m.role == role);
         let names: Vec<&str> = names.iter().map(String::as_str).filter(fits).collect();
+        let is_allocator =
+            functions.values().any(|f| f.meaning.role == role && !f.meaning.operator && !f.own);
         for (address, found) in functions.iter().filter(|(_, f)| f.meaning.role == role) {
             // A function that the user names is what the user wants to see.
             if found.own {
@@ -205,7 +207,7 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
             // Two functions that hand over to each other must not both be left out.
             let mutual = matches!(handed.to, Callee::Address(to) if forwarding.contains(&to) && !operator);
             // An operator that leaves its file for `malloc` has no memory of its own, whatever else it does: it throws.
-            let leaves = matches!(handed.to, Callee::Name(_));
+            let leaves = matches!(handed.to, Callee::Name(_)) && !is_allocator;
             if same && !mutual && (leaves || handed.every_call) {
                 forwarding.push(*address);
             }
@@ -294,10 +296,12 @@ mod tests {
             [("libjemalloc.so.2", true), ("libtcmalloc_minimal.so.4", true), ("libmimalloc.so.2", false)]
         {
             let Some(path) = library(name) else { continue };
-            let (allocs, frees, _) = planned(&path);
+            let (allocs, frees, plan) = planned(&path);
             assert!(allocs.iter().any(|a| a.ends_with("malloc")), "{name}: {allocs:?}");
             assert!(!frees.is_empty(), "{name}");
-            let operator = allocs.iter().any(|a| a.starts_with("_Zn"));
+            let throwing = plan.allocs.iter().filter(|p| p.ret == Return::ProbeUnlessItThrows).count();
+            assert!(throwing >= 1, "{name}: an operator new that throws, or what stands in for it");
+            let operator = allocs.iter().any(|a| a == "_Znwm" || a == "_Znam");
             assert!(operator || !new, "{name}: {allocs:?}");
         }
     }

@@ -154,10 +154,7 @@ impl<'a> Session<'a> {
     fn require_probes(&self) -> Result<()> {
         for custom in &self.options.custom {
             let name = custom.name.as_str();
-            let found = self
-                .spaces
-                .iter()
-                .any(|s| s.probed.iter().any(|p| p.function.terminal().to_string() == name));
+            let found = self.spaces.iter().any(|s| s.probed.iter().any(|p| p.function.terminal() == name));
             if !found {
                 return Err(Error::new(
                     ErrorKind::NothingToObserve,
