@@ -254,7 +254,9 @@ fn a_command_from_its_first_allocation() {
     expected.extend(account::before(&books));
     account::assert_accounts(&report, pid, &expected);
     account::assert_nothing_lost(&report);
-    assert_eq!(account::outcome(&report, "free", "untracked"), 0);
+    // A thread that ends gives its cache of released blocks back, and glibc calls free for each once more: up to 7 in
+    // each of 64 sizes (malloc/malloc.c, tcache_thread_shutdown).
+    assert!(account::outcome(&report, "free", "untracked") <= 8 * 64 * 7);
     assert_eq!(account::outcome(&report, "free", "null"), books["null_frees"].as_u64().unwrap());
 }
 

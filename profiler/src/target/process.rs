@@ -84,7 +84,9 @@ impl Process {
             .ok_or_else(gone)
             .and_then(|raw| pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|_no_such_process| gone()))?;
         if matches!(facts.state, b'Z' | b'X') {
-            return Err(tried().because("it has ended and waits for its parent to notice (zombie)"));
+            return Err(tried()
+                .because("it has ended and waits for its parent to notice (zombie)")
+                .hint("start the server again, or observe it from its start: profiler memleak -- COMMAND"));
         }
         let command_line = fs::read(format!("/proc/{pid}/maps"));
         if command_line.is_ok_and(|maps| maps.is_empty()) {
