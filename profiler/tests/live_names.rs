@@ -129,8 +129,9 @@ fn in_another_root() {
 }
 
 fn install(program: &Path, place: &Path) {
-    fs::create_dir_all(place.parent().unwrap()).unwrap();
-    fs::copy(program, place).unwrap();
+    let folder = place.parent().expect("a file has a folder");
+    fs::create_dir_all(folder).expect("the folder of the copy can be made");
+    fs::copy(program, place).expect("the program can be copied");
 }
 
 #[track_caller]
