@@ -2,6 +2,7 @@
 //! target sees.
 //!
 //! Files are opened when they are first seen, through the process itself, and names are looked up in these.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

@@ -31,8 +31,8 @@ fn release(ctx: &ProbeContext) -> Counter {
     // SAFETY: the context of this program.
     let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
-    // SAFETY: the context of a uprobe program is the registers.
     let address = match cookie.block {
+        // SAFETY: the context of a uprobe program is the registers.
         From::Arg(n) => unsafe { argument(regs, n) },
         _ => 0,
     };

@@ -63,7 +63,7 @@ pub(crate) unsafe fn weigh(totals: *mut StackTotals, size_bytes: u64) {
     let (point, rest) = sampling::weight_point(size_bytes);
     let at = WEIGHTS.get(point as u32).copied().unwrap_or(WEIGHT_ONE);
     let next = WEIGHTS.get(point as u32 + 1).copied().unwrap_or(WEIGHT_ONE);
-    let weight = at - ((at.wrapping_sub(next)) * rest >> 16); // weights fall as sizes grow
+    let weight = at - ((at.wrapping_sub(next) * rest) >> 16); // weights fall as sizes grow
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         atomic::add(&raw mut (*totals).weight, weight);
