@@ -185,7 +185,7 @@ static void resize(struct worker *worker, struct block *place) {
 // A failing resize of an older block: an observer meets it, although it stays.
 static void meet(struct worker *worker, const struct block *place) {
     if (place->address && place->site == NOT_OBSERVED)
-        worker->untracked_reallocs++;
+        worker->untracked_resize_failures++;
 }
 
 // Calls that must fail and change nothing. One that succeeds is a defect of the workload and shows in the books.

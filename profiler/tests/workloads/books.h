@@ -36,7 +36,7 @@ struct block {
 struct worker {
     uint64_t random;
     uint64_t ops;
-    uint64_t untracked_frees, untracked_reallocs, null_frees, failed_calls, damaged;
+    uint64_t untracked_frees, untracked_reallocs, untracked_resize_failures, null_frees, failed_calls, damaged;
     struct book books[SITES_MAX];
     struct block ring[RING];
 };
@@ -194,6 +194,7 @@ static int close_books(struct worker *total) {
         total->ops += worker->ops;
         total->untracked_frees += worker->untracked_frees;
         total->untracked_reallocs += worker->untracked_reallocs;
+        total->untracked_resize_failures += worker->untracked_resize_failures;
         total->null_frees += worker->null_frees;
         total->failed_calls += worker->failed_calls;
         total->damaged += worker->damaged;
@@ -221,9 +222,11 @@ static void print_books(const struct worker *total, const char *const *site_name
     n += (size_t)snprintf(text + n, sizeof text - n, "],\"before\":");
     n += (size_t)print_site(text + n, sizeof text - n, "site_before", &total->books[NOT_OBSERVED]);
     n += (size_t)snprintf(text + n, sizeof text - n,
-                          ",\"untracked_frees\":%llu,\"untracked_reallocs\":%llu,\"null_frees\":%llu,"
+                          ",\"untracked_frees\":%llu,\"untracked_reallocs\":%llu,"
+                          "\"untracked_resize_failures\":%llu,\"null_frees\":%llu,"
                           "\"failed_calls\":%llu}\n",
                           (unsigned long long)total->untracked_frees, (unsigned long long)total->untracked_reallocs,
+                          (unsigned long long)total->untracked_resize_failures,
                           (unsigned long long)total->null_frees, (unsigned long long)total->failed_calls);
     if (n >= sizeof text)
         _exit(71);
