@@ -8,9 +8,11 @@ use std::{
     io::{BufRead as _, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use anyhow::{Context as _, Result, bail};
+use signal_hook::{consts::SIGINT, flag};
 
 use crate::{
     artifacts::{self, Executable},
@@ -39,6 +41,7 @@ pub(crate) struct Args {
 
 /// `cargo xtask test`.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    die_of_ctrl_c()?;
     // Before anything is built: nobody should wait minutes for this answer.
     let privilege = if args.no_root {
         None
@@ -68,6 +71,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
     tally.conclude()
+}
+
+/// A job that a shell starts in the background ignores Ctrl-C, and so would all that it starts: tests that interrupt
+/// profiler would wait for ever. A handler of ours, unlike a signal that is ignored, is not inherited.
+fn die_of_ctrl_c() -> Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    flag::register_conditional_shutdown(SIGINT, 130, always).context("cannot listen for Ctrl-C")?;
+    Ok(())
 }
 
 fn run_live(privilege: Privilege, live: &[&Executable], args: &Args, tally: &mut Tally) -> Result<()> {

@@ -30,7 +30,9 @@ pub(crate) fn run() -> Result<()> {
         .args(["build", "--release", "--locked", "--package", "profiler", "--bin", "profiler"])
         // Named even where it is the host's, so that the flags do not reach build scripts and macros.
         .args(["--target", target])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // Line tables are most of the file. Function names stay.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     let built = artifacts::build(&mut build)?;
     let dist = workspace::target_dir().join("dist");
     fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
