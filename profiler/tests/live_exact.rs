@@ -242,7 +242,11 @@ fn a_command_from_its_first_allocation() {
     // Its stdin is empty: it ends by itself.
     let arguments =
         ["memleak", "-o", file, "--", workload, "--threads", "8", "--ops", "200003", "--seed", "3"];
-    let outcome = Observer::spawn(&arguments).finish(RUN_PATIENCE);
+    let mut command = std::process::Command::new(support::observer::program());
+    // Else glibc calls free once more for every block in the cache of a thread that ends (malloc/malloc.c,
+    // tcache_thread_shutdown), and how many threads end before the process does is chance.
+    command.args(arguments).env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+    let outcome = Observer::spawn_command(command).finish(RUN_PATIENCE);
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
     // Its output goes to standard error: standard output is the report's.
     let said = &outcome.stderr;
@@ -254,10 +258,11 @@ fn a_command_from_its_first_allocation() {
     expected.extend(account::before(&books));
     account::assert_accounts(&report, pid, &expected);
     account::assert_nothing_lost(&report);
-    // A thread that ends gives its cache of released blocks back, and glibc calls free for each once more: up to 7 in
-    // each of 64 sizes (malloc/malloc.c, tcache_thread_shutdown).
-    assert!(account::outcome(&report, "free", "untracked") <= 8 * 64 * 7);
-    assert_eq!(account::outcome(&report, "free", "null"), books["null_frees"].as_u64().unwrap());
+    // A thread that ends releases its (empty) cache, which never went through malloc, and twice nothing; the end of
+    // the process stops the eight anywhere on that way.
+    let null = books["null_frees"].as_u64().unwrap();
+    assert!((0..=8).contains(&account::outcome(&report, "free", "untracked")));
+    assert!((null..=null + 2 * 8).contains(&account::outcome(&report, "free", "null")));
 }
 
 /// Two profilers on one target, each exact: neither takes the other's probes out.
