@@ -50,6 +50,8 @@ pub(crate) struct Space {
     pub(crate) probed: Vec<Probed>,
     pub(crate) notes: Vec<String>,
     pub(crate) ended: Option<String>,
+    /// Found, and not attached to yet.
+    coming: Vec<Part>,
     allocs: Vec<Links>,
     frees: Vec<Links>,
     free_sites: usize,
@@ -58,6 +60,7 @@ pub(crate) struct Space {
 }
 
 /// What to probe in one module of a space.
+#[derive(Debug)]
 struct Part {
     module: ModuleId,
     path: PathBuf,
@@ -94,6 +97,7 @@ impl Space {
             probed: Vec::new(),
             notes: Vec::new(),
             ended: None,
+            coming: Vec::new(),
             allocs: Vec::new(),
             frees: Vec::new(),
             free_sites: 0,
@@ -130,38 +134,34 @@ impl Space {
     /// Attaches to every allocator that is mapped and was not attached to before.
     pub(crate) fn attach(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         attacher: &mut Attacher,
         modules: &mut Modules,
         options: &Options,
     ) -> Result<()> {
+        self.plan(modules, options);
+        self.attach_frees(object, attacher)?;
+        self.attach_allocs(object, attacher, modules)
+    }
+
+    /// Looks for allocators in every file that is mapped and was not looked at before.
+    pub(crate) fn plan(&mut self, modules: &Modules, options: &Options) {
         let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
-        self.attach_modules(object, attacher, modules, options, mapped)
+        let parts = self.parts(modules, options, mapped);
+        self.coming.extend(parts);
     }
 
-    /// Attaches to the allocators in files that the process is about to map.
-    pub(crate) fn attach_ahead(
-        &mut self,
-        object: &mut Object,
-        attacher: &mut Attacher,
-        modules: &mut Modules,
-        options: &Options,
-        files: &[PathBuf],
-    ) -> Result<()> {
+    /// Looks for allocators in files that the process is about to map.
+    pub(crate) fn plan_ahead(&mut self, modules: &mut Modules, options: &Options, files: &[PathBuf]) {
         let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
-        self.attach_modules(object, attacher, modules, options, coming)
+        let parts = self.parts(modules, options, coming);
+        self.coming.extend(parts);
     }
 
-    /// Releases first: a block that is recorded must not escape its release.
-    fn attach_modules(
-        &mut self,
-        object: &mut Object,
-        attacher: &mut Attacher,
-        modules: &mut Modules,
-        options: &Options,
-        wanted: Vec<ModuleId>,
-    ) -> Result<()> {
-        let parts = self.parts(modules, options, wanted);
+    /// Attaches to the release functions that were found. They come first: a block that is recorded must not escape
+    /// its release.
+    pub(crate) fn attach_frees(&mut self, object: &Object, attacher: &mut Attacher) -> Result<()> {
+        let parts = std::mem::take(&mut self.coming);
         for part in &parts {
             self.teach_steps(object, part)?;
             self.free_sites += part.plan.frees.len();
@@ -176,7 +176,18 @@ impl Space {
                 self.frees.push(links);
             }
         }
-        for part in &parts {
+        self.coming = parts;
+        Ok(())
+    }
+
+    /// Attaches to the allocation functions of the same files. Call it after [`Space::attach_frees`].
+    pub(crate) fn attach_allocs(
+        &mut self,
+        object: &Object,
+        attacher: &mut Attacher,
+        modules: &Modules,
+    ) -> Result<()> {
+        for part in &std::mem::take(&mut self.coming) {
             self.follow(object, attacher, part)?;
             let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
             let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
@@ -187,7 +198,7 @@ impl Space {
     }
 
     /// Follows the allocation functions of a part, each in the way that cannot harm it.
-    fn follow(&mut self, object: &mut Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
+    fn follow(&mut self, object: &Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
         let pid = self.process.pid();
         let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
         for planned in &part.plan.allocs {
@@ -226,7 +237,7 @@ impl Space {
     }
 
     /// The sites that [`Space::attach`] would take, by file. For measurements.
-    pub(crate) fn sites(&mut self, modules: &mut Modules, options: &Options) -> Vec<Sites> {
+    pub(crate) fn sites(&mut self, modules: &Modules, options: &Options) -> Vec<Sites> {
         let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
         let parts = self.parts(modules, options, mapped);
         let sites = |part: &Part| {
@@ -253,7 +264,7 @@ impl Space {
     }
 
     /// Plans for the modules that were not planned for before.
-    fn parts(&mut self, modules: &mut Modules, options: &Options, wanted: Vec<ModuleId>) -> Vec<Part> {
+    fn parts(&mut self, modules: &Modules, options: &Options, wanted: Vec<ModuleId>) -> Vec<Part> {
         let mut parts = Vec::new();
         for module in wanted {
             if !self.planned.insert(module) {
@@ -275,16 +286,14 @@ impl Space {
         if part.plan.steps.is_empty() {
             return Ok(());
         }
-        let Ok(bytes) = std::fs::read(&part.path) else { return Ok(()) };
-        let Ok(image) = Image::parse(&bytes) else { return Ok(()) };
         let mut written = false;
         for (mapping, _) in self.layout.files().filter(|(_, id)| *id == part.module) {
-            for step in &part.plan.steps {
-                let Some(offset) = image.file_offset(step.return_address) else { continue };
-                if offset < mapping.offset || offset - mapping.offset >= mapping.end - mapping.start {
+            for (offset, step) in &part.plan.steps {
+                let Some(into) = offset.checked_sub(mapping.offset) else { continue };
+                if into >= mapping.end - mapping.start {
                     continue;
                 }
-                let key = block_key(self.number, mapping.start + offset - mapping.offset);
+                let key = block_key(self.number, mapping.start + into);
                 let value = CallerStep {
                     cfa_from_rsp_bytes: step.cfa_from_rsp.into(),
                     rbp_below_cfa_bytes: step.rbp_saved_at.unwrap_or(0).into(),
@@ -352,17 +361,13 @@ impl Space {
     }
 
     /// Takes the allocation probes away.
-    pub(crate) fn detach_allocs(&mut self, object: &mut Object) {
-        for links in self.allocs.drain(..) {
-            links.detach(object);
-        }
+    pub(crate) fn detach_allocs(&mut self) {
+        self.allocs.clear();
     }
 
     /// Takes the release probes away. Call it after [`Space::detach_allocs`].
-    pub(crate) fn detach_frees(&mut self, object: &mut Object) {
-        for links in self.frees.drain(..) {
-            links.detach(object);
-        }
+    pub(crate) fn detach_frees(&mut self) {
+        self.frees.clear();
     }
 
     /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
