@@ -11,6 +11,9 @@ use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as Wi
 use super::{
     options::Options,
     plan::{Plan, Return, plan},
+    refusals::{
+        NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood, unreadable,
+    },
     totals,
 };
 use crate::{
@@ -18,8 +21,8 @@ use crate::{
         object::Object,
         uprobe::{Attacher, Links, Method, ProbeSite},
     },
-    elf::{self, Image, returns::HiddenReturn, runtime::Runtime},
-    error::{Error, ErrorKind, Result},
+    elf::{Image, runtime::Runtime},
+    error::Result,
     report::Probed,
     target::{
         modules::{Layout, ModuleId, Modules},
@@ -30,11 +33,6 @@ use crate::{
 
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
-
-/// What the user is told where `operator new` of an allocator of its own cannot be followed.
-const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
-    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
-    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
 /// An address space and the probes in it.
 #[derive(Debug)]
@@ -392,61 +390,4 @@ impl Space {
         }
         Ok(())
     }
-}
-
-fn unreadable(process: &Process, error: &std::io::Error) -> Error {
-    let pid = process.pid();
-    if process.ended() {
-        return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
-            .because("it ended meanwhile")
-            .hint("to observe a command from its start: profiler memleak -- COMMAND");
-    }
-    Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
-        .because_of(error)
-        .hint("run as root: sudo profiler ...")
-}
-
-fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
-    Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
-        .because(format_args!(
-            "an exception may pass it, which a return probe would turn into a crash, and {why}, so that its returns \
-             cannot be seen otherwise"
-        ))
-        .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
-}
-
-/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
-fn memory_is_rationed(pid: u32) -> bool {
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-    let limited = |name: &str| {
-        let line = limits.lines().find_map(|line| line.strip_prefix(name));
-        line.is_some_and(|rest| rest.split_ascii_whitespace().next() != Some("unlimited"))
-    };
-    let strict =
-        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
-    strict || limited("Max address space") || limited("Max data size")
-}
-
-/// Refuses a program that is about to run, for the reasons that [`Space::check`] refuses a running one.
-pub(crate) fn check_image(path: &Path) -> Result<()> {
-    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
-    let name = Text::from(path);
-    let tried = format!("tried to observe {}", name.terminal());
-    match Image::parse(&bytes) {
-        Ok(image) if image.is_go() => Err(is_go(&tried, &name)),
-        Ok(_) => Ok(()),
-        Err(error) => Err(not_understood(&tried, error)),
-    }
-}
-
-fn not_understood(tried: &str, error: elf::Error) -> Error {
-    Error::new(ErrorKind::UnsupportedTarget, tried)
-        .because(format_args!("it is {error}"))
-        .hint("run a 64-bit build of the server")
-}
-
-fn is_go(tried: &str, name: &Text) -> Error {
-    Error::new(ErrorKind::UnsupportedTarget, tried)
-        .because(format_args!("{} is {}", name.terminal(), Runtime::Go.limit()))
-        .hint("go tool pprof http://HOST/debug/pprof/heap")
 }

@@ -14,7 +14,8 @@ use super::{
     super::{
         canary, collect,
         options::{Options, Targets},
-        space::{self, Space},
+        refusals::check_image,
+        space::Space,
         stacks::Stacks,
         totals::{self, Totals},
     },
@@ -67,7 +68,7 @@ impl<'a> Session<'a> {
             launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
         let mut modules = Modules::default();
         for image in &ahead {
-            space::check_image(image)?;
+            check_image(image)?;
         }
         let mut spaces = spaces(&pids, options, launched.is_some(), &mut modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
