@@ -28,7 +28,10 @@ use crate::{
         uprobe::{Attacher, CallPrograms},
     },
     error::{Error, ErrorKind, Result},
-    kernel::bpf::{self, ProgramKind},
+    kernel::{
+        bpf::{self, ProgramKind},
+        priority::stand_back,
+    },
     symbolize::Worker,
     target::{find, launch, maps, modules::Modules, process::Process},
 };
@@ -86,7 +89,10 @@ impl<'a> Session<'a> {
         let start_ns = monotonic_ns();
         let blocks = options.max_blocks.unwrap_or_else(|| room_for(&pids, options));
         let mut object = thread::scope(|scope| {
-            let loading = scope.spawn(|| load(options, start_ns, blocks));
+            let loading = scope.spawn(|| {
+                stand_back();
+                load(options, start_ns, blocks)
+            });
             for space in &mut spaces {
                 // What a waiting child maps is our own executable, not yet the command.
                 match launched {
@@ -291,8 +297,14 @@ fn attach(
 ) -> Result<OwnedFd> {
     let method = attacher.method();
     thread::scope(|scope| {
-        let calls = scope.spawn(move || Attacher::load_ahead(method, PROGRAMS, object));
-        let exec = scope.spawn(|| attach_exec(object));
+        let calls = scope.spawn(move || {
+            stand_back();
+            Attacher::load_ahead(method, PROGRAMS, object)
+        });
+        let exec = scope.spawn(|| {
+            stand_back();
+            attach_exec(object)
+        });
         for space in &mut *spaces {
             space.attach_frees(object, attacher)?;
         }

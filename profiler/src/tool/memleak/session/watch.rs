@@ -161,6 +161,7 @@ impl Session<'_> {
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
         }
+        self.stacks.look_up(&self.modules, &self.worker);
         self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
