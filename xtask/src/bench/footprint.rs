@@ -147,7 +147,7 @@ fn processor(rig: &Rig, figures: &mut Figures) -> Result<()> {
         // Two threads: what a pair costs under observation is more than one thread can pay so often.
         let mut target = Target::start(command(&program).args([
             "--milliseconds",
-            "8000",
+            "5000",
             "--threads",
             "2",
             "--pairs-per-s",
