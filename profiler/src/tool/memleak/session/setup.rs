@@ -30,7 +30,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
-        priority::stand_back,
+        priority::{interrupt_nobody, stand_back},
     },
     symbolize::Worker,
     target::{find, launch, maps, modules::Modules, process::Process},
@@ -288,7 +288,8 @@ fn fill_weights(object: &Object, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
+/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else. Links
+/// are made at the usual priority: the target's memory map is locked meanwhile, and must not stay so.
 fn attach(
     object: &Object,
     attacher: &mut Attacher,
@@ -305,16 +306,19 @@ fn attach(
             stand_back();
             attach_exec(object)
         });
-        for space in &mut *spaces {
-            space.attach_frees(object, attacher)?;
-        }
-        attacher.adopt(joined(calls));
-        // Nothing is recorded before an exec would be noticed.
-        let exec = joined(exec)?;
-        for space in spaces {
-            space.attach_allocs(object, attacher, modules)?;
-        }
-        Ok(exec)
+        joined(scope.spawn(move || {
+            interrupt_nobody();
+            for space in &mut *spaces {
+                space.attach_frees(object, attacher)?;
+            }
+            attacher.adopt(joined(calls));
+            // Nothing is recorded before an exec would be noticed.
+            let exec = joined(exec)?;
+            for space in spaces {
+                space.attach_allocs(object, attacher, modules)?;
+            }
+            Ok(exec)
+        }))
     })
 }
 
