@@ -83,6 +83,7 @@ pub(crate) struct Links {
 /// Attaches programs by the best method that works.
 pub(crate) struct Attacher {
     method: Method,
+    used: Method,
     calls: CallPrograms,
     loaded: Vec<(&'static str, MultiKind, OwnedFd)>,
 }
@@ -90,17 +91,39 @@ pub(crate) struct Attacher {
 impl Attacher {
     /// `at_most` is for measurements.
     pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
-        Attacher { method: at_most, calls, loaded: Vec::new() }
+        Attacher { method: at_most, used: Method::Perf, calls, loaded: Vec::new() }
     }
 
-    /// The method in use.
+    /// The best method in use.
     pub(crate) fn method(&self) -> Method {
-        self.method
+        self.used
     }
 
     /// The loaded programs.
     pub(crate) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.loaded.iter().map(|(_, _, fd)| fd.as_fd())
+    }
+
+    /// Follows calls: entry, and the return unless the program skips it. `None` if the kernel has no sessions: it would
+    /// put a return probe into every call.
+    pub(crate) fn follow_unless_skipped(
+        &mut self,
+        object: &mut Object,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> Result<Option<Links>> {
+        if self.method < Method::Session {
+            return Ok(None);
+        }
+        match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
+            Ok(links) => Ok(Some(links)),
+            Err(error) if unsupported(&error) => {
+                self.step_down(Method::Multi, &error);
+                Ok(None)
+            }
+            Err(error) => Err(cannot_attach(file, pid, &error)),
+        }
     }
 
     /// Follows calls: entry and return.
@@ -111,14 +134,10 @@ impl Attacher {
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Links> {
-        if self.method == Method::Session {
-            match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
-                Ok(links) => return Ok(links),
-                Err(error) if unsupported(&error) => self.step_down(Method::Multi, &error),
-                Err(error) => return Err(cannot_attach(file, pid, &error)),
-            }
+        if let Some(links) = self.follow_unless_skipped(object, file, pid, sites)? {
+            return Ok(links);
         }
-        if self.method == Method::Multi {
+        if self.method >= Method::Multi {
             // The return first: a return without an entry is ignored, an entry without a return would be missed.
             let ret = self.multi(object, self.calls.ret, MultiKind::Multi, true, file, pid, sites);
             match ret {
@@ -207,7 +226,14 @@ impl Attacher {
         };
         let fd = self.loaded[index].2.as_fd();
         let pairs: Vec<(u64, u64)> = sites.iter().map(|s| (s.offset, s.cookie)).collect();
-        link_or_bisect(&pairs, &mut |pairs| bpf::link_uprobe_multi(fd, kind, at_return, file, pairs, pid))
+        let links = link_or_bisect(&pairs, &mut |pairs| {
+            bpf::link_uprobe_multi(fd, kind, at_return, file, pairs, pid)
+        })?;
+        self.used = self.used.max(match kind {
+            MultiKind::Session => Method::Session,
+            MultiKind::Multi => Method::Multi,
+        });
+        Ok(links)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -15,6 +15,7 @@ use std::{
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_BTF_LOAD: libc::c_long = 18;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -22,6 +23,7 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 
 /// How a program is attached to many uprobe sites with one link.
@@ -122,6 +124,19 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
         }
         result => result,
     }
+}
+
+/// Runs a few instructions once, in the kernel (Linux 5.10); what they return.
+pub(crate) fn run_once(instructions: &[u64]) -> io::Result<u32> {
+    let program = Attr::new()
+        .u32(0, BPF_PROG_TYPE_RAW_TRACEPOINT)
+        .u32(4, instructions.len() as u32)
+        .u64(8, instructions.as_ptr() as u64)
+        .u64(16, c"Dual MIT/GPL".as_ptr() as u64)
+        .call_for_fd(BPF_PROG_LOAD)?;
+    let mut run = Attr::new().fd(0, program.as_fd());
+    run.call(BPF_PROG_TEST_RUN)?;
+    Ok(run.read_u32(4))
 }
 
 /// Attaches a program to sites (file offsets) of one file. `pid` is a process; its threads are covered.

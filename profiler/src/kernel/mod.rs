@@ -1,3 +1,4 @@
 //! What we say to the kernel, where the aya crate does not say it for us.
 
 pub(crate) mod bpf;
+pub(crate) mod tick;
