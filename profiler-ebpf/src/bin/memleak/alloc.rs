@@ -21,7 +21,6 @@ use profiler_common::{
     },
     ledger::Counter,
     memleak::{Block, block_key},
-    sampling::leading_zeros,
 };
 use profiler_ebpf::atomic;
 
@@ -201,7 +200,7 @@ unsafe fn requested(thread: *mut Thread, cookie: u64) -> u64 {
     // SAFETY: the thread's own state.
     let count = unsafe { value(thread, by) };
     let small = (size | count) >> 32 == 0;
-    if small || leading_zeros(size) + leading_zeros(count) > 64 {
+    if small || size.leading_zeros() + count.leading_zeros() > 64 {
         size.wrapping_mul(count) // less than 2^64
     } else {
         u64::MAX // at least 2^62
