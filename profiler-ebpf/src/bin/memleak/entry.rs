@@ -19,7 +19,6 @@ use profiler_common::{
     },
     ledger::Counter,
     memleak::block_key,
-    sampling::leading_zeros,
 };
 use profiler_ebpf::stack;
 
@@ -101,7 +100,7 @@ unsafe fn requested(regs: *const pt_regs, cookie: u64, fixed_size: u32) -> u64 {
     // SAFETY: as above.
     let count = unsafe { value(regs, by) };
     let small = (size | count) >> 32 == 0;
-    if small || leading_zeros(size) + leading_zeros(count) > 64 {
+    if small || size.leading_zeros() + count.leading_zeros() > 64 {
         size.wrapping_mul(count) // less than 2^64
     } else {
         u64::MAX // at least 2^62
