@@ -1,21 +1,28 @@
-//! One BPF object: maps created by aya, programs loaded by aya or, for multi links, by ourselves.
+//! One BPF object: its maps, created when it is loaded, and its programs, each loaded when it is needed.
+//!
+//! aya reads and relocates the object and creates the maps. Its own loader is not used: it reads all types of the
+//! running kernel first, of which we need none, and it lets one program be loaded at a time, where the verifier is
+//! what takes the time.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::CStr,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+    time::Instant,
 };
 
-use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::{Map, MapData},
-};
+use aya::maps::{Map, MapData, RingBuf};
+use aya_obj::EbpfSectionKind;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    kernel::bpf::{self, MultiKind, ProgramSpec},
+    kernel::bpf::{self, ProgramKind, ProgramSpec},
 };
+
+/// The types of the running kernel. Its BPF side needs them (task storage), although we do not read them.
+const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// Sizes and settings of an object, patched in before it is loaded.
 #[derive(Default)]
@@ -29,56 +36,87 @@ pub(crate) struct Settings<'a> {
 /// A loaded object. Its maps live as long as it does.
 pub(crate) struct Object {
     tool: &'static str,
-    pub(crate) ebpf: Ebpf,
+    maps: HashMap<String, MapData>,
     relocated: aya_obj::Object,
     btf: OwnedFd,
 }
 
+/// What the libraries and the kernel may answer while an object is loaded.
+type AnyError = Box<dyn std::error::Error>;
+
 impl Object {
     /// Creates the maps of an object and readies its programs.
     pub(crate) fn load(tool: &'static str, bytes: &[u8], settings: Settings<'_>) -> Result<Object> {
-        let refused = |cause: &(dyn std::error::Error + 'static)| {
-            explain(
-                Error::new(ErrorKind::Kernel, format_args!("tried to load the BPF object of {tool}")),
-                cause,
-            )
-        };
+        let tried = || Error::new(ErrorKind::Kernel, format_args!("tried to load the BPF object of {tool}"));
         if bytes.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Kernel,
-                format_args!("tried to load the BPF object of {tool}"),
-            )
-            .because("this binary was built without it (PROFILER_EBPF=skip)")
-            .hint("build again without that variable; `cargo xtask setup` installs what the build needs"));
+            return Err(tried().because("this binary was built without it (PROFILER_EBPF=skip)").hint(
+                "build again without that variable; `cargo xtask setup` installs what the build needs",
+            ));
         }
-        let mut loader = EbpfLoader::new();
-        loader.allow_unsupported_maps(); // task storage
-        for (name, data) in settings.globals {
-            loader.override_global(name, data, true);
+        if !Path::new(KERNEL_TYPES).exists() {
+            return Err(tried()
+                .because(format_args!("there is no {KERNEL_TYPES}"))
+                .hint("the kernel must be built with CONFIG_DEBUG_INFO_BTF"));
         }
+        Self::create(tool, bytes, settings).map_err(|e| explain(tried(), e.as_ref()))
+    }
+
+    fn create(
+        tool: &'static str,
+        bytes: &[u8],
+        settings: Settings<'_>,
+    ) -> std::result::Result<Object, AnyError> {
+        let features = aya::features();
+        let mut object = aya_obj::Object::parse(bytes)?;
+        object.patch_map_data(settings.globals.into_iter().map(|(n, data)| (n, (data, true))).collect())?;
+        let kernel_btf = features.btf().ok_or("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)")?;
+        let btf = object.fixup_and_sanitize_btf(kernel_btf)?.ok_or("the object has no BTF")?.to_bytes();
+        let btf = bpf::load_btf(&btf)?;
         for (name, entries) in settings.entries {
-            loader.map_max_entries(name, entries);
+            let map = object.maps.get_mut(name).ok_or_else(|| format!("the object has no map {name}"))?;
+            map.set_max_entries(entries);
         }
-        let ebpf = loader.load(&without_line_info(bytes)).map_err(|e| refused(&e))?;
-        let (relocated, btf) = relocate(bytes, &ebpf).map_err(|e| refused(e.as_ref()))?;
-        Ok(Object { tool, ebpf, relocated, btf })
+        let definitions: Vec<_> = object.maps.drain().collect();
+        let mut maps = HashMap::new();
+        for (name, definition) in &definitions {
+            maps.insert(name.clone(), create_map(name, definition, btf.as_fd())?);
+        }
+        let text: HashSet<usize> = object.functions.keys().map(|key| key.0).collect();
+        let descriptors = definitions.iter().filter_map(|(name, definition)| {
+            Some((name.as_str(), maps.get(name)?.fd().as_fd().as_raw_fd(), definition))
+        });
+        object.relocate_maps(descriptors, &text)?;
+        object.relocate_calls(&text)?;
+        object.sanitize_functions(features);
+        Ok(Object { tool, maps, relocated: object, btf })
     }
 
     /// The descriptor of a map.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        let map = self.ebpf.map(name).and_then(map_data);
-        map.map(|data| data.fd().as_fd()).ok_or_else(|| {
-            Error::new(ErrorKind::Kernel, format_args!("tried to find map {name} of {}", self.tool))
-        })
+        self.maps.get(name).map(|data| data.fd().as_fd()).ok_or_else(|| self.no_map(name))
     }
 
     /// Every map's descriptor.
     pub(crate) fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.ebpf.maps().filter_map(|(_, map)| map_data(map)).map(|data| data.fd().as_fd())
+        self.maps.values().map(|data| data.fd().as_fd())
     }
 
-    /// Loads a program for multi links of a kind.
-    pub(crate) fn load_multi(&self, name: &str, kind: MultiKind) -> io::Result<OwnedFd> {
+    /// Takes a ring out, to read it.
+    pub(crate) fn take_ring(&mut self, name: &str) -> Result<RingBuf<MapData>> {
+        let data = self.maps.remove(name).ok_or_else(|| self.no_map(name))?;
+        RingBuf::try_from(Map::RingBuf(data)).map_err(|e| {
+            Error::new(ErrorKind::Kernel, format_args!("tried to open map {name} of {}", self.tool))
+                .because_of(&e)
+        })
+    }
+
+    fn no_map(&self, name: &str) -> Error {
+        Error::new(ErrorKind::Kernel, format_args!("tried to find map {name} of {}", self.tool))
+    }
+
+    /// Loads a program. That is mostly the verifier's work, on the calling thread.
+    pub(crate) fn load_program(&self, name: &str, kind: ProgramKind) -> io::Result<OwnedFd> {
+        let begun = Instant::now();
         let missing = || io::Error::other(format!("the object has no program {name}"));
         let program = self.relocated.programs.get(name).ok_or_else(missing)?;
         let function = self.relocated.functions.get(&program.function_key()).ok_or_else(missing)?;
@@ -102,74 +140,34 @@ impl Object {
             func_info: (function.func_info_rec_size, &func_info, function.func_info.len()),
         };
         let mut log = Vec::new();
-        bpf::load_program(&spec, &mut log).map_err(|error| {
+        let loaded = bpf::load_program(&spec, &mut log).map_err(|error| {
             let log = String::from_utf8_lossy(&log);
             let words = log.trim_end_matches('\0').trim_end();
             tracing::debug!("verifier log of {name}:\n{words}");
             let last =
                 words.lines().rev().find(|l| !l.starts_with("processed ")).unwrap_or("no verifier log");
             io::Error::new(error.kind(), format!("{error} ({last})"))
-        })
+        });
+        tracing::debug!("loading {name} took {:?}", begun.elapsed());
+        loaded
     }
 }
 
-/// The object without its line information: aya 0.14 does not adjust it when it joins functions, and the kernel then
-/// refuses the program. Only verifier logs would show it.
-fn without_line_info(bytes: &[u8]) -> Vec<u8> {
-    use object::{Object as _, ObjectSection as _};
-    // struct btf_ext_header, include/linux/btf.h of libbpf: line_info_len.
-    const LINE_INFO_LEN: u64 = 20;
-    let mut bytes = bytes.to_vec();
-    let at = object::File::parse(&*bytes).ok().and_then(|elf| {
-        let (start, size) = elf.section_by_name(".BTF.ext")?.file_range()?;
-        (size >= LINE_INFO_LEN + 4).then_some((start + LINE_INFO_LEN) as usize)
-    });
-    if let Some(field) = at.and_then(|at| bytes.get_mut(at..at + 4)) {
-        field.fill(0);
+/// Creates a map, with what the object says that it holds at first.
+fn create_map(
+    name: &str,
+    definition: &aya_obj::Map,
+    btf: BorrowedFd<'_>,
+) -> std::result::Result<MapData, AnyError> {
+    let map = MapData::create(definition.clone(), name, Some(btf))?;
+    let fd = map.fd().as_fd();
+    if !definition.data().is_empty() {
+        bpf::update(fd, &0u32, definition.data())?;
     }
-    bytes
-}
-
-/// Relocates the object a second time, against the maps that aya created.
-fn relocate(
-    bytes: &[u8],
-    ebpf: &Ebpf,
-) -> std::result::Result<(aya_obj::Object, OwnedFd), Box<dyn std::error::Error>> {
-    let features = aya::features();
-    let mut object = aya_obj::Object::parse(bytes)?;
-    let kernel_btf = features.btf().ok_or("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)")?;
-    let btf = object.fixup_and_sanitize_btf(kernel_btf)?.ok_or("the object has no BTF")?.to_bytes();
-    let btf = bpf::load_btf(&btf)?;
-    let text: HashSet<usize> = object.functions.keys().map(|key| key.0).collect();
-    let maps: Vec<_> = object.maps.iter().map(|(name, map)| (name.clone(), map.clone())).collect();
-    let descriptors = maps.iter().filter_map(|(name, map)| {
-        let data = map_data(ebpf.map(name)?)?;
-        Some((name.as_str(), data.fd().as_fd().as_raw_fd(), map))
-    });
-    object.relocate_maps(descriptors, &text)?;
-    object.relocate_calls(&text)?;
-    object.sanitize_functions(features);
-    Ok((object, btf))
-}
-
-fn map_data(map: &Map) -> Option<&MapData> {
-    match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data)
-        | Map::Unsupported(data) => Some(data),
-        _ => None,
+    if definition.section_kind() == EbpfSectionKind::Rodata {
+        bpf::freeze(fd)?;
     }
-}
-
-/// The running kernel's types.
-pub(crate) fn kernel_btf() -> Result<Btf> {
-    Btf::from_sys_fs().map_err(|e| {
-        Error::new(ErrorKind::Kernel, "tried to read the kernel's types from /sys/kernel/btf/vmlinux")
-            .because_of(&e)
-            .hint("the kernel must be built with CONFIG_DEBUG_INFO_BTF")
-    })
+    Ok(map)
 }
 
 /// Adds the cause, and for a refusal by lack of privilege the way out.

@@ -6,20 +6,17 @@
 
 use std::{
     io,
-    num::NonZeroU32,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-};
-
-use aya::programs::{
-    UProbe,
-    uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
 };
 
 use super::object::{Object, explain};
 use crate::{
     error::{Error, ErrorKind, Result},
-    kernel::bpf::{self, MultiKind},
+    kernel::{
+        bpf::{self, MultiKind, ProgramKind},
+        perf,
+    },
 };
 
 /// `ENOTSUPP` of include/linux/errno.h, which libc does not know: the instruction cannot be probed.
@@ -74,24 +71,33 @@ pub(crate) struct ProbeSite {
 /// Links of one attachment. Dropping it takes the probes away.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    multi: Vec<OwnedFd>,
-    perf: Vec<(&'static str, UProbeLinkId)>,
+    /// Dropped one after the other, in the order in which they were made.
+    held: Vec<OwnedFd>,
     /// Sites that the kernel refused to probe, by offset.
     pub(crate) refused: Vec<u64>,
 }
 
+/// A program in the kernel.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    name: &'static str,
+    kind: ProgramKind,
+    fd: OwnedFd,
+}
+
 /// Attaches programs by the best method that works.
 pub(crate) struct Attacher {
-    method: Method,
+    /// The best method that may be tried.
+    allowed: Method,
     used: Method,
     calls: CallPrograms,
-    loaded: Vec<(&'static str, MultiKind, OwnedFd)>,
+    loaded: Vec<Loaded>,
 }
 
 impl Attacher {
     /// `at_most` is for measurements.
     pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
-        Attacher { method: at_most, used: Method::Perf, calls, loaded: Vec::new() }
+        Attacher { allowed: at_most, used: Method::Perf, calls, loaded: Vec::new() }
     }
 
     /// The best method in use.
@@ -99,21 +105,43 @@ impl Attacher {
         self.used
     }
 
+    /// Loads the programs that following calls will take. It takes long, and may be done on another thread; what it
+    /// gives is handed to [`Attacher::adopt`]. What cannot be loaded is tried, and explained, when it is needed.
+    pub(crate) fn load_ahead(method: Method, calls: CallPrograms, object: &Object) -> Vec<Loaded> {
+        let multi = ProgramKind::Multi(MultiKind::Multi);
+        let ways = [
+            (Method::Session, vec![(calls.session, ProgramKind::Multi(MultiKind::Session))]),
+            (Method::Multi, vec![(calls.ret, multi), (calls.entry, multi)]),
+            (Method::Perf, vec![(calls.ret, ProgramKind::Perf), (calls.entry, ProgramKind::Perf)]),
+        ];
+        let load = |programs: Vec<_>| -> io::Result<Vec<Loaded>> {
+            let load = |(name, kind)| Ok(Loaded { name, kind, fd: object.load_program(name, kind)? });
+            programs.into_iter().map(load).collect()
+        };
+        let allowed = ways.into_iter().filter(|(way, _)| *way <= method);
+        allowed.map(|(_, programs)| load(programs)).find_map(io::Result::ok).unwrap_or_default()
+    }
+
+    /// Takes programs over that were loaded ahead.
+    pub(crate) fn adopt(&mut self, loaded: Vec<Loaded>) {
+        self.loaded.extend(loaded);
+    }
+
     /// The loaded programs.
     pub(crate) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.loaded.iter().map(|(_, _, fd)| fd.as_fd())
+        self.loaded.iter().map(|loaded| loaded.fd.as_fd())
     }
 
     /// Follows calls: entry, and the return unless the program skips it. `None` if the kernel has no sessions: it would
     /// put a return probe into every call.
     pub(crate) fn follow_unless_skipped(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         file: &Path,
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Option<Links>> {
-        if self.method < Method::Session {
+        if self.allowed < Method::Session {
             return Ok(None);
         }
         match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
@@ -129,7 +157,7 @@ impl Attacher {
     /// Follows calls: entry and return.
     pub(crate) fn follow(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         file: &Path,
         pid: u32,
         sites: &[ProbeSite],
@@ -137,7 +165,7 @@ impl Attacher {
         if let Some(links) = self.follow_unless_skipped(object, file, pid, sites)? {
             return Ok(links);
         }
-        if self.method >= Method::Multi {
+        if self.allowed >= Method::Multi {
             // The return first: a return without an entry is ignored, an entry without a return would be missed.
             let ret = self.multi(object, self.calls.ret, MultiKind::Multi, true, file, pid, sites);
             match ret {
@@ -151,15 +179,15 @@ impl Attacher {
                 Err(error) => return Err(cannot_attach(file, pid, &error)),
             }
         }
-        let mut links = perf(object, self.calls.ret, file, pid, sites)?;
-        links.append(perf(object, self.calls.entry, file, pid, sites)?);
+        let mut links = self.perf(object, self.calls.ret, true, file, pid, sites)?;
+        links.append(self.perf(object, self.calls.entry, false, file, pid, sites)?);
         Ok(links)
     }
 
     /// Looks at entries only.
     pub(crate) fn look(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         file: &Path,
         pid: u32,
         sites: &[ProbeSite],
@@ -170,7 +198,7 @@ impl Attacher {
     /// Follows calls without return probes: `entries`, and the `ret` instructions of the same functions.
     pub(crate) fn follow_to_ret(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         file: &Path,
         pid: u32,
         entries: &[ProbeSite],
@@ -184,25 +212,25 @@ impl Attacher {
     /// Probes single instructions.
     fn instructions(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         program: &'static str,
         file: &Path,
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Links> {
-        if self.method >= Method::Multi {
+        if self.allowed >= Method::Multi {
             match self.multi(object, program, MultiKind::Multi, false, file, pid, sites) {
                 Ok(links) => return Ok(links),
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
                 Err(error) => return Err(cannot_attach(file, pid, &error)),
             }
         }
-        perf(object, program, file, pid, sites)
+        self.perf(object, program, false, file, pid, sites)
     }
 
     fn step_down(&mut self, to: Method, error: &io::Error) {
-        tracing::info!("{} cannot be used here ({error}); falling back to {}", self.method.name(), to.name());
-        self.method = to;
+        tracing::info!("{} cannot be used here ({error}); falling back to {}", self.allowed.name(), to.name());
+        self.allowed = to;
     }
 
     #[allow(clippy::too_many_arguments, reason = "the arguments of one kernel call")]
@@ -216,15 +244,7 @@ impl Attacher {
         pid: u32,
         sites: &[ProbeSite],
     ) -> io::Result<Links> {
-        let loaded = self.loaded.iter().position(|(name, k, _)| *name == program && *k == kind);
-        let index = match loaded {
-            Some(index) => index,
-            None => {
-                self.loaded.push((program, kind, object.load_multi(program, kind)?));
-                self.loaded.len() - 1
-            }
-        };
-        let fd = self.loaded[index].2.as_fd();
+        let fd = self.program(object, program, ProgramKind::Multi(kind))?;
         let pairs: Vec<(u64, u64)> = sites.iter().map(|s| (s.offset, s.cookie)).collect();
         let links = link_or_bisect(&pairs, &mut |pairs| {
             bpf::link_uprobe_multi(fd, kind, at_return, file, pairs, pid)
@@ -234,6 +254,46 @@ impl Attacher {
             MultiKind::Multi => Method::Multi,
         });
         Ok(links)
+    }
+
+    /// A perf event per site.
+    fn perf(
+        &mut self,
+        object: &Object,
+        program: &'static str,
+        at_return: bool,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> Result<Links> {
+        let failed = |error: io::Error| cannot_attach(file, pid, &error);
+        let fd = self.program(object, program, ProgramKind::Perf).map_err(failed)?;
+        let mut links = Links::default();
+        for site in sites {
+            let event = perf::open_uprobe(file, site.offset, at_return, pid).map_err(failed)?;
+            let link = bpf::link_perf_event(fd, event.as_fd(), site.cookie).map_err(failed)?;
+            links.held.extend([link, event]);
+        }
+        Ok(links)
+    }
+
+    /// The descriptor of a program, which is loaded at first use.
+    fn program(
+        &mut self,
+        object: &Object,
+        program: &'static str,
+        kind: ProgramKind,
+    ) -> io::Result<BorrowedFd<'_>> {
+        let known = self.loaded.iter().position(|l| l.name == program && l.kind == kind);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let fd = object.load_program(program, kind)?;
+                self.loaded.push(Loaded { name: program, kind, fd });
+                self.loaded.len() - 1
+            }
+        };
+        Ok(self.loaded[index].fd.as_fd())
     }
 }
 
@@ -246,7 +306,7 @@ fn link_or_bisect(sites: &[(u64, u64)], link: &mut Linker<'_>) -> io::Result<Lin
         return Ok(Links::default());
     }
     match link(sites) {
-        Ok(fd) => Ok(Links { multi: vec![fd], ..Links::default() }),
+        Ok(fd) => Ok(Links { held: vec![fd], ..Links::default() }),
         Err(error) if error.raw_os_error() == Some(ENOTSUPP) => {
             if let [(offset, _)] = sites {
                 return Ok(Links { refused: vec![*offset], ..Links::default() });
@@ -260,54 +320,10 @@ fn link_or_bisect(sites: &[(u64, u64)], link: &mut Linker<'_>) -> io::Result<Lin
     }
 }
 
-/// A perf event per site.
-fn perf(
-    object: &mut Object,
-    program: &'static str,
-    file: &Path,
-    pid: u32,
-    sites: &[ProbeSite],
-) -> Result<Links> {
-    let failed = |cause: &(dyn std::error::Error + 'static)| explain(cannot_probe(file), cause);
-    let missing = io::Error::other("the object has no such program");
-    let probe: &mut UProbe = match object.ebpf.program_mut(program) {
-        Some(program) => program.try_into().map_err(|e: aya::programs::ProgramError| failed(&e))?,
-        None => return Err(failed(&missing)),
-    };
-    if probe.fd().is_err() {
-        probe.load().map_err(|e| failed(&e))?;
-    }
-    let scope = NonZeroU32::new(pid).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
-    let mut links = Links::default();
-    for site in sites {
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(site.offset),
-            cookie: Some(site.cookie),
-        };
-        let link = probe.attach(point, file, scope).map_err(|e| failed(&e))?;
-        links.perf.push((program, link));
-    }
-    Ok(links)
-}
-
 impl Links {
     fn append(&mut self, other: Links) {
-        self.multi.extend(other.multi);
-        self.perf.extend(other.perf);
+        self.held.extend(other.held);
         self.refused.extend(other.refused);
-    }
-
-    /// Takes the probes away, now.
-    pub(crate) fn detach(self, object: &mut Object) {
-        drop(self.multi);
-        for (program, link) in self.perf {
-            if let Some(program) = object.ebpf.program_mut(program)
-                && let Ok(probe) = <&mut UProbe>::try_from(program)
-            {
-                // A link that is already gone is what we want.
-                let _ = probe.detach(link);
-            }
-        }
     }
 }
 

@@ -1,9 +1,10 @@
-//! The bpf(2) calls that aya 0.14 lacks: uprobe links for many sites at once, run statistics, batched reads.
+//! The bpf(2) calls that aya 0.14 lacks or makes only together with others: programs loaded one by one, from any
+//! thread, uprobe links for many sites at once, run statistics, batched reads.
 //!
 //! Layouts are those of `union bpf_attr`, include/uapi/linux/bpf.h. An upgrade of aya replaces most of this file.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
@@ -17,13 +18,16 @@ const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_BTF_LOAD: libc::c_long = 18;
+const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const BPF_PERF_EVENT: u32 = 41;
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 
 /// How a program is attached to many uprobe sites with one link.
@@ -34,6 +38,33 @@ pub(crate) enum MultiKind {
     Multi = 48,
     /// `BPF_TRACE_UPROBE_SESSION` (Linux 6.13): at entry and, if the program says so, at return.
     Session = 57,
+}
+
+/// What a program is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgramKind {
+    /// A perf event at one uprobe site.
+    Perf,
+    /// A link to many uprobe sites.
+    Multi(MultiKind),
+    /// A tracepoint whose arguments the program does not look at.
+    Tracepoint,
+}
+
+impl ProgramKind {
+    fn program_type(self) -> u32 {
+        match self {
+            Self::Perf | Self::Multi(_) => BPF_PROG_TYPE_KPROBE,
+            Self::Tracepoint => BPF_PROG_TYPE_RAW_TRACEPOINT,
+        }
+    }
+
+    fn attach_type(self) -> u32 {
+        match self {
+            Self::Multi(kind) => kind as u32,
+            Self::Perf | Self::Tracepoint => 0,
+        }
+    }
 }
 
 /// One attribute block, written field by field at the offsets of `union bpf_attr`.
@@ -83,12 +114,12 @@ pub(crate) fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
     Attr::new().u64(0, btf.as_ptr() as u64).u32(16, btf.len() as u32).call_for_fd(BPF_BTF_LOAD)
 }
 
-/// A program to be loaded for a multi link.
+/// A program to be loaded.
 pub(crate) struct ProgramSpec<'a> {
     pub(crate) name: &'a str,
     pub(crate) instructions: &'a [u8],
-    pub(crate) license: &'a std::ffi::CStr,
-    pub(crate) kind: MultiKind,
+    pub(crate) license: &'a CStr,
+    pub(crate) kind: ProgramKind,
     pub(crate) btf: BorrowedFd<'a>,
     /// Record size, bytes and count of the function info.
     pub(crate) func_info: (usize, &'a [u8], usize),
@@ -99,11 +130,11 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     let (record, functions, count) = spec.func_info;
     let attr = |log: &mut [u8]| {
         let mut attr = Attr::new()
-            .u32(0, BPF_PROG_TYPE_KPROBE)
+            .u32(0, spec.kind.program_type())
             .u32(4, (spec.instructions.len() / 8) as u32)
             .u64(8, spec.instructions.as_ptr() as u64)
             .u64(16, spec.license.as_ptr() as u64)
-            .u32(68, spec.kind as u32)
+            .u32(68, spec.kind.attach_type())
             .fd(72, spec.btf)
             .u32(76, record as u32)
             .u64(80, functions.as_ptr() as u64)
@@ -119,7 +150,7 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     // Without a log first: writing it takes longer than verifying.
     match attr(&mut []).call_for_fd(BPF_PROG_LOAD) {
         Err(error) if !matches!(error.raw_os_error(), Some(libc::EPERM)) => {
-            log.resize(16 << 20, 0);
+            *log = vec![0; 16 << 20];
             attr(log).call_for_fd(BPF_PROG_LOAD)
         }
         result => result,
@@ -163,6 +194,30 @@ pub(crate) fn link_uprobe_multi(
         .call_for_fd(BPF_LINK_CREATE)
 }
 
+/// Attaches a program to a perf event; `cookie` is handed to it at each hit (Linux 5.15).
+pub(crate) fn link_perf_event(
+    program: BorrowedFd<'_>,
+    event: BorrowedFd<'_>,
+    cookie: u64,
+) -> io::Result<OwnedFd> {
+    Attr::new()
+        .fd(0, program)
+        .fd(4, event)
+        .u32(8, BPF_PERF_EVENT)
+        .u64(16, cookie)
+        .call_for_fd(BPF_LINK_CREATE)
+}
+
+/// Attaches a program to a tracepoint by name.
+pub(crate) fn open_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    Attr::new().u64(0, name.as_ptr() as u64).fd(8, program).call_for_fd(BPF_RAW_TRACEPOINT_OPEN)
+}
+
+/// Lets nobody write a map from user space any more: what it holds is constant for the verifier.
+pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    Attr::new().fd(0, map).call(BPF_MAP_FREEZE).map(|_| ())
+}
+
 /// Switches run statistics on for every BPF program of the system until the descriptor is closed (Linux 5.8).
 pub(crate) fn enable_run_stats() -> io::Result<OwnedFd> {
     const BPF_STATS_RUN_TIME: u32 = 0;
@@ -197,11 +252,11 @@ pub(crate) fn lookup<K, V: Copy>(map: BorrowedFd<'_>, key: &K, values: &mut [V])
 }
 
 /// Writes one element.
-pub(crate) fn update<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+pub(crate) fn update<K, V: ?Sized>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
     Attr::new()
         .fd(0, map)
         .u64(8, std::ptr::from_ref(key) as u64)
-        .u64(16, std::ptr::from_ref(value) as u64)
+        .u64(16, std::ptr::from_ref(value).cast::<u8>() as u64)
         .call(BPF_MAP_UPDATE_ELEM)
         .map(|_| ())
 }

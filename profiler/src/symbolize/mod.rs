@@ -1,4 +1,4 @@
-//! From code addresses to names, late and once per place.
+//! From code addresses to names, once per place.
 //!
 //! Names are looked up by file and offset, never by path: the file is held open since it was first seen. What cannot
 //! be resolved says why; a wrong name is worse than none.
@@ -8,7 +8,7 @@ mod worker;
 
 use std::path::PathBuf;
 
-pub use worker::Worker;
+pub use worker::{Pending, Worker};
 
 use crate::report::Function;
 

@@ -2,18 +2,28 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
     thread,
 };
 
 use super::{Request, Resolved, Symbolize, blaze::Blaze};
+use crate::kernel::priority::Helper;
 
-type Job = (Vec<Request>, Sender<Vec<Vec<Resolved>>>);
+type Answers = Vec<Vec<Resolved>>;
+type Job = (Vec<Request>, Sender<Answers>);
 
-/// A handle to the symbolizer thread, which ends when the handle is dropped.
+/// A handle to the symbolizer thread, which ends when the handle is dropped. The thread has a low priority.
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
+    thread: Option<Helper>,
+}
+
+/// Answers that are on their way.
+#[derive(Debug)]
+pub struct Pending {
+    sizes: Vec<usize>,
+    answers: Receiver<Answers>,
 }
 
 impl Worker {
@@ -27,20 +37,50 @@ impl Worker {
 
     fn start_with<S: Symbolize>(make: impl FnOnce() -> S + Send + 'static) -> io::Result<Worker> {
         let (jobs, queue) = channel();
-        thread::Builder::new().name("symbolize".into()).spawn(move || work(&mut make(), &queue))?;
-        Ok(Worker { jobs })
+        let (told, tell) = channel();
+        thread::Builder::new().name("symbolize".into()).spawn(move || {
+            // Nobody to tell: the handle is gone, and the queue is closed.
+            let _ = told.send(Helper::this_thread());
+            work(&mut make(), &queue);
+        })?;
+        Ok(Worker { jobs, thread: tell.recv().ok() })
     }
 
-    /// Resolves places; one list of answers per request, in order. If the thread has died, every place says so.
-    pub fn resolve(&self, requests: Vec<Request>) -> Vec<Vec<Resolved>> {
-        let sizes: Vec<usize> = requests.iter().map(|r| r.offsets.len()).collect();
+    /// Asks for places without waiting; one list of answers per request will come, in order.
+    pub fn ask(&self, requests: Vec<Request>) -> Pending {
+        let sizes = requests.iter().map(|r| r.offsets.len()).collect();
         let (answer, answers) = channel();
-        let sent = self.jobs.send((requests, answer)).is_ok();
-        let resolved = if sent { answers.recv().ok() } else { None };
-        resolved.unwrap_or_else(|| {
-            let unknown = Resolved::unknown("the symbolizer failed");
-            sizes.into_iter().map(|n| vec![unknown.clone(); n]).collect()
-        })
+        // If the thread has died, the answers tell.
+        let _ = self.jobs.send((requests, answer));
+        Pending { sizes, answers }
+    }
+
+    /// Lets the thread work at the usual priority: somebody waits.
+    pub fn hurry(&self) {
+        if let Some(thread) = self.thread {
+            thread.hurry();
+        }
+    }
+}
+
+impl Pending {
+    /// The answers if they are there. If the thread has died, every place says so.
+    pub fn ready(&self) -> Option<Answers> {
+        match self.answers.try_recv() {
+            Ok(answers) => Some(answers),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(self.failed()),
+        }
+    }
+
+    /// Waits for the answers. If the thread has died, every place says so.
+    pub fn wait(&self) -> Answers {
+        self.answers.recv().unwrap_or_else(|_died| self.failed())
+    }
+
+    fn failed(&self) -> Answers {
+        let unknown = Resolved::unknown("the symbolizer failed");
+        self.sizes.iter().map(|n| vec![unknown.clone(); *n]).collect()
     }
 }
 
@@ -68,7 +108,7 @@ mod tests {
     fn a_symbolizer_that_dies_costs_names_only() {
         let worker = Worker::start_with(|| Failing).unwrap();
         let request = Request { file: "/proc/self/exe".into(), offsets: vec![1, 2] };
-        let resolved = worker.resolve(vec![request]);
+        let resolved = worker.ask(vec![request]).wait();
         assert_eq!(resolved[0].len(), 2);
         assert!(resolved[0][0].unresolved.is_some());
     }
@@ -84,7 +124,7 @@ mod tests {
         };
         let file = modules.get(module).unwrap().path().unwrap();
         let worker = Worker::start().unwrap();
-        let resolved = worker.resolve(vec![Request { file, offsets: vec![offset] }]);
+        let resolved = worker.ask(vec![Request { file, offsets: vec![offset] }]).wait();
         let function = resolved[0][0].functions.last().unwrap();
         assert!(function.name.terminal().to_string().contains("names_this_very_function"), "{function:?}");
         assert!(function.line.is_some());

@@ -30,7 +30,7 @@ pub(super) fn try_out(method: Method) -> Result<()> {
             .because(cause)
             .hint("update the kernel: Linux 6.11 to 6.13 need the fix that lets return probes pass seccomp")
     };
-    let mut object = session::load_small()?;
+    let object = session::load_small()?;
     let canary = Canary::start()?;
     let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0 };
     totals::set_space(&object, SPACE, &space)?;
@@ -48,9 +48,9 @@ pub(super) fn try_out(method: Method) -> Result<()> {
     let site = ProbeSite { offset: canary.offset, cookie: cookie.pack() };
     let mut attacher = Attacher::new(session::PROGRAMS, method);
     let exe = Path::new("/proc/self/exe");
-    let links = attacher.follow(&mut object, exe, canary.process.pid(), &[site])?;
+    let links = attacher.follow(&object, exe, canary.process.pid(), &[site])?;
     let lived = canary.sings();
-    links.detach(&mut object);
+    drop(links);
     if !lived {
         return Err(refused(
             "it was killed: return probes are not safe for filtered processes here".to_owned(),

@@ -48,31 +48,29 @@ pub async fn hold(
     let [pid] = pids.as_slice() else { return Err(one_process()) };
     let mut modules = Modules::default();
     let mut space = Space::new(0, Process::open(*pid)?, &mut modules)?;
-    let mut object = Object::load("floor", OBJECT, Settings::default())?;
+    let object = Object::load("floor", OBJECT, Settings::default())?;
     let mut attacher = Attacher::new(PROGRAMS, options.method);
     let mut links: Vec<Links> = Vec::new();
     let mut functions = 0;
-    for Sites { path, frees, calls, entries, returns } in space.sites(&mut modules, options) {
+    for Sites { path, frees, calls, entries, returns } in space.sites(&modules, options) {
         functions += frees.len() + calls.len() + entries.len();
         let looked = match floor {
             Floor::Exact => vec![&frees],
             Floor::Entry => vec![&frees, &calls, &entries],
         };
         for sites in looked.into_iter().filter(|sites| !sites.is_empty()) {
-            links.push(attacher.look(&mut object, &path, *pid, sites)?);
+            links.push(attacher.look(&object, &path, *pid, sites)?);
         }
         if floor == Floor::Exact && !calls.is_empty() {
-            links.push(attacher.follow(&mut object, &path, *pid, &calls)?);
+            links.push(attacher.follow(&object, &path, *pid, &calls)?);
         }
         if floor == Floor::Exact && !entries.is_empty() {
-            links.push(attacher.follow_to_ret(&mut object, &path, *pid, &entries, &returns)?);
+            links.push(attacher.follow_to_ret(&object, &path, *pid, &entries, &returns)?);
         }
     }
     attached(&format!("attached: {functions} functions, by {}, doing nothing", attacher.method().name()));
     stop.await;
-    for link in links {
-        link.detach(&mut object);
-    }
+    drop(links);
     Ok(())
 }
 

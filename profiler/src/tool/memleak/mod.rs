@@ -20,6 +20,7 @@ pub mod judge;
 pub mod options;
 mod own;
 pub mod plan;
+mod refusals;
 pub mod rows;
 mod section;
 mod sentences;

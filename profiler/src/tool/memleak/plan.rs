@@ -98,8 +98,9 @@ impl Planned {
 pub(crate) struct Plan {
     pub(crate) allocs: Vec<Planned>,
     pub(crate) frees: Vec<Planned>,
-    /// How to step out of functions that stand between an application and its allocator.
-    pub(crate) steps: Vec<CallerStep>,
+    /// How to step out of functions that stand between an application and its allocator, by the file offset of the
+    /// return address in them.
+    pub(crate) steps: Vec<(u64, CallerStep)>,
 }
 
 impl Plan {
@@ -217,7 +218,7 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
 }
 
 /// Steps out of the operators that stand on top of another allocator: they keep no frame pointer.
-fn steps(image: &Image<'_>, functions: &BTreeMap<u64, Found>, forwarding: &[u64]) -> Vec<CallerStep> {
+fn steps(image: &Image<'_>, functions: &BTreeMap<u64, Found>, forwarding: &[u64]) -> Vec<(u64, CallerStep)> {
     let between = |(address, found): (&u64, &Found)| {
         let stands_between = found.meaning.operator && found.meaning.role == Role::Alloc;
         (stands_between && forwarding.contains(address)).then(|| found.symbol.clone())
@@ -226,7 +227,9 @@ fn steps(image: &Image<'_>, functions: &BTreeMap<u64, Found>, forwarding: &[u64]
     if between.is_empty() {
         return Vec::new();
     }
-    image.caller_steps(&between).map(|found| found.steps).unwrap_or_default()
+    let steps = image.caller_steps(&between).map(|found| found.steps).unwrap_or_default();
+    let placed = |step: CallerStep| Some((image.file_offset(step.return_address)?, step));
+    steps.into_iter().filter_map(placed).collect()
 }
 
 fn choose_site(image: &Image<'_>, symbol: &Symbol, meaning: &Meaning, placement: Placement) -> Site {

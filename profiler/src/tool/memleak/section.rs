@@ -31,7 +31,10 @@ pub(super) fn report(
     let min_bytes = session.options.min_bytes;
     let shown = |j: &&Judged<'_>| j.judgement.verdict == Verdict::Leak || j.row.live_bytes >= min_bytes;
     let shown: Vec<&Judged<'_>> = judged.iter().filter(shown).collect();
-    session.stacks.resolve(shown.iter().map(|j| j.row.stack), &session.modules, &session.worker);
+    if ended != Ended::Running {
+        session.worker.hurry();
+    }
+    session.stacks.finish_look_up(&session.modules, &session.worker);
     let mut frames = Frames::default();
     let mut stacks = Vec::new();
     let mut rows_stacks = Vec::new();

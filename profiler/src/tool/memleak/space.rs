@@ -11,6 +11,9 @@ use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as Wi
 use super::{
     options::Options,
     plan::{Plan, Return, plan},
+    refusals::{
+        NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood, unreadable,
+    },
     totals,
 };
 use crate::{
@@ -18,8 +21,8 @@ use crate::{
         object::Object,
         uprobe::{Attacher, Links, ProbeSite},
     },
-    elf::{self, Image, returns::HiddenReturn, runtime::Runtime},
-    error::{Error, ErrorKind, Result},
+    elf::{Image, runtime::Runtime},
+    error::Result,
     report::Probed,
     target::{
         modules::{Layout, ModuleId, Modules},
@@ -30,11 +33,6 @@ use crate::{
 
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
-
-/// What the user is told where `operator new` of an allocator of its own cannot be followed.
-const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
-    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
-    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
 /// An address space and the probes in it.
 #[derive(Debug)]
@@ -50,6 +48,8 @@ pub(crate) struct Space {
     pub(crate) probed: Vec<Probed>,
     pub(crate) notes: Vec<String>,
     pub(crate) ended: Option<String>,
+    /// Found, and not attached to yet.
+    coming: Vec<Part>,
     allocs: Vec<Links>,
     frees: Vec<Links>,
     free_sites: usize,
@@ -58,6 +58,7 @@ pub(crate) struct Space {
 }
 
 /// What to probe in one module of a space.
+#[derive(Debug)]
 struct Part {
     module: ModuleId,
     path: PathBuf,
@@ -94,6 +95,7 @@ impl Space {
             probed: Vec::new(),
             notes: Vec::new(),
             ended: None,
+            coming: Vec::new(),
             allocs: Vec::new(),
             frees: Vec::new(),
             free_sites: 0,
@@ -130,38 +132,34 @@ impl Space {
     /// Attaches to every allocator that is mapped and was not attached to before.
     pub(crate) fn attach(
         &mut self,
-        object: &mut Object,
+        object: &Object,
         attacher: &mut Attacher,
         modules: &mut Modules,
         options: &Options,
     ) -> Result<()> {
+        self.plan(modules, options);
+        self.attach_frees(object, attacher)?;
+        self.attach_allocs(object, attacher, modules)
+    }
+
+    /// Looks for allocators in every file that is mapped and was not looked at before.
+    pub(crate) fn plan(&mut self, modules: &Modules, options: &Options) {
         let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
-        self.attach_modules(object, attacher, modules, options, mapped)
+        let parts = self.parts(modules, options, mapped);
+        self.coming.extend(parts);
     }
 
-    /// Attaches to the allocators in files that the process is about to map.
-    pub(crate) fn attach_ahead(
-        &mut self,
-        object: &mut Object,
-        attacher: &mut Attacher,
-        modules: &mut Modules,
-        options: &Options,
-        files: &[PathBuf],
-    ) -> Result<()> {
+    /// Looks for allocators in files that the process is about to map.
+    pub(crate) fn plan_ahead(&mut self, modules: &mut Modules, options: &Options, files: &[PathBuf]) {
         let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
-        self.attach_modules(object, attacher, modules, options, coming)
+        let parts = self.parts(modules, options, coming);
+        self.coming.extend(parts);
     }
 
-    /// Releases first: a block that is recorded must not escape its release.
-    fn attach_modules(
-        &mut self,
-        object: &mut Object,
-        attacher: &mut Attacher,
-        modules: &mut Modules,
-        options: &Options,
-        wanted: Vec<ModuleId>,
-    ) -> Result<()> {
-        let parts = self.parts(modules, options, wanted);
+    /// Attaches to the release functions that were found. They come first: a block that is recorded must not escape
+    /// its release.
+    pub(crate) fn attach_frees(&mut self, object: &Object, attacher: &mut Attacher) -> Result<()> {
+        let parts = std::mem::take(&mut self.coming);
         for part in &parts {
             self.teach_steps(object, part)?;
             self.free_sites += part.plan.frees.len();
@@ -176,7 +174,18 @@ impl Space {
                 self.frees.push(links);
             }
         }
-        for part in &parts {
+        self.coming = parts;
+        Ok(())
+    }
+
+    /// Attaches to the allocation functions of the same files. Call it after [`Space::attach_frees`].
+    pub(crate) fn attach_allocs(
+        &mut self,
+        object: &Object,
+        attacher: &mut Attacher,
+        modules: &Modules,
+    ) -> Result<()> {
+        for part in &std::mem::take(&mut self.coming) {
             self.follow(object, attacher, part)?;
             let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
             let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
@@ -187,7 +196,7 @@ impl Space {
     }
 
     /// Follows the allocation functions of a part, each in the way that cannot harm it.
-    fn follow(&mut self, object: &mut Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
+    fn follow(&mut self, object: &Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
         let pid = self.process.pid();
         let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
         for planned in &part.plan.allocs {
@@ -230,7 +239,7 @@ impl Space {
     }
 
     /// The sites that [`Space::attach`] would take, by file. For measurements.
-    pub(crate) fn sites(&mut self, modules: &mut Modules, options: &Options) -> Vec<Sites> {
+    pub(crate) fn sites(&mut self, modules: &Modules, options: &Options) -> Vec<Sites> {
         let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
         let parts = self.parts(modules, options, mapped);
         let sites = |part: &Part| {
@@ -257,7 +266,7 @@ impl Space {
     }
 
     /// Plans for the modules that were not planned for before.
-    fn parts(&mut self, modules: &mut Modules, options: &Options, wanted: Vec<ModuleId>) -> Vec<Part> {
+    fn parts(&mut self, modules: &Modules, options: &Options, wanted: Vec<ModuleId>) -> Vec<Part> {
         let mut parts = Vec::new();
         for module in wanted {
             if !self.planned.insert(module) {
@@ -279,16 +288,14 @@ impl Space {
         if part.plan.steps.is_empty() {
             return Ok(());
         }
-        let Ok(bytes) = std::fs::read(&part.path) else { return Ok(()) };
-        let Ok(image) = Image::parse(&bytes) else { return Ok(()) };
         let mut written = false;
         for (mapping, _) in self.layout.files().filter(|(_, id)| *id == part.module) {
-            for step in &part.plan.steps {
-                let Some(offset) = image.file_offset(step.return_address) else { continue };
-                if offset < mapping.offset || offset - mapping.offset >= mapping.end - mapping.start {
+            for (offset, step) in &part.plan.steps {
+                let Some(into) = offset.checked_sub(mapping.offset) else { continue };
+                if into >= mapping.end - mapping.start {
                     continue;
                 }
-                let key = block_key(self.number, mapping.start + offset - mapping.offset);
+                let key = block_key(self.number, mapping.start + into);
                 let value = CallerStep {
                     cfa_from_rsp_bytes: step.cfa_from_rsp.into(),
                     rbp_below_cfa_bytes: step.rbp_saved_at.unwrap_or(0).into(),
@@ -356,17 +363,13 @@ impl Space {
     }
 
     /// Takes the allocation probes away.
-    pub(crate) fn detach_allocs(&mut self, object: &mut Object) {
-        for links in self.allocs.drain(..) {
-            links.detach(object);
-        }
+    pub(crate) fn detach_allocs(&mut self) {
+        self.allocs.clear();
     }
 
     /// Takes the release probes away. Call it after [`Space::detach_allocs`].
-    pub(crate) fn detach_frees(&mut self, object: &mut Object) {
-        for links in self.frees.drain(..) {
-            links.detach(object);
-        }
+    pub(crate) fn detach_frees(&mut self) {
+        self.frees.clear();
     }
 
     /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
@@ -391,61 +394,4 @@ impl Space {
         }
         Ok(())
     }
-}
-
-fn unreadable(process: &Process, error: &std::io::Error) -> Error {
-    let pid = process.pid();
-    if process.ended() {
-        return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
-            .because("it ended meanwhile")
-            .hint("to observe a command from its start: profiler memleak -- COMMAND");
-    }
-    Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
-        .because_of(error)
-        .hint("run as root: sudo profiler ...")
-}
-
-fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
-    Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
-        .because(format_args!(
-            "an exception may pass it, which a return probe would turn into a crash, and {why}, so that its returns \
-             cannot be seen otherwise"
-        ))
-        .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
-}
-
-/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
-fn memory_is_rationed(pid: u32) -> bool {
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-    let limited = |name: &str| {
-        let line = limits.lines().find_map(|line| line.strip_prefix(name));
-        line.is_some_and(|rest| rest.split_ascii_whitespace().next() != Some("unlimited"))
-    };
-    let strict =
-        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
-    strict || limited("Max address space") || limited("Max data size")
-}
-
-/// Refuses a program that is about to run, for the reasons that [`Space::check`] refuses a running one.
-pub(crate) fn check_image(path: &Path) -> Result<()> {
-    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
-    let name = Text::from(path);
-    let tried = format!("tried to observe {}", name.terminal());
-    match Image::parse(&bytes) {
-        Ok(image) if image.is_go() => Err(is_go(&tried, &name)),
-        Ok(_) => Ok(()),
-        Err(error) => Err(not_understood(&tried, error)),
-    }
-}
-
-fn not_understood(tried: &str, error: elf::Error) -> Error {
-    Error::new(ErrorKind::UnsupportedTarget, tried)
-        .because(format_args!("it is {error}"))
-        .hint("run a 64-bit build of the server")
-}
-
-fn is_go(tried: &str, name: &Text) -> Error {
-    Error::new(ErrorKind::UnsupportedTarget, tried)
-        .because(format_args!("{} is {}", name.terminal(), Runtime::Go.limit()))
-        .hint("go tool pprof http://HOST/debug/pprof/heap")
 }

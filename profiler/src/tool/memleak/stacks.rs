@@ -1,11 +1,11 @@
 //! The frames of each stack, placed in files as soon as they arrive: later the file may be unmapped, or the process
-//! gone.
+//! gone. Their names are looked up from then on too, so that nobody waits for all of them in the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     report::{Frame, Frames, Stack},
-    symbolize::{Request, Resolved, Worker},
+    symbolize::{Pending, Request, Resolved, Worker},
     target::modules::{Layout, ModuleId, Modules, Place},
 };
 
@@ -18,11 +18,19 @@ pub(crate) struct PlacedStack {
     frames: Vec<(u64, Place)>,
 }
 
+/// Offsets in a module.
+type Places = (ModuleId, Vec<u64>);
+
 /// All stacks that were seen, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
-    names: HashMap<(ModuleId, u64), Resolved>,
+    /// Names by place; `None` while they are not known yet.
+    names: HashMap<(ModuleId, u64), Option<Resolved>>,
+    /// Places that were not asked for yet.
+    unasked: BTreeMap<ModuleId, Vec<u64>>,
+    /// What was asked for: modules with their offsets, as the answers will come.
+    asked: Option<(Vec<Places>, Pending)>,
 }
 
 impl Stacks {
@@ -31,6 +39,13 @@ impl Stacks {
         let frames: Vec<(u64, Place)> =
             addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
         let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
+        for (_, place) in &frames {
+            let Place::File(module, offset) = *place else { continue };
+            self.names.entry((module, offset)).or_insert_with(|| {
+                self.unasked.entry(module).or_default().push(offset);
+                None
+            });
+        }
         let index = number as usize;
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
@@ -49,39 +64,57 @@ impl Stacks {
         self.placed.get(number as usize)?.as_ref()
     }
 
-    /// Looks up the names of everything that these stacks need and that is not known yet.
-    pub(crate) fn resolve(&mut self, numbers: impl Iterator<Item = u32>, modules: &Modules, worker: &Worker) {
-        let mut wanted: HashMap<ModuleId, Vec<u64>> = HashMap::new();
-        for stack in numbers.filter_map(|n| self.placed.get(n as usize)?.as_ref()) {
-            for (_, place) in &stack.frames {
-                if let Place::File(module, offset) = place
-                    && !self.names.contains_key(&(*module, *offset))
-                {
-                    wanted.entry(*module).or_default().push(*offset);
-                }
-            }
-        }
-        let mut requests = Vec::new();
-        let mut asked = Vec::new();
-        for (module, mut offsets) in wanted {
-            offsets.sort_unstable();
-            offsets.dedup();
-            let held = modules.get(module);
-            match held.and_then(|m| m.path()) {
-                Some(file) => {
-                    asked.push(module);
-                    requests.push(Request { file, offsets });
-                }
+    /// Takes in names that were found, and asks for those of stacks that came since. Does not wait.
+    pub(crate) fn look_up(&mut self, modules: &Modules, worker: &Worker) {
+        if let Some((places, pending)) = self.asked.take() {
+            match pending.ready() {
+                Some(answers) => self.learn(places, answers),
                 None => {
-                    let why = held.and_then(|m| m.unreadable.clone()).unwrap_or_else(|| "no file".to_owned());
-                    let unknown = Resolved::unknown(why);
-                    self.names.extend(offsets.into_iter().map(|offset| ((module, offset), unknown.clone())));
+                    self.asked = Some((places, pending));
+                    return;
                 }
             }
         }
-        let offsets: Vec<Vec<u64>> = requests.iter().map(|r| r.offsets.clone()).collect();
-        for ((module, offsets), resolved) in asked.into_iter().zip(offsets).zip(worker.resolve(requests)) {
-            self.names.extend(offsets.into_iter().map(|offset| (module, offset)).zip(resolved));
+        self.ask(modules, worker);
+    }
+
+    /// Waits until everything that was seen so far has its name.
+    pub(crate) fn finish_look_up(&mut self, modules: &Modules, worker: &Worker) {
+        loop {
+            if let Some((places, pending)) = self.asked.take() {
+                self.learn(places, pending.wait());
+            }
+            if self.unasked.is_empty() {
+                return;
+            }
+            self.ask(modules, worker);
+        }
+    }
+
+    fn ask(&mut self, modules: &Modules, worker: &Worker) {
+        let (mut places, mut requests) = (Vec::new(), Vec::new());
+        for (module, mut offsets) in std::mem::take(&mut self.unasked) {
+            // Neighbours share a unit of debug information.
+            offsets.sort_unstable();
+            let held = modules.get(module);
+            if let Some(file) = held.and_then(|m| m.path()) {
+                requests.push(Request { file, offsets: offsets.clone() });
+                places.push((module, offsets));
+            } else {
+                let why = held.and_then(|m| m.unreadable.clone()).unwrap_or_else(|| "no file".to_owned());
+                let unknown = vec![Resolved::unknown(why); offsets.len()];
+                self.learn(vec![(module, offsets)], vec![unknown]);
+            }
+        }
+        if !requests.is_empty() {
+            self.asked = Some((places, worker.ask(requests)));
+        }
+    }
+
+    fn learn(&mut self, places: Vec<Places>, answers: Vec<Vec<Resolved>>) {
+        for ((module, offsets), resolved) in places.into_iter().zip(answers) {
+            let keys = offsets.into_iter().map(|offset| (module, offset));
+            self.names.extend(keys.zip(resolved.into_iter().map(Some)));
         }
     }
 
@@ -115,11 +148,11 @@ impl Stacks {
                 }
                 frame.file_offset = Some(offset + 1); // of the return address itself
                 match self.names.get(&(module, offset)) {
-                    Some(resolved) => {
+                    Some(Some(resolved)) => {
                         frame.functions.clone_from(&resolved.functions);
                         frame.unresolved.clone_from(&resolved.unresolved);
                     }
-                    None => frame.unresolved = Some("not looked up".to_owned()),
+                    Some(None) | None => frame.unresolved = Some("not looked up".to_owned()),
                 }
             }
             Place::Anonymous => {
@@ -128,5 +161,41 @@ impl Stacks {
             Place::Unmapped => frame.unresolved = Some("nothing was mapped there when we looked".to_owned()),
         }
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(never)]
+    fn seen_early() {}
+
+    #[inline(never)]
+    fn seen_late() {}
+
+    fn name(stacks: &Stacks, number: u32, modules: &Modules) -> String {
+        let mut frames = Frames::default();
+        let stack = stacks.report(number, 1, modules, &mut frames).unwrap();
+        let frame = &frames.into_vec()[stack.frames[0]];
+        frame.functions.last().map_or_else(|| format!("{:?}", frame.unresolved), |f| f.name.terminal())
+    }
+
+    #[test]
+    fn names_are_looked_up_ahead_and_none_is_missing_in_the_end() {
+        let mut modules = Modules::default();
+        let layout = Layout::read(std::process::id(), &mut modules).unwrap();
+        let worker = Worker::start().unwrap();
+        let mut stacks = Stacks::default();
+        // A return address lies behind the call: one byte into the function will do for it.
+        assert!(stacks.add(1, 0, &[seen_early as fn() as usize as u64 + 1], &layout));
+        assert!(name(&stacks, 1, &modules).contains("not looked up"));
+        stacks.look_up(&modules, &worker);
+        assert!(stacks.add(2, 0, &[seen_late as fn() as usize as u64 + 1], &layout));
+        // Whether the first answer is there by now or not, the second must not get lost behind it.
+        stacks.look_up(&modules, &worker);
+        stacks.finish_look_up(&modules, &worker);
+        assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
+        assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
     }
 }

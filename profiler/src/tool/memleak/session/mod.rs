@@ -5,7 +5,6 @@ mod watch;
 
 use std::{
     os::fd::OwnedFd,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -107,9 +106,10 @@ pub(super) struct Session<'a> {
     ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
-    ahead: Vec<PathBuf>,
     rescanned: Instant,
     in_initial_namespace: bool,
+    /// Tells of execs as long as it is held.
+    _exec: OwnedFd,
 }
 
 impl<'a> Session<'a> {
@@ -118,10 +118,10 @@ impl<'a> Session<'a> {
         let begun = Instant::now();
         self.cost.before_detach(self.attacher.programs());
         for space in &mut self.spaces {
-            space.detach_allocs(&mut self.object);
+            space.detach_allocs();
         }
         for space in &mut self.spaces {
-            space.detach_frees(&mut self.object);
+            space.detach_frees();
         }
         self.cost.detached(begun.elapsed());
     }

@@ -1,15 +1,12 @@
 //! From what the user asked for to attached probes.
 
 use std::{
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
+    thread::{self, ScopedJoinHandle},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use aya::{
-    maps::{MapData, RingBuf},
-    programs::{BtfTracePoint, ProgramError},
-};
 use profiler_common::sampling::{WEIGHT_POINTS, point_size_bytes};
 use tokio::io::unix::AsyncFd;
 
@@ -18,7 +15,8 @@ use super::{
         blocks::{Blocks, Room},
         canary, collect,
         options::{Options, Targets},
-        space::{self, Space},
+        refusals::check_image,
+        space::Space,
         stacks::Stacks,
         totals::{self, Totals},
     },
@@ -27,11 +25,15 @@ use super::{
 use crate::{
     capture::{
         cost::CostMeter,
-        object::{Object, Settings, explain, kernel_btf},
+        object::{Object, Settings, explain},
         uprobe::{Attacher, CallPrograms},
     },
     error::{Error, ErrorKind, Result},
-    kernel::tick::Ticks,
+    kernel::{
+        bpf::{self, ProgramKind},
+        priority::stand_back,
+        tick::Ticks,
+    },
     symbolize::Worker,
     target::{find, launch, maps, modules::Modules, process::Process},
 };
@@ -71,7 +73,7 @@ impl<'a> Session<'a> {
             launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
         let mut modules = Modules::default();
         for image in &ahead {
-            space::check_image(image)?;
+            check_image(image)?;
         }
         let mut spaces = spaces(&pids, options, launched.is_some(), &mut modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
@@ -88,7 +90,20 @@ impl<'a> Session<'a> {
         };
         let start_ns = monotonic_ns();
         let room = room_for(bytes_before, options);
-        let mut object = load(options, start_ns, room)?;
+        let mut object = thread::scope(|scope| {
+            let loading = scope.spawn(|| {
+                stand_back();
+                load(options, start_ns, room)
+            });
+            for space in &mut spaces {
+                // What a waiting child maps is our own executable, not yet the command.
+                match launched {
+                    Some(_) => space.plan_ahead(&mut modules, options, &ahead),
+                    None => space.plan(&modules, options),
+                }
+            }
+            joined(loading)
+        })?;
         let totals = Totals::map(&object, options.max_stacks as usize)?;
         let blocks = Blocks::map(&object, room)?;
         fill_weights(&object, options)?;
@@ -96,8 +111,9 @@ impl<'a> Session<'a> {
         for space in &spaces {
             space.register(&object, launched.is_some(), in_initial_namespace)?;
         }
-        attach_exec(&mut object)?;
-        let records = take_ring(&mut object)?;
+        let records = object.take_ring("RING")?;
+        let mut attacher = Attacher::new(PROGRAMS, options.method);
+        let exec = attach(&object, &mut attacher, &mut spaces, &modules)?;
         let waiting = |e: &dyn std::error::Error| {
             Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e)
         };
@@ -110,7 +126,7 @@ impl<'a> Session<'a> {
         let mut session = Session {
             options,
             object,
-            attacher: Attacher::new(PROGRAMS, options.method),
+            attacher,
             spaces,
             modules,
             stacks: Stacks::default(),
@@ -129,29 +145,16 @@ impl<'a> Session<'a> {
             ring,
             records,
             launched,
-            ahead,
             rescanned: Instant::now(),
             in_initial_namespace,
+            _exec: exec,
         };
-        session.attach_all()?;
-        Ok(session)
-    }
-
-    fn attach_all(&mut self) -> Result<()> {
-        let Session { object, attacher, spaces, modules, options, ahead, launched, .. } = self;
-        for space in spaces.iter_mut() {
-            // What a waiting child maps is our own executable, not yet the command.
-            match launched {
-                Some(_) => space.attach_ahead(object, attacher, modules, options, ahead)?,
-                None => space.attach(object, attacher, modules, options)?,
-            }
-        }
-        self.require_probes()?;
-        self.began = Instant::now();
-        self.started_unix_ns =
+        session.require_probes()?;
+        session.began = Instant::now();
+        session.started_unix_ns =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        self.cost.attached();
-        Ok(())
+        session.cost.attached();
+        Ok(session)
     }
 
     /// A report of a process without an allocator that is known would be empty, and would look like an answer.
@@ -304,20 +307,48 @@ fn fill_weights(object: &Object, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn attach_exec(object: &mut Object) -> Result<()> {
-    let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
-    let btf = kernel_btf()?;
-    let program = object.ebpf.program_mut("memleak_exec").ok_or_else(tried)?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(|e: ProgramError| tried().because_of(&e))?;
-    program.load("sched_process_exec", &btf).map_err(|e| explain(tried(), &e))?;
-    program.attach().map_err(|e| explain(tried(), &e))?;
-    Ok(())
+/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
+fn attach(
+    object: &Object,
+    attacher: &mut Attacher,
+    spaces: &mut [Space],
+    modules: &Modules,
+) -> Result<OwnedFd> {
+    let method = attacher.method();
+    thread::scope(|scope| {
+        let calls = scope.spawn(move || {
+            stand_back();
+            Attacher::load_ahead(method, PROGRAMS, object)
+        });
+        let exec = scope.spawn(|| {
+            stand_back();
+            attach_exec(object)
+        });
+        for space in &mut *spaces {
+            space.attach_frees(object, attacher)?;
+        }
+        attacher.adopt(joined(calls));
+        // Nothing is recorded before an exec would be noticed.
+        let exec = joined(exec)?;
+        for space in spaces {
+            space.attach_allocs(object, attacher, modules)?;
+        }
+        Ok(exec)
+    })
 }
 
-fn take_ring(object: &mut Object) -> Result<RingBuf<MapData>> {
-    let tried = || Error::new(ErrorKind::Kernel, "tried to open the ring");
-    let map = object.ebpf.take_map("RING").ok_or_else(tried)?;
-    RingBuf::try_from(map).map_err(|e| tried().because_of(&e))
+/// What a thread made; its panic is ours.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn attach_exec(object: &Object) -> Result<OwnedFd> {
+    let load = || {
+        let program = object.load_program("memleak_exec", ProgramKind::Tracepoint)?;
+        bpf::open_tracepoint(program.as_fd(), c"sched_process_exec")
+    };
+    let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
+    load().map_err(|e| explain(tried(), &e))
 }
 
 /// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8

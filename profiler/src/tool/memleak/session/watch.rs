@@ -106,8 +106,8 @@ impl Session<'_> {
             return Ok(());
         };
         old.ended = Some("replaced itself by exec".to_owned());
-        old.detach_allocs(&mut self.object);
-        old.detach_frees(&mut self.object);
+        old.detach_allocs();
+        old.detach_frees();
         let pid = old.process.pid();
         let next = self.spaces.len() as u16;
         if next >= canary::SPACE {
@@ -161,6 +161,7 @@ impl Session<'_> {
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
         }
+        self.stacks.look_up(&self.modules, &self.worker);
         self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));

@@ -1,0 +1,77 @@
+//! Processes and functions that are not observed, and what is said then.
+
+use std::path::Path;
+
+use crate::{
+    elf::{self, Image, returns::HiddenReturn, runtime::Runtime},
+    error::{Error, ErrorKind, Result},
+    target::process::Process,
+    text::Text,
+};
+
+/// What the user is told where `operator new` of an allocator of its own cannot be followed.
+pub(super) const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
+    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
+    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
+
+/// Its memory map cannot be read.
+pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
+    let pid = process.pid();
+    if process.ended() {
+        return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
+            .because("it ended meanwhile")
+            .hint("to observe a command from its start: profiler memleak -- COMMAND");
+    }
+    Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
+        .because_of(error)
+        .hint("run as root: sudo profiler ...")
+}
+
+/// A function of the user's choice cannot be followed safely.
+pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
+        .because(format_args!(
+            "an exception may pass it, which a return probe would turn into a crash, and {why}, so that its returns \
+             cannot be seen otherwise"
+        ))
+        .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
+}
+
+/// Refuses a program that is about to run, for the reasons that
+/// [`Space::check`](super::space::Space::check) refuses a running one.
+pub(super) fn check_image(path: &Path) -> Result<()> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
+    let name = Text::from(path);
+    let tried = format!("tried to observe {}", name.terminal());
+    match Image::parse(&bytes) {
+        Ok(image) if image.is_go() => Err(is_go(&tried, &name)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_understood(&tried, error)),
+    }
+}
+
+/// Its executable is none that we understand.
+pub(super) fn not_understood(tried: &str, error: elf::Error) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, tried)
+        .because(format_args!("it is {error}"))
+        .hint("run a 64-bit build of the server")
+}
+
+/// A Go program.
+pub(super) fn is_go(tried: &str, name: &Text) -> Error {
+    Error::new(ErrorKind::UnsupportedTarget, tried)
+        .because(format_args!("{} is {}", name.terminal(), Runtime::Go.limit()))
+        .hint("go tool pprof http://HOST/debug/pprof/heap")
+}
+
+/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
+pub(super) fn memory_is_rationed(pid: u32) -> bool {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let limited = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        line.is_some_and(|rest| rest.split_ascii_whitespace().next() != Some("unlimited"))
+    };
+    let strict =
+        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
+    strict || limited("Max address space") || limited("Max data size")
+}
