@@ -7,6 +7,8 @@
 pub const UNIT_SHIFT: u32 = 20;
 /// Nanoseconds in one age unit.
 pub const UNIT_NS: u64 = 1 << UNIT_SHIFT;
+/// Units per tick of the kernel are given in `1 / (1 << TICK_SHIFT)`.
+pub const TICK_SHIFT: u32 = 24;
 /// Number of bins; the last one also takes everything older than its start.
 pub const BINS: usize = 108;
 

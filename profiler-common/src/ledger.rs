@@ -83,7 +83,7 @@ counters! {
     EntryNested = "nested" in AllocEntry as Filtered,
     /// The call was made in a process that is not observed.
     EntryOther = "other_process" in AllocEntry as Filtered,
-    /// The call was not drawn.
+    /// The call was not drawn; it may be one that is `EntryNested` or `EntryOther` in an exact run.
     EntrySampledOut = "sampled_out" in AllocEntry as SampledOut,
     /// The kernel had no memory for the state of this thread.
     EntryLostThread = "lost_thread_state" in AllocEntry as Lost,
@@ -122,7 +122,8 @@ counters! {
     FreeFreed = "recorded" in Free as Recorded,
     /// Release of NULL.
     FreeNull = "null" in Free as Filtered,
-    /// The block was not recorded: allocated before the start, sampled out, or lost and counted there.
+    /// The block was not recorded: allocated before the start, sampled out, or lost and counted there. In a sampled
+    /// run also what is `FreeNested` or `FreeOther` in an exact one.
     FreeUntracked = "untracked" in Free as Filtered,
     /// The call was made by another release function, or inside the call that takes the block over.
     FreeNested = "nested" in Free as Filtered,

@@ -17,7 +17,7 @@ macro_rules! wire {
     ($(#[$doc:meta])* pub struct $name:ident { $($(#[$fdoc:meta])* pub $field:ident: $ty:ty,)* }) => {
         $(#[$doc])*
         #[repr(C)]
-        #[derive(Clone, Copy)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
         const _: () = {
             assert!(core::mem::size_of::<$name>() == 0 $(+ core::mem::size_of::<$ty>())*, "padding");

@@ -31,6 +31,31 @@ wire! {
     }
 }
 
+/// Live blocks per [`Bucket`].
+pub const BUCKET_BLOCKS: usize = 5;
+/// Bit of a key in a [`Bucket`]: the place is taken, and its block is being written.
+pub const BEING_WRITTEN: u64 = 1 << 63;
+
+wire! {
+    /// Two cache lines of the table of live blocks: a block lies in the bucket that its key names, or, if there was no
+    /// place, in a hash map behind the table.
+    pub struct Bucket {
+        /// Key by place, 0 if the place is free.
+        pub keys: [u64; BUCKET_BLOCKS],
+        /// Blocks of this bucket that lie in the hash map.
+        pub spilled: u64,
+        /// The blocks of the keys.
+        pub blocks: [Block; BUCKET_BLOCKS],
+    }
+}
+
+/// The bucket of a key, in a table of `1 << (64 - shift)` buckets. Multiplicative hashing: Knuth, The Art of Computer
+/// Programming, volume 3, section 6.4.
+#[inline(always)]
+pub const fn bucket_index(key: u64, shift: u32) -> u32 {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as u32
+}
+
 wire! {
     /// What one call stack did so far. In a sampled run these are the drawn calls only.
     pub struct StackTotals {

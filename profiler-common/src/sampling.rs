@@ -51,7 +51,7 @@ const fn ln_one_plus(i: u64) -> u32 {
 pub fn gap_bytes(random: u64, mean_bytes: u64) -> u64 {
     // u = 2^-(k+1) * (1 + f) with k leading zeroes and f the bits behind the leading one.
     let bits = random | 1;
-    let zeroes = u64::from(leading_zeros(bits));
+    let zeroes = u64::from(bits.leading_zeros());
     let fraction = (bits << zeroes) << 1; // the leading one shifted out
     let i = (fraction >> 56) as usize & 255;
     let rest = fraction >> 40 & 0xffff;
@@ -60,40 +60,12 @@ pub fn gap_bytes(random: u64, mean_bytes: u64) -> u64 {
     (((zeroes + 1) * LN_2 - ln) * mean_bytes) >> 16
 }
 
-/// Leading zeroes without the instruction that the BPF instruction set lacks.
-#[inline(always)]
-pub const fn leading_zeros(bits: u64) -> u32 {
-    let mut x = bits;
-    let mut n = 0;
-    if x >> 32 == 0 {
-        n += 32;
-        x <<= 32;
-    }
-    if x >> 48 == 0 {
-        n += 16;
-        x <<= 16;
-    }
-    if x >> 56 == 0 {
-        n += 8;
-        x <<= 8;
-    }
-    if x >> 60 == 0 {
-        n += 4;
-        x <<= 4;
-    }
-    if x >> 62 == 0 {
-        n += 2;
-        x <<= 2;
-    }
-    if x >> 63 == 0 { n + 1 + (x == 0) as u32 } else { n }
-}
-
 /// Where a size lies in the table of weights: the point at or below it, and the rest in 1/65536 of the way to the
 /// next point.
 #[inline(always)]
 pub const fn weight_point(size_bytes: u64) -> (usize, u64) {
     let size = if size_bytes == 0 { 1 } else { size_bytes };
-    let octave = 63 - leading_zeros(size);
+    let octave = 63 - size.leading_zeros();
     if octave >= 40 {
         return (WEIGHT_POINTS - 1, 0);
     }
@@ -139,16 +111,6 @@ mod tests {
         assert!((ratio - 1.0).abs() < 0.005, "mean is {ratio} of what it should be");
         let tail = above_mean as f64 / draws as f64;
         assert!((tail - (-1f64).exp()).abs() < 0.003, "P(gap > mean) = {tail}");
-    }
-
-    #[test]
-    fn leading_zeros_are_right() {
-        for shift in 0..64 {
-            assert_eq!(leading_zeros(0), 64);
-            for bits in [1u64 << shift, (1u64 << shift) | 1, u64::MAX >> shift] {
-                assert_eq!(leading_zeros(bits), bits.leading_zeros());
-            }
-        }
     }
 
     #[test]

@@ -31,3 +31,18 @@ pub unsafe fn take(counter: *mut u64) -> u64 {
     unsafe { asm!(".quad 0x00000001000021db", in("r1") counter, inlateout("r2") 1u64 => number) };
     number
 }
+
+/// Replaces a value in a map if it is the one expected; whether it was.
+///
+/// # Safety
+/// `place` points to an aligned 64-bit value in a map.
+#[inline(always)]
+pub unsafe fn replace(place: *mut u64, expected: u64, new: u64) -> bool {
+    let found: u64;
+    // `r0 = atomic_cmpxchg((u64 *)(r1 + 0), r0, r2)` (Linux 5.12), by its encoding for the same reason.
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        asm!(".quad 0x000000f1000021db", in("r1") place, in("r2") new, inlateout("r0") expected => found);
+    }
+    found == expected
+}

@@ -48,6 +48,8 @@ pub struct Room {
     depth: u64,
     identity: u64,
     end: u64,
+    /// The word at the stack pointer.
+    top: u64,
     sp: u64,
     fp: u64,
     /// Where the window starts, and how many bytes of it are known; 0 if nothing was read.
@@ -55,7 +57,39 @@ pub struct Room {
     bytes: u64,
     /// Part of the user stack, as it was read last, and the word behind an index that is masked to it.
     window: [u64; WINDOW_WORDS + 1],
+    /// What the walk under way has read of the first window; [`OVERFLOWN`] if it read more than that.
+    drafted: u64,
+    draft: Words,
+    memos: [Memo; MEMOS],
 }
+
+/// Words of a window that a walk depends on, in the order in which it read them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Words {
+    words: [u64; MEMO_WORDS],
+    /// Where in the window they are.
+    at: [u8; MEMO_WORDS],
+}
+
+/// A walk that led to a known stack: starting there, with these words on the stack, a walk leads there again.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Memo {
+    sp: u64,
+    fp: u64,
+    /// What else the walk depends on: the address space and what is known of it.
+    context: u64,
+    number: u64,
+    count: u64,
+    read: Words,
+}
+
+/// Walks remembered per thread, a power of two. Most calls come from a place that the thread was at just before.
+const MEMOS: usize = 4;
+/// Words remembered of a walk, a power of two: 32 frames.
+const MEMO_WORDS: usize = 64;
+const OVERFLOWN: u64 = MEMO_WORDS as u64 + 1;
 
 /// Reads a field of the room, so that neither the compiler nor the verifier knows more than what lies there.
 macro_rules! get {
@@ -84,17 +118,124 @@ unsafe fn pair(room: *mut Room, address: u64) -> Option<[u64; 2]> {
         let (mut ahead, bytes) = (address.wrapping_sub(get!(room, start)), get!(room, bytes));
         // Behind the last pair, before the start (which wraps), or nothing read yet.
         if bytes == 0 || ahead > WINDOW_BYTES - 16 {
-            if bpf_probe_read_user(words.cast(), WINDOW_BYTES as u32, address as *const _) != 0 {
+            set!(room, drafted, OVERFLOWN);
+            if !open_window(room, address) {
                 // Near the end of what is mapped, where the stack begins: word by word from here.
-                set!(room, bytes, 0);
                 return read_words::<2>(address);
             }
-            set!(room, start, address);
-            set!(room, bytes, WINDOW_BYTES);
             ahead = 0;
         }
         let at = opaque((ahead >> 3) as usize) & (WINDOW_WORDS - 1);
-        Some([words.add(at).read_volatile(), words.add(at + 1).read_volatile()])
+        let pair = [words.add(at).read_volatile(), words.add(at + 1).read_volatile()];
+        let drafted = opaque(get!(room, drafted) as usize);
+        if drafted < MEMO_WORDS - 1 {
+            let read = &raw mut (*room).draft;
+            let (words, places) =
+                ((&raw mut (*read).words).cast::<u64>(), (&raw mut (*read).at).cast::<u8>());
+            words.add(drafted).write_volatile(pair[0]);
+            words.add(drafted + 1).write_volatile(pair[1]);
+            places.add(drafted).write_volatile(at as u8);
+            places.add(drafted + 1).write_volatile(at as u8 + 1);
+            set!(room, drafted, drafted as u64 + 2);
+        } else {
+            set!(room, drafted, OVERFLOWN);
+        }
+        Some(pair)
+    }
+}
+
+/// Reads the window that starts at an address; whether it could be read.
+#[inline(always)]
+unsafe fn open_window(room: *mut Room, address: u64) -> bool {
+    // SAFETY: as for `pair`.
+    unsafe {
+        let words = (&raw mut (*room).window).cast();
+        let read = bpf_probe_read_user(words, WINDOW_BYTES as u32, address as *const _) == 0;
+        set!(room, start, address);
+        set!(room, bytes, if read { WINDOW_BYTES } else { 0 });
+        read
+    }
+}
+
+/// The memo for a call, if there is one: where it would be.
+#[inline(always)]
+unsafe fn memo(room: *mut Room, sp: u64, fp: u64) -> *mut Memo {
+    // SAFETY: the caller vouches for the room; the index is masked to the memos.
+    unsafe {
+        let caller = (&raw const (*room).window).cast::<u64>().read_volatile();
+        let mixed = (caller ^ sp ^ fp).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (&raw mut (*room).memos).cast::<Memo>().add(opaque(mixed as usize) & (MEMOS - 1))
+    }
+}
+
+/// Reads the top of the stack of a thread that has just entered a function; the number that was remembered for this
+/// very stack.
+///
+/// # Safety
+/// As for [`walk_at_entry`], which must come next if there is no number.
+#[inline(always)]
+pub unsafe fn recall(regs: *const pt_regs, context: u64, room: *mut Room) -> Option<u32> {
+    // SAFETY: the kernel vouches for the registers, the caller for the room; both indices are masked.
+    unsafe {
+        let (sp, fp) = ((*regs).rsp, (*regs).rbp);
+        set!(room, drafted, 0);
+        if sp & 7 != 0 || !open_window(room, sp) {
+            set!(room, bytes, 0);
+            set!(room, top, read_words::<1>(sp).map_or(0, |[word]| word));
+            return None;
+        }
+        set!(room, top, (&raw const (*room).window).cast::<u64>().read_volatile());
+        let memo = memo(room, sp, fp);
+        if get!(memo, sp) != sp || get!(memo, fp) != fp || get!(memo, context) != context {
+            return None;
+        }
+        let read = &raw const (*memo).read;
+        let (words, places) =
+            ((&raw const (*read).words).cast::<u64>(), (&raw const (*read).at).cast::<u8>());
+        let window = (&raw const (*room).window).cast::<u64>();
+        let count = get!(memo, count);
+        let mut different = 0;
+        for i in 0..MEMO_WORDS {
+            if i as u64 >= count {
+                break;
+            }
+            let at = usize::from(places.add(i).read_volatile()) & (WINDOW_WORDS - 1);
+            different |= window.add(at).read_volatile() ^ words.add(i).read_volatile();
+        }
+        if different == 0 { Some(get!(memo, number) as u32) } else { None }
+    }
+}
+
+/// The word at the top of the stack that was recalled or walked last: the return address; 0 if it could not be read.
+///
+/// # Safety
+/// As for [`recall`].
+#[inline(always)]
+pub unsafe fn top(room: *const Room) -> u64 {
+    // SAFETY: the caller vouches for the room.
+    unsafe { get!(room, top) }
+}
+
+/// Remembers that the walk just made led to a stack.
+///
+/// # Safety
+/// As for [`walk_at_entry`], which came last.
+#[inline(always)]
+pub unsafe fn remember(regs: *const pt_regs, context: u64, room: *mut Room, number: u32) {
+    // SAFETY: as for `recall`.
+    unsafe {
+        let count = get!(room, drafted);
+        if count == 0 || count > MEMO_WORDS as u64 {
+            return;
+        }
+        let (sp, fp) = ((*regs).rsp, (*regs).rbp);
+        let memo = memo(room, sp, fp);
+        set!(memo, sp, sp);
+        set!(memo, fp, fp);
+        set!(memo, context, context);
+        set!(memo, number, u64::from(number));
+        set!(memo, count, count);
+        (*memo).read = (*room).draft;
     }
 }
 
@@ -140,7 +281,6 @@ pub unsafe fn walk_at_entry(
         set!(room, depth, 0);
         set!(room, identity, u64::from(space));
         set!(room, end, UNREADABLE);
-        set!(room, bytes, 0);
         if begin(room, space, steps, frames, sp, fp).is_some() {
             set!(room, end, LIMIT);
             let mut chain = Chain { room, frames };
@@ -163,11 +303,13 @@ unsafe fn begin(room: *mut Room, space: u16, steps: bool, frames: *mut u64, sp: 
     let (mut sp, mut fp) = (sp, fp);
     // SAFETY: as for `walk_at_entry`.
     unsafe {
-        let top = if sp & 7 == 0 { pair(room, sp) } else { None };
-        let mut caller = match top {
-            Some([caller, _]) => caller,
-            None => read_words::<1>(sp)?[0],
-        };
+        let mut caller = get!(room, top);
+        if caller == 0 {
+            return None;
+        }
+        if get!(room, bytes) != 0 {
+            pair(room, sp); // into the draft
+        }
         add(room, frames, caller);
         let mut level = 0;
         while steps && level < MAX_STEPS {
@@ -176,9 +318,9 @@ unsafe fn begin(room: *mut Room, space: u16, steps: bool, frames: *mut u64, sp: 
             let step = *step;
             let cfa = sp + 8 + u64::from(step.cfa_from_rsp_bytes);
             if step.rbp_below_cfa_bytes != 0 {
-                [fp] = read_words::<1>(cfa - u64::from(step.rbp_below_cfa_bytes))?;
+                [fp, _] = pair(room, cfa - u64::from(step.rbp_below_cfa_bytes))?;
             }
-            [caller] = read_words::<1>(cfa - 8)?;
+            [caller, _] = pair(room, cfa - 8)?;
             add(room, frames, caller);
             sp = cfa - 8;
             level += 1;

@@ -87,7 +87,9 @@ pub(crate) struct Loaded {
 
 /// Attaches programs by the best method that works.
 pub(crate) struct Attacher {
-    method: Method,
+    /// The best method that may be tried.
+    allowed: Method,
+    used: Method,
     calls: CallPrograms,
     loaded: Vec<Loaded>,
 }
@@ -95,12 +97,12 @@ pub(crate) struct Attacher {
 impl Attacher {
     /// `at_most` is for measurements.
     pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
-        Attacher { method: at_most, calls, loaded: Vec::new() }
+        Attacher { allowed: at_most, used: Method::Perf, calls, loaded: Vec::new() }
     }
 
-    /// The method in use.
+    /// The best method in use.
     pub(crate) fn method(&self) -> Method {
-        self.method
+        self.used
     }
 
     /// Loads the programs that following calls will take. It takes long, and may be done on another thread; what it
@@ -130,6 +132,28 @@ impl Attacher {
         self.loaded.iter().map(|loaded| loaded.fd.as_fd())
     }
 
+    /// Follows calls: entry, and the return unless the program skips it. `None` if the kernel has no sessions: it would
+    /// put a return probe into every call.
+    pub(crate) fn follow_unless_skipped(
+        &mut self,
+        object: &Object,
+        file: &Path,
+        pid: u32,
+        sites: &[ProbeSite],
+    ) -> Result<Option<Links>> {
+        if self.allowed < Method::Session {
+            return Ok(None);
+        }
+        match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
+            Ok(links) => Ok(Some(links)),
+            Err(error) if unsupported(&error) => {
+                self.step_down(Method::Multi, &error);
+                Ok(None)
+            }
+            Err(error) => Err(cannot_attach(file, pid, &error)),
+        }
+    }
+
     /// Follows calls: entry and return.
     pub(crate) fn follow(
         &mut self,
@@ -138,14 +162,10 @@ impl Attacher {
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Links> {
-        if self.method == Method::Session {
-            match self.multi(object, self.calls.session, MultiKind::Session, false, file, pid, sites) {
-                Ok(links) => return Ok(links),
-                Err(error) if unsupported(&error) => self.step_down(Method::Multi, &error),
-                Err(error) => return Err(cannot_attach(file, pid, &error)),
-            }
+        if let Some(links) = self.follow_unless_skipped(object, file, pid, sites)? {
+            return Ok(links);
         }
-        if self.method == Method::Multi {
+        if self.allowed >= Method::Multi {
             // The return first: a return without an entry is ignored, an entry without a return would be missed.
             let ret = self.multi(object, self.calls.ret, MultiKind::Multi, true, file, pid, sites);
             match ret {
@@ -198,7 +218,7 @@ impl Attacher {
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Links> {
-        if self.method >= Method::Multi {
+        if self.allowed >= Method::Multi {
             match self.multi(object, program, MultiKind::Multi, false, file, pid, sites) {
                 Ok(links) => return Ok(links),
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
@@ -209,8 +229,8 @@ impl Attacher {
     }
 
     fn step_down(&mut self, to: Method, error: &io::Error) {
-        tracing::info!("{} cannot be used here ({error}); falling back to {}", self.method.name(), to.name());
-        self.method = to;
+        tracing::info!("{} cannot be used here ({error}); falling back to {}", self.allowed.name(), to.name());
+        self.allowed = to;
     }
 
     #[allow(clippy::too_many_arguments, reason = "the arguments of one kernel call")]
@@ -226,7 +246,14 @@ impl Attacher {
     ) -> io::Result<Links> {
         let fd = self.program(object, program, ProgramKind::Multi(kind))?;
         let pairs: Vec<(u64, u64)> = sites.iter().map(|s| (s.offset, s.cookie)).collect();
-        link_or_bisect(&pairs, &mut |pairs| bpf::link_uprobe_multi(fd, kind, at_return, file, pairs, pid))
+        let links = link_or_bisect(&pairs, &mut |pairs| {
+            bpf::link_uprobe_multi(fd, kind, at_return, file, pairs, pid)
+        })?;
+        self.used = self.used.max(match kind {
+            MultiKind::Session => Method::Session,
+            MultiKind::Multi => Method::Multi,
+        });
+        Ok(links)
     }
 
     /// A perf event per site.

@@ -7,7 +7,7 @@ use std::{
     ffi::{CStr, CString},
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -16,6 +16,7 @@ use std::{
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_BTF_LOAD: libc::c_long = 18;
@@ -154,6 +155,19 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
         }
         result => result,
     }
+}
+
+/// Runs a few instructions once, in the kernel (Linux 5.10); what they return.
+pub(crate) fn run_once(instructions: &[u64]) -> io::Result<u32> {
+    let program = Attr::new()
+        .u32(0, BPF_PROG_TYPE_RAW_TRACEPOINT)
+        .u32(4, instructions.len() as u32)
+        .u64(8, instructions.as_ptr() as u64)
+        .u64(16, c"Dual MIT/GPL".as_ptr() as u64)
+        .call_for_fd(BPF_PROG_LOAD)?;
+    let mut run = Attr::new().fd(0, program.as_fd());
+    run.call(BPF_PROG_TEST_RUN)?;
+    Ok(run.read_u32(4))
 }
 
 /// Attaches a program to sites (file offsets) of one file. `pid` is a process; its threads are covered.

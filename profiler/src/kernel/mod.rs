@@ -3,3 +3,4 @@
 pub(crate) mod bpf;
 pub(crate) mod perf;
 pub(crate) mod priority;
+pub(crate) mod tick;

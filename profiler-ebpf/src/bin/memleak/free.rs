@@ -7,22 +7,24 @@ use aya_ebpf::{
 };
 use profiler_common::{
     age,
-    cookie::{Cookie, From},
+    cookie::{Cookie, From, packed},
     ledger::Counter,
     memleak::{Block, FREES_NEST, block_key},
 };
 use profiler_ebpf::{atomic, verifier::opaque};
 
-use crate::alloc::arguments;
-use crate::maps::{BLOCKS, THREADS, count, now_units, own_space, totals};
+use crate::alloc::value;
+use crate::blocks;
+use crate::maps::{Ledger, SAMPLE_BYTES, THREADS, now_units, own_space, totals};
 
 /// Entry of a release function.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn memleak_free(ctx: *mut c_void) -> u32 {
-    count(Counter::FreeHits);
+    let Some(ledger) = Ledger::open() else { return 0 };
+    ledger.count(Counter::FreeHits);
     let outcome = release(&ProbeContext::new(ctx));
-    count(outcome);
+    ledger.count(outcome);
     0
 }
 
@@ -33,19 +35,20 @@ fn release(ctx: &ProbeContext) -> Counter {
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
     let address = match cookie.block {
         // SAFETY: the context of a uprobe program is the registers.
-        From::Arg(n) => unsafe { argument(regs, n) },
+        From::Arg(n) => unsafe { value(regs, packed::ARG + u64::from(n)) },
         _ => 0,
     };
     if address == 0 {
         return Counter::FreeNull;
     }
-    let Some(flags) = own_space(cookie.space) else { return Counter::FreeOther };
     let key = block_key(cookie.space, address);
+    if SAMPLE_BYTES.load() != 0 && !blocks::may_hold(key) {
+        return Counter::FreeUntracked; // as most are; what kind it is would cost more than all else
+    }
+    let Some(flags) = own_space(cookie.space) else { return Counter::FreeOther };
     // SAFETY: the context of a uprobe program is the registers.
     let sp = unsafe { (*regs).rsp };
-    let Some(block) = BLOCKS.get_ptr(key) else { return missing(key, sp) };
-    // SAFETY: a map value; a block is released by one thread only.
-    let block = unsafe { *block };
+    let Some(block) = blocks::take(key) else { return missing(key, sp) };
     if flags & FREES_NEST != 0
         && let Some(thread) = THREADS.current()
     {
@@ -55,7 +58,8 @@ fn release(ctx: &ProbeContext) -> Counter {
             (*thread).freed_sp = sp;
         }
     }
-    take(key, block)
+    died(block);
+    Counter::FreeFreed
 }
 
 /// The release of a block that is not in the table: another release function, or the realloc under way, took it out
@@ -69,35 +73,6 @@ fn missing(key: u64, sp: u64) -> Counter {
         let reallocated = (*thread).sp != 0 && sp <= (*thread).sp && (*thread).given_key == key;
         if handed_over || reallocated { Counter::FreeNested } else { Counter::FreeUntracked }
     }
-}
-
-/// A register argument of the call under way. All are loaded, and one chosen afterwards: the verifier allows no
-/// address into the registers to be computed.
-///
-/// # Safety
-/// `regs` are the registers at a function's entry.
-#[inline(always)]
-unsafe fn argument(regs: *const pt_regs, n: u8) -> u64 {
-    // SAFETY: the caller vouches for the pointer.
-    let [a, b, c, d, e, f] = unsafe { arguments(regs) };
-    match n {
-        0 => a,
-        1 => b,
-        2 => c,
-        3 => d,
-        4 => e,
-        _ => f,
-    }
-}
-
-/// Takes a block out of the table and adds up its life.
-#[inline(always)]
-fn take(key: u64, block: Block) -> Counter {
-    if BLOCKS.remove(key).is_err() {
-        return Counter::FreeUntracked; // released by two threads at once, which is the target's own defect
-    }
-    died(block);
-    Counter::FreeFreed
 }
 
 /// Adds the end of a block's life to its stack.

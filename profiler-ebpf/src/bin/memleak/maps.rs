@@ -2,14 +2,14 @@
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns},
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use profiler_common::{
     age,
     ledger::Counter,
-    memleak::{Block, Counters, FRAME_ROOM, Space, StackTotals},
+    memleak::{Block, Bucket, Counters, FRAME_ROOM, Space, StackTotals},
     sampling::WEIGHT_POINTS,
 };
 use profiler_ebpf::{atomic, stack::Room, task::TaskStorage};
@@ -20,6 +20,12 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// Monotonic time of the start, nanoseconds: ages fit into 32 bits.
 #[unsafe(no_mangle)]
 pub(crate) static START_NS: Global<u64> = Global::new(0);
+/// The kernel's tick counter at the start.
+#[unsafe(no_mangle)]
+pub(crate) static START_TICKS: Global<u64> = Global::new(0);
+/// Age units per tick, times `1 << TICK_SHIFT`; 0: unknown, so ages are taken from the fine clock.
+#[unsafe(no_mangle)]
+pub(crate) static TICK_UNITS: Global<u64> = Global::new(0);
 /// Numbers of stacks below this one may be given out.
 #[unsafe(no_mangle)]
 pub(crate) static MAX_STACKS: Global<u32> = Global::new(2);
@@ -54,12 +60,8 @@ pub(crate) struct Thread {
     /// Block and stack pointer of the last release on this thread, to tell nested releases.
     pub freed_key: u64,
     pub freed_sp: u64,
-    /// The values of the call by number of their place (`cookie::packed`): fixed size, arguments, return value.
-    pub places: [u64; 16],
-    /// Bytes to go until the next drawn byte.
-    pub gap_bytes: i64,
-    /// State of this thread's random numbers; 0 before the first.
-    pub random: u64,
+    /// Where the call is told to write the block's address (`posix_memalign`).
+    pub behind: u64,
     /// Allocation entries of this thread.
     pub hits: u64,
     /// Stacks of the last calls: their identity, and their number, which is 0 for none. Most calls come from a stack
@@ -72,6 +74,17 @@ pub(crate) struct Thread {
     /// Head of the ring record, directly before the frames.
     pub head: u64,
     pub frames: [u64; FRAME_ROOM],
+}
+
+/// What a CPU needs to draw allocations.
+#[repr(C)]
+pub(crate) struct Drawing {
+    /// Bytes to go until the next drawn byte, signed.
+    pub gap_bytes: u64,
+    /// State of the random numbers; 0 before the first.
+    pub random: u64,
+    /// Allocation entries.
+    pub hits: u64,
 }
 
 /// A stack that a thread was at.
@@ -90,8 +103,16 @@ pub(crate) const NOT_DRAWN: u32 = u32::MAX;
 #[btf_map]
 pub(crate) static THREADS: TaskStorage<Thread> = TaskStorage::new();
 
-/// Live blocks. Elements are allocated as needed, about 96 bytes each; the bucket array is 16 bytes per possible
-/// entry. The loader sizes it (`--max-blocks`). When full, the block is lost, and counted.
+/// Live blocks. User space reads it through a mapping. The loader sizes it by what the targets hold.
+#[map]
+pub(crate) static BUCKETS: Array<Bucket> = Array::with_max_entries(1 << 10, BPF_F_MMAPABLE);
+/// 64 - log2 of the number of buckets.
+#[unsafe(no_mangle)]
+pub(crate) static BUCKET_SHIFT: Global<u32> = Global::new(54);
+
+/// Live blocks that did not fit into their bucket. Elements are allocated as needed, about 96 bytes each; the bucket
+/// array is 16 bytes per possible entry. The loader sizes it (`--max-blocks`). When full, the block is lost, and
+/// counted.
 #[map]
 pub(crate) static BLOCKS: HashMap<u64, Block> = HashMap::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
 
@@ -111,11 +132,15 @@ static NEXT_STACK: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
+/// Drawing allocations, by CPU.
+#[map]
+pub(crate) static DRAWING: PerCpuArray<Drawing> = PerCpuArray::with_max_entries(1, 0);
+
 /// The observed address spaces, by number.
 #[map]
 pub(crate) static SPACES: Array<Space> = Array::with_max_entries(256, 0);
 
-/// Allocation entries by thread, in steps of `THREAD_HITS_STEP`: finds the busiest thread. When full, the threads
+/// Allocation entries by thread, in steps: finds the busiest thread. When full, the threads
 /// that come last are not looked at; nothing else depends on it.
 #[map]
 pub(crate) static THREAD_HITS: HashMap<u32, u64> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
@@ -128,18 +153,41 @@ pub(crate) static WEIGHTS: Array<u64> = Array::with_max_entries(WEIGHT_POINTS as
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Counts one outcome.
-#[inline(always)]
-pub(crate) fn count(counter: Counter) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+/// The counters of this CPU, looked up once per program.
+#[derive(Clone, Copy)]
+pub(crate) struct Ledger(*mut Counters);
+
+impl Ledger {
+    #[inline(always)]
+    pub(crate) fn open() -> Option<Ledger> {
+        COUNTERS.get_ptr_mut(0).map(Ledger)
+    }
+
+    /// Counts one outcome.
+    #[inline(always)]
+    pub(crate) fn count(self, counter: Counter) {
         // SAFETY: a map value; the index is that of an enum without gaps.
-        unsafe { atomic::add((&raw mut (*counters).of).cast::<u64>().add(counter as usize), 1) }
+        unsafe { atomic::add((&raw mut (*self.0).of).cast::<u64>().add(counter as usize), 1) }
     }
 }
 
-/// Age units since the start.
+/// Counts one outcome of a rare kind.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(ledger) = Ledger::open() {
+        ledger.count(counter);
+    }
+}
+
+/// Age units since the start, to a tick (1 to 10 ms).
 #[inline(always)]
 pub(crate) fn now_units() -> u32 {
+    let tick_units = TICK_UNITS.load();
+    if tick_units != 0 {
+        // SAFETY: a helper without arguments.
+        let ticks = unsafe { bpf_jiffies64() }.wrapping_sub(START_TICKS.load());
+        return ((ticks * tick_units) >> age::TICK_SHIFT) as u32;
+    }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     (now.wrapping_sub(START_NS.load()) >> age::UNIT_SHIFT) as u32

@@ -1,52 +1,78 @@
 //! Drawing allocations by bytes (see `profiler_common::sampling`).
 
-use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
 use profiler_common::{
     memleak::StackTotals,
     sampling::{self, WEIGHT_ONE},
 };
 use profiler_ebpf::atomic;
 
-use crate::maps::{SAMPLE_BYTES, Thread, WEIGHTS};
+use crate::maps::{DRAWING, Drawing, SAMPLE_BYTES, THREAD_HITS, WEIGHTS};
+
+/// Hits are attributed to the thread that runs in steps of this many, a power of two: what each thread does is not
+/// looked at for calls that are not drawn, and the busiest thread's share is an estimate anyway.
+const HITS_STEP: u64 = 64;
+const BPF_NOEXIST: u64 = 1;
 
 /// Whether a call for so many bytes is drawn.
 ///
-/// # Safety
-/// `thread` is the state of the current thread.
+/// The bytes are counted per CPU: the process has no memory, so it does not matter which allocations are lined up.
+/// Only if a thread is preempted between the two additions, others may be drawn that were not hit.
 #[inline(always)]
-pub(crate) unsafe fn draws(thread: *mut Thread, size_bytes: u64) -> bool {
+pub(crate) fn draws(size_bytes: u64) -> bool {
     let mean = SAMPLE_BYTES.load();
     if mean == 0 {
         return true;
     }
-    // SAFETY: the caller vouches for the pointer.
+    let Some(drawing) = DRAWING.get_ptr_mut(0) else { return false };
+    // SAFETY: a map value of this CPU. What is not atomic may be repeated or lost without harm to the estimates.
     unsafe {
-        if (*thread).random == 0 {
-            (*thread).random = u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) | 1;
-            (*thread).gap_bytes = sampling::gap_bytes(random(thread), mean) as i64;
+        let hits = (*drawing).hits + 1;
+        (*drawing).hits = hits;
+        if hits & (HITS_STEP - 1) == 0 {
+            publish_hits();
+        }
+        let gap = &raw mut (*drawing).gap_bytes;
+        if (*drawing).random == 0 {
+            (*drawing).random = u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) | 1;
+            atomic::add(gap, sampling::gap_bytes(random(drawing), mean));
         }
         // A request too large for the signed gap fails anyway; its weight is 1 whatever is left.
         let size = if size_bytes == 0 { 1 } else { size_bytes.min(1 << 48) };
-        (*thread).gap_bytes -= size as i64;
-        if (*thread).gap_bytes > 0 {
+        atomic::add(gap, size.wrapping_neg());
+        let left = gap.read_volatile() as i64;
+        if left > 0 {
             return false;
         }
-        // The process has no memory: where in the block it was hit does not matter for the next gap.
-        (*thread).gap_bytes = sampling::gap_bytes(random(thread), mean) as i64;
+        // Where in the block it was hit does not matter for the next gap either.
+        atomic::add(gap, sampling::gap_bytes(random(drawing), mean).wrapping_sub(left as u64));
     }
     true
 }
 
+#[inline(never)]
+fn publish_hits() {
+    // SAFETY: a helper without arguments, and a map value.
+    unsafe {
+        let tid = bpf_get_current_pid_tgid() as u32;
+        if let Some(hits) = THREAD_HITS.get_ptr_mut(tid) {
+            atomic::add(hits, HITS_STEP);
+        } else {
+            let _ = THREAD_HITS.insert(tid, HITS_STEP, BPF_NOEXIST);
+        }
+    }
+}
+
 /// xorshift64*, Vigna 2016.
 #[inline(always)]
-unsafe fn random(thread: *mut Thread) -> u64 {
+unsafe fn random(drawing: *mut Drawing) -> u64 {
     // SAFETY: as for `draws`.
     unsafe {
-        let mut x = (*thread).random;
+        let mut x = (*drawing).random;
         x ^= x >> 12;
         x ^= x << 25;
         x ^= x >> 27;
-        (*thread).random = x;
+        (*drawing).random = x;
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }

@@ -22,6 +22,10 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
     unsafe {
         let frames = (&raw mut (*thread).frames).cast::<u64>();
         let room = &raw mut (*thread).walk;
+        let context = u64::from(flags) << 32 | u64::from(space);
+        if let Some(number) = stack::recall(regs, context, room) {
+            return number;
+        }
         let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames, room);
         match walk.end {
             End::Chain => {}
@@ -37,7 +41,9 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
         // A number is never given to another stack, so what the thread remembers stays true.
         let recent = (&raw mut (*thread).recent).cast::<Recent>().add(identity as usize & (RECENT - 1));
         if (*recent).identity == identity && (*recent).number != 0 {
-            return (*recent).number as u32;
+            let number = (*recent).number as u32;
+            stack::remember(regs, context, room, number);
+            return number;
         }
         let known = STACK_NUMBERS.get_ptr_mut(identity);
         if let Some(known) = known

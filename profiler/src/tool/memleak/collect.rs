@@ -8,6 +8,7 @@ use profiler_common::{
 };
 
 use super::{
+    blocks::Blocks,
     rows::{BIRTH_SLICES, StackRow, Weighted, Window},
     totals::{self, Totals},
 };
@@ -46,13 +47,19 @@ impl Moment {
 }
 
 /// Reads the maps.
-pub(crate) fn snapshot(object: &Object, totals: &Totals, stacks: usize, moment: &Moment) -> Result<Snapshot> {
+pub(crate) fn snapshot(
+    object: &Object,
+    totals: &Totals,
+    blocks: &Blocks,
+    stacks: usize,
+    moment: &Moment,
+) -> Result<Snapshot> {
     let mut rows: Vec<Option<Box<StackRow>>> = (0..stacks.max(1)).map(|_| None).collect();
     for (stack, slot) in rows.iter_mut().enumerate() {
         let Some(total) = totals.of(stack).filter(|t| t.allocs != 0) else { continue };
         *slot = Some(Box::new(row(stack as u32, &total, moment)));
     }
-    totals::for_each_block(object, |_, block: Block| {
+    blocks.for_each(object, |block| {
         if let Some(slot) = rows.get_mut(block.stack as usize) {
             let row =
                 slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));

@@ -5,6 +5,7 @@
 
 pub(crate) mod allocators;
 pub mod analyze;
+mod blocks;
 mod canary;
 pub(crate) mod collect;
 mod columns;

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     capture::{
         object::Object,
-        uprobe::{Attacher, Links, Method, ProbeSite},
+        uprobe::{Attacher, Links, ProbeSite},
     },
     elf::{Image, runtime::Runtime},
     error::Result,
@@ -217,8 +217,12 @@ impl Space {
         }
         if !throwing.is_empty() {
             // Only a session can leave out the return probe of the very call that is going to throw.
-            if attacher.method() == Method::Session && !memory_is_rationed(pid) {
-                attached.push(attacher.follow(object, &part.path, pid, &throwing)?);
+            let some = match memory_is_rationed(pid) {
+                true => None,
+                false => attacher.follow_unless_skipped(object, &part.path, pid, &throwing)?,
+            };
+            if let Some(links) = some {
+                attached.push(links);
             } else {
                 self.unfollowed.extend(throwing.iter().map(|site| site.offset));
                 self.notes.push(NEW_IS_NOT_FOLLOWED.to_owned());

@@ -1,4 +1,4 @@
-//! The kernel side's maps, read: totals per stack, live blocks, the ledger.
+//! The kernel side's maps, read: totals per stack, the ledger.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::{
     ledger::Counter,
-    memleak::{Block, Counters, Space, StackTotals},
+    memleak::{Counters, Space, StackTotals},
 };
 
 use crate::{
@@ -43,11 +43,6 @@ impl Totals {
         // as it is at some moment, which is what totals of a running program are.
         Some(unsafe { self.map.as_ptr().cast::<StackTotals>().add(stack).read_volatile() })
     }
-}
-
-/// Every live block: (key, block).
-pub(crate) fn for_each_block(object: &Object, each: impl FnMut(u64, Block)) -> Result<()> {
-    bpf::for_each_element(object.map("BLOCKS")?, each).map_err(|e| unreadable("the live blocks", &e))
 }
 
 /// Allocation entries by thread id, in whole steps.
@@ -97,6 +92,6 @@ pub(crate) fn write<K, V>(object: &Object, map: &str, key: &K, value: &V) -> Res
     })
 }
 
-fn unreadable(what: &str, error: &io::Error) -> Error {
+pub(super) fn unreadable(what: &str, error: &io::Error) -> Error {
     Error::new(ErrorKind::Kernel, format_args!("tried to read {what} from the kernel")).because_of(error)
 }

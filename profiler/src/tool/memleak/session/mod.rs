@@ -14,12 +14,13 @@ use tokio::io::unix::AsyncFd;
 
 pub(super) use self::setup::{PROGRAMS, load_small};
 use super::{
+    blocks::Blocks,
     collect::{self, Moment},
     options::Options,
     section,
     space::Space,
     stacks::Stacks,
-    totals::{self, Totals},
+    totals::Totals,
 };
 use crate::{
     capture::{cost::CostMeter, object::Object, uprobe::Attacher},
@@ -87,6 +88,7 @@ pub(super) struct Session<'a> {
     pub(super) modules: Modules,
     pub(super) stacks: Stacks,
     pub(super) totals: Totals,
+    pub(super) blocks: Blocks,
     pub(super) worker: Worker,
     pub(super) cost: CostMeter,
     pub(super) started_unix_ns: u64,
@@ -133,7 +135,7 @@ impl<'a> Session<'a> {
             moment.now_units = self.last_sign_of_life(&moment)?;
         }
         let stacks = self.options.max_stacks as usize;
-        let snapshot = collect::snapshot(&self.object, &self.totals, stacks, &moment)?;
+        let snapshot = collect::snapshot(&self.object, &self.totals, &self.blocks, stacks, &moment)?;
         section::report(self, &snapshot, &moment, ended)
     }
 
@@ -153,7 +155,7 @@ impl<'a> Session<'a> {
     /// noticed later, and a leak must not seem to have ended before its process.
     fn last_sign_of_life(&self, moment: &Moment) -> Result<u64> {
         let mut newest = 0;
-        totals::for_each_block(&self.object, |_, block| newest = newest.max(u64::from(block.born_units)))?;
+        self.blocks.for_each(&self.object, |block| newest = newest.max(u64::from(block.born_units)))?;
         let alive = self.units(self.alive_ns).max(moment.began_units);
         Ok(newest.clamp(alive.min(moment.now_units), moment.now_units))
     }

@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     super::{
+        blocks::{Blocks, Room},
         canary, collect,
         options::{Options, Targets},
         refusals::check_image,
@@ -31,6 +32,7 @@ use crate::{
     kernel::{
         bpf::{self, ProgramKind},
         priority::{interrupt_nobody, stand_back},
+        tick::Ticks,
     },
     symbolize::Worker,
     target::{find, launch, maps, modules::Modules, process::Process},
@@ -87,11 +89,11 @@ impl<'a> Session<'a> {
             None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
         };
         let start_ns = monotonic_ns();
-        let blocks = options.max_blocks.unwrap_or_else(|| room_for(&pids, options));
+        let room = room_for(bytes_before, options);
         let mut object = thread::scope(|scope| {
             let loading = scope.spawn(|| {
                 stand_back();
-                load(options, start_ns, blocks)
+                load(options, start_ns, room)
             });
             for space in &mut spaces {
                 // What a waiting child maps is our own executable, not yet the command.
@@ -103,6 +105,7 @@ impl<'a> Session<'a> {
             joined(loading)
         })?;
         let totals = Totals::map(&object, options.max_stacks as usize)?;
+        let blocks = Blocks::map(&object, room)?;
         fill_weights(&object, options)?;
         let in_initial_namespace = initial_pid_namespace();
         for space in &spaces {
@@ -128,6 +131,7 @@ impl<'a> Session<'a> {
             modules,
             stacks: Stacks::default(),
             totals,
+            blocks,
             worker,
             cost: CostMeter::new(asked),
             started_unix_ns: 0,
@@ -136,7 +140,7 @@ impl<'a> Session<'a> {
             length: None,
             end_ns: None,
             alive_ns: start_ns,
-            max_blocks: blocks,
+            max_blocks: room.spilled,
             bytes_before,
             ring,
             records,
@@ -248,20 +252,32 @@ fn spaces(pids: &[u32], options: &Options, launched: bool, modules: &mut Modules
 pub(crate) fn load_small() -> Result<Object> {
     let mut options = Options::new(Targets::Pids(Vec::new()));
     options.max_stacks = 16;
-    load(&options, monotonic_ns(), 1024)
+    load(&options, monotonic_ns(), Room::new(0, 1024))
 }
 
-fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
+fn load(options: &Options, start_ns: u64, room: Room) -> Result<Object> {
     let stacks = options.max_stacks.to_ne_bytes();
     let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
     let start = start_ns.to_ne_bytes();
+    let shift = room.shift().to_ne_bytes();
+    let ticks = Ticks::read(start_ns);
+    let start_ticks = ticks.map_or(0, |t| t.now).to_ne_bytes();
+    let tick_units = ticks.map_or(0, |t| t.units).to_ne_bytes();
     Object::load(
         TOOL,
         OBJECT,
         Settings {
-            globals: vec![("START_NS", &start), ("MAX_STACKS", &stacks), ("SAMPLE_BYTES", &sample)],
+            globals: vec![
+                ("START_NS", &start),
+                ("START_TICKS", &start_ticks),
+                ("TICK_UNITS", &tick_units),
+                ("MAX_STACKS", &stacks),
+                ("SAMPLE_BYTES", &sample),
+                ("BUCKET_SHIFT", &shift),
+            ],
             entries: vec![
-                ("BLOCKS", blocks),
+                ("BUCKETS", room.buckets()),
+                ("BLOCKS", room.spilled),
                 ("STACK_NUMBERS", options.max_stacks),
                 ("TOTALS", options.max_stacks),
             ],
@@ -269,14 +285,17 @@ fn load(options: &Options, start_ns: u64, blocks: u32) -> Result<Object> {
     )
 }
 
-/// Room for live blocks: two per 64 bytes of what the targets hold now, within reason.
-fn room_for(pids: &[u32], options: &Options) -> u32 {
-    if matches!(options.targets, Targets::Command(_)) {
-        return UNKNOWN_BLOCKS;
-    }
-    let held: u64 = pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum();
-    let drawn = options.sample_bytes.map_or(64, |mean| mean.max(64));
-    (held / drawn * 2).clamp(1 << 17, 1 << 22) as u32
+/// Room for live blocks. A block per 128 bytes of what the targets hold now is expected, and four times as many are
+/// followed, within reason.
+fn room_for(held_bytes: u64, options: &Options) -> Room {
+    let drawn = options.sample_bytes.map_or(128, |mean| mean.max(128));
+    let expected = held_bytes / drawn;
+    let most = match options.targets {
+        Targets::Command(_) => UNKNOWN_BLOCKS,
+        _ => (expected * 4).clamp(1 << 17, 1 << 22) as u32,
+    };
+    let most = options.max_blocks.unwrap_or(most);
+    Room::new(expected.min(most.into()), most)
 }
 
 fn fill_weights(object: &Object, options: &Options) -> Result<()> {

@@ -1,0 +1,187 @@
+//! Entry of an allocation function.
+//!
+//! Only the outermost allocation call of a thread counts. It is known by its stack pointer: a call at or below it is
+//! nested, its own return has the stack pointer just above it, and anything else means that it was left by
+//! `longjmp`, an exception or a coroutine. So no depth has to be counted, and nothing can get stuck.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::pt_regs,
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_probe_read_user},
+    programs::ProbeContext,
+};
+use profiler_common::{
+    cookie::{
+        Cookie, From,
+        packed::{self, place},
+    },
+    ledger::Counter,
+    memleak::block_key,
+};
+use profiler_ebpf::stack;
+
+use crate::{
+    alloc::value,
+    blocks,
+    maps::{NOT_DRAWN, SAMPLE_BYTES, THREAD_HITS, THREADS, Thread, count, own_space},
+    sample, stacks,
+};
+
+const BPF_ANY: u64 = 0;
+/// Per-thread hits are published in steps of this many, a power of two.
+const THREAD_HITS_STEP: u64 = 1024;
+/// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
+/// memory is not rationed, and user space follows no such function where it is.
+const MAX_SAFE_BYTES: u64 = 1 << 30;
+
+/// Follows a call, if it counts: what became of it, and whether its return need not be seen.
+#[inline(always)]
+pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
+    let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
+    // SAFETY: the context of this program.
+    let bits = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let cookie = Cookie::unpack(bits);
+    // SAFETY: the registers of the call.
+    let size_bytes = unsafe { requested(regs, bits, cookie.fixed_size) };
+    if cookie.throws && size_bytes > MAX_SAFE_BYTES {
+        let impossible = size_bytes >> 47 != 0; // user addresses of x86-64 have 47 bits
+        return (if impossible { Counter::EntryImpossible } else { Counter::EntryUnsafe }, true);
+    }
+    // Most calls of a sampled run end here: whose they are, or inside which other, would cost more than all else.
+    let drawn = sample::draws(size_bytes);
+    if !drawn && !cookie.nests {
+        return (Counter::EntrySampledOut, true);
+    }
+    let Some(flags) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
+    let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
+    // SAFETY: the thread's own state, and the registers of the call.
+    unsafe {
+        let sp = (*regs).rsp;
+        publish_hits(thread);
+        if (*thread).sp != 0 {
+            if sp <= (*thread).sp && still_inside(thread, sp) {
+                return (Counter::EntryNested, true);
+            }
+            abandon(thread);
+        }
+        (*thread).stack = if drawn { stacks::number(regs, cookie.space, flags, thread) } else { NOT_DRAWN };
+        (*thread).sp = sp;
+        (*thread).word = if drawn { stack::top(&raw const (*thread).walk) } else { return_address(sp) };
+        (*thread).candidate = 0;
+        (*thread).size_bytes = size_bytes;
+        (*thread).cookie = bits;
+        (*thread).old_key = 0;
+        (*thread).given_key = 0;
+        let old = place(bits, packed::OLD);
+        if old != 0 {
+            take_over(thread, cookie.space, value(regs, old));
+        }
+        if let From::Behind(n) = cookie.block {
+            (*thread).behind = value(regs, packed::ARG + u64::from(n));
+        }
+        (if drawn { Counter::EntryBegun } else { Counter::EntrySampledOut }, false)
+    }
+}
+
+/// The bytes asked for. A product that no allocator can serve is `u64::MAX`: it may not fit, and the call fails.
+#[inline(always)]
+unsafe fn requested(regs: *const pt_regs, cookie: u64, fixed_size: u32) -> u64 {
+    let (size, by) = (place(cookie, packed::SIZE), place(cookie, packed::COUNT));
+    if size == 0 {
+        return u64::from(fixed_size);
+    }
+    // SAFETY: the caller vouches for the registers.
+    let size = unsafe { value(regs, size) };
+    if by == 0 {
+        return size;
+    }
+    // SAFETY: as above.
+    let count = unsafe { value(regs, by) };
+    let small = (size | count) >> 32 == 0;
+    if small || size.leading_zeros() + count.leading_zeros() > 64 {
+        size.wrapping_mul(count) // less than 2^64
+    } else {
+        u64::MAX // at least 2^62
+    }
+}
+
+/// Takes the block that a realloc is about to move out of the table, before another thread can get its address.
+#[inline(always)]
+unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
+    if address == 0 {
+        return;
+    }
+    let key = block_key(space, address);
+    // SAFETY: the thread's own state, and a map value that no other thread may touch while its owner reallocates.
+    unsafe {
+        (*thread).given_key = key;
+        match blocks::take(key) {
+            Some(block) => {
+                (*thread).old = block;
+                (*thread).old_key = key;
+            }
+            None => count(Counter::OldUntracked),
+        }
+    }
+}
+
+/// Whether the outermost call is still on the stack: then the word at its stack pointer is its return address, or
+/// what the kernel has put there because of a return probe. A function that ends by jumping to another has the
+/// other's entry at the very same stack pointer.
+#[inline(always)]
+unsafe fn still_inside(thread: *mut Thread, sp: u64) -> bool {
+    // SAFETY: the thread's own state.
+    unsafe {
+        let word = return_address((*thread).sp);
+        if Cookie::unpack((*thread).cookie).at_ret {
+            // Such a function does not end in a jump: at the same stack pointer there is another call of it.
+            sp != (*thread).sp && word == (*thread).word
+        } else if (*thread).trampoline != 0 {
+            word == (*thread).trampoline
+        } else {
+            // Most likely the trampoline. Only the return of the outermost call proves it.
+            (*thread).candidate = word;
+            word != (*thread).word
+        }
+    }
+}
+
+/// The word at a stack pointer; 0 if it cannot be read.
+#[inline(always)]
+unsafe fn return_address(sp: u64) -> u64 {
+    let mut word = 0u64;
+    // SAFETY: the helper writes 8 bytes, or fails and zeroes them.
+    unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, sp as *const c_void) };
+    word
+}
+
+/// Gives up a call that never returned. A block that it had taken over may live on or not: nobody can tell.
+#[inline(always)]
+unsafe fn abandon(thread: *mut Thread) {
+    count(Counter::Abandoned);
+    // SAFETY: the thread's own state.
+    unsafe {
+        if (*thread).old_key != 0 {
+            count(Counter::OldLost);
+        }
+        (*thread).sp = 0;
+    }
+}
+
+/// Adds up this thread's hits where user space can see them.
+#[inline(always)]
+unsafe fn publish_hits(thread: *mut Thread) {
+    if SAMPLE_BYTES.load() != 0 {
+        return; // see `sample`
+    }
+    // SAFETY: the thread's own state.
+    unsafe {
+        (*thread).hits += 1;
+        if (*thread).hits & (THREAD_HITS_STEP - 1) == 0 {
+            let tid = bpf_get_current_pid_tgid() as u32;
+            let _ = THREAD_HITS.insert(tid, (*thread).hits, BPF_ANY);
+        }
+    }
+}

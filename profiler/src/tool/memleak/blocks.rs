@@ -1,0 +1,135 @@
+//! The kernel side's table of live blocks: how large it is made, and reading it.
+
+use std::os::fd::AsRawFd as _;
+
+use memmap2::{MmapOptions, MmapRaw};
+use profiler_common::memleak::{BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket};
+
+use super::totals::unreadable;
+use crate::{capture::object::Object, error::Result, kernel::bpf};
+
+/// How often a place is read until two readings agree. Each is a few nanoseconds after the one before, and a
+/// different block at the same address takes the target a malloc and its probes.
+const READINGS: usize = 8;
+
+/// The sizes of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// log2 of the number of buckets. They are there from the start, [`BUCKET_BLOCKS`] blocks in 128 bytes each.
+    bucket_bits: u32,
+    /// Most blocks in the hash map for those that do not fit into their bucket. It takes memory as it fills.
+    pub(crate) spilled: u32,
+}
+
+impl Room {
+    /// Room for a number of blocks at least, of which some are expected.
+    pub(crate) fn new(expected: u64, at_least: u32) -> Room {
+        /// 128 KiB and 128 MiB.
+        const BITS: std::ops::RangeInclusive<u32> = 10..=20;
+        // A few places in a bucket stay free at this filling, so that few blocks spill.
+        let buckets = (expected / (BUCKET_BLOCKS as u64 - 1)).max(1).next_power_of_two();
+        Room { bucket_bits: buckets.ilog2().clamp(*BITS.start(), *BITS.end()), spilled: at_least }
+    }
+
+    /// The number of buckets.
+    pub(crate) fn buckets(self) -> u32 {
+        1 << self.bucket_bits
+    }
+
+    /// What to shift a hash by to get the index of a bucket.
+    pub(crate) fn shift(self) -> u32 {
+        u64::BITS - self.bucket_bits
+    }
+}
+
+/// The buckets, mapped: reading them is no system call.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    map: MmapRaw,
+    buckets: usize,
+}
+
+impl Blocks {
+    pub(crate) fn map(object: &Object, room: Room) -> Result<Blocks> {
+        let buckets = room.buckets() as usize;
+        let map = MmapOptions::new()
+            .len(buckets * size_of::<Bucket>())
+            .map_raw_read_only(object.map("BUCKETS")?.as_raw_fd())
+            .map_err(|e| unreadable("the live blocks", &e))?;
+        Ok(Blocks { map, buckets })
+    }
+
+    /// Every live block.
+    pub(crate) fn for_each(&self, object: &Object, mut each: impl FnMut(Block)) -> Result<()> {
+        let first = self.map.as_ptr().cast::<Bucket>();
+        let mut spilled = 0;
+        for bucket in 0..self.buckets {
+            // SAFETY: within the mapping, which is not written to by anybody but the kernel side.
+            let bucket = unsafe { first.add(bucket) };
+            // SAFETY: as above, read as it is at this moment.
+            spilled += unsafe { (&raw const (*bucket).spilled).read_volatile() };
+            for place in 0..BUCKET_BLOCKS {
+                // SAFETY: as above, and a place of the bucket.
+                if let Some(block) = unsafe { read(bucket, place) } {
+                    each(block);
+                }
+            }
+        }
+        if spilled == 0 {
+            return Ok(());
+        }
+        bpf::for_each_element(object.map("BLOCKS")?, |_: u64, block| each(block))
+            .map_err(|e| unreadable("the live blocks", &e))
+    }
+}
+
+/// The block at a place, if there is one: its key, size, birth and stack as they were together at one moment.
+///
+/// # Safety
+/// `bucket` is one of the mapping, and `place` less than [`BUCKET_BLOCKS`].
+unsafe fn read(bucket: *const Bucket, place: usize) -> Option<Block> {
+    // SAFETY: the caller vouches for both; any bytes are a key and a block.
+    let look = || unsafe {
+        let key = (&raw const (*bucket).keys).cast::<u64>().add(place).read_volatile();
+        let block = (&raw const (*bucket).blocks).cast::<Block>().add(place).read_volatile();
+        (key, block)
+    };
+    let mut before = look();
+    for _ in 0..READINGS {
+        if before.0 == 0 || before.0 & BEING_WRITTEN != 0 {
+            return None;
+        }
+        let after = look();
+        if after == before {
+            return Some(after.1);
+        }
+        before = after;
+    }
+    None // a place that changes hands faster than it can be read holds nothing that lasts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_sized_by_what_is_expected() {
+        let small = Room::new(0, 1000);
+        assert_eq!((small.buckets(), small.shift(), small.spilled), (1024, 54, 1000));
+        assert_eq!(Room::new(1_000_000, 1).buckets(), 1 << 18);
+        assert_eq!(Room::new(u64::MAX, 1).buckets(), 1 << 20);
+    }
+
+    #[test]
+    fn places_that_are_free_or_being_written_hold_no_block() {
+        let block = Block { size_bytes: 24, born_units: 7, stack: 3 };
+        let free = Block { size_bytes: 0, born_units: 0, stack: 0 };
+        let mut bucket = Bucket { keys: [0; BUCKET_BLOCKS], spilled: 0, blocks: [free; BUCKET_BLOCKS] };
+        bucket.keys[1] = 0x1000;
+        bucket.blocks[1] = block;
+        bucket.keys[2] = 0x2000 | BEING_WRITTEN;
+        // SAFETY: a bucket of our own, and places of it.
+        let read = |place| unsafe { read(&raw const bucket, place) };
+        assert_eq!((read(0), read(1), read(2)), (None, Some(block), None));
+    }
+}
