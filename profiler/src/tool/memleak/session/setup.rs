@@ -31,7 +31,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
-        priority::stand_back,
+        priority::{interrupt_nobody, stand_back},
         tick::Ticks,
     },
     symbolize::Worker,
@@ -307,7 +307,8 @@ fn fill_weights(object: &Object, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
+/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else. Links
+/// are made at the usual priority: the target's memory map is locked meanwhile, and must not stay so.
 fn attach(
     object: &Object,
     attacher: &mut Attacher,
@@ -324,16 +325,19 @@ fn attach(
             stand_back();
             attach_exec(object)
         });
-        for space in &mut *spaces {
-            space.attach_frees(object, attacher)?;
-        }
-        attacher.adopt(joined(calls));
-        // Nothing is recorded before an exec would be noticed.
-        let exec = joined(exec)?;
-        for space in spaces {
-            space.attach_allocs(object, attacher, modules)?;
-        }
-        Ok(exec)
+        joined(scope.spawn(move || {
+            interrupt_nobody();
+            for space in &mut *spaces {
+                space.attach_frees(object, attacher)?;
+            }
+            attacher.adopt(joined(calls));
+            // Nothing is recorded before an exec would be noticed.
+            let exec = joined(exec)?;
+            for space in spaces {
+                space.attach_allocs(object, attacher, modules)?;
+            }
+            Ok(exec)
+        }))
     })
 }
 
