@@ -31,7 +31,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
-        priority::{interrupt_nobody, stand_back},
+        priority::interrupt_nobody,
         tick::Ticks,
     },
     symbolize::Worker,
@@ -92,7 +92,7 @@ impl<'a> Session<'a> {
         let room = room_for(bytes_before, options);
         let mut object = thread::scope(|scope| {
             let loading = scope.spawn(|| {
-                stand_back();
+                interrupt_nobody();
                 load(options, start_ns, room)
             });
             for space in &mut spaces {
@@ -307,8 +307,7 @@ fn fill_weights(object: &Object, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else. Links
-/// are made at the usual priority: the target's memory map is locked meanwhile, and must not stay so.
+/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
 fn attach(
     object: &Object,
     attacher: &mut Attacher,
@@ -318,11 +317,11 @@ fn attach(
     let method = attacher.method();
     thread::scope(|scope| {
         let calls = scope.spawn(move || {
-            stand_back();
+            interrupt_nobody();
             Attacher::load_ahead(method, PROGRAMS, object)
         });
         let exec = scope.spawn(|| {
-            stand_back();
+            interrupt_nobody();
             attach_exec(object)
         });
         joined(scope.spawn(move || {
