@@ -11,9 +11,11 @@ pub const CHUNK_BYTES: usize = CHUNK_ROWS * 4;
 
 /// `start_row:32 | row_count:16 | 0:16`, from the lowest bit.
 ///
-/// All zeroes, a block without rows, says the same as one row of [`Kind::NONE`](super::Kind::NONE). Every other block
-/// begins with a row whose `lo` is 0, the rule in force at its first byte, so that it needs no other block. Blocks that
-/// consist of one and the same row may share it.
+/// All zeroes, a block without rows, says the same as one row of [`Kind::NONE`](super::Kind::NONE). In every other block
+/// the first row is the rule in force at the first byte, **whatever its `lo` says**: most often it is also the last row
+/// of the block before, which saves a row per block. The `lo` of the other rows go up; so the rule for an address is the
+/// last row whose `lo` is at most the low byte of the address, among all but the first, else the first. Blocks that
+/// consist of one and the same row share it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Block(pub u64);

@@ -27,7 +27,7 @@ impl Kind {
     pub const RARE: u32 = 7;
 }
 
-/// The rule in force from one address on.
+/// The rule in force from one address on, up to the next row of its [`Block`](super::Block).
 ///
 /// `rbp:8 | cfa:13 | kind:3 | lo:8`, from the lowest bit. `lo` is the low byte of the address, `cfa` is in units of 8
 /// bytes, and `rbp` says where the caller's rbp is saved: `8 * rbp` bytes below the CFA, or nowhere (0: unchanged).
