@@ -14,6 +14,7 @@ pub mod placement;
 pub mod returns;
 pub mod runtime;
 
+mod debug_sections;
 mod flow;
 mod image;
 mod imports;
@@ -22,5 +23,6 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
+pub use debug_sections::SectionError;
 pub use image::{Error, Image};
 pub use symbols::{Symbol, SymbolKind};
