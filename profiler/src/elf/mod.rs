@@ -21,7 +21,7 @@ mod imports;
 mod symbols;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use debug_sections::SectionError;
 pub use image::{Error, Image};

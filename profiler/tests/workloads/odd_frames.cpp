@@ -44,10 +44,12 @@ int main(int argc, char **) {
     large_frame();
     unknown_size(argc);
     int sum = realigned(argc, 1, 2, 3, 4, 5, 6, argc);
+#ifndef NO_EXCEPTIONS
     try {
         if (sum < 0) throw sum;
     } catch (int) {
         sink++;
     }
+#endif
     return printf("%d\n", sum) < 0;
 }

@@ -147,3 +147,22 @@ fn lower_priority() {
         tracing::debug!("unwind tables are made at ordinary priority: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::{NICE, in_parallel};
+
+    #[test]
+    fn work_is_done_once_in_order_and_at_low_priority() {
+        let before = getpriority_process(None).unwrap();
+        let items: Vec<u32> = (0..1000).collect();
+        for threads in [0, 1, 3, 5000] {
+            let done = in_parallel(threads, &items, |item| (*item, getpriority_process(None).unwrap()));
+            assert_eq!(done, items.iter().map(|item| (*item, NICE)).collect::<Vec<_>>());
+        }
+        assert!(in_parallel(4, &[0_u32; 0], |item| *item).is_empty());
+        assert_eq!(getpriority_process(None).unwrap(), before);
+    }
+}

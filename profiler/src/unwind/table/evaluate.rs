@@ -1,6 +1,7 @@
 //! Decoding entries into the rules of functions.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use gimli::{
     BaseAddresses, CommonInformationEntry, DebugFrame, EhFrame, FrameDescriptionEntry, LittleEndian,
@@ -53,52 +54,49 @@ impl UnwindContextStorage<usize> for DeepStack {
 pub(super) fn evaluate(source: &Source<'_>, entries: &[Entry], text: &Text) -> Piece {
     match source.kind {
         SectionKind::EhFrame => {
-            let mut section = EhFrame::new(&source.bytes, LittleEndian);
-            section.set_address_size(8);
-            decode(&section, &source.bases, entries, text, false)
+            let section = eh_frame(source);
+            let mut decoder = Decoder::new(&section, &source.bases, entries);
+            entries.iter().for_each(|entry| decoder.entry(*entry, text, false));
+            decoder.piece
         }
         SectionKind::DebugFrame => {
-            let mut section = DebugFrame::new(&source.bytes, LittleEndian);
-            section.set_address_size(8);
-            decode(&section, &source.bases, entries, text, true)
+            let section = debug_frame(source);
+            let mut decoder = Decoder::new(&section, &source.bases, entries);
+            entries.iter().for_each(|entry| decoder.entry(*entry, text, true));
+            decoder.piece
         }
     }
 }
 
-fn decode<'a, S: UnwindSection<Bytes<'a>>>(
-    section: &S,
-    bases: &BaseAddresses,
-    entries: &[Entry],
-    text: &Text,
-    zero_is_removed: bool,
-) -> Piece {
-    let sizes: u64 = entries.iter().map(|entry| u64::from(entry.size)).sum();
-    let mut decoder = Decoder {
-        section,
-        bases,
-        shared: HashMap::new(),
-        context: UnwindContext::new_in(),
-        budget: sizes.saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET_SPARE),
-        piece: Piece::default(),
-    };
-    for entry in entries {
-        let Some(fde) = decoder.parse(*entry) else {
-            decoder.piece.damaged += 1;
-            continue;
-        };
-        let start = fde.initial_address();
-        // A linker that drops a function leaves its entry in .debug_frame, at address 0.
-        if zero_is_removed && start == 0 {
-            continue;
-        }
-        let Some(segment) = text.around(start) else { continue };
-        // Rows keep 32 bits of distance.
-        let end = fde.end_address().min(segment.end).min(start.saturating_add(u32::MAX.into()));
-        if start < end {
-            decoder.function(&fde, *entry, end);
-        }
+/// The code that the entries of an `.eh_frame` say they describe, in the order of the section. Empty for others.
+pub(super) fn ranges(source: &Source<'_>, text: &Text) -> Vec<Range<u64>> {
+    if source.kind != SectionKind::EhFrame {
+        return Vec::new();
     }
-    decoder.piece
+    let section = eh_frame(source);
+    let mut decoder = Decoder::new(&section, &source.bases, &[]);
+    let found = source.entries.list.iter().filter_map(|entry| code(&decoder.parse(*entry)?, text));
+    found.collect()
+}
+
+fn eh_frame<'s>(source: &'s Source<'_>) -> EhFrame<Bytes<'s>> {
+    let mut section = EhFrame::new(&source.bytes, LittleEndian);
+    section.set_address_size(8);
+    section
+}
+
+fn debug_frame<'s>(source: &'s Source<'_>) -> DebugFrame<Bytes<'s>> {
+    let mut section = DebugFrame::new(&source.bytes, LittleEndian);
+    section.set_address_size(8);
+    section
+}
+
+/// The mapped code that an entry is for. `None`: there is none.
+fn code(fde: &FrameDescriptionEntry<Bytes<'_>>, text: &Text) -> Option<Range<u64>> {
+    let start = fde.initial_address();
+    // Rows keep 32 bits of distance.
+    let end = fde.end_address().min(text.around(start)?.end).min(start.saturating_add(u32::MAX.into()));
+    (start < end).then_some(start..end)
 }
 
 struct Decoder<'s, 'a, S: UnwindSection<Bytes<'a>>> {
@@ -111,7 +109,34 @@ struct Decoder<'s, 'a, S: UnwindSection<Bytes<'a>>> {
     piece: Piece,
 }
 
-impl<'a, S: UnwindSection<Bytes<'a>>> Decoder<'_, 'a, S> {
+impl<'s, 'a, S: UnwindSection<Bytes<'a>>> Decoder<'s, 'a, S> {
+    /// For these entries: they are what may be spent on.
+    fn new(section: &'s S, bases: &'s BaseAddresses, entries: &[Entry]) -> Self {
+        let sizes: u64 = entries.iter().map(|entry| u64::from(entry.size)).sum();
+        Decoder {
+            section,
+            bases,
+            shared: HashMap::new(),
+            context: UnwindContext::new_in(),
+            budget: sizes.saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET_SPARE),
+            piece: Piece::default(),
+        }
+    }
+
+    fn entry(&mut self, entry: Entry, text: &Text, zero_is_removed: bool) {
+        let Some(fde) = self.parse(entry) else {
+            self.piece.damaged += 1;
+            return;
+        };
+        // A linker that drops a function leaves its entry in .debug_frame, at address 0.
+        if zero_is_removed && fde.initial_address() == 0 {
+            return;
+        }
+        if let Some(code) = code(&fde, text) {
+            self.function(&fde, entry, code.end);
+        }
+    }
+
     fn parse(&mut self, entry: Entry) -> Option<FrameDescriptionEntry<Bytes<'a>>> {
         let offset = S::Offset::from(entry.offset as usize);
         let partial = self.section.partial_fde_from_offset(self.bases, offset).ok()?;

@@ -4,7 +4,7 @@
 //!
 //! - The entries of `.eh_frame` come first: by section, or through `PT_GNU_EH_FRAME` where there are no sections.
 //!   `.debug_frame` fills in functions that `.eh_frame` leaves out (C code built without asynchronous unwind tables). It
-//!   is read from the file itself, else, where `.eh_frame` is missing or far too small for the text, from the separate
+//!   is read from the file itself, else, where `.eh_frame` describes less than half of the code, from the separate
 //!   debug file.
 //! - An entry is in force up to its end, or to the start of the next one if that comes first: a binary search, as the
 //!   C++ run-time does it, finds the last entry that begins at or before an address. Of two that begin at the same

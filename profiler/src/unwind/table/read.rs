@@ -7,14 +7,15 @@ use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
 
 use super::debug_file;
 use super::entries::{Entries, SectionKind, at_offsets, list};
-use super::{Error, SectionError};
+use super::{Error, SectionError, evaluate};
 use crate::elf::Image;
 use crate::unwind::file::ProgramFile;
 use std::path::PathBuf;
 
-/// `.eh_frame` is a tenth of the text and more. One that is below this share does not describe the program, but what
-/// the C library added to it.
-const MIN_SHARE: u64 = 64;
+/// `.eh_frame` is a tenth of the text, more or less. One that is at least this share and this large, in bytes, is taken
+/// to describe the program, and not just what the C library added to it.
+const USUAL_SHARE: u64 = 32;
+const USUAL_BYTES: u64 = 4096;
 
 /// What a table is made of. Nothing in it refers to the [`Image`], so that threads can share it.
 pub(super) struct Material<'a> {
@@ -37,8 +38,17 @@ pub(super) struct Text(Vec<Range<u64>>);
 
 impl Text {
     fn of(image: &Image<'_>, file_bytes: u64) -> Result<Text, Error> {
-        let mut ranges: Vec<Range<u64>> =
-            image.executable_ranges().filter(|range| !range.is_empty()).collect();
+        let text = Text::of_ranges(image.executable_ranges().collect());
+        let text_bytes = text.bytes();
+        // Two, because segments may share a page of the file.
+        if text_bytes > file_bytes.saturating_mul(2) {
+            return Err(Error::AbsurdText { text_bytes, file_bytes });
+        }
+        Ok(text)
+    }
+
+    pub(super) fn of_ranges(mut ranges: Vec<Range<u64>>) -> Text {
+        ranges.retain(|range| !range.is_empty());
         ranges.sort_unstable_by_key(|range| range.start);
         ranges.dedup_by(|next, before| {
             let overlaps = next.start <= before.end;
@@ -47,13 +57,7 @@ impl Text {
             }
             overlaps
         });
-        let text = Text(ranges);
-        let text_bytes = text.bytes();
-        // Two, because segments may share a page of the file.
-        if text_bytes > file_bytes.saturating_mul(2) {
-            return Err(Error::AbsurdText { text_bytes, file_bytes });
-        }
-        Ok(text)
+        Text(ranges)
     }
 
     pub(super) fn ranges(&self) -> &[Range<u64>] {
@@ -78,11 +82,10 @@ pub(super) fn material<'a>(file: &'a ProgramFile, debug_roots: &[PathBuf]) -> Re
     let text = Text::of(&image, bytes.len() as u64)?;
     let mut sources = Vec::new();
     sources.extend(eh_frame(&image));
-    let described: u64 = sources.iter().map(|source| source.bytes.len() as u64).sum();
     let mut problem = Error::NoUnwindInformation;
     match image.debug_section(".debug_frame") {
         Ok(Some(bytes)) if !bytes.is_empty() => sources.push(debug_frame(bytes)),
-        Ok(_) if described.saturating_mul(MIN_SHARE) < text.bytes() => {
+        Ok(_) if !sources.iter().any(|source| describes(source, &text)) => {
             match debug_file::frames(&image, file.path(), debug_roots) {
                 Ok(found) => sources.extend(found.map(|bytes| debug_frame(Cow::Owned(bytes)))),
                 Err(error) => problem = unreadable(error),
@@ -93,6 +96,17 @@ pub(super) fn material<'a>(file: &'a ProgramFile, debug_roots: &[PathBuf]) -> Re
     }
     sources.retain(|source| !source.entries.list.is_empty());
     if sources.is_empty() { Err(problem) } else { Ok(Material { text, sources }) }
+}
+
+/// Whether a section describes at least half of the code, so that no other one need be looked for.
+fn describes(source: &Source<'_>, text: &Text) -> bool {
+    let size = source.bytes.len() as u64;
+    if size >= USUAL_BYTES && size.saturating_mul(USUAL_SHARE) >= text.bytes() {
+        return true;
+    }
+    let ranges = evaluate::ranges(source, text);
+    let described = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.end - range.start));
+    described.saturating_mul(2) >= text.bytes()
 }
 
 /// Notes why a section is left out: it matters only if there is no other.
