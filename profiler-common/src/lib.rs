@@ -10,6 +10,7 @@ pub mod cookie;
 pub mod ledger;
 pub mod memleak;
 pub mod sampling;
+pub mod unwind;
 
 /// Declares a wire struct: `repr(C)`, `Copy`, all zeroes valid, and no padding.
 #[macro_export]
