@@ -42,7 +42,10 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
         let recent = (&raw mut (*thread).recent).cast::<Recent>().add(identity as usize & (RECENT - 1));
         if (*recent).identity == identity && (*recent).number != 0 {
             let number = (*recent).number as u32;
-            stack::remember(regs, context, room, number);
+            if walk.end == End::Chain {
+                // Others are counted each time.
+                stack::remember(regs, context, room, number);
+            }
             return number;
         }
         let known = STACK_NUMBERS.get_ptr_mut(identity);
