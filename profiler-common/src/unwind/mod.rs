@@ -17,9 +17,15 @@
 //! address is looked up one byte lower, because the call may be the last instruction of its function.
 
 mod block;
+mod follow;
+mod lookup;
+mod mapping;
 mod rare;
 mod row;
+pub mod walk;
 
 pub use block::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_BYTES, CHUNK_ROWS};
+pub use lookup::{Tables, find};
+pub use mapping::{MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING};
 pub use rare::{CfaForm, RARE_CAPACITY, Rare, RbpForm, ReturnForm, register};
 pub use row::{Kind, Row, signal_frame};

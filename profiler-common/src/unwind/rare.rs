@@ -83,7 +83,7 @@ wire! {
     /// All zeroes is [`Rare::UNSUPPORTED`], so an entry that was never written does not lead anywhere. A register other
     /// than rsp and rbp is known only where all registers are: in the innermost frame, and behind a signal frame; in
     /// any other frame the stack ends, with a reason. A form that is not listed is one that cannot be followed.
-    #[derive(Debug, PartialEq, Eq, Hash)]
+    #[derive(Hash)]
     pub struct Rare {
         /// One of [`CfaForm`].
         pub cfa_form: u8,

@@ -136,6 +136,15 @@ pub mod signal_frame {
     pub const RSP_BYTES: u64 = 40 + 15 * 8;
     /// The interrupted rip.
     pub const RIP_BYTES: u64 = 40 + 16 * 8;
+
+    /// The interrupted value of a register, by its [`register`](super::super::register) number, 0 to 15.
+    #[inline(always)]
+    pub const fn register_bytes(number: u32) -> u64 {
+        // Places in the order of the numbers rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, four bits each; r8 to r15 are 0 to 7.
+        const PLACES: u64 = 0xfa89_becd;
+        let place = if number >= 8 { number as u64 & 7 } else { PLACES >> (number * 4) & 15 };
+        40 + place * 8
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +162,23 @@ mod tests {
         assert_eq!(row.at(7).rule(), row.at(200).rule());
         assert_eq!(Row::of(Kind::PLT, 0, 11).plt_pushed_from(), 11);
         assert_eq!(Row::of(Kind::REALIGNED, 0, 3).slot_below_rbp_bytes(), 24);
+    }
+
+    #[test]
+    fn interrupted_registers_are_found_by_number() {
+        use super::{super::register, signal_frame};
+        assert_eq!(signal_frame::register_bytes(register::RBP.into()), signal_frame::RBP_BYTES);
+        assert_eq!(signal_frame::register_bytes(register::RSP.into()), signal_frame::RSP_BYTES);
+        let places = [
+            (register::RDI, 8),
+            (register::RAX, 13),
+            (register::RCX, 14),
+            (register::R8, 0),
+            (register::R15, 7),
+        ];
+        for (number, place) in places {
+            assert_eq!(signal_frame::register_bytes(number.into()), 40 + 8 * place);
+        }
     }
 
     #[test]

@@ -229,7 +229,11 @@ impl Attacher {
     }
 
     fn step_down(&mut self, to: Method, error: &io::Error) {
-        tracing::info!("{} cannot be used here ({error}); falling back to {}", self.allowed.name(), to.name());
+        tracing::info!(
+            "{} cannot be used here ({error}); falling back to {}",
+            self.allowed.name(),
+            to.name()
+        );
         self.allowed = to;
     }
 

@@ -7,7 +7,12 @@
 //! Nothing here needs privileges: a table is made from the bytes of one file, and from its separate debug file where
 //! the program itself has no unwind information. The bytes are not trusted.
 
+pub mod arena;
 pub mod cache;
 pub mod dictionary;
 pub mod file;
+pub mod spaces;
 pub mod table;
+
+#[cfg(test)]
+mod own_stack;
