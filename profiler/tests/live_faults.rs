@@ -6,6 +6,7 @@ mod support;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use support::account;
 use support::compile::Build;
 use support::observer::Observer;
@@ -109,13 +110,31 @@ fn target_exits_while_observed() {
 /// The old program's books are exact, its names are the old ones, and the new program's calls are not put on them.
 #[test]
 fn target_replaces_itself() {
+    replaced(false);
+}
+
+/// The same, while profiler does not get to run: what it reads of the process afterwards is the new program's.
+#[test]
+fn target_replaces_itself_unnoticed() {
+    replaced(true);
+}
+
+fn replaced(unnoticed: bool) {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&Build::c("exec.c").build(), &[]);
     let observer = Observer::attach(target.pid(), &[]);
+    if unnoticed {
+        observer.signal(Signal::STOP);
+        // Not to wait for something: what profiler knows of the mappings must be older than it trusts without looking.
+        sleep(Duration::from_millis(150));
+    }
     target.say("allocate");
     let old = target.books();
     target.say("go");
     let new = target.books();
+    if unnoticed {
+        observer.signal(Signal::CONT);
+    }
     let report = observer.interrupt().report(0);
     account::assert_all_accounted(&report);
     let reported = account::from_report(&report, target.pid());

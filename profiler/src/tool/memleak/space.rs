@@ -327,14 +327,21 @@ impl Space {
     }
 
     /// Reads the layout again; keeps the old one if the process is gone.
-    pub(crate) fn refresh(&mut self, modules: &mut Modules) {
+    pub(crate) fn refresh(&mut self, object: &Object, modules: &mut Modules) {
+        // Read first: what was read before an exec is of this program.
         if let Ok(layout) = Layout::read(self.process.pid(), modules)
             && layout.files().next().is_some()
+            && !self.replaced(object)
         {
             self.layout = layout;
             self.identify(modules);
         }
         self.layout_read = Instant::now();
+    }
+
+    /// Whether the process is another program by now, though we may not have been told yet.
+    fn replaced(&self, object: &Object) -> bool {
+        totals::space(object, self.number).is_ok_and(|space| space.replaced != 0)
     }
 
     /// Learns what runs: once for a running process, again when a launched one has become its command.
@@ -355,10 +362,10 @@ impl Space {
     }
 
     /// Reads the layout again unless it was just read.
-    pub(crate) fn refresh_if_stale(&mut self, modules: &mut Modules) {
+    pub(crate) fn refresh_if_stale(&mut self, object: &Object, modules: &mut Modules) {
         let unknown = self.layout.files().next().is_none();
         if self.ended.is_none() && (unknown || self.layout_read.elapsed() > LAYOUT_FRESH) {
-            self.refresh(modules);
+            self.refresh(object, modules);
         }
     }
 

@@ -85,9 +85,9 @@ impl Session<'_> {
                     let frames = body.chunks_exact(8).take(depth.into());
                     let frames: Vec<u64> =
                         frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
-                    space.refresh_if_stale(&mut self.modules);
+                    space.refresh_if_stale(&self.object, &mut self.modules);
                     if !self.stacks.add(stack, number, &frames, &space.layout) && space.ended.is_none() {
-                        space.refresh(&mut self.modules);
+                        space.refresh(&self.object, &mut self.modules);
                         self.stacks.add(stack, number, &frames, &space.layout);
                     }
                 }
@@ -172,7 +172,7 @@ impl Session<'_> {
     fn rescan(&mut self, tell: &mut impl FnMut(Event<'_>)) {
         let Session { object, attacher, spaces, modules, options, .. } = self;
         for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
-            space.refresh(modules);
+            space.refresh(object, modules);
             let before = space.probed.len();
             if let Err(error) = space.attach(object, attacher, modules, options) {
                 // A process that is about to end, most often; what was attached before stays.
