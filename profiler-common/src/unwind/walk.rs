@@ -197,7 +197,7 @@ unsafe fn refill<M: Machine>(machine: M, walk: *mut Walk, address: u64) -> bool 
 /// # Safety
 /// As for [`begin`].
 #[inline(always)]
-pub(super) unsafe fn word<M: Machine>(machine: M, walk: *mut Walk, address: u64, value: &mut u64) -> bool {
+pub unsafe fn word<M: Machine>(machine: M, walk: *mut Walk, address: u64, value: &mut u64) -> bool {
     // SAFETY: as for `begin`; indices are masked.
     unsafe {
         let mut ahead = address.wrapping_sub(get!(walk, start));
@@ -244,9 +244,12 @@ pub unsafe fn step<M: Machine>(
     }
 }
 
-/// Takes in a frame.
+/// Takes in the frame at `ip`.
+///
+/// # Safety
+/// As for [`step`].
 #[inline(always)]
-unsafe fn add(walk: *mut Walk, frames: *mut u64) {
+pub unsafe fn add(walk: *mut Walk, frames: *mut u64) {
     // SAFETY: as for `step`; the mask keeps the index within the frames.
     unsafe {
         let (ip, depth) = (get!(walk, ip), get!(walk, depth));

@@ -18,15 +18,11 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Enough for these tables, and for as much again that is loaded later, but at least 64 MiB of text.
-    pub fn for_tables<'t>(tables: impl Iterator<Item = &'t Table>) -> Capacity {
-        let (mut blocks, mut chunks) = (0, 0);
-        for table in tables {
-            blocks += table.segments().iter().map(|s| s.blocks.len()).sum::<usize>();
-            chunks += table.rows().len() / CHUNK_ROWS;
-        }
-        let limit = |wanted: usize, least: usize, most: usize| (wanted * 2).clamp(least, most) as u32;
-        Capacity { blocks: limit(blocks, 1 << 18, 1 << 22), chunks: limit(chunks, 1 << 11, 1 << 14) }
+    /// Enough for so much text, and for as much again that is loaded later, but at least 16 MiB and at most 1 GiB.
+    pub fn for_text(bytes: u64) -> Capacity {
+        let bytes = (bytes * 2).clamp(16 << 20, 1 << 30);
+        // Rows take 8 to 13 % of the text; a few chunks end half empty.
+        Capacity { blocks: (bytes >> 8) as u32, chunks: (bytes / 7 / CHUNK_BYTES as u64) as u32 + 64 }
     }
 
     /// Room that it takes, in bytes.

@@ -13,6 +13,7 @@ pub mod dictionary;
 pub mod file;
 pub mod spaces;
 pub mod table;
+pub(crate) mod tracker;
 
 #[cfg(test)]
 mod own_stack;
