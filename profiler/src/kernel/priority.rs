@@ -5,9 +5,9 @@ use rustix::{
     thread::gettid,
 };
 
-/// Nice value of threads that prepare, verify and look up names. A thread of the target at 0 outweighs one at 10 by
-/// nine to one (`sched_prio_to_weight`, kernel/sched/core.c), and preempts it when it wakes up; where all processors
-/// are busy, we still get on.
+/// Nice value of a thread that nobody waits for. A thread of the target at 0 outweighs one at 10 by nine to one
+/// (`sched_prio_to_weight`, kernel/sched/core.c). What the user waits for does not stand back: on a machine with six
+/// times more work than processors, attaching at this value took up to 6 s.
 const BACKGROUND: i32 = 10;
 
 /// Lets the calling thread wait for a processor to become free, instead of taking it from whoever runs: a tick that
@@ -21,7 +21,7 @@ pub(crate) fn interrupt_nobody() {
 }
 
 /// Lets the calling thread stand back from now on: it interrupts nobody, and gets less of a busy processor.
-pub(crate) fn stand_back() {
+fn stand_back() {
     interrupt_nobody();
     if nice() < BACKGROUND {
         // As above: a thread may always lower its own priority.

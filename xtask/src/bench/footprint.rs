@@ -18,6 +18,9 @@ const LIVE_BLOCKS: u64 = 2_000_000;
 const LIVE_STACKS: u64 = 5_000;
 /// What we take must not depend on how fast the target allocates, so two paces are measured.
 const PAIRS_PER_S: [u64; 2] = [100_000, 300_000];
+/// Allocations of a tick that takes as long unobserved as one of 50 does under observation: a machine that stops for a
+/// while by itself, as a shared one does, hits long ticks more often than short ones.
+const CONTROL_ALLOCS: &str = "8000";
 /// Ticks are watched for so long before a probe is there, as what the machine does by itself.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -67,9 +70,16 @@ fn attach(rig: &Rig, figures: &mut Figures) -> Result<()> {
 /// Ticks of a 1 kHz server with 50 allocations per tick, while probes come and go.
 fn ticks(rig: &Rig, figures: &mut Figures) -> Result<()> {
     let program = compile("tick.c", &rig.scratch)?;
+    let mut periods: [(&str, Vec<Ticks>); 5] =
+        ["quiet", "attach", "observed", "detach", "control"].map(|name| (name, Vec::new()));
+    let mut control = Target::start(command(&program).args(["--allocs", CONTROL_ALLOCS]))?;
+    for _ in 0..ROUNDS / 2 {
+        control.ask("mark")?;
+        thread::sleep(QUIET);
+        periods[4].1.push(Ticks::since_last(&mut control)?);
+    }
+    drop(control);
     let mut target = Target::start(&mut command(&program))?;
-    let mut periods: [(&str, Vec<Ticks>); 4] =
-        ["quiet", "attach", "observed", "detach"].map(|name| (name, Vec::new()));
     for _ in 0..ROUNDS {
         target.ask("mark")?;
         thread::sleep(QUIET);

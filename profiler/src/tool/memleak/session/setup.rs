@@ -31,7 +31,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
-        priority::{interrupt_nobody, stand_back},
+        priority::interrupt_nobody,
         tick::Ticks,
     },
     symbolize::Worker,
@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
         let mut files = Files::default();
         let mut object = thread::scope(|scope| {
             let loading = scope.spawn(|| {
-                stand_back();
+                interrupt_nobody();
                 let mut entries = Tracker::entries(capacity, tracked).to_vec();
                 load(options, start_ns, room, &mut entries)
             });
@@ -328,8 +328,7 @@ fn fill_weights(object: &Object, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else. Links
-/// are made at the usual priority: the target's memory map is locked meanwhile, and must not stay so.
+/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
 fn attach(
     object: &Object,
     attacher: &mut Attacher,
@@ -339,11 +338,11 @@ fn attach(
     let method = attacher.method();
     thread::scope(|scope| {
         let calls = scope.spawn(move || {
-            stand_back();
+            interrupt_nobody();
             Attacher::load_ahead(method, PROGRAMS, object)
         });
         let exec = scope.spawn(|| {
-            stand_back();
+            interrupt_nobody();
             attach_exec(object)
         });
         joined(scope.spawn(move || {
