@@ -5,8 +5,8 @@
 
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, EhFrame, Encoding, EndianSlice, EvaluationResult, Expression, Format,
-    FrameDescriptionEntry, LittleEndian, Location, Register, RegisterRule, UnwindContext, UnwindSection as _,
-    UnwindTableRow, Value, X86_64,
+    FrameDescriptionEntry, LittleEndian, Location, Register, RegisterRule, UnwindContext,
+    UnwindContextStorage, UnwindSection as _, UnwindTableRow, Value, X86_64,
 };
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _};
@@ -126,18 +126,32 @@ fn follow_rare(rule: &Rare, registers: &Registers) -> Outcome {
 /// The unwind information of a file, entry by entry.
 pub(crate) struct Oracle<'a> {
     section: EhFrame<Bytes<'a>>,
+    bases: BaseAddresses,
     /// By start, without those that begin where one before them in the section does.
     functions: Vec<FrameDescriptionEntry<Bytes<'a>>>,
     /// Where each of them ends, or the next one begins.
     ends: Vec<u64>,
+    /// Everything that there is was read: every entry, and there is no other section with entries.
+    pub(crate) is_whole: bool,
 }
+
+/// Room for many remembered states: what is more than gimli's default is not wrong.
+#[derive(Debug)]
+pub(crate) struct Roomy;
+
+impl UnwindContextStorage<usize> for Roomy {
+    type Rules = [(Register, RegisterRule<usize>); 192];
+    type Stack = Box<[TableRow; 16]>;
+}
+
+pub(crate) type TableRow = UnwindTableRow<usize, Roomy>;
 
 /// A stretch of code with one rule.
 pub(crate) struct Stretch<'r> {
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// `None`: the rest of an entry that cannot be decoded.
-    pub(crate) row: Option<&'r UnwindTableRow<usize>>,
+    pub(crate) row: Option<&'r TableRow>,
     pub(crate) signal: bool,
 }
 
@@ -154,24 +168,35 @@ impl<'a> Oracle<'a> {
         frames.set_address_size(8);
         let mut functions = Vec::new();
         let mut entries = frames.entries(&bases);
-        while let Ok(Some(entry)) = entries.next() {
-            let CieOrFde::Fde(partial) = entry else { continue };
-            let Ok(function) = partial.parse(EhFrame::cie_from_offset) else { continue };
-            functions.push(function);
+        let mut end = 0;
+        let mut is_whole = elf.section_by_name(".debug_frame").is_none();
+        loop {
+            match entries.next() {
+                Ok(Some(CieOrFde::Cie(shared))) => end = shared.offset() + 4 + shared.entry_len(),
+                Ok(Some(CieOrFde::Fde(partial))) => {
+                    end = partial.offset() + 4 + partial.entry_len();
+                    match partial.parse(EhFrame::cie_from_offset) {
+                        Ok(function) => functions.push(function),
+                        Err(_) => is_whole = false,
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    is_whole = false;
+                    break;
+                }
+            }
         }
-        functions.retain(|function| function.len() > 0);
+        // An empty entry ends the section for gimli.
+        is_whole &= section.data().ok()?.get(end..)?.iter().all(|&byte| byte == 0);
+        functions.retain(|function| function.initial_address() < function.end_address());
         functions.sort_by_key(FrameDescriptionEntry::initial_address);
         functions.dedup_by_key(|function| function.initial_address());
         let starts = functions.iter().map(FrameDescriptionEntry::initial_address);
         let next = starts.skip(1).chain([u64::MAX]);
         let ends =
             functions.iter().zip(next).map(|(function, next)| function.end_address().min(next)).collect();
-        Some(Oracle { section: frames, functions, ends })
-    }
-
-    /// How many entries there are, of those that have code.
-    pub(crate) fn len(&self) -> usize {
-        self.functions.len()
+        Some(Oracle { section: frames, bases, functions, ends, is_whole })
     }
 
     /// Start and end of what each entry is in force for, by address.
@@ -184,11 +209,10 @@ impl<'a> Oracle<'a> {
         let function = &self.functions[index];
         let end = self.ends[index];
         let signal = function.is_signal_trampoline();
-        let bases = BaseAddresses::default();
-        let mut context = UnwindContext::new();
+        let mut context = UnwindContext::new_in();
         let mut reached = function.initial_address();
         if function.cie().return_address_register() == X86_64::RA
-            && let Ok(mut rows) = function.rows(&self.section, &bases, &mut context)
+            && let Ok(mut rows) = function.rows(&self.section, &self.bases, &mut context)
         {
             loop {
                 match rows.next_row() {
@@ -215,7 +239,7 @@ impl<'a> Oracle<'a> {
         stretch.row.and_then(step).unwrap_or(Outcome::NotFollowed)
     }
 
-    fn step(&self, row: &UnwindTableRow<usize>, signal: bool, registers: &Registers) -> Option<Outcome> {
+    fn step(&self, row: &TableRow, signal: bool, registers: &Registers) -> Option<Outcome> {
         if row.register(X86_64::RA) == Some(RegisterRule::Undefined) {
             return Some(Outcome::End);
         }
@@ -254,7 +278,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// Whether a rule is one that every compiler writes all the time: never to be given up.
-    pub(crate) fn is_common(row: &UnwindTableRow<usize>) -> bool {
+    pub(crate) fn is_common(row: &TableRow) -> bool {
         let near = |offset: i64| i32::try_from(offset).is_ok();
         let cfa = matches!(row.cfa(), CfaRule::RegisterAndOffset { register, offset }
             if register.0 < 16 && near(*offset));

@@ -40,7 +40,7 @@ impl Default for Options {
 /// Makes the table of one file.
 ///
 /// # Errors
-/// If the file is not a program, has no unwind information, or says absurd things; see [`Error`].
+/// If the file is not a program, has no unwind information, or says absurd things; see [`enum@Error`].
 pub fn build(file: &ProgramFile, options: &Options) -> Result<Table, Error> {
     build_all(&[file], options).pop().unwrap_or(Err(Error::NoUnwindInformation))
 }

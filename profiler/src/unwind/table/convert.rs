@@ -50,7 +50,13 @@ fn is_signal_frame<T: UnwindContextStorage<usize>>(
         Some(RegisterRule::Expression(at)) => form(&at) == Some(Form::Value(RSP, offset as i64)),
         _ => false,
     };
-    saved_at(RBP, signal_frame::RBP_BYTES)
+    // The CFA is the interrupted rsp.
+    let cfa = match row.cfa() {
+        CfaRule::Expression(at) => form(at),
+        CfaRule::RegisterAndOffset { .. } => None,
+    };
+    cfa == Some(Form::Memory(RSP, signal_frame::RSP_BYTES as i64, 0))
+        && saved_at(RBP, signal_frame::RBP_BYTES)
         && saved_at(RSP, signal_frame::RSP_BYTES)
         && saved_at(RETURN, signal_frame::RIP_BYTES)
 }

@@ -96,7 +96,7 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Number of its first block: an address of the file shifted right by
-    /// [`BLOCK_SHIFT`](profiler_common::unwind::BLOCK_SHIFT).
+    /// [`BLOCK_SHIFT`].
     pub first_block: u64,
     /// Its blocks, without a gap. Their rows are numbered from the start of [`Table::rows`].
     pub blocks: Vec<Block>,

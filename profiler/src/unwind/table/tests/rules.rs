@@ -137,6 +137,7 @@ fn signal_frames_are_known_by_their_registers() {
     // Something is not where the kernel puts it; an ordinary rule is not what a trampoline has.
     assert_eq!(with(&format!("0f04 77a001 06 {rbp} {rsp_at} 1010 03 77b001")), Row::UNSUPPORTED);
     assert_eq!(with(&format!("0f04 77a001 06 {rsp_at} {rip}")), Row::UNSUPPORTED);
+    assert_eq!(with(&format!("0c0708 {rbp} {rsp_at} {rip}")), Row::UNSUPPORTED);
     assert_eq!(with("0c0708 9001"), Row::UNSUPPORTED);
     assert_eq!(with("0710"), Row::END);
 }
