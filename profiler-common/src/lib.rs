@@ -4,12 +4,15 @@
 //! unit in its name, no padding (checked at compile time by [`wire!`]). Code that both sides must agree on, such
 //! as the age scale or the layout of a cookie, lives here once.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod age;
 pub mod cookie;
 pub mod ledger;
 pub mod memleak;
+pub mod opaque;
 pub mod sampling;
+pub mod unwind;
 
 /// Declares a wire struct: `repr(C)`, `Copy`, all zeroes valid, and no padding.
 #[macro_export]

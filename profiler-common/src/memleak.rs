@@ -2,10 +2,8 @@
 
 use crate::{age::BINS, ledger::Counter, wire};
 
-/// Frames kept per stack, innermost first.
-pub const MAX_FRAMES: usize = 127;
-/// Room for them: a power of two, so that an index can be masked.
-pub const FRAME_ROOM: usize = 128;
+pub use crate::unwind::walk::{FRAME_ROOM, MAX_FRAMES};
+
 /// Stack number 0 stands for "the stack is not known"; its reasons are counted in the ledger.
 pub const NO_STACK: u32 = 0;
 /// The key of a live block: its address, and in the upper 16 bits the address space it lives in.
@@ -87,9 +85,9 @@ wire! {
 wire! {
     /// Head of a ring record.
     pub struct RecordHead {
-        /// [`RECORD_STACK`] or [`RECORD_EXEC`].
+        /// [`RECORD_STACK`] or [`RECORD_EXEC`]; in the upper half how the walk ended.
         pub kind: u8,
-        /// Number of frames (64-bit return addresses, innermost first) that follow.
+        /// Number of frames (64-bit return addresses, innermost first) that follow, and [`SOME_GUESSED`].
         pub depth: u8,
         /// Address space that the record is about.
         pub space: u16,
@@ -98,6 +96,10 @@ wire! {
     }
 }
 
+/// In the depth of a record: some frames were found by their frame pointers alone.
+pub const SOME_GUESSED: u8 = 1 << 7;
+/// How a walk ended, if it was by frame pointers because the mappings were not known yet: then nobody can tell.
+pub const ENDED_SOMEHOW: u8 = 15;
 /// Ring record: the frames of a stack that was not seen before.
 pub const RECORD_STACK: u8 = 1;
 /// Ring record: the process of this address space replaced itself by exec.
@@ -114,6 +116,10 @@ wire! {
         pub replaced: u32,
         /// [`FREES_NEST`] and [`CALLER_STEPS`], as they apply.
         pub flags: u32,
+        /// Slot of its mappings, for walking stacks; 0 while they are not known.
+        pub slot: u32,
+        /// How often its mappings were told.
+        pub generation: u32,
     }
 }
 

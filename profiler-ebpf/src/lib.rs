@@ -16,8 +16,6 @@ pub mod atomic;
 pub mod stack;
 #[cfg(target_arch = "bpf")]
 pub mod task;
-#[cfg(target_arch = "bpf")]
-pub mod verifier;
 
 /// What the kernel demands of programs that call GPL-only helpers.
 #[cfg(target_arch = "bpf")]

@@ -1,75 +1,88 @@
 //! Walking the user stack of the current thread at a function's entry.
 //!
-//! The frame-pointer walk below is the one place to replace when stacks are walked without frame pointers: callers
-//! know only [`walk_at_entry`], the frames, and how the walk ended.
+//! The walk itself is `profiler_common::unwind::walk`, which tests run on the host too. Here are its tables, its memory,
+//! and what saves most walks: a memo of the last ones.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::pt_regs,
     helpers::generated::{bpf_loop, bpf_probe_read_user},
     macros::map,
-    maps::HashMap,
+    maps::{Array, HashMap},
 };
-use profiler_common::memleak::{CallerStep, FRAME_ROOM, MAX_FRAMES, block_key};
+use profiler_common::{
+    memleak::{CallerStep, block_key},
+    opaque::opaque,
+    unwind::{
+        Block, CHUNK_ROWS, Mappings, RARE_CAPACITY, Rare, Row, Tables,
+        walk::{self, DRAFT_WORDS, End, MAX_FRAMES, Machine, WINDOW_WORDS, Walk},
+    },
+};
 
-use crate::verifier::opaque;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// Steps over functions that keep no frame pointer and call an allocator, by return address: `operator new` above
-/// all. A few entries per target; one that does not fit costs a caller's name, and the loader says so.
+/// Blocks of all unwind tables. User space writes it through a mapping, as it does the next three.
+#[map]
+static UNWIND_BLOCKS: Array<Block> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Rows of all unwind tables.
+#[map]
+static UNWIND_ROWS: Array<[Row; CHUNK_ROWS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Rules that do not fit a row.
+#[map]
+static UNWIND_RULES: Array<Rare> = Array::with_max_entries(RARE_CAPACITY as u32, BPF_F_MMAPABLE);
+/// Mappings by slot. Slot 0 stays empty: an address space whose mappings are not known is walked by frame pointers.
+#[map]
+static UNWIND_SPACES: Array<Mappings> = Array::with_max_entries(3, BPF_F_MMAPABLE);
+
+/// Steps over functions that keep no frame pointer and call an allocator, by return address: `operator new` above all.
+/// They are known before a command maps anything, and are needed until its mappings are known. A few entries per target;
+/// one that does not fit costs a caller's name, and the loader says so.
 #[map]
 static CALLER_STEPS: HashMap<u64, CallerStep> = HashMap::with_max_entries(256, 0);
 
-/// How a walk ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The frame-pointer chain ended.
-    Chain,
-    /// There are more frames than [`MAX_FRAMES`].
-    Limit,
-    /// The stack could not be read.
-    Unreadable,
-}
-
 /// Operators that stand on top of each other: `operator new[](nothrow)` on `operator new[]` on `operator new`.
 const MAX_STEPS: u32 = 3;
-/// A frame further away than this from the one before it is not believed.
-const MAX_FRAME_BYTES: u64 = 8 << 20;
 
-/// Words of the stack that are read at once: a call of the helper costs as much as the copy of some frames, and most
-/// stacks lie in a few windows.
-const WINDOW_WORDS: usize = 128;
-const WINDOW_BYTES: u64 = 8 * WINDOW_WORDS as u64;
+/// The tables in the maps above, and the memory of the current thread.
+#[derive(Clone, Copy)]
+struct Here;
 
-/// What a walk works with. It lies in a map, not on the BPF stack: the verifier knows nothing about values in maps, so
-/// it looks at the body of the loop twice, not once for every depth.
-#[repr(C)]
-pub struct Room {
-    depth: u64,
-    identity: u64,
-    end: u64,
-    /// The word at the stack pointer.
-    top: u64,
-    sp: u64,
-    fp: u64,
-    /// Where the window starts, and how many bytes of it are known; 0 if nothing was read.
-    start: u64,
-    bytes: u64,
-    /// Part of the user stack, as it was read last, and the word behind an index that is masked to it.
-    window: [u64; WINDOW_WORDS + 1],
-    /// What the walk under way has read of the first window; [`OVERFLOWN`] if it read more than that.
-    drafted: u64,
-    draft: Words,
-    memos: [Memo; MEMOS],
+// SAFETY: map values live as long as the program; the helper writes what it is told, or fails.
+unsafe impl Tables for Here {
+    #[inline(always)]
+    fn block(self, index: u32) -> Option<Block> {
+        // SAFETY: a map value.
+        UNWIND_BLOCKS.get_ptr(index).map(|block| unsafe { block.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn chunk(self, index: u32) -> Option<*const Row> {
+        UNWIND_ROWS.get_ptr(index).map(<*const _>::cast)
+    }
+
+    #[inline(always)]
+    fn rare(self, index: u32) -> Option<*const Rare> {
+        UNWIND_RULES.get_ptr(index)
+    }
 }
 
-/// Words of a window that a walk depends on, in the order in which it read them.
+// SAFETY: as above.
+unsafe impl Machine for Here {
+    #[inline(always)]
+    unsafe fn copy(self, to: *mut u64, bytes: u32, from: u64) -> bool {
+        // SAFETY: the caller vouches for the room.
+        unsafe { bpf_probe_read_user(to.cast(), bytes, from as *const c_void) == 0 }
+    }
+}
+
+/// What a thread's walks work with. It lies in a map.
 #[repr(C)]
-#[derive(Clone, Copy)]
-struct Words {
-    words: [u64; MEMO_WORDS],
-    /// Where in the window they are.
-    at: [u8; MEMO_WORDS],
+pub struct Room {
+    /// The word at the stack pointer of the last walk.
+    top: u64,
+    walk: Walk,
+    memos: [Memo; MEMOS],
 }
 
 /// A walk that led to a known stack: starting there, with these words on the stack, a walk leads there again.
@@ -78,83 +91,49 @@ struct Words {
 struct Memo {
     sp: u64,
     fp: u64,
-    /// What else the walk depends on: the address space and what is known of it.
+    /// What else the walk depends on: the address space, and which of its mappings are known.
     context: u64,
     number: u64,
     count: u64,
-    read: Words,
+    words: [u64; DRAFT_WORDS],
+    places: [u8; DRAFT_WORDS],
 }
 
 /// Walks remembered per thread, a power of two. Most calls come from a place that the thread was at just before.
 const MEMOS: usize = 4;
-/// Words remembered of a walk, a power of two: 32 frames.
-const MEMO_WORDS: usize = 64;
-const OVERFLOWN: u64 = MEMO_WORDS as u64 + 1;
 
-/// Reads a field of the room, so that neither the compiler nor the verifier knows more than what lies there.
+/// Where a walk begins, and in what.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Number of the address space.
+    pub space: u16,
+    /// Slot of its mappings; 0 while they are not known.
+    pub slot: u32,
+    /// How often its mappings were told.
+    pub generation: u32,
+    /// Whether there are [`CALLER_STEPS`] for it.
+    pub steps: bool,
+}
+
+impl Place {
+    #[inline(always)]
+    fn context(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.space) << 1 | self.steps as u64
+    }
+}
+
+/// Reads a field, so that neither the compiler nor the verifier knows more than what lies there.
 macro_rules! get {
-    ($room:expr, $field:ident) => {
-        (&raw const (*$room).$field).read_volatile()
+    ($of:expr, $field:ident) => {
+        (&raw const (*$of).$field).read_volatile()
     };
 }
 
-/// Writes a field of the room.
+/// Writes a field.
 macro_rules! set {
-    ($room:expr, $field:ident, $value:expr) => {
-        (&raw mut (*$room).$field).write_volatile($value)
+    ($of:expr, $field:ident, $value:expr) => {
+        (&raw mut (*$of).$field).write_volatile($value)
     };
-}
-
-/// The two words at an address that is a multiple of 8: from the window, or from a new one that starts there.
-///
-/// # Safety
-/// `room` lies in a map and is the current thread's own.
-#[inline(always)]
-unsafe fn pair(room: *mut Room, address: u64) -> Option<[u64; 2]> {
-    // SAFETY: the caller vouches for the room; the helper writes as many bytes as the window has at least, and the
-    // index is masked to the window, which has one word more.
-    unsafe {
-        let words = (&raw mut (*room).window).cast::<u64>();
-        let (mut ahead, bytes) = (address.wrapping_sub(get!(room, start)), get!(room, bytes));
-        // Behind the last pair, before the start (which wraps), or nothing read yet.
-        if bytes == 0 || ahead > WINDOW_BYTES - 16 {
-            set!(room, drafted, OVERFLOWN);
-            if !open_window(room, address) {
-                // Near the end of what is mapped, where the stack begins: word by word from here.
-                return read_words::<2>(address);
-            }
-            ahead = 0;
-        }
-        let at = opaque((ahead >> 3) as usize) & (WINDOW_WORDS - 1);
-        let pair = [words.add(at).read_volatile(), words.add(at + 1).read_volatile()];
-        let drafted = opaque(get!(room, drafted) as usize);
-        if drafted < MEMO_WORDS - 1 {
-            let read = &raw mut (*room).draft;
-            let (words, places) =
-                ((&raw mut (*read).words).cast::<u64>(), (&raw mut (*read).at).cast::<u8>());
-            words.add(drafted).write_volatile(pair[0]);
-            words.add(drafted + 1).write_volatile(pair[1]);
-            places.add(drafted).write_volatile(at as u8);
-            places.add(drafted + 1).write_volatile(at as u8 + 1);
-            set!(room, drafted, drafted as u64 + 2);
-        } else {
-            set!(room, drafted, OVERFLOWN);
-        }
-        Some(pair)
-    }
-}
-
-/// Reads the window that starts at an address; whether it could be read.
-#[inline(always)]
-unsafe fn open_window(room: *mut Room, address: u64) -> bool {
-    // SAFETY: as for `pair`.
-    unsafe {
-        let words = (&raw mut (*room).window).cast();
-        let read = bpf_probe_read_user(words, WINDOW_BYTES as u32, address as *const _) == 0;
-        set!(room, start, address);
-        set!(room, bytes, if read { WINDOW_BYTES } else { 0 });
-        read
-    }
 }
 
 /// The memo for a call, if there is one: where it would be.
@@ -162,9 +141,8 @@ unsafe fn open_window(room: *mut Room, address: u64) -> bool {
 unsafe fn memo(room: *mut Room, sp: u64, fp: u64) -> *mut Memo {
     // SAFETY: the caller vouches for the room; the index is masked to the memos.
     unsafe {
-        let caller = (&raw const (*room).window).cast::<u64>().read_volatile();
-        let mixed = (caller ^ sp ^ fp).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (&raw mut (*room).memos).cast::<Memo>().add(opaque(mixed as usize) & (MEMOS - 1))
+        let mixed = (get!(room, top) ^ sp ^ fp).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (&raw mut (*room).memos).cast::<Memo>().add(opaque(mixed) as usize & (MEMOS - 1))
     }
 }
 
@@ -174,28 +152,28 @@ unsafe fn memo(room: *mut Room, sp: u64, fp: u64) -> *mut Memo {
 /// # Safety
 /// As for [`walk_at_entry`], which must come next if there is no number.
 #[inline(always)]
-pub unsafe fn recall(regs: *const pt_regs, context: u64, room: *mut Room) -> Option<u32> {
+pub unsafe fn recall(regs: *const pt_regs, place: Place, room: *mut Room) -> Option<u32> {
     // SAFETY: the kernel vouches for the registers, the caller for the room; both indices are masked.
     unsafe {
         let (sp, fp) = ((*regs).rsp, (*regs).rbp);
-        set!(room, drafted, 0);
-        if sp & 7 != 0 || !open_window(room, sp) {
-            set!(room, bytes, 0);
-            set!(room, top, read_words::<1>(sp).map_or(0, |[word]| word));
+        let walk = &raw mut (*room).walk;
+        let window = (&raw const (*walk).window).cast::<u64>();
+        if !walk::open(Here, walk, sp) {
+            let mut top = 0u64;
+            bpf_probe_read_user((&raw mut top).cast(), 8, sp as *const c_void);
+            set!(room, top, top);
             return None;
         }
-        set!(room, top, (&raw const (*room).window).cast::<u64>().read_volatile());
+        set!(room, top, window.read_volatile());
         let memo = memo(room, sp, fp);
-        if get!(memo, sp) != sp || get!(memo, fp) != fp || get!(memo, context) != context {
+        if get!(memo, sp) != sp || get!(memo, fp) != fp || get!(memo, context) != place.context() {
             return None;
         }
-        let read = &raw const (*memo).read;
         let (words, places) =
-            ((&raw const (*read).words).cast::<u64>(), (&raw const (*read).at).cast::<u8>());
-        let window = (&raw const (*room).window).cast::<u64>();
+            ((&raw const (*memo).words).cast::<u64>(), (&raw const (*memo).places).cast::<u8>());
         let count = get!(memo, count);
         let mut different = 0;
-        for i in 0..MEMO_WORDS {
+        for i in 0..DRAFT_WORDS {
             if i as u64 >= count {
                 break;
             }
@@ -221,164 +199,115 @@ pub unsafe fn top(room: *const Room) -> u64 {
 /// # Safety
 /// As for [`walk_at_entry`], which came last.
 #[inline(always)]
-pub unsafe fn remember(regs: *const pt_regs, context: u64, room: *mut Room, number: u32) {
+pub unsafe fn remember(regs: *const pt_regs, place: Place, room: *mut Room, number: u32) {
     // SAFETY: as for `recall`.
     unsafe {
-        let count = get!(room, drafted);
-        if count == 0 || count > MEMO_WORDS as u64 {
+        let walk = &raw mut (*room).walk;
+        let count = get!(walk, drafted);
+        if count > DRAFT_WORDS as u64 {
             return;
         }
         let (sp, fp) = ((*regs).rsp, (*regs).rbp);
         let memo = memo(room, sp, fp);
         set!(memo, sp, sp);
         set!(memo, fp, fp);
-        set!(memo, context, context);
+        set!(memo, context, place.context());
         set!(memo, number, u64::from(number));
         set!(memo, count, count);
-        (*memo).read = (*room).draft;
+        (*memo).words = (*walk).draft_words;
+        (*memo).places = (*walk).draft_places;
     }
-}
-
-/// Reads words of user memory.
-#[inline(always)]
-fn read_words<const N: usize>(address: u64) -> Option<[u64; N]> {
-    let mut words = MaybeUninit::<[u64; N]>::uninit();
-    // SAFETY: the helper writes exactly 8 * N bytes, or fails and zeroes them.
-    let result = unsafe { bpf_probe_read_user(words.as_mut_ptr().cast(), 8 * N as u32, address as *const _) };
-    // SAFETY: written in either case.
-    if result == 0 { Some(unsafe { words.assume_init() }) } else { None }
 }
 
 /// What a walk found.
 #[derive(Clone, Copy)]
-pub struct Walk {
+pub struct Found {
     /// Number of frames.
-    pub depth: usize,
-    /// A 64-bit identity of the stack: equal stacks have equal identities, and two different ones collide with
-    /// probability 2^-64 per pair.
+    pub depth: u64,
+    /// See [`Walk::identity`].
     pub identity: u64,
-    /// How it ended.
-    pub end: End,
+    /// One of [`End`].
+    pub end: u64,
+    /// Whether frames were found by their frame pointers alone.
+    pub guessed: bool,
 }
 
-/// Collects the return addresses of a thread that has just entered a function and not yet changed its stack
-/// pointer: the direct caller from the top of the stack, the others along the frame pointers.
+/// Collects the return addresses of a thread that has just entered a function and not yet changed its stack pointer,
+/// from the direct caller on.
 ///
 /// # Safety
-/// `regs` are the registers of the current thread; `frames` points to [`FRAME_ROOM`] words in a map, and `room` into
-/// a map; both are the thread's own.
+/// `regs` are the registers of the current thread; `frames` points to `FRAME_ROOM` words in a map, and `room` into a map;
+/// both are the thread's own. [`recall`] came before.
 #[inline(always)]
-pub unsafe fn walk_at_entry(
-    regs: *const pt_regs,
-    space: u16,
-    steps: bool,
-    frames: *mut u64,
-    room: *mut Room,
-) -> Walk {
-    // SAFETY: the kernel vouches for the registers, the caller for the rest; `add` masks its index.
+pub unsafe fn walk_at_entry(regs: *const pt_regs, place: Place, frames: *mut u64, room: *mut Room) -> Found {
+    // SAFETY: the kernel vouches for the registers, the caller for the rest.
     unsafe {
-        let (sp, fp) = ((*regs).rsp, (*regs).rbp);
-        set!(room, depth, 0);
-        set!(room, identity, u64::from(space));
-        set!(room, end, UNREADABLE);
-        if begin(room, space, steps, frames, sp, fp).is_some() {
-            set!(room, end, LIMIT);
-            let mut chain = Chain { room, frames };
+        let walk = &raw mut (*room).walk;
+        let (sp, fp, caller) = ((*regs).rsp, (*regs).rbp, get!(room, top));
+        walk::begin(walk, u64::from(place.space), caller, sp + 8, fp, true);
+        if caller == 0 {
+            set!(walk, end, End::UNREADABLE);
+        } else if let Some(mappings) = UNWIND_SPACES.get_ptr(place.slot) {
+            // The walk depends on where it begins.
+            let mut word = 0;
+            if get!(walk, reach) != 0 {
+                walk::word(Here, walk, sp, &mut word);
+            }
+            if place.slot == 0 && place.steps {
+                step_over_operators(place.space, walk, frames);
+            }
+            let mut chain = Chain { walk, frames, mappings };
             // One loop body to verify, whatever the depth (Linux 5.17).
-            bpf_loop(MAX_FRAMES as u32 - 2, follow as *mut c_void, (&raw mut chain).cast(), 0);
+            bpf_loop(MAX_FRAMES as u32, follow as *mut c_void, (&raw mut chain).cast(), 0);
         }
-        let end = match get!(room, end) {
-            CHAIN => End::Chain,
-            LIMIT => End::Limit,
-            _ => End::Unreadable,
-        };
-        Walk { depth: get!(room, depth) as usize, identity: get!(room, identity), end }
+        Found {
+            depth: get!(walk, depth),
+            identity: get!(walk, identity),
+            end: get!(walk, end),
+            guessed: get!(walk, guessed) != 0,
+        }
     }
 }
 
-/// The frames that frame pointers do not tell: the direct caller, and the caller of an operator that is on top of the
-/// stack. `None` if they cannot be read.
+/// The callers of operators that are on top of the stack.
 #[inline(always)]
-unsafe fn begin(room: *mut Room, space: u16, steps: bool, frames: *mut u64, sp: u64, fp: u64) -> Option<()> {
-    let (mut sp, mut fp) = (sp, fp);
-    // SAFETY: as for `walk_at_entry`.
+unsafe fn step_over_operators(space: u16, walk: *mut Walk, frames: *mut u64) {
+    // SAFETY: as for `walk_at_entry`; steps are written before the probes are attached.
     unsafe {
-        let mut caller = get!(room, top);
-        if caller == 0 {
-            return None;
-        }
-        if get!(room, bytes) != 0 {
-            pair(room, sp); // into the draft
-        }
-        add(room, frames, caller);
         let mut level = 0;
-        while steps && level < MAX_STEPS {
-            let Some(step) = CALLER_STEPS.get_ptr(block_key(space, caller)) else { break };
-            // A map value that is written before the probes are attached.
+        while level < MAX_STEPS {
+            let Some(step) = CALLER_STEPS.get_ptr(block_key(space, get!(walk, ip))) else { return };
             let step = *step;
-            let cfa = sp + 8 + u64::from(step.cfa_from_rsp_bytes);
-            if step.rbp_below_cfa_bytes != 0 {
-                [fp, _] = pair(room, cfa - u64::from(step.rbp_below_cfa_bytes))?;
+            let cfa = get!(walk, sp) + u64::from(step.cfa_from_rsp_bytes);
+            let (mut fp, mut caller) = (get!(walk, fp), 0);
+            let below = u64::from(step.rbp_below_cfa_bytes);
+            if below != 0 && !walk::word(Here, walk, cfa - below, &mut fp)
+                || !walk::word(Here, walk, cfa - 8, &mut caller)
+            {
+                return;
             }
-            [caller, _] = pair(room, cfa - 8)?;
-            add(room, frames, caller);
-            sp = cfa - 8;
+            walk::add(walk, frames);
+            set!(walk, ip, caller);
+            set!(walk, sp, cfa);
+            set!(walk, fp, fp);
             level += 1;
         }
-        set!(room, sp, sp);
-        set!(room, fp, fp);
     }
-    Some(())
 }
 
-const CHAIN: u64 = 0;
-const LIMIT: u64 = 1;
-const UNREADABLE: u64 = 2;
-
-/// A walk along frame pointers, under way.
+/// A walk under way.
 struct Chain {
-    room: *mut Room,
+    walk: *mut Walk,
     frames: *mut u64,
+    mappings: *const Mappings,
 }
 
-/// One step along the frame pointers; 1 when there are no more.
+/// One frame; 1 when there are no more.
 #[inline(never)]
 extern "C" fn follow(_turn: u32, chain: *mut c_void) -> i64 {
-    // SAFETY: the chain of `walk_at_entry`, which waits for this loop; `add` masks its index.
+    // SAFETY: the chain of `walk_at_entry`, which waits for this loop.
     unsafe {
-        let Chain { room, frames } = *chain.cast::<Chain>();
-        let (sp, fp) = (get!(room, sp), get!(room, fp));
-        if fp <= sp || fp - sp > MAX_FRAME_BYTES || fp & 7 != 0 {
-            set!(room, end, CHAIN);
-            return 1;
-        }
-        let Some([next_fp, return_address]) = pair(room, fp) else {
-            set!(room, end, UNREADABLE);
-            return 1;
-        };
-        if return_address == 0 {
-            set!(room, end, CHAIN);
-            return 1;
-        }
-        add(room, frames, return_address);
-        set!(room, sp, fp);
-        set!(room, fp, next_fp);
-    }
-    0
-}
-
-/// # Safety
-/// `room` and `frames` as for [`walk_at_entry`].
-#[inline(always)]
-unsafe fn add(room: *mut Room, frames: *mut u64, frame: u64) {
-    // SAFETY: the mask keeps the index within the room.
-    unsafe {
-        let depth = get!(room, depth);
-        frames.add(opaque(depth as usize) & (FRAME_ROOM - 1)).write_volatile(frame);
-        set!(room, depth, depth + 1);
-        let mixed = (frame ^ frame >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        let identity =
-            (get!(room, identity).rotate_left(27) ^ mixed ^ mixed >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        set!(room, identity, identity);
+        let Chain { walk, frames, mappings } = *chain.cast::<Chain>();
+        i64::from(walk::step(Here, mappings, walk, frames))
     }
 }

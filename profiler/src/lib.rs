@@ -13,3 +13,4 @@ pub mod target;
 pub mod text;
 pub mod tool;
 pub mod units;
+pub mod unwind;

@@ -34,11 +34,11 @@ fn profiler_killed_at_random_moments() {
         sleep(moments.within_ms(bound_ms));
         if round % 4 == 3 {
             // Into the detaching.
-            observer.signal(rustix::process::Signal::INT);
+            observer.signal(Signal::INT);
             sleep(moments.within_ms(150));
         }
         // Stopped first, so that what it holds is all that it will ever hold.
-        observer.signal(rustix::process::Signal::STOP);
+        observer.signal(Signal::STOP);
         sleep(Duration::from_millis(2));
         let objects = process::bpf_objects_of(observer.pid());
         ever_changed |= !process::changed_code(target.pid()).is_empty();
@@ -241,11 +241,11 @@ fn a_seccomp_filter() {
 fn a_stopped_target() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
-    target.signal(rustix::process::Signal::STOP);
+    target.signal(Signal::STOP);
     let observer = Observer::attach(target.pid(), &[]);
     sleep(Duration::from_millis(200));
     account::assert_nothing_lost(&observer.interrupt().report(0));
-    target.signal(rustix::process::Signal::CONT);
+    target.signal(Signal::CONT);
     assert!(target.lives());
     target.quit();
 }

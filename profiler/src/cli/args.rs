@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// For measurements: empty programs where `memleak` would probe, until interrupted.
     #[command(name = "__floor", hide = true)]
     Floor(FloorArgs),
+    /// For measurements: makes unwind tables, and prints their sizes and how long it took as JSON.
+    #[command(name = "__tables", hide = true)]
+    Tables(TablesArgs),
 }
 
 /// Which processes.
@@ -199,6 +202,20 @@ pub(crate) struct FloorArgs {
     pub(crate) method: MethodArg,
 }
 
+/// Files to make unwind tables of.
+#[derive(Debug, Args)]
+pub(crate) struct TablesArgs {
+    /// Programs and shared libraries.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// How often; the median time counts.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    pub(crate) runs: usize,
+    /// Threads at work. Default: one per processor, up to 8.
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) threads: Option<usize>,
+}
+
 /// Which probes the floor is made of.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum FloorArg {
@@ -219,6 +236,10 @@ impl From<FloorArg> for Floor {
 
 fn format(text: &str) -> Result<Format, String> {
     Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

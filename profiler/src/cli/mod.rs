@@ -7,6 +7,7 @@ mod memleak;
 mod output;
 mod progress;
 mod render;
+mod tables;
 
 use std::{
     ffi::OsString,
@@ -32,6 +33,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match &cli.command {
         Command::Memleak(args) => memleak::run(args, &cli),
         Command::Floor(args) => floor::run(args),
+        Command::Tables(args) => tables::run(args),
         Command::Report(args) => render::run(args, &cli),
     };
     done.unwrap_or_else(|error| complain(&error))

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -70,6 +71,23 @@ impl<'a> Image<'a> {
     /// them has no symbols.
     pub fn parse(data: &'a [u8]) -> Result<Self, Error> {
         check_ident(data)?;
+        let mut image = Self::without_segments(data)?;
+        image.segments = load_segments(image.program_headers, data.len() as u64)?;
+        Ok(image)
+    }
+
+    /// Reads the headers of a separate debug file. It has the sections that were taken out of a program, and program
+    /// headers that describe bytes which are not in it: so this image has no code.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Image::parse`], except that no segment can be missing.
+    pub(crate) fn parse_debug_file(data: &'a [u8]) -> Result<Self, Error> {
+        check_ident(data)?;
+        Self::without_segments(data)
+    }
+
+    fn without_segments(data: &'a [u8]) -> Result<Self, Error> {
         let header = Header::parse(data).map_err(|_| Error::Damaged("the ELF header"))?;
         let machine = header.e_machine(ENDIAN);
         if machine != elf::EM_X86_64 {
@@ -81,12 +99,11 @@ impl<'a> Image<'a> {
         }
         let program_headers =
             header.program_headers(ENDIAN, data).map_err(|_| Error::Damaged("the program headers"))?;
-        let segments = load_segments(program_headers, data.len() as u64)?;
         let sections = header.sections(ENDIAN, data).unwrap_or_default();
         Ok(Self {
             data,
             program_headers,
-            segments,
+            segments: Vec::new(),
             sections,
             function_starts: OnceCell::new(),
             import_slots: OnceCell::new(),
@@ -181,8 +198,32 @@ impl<'a> Image<'a> {
             .collect()
     }
 
-    /// Address and bytes of the first section of this name.
-    pub(super) fn section(&self, name: &str) -> Option<(u64, &'a [u8])> {
+    /// Addresses of the executable segments, as far as the file has bytes for them, in the order of the file.
+    pub(crate) fn executable_ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        let executable = self.segments.iter().filter(|s| s.executable);
+        executable.map(|s| s.address..s.address.saturating_add(s.size))
+    }
+
+    /// Bytes that are mapped from `address` to the end of its segment. Empty when the address is not in the file.
+    pub(crate) fn mapped(&self, address: u64) -> &'a [u8] {
+        let Some(segment) = self.segments.iter().find(|s| s.contains(address)) else { return &[] };
+        let skip = address - segment.address;
+        let start = segment.file_offset.saturating_add(skip);
+        let end = start.saturating_add(segment.size - skip).min(self.data.len() as u64);
+        match (usize::try_from(start), usize::try_from(end)) {
+            (Ok(start), Ok(end)) => self.data.get(start..end).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    /// Address and bytes of the header of the unwind information (`PT_GNU_EH_FRAME`), which needs no section headers.
+    pub(crate) fn eh_frame_header(&self) -> Option<(u64, &'a [u8])> {
+        let header = self.program_headers.iter().find(|h| h.p_type(ENDIAN) == elf::PT_GNU_EH_FRAME)?;
+        Some((header.p_vaddr(ENDIAN), header.data(ENDIAN, self.data).ok()?))
+    }
+
+    /// Address and bytes of the first section of this name. A compressed section is returned as it is.
+    pub(crate) fn section(&self, name: &str) -> Option<(u64, &'a [u8])> {
         let (_, section) = self.sections.section_by_name(ENDIAN, name.as_bytes())?;
         Some((section.sh_addr(ENDIAN), section.data(ENDIAN, self.data).ok()?))
     }

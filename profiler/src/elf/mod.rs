@@ -14,13 +14,15 @@ pub mod placement;
 pub mod returns;
 pub mod runtime;
 
+mod debug_sections;
 mod flow;
 mod image;
 mod imports;
 mod symbols;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
+pub use debug_sections::SectionError;
 pub use image::{Error, Image};
 pub use symbols::{Symbol, SymbolKind};

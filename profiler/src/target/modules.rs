@@ -131,6 +131,11 @@ impl Layout {
         self.mappings.iter().filter_map(|(mapping, id)| Some((mapping, (*id)?)))
     }
 
+    /// The mapping of the vdso: code of the kernel's that has unwind information, but no file.
+    pub fn vdso(&self) -> Option<&Mapping> {
+        self.mappings.iter().map(|(mapping, _)| mapping).find(|mapping| mapping.path.as_os_str() == "[vdso]")
+    }
+
     /// What an address belongs to.
     pub fn place(&self, address: u64) -> Place {
         let after = self.mappings.partition_point(|(mapping, _)| mapping.end <= address);

@@ -54,7 +54,7 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     if !drawn && !cookie.nests {
         return (Counter::EntrySampledOut, true);
     }
-    let Some(flags) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
+    let Some(space) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
     unsafe {
@@ -66,7 +66,7 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
             }
             abandon(thread);
         }
-        (*thread).stack = if drawn { stacks::number(regs, cookie.space, flags, thread) } else { NOT_DRAWN };
+        (*thread).stack = if drawn { stacks::number(regs, cookie.space, space, thread) } else { NOT_DRAWN };
         (*thread).sp = sp;
         (*thread).word = if drawn { stack::top(&raw const (*thread).walk) } else { return_address(sp) };
         (*thread).candidate = 0;

@@ -5,13 +5,14 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _, bindings::pt_regs, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext,
 };
+use profiler_common::opaque::opaque;
 use profiler_common::{
     age,
     cookie::{Cookie, From, packed},
     ledger::Counter,
     memleak::{Block, FREES_NEST, block_key},
 };
-use profiler_ebpf::{atomic, verifier::opaque};
+use profiler_ebpf::atomic;
 
 use crate::alloc::value;
 use crate::blocks;
@@ -45,7 +46,9 @@ fn release(ctx: &ProbeContext) -> Counter {
     if SAMPLE_BYTES.load() != 0 && !blocks::may_hold(key) {
         return Counter::FreeUntracked; // as most are; what kind it is would cost more than all else
     }
-    let Some(flags) = own_space(cookie.space) else { return Counter::FreeOther };
+    let Some(space) = own_space(cookie.space) else { return Counter::FreeOther };
+    // SAFETY: a map value.
+    let flags = unsafe { (*space).flags };
     // SAFETY: the context of a uprobe program is the registers.
     let sp = unsafe { (*regs).rsp };
     let Some(block) = blocks::take(key) else { return missing(key, sp) };
@@ -79,7 +82,7 @@ fn missing(key: u64, sp: u64) -> Counter {
 #[inline(always)]
 pub(crate) fn died(block: Block) {
     let Some(totals) = totals(block.stack) else { return };
-    let bin = opaque(age::bin(now_units().wrapping_sub(block.born_units)));
+    let bin = opaque(age::bin(now_units().wrapping_sub(block.born_units)) as u64) as usize;
     if bin >= age::BINS {
         return;
     }

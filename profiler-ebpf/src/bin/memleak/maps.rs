@@ -33,7 +33,7 @@ pub(crate) static MAX_STACKS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static SAMPLE_BYTES: Global<u64> = Global::new(0);
 
-/// What a thread is doing between an allocation's entry and its return. Lives with the thread (2.5 KiB each).
+/// What a thread is doing between an allocation's entry and its return. Lives with the thread (5.4 KiB each).
 #[repr(C)]
 pub(crate) struct Thread {
     /// Stack pointer at the entry of the outermost allocation call; 0 while there is none.
@@ -71,6 +71,8 @@ pub(crate) struct Thread {
     pub walk: Room,
     /// Number of frames below.
     pub depth: u64,
+    /// How the walk ended, as bits of `head`.
+    pub end: u64,
     /// Head of the ring record, directly before the frames.
     pub head: u64,
     pub frames: [u64; FRAME_ROOM],
@@ -193,16 +195,15 @@ pub(crate) fn now_units() -> u32 {
     (now.wrapping_sub(START_NS.load()) >> age::UNIT_SHIFT) as u32
 }
 
-/// The flags of an address space, if the current process owns it.
+/// What the loader knows of an address space, if the current process owns it.
 #[inline(always)]
-pub(crate) fn own_space(space: u16) -> Option<u32> {
+pub(crate) fn own_space(space: u16) -> Option<*const Space> {
     let space = SPACES.get_ptr(u32::from(space))?;
     // SAFETY: a map value.
-    let (tgid, closed, flags) =
-        unsafe { ((*space).tgid, (*space).replaced | (*space).execs_to_come, (*space).flags) };
+    let (tgid, closed) = unsafe { ((*space).tgid, (*space).replaced | (*space).execs_to_come) };
     // SAFETY: a helper without arguments.
     let current = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    if closed == 0 && (tgid == 0 || tgid == current) { Some(flags) } else { None }
+    if closed == 0 && (tgid == 0 || tgid == current) { Some(space) } else { None }
 }
 
 /// The totals of a stack.

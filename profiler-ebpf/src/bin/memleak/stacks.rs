@@ -3,9 +3,10 @@
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ringbuf_output};
 use profiler_common::{
     ledger::Counter,
-    memleak::{CALLER_STEPS, MAX_FRAMES, NO_STACK, RECORD_STACK, RecordHead},
+    memleak::{CALLER_STEPS, ENDED_SOMEHOW, MAX_FRAMES, NO_STACK, RECORD_STACK, RecordHead, Space},
+    unwind::walk::End,
 };
-use profiler_ebpf::stack::{self, End};
+use profiler_ebpf::stack::{self, Place};
 
 use crate::maps::{RECENT, RING, Recent, STACK_NUMBERS, Thread, count, next_stack};
 
@@ -15,26 +16,37 @@ const BPF_NOEXIST: u64 = 1;
 /// The number of the current call stack, which is 0 if it cannot be told.
 ///
 /// # Safety
-/// `regs` are the registers at the entry of a function, `thread` the state of the current thread.
+/// `regs` are the registers at the entry of a function, `known` a map value, `thread` the state of the current thread.
 #[inline(always)]
-pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread: *mut Thread) -> u32 {
-    // SAFETY: the caller vouches for both pointers.
+pub(crate) unsafe fn number(
+    regs: *const pt_regs,
+    space: u16,
+    known: *const Space,
+    thread: *mut Thread,
+) -> u32 {
+    // SAFETY: the caller vouches for all pointers. The generation is read before the slot is: if another is told in
+    // between, the walk is remembered for a generation that is over.
     unsafe {
+        let generation = (&raw const (*known).generation).read_volatile();
+        let slot = (&raw const (*known).slot).read_volatile();
+        let steps = (*known).flags & CALLER_STEPS != 0;
+        let place = Place { space, slot, generation, steps };
         let frames = (&raw mut (*thread).frames).cast::<u64>();
         let room = &raw mut (*thread).walk;
-        let context = u64::from(flags) << 32 | u64::from(space);
-        if let Some(number) = stack::recall(regs, context, room) {
+        if let Some(number) = stack::recall(regs, place, room) {
             return number;
         }
-        let walk = stack::walk_at_entry(regs, space, flags & CALLER_STEPS != 0, frames, room);
-        match walk.end {
-            End::Chain => {}
-            End::Limit => count(Counter::StackTruncated),
-            End::Unreadable => count(Counter::StackShort),
+        let found = stack::walk_at_entry(regs, place, frames, room);
+        match found.end {
+            End::LIMIT => count(Counter::StackTruncated),
+            End::UNREADABLE => count(Counter::StackShort),
+            _ => {}
         }
         // Through memory: the verifier would follow the rest of the program once for every depth.
-        (*thread).depth = walk.depth as u64;
-        let identity = walk.identity;
+        (*thread).depth = found.depth;
+        let end = if slot == 0 { ENDED_SOMEHOW } else { found.end as u8 & 15 };
+        (*thread).end = u64::from(end) << 4 | u64::from(found.guessed) << 15;
+        let identity = found.identity;
         if (&raw const (*thread).depth).read_volatile() == 0 {
             return NO_STACK;
         }
@@ -42,9 +54,9 @@ pub(crate) unsafe fn number(regs: *const pt_regs, space: u16, flags: u32, thread
         let recent = (&raw mut (*thread).recent).cast::<Recent>().add(identity as usize & (RECENT - 1));
         if (*recent).identity == identity && (*recent).number != 0 {
             let number = (*recent).number as u32;
-            if walk.end == End::Chain {
-                // Others are counted each time.
-                stack::remember(regs, context, room, number);
+            if found.end != End::LIMIT && found.end != End::UNREADABLE {
+                // Those are counted each time.
+                stack::remember(regs, place, room, number);
             }
             return number;
         }
@@ -84,7 +96,7 @@ unsafe fn introduce(identity: u64, space: u16, thread: *mut Thread) -> u32 {
         };
         let depth = (*thread).depth.min(MAX_FRAMES as u64);
         let head = RecordHead { kind: RECORD_STACK, depth: depth as u8, space, stack: number };
-        (*thread).head = core::mem::transmute::<RecordHead, u64>(head);
+        (*thread).head = core::mem::transmute::<RecordHead, u64>(head) | (*thread).end;
         let bytes = 8 + 8 * (depth & 127);
         let record = &raw mut (*thread).head;
         if bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast(), bytes, 0) != 0 {

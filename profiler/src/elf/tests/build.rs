@@ -3,12 +3,12 @@
 use super::unhex;
 
 /// Where the code of a made file stands in it, and where it is mapped.
-pub(super) const CODE_OFFSET: u64 = 0x200;
-pub(super) const CODE_ADDRESS: u64 = 0x1000;
+pub(crate) const CODE_OFFSET: u64 = 0x200;
+pub(crate) const CODE_ADDRESS: u64 = 0x1000;
 
-pub(super) const FUNC: u8 = 2;
-pub(super) const OBJECT: u8 = 1;
-pub(super) const IFUNC: u8 = 10;
+pub(crate) const FUNC: u8 = 2;
+pub(crate) const OBJECT: u8 = 1;
+pub(crate) const IFUNC: u8 = 10;
 
 const SYMTAB: u32 = 2;
 const STRTAB: u32 = 3;
@@ -22,7 +22,7 @@ const PROGBITS: u32 = 1;
 struct Section(String, u32, u64, Vec<u8>, u32);
 
 /// A file in the making.
-pub(super) struct MadeFile {
+pub(crate) struct MadeFile {
     code: Vec<u8>,
     symbols: Vec<u8>,
     exports: Vec<u8>,
@@ -34,7 +34,7 @@ pub(super) struct MadeFile {
 }
 
 impl MadeFile {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             code: Vec::new(),
             symbols: vec![0; 24],
@@ -48,7 +48,7 @@ impl MadeFile {
     }
 
     /// The executable segment, mapped at [`CODE_ADDRESS`].
-    pub(super) fn code(mut self, hex: &str) -> Self {
+    pub(crate) fn code(mut self, hex: &str) -> Self {
         self.code = unhex(hex);
         self
     }
@@ -70,25 +70,25 @@ impl MadeFile {
     }
 
     /// A symbol of the full table; `section` 0 is undefined.
-    pub(super) fn symbol(mut self, name: &[u8], kind: u8, section: u16, address: u64, size: u64) -> Self {
+    pub(crate) fn symbol(mut self, name: &[u8], kind: u8, section: u16, address: u64, size: u64) -> Self {
         let entry = self.entry(name, kind, section, address, size);
         self.symbols.extend(entry);
         self
     }
 
     /// A symbol of the dynamic table.
-    pub(super) fn export(mut self, name: &str, kind: u8, section: u16, address: u64, size: u64) -> Self {
+    pub(crate) fn export(mut self, name: &str, kind: u8, section: u16, address: u64, size: u64) -> Self {
         let entry = self.entry(name.as_bytes(), kind, section, address, size);
         self.exports.extend(entry);
         self
     }
 
-    pub(super) fn function(self, name: &str, address: u64, size: u64) -> Self {
+    pub(crate) fn function(self, name: &str, address: u64, size: u64) -> Self {
         self.symbol(name.as_bytes(), FUNC, 1, address, size)
     }
 
     /// A pointer that the loader fills with an imported function (relocation type 7 or 6).
-    pub(super) fn import(mut self, name: &str, slot: u64, relocation: u64) -> Self {
+    pub(crate) fn import(mut self, name: &str, slot: u64, relocation: u64) -> Self {
         let symbol = self.exports.len() as u64 / 24;
         self = self.export(name, FUNC, 0, 0, 0);
         for word in [slot, symbol << 32 | relocation, 0] {
@@ -97,23 +97,23 @@ impl MadeFile {
         self
     }
 
-    pub(super) fn needed(mut self, library: &str) -> Self {
+    pub(crate) fn needed(mut self, library: &str) -> Self {
         let at = u64::from(self.name(library.as_bytes()));
         self.dynamic.extend([1_u64, at].iter().flat_map(|word| word.to_le_bytes()));
         self
     }
 
-    pub(super) fn interpreter(mut self, path: &str) -> Self {
+    pub(crate) fn interpreter(mut self, path: &str) -> Self {
         self.interpreter = Some(format!("{path}\0"));
         self
     }
 
-    pub(super) fn section(mut self, name: &str, address: u64, content: Vec<u8>) -> Self {
+    pub(crate) fn section(mut self, name: &str, address: u64, content: Vec<u8>) -> Self {
         self.sections.push(Section(name.to_owned(), PROGBITS, address, content, 0));
         self
     }
 
-    pub(super) fn note(mut self, name: &str, kind: u32, content: &[u8]) -> Self {
+    pub(crate) fn note(mut self, name: &str, kind: u32, content: &[u8]) -> Self {
         let mut note = Vec::new();
         for word in [u32::try_from(name.len()).unwrap() + 1, u32::try_from(content.len()).unwrap(), kind] {
             note.extend(word.to_le_bytes());
@@ -127,7 +127,7 @@ impl MadeFile {
     }
 
     /// An unwind table with one entry for all the code: CFA rsp+8, return address at c-8, then these rules.
-    pub(super) fn unwind(self, rules: &str) -> Self {
+    pub(crate) fn unwind(self, rules: &str) -> Self {
         let padded = |mut entry: Vec<u8>| {
             entry.resize((entry.len() + 4).next_multiple_of(8) - 4, 0);
             let mut whole = u32::try_from(entry.len()).unwrap().to_le_bytes().to_vec();
@@ -145,7 +145,7 @@ impl MadeFile {
         self.section(".eh_frame", 0x8000, table)
     }
 
-    pub(super) fn bytes(mut self) -> Vec<u8> {
+    pub(crate) fn bytes(mut self) -> Vec<u8> {
         let mut file = vec![0; usize::try_from(CODE_OFFSET).unwrap()];
         file.extend(&self.code);
         let interpreter = self.interpreter.take().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Tests on real entry code, on hand-made code, and on the files of this machine.
 
 mod adversarial;
-mod build;
+pub(crate) mod build;
 mod entry_code;
 mod forwards;
 mod made_file;
@@ -35,7 +35,7 @@ fn fixture(text: &str) -> BTreeMap<String, Fixture> {
 }
 
 /// Bytes from hex; spaces are allowed.
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

@@ -32,7 +32,7 @@ pub(super) fn try_out(method: Method) -> Result<()> {
     };
     let object = session::load_small()?;
     let canary = Canary::start()?;
-    let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0 };
+    let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 };
     totals::set_space(&object, SPACE, &space)?;
     let cookie = Cookie {
         size: From::Arg(0),

@@ -49,7 +49,7 @@ pub(super) fn coverage(
         ledger: Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect(),
         quality: quality.map(|c| (c.name().to_owned(), count(*c))).collect(),
         complete_stacks_ratio: ratio(complete_stacks, stacks.len()),
-        stack_method: "frame pointers, from the caller of the allocator".to_owned(),
+        stack_method: "unwind tables; frame pointers where code has none".to_owned(),
         named_frames_ratio: ratio(named, frames.len()),
         before_attach: before(session, count(Counter::FreeUntracked)),
     }

@@ -29,6 +29,7 @@ use crate::{
         process::Process,
     },
     text::Text,
+    unwind::tracker::Tracker,
 };
 
 /// A layout younger than this is not read again for a new stack.
@@ -42,6 +43,8 @@ pub(crate) struct Space {
     pub(crate) exe: Text,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
+    /// Whether the layout was read anew since the kernel side was told.
+    untold: bool,
     layout_read: Instant,
     planned: HashSet<ModuleId>,
     stepped: HashSet<ModuleId>,
@@ -89,6 +92,7 @@ impl Space {
             exe: Text::from(exe.as_path()),
             build_id: None,
             layout,
+            untold: true,
             layout_read: Instant::now(),
             planned: HashSet::new(),
             stepped: HashSet::new(),
@@ -334,6 +338,7 @@ impl Space {
             && !self.replaced(object)
         {
             self.layout = layout;
+            self.untold = true;
             self.identify(modules);
         }
         self.layout_read = Instant::now();
@@ -386,7 +391,30 @@ impl Space {
             execs_to_come: u32::from(launched),
             replaced: 0,
             flags: 0,
+            slot: 0,
+            generation: 0,
         };
+        totals::set_space(object, self.number, &space)
+    }
+
+    /// Tells the kernel side where things are mapped, if that has changed, so that it can walk stacks.
+    pub(crate) fn tell_mappings(
+        &mut self,
+        object: &Object,
+        tracker: &mut Tracker,
+        modules: &Modules,
+    ) -> Result<()> {
+        if self.ended.is_some() || !std::mem::take(&mut self.untold) {
+            return Ok(());
+        }
+        let Some(told) = tracker.tell(self.number, self.process.pid(), &self.layout, modules) else {
+            return Ok(());
+        };
+        let mut space = totals::space(object, self.number)?;
+        // In this order: what is remembered for a generation was walked in its slot.
+        space.slot = told.slot;
+        totals::set_space(object, self.number, &space)?;
+        space.generation = told.generation;
         totals::set_space(object, self.number, &space)
     }
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use profiler_common::unwind::walk::End;
+
 use crate::{
     report::{Frame, Frames, Stack},
     symbolize::{Pending, Request, Resolved, Worker},
@@ -16,6 +18,8 @@ pub(crate) struct PlacedStack {
     pub(crate) space: u16,
     /// Return addresses and where they lie.
     frames: Vec<(u64, Place)>,
+    /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
+    end: u8,
 }
 
 /// Offsets in a module.
@@ -35,7 +39,14 @@ pub(crate) struct Stacks {
 
 impl Stacks {
     /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
-    pub(crate) fn add(&mut self, number: u32, space: u16, addresses: &[u64], layout: &Layout) -> bool {
+    pub(crate) fn add(
+        &mut self,
+        number: u32,
+        space: u16,
+        addresses: &[u64],
+        end: u8,
+        layout: &Layout,
+    ) -> bool {
         let frames: Vec<(u64, Place)> =
             addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
         let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
@@ -50,7 +61,7 @@ impl Stacks {
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
         }
-        self.placed[index] = Some(PlacedStack { space, frames });
+        self.placed[index] = Some(PlacedStack { space, frames, end });
         known
     }
 
@@ -118,7 +129,8 @@ impl Stacks {
         }
     }
 
-    /// A stack as it stands in the report. Its names must have been resolved.
+    /// A stack as it stands in the report. Its names must have been resolved. Its callers are unknown for a reason that is
+    /// empty if it was walked by frame pointers, which do not tell.
     pub(crate) fn report(
         &self,
         number: u32,
@@ -128,7 +140,10 @@ impl Stacks {
     ) -> Option<Stack> {
         let stack = self.get(number)?;
         let frame = |(address, place): &(u64, Place)| frames.intern(self.frame(*address, *place, modules));
-        Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete: None })
+        let incomplete = (u64::from(stack.end) != End::ROOT).then(|| {
+            End::WORDS.get(usize::from(stack.end)).map_or_else(String::new, |words| (*words).to_owned())
+        });
+        Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete })
     }
 
     fn frame(&self, address: u64, place: Place, modules: &Modules) -> Frame {
@@ -188,10 +203,10 @@ mod tests {
         let worker = Worker::start().unwrap();
         let mut stacks = Stacks::default();
         // A return address lies behind the call: one byte into the function will do for it.
-        assert!(stacks.add(1, 0, &[seen_early as fn() as usize as u64 + 1], &layout));
+        assert!(stacks.add(1, 0, &[seen_early as fn() as usize as u64 + 1], 0, &layout));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
         stacks.look_up(&modules, &worker);
-        assert!(stacks.add(2, 0, &[seen_late as fn() as usize as u64 + 1], &layout));
+        assert!(stacks.add(2, 0, &[seen_late as fn() as usize as u64 + 1], 0, &layout));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
         stacks.look_up(&modules, &worker);
         stacks.finish_look_up(&modules, &worker);

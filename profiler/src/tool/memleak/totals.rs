@@ -77,7 +77,7 @@ pub(crate) fn set_space(object: &Object, number: u16, space: &Space) -> Result<(
 
 /// What the kernel side knows of an address space.
 pub(crate) fn space(object: &Object, number: u16) -> Result<Space> {
-    let mut space = [Space { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0 }];
+    let mut space = [Space { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 }];
     bpf::lookup(object.map("SPACES")?, &u32::from(number), &mut space)
         .map_err(|e| unreadable("the address spaces", &e))?;
     let [space] = space;

@@ -28,6 +28,7 @@ use crate::{
     report::{Ended, Report},
     symbolize::Worker,
     target::{launch, modules::Modules},
+    unwind::tracker::Tracker,
 };
 
 /// What an observation tells while it runs.
@@ -89,6 +90,7 @@ pub(super) struct Session<'a> {
     pub(super) stacks: Stacks,
     pub(super) totals: Totals,
     pub(super) blocks: Blocks,
+    pub(super) tracker: Tracker,
     pub(super) worker: Worker,
     pub(super) cost: CostMeter,
     pub(super) started_unix_ns: u64,

@@ -36,6 +36,7 @@ use crate::{
     },
     symbolize::Worker,
     target::{find, launch, maps, modules::Modules, process::Process},
+    unwind::tracker::{Files, Tracker},
 };
 
 const TOOL: &str = "memleak";
@@ -50,6 +51,8 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
 /// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
 /// execs and for the canary.
 const MAX_TARGETS: usize = 128;
+/// Programs that targets may become by exec, with their stacks walked by tables.
+const EXECS: usize = 16;
 /// Room in the kernel's table if nothing is known of the target's size.
 const UNKNOWN_BLOCKS: u32 = 1 << 20;
 
@@ -90,26 +93,37 @@ impl<'a> Session<'a> {
         };
         let start_ns = monotonic_ns();
         let room = room_for(bytes_before, options);
+        let capacity = Tracker::capacity(spaces.iter().map(|space| &space.layout));
+        let tracked = (spaces.len() + EXECS) as u32;
+        let mut files = Files::default();
         let mut object = thread::scope(|scope| {
             let loading = scope.spawn(|| {
                 interrupt_nobody();
-                load(options, start_ns, room)
+                let mut entries = Tracker::entries(capacity, tracked).to_vec();
+                load(options, start_ns, room, &mut entries)
             });
             for space in &mut spaces {
                 // What a waiting child maps is our own executable, not yet the command.
                 match launched {
                     Some(_) => space.plan_ahead(&mut modules, options, &ahead),
-                    None => space.plan(&modules, options),
+                    None => {
+                        space.plan(&modules, options);
+                        files.prepare(&space.layout, &modules);
+                    }
                 }
             }
             joined(loading)
         })?;
         let totals = Totals::map(&object, options.max_stacks as usize)?;
         let blocks = Blocks::map(&object, room)?;
+        let mut tracker = Tracker::map(&object, files, capacity, tracked)?;
         fill_weights(&object, options)?;
         let in_initial_namespace = initial_pid_namespace();
         for space in &spaces {
             space.register(&object, launched.is_some(), in_initial_namespace)?;
+        }
+        for space in &mut spaces {
+            space.tell_mappings(&object, &mut tracker, &modules)?;
         }
         let records = object.take_ring("RING")?;
         let mut attacher = Attacher::new(PROGRAMS, options.method);
@@ -132,6 +146,7 @@ impl<'a> Session<'a> {
             stacks: Stacks::default(),
             totals,
             blocks,
+            tracker,
             worker,
             cost: CostMeter::new(asked),
             started_unix_ns: 0,
@@ -252,10 +267,21 @@ fn spaces(pids: &[u32], options: &Options, launched: bool, modules: &mut Modules
 pub(crate) fn load_small() -> Result<Object> {
     let mut options = Options::new(Targets::Pids(Vec::new()));
     options.max_stacks = 16;
-    load(&options, monotonic_ns(), Room::new(0, 1024))
+    load(&options, monotonic_ns(), Room::new(0, 1024), &mut Vec::new())
 }
 
-fn load(options: &Options, start_ns: u64, room: Room) -> Result<Object> {
+fn load(
+    options: &Options,
+    start_ns: u64,
+    room: Room,
+    entries: &mut Vec<(&'static str, u32)>,
+) -> Result<Object> {
+    entries.extend([
+        ("BUCKETS", room.buckets()),
+        ("BLOCKS", room.spilled),
+        ("STACK_NUMBERS", options.max_stacks),
+        ("TOTALS", options.max_stacks),
+    ]);
     let stacks = options.max_stacks.to_ne_bytes();
     let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
     let start = start_ns.to_ne_bytes();
@@ -275,12 +301,7 @@ fn load(options: &Options, start_ns: u64, room: Room) -> Result<Object> {
                 ("SAMPLE_BYTES", &sample),
                 ("BUCKET_SHIFT", &shift),
             ],
-            entries: vec![
-                ("BUCKETS", room.buckets()),
-                ("BLOCKS", room.spilled),
-                ("STACK_NUMBERS", options.max_stacks),
-                ("TOTALS", options.max_stacks),
-            ],
+            entries: std::mem::take(entries),
         },
     )
 }

@@ -8,7 +8,7 @@ use std::{
 
 use profiler_common::{
     ledger::{Class, Counter},
-    memleak::{RECORD_EXEC, RECORD_STACK},
+    memleak::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED},
 };
 
 use super::{
@@ -79,16 +79,17 @@ impl Session<'_> {
             let number = u16::from_ne_bytes([low, high]);
             let stack = u32::from_ne_bytes([a, b, c, d]);
             let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
-            match kind {
+            match kind & 15 {
                 RECORD_EXEC => replaced.push(number),
                 RECORD_STACK => {
-                    let frames = body.chunks_exact(8).take(depth.into());
+                    let end = kind >> 4;
+                    let frames = body.chunks_exact(8).take((depth & !SOME_GUESSED).into());
                     let frames: Vec<u64> =
                         frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
                     space.refresh_if_stale(&self.object, &mut self.modules);
-                    if !self.stacks.add(stack, number, &frames, &space.layout) && space.ended.is_none() {
+                    if !self.stacks.add(stack, number, &frames, end, &space.layout) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
-                        self.stacks.add(stack, number, &frames, &space.layout);
+                        self.stacks.add(stack, number, &frames, end, &space.layout);
                     }
                 }
                 _ => {}
@@ -97,7 +98,13 @@ impl Session<'_> {
         for number in replaced {
             self.replaced(number, tell)?;
         }
-        Ok(())
+        self.tell_mappings()
+    }
+
+    /// Tells the kernel side what was learnt of mappings.
+    fn tell_mappings(&mut self) -> Result<()> {
+        let Session { object, spaces, modules, tracker, .. } = self;
+        spaces.iter_mut().try_for_each(|space| space.tell_mappings(object, tracker, modules))
     }
 
     /// A target became another program: its books are closed, and the new program's are opened.
@@ -160,6 +167,7 @@ impl Session<'_> {
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
+            self.tell_mappings()?;
         }
         self.stacks.look_up(&self.modules, &self.worker);
         self.cost.look();

@@ -1,0 +1,118 @@
+//! Following a rule that does not fit a row.
+
+use super::{
+    CfaForm, Rare, RbpForm, ReturnForm, register, signal_frame,
+    walk::{End, Machine, Walk, ended, get, leave, set, word},
+};
+
+/// Follows rule number `index` of the dictionary; whether the walk has ended.
+///
+/// # Safety
+/// As for [`step`](super::walk::step).
+#[inline(never)]
+pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32) -> bool {
+    let Some(rule) = machine.rare(index) else {
+        // SAFETY: the caller vouches for the walk.
+        return unsafe { ended(walk, End::UNSUPPORTED) };
+    };
+    // SAFETY: the dictionary is not written to while it is in use; any bytes are a rule.
+    unsafe {
+        let rule = rule.read();
+        let (mut base, mut cfa, mut return_address) = (0, 0, 0);
+        if rule.cfa_form == CfaForm::UNSUPPORTED {
+            return ended(walk, End::UNSUPPORTED);
+        }
+        if !value(machine, walk, u32::from(rule.base_register), &mut base) {
+            return ended(walk, End::REGISTER);
+        }
+        let at = moved(base, rule.cfa_offset_bytes);
+        match rule.cfa_form {
+            CfaForm::VALUE => cfa = at,
+            _ => {
+                if !word(machine, walk, at, &mut cfa) {
+                    return ended(walk, End::UNREADABLE);
+                }
+                cfa = moved(cfa, rule.cfa_add_bytes);
+            }
+        }
+        // Before rbp changes: it may be where the return address is found.
+        match rule.return_form {
+            ReturnForm::REGISTER => {
+                if !value(machine, walk, rule.return_register, &mut return_address) {
+                    return ended(walk, End::REGISTER);
+                }
+            }
+            form => {
+                let offset = if form == ReturnForm::AT_CFA { rule.return_offset_bytes } else { -8 };
+                if !word(machine, walk, moved(cfa, offset), &mut return_address) {
+                    return ended(walk, End::UNREADABLE);
+                }
+            }
+        }
+        if !restore(machine, walk, &rule, cfa) {
+            return ended(walk, End::UNREADABLE);
+        }
+        leave(walk, cfa, return_address)
+    }
+}
+
+/// Restores the caller's rbp; whether it could be read.
+#[inline(always)]
+unsafe fn restore<M: Machine>(machine: M, walk: *mut Walk, rule: &Rare, cfa: u64) -> bool {
+    // SAFETY: as for `follow`.
+    unsafe {
+        let from = match rule.rbp_form {
+            RbpForm::UNCHANGED => return true,
+            RbpForm::AT_CFA => cfa,
+            RbpForm::AT_RBP => get!(walk, fp),
+            RbpForm::AT_RSP => get!(walk, sp),
+            _ => {
+                set!(walk, fp_lost, 1);
+                return true;
+            }
+        };
+        let mut fp = 0;
+        if !word(machine, walk, moved(from, rule.rbp_offset_bytes), &mut fp) {
+            return false;
+        }
+        set!(walk, fp, fp);
+        set!(walk, fp_lost, 0);
+        true
+    }
+}
+
+/// The value of a register in the present frame, if it is known.
+#[inline(always)]
+unsafe fn value<M: Machine>(machine: M, walk: *mut Walk, number: u32, value: &mut u64) -> bool {
+    // SAFETY: as for `follow`.
+    unsafe {
+        if number == u32::from(register::RSP) {
+            *value = get!(walk, sp);
+            return true;
+        }
+        if number == u32::from(register::RBP) {
+            *value = get!(walk, fp);
+            return get!(walk, fp_lost) == 0;
+        }
+        if get!(walk, returned) != 0 {
+            return false;
+        }
+        let context = get!(walk, context);
+        if context != 0 {
+            return word(machine, walk, context.wrapping_add(signal_frame::register_bytes(number)), value);
+        }
+        match machine.register(number) {
+            Some(known) => {
+                *value = known;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// An address moved by a signed offset.
+#[inline(always)]
+fn moved(address: u64, by: i32) -> u64 {
+    address.wrapping_add(i64::from(by) as u64)
+}

@@ -1,0 +1,398 @@
+//! Walking a user stack by tables: one source for the kernel side and for tests on the host.
+//!
+//! The state of a walk lies in memory that the verifier knows nothing about (a map), and every field is read and
+//! written as it is needed. So the verifier looks at the body of the loop a few times, not once for every depth.
+
+use super::{Kind, Mappings, Row, Tables, find, follow::follow, signal_frame};
+use crate::opaque::opaque;
+
+/// Frames kept per stack, innermost first.
+pub const MAX_FRAMES: usize = 127;
+/// Room for them: a power of two, so that an index can be masked.
+pub const FRAME_ROOM: usize = 128;
+/// Words of the stack that are read at once, a power of two: a copy costs as much as some frames, and most stacks lie
+/// in one or two windows.
+pub const WINDOW_WORDS: usize = 256;
+/// The same in bytes.
+pub const WINDOW_BYTES: u32 = 8 * WINDOW_WORDS as u32;
+/// The window near the end of what is mapped, where the stack begins.
+const SMALL_BYTES: u32 = 256;
+/// A frame found by its frame pointer alone is not believed if it is larger than this.
+const MAX_GUESSED_BYTES: u64 = 1 << 20;
+/// Words remembered of a walk, a power of two.
+pub const DRAFT_WORDS: usize = 64;
+/// Value of [`Walk::drafted`] of a walk that has read more than a draft holds, or beyond the first window.
+pub const OVERFLOWN: u64 = DRAFT_WORDS as u64 + 1;
+
+/// How a walk ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End;
+
+impl End {
+    /// The outermost frame: its return address is undefined, or zero.
+    pub const ROOT: u64 = 0;
+    /// There are more frames than [`MAX_FRAMES`].
+    pub const LIMIT: u64 = 1;
+    /// The stack could not be read.
+    pub const UNREADABLE: u64 = 2;
+    /// Code without a table, and no frame pointer that leads on.
+    pub const NO_TABLE: u64 = 3;
+    /// A rule that cannot be followed.
+    pub const UNSUPPORTED: u64 = 4;
+    /// A rule asks for a register that is not known any more.
+    pub const REGISTER: u64 = 5;
+    /// The caller's frame would not be above the frame: the tables do not fit the code, or the stack is damaged.
+    pub const BACKWARDS: u64 = 6;
+    /// Number of ends.
+    pub const COUNT: usize = 7;
+    /// What each means, in reports.
+    pub const WORDS: [&'static str; Self::COUNT] = [
+        "complete",
+        "deeper than 127 frames",
+        "stack memory not readable",
+        "code without unwind information",
+        "unwind information of a form that is not supported",
+        "unwind information needs a register that is not known",
+        "unwind information does not fit the stack",
+    ];
+}
+
+/// What a walk needs besides tables.
+///
+/// # Safety
+/// [`Machine::copy`] writes `bytes` bytes at `to`, or says that it could not.
+pub unsafe trait Machine: Tables {
+    /// Copies from the user's memory; whether all of it could be copied.
+    ///
+    /// # Safety
+    /// `to` points to `bytes` writable bytes.
+    unsafe fn copy(self, to: *mut u64, bytes: u32, from: u64) -> bool;
+
+    /// A register of the innermost frame, by [`register`](super::register) number, if it is known.
+    fn register(self, number: u32) -> Option<u64> {
+        let _ = number;
+        None
+    }
+}
+
+/// A walk under way, and what it has found. All zeroes is a walk that was never begun.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// Number of frames.
+    pub depth: u64,
+    /// A 64-bit identity of the stack: equal stacks have equal identities, and two different ones collide with
+    /// probability 2^-64 per pair.
+    pub identity: u64,
+    /// One of [`End`].
+    pub end: u64,
+    /// Frames that were found by their frame pointers alone, because their code has no table.
+    pub guessed: u64,
+    /// Address of the frame that comes next.
+    pub ip: u64,
+    /// Stack pointer of that frame.
+    pub sp: u64,
+    /// Frame pointer register of that frame.
+    pub fp: u64,
+    /// 1 if `ip` is a return address: its call is the instruction before.
+    pub returned: u64,
+    /// 1 if `fp` is not known any more.
+    pub fp_lost: u64,
+    /// Where a signal handler's frame keeps all registers of the frame that `ip` is in; 0 if there is none.
+    pub context: u64,
+    /// The mapping that the last frame was in.
+    pub mapping: u64,
+    /// Where the window starts, and how far from there a word may begin; 0 if nothing was read.
+    pub start: u64,
+    /// See `start`.
+    pub reach: u64,
+    /// Words in `draft_words`, or [`OVERFLOWN`].
+    pub drafted: u64,
+    /// Part of the user's stack, as it was read last.
+    pub window: [u64; WINDOW_WORDS],
+    /// The words that the walk has read of the first window, in order.
+    pub draft_words: [u64; DRAFT_WORDS],
+    /// Where in the window they are.
+    pub draft_places: [u8; DRAFT_WORDS],
+}
+
+/// Reads a field, so that neither the compiler nor the verifier knows more than what lies there.
+macro_rules! get {
+    ($walk:expr, $field:ident) => {
+        (&raw const (*$walk).$field).read_volatile()
+    };
+}
+
+/// Writes a field.
+macro_rules! set {
+    ($walk:expr, $field:ident, $value:expr) => {
+        (&raw mut (*$walk).$field).write_volatile($value)
+    };
+}
+
+pub(super) use {get, set};
+
+/// Begins a walk at these registers. `seed` distinguishes address spaces; `returned` is whether `ip` is a return
+/// address.
+///
+/// # Safety
+/// `walk` is valid and the caller's own.
+#[inline(always)]
+pub unsafe fn begin(walk: *mut Walk, seed: u64, ip: u64, sp: u64, fp: u64, returned: bool) {
+    // SAFETY: the caller vouches for the walk.
+    unsafe {
+        set!(walk, depth, 0);
+        set!(walk, identity, seed);
+        set!(walk, end, End::LIMIT);
+        set!(walk, guessed, 0);
+        set!(walk, ip, ip);
+        set!(walk, sp, sp);
+        set!(walk, fp, fp);
+        set!(walk, returned, u64::from(returned));
+        set!(walk, fp_lost, 0);
+        set!(walk, context, 0);
+    }
+}
+
+/// Reads the window at the top of a stack, where a walk will begin; whether it could be read.
+///
+/// # Safety
+/// As for [`begin`].
+#[inline(always)]
+pub unsafe fn open<M: Machine>(machine: M, walk: *mut Walk, sp: u64) -> bool {
+    // SAFETY: the caller vouches for the walk; the window has as many bytes.
+    unsafe {
+        set!(walk, drafted, 0);
+        set!(walk, start, sp);
+        let read = sp & 7 == 0 && machine.copy((&raw mut (*walk).window).cast(), WINDOW_BYTES, sp);
+        set!(walk, reach, if read { u64::from(WINDOW_BYTES) - 7 } else { 0 });
+        read
+    }
+}
+
+/// Moves the window to an address.
+#[inline(never)]
+unsafe fn refill<M: Machine>(machine: M, walk: *mut Walk, address: u64) -> bool {
+    // SAFETY: as for `open`.
+    unsafe {
+        let window = (&raw mut (*walk).window).cast();
+        set!(walk, drafted, OVERFLOWN);
+        set!(walk, start, address);
+        let reach = if machine.copy(window, WINDOW_BYTES, address) {
+            WINDOW_BYTES - 7
+        } else if machine.copy(window, SMALL_BYTES, address) {
+            SMALL_BYTES - 7
+        } else if machine.copy(window, 8, address) {
+            1
+        } else {
+            0
+        };
+        set!(walk, reach, u64::from(reach));
+        reach != 0
+    }
+}
+
+/// The word at an address; whether it could be read.
+///
+/// # Safety
+/// As for [`begin`].
+#[inline(always)]
+pub unsafe fn word<M: Machine>(machine: M, walk: *mut Walk, address: u64, value: &mut u64) -> bool {
+    // SAFETY: as for `begin`; indices are masked.
+    unsafe {
+        let mut ahead = address.wrapping_sub(get!(walk, start));
+        if ahead >= get!(walk, reach) || ahead & 7 != 0 {
+            if !refill(machine, walk, address) {
+                return false;
+            }
+            ahead = 0;
+        }
+        let at = opaque(ahead >> 3) as usize & (WINDOW_WORDS - 1);
+        *value = (&raw const (*walk).window).cast::<u64>().add(at).read_volatile();
+        let drafted = opaque(get!(walk, drafted));
+        if drafted < DRAFT_WORDS as u64 {
+            (&raw mut (*walk).draft_words).cast::<u64>().add(drafted as usize).write_volatile(*value);
+            (&raw mut (*walk).draft_places).cast::<u8>().add(drafted as usize).write_volatile(at as u8);
+            set!(walk, drafted, drafted + 1);
+        } else {
+            set!(walk, drafted, OVERFLOWN);
+        }
+        true
+    }
+}
+
+/// Takes in the next frame and goes to its caller; whether the walk has ended.
+///
+/// # Safety
+/// As for [`begin`]; `frames` points to [`FRAME_ROOM`] words, and `mappings` is valid.
+#[inline(always)]
+pub unsafe fn step<M: Machine>(
+    machine: M,
+    mappings: *const Mappings,
+    walk: *mut Walk,
+    frames: *mut u64,
+) -> bool {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        add(walk, frames);
+        let row = find(machine, mappings, walk, get!(walk, ip).wrapping_sub(get!(walk, returned)));
+        let kind = row.kind();
+        if kind == Kind::RSP || kind == Kind::RBP {
+            return plain(machine, walk, row);
+        }
+        if kind == Kind::NONE { guess(machine, walk) } else { special(machine, walk, row.rule()) }
+    }
+}
+
+/// Takes in the frame at `ip`.
+///
+/// # Safety
+/// As for [`step`].
+#[inline(always)]
+pub unsafe fn add(walk: *mut Walk, frames: *mut u64) {
+    // SAFETY: as for `step`; the mask keeps the index within the frames.
+    unsafe {
+        let (ip, depth) = (get!(walk, ip), get!(walk, depth));
+        frames.add(opaque(depth) as usize & (FRAME_ROOM - 1)).write_volatile(ip);
+        set!(walk, depth, depth + 1);
+        let mixed = (get!(walk, identity) ^ ip).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        set!(walk, identity, mixed ^ mixed >> 29);
+    }
+}
+
+/// The CFA is a register plus an offset: nearly every frame.
+#[inline(always)]
+unsafe fn plain<M: Machine>(machine: M, walk: *mut Walk, row: Row) -> bool {
+    // SAFETY: as for `step`.
+    unsafe {
+        let base = if row.kind() == Kind::RSP {
+            get!(walk, sp)
+        } else if get!(walk, fp_lost) == 0 {
+            get!(walk, fp)
+        } else {
+            return ended(walk, End::REGISTER);
+        };
+        let cfa = base.wrapping_add(row.cfa_bytes());
+        let mut value = 0;
+        let below = row.rbp_below_cfa_bytes();
+        // The lower word first: if it takes a new window, the other one is in it too.
+        if below != 0 {
+            if !word(machine, walk, cfa.wrapping_sub(below), &mut value) {
+                return ended(walk, End::UNREADABLE);
+            }
+            set!(walk, fp, value);
+            set!(walk, fp_lost, 0);
+        }
+        if !word(machine, walk, cfa.wrapping_sub(8), &mut value) {
+            return ended(walk, End::UNREADABLE);
+        }
+        leave(walk, cfa, value)
+    }
+}
+
+/// Goes to the caller.
+#[inline(always)]
+pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64) -> bool {
+    // SAFETY: as for `step`.
+    unsafe {
+        if return_address == 0 {
+            return ended(walk, End::ROOT);
+        }
+        if cfa <= get!(walk, sp) {
+            return ended(walk, End::BACKWARDS);
+        }
+        set!(walk, sp, cfa);
+        set!(walk, ip, return_address);
+        set!(walk, returned, 1);
+        false
+    }
+}
+
+/// Ends the walk.
+#[inline(always)]
+pub(super) unsafe fn ended(walk: *mut Walk, end: u64) -> bool {
+    // SAFETY: as for `step`.
+    unsafe { set!(walk, end, end) };
+    true
+}
+
+/// Code without a table, made at run time perhaps: along the frame pointer, if it may be one.
+#[inline(never)]
+unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
+    // SAFETY: as for `step`.
+    unsafe {
+        let (sp, fp) = (get!(walk, sp), get!(walk, fp));
+        if fp == 0 && get!(walk, fp_lost) == 0 {
+            return ended(walk, End::ROOT); // thread starts of C libraries without unwind information
+        }
+        if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
+            return ended(walk, End::NO_TABLE);
+        }
+        let (mut caller_fp, mut return_address) = (0, 0);
+        if !word(machine, walk, fp, &mut caller_fp) || !word(machine, walk, fp + 8, &mut return_address) {
+            return ended(walk, End::UNREADABLE);
+        }
+        set!(walk, guessed, get!(walk, guessed) + 1);
+        set!(walk, fp, caller_fp);
+        leave(walk, fp + 16, return_address)
+    }
+}
+
+/// Every other kind of rule.
+#[inline(never)]
+unsafe fn special<M: Machine>(machine: M, walk: *mut Walk, rule: u32) -> bool {
+    let row = Row(rule);
+    // SAFETY: as for `step`.
+    unsafe {
+        let (sp, fp) = (get!(walk, sp), get!(walk, fp));
+        let (mut cfa, mut value) = (0, 0);
+        match row.kind() {
+            Kind::PLT => {
+                let pushed = get!(walk, ip) & 15 >= row.plt_pushed_from();
+                cfa = sp.wrapping_add(8 + u64::from(pushed) * 8);
+            }
+            Kind::SIGNAL => return interrupted(machine, walk, sp),
+            Kind::REALIGNED => {
+                if get!(walk, fp_lost) != 0 {
+                    return ended(walk, End::REGISTER);
+                }
+                let slot = fp.wrapping_sub(row.slot_below_rbp_bytes());
+                if !word(machine, walk, slot, &mut cfa) || !word(machine, walk, fp, &mut value) {
+                    return ended(walk, End::UNREADABLE);
+                }
+                set!(walk, fp, value);
+            }
+            Kind::RARE => return follow(machine, walk, row.rare_index()),
+            _ => return ended(walk, End::ROOT), // Kind::END
+        }
+        if !word(machine, walk, cfa.wrapping_sub(8), &mut value) {
+            return ended(walk, End::UNREADABLE);
+        }
+        leave(walk, cfa, value)
+    }
+}
+
+/// Goes on where a signal interrupted the thread, on whatever stack that was.
+#[inline(always)]
+unsafe fn interrupted<M: Machine>(machine: M, walk: *mut Walk, sp: u64) -> bool {
+    let (mut ip, mut caller_sp, mut fp) = (0, 0, 0);
+    // SAFETY: as for `step`.
+    unsafe {
+        let read = word(machine, walk, sp.wrapping_add(signal_frame::RBP_BYTES), &mut fp)
+            && word(machine, walk, sp.wrapping_add(signal_frame::RSP_BYTES), &mut caller_sp)
+            && word(machine, walk, sp.wrapping_add(signal_frame::RIP_BYTES), &mut ip);
+        if !read {
+            return ended(walk, End::UNREADABLE);
+        }
+        if ip == 0 {
+            return ended(walk, End::ROOT);
+        }
+        set!(walk, context, sp);
+        set!(walk, ip, ip);
+        set!(walk, sp, caller_sp);
+        set!(walk, fp, fp);
+        set!(walk, returned, 0);
+        set!(walk, fp_lost, 0);
+    }
+    false
+}

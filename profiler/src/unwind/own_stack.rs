@@ -1,0 +1,200 @@
+//! Walks over our own stack, compared with the unwinder of the C++ run-time.
+
+use std::{
+    arch::asm,
+    cell::RefCell,
+    ffi::{c_int, c_void},
+    fs::File,
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use profiler_common::unwind::{
+    Block, Mappings, Rare, Row, Tables,
+    walk::{self, End, FRAME_ROOM, MAX_FRAMES, Machine, Walk},
+};
+
+use super::{
+    arena::{Arena, Capacity},
+    cache::Cache,
+    file::ProgramFile,
+    spaces::{Mapped, VDSO, walkable},
+};
+use crate::target::maps;
+
+unsafe extern "C" {
+    /// glibc: the unwinder of libgcc, which reads `.eh_frame` by itself.
+    fn backtrace(into: *mut *mut c_void, room: c_int) -> c_int;
+}
+
+/// Tables of this process, and its memory.
+struct Own {
+    arena: Arena,
+    mappings: Box<Mappings>,
+    memory: File,
+}
+
+#[derive(Clone, Copy)]
+struct OwnMachine<'a>(&'a Own);
+
+// SAFETY: as the arena.
+unsafe impl Tables for OwnMachine<'_> {
+    fn block(self, index: u32) -> Option<Block> {
+        (&self.0.arena).block(index)
+    }
+    fn chunk(self, index: u32) -> Option<*const Row> {
+        (&self.0.arena).chunk(index)
+    }
+    fn rare(self, index: u32) -> Option<*const Rare> {
+        (&self.0.arena).rare(index)
+    }
+}
+
+// SAFETY: writes as many bytes as asked for, or fails.
+unsafe impl Machine for OwnMachine<'_> {
+    unsafe fn copy(self, to: *mut u64, bytes: u32, from: u64) -> bool {
+        // SAFETY: the caller vouches for the room.
+        let to = unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes as usize) };
+        self.0.memory.read_exact_at(to, from).is_ok()
+    }
+}
+
+impl Own {
+    fn new() -> Own {
+        let pid = std::process::id();
+        let mapped: Vec<Mapped> = maps::executable(pid)
+            .unwrap()
+            .into_iter()
+            .filter(|m| m.file.inode != 0 || m.path.as_os_str() == VDSO)
+            .map(|mapping| {
+                if mapping.path.as_os_str() == VDSO {
+                    return Mapped::vdso(pid, mapping).unwrap();
+                }
+                let file = ProgramFile::open(&mapping.path).map(Arc::new).map_err(|e| e.to_string());
+                Mapped { mapping, file }
+            })
+            .collect();
+        let mut arena = Arena::anonymous(Capacity { blocks: 1 << 20, chunks: 1 << 12 }).unwrap();
+        let found = walkable(&mapped, &Cache::default(), &mut arena);
+        assert_eq!(found.left_out, [], "every file that we map has a table");
+        Own { arena, mappings: found.mappings, memory: File::open("/proc/self/mem").unwrap() }
+    }
+
+    /// Walks from registers: the frames, and how it ended.
+    fn walk(&self, ip: u64, sp: u64, fp: u64) -> (Vec<u64>, u64) {
+        // SAFETY: all zeroes is a walk that was never begun.
+        let mut state: Box<Walk> = Box::new(unsafe { std::mem::zeroed() });
+        let mut frames = vec![0; FRAME_ROOM];
+        let machine = OwnMachine(self);
+        // SAFETY: all pointers are to memory of our own.
+        unsafe {
+            walk::open(machine, &raw mut *state, sp);
+            walk::begin(&raw mut *state, 0, ip, sp, fp, false);
+            for _ in 0..MAX_FRAMES {
+                if walk::step(machine, &raw const *self.mappings, &raw mut *state, frames.as_mut_ptr()) {
+                    break;
+                }
+            }
+        }
+        frames.truncate(state.depth as usize);
+        assert_eq!(state.guessed, 0, "no frame was guessed");
+        (frames, state.end)
+    }
+}
+
+/// Walks from here, asks the other unwinder here too, and compares.
+#[inline(never)]
+fn compare(own: &Own) -> usize {
+    let (ip, sp, fp): (u64, u64, u64);
+    // SAFETY: reads registers only.
+    unsafe { asm!("lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp", out(reg) ip, out(reg) sp, out(reg) fp) };
+    let (frames, end) = own.walk(ip, sp, fp);
+    let mut theirs = [std::ptr::null_mut(); FRAME_ROOM];
+    // SAFETY: as much room as we say.
+    let count = unsafe { backtrace(theirs.as_mut_ptr(), FRAME_ROOM as c_int) } as usize;
+    let theirs: Vec<u64> = theirs[..count].iter().map(|address| *address as u64).collect();
+    assert_eq!(end, End::ROOT, "{frames:x?}");
+    assert_eq!(frames[1..], theirs[1..], "ours, and the other unwinder's");
+    frames.len()
+}
+
+#[inline(never)]
+fn descend(own: &Own, depth: usize) -> usize {
+    if depth == 0 {
+        return compare(own);
+    }
+    let found = descend(own, depth - 1);
+    std::hint::black_box(found)
+}
+
+#[test]
+fn the_plain_stack() {
+    let own = Own::new();
+    let shallow = compare(&own);
+    assert_eq!(descend(&own, 40), shallow + 41);
+}
+
+#[test]
+fn frames_larger_than_64_kib() {
+    #[inline(never)]
+    fn large(own: &Own) -> usize {
+        let mut room = [0u8; 200_000];
+        std::hint::black_box(&mut room);
+        let found = descend(own, 3);
+        std::hint::black_box(&room);
+        found
+    }
+    let own = Own::new();
+    assert!(large(&own) > 5);
+}
+
+thread_local! {
+    static SHARED: RefCell<Option<(Own, usize)>> = const { RefCell::new(None) };
+}
+
+fn compare_shared() {
+    SHARED.with_borrow_mut(|shared| {
+        let (own, calls) = shared.as_mut().unwrap();
+        compare(own);
+        *calls += 1;
+    });
+}
+
+#[test]
+fn through_a_callback_of_the_c_library() {
+    extern "C" fn order(a: *const c_void, b: *const c_void) -> c_int {
+        compare_shared();
+        // SAFETY: qsort hands pointers to its elements.
+        unsafe { *a.cast::<c_int>() - *b.cast::<c_int>() }
+    }
+    SHARED.set(Some((Own::new(), 0)));
+    let mut numbers = [3 as c_int, 1, 2];
+    // SAFETY: three elements of this size.
+    unsafe { libc::qsort(numbers.as_mut_ptr().cast(), 3, size_of::<c_int>(), Some(order)) };
+    assert_eq!(numbers, [1, 2, 3]);
+    assert!(SHARED.take().unwrap().1 >= 2);
+}
+
+#[test]
+fn out_of_a_signal_handler_on_a_stack_of_its_own() {
+    extern "C" fn handler(_signal: c_int) {
+        compare_shared();
+    }
+    const ROOM: usize = 1 << 18;
+    SHARED.set(Some((Own::new(), 0)));
+    let mut room = vec![0u8; ROOM];
+    // SAFETY: the stack lives until the handler is gone; the handler only touches this thread's own state, and the
+    // signal is raised where that is not borrowed.
+    unsafe {
+        let stack = libc::stack_t { ss_sp: room.as_mut_ptr().cast(), ss_flags: 0, ss_size: ROOM };
+        assert_eq!(libc::sigaltstack(&raw const stack, std::ptr::null_mut()), 0);
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as extern "C" fn(c_int) as usize;
+        action.sa_flags = libc::SA_ONSTACK;
+        assert_eq!(libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()), 0);
+        libc::raise(libc::SIGUSR2);
+        let none = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        libc::sigaltstack(&raw const none, std::ptr::null_mut());
+    }
+    assert_eq!(SHARED.take().unwrap().1, 1);
+}

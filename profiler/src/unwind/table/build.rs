@@ -1,0 +1,168 @@
+//! Making tables, several at a time, out of the way of everything else.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::evaluate::{Piece, evaluate};
+use super::merge::merge;
+use super::read::{Material, material};
+use super::{Error, Table};
+use crate::unwind::file::ProgramFile;
+
+/// Entries that one thread decodes at a time: some hundred microseconds of work.
+const ENTRIES_PER_PIECE: usize = 2048;
+/// Most threads, however many processors there are: a game server needs them more.
+const MOST_THREADS: usize = 8;
+/// The lowest priority that ordinary threads have; see `setpriority(2)`.
+const NICE: i32 = 19;
+
+/// How tables are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Threads at work; at least one is started. All have the lowest priority (nice 19).
+    pub threads: usize,
+    /// Directories that separate debug files are collected in.
+    pub debug_roots: Vec<PathBuf>,
+}
+
+impl Default for Options {
+    /// As many threads as processors, up to 8; debug files under `/usr/lib/debug`.
+    fn default() -> Self {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        Options { threads: processors.min(MOST_THREADS), debug_roots: vec![PathBuf::from("/usr/lib/debug")] }
+    }
+}
+
+/// Makes the table of one file.
+///
+/// # Errors
+/// If the file is not a program, has no unwind information, or says absurd things; see [`enum@Error`].
+pub fn build(file: &ProgramFile, options: &Options) -> Result<Table, Error> {
+    build_all(&[file], options).pop().unwrap_or(Err(Error::NoUnwindInformation))
+}
+
+/// Makes the tables of several files. Each result is where its file is; the same bytes give the same table, whatever else
+/// is made along with it.
+pub fn build_all(files: &[&ProgramFile], options: &Options) -> Vec<Result<Table, Error>> {
+    let materials = in_parallel(options.threads, files, |file| material(file, &options.debug_roots));
+    let tasks: Vec<Task> = tasks(&materials).collect();
+    let mut pieces = in_parallel(options.threads, &tasks, |task| task.run(&materials)).into_iter();
+    // Tasks are in order: what belongs to a source is together.
+    let decoded: Vec<Decoded<'_>> = materials
+        .iter()
+        .map(|material| {
+            let material = material.as_ref().map_err(|error| *error)?;
+            let mut of_source =
+                |entries: usize| pieces.by_ref().take(entries.div_ceil(ENTRIES_PER_PIECE)).collect();
+            let sources =
+                material.sources.iter().map(|source| of_source(source.entries.list.len())).collect();
+            Ok((material, sources))
+        })
+        .collect();
+    in_parallel(options.threads, &decoded, |decoded| {
+        let (material, sources) = decoded.as_ref().map_err(|error| *error)?;
+        let cut_short = material.sources.iter().filter(|source| source.entries.cut_short).count();
+        merge(&material.text, sources, cut_short as u64)
+    })
+}
+
+/// A file and its decoded entries, by source.
+type Decoded<'m> = Result<(&'m Material<'m>, Vec<Vec<Piece>>), Error>;
+
+/// Entries to be decoded.
+struct Task {
+    file: usize,
+    source: usize,
+    entries: Range<usize>,
+}
+
+fn tasks(materials: &[Result<Material<'_>, Error>]) -> impl Iterator<Item = Task> {
+    let sources = materials.iter().enumerate().flat_map(|(file, material)| {
+        material.iter().flat_map(move |material| {
+            material
+                .sources
+                .iter()
+                .enumerate()
+                .map(move |(source, found)| (file, source, found.entries.list.len()))
+        })
+    });
+    sources.flat_map(|(file, source, count)| {
+        (0..count).step_by(ENTRIES_PER_PIECE).map(move |start| {
+            let end = count.min(start + ENTRIES_PER_PIECE);
+            Task { file, source, entries: start..end }
+        })
+    })
+}
+
+impl Task {
+    fn run(&self, materials: &[Result<Material<'_>, Error>]) -> Piece {
+        let material = materials.get(self.file).and_then(|material| material.as_ref().ok());
+        let source =
+            material.and_then(|material| material.sources.get(self.source).zip(Some(&material.text)));
+        let task = source
+            .and_then(|(source, text)| Some((source, source.entries.list.get(self.entries.clone())?, text)));
+        task.map_or_else(Piece::default, |(source, entries, text)| evaluate(source, entries, text))
+    }
+}
+
+/// Does the work on every item, on threads of the lowest priority. Results are in the order of the items.
+fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let take_turns = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return done };
+            done.push((index, work(item)));
+        }
+    };
+    let turns = || {
+        lower_priority();
+        take_turns()
+    };
+    let mut done = thread::scope(|scope| {
+        let wanted = threads.clamp(1, items.len().max(1));
+        let start =
+            || thread::Builder::new().name("unwind-tables".to_owned()).spawn_scoped(scope, turns).ok();
+        let started: Vec<_> = (0..wanted).filter_map(|_| start()).collect();
+        // Without a single thread, the work is still to be done.
+        let mut done = if started.is_empty() { take_turns() } else { Vec::new() };
+        for thread in started {
+            done.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Makes the calling thread, and no other, as nice as can be.
+fn lower_priority() {
+    // Linux gives each thread a priority of its own, and "this process" means the calling thread: setpriority(2).
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!("unwind tables are made at ordinary priority: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::{NICE, in_parallel};
+
+    #[test]
+    fn work_is_done_once_in_order_and_at_low_priority() {
+        let before = getpriority_process(None).unwrap();
+        let items: Vec<u32> = (0..1000).collect();
+        for threads in [0, 1, 3, 5000] {
+            let done = in_parallel(threads, &items, |item| (*item, getpriority_process(None).unwrap()));
+            assert_eq!(done, items.iter().map(|item| (*item, NICE)).collect::<Vec<_>>());
+        }
+        assert!(in_parallel(4, &[0_u32; 0], |item| *item).is_empty());
+        assert_eq!(getpriority_process(None).unwrap(), before);
+    }
+}

@@ -1,0 +1,143 @@
+//! Telling the kernel side where things are mapped, for walking stacks.
+
+use std::{collections::HashMap, io, os::fd::AsRawFd as _, sync::Arc};
+
+use memmap2::{MmapOptions, MmapRaw};
+use profiler_common::unwind::{CHUNK_BYTES, Mappings, RARE_CAPACITY, Rare};
+
+use super::{
+    arena::{Arena, Capacity},
+    cache::Cache,
+    file::ProgramFile,
+    spaces::{Mapped, walkable},
+};
+use crate::{
+    capture::object::Object,
+    error::{Error, ErrorKind, Result},
+    target::{
+        maps::Mapping,
+        modules::{Layout, ModuleId, Modules},
+    },
+};
+
+/// Slots per address space: one is read while the other is written.
+const SLOTS: u32 = 2;
+
+/// What the kernel side is to be told of an address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Slot of its mappings.
+    pub(crate) slot: u32,
+    /// How often they were told.
+    pub(crate) generation: u32,
+}
+
+/// The program files of all address spaces, and their tables.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    cache: Cache,
+    opened: HashMap<ModuleId, std::result::Result<Arc<ProgramFile>, String>>,
+}
+
+impl Files {
+    /// Makes the tables of all files that are mapped, so that they are there when they are needed.
+    pub(crate) fn prepare(&mut self, layout: &Layout, modules: &Modules) {
+        let files: Vec<_> = layout.files().filter_map(|(_, id)| self.open(id, modules).ok()).collect();
+        let files: Vec<&ProgramFile> = files.iter().map(AsRef::as_ref).collect();
+        self.cache.tables(&files);
+    }
+
+    fn open(&mut self, id: ModuleId, modules: &Modules) -> std::result::Result<Arc<ProgramFile>, String> {
+        let open = || {
+            let module = modules.get(id).ok_or("no file")?;
+            let path = module.path().ok_or_else(|| module.unreadable.clone().unwrap_or_default())?;
+            ProgramFile::open(&path).map(Arc::new).map_err(|e| e.to_string())
+        };
+        self.opened.entry(id).or_insert_with(open).clone()
+    }
+}
+
+/// Tables and mappings of all address spaces under observation.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    files: Files,
+    arena: Arena,
+    slots: MmapRaw,
+    spaces: u32,
+    known: HashMap<u16, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    told: Told,
+    mappings: Vec<Mapping>,
+}
+
+impl Tracker {
+    /// The sizes of the kernel side's maps, by name.
+    pub(crate) fn entries(capacity: Capacity, spaces: u32) -> [(&'static str, u32); 4] {
+        [
+            ("UNWIND_BLOCKS", capacity.blocks),
+            ("UNWIND_ROWS", capacity.chunks),
+            ("UNWIND_RULES", RARE_CAPACITY as u32),
+            ("UNWIND_SPACES", 1 + SLOTS * spaces),
+        ]
+    }
+
+    /// Maps the kernel side's arrays, made as [`Tracker::entries`] says.
+    pub(crate) fn map(object: &Object, files: Files, capacity: Capacity, spaces: u32) -> Result<Tracker> {
+        let map = |name: &str, bytes: usize| {
+            MmapOptions::new().len(bytes).map_raw(object.map(name)?.as_raw_fd()).map_err(|e: io::Error| {
+                Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")).because_of(&e)
+            })
+        };
+        let arena = Arena::over(
+            capacity,
+            map("UNWIND_BLOCKS", capacity.blocks as usize * 8)?,
+            map("UNWIND_ROWS", capacity.chunks as usize * CHUNK_BYTES)?,
+            map("UNWIND_RULES", RARE_CAPACITY * size_of::<Rare>())?,
+        );
+        let slots = map("UNWIND_SPACES", (1 + SLOTS * spaces) as usize * size_of::<Mappings>())?;
+        Ok(Tracker { files, arena, slots, spaces, known: HashMap::new() })
+    }
+
+    /// Room for the tables of these address spaces, and for as much again that they load later.
+    pub(crate) fn capacity<'l>(layouts: impl Iterator<Item = &'l Layout>) -> Capacity {
+        let mut sizes: HashMap<ModuleId, u64> = HashMap::new();
+        for (mapping, id) in layouts.flat_map(Layout::files) {
+            let bytes = mapping.end - mapping.start;
+            sizes.entry(id).and_modify(|known| *known = bytes.max(*known)).or_insert(bytes);
+        }
+        Capacity::for_text(sizes.values().sum())
+    }
+
+    /// Tells of an address space, if its mappings have changed. `None` if they have not, or there is no room.
+    pub(crate) fn tell(&mut self, space: u16, pid: u32, layout: &Layout, modules: &Modules) -> Option<Told> {
+        let mappings: Vec<Mapping> =
+            layout.files().map(|(m, _)| m.clone()).chain(layout.vdso().cloned()).collect();
+        if mappings.is_empty() || self.known.get(&space).is_some_and(|known| known.mappings == mappings) {
+            return None;
+        }
+        let index =
+            self.known.get(&space).map_or(self.known.len() as u32, |known| (known.told.slot - 1) / SLOTS);
+        if index >= self.spaces {
+            return None;
+        }
+        let mut mapped: Vec<Mapped> = layout
+            .files()
+            .map(|(mapping, id)| Mapped { mapping: mapping.clone(), file: self.files.open(id, modules) })
+            .collect();
+        mapped.extend(layout.vdso().and_then(|vdso| Mapped::vdso(pid, vdso.clone()).ok()));
+        let found = walkable(&mapped, &self.files.cache, &mut self.arena);
+        for (path, why) in &found.left_out {
+            tracing::info!("no unwind table for {path}: {why}");
+        }
+        let generation = self.known.get(&space).map_or(0, |known| known.told.generation) + 1;
+        let told = Told { slot: 1 + index * SLOTS + generation % SLOTS, generation };
+        let slot = self.slots.as_mut_ptr().cast::<Mappings>();
+        // SAFETY: the slot lies within the mapping, and nobody reads it: the other one of the two was told last.
+        unsafe { slot.add(told.slot as usize).write_volatile(*found.mappings) };
+        self.known.insert(space, Known { told, mappings });
+        Some(told)
+    }
+}
