@@ -8,7 +8,7 @@ use std::{
 use crate::{kernel::bpf, report::Cost};
 
 /// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period.
-const STATS_PERIOD: Duration = Duration::from_secs(10);
+const STATS_PERIOD: Duration = Duration::from_secs(30);
 const STATS_ON: Duration = Duration::from_secs(1);
 
 /// One trap of an emulated instruction, nanoseconds. Measured by `cargo xtask bench memleak` as the empty entry probe

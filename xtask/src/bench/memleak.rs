@@ -5,8 +5,8 @@
 //! time of the target per pair, which other work on the machine changes less than the clock. A ratio is the median of
 //! the rounds' ratios: both of its parts were measured within seconds of each other.
 //!
-//! profiler keeps the kernel's run statistics of BPF programs on for one second in ten, which costs two clock reads per
-//! hit. Both states are measured and weighed accordingly: 1/10 and 9/10.
+//! profiler keeps the kernel's run statistics of BPF programs on for one second in thirty, which costs two clock reads
+//! per hit. Both states are measured and weighed accordingly: 1/30 and 29/30.
 
 use std::{thread, time::Duration};
 
@@ -26,7 +26,7 @@ const INTERVAL_MS: &str = "500";
 /// How long profiler keeps run statistics on after attaching, with a margin for its quarter-second look.
 const STATISTICS_OFF_AFTER: Duration = Duration::from_millis(1350);
 /// The share of time in which they are on.
-const STATISTICS_SHARE: f64 = 0.1;
+const STATISTICS_SHARE: f64 = 1.0 / 30.0;
 
 /// bpftrace says that it is about to attach, and never that it has.
 const BPFTRACE_ATTACHES: Duration = Duration::from_secs(2);

@@ -1,0 +1,78 @@
+//! Call stacks of programs as they are shipped: nothing keeps a frame pointer, and the allocator is called by a C++
+//! library that keeps none either.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::Workload;
+
+/// Rounds of the workload per line on its stdin.
+const ROUNDS: u64 = 1009;
+
+fn shipped() -> PathBuf {
+    Build::cpp("shipped.cpp").flags(&["-fomit-frame-pointer"]).link(&["-ldl"]).build()
+}
+
+/// Asserts that every stack is whole, and that allocations by `function` have these callers, innermost first.
+#[track_caller]
+fn assert_callers(report: &Value, function: &str, callers: &[&str], allocs: u64) {
+    account::assert_nothing_lost(report);
+    assert_eq!(report["coverage"]["complete_stacks_ratio"], 1.0, "{}", report["coverage"]);
+    let section = account::stacks_section(report);
+    let allocs_at = account::list(section, "columns").iter().position(|column| column["name"] == "allocs");
+    let mut counted = 0;
+    for row in account::list(section, "rows") {
+        let names = account::stack_functions(report, row);
+        let Some(at) = names.iter().position(|name| name == function) else { continue };
+        let found: Vec<&str> = names[at + 1..].iter().map(String::as_str).take(callers.len()).collect();
+        assert_eq!(found, callers, "{names:?}");
+        counted += account::list(row, "cells")[allocs_at.unwrap()]["exact"].as_u64().unwrap();
+    }
+    assert!(counted >= allocs, "{counted} allocations by {function}");
+}
+
+#[test]
+fn without_frame_pointers() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn::<&str>(&shipped(), &[]);
+    let observer = Observer::attach(target.pid(), &[]);
+    target.say("go");
+    target.books();
+    let report = observer.interrupt().report(0);
+    target.quit();
+    let callers = ["on_message(int)", "tick(int)", "main"];
+    assert_callers(&report, "keep_chat(int)", &callers, 2 * ROUNDS);
+    assert_callers(&report, "keep_session(int)", &callers, ROUNDS);
+}
+
+/// What is loaded later is walked too. Its first stacks make profiler read the mappings again, which takes it a moment.
+#[test]
+fn a_library_loaded_later() {
+    let Some(_live) = support::live() else { return };
+    let plugin = Build::cpp("plugin.cpp").flags(&["-fomit-frame-pointer", "-shared", "-fPIC"]).build();
+    let mut target = Workload::spawn(&shipped(), &[plugin.to_str().unwrap()]);
+    let observer = Observer::attach(target.pid(), &[]);
+    target.say("load");
+    for _ in 0..20 {
+        target.books();
+        sleep(Duration::from_millis(50));
+        target.say("go");
+    }
+    target.books();
+    let report = observer.interrupt().report(0);
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let leads_to_main = account::list(account::stacks_section(&report), "rows").iter().any(|row| {
+        let names = account::stack_functions(&report, row);
+        names.windows(3).any(|three| three == ["plugin_keeps", "plugin_tick", "main"])
+    });
+    assert!(leads_to_main, "no stack leads through the library to main");
+}
