@@ -186,6 +186,25 @@ fn without_multi_links() {
     assert_exact(&Build::c("books.c").build(), &["--method", "perf"]);
 }
 
+/// The verifier takes most of the time to attach: nothing may be loaded that is not used, or twice.
+#[test]
+fn only_what_is_used_is_loaded() {
+    let Some(_live) = support::live() else { return };
+    let idle = Build::c("idle.c").build();
+    for method in ["session", "multi", "perf"] {
+        let mut target = Workload::spawn(&idle, &["--leak-every", "3"]);
+        let outcome = Observer::attach(target.pid(), &["-vv", "--method", method]).interrupt();
+        let loaded = |line: &str| Some(line.split_once("loading memleak_")?.1.split(' ').next()?.to_owned());
+        let mut programs: Vec<String> = outcome.stderr.lines().filter_map(loaded).collect();
+        programs.sort();
+        let session = outcome.stderr.contains("by uprobe session");
+        let used: &[&str] =
+            if session { &["exec", "free", "session"] } else { &["entry", "exec", "free", "return"] };
+        assert_eq!(programs, used, "--method {method}: {}", outcome.stderr);
+        target.kill();
+    }
+}
+
 #[test]
 fn four_processes_by_name() {
     let Some(_live) = support::live() else { return };

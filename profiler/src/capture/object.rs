@@ -148,7 +148,9 @@ impl Object {
                 words.lines().rev().find(|l| !l.starts_with("processed ")).unwrap_or("no verifier log");
             io::Error::new(error.kind(), format!("{error} ({last})"))
         });
-        tracing::debug!("loading {name} took {:?}", begun.elapsed());
+        if loaded.is_ok() {
+            tracing::debug!("loading {name} took {:?}", begun.elapsed());
+        }
         loaded
     }
 }

@@ -94,6 +94,33 @@ pub(crate) struct Attacher {
     loaded: Vec<Loaded>,
 }
 
+/// The programs that following calls will take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    allowed: Method,
+    calls: CallPrograms,
+}
+
+impl Ahead {
+    /// Loads those of the best method that works, which takes long. What cannot be loaded is tried again, and
+    /// explained, when it is needed.
+    pub(crate) fn load(self, object: &Object) -> Vec<Loaded> {
+        let Ahead { allowed, calls } = self;
+        let multi = ProgramKind::Multi(MultiKind::Multi);
+        let ways = [
+            (Method::Session, vec![(calls.session, ProgramKind::Multi(MultiKind::Session))]),
+            (Method::Multi, vec![(calls.ret, multi), (calls.entry, multi)]),
+            (Method::Perf, vec![(calls.ret, ProgramKind::Perf), (calls.entry, ProgramKind::Perf)]),
+        ];
+        let load = |programs: Vec<_>| -> io::Result<Vec<Loaded>> {
+            let load = |(name, kind)| Ok(Loaded { name, kind, fd: object.load_program(name, kind)? });
+            programs.into_iter().map(load).collect()
+        };
+        let possible = ways.into_iter().filter(|(way, _)| *way <= allowed);
+        possible.map(|(_, programs)| load(programs)).find_map(io::Result::ok).unwrap_or_default()
+    }
+}
+
 impl Attacher {
     /// `at_most` is for measurements.
     pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
@@ -105,21 +132,9 @@ impl Attacher {
         self.used
     }
 
-    /// Loads the programs that following calls will take. It takes long, and may be done on another thread; what it
-    /// gives is handed to [`Attacher::adopt`]. What cannot be loaded is tried, and explained, when it is needed.
-    pub(crate) fn load_ahead(method: Method, calls: CallPrograms, object: &Object) -> Vec<Loaded> {
-        let multi = ProgramKind::Multi(MultiKind::Multi);
-        let ways = [
-            (Method::Session, vec![(calls.session, ProgramKind::Multi(MultiKind::Session))]),
-            (Method::Multi, vec![(calls.ret, multi), (calls.entry, multi)]),
-            (Method::Perf, vec![(calls.ret, ProgramKind::Perf), (calls.entry, ProgramKind::Perf)]),
-        ];
-        let load = |programs: Vec<_>| -> io::Result<Vec<Loaded>> {
-            let load = |(name, kind)| Ok(Loaded { name, kind, fd: object.load_program(name, kind)? });
-            programs.into_iter().map(load).collect()
-        };
-        let allowed = ways.into_iter().filter(|(way, _)| *way <= method);
-        allowed.map(|(_, programs)| load(programs)).find_map(io::Result::ok).unwrap_or_default()
+    /// What following calls will take, to be loaded on another thread and handed to [`Attacher::adopt`].
+    pub(crate) fn ahead(&self) -> Ahead {
+        Ahead { allowed: self.allowed, calls: self.calls }
     }
 
     /// Takes programs over that were loaded ahead.

@@ -335,11 +335,11 @@ fn attach(
     spaces: &mut [Space],
     modules: &Modules,
 ) -> Result<OwnedFd> {
-    let method = attacher.method();
+    let ahead = attacher.ahead();
     thread::scope(|scope| {
         let calls = scope.spawn(move || {
             interrupt_nobody();
-            Attacher::load_ahead(method, PROGRAMS, object)
+            ahead.load(object)
         });
         let exec = scope.spawn(|| {
             interrupt_nobody();
