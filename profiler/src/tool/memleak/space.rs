@@ -12,7 +12,8 @@ use super::{
     options::Options,
     plan::{Plan, Return, plan},
     refusals::{
-        NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood, unreadable,
+        NEW_IS_NOT_FOLLOWED, OWN_NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed,
+        not_understood, unreadable,
     },
     totals,
 };
@@ -213,6 +214,10 @@ impl Space {
                     returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
                 }
                 Return::Hidden(why) => return Err(exceptions_may_pass(&planned.symbol.name, *why)),
+                Return::LeftOut => {
+                    self.unfollowed.insert(site.offset);
+                    self.notes.push(OWN_NEW_IS_NOT_FOLLOWED.to_owned());
+                }
             }
         }
         let mut attached = Vec::new();
@@ -257,7 +262,7 @@ impl Space {
                         sites.entries.push(site);
                         sites.returns.extend(offsets.iter().map(|o| ProbeSite { offset: *o, ..site }));
                     }
-                    Return::Hidden(_) => {}
+                    Return::Hidden(_) | Return::LeftOut => {}
                 }
             }
             sites
