@@ -111,7 +111,7 @@ pub struct Place {
     pub slot: u32,
     /// How often its mappings were told.
     pub generation: u32,
-    /// Whether there are [`CALLER_STEPS`] for it.
+    /// Whether there are `CALLER_STEPS` for it.
     pub steps: bool,
 }
 

@@ -215,6 +215,14 @@ fn an_exception_out_of_operator_new() {
     }
 }
 
+/// An `operator new` of the program itself throws whenever it likes, not only when the machine has no memory: it is
+/// followed without a return probe, on every kernel.
+#[test]
+fn an_exception_out_of_a_programs_own_operator_new() {
+    let Some(_live) = support::live() else { return };
+    assert_exact(&Build::cpp("own_new.cpp"), &["--rounds", "503"], &[]);
+}
+
 /// A return probe that needs a system call of its own dies under a filter that does not know it. The checksum is the
 /// one that the same run has without an observer.
 #[test]

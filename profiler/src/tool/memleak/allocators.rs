@@ -193,6 +193,12 @@ pub(crate) fn throws(name: &str) -> bool {
     new && !name.contains("nothrow")
 }
 
+/// Whether only an allocator defines such a function that also has an `operator new`, which throws when the machine
+/// has no memory, and at no other time: jemalloc, gperftools, mimalloc.
+pub(crate) fn brings_new(name: &str) -> bool {
+    name.starts_with("tc_") || name.starts_with("mi_") || name.ends_with("mallocx")
+}
+
 /// Every name that [`meaning`] knows.
 pub(crate) fn names() -> Vec<String> {
     let join = |prefixes: &[&str], table: &[(&str, Meaning)]| {

@@ -54,8 +54,10 @@ pub(crate) enum Return {
     ProbeUnlessItThrows,
     /// At its `ret` instructions, by file offset: exceptions may pass.
     Instructions(Vec<u64>),
-    /// Not at all, and why: the function must not be followed.
+    /// Not at all, and why: the user's function must not be followed.
     Hidden(HiddenReturn),
+    /// The same of a function that nobody named: it is left out.
+    LeftOut,
 }
 
 impl Planned {
@@ -123,6 +125,7 @@ struct Found {
 /// Plans the probes of a file.
 pub(crate) fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement) -> Plan {
     let functions = find(image, custom);
+    let of_allocator = !image.functions(&allocators::brings_new).is_empty();
     let forwarding = forwarders(image, &functions);
     let mut plan = Plan { steps: steps(image, &functions, &forwarding), ..Plan::default() };
     let allocs: Vec<u64> = of_role(&functions, Role::Alloc).filter(|a| !forwarding.contains(a)).collect();
@@ -136,10 +139,16 @@ pub(crate) fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement) -
         let site = choose_site(image, &symbol, &meaning, placement);
         let targets = Targets { addresses: &allocs, names: &names };
         let nests = own || meaning.role == Role::Alloc && image.forwards_to(&symbol, &targets).is_some();
-        let ret = match (own && image.may_unwind(), throws) {
-            (true, _) => image.returns(&symbol).map_or_else(Return::Hidden, Return::Instructions),
-            (false, true) => Return::ProbeUnlessItThrows,
-            (false, false) => Return::Probe,
+        let ret = if image.may_unwind() && (own || throws && !of_allocator) {
+            match image.returns(&symbol) {
+                Ok(returns) => Return::Instructions(returns),
+                Err(why) if own => Return::Hidden(why),
+                Err(_) => Return::LeftOut,
+            }
+        } else if throws {
+            Return::ProbeUnlessItThrows
+        } else {
+            Return::Probe
         };
         let list = if meaning.role == Role::Alloc { &mut plan.allocs } else { &mut plan.frees };
         list.push(Planned { symbol, meaning, site, nests, ret });
@@ -282,6 +291,25 @@ mod tests {
         assert!(!of("malloc").nests);
         assert!(of("realloc").nests, "realloc(NULL, n) calls malloc");
         assert!(plan.frees[0].site.emulated && of("malloc").site.emulated);
+    }
+
+    #[test]
+    fn an_operator_of_the_program_itself_may_throw_at_any_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, program) = (folder.path().join("new.cpp"), folder.path().join("new"));
+        let code = "#include <new>\n#include <cstddef>\nstatic char arena[99];\n\
+            __attribute__((noinline)) void *operator new(size_t n) { if (n > 9) throw std::bad_alloc(); return arena; }\n\
+            int main(int n, char **) { return ::operator new(n) == nullptr; }\n";
+        std::fs::write(&source, code).unwrap();
+        let built =
+            std::process::Command::new("g++").arg("-O1").arg(&source).arg("-o").arg(&program).status();
+        if !built.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: no C++ compiler");
+            return;
+        }
+        let (allocs, _, plan) = planned(&program);
+        assert_eq!(allocs, ["_Znwm"]);
+        assert!(matches!(&plan.allocs[0].ret, Return::Instructions(at) if !at.is_empty()));
     }
 
     #[test]

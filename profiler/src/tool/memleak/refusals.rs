@@ -14,6 +14,10 @@ pub(super) const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it b
     memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
     that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
+/// The same where the program has an `operator new` of its own, whose returns are not to be found.
+pub(super) const OWN_NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: the program has its own, which may throw, and its \
+    returns cannot be seen without a return probe, which would turn that exception into a crash";
+
 /// Its memory map cannot be read.
 pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
     let pid = process.pid();

@@ -1,20 +1,20 @@
 //! One observed address space: a process between its start, or its last exec, and its next exec or its end.
 
+mod told;
+
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key};
-
 use super::{
     options::Options,
     plan::{Plan, Return, plan},
     refusals::{
-        NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood, unreadable,
+        NEW_IS_NOT_FOLLOWED, OWN_NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed,
+        not_understood, unreadable,
     },
-    totals,
 };
 use crate::{
     capture::{
@@ -29,7 +29,6 @@ use crate::{
         process::Process,
     },
     text::Text,
-    unwind::tracker::Tracker,
 };
 
 /// A layout younger than this is not read again for a new stack.
@@ -213,6 +212,10 @@ impl Space {
                     returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
                 }
                 Return::Hidden(why) => return Err(exceptions_may_pass(&planned.symbol.name, *why)),
+                Return::LeftOut => {
+                    self.unfollowed.insert(site.offset);
+                    self.notes.push(OWN_NEW_IS_NOT_FOLLOWED.to_owned());
+                }
             }
         }
         let mut attached = Vec::new();
@@ -257,7 +260,7 @@ impl Space {
                         sites.entries.push(site);
                         sites.returns.extend(offsets.iter().map(|o| ProbeSite { offset: *o, ..site }));
                     }
-                    Return::Hidden(_) => {}
+                    Return::Hidden(_) | Return::LeftOut => {}
                 }
             }
             sites
@@ -287,36 +290,6 @@ impl Space {
         parts
     }
 
-    /// Tells the kernel side how to step out of `operator new`, where it is mapped.
-    fn teach_steps(&mut self, object: &Object, part: &Part) -> Result<()> {
-        if part.plan.steps.is_empty() {
-            return Ok(());
-        }
-        let mut written = false;
-        for (mapping, _) in self.layout.files().filter(|(_, id)| *id == part.module) {
-            for (offset, step) in &part.plan.steps {
-                let Some(into) = offset.checked_sub(mapping.offset) else { continue };
-                if into >= mapping.end - mapping.start {
-                    continue;
-                }
-                let key = block_key(self.number, mapping.start + into);
-                let value = CallerStep {
-                    cfa_from_rsp_bytes: step.cfa_from_rsp.into(),
-                    rbp_below_cfa_bytes: step.rbp_saved_at.unwrap_or(0).into(),
-                };
-                totals::write(object, "CALLER_STEPS", &key, &value)?;
-                written = true;
-            }
-        }
-        if written {
-            self.stepped.insert(part.module);
-        } else {
-            // Not mapped yet: plan again when it is.
-            self.planned.remove(&part.module);
-        }
-        Ok(())
-    }
-
     fn note_refused(&mut self, links: &Links, plan: &Plan) {
         for offset in &links.refused {
             let planned = plan.allocs.iter().chain(&plan.frees).find(|p| p.file_offset() == *offset);
@@ -342,11 +315,6 @@ impl Space {
             self.identify(modules);
         }
         self.layout_read = Instant::now();
-    }
-
-    /// Whether the process is another program by now, though we may not have been told yet.
-    fn replaced(&self, object: &Object) -> bool {
-        totals::space(object, self.number).is_ok_and(|space| space.replaced != 0)
     }
 
     /// Learns what runs: once for a running process, again when a launched one has become its command.
@@ -382,51 +350,5 @@ impl Space {
     /// Takes the release probes away. Call it after [`Space::detach_allocs`].
     pub(crate) fn detach_frees(&mut self) {
         self.frees.clear();
-    }
-
-    /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
-    pub(crate) fn register(&self, object: &Object, launched: bool, in_initial_namespace: bool) -> Result<()> {
-        let space = WireSpace {
-            tgid: if in_initial_namespace { self.process.pid() } else { 0 },
-            execs_to_come: u32::from(launched),
-            replaced: 0,
-            flags: 0,
-            slot: 0,
-            generation: 0,
-        };
-        totals::set_space(object, self.number, &space)
-    }
-
-    /// Tells the kernel side where things are mapped, if that has changed, so that it can walk stacks.
-    pub(crate) fn tell_mappings(
-        &mut self,
-        object: &Object,
-        tracker: &mut Tracker,
-        modules: &Modules,
-    ) -> Result<()> {
-        if self.ended.is_some() || !std::mem::take(&mut self.untold) {
-            return Ok(());
-        }
-        let Some(told) = tracker.tell(self.number, self.process.pid(), &self.layout, modules) else {
-            return Ok(());
-        };
-        let mut space = totals::space(object, self.number)?;
-        // In this order: what is remembered for a generation was walked in its slot.
-        space.slot = told.slot;
-        totals::set_space(object, self.number, &space)?;
-        space.generation = told.generation;
-        totals::set_space(object, self.number, &space)
-    }
-
-    /// Tells the kernel side what it has to watch for here.
-    fn set_flags(&self, object: &Object) -> Result<()> {
-        let mut space = totals::space(object, self.number)?;
-        let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
-            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
-        if space.flags != flags {
-            space.flags = flags;
-            totals::set_space(object, self.number, &space)?;
-        }
-        Ok(())
     }
 }

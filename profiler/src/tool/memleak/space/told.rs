@@ -1,0 +1,92 @@
+//! What the kernel side is told of an address space.
+
+use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key};
+
+use super::{Part, Space};
+use crate::{
+    capture::object::Object, error::Result, target::modules::Modules, tool::memleak::totals,
+    unwind::tracker::Tracker,
+};
+
+impl Space {
+    /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
+    pub(crate) fn register(&self, object: &Object, launched: bool, in_initial_namespace: bool) -> Result<()> {
+        let space = WireSpace {
+            tgid: if in_initial_namespace { self.process.pid() } else { 0 },
+            execs_to_come: u32::from(launched),
+            replaced: 0,
+            flags: 0,
+            slot: 0,
+            generation: 0,
+        };
+        totals::set_space(object, self.number, &space)
+    }
+
+    /// Tells the kernel side where things are mapped, if that has changed, so that it can walk stacks.
+    pub(crate) fn tell_mappings(
+        &mut self,
+        object: &Object,
+        tracker: &mut Tracker,
+        modules: &Modules,
+    ) -> Result<()> {
+        if self.ended.is_some() || !std::mem::take(&mut self.untold) {
+            return Ok(());
+        }
+        let Some(told) = tracker.tell(self.number, self.process.pid(), &self.layout, modules) else {
+            return Ok(());
+        };
+        let mut space = totals::space(object, self.number)?;
+        // In this order: what is remembered for a generation was walked in its slot.
+        space.slot = told.slot;
+        totals::set_space(object, self.number, &space)?;
+        space.generation = told.generation;
+        totals::set_space(object, self.number, &space)
+    }
+
+    /// Tells the kernel side what it has to watch for here.
+    pub(super) fn set_flags(&self, object: &Object) -> Result<()> {
+        let mut space = totals::space(object, self.number)?;
+        let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
+            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
+        if space.flags != flags {
+            space.flags = flags;
+            totals::set_space(object, self.number, &space)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel side how to step out of `operator new`, where it is mapped.
+    pub(super) fn teach_steps(&mut self, object: &Object, part: &Part) -> Result<()> {
+        if part.plan.steps.is_empty() {
+            return Ok(());
+        }
+        let mut written = false;
+        for (mapping, _) in self.layout.files().filter(|(_, id)| *id == part.module) {
+            for (offset, step) in &part.plan.steps {
+                let Some(into) = offset.checked_sub(mapping.offset) else { continue };
+                if into >= mapping.end - mapping.start {
+                    continue;
+                }
+                let key = block_key(self.number, mapping.start + into);
+                let value = CallerStep {
+                    cfa_from_rsp_bytes: step.cfa_from_rsp.into(),
+                    rbp_below_cfa_bytes: step.rbp_saved_at.unwrap_or(0).into(),
+                };
+                totals::write(object, "CALLER_STEPS", &key, &value)?;
+                written = true;
+            }
+        }
+        if written {
+            self.stepped.insert(part.module);
+        } else {
+            // Not mapped yet: plan again when it is.
+            self.planned.remove(&part.module);
+        }
+        Ok(())
+    }
+
+    /// Whether the process is another program by now, though we may not have been told yet.
+    pub(super) fn replaced(&self, object: &Object) -> bool {
+        totals::space(object, self.number).is_ok_and(|space| space.replaced != 0)
+    }
+}
