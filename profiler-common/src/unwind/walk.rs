@@ -12,7 +12,7 @@ pub const MAX_FRAMES: usize = 127;
 pub const FRAME_ROOM: usize = 128;
 /// Words of the stack that are read at once, a power of two: a copy costs as much as some frames, and most stacks lie
 /// in one or two windows.
-pub const WINDOW_WORDS: usize = 256;
+pub const WINDOW_WORDS: usize = 128;
 /// The same in bytes.
 pub const WINDOW_BYTES: u32 = 8 * WINDOW_WORDS as u32;
 /// The window near the end of what is mapped, where the stack begins.
