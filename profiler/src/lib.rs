@@ -1,6 +1,7 @@
 //! Answers questions about a running Linux game server.
 
 pub mod capture;
+pub mod doctor;
 pub mod elf;
 pub mod error;
 pub mod exit;

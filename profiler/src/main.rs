@@ -4,7 +4,10 @@ mod cli;
 
 use std::process::ExitCode;
 
-use profiler::{capture::canary, target::launch};
+use profiler::{
+    capture::{calibration, canary},
+    target::launch,
+};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -15,6 +18,9 @@ fn main() -> ExitCode {
     }
     if first == canary::CANARY_ARGUMENT {
         return canary::be_canary(arguments);
+    }
+    if first == calibration::CALIBRATION_ARGUMENT {
+        return calibration::be_subject(arguments);
     }
     cli::run().into()
 }

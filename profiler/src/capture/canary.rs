@@ -12,12 +12,10 @@ use std::{
     time::Duration,
 };
 
+use super::own_code::{OWN_EXECUTABLE, own_offset};
 use crate::{
     error::{Error, ErrorKind, Result},
-    target::{
-        modules::{Layout, Modules, Place},
-        process::Process,
-    },
+    target::process::Process,
 };
 
 /// The hidden first argument that makes our executable a canary.
@@ -40,12 +38,8 @@ impl Canary {
     /// Starts one.
     pub(crate) fn start() -> Result<Canary> {
         let tried = || Error::new(ErrorKind::Safety, "tried to start a process to test probes on");
-        let mut modules = Modules::default();
-        let layout = Layout::read(std::process::id(), &mut modules).map_err(|e| tried().because_of(&e))?;
-        let Place::File(_, offset) = layout.place(sing as extern "C" fn(u64) -> u64 as usize as u64) else {
-            return Err(tried().because("our own code is in no file"));
-        };
-        let child = Command::new("/proc/self/exe")
+        let offset = own_offset(sing as extern "C" fn(u64) -> u64 as usize)?;
+        let child = Command::new(OWN_EXECUTABLE)
             .arg(CANARY_ARGUMENT)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -1,6 +1,9 @@
 //! From a BPF object to probes in a running process, and back: the only place that owns links.
 
+pub mod calibration;
 pub mod canary;
 pub(crate) mod cost;
 pub(crate) mod object;
+pub(crate) mod own_code;
+pub(crate) mod trial;
 pub mod uprobe;

@@ -25,7 +25,8 @@ use profiler::{
 )]
 #[command(after_help = "Exit codes: 0 done, 2 usage, 4 cannot observe, 6 data incomplete, 7 output\n\
     failed.\n\
-    Observing needs root; `profiler report` does not.")]
+    Observing needs root; `profiler report` does not, and `profiler doctor` says what\n\
+    it cannot tell without.")]
 pub(crate) struct Cli {
     /// Say more: intervals, all stacks, every probe and why it stands where it stands. Twice: for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -43,6 +44,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Which call stacks allocate memory that is never freed?
     Memleak(Box<MemleakArgs>),
+    /// Can this machine, and a process, be observed? What is missing, and what changes it.
+    Doctor(DoctorArgs),
     /// Show a recorded report (JSON) again: without privileges, on any machine.
     Report(ReportArgs),
     /// For measurements: empty programs where `memleak` would probe, until interrupted.
@@ -177,6 +180,32 @@ impl From<MethodArg> for Method {
             MethodArg::Perf => Method::Perf,
         }
     }
+}
+
+/// Can this machine, and a process, be observed?
+#[derive(Debug, Args)]
+#[command(after_help = "Example: sudo profiler doctor --pid 4242\n\n\
+    Nothing is attached to the process: every try is made on profiler itself or on a\n\
+    process that it starts. Exit code 0 if something can be observed, else 4.")]
+pub(crate) struct DoctorArgs {
+    /// Process that you would like to observe.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Option<u32>,
+    /// Form of the result.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) format: DoctorFormat,
+    /// No colours. The variable NO_COLOR does the same.
+    #[arg(long)]
+    pub(crate) no_color: bool,
+}
+
+/// Form of a diagnosis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorFormat {
+    /// Text for people.
+    Human,
+    /// All of it, for programs.
+    Json,
 }
 
 /// Show a recorded report again.

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "the command line is where words go to people")]
 
 mod args;
+mod doctor;
 mod floor;
 mod memleak;
 mod output;
@@ -32,6 +33,7 @@ pub(crate) fn run() -> ExitCode {
     start_logging(cli.verbose);
     let done = match &cli.command {
         Command::Memleak(args) => memleak::run(args, &cli),
+        Command::Doctor(args) => doctor::run(args),
         Command::Floor(args) => floor::run(args),
         Command::Tables(args) => tables::run(args),
         Command::Report(args) => render::run(args, &cli),

@@ -32,14 +32,7 @@ impl Outputs {
         for file in &files {
             file.check(&invoker)?;
         }
-        let terminal = std::io::stdout().is_terminal();
-        let wanted = if args.no_color { Colour::Never } else { Colour::Auto };
-        let human = HumanOptions {
-            width: width(),
-            colour: wanted.decide(std::env::var_os("NO_COLOR").as_deref(), terminal),
-            top: args.top,
-            verbose,
-        };
+        let human = HumanOptions { width: width(), colour: colour(args.no_color), top: args.top, verbose };
         Ok(Outputs { format: args.format, files, human, invoker })
     }
 
@@ -72,8 +65,14 @@ impl Outputs {
     }
 }
 
+/// Whether to colour what goes to standard output.
+pub(super) fn colour(no_color: bool) -> bool {
+    let wanted = if no_color { Colour::Never } else { Colour::Auto };
+    wanted.decide(std::env::var_os("NO_COLOR").as_deref(), std::io::stdout().is_terminal())
+}
+
 /// Columns of the terminal that standard output is, else the default.
-fn width() -> usize {
+pub(super) fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout().as_fd());
     size.map_or(0, |size| usize::from(size.ws_col)).max(profiler::render::DEFAULT_WIDTH.min(80)).min(160)
 }

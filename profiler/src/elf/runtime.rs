@@ -1,14 +1,14 @@
-//! Language runtimes that keep a heap of their own, and what that means for the answers.
+//! Runtimes and engines that keep a heap of their own, and what that means for the answers.
 //!
-//! A probe on `malloc` sees what goes through `malloc`. Runtimes with a garbage collector take memory from the
-//! kernel in large pieces and divide it themselves; what leaks in there is invisible to the probe, and the report has
-//! to say so.
+//! A probe on `malloc` sees what goes through `malloc`. Runtimes with a garbage collector, and some game engines, take
+//! memory from the kernel in large pieces and divide it themselves; what leaks in there is invisible to the probe, and
+//! the report has to say so.
 
 use std::path::Path;
 
 use super::image::Image;
 
-/// A language runtime with a heap of its own.
+/// A runtime or an engine with a heap of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Runtime {
@@ -28,18 +28,24 @@ pub enum Runtime {
     LuaJit,
     /// CPython.
     CPython,
+    /// Unity with scripts that were compiled ahead (IL2CPP).
+    Il2Cpp,
+    /// Unreal Engine.
+    Unreal,
+    /// Wine, and what is made of it (Proton).
+    Wine,
 }
 
 /// How a runtime is recognised.
 struct Sign {
     runtime: Runtime,
-    /// Beginnings of the file names of its libraries or executables.
+    /// Beginnings of the file names of its libraries or executables; behind a `*`, what such a name contains.
     files: &'static [&'static str],
     /// Symbols that a program which links it in defines, and no other.
     symbols: &'static [&'static str],
 }
 
-const SIGNS: [Sign; 7] = [
+const SIGNS: [Sign; 10] = [
     Sign {
         runtime: Runtime::V8,
         files: &["libnode.so", "libv8.so", "libv8_"],
@@ -59,12 +65,75 @@ const SIGNS: [Sign; 7] = [
     Sign { runtime: Runtime::Beam, files: &["beam.smp", "beam.emu"], symbols: &["enif_make_atom"] },
     Sign { runtime: Runtime::LuaJit, files: &["libluajit-5.1.so"], symbols: &["luaJIT_setmode"] },
     Sign { runtime: Runtime::CPython, files: &["libpython2.", "libpython3."], symbols: &["PyObject_Malloc"] },
+    Sign {
+        runtime: Runtime::Il2Cpp,
+        files: &["GameAssembly.so", "libil2cpp.so"],
+        symbols: &["il2cpp_init", "il2cpp_gc_collect"],
+    },
+    // Packaged servers are called PROJECT-Linux-CONFIGURATION, those of the editor are made of libUnrealEditor-*.so.
+    Sign {
+        runtime: Runtime::Unreal,
+        files: &["*-Linux-Shipping", "*-Linux-Test", "*-Linux-DebugGame", "UnrealEditor", "libUnrealEditor-"],
+        symbols: &[],
+    },
+    Sign {
+        runtime: Runtime::Wine,
+        files: &["wine-preloader", "wine64-preloader", "libwine.so", "ntdll.so"],
+        symbols: &["__wine_main"],
+    },
 ];
+
+impl Sign {
+    fn is_of_file(&self, name: &str) -> bool {
+        let fits = |pattern: &&str| match pattern.strip_prefix('*') {
+            Some(part) => name.contains(part),
+            None => name.starts_with(*pattern),
+        };
+        self.files.iter().any(fits)
+    }
+}
 
 impl Runtime {
     /// Whether an observation must be refused, and not just explained.
     pub const fn is_refused(self) -> bool {
         matches!(self, Self::Go)
+    }
+
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Go => "Go",
+            Self::V8 => "V8 (Node.js)",
+            Self::Jvm => "Java",
+            Self::DotNet => ".NET",
+            Self::Mono => "Mono",
+            Self::Beam => "Erlang (BEAM)",
+            Self::LuaJit => "LuaJIT",
+            Self::CPython => "Python",
+            Self::Il2Cpp => "Unity (IL2CPP)",
+            Self::Unreal => "Unreal Engine",
+            Self::Wine => "Wine",
+        }
+    }
+
+    /// Whether it makes code while it runs, in memory that belongs to no file.
+    pub const fn makes_code(self) -> bool {
+        matches!(self, Self::V8 | Self::Jvm | Self::DotNet | Self::Mono | Self::Beam | Self::LuaJit)
+    }
+
+    /// What lets it write the names of the code that it makes to `/tmp/perf-PID.map`, as a command to copy; `None` if
+    /// it makes no code, or cannot write them.
+    pub const fn naming(self) -> Option<&'static str> {
+        match self {
+            Self::V8 => Some("node --perf-basic-prof SCRIPT   # from the start"),
+            Self::Jvm => Some(
+                "jcmd PID Compiler.perfmap   # JDK 17 and later; start java with -XX:+PreserveFramePointer",
+            ),
+            Self::DotNet => Some("DOTNET_PerfMapEnabled=1 ./SERVER   # from the start"),
+            Self::Mono => Some("mono --jitmap SERVER.exe   # from the start"),
+            Self::Beam => Some("erl +JPperf map   # from the start"),
+            Self::Go | Self::LuaJit | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
+        }
     }
 
     /// One sentence for the user: what the allocator probes cannot tell about such a process, and what can.
@@ -102,13 +171,25 @@ impl Runtime {
                 "Python objects of up to 512 bytes are invisible to allocator probes: CPython keeps them in arenas \
                  that it takes from the kernel; start it with PYTHONMALLOC=malloc, or use tracemalloc"
             }
+            Self::Il2Cpp => {
+                "growth of C# objects is invisible to allocator probes: IL2CPP keeps them in a heap that it takes \
+                 from the kernel; for managed objects use Unity's Memory Profiler"
+            }
+            Self::Unreal => {
+                "Unreal's own allocator (FMallocBinned) takes memory from the kernel and divides it itself, so \
+                 probes on malloc see little; start the server with -ansimalloc, or use Unreal's memory trace"
+            }
+            Self::Wine => {
+                "the heap of Windows programs is invisible to allocator probes: Wine takes it from the kernel; \
+                 functions of .exe and .dll files have no names, only file and offset"
+            }
         }
     }
 
     /// The runtime that a mapped file is by its name; `None` for other files. Any directory will do.
     pub fn of_file(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        let known = SIGNS.iter().find(|sign| sign.files.iter().any(|start| name.starts_with(start)));
+        let known = SIGNS.iter().find(|sign| sign.is_of_file(name));
         known.map(|sign| sign.runtime)
     }
 

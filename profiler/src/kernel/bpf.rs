@@ -13,6 +13,7 @@ use std::{
     path::Path,
 };
 
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -157,14 +158,55 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     }
 }
 
-/// Runs a few instructions once, in the kernel (Linux 5.10); what they return.
-pub(crate) fn run_once(instructions: &[u64]) -> io::Result<u32> {
-    let program = Attr::new()
-        .u32(0, BPF_PROG_TYPE_RAW_TRACEPOINT)
+/// A map to be created, for the sake of seeing whether the kernel does it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BareMap {
+    /// `enum bpf_map_type`.
+    pub(crate) kind: u32,
+    /// Size of a key in bytes.
+    pub(crate) key_bytes: u32,
+    /// Size of a value in bytes.
+    pub(crate) value_bytes: u32,
+    /// Elements, or bytes of a ring.
+    pub(crate) entries: u32,
+    /// `BPF_F_...`.
+    pub(crate) flags: u32,
+}
+
+/// Creates a map. `types`: BTF, and the number of the type in it that keys and values have.
+pub(crate) fn create_map(map: BareMap, types: Option<(BorrowedFd<'_>, u32)>) -> io::Result<OwnedFd> {
+    let attr = Attr::new()
+        .u32(0, map.kind)
+        .u32(4, map.key_bytes)
+        .u32(8, map.value_bytes)
+        .u32(12, map.entries)
+        .u32(16, map.flags);
+    // btf_fd, btf_key_type_id, btf_value_type_id.
+    let mut attr = match types {
+        Some((btf, number)) => attr.fd(48, btf).u32(52, number).u32(56, number),
+        None => attr,
+    };
+    attr.call_for_fd(BPF_MAP_CREATE)
+}
+
+/// Loads a few instructions without types; `log`, unless it is empty, receives the verifier's words.
+pub(crate) fn load_bare(kind: ProgramKind, instructions: &[u64], log: &mut [u8]) -> io::Result<OwnedFd> {
+    let attr = Attr::new()
+        .u32(0, kind.program_type())
         .u32(4, instructions.len() as u32)
         .u64(8, instructions.as_ptr() as u64)
         .u64(16, c"Dual MIT/GPL".as_ptr() as u64)
-        .call_for_fd(BPF_PROG_LOAD)?;
+        .u32(68, kind.attach_type());
+    let mut attr = match log.len() {
+        0 => attr,
+        bytes => attr.u32(24, 1).u32(28, bytes as u32).u64(32, log.as_mut_ptr() as u64),
+    };
+    attr.call_for_fd(BPF_PROG_LOAD)
+}
+
+/// Runs a few instructions once, in the kernel (Linux 5.10); what they return.
+pub(crate) fn run_once(instructions: &[u64]) -> io::Result<u32> {
+    let program = load_bare(ProgramKind::Tracepoint, instructions, &mut [])?;
     let mut run = Attr::new().fd(0, program.as_fd());
     run.call(BPF_PROG_TEST_RUN)?;
     Ok(run.read_u32(4))

@@ -5,5 +5,5 @@ mod human;
 mod json;
 
 pub use self::format::Format;
-pub use self::human::{Colour, DEFAULT_WIDTH, HumanOptions, MIN_WIDTH, human, sentence};
+pub use self::human::{Colour, DEFAULT_WIDTH, HumanOptions, MIN_WIDTH, diagnosis, human, sentence};
 pub use self::json::{json, write as write_json};

@@ -136,6 +136,14 @@ impl Layout {
         self.mappings.iter().map(|(mapping, _)| mapping).find(|mapping| mapping.path.as_os_str() == "[vdso]")
     }
 
+    /// Executable memory that belongs to no file and is not the kernel's, in bytes: code made at run time.
+    pub fn made_code_bytes(&self) -> u64 {
+        // The kernel's own have names: [vdso], [vsyscall], [uprobes]. Programs name theirs by prctl: [anon:...].
+        let made = |path: &Path| path.as_os_str().is_empty() || path.to_string_lossy().starts_with("[anon");
+        let mappings = self.mappings.iter().filter(|(mapping, id)| id.is_none() && made(&mapping.path));
+        mappings.map(|(mapping, _)| mapping.end - mapping.start).sum()
+    }
+
     /// What an address belongs to.
     pub fn place(&self, address: u64) -> Place {
         let after = self.mappings.partition_point(|(mapping, _)| mapping.end <= address);

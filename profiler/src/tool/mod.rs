@@ -1,3 +1,41 @@
-//! The tools.
+//! The tools, and the registry of them.
+
+use crate::{
+    capture::uprobe::Method,
+    error::{Error, Result},
+    target::{modules::Modules, process::Process},
+};
 
 pub mod memleak;
+
+/// Every tool: a new one takes a line here.
+pub(crate) const TOOLS: &[Tool] = &[memleak::readiness::TOOL];
+
+/// What is to be known of a tool without running it.
+pub(crate) struct Tool {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// The question that it answers.
+    pub(crate) question: &'static str,
+    /// What it sees, wherever it can observe.
+    pub(crate) sees: &'static [&'static str],
+    /// What it never sees.
+    pub(crate) cannot_see: &'static [&'static str],
+    /// Tries its programs on a process of our own under a seccomp filter. An error of the kind `Safety` is about such
+    /// processes only.
+    pub(crate) trial: fn(Method) -> Result<()>,
+    /// What it would do with a process; nothing is attached.
+    pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
+}
+
+/// What a tool would do with a process.
+pub(crate) struct Foresight {
+    /// The allocators that were found.
+    pub(crate) allocators: Vec<memleak::AllocatorFound>,
+    /// The functions that it would probe, and those that it would leave out.
+    pub(crate) sites: Vec<memleak::Site>,
+    /// Why it would refuse the process.
+    pub(crate) refused: Option<Error>,
+    /// What it would tell the user about the process.
+    pub(crate) notes: Vec<String>,
+}

@@ -4,6 +4,7 @@
 //! in red, and every line fits the terminal.
 
 mod cell;
+mod diagnosis;
 mod fit;
 mod footer;
 mod page;
@@ -13,6 +14,7 @@ mod table;
 
 use std::collections::BTreeSet;
 
+pub use self::diagnosis::diagnosis;
 use self::page::Page;
 pub use self::style::Colour;
 use self::style::Style;

@@ -199,6 +199,29 @@ pub(crate) fn brings_new(name: &str) -> bool {
     name.starts_with("tc_") || name.starts_with("mi_") || name.ends_with("mallocx")
 }
 
+/// Which allocator it is that has these functions in this file, as far as names tell.
+pub(crate) fn family(file: &str, functions: &[String]) -> &'static str {
+    let file = file.rsplit('/').next().unwrap_or(file);
+    let any = |fits: &dyn Fn(&str) -> bool| functions.iter().any(|name| fits(name));
+    if any(&|name| name.starts_with("mi_")) || file.starts_with("libmimalloc") {
+        "mimalloc"
+    } else if any(&|name| name.starts_with("tc_")) || file.starts_with("libtcmalloc") {
+        "tcmalloc"
+    } else if any(&|name| name.contains("mallocx") || name.starts_with("_rjem_") || name.starts_with("je_"))
+        || file.starts_with("libjemalloc")
+    {
+        "jemalloc"
+    } else if file.starts_with("libc.so") || file.starts_with("libc-2.") {
+        "glibc"
+    } else if file.starts_with("ld-musl") || file.starts_with("libc.musl") {
+        "musl"
+    } else if !any(&|name| !name.starts_with("_Z")) {
+        "C++ operators of its own"
+    } else {
+        "an allocator linked into the file"
+    }
+}
+
 /// Every name that [`meaning`] knows.
 pub(crate) fn names() -> Vec<String> {
     let join = |prefixes: &[&str], table: &[(&str, Meaning)]| {
@@ -227,6 +250,24 @@ mod tests {
         }
         for name in ["mallocs", "xfree", "_Znwj", "_ZdlPvS_", "je_", "_Znwm2", ""] {
             assert_eq!(meaning(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn allocators_are_told_by_their_names() {
+        for (file, functions, name) in [
+            ("/usr/lib/x86_64-linux-gnu/libc.so.6", "malloc free", "glibc"),
+            ("/lib/ld-musl-x86_64.so.1", "malloc free", "musl"),
+            ("/opt/server", "_rjem_malloc _rjem_sdallocx", "jemalloc"),
+            ("/opt/server", "malloc mallocx free", "jemalloc"),
+            ("/usr/lib/libtcmalloc_minimal.so.4", "malloc", "tcmalloc"),
+            ("/opt/server", "tc_malloc", "tcmalloc"),
+            ("/opt/server", "mi_malloc", "mimalloc"),
+            ("/opt/server", "_Znwm _ZdlPv", "C++ operators of its own"),
+            ("/opt/libc.so/server", "malloc free", "an allocator linked into the file"),
+        ] {
+            let functions: Vec<String> = functions.split(' ').map(str::to_owned).collect();
+            assert_eq!(family(file, &functions), name, "{file} {functions:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     capture::{
         object::{Object, Settings},
-        uprobe::{Attacher, CallPrograms, Links},
+        uprobe::{Attacher, CallPrograms, Links, Method},
     },
     error::{Error, ErrorKind, Result},
     target::{modules::Modules, process::Process},
@@ -48,8 +48,7 @@ pub async fn hold(
     let [pid] = pids.as_slice() else { return Err(one_process()) };
     let mut modules = Modules::default();
     let mut space = Space::new(0, Process::open(*pid)?, &mut modules)?;
-    let object = Object::load("floor", OBJECT, Settings::default())?;
-    let mut attacher = Attacher::new(PROGRAMS, options.method);
+    let (object, mut attacher) = empty(options.method)?;
     let mut links: Vec<Links> = Vec::new();
     let mut functions = 0;
     for Sites { path, frees, calls, entries, returns } in space.sites(&modules, options) {
@@ -72,6 +71,14 @@ pub async fn hold(
     stop.await;
     drop(links);
     Ok(())
+}
+
+/// The empty programs, ready to be attached by the best method up to `at_most`.
+///
+/// # Errors
+/// If the kernel refuses them.
+pub(crate) fn empty(at_most: Method) -> Result<(Object, Attacher)> {
+    Ok((Object::load("floor", OBJECT, Settings::default())?, Attacher::new(PROGRAMS, at_most)))
 }
 
 fn one_process() -> Error {

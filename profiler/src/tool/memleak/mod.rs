@@ -20,6 +20,7 @@ pub mod judge;
 pub mod options;
 mod own;
 pub mod plan;
+pub(crate) mod readiness;
 mod refusals;
 pub mod rows;
 mod section;
@@ -31,4 +32,6 @@ pub mod survival;
 mod totals;
 pub mod verdict;
 
+pub use readiness::AllocatorFound;
 pub use session::{Event, Progress, observe};
+pub use space::{CallEnd, Site};

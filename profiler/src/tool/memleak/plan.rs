@@ -10,6 +10,7 @@ use profiler_common::cookie::Cookie;
 use super::{
     allocators::{self, Meaning, Role},
     custom::Custom,
+    refusals::{NEW_IS_NOT_FOLLOWED, OWN_NEW_IS_NOT_FOLLOWED},
 };
 use crate::{
     elf::{
@@ -60,7 +61,35 @@ pub(crate) enum Return {
     LeftOut,
 }
 
+/// What becomes of an allocation function in an address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate<'a> {
+    /// Followed by a return probe.
+    Plain,
+    /// Followed by a return probe that is left out when the call is going to throw: it takes sessions.
+    Throwing,
+    /// Followed to these `ret` instructions, by file offset.
+    ToRet(&'a [u64]),
+    /// Left out, and what the user is told.
+    LeftOut(&'static str),
+    /// The observation is refused: the user named it, and it cannot be followed.
+    Refused(HiddenReturn),
+}
+
 impl Planned {
+    /// What becomes of it. `rationed`: whether small requests may fail in the address space, so that what throws when
+    /// memory is short may throw at any time.
+    pub(crate) fn fate(&self, rationed: bool) -> Fate<'_> {
+        match &self.ret {
+            Return::Probe => Fate::Plain,
+            Return::ProbeUnlessItThrows if rationed => Fate::LeftOut(NEW_IS_NOT_FOLLOWED),
+            Return::ProbeUnlessItThrows => Fate::Throwing,
+            Return::Instructions(offsets) => Fate::ToRet(offsets),
+            Return::Hidden(why) => Fate::Refused(*why),
+            Return::LeftOut => Fate::LeftOut(OWN_NEW_IS_NOT_FOLLOWED),
+        }
+    }
+
     /// Offset of the site in the file.
     pub(crate) fn file_offset(&self) -> u64 {
         self.symbol.file_offset + self.site.offset
@@ -109,6 +138,11 @@ impl Plan {
     /// Whether there is nothing to probe.
     pub(crate) fn is_empty(&self) -> bool {
         self.allocs.is_empty() && self.frees.is_empty()
+    }
+
+    /// Whether something in it throws when memory is short.
+    pub(crate) fn throws(&self) -> bool {
+        self.allocs.iter().any(|planned| planned.ret == Return::ProbeUnlessItThrows)
     }
 }
 

@@ -31,6 +31,13 @@ pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
         .hint("run as root: sudo profiler ...")
 }
 
+/// None of its files defines anything that could be probed.
+pub(super) fn no_allocator(pid: u32) -> Error {
+    Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
+        .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
+        .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'")
+}
+
 /// A function of the user's choice cannot be followed safely.
 pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
     Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))

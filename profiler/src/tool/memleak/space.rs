@@ -1,6 +1,10 @@
 //! One observed address space: a process between its start, or its last exec, and its next exec or its end.
 
+mod preview;
 mod told;
+
+pub(crate) use preview::Preview;
+pub use preview::{CallEnd, Site};
 
 use std::{
     collections::HashSet,
@@ -10,10 +14,9 @@ use std::{
 
 use super::{
     options::Options,
-    plan::{Plan, Return, plan},
+    plan::{Fate, Plan, Return, plan},
     refusals::{
-        NEW_IS_NOT_FOLLOWED, OWN_NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed,
-        not_understood, unreadable,
+        NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood, unreadable,
     },
 };
 use crate::{
@@ -202,20 +205,18 @@ impl Space {
     fn follow(&mut self, object: &Object, attacher: &mut Attacher, part: &Part) -> Result<()> {
         let pid = self.process.pid();
         let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
+        let rationed = part.plan.throws() && memory_is_rationed(pid);
         for planned in &part.plan.allocs {
             let site = self.site(planned);
-            match &planned.ret {
-                Return::Probe => plain.push(site),
-                Return::ProbeUnlessItThrows => throwing.push(site),
-                Return::Instructions(offsets) => {
+            match planned.fate(rationed) {
+                Fate::Plain => plain.push(site),
+                Fate::Throwing => throwing.push(site),
+                Fate::ToRet(offsets) => {
                     entries.push(site);
                     returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
                 }
-                Return::Hidden(why) => return Err(exceptions_may_pass(&planned.symbol.name, *why)),
-                Return::LeftOut => {
-                    self.unfollowed.insert(site.offset);
-                    self.notes.push(OWN_NEW_IS_NOT_FOLLOWED.to_owned());
-                }
+                Fate::Refused(why) => return Err(exceptions_may_pass(&planned.symbol.name, why)),
+                Fate::LeftOut(why) => self.leave_out(site.offset, why),
             }
         }
         let mut attached = Vec::new();
@@ -224,15 +225,9 @@ impl Space {
         }
         if !throwing.is_empty() {
             // Only a session can leave out the return probe of the very call that is going to throw.
-            let some = match memory_is_rationed(pid) {
-                true => None,
-                false => attacher.follow_unless_skipped(object, &part.path, pid, &throwing)?,
-            };
-            if let Some(links) = some {
-                attached.push(links);
-            } else {
-                self.unfollowed.extend(throwing.iter().map(|site| site.offset));
-                self.notes.push(NEW_IS_NOT_FOLLOWED.to_owned());
+            match attacher.follow_unless_skipped(object, &part.path, pid, &throwing)? {
+                Some(links) => attached.push(links),
+                None => throwing.iter().for_each(|site| self.leave_out(site.offset, NEW_IS_NOT_FOLLOWED)),
             }
         }
         if !entries.is_empty() {
@@ -243,6 +238,13 @@ impl Space {
             self.allocs.push(links);
         }
         Ok(())
+    }
+
+    fn leave_out(&mut self, site: u64, why: &str) {
+        self.unfollowed.insert(site);
+        if !self.notes.iter().any(|note| note == why) {
+            self.notes.push(why.to_owned());
+        }
     }
 
     /// The sites that [`Space::attach`] would take, by file. For measurements.

@@ -35,7 +35,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use profiler_common::unwind::{BLOCK_SHIFT, Block, CHUNK_ROWS, Kind, Row};
+use profiler_common::unwind::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_ROWS, Kind, Row};
 use thiserror::Error;
 
 pub use build::{Options, build, build_all};
@@ -157,6 +157,27 @@ impl Table {
     /// What it was made of.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Code for which there is a rule that can be followed, in bytes.
+    pub fn covered_bytes(&self) -> u64 {
+        let blocks = self.segments.iter().flat_map(|segment| &segment.blocks);
+        blocks.map(|block| u64::from(self.covered_in(*block))).sum()
+    }
+
+    fn covered_in(&self, block: Block) -> u32 {
+        let start = block.start_row() as usize;
+        let rows = self.rows.get(start..start + block.row_count() as usize).unwrap_or_default();
+        let (mut covered, mut from) = (0, 0);
+        for (index, row) in rows.iter().enumerate() {
+            let end = rows.get(index + 1).map_or(BLOCK_BYTES as u32, |next| u32::from(next.lo()));
+            let unsupported = row.kind() == Kind::RARE && row.rare_index() == 0;
+            if row.kind() != Kind::NONE && !unsupported {
+                covered += end.saturating_sub(from);
+            }
+            from = end;
+        }
+        covered
     }
 
     /// Its size where the kernel side finds it: blocks and rows, in bytes. The dictionary is not counted.

@@ -15,7 +15,7 @@ use super::{
         blocks::{Blocks, Room},
         canary, collect,
         options::{Options, Targets},
-        refusals::check_image,
+        refusals::{check_image, no_allocator},
         space::Space,
         stacks::Stacks,
         totals::{self, Totals},
@@ -187,13 +187,7 @@ impl<'a> Session<'a> {
             }
         }
         let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };
-        let pid = space.process.pid();
-        Err(Error::new(
-            ErrorKind::NothingToObserve,
-            format_args!("tried to find an allocator in process {pid}"),
-        )
-        .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
-        .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'"))
+        Err(no_allocator(space.process.pid()))
     }
 
     /// One line for people.

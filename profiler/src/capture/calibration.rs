@@ -1,0 +1,248 @@
+//! What one hit of a probe costs on this machine, measured on a process of our own.
+//!
+//! The process calls a function in a loop, first bare and then with an empty program attached, and takes the time
+//! itself. What is left after subtraction is the kernel's part of a hit; what a tool does at a hit comes on top.
+
+use std::{
+    arch::naked_asm,
+    ffi::OsString,
+    hint::black_box,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    own_code::{OWN_EXECUTABLE, own_offset},
+    uprobe::{Attacher, Links, Method, ProbeSite},
+};
+use crate::{
+    capture::object::Object,
+    error::{Error, ErrorKind, Result},
+};
+
+/// The hidden first argument that makes our executable the process that is measured.
+pub const CALIBRATION_ARGUMENT: &str = "__calibration";
+/// Series per figure; the median counts.
+pub const SERIES: usize = 15;
+/// Time that one series is to take. Short, so that few series are disturbed by the scheduler.
+const SERIES_TIME: Duration = Duration::from_millis(3);
+/// Calls of a series: at least so many, at most so many.
+const CALLS: [u32; 2] = [20, 20_000];
+
+/// Every kernel emulates a push of a register.
+#[unsafe(naked)]
+extern "C" fn emulated() {
+    naked_asm!("push rbp", "pop rbp", "ret")
+}
+
+/// No kernel emulates a test: it is the first instruction of glibc's `free`.
+#[unsafe(naked)]
+extern "C" fn stepped() {
+    naked_asm!("test rdi, rdi", "ret")
+}
+
+/// Address of a function whose first instruction the kernel emulates. Nobody calls it in this process.
+pub(crate) fn quiet_function() -> usize {
+    emulated as extern "C" fn() as usize
+}
+
+/// What one hit costs the thread that has it, in nanoseconds, without what a tool's program does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct HitCost {
+    /// The median series.
+    pub(crate) median_ns: f64,
+    /// The fastest series.
+    pub(crate) low_ns: f64,
+    /// The slowest series.
+    pub(crate) high_ns: f64,
+    /// Calls that were measured, in all series together.
+    pub(crate) calls: u64,
+}
+
+/// The costs of the ways in which a call can be seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Costs {
+    /// How the probes were attached.
+    pub(crate) method: Method,
+    /// At an instruction that the kernel emulates.
+    pub(crate) emulated: HitCost,
+    /// At an instruction that it runs under single step.
+    pub(crate) stepped: HitCost,
+    /// At an emulated entry and at the return: both hits together.
+    pub(crate) call: HitCost,
+    /// How long all of this took.
+    pub(crate) took: Duration,
+}
+
+/// Measures with the empty programs of `object`.
+///
+/// # Errors
+/// If the process cannot be started or probed, or does not answer.
+pub(crate) fn measure(object: &Object, mut attacher: Attacher) -> Result<Costs> {
+    let begun = Instant::now();
+    let site = |function: extern "C" fn()| {
+        Ok::<_, Error>(ProbeSite { offset: own_offset(function as usize)?, cookie: 0 })
+    };
+    let (on_emulated, on_stepped) = (site(emulated)?, site(stepped)?);
+    let mut subject = Subject::start()?;
+    let (pid, exe) = (subject.child.id(), Path::new(OWN_EXECUTABLE));
+    let bare = [subject.time(b'e')?, subject.time(b's')?].map(|series| series.median_ns);
+
+    let mut probed = |attached: Result<Links>, which: u8, bare: f64| {
+        let links = attached?;
+        let cost = subject.time(which)?;
+        drop(links);
+        Ok::<_, Error>(cost.without(bare))
+    };
+    let emulated = probed(attacher.look(object, exe, pid, &[on_emulated]), b'e', bare[0])?;
+    let call = probed(attacher.follow(object, exe, pid, &[on_emulated]), b'e', bare[0])?;
+    let stepped = probed(attacher.look(object, exe, pid, &[on_stepped]), b's', bare[1])?;
+    Ok(Costs { method: attacher.method(), emulated, stepped, call, took: begun.elapsed() })
+}
+
+impl HitCost {
+    fn without(self, bare_ns: f64) -> HitCost {
+        let less = |ns: f64| (ns - bare_ns).max(0.0);
+        HitCost {
+            median_ns: less(self.median_ns),
+            low_ns: less(self.low_ns),
+            high_ns: less(self.high_ns),
+            ..self
+        }
+    }
+}
+
+/// The process that is measured. It ends when it is dropped.
+struct Subject {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Subject {
+    fn start() -> Result<Subject> {
+        let tried = || Error::new(ErrorKind::Limit, "tried to start a process to measure probes on");
+        let mut child = Command::new(OWN_EXECUTABLE)
+            .arg(CALIBRATION_ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| tried().because_of(&e))?;
+        let (orders, answers) = (child.stdin.take(), child.stdout.take());
+        let answers = BufReader::new(answers.ok_or_else(|| tried().because("it has no output"))?);
+        Ok(Subject { child, orders, answers })
+    }
+
+    /// Lets it call one of the functions, and reads how long that took.
+    fn time(&mut self, which: u8) -> Result<HitCost> {
+        let tried =
+            || Error::new(ErrorKind::Limit, "tried to measure what a probe costs on a process of our own");
+        let mut line = String::new();
+        let mut ask = || -> io::Result<()> {
+            let orders = self.orders.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+            orders.write_all(&[which])?;
+            orders.flush()?;
+            self.answers.read_line(&mut line).map(|_| ())
+        };
+        ask().map_err(|e| tried().because_of(&e))?;
+        parse(&line)
+            .ok_or_else(|| tried().because("it ended without an answer: the probe may have killed it"))
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        // The end of its orders is its end; should it hang, nothing may be left behind.
+        drop(self.orders.take());
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads `CALLS NS NS ...`: the calls of all series, and the time per call of each.
+fn parse(line: &str) -> Option<HitCost> {
+    let mut words = line.split_ascii_whitespace();
+    let calls = words.next()?.parse().ok()?;
+    let mut series: Vec<f64> = words.map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    series.sort_by(f64::total_cmp);
+    let (low_ns, high_ns) = (*series.first()?, *series.last()?);
+    let sound = low_ns >= 0.0 && high_ns.is_finite() && calls > 0;
+    sound.then_some(HitCost { median_ns: *series.get(series.len() / 2)?, low_ns, high_ns, calls })
+}
+
+/// The child's side: for every byte that it reads, it calls a function and writes how long that took.
+pub fn be_subject(_arguments: impl Iterator<Item = OsString>) -> std::process::ExitCode {
+    let mut order = [0u8];
+    let mut out = io::stdout().lock();
+    while io::stdin().read_exact(&mut order).is_ok() {
+        let function = if order == *b"s" { stepped } else { emulated };
+        let line = timed(function);
+        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+            return std::process::ExitCode::FAILURE;
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}
+
+/// Processor time of this thread: what others do meanwhile on a busy machine does not count.
+fn own_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn timed(function: extern "C" fn()) -> String {
+    let per_call = |calls: u32| {
+        let begun = own_time();
+        for _ in 0..calls {
+            black_box(function)();
+        }
+        own_time().saturating_sub(begun).as_nanos() as f64 / f64::from(calls)
+    };
+    // The first calls of all find nothing in the caches.
+    let first = per_call(CALLS[0]).min(per_call(CALLS[0])).max(0.1);
+    let calls = ((SERIES_TIME.as_nanos() as f64 / first) as u32).clamp(CALLS[0], CALLS[1]);
+    let series: Vec<String> = (0..SERIES).map(|_| format!("{:.3}", per_call(calls))).collect();
+    format!("{} {}", u64::from(calls) * SERIES as u64, series.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::placement::{ArgUse, site};
+
+    #[test]
+    fn answers_are_checked() {
+        let cost = parse("90 5.0 1.5 2.0\n").unwrap();
+        assert_eq!((cost.median_ns, cost.low_ns, cost.high_ns, cost.calls), (2.0, 1.5, 5.0, 90));
+        assert_eq!(cost.without(1.75).low_ns, 0.0, "a cost is never negative");
+        for line in ["", "90", "90 a", "-1 2.0", "0 2.0", "90 NaN", "90 inf", "90 -2.0"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_two_functions_are_what_they_are_called() {
+        let [emulated, stepped] = [emulated, stepped].map(|function: extern "C" fn()| {
+            // SAFETY: the function is longer than a byte, and what follows it is code as well.
+            let code = unsafe { std::slice::from_raw_parts(function as usize as *const u8, 4) };
+            site(code, 0, ArgUse::first(1))
+        });
+        assert!(emulated.emulated && emulated.offset == 0);
+        assert!(!stepped.emulated && stepped.offset == 0);
+        assert!(own_offset(quiet_function()).is_ok());
+    }
+
+    #[test]
+    fn a_series_takes_time() {
+        let cost = parse(&timed(emulated)).unwrap();
+        assert!(cost.low_ns > 0.0 && cost.low_ns <= cost.median_ns && cost.median_ns <= cost.high_ns);
+        assert!(cost.calls >= u64::from(CALLS[0]) * SERIES as u64);
+    }
+}

@@ -1,0 +1,132 @@
+//! One question with three possible answers, and what follows from each.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer to a question about this machine or a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was tried, and it is so.
+    Yes,
+    /// It was tried, and it is not.
+    No,
+    /// It could not be tried, or what came back says nothing.
+    CannotTell,
+}
+
+impl Answer {
+    /// The word for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Answer::Yes => "yes",
+            Answer::No => "no",
+            Answer::CannotTell => "?",
+        }
+    }
+}
+
+/// What a check is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    /// The running kernel.
+    Kernel,
+    /// What profiler itself may do.
+    Privileges,
+    /// The process asked about.
+    Target,
+}
+
+/// How much depends on a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// Nothing can be observed without it.
+    Required,
+    /// Something is missing, slower or coarser without it.
+    Useful,
+    /// No tool of today depends on it.
+    Informative,
+}
+
+/// One question, its answer, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Check {
+    /// Name for programs; it stays the same.
+    pub name: String,
+    /// What it is about.
+    pub area: Area,
+    /// What is asked, in a few words for people.
+    pub title: String,
+    /// The answer.
+    pub answer: Answer,
+    /// What was tried and what came back.
+    pub seen: String,
+    /// How much depends on it.
+    pub need: Need,
+    /// What is missing because of the answer; absent if it is yes.
+    pub disables: Option<String>,
+    /// What would change the answer; absent if it is yes.
+    pub remedy: Option<String>,
+    /// A command to copy that does so or, where only another kernel or another start of the target does, that shows what
+    /// there is now; absent if it is yes, or if there is none.
+    pub fix: Option<String>,
+}
+
+/// A question and what follows if its answer is not yes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) name: &'static str,
+    pub(crate) area: Area,
+    pub(crate) title: &'static str,
+    pub(crate) need: Need,
+    pub(crate) disables: &'static str,
+    pub(crate) remedy: &'static str,
+    pub(crate) fix: Option<&'static str>,
+}
+
+impl Question {
+    /// The check with this answer.
+    pub(crate) fn answered(&self, answer: Answer, seen: impl Into<String>) -> Check {
+        let unless_yes = |words: &str| (answer != Answer::Yes).then(|| words.to_owned());
+        Check {
+            name: self.name.to_owned(),
+            area: self.area,
+            title: self.title.to_owned(),
+            answer,
+            seen: seen.into(),
+            need: self.need,
+            disables: unless_yes(self.disables),
+            remedy: unless_yes(self.remedy),
+            fix: self.fix.and_then(unless_yes),
+        }
+    }
+
+    /// Yes or no.
+    pub(crate) fn decided(&self, yes: bool, seen: impl Into<String>) -> Check {
+        self.answered(if yes { Answer::Yes } else { Answer::No }, seen)
+    }
+}
+
+impl Check {
+    /// The same for a question that takes privileges which are missing: whatever else would change it, they come first.
+    #[must_use]
+    pub(crate) fn untried(self) -> Check {
+        let (remedy, fix) = ("run it as root, so that it can be tried", "sudo profiler doctor");
+        Check { remedy: Some(remedy.to_owned()), fix: Some(fix.to_owned()), ..self }
+    }
+
+    /// Whether nothing can be observed because of it.
+    pub fn blocks(&self) -> bool {
+        self.need == Need::Required && self.answer == Answer::No
+    }
+
+    /// Whether it limits what can be observed, or may.
+    pub fn limits(&self) -> bool {
+        self.answer != Answer::Yes && !self.blocks() && self.need != Need::Informative
+    }
+}

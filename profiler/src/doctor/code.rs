@@ -1,0 +1,107 @@
+//! The code of a process: its files, and what is known of them.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    elf::Image,
+    target::{
+        modules::{Layout, Module, ModuleId, Modules},
+        process::Process,
+    },
+    text::Text,
+    unwind::{cache::Cache, file::ProgramFile},
+};
+
+/// The code of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Code {
+    /// Files that it maps executable.
+    pub files: u64,
+    /// Those of them with a full symbol table.
+    pub with_symbols: u64,
+    /// Those with debug information, in the file or in a separate one that is installed.
+    pub with_debug_information: u64,
+    /// Whether its executable has names for its own functions.
+    pub exe_has_names: bool,
+    /// Build id of its executable, in hex, if it has one.
+    pub build_id: Option<String>,
+    /// Files with unwind tables.
+    pub with_tables: u64,
+    /// Code of the files that could be read, in bytes.
+    pub code_bytes: u64,
+    /// Code of them that the tables cover, in bytes.
+    pub covered_bytes: u64,
+    /// Files without tables, and why.
+    pub without_tables: Vec<WithoutTables>,
+    /// Executable memory that belongs to no file, in bytes: made at run time, without tables or symbols.
+    pub made_bytes: u64,
+}
+
+/// A file without unwind tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WithoutTables {
+    /// The file, as the target sees it.
+    pub file: Text,
+    /// Why.
+    pub why: String,
+}
+
+/// Looks at every file that the process maps executable.
+pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> Code {
+    let mut code = Code { made_bytes: layout.made_code_bytes(), ..Code::default() };
+    let exe = process.exe().ok();
+    let ids: BTreeSet<ModuleId> = layout.files().map(|(_, id)| id).collect();
+    let own = layout.files().find(|(mapping, _)| Some(&mapping.path) == exe.as_ref()).map(|(_, id)| id);
+    let mut opened: Vec<(&Module, ProgramFile)> = Vec::new();
+    for (id, module) in ids.into_iter().filter_map(|id| Some((id, modules.get(id)?))) {
+        code.files += 1;
+        let file = module.path().ok_or_else(|| module.unreadable.clone().unwrap_or_default());
+        match file.and_then(|path| ProgramFile::open(&path).map_err(|e| e.to_string())) {
+            Ok(file) => {
+                code.count_names(&file, own == Some(id));
+                opened.push((module, file));
+            }
+            Err(why) => code.without_tables.push(WithoutTables { file: module.name.clone(), why }),
+        }
+    }
+    let files: Vec<&ProgramFile> = opened.iter().map(|(_, file)| file).collect();
+    for ((module, _), table) in opened.iter().zip(Cache::default().tables(&files)) {
+        match table {
+            Ok(table) => {
+                code.with_tables += 1;
+                code.code_bytes += table.stats().text_bytes;
+                code.covered_bytes += table.covered_bytes().min(table.stats().text_bytes);
+            }
+            Err(error) => {
+                code.without_tables.push(WithoutTables { file: module.name.clone(), why: error.to_string() });
+            }
+        }
+    }
+    code
+}
+
+impl Code {
+    fn count_names(&mut self, file: &ProgramFile, is_exe: bool) {
+        let Ok(image) = Image::parse(file.bytes()) else { return };
+        let build_id = image.build_id();
+        let separate = build_id.as_deref().is_some_and(has_separate_file);
+        let debug_information = image.has_dwarf() || separate;
+        self.with_symbols += u64::from(!image.is_stripped());
+        self.with_debug_information += u64::from(debug_information);
+        if is_exe {
+            self.exe_has_names = !image.is_stripped() || debug_information;
+            self.build_id = build_id;
+        }
+    }
+}
+
+/// Whether the debug file of a build is installed where distributions put it.
+fn has_separate_file(build_id: &str) -> bool {
+    // Hex digits are ASCII, but the position may not exist.
+    let Some((first, rest)) = build_id.split_at_checked(2) else { return false };
+    Path::new("/usr/lib/debug/.build-id").join(first).join(format!("{rest}.debug")).is_file()
+}

@@ -1,0 +1,65 @@
+//! What a hit costs here, in the form of a diagnosis.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    capture::{
+        calibration::{self, HitCost},
+        uprobe::Method,
+    },
+    tool::memleak::floor,
+};
+
+/// What a hit costs the thread that has it, without what a tool's program does at it. Estimates, measured on a process
+/// of our own just now.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Cost {
+    /// At an instruction that the kernel emulates.
+    pub emulated: Figure,
+    /// At an instruction that it runs under single step.
+    pub stepped: Figure,
+    /// At an emulated entry and at the return, both together.
+    pub call: Figure,
+    /// How long measuring took, in nanoseconds.
+    pub took_ns: u64,
+}
+
+/// A time, measured in several series.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Figure {
+    /// The median series, in nanoseconds per call.
+    pub median_ns: f64,
+    /// The fastest series.
+    pub low_ns: f64,
+    /// The slowest series.
+    pub high_ns: f64,
+    /// Calls in all series together.
+    pub calls: u64,
+}
+
+impl From<HitCost> for Figure {
+    fn from(cost: HitCost) -> Figure {
+        let HitCost { median_ns, low_ns, high_ns, calls } = cost;
+        Figure { median_ns, low_ns, high_ns, calls }
+    }
+}
+
+/// The cost, or why it could not be measured.
+pub(super) fn measure(method: Method) -> (Option<Cost>, Option<String>) {
+    let measured =
+        floor::empty(method).and_then(|(object, attacher)| calibration::measure(&object, attacher));
+    match measured {
+        Ok(costs) => {
+            let cost = Cost {
+                emulated: costs.emulated.into(),
+                stepped: costs.stepped.into(),
+                call: costs.call.into(),
+                took_ns: costs.took.as_nanos() as u64,
+            };
+            (Some(cost), None)
+        }
+        Err(error) => (None, Some(error.to_string())),
+    }
+}

@@ -1,0 +1,142 @@
+//! `doctor`: can this machine and this process be observed, and if not, what would change that?
+//!
+//! Every fact is found by trying it, not by looking at version numbers, and has three possible answers. Looking and
+//! judging are apart: the parts of this module look, [`Verdict::of`] and the renderers are pure. Nothing is attached to
+//! the process asked about; what would be probed in it comes from the same plan that an observation follows.
+
+mod check;
+mod code;
+mod container;
+mod cost;
+mod kernel;
+mod privileges;
+mod refusal;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod schema;
+mod status;
+mod target;
+mod tools;
+mod verdict;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    check::{Answer, Area, Check, Need},
+    code::{Code, WithoutTables},
+    cost::{Cost, Figure},
+    target::{RuntimeFound, Target},
+    tools::ToolState,
+    verdict::{Readiness, Verdict},
+};
+use crate::{
+    capture::uprobe::Method,
+    error::{Error, ErrorKind, Result},
+    exit::ExitCode,
+    target::process::Process,
+    text::Text,
+};
+
+/// Version of the form of a diagnosis. Adding a field keeps it; removing one or changing a meaning raises it.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that was found out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Diagnosis {
+    /// Version of this form.
+    pub schema: u32,
+    /// Version of profiler.
+    pub version: String,
+    /// Host name.
+    pub host: Text,
+    /// Kernel release.
+    pub kernel: String,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Every question that was asked, and its answer.
+    pub checks: Vec<Check>,
+    /// The process, if one was asked about.
+    pub target: Option<Target>,
+    /// What each tool can do here.
+    pub tools: Vec<ToolState>,
+    /// What a hit of a probe costs here; absent if it could not be measured.
+    pub cost: Option<Cost>,
+    /// Why it could not be measured.
+    pub cost_unknown: Option<String>,
+}
+
+impl Diagnosis {
+    /// The exit code of the run that made this.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.verdict.readiness {
+            Readiness::Ready | Readiness::ReadyWithLimits => ExitCode::Ok,
+            Readiness::NotReady => ExitCode::CannotObserve,
+        }
+    }
+}
+
+/// Finds out everything about this machine and, if `pid` is given, about that process.
+///
+/// # Errors
+/// If there is no such process, or if it is a thread or a kernel thread. That it cannot be observed is no error, but the
+/// diagnosis.
+pub fn examine(pid: Option<u32>) -> Result<Diagnosis> {
+    let process = pid.map(Process::open).transpose()?;
+    let may_bpf = privileges::may_bpf();
+    let mut checks = kernel::checks(may_bpf);
+    let method = kernel::best_method(&checks);
+    let mut tools = tools::trials(method);
+    let filters = tools::filters(&tools);
+    checks.push(kernel::filters_check(filters, may_bpf));
+    let examined = process.as_ref().map(|process| target::examine(process, filters));
+    let (mut files, mut target_checks, mut target) = (None, Vec::new(), None);
+    if let (Some(process), Some(mut examined)) = (&process, examined) {
+        for tool in &mut tools {
+            tool.foresee(process.pid(), &mut examined.modules, method);
+        }
+        (files, target_checks, target) = (examined.files, examined.checks, Some(examined.target));
+    }
+    let functions =
+        tools.iter().map(|tool| tool.state.sites.len() as u64).max().filter(|_| process.is_some());
+    checks.extend(privileges::checks(files, functions, method.is_some_and(|m| m >= Method::Multi)));
+    checks.extend(target_checks);
+    name_process(&mut checks, pid);
+    let (cost, cost_unknown) = match method {
+        Some(method) => cost::measure(method),
+        None => (None, Some("no probe can be attached".to_owned())),
+    };
+    if let Some(process) = process.filter(Process::ended) {
+        return Err(ended(process.pid()));
+    }
+    let tools: Vec<ToolState> = tools.into_iter().map(|tool| tool.state).collect();
+    let system = rustix::system::uname();
+    Ok(Diagnosis {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: Text::from(system.nodename().to_bytes()),
+        kernel: system.release().to_string_lossy().into_owned(),
+        verdict: Verdict::of(&checks, &tools),
+        checks,
+        target,
+        tools,
+        cost,
+        cost_unknown,
+    })
+}
+
+/// Makes the commands those for this process.
+fn name_process(checks: &mut [Check], pid: Option<u32>) {
+    const ASK: &str = "profiler doctor";
+    let Some(pid) = pid else { return };
+    for fix in checks.iter_mut().filter_map(|check| check.fix.as_mut()) {
+        *fix = fix.replace("PID", &pid.to_string()).replace(ASK, &format!("{ASK} --pid {pid}"));
+    }
+}
+
+fn ended(pid: u32) -> Error {
+    Error::new(ErrorKind::NoSuchProcess, format_args!("tried to examine process {pid}"))
+        .because("it ended meanwhile")
+        .hint("start it again, and give its new pid")
+}

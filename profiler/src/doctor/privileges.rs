@@ -1,0 +1,240 @@
+//! What profiler itself may do here.
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::{
+    check::{Answer, Area, Check, Need, Question},
+    status::Status,
+};
+use crate::kernel::bpf::{self, BareMap};
+
+/// Numbers of include/uapi/linux/capability.h.
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+const CAP_CHECKPOINT_RESTORE: u32 = 40;
+
+/// Descriptors that an observation takes besides the files of the target: maps, programs, links, the ring.
+const OWN_DESCRIPTORS: u64 = 96;
+/// Descriptors per probed function where every probe is a perf event: event and link, at entry and return.
+const DESCRIPTORS_PER_FUNCTION: u64 = 4;
+/// Functions that are probed where nothing is known of the target.
+const USUAL_FUNCTIONS: u64 = 64;
+/// Files that a target maps where nothing is known of it.
+const USUAL_FILES: u64 = 64;
+
+const IN_A_CONTAINER: &str = "docker run --pid=host --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE \
+    --cap-add SYS_ADMIN --security-opt seccomp=unconfined IMAGE profiler doctor";
+
+const ROOT: Question = Question {
+    name: "root",
+    area: Area::Privileges,
+    title: "root",
+    need: Need::Required,
+    disables: "observing: probes are put into the kernel",
+    remedy: "run it as root",
+    fix: Some("sudo profiler doctor"),
+};
+const BPF: Question = Question {
+    name: "cap_bpf_perfmon",
+    area: Area::Privileges,
+    title: "BPF capabilities",
+    need: Need::Required,
+    disables: "maps, programs and probes",
+    remedy: "both capabilities, or CAP_SYS_ADMIN; root on the host has them",
+    fix: Some("sudo profiler doctor   # in a container: --cap-add BPF --cap-add PERFMON"),
+};
+const PTRACE: Question = Question {
+    name: "cap_sys_ptrace",
+    area: Area::Privileges,
+    title: "CAP_SYS_PTRACE",
+    need: Need::Useful,
+    disables: "observing processes of other users: what they map cannot be read",
+    remedy: "the capability; root on the host has it",
+    fix: Some("sudo profiler doctor   # in a container: --cap-add SYS_PTRACE"),
+};
+const MAP_FILES: Question = Question {
+    name: "map_files",
+    area: Area::Privileges,
+    title: "mapped files",
+    need: Need::Useful,
+    disables: "names from files that were deleted or replaced after they were mapped",
+    remedy: "CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN",
+    fix: Some("sudo profiler doctor   # in a container: --cap-add CHECKPOINT_RESTORE"),
+};
+const PID_NAMESPACE: Question = Question {
+    name: "pid_namespace",
+    area: Area::Privileges,
+    title: "the host's pids",
+    need: Need::Useful,
+    disables: "`-- COMMAND`, and noticing that a target replaces itself by exec",
+    remedy: "run profiler on the host, or in a container that shares the host's pids",
+    fix: Some(IN_A_CONTAINER),
+};
+const USER_NAMESPACE: Question = Question {
+    name: "user_namespace",
+    area: Area::Privileges,
+    title: "the host's users",
+    need: Need::Required,
+    disables: "maps, programs and probes: capabilities of a user namespace do not count for BPF",
+    remedy: "run profiler as root of the host, not in a rootless container",
+    fix: Some("sudo profiler doctor   # on the host"),
+};
+const FILES: Question = Question {
+    name: "open_files",
+    area: Area::Privileges,
+    title: "open files",
+    need: Need::Useful,
+    disables: "probing all functions, if the target has many files or the kernel no multi links",
+    remedy: "a higher limit on open files (RLIMIT_NOFILE)",
+    fix: Some("ulimit -n 65536   # in the shell that starts profiler"),
+};
+const MEMLOCK: Question = Question {
+    name: "locked_memory",
+    area: Area::Privileges,
+    title: "memory for maps",
+    need: Need::Useful,
+    disables: "large targets: tables of live blocks and unwind tables take tens of MiB",
+    remedy: "more memory for profiler's cgroup, or a higher limit on locked memory (RLIMIT_MEMLOCK)",
+    fix: Some("ulimit -l unlimited   # in the shell that starts profiler"),
+};
+const SYSCTLS: Question = Question {
+    name: "sysctls",
+    area: Area::Privileges,
+    title: "sysctls",
+    need: Need::Informative,
+    disables: "nothing by themselves: capabilities pass all of them",
+    remedy: "run it as root; nobody has to lower them",
+    fix: Some("sudo profiler doctor"),
+};
+
+/// Whether BPF may be tried with the outcome telling something about the kernel.
+pub(super) fn may_bpf() -> bool {
+    let status = Status::read(std::process::id()).unwrap_or_default();
+    status.has(CAP_SYS_ADMIN) || status.has(CAP_BPF) && status.has(CAP_PERFMON)
+}
+
+/// Asks everything about ourselves. `files`: how many the target maps; `functions`: how many would be probed.
+pub(super) fn checks(files: Option<u64>, functions: Option<u64>, multi: bool) -> Vec<Check> {
+    let status = Status::read(std::process::id()).unwrap_or_default();
+    let admin = status.has(CAP_SYS_ADMIN);
+    let may_bpf = may_bpf();
+    let effective = |yes: bool| if yes { "effective" } else { "not among the effective capabilities" };
+    let root = status.uid == Some(0);
+    let who = status.uid.map_or_else(|| "unknown user".to_owned(), |uid| format!("effective user id {uid}"));
+    let ptrace = status.has(CAP_SYS_PTRACE);
+    let restore = admin || status.has(CAP_CHECKPOINT_RESTORE);
+    vec![
+        ROOT.decided(root, who),
+        BPF.decided(may_bpf, format!("CAP_BPF and CAP_PERFMON: {}", effective(may_bpf))),
+        PTRACE.decided(ptrace, effective(ptrace)),
+        MAP_FILES.decided(restore, if restore { "opened by mapping" } else { "opened by their path" }),
+        pid_namespace(),
+        user_namespace(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()),
+        open_files(files, functions, multi),
+        memory(may_bpf),
+        sysctls(may_bpf),
+    ]
+}
+
+fn pid_namespace() -> Check {
+    match fs::read_link("/proc/self/ns/pid") {
+        // PROC_PID_INIT_INO, include/linux/proc_ns.h.
+        Ok(link) if link.as_os_str() == "pid:[4026531836]" => {
+            PID_NAMESPACE.answered(Answer::Yes, "the first pid namespace")
+        }
+        Ok(_) => {
+            PID_NAMESPACE.answered(Answer::No, "profiler is in a pid namespace of its own (a container)")
+        }
+        Err(error) => PID_NAMESPACE.answered(Answer::CannotTell, format!("/proc/self/ns/pid: {error}")),
+    }
+}
+
+/// The first user namespace maps every id to itself.
+fn user_namespace(uid_map: &str) -> Check {
+    let fields: Vec<&str> = uid_map.split_ascii_whitespace().collect();
+    match fields.as_slice() {
+        [] => USER_NAMESPACE.answered(Answer::CannotTell, "/proc/self/uid_map cannot be read"),
+        ["0", "0", "4294967295"] => USER_NAMESPACE.answered(Answer::Yes, "every user id is that of the host"),
+        _ => USER_NAMESPACE.answered(Answer::No, "profiler is in a user namespace of its own"),
+    }
+}
+
+fn open_files(files: Option<u64>, functions: Option<u64>, multi: bool) -> Check {
+    let functions = if multi { 0 } else { functions.unwrap_or(USUAL_FUNCTIONS) * DESCRIPTORS_PER_FUNCTION };
+    let needed = OWN_DESCRIPTORS + files.unwrap_or(USUAL_FILES) + functions;
+    match getrlimit(Resource::Nofile).current {
+        None => FILES.answered(Answer::Yes, "no limit"),
+        Some(limit) => FILES.decided(limit >= needed, format!("at most {limit}, needed about {needed}")),
+    }
+}
+
+/// Tries a map that is larger than the limit, if that is small: since Linux 5.11 it does not count.
+fn memory(may_bpf: bool) -> Check {
+    const LARGE: u64 = 64 << 20;
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    const PAGE: u32 = 4096;
+    let Some(limit) = getrlimit(Resource::Memlock).current.filter(|limit| *limit < LARGE) else {
+        return MEMLOCK.answered(Answer::Yes, "no limit on locked memory that matters");
+    };
+    let words = crate::units::bytes(limit as f64);
+    if !may_bpf {
+        return MEMLOCK
+            .answered(Answer::CannotTell, format!("trying takes CAP_BPF (RLIMIT_MEMLOCK {words})"));
+    }
+    let entries = (limit / u64::from(PAGE)) as u32 + 1;
+    let map = BareMap { kind: BPF_MAP_TYPE_ARRAY, key_bytes: 4, value_bytes: PAGE, entries, flags: 0 };
+    match bpf::create_map(map, None) {
+        Ok(_) => MEMLOCK.answered(Answer::Yes, format!("RLIMIT_MEMLOCK ({words}) does not count for maps")),
+        Err(error) => {
+            MEMLOCK.answered(Answer::No, format!("a map of more than RLIMIT_MEMLOCK ({words}): {error}"))
+        }
+    }
+}
+
+fn sysctls(may_bpf: bool) -> Check {
+    let values: Vec<String> = [
+        ("perf_event_paranoid", "/proc/sys/kernel/perf_event_paranoid"),
+        ("unprivileged_bpf_disabled", "/proc/sys/kernel/unprivileged_bpf_disabled"),
+        ("kptr_restrict", "/proc/sys/kernel/kptr_restrict"),
+        ("yama.ptrace_scope", "/proc/sys/kernel/yama/ptrace_scope"),
+    ]
+    .into_iter()
+    .filter_map(|(name, file)| Some(format!("{name}={}", fs::read_to_string(file).ok()?.trim())))
+    .collect();
+    let seen = if values.is_empty() { "none can be read".to_owned() } else { values.join(" ") };
+    SYSCTLS.decided(may_bpf, seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_namespace_is_told_from_the_first_one() {
+        assert_eq!(user_namespace("         0          0 4294967295\n").answer, Answer::Yes);
+        assert_eq!(user_namespace("         0       1000          1\n").answer, Answer::No);
+        assert_eq!(user_namespace("").answer, Answer::CannotTell);
+    }
+
+    #[test]
+    fn without_multi_links_every_function_takes_descriptors() {
+        let few = open_files(Some(1), Some(1 << 40), true);
+        assert!(few.seen.contains("needed about 97"), "{}", few.seen);
+        assert_eq!(open_files(Some(1), Some(1 << 40), false).answer, Answer::No);
+    }
+
+    #[test]
+    fn every_answer_that_is_not_yes_says_what_follows() {
+        let checks = checks(None, None, true);
+        for check in checks.iter().filter(|check| check.answer != Answer::Yes) {
+            assert!(check.disables.is_some() && check.remedy.is_some() && check.fix.is_some(), "{check:?}");
+        }
+        for check in checks.iter().filter(|check| check.answer == Answer::Yes) {
+            assert!(check.disables.is_none() && check.remedy.is_none() && check.fix.is_none(), "{check:?}");
+        }
+    }
+}

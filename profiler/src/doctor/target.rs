@@ -1,0 +1,336 @@
+//! What a process is, and what that means for observing it.
+
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    check::{Answer, Area, Check, Need, Question},
+    code::{self, Code},
+    container,
+    status::Status,
+};
+use crate::{
+    elf::{Image, runtime::Runtime},
+    target::{
+        modules::{Layout, Modules},
+        process::Process,
+    },
+    text::Text,
+};
+
+const PROGRAM: Question = Question {
+    name: "program",
+    area: Area::Target,
+    title: "64-bit x86 program",
+    need: Need::Required,
+    disables: "every tool: arguments and stacks lie elsewhere",
+    remedy: "run a 64-bit build of the server for x86_64",
+    fix: Some("file -L /proc/PID/exe"),
+};
+const MAPPINGS: Question = Question {
+    name: "mappings",
+    area: Area::Target,
+    title: "readable mappings",
+    need: Need::Required,
+    disables: "every tool: what the process maps is what is probed",
+    remedy: "run it as root, with CAP_SYS_PTRACE",
+    fix: Some("sudo profiler doctor"),
+};
+const NAMES: Question = Question {
+    name: "symbols",
+    area: Area::Target,
+    title: "names",
+    need: Need::Useful,
+    disables: "names of its own functions: they are shown as file and offset",
+    remedy: "build it without stripping, or install its debug symbols",
+    fix: Some("objcopy --only-keep-debug SERVER SERVER.debug   # beside SERVER, before stripping it"),
+};
+const TABLES: Question = Question {
+    name: "unwind_tables",
+    area: Area::Target,
+    title: "unwind tables",
+    need: Need::Useful,
+    disables: "whole stacks through the files named: there, frame pointers have to do",
+    remedy: "build them with unwind tables",
+    fix: Some("gcc -fasynchronous-unwind-tables ...   # or -fno-omit-frame-pointer"),
+};
+const MADE_CODE: Question = Question {
+    name: "jit_names",
+    area: Area::Target,
+    title: "names of JIT code",
+    need: Need::Useful,
+    disables: "names of functions that the runtime compiled while it ran",
+    remedy: "let the runtime write /tmp/perf-PID.map",
+    fix: None,
+};
+const FILTER: Question = Question {
+    name: "seccomp",
+    area: Area::Target,
+    title: "seccomp",
+    need: Need::Required,
+    disables: "every tool with return probes: the filter would kill the target",
+    remedy: "a kernel whose return probes pass filters: older than 6.11, or with the fix of 6.14",
+    fix: Some("uname -r"),
+};
+const OWN_HEAP: Question = Question {
+    name: "own_heap",
+    area: Area::Target,
+    title: "heap in sight",
+    need: Need::Useful,
+    disables: "part of the heap",
+    remedy: "the runtime's own tools",
+    fix: None,
+};
+const TRACER: Question = Question {
+    name: "not_traced",
+    area: Area::Target,
+    title: "no debugger",
+    need: Need::Useful,
+    disables: "trust in times: a debugger stops the target",
+    remedy: "detach the debugger or tracer first",
+    fix: Some("ps -o pid,args -p $(awk '/TracerPid/ {print $2}' /proc/PID/status)"),
+};
+
+/// What a process is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Target {
+    /// Process id in profiler's own pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub name: Text,
+    /// Its executable as the target sees it; absent if it may not be read.
+    pub exe: Option<Text>,
+    /// Effective user id.
+    pub uid: Option<u32>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Its pid as it knows it itself, if that is another.
+    pub inner_pid: Option<u32>,
+    /// Manager and start of the id of the container that it is in, if it is in one that is known by its cgroup.
+    pub container: Option<Text>,
+    /// Anonymous memory that is resident, in bytes: what was allocated before anybody looked.
+    pub anonymous_bytes: Option<u64>,
+    /// Runtimes and engines in it.
+    pub runtimes: Vec<RuntimeFound>,
+    /// Its code: files, symbols, unwind tables; absent if its mappings may not be read.
+    pub code: Option<Code>,
+}
+
+/// A runtime or an engine in a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RuntimeFound {
+    /// Its name.
+    pub name: String,
+    /// What that means.
+    pub meaning: String,
+}
+
+/// A process under examination.
+pub(super) struct Examined {
+    pub(super) target: Target,
+    pub(super) checks: Vec<Check>,
+    pub(super) modules: Modules,
+    /// Files that it maps executable.
+    pub(super) files: Option<u64>,
+}
+
+/// Looks at a process. `filters`: whether return probes are safe in processes with a seccomp filter.
+pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
+    let pid = process.pid();
+    let status = Status::read(pid).unwrap_or_default();
+    let mut modules = Modules::default();
+    let layout = Layout::read(pid, &mut modules);
+    let cgroup = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let mut checks = vec![program(pid)];
+    let mut found = Vec::new();
+    let mut code = None;
+    match &layout {
+        Ok(layout) => {
+            found = runtimes(layout, &modules);
+            let its = code::examine(layout, &modules, process);
+            checks.push(MAPPINGS.answered(Answer::Yes, format!("{} files", its.files)));
+            checks.extend([names(&its), tables(&its)]);
+            if its.made_bytes > 0 && found.iter().any(|runtime| runtime.makes_code()) {
+                checks.push(made_code(&perf_map(pid, &status), &found));
+            }
+            checks.extend(found.iter().filter(|r| !r.is_refused()).map(|runtime| own_heap(*runtime)));
+            code = Some(its);
+        }
+        Err(error) => checks.push(MAPPINGS.answered(Answer::No, format!("/proc/{pid}/maps: {error}"))),
+    }
+    checks.extend([seccomp(status.seccomp, filters), traced(status.tracer)]);
+    let target = Target {
+        pid,
+        name: process.name().clone(),
+        exe: process.exe().ok().map(|exe| Text::from(exe.as_path())),
+        uid: status.uid,
+        threads: status.threads,
+        inner_pid: status.own_pid().filter(|inner| *inner != pid),
+        container: container::of_cgroup(&String::from_utf8_lossy(&cgroup)).map(Text::from),
+        anonymous_bytes: status.anonymous_bytes,
+        runtimes: found
+            .iter()
+            .map(|runtime| RuntimeFound {
+                name: runtime.name().to_owned(),
+                meaning: runtime.limit().to_owned(),
+            })
+            .collect(),
+        code,
+    };
+    Examined { files: target.code.as_ref().map(|code| code.files), target, checks, modules }
+}
+
+fn program(pid: u32) -> Check {
+    let exe = format!("/proc/{pid}/exe");
+    let bytes = match fs::File::open(&exe) {
+        // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
+        Ok(file) => unsafe { memmap2::Mmap::map(&file) },
+        Err(error) => Err(error),
+    };
+    match bytes {
+        Ok(bytes) => match Image::parse(&bytes) {
+            Ok(_) => PROGRAM.answered(Answer::Yes, "an ELF file for x86_64"),
+            Err(error) => PROGRAM.answered(Answer::No, format!("it is {error}")),
+        },
+        Err(error) => PROGRAM.answered(Answer::CannotTell, format!("{exe}: {error}")).untried(),
+    }
+}
+
+/// By the names of the mapped files, and by what these files define.
+fn runtimes(layout: &Layout, modules: &Modules) -> Vec<Runtime> {
+    let mut found = Runtime::of_files(layout.files().map(|(mapping, _)| mapping.path.as_path()));
+    for (_, id) in layout.files() {
+        let bytes = modules.get(id).and_then(|module| module.bytes().ok());
+        let image = bytes.as_ref().and_then(|bytes| Image::parse(bytes).ok());
+        found.extend(image.iter().flat_map(Image::runtimes));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn own_heap(runtime: Runtime) -> Check {
+    let mut check = OWN_HEAP.answered(Answer::No, format!("{} keeps a heap of its own", runtime.name()));
+    check.disables = Some(runtime.limit().to_owned());
+    check
+}
+
+fn names(code: &Code) -> Check {
+    let seen = format!(
+        "{} of {} files have a symbol table, {} debug information",
+        code.with_symbols, code.files, code.with_debug_information
+    );
+    let its_own = if code.exe_has_names { "its own file has" } else { "its own file is stripped" };
+    NAMES.decided(code.exe_has_names, format!("{its_own}; {seen}"))
+}
+
+fn tables(code: &Code) -> Check {
+    let share = crate::units::percent(code.covered_bytes as f64 / (code.code_bytes.max(1)) as f64);
+    let mut seen = format!("{} of {} files, {share} of their code", code.with_tables, code.files);
+    if !code.without_tables.is_empty() {
+        let names: Vec<String> = code.without_tables.iter().take(3).map(|f| f.file.terminal()).collect();
+        let more = if code.without_tables.len() > names.len() { " and more" } else { "" };
+        seen.push_str(&format!("; none: {}{more}", names.join(", ")));
+    }
+    TABLES.decided(code.with_tables == code.files, seen)
+}
+
+/// Whether there is a file with the names of code made at run time.
+fn perf_map(pid: u32, status: &Status) -> (String, io::Result<bool>) {
+    let file = format!("/tmp/perf-{}.map", status.own_pid().unwrap_or(pid));
+    let about = fs::symlink_metadata(Path::new(&format!("/proc/{pid}/root")).join(&file[1..]));
+    let found = match about {
+        Ok(about) => Ok(about.is_file() && (about.uid() == 0 || Some(about.uid()) == status.uid)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    (file, found)
+}
+
+fn made_code((file, found): &(String, io::Result<bool>), runtimes: &[Runtime]) -> Check {
+    let mut check = match found {
+        Ok(true) => MADE_CODE.answered(Answer::Yes, format!("{file} is there")),
+        Ok(false) => MADE_CODE.answered(Answer::No, format!("no {file} of its own")),
+        Err(error) => MADE_CODE.answered(Answer::CannotTell, format!("{file}: {error}")),
+    };
+    if check.answer != Answer::Yes {
+        check.fix = runtimes.iter().find_map(|runtime| runtime.naming()).map(str::to_owned);
+    }
+    check
+}
+
+/// `filters`: whether return probes are safe under a filter here.
+fn seccomp(mode: Option<u32>, filters: Answer) -> Check {
+    match (mode, filters) {
+        (Some(0), _) => FILTER.answered(Answer::Yes, "no filter"),
+        (None, _) => FILTER.answered(Answer::CannotTell, "its status cannot be read"),
+        (Some(_), Answer::Yes) => {
+            FILTER.answered(Answer::Yes, "a filter; return probes passed one on a process of our own")
+        }
+        (Some(_), Answer::No) => FILTER
+            .answered(Answer::No, "a filter, and return probes did not pass one on a process of our own"),
+        (Some(_), Answer::CannotTell) => {
+            FILTER.answered(Answer::CannotTell, "a filter, and it could not be tried whether probes pass one")
+        }
+    }
+}
+
+fn traced(tracer: Option<u32>) -> Check {
+    match tracer {
+        Some(0) => TRACER.answered(Answer::Yes, "nobody traces it"),
+        Some(pid) => TRACER.answered(Answer::No, format!("process {pid} traces it")),
+        None => TRACER.answered(Answer::CannotTell, "its status cannot be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_matters_only_where_there_is_one() {
+        assert_eq!(seccomp(Some(0), Answer::No).answer, Answer::Yes);
+        assert!(seccomp(Some(2), Answer::No).blocks());
+        assert_eq!(seccomp(Some(2), Answer::Yes).answer, Answer::Yes);
+        assert!(seccomp(Some(2), Answer::CannotTell).limits());
+    }
+
+    #[test]
+    fn names_of_jit_code_come_with_what_switches_them_on() {
+        let missing = ("/tmp/perf-7.map".to_owned(), Ok(false));
+        let check = made_code(&missing, &[Runtime::V8]);
+        assert!(check.limits() && check.fix.unwrap().contains("--perf-basic-prof"));
+        assert!(made_code(&missing, &[Runtime::Jvm]).fix.unwrap().contains("Compiler.perfmap"));
+        assert!(made_code(&missing, &[Runtime::DotNet]).fix.unwrap().contains("DOTNET_PerfMapEnabled=1"));
+        assert_eq!(made_code(&missing, &[Runtime::LuaJit]).fix, None);
+        let there = ("/tmp/perf-7.map".to_owned(), Ok(true));
+        assert_eq!(made_code(&there, &[Runtime::V8]).fix, None);
+    }
+
+    #[test]
+    fn every_managed_heap_says_what_is_out_of_sight() {
+        for runtime in [Runtime::V8, Runtime::Jvm, Runtime::DotNet, Runtime::Unreal, Runtime::Wine] {
+            let check = own_heap(runtime);
+            assert!(check.limits() && check.disables.as_deref() == Some(runtime.limit()));
+        }
+    }
+
+    #[test]
+    fn this_process_is_a_program_with_names() {
+        let own = Process::open(std::process::id()).unwrap();
+        let examined = examine(&own, Answer::CannotTell);
+        let answer = |name: &str| examined.checks.iter().find(|check| check.name == name).unwrap().answer;
+        assert_eq!(answer("program"), Answer::Yes);
+        assert_eq!(answer("symbols"), Answer::Yes);
+        assert_eq!(answer("not_traced"), Answer::Yes);
+        let code = examined.target.code.unwrap();
+        assert!(code.files >= 2 && code.with_tables == code.files, "{code:?}");
+        assert!(
+            code.covered_bytes * 10 > code.code_bytes * 9 && code.covered_bytes <= code.code_bytes,
+            "{code:?}"
+        );
+    }
+}

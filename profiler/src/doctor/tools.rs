@@ -1,0 +1,116 @@
+//! What each tool can do here, as the registry of tools has it.
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Answer;
+use crate::{
+    capture::uprobe::Method,
+    error::{Error, ErrorKind, Result},
+    target::{modules::Modules, process::Process},
+    tool::{
+        Foresight, TOOLS, Tool,
+        memleak::{AllocatorFound, Site},
+    },
+};
+
+/// What a tool can do here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ToolState {
+    /// Its name on the command line.
+    pub name: String,
+    /// The question that it answers.
+    pub question: String,
+    /// Whether it can observe here, and the process, if one was asked about.
+    pub answer: Answer,
+    /// Why, if the answer is not yes.
+    pub why: Option<String>,
+    /// What would change the answer.
+    pub remedy: Option<String>,
+    /// How it would attach its probes.
+    pub attached_by: Option<String>,
+    /// Allocators that were found in the process, and where.
+    pub allocators: Vec<AllocatorFound>,
+    /// The functions of the process that it would probe or leave out.
+    pub sites: Vec<Site>,
+    /// What it would tell about the process.
+    pub notes: Vec<String>,
+    /// What it sees.
+    pub sees: Vec<String>,
+    /// What it never sees.
+    pub cannot_see: Vec<String>,
+}
+
+/// A tool that was tried.
+pub(super) struct Tried {
+    tool: &'static Tool,
+    pub(super) state: ToolState,
+    /// Whether its probes let a process with a seccomp filter live.
+    filters: Answer,
+}
+
+/// Tries every tool on processes of our own. `method`: the best way of attaching, if one works.
+pub(super) fn trials(method: Option<Method>) -> Vec<Tried> {
+    TOOLS.iter().map(|tool| trial(tool, method)).collect()
+}
+
+fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
+    let tried = method.map(tool.trial);
+    let (answer, why, filters) = match &tried {
+        None => (Answer::CannotTell, Some("no probe could be attached".to_owned()), Answer::CannotTell),
+        Some(Ok(())) => (Answer::Yes, None, Answer::Yes),
+        // It is about processes under a filter: others can be observed.
+        Some(Err(error)) if error.kind() == ErrorKind::Safety => (Answer::Yes, None, Answer::No),
+        Some(Err(error)) => (Answer::No, Some(error.to_string()), Answer::CannotTell),
+    };
+    let advice = tried.and_then(Result::err).and_then(|error| error.advice().map(str::to_owned));
+    let words = |list: &[&str]| list.iter().map(|&words| words.to_owned()).collect();
+    let state = ToolState {
+        name: tool.name.to_owned(),
+        question: tool.question.to_owned(),
+        answer,
+        remedy: advice.filter(|_| why.is_some()),
+        why,
+        attached_by: method.map(|method| method.name().to_owned()),
+        allocators: Vec::new(),
+        sites: Vec::new(),
+        notes: Vec::new(),
+        sees: words(tool.sees),
+        cannot_see: words(tool.cannot_see),
+    };
+    Tried { tool, state, filters }
+}
+
+/// Whether return probes let processes with a seccomp filter live, as far as the tools found out.
+pub(super) fn filters(tools: &[Tried]) -> Answer {
+    let any = |answer| tools.iter().any(|tool| tool.filters == answer);
+    match () {
+        () if any(Answer::No) => Answer::No,
+        () if any(Answer::Yes) => Answer::Yes,
+        () => Answer::CannotTell,
+    }
+}
+
+impl Tried {
+    /// Asks the tool what it would do with a process.
+    pub(super) fn foresee(&mut self, pid: u32, modules: &mut Modules, method: Option<Method>) {
+        let foreseen = Process::open(pid).and_then(|process| (self.tool.foresee)(process, modules, method));
+        match foreseen {
+            Ok(Foresight { allocators, sites, refused, notes }) => {
+                (self.state.allocators, self.state.sites, self.state.notes) = (allocators, sites, notes);
+                if let Some(error) = refused {
+                    self.refuse(&error);
+                }
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        // Without privileges, what may not be read may still be observable with them.
+        let unknown = error.kind() == ErrorKind::Permission && !rustix::process::geteuid().is_root();
+        self.state.answer = if unknown { Answer::CannotTell } else { Answer::No };
+        self.state.why = Some(error.to_string());
+        self.state.remedy = error.advice().map(str::to_owned);
+    }
+}

@@ -1,0 +1,121 @@
+//! The answer, from all answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    check::{Answer, Check},
+    tools::ToolState,
+};
+
+/// Whether something can be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// Everything can.
+    Ready,
+    /// Something can; `reasons` says what is missing.
+    ReadyWithLimits,
+    /// Nothing can.
+    NotReady,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Verdict {
+    /// Whether something can be observed.
+    pub readiness: Readiness,
+    /// What keeps from it if nothing can, else what limits it; the most important first.
+    pub reasons: Vec<String>,
+}
+
+impl Verdict {
+    /// Concludes. What is required and missing, or that no tool can work, means that nothing can be observed; whatever
+    /// else is not a plain yes is a limit.
+    pub(super) fn of(checks: &[Check], tools: &[ToolState]) -> Verdict {
+        let of_check = |check: &Check| format!("{}: {}", check.title, check.seen);
+        let of_tool = |tool: &ToolState| {
+            format!("{}: {}", tool.name, tool.why.as_deref().unwrap_or("it could not be tried"))
+        };
+        let mut reasons: Vec<String> = checks.iter().filter(|c| c.blocks()).map(of_check).collect();
+        if tools.iter().all(|tool| tool.answer == Answer::No) {
+            reasons.extend(tools.iter().map(of_tool));
+        }
+        if !reasons.is_empty() {
+            return Verdict { readiness: Readiness::NotReady, reasons };
+        }
+        reasons.extend(checks.iter().filter(|check| check.limits()).map(of_check));
+        reasons.extend(tools.iter().filter(|tool| tool.answer != Answer::Yes).map(of_tool));
+        let readiness = if reasons.is_empty() { Readiness::Ready } else { Readiness::ReadyWithLimits };
+        Verdict { readiness, reasons }
+    }
+
+    /// The first line for people: the answer alone.
+    pub fn headline(&self) -> String {
+        match (self.readiness, self.reasons.len()) {
+            (Readiness::Ready, _) => "READY".to_owned(),
+            (Readiness::ReadyWithLimits, 1) => "READY with 1 limit".to_owned(),
+            (Readiness::ReadyWithLimits, n) => format!("READY with {n} limits"),
+            (Readiness::NotReady, _) => {
+                format!(
+                    "NOT READY: {}",
+                    self.reasons.first().map_or("nothing can be observed", String::as_str)
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::{check::Need, sample};
+
+    fn verdict(change: impl FnOnce(&mut Vec<Check>, &mut Vec<ToolState>)) -> Verdict {
+        let mut sample = sample::ready();
+        change(&mut sample.checks, &mut sample.tools);
+        Verdict::of(&sample.checks, &sample.tools)
+    }
+
+    #[test]
+    fn all_yes_is_ready() {
+        assert_eq!(verdict(|_, _| {}).headline(), "READY");
+    }
+
+    #[test]
+    fn one_thing_that_is_required_keeps_from_everything() {
+        let verdict = verdict(|checks, _| {
+            checks[0].answer = Answer::No;
+            checks[0].need = Need::Required;
+        });
+        assert_eq!(verdict.readiness, Readiness::NotReady);
+        assert!(verdict.headline().starts_with("NOT READY: types (BTF): "), "{}", verdict.headline());
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_a_limit() {
+        for need in [Need::Required, Need::Useful] {
+            let verdict = verdict(|checks, _| {
+                checks[0].answer = Answer::CannotTell;
+                checks[0].need = need;
+            });
+            assert_eq!(verdict.headline(), "READY with 1 limit");
+        }
+        let verdict = verdict(|checks, tools| {
+            checks[1].answer = Answer::No;
+            checks[1].need = Need::Useful;
+            tools[0].answer = Answer::CannotTell;
+        });
+        assert_eq!(verdict.headline(), "READY with 2 limits");
+    }
+
+    #[test]
+    fn a_machine_on_which_no_tool_works_is_not_ready() {
+        let verdict = verdict(|_, tools| {
+            tools[0].answer = Answer::No;
+            tools[0].why = Some("it is a Go program".to_owned());
+        });
+        assert_eq!(verdict.headline(), "NOT READY: memleak: it is a Go program");
+    }
+}

@@ -1,0 +1,328 @@
+//! A diagnosis for people: the answer, what is wrong with what would change it, then everything that was found.
+
+use super::{MIN_WIDTH, fit, page::Page, style::Style};
+use crate::doctor::{Answer, Area, Check, Code, Cost, Diagnosis, Figure, Readiness, Target, ToolState};
+use crate::text::{Text, visible};
+use crate::tool::memleak::Site;
+use crate::units;
+
+/// Columns of the name of a check.
+const TITLE: usize = 19;
+/// Columns of the function of a site.
+const FUNCTION: usize = 24;
+/// What a command begins with.
+const COMMAND: &str = "           $ ";
+
+/// The diagnosis as text of this width. Every line ends in a newline, and none has a control character but those of the
+/// colours.
+pub fn diagnosis(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
+    let mut page = Page::new(width.max(MIN_WIDTH), colour);
+    let style = match diagnosis.verdict.readiness {
+        Readiness::Ready => Style::Strong,
+        Readiness::ReadyWithLimits => Style::Warn,
+        Readiness::NotReady => Style::Bad,
+    };
+    page.paragraph(style, "", &visible(&diagnosis.verdict.headline()));
+    write_wrong(&mut page, diagnosis);
+    page.blank();
+    if let Some(target) = &diagnosis.target {
+        write_target(&mut page, target, &diagnosis.checks);
+    }
+    for tool in &diagnosis.tools {
+        write_tool(&mut page, tool, &diagnosis.checks);
+    }
+    write_cost(&mut page, diagnosis);
+    title(
+        &mut page,
+        &format!("kernel: Linux {}, on {}", visible(&diagnosis.kernel), diagnosis.host.terminal()),
+    );
+    write_checks(&mut page, &diagnosis.checks, Area::Kernel);
+    title(&mut page, "profiler itself");
+    write_checks(&mut page, &diagnosis.checks, Area::Privileges);
+    page.finish()
+}
+
+fn title(page: &mut Page, words: &str) {
+    page.blank();
+    page.paragraph(Style::Strong, "", words);
+}
+
+/// What is not a plain yes, with all that follows from it. If something blocks, that alone: what else there is may
+/// change with it, and stands below.
+fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
+    let blocked = diagnosis.checks.iter().any(Check::blocks);
+    let shown = |check: &&Check| if blocked { check.blocks() } else { check.limits() };
+    for check in diagnosis.checks.iter().filter(shown) {
+        page.blank();
+        let style = if check.blocks() { Style::Bad } else { Style::Warn };
+        page.paragraph(style, &label(check.answer, &check.title), &visible(&check.seen));
+        for (what, words) in [("disables", &check.disables), ("change it by", &check.remedy)] {
+            if let Some(words) = words {
+                page.paragraph(Style::Plain, &indented(what), &visible(words));
+            }
+        }
+        if let Some(fix) = &check.fix {
+            write_command(page, &visible(fix));
+        }
+    }
+    let told = |tool: &&ToolState| tool.answer == Answer::No || tool.answer == Answer::CannotTell && !blocked;
+    for tool in diagnosis.tools.iter().filter(told) {
+        page.blank();
+        let why = tool.why.as_deref().unwrap_or("it could not be tried");
+        page.paragraph(Style::Bad, &label(tool.answer, &tool.name), &visible(why));
+        if let Some(remedy) = &tool.remedy {
+            page.paragraph(Style::Plain, &indented("change it by"), &visible(remedy));
+        }
+    }
+}
+
+/// A command on lines of its own, so that it can be copied as it stands; a comment behind it goes in front.
+fn write_command(page: &mut Page, command: &str) {
+    let (command, comment) = command.split_once("   # ").unwrap_or((command, ""));
+    if !comment.is_empty() {
+        page.paragraph(Style::Dim, "           # ", comment);
+    }
+    // The end of a line that goes on takes two columns more.
+    let lines = fit::lines(command, page.width - COMMAND.len() - 2);
+    for (number, line) in lines.iter().enumerate() {
+        let prompt = if number == 0 { COMMAND } else { "             " };
+        let end = if number + 1 < lines.len() { " \\" } else { "" };
+        page.line(Style::Strong, &format!("{prompt}{line}{end}"));
+    }
+}
+
+fn write_checks(page: &mut Page, checks: &[Check], area: Area) {
+    for check in checks.iter().filter(|check| check.area == area) {
+        let style = if check.answer == Answer::Yes { Style::Plain } else { Style::Warn };
+        page.paragraph(style, &label(check.answer, &check.title), &visible(&check.seen));
+    }
+}
+
+fn write_target(page: &mut Page, target: &Target, checks: &[Check]) {
+    title(page, &format!("process {}: {}", target.pid, target.name.terminal()));
+    let mut about = Vec::new();
+    about.extend(target.exe.as_ref().map(Text::terminal));
+    about.extend(target.uid.map(|uid| format!("user id {uid}")));
+    about.extend(target.threads.map(|n| format!("{} threads", units::grouped(n))));
+    about.extend(target.container.as_ref().map(|container| format!("in {}", container.terminal())));
+    about.extend(target.inner_pid.map(|pid| format!("pid {pid} inside")));
+    page.paragraph(Style::Plain, &fact("program"), &about.join(", "));
+    let runtimes: Vec<&str> = target.runtimes.iter().map(|runtime| runtime.name.as_str()).collect();
+    let runtimes = if runtimes.is_empty() { "none that is known".to_owned() } else { runtimes.join(", ") };
+    page.paragraph(Style::Plain, &fact("runtime, engine"), &visible(&runtimes));
+    if let Some(bytes) = target.anonymous_bytes {
+        let words = format!("{} of anonymous memory: not judged", units::bytes(bytes as f64));
+        page.paragraph(Style::Plain, &fact("in use already"), &words);
+    }
+    if let Some(code) = &target.code {
+        write_code(page, code);
+    }
+    write_checks(page, checks, Area::Target);
+}
+
+fn write_code(page: &mut Page, code: &Code) {
+    let made = match code.made_bytes {
+        0 => String::new(),
+        bytes => format!(", and {} made at run time", units::bytes(bytes as f64)),
+    };
+    let words = format!("{} in {} files{made}", units::bytes(code.code_bytes as f64), code.files);
+    page.paragraph(Style::Plain, &fact("code"), &words);
+    for file in &code.without_tables {
+        let words = format!("{}: {}", file.file.terminal(), visible(&file.why));
+        page.paragraph(Style::Plain, &fact("no unwind table"), &words);
+    }
+}
+
+fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check]) {
+    title(page, &format!("{}: {}", visible(&tool.name), visible(&tool.question)));
+    // What a check has said already is not said again.
+    let is_said = |note: &&String| checks.iter().any(|check| check.disables.as_ref() == Some(*note));
+    let notes: Vec<&String> = tool.notes.iter().filter(|note| !is_said(note)).collect();
+    let lists = [
+        ("sees", tool.sees.iter().collect()),
+        ("cannot see", tool.cannot_see.iter().collect()),
+        ("in this process", notes),
+    ];
+    for (what, list) in lists {
+        for (number, words) in list.iter().enumerate() {
+            let what = if number == 0 { what } else { "" };
+            page.paragraph(Style::Plain, &fact(what), &visible(words));
+        }
+    }
+    if tool.sites.is_empty() {
+        return;
+    }
+    let left_out = tool.sites.iter().filter(|site| site.left_out.is_some()).count();
+    let by = tool.attached_by.as_deref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let words = match left_out {
+        0 => format!("{} functions{by}", tool.sites.len()),
+        n => format!("{} functions{by}; {n} left out", tool.sites.len() - n),
+    };
+    page.paragraph(Style::Plain, &fact("would probe"), &words);
+    for allocator in &tool.allocators {
+        let file = allocator.module.terminal();
+        page.line(
+            Style::Plain,
+            &format!("    {}: {}", visible(&allocator.name), fit::path(&file, page.width / 2)),
+        );
+        for site in tool.sites.iter().filter(|site| site.module == allocator.module) {
+            write_site(page, site);
+        }
+    }
+}
+
+/// `malloc+0 0x9b0e0  one trap: the first instruction is emulated; return probe`.
+fn write_site(page: &mut Page, site: &Site) {
+    let offset = format!("+{}", site.offset_bytes);
+    let function = fit::name(&site.function.terminal(), FUNCTION - offset.len());
+    let label = format!("      {:<FUNCTION$} {:#8x}  ", format!("{function}{offset}"), site.file_offset);
+    if let Some(why) = &site.left_out {
+        return page.paragraph(Style::Warn, &label, &format!("left out: {}", visible(why)));
+    }
+    let trap = if site.emulated { "one trap" } else { "single-stepped" };
+    let end = if site.end_words().is_empty() { String::new() } else { format!("; {}", site.end_words()) };
+    let style = if site.emulated { Style::Plain } else { Style::Warn };
+    page.paragraph(style, &label, &format!("{trap}: {}{end}", visible(&site.reason)));
+}
+
+fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
+    title(page, "cost of a hit here, to the thread that has it");
+    let Some(cost) = &diagnosis.cost else {
+        let why = diagnosis.cost_unknown.as_deref().unwrap_or("it was not measured");
+        return page.paragraph(Style::Warn, &fact("unknown"), &visible(why));
+    };
+    let Cost { emulated, stepped, call, took_ns } = cost;
+    for (what, figure) in [("one trap", emulated), ("single-stepped", stepped), ("entry and return", call)] {
+        page.paragraph(Style::Plain, &fact(what), &figure_words(figure));
+    }
+    let pair_ns = call.median_ns + emulated.median_ns;
+    let words = format!(
+        "~{}: 10,000 a second take ~{} of one thread's time, and what the tool does at a hit besides, which its report \
+         tells",
+        units::nanos(pair_ns),
+        units::percent(pair_ns * 1e4 / 1e9)
+    );
+    page.paragraph(Style::Plain, &fact("malloc and free"), &words);
+    let took = units::nanos(*took_ns as f64);
+    let words = format!("estimates, measured with empty programs on a process of our own in {took}");
+    page.paragraph(Style::Dim, &fact(""), &words);
+}
+
+/// `~520 ns (499 ns to 681 ns, n = 69,000)`.
+fn figure_words(figure: &Figure) -> String {
+    let Figure { median_ns, low_ns, high_ns, calls } = *figure;
+    let [median, low, high] = [median_ns, low_ns, high_ns].map(units::nanos);
+    format!("~{median} ({low} to {high}, n = {})", units::grouped(calls))
+}
+
+fn label(answer: Answer, title: &str) -> String {
+    let title = visible(title);
+    format!("  {:<4} {title:<TITLE$} ", answer.word())
+}
+
+fn fact(title: &str) -> String {
+    format!("       {title:<TITLE$} ")
+}
+
+fn indented(title: &str) -> String {
+    fact(&format!("  {title}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::diagnosis;
+    use crate::doctor::{Answer, Need, sample};
+
+    fn shown(of: &crate::doctor::Diagnosis) -> String {
+        diagnosis(of, 80, false)
+    }
+
+    #[test]
+    fn the_answer_comes_first() {
+        let first = |of| shown(&of).lines().next().unwrap_or_default().to_owned();
+        assert_eq!(first(sample::ready()), "READY");
+        assert_eq!(first(sample::limited()), "READY with 2 limits");
+        assert_eq!(first(sample::not_ready()), "NOT READY: root: effective user id 1000");
+    }
+
+    #[test]
+    fn every_line_fits_and_says_what_it_says_without_colours() {
+        for of in [sample::ready(), sample::limited(), sample::not_ready(), sample::hostile()] {
+            for width in [60, 80, 120] {
+                let text = diagnosis(&of, width, false);
+                let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);
+                assert_eq!(long, None, "{width}");
+                assert!(!text.replace('\n', "").contains(crate::text::is_hidden), "{text:?}");
+            }
+            let coloured = diagnosis(&of, 80, true);
+            assert!(coloured.contains('\x1b'));
+        }
+    }
+
+    /// The words of a page, however they are broken into lines.
+    fn flat(page: &str) -> String {
+        page.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_limit_comes_with_what_it_disables_and_what_changes_it() {
+        let text = shown(&sample::limited());
+        assert!(text.contains("\n           # from the start\n           $ node --perf-basic-prof SCRIPT\n"));
+        for words in [
+            "no names of JIT code no /tmp/perf-17.map of its own",
+            "disables names of functions that the runtime compiled while it ran",
+            "change it by let the runtime write /tmp/perf-PID.map",
+            "? unwind tables 13 of 14 files",
+        ] {
+            assert!(flat(&text).contains(words), "no `{words}` in:\n{text}");
+        }
+        let ready = shown(&sample::ready());
+        assert!(!ready.contains("disables") && !ready.contains("$ "), "{ready}");
+    }
+
+    #[test]
+    fn what_no_tool_needs_is_told_but_is_no_limit() {
+        let mut of = sample::ready();
+        (of.checks[0].answer, of.checks[0].need) = (Answer::No, Need::Informative);
+        let text = shown(&of);
+        assert!(text.starts_with("READY\n") && text.contains("  no   types (BTF)"), "{text}");
+    }
+
+    #[test]
+    fn a_long_command_can_be_copied_line_by_line() {
+        let mut of = sample::limited();
+        let command =
+            "docker run --pid=host --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE IMAGE doctor";
+        for check in &mut of.checks {
+            check.fix = check.fix.as_ref().map(|_| command.to_owned());
+        }
+        let text = shown(&of);
+        let start = text.split("$ ").nth(1).unwrap();
+        let copied: Vec<&str> = start.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        assert!(copied.len() > 1, "{text}");
+        assert_eq!(copied.join(" ").replace(" \\ ", " "), command);
+    }
+
+    #[test]
+    fn sites_say_where_how_and_why() {
+        let text = shown(&sample::limited());
+        for words in [
+            "malloc+0 0x9b0e0 one trap: the first instruction is emulated; return probe",
+            "free+3 0x9b0e3 one trap: the first emulated instruction, 1 past the entry malloc",
+            "pool_get+0 0x9b0e0 single-stepped: the first instruction is emulated; 3 ret instructions",
+            "_Znwm+0 0x9b0e0 left out: operator new is not followed",
+            "would probe 4 functions, by uprobe session; 1 left out",
+            "glibc: /usr/lib/x86_64-linux-gnu/libc.so.6",
+        ] {
+            assert!(flat(&text).contains(words), "no `{words}` in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn figures_are_marked_as_estimates_with_their_number() {
+        let text = shown(&sample::ready());
+        assert!(text.contains("~520 ns (499 ns to 681 ns, n = 69,000)"), "{text}");
+        assert!(text.contains("estimates, measured"), "{text}");
+        assert!(shown(&sample::not_ready()).contains("no probe can be attached"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether `memleak` can observe a process, and what it would do.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    allocators, canary,
+    options::{Options, Targets},
+    refusals::no_allocator,
+    space::{Preview, Site, Space},
+};
+use crate::{
+    capture::uprobe::Method,
+    error::{Error, Result},
+    target::{modules::Modules, process::Process},
+    text::Text,
+    tool::{Foresight, Tool},
+};
+
+/// The tool, for those who ask what there is.
+pub(crate) const TOOL: Tool = Tool {
+    name: "memleak",
+    question: "Which call stacks allocate memory that is never freed?",
+    sees: &[
+        "every call of malloc, calloc, realloc and the like, of free, and of C++ new and delete that have memory of \
+         their own: of glibc, musl, jemalloc, tcmalloc and mimalloc, dynamic or static, by their symbols",
+        "pools of your own, named by --alloc-fn and --free-fn",
+    ],
+    cannot_see: &[
+        "what was allocated before it was attached: releases of it are counted, its stacks are unknown",
+        "memory taken from the kernel directly (mmap, brk): heaps of garbage collectors, engines and Wine, file caches",
+        "child processes, unless they are targets themselves",
+        "programs of Go and 32-bit programs: they are refused",
+    ],
+    trial: canary::try_out,
+    foresee,
+};
+
+/// What it would do with a process. `method`: the best way of attaching that works here, if one does.
+fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> Result<Foresight> {
+    let pid = process.pid();
+    let options = Options::new(Targets::Pids(vec![pid]));
+    let mut space = Space::new(0, process, modules)?;
+    let checked = space.check(modules);
+    let Preview { sites, refused } = space.preview(modules, &options, method == Some(Method::Session));
+    let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| no_allocator(pid));
+    let refused: Option<Error> = checked.err().or(refused).or_else(nothing);
+    // What is refused is not probed.
+    let sites = if refused.is_some() { Vec::new() } else { sites };
+    let notes = std::mem::take(&mut space.notes);
+    Ok(Foresight { allocators: found(&sites), sites, refused, notes })
+}
+
+/// An allocator in a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AllocatorFound {
+    /// Which one, as far as names tell.
+    pub name: String,
+    /// File that defines its functions, as the target sees it.
+    pub module: Text,
+    /// Functions of it that would be probed or left out.
+    pub functions: u64,
+}
+
+/// The allocators behind these sites, one per file.
+fn found(sites: &[Site]) -> Vec<AllocatorFound> {
+    let mut found: Vec<AllocatorFound> = Vec::new();
+    for module in sites.iter().map(|site| &site.module) {
+        if found.iter().any(|known| known.module == *module) {
+            continue;
+        }
+        let functions: Vec<String> =
+            sites.iter().filter(|site| site.module == *module).map(|site| site.function.terminal()).collect();
+        let name = allocators::family(&module.terminal(), &functions).to_owned();
+        found.push(AllocatorFound { name, module: module.clone(), functions: functions.len() as u64 });
+    }
+    found
+}

@@ -1,0 +1,121 @@
+//! What an observation would probe in an address space, without probing it.
+//!
+//! It follows the same plan as an observation does, so that what is foretold and what is done cannot differ.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Part, Space};
+use crate::{
+    error::Error,
+    report::Probed,
+    target::modules::Modules,
+    text::Text,
+    tool::memleak::{
+        options::Options,
+        plan::{Fate, Planned},
+        refusals::{NEW_IS_NOT_FOLLOWED, exceptions_may_pass, memory_is_rationed},
+    },
+};
+
+/// A function that a tool would probe, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Site {
+    /// Function name.
+    pub function: Text,
+    /// File that defines it, as the target sees it.
+    pub module: Text,
+    /// Offset of the probed instruction in that file, in bytes.
+    pub file_offset: u64,
+    /// Bytes from the function's entry to the probe.
+    pub offset_bytes: u64,
+    /// Whether the kernel emulates the probed instruction (one trap) or single-steps it (two, and slow).
+    pub emulated: bool,
+    /// Why this place.
+    pub reason: String,
+    /// How the end of the call is seen.
+    pub end: CallEnd,
+    /// Number of `ret` instructions that are probed besides; 0 unless `end` says so.
+    pub returns: u64,
+    /// Why the function would be left out; absent if it would be probed.
+    pub left_out: Option<String>,
+}
+
+/// How the end of a call is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CallEnd {
+    /// Not at all: the entry tells everything.
+    Unseen,
+    /// By a return probe.
+    ReturnProbe,
+    /// By a return probe that is not there when the call throws an exception.
+    ReturnProbeUnlessItThrows,
+    /// At the function's own `ret` instructions.
+    RetInstructions,
+}
+
+/// What an observation would do.
+#[derive(Debug, Default)]
+pub(crate) struct Preview {
+    pub(crate) sites: Vec<Site>,
+    /// Why it would be refused.
+    pub(crate) refused: Option<Error>,
+}
+
+impl Space {
+    /// What an observation with these options would probe. `sessions`: whether the kernel has uprobe sessions.
+    pub(crate) fn preview(&mut self, modules: &Modules, options: &Options, sessions: bool) -> Preview {
+        let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
+        let parts = self.parts(modules, options, mapped);
+        let mut preview = Preview::default();
+        for part in &parts {
+            self.preview_part(part, modules, sessions, &mut preview);
+        }
+        preview
+    }
+
+    fn preview_part(&self, part: &Part, modules: &Modules, sessions: bool, preview: &mut Preview) {
+        let module = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
+        let rationed = part.plan.throws() && memory_is_rationed(self.process.pid());
+        let frees = part.plan.frees.iter().map(|planned| site(planned, &module, CallEnd::Unseen));
+        preview.sites.extend(frees);
+        for planned in &part.plan.allocs {
+            let seen = |end| site(planned, &module, end);
+            let left_out = |why: &str| Site { left_out: Some(why.to_owned()), ..seen(CallEnd::Unseen) };
+            let site = match planned.fate(rationed) {
+                Fate::Plain => seen(CallEnd::ReturnProbe),
+                Fate::Throwing if sessions => seen(CallEnd::ReturnProbeUnlessItThrows),
+                Fate::Throwing => left_out(NEW_IS_NOT_FOLLOWED),
+                Fate::ToRet(returns) => {
+                    Site { returns: returns.len() as u64, ..seen(CallEnd::RetInstructions) }
+                }
+                Fate::LeftOut(why) => left_out(why),
+                Fate::Refused(why) => {
+                    preview.refused.get_or_insert(exceptions_may_pass(&planned.symbol.name, why));
+                    left_out(&why.to_string())
+                }
+            };
+            preview.sites.push(site);
+        }
+    }
+}
+
+fn site(planned: &Planned, module: &Text, end: CallEnd) -> Site {
+    let Probed { function, module, offset_bytes, emulated, reason } = planned.probed(module);
+    let file_offset = planned.file_offset();
+    Site { function, module, file_offset, offset_bytes, emulated, reason, end, returns: 0, left_out: None }
+}
+
+impl Site {
+    /// How the end of the call is seen, for people; empty if it is not.
+    pub fn end_words(&self) -> String {
+        match self.end {
+            CallEnd::Unseen => String::new(),
+            CallEnd::ReturnProbe => "return probe".to_owned(),
+            CallEnd::ReturnProbeUnlessItThrows => "return probe, not if it throws".to_owned(),
+            CallEnd::RetInstructions => format!("{} ret instructions", self.returns),
+        }
+    }
+}
