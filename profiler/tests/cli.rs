@@ -35,7 +35,9 @@ fn help_names_the_tools() {
     let output = profiler(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty());
-    assert!(text(&output.stdout).contains("memleak"));
+    for tool in ["memleak", "doctor"] {
+        assert!(text(&output.stdout).contains(tool), "{tool}");
+    }
 }
 
 #[test]
@@ -67,7 +69,9 @@ fn help_of_memleak_names_every_option() {
 
 #[test]
 fn help_fits_80_columns() {
-    for arguments in [&["--help"][..], &["-h"], &["memleak", "--help"], &["memleak", "-h"]] {
+    for arguments in
+        [&["--help"][..], &["-h"], &["memleak", "--help"], &["memleak", "-h"], &["doctor", "--help"]]
+    {
         let output = profiler(arguments);
         let long = text(&output.stdout).lines().find(|line| line.chars().count() > 80);
         assert_eq!(long, None, "{arguments:?}");

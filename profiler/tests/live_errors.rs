@@ -6,19 +6,15 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use support::account;
 use support::compile::Build;
-use support::observer::{Observer, Outcome, program};
+use support::observer::{NOBODY, Observer, Outcome, program, public_copy};
 use support::workload::{PATIENCE, Workload, wait};
 use support::{Moments, process, say_skipped};
-
-/// A user without any rights: `nobody` on Debian.
-const NOBODY: u32 = 65534;
 
 fn observe(pid: u32, arguments: &[&str]) -> Outcome {
     Observer::start(pid, arguments).finish(PATIENCE)
@@ -26,17 +22,6 @@ fn observe(pid: u32, arguments: &[&str]) -> Outcome {
 
 fn idle() -> Workload {
     Workload::spawn::<&str>(&Build::c("idle.c").build(), &[])
-}
-
-/// A directory that everybody may enter, with a copy of `file` in it.
-fn public_copy(file: &Path) -> (tempfile::TempDir, PathBuf) {
-    let folder =
-        tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").expect("to copy a program");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("to copy a program");
-    let copy = folder.path().join(file.file_name().expect("a file name"));
-    fs::copy(file, &copy).expect("to copy a program");
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("to copy a program");
-    (folder, copy)
 }
 
 #[test]

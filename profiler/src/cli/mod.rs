@@ -78,7 +78,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         let more: Vec<&str> = lines.clone().take_while(|l| !l.starts_with("Usage:")).collect();
         cause = format!("{cause} {}", more.join(" "));
     }
-    let tip = lines.find_map(|line| line.strip_prefix("tip: ")).map(str::to_owned);
+    // What there is, or what was meant.
+    let values = |line: &str| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned);
+    let tip = lines.find_map(|line| line.strip_prefix("tip: ").map(str::to_owned).or_else(|| values(line)));
     let hint = tip.unwrap_or_else(|| "see `profiler --help`, `profiler memleak --help`".to_owned());
     let words = profiler::text::visible(&cause);
     let _ = writeln!(std::io::stderr(), "{words}\nhint: {}", profiler::text::visible(&hint));

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,6 +21,20 @@ const ATTACHED: &str = "attached";
 /// Path of the program under test.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_profiler"))
+}
+
+/// A user without any rights: `nobody` on Debian.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// A directory that everybody may enter, with a copy of `file` in it.
+pub(crate) fn public_copy(file: &Path) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder =
+        tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").expect("to copy a program");
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).expect("to copy a program");
+    let copy = folder.path().join(file.file_name().expect("a file name"));
+    std::fs::copy(file, &copy).expect("to copy a program");
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("to copy a program");
+    (folder, copy)
 }
 
 /// A running profiler. Killed when dropped.

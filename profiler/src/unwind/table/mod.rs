@@ -170,7 +170,7 @@ impl Table {
         let rows = self.rows.get(start..start + block.row_count() as usize).unwrap_or_default();
         let (mut covered, mut from) = (0, 0);
         for (index, row) in rows.iter().enumerate() {
-            let end = rows.get(index + 1).map_or(BLOCK_BYTES as u32, |next| u32::from(next.lo()));
+            let end = rows.get(index + 1).map_or(BLOCK_BYTES as u32, |next| next.lo());
             let unsupported = row.kind() == Kind::RARE && row.rare_index() == 0;
             if row.kind() != Kind::NONE && !unsupported {
                 covered += end.saturating_sub(from);

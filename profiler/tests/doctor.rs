@@ -1,0 +1,128 @@
+//! `profiler doctor` where it may not do much: without root, with wrong arguments, without anybody who reads it. It always
+//! answers.
+
+mod support;
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use profiler::doctor::{Answer, Diagnosis, Readiness};
+use support::observer::{NOBODY, Observer, Outcome, program, public_copy};
+use support::workload::PATIENCE;
+
+fn doctor(arguments: &[&str]) -> Outcome {
+    Observer::spawn(&[&["doctor"], arguments].concat()).finish(PATIENCE)
+}
+
+/// As a user without any rights.
+fn doctor_of_nobody(arguments: &[&str]) -> Outcome {
+    let (_folder, copy) = public_copy(program());
+    let mut command = Command::new(copy);
+    command.arg("doctor").args(arguments);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    Observer::spawn_command(command).finish(PATIENCE)
+}
+
+fn read(outcome: &Outcome) -> Diagnosis {
+    serde_json::from_slice(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {}", outcome.text()))
+}
+
+#[test]
+fn without_root_it_says_what_is_missing_and_what_it_cannot_tell() {
+    let outcome = doctor_of_nobody(&[]);
+    assert_eq!(outcome.status.code(), Some(4), "{}", outcome.stderr);
+    let text = outcome.text();
+    assert!(text.starts_with("NOT READY: root: effective user id "), "{text}");
+    assert!(text.contains("           $ sudo profiler doctor\n"), "{text}");
+    assert!(text.contains("  ?    uprobe_multi        trying takes privileges that are missing\n"), "{text}");
+    let long = text.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(long, None);
+    assert!(outcome.stderr.is_empty(), "{}", outcome.stderr);
+}
+
+#[test]
+fn without_root_the_json_says_the_same() {
+    let outcome = doctor_of_nobody(&["--format", "json"]);
+    assert_eq!(outcome.status.code(), Some(4), "{}", outcome.stderr);
+    let diagnosis = read(&outcome);
+    assert_eq!(diagnosis.verdict.readiness, Readiness::NotReady);
+    let check = |name: &str| diagnosis.checks.iter().find(|check| check.name == name).expect(name);
+    assert_eq!(check("root").answer, Answer::No);
+    let untried = check("ring_buffer");
+    assert_eq!(untried.answer, Answer::CannotTell);
+    assert_eq!(untried.fix.as_deref(), Some("sudo profiler doctor"));
+    assert!(diagnosis.cost.is_none() && diagnosis.cost_unknown.is_some());
+    assert_eq!(diagnosis.tools.len(), 1);
+    assert_eq!(diagnosis.tools[0].answer, Answer::CannotTell);
+    assert!(!diagnosis.tools[0].sees.is_empty() && !diagnosis.tools[0].cannot_see.is_empty());
+}
+
+/// A process that it may read is described as far as reading goes: what would be probed needs no privileges to know.
+#[test]
+fn without_root_a_process_of_ones_own_is_described() {
+    let (_folder, copy) = public_copy(program());
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$0\" doctor --format json --pid $$; true"]).arg(copy);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let diagnosis = read(&Observer::spawn_command(command).finish(PATIENCE));
+    let target = diagnosis.target.expect("a target");
+    assert!(target.code.expect("its code").files >= 1);
+    let sites = &diagnosis.tools[0].sites;
+    assert!(sites.iter().any(|site| site.function.terminal() == "malloc"), "{sites:?}");
+}
+
+#[test]
+fn a_process_that_is_gone() {
+    let mut gone = Command::new("true").spawn().unwrap();
+    let pid = gone.id().to_string();
+    gone.wait().unwrap();
+    for format in ["human", "json"] {
+        doctor(&["--format", format, "--pid", &pid]).assert_error(4, &[&pid, "no such process"]);
+    }
+}
+
+#[test]
+fn arguments_that_are_wrong() {
+    for (arguments, words) in [
+        (&["--pid", "0"][..], &["--pid"][..]),
+        (&["--pid", "x"], &["--pid"]),
+        (&["--format", "svg"], &["human", "json"]),
+        (&["4242"], &["4242"]),
+    ] {
+        let outcome = doctor(arguments);
+        assert_eq!(outcome.status.code(), Some(2), "{arguments:?}: {}", outcome.stderr);
+        assert!(outcome.stdout.is_empty());
+        for word in words {
+            assert!(outcome.stderr.contains(word), "{arguments:?}: {}", outcome.stderr);
+        }
+    }
+}
+
+/// As with `| head -1`, when that is fast: whoever read it is gone.
+#[test]
+fn nobody_reads_it() {
+    let mut child = Command::new(program())
+        .arg("doctor")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("to run profiler");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("to run profiler");
+    assert_eq!(output.status.code(), Some(7));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("error: tried to write to standard output: whatever was reading"), "{stderr}");
+}
+
+#[test]
+fn the_first_line_can_be_taken_alone() {
+    let shell = format!("{} doctor | head -1", program().display());
+    let output = Command::new("sh").args(["-c", &shell]).output().expect("to run a shell");
+    let line = String::from_utf8_lossy(&output.stdout);
+    assert!(line.starts_with("READY") || line.starts_with("NOT READY: "), "{line}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}

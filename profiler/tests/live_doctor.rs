@@ -1,0 +1,194 @@
+//! `profiler doctor` as root: what it foretells is what `memleak` does, and the process asked about notices nothing.
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use profiler::doctor::{Answer, Diagnosis, Readiness};
+use profiler::tool::memleak::CallEnd;
+use serde_json::{Value, json};
+use support::compile::Build;
+use support::observer::{Observer, Outcome, program};
+use support::workload::{PATIENCE, Workload};
+use support::{process, say_skipped};
+
+fn doctor(pid: u32) -> (Outcome, Diagnosis) {
+    let outcome =
+        Observer::spawn(&["doctor", "--format", "json", "--pid", &pid.to_string()]).finish(PATIENCE);
+    let diagnosis = serde_json::from_slice(&outcome.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", outcome.text(), outcome.stderr));
+    (outcome, diagnosis)
+}
+
+fn ready(pid: u32) -> Diagnosis {
+    let (outcome, diagnosis) = doctor(pid);
+    assert_eq!(outcome.status.code(), Some(0), "{:?}", diagnosis.verdict);
+    assert_ne!(diagnosis.verdict.readiness, Readiness::NotReady);
+    diagnosis
+}
+
+fn answer(diagnosis: &Diagnosis, name: &str) -> Answer {
+    diagnosis.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}")).answer
+}
+
+/// Asserts that `memleak` probes the very instructions that `doctor` names, in the order that it names them.
+fn assert_foretold(pid: u32) -> Diagnosis {
+    let diagnosis = ready(pid);
+    let foretold: Vec<Value> = diagnosis.tools[0]
+        .sites
+        .iter()
+        .filter(|site| site.left_out.is_none())
+        .map(|site| {
+            json!({
+                "function": site.function, "module": site.module, "offset_bytes": site.offset_bytes,
+                "emulated": site.emulated, "reason": site.reason,
+            })
+        })
+        .collect();
+    let report = Observer::attach(pid, &["--for", "100ms"]).finish(PATIENCE).report(0);
+    let probed = report["meta"]["targets"][0]["probes"].as_array().expect("probes").clone();
+    assert!(!probed.is_empty());
+    assert_eq!(foretold, probed);
+    diagnosis
+}
+
+/// A process that is killed when the test ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_sites_of_redis_are_those_that_memleak_takes() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mut command = Command::new("redis-server");
+    command.args(["--port", "0", "--save", "", "--unixsocket"]).arg(&socket).current_dir(folder.path());
+    let child = command.stdout(Stdio::null()).spawn().expect("to run redis-server; install it");
+    let server = Server(child);
+    let deadline = Instant::now() + PATIENCE;
+    while !socket.exists() {
+        assert!(Instant::now() < deadline, "redis-server does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let diagnosis = assert_foretold(server.0.id());
+    let names: Vec<&str> = diagnosis.tools[0].allocators.iter().map(|found| found.name.as_str()).collect();
+    assert!(names.contains(&"jemalloc") && names.contains(&"glibc"), "{names:?}");
+    let code = diagnosis.target.expect("a target").code.expect("its code");
+    assert_eq!(code.with_tables, code.files, "{:?}", code.without_tables);
+}
+
+#[test]
+fn the_sites_of_a_program_with_operators_of_its_own_are_those_that_memleak_takes() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn(&Build::cpp("own_new.cpp").build(), &["--rounds", "1"]);
+    let diagnosis = assert_foretold(target.pid());
+    let own = diagnosis.tools[0].sites.iter().find(|site| site.function.terminal() == "_Znwm");
+    let own = own.expect("operator new of the program");
+    assert_eq!(own.end, CallEnd::RetInstructions);
+    assert!(own.returns >= 1);
+}
+
+#[test]
+fn a_healthy_target_is_told_in_every_part_and_left_alone() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
+    let diagnosis = assert_foretold(target.pid());
+    for name in ["btf", "bpf", "ring_buffer", "task_storage", "helpers", "exec_tracepoint", "uprobe_perf"] {
+        assert_eq!(answer(&diagnosis, name), Answer::Yes, "{name}");
+    }
+    for name in ["root", "program", "mappings", "symbols", "seccomp", "not_traced"] {
+        assert_eq!(answer(&diagnosis, name), Answer::Yes, "{name}");
+    }
+    let cost = diagnosis.cost.expect("the cost of a hit");
+    for figure in [cost.emulated, cost.stepped, cost.call] {
+        assert!(figure.low_ns <= figure.median_ns && figure.median_ns <= figure.high_ns, "{figure:?}");
+        assert!(figure.median_ns > 10.0 && figure.calls > 0, "{figure:?}");
+    }
+    assert!(cost.stepped.median_ns > cost.emulated.median_ns, "{cost:?}");
+    process::assert_code_unchanged(target.pid());
+    assert!(target.lives());
+    target.quit();
+}
+
+/// What can be written is what the published schema says.
+#[test]
+fn the_json_satisfies_the_published_schema() {
+    let Some(_live) = support::live() else { return };
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/doctor.schema.json");
+    let schema: Value = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
+    let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
+    let (outcome, _) = doctor(target.pid());
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&outcome.json()).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    target.quit();
+}
+
+#[test]
+fn a_filter_is_seen_and_its_process_still_ready() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn::<&str>(&Build::c("seccomp.c").build(), &[]);
+    let diagnosis = ready(target.pid());
+    let seen = &diagnosis.checks.iter().find(|check| check.name == "seccomp").expect("seccomp").seen;
+    assert!(seen.starts_with("a filter"), "{seen}");
+    assert_eq!(answer(&diagnosis, "seccomp"), answer(&diagnosis, "seccomp_safe"));
+}
+
+#[test]
+fn what_memleak_refuses_is_not_ready() {
+    let Some(_live) = support::live() else { return };
+    let bare = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
+    let narrow = Build::plain_c("idle.c").named("idle32").flags(&["-m32", "-O1", "-D_FILE_OFFSET_BITS=64"]);
+    let mut builds = vec![(bare, "allocator"), (narrow, "32-bit")];
+    match Build::go("hello.go") {
+        Some(build) => builds.push((build, "Go program")),
+        None => say_skipped("go is not installed"),
+    }
+    for (build, word) in builds {
+        let target = Workload::spawn::<&str>(&build.build(), &[]);
+        let (outcome, diagnosis) = doctor(target.pid());
+        assert_eq!(outcome.status.code(), Some(4), "{word}: {:?}", diagnosis.verdict);
+        assert!(diagnosis.verdict.reasons.iter().any(|why| why.contains(word)), "{:?}", diagnosis.verdict);
+        assert!(diagnosis.tools[0].sites.is_empty());
+        let refusal = Observer::start(target.pid(), &[]).finish(PATIENCE);
+        assert_eq!(refusal.status.code(), Some(4), "{}", refusal.stderr);
+        let why = diagnosis.tools[0].why.clone().unwrap_or_default();
+        assert!(refusal.stderr.contains(&format!("error: {why}\n")), "{why}\n{}", refusal.stderr);
+        target.quit();
+    }
+}
+
+#[test]
+fn a_pid_namespace_is_seen() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).arg(program()).args(["doctor", "--format", "json"]);
+    let outcome = Observer::spawn_command(command).finish(PATIENCE);
+    let diagnosis: Diagnosis = serde_json::from_slice(&outcome.stdout).expect("a diagnosis");
+    assert_eq!(answer(&diagnosis, "pid_namespace"), Answer::No);
+    assert_eq!(diagnosis.verdict.readiness, Readiness::ReadyWithLimits);
+}
+
+/// Root without the capabilities of BPF: a definite no, and nothing is blamed on the kernel.
+#[test]
+fn root_without_capabilities_is_told_from_a_kernel_without_features() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(program());
+    command.args(["doctor", "--format", "json"]);
+    let outcome = Observer::spawn_command(command).finish(PATIENCE);
+    assert_eq!(outcome.status.code(), Some(4), "{}", outcome.stderr);
+    let diagnosis: Diagnosis = serde_json::from_slice(&outcome.stdout).expect("a diagnosis");
+    assert_eq!(answer(&diagnosis, "root"), Answer::Yes);
+    assert_eq!(answer(&diagnosis, "cap_bpf_perfmon"), Answer::No);
+    for name in ["bpf", "ring_buffer", "uprobe_multi", "seccomp_safe"] {
+        assert_eq!(answer(&diagnosis, name), Answer::CannotTell, "{name}");
+    }
+}
