@@ -61,7 +61,7 @@ const MADE_CODE: Question = Question {
     title: "names of JIT code",
     need: Need::Useful,
     disables: "names of functions that the runtime compiled while it ran",
-    remedy: "let the runtime write /tmp/perf-PID.map",
+    remedy: "let the runtime write /tmp/perf-PID.map, if it can",
     fix: None,
 };
 const FILTER: Question = Question {
@@ -256,6 +256,9 @@ fn made_code((file, found): &(String, io::Result<bool>), runtimes: &[Runtime]) -
         Ok(false) => MADE_CODE.answered(Answer::No, format!("no {file} of its own")),
         Err(error) => MADE_CODE.answered(Answer::CannotTell, format!("{file}: {error}")),
     };
+    if let Some(frames) = runtimes.iter().find_map(|runtime| runtime.frames()) {
+        check.seen.push_str(&format!("; stacks through it: {frames}"));
+    }
     if check.answer != Answer::Yes {
         check.fix = runtimes.iter().find_map(|runtime| runtime.naming()).map(str::to_owned);
     }
@@ -305,7 +308,8 @@ mod tests {
         assert!(check.limits() && check.fix.unwrap().contains("--perf-basic-prof"));
         assert!(made_code(&missing, &[Runtime::Jvm]).fix.unwrap().contains("Compiler.perfmap"));
         assert!(made_code(&missing, &[Runtime::DotNet]).fix.unwrap().contains("DOTNET_PerfMapEnabled=1"));
-        assert_eq!(made_code(&missing, &[Runtime::LuaJit]).fix, None);
+        let lua = made_code(&missing, &[Runtime::LuaJit]);
+        assert!(lua.fix.is_none() && lua.seen.contains("stacks end there"), "{lua:?}");
         let there = ("/tmp/perf-7.map".to_owned(), Ok(true));
         assert_eq!(made_code(&there, &[Runtime::V8]).fix, None);
     }

@@ -136,6 +136,20 @@ impl Runtime {
         }
     }
 
+    /// How stacks get through the code that it makes, which has no unwind tables, in words; `None` if it makes none, or
+    /// if that is not known.
+    pub const fn frames(self) -> Option<&'static str> {
+        match self {
+            Self::V8 | Self::DotNet => Some("its frame pointers are followed"),
+            Self::Jvm => {
+                Some("its frame pointers are followed, if it is started with -XX:+PreserveFramePointer")
+            }
+            Self::Beam => Some("its frame pointers are followed, if it is started with +JPfp true"),
+            Self::LuaJit => Some("it keeps no frame pointers, so stacks end there"),
+            _ => None,
+        }
+    }
+
     /// One sentence for the user: what the allocator probes cannot tell about such a process, and what can.
     pub const fn limit(self) -> &'static str {
         match self {

@@ -105,6 +105,25 @@ fn runtimes_by_notes_symbols_and_names() {
 }
 
 #[test]
+fn engines_by_the_names_of_their_files() {
+    for (file, runtime) in [
+        ("/opt/game/Binaries/Linux/WorldServer-Linux-Shipping", Some(Runtime::Unreal)),
+        ("/opt/game/libUnrealEditor-Core.so", Some(Runtime::Unreal)),
+        ("/opt/game/GameAssembly.so", Some(Runtime::Il2Cpp)),
+        ("/opt/game/Data/Mono/x86_64/libmonobdwgc-2.0.so", Some(Runtime::Mono)),
+        ("/usr/lib/wine/wine64-preloader", Some(Runtime::Wine)),
+        ("/usr/lib/x86_64-linux-gnu/wine/x86_64-unix/ntdll.so", Some(Runtime::Wine)),
+        ("/usr/share/dotnet/shared/Microsoft.NETCore.App/8.0.1/libcoreclr.so", Some(Runtime::DotNet)),
+        ("/usr/bin/wine-shop", None),
+        ("/opt/game/server", None),
+    ] {
+        assert_eq!(Runtime::of_file(Path::new(file)), runtime, "{file}");
+    }
+    let unity = MadeFile::new().code("c3").export("il2cpp_init", FUNC, 1, 0x1000, 1).bytes();
+    assert_eq!(Image::parse(&unity).unwrap().runtimes(), [Runtime::Il2Cpp]);
+}
+
+#[test]
 fn other_ways_into_a_function() {
     // test; je +0; ret; 8 bytes later a part that jumps to the je.
     let code = "4885ff 0f8402000000 c3 90 e9f3ffffff";
