@@ -95,12 +95,15 @@ struct Memo {
     context: u64,
     number: u64,
     count: u64,
-    words: [u64; DRAFT_WORDS],
-    places: [u8; DRAFT_WORDS],
+    words: [u64; DRAFT_WORDS + GROUP],
+    places: [u8; DRAFT_WORDS + GROUP],
 }
 
 /// Walks remembered per thread, a power of two. Most calls come from a place that the thread was at just before.
 const MEMOS: usize = 4;
+
+/// Words compared at once, a power of two: every way out of the comparison is followed by the verifier.
+const GROUP: usize = 8;
 
 /// Where a walk begins, and in what.
 #[derive(Clone, Copy)]
@@ -173,12 +176,15 @@ pub unsafe fn recall(regs: *const pt_regs, place: Place, room: *mut Room) -> Opt
             ((&raw const (*memo).words).cast::<u64>(), (&raw const (*memo).places).cast::<u8>());
         let count = get!(memo, count);
         let mut different = 0;
-        for i in 0..DRAFT_WORDS {
-            if i as u64 >= count {
+        for group in 0..DRAFT_WORDS / GROUP {
+            let first = group * GROUP;
+            if first as u64 >= count {
                 break;
             }
-            let at = usize::from(places.add(i).read_volatile()) & (WINDOW_WORDS - 1);
-            different |= window.add(at).read_volatile() ^ words.add(i).read_volatile();
+            for i in first..first + GROUP {
+                let at = usize::from(places.add(i).read_volatile()) & (WINDOW_WORDS - 1);
+                different |= window.add(at).read_volatile() ^ words.add(i).read_volatile();
+            }
         }
         if different == 0 { Some(get!(memo, number) as u32) } else { None }
     }
@@ -203,7 +209,7 @@ pub unsafe fn remember(regs: *const pt_regs, place: Place, room: *mut Room, numb
     // SAFETY: as for `recall`.
     unsafe {
         let walk = &raw mut (*room).walk;
-        let count = get!(walk, drafted);
+        let count = opaque(get!(walk, drafted));
         if count > DRAFT_WORDS as u64 {
             return;
         }
@@ -214,8 +220,16 @@ pub unsafe fn remember(regs: *const pt_regs, place: Place, room: *mut Room, numb
         set!(memo, context, place.context());
         set!(memo, number, u64::from(number));
         set!(memo, count, count);
-        (*memo).words = (*walk).draft_words;
-        (*memo).places = (*walk).draft_places;
+        (&raw mut (*memo).words).cast::<[u64; DRAFT_WORDS]>().write((*walk).draft_words);
+        (&raw mut (*memo).places).cast::<[u8; DRAFT_WORDS]>().write((*walk).draft_places);
+        // What is left of the last group: the top of the stack again.
+        let (words, places) =
+            ((&raw mut (*memo).words).cast::<u64>(), (&raw mut (*memo).places).cast::<u8>());
+        for ahead in 0..GROUP as u64 {
+            let i = opaque(count + ahead) as usize;
+            words.add(i).write_volatile(get!(room, top));
+            places.add(i).write_volatile(0);
+        }
     }
 }
 
@@ -249,9 +263,8 @@ pub unsafe fn walk_at_entry(regs: *const pt_regs, place: Place, frames: *mut u64
             set!(walk, end, End::UNREADABLE);
         } else if let Some(mappings) = UNWIND_SPACES.get_ptr(place.slot) {
             // The walk depends on where it begins.
-            let mut word = 0;
             if get!(walk, reach) != 0 {
-                walk::word(Here, walk, sp, &mut word);
+                let _ = walk::word(Here, walk, sp);
             }
             if place.slot == 0 && place.steps {
                 step_over_operators(place.space, walk, frames);
@@ -279,11 +292,10 @@ unsafe fn step_over_operators(space: u16, walk: *mut Walk, frames: *mut u64) {
             let Some(step) = CALLER_STEPS.get_ptr(block_key(space, get!(walk, ip))) else { return };
             let step = *step;
             let cfa = get!(walk, sp) + u64::from(step.cfa_from_rsp_bytes);
-            let (mut fp, mut caller) = (get!(walk, fp), 0);
             let below = u64::from(step.rbp_below_cfa_bytes);
-            if below != 0 && !walk::word(Here, walk, cfa - below, &mut fp)
-                || !walk::word(Here, walk, cfa - 8, &mut caller)
-            {
+            let fp = if below == 0 { get!(walk, fp) } else { walk::word(Here, walk, cfa - below) };
+            let caller = walk::word(Here, walk, cfa - 8);
+            if get!(walk, lost) != 0 {
                 return;
             }
             walk::add(walk, frames);
