@@ -18,7 +18,7 @@ pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32)
     // SAFETY: the dictionary is not written to while it is in use; any bytes are a rule.
     unsafe {
         let rule = rule.read();
-        let (mut base, mut return_address) = (0, 0);
+        let (mut base, mut return_address, mut slot) = (0, 0, 0);
         if rule.cfa_form == CfaForm::UNSUPPORTED {
             return ended(walk, End::UNSUPPORTED);
         }
@@ -39,11 +39,12 @@ pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32)
             }
             form => {
                 let offset = if form == ReturnForm::AT_CFA { rule.return_offset_bytes } else { -8 };
-                return_address = word(machine, walk, moved(cfa, offset));
+                slot = moved(cfa, offset);
+                return_address = word(machine, walk, slot);
             }
         }
         restore(machine, walk, &rule, cfa);
-        leave(walk, cfa, return_address)
+        leave(machine, walk, cfa, return_address, slot)
     }
 }
 

@@ -43,8 +43,10 @@ impl End {
     pub const REGISTER: u64 = 5;
     /// The caller's frame would not be above the frame: the tables do not fit the code, or the stack is damaged.
     pub const BACKWARDS: u64 = 6;
+    /// A return probe holds the return address, and the kernel does not tell it.
+    pub const PROBED: u64 = 7;
     /// Number of ends.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// What each means, in reports.
     pub const WORDS: [&'static str; Self::COUNT] = [
         "complete",
@@ -54,6 +56,7 @@ impl End {
         "unwind information of a form that is not supported",
         "unwind information needs a register that is not known",
         "unwind information does not fit the stack",
+        "return address held by a return probe",
     ];
 }
 
@@ -72,6 +75,12 @@ pub unsafe trait Machine: Tables {
     fn register(self, number: u32) -> Option<u64> {
         let _ = number;
         None
+    }
+
+    /// The return address that lay in a slot of the stack before a return probe replaced it; 0 if it is not known.
+    fn original(self, slot: u64) -> u64 {
+        let _ = slot;
+        0
     }
 }
 
@@ -98,6 +107,8 @@ pub struct Walk {
     pub returned: u64,
     /// 1 if `fp` is not known any more.
     pub fp_lost: u64,
+    /// What return probes put in place of return addresses; 0 if nothing.
+    pub trampoline: u64,
     /// 1 once a word could not be read.
     pub lost: u64,
     /// Where a signal handler's frame keeps all registers of the frame that `ip` is in; 0 if there is none.
@@ -152,6 +163,7 @@ pub unsafe fn begin(walk: *mut Walk, seed: u64, ip: u64, sp: u64, fp: u64, retur
         set!(walk, fp, fp);
         set!(walk, returned, u64::from(returned));
         set!(walk, fp_lost, 0);
+        set!(walk, trampoline, 0);
         set!(walk, lost, 0);
         set!(walk, context, 0);
     }
@@ -194,7 +206,7 @@ unsafe fn refill<M: Machine>(machine: M, walk: *mut Walk, address: u64) {
 }
 
 /// The word at an address. If it cannot be read it is anything, and the walk ends when it is about to
-/// [leave](leave) the frame: one question per frame, not one per word.
+/// leave the frame: one question per frame, not one per word.
 ///
 /// # Safety
 /// As for [`begin`].
@@ -280,14 +292,21 @@ unsafe fn plain<M: Machine>(machine: M, walk: *mut Walk, row: Row) -> bool {
             set!(walk, fp, fp);
             set!(walk, fp_lost, 0);
         }
-        let return_address = word(machine, walk, cfa.wrapping_sub(8));
-        leave(walk, cfa, return_address)
+        let slot = cfa.wrapping_sub(8);
+        let return_address = word(machine, walk, slot);
+        leave(machine, walk, cfa, return_address, slot)
     }
 }
 
-/// Goes to the caller.
+/// Goes to the caller. `slot` is where its address lies on the stack, if it does.
 #[inline(always)]
-pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64) -> bool {
+pub(super) unsafe fn leave<M: Machine>(
+    machine: M,
+    walk: *mut Walk,
+    cfa: u64,
+    mut return_address: u64,
+    slot: u64,
+) -> bool {
     // SAFETY: as for `step`.
     unsafe {
         if get!(walk, lost) != 0 {
@@ -298,6 +317,13 @@ pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64) -> bo
         }
         if cfa <= get!(walk, sp) {
             return ended(walk, End::BACKWARDS);
+        }
+        if return_address == get!(walk, trampoline) {
+            return_address = machine.original(slot);
+            if return_address == 0 {
+                return ended(walk, End::PROBED);
+            }
+            set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
         }
         set!(walk, sp, cfa);
         set!(walk, ip, return_address);
@@ -330,7 +356,7 @@ unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
         let return_address = word(machine, walk, fp + 8);
         set!(walk, guessed, get!(walk, guessed) + 1);
         set!(walk, fp, caller_fp);
-        leave(walk, fp + 16, return_address)
+        leave(machine, walk, fp + 16, return_address, fp + 8)
     }
 }
 
@@ -359,8 +385,9 @@ unsafe fn special<M: Machine>(machine: M, walk: *mut Walk, rule: u32) -> bool {
             Kind::RARE => return follow(machine, walk, row.rare_index()),
             _ => return ended(walk, End::ROOT), // Kind::END
         };
-        let return_address = word(machine, walk, cfa.wrapping_sub(8));
-        leave(walk, cfa, return_address)
+        let slot = cfa.wrapping_sub(8);
+        let return_address = word(machine, walk, slot);
+        leave(machine, walk, cfa, return_address, slot)
     }
 }
 

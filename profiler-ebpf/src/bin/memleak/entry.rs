@@ -21,7 +21,7 @@ use profiler_common::{
     memleak::block_key,
     opaque::forget,
 };
-use profiler_ebpf::stack;
+use profiler_ebpf::stack::entry;
 
 use crate::{
     alloc::value,
@@ -87,7 +87,7 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         }
         // Last: by now the verifier has forgotten how it got here, and follows the walk once.
         (*thread).stack = stacks::number(regs, cookie.space, space, thread);
-        (*thread).word = stack::top(&raw const (*thread).walk);
+        (*thread).word = entry::top(&raw const (*thread).walk);
         (Counter::EntryBegun, false)
     }
 }
