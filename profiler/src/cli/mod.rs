@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod render;
 mod tables;
+mod walks;
 
 use std::{
     ffi::OsString,
@@ -36,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Floor(args) => floor::run(args),
         Command::Tables(args) => tables::run(args),
+        Command::Walks(args) => walks::run(args),
         Command::Report(args) => render::run(args, &cli),
     };
     done.unwrap_or_else(|error| complain(&error))
