@@ -16,6 +16,7 @@ use crate::{
         bpf::{self, BareMap},
         helpers,
     },
+    unwind::returns::Returns,
 };
 
 /// Shows how the running kernel was built.
@@ -75,6 +76,15 @@ const HELPERS: Question = Question {
     disables: "every tool that calls a missing one",
     remedy: "Linux 6.1 or newer",
     fix: Some("uname -r"),
+};
+const RETURNS: Question = Question {
+    name: "return_addresses",
+    area: Area::Kernel,
+    title: "return addresses",
+    need: Need::Useful,
+    disables: "whole stacks through functions with a return probe: they end there, and say so",
+    remedy: "a kernel whose types have the members where return probes keep the addresses that they replace",
+    fix: Some("bpftool btf dump file /sys/kernel/btf/vmlinux | grep -A9 return_instance"),
 };
 const JIT: Question = Question {
     name: "bpf_jit",
@@ -160,6 +170,7 @@ pub(super) fn checks(may_bpf: bool) -> Vec<Check> {
     let perf = Question { need, ..PERF };
     vec![
         types(),
+        return_addresses(),
         tried(&MAPS, create(ARRAY), "created one"),
         tried(&RING, create(RING_BUFFER), "created one"),
         tried(&TASK_STORAGE, create_task_storage(), "created one"),
@@ -231,6 +242,14 @@ fn types() -> Check {
             BTF.answered(Answer::No, format!("there is no {FILE}"))
         }
         Err(error) => BTF.answered(Answer::CannotTell, format!("{FILE}: {error}")),
+    }
+}
+
+fn return_addresses() -> Check {
+    match Returns::look_up() {
+        Ok(_) => RETURNS.answered(Answer::Yes, "found in the types"),
+        Err(error) if error.kind() == io::ErrorKind::Other => RETURNS.answered(Answer::No, error.to_string()),
+        Err(error) => RETURNS.answered(Answer::CannotTell, error.to_string()),
     }
 }
 

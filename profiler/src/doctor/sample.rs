@@ -37,10 +37,10 @@ fn site(function: &str, offset_bytes: u64, emulated: bool, end: CallEnd) -> Site
         file_offset: 0x9b0e0 + offset_bytes,
         offset_bytes,
         emulated,
-        reason: if offset_bytes == 0 {
-            "the first instruction is emulated".to_owned()
-        } else {
-            "the first emulated instruction, 1 past the entry".to_owned()
+        reason: match (offset_bytes, emulated) {
+            (0, true) => "the first instruction is emulated".to_owned(),
+            (0, false) => "the entry, because an argument is overwritten at +0x3".to_owned(),
+            _ => "the first emulated instruction, 1 past the entry".to_owned(),
         },
         end,
         returns: 0,

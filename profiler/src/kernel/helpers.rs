@@ -9,7 +9,10 @@ use std::io;
 use super::bpf::{self, ProgramKind};
 
 /// The helpers that our programs call, by number (`enum bpf_func_id`, include/uapi/linux/bpf.h).
-pub(crate) const USED: [(u32, &str); 11] = [
+pub(crate) const USED: [(u32, &str); 14] = [
+    (1, "map_lookup_elem"),
+    (2, "map_update_elem"),
+    (3, "map_delete_elem"),
     (5, "ktime_get_ns"),
     (7, "get_prandom_u32"),
     (14, "get_current_pid_tgid"),
@@ -67,6 +70,23 @@ fn says_that_it_lacks(words: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the programs call is what is asked about: nothing more, and nothing less.
+    #[test]
+    fn the_helpers_are_those_that_the_programs_call() {
+        let bytes: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
+        if bytes.is_empty() {
+            return eprintln!("SKIPPED: built with PROFILER_EBPF=skip");
+        }
+        let object = aya_obj::Object::parse(bytes).unwrap();
+        let instructions = object.functions.values().flat_map(|function| &function.instructions);
+        // BPF_JMP | BPF_CALL; of another source than 0 is a call of a function of its own.
+        let called: std::collections::BTreeSet<u32> = instructions
+            .filter(|instruction| instruction.code == 0x85 && instruction.src_reg() == 0)
+            .map(|instruction| instruction.imm as u32)
+            .collect();
+        assert_eq!(called.into_iter().collect::<Vec<_>>(), USED.map(|(number, _)| number));
+    }
 
     #[test]
     fn the_verifiers_words_are_understood() {

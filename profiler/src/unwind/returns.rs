@@ -21,20 +21,24 @@ pub(crate) struct Returns([[u8; 8]; PLACES.len()]);
 impl Returns {
     /// Looks them up. All are 0 if one is not there: stacks end at return probes then, and say so.
     pub(crate) fn of_kernel() -> Returns {
-        let places = Types::of_kernel().and_then(|types| {
-            let place = |(_, structure, path): &(&str, &str, &[&str])| {
-                let missing = || std::io::Error::other(format!("no {structure}.{}", path.join(".")));
-                types.offset(structure, path).map(u64::to_ne_bytes).ok_or_else(missing)
-            };
-            PLACES.iter().map(place).collect::<Result<Vec<_>, _>>()
-        });
-        match places {
-            Ok(places) => Returns(places.try_into().unwrap_or_default()),
-            Err(error) => {
-                tracing::info!("stacks end at return probes: {error}");
-                Returns::default()
-            }
-        }
+        Self::look_up().unwrap_or_else(|error| {
+            tracing::info!("stacks end at return probes: {error}");
+            Returns::default()
+        })
+    }
+
+    /// Looks them up.
+    ///
+    /// # Errors
+    /// If the kernel has no types, or one of the members is not there: it is named.
+    pub(crate) fn look_up() -> std::io::Result<Returns> {
+        let types = Types::of_kernel()?;
+        let place = |(_, structure, path): &(&str, &str, &[&str])| {
+            let missing = || std::io::Error::other(format!("no {structure}.{}", path.join(".")));
+            types.offset(structure, path).map(u64::to_ne_bytes).ok_or_else(missing)
+        };
+        let places = PLACES.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        Ok(Returns(places.try_into().unwrap_or_default()))
     }
 
     /// As the kernel side's read-only globals.

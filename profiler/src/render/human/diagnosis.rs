@@ -159,6 +159,8 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check]) {
         n => format!("{} functions{by}; {n} left out", tool.sites.len() - n),
     };
     page.paragraph(Style::Plain, &fact("would probe"), &words);
+    let words = "at the first instruction, which the kernel emulates, unless another reason is given";
+    page.paragraph(Style::Dim, &fact(""), words);
     for allocator in &tool.allocators {
         let file = allocator.module.terminal();
         page.line(
@@ -171,18 +173,21 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check]) {
     }
 }
 
-/// `malloc+0 0x9b0e0  one trap: the first instruction is emulated; return probe`.
+/// `malloc+0  0x9b0e0  one trap; return probe`, and below it why, unless that is what most sites have.
 fn write_site(page: &mut Page, site: &Site) {
     let offset = format!("+{}", site.offset_bytes);
     let function = fit::name(&site.function.terminal(), FUNCTION - offset.len());
-    let label = format!("      {:<FUNCTION$} {:#8x}  ", format!("{function}{offset}"), site.file_offset);
+    let label = format!("      {:<FUNCTION$} {:#9x}  ", format!("{function}{offset}"), site.file_offset);
     if let Some(why) = &site.left_out {
         return page.paragraph(Style::Warn, &label, &format!("left out: {}", visible(why)));
     }
     let trap = if site.emulated { "one trap" } else { "single-stepped" };
     let end = if site.end_words().is_empty() { String::new() } else { format!("; {}", site.end_words()) };
     let style = if site.emulated { Style::Plain } else { Style::Warn };
-    page.paragraph(style, &label, &format!("{trap}: {}{end}", visible(&site.reason)));
+    page.paragraph(style, &label, &format!("{trap}{end}"));
+    if site.offset_bytes > 0 || !site.emulated {
+        page.paragraph(Style::Dim, "          ", &visible(&site.reason));
+    }
 }
 
 fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
@@ -307,9 +312,9 @@ mod tests {
     fn sites_say_where_how_and_why() {
         let text = shown(&sample::limited());
         for words in [
-            "malloc+0 0x9b0e0 one trap: the first instruction is emulated; return probe",
-            "free+3 0x9b0e3 one trap: the first emulated instruction, 1 past the entry malloc",
-            "pool_get+0 0x9b0e0 single-stepped: the first instruction is emulated; 3 ret instructions",
+            "malloc+0 0x9b0e0 one trap; return probe pool_get",
+            "free+3 0x9b0e3 one trap the first emulated instruction, 1 past the entry malloc",
+            "pool_get+0 0x9b0e0 single-stepped; 3 ret instructions the entry, because",
             "_Znwm+0 0x9b0e0 left out: operator new is not followed",
             "would probe 4 functions, by uprobe session; 1 left out",
             "glibc: /usr/lib/x86_64-linux-gnu/libc.so.6",
