@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -191,4 +192,47 @@ fn root_without_capabilities_is_told_from_a_kernel_without_features() {
     for name in ["bpf", "ring_buffer", "uprobe_multi", "seccomp_safe"] {
         assert_eq!(answer(&diagnosis, name), Answer::CannotTell, "{name}");
     }
+}
+
+/// As in a container with the usual filter: what refuses is told from what the kernel lacks.
+#[test]
+fn a_filter_on_profiler_itself_is_blamed() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new(program());
+    command.args(["doctor", "--format", "json"]);
+    // SAFETY: the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(refuse_bpf) };
+    let outcome = Observer::spawn_command(command).finish(PATIENCE);
+    assert_eq!(outcome.status.code(), Some(4), "{}", outcome.stderr);
+    let diagnosis: Diagnosis = serde_json::from_slice(&outcome.stdout).expect("a diagnosis");
+    assert_eq!(diagnosis.verdict.readiness, Readiness::NotReady);
+    for name in ["bpf", "ring_buffer", "uprobe_perf", "uprobe_multi", "confinement"] {
+        assert_eq!(answer(&diagnosis, name), Answer::No, "{name}");
+    }
+    let of = |name: &str| diagnosis.checks.iter().find(|check| check.name == name).expect(name);
+    assert!(of("bpf").seen.contains("a seccomp filter"), "{}", of("bpf").seen);
+    assert!(of("confinement").seen.starts_with("a seccomp filter"), "{}", of("confinement").seen);
+    assert!(of("confinement").fix.as_ref().is_some_and(|fix| fix.contains("seccomp=unconfined")));
+}
+
+/// Installs a filter that answers bpf(2) and perf_event_open(2) as Docker's does.
+fn refuse_bpf() -> std::io::Result<()> {
+    // Values of linux/bpf_common.h and linux/seccomp.h: load the call's number, compare, allow or refuse.
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const ALLOW: u32 = 0x7fff_0000;
+    const REFUSE: u32 = 0x0005_0000 | libc::EPERM as u32;
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        instruction(LOAD_WORD, 0, 0, 0),
+        instruction(JUMP_IF_EQUAL, 2, 0, libc::SYS_bpf as u32),
+        instruction(JUMP_IF_EQUAL, 1, 0, libc::SYS_perf_event_open as u32),
+        instruction(RETURN, 0, 0, ALLOW),
+        instruction(RETURN, 0, 0, REFUSE),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: changes what this process may do; the program lives until the call has copied it.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

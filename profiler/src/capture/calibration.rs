@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    time::{ClockId, clock_gettime},
+};
 
 use super::{
     own_code::{OWN_EXECUTABLE, own_offset},
@@ -30,6 +33,8 @@ pub const CALIBRATION_ARGUMENT: &str = "__calibration";
 pub const SERIES: usize = 15;
 /// Time that one series is to take. Short, so that few series are disturbed by the scheduler.
 const SERIES_TIME: Duration = Duration::from_millis(3);
+/// An answer that takes longer will not come. It takes a tenth of a second of processor time.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// Calls of a series: at least so many, at most so many.
 const CALLS: [u32; 2] = [20, 20_000];
 
@@ -147,7 +152,12 @@ impl Subject {
             let orders = self.orders.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
             orders.write_all(&[which])?;
             orders.flush()?;
-            self.answers.read_line(&mut line).map(|_| ())
+            // One line answers one order, so nothing of it waits in the buffer.
+            let mut coming = [PollFd::new(self.answers.get_ref(), PollFlags::IN)];
+            match poll(&mut coming, Some(&PATIENCE))? {
+                0 => Err(io::Error::from(io::ErrorKind::TimedOut)),
+                _ => self.answers.read_line(&mut line).map(|_| ()),
+            }
         };
         ask().map_err(|e| tried().because_of(&e))?;
         parse(&line)

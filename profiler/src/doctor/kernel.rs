@@ -194,6 +194,11 @@ pub(super) fn best_method(checks: &[Check]) -> Option<Method> {
         .map(|(_, method)| method)
 }
 
+/// Whether a map could be created, by these checks.
+pub(super) fn bpf_works(checks: &[Check]) -> Answer {
+    checks.iter().find(|check| check.name == MAPS.name).map_or(Answer::CannotTell, |check| check.answer)
+}
+
 /// Whether return probes let processes with a seccomp filter live; the tools have found out.
 pub(super) fn filters_check(filters: Answer, may_bpf: bool) -> Check {
     match filters {

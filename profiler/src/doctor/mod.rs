@@ -22,6 +22,7 @@ mod verdict;
 
 use serde::{Deserialize, Serialize};
 
+use self::privileges::Wanted;
 pub use self::{
     check::{Answer, Area, Check, Need},
     code::{Code, WithoutTables},
@@ -100,7 +101,9 @@ pub fn examine(pid: Option<u32>) -> Result<Diagnosis> {
     }
     let functions =
         tools.iter().map(|tool| tool.state.sites.len() as u64).max().filter(|_| process.is_some());
-    checks.extend(privileges::checks(files, functions, method.is_some_and(|m| m >= Method::Multi)));
+    let multi = method.is_some_and(|method| method >= Method::Multi);
+    let wanted = Wanted { files, functions, multi, bpf: kernel::bpf_works(&checks) };
+    checks.extend(privileges::checks(wanted));
     checks.extend(target_checks);
     name_process(&mut checks, pid);
     let (cost, cost_unknown) = match method {

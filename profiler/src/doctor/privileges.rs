@@ -101,6 +101,15 @@ const MEMLOCK: Question = Question {
     remedy: "more memory for profiler's cgroup, or a higher limit on locked memory (RLIMIT_MEMLOCK)",
     fix: Some("ulimit -l unlimited   # in the shell that starts profiler"),
 };
+const CONFINEMENT: Question = Question {
+    name: "confinement",
+    area: Area::Privileges,
+    title: "not confined",
+    need: Need::Useful,
+    disables: "what the filter or the security module refuses, here bpf(2)",
+    remedy: "run profiler on the host, or let its container use bpf(2) and perf_event_open(2)",
+    fix: Some(IN_A_CONTAINER),
+};
 const SYSCTLS: Question = Question {
     name: "sysctls",
     area: Area::Privileges,
@@ -117,8 +126,21 @@ pub(super) fn may_bpf() -> bool {
     status.has(CAP_SYS_ADMIN) || status.has(CAP_BPF) && status.has(CAP_PERFMON)
 }
 
-/// Asks everything about ourselves. `files`: how many the target maps; `functions`: how many would be probed.
-pub(super) fn checks(files: Option<u64>, functions: Option<u64>, multi: bool) -> Vec<Check> {
+/// What matters for our own limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Files that the target maps, if there is one.
+    pub(super) files: Option<u64>,
+    /// Functions that would be probed in it.
+    pub(super) functions: Option<u64>,
+    /// Whether the kernel has links for many sites.
+    pub(super) multi: bool,
+    /// Whether a map could be created.
+    pub(super) bpf: Answer,
+}
+
+/// Asks everything about ourselves.
+pub(super) fn checks(wanted: Wanted) -> Vec<Check> {
     let status = Status::read(std::process::id()).unwrap_or_default();
     let admin = status.has(CAP_SYS_ADMIN);
     let may_bpf = may_bpf();
@@ -134,7 +156,8 @@ pub(super) fn checks(files: Option<u64>, functions: Option<u64>, multi: bool) ->
         MAP_FILES.decided(restore, if restore { "opened by mapping" } else { "opened by their path" }),
         pid_namespace(),
         user_namespace(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default()),
-        open_files(files, functions, multi),
+        confinement(status.seccomp, &label(), wanted.bpf),
+        open_files(wanted),
         memory(may_bpf),
         sysctls(may_bpf),
     ]
@@ -163,7 +186,29 @@ fn user_namespace(uid_map: &str) -> Check {
     }
 }
 
-fn open_files(files: Option<u64>, functions: Option<u64>, multi: bool) -> Check {
+/// Our label from the security module, as AppArmor and SELinux give it; empty without one.
+fn label() -> String {
+    // Without such a module, reading fails.
+    let bytes = fs::read("/proc/self/attr/current").unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim_matches(['\0', '\n']).to_owned()
+}
+
+/// Being confined matters only if it shows.
+fn confinement(seccomp: Option<u32>, label: &str, bpf: Answer) -> Check {
+    let filter = match seccomp {
+        Some(0) => "no seccomp filter",
+        Some(_) => "a seccomp filter",
+        None => "status unreadable",
+    };
+    let label = if label.is_empty() { "no security label".to_owned() } else { format!("label {label}") };
+    let confined =
+        seccomp != Some(0) || !label.starts_with("label unconfined") && label.starts_with("label ");
+    let answer = if confined { bpf } else { Answer::Yes };
+    let shows = if confined && answer == Answer::Yes { ", which let bpf(2) through" } else { "" };
+    CONFINEMENT.answered(answer, format!("{filter}, {label}{shows}"))
+}
+
+fn open_files(Wanted { files, functions, multi, .. }: Wanted) -> Check {
     let functions = if multi { 0 } else { functions.unwrap_or(USUAL_FUNCTIONS) * DESCRIPTORS_PER_FUNCTION };
     let needed = OWN_DESCRIPTORS + files.unwrap_or(USUAL_FILES) + functions;
     match getrlimit(Resource::Nofile).current {
@@ -213,6 +258,8 @@ fn sysctls(may_bpf: bool) -> Check {
 mod tests {
     use super::*;
 
+    const NOTHING: Wanted = Wanted { files: None, functions: None, multi: true, bpf: Answer::Yes };
+
     #[test]
     fn a_user_namespace_is_told_from_the_first_one() {
         assert_eq!(user_namespace("         0          0 4294967295\n").answer, Answer::Yes);
@@ -222,14 +269,31 @@ mod tests {
 
     #[test]
     fn without_multi_links_every_function_takes_descriptors() {
-        let few = open_files(Some(1), Some(1 << 40), true);
+        let many = Wanted { files: Some(1), functions: Some(1 << 40), ..NOTHING };
+        let few = open_files(many);
         assert!(few.seen.contains("needed about 97"), "{}", few.seen);
-        assert_eq!(open_files(Some(1), Some(1 << 40), false).answer, Answer::No);
+        assert_eq!(open_files(Wanted { multi: false, ..many }).answer, Answer::No);
+    }
+
+    #[test]
+    fn confinement_is_blamed_only_if_something_was_refused() {
+        let (yes, no, unknown) = (Answer::Yes, Answer::No, Answer::CannotTell);
+        for (seccomp, label, bpf, answer) in [
+            (Some(0), "", no, yes),
+            (Some(0), "unconfined", no, yes),
+            (Some(2), "", no, no),
+            (Some(2), "docker-default (enforce)", yes, yes),
+            (Some(0), "docker-default (enforce)", no, no),
+            (Some(2), "", unknown, unknown),
+            (None, "", no, no),
+        ] {
+            assert_eq!(confinement(seccomp, label, bpf).answer, answer, "{seccomp:?} {label}");
+        }
     }
 
     #[test]
     fn every_answer_that_is_not_yes_says_what_follows() {
-        let checks = checks(None, None, true);
+        let checks = checks(NOTHING);
         for check in checks.iter().filter(|check| check.answer != Answer::Yes) {
             assert!(check.disables.is_some() && check.remedy.is_some() && check.fix.is_some(), "{check:?}");
         }
