@@ -109,7 +109,7 @@ const MULTI: Question = Question {
     area: Area::Kernel,
     title: "uprobe_multi",
     need: Need::Useful,
-    disables: "quick detaching: each probe takes about 0.1 s to go; costs two descriptors per probe",
+    disables: "quick detaching: without it each probe takes about 0.1 s to go, and two descriptors",
     remedy: "Linux 6.6 or newer",
     fix: Some("uname -r"),
 };
@@ -118,7 +118,7 @@ const SESSION: Question = Question {
     area: Area::Kernel,
     title: "uprobe sessions",
     need: Need::Useful,
-    disables: "following an `operator new` of an allocator that may throw; return probes only where they are needed",
+    disables: "following an allocator's `operator new`, which may throw, and leaving out return probes that are not needed",
     remedy: "Linux 6.13 or newer",
     fix: Some("uname -r"),
 };

@@ -187,6 +187,19 @@ pub(crate) fn not_ready() -> Diagnosis {
     diagnosis
 }
 
+/// A process that no tool takes.
+pub(crate) fn refused() -> Diagnosis {
+    let mut diagnosis = limited();
+    let tool = &mut diagnosis.tools[0];
+    tool.answer = Answer::No;
+    tool.why = Some("it is a Go program".to_owned());
+    tool.remedy = Some("go tool pprof http://HOST/debug/pprof/heap".to_owned());
+    tool.sites.clear();
+    tool.allocators.clear();
+    diagnosis.conclude();
+    diagnosis
+}
+
 /// A process that wants to act on the terminal.
 pub(crate) fn hostile() -> Diagnosis {
     let mut diagnosis = limited();

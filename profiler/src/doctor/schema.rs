@@ -35,8 +35,8 @@ fn published() -> &'static Json {
     })
 }
 
-fn samples() -> [Diagnosis; 4] {
-    [sample::ready(), sample::limited(), sample::not_ready(), sample::hostile()]
+fn samples() -> [Diagnosis; 5] {
+    [sample::ready(), sample::limited(), sample::not_ready(), sample::refused(), sample::hostile()]
 }
 
 fn json_of(diagnosis: &Diagnosis) -> String {

@@ -47,14 +47,14 @@ fn title(page: &mut Page, words: &str) {
     page.paragraph(Style::Strong, "", words);
 }
 
-/// What is not a plain yes, with all that follows from it. If something blocks, that alone: what else there is may
+/// What is not a plain yes, with all that follows from it. If nothing can be observed, only why: what else there is may
 /// change with it, and stands below.
 fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
-    let blocked = diagnosis.checks.iter().any(Check::blocks);
+    let blocked = diagnosis.verdict.readiness == Readiness::NotReady;
     let shown = |check: &&Check| if blocked { check.blocks() } else { check.limits() };
     for check in diagnosis.checks.iter().filter(shown) {
         page.blank();
-        let style = if check.blocks() { Style::Bad } else { Style::Warn };
+        let style = if blocked { Style::Bad } else { Style::Warn };
         page.paragraph(style, &label(check.answer, &check.title), &visible(&check.seen));
         for (what, words) in [("disables", &check.disables), ("change it by", &check.remedy)] {
             if let Some(words) = words {
@@ -252,7 +252,9 @@ mod tests {
 
     #[test]
     fn every_line_fits_and_says_what_it_says_without_colours() {
-        for of in [sample::ready(), sample::limited(), sample::not_ready(), sample::hostile()] {
+        for of in
+            [sample::ready(), sample::limited(), sample::not_ready(), sample::refused(), sample::hostile()]
+        {
             for width in [60, 80, 120] {
                 let text = diagnosis(&of, width, false);
                 let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);
@@ -283,6 +285,17 @@ mod tests {
         }
         let ready = shown(&sample::ready());
         assert!(!ready.contains("disables") && !ready.contains("$ "), "{ready}");
+    }
+
+    #[test]
+    fn if_nothing_can_be_observed_only_why_comes_first() {
+        let text = shown(&sample::refused());
+        let (wrong, _) = text.split_once("\nprocess 4242").unwrap();
+        assert!(
+            flat(wrong).starts_with("NOT READY: memleak: it is a Go program no memleak it is a Go program")
+        );
+        assert!(flat(wrong).ends_with("change it by go tool pprof http://HOST/debug/pprof/heap"), "{wrong}");
+        assert!(text.contains("  no   names of JIT code"), "{text}");
     }
 
     #[test]
