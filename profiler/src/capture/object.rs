@@ -183,5 +183,6 @@ pub(crate) fn explain(error: Error, cause: &(dyn std::error::Error + 'static)) -
         source = inner.source();
     }
     let error = error.because_of(cause);
-    if denied { error.hint("run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN") } else { error }
+    let way_out = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` tells what is missing";
+    if denied { error.hint(way_out) } else { error }
 }
