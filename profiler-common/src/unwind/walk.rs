@@ -107,6 +107,8 @@ pub struct Walk {
     pub returned: u64,
     /// 1 if `fp` is not known any more.
     pub fp_lost: u64,
+    /// Where the return address that `ip` is lies on the stack.
+    pub slot: u64,
     /// What return probes put in place of return addresses; 0 if nothing.
     pub trampoline: u64,
     /// 1 once a word could not be read.
@@ -163,6 +165,7 @@ pub unsafe fn begin(walk: *mut Walk, seed: u64, ip: u64, sp: u64, fp: u64, retur
         set!(walk, fp, fp);
         set!(walk, returned, u64::from(returned));
         set!(walk, fp_lost, 0);
+        set!(walk, slot, sp.wrapping_sub(8));
         set!(walk, trampoline, 0);
         set!(walk, lost, 0);
         set!(walk, context, 0);
@@ -246,6 +249,14 @@ pub unsafe fn step<M: Machine>(
 ) -> bool {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
+        if get!(walk, ip) == get!(walk, trampoline) {
+            let original = machine.original(get!(walk, slot));
+            if original == 0 {
+                return ended(walk, End::PROBED);
+            }
+            set!(walk, ip, original);
+            set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
+        }
         add(walk, frames);
         let row = find(machine, mappings, walk, get!(walk, ip).wrapping_sub(get!(walk, returned)));
         let kind = row.kind();
@@ -294,19 +305,13 @@ unsafe fn plain<M: Machine>(machine: M, walk: *mut Walk, row: Row) -> bool {
         }
         let slot = cfa.wrapping_sub(8);
         let return_address = word(machine, walk, slot);
-        leave(machine, walk, cfa, return_address, slot)
+        leave(walk, cfa, return_address, slot)
     }
 }
 
 /// Goes to the caller. `slot` is where its address lies on the stack, if it does.
 #[inline(always)]
-pub(super) unsafe fn leave<M: Machine>(
-    machine: M,
-    walk: *mut Walk,
-    cfa: u64,
-    mut return_address: u64,
-    slot: u64,
-) -> bool {
+pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64, slot: u64) -> bool {
     // SAFETY: as for `step`.
     unsafe {
         if get!(walk, lost) != 0 {
@@ -318,13 +323,7 @@ pub(super) unsafe fn leave<M: Machine>(
         if cfa <= get!(walk, sp) {
             return ended(walk, End::BACKWARDS);
         }
-        if return_address == get!(walk, trampoline) {
-            return_address = machine.original(slot);
-            if return_address == 0 {
-                return ended(walk, End::PROBED);
-            }
-            set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
-        }
+        set!(walk, slot, slot);
         set!(walk, sp, cfa);
         set!(walk, ip, return_address);
         set!(walk, returned, 1);
@@ -346,17 +345,21 @@ unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
     // SAFETY: as for `step`.
     unsafe {
         let (sp, fp) = (get!(walk, sp), get!(walk, fp));
-        if fp == 0 && get!(walk, fp_lost) == 0 {
-            return ended(walk, End::ROOT); // thread starts of C libraries without unwind information
+        let in_a_chain = get!(walk, guessed) != 0;
+        if fp == 0 && get!(walk, fp_lost) == 0 && in_a_chain {
+            return ended(walk, End::ROOT); // as the ABI wants the outermost frame to be marked
         }
         if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
             return ended(walk, End::NO_TABLE);
         }
         let caller_fp = word(machine, walk, fp);
         let return_address = word(machine, walk, fp + 8);
+        if return_address == 0 && !in_a_chain {
+            return ended(walk, End::NO_TABLE); // no chain of frame pointers, but some zeroes
+        }
         set!(walk, guessed, get!(walk, guessed) + 1);
         set!(walk, fp, caller_fp);
-        leave(machine, walk, fp + 16, return_address, fp + 8)
+        leave(walk, fp + 16, return_address, fp + 8)
     }
 }
 
@@ -387,7 +390,7 @@ unsafe fn special<M: Machine>(machine: M, walk: *mut Walk, rule: u32) -> bool {
         };
         let slot = cfa.wrapping_sub(8);
         let return_address = word(machine, walk, slot);
-        leave(machine, walk, cfa, return_address, slot)
+        leave(walk, cfa, return_address, slot)
     }
 }
 
