@@ -41,6 +41,10 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "strace", proof: Proof::Program("strace") },
 ];
 
+/// What other kernels run in.
+pub(super) const VM: &[Package] =
+    &[Package { debian: "qemu-system-x86", proof: Proof::Program("qemu-system-x86_64") }];
+
 /// What the benches compare with.
 pub(super) const BENCH: &[Package] = &[
     Package { debian: "g++", proof: Proof::Program("g++") },
