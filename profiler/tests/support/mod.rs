@@ -49,11 +49,6 @@ pub(crate) fn say_skipped(why: &str) {
     remark(&format!("SKIPPED {test}: {why}"));
 }
 
-/// Tells something that is worth knowing of a test that passed, past the capture of the test harness.
-pub(crate) fn remark(what: &str) {
-    let _ = writeln!(std::io::stderr(), "{what}");
-}
-
 /// Whether the long versions were asked for (`cargo xtask test --soak`).
 pub(crate) fn soak() -> bool {
     is_set("PROFILER_SOAK")
