@@ -30,5 +30,6 @@ mod stacks;
 pub mod survival;
 mod totals;
 pub mod verdict;
+mod walks;
 
 pub use session::{Event, Progress, observe};

@@ -45,11 +45,6 @@ pub(super) fn report(
         }));
     }
     let frames = frames.into_vec();
-    for stack in &mut stacks {
-        if stack.incomplete.as_ref().is_some_and(String::is_empty) {
-            stack.incomplete = coverage::cut_off(stack, &frames);
-        }
-    }
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
     let mut rows = Vec::with_capacity(shown.len());
     for (judged, stack) in shown.iter().zip(rows_stacks) {

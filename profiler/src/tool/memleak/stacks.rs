@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use profiler_common::unwind::walk::End;
+use profiler_common::memleak::ENDED_SOMEHOW;
 
+use super::walks::{cut_off, has_place};
 use crate::{
     report::{Frame, Frames, Stack},
     symbolize::{Pending, Request, Resolved, Worker},
     target::modules::{Layout, ModuleId, Modules, Place},
+    text::Text,
 };
 
 /// A call stack, innermost frame first.
@@ -20,6 +22,34 @@ pub(crate) struct PlacedStack {
     frames: Vec<(u64, Place)>,
     /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
     end: u8,
+    /// Whether some frames were found by their frame pointers alone.
+    guessed: bool,
+}
+
+/// A walk as the kernel side tells of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk<'a> {
+    /// Return addresses, innermost first.
+    pub(crate) addresses: &'a [u64],
+    /// See [`PlacedStack`].
+    pub(crate) end: u8,
+    /// See [`PlacedStack`].
+    pub(crate) guessed: bool,
+}
+
+/// What is known of the walk of a stack.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked {
+    /// Whether some frames were found by their frame pointers alone.
+    pub(crate) guessed: bool,
+    /// Number of frames.
+    pub(crate) frames: u64,
+    /// Number of frames with a name.
+    pub(crate) named_frames: u64,
+    /// Why the callers of the outermost frame are unknown, if they are.
+    pub(crate) cut: Option<String>,
+    /// The file that the walk ended in, if it was cut for a reason that has a place; `Some(None)`: code without a file.
+    pub(crate) ended_in: Option<Option<Text>>,
 }
 
 /// Offsets in a module.
@@ -39,16 +69,9 @@ pub(crate) struct Stacks {
 
 impl Stacks {
     /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
-    pub(crate) fn add(
-        &mut self,
-        number: u32,
-        space: u16,
-        addresses: &[u64],
-        end: u8,
-        layout: &Layout,
-    ) -> bool {
+    pub(crate) fn add(&mut self, number: u32, space: u16, walk: Walk<'_>, layout: &Layout) -> bool {
         let frames: Vec<(u64, Place)> =
-            addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
+            walk.addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
         let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
         for (_, place) in &frames {
             let Place::File(module, offset) = *place else { continue };
@@ -61,7 +84,7 @@ impl Stacks {
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
         }
-        self.placed[index] = Some(PlacedStack { space, frames, end });
+        self.placed[index] = Some(PlacedStack { space, frames, end: walk.end, guessed: walk.guessed });
         known
     }
 
@@ -129,8 +152,7 @@ impl Stacks {
         }
     }
 
-    /// A stack as it stands in the report. Its names must have been resolved. Its callers are unknown for a reason that is
-    /// empty if it was walked by frame pointers, which do not tell.
+    /// A stack as it stands in the report. Its names must have been resolved.
     pub(crate) fn report(
         &self,
         number: u32,
@@ -140,10 +162,38 @@ impl Stacks {
     ) -> Option<Stack> {
         let stack = self.get(number)?;
         let frame = |(address, place): &(u64, Place)| frames.intern(self.frame(*address, *place, modules));
-        let incomplete = (u64::from(stack.end) != End::ROOT).then(|| {
-            End::WORDS.get(usize::from(stack.end)).map_or_else(String::new, |words| (*words).to_owned())
-        });
-        Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete })
+        let frames = stack.frames.iter().map(frame).collect();
+        Some(Stack { pid, frames, incomplete: self.cut(stack, modules) })
+    }
+
+    /// What is known of the walk of a stack, whose names must have been resolved; `None` if its frames are not known.
+    pub(crate) fn walked(&self, number: u32, modules: &Modules) -> Option<Walked> {
+        let stack = self.get(number)?;
+        let named = |(_, place): &&(u64, Place)| {
+            let Place::File(module, offset) = *place else { return false };
+            matches!(self.names.get(&(module, offset)), Some(Some(resolved)) if !resolved.functions.is_empty())
+        };
+        let cut = self.cut(stack, modules);
+        let has_place = cut.is_some() && has_place(stack.end, stack.frames.len());
+        let outermost = || match stack.frames.last()? {
+            (_, Place::File(module, _)) => modules.get(*module).map(|held| held.name.clone()),
+            _ => None,
+        };
+        Some(Walked {
+            guessed: stack.guessed || stack.end == ENDED_SOMEHOW,
+            frames: stack.frames.len() as u64,
+            named_frames: stack.frames.iter().filter(named).count() as u64,
+            ended_in: has_place.then(outermost),
+            cut,
+        })
+    }
+
+    /// Why the callers of the outermost frame are unknown, if they are.
+    fn cut(&self, stack: &PlacedStack, modules: &Modules) -> Option<String> {
+        let frame = |(address, place): &(u64, Place)| self.frame(*address, *place, modules);
+        // Only a walk by frame pointers has to be judged by its names.
+        let outermost = stack.frames.last().filter(|_| stack.end == ENDED_SOMEHOW).map(frame);
+        cut_off(stack.end, stack.frames.len(), outermost.as_ref())
     }
 
     fn frame(&self, address: u64, place: Place, modules: &Modules) -> Frame {
@@ -189,6 +239,10 @@ mod tests {
     #[inline(never)]
     fn seen_late() {}
 
+    fn walk(addresses: &[u64]) -> Walk<'_> {
+        Walk { addresses, end: 0, guessed: false }
+    }
+
     fn name(stacks: &Stacks, number: u32, modules: &Modules) -> String {
         let mut frames = Frames::default();
         let stack = stacks.report(number, 1, modules, &mut frames).unwrap();
@@ -203,10 +257,10 @@ mod tests {
         let worker = Worker::start().unwrap();
         let mut stacks = Stacks::default();
         // A return address lies behind the call: one byte into the function will do for it.
-        assert!(stacks.add(1, 0, &[seen_early as fn() as usize as u64 + 1], 0, &layout));
+        assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 + 1]), &layout));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
         stacks.look_up(&modules, &worker);
-        assert!(stacks.add(2, 0, &[seen_late as fn() as usize as u64 + 1], 0, &layout));
+        assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 + 1]), &layout));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
         stacks.look_up(&modules, &worker);
         stacks.finish_look_up(&modules, &worker);
