@@ -109,6 +109,9 @@ pub(crate) fn hostile() -> Report {
     if let Some(walks) = &mut report.coverage.walks {
         walks.cut[0].reason = evil.into();
         walks.cut[0].ended_in[0].module = Some(evil.into());
+        walks.unnamed[0].reason = evil.into();
+        walks.unnamed[1].module = Some(evil.into());
+        walks.advice[0] = evil.into();
     }
     report.coverage.before_attach = Some(evil.into());
     report.coverage.quality.insert(evil.into(), 3);
@@ -298,6 +301,19 @@ fn walks() -> Walks {
         ],
         frames: 161_981_568,
         named_frames: 157_122_120,
+        unnamed: vec![
+            Unnamed {
+                module: None,
+                reason: "made at run time, and there is no /tmp/perf-4242.map".into(),
+                frames: 4_859_447,
+            },
+            Unnamed {
+                module: Some("/opt/game/libfoo.so".into()),
+                reason: "no symbol covers it (stripped?)".into(),
+                frames: 1,
+            },
+        ],
+        advice: vec!["JavaScript functions have no names: start node with --perf-basic-prof".into()],
     }
 }
 

@@ -23,6 +23,24 @@ pub struct Walks {
     pub frames: u64,
     /// How many of these have a name.
     pub named_frames: u64,
+    /// The others, by file and reason, the most frequent first.
+    #[serde(default)]
+    pub unnamed: Vec<Unnamed>,
+    /// What the user can switch on in the target for more names or longer stacks.
+    #[serde(default)]
+    pub advice: Vec<String>,
+}
+
+/// Frames without a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Unnamed {
+    /// The file that they are in, as the target sees it; absent for code without a file.
+    pub module: Option<Text>,
+    /// Why they have no name.
+    pub reason: String,
+    /// Their number: a frame counts as often as it was walked over.
+    pub frames: u64,
 }
 
 /// Walks that lead to where a thread or process begins.
@@ -105,7 +123,10 @@ impl Walks {
         };
         let stacks: u128 = pairs().map(|(stacks, _)| u128::from(stacks)).sum();
         let walks: u128 = pairs().map(|(_, walks)| u128::from(walks)).sum();
-        stacks == self.stacks.into() && walks == self.walks.into() && self.named_frames <= self.frames
+        let unnamed: u128 = self.unnamed.iter().map(|unnamed| u128::from(unnamed.frames)).sum();
+        stacks == self.stacks.into()
+            && walks == self.walks.into()
+            && u128::from(self.frames) == u128::from(self.named_frames) + unnamed
     }
 }
 

@@ -9,17 +9,24 @@ use crate::units;
 /// Files that are named per reason, unless everything is asked for.
 const FILES: usize = 3;
 
-/// One paragraph: how many walks are complete, by which method, why the others are not, and how many frames have names.
+/// How many walks are complete, by which method, and why the others are not; how many frames have names, why the others
+/// have none, and what could be switched on.
 pub(super) fn write(page: &mut Page, coverage: &Coverage, verbose: bool) {
-    let parts = match &coverage.walks {
-        Some(walks) if walks.walks > 0 => parts(walks, verbose),
-        Some(_) => return,
-        None => of_shares(coverage),
+    let Some(walks) = &coverage.walks else {
+        return page.paragraph(Style::Plain, "stacks    ", &of_shares(coverage).join(" · "));
     };
-    page.paragraph(Style::Plain, "stacks    ", &parts.join(" · "));
+    if walks.walks > 0 {
+        page.paragraph(Style::Plain, "stacks    ", &ends(walks, verbose).join(" · "));
+    }
+    if walks.frames > 0 {
+        page.paragraph(Style::Plain, "names     ", &names(walks, verbose).join(" · "));
+    }
+    for advice in &walks.advice {
+        page.paragraph(Style::Warn, "          ", &visible(advice));
+    }
 }
 
-fn parts(walks: &Walks, verbose: bool) -> Vec<String> {
+fn ends(walks: &Walks, verbose: bool) -> Vec<String> {
     let share = |part: u64| units::percent(part as f64 / walks.walks as f64);
     let methods: Vec<String> = match walks.complete.as_slice() {
         [only] => vec![only.method.name().to_owned()],
@@ -40,7 +47,25 @@ fn parts(walks: &Walks, verbose: bool) -> Vec<String> {
         let all = walks.cut.iter().fold(0, |sum: u64, cut| sum.saturating_add(cut.walks));
         parts.push(format!("{} cut: {}", share(all), reasons.join(", ")));
     }
-    parts.extend(walks.named_ratio().map(names));
+    parts
+}
+
+fn names(walks: &Walks, verbose: bool) -> Vec<String> {
+    let share = |part: u64| units::percent(part as f64 / walks.frames as f64);
+    let mut parts = vec![of_frames(walks.named_ratio().unwrap_or_default())];
+    let most = if verbose { usize::MAX } else { FILES };
+    let mut without: Vec<String> = walks
+        .unnamed
+        .iter()
+        .take(most)
+        .map(|u| format!("{} {} ({})", file(u.module.as_ref()), share(u.frames), visible(&u.reason)))
+        .collect();
+    if walks.unnamed.len() > without.len() {
+        without.push(format!("{} more", walks.unnamed.len() - without.len()));
+    }
+    if !without.is_empty() {
+        parts.push(format!("without: {}", without.join(", ")));
+    }
     parts
 }
 
@@ -59,8 +84,8 @@ fn file(module: Option<&Text>) -> String {
     path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned()
 }
 
-fn names(share: f64) -> String {
-    format!("names {} of frames", units::percent(share))
+fn of_frames(share: f64) -> String {
+    format!("{} of frames", units::percent(share))
 }
 
 /// Of a report that has no more than the shares.
@@ -70,5 +95,8 @@ fn of_shares(coverage: &Coverage) -> Vec<String> {
         Some(share) => format!("{} complete ({method})", units::percent(share)),
         None => format!("by {method}"),
     };
-    [Some(stacks), coverage.named_frames_ratio.map(names)].into_iter().flatten().collect()
+    [Some(stacks), coverage.named_frames_ratio.map(|share| format!("names {}", of_frames(share)))]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -27,7 +27,7 @@ pub(super) fn coverage(
         incomplete_because: because,
         ledger: Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect(),
         quality: quality.map(|c| (c.name().to_owned(), count(*c))).collect(),
-        walks: Some(walks(&snapshot.rows, &session.stacks, &session.modules)),
+        walks: Some(walks(&snapshot.rows, &session.stacks, &session.spaces, &session.modules)),
         complete_stacks_ratio: ratio(complete_stacks, stacks.len()),
         stack_method: "unwind tables; frame pointers where code has none".to_owned(),
         named_frames_ratio: ratio(named, frames.len()),

@@ -34,7 +34,7 @@ pub(super) fn report(
     if ended != Ended::Running {
         session.worker.hurry();
     }
-    session.stacks.finish_look_up(&session.modules, &session.worker);
+    session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
     let mut frames = Frames::default();
     let mut stacks = Vec::new();
     let mut rows_stacks = Vec::new();

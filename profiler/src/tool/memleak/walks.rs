@@ -11,11 +11,13 @@ use profiler_common::{
 };
 
 use super::{
+    advice::{Missing, advice},
     rows::StackRow,
+    space::Space,
     stacks::{Stacks, Walked},
 };
 use crate::{
-    report::{Complete, Cut, EndedIn, Frame, Method, Walks},
+    report::{Complete, Cut, EndedIn, Frame, Method, Unnamed, Walks},
     target::modules::Modules,
     text::Text,
 };
@@ -75,7 +77,7 @@ fn is_root(outermost: &Frame) -> bool {
 }
 
 /// How the walks of all stacks ended, those included that the report does not show.
-pub(super) fn walks(rows: &[StackRow], stacks: &Stacks, modules: &Modules) -> Walks {
+pub(super) fn walks(rows: &[StackRow], stacks: &Stacks, spaces: &[Space], modules: &Modules) -> Walks {
     let mut sum = Sum::default();
     for row in rows.iter().filter(|row| row.allocs > 0) {
         match stacks.walked(row.stack, modules) {
@@ -84,7 +86,8 @@ pub(super) fn walks(rows: &[StackRow], stacks: &Stacks, modules: &Modules) -> Wa
             None => sum.lose("the frames did not get through to profiler", 1, row.allocs),
         }
     }
-    sum.finish()
+    let advice = advice(&sum.missing, spaces, modules);
+    Walks { advice, ..sum.finish() }
 }
 
 /// Different stacks, and walks.
@@ -97,26 +100,35 @@ fn count(to: &mut Count, stacks: u64, walks: u64) {
 
 /// Walks that were cut for one reason: all of them, and by the file that they ended in.
 #[derive(Default)]
-struct Cuts {
+struct Cuts<'a> {
     all: Count,
-    ended_in: HashMap<Option<Text>, Count>,
+    ended_in: HashMap<Option<&'a Text>, Count>,
 }
 
 #[derive(Default)]
-struct Sum {
+struct Sum<'a> {
     all: Count,
     by_tables: Count,
     by_pointers: Count,
-    cut: BTreeMap<String, Cuts>,
-    frames: u64,
+    cut: BTreeMap<String, Cuts<'a>>,
     named_frames: u64,
+    unnamed: HashMap<(Option<&'a Text>, &'a str), u64>,
+    /// By address space.
+    missing: BTreeMap<u16, Missing>,
 }
 
-impl Sum {
-    fn add(&mut self, walks: u64, walked: Walked) {
+impl<'a> Sum<'a> {
+    fn add(&mut self, walks: u64, walked: Walked<'a>) {
         count(&mut self.all, 1, walks);
-        self.frames = self.frames.saturating_add(walked.frames.saturating_mul(walks));
-        self.named_frames = self.named_frames.saturating_add(walked.named_frames.saturating_mul(walks));
+        let missing = self.missing.entry(walked.space).or_default();
+        missing.names |= walked.made_is_unnamed;
+        missing.callers |= walked.ended_in == Some(None);
+        missing.interpreted |= walked.runs_interpreter;
+        let named = walked.frames.saturating_sub(walked.unnamed.len() as u64);
+        self.named_frames = self.named_frames.saturating_add(named.saturating_mul(walks));
+        for unnamed in walked.unnamed {
+            *self.unnamed.entry(unnamed).or_default() += walks;
+        }
         let Some(cut) = walked.cut else {
             let by = if walked.guessed { &mut self.by_pointers } else { &mut self.by_tables };
             return count(by, 1, walks);
@@ -142,15 +154,26 @@ impl Sum {
         complete.sort_by_key(|by| Reverse(by.walks));
         let cut = self.cut.into_iter().map(|(reason, cuts)| {
             let places = cuts.ended_in.into_iter();
-            let mut ended_in: Vec<EndedIn> =
-                places.map(|(module, (stacks, walks))| EndedIn { module, stacks, walks }).collect();
+            let mut ended_in: Vec<EndedIn> = places
+                .map(|(module, (stacks, walks))| EndedIn { module: module.cloned(), stacks, walks })
+                .collect();
             ended_in.sort_by(|a, b| b.walks.cmp(&a.walks).then_with(|| a.module.cmp(&b.module)));
             Cut { reason, stacks: cuts.all.0, walks: cuts.all.1, ended_in }
         });
         let mut cut: Vec<Cut> = cut.collect();
         cut.sort_by(|a, b| b.walks.cmp(&a.walks).then_with(|| a.reason.cmp(&b.reason)));
-        let (stacks, walks) = self.all;
-        Walks { stacks, walks, complete, cut, frames: self.frames, named_frames: self.named_frames }
+        let unnamed = self.unnamed.into_iter().map(|((module, reason), frames)| Unnamed {
+            module: module.cloned(),
+            reason: reason.to_owned(),
+            frames,
+        });
+        let mut unnamed: Vec<Unnamed> = unnamed.collect();
+        unnamed.sort_by(|a, b| {
+            b.frames.cmp(&a.frames).then_with(|| (&a.module, &a.reason).cmp(&(&b.module, &b.reason)))
+        });
+        let frames = self.named_frames + unnamed.iter().map(|unnamed| unnamed.frames).sum::<u64>();
+        let ((stacks, walks), named_frames) = (self.all, self.named_frames);
+        Walks { stacks, walks, complete, cut, frames, named_frames, unnamed, advice: Vec::new() }
     }
 }
 
@@ -206,26 +229,31 @@ mod tests {
         assert!(!has_place(ENDED_SOMEHOW, MAX_FRAMES));
     }
 
-    fn walked(guessed: bool, cut: Option<(&str, Option<&str>)>) -> Walked {
+    fn walked<'a>(guessed: bool, cut: Option<(&str, Option<&'a Text>)>) -> Walked<'a> {
         Walked {
+            space: 3,
             guessed,
             frames: 10,
-            named_frames: if cut.is_some() { 4 } else { 10 },
+            unnamed: if cut.is_some() { vec![(None, "nobody"), (None, "told us")] } else { vec![] },
+            made_is_unnamed: guessed,
+            runs_interpreter: false,
             cut: cut.map(|(why, _)| why.to_owned()),
-            ended_in: cut.map(|(_, module)| module.map(Text::from)),
+            ended_in: cut.map(|(_, module)| module),
         }
     }
 
     #[test]
     fn every_walk_is_counted_once_and_the_most_frequent_come_first() {
+        let (a, b) = (Text::from("/srv/a.so"), Text::from("/srv/b.so"));
         let mut sum = Sum::default();
         sum.add(7, walked(false, None));
         sum.add(11, walked(true, None));
-        sum.add(3, walked(false, Some(("no table", Some("/srv/a.so")))));
+        sum.add(3, walked(false, Some(("no table", Some(&a)))));
         sum.add(5, walked(true, Some(("no table", None))));
-        sum.add(1, walked(false, Some(("no table", Some("/srv/a.so")))));
-        sum.add(2, walked(false, Some(("unreadable", Some("/srv/b.so")))));
+        sum.add(1, walked(false, Some(("no table", Some(&a)))));
+        sum.add(2, walked(false, Some(("unreadable", Some(&b)))));
         sum.lose("too many", 0, 13);
+        assert_eq!(sum.missing[&3], Missing { names: true, callers: true, interpreted: false });
         let walks = sum.finish();
         assert_eq!((walks.stacks, walks.walks), (6, 42));
         let complete: Vec<_> = walks.complete.iter().map(|c| (c.method, c.stacks, c.walks)).collect();
@@ -235,12 +263,14 @@ mod tests {
         let places = walks.cut[1].ended_in.iter().map(|e| (e.module.as_ref().map(Text::terminal), e.walks));
         assert_eq!(places.collect::<Vec<_>>(), [(None, 5), (Some("/srv/a.so".to_owned()), 4)]);
         assert_eq!(walks.complete_ratio(), Some(18.0 / 42.0));
-        assert_eq!((walks.frames, walks.named_frames), (290, 180 + 44));
+        assert_eq!((walks.frames, walks.named_frames), (290, 180 + 88));
+        let unnamed: Vec<_> = walks.unnamed.iter().map(|u| (u.reason.as_str(), u.frames)).collect();
+        assert_eq!(unnamed, [("nobody", 11), ("told us", 11)]);
     }
 
     #[test]
     fn without_walks_there_are_no_shares() {
-        let walks = walks(&[], &Stacks::default(), &Modules::default());
+        let walks = walks(&[], &Stacks::default(), &[], &Modules::default());
         assert_eq!((walks.walks, walks.complete_ratio(), walks.named_ratio()), (0, None, None));
     }
 
@@ -248,7 +278,7 @@ mod tests {
     fn walks_without_a_stack_are_walks_too() {
         let row = |stack, allocs| StackRow { stack, allocs, ..StackRow::default() };
         let rows = [row(NO_STACK, 5), row(1, 3), row(2, 0)];
-        let walks = walks(&rows, &Stacks::default(), &Modules::default());
+        let walks = walks(&rows, &Stacks::default(), &[], &Modules::default());
         assert_eq!((walks.stacks, walks.walks, walks.cut.len()), (1, 8, 2));
     }
 }

@@ -170,7 +170,7 @@ impl Session<'_> {
             self.rescan(tell);
             self.tell_mappings()?;
         }
-        self.stacks.look_up(&self.modules, &self.worker);
+        self.stacks.names.look_up(&self.modules, &self.spaces, &self.worker);
         self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
