@@ -36,10 +36,10 @@ impl Root {
     }
 
     /// Starts the workload, by `unshare` and the like if `before` says so.
-    fn start(&self, before: &[&str]) -> Workload {
+    fn start(&self, before: &[&str], arguments: &[&str]) -> Workload {
         let words: Vec<&str> = before.iter().copied().chain(["chroot"]).collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(self.0.path()).arg("/made");
+        command.args(&words[1..]).arg(self.0.path()).arg("/made").args(arguments);
         Workload::spawn_command(command)
     }
 
@@ -81,7 +81,7 @@ fn complete(report: &Value) -> Vec<(&str, u64)> {
 fn names_that_are_written_while_it_is_observed() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
-    let mut target = root.start(&[]);
+    let mut target = root.start(&[], &[]);
     let observer = Observer::attach(target.pid(), &[]);
     let line = go(&mut target);
     fs::write(root.map(target.pid()), format!("{line} game::Chat::keep\nhalf a li")).unwrap();
@@ -99,11 +99,26 @@ fn names_that_are_written_while_it_is_observed() {
     );
 }
 
+/// Memory with a file's number is no file to look for symbols in.
+#[test]
+fn code_that_is_mapped_twice() {
+    let Some(_live) = support::live() else { return };
+    let root = Root::new();
+    let mut target = root.start(&[], &["--memfd"]);
+    let observer = Observer::attach(target.pid(), &[]);
+    let line = go(&mut target);
+    fs::write(root.map(target.pid()), format!("{line} Game.Chat::Keep\n")).unwrap();
+    let report = observer.interrupt().report(0);
+    target.quit();
+    assert_eq!(names(&report)[..3], ["Game.Chat::Keep", "site_made", "main"]);
+    assert_eq!(complete(&report), [("frame_pointers", CALLS)]);
+}
+
 #[test]
 fn names_outlive_the_target() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
-    let mut target = root.start(&[]);
+    let mut target = root.start(&[], &[]);
     let observer = Observer::attach(target.pid(), &[]);
     let line = go(&mut target);
     fs::write(root.map(target.pid()), format!("{line} game::Chat::keep\n")).unwrap();
@@ -117,7 +132,7 @@ fn names_outlive_the_target() {
 fn in_a_pid_namespace() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
-    let mut target = root.start(&["unshare", "--pid", "--fork", "--kill-child"]);
+    let mut target = root.start(&["unshare", "--pid", "--fork", "--kill-child"], &[]);
     let pid = only_child(target.pid());
     let observer = Observer::attach(pid, &[]);
     let line = go(&mut target);
@@ -143,7 +158,7 @@ fn only_child(pid: u32) -> u32 {
 fn a_file_that_others_could_have_written_names_nothing() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
-    let mut target = root.start(&[]);
+    let mut target = root.start(&[], &[]);
     let observer = Observer::attach(target.pid(), &[]);
     let line = go(&mut target);
     let map = root.map(target.pid());
@@ -208,6 +223,8 @@ fn node_with_names() {
     let Some(_live) = support::live() else { return };
     let report = node(&["--perf-basic-prof", "--interpreted-frames-native-stack"]);
     assert!(allocs_by(&report, keeps_chat) >= CALLS);
+    let (_, advice) = missing(&report);
+    assert_eq!(advice, "", "it has done all that is advised");
     // The first row is the one with the most bytes: the buffers.
     assert!(function_of_first_row(&report).contains("keepChat"), "{}", function_of_first_row(&report));
 }

@@ -82,15 +82,16 @@ impl Names {
 
     /// Waits until everything that is wanted was looked up. Code without names is asked for once more.
     pub(crate) fn finish(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+        self.wait();
         self.want_again();
-        loop {
-            if let Some((places, pending)) = self.asked.take() {
-                self.learn(places, pending.wait());
-            }
-            if self.unasked.is_empty() {
-                return;
-            }
-            self.ask(modules, spaces, worker);
+        self.ask(modules, spaces, worker);
+        self.wait();
+    }
+
+    /// Takes in what was asked for.
+    fn wait(&mut self) {
+        if let Some((places, pending)) = self.asked.take() {
+            self.learn(places, pending.wait());
         }
     }
 

@@ -52,10 +52,10 @@ pub(crate) struct Walked<'a> {
     pub(crate) frames: u64,
     /// The frames without a name: the file that each is in, and the reason.
     pub(crate) unnamed: Vec<(Option<&'a Text>, &'a str)>,
-    /// Whether one of these is in code that was made at run time.
-    pub(crate) made_is_unnamed: bool,
-    /// Whether V8 interprets a function there: all of them have the name of the interpreter.
-    pub(crate) runs_interpreter: bool,
+    /// Number of frames in code that was made at run time, and of those without a name.
+    pub(crate) made: (u64, u64),
+    /// Number of frames of V8's interpreter.
+    pub(crate) interpreted: u64,
     /// Why the callers of the outermost frame are unknown, if they are.
     pub(crate) cut: Option<String>,
     /// The file that the walk ended in, if it was cut for a reason that has a place; `Some(None)`: code without a file.
@@ -121,17 +121,21 @@ impl Stacks {
             guessed: stack.guessed || stack.end == ENDED_SOMEHOW,
             frames: stack.frames.len() as u64,
             unnamed: Vec::new(),
-            made_is_unnamed: false,
-            runs_interpreter: false,
+            made: (0, 0),
+            interpreted: 0,
             ended_in: stack.frames.last().filter(|_| has_place).map(|(_, place)| module(*place, modules)),
             cut,
         };
         for (address, place) in &stack.frames {
             let resolved = self.names.of(stack.space, address.saturating_sub(1), *place);
+            let is_made = u64::from(*place == Place::Made);
+            walked.made.0 += is_made;
             match resolved.and_then(|resolved| resolved.functions.last()) {
-                Some(function) => walked.runs_interpreter |= function.name.raw() == V8_INTERPRETER,
+                Some(function) => {
+                    walked.interpreted += u64::from(function.name.raw() == V8_INTERPRETER);
+                }
                 None => {
-                    walked.made_is_unnamed |= *place == Place::Made;
+                    walked.made.1 += is_made;
                     walked.unnamed.push((module(*place, modules), unresolved(resolved, *place)));
                 }
             }

@@ -121,9 +121,11 @@ impl<'a> Sum<'a> {
     fn add(&mut self, walks: u64, walked: Walked<'a>) {
         count(&mut self.all, 1, walks);
         let missing = self.missing.entry(walked.space).or_default();
-        missing.names |= walked.made_is_unnamed;
+        let add = |sum: &mut u64, frames: u64| *sum = sum.saturating_add(frames.saturating_mul(walks));
+        add(&mut missing.made_frames, walked.made.0);
+        add(&mut missing.names, walked.made.1);
+        add(&mut missing.interpreted, walked.interpreted);
         missing.callers |= walked.ended_in == Some(None);
-        missing.interpreted |= walked.runs_interpreter;
         let named = walked.frames.saturating_sub(walked.unnamed.len() as u64);
         self.named_frames = self.named_frames.saturating_add(named.saturating_mul(walks));
         for unnamed in walked.unnamed {
@@ -235,8 +237,8 @@ mod tests {
             guessed,
             frames: 10,
             unnamed: if cut.is_some() { vec![(None, "nobody"), (None, "told us")] } else { vec![] },
-            made_is_unnamed: guessed,
-            runs_interpreter: false,
+            made: if cut.is_some() { (5, 2) } else { (0, 0) },
+            interpreted: u64::from(guessed),
             cut: cut.map(|(why, _)| why.to_owned()),
             ended_in: cut.map(|(_, module)| module),
         }
@@ -253,7 +255,8 @@ mod tests {
         sum.add(1, walked(false, Some(("no table", Some(&a)))));
         sum.add(2, walked(false, Some(("unreadable", Some(&b)))));
         sum.lose("too many", 0, 13);
-        assert_eq!(sum.missing[&3], Missing { names: true, callers: true, interpreted: false });
+        let missing = Missing { made_frames: 55, names: 22, callers: true, interpreted: 16 };
+        assert_eq!(sum.missing[&3], missing);
         let walks = sum.finish();
         assert_eq!((walks.stacks, walks.walks), (6, 42));
         let complete: Vec<_> = walks.complete.iter().map(|c| (c.method, c.stacks, c.walks)).collect();
