@@ -24,10 +24,8 @@ pub struct Walks {
     /// How many of these have a name.
     pub named_frames: u64,
     /// The others, by file and reason, the most frequent first.
-    #[serde(default)]
     pub unnamed: Vec<Unnamed>,
     /// What the user can switch on in the target for more names or longer stacks.
-    #[serde(default)]
     pub advice: Vec<String>,
 }
 

@@ -14,6 +14,9 @@ use crate::{
 
 /// How often names are asked for again that were not there: a process writes names of its own code when it likes.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// So many times as long as the last answer took is waited before: a target that writes a large file anew all the time
+/// must not keep a processor busy.
+const REST: u32 = 4;
 
 /// What places belong to: a file, or the code that the process of an address space has made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,9 +37,17 @@ pub(crate) struct Names {
     unasked: BTreeMap<Owner, Vec<u64>>,
     /// Places in code that was made at run time, whose names were not there when they were asked for.
     nameless: BTreeMap<Owner, Vec<u64>>,
-    asked_again: Option<Instant>,
-    /// What was asked for, in the order in which the answers will come.
-    asked: Option<(Vec<Places>, Pending)>,
+    /// When they may be asked for again.
+    ask_again: Option<Instant>,
+    /// What was asked for, in the order in which the answers will come, and when.
+    asked: Option<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    places: Vec<Places>,
+    pending: Pending,
 }
 
 /// The key of a place. `address` is that of the call: of the return address less one.
@@ -65,16 +76,19 @@ impl Names {
 
     /// Takes in names that were found, and asks for those that are wanted since. Does not wait.
     pub(crate) fn look_up(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
-        if let Some((places, pending)) = self.asked.take() {
-            match pending.ready() {
-                Some(answers) => self.learn(places, answers),
+        if let Some(asked) = self.asked.take() {
+            match asked.pending.ready() {
+                Some(answers) => {
+                    self.ask_again = Some(Instant::now() + ASK_AGAIN.max(asked.at.elapsed() * REST));
+                    self.learn(asked.places, answers);
+                }
                 None => {
-                    self.asked = Some((places, pending));
+                    self.asked = Some(asked);
                     return;
                 }
             }
         }
-        if self.asked_again.is_none_or(|then| then.elapsed() >= ASK_AGAIN) {
+        if self.ask_again.is_none_or(|then| Instant::now() >= then) {
             self.want_again();
         }
         self.ask(modules, spaces, worker);
@@ -90,13 +104,12 @@ impl Names {
 
     /// Takes in what was asked for.
     fn wait(&mut self) {
-        if let Some((places, pending)) = self.asked.take() {
+        if let Some(Asked { places, pending, .. }) = self.asked.take() {
             self.learn(places, pending.wait());
         }
     }
 
     fn want_again(&mut self) {
-        self.asked_again = Some(Instant::now());
         for (owner, mut places) in std::mem::take(&mut self.nameless) {
             self.unasked.entry(owner).or_default().append(&mut places);
         }
@@ -119,7 +132,7 @@ impl Names {
             }
         }
         if !requests.is_empty() {
-            self.asked = Some((asked, worker.ask(requests)));
+            self.asked = Some(Asked { at: Instant::now(), places: asked, pending: worker.ask(requests) });
         }
     }
 
