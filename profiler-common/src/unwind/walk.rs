@@ -346,14 +346,18 @@ unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
     // SAFETY: as for `step`.
     unsafe {
         let (sp, fp) = (get!(walk, sp), get!(walk, fp));
-        if fp == 0 && get!(walk, fp_lost) == 0 {
-            return ended(walk, End::ROOT); // thread starts of C libraries without unwind information
+        let in_a_chain = get!(walk, guessed) != 0;
+        if fp == 0 && get!(walk, fp_lost) == 0 && in_a_chain {
+            return ended(walk, End::ROOT); // as the ABI wants the outermost frame to be marked
         }
         if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
             return ended(walk, End::NO_TABLE);
         }
         let caller_fp = word(machine, walk, fp);
         let return_address = word(machine, walk, fp + 8);
+        if return_address == 0 && !in_a_chain {
+            return ended(walk, End::NO_TABLE); // no chain of frame pointers, but some zeroes
+        }
         set!(walk, guessed, get!(walk, guessed) + 1);
         set!(walk, fp, caller_fp);
         leave(machine, walk, fp + 16, return_address, fp + 8)
