@@ -39,6 +39,9 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "python3", proof: Proof::Program("python3") },
     Package { debian: "golang-go", proof: Proof::Program("go") },
     Package { debian: "strace", proof: Proof::Program("strace") },
+    Package { debian: "nodejs", proof: Proof::Program("node") },
+    Package { debian: "default-jdk-headless", proof: Proof::Program("jcmd") },
+    Package { debian: "luajit", proof: Proof::Program("luajit") },
 ];
 
 /// What other kernels run in.
