@@ -194,6 +194,36 @@ fn root_without_capabilities_is_told_from_a_kernel_without_features() {
     }
 }
 
+/// A runtime that makes code: its heap is out of sight, and the names of its code are there if it was asked for them.
+#[test]
+fn node_with_and_without_names() {
+    let Some(_live) = support::live() else { return };
+    for (flags, names) in [(&[][..], Answer::No), (&["--perf-basic-prof"], Answer::Yes)] {
+        // With its names it writes a log, wherever it is.
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("node");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/keep.js");
+        command.args(["--no-opt", "--always-sparkplug"]).args(flags).arg(script);
+        let target = Workload::spawn_command({
+            command.current_dir(folder.path());
+            command
+        });
+        let diagnosis = assert_foretold(target.pid());
+        let found = diagnosis.target.as_ref().expect("a target");
+        assert!(
+            found.runtimes.iter().any(|runtime| runtime.name.contains("Node.js")),
+            "{:?}",
+            found.runtimes
+        );
+        assert!(found.code.as_ref().is_some_and(|code| code.made_bytes > 0), "{:?}", found.code);
+        assert_eq!(answer(&diagnosis, "own_heap"), Answer::No);
+        let check = diagnosis.checks.iter().find(|check| check.name == "jit_names").expect("jit_names");
+        assert_eq!(check.answer, names, "{check:?}");
+        let fix = check.fix.as_deref().unwrap_or_default();
+        assert_eq!(fix.contains("--perf-basic-prof"), names == Answer::No, "{check:?}");
+    }
+}
+
 /// As in a container with the usual filter: what refuses is told from what the kernel lacks.
 #[test]
 fn a_filter_on_profiler_itself_is_blamed() {

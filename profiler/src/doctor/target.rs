@@ -1,6 +1,6 @@
 //! What a process is, and what that means for observing it.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     elf::{Image, runtime::Runtime},
+    symbolize::Location,
     target::{
         modules::{Layout, Modules},
         process::Process,
@@ -154,7 +155,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
             checks.push(MAPPINGS.answered(Answer::Yes, format!("{} files", its.files)));
             checks.extend([names(&its), tables(&its)]);
             if its.made_bytes > 0 && found.iter().any(|runtime| runtime.makes_code()) {
-                checks.push(made_code(&perf_map(pid, &status), &found));
+                checks.push(made_code(perf_map(process), &found));
             }
             checks.extend(found.iter().filter(|r| !r.is_refused()).map(|runtime| own_heap(*runtime)));
             code = Some(its);
@@ -238,26 +239,20 @@ fn tables(code: &Code) -> Check {
     TABLES.decided(code.with_tables == code.files, seen)
 }
 
-/// Whether there is a file with the names of code made at run time.
-fn perf_map(pid: u32, status: &Status) -> (String, io::Result<bool>) {
-    let file = format!("/tmp/perf-{}.map", status.own_pid().unwrap_or(pid));
-    let about = fs::symlink_metadata(Path::new(&format!("/proc/{pid}/root")).join(&file[1..]));
-    let found = match about {
-        Ok(about) => Ok(about.is_file() && (about.uid() == 0 || Some(about.uid()) == status.uid)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    };
-    (file, found)
+/// Whether there is a file with the names of code made at run time that can be believed: where it is, and why not.
+fn perf_map(process: &Process) -> io::Result<Result<String, String>> {
+    let location = Location::of(process)?;
+    Ok(location.open().map(|_| location.path()))
 }
 
-fn made_code((file, found): &(String, io::Result<bool>), runtimes: &[Runtime]) -> Check {
-    let mut check = match found {
-        Ok(true) => MADE_CODE.answered(Answer::Yes, format!("{file} is there")),
-        Ok(false) => MADE_CODE.answered(Answer::No, format!("no {file} of its own")),
-        Err(error) => MADE_CODE.answered(Answer::CannotTell, format!("{file}: {error}")),
+fn made_code(map: io::Result<Result<String, String>>, runtimes: &[Runtime]) -> Check {
+    let mut check = match map {
+        Ok(Ok(path)) => MADE_CODE.answered(Answer::Yes, format!("{path} is there")),
+        Ok(Err(why)) => MADE_CODE.answered(Answer::No, why),
+        Err(error) => MADE_CODE.answered(Answer::CannotTell, error.to_string()),
     };
-    if let Some(frames) = runtimes.iter().find_map(|runtime| runtime.frames()) {
-        check.seen.push_str(&format!("; stacks through it: {frames}"));
+    if let Some(advice) = runtimes.iter().find_map(|runtime| runtime.callers_advice()) {
+        check.seen.push_str(&format!("; {advice}"));
     }
     if check.answer != Answer::Yes {
         check.fix = runtimes.iter().find_map(|runtime| runtime.naming()).map(str::to_owned);
@@ -303,15 +298,21 @@ mod tests {
 
     #[test]
     fn names_of_jit_code_come_with_what_switches_them_on() {
-        let missing = ("/tmp/perf-7.map".to_owned(), Ok(false));
-        let check = made_code(&missing, &[Runtime::V8]);
-        assert!(check.limits() && check.fix.unwrap().contains("--perf-basic-prof"));
-        assert!(made_code(&missing, &[Runtime::Jvm]).fix.unwrap().contains("Compiler.perfmap"));
-        assert!(made_code(&missing, &[Runtime::DotNet]).fix.unwrap().contains("DOTNET_PerfMapEnabled=1"));
-        let lua = made_code(&missing, &[Runtime::LuaJit]);
-        assert!(lua.fix.is_none() && lua.seen.contains("stacks end there"), "{lua:?}");
-        let there = ("/tmp/perf-7.map".to_owned(), Ok(true));
-        assert_eq!(made_code(&there, &[Runtime::V8]).fix, None);
+        let of = |runtime| made_code(Ok(Err("there is no /tmp/perf-7.map".to_owned())), &[runtime]);
+        for (runtime, switch) in [
+            (Runtime::V8, "--perf-basic-prof"),
+            (Runtime::Jvm, "Compiler.perfmap"),
+            (Runtime::DotNet, "DOTNET_PerfMapEnabled=1"),
+        ] {
+            let check = of(runtime);
+            assert!(check.limits() && check.fix.unwrap().contains(switch), "{runtime:?}");
+        }
+        let lua = of(Runtime::LuaJit);
+        assert!(lua.fix.is_none() && lua.seen.contains("LuaJIT keeps no frame pointer"), "{lua:?}");
+        let there = made_code(Ok(Ok("/tmp/perf-7.map".to_owned())), &[Runtime::V8]);
+        assert!(there.answer == Answer::Yes && there.fix.is_none());
+        let unknown = made_code(Err(io::ErrorKind::PermissionDenied.into()), &[Runtime::V8]);
+        assert_eq!(unknown.answer, Answer::CannotTell);
     }
 
     #[test]

@@ -131,22 +131,8 @@ impl Runtime {
             ),
             Self::DotNet => Some("DOTNET_PerfMapEnabled=1 ./SERVER   # from the start"),
             Self::Mono => Some("mono --jitmap SERVER.exe   # from the start"),
-            Self::Beam => Some("erl +JPperf map   # from the start"),
+            Self::Beam => Some("erl +JPperf true   # from the start"),
             Self::Go | Self::LuaJit | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
-        }
-    }
-
-    /// How stacks get through the code that it makes, which has no unwind tables, in words; `None` if it makes none, or
-    /// if that is not known.
-    pub const fn frames(self) -> Option<&'static str> {
-        match self {
-            Self::V8 | Self::DotNet => Some("its frame pointers are followed"),
-            Self::Jvm => {
-                Some("its frame pointers are followed, if it is started with -XX:+PreserveFramePointer")
-            }
-            Self::Beam => Some("its frame pointers are followed, if it is started with +JPfp true"),
-            Self::LuaJit => Some("it keeps no frame pointers, so stacks end there"),
-            _ => None,
         }
     }
 
@@ -197,6 +183,40 @@ impl Runtime {
                 "the heap of Windows programs is invisible to allocator probes: Wine takes it from the kernel; \
                  functions of .exe and .dll files have no names, only file and offset"
             }
+        }
+    }
+
+    /// What makes it write the names of the code that it makes; `None` if it cannot.
+    pub const fn names_advice(self) -> Option<&'static str> {
+        match self {
+            Self::V8 => Some(
+                "JavaScript functions have no names: start node with --perf-basic-prof, and with \
+                 --interpreted-frames-native-stack to name those too that are not compiled",
+            ),
+            Self::Jvm => Some(
+                "Java methods have no names: run `jcmd PID Compiler.perfmap` (JDK 17 or newer) while profiler \
+                 observes, or start java with -XX:+UnlockDiagnosticVMOptions -XX:+DumpPerfMapAtExit",
+            ),
+            Self::DotNet => Some(
+                ".NET methods have no names: start the program with DOTNET_PerfMapEnabled=1 in its environment",
+            ),
+            Self::Beam => Some("Erlang functions have no names: start erl with +JPperf true"),
+            Self::LuaJit => Some(
+                "Lua functions have no names: build LuaJIT with -DLUAJIT_USE_PERFTOOLS, which writes them",
+            ),
+            Self::Go | Self::Mono | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
+        }
+    }
+
+    /// What can be done where stacks end in the code that it makes; `None` if nothing is known.
+    pub const fn callers_advice(self) -> Option<&'static str> {
+        match self {
+            Self::Jvm => Some("stacks end in Java methods: start java with -XX:+PreserveFramePointer"),
+            Self::LuaJit => Some(
+                "stacks end in compiled Lua code: LuaJIT keeps no frame pointer, and has no option for it; with \
+                 jit.off(), which is slower, all runs in its interpreter, which has unwind information",
+            ),
+            _ => None,
         }
     }
 

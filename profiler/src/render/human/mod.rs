@@ -11,6 +11,7 @@ mod page;
 mod stacks;
 mod style;
 mod table;
+mod walks;
 
 use std::collections::BTreeSet;
 

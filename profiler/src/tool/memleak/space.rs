@@ -27,6 +27,7 @@ use crate::{
     elf::{Image, runtime::Runtime},
     error::Result,
     report::Probed,
+    symbolize::Location,
     target::{
         modules::{Layout, ModuleId, Modules},
         process::Process,
@@ -45,6 +46,8 @@ pub(crate) struct Space {
     pub(crate) exe: Text,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
+    /// Where the process writes the names of code that it makes; `None` if it ended too early.
+    pub(crate) made_code: Option<Location>,
     /// Whether the layout was read anew since the kernel side was told.
     untold: bool,
     layout_read: Instant,
@@ -94,6 +97,7 @@ impl Space {
             exe: Text::from(exe.as_path()),
             build_id: None,
             layout,
+            made_code: Location::of(&process).ok(),
             untold: true,
             layout_read: Instant::now(),
             planned: HashSet::new(),
@@ -315,6 +319,9 @@ impl Space {
             self.layout = layout;
             self.untold = true;
             self.identify(modules);
+            if let Some(made_code) = &mut self.made_code {
+                made_code.renew_owner(&self.process);
+            }
         }
         self.layout_read = Instant::now();
     }

@@ -1,15 +1,21 @@
 //! The frames of each stack, placed in files as soon as they arrive: later the file may be unmapped, or the process
-//! gone. Their names are looked up from then on too, so that nobody waits for all of them in the end.
+//! gone. Their names are wanted from then on too.
 
-use std::collections::{BTreeMap, HashMap};
+use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
 
-use profiler_common::unwind::walk::End;
-
+use super::{
+    names::Names,
+    walks::{cut_off, has_place},
+};
 use crate::{
     report::{Frame, Frames, Stack},
-    symbolize::{Pending, Request, Resolved, Worker},
-    target::modules::{Layout, ModuleId, Modules, Place},
+    symbolize::Resolved,
+    target::modules::{Layout, Modules, Place},
+    text::Text,
 };
+
+/// The interpreter of V8, in whose frames functions run that were not compiled.
+const V8_INTERPRETER: &[u8] = b"Builtins_InterpreterEntryTrampoline";
 
 /// A call stack, innermost frame first.
 #[derive(Clone, Debug)]
@@ -20,48 +26,64 @@ pub(crate) struct PlacedStack {
     frames: Vec<(u64, Place)>,
     /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
     end: u8,
+    /// Whether some frames were found by their frame pointers alone.
+    guessed: bool,
 }
 
-/// Offsets in a module.
-type Places = (ModuleId, Vec<u64>);
+/// A walk as the kernel side tells of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk<'a> {
+    /// Return addresses, innermost first.
+    pub(crate) addresses: &'a [u64],
+    /// See [`PlacedStack`].
+    pub(crate) end: u8,
+    /// See [`PlacedStack`].
+    pub(crate) guessed: bool,
+}
+
+/// What is known of the walk of a stack.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked<'a> {
+    /// Address space.
+    pub(crate) space: u16,
+    /// Whether some frames were found by their frame pointers alone.
+    pub(crate) guessed: bool,
+    /// Number of frames.
+    pub(crate) frames: u64,
+    /// The frames without a name: the file that each is in, and the reason.
+    pub(crate) unnamed: Vec<(Option<&'a Text>, &'a str)>,
+    /// Number of frames in code that was made at run time, and of those without a name.
+    pub(crate) made: (u64, u64),
+    /// Number of frames of V8's interpreter.
+    pub(crate) interpreted: u64,
+    /// Why the callers of the outermost frame are unknown, if they are.
+    pub(crate) cut: Option<String>,
+    /// The file that the walk ended in, if it was cut for a reason that has a place; `Some(None)`: code without a file.
+    pub(crate) ended_in: Option<Option<&'a Text>>,
+}
 
 /// All stacks that were seen, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
-    /// Names by place; `None` while they are not known yet.
-    names: HashMap<(ModuleId, u64), Option<Resolved>>,
-    /// Places that were not asked for yet.
-    unasked: BTreeMap<ModuleId, Vec<u64>>,
-    /// What was asked for: modules with their offsets, as the answers will come.
-    asked: Option<(Vec<Places>, Pending)>,
+    /// The names of their places.
+    pub(crate) names: Names,
 }
 
 impl Stacks {
     /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
-    pub(crate) fn add(
-        &mut self,
-        number: u32,
-        space: u16,
-        addresses: &[u64],
-        end: u8,
-        layout: &Layout,
-    ) -> bool {
+    pub(crate) fn add(&mut self, number: u32, space: u16, walk: Walk<'_>, layout: &Layout) -> bool {
         let frames: Vec<(u64, Place)> =
-            addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
+            walk.addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
         let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
-        for (_, place) in &frames {
-            let Place::File(module, offset) = *place else { continue };
-            self.names.entry((module, offset)).or_insert_with(|| {
-                self.unasked.entry(module).or_default().push(offset);
-                None
-            });
+        for (address, place) in &frames {
+            self.names.want(space, address.saturating_sub(1), *place);
         }
         let index = number as usize;
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
         }
-        self.placed[index] = Some(PlacedStack { space, frames, end });
+        self.placed[index] = Some(PlacedStack { space, frames, end: walk.end, guessed: walk.guessed });
         known
     }
 
@@ -75,62 +97,7 @@ impl Stacks {
         self.placed.get(number as usize)?.as_ref()
     }
 
-    /// Takes in names that were found, and asks for those of stacks that came since. Does not wait.
-    pub(crate) fn look_up(&mut self, modules: &Modules, worker: &Worker) {
-        if let Some((places, pending)) = self.asked.take() {
-            match pending.ready() {
-                Some(answers) => self.learn(places, answers),
-                None => {
-                    self.asked = Some((places, pending));
-                    return;
-                }
-            }
-        }
-        self.ask(modules, worker);
-    }
-
-    /// Waits until everything that was seen so far has its name.
-    pub(crate) fn finish_look_up(&mut self, modules: &Modules, worker: &Worker) {
-        loop {
-            if let Some((places, pending)) = self.asked.take() {
-                self.learn(places, pending.wait());
-            }
-            if self.unasked.is_empty() {
-                return;
-            }
-            self.ask(modules, worker);
-        }
-    }
-
-    fn ask(&mut self, modules: &Modules, worker: &Worker) {
-        let (mut places, mut requests) = (Vec::new(), Vec::new());
-        for (module, mut offsets) in std::mem::take(&mut self.unasked) {
-            // Neighbours share a unit of debug information.
-            offsets.sort_unstable();
-            let held = modules.get(module);
-            if let Some(file) = held.and_then(|m| m.path()) {
-                requests.push(Request { file, offsets: offsets.clone() });
-                places.push((module, offsets));
-            } else {
-                let why = held.and_then(|m| m.unreadable.clone()).unwrap_or_else(|| "no file".to_owned());
-                let unknown = vec![Resolved::unknown(why); offsets.len()];
-                self.learn(vec![(module, offsets)], vec![unknown]);
-            }
-        }
-        if !requests.is_empty() {
-            self.asked = Some((places, worker.ask(requests)));
-        }
-    }
-
-    fn learn(&mut self, places: Vec<Places>, answers: Vec<Vec<Resolved>>) {
-        for ((module, offsets), resolved) in places.into_iter().zip(answers) {
-            let keys = offsets.into_iter().map(|offset| (module, offset));
-            self.names.extend(keys.zip(resolved.into_iter().map(Some)));
-        }
-    }
-
-    /// A stack as it stands in the report. Its names must have been resolved. Its callers are unknown for a reason that is
-    /// empty if it was walked by frame pointers, which do not tell.
+    /// A stack as it stands in the report. Its names must have been resolved.
     pub(crate) fn report(
         &self,
         number: u32,
@@ -139,55 +106,108 @@ impl Stacks {
         frames: &mut Frames,
     ) -> Option<Stack> {
         let stack = self.get(number)?;
-        let frame = |(address, place): &(u64, Place)| frames.intern(self.frame(*address, *place, modules));
-        let incomplete = (u64::from(stack.end) != End::ROOT).then(|| {
-            End::WORDS.get(usize::from(stack.end)).map_or_else(String::new, |words| (*words).to_owned())
-        });
-        Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete })
+        let frame = |of: &(u64, Place)| frames.intern(self.frame(stack.space, *of, modules));
+        let frames = stack.frames.iter().map(frame).collect();
+        Some(Stack { pid, frames, incomplete: self.cut(stack, modules) })
     }
 
-    fn frame(&self, address: u64, place: Place, modules: &Modules) -> Frame {
-        let mut frame = Frame {
-            address,
-            module: None,
-            build_id: None,
-            file_offset: None,
-            functions: Vec::new(),
-            unresolved: None,
+    /// What is known of the walk of a stack, whose names must have been resolved; `None` if its frames are not known.
+    pub(crate) fn walked<'a>(&'a self, number: u32, modules: &'a Modules) -> Option<Walked<'a>> {
+        let stack = self.get(number)?;
+        let cut = self.cut(stack, modules);
+        let has_place = cut.is_some() && has_place(stack.end, stack.frames.len());
+        let mut walked = Walked {
+            space: stack.space,
+            guessed: stack.guessed || stack.end == ENDED_SOMEHOW,
+            frames: stack.frames.len() as u64,
+            unnamed: Vec::new(),
+            made: (0, 0),
+            interpreted: 0,
+            ended_in: stack.frames.last().filter(|_| has_place).map(|(_, place)| module(*place, modules)),
+            cut,
         };
-        match place {
-            Place::File(module, offset) => {
-                if let Some(held) = modules.get(module) {
-                    frame.module = Some(held.name.clone());
-                    frame.build_id.clone_from(&held.build_id);
+        for (address, place) in &stack.frames {
+            let resolved = self.names.of(stack.space, address.saturating_sub(1), *place);
+            let is_made = u64::from(*place == Place::Made);
+            walked.made.0 += is_made;
+            match resolved.and_then(|resolved| resolved.functions.last()) {
+                Some(function) => {
+                    walked.interpreted += u64::from(function.name.raw() == V8_INTERPRETER);
                 }
-                frame.file_offset = Some(offset + 1); // of the return address itself
-                match self.names.get(&(module, offset)) {
-                    Some(Some(resolved)) => {
-                        frame.functions.clone_from(&resolved.functions);
-                        frame.unresolved.clone_from(&resolved.unresolved);
-                    }
-                    Some(None) | None => frame.unresolved = Some("not looked up".to_owned()),
+                None => {
+                    walked.made.1 += is_made;
+                    walked.unnamed.push((module(*place, modules), unresolved(resolved, *place)));
                 }
             }
-            Place::Anonymous => {
-                frame.unresolved = Some("code without a file: made at run time, or vdso".to_owned())
-            }
-            Place::Unmapped => frame.unresolved = Some("nothing was mapped there when we looked".to_owned()),
         }
-        frame
+        Some(walked)
+    }
+
+    /// Why the callers of the outermost frame are unknown, if they are.
+    fn cut(&self, stack: &PlacedStack, modules: &Modules) -> Option<String> {
+        let frame = |of: &(u64, Place)| self.frame(stack.space, *of, modules);
+        // A frame pointer register of 0 marks the outermost frame; but no thread begins in code made at run time.
+        let begins_nowhere =
+            u64::from(stack.end) == End::ROOT && matches!(stack.frames.last(), Some((_, Place::Made)));
+        if begins_nowhere {
+            return cut_off(End::NO_TABLE as u8, stack.frames.len(), None);
+        }
+        // Only a walk by frame pointers has to be judged by its names.
+        let outermost = stack.frames.last().filter(|_| stack.end == ENDED_SOMEHOW).map(frame);
+        cut_off(stack.end, stack.frames.len(), outermost.as_ref())
+    }
+
+    fn frame(&self, space: u16, (address, place): (u64, Place), modules: &Modules) -> Frame {
+        let resolved = self.names.of(space, address.saturating_sub(1), place);
+        let functions = resolved.map_or_else(Vec::new, |resolved| resolved.functions.clone());
+        let held = match place {
+            Place::File(module, offset) => modules.get(module).map(|held| (held, offset)),
+            _ => None,
+        };
+        Frame {
+            address,
+            module: held.map(|(held, _)| held.name.clone()),
+            build_id: held.and_then(|(held, _)| held.build_id.clone()),
+            file_offset: held.map(|(_, offset)| offset + 1), // of the return address itself
+            unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
+            functions,
+        }
+    }
+}
+
+/// The file that a place is in, as the target sees it.
+fn module(place: Place, modules: &Modules) -> Option<&Text> {
+    match place {
+        Place::File(module, _) => modules.get(module).map(|held| &held.name),
+        Place::Made | Place::Kernel | Place::Unmapped => None,
+    }
+}
+
+/// Why a place has no name.
+fn unresolved(resolved: Option<&Resolved>, place: Place) -> &str {
+    match place {
+        Place::File(..) | Place::Made => {
+            resolved.and_then(|resolved| resolved.unresolved.as_deref()).unwrap_or("not looked up")
+        }
+        Place::Kernel => "code of the kernel's: vdso",
+        Place::Unmapped => "nothing was mapped there when we looked",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbolize::Worker;
 
     #[inline(never)]
     fn seen_early() {}
 
     #[inline(never)]
     fn seen_late() {}
+
+    fn walk(addresses: &[u64]) -> Walk<'_> {
+        Walk { addresses, end: 0, guessed: false }
+    }
 
     fn name(stacks: &Stacks, number: u32, modules: &Modules) -> String {
         let mut frames = Frames::default();
@@ -203,13 +223,13 @@ mod tests {
         let worker = Worker::start().unwrap();
         let mut stacks = Stacks::default();
         // A return address lies behind the call: one byte into the function will do for it.
-        assert!(stacks.add(1, 0, &[seen_early as fn() as usize as u64 + 1], 0, &layout));
+        assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 + 1]), &layout));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
-        stacks.look_up(&modules, &worker);
-        assert!(stacks.add(2, 0, &[seen_late as fn() as usize as u64 + 1], 0, &layout));
+        stacks.names.look_up(&modules, &[], &worker);
+        assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 + 1]), &layout));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
-        stacks.look_up(&modules, &worker);
-        stacks.finish_look_up(&modules, &worker);
+        stacks.names.look_up(&modules, &[], &worker);
+        stacks.names.finish(&modules, &[], &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
         assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
     }

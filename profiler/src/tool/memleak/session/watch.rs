@@ -12,7 +12,7 @@ use profiler_common::{
 };
 
 use super::{
-    super::{canary, space::Space, totals},
+    super::{canary, space::Space, stacks::Walk, totals},
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
@@ -86,10 +86,11 @@ impl Session<'_> {
                     let frames = body.chunks_exact(8).take((depth & !SOME_GUESSED).into());
                     let frames: Vec<u64> =
                         frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
+                    let walk = Walk { addresses: &frames, end, guessed: depth & SOME_GUESSED != 0 };
                     space.refresh_if_stale(&self.object, &mut self.modules);
-                    if !self.stacks.add(stack, number, &frames, end, &space.layout) && space.ended.is_none() {
+                    if !self.stacks.add(stack, number, walk, &space.layout) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
-                        self.stacks.add(stack, number, &frames, end, &space.layout);
+                        self.stacks.add(stack, number, walk, &space.layout);
                     }
                 }
                 _ => {}
@@ -169,7 +170,7 @@ impl Session<'_> {
             self.rescan(tell);
             self.tell_mappings()?;
         }
-        self.stacks.look_up(&self.modules, &self.worker);
+        self.stacks.names.look_up(&self.modules, &self.spaces, &self.worker);
         self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
