@@ -160,10 +160,16 @@ impl Space {
     }
 
     /// Looks for allocators in files that the process is about to map.
-    pub(crate) fn plan_ahead(&mut self, modules: &mut Modules, options: &Options, files: &[PathBuf]) {
+    pub(crate) fn plan_ahead(
+        &mut self,
+        modules: &mut Modules,
+        options: &Options,
+        files: &[PathBuf],
+    ) -> Vec<ModuleId> {
         let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
-        let parts = self.parts(modules, options, coming);
+        let parts = self.parts(modules, options, coming.clone());
         self.coming.extend(parts);
+        coming
     }
 
     /// Attaches to the release functions that were found. They come first: a block that is recorded must not escape
