@@ -7,6 +7,8 @@ use crate::{
 
 /// Bytes of the stack that are recorded beside a walk, if there are so many: page by page, until there are enough.
 pub const STACK_BYTES: usize = 16 << 10;
+/// Bytes below the stack pointer that belong to a function (the red zone of the System V ABI for AMD64, section 3.2.2).
+pub const RED_ZONE_BYTES: u64 = 128;
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Room for them.
@@ -62,7 +64,9 @@ wire! {
         pub guessed: u64,
         /// Frames of the kernel's own stack.
         pub kernel_depth: u64,
-        /// Bytes of the stack that could be read, from the stack pointer on.
+        /// Where the recorded part of the stack begins: below the stack pointer, if it can be read there.
+        pub stack_from: u64,
+        /// Bytes of it that could be read.
         pub stack_bytes: u64,
         /// The frames, innermost first.
         pub frames: [u64; FRAME_ROOM],

@@ -2,11 +2,12 @@
 //! same bytes of the stack.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod recorded_walk;
 mod support;
 mod walk_oracle;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -15,15 +16,19 @@ use profiler::target::maps;
 use profiler::unwind::witness::{On, Options, Witness};
 use profiler_common::unwind::walk::End;
 use profiler_common::witness::Record;
+use recorded_walk::{Outcome, RecordedWalk, Space};
 use support::compile::Build;
 use support::remark;
 use walk_oracle::{Opinion, Oracle, context_name};
 
 /// How long each program is looked at in each context.
-const LOOK: Duration = Duration::from_millis(1500);
+const LOOK: Duration = Duration::from_millis(1000);
 const LONG_LOOK: Duration = Duration::from_secs(20);
 /// Records that are enough.
-const ENOUGH: u64 = 1500;
+const ENOUGH: u64 = 800;
+const LONG_ENOUGH: u64 = 20_000;
+/// Walks kept of a program and context.
+const KEPT: usize = 3;
 
 /// A program that was started to be looked at. Killed when dropped, with all that it started.
 struct Running(Child);
@@ -78,11 +83,37 @@ struct Judged {
     different: Vec<String>,
     /// Walks on stacks with return addresses that return probes replaced.
     replaced: u64,
+    /// Some of them, by context, with their depths.
+    recorded: BTreeMap<&'static str, Vec<(u64, RecordedWalk)>>,
     by_context: BTreeMap<&'static str, u64>,
     ends: BTreeMap<&'static str, u64>,
 }
 
 impl Judged {
+    /// The same walk by the same source outside of the kernel; kept if it is of a new kind.
+    fn walk_again(&mut self, space: &Space, record: &Record) {
+        let (outcome, recorded) = space.walk(record);
+        assert_eq!(outcome, Outcome::of(record), "the kernel side, and its source on this side");
+        let kept = self.recorded.entry(context_name(record.context)).or_default();
+        let depths: BTreeSet<u64> = kept.iter().map(|(depth, _)| *depth).collect();
+        if kept.len() < KEPT && !depths.contains(&record.depth) {
+            kept.push((record.depth, recorded));
+        }
+    }
+
+    /// Writes what is kept for `recorded_walks.rs`, if that was asked for.
+    fn keep(&self, name: &str) {
+        if std::env::var_os("PROFILER_KEEP_WALKS").is_none() {
+            return;
+        }
+        let file = format!("{}.json", name.replace(' ', "_"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/walks").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let walks: Vec<_> = self.recorded.values().flatten().map(|(_, walk)| walk).collect();
+        let lines: Vec<String> = walks.iter().map(|walk| serde_json::to_string(walk).unwrap()).collect();
+        std::fs::write(path, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
+    }
+
     fn add(&mut self, record: &Record, opinion: Opinion) {
         self.walks += 1;
         self.complete += u64::from(record.end == End::ROOT);
@@ -103,14 +134,21 @@ impl Judged {
 }
 
 /// Looks at a process in one context, and has every walk judged.
-fn look(oracle: &mut Oracle, pid: u32, on: &[On], one_in: u64, judged: &mut Judged) {
+fn look(
+    oracle: &mut Oracle,
+    space: &mut Option<Space>,
+    pid: u32,
+    on: &[On],
+    one_in: u64,
+    judged: &mut Judged,
+) {
     let mut witness = Witness::attach(&Options { pid, on: on.to_vec(), one_in }).unwrap();
     let mut records = Vec::new();
-    let limit = if support::soak() { LONG_LOOK } else { LOOK };
+    let (limit, enough) = if support::soak() { (LONG_LOOK, LONG_ENOUGH) } else { (LOOK, ENOUGH) };
     witness
         .watch(limit, |record| {
             records.push(Box::new(*record));
-            (records.len() as u64) < ENOUGH
+            (records.len() as u64) < enough
         })
         .unwrap();
     let tally = witness.tally().unwrap();
@@ -119,12 +157,17 @@ fn look(oracle: &mut Oracle, pid: u32, on: &[On], one_in: u64, judged: &mut Judg
     assert!(tally.hits - accounted <= 2, "{tally:?}");
     assert_eq!(tally.lost_slot, 0, "{tally:?}");
     // Where the kernel itself runs on behalf of the thread it has no user code to return to.
-    assert!(tally.not_walkable <= 1 + tally.hits / 1000, "{tally:?}");
+    assert!(tally.not_walkable <= 10 + tally.hits / 1000, "{tally:?}");
     oracle.look_again();
+    let space = space.get_or_insert_with(|| Space::of(pid));
     drop(witness);
     for record in records {
-        judged.replaced += u64::from(oracle.replaced(&record) > 0);
+        let replaced = oracle.replaced(&record) > 0;
+        judged.replaced += u64::from(replaced);
         let opinion = oracle.judge(&record);
+        if opinion == Opinion::Equal && !replaced {
+            judged.walk_again(space, &record);
+        }
         judged.add(&record, opinion);
     }
 }
@@ -173,9 +216,9 @@ fn judged(name: &str, running: &Running) -> Judged {
 #[track_caller]
 fn judged_in(name: &str, running: &Running, looks: &[(Vec<On>, u64)]) -> Judged {
     let mut judged = Judged::default();
-    let mut oracle = Oracle::new(running.pid());
+    let (mut oracle, mut space) = (Oracle::new(running.pid()), None);
     for (on, one_in) in looks {
-        look(&mut oracle, running.pid(), on, *one_in, &mut judged);
+        look(&mut oracle, &mut space, running.pid(), on, *one_in, &mut judged);
     }
     remark(&format!(
         "{name}: {} walks {:?}, equal {}, to the end of the record {}, framehop gave up {}, cannot judge {}, \
@@ -192,6 +235,10 @@ fn judged_in(name: &str, running: &Running, looks: &[(Vec<On>, u64)]) -> Judged 
         100.0 * judged.complete as f64 / judged.walks.max(1) as f64,
         judged.ends
     ));
+    for words in judged.ours_gave_up.iter().chain(&judged.incomplete).take(2) {
+        remark(words);
+    }
+    judged.keep(name);
     assert!(judged.different.is_empty(), "{name}: {:#?}", &judged.different[..judged.different.len().min(5)]);
     assert!(judged.walks >= 100, "{name}: only {} walks", judged.walks);
     judged
@@ -253,7 +300,7 @@ fn cpython() {
 fn openssl_assembly() {
     let Some(_live) = support::live() else { return };
     let mut command = Command::new("openssl");
-    command.args(["speed", "-seconds", "1", "sha256", "rsa2048", "ecdsap256", "aes-256-cbc", "ghash"]);
+    command.args(["speed", "-seconds", "20", "sha256", "rsa2048", "ecdsap256", "aes-256-cbc", "ghash"]);
     assert_right("openssl", &Running::start(&mut command).settled("libcrypto"));
 }
 
@@ -261,7 +308,7 @@ fn openssl_assembly() {
 fn xz() {
     let Some(_live) = support::live() else { return };
     let mut command = Command::new("sh");
-    command.args(["-c", "exec xz -9 -k -c -T1 < $(command -v gdb || command -v node)"]);
+    command.args(["-c", "exec xz -9 -c -T1 < /dev/urandom"]);
     assert_right("xz", &Running::start(&mut command).settled("liblzma"));
 }
 

@@ -44,6 +44,15 @@ pub(crate) struct Oracle {
     trampoline: Option<u64>,
     /// Code that unwind information describes, by start.
     described: BTreeMap<u64, u64>,
+    modules: Vec<Described>,
+}
+
+/// A mapping with unwind information.
+struct Described {
+    range: Range<u64>,
+    bias: u64,
+    bases: BaseAddresses,
+    eh_frame: Section,
 }
 
 impl Oracle {
@@ -55,6 +64,7 @@ impl Oracle {
             known: BTreeSet::new(),
             trampoline: None,
             described: BTreeMap::new(),
+            modules: Vec::new(),
         };
         oracle.look_again();
         oracle
@@ -77,6 +87,31 @@ impl Oracle {
     /// Whether there is unwind information for an address.
     fn is_described(&self, address: u64) -> bool {
         self.described.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
+    }
+
+    /// Whether the rule at an address takes other registers than rsp and rbp, which framehop does not know: it guesses then.
+    /// libgcc ends the unwinding for an exception so.
+    fn is_beyond_framehop(&self, address: u64) -> bool {
+        let Some(module) = self.modules.iter().find(|module| module.range.contains(&address)) else {
+            return false;
+        };
+        let mut section = EhFrame::new(&module.eh_frame, gimli::LittleEndian);
+        section.set_address_size(8);
+        let mut context = gimli::UnwindContext::new();
+        let row = section.unwind_info_for_address(
+            &module.bases,
+            &mut context,
+            address.wrapping_sub(module.bias),
+            EhFrame::cie_from_offset,
+        );
+        let ordinary = [gimli::X86_64::RSP, gimli::X86_64::RBP];
+        row.is_ok_and(|row| match row.cfa() {
+            gimli::CfaRule::RegisterAndOffset { register, .. } => {
+                let in_register = matches!(row.register(gimli::X86_64::RA), gimli::RegisterRule::Register(_));
+                !ordinary.contains(register) || in_register
+            }
+            gimli::CfaRule::Expression(_) => false,
+        })
     }
 
     /// Notes what a section of unwind information describes.
@@ -133,8 +168,10 @@ impl Oracle {
             .set_eh_frame(address(".eh_frame"))
             .set_text(address(".text"))
             .set_got(address(".got"));
-        if let Some(bytes) = data(".eh_frame") {
-            self.describe_code(&EhFrame::new(&bytes, gimli::LittleEndian), &bases, bias);
+        if let Some(eh_frame) = data(".eh_frame") {
+            self.describe_code(&EhFrame::new(&eh_frame, gimli::LittleEndian), &bases, bias);
+            let range = mapping.start..mapping.end;
+            self.modules.push(Described { range, bias, bases: bases.clone(), eh_frame });
         }
         if let Some(bytes) = data(".debug_frame") {
             let mut section = DebugFrame::new(&bytes, gimli::LittleEndian);
@@ -177,7 +214,7 @@ impl Oracle {
         }
         // The frame from which the two go different ways.
         let parting = same.checked_sub(1).and_then(|last| Some(ours.get(last)? - u64::from(last > 0)));
-        if parting.is_some_and(|address| !self.is_described(address)) {
+        if parting.is_some_and(|address| !self.is_described(address) || self.is_beyond_framehop(address)) {
             return Opinion::CannotJudge;
         }
         if same < ours.len() && same < found.len() {
@@ -197,14 +234,14 @@ impl Oracle {
     /// The frames that framehop finds, and what stopped it.
     fn unwind(&mut self, record: &Record) -> (Vec<u64>, Option<Error>) {
         let sp = record.registers[7];
-        let bytes = record.stack_bytes;
+        let (from, bytes) = (record.stack_from, record.stack_bytes);
         // Only the kernel knows what a return probe has replaced. We take over what our walk was told: if that is wrong,
         // the frames that follow will not be the same.
         let number = Cell::new(0);
         let trampoline = self.trampoline;
         let mut read = |address: u64| {
-            let at = address.wrapping_sub(sp);
-            if at % 8 != 0 || at.saturating_add(8) > bytes {
+            let at = address.wrapping_sub(from);
+            if !at.is_multiple_of(8) || at.saturating_add(8) > bytes {
                 return Err(());
             }
             let word = record.stack[(at / 8) as usize];

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use profiler_common::{
     unwind::register,
-    witness::{Context, KERNEL_FRAMES, PAGE_BYTES, Record, STACK_BYTES, STACK_ROOM},
+    witness::{Context, KERNEL_FRAMES, PAGE_BYTES, RED_ZONE_BYTES, Record, STACK_BYTES, STACK_ROOM},
 };
 use profiler_ebpf::stack::{entry::Place, registers};
 
@@ -38,9 +38,11 @@ pub(crate) unsafe fn record(
         let kernel = (&raw mut (*record).kernel).cast();
         let bytes = bpf_get_stack(ctx, kernel, 8 * KERNEL_FRAMES as u32, 0);
         (*record).kernel_depth = if bytes > 0 { bytes as u64 / 8 } else { 0 };
-        (*record).stack_bytes = 0;
-        let mut record_pointer = record;
-        bpf_loop(PAGES, copy_page as *mut c_void, (&raw mut record_pointer).cast(), 0);
+        let sp = (*slot).registers.of[usize::from(register::RSP)];
+        copy_stack(record, sp.wrapping_sub(RED_ZONE_BYTES));
+        if (&raw const (*record).stack_bytes).read_volatile() == 0 {
+            copy_stack(record, sp);
+        }
         let frames = (&raw mut (*record).frames).cast();
         let place = Place { space: 0, slot: mappings, generation: 0, steps: false };
         let returned = context == Context::RETURN;
@@ -64,6 +66,18 @@ pub(crate) unsafe fn record(
     }
 }
 
+/// Records the stack from an address on.
+#[inline(always)]
+unsafe fn copy_stack(record: *mut Record, from: u64) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        (*record).stack_from = from;
+        (&raw mut (*record).stack_bytes).write_volatile(0);
+        let mut record = record;
+        bpf_loop(PAGES, copy_page as *mut c_void, (&raw mut record).cast(), 0);
+    }
+}
+
 /// Reads on to the end of a page; 1 at the end of what can be read, or of the room.
 #[inline(never)]
 extern "C" fn copy_page(_turn: u32, record: *mut c_void) -> i64 {
@@ -71,7 +85,7 @@ extern "C" fn copy_page(_turn: u32, record: *mut c_void) -> i64 {
     unsafe {
         let record = *record.cast::<*mut Record>();
         let done = (&raw const (*record).stack_bytes).read_volatile();
-        let from = (*record).registers[usize::from(register::RSP)].wrapping_add(done);
+        let from = (*record).stack_from.wrapping_add(done);
         if done >= STACK_BYTES as u64 {
             return 1;
         }
