@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
 pub(crate) mod account;
+pub(crate) mod chains;
 pub(crate) mod compile;
 pub(crate) mod observer;
 pub(crate) mod pong;

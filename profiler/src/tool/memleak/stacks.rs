@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use profiler_common::unwind::walk::End;
+use profiler_common::unwind::{unmarked, walk::End};
 
 use crate::{
     report::{Frame, Frames, Stack},
@@ -16,10 +16,19 @@ use crate::{
 pub(crate) struct PlacedStack {
     /// Address space that it belongs to.
     pub(crate) space: u16,
-    /// Return addresses and where they lie.
-    frames: Vec<(u64, Place)>,
+    frames: Vec<PlacedFrame>,
     /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
     end: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PlacedFrame {
+    address: u64,
+    /// From the address down to the instruction that the frame is at: 1 (any byte of the call will do) if the address is
+    /// where a call returns to.
+    back: u64,
+    /// Where that instruction lies.
+    place: Place,
 }
 
 /// Offsets in a module.
@@ -47,11 +56,10 @@ impl Stacks {
         end: u8,
         layout: &Layout,
     ) -> bool {
-        let frames: Vec<(u64, Place)> =
-            addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
-        let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
-        for (_, place) in &frames {
-            let Place::File(module, offset) = *place else { continue };
+        let frames = placed(addresses, layout);
+        let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
+        for frame in &frames {
+            let Place::File(module, offset) = frame.place else { continue };
             self.names.entry((module, offset)).or_insert_with(|| {
                 self.unasked.entry(module).or_default().push(offset);
                 None
@@ -139,29 +147,29 @@ impl Stacks {
         frames: &mut Frames,
     ) -> Option<Stack> {
         let stack = self.get(number)?;
-        let frame = |(address, place): &(u64, Place)| frames.intern(self.frame(*address, *place, modules));
+        let frame = |frame: &PlacedFrame| frames.intern(self.frame(*frame, modules));
         let incomplete = (u64::from(stack.end) != End::ROOT).then(|| {
             End::WORDS.get(usize::from(stack.end)).map_or_else(String::new, |words| (*words).to_owned())
         });
         Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete })
     }
 
-    fn frame(&self, address: u64, place: Place, modules: &Modules) -> Frame {
+    fn frame(&self, placed: PlacedFrame, modules: &Modules) -> Frame {
         let mut frame = Frame {
-            address,
+            address: placed.address,
             module: None,
             build_id: None,
             file_offset: None,
             functions: Vec::new(),
             unresolved: None,
         };
-        match place {
+        match placed.place {
             Place::File(module, offset) => {
                 if let Some(held) = modules.get(module) {
                     frame.module = Some(held.name.clone());
                     frame.build_id.clone_from(&held.build_id);
                 }
-                frame.file_offset = Some(offset + 1); // of the return address itself
+                frame.file_offset = Some(offset + placed.back);
                 match self.names.get(&(module, offset)) {
                     Some(Some(resolved)) => {
                         frame.functions.clone_from(&resolved.functions);
@@ -177,6 +185,18 @@ impl Stacks {
         }
         frame
     }
+}
+
+/// Where the frames of a stack are. A handler returns to the first instruction of the signal trampoline, which did not
+/// call it: its frame is at that instruction, like the interrupted one behind it.
+fn placed(frames: &[u64], layout: &Layout) -> Vec<PlacedFrame> {
+    let behind = frames.iter().skip(1).map(|frame| unmarked(*frame).1).chain([false]);
+    let place = |(frame, before_interrupted): (&u64, bool)| {
+        let (address, interrupted) = unmarked(*frame);
+        let back = u64::from(!interrupted && !before_interrupted);
+        PlacedFrame { address, back, place: layout.place(address.saturating_sub(back)) }
+    };
+    frames.iter().zip(behind).map(place).collect()
 }
 
 #[cfg(test)]

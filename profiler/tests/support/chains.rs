@@ -1,0 +1,106 @@
+//! The comparison of a report's stacks with the chains of functions that a workload has allocated along.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::account::{self, list};
+
+/// A chain of calls, as a workload of `tests/workloads/unwinding` says it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Chain {
+    /// Function names, innermost first; `*` is any.
+    pub(crate) functions: Vec<String>,
+    /// Return addresses of what called the outermost of them, by another unwinder.
+    pub(crate) tail: Vec<u64>,
+}
+
+/// The frames of a stack of the report, innermost first.
+#[derive(Clone, Debug)]
+pub(crate) struct Frames {
+    /// Function names, without those that are inlined; `?` where there is none.
+    pub(crate) names: Vec<String>,
+    /// Code addresses.
+    pub(crate) addresses: Vec<u64>,
+    /// Why there are not more of them.
+    pub(crate) incomplete: Option<String>,
+    /// Allocations from there.
+    pub(crate) allocs: u64,
+    /// Their bytes.
+    pub(crate) alloc_bytes: u64,
+}
+
+impl Chain {
+    fn is_of(&self, frames: &Frames) -> bool {
+        let depth = self.functions.len();
+        frames.names.len() == depth + self.tail.len()
+            && self.functions.iter().zip(&frames.names).all(|(want, name)| want == "*" || want == name)
+            && frames.addresses[depth..] == self.tail
+    }
+}
+
+/// The chains of the books, with the number of allocations along each.
+pub(crate) fn of_books(books: &Value) -> BTreeMap<Chain, u64> {
+    let numbers = |value: &Value| value.as_u64().expect("a number");
+    let chain = |entry: &Value| {
+        let functions = entry["chain"].as_str().expect("a chain").split(' ').map(str::to_owned).collect();
+        let tail = list(entry, "tail").iter().map(numbers).collect();
+        (Chain { functions, tail }, numbers(&entry["allocs"]))
+    };
+    list(books, "chains").iter().map(chain).collect()
+}
+
+/// The stack of every row.
+pub(crate) fn stacks(report: &Value) -> Vec<Frames> {
+    let section = account::stacks_section(report);
+    let column = |name: &str| {
+        let at = list(section, "columns").iter().position(|column| column["name"] == name);
+        at.unwrap_or_else(|| panic!("the report has no column `{name}`"))
+    };
+    let (allocs, bytes) = (column("allocs"), column("alloc_bytes"));
+    let of = |row: &Value| {
+        let exact = |at: usize| list(row, "cells")[at]["exact"].as_u64().expect("an exact count");
+        let index = |value: &Value| usize::try_from(value.as_u64().expect("an index")).expect("an index");
+        let stack = &list(report, "stacks")[index(&row["stack"])];
+        let frames: Vec<&Value> =
+            list(stack, "frames").iter().map(|frame| &list(report, "frames")[index(frame)]).collect();
+        Frames {
+            names: frames.iter().map(|frame| name(frame)).collect(),
+            addresses: frames.iter().map(|frame| frame["address"].as_u64().expect("an address")).collect(),
+            incomplete: stack["incomplete"].as_str().map(str::to_owned),
+            allocs: exact(allocs),
+            alloc_bytes: exact(bytes),
+        }
+    };
+    list(section, "rows").iter().filter(|row| row["stack"].is_u64()).map(of).collect()
+}
+
+/// The function that a frame's code belongs to, inlined ones aside.
+fn name(frame: &Value) -> String {
+    let last = list(frame, "functions").last();
+    last.and_then(|function| function["name"].as_str()).unwrap_or("?").to_owned()
+}
+
+/// Asserts that nothing was lost, that every stack is whole and ends where a thread begins, and that allocations went along
+/// the chains of the books, so often, and along no others. Stacks that begin elsewhere, in the C library, only have to be
+/// whole.
+#[track_caller]
+pub(crate) fn assert_chains(report: &Value, books: &Value) {
+    account::assert_nothing_lost(report);
+    let expected = of_books(books);
+    let innermost: BTreeSet<&str> = expected.keys().map(|chain| chain.functions[0].as_str()).collect();
+    let roots: BTreeSet<u64> = expected.keys().filter_map(|chain| chain.tail.last().copied()).collect();
+    let mut found: BTreeMap<Chain, u64> = BTreeMap::new();
+    for stack in stacks(report) {
+        assert_eq!(stack.incomplete, None, "{stack:#x?}");
+        if !innermost.contains(stack.names[0].as_str()) {
+            assert!(roots.contains(stack.addresses.last().unwrap_or(&0)), "another root: {stack:#x?}");
+            continue;
+        }
+        let chain = expected.keys().find(|chain| chain.is_of(&stack));
+        let chain = chain.unwrap_or_else(|| panic!("not in the books: {stack:#x?}\n{books:#}"));
+        *found.entry(chain.clone()).or_default() += stack.allocs;
+    }
+    assert_eq!(found, expected);
+    assert_eq!(report["coverage"]["complete_stacks_ratio"], 1.0, "{}", report["coverage"]);
+}
