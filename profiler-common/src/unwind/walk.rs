@@ -3,7 +3,7 @@
 //! The state of a walk lies in memory that the verifier knows nothing about (a map), and every field is read and
 //! written as it is needed. So the verifier looks at the body of the loop a few times, not once for every depth.
 
-use super::{Kind, Mappings, Row, Tables, find, follow::follow, frame::marked, signal_frame};
+use super::{Kind, Mappings, Row, Tables, find, follow::follow, frame::marked, guess::guess, signal_frame};
 use crate::opaque::opaque;
 
 /// Frames kept per stack, innermost first.
@@ -17,8 +17,6 @@ pub const WINDOW_WORDS: usize = 128;
 pub const WINDOW_BYTES: u32 = 8 * WINDOW_WORDS as u32;
 /// The window near the end of what is mapped, where the stack begins.
 const SMALL_BYTES: u32 = 256;
-/// A frame found by its frame pointer alone is not believed if it is larger than this.
-const MAX_GUESSED_BYTES: u64 = 1 << 20;
 /// Words remembered of a walk, a power of two.
 pub const DRAFT_WORDS: usize = 64;
 /// Value of [`Walk::drafted`] of a walk that has read more than a draft holds, or beyond the first window.
@@ -314,28 +312,6 @@ pub(super) unsafe fn ended(walk: *mut Walk, end: u64) -> bool {
     // SAFETY: as for `step`.
     unsafe { set!(walk, end, end) };
     true
-}
-
-/// Code without a table, made at run time perhaps: along the frame pointer, if it may be one.
-#[inline(never)]
-unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
-    // SAFETY: as for `step`.
-    unsafe {
-        let (sp, fp) = (get!(walk, sp), get!(walk, fp));
-        if fp == 0 && get!(walk, fp_lost) == 0 {
-            return ended(walk, End::ROOT); // thread starts of C libraries without unwind information
-        }
-        if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
-            return ended(walk, End::NO_TABLE);
-        }
-        let (mut caller_fp, mut return_address) = (0, 0);
-        if !word(machine, walk, fp, &mut caller_fp) || !word(machine, walk, fp + 8, &mut return_address) {
-            return ended(walk, End::UNREADABLE);
-        }
-        set!(walk, guessed, get!(walk, guessed) + 1);
-        set!(walk, fp, caller_fp);
-        leave(walk, fp + 16, return_address)
-    }
 }
 
 /// Every other kind of rule.

@@ -13,6 +13,8 @@ pub(crate) struct Chain {
     pub(crate) functions: Vec<String>,
     /// Return addresses of what called the outermost of them, by another unwinder.
     pub(crate) tail: Vec<u64>,
+    /// Why the stack may end behind the tail; else it has to be whole.
+    pub(crate) may_end: Option<String>,
 }
 
 /// The frames of a stack of the report, innermost first.
@@ -36,6 +38,7 @@ impl Chain {
         frames.names.len() == depth + self.tail.len()
             && self.functions.iter().zip(&frames.names).all(|(want, name)| want == "*" || want == name)
             && frames.addresses[depth..] == self.tail
+            && (frames.incomplete.is_none() || frames.incomplete == self.may_end)
     }
 }
 
@@ -45,7 +48,8 @@ pub(crate) fn of_books(books: &Value) -> BTreeMap<Chain, u64> {
     let chain = |entry: &Value| {
         let functions = entry["chain"].as_str().expect("a chain").split(' ').map(str::to_owned).collect();
         let tail = list(entry, "tail").iter().map(numbers).collect();
-        (Chain { functions, tail }, numbers(&entry["allocs"]))
+        let may_end = entry["may_end"].as_str().map(str::to_owned);
+        (Chain { functions, tail, may_end }, numbers(&entry["allocs"]))
     };
     list(books, "chains").iter().map(chain).collect()
 }
@@ -92,8 +96,8 @@ pub(crate) fn assert_chains(report: &Value, books: &Value) {
     let roots: BTreeSet<u64> = expected.keys().filter_map(|chain| chain.tail.last().copied()).collect();
     let mut found: BTreeMap<Chain, u64> = BTreeMap::new();
     for stack in stacks(report) {
-        assert_eq!(stack.incomplete, None, "{stack:#x?}");
         if !innermost.contains(stack.names[0].as_str()) {
+            assert_eq!(stack.incomplete, None, "{stack:#x?}");
             assert!(roots.contains(stack.addresses.last().unwrap_or(&0)), "another root: {stack:#x?}");
             continue;
         }
@@ -102,5 +106,7 @@ pub(crate) fn assert_chains(report: &Value, books: &Value) {
         *found.entry(chain.clone()).or_default() += stack.allocs;
     }
     assert_eq!(found, expected);
-    assert_eq!(report["coverage"]["complete_stacks_ratio"], 1.0, "{}", report["coverage"]);
+    if expected.keys().all(|chain| chain.may_end.is_none()) {
+        assert_eq!(report["coverage"]["complete_stacks_ratio"], 1.0, "{}", report["coverage"]);
+    }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod allocators;
 pub mod analyze;
 mod blocks;
+mod calls;
 mod canary;
 pub(crate) mod collect;
 mod columns;

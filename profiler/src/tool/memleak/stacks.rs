@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use profiler_common::unwind::{unmarked, walk::End};
 
+use super::calls::{Calls, Code};
 use crate::{
     report::{Frame, Frames, Stack},
     symbolize::{Pending, Request, Resolved, Worker},
@@ -17,15 +18,31 @@ pub(crate) struct PlacedStack {
     /// Address space that it belongs to.
     pub(crate) space: u16,
     frames: Vec<PlacedFrame>,
-    /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
+    /// How the walk ended: one of `profiler_common::unwind::walk::End`, `ENDED_SOMEHOW` or `NOT_CALLED`.
     end: u8,
+}
+
+/// The end of a stack behind a frame that no call leads to.
+const NOT_CALLED: u8 = 14;
+const NOT_CALLED_WORDS: &str =
+    "nothing calls this function: a coroutine begins here, or the stack is damaged";
+
+/// A stack as the kernel side sends it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walked<'f> {
+    /// Address space that it belongs to.
+    pub(crate) space: u16,
+    /// Its frames, as [`unmarked`] reads them.
+    pub(crate) frames: &'f [u64],
+    /// One of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
+    pub(crate) end: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct PlacedFrame {
     address: u64,
     /// From the address down to the instruction that the frame is at: 1 (any byte of the call will do) if the address is
-    /// where a call returns to.
+    /// where a call returns to, else 0.
     back: u64,
     /// Where that instruction lies.
     place: Place,
@@ -38,6 +55,7 @@ type Places = (ModuleId, Vec<u64>);
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
+    calls: Calls,
     /// Names by place; `None` while they are not known yet.
     names: HashMap<(ModuleId, u64), Option<Resolved>>,
     /// Places that were not asked for yet.
@@ -47,16 +65,14 @@ pub(crate) struct Stacks {
 }
 
 impl Stacks {
-    /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
-    pub(crate) fn add(
-        &mut self,
-        number: u32,
-        space: u16,
-        addresses: &[u64],
-        end: u8,
-        layout: &Layout,
-    ) -> bool {
-        let frames = placed(addresses, layout);
+    /// Takes in the frames of a stack, as the kernel side sends them. Returns false if an address lies in nothing that
+    /// the layout knows.
+    pub(crate) fn add(&mut self, number: u32, stack: &Walked<'_>, layout: &Layout, code: Code<'_>) -> bool {
+        let Walked { space, frames, mut end } = *stack;
+        let mut frames = placed(frames, layout);
+        if self.cut(&mut frames, layout, code) {
+            end = NOT_CALLED;
+        }
         let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
         for frame in &frames {
             let Place::File(module, offset) = frame.place else { continue };
@@ -71,6 +87,23 @@ impl Stacks {
         }
         self.placed[index] = Some(PlacedStack { space, frames, end });
         known
+    }
+
+    /// Takes away what was found behind a frame that no call leads to: that frame has no caller. Whether there was such.
+    fn cut(&mut self, frames: &mut Vec<PlacedFrame>, layout: &Layout, code: Code<'_>) -> bool {
+        let not_called = frames.iter().position(|frame| {
+            let Place::File(module, offset) = frame.place else { return false };
+            frame.back == 1 && !self.calls.leads_to(frame.address, module, offset + 1, code)
+        });
+        let Some(index) = not_called else { return false };
+        let last = index + 1 == frames.len();
+        frames.truncate(index + 1);
+        if let Some(frame) = frames.last_mut() {
+            // Where the thread goes on, not behind a call.
+            frame.back = 0;
+            frame.place = layout.place(frame.address);
+        }
+        !last
     }
 
     /// One more than the highest number.
@@ -148,9 +181,11 @@ impl Stacks {
     ) -> Option<Stack> {
         let stack = self.get(number)?;
         let frame = |frame: &PlacedFrame| frames.intern(self.frame(*frame, modules));
-        let incomplete = (u64::from(stack.end) != End::ROOT).then(|| {
-            End::WORDS.get(usize::from(stack.end)).map_or_else(String::new, |words| (*words).to_owned())
-        });
+        let words = || match stack.end {
+            NOT_CALLED => NOT_CALLED_WORDS,
+            end => End::WORDS.get(usize::from(end)).copied().unwrap_or_default(),
+        };
+        let incomplete = (u64::from(stack.end) != End::ROOT).then(|| words().to_owned());
         Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete })
     }
 
@@ -201,6 +236,8 @@ fn placed(frames: &[u64], layout: &Layout) -> Vec<PlacedFrame> {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::unwind::INTERRUPTED;
+
     use super::*;
 
     #[inline(never)]
@@ -208,6 +245,12 @@ mod tests {
 
     #[inline(never)]
     fn seen_late() {}
+
+    /// Adds a stack of one frame, in this function.
+    fn add(stacks: &mut Stacks, number: u32, at: fn(), layout: &Layout, modules: &Modules) -> bool {
+        let stack = Walked { space: 0, frames: &[at as usize as u64 | INTERRUPTED], end: 0 };
+        stacks.add(number, &stack, layout, Code { pid: std::process::id(), modules })
+    }
 
     fn name(stacks: &Stacks, number: u32, modules: &Modules) -> String {
         let mut frames = Frames::default();
@@ -222,15 +265,28 @@ mod tests {
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start().unwrap();
         let mut stacks = Stacks::default();
-        // A return address lies behind the call: one byte into the function will do for it.
-        assert!(stacks.add(1, 0, &[seen_early as fn() as usize as u64 + 1], 0, &layout));
+        assert!(add(&mut stacks, 1, seen_early, &layout, &modules));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
         stacks.look_up(&modules, &worker);
-        assert!(stacks.add(2, 0, &[seen_late as fn() as usize as u64 + 1], 0, &layout));
+        assert!(add(&mut stacks, 2, seen_late, &layout, &modules));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
         stacks.look_up(&modules, &worker);
         stacks.finish_look_up(&modules, &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
         assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
+    }
+    #[test]
+    fn a_stack_ends_where_nothing_calls() {
+        let mut modules = Modules::default();
+        let layout = Layout::read(std::process::id(), &mut modules).unwrap();
+        let mut stacks = Stacks::default();
+        let begin = seen_early as fn() as usize as u64;
+        let stack = Walked { space: 0, frames: &[begin, 0x1234, 0x5678], end: 0 };
+        assert!(stacks.add(1, &stack, &layout, Code { pid: std::process::id(), modules: &modules }));
+        let worker = Worker::start().unwrap();
+        stacks.finish_look_up(&modules, &worker);
+        assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
+        let found = stacks.report(1, 1, &modules, &mut Frames::default()).unwrap();
+        assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(NOT_CALLED_WORDS)));
     }
 }

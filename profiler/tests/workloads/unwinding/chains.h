@@ -53,6 +53,13 @@ static void book(const char *chain, unsigned long allocs, const struct tail *tai
     note("]}", 0);
 }
 
+// The stack of the chain that was booked last may end there for this reason.
+static inline void end_of_stack(const char *reason) {
+    books_used--;
+    books_used +=
+        (size_t)snprintf(books + books_used, sizeof books - books_used, ",\"may_end\":\"%s\"}", reason);
+}
+
 static void say(const char *text) {
     if (write(1, text, strlen(text)) < 0)
         _exit(9);

@@ -96,7 +96,9 @@ static void book_all(void) {
         for (int level = 0; level <= number; level++)
             end = stpcpy(end, " deeper");
         strcpy(end, " body");
+        // The C library has no unwind information that says so, but here the stack ends.
         book(chain, ROUNDS, &in_context[number]);
+        end_of_stack("nothing calls this function: a coroutine begins here, or the stack is damaged");
         strcpy(end, " fiber");
         book(chain, ROUNDS, &in_fiber);
     }
@@ -111,6 +113,10 @@ int main(void) {
         running = number;
         switch_stack(&main_stack, fiber_stacks[number]);
     }
+    // What __start_context returns to is no return address: another unwinder must not have gone on.
+    for (int number = 0; number < FIBERS; number++)
+        if (in_context[number].count != 1)
+            return 2;
     if (!start())
         return 1;
     for (int round = 0; round < ROUNDS; round++)

@@ -12,7 +12,7 @@ use profiler_common::{
 };
 
 use super::{
-    super::{canary, space::Space, totals},
+    super::{calls::Code, canary, space::Space, stacks::Walked, totals},
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
@@ -87,9 +87,12 @@ impl Session<'_> {
                     let frames: Vec<u64> =
                         frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
                     space.refresh_if_stale(&self.object, &mut self.modules);
-                    if !self.stacks.add(stack, number, &frames, end, &space.layout) && space.ended.is_none() {
+                    let walked = Walked { space: number, frames: &frames, end };
+                    let code = Code { pid: space.process.pid(), modules: &self.modules };
+                    if !self.stacks.add(stack, &walked, &space.layout, code) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
-                        self.stacks.add(stack, number, &frames, end, &space.layout);
+                        let code = Code { pid: space.process.pid(), modules: &self.modules };
+                        self.stacks.add(stack, &walked, &space.layout, code);
                     }
                 }
                 _ => {}
