@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::account;
-use support::chains::assert_chains;
+use support::chains::{assert_chains, assert_same_stacks, raw, witnessed};
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::Workload;
@@ -89,4 +89,34 @@ fn vfork() {
 fn a_storm_of_threads() {
     let Some(_live) = support::live() else { return };
     assert_right(program("thread_storm.c").build());
+}
+
+/// Signals 2000 times a second, whose handler does nothing, wherever the thread is: in malloc, in a probe.
+#[test]
+fn a_storm_of_signals() {
+    let Some(_live) = support::live() else { return };
+    let (report, books) = observe(&program("signal_storm.c").build(), &[]);
+    assert_chains(&report, &books);
+    assert!(books["signals"].as_u64().unwrap() > 50, "no storm: {}", books["signals"]);
+}
+
+/// The handler allocates, on a stack of its own: every stack leads through the frame that was interrupted, at whatever
+/// instruction, to the end. Another unwinder says where.
+#[test]
+fn a_storm_of_signals_whose_handler_allocates() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let storm = program("signal_storm.c").flags(&["-fstack-clash-protection"]).build();
+    let mut target = Workload::spawn(&storm, &[&seen]);
+    let observer = Observer::attach(target.pid(), &["--alloc-fn", "pool_get:size=arg0,ptr=ret"]);
+    target.say("go");
+    let books = target.books();
+    let report = observer.interrupt().report(0);
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let witnessed = witnessed(&std::fs::read_to_string(&seen).unwrap());
+    assert_eq!(witnessed.values().sum::<u64>(), books["signals"].as_u64().unwrap());
+    assert!(witnessed.len() > 300, "interrupted at the same places: {}", witnessed.len());
+    assert_same_stacks(&raw(&report, "take"), &witnessed);
 }

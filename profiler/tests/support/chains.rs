@@ -110,3 +110,42 @@ pub(crate) fn assert_chains(report: &Value, books: &Value) {
         assert_eq!(report["coverage"]["complete_stacks_ratio"], 1.0, "{}", report["coverage"]);
     }
 }
+
+/// How often each stack allocated, by raw addresses: innermost first.
+pub(crate) type RawStacks = BTreeMap<Vec<u64>, u64>;
+
+/// The stacks that a workload has seen with another unwinder, as `oracle.h` writes them: without the innermost frame, and
+/// without the function that asked.
+pub(crate) fn witnessed(text: &str) -> RawStacks {
+    let stack = |line: &str| {
+        let (count, addresses) = line.split_once(' ').expect("a count and addresses");
+        let address = |word: &str| u64::from_str_radix(word, 16).expect("an address");
+        (addresses.split(' ').map(address).collect(), count.parse().expect("a count"))
+    };
+    text.lines().map(stack).collect()
+}
+
+/// The stacks of the report that begin in `innermost`, without that frame.
+pub(crate) fn raw(report: &Value, innermost: &str) -> RawStacks {
+    let mut all = RawStacks::new();
+    for stack in stacks(report).into_iter().filter(|stack| stack.names[0] == innermost) {
+        assert_eq!(stack.incomplete, None, "{stack:#x?}");
+        *all.entry(stack.addresses[1..].to_vec()).or_default() += stack.allocs;
+    }
+    all
+}
+
+/// Asserts that both are the same stacks, so often.
+#[track_caller]
+pub(crate) fn assert_same_stacks(report: &RawStacks, witnessed: &RawStacks) {
+    let missing: Vec<_> = witnessed.iter().filter(|(stack, count)| report.get(*stack) != Some(count)).collect();
+    let extra: Vec<_> = report.iter().filter(|(stack, count)| witnessed.get(*stack) != Some(count)).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "{} of {} stacks differ; seen by the other unwinder: {:x?}\nby the report: {:x?}",
+        missing.len(),
+        witnessed.len(),
+        &missing[..missing.len().min(3)],
+        &extra[..extra.len().min(3)]
+    );
+}
