@@ -135,10 +135,35 @@ pub(crate) fn raw(report: &Value, innermost: &str) -> RawStacks {
     all
 }
 
+/// As [`raw`], where stacks may end for a reason in a function: then what another unwinder has seen must begin with them.
+pub(crate) fn raw_up_to(
+    report: &Value,
+    innermost: &str,
+    (function, reason): (&str, &str),
+    witnessed: &RawStacks,
+) -> RawStacks {
+    let mut all = RawStacks::new();
+    for stack in stacks(report).into_iter().filter(|stack| stack.names[0] == innermost) {
+        let seen = &stack.addresses[1..];
+        if stack.incomplete.is_none() {
+            *all.entry(seen.to_vec()).or_default() += stack.allocs;
+            continue;
+        }
+        let outermost = stack.names.last().expect("a frame");
+        assert_eq!(stack.incomplete.as_deref(), Some(reason), "{stack:#x?}");
+        assert!(outermost.starts_with(function) || outermost == "?", "{stack:#x?}");
+        let whole: Vec<_> = witnessed.iter().filter(|(whole, _)| whole.starts_with(seen)).collect();
+        assert_eq!(stack.allocs, whole.iter().map(|(_, count)| **count).sum::<u64>(), "{stack:#x?}");
+        all.extend(whole.into_iter().map(|(whole, count)| (whole.clone(), *count)));
+    }
+    all
+}
+
 /// Asserts that both are the same stacks, so often.
 #[track_caller]
 pub(crate) fn assert_same_stacks(report: &RawStacks, witnessed: &RawStacks) {
-    let missing: Vec<_> = witnessed.iter().filter(|(stack, count)| report.get(*stack) != Some(count)).collect();
+    let missing: Vec<_> =
+        witnessed.iter().filter(|(stack, count)| report.get(*stack) != Some(count)).collect();
     let extra: Vec<_> = report.iter().filter(|(stack, count)| witnessed.get(*stack) != Some(count)).collect();
     assert!(
         missing.is_empty() && extra.is_empty(),

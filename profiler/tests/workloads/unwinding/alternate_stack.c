@@ -82,7 +82,7 @@ int main(void) {
     handle(SIGUSR1, on_first, SA_ONSTACK);
     handle(SIGUSR2, on_second, SA_ONSTACK);
     handle(SIGILL, (void (*)(int))(void *)on_illegal, SA_ONSTACK | SA_SIGINFO);
-    struct tail tail;
+    struct tail tail = {0};
     learn_tail(&tail);
     if (!start())
         return 1;

@@ -55,7 +55,7 @@ STEP void in_array(int round) {
 }
 
 int main(void) {
-    struct tail tail;
+    struct tail tail = {0};
     learn_tail(&tail);
     if (!start())
         return 1;

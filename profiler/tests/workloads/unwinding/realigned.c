@@ -67,7 +67,7 @@ STEP void aligned_4096(void) {
 
 int main(void) {
     vector room[2] __attribute__((aligned(64)));
-    struct tail tail;
+    struct tail tail = {0};
     memset(room, 0, sizeof room);
     __asm__ volatile("" ::"r"(room) : "memory");
     learn_tail(&tail);

@@ -122,7 +122,7 @@ int main(int argc, char **argv) {
     static char room[1 << 18];
     stack_t own = {.ss_sp = room, .ss_flags = 0, .ss_size = sizeof room};
     sigaltstack(&own, NULL);
-    struct tail tail;
+    struct tail tail = {0};
     learn_tail(&tail);
     library();
     if (!start())

@@ -32,7 +32,7 @@ STEP void tick(void) {
 }
 
 int main(void) {
-    struct tail tail;
+    struct tail tail = {0};
     learn_tail(&tail);
     if (!start())
         return 1;
