@@ -3,7 +3,9 @@
 //
 // The end of a stack is asked of backtrace(), libgcc's unwinder: an oracle that is not ours.
 #pragma once
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <execinfo.h>
 #include <stdint.h>
 #include <stdio.h>
