@@ -13,6 +13,7 @@ pub mod memleak;
 pub mod opaque;
 pub mod sampling;
 pub mod unwind;
+pub mod witness;
 
 /// Declares a wire struct: `repr(C)`, `Copy`, all zeroes valid, and no padding.
 #[macro_export]

@@ -19,6 +19,13 @@ pub fn opaque(value: u64) -> u64 {
     value
 }
 
+/// The same value, of which the verifier knows nothing any more: ways through a program that only differ in what is
+/// known of it are one way from here on. `unknown` is any value that the verifier does not know.
+#[inline(always)]
+pub fn forget(value: u64, unknown: u64) -> u64 {
+    opaque(value ^ unknown) ^ unknown
+}
+
 /// 1 if the highest bit is clear, else 0, without a branch: a search step that branches would make the verifier follow
 /// every way through the search. The compiler turns the usual idioms back into branches.
 #[inline(always)]

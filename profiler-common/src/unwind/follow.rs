@@ -18,7 +18,7 @@ pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32)
     // SAFETY: the dictionary is not written to while it is in use; any bytes are a rule.
     unsafe {
         let rule = rule.read();
-        let (mut base, mut cfa, mut return_address) = (0, 0, 0);
+        let (mut base, mut return_address, mut slot) = (0, 0, 0);
         if rule.cfa_form == CfaForm::UNSUPPORTED {
             return ended(walk, End::UNSUPPORTED);
         }
@@ -26,15 +26,10 @@ pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32)
             return ended(walk, End::REGISTER);
         }
         let at = moved(base, rule.cfa_offset_bytes);
-        match rule.cfa_form {
-            CfaForm::VALUE => cfa = at,
-            _ => {
-                if !word(machine, walk, at, &mut cfa) {
-                    return ended(walk, End::UNREADABLE);
-                }
-                cfa = moved(cfa, rule.cfa_add_bytes);
-            }
-        }
+        let cfa = match rule.cfa_form {
+            CfaForm::VALUE => at,
+            _ => moved(word(machine, walk, at), rule.cfa_add_bytes),
+        };
         // Before rbp changes: it may be where the return address is found.
         match rule.return_form {
             ReturnForm::REGISTER => {
@@ -44,40 +39,33 @@ pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32)
             }
             form => {
                 let offset = if form == ReturnForm::AT_CFA { rule.return_offset_bytes } else { -8 };
-                if !word(machine, walk, moved(cfa, offset), &mut return_address) {
-                    return ended(walk, End::UNREADABLE);
-                }
+                slot = moved(cfa, offset);
+                return_address = word(machine, walk, slot);
             }
         }
-        if !restore(machine, walk, &rule, cfa) {
-            return ended(walk, End::UNREADABLE);
-        }
-        leave(walk, cfa, return_address)
+        restore(machine, walk, &rule, cfa);
+        leave(machine, walk, cfa, return_address, slot)
     }
 }
 
-/// Restores the caller's rbp; whether it could be read.
+/// Restores the caller's rbp.
 #[inline(always)]
-unsafe fn restore<M: Machine>(machine: M, walk: *mut Walk, rule: &Rare, cfa: u64) -> bool {
+unsafe fn restore<M: Machine>(machine: M, walk: *mut Walk, rule: &Rare, cfa: u64) {
     // SAFETY: as for `follow`.
     unsafe {
         let from = match rule.rbp_form {
-            RbpForm::UNCHANGED => return true,
+            RbpForm::UNCHANGED => return,
             RbpForm::AT_CFA => cfa,
             RbpForm::AT_RBP => get!(walk, fp),
             RbpForm::AT_RSP => get!(walk, sp),
             _ => {
                 set!(walk, fp_lost, 1);
-                return true;
+                return;
             }
         };
-        let mut fp = 0;
-        if !word(machine, walk, moved(from, rule.rbp_offset_bytes), &mut fp) {
-            return false;
-        }
+        let fp = word(machine, walk, moved(from, rule.rbp_offset_bytes));
         set!(walk, fp, fp);
         set!(walk, fp_lost, 0);
-        true
     }
 }
 
@@ -99,7 +87,8 @@ unsafe fn value<M: Machine>(machine: M, walk: *mut Walk, number: u32, value: &mu
         }
         let context = get!(walk, context);
         if context != 0 {
-            return word(machine, walk, context.wrapping_add(signal_frame::register_bytes(number)), value);
+            *value = word(machine, walk, context.wrapping_add(signal_frame::register_bytes(number)));
+            return true;
         }
         match machine.register(number) {
             Some(known) => {

@@ -21,19 +21,19 @@ pub(super) unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
         if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
             return ended(walk, End::NO_TABLE);
         }
-        let (mut caller_fp, mut return_address) = (0, 0);
-        if !word(machine, walk, fp, &mut caller_fp) || !word(machine, walk, fp + 8, &mut return_address) {
-            return ended(walk, End::UNREADABLE);
-        }
+        let caller_fp = word(machine, walk, fp);
+        let return_address = word(machine, walk, fp + 8);
         let mut code = 0;
-        if return_address != 0
+        let is_known = return_address == 0 || return_address == get!(walk, trampoline);
+        if get!(walk, lost) == 0
+            && !is_known
             && (!machine.copy(&raw mut code, 8, return_address.wrapping_sub(8)) || !ends_in_call(code))
         {
             return ended(walk, End::NO_TABLE);
         }
         set!(walk, guessed, get!(walk, guessed) + 1);
         set!(walk, fp, caller_fp);
-        leave(walk, fp + 16, return_address)
+        leave(machine, walk, fp + 16, return_address, fp + 8)
     }
 }
 

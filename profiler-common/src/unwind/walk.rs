@@ -41,8 +41,10 @@ impl End {
     pub const REGISTER: u64 = 5;
     /// The caller's frame would not be above the frame: the tables do not fit the code, or the stack is damaged.
     pub const BACKWARDS: u64 = 6;
+    /// A return probe holds the return address, and the kernel does not tell it.
+    pub const PROBED: u64 = 7;
     /// Number of ends.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// What each means, in reports.
     pub const WORDS: [&'static str; Self::COUNT] = [
         "complete",
@@ -52,6 +54,7 @@ impl End {
         "unwind information of a form that is not supported",
         "unwind information needs a register that is not known",
         "unwind information does not fit the stack",
+        "return address held by a return probe",
     ];
 }
 
@@ -70,6 +73,12 @@ pub unsafe trait Machine: Tables {
     fn register(self, number: u32) -> Option<u64> {
         let _ = number;
         None
+    }
+
+    /// The return address that lay in a slot of the stack before a return probe replaced it; 0 if it is not known.
+    fn original(self, slot: u64) -> u64 {
+        let _ = slot;
+        0
     }
 }
 
@@ -96,6 +105,10 @@ pub struct Walk {
     pub returned: u64,
     /// 1 if `fp` is not known any more.
     pub fp_lost: u64,
+    /// What return probes put in place of return addresses; 0 if nothing.
+    pub trampoline: u64,
+    /// 1 once a word could not be read.
+    pub lost: u64,
     /// Where a signal handler's frame keeps all registers of the frame that `ip` is in; 0 if there is none.
     pub context: u64,
     /// The mapping that the last frame was in.
@@ -148,6 +161,8 @@ pub unsafe fn begin(walk: *mut Walk, seed: u64, ip: u64, sp: u64, fp: u64, retur
         set!(walk, fp, fp);
         set!(walk, returned, u64::from(returned));
         set!(walk, fp_lost, 0);
+        set!(walk, trampoline, 0);
+        set!(walk, lost, 0);
         set!(walk, context, 0);
     }
 }
@@ -170,52 +185,49 @@ pub unsafe fn open<M: Machine>(machine: M, walk: *mut Walk, sp: u64) -> bool {
 
 /// Moves the window to an address.
 #[inline(never)]
-unsafe fn refill<M: Machine>(machine: M, walk: *mut Walk, address: u64) -> bool {
-    // SAFETY: as for `open`.
+unsafe fn refill<M: Machine>(machine: M, walk: *mut Walk, address: u64) {
+    // SAFETY: as for `open`. Each attempt says beforehand what it will have read: so the verifier has one state to go on
+    // with, not one for every outcome.
     unsafe {
         let window = (&raw mut (*walk).window).cast();
         set!(walk, drafted, OVERFLOWN);
         set!(walk, start, address);
-        let reach = if machine.copy(window, WINDOW_BYTES, address) {
-            WINDOW_BYTES - 7
-        } else if machine.copy(window, SMALL_BYTES, address) {
-            SMALL_BYTES - 7
-        } else if machine.copy(window, 8, address) {
-            1
-        } else {
-            0
-        };
-        set!(walk, reach, u64::from(reach));
-        reach != 0
+        for bytes in [WINDOW_BYTES, SMALL_BYTES, 8] {
+            set!(walk, reach, u64::from(bytes) - 7);
+            if machine.copy(window, bytes, address) {
+                return;
+            }
+        }
+        set!(walk, reach, 0);
+        set!(walk, lost, 1);
     }
 }
 
-/// The word at an address; whether it could be read.
+/// The word at an address. If it cannot be read it is anything, and the walk ends when it is about to
+/// leave the frame: one question per frame, not one per word.
 ///
 /// # Safety
 /// As for [`begin`].
 #[inline(always)]
-pub unsafe fn word<M: Machine>(machine: M, walk: *mut Walk, address: u64, value: &mut u64) -> bool {
+pub unsafe fn word<M: Machine>(machine: M, walk: *mut Walk, address: u64) -> u64 {
     // SAFETY: as for `begin`; indices are masked.
     unsafe {
         let mut ahead = address.wrapping_sub(get!(walk, start));
         if ahead >= get!(walk, reach) || ahead & 7 != 0 {
-            if !refill(machine, walk, address) {
-                return false;
-            }
+            refill(machine, walk, address);
             ahead = 0;
         }
         let at = opaque(ahead >> 3) as usize & (WINDOW_WORDS - 1);
-        *value = (&raw const (*walk).window).cast::<u64>().add(at).read_volatile();
+        let value = (&raw const (*walk).window).cast::<u64>().add(at).read_volatile();
         let drafted = opaque(get!(walk, drafted));
         if drafted < DRAFT_WORDS as u64 {
-            (&raw mut (*walk).draft_words).cast::<u64>().add(drafted as usize).write_volatile(*value);
+            (&raw mut (*walk).draft_words).cast::<u64>().add(drafted as usize).write_volatile(value);
             (&raw mut (*walk).draft_places).cast::<u8>().add(drafted as usize).write_volatile(at as u8);
             set!(walk, drafted, drafted + 1);
         } else {
             set!(walk, drafted, OVERFLOWN);
         }
-        true
+        value
     }
 }
 
@@ -271,33 +283,45 @@ unsafe fn plain<M: Machine>(machine: M, walk: *mut Walk, row: Row) -> bool {
             return ended(walk, End::REGISTER);
         };
         let cfa = base.wrapping_add(row.cfa_bytes());
-        let mut value = 0;
         let below = row.rbp_below_cfa_bytes();
         // The lower word first: if it takes a new window, the other one is in it too.
         if below != 0 {
-            if !word(machine, walk, cfa.wrapping_sub(below), &mut value) {
-                return ended(walk, End::UNREADABLE);
-            }
-            set!(walk, fp, value);
+            let fp = word(machine, walk, cfa.wrapping_sub(below));
+            set!(walk, fp, fp);
             set!(walk, fp_lost, 0);
         }
-        if !word(machine, walk, cfa.wrapping_sub(8), &mut value) {
-            return ended(walk, End::UNREADABLE);
-        }
-        leave(walk, cfa, value)
+        let slot = cfa.wrapping_sub(8);
+        let return_address = word(machine, walk, slot);
+        leave(machine, walk, cfa, return_address, slot)
     }
 }
 
-/// Goes to the caller.
+/// Goes to the caller. `slot` is where its address lies on the stack, if it does.
 #[inline(always)]
-pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64) -> bool {
+pub(super) unsafe fn leave<M: Machine>(
+    machine: M,
+    walk: *mut Walk,
+    cfa: u64,
+    mut return_address: u64,
+    slot: u64,
+) -> bool {
     // SAFETY: as for `step`.
     unsafe {
+        if get!(walk, lost) != 0 {
+            return ended(walk, End::UNREADABLE);
+        }
         if return_address == 0 {
             return ended(walk, End::ROOT);
         }
         if cfa <= get!(walk, sp) {
             return ended(walk, End::BACKWARDS);
+        }
+        if return_address == get!(walk, trampoline) {
+            return_address = machine.original(slot);
+            if return_address == 0 {
+                return ended(walk, End::PROBED);
+            }
+            set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
         }
         set!(walk, sp, cfa);
         set!(walk, ip, return_address);
@@ -321,43 +345,39 @@ unsafe fn special<M: Machine>(machine: M, walk: *mut Walk, rule: u32) -> bool {
     // SAFETY: as for `step`.
     unsafe {
         let (sp, fp) = (get!(walk, sp), get!(walk, fp));
-        let (mut cfa, mut value) = (0, 0);
-        match row.kind() {
+        let cfa = match row.kind() {
             Kind::PLT => {
                 let pushed = get!(walk, ip) & 15 >= row.plt_pushed_from();
-                cfa = sp.wrapping_add(8 + u64::from(pushed) * 8);
+                sp.wrapping_add(8 + u64::from(pushed) * 8)
             }
             Kind::SIGNAL => return interrupted(machine, walk, sp),
             Kind::REALIGNED => {
                 if get!(walk, fp_lost) != 0 {
                     return ended(walk, End::REGISTER);
                 }
-                let slot = fp.wrapping_sub(row.slot_below_rbp_bytes());
-                if !word(machine, walk, slot, &mut cfa) || !word(machine, walk, fp, &mut value) {
-                    return ended(walk, End::UNREADABLE);
-                }
-                set!(walk, fp, value);
+                let cfa = word(machine, walk, fp.wrapping_sub(row.slot_below_rbp_bytes()));
+                let caller_fp = word(machine, walk, fp);
+                set!(walk, fp, caller_fp);
+                cfa
             }
             Kind::RARE => return follow(machine, walk, row.rare_index()),
             _ => return ended(walk, End::ROOT), // Kind::END
-        }
-        if !word(machine, walk, cfa.wrapping_sub(8), &mut value) {
-            return ended(walk, End::UNREADABLE);
-        }
-        leave(walk, cfa, value)
+        };
+        let slot = cfa.wrapping_sub(8);
+        let return_address = word(machine, walk, slot);
+        leave(machine, walk, cfa, return_address, slot)
     }
 }
 
 /// Goes on where a signal interrupted the thread, on whatever stack that was.
 #[inline(always)]
 unsafe fn interrupted<M: Machine>(machine: M, walk: *mut Walk, sp: u64) -> bool {
-    let (mut ip, mut caller_sp, mut fp) = (0, 0, 0);
     // SAFETY: as for `step`.
     unsafe {
-        let read = word(machine, walk, sp.wrapping_add(signal_frame::RBP_BYTES), &mut fp)
-            && word(machine, walk, sp.wrapping_add(signal_frame::RSP_BYTES), &mut caller_sp)
-            && word(machine, walk, sp.wrapping_add(signal_frame::RIP_BYTES), &mut ip);
-        if !read {
+        let fp = word(machine, walk, sp.wrapping_add(signal_frame::RBP_BYTES));
+        let caller_sp = word(machine, walk, sp.wrapping_add(signal_frame::RSP_BYTES));
+        let ip = word(machine, walk, sp.wrapping_add(signal_frame::RIP_BYTES));
+        if get!(walk, lost) != 0 {
             return ended(walk, End::UNREADABLE);
         }
         if ip == 0 {

@@ -12,6 +12,7 @@ use profiler::{
         plan::Placement,
     },
     units,
+    unwind::witness::Work,
 };
 
 /// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// For measurements: makes unwind tables, and prints their sizes and how long it took as JSON.
     #[command(name = "__tables", hide = true)]
     Tables(TablesArgs),
+    /// For measurements: walks the stack at an instruction, until interrupted, and prints what was counted as JSON.
+    #[command(name = "__walks", hide = true)]
+    Walks(WalksArgs),
 }
 
 /// Which processes.
@@ -214,6 +218,44 @@ pub(crate) struct TablesArgs {
     /// Threads at work. Default: one per processor, up to 8.
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) threads: Option<usize>,
+}
+
+/// One instruction, and what is done there.
+#[derive(Debug, Args)]
+pub(crate) struct WalksArgs {
+    /// Process to attach to.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: u32,
+    /// File with the instruction.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Its offset in the file.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) offset: u64,
+    /// What is done.
+    #[arg(long, value_enum)]
+    pub(crate) work: WorkArg,
+}
+
+/// What a timed probe does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum WorkArg {
+    /// Counts.
+    Nothing,
+    /// Walks by unwind tables.
+    Walk,
+    /// Lets the kernel walk by frame pointers.
+    Kernel,
+}
+
+impl From<WorkArg> for Work {
+    fn from(argument: WorkArg) -> Work {
+        match argument {
+            WorkArg::Nothing => Work::Nothing,
+            WorkArg::Walk => Work::Walk,
+            WorkArg::Kernel => Work::Kernel,
+        }
+    }
 }
 
 /// Which probes the floor is made of.

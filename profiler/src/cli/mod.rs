@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod render;
 mod tables;
+mod walks;
 
 use std::{
     ffi::OsString,
@@ -34,6 +35,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Memleak(args) => memleak::run(args, &cli),
         Command::Floor(args) => floor::run(args),
         Command::Tables(args) => tables::run(args),
+        Command::Walks(args) => walks::run(args),
         Command::Report(args) => render::run(args, &cli),
     };
     done.unwrap_or_else(|error| complain(&error))

@@ -26,6 +26,7 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_PROG_TYPE_PERF_EVENT: u32 = 7;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 const BPF_PERF_EVENT: u32 = 41;
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
@@ -49,6 +50,8 @@ pub(crate) enum ProgramKind {
     Multi(MultiKind),
     /// A tracepoint whose arguments the program does not look at.
     Tracepoint,
+    /// A perf event that samples.
+    Sample,
 }
 
 impl ProgramKind {
@@ -56,13 +59,14 @@ impl ProgramKind {
         match self {
             Self::Perf | Self::Multi(_) => BPF_PROG_TYPE_KPROBE,
             Self::Tracepoint => BPF_PROG_TYPE_RAW_TRACEPOINT,
+            Self::Sample => BPF_PROG_TYPE_PERF_EVENT,
         }
     }
 
     fn attach_type(self) -> u32 {
         match self {
             Self::Multi(kind) => kind as u32,
-            Self::Perf | Self::Tracepoint => 0,
+            Self::Perf | Self::Tracepoint | Self::Sample => 0,
         }
     }
 }
@@ -226,19 +230,34 @@ pub(crate) fn enable_run_stats() -> io::Result<OwnedFd> {
 
 /// Run time in nanoseconds and number of runs of a program, while statistics were on.
 pub(crate) fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    // struct bpf_prog_info: run_time_ns at 192, run_cnt at 200.
-    let mut info = [0u8; 208];
+    let info = program_info(program)?;
+    Ok((info.read_u64(192), info.read_u64(200)))
+}
+
+/// Instructions that the verifier has looked at (Linux 5.16).
+pub(crate) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(program_info(program)?.read_u64(216) as u32)
+}
+
+/// `struct bpf_prog_info` up to its field `verified_insns`: run_time_ns at 192, run_cnt at 200, verified_insns at 216.
+fn program_info(program: BorrowedFd<'_>) -> io::Result<Info> {
+    let mut info = Info([0; 224]);
     Attr::new()
         .fd(0, program)
-        .u32(4, info.len() as u32)
-        .u64(8, info.as_mut_ptr() as u64)
+        .u32(4, info.0.len() as u32)
+        .u64(8, info.0.as_mut_ptr() as u64)
         .call(BPF_OBJ_GET_INFO_BY_FD)?;
-    let word = |at: usize| {
+    Ok(info)
+}
+
+struct Info([u8; 224]);
+
+impl Info {
+    fn read_u64(&self, at: usize) -> u64 {
         let mut bytes = [0; 8];
-        bytes.copy_from_slice(&info[at..at + 8]);
+        bytes.copy_from_slice(&self.0[at..at + 8]);
         u64::from_ne_bytes(bytes)
-    };
-    Ok((word(192), word(200)))
+    }
 }
 
 /// Reads one element; `values` has one entry per possible CPU for a per-CPU map, else one.

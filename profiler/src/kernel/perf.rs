@@ -1,4 +1,4 @@
-//! Probes by perf events: one per site, for kernels without multi links.
+//! Perf events: probes, one per site, for kernels without multi links; and the clock that samples.
 
 use std::{
     ffi::CString,
@@ -14,6 +14,10 @@ use std::{
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 const UPROBE_RETURN: &str = "/sys/bus/event_source/devices/uprobe/format/retprobe";
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+const PERF_TYPE_SOFTWARE: u32 = 1;
+const PERF_COUNT_SW_CPU_CLOCK: u64 = 0;
+/// `perf_event_attr.freq`: the period is a frequency.
+const BY_FREQUENCY: u64 = 1 << 10;
 
 /// `struct perf_event_attr` (include/uapi/linux/perf_event.h) as of `PERF_ATTR_SIZE_VER1`: later kernels take it for
 /// one whose newer fields are all 0.
@@ -49,11 +53,28 @@ pub(crate) fn open_uprobe(path: &Path, offset: u64, at_return: bool, pid: u32) -
         ..EventAttr::default()
     };
     let (pid, cpu) = if pid == 0 { (-1, 0) } else { (pid as libc::pid_t, -1) };
-    // SAFETY: the attributes are as large as their size field says, and the path in them outlives the call.
+    open(&attr, pid, cpu)
+}
+
+/// Opens the clock of a processor: a sample so many times a second while the processor is at work, whatever it does.
+pub(crate) fn open_clock(cpu: u32, hz: u32) -> io::Result<OwnedFd> {
+    let attr = EventAttr {
+        kind: PERF_TYPE_SOFTWARE,
+        size: size_of::<EventAttr>() as u32,
+        config: PERF_COUNT_SW_CPU_CLOCK,
+        sample_period: hz.into(),
+        flags: BY_FREQUENCY,
+        ..EventAttr::default()
+    };
+    open(&attr, -1, cpu as libc::c_int)
+}
+
+fn open(attr: &EventAttr, pid: libc::pid_t, cpu: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: the attributes are as large as their size field says, and a path in them outlives the call.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             pid,
             cpu,
             -1, // no group

@@ -11,9 +11,11 @@ pub mod arena;
 pub mod cache;
 pub mod dictionary;
 pub mod file;
+pub(crate) mod returns;
 pub mod spaces;
 pub mod table;
 pub(crate) mod tracker;
+pub mod witness;
 
 #[cfg(test)]
 mod own_stack;

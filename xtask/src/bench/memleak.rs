@@ -8,7 +8,7 @@
 //! profiler keeps the kernel's run statistics of BPF programs on for one second in thirty, which costs two clock reads
 //! per hit. Both states are measured and weighed accordingly: 1/30 and 29/30.
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     Figures, Rig,
     observer::Observer,
-    target::{Target, compile, number, private_libc},
+    target::{FramePointers, Target, compile, compile_cpp, number, private_libc},
 };
 use crate::process::{ask, command, on_path};
 
@@ -47,13 +47,35 @@ enum Observe {
 
 pub(super) fn run(rig: &Rig) -> Result<Figures> {
     let program = compile("loop.c", &rig.scratch)?;
-    let libc = private_libc(&program, &rig.scratch)?;
-    let mut target =
-        Target::start(command(&program).args(["--milliseconds", INTERVAL_MS]).env("LD_LIBRARY_PATH", &libc))?;
-    let script = script(&libc.join("libc.so.6").display().to_string());
     let mut ways = ways();
+    rounds(rig, &program, &[], &mut ways)?;
+    let mut figures = Figures::new();
+    all_figures(&ways, &mut figures)?;
+    Ok(figures)
+}
+
+/// On C++ whose stacks need unwind tables, and have 16 frames at `malloc`: `operator new[]`, `operator new`, `last`, the
+/// chain, `main`, two of the C library, `_start`.
+pub(super) fn run_without_frame_pointers(rig: &Rig) -> Result<Figures> {
+    let program = compile_cpp("chain.cpp", FramePointers::No, &rig.scratch)?;
+    let of = ["baseline_ns", "floor_session", "floor_multi", "exact_ns"];
+    let mut ways = ways();
+    ways.retain(|way| of.contains(&way.name));
+    rounds(rig, &program, &["--depth", "9", "--new", "1"], &mut ways)?;
+    let mut figures = Figures::new();
+    over_floor(&ways, &mut figures)?;
+    Ok(figures)
+}
+
+/// Measures every way once a round.
+fn rounds(rig: &Rig, program: &Path, arguments: &[&str], ways: &mut [Way]) -> Result<()> {
+    let libc = private_libc(program, &rig.scratch)?;
+    let mut target = Target::start(
+        command(program).args(["--milliseconds", INTERVAL_MS]).args(arguments).env("LD_LIBRARY_PATH", &libc),
+    )?;
+    let script = script(&libc.join("libc.so.6").display().to_string());
     for round in 1..=ROUNDS {
-        for way in &mut ways {
+        for way in &mut *ways {
             let ns = measure(rig, &mut target, &way.observe, &script)
                 .with_context(|| format!("cannot measure {}", way.name))?;
             way.ns.push(ns);
@@ -62,7 +84,7 @@ pub(super) fn run(rig: &Rig) -> Result<Figures> {
             ways.iter().filter_map(|way| Some(format!("{} {:.0}", way.name, way.ns.last()?))).collect();
         println!("round {round}/{ROUNDS}, ns per pair: {}", line.join(", "));
     }
-    figures(&ways)
+    Ok(())
 }
 
 fn ways() -> Vec<Way> {
@@ -124,7 +146,8 @@ fn measure(rig: &Rig, target: &mut Target, observe: &Observe, script: &str) -> R
     Ok(ns)
 }
 
-fn interval(target: &mut Target) -> Result<f64> {
+/// Processor time of one turn.
+pub(super) fn interval(target: &mut Target) -> Result<f64> {
     number(&target.ask("go")?, "cpu_ns_per_pair")
 }
 
@@ -139,38 +162,52 @@ fn script(libc: &str) -> String {
     )
 }
 
-fn figures(ways: &[Way]) -> Result<Figures> {
-    let rounds = |name: &str| ways.iter().find(|way| way.name == name).map(|way| way.ns.as_slice());
-    let of = |name: &str| rounds(name).with_context(|| format!("{name} was not measured"));
-    let cheaper = if median(of("floor_session")?) <= median(of("floor_multi")?) {
+/// The rounds of a way.
+fn of<'w>(ways: &'w [Way], name: &str) -> Result<&'w [f64]> {
+    let way = ways.iter().find(|way| way.name == name);
+    way.map(|way| way.ns.as_slice()).with_context(|| format!("{name} was not measured"))
+}
+
+fn put(figures: &mut Figures, name: &str, value: f64, digits: f64) {
+    figures.insert(name.to_owned(), json!((value * digits).round() / digits));
+}
+
+fn ratio(over: &[f64], under: &[f64]) -> f64 {
+    median(&over.iter().zip(under).map(|(over, under)| over / under).collect::<Vec<_>>())
+}
+
+/// What memleak takes, over what the probes alone take.
+fn over_floor(ways: &[Way], figures: &mut Figures) -> Result<()> {
+    let cheaper = if median(of(ways, "floor_session")?) <= median(of(ways, "floor_multi")?) {
         "floor_session"
     } else {
         "floor_multi"
     };
     println!("floor: {cheaper}, the cheaper way of attaching empty programs");
-    let floor = of(cheaper)?;
-    let mut figures = Figures::new();
-    let mut put = |name: &str, value: f64, digits: f64| {
-        figures.insert(name.to_owned(), json!((value * digits).round() / digits));
-    };
-    put("baseline_ns", median(of("baseline_ns")?), 10.0);
-    put("floor_ns", median(floor), 10.0);
-    for name in ["entry_floor_ns", "exact_ns", "sampled_ns", "first_insn_ns"] {
-        put(name, median(of(name)?), 10.0);
-    }
-    if let Some(bpftrace) = rounds("bpftrace_ns") {
-        put("bpftrace_ns", median(bpftrace), 10.0);
-    }
-    let ratio = |over: &[f64], under: &[f64]| {
-        median(&over.iter().zip(under).map(|(over, under)| over / under).collect::<Vec<_>>())
-    };
-    put("exact_over_floor", ratio(of("exact_ns")?, floor), 1000.0);
-    put("sampled_over_entry_floor", ratio(of("sampled_ns")?, of("entry_floor_ns")?), 1000.0);
-    put("first_insn_over_exact", ratio(of("first_insn_ns")?, of("exact_ns")?), 1000.0);
+    let (floor, exact) = (of(ways, cheaper)?, of(ways, "exact_ns")?);
+    put(figures, "baseline_ns", median(of(ways, "baseline_ns")?), 10.0);
+    put(figures, "floor_ns", median(floor), 10.0);
+    put(figures, "exact_ns", median(exact), 10.0);
+    put(figures, "exact_over_floor", ratio(exact, floor), 1000.0);
     let kernel = ask(command("uname").arg("-r")).unwrap_or_default();
     figures.insert("rounds".into(), ROUNDS.into());
     figures.insert("kernel".into(), kernel.trim().into());
-    Ok(figures)
+    Ok(())
+}
+
+fn all_figures(ways: &[Way], figures: &mut Figures) -> Result<()> {
+    over_floor(ways, figures)?;
+    for name in ["entry_floor_ns", "sampled_ns", "first_insn_ns"] {
+        put(figures, name, median(of(ways, name)?), 10.0);
+    }
+    if let Ok(bpftrace) = of(ways, "bpftrace_ns") {
+        put(figures, "bpftrace_ns", median(bpftrace), 10.0);
+    }
+    let (sampled, entry_floor) = (of(ways, "sampled_ns")?, of(ways, "entry_floor_ns")?);
+    put(figures, "sampled_over_entry_floor", ratio(sampled, entry_floor), 1000.0);
+    let (first, exact) = (of(ways, "first_insn_ns")?, of(ways, "exact_ns")?);
+    put(figures, "first_insn_over_exact", ratio(first, exact), 1000.0);
+    Ok(())
 }
 
 /// The middle one, or the mean of the two in the middle; zero of none.

@@ -8,6 +8,7 @@ mod large;
 mod memleak;
 mod observer;
 mod target;
+mod unwind;
 
 use std::{path::PathBuf, process::Command};
 
@@ -33,9 +34,15 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Subcommand)]
 enum Bench {
     /// Nanoseconds that memleak adds to a malloc and its free
-    Memleak,
+    Memleak {
+        /// On a C++ program without frame pointers, whose stacks have 16 frames
+        #[arg(long)]
+        without_frame_pointers: bool,
+    },
     /// Time to attach and detach, stalls of the target, our CPU and memory
     Footprint,
+    /// Nanoseconds that a stack costs, against the kernel's walk by frame pointers
+    Unwind,
 }
 
 /// `cargo xtask bench`.
@@ -44,7 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&[Need::Build, Need::Bench])?;
     let rig = Rig::build(privilege)?;
     let figures = match args.bench {
-        Bench::Memleak => memleak::run(&rig),
+        Bench::Memleak { without_frame_pointers: false } => memleak::run(&rig),
+        Bench::Memleak { without_frame_pointers: true } => memleak::run_without_frame_pointers(&rig),
+        Bench::Unwind => unwind::run(&rig),
         Bench::Footprint => footprint::run(&rig),
     };
     privilege.hand_back(&rig.scratch)?;

@@ -33,8 +33,33 @@ pub(super) fn compile(source: &str, into: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Whether a program keeps them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FramePointers {
+    Yes,
+    No,
+}
+
+/// Compiles a C++ workload of the tests, as servers are built, but for its frame pointers.
+pub(super) fn compile_cpp(source: &str, frame_pointers: FramePointers, into: &Path) -> Result<PathBuf> {
+    let (flag, suffix) = match frame_pointers {
+        FramePointers::Yes => ("-fno-omit-frame-pointer", "with"),
+        FramePointers::No => ("-fomit-frame-pointer", "without"),
+    };
+    let program = into.join(format!("{}-{suffix}", source.trim_end_matches(".cpp")));
+    let mut compiler = command("c++");
+    compiler
+        .args(["-std=c++17", "-O2", "-g", flag, "-fno-optimize-sibling-calls", "-fno-builtin", "-o"])
+        .arg(&program)
+        .arg(workspace::root().join("profiler/tests/workloads").join(source));
+    process::run(&mut compiler)?;
+    Ok(program)
+}
+
 /// A running workload. Killed when dropped.
 pub(super) struct Target {
+    /// What it said before it was ready.
+    said: Vec<String>,
     child: Child,
     stdin: ChildStdin,
     lines: Receiver<String>,
@@ -59,9 +84,15 @@ impl Target {
                 }
             }
         });
-        let mut target = Self { child, stdin, lines };
+        let mut target = Self { said: Vec::new(), child, stdin, lines };
         target.wait_for("READY")?;
         Ok(target)
+    }
+
+    /// What it said of itself before it was ready, behind this word.
+    pub(super) fn said(&self, word: &str) -> Result<String> {
+        let rest = |line: &String| Some(line.strip_prefix(word)?.trim().to_owned());
+        self.said.iter().find_map(rest).with_context(|| format!("the workload did not say its {word}"))
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -83,6 +114,7 @@ impl Target {
             if line.starts_with(start) {
                 return Ok(line);
             }
+            self.said.push(line);
         }
     }
 

@@ -19,8 +19,9 @@ use profiler_common::{
     },
     ledger::Counter,
     memleak::block_key,
+    opaque::forget,
 };
-use profiler_ebpf::stack;
+use profiler_ebpf::stack::entry;
 
 use crate::{
     alloc::value,
@@ -44,7 +45,7 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     let bits = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let cookie = Cookie::unpack(bits);
     // SAFETY: the registers of the call.
-    let size_bytes = unsafe { requested(regs, bits, cookie.fixed_size) };
+    let size_bytes = unsafe { forget(requested(regs, bits, cookie.fixed_size), (*regs).rsp) };
     if cookie.throws && size_bytes > MAX_SAFE_BYTES {
         let impossible = size_bytes >> 47 != 0; // user addresses of x86-64 have 47 bits
         return (if impossible { Counter::EntryImpossible } else { Counter::EntryUnsafe }, true);
@@ -66,9 +67,7 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
             }
             abandon(thread);
         }
-        (*thread).stack = if drawn { stacks::number(regs, cookie.space, space, thread) } else { NOT_DRAWN };
         (*thread).sp = sp;
-        (*thread).word = if drawn { stack::top(&raw const (*thread).walk) } else { return_address(sp) };
         (*thread).candidate = 0;
         (*thread).size_bytes = size_bytes;
         (*thread).cookie = bits;
@@ -81,7 +80,15 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         if let From::Behind(n) = cookie.block {
             (*thread).behind = value(regs, packed::ARG + u64::from(n));
         }
-        (if drawn { Counter::EntryBegun } else { Counter::EntrySampledOut }, false)
+        if !drawn {
+            (*thread).stack = NOT_DRAWN;
+            (*thread).word = return_address(sp);
+            return (Counter::EntrySampledOut, false);
+        }
+        // Last: by now the verifier has forgotten how it got here, and follows the walk once.
+        (*thread).stack = stacks::number(regs, cookie.space, space, thread);
+        (*thread).word = entry::top(&raw const (*thread).walk);
+        (Counter::EntryBegun, false)
     }
 }
 

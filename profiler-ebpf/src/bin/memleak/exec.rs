@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::{bpf_get_current_pid_tgid, bpf_ringbuf_output},
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_loop, bpf_ringbuf_output},
     programs::BtfTracePointContext,
 };
 use profiler_common::memleak::{RECORD_EXEC, RecordHead};
@@ -20,24 +20,31 @@ const MAX_SPACES: u32 = 256;
 pub(crate) fn memleak_exec(ctx: *mut c_void) -> i32 {
     let _ = BtfTracePointContext::new(ctx).as_ptr();
     // SAFETY: a helper without arguments.
-    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    for number in 0..MAX_SPACES {
-        let Some(space) = SPACES.get_ptr_mut(number) else { return 0 };
-        // SAFETY: a map value; only this program and the loader write it, and a process execs one at a time.
-        unsafe {
-            if (*space).tgid != tgid || (*space).replaced != 0 {
-                continue;
-            }
-            if (*space).execs_to_come > 0 {
-                (*space).execs_to_come -= 1;
-                continue;
-            }
-            (*space).replaced = 1;
-            let head = RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: 0 };
-            // A lost record is not lost knowledge: user space also reads `replaced`.
-            let ring = (&raw const RING).cast_mut().cast();
-            let _ = bpf_ringbuf_output(ring, (&raw const head).cast_mut().cast(), 8, 0);
+    let mut tgid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    // SAFETY: the callback takes what it is given here, and the loop ends before this does (Linux 5.17).
+    unsafe { bpf_loop(MAX_SPACES, look_at as *mut c_void, (&raw mut tgid).cast(), 0) };
+    0
+}
+
+/// Looks at one address space; 1 when there are no more.
+#[inline(never)]
+extern "C" fn look_at(number: u32, tgid: *mut c_void) -> i64 {
+    let Some(space) = SPACES.get_ptr_mut(number) else { return 1 };
+    // SAFETY: what `memleak_exec` gives, and a map value; only this program and the loader write it, and a process
+    // execs one at a time.
+    unsafe {
+        if u64::from((*space).tgid) != *tgid.cast::<u64>() || (*space).replaced != 0 {
+            return 0;
         }
+        if (*space).execs_to_come > 0 {
+            (*space).execs_to_come -= 1;
+            return 0;
+        }
+        (*space).replaced = 1;
+        let head = RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: 0 };
+        // A lost record is not lost knowledge: user space also reads `replaced`.
+        let ring = (&raw const RING).cast_mut().cast();
+        let _ = bpf_ringbuf_output(ring, (&raw const head).cast_mut().cast(), 8, 0);
     }
     0
 }

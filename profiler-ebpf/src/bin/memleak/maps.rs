@@ -12,7 +12,7 @@ use profiler_common::{
     memleak::{Block, Bucket, Counters, FRAME_ROOM, Space, StackTotals},
     sampling::WEIGHT_POINTS,
 };
-use profiler_ebpf::{atomic, stack::Room, task::TaskStorage};
+use profiler_ebpf::{atomic, stack::entry::Room, task::TaskStorage};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;

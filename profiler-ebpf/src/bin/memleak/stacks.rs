@@ -6,7 +6,7 @@ use profiler_common::{
     memleak::{CALLER_STEPS, ENDED_SOMEHOW, MAX_FRAMES, NO_STACK, RECORD_STACK, RecordHead, Space},
     unwind::walk::End,
 };
-use profiler_ebpf::stack::{self, Place};
+use profiler_ebpf::stack::entry::{self, Place};
 
 use crate::maps::{RECENT, RING, Recent, STACK_NUMBERS, Thread, count, next_stack};
 
@@ -33,10 +33,10 @@ pub(crate) unsafe fn number(
         let place = Place { space, slot, generation, steps };
         let frames = (&raw mut (*thread).frames).cast::<u64>();
         let room = &raw mut (*thread).walk;
-        if let Some(number) = stack::recall(regs, place, room) {
+        if let Some(number) = entry::recall(regs, place, room) {
             return number;
         }
-        let found = stack::walk_at_entry(regs, place, frames, room);
+        let found = entry::walk_at_entry(regs, place, frames, room);
         match found.end {
             End::LIMIT => count(Counter::StackTruncated),
             End::UNREADABLE => count(Counter::StackShort),
@@ -56,7 +56,7 @@ pub(crate) unsafe fn number(
             let number = (*recent).number as u32;
             if found.end != End::LIMIT && found.end != End::UNREADABLE {
                 // Those are counted each time.
-                stack::remember(regs, place, room, number);
+                entry::remember(regs, place, room, number);
             }
             return number;
         }

@@ -36,7 +36,10 @@ use crate::{
     },
     symbolize::Worker,
     target::{find, launch, maps, modules::Modules, process::Process},
-    unwind::tracker::{Files, Tracker},
+    unwind::{
+        returns::Returns,
+        tracker::{Files, Tracker},
+    },
 };
 
 const TOOL: &str = "memleak";
@@ -287,23 +290,19 @@ fn load(
     let start = start_ns.to_ne_bytes();
     let shift = room.shift().to_ne_bytes();
     let ticks = Ticks::read(start_ns);
+    let returns = Returns::of_kernel();
     let start_ticks = ticks.map_or(0, |t| t.now).to_ne_bytes();
     let tick_units = ticks.map_or(0, |t| t.units).to_ne_bytes();
-    Object::load(
-        TOOL,
-        OBJECT,
-        Settings {
-            globals: vec![
-                ("START_NS", &start),
-                ("START_TICKS", &start_ticks),
-                ("TICK_UNITS", &tick_units),
-                ("MAX_STACKS", &stacks),
-                ("SAMPLE_BYTES", &sample),
-                ("BUCKET_SHIFT", &shift),
-            ],
-            entries: std::mem::take(entries),
-        },
-    )
+    let own: [(&str, &[u8]); 6] = [
+        ("START_NS", &start),
+        ("START_TICKS", &start_ticks),
+        ("TICK_UNITS", &tick_units),
+        ("MAX_STACKS", &stacks),
+        ("SAMPLE_BYTES", &sample),
+        ("BUCKET_SHIFT", &shift),
+    ];
+    let globals = own.into_iter().chain(returns.globals()).collect();
+    Object::load(TOOL, OBJECT, Settings { globals, entries: std::mem::take(entries) })
 }
 
 /// Room for live blocks. A block per 128 bytes of what the targets hold now is expected, and four times as many are

@@ -1,0 +1,81 @@
+//! What return probes have put in place of return addresses.
+//!
+//! The kernel keeps the originals in a list of the thread, innermost first. It is read by typed loads, at the places
+//! that the loader found in the types of the running kernel.
+
+use aya_ebpf::{Global, helpers::bpf_get_current_task_btf};
+
+/// `task_struct.mm`, in bytes, as are the next. All are 0 if one of them is not known: then return probes end walks.
+#[unsafe(no_mangle)]
+static TASK_MM: Global<u64> = Global::new(0);
+/// `mm_struct.uprobes_state.xol_area`
+#[unsafe(no_mangle)]
+static MM_XOL_AREA: Global<u64> = Global::new(0);
+/// `xol_area.vaddr`
+#[unsafe(no_mangle)]
+static XOL_AREA_VADDR: Global<u64> = Global::new(0);
+/// `task_struct.utask`
+#[unsafe(no_mangle)]
+static TASK_UTASK: Global<u64> = Global::new(0);
+/// `uprobe_task.return_instances`
+#[unsafe(no_mangle)]
+static UTASK_RETURN_INSTANCES: Global<u64> = Global::new(0);
+/// `return_instance.stack`
+#[unsafe(no_mangle)]
+static RETURN_STACK: Global<u64> = Global::new(0);
+/// `return_instance.orig_ret_vaddr`
+#[unsafe(no_mangle)]
+static RETURN_ORIGINAL: Global<u64> = Global::new(0);
+/// `return_instance.next`
+#[unsafe(no_mangle)]
+static RETURN_NEXT: Global<u64> = Global::new(0);
+
+/// Probed calls of a thread that are looked through for one. The kernel allows 64.
+const MAX_RETURNS: usize = 64;
+
+/// A member of a kernel structure, of which the verifier knows the type.
+///
+/// # Safety
+/// `of` was given by the kernel with its type, or was loaded so; the loader vouches for the offset.
+#[inline(always)]
+unsafe fn member(of: *const u8, offset: u64) -> *const u8 {
+    // SAFETY: the kernel makes such loads safe, whatever they meet.
+    unsafe { of.add(offset as usize).cast::<*const u8>().read_volatile() }
+}
+
+/// Where a function with a return probe seems to have been called from; 0 if the thread's process has no such probe.
+#[inline(always)]
+pub(super) fn trampoline() -> u64 {
+    if XOL_AREA_VADDR.load() == 0 {
+        return 0;
+    }
+    // SAFETY: the current task, by the kernel's own pointer.
+    unsafe {
+        let mm = member(bpf_get_current_task_btf().cast::<u8>().cast_const(), TASK_MM.load());
+        let area = member(mm, MM_XOL_AREA.load());
+        if area.is_null() { 0 } else { member(area, XOL_AREA_VADDR.load()) as u64 }
+    }
+}
+
+/// The return address that lay in a slot of the stack before a return probe replaced it; 0 if it is not known.
+#[inline(always)]
+pub(super) fn original(slot: u64) -> u64 {
+    if XOL_AREA_VADDR.load() == 0 {
+        return 0;
+    }
+    // SAFETY: the current task, by the kernel's own pointer, and its list.
+    unsafe {
+        let task = member(bpf_get_current_task_btf().cast::<u8>().cast_const(), TASK_UTASK.load());
+        let mut instance = member(task, UTASK_RETURN_INSTANCES.load());
+        for _ in 0..MAX_RETURNS {
+            if instance.is_null() {
+                break;
+            }
+            if member(instance, RETURN_STACK.load()) as u64 == slot {
+                return member(instance, RETURN_ORIGINAL.load()) as u64;
+            }
+            instance = member(instance, RETURN_NEXT.load());
+        }
+        0
+    }
+}

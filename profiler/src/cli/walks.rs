@@ -1,0 +1,74 @@
+//! `profiler __walks`: for measurements.
+
+use std::{io::Write as _, time::Duration};
+
+use profiler::{
+    error::{Error, ErrorKind},
+    exit::ExitCode,
+    unwind::witness::{On, Options, Witness, Work},
+};
+use profiler_common::unwind::walk::End;
+use serde::Serialize;
+
+use super::{Done, args::WalksArgs, memleak};
+
+/// How often the end of the target and ours is looked for.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is printed.
+#[derive(Serialize)]
+struct Counted {
+    hits: u64,
+    walked: u64,
+    lost: u64,
+    /// Different stacks.
+    stacks: usize,
+    /// Those of them that were walked to the outermost frame.
+    complete: usize,
+    /// Frames of the deepest.
+    frames: u64,
+    /// Instructions that the verifier has looked at.
+    verified_insns: u32,
+}
+
+/// Attaches, says so, and waits to be interrupted; then prints what was counted as JSON.
+pub(crate) fn run(args: &WalksArgs) -> Done {
+    memleak::require_root()?;
+    let work = Work::from(args.work);
+    let on = vec![On::Timed(args.file.clone(), args.offset, work)];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
+    let counted = runtime.block_on(async {
+        let mut stop = std::pin::pin!(memleak::stop()?);
+        let mut witness = Witness::attach(&Options { pid: args.pid, on, one_in: 1 })?;
+        // Whoever measures waits for this line; without it there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "attached: {work:?}");
+        while tokio::time::timeout(PAUSE, &mut stop).await.is_err() {
+            witness.watch(Duration::ZERO, |_| true)?;
+        }
+        counted(&witness)
+    })?;
+    let failed = |error: &dyn std::error::Error| {
+        Error::new(ErrorKind::Output, "tried to write to standard output").because_of(error)
+    };
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, &counted).map_err(|error| failed(&error))?;
+    writeln!(out).and_then(|()| out.flush()).map_err(|error| failed(&error))?;
+    Ok(ExitCode::Ok)
+}
+
+fn counted(witness: &Witness) -> profiler::error::Result<Counted> {
+    let tally = witness.tally()?;
+    let seen = witness.seen()?;
+    Ok(Counted {
+        hits: tally.hits,
+        walked: tally.walked,
+        lost: tally.lost_slot + tally.lost_ring + tally.not_walkable,
+        stacks: seen.len(),
+        complete: seen.iter().filter(|stack| stack.end == End::ROOT).count(),
+        frames: seen.iter().map(|stack| stack.depth).max().unwrap_or(0),
+        verified_insns: witness.verified().iter().map(|(_, instructions)| *instructions).max().unwrap_or(0),
+    })
+}

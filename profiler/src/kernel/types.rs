@@ -1,0 +1,160 @@
+//! Where members of the running kernel's structures are, by its BTF.
+//!
+//! aya's reader builds every one of 130,000 types, which takes longer than all else that attaching does; this one looks
+//! for a few. Layout: Documentation/bpf/btf.rst.
+
+use std::{fs, io};
+
+/// The types of the running kernel.
+const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+const MAGIC: u16 = 0xeb9f;
+/// Structures within structures that are followed.
+const MAX_NESTING: u32 = 8;
+
+const INT: u32 = 1;
+const ARRAY: u32 = 3;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const ENUM: u32 = 6;
+const FUNC_PROTO: u32 = 13;
+const VAR: u32 = 14;
+const DATASEC: u32 = 15;
+const DECL_TAG: u32 = 17;
+const ENUM64: u32 = 19;
+
+/// All types of a kernel.
+#[derive(Debug)]
+pub(crate) struct Types {
+    bytes: Vec<u8>,
+    /// Where each type begins, by number. Type 0 is `void` and has no bytes.
+    starts: Vec<usize>,
+    strings: usize,
+}
+
+impl Types {
+    /// Those of the running kernel.
+    pub(crate) fn of_kernel() -> io::Result<Types> {
+        Self::parse(fs::read(KERNEL)?).ok_or_else(|| io::Error::other(format!("{KERNEL} is not BTF")))
+    }
+
+    fn parse(bytes: Vec<u8>) -> Option<Types> {
+        let mut types = Types { bytes, starts: vec![usize::MAX], strings: 0 };
+        if types.word(0)? & 0xffff != u32::from(MAGIC) {
+            return None;
+        }
+        let header = types.word(4)? as usize;
+        let mut at = header.checked_add(types.word(8)? as usize)?;
+        let end = at.checked_add(types.word(12)? as usize)?;
+        types.strings = header.checked_add(types.word(16)? as usize)?;
+        while at < end {
+            types.starts.push(at);
+            let info = types.word(at + 4)?;
+            let count = (info & 0xffff) as usize;
+            at += 12
+                + match info >> 24 & 0x1f {
+                    INT | VAR | DECL_TAG => 4,
+                    ARRAY => 12,
+                    STRUCT | UNION | DATASEC | ENUM64 => 12 * count,
+                    ENUM | FUNC_PROTO => 8 * count,
+                    _ => 0,
+                };
+        }
+        Some(types)
+    }
+
+    fn word(&self, at: usize) -> Option<u32> {
+        Some(u32::from_le_bytes(self.bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    }
+
+    /// Whether the string at an offset is this one.
+    fn is_named(&self, offset: u32, name: &str) -> bool {
+        let from = self.strings.saturating_add(offset as usize);
+        let behind = self.bytes.get(from..).unwrap_or_default();
+        behind.starts_with(name.as_bytes()) && behind.get(name.len()) == Some(&0)
+    }
+
+    /// The offset of a member of a structure in bytes; of a member of that member, and so on. `None` if this kernel has
+    /// no such member.
+    pub(crate) fn offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
+        let named = |at: &&usize| {
+            self.word(**at + 4).is_some_and(|info| info >> 24 & 0x1f == STRUCT)
+                && self.word(**at).is_some_and(|name| self.is_named(name, structure))
+        };
+        self.starts.iter().skip(1).filter(named).find_map(|at| self.member(*at, path, MAX_NESTING))
+    }
+
+    fn member(&self, structure: usize, path: &[&str], nesting: u32) -> Option<u64> {
+        let (first, rest) = path.split_first()?;
+        let info = self.word(structure + 4)?;
+        if !matches!(info >> 24 & 0x1f, STRUCT | UNION) || nesting == 0 {
+            return None;
+        }
+        let has_bit_sizes = info >> 31 != 0;
+        (0..(info & 0xffff) as usize).find_map(|number| {
+            let at = structure + 12 + 12 * number;
+            let (name, kind, place) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
+            let bits = if has_bit_sizes { place & 0x00ff_ffff } else { place };
+            let inside = || self.starts.get(kind as usize).copied();
+            let further = if self.is_named(name, first) {
+                if rest.is_empty() { 0 } else { self.member(inside()?, rest, nesting - 1)? }
+            } else if self.is_named(name, "") {
+                self.member(inside()?, path, nesting - 1)?
+            } else {
+                return None;
+            };
+            Some(u64::from(bits / 8) + further)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct outer { long first; struct { struct inner { long a, b; } nested; }; }`
+    fn made() -> Vec<u8> {
+        let strings = b"\0outer\0first\0inner\0a\0b\0nested\0";
+        let name = |name: &str| {
+            let text = [b"\0", name.as_bytes(), b"\0"].concat();
+            strings.windows(text.len()).position(|w| w == text).unwrap() as u32 + 1
+        };
+        let head = |name: u32, kind: u32, count: u32, size: u32| vec![name, kind << 24 | count, size];
+        let types = [
+            [head(0, INT, 0, 8), vec![64]].concat(),
+            [head(name("inner"), STRUCT, 2, 16), vec![name("a"), 1, 0, name("b"), 1, 64]].concat(),
+            [head(0, UNION, 1, 16), vec![name("nested"), 2, 0]].concat(),
+            [head(name("outer"), STRUCT, 2, 24), vec![name("first"), 1, 0, 0, 3, 64]].concat(),
+        ]
+        .concat();
+        let lengths = [24, 0, 4 * types.len() as u32, 4 * types.len() as u32, strings.len() as u32];
+        let words = [0x0001_eb9f].into_iter().chain(lengths).chain(types);
+        words.flat_map(u32::to_le_bytes).chain(strings.iter().copied()).collect()
+    }
+
+    #[test]
+    fn members_are_found_through_what_has_no_name() {
+        let types = Types::parse(made()).unwrap();
+        assert_eq!(types.offset("outer", &["first"]), Some(0));
+        assert_eq!(types.offset("outer", &["nested", "b"]), Some(16));
+        assert_eq!(types.offset("inner", &["b"]), Some(8));
+        assert_eq!(types.offset("inner", &["c"]), None);
+        assert_eq!(types.offset("inner", &["a", "b"]), None, "a number has no members");
+        assert_eq!(types.offset("out", &["first"]), None);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused_or_lacks_members() {
+        let whole = made();
+        for length in 0..whole.len() {
+            let cut = Types::parse(whole[..length].to_vec());
+            assert!(cut.is_none_or(|types| types.offset("outer", &["nested", "c"]).is_none()));
+        }
+    }
+
+    #[test]
+    fn this_kernel_has_its_tasks() {
+        let types = Types::of_kernel().expect("every supported kernel has BTF");
+        assert!(types.offset("task_struct", &["mm"]).is_some_and(|offset| offset > 0));
+        assert!(types.offset("mm_struct", &["uprobes_state", "xol_area"]).is_some(), "inside a nameless one");
+    }
+}
