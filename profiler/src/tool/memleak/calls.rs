@@ -29,7 +29,7 @@ impl Calls {
             let held = code.modules.get(module);
             let Some(in_file) = held.and_then(|held| held.code_before(offset)) else { return true };
             // Calls that the program has put into its own code are in its memory alone.
-            ends_in_call(in_file) || in_memory(code.pid, address).is_some_and(ends_in_call)
+            ends_in_call(in_file) || in_memory(code.pid, address).is_none_or(ends_in_call)
         })
     }
 }
