@@ -74,7 +74,7 @@ wire! {
 }
 
 impl Record {
-    /// The frames that were found, as [`unmarked`](crate::unwind::unmarked) reads them.
+    /// The frames that were found.
     pub fn frames(&self) -> &[u64] {
         &self.frames[..(self.depth as usize).min(MAX_FRAMES)]
     }

@@ -44,7 +44,7 @@ pub(super) unsafe fn follow<M: Machine>(machine: M, walk: *mut Walk, index: u32)
             }
         }
         restore(machine, walk, &rule, cfa);
-        leave(machine, walk, cfa, return_address, slot)
+        leave(walk, cfa, return_address, slot)
     }
 }
 

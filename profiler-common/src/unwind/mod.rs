@@ -19,7 +19,6 @@
 mod block;
 mod follow;
 mod frame;
-mod guess;
 mod lookup;
 mod mapping;
 mod rare;
@@ -28,7 +27,6 @@ pub mod walk;
 
 pub use block::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_BYTES, CHUNK_ROWS};
 pub use frame::{INTERRUPTED, unmarked};
-pub use guess::ends_in_call;
 pub use lookup::{Tables, find};
 pub use mapping::{MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING};
 pub use rare::{CfaForm, RARE_CAPACITY, Rare, RbpForm, ReturnForm, register};

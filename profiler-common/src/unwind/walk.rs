@@ -3,7 +3,7 @@
 //! The state of a walk lies in memory that the verifier knows nothing about (a map), and every field is read and
 //! written as it is needed. So the verifier looks at the body of the loop a few times, not once for every depth.
 
-use super::{Kind, Mappings, Row, Tables, find, follow::follow, frame::marked, guess::guess, signal_frame};
+use super::{Kind, Mappings, Row, Tables, find, follow::follow, frame::marked, signal_frame};
 use crate::opaque::opaque;
 
 /// Frames kept per stack, innermost first.
@@ -17,6 +17,8 @@ pub const WINDOW_WORDS: usize = 128;
 pub const WINDOW_BYTES: u32 = 8 * WINDOW_WORDS as u32;
 /// The window near the end of what is mapped, where the stack begins.
 const SMALL_BYTES: u32 = 256;
+/// A frame found by its frame pointer alone is not believed if it is larger than this.
+const MAX_GUESSED_BYTES: u64 = 1 << 20;
 /// Words remembered of a walk, a power of two.
 pub const DRAFT_WORDS: usize = 64;
 /// Value of [`Walk::drafted`] of a walk that has read more than a draft holds, or beyond the first window.
@@ -105,6 +107,8 @@ pub struct Walk {
     pub returned: u64,
     /// 1 if `fp` is not known any more.
     pub fp_lost: u64,
+    /// Where the return address that `ip` is lies on the stack.
+    pub slot: u64,
     /// What return probes put in place of return addresses; 0 if nothing.
     pub trampoline: u64,
     /// 1 once a word could not be read.
@@ -161,6 +165,7 @@ pub unsafe fn begin(walk: *mut Walk, seed: u64, ip: u64, sp: u64, fp: u64, retur
         set!(walk, fp, fp);
         set!(walk, returned, u64::from(returned));
         set!(walk, fp_lost, 0);
+        set!(walk, slot, sp.wrapping_sub(8));
         set!(walk, trampoline, 0);
         set!(walk, lost, 0);
         set!(walk, context, 0);
@@ -244,6 +249,14 @@ pub unsafe fn step<M: Machine>(
 ) -> bool {
     // SAFETY: the caller vouches for the pointers.
     unsafe {
+        if get!(walk, ip) == get!(walk, trampoline) {
+            let original = machine.original(get!(walk, slot));
+            if original == 0 {
+                return ended(walk, End::PROBED);
+            }
+            set!(walk, ip, original);
+            set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
+        }
         add(walk, frames);
         let row = find(machine, mappings, walk, get!(walk, ip).wrapping_sub(get!(walk, returned)));
         let kind = row.kind();
@@ -292,19 +305,13 @@ unsafe fn plain<M: Machine>(machine: M, walk: *mut Walk, row: Row) -> bool {
         }
         let slot = cfa.wrapping_sub(8);
         let return_address = word(machine, walk, slot);
-        leave(machine, walk, cfa, return_address, slot)
+        leave(walk, cfa, return_address, slot)
     }
 }
 
 /// Goes to the caller. `slot` is where its address lies on the stack, if it does.
 #[inline(always)]
-pub(super) unsafe fn leave<M: Machine>(
-    machine: M,
-    walk: *mut Walk,
-    cfa: u64,
-    mut return_address: u64,
-    slot: u64,
-) -> bool {
+pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64, slot: u64) -> bool {
     // SAFETY: as for `step`.
     unsafe {
         if get!(walk, lost) != 0 {
@@ -316,13 +323,7 @@ pub(super) unsafe fn leave<M: Machine>(
         if cfa <= get!(walk, sp) {
             return ended(walk, End::BACKWARDS);
         }
-        if return_address == get!(walk, trampoline) {
-            return_address = machine.original(slot);
-            if return_address == 0 {
-                return ended(walk, End::PROBED);
-            }
-            set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
-        }
+        set!(walk, slot, slot);
         set!(walk, sp, cfa);
         set!(walk, ip, return_address);
         set!(walk, returned, 1);
@@ -336,6 +337,30 @@ pub(super) unsafe fn ended(walk: *mut Walk, end: u64) -> bool {
     // SAFETY: as for `step`.
     unsafe { set!(walk, end, end) };
     true
+}
+
+/// Code without a table, made at run time perhaps: along the frame pointer, if it may be one.
+#[inline(never)]
+unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
+    // SAFETY: as for `step`.
+    unsafe {
+        let (sp, fp) = (get!(walk, sp), get!(walk, fp));
+        let in_a_chain = get!(walk, guessed) != 0;
+        if fp == 0 && get!(walk, fp_lost) == 0 && in_a_chain {
+            return ended(walk, End::ROOT); // as the ABI wants the outermost frame to be marked
+        }
+        if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
+            return ended(walk, End::NO_TABLE);
+        }
+        let caller_fp = word(machine, walk, fp);
+        let return_address = word(machine, walk, fp + 8);
+        if return_address == 0 && !in_a_chain {
+            return ended(walk, End::NO_TABLE); // no chain of frame pointers, but some zeroes
+        }
+        set!(walk, guessed, get!(walk, guessed) + 1);
+        set!(walk, fp, caller_fp);
+        leave(walk, fp + 16, return_address, fp + 8)
+    }
 }
 
 /// Every other kind of rule.
@@ -365,7 +390,7 @@ unsafe fn special<M: Machine>(machine: M, walk: *mut Walk, rule: u32) -> bool {
         };
         let slot = cfa.wrapping_sub(8);
         let return_address = word(machine, walk, slot);
-        leave(machine, walk, cfa, return_address, slot)
+        leave(walk, cfa, return_address, slot)
     }
 }
 

@@ -177,13 +177,9 @@ pub unsafe fn walk_at_entry(regs: *const pt_regs, place: Place, frames: *mut u64
     // SAFETY: the kernel vouches for the registers, the caller for the rest.
     unsafe {
         let walk = &raw mut (*room).walk;
-        let (sp, fp, mut caller) = ((*regs).rsp, (*regs).rbp, get!(room, top));
-        let trampoline = returns::trampoline();
-        if caller == trampoline && caller != 0 {
-            caller = returns::original(sp); // of a return probe that is not ours: they stand at the first instruction
-        }
+        let (sp, fp, caller) = ((*regs).rsp, (*regs).rbp, get!(room, top));
         walk::begin(walk, u64::from(place.space), caller, sp + 8, fp, true);
-        set!(walk, trampoline, trampoline);
+        set!(walk, trampoline, returns::trampoline());
         if caller == 0 {
             set!(walk, end, End::UNREADABLE);
         } else {

@@ -88,9 +88,11 @@ pub unsafe fn walk_from(
         let of = &raw const (*registers).of;
         let word = |number: u16| of.cast::<u64>().add(usize::from(number)).read_volatile();
         let (sp, fp) = (word(register::RSP.into()), word(register::RBP.into()));
-        walk::open(Here { registers: of }, walk, sp);
-        walk::begin(walk, place.space.into(), (*registers).ip, sp, fp, returned);
-        set!(walk, trampoline, returns::trampoline());
+        let trampoline = returns::trampoline();
+        let at = returns::position(trampoline, (*registers).ip, sp, returned);
+        walk::open(Here { registers: of }, walk, at.sp);
+        walk::begin(walk, place.space.into(), at.ip, at.sp, fp, at.returned);
+        set!(walk, trampoline, trampoline);
         run(place.slot, walk, frames, of);
         found(walk)
     }

@@ -30,6 +30,16 @@ static RETURN_ORIGINAL: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static RETURN_NEXT: Global<u64> = Global::new(0);
 
+/// `uprobe_task.vaddr`
+#[unsafe(no_mangle)]
+static UTASK_VADDR: Global<u64> = Global::new(0);
+
+/// The page in which the kernel runs what it puts in place of the program's code.
+const AREA_BYTES: u64 = 4096;
+/// What a return probe makes functions return to lies at its start (`UPROBE_XOL_SLOT_BYTES`, include/linux/uprobes.h);
+/// behind it are instructions that are single-stepped, out of line.
+const TRAMPOLINE_BYTES: u64 = 128;
+
 /// Probed calls of a thread that are looked through for one. The kernel allows 64.
 const MAX_RETURNS: usize = 64;
 
@@ -54,6 +64,37 @@ pub(super) fn trampoline() -> u64 {
         let mm = member(bpf_get_current_task_btf().cast::<u8>().cast_const(), TASK_MM.load());
         let area = member(mm, MM_XOL_AREA.load());
         if area.is_null() { 0 } else { member(area, XOL_AREA_VADDR.load()) as u64 }
+    }
+}
+
+/// Where a thread is in its program that was interrupted in the kernel's own page.
+pub(super) struct Position {
+    pub(super) ip: u64,
+    pub(super) sp: u64,
+    /// Whether the thread has just returned there.
+    pub(super) returned: bool,
+}
+
+/// Where a thread at these addresses is in its program.
+#[inline(always)]
+pub(super) fn position(trampoline: u64, ip: u64, sp: u64, returned: bool) -> Position {
+    let ahead = ip.wrapping_sub(trampoline);
+    if trampoline == 0 || ahead >= AREA_BYTES {
+        return Position { ip, sp, returned };
+    }
+    // SAFETY: the current task, by the kernel's own pointer, and its list.
+    unsafe {
+        let task = member(bpf_get_current_task_btf().cast::<u8>().cast_const(), TASK_UTASK.load());
+        if ahead >= TRAMPOLINE_BYTES {
+            return Position { ip: member(task, UTASK_VADDR.load()) as u64, sp, returned };
+        }
+        let instance = member(task, UTASK_RETURN_INSTANCES.load());
+        let slot = member(instance, RETURN_STACK.load()) as u64;
+        // The trampoline has pushed up to three registers over the slot that the return address was popped from.
+        if slot.wrapping_sub(sp).wrapping_add(8) > 24 {
+            return Position { ip, sp, returned };
+        }
+        Position { ip: member(instance, RETURN_ORIGINAL.load()) as u64, sp: slot + 8, returned: true }
     }
 }
 

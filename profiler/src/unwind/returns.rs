@@ -3,12 +3,13 @@
 use crate::kernel::types::Types;
 
 /// Settings of the kernel side by name, and the members that they stand for.
-const PLACES: [(&str, &str, &[&str]); 8] = [
+const PLACES: [(&str, &str, &[&str]); 9] = [
     ("TASK_MM", "task_struct", &["mm"]),
     ("MM_XOL_AREA", "mm_struct", &["uprobes_state", "xol_area"]),
     ("XOL_AREA_VADDR", "xol_area", &["vaddr"]),
     ("TASK_UTASK", "task_struct", &["utask"]),
     ("UTASK_RETURN_INSTANCES", "uprobe_task", &["return_instances"]),
+    ("UTASK_VADDR", "uprobe_task", &["vaddr"]),
     ("RETURN_STACK", "return_instance", &["stack"]),
     ("RETURN_ORIGINAL", "return_instance", &["orig_ret_vaddr"]),
     ("RETURN_NEXT", "return_instance", &["next"]),

@@ -44,6 +44,11 @@ pub(crate) fn say_skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
+/// Tells something that is worth knowing of a test that passed, past the capture of the test harness.
+pub(crate) fn remark(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
+}
+
 /// Whether the long versions were asked for (`cargo xtask test --soak`).
 pub(crate) fn soak() -> bool {
     std::env::var_os("PROFILER_SOAK").is_some_and(|value| value == "1")

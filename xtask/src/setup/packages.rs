@@ -1,6 +1,7 @@
 //! Programs and libraries that the tests and benches build with or observe.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +18,8 @@ pub(super) struct Package {
 enum Proof {
     /// A program on `PATH`.
     Program(&'static str),
+    /// A program that is not on everybody's `PATH`.
+    File(&'static str),
     /// A library that a C program links with.
     Library(&'static str),
 }
@@ -29,6 +32,9 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "libgoogle-perftools-dev", proof: Proof::Library("tcmalloc") },
     Package { debian: "libmimalloc-dev", proof: Proof::Library("mimalloc") },
     Package { debian: "redis-server", proof: Proof::Program("redis-server") },
+    Package { debian: "teeworlds-server", proof: Proof::File("/usr/games/teeworlds-server") },
+    Package { debian: "openssl", proof: Proof::Program("openssl") },
+    Package { debian: "xz-utils", proof: Proof::Program("xz") },
     Package { debian: "gdb", proof: Proof::Program("gdb") },
     Package { debian: "python3", proof: Proof::Program("python3") },
     Package { debian: "golang-go", proof: Proof::Program("go") },
@@ -68,6 +74,7 @@ impl Proof {
     fn holds(&self) -> bool {
         match self {
             Self::Program(name) => on_path(name),
+            Self::File(path) => Path::new(path).is_file(),
             Self::Library(name) => links(name),
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Walked<'f> {
     pub(crate) space: u16,
     /// Its frames, as [`unmarked`] reads them.
     pub(crate) frames: &'f [u64],
+    /// Whether some were found by their frame pointers alone.
+    pub(crate) guessed: bool,
     /// One of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
     pub(crate) end: u8,
 }
@@ -68,12 +70,9 @@ impl Stacks {
     /// Takes in the frames of a stack, as the kernel side sends them. Returns false if an address lies in nothing that
     /// the layout knows.
     pub(crate) fn add(&mut self, number: u32, stack: &Walked<'_>, layout: &Layout, code: Code<'_>) -> bool {
-        let Walked { space, frames, mut end } = *stack;
-        let mut frames = placed(frames, layout);
-        if self.cut(&mut frames, layout, code) {
-            end = NOT_CALLED;
-        }
+        let mut frames = placed(stack.frames, layout);
         let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
+        let end = self.cut(&mut frames, stack.guessed, layout, code).unwrap_or(stack.end);
         for frame in &frames {
             let Place::File(module, offset) = frame.place else { continue };
             self.names.entry((module, offset)).or_insert_with(|| {
@@ -85,17 +84,30 @@ impl Stacks {
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
         }
-        self.placed[index] = Some(PlacedStack { space, frames, end });
+        self.placed[index] = Some(PlacedStack { space: stack.space, frames, end });
         known
     }
 
-    /// Takes away what was found behind a frame that no call leads to: that frame has no caller. Whether there was such.
-    fn cut(&mut self, frames: &mut Vec<PlacedFrame>, layout: &Layout, code: Code<'_>) -> bool {
-        let not_called = frames.iter().position(|frame| {
-            let Place::File(module, offset) = frame.place else { return false };
-            frame.back == 1 && !self.calls.leads_to(frame.address, module, offset + 1, code)
-        });
-        let Some(index) = not_called else { return false };
+    /// Takes away what was found behind a frame that no call leads to, and says why the stack ends there. Such a frame
+    /// itself has no caller. Where frames were guessed, one that lies in nothing is none.
+    fn cut(
+        &mut self,
+        frames: &mut Vec<PlacedFrame>,
+        guessed: bool,
+        layout: &Layout,
+        code: Code<'_>,
+    ) -> Option<u8> {
+        let index = frames.iter().position(|frame| match frame.place {
+            Place::File(module, offset) => {
+                frame.back == 1 && !self.calls.leads_to(frame.address, module, offset + 1, code)
+            }
+            Place::Unmapped => guessed,
+            Place::Anonymous => false,
+        })?;
+        if index > 0 && frames.get(index).is_some_and(|frame| frame.place == Place::Unmapped) {
+            frames.truncate(index);
+            return Some(End::NO_TABLE as u8);
+        }
         let last = index + 1 == frames.len();
         frames.truncate(index + 1);
         if let Some(frame) = frames.last_mut() {
@@ -103,7 +115,7 @@ impl Stacks {
             frame.back = 0;
             frame.place = layout.place(frame.address);
         }
-        !last
+        (!last).then_some(NOT_CALLED)
     }
 
     /// One more than the highest number.
@@ -248,7 +260,7 @@ mod tests {
 
     /// Adds a stack of one frame, in this function.
     fn add(stacks: &mut Stacks, number: u32, at: fn(), layout: &Layout, modules: &Modules) -> bool {
-        let stack = Walked { space: 0, frames: &[at as usize as u64 | INTERRUPTED], end: 0 };
+        let stack = Walked { space: 0, frames: &[at as usize as u64 | INTERRUPTED], guessed: false, end: 0 };
         stacks.add(number, &stack, layout, Code { pid: std::process::id(), modules })
     }
 
@@ -281,12 +293,18 @@ mod tests {
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let mut stacks = Stacks::default();
         let begin = seen_early as fn() as usize as u64;
-        let stack = Walked { space: 0, frames: &[begin, 0x1234, 0x5678], end: 0 };
-        assert!(stacks.add(1, &stack, &layout, Code { pid: std::process::id(), modules: &modules }));
+        let code = Code { pid: std::process::id(), modules: &modules };
+        let stack = Walked { space: 0, frames: &[begin, 0x1234, 0x5678], guessed: false, end: 0 };
+        assert!(!stacks.add(1, &stack, &layout, code), "what lies in nothing is to be looked for again");
+        let guessed = [begin | INTERRUPTED, 0x1234, 0x5678];
+        stacks.add(2, &Walked { frames: &guessed, guessed: true, ..stack }, &layout, code);
         let worker = Worker::start().unwrap();
         stacks.finish_look_up(&modules, &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
         let found = stacks.report(1, 1, &modules, &mut Frames::default()).unwrap();
         assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(NOT_CALLED_WORDS)));
+        let found = stacks.report(2, 1, &modules, &mut Frames::default()).unwrap();
+        let words = End::WORDS[End::NO_TABLE as usize];
+        assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(words)));
     }
 }

@@ -10,6 +10,7 @@ use std::thread;
 use super::evaluate::{Piece, evaluate};
 use super::merge::merge;
 use super::read::{Material, material};
+use super::roots::ends;
 use super::{Error, Table};
 use crate::unwind::file::ProgramFile;
 
@@ -58,8 +59,9 @@ pub fn build_all(files: &[&ProgramFile], options: &Options) -> Vec<Result<Table,
             let material = material.as_ref().map_err(|error| *error)?;
             let mut of_source =
                 |entries: usize| pieces.by_ref().take(entries.div_ceil(ENTRIES_PER_PIECE)).collect();
-            let sources =
+            let mut sources: Vec<Vec<Piece>> =
                 material.sources.iter().map(|source| of_source(source.entries.list.len())).collect();
+            sources.push(vec![ends(&material.roots)]);
             Ok((material, sources))
         })
         .collect();

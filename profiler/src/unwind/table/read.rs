@@ -7,6 +7,7 @@ use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
 
 use super::debug_file;
 use super::entries::{Entries, SectionKind, at_offsets, list};
+use super::roots::roots;
 use super::{Error, SectionError, evaluate};
 use crate::elf::Image;
 use crate::unwind::file::ProgramFile;
@@ -22,6 +23,8 @@ pub(super) struct Material<'a> {
     pub(super) text: Text,
     /// By precedence.
     pub(super) sources: Vec<Source<'a>>,
+    /// Functions that stacks begin with, if no source describes them.
+    pub(super) roots: Vec<Range<u64>>,
 }
 
 /// An unwind section.
@@ -95,7 +98,8 @@ pub(super) fn material<'a>(file: &'a ProgramFile, debug_roots: &[PathBuf]) -> Re
         Err(error) => problem = unreadable(error),
     }
     sources.retain(|source| !source.entries.list.is_empty());
-    if sources.is_empty() { Err(problem) } else { Ok(Material { text, sources }) }
+    let roots = roots(&image);
+    if sources.is_empty() && roots.is_empty() { Err(problem) } else { Ok(Material { text, sources, roots }) }
 }
 
 /// Whether a section describes at least half of the code, so that no other one need be looked for.

@@ -87,7 +87,8 @@ impl Session<'_> {
                     let frames: Vec<u64> =
                         frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
                     space.refresh_if_stale(&self.object, &mut self.modules);
-                    let walked = Walked { space: number, frames: &frames, end };
+                    let guessed = depth & SOME_GUESSED != 0;
+                    let walked = Walked { space: number, frames: &frames, guessed, end };
                     let code = Code { pid: space.process.pid(), modules: &self.modules };
                     if !self.stacks.add(stack, &walked, &space.layout, code) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);

@@ -1,0 +1,332 @@
+//! Walks in every context, on programs that were not made for it, judged by another unwinder on the same registers and the
+//! same bytes of the stack.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+mod walk_oracle;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use profiler::target::maps;
+use profiler::unwind::witness::{On, Options, Witness};
+use profiler_common::unwind::walk::End;
+use profiler_common::witness::Record;
+use support::compile::Build;
+use support::remark;
+use walk_oracle::{Opinion, Oracle, context_name};
+
+/// How long each program is looked at in each context.
+const LOOK: Duration = Duration::from_millis(1500);
+const LONG_LOOK: Duration = Duration::from_secs(20);
+/// Records that are enough.
+const ENOUGH: u64 = 1500;
+
+/// A program that was started to be looked at. Killed when dropped, with all that it started.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        use std::os::unix::process::CommandExt as _;
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Running(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until it maps a file whose path ends so, and then until that stays as it is.
+    fn settled(self, file: &str) -> Running {
+        let mapped = || maps::executable(self.pid()).unwrap_or_default();
+        let is_there = |mapping: &maps::Mapping| mapping.path.to_string_lossy().contains(file);
+        let mut before = Vec::new();
+        for _ in 0..200 {
+            let now = mapped();
+            if now.iter().any(is_there) && now == before {
+                return self;
+            }
+            before = now;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("process {} does not map {file}", self.pid());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_raw(self.0.id() as i32).unwrap();
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// What became of the walks of one program.
+#[derive(Debug, Default)]
+struct Judged {
+    walks: u64,
+    complete: u64,
+    equal: u64,
+    equal_to_end: u64,
+    gave_up: u64,
+    cannot_judge: u64,
+    ours_gave_up: Vec<String>,
+    different: Vec<String>,
+    /// Walks on stacks with return addresses that return probes replaced.
+    replaced: u64,
+    by_context: BTreeMap<&'static str, u64>,
+    ends: BTreeMap<&'static str, u64>,
+}
+
+impl Judged {
+    fn add(&mut self, record: &Record, opinion: Opinion) {
+        self.walks += 1;
+        self.complete += u64::from(record.end == End::ROOT);
+        *self.by_context.entry(context_name(record.context)).or_default() += 1;
+        if record.end != End::ROOT {
+            *self.ends.entry(End::WORDS[record.end as usize]).or_default() += 1;
+        }
+        match opinion {
+            Opinion::Equal => self.equal += 1,
+            Opinion::EqualToEndOfRecord => self.equal_to_end += 1,
+            Opinion::GaveUp => self.gave_up += 1,
+            Opinion::CannotJudge => self.cannot_judge += 1,
+            Opinion::OursGaveUp(words) => self.ours_gave_up.push(words),
+            Opinion::Different(words) => self.different.push(words),
+        }
+    }
+}
+
+/// Looks at a process in one context, and has every walk judged.
+fn look(oracle: &mut Oracle, pid: u32, on: &[On], one_in: u64, judged: &mut Judged) {
+    let mut witness = Witness::attach(&Options { pid, on: on.to_vec(), one_in }).unwrap();
+    let mut records = Vec::new();
+    let limit = if support::soak() { LONG_LOOK } else { LOOK };
+    witness
+        .watch(limit, |record| {
+            records.push(Box::new(*record));
+            (records.len() as u64) < ENOUGH
+        })
+        .unwrap();
+    let tally = witness.tally().unwrap();
+    let accounted = tally.walked + tally.passed_over + tally.not_walkable + tally.lost_slot + tally.lost_ring;
+    // A hit under way is counted first and comes to its end later.
+    assert!(tally.hits - accounted <= 2, "{tally:?}");
+    assert_eq!(tally.lost_slot, 0, "{tally:?}");
+    // Where the kernel itself runs on behalf of the thread it has no user code to return to.
+    assert!(tally.not_walkable <= 1 + tally.hits / 1000, "{tally:?}");
+    oracle.look_again();
+    drop(witness);
+    for record in records {
+        judged.replaced += u64::from(oracle.replaced(&record) > 0);
+        let opinion = oracle.judge(&record);
+        judged.add(&record, opinion);
+    }
+}
+
+/// `malloc` of the C library that a process has, and where its first instruction lies in the file.
+fn malloc_of(pid: u32) -> Option<(PathBuf, u64)> {
+    function_of(pid, "libc.so", "malloc")
+}
+
+/// A function of a library that a process maps, or else of another file of its.
+fn function_of(pid: u32, library: &str, function: &str) -> Option<(PathBuf, u64)> {
+    let mut mapped = maps::executable(pid).unwrap();
+    mapped.sort_by_key(|mapping| !mapping.path.to_string_lossy().contains(library));
+    mapped.iter().find_map(|mapping| {
+        let (_, path) = mapping.open(pid).ok()?;
+        let bytes = std::fs::read(&path).ok()?;
+        let elf = object::File::parse(bytes.as_slice()).ok()?;
+        let defined =
+            |symbol: &object::Symbol<'_, '_>| symbol.is_definition() && symbol.name() == Ok(function);
+        let address = elf.dynamic_symbols().chain(elf.symbols()).find(defined)?.address();
+        let section = elf.section_by_name(".text")?;
+        let (offset, _) = section.file_range()?;
+        Some((mapping.path.clone(), address - section.address() + offset))
+    })
+}
+
+/// Samples, system calls and calls of `malloc` of a program; nothing may differ, and nearly all must be complete.
+#[track_caller]
+fn assert_right(name: &str, running: &Running) {
+    let judged = judged(name, running);
+    let share = judged.complete as f64 / judged.walks as f64;
+    assert!(share >= 0.999, "{name}: {share} complete: {:?} {:?}", judged.ends, judged.ours_gave_up.first());
+}
+
+/// As [`assert_right`], for a program of which not all walks can be complete.
+#[track_caller]
+fn judged(name: &str, running: &Running) -> Judged {
+    let mut looks = vec![(vec![On::Samples(997)], 1), (vec![On::SystemCalls], 7)];
+    if let Some((file, offset)) = malloc_of(running.pid()) {
+        looks.push((vec![On::Probe(file, offset)], 31));
+    }
+    judged_in(name, running, &looks)
+}
+
+/// What becomes of walks: where, and one hit in how many.
+#[track_caller]
+fn judged_in(name: &str, running: &Running, looks: &[(Vec<On>, u64)]) -> Judged {
+    let mut judged = Judged::default();
+    let mut oracle = Oracle::new(running.pid());
+    for (on, one_in) in looks {
+        look(&mut oracle, running.pid(), on, *one_in, &mut judged);
+    }
+    remark(&format!(
+        "{name}: {} walks {:?}, equal {}, to the end of the record {}, framehop gave up {}, cannot judge {}, \
+         we gave up {}, different {}; \
+         complete {:.3} % {:?}",
+        judged.walks,
+        judged.by_context,
+        judged.equal,
+        judged.equal_to_end,
+        judged.gave_up,
+        judged.cannot_judge,
+        judged.ours_gave_up.len(),
+        judged.different.len(),
+        100.0 * judged.complete as f64 / judged.walks.max(1) as f64,
+        judged.ends
+    ));
+    assert!(judged.different.is_empty(), "{name}: {:#?}", &judged.different[..judged.different.len().min(5)]);
+    assert!(judged.walks >= 100, "{name}: only {} walks", judged.walks);
+    judged
+}
+
+/// A workload of our own.
+fn ours(build: &Build) -> Running {
+    let program = build.build();
+    let name = program.file_name().unwrap().to_string_lossy().into_owned();
+    Running::start(&mut Command::new(&program)).settled(&name)
+}
+
+#[test]
+fn cpp_with_exceptions_and_containers() {
+    let Some(_live) = support::live() else { return };
+    assert_right("C++", &ours(&Build::cpp("mix.cpp").flags(&["-fomit-frame-pointer"])));
+}
+
+#[test]
+fn static_glibc() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::cpp("mix.cpp").flags(&["-fomit-frame-pointer", "-static"]).named("mix_static");
+    assert_right("static glibc", &ours(&build));
+}
+
+/// musl has no unwind information: what its functions hide is said, and nothing is made up.
+#[test]
+fn static_musl() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::musl("mix.c").flags(&["-fomit-frame-pointer", "-fasynchronous-unwind-tables"]);
+    let judged = judged("static musl", &ours(&build));
+    assert!(judged.complete > 0, "{judged:?}");
+    let unknown = judged.ends.get("code without unwind information").copied().unwrap_or(0);
+    assert_eq!(judged.complete + unknown, judged.walks, "{:?}", judged.ends);
+}
+
+#[test]
+fn rust_release() {
+    let Some(_live) = support::live() else { return };
+    assert_right("Rust", &ours(&Build::rust("mix.rs").flags(&["-Cforce-frame-pointers=no"])));
+}
+
+#[test]
+fn cpython() {
+    let Some(_live) = support::live() else { return };
+    let script = "import json,sqlite3,zlib,re,hashlib\n\
+                  db=sqlite3.connect(':memory:'); db.execute('create table t(a,b)')\n\
+                  while True:\n\
+                  \x20for i in range(50):\n\
+                  \x20 t=json.dumps({'k%d'%j:[j]*5 for j in range(30)}); json.loads(t); zlib.compress(t.encode()*5)\n\
+                  \x20 re.sub(r'(k)(\\d+)',r'\\2\\1',t); hashlib.sha256(t.encode()).hexdigest()\n\
+                  \x20 db.execute('insert into t values(?,?)',(i,t)); sorted(range(200),key=lambda n:-n)\n\
+                  \x20db.execute('select count(*) from t where a>3').fetchall(); db.execute('delete from t')\n";
+    let running = Running::start(Command::new("/usr/bin/python3").args(["-c", script]));
+    assert_right("CPython", &running.settled("sqlite"));
+}
+
+#[test]
+fn openssl_assembly() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("openssl");
+    command.args(["speed", "-seconds", "1", "sha256", "rsa2048", "ecdsap256", "aes-256-cbc", "ghash"]);
+    assert_right("openssl", &Running::start(&mut command).settled("libcrypto"));
+}
+
+#[test]
+fn xz() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec xz -9 -k -c -T1 < $(command -v gdb || command -v node)"]);
+    assert_right("xz", &Running::start(&mut command).settled("liblzma"));
+}
+
+#[test]
+fn redis_server() {
+    let Some(_live) = support::live() else { return };
+    let port = "16399";
+    let mut command = Command::new("redis-server");
+    command.args(["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    let server = Running::start(&mut command).settled("redis");
+    let mut load = Command::new("redis-benchmark");
+    load.args([
+        "-p",
+        port,
+        "-n",
+        "100000000",
+        "-c",
+        "8",
+        "-t",
+        "set,get,lpush,lrange,sadd,zadd",
+        "-r",
+        "1000",
+    ]);
+    let _load = Running::start(&mut load);
+    assert_right("redis-server", &server);
+}
+
+#[test]
+fn teeworlds_server() {
+    let Some(_live) = support::live() else { return };
+    let mut command = Command::new("/usr/games/teeworlds-server");
+    command.arg("bindaddr 127.0.0.1;sv_register 0;sv_port 18303;sv_map dm1");
+    assert_right("teeworlds-server", &Running::start(&mut command).settled("teeworlds"));
+}
+
+#[test]
+fn node() {
+    let Some(_live) = support::live() else { return };
+    let script = "const zlib=require('zlib');class P{constructor(x){this.x=x} step(n){return n>0?this.step(n-1)+this.x:this.x}}\
+                  function tick(){let m=new Map();for(let i=0;i<300;i++){m.set('k'+i,new P(i).step(i%40));}\
+                  JSON.parse(JSON.stringify([...m]));zlib.deflateSync(Buffer.alloc(20000,'ab'));[...m.values()].sort((a,b)=>b-a)}\
+                  setInterval(tick,1)";
+    let mut command = Command::new("node");
+    command.args(["-e", script]);
+    assert_right("Node", &Running::start(&mut command).settled("node"));
+}
+
+#[test]
+fn java_with_frame_pointers() {
+    let Some(_live) = support::live() else { return };
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/Mix.java");
+    let mut command = Command::new("java");
+    command.args(["-XX:+PreserveFramePointer", "-Xmx128m", source]);
+    assert_right("Java", &Running::start(&mut command).settled("libzip"));
+}
+
+/// A return probe replaces return addresses on the stack: samples, and the probe itself, see the original ones.
+#[test]
+fn through_return_probes() {
+    let Some(_live) = support::live() else { return };
+    let running = ours(&Build::cpp("mix.cpp").flags(&["-fomit-frame-pointer"]));
+    let (libc, malloc) = malloc_of(running.pid()).unwrap();
+    let libstdcxx = function_of(running.pid(), "libstdc++.so", "_Znwm").unwrap();
+    let on = vec![On::Samples(997), On::Return(libc, malloc), On::Return(libstdcxx.0, libstdcxx.1)];
+    let judged = judged_in("return probes", &running, &[(on, 3)]);
+    assert!(judged.by_context.contains_key("return of malloc") && judged.by_context.contains_key("sample"));
+    assert!(judged.replaced >= 20, "only {} walks met a replaced address", judged.replaced);
+    let share = judged.complete as f64 / judged.walks as f64;
+    assert!(share >= 0.999, "{share} complete: {:?}", judged.ends);
+}
