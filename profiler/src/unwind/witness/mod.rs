@@ -115,8 +115,7 @@ impl Witness {
         let tracker = Tracker::map(&object, files, capacity, 1)?;
         let records = object.take_ring("RING")?;
         let attached = Attached::to(&object, options.pid, &options.on)?;
-        let mut witness =
-            Witness { pid: options.pid, process, object, records, modules, tracker, attached: attached };
+        let mut witness = Witness { pid: options.pid, process, object, records, modules, tracker, attached };
         witness.tell(&layout)?;
         Ok(witness)
     }
