@@ -1,5 +1,5 @@
 //! Call stacks of programs as they are shipped: nothing keeps a frame pointer, and the allocator is called by a C++
-//! library that keeps none either.
+//! library that keeps none either. And what a report says of how its walks ended.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::account;
 use support::compile::Build;
 use support::observer::Observer;
-use support::workload::Workload;
+use support::workload::{PATIENCE, Workload};
 
 /// Rounds of the workload per line on its stdin.
 const ROUNDS: u64 = 1009;
@@ -51,6 +51,38 @@ fn without_frame_pointers() {
     let callers = ["on_message(int)", "tick(int)", "main"];
     assert_callers(&report, "keep_chat(int)", &callers, 2 * ROUNDS);
     assert_callers(&report, "keep_session(int)", &callers, ROUNDS);
+}
+
+/// Walks as the report counts them: by what they are, and how many.
+fn walks<'r>(list: &'r [Value], name: &str) -> Vec<(&'r str, u64)> {
+    list.iter().map(|entry| (entry[name].as_str().unwrap(), entry["walks"].as_u64().unwrap())).collect()
+}
+
+#[test]
+fn every_walk_is_counted_with_how_it_ended() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("endings.c").build();
+    let mut target = Workload::spawn::<&str>(&program, &[]);
+    let observer = Observer::attach(target.pid(), &[]);
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let counted = &report["coverage"]["walks"];
+    assert_eq!(counted["walks"], account::outcome(&report, "alloc_return", "recorded"), "{counted:#}");
+    let complete = walks(account::list(counted, "complete"), "method");
+    assert_eq!(complete, [("unwind_tables", 1009), ("frame_pointers", 503)], "{counted:#}");
+    let cut = account::list(counted, "cut");
+    let expected = [("code without unwind information", 211), ("deeper than 127 frames", 101)];
+    assert_eq!(walks(cut, "reason"), expected, "{counted:#}");
+    assert_eq!(cut[0]["ended_in"][0]["module"].as_str(), program.to_str());
+    assert_eq!(cut[0]["ended_in"][0]["walks"], 211);
+    assert_eq!(account::list(&cut[1], "ended_in").len(), 0);
+    // Every frame has a name but those of the C library and of `_start`, which lead to each `main`.
+    let named = counted["named_frames"].as_u64().unwrap();
+    assert!(named >= (1009 + 503) * 2 + 211 + 101 * 127, "{counted:#}");
+    assert!(named <= counted["frames"].as_u64().unwrap());
 }
 
 /// What is loaded later is walked too. Its first stacks make profiler read the mappings again, which takes it a moment.

@@ -74,6 +74,7 @@ struct Judged {
     gave_up: u64,
     cannot_judge: u64,
     ours_gave_up: Vec<String>,
+    incomplete: Vec<String>,
     different: Vec<String>,
     /// Walks on stacks with return addresses that return probes replaced.
     replaced: u64,
@@ -88,6 +89,7 @@ impl Judged {
         *self.by_context.entry(context_name(record.context)).or_default() += 1;
         if record.end != End::ROOT {
             *self.ends.entry(End::WORDS[record.end as usize]).or_default() += 1;
+            self.incomplete.push(walk_oracle::describe(record, &[], record.depth as usize));
         }
         match opinion {
             Opinion::Equal => self.equal += 1,
@@ -154,7 +156,7 @@ fn function_of(pid: u32, library: &str, function: &str) -> Option<(PathBuf, u64)
 fn assert_right(name: &str, running: &Running) {
     let judged = judged(name, running);
     let share = judged.complete as f64 / judged.walks as f64;
-    assert!(share >= 0.999, "{name}: {share} complete: {:?} {:?}", judged.ends, judged.ours_gave_up.first());
+    assert!(share >= 0.999, "{name}: {share} complete: {:?} {:?}", judged.ends, judged.incomplete);
 }
 
 /// As [`assert_right`], for a program of which not all walks can be complete.
@@ -324,9 +326,12 @@ fn through_return_probes() {
     let (libc, malloc) = malloc_of(running.pid()).unwrap();
     let libstdcxx = function_of(running.pid(), "libstdc++.so", "_Znwm").unwrap();
     let on = vec![On::Samples(997), On::Return(libc, malloc), On::Return(libstdcxx.0, libstdcxx.1)];
-    let judged = judged_in("return probes", &running, &[(on, 3)]);
-    assert!(judged.by_context.contains_key("return of malloc") && judged.by_context.contains_key("sample"));
+    let judged = judged_in("return probes", &running, &[(on, 7)]);
+    let of = |context| judged.by_context.get(context).copied().unwrap_or(0);
+    assert!(of("return of malloc") >= 100 && of("sample") + of("sample in the kernel") >= 5, "{judged:?}");
     assert!(judged.replaced >= 20, "only {} walks met a replaced address", judged.replaced);
-    let share = judged.complete as f64 / judged.walks as f64;
-    assert!(share >= 0.999, "{share} complete: {:?}", judged.ends);
+    // A sample may interrupt the kernel between replacing an address and noting it.
+    let held = judged.ends.get("return address held by a return probe").copied().unwrap_or(0);
+    assert!(held <= judged.walks / 100, "{:?}", judged.ends);
+    assert_eq!(judged.complete + held, judged.walks, "{:?} {:#?}", judged.ends, judged.incomplete);
 }

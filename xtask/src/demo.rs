@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, ErrorKind},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::{
     artifacts, examples,
     privilege::Privilege,
-    process::{cargo, command, show},
+    process::{cargo, command, die_with_us, show},
     setup::{self, Need},
     workspace,
 };
@@ -150,7 +150,7 @@ impl Server {
         pong.args(["--bots", "40", "--leak", "chat", "--listen", "127.0.0.1:0"]);
         // Its own process group: Ctrl-C is for profiler, which then finds its target alive.
         pong.stdout(Stdio::piped()).process_group(0);
-        die_with_us(&mut pong);
+        die_with_us(&mut pong, Signal::TERM);
         println!("$ {}", show(&pong));
         let child = pong.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let pid = Pid::from_child(&child);
@@ -192,13 +192,6 @@ impl Drop for Server {
 fn end(process: Pid, signal: Signal) {
     // It may have ended by itself. It is our child and not yet waited for, so the number is still its own.
     let _ = rustix::process::kill_process(process, signal);
-}
-
-/// Has the kernel end the child when we die without a chance to end it.
-fn die_with_us(command: &mut Command) {
-    let set = || rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into);
-    // SAFETY: between fork and exec only one system call is made; nothing is allocated or locked.
-    unsafe { command.pre_exec(set) };
 }
 
 #[cfg(test)]

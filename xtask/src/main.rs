@@ -16,6 +16,7 @@ mod setup;
 mod test;
 #[path = "../../profiler/build/toolchain.rs"]
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -37,12 +38,17 @@ enum Task {
     Demo(demo::Args),
     /// Run every test; the live ones as root
     Test(test::Args),
+    /// Run the live tests on other kernels, in emulated machines
+    Vm(vm::Args),
     /// Check format, lints, documentation, licences and the tree itself
     Lint,
     /// Measure what profiler costs; the last line is one JSON object
     Bench(bench::Args),
     /// Build a static release into target/dist
     Dist,
+    /// Be process 1 of a machine of `vm`
+    #[command(hide = true)]
+    VmGuest,
 }
 
 fn main() -> ExitCode {
@@ -51,9 +57,11 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(args),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Lint => lint::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Dist => dist::run(),
+        Task::VmGuest => vm::be_guest(),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

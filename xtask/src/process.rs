@@ -3,10 +3,15 @@
 use std::{
     env,
     ffi::OsStr,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
     process::{Command, Stdio},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use signal_hook::{consts::SIGINT, flag};
 
 use crate::workspace;
 
@@ -57,7 +62,29 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 
 /// True if a program of this name is on `PATH`.
 pub(crate) fn on_path(program: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    find(program).is_some()
+}
+
+/// The file of a program on `PATH`.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Has the kernel send this to the child when the thread that starts it ends without having waited for it: when this
+/// program is ended from outside, whatever the way.
+pub(crate) fn die_with_us(command: &mut Command, signal: Signal) {
+    let set = move || rustix::process::set_parent_process_death_signal(Some(signal)).map_err(Into::into);
+    // SAFETY: between fork and exec only one system call is made; nothing is allocated or locked.
+    unsafe { command.pre_exec(set) };
+}
+
+/// A job that a shell starts in the background ignores Ctrl-C, and so would all that it starts: tests that interrupt
+/// profiler would wait for ever. A handler of ours, unlike a signal that is ignored, is not inherited.
+pub(crate) fn die_of_ctrl_c() -> Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    flag::register_conditional_shutdown(SIGINT, 130, always).context("cannot listen for Ctrl-C")?;
+    Ok(())
 }
 
 /// The command as one would type it.
@@ -87,6 +114,18 @@ mod tests {
         let mut command = Command::new("cc");
         command.env("LANG", "C").args(["-o", "it's here", "", "a.c"]);
         assert_eq!(show(&command), r"LANG=C cc -o 'it'\''s here' '' a.c");
+    }
+
+    #[test]
+    fn a_child_dies_with_the_thread_that_started_it() {
+        let start = || {
+            let mut sleep = command("sleep");
+            die_with_us(&mut sleep, Signal::KILL);
+            sleep.arg("600").spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        let killed = Some(Signal::KILL.as_raw());
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), killed);
     }
 
     #[test]

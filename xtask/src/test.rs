@@ -8,19 +8,17 @@ use std::{
     io::{BufRead as _, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    sync::{Arc, atomic::AtomicBool},
 };
 
 use anyhow::{Context as _, Result, bail};
-use signal_hook::{consts::SIGINT, flag};
 
 use crate::{
     artifacts::{self, Executable},
     examples,
     privilege::Privilege,
-    process::{cargo, command},
+    process::{cargo, command, die_of_ctrl_c},
     setup::{self, Need},
-    workspace,
+    vm, workspace,
 };
 
 /// What a live test needs of the user's environment, which sudo clears: where compilers are.
@@ -70,15 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(privilege) => run_live(privilege, &live, args, &mut tally)?,
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
+    // An emulated machine needs no root.
+    tally.take(vm::run_in_tests(&built, args.filter.as_deref())?);
     tally.conclude()
-}
-
-/// A job that a shell starts in the background ignores Ctrl-C, and so would all that it starts: tests that interrupt
-/// profiler would wait for ever. A handler of ours, unlike a signal that is ignored, is not inherited.
-fn die_of_ctrl_c() -> Result<()> {
-    let always = Arc::new(AtomicBool::new(true));
-    flag::register_conditional_shutdown(SIGINT, 130, always).context("cannot listen for Ctrl-C")?;
-    Ok(())
 }
 
 fn run_live(privilege: Privilege, live: &[&Executable], args: &Args, tally: &mut Tally) -> Result<()> {
@@ -118,9 +110,12 @@ fn variables(test: &Executable, args: &Args) -> Vec<(&'static str, OsString)> {
 struct Tally {
     passed: u64,
     failed: u64,
-    ignored: u64,
-    /// Programs that failed, by title.
+    /// By their own attribute, or because this machine cannot run them.
+    skipped: u64,
+    /// What failed, by title: programs, and tests on other kernels.
     broken: Vec<String>,
+    /// What this machine cannot run, and why.
+    left_out: Vec<String>,
 }
 
 impl Tally {
@@ -158,20 +153,30 @@ impl Tally {
             match what {
                 "passed" => self.passed += count,
                 "failed" => self.failed += count,
-                "ignored" => self.ignored += count,
+                "ignored" => self.skipped += count,
                 _ => {}
             }
         }
     }
 
+    /// Adds what was run on other kernels.
+    fn take(&mut self, other: vm::Summary) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.broken.extend(other.broken);
+        self.left_out.extend(other.left_out);
+    }
+
     fn conclude(self) -> Result<()> {
-        let Self { passed, failed, ignored, broken } = self;
+        let Self { passed, failed, skipped, broken, left_out } = self;
         println!();
+        left_out.iter().for_each(|why| println!("skipped: {why}"));
         broken.iter().for_each(|title| println!("failed: {title}"));
-        let ignored = if ignored > 0 { format!(", {ignored} ignored") } else { String::new() };
-        println!("{passed} passed, {failed} failed{ignored}");
+        let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        println!("{passed} passed, {failed} failed{skipped}");
         if !broken.is_empty() {
-            bail!("{} test programs failed", broken.len());
+            bail!("{} tests or test programs failed", broken.len());
         }
         if passed == 0 {
             bail!("no test ran");
@@ -192,7 +197,7 @@ mod tests {
         );
         tally.add("test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         tally.add("running 99 tests");
-        assert_eq!(tally, Tally { passed: 16, failed: 2, ignored: 1, broken: Vec::new() });
+        assert_eq!(tally, Tally { passed: 16, failed: 2, skipped: 1, ..Tally::default() });
     }
 
     #[test]

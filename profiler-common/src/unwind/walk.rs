@@ -45,8 +45,10 @@ impl End {
     pub const BACKWARDS: u64 = 6;
     /// A return probe holds the return address, and the kernel does not tell it.
     pub const PROBED: u64 = 7;
+    /// No call leads to the outermost frame. User space finds that out.
+    pub const NOT_CALLED: u64 = 8;
     /// Number of ends.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// What each means, in reports.
     pub const WORDS: [&'static str; Self::COUNT] = [
         "complete",
@@ -57,6 +59,7 @@ impl End {
         "unwind information needs a register that is not known",
         "unwind information does not fit the stack",
         "return address held by a return probe",
+        "nothing calls this function: a coroutine begins here, or the stack is damaged",
     ];
 }
 

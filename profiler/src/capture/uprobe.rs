@@ -1,6 +1,6 @@
 //! Attaching programs to functions of a running process.
 //!
-//! The best way the kernel has is found by trying: a *session* (one program for entry and return, and the return can
+//! The best way that the kernel knows is taken: a *session* (one program for entry and return, and the return can
 //! be skipped), else *multi* links (many sites, one link), else one perf event per site, which is slow to take away
 //! again (about 100 ms each). Links are file descriptors: whatever happens to us, the kernel takes them away.
 
@@ -122,9 +122,18 @@ impl Ahead {
 }
 
 impl Attacher {
-    /// `at_most` is for measurements.
+    /// `at_most` is for measurements. What the kernel does not know is not tried: programs for it would be loaded, and
+    /// verified, in vain.
     pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
-        Attacher { allowed: at_most, used: Method::Perf, calls, loaded: Vec::new() }
+        let known = [(Method::Session, MultiKind::Session), (Method::Multi, MultiKind::Multi)]
+            .into_iter()
+            .filter(|(method, _)| *method <= at_most)
+            .find(|(_, kind)| bpf::knows_multi(*kind));
+        let allowed = known.map_or(Method::Perf, |(method, _)| method);
+        if allowed < at_most {
+            tracing::info!("the kernel has no {}; using {}", at_most.name(), allowed.name());
+        }
+        Attacher { allowed, used: Method::Perf, calls, loaded: Vec::new() }
     }
 
     /// The best method in use.

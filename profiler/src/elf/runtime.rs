@@ -105,6 +105,40 @@ impl Runtime {
         }
     }
 
+    /// What makes it write the names of the code that it makes; `None` if it cannot.
+    pub const fn names_advice(self) -> Option<&'static str> {
+        match self {
+            Self::V8 => Some(
+                "JavaScript functions have no names: start node with --perf-basic-prof, and with \
+                 --interpreted-frames-native-stack to name those too that are not compiled",
+            ),
+            Self::Jvm => Some(
+                "Java methods have no names: run `jcmd PID Compiler.perfmap` (JDK 17 or newer) while profiler \
+                 observes, or start java with -XX:+UnlockDiagnosticVMOptions -XX:+DumpPerfMapAtExit",
+            ),
+            Self::DotNet => Some(
+                ".NET methods have no names: start the program with DOTNET_PerfMapEnabled=1 in its environment",
+            ),
+            Self::Beam => Some("Erlang functions have no names: start erl with +JPperf true"),
+            Self::LuaJit => Some(
+                "Lua functions have no names: build LuaJIT with -DLUAJIT_USE_PERFTOOLS, which writes them",
+            ),
+            Self::Go | Self::Mono | Self::CPython => None,
+        }
+    }
+
+    /// What can be done where stacks end in the code that it makes; `None` if nothing is known.
+    pub const fn callers_advice(self) -> Option<&'static str> {
+        match self {
+            Self::Jvm => Some("stacks end in Java methods: start java with -XX:+PreserveFramePointer"),
+            Self::LuaJit => Some(
+                "stacks end in compiled Lua code: LuaJIT keeps no frame pointer, and has no option for it; with \
+                 jit.off(), which is slower, all runs in its interpreter, which has unwind information",
+            ),
+            Self::Go | Self::V8 | Self::DotNet | Self::Mono | Self::Beam | Self::CPython => None,
+        }
+    }
+
     /// The runtime that a mapped file is by its name; `None` for other files. Any directory will do.
     pub fn of_file(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;

@@ -198,6 +198,26 @@ pub(crate) fn link_uprobe_multi(
         .call_for_fd(BPF_LINK_CREATE)
 }
 
+/// Whether the kernel knows such links. It loads programs for links that it does not know, and says so only when they
+/// are attached: so this asks to attach the smallest program to what is no file, which a kernel that knows the link
+/// refuses for that reason (`EBADF`). True also where the answer is another one.
+pub(crate) fn knows_multi(kind: MultiKind) -> bool {
+    // include/uapi/linux/bpf.h: struct bpf_insn. r0 = 0, for which the verifier asks, and exit.
+    const DO_NOTHING: [u64; 2] = [0xb7, 0x95];
+    let program = Attr::new()
+        .u32(0, BPF_PROG_TYPE_KPROBE)
+        .u32(4, DO_NOTHING.len() as u32)
+        .u64(8, DO_NOTHING.as_ptr() as u64)
+        .u64(16, c"Dual MIT/GPL".as_ptr() as u64)
+        .u32(68, kind as u32)
+        .call_for_fd(BPF_PROG_LOAD);
+    let link = |program: OwnedFd| {
+        link_uprobe_multi(program.as_fd(), kind, false, Path::new("/"), &[(0, 0)], std::process::id())
+    };
+    let refused = program.and_then(link).err().and_then(|error| error.raw_os_error());
+    !matches!(refused, Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
 /// Attaches a program to a perf event; `cookie` is handed to it at each hit (Linux 5.15).
 pub(crate) fn link_perf_event(
     program: BorrowedFd<'_>,

@@ -36,6 +36,9 @@ pub enum Defect {
     /// The hits of a ledger are not the sum of their outcomes.
     #[error("the ledger of probe {0} does not add up: hits = outcomes + unaccounted does not hold")]
     Ledger(usize),
+    /// The walks of stacks are not those that ended in some way.
+    #[error("the walks of stacks do not add up: all = complete + cut does not hold")]
+    Walks,
     /// It claims to be complete, and something is lost without an account, or a reason is given.
     #[error("it is marked complete and says why it is not")]
     NotComplete,
@@ -65,6 +68,9 @@ impl Report {
         let coverage = &self.coverage;
         if let Some(index) = coverage.ledger.iter().position(|ledger| !adds_up(ledger)) {
             return Err(Defect::Ledger(index));
+        }
+        if coverage.walks.as_ref().is_some_and(|walks| !walks.adds_up()) {
+            return Err(Defect::Walks);
         }
         if coverage.complete && !coverage.incomplete_because.is_empty() {
             return Err(Defect::NotComplete);

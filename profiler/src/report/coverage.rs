@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Walks;
+
 /// Where every hit went, and the quality of stacks and names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -16,6 +18,8 @@ pub struct Coverage {
     pub ledger: Vec<Ledger>,
     /// Remarks of the kernel side on quality, by name; zero counts are left out.
     pub quality: BTreeMap<String, u64>,
+    /// How all stacks were walked and how their walks ended; absent in reports of tools that take none.
+    pub walks: Option<Walks>,
     /// Share of the report's stacks that end where a thread or process begins; absent if it has no stacks.
     pub complete_stacks_ratio: Option<f64>,
     /// How stacks were walked.

@@ -20,6 +20,7 @@ mod scan;
 mod schema;
 mod section;
 mod stack;
+mod walks;
 
 pub use self::check::Defect;
 pub use self::coverage::{Coverage, Ledger, Outcome, OutcomeClass};
@@ -28,6 +29,7 @@ pub use self::meta::{Cost, Ended, Meta, Probed, Target};
 pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Role, Row, Section, Unit, Value};
 pub use self::stack::{Frame, Frames, Function, Stack};
+pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};
 
 /// Version of the report format. Adding a field keeps it; removing one or changing a meaning raises it.
 pub const SCHEMA: u32 = 1;

@@ -106,6 +106,13 @@ pub(crate) fn hostile() -> Report {
     report.frames[1].functions[0].name = Text::new("m".repeat(5000));
     report.coverage.ledger[0].probe = evil.into();
     report.coverage.stack_method = evil.into();
+    if let Some(walks) = &mut report.coverage.walks {
+        walks.cut[0].reason = evil.into();
+        walks.cut[0].ended_in[0].module = Some(evil.into());
+        walks.unnamed[0].reason = evil.into();
+        walks.unnamed[1].module = Some(evil.into());
+        walks.advice[0] = evil.into();
+    }
     report.coverage.before_attach = Some(evil.into());
     report.coverage.quality.insert(evil.into(), 3);
     report
@@ -273,6 +280,43 @@ fn outcome(name: &str, class: OutcomeClass, count: u64) -> Outcome {
     Outcome { name: name.into(), class, count }
 }
 
+fn walks() -> Walks {
+    let ended_in =
+        |module: Option<&str>, stacks, walks| EndedIn { module: module.map(Text::from), stacks, walks };
+    Walks {
+        stacks: 214,
+        walks: 8_998_976,
+        complete: vec![
+            Complete { method: Method::UnwindTables, stacks: 198, walks: 8_818_996 },
+            Complete { method: Method::FramePointers, stacks: 9, walks: 107_987 },
+        ],
+        cut: vec![
+            Cut {
+                reason: "code without unwind information".into(),
+                stacks: 5,
+                walks: 44_995,
+                ended_in: vec![ended_in(Some("/opt/game/libfoo.so"), 4, 44_994), ended_in(None, 1, 1)],
+            },
+            Cut { reason: "deeper than 127 frames".into(), stacks: 2, walks: 26_998, ended_in: vec![] },
+        ],
+        frames: 161_981_568,
+        named_frames: 157_122_120,
+        unnamed: vec![
+            Unnamed {
+                module: None,
+                reason: "made at run time, and there is no /tmp/perf-4242.map".into(),
+                frames: 4_859_447,
+            },
+            Unnamed {
+                module: Some("/opt/game/libfoo.so".into()),
+                reason: "no symbol covers it (stripped?)".into(),
+                frames: 1,
+            },
+        ],
+        advice: vec!["JavaScript functions have no names: start node with --perf-basic-prof".into()],
+    }
+}
+
 fn coverage() -> Coverage {
     use OutcomeClass::{Filtered, Lost, Recorded};
     let ledger = |probe: &str, hits, filtered| {
@@ -292,8 +336,9 @@ fn coverage() -> Coverage {
             ledger("free", 4_103, 7),
         ],
         quality: BTreeMap::from([("stacks_by_frame_pointer".into(), 214)]),
+        walks: Some(walks()),
         complete_stacks_ratio: Some(0.992),
-        stack_method: "frame pointers".into(),
+        stack_method: "unwind tables; frame pointers where code has none".into(),
         named_frames_ratio: Some(0.97),
         before_attach: Some("3.1 GiB were allocated before attaching; they are out of sight".into()),
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use blazesym::symbolize::{CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer, source};
 
-use super::{Request, Resolved, Symbolize};
+use super::{Resolved, Symbolize};
 use crate::{report::Function, text::Text};
 
 /// Longest mangled name that is demangled: some symbols are built to exhaust demanglers.
@@ -26,25 +26,26 @@ impl Blaze {
 }
 
 impl Blaze {
-    fn look_up(&self, request: &Request, debug_info: bool) -> Result<Vec<Symbolized<'_>>, String> {
-        let mut elf = source::Elf::new(&request.file);
+    /// Only ever from an ELF file: as the source of a process, the library would believe any map file that it finds.
+    fn look_up(&self, file: &Path, offsets: &[u64], debug_info: bool) -> Result<Vec<Symbolized<'_>>, String> {
+        let mut elf = source::Elf::new(file);
         elf.debug_syms = debug_info;
-        let input = Input::FileOffset(request.offsets.as_slice());
+        let input = Input::FileOffset(offsets);
         self.0.symbolize(&source::Source::Elf(elf), input).map_err(|error| error.to_string())
     }
 }
 
 impl Symbolize for Blaze {
-    fn resolve(&mut self, request: &Request) -> Vec<Resolved> {
-        let by_symbols = self.look_up(request, false);
+    fn resolve(&mut self, file: &Path, offsets: &[u64]) -> Vec<Resolved> {
+        let by_symbols = self.look_up(file, offsets, false);
         // Damaged debug information must not cost the names that the symbol table has.
-        let by_debug_info = self.look_up(request, true);
+        let by_debug_info = self.look_up(file, offsets, true);
         match (by_debug_info, by_symbols) {
             (Ok(found), Ok(symbols)) => found.iter().zip(&symbols).map(|(f, s)| qualified(f, s)).collect(),
             (Ok(found), Err(_)) | (Err(_), Ok(found)) => found.iter().map(resolved).collect(),
             (Err(_), Err(error)) => {
                 let why = format!("symbols cannot be read: {error}");
-                vec![Resolved::unknown(why); request.offsets.len()]
+                vec![Resolved::unknown(why); offsets.len()]
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The symbolizer's own thread: it is slow, allocates much, and its library is not made to be shared.
 
 use std::{
+    collections::HashMap,
     io,
     sync::mpsc::{Receiver, Sender, TryRecvError, channel},
     thread,
 };
 
-use super::{Request, Resolved, Symbolize, blaze::Blaze};
+use super::{Request, Resolved, Source, Symbolize, blaze::Blaze, perf_map::PerfMap};
 use crate::kernel::priority::Helper;
 
 type Answers = Vec<Vec<Resolved>>;
@@ -48,7 +49,7 @@ impl Worker {
 
     /// Asks for places without waiting; one list of answers per request will come, in order.
     pub fn ask(&self, requests: Vec<Request>) -> Pending {
-        let sizes = requests.iter().map(|r| r.offsets.len()).collect();
+        let sizes = requests.iter().map(|r| r.places.len()).collect();
         let (answer, answers) = channel();
         // If the thread has died, the answers tell.
         let _ = self.jobs.send((requests, answer));
@@ -85,8 +86,15 @@ impl Pending {
 }
 
 fn work(symbolizer: &mut impl Symbolize, queue: &Receiver<Job>) {
+    let mut made: HashMap<u16, PerfMap> = HashMap::new();
     while let Ok((requests, answer)) = queue.recv() {
-        let resolved = requests.iter().map(|request| symbolizer.resolve(request)).collect();
+        let resolve = |Request { source, places }: &Request| match source {
+            Source::File(file) => symbolizer.resolve(file, places),
+            Source::MadeCode(process, location) => {
+                made.entry(*process).or_default().resolve(location, places)
+            }
+        };
+        let resolved = requests.iter().map(resolve).collect();
         // Nobody waiting any more is no failure.
         let _ = answer.send(resolved);
     }
@@ -94,12 +102,14 @@ fn work(symbolizer: &mut impl Symbolize, queue: &Receiver<Job>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     struct Failing;
 
     impl Symbolize for Failing {
-        fn resolve(&mut self, _: &Request) -> Vec<Resolved> {
+        fn resolve(&mut self, _: &Path, _: &[u64]) -> Vec<Resolved> {
             panic!("a defect in the library");
         }
     }
@@ -107,7 +117,7 @@ mod tests {
     #[test]
     fn a_symbolizer_that_dies_costs_names_only() {
         let worker = Worker::start_with(|| Failing).unwrap();
-        let request = Request { file: "/proc/self/exe".into(), offsets: vec![1, 2] };
+        let request = Request { source: Source::File("/proc/self/exe".into()), places: vec![1, 2] };
         let resolved = worker.ask(vec![request]).wait();
         assert_eq!(resolved[0].len(), 2);
         assert!(resolved[0][0].unresolved.is_some());
@@ -124,7 +134,7 @@ mod tests {
         };
         let file = modules.get(module).unwrap().path().unwrap();
         let worker = Worker::start().unwrap();
-        let resolved = worker.ask(vec![Request { file, offsets: vec![offset] }]).wait();
+        let resolved = worker.ask(vec![Request { source: Source::File(file), places: vec![offset] }]).wait();
         let function = resolved[0][0].functions.last().unwrap();
         assert!(function.name.terminal().to_string().contains("names_this_very_function"), "{function:?}");
         assert!(function.line.is_some());

@@ -28,6 +28,8 @@ pub struct Module {
     pub build_id: Option<String>,
     /// Why its bytes cannot be read, if they cannot.
     pub unreadable: Option<String>,
+    /// Whether it is a program or a library.
+    is_elf: bool,
 }
 
 impl Module {
@@ -91,11 +93,23 @@ impl Modules {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(format!("the file cannot be opened: {error}"))),
         };
-        let mut module = Module { file, name: Text::from(path), build_id: None, unreadable };
-        module.build_id = module.bytes().ok().and_then(|bytes| Image::parse(&bytes).ok()?.build_id());
+        let mut module = Module { file, name: Text::from(path), build_id: None, unreadable, is_elf: false };
+        if let Ok(bytes) = module.bytes()
+            && let Ok(image) = Image::parse(&bytes)
+        {
+            module.is_elf = true;
+            module.build_id = image.build_id();
+        }
         self.list.push(module);
         self.known.insert(id, number);
         number
+    }
+
+    /// Whether a module is more than memory with a file's number: some runtimes map the code that they make twice, which
+    /// takes a file in memory (memfd).
+    fn is_program(&self, id: ModuleId) -> bool {
+        let in_memory = |module: &Module| module.name.raw().starts_with(b"/memfd:");
+        self.get(id).is_none_or(|module| !in_memory(module) || module.is_elf)
     }
 
     /// A module by number.
@@ -115,8 +129,10 @@ pub struct Layout {
 pub enum Place {
     /// A file, at this offset.
     File(ModuleId, u64),
-    /// Code without a file: the vdso, or made at run time.
-    Anonymous,
+    /// Code that the process made at run time.
+    Made,
+    /// Code of the kernel's in every process, such as the vdso.
+    Kernel,
     /// Nothing that was mapped when we looked.
     Unmapped,
 }
@@ -128,9 +144,10 @@ impl Layout {
     /// If the process is gone or may not be read.
     pub fn read(pid: u32, modules: &mut Modules) -> io::Result<Layout> {
         let mappings = maps::executable(pid)?;
-        let mappings =
-            mappings.into_iter().map(|m| (modules.of(pid, &m), m)).map(|(id, m)| (m, id)).collect();
-        Ok(Layout { mappings })
+        let mut module = |mapping: &Mapping| modules.of(pid, mapping).filter(|id| modules.is_program(*id));
+        Ok(Layout {
+            mappings: mappings.into_iter().map(|m| (module(&m), m)).map(|(id, m)| (m, id)).collect(),
+        })
     }
 
     /// The mappings of files, by address.
@@ -149,11 +166,18 @@ impl Layout {
         match self.mappings.get(after) {
             Some((m, id)) if m.start <= address => match id {
                 Some(id) => Place::File(*id, address - m.start + m.offset),
-                None => Place::Anonymous,
+                None if is_of_kernel(m) => Place::Kernel,
+                None => Place::Made,
             },
             _ => Place::Unmapped,
         }
     }
+}
+
+/// Whether a mapping is one that the kernel makes; a process may name its own memory too, as `[anon:...]`.
+fn is_of_kernel(mapping: &Mapping) -> bool {
+    let path = mapping.path.as_os_str().as_encoded_bytes();
+    [b"[vdso]".as_slice(), b"[vsyscall]", b"[uprobes]"].contains(&path)
 }
 
 #[cfg(test)]

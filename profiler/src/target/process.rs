@@ -9,7 +9,7 @@ use std::{
     },
     path::PathBuf,
     process::ExitStatus,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -176,6 +176,15 @@ impl Process {
     /// Whether the pid still belongs to this process.
     pub fn is_still_itself(&self) -> bool {
         facts(self.pid).is_some_and(|f| f.started_ticks == self.started_ticks) && !self.ended()
+    }
+
+    /// When it began, on the wall clock, to a tick of the kernel (10 ms).
+    pub fn started(&self) -> SystemTime {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let since_boot = Duration::new(since_boot.tv_sec.max(0) as u64, since_boot.tv_nsec.max(0) as u32);
+        let ticks_per_s = rustix::param::clock_ticks_per_second().max(1) as f64;
+        let age = since_boot.saturating_sub(Duration::from_secs_f64(self.started_ticks as f64 / ticks_per_s));
+        SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// The path of its executable, as the target sees it.

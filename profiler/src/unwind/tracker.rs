@@ -40,9 +40,9 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Makes the tables of all files that are mapped, so that they are there when they are needed.
-    pub(crate) fn prepare(&mut self, layout: &Layout, modules: &Modules) {
-        let files: Vec<_> = layout.files().filter_map(|(_, id)| self.open(id, modules).ok()).collect();
+    /// Makes the tables of files, so that they are there when they are needed.
+    pub(crate) fn prepare(&mut self, files: impl Iterator<Item = ModuleId>, modules: &Modules) {
+        let files: Vec<_> = files.filter_map(|id| self.open(id, modules).ok()).collect();
         let files: Vec<&ProgramFile> = files.iter().map(AsRef::as_ref).collect();
         self.cache.tables(&files);
     }
@@ -101,14 +101,15 @@ impl Tracker {
         Ok(Tracker { files, arena, slots, spaces, known: HashMap::new() })
     }
 
-    /// Room for the tables of these address spaces, and for as much again that they load later.
-    pub(crate) fn capacity<'l>(layouts: impl Iterator<Item = &'l Layout>) -> Capacity {
+    /// Room for the tables of these address spaces, for `to_come_bytes` of text that is not mapped yet, and for as much
+    /// again that they load later.
+    pub(crate) fn capacity<'l>(layouts: impl Iterator<Item = &'l Layout>, to_come_bytes: u64) -> Capacity {
         let mut sizes: HashMap<ModuleId, u64> = HashMap::new();
         for (mapping, id) in layouts.flat_map(Layout::files) {
             let bytes = mapping.end - mapping.start;
             sizes.entry(id).and_modify(|known| *known = bytes.max(*known)).or_insert(bytes);
         }
-        Capacity::for_text(sizes.values().sum())
+        Capacity::for_text(sizes.values().sum::<u64>() + to_come_bytes)
     }
 
     /// Tells of an address space, if its mappings have changed. `None` if they have not, or there is no room.

@@ -18,6 +18,9 @@ const NATIVE: [&str; 7] = [
     "-pthread",
 ];
 
+/// What the line begins with that says where a workload is.
+const BUILT: &str = "BUILT ";
+
 /// A workload to build: a source file of `tests/workloads`, a compiler and its arguments.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
@@ -97,11 +100,19 @@ impl Build {
         self
     }
 
-    /// Builds it, or finds what was built from the same content.
+    /// Builds it, or finds what was built from the same content. Says where it is if nothing else is to be done.
     ///
     /// # Panics
     /// If the compiler is missing or fails: a test that cannot run has failed.
     pub(crate) fn build(&self) -> PathBuf {
+        let result = self.built();
+        if super::only_building() {
+            super::remark(&format!("{BUILT}{}", result.display()));
+        }
+        result
+    }
+
+    fn built(&self) -> PathBuf {
         let folder = cache().join(format!("{:016x}", self.content_hash()));
         let result = folder.join(&self.name);
         if result.is_file() {
@@ -139,13 +150,19 @@ impl Build {
         for header in headers {
             fs::read(header).expect("to read a header").hash(&mut hasher);
         }
-        (&self.source, &self.compiler, &self.before, &self.after).hash(&mut hasher);
+        // Not the path of the compiler, which a machine that only runs what was built does not have; the toolchain's
+        // own is in every Rust program.
+        (&self.source, self.package, env!("CARGO"), &self.before, &self.after).hash(&mut hasher);
         hasher.finish()
     }
 }
 
-/// Directory of what was built, one per user: what root leaves there, others could not replace.
+/// Directory of what was built: named by `PROFILER_WORKLOADS`, else one per user, because what root leaves there, others
+/// could not replace.
 pub(crate) fn cache() -> PathBuf {
+    if let Some(named) = env::var_os("PROFILER_WORKLOADS") {
+        return PathBuf::from(named);
+    }
     let user = rustix::process::geteuid().as_raw();
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("workloads-{user}"))
 }

@@ -3,11 +3,17 @@
 //! Live tests observe real processes and need root. Without it they fail, unless `PROFILER_NO_ROOT=1` says that this
 //! machine has none: then each says `SKIPPED`. They run one at a time: each of them measures, or kills at a chosen
 //! moment, and the machine may be small.
+//!
+//! `cargo xtask vm` runs some of them on other kernels, in a machine that has no compiler and is slow:
+//! `PROFILER_ONLY_BUILD=1` has a test build its workloads and end where it would start the first program, and
+//! `PROFILER_QUICK=1` makes runs short.
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
+#![allow(clippy::exit, reason = "a test that is only to build ends before it runs anything")]
 
 pub(crate) mod account;
 pub(crate) mod chains;
 pub(crate) mod compile;
+pub(crate) mod kernel;
 pub(crate) mod observer;
 pub(crate) mod pong;
 pub(crate) mod process;
@@ -26,7 +32,7 @@ pub(crate) struct Live(#[expect(dead_code, reason = "held, not read")] MutexGuar
 /// # Panics
 /// Without root and without `PROFILER_NO_ROOT=1`.
 pub(crate) fn live() -> Option<Live> {
-    if !rustix::process::geteuid().is_root() {
+    if !only_building() && !rustix::process::geteuid().is_root() {
         assert!(
             std::env::var_os("PROFILER_NO_ROOT").is_some_and(|value| value == "1"),
             "run as root: cargo xtask test (or set PROFILER_NO_ROOT=1 to skip what needs it)"
@@ -41,7 +47,36 @@ pub(crate) fn live() -> Option<Live> {
 /// Says that the running test is skipped, past the capture of the test harness: a skip is never silent.
 pub(crate) fn say_skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    remark(&format!("SKIPPED {test}: {why}"));
+}
+
+/// Whether the long versions were asked for (`cargo xtask test --soak`).
+pub(crate) fn soak() -> bool {
+    is_set("PROFILER_SOAK")
+}
+
+/// One of three: for a machine that is slow (`PROFILER_QUICK=1`), as usual, or for the long versions.
+pub(crate) fn by_length<T>(quick: T, usual: T, long: T) -> T {
+    if soak() {
+        long
+    } else if is_set("PROFILER_QUICK") {
+        quick
+    } else {
+        usual
+    }
+}
+
+/// Whether workloads are to be built and nothing is to be run.
+pub(crate) fn only_building() -> bool {
+    is_set("PROFILER_ONLY_BUILD")
+}
+
+/// Called before any program is started. Ends this process if that is as far as it is to go, so a test builds all
+/// its workloads before it starts the first.
+pub(crate) fn about_to_run() {
+    if only_building() {
+        std::process::exit(0);
+    }
 }
 
 /// Tells something that is worth knowing of a test that passed, past the capture of the test harness.
@@ -49,9 +84,8 @@ pub(crate) fn remark(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
-/// Whether the long versions were asked for (`cargo xtask test --soak`).
-pub(crate) fn soak() -> bool {
-    std::env::var_os("PROFILER_SOAK").is_some_and(|value| value == "1")
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value == "1")
 }
 
 /// Random moments: a fixed sequence, so that a failure can be tried again. The machine adds its own chance.

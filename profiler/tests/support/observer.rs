@@ -69,6 +69,7 @@ impl Observer {
 
     /// Starts any command that runs profiler.
     pub(crate) fn spawn_command(mut command: Command) -> Observer {
+        super::about_to_run();
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -104,6 +105,11 @@ impl Observer {
             let state = wait(&mut self.child, Duration::from_secs(1));
             panic!("profiler did not attach: {state:?}; its stderr:\n{}", self.stderr)
         }
+    }
+
+    /// What it said on stderr so far.
+    pub(crate) fn said(&self) -> &str {
+        &self.stderr
     }
 
     /// Waits until everything is attached, or until it gives up: whether it is attached.

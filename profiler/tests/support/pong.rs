@@ -13,16 +13,15 @@ const PROGRAM: &str = "PROFILER_PONG";
 static PONG: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::var_os(PROGRAM).map_or_else(build, PathBuf::from));
 
-/// Builds the server with frame pointers, as `examples/README.md` says.
+/// Builds the server, as `examples/README.md` says.
 fn build() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(workspace).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-    cargo.args(["build", "--config", "examples/frame-pointers.toml", "--release"]);
-    cargo.args(["--package", "examples", "--bin", "pong"]);
+    cargo.current_dir(workspace).env_remove("CARGO_TARGET_DIR");
+    cargo.args(["build", "--release", "--package", "examples", "--bin", "pong"]);
     let done = cargo.output().unwrap_or_else(|error| panic!("cannot run {cargo:?}: {error}"));
     assert!(done.status.success(), "{cargo:?} failed:\n{}", String::from_utf8_lossy(&done.stderr));
-    workspace.join("target/frame-pointers/release/pong")
+    workspace.join("target/release/pong")
 }
 
 /// A running server. Killed when dropped.

@@ -34,6 +34,7 @@ impl Workload {
 
     /// As [`Workload::spawn`], for a command with an environment or a user of its own.
     pub(crate) fn spawn_command(mut command: Command) -> Workload {
+        super::about_to_run();
         // tcmalloc writes about large requests to stderr: the failing ones of the workloads are meant.
         command.env("TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD", "0");
         let mut child = command

@@ -233,7 +233,7 @@ impl std::fmt::Debug for Oracle {
 }
 
 /// For the message of a test that failed.
-fn describe(record: &Record, found: &[u64], same: usize) -> String {
+pub(crate) fn describe(record: &Record, found: &[u64], same: usize) -> String {
     let hex = |frames: &[u64]| -> Vec<String> {
         frames.iter().skip(same.saturating_sub(2)).take(6).map(|frame| format!("{frame:#x}")).collect()
     };

@@ -2,7 +2,10 @@
 
 mod notices;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -19,10 +22,34 @@ const GNU: &str = "x86_64-unknown-linux-gnu";
 /// `cargo xtask dist`.
 pub(crate) fn run() -> Result<()> {
     setup::ensure(&[Need::Build])?;
+    let profiler = static_profiler()?;
+    let dist = workspace::target_dir().join("dist");
+    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
+    copy(&profiler.path, &dist.join("profiler"))?;
+    for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        copy(&workspace::root().join(license), &dist.join(license))?;
+    }
+    let notices = notices::of_dependencies(profiler.target)?;
+    fs::write(dist.join("NOTICES.txt"), notices).context("cannot write NOTICES.txt")?;
+    write_checksums(&dist)?;
+    println!("dist: {}", dist.display());
+    Ok(())
+}
+
+/// A profiler that needs no file beside it.
+pub(crate) struct StaticProfiler {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What it was built for.
+    target: &'static str,
+}
+
+/// Builds the profiler that is released.
+pub(crate) fn static_profiler() -> Result<StaticProfiler> {
     let target = if musl_is_installed() {
         MUSL
     } else {
-        println!("dist: the target {MUSL} is not installed; linking glibc statically");
+        println!("the target {MUSL} is not installed; linking glibc statically");
         GNU
     };
     let mut build = cargo();
@@ -34,17 +61,7 @@ pub(crate) fn run() -> Result<()> {
         // Line tables are most of the file. Function names stay.
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     let built = artifacts::build(&mut build)?;
-    let dist = workspace::target_dir().join("dist");
-    fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
-    copy(&artifacts::program(&built, "profiler")?.path, &dist.join("profiler"))?;
-    for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
-        copy(&workspace::root().join(license), &dist.join(license))?;
-    }
-    let notices = notices::of_dependencies(target)?;
-    fs::write(dist.join("NOTICES.txt"), notices).context("cannot write NOTICES.txt")?;
-    write_checksums(&dist)?;
-    println!("dist: {}", dist.display());
-    Ok(())
+    Ok(StaticProfiler { path: artifacts::program(&built, "profiler")?.path.clone(), target })
 }
 
 fn musl_is_installed() -> bool {

@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Build,
     /// What the tests build and observe: compilers, allocators, servers.
     Test,
+    /// A machine to emulate others on.
+    Vm,
     /// Clippy for the BPF objects, and cargo-deny.
     Lint,
     /// What the benches compare with. Wanted, not needed.
@@ -65,6 +67,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
                 linker::ensure(&toolchain)?;
             }
             Need::Test => packages::ensure(packages::TEST, "the tests")?,
+            Need::Vm => packages::ensure(packages::VM, "other kernels")?,
             Need::Lint => ensure_lint()?,
             Need::Bench => {
                 if let Err(error) = packages::ensure(packages::BENCH, "comparisons in the benches") {

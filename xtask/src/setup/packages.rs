@@ -39,7 +39,14 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "python3", proof: Proof::Program("python3") },
     Package { debian: "golang-go", proof: Proof::Program("go") },
     Package { debian: "strace", proof: Proof::Program("strace") },
+    Package { debian: "nodejs", proof: Proof::Program("node") },
+    Package { debian: "default-jdk-headless", proof: Proof::Program("jcmd") },
+    Package { debian: "luajit", proof: Proof::Program("luajit") },
 ];
+
+/// What other kernels run in.
+pub(super) const VM: &[Package] =
+    &[Package { debian: "qemu-system-x86", proof: Proof::Program("qemu-system-x86_64") }];
 
 /// What the benches compare with.
 pub(super) const BENCH: &[Package] = &[

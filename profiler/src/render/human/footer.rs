@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::page::Page;
 use super::style::Style;
+use super::walks;
 use crate::report::{Coverage, Ended, Ledger, Meta, OutcomeClass, Report, Target};
 use crate::text::visible;
 use crate::units;
@@ -26,6 +27,7 @@ pub(super) fn write_incomplete(page: &mut Page, coverage: &Coverage) {
 pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
     page.blank();
     write_coverage(page, &report.coverage, verbose);
+    walks::write(page, &report.coverage, verbose);
     if let Some(before) = &report.coverage.before_attach {
         page.paragraph(Style::Plain, "unseen    ", &visible(before));
     }
@@ -57,20 +59,12 @@ pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
 
 fn write_coverage(page: &mut Page, coverage: &Coverage, verbose: bool) {
     let (lost, unaccounted) = (coverage.total(OutcomeClass::Lost), coverage.unaccounted());
-    let mut parts = vec![
+    let parts = [
         if coverage.complete { "complete" } else { "NOT complete" }.to_owned(),
         format!("{} hits", units::grouped(coverage.hits())),
         format!("{} lost", units::grouped(lost)),
         format!("{} unaccounted", units::grouped(unaccounted)),
     ];
-    let method = visible(&coverage.stack_method);
-    match coverage.complete_stacks_ratio {
-        Some(share) => parts.push(format!("stacks {} complete ({method})", units::percent(share))),
-        None => parts.push(format!("stacks by {method}")),
-    }
-    if let Some(share) = coverage.named_frames_ratio {
-        parts.push(format!("names {}", units::percent(share)));
-    }
     let bad = !coverage.complete || unaccounted > 0;
     page.paragraph(if bad { Style::Warn } else { Style::Plain }, "coverage  ", &parts.join(", "));
     if unaccounted > 0 {

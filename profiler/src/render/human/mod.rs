@@ -10,6 +10,7 @@ mod page;
 mod stacks;
 mod style;
 mod table;
+mod walks;
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
 use super::{HumanOptions, MIN_WIDTH, fit, human};
-use crate::report::{Finding, Phrase, Report, Severity, Unit, sample};
+use crate::report::{Finding, Phrase, Report, Severity, Unit, Walks, sample};
 use crate::text::is_hidden;
 
 fn at(report: &Report, width: usize) -> String {
@@ -57,8 +57,14 @@ Call stacks, innermost call first
 
   2 more stacks: --verbose, or `-o FILE.json`, `-o FILE.svg`
 
-coverage  complete, 18,004,103 hits, 0 lost, 0 unaccounted, stacks 99.2 %
-          complete (frame pointers), names 97.0 %
+coverage  complete, 18,004,103 hits, 0 lost, 0 unaccounted
+stacks    99.2 % of 8,998,976 walks complete (unwind tables 98.0 %, with frame
+          pointers 1.2 %) · 0.8 % cut: code without unwind information 0.5 % (in
+          libfoo.so, code without a file), deeper than 127 frames 0.3 %
+names     97.0 % of frames · without: code without a file 3.0 % (made at run
+          time, and there is no /tmp/perf-4242.map), libfoo.so <0.1 % (no symbol
+          covers it (stripped?))
+          JavaScript functions have no names: start node with --perf-basic-prof
 unseen    3.1 GiB were allocated before attaching; they are out of sight
 cost      to the target: 6.7k hits/s, ~0.7 % of the busiest thread's time,
           212 ns of BPF per hit
@@ -138,12 +144,54 @@ fn losses_stand_above_the_table_and_in_the_ledger() {
 }
 
 #[test]
+fn whole_stacks_need_few_words_and_older_reports_have_few() {
+    let mut report = sample::pong();
+    if let Some(walks) = &mut report.coverage.walks {
+        walks.cut.clear();
+        walks.complete.truncate(1);
+        walks.unnamed.clear();
+        walks.advice.clear();
+        walks.frames = walks.named_frames;
+        (walks.stacks, walks.walks) = (walks.complete[0].stacks, walks.complete[0].walks);
+    }
+    let page = at(&report, 120);
+    let expected =
+        "\nstacks    100 % of 8,818,996 walks complete (unwind tables)\nnames     100 % of frames\n";
+    assert!(page.contains(expected), "{page}");
+    let verbose = HumanOptions { verbose: true, width: 120, ..HumanOptions::default() };
+    assert!(human(&report, &verbose).contains(" · 198 different stacks\n"));
+    report.coverage.walks = Some(Walks::default());
+    assert!(!at(&report, 120).contains("\nstacks "));
+    report.coverage.walks = None;
+    report.coverage.stack_method = "frame pointers".to_owned();
+    let expected = "\nstacks    99.2 % complete (frame pointers) · names 97.0 % of frames\n";
+    assert!(at(&report, 120).contains(expected), "{}", at(&report, 120));
+}
+
+#[test]
+fn places_that_walks_end_in_are_named_but_not_without_end() {
+    let mut report = sample::pong();
+    if let Some(walks) = &mut report.coverage.walks {
+        let one = walks.cut[0].ended_in[0].clone();
+        walks.cut[0].ended_in = vec![one; 9];
+    }
+    let page = at(&report, 200);
+    assert!(page.contains("0.5 % (in libfoo.so, libfoo.so, libfoo.so, 6 more)"), "{page}");
+    let verbose = HumanOptions { verbose: true, width: 400, ..HumanOptions::default() };
+    assert!(!human(&report, &verbose).contains("6 more"));
+    if let Some(walks) = &mut report.coverage.walks {
+        walks.unnamed = vec![walks.unnamed[1].clone(); 7];
+    }
+    assert!(at(&report, 200).contains("(no symbol covers it (stripped?)), 4 more\n"));
+}
+
+#[test]
 fn unaccounted_hits_are_called_a_defect() {
     let mut report = sample::pong();
     report.coverage.ledger[2].hits += 2;
     report.coverage.ledger[2].unaccounted = 2;
     let page = at(&report, 80);
-    assert!(page.contains("2 unaccounted,") && page.contains("a defect of profiler"), "{page}");
+    assert!(page.contains("2 unaccounted\n") && page.contains("a defect of profiler"), "{page}");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 use std::{collections::HashMap, fs::File, os::unix::fs::FileExt as _};
 
-use crate::target::modules::{ModuleId, Modules};
+use profiler_common::unwind::{unmarked, walk::End};
+
+use crate::target::modules::{Layout, ModuleId, Modules, Place};
 
 /// The code of a process.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +18,74 @@ pub(crate) struct Code<'m> {
     pub(crate) modules: &'m Modules,
 }
 
+/// A frame of a stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlacedFrame {
+    /// Where the call returns to, or where the thread was interrupted.
+    pub(crate) address: u64,
+    /// From the address down to the instruction that the frame is at: 1 (any byte of the call will do) if the address is
+    /// where a call returns to, else 0.
+    pub(crate) back: u64,
+    /// Where that instruction lies.
+    pub(crate) place: Place,
+}
+
+impl PlacedFrame {
+    /// The address of the instruction that the frame is at.
+    pub(crate) fn code(&self) -> u64 {
+        self.address.saturating_sub(self.back)
+    }
+}
+
+/// Where the frames of a stack are. A handler returns to the first instruction of the signal trampoline, which did not
+/// call it: its frame is at that instruction, like the interrupted one behind it.
+pub(crate) fn place(frames: &[u64], layout: &Layout) -> Vec<PlacedFrame> {
+    let behind = frames.iter().skip(1).map(|frame| unmarked(*frame).1).chain([false]);
+    let place = |(frame, before_interrupted): (&u64, bool)| {
+        let (address, interrupted) = unmarked(*frame);
+        let back = u64::from(!interrupted && !before_interrupted);
+        PlacedFrame { address, back, place: layout.place(address.saturating_sub(back)) }
+    };
+    frames.iter().zip(behind).map(place).collect()
+}
+
 /// What was found out about return addresses, by file and offset.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(HashMap<(ModuleId, u64), bool>);
 
 impl Calls {
+    /// Takes away what was found behind a frame that no call leads to, and says why the stack ends there. Such a frame
+    /// itself has no caller. Where frames were guessed, one that lies in nothing is none.
+    pub(crate) fn cut(
+        &mut self,
+        frames: &mut Vec<PlacedFrame>,
+        guessed: bool,
+        layout: &Layout,
+        code: Code<'_>,
+    ) -> Option<u8> {
+        let index = frames.iter().position(|frame| match frame.place {
+            Place::File(module, offset) => {
+                frame.back == 1 && !self.leads_to(frame.address, module, offset + 1, code)
+            }
+            Place::Unmapped => guessed,
+            Place::Made | Place::Kernel => false,
+        })?;
+        if index > 0 && frames.get(index).is_some_and(|frame| frame.place == Place::Unmapped) {
+            frames.truncate(index);
+            return Some(End::NO_TABLE as u8);
+        }
+        let last = index + 1 == frames.len();
+        frames.truncate(index + 1);
+        if let Some(frame) = frames.last_mut() {
+            // Where the thread goes on, not behind a call.
+            frame.back = 0;
+            frame.place = layout.place(frame.address);
+        }
+        (!last).then_some(End::NOT_CALLED as u8)
+    }
+
     /// Whether a call returns to `offset` of a file, which is mapped at `address`. What cannot be read is believed.
-    pub(crate) fn leads_to(&mut self, address: u64, module: ModuleId, offset: u64, code: Code<'_>) -> bool {
+    fn leads_to(&mut self, address: u64, module: ModuleId, offset: u64, code: Code<'_>) -> bool {
         *self.0.entry((module, offset)).or_insert_with(|| {
             let held = code.modules.get(module);
             let Some(in_file) = held.and_then(|held| held.code_before(offset)) else { return true };

@@ -1,35 +1,14 @@
 //! The ledger and the quality of stacks and names, as they stand in the report.
 
-use profiler_common::{
-    ledger::{Class, Counter, Probe},
-    memleak::MAX_FRAMES,
-};
+use profiler_common::ledger::{Class, Counter, Probe};
 
-use super::{collect::Snapshot, session::Session};
+use super::{collect::Snapshot, session::Session, walks::walks};
 use crate::{
     report::{Coverage, Frame, Ledger, Outcome, OutcomeClass, Stack},
     units,
 };
 
-/// Outermost functions of a complete stack: a thread or a process starts here.
-const ROOTS: &[&str] = &[
-    "_start",
-    "__libc_start_main",
-    "__libc_start_call_main",
-    "__libc_start_main_impl",
-    "libc_start_main_stage2",
-    "start_thread",
-    "clone",
-    "clone3",
-    "__clone",
-    "start",
-    "main",
-];
-
-/// Beginnings of the file names of the libraries in which threads and processes begin.
-const C_LIBRARIES: &[&str] = &["libc.so", "libc-2.", "libpthread", "ld-musl"];
-
-/// Builds the coverage of a snapshot. `stacks` and `frames` are those of the report, cut-off stacks marked.
+/// Builds the coverage of a snapshot. `stacks` and `frames` are those of the report; names must have been resolved.
 pub(super) fn coverage(
     session: &Session<'_>,
     snapshot: &Snapshot,
@@ -48,6 +27,7 @@ pub(super) fn coverage(
         incomplete_because: because,
         ledger: Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect(),
         quality: quality.map(|c| (c.name().to_owned(), count(*c))).collect(),
+        walks: Some(walks(&snapshot.rows, &session.stacks, &session.spaces, &session.modules)),
         complete_stacks_ratio: ratio(complete_stacks, stacks.len()),
         stack_method: "unwind tables; frame pointers where code has none".to_owned(),
         named_frames_ratio: ratio(named, frames.len()),
@@ -102,31 +82,6 @@ fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
     because
 }
 
-/// Why the callers of the outermost frame are unknown; `None` if a thread or process begins there.
-pub(super) fn cut_off(stack: &Stack, frames: &[Frame]) -> Option<String> {
-    if reaches_root(stack, frames) {
-        None
-    } else if stack.frames.len() + 1 >= MAX_FRAMES {
-        Some(format!("the stack is deeper than the {} frames that are kept", stack.frames.len()))
-    } else {
-        Some("the chain of frame pointers ends here; code that was built without them breaks it".to_owned())
-    }
-}
-
-/// Whether the outermost frame is where a thread or process begins. In a C library without debug symbols that place
-/// has no name; a chain that ends in such a library without a name ends there.
-fn reaches_root(stack: &Stack, frames: &[Frame]) -> bool {
-    let Some(outermost) = stack.frames.last().and_then(|i| frames.get(*i)) else { return false };
-    match outermost.functions.last() {
-        Some(function) => ROOTS.contains(&function.name.terminal().to_string().as_str()),
-        None => outermost.module.as_ref().is_some_and(|module| {
-            let path = module.terminal().to_string();
-            let name = path.rsplit('/').next().unwrap_or(&path);
-            C_LIBRARIES.iter().any(|start| name.starts_with(start))
-        }),
-    }
-}
-
 fn before(session: &Session<'_>, untracked: u64) -> Option<String> {
     if session.bytes_before == 0 {
         return None;
@@ -137,54 +92,4 @@ fn before(session: &Session<'_>, untracked: u64) -> Option<String> {
         n => format!("{} of its blocks were freed since", units::count(n as f64)),
     };
     Some(format!("{held} of anonymous memory were in use before, and are not judged; {freed}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{report::Function, text::Text};
-
-    fn frame(module: &str, name: Option<&str>) -> Frame {
-        let function = |name: &str| Function { name: name.into(), file: None, line: None, inlined: false };
-        Frame {
-            address: 1,
-            module: Some(Text::from(module)),
-            build_id: None,
-            file_offset: Some(1),
-            functions: name.map(function).into_iter().collect(),
-            unresolved: name.is_none().then(|| "stripped".to_owned()),
-        }
-    }
-
-    fn ends_in(depth: usize, outermost: Frame) -> Option<String> {
-        let frames = [frame("/srv/pong", Some("work")), outermost];
-        let mut indices = vec![0; depth - 1];
-        indices.push(1);
-        cut_off(&Stack { pid: 1, frames: indices, incomplete: None }, &frames)
-    }
-
-    #[test]
-    fn a_stack_is_whole_if_it_ends_where_threads_begin() {
-        assert_eq!(ends_in(3, frame("/srv/pong", Some("main"))), None);
-        assert_eq!(ends_in(3, frame("/usr/lib/libc.so.6", Some("start_thread"))), None);
-        assert_eq!(ends_in(3, frame("/usr/lib/libc.so.6", None)), None);
-        assert_eq!(ends_in(MAX_FRAMES, frame("/lib/ld-musl-x86_64.so.1", None)), None);
-    }
-
-    #[test]
-    fn a_stack_that_is_cut_says_why() {
-        for outermost in [
-            frame("/srv/pong", Some("work")),
-            frame("/srv/pong", None),
-            frame("/usr/lib/libc.so.6", Some("qsort_r")),
-            frame("/srv/libcurl.so.4", None),
-        ] {
-            assert!(ends_in(3, outermost).unwrap().contains("frame pointers"));
-        }
-        assert!(
-            ends_in(MAX_FRAMES - 1, frame("/srv/pong", Some("recurse")))
-                .unwrap()
-                .contains("deeper than the 126")
-        );
-    }
 }

@@ -3,6 +3,7 @@
 //! Data goes one way: `session` attaches and owns the probes, `collect` turns the kernel side's maps into `rows`,
 //! `analyze` judges them (pure), `section` makes them part of a report.
 
+mod advice;
 pub(crate) mod allocators;
 pub mod analyze;
 mod blocks;
@@ -18,6 +19,7 @@ mod growth;
 pub mod hazard;
 mod interval;
 pub mod judge;
+mod names;
 pub mod options;
 mod own;
 pub mod plan;
@@ -31,5 +33,6 @@ mod stacks;
 pub mod survival;
 mod totals;
 pub mod verdict;
+mod walks;
 
 pub use session::{Event, Progress, observe};

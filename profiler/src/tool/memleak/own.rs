@@ -19,8 +19,26 @@ const LIBRARIES: &[&str] = &[
     "libtcmalloc",
     "libmimalloc",
     "ld-musl",
+    "libnode.so",
+    "libjvm.so",
+    "libjava.so",
+    "libjli.so",
+    "libnio.so",
+    "libcoreclr.so",
+    "libclrjit.so",
+    "libSystem.Native.so",
+    "libmono",
+    "libluajit-",
     "[",
 ];
+/// Programs that run the user's code and have none of it.
+const INTERPRETERS: &[&str] = &["node", "nodejs", "deno", "bun", "java", "dotnet", "luajit", "beam.smp"];
+/// Beginnings of the names that runtimes give to code which they make for themselves: V8, HotSpot.
+const RUNTIME_CODE: &[&str] =
+    &["Builtin:", "BytecodeHandler:", "RegExp:", "Stub:", "Interpreter", "StubRoutines", "vtable stub"];
+/// Parts of the names, before the arguments, of functions of a runtime's own library: modules of Node.js, assemblies of
+/// .NET, packages of Java (behind the type of the result).
+const RUNTIME_LIBRARY: &[&str] = &[" node:", "[System.", " java.", " javax.", " jdk.", " sun."];
 /// Beginnings of names from standard libraries that are compiled into the program itself.
 const STANDARD: &[&str] = &[
     "std::",
@@ -104,8 +122,8 @@ fn is_own(frame: &Frame, function: &Function) -> bool {
         let file = file.terminal();
         FOREIGN_SOURCES.iter().any(|part| file.contains(part))
     });
-    let library = frame.module.as_ref().is_some_and(is_library);
-    !library
+    let of_others = frame.module.as_ref().map_or_else(|| is_of_runtime(&name), is_library);
+    !of_others
         && !foreign
         && !name.contains(DERIVED)
         && !ALLOCATORS.contains(&name.as_str())
@@ -123,9 +141,15 @@ fn is_of_main_crate(frame: &Frame, name: &str) -> bool {
 }
 
 fn is_library(module: &Text) -> bool {
-    let path = module.terminal().to_string();
+    let path = module.terminal();
     let name = path.rsplit('/').next().unwrap_or(&path);
-    LIBRARIES.iter().any(|start| name.starts_with(start))
+    LIBRARIES.iter().any(|start| name.starts_with(start)) || INTERPRETERS.contains(&name)
+}
+
+/// Whether code that was made at run time is the runtime's own, by its name.
+fn is_of_runtime(name: &str) -> bool {
+    RUNTIME_CODE.iter().any(|start| name.starts_with(start))
+        || RUNTIME_LIBRARY.iter().any(|part| name.split('(').next().is_some_and(|own| own.contains(part)))
 }
 
 #[cfg(test)]
@@ -192,6 +216,29 @@ mod tests {
         assert_eq!(named(&[outer.clone()]), "pong::server::host::{{closure}}");
         outer.functions[1].file = Some(Text::from("/.cargo/registry/src/tokio/poll.rs"));
         assert_eq!(named(&[outer]), "{async_fn#0}");
+    }
+
+    #[test]
+    fn a_script_is_named_not_the_runtime_that_runs_it() {
+        let made = |name| Frame { module: None, file_offset: None, ..frame("", name, None) };
+        let frames = [
+            frame("/usr/bin/node", "node::Buffer::New(v8::Isolate*, unsigned long)", None),
+            made("Builtin:CallFunction"),
+            made("JS:^allocUnsafeSlow node:buffer:414:50"),
+            made("JS:^keepFrames /srv/chat.js:2:20"),
+        ];
+        assert_eq!(named(&frames), "JS:^keepFrames /srv/chat.js:2:20");
+        let frames = [
+            frame("/usr/lib/jvm/lib/server/libjvm.so", "Unsafe_AllocateMemory0", None),
+            made("long jdk.internal.misc.Unsafe.allocateMemory0(long)"),
+            made("java.lang.String game.Chat.keep(int, java.lang.String)"),
+            made("StubRoutines (1)"),
+        ];
+        assert_eq!(named(&frames), "java.lang.String game.Chat.keep(int, java.lang.String)");
+        // A server of one's own that has a runtime in it.
+        let frames =
+            [frame("/srv/node-server", "Chat::keep()", None), made("JS:^onMessage /srv/chat.js:9:1")];
+        assert_eq!(named(&frames), "Chat::keep()");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn report(
     if ended != Ended::Running {
         session.worker.hurry();
     }
-    session.stacks.finish_look_up(&session.modules, &session.worker);
+    session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
     let mut frames = Frames::default();
     let mut stacks = Vec::new();
     let mut rows_stacks = Vec::new();
@@ -45,11 +45,6 @@ pub(super) fn report(
         }));
     }
     let frames = frames.into_vec();
-    for stack in &mut stacks {
-        if stack.incomplete.as_ref().is_some_and(String::is_empty) {
-            stack.incomplete = coverage::cut_off(stack, &frames);
-        }
-    }
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
     let mut rows = Vec::with_capacity(shown.len());
     for (judged, stack) in shown.iter().zip(rows_stacks) {

@@ -24,6 +24,7 @@ use crate::{
     elf::{Image, runtime::Runtime},
     error::Result,
     report::Probed,
+    symbolize::Location,
     target::{
         modules::{Layout, ModuleId, Modules},
         process::Process,
@@ -42,6 +43,8 @@ pub(crate) struct Space {
     pub(crate) exe: Text,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
+    /// Where the process writes the names of code that it makes; `None` if it ended too early.
+    pub(crate) made_code: Option<Location>,
     /// Whether the layout was read anew since the kernel side was told.
     untold: bool,
     layout_read: Instant,
@@ -91,6 +94,7 @@ impl Space {
             exe: Text::from(exe.as_path()),
             build_id: None,
             layout,
+            made_code: Location::of(&process).ok(),
             untold: true,
             layout_read: Instant::now(),
             planned: HashSet::new(),
@@ -153,10 +157,16 @@ impl Space {
     }
 
     /// Looks for allocators in files that the process is about to map.
-    pub(crate) fn plan_ahead(&mut self, modules: &mut Modules, options: &Options, files: &[PathBuf]) {
+    pub(crate) fn plan_ahead(
+        &mut self,
+        modules: &mut Modules,
+        options: &Options,
+        files: &[PathBuf],
+    ) -> Vec<ModuleId> {
         let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
-        let parts = self.parts(modules, options, coming);
+        let parts = self.parts(modules, options, coming.clone());
         self.coming.extend(parts);
+        coming
     }
 
     /// Attaches to the release functions that were found. They come first: a block that is recorded must not escape
@@ -313,6 +323,9 @@ impl Space {
             self.layout = layout;
             self.untold = true;
             self.identify(modules);
+            if let Some(made_code) = &mut self.made_code {
+                made_code.renew_owner(&self.process);
+            }
         }
         self.layout_read = Instant::now();
     }

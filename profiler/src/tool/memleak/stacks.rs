@@ -1,16 +1,22 @@
 //! The frames of each stack, placed in files as soon as they arrive: later the file may be unmapped, or the process
-//! gone. Their names are looked up from then on too, so that nobody waits for all of them in the end.
+//! gone. Their names are wanted from then on too.
 
-use std::collections::{BTreeMap, HashMap};
+use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
 
-use profiler_common::unwind::{unmarked, walk::End};
-
-use super::calls::{Calls, Code};
+use super::{
+    calls::{Calls, Code, PlacedFrame, place},
+    names::Names,
+    walks::{cut_off, has_place},
+};
 use crate::{
     report::{Frame, Frames, Stack},
-    symbolize::{Pending, Request, Resolved, Worker},
-    target::modules::{Layout, ModuleId, Modules, Place},
+    symbolize::Resolved,
+    target::modules::{Layout, Modules, Place},
+    text::Text,
 };
+
+/// The interpreter of V8, in whose frames functions run that were not compiled.
+const V8_INTERPRETER: &[u8] = b"Builtins_InterpreterEntryTrampoline";
 
 /// A call stack, innermost frame first.
 #[derive(Clone, Debug)]
@@ -18,104 +24,75 @@ pub(crate) struct PlacedStack {
     /// Address space that it belongs to.
     pub(crate) space: u16,
     frames: Vec<PlacedFrame>,
-    /// How the walk ended: one of `profiler_common::unwind::walk::End`, `ENDED_SOMEHOW` or `NOT_CALLED`.
+    /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
     end: u8,
+    /// Whether some frames were found by their frame pointers alone.
+    guessed: bool,
 }
 
-/// The end of a stack behind a frame that no call leads to.
-const NOT_CALLED: u8 = 14;
-const NOT_CALLED_WORDS: &str =
-    "nothing calls this function: a coroutine begins here, or the stack is damaged";
-
-/// A stack as the kernel side sends it.
+/// A walk as the kernel side tells of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Walked<'f> {
-    /// Address space that it belongs to.
-    pub(crate) space: u16,
-    /// Its frames, as [`unmarked`] reads them.
-    pub(crate) frames: &'f [u64],
-    /// Whether some were found by their frame pointers alone.
-    pub(crate) guessed: bool,
-    /// One of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
+pub(crate) struct Walk<'a> {
+    /// The frames, innermost first, as `unmarked` reads them.
+    pub(crate) addresses: &'a [u64],
+    /// See [`PlacedStack`].
     pub(crate) end: u8,
+    /// See [`PlacedStack`].
+    pub(crate) guessed: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct PlacedFrame {
-    address: u64,
-    /// From the address down to the instruction that the frame is at: 1 (any byte of the call will do) if the address is
-    /// where a call returns to, else 0.
-    back: u64,
-    /// Where that instruction lies.
-    place: Place,
+/// What is known of the walk of a stack.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked<'a> {
+    /// Address space.
+    pub(crate) space: u16,
+    /// Whether some frames were found by their frame pointers alone.
+    pub(crate) guessed: bool,
+    /// Number of frames.
+    pub(crate) frames: u64,
+    /// The frames without a name: the file that each is in, and the reason.
+    pub(crate) unnamed: Vec<(Option<&'a Text>, &'a str)>,
+    /// Number of frames in code that was made at run time, and of those without a name.
+    pub(crate) made: (u64, u64),
+    /// Number of frames of V8's interpreter.
+    pub(crate) interpreted: u64,
+    /// Why the callers of the outermost frame are unknown, if they are.
+    pub(crate) cut: Option<String>,
+    /// The file that the walk ended in, if it was cut for a reason that has a place; `Some(None)`: code without a file.
+    pub(crate) ended_in: Option<Option<&'a Text>>,
 }
-
-/// Offsets in a module.
-type Places = (ModuleId, Vec<u64>);
 
 /// All stacks that were seen, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
     calls: Calls,
-    /// Names by place; `None` while they are not known yet.
-    names: HashMap<(ModuleId, u64), Option<Resolved>>,
-    /// Places that were not asked for yet.
-    unasked: BTreeMap<ModuleId, Vec<u64>>,
-    /// What was asked for: modules with their offsets, as the answers will come.
-    asked: Option<(Vec<Places>, Pending)>,
+    /// The names of their places.
+    pub(crate) names: Names,
 }
 
 impl Stacks {
-    /// Takes in the frames of a stack, as the kernel side sends them. Returns false if an address lies in nothing that
-    /// the layout knows.
-    pub(crate) fn add(&mut self, number: u32, stack: &Walked<'_>, layout: &Layout, code: Code<'_>) -> bool {
-        let mut frames = placed(stack.frames, layout);
+    /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
+    pub(crate) fn add(
+        &mut self,
+        number: u32,
+        space: u16,
+        walk: Walk<'_>,
+        layout: &Layout,
+        code: Code<'_>,
+    ) -> bool {
+        let mut frames = place(walk.addresses, layout);
         let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
-        let end = self.cut(&mut frames, stack.guessed, layout, code).unwrap_or(stack.end);
+        let end = self.calls.cut(&mut frames, walk.guessed, layout, code).unwrap_or(walk.end);
         for frame in &frames {
-            let Place::File(module, offset) = frame.place else { continue };
-            self.names.entry((module, offset)).or_insert_with(|| {
-                self.unasked.entry(module).or_default().push(offset);
-                None
-            });
+            self.names.want(space, frame.code(), frame.place);
         }
         let index = number as usize;
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
         }
-        self.placed[index] = Some(PlacedStack { space: stack.space, frames, end });
+        self.placed[index] = Some(PlacedStack { space, frames, end, guessed: walk.guessed });
         known
-    }
-
-    /// Takes away what was found behind a frame that no call leads to, and says why the stack ends there. Such a frame
-    /// itself has no caller. Where frames were guessed, one that lies in nothing is none.
-    fn cut(
-        &mut self,
-        frames: &mut Vec<PlacedFrame>,
-        guessed: bool,
-        layout: &Layout,
-        code: Code<'_>,
-    ) -> Option<u8> {
-        let index = frames.iter().position(|frame| match frame.place {
-            Place::File(module, offset) => {
-                frame.back == 1 && !self.calls.leads_to(frame.address, module, offset + 1, code)
-            }
-            Place::Unmapped => guessed,
-            Place::Anonymous => false,
-        })?;
-        if index > 0 && frames.get(index).is_some_and(|frame| frame.place == Place::Unmapped) {
-            frames.truncate(index);
-            return Some(End::NO_TABLE as u8);
-        }
-        let last = index + 1 == frames.len();
-        frames.truncate(index + 1);
-        if let Some(frame) = frames.last_mut() {
-            // Where the thread goes on, not behind a call.
-            frame.back = 0;
-            frame.place = layout.place(frame.address);
-        }
-        (!last).then_some(NOT_CALLED)
     }
 
     /// One more than the highest number.
@@ -128,62 +105,7 @@ impl Stacks {
         self.placed.get(number as usize)?.as_ref()
     }
 
-    /// Takes in names that were found, and asks for those of stacks that came since. Does not wait.
-    pub(crate) fn look_up(&mut self, modules: &Modules, worker: &Worker) {
-        if let Some((places, pending)) = self.asked.take() {
-            match pending.ready() {
-                Some(answers) => self.learn(places, answers),
-                None => {
-                    self.asked = Some((places, pending));
-                    return;
-                }
-            }
-        }
-        self.ask(modules, worker);
-    }
-
-    /// Waits until everything that was seen so far has its name.
-    pub(crate) fn finish_look_up(&mut self, modules: &Modules, worker: &Worker) {
-        loop {
-            if let Some((places, pending)) = self.asked.take() {
-                self.learn(places, pending.wait());
-            }
-            if self.unasked.is_empty() {
-                return;
-            }
-            self.ask(modules, worker);
-        }
-    }
-
-    fn ask(&mut self, modules: &Modules, worker: &Worker) {
-        let (mut places, mut requests) = (Vec::new(), Vec::new());
-        for (module, mut offsets) in std::mem::take(&mut self.unasked) {
-            // Neighbours share a unit of debug information.
-            offsets.sort_unstable();
-            let held = modules.get(module);
-            if let Some(file) = held.and_then(|m| m.path()) {
-                requests.push(Request { file, offsets: offsets.clone() });
-                places.push((module, offsets));
-            } else {
-                let why = held.and_then(|m| m.unreadable.clone()).unwrap_or_else(|| "no file".to_owned());
-                let unknown = vec![Resolved::unknown(why); offsets.len()];
-                self.learn(vec![(module, offsets)], vec![unknown]);
-            }
-        }
-        if !requests.is_empty() {
-            self.asked = Some((places, worker.ask(requests)));
-        }
-    }
-
-    fn learn(&mut self, places: Vec<Places>, answers: Vec<Vec<Resolved>>) {
-        for ((module, offsets), resolved) in places.into_iter().zip(answers) {
-            let keys = offsets.into_iter().map(|offset| (module, offset));
-            self.names.extend(keys.zip(resolved.into_iter().map(Some)));
-        }
-    }
-
-    /// A stack as it stands in the report. Its names must have been resolved. Its callers are unknown for a reason that is
-    /// empty if it was walked by frame pointers, which do not tell.
+    /// A stack as it stands in the report. Its names must have been resolved.
     pub(crate) fn report(
         &self,
         number: u32,
@@ -192,58 +114,94 @@ impl Stacks {
         frames: &mut Frames,
     ) -> Option<Stack> {
         let stack = self.get(number)?;
-        let frame = |frame: &PlacedFrame| frames.intern(self.frame(*frame, modules));
-        let words = || match stack.end {
-            NOT_CALLED => NOT_CALLED_WORDS,
-            end => End::WORDS.get(usize::from(end)).copied().unwrap_or_default(),
-        };
-        let incomplete = (u64::from(stack.end) != End::ROOT).then(|| words().to_owned());
-        Some(Stack { pid, frames: stack.frames.iter().map(frame).collect(), incomplete })
+        let frame = |of: &PlacedFrame| frames.intern(self.frame(stack.space, *of, modules));
+        let frames = stack.frames.iter().map(frame).collect();
+        Some(Stack { pid, frames, incomplete: self.cut(stack, modules) })
     }
 
-    fn frame(&self, placed: PlacedFrame, modules: &Modules) -> Frame {
-        let mut frame = Frame {
-            address: placed.address,
-            module: None,
-            build_id: None,
-            file_offset: None,
-            functions: Vec::new(),
-            unresolved: None,
+    /// What is known of the walk of a stack, whose names must have been resolved; `None` if its frames are not known.
+    pub(crate) fn walked<'a>(&'a self, number: u32, modules: &'a Modules) -> Option<Walked<'a>> {
+        let stack = self.get(number)?;
+        let cut = self.cut(stack, modules);
+        let has_place = cut.is_some() && has_place(stack.end, stack.frames.len());
+        let mut walked = Walked {
+            space: stack.space,
+            guessed: stack.guessed || stack.end == ENDED_SOMEHOW,
+            frames: stack.frames.len() as u64,
+            unnamed: Vec::new(),
+            made: (0, 0),
+            interpreted: 0,
+            ended_in: stack.frames.last().filter(|_| has_place).map(|frame| module(frame.place, modules)),
+            cut,
         };
-        match placed.place {
-            Place::File(module, offset) => {
-                if let Some(held) = modules.get(module) {
-                    frame.module = Some(held.name.clone());
-                    frame.build_id.clone_from(&held.build_id);
+        for frame in &stack.frames {
+            let place = frame.place;
+            let resolved = self.names.of(stack.space, frame.code(), place);
+            let is_made = u64::from(place == Place::Made);
+            walked.made.0 += is_made;
+            match resolved.and_then(|resolved| resolved.functions.last()) {
+                Some(function) => {
+                    walked.interpreted += u64::from(function.name.raw() == V8_INTERPRETER);
                 }
-                frame.file_offset = Some(offset + placed.back);
-                match self.names.get(&(module, offset)) {
-                    Some(Some(resolved)) => {
-                        frame.functions.clone_from(&resolved.functions);
-                        frame.unresolved.clone_from(&resolved.unresolved);
-                    }
-                    Some(None) | None => frame.unresolved = Some("not looked up".to_owned()),
+                None => {
+                    walked.made.1 += is_made;
+                    walked.unnamed.push((module(place, modules), unresolved(resolved, place)));
                 }
             }
-            Place::Anonymous => {
-                frame.unresolved = Some("code without a file: made at run time, or vdso".to_owned())
-            }
-            Place::Unmapped => frame.unresolved = Some("nothing was mapped there when we looked".to_owned()),
         }
-        frame
+        Some(walked)
+    }
+
+    /// Why the callers of the outermost frame are unknown, if they are.
+    fn cut(&self, stack: &PlacedStack, modules: &Modules) -> Option<String> {
+        let frame = |of: &PlacedFrame| self.frame(stack.space, *of, modules);
+        // A frame pointer register of 0 marks the outermost frame; but no thread begins in code made at run time.
+        let begins_nowhere = u64::from(stack.end) == End::ROOT
+            && stack.frames.last().is_some_and(|frame| frame.place == Place::Made);
+        if begins_nowhere {
+            return cut_off(End::NO_TABLE as u8, stack.frames.len(), None);
+        }
+        // Only a walk by frame pointers has to be judged by its names.
+        let outermost = stack.frames.last().filter(|_| stack.end == ENDED_SOMEHOW).map(frame);
+        cut_off(stack.end, stack.frames.len(), outermost.as_ref())
+    }
+
+    fn frame(&self, space: u16, of: PlacedFrame, modules: &Modules) -> Frame {
+        let place = of.place;
+        let resolved = self.names.of(space, of.code(), place);
+        let functions = resolved.map_or_else(Vec::new, |resolved| resolved.functions.clone());
+        let held = match place {
+            Place::File(module, offset) => modules.get(module).map(|held| (held, offset)),
+            _ => None,
+        };
+        Frame {
+            address: of.address,
+            module: held.map(|(held, _)| held.name.clone()),
+            build_id: held.and_then(|(held, _)| held.build_id.clone()),
+            file_offset: held.map(|(_, offset)| offset + of.back),
+            unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
+            functions,
+        }
     }
 }
 
-/// Where the frames of a stack are. A handler returns to the first instruction of the signal trampoline, which did not
-/// call it: its frame is at that instruction, like the interrupted one behind it.
-fn placed(frames: &[u64], layout: &Layout) -> Vec<PlacedFrame> {
-    let behind = frames.iter().skip(1).map(|frame| unmarked(*frame).1).chain([false]);
-    let place = |(frame, before_interrupted): (&u64, bool)| {
-        let (address, interrupted) = unmarked(*frame);
-        let back = u64::from(!interrupted && !before_interrupted);
-        PlacedFrame { address, back, place: layout.place(address.saturating_sub(back)) }
-    };
-    frames.iter().zip(behind).map(place).collect()
+/// The file that a place is in, as the target sees it.
+fn module(place: Place, modules: &Modules) -> Option<&Text> {
+    match place {
+        Place::File(module, _) => modules.get(module).map(|held| &held.name),
+        Place::Made | Place::Kernel | Place::Unmapped => None,
+    }
+}
+
+/// Why a place has no name.
+fn unresolved(resolved: Option<&Resolved>, place: Place) -> &str {
+    match place {
+        Place::File(..) | Place::Made => {
+            resolved.and_then(|resolved| resolved.unresolved.as_deref()).unwrap_or("not looked up")
+        }
+        Place::Kernel => "code of the kernel's: vdso",
+        Place::Unmapped => "nothing was mapped there when we looked",
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +209,7 @@ mod tests {
     use profiler_common::unwind::INTERRUPTED;
 
     use super::*;
+    use crate::symbolize::Worker;
 
     #[inline(never)]
     fn seen_early() {}
@@ -258,10 +217,8 @@ mod tests {
     #[inline(never)]
     fn seen_late() {}
 
-    /// Adds a stack of one frame, in this function.
-    fn add(stacks: &mut Stacks, number: u32, at: fn(), layout: &Layout, modules: &Modules) -> bool {
-        let stack = Walked { space: 0, frames: &[at as usize as u64 | INTERRUPTED], guessed: false, end: 0 };
-        stacks.add(number, &stack, layout, Code { pid: std::process::id(), modules })
+    fn walk(addresses: &[u64]) -> Walk<'_> {
+        Walk { addresses, end: 0, guessed: false }
     }
 
     fn name(stacks: &Stacks, number: u32, modules: &Modules) -> String {
@@ -277,13 +234,14 @@ mod tests {
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start().unwrap();
         let mut stacks = Stacks::default();
-        assert!(add(&mut stacks, 1, seen_early, &layout, &modules));
+        let code = Code { pid: std::process::id(), modules: &modules };
+        assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
-        stacks.look_up(&modules, &worker);
-        assert!(add(&mut stacks, 2, seen_late, &layout, &modules));
+        stacks.names.look_up(&modules, &[], &worker);
+        assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
-        stacks.look_up(&modules, &worker);
-        stacks.finish_look_up(&modules, &worker);
+        stacks.names.look_up(&modules, &[], &worker);
+        stacks.names.finish(&modules, &[], &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
         assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
     }
@@ -291,20 +249,22 @@ mod tests {
     fn a_stack_ends_where_nothing_calls() {
         let mut modules = Modules::default();
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
-        let mut stacks = Stacks::default();
-        let begin = seen_early as fn() as usize as u64;
-        let code = Code { pid: std::process::id(), modules: &modules };
-        let stack = Walked { space: 0, frames: &[begin, 0x1234, 0x5678], guessed: false, end: 0 };
-        assert!(!stacks.add(1, &stack, &layout, code), "what lies in nothing is to be looked for again");
-        let guessed = [begin | INTERRUPTED, 0x1234, 0x5678];
-        stacks.add(2, &Walked { frames: &guessed, guessed: true, ..stack }, &layout, code);
         let worker = Worker::start().unwrap();
-        stacks.finish_look_up(&modules, &worker);
+        let mut stacks = Stacks::default();
+        let code = Code { pid: std::process::id(), modules: &modules };
+        let begin = seen_early as fn() as usize as u64;
+        let (planted, guessed) = ([begin, 0x1234, 0x5678], [begin | INTERRUPTED, 0x1234, 0x5678]);
+        assert!(
+            !stacks.add(1, 0, walk(&planted), &layout, code),
+            "what lies in nothing is to be looked for again"
+        );
+        stacks.add(2, 0, Walk { guessed: true, ..walk(&guessed) }, &layout, code);
+        stacks.names.finish(&modules, &[], &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
-        let found = stacks.report(1, 1, &modules, &mut Frames::default()).unwrap();
-        assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(NOT_CALLED_WORDS)));
-        let found = stacks.report(2, 1, &modules, &mut Frames::default()).unwrap();
-        let words = End::WORDS[End::NO_TABLE as usize];
-        assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(words)));
+        for (number, end) in [(1, End::NOT_CALLED), (2, End::NO_TABLE)] {
+            let found = stacks.report(number, 1, &modules, &mut Frames::default()).unwrap();
+            let words = End::WORDS[end as usize];
+            assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(words)));
+        }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::evaluate::{Piece, evaluate};
+use super::known;
 use super::merge::merge;
 use super::read::{Material, material};
-use super::roots::ends;
 use super::{Error, Table};
 use crate::unwind::file::ProgramFile;
 
@@ -61,7 +61,7 @@ pub fn build_all(files: &[&ProgramFile], options: &Options) -> Vec<Result<Table,
                 |entries: usize| pieces.by_ref().take(entries.div_ceil(ENTRIES_PER_PIECE)).collect();
             let mut sources: Vec<Vec<Piece>> =
                 material.sources.iter().map(|source| of_source(source.entries.list.len())).collect();
-            sources.push(vec![ends(&material.roots)]);
+            sources.push(vec![known::piece(&material.known)]);
             Ok((material, sources))
         })
         .collect();

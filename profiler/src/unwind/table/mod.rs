@@ -11,7 +11,8 @@
 //!   address, the first in the section counts.
 //! - A gap of up to [`PADDING_BYTES`] between two entries is padding and keeps the rule before it. Anything else without
 //!   an entry has [`Row::NONE`].
-//! - Functions of musl that nobody calls, which have no entry, are where stacks begin ([`Row::END`]), by their names.
+//! - Functions of musl that nobody calls are where stacks begin ([`Row::END`]), by their names, and jumps to functions that
+//!   a static program chooses when it starts leave the stack as it is: neither has an entry.
 //! - A rule that is there but cannot be followed, and the rest of an entry that cannot be decoded, are
 //!   [`Row::UNSUPPORTED`], never a guess. An entry that does not even tell its addresses is left out, and counted.
 //!
@@ -29,10 +30,10 @@ mod debug_file;
 mod entries;
 mod evaluate;
 mod expression;
+mod known;
 mod merge;
 mod pack;
 mod read;
-mod roots;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
 
 use super::debug_file;
 use super::entries::{Entries, SectionKind, at_offsets, list};
-use super::roots::roots;
+use super::known::{Known, known};
 use super::{Error, SectionError, evaluate};
 use crate::elf::Image;
 use crate::unwind::file::ProgramFile;
@@ -23,8 +23,8 @@ pub(super) struct Material<'a> {
     pub(super) text: Text,
     /// By precedence.
     pub(super) sources: Vec<Source<'a>>,
-    /// Functions that stacks begin with, if no source describes them.
-    pub(super) roots: Vec<Range<u64>>,
+    /// What is known besides.
+    pub(super) known: Vec<Known>,
 }
 
 /// An unwind section.
@@ -98,8 +98,8 @@ pub(super) fn material<'a>(file: &'a ProgramFile, debug_roots: &[PathBuf]) -> Re
         Err(error) => problem = unreadable(error),
     }
     sources.retain(|source| !source.entries.list.is_empty());
-    let roots = roots(&image);
-    if sources.is_empty() && roots.is_empty() { Err(problem) } else { Ok(Material { text, sources, roots }) }
+    let known = known(&image);
+    if sources.is_empty() && known.is_empty() { Err(problem) } else { Ok(Material { text, sources, known }) }
 }
 
 /// Whether a section describes at least half of the code, so that no other one need be looked for.

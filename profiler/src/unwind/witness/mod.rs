@@ -101,8 +101,8 @@ impl Witness {
         let mut modules = Modules::default();
         let layout = layout(options.pid, &mut modules)?;
         let mut files = Files::default();
-        files.prepare(&layout, &modules);
-        let capacity = Tracker::capacity([&layout].into_iter());
+        files.prepare(layout.files().map(|(_, id)| id), &modules);
+        let capacity = Tracker::capacity([&layout].into_iter(), 0);
         let cpus = aya::util::nr_cpus().map_err(|(what, e)| {
             Error::new(ErrorKind::Kernel, format_args!("tried to read {what}")).because_of(&e)
         })?;

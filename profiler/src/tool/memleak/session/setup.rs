@@ -96,7 +96,9 @@ impl<'a> Session<'a> {
         };
         let start_ns = monotonic_ns();
         let room = room_for(bytes_before, options);
-        let capacity = Tracker::capacity(spaces.iter().map(|space| &space.layout));
+        // A command maps nothing yet: what its files hold is at least its text.
+        let to_come = ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
+        let capacity = Tracker::capacity(spaces.iter().map(|space| &space.layout), to_come);
         let tracked = (spaces.len() + EXECS) as u32;
         let mut files = Files::default();
         let mut object = thread::scope(|scope| {
@@ -108,10 +110,13 @@ impl<'a> Session<'a> {
             for space in &mut spaces {
                 // What a waiting child maps is our own executable, not yet the command.
                 match launched {
-                    Some(_) => space.plan_ahead(&mut modules, options, &ahead),
+                    Some(_) => {
+                        let coming = space.plan_ahead(&mut modules, options, &ahead);
+                        files.prepare(coming.into_iter(), &modules);
+                    }
                     None => {
                         space.plan(&modules, options);
-                        files.prepare(&space.layout, &modules);
+                        files.prepare(space.layout.files().map(|(_, id)| id), &modules);
                     }
                 }
             }

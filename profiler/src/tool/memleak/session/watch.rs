@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{MapData, RingBuf};
 use profiler_common::{
     ledger::{Class, Counter},
     memleak::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED},
 };
 
 use super::{
-    super::{calls::Code, canary, space::Space, stacks::Walked, totals},
+    super::{calls::Code, canary, space::Space, stacks::Walk, totals},
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
@@ -73,28 +74,23 @@ impl Session<'_> {
     /// Takes in new stacks and execs.
     pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
         let mut replaced = Vec::new();
-        while let Some(record) = self.records.next() {
-            let Some((head, body)) = record.split_first_chunk::<8>() else { continue };
-            let [kind, depth, low, high, a, b, c, d] = *head;
-            let number = u16::from_ne_bytes([low, high]);
-            let stack = u32::from_ne_bytes([a, b, c, d]);
+        while let Some(Record { kind, depth, space: number, stack, frames }) = next_record(&mut self.records)
+        {
             let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
             match kind & 15 {
                 RECORD_EXEC => replaced.push(number),
                 RECORD_STACK => {
                     let end = kind >> 4;
-                    let frames = body.chunks_exact(8).take((depth & !SOME_GUESSED).into());
-                    let frames: Vec<u64> =
-                        frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
+                    let walk = Walk { addresses: &frames, end, guessed: depth & SOME_GUESSED != 0 };
                     space.refresh_if_stale(&self.object, &mut self.modules);
-                    let guessed = depth & SOME_GUESSED != 0;
-                    let walked = Walked { space: number, frames: &frames, guessed, end };
                     let code = Code { pid: space.process.pid(), modules: &self.modules };
-                    if !self.stacks.add(stack, &walked, &space.layout, code) && space.ended.is_none() {
+                    if !self.stacks.add(stack, number, walk, &space.layout, code) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
                         let code = Code { pid: space.process.pid(), modules: &self.modules };
-                        self.stacks.add(stack, &walked, &space.layout, code);
+                        self.stacks.add(stack, number, walk, &space.layout, code);
                     }
+                    // At once: until then every stack is walked badly, and is a new one.
+                    self.tell_mappings()?;
                 }
                 _ => {}
             }
@@ -102,7 +98,7 @@ impl Session<'_> {
         for number in replaced {
             self.replaced(number, tell)?;
         }
-        self.tell_mappings()
+        Ok(())
     }
 
     /// Tells the kernel side what was learnt of mappings.
@@ -173,7 +169,7 @@ impl Session<'_> {
             self.rescan(tell);
             self.tell_mappings()?;
         }
-        self.stacks.look_up(&self.modules, &self.worker);
+        self.stacks.names.look_up(&self.modules, &self.spaces, &self.worker);
         self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
@@ -213,6 +209,28 @@ impl Session<'_> {
             live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
             stacks: self.stacks.len(),
         }
+    }
+}
+
+/// A record of the ring, see [`profiler_common::memleak::RecordHead`].
+struct Record {
+    kind: u8,
+    depth: u8,
+    space: u16,
+    stack: u32,
+    frames: Vec<u64>,
+}
+
+/// The next record, if there is one.
+fn next_record(records: &mut RingBuf<MapData>) -> Option<Record> {
+    loop {
+        let record = records.next()?;
+        let Some((head, body)) = record.split_first_chunk::<8>() else { continue };
+        let [kind, depth, low, high, a, b, c, d] = *head;
+        let frames = body.chunks_exact(8).take((depth & !SOME_GUESSED).into());
+        let frames = frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
+        let (space, stack) = (u16::from_ne_bytes([low, high]), u32::from_ne_bytes([a, b, c, d]));
+        return Some(Record { kind, depth, space, stack, frames });
     }
 }
 

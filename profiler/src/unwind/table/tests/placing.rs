@@ -139,3 +139,30 @@ fn debug_frame_fills_what_eh_frame_leaves_out() {
         [(0, rsp(8)), (1, rsp(32)), (0x40, Row::NONE), (0x70, rsp(48)), (0xb0, Row::NONE), (0x100, rsp(40))];
     assert_rules(&table, &[&want[..], &[(0x140, Row::NONE)]].concat());
 }
+
+#[test]
+fn what_has_no_entry_is_known_by_name_or_by_its_bytes() {
+    let musl = |name: &str| {
+        MadeFile::new()
+            .code(&"90".repeat(0x300))
+            .section(".eh_frame", 0x8000, Frames::usual().function(CODE_ADDRESS, 0x20, "0e10").0)
+            .function(name, CODE_ADDRESS + 0x10, 0x30)
+            .function("start", CODE_ADDRESS + 0x100, 0x20)
+    };
+    let table = made(musl("libc_start_main_stage2").bytes()).unwrap();
+    let want = [(0, rsp(16)), (0x100, Row::END), (0x120, Row::NONE)];
+    assert_eq!(rule(&table, CODE_ADDRESS + 0x10), rsp(16), "an entry counts more than a name");
+    assert_rules(&table, &[(0, rsp(16)), (0x20, Row::NONE), want[1], want[2]]);
+    let table = made(musl("main").bytes()).unwrap();
+    assert_eq!(rule(&table, CODE_ADDRESS + 0x100), Row::NONE, "only in musl does `start` start threads");
+
+    let jumps = |bytes: &str| {
+        let made_file = MadeFile::new().code(&"90".repeat(0x300));
+        let made_file = made_file.section(".plt", CODE_ADDRESS + 0x40, unhex(bytes));
+        made_file.section(".eh_frame", 0x8000, Frames::usual().function(CODE_ADDRESS, 0x20, "0e10").0)
+    };
+    let table = made(jumps("ff25 11223344 6690 ff25 11223344 6690").bytes()).unwrap();
+    assert_rules(&table, &[(0, rsp(16)), (0x20, Row::NONE), (0x40, rsp(8)), (0x50, Row::NONE)]);
+    let table = made(jumps("ff25 11223344 6690 68 01000000 909090").bytes()).unwrap();
+    assert_eq!(rule(&table, CODE_ADDRESS + 0x40), Row::NONE, "an entry of it pushes");
+}

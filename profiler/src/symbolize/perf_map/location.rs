@@ -1,0 +1,146 @@
+//! Where the map file of a process is, and whether it can be believed.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
+    io::Errno,
+};
+
+use crate::target::process::Process;
+
+/// A file may seem this much older than a process that wrote it: both times are rounded to ticks of the kernel.
+const CLOCK_SLACK: Duration = Duration::from_millis(100);
+
+/// Where a process writes the names of the code that it makes. Its root directory is held open, so that a file that it
+/// writes at its end is found too.
+#[derive(Clone, Debug)]
+pub struct Location {
+    root: Arc<OwnedFd>,
+    /// Below the root.
+    file: String,
+    /// Effective user id of the process.
+    owner: u32,
+    /// When the process began.
+    started: SystemTime,
+}
+
+impl Location {
+    /// The location of a running process.
+    ///
+    /// # Errors
+    /// If it has ended or may not be read.
+    pub fn of(process: &Process) -> io::Result<Location> {
+        let pid = process.pid();
+        let (inner_pid, owner) = identity(pid)?;
+        let root = root_directory(Path::new(&format!("/proc/{pid}/root")))?;
+        if process.ended() {
+            return Err(io::Error::other("the process has ended"));
+        }
+        Ok(Location {
+            root: Arc::new(root),
+            file: format!("tmp/perf-{inner_pid}.map"),
+            owner,
+            started: process.started(),
+        })
+    }
+
+    /// Learns whose process it is now: many servers begin as root and do not stay so.
+    pub fn renew_owner(&mut self, process: &Process) {
+        if let Ok((_, owner)) = identity(process.pid())
+            && !process.ended()
+        {
+            self.owner = owner;
+        }
+    }
+
+    /// The path as the target sees it.
+    pub(super) fn path(&self) -> String {
+        format!("/{}", self.file)
+    }
+
+    /// Opens the file, within the target's root and without waiting, whatever it is.
+    ///
+    /// # Errors
+    /// In words, what is wrong with it.
+    pub(super) fn open(&self) -> Result<File, String> {
+        let path = self.path();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let opened = openat2(&self.root, self.file.as_str(), flags, Mode::empty(), within);
+        let file: File = match opened {
+            Ok(file) => file.into(),
+            Err(Errno::NOENT) => return Err(format!("there is no {path}")),
+            Err(Errno::LOOP) => return Err(format!("{path} is refused: it is a symbolic link")),
+            Err(error) => return Err(format!("{path} cannot be opened: {}", io::Error::from(error))),
+        };
+        let facts = file.metadata().map_err(|error| format!("{path} cannot be read: {error}"))?;
+        let written =
+            UNIX_EPOCH + Duration::new(facts.mtime().max(0) as u64, facts.mtime_nsec().max(0) as u32);
+        if !facts.is_file() {
+            Err(format!("{path} is refused: it is no regular file"))
+        } else if facts.uid() != 0 && facts.uid() != self.owner {
+            let (is, wants) = (facts.uid(), self.owner);
+            Err(format!("{path} is refused: it belongs to user {is}, the process runs as user {wants}"))
+        } else if written + CLOCK_SLACK < self.started {
+            Err(format!("{path} is refused: it was last written before the process began"))
+        } else {
+            Ok(file)
+        }
+    }
+
+    /// A location for tests.
+    #[cfg(test)]
+    pub(super) fn in_directory(root: &Path, owner: u32, started: SystemTime) -> Location {
+        let root = Arc::new(root_directory(root).unwrap());
+        Location { root, file: "tmp/perf-7.map".to_owned(), owner, started }
+    }
+}
+
+fn root_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// The pid of a process in its own pid namespace, which is the one that it knows, and its effective user id.
+fn identity(pid: u32) -> io::Result<(u32, u32)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    parse_identity(&status).ok_or_else(|| io::Error::other("no NSpid or Uid in the status of the process"))
+}
+
+fn parse_identity(status: &str) -> Option<(u32, u32)> {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    // The innermost namespace comes last; of the user ids the effective one is the second.
+    let inner_pid = field("NSpid:")?.split_ascii_whitespace().last()?.parse().ok()?;
+    let owner = field("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some((inner_pid, owner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_pid_and_the_effective_user_count() {
+        let status = "Name:\tnode\nUid:\t1000\t33\t0\t0\nNSpid:\t4242\t17\t7\n";
+        assert_eq!(parse_identity(status), Some((7, 33)));
+        assert_eq!(parse_identity("Uid:\t1000\t33\t0\t0\n"), None);
+        assert_eq!(parse_identity("NSpid:\t\nUid:\t1\t2\n"), None);
+    }
+
+    #[test]
+    fn knows_the_location_of_this_process() {
+        let own = Process::open(std::process::id()).unwrap();
+        let location = Location::of(&own).unwrap();
+        assert_eq!(location.path(), format!("/tmp/perf-{}.map", std::process::id()));
+        let age = SystemTime::now().duration_since(location.started).unwrap();
+        assert!(age < Duration::from_secs(3600), "{age:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The names of all places that stacks lead over, looked up from when the place is first seen, so that nobody waits for
+//! all of them in the end.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use super::space::Space;
+use crate::{
+    symbolize::{Pending, Request, Resolved, Source, Worker},
+    target::modules::{ModuleId, Modules, Place},
+};
+
+/// How often names are asked for again that were not there: a process writes names of its own code when it likes.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// So many times as long as the last answer took is waited before: a target that writes a large file anew all the time
+/// must not keep a processor busy.
+const REST: u32 = 4;
+
+/// What places belong to: a file, or the code that the process of an address space has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Owner {
+    File(ModuleId),
+    Space(u16),
+}
+
+/// Offsets in a file, or addresses.
+type Places = (Owner, Vec<u64>);
+
+/// Names by place.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// `None` while it was not looked up yet.
+    known: HashMap<(Owner, u64), Option<Resolved>>,
+    /// Places that were not asked for yet.
+    unasked: BTreeMap<Owner, Vec<u64>>,
+    /// Places in code that was made at run time, whose names were not there when they were asked for.
+    nameless: BTreeMap<Owner, Vec<u64>>,
+    /// When they may be asked for again.
+    ask_again: Option<Instant>,
+    /// What was asked for, in the order in which the answers will come, and when.
+    asked: Option<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    places: Vec<Places>,
+    pending: Pending,
+}
+
+/// The key of a place. `address` is that of the call: of the return address less one.
+fn key(space: u16, address: u64, place: Place) -> Option<(Owner, u64)> {
+    match place {
+        Place::File(module, offset) => Some((Owner::File(module), offset)),
+        Place::Made => Some((Owner::Space(space), address)),
+        Place::Kernel | Place::Unmapped => None,
+    }
+}
+
+impl Names {
+    /// Takes in a place that a name will be wanted for.
+    pub(crate) fn want(&mut self, space: u16, address: u64, place: Place) {
+        let Some((owner, place)) = key(space, address, place) else { return };
+        self.known.entry((owner, place)).or_insert_with(|| {
+            self.unasked.entry(owner).or_default().push(place);
+            None
+        });
+    }
+
+    /// What is known of a place; `None` if it was not looked up, or cannot be.
+    pub(crate) fn of(&self, space: u16, address: u64, place: Place) -> Option<&Resolved> {
+        self.known.get(&key(space, address, place)?)?.as_ref()
+    }
+
+    /// Takes in names that were found, and asks for those that are wanted since. Does not wait.
+    pub(crate) fn look_up(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+        if let Some(asked) = self.asked.take() {
+            match asked.pending.ready() {
+                Some(answers) => {
+                    self.ask_again = Some(Instant::now() + ASK_AGAIN.max(asked.at.elapsed() * REST));
+                    self.learn(asked.places, answers);
+                }
+                None => {
+                    self.asked = Some(asked);
+                    return;
+                }
+            }
+        }
+        if self.ask_again.is_none_or(|then| Instant::now() >= then) {
+            self.want_again();
+        }
+        self.ask(modules, spaces, worker);
+    }
+
+    /// Waits until everything that is wanted was looked up. Code without names is asked for once more.
+    pub(crate) fn finish(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+        self.wait();
+        self.want_again();
+        self.ask(modules, spaces, worker);
+        self.wait();
+    }
+
+    /// Takes in what was asked for.
+    fn wait(&mut self) {
+        if let Some(Asked { places, pending, .. }) = self.asked.take() {
+            self.learn(places, pending.wait());
+        }
+    }
+
+    fn want_again(&mut self) {
+        for (owner, mut places) in std::mem::take(&mut self.nameless) {
+            self.unasked.entry(owner).or_default().append(&mut places);
+        }
+    }
+
+    fn ask(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+        let (mut asked, mut requests) = (Vec::new(), Vec::new());
+        for (owner, mut places) in std::mem::take(&mut self.unasked) {
+            // Neighbours share a unit of debug information.
+            places.sort_unstable();
+            match source(owner, modules, spaces) {
+                Ok(source) => {
+                    requests.push(Request { source, places: places.clone() });
+                    asked.push((owner, places));
+                }
+                Err(why) => {
+                    let keys = places.into_iter().map(|place| (owner, place));
+                    self.known.extend(keys.map(|key| (key, Some(Resolved::unknown(why.as_str())))));
+                }
+            }
+        }
+        if !requests.is_empty() {
+            self.asked = Some(Asked { at: Instant::now(), places: asked, pending: worker.ask(requests) });
+        }
+    }
+
+    fn learn(&mut self, asked: Vec<Places>, answers: Vec<Vec<Resolved>>) {
+        for ((owner, places), resolved) in asked.into_iter().zip(answers) {
+            for (place, resolved) in places.into_iter().zip(resolved) {
+                if matches!(owner, Owner::Space(_)) && resolved.functions.is_empty() {
+                    self.nameless.entry(owner).or_default().push(place);
+                }
+                self.known.insert((owner, place), Some(resolved));
+            }
+        }
+    }
+}
+
+/// Where names are to be found, or why nowhere.
+fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, String> {
+    match owner {
+        Owner::File(module) => {
+            let held = modules.get(module);
+            let why = || held.and_then(|m| m.unreadable.clone()).unwrap_or_else(|| "no file".to_owned());
+            held.and_then(|m| m.path()).map(Source::File).ok_or_else(why)
+        }
+        Owner::Space(number) => {
+            let location = spaces.iter().find(|s| s.number == number).and_then(|s| s.made_code.clone());
+            let why = || "made at run time, and the process ended before its names could be read".to_owned();
+            location.map(|location| Source::MadeCode(number, location)).ok_or_else(why)
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the running kernel can do, by its own word: not by its version, because distributions port features back.
+
+use std::fs;
+use std::sync::LazyLock;
+
+/// What came after Linux 6.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    /// Many sites, one link (Linux 6.6).
+    Multi,
+    /// Entry and return in one program (Linux 6.13).
+    Session,
+    /// How a process ended is told after its parent has collected it (Linux 6.15).
+    EndOfCollected,
+}
+
+/// The types of the running kernel, and with them the names of all structs and enumerators.
+static TYPES: LazyLock<Vec<u8>> =
+    LazyLock::new(|| fs::read("/sys/kernel/btf/vmlinux").expect("the kernel has BTF"));
+
+/// Whether the kernel has it.
+pub(crate) fn has(feature: Feature) -> bool {
+    let name: &[u8] = match feature {
+        Feature::Multi => b"\0BPF_TRACE_UPROBE_MULTI\0",
+        Feature::Session => b"\0BPF_TRACE_UPROBE_SESSION\0",
+        Feature::EndOfCollected => b"\0pidfs_exit_info\0",
+    };
+    // SAFETY: both pointers are to slices of the lengths that stand beside them. (The standard library would look
+    // through these megabytes byte by byte in a build without optimisation.)
+    let found = unsafe { libc::memmem(TYPES.as_ptr().cast(), TYPES.len(), name.as_ptr().cast(), name.len()) };
+    !found.is_null()
+}
+
+/// The best way of attaching that the kernel has, as profiler names it.
+pub(crate) fn best_method() -> &'static str {
+    if has(Feature::Session) {
+        "uprobe session"
+    } else if has(Feature::Multi) {
+        "uprobe_multi"
+    } else {
+        "perf uprobes"
+    }
+}

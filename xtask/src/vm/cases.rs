@@ -1,0 +1,173 @@
+//! Which tests are run on other kernels, and what they need there.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::wire::Case;
+use crate::{
+    artifacts::Executable,
+    process::{self, command},
+};
+
+/// The tests of one program.
+struct Of {
+    program: &'static str,
+    /// Those that are always run: loading everything, one exact count, stacks, exec, fork, exceptions, an end by force.
+    few: &'static [&'static str],
+    /// The others, for whoever has some minutes.
+    more: &'static [&'static str],
+}
+
+/// What the kernel has a part in: loading, attaching, counting, and what happens to a target when things go wrong. Not
+/// the tests of names, verdicts and messages, nor those that build with tools at their run time.
+const CASES: [Of; 5] = [
+    Of {
+        program: "live_kernel",
+        few: &[
+            "the_best_way_of_attaching_is_taken",
+            "every_program_is_easy_to_verify",
+            "every_sampling_program_is_easy_to_verify",
+            "every_empty_program_is_easy_to_verify",
+        ],
+        more: &[],
+    },
+    Of {
+        program: "live_exact",
+        few: &["glibc", "forked_children_do_not_count"],
+        more: &[
+            "glibc_static",
+            "musl",
+            "jemalloc",
+            "cpp_libstdcxx",
+            "cpp_jemalloc",
+            "rust",
+            "a_custom_pool",
+            "without_multi_links",
+            "only_what_is_used_is_loaded",
+            "four_processes_by_name",
+            "a_command_from_its_first_allocation",
+            "two_observers_at_once",
+        ],
+    },
+    Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
+    Of {
+        program: "live_faults",
+        few: &[
+            "profiler_killed_at_random_moments",
+            "target_replaces_itself",
+            "children_that_allocate_and_exit",
+            "an_exception_through_a_probed_function",
+            "an_exception_out_of_a_programs_own_operator_new",
+        ],
+        more: &[
+            "nothing_is_left_after_a_normal_end",
+            "target_killed_at_random_moments",
+            "target_exits_while_observed",
+            "target_replaces_itself_unnoticed",
+            "a_thread_storm",
+            "a_library_that_comes_and_goes",
+            "longjmp_out_of_a_probed_function",
+            "an_exception_out_of_operator_new",
+            "a_seccomp_filter",
+            "a_stopped_target",
+        ],
+    },
+    Of {
+        program: "live_names",
+        few: &[],
+        more: &["the_binary_was_replaced_before", "in_a_mount_namespace", "in_another_root"],
+    },
+];
+
+/// How many of the cases are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Breadth {
+    /// What a run of all tests can wait for.
+    Few,
+    /// Every one.
+    All,
+}
+
+/// Programs that these tests start beside their workloads.
+pub(super) const TOOLS: [&str; 4] = ["sh", "unshare", "mount", "chroot"];
+
+/// What a test says of each workload that it built.
+const BUILT: &str = "BUILT ";
+
+/// The cases whose name contains `filter`, with the programs that cargo built.
+///
+/// # Errors
+/// A test that is named here and is no longer there.
+pub(super) fn select(built: &[Executable], breadth: Breadth, filter: Option<&str>) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for Of { program, few, more } in CASES {
+        let is_it = |executable: &&Executable| executable.is_test && executable.name == program;
+        let built = built.iter().find(is_it).with_context(|| format!("cargo built no test `{program}`"))?;
+        let list = process::ask(command(&built.path).args(["--list", "--format", "terse"]))
+            .with_context(|| format!("cannot list the tests of {program}"))?;
+        for test in few.iter().chain(more) {
+            if !list.lines().any(|line| line.strip_suffix(": test") == Some(test)) {
+                bail!("{program} has no test {test}, which is to run on other kernels");
+            }
+            let wanted = breadth == Breadth::All || few.contains(test);
+            if wanted && filter.is_none_or(|filter| test.contains(filter)) {
+                let (file, directory) = (built.path.clone(), built.package_dir.clone());
+                cases.push(Case { program: program.to_owned(), file, directory, test: (*test).to_owned() });
+            }
+        }
+    }
+    Ok(cases)
+}
+
+/// Builds the workloads of the cases, and returns all of their files. Nothing is run.
+pub(super) fn build_workloads(cases: &[Case], workloads: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    for case in cases {
+        let mut test = Command::new(&case.file);
+        test.args(["--exact", &case.test, "--nocapture"]).current_dir(&case.directory);
+        test.env("PROFILER_WORKLOADS", workloads).env("PROFILER_ONLY_BUILD", "1");
+        let output = test.output().with_context(|| format!("cannot run {}", case.file.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            bail!("cannot build the workloads of {} {}:\n{said}", case.program, case.test);
+        }
+        files.extend(said.lines().filter_map(|line| line.strip_prefix(BUILT)).map(PathBuf::from));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_is_listed_once() {
+        for Of { program, few, more } in CASES {
+            let all: Vec<_> = few.iter().chain(more).collect();
+            let different: BTreeSet<_> = all.iter().collect();
+            assert_eq!(different.len(), all.len(), "{program}");
+        }
+    }
+
+    #[test]
+    fn a_test_that_is_gone_is_not_passed_over() {
+        let this = Executable {
+            package_dir: "/".into(),
+            name: "live_kernel".into(),
+            kind: "test".into(),
+            is_test: true,
+            path: std::env::current_exe().unwrap(),
+        };
+        let error = select(&[this], Breadth::Few, None).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "live_kernel has no test the_best_way_of_attaching_is_taken, which is to run on other kernels"
+        );
+        assert!(select(&[], Breadth::All, None).unwrap_err().to_string().contains("no test `live_kernel`"));
+    }
+}
