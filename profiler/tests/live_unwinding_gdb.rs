@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-use profiler::symbolize::{Request, Worker};
+use profiler::symbolize::{Request, Source, Worker};
 use profiler::target::maps;
 use profiler::unwind::arena::{Arena, Capacity};
 use profiler::unwind::cache::Cache;
@@ -123,7 +123,8 @@ impl Stopped {
         let mapping = self.layout.iter().find(|mapping| (mapping.start..mapping.end).contains(&code));
         let mapping = mapping.expect("code is mapped");
         let offsets = vec![code - mapping.start + mapping.offset];
-        let answers = worker.ask(vec![Request { file: mapping.path.clone(), offsets }]).wait();
+        let answers =
+            worker.ask(vec![Request { source: Source::File(mapping.path.clone()), places: offsets }]).wait();
         let name = answers[0][0].functions.last().map_or_else(|| "?".to_owned(), |f| f.name.terminal());
         (name, &mapping.path)
     }
