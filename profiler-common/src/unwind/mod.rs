@@ -18,6 +18,7 @@
 
 mod block;
 mod follow;
+mod frame;
 mod lookup;
 mod mapping;
 mod rare;
@@ -25,6 +26,7 @@ mod row;
 pub mod walk;
 
 pub use block::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_BYTES, CHUNK_ROWS};
+pub use frame::{INTERRUPTED, unmarked};
 pub use lookup::{Tables, find};
 pub use mapping::{MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING};
 pub use rare::{CfaForm, RARE_CAPACITY, Rare, RbpForm, ReturnForm, register};

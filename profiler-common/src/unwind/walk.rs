@@ -3,7 +3,7 @@
 //! The state of a walk lies in memory that the verifier knows nothing about (a map), and every field is read and
 //! written as it is needed. So the verifier looks at the body of the loop a few times, not once for every depth.
 
-use super::{Kind, Mappings, Row, Tables, find, follow::follow, signal_frame};
+use super::{Kind, Mappings, Row, Tables, find, follow::follow, frame::marked, signal_frame};
 use crate::opaque::opaque;
 
 /// Frames kept per stack, innermost first.
@@ -45,8 +45,10 @@ impl End {
     pub const BACKWARDS: u64 = 6;
     /// A return probe holds the return address, and the kernel does not tell it.
     pub const PROBED: u64 = 7;
+    /// No call leads to the outermost frame. User space finds that out.
+    pub const NOT_CALLED: u64 = 8;
     /// Number of ends.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// What each means, in reports.
     pub const WORDS: [&'static str; Self::COUNT] = [
         "complete",
@@ -57,6 +59,7 @@ impl End {
         "unwind information needs a register that is not known",
         "unwind information does not fit the stack",
         "return address held by a return probe",
+        "nothing calls this function: a coroutine begins here, or the stack is damaged",
     ];
 }
 
@@ -275,7 +278,7 @@ pub unsafe fn step<M: Machine>(
 pub unsafe fn add(walk: *mut Walk, frames: *mut u64) {
     // SAFETY: as for `step`; the mask keeps the index within the frames.
     unsafe {
-        let (ip, depth) = (get!(walk, ip), get!(walk, depth));
+        let (ip, depth) = (marked(get!(walk, ip), get!(walk, returned)), get!(walk, depth));
         frames.add(opaque(depth) as usize & (FRAME_ROOM - 1)).write_volatile(ip);
         set!(walk, depth, depth + 1);
         let mixed = (get!(walk, identity) ^ ip).wrapping_mul(0x9e37_79b9_7f4a_7c15);

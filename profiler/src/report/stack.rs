@@ -22,7 +22,7 @@ pub struct Stack {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
-    /// Address in the target: where the call returns to.
+    /// Address in the target: where the call returns to, or where a signal interrupted the thread.
     pub address: u64,
     /// File that was mapped there, as the target sees it.
     pub module: Option<Text>,

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
     path::{Path, PathBuf},
 };
 
@@ -36,6 +36,13 @@ impl Module {
     /// A path that leads to this very file as long as the module is held.
     pub fn path(&self) -> Option<PathBuf> {
         self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    /// The eight bytes before an offset, the last one highest; `None` if they cannot be read.
+    pub fn code_before(&self, offset: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.file.as_ref()?.read_exact_at(&mut bytes, offset.checked_sub(8)?).ok()?;
+        Some(u64::from_le_bytes(bytes))
     }
 
     /// Its bytes.

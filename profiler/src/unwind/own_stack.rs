@@ -10,7 +10,7 @@ use std::{
 };
 
 use profiler_common::unwind::{
-    Block, Mappings, Rare, Row, Tables,
+    Block, Mappings, Rare, Row, Tables, unmarked,
     walk::{self, End, FRAME_ROOM, MAX_FRAMES, Machine, Walk},
 };
 
@@ -97,6 +97,7 @@ impl Own {
             }
         }
         frames.truncate(state.depth as usize);
+        let frames = frames.into_iter().map(|frame| unmarked(frame).0).collect();
         assert_eq!(state.guessed, 0, "no frame was guessed");
         (frames, state.end)
     }

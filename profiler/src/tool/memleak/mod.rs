@@ -7,6 +7,7 @@ mod advice;
 pub(crate) mod allocators;
 pub mod analyze;
 mod blocks;
+mod calls;
 mod canary;
 pub(crate) mod collect;
 mod columns;

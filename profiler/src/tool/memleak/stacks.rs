@@ -4,6 +4,7 @@
 use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
 
 use super::{
+    calls::{Calls, Code, PlacedFrame, place},
     names::Names,
     walks::{cut_off, has_place},
 };
@@ -22,8 +23,7 @@ const V8_INTERPRETER: &[u8] = b"Builtins_InterpreterEntryTrampoline";
 pub(crate) struct PlacedStack {
     /// Address space that it belongs to.
     pub(crate) space: u16,
-    /// Return addresses and where they lie.
-    frames: Vec<(u64, Place)>,
+    frames: Vec<PlacedFrame>,
     /// How the walk ended: one of `profiler_common::unwind::walk::End`, or `ENDED_SOMEHOW`.
     end: u8,
     /// Whether some frames were found by their frame pointers alone.
@@ -33,7 +33,7 @@ pub(crate) struct PlacedStack {
 /// A walk as the kernel side tells of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk<'a> {
-    /// Return addresses, innermost first.
+    /// The frames, innermost first, as `unmarked` reads them.
     pub(crate) addresses: &'a [u64],
     /// See [`PlacedStack`].
     pub(crate) end: u8,
@@ -66,24 +66,32 @@ pub(crate) struct Walked<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
+    calls: Calls,
     /// The names of their places.
     pub(crate) names: Names,
 }
 
 impl Stacks {
     /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
-    pub(crate) fn add(&mut self, number: u32, space: u16, walk: Walk<'_>, layout: &Layout) -> bool {
-        let frames: Vec<(u64, Place)> =
-            walk.addresses.iter().map(|a| (*a, layout.place(a.saturating_sub(1)))).collect();
-        let known = frames.iter().all(|(_, place)| *place != Place::Unmapped);
-        for (address, place) in &frames {
-            self.names.want(space, address.saturating_sub(1), *place);
+    pub(crate) fn add(
+        &mut self,
+        number: u32,
+        space: u16,
+        walk: Walk<'_>,
+        layout: &Layout,
+        code: Code<'_>,
+    ) -> bool {
+        let mut frames = place(walk.addresses, layout);
+        let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
+        let end = self.calls.cut(&mut frames, walk.guessed, layout, code).unwrap_or(walk.end);
+        for frame in &frames {
+            self.names.want(space, frame.code(), frame.place);
         }
         let index = number as usize;
         if self.placed.len() <= index {
             self.placed.resize(index + 1, None);
         }
-        self.placed[index] = Some(PlacedStack { space, frames, end: walk.end, guessed: walk.guessed });
+        self.placed[index] = Some(PlacedStack { space, frames, end, guessed: walk.guessed });
         known
     }
 
@@ -106,7 +114,7 @@ impl Stacks {
         frames: &mut Frames,
     ) -> Option<Stack> {
         let stack = self.get(number)?;
-        let frame = |of: &(u64, Place)| frames.intern(self.frame(stack.space, *of, modules));
+        let frame = |of: &PlacedFrame| frames.intern(self.frame(stack.space, *of, modules));
         let frames = stack.frames.iter().map(frame).collect();
         Some(Stack { pid, frames, incomplete: self.cut(stack, modules) })
     }
@@ -123,12 +131,13 @@ impl Stacks {
             unnamed: Vec::new(),
             made: (0, 0),
             interpreted: 0,
-            ended_in: stack.frames.last().filter(|_| has_place).map(|(_, place)| module(*place, modules)),
+            ended_in: stack.frames.last().filter(|_| has_place).map(|frame| module(frame.place, modules)),
             cut,
         };
-        for (address, place) in &stack.frames {
-            let resolved = self.names.of(stack.space, address.saturating_sub(1), *place);
-            let is_made = u64::from(*place == Place::Made);
+        for frame in &stack.frames {
+            let place = frame.place;
+            let resolved = self.names.of(stack.space, frame.code(), place);
+            let is_made = u64::from(place == Place::Made);
             walked.made.0 += is_made;
             match resolved.and_then(|resolved| resolved.functions.last()) {
                 Some(function) => {
@@ -136,7 +145,7 @@ impl Stacks {
                 }
                 None => {
                     walked.made.1 += is_made;
-                    walked.unnamed.push((module(*place, modules), unresolved(resolved, *place)));
+                    walked.unnamed.push((module(place, modules), unresolved(resolved, place)));
                 }
             }
         }
@@ -145,10 +154,10 @@ impl Stacks {
 
     /// Why the callers of the outermost frame are unknown, if they are.
     fn cut(&self, stack: &PlacedStack, modules: &Modules) -> Option<String> {
-        let frame = |of: &(u64, Place)| self.frame(stack.space, *of, modules);
+        let frame = |of: &PlacedFrame| self.frame(stack.space, *of, modules);
         // A frame pointer register of 0 marks the outermost frame; but no thread begins in code made at run time.
-        let begins_nowhere =
-            u64::from(stack.end) == End::ROOT && matches!(stack.frames.last(), Some((_, Place::Made)));
+        let begins_nowhere = u64::from(stack.end) == End::ROOT
+            && stack.frames.last().is_some_and(|frame| frame.place == Place::Made);
         if begins_nowhere {
             return cut_off(End::NO_TABLE as u8, stack.frames.len(), None);
         }
@@ -157,18 +166,19 @@ impl Stacks {
         cut_off(stack.end, stack.frames.len(), outermost.as_ref())
     }
 
-    fn frame(&self, space: u16, (address, place): (u64, Place), modules: &Modules) -> Frame {
-        let resolved = self.names.of(space, address.saturating_sub(1), place);
+    fn frame(&self, space: u16, of: PlacedFrame, modules: &Modules) -> Frame {
+        let place = of.place;
+        let resolved = self.names.of(space, of.code(), place);
         let functions = resolved.map_or_else(Vec::new, |resolved| resolved.functions.clone());
         let held = match place {
             Place::File(module, offset) => modules.get(module).map(|held| (held, offset)),
             _ => None,
         };
         Frame {
-            address,
+            address: of.address,
             module: held.map(|(held, _)| held.name.clone()),
             build_id: held.and_then(|(held, _)| held.build_id.clone()),
-            file_offset: held.map(|(_, offset)| offset + 1), // of the return address itself
+            file_offset: held.map(|(_, offset)| offset + of.back),
             unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
             functions,
         }
@@ -196,6 +206,8 @@ fn unresolved(resolved: Option<&Resolved>, place: Place) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::unwind::INTERRUPTED;
+
     use super::*;
     use crate::symbolize::Worker;
 
@@ -222,15 +234,37 @@ mod tests {
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start().unwrap();
         let mut stacks = Stacks::default();
-        // A return address lies behind the call: one byte into the function will do for it.
-        assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 + 1]), &layout));
+        let code = Code { pid: std::process::id(), modules: &modules };
+        assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
         stacks.names.look_up(&modules, &[], &worker);
-        assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 + 1]), &layout));
+        assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
         stacks.names.look_up(&modules, &[], &worker);
         stacks.names.finish(&modules, &[], &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
         assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
+    }
+    #[test]
+    fn a_stack_ends_where_nothing_calls() {
+        let mut modules = Modules::default();
+        let layout = Layout::read(std::process::id(), &mut modules).unwrap();
+        let worker = Worker::start().unwrap();
+        let mut stacks = Stacks::default();
+        let code = Code { pid: std::process::id(), modules: &modules };
+        let begin = seen_early as fn() as usize as u64;
+        let (planted, guessed) = ([begin, 0x1234, 0x5678], [begin | INTERRUPTED, 0x1234, 0x5678]);
+        assert!(
+            !stacks.add(1, 0, walk(&planted), &layout, code),
+            "what lies in nothing is to be looked for again"
+        );
+        stacks.add(2, 0, Walk { guessed: true, ..walk(&guessed) }, &layout, code);
+        stacks.names.finish(&modules, &[], &worker);
+        assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
+        for (number, end) in [(1, End::NOT_CALLED), (2, End::NO_TABLE)] {
+            let found = stacks.report(number, 1, &modules, &mut Frames::default()).unwrap();
+            let words = End::WORDS[end as usize];
+            assert_eq!((found.frames.len(), found.incomplete.as_deref()), (1, Some(words)));
+        }
     }
 }

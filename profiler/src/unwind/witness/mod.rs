@@ -9,7 +9,10 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::witness::{Record, SLOTS_PER_CPU, Tally, Target};
+use profiler_common::{
+    unwind::unmarked,
+    witness::{Record, SLOTS_PER_CPU, Tally, Target},
+};
 
 use super::{
     returns::Returns,
@@ -137,7 +140,8 @@ impl Witness {
                     continue;
                 }
                 // SAFETY: the kernel side wrote a record; any bytes are valid for a wire type.
-                let record = unsafe { bytes.as_ptr().cast::<Record>().read_unaligned() };
+                let mut record = unsafe { bytes.as_ptr().cast::<Record>().read_unaligned() };
+                record.frames = record.frames.map(|frame| unmarked(frame).0);
                 if !each(&record) {
                     return Ok(());
                 }

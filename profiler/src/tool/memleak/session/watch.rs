@@ -13,7 +13,7 @@ use profiler_common::{
 };
 
 use super::{
-    super::{canary, space::Space, stacks::Walk, totals},
+    super::{calls::Code, canary, space::Space, stacks::Walk, totals},
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
@@ -83,9 +83,11 @@ impl Session<'_> {
                     let end = kind >> 4;
                     let walk = Walk { addresses: &frames, end, guessed: depth & SOME_GUESSED != 0 };
                     space.refresh_if_stale(&self.object, &mut self.modules);
-                    if !self.stacks.add(stack, number, walk, &space.layout) && space.ended.is_none() {
+                    let code = Code { pid: space.process.pid(), modules: &self.modules };
+                    if !self.stacks.add(stack, number, walk, &space.layout, code) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
-                        self.stacks.add(stack, number, walk, &space.layout);
+                        let code = Code { pid: space.process.pid(), modules: &self.modules };
+                        self.stacks.add(stack, number, walk, &space.layout, code);
                     }
                     // At once: until then every stack is walked badly, and is a new one.
                     self.tell_mappings()?;
