@@ -240,7 +240,7 @@ fn judged_in(name: &str, running: &Running, looks: &[(Vec<On>, u64)]) -> Judged 
     }
     judged.keep(name);
     assert!(judged.different.is_empty(), "{name}: {:#?}", &judged.different[..judged.different.len().min(5)]);
-    assert!(judged.walks >= 100, "{name}: only {} walks", judged.walks);
+    assert!(judged.walks >= 50, "{name}: only {} walks", judged.walks);
     judged
 }
 

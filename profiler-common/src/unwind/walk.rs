@@ -323,7 +323,7 @@ pub(super) unsafe fn leave(walk: *mut Walk, cfa: u64, return_address: u64, slot:
         if return_address == 0 {
             return ended(walk, End::ROOT);
         }
-        // A frame of its own has the innermost function only until its last instruction: `jmp *%rcx` ends it without one.
+        // The innermost function may have taken its frame down, return address and all, to leave by a jump.
         let smallest = get!(walk, sp).wrapping_add(get!(walk, returned) * 8);
         if cfa < smallest {
             return ended(walk, End::BACKWARDS);

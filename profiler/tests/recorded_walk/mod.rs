@@ -15,7 +15,7 @@ use profiler::unwind::file::ProgramFile;
 use profiler::unwind::spaces::{Mapped, VDSO, walkable};
 use profiler_common::unwind::walk::{self, FRAME_ROOM, MAX_FRAMES, Machine, Walk};
 use profiler_common::unwind::{
-    Block, CHUNK_ROWS, MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING, Rare, Row, Tables,
+    Block, CHUNK_ROWS, MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING, Rare, Row, Tables, unmarked,
 };
 use profiler_common::witness::{Context, Record};
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,7 @@ fn run<M: Machine>(machine: M, mappings: &Mappings, context: u64, ip: u64, regis
         }
     }
     frames.truncate(state.depth as usize);
+    let frames = frames.into_iter().map(|frame| unmarked(frame).0).collect();
     Outcome { frames, end: state.end, guessed: state.guessed }
 }
 

@@ -107,7 +107,8 @@ impl Oracle {
         let ordinary = [gimli::X86_64::RSP, gimli::X86_64::RBP];
         row.is_ok_and(|row| match row.cfa() {
             gimli::CfaRule::RegisterAndOffset { register, .. } => {
-                let in_register = matches!(row.register(gimli::X86_64::RA), gimli::RegisterRule::Register(_));
+                let in_register =
+                    matches!(row.register(gimli::X86_64::RA), Some(gimli::RegisterRule::Register(_)));
                 !ordinary.contains(register) || in_register
             }
             gimli::CfaRule::Expression(_) => false,
