@@ -192,6 +192,7 @@ unsafe impl Tables for &Recorder<'_> {
     fn block(self, index: u32) -> Option<Block> {
         let block = (&self.space.arena).block(index)?;
         if let Some(chunk) = (&self.space.arena).chunk(block.chunk()) {
+            // SAFETY: a block's rows lie within its chunk.
             let row = |at: u32| unsafe { *chunk.add((block.first_in_chunk() + at) as usize) }.0;
             let rows = (0..block.row_count()).map(row).collect();
             self.blocks.borrow_mut().insert(index, (block.0, rows));
