@@ -63,7 +63,7 @@ pub(crate) struct Space {
 impl Space {
     pub(crate) fn of(pid: u32) -> Space {
         let mapped: Vec<Mapped> = maps::executable(pid)
-            .unwrap()
+            .expect("the mappings of the process")
             .into_iter()
             .filter_map(|mapping| {
                 if mapping.path.as_os_str() == VDSO {
@@ -74,7 +74,7 @@ impl Space {
                 Some(Mapped { mapping, file })
             })
             .collect();
-        let mut arena = Arena::anonymous(Capacity { blocks: 1 << 22, chunks: 1 << 14 }).unwrap();
+        let mut arena = Arena::anonymous(Capacity { blocks: 1 << 22, chunks: 1 << 14 }).expect("memory");
         let mappings = walkable(&mapped, &Cache::default(), &mut arena).mappings;
         Space { arena, mappings }
     }
