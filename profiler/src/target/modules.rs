@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
+    ops::Range,
     os::{fd::AsRawFd as _, unix::fs::FileExt as _},
     path::{Path, PathBuf},
 };
@@ -135,6 +136,35 @@ pub enum Place {
     Kernel,
     /// Nothing that was mapped when we looked.
     Unmapped,
+    /// Several files, one after the other: nobody can tell which of them it was.
+    Shared,
+}
+
+/// Which files were mapped where, from the first look on.
+#[derive(Debug, Default)]
+pub struct History(Vec<(Mapping, ModuleId)>);
+
+impl History {
+    /// Takes a layout in; the addresses at which it has another file than one before it had.
+    pub fn add(&mut self, layout: &Layout) -> Vec<Range<u64>> {
+        let base = |mapping: &Mapping| mapping.start.wrapping_sub(mapping.offset);
+        let mut turns = Vec::new();
+        for (mapping, id) in layout.files() {
+            let mut is_known = false;
+            for (known, known_id) in &self.0 {
+                let shared = known.start.max(mapping.start)..known.end.min(mapping.end);
+                if *known_id == id && base(known) == base(mapping) {
+                    is_known |= shared == (mapping.start..mapping.end);
+                } else if !shared.is_empty() {
+                    turns.push(shared);
+                }
+            }
+            if !is_known {
+                self.0.push((mapping.clone(), id));
+            }
+        }
+        turns
+    }
 }
 
 impl Layout {
@@ -202,5 +232,27 @@ mod tests {
         let code = unsafe { std::slice::from_raw_parts(here as *const u8, 16) };
         assert_eq!(&bytes[offset as usize..offset as usize + 16], code);
         assert_eq!(layout.place(1), Place::Unmapped);
+    }
+
+    #[test]
+    fn files_that_take_turns_are_noticed() {
+        let mapping = |start: u64, offset: u64, pages: u64| Mapping {
+            start,
+            end: start + (pages << 12),
+            offset,
+            file: FileId { device: (8, 1), inode: 1 },
+            path: "/lib".into(),
+        };
+        let (a, b) = (ModuleId(0), ModuleId(1));
+        let layout = |mapped: &[(Mapping, ModuleId)]| Layout {
+            mappings: mapped.iter().map(|(mapping, id)| (mapping.clone(), Some(*id))).collect(),
+        };
+        let mut history = History::default();
+        assert_eq!(history.add(&layout(&[(mapping(0x10000, 0, 4), a)])), []);
+        assert_eq!(history.add(&layout(&[])), [], "what was unloaded keeps its name");
+        assert_eq!(history.add(&layout(&[(mapping(0x11000, 0x1000, 2), a)])), [], "a part of the same");
+        assert_eq!(history.add(&layout(&[(mapping(0x20000, 0, 4), a)])), [], "elsewhere");
+        assert_eq!(history.add(&layout(&[(mapping(0x13000, 0, 4), b)])), [0x13000..0x14000]);
+        assert_eq!(history.add(&layout(&[(mapping(0x20000, 0x1000, 1), a)])), [0x20000..0x21000]);
     }
 }

@@ -68,7 +68,7 @@ impl Calls {
                 frame.back == 1 && !self.leads_to(frame.address, module, offset + 1, code)
             }
             Place::Unmapped => guessed,
-            Place::Made | Place::Kernel => false,
+            Place::Made | Place::Kernel | Place::Shared => false,
         })?;
         if index > 0 && frames.get(index).is_some_and(|frame| frame.place == Place::Unmapped) {
             frames.truncate(index);

@@ -55,7 +55,7 @@ fn key(space: u16, address: u64, place: Place) -> Option<(Owner, u64)> {
     match place {
         Place::File(module, offset) => Some((Owner::File(module), offset)),
         Place::Made => Some((Owner::Space(space), address)),
-        Place::Kernel | Place::Unmapped => None,
+        Place::Kernel | Place::Unmapped | Place::Shared => None,
     }
 }
 

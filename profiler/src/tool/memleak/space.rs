@@ -8,6 +8,7 @@ pub use preview::{CallEnd, Site};
 
 use std::{
     collections::HashSet,
+    ops::Range,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -29,7 +30,7 @@ use crate::{
     report::Probed,
     symbolize::Location,
     target::{
-        modules::{Layout, ModuleId, Modules},
+        modules::{History, Layout, ModuleId, Modules},
         process::Process,
     },
     text::Text,
@@ -50,6 +51,9 @@ pub(crate) struct Space {
     pub(crate) made_code: Option<Location>,
     /// Whether the layout was read anew since the kernel side was told.
     untold: bool,
+    history: History,
+    /// Where several files were mapped, one after the other, as far as nobody was told yet.
+    pub(crate) turns: Vec<Range<u64>>,
     layout_read: Instant,
     planned: HashSet<ModuleId>,
     stepped: HashSet<ModuleId>,
@@ -99,6 +103,8 @@ impl Space {
             layout,
             made_code: Location::of(&process).ok(),
             untold: true,
+            history: History::default(),
+            turns: Vec::new(),
             layout_read: Instant::now(),
             planned: HashSet::new(),
             stepped: HashSet::new(),
@@ -112,6 +118,7 @@ impl Space {
             unfollowed: HashSet::new(),
             process,
         };
+        space.history.add(&space.layout);
         space.identify(modules);
         Ok(space)
     }
@@ -322,6 +329,7 @@ impl Space {
             && layout.files().next().is_some()
             && !self.replaced(object)
         {
+            self.turns.extend(self.history.add(&layout));
             self.layout = layout;
             self.untold = true;
             self.identify(modules);
@@ -344,6 +352,7 @@ impl Space {
     /// Forgets what the process maps now: it is about to become another program.
     pub(crate) fn forget_layout(&mut self, program: &Path) {
         self.layout = Layout::default();
+        self.history = History::default();
         self.exe = Text::from(program);
         self.build_id = None;
         self.process.call(program.file_name().unwrap_or(program.as_os_str()));

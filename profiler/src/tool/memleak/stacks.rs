@@ -1,6 +1,8 @@
 //! The frames of each stack, placed in files as soon as they arrive: later the file may be unmapped, or the process
 //! gone. Their names are wanted from then on too.
 
+use std::ops::Range;
+
 use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
 
 use super::{
@@ -67,6 +69,8 @@ pub(crate) struct Walked<'a> {
 pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
     calls: Calls,
+    /// Where several files were mapped, one after the other, by address space.
+    turns: Vec<(u16, Range<u64>)>,
     /// The names of their places.
     pub(crate) names: Names,
 }
@@ -82,6 +86,9 @@ impl Stacks {
         code: Code<'_>,
     ) -> bool {
         let mut frames = place(walk.addresses, layout);
+        for (_, turns) in self.turns.iter().filter(|(of, _)| *of == space) {
+            share(&mut frames, turns);
+        }
         let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
         let end = self.calls.cut(&mut frames, walk.guessed, layout, code).unwrap_or(walk.end);
         for frame in &frames {
@@ -93,6 +100,18 @@ impl Stacks {
         }
         self.placed[index] = Some(PlacedStack { space, frames, end, guessed: walk.guessed });
         known
+    }
+
+    /// Notes that several files were mapped there, one after the other: what a stack is known by, its addresses, does not
+    /// say which of them it leads through.
+    pub(crate) fn take_turns(&mut self, space: u16, turns: Range<u64>) {
+        if self.turns.contains(&(space, turns.clone())) {
+            return;
+        }
+        for stack in self.placed.iter_mut().flatten().filter(|stack| stack.space == space) {
+            share(&mut stack.frames, &turns);
+        }
+        self.turns.push((space, turns));
     }
 
     /// One more than the highest number.
@@ -185,11 +204,18 @@ impl Stacks {
     }
 }
 
+/// Leaves open which file the frames at these addresses are in.
+fn share(frames: &mut [PlacedFrame], turns: &Range<u64>) {
+    for frame in frames.iter_mut().filter(|frame| turns.contains(&frame.code())) {
+        frame.place = Place::Shared;
+    }
+}
+
 /// The file that a place is in, as the target sees it.
 fn module(place: Place, modules: &Modules) -> Option<&Text> {
     match place {
         Place::File(module, _) => modules.get(module).map(|held| &held.name),
-        Place::Made | Place::Kernel | Place::Unmapped => None,
+        Place::Made | Place::Kernel | Place::Unmapped | Place::Shared => None,
     }
 }
 
@@ -201,6 +227,7 @@ fn unresolved(resolved: Option<&Resolved>, place: Place) -> &str {
         }
         Place::Kernel => "code of the kernel's: vdso",
         Place::Unmapped => "nothing was mapped there when we looked",
+        Place::Shared => "several libraries were mapped there, one after the other",
     }
 }
 

@@ -89,6 +89,9 @@ impl Session<'_> {
                         let code = Code { pid: space.process.pid(), modules: &self.modules };
                         self.stacks.add(stack, number, walk, &space.layout, code);
                     }
+                    for turns in space.turns.drain(..) {
+                        self.stacks.take_turns(number, turns);
+                    }
                     // At once: until then every stack is walked badly, and is a new one.
                     self.tell_mappings()?;
                 }
@@ -178,9 +181,12 @@ impl Session<'_> {
 
     /// Attaches to allocators that were loaded meanwhile.
     fn rescan(&mut self, tell: &mut impl FnMut(Event<'_>)) {
-        let Session { object, attacher, spaces, modules, options, .. } = self;
+        let Session { object, attacher, spaces, modules, options, stacks, .. } = self;
         for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
             space.refresh(object, modules);
+            for turns in space.turns.drain(..) {
+                stacks.take_turns(space.number, turns);
+            }
             let before = space.probed.len();
             if let Err(error) = space.attach(object, attacher, modules, options) {
                 // A process that is about to end, most often; what was attached before stays.
