@@ -18,7 +18,7 @@ use std::{
 
 use clap::{Parser as _, error::ErrorKind as ClapError};
 use profiler::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     exit::ExitCode,
     target::launch,
 };
@@ -41,6 +41,17 @@ pub(crate) fn run() -> ExitCode {
         Command::Report(args) => render::run(args, &cli),
     };
     done.unwrap_or_else(|error| complain(&error))
+}
+
+/// Prints a line of JSON: the answer of the commands for measurements.
+fn print_json(value: &impl serde::Serialize) -> Done {
+    let failed = |error: &dyn std::error::Error| {
+        Error::new(ErrorKind::Output, "tried to write to standard output").because_of(error)
+    };
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(|error| failed(&error))?;
+    writeln!(out).and_then(|()| out.flush()).map_err(|error| failed(&error))?;
+    Ok(ExitCode::Ok)
 }
 
 /// The child's side of a launched command.

@@ -1,12 +1,10 @@
 //! `profiler __tables`: for measurements.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use profiler::{
     error::{Error, ErrorKind},
-    exit::ExitCode,
     unwind::{
         file::ProgramFile,
         table::{self, Options, Table},
@@ -14,7 +12,7 @@ use profiler::{
 };
 use serde::Serialize;
 
-use super::{Done, args::TablesArgs};
+use super::{Done, args::TablesArgs, print_json};
 
 /// What is printed.
 #[derive(Serialize)]
@@ -56,13 +54,7 @@ pub(crate) fn run(args: &TablesArgs) -> Done {
     }
     let (all_ms, _) = timed(args.runs, &args.files, &options)?;
     let measured = Measured { threads: options.threads, runs: args.runs, files, all_ms };
-    let failed = |error: &dyn std::error::Error| {
-        Error::new(ErrorKind::Output, "tried to write to standard output").because_of(error)
-    };
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, &measured).map_err(|error| failed(&error))?;
-    writeln!(out).and_then(|()| out.flush()).map_err(|error| failed(&error))?;
-    Ok(ExitCode::Ok)
+    print_json(&measured)
 }
 
 /// The tables of these files, and the median time of making them all.

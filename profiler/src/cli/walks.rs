@@ -4,13 +4,12 @@ use std::{io::Write as _, time::Duration};
 
 use profiler::{
     error::{Error, ErrorKind},
-    exit::ExitCode,
     unwind::witness::{On, Options, Witness, Work},
 };
 use profiler_common::unwind::walk::End;
 use serde::Serialize;
 
-use super::{Done, args::WalksArgs, memleak};
+use super::{Done, args::WalksArgs, memleak, print_json};
 
 /// How often the end of the target and ours is looked for.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -50,13 +49,7 @@ pub(crate) fn run(args: &WalksArgs) -> Done {
         }
         counted(&witness)
     })?;
-    let failed = |error: &dyn std::error::Error| {
-        Error::new(ErrorKind::Output, "tried to write to standard output").because_of(error)
-    };
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, &counted).map_err(|error| failed(&error))?;
-    writeln!(out).and_then(|()| out.flush()).map_err(|error| failed(&error))?;
-    Ok(ExitCode::Ok)
+    print_json(&counted)
 }
 
 fn counted(witness: &Witness) -> profiler::error::Result<Counted> {
