@@ -108,3 +108,25 @@ fn a_library_loaded_later() {
     });
     assert!(leads_to_main, "no stack leads through the library to main");
 }
+
+/// The tables of a command are made before it starts, and told with its first stacks: there is room for a large one.
+#[test]
+fn a_large_command_from_its_start() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let script = "setInterval(() => { for (let i = 0; i < 50; i++) Buffer.alloc(5000) }, 5)";
+    let arguments = ["--for", "3s", "-o", file.to_str().unwrap(), "--", "node", "-e", script];
+    let mut command = std::process::Command::new(support::observer::program());
+    command.arg("memleak").args(arguments);
+    let outcome = Observer::spawn_command(command).finish(PATIENCE);
+    let pid = outcome.stderr.lines().find_map(|line| line.split("kill ").nth(1)).expect("it goes on");
+    support::workload::send(pid.trim().parse().unwrap(), rustix::process::Signal::KILL);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    let report: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    account::assert_nothing_lost(&report);
+    let counted = &report["coverage"]["walks"];
+    let complete = walks(account::list(counted, "complete"), "method");
+    let by_tables = complete.iter().find(|(method, _)| *method == "unwind_tables").map_or(0, |(_, n)| *n);
+    assert!(by_tables * 10 >= counted["walks"].as_u64().unwrap() * 9, "{counted:#}");
+}

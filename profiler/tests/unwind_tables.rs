@@ -7,9 +7,11 @@
 mod unwind_oracle;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use object::{Object as _, ObjectSection as _};
 use profiler::unwind::file::ProgramFile;
 use profiler::unwind::table::{Options, PADDING_BYTES, Table, build, build_all};
 use profiler_common::unwind::{BLOCK_BYTES, CHUNK_ROWS, Kind, RARE_CAPACITY, Row};
@@ -80,10 +82,11 @@ fn compare(file: &[u8], table: &Table) -> Seen {
     let oracle = Oracle::of(file).unwrap();
     assert!(oracle.is_whole, "the oracle does not see everything");
     let rules = table.rules().rules();
+    let jumps = jumps(file);
     let mut seen = Seen::default();
     let mut reached: Option<(u64, Row)> = None;
     for (index, (start, end)) in oracle.ranges().collect::<Vec<_>>().into_iter().enumerate() {
-        compare_gap(table, reached, start);
+        compare_gap(table, &jumps, reached, start);
         oracle.each_stretch(index, |stretch| {
             seen.stretches += 1;
             for address in interesting(stretch.start, stretch.end) {
@@ -104,7 +107,7 @@ fn compare(file: &[u8], table: &Table) -> Seen {
         });
         reached = Some((end, table.row(end - 1)));
     }
-    compare_gap(table, reached, u64::MAX);
+    compare_gap(table, &jumps, reached, u64::MAX);
     seen
 }
 
@@ -119,19 +122,32 @@ fn interesting(start: u64, end: u64) -> Vec<u64> {
     addresses
 }
 
-/// Code between entries: padding keeps the rule before it, anything else has none.
-fn compare_gap(table: &Table, before: Option<(u64, Row)>, next: u64) {
+/// Where a static program jumps to functions that it chose when it started: linkers write no entries for it, and the return
+/// address is on top of the stack.
+fn jumps(file: &[u8]) -> Range<u64> {
+    let elf = object::File::parse(file).unwrap();
+    let Some(section) = elf.section_by_name(".plt") else { return 0..0 };
+    let jumps_only = section.data().unwrap().chunks(8).all(|jump| jump.starts_with(&[0xff, 0x25]));
+    if jumps_only { section.address()..section.address() + section.size() } else { 0..0 }
+}
+
+/// Code between entries: padding keeps the rule before it, jumps have their own, anything else has none.
+fn compare_gap(table: &Table, jumps: &Range<u64>, before: Option<(u64, Row)>, next: u64) {
+    let none = |address: u64| {
+        let row = if jumps.contains(&address) { Row::of(Kind::RSP, 1, 0) } else { Row::NONE };
+        row.rule()
+    };
     let Some((end, last)) = before else {
         for address in [next - 1, next.saturating_sub(BLOCK_BYTES), 0] {
-            assert_eq!(table.row(address).rule(), Row::NONE.rule(), "{address:#x}, in front of everything");
+            assert_eq!(table.row(address).rule(), none(address), "{address:#x}, in front of everything");
         }
         return;
     };
     // Behind the end, a few blocks are enough.
     for address in interesting(end, next.min(end + 4 * BLOCK_BYTES)).into_iter().filter(|_| next > end) {
         let is_padding = next - end <= PADDING_BYTES;
-        let want = if is_padding { last } else { Row::NONE };
-        assert_eq!(table.row(address).rule(), want.rule(), "{address:#x}, between {end:#x} and {next:#x}");
+        let want = if is_padding { last.rule() } else { none(address) };
+        assert_eq!(table.row(address).rule(), want, "{address:#x}, between {end:#x} and {next:#x}");
     }
 }
 

@@ -201,7 +201,12 @@ mod tests {
 
     fn script(name: &str, body: &str) -> std::path::PathBuf {
         let path = std::env::temp_dir().join(format!("xtask-demo-{}-{name}", std::process::id()));
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        // Written by another process: a file that a child of a test beside this one still has open for writing, without
+        // knowing, cannot be run.
+        let text = format!("#!/bin/sh\n{body}\n");
+        let written =
+            command("sh").args(["-c", "printf %s \"$1\" > \"$2\"", "sh", &text]).arg(&path).status();
+        assert!(written.unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
