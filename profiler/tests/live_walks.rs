@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use profiler::target::maps;
-use profiler::unwind::witness::{On, Options, Witness};
+use profiler::unwind::witness::{On, Options, Witness, Work};
 use profiler_common::unwind::walk::End;
 use profiler_common::witness::Record;
 use recorded_walk::{Outcome, RecordedWalk, Space};
@@ -200,6 +200,8 @@ fn assert_right(name: &str, running: &Running) {
     let judged = judged(name, running);
     let share = judged.complete as f64 / judged.walks as f64;
     assert!(share >= 0.999, "{name}: {share} complete: {:?} {:?}", judged.ends, judged.incomplete);
+    let agreed = (judged.equal + judged.equal_to_end) as f64 / judged.walks as f64;
+    assert!(agreed >= 0.9, "{name}: framehop agrees with {agreed} only: {judged:?}");
 }
 
 /// As [`assert_right`], for a program of which not all walks can be complete.
@@ -239,6 +241,7 @@ fn judged_in(name: &str, running: &Running, looks: &[(Vec<On>, u64)]) -> Judged 
         remark(words);
     }
     judged.keep(name);
+    assert!(judged.equal > 0, "{name}: framehop judged nothing");
     assert!(judged.different.is_empty(), "{name}: {:#?}", &judged.different[..judged.different.len().min(5)]);
     assert!(judged.walks >= 50, "{name}: only {} walks", judged.walks);
     judged
@@ -375,10 +378,27 @@ fn through_return_probes() {
     let on = vec![On::Samples(997), On::Return(libc, malloc), On::Return(libstdcxx.0, libstdcxx.1)];
     let judged = judged_in("return probes", &running, &[(on, 7)]);
     let of = |context| judged.by_context.get(context).copied().unwrap_or(0);
-    assert!(of("return of malloc") >= 100 && of("sample") + of("sample in the kernel") >= 5, "{judged:?}");
+    assert!(of("return") >= 100 && of("sample") + of("sample in the kernel") >= 5, "{judged:?}");
     assert!(judged.replaced >= 20, "only {} walks met a replaced address", judged.replaced);
     // A sample may interrupt the kernel between replacing an address and noting it.
     let held = judged.ends.get("return address held by a return probe").copied().unwrap_or(0);
     assert!(held <= judged.walks / 100, "{:?}", judged.ends);
     assert_eq!(judged.complete + held, judged.walks, "{:?} {:#?}", judged.ends, judged.incomplete);
+}
+
+/// As `live_kernel.rs` has it for the objects of tools.
+#[test]
+fn every_program_is_easy_to_verify() {
+    let Some(_live) = support::live() else { return };
+    let running = ours(&Build::cpp("mix.cpp").flags(&["-fomit-frame-pointer"]));
+    let (libc, malloc) = malloc_of(running.pid()).unwrap();
+    let timed = [Work::Nothing, Work::Walk, Work::Kernel].map(|work| On::Timed(libc.clone(), malloc, work));
+    let probes = [On::Probe(libc.clone(), malloc), On::Return(libc.clone(), malloc)];
+    let on = [On::Samples(97), On::SystemCalls].into_iter().chain(probes).chain(timed).collect();
+    let witness = Witness::attach(&Options { pid: running.pid(), on, one_in: 1000 }).unwrap();
+    assert_eq!(witness.verified().len(), 7);
+    for (name, instructions) in witness.verified() {
+        remark(&format!("{name}: {instructions} instructions verified"));
+        assert!(*instructions < 20_000, "{name}: {instructions}");
+    }
 }

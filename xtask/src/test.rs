@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Leave out the live tests, which need root
     #[arg(long)]
     no_root: bool,
-    /// Run only tests whose name contains this
+    /// Run only tests whose name, or whose program's name, contains this
     filter: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         built.iter().filter(|executable| executable.is_test).partition(|executable| is_live(executable));
     for test in local {
         let mut run = command(&test.path);
-        run.envs(variables(test, args)).args(&args.filter);
+        run.envs(variables(test, args)).args(filter(test, args));
         tally.run(&title(test), run.current_dir(&test.package_dir))?;
     }
     tally
@@ -82,10 +82,15 @@ fn run_live(privilege: Privilege, live: &[&Executable], args: &Args, tally: &mut
         variables.push(("PROFILER_PONG", pong.clone().into_os_string()));
         let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect::<Vec<_>>();
         let mut run = privilege.command(&test.path, &variables);
-        run.arg("--test-threads=1").args(&args.filter).current_dir(&test.package_dir);
+        run.arg("--test-threads=1").args(filter(test, args)).current_dir(&test.package_dir);
         tally.run(&title(test), &mut run)?;
     }
     privilege.hand_back(&workspace::target_dir())
+}
+
+/// What a test program is to be asked for: everything, if it is the program that was named.
+fn filter<'a>(test: &Executable, args: &'a Args) -> Option<&'a String> {
+    args.filter.as_ref().filter(|filter| !test.name.contains(*filter))
 }
 
 fn is_live(test: &Executable) -> bool {

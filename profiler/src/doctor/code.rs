@@ -72,9 +72,17 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
     for ((module, _), table) in opened.iter().zip(Cache::default().tables(&files)) {
         match table {
             Ok(table) => {
-                code.with_tables += 1;
-                code.code_bytes += table.stats().text_bytes;
-                code.covered_bytes += table.covered_bytes().min(table.stats().text_bytes);
+                let text = table.stats().text_bytes;
+                let covered = table.covered_bytes().min(text);
+                code.code_bytes += text;
+                code.covered_bytes += covered;
+                if covered * 2 >= text {
+                    code.with_tables += 1;
+                } else {
+                    let share = crate::units::percent(covered as f64 / text as f64);
+                    let why = format!("its unwind information covers {share} of its code");
+                    code.without_tables.push(WithoutTables { file: module.name.clone(), why });
+                }
             }
             Err(error) => {
                 code.without_tables.push(WithoutTables { file: module.name.clone(), why: error.to_string() });

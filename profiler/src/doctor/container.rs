@@ -68,7 +68,7 @@ mod tests {
             "0::/\n",
             "",
             "garbage",
-            "0::/agents/builder-0123456789ab.scope\n",
+            "0::/user.slice/app-builder-0123456789ab.scope\n",
             "0::/system.slice/system-getty.slice/getty@tty1.service\n",
         ] {
             assert_eq!(of_cgroup(path), None, "{path}");

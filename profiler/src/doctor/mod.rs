@@ -1,6 +1,6 @@
 //! `doctor`: can this machine and this process be observed, and if not, what would change that?
 //!
-//! Every fact is found by trying it, not by looking at version numbers, and has three possible answers. Looking and
+//! No fact is concluded from a version number: it is tried, or read where the kernel says it. Each has three possible answers. Looking and
 //! judging are apart: the parts of this module look, the verdict and the renderers are pure. Nothing is attached to
 //! the process asked about; what would be probed in it comes from the same plan that an observation follows.
 

@@ -1,7 +1,7 @@
 //! `/proc/PID/maps`: which file is mapped where.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
@@ -119,7 +119,7 @@ fn unescape(path: &[u8]) -> Vec<u8> {
 /// # Errors
 /// If the process is gone.
 pub fn anonymous_bytes(pid: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = super::process::status(pid)?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kilobytes = line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
     Ok(kilobytes.unwrap_or(0) * 1024)

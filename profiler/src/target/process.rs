@@ -197,8 +197,7 @@ impl Process {
 
     /// Its seccomp mode: 0 none, 1 strict, 2 filter.
     pub fn seccomp(&self) -> Option<u32> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim().parse().ok()
+        status(self.pid).ok()?.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim().parse().ok()
     }
 
     /// CPU time used by its busiest thread, and by thread: (tid, user + system time).
@@ -235,6 +234,11 @@ fn facts(pid: u32) -> Option<Facts> {
         started_ticks: fields.get(19)?.parse().ok()?, // starttime, field 22
         leader: tgid.unwrap_or(0),
     })
+}
+
+/// What the kernel says of a process in `/proc/PID/status`. The name in it may be any bytes.
+pub(crate) fn status(pid: u32) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/status"))?).into_owned())
 }
 
 /// The name of a process, if it still runs.

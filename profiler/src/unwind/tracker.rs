@@ -112,6 +112,11 @@ impl Tracker {
         Capacity::for_text(sizes.values().sum::<u64>() + to_come_bytes)
     }
 
+    /// Whether anything was told of an address space.
+    pub(crate) fn knows(&self, space: u16) -> bool {
+        self.known.contains_key(&space)
+    }
+
     /// Tells of an address space, if its mappings have changed. `None` if they have not, or there is no room.
     pub(crate) fn tell(&mut self, space: u16, pid: u32, layout: &Layout, modules: &Modules) -> Option<Told> {
         let mappings: Vec<Mapping> =

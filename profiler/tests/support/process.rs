@@ -77,6 +77,18 @@ pub(crate) fn assert_code_unchanged(pid: u32) {
     }
 }
 
+/// How many probes the kernel says that it could not take back. It fails to, now and then, if who was just putting them in
+/// is killed: the breakpoints stay in the code of the process, and do nothing.
+pub(crate) fn leaked_probes() -> usize {
+    const READ_ALL: libc::c_int = 3; // syslog(2)
+    let mut log = vec![0_u8; 1 << 20];
+    // SAFETY: as much room as we say.
+    let length = unsafe { libc::klogctl(READ_ALL, log.as_mut_ptr().cast(), log.len() as libc::c_int) };
+    log.truncate(usize::try_from(length).expect("to read the kernel's log"));
+    let log = String::from_utf8_lossy(&log);
+    log.lines().filter(|line| line.contains("uprobe: profiler") && line.contains("leaking uprobe")).count()
+}
+
 /// BPF objects by kind (`prog_id`, `map_id`, `link_id`) and number.
 pub(crate) type BpfObjects = BTreeSet<(String, u32)>;
 

@@ -293,7 +293,7 @@ pub(crate) fn context_name(context: u64) -> &'static str {
         Context::SAMPLE => "sample",
         Context::SAMPLE_IN_KERNEL => "sample in the kernel",
         Context::TRACEPOINT => "system call",
-        Context::PROBE => "malloc",
-        _ => "return of malloc",
+        Context::PROBE => "probe",
+        _ => "return",
     }
 }

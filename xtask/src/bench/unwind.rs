@@ -123,6 +123,9 @@ fn tables(rig: &Rig, figures: &mut Figures) -> Result<()> {
         }
     }
     let (text, ms) = largest;
+    if text == 0.0 {
+        bail!("found no library to make a table of");
+    }
     figures.insert("tables_percent_of_text".into(), json!((share * 10.0).round() / 10.0));
     figures.insert("largest_text_mb".into(), json!((text / 1e5).round() / 10.0));
     figures.insert("tables_ms_per_50_mb".into(), json!((ms * TEXT_BYTES / text).round()));

@@ -256,13 +256,17 @@ impl Initramfs {
 
 /// Adds the sources of the workloads: tests know by them whether what was built is up to date.
 fn add_sources(files: &mut Initramfs, cases: &[Case]) -> Result<()> {
-    let folders: BTreeSet<PathBuf> =
+    let mut folders: BTreeSet<PathBuf> =
         cases.iter().map(|case| case.directory.join("tests/workloads")).collect();
-    for folder in folders {
+    while let Some(folder) = folders.pop_last() {
         let listed = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
         for file in listed {
             let file = file.with_context(|| format!("cannot list {}", folder.display()))?.path();
-            files.file(&file, &file);
+            if file.is_dir() {
+                folders.insert(file);
+            } else {
+                files.file(&file, &file);
+            }
         }
     }
     Ok(())

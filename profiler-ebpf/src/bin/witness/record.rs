@@ -21,13 +21,7 @@ const PAGES: u32 = (STACK_ROOM / PAGE_BYTES) as u32;
 /// # Safety
 /// `ctx` is the context of the program, and the slot was claimed.
 #[inline(always)]
-pub(crate) unsafe fn record(
-    ctx: *mut c_void,
-    context: u64,
-    mappings: u32,
-    slot: *mut Slot,
-    counts: Counts,
-) -> Option<()> {
+pub(crate) unsafe fn record(ctx: *mut c_void, context: u64, mappings: u32, slot: *mut Slot, counts: Counts) {
     // SAFETY: the caller vouches for both; sizes are those of the fields.
     unsafe {
         let record = &raw mut (*slot).record;
@@ -62,7 +56,6 @@ pub(crate) unsafe fn record(
         } else {
             counts.lost_ring();
         }
-        Some(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the map file of a process is, and whether it can be believed.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::Path,
@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::target::process::Process;
+use crate::target::process::{Process, status};
 
 /// A file may seem this much older than a process that wrote it: both times are rounded to ticks of the kernel.
 const CLOCK_SLACK: Duration = Duration::from_millis(100);
@@ -111,8 +111,8 @@ fn root_directory(path: &Path) -> io::Result<OwnedFd> {
 
 /// The pid of a process in its own pid namespace, which is the one that it knows, and its effective user id.
 fn identity(pid: u32) -> io::Result<(u32, u32)> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    parse_identity(&status).ok_or_else(|| io::Error::other("no NSpid or Uid in the status of the process"))
+    parse_identity(&status(pid)?)
+        .ok_or_else(|| io::Error::other("no NSpid or Uid in the status of the process"))
 }
 
 fn parse_identity(status: &str) -> Option<(u32, u32)> {

@@ -63,15 +63,22 @@ impl Calls {
         layout: &Layout,
         code: Code<'_>,
     ) -> Option<u8> {
-        let index = frames.iter().position(|frame| match frame.place {
+        let mut called = |frame: &PlacedFrame| match frame.place {
             Place::File(module, offset) => {
-                frame.back == 1 && !self.leads_to(frame.address, module, offset + 1, code)
+                frame.back == 0 || self.leads_to(frame.address, module, offset + 1, code)
             }
-            Place::Unmapped => guessed,
-            Place::Made | Place::Kernel | Place::Shared => false,
+            _ => false,
+        };
+        let index = (0..frames.len()).find(|index| match frames.get(*index) {
+            Some(frame) if matches!(frame.place, Place::File(..)) => !called(frame),
+            // Of a library that was unloaded meanwhile, if the chain goes on in code that made calls.
+            Some(frame) if frame.place == Place::Unmapped => {
+                guessed && !frames.iter().skip(index + 1).any(&mut called)
+            }
+            _ => false,
         })?;
-        if index > 0 && frames.get(index).is_some_and(|frame| frame.place == Place::Unmapped) {
-            frames.truncate(index);
+        if frames.get(index).is_some_and(|frame| frame.place == Place::Unmapped) {
+            frames.truncate(index.max(1));
             return Some(End::NO_TABLE as u8);
         }
         let last = index + 1 == frames.len();

@@ -329,9 +329,11 @@ impl Space {
             && layout.files().next().is_some()
             && !self.replaced(object)
         {
-            self.turns.extend(self.history.add(&layout));
-            self.layout = layout;
-            self.untold = true;
+            if layout != self.layout {
+                self.turns.extend(self.history.add(&layout));
+                self.layout = layout;
+                self.untold = true;
+            }
             self.identify(modules);
             if let Some(made_code) = &mut self.made_code {
                 made_code.renew_owner(&self.process);

@@ -104,14 +104,16 @@ impl Stacks {
 
     /// Notes that several files were mapped there, one after the other: what a stack is known by, its addresses, does not
     /// say which of them it leads through.
-    pub(crate) fn take_turns(&mut self, space: u16, turns: Range<u64>) {
-        if self.turns.contains(&(space, turns.clone())) {
-            return;
+    pub(crate) fn take_turns(&mut self, space: u16, turns: &mut Vec<Range<u64>>) {
+        for turns in turns.drain(..) {
+            if self.turns.contains(&(space, turns.clone())) {
+                continue;
+            }
+            for stack in self.placed.iter_mut().flatten().filter(|stack| stack.space == space) {
+                share(&mut stack.frames, &turns);
+            }
+            self.turns.push((space, turns));
         }
-        for stack in self.placed.iter_mut().flatten().filter(|stack| stack.space == space) {
-            share(&mut stack.frames, &turns);
-        }
-        self.turns.push((space, turns));
     }
 
     /// One more than the highest number.
@@ -150,7 +152,11 @@ impl Stacks {
             unnamed: Vec::new(),
             made: (0, 0),
             interpreted: 0,
-            ended_in: stack.frames.last().filter(|_| has_place).map(|frame| module(frame.place, modules)),
+            ended_in: stack
+                .frames
+                .last()
+                .filter(|frame| has_place && matches!(frame.place, Place::File(..) | Place::Made))
+                .map(|frame| module(frame.place, modules)),
             cut,
         };
         for frame in &stack.frames {
@@ -272,6 +278,7 @@ mod tests {
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
         assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
     }
+
     #[test]
     fn a_stack_ends_where_nothing_calls() {
         let mut modules = Modules::default();

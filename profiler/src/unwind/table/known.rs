@@ -46,7 +46,7 @@ fn roots(image: &Image<'_>) -> impl Iterator<Item = Range<u64>> {
     let is_musl = found.iter().any(|function| function.name == MUSL_MAIN);
     found
         .into_iter()
-        .filter(move |function| is_musl || !MUSL_THREADS.contains(&function.name.as_str()))
+        .filter(move |function| is_musl || function.name == "_start")
         .map(|function| function.address..function.address + function.size)
 }
 

@@ -28,8 +28,8 @@ STEP void use(const char *path, int apart) {
         occupy(where.dli_fbase);
 }
 
-// The last plugin stays, and works at every line.
-STEP void stay(const char *path) {
+// A plugin that stays for some lines, and works at each.
+STEP void stay(const char *path, int for_ever) {
     void *plugin = dlopen(path, RTLD_NOW);
     if (plugin == NULL)
         _exit(3);
@@ -37,6 +37,8 @@ STEP void stay(const char *path) {
     for (int line = 0; line < LINES && next_line(); line++)
         for (int i = 0; i < BLOCKS; i++)
             tick(i);
+    if (!for_ever && dlclose(plugin) != 0)
+        _exit(4);
 }
 
 int main(int argc, char **argv) {
@@ -44,10 +46,13 @@ int main(int argc, char **argv) {
     learn_tail(&tail);
     if (argc < 3 || !start())
         return 1;
+    if (strcmp(argv[1], "same") == 0) // Each is there for longer than it takes until the mappings are read again.
+        for (int plugin = 2; plugin < argc; plugin++)
+            stay(argv[plugin], 0);
     for (int round = 0; round < ROUNDS; round++)
         for (int plugin = 2; plugin < argc; plugin++)
             use(argv[plugin], strcmp(argv[1], "apart") == 0);
-    stay(argv[argc - 1]);
+    stay(argv[argc - 1], 1);
     book("keep", 0, &tail);
     finish_with("each", ROUNDS * BLOCKS);
     return 0;

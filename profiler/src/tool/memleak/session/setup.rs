@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
             space.forget_layout(waiting.program());
         }
         // A command may install a filter at any time; of a running process we see whether it has.
-        let filtered = |space: &Space| space.process.seccomp().unwrap_or(0) != 0;
+        let filtered = |space: &Space| space.process.seccomp().is_none_or(|mode| mode != 0);
         if launched.is_some() || spaces.iter().any(filtered) {
             canary::try_out(options.method)?;
         }

@@ -24,6 +24,8 @@ use crate::{
 
 /// How often progress is told and targets are looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// New stacks after which the kernel side is told of new mappings, if more stacks wait.
+const TELL_EVERY: u32 = 256;
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
 
@@ -74,26 +76,30 @@ impl Session<'_> {
     /// Takes in new stacks and execs.
     pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
         let mut replaced = Vec::new();
+        let mut taken = 0_u32;
         while let Some(Record { kind, depth, space: number, stack, frames }) = next_record(&mut self.records)
         {
             let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
             match kind & 15 {
                 RECORD_EXEC => replaced.push(number),
                 RECORD_STACK => {
+                    taken += 1;
                     let end = kind >> 4;
                     let walk = Walk { addresses: &frames, end, guessed: depth & SOME_GUESSED != 0 };
                     space.refresh_if_stale(&self.object, &mut self.modules);
+                    self.stacks.take_turns(number, &mut space.turns);
                     let code = Code { pid: space.process.pid(), modules: &self.modules };
                     if !self.stacks.add(stack, number, walk, &space.layout, code) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
+                        self.stacks.take_turns(number, &mut space.turns);
                         let code = Code { pid: space.process.pid(), modules: &self.modules };
                         self.stacks.add(stack, number, walk, &space.layout, code);
                     }
-                    for turns in space.turns.drain(..) {
-                        self.stacks.take_turns(number, turns);
+                    // At once, the first time: until then every stack is walked badly, and is a new one. Later in steps:
+                    // while tables are made, other libraries come and go.
+                    if !self.tracker.knows(number) || taken.is_multiple_of(TELL_EVERY) {
+                        self.tell_mappings()?;
                     }
-                    // At once: until then every stack is walked badly, and is a new one.
-                    self.tell_mappings()?;
                 }
                 _ => {}
             }
@@ -101,7 +107,8 @@ impl Session<'_> {
         for number in replaced {
             self.replaced(number, tell)?;
         }
-        Ok(())
+        // Those of a program that took the place of another, too: no stack of it has come yet.
+        self.tell_mappings()
     }
 
     /// Tells the kernel side what was learnt of mappings.
@@ -184,9 +191,7 @@ impl Session<'_> {
         let Session { object, attacher, spaces, modules, options, stacks, .. } = self;
         for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
             space.refresh(object, modules);
-            for turns in space.turns.drain(..) {
-                stacks.take_turns(space.number, turns);
-            }
+            stacks.take_turns(space.number, &mut space.turns);
             let before = space.probed.len();
             if let Err(error) = space.attach(object, attacher, modules, options) {
                 // A process that is about to end, most often; what was attached before stays.
