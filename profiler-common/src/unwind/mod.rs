@@ -23,6 +23,7 @@ mod lookup;
 mod mapping;
 mod rare;
 mod row;
+mod special;
 pub mod walk;
 
 pub use block::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_BYTES, CHUNK_ROWS};

@@ -3,7 +3,11 @@
 //! The state of a walk lies in memory that the verifier knows nothing about (a map), and every field is read and
 //! written as it is needed. So the verifier looks at the body of the loop a few times, not once for every depth.
 
-use super::{Kind, Mappings, Row, Tables, find, follow::follow, frame::marked, signal_frame};
+use super::{
+    Kind, Mappings, Row, Tables, find,
+    frame::marked,
+    special::{guess, special},
+};
 use crate::opaque::opaque;
 
 /// Frames kept per stack, innermost first.
@@ -17,8 +21,6 @@ pub const WINDOW_WORDS: usize = 128;
 pub const WINDOW_BYTES: u32 = 8 * WINDOW_WORDS as u32;
 /// The window near the end of what is mapped, where the stack begins.
 const SMALL_BYTES: u32 = 256;
-/// A frame found by its frame pointer alone is not believed if it is larger than this.
-const MAX_GUESSED_BYTES: u64 = 1 << 20;
 /// Words remembered of a walk, a power of two.
 pub const DRAFT_WORDS: usize = 64;
 /// Value of [`Walk::drafted`] of a walk that has read more than a draft holds, or beyond the first window.
@@ -342,83 +344,4 @@ pub(super) unsafe fn ended(walk: *mut Walk, end: u64) -> bool {
     // SAFETY: as for `step`.
     unsafe { set!(walk, end, end) };
     true
-}
-
-/// Code without a table, made at run time perhaps: along the frame pointer, if it may be one.
-#[inline(never)]
-unsafe fn guess<M: Machine>(machine: M, walk: *mut Walk) -> bool {
-    // SAFETY: as for `step`.
-    unsafe {
-        let (sp, fp) = (get!(walk, sp), get!(walk, fp));
-        let in_a_chain = get!(walk, guessed) != 0;
-        if fp == 0 && get!(walk, fp_lost) == 0 && in_a_chain {
-            return ended(walk, End::ROOT); // as the ABI wants the outermost frame to be marked
-        }
-        if fp < sp || fp - sp > MAX_GUESSED_BYTES || fp & 7 != 0 || get!(walk, fp_lost) != 0 {
-            return ended(walk, End::NO_TABLE);
-        }
-        let caller_fp = word(machine, walk, fp);
-        let return_address = word(machine, walk, fp + 8);
-        if return_address == 0 && !in_a_chain {
-            return ended(walk, End::NO_TABLE); // no chain of frame pointers, but some zeroes
-        }
-        set!(walk, guessed, get!(walk, guessed) + 1);
-        set!(walk, fp, caller_fp);
-        leave(walk, fp + 16, return_address, fp + 8)
-    }
-}
-
-/// Every other kind of rule.
-#[inline(never)]
-unsafe fn special<M: Machine>(machine: M, walk: *mut Walk, rule: u32) -> bool {
-    let row = Row(rule);
-    // SAFETY: as for `step`.
-    unsafe {
-        let (sp, fp) = (get!(walk, sp), get!(walk, fp));
-        let cfa = match row.kind() {
-            Kind::PLT => {
-                let pushed = get!(walk, ip) & 15 >= row.plt_pushed_from();
-                sp.wrapping_add(8 + u64::from(pushed) * 8)
-            }
-            Kind::SIGNAL => return interrupted(machine, walk, sp),
-            Kind::REALIGNED => {
-                if get!(walk, fp_lost) != 0 {
-                    return ended(walk, End::REGISTER);
-                }
-                let cfa = word(machine, walk, fp.wrapping_sub(row.slot_below_rbp_bytes()));
-                let caller_fp = word(machine, walk, fp);
-                set!(walk, fp, caller_fp);
-                cfa
-            }
-            Kind::RARE => return follow(machine, walk, row.rare_index()),
-            _ => return ended(walk, End::ROOT), // Kind::END
-        };
-        let slot = cfa.wrapping_sub(8);
-        let return_address = word(machine, walk, slot);
-        leave(walk, cfa, return_address, slot)
-    }
-}
-
-/// Goes on where a signal interrupted the thread, on whatever stack that was.
-#[inline(always)]
-unsafe fn interrupted<M: Machine>(machine: M, walk: *mut Walk, sp: u64) -> bool {
-    // SAFETY: as for `step`.
-    unsafe {
-        let fp = word(machine, walk, sp.wrapping_add(signal_frame::RBP_BYTES));
-        let caller_sp = word(machine, walk, sp.wrapping_add(signal_frame::RSP_BYTES));
-        let ip = word(machine, walk, sp.wrapping_add(signal_frame::RIP_BYTES));
-        if get!(walk, lost) != 0 {
-            return ended(walk, End::UNREADABLE);
-        }
-        if ip == 0 {
-            return ended(walk, End::ROOT);
-        }
-        set!(walk, context, sp);
-        set!(walk, ip, ip);
-        set!(walk, sp, caller_sp);
-        set!(walk, fp, fp);
-        set!(walk, returned, 0);
-        set!(walk, fp_lost, 0);
-    }
-    false
 }
