@@ -132,7 +132,8 @@ impl Runtime {
             Self::DotNet => Some("DOTNET_PerfMapEnabled=1 ./SERVER   # from the start"),
             Self::Mono => Some("mono --jitmap SERVER.exe   # from the start"),
             Self::Beam => Some("erl +JPperf true   # from the start"),
-            Self::Go | Self::LuaJit | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
+            Self::LuaJit => Some("make XCFLAGS=-DLUAJIT_USE_PERFTOOLS   # LuaJIT has to be built for it"),
+            Self::Go | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
         }
     }
 
@@ -204,7 +205,8 @@ impl Runtime {
             Self::LuaJit => Some(
                 "Lua functions have no names: build LuaJIT with -DLUAJIT_USE_PERFTOOLS, which writes them",
             ),
-            Self::Go | Self::Mono | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
+            Self::Mono => Some("Mono methods have no names: start mono with --jitmap"),
+            Self::Go | Self::CPython | Self::Il2Cpp | Self::Unreal | Self::Wine => None,
         }
     }
 
