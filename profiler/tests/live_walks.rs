@@ -207,7 +207,8 @@ fn assert_right(name: &str, running: &Running) {
 /// As [`assert_right`], for a program of which not all walks can be complete.
 #[track_caller]
 fn judged(name: &str, running: &Running) -> Judged {
-    let mut looks = vec![(vec![On::Samples(997)], 1), (vec![On::SystemCalls], 7)];
+    let mut looks =
+        vec![(vec![On::Samples(997)], 1), (vec![On::SystemCalls], 7), (vec![On::TypedSystemCalls], 11)];
     if let Some((file, offset)) = malloc_of(running.pid()) {
         looks.push((vec![On::Probe(file, offset)], 31));
     }

@@ -29,6 +29,8 @@ const BPF_ENABLE_STATS: libc::c_long = 32;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_PROG_TYPE_PERF_EVENT: u32 = 7;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const BPF_PROG_TYPE_TRACING: u32 = 26;
+const BPF_TRACE_RAW_TP: u32 = 23;
 const BPF_PERF_EVENT: u32 = 41;
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
 
@@ -51,6 +53,8 @@ pub(crate) enum ProgramKind {
     Multi(MultiKind),
     /// A tracepoint whose arguments the program does not look at.
     Tracepoint,
+    /// A tracepoint of which the verifier knows the types (`tp_btf`), by the number of its type in the kernel's BTF.
+    TypedTracepoint(u32),
     /// A perf event that samples.
     Sample,
 }
@@ -60,6 +64,7 @@ impl ProgramKind {
         match self {
             Self::Perf | Self::Multi(_) => BPF_PROG_TYPE_KPROBE,
             Self::Tracepoint => BPF_PROG_TYPE_RAW_TRACEPOINT,
+            Self::TypedTracepoint(_) => BPF_PROG_TYPE_TRACING,
             Self::Sample => BPF_PROG_TYPE_PERF_EVENT,
         }
     }
@@ -67,6 +72,7 @@ impl ProgramKind {
     fn attach_type(self) -> u32 {
         match self {
             Self::Multi(kind) => kind as u32,
+            Self::TypedTracepoint(_) => BPF_TRACE_RAW_TP,
             Self::Perf | Self::Tracepoint | Self::Sample => 0,
         }
     }
@@ -144,6 +150,9 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
             .u32(76, record as u32)
             .u64(80, functions.as_ptr() as u64)
             .u32(88, count as u32);
+        if let ProgramKind::TypedTracepoint(number) = spec.kind {
+            attr = attr.u32(108, number);
+        }
         if !log.is_empty() {
             attr = attr.u32(24, 1).u32(28, log.len() as u32).u64(32, log.as_mut_ptr() as u64);
         }
@@ -277,6 +286,11 @@ pub(crate) fn link_perf_event(
 /// Attaches a program to a tracepoint by name.
 pub(crate) fn open_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     Attr::new().u64(0, name.as_ptr() as u64).fd(8, program).call_for_fd(BPF_RAW_TRACEPOINT_OPEN)
+}
+
+/// Attaches a program to the tracepoint that it was loaded for.
+pub(crate) fn open_typed_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Attr::new().fd(8, program).call_for_fd(BPF_RAW_TRACEPOINT_OPEN)
 }
 
 /// Lets nobody write a map from user space any more: what it holds is constant for the verifier.

@@ -16,6 +16,7 @@ const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
+const TYPEDEF: u32 = 8;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -71,6 +72,16 @@ impl Types {
         let from = self.strings.saturating_add(offset as usize);
         let behind = self.bytes.get(from..).unwrap_or_default();
         behind.starts_with(name.as_bytes()) && behind.get(name.len()) == Some(&0)
+    }
+
+    /// The number of the type of a tracepoint, by the tracepoint's name.
+    pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
+        let name = format!("btf_trace_{name}");
+        let named = |at: &usize| {
+            self.word(*at + 4).is_some_and(|info| info >> 24 & 0x1f == TYPEDEF)
+                && self.word(*at).is_some_and(|offset| self.is_named(offset, &name))
+        };
+        self.starts.iter().skip(1).position(named).map(|index| index as u32 + 1)
     }
 
     /// The offset of a member of a structure in bytes; of a member of that member, and so on. `None` if this kernel has
@@ -155,6 +166,7 @@ mod tests {
     fn this_kernel_has_its_tasks() {
         let types = Types::of_kernel().expect("every supported kernel has BTF");
         assert!(types.offset("task_struct", &["mm"]).is_some_and(|offset| offset > 0));
+        assert!(types.tracepoint("sys_enter").is_some() && types.tracepoint("sys_ente").is_none());
         assert!(types.offset("mm_struct", &["uprobes_state", "xol_area"]).is_some(), "inside a nameless one");
     }
 }

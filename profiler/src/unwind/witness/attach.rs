@@ -13,6 +13,7 @@ use crate::{
     kernel::{
         bpf::{self, ProgramKind},
         perf,
+        types::Types,
     },
 };
 
@@ -40,6 +41,15 @@ impl Attached {
             On::SystemCalls => {
                 let program = self.load(object, "witness_trace", ProgramKind::Tracepoint)?;
                 let link = bpf::open_tracepoint(program.as_fd(), c"sys_enter")?;
+                self.held.extend([program, link]);
+                Ok(())
+            }
+            On::TypedSystemCalls => {
+                let missing = || io::Error::other("the kernel's types have no tracepoint sys_enter");
+                let number = Types::of_kernel()?.tracepoint("sys_enter").ok_or_else(missing)?;
+                let kind = ProgramKind::TypedTracepoint(number);
+                let program = self.load(object, "witness_trace", kind)?;
+                let link = bpf::open_typed_tracepoint(program.as_fd())?;
                 self.held.extend([program, link]);
                 Ok(())
             }

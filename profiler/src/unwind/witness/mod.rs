@@ -41,6 +41,8 @@ pub enum On {
     Samples(u32),
     /// At the entry of every system call.
     SystemCalls,
+    /// The same, by a tracepoint with types (`tp_btf`).
+    TypedSystemCalls,
     /// At an instruction, given by file and offset in it.
     Probe(PathBuf, u64),
     /// At the return of the function that begins there.
