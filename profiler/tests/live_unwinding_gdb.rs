@@ -7,20 +7,15 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 use profiler::symbolize::{Request, Source, Worker};
 use profiler::target::maps;
-use profiler::unwind::arena::{Arena, Capacity};
-use profiler::unwind::cache::Cache;
-use profiler::unwind::file::ProgramFile;
-use profiler::unwind::spaces::{Mapped, VDSO, walkable};
-use profiler_common::unwind::walk::{self, End, FRAME_ROOM, MAX_FRAMES, Machine, Walk};
-use profiler_common::unwind::{Block, Mappings, Rare, Row, Tables, unmarked};
+use profiler::unwind::host::{self, Space, Start, Thread};
+use profiler_common::unwind::unmarked;
+use profiler_common::unwind::walk::End;
 use rustix::process::Signal;
 use support::compile::Build;
 use support::workload::{PATIENCE, Workload, wait};
@@ -33,88 +28,28 @@ const RIP: usize = 16;
 
 /// The tables of a process, and its memory.
 struct Stopped {
-    arena: Arena,
-    mappings: Box<Mappings>,
+    space: Space,
     layout: Vec<maps::Mapping>,
     memory: File,
 }
 
-/// A thread of it.
-#[derive(Clone, Copy)]
-struct Thread<'a> {
-    of: &'a Stopped,
-    registers: &'a [u64],
-}
-
-// SAFETY: as the arena.
-unsafe impl Tables for Thread<'_> {
-    fn block(self, index: u32) -> Option<Block> {
-        (&self.of.arena).block(index)
-    }
-    fn chunk(self, index: u32) -> Option<*const Row> {
-        (&self.of.arena).chunk(index)
-    }
-    fn rare(self, index: u32) -> Option<*const Rare> {
-        (&self.of.arena).rare(index)
-    }
-}
-
-// SAFETY: writes as many bytes as asked for, or fails.
-unsafe impl Machine for Thread<'_> {
-    unsafe fn copy(self, to: *mut u64, bytes: u32, from: u64) -> bool {
-        // SAFETY: the caller vouches for the room.
-        let to = unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes as usize) };
-        self.of.memory.read_exact_at(to, from).is_ok()
-    }
-
-    fn register(self, number: u32) -> Option<u64> {
-        self.registers.get(number as usize).copied()
-    }
-}
-
 impl Stopped {
     fn new(pid: u32) -> Stopped {
-        let layout = maps::executable(pid).unwrap();
-        let walked = |mapping: &&maps::Mapping| mapping.file.inode != 0 || mapping.path.as_os_str() == VDSO;
-        let mapped: Vec<Mapped> = layout
-            .iter()
-            .filter(walked)
-            .map(|mapping| {
-                if mapping.path.as_os_str() == VDSO {
-                    return Mapped::vdso(pid, mapping.clone()).unwrap();
-                }
-                let file = ProgramFile::open(&mapping.path).map(Arc::new).map_err(|error| error.to_string());
-                Mapped { mapping: mapping.clone(), file }
-            })
-            .collect();
-        let mut arena = Arena::anonymous(Capacity { blocks: 1 << 20, chunks: 1 << 12 }).unwrap();
-        let found = walkable(&mapped, &Cache::default(), &mut arena);
-        assert_eq!(found.left_out, [], "every file has a table");
+        let space = Space::of(pid).unwrap();
+        assert_eq!(space.left_out, [], "every file has a table");
         let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-        Stopped { arena, mappings: found.mappings, layout, memory }
+        Stopped { space, layout: maps::executable(pid).unwrap(), memory }
     }
 
     /// The frames of a thread: addresses, and whether each is where a call returns to. The stack must be whole.
     fn walk(&self, registers: &[u64]) -> Vec<(u64, bool)> {
-        // SAFETY: all zeroes is a walk that was never begun.
-        let mut state: Box<Walk> = Box::new(unsafe { std::mem::zeroed() });
-        let mut frames = vec![0; FRAME_ROOM];
-        let thread = Thread { of: self, registers };
-        // SAFETY: all pointers are to memory of our own.
-        unsafe {
-            walk::open(thread, &raw mut *state, registers[RSP]);
-            walk::begin(&raw mut *state, 0, registers[RIP], registers[RSP], registers[RBP], false);
-            for _ in 0..MAX_FRAMES {
-                if walk::step(thread, &raw const *self.mappings, &raw mut *state, frames.as_mut_ptr()) {
-                    break;
-                }
-            }
-        }
-        frames.truncate(usize::try_from(state.depth).unwrap());
-        let end = End::WORDS[usize::try_from(state.end).unwrap()];
-        assert_eq!(end, End::WORDS[0], "{frames:x?}, registers {registers:x?}");
-        assert_eq!(state.guessed, 0, "no frame was guessed");
-        frames.into_iter().map(unmarked).map(|(address, interrupted)| (address, !interrupted)).collect()
+        let thread = Thread { space: &self.space, memory: &self.memory, registers };
+        let (ip, sp, fp) = (registers[RIP], registers[RSP], registers[RBP]);
+        let found = host::walk(thread, &self.space.mappings, Start { ip, sp, fp, returned: false });
+        let end = End::WORDS[usize::try_from(found.end).unwrap()];
+        assert_eq!(end, End::WORDS[0], "{:x?}, registers {registers:x?}", found.frames);
+        assert_eq!(found.guessed, 0, "no frame was guessed");
+        found.frames.into_iter().map(unmarked).map(|(address, interrupted)| (address, !interrupted)).collect()
     }
 
     /// The name of the function that a frame is in, and its file.

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use profiler::target::maps;
+use profiler::unwind::host::Space;
 use profiler::unwind::witness::{On, Options, Witness, Work};
 use profiler_common::unwind::walk::End;
 use profiler_common::witness::Record;
-use recorded_walk::{Outcome, RecordedWalk, Space};
+use recorded_walk::{Outcome, RecordedWalk};
 use support::compile::Build;
 use support::remark;
 use walk_oracle::{Opinion, Oracle, context_name};
@@ -92,7 +93,7 @@ struct Judged {
 impl Judged {
     /// The same walk by the same source outside of the kernel; kept if it is of a new kind.
     fn walk_again(&mut self, space: &Space, record: &Record) {
-        let (outcome, recorded) = space.walk(record);
+        let (outcome, recorded) = RecordedWalk::of(space, record);
         assert_eq!(outcome, Outcome::of(record), "the kernel side, and its source on this side");
         let kept = self.recorded.entry(context_name(record.context)).or_default();
         let depths: BTreeSet<u64> = kept.iter().map(|(depth, _)| *depth).collect();
@@ -159,7 +160,7 @@ fn look(
     // Where the kernel itself runs on behalf of the thread it has no user code to return to.
     assert!(tally.not_walkable <= 10 + tally.hits / 1000, "{tally:?}");
     oracle.look_again();
-    let space = space.get_or_insert_with(|| Space::of(pid));
+    let space = space.get_or_insert_with(|| Space::of(pid).unwrap());
     drop(witness);
     for record in records {
         let replaced = oracle.replaced(&record) > 0;

@@ -11,6 +11,7 @@ pub mod arena;
 pub mod cache;
 pub mod dictionary;
 pub mod file;
+pub mod host;
 pub(crate) mod returns;
 pub mod spaces;
 pub mod table;

@@ -5,22 +5,14 @@ use std::{
     cell::RefCell,
     ffi::{c_int, c_void},
     fs::File,
-    os::unix::fs::FileExt as _,
-    sync::Arc,
 };
 
 use profiler_common::unwind::{
-    Block, Mappings, Rare, Row, Tables, unmarked,
-    walk::{self, End, FRAME_ROOM, MAX_FRAMES, Machine, Walk},
+    unmarked,
+    walk::{End, FRAME_ROOM},
 };
 
-use super::{
-    arena::{Arena, Capacity},
-    cache::Cache,
-    file::ProgramFile,
-    spaces::{Mapped, VDSO, walkable},
-};
-use crate::target::maps;
+use super::host::{self, Space, Start, Thread};
 
 unsafe extern "C" {
     /// glibc: the unwinder of libgcc, which reads `.eh_frame` by itself.
@@ -29,77 +21,23 @@ unsafe extern "C" {
 
 /// Tables of this process, and its memory.
 struct Own {
-    arena: Arena,
-    mappings: Box<Mappings>,
+    space: Space,
     memory: File,
-}
-
-#[derive(Clone, Copy)]
-struct OwnMachine<'a>(&'a Own);
-
-// SAFETY: as the arena.
-unsafe impl Tables for OwnMachine<'_> {
-    fn block(self, index: u32) -> Option<Block> {
-        (&self.0.arena).block(index)
-    }
-    fn chunk(self, index: u32) -> Option<*const Row> {
-        (&self.0.arena).chunk(index)
-    }
-    fn rare(self, index: u32) -> Option<*const Rare> {
-        (&self.0.arena).rare(index)
-    }
-}
-
-// SAFETY: writes as many bytes as asked for, or fails.
-unsafe impl Machine for OwnMachine<'_> {
-    unsafe fn copy(self, to: *mut u64, bytes: u32, from: u64) -> bool {
-        // SAFETY: the caller vouches for the room.
-        let to = unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes as usize) };
-        self.0.memory.read_exact_at(to, from).is_ok()
-    }
 }
 
 impl Own {
     fn new() -> Own {
-        let pid = std::process::id();
-        let mapped: Vec<Mapped> = maps::executable(pid)
-            .unwrap()
-            .into_iter()
-            .filter(|m| m.file.inode != 0 || m.path.as_os_str() == VDSO)
-            .map(|mapping| {
-                if mapping.path.as_os_str() == VDSO {
-                    return Mapped::vdso(pid, mapping).unwrap();
-                }
-                let file = ProgramFile::open(&mapping.path).map(Arc::new).map_err(|e| e.to_string());
-                Mapped { mapping, file }
-            })
-            .collect();
-        let mut arena = Arena::anonymous(Capacity { blocks: 1 << 20, chunks: 1 << 12 }).unwrap();
-        let found = walkable(&mapped, &Cache::default(), &mut arena);
-        assert_eq!(found.left_out, [], "every file that we map has a table");
-        Own { arena, mappings: found.mappings, memory: File::open("/proc/self/mem").unwrap() }
+        let space = Space::of(std::process::id()).unwrap();
+        assert_eq!(space.left_out, [], "every file that we map has a table");
+        Own { space, memory: File::open("/proc/self/mem").unwrap() }
     }
 
     /// Walks from registers: the frames, and how it ended.
     fn walk(&self, ip: u64, sp: u64, fp: u64) -> (Vec<u64>, u64) {
-        // SAFETY: all zeroes is a walk that was never begun.
-        let mut state: Box<Walk> = Box::new(unsafe { std::mem::zeroed() });
-        let mut frames = vec![0; FRAME_ROOM];
-        let machine = OwnMachine(self);
-        // SAFETY: all pointers are to memory of our own.
-        unsafe {
-            walk::open(machine, &raw mut *state, sp);
-            walk::begin(&raw mut *state, 0, ip, sp, fp, false);
-            for _ in 0..MAX_FRAMES {
-                if walk::step(machine, &raw const *self.mappings, &raw mut *state, frames.as_mut_ptr()) {
-                    break;
-                }
-            }
-        }
-        frames.truncate(state.depth as usize);
-        let frames = frames.into_iter().map(|frame| unmarked(frame).0).collect();
-        assert_eq!(state.guessed, 0, "no frame was guessed");
-        (frames, state.end)
+        let thread = Thread { space: &self.space, memory: &self.memory, registers: &[] };
+        let found = host::walk(thread, &self.space.mappings, Start { ip, sp, fp, returned: false });
+        assert_eq!(found.guessed, 0, "no frame was guessed");
+        (found.frames.into_iter().map(|frame| unmarked(frame).0).collect(), found.end)
     }
 }
 

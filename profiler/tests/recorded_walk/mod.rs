@@ -4,16 +4,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use profiler::target::maps;
-use profiler::unwind::arena::{Arena, Capacity};
-use profiler::unwind::cache::Cache;
-use profiler::unwind::file::ProgramFile;
-use profiler::unwind::spaces::{Mapped, VDSO, walkable};
-use profiler_common::unwind::walk::{self, FRAME_ROOM, MAX_FRAMES, Machine, Walk};
+use profiler::unwind::host::{self, Found, Space, Start};
+use profiler_common::unwind::walk::Machine;
 use profiler_common::unwind::{
     Block, CHUNK_ROWS, MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING, Rare, Row, Tables, unmarked,
 };
@@ -54,42 +49,18 @@ pub(crate) struct RecordedWalk {
     outcome: Outcome,
 }
 
-/// Tables and mappings of a process.
-pub(crate) struct Space {
-    arena: Arena,
-    mappings: Box<Mappings>,
-}
-
-impl Space {
-    pub(crate) fn of(pid: u32) -> Space {
-        let mapped: Vec<Mapped> = maps::executable(pid)
-            .expect("the mappings of the process")
-            .into_iter()
-            .filter_map(|mapping| {
-                if mapping.path.as_os_str() == VDSO {
-                    return Mapped::vdso(pid, mapping).ok();
-                }
-                let (_, path) = mapping.open(pid).ok().filter(|_| mapping.file.inode != 0)?;
-                let file = ProgramFile::open(&path).map(Arc::new).map_err(|e| e.to_string());
-                Some(Mapped { mapping, file })
-            })
-            .collect();
-        let mut arena = Arena::anonymous(Capacity { blocks: 1 << 22, chunks: 1 << 14 }).expect("memory");
-        let mappings = walkable(&mapped, &Cache::default(), &mut arena).mappings;
-        Space { arena, mappings }
-    }
-
+impl RecordedWalk {
     /// Walks what was recorded; what is found, and what that depended on.
-    pub(crate) fn walk(&self, record: &Record) -> (Outcome, RecordedWalk) {
+    pub(crate) fn of(space: &Space, record: &Record) -> (Outcome, RecordedWalk) {
         let machine = Recorder {
-            space: self,
+            space,
             record,
             reach: Cell::new(0),
             blocks: RefCell::default(),
             rules: RefCell::default(),
         };
         let bytes: Vec<u8> = record.stack.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let outcome = run(&machine, &self.mappings, record.context, record.ip, &record.registers);
+        let outcome = run(&machine, &space.mappings, record.context, record.ip, &record.registers);
         let met = |mapping: &&Mapping| {
             let holds = |frame: &u64| frame.wrapping_sub(mapping.start) <= mapping.bytes;
             mapping.bytes > 0 && outcome.frames.iter().any(holds)
@@ -101,16 +72,14 @@ impl Space {
             ip: record.ip,
             stack_from: record.stack_from,
             stack: BASE64_STANDARD.encode(&bytes[..machine.reach.get()]),
-            mappings: self.mappings.list.iter().filter(met).map(numbers).collect(),
+            mappings: space.mappings.list.iter().filter(met).map(numbers).collect(),
             blocks: machine.blocks.into_inner(),
             rules: machine.rules.into_inner(),
             outcome: outcome.clone(),
         };
         (outcome, recorded)
     }
-}
 
-impl RecordedWalk {
     /// What was found.
     pub(crate) fn outcome(&self) -> &Outcome {
         &self.outcome
@@ -159,23 +128,9 @@ fn copy(stack: &[u8], start: u64, to: *mut u64, bytes: u32, from: u64) -> Option
 
 /// A walk from these registers.
 fn run<M: Machine>(machine: M, mappings: &Mappings, context: u64, ip: u64, registers: &[u64; 16]) -> Outcome {
-    // SAFETY: all zeroes is a walk that was never begun.
-    let mut state: Box<Walk> = Box::new(unsafe { std::mem::zeroed() });
-    let mut frames = vec![0; FRAME_ROOM];
-    let (sp, fp) = (registers[7], registers[6]);
-    // SAFETY: all pointers are to memory of our own.
-    unsafe {
-        walk::open(machine, &raw mut *state, sp);
-        walk::begin(&raw mut *state, 0, ip, sp, fp, context == Context::RETURN);
-        for _ in 0..MAX_FRAMES {
-            if walk::step(machine, mappings, &raw mut *state, frames.as_mut_ptr()) {
-                break;
-            }
-        }
-    }
-    frames.truncate(state.depth as usize);
-    let frames = frames.into_iter().map(|frame| unmarked(frame).0).collect();
-    Outcome { frames, end: state.end, guessed: state.guessed }
+    let start = Start { ip, sp: registers[7], fp: registers[6], returned: context == Context::RETURN };
+    let Found { frames, end, guessed } = host::walk(machine, mappings, start);
+    Outcome { frames: frames.into_iter().map(|frame| unmarked(frame).0).collect(), end, guessed }
 }
 
 /// The tables of a process, noting what is looked at.
