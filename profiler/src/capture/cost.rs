@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{kernel::bpf, report::Cost};
+use crate::{kernel::bpf, report::Cost, target::status::Status};
 
 /// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period.
 const STATS_PERIOD: Duration = Duration::from_secs(30);
@@ -123,12 +123,8 @@ fn own_cpu() -> Duration {
 
 /// Peak resident memory without the BPF maps that we have mapped: those are counted with the maps.
 fn own_peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
-    };
-    field("VmHWM:").unwrap_or(0).saturating_sub(field("RssShmem:").unwrap_or(0)) * 1024
+    let status = Status::read(std::process::id()).unwrap_or_default();
+    status.peak_bytes.unwrap_or(0).saturating_sub(status.shared_bytes.unwrap_or(0))
 }
 
 /// Kernel memory of a map, as the kernel states it (`memlock` in fdinfo).

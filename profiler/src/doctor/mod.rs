@@ -15,7 +15,6 @@ mod refusal;
 pub(crate) mod sample;
 #[cfg(test)]
 mod schema;
-mod status;
 mod target;
 mod tools;
 mod verdict;

@@ -4,11 +4,11 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{
-    check::{Answer, Area, Check, Need, Question},
-    status::Status,
+use super::check::{Answer, Area, Check, Need, Question};
+use crate::{
+    kernel::bpf::{self, BareMap},
+    target::status::Status,
 };
-use crate::kernel::bpf::{self, BareMap};
 
 /// Numbers of include/uapi/linux/capability.h.
 const CAP_SYS_PTRACE: u32 = 19;

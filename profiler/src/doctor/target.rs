@@ -8,7 +8,6 @@ use super::{
     check::{Answer, Area, Check, Need, Question},
     code::{self, Code},
     container,
-    status::Status,
 };
 use crate::{
     elf::{Image, runtime::Runtime},
@@ -16,6 +15,7 @@ use crate::{
     target::{
         modules::{Layout, Modules},
         process::Process,
+        status::Status,
     },
     text::Text,
 };

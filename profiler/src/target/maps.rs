@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::status::Status;
+
 /// The largest maps file that is read: 65 530 mappings (the kernel's default limit) of 300 bytes.
 const MAX_BYTES: u64 = 20 << 20;
 
@@ -119,10 +121,7 @@ fn unescape(path: &[u8]) -> Vec<u8> {
 /// # Errors
 /// If the process is gone.
 pub fn anonymous_bytes(pid: u32) -> io::Result<u64> {
-    let status = super::process::status(pid)?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kilobytes = line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
-    Ok(kilobytes.unwrap_or(0) * 1024)
+    Ok(Status::read(pid)?.anonymous_bytes.unwrap_or(0))
 }
 
 #[cfg(test)]

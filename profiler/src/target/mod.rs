@@ -5,3 +5,4 @@ pub mod launch;
 pub mod maps;
 pub mod modules;
 pub mod process;
+pub(crate) mod status;

@@ -17,6 +17,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
+use super::status::Status;
 use crate::{
     error::{Error, ErrorKind, Result},
     text::Text,
@@ -197,7 +198,7 @@ impl Process {
 
     /// Its seccomp mode: 0 none, 1 strict, 2 filter.
     pub fn seccomp(&self) -> Option<u32> {
-        status(self.pid).ok()?.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim().parse().ok()
+        Status::read(self.pid).ok()?.seccomp
     }
 
     /// CPU time used by its busiest thread, and by thread: (tid, user + system time).
@@ -225,20 +226,13 @@ fn facts(pid: u32) -> Option<Facts> {
     let fields = behind_name(&stat)?;
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let tgid = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"));
-    let tgid = tgid.and_then(|t| std::str::from_utf8(t.trim_ascii()).ok()?.parse().ok());
+    let leader = Status::read(pid).ok()?.leader;
     Some(Facts {
         name: stat.get(open + 1..close)?.to_vec(),
         state: fields.first()?.bytes().next()?,
         started_ticks: fields.get(19)?.parse().ok()?, // starttime, field 22
-        leader: tgid.unwrap_or(0),
+        leader: leader.unwrap_or(0),
     })
-}
-
-/// What the kernel says of a process in `/proc/PID/status`. The name in it may be any bytes.
-pub(crate) fn status(pid: u32) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/status"))?).into_owned())
 }
 
 /// The name of a process, if it still runs.

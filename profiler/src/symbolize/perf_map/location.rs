@@ -14,7 +14,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::target::process::{Process, status};
+use crate::target::{process::Process, status::Status};
 
 /// A file may seem this much older than a process that wrote it: both times are rounded to ticks of the kernel.
 const CLOCK_SLACK: Duration = Duration::from_millis(100);
@@ -111,29 +111,16 @@ fn root_directory(path: &Path) -> io::Result<OwnedFd> {
 
 /// The pid of a process in its own pid namespace, which is the one that it knows, and its effective user id.
 fn identity(pid: u32) -> io::Result<(u32, u32)> {
-    parse_identity(&status(pid)?)
+    let status = Status::read(pid)?;
+    status
+        .own_pid()
+        .zip(status.uid)
         .ok_or_else(|| io::Error::other("no NSpid or Uid in the status of the process"))
-}
-
-fn parse_identity(status: &str) -> Option<(u32, u32)> {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    // The innermost namespace comes last; of the user ids the effective one is the second.
-    let inner_pid = field("NSpid:")?.split_ascii_whitespace().last()?.parse().ok()?;
-    let owner = field("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some((inner_pid, owner))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_innermost_pid_and_the_effective_user_count() {
-        let status = "Name:\tnode\nUid:\t1000\t33\t0\t0\nNSpid:\t4242\t17\t7\n";
-        assert_eq!(parse_identity(status), Some((7, 33)));
-        assert_eq!(parse_identity("Uid:\t1000\t33\t0\t0\n"), None);
-        assert_eq!(parse_identity("NSpid:\t\nUid:\t1\t2\n"), None);
-    }
 
     #[test]
     fn knows_the_location_of_this_process() {

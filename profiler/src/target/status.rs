@@ -3,6 +3,8 @@
 /// Fields of a status file; `None` where it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
+    /// Its process (thread group).
+    pub(crate) leader: Option<u32>,
     /// Effective user id.
     pub(crate) uid: Option<u32>,
     pub(crate) threads: Option<u64>,
@@ -16,6 +18,10 @@ pub(crate) struct Status {
     pub(crate) capabilities: Option<u64>,
     /// Anonymous memory that is resident, in bytes.
     pub(crate) anonymous_bytes: Option<u64>,
+    /// Shared memory that is resident, in bytes.
+    pub(crate) shared_bytes: Option<u64>,
+    /// The most that was ever resident, in bytes.
+    pub(crate) peak_bytes: Option<u64>,
 }
 
 impl Status {
@@ -40,6 +46,9 @@ impl Status {
                 "Seccomp" => status.seccomp = number().map(|mode| mode as u32),
                 "NSpid" => status.namespace_pids = words.filter_map(|pid| pid.parse().ok()).collect(),
                 "CapEff" => status.capabilities = u64::from_str_radix(value.trim(), 16).ok(),
+                "Tgid" => status.leader = number().map(|pid| pid as u32),
+                "RssShmem" => status.shared_bytes = number().map(|kib| kib * 1024),
+                "VmHWM" => status.peak_bytes = number().map(|kib| kib * 1024),
                 "RssAnon" => status.anonymous_bytes = number().map(|kib| kib * 1024),
                 _ => {}
             }
@@ -62,13 +71,17 @@ impl Status {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "Name:\tsrv: 7\nUmask:\t0022\nUid:\t1000\t33\t1000\t33\nThreads:\t38\nTracerPid:\t0\n\
+    const TEXT: &str = "Name:\tsrv: 7\nUmask:\t0022\nTgid:\t4242\nVmHWM:\t     9 kB\nUid:\t1000\t33\t1000\t33\nThreads:\t38\nTracerPid:\t0\n\
         NSpid:\t4242\t17\nSeccomp:\t2\nCapEff:\t000000c000080000\nRssAnon:\t    1436 kB\nCapBnd:\tzz\n";
 
     #[test]
     fn fields_are_those_of_the_process() {
         let status = Status::parse(TEXT);
         assert_eq!((status.uid, status.threads, status.tracer), (Some(33), Some(38), Some(0)));
+        assert_eq!(
+            (status.leader, status.peak_bytes, status.shared_bytes),
+            (Some(4242), Some(9 * 1024), None)
+        );
         assert_eq!((status.seccomp, status.own_pid()), (Some(2), Some(17)));
         assert_eq!(status.anonymous_bytes, Some(1436 * 1024));
         let (ptrace, perfmon, bpf, admin) = (19, 38, 39, 21);
