@@ -61,6 +61,11 @@ impl Report {
                 return Err(Defect::Dangling(format!("stack {index}"), "frame"));
             }
         }
+        for (index, finding) in self.findings.iter().enumerate() {
+            if finding.rows.iter().any(|&at| self.row(at).is_none()) {
+                return Err(Defect::Dangling(format!("finding {index}"), "row"));
+            }
+        }
         let contradicts = |frame: &Frame| !frame.functions.is_empty() && frame.unresolved.is_some();
         if let Some(index) = self.frames.iter().position(contradicts) {
             return Err(Defect::Frame(index));

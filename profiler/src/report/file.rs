@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::scan::scan;
-use super::{Report, SCHEMA};
+use super::{Finding, Report, SCHEMA};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Text;
 
@@ -44,7 +44,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
         return Err(invalid().because(format_args!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
     }
     scan(&json).map_err(|cause| invalid().because(cause))?;
-    let parse = |cause| parse_error(error, &cause);
+    let parse = |cause| parse_error(error, &json, &cause);
     let head: Head = serde_json::from_slice(&json).map_err(parse)?;
     match head.schema {
         None => return Err(invalid().because("it is JSON, but not a report of profiler")),
@@ -60,7 +60,8 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
         }
         Some(_) => {}
     }
-    let report: Report = serde_json::from_slice(&json).map_err(parse)?;
+    let mut report: Report = serde_json::from_slice(&json).map_err(parse)?;
+    report.findings.iter_mut().for_each(Finding::spell);
     report.check().map_err(|defect| invalid().because("the report contradicts itself").because(defect))?;
     Ok(report)
 }
@@ -75,12 +76,18 @@ struct Head {
     schema: Option<u64>,
 }
 
-fn parse_error(error: impl Fn(ErrorKind) -> Error, cause: &serde_json::Error) -> Error {
+fn parse_error(error: impl Fn(ErrorKind) -> Error, json: &[u8], cause: &serde_json::Error) -> Error {
     let mut words: String = cause.to_string().chars().take(MAX_MESSAGE).collect();
-    match cause.classify() {
-        Category::Eof => error(ErrorKind::TruncatedFile)
+    let truncated = || {
+        error(ErrorKind::TruncatedFile)
             .because(format_args!("the file ends too early, at line {}", cause.line()))
-            .hint("was the disk full, or the file still being copied?"),
+            .hint("was the disk full, or the file still being copied?")
+    };
+    // To the parser, a number that stops after its sign or its point is bad syntax.
+    let half_a_number = json.last().is_some_and(|last| b"-+.eE".contains(last));
+    match cause.classify() {
+        Category::Syntax if half_a_number && at_end(json, cause) => truncated(),
+        Category::Eof => truncated(),
         Category::Data => {
             error(ErrorKind::InvalidFile).because("it is JSON, but not a report").because(words)
         }
@@ -89,6 +96,13 @@ fn parse_error(error: impl Fn(ErrorKind) -> Error, cause: &serde_json::Error) ->
             error(ErrorKind::InvalidFile).because(words)
         }
     }
+}
+
+/// Whether the parser stopped at the last byte.
+fn at_end(json: &[u8], cause: &serde_json::Error) -> bool {
+    let mut lines = json.split(|byte| *byte == b'\n');
+    let last = lines.next_back().map_or(0, <[u8]>::len);
+    cause.line() == lines.count() + 1 && cause.column() >= last
 }
 
 #[cfg(test)]
@@ -128,6 +142,10 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::TruncatedFile, "{end}: {error}");
             assert_eq!(error.exit_code(), ExitCode::Incomplete);
         }
+        for half in ["{\"schema\":1,\n\"meta\":-", "{\"schema\":1,\"meta\":1.", "{\"schema\":1,\"meta\":1e"] {
+            assert_eq!(refused(half).kind(), ErrorKind::TruncatedFile, "{half}");
+        }
+        assert_eq!(refused("{\"schema\":-,\"meta\":1e").kind(), ErrorKind::InvalidFile);
     }
 
     #[test]
@@ -174,6 +192,7 @@ mod tests {
                 "interval",
             ),
             ("/stacks/0/frames/0", json!(999), "a frame that does not exist"),
+            ("/findings/0/rows/0/row", json!(999), "finding 0 refers to a row that does not exist"),
             ("/coverage/ledger/0/hits", json!(1), "does not add up"),
             ("/coverage/named_frames_ratio", json!(1.5), "not a share"),
             ("/coverage/walks/walks", json!(1), "walks of stacks do not add up"),
@@ -207,6 +226,26 @@ mod tests {
     fn keys_of_the_future_are_ignored() {
         let mut json = serde_json::to_value(sample::pong()).unwrap();
         json["meta"]["invented_later"] = json!({"a": [1, 2, 3]});
+        assert_eq!(read(json.to_string().as_bytes(), &Text::from("a")).unwrap(), sample::pong());
+    }
+
+    #[test]
+    fn reports_of_versions_without_rules_open_and_their_findings_get_a_text() {
+        let mut json = serde_json::to_value(sample::pong()).unwrap();
+        for finding in json["findings"].as_array_mut().unwrap() {
+            for field in ["rule", "text", "rows"] {
+                finding.as_object_mut().unwrap().remove(field).unwrap();
+            }
+        }
+        let report = read(json.to_string().as_bytes(), &Text::from("a")).unwrap();
+        assert_eq!((report.findings[0].rule.as_ref(), report.findings[0].rows.len()), ("", 0));
+        assert_eq!(report.findings[0].text, sample::pong().findings[0].text);
+    }
+
+    #[test]
+    fn the_text_of_a_finding_is_that_of_its_sentence_whatever_the_file_says() {
+        let mut json = serde_json::to_value(sample::pong()).unwrap();
+        json["findings"][0]["text"] = json!("No leak found.");
         assert_eq!(read(json.to_string().as_bytes(), &Text::from("a")).unwrap(), sample::pong());
     }
 

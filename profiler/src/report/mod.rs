@@ -6,11 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::exit::ExitCode;
-use crate::text::Text;
 
 mod check;
 mod coverage;
 mod file;
+mod finding;
 mod meta;
 mod output;
 #[cfg(test)]
@@ -25,6 +25,7 @@ mod walks;
 pub use self::check::Defect;
 pub use self::coverage::{Coverage, Ledger, Outcome, OutcomeClass};
 pub use self::file::{MAX_FILE_BYTES, open, read};
+pub use self::finding::{Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, Target};
 pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Role, Row, Section, Unit, Value};
@@ -55,6 +56,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The row that a finding rests on; none if the index is out of range, which [`Report::check`] reports.
+    pub fn row(&self, at: RowRef) -> Option<&Row> {
+        self.sections.get(at.section)?.rows.get(at.row)
+    }
+
     /// The frames of a stack, innermost first. Indices out of range, which [`Report::check`] reports, are skipped.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> + 'a {
         stack.frames.iter().filter_map(|&index| self.frames.get(index))
@@ -69,38 +75,4 @@ impl Report {
     pub fn stack_of(&self, row: &Row) -> Option<&Stack> {
         self.stacks.get(row.stack?)
     }
-}
-
-/// One sentence of the answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The sentence, in parts, so that untrusted names inside it are escaped by each format.
-    pub sentence: Vec<Phrase>,
-}
-
-/// Part of a sentence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Phrase {
-    /// Our own words.
-    Plain(String),
-    /// A name from the target.
-    Name(Text),
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// What was asked about was found.
-    Problem,
-    /// The answer is limited: too early, incomplete, out of sight.
-    Limit,
-    /// Good to know.
-    Info,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::text::Text;
 
 const MIB: u64 = 1 << 20;
 
@@ -28,13 +29,12 @@ pub(crate) fn pong() -> Report {
         schema: SCHEMA,
         meta: meta(),
         findings: vec![
-            Finding { severity: Severity::Problem, sentence: leak },
-            Finding {
-                severity: Severity::Info,
-                sentence: vec![Phrase::Plain(
-                    "Growth seen covers 561 of 580 MiB of anonymous memory.".into(),
-                )],
-            },
+            Finding::new("memleak.leak", Severity::Problem, leak).on(vec![RowRef { section: 0, row: 0 }]),
+            Finding::plain(
+                "memleak.note",
+                Severity::Info,
+                "Growth seen covers 561 of 580 MiB of anonymous memory.",
+            ),
         ],
         sections: vec![Section {
             name: "stacks".into(),
@@ -52,6 +52,7 @@ pub(crate) fn pong() -> Report {
 /// As [`pong`] with `rows` rows; every tenth row leaks.
 pub(crate) fn many(rows: u64) -> Report {
     let mut report = pong();
+    report.findings[0].rows = (0..rows as usize).step_by(10).map(|row| RowRef { section: 0, row }).collect();
     let section = &mut report.sections[0];
     section.rows = (0..rows)
         .map(|n| match n % 10 {
@@ -92,7 +93,8 @@ pub(crate) fn hostile() -> Report {
     report.meta.targets[0].name = evil.into();
     report.meta.targets[0].exe = Text::new(b"/opt/\xff\xfe\x9b31m");
     report.meta.targets[0].notes = vec![evil.into()];
-    report.findings[0].sentence = vec![Phrase::Plain(evil.into()), Phrase::Name(evil.into())];
+    let sentence = vec![Phrase::Plain(evil.into()), Phrase::Name(evil.into())];
+    report.findings[0] = Finding::new(evil, Severity::Problem, sentence);
     report.sections[0].title = evil.into();
     report.sections[0].notes = vec![evil.into()];
     report.sections[0].columns[3].title = evil.into();

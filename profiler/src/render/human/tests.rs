@@ -1,5 +1,5 @@
 use super::{HumanOptions, MIN_WIDTH, fit, human};
-use crate::report::{Finding, Phrase, Report, Severity, Unit, Walks, sample};
+use crate::report::{Finding, Report, Severity, Unit, Walks, sample};
 use crate::text::is_hidden;
 
 fn at(report: &Report, width: usize) -> String {
@@ -275,10 +275,8 @@ fn several_processes_are_told_apart() {
 fn a_report_of_words_alone_is_a_sentence() {
     let mut report = sample::pong();
     report.sections.clear();
-    report.findings = vec![Finding {
-        severity: Severity::Limit,
-        sentence: vec![Phrase::Plain("Too early: the first verdict can be given in 12m.".into())],
-    }];
+    let words = "Too early: the first verdict can be given in 12m.";
+    report.findings = vec![Finding::plain("memleak.too_early", Severity::Limit, words)];
     let page = at(&report, 80);
     assert!(page.starts_with("Too early: the first verdict can be given in 12m.\n\ncoverage"), "{page}");
 }

@@ -26,6 +26,7 @@ pub mod plan;
 pub(crate) mod readiness;
 mod refusals;
 pub mod rows;
+pub mod rules;
 mod section;
 mod sentences;
 mod session;

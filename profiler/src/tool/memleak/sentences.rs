@@ -1,8 +1,8 @@
 //! The answer in sentences, the most important first.
 
-use super::{analyze::Judged, session::Session, verdict::Verdict};
+use super::{analyze::Judged, rules, session::Session, verdict::Verdict};
 use crate::{
-    report::{Finding, Phrase, Row, Severity, Value},
+    report::{Finding, Phrase, Row, RowRef, Severity, Value},
     text::Text,
     units,
 };
@@ -23,11 +23,11 @@ pub(super) fn findings(
         findings.push(answer(session, shown, rows, seen));
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
-        findings.push(finding(Severity::Limit, vec![plain(words)]));
+        findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
     }
     for space in &session.spaces {
         for note in &space.notes {
-            findings.push(finding(Severity::Limit, vec![plain(format!("Note: {note}."))]));
+            findings.push(Finding::plain(rules::NOTE, Severity::Limit, format!("Note: {note}.")));
         }
     }
     findings
@@ -43,14 +43,19 @@ fn answer(session: &Session<'_>, shown: &[&Judged<'_>], rows: &[Row], seen: usiz
         .collect();
     if !leaks.is_empty() {
         let sampled = session.options.sample_bytes.is_some();
-        return finding(Severity::Problem, leak_sentence(&leaks, seen, &age, sampled));
+        let sentence = leak_sentence(&leaks, seen, &age, sampled);
+        let leaking = |(row, judged): (usize, &&Judged<'_>)| {
+            (judged.judgement.verdict == Verdict::Leak).then_some(RowRef { section: 0, row })
+        };
+        let on = shown.iter().enumerate().filter_map(leaking).collect();
+        return Finding::new(rules::LEAK, Severity::Problem, sentence).on(on);
     }
     let stacks = plural(seen, "call stack", "call stacks");
     let young: Vec<&&Judged<'_>> = shown.iter().filter(|j| j.judgement.verdict == Verdict::Young).collect();
     let length = session.length.unwrap_or_else(|| session.began.elapsed());
     if seen == 0 {
         let words = format!("No allocation was seen in {}.", units::duration(length));
-        return finding(Severity::Limit, vec![plain(words)]);
+        return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     }
     if length < session.options.older + session.options.older / 4 {
         let needed = session.options.older + session.options.older / 4;
@@ -59,7 +64,7 @@ fn answer(session: &Session<'_>, shown: &[&Judged<'_>], rows: &[Row], seen: usiz
             units::duration(needed),
             units::duration(length)
         );
-        return finding(Severity::Limit, vec![plain(words)]);
+        return Finding::plain(rules::TOO_EARLY, Severity::Limit, words);
     }
     let mut words = format!("No leak found: {stacks} looked at for {}, age {age}.", units::duration(length));
     if !young.is_empty() {
@@ -67,7 +72,7 @@ fn answer(session: &Session<'_>, shown: &[&Judged<'_>], rows: &[Row], seen: usiz
         let cannot = plural(young.len(), "stack cannot", "stacks cannot");
         words = format!("{words} {cannot} be judged yet; together they hold {}.", units::bytes(held));
     }
-    finding(Severity::Info, vec![plain(words)])
+    Finding::plain(rules::CLEAN, Severity::Info, words)
 }
 
 /// A stack that leaks, as the sentence speaks of it.
@@ -136,10 +141,6 @@ fn plural(n: usize, one: &str, many: &str) -> String {
 
 fn plain(words: impl Into<String>) -> Phrase {
     Phrase::Plain(words.into())
-}
-
-fn finding(severity: Severity, sentence: Vec<Phrase>) -> Finding {
-    Finding { severity, sentence }
 }
 
 #[cfg(test)]

@@ -1,0 +1,32 @@
+//! The rules of `memleak`: the stable names of what its findings say. Scripts decide by them; a name never changes its
+//! meaning. `docs/memleak.md` lists them.
+
+/// Something leaks.
+pub const LEAK: &str = "memleak.leak";
+/// What is not decided yet holds too much for "no leak".
+pub const UNDECIDED: &str = "memleak.undecided";
+/// The observation was too short to judge anything.
+pub const TOO_EARLY: &str = "memleak.too_early";
+/// Nothing leaks.
+pub const CLEAN: &str = "memleak.clean";
+/// Losses could change the answer.
+pub const INCOMPLETE: &str = "memleak.incomplete";
+/// No allocation was seen.
+pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
+/// A remark on a target that limits what can be known of it.
+pub const NOTE: &str = "memleak.note";
+
+/// Every rule.
+pub const ALL: [&str; 7] = [LEAK, UNDECIDED, TOO_EARLY, CLEAN, INCOMPLETE, NOTHING_SEEN, NOTE];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_documentation_names_every_rule() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/memleak.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for rule in super::ALL {
+            assert!(page.contains(&format!("`{rule}`")), "docs/memleak.md does not name {rule}");
+        }
+    }
+}
