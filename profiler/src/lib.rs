@@ -9,6 +9,7 @@ pub mod export;
 pub(crate) mod kernel;
 pub mod render;
 pub mod report;
+pub mod stage;
 pub mod symbolize;
 pub mod target;
 pub mod text;

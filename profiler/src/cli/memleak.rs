@@ -26,6 +26,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
         .build()
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
     let teller = Teller::new(cli.quiet, args.length, args.every.is_some());
+    let _watch = teller.watch(options.stage.clone());
     let mut failed = None;
     let report = runtime.block_on(async {
         let stop = stop()?;

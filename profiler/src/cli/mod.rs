@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod render;
 mod tables;
+mod waiting;
 mod walks;
 
 use std::{

@@ -6,7 +6,9 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiler::{error::Result, tool::memleak, units};
+use profiler::{error::Result, stage::Stage, tool::memleak, units};
+
+use super::waiting::Watch;
 
 /// Tells how an observation goes on.
 #[derive(Debug)]
@@ -23,6 +25,11 @@ impl Teller {
         let live = every && std::io::stdout().is_terminal();
         let bar = (!quiet && !live && std::io::stderr().is_terminal()).then(|| bar(length));
         Teller { bar, quiet, length, live }
+    }
+
+    /// Says what is being waited for, as long as the result is held.
+    pub(crate) fn watch(&self, stage: Stage) -> Watch {
+        Watch::start(stage, self.bar.clone(), self.quiet)
     }
 
     /// One line that stays.

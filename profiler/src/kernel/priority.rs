@@ -13,7 +13,7 @@ const BACKGROUND: i32 = 10;
 /// Lets the calling thread wait for a processor to become free, instead of taking it from whoever runs: a tick that
 /// is under way is not interrupted when the thread wakes up. Its share stays the same. Children of the thread, and
 /// threads that it starts, inherit this.
-pub(crate) fn interrupt_nobody() {
+pub(crate) fn use_batch_scheduling() {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: changes the calling thread alone; the parameters outlive the call. A thread may always do this; where a
     // filter forbids the call, we are merely less polite.
@@ -22,7 +22,7 @@ pub(crate) fn interrupt_nobody() {
 
 /// Lets the calling thread stand back from now on: it interrupts nobody, and gets less of a busy processor.
 fn stand_back() {
-    interrupt_nobody();
+    use_batch_scheduling();
     if nice() < BACKGROUND {
         // As above: a thread may always lower its own priority.
         let _ = setpriority_process(None, BACKGROUND);

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::file::{Identity, ProgramFile};
-use super::table::{Error, Options, Table, build_all};
-use crate::elf::Image;
+use super::table::{Error, Options, Table, build_all_telling};
+use crate::{elf::Image, stage::Stage};
 
 /// All tables made so far.
 #[derive(Debug, Default)]
 pub struct Cache {
     options: Options,
+    stage: Stage,
     known: Mutex<HashMap<Key, Arc<Table>>>,
 }
 
@@ -26,7 +27,12 @@ enum Key {
 impl Cache {
     /// An empty cache that makes tables in this way.
     pub fn new(options: Options) -> Cache {
-        Cache { options, known: Mutex::default() }
+        Cache { options, stage: Stage::default(), known: Mutex::default() }
+    }
+
+    /// An empty cache that says how far it is.
+    pub(crate) fn telling(stage: Stage) -> Cache {
+        Cache { stage, ..Cache::default() }
     }
 
     /// The tables of these files, in their order; those that are not known yet are made, all at the same time.
@@ -48,7 +54,11 @@ impl Cache {
         }
         // Not under the lock: it takes a while, and tables that others ask for may be known.
         let missing: Vec<&ProgramFile> = wanted.iter().map(|&index| files[index]).collect();
-        let made = build_all(&missing, &self.options).into_iter().map(|made| made.map(Arc::new));
+        let tell = |done: usize| {
+            self.stage.update(format!("making unwind tables: {done} of {} files", missing.len()));
+        };
+        let made = build_all_telling(&missing, &self.options, &tell);
+        let made = made.into_iter().map(|made| made.map(Arc::new));
         let made: HashMap<usize, Result<Arc<Table>, Error>> = wanted.iter().copied().zip(made).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, table) in &made {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     capture::object::Object,
     error::{Error, ErrorKind, Result},
+    stage::Stage,
     target::{
         maps::Mapping,
         modules::{Layout, ModuleId, Modules},
@@ -40,6 +41,11 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// None yet; says how far it is when tables are made.
+    pub(crate) fn telling(stage: Stage) -> Files {
+        Files { cache: Cache::telling(stage), ..Files::default() }
+    }
+
     /// Makes the tables of files, so that they are there when they are needed.
     pub(crate) fn prepare(&mut self, files: impl Iterator<Item = ModuleId>, modules: &Modules) {
         let files: Vec<_> = files.filter_map(|id| self.open(id, modules).ok()).collect();

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{custom::Custom, plan::Placement};
-use crate::capture::uprobe::Method;
+use crate::{capture::uprobe::Method, stage::Stage};
 
 /// Which processes to observe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Options {
     pub placement: Placement,
     /// The best way of attaching that may be used.
     pub method: Method,
+    /// Where it is said what is being waited for.
+    pub stage: Stage,
 }
 
 impl Options {
@@ -60,6 +62,7 @@ impl Options {
             custom: Vec::new(),
             placement: Placement::default(),
             method: Method::Session,
+            stage: Stage::default(),
         }
     }
 }

@@ -32,9 +32,11 @@ pub(super) fn report(
     let shown = |j: &&Judged<'_>| j.judgement.verdict == Verdict::Leak || j.row.live_bytes >= min_bytes;
     let shown: Vec<&Judged<'_>> = judged.iter().filter(shown).collect();
     if ended != Ended::Running {
+        session.options.stage.begin("looking up names");
         session.worker.hurry();
     }
     session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
+    session.options.stage.end();
     let mut frames = Frames::default();
     let mut stacks = Vec::new();
     let mut rows_stacks = Vec::new();

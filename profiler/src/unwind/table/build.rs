@@ -1,10 +1,10 @@
-//! Making tables, several at a time, out of the way of everything else.
+//! Making tables, several files at a time.
 
 use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use super::evaluate::{Piece, evaluate};
@@ -12,19 +12,18 @@ use super::known;
 use super::merge::merge;
 use super::read::{Material, material};
 use super::{Error, Table};
-use crate::unwind::file::ProgramFile;
+use crate::{kernel::priority::use_batch_scheduling, unwind::file::ProgramFile};
 
 /// Entries that one thread decodes at a time: some hundred microseconds of work.
 const ENTRIES_PER_PIECE: usize = 2048;
 /// Most threads, however many processors there are: a game server needs them more.
 const MOST_THREADS: usize = 8;
-/// The lowest priority that ordinary threads have; see `setpriority(2)`.
-const NICE: i32 = 19;
 
 /// How tables are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Threads at work; at least one is started. All have the lowest priority (nice 19).
+    /// Threads at work; at least one is started. They have the priority of the caller, who waits for them, but do not
+    /// preempt a thread that runs.
     pub threads: usize,
     /// Directories that separate debug files are collected in.
     pub debug_roots: Vec<PathBuf>,
@@ -49,9 +48,29 @@ pub fn build(file: &ProgramFile, options: &Options) -> Result<Table, Error> {
 /// Makes the tables of several files. Each result is where its file is; the same bytes give the same table, whatever else
 /// is made along with it.
 pub fn build_all(files: &[&ProgramFile], options: &Options) -> Vec<Result<Table, Error>> {
+    build_all_telling(files, options, &|_| {})
+}
+
+/// As [`build_all`]. `done` is called, by any thread, with the number of files whose entries are all decoded, which is
+/// nearly all of the work.
+pub(crate) fn build_all_telling(
+    files: &[&ProgramFile],
+    options: &Options,
+    done: &(dyn Fn(usize) + Sync),
+) -> Vec<Result<Table, Error>> {
     let materials = in_parallel(options.threads, files, |file| material(file, &options.debug_roots));
     let tasks: Vec<Task> = tasks(&materials).collect();
-    let mut pieces = in_parallel(options.threads, &tasks, |task| task.run(&materials)).into_iter();
+    let to_do: Vec<AtomicUsize> = files.iter().map(|_| AtomicUsize::new(0)).collect();
+    tasks.iter().for_each(|task| _ = to_do[task.file].fetch_add(1, Relaxed));
+    let finished = AtomicUsize::new(to_do.iter().filter(|tasks| tasks.load(Relaxed) == 0).count());
+    let run = |task: &Task| {
+        let piece = task.run(&materials);
+        if to_do[task.file].fetch_sub(1, Relaxed) == 1 {
+            done(finished.fetch_add(1, Relaxed) + 1);
+        }
+        piece
+    };
+    let mut pieces = in_parallel(options.threads, &tasks, run).into_iter();
     // Tasks are in order: what belongs to a source is together.
     let decoded: Vec<Decoded<'_>> = materials
         .iter()
@@ -111,19 +130,19 @@ impl Task {
     }
 }
 
-/// Does the work on every item, on threads of the lowest priority. Results are in the order of the items.
+/// Does the work on every item, on several threads. Results are in the order of the items.
 fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let take_turns = || {
         let mut done = Vec::new();
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
+            let index = next.fetch_add(1, Relaxed);
             let Some(item) = items.get(index) else { return done };
             done.push((index, work(item)));
         }
     };
     let turns = || {
-        lower_priority();
+        use_batch_scheduling();
         take_turns()
     };
     let mut done = thread::scope(|scope| {
@@ -142,29 +161,20 @@ fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) 
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Makes the calling thread, and no other, as nice as can be.
-fn lower_priority() {
-    // Linux gives each thread a priority of its own, and "this process" means the calling thread: setpriority(2).
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("unwind tables are made at ordinary priority: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::process::getpriority_process;
 
-    use super::{NICE, in_parallel};
+    use super::in_parallel;
 
     #[test]
-    fn work_is_done_once_in_order_and_at_low_priority() {
-        let before = getpriority_process(None).unwrap();
+    fn work_is_done_once_in_order_and_at_the_priority_of_who_waits_for_it() {
+        let own = getpriority_process(None).unwrap();
         let items: Vec<u32> = (0..1000).collect();
         for threads in [0, 1, 3, 5000] {
             let done = in_parallel(threads, &items, |item| (*item, getpriority_process(None).unwrap()));
-            assert_eq!(done, items.iter().map(|item| (*item, NICE)).collect::<Vec<_>>());
+            assert_eq!(done, items.iter().map(|item| (*item, own)).collect::<Vec<_>>());
         }
         assert!(in_parallel(4, &[0_u32; 0], |item| *item).is_empty());
-        assert_eq!(getpriority_process(None).unwrap(), before);
     }
 }

@@ -118,6 +118,7 @@ impl<'a> Session<'a> {
     /// Takes all probes away: allocations first, so that every recorded block's release can still be seen.
     fn detach(&mut self) {
         let begun = Instant::now();
+        self.options.stage.begin("detaching");
         self.cost.before_detach(self.attacher.programs());
         for space in &mut self.spaces {
             space.detach_allocs();
@@ -126,6 +127,7 @@ impl<'a> Session<'a> {
             space.detach_frees();
         }
         self.cost.detached(begun.elapsed());
+        self.options.stage.end();
     }
 
     /// The report of what is known now.

@@ -31,7 +31,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
-        priority::interrupt_nobody,
+        priority::use_batch_scheduling,
         tick::Ticks,
     },
     symbolize::Worker,
@@ -62,6 +62,7 @@ const UNKNOWN_BLOCKS: u32 = 1 << 20;
 impl<'a> Session<'a> {
     pub(super) fn start(options: &'a Options) -> Result<Session<'a>> {
         let asked = Instant::now();
+        options.stage.begin("reading the target's files");
         let mut launched = None;
         let pids = match &options.targets {
             Targets::Pids(pids) => pids.clone(),
@@ -100,10 +101,10 @@ impl<'a> Session<'a> {
         let to_come = ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(spaces.iter().map(|space| &space.layout), to_come);
         let tracked = (spaces.len() + EXECS) as u32;
-        let mut files = Files::default();
+        let mut files = Files::telling(options.stage.clone());
         let mut object = thread::scope(|scope| {
             let loading = scope.spawn(|| {
-                interrupt_nobody();
+                use_batch_scheduling();
                 let mut entries = Tracker::entries(capacity, tracked).to_vec();
                 load(options, start_ns, room, &mut entries)
             });
@@ -122,6 +123,7 @@ impl<'a> Session<'a> {
             }
             joined(loading)
         })?;
+        options.stage.begin("attaching");
         let totals = Totals::map(&object, options.max_stacks as usize)?;
         let blocks = Blocks::map(&object, room)?;
         let mut tracker = Tracker::map(&object, files, capacity, tracked)?;
@@ -177,6 +179,7 @@ impl<'a> Session<'a> {
         session.started_unix_ns =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         session.cost.attached();
+        options.stage.end();
         Ok(session)
     }
 
@@ -336,15 +339,15 @@ fn attach(
     let ahead = attacher.ahead();
     thread::scope(|scope| {
         let calls = scope.spawn(move || {
-            interrupt_nobody();
+            use_batch_scheduling();
             ahead.load(object)
         });
         let exec = scope.spawn(|| {
-            interrupt_nobody();
+            use_batch_scheduling();
             attach_exec(object)
         });
         joined(scope.spawn(move || {
-            interrupt_nobody();
+            use_batch_scheduling();
             for space in &mut *spaces {
                 space.attach_frees(object, attacher)?;
             }
