@@ -4,13 +4,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// The observation was made, or every claim holds.
+    /// The observation was made; with `--gate`, no problem counts.
     Ok = 0,
-    /// A claim is refuted, or there is a regression.
+    /// With `--gate`: a problem counts.
     Refuted = 1,
     /// The command line, or a file named on it, is wrong.
     Usage = 2,
-    /// The data do not decide the claim.
+    /// With `--gate`: the answer is open or limited.
     Inconclusive = 3,
     /// Cannot observe: permission, kernel, symbols, no such process.
     CannotObserve = 4,
@@ -46,10 +46,10 @@ impl ExitCode {
     /// What the code means, for people.
     pub const fn meaning(self) -> &'static str {
         match self {
-            ExitCode::Ok => "done, or every claim holds",
-            ExitCode::Refuted => "a claim is refuted, or there is a regression",
-            ExitCode::Usage => "the command line or a file named on it is wrong",
-            ExitCode::Inconclusive => "the data do not decide the claim",
+            ExitCode::Ok => "done; with --gate: no problem counts",
+            ExitCode::Refuted => "with --gate: something leaks, or the command failed",
+            ExitCode::Usage => "the command line, or a file named on it, is wrong",
+            ExitCode::Inconclusive => "with --gate: undecided, or the answer is limited",
             ExitCode::CannotObserve => "cannot observe: permission, kernel, symbols, no such process",
             ExitCode::SafetyStop => "stopped by the safety guard",
             ExitCode::Incomplete => "the data are incomplete: losses could change the answer",
@@ -57,6 +57,13 @@ impl ExitCode {
             ExitCode::Interrupted => "interrupted before anything was measured",
         }
     }
+}
+
+/// The table of exit codes for the help text, with lines of at most 80 columns.
+pub fn table() -> String {
+    let line = |code: ExitCode| format!("  {:>3}  {}\n", code.code(), code.meaning());
+    let lines: String = ExitCode::ALL.into_iter().map(line).collect();
+    format!("Exit codes:\n{}", lines.trim_end())
 }
 
 impl From<ExitCode> for std::process::ExitCode {
@@ -67,7 +74,23 @@ impl From<ExitCode> for std::process::ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::ExitCode;
+    use super::{ExitCode, table};
+
+    #[test]
+    fn the_table_of_the_readme_is_that_of_the_codes() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let section = readme.split("\n## Exit codes\n").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        let plain = |row: &str| row.replace('`', "");
+        let expected = ExitCode::ALL.map(|code| format!("| {} | {} |", code.code(), code.meaning()));
+        assert_eq!(rows.into_iter().map(plain).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_table_of_the_help_fits_a_terminal() {
+        assert!(table().lines().all(|line| line.chars().count() <= 80));
+    }
 
     #[test]
     fn the_numbers_are_a_promise() {

@@ -6,6 +6,7 @@ pub mod elf;
 pub mod error;
 pub mod exit;
 pub mod export;
+pub mod gate;
 pub(crate) mod kernel;
 pub mod render;
 pub mod report;

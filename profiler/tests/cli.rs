@@ -59,6 +59,9 @@ fn help_of_memleak_names_every_option() {
         "--max-stacks",
         "--output",
         "--format",
+        "--gate",
+        "--gate-above",
+        "--known",
         "--quiet",
         "--verbose",
     ];
@@ -202,4 +205,51 @@ fn a_full_stdout() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_profiler")).arg("--help").stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(7));
+}
+
+/// The report that `docs/report-format.md` shows: one leak, of 1 GiB/h.
+fn recorded(directory: &std::path::Path) -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report-format.md");
+    let page = std::fs::read_to_string(page).expect("to read the documentation");
+    let example =
+        page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let path = directory.join("leak.json");
+    std::fs::write(&path, example).expect("to write a file");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn help_lists_every_exit_code() {
+    let output = profiler(&["--help"]);
+    for code in profiler::exit::ExitCode::ALL {
+        let line = format!("  {:>3}  {}", code.code(), code.meaning());
+        assert!(text(&output.stdout).lines().any(|l| l == line), "no `{line}` in:\n{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_recorded_leak_fails_a_gate_unless_it_is_known() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = recorded(directory.path());
+    let known = directory.path().join("known.txt");
+    std::fs::write(&known, "*::push   # ticket 4711\n").expect("to write a file");
+    let known = known.to_str().expect("a path in UTF-8");
+    for (more, code, said) in [
+        (&[][..], 0, "LEAK: chat::History::push keeps every block."),
+        (&["--gate"], 1, "Gate failed (exit code 1): 1 problem counts."),
+        (&["--gate", "--known", known], 0, "Does not count: chat::History::push: it is known"),
+    ] {
+        let output = profiler(&[&["report", &report][..], more].concat());
+        let page = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "{more:?}: {page}");
+        assert!(page.contains(said) && page.starts_with("LEAK: "), "{more:?}: {page}");
+    }
+}
+
+#[test]
+fn what_does_not_count_needs_a_gate_and_a_file() {
+    assert_usage_error(&["memleak", NO_PROCESS, "--known", "x"], &["--gate"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--gate-above", "1MiB/h"], &["--gate"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--gate", "--gate-above", "1MiB"], &["1MiB/h"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--gate", "--known", "/no/such/file"], &["/no/such/file"]);
 }

@@ -2,9 +2,11 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use super::gate::GateArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::{
     capture::uprobe::Method,
+    exit,
     render::Format,
     tool::memleak::{
         custom::{self, Custom},
@@ -24,10 +26,9 @@ use profiler::{
     subcommand_required = true,
     max_term_width = 80
 )]
-#[command(after_help = "Exit codes: 0 done, 2 usage, 4 cannot observe, 6 data incomplete, 7 output\n\
-    failed.\n\
+#[command(after_help = format!("{}\n\n\
     Observing needs root; `profiler report` does not, and `profiler doctor` says what\n\
-    it cannot tell without.")]
+    it cannot tell without.", exit::table()))]
 pub(crate) struct Cli {
     /// Say more: intervals, all stacks, every probe and why it stands where it stands. Twice: for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -139,6 +140,8 @@ pub(crate) struct MemleakArgs {
     pub(crate) max_stacks: u32,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// For measurements: where in a function to probe.
     #[arg(long, value_enum, default_value = "cheapest", hide = true)]
     pub(crate) placement: PlacementArg,
@@ -219,6 +222,8 @@ pub(crate) struct ReportArgs {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
 }
 
 /// Empty programs where `memleak` would probe.

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{
     Done,
     args::{Cli, MemleakArgs},
+    gate,
     output::Outputs,
     progress::Teller,
 };
@@ -19,6 +20,7 @@ use super::{
 /// Observes and reports.
 pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
+    let gate = args.gate.gate()?;
     require_root()?;
     let options = options(args);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -47,9 +49,10 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
         .await
     });
     teller.finish();
-    let report = report?;
+    let mut report = report?;
+    let code = gate::decide(gate.as_ref(), &mut report);
     let written = outputs.write(&report);
-    failed.map_or(written, Err)
+    failed.map_or(written, Err).map(|()| code)
 }
 
 fn options(args: &MemleakArgs) -> Options {

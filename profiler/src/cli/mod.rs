@@ -4,6 +4,7 @@
 mod args;
 mod doctor;
 mod floor;
+mod gate;
 mod memleak;
 mod output;
 mod progress;

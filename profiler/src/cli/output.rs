@@ -7,7 +7,6 @@ use std::{
 
 use profiler::{
     error::Result,
-    exit::ExitCode,
     render::{Colour, Format, HumanOptions},
     report::{Invoker, OutputTarget, Report},
 };
@@ -42,7 +41,7 @@ impl Outputs {
     }
 
     /// Writes a report everywhere. A file that fails does not keep the others, or standard output, from theirs.
-    pub(crate) fn write(&self, report: &Report) -> Result<ExitCode> {
+    pub(crate) fn write(&self, report: &Report) -> Result<()> {
         let mut stdout = std::io::stdout().lock();
         let mut failed = None;
         let to_stdout = OutputTarget::Stdout(self.format);
@@ -60,7 +59,7 @@ impl Outputs {
         let _ = stdout.flush();
         match failed {
             Some(error) => Err(error),
-            None => Ok(report.exit_code()),
+            None => Ok(()),
         }
     }
 }

@@ -5,11 +5,15 @@ use profiler::report;
 use super::{
     Done,
     args::{Cli, ReportArgs},
+    gate,
     output::Outputs,
 };
 
 /// Reads a report and writes it as asked.
 pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
-    let report = report::open(&args.file)?;
-    Outputs::new(&args.output, cli.verbose > 0)?.write(&report)
+    let mut report = report::open(&args.file)?;
+    let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
+    let gate = args.gate.gate()?;
+    let code = gate::decide(gate.as_ref(), &mut report);
+    outputs.write(&report).map(|()| code)
 }

@@ -9,4 +9,4 @@ pub use self::format::{
     bytes, bytes_per_hour, count, duration, exact_bytes, exact_duration, grouped, nanos, percent, plain,
     ratio, utc,
 };
-pub use self::parse::{UnitError, parse_bytes, parse_duration};
+pub use self::parse::{UnitError, parse_bytes, parse_bytes_per_hour, parse_duration};

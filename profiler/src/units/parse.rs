@@ -98,6 +98,19 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     number.times(scale).ok_or(UnitError::TooLarge(LIMIT))
 }
 
+/// Parses a growth, a size per hour such as `1MiB/h`: bytes per hour.
+pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
+    const GROWTH: &str = "growth such as `1MiB/h`";
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(UnitError::Empty(GROWTH));
+    }
+    match text.strip_suffix("/h") {
+        Some(size) => parse_bytes(size),
+        None => Err(UnitError::UnknownUnit(text.to_owned(), GROWTH)),
+    }
+}
+
 /// Parses a duration; its resolution is one nanosecond, its maximum 584 years.
 ///
 /// One or more numbers, each with a unit (`d`, `h`, `m`, `s`, `ms`, `us`, `ns`), from large to small. Each may have a
@@ -183,7 +196,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{UnitError, parse_bytes, parse_duration};
+    use super::{UnitError, parse_bytes, parse_bytes_per_hour, parse_duration};
     use crate::units::{exact_bytes, exact_duration};
 
     #[test]
@@ -225,6 +238,17 @@ mod tests {
             refused("10 bananas").to_string(),
             "unknown unit `bananas`; write a size such as `4096`, `512KiB` or `1.5M`"
         );
+    }
+
+    #[test]
+    fn a_growth_is_a_size_per_hour() {
+        assert_eq!(parse_bytes_per_hour(" 1.5MiB/h"), Ok(3 << 19));
+        assert_eq!(parse_bytes_per_hour("0B/h"), Ok(0));
+        assert_eq!(
+            parse_bytes_per_hour("1MiB").unwrap_err().to_string(),
+            "unknown unit `1MiB`; write a growth such as `1MiB/h`"
+        );
+        assert!(parse_bytes_per_hour("").is_err() && parse_bytes_per_hour("1MiB/s").is_err());
     }
 
     #[test]

@@ -1,0 +1,49 @@
+//! `--gate`: the options, and the code that a run ends with.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use profiler::{
+    error::Result,
+    exit::ExitCode,
+    gate::{Gate, Known},
+    report::Report,
+    units,
+};
+
+/// What makes a job fail.
+#[derive(Debug, Args)]
+pub(crate) struct GateArgs {
+    /// Fail if something leaks, or if the command does (exit code 1), or if that is not decided (3).
+    #[arg(long, help_heading = "For CI")]
+    pub(crate) gate: bool,
+    /// Leaks that grow by less do not fail, e.g. 1MiB/h. They are still reported.
+    #[arg(long, value_name = "SIZE/h", requires = "gate", value_parser = growth, help_heading = "For CI")]
+    pub(crate) gate_above: Option<u64>,
+    /// Leaks that do not fail: a file with one site a line, as the table names it; * is a wildcard, # a comment.
+    #[arg(long, value_name = "FILE", requires = "gate", help_heading = "For CI")]
+    pub(crate) known: Option<PathBuf>,
+}
+
+impl GateArgs {
+    /// The gate, if one was asked for. Reads the file: before an observation, not after.
+    pub(crate) fn gate(&self) -> Result<Option<Gate>> {
+        if !self.gate {
+            return Ok(None);
+        }
+        let known = self.known.as_deref().map(Known::open).transpose()?.unwrap_or_default();
+        Ok(Some(Gate { above_bytes_per_hour: self.gate_above.map(|bytes| bytes as f64), known }))
+    }
+}
+
+/// The exit code for a report; with a gate, the report gets its findings.
+pub(crate) fn decide(gate: Option<&Gate>, report: &mut Report) -> ExitCode {
+    match gate {
+        Some(gate) => gate.decide(report),
+        None => report.exit_code(),
+    }
+}
+
+fn growth(text: &str) -> Result<u64, String> {
+    units::parse_bytes_per_hour(text).map_err(|error| error.to_string())
+}

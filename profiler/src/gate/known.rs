@@ -1,0 +1,200 @@
+//! Leaks that were accepted: a file with one site a line.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    report::{Report, Row, Value},
+    text::Text,
+};
+
+/// Largest file of known leaks, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The accepted leaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    file: Option<Text>,
+    entries: Vec<Entry>,
+}
+
+/// One line of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its number in the file, from 1 on.
+    pub(super) line: usize,
+    /// Name of a site, `NAME FILE:LINE` or `FILE:LINE`; `*` stands for any text.
+    pub(super) pattern: String,
+}
+
+impl Known {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFile`] if it cannot be read, is larger than 1 MiB, is not UTF-8, or names everything.
+    pub fn open(path: &Path) -> Result<Known> {
+        let tried = || Error::on(ErrorKind::InvalidFile, "tried to read the known leaks of", path);
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
+            .map_err(|error| tried().because_of(&error).hint("name a text file with one site a line"))?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(tried().because("it is larger than 1 MiB"));
+        }
+        let entries = parse(&text);
+        if let Some(all) = entries.iter().find(|entry| entry.pattern.chars().all(|c| c == '*' || c == ' ')) {
+            return Err(tried()
+                .because(format_args!("line {} matches every leak", all.line))
+                .hint("name the sites, or leave --gate out"));
+        }
+        Ok(Known { file: Some(Text::from(path)), entries })
+    }
+
+    /// The file, as the user named it.
+    pub(super) fn file(&self) -> Text {
+        self.file.clone().unwrap_or_else(|| Text::from("the known leaks"))
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+fn parse(text: &str) -> Vec<Entry> {
+    let of_line = |(index, line): (usize, &str)| {
+        let pattern = one_space(without_comment(line));
+        (!pattern.is_empty()).then_some(Entry { line: index + 1, pattern })
+    };
+    text.lines().enumerate().filter_map(of_line).collect()
+}
+
+/// A comment begins with a `#` at the start of the line or behind a space: `{closure#0}` is a name.
+fn without_comment(line: &str) -> &str {
+    let begins = |(at, _): &(usize, &str)| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
+    let comment = line.match_indices('#').find(begins);
+    comment.map_or(line, |(at, _)| &line[..at])
+}
+
+/// The same words with one space between them: tables align by more.
+fn one_space(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Entry {
+    /// Whether it means the site that goes by these spellings.
+    pub(super) fn means(&self, spellings: &[String]) -> bool {
+        spellings.iter().any(|spelling| glob(self.pattern.as_bytes(), spelling.as_bytes()))
+    }
+}
+
+/// The ways in which a file may spell the site of a row: as the row does, with or without where it is in the source.
+pub(super) fn spellings(report: &Report, row: &Row, label: Option<&Text>) -> Vec<String> {
+    let label = label.map(|label| one_space(&label.terminal()));
+    let mut all: Vec<String> = label.iter().cloned().collect();
+    let functions = report.stack_of(row).into_iter().flat_map(|stack| report.frames_of(stack));
+    let functions = functions.flat_map(|frame| &frame.functions);
+    // A label may name an inlined function behind the one that it is inlined into.
+    let named =
+        |name: &str| label.as_ref().is_some_and(|l| l == name || l.split(" › ").any(|part| part == name));
+    if let Some((file, line)) =
+        functions.filter(|f| named(&one_space(&f.name.terminal()))).find_map(|f| f.file.as_ref().zip(f.line))
+    {
+        let path = file.terminal();
+        let base = path.rsplit('/').next().unwrap_or(&path);
+        for place in [format!("{path}:{line}"), format!("{base}:{line}")] {
+            all.extend(label.iter().map(|label| format!("{label} {place}")));
+            all.push(place);
+        }
+    }
+    all
+}
+
+/// The name of a row's site: the first name among its cells.
+pub(super) fn label(row: &Row) -> Option<&Text> {
+    row.cells.iter().find_map(|cell| match cell {
+        Value::Name(name) => Some(name),
+        _ => None,
+    })
+}
+
+/// Whether the whole text fits a pattern in which `*` stands for any text.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where the last star is, and how much of the text it stands for so far.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match (pattern.get(p), star) {
+            (Some(b'*'), _) => {
+                star = Some((p, t));
+                p += 1;
+            }
+            (Some(byte), _) if *byte == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            (_, Some((at, taken))) => {
+                star = Some((at, taken + 1));
+                p = at + 1;
+                t = taken + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text) in [
+            ("a::b", "a::b"),
+            ("*", ""),
+            ("a*", "a"),
+            ("*::push", "chat::History::push"),
+            ("chat::*::push", "chat::History::push"),
+            ("*a*a*", "banana"),
+            ("void f(char*)", "void f(char*)"),
+        ] {
+            assert!(glob(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+        }
+        for (pattern, text) in
+            [("a::b", "a::bc"), ("a::b", "xa::b"), ("", "a"), ("*b", "ba"), ("a*b*c", "acb")]
+        {
+            assert!(!glob(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_sites_with_comments_behind_a_space() {
+        let text = "# accepted in June\n\n  chat::History::push   # grows with the season\nhost::{closure#0}\n\
+                    g(int,  char)\t#x\n";
+        let entries = parse(text);
+        let read: Vec<(usize, &str)> = entries.iter().map(|e| (e.line, e.pattern.as_str())).collect();
+        assert_eq!(read, [(3, "chat::History::push"), (4, "host::{closure#0}"), (5, "g(int, char)")]);
+    }
+
+    #[test]
+    fn a_site_goes_by_its_name_and_by_its_place_in_the_source() {
+        let report = sample::pong();
+        let row = &report.sections[0].rows[0];
+        let spellings = spellings(&report, row, label(row));
+        for pattern in [
+            "chat::History::push",
+            "chat::History::push room.rs:41",
+            "chat::History::push /home/dev/game/src/room.rs:41",
+            "room.rs:41",
+            "*/src/room.rs:*",
+        ] {
+            let entry = Entry { line: 1, pattern: pattern.to_owned() };
+            assert!(entry.means(&spellings), "{pattern}: {spellings:?}");
+        }
+        for pattern in ["chat::History::pus", "room.rs:42", "push", "room::Room::tick"] {
+            let entry = Entry { line: 1, pattern: pattern.to_owned() };
+            assert!(!entry.means(&spellings), "{pattern}: {spellings:?}");
+        }
+    }
+}

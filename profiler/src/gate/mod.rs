@@ -1,0 +1,190 @@
+//! `--gate`: from a report to an exit code, for jobs that fail when something leaks.
+//!
+//! A pure function of the report that knows no tool: what a tool found is in its findings, the rows that they rest on,
+//! and the column with a growth.
+
+mod known;
+
+pub use self::known::Known;
+
+use crate::{
+    exit::ExitCode,
+    report::{Finding, Phrase, Report, Row, RowRef, Severity, Unit},
+    text::Text,
+    units,
+};
+
+/// The gate is shut.
+pub const FAILED: &str = "gate.failed";
+/// Nothing fails, but the answer is open or limited.
+pub const UNDECIDED: &str = "gate.undecided";
+/// Nothing fails.
+pub const PASSED: &str = "gate.passed";
+/// A problem that does not count, because it is known or grows slowly enough.
+pub const EXCUSED: &str = "gate.excused";
+/// An entry of the file of known leaks that nothing matches.
+pub const STALE: &str = "gate.stale";
+/// Every rule of the gate.
+pub const RULES: [&str; 5] = [FAILED, UNDECIDED, PASSED, EXCUSED, STALE];
+
+/// Findings whose rule ends so are remarks: they do not make an answer undecided.
+const REMARK: &str = ".note";
+
+/// What does not count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gate {
+    /// Growth up to which a leak does not count, in bytes per hour.
+    pub above_bytes_per_hour: Option<f64>,
+    /// Leaks that are accepted.
+    pub known: Known,
+}
+
+/// A site that a problem rests on.
+struct Site {
+    label: Option<Text>,
+    spellings: Vec<String>,
+    /// Bytes per hour of all its rows; none if a row does not tell.
+    growth: Option<f64>,
+}
+
+impl Gate {
+    /// Decides, and adds findings that say what was decided and why. Those of an earlier decision are replaced.
+    ///
+    /// The codes, the first that holds: 5 if the report is one of an observation that the safety guard stopped; 1 if a
+    /// problem counts; 6 if the data are incomplete; 3 if a finding limits the answer; 0.
+    pub fn decide(&self, report: &mut Report) -> ExitCode {
+        report.findings.retain(|finding| !finding.rule.starts_with("gate."));
+        let mut found = Vec::new();
+        let mut used = vec![false; self.known.entries().len()];
+        let mut counting = 0;
+        for finding in report.findings.iter().filter(|finding| finding.severity == Severity::Problem) {
+            let sites = sites(report, finding);
+            if sites.is_empty() {
+                counting += 1;
+            }
+            for site in sites {
+                match self.excuse(&site, &mut used) {
+                    Some(why) => found.push(excused(&site, why)),
+                    None => counting += 1,
+                }
+            }
+        }
+        found.extend(self.stale(&used));
+        let (code, decision) = decision(report, counting, found.iter().any(|f| f.rule == EXCUSED));
+        report.findings.push(decision);
+        report.findings.append(&mut found);
+        code
+    }
+
+    /// Why a site does not count.
+    fn excuse(&self, site: &Site, used: &mut [bool]) -> Option<String> {
+        let mut known = None;
+        for (entry, used) in self.known.entries().iter().zip(used) {
+            if entry.means(&site.spellings) {
+                *used = true;
+                known.get_or_insert(entry.line);
+            }
+        }
+        if let Some(line) = known {
+            return Some(format!("it is known ({}, line {line})", self.known.file().terminal()));
+        }
+        let above = self.above_bytes_per_hour?;
+        (site.growth? < above).then(|| {
+            let above = units::bytes_per_hour(above);
+            format!("it grows by less than {} (--gate-above)", above.trim_start_matches('+'))
+        })
+    }
+
+    fn stale(&self, used: &[bool]) -> Vec<Finding> {
+        let stale = self.known.entries().iter().zip(used).filter(|(_, used)| !**used);
+        let finding = |(entry, _): (&known::Entry, &bool)| {
+            let sentence = vec![
+                Phrase::Plain("Note: ".to_owned()),
+                Phrase::Name(self.known.file()),
+                Phrase::Plain(format!(", line {}, matches no leak: ", entry.line)),
+                Phrase::Name(Text::from(entry.pattern.as_str())),
+            ];
+            Finding::new(STALE, Severity::Info, sentence)
+        };
+        stale.map(finding).collect()
+    }
+}
+
+/// The code, and the sentence about it.
+fn decision(report: &Report, counting: usize, some_excused: bool) -> (ExitCode, Finding) {
+    let own = report.exit_code();
+    let limited = report.findings.iter().enumerate().find(|(place, finding)| limits(*place, finding));
+    let (code, rule, severity, why) = if own == ExitCode::SafetyStop {
+        (own, FAILED, Severity::Problem, "the safety guard ended the observation".to_owned())
+    } else if counting > 0 {
+        let problems = if counting == 1 { "1 problem counts" } else { "problems count" };
+        let number = if counting == 1 { String::new() } else { format!("{counting} ") };
+        (ExitCode::Refuted, FAILED, Severity::Problem, format!("{number}{problems}"))
+    } else if own != ExitCode::Ok {
+        (own, UNDECIDED, Severity::Limit, "the data are incomplete".to_owned())
+    } else if limited.is_some() {
+        (ExitCode::Inconclusive, UNDECIDED, Severity::Limit, "the answer is open or limited".to_owned())
+    } else {
+        let why = if some_excused { "no problem counts" } else { "no problem was found" };
+        (ExitCode::Ok, PASSED, Severity::Info, why.to_owned())
+    };
+    let word = match rule {
+        FAILED => "failed",
+        PASSED => "passed",
+        _ => "undecided",
+    };
+    (code, Finding::plain(rule, severity, format!("Gate {word} (exit code {}): {why}.", code.code())))
+}
+
+/// Whether a finding leaves the answer open. In reports of versions without rules, remarks are known by their place.
+fn limits(place: usize, finding: &Finding) -> bool {
+    let remark = if finding.rule.is_empty() { place > 0 } else { finding.rule.ends_with(REMARK) };
+    finding.severity == Severity::Limit && !remark
+}
+
+fn excused(site: &Site, why: String) -> Finding {
+    let name =
+        site.label.clone().map_or_else(|| Phrase::Plain("a site without a name".to_owned()), Phrase::Name);
+    let sentence =
+        vec![Phrase::Plain("Does not count: ".to_owned()), name, Phrase::Plain(format!(": {why}."))];
+    Finding::new(EXCUSED, Severity::Info, sentence)
+}
+
+/// The sites that a finding rests on: its rows, those of one name together. Reports of versions whose findings name no
+/// rows mark the rows themselves.
+fn sites(report: &Report, finding: &Finding) -> Vec<Site> {
+    let marked = || {
+        let of_section = |(section, s): (usize, &crate::report::Section)| {
+            let marked = s.rows.iter().enumerate().filter(|(_, row)| row.severity == Some(Severity::Problem));
+            marked.map(|(row, _)| RowRef { section, row }).collect::<Vec<_>>()
+        };
+        report.sections.iter().enumerate().flat_map(of_section).collect()
+    };
+    let rows =
+        if finding.rows.is_empty() && finding.rule.is_empty() { marked() } else { finding.rows.clone() };
+    let mut sites: Vec<Site> = Vec::new();
+    for at in rows {
+        let Some(row) = report.row(at) else { continue };
+        let label = known::label(row);
+        let spellings = known::spellings(report, row, label);
+        let growth = growth(report, at, row);
+        match sites.iter_mut().find(|site| site.label.as_ref() == label) {
+            Some(site) => {
+                site.growth = site.growth.zip(growth).map(|(a, b)| a + b);
+                site.spellings.extend(spellings);
+            }
+            None => sites.push(Site { label: label.cloned(), spellings, growth }),
+        }
+    }
+    sites
+}
+
+/// The growth of a row, in bytes per hour.
+fn growth(report: &Report, at: RowRef, row: &Row) -> Option<f64> {
+    let columns = &report.sections.get(at.section)?.columns;
+    let place = columns.iter().position(|column| column.unit == Unit::BytesPerHour)?;
+    row.cells.get(place)?.number()
+}
+
+#[cfg(test)]
+mod tests;

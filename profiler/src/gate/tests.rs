@@ -1,0 +1,159 @@
+use std::io::Write as _;
+
+use super::{EXCUSED, FAILED, Gate, Known, PASSED, STALE, UNDECIDED};
+use crate::{
+    exit::ExitCode,
+    report::{Finding, Report, RowRef, Severity, sample},
+};
+
+fn rules(report: &Report) -> Vec<&str> {
+    let of_gate = report.findings.iter().filter(|finding| finding.rule.starts_with("gate."));
+    of_gate.map(|finding| finding.rule.as_ref()).collect()
+}
+
+fn said<'a>(report: &'a Report, rule: &str) -> &'a str {
+    &report.findings.iter().find(|finding| finding.rule == rule).expect(rule).text
+}
+
+fn known(lines: &str) -> Gate {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(lines.as_bytes()).unwrap();
+    Gate { known: Known::open(file.path()).unwrap(), ..Gate::default() }
+}
+
+/// A report whose answer is this, without anything that leaks.
+fn answer(rule: &'static str, severity: Severity) -> Report {
+    let mut report = sample::many(0);
+    report.findings = vec![
+        Finding::plain(rule, severity, "The answer."),
+        Finding::plain("memleak.note", Severity::Limit, "Note: the heap of V8 is not seen."),
+    ];
+    report
+}
+
+#[test]
+fn a_leak_fails() {
+    let mut report = sample::pong();
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::Refuted);
+    assert_eq!(rules(&report), [FAILED]);
+    assert_eq!(said(&report, FAILED), "Gate failed (exit code 1): 1 problem counts.");
+    assert_eq!(report.check(), Ok(()));
+}
+
+#[test]
+fn no_leak_passes_and_a_remark_does_not_change_that() {
+    let mut report = answer("memleak.clean", Severity::Info);
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::Ok);
+    assert_eq!(said(&report, PASSED), "Gate passed (exit code 0): no problem was found.");
+}
+
+#[test]
+fn an_open_answer_is_undecided() {
+    for rule in ["memleak.too_early", "memleak.undecided", "memleak.nothing_seen", ""] {
+        let mut report = answer(rule, Severity::Limit);
+        assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive, "{rule}");
+        assert_eq!(rules(&report), [UNDECIDED]);
+    }
+    // An answer, and something else that is open.
+    let mut report = answer("memleak.clean", Severity::Info);
+    report.findings.push(Finding::plain("memleak.undecided", Severity::Limit, "3 stacks are open."));
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive);
+}
+
+#[test]
+fn incomplete_data_pass_nothing_and_a_problem_comes_before_them() {
+    let mut report = sample::incomplete();
+    report.findings = vec![Finding::plain("memleak.incomplete", Severity::Limit, "No verdict.")];
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::Incomplete);
+    report.findings.insert(0, Finding::plain("command.failed", Severity::Problem, "Exit code 3."));
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::Refuted);
+}
+
+#[test]
+fn a_known_leak_does_not_fail_and_is_still_reported() {
+    let mut report = sample::pong();
+    let gate = known("# accepted\nchat::*::push   # with the season\n");
+    assert_eq!(gate.decide(&mut report), ExitCode::Ok);
+    assert_eq!(rules(&report), [PASSED, EXCUSED]);
+    assert!(said(&report, EXCUSED).contains("chat::History::push: it is known ("), "{:?}", report.findings);
+    assert!(said(&report, EXCUSED).ends_with(", line 2)."));
+    assert_eq!(report.findings[0], sample::pong().findings[0], "the answer stays");
+}
+
+#[test]
+fn an_entry_that_matches_nothing_is_named() {
+    let mut report = sample::pong();
+    let gate = known("chat::History::push\nroom::Gone::load\n");
+    assert_eq!(gate.decide(&mut report), ExitCode::Ok);
+    assert!(said(&report, STALE).ends_with(", line 2, matches no leak: room::Gone::load"));
+    // What is long-lived in this report leaks no more.
+    let gate = known("player::Session::new\n");
+    assert_eq!(gate.decide(&mut report), ExitCode::Refuted);
+    assert_eq!(rules(&report), [FAILED, STALE], "an earlier decision is replaced");
+}
+
+#[test]
+fn of_two_leaks_one_is_known() {
+    let mut report = sample::many(20);
+    let name = |row: usize| super::known::label(&report.sections[0].rows[row]).unwrap().terminal();
+    let (first, second) = (name(0), name(10));
+    let gate = known(&format!("{first}\n"));
+    assert_eq!(gate.decide(&mut report), ExitCode::Refuted);
+    assert_eq!(said(&report, FAILED), "Gate failed (exit code 1): 1 problem counts.");
+    let both = known(&format!("{first}\n{second}\n"));
+    assert_eq!(both.decide(&mut report), ExitCode::Ok);
+}
+
+#[test]
+fn a_leak_counts_by_the_growth_of_its_whole_site() {
+    const MIB: f64 = 1_048_576.0;
+    let decide = |above: f64, rows: usize| {
+        let mut report = sample::pong();
+        report.sections[0].rows = vec![report.sections[0].rows[0].clone(); rows];
+        report.findings[0].rows = (0..rows).map(|row| RowRef { section: 0, row }).collect();
+        let gate = Gate { above_bytes_per_hour: Some(above), ..Gate::default() };
+        let code = gate.decide(&mut report);
+        (code, report)
+    };
+    assert_eq!(decide(549.0 * MIB, 1).0, ExitCode::Refuted, "as fast as the limit counts");
+    let (code, report) = decide(550.0 * MIB, 1);
+    assert_eq!(code, ExitCode::Ok);
+    assert_eq!(
+        said(&report, EXCUSED),
+        "Does not count: chat::History::push: it grows by less than 550 MiB/h (--gate-above)."
+    );
+    assert_eq!(decide(550.0 * MIB, 2).0, ExitCode::Refuted, "two stacks of one site");
+}
+
+#[test]
+fn a_problem_without_rows_cannot_be_excused() {
+    let mut report = answer("command.failed", Severity::Problem);
+    let gate = Gate { above_bytes_per_hour: Some(1e18), ..known("command.failed\nmain*\n") };
+    assert_eq!(gate.decide(&mut report), ExitCode::Refuted);
+}
+
+#[test]
+fn reports_of_versions_without_rules_are_decided_by_their_marked_rows() {
+    let mut report = sample::pong();
+    report.findings[0].rule = "".into();
+    report.findings[0].rows.clear();
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::Refuted);
+    assert_eq!(known("chat::History::push").decide(&mut report), ExitCode::Ok);
+}
+
+#[test]
+fn a_file_that_excuses_everything_is_refused() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"a::b\n * \n").unwrap();
+    let error = Known::open(file.path()).unwrap_err();
+    assert!(error.to_string().ends_with("line 2 matches every leak"), "{error}");
+    assert_eq!(Known::open("/no/such/file".as_ref()).unwrap_err().exit_code(), ExitCode::Usage);
+}
+
+#[test]
+fn the_documentation_names_every_rule() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ci.md")).unwrap();
+    for rule in super::RULES {
+        assert!(page.contains(&format!("`{rule}`")), "docs/ci.md does not name {rule}");
+    }
+}
