@@ -36,7 +36,7 @@ impl Worker {
         Self::start_with(Blaze::new)
     }
 
-    fn start_with<S: Symbolize>(make: impl FnOnce() -> S + Send + 'static) -> io::Result<Worker> {
+    pub(crate) fn start_with<S: Symbolize>(make: impl FnOnce() -> S + Send + 'static) -> io::Result<Worker> {
         let (jobs, queue) = channel();
         let (told, tell) = channel();
         thread::Builder::new().name("symbolize".into()).spawn(move || {

@@ -163,3 +163,40 @@ fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, S
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::mpsc::channel};
+
+    use super::*;
+    use crate::{symbolize::Symbolize, target::modules::Layout};
+
+    /// Answers when it may.
+    struct Slow(std::sync::mpsc::Receiver<()>);
+
+    impl Symbolize for Slow {
+        fn resolve(&mut self, _: &Path, places: &[u64]) -> Vec<Resolved> {
+            let _ = self.0.recv();
+            vec![Resolved::unknown("slow"); places.len()]
+        }
+    }
+
+    #[test]
+    fn only_the_end_waits_for_names() {
+        let mut modules = Modules::default();
+        let layout = Layout::read(std::process::id(), &mut modules).unwrap();
+        let address = only_the_end_waits_for_names as fn() as usize as u64;
+        let place = layout.place(address);
+        let (answer, may_answer) = channel();
+        let worker = Worker::start_with(|| Slow(may_answer)).unwrap();
+        let mut names = Names::default();
+        names.want(0, address, place);
+        for _ in 0..3 {
+            names.look_up(&modules, &[], &worker);
+            assert!(names.of(0, address, place).is_none());
+        }
+        answer.send(()).unwrap();
+        names.finish(&modules, &[], &worker);
+        assert_eq!(names.of(0, address, place).unwrap().unresolved.as_deref(), Some("slow"));
+    }
+}

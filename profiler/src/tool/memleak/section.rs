@@ -31,12 +31,15 @@ pub(super) fn report(
     let min_bytes = session.options.min_bytes;
     let shown = |j: &&Judged<'_>| j.judgement.verdict == Verdict::Leak || j.row.live_bytes >= min_bytes;
     let shown: Vec<&Judged<'_>> = judged.iter().filter(shown).collect();
-    if ended != Ended::Running {
+    if ended == Ended::Running {
+        // An interim report shows the names that are there: nothing else would be looked after meanwhile.
+        session.stacks.names.look_up(&session.modules, &session.spaces, &session.worker);
+    } else {
         session.options.stage.begin("looking up names");
         session.worker.hurry();
+        session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
+        session.options.stage.end();
     }
-    session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
-    session.options.stage.end();
     let mut frames = Frames::default();
     let mut stacks = Vec::new();
     let mut rows_stacks = Vec::new();

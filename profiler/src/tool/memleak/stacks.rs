@@ -126,7 +126,7 @@ impl Stacks {
         self.placed.get(number as usize)?.as_ref()
     }
 
-    /// A stack as it stands in the report. Its names must have been resolved.
+    /// A stack as it stands in the report. Frames whose names were not looked up yet say so.
     pub(crate) fn report(
         &self,
         number: u32,
