@@ -2,25 +2,25 @@
 
 use std::{fs, path::Path};
 
-use super::process::{exe_name, name_of};
-use crate::error::{Error, ErrorKind, Result};
+use super::{
+    process::{exe_name, name_of},
+    script::script_of,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    text::Pattern,
+};
 
-/// The pids of the processes whose name, or whose executable's file name, matches a glob. Never our own.
+/// The pids of the processes whose name, whose executable's file name, or whose script matches a pattern of `*` and `?`
+/// ([`Pattern::whole`]). Never our own.
 ///
 /// # Errors
-/// If the pattern is not a glob, or nothing matches.
+/// If nothing matches.
 pub fn by_name(pattern: &str) -> Result<Vec<u32>> {
-    let glob = glob::Pattern::new(pattern).map_err(|e| {
-        Error::new(ErrorKind::Usage, format_args!("tried to read the name pattern '{pattern}'"))
-            .because_of(&e)
-            .hint("use a name, or a pattern with * and ?, such as --name 'world-*'")
-    })?;
-    let fits = |name: Option<Vec<u8>>| name.is_some_and(|n| glob.matches(&String::from_utf8_lossy(&n)));
+    let wanted = Pattern::whole(pattern);
     let own = std::process::id();
-    let mut pids: Vec<u32> = all()
-        .into_iter()
-        .filter(|pid| *pid != own && (fits(name_of(*pid)) || fits(exe_name(*pid))))
-        .collect();
+    let mut pids: Vec<u32> =
+        all().into_iter().filter(|pid| *pid != own && is_called(*pid, &wanted)).collect();
     pids.sort_unstable();
     if pids.is_empty() {
         return Err(Error::new(
@@ -28,9 +28,21 @@ pub fn by_name(pattern: &str) -> Result<Vec<u32>> {
             format_args!("tried to find a process named '{pattern}'"),
         )
         .because("no running process matches")
-        .hint("a pattern matches the whole name: try --name '*NAME*', or look with `pgrep -a NAME`"));
+        .hint("a pattern matches the whole name: try --name '*NAME*', or look with `pgrep -af NAME`"));
     }
     Ok(pids)
+}
+
+fn is_called(pid: u32, wanted: &Pattern) -> bool {
+    let fits = |name: &[u8]| wanted.fits(&String::from_utf8_lossy(name));
+    let executable = exe_name(pid);
+    let script = || {
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        script_of(executable.as_deref()?, &arguments)
+    };
+    name_of(pid).is_some_and(|name| fits(&name))
+        || executable.as_deref().is_some_and(fits)
+        || script().is_some_and(|name| fits(&name))
 }
 
 /// The pids of the processes in a cgroup (version 1 or 2), given by its directory.
@@ -59,16 +71,51 @@ fn all() -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+
     use super::*;
+
+    /// Whether `by_name` finds a child, which is ended.
+    fn finds(mut child: Child, pattern: &str) -> bool {
+        // Until it has become another program it has our own name.
+        let own = exe_name(std::process::id());
+        while exe_name(child.id()) == own {
+            std::thread::yield_now();
+        }
+        let found = by_name(pattern);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        found.is_ok_and(|pids| pids.contains(&child.id()))
+    }
 
     #[test]
     fn finds_by_name_and_says_when_there_is_none() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let found = by_name("slee[p]").unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(found.contains(&child.id()));
-        assert_eq!(by_name("no-such-process-*").unwrap_err().kind(), ErrorKind::NoSuchProcess);
-        assert_eq!(by_name("[").unwrap_err().kind(), ErrorKind::Usage);
+        let sleep = || Command::new("sleep").arg("1000").spawn().unwrap();
+        assert!(finds(sleep(), "slee?"));
+        assert!(!finds(sleep(), "slee[p]"), "a bracket stands for itself");
+        for pattern in ["no-such-process-*", "["] {
+            assert_eq!(by_name(pattern).unwrap_err().kind(), ErrorKind::NoSuchProcess);
+        }
+    }
+
+    #[test]
+    fn a_name_may_have_brackets() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("world [eu]");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let start = || Command::new(&program).arg("1000").spawn().unwrap();
+        for pattern in ["world [eu]", "world ?eu?", "world*"] {
+            assert!(finds(start(), pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_found_by_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("world-server.sh");
+        fs::write(&script, "read line\n").unwrap();
+        let mut shell = Command::new("sh");
+        shell.arg("-u").arg(&script).stdin(std::process::Stdio::piped());
+        assert!(finds(shell.spawn().unwrap(), "world-server.sh"));
     }
 }

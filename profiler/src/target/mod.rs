@@ -5,4 +5,5 @@ pub mod launch;
 pub mod maps;
 pub mod modules;
 pub mod process;
+mod script;
 pub(crate) mod status;

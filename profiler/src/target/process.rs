@@ -71,7 +71,7 @@ impl Process {
         let gone = || {
             tried()
                 .because("there is no such process")
-                .hint("look for it with `pgrep -a NAME`, or give --name")
+                .hint("look for it with `pgrep -af NAME`, or give --name NAME")
         };
         let facts = facts(pid).ok_or_else(gone)?;
         if facts.leader != pid && facts.leader != 0 {
@@ -85,12 +85,12 @@ impl Process {
             .ok_or_else(gone)
             .and_then(|raw| pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|_no_such_process| gone()))?;
         if matches!(facts.state, b'Z' | b'X') {
-            return Err(tried()
-                .because("it has ended and waits for its parent to notice (zombie)")
-                .hint("start the server again, or observe it from its start: profiler memleak -- COMMAND"));
+            return Err(tried().because("it has ended and waits for its parent to notice (zombie)").hint(
+                "start the server again and observe the new process, or start it under profiler: -- COMMAND",
+            ));
         }
-        let command_line = fs::read(format!("/proc/{pid}/maps"));
-        if command_line.is_ok_and(|maps| maps.is_empty()) {
+        let maps = fs::read(format!("/proc/{pid}/maps"));
+        if maps.is_ok_and(|maps| maps.is_empty()) {
             return Err(Error::new(
                 ErrorKind::UnsupportedTarget,
                 format_args!("tried to observe process {pid}"),

@@ -8,6 +8,7 @@
 //! wrote: [`visible`] neutralises those.
 
 mod escape;
+mod pattern;
 mod wire;
 
 use std::ffi::OsStr;
@@ -16,6 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use self::escape::{is_hidden, visible};
+pub use self::pattern::Pattern;
 
 /// Longest text that is kept, in bytes. Longer text is cut and says so.
 pub const MAX_BYTES: usize = 4096;

@@ -26,9 +26,16 @@ pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
             .because("it ended meanwhile")
             .hint("to observe a command from its start: profiler memleak -- COMMAND");
     }
-    Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
-        .because_of(error)
-        .hint("run as root: sudo profiler ...")
+    let denied = Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
+        .because_of(error);
+    if rustix::process::geteuid().is_root() && error.kind() == std::io::ErrorKind::PermissionDenied {
+        return denied
+            .because("it is kept from this root: profiler is in a container, or a security module forbids it")
+            .hint(format_args!(
+                "run profiler on the host; `profiler doctor --pid {pid}` tells what is missing"
+            ));
+    }
+    denied.hint("run as root: sudo profiler ...")
 }
 
 /// None of its files defines anything that could be probed.

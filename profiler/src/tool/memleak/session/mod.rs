@@ -1,6 +1,7 @@
 //! One observation, from the first probe to the report.
 
 mod setup;
+mod targets;
 mod watch;
 
 use std::{

@@ -15,12 +15,12 @@ use super::{
         blocks::{Blocks, Room},
         canary, collect,
         options::{Options, Targets},
-        refusals::{check_image, no_allocator},
+        refusals::check_image,
         space::Space,
         stacks::Stacks,
         totals::{self, Totals},
     },
-    Session, monotonic_ns,
+    Session, monotonic_ns, targets,
 };
 use crate::{
     capture::{
@@ -35,7 +35,7 @@ use crate::{
         tick::Ticks,
     },
     symbolize::Worker,
-    target::{find, launch, maps, modules::Modules, process::Process},
+    target::{find, launch, maps, modules::Modules},
     unwind::{
         returns::Returns,
         tracker::{Files, Tracker},
@@ -51,9 +51,6 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
     at_ret: "memleak_ret",
     plain: "memleak_free",
 };
-/// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
-/// execs and for the canary.
-const MAX_TARGETS: usize = 128;
 /// Programs that targets may become by exec, with their stacks walked by tables.
 const EXECS: usize = 16;
 /// Room in the kernel's table if nothing is known of the target's size.
@@ -82,7 +79,7 @@ impl<'a> Session<'a> {
         for image in &ahead {
             check_image(image)?;
         }
-        let mut spaces = spaces(&pids, options, launched.is_some(), &mut modules)?;
+        let mut spaces = targets::spaces(&pids, options, launched.is_some(), &mut modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
             space.forget_layout(waiting.program());
         }
@@ -184,7 +181,7 @@ impl<'a> Session<'a> {
     }
 
     /// A report of a process without an allocator that is known would be empty, and would look like an answer.
-    fn require_probes(&self) -> Result<()> {
+    fn require_probes(&mut self) -> Result<()> {
         for custom in &self.options.custom {
             let name = custom.name.as_str();
             let found = self.spaces.iter().any(|s| s.probed.iter().any(|p| p.function.terminal() == name));
@@ -197,8 +194,7 @@ impl<'a> Session<'a> {
                 .hint("give the name as `nm` prints it (mangled); a stripped binary has none"));
             }
         }
-        let Some(space) = self.spaces.iter().find(|s| !s.has_probes()) else { return Ok(()) };
-        Err(no_allocator(space.process.pid()))
+        targets::leave_out_those_without_probes(&mut self.spaces, self.options)
     }
 
     /// One line for people.
@@ -229,42 +225,6 @@ impl<'a> Session<'a> {
             self.began = Instant::now();
         }
         Ok(())
-    }
-}
-
-/// A space for each process. Of those that a name or a cgroup stands for, some may have ended since.
-fn spaces(pids: &[u32], options: &Options, launched: bool, modules: &mut Modules) -> Result<Vec<Space>> {
-    let chosen_one_by_one = matches!(options.targets, Targets::Pids(_) | Targets::Command(_));
-    let mut spaces: Vec<Space> = Vec::new();
-    let mut gone = None;
-    for pid in pids {
-        if spaces.len() >= MAX_TARGETS {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format_args!("tried to observe {} processes", pids.len()),
-            )
-            .because(format_args!("at most {MAX_TARGETS} can be observed at once"))
-            .hint("give a narrower --name, or single processes by --pid"));
-        }
-        let number = spaces.len() as u16;
-        let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
-        let checked = opened.and_then(|mut space| {
-            if !launched {
-                space.check(modules)?;
-            }
-            Ok(space)
-        });
-        match checked {
-            Ok(space) => spaces.push(space),
-            Err(error) if error.kind() == ErrorKind::NoSuchProcess && !chosen_one_by_one => {
-                gone = Some(error)
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    match gone {
-        Some(error) if spaces.is_empty() => Err(error),
-        _ => Ok(spaces),
     }
 }
 

@@ -126,7 +126,7 @@ impl Session<'_> {
         old.detach_allocs();
         old.detach_frees();
         let pid = old.process.pid();
-        let next = self.spaces.len() as u16;
+        let next = self.spaces.iter().map(|space| space.number + 1).max().unwrap_or(0);
         if next >= canary::SPACE {
             tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
             return Ok(());

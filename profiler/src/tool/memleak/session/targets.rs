@@ -1,0 +1,88 @@
+//! Which of the processes that the user asked for are observed.
+
+use super::super::{
+    options::{Options, Targets},
+    refusals::no_allocator,
+    space::Space,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    target::{modules::Modules, process::Process},
+};
+
+/// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
+/// execs and for the canary.
+const MAX_TARGETS: usize = 128;
+
+/// A space for each process. Of those that a name or a cgroup stands for, some may have ended since, and some may be of a
+/// kind that cannot be observed: they are left out, with a note, as long as others remain.
+pub(super) fn spaces(
+    pids: &[u32],
+    options: &Options,
+    launched: bool,
+    modules: &mut Modules,
+) -> Result<Vec<Space>> {
+    let mut spaces: Vec<Space> = Vec::new();
+    let mut left_out = Vec::new();
+    for pid in pids {
+        if spaces.len() >= MAX_TARGETS {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format_args!("tried to observe {} processes", pids.len()),
+            )
+            .because(format_args!("at most {MAX_TARGETS} can be observed at once"))
+            .hint("give a narrower --name, or single processes by --pid"));
+        }
+        let number = spaces.len() as u16;
+        let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
+        let checked = opened.and_then(|mut space| {
+            if !launched {
+                space.check(modules)?;
+            }
+            Ok(space)
+        });
+        match checked {
+            Ok(space) => spaces.push(space),
+            Err(error) if !chosen_one_by_one(options) => left_out.push((*pid, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(first) = spaces.first_mut() else {
+        return Err(left_out.pop().map_or_else(
+            || Error::new(ErrorKind::NoSuchProcess, "tried to observe no process"),
+            |(_, error)| error,
+        ));
+    };
+    for (pid, error) in left_out {
+        // One that has ended since is not missed.
+        if error.kind() != ErrorKind::NoSuchProcess {
+            first.notes.push(not_observed(pid, &error));
+        }
+    }
+    Ok(spaces)
+}
+
+/// Those without an allocator that is known, once the probes are attached: as those of [`spaces`] that cannot be observed.
+pub(super) fn leave_out_those_without_probes(spaces: &mut Vec<Space>, options: &Options) -> Result<()> {
+    let Some(space) = spaces.iter().find(|space| !space.has_probes()) else { return Ok(()) };
+    let error = no_allocator(space.process.pid());
+    if chosen_one_by_one(options) || !spaces.iter().any(Space::has_probes) {
+        return Err(error);
+    }
+    let without = |space: &Space| (!space.has_probes()).then(|| space.process.pid());
+    let pids: Vec<u32> = spaces.iter().filter_map(without).collect();
+    spaces.retain(Space::has_probes);
+    if let Some(first) = spaces.first_mut() {
+        first.notes.extend(pids.into_iter().map(|pid| not_observed(pid, &no_allocator(pid))));
+    }
+    Ok(())
+}
+
+/// Whether the user named each process, and misses any that is left out.
+fn chosen_one_by_one(options: &Options) -> bool {
+    matches!(options.targets, Targets::Pids(_) | Targets::Command(_))
+}
+
+fn not_observed(pid: u32, error: &Error) -> String {
+    format!("process {pid} is of the same name or cgroup, and is not observed: {error}")
+}
