@@ -199,6 +199,29 @@ fn hostile_arguments_are_not_repeated_raw() {
     assert!(!text(&output.stderr).contains(['\u{1b}', '\u{202e}']));
 }
 
+/// What is no report is called none, whatever it holds.
+#[test]
+fn files_that_are_no_report() {
+    for file in ["/etc/passwd", "/bin/ls", "/tmp", "/no/such/file", "/proc/self/mem"] {
+        assert_usage_error(
+            &["report", file],
+            &[file, "hint: name a file that was written by `-o FILE.json`"],
+        );
+    }
+    assert_usage_error(&["report", "/etc/passwd"], &["it is no report of profiler"]);
+}
+
+/// As with `| head -3`: nobody reads any more.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    for arguments in ["--help", "doctor", "__tables /bin/true"] {
+        let shell = format!("{} {arguments} | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_profiler"));
+        let output = Command::new("bash").args(["-c", &shell]).output().unwrap();
+        let stderr = text(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0 | 4)) && stderr.is_empty(), "{arguments}: {stderr}");
+    }
+}
+
 /// Help and version must work where stdout is full; they fail as an output does.
 #[test]
 fn a_full_stdout() {

@@ -102,7 +102,7 @@ fn arguments_that_are_wrong() {
     }
 }
 
-/// As with `| head -1`, when that is fast: whoever read it is gone.
+/// As with `| head -1`, when that is fast: whoever read it is gone, which is no failure.
 #[test]
 fn nobody_reads_it() {
     let mut child = Command::new(program())
@@ -113,9 +113,8 @@ fn nobody_reads_it() {
         .expect("to run profiler");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("to run profiler");
-    assert_eq!(output.status.code(), Some(7));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.starts_with("error: tried to write to standard output: whatever was reading"), "{stderr}");
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", output.status);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 #[test]

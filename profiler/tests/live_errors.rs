@@ -155,7 +155,7 @@ fn an_output_that_cannot_be_written() {
     target.quit();
 }
 
-/// As with `| head -1`: whoever read stdout is gone when the report comes. The target is left in order.
+/// As with `| head -1`: whoever read stdout is gone when the report comes, which is no failure.
 #[test]
 fn stdout_is_closed() {
     let Some(_live) = support::live() else { return };
@@ -165,8 +165,8 @@ fn stdout_is_closed() {
     // The exit code of profiler, not of the pipe's end; its stderr, not the shell's.
     command.args(["-c", &format!("exec 3>&2; {shell}; exit ${{PIPESTATUS[0]}}")]);
     let outcome = Observer::spawn_command(command).finish(PATIENCE);
-    assert_eq!(outcome.status.code(), Some(7), "{}", outcome.stderr);
-    outcome.assert_message(&["standard output"]);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("error"), "{}", outcome.stderr);
     process::assert_code_unchanged(target.pid());
     assert!(target.lives());
     target.quit();

@@ -65,10 +65,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct TargetArgs {
-    /// Process to observe; may be repeated.
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pid: Vec<u32>,
-    /// Observe every process of this name; * and ? are wildcards.
+    /// Process to observe. May be repeated; also takes several, as `pidof` prints them.
+    #[arg(short, long, value_name = "PID", num_args = 1.., value_parser = pids)]
+    pub(crate) pid: Vec<Pids>,
+    /// Observe every process of this name; * and ? are wildcards. A script has the name of its file, such as server.py.
     #[arg(short, long, value_name = "GLOB")]
     pub(crate) name: Option<String>,
     /// Observe every process of this cgroup (a directory below /sys/fs/cgroup).
@@ -78,6 +78,10 @@ pub(crate) struct TargetArgs {
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
+
+/// The processes of one value of `--pid`.
+#[derive(Clone, Debug)]
+pub(crate) struct Pids(pub(crate) Vec<u32>);
 
 /// Where results go, and in which form.
 #[derive(Debug, Args)]
@@ -111,19 +115,19 @@ pub(crate) struct OutputArgs {
 pub(crate) struct MemleakArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Age from which a block is suspicious: longer than anything honest lives.
+    /// Age from which a block is suspicious: one that healthy allocations never reach.
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = positive_duration)]
     pub(crate) older: Duration,
     /// How long to observe; else until the target ends or Ctrl-C. Verdicts need 1.25 times --older, or more.
     #[arg(long = "for", value_name = "TIME", value_parser = positive_duration)]
     pub(crate) length: Option<Duration>,
-    /// Show an interim report so often; on a terminal the view is redrawn.
+    /// Show an interim report at this interval; on a terminal the view is redrawn.
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     pub(crate) every: Option<Duration>,
     /// Leave out stacks that hold less, unless they leak.
     #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
     pub(crate) min_bytes: u64,
-    /// Draw one allocation per so many bytes instead of following all: cheaper, and every figure an estimate.
+    /// Sample one allocation per SIZE bytes instead of following all: cheaper, and every figure is an estimate.
     #[arg(long, value_name = "SIZE", value_parser = positive_bytes)]
     pub(crate) sample_bytes: Option<u64>,
     /// Follow this allocation function too, e.g. 'pool_get:size=arg1,ptr=ret'. May be repeated.
@@ -314,6 +318,19 @@ fn format(text: &str) -> Result<Format, String> {
     Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
 }
 
+/// `4242`, or a list with commas or spaces.
+fn pids(text: &str) -> Result<Pids, String> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+    let pid = |word: &str| match word.parse::<i32>() {
+        Ok(pid) if pid > 0 => Ok(pid.unsigned_abs()),
+        _ => Err(format!("'{word}' is no process id, which is a whole number from 1 on")),
+    };
+    match words.map(pid).collect::<Result<Vec<u32>, String>>()? {
+        none if none.is_empty() => Err("it names no process: does it run? `pgrep -af NAME` tells".to_owned()),
+        pids => Ok(Pids(pids)),
+    }
+}
+
 fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
@@ -338,5 +355,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pids_come_one_by_one_or_as_a_list() {
+        for (text, pids) in [("7", vec![7]), ("7 8\n", vec![7, 8]), ("7,8, 9", vec![7, 8, 9])] {
+            assert_eq!(super::pids(text).unwrap().0, pids);
+        }
+        for text in ["", " ", ",", "0", "7 x", "-1", "2147483648"] {
+            assert!(super::pids(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,12 +1,8 @@
 //! `profiler doctor`.
 
-use std::io::{ErrorKind as IoError, Write as _};
+use std::io::Write as _;
 
-use profiler::{
-    doctor,
-    error::{Error, ErrorKind},
-    render,
-};
+use profiler::{doctor, render};
 
 use super::{
     Done,
@@ -24,14 +20,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Done {
             render::diagnosis(&diagnosis, output::width(), output::colour(args.no_color)).as_bytes(),
         ),
     };
-    let mut out = std::io::stdout().lock();
-    rendered.and_then(|()| out.write_all(&page)).and_then(|()| out.flush()).map_err(|cause| {
-        let error = Error::new(ErrorKind::Output, "tried to write to standard output");
-        match cause.kind() {
-            IoError::BrokenPipe => error.because("whatever was reading it has ended"),
-            _ => error.because_of(&cause),
-        }
-        .hint("write it to a file instead: profiler doctor > doctor.txt")
-    })?;
+    rendered.map_err(|cause| output::failed(&cause))?;
+    output::print(&page)?;
     Ok(diagnosis.exit_code())
 }

@@ -1,5 +1,7 @@
 //! `profiler memleak`.
 
+use std::task::Poll;
+
 use profiler::{
     error::{Error, ErrorKind, Result},
     tool::memleak::{
@@ -31,7 +33,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let _watch = teller.watch(options.stage.clone());
     let mut failed = None;
     let report = runtime.block_on(async {
-        let stop = stop()?;
+        let stop = or_unread(stop()?, || args.output.outputs.is_empty() && teller.is_unread());
         observe(&options, stop, |event| match event {
             Event::Attached(line) => {
                 teller.begin();
@@ -64,7 +66,7 @@ fn options(args: &MemleakArgs) -> Options {
     } else if let Some(cgroup) = &target.cgroup {
         Targets::Cgroup(cgroup.clone())
     } else {
-        let mut pids = target.pid.clone();
+        let mut pids: Vec<u32> = target.pid.iter().flat_map(|pids| &pids.0).copied().collect();
         pids.sort_unstable();
         pids.dedup();
         Targets::Pids(pids)
@@ -101,6 +103,17 @@ pub(super) fn stop() -> Result<impl Future<Output = ()>> {
             unsafe { libc::signal(number, libc::SIG_DFL) };
         }
     })
+}
+
+/// Ready also when nobody reads standard output any more, if nothing else was asked for.
+async fn or_unread(stop: impl Future<Output = ()>, is_unread: impl Fn() -> bool) {
+    let mut stop = std::pin::pin!(stop);
+    // It is asked again after every report.
+    std::future::poll_fn(|context| match is_unread() {
+        true => Poll::Ready(()),
+        false => stop.as_mut().poll(context),
+    })
+    .await;
 }
 
 /// Said before anything is tried: the kernel's own refusals are hard to read.

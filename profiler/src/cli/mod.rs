@@ -10,17 +10,15 @@ mod output;
 mod progress;
 mod render;
 mod tables;
+mod usage;
 mod waiting;
 mod walks;
 
-use std::{
-    ffi::OsString,
-    io::{IsTerminal as _, Write as _},
-};
+use std::{ffi::OsString, io::Write as _};
 
-use clap::{Parser as _, error::ErrorKind as ClapError};
+use clap::Parser as _;
 use profiler::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     exit::ExitCode,
     target::launch,
 };
@@ -31,7 +29,7 @@ use args::{Cli, Command};
 pub(crate) fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::tell(&error),
     };
     start_logging(cli.verbose);
     let done = match &cli.command {
@@ -47,12 +45,9 @@ pub(crate) fn run() -> ExitCode {
 
 /// Prints a line of JSON: the answer of the commands for measurements.
 fn print_json(value: &impl serde::Serialize) -> Done {
-    let failed = |error: &dyn std::error::Error| {
-        Error::new(ErrorKind::Output, "tried to write to standard output").because_of(error)
-    };
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, value).map_err(|error| failed(&error))?;
-    writeln!(out).and_then(|()| out.flush()).map_err(|error| failed(&error))?;
+    let mut line = serde_json::to_vec(value).map_err(|error| output::failed(&error.into()))?;
+    line.push(b'\n');
+    output::print(&line)?;
     Ok(ExitCode::Ok)
 }
 
@@ -73,33 +68,6 @@ fn complain(error: &Error) -> ExitCode {
     // If standard error is gone as well, the exit code has to do.
     let _ = std::io::stderr().write_all(words.as_bytes());
     error.exit_code()
-}
-
-/// Help and version are results; everything else that clap says is a usage error, in our own form.
-fn usage(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ClapError::DisplayHelp | ClapError::DisplayVersion) {
-        let mut out = std::io::stdout();
-        let text = error.render();
-        let styled = if out.is_terminal() { text.ansi().to_string() } else { text.to_string() };
-        let written = out.write_all(styled.as_bytes()).and_then(|()| out.flush());
-        return if written.is_ok() { ExitCode::Ok } else { ExitCode::Output };
-    }
-    let text = error.render().to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let mut cause = lines.next().unwrap_or("the command line is wrong").to_owned();
-    if !cause.starts_with("error: ") {
-        cause = "error: no command was given".to_owned();
-    } else if cause.ends_with(':') {
-        let more: Vec<&str> = lines.clone().take_while(|l| !l.starts_with("Usage:")).collect();
-        cause = format!("{cause} {}", more.join(" "));
-    }
-    // What there is, or what was meant.
-    let values = |line: &str| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned);
-    let tip = lines.find_map(|line| line.strip_prefix("tip: ").map(str::to_owned).or_else(|| values(line)));
-    let hint = tip.unwrap_or_else(|| "see `profiler --help`, `profiler memleak --help`".to_owned());
-    let words = profiler::text::visible(&cause);
-    let _ = writeln!(std::io::stderr(), "{words}\nhint: {}", profiler::text::visible(&hint));
-    ExitCode::Usage
 }
 
 fn start_logging(verbose: u8) {

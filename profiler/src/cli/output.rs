@@ -1,12 +1,12 @@
 //! Writing results: standard output and the files of `-o`.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     os::fd::AsFd as _,
 };
 
 use profiler::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     render::{Colour, Format, HumanOptions},
     report::{Invoker, OutputTarget, Report},
 };
@@ -42,7 +42,7 @@ impl Outputs {
 
     /// Writes a report everywhere. A file that fails does not keep the others, or standard output, from theirs.
     pub(crate) fn write(&self, report: &Report) -> Result<()> {
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = io::stdout().lock();
         let mut failed = None;
         let to_stdout = OutputTarget::Stdout(self.format);
         for target in std::iter::once(&to_stdout).chain(&self.files) {
@@ -64,14 +64,30 @@ impl Outputs {
     }
 }
 
+/// Writes to standard output. It is no failure if that is a pipe that nobody reads any more.
+pub(super) fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|cause| failed(&cause)),
+    }
+}
+
+/// Standard output cannot be written.
+pub(super) fn failed(cause: &io::Error) -> Error {
+    Error::new(ErrorKind::Output, "tried to write to standard output")
+        .because_of(cause)
+        .hint("write to a file on another disk instead")
+}
+
 /// Whether to colour what goes to standard output.
 pub(super) fn colour(no_color: bool) -> bool {
     let wanted = if no_color { Colour::Never } else { Colour::Auto };
-    wanted.decide(std::env::var_os("NO_COLOR").as_deref(), std::io::stdout().is_terminal())
+    wanted.decide(std::env::var_os("NO_COLOR").as_deref(), io::stdout().is_terminal())
 }
 
 /// Columns of the terminal that standard output is, else the default.
 pub(super) fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout().as_fd());
+    let size = rustix::termios::tcgetwinsize(io::stdout().as_fd());
     size.map_or(0, |size| usize::from(size.ws_col)).max(profiler::render::DEFAULT_WIDTH.min(80)).min(160)
 }

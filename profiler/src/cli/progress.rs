@@ -1,7 +1,8 @@
 //! Progress on standard error, and the live view on a terminal.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    cell::Cell,
+    io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
@@ -10,6 +11,8 @@ use profiler::{error::Result, stage::Stage, tool::memleak, units};
 
 use super::waiting::Watch;
 
+use super::output;
+
 /// Tells how an observation goes on.
 #[derive(Debug)]
 pub(crate) struct Teller {
@@ -17,14 +20,16 @@ pub(crate) struct Teller {
     quiet: bool,
     length: Option<Duration>,
     live: bool,
+    /// Nobody reads standard output any more.
+    unread: Cell<bool>,
 }
 
 impl Teller {
     /// `live`: interim reports are redrawn on the terminal.
     pub(crate) fn new(quiet: bool, length: Option<Duration>, every: bool) -> Teller {
-        let live = every && std::io::stdout().is_terminal();
-        let bar = (!quiet && !live && std::io::stderr().is_terminal()).then(|| bar(length));
-        Teller { bar, quiet, length, live }
+        let live = every && io::stdout().is_terminal();
+        let bar = (!quiet && !live && io::stderr().is_terminal()).then(|| bar(length));
+        Teller { bar, quiet, length, live, unread: Cell::new(false) }
     }
 
     /// Says what is being waited for, as long as the result is held.
@@ -41,7 +46,7 @@ impl Teller {
             Some(bar) => bar.println(words),
             None => {
                 // Without standard error there is nobody to tell.
-                let _ = writeln!(std::io::stderr(), "{words}");
+                let _ = writeln!(io::stderr(), "{words}");
             }
         }
     }
@@ -66,7 +71,7 @@ impl Teller {
 
     /// An interim report: redrawn in place on a terminal, else one after the other.
     pub(crate) fn interim(&self, page: &str) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = io::stdout().lock();
         let written = if self.live {
             // Home, as much of the page as fits with every line cleared behind it, and clear the rest.
             let lines: Vec<&str> = page.lines().take(rows().saturating_sub(1)).collect();
@@ -74,19 +79,24 @@ impl Teller {
         } else {
             writeln!(out, "{page}")
         };
-        written.and_then(|()| out.flush()).map_err(|e| {
-            profiler::error::Error::new(
-                profiler::error::ErrorKind::Output,
-                "tried to write to standard output",
-            )
-            .because_of(&e)
-        })
+        match written.and_then(|()| out.flush()) {
+            Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
+                self.unread.set(true);
+                Ok(())
+            }
+            written => written.map_err(|cause| output::failed(&cause)),
+        }
+    }
+
+    /// Whether nobody reads the interim reports any more.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.get()
     }
 
     /// Makes room on the screen for the live view.
     pub(crate) fn begin(&self) {
         if self.live {
-            let mut out = std::io::stdout().lock();
+            let mut out = io::stdout().lock();
             let _ = write!(out, "\x1b[2J\x1b[H").and_then(|()| out.flush());
         }
     }
@@ -97,7 +107,7 @@ impl Teller {
             bar.finish_and_clear();
         }
         if self.live {
-            let mut out = std::io::stdout().lock();
+            let mut out = io::stdout().lock();
             let _ = write!(out, "\x1b[H\x1b[J").and_then(|()| out.flush());
         }
     }
@@ -105,7 +115,7 @@ impl Teller {
 
 /// Rows of the terminal.
 fn rows() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    let size = rustix::termios::tcgetwinsize(io::stdout());
     size.map_or(24, |size| usize::from(size.ws_row)).max(2)
 }
 

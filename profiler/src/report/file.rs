@@ -20,11 +20,8 @@ pub const MAX_FILE_BYTES: u64 = 256 << 20;
 /// # Errors
 /// As [`read`], and [`ErrorKind::InvalidFile`] if the file cannot be opened.
 pub fn open(path: &Path) -> Result<Report> {
-    let file = File::open(path).map_err(|error| {
-        Error::on(ErrorKind::InvalidFile, TRIED, path)
-            .because_of(&error)
-            .hint("name a report written with `-o FILE.json`")
-    })?;
+    let file = File::open(path)
+        .map_err(|error| Error::on(ErrorKind::InvalidFile, TRIED, path).because_of(&error).hint(HINT))?;
     read(file, &Text::from(path))
 }
 
@@ -39,15 +36,23 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     let error = |kind| Error::on(kind, TRIED, name.clone());
     let invalid = || error(ErrorKind::InvalidFile);
     let mut json = Vec::new();
-    source.take(MAX_FILE_BYTES + 1).read_to_end(&mut json).map_err(|cause| invalid().because_of(&cause))?;
+    source
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut json)
+        .map_err(|cause| invalid().because_of(&cause).hint(HINT))?;
     if json.len() as u64 > MAX_FILE_BYTES {
         return Err(invalid().because(format_args!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
+    }
+    if json.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(invalid()
+            .because("it is no report of profiler: that is JSON, and begins with {")
+            .hint(HINT));
     }
     scan(&json).map_err(|cause| invalid().because(cause))?;
     let parse = |cause| parse_error(error, &json, &cause);
     let head: Head = serde_json::from_slice(&json).map_err(parse)?;
     match head.schema {
-        None => return Err(invalid().because("it is JSON, but not a report of profiler")),
+        None => return Err(invalid().because("it is JSON, but no report of profiler").hint(HINT)),
         Some(schema) if schema > SCHEMA.into() => {
             return Err(error(ErrorKind::NewerFile)
                 .because(format_args!("it has schema {schema}, and this version reads up to {SCHEMA}"))
@@ -67,6 +72,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
 }
 
 const TRIED: &str = "tried to read the report";
+const HINT: &str = "name a file that was written by `-o FILE.json`";
 /// Longest message of the parser that is shown, in characters: it quotes the file.
 const MAX_MESSAGE: usize = 200;
 
@@ -164,9 +170,11 @@ mod tests {
     fn each_kind_of_bad_file_has_its_own_message() {
         for (json, message) in [
             ("{\"schema\":1,}", "it is not JSON"),
-            ("[1]", "it is JSON, but not a report: invalid length"),
-            ("7", "it is JSON, but not a report: invalid type"),
-            ("{}", "it is JSON, but not a report of profiler"),
+            ("[1]", "it is no report of profiler"),
+            ("7", "it is no report of profiler"),
+            ("root:x:0:0:NaN:/root:/bin/sh", "it is no report of profiler"),
+            ("\x7fELF\x02", "it is no report of profiler"),
+            ("{}", "it is JSON, but no report of profiler"),
             ("{\"schema\":1}", "missing field `meta`"),
             ("{\"schema\":1,\"schema\":1}", "duplicate field"),
             ("{\"schema\":-1}", "invalid value"),

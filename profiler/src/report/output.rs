@@ -89,26 +89,23 @@ impl OutputTarget {
         attempt().map_err(|failure| failure.on(path))
     }
 
-    /// Writes `content`. A file has mode 0600; under sudo it belongs to the caller if its directory is not root's.
+    /// Writes `content`. A file has mode 0600; under sudo it belongs to the caller if its directory is not root's. It is
+    /// no failure if standard output is a pipe that nobody reads any more.
     ///
     /// # Errors
     /// [`ErrorKind::Output`] if the directory cannot be written, or if what exists there is not a plain file of ours
     /// with one link. An existing file is then as it was.
     pub fn write(&self, content: &[u8], invoker: &Invoker, stdout: &mut dyn Write) -> Result<()> {
         match self {
-            OutputTarget::Stdout(_) => {
-                stdout.write_all(content).and_then(|()| stdout.flush()).map_err(|cause| {
-                    let error = Error::new(ErrorKind::Output, "tried to write to standard output");
-                    match cause.kind() {
-                        io::ErrorKind::BrokenPipe => error
-                            .because("whatever was reading it has ended")
-                            .hint("write the report to a file as well: -o report.json"),
-                        _ => error
-                            .because_of(&cause)
-                            .hint("write the report to a file instead: -o report.json"),
-                    }
-                })
-            }
+            OutputTarget::Stdout(_) => match stdout.write_all(content).and_then(|()| stdout.flush()) {
+                // As with `| head -3`: whoever reads has seen enough.
+                Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                written => written.map_err(|cause| {
+                    Error::new(ErrorKind::Output, "tried to write to standard output")
+                        .because_of(&cause)
+                        .hint("write the report to a file instead: -o report.json")
+                }),
+            },
             OutputTarget::File { path, .. } => {
                 write_file(path, content, invoker).map_err(|failure| failure.on(path))
             }

@@ -1,0 +1,181 @@
+//! What is wrong with a command line, in our own form: one line that says so, and one hint.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::{
+    CommandFactory as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use profiler::{exit::ExitCode, text::visible};
+
+use super::{args::Cli, output};
+
+/// Prints what the parser has to say. Help and version are results; everything else is a usage error.
+pub(super) fn tell(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let text = error.render();
+        let styled = if std::io::stdout().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        return output::print(styled.as_bytes()).map_or_else(|e| e.exit_code(), |()| ExitCode::Ok);
+    }
+    let typed: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let (cause, hint) = words(error, &typed);
+    // If standard error is gone as well, the exit code has to do.
+    let _ = writeln!(std::io::stderr(), "{}\nhint: {}", visible(&cause), visible(&hint));
+    ExitCode::Usage
+}
+
+/// The error line, and the hint. `typed` are the arguments.
+fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut cause = lines.next().unwrap_or("the command line is wrong").to_owned();
+    if !cause.starts_with("error: ") {
+        cause = "error: no command was given".to_owned();
+    } else if cause.ends_with(':') {
+        let more: Vec<&str> = lines.clone().take_while(|line| !line.starts_with("Usage:")).collect();
+        cause = format!("{cause} {}", more.join(" "));
+    }
+    let mut commands = Cli::command();
+    commands.build();
+    let command = typed.iter().find_map(|word| commands.find_subcommand(word)).filter(|c| !c.is_hide_set());
+    let hint = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            cause = cause.replace("unrecognized subcommand", "there is no command");
+            of_commands(&commands, invalid(error, ContextKind::InvalidSubcommand))
+        }
+        ErrorKind::UnknownArgument => {
+            let argument = invalid(error, ContextKind::InvalidArg);
+            match argument.strip_prefix("--") {
+                Some(option) => similar_option(command.unwrap_or(&commands), option),
+                None => command.and_then(|command| of_stray(command.get_name(), argument)),
+            }
+        }
+        // What there is.
+        _ => lines.find_map(|line| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)),
+    };
+    let help = || match command {
+        Some(command) => format!("see `profiler {} --help`", command.get_name()),
+        None => "see `profiler --help`, `profiler memleak --help`".to_owned(),
+    };
+    (cause, hint.unwrap_or_else(help))
+}
+
+fn invalid(error: &clap::Error, kind: ContextKind) -> &str {
+    match error.get(kind) {
+        Some(ContextValue::String(word)) => word,
+        _ => "",
+    }
+}
+
+/// The commands, or the one that was meant. Hidden ones are not for people.
+fn of_commands(root: &clap::Command, typed: &str) -> Option<String> {
+    let shown = || root.get_subcommands().filter(|command| !command.is_hide_set());
+    let meant = closest(typed, shown().map(clap::Command::get_name));
+    let all = || shown().map(clap::Command::get_name).collect::<Vec<_>>().join(", ");
+    Some(
+        meant.map_or_else(|| format!("the commands are {}", all()), |name| format!("did you mean `{name}`?")),
+    )
+}
+
+/// The option that was meant; hidden ones are not for people.
+fn similar_option(command: &clap::Command, typed: &str) -> Option<String> {
+    let typed = typed.split('=').next().unwrap_or(typed);
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let meant = closest(typed, shown.filter_map(clap::Arg::get_long))?;
+    Some(format!("did you mean `--{meant}`?"))
+}
+
+/// What to do with a word that belongs to no option.
+fn of_stray(command: &str, word: &str) -> Option<String> {
+    if word.starts_with('-') {
+        return None;
+    }
+    match command {
+        "report" => Some("give one report at a time".to_owned()),
+        _ if word.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(format!("to observe process {word}: --pid {word}"))
+        }
+        "memleak" => Some(format!("to observe what runs: --name {word}; to start it: -- {word}")),
+        _ => None,
+    }
+}
+
+/// The candidate with the fewest slips of the keyboard between it and what was typed, if they are few, or one that
+/// begins with what was typed.
+fn closest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let slips = |candidate: &str| match candidate.strip_prefix(typed) {
+        Some(_) if typed.len() >= 2 => 0,
+        _ => strsim::damerau_levenshtein(typed, candidate),
+    };
+    let near = candidates.map(|candidate| (slips(candidate), candidate));
+    near.filter(|(slips, _)| *slips <= (typed.chars().count() / 3).clamp(1, 3)).min().map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::words;
+    use crate::cli::args::Cli;
+
+    /// The error line and the hint for a command line that is wrong.
+    fn said(line: &str) -> (String, String) {
+        let typed: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let error = Cli::try_parse_from(std::iter::once("profiler".to_owned()).chain(typed.clone()));
+        words(&error.expect_err(line), &typed)
+    }
+
+    #[test]
+    fn slips_of_the_keyboard_are_understood() {
+        for (line, hint) in [
+            ("memleak --pdi 1", "did you mean `--pid`?"),
+            ("memleak --oldr 30m", "did you mean `--older`?"),
+            ("memleak --sample 1k", "did you mean `--sample-bytes`?"),
+            ("memleak --outptu x.json", "did you mean `--output`?"),
+            ("memleak --outptu=x.json", "did you mean `--output`?"),
+            ("doctor --pdi 1", "did you mean `--pid`?"),
+            ("report x.json --tpo 3", "did you mean `--top`?"),
+            ("memlaek --pid 1", "did you mean `memleak`?"),
+            ("memleak --pid 1 --colour", "see `profiler memleak --help`"),
+            ("--versoin", "did you mean `--version`?"),
+        ] {
+            assert_eq!(said(line).1, hint, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_is_in_no_hint() {
+        for line in ["floor", "flor", "__flor", "tables", "walks", "walk"] {
+            assert_eq!(said(line).1, "the commands are memleak, doctor, report, help", "{line}");
+        }
+        for line in ["memleak --plcement first", "memleak --metod perf"] {
+            assert_eq!(said(line).1, "see `profiler memleak --help`", "{line}");
+        }
+    }
+
+    #[test]
+    fn a_word_without_an_option_is_taken_for_what_it_may_be() {
+        for (line, hint) in [
+            ("memleak 4242", "to observe process 4242: --pid 4242"),
+            ("doctor 4242", "to observe process 4242: --pid 4242"),
+            (
+                "memleak redis-server",
+                "to observe what runs: --name redis-server; to start it: -- redis-server",
+            ),
+            ("report a.json b.json", "give one report at a time"),
+        ] {
+            assert_eq!(said(line).1, hint, "{line}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_none_come_with_what_there_is() {
+        assert_eq!(said("doctor --format xml").1, "possible values: human, json");
+        let (cause, _) = said("memleak --pid 12,x");
+        assert_eq!(
+            cause,
+            "error: invalid value '12,x' for '--pid <PID>...': 'x' is no process id, which is a whole number from 1 on"
+        );
+        assert_eq!(said("flor").0, "error: there is no command 'flor'");
+    }
+}
