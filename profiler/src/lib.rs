@@ -8,6 +8,7 @@ pub mod exit;
 pub mod export;
 pub mod gate;
 pub(crate) mod kernel;
+pub mod naming;
 pub mod render;
 pub mod report;
 pub mod stage;

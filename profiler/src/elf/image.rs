@@ -125,6 +125,12 @@ impl<'a> Image<'a> {
         segment.address.checked_add(file_offset - segment.file_offset)
     }
 
+    /// The executable segments: offsets in the file, and the address of the first byte.
+    pub fn code_segments(&self) -> impl Iterator<Item = (Range<u64>, u64)> {
+        let code = self.segments.iter().filter(|s| s.executable);
+        code.map(|s| (s.file_offset..s.file_offset.saturating_add(s.size), s.address))
+    }
+
     /// Bytes of an executable segment from `address` on: `size` of them, or fewer where the segment ends earlier.
     /// Empty when the address is not executable.
     pub fn code(&self, address: u64, size: u64) -> &'a [u8] {

@@ -30,6 +30,11 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Offset of the address in that file.
     pub file_offset: Option<u64>,
+    /// Address of the frame's instruction as the file itself counts: what `nm`, `addr2line` and gdb take. Of a call it is
+    /// the address of the call's last byte, so that they find the line of the call; absent without a file, and in reports
+    /// of earlier versions.
+    #[serde(default)]
+    pub file_address: Option<u64>,
     /// Functions, innermost inlined first. Empty if unresolved.
     pub functions: Vec<Function>,
     /// Why there is no function.

@@ -31,12 +31,20 @@ pub struct Module {
     pub unreadable: Option<String>,
     /// Whether it is a program or a library.
     is_elf: bool,
+    /// Its executable segments: offsets in the file, and the address of the first byte.
+    code: Vec<(Range<u64>, u64)>,
 }
 
 impl Module {
     /// A path that leads to this very file as long as the module is held.
     pub fn path(&self) -> Option<PathBuf> {
         self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
+    }
+
+    /// The address that the file itself gives to a byte of its code, as `nm` and `addr2line` count; `None` if it is none.
+    pub fn address(&self, offset: u64) -> Option<u64> {
+        let (range, address) = self.code.iter().find(|(range, _)| range.contains(&offset))?;
+        address.checked_add(offset - range.start)
     }
 
     /// The eight bytes before an offset, the last one highest; `None` if they cannot be read.
@@ -94,12 +102,14 @@ impl Modules {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(format!("the file cannot be opened: {error}"))),
         };
-        let mut module = Module { file, name: Text::from(path), build_id: None, unreadable, is_elf: false };
+        let name = Text::from(path);
+        let mut module = Module { file, name, build_id: None, unreadable, is_elf: false, code: Vec::new() };
         if let Ok(bytes) = module.bytes()
             && let Ok(image) = Image::parse(&bytes)
         {
             module.is_elf = true;
             module.build_id = image.build_id();
+            module.code = image.code_segments().collect();
         }
         self.list.push(module);
         self.known.insert(id, number);

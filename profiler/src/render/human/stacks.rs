@@ -4,6 +4,7 @@ use super::cell;
 use super::fit::{self, width};
 use super::page::Page;
 use super::style::Style;
+use crate::naming;
 use crate::report::{Frame, Function, Report, Role, Row, Section, Severity, Stack};
 use crate::text::{Text, visible};
 
@@ -107,7 +108,7 @@ fn calls(report: &Report, stack: &Stack) -> Vec<Call> {
         }));
         if frame.functions.is_empty() {
             let why = visible(frame.unresolved.as_deref().unwrap_or("no reason given"));
-            calls.push(Call { name: address(frame), mark: "", place: format!("({why})") });
+            calls.push(Call { name: naming::place(frame).terminal(), mark: "", place: format!("({why})") });
         }
     }
     calls
@@ -179,15 +180,6 @@ fn place(function: &Function, frame: &Frame) -> String {
         (Some(file), None, _) => file.terminal(),
         (None, _, Some(module)) => base_name(module),
         (None, _, None) => String::new(),
-    }
-}
-
-/// A frame without a name.
-fn address(frame: &Frame) -> String {
-    match (&frame.module, frame.file_offset) {
-        (Some(module), Some(offset)) => format!("{}+{offset:#x}", base_name(module)),
-        (Some(module), None) => format!("{} at {:#x}", base_name(module), frame.address),
-        (None, _) => format!("{:#x}", frame.address),
     }
 }
 

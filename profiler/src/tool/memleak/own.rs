@@ -1,175 +1,148 @@
-//! Which frame of a stack to name it by: the innermost that the user's own code has.
+//! What a row is named by: the innermost function of the program's own code that is not an allocation wrapper.
+
+use std::collections::HashSet;
 
 use crate::{
-    report::{Frame, Function, Stack},
+    naming::{self, Call, Kind},
+    report::{Frame, Stack},
     text::Text,
 };
 
-/// File names of libraries that never are what the user looks for, by their beginning.
-const LIBRARIES: &[&str] = &[
-    "libc.so",
-    "libc-",
-    "ld-",
-    "libm.so",
-    "libpthread",
-    "libstdc++",
-    "libc++",
-    "libgcc_s",
-    "libjemalloc",
-    "libtcmalloc",
-    "libmimalloc",
-    "ld-musl",
-    "libnode.so",
-    "libjvm.so",
-    "libjava.so",
-    "libjli.so",
-    "libnio.so",
-    "libcoreclr.so",
-    "libclrjit.so",
-    "libSystem.Native.so",
-    "libmono",
-    "libluajit-",
-    "[",
-];
-/// Programs that run the user's code and have none of it.
-const INTERPRETERS: &[&str] = &["node", "nodejs", "deno", "bun", "java", "dotnet", "luajit", "beam.smp"];
-/// Beginnings of the names that runtimes give to code which they make for themselves: V8, HotSpot.
-const RUNTIME_CODE: &[&str] =
-    &["Builtin:", "BytecodeHandler:", "RegExp:", "Stub:", "Interpreter", "StubRoutines", "vtable stub"];
-/// Parts of the names, before the arguments, of functions of a runtime's own library: modules of Node.js, assemblies of
-/// .NET, packages of Java (behind the type of the result).
-const RUNTIME_LIBRARY: &[&str] = &[" node:", "[System.", " java.", " javax.", " jdk.", " sun."];
-/// Beginnings of names from standard libraries that are compiled into the program itself.
-const STANDARD: &[&str] = &[
-    "std::",
-    "core::",
-    "alloc::",
-    "hashbrown::",
-    "<std::",
-    "<core::",
-    "<alloc::",
-    "<hashbrown::",
-    "__gnu_cxx::",
-    "void std::",
-    "operator new",
-    "operator delete",
-    "__rust_",
-    "__rdl_",
-    "__rg_",
-    "__cxxabiv1::",
-    "_rjem_",
-    "je_",
-    "mi_",
-    "tc_",
-    "bool std::",
-    "auto std::",
-];
-/// Allocator functions, which a static program contains.
-const ALLOCATORS: &[&str] = &[
-    "malloc",
-    "calloc",
-    "realloc",
-    "reallocarray",
-    "posix_memalign",
-    "aligned_alloc",
-    "memalign",
-    "valloc",
-    "pvalloc",
-    "__libc_malloc",
-    "strdup",
-    "strndup",
-    "__strdup",
-    "mallocx",
-    "rallocx",
-];
-/// Parts of source paths that mark code of others: Rust's library and registry, system headers.
-const FOREIGN_SOURCES: &[&str] = &[
-    "/rustc/",
-    "/rust/deps/",
-    "/.cargo/registry/",
-    "/.cargo/git/",
-    "/rustlib/src/",
-    "/usr/include/",
-    "/usr/src/",
-];
-/// Part of the names of functions that a derive macro wrote: `server::_::<impl Serialize for server::Room>::serialize`.
-/// Their file is the user's, but who called them says more.
-const DERIVED: &str = "::_::<impl ";
+/// What a stack is named by, and where that is. Two stacks with the same `function`, `file` and `line` were allocated at
+/// the same site.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Own {
+    /// What the row shows: the function as people write it.
+    pub(super) label: Text,
+    /// The function; for code without a name its file and address, `server+0x1eae98`.
+    pub(super) function: Text,
+    /// The program file that it is in; `None` for code that was made at run time.
+    pub(super) module: Option<Text>,
+    /// Its source file, if known.
+    pub(super) file: Option<Text>,
+    /// The line in it, of the call that leads to the allocation, if known.
+    pub(super) line: Option<u32>,
+    /// Who called it, the same way; `None` if nobody is known.
+    pub(super) caller: Option<Text>,
+    /// The address of the call, as the program file counts.
+    pub(super) address: Option<u64>,
+    /// Index of its frame in the report.
+    pub(super) frame: usize,
+    /// The allocation wrappers further in, the innermost first.
+    pub(super) skipped: Vec<Text>,
+}
 
-/// The innermost function of the user's own code, else the innermost that has a name.
-pub(super) fn own_function(stack: &Stack, frames: &[Frame]) -> Option<Text> {
-    let named = || {
-        let frames = stack.frames.iter().filter_map(|i| frames.get(*i));
-        frames.flat_map(|frame| frame.functions.iter().map(move |function| (frame, function)))
+/// Functions that were found to be allocation wrappers: the program file, and the name as in [`Own::function`].
+pub(super) type Wrappers = HashSet<(Option<Text>, Text)>;
+
+/// What a stack is named by. `None` for a stack without frames.
+///
+/// The program's own code comes first, named or not; then, further in before further out, libraries and runtimes; then
+/// the standard library, allocation functions, and at last where threads begin.
+pub(super) fn own(stack: &Stack, frames: &[Frame], wrappers: &Wrappers) -> Option<Own> {
+    let calls = naming::calls(stack, frames);
+    let kinds: Vec<Kind> = calls.iter().map(|call| kind(call, wrappers)).collect();
+    let chosen = choose(&calls, &kinds)?;
+    let call = calls.get(chosen)?;
+    let function = call.function();
+    let passed = calls.iter().zip(&kinds).take(chosen).filter(|(call, kind)| is_notable(call, **kind));
+    let mut skipped: Vec<Text> = passed.map(|(call, _)| call.name()).collect();
+    skipped.dedup();
+    Some(Own {
+        label: call.name(),
+        function: call.name(),
+        module: call.frame.module.clone(),
+        file: function.and_then(|function| function.file.clone()),
+        line: function.and_then(|function| function.line),
+        caller: caller(&calls, chosen).map(Call::name),
+        address: call.frame.file_address,
+        frame: call.index,
+        skipped,
+    })
+}
+
+/// The call further out of another function.
+fn caller<'a>(calls: &'a [Call<'a>], of: usize) -> Option<&'a Call<'a>> {
+    let name = calls.get(of)?.name();
+    calls.get(of + 1..)?.iter().find(|call| call.name() != name)
+}
+
+fn kind(call: &Call<'_>, wrappers: &Wrappers) -> Kind {
+    match call.kind() {
+        Kind::Own if !wrappers.is_empty() => {
+            let known = wrappers.contains(&(call.frame.module.clone(), call.name()));
+            if known { Kind::Wrapper } else { Kind::Own }
+        }
+        kind => kind,
+    }
+}
+
+/// Whether the reader may want to hear that a call was passed over: not of `malloc` itself.
+fn is_notable(call: &Call<'_>, kind: Kind) -> bool {
+    kind == Kind::Wrapper && !call.is_of_standard_file()
+}
+
+fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
+    let of = |wanted: Kind| kinds.iter().position(|kind| *kind == wanted);
+    let named = |wanted: Kind| {
+        let mut all = calls.iter().zip(kinds);
+        all.position(|(call, kind)| *kind == wanted && call.nth.is_some())
     };
-    let own = || named().filter(|(frame, function)| is_own(frame, function));
-    let innermost = own().next();
-    // Without debug information nothing tells the crates apart that make up a Rust program, except their names: its
-    // own is called as its file is.
-    let by_crate = innermost
-        .filter(|(_, function)| function.file.is_none())
-        .and_then(|_| own().find(|(frame, function)| is_of_main_crate(frame, &function.name.terminal())));
-    let (frame, function) = by_crate.or(innermost).or_else(|| named().next())?;
-    // An inlined closure or `async fn` has only a number: the function it was compiled into has a name.
-    let compiled = frame.functions.last().filter(|compiled| is_own(frame, compiled));
-    let nameless = function.inlined && function.name.terminal().starts_with('{');
-    Some(compiled.filter(|_| nameless).unwrap_or(function).name.clone())
+    own_call(calls, kinds)
+        .or_else(|| named(Kind::Library))
+        .or_else(|| of(Kind::Library))
+        .or_else(|| named(Kind::Plumbing))
+        .or_else(|| of(Kind::Wrapper))
+        .or_else(|| of(Kind::Plumbing))
+        .or_else(|| of(Kind::Startup))
 }
 
-fn is_own(frame: &Frame, function: &Function) -> bool {
-    let name = function.name.terminal();
-    let foreign = function.file.as_ref().is_some_and(|file| {
-        let file = file.terminal();
-        FOREIGN_SOURCES.iter().any(|part| file.contains(part))
-    });
-    let of_others = frame.module.as_ref().map_or_else(|| is_of_runtime(&name), is_library);
-    !of_others
-        && !foreign
-        && !name.contains(DERIVED)
-        && !ALLOCATORS.contains(&name.as_str())
-        && !STANDARD.iter().any(|start| name.starts_with(start))
-}
-
-/// Whether a name begins as the paths of the crate do that a Rust program is named after.
-fn is_of_main_crate(frame: &Frame, name: &str) -> bool {
-    let Some(module) = &frame.module else { return false };
-    let module = module.terminal();
-    let file = module.rsplit('/').next().unwrap_or(&module);
-    let krate = file.strip_suffix(" (deleted)").unwrap_or(file).replace('-', "_");
-    let path = name.trim_start_matches(['<', '&']);
-    path.strip_prefix(&krate).is_some_and(|rest| rest.starts_with("::"))
-}
-
-fn is_library(module: &Text) -> bool {
-    let path = module.terminal();
-    let name = path.rsplit('/').next().unwrap_or(&path);
-    LIBRARIES.iter().any(|start| name.starts_with(start)) || INTERPRETERS.contains(&name)
-}
-
-/// Whether code that was made at run time is the runtime's own, by its name.
-fn is_of_runtime(name: &str) -> bool {
-    RUNTIME_CODE.iter().any(|start| name.starts_with(start))
-        || RUNTIME_LIBRARY.iter().any(|part| name.split('(').next().is_some_and(|own| own.contains(part)))
+/// The innermost call of the program's own code. Without debug information nothing tells the crates apart that make up a
+/// Rust program, except their names: its own is called as its file is.
+fn own_call(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
+    let own = || calls.iter().zip(kinds).enumerate().filter(|(_, (_, kind))| **kind == Kind::Own);
+    let (innermost, (call, _)) = own().next()?;
+    let sourceless = call.function().is_some_and(|function| function.file.is_none());
+    let of_main_crate = |(call, _): (&Call<'_>, &Kind)| {
+        call.function()
+            .is_some_and(|function| naming::is_of_main_crate(call.frame, &function.name.terminal()))
+    };
+    let by_crate = own().find(|(_, found)| sourceless && of_main_crate(*found));
+    Some(by_crate.map_or(innermost, |(index, _)| index))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Function;
 
     fn frame(module: &str, name: &str, file: Option<&str>) -> Frame {
+        Frame { functions: vec![function(name, file)], ..nameless(module, 0x1000) }
+    }
+
+    fn function(name: &str, file: Option<&str>) -> Function {
+        Function { name: Text::from(name), file: file.map(Text::from), line: None, inlined: false }
+    }
+
+    fn nameless(module: &str, address: u64) -> Frame {
         Frame {
-            address: 1,
+            address: 0x7f00_0000_0000 + address,
             module: Some(Text::from(module)),
             build_id: None,
-            file_offset: Some(1),
-            functions: vec![Function {
-                name: Text::from(name),
-                file: file.map(Text::from),
-                line: None,
-                inlined: false,
-            }],
+            file_offset: Some(address - 0x800),
+            file_address: Some(address),
+            functions: vec![],
             unresolved: None,
         }
+    }
+
+    fn named_of(frames: &[Frame]) -> Own {
+        let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
+        own(&stack, frames, &Wrappers::new()).unwrap()
+    }
+
+    fn named(frames: &[Frame]) -> String {
+        named_of(frames).label.terminal()
     }
 
     #[test]
@@ -185,15 +158,64 @@ mod tests {
             frame("/srv/pong", "pong::chat::ChatHistory::push", Some("/src/chat.rs")),
             frame("/srv/pong", "pong::main", None),
         ];
-        let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
-        assert_eq!(own_function(&stack, &frames), Some(Text::from("pong::chat::ChatHistory::push")));
-        let only_libraries = Stack { pid: 1, frames: vec![0], incomplete: None };
-        assert_eq!(own_function(&only_libraries, &frames), Some(Text::from("operator new(unsigned long)")));
+        let found = named_of(&frames);
+        assert_eq!((found.label.terminal().as_str(), found.frame), ("pong::chat::ChatHistory::push", 3));
+        assert_eq!(found.caller, Some(Text::from("pong::main")));
+        assert_eq!(found.skipped, []);
+        assert_eq!(named(&frames[..3]), "serde_json::to_vec");
+        assert_eq!(named(&frames[..1]), "operator new(unsigned long)");
     }
 
-    fn named(frames: &[Frame]) -> String {
+    #[test]
+    fn code_of_ones_own_without_a_name_is_not_passed_over_for_its_caller() {
+        let frames = [
+            nameless("/srv/server (deleted)", 0x1e_ae98),
+            nameless("/srv/server (deleted)", 0x1e_0000),
+            frame("/usr/lib/x86_64-linux-gnu/libc.so.6", "__libc_start_call_main", None),
+            frame("/srv/server", "_start", None),
+        ];
+        let found = named_of(&frames);
+        assert_eq!(found.label.terminal(), "server+0x1eae98");
+        assert_eq!((found.function, found.address), (found.label, Some(0x1e_ae98)));
+        let made = Frame { module: None, file_address: None, file_offset: None, ..nameless("", 0x1000) };
+        assert_eq!(
+            named(&[frame("/usr/bin/node", "node::Buffer::New(v8::Isolate*)", None), made]),
+            "code at 0x7f0000001000"
+        );
+    }
+
+    #[test]
+    fn wrappers_that_everybody_knows_are_skipped_and_listed() {
+        let frames = [
+            frame("/usr/bin/redis-server", "je_malloc", None),
+            frame("/usr/bin/redis-server", "ztrymalloc_usable_internal", None),
+            frame("/usr/bin/redis-server", "zmalloc", None),
+            frame("/usr/bin/redis-server", "sdsnewlen", None),
+            frame("/usr/bin/redis-server", "main", None),
+        ];
+        let found = named_of(&frames);
+        assert_eq!(found.label.terminal(), "sdsnewlen");
+        let skipped: Vec<String> = found.skipped.iter().map(Text::terminal).collect();
+        assert_eq!(skipped, ["je_malloc", "ztrymalloc_usable_internal", "zmalloc"]);
+        // One that only the data show.
         let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
-        own_function(&stack, frames).unwrap().terminal()
+        let wrappers = [(frames[3].module.clone(), Text::from("sdsnewlen"))].into_iter().collect();
+        assert_eq!(own(&stack, &frames, &wrappers).unwrap().label.terminal(), "main");
+    }
+
+    #[test]
+    fn where_a_thread_begins_is_named_only_if_there_is_nothing_else() {
+        let libc = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+        let begin = frame(libc, "start_thread", None);
+        let library = frame("/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0", "g_list_append", None);
+        let wrapper = frame("/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0", "g_malloc", None);
+        assert_eq!(named(&[wrapper.clone(), library.clone(), begin.clone()]), "g_list_append");
+        assert_eq!(named(&[wrapper.clone(), begin.clone()]), "g_malloc");
+        assert_eq!(named(std::slice::from_ref(&begin)), "start_thread");
+        assert_eq!(named(&[wrapper, library, frame("/srv/chat", "main", None), begin]), "main");
+        let interpreter = |name| frame("/usr/bin/python3.11", name, None);
+        let frames = [interpreter("PyMem_Malloc"), interpreter("list_extend"), interpreter("main")];
+        assert_eq!(named(&frames), "list_extend");
     }
 
     #[test]
@@ -205,17 +227,6 @@ mod tests {
             frame("/srv/pong", "pong::protocol::encode", own),
         ];
         assert_eq!(named(&frames), "pong::protocol::encode");
-    }
-
-    #[test]
-    fn an_inlined_closure_is_named_by_what_it_was_inlined_into() {
-        let mut outer = frame("/srv/pong", "pong::server::host::{{closure}}", Some("/src/server.rs"));
-        let inner =
-            Function { name: Text::from("{async_fn#0}"), inlined: true, ..outer.functions[0].clone() };
-        outer.functions.insert(0, inner);
-        assert_eq!(named(&[outer.clone()]), "pong::server::host::{{closure}}");
-        outer.functions[1].file = Some(Text::from("/.cargo/registry/src/tokio/poll.rs"));
-        assert_eq!(named(&[outer]), "{async_fn#0}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     collect::{Moment, Snapshot},
     columns::{cells, columns},
     coverage,
-    own::own_function,
+    own::{Wrappers, own},
     sentences,
     session::Session,
     totals,
@@ -51,9 +51,11 @@ pub(super) fn report(
     }
     let frames = frames.into_vec();
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
+    let wrappers = Wrappers::new();
     let mut rows = Vec::with_capacity(shown.len());
     for (judged, stack) in shown.iter().zip(rows_stacks) {
-        let function = stack.and_then(|i| stacks.get(i)).and_then(|stack| own_function(stack, &frames));
+        let own = stack.and_then(|i| stacks.get(i)).and_then(|stack| own(stack, &frames, &wrappers));
+        let function = own.map(|own| own.label);
         let verdict = coverage.complete.then_some(judged.judgement.verdict);
         let severity = (verdict == Some(Verdict::Leak)).then_some(Severity::Problem);
         rows.push(Row { cells: cells(judged, verdict, function), stack, severity });

@@ -204,6 +204,7 @@ impl Stacks {
             module: held.map(|(held, _)| held.name.clone()),
             build_id: held.and_then(|(held, _)| held.build_id.clone()),
             file_offset: held.map(|(_, offset)| offset + of.back),
+            file_address: held.and_then(|(held, offset)| held.address(offset)),
             unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
             functions,
         }

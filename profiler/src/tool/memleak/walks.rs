@@ -193,6 +193,7 @@ mod tests {
             module: Some(Text::from(module)),
             build_id: None,
             file_offset: Some(1),
+            file_address: Some(1),
             functions: name.map(function).into_iter().collect(),
             unresolved: name.is_none().then(|| "stripped".to_owned()),
         }

@@ -1,0 +1,144 @@
+//! Functions that are known by name: what allocates for its caller, where programs and threads begin, what belongs to a
+//! language or a runtime.
+//!
+//! Names are compared without arguments, type parameters and result: see [`bare`](super::bare).
+
+use std::{collections::HashSet, sync::LazyLock};
+
+/// Allocators and wrappers around them, by origin.
+static WRAPPERS: LazyLock<Known> = LazyLock::new(|| Known::read(include_str!("wrappers.txt")));
+/// Where processes, threads and runtimes begin.
+static STARTUP: LazyLock<Known> = LazyLock::new(|| Known::read(include_str!("startup.txt")));
+
+/// A list of names.
+struct Known {
+    /// Whole names.
+    names: HashSet<&'static str>,
+    /// Beginnings of names.
+    starts: Vec<&'static str>,
+}
+
+impl Known {
+    /// Reads one name a line; `*` at its end stands for any end, `#` begins a comment.
+    fn read(list: &'static str) -> Known {
+        let mut known = Known { names: HashSet::new(), starts: Vec::new() };
+        for line in list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match line.strip_suffix('*') {
+                Some(start) => known.starts.push(start),
+                None => {
+                    known.names.insert(line);
+                }
+            }
+        }
+        known
+    }
+
+    fn has(&self, bare: &str) -> bool {
+        self.names.contains(bare) || self.starts.iter().any(|start| bare.starts_with(start))
+    }
+}
+
+/// Beginnings of whole names from standard libraries that are compiled into the program itself.
+const STANDARD: &[&str] = &[
+    "std::",
+    "core::",
+    "alloc::",
+    "hashbrown::",
+    "<std::",
+    "<core::",
+    "<alloc::",
+    "<hashbrown::",
+    "__gnu_cxx::",
+    "__cxxabiv1::",
+    "void std::",
+    "bool std::",
+    "auto std::",
+    "operator delete",
+    "__rust_",
+    "_Unwind_",
+];
+/// Part of the names of functions that a derive macro wrote: `server::_::<impl Serialize for server::Room>::serialize`.
+/// Their file is the user's, but who called them says more.
+const DERIVED: &str = "::_::<impl ";
+/// Beginnings of the names that runtimes give to code which they make for themselves: V8, HotSpot.
+const RUNTIME_CODE: &[&str] = &[
+    "Builtin:",
+    "BytecodeHandler:",
+    "RegExp:",
+    "Stub:",
+    "Interpreter",
+    "StubRoutines",
+    "vtable stub",
+    "itable stub",
+];
+/// Parts of the names, before the arguments, of functions of a runtime's own library: modules of Node.js, assemblies of
+/// .NET, packages of Java (behind the type of the result).
+const RUNTIME_LIBRARY: &[&str] = &[" node:", "[System.", " java.", " javax.", " jdk.", " sun."];
+
+/// Whether a function allocates for whoever calls it, by its bare name.
+pub(super) fn is_wrapper(bare: &str) -> bool {
+    WRAPPERS.has(bare)
+}
+
+/// Whether a process, a thread or a runtime begins there, by its bare name.
+pub(super) fn is_startup(bare: &str) -> bool {
+    STARTUP.has(bare)
+}
+
+/// Whether a function is of a standard library, or was written by a macro, by its whole name.
+pub(super) fn is_standard(name: &str) -> bool {
+    name.contains(DERIVED) || STANDARD.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether code that was made at run time is the runtime's own, by its whole name.
+pub(super) fn is_of_runtime(name: &str) -> bool {
+    RUNTIME_CODE.iter().any(|start| name.starts_with(start))
+        || RUNTIME_LIBRARY.iter().any(|part| name.split('(').next().is_some_and(|own| own.contains(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::bare, *};
+
+    #[test]
+    fn wrappers_are_known_whatever_their_arguments_are() {
+        for name in [
+            "zmalloc_usable",
+            "my_malloc",
+            "os::malloc(unsigned long, MemTag, NativeCallStack const&)",
+            "palloc0",
+            "ngx_palloc",
+            "g_malloc",
+            "Memory::alloc_static(unsigned long, bool)",
+            "operator new[](unsigned long)",
+            "std::__new_allocator<game::Room>::allocate(unsigned long, void const*)",
+            "CRYPTO_malloc",
+            "PyMem_RawMalloc",
+            "PyObject_Malloc",
+            "sqlite3Malloc.constprop.0",
+            "lua_newuserdatauv",
+            "SDL_malloc_REAL",
+            "MemoryContextAllocZero",
+            "_rjem_malloc",
+            "char* MallocT<char>(unsigned long)",
+            "__rust_alloc",
+        ] {
+            assert!(is_wrapper(&bare(name)), "{name} is {}", bare(name));
+        }
+    }
+
+    #[test]
+    fn what_only_sounds_like_one_is_not() {
+        for name in [
+            "chat_push",
+            "session_alloc",
+            "Room::operator new_room()",
+            "xmalloc_test",
+            "operator_new_shift",
+            "palloc_report",
+        ] {
+            assert!(!is_wrapper(&bare(name)), "{name}");
+        }
+        assert!(is_startup(&bare("__libc_start_call_main")) && !is_startup("start_match"));
+    }
+}
