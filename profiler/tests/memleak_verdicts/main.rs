@@ -1,5 +1,6 @@
 //! How often is a verdict wrong? Simulated call stacks with known behaviour, fixed seeds.
 
+mod bursts;
 mod model;
 mod properties;
 mod scenarios;
@@ -23,6 +24,30 @@ fn simulate(scenario: &Scenario, seed: u64) -> (StackRow, Window) {
     let mut site = Site::new(Site::window(older_ns, scenario.ages));
     (scenario.fill)(&mut site, &mut Rng::new(seed), scenario.rate);
     site.finish()
+}
+
+/// How often a scenario is repeated: `usual`, or 10,000 times if `PROFILER_SOAK` is 1.
+fn repetitions(usual: u64) -> u64 {
+    if std::env::var_os("PROFILER_SOAK").is_some_and(|soak| soak == "1") { 10_000 } else { usual }
+}
+
+/// How often each outcome came, over the seeds below `repetitions`, on all processors.
+fn tally<T: Ord + Send>(repetitions: u64, outcome: impl Fn(u64) -> T + Sync) -> BTreeMap<T, u64> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let mut counts = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let part = |first: u64| {
+            let outcome = &outcome;
+            move || (first..repetitions).step_by(threads as usize).map(outcome).collect::<Vec<_>>()
+        };
+        let parts: Vec<_> = (0..threads).map(|first| scope.spawn(part(first))).collect();
+        for part in parts {
+            for outcome in part.join().expect("a simulation does not panic") {
+                *counts.entry(outcome).or_insert(0) += 1;
+            }
+        }
+    });
+    counts
 }
 
 fn run(scenario: &Scenario, seed: u64) -> Judgement {

@@ -51,11 +51,12 @@ impl Rng {
 pub(crate) struct Site {
     row: StackRow,
     window: Window,
+    slot_units: u64,
 }
 
 impl Site {
     pub(crate) fn new(window: Window) -> Site {
-        Site { row: StackRow::default(), window }
+        Site { row: StackRow::default(), window, slot_units: window.slot_units() }
     }
 
     /// A window: the age asked about in nanoseconds, and the length of the observation in ages.
@@ -83,6 +84,7 @@ impl Site {
         row.live_bytes += bytes * times;
         row.lifetimes.live[age::bin(units as u32)] += times;
         row.lifetimes.live_age_units[age::bin(units as u32)] += units * times;
+        row.arrivals.mark(units, self.slot_units);
         if units >= self.window.older_units {
             row.old += times;
             row.old_bytes += bytes * times;

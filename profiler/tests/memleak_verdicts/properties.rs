@@ -95,6 +95,7 @@ fn any_row() -> impl Strategy<Value = StackRow> {
                 row.lifetimes.live_age_units[bin] += (age::start(bin) + age::start(bin + 1)) / 2 * count;
                 row.allocs += count;
                 row.live += count;
+                row.arrivals.mark(age::start(bin), 1 << 12);
             }
             row.old = births.iter().sum();
             (row.alloc_bytes, row.live_bytes) = (row.allocs * 100, row.live * 100);

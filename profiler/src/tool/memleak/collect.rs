@@ -59,11 +59,12 @@ pub(crate) fn snapshot(
         let Some(total) = totals.of(stack).filter(|t| t.allocs != 0) else { continue };
         *slot = Some(Box::new(row(stack as u32, &total, moment)));
     }
+    let slot_units = moment.window().slot_units();
     blocks.for_each(object, |block| {
         if let Some(slot) = rows.get_mut(block.stack as usize) {
             let row =
                 slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));
-            add_live(row, &block, moment);
+            add_live(row, &block, moment, slot_units);
         }
     })?;
     let counters = totals::counters(object)?;
@@ -88,7 +89,7 @@ fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
     row
 }
 
-fn add_live(row: &mut StackRow, block: &Block, moment: &Moment) {
+fn add_live(row: &mut StackRow, block: &Block, moment: &Moment, slot_units: u64) {
     let age_units = moment.now_units.saturating_sub(u64::from(block.born_units));
     let bin = age::bin(u32::try_from(age_units).unwrap_or(u32::MAX));
     let old = age_units >= moment.older_units;
@@ -96,6 +97,7 @@ fn add_live(row: &mut StackRow, block: &Block, moment: &Moment) {
     row.live_bytes += block.size_bytes;
     row.lifetimes.live[bin] += 1;
     row.lifetimes.live_age_units[bin] += age_units;
+    row.arrivals.mark(age_units, slot_units);
     if old {
         row.old += 1;
         row.old_bytes += block.size_bytes;
@@ -152,7 +154,7 @@ mod tests {
     fn live_blocks_are_sorted_by_age_and_birth() {
         let mut row = StackRow::default();
         for (born_units, size_bytes) in [(100, 10), (1099, 20), (1101, 40), (1700, 80)] {
-            add_live(&mut row, &Block { size_bytes, born_units, stack: 0 }, &MOMENT);
+            add_live(&mut row, &Block { size_bytes, born_units, stack: 0 }, &MOMENT, 1);
         }
         assert_eq!((row.live, row.live_bytes, row.old, row.old_bytes), (4, 150, 2, 30));
         assert_eq!((row.births[0], row.births[BIRTH_SLICES - 1]), (1, 1));

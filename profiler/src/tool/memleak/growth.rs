@@ -11,14 +11,14 @@ use super::hazard::UNITS_PER_HOUR;
 use super::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
 use super::rows::{BIRTH_SLICES, StackRow, Window};
 
+/// Blocks count as half-old from this part of the age on: what is in use for a moment is younger.
+pub(super) const HALF_OLD: f64 = 1.0 / 3.0;
 /// The later half must bring at least this share of what the earlier half brought.
 const LEAST_RATIO: f64 = 0.2;
 /// Fewer births of survivors than this in the later half are no growth to speak of.
 const LEAST_LATE: u64 = 5;
 /// Chance of taking a slowing to a fifth for a stop.
 const SLOWED_TAIL: f64 = 0.01;
-/// Chance of taking a pause in steady growth for its end.
-const SILENT_TAIL: f64 = 1e-5;
 /// Fewer blocks than this and their bytes are not near to normal.
 const FEW: u64 = 10;
 
@@ -45,9 +45,9 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
     let younger = row.live.saturating_sub(row.old);
     let older = window.older_units as f64;
     let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
-    let pace = pace(&row.births);
-    let ended =
-        slowed(late_total, younger, older / (half + older), pace.clump) || fell_silent(row, window, &pace);
+    let clump = clump(&row.births);
+    let ended = slowed(late_total, younger, older / (half + older), clump)
+        || (row.old > 0 && row.arrivals.ended(window));
 
     // What is loaded at once, at start say, must not hide a leak of the same stack: the fullest slice is left out.
     let early_rest = early_total - early.iter().max().copied().unwrap_or(0);
@@ -56,11 +56,34 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
 
     if late_total >= LEAST_LATE && keeps_pace && spread_out(late) && !ended {
         Growth::Continues
-    } else if ended || slowed(early_total, late_total, 0.5, pace.clump) {
+    } else if ended || faded(row, window, clump) {
         Growth::Stopped
     } else {
         Growth::Unclear
     }
+}
+
+/// True if hardly any births followed those of the earlier half, neither in the later one nor since. Births of one
+/// slot count as one event here: a load at start is many, and one beat of a leak is not.
+fn faded(row: &StackRow, window: &Window, clump: f64) -> bool {
+    let older = window.older_units as f64;
+    let half = (window.length_units as f64 - older) / 2.0;
+    if 2.0 * half < older {
+        return false;
+    }
+    let rest = older * (1.0 - HALF_OLD);
+    let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
+    let events = row.arrivals.events(window.older_units, window).max(1);
+    let clump = clump.max(row.old as f64 / events as f64);
+    let later = late.iter().sum::<u64>() + half_old(row, window);
+    slowed(early.iter().sum(), later, (half + rest) / (2.0 * half + rest), clump)
+}
+
+/// Live blocks of a third of the age and more that are not old yet, to the bin.
+fn half_old(row: &StackRow, window: &Window) -> u64 {
+    let older = window.older_units as f64;
+    let bins = (0..age::BINS).filter(|&bin| age::start(bin) as f64 >= HALF_OLD * older);
+    bins.map(|bin| row.lifetimes.live[bin]).sum::<u64>().saturating_sub(row.old)
 }
 
 /// The share of births that falls into a period, `late_share` of the whole, if births there are a fifth as frequent.
@@ -68,27 +91,20 @@ fn fair_share(late_share: f64) -> f64 {
     LEAST_RATIO * late_share / (LEAST_RATIO * late_share + (1.0 - late_share))
 }
 
-/// How births come: how many in a slice, and how many at once.
-struct Pace {
-    /// Mean births in a slice, from the start to the last birth.
-    mean: f64,
-    /// Births that come together, on average: the index of dispersion of the slices.
-    clump: f64,
-}
-
-/// The fullest slice of the earlier half is left out here too: after one load at start everything else would pass
-/// for noise.
-fn pace(births: &[u64; BIRTH_SLICES]) -> Pace {
+/// Births that come together, on average: the index of dispersion of the slices, from the start to the last birth. The
+/// fullest slice of the earlier half is left out here too: after one load at start everything else would pass for
+/// noise.
+fn clump(births: &[u64; BIRTH_SLICES]) -> f64 {
     let last = births.iter().rposition(|&births| births > 0).unwrap_or(0);
     let fullest = (0..BIRTH_SLICES / 2).max_by_key(|&slice| births[slice]);
     let rest = || (0..=last).filter(|&slice| Some(slice) != fullest).map(|slice| births[slice] as f64);
     let n = rest().count() as f64;
     if n < 2.0 {
-        return Pace { mean: rest().sum(), clump: 1.0 };
+        return 1.0;
     }
     let mean = rest().sum::<f64>() / n;
     let variance = rest().map(|births| (births - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    Pace { mean, clump: if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 } }
+    if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 }
 }
 
 /// True if `late` births, in clumps, are certainly less than a fifth as frequent as `early` ones.
@@ -103,24 +119,6 @@ fn spread_out(slices: &[u64]) -> bool {
     let first = slices.iter().position(|&births| births > 0).unwrap_or(0);
     let last = slices.iter().rposition(|&births| births > 0).unwrap_or(0);
     occupied >= 3 || last > first + 1
-}
-
-/// True if there have been no births for so long that the earlier ones would have to have gone on in between.
-fn fell_silent(row: &StackRow, window: &Window, pace: &Pace) -> bool {
-    let Some(last) = row.births.iter().rposition(|&births| births > 0) else { return false };
-    let slice = window.length_units.saturating_sub(window.older_units) as f64 / BIRTH_SLICES as f64;
-    let trailing = (BIRTH_SLICES - 1 - last) as f64;
-    // Where births become rarer, the later pace counts.
-    let recent = row.births.get(BIRTH_SLICES / 2..=last).filter(|recent| !recent.is_empty());
-    let mean = recent
-        .map_or(pace.mean, |recent| pace.mean.min(recent.iter().sum::<u64>() as f64 / recent.len() as f64));
-    let silent = if row.live == row.old {
-        trailing + window.older_units as f64 / slice
-    } else {
-        let youngest = row.lifetimes.live.iter().position(|&live| live > 0).map_or(0, age::start);
-        trailing.max(youngest as f64 / slice)
-    };
-    (-mean * silent / pace.clump).exp() < SILENT_TAIL
 }
 
 /// Growth of the bytes in blocks older than the age asked about, per hour of the time in which such blocks could be
@@ -168,11 +166,22 @@ mod tests {
         Window { length_units: 4 * older_units, older_units }
     }
 
-    /// `younger` blocks are live that are not old yet, born just now.
+    /// `younger` blocks are live that are not old yet, born evenly since.
     fn births(births: [u64; BIRTH_SLICES], younger: u64) -> StackRow {
         let old = births.iter().sum();
         let mut row = StackRow { old, live: old + younger, births, ..StackRow::default() };
-        row.lifetimes.live[0] = younger;
+        let (window, slot) = (window(), window().slot_units());
+        let mut born = |count: u64, from: f64, to: f64| {
+            for i in 0..count {
+                let birth = from + (to - from) * (i as f64 + 0.5) / count as f64;
+                row.arrivals.mark(((4.0 - birth) * window.older_units as f64) as u64, slot);
+            }
+        };
+        for (slice, &count) in births.iter().enumerate() {
+            let at = |slice: usize| 3.0 * slice as f64 / BIRTH_SLICES as f64;
+            born(count, at(slice), at(slice + 1));
+        }
+        born(younger, 3.0, 4.0);
         row
     }
 
@@ -219,10 +228,10 @@ mod tests {
 
     #[test]
     fn one_late_burst_is_unclear() {
-        assert_eq!(
-            growth(&births([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 300, 0, 0], 0), &window()),
-            Growth::Unclear
-        );
+        let mut burst = births([0; BIRTH_SLICES], 0);
+        (burst.births[13], burst.old, burst.live) = (300, 300, 300);
+        burst.arrivals.mark(window().older_units * 3 / 2, window().slot_units());
+        assert_eq!(growth(&burst, &window()), Growth::Unclear);
         assert_eq!(growth(&births([0; 16], 5), &window()), Growth::Unclear);
         assert_eq!(growth(&births([9; 16], 9), &Window { length_units: 9, older_units: 9 }), Growth::Unclear);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use profiler_common::age::{self, UNIT_NS};
 
-use super::growth::{self, Growth, growth};
+use super::growth::{self, Growth, HALF_OLD, growth};
 use super::hazard::{LateAges, Suffix, exposure_factor};
 use super::interval::ALPHA;
 use super::rows::{BIRTH_SLICES, StackRow, Window};
@@ -31,8 +31,6 @@ const CACHE_SURVIVAL: f64 = 0.05;
 const LEAST_BLOCKS: u64 = 20;
 /// So many blocks that nobody is seen to free might be the beginning of a leak.
 const SUSPECT: u64 = 3;
-/// Blocks count as half-old from this part of the age on.
-const HALF_OLD: f64 = 1.0 / 3.0;
 /// Old blocks that the question of growth takes, on average.
 const GROWTH_BLOCKS: f64 = 12.0;
 
@@ -249,6 +247,7 @@ mod tests {
             row.live_bytes += 100;
             row.lifetimes.live[age::bin(age as u32)] += 1;
             row.lifetimes.live_age_units[age::bin(age as u32)] += age;
+            row.arrivals.mark(age, window.slot_units());
             if age >= OLDER {
                 row.old += 1;
                 row.old_bytes += 100;
@@ -333,6 +332,7 @@ mod tests {
         for (births, more) in row.births.iter_mut().zip(leak.births) {
             *births += more;
         }
+        row.arrivals.merge(&leak.arrivals);
         let judgement = judge(&row, &window(4.0));
         assert_eq!((judgement.verdict, judgement.hazard.frees), (Verdict::Leak, 0));
         assert_eq!(judgement.hazard.from_units, 2 * OLDER);

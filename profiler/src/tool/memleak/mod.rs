@@ -6,6 +6,7 @@
 mod advice;
 pub(crate) mod allocators;
 pub mod analyze;
+mod arrivals;
 mod blocks;
 mod calls;
 mod canary;

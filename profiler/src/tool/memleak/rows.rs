@@ -2,6 +2,8 @@
 
 use profiler_common::age::BINS;
 
+pub use super::arrivals::Arrivals;
+
 /// What one call stack did during the observation. Counts of blocks; in a sampled run of the drawn blocks only,
 /// and the `weighted` fields then carry the estimates.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +29,8 @@ pub struct StackRow {
     pub lifetimes: Lifetimes,
     /// Old blocks by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
     pub births: [u64; BIRTH_SLICES],
+    /// When the live blocks were born, however many at once.
+    pub arrivals: Arrivals,
     /// Estimates of a sampled run.
     pub weighted: Option<Weighted>,
 }

@@ -34,7 +34,7 @@ impl Verdict {
 }
 
 /// Why a verdict was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// Leak: late frees are as good as absent, and the survivors keep growing.
     KeptAndGrowing,
