@@ -24,6 +24,7 @@ mod names;
 pub mod options;
 mod own;
 pub mod plan;
+mod pool;
 pub(crate) mod readiness;
 mod refusals;
 pub mod rows;
