@@ -25,8 +25,6 @@ pub(crate) enum Need {
     Build,
     /// What the tests build and observe: compilers, allocators, servers.
     Test,
-    /// A machine to emulate others on.
-    Vm,
     /// Clippy for the BPF objects, and cargo-deny.
     Lint,
     /// What the benches compare with. Wanted, not needed.
@@ -67,7 +65,6 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
                 linker::ensure(&toolchain)?;
             }
             Need::Test => packages::ensure(packages::TEST, "the tests")?,
-            Need::Vm => packages::ensure(packages::VM, "other kernels")?,
             Need::Lint => ensure_lint()?,
             Need::Bench => {
                 if let Err(error) = packages::ensure(packages::BENCH, "comparisons in the benches") {
@@ -108,6 +105,11 @@ fn ensure_lint() -> Result<()> {
         bail!("cargo-deny is missing; install it by hand: {}", process::show(&install));
     }
     Ok(())
+}
+
+/// Fetches the lists of Debian's packages. Old lists name files that the mirrors no longer have.
+pub(crate) fn update_package_lists() -> Result<()> {
+    apt::update()
 }
 
 /// One line of what setup does or found.

@@ -44,10 +44,6 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "luajit", proof: Proof::Program("luajit") },
 ];
 
-/// What other kernels run in.
-pub(super) const VM: &[Package] =
-    &[Package { debian: "qemu-system-x86", proof: Proof::Program("qemu-system-x86_64") }];
-
 /// What the benches compare with.
 pub(super) const BENCH: &[Package] = &[
     Package { debian: "g++", proof: Proof::Program("g++") },

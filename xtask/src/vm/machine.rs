@@ -13,11 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
-use super::{kernel::Kernel, wire::Event};
-use crate::process::{self, command};
+use super::{emulator::Emulator, kernel::Kernel, wire::Event};
+use crate::process;
 
-/// The emulator.
-pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// The limit is counted in steps of this length, however long one really took: whoever stops this job for a while, or
 /// puts the computer to sleep, does not end the machine.
 const STEP: Duration = Duration::from_secs(1);
@@ -36,6 +34,7 @@ impl Machine {
     /// Boots a kernel. What it logs is written to `log`; it is ended after `limit`. One processor has a time of its
     /// own; several run at the same time, in the time of this machine.
     pub(super) fn boot(
+        emulator: &Emulator,
         kernel: &Kernel,
         initramfs: &Path,
         processors: u8,
@@ -43,7 +42,7 @@ impl Machine {
         limit: Duration,
     ) -> Result<Self> {
         File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-        let mut qemu = command(PROGRAM);
+        let mut qemu = emulator.command();
         // The plainest processor: vector instructions, which libraries use where they can, are slow to emulate. Its
         // random numbers are wanted early on.
         qemu.args(["-machine", "pc", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "1024"]);

@@ -5,6 +5,7 @@
 //! program. Emulated, so it needs neither root nor a processor that lends itself; nothing of this machine is changed.
 
 mod cases;
+mod emulator;
 mod guest;
 mod initramfs;
 mod kernel;
@@ -29,6 +30,7 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) use self::summary::Summary;
 use self::{
     cases::Breadth,
+    emulator::Emulator,
     initramfs::Initramfs,
     kernel::Kernel,
     machine::Machine,
@@ -80,7 +82,8 @@ struct Settings {
 /// `cargo xtask vm`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     process::die_of_ctrl_c()?;
-    setup::ensure(&[Need::Build, Need::Test, Need::Vm])?;
+    setup::ensure(&[Need::Build, Need::Test])?;
+    let emulator = Emulator::find(&cache())?;
     let usual = kernel::USUAL.map(str::to_owned);
     let names = if args.kernels.is_empty() { usual.as_slice() } else { &args.kernels };
     let kernels = names.iter().map(|name| kernel::find(name, &cache())).collect::<Result<Vec<_>>>()?;
@@ -93,11 +96,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let guest = Guest::build(&built, cases)?;
     let settings = Settings { processors: args.cpus, limit: args.limit.map_or(limit, Duration::from_secs) };
-    guest.run_on(&kernels, settings)?.conclude()
+    guest.run_on(&emulator, &kernels, settings)?.conclude()
 }
 
 /// The part of `cargo xtask test`: the few tests on both usual kernels, where this machine can have them. Where not, that
-/// is a skip with its reason.
+/// is a skip with its reason; in CI (`CI=true`) a failure, because nobody reads there what was skipped.
 pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result<Summary> {
     let mut summary = Summary::default();
     let cases = cases::select(built, Breadth::Few, filter)?;
@@ -106,17 +109,20 @@ pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result
     }
     println!("\n== other kernels");
     let mut kernels = Vec::new();
-    let emulator = setup::ensure(&[Need::Vm]).map_err(|error| format!("{error:#}"));
+    let emulator = Emulator::find(&cache()).map_err(|error| format!("{error:#}"));
     for name in kernel::USUAL {
-        let find = |()| kernel::find(name, &cache()).map_err(|error| format!("{error:#}"));
+        let find = |_| kernel::find(name, &cache()).map_err(|error| format!("{error:#}"));
         match emulator.clone().and_then(find) {
             Ok(kernel) => kernels.push(kernel),
+            Err(why) if env::var_os("CI").is_some_and(|ci| ci == "true") => {
+                summary.fail(format!("Linux {name}: {} tests cannot be run: {why}", cases.len()));
+            }
             Err(why) => summary.skip(cases.len(), format!("Linux {name}: {} tests: {why}", cases.len())),
         }
     }
-    if !kernels.is_empty() {
+    if let (Ok(emulator), false) = (&emulator, kernels.is_empty()) {
         let settings = Settings { processors: 1, limit: LIMIT };
-        match Guest::build(built, cases).and_then(|guest| guest.run_on(&kernels, settings)) {
+        match Guest::build(built, cases).and_then(|guest| guest.run_on(emulator, &kernels, settings)) {
             Ok(ran) => summary.add(ran),
             // What ran before is to be counted too.
             Err(error) => summary.fail(format!("other kernels: {error:#}")),
@@ -182,13 +188,13 @@ impl Guest {
     }
 
     /// Boots the kernels, as many at once as this machine has processors for.
-    fn run_on(&self, kernels: &[Kernel], settings: Settings) -> Result<Summary> {
+    fn run_on(&self, emulator: &Emulator, kernels: &[Kernel], settings: Settings) -> Result<Summary> {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let at_once = (processors / usize::from(settings.processors)).max(1);
         let mut summary = Summary::default();
         for together in kernels.chunks(at_once) {
             thread::scope(|scope| {
-                let start = |kernel| scope.spawn(move || self.run(kernel, settings));
+                let start = |kernel| scope.spawn(move || self.run(emulator, kernel, settings));
                 let running: Vec<_> = together.iter().map(start).collect();
                 for machine in running {
                     let Ok(outcome) = machine.join() else { bail!("following a machine panicked") };
@@ -203,13 +209,14 @@ impl Guest {
     }
 
     /// Boots a kernel and follows its tests.
-    fn run(&self, kernel: &Kernel, settings: Settings) -> Result<Summary> {
+    fn run(&self, emulator: &Emulator, kernel: &Kernel, settings: Settings) -> Result<Summary> {
         let name = kernel.name.rsplit('/').next().unwrap_or(&kernel.name);
         let mut summary = Summary::of(name);
         summary.say(&format!("{}, emulated, processors: {}", kernel.origin, settings.processors));
         let log = cache().join(format!("linux-{name}.log"));
         let begun = Instant::now();
-        let mut machine = Machine::boot(kernel, &self.initramfs, settings.processors, &log, settings.limit)?;
+        let mut machine =
+            Machine::boot(emulator, kernel, &self.initramfs, settings.processors, &log, settings.limit)?;
         let mut last = begun;
         let mut ended = 0;
         let broken = loop {

@@ -84,22 +84,53 @@ impl Sources {
         names.lines().map(str::to_owned).collect()
     }
 
+    /// A package and all that it depends on, as if nothing were installed: so there is nothing to conflict with.
+    pub(super) fn with_dependencies(&self, package: &str) -> Result<Vec<String>> {
+        let mut plan = self.tool("apt-get");
+        plan.args(["-o", "Dir::State::status=/dev/null", "--simulate", "install", "--no-install-recommends"]);
+        let plan = process::ask(plan.arg(package));
+        let packages = installations(&plan.with_context(|| format!("apt does not know {package}"))?);
+        if packages.is_empty() {
+            bail!("apt would install nothing for {package}");
+        }
+        Ok(packages)
+    }
+
     /// Downloads a package into a directory, without installing it.
     pub(super) fn download(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        let archives = self.download_all(&[package.to_owned()], folder)?;
+        archives.into_iter().next().with_context(|| format!("apt-get left no file of {package}"))
+    }
+
+    /// Downloads packages into an empty directory, without installing them.
+    pub(super) fn download_all(&self, packages: &[String], folder: &Path) -> Result<Vec<PathBuf>> {
         if !on_path("dpkg-deb") {
             bail!("dpkg-deb, which takes packages apart, is missing");
         }
-        process::run(self.tool("apt-get").args(["download", "--quiet", package]).current_dir(folder))?;
+        let mut download = self.tool("apt-get");
+        process::run(download.args(["download", "--quiet"]).args(packages).current_dir(folder))?;
         let files = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-        let mut archives = files.filter_map(|file| Some(file.ok()?.path()));
+        let archives = files.filter_map(|file| Some(file.ok()?.path()));
         let is_archive = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
-        archives.find(is_archive).with_context(|| format!("apt-get left no file of {package}"))
+        Ok(archives.filter(is_archive).collect())
     }
+}
+
+/// The packages that a plan of apt installs.
+fn installations(plan: &str) -> Vec<String> {
+    let name = |line: &str| Some(line.strip_prefix("Inst ")?.split(' ').next()?.to_owned());
+    plan.lines().filter_map(name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_names_what_it_installs() {
+        let plan = "NOTE: simulation\nInst libc6 (2.36 Debian:12/stable [amd64]) []\nInst seabios (1.16)\nConf libc6 (2.36)\n";
+        assert_eq!(installations(plan), ["libc6", "seabios"]);
+    }
 
     #[test]
     fn other_releases_are_on_the_same_mirrors() {
