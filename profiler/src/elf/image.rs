@@ -49,6 +49,17 @@ struct Segment {
     executable: bool,
 }
 
+/// A part of a file that the kernel maps, for those who look at a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    /// Its addresses in the file, as far as the file has bytes for them.
+    pub(crate) addresses: Range<u64>,
+    /// Where in the file they begin.
+    pub(crate) file_offset: u64,
+    /// Whether it is code.
+    pub(crate) executable: bool,
+}
+
 /// A program file for x86_64, parsed.
 ///
 /// Only the headers are read when it is made; everything else is read when asked for.
@@ -208,6 +219,16 @@ impl<'a> Image<'a> {
     pub(crate) fn executable_ranges(&self) -> impl Iterator<Item = Range<u64>> {
         let executable = self.segments.iter().filter(|s| s.executable);
         executable.map(|s| s.address..s.address.saturating_add(s.size))
+    }
+
+    /// The parts of the file that the kernel maps, in the order of the file.
+    pub(crate) fn loaded(&self) -> Vec<Loaded> {
+        let loaded = |s: &Segment| Loaded {
+            addresses: s.address..s.address.saturating_add(s.size),
+            file_offset: s.file_offset,
+            executable: s.executable,
+        };
+        self.segments.iter().map(loaded).collect()
     }
 
     /// Bytes that are mapped from `address` to the end of its segment. Empty when the address is not in the file.

@@ -18,11 +18,14 @@ mod debug_sections;
 mod flow;
 mod image;
 mod imports;
+mod mover;
 mod symbols;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use debug_sections::SectionError;
+pub(crate) use image::Loaded;
 pub use image::{Error, Image};
+pub use mover::Mover;
 pub use symbols::{Symbol, SymbolKind};

@@ -72,10 +72,20 @@ pub struct Target {
     pub build_id: Option<String>,
     /// How it ended, if it did: "exit code 3", "killed by signal 9", "replaced itself by exec", "ended".
     pub ended: Option<String>,
+    /// The signal that killed it, by number; absent if none did, or if that is not known.
+    #[serde(default)]
+    pub killed_by: Option<i32>,
     /// What was probed in it, one line per site: function, module, site and why that site.
     pub probes: Vec<Probed>,
     /// What the user should know about this target.
     pub notes: Vec<String>,
+}
+
+impl Target {
+    /// Whether it died of a breakpoint that nobody answered for, as ours would be.
+    pub fn died_of_breakpoint(&self) -> bool {
+        self.killed_by == Some(libc::SIGTRAP)
+    }
 }
 
 /// One probed function.

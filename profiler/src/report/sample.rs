@@ -253,6 +253,7 @@ fn meta() -> Meta {
             exe: "/opt/game/server".into(),
             build_id: Some("8f3c1d0a5b".into()),
             ended: Some("killed by signal 9".into()),
+            killed_by: Some(9),
             probes: vec![Probed {
                 function: "malloc".into(),
                 module: "/usr/lib/x86_64-linux-gnu/libc.so.6".into(),

@@ -12,7 +12,7 @@ use super::status::Status;
 /// The largest maps file that is read: 65 530 mappings (the kernel's default limit) of 300 bytes.
 const MAX_BYTES: u64 = 20 << 20;
 
-/// One executable mapping of a file.
+/// A mapping, most often of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// First address.
@@ -62,17 +62,44 @@ impl Mapping {
 /// # Errors
 /// If the process is gone or may not be read.
 pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
+    Ok(parse(&read(pid)?))
+}
+
+/// The text of a process's maps file.
+///
+/// # Errors
+/// If the process is gone or may not be read.
+pub(super) fn read(pid: u32) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::open(format!("/proc/{pid}/maps"))?.take(MAX_BYTES).read_to_end(&mut text)?;
-    Ok(parse(&text))
+    Ok(text)
 }
 
-/// Reads the text of a maps file; lines that are not understood are left out.
+/// The executable mappings in the text of a maps file; lines that are not understood are left out.
 pub fn parse(text: &[u8]) -> Vec<Mapping> {
-    text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+    let executable = |(mapping, rights): (Mapping, Rights)| rights.execute.then_some(mapping);
+    text.split(|byte| *byte == b'\n')
+        .filter_map(|line| parse_line(line, true))
+        .filter_map(executable)
+        .collect()
 }
 
-fn parse_line(line: &[u8]) -> Option<Mapping> {
+/// All mappings in the text of a maps file, by address.
+pub(super) fn parse_all(text: &[u8]) -> Vec<(Mapping, Rights)> {
+    text.split(|byte| *byte == b'\n').filter_map(|line| parse_line(line, false)).collect()
+}
+
+/// What the process may do with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rights {
+    pub(super) read: bool,
+    pub(super) write: bool,
+    pub(super) execute: bool,
+    /// Whether what is written to it is seen by others.
+    pub(super) shared: bool,
+}
+
+fn parse_line(line: &[u8], executable_only: bool) -> Option<(Mapping, Rights)> {
     let mut rest = line;
     let mut field = || {
         rest = rest.trim_ascii_start();
@@ -86,18 +113,22 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
     let offset = field()?;
     let (major, minor) = field()?.split_once(':')?;
     let inode = field()?.parse().ok()?;
-    if permissions.as_bytes().get(2) != Some(&b'x') {
-        return None;
+    let has = |at: usize, letter: u8| permissions.as_bytes().get(at) == Some(&letter);
+    let rights =
+        Rights { read: has(0, b'r'), write: has(1, b'w'), execute: has(2, b'x'), shared: has(3, b's') };
+    if executable_only && !rights.execute {
+        return None; // before its path is copied: most mappings are none of code
     }
     let hex = |digits| u64::from_str_radix(digits, 16).ok();
     let path = unescape(rest.trim_ascii_start());
-    Some(Mapping {
+    let mapping = Mapping {
         start: hex(start)?,
         end: hex(end)?,
         offset: hex(offset)?,
         file: FileId { device: (hex(major)? as u32, hex(minor)? as u32), inode },
         path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)),
-    })
+    };
+    Some((mapping, rights))
 }
 
 /// The kernel writes a newline in a path as `\012`, and nothing else.

@@ -4,6 +4,8 @@ pub mod find;
 pub mod launch;
 pub mod maps;
 pub mod modules;
+mod moved;
 pub mod process;
 mod script;
+pub(crate) mod start;
 pub(crate) mod status;

@@ -12,7 +12,10 @@ use std::{
 
 use memmap2::Mmap;
 
-use super::maps::{self, FileId, Mapping};
+use super::{
+    maps::{self, FileId, Mapping},
+    moved,
+};
 use crate::{elf::Image, text::Text};
 
 /// Number of a module.
@@ -117,9 +120,11 @@ impl Modules {
     }
 
     /// Whether a module is more than memory with a file's number: some runtimes map the code that they make twice, which
-    /// takes a file in memory (memfd).
+    /// takes a file in memory (memfd), and huge pages are such a file.
     fn is_program(&self, id: ModuleId) -> bool {
-        let in_memory = |module: &Module| module.name.raw().starts_with(b"/memfd:");
+        let in_memory = |module: &Module| {
+            [b"/memfd:".as_slice(), b"/anon_hugepage"].iter().any(|name| module.name.raw().starts_with(name))
+        };
         self.get(id).is_none_or(|module| !in_memory(module) || module.is_elf)
     }
 
@@ -133,6 +138,8 @@ impl Modules {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     mappings: Vec<(Mapping, Option<ModuleId>)>,
+    /// Where code of a file lies in memory that the process has put in its place, by address.
+    moved: Vec<Range<u64>>,
 }
 
 /// What an address belongs to.
@@ -183,11 +190,62 @@ impl Layout {
     /// # Errors
     /// If the process is gone or may not be read.
     pub fn read(pid: u32, modules: &mut Modules) -> io::Result<Layout> {
-        let mappings = maps::executable(pid)?;
+        let text = maps::read(pid)?;
         let mut module = |mapping: &Mapping| modules.of(pid, mapping).filter(|id| modules.is_program(*id));
-        Ok(Layout {
-            mappings: mappings.into_iter().map(|m| (module(&m), m)).map(|(id, m)| (m, id)).collect(),
-        })
+        let mut mappings = Vec::new();
+        let mut made = Vec::new();
+        for mapping in maps::parse(&text) {
+            match module(&mapping) {
+                None if !is_of_kernel(&mapping) => made.push(mapping),
+                id => mappings.push((mapping, id)),
+            }
+        }
+        let mut layout = Layout { mappings, moved: Vec::new() };
+        if !made.is_empty() {
+            layout.add_made(pid, &text, made, modules);
+        }
+        Ok(layout)
+    }
+
+    /// Takes executable memory without a file in. What has taken the place of a file's own code is that code.
+    fn add_made(&mut self, pid: u32, text: &[u8], made: Vec<Mapping>, modules: &mut Modules) {
+        let all = maps::parse_all(text);
+        for mapping in made {
+            let parts = moved::parts(&mapping, &all, &mut |neighbour| {
+                let id = modules.of(pid, neighbour)?;
+                let bytes = modules.get(id).filter(|module| module.is_elf)?.bytes().ok()?;
+                Some((id, Image::parse(&bytes).ok()?.loaded()))
+            });
+            for (part, id) in parts {
+                if id.is_some() {
+                    self.moved.push(part.start..part.end);
+                }
+                self.mappings.push((part, id));
+            }
+        }
+        self.mappings.sort_by_key(|(mapping, _)| mapping.start);
+    }
+
+    /// Whether code of a file is where a breakpoint in the file would get: mapped from it. True of a file that is not
+    /// mapped at all yet.
+    pub fn is_from_file(&self, module: ModuleId, offset: u64) -> bool {
+        let mut unmapped = true;
+        let holds = |mapping: &Mapping| {
+            let inside =
+                offset.checked_sub(mapping.offset).is_some_and(|by| by < mapping.end - mapping.start);
+            inside && !self.moved.iter().any(|range| range.start == mapping.start)
+        };
+        let found = self.files().filter(|(_, id)| *id == module).any(|(mapping, _)| {
+            unmapped = false;
+            holds(mapping)
+        });
+        found || unmapped
+    }
+
+    /// The files whose code was moved, wholly or in part.
+    pub fn moved(&self) -> impl Iterator<Item = ModuleId> {
+        let is_moved = |start| self.moved.iter().any(move |range| range.start == start);
+        self.files().filter(move |(mapping, _)| is_moved(mapping.start)).map(|(_, id)| id)
     }
 
     /// The mappings of files, by address.
@@ -256,6 +314,7 @@ mod tests {
         let (a, b) = (ModuleId(0), ModuleId(1));
         let layout = |mapped: &[(Mapping, ModuleId)]| Layout {
             mappings: mapped.iter().map(|(mapping, id)| (mapping.clone(), Some(*id))).collect(),
+            moved: Vec::new(),
         };
         let vec_of = |range: Range<u64>| Vec::from_iter([range]);
         let mut history = History::default();

@@ -17,6 +17,7 @@ pub mod custom;
 pub mod estimate;
 pub mod floor;
 mod growth;
+mod harm;
 pub mod hazard;
 mod interval;
 pub mod judge;

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     allocators, canary,
     options::{Options, Targets},
-    refusals::no_allocator,
     space::{Preview, Site, Space},
 };
 use crate::{
@@ -42,7 +41,7 @@ fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> R
     let mut space = Space::new(0, process, modules)?;
     let checked = space.check(modules);
     let Preview { sites, refused } = space.preview(modules, &options, method == Some(Method::Session));
-    let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| no_allocator(pid));
+    let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| space.nothing_to_probe());
     let refused: Option<Error> = checked.err().or(refused).or_else(nothing);
     // What is refused is not probed.
     let sites = if refused.is_some() { Vec::new() } else { sites };

@@ -45,6 +45,30 @@ pub(super) fn no_allocator(pid: u32) -> Error {
         .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'")
 }
 
+/// It has moved its code, and the allocator with it.
+pub(super) fn is_moved(pid: u32, file: &Text, functions: usize) -> Error {
+    let functions = if functions == 1 { "1 function".to_owned() } else { format!("{functions} functions") };
+    Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
+        .because(format_args!(
+            "the program has moved its code, with {functions} of {} that would be probed, into memory of its own, \
+             where probes do not reach",
+            file.terminal()
+        ))
+        .hint("start it without huge pages for code (--use-largepages, iodlr, hugify), and observe it then")
+}
+
+/// It copies its own code when it starts, and would take breakpoints along.
+pub(super) fn copies_its_code(pid: u32, file: &Text, function: &str, sign: &str) -> Error {
+    Error::new(
+        ErrorKind::Safety,
+        format_args!("tried to probe {function} of {} in process {pid}", file.terminal()),
+    )
+    .because(format_args!(
+        "the program copies its own code when it starts ({sign}), and would die of the breakpoints in it"
+    ))
+    .hint("start it without huge pages for code, or start it first and observe it by --pid once it runs")
+}
+
 /// A function of the user's choice cannot be followed safely.
 pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
     Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))

@@ -1,6 +1,8 @@
 //! The rules of `memleak`: the stable names of what its findings say. Scripts decide by them; a name never changes its
 //! meaning. `docs/memleak.md` lists them.
 
+/// A target died under observation, most likely of it.
+pub const KILLED: &str = "memleak.killed";
 /// Something leaks.
 pub const LEAK: &str = "memleak.leak";
 /// What is not decided yet holds too much for "no leak".
@@ -17,7 +19,7 @@ pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
 pub const NOTE: &str = "memleak.note";
 
 /// Every rule.
-pub const ALL: [&str; 7] = [LEAK, UNDECIDED, TOO_EARLY, CLEAN, INCOMPLETE, NOTHING_SEEN, NOTE];
+pub const ALL: [&str; 8] = [KILLED, LEAK, UNDECIDED, TOO_EARLY, CLEAN, INCOMPLETE, NOTHING_SEEN, NOTE];
 
 #[cfg(test)]
 mod tests {

@@ -135,6 +135,7 @@ fn target(space: &super::space::Space) -> Target {
         exe: space.exe.clone(),
         build_id: space.build_id.clone(),
         ended: space.ended.clone(),
+        killed_by: space.killed_by,
         probes: space.probed.clone(),
         notes: space.notes.clone(),
     }

@@ -1,6 +1,6 @@
 //! The answer in sentences, the most important first.
 
-use super::{analyze::Judged, rules, session::Session, verdict::Verdict};
+use super::{analyze::Judged, harm, rules, session::Session, verdict::Verdict};
 use crate::{
     report::{Finding, Phrase, Row, RowRef, Severity, Value},
     text::Text,
@@ -18,7 +18,7 @@ pub(super) fn findings(
     seen: usize,
     complete: bool,
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = harm::findings(session).collect();
     if complete {
         findings.push(answer(session, shown, rows, seen));
     } else {
@@ -139,7 +139,7 @@ fn plural(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-fn plain(words: impl Into<String>) -> Phrase {
+pub(super) fn plain(words: impl Into<String>) -> Phrase {
     Phrase::Plain(words.into())
 }
 

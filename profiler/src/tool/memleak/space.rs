@@ -1,6 +1,7 @@
 //! One observed address space: a process between its start, or its last exec, and its next exec or its end.
 
 mod preview;
+mod reach;
 mod told;
 
 pub(crate) use preview::Preview;
@@ -60,6 +61,7 @@ pub(crate) struct Space {
     pub(crate) probed: Vec<Probed>,
     pub(crate) notes: Vec<String>,
     pub(crate) ended: Option<String>,
+    pub(crate) killed_by: Option<i32>,
     /// Found, and not attached to yet.
     coming: Vec<Part>,
     allocs: Vec<Links>,
@@ -67,6 +69,8 @@ pub(crate) struct Space {
     free_sites: usize,
     /// Sites of functions that are planned for, but must not be followed here.
     unfollowed: HashSet<u64>,
+    /// Functions that cannot be probed because their code was moved out of its file, and how many, by file.
+    moved: Vec<(Text, usize)>,
 }
 
 /// What to probe in one module of a space.
@@ -111,11 +115,13 @@ impl Space {
             probed: Vec::new(),
             notes: Vec::new(),
             ended: None,
+            killed_by: None,
             coming: Vec::new(),
             allocs: Vec::new(),
             frees: Vec::new(),
             free_sites: 0,
             unfollowed: HashSet::new(),
+            moved: Vec::new(),
             process,
         };
         space.history.add(&space.layout);
@@ -302,6 +308,7 @@ impl Space {
             let (Some(path), Ok(bytes)) = (held.path(), held.bytes()) else { continue };
             let Ok(image) = Image::parse(&bytes) else { continue };
             let plan = plan(&image, &options.custom, options.placement);
+            let plan = self.within_reach(plan, module, &held.name);
             if !plan.is_empty() || !plan.steps.is_empty() {
                 parts.push(Part { module, path, plan });
             }

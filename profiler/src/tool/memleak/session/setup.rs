@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     super::{
         blocks::{Blocks, Room},
-        canary, collect,
+        canary, collect, harm,
         options::{Options, Targets},
         refusals::check_image,
         space::Space,
@@ -120,6 +120,7 @@ impl<'a> Session<'a> {
             }
             joined(loading)
         })?;
+        harm::refuse_what_copies_its_code(&spaces, &modules, options)?;
         options.stage.begin("attaching");
         let totals = Totals::map(&object, options.max_stacks as usize)?;
         let blocks = Blocks::map(&object, room)?;

@@ -2,7 +2,6 @@
 
 use super::super::{
     options::{Options, Targets},
-    refusals::no_allocator,
     space::Space,
 };
 use crate::{
@@ -65,15 +64,16 @@ pub(super) fn spaces(
 /// Those without an allocator that is known, once the probes are attached: as those of [`spaces`] that cannot be observed.
 pub(super) fn leave_out_those_without_probes(spaces: &mut Vec<Space>, options: &Options) -> Result<()> {
     let Some(space) = spaces.iter().find(|space| !space.has_probes()) else { return Ok(()) };
-    let error = no_allocator(space.process.pid());
+    let error = space.nothing_to_probe();
     if chosen_one_by_one(options) || !spaces.iter().any(Space::has_probes) {
         return Err(error);
     }
-    let without = |space: &Space| (!space.has_probes()).then(|| space.process.pid());
-    let pids: Vec<u32> = spaces.iter().filter_map(without).collect();
+    let without = spaces.iter().filter(|space| !space.has_probes());
+    let notes: Vec<String> =
+        without.map(|space| not_observed(space.process.pid(), &space.nothing_to_probe())).collect();
     spaces.retain(Space::has_probes);
     if let Some(first) = spaces.first_mut() {
-        first.notes.extend(pids.into_iter().map(|pid| not_observed(pid, &no_allocator(pid))));
+        first.notes.extend(notes);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    os::unix::process::ExitStatusExt as _,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     error::Result,
     report::Ended,
-    target::{launch, process::Process},
+    target::{launch, process::Process, start::Start},
 };
 
 /// How often progress is told and targets are looked at.
@@ -143,6 +144,8 @@ impl Session<'_> {
         space.check(&self.modules)?;
         space.register(&self.object, false, self.in_initial_namespace)?;
         let Session { object, attacher, modules, options, .. } = self;
+        space.plan(modules, options);
+        space.refuse_if_copied(modules, &Start::of_process(pid))?;
         space.attach(object, attacher, modules, options)?;
         let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
         self.spaces.push(space);
@@ -165,11 +168,9 @@ impl Session<'_> {
         let child = self.launched.as_mut().and_then(launch::Waiting::ended);
         for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
-                space.ended = Some(
-                    child
-                        .or_else(|| space.process.exit_status())
-                        .map_or_else(|| "ended".to_owned(), how_it_ended),
-                );
+                let status = child.or_else(|| space.process.exit_status());
+                space.ended = Some(status.map_or_else(|| "ended".to_owned(), how_it_ended));
+                space.killed_by = status.and_then(|status| status.signal());
             }
         }
         if self.spaces.iter().any(|s| s.ended.is_none()) {
@@ -246,9 +247,9 @@ fn next_record(records: &mut RingBuf<MapData>) -> Option<Record> {
 }
 
 fn how_it_ended(status: std::process::ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(libc::SIGTRAP)) => format!("killed by signal {} (SIGTRAP)", libc::SIGTRAP),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
     }

@@ -1,0 +1,138 @@
+//! Code of a file that lies in memory which the process has put in the place of the file's mapping.
+//!
+//! Some programs copy their own code into anonymous memory, of huge pages most often, and map that over the code: iodlr,
+//! `node --use-largepages`, HHVM, BOLT's `--hugify`. The addresses stay the same, so the program headers of the file tell
+//! what is where.
+
+use std::ops::Range;
+
+use super::maps::{Mapping, Rights};
+use crate::elf::Loaded;
+
+const PAGE_MASK: u64 = 4095;
+
+/// A file, and the parts of it that the kernel maps.
+type File<I> = (I, Vec<Loaded>);
+
+/// Divides executable memory without a file into what stands in the place of a file's code, with that file, and the
+/// rest, which was made at run time. `all` are the mappings of the process, by address; `open` knows the files behind
+/// them, and the parts that the kernel maps.
+pub(super) fn parts<I: Copy>(
+    made: &Mapping,
+    all: &[(Mapping, Rights)],
+    open: &mut dyn FnMut(&Mapping) -> Option<File<I>>,
+) -> Vec<(Mapping, Option<I>)> {
+    let index = all.partition_point(|(mapping, _)| mapping.start < made.start);
+    let (before, behind) = all.split_at(index);
+    let of_file = |mapping: &&Mapping| mapping.file.inode != 0;
+    // What is left of the file's mappings: its head is before its code, and its data are behind.
+    let neighbours = [
+        before.iter().rev().map(|(mapping, _)| mapping).find(of_file),
+        behind.iter().map(|(mapping, _)| mapping).find(of_file),
+    ];
+    for neighbour in neighbours.into_iter().flatten() {
+        let Some((id, loaded)) = open(neighbour) else { continue };
+        let mut found =
+            biases(neighbour, &loaded).into_iter().map(|bias| replaced(made, neighbour, &loaded, bias));
+        if let Some(found) = found.find(|found| !found.is_empty()) {
+            return divide(made, found, id);
+        }
+    }
+    vec![(made.clone(), None)]
+}
+
+/// What may have to be added to addresses of the file to get those in the process, the most likely first. A page of the
+/// file may belong to the end of one part and the beginning of the next, and is then mapped twice; a mapping begins where a
+/// part does, unless it was divided since.
+fn biases(mapping: &Mapping, loaded: &[Loaded]) -> Vec<u64> {
+    let bias = |part: &Loaded| {
+        let first = part.file_offset & !PAGE_MASK;
+        let size = part.addresses.end - part.addresses.start;
+        let holds = (first..part.file_offset.saturating_add(size)).contains(&mapping.offset);
+        let address = (part.addresses.start & !PAGE_MASK).wrapping_add(mapping.offset.wrapping_sub(first));
+        holds.then(|| (first != mapping.offset, mapping.start.wrapping_sub(address)))
+    };
+    let mut found: Vec<(bool, u64)> = loaded.iter().filter_map(bias).collect();
+    found.sort_by_key(|(divided, _)| *divided);
+    found.into_iter().map(|(_, bias)| bias).collect()
+}
+
+/// The parts of `made` where code of the file belongs, as mappings of that file.
+fn replaced(made: &Mapping, of: &Mapping, loaded: &[Loaded], bias: u64) -> Vec<Mapping> {
+    let part = |part: &Loaded| {
+        let first = (part.addresses.start & !PAGE_MASK).wrapping_add(bias);
+        let end = (part.addresses.end.checked_add(PAGE_MASK)? & !PAGE_MASK).wrapping_add(bias);
+        let Range { start, end } = first.max(made.start)..end.min(made.end);
+        let offset = (part.file_offset & !PAGE_MASK).wrapping_add(start.wrapping_sub(first));
+        (start < end).then(|| Mapping { start, end, offset, file: of.file, path: of.path.clone() })
+    };
+    let mut found: Vec<Mapping> = loaded.iter().filter(|part| part.executable).filter_map(part).collect();
+    found.sort_by_key(|mapping| mapping.start);
+    found
+}
+
+/// Puts what is left of `made` between the parts that were found.
+fn divide<I: Copy>(made: &Mapping, found: Vec<Mapping>, id: I) -> Vec<(Mapping, Option<I>)> {
+    let mut parts = Vec::new();
+    let mut from = made.start;
+    let rest = |start: u64, end: u64| (start < end).then(|| (Mapping { start, end, ..made.clone() }, None));
+    for mapping in found {
+        parts.extend(rest(from, mapping.start));
+        from = from.max(mapping.end);
+        parts.push((mapping, Some(id)));
+    }
+    parts.extend(rest(from, made.end));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::maps::{FileId, parse_all};
+
+    const FILE: FileId = FileId { device: (8, 1), inode: 7 };
+
+    /// A head, code from 0x1040 on, and data whose first page is the last one of the code.
+    fn program() -> Vec<Loaded> {
+        let part = |addresses, file_offset, executable| Loaded { addresses, file_offset, executable };
+        vec![
+            part(0..0x800, 0, false),
+            part(0x1040..0x5e00, 0x1040, true),
+            part(0x6e00..0x7100, 0x5e00, false),
+        ]
+    }
+
+    fn found(maps: &str, at: usize) -> Vec<(u64, u64, u64, Option<u8>)> {
+        let all = parse_all(maps.as_bytes());
+        let mut open = |mapping: &Mapping| (mapping.file == FILE).then(|| (1, program()));
+        let parts = parts(&all[at].0, &all, &mut open);
+        parts.iter().map(|(m, id)| (m.start, m.end, m.offset, *id)).collect()
+    }
+
+    #[test]
+    fn code_that_was_moved_keeps_its_file() {
+        let maps = "500000-501000 r--p 00000000 08:01 7 /srv\n501000-502000 r-xp 00001000 08:01 7 /srv\n\
+            502000-506000 rwxp 00000000 00:00 0 \n506000-507000 r--p 00005000 08:01 7 /srv\n";
+        assert_eq!(found(maps, 2), [(0x50_2000, 0x50_6000, 0x2000, Some(1))]);
+        // Nothing but the data is left.
+        let maps = "501000-506000 rwxp 00000000 00:00 0 \n506000-507000 r--p 00005000 08:01 7 /srv\n";
+        assert_eq!(found(maps, 0), [(0x50_1000, 0x50_6000, 0x1000, Some(1))]);
+    }
+
+    #[test]
+    fn what_lies_beside_it_was_made() {
+        let maps = "500000-501000 r--p 00000000 08:01 7 /srv\n\
+            501000-50a000 rwxp 00000000 00:00 0 [anon:code]\n";
+        let made = (0x50_6000, 0x50_a000, 0, None);
+        assert_eq!(found(maps, 1), [(0x50_1000, 0x50_6000, 0x1000, Some(1)), made]);
+    }
+
+    #[test]
+    fn code_that_was_made_stays_so() {
+        let maps = "500000-501000 r--p 00000000 08:01 7 /srv\n501000-506000 r-xp 00001000 08:01 7 /srv\n\
+            506000-508000 rw-p 00005000 08:01 7 /srv\n7f0000-7f4000 rwxp 00000000 00:00 0 \n\
+            800000-801000 r--p 00000000 08:01 9 /data\n";
+        assert_eq!(found(maps, 3), [(0x7f_0000, 0x7f_4000, 0, None)]);
+        assert_eq!(found("7f0000-7f4000 rwxp 00000000 00:00 0 \n", 0), [(0x7f_0000, 0x7f_4000, 0, None)]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Code that a breakpoint does not reach, or must not be in: programs that move their own code.
+//!
+//! A probe is the kernel's breakpoint in the pages that a process maps from a file. Code that was moved into other memory
+//! is not hit by it. Code that is copied while the breakpoint is in it takes the breakpoint along, and the process dies
+//! of it.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Plan, Space};
+use crate::{
+    elf::{Image, Mover, runtime::Runtime},
+    error::{Error, Result},
+    target::{
+        modules::{ModuleId, Modules},
+        start::Start,
+    },
+    text::Text,
+    tool::memleak::{
+        plan::{Planned, Return},
+        refusals::{copies_its_code, is_moved, no_allocator},
+    },
+};
+
+/// A process that is older has moved its code, if it does: all known ways do it before `main` or first thing in it.
+const STARTING: Duration = Duration::from_secs(1);
+
+impl Space {
+    /// Without what the process does not map from the file any more.
+    pub(super) fn within_reach(&mut self, mut plan: Plan, module: ModuleId, name: &Text) -> Plan {
+        let is_from_file = |offset| self.layout.is_from_file(module, offset);
+        let reached = |planned: &Planned| {
+            is_from_file(planned.file_offset())
+                && match &planned.ret {
+                    Return::Instructions(returns) => returns.iter().all(|offset| is_from_file(*offset)),
+                    _ => true,
+                }
+        };
+        let found = plan.allocs.len() + plan.frees.len();
+        plan.allocs.retain(reached);
+        plan.frees.retain(reached);
+        let lost = found - plan.allocs.len() - plan.frees.len();
+        if lost != 0 {
+            self.moved.push((name.clone(), lost));
+            let functions = if lost == 1 { "1 function".to_owned() } else { format!("{lost} functions") };
+            self.notes.push(format!(
+                "{functions} of {} cannot be followed: the program has moved that code into memory of its own, out of \
+                 the reach of probes",
+                name.terminal()
+            ));
+        }
+        plan
+    }
+
+    /// Why nothing is probed here.
+    pub(crate) fn nothing_to_probe(&self) -> Error {
+        let pid = self.process.pid();
+        match self.moved.first() {
+            Some((file, functions)) => is_moved(pid, file, *functions),
+            None => no_allocator(pid),
+        }
+    }
+
+    /// Whether the process is so young that it may be about to move its code.
+    pub(crate) fn is_starting(&self) -> bool {
+        let age = SystemTime::now().duration_since(self.process.started());
+        age.is_ok_and(|age| age < STARTING)
+    }
+
+    /// Refuses a program that copies its own code when it starts, if breakpoints would be in that code. To be asked when
+    /// it is planned what to probe, of a process that starts.
+    ///
+    /// # Errors
+    /// With the sign that it is known by, and what to do instead.
+    pub(crate) fn refuse_if_copied(&self, modules: &Modules, start: &Start) -> Result<()> {
+        let probed = self.coming.iter().filter(|part| !part.plan.is_empty());
+        for (module, part) in probed.filter_map(|part| Some((modules.get(part.module)?, part))) {
+            let Ok(bytes) = module.bytes() else { continue };
+            let Ok(image) = Image::parse(&bytes) else { continue };
+            if let Some(sign) = copied(&image, &module.name, start) {
+                let first = part.plan.allocs.iter().chain(&part.plan.frees).next();
+                let function = first.map_or("?", |planned| planned.symbol.name.as_str());
+                return Err(copies_its_code(self.process.pid(), &module.name, function, sign));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By what it is known that the code of a file is copied when its program starts.
+fn copied(image: &Image<'_>, name: &Text, start: &Start) -> Option<&'static str> {
+    let is_library = name.raw().windows(3).any(|part| part == b".so");
+    match image.mover() {
+        // It is in every build of Node.js, and does nothing unless it is told to.
+        Some(Mover::Iodlr) if image.runtimes().contains(&Runtime::V8) => start.node_moves_code(),
+        Some(mover) => Some(mover.sign()),
+        None if !is_library => start.preloaded_mover(),
+        None => None,
+    }
+}

@@ -1,0 +1,97 @@
+//! Programs that move their own code: our breakpoints kill them or do not reach them. What can be known beforehand is
+//! refused, what happens is said, and what does no harm is observed with all names.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// The workload, without frame pointers: callers are found by its tables or not at all.
+fn moving(name: &str, flags: &[&str]) -> Build {
+    let usual = ["-fomit-frame-pointer", "-Wl,--section-start=.remap=0x900000"];
+    Build::c("moving.c").named(name).flags(&usual).flags(flags)
+}
+
+/// Starts a command under observation.
+fn launch(program: &std::path::Path, arguments: &[&str]) -> Observer {
+    let mut all = vec!["memleak", "--format", "json", "--for", "20s", "--", program.to_str().unwrap()];
+    all.extend(arguments);
+    Observer::spawn(&all)
+}
+
+fn first_line(report: &Value) -> String {
+    let sentence = account::list(&report["findings"][0], "sentence").iter();
+    sentence.filter_map(|part| part["plain"].as_str().or(part["name"].as_str())).collect()
+}
+
+/// It cannot be known beforehand: the first line says what happened, and so does the exit code.
+#[test]
+fn a_target_that_died_of_our_breakpoints() {
+    let Some(_live) = support::live() else { return };
+    let program = moving("moving_static", &["-static"]).build();
+    let report = launch(&program, &["--before", "7"]).finish(PATIENCE).report(5);
+    let line = first_line(&report);
+    assert!(line.contains("was killed by SIGTRAP (signal 5), most likely by our breakpoints"), "{line}");
+    let target = &report["meta"]["targets"][0];
+    assert_eq!(
+        (&target["killed_by"], &target["ended"]),
+        (&Value::from(5), &Value::from("killed by signal 5 (SIGTRAP)"))
+    );
+    account::assert_all_accounted(&report);
+}
+
+/// What has the sign of it is refused when it starts, before it runs, and observed once it runs if it can be.
+#[test]
+fn a_program_with_the_sign_that_it_copies_its_code() {
+    let Some(_live) = support::live() else { return };
+    let stays = moving("moving_stub", &["-static", "-DLPSTUB"]).build();
+    let only_its_own = moving("moving_stub_dynamic", &["-DLPSTUB"]).build();
+    launch(&stays, &["--before", "7"]).finish(PATIENCE).assert_error(5, &["copies its own code", ".lpstub"]);
+    // Its allocator is in another file, which it does not copy.
+    let report = launch(&only_its_own, &["--before", "7"]).finish(PATIENCE).report(0);
+    assert_eq!(account::from_report(&report, pid(&report))["site_moved"].allocs, 7);
+    account::assert_nothing_lost(&report);
+}
+
+fn pid(report: &Value) -> u32 {
+    report["meta"]["targets"][0]["pid"].as_u64().unwrap().try_into().unwrap()
+}
+
+/// Probes in the file would never be hit: no observation, rather than one that sees nothing.
+#[test]
+fn an_allocator_that_was_moved_out_of_reach() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn::<&str>(&moving("moving_static", &["-static"]).build(), &[]);
+    let outcome = Observer::start(target.pid(), &["--for", "1s"]).finish(PATIENCE);
+    outcome.assert_error(4, &["has moved its code", "moving_static"]);
+    let doctor =
+        Observer::spawn(&["doctor", "--format", "json", "--pid", &target.pid_argument()]).finish(PATIENCE);
+    let memleak = &doctor.json()["tools"][0];
+    assert_eq!(memleak["answer"], "no", "{memleak:#}");
+    assert!(memleak["why"].as_str().is_some_and(|why| why.contains("has moved its code")), "{memleak:#}");
+    assert!(target.lives());
+    target.quit();
+}
+
+/// Code of the executable that was moved is still that code: names, lines and callers are those of the file.
+#[test]
+fn code_that_was_moved_keeps_its_names_and_callers() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn::<&str>(&moving("moving", &[]).build(), &[]);
+    let observer = Observer::attach(target.pid(), &[]);
+    target.say("go");
+    let books = target.books();
+    let report = observer.interrupt().report(0);
+    account::assert_books(&report, target.pid(), &books);
+    let names = account::function_names(&report, target.pid());
+    assert_eq!(names[..2], ["site_moved", "main"], "{names:?}");
+    let walks = &report["coverage"]["walks"];
+    assert_eq!(walks["cut"], Value::Array(Vec::new()), "{walks:#}");
+    assert_eq!(walks["complete"][0]["method"], "unwind_tables", "{walks:#}");
+    assert!(!walks["unnamed"].to_string().contains("made at run time"), "{walks:#}");
+    target.quit();
+}
