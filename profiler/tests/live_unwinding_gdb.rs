@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
-use profiler::symbolize::{Request, Source, Worker};
+use profiler::symbolize::{Program, Request, Settings, Source, Worker};
 use profiler::target::maps;
 use profiler::unwind::host::{self, Space, Start, Thread};
 use profiler_common::unwind::unmarked;
@@ -58,9 +58,11 @@ impl Stopped {
         let mapping = self.layout.iter().find(|mapping| (mapping.start..mapping.end).contains(&code));
         let mapping = mapping.expect("code is mapped");
         let offsets = vec![code - mapping.start + mapping.offset];
-        let answers =
-            worker.ask(vec![Request { source: Source::File(mapping.path.clone()), places: offsets }]).wait();
-        let name = answers[0][0].functions.last().map_or_else(|| "?".to_owned(), |f| f.name.terminal());
+        let answers = worker
+            .ask(vec![Request { source: Source::File(Program::at(&mapping.path)), places: offsets }])
+            .wait();
+        let name =
+            answers[0].resolved[0].functions.last().map_or_else(|| "?".to_owned(), |f| f.name.terminal());
         (name, &mapping.path)
     }
 }
@@ -195,7 +197,7 @@ fn fifty_stops_of_a_server() {
     let mut gdb = Gdb::start(server.pid(), &script);
     let stopped = Stopped::new(server.pid());
     let mut moments = support::Moments::new(5);
-    let worker = Worker::start().unwrap();
+    let worker = Worker::start(Settings::default()).unwrap();
     let (mut threads, mut stops, mut places) = (Vec::<Shown>::new(), 0, BTreeSet::new());
     while let Some(line) = gdb.line() {
         let hex = |word: &str| u64::from_str_radix(word, 16).unwrap();

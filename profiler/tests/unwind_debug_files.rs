@@ -153,12 +153,13 @@ fn a_debug_file_that_cannot_be_read_is_named() {
     let good = bytes.clone();
     assert_eq!(with(&good), Ok(()));
     // ch_type, ch_size, and the stream itself.
-    bytes[at] = 2;
-    assert_eq!(with(&bytes), Err(Error::DebugFrame(SectionError::Compression(2))));
-    for (offset, value) in [(8, 0xff), (12, 0xff), (24, 0)] {
+    bytes[at] = 3;
+    assert_eq!(with(&bytes), Err(Error::DebugFrame(SectionError::Compression(3))));
+    let (damaged, large) = (SectionError::Damaged, SectionError::TooLarge(256 << 20));
+    for (offset, value, error) in [(8, 0xff, damaged), (12, 0xff, large), (24, 0, damaged)] {
         bytes.copy_from_slice(&good);
         bytes[at + offset] = value;
-        assert_eq!(with(&bytes), Err(Error::DebugFrame(SectionError::Damaged)), "+{offset}");
+        assert_eq!(with(&bytes), Err(Error::DebugFrame(error)), "+{offset}");
     }
 }
 

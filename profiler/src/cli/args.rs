@@ -83,6 +83,14 @@ pub(crate) struct TargetArgs {
 #[derive(Clone, Debug)]
 pub(crate) struct Pids(pub(crate) Vec<u32>);
 
+/// Where names come from.
+#[derive(Debug, Args)]
+pub(crate) struct NamesArgs {
+    /// Look for debug files here first, by build id and by name. May be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) debug_dir: Vec<PathBuf>,
+}
+
 /// Where results go, and in which form.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
@@ -142,6 +150,8 @@ pub(crate) struct MemleakArgs {
     /// Call stacks to tell apart.
     #[arg(long, value_name = "N", default_value_t = 1 << 14, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     pub(crate) max_stacks: u32,
+    #[command(flatten)]
+    pub(crate) names: NamesArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
     let gate = args.gate.gate()?;
     require_root()?;
-    let options = options(args);
+    let mut options = options(args);
+    options.names = args.names.settings()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -6,6 +6,7 @@ mod doctor;
 mod floor;
 mod gate;
 mod memleak;
+mod names;
 mod output;
 mod progress;
 mod render;

@@ -2,28 +2,24 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use flate2::read::ZlibDecoder;
 use object::elf;
 use object::read::elf::{CompressionHeader as _, SectionHeader as _};
-use thiserror::Error;
 
-use super::image::{ENDIAN, Image, name_at};
+use super::image::{ENDIAN, Image, hex, name_at};
+use super::unpack::{Packing, SectionError, unpack};
 
-/// Deflate does not make more than this out of one byte (`zlib` technical details, "Maximum Compression Factor").
-const MAX_RATIO: u64 = 1032;
+/// Largest section that is unpacked into memory at once, in bytes.
+const MAX_IN_MEMORY: u64 = 256 << 20;
 
-/// Why a section cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum SectionError {
-    /// It is compressed by something other than zlib; its `ch_type`.
-    #[error("it is compressed in a way (type {0}) that cannot be read; only zlib can")]
-    Compression(u32),
-    /// It is not in the file, or does not decompress to the size that it names.
-    #[error("it is truncated or damaged")]
-    Damaged,
+/// A section as the file has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DebugSection<'a> {
+    /// Its bytes, without the header that says how they are packed.
+    pub(crate) bytes: &'a [u8],
+    /// How they are packed, and what size they promise to unpack to; `None` if they are not packed.
+    pub(crate) packed: Option<(Packing, u64)>,
 }
 
 /// What a program says of its separate debug file (section `.gnu_debuglink`).
@@ -35,24 +31,63 @@ pub(crate) struct DebugLink<'a> {
     pub(crate) crc: u32,
 }
 
+/// What debug information says of the file with the part that it shares with other files (section
+/// `.gnu_debugaltlink`, made by dwz).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SharedLink<'a> {
+    /// Path of the file, absolute or from the directory of the file that says so.
+    pub(crate) path: &'a OsStr,
+    /// Its build id in hex.
+    pub(crate) build_id: String,
+}
+
 impl<'a> Image<'a> {
-    /// Bytes of the first section of this name, decompressed. `None` if there is none.
-    pub(crate) fn debug_section(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, SectionError> {
+    /// The first section of this name, which begins with `.debug_`, packed or not; also as `.zdebug_`, the older form
+    /// of packing. `None` if there is none, or if it has no bytes in this file.
+    pub(crate) fn find_debug_section(&self, name: &str) -> Result<Option<DebugSection<'a>>, SectionError> {
         let Some((_, section)) = self.sections().section_by_name(ENDIAN, name.as_bytes()) else {
-            return Ok(None);
+            return self.find_zdebug_section(name);
         };
+        let section: &elf::SectionHeader64<_> = section;
+        if section.sh_type(ENDIAN) == elf::SHT_NOBITS {
+            return Ok(None);
+        }
         let damaged = |_| SectionError::Damaged;
         let Some((header, offset, size)) = section.compression(ENDIAN, self.data()).map_err(damaged)? else {
-            return Ok(Some(Cow::Borrowed(section.data(ENDIAN, self.data()).map_err(damaged)?)));
+            let bytes = section.data(ENDIAN, self.data()).map_err(damaged)?;
+            return Ok(Some(DebugSection { bytes, packed: None }));
         };
-        if header.ch_type(ENDIAN) != elf::ELFCOMPRESS_ZLIB {
-            return Err(SectionError::Compression(header.ch_type(ENDIAN).0));
-        }
+        let packing = match header.ch_type(ENDIAN) {
+            elf::ELFCOMPRESS_ZLIB => Packing::Zlib,
+            elf::ELFCOMPRESS_ZSTD => Packing::Zstd,
+            other => return Err(SectionError::Compression(other.0)),
+        };
         let start = usize::try_from(offset).ok();
         let end = offset.checked_add(size).and_then(|end| usize::try_from(end).ok());
-        let packed = start.zip(end).and_then(|(start, end)| self.data().get(start..end));
-        inflate(packed.ok_or(SectionError::Damaged)?, header.ch_size(ENDIAN))
-            .map(|bytes| Some(Cow::Owned(bytes)))
+        let bytes = start.zip(end).and_then(|(start, end)| self.data().get(start..end));
+        let bytes = bytes.ok_or(SectionError::Damaged)?;
+        Ok(Some(DebugSection { bytes, packed: Some((packing, header.ch_size(ENDIAN))) }))
+    }
+
+    /// `ZLIB`, the size in big endian, then the stream (`--compress-debug-sections=zlib-gnu`).
+    fn find_zdebug_section(&self, name: &str) -> Result<Option<DebugSection<'a>>, SectionError> {
+        let older = name.strip_prefix('.').map(|rest| format!(".z{rest}"));
+        let Some((_, bytes)) = older.and_then(|older| self.section(&older)) else { return Ok(None) };
+        let head = bytes.strip_prefix(b"ZLIB").and_then(|rest| rest.split_first_chunk::<8>());
+        let (size, bytes) = head.ok_or(SectionError::Damaged)?;
+        Ok(Some(DebugSection { bytes, packed: Some((Packing::Zlib, u64::from_be_bytes(*size))) }))
+    }
+
+    /// Bytes of the first section of this name, decompressed. `None` if there is none.
+    pub(crate) fn debug_section(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, SectionError> {
+        let Some(section) = self.find_debug_section(name)? else { return Ok(None) };
+        let Some((packing, size)) = section.packed else { return Ok(Some(Cow::Borrowed(section.bytes))) };
+        if size > MAX_IN_MEMORY {
+            return Err(SectionError::TooLarge(MAX_IN_MEMORY));
+        }
+        let mut bytes = Vec::new();
+        unpack(section.bytes, packing, size, &mut bytes)?;
+        Ok(Some(Cow::Owned(bytes)))
     }
 
     /// Name of the separate debug file. `None` if the program names none, or names something with a directory in it.
@@ -67,14 +102,13 @@ impl<'a> Image<'a> {
         let crc = content.get(at..at + 4)?.first_chunk::<4>()?;
         Some(DebugLink { name: OsStr::from_bytes(name), crc: u32::from_le_bytes(*crc) })
     }
-}
 
-/// Decompresses `packed` to exactly `size` bytes.
-fn inflate(packed: &[u8], size: u64) -> Result<Vec<u8>, SectionError> {
-    if size > (packed.len() as u64).saturating_mul(MAX_RATIO) {
-        return Err(SectionError::Damaged);
+    /// The file with the shared part of the debug information; `None` if the file names none.
+    pub(crate) fn shared_link(&self) -> Option<SharedLink<'a>> {
+        let (_, content) = self.section(".gnu_debugaltlink")?;
+        let path = name_at(content, 0)?;
+        let build_id = content.get(path.len() + 1..)?;
+        let sensible = !path.is_empty() && (2..=64).contains(&build_id.len());
+        sensible.then(|| SharedLink { path: OsStr::from_bytes(path), build_id: hex(build_id) })
     }
-    let mut bytes = Vec::new();
-    ZlibDecoder::new(packed).take(size).read_to_end(&mut bytes).map_err(|_| SectionError::Damaged)?;
-    if bytes.len() as u64 == size { Ok(bytes) } else { Err(SectionError::Damaged) }
 }

@@ -82,30 +82,31 @@ impl<'a> Image<'a> {
     /// them has no symbols.
     pub fn parse(data: &'a [u8]) -> Result<Self, Error> {
         check_ident(data)?;
-        let mut image = Self::without_segments(data)?;
+        let mut image = Self::without_segments(data, &[elf::ET_EXEC, elf::ET_DYN])?;
         image.segments = load_segments(image.program_headers, data.len() as u64)?;
         Ok(image)
     }
 
     /// Reads the headers of a separate debug file. It has the sections that were taken out of a program, and program
-    /// headers that describe bytes which are not in it: so this image has no code.
+    /// headers that describe bytes which are not in it: so this image has no code. Debug information that is split off,
+    /// or shared between programs, is in object files.
     ///
     /// # Errors
     ///
     /// As for [`Image::parse`], except that no segment can be missing.
     pub(crate) fn parse_debug_file(data: &'a [u8]) -> Result<Self, Error> {
         check_ident(data)?;
-        Self::without_segments(data)
+        Self::without_segments(data, &[elf::ET_REL, elf::ET_EXEC, elf::ET_DYN])
     }
 
-    fn without_segments(data: &'a [u8]) -> Result<Self, Error> {
+    fn without_segments(data: &'a [u8], kinds: &[elf::FileType]) -> Result<Self, Error> {
         let header = Header::parse(data).map_err(|_| Error::Damaged("the ELF header"))?;
         let machine = header.e_machine(ENDIAN);
         if machine != elf::EM_X86_64 {
             return Err(Error::OtherMachine(machine.0));
         }
         let kind = header.e_type(ENDIAN);
-        if kind != elf::ET_EXEC && kind != elf::ET_DYN {
+        if !kinds.contains(&kind) {
             return Err(Error::NotLoadable(kind.0));
         }
         let program_headers =
@@ -327,7 +328,7 @@ pub(super) fn name_at(strings: &[u8], offset: u64) -> Option<&[u8]> {
     rest.get(..end)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

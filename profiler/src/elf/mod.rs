@@ -20,12 +20,17 @@ mod image;
 mod imports;
 mod mover;
 mod symbols;
+mod unpack;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use debug_sections::SectionError;
+pub(crate) use debug_sections::{DebugSection, SharedLink};
 pub(crate) use image::Loaded;
 pub use image::{Error, Image};
 pub use mover::Mover;
 pub use symbols::{Symbol, SymbolKind};
+#[cfg(test)]
+pub(crate) use unpack::Packing;
+pub use unpack::SectionError;
+pub(crate) use unpack::{unpack, unpack_xz};

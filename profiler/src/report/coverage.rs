@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Walks;
+use super::{FileNames, Walks};
 
 /// Where every hit went, and the quality of stacks and names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Coverage {
     pub stack_method: String,
     /// Share of the report's frames that have a name; absent if it has no frames.
     pub named_frames_ratio: Option<f64>,
+    /// Where the names of functions come from, by file; only files that frames lie in.
+    #[serde(default)]
+    pub files: Vec<FileNames>,
     /// What was there before we looked, and is therefore out of sight.
     pub before_attach: Option<String>,
 }

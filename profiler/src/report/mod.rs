@@ -12,6 +12,7 @@ mod coverage;
 mod file;
 mod finding;
 mod meta;
+mod names;
 mod output;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -27,6 +28,7 @@ pub use self::coverage::{Coverage, Ledger, Outcome, OutcomeClass};
 pub use self::file::{MAX_FILE_BYTES, open, read};
 pub use self::finding::{Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, Target};
+pub use self::names::FileNames;
 pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Role, Row, Section, Unit, Value};
 pub use self::stack::{Frame, Frames, Function, Stack};

@@ -345,6 +345,13 @@ fn coverage() -> Coverage {
         complete_stacks_ratio: Some(0.992),
         stack_method: "unwind tables; frame pointers where code has none".into(),
         named_frames_ratio: Some(0.97),
+        files: vec![FileNames {
+            module: "/opt/game/libfoo.so".into(),
+            build_id: None,
+            sources: vec!["exported symbols (.dynsym)".into()],
+            problems: vec![],
+            absent: vec!["a debug file (libfoo.so.debug)".into()],
+        }],
         before_attach: Some("3.1 GiB were allocated before attaching; they are out of sight".into()),
     }
 }

@@ -3,17 +3,39 @@
 //! Names are looked up by file and offset, never by path: the file is held open since it was first seen. Code that has
 //! no file, because it was made at run time, is looked up in what its process writes of it (`perf_map`). What cannot be
 //! resolved says why; a wrong name is worse than none.
+//!
+//! `files` has the order of sources: debug information (`dwarf`, with what is `split` off from it) of the file, else of
+//! the separate debug file that `search` finds; then symbol tables (`tables`). `merge` makes one answer of both.
 
 mod blaze;
+mod bytes;
+mod dwarf;
+mod files;
+mod mangled;
+mod merge;
+mod notes;
 mod perf_map;
+mod place;
+mod search;
+mod split;
+mod tables;
 mod worker;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+pub use notes::Notes;
 pub use perf_map::Location;
+pub use place::Program;
 pub use worker::{Pending, Worker};
 
 use crate::report::Function;
+
+/// Where else to look for names.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Directories with debug files, looked through before all others.
+    pub debug_dirs: Vec<PathBuf>,
+}
 
 /// What is known of one place in a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +56,8 @@ impl Resolved {
 /// What places belong to.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A file; a path that leads to it. Places are offsets in it.
-    File(PathBuf),
+    /// A file. Places are offsets in it.
+    File(Program),
     /// Code that a process made at run time: a number for the process, and where it writes the names. Places are
     /// addresses.
     MadeCode(u16, Location),
@@ -50,8 +72,24 @@ pub struct Request {
     pub places: Vec<u64>,
 }
 
+/// What is known of the places of one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// One per place, in order.
+    pub resolved: Vec<Resolved>,
+    /// What the names of the file were taken from; empty for code that was made at run time.
+    pub notes: Notes,
+}
+
+impl Answer {
+    /// Places of which nothing is known, for one reason.
+    pub fn unknown(why: String, places: usize) -> Answer {
+        Answer { resolved: vec![Resolved::unknown(why); places], ..Answer::default() }
+    }
+}
+
 /// Looks up names in files.
 pub trait Symbolize {
-    /// Resolves offsets of one file: one answer per offset, in order.
-    fn resolve(&mut self, file: &Path, offsets: &[u64]) -> Vec<Resolved>;
+    /// Resolves offsets of one file.
+    fn resolve(&mut self, program: &Program, offsets: &[u64]) -> Answer;
 }

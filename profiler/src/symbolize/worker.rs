@@ -7,11 +7,15 @@ use std::{
     thread,
 };
 
-use super::{Request, Resolved, Source, Symbolize, blaze::Blaze, perf_map::PerfMap};
+use super::{Answer, Request, Settings, Source, Symbolize, files::Files, perf_map::PerfMap};
 use crate::kernel::priority::Helper;
 
-type Answers = Vec<Vec<Resolved>>;
+type Answers = Vec<Answer>;
 type Job = (Vec<Request>, Sender<Answers>);
+
+/// Functions that are inlined into each other are read one in the other, and files can nest them as deeply as they
+/// like.
+const STACK_BYTES: usize = 64 << 20;
 
 /// A handle to the symbolizer thread, which ends when the handle is dropped. The thread has a low priority.
 #[derive(Debug)]
@@ -32,14 +36,15 @@ impl Worker {
     ///
     /// # Errors
     /// If the system refuses another thread.
-    pub fn start() -> io::Result<Worker> {
-        Self::start_with(Blaze::new)
+    pub fn start(settings: Settings) -> io::Result<Worker> {
+        Self::start_with(move || Files::new(settings))
     }
 
     pub(crate) fn start_with<S: Symbolize>(make: impl FnOnce() -> S + Send + 'static) -> io::Result<Worker> {
         let (jobs, queue) = channel();
         let (told, tell) = channel();
-        thread::Builder::new().name("symbolize".into()).spawn(move || {
+        let thread = thread::Builder::new().name("symbolize".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || {
             // Nobody to tell: the handle is gone, and the queue is closed.
             let _ = told.send(Helper::this_thread());
             work(&mut make(), &queue);
@@ -80,8 +85,7 @@ impl Pending {
     }
 
     fn failed(&self) -> Answers {
-        let unknown = Resolved::unknown("the symbolizer failed");
-        self.sizes.iter().map(|n| vec![unknown.clone(); *n]).collect()
+        self.sizes.iter().map(|places| Answer::unknown("the symbolizer failed".to_owned(), *places)).collect()
     }
 }
 
@@ -89,9 +93,10 @@ fn work(symbolizer: &mut impl Symbolize, queue: &Receiver<Job>) {
     let mut made: HashMap<u16, PerfMap> = HashMap::new();
     while let Ok((requests, answer)) = queue.recv() {
         let resolve = |Request { source, places }: &Request| match source {
-            Source::File(file) => symbolizer.resolve(file, places),
+            Source::File(program) => symbolizer.resolve(program, places),
             Source::MadeCode(process, location) => {
-                made.entry(*process).or_default().resolve(location, places)
+                let resolved = made.entry(*process).or_default().resolve(location, places);
+                Answer { resolved, ..Answer::default() }
             }
         };
         let resolved = requests.iter().map(resolve).collect();
@@ -104,12 +109,12 @@ fn work(symbolizer: &mut impl Symbolize, queue: &Receiver<Job>) {
 mod tests {
     use std::path::Path;
 
-    use super::*;
+    use super::{super::Program, *};
 
     struct Failing;
 
     impl Symbolize for Failing {
-        fn resolve(&mut self, _: &Path, _: &[u64]) -> Vec<Resolved> {
+        fn resolve(&mut self, _: &Program, _: &[u64]) -> Answer {
             panic!("a defect in the library");
         }
     }
@@ -117,10 +122,11 @@ mod tests {
     #[test]
     fn a_symbolizer_that_dies_costs_names_only() {
         let worker = Worker::start_with(|| Failing).unwrap();
-        let request = Request { source: Source::File("/proc/self/exe".into()), places: vec![1, 2] };
+        let request =
+            Request { source: Source::File(Program::at(Path::new("/proc/self/exe"))), places: vec![1, 2] };
         let resolved = worker.ask(vec![request]).wait();
-        assert_eq!(resolved[0].len(), 2);
-        assert!(resolved[0][0].unresolved.is_some());
+        assert_eq!(resolved[0].resolved.len(), 2);
+        assert!(resolved[0].resolved[0].unresolved.is_some());
     }
 
     #[test]
@@ -132,10 +138,10 @@ mod tests {
         let crate::target::modules::Place::File(module, offset) = layout.place(here) else {
             panic!("no file")
         };
-        let file = modules.get(module).unwrap().path().unwrap();
-        let worker = Worker::start().unwrap();
+        let file = modules.get(module).unwrap().program().unwrap();
+        let worker = Worker::start(Settings::default()).unwrap();
         let resolved = worker.ask(vec![Request { source: Source::File(file), places: vec![offset] }]).wait();
-        let function = resolved[0][0].functions.last().unwrap();
+        let function = resolved[0].resolved[0].functions.last().unwrap();
         assert!(function.name.terminal().to_string().contains("names_this_very_function"), "{function:?}");
         assert!(function.line.is_some());
     }

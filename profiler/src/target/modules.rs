@@ -6,17 +6,22 @@ use std::{
     fs::File,
     io,
     ops::Range,
-    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use memmap2::Mmap;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{
     maps::{self, FileId, Mapping},
     moved,
 };
-use crate::{elf::Image, text::Text};
+use crate::{elf::Image, symbolize::Program, text::Text};
 
 /// Number of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +41,8 @@ pub struct Module {
     is_elf: bool,
     /// Its executable segments: offsets in the file, and the address of the first byte.
     code: Vec<(Range<u64>, u64)>,
+    /// The root directory of the process that it was first seen in, if that is not ours.
+    root: Option<Arc<OwnedFd>>,
 }
 
 impl Module {
@@ -48,6 +55,11 @@ impl Module {
     pub fn address(&self, offset: u64) -> Option<u64> {
         let (range, address) = self.code.iter().find(|(range, _)| range.contains(&offset))?;
         address.checked_add(offset - range.start)
+    }
+
+    /// What its functions are named by; `None` if it could not be opened.
+    pub fn program(&self) -> Option<Program> {
+        Some(Program { path: self.path()?, name: self.name.clone(), root: self.root.clone() })
     }
 
     /// The eight bytes before an offset, the last one highest; `None` if they cannot be read.
@@ -86,7 +98,7 @@ impl Modules {
             return Some(*known);
         }
         let opened = mapping.open(pid).map(|(file, _)| file);
-        Some(self.add(mapping.file, &mapping.path, opened))
+        Some(self.add(mapping.file, &mapping.path, opened, foreign_root(pid)))
     }
 
     /// The module of a file that is not mapped yet.
@@ -96,17 +108,24 @@ impl Modules {
         let metadata = opened.as_ref().ok()?.metadata().ok()?;
         let device = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
         let id = FileId { device, inode: metadata.ino() };
-        Some(self.known.get(&id).copied().unwrap_or_else(|| self.add(id, path, opened)))
+        Some(self.known.get(&id).copied().unwrap_or_else(|| self.add(id, path, opened, None)))
     }
 
-    fn add(&mut self, id: FileId, path: &Path, opened: io::Result<File>) -> ModuleId {
+    fn add(
+        &mut self,
+        id: FileId,
+        path: &Path,
+        opened: io::Result<File>,
+        root: Option<Arc<OwnedFd>>,
+    ) -> ModuleId {
         let number = ModuleId(self.list.len() as u32);
         let (file, unreadable) = match opened {
             Ok(file) => (Some(file), None),
             Err(error) => (None, Some(format!("the file cannot be opened: {error}"))),
         };
         let name = Text::from(path);
-        let mut module = Module { file, name, build_id: None, unreadable, is_elf: false, code: Vec::new() };
+        let mut module =
+            Module { file, name, build_id: None, unreadable, is_elf: false, code: Vec::new(), root };
         if let Ok(bytes) = module.bytes()
             && let Ok(image) = Image::parse(&bytes)
         {
@@ -276,6 +295,18 @@ impl Layout {
             _ => Place::Unmapped,
         }
     }
+}
+
+/// The root directory of a process; `None` if it is ours, or cannot be looked at.
+fn foreign_root(pid: u32) -> Option<Arc<OwnedFd>> {
+    let root = format!("/proc/{pid}/root");
+    let same = |a: rustix::fs::Stat, b: rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+    let (its, ours) = (rustix::fs::stat(&root).ok()?, rustix::fs::stat("/").ok()?);
+    if same(its, ours) {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, root, flags, Mode::empty()).ok().map(Arc::new)
 }
 
 /// Whether a mapping is one that the kernel makes; a process may name its own memory too, as `[anon:...]`.

@@ -35,6 +35,7 @@ pub(super) const TEST: &[Package] = &[
     Package { debian: "teeworlds-server", proof: Proof::File("/usr/games/teeworlds-server") },
     Package { debian: "openssl", proof: Proof::Program("openssl") },
     Package { debian: "xz-utils", proof: Proof::Program("xz") },
+    Package { debian: "dwz", proof: Proof::Program("dwz") },
     Package { debian: "gdb", proof: Proof::Program("gdb") },
     Package { debian: "python3", proof: Proof::Program("python3") },
     Package { debian: "golang-go", proof: Proof::Program("go") },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::names;
 use super::page::Page;
 use super::style::Style;
 use super::walks;
@@ -28,6 +29,7 @@ pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
     page.blank();
     write_coverage(page, &report.coverage, verbose);
     walks::write(page, &report.coverage, verbose);
+    names::write(page, &report.coverage, verbose);
     if let Some(before) = &report.coverage.before_attach {
         page.paragraph(Style::Plain, "unseen    ", &visible(before));
     }

@@ -7,6 +7,7 @@ mod cell;
 mod diagnosis;
 mod fit;
 mod footer;
+mod names;
 mod page;
 mod stacks;
 mod style;

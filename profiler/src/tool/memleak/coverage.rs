@@ -4,7 +4,7 @@ use profiler_common::ledger::{Class, Counter, Probe};
 
 use super::{collect::Snapshot, session::Session, walks::walks};
 use crate::{
-    report::{Coverage, Frame, Ledger, Outcome, OutcomeClass, Stack},
+    report::{Coverage, FileNames, Frame, Ledger, Outcome, OutcomeClass, Stack},
     units,
 };
 
@@ -31,8 +31,24 @@ pub(super) fn coverage(
         complete_stacks_ratio: ratio(complete_stacks, stacks.len()),
         stack_method: "unwind tables; frame pointers where code has none".to_owned(),
         named_frames_ratio: ratio(named, frames.len()),
+        files: files(session),
         before_attach: before(session, count(Counter::FreeUntracked)),
     }
+}
+
+/// Where the names of each file come from.
+fn files(session: &Session<'_>) -> Vec<FileNames> {
+    let sources = session.stacks.names.sources();
+    let known = sources.filter_map(|(id, answer)| Some((session.modules.get(id)?, answer)));
+    known
+        .map(|(module, answer)| FileNames {
+            module: module.name.clone(),
+            build_id: module.build_id.clone(),
+            sources: answer.notes.sources.clone(),
+            problems: answer.notes.all_problems(),
+            absent: answer.notes.absent.clone(),
+        })
+        .collect()
 }
 
 fn ledger(probe: Probe, counters: &[u64; Counter::COUNT]) -> Ledger {

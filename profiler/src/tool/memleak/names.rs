@@ -8,7 +8,7 @@ use std::{
 
 use super::space::Space;
 use crate::{
-    symbolize::{Pending, Request, Resolved, Source, Worker},
+    symbolize::{Answer, Pending, Request, Resolved, Source, Worker},
     target::modules::{ModuleId, Modules, Place},
 };
 
@@ -33,6 +33,8 @@ type Places = (Owner, Vec<u64>);
 pub(crate) struct Names {
     /// `None` while it was not looked up yet.
     known: HashMap<(Owner, u64), Option<Resolved>>,
+    /// By file, where names come from; without the names themselves.
+    sources: BTreeMap<ModuleId, Answer>,
     /// Places that were not asked for yet.
     unasked: BTreeMap<Owner, Vec<u64>>,
     /// Places in code that was made at run time, whose names were not there when they were asked for.
@@ -72,6 +74,11 @@ impl Names {
     /// What is known of a place; `None` if it was not looked up, or cannot be.
     pub(crate) fn of(&self, space: u16, address: u64, place: Place) -> Option<&Resolved> {
         self.known.get(&key(space, address, place)?)?.as_ref()
+    }
+
+    /// Where the names of each file come from that was asked for.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (ModuleId, &Answer)> {
+        self.sources.iter().map(|(module, answer)| (*module, answer))
     }
 
     /// Takes in names that were found, and asks for those that are wanted since. Does not wait.
@@ -136,8 +143,12 @@ impl Names {
         }
     }
 
-    fn learn(&mut self, asked: Vec<Places>, answers: Vec<Vec<Resolved>>) {
-        for ((owner, places), resolved) in asked.into_iter().zip(answers) {
+    fn learn(&mut self, asked: Vec<Places>, answers: Vec<Answer>) {
+        for ((owner, places), mut answer) in asked.into_iter().zip(answers) {
+            let resolved = std::mem::take(&mut answer.resolved);
+            if let Owner::File(module) = owner {
+                self.sources.insert(module, answer);
+            }
             for (place, resolved) in places.into_iter().zip(resolved) {
                 if matches!(owner, Owner::Space(_)) && resolved.functions.is_empty() {
                     self.nameless.entry(owner).or_default().push(place);
@@ -154,7 +165,7 @@ fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, S
         Owner::File(module) => {
             let held = modules.get(module);
             let why = || held.and_then(|m| m.unreadable.clone()).unwrap_or_else(|| "no file".to_owned());
-            held.and_then(|m| m.path()).map(Source::File).ok_or_else(why)
+            held.and_then(|m| m.program()).map(Source::File).ok_or_else(why)
         }
         Owner::Space(number) => {
             let location = spaces.iter().find(|s| s.number == number).and_then(|s| s.made_code.clone());
@@ -166,18 +177,21 @@ fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, S
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::mpsc::channel};
+    use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::{symbolize::Symbolize, target::modules::Layout};
+    use crate::{
+        symbolize::{Program, Symbolize},
+        target::modules::Layout,
+    };
 
     /// Answers when it may.
     struct Slow(std::sync::mpsc::Receiver<()>);
 
     impl Symbolize for Slow {
-        fn resolve(&mut self, _: &Path, places: &[u64]) -> Vec<Resolved> {
+        fn resolve(&mut self, _: &Program, places: &[u64]) -> Answer {
             let _ = self.0.recv();
-            vec![Resolved::unknown("slow"); places.len()]
+            Answer::unknown("slow".to_owned(), places.len())
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{custom::Custom, plan::Placement};
-use crate::{capture::uprobe::Method, stage::Stage};
+use crate::{capture::uprobe::Method, stage::Stage, symbolize};
 
 /// Which processes to observe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Options {
     pub max_stacks: u32,
     /// Allocators that the user names.
     pub custom: Vec<Custom>,
+    /// Where else to look for names.
+    pub names: symbolize::Settings,
     /// Where in a function to probe.
     pub placement: Placement,
     /// The best way of attaching that may be used.
@@ -60,6 +62,7 @@ impl Options {
             max_blocks: None,
             max_stacks: 1 << 14,
             custom: Vec::new(),
+            names: symbolize::Settings::default(),
             placement: Placement::default(),
             method: Method::Session,
             stage: Stage::default(),

@@ -266,7 +266,7 @@ mod tests {
     fn names_are_looked_up_ahead_and_none_is_missing_in_the_end() {
         let mut modules = Modules::default();
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
-        let worker = Worker::start().unwrap();
+        let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
         let mut stacks = Stacks::default();
         let code = Code { pid: std::process::id(), modules: &modules };
         assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 | INTERRUPTED]), &layout, code));
@@ -284,7 +284,7 @@ mod tests {
     fn a_stack_ends_where_nothing_calls() {
         let mut modules = Modules::default();
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
-        let worker = Worker::start().unwrap();
+        let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
         let mut stacks = Stacks::default();
         let code = Code { pid: std::process::id(), modules: &modules };
         let begin = seen_early as fn() as usize as u64;

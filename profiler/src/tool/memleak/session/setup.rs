@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
         let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
         // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
         let ring = unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))?;
-        let worker = Worker::start().map_err(|e| {
+        let worker = Worker::start(options.names.clone()).map_err(|e| {
             Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
         })?;
         let mut session = Session {

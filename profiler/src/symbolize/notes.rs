@@ -1,0 +1,56 @@
+//! What the names of one file were taken from, and why not from something better.
+
+/// In words, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// What names are taken from, the best first.
+    pub sources: Vec<String>,
+    /// What is there and cannot be read, or is referred to and is not there: names or lines are missing for it.
+    pub problems: Vec<String>,
+    /// What was looked for and is not there.
+    pub absent: Vec<String>,
+    /// Files with split debug information that could not be read: the first, why, and how many.
+    split: Option<(String, u64)>,
+}
+
+impl Notes {
+    /// Notes a problem, once.
+    pub(super) fn problem(&mut self, words: String) {
+        if !self.problems.contains(&words) {
+            self.problems.push(words);
+        }
+    }
+
+    /// Notes that a file with split debug information is missing, or cannot be read.
+    pub(super) fn split_problem(&mut self, words: String) {
+        match &mut self.split {
+            Some((_, more)) => *more += 1,
+            None => self.split = Some((words, 0)),
+        }
+    }
+
+    /// All problems.
+    pub fn all_problems(&self) -> Vec<String> {
+        let split = self.split.as_ref().map(|(first, more)| match more {
+            0 => first.clone(),
+            more => format!("{first}; {more} more files like it"),
+        });
+        self.problems.iter().cloned().chain(split).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_files_that_are_missing_are_one_problem() {
+        let mut notes = Notes::default();
+        for number in 0..1000 {
+            notes.split_problem(format!("/build/{number}.dwo was not found"));
+            notes.problem("its .debug_line is damaged".to_owned());
+        }
+        let expected = ["its .debug_line is damaged", "/build/0.dwo was not found; 999 more files like it"];
+        assert_eq!(notes.all_problems(), expected);
+    }
+}

@@ -1,0 +1,292 @@
+//! Separate debug files: where they may be, and whether one belongs to a program.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    bytes::Bytes,
+    notes::Notes,
+    place::{Program, Root},
+};
+use crate::elf::{Image, SharedLink};
+
+/// Where distributions install debug files.
+const SYSTEM: &str = "/usr/lib/debug";
+/// Most entries of the directories that the user names that are looked at for their build ids.
+const MAX_ENTRIES: usize = 4096;
+
+/// A file that names are read from.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// All of it.
+    pub(super) bytes: Arc<Bytes>,
+    /// Held, for those who read it by a path.
+    file: File,
+    /// Where it was found, for people.
+    pub(super) shown: String,
+    /// The same, to look for other files from there.
+    pub(super) path: PathBuf,
+    /// What that path begins at.
+    pub(super) root: Root,
+}
+
+impl Found {
+    /// A path that leads to this very file.
+    pub(super) fn held_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+}
+
+/// What a program says of its debug file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// Build id in hex.
+    pub(super) build_id: Option<String>,
+    /// Name, and CRC-32 of the whole file.
+    pub(super) link: Option<(PathBuf, u32)>,
+}
+
+impl Wanted {
+    /// What `image` says.
+    pub(super) fn by(image: &Image<'_>) -> Wanted {
+        let link = image.debug_link().map(|link| (PathBuf::from(link.name), link.crc));
+        Wanted { build_id: image.build_id(), link }
+    }
+
+    /// Whether a file is the one that is wanted, and has something to say; else in words, why not.
+    fn fits(&self, bytes: &[u8]) -> Result<bool, String> {
+        let image = Image::parse_debug_file(bytes).map_err(|error| format!("it is {error}"))?;
+        let says = image.has_dwarf() || !image.is_stripped();
+        match (&self.build_id, &self.link) {
+            (Some(wanted), _) => match image.build_id() {
+                Some(id) if id == *wanted => Ok(says),
+                Some(id) => Err(format!("it is of another build: its build id is {id}, wanted is {wanted}")),
+                None => Err("it has no build id, and may be of another build".to_owned()),
+            },
+            (None, Some((_, crc))) if crc32fast::hash(bytes) == *crc => Ok(says),
+            (None, Some(_)) => {
+                Err("it is of another build: it has not the sum (CRC) that .gnu_debuglink names".to_owned())
+            }
+            (None, None) => {
+                Err("nothing tells which build it is of: the program has neither a build id nor \
+                 a .gnu_debuglink"
+                    .to_owned())
+            }
+        }
+    }
+}
+
+/// Looks for the files that belong to one program.
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    /// Directories that the user names, looked through first.
+    pub(super) debug_dirs: &'a [PathBuf],
+    /// The program.
+    pub(super) program: &'a Program,
+}
+
+impl Search<'_> {
+    /// The separate debug file: in the directories that the user names, then in the root of the process, then in ours.
+    /// What is there and does not fit is a problem that is noted.
+    pub(super) fn debug_file(&self, wanted: &Wanted, notes: &mut Notes) -> Option<Found> {
+        let candidates = self.candidates(wanted);
+        let by_build_id = wanted.build_id.as_deref().map(|id| self.of_build(id)).unwrap_or_default();
+        let found = candidates.iter().chain(&by_build_id).find_map(|(root, path)| {
+            open(root, path, Bytes::map, &|bytes| wanted.fits(bytes)).unwrap_or_else(|problem| {
+                notes.problem(problem);
+                None
+            })
+        });
+        if found.is_none() {
+            notes.absent.push(match &wanted.build_id {
+                Some(id) => format!("a debug file (build id {id})"),
+                None => match &wanted.link {
+                    Some((name, _)) => format!("a debug file ({})", name.display()),
+                    None => {
+                        "a debug file: the program has neither a build id nor a .gnu_debuglink".to_owned()
+                    }
+                },
+            });
+        }
+        found
+    }
+
+    /// Files of a build in the directories that the user names, whatever they are called.
+    fn of_build(&self, build_id: &str) -> Vec<(Root, PathBuf)> {
+        let is_of_build = |path: &PathBuf| {
+            let file = Root::Ours.open(path).ok().flatten();
+            let bytes = file.and_then(|file| Bytes::map(&file).ok());
+            let image = bytes.as_ref().and_then(|bytes| Image::parse_debug_file(bytes).ok());
+            image.and_then(|image| image.build_id()).as_deref() == Some(build_id)
+        };
+        let entries = self.debug_dirs.iter().filter_map(|named| std::fs::read_dir(named).ok()).flatten();
+        let paths = entries.take(MAX_ENTRIES).filter_map(|entry| Some(entry.ok()?.path()));
+        paths.filter(is_of_build).map(|path| (Root::Ours, path)).collect()
+    }
+
+    /// In the order that gdb looks ("Debugging Information in Separate Files" in its manual), one root after the other.
+    fn candidates(&self, wanted: &Wanted) -> Vec<(Root, PathBuf)> {
+        let by_id = wanted.build_id.as_deref().and_then(build_id_path);
+        let link = wanted.link.as_ref().map(|(name, _)| name.as_path());
+        let directory = self.program.directory();
+        let below = directory.as_ref().map(|d| d.strip_prefix("/").unwrap_or(d).to_owned());
+        let mut found = Vec::new();
+        for named in self.debug_dirs {
+            found.extend(
+                by_id.iter().flat_map(|id| [id.with_extension("debug"), id.clone()]).map(|id| named.join(id)),
+            );
+            if let Some(link) = link {
+                found.extend(below.iter().map(|below| named.join(below).join(link)));
+                found.push(named.join(link));
+            }
+            if let Some(name) = self.program.file_name() {
+                let mut with_extension = name.to_owned();
+                with_extension.push(".debug");
+                found.extend([named.join(with_extension), named.join(name)]);
+            }
+        }
+        let mut found: Vec<(Root, PathBuf)> = found.into_iter().map(|path| (Root::Ours, path)).collect();
+        for (nth, root) in self.program.roots().into_iter().enumerate() {
+            let system = Path::new(SYSTEM);
+            let mut here = Vec::new();
+            here.extend(by_id.iter().map(|id| system.join(id.with_extension("debug"))));
+            // Its directory is one of the first root only.
+            if let (0, Some(link), Some(directory), Some(below)) = (nth, link, &directory, &below) {
+                here.push(directory.join(link));
+                here.push(directory.join(".debug").join(link));
+                here.push(system.join(below).join(link));
+            }
+            found.extend(here.into_iter().map(|path| (root.clone(), path)));
+        }
+        found
+    }
+
+    /// The file with the shared part of the debug information in `user`.
+    ///
+    /// # Errors
+    /// In words, why there is none that fits.
+    pub(super) fn shared_file(&self, link: &SharedLink<'_>, user: &Place) -> Result<Found, String> {
+        let path = Path::new(link.path);
+        let by_id = build_id_path(&link.build_id).map(|id| id.with_extension("debug"));
+        let mut candidates: Vec<(Root, PathBuf)> = Vec::new();
+        for named in self.debug_dirs {
+            candidates.extend(by_id.iter().map(|id| (Root::Ours, named.join(id))));
+            candidates.extend(
+                path.file_name()
+                    .into_iter()
+                    .flat_map(|name| [named.join(".dwz").join(name), named.join(name)])
+                    .map(|path| (Root::Ours, path)),
+            );
+        }
+        // Joining an absolute path gives that path.
+        let beside = user.path.parent().map(|directory| directory.join(path));
+        candidates.extend(beside.into_iter().map(|path| (user.root.clone(), path)));
+        candidates.extend(by_id.iter().map(|id| (user.root.clone(), Path::new(SYSTEM).join(id))));
+        let wanted = Wanted { build_id: Some(link.build_id.clone()), link: None };
+        let mut refused = None;
+        for (root, path) in &candidates {
+            match open(root, path, Bytes::map, &|bytes| wanted.fits(bytes)) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(problem) => refused = refused.or(Some(problem)),
+            }
+        }
+        let name = crate::text::Text::from(path).terminal();
+        Err(refused.unwrap_or_else(|| format!("{name}, which holds a part of it (dwz), was not found")))
+    }
+
+    /// A file with split debug information, by the path that the compiler gave it.
+    ///
+    /// # Errors
+    /// In words, why it cannot be used.
+    pub(super) fn split_file(&self, path: &Path) -> Result<Found, String> {
+        let named =
+            path.file_name().into_iter().flat_map(|name| self.debug_dirs.iter().map(move |d| d.join(name)));
+        let mut candidates: Vec<(Root, PathBuf)> = named.map(|path| (Root::Ours, path)).collect();
+        if path.is_absolute() {
+            candidates.extend(self.program.roots().into_iter().map(|root| (root, path.to_owned())));
+        }
+        if let (Some(directory), Some(root)) =
+            (self.program.directory(), self.program.roots().into_iter().next())
+        {
+            let beside = path.file_name().map(|name| directory.join(name));
+            candidates
+                .extend(beside.into_iter().chain([directory.join(path)]).map(|path| (root.clone(), path)));
+        }
+        for (root, path) in &candidates {
+            if let Some(found) = open(root, path, Bytes::copy, &is_split_file)? {
+                return Ok(found);
+            }
+        }
+        Err(format!("{} (split debug information) was not found", crate::text::Text::from(path).terminal()))
+    }
+
+    /// The package of split debug information of a program: `NAME.dwp`. `None` if there is none.
+    ///
+    /// # Errors
+    /// In words, why it cannot be used.
+    pub(super) fn package(&self, debug: Option<&Place>) -> Result<Option<Found>, String> {
+        let with_extension = |name: &OsStr| {
+            let mut name = name.to_owned();
+            name.push(".dwp");
+            name
+        };
+        let mut candidates: Vec<(Root, PathBuf)> = Vec::new();
+        if let Some(name) = self.program.file_name().map(with_extension) {
+            candidates.extend(self.debug_dirs.iter().map(|named| (Root::Ours, named.join(&name))));
+            let directory = self.program.directory().zip(self.program.roots().into_iter().next());
+            candidates.extend(directory.map(|(directory, root)| (root, directory.join(&name))));
+        }
+        candidates.extend(
+            debug.map(|debug| (debug.root.clone(), PathBuf::from(with_extension(debug.path.as_os_str())))),
+        );
+        for (root, path) in &candidates {
+            if let Some(found) = open(root, path, Bytes::map, &is_split_file)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where a file is that refers to others.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// What its path begins at.
+    pub(super) root: Root,
+    /// Its path.
+    pub(super) path: PathBuf,
+}
+
+/// `.build-id/01/2345`, as directories of debug files are ordered.
+fn build_id_path(build_id: &str) -> Option<PathBuf> {
+    // Hex digits are ASCII, but the position may not exist.
+    let (first, rest) = build_id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
+    Some(Path::new(".build-id").join(first).join(rest))
+}
+
+fn is_split_file(bytes: &[u8]) -> Result<bool, String> {
+    Image::parse_debug_file(bytes).map(|_| true).map_err(|error| format!("it is {error}"))
+}
+
+/// Opens a file that `check` accepts; `None` if there is none.
+fn open(
+    root: &Root,
+    path: &Path,
+    read: fn(&File) -> std::io::Result<Arc<Bytes>>,
+    check: &dyn Fn(&[u8]) -> Result<bool, String>,
+) -> Result<Option<Found>, String> {
+    let shown = root.shown(path);
+    let refused = |why: String| format!("{shown} is not used: {why}");
+    let Some(file) = root.open(path).map_err(refused)? else { return Ok(None) };
+    let bytes = read(&file).map_err(|error| refused(format!("it cannot be read: {error}")))?;
+    if !check(&bytes).map_err(refused)? {
+        return Ok(None);
+    }
+    Ok(Some(Found { bytes, file, shown, path: path.to_owned(), root: root.clone() }))
+}

@@ -1,0 +1,115 @@
+//! Names from symbol tables: of the program, of its debug file, and of what is packed into `.gnu_debugdata`.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::{blaze::Symbols, notes::Notes};
+use crate::elf::{Image, Symbol, unpack_xz};
+
+/// Most that `.gnu_debugdata` may unpack to, in bytes: it holds symbols only, those of the largest programs in a few MiB.
+const MAX_DEBUGDATA: u64 = 256 << 20;
+
+/// One symbol table.
+#[derive(Debug)]
+pub(super) enum SymbolTable {
+    /// Of a file, by a path that leads to it.
+    Of(PathBuf),
+    /// Of a file in memory.
+    Unpacked(File),
+    /// Read ahead, because the library refuses the file as a whole; by address.
+    Listed(Vec<Symbol>),
+}
+
+impl SymbolTable {
+    /// The names at these addresses; `None` where no symbol covers one.
+    ///
+    /// # Errors
+    /// In words, if the table cannot be read.
+    pub(super) fn names(&self, symbols: &Symbols, addresses: &[u64]) -> Result<Vec<Option<String>>, String> {
+        match self {
+            SymbolTable::Of(path) => symbols.names(path, addresses),
+            SymbolTable::Unpacked(file) => {
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                symbols.names(Path::new(&path), addresses)
+            }
+            SymbolTable::Listed(list) => {
+                Ok(addresses.iter().map(|address| covering(list, *address)).collect())
+            }
+        }
+    }
+}
+
+/// The tables of a program, the best first.
+pub(super) fn of_program(image: &Image<'_>, held: &Path, notes: &mut Notes) -> Vec<SymbolTable> {
+    let packed = image.section(".gnu_debugdata").filter(|_| image.is_stripped());
+    let Some((_, packed)) = packed else {
+        let kind =
+            if image.is_stripped() { "exported symbols (.dynsym)" } else { "its symbol table (.symtab)" };
+        notes.sources.push(kind.to_owned());
+        return vec![SymbolTable::Of(held.to_owned())];
+    };
+    let mut tables = Vec::new();
+    match unpacked(packed) {
+        Ok(table) => {
+            notes.sources.push("its packed symbol table (.gnu_debugdata)".to_owned());
+            tables.push(table);
+        }
+        Err(why) => notes.problem(format!("its packed symbol table (.gnu_debugdata) cannot be read: {why}")),
+    }
+    tables.push(listed(image, notes));
+    tables
+}
+
+/// What symbols say that the library cannot be asked for.
+pub(super) fn listed(image: &Image<'_>, notes: &mut Notes) -> SymbolTable {
+    notes.sources.push("exported symbols (.dynsym)".to_owned());
+    SymbolTable::Listed(image.functions(&|_| true))
+}
+
+fn unpacked(packed: &[u8]) -> Result<SymbolTable, String> {
+    let bytes = unpack_xz(packed, MAX_DEBUGDATA).map_err(|error| error.to_string())?;
+    Image::parse_debug_file(&bytes).map_err(|error| format!("it is {error}"))?;
+    let in_memory = || -> std::io::Result<File> {
+        let mut file = File::from(memfd_create("debugdata", MemfdFlags::CLOEXEC)?);
+        file.write_all(&bytes)?;
+        Ok(file)
+    };
+    in_memory().map(SymbolTable::Unpacked).map_err(|error| format!("it cannot be unpacked: {error}"))
+}
+
+/// The function of a list, by address, that covers one.
+fn covering(list: &[Symbol], address: u64) -> Option<String> {
+    let after = list.partition_point(|symbol| symbol.address <= address);
+    let nearest = list.get(..after)?.last()?.address;
+    let same = list.get(..after)?.iter().rev().take_while(|symbol| symbol.address == nearest);
+    same.filter(|symbol| address - symbol.address < symbol.size).last().map(|symbol| symbol.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::SymbolKind;
+
+    fn symbol(name: &str, address: u64, size: u64) -> Symbol {
+        Symbol { name: name.to_owned(), address, size, file_offset: address, kind: SymbolKind::Function }
+    }
+
+    #[test]
+    fn a_symbol_names_its_own_bytes_only() {
+        let list = [symbol("alias", 10, 4), symbol("first", 10, 4), symbol("second", 20, 5)];
+        let names: Vec<_> = [9, 10, 13, 14, 20, 24, 25].map(|at| covering(&list, at)).into_iter().collect();
+        let expected = [None, Some("alias"), Some("alias"), None, Some("second"), Some("second"), None];
+        assert_eq!(names, expected.map(|name| name.map(str::to_owned)));
+    }
+
+    #[test]
+    fn what_is_no_xz_or_no_program_is_said() {
+        assert_eq!(unpacked(b"no xz").unwrap_err(), "it is truncated or damaged");
+    }
+}
