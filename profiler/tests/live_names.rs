@@ -143,3 +143,55 @@ fn observe_for_a_while(target: Workload) {
     assert_named(&report);
     target.quit();
 }
+
+/// What the rows of a report are named by.
+fn row_names(report: &Value) -> Vec<String> {
+    let section = account::stacks_section(report);
+    let columns = account::list(section, "columns");
+    let function = columns.iter().position(|column| column["name"] == "function").unwrap();
+    let name = |row: &Value| row["cells"][function]["name"].as_str().unwrap_or_default().to_owned();
+    account::list(section, "rows").iter().map(name).collect()
+}
+
+/// The answer as people read it.
+fn first_words(report: &Value) -> String {
+    let phrases = account::list(&report["findings"][0], "sentence").iter();
+    phrases.map(|phrase| phrase["plain"].as_str().or(phrase["name"].as_str()).unwrap()).collect()
+}
+
+/// The function that a name such as `wrapped+0x11a2` stands for, according to addr2line and the same program with its symbols.
+fn function_at(unstripped: &Path, name: &str) -> String {
+    let (file, address) = name.split_once('+').unwrap_or_else(|| panic!("{name} is no file and address"));
+    assert_eq!(unstripped.file_name().unwrap(), file);
+    let tool = Command::new("addr2line").arg("-f").arg("-e").arg(unstripped).arg(address).output().unwrap();
+    String::from_utf8(tool.stdout).unwrap().lines().next().unwrap().to_owned()
+}
+
+/// All allocations go through the program's own wrappers, and no list knows them. The row is that of their callers: by
+/// name, and by file and address where the program is stripped, whether it keeps frame pointers or not.
+#[test]
+fn who_called_a_wrapper_is_named() {
+    let Some(_live) = support::live() else { return };
+    let callers = ["chat_push", "path_find", "session_open"];
+    let without_pointers = ["-fomit-frame-pointer"];
+    let builds = [&[][..], &without_pointers].map(|flags| Build::c("wrapped.c").flags(flags));
+    let unstripped = builds.each_ref().map(Build::build);
+    let stripped = builds.map(|build| build.flags(&["-s"]).build());
+    let programs = [&unstripped[0], &stripped[0], &stripped[1]];
+    let targets = programs.map(|program| Workload::spawn(program, &[] as &[&str]));
+    let arguments = ["--older", "1s", "--for", "5s"];
+    let observers = targets.each_ref().map(|target| Observer::attach(target.pid(), &arguments));
+    let reports = observers.map(|observer| observer.finish(PATIENCE).report(0));
+    for (report, program) in reports.iter().zip([None, Some(&unstripped[0]), Some(&unstripped[1])]) {
+        account::assert_nothing_lost(report);
+        let function = |name: String| program.map_or(name.clone(), |program| function_at(program, &name));
+        let mut names: Vec<String> = row_names(report).into_iter().map(function).collect();
+        names.sort_unstable();
+        assert_eq!(names, callers);
+        let words = first_words(report);
+        let leak = words.strip_prefix("LEAK: ").unwrap_or_else(|| panic!("{words}"));
+        let leak = leak.split(' ').next().unwrap().to_owned();
+        assert_eq!(function(leak), "chat_push", "{words}");
+    }
+    targets.into_iter().for_each(Workload::quit);
+}

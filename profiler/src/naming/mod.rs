@@ -12,7 +12,7 @@ use crate::{
     text::Text,
 };
 
-pub use spelling::{bare, spelled};
+pub use spelling::{bare, is_nameless, spelled};
 
 /// What a call in a stack is to the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,42 +36,67 @@ pub struct Call<'a> {
     pub index: usize,
     /// The frame.
     pub frame: &'a Frame,
-    /// Index of the function in [`Frame::functions`]; `None` if the frame has no name.
-    pub nth: Option<usize>,
-}
-
-impl<'a> Call<'a> {
     /// The function; `None` if the frame has no name.
-    pub fn function(&self) -> Option<&'a Function> {
-        self.frame.functions.get(self.nth?)
-    }
-
+    pub function: Option<&'a Function>,
     /// The name, or what stands for it: see [`spelled`] and [`place`].
-    pub fn name(&self) -> Text {
-        self.nth.and_then(|nth| spelled(self.frame, nth)).unwrap_or_else(|| place(self.frame))
-    }
-
-    /// Whether it is in a library that stands between any program and the system.
-    pub fn is_of_standard_file(&self) -> bool {
-        let from = self.frame.module.as_ref().map(|module| files::from(&module.terminal()));
-        from == Some(files::From::Standard)
-    }
-
+    pub name: &'a Text,
     /// What it is to the reader.
-    pub fn kind(&self) -> Kind {
-        kind(self.frame, self.function())
+    pub kind: Kind,
+    /// Whether it is in a library that stands between any program and the system.
+    pub in_standard_file: bool,
+}
+
+/// What is known of each call of each frame of a report. Stacks share most of their frames.
+#[derive(Debug)]
+pub struct Catalog<'a> {
+    frames: &'a [Frame],
+    known: Vec<Vec<Known>>,
+}
+
+/// What is known of a call.
+#[derive(Debug)]
+struct Known {
+    name: Text,
+    kind: Kind,
+    in_standard_file: bool,
+}
+
+impl<'a> Catalog<'a> {
+    /// Of these frames.
+    pub fn new(frames: &'a [Frame]) -> Catalog<'a> {
+        Catalog { frames, known: frames.iter().map(known).collect() }
+    }
+
+    /// The calls of a stack, innermost first; inlined ones are calls too.
+    pub fn calls(&self, stack: &Stack) -> Vec<Call<'_>> {
+        let frames = stack
+            .frames
+            .iter()
+            .filter_map(|index| Some((*index, self.frames.get(*index)?, self.known.get(*index)?)));
+        let calls = frames.flat_map(|(index, frame, known)| {
+            known.iter().enumerate().map(move |(nth, Known { name, kind, in_standard_file })| Call {
+                index,
+                frame,
+                function: frame.functions.get(nth),
+                name,
+                kind: *kind,
+                in_standard_file: *in_standard_file,
+            })
+        });
+        calls.collect()
     }
 }
 
-/// The calls of a stack, innermost first; inlined ones are calls too.
-pub fn calls<'a>(stack: &Stack, frames: &'a [Frame]) -> Vec<Call<'a>> {
-    let frames = stack.frames.iter().filter_map(|index| Some((*index, frames.get(*index)?)));
-    let calls = frames.flat_map(|(index, frame)| {
-        let functions = (0..frame.functions.len()).map(move |nth| Call { index, frame, nth: Some(nth) });
-        let nameless = frame.functions.is_empty().then_some(Call { index, frame, nth: None });
-        functions.chain(nameless)
-    });
-    calls.collect()
+fn known(frame: &Frame) -> Vec<Known> {
+    let from = frame.module.as_ref().map(|module| files::from(&module.terminal()));
+    let in_standard_file = from == Some(files::From::Standard);
+    let of = |nth: usize| Known {
+        name: spelled(frame, nth).unwrap_or_else(|| place(frame)),
+        kind: kind(from, frame.functions.get(nth)),
+        in_standard_file,
+    };
+    // A frame without a name is a call too.
+    (0..frame.functions.len().max(1)).map(of).collect()
 }
 
 /// What a frame without a name is called: `server+0x1eae98`. The number is the address that `addr2line -e server`, `nm`
@@ -89,8 +114,7 @@ pub fn place(frame: &Frame) -> Text {
     Text::new([files::base(module.raw()), offset.as_bytes()].concat())
 }
 
-fn kind(frame: &Frame, function: Option<&Function>) -> Kind {
-    let from = frame.module.as_ref().map(|module| files::from(&module.terminal()));
+fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {
     let Some(function) = function else {
         return match from {
             None | Some(files::From::Program) => Kind::Own,

@@ -1,5 +1,7 @@
 //! Names as people write them.
 
+use std::borrow::Cow;
+
 use crate::{report::Frame, text::Text};
 
 /// Stands between a function and the one that it was inlined into.
@@ -12,32 +14,53 @@ const INSIDE: &str = " › ";
 /// {async_fn#0}`.
 pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
     let function = frame.functions.get(nth)?;
-    let name = function.name.terminal();
-    if !function.inlined || has_path(&name) {
-        return Some(function.name.clone());
+    let name = readable(&function.name);
+    if function.inlined && !has_path(&name) {
+        let enclosing = frame.functions.iter().skip(nth + 1).map(|outer| readable(&outer.name));
+        // Of a language without paths if there is none.
+        if let Some(outer) = enclosing.into_iter().find(|outer| has_path(outer)) {
+            return Some(Text::from(format!("{}{INSIDE}{name}", without_closures(&bare(&outer)).0)));
+        }
     }
-    let enclosing = frame.functions.iter().skip(nth + 1).map(|outer| outer.name.terminal());
-    let enclosing = enclosing.into_iter().find(|outer| has_path(outer));
-    Some(match enclosing {
-        Some(outer) => Text::from(format!("{}{INSIDE}{name}", without_closures(&bare(&outer)))),
-        // Of a language without paths.
-        None => function.name.clone(),
+    let (path, closures) = without_closures(without_copy(&name));
+    Some(match closures {
+        // Made by the compiler of an `async fn` or a closure: the function is what was written.
+        true if !path.is_empty() => Text::from(format!("{path}{INSIDE}{{closure}}")),
+        _ if name.len() > without_copy(&name).len() => Text::from(without_copy(&name)),
+        _ => function.name.clone(),
     })
+}
+
+/// Whether a name is that of something that has none in the source: a closure, an `async` block.
+pub fn is_nameless(name: &Text) -> bool {
+    let name = readable(name);
+    name.ends_with('}') && name.rsplit(INSIDE).next().is_some_and(|last| last.starts_with('{'))
+}
+
+/// A name as text. What is no text has nothing that could be spelled better.
+fn readable(name: &Text) -> Cow<'_, str> {
+    String::from_utf8_lossy(name.raw())
+}
+
+/// Without what a compiler appends to parts and copies of a function.
+fn without_copy(name: &str) -> &str {
+    without_suffix(name.split(" [clone").next().unwrap_or(name))
 }
 
 fn has_path(name: &str) -> bool {
     bare(name).contains("::")
 }
 
-/// The function that a closure is in.
-fn without_closures(mut name: &str) -> &str {
-    while let Some((path, last)) = name.rsplit_once("::") {
+/// The function that a closure is in, and whether the name was that of a closure.
+fn without_closures(name: &str) -> (&str, bool) {
+    let mut path = name;
+    while let Some((outer, last)) = path.rsplit_once("::") {
         if !last.starts_with('{') {
             break;
         }
-        name = path;
+        path = outer;
     }
-    name
+    (path, path.len() < name.len())
 }
 
 /// A name without result, arguments, type parameters, and what a compiler puts behind it: `void a::B<T>::f<U>(int) const
@@ -150,7 +173,10 @@ mod tests {
             (&["pong::chat::push", "pong::room::tick"], "pong::chat::push"),
             // C has no paths.
             (&["chat_push", "main"], "chat_push"),
-            (&["pong::server::host::{{closure}}"], "pong::server::host::{{closure}}"),
+            (&["pong::server::host::{{closure}}::{{closure}}"], "pong::server::host › {closure}"),
+            (&["raw_alloc.isra.0"], "raw_alloc"),
+            (&["Room::tick(int) [clone .cold]"], "Room::tick(int)"),
+            (&["{{closure}}"], "{{closure}}"),
         ] {
             assert_eq!(spelled(&frame(names), 0), Some(Text::from(is)));
         }

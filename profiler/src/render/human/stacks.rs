@@ -4,14 +4,14 @@ use super::cell;
 use super::fit::{self, width};
 use super::page::Page;
 use super::style::Style;
-use crate::naming;
-use crate::report::{Frame, Function, Report, Role, Row, Section, Severity, Stack};
+use crate::naming::{self, Catalog, Kind};
+use crate::report::{Frame, Function, Report, Role, Row, Section, Severity, Stack, Value};
 use crate::text::{Text, visible};
 
-/// Most calls of a stack that are shown unless everything is asked for, from the function that names the row on.
-const MAX_CALLS: usize = 12;
-/// Calls that the function of the row made itself, shown before it.
-const MADE_BY_IT: usize = 1;
+/// Most lines for a stack unless everything is asked for.
+const MAX_LINES: usize = 24;
+/// Calls in a row of one function, from which on they are counted: recursion.
+const MANY_ALIKE: usize = 4;
 /// Rows whose stacks are shown: of those that are problems, or if there is none.
 const PROBLEMS: usize = 5;
 const WITHOUT_PROBLEM: usize = 3;
@@ -36,7 +36,8 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
     page.blank();
     page.line(Style::Strong, "Call stacks, innermost call first");
     let several = report.meta.targets.len() > 1;
-    let mut shown: Vec<Vec<Call>> = Vec::new();
+    let mut shown: Vec<Vec<Line>> = Vec::new();
+    let catalog = Catalog::new(&report.frames);
     for (row, stack) in &wanted {
         page.blank();
         let style = if problem(row) { Style::Bad } else { Style::Strong };
@@ -44,8 +45,9 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
             style,
             &format!("  {}", fit::name(&heading(section, row, several.then_some(stack.pid)), page.width - 2)),
         );
-        let calls = calls(report, stack);
+        let calls = calls(&catalog, stack);
         if verbose {
+            remarks(page, section, row);
             calls.iter().for_each(|call| write_whole(page, call));
         } else {
             write_part(page, part(calls, &key(section, row)), &mut shown);
@@ -82,6 +84,17 @@ fn heading(section: &Section, row: &Row, pid: Option<u32>) -> String {
     parts.join("  ")
 }
 
+/// What the table does not show of a row: its words.
+fn remarks(page: &mut Page, section: &Section, row: &Row) {
+    for (column, value) in section.columns.iter().zip(&row.cells) {
+        let is_remark = column.role == Role::Label && !column.shown && !matches!(value, Value::Unknown(_));
+        if is_remark {
+            let words = format!("{}: {}", cell::title(column), cell::text(value, column.unit, false));
+            page.paragraph(Style::Dim, "      ", &words);
+        }
+    }
+}
+
 /// The name of a row.
 fn key(section: &Section, row: &Row) -> String {
     let key = section.columns.iter().position(|column| column.role == Role::Key);
@@ -95,77 +108,129 @@ struct Call {
     name: String,
     mark: &'static str,
     place: String,
+    /// Code of others, which is left out where it is between other code of others.
+    foreign: bool,
 }
 
 /// The calls of a stack, innermost first; inlined ones are calls too.
-fn calls(report: &Report, stack: &Stack) -> Vec<Call> {
-    let mut calls = Vec::new();
-    for frame in report.frames_of(stack) {
-        calls.extend(frame.functions.iter().map(|function| Call {
-            name: function.name.terminal(),
-            mark: if function.inlined { " (inlined)" } else { "" },
-            place: place(function, frame),
-        }));
-        if frame.functions.is_empty() {
-            let why = visible(frame.unresolved.as_deref().unwrap_or("no reason given"));
-            calls.push(Call { name: naming::place(frame).terminal(), mark: "", place: format!("({why})") });
+fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
+    let call = |call: &naming::Call<'_>| {
+        let foreign = match call.kind {
+            Kind::Own => false,
+            Kind::Wrapper => call.in_standard_file,
+            Kind::Library | Kind::Plumbing | Kind::Startup => true,
+        };
+        let name = call.name.terminal();
+        match call.function {
+            Some(function) => {
+                let mark = if function.inlined { " (inlined)" } else { "" };
+                Call { name, mark, place: place(function, call.frame), foreign }
+            }
+            None => {
+                let why = visible(call.frame.unresolved.as_deref().unwrap_or("no reason given"));
+                Call { name, mark: "", place: format!("({why})"), foreign }
+            }
         }
+    };
+    catalog.calls(stack).iter().map(call).collect()
+}
+
+/// A line of a stack that is shown in part.
+#[derive(Clone, PartialEq)]
+enum Line {
+    /// A call, and whether it is the one that the row is named by.
+    Call(Call, bool),
+    /// So many calls of code of others.
+    Foreign(usize),
+    /// So many calls of the function above, which calls itself.
+    Again(usize),
+    /// So many calls further out.
+    FurtherOut(usize),
+}
+
+/// What is shown of a stack: all of the program's own code, and of the code of others what own code calls, and what the row
+/// is named by.
+fn part(calls: Vec<Call>, key: &str) -> Vec<Line> {
+    // The longest name that the key begins with: behind it may stand what tells two rows apart.
+    let matches = |call: &&Call| key.starts_with(&call.name);
+    let longest = calls.iter().filter(matches).map(|call| call.name.len()).max();
+    let named = calls.iter().position(|call| Some(call.name.len()) == longest && matches(&call));
+    let is_kept = |(index, call): (usize, &Call)| {
+        let called_by_own = calls.get(index + 1).is_some_and(|caller| !caller.foreign);
+        !call.foreign || called_by_own || Some(index) == named
+    };
+    let kept: Vec<bool> = calls.iter().enumerate().map(is_kept).collect();
+    let mut lines = Vec::new();
+    let mut at = 0;
+    while let (Some(call), Some(is_kept)) = (calls.get(at), kept.get(at)) {
+        let alike = |(next, kept): &(&Call, &bool)| kept == &is_kept && (!*is_kept || next.name == call.name);
+        let run = calls.iter().zip(&kept).skip(at).take_while(alike).count().max(1);
+        let shown = match (is_kept, run) {
+            (true, MANY_ALIKE..) | (false, 1) => 1,
+            (true, _) => run,
+            (false, _) => 0,
+        };
+        let of_run = calls.iter().enumerate().skip(at).take(shown);
+        lines.extend(of_run.map(|(index, call)| Line::Call(call.clone(), Some(index) == named)));
+        if run > shown {
+            lines.push(if *is_kept { Line::Again(run - shown) } else { Line::Foreign(run - shown) });
+        }
+        at += run;
     }
-    calls
+    cut(lines)
 }
 
-/// What is shown of a stack: the calls around the function that names its row.
-struct Part {
-    further_in: usize,
-    calls: Vec<Call>,
-    further_out: usize,
-}
-
-fn part(mut calls: Vec<Call>, key: &str) -> Part {
+/// The first lines, and a count of the calls on the others.
+fn cut(mut lines: Vec<Line>) -> Vec<Line> {
+    let calls = |line: &Line| match line {
+        Line::Call(..) => 1,
+        Line::Foreign(calls) | Line::Again(calls) | Line::FurtherOut(calls) => *calls,
+    };
     // A line that says that one call is left out would take as much room as the call.
-    let left_out = |calls: usize| if calls == 1 { 0 } else { calls };
-    let named = calls.iter().position(|call| call.name == key).unwrap_or(0);
-    let further_in = left_out(named.saturating_sub(MADE_BY_IT));
-    calls.drain(..further_in);
-    let further_out = left_out(calls.len().saturating_sub(MADE_BY_IT + MAX_CALLS));
-    calls.truncate(calls.len() - further_out);
-    Part { further_in, calls, further_out }
+    if lines.len() > MAX_LINES + 1 {
+        let rest = lines.split_off(MAX_LINES);
+        lines.push(Line::FurtherOut(rest.iter().map(calls).sum()));
+    }
+    lines
 }
 
 /// Writes a part of a stack, unless the same calls were `shown` before.
-fn write_part(page: &mut Page, part: Part, shown: &mut Vec<Vec<Call>>) {
-    if shown.contains(&part.calls) {
+fn write_part(page: &mut Page, part: Vec<Line>, shown: &mut Vec<Vec<Line>>) {
+    if shown.contains(&part) {
         let words = "the same calls as above; --verbose shows where the stacks differ";
         return page.paragraph(Style::Dim, "      ", words);
     }
-    if part.further_in > 0 {
-        page.line(Style::Dim, &format!("      … {} calls further in: --verbose", part.further_in));
+    for line in &part {
+        let left_out = match line {
+            Line::Call(call, named) => {
+                write_call(page, if *named { Style::Strong } else { Style::Plain }, call);
+                continue;
+            }
+            Line::Foreign(calls) => format!("{calls} calls of libraries"),
+            Line::Again(calls) => format!("{calls} more calls of it"),
+            Line::FurtherOut(calls) => format!("{calls} calls further out"),
+        };
+        page.line(Style::Dim, &format!("      … {left_out}: --verbose"));
     }
-    for call in &part.calls {
-        write_call(page, call);
-    }
-    if part.further_out > 0 {
-        page.line(Style::Dim, &format!("      … {} calls further out: --verbose", part.further_out));
-    }
-    shown.push(part.calls);
+    shown.push(part);
 }
 
 /// A call in one line.
-fn write_call(page: &mut Page, call: &Call) {
-    let Call { name, mark, place } = call;
+fn write_call(page: &mut Page, style: Style, call: &Call) {
+    let Call { name, mark, place, .. } = call;
     let room = page.width - 6 - width(mark);
     if width(name) + 2 + width(place) <= room {
-        return page.line(Style::Plain, &format!("      {name}{mark}  {place}"));
+        return page.line(style, &format!("      {name}{mark}  {place}"));
     }
     // The name is worth more than the directories of its file.
     let short = fit::path(place, room / 3);
     let name = fit::name(name, room - 2 - width(&short));
-    page.line(Style::Plain, &format!("      {name}{mark}  {}", fit::path(place, room - 2 - width(&name))));
+    page.line(style, &format!("      {name}{mark}  {}", fit::path(place, room - 2 - width(&name))));
 }
 
 /// A call in as many lines as it takes.
 fn write_whole(page: &mut Page, call: &Call) {
-    let Call { name, mark, place } = call;
+    let Call { name, mark, place, .. } = call;
     if width(name) + width(mark) + 2 + width(place) <= page.width - 6 {
         return page.line(Style::Plain, &format!("      {name}{mark}  {place}"));
     }

@@ -1,6 +1,6 @@
 use super::{HumanOptions, MIN_WIDTH, fit, human};
 use crate::report::{Finding, Report, Severity, Unit, Walks, sample};
-use crate::text::is_hidden;
+use crate::text::{Text, is_hidden};
 
 fn at(report: &Report, width: usize) -> String {
     human(report, &HumanOptions { width, ..HumanOptions::default() })
@@ -234,24 +234,43 @@ fn deep(inside: usize, outside: usize) -> Report {
 }
 
 #[test]
-fn a_deep_stack_is_cut_around_the_function_that_names_its_row() {
-    let page = at(&deep(20, 30), 80);
+fn of_a_deep_stack_own_code_is_shown_and_what_lies_between_is_counted() {
+    let mut report = deep(20, 30);
+    let verbose = HumanOptions { verbose: true, ..HumanOptions::default() };
+    let whole = human(&report, &verbose);
+    assert_eq!((whole.matches("malloc  libc.so.6").count(), whole.contains("…")), (20, false), "{whole}");
+    let page = at(&report, 80);
     let stack = page.split("LEAK  412 MiB").nth(1).unwrap();
     let expected = "\
-      … 19 calls further in: --verbose
+      … 19 calls of libraries: --verbose
       malloc  libc.so.6
       chat::History::push  /home/dev/game/src/room.rs:41
       room::Room::broadcast  /home/dev/game/src/room.rs:42
+      … 29 more calls of it: --verbose
 ";
     assert!(stack.contains(expected), "{page}");
-    assert_eq!(stack.matches("room::Room::broadcast").count(), 11);
-    assert!(
-        stack.contains("broadcast  /home/dev/game/src/room.rs:42\n      … 19 calls further out: --verbose\n")
-    );
-    let whole = at(&deep(2, 11), 80);
-    assert!(whole.contains("      malloc") && !whole.contains("further"), "{whole}");
-    let verbose = HumanOptions { verbose: true, ..HumanOptions::default() };
-    assert!(!human(&deep(20, 30), &verbose).contains("further"));
+    // A frame without a name in the middle is own code too.
+    let nameless = report.frames.iter().position(|frame| frame.functions.is_empty()).unwrap();
+    report.stacks[0].frames.insert(1, nameless);
+    let page = at(&report, 80);
+    assert!(page.contains("      libfoo.so+0x5a0f  (no symbols in the file)\n"), "{page}");
+    let few = at(&deep(2, 3), 80);
+    assert_eq!((few.matches("broadcast  ").count(), few.contains("more calls")), (3, false), "{few}");
+}
+
+#[test]
+fn a_stack_of_own_code_is_not_without_end() {
+    let mut report = deep(1, 0);
+    let named = report.frames[report.stacks[0].frames[1]].clone();
+    for n in 0..40 {
+        let mut frame = named.clone();
+        frame.functions[0].name = Text::from(format!("chat::step_{n}"));
+        report.frames.push(frame);
+        report.stacks[0].frames.push(report.frames.len() - 1);
+    }
+    let page = at(&report, 80);
+    assert!(page.contains("chat::step_21  ") && !page.contains("chat::step_22  "), "{page}");
+    assert!(page.contains("      … 18 calls further out: --verbose\n"), "{page}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
 const WITHHELD: &str = "withheld: the data are incomplete";
 
 /// The columns, in order. `{A}` in a title stands for the age asked about.
-const COLUMNS: [(&str, &str, Unit, Role, bool); 13] = [
+const COLUMNS: [(&str, &str, Unit, Role, bool); 14] = [
     ("verdict", "Verdict", Unit::None, Role::Label, true),
     ("function", "Function", Unit::None, Role::Key, true),
     ("old_bytes", "Live > {A}", Unit::Bytes, Role::Gauge, true),
@@ -24,6 +24,7 @@ const COLUMNS: [(&str, &str, Unit, Role, bool); 13] = [
     ("hazard_per_hour", "Freed late/h", Unit::PerHour, Role::Gauge, true),
     ("growth_bytes_per_hour", "Growth", Unit::BytesPerHour, Role::Gauge, true),
     ("why", "Why", Unit::None, Role::Label, false),
+    ("passed_over", "Passed over", Unit::None, Role::Label, false),
 ];
 
 /// The columns as a report declares them.
@@ -38,8 +39,14 @@ pub(super) fn columns(age: &str) -> Vec<Column> {
     COLUMNS.iter().map(column).collect()
 }
 
-/// The cells of a stack. Without a verdict if the data do not carry one.
-pub(super) fn cells(judged: &Judged<'_>, verdict: Option<Verdict>, function: Option<Text>) -> Vec<Value> {
+/// The cells of a stack. Without a verdict if the data do not carry one. `skipped` are the allocation wrappers further in
+/// than the function.
+pub(super) fn cells(
+    judged: &Judged<'_>,
+    verdict: Option<Verdict>,
+    function: Option<Text>,
+    skipped: Option<&[Text]>,
+) -> Vec<Value> {
     let (row, judgement) = (judged.row, &judged.judgement);
     let drawn = row.weighted.as_ref();
     let number = |exact: u64, estimate: Option<(f64, f64)>| match estimate {
@@ -72,7 +79,17 @@ pub(super) fn cells(judged: &Judged<'_>, verdict: Option<Verdict>, function: Opt
             }
             None => why.to_owned(),
         }),
+        passed_over(skipped.unwrap_or_default()),
     ]
+}
+
+fn passed_over(wrappers: &[Text]) -> Value {
+    let names: Vec<&[u8]> = wrappers.iter().map(Text::raw).collect();
+    if names.is_empty() {
+        Value::Unknown("no allocation wrapper".to_owned())
+    } else {
+        Value::Name(Text::new(names.join(&b", "[..])))
+    }
 }
 
 fn estimate(estimate: Option<&Estimate>, missing: &str) -> Value {

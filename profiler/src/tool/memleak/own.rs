@@ -1,12 +1,18 @@
 //! What a row is named by: the innermost function of the program's own code that is not an allocation wrapper.
 
+mod named;
+mod unique;
+mod wrappers;
+
 use std::collections::HashSet;
 
 use crate::{
     naming::{self, Call, Kind},
-    report::{Frame, Stack},
     text::Text,
 };
+
+pub(super) use named::Named;
+pub(super) use unique::labels;
 
 /// What a stack is named by, and where that is. Two stacks with the same `function`, `file` and `line` were allocated at
 /// the same site.
@@ -26,51 +32,63 @@ pub(super) struct Own {
     pub(super) caller: Option<Text>,
     /// The address of the call, as the program file counts.
     pub(super) address: Option<u64>,
-    /// Index of its frame in the report.
-    pub(super) frame: usize,
     /// The allocation wrappers further in, the innermost first.
     pub(super) skipped: Vec<Text>,
 }
 
 /// Functions that were found to be allocation wrappers: the program file, and the name as in [`Own::function`].
-pub(super) type Wrappers = HashSet<(Option<Text>, Text)>;
+type Wrappers = HashSet<(Option<Text>, Text)>;
 
 /// What a stack is named by. `None` for a stack without frames.
 ///
 /// The program's own code comes first, named or not; then, further in before further out, libraries and runtimes; then
 /// the standard library, allocation functions, and at last where threads begin.
-pub(super) fn own(stack: &Stack, frames: &[Frame], wrappers: &Wrappers) -> Option<Own> {
-    let calls = naming::calls(stack, frames);
+fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     let kinds: Vec<Kind> = calls.iter().map(|call| kind(call, wrappers)).collect();
-    let chosen = choose(&calls, &kinds)?;
+    let chosen = choose(calls, &kinds)?;
     let call = calls.get(chosen)?;
-    let function = call.function();
+    let function = call.function;
     let passed = calls.iter().zip(&kinds).take(chosen).filter(|(call, kind)| is_notable(call, **kind));
-    let mut skipped: Vec<Text> = passed.map(|(call, _)| call.name()).collect();
+    let mut skipped: Vec<Text> = passed.map(|(call, _)| call.name.clone()).collect();
     skipped.dedup();
-    Some(Own {
-        label: call.name(),
-        function: call.name(),
+    let mut own = Own {
+        label: call.name.clone(),
+        function: call.name.clone(),
         module: call.frame.module.clone(),
         file: function.and_then(|function| function.file.clone()),
         line: function.and_then(|function| function.line),
-        caller: caller(&calls, chosen).map(Call::name),
+        caller: caller(calls, chosen).map(|caller| caller.name.clone()),
         address: call.frame.file_address,
-        frame: call.index,
         skipped,
-    })
+    };
+    // A closure has no name but its number, which is of the function around it: only the line says which is meant.
+    if naming::is_nameless(call.name)
+        && let Some(line) = own.source_line()
+    {
+        own.label = unique::beside(call.name, &line);
+    }
+    Some(own)
+}
+
+impl Own {
+    /// The line of the call that leads to the allocation: `chat.rs:41`.
+    fn source_line(&self) -> Option<Text> {
+        let (file, line) = self.file.as_ref().zip(self.line)?;
+        let name = file.raw().rsplit(|byte| *byte == b'/').next().unwrap_or(file.raw());
+        Some(Text::new([name, format!(":{line}").as_bytes()].concat()))
+    }
 }
 
 /// The call further out of another function.
 fn caller<'a>(calls: &'a [Call<'a>], of: usize) -> Option<&'a Call<'a>> {
-    let name = calls.get(of)?.name();
-    calls.get(of + 1..)?.iter().find(|call| call.name() != name)
+    let name = calls.get(of)?.name;
+    calls.get(of + 1..)?.iter().find(|call| call.name != name)
 }
 
 fn kind(call: &Call<'_>, wrappers: &Wrappers) -> Kind {
-    match call.kind() {
+    match call.kind {
         Kind::Own if !wrappers.is_empty() => {
-            let known = wrappers.contains(&(call.frame.module.clone(), call.name()));
+            let known = wrappers.contains(&(call.frame.module.clone(), call.name.clone()));
             if known { Kind::Wrapper } else { Kind::Own }
         }
         kind => kind,
@@ -79,16 +97,20 @@ fn kind(call: &Call<'_>, wrappers: &Wrappers) -> Kind {
 
 /// Whether the reader may want to hear that a call was passed over: not of `malloc` itself.
 fn is_notable(call: &Call<'_>, kind: Kind) -> bool {
-    kind == Kind::Wrapper && !call.is_of_standard_file()
+    kind == Kind::Wrapper && !call.in_standard_file
 }
 
 fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
     let of = |wanted: Kind| kinds.iter().position(|kind| *kind == wanted);
     let named = |wanted: Kind| {
         let mut all = calls.iter().zip(kinds);
-        all.position(|(call, kind)| *kind == wanted && call.nth.is_some())
+        all.position(|(call, kind)| *kind == wanted && call.function.is_some())
     };
+    // A wrapper that only the data show is the program's own code all the same.
+    let own_wrapper =
+        || calls.iter().zip(kinds).rposition(|(call, kind)| call.kind == Kind::Own && *kind == Kind::Wrapper);
     own_call(calls, kinds)
+        .or_else(own_wrapper)
         .or_else(|| named(Kind::Library))
         .or_else(|| of(Kind::Library))
         .or_else(|| named(Kind::Plumbing))
@@ -102,10 +124,9 @@ fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
 fn own_call(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
     let own = || calls.iter().zip(kinds).enumerate().filter(|(_, (_, kind))| **kind == Kind::Own);
     let (innermost, (call, _)) = own().next()?;
-    let sourceless = call.function().is_some_and(|function| function.file.is_none());
+    let sourceless = call.function.is_some_and(|function| function.file.is_none());
     let of_main_crate = |(call, _): (&Call<'_>, &Kind)| {
-        call.function()
-            .is_some_and(|function| naming::is_of_main_crate(call.frame, &function.name.terminal()))
+        call.function.is_some_and(|function| naming::is_of_main_crate(call.frame, &function.name.terminal()))
     };
     let by_crate = own().find(|(_, found)| sourceless && of_main_crate(*found));
     Some(by_crate.map_or(innermost, |(index, _)| index))
@@ -114,7 +135,10 @@ fn own_call(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Function;
+    use crate::{
+        naming::Catalog,
+        report::{Frame, Function, Stack},
+    };
 
     fn frame(module: &str, name: &str, file: Option<&str>) -> Frame {
         Frame { functions: vec![function(name, file)], ..nameless(module, 0x1000) }
@@ -136,9 +160,13 @@ mod tests {
         }
     }
 
-    fn named_of(frames: &[Frame]) -> Own {
+    fn by_data(frames: &[Frame], wrappers: &Wrappers) -> Own {
         let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
-        own(&stack, frames, &Wrappers::new()).unwrap()
+        own(&Catalog::new(frames).calls(&stack), wrappers).unwrap()
+    }
+
+    fn named_of(frames: &[Frame]) -> Own {
+        by_data(frames, &Wrappers::new())
     }
 
     fn named(frames: &[Frame]) -> String {
@@ -159,7 +187,7 @@ mod tests {
             frame("/srv/pong", "pong::main", None),
         ];
         let found = named_of(&frames);
-        assert_eq!((found.label.terminal().as_str(), found.frame), ("pong::chat::ChatHistory::push", 3));
+        assert_eq!(found.label.terminal(), "pong::chat::ChatHistory::push");
         assert_eq!(found.caller, Some(Text::from("pong::main")));
         assert_eq!(found.skipped, []);
         assert_eq!(named(&frames[..3]), "serde_json::to_vec");
@@ -197,10 +225,10 @@ mod tests {
         assert_eq!(found.label.terminal(), "sdsnewlen");
         let skipped: Vec<String> = found.skipped.iter().map(Text::terminal).collect();
         assert_eq!(skipped, ["je_malloc", "ztrymalloc_usable_internal", "zmalloc"]);
-        // One that only the data show.
-        let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
+        // One that only the data show; and if there is nothing else.
         let wrappers = [(frames[3].module.clone(), Text::from("sdsnewlen"))].into_iter().collect();
-        assert_eq!(own(&stack, &frames, &wrappers).unwrap().label.terminal(), "main");
+        assert_eq!(by_data(&frames, &wrappers).label.terminal(), "main");
+        assert_eq!(by_data(&frames[..4], &wrappers).label.terminal(), "sdsnewlen");
     }
 
     #[test]
@@ -227,6 +255,17 @@ mod tests {
             frame("/srv/pong", "pong::protocol::encode", own),
         ];
         assert_eq!(named(&frames), "pong::protocol::encode");
+    }
+
+    #[test]
+    fn a_closure_is_named_by_its_function_and_line() {
+        let mut outer = frame("/srv/pong", "pong::server::host::{{closure}}", Some("/src/server.rs"));
+        let inner =
+            Function { line: Some(133), inlined: true, ..function("{async_fn#0}", Some("/src/server.rs")) };
+        outer.functions.insert(0, inner);
+        let found = named_of(&[outer.clone()]);
+        assert_eq!(found.label.terminal(), "pong::server::host › {async_fn#0}  server.rs:133");
+        assert_eq!(found.function.terminal(), "pong::server::host › {async_fn#0}");
     }
 
     #[test]

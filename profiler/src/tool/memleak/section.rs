@@ -7,7 +7,7 @@ use super::{
     collect::{Moment, Snapshot},
     columns::{cells, columns},
     coverage,
-    own::{Wrappers, own},
+    own::{Named, Own, labels},
     sentences,
     session::Session,
     totals,
@@ -40,25 +40,25 @@ pub(super) fn report(
         session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
         session.options.stage.end();
     }
-    let mut frames = Frames::default();
+    let named = Named::new(&snapshot.rows, |number, frames| stack_of(session, number, frames));
+    let (found, frames) = named.report(shown.iter().map(|judged| judged.row.stack));
     let mut stacks = Vec::new();
-    let mut rows_stacks = Vec::new();
-    for judged in &shown {
-        rows_stacks.push(stack_of(session, judged.row.stack, &mut frames).map(|stack| {
-            stacks.push(stack);
-            stacks.len() - 1
-        }));
-    }
-    let frames = frames.into_vec();
+    let rows_stacks = found.into_iter().map(|stack| {
+        stacks.push(stack?);
+        Some(stacks.len() - 1)
+    });
+    let rows_stacks: Vec<Option<usize>> = rows_stacks.collect();
+    let owns: Vec<Option<&Own>> = shown.iter().map(|judged| named.own(judged.row.stack)).collect();
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
-    let wrappers = Wrappers::new();
     let mut rows = Vec::with_capacity(shown.len());
-    for (judged, stack) in shown.iter().zip(rows_stacks) {
-        let own = stack.and_then(|i| stacks.get(i)).and_then(|stack| own(stack, &frames, &wrappers));
-        let function = own.map(|own| own.label);
+    for (((judged, stack), own), label) in shown.iter().zip(rows_stacks).zip(&owns).zip(labels(&owns)) {
         let verdict = coverage.complete.then_some(judged.judgement.verdict);
         let severity = (verdict == Some(Verdict::Leak)).then_some(Severity::Problem);
-        rows.push(Row { cells: cells(judged, verdict, function), stack, severity });
+        rows.push(Row {
+            cells: cells(judged, verdict, label, own.map(|own| &*own.skipped)),
+            stack,
+            severity,
+        });
     }
     let age = units::duration(session.options.older);
     let hidden = judged.len() - rows.len();

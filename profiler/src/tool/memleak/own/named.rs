@@ -1,0 +1,153 @@
+//! The stacks of all rows with what each is named by.
+
+use std::collections::HashMap;
+
+use super::{
+    Own, Wrappers, own,
+    wrappers::{Path, says_so, wrappers},
+};
+use crate::{
+    naming::{self, Call, Catalog, Kind},
+    report::{Frame, Frames, Stack},
+    text::Text,
+    tool::memleak::rows::StackRow,
+};
+
+/// All stacks, by number, with their names.
+#[derive(Debug, Default)]
+pub(in super::super) struct Named {
+    frames: Vec<Frame>,
+    stacks: HashMap<u32, Stack>,
+    owns: HashMap<u32, Own>,
+}
+
+impl Named {
+    /// Names the stacks of `rows`, which `stack_of` gives as a report has them. Their names must have been looked up:
+    /// which functions are wrappers follows from all stacks.
+    pub(in super::super) fn new(
+        rows: &[StackRow],
+        stack_of: impl Fn(u32, &mut Frames) -> Option<Stack>,
+    ) -> Named {
+        let mut frames = Frames::default();
+        let stacks: HashMap<u32, Stack> =
+            rows.iter().filter_map(|row| Some((row.stack, stack_of(row.stack, &mut frames)?))).collect();
+        let frames = frames.into_vec();
+        let catalog = Catalog::new(&frames);
+        let calls: HashMap<u32, Vec<Call<'_>>> =
+            stacks.iter().map(|(number, stack)| (*number, catalog.calls(stack))).collect();
+        let wrappers = by_data(rows, &calls);
+        let owns =
+            calls.iter().filter_map(|(number, calls)| Some((*number, own(calls, &wrappers)?))).collect();
+        Named { owns, stacks, frames }
+    }
+
+    /// What a stack is named by; `None` if its frames are not known.
+    pub(in super::super) fn own(&self, stack: u32) -> Option<&Own> {
+        self.owns.get(&stack)
+    }
+
+    /// The stacks with these numbers for a report, `None` where the frames are not known, and the frames that they have.
+    pub(in super::super) fn report(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+    ) -> (Vec<Option<Stack>>, Vec<Frame>) {
+        let mut frames = Frames::default();
+        let stack = |number: u32| {
+            let stack = self.stacks.get(&number)?;
+            let own = stack.frames.iter().filter_map(|index| self.frames.get(*index));
+            Some(Stack { frames: own.map(|frame| frames.intern(frame.clone())).collect(), ..stack.clone() })
+        };
+        let stacks = numbers.map(stack).collect();
+        (stacks, frames.into_vec())
+    }
+}
+
+/// The wrappers that the data show.
+fn by_data(rows: &[StackRow], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers {
+    let mut numbers: HashMap<(Option<&Text>, &Text), u32> = HashMap::new();
+    let mut names = Vec::new();
+    let mut paths = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(calls) = calls.get(&row.stack) else { continue };
+        let own = calls.iter().filter(|call| call.kind == Kind::Own);
+        let functions = own.map(|call| {
+            let name = (call.frame.module.as_ref(), call.name);
+            *numbers.entry(name).or_insert_with(|| {
+                names.push(name);
+                names.len() as u32 - 1
+            })
+        });
+        paths.push(Path {
+            functions: functions.collect(),
+            blocks: row.allocs,
+            bytes: row.alloc_bytes,
+            freed: row.allocs.saturating_sub(row.live),
+        });
+    }
+    let of = |number: u32| names.get(number as usize);
+    let says_so: Vec<bool> = names.iter().map(|(_, name)| says_so(&naming::bare(&name.terminal()))).collect();
+    let found = wrappers(&paths, |number| says_so.get(number as usize).is_some_and(|says_so| *says_so));
+    found.into_iter().filter_map(of).map(|(module, name)| (module.cloned(), (*name).clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Function;
+
+    /// A program of which every allocation goes through `raw_alloc` and `engine_alloc`, with its stacks.
+    fn program() -> (Vec<StackRow>, Vec<Vec<&'static str>>) {
+        let row = |stack, allocs, size, live| StackRow {
+            stack,
+            allocs,
+            alloc_bytes: allocs * size,
+            live,
+            live_bytes: live * size,
+            ..StackRow::default()
+        };
+        let rows =
+            vec![row(0, 2_000, 96, 2_000), row(1, 2_000, 216, 400), row(2, 2_000, 1_016, 0), row(9, 1, 8, 1)];
+        let callers = ["chat_push", "session_open", "path_find"];
+        let stacks = callers.into_iter().map(|caller| vec!["raw_alloc", "engine_alloc", caller, "main"]);
+        (rows, stacks.collect())
+    }
+
+    fn stack(number: u32, names: &[Vec<&str>], frames: &mut Frames) -> Option<Stack> {
+        let functions = names.get(number as usize)?.iter().map(|name| Function {
+            name: Text::from(*name),
+            file: None,
+            line: None,
+            inlined: false,
+        });
+        let frame = |(depth, function): (usize, Function)| Frame {
+            address: u64::from(number) * 100 + depth as u64,
+            module: Some(Text::from("/srv/wrapper")),
+            build_id: None,
+            file_offset: None,
+            file_address: None,
+            functions: vec![function],
+            unresolved: None,
+        };
+        let frames = functions.enumerate().map(|frame_of| frames.intern(frame(frame_of))).collect();
+        Some(Stack { pid: 1, frames, incomplete: None })
+    }
+
+    #[test]
+    fn rows_of_a_wrapped_allocator_are_named_by_its_callers() {
+        let (rows, names) = program();
+        let named = Named::new(&rows, |number, frames| stack(number, &names, frames));
+        let label = |number| named.own(number).map(|own| own.label.terminal());
+        assert_eq!(
+            [0, 1, 2].map(label),
+            ["chat_push", "session_open", "path_find"].map(|name| Some(name.to_owned()))
+        );
+        let skipped: Vec<String> = named.own(0).unwrap().skipped.iter().map(Text::terminal).collect();
+        assert_eq!(skipped, ["raw_alloc", "engine_alloc"]);
+        assert_eq!(named.own(9), None);
+        let (stacks, frames) = named.report([9, 2].into_iter());
+        assert_eq!(
+            (stacks[0].is_none(), stacks[1].as_ref().unwrap().frames.len(), frames.len()),
+            (true, 4, 4)
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Labels that tell rows apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Own;
+use crate::text::Text;
+
+/// What stands between a name and what tells it apart.
+const BESIDE: &str = "  ";
+
+/// The labels of rows, in which no two different sites have the same: beside a name that several have stands the line,
+/// else the caller, else the address. `None` for a row without a name.
+pub(in super::super) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
+    let mut alike: BTreeMap<&Text, Vec<&Own>> = BTreeMap::new();
+    for own in rows.iter().flatten() {
+        alike.entry(&own.label).or_default().push(own);
+    }
+    let told_by: BTreeMap<&Text, Distinction> =
+        alike.iter().filter_map(|(label, owns)| Some((*label, distinction(owns)?))).collect();
+    let label = |own: &&Own| match told_by.get(&own.label).and_then(|tell| tell(own)) {
+        Some(apart) => beside(&own.label, &apart),
+        None => own.label.clone(),
+    };
+    rows.iter().map(|own| own.as_ref().map(label)).collect()
+}
+
+/// A name with what tells it apart.
+pub(super) fn beside(name: &Text, what: &Text) -> Text {
+    Text::new([name.raw(), BESIDE.as_bytes(), what.raw()].concat())
+}
+
+type Distinction = fn(&Own) -> Option<Text>;
+
+/// What tells sites apart that have one label; `None` if it is one site.
+fn distinction(owns: &[&Own]) -> Option<Distinction> {
+    const ALL: [Distinction; 5] = [Own::source_line, called_by, module, address, everything];
+    let sites: BTreeSet<_> = owns.iter().map(|own| site(own)).collect();
+    if sites.len() < 2 {
+        return None;
+    }
+    ALL.into_iter().find(|tell| {
+        let mut site_of: BTreeMap<Text, _> = BTreeMap::new();
+        owns.iter()
+            .all(|own| tell(own).is_some_and(|apart| *site_of.entry(apart).or_insert(site(own)) == site(own)))
+    })
+}
+
+/// Where a row's memory was allocated: by line, else by the address of the call.
+fn site(own: &Own) -> (Option<&Text>, Option<&Text>, Option<u32>, Option<u64>) {
+    let address = if own.line.is_some() { None } else { own.address };
+    (own.module.as_ref(), own.file.as_ref(), own.line, address)
+}
+
+fn called_by(own: &Own) -> Option<Text> {
+    let caller = own.caller.as_ref()?;
+    Some(Text::new([b"called by ", caller.raw()].concat()))
+}
+
+fn module(own: &Own) -> Option<Text> {
+    own.module.clone()
+}
+
+fn address(own: &Own) -> Option<Text> {
+    own.address.map(|address| Text::from(format!("at {address:#x}")))
+}
+
+/// All that is known. Where it is the same too, nobody could tell the sites apart.
+fn everything(own: &Own) -> Option<Text> {
+    let all = [own.source_line(), called_by(own), address(own), own.module.clone()];
+    let all: Vec<Text> = all.into_iter().flatten().collect();
+    Some(Text::new(all.iter().map(Text::raw).collect::<Vec<_>>().join(&b", "[..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(line: Option<u32>, caller: &str, address: u64) -> Own {
+        Own {
+            label: Text::from("push"),
+            function: Text::from("push"),
+            module: Some(Text::from("/srv/pong")),
+            file: line.map(|_| Text::from("/src/chat.c")),
+            line,
+            caller: Some(Text::from(caller)),
+            address: Some(address),
+            skipped: vec![],
+        }
+    }
+
+    fn shown(owns: &[Own]) -> Vec<String> {
+        let owns: Vec<Option<&Own>> = owns.iter().map(Some).collect();
+        labels(&owns).into_iter().map(|label| label.unwrap().terminal()).collect()
+    }
+
+    #[test]
+    fn one_site_has_the_name_alone() {
+        assert_eq!(shown(&[own(Some(7), "tick", 1), own(Some(7), "join", 2)]), ["push", "push"]);
+        assert_eq!(labels(&[None]), [None]);
+    }
+
+    #[test]
+    fn lines_tell_sites_apart_and_else_callers_and_else_addresses() {
+        assert_eq!(
+            shown(&[own(Some(7), "tick", 1), own(Some(9), "tick", 2)]),
+            ["push  chat.c:7", "push  chat.c:9"]
+        );
+        assert_eq!(
+            shown(&[own(None, "tick", 1), own(None, "join", 2)]),
+            ["push  called by tick", "push  called by join"]
+        );
+        assert_eq!(shown(&[own(None, "tick", 1), own(None, "tick", 2)]), ["push  at 0x1", "push  at 0x2"]);
+        // One line is known, the other is not; and the callers do not tell.
+        assert_eq!(shown(&[own(Some(7), "tick", 1), own(None, "tick", 2)]), ["push  at 0x1", "push  at 0x2"]);
+        let other = Own { module: Some(Text::from("/srv/libchat.so")), ..own(None, "tick", 1) };
+        assert_eq!(shown(&[own(None, "tick", 1), other]), ["push  /srv/pong", "push  /srv/libchat.so"]);
+        // Three, of which no single trait tells all.
+        let mixed =
+            [own(None, "tick", 1), own(None, "join", 1), Own { module: None, ..own(None, "tick", 1) }];
+        let labels = shown(&mixed);
+        assert!(labels.iter().collect::<BTreeSet<_>>().len() >= 2, "{labels:?}");
+    }
+
+    #[test]
+    fn other_names_are_left_alone() {
+        let other = Own { label: Text::from("tick"), ..own(Some(8), "main", 3) };
+        assert_eq!(shown(&[own(Some(7), "tick", 1), other]), ["push", "tick"]);
+    }
+}
