@@ -85,9 +85,14 @@ pub(super) fn is_startup(bare: &str) -> bool {
     STARTUP.has(bare)
 }
 
-/// Whether a function is of a standard library, or was written by a macro, by its whole name.
+/// Whether a function is of a standard library, or was written by a macro, by its whole name. What serde's macro wrote and
+/// was inlined has no path, but serde's types as parameters.
 pub(super) fn is_standard(name: &str) -> bool {
-    name.contains(DERIVED) || STANDARD.iter().any(|start| name.starts_with(start))
+    let of_serde = name.split_once('<').is_some_and(|(before, parameters)| {
+        let written = ["serialize", "deserialize", "visit_"].iter().any(|start| before.starts_with(start));
+        written && parameters.contains("serde")
+    });
+    of_serde || name.contains(DERIVED) || STANDARD.iter().any(|start| name.starts_with(start))
 }
 
 /// Whether code that was made at run time is the runtime's own, by its whole name.
@@ -125,6 +130,15 @@ mod tests {
         ] {
             assert!(is_wrapper(&bare(name)), "{name} is {}", bare(name));
         }
+    }
+
+    #[test]
+    fn what_a_macro_wrote_is_known_also_where_it_was_inlined() {
+        assert!(is_standard(
+            "visit_map<&mut serde::private::de::content::MapDeserializer<serde_json::Error>>"
+        ));
+        assert!(is_standard("pong::protocol::_::<impl serde::Serialize for pong::Hello>::serialize"));
+        assert!(!is_standard("serialize<pong::Hello>") && !is_standard("serialize"));
     }
 
     #[test]

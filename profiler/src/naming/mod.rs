@@ -12,7 +12,7 @@ use crate::{
     text::Text,
 };
 
-pub use spelling::{bare, is_nameless, spelled};
+pub use spelling::{bare, is_nameless, short, spelled};
 
 /// What a call in a stack is to the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

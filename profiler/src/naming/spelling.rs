@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::{report::Frame, text::Text};
+use super::files;
+use crate::{
+    report::{Frame, Function},
+    text::Text,
+};
 
 /// Stands between a function and the one that it was inlined into.
 const INSIDE: &str = " › ";
@@ -11,30 +15,95 @@ const INSIDE: &str = " › ";
 ///
 /// Debug information calls a closure `{closure#0}` and, cut down to line tables, `server::Rooms::push` just `push`. Where a
 /// function was inlined, its name says little without that of the function it was inlined into: `server::host ›
-/// {async_fn#0}`.
+/// {async_fn#0}`. If that one is another's code, it says nothing: the module of the source file does.
 pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
     let function = frame.functions.get(nth)?;
     let name = readable(&function.name);
     if function.inlined && !has_path(&name) {
-        let enclosing = frame.functions.iter().skip(nth + 1).map(|outer| readable(&outer.name));
+        let outer = frame.functions.iter().skip(nth + 1).find(|outer| has_path(&readable(&outer.name)));
         // Of a language without paths if there is none.
-        if let Some(outer) = enclosing.into_iter().find(|outer| has_path(outer)) {
-            return Some(Text::from(format!("{}{INSIDE}{name}", without_closures(&bare(&outer)).0)));
+        if let Some(outer) = outer {
+            return Some(Text::from(inside(function, outer)));
         }
     }
-    let (path, closures) = without_closures(without_copy(&name));
-    Some(match closures {
+    if let Some(lambda) = lambda(&name) {
+        return Some(Text::from(lambda));
+    }
+    let (path, is_closure) = without_closures(without_copy(&name));
+    Some(if is_closure && !path.is_empty() {
         // Made by the compiler of an `async fn` or a closure: the function is what was written.
-        true if !path.is_empty() => Text::from(format!("{path}{INSIDE}{{closure}}")),
-        _ if name.len() > without_copy(&name).len() => Text::from(without_copy(&name)),
-        _ => function.name.clone(),
+        Text::from(format!("{path}{INSIDE}{{closure}}"))
+    } else if name.len() > without_copy(&name).len() {
+        Text::from(without_copy(&name))
+    } else {
+        function.name.clone()
     })
+}
+
+/// A lambda of C++, `f(int)::{lambda(int)#1}::operator()(int) const`, as `f › {lambda#1}`.
+fn lambda(name: &str) -> Option<String> {
+    let (function, rest) = name.split_once("::{lambda(")?;
+    let (head, _) = rest.split_once("}::operator()")?;
+    let number = head.rsplit_once('#').map_or("", |(_, number)| number);
+    Some(format!("{}{INSIDE}{{lambda#{number}}}", bare(function)))
+}
+
+/// The name of a function without a path that was inlined into `outer`.
+fn inside(function: &Function, outer: &Function) -> String {
+    let whole = readable(&function.name);
+    let name = bare(&whole);
+    if is_program(function) == is_program(outer) {
+        return format!("{}{INSIDE}{name}", without_closures(&bare(&readable(&outer.name))).0);
+    }
+    match function.file.as_ref().and_then(|file| module_of_source(&readable(file))) {
+        Some(module) if name.starts_with('{') => format!("{module}{INSIDE}{name}"),
+        Some(module) => format!("{module}::{name}"),
+        None => name,
+    }
+}
+
+/// Whether a function's source says that it is the program's own.
+fn is_program(function: &Function) -> bool {
+    function.file.as_ref().is_some_and(|file| files::source(&readable(file)) == files::Source::Program)
+}
+
+/// The module that a source file of Rust is: `pong::server` of `/src/pong/src/server.rs`, and `alloc::vec` of
+/// `/rustc/…/library/alloc/src/vec/mod.rs`.
+fn module_of_source(path: &str) -> Option<String> {
+    let (before, inside) = path.strip_suffix(".rs")?.rsplit_once("/src/")?;
+    let folder = before.rsplit('/').next()?;
+    // A package of the registry has its version behind its name.
+    let package = match folder.rsplit_once('-') {
+        Some((package, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => package,
+        _ => folder,
+    };
+    let mut parts: Vec<&str> = inside.split('/').collect();
+    let package = if parts.first() == Some(&"bin") && parts.len() > 1 {
+        parts.remove(0);
+        parts.remove(0)
+    } else {
+        package
+    };
+    let modules = parts.into_iter().filter(|part| !matches!(*part, "mod" | "lib" | "main"));
+    let package = package.replace('-', "_");
+    Some(std::iter::once(package.as_str()).chain(modules).collect::<Vec<_>>().join("::"))
 }
 
 /// Whether a name is that of something that has none in the source: a closure, an `async` block.
 pub fn is_nameless(name: &Text) -> bool {
     let name = readable(name);
-    name.ends_with('}') && name.rsplit(INSIDE).next().is_some_and(|last| last.starts_with('{'))
+    let last = name.rsplit(INSIDE).next().unwrap_or(&name);
+    (last.starts_with('{') && last.ends_with('}')) || last == "operator()"
+}
+
+/// A name without result and arguments. Type parameters stay.
+pub fn short(name: &Text) -> Text {
+    let text = readable(name);
+    if matches!(text, Cow::Owned(_)) || text.contains(INSIDE) {
+        return name.clone();
+    }
+    let without = without_arguments(without_copy(&text));
+    Text::from(without.get(result_ends(without)..).unwrap_or(without))
 }
 
 /// A name as text. What is no text has nothing that could be spelled better.
@@ -79,7 +148,7 @@ fn without_parameters(name: &str) -> String {
     let mut previous = ' ';
     for c in name.chars() {
         let operator = out.ends_with("operator") || out.ends_with("operator<");
-        if c == '<' && !operator && (depth > 0 || previous.is_alphanumeric() || "_:)".contains(previous)) {
+        if c == '<' && !operator && (depth > 0 || previous.is_alphanumeric() || "_:)}".contains(previous)) {
             depth += 1;
         } else if c == '>' && depth > 0 && previous != '-' {
             depth -= 1;
@@ -125,12 +194,17 @@ fn result_ends(name: &str) -> usize {
             '<' | '(' | '{' | '[' => depth += 1,
             '>' if before.ends_with(['-', '=']) => {}
             '>' | ')' | '}' | ']' => depth = depth.saturating_sub(1),
-            // `operator new`, `<T as Trait>`, and names of V8 (`JS:*push /srv/chat.js`) have spaces of their own.
-            ' ' if depth == 0 && !before.ends_with("operator") && !before.starts_with("JS:") => ends = at + 1,
+            // `operator new` and `<T as Trait>` have spaces of their own.
+            ' ' if depth == 0 && !before.ends_with("operator") && !has_spaces(name) => ends = at + 1,
             _ => {}
         }
     }
     ends
+}
+
+/// Whether spaces are part of a name: names of V8 (`JS:*push /srv/chat.js:4:1`), and what stands for a name.
+fn has_spaces(name: &str) -> bool {
+    name.starts_with("JS:") || name.starts_with("code at ") || name.contains(" at 0x")
 }
 
 /// Without what a compiler appends to parts and copies of a function: `.cold`, `.isra.0`, `.constprop.3`.
@@ -144,7 +218,6 @@ fn without_suffix(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Function;
 
     fn frame(names: &[&str]) -> Frame {
         let function = |(nth, name): (usize, &&str)| Function {
@@ -174,6 +247,10 @@ mod tests {
             // C has no paths.
             (&["chat_push", "main"], "chat_push"),
             (&["pong::server::host::{{closure}}::{{closure}}"], "pong::server::host › {closure}"),
+            (
+                &["game::Server::tick(int)::{lambda(int)#1}::operator()[abi:cxx11](int) const"],
+                "game::Server::tick › {lambda#1}",
+            ),
             (&["raw_alloc.isra.0"], "raw_alloc"),
             (&["Room::tick(int) [clone .cold]"], "Room::tick(int)"),
             (&["{{closure}}"], "{{closure}}"),
@@ -181,6 +258,50 @@ mod tests {
             assert_eq!(spelled(&frame(names), 0), Some(Text::from(is)));
         }
         assert_eq!(spelled(&frame(&[]), 0), None);
+    }
+
+    #[test]
+    fn where_the_enclosing_function_is_anothers_the_module_is_named() {
+        let named = |name: &str, file: &str, outer: (&str, &str)| {
+            let mut frame = frame(&[name, outer.0]);
+            frame.functions[0].file = Some(Text::from(file));
+            frame.functions[1].file = Some(Text::from(outer.1));
+            spelled(&frame, 0).unwrap().terminal()
+        };
+        let tokio = (
+            "tokio::time::Timeout<T>::poll",
+            "/home/a/.cargo/registry/src/x/tokio-1.54.1/src/time/timeout.rs",
+        );
+        let own = ("pong::room::tick", "/home/a/pong/src/room.rs");
+        let server = "/home/a/examples/src/bin/pong/server.rs";
+        assert_eq!(named("{async_block#0}", server, tokio), "pong::server › {async_block#0}");
+        let vec = "/rustc/59807616e1/library/alloc/src/vec/mod.rs";
+        assert_eq!(named("with_capacity<u8, alloc::alloc::Global>", vec, own), "alloc::vec::with_capacity");
+        assert_eq!(named("push<game::Room>", "/home/a/pong/src/chat.rs", own), "pong::room::tick › push");
+        // No source of Rust.
+        assert_eq!(named("push", "/home/a/pong/chat.h", tokio), "push");
+        for (path, module) in [
+            ("/x/tokio-tungstenite-0.30.0/src/lib.rs", Some("tokio_tungstenite")),
+            ("/x/game/src/net/session.rs", Some("game::net::session")),
+            ("/x/game/src/bin/tool.rs", Some("tool")),
+            ("/x/game/build.rs", None),
+        ] {
+            assert_eq!(module_of_source(path).as_deref(), module);
+        }
+    }
+
+    #[test]
+    fn a_short_name_has_no_arguments() {
+        for (name, is) in [
+            ("game::Pool<game::Player>::make(int)", "game::Pool<game::Player>::make"),
+            ("java.lang.String game.Chat.keep(int, java.lang.String)", "game.Chat.keep"),
+            ("JS:^keep /srv/chat.js:2:20", "JS:^keep /srv/chat.js:2:20"),
+            ("wrapped+0x11a2", "wrapped+0x11a2"),
+            ("code at 0x7f21", "code at 0x7f21"),
+            ("a::b › {async_fn#0}", "a::b › {async_fn#0}"),
+        ] {
+            assert_eq!(short(&Text::from(name)), Text::from(is));
+        }
     }
 
     #[test]

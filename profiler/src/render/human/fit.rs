@@ -49,11 +49,17 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// What stands between a name and what tells it from another row's, its line most often.
+const BESIDE: &str = "  ";
+
 /// A name in at most `room` columns: first its arguments go, then its type parameters, then its middle. What is left at the
-/// end is the function itself, so the end gets more.
+/// end is the function itself, so the end gets more. A line beside the name keeps its number: `chat::push:41`.
 pub(super) fn name(name: &str, room: usize) -> String {
     if width(name) <= room {
         return name.to_owned();
+    }
+    if let Some((name, beside)) = name.rsplit_once(BESIDE) {
+        return with_beside(name, beside, room);
     }
     let short = collapse(name, '(', ')', "");
     if width(&short) <= room {
@@ -64,6 +70,40 @@ pub(super) fn name(name: &str, room: usize) -> String {
         return short;
     }
     middle(&short, room, room.saturating_sub(1) / 3)
+}
+
+/// A name with what stands beside it.
+fn with_beside(function: &str, beside: &str, room: usize) -> String {
+    // A closure has no name of its own, and its line is more than its number.
+    let written = function.split(" › {").next().unwrap_or(function);
+    let line = beside.rsplit_once(':').filter(|(_, line)| line.chars().all(|c| c.is_ascii_digit()));
+    match line {
+        Some((_, line)) => {
+            let whole = format!("{written}{BESIDE}{beside}");
+            if width(&whole) <= room {
+                return whole;
+            }
+            let line = format!(":{line}");
+            let left = room.saturating_sub(width(&line));
+            if left == 0 { middle(&line, room, 0) } else { format!("{}{line}", name(written, left)) }
+        }
+        None => {
+            // Half of the room, or what the name leaves.
+            let both = room.saturating_sub(width(BESIDE));
+            let most = (both / 2).max(both.saturating_sub(width(function)));
+            let beside = middle_if_wider(beside, most);
+            let left = room.saturating_sub(width(BESIDE) + width(&beside));
+            if left == 0 {
+                middle(function, room, 0)
+            } else {
+                format!("{}{BESIDE}{beside}", name(function, left))
+            }
+        }
+    }
+}
+
+fn middle_if_wider(text: &str, room: usize) -> String {
+    if width(text) <= room { text.to_owned() } else { middle(text, room, room.saturating_sub(1) / 2) }
 }
 
 /// A path in at most `room` columns; its end stays, from a whole directory on if there is one.
@@ -157,6 +197,16 @@ mod tests {
             ("f()", 2, "f"),
             ("foo::bar", 2, "…r"),
             ("abc", 1, "…"),
+            (
+                "pong::sessions::SessionStore::connect  sessions.rs:53",
+                53,
+                "pong::sessions::SessionStore::connect  sessions.rs:53",
+            ),
+            ("pong::sessions::SessionStore::connect  sessions.rs:53", 26, "pong::s…nStore::connect:53"),
+            ("pong::server::host › {async_fn#0}  server.rs:133", 40, "pong::server::host  server.rs:133"),
+            ("pong::server::host › {async_fn#0}  server.rs:133", 18, "pong…ver::host:133"),
+            ("push  called by game::tick", 22, "push  called …me::tick"),
+            ("f  x:1", 3, "f:1"),
         ] {
             assert_eq!(name(long, room), short);
         }

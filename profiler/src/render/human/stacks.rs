@@ -106,6 +106,8 @@ fn key(section: &Section, row: &Row) -> String {
 #[derive(Clone, PartialEq)]
 struct Call {
     name: String,
+    /// The name without arguments: rows are named so.
+    short: String,
     mark: &'static str,
     place: String,
     /// Code of others, which is left out where it is between other code of others.
@@ -120,15 +122,15 @@ fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
             Kind::Wrapper => call.in_standard_file,
             Kind::Library | Kind::Plumbing | Kind::Startup => true,
         };
-        let name = call.name.terminal();
+        let (name, short) = (call.name.terminal(), naming::short(call.name).terminal());
         match call.function {
             Some(function) => {
                 let mark = if function.inlined { " (inlined)" } else { "" };
-                Call { name, mark, place: place(function, call.frame), foreign }
+                Call { name, short, mark, place: place(function, call.frame), foreign }
             }
             None => {
                 let why = visible(call.frame.unresolved.as_deref().unwrap_or("no reason given"));
-                Call { name, mark: "", place: format!("({why})"), foreign }
+                Call { name, short, mark: "", place: format!("({why})"), foreign }
             }
         }
     };
@@ -152,9 +154,9 @@ enum Line {
 /// is named by.
 fn part(calls: Vec<Call>, key: &str) -> Vec<Line> {
     // The longest name that the key begins with: behind it may stand what tells two rows apart.
-    let matches = |call: &&Call| key.starts_with(&call.name);
-    let longest = calls.iter().filter(matches).map(|call| call.name.len()).max();
-    let named = calls.iter().position(|call| Some(call.name.len()) == longest && matches(&call));
+    let matches = |call: &Call| key.starts_with(&call.short);
+    let longest = calls.iter().filter(|call| matches(call)).map(|call| call.short.len()).max();
+    let named = calls.iter().position(|call| Some(call.short.len()) == longest && matches(call));
     let is_kept = |(index, call): (usize, &Call)| {
         let called_by_own = calls.get(index + 1).is_some_and(|caller| !caller.foreign);
         !call.foreign || called_by_own || Some(index) == named

@@ -52,7 +52,7 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     let mut skipped: Vec<Text> = passed.map(|(call, _)| call.name.clone()).collect();
     skipped.dedup();
     let mut own = Own {
-        label: call.name.clone(),
+        label: naming::short(call.name),
         function: call.name.clone(),
         module: call.frame.module.clone(),
         file: function.and_then(|function| function.file.clone()),
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(found.caller, Some(Text::from("pong::main")));
         assert_eq!(found.skipped, []);
         assert_eq!(named(&frames[..3]), "serde_json::to_vec");
-        assert_eq!(named(&frames[..1]), "operator new(unsigned long)");
+        assert_eq!(named(&frames[..1]), "operator new");
     }
 
     #[test]
@@ -218,17 +218,17 @@ mod tests {
             frame("/usr/bin/redis-server", "je_malloc", None),
             frame("/usr/bin/redis-server", "ztrymalloc_usable_internal", None),
             frame("/usr/bin/redis-server", "zmalloc", None),
-            frame("/usr/bin/redis-server", "sdsnewlen", None),
+            frame("/usr/bin/redis-server", "listCreate", None),
             frame("/usr/bin/redis-server", "main", None),
         ];
         let found = named_of(&frames);
-        assert_eq!(found.label.terminal(), "sdsnewlen");
+        assert_eq!(found.label.terminal(), "listCreate");
         let skipped: Vec<String> = found.skipped.iter().map(Text::terminal).collect();
         assert_eq!(skipped, ["je_malloc", "ztrymalloc_usable_internal", "zmalloc"]);
         // One that only the data show; and if there is nothing else.
-        let wrappers = [(frames[3].module.clone(), Text::from("sdsnewlen"))].into_iter().collect();
+        let wrappers = [(frames[3].module.clone(), Text::from("listCreate"))].into_iter().collect();
         assert_eq!(by_data(&frames, &wrappers).label.terminal(), "main");
-        assert_eq!(by_data(&frames[..4], &wrappers).label.terminal(), "sdsnewlen");
+        assert_eq!(by_data(&frames[..4], &wrappers).label.terminal(), "listCreate");
     }
 
     #[test]
@@ -284,11 +284,11 @@ mod tests {
             made("java.lang.String game.Chat.keep(int, java.lang.String)"),
             made("StubRoutines (1)"),
         ];
-        assert_eq!(named(&frames), "java.lang.String game.Chat.keep(int, java.lang.String)");
+        assert_eq!(named(&frames), "game.Chat.keep");
         // A server of one's own that has a runtime in it.
         let frames =
             [frame("/srv/node-server", "Chat::keep()", None), made("JS:^onMessage /srv/chat.js:9:1")];
-        assert_eq!(named(&frames), "Chat::keep()");
+        assert_eq!(named(&frames), "Chat::keep");
     }
 
     #[test]
