@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod dist;
 mod examples;
+mod field;
 mod lint;
 mod privilege;
 mod process;
@@ -44,6 +45,8 @@ enum Task {
     Lint,
     /// Measure what profiler costs; the last line is one JSON object
     Bench(bench::Args),
+    /// Observe real servers, and check what the first line says about them and what that cost them
+    Field(field::Args),
     /// Build a static release into target/dist
     Dist,
     /// Be process 1 of a machine of `vm`
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::run(&args),
         Task::Lint => lint::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Field(args) => field::run(&args),
         Task::Dist => dist::run(),
         Task::VmGuest => vm::be_guest(),
     });

@@ -211,7 +211,7 @@ fn all_figures(ways: &[Way], figures: &mut Figures) -> Result<()> {
 }
 
 /// The middle one, or the mean of the two in the middle; zero of none.
-pub(super) fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let upper = sorted.len() / 2;

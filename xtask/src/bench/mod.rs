@@ -6,9 +6,11 @@
 mod footprint;
 mod large;
 mod memleak;
-mod observer;
+pub(crate) mod observer;
 mod target;
 mod unwind;
+
+pub(crate) use memleak::median;
 
 use std::{path::PathBuf, process::Command};
 

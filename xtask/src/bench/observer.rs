@@ -16,28 +16,28 @@ use crate::{privilege::Privilege, process};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An observer that is attached. Interrupted and waited for by [`Observer::end`], killed when dropped.
-pub(super) struct Observer {
+pub(crate) struct Observer {
     child: Child,
     privilege: Privilege,
     stdout: Option<JoinHandle<String>>,
     lines: Receiver<(Instant, String)>,
     /// From exec to the line that says that everything is attached.
-    pub(super) attach: Duration,
+    pub(crate) attach: Duration,
     /// When that was.
-    pub(super) attached: Instant,
+    pub(crate) attached: Instant,
 }
 
 /// How an observation ended.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// What it wrote to standard output.
-    pub(super) stdout: String,
+    pub(crate) stdout: String,
     /// From the interrupt to the exit.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Observer {
     /// Starts an observer and waits for a line that begins with `sign`.
-    pub(super) fn start(command: &mut Command, privilege: Privilege, sign: &str) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command, privilege: Privilege, sign: &str) -> Result<Self> {
         let began = Instant::now();
         let mut child = command
             .stdout(Stdio::piped())
@@ -70,7 +70,7 @@ impl Observer {
     }
 
     /// Interrupts it and waits until it has ended.
-    pub(super) fn end(mut self) -> Result<Ended> {
+    pub(crate) fn end(mut self) -> Result<Ended> {
         let began = Instant::now();
         let pid = self.child.id().to_string();
         // Through the privilege: sudo passes the signal on to what it runs.

@@ -22,7 +22,21 @@ pub(super) fn available() -> Result<Privilege> {
     Privilege::find()
 }
 
-/// Installs packages without their recommendations. Refuses if apt would remove anything for them.
+/// Runs a command while no package may start its service: `policy-rc.d` says so, and is removed afterwards. One that is
+/// there is left alone.
+const WITHOUT_SERVICES: &str = "
+policy=/usr/sbin/policy-rc.d
+if ! [ -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' INT TERM HUP
+    printf '#!/bin/sh\\nexit 101\\n' > $policy
+    chmod 755 $policy
+fi
+\"$@\"
+";
+
+/// Installs packages without their recommendations, and starts none of their services. Refuses if apt would remove
+/// anything for them.
 pub(super) fn install(packages: &[&str]) -> Result<()> {
     let privilege = available().with_context(|| format!("by hand: {}", by_hand(packages)))?;
     update()?;
@@ -36,7 +50,8 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     }
     say(&format!("installing {}", packages.join(" ")));
     let noninteractive = [("DEBIAN_FRONTEND", OsStr::new("noninteractive"))];
-    let mut install = privilege.command("apt-get", &noninteractive);
+    let mut install = privilege.command("sh", &noninteractive);
+    install.args(["-c", WITHOUT_SERVICES, "without-services", "apt-get"]);
     install.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(WAIT).args(packages);
     process::run(&mut install).with_context(|| format!("by hand: {}", by_hand(packages)))
 }

@@ -10,6 +10,8 @@ mod packages;
 
 use anyhow::{Result, bail};
 
+pub(crate) use self::packages::Package;
+
 use crate::{
     process::{self, cargo, of_toolchain},
     toolchain::{DEBIAN_TOOLCHAIN, Toolchain},
@@ -74,6 +76,11 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes sure of these packages, for the purpose that the user reads.
+pub(crate) fn ensure_packages(wanted: &[&Package], purpose: &str) -> Result<()> {
+    packages::ensure(wanted.iter().copied(), purpose)
 }
 
 /// True if the toolchain has clippy. The BPF objects can be built, not linted, without it.

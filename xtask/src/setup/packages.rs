@@ -10,7 +10,7 @@ use super::{apt, say};
 use crate::process::{command, on_path};
 
 /// Something to have, the package that brings it on Debian, and how to see that it is there.
-pub(super) struct Package {
+pub(crate) struct Package {
     debian: &'static str,
     proof: Proof,
 }
@@ -24,54 +24,85 @@ enum Proof {
     Library(&'static str),
 }
 
+impl Package {
+    /// Brings a program on `PATH`.
+    pub(crate) const fn program(debian: &'static str, program: &'static str) -> Self {
+        Self { debian, proof: Proof::Program(program) }
+    }
+
+    /// Brings this file.
+    pub(crate) const fn file(debian: &'static str, path: &'static str) -> Self {
+        Self { debian, proof: Proof::File(path) }
+    }
+
+    /// Brings a library that a C program links with.
+    const fn library(debian: &'static str, library: &'static str) -> Self {
+        Self { debian, proof: Proof::Library(library) }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.debian
+    }
+}
+
 /// What the tests need.
 pub(super) const TEST: &[Package] = &[
-    Package { debian: "g++", proof: Proof::Program("g++") },
-    Package { debian: "musl-tools", proof: Proof::Program("musl-gcc") },
-    Package { debian: "libjemalloc-dev", proof: Proof::Library("jemalloc") },
-    Package { debian: "libgoogle-perftools-dev", proof: Proof::Library("tcmalloc") },
-    Package { debian: "libmimalloc-dev", proof: Proof::Library("mimalloc") },
-    Package { debian: "redis-server", proof: Proof::Program("redis-server") },
-    Package { debian: "teeworlds-server", proof: Proof::File("/usr/games/teeworlds-server") },
-    Package { debian: "openssl", proof: Proof::Program("openssl") },
-    Package { debian: "xz-utils", proof: Proof::Program("xz") },
-    Package { debian: "dwz", proof: Proof::Program("dwz") },
-    Package { debian: "gdb", proof: Proof::Program("gdb") },
-    Package { debian: "python3", proof: Proof::Program("python3") },
-    Package { debian: "golang-go", proof: Proof::Program("go") },
-    Package { debian: "strace", proof: Proof::Program("strace") },
-    Package { debian: "nodejs", proof: Proof::Program("node") },
-    Package { debian: "default-jdk-headless", proof: Proof::Program("jcmd") },
-    Package { debian: "luajit", proof: Proof::Program("luajit") },
+    Package::program("g++", "g++"),
+    Package::program("musl-tools", "musl-gcc"),
+    Package::library("libjemalloc-dev", "jemalloc"),
+    Package::library("libgoogle-perftools-dev", "tcmalloc"),
+    Package::library("libmimalloc-dev", "mimalloc"),
+    Package::program("redis-server", "redis-server"),
+    Package::file("teeworlds-server", "/usr/games/teeworlds-server"),
+    Package::program("openssl", "openssl"),
+    Package::program("xz-utils", "xz"),
+    Package::program("dwz", "dwz"),
+    Package::program("gdb", "gdb"),
+    Package::program("python3", "python3"),
+    Package::program("golang-go", "go"),
+    Package::program("strace", "strace"),
+    Package::program("nodejs", "node"),
+    Package::program("default-jdk-headless", "jcmd"),
+    Package::program("luajit", "luajit"),
 ];
 
 /// What the benches compare with.
-pub(super) const BENCH: &[Package] = &[
-    Package { debian: "g++", proof: Proof::Program("g++") },
-    Package { debian: "bpftrace", proof: Proof::Program("bpftrace") },
-];
+pub(super) const BENCH: &[Package] =
+    &[Package::program("g++", "g++"), Package::program("bpftrace", "bpftrace")];
+
+/// Of these, the ones that Debian starts at every boot.
+const SERVICES: [&str; 4] = ["redis-server", "teeworlds-server", "mariadb-server", "nginx-light"];
 
 /// Installs what is missing of `wanted`, for the purpose that the user reads.
-pub(super) fn ensure(wanted: &[Package], purpose: &str) -> Result<()> {
-    let missing = missing(wanted);
+pub(super) fn ensure<'p>(wanted: impl IntoIterator<Item = &'p Package>, purpose: &str) -> Result<()> {
+    let wanted: Vec<&Package> = wanted.into_iter().collect();
+    let missing = missing(&wanted);
     if missing.is_empty() {
         say(&format!("packages for {purpose}: all there"));
         return Ok(());
     }
-    if missing.contains(&"redis-server") {
-        say("note: Debian starts redis-server as a service; `systemctl disable --now redis-server` stops it");
+    let services: Vec<&str> = missing.iter().copied().filter(|package| SERVICES.contains(package)).collect();
+    if !services.is_empty() {
+        let services = services.join(" ");
+        say(&format!(
+            "note: from the next boot on Debian starts {services}; `systemctl disable` prevents it"
+        ));
     }
     apt::install(&missing).with_context(|| format!("missing for {purpose}: {}", missing.join(" ")))?;
-    let still = self::missing(wanted);
+    let still = self::missing(&wanted);
     if !still.is_empty() {
         bail!("installed, but not to be found: {}", still.join(" "));
     }
     Ok(())
 }
 
-fn missing(wanted: &[Package]) -> Vec<&'static str> {
+fn missing(wanted: &[&Package]) -> Vec<&'static str> {
     // Libraries are proved by linking, which needs a compiler: without one they count as missing.
-    wanted.iter().filter(|package| !package.proof.holds()).map(|package| package.debian).collect()
+    let missing = wanted.iter().filter(|package| !package.proof.holds());
+    let mut names: Vec<_> = missing.map(|package| package.name()).collect();
+    names.dedup();
+    names
 }
 
 impl Proof {

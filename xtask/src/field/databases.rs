@@ -1,0 +1,117 @@
+//! Databases, with the loads that come with them.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::server::{Observed, Place, Question, Ready, Server, Work, prepare};
+use crate::{process, setup::Package};
+
+const REDIS_PACKAGES: &[Package] =
+    &[Package::program("redis-server", "redis-server"), Package::program("redis-tools", "redis-benchmark")];
+
+pub(super) const REDIS: Server = Server {
+    name: "redis-server",
+    packages: REDIS_PACKAGES,
+    does: "`redis-benchmark` sets 20,000 keys again and again",
+    start: redis,
+    ready: Ready::Port,
+    observed: Observed::Itself,
+    load: Some(|place| Ok(redis_benchmark(place, "1"))),
+    question: Question::Tcp(b"PING\r\n"),
+    work: Some(Work::Counter(redis_commands)),
+};
+
+pub(super) const REDIS_PIPELINED: Server = Server {
+    name: "redis-server-P16",
+    packages: REDIS_PACKAGES,
+    does: "the same, 16 commands in a packet",
+    start: redis,
+    ready: Ready::Port,
+    observed: Observed::Itself,
+    load: Some(|place| Ok(redis_benchmark(place, "16"))),
+    question: Question::Tcp(b"PING\r\n"),
+    work: Some(Work::Counter(redis_commands)),
+};
+
+fn redis(place: &Place) -> Result<Command> {
+    let mut server = place.command("redis-server");
+    server.args(["--bind", "127.0.0.1", "--port", &place.port.to_string(), "--dir"]).arg(place.path());
+    server.args(["--save", "", "--appendonly", "no"]);
+    // Commands that a busy machine makes slow would be kept in a list: growth that is not the load's.
+    server.args(["--slowlog-log-slower-than", "-1"]);
+    Ok(server)
+}
+
+fn redis_benchmark(place: &Place, pipeline: &str) -> Command {
+    let mut load = place.command("redis-benchmark");
+    load.args(["-p", &place.port.to_string(), "-P", pipeline, "-l"]);
+    load.args(["-t", "set", "-r", "20000", "-d", "100"]);
+    load
+}
+
+/// The commands that it has processed since it was started.
+fn redis_commands(place: &Place) -> Result<u64> {
+    let mut client = process::command("redis-cli");
+    client.args(["-p", &place.port.to_string(), "info", "stats"]);
+    let stats = process::ask(&mut client).context("redis-server does not tell its statistics")?;
+    commands_processed(&stats).context("redis-server does not tell how many commands it has processed")
+}
+
+fn commands_processed(stats: &str) -> Option<u64> {
+    stats.lines().find_map(|line| line.strip_prefix("total_commands_processed:")?.trim().parse().ok())
+}
+
+pub(super) const MARIADB: Server = Server {
+    name: "mariadbd",
+    packages: &[
+        Package::file("mariadb-server", "/usr/sbin/mariadbd"),
+        Package::program("sysbench", "sysbench"),
+    ],
+    does: "`sysbench oltp_read_write` with two clients",
+    start: |place| {
+        let data = place.join("data");
+        let mut install = place.command("mariadb-install-db");
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        prepare(install.arg(format!("--datadir={}", data.display())))?;
+        let mut server = place.command("/usr/sbin/mariadbd");
+        server.args(["--no-defaults", "--bind-address=127.0.0.1", "--port", &place.port.to_string()]);
+        server.arg("--datadir").arg(data).arg("--socket").arg(place.join("socket"));
+        server.arg("--pid-file").arg(place.join("pid"));
+        Ok(server)
+    },
+    ready: Ready::Port,
+    observed: Observed::Itself,
+    load: Some(|place| {
+        let mut create = place.command("mariadb");
+        create.arg("--no-defaults").arg("--socket").arg(place.join("socket"));
+        prepare(create.args(["--user=root", "--execute=create database field"]))?;
+        prepare(sysbench(place).arg("prepare"))?;
+        let mut load = sysbench(place);
+        load.args(["--threads=2", "--time=0", "run"]);
+        Ok(load)
+    }),
+    // The server speaks first.
+    question: Question::Tcp(b""),
+    work: None,
+};
+
+fn sysbench(place: &Place) -> Command {
+    let mut sysbench = place.command("sysbench");
+    sysbench.args(["oltp_read_write", "--db-driver=mysql", "--mysql-user=root", "--mysql-db=field"]);
+    sysbench.arg(format!("--mysql-socket={}", place.join("socket").display()));
+    sysbench.args(["--tables=2", "--table-size=5000"]);
+    sysbench
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_read_from_what_redis_says() {
+        let stats = "# Stats\r\ntotal_connections_received:3\r\ntotal_commands_processed:4711\r\n";
+        assert_eq!(commands_processed(stats), Some(4711));
+        assert_eq!(commands_processed("total_commands_processed:many\r\n"), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! Game servers. None of them announces itself to anybody.
+
+use super::server::{Observed, Question, Ready, Server, Work};
+use crate::{process::command, process::die_with_us, setup::Package};
+use rustix::process::Signal;
+
+pub(super) const PONG: Server = Server {
+    name: "pong",
+    packages: &[],
+    does: "40 bots play and chat; started with `--leak chat`",
+    start: |place| {
+        let mut pong = command(&place.pong);
+        // As who builds it: nobody else may be able to read where it was built.
+        die_with_us(&mut pong, Signal::KILL);
+        pong.args(["--bots", "40", "--leak", "chat", "--listen"]).arg(format!("127.0.0.1:{}", place.port));
+        Ok(pong)
+    },
+    ready: Ready::Line("listening on"),
+    observed: Observed::Itself,
+    load: None,
+    question: Question::Tcp(b"GET / HTTP/1.0\r\n\r\n"),
+    work: Some(Work::SamePerSecond),
+};
+
+pub(super) const MINETEST: Server = Server {
+    name: "minetestserver",
+    packages: &[Package::file("minetest-server", "/usr/games/minetestserver")],
+    does: "a mod has new parts of the world made, thirty a second; they are unloaded after two seconds",
+    start: |place| {
+        let config = place.write(
+            "minetest.conf",
+            "server_announce = false\nbind_address = 127.0.0.1\nserver_unload_unused_data_timeout = 2\n",
+        )?;
+        let world = place.make_directory("world")?;
+        place.make_directory("world/worldmods")?;
+        place.make_directory("world/worldmods/field")?;
+        place.write("world/worldmods/field/init.lua", include_str!("scripts/minetest.lua"))?;
+        let mut server = place.command("/usr/games/minetestserver");
+        server.arg("--config").arg(config).arg("--world").arg(world);
+        server.args(["--gameid", "devtest", "--logfile", "", "--port", &place.port.to_string()]);
+        Ok(server)
+    },
+    ready: Ready::Line("listening on"),
+    observed: Observed::Itself,
+    load: None,
+    // What the lists of servers ask: a packet of the protocol without a peer.
+    question: Question::Udp(b"\x4f\x45\x74\x03\x00\x00\x00\x01", 8),
+    work: None,
+};
+
+pub(super) const FREECIV: Server = Server {
+    name: "freeciv-server",
+    packages: &[Package::file("freeciv-server", "/usr/games/freeciv-server")],
+    does: "twelve computer players play without a pause between turns",
+    start: |place| {
+        let script =
+            "set minplayers 0\nset aifill 12\nset timeout -1\nset endturn 5000\nset saveturns 200\nstart\n";
+        let script = place.write("start.serv", script)?;
+        let mut server = place.command("/usr/games/freeciv-server");
+        server.args(["--bind", "127.0.0.1", "--port", &place.port.to_string(), "--Announce", "none"]);
+        server.arg("--saves").arg(place.path()).arg("--read").arg(script);
+        Ok(server)
+    },
+    ready: Ready::Port,
+    observed: Observed::Itself,
+    load: None,
+    question: Question::Tcp(b"\0"),
+    work: None,
+};
+
+pub(super) const OPENTTD: Server = Server {
+    name: "openttd",
+    packages: &[
+        Package::file("openttd", "/usr/games/openttd"),
+        Package::file("openttd-opengfx", "/usr/share/games/openttd/baseset/opengfx/opengfx.obg"),
+    ],
+    does: "towns and industries of a new map, without players",
+    start: |place| {
+        let config =
+            "[network]\nserver_game_type = local\nserver_advertise = false\nmin_active_clients = 0\n";
+        let config = place.write("openttd.cfg", config)?;
+        let mut server = place.command("/usr/games/openttd");
+        server.arg("-D").arg(format!("127.0.0.1:{}", place.port)).arg("-g").arg("-c").arg(config);
+        Ok(server)
+    },
+    ready: Ready::Port,
+    observed: Observed::Itself,
+    load: None,
+    // PACKET_CLIENT_GAME_INFO: three bytes, two of which are the length.
+    question: Question::Tcp(b"\x03\x00\x07"),
+    work: None,
+};
+
+pub(super) const TEEWORLDS: Server = Server {
+    name: "teeworlds-server",
+    packages: &[Package::file("teeworlds-server", "/usr/games/teeworlds-server")],
+    does: "waits for players",
+    start: |place| {
+        let mut server = place.command("/usr/games/teeworlds-server");
+        server.arg(format!("bindaddr 127.0.0.1; sv_port {}; sv_register 0", place.port));
+        Ok(server)
+    },
+    ready: Ready::Line("version"),
+    observed: Observed::Itself,
+    load: None,
+    // A control packet that asks for a token, which a client has to fill up to the size of an answer.
+    question: Question::Udp(b"\x04\x00\x00\xff\xff\xff\xff\x05\x01\x02\x03\x04", 519),
+    work: None,
+};

@@ -1,0 +1,264 @@
+//! Servers and loads while they run. Whatever was started is ended, by its own number.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use super::{
+    server::{Observed, Question, Ready},
+    stop::Stop,
+};
+use crate::process;
+
+/// How long a server may take to be ready.
+const START: Duration = Duration::from_secs(60);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long it may take to end when it is asked to.
+const END: Duration = Duration::from_secs(10);
+/// What is shown of a server that failed.
+const LINES_KEPT: usize = 20;
+
+/// A server or a load that runs. It is ended when this is dropped, with its children.
+pub(super) struct Running {
+    name: &'static str,
+    child: Child,
+    pid: Pid,
+    lines: Receiver<String>,
+    /// The end of what it said.
+    said: VecDeque<String>,
+}
+
+impl Running {
+    pub(super) fn start(name: &'static str, command: &mut Command) -> Result<Self> {
+        println!("$ {}", process::show(command));
+        let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+        // A process group of its own: Ctrl-C is for profiler, which then finds its target alive.
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+        let child = command.spawn().with_context(|| format!("cannot run `{}`", process::show(command)))?;
+        // The command holds our copies of the pipe's writing end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let mut reader = BufReader::new(reader);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                // It is read on after nobody listens: a server whose pipe is full or closed would stop.
+                let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
+                line.clear();
+            }
+        });
+        let pid = Pid::from_child(&child);
+        Ok(Self { name, child, pid, lines, said: VecDeque::new() })
+    }
+
+    /// Waits for the sign that it is ready.
+    pub(super) fn wait_until(&mut self, ready: &Ready, port: u16, stop: &Stop) -> Result<()> {
+        let deadline = Instant::now() + START;
+        match ready {
+            Ready::Line(text) => self.wait_for_line(text, deadline, stop),
+            Ready::Port => loop {
+                if TcpStream::connect_timeout(&address(port), ANSWER).is_ok() {
+                    return Ok(());
+                }
+                self.listen(Duration::from_millis(50), stop)?;
+                if Instant::now() > deadline {
+                    let said = self.last_words();
+                    bail!("{} does not listen on port {port}:\n{said}", self.name);
+                }
+            },
+        }
+    }
+
+    fn wait_for_line(&mut self, text: &str, deadline: Instant, stop: &Stop) -> Result<()> {
+        loop {
+            if self.listen(Duration::from_millis(50), stop)?.is_some_and(|line| line.contains(text)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let said = self.last_words();
+                bail!("{} did not say \"{text}\":\n{said}", self.name);
+            }
+        }
+    }
+
+    /// The next line, if it says one in this time.
+    ///
+    /// # Errors
+    /// It has ended, or we are to end.
+    fn listen(&mut self, patience: Duration, stop: &Stop) -> Result<Option<String>> {
+        stop.check()?;
+        let line = self.hear(patience);
+        if line.is_none() {
+            self.check_lives()?;
+        }
+        Ok(line)
+    }
+
+    fn hear(&mut self, patience: Duration) -> Option<String> {
+        let line = match self.lines.recv_timeout(patience) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => return None,
+            Err(RecvTimeoutError::Disconnected) => {
+                // It closed its output. There is nothing to hear, and no reason to ask again at once.
+                thread::sleep(patience);
+                return None;
+            }
+        };
+        if self.said.len() == LINES_KEPT {
+            self.said.pop_front();
+        }
+        self.said.push_back(line.clone());
+        Some(line)
+    }
+
+    fn last_words(&mut self) -> String {
+        while self.hear(Duration::ZERO).is_some() {}
+        Vec::from(self.said.clone()).join("\n")
+    }
+
+    /// # Errors
+    /// It has ended: with its last words.
+    pub(super) fn check_lives(&mut self) -> Result<()> {
+        if self.has_ended() {
+            let last_words = self.last_words();
+            let status = self.child.wait()?;
+            bail!("{} has ended ({status}):\n{last_words}", self.name);
+        }
+        Ok(())
+    }
+
+    /// It is not waited for: its number stays its own.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(rustix::process::waitid(WaitId::Pid(self.pid), options), Ok(None))
+    }
+
+    /// The number of the process that does the work.
+    pub(super) fn observed(&self, observed: &Observed) -> Result<Pid> {
+        let pid = self.pid.as_raw_nonzero();
+        match observed {
+            Observed::Itself => Ok(self.pid),
+            Observed::Child => {
+                let file = format!("/proc/{pid}/task/{pid}/children");
+                let children = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+                match children.split_whitespace().collect::<Vec<_>>()[..] {
+                    [only] => Pid::from_raw(only.parse()?).context("zero is no process"),
+                    _ => bail!("{} does not have one child but these: {children}", self.name),
+                }
+            }
+        }
+    }
+
+    /// It has not ended, and answers.
+    pub(super) fn check_answers(&mut self, question: &Question, port: u16, stop: &Stop) -> Result<()> {
+        self.check_lives()?;
+        let answered = match question {
+            Question::Tcp(bytes) => ask_tcp(port, bytes),
+            Question::Udp(bytes, length) => ask_udp(port, bytes, *length),
+            Question::Line(text) => {
+                // What it said until now does not count.
+                while self.hear(Duration::ZERO).is_some() {}
+                self.wait_for_line(text, Instant::now() + ANSWER, stop)
+            }
+        };
+        answered.with_context(|| format!("{} lives but does not answer", self.name))
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn ask_tcp(port: u16, bytes: &[u8]) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address(port), ANSWER).context("cannot connect")?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(bytes).context("cannot send")?;
+    match stream.read(&mut [0; 512]) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(error).context("no answer"),
+    }
+}
+
+fn ask_udp(port: u16, bytes: &[u8], length: usize) -> Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot make a socket")?;
+    socket.connect(address(port))?;
+    socket.set_read_timeout(Some(ANSWER))?;
+    let mut datagram = bytes.to_vec();
+    datagram.resize(bytes.len().max(length), 0);
+    socket.send(&datagram).context("cannot send")?;
+    socket.recv(&mut [0; 2048]).context("no answer")?;
+    Ok(())
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Not waited for until the end of this function: the numbers of the process and of its group are its own.
+        let _ = rustix::process::kill_process(self.pid, Signal::TERM);
+        let deadline = Instant::now() + END;
+        while !self.has_ended() {
+            if Instant::now() > deadline {
+                println!("{} does not end: it is killed", self.name);
+                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+            }
+            // A server that writes more than a pipe holds while it ends must not wait for us.
+            self.hear(Duration::from_millis(20));
+        }
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::command;
+
+    fn shell(script: &str) -> Running {
+        Running::start("shell", command("sh").args(["-c", script])).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_is_an_error_with_its_last_words() {
+        let mut running = shell("echo port taken; exit 3");
+        let error = running.wait_until(&Ready::Line("ready"), 1, &Stop::never()).unwrap_err();
+        assert_eq!(error.to_string(), "shell has ended (exit status: 3):\nport taken");
+    }
+
+    #[test]
+    fn a_server_is_ready_when_it_says_so_and_is_ended_with_its_children() {
+        let mut running = shell("sleep 600 & echo child $!; echo ready; trap '' TERM; wait");
+        running.wait_until(&Ready::Line("ready"), 1, &Stop::never()).unwrap();
+        let pid = running.pid;
+        let child = running.observed(&Observed::Child).unwrap();
+        assert!(running.said.contains(&format!("child {}", child.as_raw_nonzero())));
+        // As a machine that is asked to end a server that refuses to.
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        drop(running);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+        // The child is reaped by whoever inherits it; until then it is a zombie.
+        let stat = format!("/proc/{}/stat", child.as_raw_nonzero());
+        let deadline = Instant::now() + END;
+        while fs::read_to_string(&stat).is_ok_and(|state| !state.contains(") Z ")) {
+            assert!(Instant::now() < deadline, "the child lives on");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_port_that_nobody_reads_from_is_no_answer() {
+        assert!(ask_tcp(1, b"").is_err());
+    }
+}
