@@ -61,8 +61,6 @@ wire! {
         pub allocs: u64,
         /// Their requested sizes.
         pub alloc_bytes: u64,
-        /// Requested sizes of the blocks released.
-        pub freed_bytes: u64,
         /// Sum of the weights of the drawn calls, in 1/1024 (sampled run only).
         pub weight: u64,
         /// Sum of weight x size, in bytes (sampled run only).

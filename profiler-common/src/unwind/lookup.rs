@@ -16,6 +16,36 @@ pub unsafe trait Tables: Copy {
     fn chunk(self, index: u32) -> Option<*const Row>;
     /// Rule number `index` of the dictionary.
     fn rare(self, index: u32) -> Option<*const Rare>;
+
+    /// The rule at an address, if [`keep`](Tables::keep) was told of it under the same mappings.
+    fn kept(self, address: u64) -> Option<Row> {
+        let _ = address;
+        None
+    }
+    /// Takes note of the rule at an address: a search costs more than anything else that a frame takes.
+    fn keep(self, address: u64, row: Row) {
+        let _ = (address, row);
+    }
+}
+
+/// The rule in force at an address, as [`find`] gives it, or as it was kept.
+///
+/// # Safety
+/// As for [`find`].
+#[inline(always)]
+pub(super) unsafe fn rule<T: Tables>(
+    tables: T,
+    mappings: *const Mappings,
+    walk: *mut Walk,
+    address: u64,
+) -> Row {
+    if let Some(row) = tables.kept(address) {
+        return row;
+    }
+    // SAFETY: the caller vouches for both pointers.
+    let row = unsafe { find(tables, mappings, walk, address) };
+    tables.keep(address, row);
+    row
 }
 
 /// Steps of a search that halves [`MAX_MAPPINGS`], and the rows of a block.

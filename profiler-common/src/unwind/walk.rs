@@ -4,8 +4,9 @@
 //! written as it is needed. So the verifier looks at the body of the loop a few times, not once for every depth.
 
 use super::{
-    Kind, Mappings, Row, Tables, find,
+    Kind, Mappings, Row, Tables,
     frame::marked,
+    lookup::rule,
     special::{guess, special},
 };
 use crate::opaque::opaque;
@@ -263,7 +264,7 @@ pub unsafe fn step<M: Machine>(
             set!(walk, drafted, OVERFLOWN); // what the stack holds does not say where the walk leads
         }
         add(walk, frames);
-        let row = find(machine, mappings, walk, get!(walk, ip).wrapping_sub(get!(walk, returned)));
+        let row = rule(machine, mappings, walk, get!(walk, ip).wrapping_sub(get!(walk, returned)));
         let kind = row.kind();
         if kind == Kind::RSP || kind == Kind::RBP {
             return plain(machine, walk, row);

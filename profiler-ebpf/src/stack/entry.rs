@@ -9,10 +9,14 @@ use profiler_common::{
     unwind::walk::{self, DRAFT_WORDS, End, WINDOW_WORDS, Walk},
 };
 
-use super::{Found, Here, found, get, returns, run, set};
+use super::{
+    Found, Here, found, get, returns,
+    rules::{self, Rules},
+    run, set,
+};
 
 /// Callers only need what the stack holds.
-const HERE: Here = Here { registers: ptr::null() };
+const HERE: Here = Here { registers: ptr::null(), rules: ptr::null_mut() };
 
 /// Steps over functions that keep no frame pointer and call an allocator, by return address: `operator new` above all.
 /// They are known before a command maps anything, and are needed until its mappings are known. A few entries per target;
@@ -30,6 +34,7 @@ pub struct Room {
     top: u64,
     walk: Walk,
     memos: [Memo; MEMOS],
+    rules: Rules,
 }
 
 /// A walk that led to a known stack: starting there, with these words on the stack, a walk leads there again.
@@ -190,7 +195,8 @@ pub unsafe fn walk_at_entry(regs: *const pt_regs, place: Place, frames: *mut u64
             if place.slot == 0 && place.steps {
                 step_over_operators(place.space, walk, frames);
             }
-            run(place.slot, walk, frames, HERE.registers);
+            rules::use_for(&raw mut (*room).rules, place.context());
+            run(Here { rules: &raw mut (*room).rules, ..HERE }, place.slot, walk, frames);
         }
         found(walk)
     }

@@ -22,6 +22,7 @@ use profiler_common::{
 pub mod entry;
 pub mod registers;
 mod returns;
+mod rules;
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
@@ -43,6 +44,8 @@ static UNWIND_SPACES: Array<Mappings> = Array::with_max_entries(3, BPF_F_MMAPABL
 struct Here {
     /// The registers of the innermost frame by DWARF number, in a map; null if they are not needed.
     registers: *const [u64; registers::COUNT],
+    /// Rules that this thread's walks have found, in a map; null if none are kept.
+    rules: *mut Rules,
 }
 // SAFETY: map values live as long as the program; the helper writes what it is told, or fails.
 unsafe impl Tables for Here {
@@ -60,6 +63,20 @@ unsafe impl Tables for Here {
     #[inline(always)]
     fn rare(self, index: u32) -> Option<*const Rare> {
         UNWIND_RULES.get_ptr(index)
+    }
+
+    #[inline(always)]
+    fn kept(self, address: u64) -> Option<Row> {
+        // SAFETY: the thread's own.
+        if self.rules.is_null() { None } else { unsafe { rules::kept(self.rules, address) } }
+    }
+
+    #[inline(always)]
+    fn keep(self, address: u64, row: Row) {
+        if !self.rules.is_null() {
+            // SAFETY: the thread's own.
+            unsafe { rules::keep(self.rules, address, row) }
+        }
     }
 }
 
@@ -103,12 +120,14 @@ macro_rules! set {
 
 use {get, set};
 
+use self::rules::Rules;
+
 /// A walk under way.
 struct Chain {
     walk: *mut Walk,
     frames: *mut u64,
     mappings: *const Mappings,
-    registers: *const [u64; registers::COUNT],
+    here: Here,
 }
 
 /// Walks from where a walk stands to its end.
@@ -116,9 +135,9 @@ struct Chain {
 /// # Safety
 /// The walk was begun; `frames` points to `FRAME_ROOM` words in a map. Both are the caller's own.
 #[inline(always)]
-unsafe fn run(slot: u32, walk: *mut Walk, frames: *mut u64, registers: *const [u64; registers::COUNT]) {
+unsafe fn run(here: Here, slot: u32, walk: *mut Walk, frames: *mut u64) {
     let Some(mappings) = UNWIND_SPACES.get_ptr(slot) else { return };
-    let mut chain = Chain { walk, frames, mappings, registers };
+    let mut chain = Chain { walk, frames, mappings, here };
     // SAFETY: the callback takes a chain, and the loop ends before this does. One loop body to verify, whatever the
     // depth (Linux 5.17).
     unsafe { bpf_loop(MAX_FRAMES as u32, follow as *mut c_void, (&raw mut chain).cast(), 0) };
@@ -129,8 +148,8 @@ unsafe fn run(slot: u32, walk: *mut Walk, frames: *mut u64, registers: *const [u
 extern "C" fn follow(_turn: u32, chain: *mut c_void) -> i64 {
     // SAFETY: the chain of `run`, which waits for this loop.
     unsafe {
-        let Chain { walk, frames, mappings, registers } = *chain.cast::<Chain>();
-        i64::from(walk::step(Here { registers }, mappings, walk, frames))
+        let Chain { walk, frames, mappings, here } = *chain.cast::<Chain>();
+        i64::from(walk::step(here, mappings, walk, frames))
     }
 }
 

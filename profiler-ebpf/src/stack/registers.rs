@@ -1,5 +1,7 @@
 //! Walking the user stack of the current thread from wherever it was interrupted.
 
+use core::ptr;
+
 use aya_ebpf::{
     bindings::pt_regs,
     helpers::{bpf_get_current_task_btf, generated::bpf_task_pt_regs},
@@ -90,10 +92,11 @@ pub unsafe fn walk_from(
         let (sp, fp) = (word(register::RSP.into()), word(register::RBP.into()));
         let trampoline = returns::trampoline();
         let at = returns::position(trampoline, (*registers).ip, sp, returned);
-        walk::open(Here { registers: of }, walk, at.sp);
+        let here = Here { registers: of, rules: ptr::null_mut() };
+        walk::open(here, walk, at.sp);
         walk::begin(walk, place.space.into(), at.ip, at.sp, fp, at.returned);
         set!(walk, trampoline, trampoline);
-        run(place.slot, walk, frames, of);
+        run(here, place.slot, walk, frames);
         found(walk)
     }
 }

@@ -88,7 +88,6 @@ pub(crate) fn died(block: Block) {
     }
     // SAFETY: a map value, and an index that was just checked.
     unsafe {
-        atomic::add(&raw mut (*totals).freed_bytes, block.size_bytes);
         atomic::add((&raw mut (*totals).died).cast::<u64>().add(bin), 1);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) static MAX_STACKS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static SAMPLE_BYTES: Global<u64> = Global::new(0);
 
-/// What a thread is doing between an allocation's entry and its return. Lives with the thread (5.7 KiB each).
+/// What a thread is doing between an allocation's entry and its return. Lives with the thread (7.7 KiB each).
 #[repr(C)]
 pub(crate) struct Thread {
     /// Stack pointer at the entry of the outermost allocation call; 0 while there is none.
