@@ -8,6 +8,7 @@ use profiler::{
     capture::uprobe::Method,
     exit,
     render::Format,
+    report::Selection,
     tool::memleak::{
         custom::{self, Custom},
         floor::Floor,
@@ -235,9 +236,31 @@ pub(crate) struct ReportArgs {
     /// The report, as written by -o FILE.json.
     pub(crate) file: PathBuf,
     #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) gate: GateArgs,
+}
+
+/// Which rows of a report.
+#[derive(Debug, Args)]
+pub(crate) struct SelectArgs {
+    /// Only rows whose function, or any frame or file of whose stack, has this in its name; * and ? are wildcards.
+    #[arg(long = "match", value_name = "PATTERN")]
+    pub(crate) matching: Option<String>,
+    /// Sort by this column, by its name in JSON or its title: largest first.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) sort: Option<String>,
+    /// Leave out rows that hold less, unless they leak.
+    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
+    pub(crate) min_bytes: u64,
+}
+
+impl From<&SelectArgs> for Selection {
+    fn from(args: &SelectArgs) -> Selection {
+        Selection { matching: args.matching.clone(), sort: args.sort.clone(), min_bytes: args.min_bytes }
+    }
 }
 
 /// Empty programs where `memleak` would probe.

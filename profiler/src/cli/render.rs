@@ -1,6 +1,6 @@
 //! `profiler report FILE`: a recorded report again, in any form.
 
-use profiler::report;
+use profiler::report::{self, Selection};
 
 use super::{
     Done,
@@ -15,5 +15,6 @@ pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
     let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
     let gate = args.gate.gate()?;
     let code = gate::decide(gate.as_ref(), &mut report);
+    report.select(&Selection::from(&args.select))?;
     outputs.write(&report).map(|()| code)
 }

@@ -20,6 +20,7 @@ mod scan;
 #[cfg(test)]
 mod schema;
 mod section;
+mod select;
 mod stack;
 mod walks;
 
@@ -31,6 +32,7 @@ pub use self::meta::{Cost, Ended, Meta, Probed, Target};
 pub use self::names::FileNames;
 pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Role, Row, Section, Unit, Value};
+pub use self::select::Selection;
 pub use self::stack::{Frame, Frames, Function, Stack};
 pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};
 

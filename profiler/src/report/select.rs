@@ -1,0 +1,210 @@
+//! A part of a report: the rows that were asked for, in the order that was asked for.
+
+use std::cmp::Ordering;
+
+use super::{Column, Report, Row, RowRef, Section, Severity, Unit, Value};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    text::{Pattern, Text},
+    units,
+};
+
+/// Which rows, and in which order. The default is all of them, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Rows whose name, or any frame of whose stack, has this in its name or file ([`Pattern::anywhere`]).
+    pub matching: Option<String>,
+    /// Name or title of the column to sort by: numbers from the largest on, words by the alphabet.
+    pub sort: Option<String>,
+    /// Rows without a shown size of at least so many bytes are left out, unless they are a problem.
+    pub min_bytes: u64,
+}
+
+impl Report {
+    /// Leaves the rows that were asked for, and says in the section's notes that there were more. Stacks and frames stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if no section has the column.
+    pub fn select(&mut self, wanted: &Selection) -> Result<()> {
+        if let Some(column) = &wanted.sort {
+            self.require_column(column)?;
+        }
+        let pattern = wanted.matching.as_deref().map(Pattern::anywhere);
+        for index in 0..self.sections.len() {
+            let Some(section) = self.sections.get(index) else { break };
+            let rows = section.rows.iter().enumerate();
+            let mut kept: Vec<usize> = rows
+                .filter(|(_, row)| pattern.as_ref().is_none_or(|pattern| self.fits(section, row, pattern)))
+                .filter(|(_, row)| holds(section, row, wanted.min_bytes))
+                .map(|(index, _)| index)
+                .collect();
+            if let Some(column) = wanted.sort.as_deref().and_then(|name| column_named(section, name)) {
+                kept.sort_by(|a, b| order(&section.rows, *a, *b, column));
+            }
+            self.keep(index, &kept, wanted);
+        }
+        Ok(())
+    }
+
+    fn require_column(&self, name: &str) -> Result<()> {
+        if self.sections.iter().any(|section| column_named(section, name).is_some()) {
+            return Ok(());
+        }
+        let columns = self.sections.iter().flat_map(|section| &section.columns);
+        let names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+        Err(Error::on(ErrorKind::Usage, "tried to sort by the column", name)
+            .because("there is none of this name")
+            .hint(format_args!("the columns are {}", names.join(", "))))
+    }
+
+    fn fits(&self, section: &Section, row: &Row, pattern: &Pattern) -> bool {
+        let is = |text: &Text| pattern.fits(&text.terminal());
+        let named = section.columns.iter().zip(&row.cells).any(|(_, value)| match value {
+            Value::Name(name) => is(name),
+            _ => false,
+        });
+        let mut frames = self.stack_of(row).into_iter().flat_map(|stack| self.frames_of(stack));
+        named
+            || frames.any(|frame| {
+                frame
+                    .functions
+                    .iter()
+                    .any(|function| is(&function.name) || function.file.as_ref().is_some_and(is))
+                    || frame.module.as_ref().is_some_and(is)
+            })
+    }
+
+    /// Leaves these rows of a section, in this order; findings go on naming those that are left.
+    fn keep(&mut self, index: usize, kept: &[usize], wanted: &Selection) {
+        let Some(section) = self.sections.get_mut(index) else { return };
+        let all = section.rows.len();
+        section.rows = kept.iter().filter_map(|row| section.rows.get(*row).cloned()).collect();
+        if kept.len() < all {
+            let asked = [
+                wanted.matching.as_ref().map(|pattern| format!("--match '{pattern}'")),
+                (wanted.min_bytes > 0)
+                    .then(|| format!("--min-bytes {}", units::exact_bytes(wanted.min_bytes))),
+            ];
+            let asked: Vec<String> = asked.into_iter().flatten().collect();
+            section.notes.push(format!("{} of {all} rows: {}", kept.len(), asked.join(", ")));
+        }
+        for finding in &mut self.findings {
+            let moved = |of: &RowRef| match of.section == index {
+                true => Some(RowRef { row: kept.iter().position(|row| *row == of.row)?, ..*of }),
+                false => Some(*of),
+            };
+            finding.rows = finding.rows.iter().filter_map(moved).collect();
+        }
+    }
+}
+
+fn column_named(section: &Section, name: &str) -> Option<usize> {
+    let is = |column: &Column| column.name == name || column.title.eq_ignore_ascii_case(name);
+    section.columns.iter().position(is)
+}
+
+fn holds(section: &Section, row: &Row, bytes: u64) -> bool {
+    let mut sizes = section.columns.iter().zip(&row.cells).filter(|(c, _)| c.shown && c.unit == Unit::Bytes);
+    bytes == 0
+        || row.severity == Some(Severity::Problem)
+        || sizes.any(|(_, value)| value.number().is_some_and(|size| size >= bytes as f64))
+}
+
+/// What is not known comes last.
+fn order(rows: &[Row], a: usize, b: usize, column: usize) -> Ordering {
+    let value = |row: usize| rows.get(row).and_then(|row| row.cells.get(column));
+    let (Some(a), Some(b)) = (value(a), value(b)) else { return Ordering::Equal };
+    match (a.number(), b.number()) {
+        (Some(a), Some(b)) => b.total_cmp(&a),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => match (word(a), word(b)) {
+            (Some(a), Some(b)) => a.cmp(b),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        },
+    }
+}
+
+fn word(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::Word(word) => Some(word.as_bytes()),
+        Value::Name(name) => Some(name.raw()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    fn functions(report: &Report) -> Vec<String> {
+        let name = |row: &Row| match &row.cells[1] {
+            Value::Name(name) => name.terminal(),
+            other => panic!("{other:?}"),
+        };
+        report.sections[0].rows.iter().map(name).collect()
+    }
+
+    fn selected(wanted: Selection) -> Report {
+        let mut report = sample::pong();
+        report.select(&wanted).unwrap();
+        assert_eq!(report.check(), Ok(()));
+        report
+    }
+
+    fn matching(pattern: &str) -> Vec<String> {
+        functions(&selected(Selection { matching: Some(pattern.into()), ..Selection::default() }))
+    }
+
+    #[test]
+    fn a_pattern_fits_the_name_of_the_row_or_of_any_frame_or_file() {
+        assert_eq!(matching("history"), ["chat::History::push"]);
+        assert_eq!(matching("room::*tick"), ["chat::History::push"]);
+        assert_eq!(matching("net::accept"), ["player::Session::new"]);
+        assert_eq!(matching("LIBFOO"), ["asset::TextureCache::insert"]);
+        assert_eq!(matching("").len(), 3);
+        assert_eq!(matching("[c]hat").len(), 0);
+    }
+
+    #[test]
+    fn numbers_are_sorted_from_the_largest_on_and_what_is_unknown_comes_last() {
+        let by = |column: &str| {
+            functions(&selected(Selection { sort: Some(column.into()), ..Selection::default() }))
+        };
+        let [chat, asset, player] =
+            ["chat::History::push", "asset::TextureCache::insert", "player::Session::new"];
+        assert_eq!(by("hazard_per_hour"), [asset, player, chat]);
+        assert_eq!(by("live > 30m"), [chat, player, asset]);
+        assert_eq!(by("growth_bytes_per_hour"), [chat, player, asset]);
+        assert_eq!(by("function"), [asset, chat, player]);
+        let error = sample::pong().select(&Selection { sort: Some("size".into()), ..Selection::default() });
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.advice().unwrap().starts_with("the columns are verdict, function, old_bytes"));
+    }
+
+    #[test]
+    fn small_rows_go_unless_they_are_a_problem_and_it_is_said() {
+        let report = selected(Selection { min_bytes: 1 << 40, ..Selection::default() });
+        assert_eq!(functions(&report), ["chat::History::push"]);
+        assert_eq!(report.sections[0].notes.last().unwrap(), "1 of 3 rows: --min-bytes 1TiB");
+        assert_eq!(
+            selected(Selection { min_bytes: 137 << 20, ..Selection::default() }).sections[0].rows.len(),
+            3
+        );
+        let all = selected(Selection::default());
+        assert_eq!(all, sample::pong());
+    }
+
+    #[test]
+    fn findings_name_the_rows_that_they_did() {
+        let mut report = sample::pong();
+        report.findings[0].rows = vec![RowRef { section: 0, row: 2 }, RowRef { section: 0, row: 0 }];
+        let by_hazard = Selection { sort: Some("hazard_per_hour".into()), ..Selection::default() };
+        report.select(&by_hazard).unwrap();
+        assert_eq!(report.findings[0].rows, [RowRef { section: 0, row: 0 }, RowRef { section: 0, row: 2 }]);
+        report.select(&Selection { matching: Some("chat".into()), ..Selection::default() }).unwrap();
+        assert_eq!(report.findings[0].rows, [RowRef { section: 0, row: 0 }]);
+    }
+}
