@@ -8,17 +8,22 @@ use super::{
     Done,
     args::{DoctorArgs, DoctorFormat},
     output,
+    terminal::Terminal,
 };
 
 /// Examines and writes what was found.
 pub(crate) fn run(args: &DoctorArgs) -> Done {
     let diagnosis = doctor::examine(args.pid)?;
+    let terminal = Terminal::stdout(args.no_color);
     let mut page = Vec::new();
     let rendered = match args.format {
         DoctorFormat::Json => render::write_json(&diagnosis, &mut page),
-        DoctorFormat::Human => page.write_all(
-            render::diagnosis(&diagnosis, output::width(), output::colour(args.no_color)).as_bytes(),
-        ),
+        DoctorFormat::Human => {
+            let options = terminal.options();
+            let text = render::diagnosis(&diagnosis, &options);
+            let whole = terminal.with_answer_last(text, || render::verdict(&diagnosis, &options));
+            page.write_all(whole.as_bytes())
+        }
     };
     rendered.map_err(|cause| output::failed(&cause))?;
     output::print(&page)?;

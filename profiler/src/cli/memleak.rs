@@ -17,6 +17,7 @@ use super::{
     gate,
     output::Outputs,
     progress::Teller,
+    status::Status,
 };
 
 /// Observes and reports.
@@ -30,11 +31,12 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
         .enable_all()
         .build()
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
-    let teller = Teller::new(cli.quiet, args.length, args.every.is_some());
+    let live = args.every.and_then(|_| outputs.live());
+    let teller = Teller::new(cli.quiet, Status::new(args.older, args.length), live);
     let _watch = teller.watch(options.stage.clone());
     let mut failed = None;
     let report = runtime.block_on(async {
-        let stop = or_unread(stop()?, || args.output.outputs.is_empty() && teller.is_unread());
+        let stop = or_unread(stop()?, || outputs.is_stdout_alone() && teller.is_unread());
         observe(&options, stop, |event| match event {
             Event::Attached(line) => {
                 teller.begin();
@@ -43,8 +45,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
             Event::Notice(line) => teller.line(line),
             Event::Progress(progress) => teller.progress(progress),
             Event::Interim(report) => {
-                let shown = outputs.render(report).and_then(|page| teller.interim(&page));
-                if let Err(error) = shown {
+                if let Err(error) = teller.interim(&outputs, report) {
                     failed.get_or_insert(error);
                 }
             }

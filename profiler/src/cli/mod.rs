@@ -5,12 +5,15 @@ mod args;
 mod doctor;
 mod floor;
 mod gate;
+mod live;
 mod memleak;
 mod names;
 mod output;
 mod progress;
 mod render;
+mod status;
 mod tables;
+mod terminal;
 mod usage;
 mod waiting;
 mod walks;
@@ -25,6 +28,7 @@ use profiler::{
 };
 
 use args::{Cli, Command};
+use terminal::Terminal;
 
 /// Parses the arguments, does what they ask for, and says what went wrong.
 pub(crate) fn run() -> ExitCode {
@@ -65,6 +69,9 @@ fn complain(error: &Error) -> ExitCode {
     let mut words = format!("error: {error}\n");
     if let Some(hint) = error.advice() {
         words.push_str(&format!("hint: {hint}\n"));
+    }
+    if Terminal::stderr().ascii {
+        words = profiler::render::ascii(&words).into_owned();
     }
     // If standard error is gone as well, the exit code has to do.
     let _ = std::io::stderr().write_all(words.as_bytes());

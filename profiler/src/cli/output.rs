@@ -1,17 +1,14 @@
 //! Writing results: standard output and the files of `-o`.
 
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    os::fd::AsFd as _,
-};
+use std::io::{self, Write as _};
 
 use profiler::{
     error::{Error, ErrorKind, Result},
-    render::{Colour, Format, HumanOptions},
+    render::{self, Format, HumanOptions},
     report::{Invoker, OutputTarget, Report},
 };
 
-use super::args::OutputArgs;
+use super::{args::OutputArgs, terminal::Terminal};
 
 /// Where the results of a command go.
 #[derive(Debug)]
@@ -19,6 +16,7 @@ pub(crate) struct Outputs {
     format: Format,
     files: Vec<OutputTarget>,
     human: HumanOptions,
+    terminal: Terminal,
     invoker: Invoker,
 }
 
@@ -31,13 +29,33 @@ impl Outputs {
         for file in &files {
             file.check(&invoker)?;
         }
-        let human = HumanOptions { width: width(), colour: colour(args.no_color), top: args.top, verbose };
-        Ok(Outputs { format: args.format, files, human, invoker })
+        let terminal = Terminal::stdout(args.no_color);
+        let human = HumanOptions { top: args.top, verbose, ..terminal.options() };
+        Ok(Outputs { format: args.format, files, human, terminal, invoker })
     }
 
     /// The report in the form for standard output.
     pub(crate) fn render(&self, report: &Report) -> Result<String> {
         self.format.render(report, &self.human)
+    }
+
+    /// How to show a view that is drawn anew in place, if standard output is a screen for people.
+    pub(crate) fn live(&self) -> Option<HumanOptions> {
+        (self.terminal.redraws && self.format == Format::Human).then_some(self.human)
+    }
+
+    /// Whether nothing but standard output was asked for.
+    pub(crate) fn is_stdout_alone(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// As [`Outputs::render`], with the answer at the end, too, where the screen would not show it any more.
+    fn render_last(&self, report: &Report) -> Result<String> {
+        let text = self.render(report)?;
+        Ok(match self.format {
+            Format::Human => self.terminal.with_answer_last(text, || render::answer(report, &self.human)),
+            _ => text,
+        })
     }
 
     /// Writes a report everywhere. A file that fails does not keep the others, or standard output, from theirs.
@@ -47,11 +65,12 @@ impl Outputs {
         let to_stdout = OutputTarget::Stdout(self.format);
         for target in std::iter::once(&to_stdout).chain(&self.files) {
             let plain = HumanOptions { colour: false, ..self.human };
-            let human = if matches!(target, OutputTarget::Stdout(_)) { &self.human } else { &plain };
-            let written = target
-                .format()
-                .render(report, human)
-                .and_then(|content| target.write(content.as_bytes(), &self.invoker, &mut stdout));
+            let content = match target {
+                OutputTarget::Stdout(_) => self.render_last(report),
+                OutputTarget::File { format, .. } => format.render(report, &plain),
+            };
+            let written =
+                content.and_then(|content| target.write(content.as_bytes(), &self.invoker, &mut stdout));
             if let Err(error) = written {
                 failed.get_or_insert(error);
             }
@@ -78,16 +97,4 @@ pub(super) fn failed(cause: &io::Error) -> Error {
     Error::new(ErrorKind::Output, "tried to write to standard output")
         .because_of(cause)
         .hint("write to a file on another disk instead")
-}
-
-/// Whether to colour what goes to standard output.
-pub(super) fn colour(no_color: bool) -> bool {
-    let wanted = if no_color { Colour::Never } else { Colour::Auto };
-    wanted.decide(std::env::var_os("NO_COLOR").as_deref(), io::stdout().is_terminal())
-}
-
-/// Columns of the terminal that standard output is, else the default.
-pub(super) fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout().as_fd());
-    size.map_or(0, |size| usize::from(size.ws_col)).max(profiler::render::DEFAULT_WIDTH.min(80)).min(160)
 }

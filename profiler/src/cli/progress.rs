@@ -1,35 +1,53 @@
 //! Progress on standard error, and the live view on a terminal.
 
 use std::{
-    cell::Cell,
-    io::{self, IsTerminal as _, Write as _},
+    cell::{Cell, RefCell},
+    io::{self, Write as _},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiler::{error::Result, stage::Stage, tool::memleak, units};
+use profiler::{
+    error::Result,
+    render::{self, HumanOptions},
+    report::Report,
+    stage::Stage,
+    tool::memleak,
+};
 
-use super::waiting::Watch;
+use super::{live::LiveView, output, output::Outputs, status::Status, terminal::Terminal, waiting::Watch};
 
-use super::output;
+/// How often a line says how it goes on, on a terminal where lines cannot be redrawn.
+const SAY_EVERY: Duration = Duration::from_secs(30);
 
 /// Tells how an observation goes on.
 #[derive(Debug)]
 pub(crate) struct Teller {
-    bar: Option<ProgressBar>,
+    err: Terminal,
     quiet: bool,
-    length: Option<Duration>,
-    live: bool,
+    status: RefCell<Status>,
+    bar: Option<ProgressBar>,
+    live: Option<RefCell<LiveView>>,
+    /// When progress was last said in a line of its own.
+    said: Cell<Duration>,
     /// Nobody reads standard output any more.
     unread: Cell<bool>,
 }
 
 impl Teller {
-    /// `live`: interim reports are redrawn on the terminal.
-    pub(crate) fn new(quiet: bool, length: Option<Duration>, every: bool) -> Teller {
-        let live = every && io::stdout().is_terminal();
-        let bar = (!quiet && !live && io::stderr().is_terminal()).then(|| bar(length));
-        Teller { bar, quiet, length, live, unread: Cell::new(false) }
+    /// `live`: how to show the live view, if there is one.
+    pub(crate) fn new(quiet: bool, status: Status, live: Option<HumanOptions>) -> Teller {
+        let err = Terminal::stderr();
+        let bar = (!quiet && live.is_none() && err.redraws).then(bar);
+        Teller {
+            err,
+            quiet,
+            status: RefCell::new(status),
+            bar,
+            live: live.map(|options| RefCell::new(LiveView::new(options))),
+            said: Cell::new(Duration::ZERO),
+            unread: Cell::new(false),
+        }
     }
 
     /// Says what is being waited for, as long as the result is held.
@@ -42,49 +60,51 @@ impl Teller {
         if self.quiet {
             return;
         }
-        match &self.bar {
-            Some(bar) => bar.println(words),
-            None => {
-                // Without standard error there is nobody to tell.
-                let _ = writeln!(io::stderr(), "{words}");
-            }
+        let words = if self.err.ascii { render::ascii(words) } else { words.into() };
+        match (&self.bar, &self.live) {
+            (Some(bar), _) => bar.println(words),
+            // The same screen, most likely.
+            (None, Some(live)) if self.err.rows.is_some() => live.borrow_mut().keep(&words),
+            (None, _) => say(&words),
         }
     }
 
     /// Numbers that change.
     pub(crate) fn progress(&self, progress: &memleak::Progress) {
-        let Some(bar) = &self.bar else { return };
-        if self.length.is_some() {
-            bar.set_position(progress.elapsed.as_millis() as u64);
+        let mut status = self.status.borrow_mut();
+        status.update(progress);
+        if let Some(live) = &self.live {
+            let drawn = live.borrow_mut().tick(|width| status.line(width));
+            return self.written(drawn);
         }
-        let lost = match progress.lost {
-            0 => String::new(),
-            n => format!(", {} LOST", units::count(n as f64)),
-        };
-        bar.set_message(format!(
-            "{} hits, {} live blocks, {} stacks{lost}  (Ctrl-C: report now)",
-            units::count(progress.hits as f64),
-            units::count(progress.live_blocks as f64),
-            progress.stacks
-        ));
+        if let Some(bar) = &self.bar {
+            // The last column stays free: some terminals wrap behind it.
+            bar.set_message(status.line(self.err.width - 1));
+        } else if !self.quiet
+            && self.err.rows.is_some()
+            && progress.elapsed.saturating_sub(self.said.get()) >= SAY_EVERY
+        {
+            self.said.set(progress.elapsed);
+            say(&status.line(self.err.width));
+        }
     }
 
     /// An interim report: redrawn in place on a terminal, else one after the other.
-    pub(crate) fn interim(&self, page: &str) -> Result<()> {
-        let mut out = io::stdout().lock();
-        let written = if self.live {
-            // Home, as much of the page as fits with every line cleared behind it, and clear the rest.
-            let lines: Vec<&str> = page.lines().take(rows().saturating_sub(1)).collect();
-            write!(out, "\x1b[H{}\x1b[K\n\x1b[J", lines.join("\x1b[K\n"))
-        } else {
-            writeln!(out, "{page}")
+    pub(crate) fn interim(&self, outputs: &Outputs, report: &Report) -> Result<()> {
+        let shown = match &self.live {
+            Some(live) => live.borrow_mut().show(report),
+            None => {
+                let page = outputs.render(report)?;
+                let mut out = io::stdout().lock();
+                writeln!(out, "{page}").and_then(|()| out.flush())
+            }
         };
-        match written.and_then(|()| out.flush()) {
-            Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
-                self.unread.set(true);
+        match shown {
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(output::failed(&cause)),
+            shown => {
+                self.written(shown);
                 Ok(())
             }
-            written => written.map_err(|cause| output::failed(&cause)),
         }
     }
 
@@ -95,9 +115,8 @@ impl Teller {
 
     /// Makes room on the screen for the live view.
     pub(crate) fn begin(&self) {
-        if self.live {
-            let mut out = io::stdout().lock();
-            let _ = write!(out, "\x1b[2J\x1b[H").and_then(|()| out.flush());
+        if let Some(live) = &self.live {
+            self.written(live.borrow().begin());
         }
     }
 
@@ -106,30 +125,27 @@ impl Teller {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if self.live {
-            let mut out = io::stdout().lock();
-            let _ = write!(out, "\x1b[H\x1b[J").and_then(|()| out.flush());
+        if let Some(live) = &self.live {
+            live.borrow_mut().finish().iter().for_each(|words| say(words));
+        }
+    }
+
+    fn written(&self, written: io::Result<()>) {
+        if written.is_err() {
+            self.unread.set(true);
         }
     }
 }
 
-/// Rows of the terminal.
-fn rows() -> usize {
-    let size = rustix::termios::tcgetwinsize(io::stdout());
-    size.map_or(24, |size| usize::from(size.ws_row)).max(2)
+fn say(words: &str) {
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{words}");
 }
 
-fn bar(length: Option<Duration>) -> ProgressBar {
-    let target = ProgressDrawTarget::stderr_with_hz(5);
-    let (bar, template) = match length {
-        Some(length) => {
-            let bar = ProgressBar::with_draw_target(Some(length.as_millis() as u64), target);
-            (bar, "{elapsed_precise} [{bar:20}] {msg}")
-        }
-        None => (ProgressBar::with_draw_target(None, target), "{elapsed_precise} {spinner} {msg}"),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
+    match ProgressStyle::with_template("{wide_msg}") {
+        Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
 }

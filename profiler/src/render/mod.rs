@@ -5,5 +5,8 @@ mod human;
 mod json;
 
 pub use self::format::Format;
-pub use self::human::{Colour, DEFAULT_WIDTH, HumanOptions, MIN_WIDTH, diagnosis, human, sentence};
+pub use self::human::{
+    Colour, DEFAULT_WIDTH, HumanOptions, MAX_WIDTH, MIN_WIDTH, answer, ascii, diagnosis, human, live,
+    sentence, verdict,
+};
 pub use self::json::{json, write as write_json};

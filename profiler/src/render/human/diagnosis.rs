@@ -1,6 +1,6 @@
 //! A diagnosis for people: the answer, what is wrong with what would change it, then everything that was found.
 
-use super::{MIN_WIDTH, fit, page::Page, style::Style};
+use super::{HumanOptions, fit, page::Page, style::Style};
 use crate::doctor::{Answer, Area, Check, Code, Cost, Diagnosis, Figure, Readiness, Target, ToolState};
 use crate::text::{Text, visible};
 use crate::tool::memleak::Site;
@@ -15,14 +15,9 @@ const COMMAND: &str = "           $ ";
 
 /// The diagnosis as text of this width. Every line ends in a newline, and none has a control character but those of the
 /// colours.
-pub fn diagnosis(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
-    let mut page = Page::new(width.max(MIN_WIDTH), colour);
-    let style = match diagnosis.verdict.readiness {
-        Readiness::Ready => Style::Strong,
-        Readiness::ReadyWithLimits => Style::Warn,
-        Readiness::NotReady => Style::Bad,
-    };
-    page.paragraph(style, "", &visible(&diagnosis.verdict.headline()));
+pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
+    let mut page = Page::new(options);
+    page.paragraph(style_of(diagnosis), "", &visible(&diagnosis.verdict.headline()));
     write_wrong(&mut page, diagnosis);
     page.blank();
     if let Some(target) = &diagnosis.target {
@@ -42,6 +37,21 @@ pub fn diagnosis(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
     page.finish()
 }
 
+/// Its first sentence in one line, cut if it is longer: what is read last of a diagnosis that is longer than the screen.
+pub fn verdict(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
+    let mut page = Page::cropped(options);
+    page.line(style_of(diagnosis), &visible(&diagnosis.verdict.headline()));
+    page.finish()
+}
+
+fn style_of(diagnosis: &Diagnosis) -> Style {
+    match diagnosis.verdict.readiness {
+        Readiness::Ready => Style::Strong,
+        Readiness::ReadyWithLimits => Style::Warn,
+        Readiness::NotReady => Style::Bad,
+    }
+}
+
 fn title(page: &mut Page, words: &str) {
     page.blank();
     page.paragraph(Style::Strong, "", words);
@@ -56,7 +66,7 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
         page.blank();
         let style = if blocked { Style::Bad } else { Style::Warn };
         page.paragraph(style, &label(check.answer, &check.title), &visible(&check.seen));
-        for (what, words) in [("disables", &check.disables), ("change it by", &check.remedy)] {
+        for (what, words) in [("disables", &check.disables), ("fix", &check.remedy)] {
             if let Some(words) = words {
                 page.paragraph(Style::Plain, &indented(what), &visible(words));
             }
@@ -71,7 +81,7 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
         let why = tool.why.as_deref().unwrap_or("it could not be tried");
         page.paragraph(Style::Bad, &label(tool.answer, &tool.name), &visible(why));
         if let Some(remedy) = &tool.remedy {
-            page.paragraph(Style::Plain, &indented("change it by"), &visible(remedy));
+            page.paragraph(Style::Plain, &indented("fix"), &visible(remedy));
         }
     }
 }
@@ -235,11 +245,11 @@ fn indented(title: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::diagnosis;
+    use super::{super::HumanOptions, diagnosis, verdict};
     use crate::doctor::{Answer, Need, sample};
 
     fn shown(of: &crate::doctor::Diagnosis) -> String {
-        diagnosis(of, 80, false)
+        diagnosis(of, &HumanOptions::default())
     }
 
     #[test]
@@ -251,17 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_is_one_line_that_fits() {
+        let line = verdict(&sample::not_ready(), &HumanOptions { width: 20, ..HumanOptions::default() });
+        assert_eq!(line, "NOT READY: root: ef…\n");
+        let page = diagnosis(&sample::hostile(), &HumanOptions { ascii: true, ..HumanOptions::default() });
+        assert!(page.is_ascii() && page.lines().all(|line| line.len() <= 80), "{page}");
+    }
+
+    #[test]
     fn every_line_fits_and_says_what_it_says_without_colours() {
         for of in
             [sample::ready(), sample::limited(), sample::not_ready(), sample::refused(), sample::hostile()]
         {
             for width in [60, 80, 120] {
-                let text = diagnosis(&of, width, false);
+                let text = diagnosis(&of, &HumanOptions { width, ..HumanOptions::default() });
                 let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);
                 assert_eq!(long, None, "{width}");
                 assert!(!text.replace('\n', "").contains(crate::text::is_hidden), "{text:?}");
             }
-            let coloured = diagnosis(&of, 80, true);
+            let coloured = diagnosis(&of, &HumanOptions { colour: true, ..HumanOptions::default() });
             assert!(coloured.contains('\x1b'));
         }
     }
@@ -278,7 +296,7 @@ mod tests {
         for words in [
             "no names of JIT code no /tmp/perf-17.map of its own",
             "disables names of functions that the runtime compiled while it ran",
-            "change it by let the runtime write /tmp/perf-PID.map",
+            "fix let the runtime write /tmp/perf-PID.map",
             "? unwind tables 13 of 14 files",
         ] {
             assert!(flat(&text).contains(words), "no `{words}` in:\n{text}");
@@ -294,7 +312,7 @@ mod tests {
         assert!(
             flat(wrong).starts_with("NOT READY: memleak: it is a Go program no memleak it is a Go program")
         );
-        assert!(flat(wrong).ends_with("change it by go tool pprof http://HOST/debug/pprof/heap"), "{wrong}");
+        assert!(flat(wrong).ends_with("fix go tool pprof http://HOST/debug/pprof/heap"), "{wrong}");
         assert!(text.contains("  no   names of JIT code"), "{text}");
     }
 

@@ -106,6 +106,22 @@ fn middle_if_wider(text: &str, room: usize) -> String {
     if width(text) <= room { text.to_owned() } else { middle(text, room, room.saturating_sub(1) / 2) }
 }
 
+/// The start of a text in at most `room` columns, with `…` for the rest.
+pub(super) fn start(text: &str, room: usize) -> String {
+    if width(text) <= room {
+        return text.to_owned();
+    }
+    if room == 0 {
+        return String::new();
+    }
+    let mut start = text.get(..longest_head(text, room - 1)).unwrap_or_default();
+    // A character of two columns does not fit into one.
+    if width(start) > room - 1 {
+        start = "";
+    }
+    format!("{start}…")
+}
+
 /// A path in at most `room` columns; its end stays, from a whole directory on if there is one.
 pub(super) fn path(path: &str, room: usize) -> String {
     if width(path) <= room {
@@ -232,8 +248,11 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_wider_than_its_room(text in "\\PC{0,60}", room in 2usize..40) {
+            // Hidden characters are spelled out before text comes here; one of them widens the character before it.
+            let text = text.replace(crate::text::is_hidden, "");
             prop_assert!(width(&name(&text, room)) <= room);
             prop_assert!(width(&path(&text, room)) <= room);
+            prop_assert!(width(&start(&text, room - 2)) <= room - 2);
             for line in lines(&text, room) {
                 prop_assert!(width(&line) <= room, "{line:?}");
             }

@@ -3,10 +3,12 @@
 //! Written for someone who was woken up: the first line is a sentence, what is bad is said in words before it is said
 //! in red, and every line fits the terminal.
 
+mod ascii;
 mod cell;
 mod diagnosis;
 mod fit;
 mod footer;
+mod live;
 mod names;
 mod page;
 mod stacks;
@@ -14,9 +16,11 @@ mod style;
 mod table;
 mod walks;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-pub use self::diagnosis::diagnosis;
+pub use self::diagnosis::{diagnosis, verdict};
+pub use self::live::live;
 use self::page::Page;
 pub use self::style::Colour;
 use self::style::Style;
@@ -27,6 +31,8 @@ use crate::text::visible;
 pub const MIN_WIDTH: usize = 60;
 /// Width of a page for something that is not a terminal.
 pub const DEFAULT_WIDTH: usize = 80;
+/// Widest page: longer lines are hard to read.
+pub const MAX_WIDTH: usize = 160;
 
 /// How the report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct HumanOptions {
     pub width: usize,
     /// Whether to colour; see [`Colour::decide`].
     pub colour: bool,
+    /// Whether to write nothing but ASCII.
+    pub ascii: bool,
     /// Rows per table.
     pub top: usize,
     /// Show every interval, every stack, every probe and the whole ledger.
@@ -43,13 +51,13 @@ pub struct HumanOptions {
 
 impl Default for HumanOptions {
     fn default() -> HumanOptions {
-        HumanOptions { width: DEFAULT_WIDTH, colour: false, top: 20, verbose: false }
+        HumanOptions { width: DEFAULT_WIDTH, colour: false, ascii: false, top: 20, verbose: false }
     }
 }
 
 /// The report as text. Every line ends in a newline, and none has a control character but those of the colours.
 pub fn human(report: &Report, options: &HumanOptions) -> String {
-    let mut page = Page::new(options.width.max(MIN_WIDTH), options.colour);
+    let mut page = Page::new(options);
     for finding in &report.findings {
         page.paragraph(style_of(finding.severity), "", &sentence(finding));
     }
@@ -59,6 +67,21 @@ pub fn human(report: &Report, options: &HumanOptions) -> String {
     }
     footer::write(&mut page, report, options.verbose);
     page.finish()
+}
+
+/// The first sentence of the report in one line, cut if it is longer: what is read last of a report that is longer than the
+/// screen.
+pub fn answer(report: &Report, options: &HumanOptions) -> String {
+    let mut page = Page::cropped(options);
+    if let Some(finding) = report.findings.first() {
+        page.line(style_of(finding.severity), &sentence(finding));
+    }
+    page.finish()
+}
+
+/// Words for people in ASCII.
+pub fn ascii(words: &str) -> Cow<'_, str> {
+    ascii::spelled(words)
 }
 
 /// The sentence of a finding as one line for a terminal.
@@ -95,7 +118,7 @@ fn write_section(page: &mut Page, report: &Report, section: &Section, options: &
 }
 
 fn write_table(page: &mut Page, section: &Section, rows: &[&Row], verbose: bool) {
-    let laid = table::lay_out(section, rows, page.width, verbose);
+    let laid = table::lay_out(section, rows, page.width, verbose, page.ascii);
     page.blank();
     for line in &laid.header {
         page.line(Style::Dim, line);

@@ -44,6 +44,7 @@ fn name(file: &FileNames) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::HumanOptions;
     use crate::text::Text;
 
     #[test]
@@ -59,7 +60,7 @@ mod tests {
         };
         let coverage = Coverage { files: vec![file], ..Coverage::default() };
         let shown = |verbose| {
-            let mut page = Page::new(200, false);
+            let mut page = Page::new(&HumanOptions { width: 200, ..HumanOptions::default() });
             write(&mut page, &coverage, verbose);
             page.finish()
         };

@@ -1,33 +1,62 @@
-//! The page that the report is written on: lines of a known width, with or without colours.
+//! The page that the report is written on: lines of a known width, with or without colours, in ASCII if need be.
 
-use super::fit;
+use std::borrow::Cow;
+
 use super::style::Style;
+use super::{HumanOptions, MIN_WIDTH, ascii, fit};
 
 /// Text under construction.
 pub(super) struct Page {
     /// Columns of a line.
     pub(super) width: usize,
+    /// Nothing but ASCII.
+    pub(super) ascii: bool,
     colour: bool,
+    /// Cuts lines that are wider, which only words that have to be read whole are.
+    crop: bool,
     out: String,
 }
 
 impl Page {
-    pub(super) fn new(width: usize, colour: bool) -> Page {
-        Page { width, colour, out: String::new() }
+    pub(super) fn new(options: &HumanOptions) -> Page {
+        let HumanOptions { width, colour, ascii, .. } = *options;
+        Page { width: width.max(MIN_WIDTH), ascii, colour, crop: false, out: String::new() }
+    }
+
+    /// A page of exactly this width, whatever it costs.
+    pub(super) fn cropped(options: &HumanOptions) -> Page {
+        Page { width: options.width.max(1), crop: true, ..Page::new(options) }
     }
 
     /// A line as it is.
     pub(super) fn line(&mut self, style: Style, text: &str) {
         let body = text.trim_start_matches(' ');
-        self.out.push_str(text.get(..text.len() - body.len()).unwrap_or_default());
-        self.out.push_str(&style.paint(body.trim_end(), self.colour));
+        let indent = text.get(..text.len() - body.len()).unwrap_or_default();
+        let mut body = Cow::Borrowed(body.trim_end());
+        if self.crop && fit::width(indent) + fit::width(&body) > self.width {
+            body = Cow::Owned(fit::start(&body, self.width.saturating_sub(indent.len())));
+        }
+        if self.ascii {
+            body = match body.strip_prefix("… ") {
+                Some(rest) => Cow::Owned(format!("... {}", ascii::of_same_width(rest))),
+                None => Cow::Owned(ascii::of_same_width(&body).into_owned()),
+            };
+        }
+        if !body.is_empty() {
+            self.out.push_str(indent);
+        }
+        self.out.push_str(&style.paint(&body, self.colour));
         self.out.push('\n');
     }
 
     /// Text in as many lines as it needs. `label` starts the first line and indents the others.
     pub(super) fn paragraph(&mut self, style: Style, label: &str, text: &str) {
-        let indent = fit::width(label);
-        for (number, line) in fit::lines(text, self.width.saturating_sub(indent)).iter().enumerate() {
+        let (label, text) = match self.ascii {
+            true => (ascii::spelled(label), ascii::spelled(text)),
+            false => (Cow::Borrowed(label), Cow::Borrowed(text)),
+        };
+        let indent = fit::width(&label);
+        for (number, line) in fit::lines(&text, self.width.saturating_sub(indent)).iter().enumerate() {
             match number {
                 0 => self.line(style, &format!("{label}{line}")),
                 _ => self.line(style, &format!("{:indent$}{line}", "")),
@@ -39,6 +68,18 @@ impl Page {
     pub(super) fn blank(&mut self) {
         if !self.out.is_empty() && !self.out.ends_with("\n\n") {
             self.out.push('\n');
+        }
+    }
+
+    /// How many lines there are.
+    pub(super) fn height(&self) -> usize {
+        self.out.matches('\n').count()
+    }
+
+    /// Takes away all lines but the first.
+    pub(super) fn truncate(&mut self, lines: usize) {
+        if let Some((end, _)) = self.out.match_indices('\n').nth(lines.saturating_sub(1)) {
+            self.out.truncate(end + 1);
         }
     }
 

@@ -5,8 +5,8 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::cell;
 use super::fit::{self, width};
+use super::{ascii, cell};
 use crate::report::{Role, Row, Section, Unit};
 
 /// Columns of space between two columns, and left of the table.
@@ -26,6 +26,21 @@ pub(super) struct Laid {
     pub(super) left_out: Vec<String>,
     /// Whether a value is marked as an estimate without its interval.
     pub(super) marks: bool,
+}
+
+/// What cells look like.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Every estimate with its interval.
+    intervals: bool,
+    /// Nothing but ASCII.
+    ascii: bool,
+}
+
+impl Form {
+    fn spelled(self, text: String) -> String {
+        if self.ascii { ascii::spelled(&text).into_owned() } else { text }
+    }
 }
 
 /// Column of cells as text, ready to be measured.
@@ -49,9 +64,10 @@ impl Texts {
 
 /// Lays out the shown columns of `rows` in `room` columns. `intervals` asks for the interval of every estimate, else
 /// shares alone have one, if there is room.
-pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: bool) -> Laid {
+pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: bool, ascii: bool) -> Laid {
+    let form = Form { intervals, ascii };
     let key = section.columns.iter().position(|column| column.shown && column.role == Role::Key);
-    let names = key.map(|key| texts(section, rows, key, false));
+    let names = key.map(|key| texts(section, rows, key, false, form));
     let others: Vec<usize> = (0..section.columns.len())
         .filter(|&index| section.columns.get(index).is_some_and(|c| c.shown) && Some(index) != key)
         .collect();
@@ -60,7 +76,7 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
     let want = |least: usize| names.as_ref().map_or(0, |names| names.width().min(least));
 
     for (with, least) in [(true, KEY_ROOM[0]), (false, KEY_ROOM[1])] {
-        let columns = all(section, rows, &others, with, intervals);
+        let columns = all(section, rows, &others, with, form);
         let left = room.saturating_sub(total(&columns));
         if total(&columns) <= room && (names.is_none() || left >= want(least) + GAP) {
             let beside = names.map(|names| shortened(names, left.saturating_sub(GAP)));
@@ -70,11 +86,11 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
     let mut kept = others;
     let mut left_out = Vec::new();
     loop {
-        let with_intervals = all(section, rows, &kept, true, intervals);
+        let with_intervals = all(section, rows, &kept, true, form);
         let (columns, marks) = if total(&with_intervals) <= room {
             (with_intervals, false)
         } else {
-            (all(section, rows, &kept, false, intervals), true)
+            (all(section, rows, &kept, false, form), true)
         };
         if total(&columns) <= room || kept.len() <= 1 {
             left_out.reverse();
@@ -85,23 +101,25 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
     }
 }
 
-fn all(section: &Section, rows: &[&Row], columns: &[usize], with: bool, intervals: bool) -> Vec<Texts> {
+fn all(section: &Section, rows: &[&Row], columns: &[usize], with: bool, form: Form) -> Vec<Texts> {
     let interval = |index: usize| {
-        with && (intervals || section.columns.get(index).is_some_and(|column| column.unit == Unit::Ratio))
+        with && (form.intervals
+            || section.columns.get(index).is_some_and(|column| column.unit == Unit::Ratio))
     };
-    columns.iter().map(|&index| texts(section, rows, index, interval(index))).collect()
+    columns.iter().map(|&index| texts(section, rows, index, interval(index), form)).collect()
 }
 
-fn texts(section: &Section, rows: &[&Row], index: usize, interval: bool) -> Texts {
+fn texts(section: &Section, rows: &[&Row], index: usize, interval: bool, form: Form) -> Texts {
     let Some(column) = section.columns.get(index) else {
         return Texts { title: String::new(), cells: vec![], left: true };
     };
     let cells = rows.iter().map(|row| {
         let text =
             row.cells.get(index).map(|value| cell::text(value, column.unit, interval)).unwrap_or_default();
+        let text = form.spelled(text);
         if column.role == Role::Key { text } else { fit::name(&text, MAX_WORD) }
     });
-    let title = fit::name(&cell::title(column), MAX_WORD);
+    let title = fit::name(&form.spelled(cell::title(column)), MAX_WORD);
     Texts { title, cells: cells.collect(), left: cell::is_word(column) }
 }
 

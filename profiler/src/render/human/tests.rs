@@ -1,4 +1,4 @@
-use super::{HumanOptions, MIN_WIDTH, fit, human};
+use super::{HumanOptions, MIN_WIDTH, answer, fit, human};
 use crate::report::{Finding, Report, Severity, Unit, Walks, sample};
 use crate::text::{Text, is_hidden};
 
@@ -90,6 +90,36 @@ fn no_line_is_wider_than_the_page() {
         }
     }
     assert_eq!(at(&sample::pong(), 5), at(&sample::pong(), MIN_WIDTH));
+}
+
+#[test]
+fn plain_ascii_fits_as_well() {
+    for report in samples() {
+        for width in [MIN_WIDTH, 80, 120] {
+            let page = human(&report, &HumanOptions { width, ascii: true, ..HumanOptions::default() });
+            assert!(page.is_ascii(), "{:?}", page.chars().find(|c| !c.is_ascii()));
+            let wide = page.lines().find(|line| line.len() > width);
+            assert_eq!(wide, None, "at {width}");
+        }
+    }
+    let options = HumanOptions { ascii: true, verbose: true, width: 160, ..HumanOptions::default() };
+    let page = human(&sample::pong(), &options);
+    assert!(page.contains("0.30 +-0.02") && page.contains("240 (>=200)"), "{page}");
+    let page = human(&deep(20, 30), &HumanOptions { ascii: true, ..HumanOptions::default() });
+    assert!(page.contains("\n      ... 19 calls further in: --verbose\n"), "{page}");
+    assert!(page.contains("  asset:*Cache::insert  "), "{page}");
+}
+
+#[test]
+fn the_answer_is_one_line_that_fits() {
+    for report in samples() {
+        for width in [20, 80, 400] {
+            let line = answer(&report, &HumanOptions { width, ..HumanOptions::default() });
+            assert!(line.ends_with('\n') && line.lines().count() == 1 && fit::width(line.trim()) <= width);
+        }
+    }
+    let line = answer(&sample::pong(), &HumanOptions::default());
+    assert_eq!(line, "LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::push …\n");
 }
 
 #[test]

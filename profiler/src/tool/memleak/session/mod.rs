@@ -58,6 +58,9 @@ pub struct Progress {
     pub live_blocks: u64,
     /// Call stacks seen.
     pub stacks: usize,
+    /// Share of its processor time that the probes took lately from the thread that pays most, from 0 to 1; `None`
+    /// before the first second is over, and if no thread runs long enough to say.
+    pub cost: Option<f64>,
 }
 
 /// Observes until the time is over, the targets end, or `stop` is ready, and reports. Dropping the future takes all

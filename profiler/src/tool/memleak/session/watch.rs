@@ -220,6 +220,7 @@ impl Session<'_> {
             lost: sum(&|c| c.class() == Class::Lost),
             live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
             stacks: self.stacks.len(),
+            cost: None,
         }
     }
 }

@@ -1,0 +1,100 @@
+//! The live view: it takes the screen of standard output, and is drawn anew in place.
+
+use std::io::{self, Write as _};
+
+use profiler::{
+    render::{self, HumanOptions},
+    report::Report,
+};
+
+use super::terminal;
+
+/// What is on the screen.
+#[derive(Debug)]
+pub(crate) struct LiveView {
+    options: HumanOptions,
+    status: String,
+    report: Option<Report>,
+    /// Lines for standard error, if that is the same screen: they are said when the view is gone.
+    notices: Vec<String>,
+}
+
+impl LiveView {
+    /// A view with these options; its size is that of the screen.
+    pub(crate) fn new(options: HumanOptions) -> LiveView {
+        LiveView { options, status: String::new(), report: None, notices: Vec::new() }
+    }
+
+    /// Makes room: what was on the screen is scrolled away, not overwritten.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        let rows = terminal::stdout_size().map_or(0, |size| size.rows);
+        let mut out = io::stdout().lock();
+        write!(out, "{}\x1b[H\x1b[J", "\n".repeat(rows))?;
+        out.flush()
+    }
+
+    /// Another first line.
+    pub(crate) fn tick(&mut self, line: impl FnOnce(usize) -> String) -> io::Result<()> {
+        self.status = line(terminal::stdout_size().map_or(self.options.width, |size| size.columns));
+        self.draw()
+    }
+
+    /// Another report.
+    pub(crate) fn show(&mut self, report: &Report) -> io::Result<()> {
+        self.report = Some(report.clone());
+        self.draw()
+    }
+
+    /// Keeps a line until the view is gone.
+    pub(crate) fn keep(&mut self, words: &str) {
+        self.notices.push(words.to_owned());
+    }
+
+    /// Takes the view off the screen, and gives the lines that were kept.
+    pub(crate) fn finish(&mut self) -> Vec<String> {
+        let mut out = io::stdout().lock();
+        // If standard output is gone, the report will say so.
+        let _ = write!(out, "\x1b[H\x1b[J").and_then(|()| out.flush());
+        std::mem::take(&mut self.notices)
+    }
+
+    fn draw(&self) -> io::Result<()> {
+        // The size may change at any time.
+        let Some(size) = terminal::stdout_size() else { return Ok(()) };
+        let options = HumanOptions { width: size.columns, ..self.options };
+        let lines = render::live(&self.status, self.report.as_ref(), &options, size.rows);
+        let mut out = io::stdout().lock();
+        out.write_all(frame(&lines, size.rows).as_bytes())?;
+        out.flush()
+    }
+}
+
+/// What draws the lines from the top on a screen of so many rows. It never makes the screen scroll.
+fn frame(lines: &[String], rows: usize) -> String {
+    let mut out = "\x1b[H".to_owned();
+    for (number, line) in lines.iter().take(rows).enumerate() {
+        if number > 0 {
+            out.push_str("\r\n");
+        }
+        // Cleared first: behind a line that fills its row the cursor still is on its last character.
+        out.push_str("\x1b[2K");
+        out.push_str(line);
+    }
+    if lines.len() < rows {
+        out.push_str("\r\n\x1b[J");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::frame;
+
+    #[test]
+    fn no_line_is_written_below_the_screen() {
+        let lines = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(frame(&lines, 3), "\x1b[H\x1b[2Ka\r\n\x1b[2Kb\r\n\x1b[2Kc");
+        assert_eq!(frame(&lines, 2), "\x1b[H\x1b[2Ka\r\n\x1b[2Kb");
+        assert_eq!(frame(&lines[..1], 3), "\x1b[H\x1b[2Ka\r\n\x1b[J");
+    }
+}

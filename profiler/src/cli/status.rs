@@ -1,0 +1,155 @@
+//! A running observation in one line.
+
+use std::time::Duration;
+
+use profiler::{tool::memleak::Progress, units};
+
+/// The shortest time that a rate is taken over.
+const RATE_OVER: Duration = Duration::from_secs(1);
+
+/// What is said of a running observation.
+#[derive(Debug)]
+pub(crate) struct Status {
+    older: Duration,
+    length: Option<Duration>,
+    /// Since when hits are counted for the rate, and how many there were then.
+    from: Option<(Duration, u64)>,
+    hits_per_s: Option<f64>,
+    now: Progress,
+}
+
+impl Status {
+    /// Of an observation that asks about this age, for this long.
+    pub(crate) fn new(older: Duration, length: Option<Duration>) -> Status {
+        Status { older, length, from: None, hits_per_s: None, now: Progress::default() }
+    }
+
+    /// Takes in the latest numbers.
+    pub(crate) fn update(&mut self, progress: &Progress) {
+        self.now = *progress;
+        let (then, hits) = *self.from.get_or_insert((progress.elapsed, progress.hits));
+        let over = progress.elapsed.saturating_sub(then);
+        if over >= RATE_OVER {
+            self.hits_per_s = Some(progress.hits.saturating_sub(hits) as f64 / over.as_secs_f64());
+            self.from = Some((progress.elapsed, progress.hits));
+        }
+    }
+
+    /// The line: as much as fits into this width, the most important first.
+    pub(crate) fn line(&self, width: usize) -> String {
+        let now = &self.now;
+        let mut line = self.clock();
+        let lost = match now.lost {
+            0 => "0 lost".to_owned(),
+            n => format!("{} LOST", units::count(n as f64)),
+        };
+        let parts = [
+            (now.lost > 0).then(|| lost.clone()),
+            self.hits_per_s.map(|rate| format!("{} hits/s", units::count(rate))),
+            now.cost.map(|share| format!("cost ~{}", units::percent(share))),
+            self.verdicts_in().map(|wait| format!("first verdicts in {}", clock(wait))),
+            (now.lost == 0).then_some(lost),
+            Some(format!("{} stacks", units::count(now.stacks as f64))),
+            Some(format!("{} live blocks", units::count(now.live_blocks as f64))),
+            Some("Ctrl-C: report now".to_owned()),
+        ];
+        for part in parts.into_iter().flatten() {
+            // All of it is ASCII: a character is a column.
+            if line.len() + 2 + part.len() > width {
+                break;
+            }
+            line.push_str(", ");
+            line.push_str(&part);
+        }
+        line
+    }
+
+    fn clock(&self) -> String {
+        let elapsed = self.now.elapsed;
+        match self.length {
+            Some(length) => {
+                let left = length.saturating_sub(elapsed);
+                format!("{} of {}, {} to go", clock(elapsed), units::duration(length), clock(left))
+            }
+            None => clock(elapsed),
+        }
+    }
+
+    /// How long it takes until blocks of the age asked about can be judged, unless it is over before.
+    fn verdicts_in(&self) -> Option<Duration> {
+        let needed = self.older + self.older / 4;
+        if self.length.is_some_and(|length| length < needed) {
+            return None;
+        }
+        needed.checked_sub(self.now.elapsed).filter(|wait| !wait.is_zero())
+    }
+}
+
+/// Whole seconds.
+fn clock(time: Duration) -> String {
+    match time.as_secs() {
+        0 => "0s".to_owned(),
+        seconds => units::duration(Duration::from_secs(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(elapsed_ms: u64, hits: u64, lost: u64) -> Progress {
+        Progress {
+            elapsed: Duration::from_millis(elapsed_ms),
+            hits,
+            lost,
+            live_blocks: 1_234_567,
+            stacks: 443,
+            cost: Some(0.063),
+        }
+    }
+
+    #[test]
+    fn it_says_how_long_how_much_and_when_there_is_an_answer() {
+        let mut status = Status::new(30 * MINUTE, Some(120 * MINUTE));
+        status.update(&at(64_000, 1_000, 0));
+        status.update(&at(65_000, 93_000, 0));
+        assert_eq!(
+            status.line(200),
+            "1m5s of 2h, 1h58m to go, 92k hits/s, cost ~6.3 %, first verdicts in 36m25s, 0 lost, 443 stacks, \
+             1.2M live blocks, Ctrl-C: report now"
+        );
+        assert_eq!(
+            status.line(80),
+            "1m5s of 2h, 1h58m to go, 92k hits/s, cost ~6.3 %, first verdicts in 36m25s"
+        );
+        status.update(&at(40 * 60_000, 93_000, 7));
+        assert_eq!(status.line(80), "40m of 2h, 1h20m to go, 7 LOST, 0 hits/s, cost ~6.3 %, 443 stacks");
+    }
+
+    #[test]
+    fn without_a_length_there_is_no_time_to_go_and_too_short_a_length_gives_no_verdict() {
+        let mut status = Status::new(MINUTE, None);
+        status.update(&at(250, 5, 0));
+        assert_eq!(status.line(60), "0s, cost ~6.3 %, first verdicts in 1m14s, 0 lost, 443 stacks");
+        let mut status = Status::new(MINUTE, Some(MINUTE));
+        status.update(&at(61_000, 5, 0));
+        assert_eq!(status.line(60), "1m1s of 1m, 0s to go, cost ~6.3 %, 0 lost, 443 stacks");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_late() {
+        let mut status = Status::new(MINUTE, None);
+        for (ms, hits, rate) in [
+            (0, 0, None),
+            (500, 100, None),
+            (1000, 2000, Some(2000.0)),
+            (1250, 2000, Some(2000.0)),
+            (3000, 2000, Some(0.0)),
+        ] {
+            status.update(&at(ms, hits, 0));
+            assert_eq!(status.hits_per_s, rate, "{ms}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The live view: what changes, the answer so far, and as much of the first table as the screen has rows for.
+
+use super::{HumanOptions, fit, page::Page, sentence, style::Style, style_of, table};
+use crate::report::{Report, Row, Section};
+
+/// Rows of the screen below which the answer has the screen alone.
+const LEAST_ROWS: usize = 6;
+
+/// The view as lines, at most `rows` of them, none wider than `options.width`, which is taken as it is. `status` is the
+/// first line. Without a report there is none yet.
+pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows: usize) -> Vec<String> {
+    let mut page = Page::cropped(options);
+    page.line(Style::Strong, status);
+    if let Some(report) = report.filter(|_| rows > 1) {
+        page.blank();
+        for finding in &report.findings {
+            page.paragraph(style_of(finding.severity), "", &sentence(finding));
+        }
+        let section = report.sections.iter().find(|section| !section.rows.is_empty());
+        if let Some(section) = section.filter(|_| rows >= LEAST_ROWS) {
+            // Half of the screen is the table's, however much there is to say.
+            page.truncate(rows / 2);
+            page.blank();
+            write_rows(&mut page, section, options, rows);
+        }
+    }
+    if report.is_none() {
+        page.blank();
+        page.line(Style::Dim, "no interim report yet");
+    }
+    page.truncate(rows);
+    page.finish().lines().map(str::to_owned).collect()
+}
+
+/// Writes the rows that there is room for, and how many there are besides.
+fn write_rows(page: &mut Page, section: &Section, options: &HumanOptions, rows: usize) {
+    let candidates: Vec<&Row> = section.rows.iter().take(options.top.min(rows)).collect();
+    let laid = table::lay_out(section, &candidates, options.width, false, options.ascii);
+    for line in &laid.header {
+        page.line(Style::Dim, line);
+    }
+    let mut shown = 0;
+    for (row, lines) in candidates.iter().zip(&laid.rows) {
+        // The last line says what is not shown.
+        if page.height() + lines.len() + 1 > rows {
+            break;
+        }
+        for line in lines {
+            page.line(row.severity.map_or(Style::Plain, style_of), line);
+        }
+        shown += 1;
+    }
+    let more = match section.rows.len() - shown {
+        0 => "  Ctrl-C: the whole report".to_owned(),
+        more => format!("  {more} more rows; Ctrl-C: the whole report"),
+    };
+    page.line(Style::Dim, &fit::start(&more, options.width));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HumanOptions, fit, live};
+    use crate::report::sample;
+
+    const STATUS: &str = "14:03:22  1m5s of 30m, 28m55s to go, 92k hits/s, cost ~6.3 %, 0 lost";
+
+    fn at(width: usize, rows: usize, report: &crate::report::Report) -> Vec<String> {
+        live(STATUS, Some(report), &HumanOptions { width, ..HumanOptions::default() }, rows)
+    }
+
+    #[test]
+    fn it_fits_every_screen() {
+        let reports =
+            [sample::pong(), sample::many(200), sample::many(0), sample::incomplete(), sample::hostile()];
+        for report in reports {
+            for (width, rows) in (1..60).flat_map(|rows| [(20, rows), (60, rows), (80, rows), (200, rows)]) {
+                let lines = at(width, rows, &report);
+                assert!(!lines.is_empty() && lines.len() <= rows, "{} lines on {rows}", lines.len());
+                let wide = lines.iter().find(|line| fit::width(line) > width);
+                assert_eq!(wide, None, "on {width}x{rows}");
+            }
+        }
+        assert_eq!(live(STATUS, None, &HumanOptions::default(), 24), [STATUS, "", "no interim report yet"]);
+        assert_eq!(live(STATUS, None, &HumanOptions::default(), 1), [STATUS]);
+    }
+
+    #[test]
+    fn a_screen_of_80x24() {
+        let expected = "\
+14:03:22  1m5s of 30m, 28m55s to go, 92k hits/s, cost ~6.3 %, 0 lost
+
+LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::push
+grows by 549 MiB/h and holds 412 MiB that are older than 30m.
+Growth seen covers 561 of 580 MiB of anonymous memory.
+
+                                     Live >           Survive   Freed
+  Verdict     Function                  30m     Live      30m  late/h   Growth/h
+  LEAK        chat::History::push   412 MiB  549 MiB    ~1.00   <0.02  ~+549 MiB
+  LONG-LIVED  player::Session::new  190 MiB  327 MiB    ~0.30    ~2.4       ~0 B
+  CACHE       asset:…Cache::insert      0 B  137 MiB    ~0.00    ~240          ?
+  Ctrl-C: the whole report";
+        assert_eq!(at(80, 24, &sample::pong()).join("\n"), expected);
+        let many = at(80, 24, &sample::many(200));
+        assert_eq!(many.len(), 24, "{many:#?}");
+        assert_eq!(many[23], "  185 more rows; Ctrl-C: the whole report");
+    }
+
+    #[test]
+    fn the_answer_comes_before_the_table_and_half_of_the_screen_is_the_tables() {
+        let mut report = sample::many(200);
+        report.findings = vec![report.findings[0].clone(); 30];
+        let lines = at(80, 24, &report);
+        assert!(lines[2].starts_with("LEAK: 1 of 214"), "{lines:#?}");
+        assert!(lines[15..].iter().any(|line| line.starts_with("  LEAK ")), "{lines:#?}");
+        assert_eq!(at(80, 1, &report), [STATUS]);
+        assert!(at(80, 3, &report)[2].starts_with("LEAK"), "{:?}", at(80, 3, &report));
+    }
+}

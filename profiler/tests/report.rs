@@ -1,0 +1,120 @@
+//! `profiler report` on a recorded report: as wide, as plain, and as much of it as was asked for. No root.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use support::observer::program;
+use support::pty::Terminal;
+
+/// A report of 60 rows.
+fn recorded() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reports/many.json")
+}
+
+fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program());
+    for name in ["COLUMNS", "TERM", "LC_ALL", "LC_CTYPE", "LANG", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command.arg("report").arg(recorded()).args(arguments).envs(environment.iter().copied());
+    command
+}
+
+fn piped(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command(arguments, environment).output().expect("to run profiler")
+}
+
+#[track_caller]
+fn text(output: Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    String::from_utf8(output.stdout).expect("output is UTF-8")
+}
+
+/// The functions of the rows of the table.
+fn functions(text: &str) -> Vec<&str> {
+    let rows =
+        text.lines().filter(|line| ["  LEAK  ", "  CACHE ", "  LONG-"].iter().any(|v| line.starts_with(v)));
+    let rows = rows.take_while(|line| !line.contains("live > 30m"));
+    rows.filter_map(|line| line.split_whitespace().nth(1)).collect()
+}
+
+#[test]
+fn a_pipe_is_as_wide_as_columns_says() {
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    let default = text(piped(&[], &[]));
+    assert!((70..=80).contains(&widest(&default)), "{default}");
+    assert_eq!(text(piped(&[], &[("COLUMNS", "80")])), default);
+    let wide = text(piped(&[], &[("COLUMNS", "120")]));
+    assert!((100..=120).contains(&widest(&wide)), "{wide}");
+    let narrow = text(piped(&[], &[("COLUMNS", "60")]));
+    assert!(widest(&narrow) <= 60, "{narrow}");
+}
+
+#[test]
+fn a_locale_without_other_characters_gets_ascii() {
+    assert!(!text(piped(&[], &[("LC_ALL", "C.UTF-8")])).is_ascii());
+    for locale in [("LC_ALL", "C"), ("LANG", "POSIX")] {
+        let plain = text(piped(&[], &[locale]));
+        assert!(plain.is_ascii(), "{plain}");
+        assert!(plain.lines().all(|line| line.len() <= 80), "{plain}");
+    }
+    // For programs it is UTF-8, whatever the locale is.
+    assert_eq!(
+        text(piped(&["--format", "json"], &[("LC_ALL", "C")])),
+        text(piped(&["--format", "json"], &[]))
+    );
+}
+
+#[test]
+fn a_dumb_terminal_gets_plain_lines() {
+    let mut terminal = Terminal::start(command(&[], &[("LC_ALL", "C.UTF-8")]), "dumb", 80, 24);
+    assert_eq!(terminal.finish().code(), Some(0));
+    let strange = terminal.raw.iter().find(|byte| !(b' '..=b'~').contains(*byte) && !b"\r\n".contains(*byte));
+    assert_eq!(strange, None, "{}", String::from_utf8_lossy(&terminal.raw));
+}
+
+#[test]
+fn the_answer_is_the_last_thing_on_the_screen_as_well() {
+    let mut terminal = Terminal::start(command(&[], &[("LC_ALL", "C.UTF-8")]), "xterm", 80, 24);
+    assert_eq!(terminal.finish().code(), Some(0));
+    let screen = terminal.screen();
+    let last = screen.trim_end().lines().last().unwrap_or_default();
+    assert_eq!(last, "LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::push …");
+    assert!(terminal.scrolled() > 20, "{screen}");
+    let mut tall = Terminal::start(command(&[], &[("LC_ALL", "C.UTF-8")]), "xterm", 80, 200);
+    assert_eq!(tall.finish().code(), Some(0));
+    assert_eq!(tall.screen().matches("LEAK: 1 of 214").count(), 1, "{}", tall.screen());
+    assert_eq!(text(piped(&[], &[])).matches("LEAK: 1 of 214").count(), 1);
+}
+
+#[test]
+fn rows_are_chosen_by_pattern_and_size() {
+    let all = functions(&text(piped(&["--top", "100"], &[]))).len();
+    assert_eq!(all, 60);
+    let found = text(piped(&["--match", "cache_4"], &[]));
+    assert_eq!(functions(&found), ["cache_41"], "{found}");
+    assert!(found.contains("  1 of 60 rows: --match 'cache_4'\n"), "{found}");
+    let by_frame = text(piped(&["--match", "room::*TICK", "--top", "100"], &[]));
+    assert_eq!(functions(&by_frame).len(), 6, "{by_frame}");
+    let large = text(piped(&["--min-bytes", "140MiB", "--top", "100"], &[]));
+    assert_eq!(functions(&large).len(), 30, "six that leak, and 24 others: {large}");
+    let json = text(piped(&["--match", "cache_*1", "--format", "json"], &[]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["sections"][0]["rows"].as_array().unwrap().len(), 6);
+    assert!(!text(piped(&["--match", "cache_1", "--format", "folded"], &[])).contains("History"));
+}
+
+#[test]
+fn rows_are_sorted_by_name_or_title_of_a_column() {
+    let by_name = text(piped(&["--sort", "function", "--top", "2"], &[]));
+    assert_eq!(functions(&by_name), ["cache_1", "cache_11"], "{by_name}");
+    let by_title = text(piped(&["--sort", "freed late/h", "--top", "1"], &[]));
+    assert_eq!(functions(&by_title), ["cache_1"], "{by_title}");
+    let output = piped(&["--sort", "weight"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("hint: the columns are verdict, function, old_bytes"), "{stderr}");
+}
