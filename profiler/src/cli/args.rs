@@ -8,7 +8,6 @@ use profiler::{
     capture::uprobe::Method,
     exit,
     render::Format,
-    report::Selection,
     tool::memleak::{
         custom::{self, Custom},
         floor::Floor,
@@ -31,10 +30,10 @@ use profiler::{
     Observing needs root; `profiler report` does not, and `profiler doctor` says what\n\
     it cannot tell without.", exit::table()))]
 pub(crate) struct Cli {
-    /// Say more: intervals, all stacks, every probe and why it stands where it stands. Twice: for bug reports.
+    /// Show more: intervals, all stacks, and each probe with the reason for its place. Twice: also diagnostics, for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say nothing on standard error but errors.
+    /// Print nothing but errors to standard error.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// What to do.
@@ -47,9 +46,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Which call stacks allocate memory that is never freed?
     Memleak(Box<MemleakArgs>),
-    /// Can this machine, and a process, be observed? What is missing, and what changes it.
+    /// Can this machine and a process be observed? What is missing, and how to fix it.
     Doctor(DoctorArgs),
-    /// Show a recorded report (JSON) again: without privileges, on any machine.
+    /// Show a recorded report (JSON) again. Needs no privileges; works on any machine.
     Report(ReportArgs),
     /// For measurements: empty programs where `memleak` would probe, until interrupted.
     #[command(name = "__floor", hide = true)]
@@ -98,7 +97,7 @@ pub(crate) struct OutputArgs {
     /// Also write the report to this file; the extension decides: .json, .svg, .folded, .txt. May be repeated.
     #[arg(short, long = "output", value_name = "FILE")]
     pub(crate) outputs: Vec<OsString>,
-    /// Form of what is written to standard output.
+    /// Format of standard output.
     #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = format)]
     pub(crate) format: Format,
     /// Rows to show per table.
@@ -127,13 +126,13 @@ pub(crate) struct MemleakArgs {
     /// Age from which a block is suspicious: one that healthy allocations never reach.
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = positive_duration)]
     pub(crate) older: Duration,
-    /// How long to observe; else until the target ends or Ctrl-C. Verdicts need 1.25 times --older, or more.
+    /// How long to observe. Default: until the target ends or Ctrl-C. Verdicts need at least 1.25 times --older.
     #[arg(long = "for", value_name = "TIME", value_parser = positive_duration)]
     pub(crate) length: Option<Duration>,
     /// Show an interim report at this interval; on a terminal the view is redrawn.
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     pub(crate) every: Option<Duration>,
-    /// Leave out stacks that hold less, unless they leak.
+    /// Leave out stacks that hold less than SIZE, unless they leak.
     #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
     pub(crate) min_bytes: u64,
     /// Sample one allocation per SIZE bytes instead of following all: cheaper, and every figure is an estimate.
@@ -145,10 +144,10 @@ pub(crate) struct MemleakArgs {
     /// Follow this release function too, e.g. 'pool_put:ptr=arg0'. May be repeated.
     #[arg(long, value_name = "SPEC", value_parser = custom::parse_free)]
     pub(crate) free_fn: Vec<Custom>,
-    /// Live blocks to make room for; by default by the size of the target.
+    /// Live blocks to make room for. Default: by the memory that the target uses.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 27))]
     pub(crate) max_blocks: Option<u32>,
-    /// Call stacks to tell apart.
+    /// Most different call stacks to record.
     #[arg(long, value_name = "N", default_value_t = 1 << 14, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
     pub(crate) max_stacks: u32,
     #[command(flatten)]
@@ -210,10 +209,10 @@ impl From<MethodArg> for Method {
     Nothing is attached to the process: every try is made on profiler itself or on a\n\
     process that it starts. Exit code 0 if something can be observed, else 4.")]
 pub(crate) struct DoctorArgs {
-    /// Process that you would like to observe.
+    /// Process to check, without attaching to it.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
-    /// Form of the result.
+    /// Format of the result.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: DoctorFormat,
     /// No colours. The variable NO_COLOR does the same.
@@ -236,31 +235,11 @@ pub(crate) struct ReportArgs {
     /// The report, as written by -o FILE.json.
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) select: SelectArgs,
+    pub(crate) select: super::select::SelectArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-}
-
-/// Which rows of a report.
-#[derive(Debug, Args)]
-pub(crate) struct SelectArgs {
-    /// Only rows whose function, or any frame or file of whose stack, has this in its name; * and ? are wildcards.
-    #[arg(long = "match", value_name = "PATTERN")]
-    pub(crate) matching: Option<String>,
-    /// Sort by this column, by its name in JSON or its title: largest first.
-    #[arg(long, value_name = "COLUMN")]
-    pub(crate) sort: Option<String>,
-    /// Leave out rows that hold less, unless they leak.
-    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
-    pub(crate) min_bytes: u64,
-}
-
-impl From<&SelectArgs> for Selection {
-    fn from(args: &SelectArgs) -> Selection {
-        Selection { matching: args.matching.clone(), sort: args.sort.clone(), min_bytes: args.min_bytes }
-    }
 }
 
 /// Empty programs where `memleak` would probe.
@@ -368,7 +347,7 @@ fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     units::parse_bytes(text).map_err(|e| e.to_string())
 }
 

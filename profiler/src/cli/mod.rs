@@ -11,6 +11,7 @@ mod names;
 mod output;
 mod progress;
 mod render;
+mod select;
 mod status;
 mod tables;
 mod terminal;

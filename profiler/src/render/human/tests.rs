@@ -106,7 +106,7 @@ fn plain_ascii_fits_as_well() {
     let page = human(&sample::pong(), &options);
     assert!(page.contains("0.30 +-0.02") && page.contains("240 (>=200)"), "{page}");
     let page = human(&deep(20, 30), &HumanOptions { ascii: true, ..HumanOptions::default() });
-    assert!(page.contains("\n      ... 19 calls further in: --verbose\n"), "{page}");
+    assert!(page.contains("\n      ... 19 calls of libraries: --verbose\n"), "{page}");
     assert!(page.contains("  asset:*Cache::insert  "), "{page}");
 }
 

@@ -1,0 +1,26 @@
+//! Which rows of a recorded report are shown.
+
+use clap::Args;
+use profiler::report::Selection;
+
+use super::args::bytes;
+
+/// Which rows of a report.
+#[derive(Debug, Args)]
+pub(crate) struct SelectArgs {
+    /// Only rows whose function, or any frame or file of whose stack, has this in its name; * and ? are wildcards.
+    #[arg(long = "match", value_name = "PATTERN")]
+    pub(crate) matching: Option<String>,
+    /// Sort by this column, by its name in JSON or its title: largest first.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) sort: Option<String>,
+    /// Leave out rows that hold less than SIZE, unless they leak.
+    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
+    pub(crate) min_bytes: u64,
+}
+
+impl From<&SelectArgs> for Selection {
+    fn from(args: &SelectArgs) -> Selection {
+        Selection { matching: args.matching.clone(), sort: args.sort.clone(), min_bytes: args.min_bytes }
+    }
+}
