@@ -1,63 +1,131 @@
 //! The flame graph: one SVG file with its script inside, which loads nothing from anywhere.
+//!
+//! What is a problem is red and at the left. Calls of libraries between the program's own are one frame.
 
-use inferno::flamegraph::{self, Options};
+mod layout;
 
-use super::folded::{folded, unit_name};
+use inferno::flamegraph::{
+    self, Options,
+    color::{Color, PaletteMap},
+};
+
+use self::layout::{Layout, Mark};
+use super::folded::{Weighed, unit_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::Report;
+use crate::report::{Report, Role, Value};
 use crate::text::visible;
+use crate::units;
 
 /// Stands for `;` inside of a frame until the graph is drawn. No escaped name holds it.
 const SEMICOLON: char = '\u{1}';
 
-/// Draws the stacks of the report; `weight` as in [`folded`]. The same report gives the same file.
+/// Draws the stacks of the report; `weight` as in [`folded`](super::folded()). The same report gives the same file.
 ///
 /// # Errors
-/// As [`folded`].
+/// As [`folded`](super::folded()).
 pub fn flamegraph(report: &Report, weight: Option<&str>) -> Result<String> {
-    let folded = folded(report, weight)?;
+    let weighed = Weighed::of(report, weight)?;
+    let layout = Layout::of(report, &weighed);
     let tried = || Error::new(ErrorKind::Output, "tried to draw the flame graph");
+    let mut palette = palette(&layout);
     let mut options = Options::default();
-    options.title = title(report, &folded.title);
-    options.subtitle = subtitle(report, folded.without_weight);
-    options.count_name = unit_name(folded.unit).to_owned();
+    options.title = title(report, &weighed);
+    options.subtitle = subtitle(report, &weighed, &layout);
+    options.count_name = unit_name(weighed.column.unit).to_owned();
     options.name_type = "Function:".to_owned();
     // Colours follow from the names, not from chance, so that two graphs can be compared.
     options.hash = true;
     options.deterministic = true;
+    // They are in order: what is a problem comes first.
+    options.no_sort = true;
+    options.palette_map = palette.as_mut();
     let mut svg = Vec::new();
-    if folded.lines.is_empty() {
+    if layout.lines.is_empty() {
         // Without a single stack nothing would be drawn, and the file would look like a failure.
         let empty = ["[nothing to show] 1"];
         flamegraph::from_lines(&mut options, empty, &mut svg).map_err(|cause| tried().because_of(&cause))?;
     } else {
-        let lines: Vec<String> = folded.lines.iter().map(|line| line.replace(r"\x3b", "\u{1}")).collect();
+        let lines: Vec<String> = layout.lines.iter().map(|line| line.replace(r"\x3b", "\u{1}")).collect();
         let lines = lines.iter().map(String::as_str);
         flamegraph::from_lines(&mut options, lines, &mut svg).map_err(|cause| tried().because_of(&cause))?;
     }
     let svg = String::from_utf8(svg).map_err(|cause| tried().because_of(&cause))?;
-    Ok(svg.replace(SEMICOLON, ";"))
+    Ok(svg.replace(SEMICOLON, ";").replace([Mark::ALL, Mark::PART], ""))
 }
 
-fn title(report: &Report, weight: &str) -> String {
+/// Red for what leads to problems alone, orange for what leads to them, too, and grey for the rest. `None` if there is no
+/// problem: then every function has a colour of its own.
+fn palette(layout: &Layout) -> Option<PaletteMap> {
+    if layout.problem == 0 {
+        return None;
+    }
+    let mut palette = PaletteMap::default();
+    for line in &layout.lines {
+        let stack = line.rsplit_once(' ').map_or(line.as_str(), |(stack, _)| stack);
+        for name in stack.split(';') {
+            let shade = name.bytes().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % 40;
+            let color = match Mark::of(name) {
+                Some(Mark::ALL) => Color { r: 215 + shade, g: 45 + shade, b: 45 + shade },
+                Some(_) => Color { r: 245, g: 165 + shade, b: 90 + shade },
+                None => Color { r: 190 + shade, g: 190 + shade, b: 190 + shade },
+            };
+            palette.insert(name.replace(r"\x3b", "\u{1}"), color);
+        }
+    }
+    Some(palette)
+}
+
+/// `memleak: Live > 30m (bytes) of pong (4242)`.
+fn title(report: &Report, weighed: &Weighed<'_>) -> String {
     let names: Vec<String> = report
         .meta
         .targets
         .iter()
         .map(|target| format!("{} ({})", target.name.terminal(), target.pid))
         .collect();
-    format!("{}: {} of {}", visible(&report.meta.tool), visible(weight), names.join(", "))
+    let (weight, unit) = (visible(&weighed.column.title), unit_name(weighed.column.unit));
+    format!("{}: {weight} ({unit}) of {}", visible(&report.meta.tool), names.join(", "))
 }
 
-fn subtitle(report: &Report, without_weight: usize) -> Option<String> {
+fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<String> {
     let mut parts = Vec::new();
     if !report.coverage.complete {
         parts.push("INCOMPLETE: losses could change the picture".to_owned());
     }
+    let amount = |weight: u64| match weighed.column.unit {
+        crate::report::Unit::Bytes => units::bytes(weight as f64),
+        _ => units::count(weight as f64),
+    };
+    if layout.problem > 0 {
+        parts.push(format!(
+            "red: {}, {} of {}",
+            word(report, weighed),
+            amount(layout.problem),
+            amount(layout.total)
+        ));
+    }
+    if layout.left_out > 0 {
+        let held = amount(layout.total - layout.problem);
+        parts.push(format!(
+            "{} other stacks with {held} are not drawn, so that it can be seen",
+            layout.left_out
+        ));
+    }
+    let without_weight = weighed.without_weight(report);
     if without_weight > 0 {
-        parts.push(format!("{without_weight} stacks of unknown weight are not shown"));
+        parts.push(format!("{without_weight} stacks of unknown weight are not drawn"));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What rows that are problems are called.
+fn word(report: &Report, weighed: &Weighed<'_>) -> String {
+    let label = weighed.section.columns.iter().position(|column| column.role == Role::Label);
+    let row = weighed.rows(report).map(|heavy| heavy.row).find(|row| layout::is_problem(row));
+    match label.zip(row).and_then(|(label, row)| row.cells.get(label)) {
+        Some(Value::Word(word)) => visible(word).into_owned(),
+        _ => "problems".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -69,11 +137,56 @@ mod tests {
     #[test]
     fn the_graph_names_functions_unit_and_target() {
         let svg = flamegraph(&sample::pong(), None).unwrap();
-        for words in
-            ["chat::History::push", "432,013,312 bytes", "memleak: Live &gt; 30m of pong (4242)", "search"]
-        {
+        for words in [
+            "chat::History::push",
+            "432,013,312 bytes",
+            "memleak: Live &gt; 30m (bytes) of pong (4242)",
+            "search",
+        ] {
             assert!(svg.contains(words), "{words}");
         }
+    }
+
+    /// Left edge in percent, colour, and title of every box.
+    fn boxes(svg: &str) -> Vec<(f64, String, String)> {
+        let between = |text: &str, from: &str, to: &str| {
+            let (_, rest) = text.split_once(from)?;
+            Some(rest.split_once(to)?.0.to_owned())
+        };
+        let one = |text: &str| {
+            let left = between(text, "x=\"", "%\"")?.parse().ok()?;
+            Some((left, between(text, "fill=\"", "\"")?, between(text, "<title>", "</title>")?))
+        };
+        svg.split("<g>").filter_map(one).collect()
+    }
+
+    #[test]
+    fn what_leaks_is_red_and_at_the_left_and_the_rest_is_grey() {
+        let svg = flamegraph(&sample::pong(), None).unwrap();
+        let boxes = boxes(&svg);
+        let of = |name: &str| {
+            let found = boxes.iter().find(|(_, _, title)| title.starts_with(name));
+            let (left, fill, _) = found.unwrap_or_else(|| panic!("{name}: {boxes:?}"));
+            let rgb: Vec<u8> =
+                fill[4..fill.len() - 1].split(',').map(|n| n.trim().parse().unwrap()).collect();
+            (*left, (rgb[0], rgb[1], rgb[2]))
+        };
+        let (left, (r, g, b)) = of("chat::History::push");
+        assert!(left < 0.01 && r > 2 * g && r > 2 * b, "{left} {r} {g} {b}");
+        let (left, (r, g, b)) = of("player::Session::new");
+        assert!(left > 50.0 && r == g && g == b, "{left} {r} {g} {b}");
+        let (left, (r, g, b)) = of("main");
+        assert!(left < 0.01 && r > g && g > b, "{left} {r} {g} {b}");
+        assert!(svg.contains("red: LEAK, 412 MiB of 602 MiB"), "{svg}");
+    }
+
+    #[test]
+    fn a_leak_that_could_not_be_seen_is_drawn_alone_and_it_is_said() {
+        let mut report = sample::pong();
+        report.sections[0].rows[0].cells[2] = crate::report::Value::Exact(1 << 20);
+        let svg = flamegraph(&report, None).unwrap();
+        assert!(svg.contains("1 other stacks with 190 MiB are not drawn"), "{svg}");
+        assert!(!svg.contains("player::Session::new"));
     }
 
     #[test]
@@ -109,9 +222,10 @@ mod tests {
     #[test]
     fn a_semicolon_in_a_name_is_shown_as_one() {
         let mut report = sample::pong();
-        report.frames[1].functions[0].name = "take<[u8; 4]>".into();
+        let frame = report.stacks[0].frames[2];
+        report.frames[frame].functions[0].name = "game::take<[u8; 4]>".into();
         let svg = flamegraph(&report, None).unwrap();
-        assert!(svg.contains("take&lt;[u8; 4]&gt;"));
+        assert!(svg.contains("game::take&lt;[u8; 4]&gt;"), "{svg}");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Column, Frame, Report, Role, Section, Stack, Unit, Value};
+use crate::naming;
+use crate::report::{Column, Frame, Report, Role, Row, Section, Stack, Unit, Value};
 use crate::text::Text;
 
 /// Folded stacks with what their weights are.
@@ -40,47 +41,82 @@ impl Folded {
 /// The weight is the column named `weight`; or else the first shown column of unit bytes with role sum or gauge, then any
 /// column with role sum, that has a weight above 0: bytes older than an age that was not reached yet would be an
 /// empty graph. With several processes the root frame is `name (pid)`. Frames without a name
-/// are `[file]` (`[unknown]` without a file), inlined functions are frames of their own.
+/// are `file+address` (`[unknown]` without a file), inlined functions are frames of their own.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] if there is no such column, or no section with stacks.
 pub fn folded(report: &Report, weight: Option<&str>) -> Result<Folded> {
-    let tried = || Error::new(ErrorKind::Usage, "tried to fold the stacks of the report");
-    let section = report
-        .sections
-        .iter()
-        .find(|section| section.rows.iter().any(|row| row.stack.is_some()))
-        .or_else(|| report.sections.first())
-        .ok_or_else(|| tried().because("it has no section"))?;
-    let (index, column) = weight_column(section, weight).ok_or_else(|| {
-        let numbers = section.columns.iter().filter(|column| column.unit != Unit::None);
-        let names: Vec<&str> = numbers.map(|column| column.name.as_str()).collect();
-        let missing = weight
-            .map_or_else(|| "no column is a size or a sum".to_owned(), |name| format!("no column `{name}`"));
-        tried().because(missing).hint(format_args!("the columns are {}", names.join(", ")))
-    })?;
-    let pids: HashSet<u32> = report.stacks.iter().map(|stack| stack.pid).collect();
-    let several = report.meta.targets.len() > 1 || pids.len() > 1;
-    let mut without_weight = 0;
+    let weighed = Weighed::of(report, weight)?;
+    let several = has_several(report);
     let mut weights: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &section.rows {
-        let Some(stack) = report.stack_of(row) else { continue };
-        match row.cells.get(index).and_then(amount) {
-            Some(0) => {}
-            Some(amount) => {
-                let sum = weights.entry(fold(report, stack, several)).or_default();
-                *sum = sum.saturating_add(amount);
-            }
-            None => without_weight += 1,
-        }
+    for Heavy { stack, weight, .. } in weighed.rows(report) {
+        let sum = weights.entry(fold(report, stack, several)).or_default();
+        *sum = sum.saturating_add(weight);
     }
     Ok(Folded {
-        weight: column.name.clone(),
-        title: column.title.clone(),
-        unit: column.unit,
-        without_weight,
+        weight: weighed.column.name.clone(),
+        title: weighed.column.title.clone(),
+        unit: weighed.column.unit,
+        without_weight: weighed.without_weight(report),
         lines: weights.into_iter().map(|(stack, weight)| format!("{stack} {weight}")).collect(),
     })
+}
+
+/// The section whose stacks are drawn, and the column that they are weighted by.
+pub(super) struct Weighed<'a> {
+    pub(super) section: &'a Section,
+    pub(super) column: &'a Column,
+    index: usize,
+}
+
+/// A row with a stack and a weight above 0.
+pub(super) struct Heavy<'a> {
+    pub(super) row: &'a Row,
+    pub(super) stack: &'a Stack,
+    pub(super) weight: u64,
+}
+
+impl<'a> Weighed<'a> {
+    /// As [`folded`] chooses.
+    pub(super) fn of(report: &'a Report, weight: Option<&str>) -> Result<Weighed<'a>> {
+        let tried = || Error::new(ErrorKind::Usage, "tried to fold the stacks of the report");
+        let section = report
+            .sections
+            .iter()
+            .find(|section| section.rows.iter().any(|row| row.stack.is_some()))
+            .or_else(|| report.sections.first())
+            .ok_or_else(|| tried().because("it has no section"))?;
+        let (index, column) = weight_column(section, weight).ok_or_else(|| {
+            let numbers = section.columns.iter().filter(|column| column.unit != Unit::None);
+            let names: Vec<&str> = numbers.map(|column| column.name.as_str()).collect();
+            let missing = weight.map_or_else(
+                || "no column is a size or a sum".to_owned(),
+                |name| format!("no column `{name}`"),
+            );
+            tried().because(missing).hint(format_args!("the columns are {}", names.join(", ")))
+        })?;
+        Ok(Weighed { section, column, index })
+    }
+
+    /// The rows that weigh anything.
+    pub(super) fn rows<'b>(&'b self, report: &'a Report) -> impl Iterator<Item = Heavy<'a>> + 'b {
+        self.section.rows.iter().filter_map(move |row| {
+            let weight = amount(row.cells.get(self.index)?).filter(|weight| *weight > 0)?;
+            Some(Heavy { row, stack: report.stack_of(row)?, weight })
+        })
+    }
+
+    /// Rows whose weight is unknown, or not a number.
+    pub(super) fn without_weight(&self, report: &Report) -> usize {
+        let rows = self.section.rows.iter().filter(|row| report.stack_of(row).is_some());
+        rows.filter(|row| row.cells.get(self.index).and_then(amount).is_none()).count()
+    }
+}
+
+/// Whether stacks of several processes are to be told apart.
+pub(super) fn has_several(report: &Report) -> bool {
+    let pids: HashSet<u32> = report.stacks.iter().map(|stack| stack.pid).collect();
+    report.meta.targets.len() > 1 || pids.len() > 1
 }
 
 /// Plural name of a unit of weights.
@@ -122,15 +158,7 @@ fn amount(value: &Value) -> Option<u64> {
 }
 
 fn fold(report: &Report, stack: &Stack, several: bool) -> String {
-    let mut frames = Vec::new();
-    if several {
-        let target = report.meta.targets.iter().find(|target| target.pid == stack.pid);
-        let name = target.map_or_else(|| "unknown".to_owned(), |target| target.name.folded());
-        frames.push(format!("{name} ({})", stack.pid));
-    }
-    if stack.incomplete.is_some() {
-        frames.push("[callers unknown]".to_owned());
-    }
+    let mut frames = beginning(report, stack, several);
     for frame in report.frames_of(stack).rev() {
         // Functions are innermost first, and the file wants the outermost first.
         frames.extend(frame.functions.iter().rev().map(|function| function.name.folded()));
@@ -144,11 +172,26 @@ fn fold(report: &Report, stack: &Stack, several: bool) -> String {
     frames.join(";")
 }
 
-/// A frame without a name, by its file: addresses would make a frame of every call site.
-fn nameless(frame: &Frame) -> String {
-    let Some(module) = &frame.module else { return "[unknown]".to_owned() };
-    let base = module.raw().rsplit(|byte| *byte == b'/').find(|part| !part.is_empty());
-    format!("[{}]", Text::new(base.unwrap_or(module.raw())).folded())
+/// What stands for the outermost frames: the process, and that callers are not known.
+pub(super) fn beginning(report: &Report, stack: &Stack, several: bool) -> Vec<String> {
+    let mut frames = Vec::new();
+    if several {
+        let target = report.meta.targets.iter().find(|target| target.pid == stack.pid);
+        let name = target.map_or_else(|| "unknown".to_owned(), |target| target.name.folded());
+        frames.push(format!("{name} ({})", stack.pid));
+    }
+    if stack.incomplete.is_some() {
+        frames.push("[callers unknown]".to_owned());
+    }
+    frames
+}
+
+/// A frame without a name: file and address. Code without a file has no address that means anything elsewhere.
+pub(super) fn nameless(frame: &Frame) -> String {
+    match frame.module {
+        Some(_) => naming::place(frame).folded(),
+        None => "[unknown]".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +228,7 @@ mod tests {
         let folded = folded(&sample::pong(), Some("allocs")).unwrap();
         assert_eq!(
             folded.lines[0],
-            "[callers unknown];[unknown];[libfoo.so];main;asset::TextureCache::insert;alloc::vec::Vec<T,A>::push;malloc 9103"
+            "[callers unknown];[unknown];libfoo.so+0x5a0f;main;asset::TextureCache::insert;alloc::vec::Vec<T,A>::push;malloc 9103"
         );
     }
 
