@@ -17,6 +17,11 @@ pub const fn key_space(key: u64) -> u16 {
     (key >> 48) as u16
 }
 
+/// The address of a [`block_key`].
+pub const fn key_address(key: u64) -> u64 {
+    key & ((1 << 48) - 1)
+}
+
 wire! {
     /// A live block.
     pub struct Block {

@@ -95,3 +95,93 @@ fn code_that_was_moved_keeps_its_names_and_callers() {
     assert!(!walks["unnamed"].to_string().contains("made at run time"), "{walks:#}");
     target.quit();
 }
+
+/// Memory of a kind at the start and at the end, and its unexplained growth, in MiB.
+fn memory(report: &Value, kind: &str) -> [f64; 3] {
+    let section = account::list(report, "sections").iter().find(|section| section["name"] == "memory");
+    let columns = account::list(section.expect("a section `memory`"), "columns");
+    let at = |name: &str| columns.iter().position(|column| column["name"] == name).expect("a column");
+    let rows = account::list(section.unwrap(), "rows").iter();
+    let row = rows.into_iter().find(|row| row["cells"][at("kind")]["word"] == kind);
+    let Some(row) = row else { return [0.0; 3] };
+    let mib =
+        |name: &str| row["cells"][at(name)]["exact"].as_f64().expect("an exact number") / f64::from(1 << 20);
+    [mib("before_bytes"), mib("after_bytes"), mib("unexplained_bytes")]
+}
+
+/// A report of a target that grows by 50 MiB.
+fn growing(what: &str) -> Value {
+    let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", what, "--mib", "50"]);
+    let observer = Observer::attach(target.pid(), &[]);
+    target.run();
+    let report = observer.interrupt().report(0);
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let [before, after, _] = memory(&report, "all");
+    assert!((49.0..54.0).contains(&(after - before)), "{before} {after}");
+    report
+}
+
+#[test]
+fn growth_by_mmap_is_said_first() {
+    let Some(_live) = support::live() else { return };
+    let report = growing("1");
+    let line = first_line(&report);
+    assert!(line.starts_with("Memory grew by 5"), "{line}");
+    assert!(line.contains("explain 0 B: mmap of the target itself (50 MiB)"), "{line}");
+    assert_eq!(report["findings"][0]["rule"], "memleak.unexplained_growth");
+    let [before, after, unexplained] = memory(&report, "mapped by the target itself");
+    assert!((after - before - 50.0).abs() < 1.0 && (unexplained - 50.0).abs() < 1.0, "{before} {after}");
+}
+
+#[test]
+fn growth_of_stacks_of_threads_is_said_first() {
+    let Some(_live) = support::live() else { return };
+    let report = growing("2");
+    let line = first_line(&report);
+    assert!(line.contains("stacks of threads (5"), "{line}");
+    let [before, after, _] = memory(&report, "stacks of threads");
+    assert!((after - before - 50.0).abs() < 2.0, "{before} {after}");
+}
+
+#[test]
+fn growth_that_blocks_explain_is_not_said() {
+    let Some(_live) = support::live() else { return };
+    let report = growing("0");
+    assert_ne!(report["findings"][0]["rule"], "memleak.unexplained_growth", "{}", first_line(&report));
+    assert!(memory(&report, "all")[2] < 4.0, "{:?}", memory(&report, "all"));
+}
+
+/// The first line of a second of observation.
+fn after_a_second(target: &Workload) -> String {
+    first_line(&Observer::attach(target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0))
+}
+
+#[test]
+fn a_child_that_does_the_work_is_named() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "3"]);
+    target.say("go");
+    let child = target.books()["child"].as_i64().unwrap();
+    let line = after_a_second(&target);
+    assert!(line.starts_with("No allocation was seen in 1s: the work of grow"), "{line}");
+    assert!(line.contains(&format!("grow (pid {child}, ")), "{line}");
+    assert!(line.ends_with(&format!("Observe it: --pid {child}")), "{line}");
+    target.quit();
+}
+
+#[test]
+fn a_target_that_is_stopped_or_waits_is_said_to() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0"]);
+    let line = after_a_second(&target);
+    assert!(
+        line.contains("has used almost no processor time, and has no child that works: it only waits"),
+        "{line}"
+    );
+    target.signal(rustix::process::Signal::STOP);
+    let line = after_a_second(&target);
+    target.signal(rustix::process::Signal::CONT);
+    assert!(line.contains("is stopped, so it allocates nothing") && line.contains("kill -CONT"), "{line}");
+    target.quit();
+}

@@ -64,7 +64,7 @@ pub fn by_cgroup(directory: &Path) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-fn all() -> Vec<u32> {
+pub(super) fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }

@@ -1,8 +1,10 @@
 //! The observed processes: finding them, knowing them again, reading what they map.
 
+pub(crate) mod family;
 pub mod find;
 pub mod launch;
 pub mod maps;
+pub(crate) mod memory;
 pub mod modules;
 mod moved;
 pub mod process;

@@ -216,7 +216,7 @@ impl Process {
 }
 
 /// The fields of a stat file behind the name, the state first. The name may hold spaces and parentheses.
-fn behind_name(stat: &[u8]) -> Option<Vec<&str>> {
+pub(super) fn behind_name(stat: &[u8]) -> Option<Vec<&str>> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     Some(std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect())
 }

@@ -20,6 +20,10 @@ pub(crate) struct Status {
     pub(crate) anonymous_bytes: Option<u64>,
     /// Shared memory that is resident, in bytes.
     pub(crate) shared_bytes: Option<u64>,
+    /// Anonymous memory that is swapped out, in bytes.
+    pub(crate) swapped_bytes: Option<u64>,
+    /// What it does, as a letter: `R` runs, `S` sleeps, `T` is stopped, `t` is stopped by a tracer.
+    pub(crate) state: Option<char>,
     /// The most that was ever resident, in bytes.
     pub(crate) peak_bytes: Option<u64>,
 }
@@ -49,6 +53,8 @@ impl Status {
                 "Tgid" => status.leader = number().map(|pid| pid as u32),
                 "RssShmem" => status.shared_bytes = number().map(|kib| kib * 1024),
                 "VmHWM" => status.peak_bytes = number().map(|kib| kib * 1024),
+                "VmSwap" => status.swapped_bytes = number().map(|kib| kib * 1024),
+                "State" => status.state = value.trim().chars().next(),
                 "RssAnon" => status.anonymous_bytes = number().map(|kib| kib * 1024),
                 _ => {}
             }
@@ -71,7 +77,7 @@ impl Status {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "Name:\tsrv: 7\nUmask:\t0022\nTgid:\t4242\nVmHWM:\t     9 kB\nUid:\t1000\t33\t1000\t33\nThreads:\t38\nTracerPid:\t0\n\
+    const TEXT: &str = "Name:\tsrv: 7\nState:\tt (tracing stop)\nVmSwap:\t       8 kB\nUmask:\t0022\nTgid:\t4242\nVmHWM:\t     9 kB\nUid:\t1000\t33\t1000\t33\nThreads:\t38\nTracerPid:\t0\n\
         NSpid:\t4242\t17\nSeccomp:\t2\nCapEff:\t000000c000080000\nRssAnon:\t    1436 kB\nCapBnd:\tzz\n";
 
     #[test]
@@ -84,6 +90,7 @@ mod tests {
         );
         assert_eq!((status.seccomp, status.own_pid()), (Some(2), Some(17)));
         assert_eq!(status.anonymous_bytes, Some(1436 * 1024));
+        assert_eq!((status.state, status.swapped_bytes), (Some('t'), Some(8 * 1024)));
         let (ptrace, perfmon, bpf, admin) = (19, 38, 39, 21);
         assert!(status.has(ptrace) && status.has(perfmon) && status.has(bpf) && !status.has(admin));
     }

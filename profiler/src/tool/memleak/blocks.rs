@@ -61,6 +61,11 @@ impl Blocks {
 
     /// Every live block.
     pub(crate) fn for_each(&self, object: &Object, mut each: impl FnMut(Block)) -> Result<()> {
+        self.for_each_placed(object, |_, block| each(block))
+    }
+
+    /// Every live block with its key: the address space and the address.
+    pub(crate) fn for_each_placed(&self, object: &Object, mut each: impl FnMut(u64, Block)) -> Result<()> {
         let first = self.map.as_ptr().cast::<Bucket>();
         let mut spilled = 0;
         for bucket in 0..self.buckets {
@@ -70,16 +75,15 @@ impl Blocks {
             spilled += unsafe { (&raw const (*bucket).spilled).read_volatile() };
             for place in 0..BUCKET_BLOCKS {
                 // SAFETY: as above, and a place of the bucket.
-                if let Some(block) = unsafe { read(bucket, place) } {
-                    each(block);
+                if let Some((key, block)) = unsafe { read(bucket, place) } {
+                    each(key, block);
                 }
             }
         }
         if spilled == 0 {
             return Ok(());
         }
-        bpf::for_each_element(object.map("BLOCKS")?, |_: u64, block| each(block))
-            .map_err(|e| unreadable("the live blocks", &e))
+        bpf::for_each_element(object.map("BLOCKS")?, &mut each).map_err(|e| unreadable("the live blocks", &e))
     }
 }
 
@@ -87,7 +91,7 @@ impl Blocks {
 ///
 /// # Safety
 /// `bucket` is one of the mapping, and `place` less than [`BUCKET_BLOCKS`].
-unsafe fn read(bucket: *const Bucket, place: usize) -> Option<Block> {
+unsafe fn read(bucket: *const Bucket, place: usize) -> Option<(u64, Block)> {
     // SAFETY: the caller vouches for both; any bytes are a key and a block.
     let look = || unsafe {
         let key = (&raw const (*bucket).keys).cast::<u64>().add(place).read_volatile();
@@ -101,7 +105,7 @@ unsafe fn read(bucket: *const Bucket, place: usize) -> Option<Block> {
         }
         let after = look();
         if after == before {
-            return Some(after.1);
+            return Some(after);
         }
         before = after;
     }
@@ -130,6 +134,6 @@ mod tests {
         bucket.keys[2] = 0x2000 | BEING_WRITTEN;
         // SAFETY: a bucket of our own, and places of it.
         let read = |place| unsafe { read(&raw const bucket, place) };
-        assert_eq!((read(0), read(1), read(2)), (None, Some(block), None));
+        assert_eq!((read(0), read(1), read(2)), (None, Some((0x1000, block)), None));
     }
 }

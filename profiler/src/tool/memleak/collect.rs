@@ -135,7 +135,7 @@ fn weigh(weighted: &mut Weighted, size: f64, mean: f64, old: bool) {
 }
 
 /// How many blocks of this size a drawn one stands for: one over the probability that it is drawn.
-fn stands_for(size_bytes: f64, mean_bytes: f64) -> f64 {
+pub(super) fn stands_for(size_bytes: f64, mean_bytes: f64) -> f64 {
     1.0 / -(-size_bytes.max(1.0) / mean_bytes).exp_m1()
 }
 

@@ -3,6 +3,12 @@
 
 /// A target died under observation, most likely of it.
 pub const KILLED: &str = "memleak.killed";
+/// Memory grew by much that allocations which are followed do not explain.
+pub const UNEXPLAINED_GROWTH: &str = "memleak.unexplained_growth";
+/// A target was stopped.
+pub const HALTED: &str = "memleak.halted";
+/// Children of a target work, and are not observed.
+pub const CHILDREN: &str = "memleak.children";
 /// Something leaks.
 pub const LEAK: &str = "memleak.leak";
 /// What is not decided yet holds too much for "no leak".
@@ -19,7 +25,19 @@ pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
 pub const NOTE: &str = "memleak.note";
 
 /// Every rule.
-pub const ALL: [&str; 8] = [KILLED, LEAK, UNDECIDED, TOO_EARLY, CLEAN, INCOMPLETE, NOTHING_SEEN, NOTE];
+pub const ALL: [&str; 11] = [
+    KILLED,
+    UNEXPLAINED_GROWTH,
+    HALTED,
+    CHILDREN,
+    LEAK,
+    UNDECIDED,
+    TOO_EARLY,
+    CLEAN,
+    INCOMPLETE,
+    NOTHING_SEEN,
+    NOTE,
+];
 
 #[cfg(test)]
 mod tests {

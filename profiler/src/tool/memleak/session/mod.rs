@@ -17,6 +17,7 @@ pub(super) use self::setup::{PROGRAMS, load_small};
 use super::{
     blocks::Blocks,
     collect::{self, Moment},
+    memory::Memory,
     options::Options,
     section,
     space::Space,
@@ -109,6 +110,8 @@ pub(super) struct Session<'a> {
     pub(super) max_blocks: u32,
     /// Anonymous memory of the targets before anything was attached, in bytes.
     pub(super) bytes_before: u64,
+    /// Their memory by kind, from then on.
+    pub(super) memory: Memory,
     ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
@@ -138,6 +141,7 @@ impl<'a> Session<'a> {
     fn report(&mut self, ended: Ended) -> Result<Report> {
         // What still waits in the ring belongs to the report.
         self.drain(&mut |_| {})?;
+        self.memory.look(&self.spaces, ended != Ended::Running);
         let mut moment = self.moment();
         if ended == Ended::TargetsGone {
             moment.now_units = self.last_sign_of_life(&moment)?;

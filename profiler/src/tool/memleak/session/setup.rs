@@ -14,6 +14,7 @@ use super::{
     super::{
         blocks::{Blocks, Room},
         canary, collect, harm,
+        memory::Memory,
         options::{Options, Targets},
         refusals::check_image,
         space::Space,
@@ -92,6 +93,7 @@ impl<'a> Session<'a> {
             Some(_) => 0,
             None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
         };
+        let memory = Memory::start(&spaces, launched.is_some());
         let start_ns = monotonic_ns();
         let room = room_for(bytes_before, options);
         // A command maps nothing yet: what its files hold is at least its text.
@@ -165,6 +167,7 @@ impl<'a> Session<'a> {
             alive_ns: start_ns,
             max_blocks: room.spilled,
             bytes_before,
+            memory: memory.begun(),
             ring,
             records,
             launched,

@@ -1,0 +1,295 @@
+//! Growth of the targets' memory, and how much of it the followed blocks explain.
+//!
+//! A leak need not go through an allocator. What a target has in use is read by kind of memory when the observation begins
+//! and when it ends; what grew and holds no followed block is told apart, and said first if it is the larger part.
+
+mod told;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use profiler_common::memleak::{Block, key_address, key_space};
+
+pub(super) use self::told::{finding, section};
+use super::{
+    collect::{Moment, stands_for},
+    session::Session,
+    sight::Families,
+    space::Space,
+};
+use crate::{
+    error::Result,
+    target::memory::{Kind, Reading, Region},
+    text::Text,
+};
+
+/// A reading is not repeated before so long.
+const REST: Duration = Duration::from_secs(1);
+/// Nor before so many times as long as it took: half a percent of a processor.
+const RESTS: u32 = 200;
+/// Blocks below this lie in memory that an allocator divides. C libraries map larger ones one by one: glibc from 128 KiB on,
+/// musl from 128 KiB on.
+const DIVIDED_BYTES: u64 = 64 << 10;
+/// Unexplained growth matters from here on: as a part of what is in use at the end, and in bytes.
+const MATTERS_SHARE: f64 = 0.02;
+const MATTERS_BYTES: u64 = 4 << 20;
+/// The same if allocators hold most of it: what they keep free comes and goes.
+const SLACK_MATTERS_SHARE: f64 = 0.2;
+const SLACK_MATTERS_BYTES: u64 = 32 << 20;
+/// Who holds memory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Heap,
+    Arena,
+    /// Mapped, and divided by an allocator: followed blocks lie in it.
+    Allocator,
+    ThreadStack,
+    Stack,
+    Variables,
+    Named(String),
+    Mapped,
+}
+
+impl Holder {
+    fn of(kind: &Kind) -> Holder {
+        match kind {
+            Kind::Heap => Holder::Heap,
+            Kind::Arena => Holder::Arena,
+            Kind::Stack => Holder::Stack,
+            Kind::ThreadStack => Holder::ThreadStack,
+            Kind::Variables => Holder::Variables,
+            Kind::Named(name) => Holder::Named(name.clone()),
+            Kind::Mapped => Holder::Mapped,
+        }
+    }
+
+    fn is_of_allocator(&self) -> bool {
+        matches!(self, Holder::Heap | Holder::Arena | Holder::Allocator)
+    }
+}
+
+/// The targets' memory from the beginning on.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// What was there when the observation began, while it is being read.
+    first: Option<JoinHandle<First>>,
+    /// What targets and their children had used then.
+    pub(super) families: Families,
+    watched: BTreeMap<u16, Watched>,
+}
+
+/// What there was in the beginning.
+type First = (Vec<(u16, Reading)>, Families);
+
+#[derive(Debug, Default)]
+struct Watched {
+    before: Reading,
+    now: Option<Reading>,
+    /// When it may be read again.
+    again: Option<Instant>,
+}
+
+impl Memory {
+    /// Begins with what is in use now; of a command that was not let go yet, with nothing.
+    pub(super) fn start(spaces: &[Space], launched: bool) -> Memory {
+        let pids: Vec<(u16, u32)> = spaces.iter().map(|s| (s.number, s.process.pid())).collect();
+        let read = move || -> First {
+            let readings = pids.iter().filter_map(|(n, pid)| Some((*n, Reading::of(*pid).ok()?))).collect();
+            (readings, Families::of(&pids.iter().map(|(_, pid)| *pid).collect::<Vec<u32>>()))
+        };
+        let first = (!launched).then(|| thread::Builder::new().name("memory".into()).spawn(read));
+        let first = first.and_then(std::io::Result::ok);
+        Memory { first, families: Families::default(), watched: BTreeMap::new() }
+    }
+
+    /// Waits until it is known what there was in the beginning.
+    pub(super) fn begun(mut self) -> Memory {
+        if let Some((readings, families)) = self.first.take().and_then(|first| first.join().ok()) {
+            let watched = |(number, before)| (number, Watched { before, ..Watched::default() });
+            self.watched.extend(readings.into_iter().map(watched));
+            self.families = families;
+        }
+        self
+    }
+
+    /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
+    pub(super) fn look(&mut self, spaces: &[Space], last: bool) {
+        for space in spaces.iter().filter(|space| space.ended.is_none()) {
+            let watched = self.watched.entry(space.number).or_default();
+            let begun = Instant::now();
+            if !last && watched.again.is_some_and(|again| begun < again) {
+                continue;
+            }
+            if let Ok(reading) = Reading::of(space.process.pid()) {
+                // A process that ends has given up its memory before it is seen to end.
+                if reading.bytes > 0 && !space.process.ended() {
+                    watched.now = Some(reading);
+                }
+            }
+            watched.again = Some(Instant::now() + REST.max(begun.elapsed() * RESTS));
+        }
+    }
+}
+
+/// Memory of one kind.
+#[derive(Clone, Debug, PartialEq)]
+struct Use {
+    holder: Holder,
+    before: u64,
+    after: u64,
+    /// Live followed blocks in it: estimate and variance.
+    followed: (f64, f64),
+}
+
+impl Use {
+    /// Growth that its live blocks do not explain, in bytes.
+    fn unexplained(&self) -> u64 {
+        let grown = self.after.saturating_sub(self.before) as f64;
+        (grown - self.followed.0).max(0.0) as u64
+    }
+}
+
+/// The memory of one target.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Grown {
+    pid: u32,
+    name: Text,
+    before: u64,
+    after: u64,
+    shared: (u64, u64),
+    /// What was in use in the beginning at addresses that are not mapped any more.
+    unmapped: u64,
+    estimated: bool,
+    /// By kind, the most unexplained growth first.
+    uses: Vec<Use>,
+}
+
+/// Followed blocks in a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Followed {
+    bytes: (f64, f64),
+    divided: bool,
+}
+
+impl Followed {
+    fn add(&mut self, size: u64, sample_bytes: Option<u64>) {
+        let bytes = size as f64;
+        let weight = sample_bytes.map_or(1.0, |mean| stands_for(bytes, mean as f64));
+        self.bytes.0 += weight * bytes;
+        self.bytes.1 += weight * (weight - 1.0) * bytes * bytes;
+        self.divided |= size < DIVIDED_BYTES;
+    }
+}
+
+/// How the memory of each target changed, as far as it was read.
+pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>> {
+    let mut read: BTreeMap<u16, (&Watched, &Reading, Vec<Followed>)> = BTreeMap::new();
+    for (number, watched) in &session.memory.watched {
+        if let Some(now) = &watched.now {
+            read.insert(*number, (watched, now, vec![Followed::default(); now.regions.len()]));
+        }
+    }
+    session.blocks.for_each_placed(&session.object, |key, Block { size_bytes, .. }| {
+        if let Some((_, now, followed)) = read.get_mut(&key_space(key))
+            && let Some(place) = now.region_of(key_address(key)).and_then(|at| followed.get_mut(at))
+        {
+            place.add(size_bytes, moment.sample_bytes);
+        }
+    })?;
+    let grown = session.spaces.iter().filter_map(|space| {
+        let (watched, now, followed) = read.get(&space.number)?;
+        Some(Grown {
+            pid: space.process.pid(),
+            name: space.process.name().clone(),
+            before: watched.before.bytes,
+            after: now.bytes,
+            shared: (watched.before.shared_bytes, now.shared_bytes),
+            unmapped: unmapped(&watched.before, now),
+            estimated: watched.before.estimated || now.estimated,
+            uses: uses(&watched.before, now, followed),
+        })
+    });
+    Ok(grown.collect())
+}
+
+/// Memory by kind, the most unexplained growth first.
+fn uses(before: &Reading, now: &Reading, followed: &[Followed]) -> Vec<Use> {
+    let mut by_holder: BTreeMap<Holder, Use> = BTreeMap::new();
+    let mut add = |holder: Holder, before: u64, after: u64, followed: (f64, f64)| {
+        let new = Use { holder: holder.clone(), before: 0, after: 0, followed: (0.0, 0.0) };
+        let of = by_holder.entry(holder).or_insert(new);
+        of.before += before;
+        of.after += after;
+        of.followed.0 += followed.0;
+        of.followed.1 += followed.1;
+    };
+    let mut divided = Vec::new();
+    for (region, followed) in now.regions.iter().zip(followed) {
+        let mut holder = Holder::of(&region.kind);
+        if followed.divided && matches!(holder, Holder::Mapped | Holder::Named(_)) {
+            holder = Holder::Allocator;
+            divided.push(region.start..region.end);
+        }
+        // What was asked for and never touched is not in use.
+        let explained = followed.bytes.0.min(region.used_bytes as f64);
+        add(holder, 0, region.used_bytes, (explained, followed.bytes.1));
+    }
+    for region in &before.regions {
+        let mut holder = Holder::of(&region.kind);
+        let is_divided = divided.iter().any(|range| range.start < region.end && region.start < range.end);
+        if is_divided && matches!(holder, Holder::Mapped | Holder::Named(_)) {
+            holder = Holder::Allocator;
+        }
+        add(holder, region.used_bytes, 0, (0.0, 0.0));
+    }
+    let mut uses: Vec<Use> = by_holder.into_values().collect();
+    uses.sort_by_key(|of| std::cmp::Reverse((of.unexplained(), of.after)));
+    uses
+}
+
+/// What was in use at addresses that are not mapped any more; of a region that is mapped in part, a part.
+fn unmapped(before: &Reading, now: &Reading) -> u64 {
+    let kept = |start: u64, end: u64| -> u64 {
+        let first = now.regions.partition_point(|region| region.end <= start);
+        let overlapping = now.regions.iter().skip(first).take_while(|region| region.start < end);
+        overlapping.map(|region| region.end.min(end) - region.start.max(start)).sum()
+    };
+    let gone = |region: &Region| {
+        let bytes = (region.end - region.start).max(1);
+        let kept = kept(region.start, region.end).min(bytes) as f64 / bytes as f64;
+        (region.used_bytes as f64 * (1.0 - kept)) as u64
+    };
+    before.regions.iter().map(gone).sum()
+}
+
+impl Grown {
+    fn growth(&self) -> u64 {
+        self.after.saturating_sub(self.before)
+    }
+
+    /// Growth that live followed blocks do not explain, in bytes.
+    fn unexplained(&self) -> u64 {
+        self.uses.iter().map(Use::unexplained).sum::<u64>().min(self.growth())
+    }
+
+    /// Whether so much growth is unexplained, and so much of it, that it belongs into the first line.
+    fn matters(&self) -> bool {
+        let unexplained = self.unexplained();
+        let slack: u64 =
+            self.uses.iter().filter(|of| of.holder.is_of_allocator()).map(Use::unexplained).sum();
+        let (share, bytes) = if slack * 2 > unexplained {
+            (SLACK_MATTERS_SHARE, SLACK_MATTERS_BYTES)
+        } else {
+            (MATTERS_SHARE, MATTERS_BYTES)
+        };
+        unexplained * 2 > self.growth()
+            && unexplained >= bytes
+            && unexplained as f64 >= share * self.after as f64
+    }
+}

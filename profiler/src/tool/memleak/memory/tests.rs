@@ -1,0 +1,119 @@
+use super::{
+    told::{finding, notes, section},
+    *,
+};
+use crate::{report::Value, target::memory::Region, text::Text};
+
+const MIB: u64 = 1 << 20;
+
+fn region(start_mib: u64, end_mib: u64, kind: Kind, used_mib: u64) -> Region {
+    Region { start: start_mib * MIB, end: end_mib * MIB, kind, used_bytes: used_mib * MIB }
+}
+
+fn reading(mib: u64, regions: Vec<Region>) -> Reading {
+    Reading { bytes: mib * MIB, regions, ..Reading::default() }
+}
+
+fn grown(before: &Reading, now: &Reading, blocks: &[(u64, u64)]) -> Grown {
+    let mut followed = vec![Followed::default(); now.regions.len()];
+    for (address, size) in blocks {
+        followed[now.region_of(*address).unwrap()].add(*size, None);
+    }
+    Grown {
+        pid: 7,
+        name: Text::from("srv"),
+        before: before.bytes,
+        after: now.bytes,
+        shared: (0, 0),
+        unmapped: unmapped(before, now),
+        estimated: false,
+        uses: uses(before, now, &followed),
+    }
+}
+
+fn text(grown: &Grown) -> Option<String> {
+    finding(std::slice::from_ref(grown), Duration::from_secs(5)).map(|finding| finding.text)
+}
+
+#[test]
+fn growth_beside_allocators_is_said() {
+    let before = reading(10, vec![region(0, 20, Kind::Heap, 8), region(100, 104, Kind::Mapped, 2)]);
+    let now = reading(60, vec![region(0, 20, Kind::Heap, 8), region(100, 154, Kind::Mapped, 52)]);
+    assert_eq!(
+        text(&grown(&before, &now, &[])).unwrap(),
+        "Memory grew by 50 MiB in 5s, of which allocations that are followed explain 0 B: mmap of the target \
+         itself (50 MiB)."
+    );
+}
+
+#[test]
+fn growth_that_live_blocks_explain_is_not() {
+    let before = reading(10, vec![region(0, 20, Kind::Heap, 10)]);
+    let now = reading(60, vec![region(0, 70, Kind::Heap, 60)]);
+    let blocks: Vec<(u64, u64)> = (20..68).map(|mib| (mib * MIB, MIB)).collect();
+    let explained = grown(&before, &now, &blocks);
+    assert_eq!((explained.unexplained(), text(&explained)), (2 * MIB, None));
+    // Large blocks are mapped one by one, and lie in one mapping in the end.
+    let now = reading(60, vec![region(0, 20, Kind::Heap, 10), region(100, 150, Kind::Mapped, 50)]);
+    let blocks: Vec<(u64, u64)> = (100..148).map(|mib| (mib * MIB + 16, MIB)).collect();
+    let explained = grown(&before, &now, &blocks);
+    assert_eq!((explained.unexplained(), text(&explained)), (2 * MIB, None));
+    assert_eq!(explained.uses[0].holder, Holder::Mapped);
+}
+
+#[test]
+fn what_an_allocator_has_mapped_is_told_from_what_the_target_has() {
+    let before = reading(10, vec![region(100, 110, Kind::Mapped, 10)]);
+    let now = reading(90, vec![region(100, 170, Kind::Mapped, 70), region(300, 320, Kind::Mapped, 20)]);
+    let grown = grown(&before, &now, &[(101 * MIB, 64)]);
+    let of = |holder: Holder| grown.uses.iter().find(|of| of.holder == holder).unwrap();
+    let (allocator, mapped) = (of(Holder::Allocator), of(Holder::Mapped));
+    assert_eq!((allocator.before, allocator.after), (10 * MIB, 70 * MIB));
+    assert_eq!((mapped.before, mapped.after), (0, 20 * MIB));
+    let said = text(&grown).unwrap();
+    assert!(said.contains("what the allocator holds beside live blocks (60 MiB)"), "{said}");
+    assert!(said.contains("mmap of the target itself (20 MiB)"), "{said}");
+}
+
+#[test]
+fn what_an_allocator_keeps_free_matters_only_if_it_is_much() {
+    let before = reading(100, vec![region(0, 900, Kind::Heap, 100)]);
+    let with = |mib: u64| grown(&before, &reading(mib, vec![region(0, 900, Kind::Heap, mib)]), &[]);
+    assert_eq!(text(&with(120)), None);
+    assert!(text(&with(200)).is_some());
+}
+
+#[test]
+fn a_large_block_that_was_never_touched_explains_nothing_else() {
+    let before = reading(10, vec![region(0, 20, Kind::Heap, 10)]);
+    let now = reading(
+        60,
+        vec![
+            region(0, 20, Kind::Heap, 10),
+            region(1000, 3000, Kind::Mapped, 0),
+            region(5000, 5050, Kind::Mapped, 50),
+        ],
+    );
+    let grown = grown(&before, &now, &[(1000 * MIB + 16, 2000 * MIB - 16)]);
+    assert_eq!(grown.unexplained(), 50 * MIB);
+}
+
+#[test]
+fn what_was_unmapped_is_told() {
+    let before = reading(50, vec![region(0, 20, Kind::Heap, 10), region(100, 140, Kind::Mapped, 40)]);
+    let now = reading(20, vec![region(0, 20, Kind::Heap, 10), region(100, 110, Kind::Mapped, 10)]);
+    let grown = grown(&before, &now, &[]);
+    assert_eq!((grown.unmapped, grown.unexplained(), text(&grown)), (30 * MIB, 0, None));
+    assert_eq!(notes(&[grown])[0], "30 MiB that were in use at the start were unmapped since");
+}
+
+#[test]
+fn every_row_has_a_cell_for_every_column() {
+    let before = reading(10, vec![region(0, 20, Kind::Heap, 8)]);
+    let now =
+        reading(60, vec![region(0, 20, Kind::Heap, 8), region(100, 154, Kind::Named("lua".into()), 52)]);
+    let section = section(&[grown(&before, &now, &[])]);
+    assert_eq!(section.rows.len(), 3);
+    assert!(section.rows.iter().all(|row| row.cells.len() == section.columns.len()));
+    assert_eq!(section.rows[1].cells[1], Value::Name(Text::from("lua")));
+}

@@ -1,0 +1,159 @@
+//! The growth of memory in words, and as a table.
+
+use std::time::Duration;
+
+use super::{
+    super::{rules, sentences::plain},
+    Grown, Holder, Use,
+};
+use crate::{
+    report::{Column, Finding, Phrase, Role, Row, Section, Severity, Unit, Value},
+    text::Text,
+    units,
+};
+
+/// Kinds that hold less are left out of the table, in bytes.
+const SHOWN_BYTES: u64 = 64 << 10;
+/// Kinds that a sentence names.
+const MOST_NAMED: usize = 3;
+
+impl Holder {
+    /// For the table.
+    fn word(&self) -> Value {
+        let word = match self {
+            Holder::Heap => "heap (brk)",
+            Holder::Arena => "arenas of glibc",
+            Holder::Allocator => "mapped by an allocator",
+            Holder::ThreadStack => "stacks of threads",
+            Holder::Stack => "stack of the first thread",
+            Holder::Variables => "variables of files",
+            Holder::Mapped => "mapped by the target itself",
+            Holder::Named(name) => return Value::Name(Text::from(name.as_str())),
+        };
+        Value::Word(word.to_owned())
+    }
+
+    /// For the sentence: what it is that grew, beside live blocks.
+    fn phrase(&self) -> Phrase {
+        plain(match self {
+            Holder::Heap | Holder::Arena | Holder::Allocator => "what the allocator holds beside live blocks",
+            Holder::ThreadStack => "stacks of threads",
+            Holder::Stack => "the stack of the first thread",
+            Holder::Variables => "variables of files",
+            Holder::Mapped => "mmap of the target itself",
+            Holder::Named(name) => return Phrase::Name(Text::from(name.as_str())),
+        })
+    }
+}
+
+impl Grown {
+    fn finding(&self, length: Duration, several: bool) -> Finding {
+        let bytes = |bytes: u64| units::bytes(bytes as f64);
+        let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
+        let explained = (self.growth() - self.unexplained()).min(followed as u64);
+        let mut sentence = vec![plain("Memory ")];
+        if several {
+            sentence.push(plain("of "));
+            sentence.push(Phrase::Name(self.name.clone()));
+            sentence.push(plain(format!(" (pid {}) ", self.pid)));
+        }
+        sentence.push(plain(format!(
+            "grew by {} in {}, of which allocations that are followed explain {}: ",
+            bytes(self.growth()),
+            units::duration(length),
+            bytes(explained),
+        )));
+        let mut parts: Vec<(Phrase, u64)> = Vec::new();
+        for of in self.uses.iter().filter(|of| of.unexplained() * 20 > self.unexplained()) {
+            let phrase = of.holder.phrase();
+            match parts.iter_mut().find(|(known, _)| *known == phrase) {
+                Some((_, sum)) => *sum += of.unexplained(),
+                None => parts.push((phrase, of.unexplained())),
+            }
+        }
+        for (at, (phrase, grown)) in parts.into_iter().take(MOST_NAMED).enumerate() {
+            sentence.extend((at > 0).then(|| plain(", ")));
+            sentence.push(phrase);
+            sentence.push(plain(format!(" ({})", bytes(grown))));
+        }
+        sentence.push(plain("."));
+        Finding::new(rules::UNEXPLAINED_GROWTH, Severity::Limit, sentence)
+    }
+}
+
+/// What is to be said before the answer: the target whose memory grew most without an explanation.
+pub(in super::super) fn finding(grown: &[Grown], length: Duration) -> Option<Finding> {
+    let most = grown.iter().filter(|grown| grown.matters()).max_by_key(|grown| grown.unexplained())?;
+    Some(most.finding(length, grown.len() > 1))
+}
+
+/// Memory by target and kind.
+pub(in super::super) fn section(grown: &[Grown]) -> Section {
+    const COLUMNS: [(&str, &str, Unit, Role); 6] = [
+        ("pid", "Process", Unit::None, Role::Key),
+        ("kind", "Memory", Unit::None, Role::Key),
+        ("before_bytes", "At the start", Unit::Bytes, Role::Gauge),
+        ("after_bytes", "At the end", Unit::Bytes, Role::Gauge),
+        ("followed_bytes", "Followed", Unit::Bytes, Role::Gauge),
+        ("unexplained_bytes", "Unexplained growth", Unit::Bytes, Role::Gauge),
+    ];
+    let column = |(name, title, unit, role): (&str, &str, Unit, Role)| Column {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        unit,
+        role,
+        shown: name != "pid" || grown.len() > 1,
+    };
+    Section {
+        name: "memory".to_owned(),
+        title: "Memory without a file".to_owned(),
+        columns: COLUMNS.into_iter().map(column).collect(),
+        rows: grown.iter().flat_map(rows).collect(),
+        notes: notes(grown),
+    }
+}
+
+fn rows(grown: &Grown) -> Vec<Row> {
+    let row = |kind: Value, before: u64, after: u64, followed: Value, unexplained: Value| {
+        let pid = Value::Word(grown.pid.to_string());
+        let cells = vec![pid, kind, Value::Exact(before), Value::Exact(after), followed, unexplained];
+        Row { cells, stack: None, severity: None }
+    };
+    let bytes = |(value, variance): (f64, f64)| match variance > 0.0 {
+        true => {
+            let half = 1.96 * variance.sqrt();
+            Value::estimate(value, (value - half).max(0.0), Some(value + half))
+        }
+        false => Value::Exact(value as u64),
+    };
+    let followed =
+        grown.uses.iter().fold((0.0, 0.0), |sum, of| (sum.0 + of.followed.0, sum.1 + of.followed.1));
+    let all = Value::Word("all".to_owned());
+    let mut rows =
+        vec![row(all, grown.before, grown.after, bytes(followed), Value::Exact(grown.unexplained()))];
+    let shown = |of: &&Use| of.before.max(of.after) >= SHOWN_BYTES;
+    rows.extend(grown.uses.iter().filter(shown).map(|of| {
+        row(of.holder.word(), of.before, of.after, bytes(of.followed), Value::Exact(of.unexplained()))
+    }));
+    if grown.shared.0.max(grown.shared.1) >= SHOWN_BYTES {
+        let apart = || Value::Unknown("shared memory is not part of the sum".to_owned());
+        let word = Value::Word("shared".to_owned());
+        rows.push(row(word, grown.shared.0, grown.shared.1, apart(), apart()));
+    }
+    rows
+}
+
+pub(super) fn notes(grown: &[Grown]) -> Vec<String> {
+    let unmapped: u64 = grown.iter().map(|grown| grown.unmapped).sum();
+    let mut notes = Vec::new();
+    if unmapped >= SHOWN_BYTES {
+        notes.push(format!(
+            "{} that were in use at the start were unmapped since",
+            units::bytes(unmapped as f64)
+        ));
+    }
+    if grown.iter().any(|grown| grown.estimated) {
+        notes.push("so much is mapped that a part was looked at: kinds are estimates".to_owned());
+    }
+    notes
+}

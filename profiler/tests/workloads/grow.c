@@ -1,0 +1,88 @@
+// Memory that grows in different ways, each by the same amount.
+//
+//   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
+//   --mib N
+#include "workload.h"
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+enum { MIB = 1 << 20, THREADS = 128 };
+
+static void *volatile kept;
+static struct book book;
+
+FRAME static void site_block(size_t size) {
+    char *block = malloc(size);
+    memset(block, 1, size);
+    *(void **)block = kept;
+    kept = block;
+    book.allocs++;
+    book.alloc_bytes += size;
+}
+
+// What a report of growth must not depend on: that nothing is allocated meanwhile.
+FRAME static void site_passing(void) {
+    char *volatile block = malloc(200);
+    free(block);
+}
+
+static void *use_stack(void *barrier) {
+    volatile char used[MIB];
+    for (size_t at = 0; at < sizeof used; at += 4096)
+        used[at] = 1;
+    pthread_barrier_wait(barrier);
+    for (;;)
+        pause();
+}
+
+static void grow_by_stacks(long mib) {
+    pthread_barrier_t barrier;
+    if (mib > THREADS || pthread_barrier_init(&barrier, NULL, (unsigned)mib + 1) != 0)
+        _exit(73);
+    for (long i = 0; i < mib; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, use_stack, &barrier) != 0)
+            _exit(74);
+    }
+    pthread_barrier_wait(&barrier);
+}
+
+static pid_t start_child(void) {
+    pid_t child = fork();
+    if (child != 0)
+        return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;)
+        site_passing();
+}
+
+int main(int argc, char **argv) {
+    long what = option(argc, argv, "--what", 0), mib = option(argc, argv, "--mib", 50);
+    say_ready();
+    pid_t child = 0;
+    while (wait_for("go")) {
+        if (what == 0) {
+            // Of all sizes: divided by the allocator, and mapped one by one.
+            for (long i = 0; i < mib * 8; i++)
+                site_block(MIB / 16);
+            for (long i = 0; i < mib; i++)
+                site_block(MIB / 2);
+        } else if (what == 1) {
+            for (long i = 0; i < mib; i++) {
+                memset(mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, MIB);
+                site_passing();
+            }
+        } else if (what == 2) {
+            grow_by_stacks(mib);
+        } else {
+            child = start_child();
+        }
+        say("{\"child\":%d}", (int)child);
+        say("DONE");
+    }
+    if (child != 0)
+        kill(child, SIGKILL);
+    return 0;
+}
