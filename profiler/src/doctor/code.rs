@@ -26,6 +26,9 @@ pub struct Code {
     pub with_debug_information: u64,
     /// Whether its executable has names for its own functions.
     pub exe_has_names: bool,
+    /// Functions that its executable exports, if it is stripped: their names are there all the same.
+    #[serde(default)]
+    pub exe_exports: u64,
     /// Build id of its executable, in hex, if it has one.
     pub build_id: Option<String>,
     /// Files with unwind tables.
@@ -102,6 +105,7 @@ impl Code {
         self.with_debug_information += u64::from(debug_information);
         if is_exe {
             self.exe_has_names = !image.is_stripped() || debug_information;
+            self.exe_exports = if image.is_stripped() { image.functions(&|_| true).len() as u64 } else { 0 };
             self.build_id = build_id;
         }
     }

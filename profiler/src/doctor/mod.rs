@@ -9,6 +9,7 @@ mod code;
 mod container;
 mod cost;
 mod kernel;
+mod names;
 mod privileges;
 mod refusal;
 #[cfg(test)]

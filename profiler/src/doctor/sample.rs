@@ -138,6 +138,7 @@ pub(crate) fn limited() -> Diagnosis {
             with_symbols: 3,
             with_debug_information: 1,
             exe_has_names: true,
+            exe_exports: 0,
             build_id: Some("ab01ff".to_owned()),
             with_tables: 13,
             code_bytes: 30 << 20,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     check::{Answer, Area, Check, Need, Question},
     code::{self, Code},
-    container,
+    container, names,
 };
 use crate::{
     elf::{Image, runtime::Runtime},
@@ -37,15 +37,6 @@ const MAPPINGS: Question = Question {
     disables: "every tool: what the process maps is what is probed",
     remedy: "run it as root, with CAP_SYS_PTRACE",
     fix: Some("sudo profiler doctor"),
-};
-const NAMES: Question = Question {
-    name: "symbols",
-    area: Area::Target,
-    title: "names",
-    need: Need::Useful,
-    disables: "names of its own functions: they are shown as file and offset",
-    remedy: "build it without stripping, or install its debug symbols",
-    fix: Some("objcopy --only-keep-debug SERVER SERVER.debug   # beside SERVER, before stripping it"),
 };
 const TABLES: Question = Question {
     name: "unwind_tables",
@@ -145,6 +136,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
     let mut modules = Modules::default();
     let layout = Layout::read(pid, &mut modules);
     let cgroup = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let container = container::of_cgroup(&String::from_utf8_lossy(&cgroup)).map(Text::from);
     let mut checks = vec![program(pid)];
     let mut found = Vec::new();
     let mut code = None;
@@ -153,7 +145,10 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
             found = runtimes(layout, &modules);
             let its = code::examine(layout, &modules, process);
             checks.push(MAPPINGS.answered(Answer::Yes, format!("{} files", its.files)));
-            checks.extend([names(&its), tables(&its)]);
+            // Another root's packages are not ours.
+            let exe = process.exe().ok().filter(|_| container.is_none());
+            let exe = exe.as_ref().and_then(|exe| exe.to_str());
+            checks.extend([names::check(&its, exe, names::Packages::here()), tables(&its)]);
             if its.made_bytes > 0 && found.iter().any(|runtime| runtime.makes_code()) {
                 checks.push(made_code(perf_map(process), &found));
             }
@@ -170,7 +165,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
         uid: status.uid,
         threads: status.threads,
         inner_pid: status.own_pid().filter(|inner| *inner != pid),
-        container: container::of_cgroup(&String::from_utf8_lossy(&cgroup)).map(Text::from),
+        container,
         anonymous_bytes: status.anonymous_bytes,
         runtimes: found
             .iter()
@@ -217,15 +212,6 @@ fn own_heap(runtime: Runtime) -> Check {
     let mut check = OWN_HEAP.answered(Answer::No, format!("{} keeps a heap of its own", runtime.name()));
     check.disables = Some(runtime.limit().to_owned());
     check
-}
-
-fn names(code: &Code) -> Check {
-    let seen = format!(
-        "{} of {} files have a symbol table, {} debug information",
-        code.with_symbols, code.files, code.with_debug_information
-    );
-    let its_own = if code.exe_has_names { "its own file has" } else { "its own file is stripped" };
-    NAMES.decided(code.exe_has_names, format!("{its_own}; {seen}"))
 }
 
 fn tables(code: &Code) -> Check {
