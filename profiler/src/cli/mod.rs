@@ -67,15 +67,11 @@ pub(crate) fn become_command(arguments: impl Iterator<Item = OsString>) -> std::
 
 /// Says what went wrong, and what the user can do.
 fn complain(error: &Error) -> ExitCode {
-    let mut words = format!("error: {error}\n");
+    let err = Terminal::stderr();
+    err.say("error: ", &error.to_string());
     if let Some(hint) = error.advice() {
-        words.push_str(&format!("hint: {hint}\n"));
+        err.say("hint: ", hint);
     }
-    if Terminal::stderr().ascii {
-        words = profiler::render::ascii(&words).into_owned();
-    }
-    // If standard error is gone as well, the exit code has to do.
-    let _ = std::io::stderr().write_all(words.as_bytes());
     error.exit_code()
 }
 

@@ -7,13 +7,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiler::{
-    error::Result,
-    render::{self, HumanOptions},
-    report::Report,
-    stage::Stage,
-    tool::memleak,
-};
+use profiler::{error::Result, render::HumanOptions, report::Report, stage::Stage, tool::memleak};
 
 use super::{live::LiveView, output, output::Outputs, status::Status, terminal::Terminal, waiting::Watch};
 
@@ -60,12 +54,11 @@ impl Teller {
         if self.quiet {
             return;
         }
-        let words = if self.err.ascii { render::ascii(words) } else { words.into() };
         match (&self.bar, &self.live) {
-            (Some(bar), _) => bar.println(words),
+            (Some(bar), _) => bar.println(self.err.lines("", words).trim_end()),
             // The same screen, most likely.
-            (None, Some(live)) if self.err.rows.is_some() => live.borrow_mut().keep(&words),
-            (None, _) => say(&words),
+            (None, Some(live)) if self.err.rows.is_some() => live.borrow_mut().keep(words),
+            (None, _) => self.err.say("", words),
         }
     }
 
@@ -85,7 +78,7 @@ impl Teller {
             && progress.elapsed.saturating_sub(self.said.get()) >= SAY_EVERY
         {
             self.said.set(progress.elapsed);
-            say(&status.line(self.err.width));
+            self.err.say("", &status.line(self.err.width));
         }
     }
 
@@ -126,7 +119,7 @@ impl Teller {
             bar.finish_and_clear();
         }
         if let Some(live) = &self.live {
-            live.borrow_mut().finish().iter().for_each(|words| say(words));
+            live.borrow_mut().finish().iter().for_each(|words| self.err.say("", words));
         }
     }
 
@@ -135,11 +128,6 @@ impl Teller {
             self.unread.set(true);
         }
     }
-}
-
-fn say(words: &str) {
-    // Without standard error there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{words}");
 }
 
 fn bar() -> ProgressBar {

@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     os::fd::AsFd,
 };
 
@@ -48,6 +48,19 @@ impl Terminal {
     pub(crate) fn options(&self) -> HumanOptions {
         let Terminal { width, colour, ascii, .. } = *self;
         HumanOptions { width, colour, ascii, ..HumanOptions::default() }
+    }
+
+    /// Says something on standard error: a line, and on a screen as many as it takes.
+    pub(crate) fn say(&self, label: &str, words: &str) {
+        // If standard error is gone as well, the exit code has to do.
+        let _ = io::stderr().write_all(self.lines(label, words).as_bytes());
+    }
+
+    /// The lines for something to say.
+    pub(crate) fn lines(&self, label: &str, words: &str) -> String {
+        // Whoever reads from a pipe reads by lines, and a log may be wider than we know.
+        let width = if self.rows.is_some() { self.width } else { usize::MAX };
+        profiler::render::message(label, words, &HumanOptions { width, ..self.options() })
     }
 
     /// The text, and behind it the answer once more if its beginning will have left the screen.
@@ -145,6 +158,17 @@ mod tests {
             assert_eq!(shown(with(true, SIZE, xterm), lines).ends_with("x\n\nLEAK\n"), again, "{lines}");
         }
         assert!(!shown(with(false, None, xterm), 99).contains("LEAK"));
+    }
+
+    #[test]
+    fn a_message_is_broken_at_words_on_a_screen_only() {
+        let words = "it is kept from this root: profiler is in a container, or a security module forbids it";
+        let screen = with(true, Some(Size { columns: 80, rows: 24 }), &[("TERM", "xterm")]);
+        assert_eq!(
+            screen.lines("error: ", words),
+            "error: it is kept from this root: profiler is in a container, or a security\n       module forbids it\n"
+        );
+        assert_eq!(with(false, None, &[]).lines("error: ", words), format!("error: {words}\n"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is wrong with a command line, in our own form: one line that says so, and one hint.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use clap::{
     CommandFactory as _,
@@ -8,7 +8,7 @@ use clap::{
 };
 use profiler::{exit::ExitCode, text::visible};
 
-use super::{args::Cli, output};
+use super::{args::Cli, output, terminal::Terminal};
 
 /// Prints what the parser has to say. Help and version are results; everything else is a usage error.
 pub(super) fn tell(error: &clap::Error) -> ExitCode {
@@ -19,8 +19,9 @@ pub(super) fn tell(error: &clap::Error) -> ExitCode {
     }
     let typed: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
     let (cause, hint) = words(error, &typed);
-    // If standard error is gone as well, the exit code has to do.
-    let _ = writeln!(std::io::stderr(), "{}\nhint: {}", visible(&cause), visible(&hint));
+    let err = Terminal::stderr();
+    err.say("error: ", &visible(cause.trim_start_matches("error: ")));
+    err.say("hint: ", &visible(&hint));
     ExitCode::Usage
 }
 

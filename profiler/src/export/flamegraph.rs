@@ -60,6 +60,8 @@ fn palette(layout: &Layout) -> Option<PaletteMap> {
         return None;
     }
     let mut palette = PaletteMap::default();
+    // The root.
+    palette.insert("", Color { r: 210, g: 210, b: 210 });
     for line in &layout.lines {
         let stack = line.rsplit_once(' ').map_or(line.as_str(), |(stack, _)| stack);
         for name in stack.split(';') {

@@ -6,7 +6,7 @@ mod json;
 
 pub use self::format::Format;
 pub use self::human::{
-    Colour, DEFAULT_WIDTH, HumanOptions, MAX_WIDTH, MIN_WIDTH, answer, ascii, diagnosis, human, live,
+    Colour, DEFAULT_WIDTH, HumanOptions, MAX_WIDTH, MIN_WIDTH, answer, diagnosis, human, live, message,
     sentence, verdict,
 };
 pub use self::json::{json, write as write_json};

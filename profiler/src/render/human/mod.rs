@@ -16,7 +16,6 @@ mod style;
 mod table;
 mod walks;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 pub use self::diagnosis::{diagnosis, verdict};
@@ -79,9 +78,11 @@ pub fn answer(report: &Report, options: &HumanOptions) -> String {
     page.finish()
 }
 
-/// Words for people in ASCII.
-pub fn ascii(words: &str) -> Cow<'_, str> {
-    ascii::spelled(words)
+/// A message in as many lines as it needs; `label` is in front of the first and indents the others.
+pub fn message(label: &str, words: &str, options: &HumanOptions) -> String {
+    let mut page = Page::new(options);
+    page.paragraph(Style::Plain, label, words);
+    page.finish()
 }
 
 /// The sentence of a finding as one line for a terminal.

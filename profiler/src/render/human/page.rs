@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use super::style::Style;
 use super::{HumanOptions, MIN_WIDTH, ascii, fit};
 
+/// Stands for the rest of a line.
+const DOTS: &str = "...";
+
 /// Text under construction.
 pub(super) struct Page {
     /// Columns of a line.
@@ -34,7 +37,13 @@ impl Page {
         let indent = text.get(..text.len() - body.len()).unwrap_or_default();
         let mut body = Cow::Borrowed(body.trim_end());
         if self.crop && fit::width(indent) + fit::width(&body) > self.width {
-            body = Cow::Owned(fit::start(&body, self.width.saturating_sub(indent.len())));
+            let room = self.width.saturating_sub(indent.len());
+            body = Cow::Owned(if self.ascii && room > DOTS.len() {
+                let start = fit::start(&body, room - DOTS.len() + 1);
+                format!("{}{DOTS}", start.trim_end_matches('…'))
+            } else {
+                fit::start(&body, room)
+            });
         }
         if self.ascii {
             body = match body.strip_prefix("… ") {

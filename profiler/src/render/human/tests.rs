@@ -118,6 +118,8 @@ fn the_answer_is_one_line_that_fits() {
             assert!(line.ends_with('\n') && line.lines().count() == 1 && fit::width(line.trim()) <= width);
         }
     }
+    let line = answer(&sample::pong(), &HumanOptions { ascii: true, ..HumanOptions::default() });
+    assert_eq!(line, "LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::pus...\n");
     let line = answer(&sample::pong(), &HumanOptions::default());
     assert_eq!(line, "LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::push …\n");
 }
