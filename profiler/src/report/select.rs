@@ -9,7 +9,7 @@ use crate::{
     units,
 };
 
-/// Which rows, and in which order. The default is all of them, as they are.
+/// Which rows of the tables that have call stacks, and in which order. The default is all of them, as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Rows whose name, or any frame of whose stack, has this in its name or file ([`Pattern::anywhere`]).
@@ -32,10 +32,14 @@ impl Report {
         let pattern = wanted.matching.as_deref().map(Pattern::anywhere);
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else { break };
+            // A table without stacks is an account of the whole, which is right with all of its rows only.
+            let is_account = section.rows.iter().all(|row| row.stack.is_none());
             let rows = section.rows.iter().enumerate();
             let mut kept: Vec<usize> = rows
-                .filter(|(_, row)| pattern.as_ref().is_none_or(|pattern| self.fits(section, row, pattern)))
-                .filter(|(_, row)| holds(section, row, wanted.min_bytes))
+                .filter(|(_, row)| {
+                    is_account || pattern.as_ref().is_none_or(|pattern| self.fits(section, row, pattern))
+                })
+                .filter(|(_, row)| is_account || holds(section, row, wanted.min_bytes))
                 .map(|(index, _)| index)
                 .collect();
             if let Some(column) = wanted.sort.as_deref().and_then(|name| column_named(section, name)) {
@@ -195,6 +199,19 @@ mod tests {
         );
         let all = selected(Selection::default());
         assert_eq!(all, sample::pong());
+    }
+
+    #[test]
+    fn a_table_without_stacks_stays_whole() {
+        let mut report = sample::pong();
+        let mut account = report.sections[0].clone();
+        account.rows.iter_mut().for_each(|row| row.stack = None);
+        report.sections.push(account);
+        let wanted =
+            Selection { matching: Some("history".into()), min_bytes: 1 << 40, ..Selection::default() };
+        report.select(&wanted).unwrap();
+        let rows: Vec<usize> = report.sections.iter().map(|section| section.rows.len()).collect();
+        assert_eq!(rows, [1, 3]);
     }
 
     #[test]
