@@ -116,9 +116,9 @@ pub(crate) struct OutputArgs {
     profiler memleak [OPTIONS] --cgroup <PATH>\n       \
     profiler memleak [OPTIONS] -- <COMMAND>...",
     after_help = "Example: sudo profiler memleak --pid 4242 --older 30m\n\n\
-    Every allocation and release is followed from now on; after --older, stacks\n\
-    whose blocks are no longer freed are told from caches, long-lived state and\n\
-    churn. Ctrl-C gives the report so far."
+    profiler follows every allocation and release from now on. Once blocks are\n\
+    older than --older, it tells stacks that leak from caches, long-lived state\n\
+    and churn. Ctrl-C prints the report so far."
 )]
 pub(crate) struct MemleakArgs {
     #[command(flatten)]
@@ -206,7 +206,7 @@ impl From<MethodArg> for Method {
 /// Can this machine, and a process, be observed?
 #[derive(Debug, Args)]
 #[command(after_help = "Example: sudo profiler doctor --pid 4242\n\n\
-    Nothing is attached to the process: every try is made on profiler itself or on a\n\
+    Nothing is attached to the process: each test runs on profiler itself or on a\n\
     process that it starts. Exit code 0 if something can be observed, else 4.")]
 pub(crate) struct DoctorArgs {
     /// Process to check, without attaching to it.

@@ -108,10 +108,10 @@ fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<S
     }
     if layout.left_out > 0 {
         let held = amount(layout.total - layout.problem);
-        parts.push(format!(
-            "{} other stacks with {held} are not drawn, so that it can be seen",
-            layout.left_out
-        ));
+        let stacks = if layout.left_out == 1 { "stack" } else { "stacks" };
+        let words =
+            format!("{} other {stacks} with {held} not drawn, so that it can be seen", layout.left_out);
+        parts.push(words);
     }
     let without_weight = weighed.without_weight(report);
     if without_weight > 0 {
@@ -187,7 +187,7 @@ mod tests {
         let mut report = sample::pong();
         report.sections[0].rows[0].cells[2] = crate::report::Value::Exact(1 << 20);
         let svg = flamegraph(&report, None).unwrap();
-        assert!(svg.contains("1 other stacks with 190 MiB are not drawn"), "{svg}");
+        assert!(svg.contains("1 other stack with 190 MiB not drawn"), "{svg}");
         assert!(!svg.contains("player::Session::new"));
     }
 

@@ -29,7 +29,7 @@ pub struct Options {
     pub length: Option<Duration>,
     /// Interval of interim reports.
     pub every: Option<Duration>,
-    /// Draw allocations by bytes, with this mean gap.
+    /// Sample one allocation per so many bytes, in the mean.
     pub sample_bytes: Option<u64>,
     /// Stacks that hold less, and are no leaks, are left out of the report's rows, in bytes.
     pub min_bytes: u64,
