@@ -129,7 +129,23 @@ fn own_call(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
         call.function.is_some_and(|function| naming::is_of_main_crate(call.frame, &function.name.terminal()))
     };
     let by_crate = own().find(|(_, found)| sourceless && of_main_crate(*found));
-    Some(by_crate.map_or(innermost, |(index, _)| index))
+    let chosen = by_crate.map_or(innermost, |(index, _)| index);
+    Some(below_nameless_code(calls, kinds, chosen).unwrap_or(chosen))
+}
+
+/// The function of a runtime that code without a name called, if that code was made at run time: its address is of this run
+/// only and nobody can look it up, while `Unsafe_AllocateMemory0` tells what kind of memory it is.
+fn below_nameless_code(calls: &[Call<'_>], kinds: &[Kind], chosen: usize) -> Option<usize> {
+    let is_nameless = |call: &&Call<'_>| call.function.is_none() && call.frame.module.is_none();
+    calls.get(chosen).filter(is_nameless)?;
+    let further_in =
+        || calls.iter().zip(kinds).take(chosen).enumerate().filter(|(_, (call, _))| call.function.is_some());
+    let says_what = |(_, (_, kind)): &(usize, (&Call<'_>, &Kind))| {
+        !matches!(kind, Kind::Wrapper | Kind::Plumbing | Kind::Startup)
+    };
+    let wraps = |(_, (call, kind)): &(usize, (&Call<'_>, &Kind))| is_notable(call, **kind);
+    let found = further_in().find(says_what).or_else(|| further_in().filter(wraps).last());
+    found.map(|(index, _)| index)
 }
 
 #[cfg(test)]
@@ -206,10 +222,7 @@ mod tests {
         assert_eq!(found.label.terminal(), "server+0x1eae98");
         assert_eq!((found.function, found.address), (found.label, Some(0x1e_ae98)));
         let made = Frame { module: None, file_address: None, file_offset: None, ..nameless("", 0x1000) };
-        assert_eq!(
-            named(&[frame("/usr/bin/node", "node::Buffer::New(v8::Isolate*)", None), made]),
-            "code at 0x7f0000001000"
-        );
+        assert_eq!(named(&[frame("/usr/bin/node", "main", None), made]), "code at 0x7f0000001000");
     }
 
     #[test]
@@ -285,6 +298,14 @@ mod tests {
             made("StubRoutines (1)"),
         ];
         assert_eq!(named(&frames), "game.Chat.keep");
+        // Without names of what was made at run time, the runtime's function says more than an address of this run.
+        let nameless = Frame { functions: vec![], ..made("") };
+        let runtime = |name| frame("/usr/lib/jvm/lib/server/libjvm.so", name, None);
+        let frames = [runtime("os::malloc"), runtime("Unsafe_AllocateMemory0"), nameless.clone()];
+        assert_eq!(named(&frames), "Unsafe_AllocateMemory0");
+        let frames = [runtime("os::malloc"), nameless.clone(), runtime("thread_entry")];
+        assert_eq!(named(&frames), "os::malloc");
+        assert_eq!(named(&[nameless.clone(), runtime("thread_entry")]), naming::place(&nameless).terminal());
         // A server of one's own that has a runtime in it.
         let frames =
             [frame("/srv/node-server", "Chat::keep()", None), made("JS:^onMessage /srv/chat.js:9:1")];
