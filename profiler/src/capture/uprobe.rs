@@ -371,7 +371,7 @@ fn cannot_attach(file: &Path, pid: u32, error: &io::Error) -> Error {
         Some(libc::ESRCH) => {
             Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
                 .because("it ended meanwhile")
-                .hint("start it again, or observe it from its start: profiler memleak -- COMMAND")
+                .hint("start it again and observe the new process, or start it under profiler: -- COMMAND")
         }
         Some(libc::EINVAL) => tried.because(error).hint(
             "another tracer may hold the same instruction with a different setting; stop it and try again",

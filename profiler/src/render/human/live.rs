@@ -1,6 +1,6 @@
 //! The live view: what changes, the answer so far, and as much of the first table as the screen has rows for.
 
-use super::{HumanOptions, fit, page::Page, sentence, style::Style, style_of, table};
+use super::{HumanOptions, fit, more_rows, page::Page, sentence, style::Style, style_of, table};
 use crate::report::{Report, Row, Section};
 
 /// Rows of the screen below which the answer has the screen alone.
@@ -52,7 +52,7 @@ fn write_rows(page: &mut Page, section: &Section, options: &HumanOptions, rows: 
     }
     let more = match section.rows.len() - shown {
         0 => "  Ctrl-C: the whole report".to_owned(),
-        more => format!("  {more} more rows; Ctrl-C: the whole report"),
+        more => format!("  {}; Ctrl-C: the whole report", more_rows(more)),
     };
     page.line(Style::Dim, &fit::start(&more, options.width));
 }

@@ -135,7 +135,7 @@ fn write_table(page: &mut Page, section: &Section, rows: &[&Row], verbose: bool)
         page.paragraph(
             Style::Dim,
             "  ",
-            &format!("{more} more rows: --top {}, or `-o FILE.json`", section.rows.len()),
+            &format!("{}: --top {}, or `-o FILE.json`", more_rows(more), section.rows.len()),
         );
     }
     if !laid.left_out.is_empty() {
@@ -148,6 +148,11 @@ fn write_table(page: &mut Page, section: &Section, rows: &[&Row], verbose: bool)
     for why in unknown(section, rows) {
         page.paragraph(Style::Dim, "  ", &format!("? {}", visible(why)));
     }
+}
+
+/// `1 more row`, `7 more rows`.
+fn more_rows(number: usize) -> String {
+    format!("{number} more {}", if number == 1 { "row" } else { "rows" })
 }
 
 /// The reasons for which shown values are unknown, each once.

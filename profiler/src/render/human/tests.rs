@@ -150,6 +150,8 @@ fn top_limits_rows_and_says_how_many_are_left() {
     let page = human(&sample::many(200), &HumanOptions { top: 7, ..HumanOptions::default() });
     assert_eq!(page.matches("\n  LONG-LIVED").count(), 5);
     assert!(page.contains("193 more rows: --top 200"), "{page}");
+    let page = human(&sample::many(8), &HumanOptions { top: 7, ..HumanOptions::default() });
+    assert!(page.contains("  1 more row: --top 8"), "{page}");
 }
 
 #[test]
