@@ -21,8 +21,10 @@ pub enum Kind {
     Own,
     /// A function that allocates for whoever calls it: an allocator, or a wrapper around one that many programs have.
     Wrapper,
-    /// Code of others that the program uses: system libraries, crates, runtimes and interpreters.
+    /// Code of others that the program uses: system libraries, crates, libraries of runtimes.
     Library,
+    /// Code of the interpreter that runs the program.
+    Interpreter,
     /// The standard library of the language, and code that a macro wrote.
     Plumbing,
     /// Where a process, a thread or a runtime begins.
@@ -44,6 +46,18 @@ pub struct Call<'a> {
     pub kind: Kind,
     /// Whether it is in a library that stands between any program and the system.
     pub in_standard_file: bool,
+}
+
+impl Call<'_> {
+    /// Whether it is code of others, which a reader need not see where it lies between other code of others. Wrappers in the
+    /// program itself are part of how it allocates.
+    pub fn is_foreign(&self) -> bool {
+        match self.kind {
+            Kind::Own => false,
+            Kind::Wrapper => self.in_standard_file,
+            Kind::Library | Kind::Interpreter | Kind::Plumbing | Kind::Startup => true,
+        }
+    }
 }
 
 /// What is known of each call of each frame of a report. Stacks share most of their frames.
@@ -119,7 +133,8 @@ fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {
         return match from {
             None | Some(files::From::Program) => Kind::Own,
             Some(files::From::Standard) => Kind::Plumbing,
-            Some(files::From::Library | files::From::Interpreter) => Kind::Library,
+            Some(files::From::Library) => Kind::Library,
+            Some(files::From::Interpreter) => Kind::Interpreter,
         };
     };
     let name = function.name.terminal();
@@ -134,7 +149,9 @@ fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {
         || known::is_standard(&name)
     {
         Kind::Plumbing
-    } else if matches!(from, Some(files::From::Library | files::From::Interpreter))
+    } else if from == Some(files::From::Interpreter) {
+        Kind::Interpreter
+    } else if from == Some(files::From::Library)
         || source == Some(files::Source::Foreign)
         || (from.is_none() && known::is_of_runtime(&name))
     {

@@ -26,8 +26,8 @@ pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
             return Some(Text::from(inside(function, outer)));
         }
     }
-    if let Some(lambda) = lambda(&name) {
-        return Some(Text::from(lambda));
+    if let Some(written) = lambda(&name).or_else(|| script(&name)) {
+        return Some(Text::from(written));
     }
     let (path, is_closure) = without_closures(without_copy(&name));
     Some(if is_closure && !path.is_empty() {
@@ -46,6 +46,14 @@ fn lambda(name: &str) -> Option<String> {
     let (head, _) = rest.split_once("}::operator()")?;
     let number = head.rsplit_once('#').map_or("", |(_, number)| number);
     Some(format!("{}{INSIDE}{{lambda#{number}}}", bare(function)))
+}
+
+/// A function of JavaScript: `JS:*push /srv/chat.js:4:1` is `push /srv/chat.js:4:1`. V8 marks by which of its compilers the
+/// code was made, and one function is made by several.
+fn script(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("JS:")?.trim_start_matches(['*', '^', '~', '+', '\'']);
+    let anonymous = if rest.starts_with(' ') { "(anonymous)" } else { "" };
+    Some(format!("{anonymous}{rest}"))
 }
 
 /// The name of a function without a path that was inlined into `outer`.
@@ -164,6 +172,9 @@ fn without_parameters(name: &str) -> String {
 
 /// Up to the brackets with the arguments, which follow on a name at the outermost level.
 fn without_arguments(name: &str) -> &str {
+    if has_spaces(name) {
+        return name;
+    }
     let mut depth = 0_u32;
     for (at, c) in name.char_indices() {
         let before = name.get(..at).unwrap_or_default();
@@ -202,9 +213,14 @@ fn result_ends(name: &str) -> usize {
     ends
 }
 
-/// Whether spaces are part of a name: names of V8 (`JS:*push /srv/chat.js:4:1`), and what stands for a name.
+/// Whether spaces are part of a name: names of JavaScript (`push /srv/chat.js:4:1`), and what stands for a name.
 fn has_spaces(name: &str) -> bool {
-    name.starts_with("JS:") || name.starts_with("code at ") || name.contains(" at 0x")
+    let is_number = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut parts = name.rsplit(':');
+    let is_place = is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some();
+    is_place || name.starts_with("code at ") || name.contains(" at 0x")
 }
 
 /// Without what a compiler appends to parts and copies of a function: `.cold`, `.isra.0`, `.constprop.3`.
@@ -251,6 +267,8 @@ mod tests {
                 &["game::Server::tick(int)::{lambda(int)#1}::operator()[abi:cxx11](int) const"],
                 "game::Server::tick › {lambda#1}",
             ),
+            (&["JS:*push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
+            (&["JS:^ /srv/chat.js:4:1"], "(anonymous) /srv/chat.js:4:1"),
             (&["raw_alloc.isra.0"], "raw_alloc"),
             (&["Room::tick(int) [clone .cold]"], "Room::tick(int)"),
             (&["{{closure}}"], "{{closure}}"),
@@ -296,6 +314,8 @@ mod tests {
             ("game::Pool<game::Player>::make(int)", "game::Pool<game::Player>::make"),
             ("java.lang.String game.Chat.keep(int, java.lang.String)", "game.Chat.keep"),
             ("JS:^keep /srv/chat.js:2:20", "JS:^keep /srv/chat.js:2:20"),
+            ("push /srv/chat.js:4:1", "push /srv/chat.js:4:1"),
+            ("(anonymous) /srv/chat.js:4:1", "(anonymous) /srv/chat.js:4:1"),
             ("wrapped+0x11a2", "wrapped+0x11a2"),
             ("code at 0x7f21", "code at 0x7f21"),
             ("a::b › {async_fn#0}", "a::b › {async_fn#0}"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::folded::{Heavy, Weighed, beginning, has_several, nameless};
-use crate::naming::{Catalog, Kind};
+use crate::naming::Catalog;
 use crate::report::{Report, Row, Severity, Stack};
 
 /// Problems that weigh less than this part of everything are drawn alone: nobody could see them.
@@ -73,12 +73,7 @@ fn frames(report: &Report, catalog: &Catalog<'_>, stack: &Stack, several: bool) 
     let mut frames = beginning(report, stack, several);
     let mut foreign = 0;
     for call in catalog.calls(stack).iter().rev() {
-        let is_foreign = match call.kind {
-            Kind::Own => false,
-            Kind::Wrapper => call.in_standard_file,
-            Kind::Library | Kind::Plumbing | Kind::Startup => true,
-        };
-        foreign = if is_foreign { foreign + 1 } else { 0 };
+        foreign = if call.is_foreign() { foreign + 1 } else { 0 };
         // The first of them is what the program's own code calls.
         match foreign {
             0 | 1 => {

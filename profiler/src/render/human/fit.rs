@@ -52,6 +52,10 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 /// What stands between a name and what tells it from another row's, its line most often.
 const BESIDE: &str = "  ";
 
+/// Columns that what stands beside a name may take if it is not to be cut, and columns that the name gets then at least.
+const SHORT_BESIDE: usize = 12;
+const LEAST_NAME: usize = 4;
+
 /// A name in at most `room` columns: first its arguments go, then its type parameters, then its middle. What is left at the
 /// end is the function itself, so the end gets more. A line beside the name keeps its number: `chat::push:41`.
 pub(super) fn name(name: &str, room: usize) -> String {
@@ -90,7 +94,9 @@ fn with_beside(function: &str, beside: &str, room: usize) -> String {
         None => {
             // Half of the room, or what the name leaves.
             let both = room.saturating_sub(width(BESIDE));
-            let most = (both / 2).max(both.saturating_sub(width(function)));
+            // A short one, such as an address, is of no use in part.
+            let short = if width(beside) <= SHORT_BESIDE { both.saturating_sub(LEAST_NAME) } else { 0 };
+            let most = (both / 2).max(both.saturating_sub(width(function))).max(short);
             let beside = middle_if_wider(beside, most);
             let left = room.saturating_sub(width(BESIDE) + width(&beside));
             if left == 0 {
@@ -223,6 +229,7 @@ mod tests {
             ("pong::server::host › {async_fn#0}  server.rs:133", 18, "pong…ver::host:133"),
             ("push  called by game::tick", 22, "push  called …me::tick"),
             ("f  x:1", 3, "f:1"),
+            ("processMultibulkBuffer  at 0x88863", 18, "p…ffer  at 0x88863"),
         ] {
             assert_eq!(name(long, room), short);
         }

@@ -4,7 +4,7 @@ use super::cell;
 use super::fit::{self, width};
 use super::page::Page;
 use super::style::Style;
-use crate::naming::{self, Catalog, Kind};
+use crate::naming::{self, Catalog};
 use crate::report::{Frame, Function, Report, Role, Row, Section, Severity, Stack, Value};
 use crate::text::{Text, visible};
 
@@ -117,11 +117,7 @@ struct Call {
 /// The calls of a stack, innermost first; inlined ones are calls too.
 fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
     let call = |call: &naming::Call<'_>| {
-        let foreign = match call.kind {
-            Kind::Own => false,
-            Kind::Wrapper => call.in_standard_file,
-            Kind::Library | Kind::Plumbing | Kind::Startup => true,
-        };
+        let foreign = call.is_foreign();
         let (name, short) = (call.name.terminal(), naming::short(call.name).terminal());
         match call.function {
             Some(function) => {

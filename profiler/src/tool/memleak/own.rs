@@ -39,12 +39,16 @@ pub(super) struct Own {
 /// Functions that were found to be allocation wrappers: the program file, and the name as in [`Own::function`].
 type Wrappers = HashSet<(Option<Text>, Text)>;
 
+/// Functions of a wrapper between it and the allocator, at most. A name far out may be that of another thing.
+const MOST_PARTS: usize = 2;
+
 /// What a stack is named by. `None` for a stack without frames.
 ///
 /// The program's own code comes first, named or not; then, further in before further out, libraries and runtimes; then
 /// the standard library, allocation functions, and at last where threads begin.
 fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
-    let kinds: Vec<Kind> = calls.iter().map(|call| kind(call, wrappers)).collect();
+    let mut kinds: Vec<Kind> = calls.iter().map(|call| kind(call, wrappers)).collect();
+    pass_over_parts(&mut kinds);
     let chosen = choose(calls, &kinds)?;
     let call = calls.get(chosen)?;
     let function = call.function;
@@ -79,6 +83,19 @@ impl Own {
     }
 }
 
+/// What a wrapper that is known by name calls is a part of it: `malloc` ← `ngx_palloc_block`, which is nameless in a
+/// stripped file, ← `ngx_palloc`; or the hook by which a library allocates.
+fn pass_over_parts(kinds: &mut [Kind]) {
+    let of_own = |kinds: &[Kind]| kinds.iter().filter(|kind| **kind == Kind::Own).count();
+    let outermost = (0..kinds.len()).rev().find(|index| {
+        let further_in = kinds.get(..*index).unwrap_or_default();
+        kinds.get(*index) == Some(&Kind::Wrapper) && of_own(further_in) <= MOST_PARTS
+    });
+    for kind in kinds.iter_mut().take(outermost.unwrap_or(0)).filter(|kind| **kind == Kind::Own) {
+        *kind = Kind::Wrapper;
+    }
+}
+
 /// The call further out of another function.
 fn caller<'a>(calls: &'a [Call<'a>], of: usize) -> Option<&'a Call<'a>> {
     let name = calls.get(of)?.name;
@@ -106,12 +123,20 @@ fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
         let mut all = calls.iter().zip(kinds);
         all.position(|(call, kind)| *kind == wanted && call.function.is_some())
     };
+    // Interpreters keep few names, and libraries those that others call.
+    let foreign = || {
+        let mut all = calls.iter().zip(kinds);
+        all.position(|(call, kind)| match kind {
+            Kind::Library => call.function.is_some(),
+            kind => *kind == Kind::Interpreter,
+        })
+    };
     // A wrapper that only the data show is the program's own code all the same.
     let own_wrapper =
         || calls.iter().zip(kinds).rposition(|(call, kind)| call.kind == Kind::Own && *kind == Kind::Wrapper);
     own_call(calls, kinds)
         .or_else(own_wrapper)
-        .or_else(|| named(Kind::Library))
+        .or_else(foreign)
         .or_else(|| of(Kind::Library))
         .or_else(|| named(Kind::Plumbing))
         .or_else(|| of(Kind::Wrapper))
@@ -238,6 +263,15 @@ mod tests {
         assert_eq!(found.label.terminal(), "listCreate");
         let skipped: Vec<String> = found.skipped.iter().map(Text::terminal).collect();
         assert_eq!(skipped, ["je_malloc", "ztrymalloc_usable_internal", "zmalloc"]);
+        // What a wrapper calls is a part of it.
+        let nginx = "/usr/sbin/nginx";
+        let part = nameless(nginx, 0x2_77b1);
+        let request = frame(nginx, "ngx_http_create_request", None);
+        let frames_of_pool = [part.clone(), frame(nginx, "ngx_palloc", None), request.clone()];
+        let found = named_of(&frames_of_pool);
+        assert_eq!((found.label.terminal().as_str(), found.skipped.len()), ("ngx_http_create_request", 2));
+        let far = [part.clone(), part.clone(), part, frame(nginx, "ngx_palloc", None), request];
+        assert_eq!(named(&far), "nginx+0x277b1");
         // One that only the data show; and if there is nothing else.
         let wrappers = [(frames[3].module.clone(), Text::from("listCreate"))].into_iter().collect();
         assert_eq!(by_data(&frames, &wrappers).label.terminal(), "main");
@@ -257,6 +291,8 @@ mod tests {
         let interpreter = |name| frame("/usr/bin/python3.11", name, None);
         let frames = [interpreter("PyMem_Malloc"), interpreter("list_extend"), interpreter("main")];
         assert_eq!(named(&frames), "list_extend");
+        let frames = [nameless("/usr/bin/python3.11", 0x51_0a2b), interpreter("_PyEval_EvalFrameDefault")];
+        assert_eq!(named(&frames), "python3.11+0x510a2b");
     }
 
     #[test]
@@ -290,7 +326,7 @@ mod tests {
             made("JS:^allocUnsafeSlow node:buffer:414:50"),
             made("JS:^keepFrames /srv/chat.js:2:20"),
         ];
-        assert_eq!(named(&frames), "JS:^keepFrames /srv/chat.js:2:20");
+        assert_eq!(named(&frames), "keepFrames /srv/chat.js:2:20");
         let frames = [
             frame("/usr/lib/jvm/lib/server/libjvm.so", "Unsafe_AllocateMemory0", None),
             made("long jdk.internal.misc.Unsafe.allocateMemory0(long)"),
