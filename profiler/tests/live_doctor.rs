@@ -104,7 +104,8 @@ fn a_healthy_target_is_told_in_every_part_and_left_alone() {
     for name in ["btf", "bpf", "ring_buffer", "task_storage", "helpers", "exec_tracepoint", "uprobe_perf"] {
         assert_eq!(answer(&diagnosis, name), Answer::Yes, "{name}");
     }
-    for name in ["root", "program", "mappings", "symbols", "seccomp", "not_traced"] {
+    for name in ["root", "program", "mappings", "symbols", "seccomp", "not_traced", "not_stopped", "own_work"]
+    {
         assert_eq!(answer(&diagnosis, name), Answer::Yes, "{name}");
     }
     let cost = diagnosis.cost.expect("the cost of a hit");

@@ -185,3 +185,30 @@ fn a_target_that_is_stopped_or_waits_is_said_to() {
     assert!(line.contains("is stopped, so it allocates nothing") && line.contains("kill -CONT"), "{line}");
     target.quit();
 }
+
+/// One target that ends while it is attached to does not take the observation of the other with it.
+#[test]
+fn a_target_that_dies_while_it_is_attached_to() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("grow.c").build();
+    let mut moments = support::Moments::new(0x5EED_0008);
+    let mut stays = Workload::spawn(&program, &["--what", "0", "--mib", "1"]);
+    for round in 0..support::by_length(3, 6, 60) {
+        let mut dies = Workload::spawn(&program, &["--what", "0"]);
+        let pid = dies.pid_argument();
+        let mut observer = Observer::start(stays.pid(), &["--pid", &pid]);
+        std::thread::sleep(moments.within_ms(400));
+        dies.kill();
+        let attached = observer.attached_or_ended();
+        if !attached {
+            // Before it was taken hold of: the user has named it.
+            observer.finish(PATIENCE).assert_error(4, &[&pid]);
+            continue;
+        }
+        stays.run();
+        let report = observer.interrupt().report(0);
+        account::assert_all_accounted(&report);
+        assert_eq!(account::outcome(&report, "alloc_return", "recorded"), 9, "round {round}");
+    }
+    stays.quit();
+}

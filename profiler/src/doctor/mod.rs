@@ -4,6 +4,7 @@
 //! judging are apart: the parts of this module look, the verdict and the renderers are pure. Nothing is attached to
 //! the process asked about; what would be probed in it comes from the same plan that an observation follows.
 
+mod activity;
 mod check;
 mod code;
 mod container;

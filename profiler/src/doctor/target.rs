@@ -5,6 +5,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    activity,
     check::{Answer, Area, Check, Need, Question},
     code::{self, Code},
     container, names,
@@ -158,6 +159,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
         Err(error) => checks.push(MAPPINGS.answered(Answer::No, format!("/proc/{pid}/maps: {error}"))),
     }
     checks.extend([seccomp(status.seccomp, filters), traced(status.tracer)]);
+    checks.extend(activity::checks(pid, &status));
     let target = Target {
         pid,
         name: process.name().clone(),

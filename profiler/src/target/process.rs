@@ -56,9 +56,13 @@ const PIDFD_GET_INFO: libc::c_ulong =
 struct Facts {
     name: Vec<u8>,
     state: u8,
+    flags: u64,
     started_ticks: u64,
     leader: u32,
 }
+
+/// The flag of kernel threads (include/linux/sched.h).
+const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Process {
     /// Takes hold of a running process.
@@ -89,14 +93,22 @@ impl Process {
                 "start the server again and observe the new process, or start it under profiler: -- COMMAND",
             ));
         }
-        let maps = fs::read(format!("/proc/{pid}/maps"));
-        if maps.is_ok_and(|maps| maps.is_empty()) {
+        // What was read before may be of a process that had the pid before.
+        if self::facts(pid).is_none_or(|now| now.started_ticks != facts.started_ticks) {
+            return Err(gone());
+        }
+        if facts.flags & PF_KTHREAD != 0 {
             return Err(Error::new(
                 ErrorKind::UnsupportedTarget,
                 format_args!("tried to observe process {pid}"),
             )
             .because("it is a kernel thread: it has no memory of its own")
             .hint("give the pid of a user program"));
+        }
+        if fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.is_empty()) {
+            return Err(tried().because("it is about to end: it has given up its memory").hint(
+                "start the server again and observe the new process, or start it under profiler: -- COMMAND",
+            ));
         }
         Ok(Process {
             pid,
@@ -196,6 +208,15 @@ impl Process {
         fs::read_link(format!("/proc/{}/exe", self.pid))
     }
 
+    /// What changes with every exec: where the kernel has put its code and its stack. `None` if it is gone, or may not be
+    /// traced.
+    pub(crate) fn incarnation(&self) -> Option<(u64, u64)> {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
+        let fields = behind_name(&stat)?;
+        let address = |at: usize| fields.get(at)?.parse::<u64>().ok().filter(|address| *address > 1);
+        Some((address(23)?, address(25)?)) // startcode and startstack, fields 26 and 28
+    }
+
     /// Its seccomp mode: 0 none, 1 strict, 2 filter.
     pub fn seccomp(&self) -> Option<u32> {
         Status::read(self.pid).ok()?.seccomp
@@ -230,6 +251,7 @@ fn facts(pid: u32) -> Option<Facts> {
     Some(Facts {
         name: stat.get(open + 1..close)?.to_vec(),
         state: fields.first()?.bytes().next()?,
+        flags: fields.get(6)?.parse().ok()?,          // flags, field 9
         started_ticks: fields.get(19)?.parse().ok()?, // starttime, field 22
         leader: leader.unwrap_or(0),
     })
@@ -276,6 +298,31 @@ mod tests {
         assert_eq!(process.exit_status().and_then(|status| status.signal()), Some(9));
         child.wait().unwrap();
         assert!(!process.is_still_itself());
+    }
+
+    #[test]
+    fn an_exec_is_another_incarnation() {
+        use std::io::Write as _;
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read line; exec sleep 1000"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = Process::open(child.id()).unwrap();
+        // The child of a fork that has not become `sh` yet has ours.
+        while name_of(child.id()).as_deref() != Some(b"sh") {
+            std::thread::yield_now();
+        }
+        let before = process.incarnation();
+        let same = process.incarnation();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        while name_of(child.id()).as_deref() == Some(b"sh") {
+            std::thread::yield_now();
+        }
+        let after = process.incarnation();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(before.is_some() && before == same && after.is_some() && before != after);
     }
 
     #[test]

@@ -2,24 +2,36 @@
 //! out of sight; behind it what may be worth a look.
 
 use super::{
-    harm,
-    memory::{self, Grown},
-    rules,
+    collect::Moment,
+    harm, memory, rules,
     session::Session,
     sight::{Sight, sight},
 };
-use crate::report::Finding;
+use crate::{
+    error::Result,
+    report::{Finding, Report},
+};
 
-/// Completes the findings. `seen`: whether any allocation was.
-pub(super) fn complete(findings: &mut Vec<Finding>, session: &Session<'_>, grown: &[Grown], seen: bool) {
-    let length = session.length.unwrap_or_else(|| session.began.elapsed());
+/// Completes a report. `seen`: whether any allocation was.
+pub(super) fn complete(
+    report: &mut Report,
+    session: &Session<'_>,
+    moment: &Moment,
+    seen: bool,
+) -> Result<()> {
+    let length = report.meta.length();
+    let grown = memory::grown(session, moment)?;
     let Sight { instead, before, behind } = sight(session, seen, length);
-    let nothing = findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
+    let nothing = report.findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
     }
     let first: Vec<Finding> =
-        harm::findings(session).chain(before).chain(memory::finding(grown, length)).collect();
-    findings.splice(0..0, first);
-    findings.extend(behind);
+        harm::findings(session).chain(before).chain(memory::finding(&grown, length)).collect();
+    report.findings.splice(0..0, first);
+    report.findings.extend(behind);
+    if !grown.is_empty() {
+        report.sections.push(memory::section(&grown));
+    }
+    Ok(())
 }

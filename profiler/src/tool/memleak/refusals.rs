@@ -1,6 +1,6 @@
 //! Processes and functions that are not observed, and what is said then.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use crate::{
     elf::{self, Image, returns::HiddenReturn, runtime::Runtime},
@@ -21,7 +21,9 @@ pub(super) const OWN_NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: 
 /// Its memory map cannot be read.
 pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
     let pid = process.pid();
-    if process.ended() {
+    // What ends gives up its memory a moment before it is seen to have ended.
+    let gone = matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT));
+    if process.wait(Duration::from_millis(if gone { 100 } else { 0 })) {
         return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
             .because("it ended meanwhile")
             .hint("to observe a command from its start: profiler memleak -- COMMAND");
@@ -36,6 +38,13 @@ pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
             ));
     }
     denied.hint("run as root: sudo profiler ...")
+}
+
+/// It became another program while it was looked at.
+pub(super) fn replaces_itself(pid: u32) -> Error {
+    Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
+        .because("it replaced itself by exec before probes could be attached")
+        .hint("try again once it runs, or observe it from its start: profiler memleak -- COMMAND")
 }
 
 /// None of its files defines anything that could be probed.

@@ -6,7 +6,7 @@ use super::{
     analyze::{Judged, analyze},
     collect::{Moment, Snapshot},
     columns::{cells, columns},
-    coverage, foremost, memory,
+    coverage, foremost,
     own::{Named, Own, labels},
     sentences,
     session::Session,
@@ -62,27 +62,24 @@ pub(super) fn report(
     }
     let age = units::duration(session.options.older);
     let hidden = judged.len() - rows.len();
-    let mut findings = sentences::findings(session, &shown, &rows, judged.len(), coverage.complete);
-    let grown = memory::grown(session, moment)?;
-    foremost::complete(&mut findings, session, &grown, !judged.is_empty());
-    Ok(Report {
+    let findings = sentences::findings(session, &shown, &rows, judged.len(), coverage.complete);
+    let mut report = Report {
         schema: SCHEMA,
         meta: meta(session, snapshot, ended)?,
         findings,
-        sections: vec![
-            Section {
-                name: "stacks".to_owned(),
-                title: "Call stacks, the worst first".to_owned(),
-                columns: columns(&age),
-                rows,
-                notes: notes(hidden, min_bytes),
-            },
-            memory::section(&grown),
-        ],
+        sections: vec![Section {
+            name: "stacks".to_owned(),
+            title: "Call stacks, the worst first".to_owned(),
+            columns: columns(&age),
+            rows,
+            notes: notes(hidden, min_bytes),
+        }],
         stacks,
         frames,
         coverage,
-    })
+    };
+    foremost::complete(&mut report, session, moment, !judged.is_empty())?;
+    Ok(report)
 }
 
 fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {

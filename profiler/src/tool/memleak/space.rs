@@ -45,6 +45,8 @@ const LAYOUT_FRESH: Duration = Duration::from_millis(100);
 pub(crate) struct Space {
     pub(crate) number: u16,
     pub(crate) process: Process,
+    /// Which program it was when it was looked at, see [`Process::incarnation`].
+    incarnation: Option<(u64, u64)>,
     pub(crate) exe: Text,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
@@ -98,6 +100,7 @@ impl Space {
     /// Readies a space for a process; nothing is attached yet.
     pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
         let pid = process.pid();
+        let incarnation = process.incarnation();
         let layout = Layout::read(pid, modules).map_err(|e| unreadable(&process, &e))?;
         let exe = process.exe().map_err(|e| unreadable(&process, &e))?;
         let mut space = Space {
@@ -121,6 +124,7 @@ impl Space {
             frees: Vec::new(),
             free_sites: 0,
             unfollowed: HashSet::new(),
+            incarnation,
             moved: Vec::new(),
             process,
         };

@@ -16,7 +16,7 @@ use super::{
         canary, collect, harm,
         memory::Memory,
         options::{Options, Targets},
-        refusals::check_image,
+        refusals::{check_image, replaces_itself},
         space::Space,
         stacks::Stacks,
         totals::{self, Totals},
@@ -312,14 +312,20 @@ fn attach(
         });
         joined(scope.spawn(move || {
             use_batch_scheduling();
+            let alone = spaces.len() == 1;
             for space in &mut *spaces {
-                space.attach_frees(object, attacher)?;
+                let attached = space.attach_frees(object, attacher);
+                targets::unless_it_ended(attached, space, alone)?;
             }
             attacher.adopt(joined(calls));
             // Nothing is recorded before an exec would be noticed.
             let exec = joined(exec)?;
-            for space in spaces {
-                space.attach_allocs(object, attacher, modules)?;
+            for space in spaces.iter_mut().filter(|space| space.ended.is_none()) {
+                let attached = match space.is_another_program() {
+                    true => Err(replaces_itself(space.process.pid())),
+                    false => space.attach_allocs(object, attacher, modules),
+                };
+                targets::unless_it_ended(attached, space, alone)?;
             }
             Ok(exec)
         }))

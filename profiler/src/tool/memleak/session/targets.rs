@@ -61,14 +61,28 @@ pub(super) fn spaces(
     Ok(spaces)
 }
 
+/// A target that ends while it is attached to does not end the observation of others.
+pub(super) fn unless_it_ended(attached: Result<()>, space: &mut Space, alone: bool) -> Result<()> {
+    match attached {
+        Err(error) if error.kind() == ErrorKind::NoSuchProcess && !alone => {
+            space.ended = Some("ended while it was attached to".to_owned());
+            Ok(())
+        }
+        attached => attached,
+    }
+}
+
 /// Those without an allocator that is known, once the probes are attached: as those of [`spaces`] that cannot be observed.
 pub(super) fn leave_out_those_without_probes(spaces: &mut Vec<Space>, options: &Options) -> Result<()> {
-    let Some(space) = spaces.iter().find(|space| !space.has_probes()) else { return Ok(()) };
+    let unprobed = |space: &&Space| !space.has_probes() && space.ended.is_none();
+    let Some(space) = spaces.iter().find(unprobed) else {
+        return if spaces.iter().any(Space::has_probes) { Ok(()) } else { Err(all_ended()) };
+    };
     let error = space.nothing_to_probe();
     if chosen_one_by_one(options) || !spaces.iter().any(Space::has_probes) {
         return Err(error);
     }
-    let without = spaces.iter().filter(|space| !space.has_probes());
+    let without = spaces.iter().filter(unprobed);
     let notes: Vec<String> =
         without.map(|space| not_observed(space.process.pid(), &space.nothing_to_probe())).collect();
     spaces.retain(Space::has_probes);
@@ -76,6 +90,12 @@ pub(super) fn leave_out_those_without_probes(spaces: &mut Vec<Space>, options: &
         first.notes.extend(notes);
     }
     Ok(())
+}
+
+fn all_ended() -> Error {
+    Error::new(ErrorKind::NoSuchProcess, "tried to observe several processes")
+        .because("all of them ended while they were attached to")
+        .hint("look for those that run with `pgrep -a NAME`, or observe them from their start: profiler memleak -- COMMAND")
 }
 
 /// Whether the user named each process, and misses any that is left out.

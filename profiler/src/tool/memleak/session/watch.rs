@@ -14,7 +14,7 @@ use profiler_common::{
 };
 
 use super::{
-    super::{calls::Code, canary, space::Space, stacks::Walk, totals},
+    super::{calls::Code, canary, refusals::replaces_itself, space::Space, stacks::Walk, totals},
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// New stacks after which the kernel side is told of new mappings, if more stacks wait.
 const TELL_EVERY: u32 = 256;
+/// Execs of a process that come faster than it can be looked at.
+const MOST_EXECS: usize = 8;
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
 
@@ -140,9 +142,16 @@ impl Session<'_> {
     }
 
     fn follow_exec(&mut self, pid: u32, number: u16) -> Result<String> {
-        let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
-        space.check(&self.modules)?;
-        space.register(&self.object, false, self.in_initial_namespace)?;
+        let mut space = self.looked_at(pid, number)?;
+        for _ in 0..MOST_EXECS {
+            if !space.is_another_program() {
+                break;
+            }
+            space = self.looked_at(pid, number)?;
+        }
+        if space.is_another_program() {
+            return Err(replaces_itself(pid));
+        }
         let Session { object, attacher, modules, options, .. } = self;
         space.plan(modules, options);
         space.refuse_if_copied(modules, &Start::of_process(pid))?;
@@ -150,6 +159,14 @@ impl Session<'_> {
         let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
         self.spaces.push(space);
         Ok(line)
+    }
+
+    /// A space for what a process is now, of which the kernel side is told.
+    fn looked_at(&mut self, pid: u32, number: u16) -> Result<Space> {
+        let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
+        space.check(&self.modules)?;
+        space.register(&self.object, false, self.in_initial_namespace)?;
+        Ok(space)
     }
 
     /// What to say of a launched command that outlives the observation: it is not ours to end.

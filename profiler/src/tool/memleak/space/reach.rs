@@ -51,6 +51,12 @@ impl Space {
         plan
     }
 
+    /// Whether the process became another program after it was looked at: whatever was found out then, what must not be
+    /// probed above all, is of the one before. To be asked once the kernel side is told of the space, and notices execs.
+    pub(crate) fn is_another_program(&self) -> bool {
+        self.process.incarnation().is_some_and(|now| self.incarnation != Some(now))
+    }
+
     /// Why nothing is probed here.
     pub(crate) fn nothing_to_probe(&self) -> Error {
         let pid = self.process.pid();
