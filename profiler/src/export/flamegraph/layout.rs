@@ -118,7 +118,7 @@ impl Node {
             lines.push(format!("{stack} {}", self.own));
         }
         let mut calls: Vec<(&String, &Node)> = self.calls.iter().collect();
-        calls.sort_by(|(_, a), (_, b)| b.problem.cmp(&a.problem));
+        calls.sort_by_key(|(_, call)| std::cmp::Reverse(call.problem));
         for (name, call) in calls {
             let mark = match call.problem {
                 0 => String::new(),

@@ -233,7 +233,7 @@ mod tests {
         let deep = |depth: usize| {
             let mut functions = vec![5; depth];
             functions.push(99);
-            path(&functions, 100, 32 + depth as u64, if depth % 2 == 0 { 100 } else { 0 })
+            path(&functions, 100, 32 + depth as u64, if depth.is_multiple_of(2) { 100 } else { 0 })
         };
         let depths: Vec<Path> = (1..40).map(deep).collect();
         assert_eq!(found(&depths), NONE);
@@ -260,7 +260,7 @@ mod tests {
     fn a_container_that_most_of_the_program_uses_is_passed_over() {
         let append = |caller: u32| Path {
             bytes: 10_007 + u64::from(caller),
-            ..path(&[7, caller, 99], 100, 1, if caller % 2 == 0 { 0 } else { 100 })
+            ..path(&[7, caller, 99], 100, 1, if caller.is_multiple_of(2) { 0 } else { 100 })
         };
         let paths: Vec<Path> = (10..18).map(append).collect();
         assert_eq!(found(&paths), [7]);
