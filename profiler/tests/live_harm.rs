@@ -52,7 +52,7 @@ fn a_program_with_the_sign_that_it_copies_its_code() {
     let only_its_own = moving("moving_stub_dynamic", &["-DLPSTUB"]).build();
     launch(&stays, &["--before", "7"]).finish(PATIENCE).assert_error(5, &["copies its own code", ".lpstub"]);
     // Its allocator is in another file, which it does not copy.
-    let report = launch(&only_its_own, &["--before", "7"]).finish(PATIENCE).report(0);
+    let report = launch(&only_its_own, &["--before", "7", "--stay", "1"]).finish(PATIENCE).report(0);
     assert_eq!(account::from_report(&report, pid(&report))["site_moved"].allocs, 7);
     account::assert_nothing_lost(&report);
 }

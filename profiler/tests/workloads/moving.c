@@ -4,7 +4,9 @@
 // Link it with -Wl,--section-start=.remap=0x900000: the code that moves the rest must not move itself. With -DLPSTUB it has
 // the section by which iodlr is known.
 //
-//   --before N   allocate N blocks before saying READY; go: allocate and keep --calls N blocks at one site
+//   --before N   allocate N blocks before saying READY
+//   --stay S     live for S seconds then: who observes has to see the mappings of a process that lives
+//   go: allocate and keep --calls N blocks at one site
 #include "workload.h"
 #include <sys/mman.h>
 
@@ -47,6 +49,7 @@ int main(int argc, char **argv) {
     long before = option(argc, argv, "--before", 0);
     for (long i = 0; i < before; i++)
         site_moved(64);
+    sleep((unsigned)option(argc, argv, "--stay", 0));
     say_ready();
     long calls = option(argc, argv, "--calls", 211);
     while (wait_for("go")) {
