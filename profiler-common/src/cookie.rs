@@ -58,6 +58,8 @@ pub struct Cookie {
     pub at_ret: bool,
     /// Whether the function throws an exception when it fails, which a return probe must not be in the way of.
     pub throws: bool,
+    /// Whether the probed instruction runs under single step: such hits cost many times as much, and are counted.
+    pub stepped: bool,
 }
 
 /// The packed form: places as 4-bit numbers, so that the kernel side can use one as an index.
@@ -101,6 +103,7 @@ impl Cookie {
             | (self.nests as u64) << 58
             | (self.at_ret as u64) << 59
             | (self.throws as u64) << 60
+            | (self.stepped as u64) << 61
     }
 
     /// Reads what [`Cookie::pack`] wrote.
@@ -116,6 +119,7 @@ impl Cookie {
             nests: bits >> 58 & 1 == 1,
             at_ret: bits >> 59 & 1 == 1,
             throws: bits >> 60 & 1 == 1,
+            stepped: bits >> 61 & 1 == 1,
         }
     }
 }
@@ -140,6 +144,7 @@ mod tests {
                         nests: space == 3,
                         at_ret: space == 0,
                         throws: fixed_size == 64,
+                        stepped: space == Cookie::MAX_SPACE,
                     };
                     assert_eq!(Cookie::unpack(cookie.pack()), cookie);
                 }

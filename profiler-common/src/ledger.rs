@@ -130,6 +130,8 @@ counters! {
     /// The call was made in a process that is not observed.
     FreeOther = "other_process" in Free as Filtered,
 
+    /// A hit of an entry or a release at an instruction that runs under single step, which costs many times as much.
+    SingleStepped = "single_stepped" in AllocEntry as Quality,
     /// A call whose return never came: `longjmp`, an exception, or a coroutine left it.
     Abandoned = "abandoned" in AllocEntry as Quality,
     /// A block was allocated where a live one was recorded: a release was missed.

@@ -11,6 +11,7 @@ pub mod cookie;
 pub mod ledger;
 pub mod memleak;
 pub mod opaque;
+pub mod rate;
 pub mod sampling;
 pub mod unwind;
 pub mod witness;

@@ -99,6 +99,21 @@ wire! {
     }
 }
 
+/// Hits are put down to threads in steps of so many, a power of two: of the hits of a CPU, every so manieth counts for all
+/// since the last.
+pub const THREAD_HITS_STEP: u64 = 64;
+
+wire! {
+    /// Hits of a thread, to a step.
+    #[derive(Default)]
+    pub struct ThreadHits {
+        /// Allocation entries.
+        pub allocs: u64,
+        /// Releases.
+        pub frees: u64,
+    }
+}
+
 /// In the depth of a record: some frames were found by their frame pointers alone.
 pub const SOME_GUESSED: u8 = 1 << 7;
 /// How a walk ended, if it was by frame pointers because the mappings were not known yet: then nobody can tell.

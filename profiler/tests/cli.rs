@@ -53,6 +53,7 @@ fn help_of_memleak_names_every_option() {
         "--top",
         "--min-bytes",
         "--sample-bytes",
+        "--max-cost",
         "--alloc-fn",
         "--free-fn",
         "--max-blocks",
@@ -139,6 +140,9 @@ fn sizes_that_are_none() {
         assert_usage_error(&["memleak", NO_PROCESS, &format!("--sample-bytes={size}")], &["--sample-bytes"]);
     }
     assert_usage_error(&["memleak", NO_PROCESS, "--sample-bytes=0"], &["--sample-bytes"]);
+    for cost in ["30", "0%", "101%", "often"] {
+        assert_usage_error(&["memleak", NO_PROCESS, &format!("--max-cost={cost}")], &["--max-cost"]);
+    }
 }
 
 #[test]

@@ -225,7 +225,8 @@ fn a_hostile_name() {
     let target = Workload::spawn(&hostile, &["--leak-every", "3"]);
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let files = ["r.json", "r.svg", "r.folded", "r.txt"].map(file);
-    let mut arguments = vec!["memleak".to_owned(), "--pid".to_owned(), target.pid_argument()];
+    let mut arguments =
+        ["memleak", "--max-cost", "off", "--pid", &target.pid_argument()].map(str::to_owned).to_vec();
     arguments.extend(files.iter().flat_map(|file| ["-o".to_owned(), file.clone()]));
     let mut observer = Observer::spawn(&arguments);
     observer.wait_attached();

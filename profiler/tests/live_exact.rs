@@ -235,7 +235,8 @@ fn four_processes_by_name() {
         Workload::spawn(&program, &["--wait", "--threads", "2", "--ops", at_most("250007"), "--seed", *seed])
     };
     let mut workloads: Vec<Workload> = seeds.iter().map(start).collect();
-    let mut observer = Observer::spawn(&["memleak", "--format", "json", "--name", &format!("{name}*")]);
+    let mut observer =
+        Observer::spawn(&["memleak", "--max-cost", "off", "--format", "json", "--name", &format!("{name}*")]);
     observer.wait_attached();
     for workload in &mut workloads {
         workload.say("go");
@@ -277,8 +278,21 @@ fn a_command_from_its_first_allocation() {
     let file = folder.path().join("report.json");
     let (file, workload) = (file.to_str().unwrap(), workload.to_str().unwrap());
     // Its stdin is empty: it ends by itself.
-    let arguments =
-        ["memleak", "-o", file, "--", workload, "--threads", "8", "--ops", at_most("200003"), "--seed", "3"];
+    let arguments = [
+        "memleak",
+        "--max-cost",
+        "off",
+        "-o",
+        file,
+        "--",
+        workload,
+        "--threads",
+        "8",
+        "--ops",
+        at_most("200003"),
+        "--seed",
+        "3",
+    ];
     let mut command = std::process::Command::new(support::observer::program());
     // Else glibc calls free once more for every block in the cache of a thread that ends (malloc/malloc.c,
     // tcache_thread_shutdown), and how many threads end before the process does is chance.

@@ -30,7 +30,7 @@ use crate::{
 /// The hidden first argument that makes our executable the process that is measured.
 pub const CALIBRATION_ARGUMENT: &str = "__calibration";
 /// Series per figure; the median counts.
-pub const SERIES: usize = 15;
+const SERIES: [usize; 2] = [15, 5];
 /// Time that one series is to take. Short, so that few series are disturbed by the scheduler.
 const SERIES_TIME: Duration = Duration::from_millis(3);
 /// An answer that takes longer will not come. It takes a tenth of a second of processor time.
@@ -83,17 +83,26 @@ pub(crate) struct Costs {
     pub(crate) took: Duration,
 }
 
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// 15 series of 3 ms per figure.
+    Thorough,
+    /// 5 of them: the target waits for nothing, but the user does.
+    Quick,
+}
+
 /// Measures with the empty programs of `object`.
 ///
 /// # Errors
 /// If the process cannot be started or probed, or does not answer.
-pub(crate) fn measure(object: &Object, mut attacher: Attacher) -> Result<Costs> {
+pub(crate) fn measure(object: &Object, mut attacher: Attacher, effort: Effort) -> Result<Costs> {
     let begun = Instant::now();
     let site = |function: extern "C" fn()| {
         Ok::<_, Error>(ProbeSite { offset: own_offset(function as usize)?, cookie: 0 })
     };
     let (on_emulated, on_stepped) = (site(emulated)?, site(stepped)?);
-    let mut subject = Subject::start()?;
+    let mut subject = Subject::start(effort)?;
     let (pid, exe) = (subject.child.id(), Path::new(OWN_EXECUTABLE));
     let bare = [subject.time(b'e')?, subject.time(b's')?].map(|series| series.median_ns);
 
@@ -123,13 +132,14 @@ impl HitCost {
 
 /// The process that is measured. It ends when it is dropped.
 struct Subject {
+    effort: Effort,
     child: Child,
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
 impl Subject {
-    fn start() -> Result<Subject> {
+    fn start(effort: Effort) -> Result<Subject> {
         let tried = || Error::new(ErrorKind::Limit, "tried to start a process to measure probes on");
         let mut child = Command::new(OWN_EXECUTABLE)
             .arg(CALIBRATION_ARGUMENT)
@@ -140,7 +150,7 @@ impl Subject {
             .map_err(|e| tried().because_of(&e))?;
         let (orders, answers) = (child.stdin.take(), child.stdout.take());
         let answers = BufReader::new(answers.ok_or_else(|| tried().because("it has no output"))?);
-        Ok(Subject { child, orders, answers })
+        Ok(Subject { effort, child, orders, answers })
     }
 
     /// Lets it call one of the functions, and reads how long that took.
@@ -150,7 +160,11 @@ impl Subject {
         let mut line = String::new();
         let mut ask = || -> io::Result<()> {
             let orders = self.orders.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-            orders.write_all(&[which])?;
+            orders.write_all(&[if self.effort == Effort::Quick {
+                which.to_ascii_uppercase()
+            } else {
+                which
+            }])?;
             orders.flush()?;
             // One line answers one order, so nothing of it waits in the buffer.
             let mut coming = [PollFd::new(self.answers.get_ref(), PollFlags::IN)];
@@ -187,13 +201,14 @@ fn parse(line: &str) -> Option<HitCost> {
     sound.then_some(HitCost { median_ns: *series.get(series.len() / 2)?, low_ns, high_ns, calls })
 }
 
-/// The child's side: for every byte that it reads, it calls a function and writes how long that took.
+/// The child's side: for every byte that it reads, it calls a function and writes how long that took. A capital letter asks
+/// for few series.
 pub fn be_subject(_arguments: impl Iterator<Item = OsString>) -> std::process::ExitCode {
     let mut order = [0u8];
     let mut out = io::stdout().lock();
     while io::stdin().read_exact(&mut order).is_ok() {
-        let function = if order == *b"s" { stepped } else { emulated };
-        let line = timed(function);
+        let function = if order.eq_ignore_ascii_case(b"s") { stepped } else { emulated };
+        let line = timed(function, SERIES[usize::from(order[0].is_ascii_uppercase())]);
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
             return std::process::ExitCode::FAILURE;
         }
@@ -207,7 +222,7 @@ fn own_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn timed(function: extern "C" fn()) -> String {
+fn timed(function: extern "C" fn(), series: usize) -> String {
     let per_call = |calls: u32| {
         let begun = own_time();
         for _ in 0..calls {
@@ -218,8 +233,8 @@ fn timed(function: extern "C" fn()) -> String {
     // The first calls of all find nothing in the caches.
     let first = per_call(CALLS[0]).min(per_call(CALLS[0])).max(0.1);
     let calls = ((SERIES_TIME.as_nanos() as f64 / first) as u32).clamp(CALLS[0], CALLS[1]);
-    let series: Vec<String> = (0..SERIES).map(|_| format!("{:.3}", per_call(calls))).collect();
-    format!("{} {}", u64::from(calls) * SERIES as u64, series.join(" "))
+    let times: Vec<String> = (0..series).map(|_| format!("{:.3}", per_call(calls))).collect();
+    format!("{} {}", u64::from(calls) * series as u64, times.join(" "))
 }
 
 #[cfg(test)]
@@ -251,8 +266,8 @@ mod tests {
 
     #[test]
     fn a_series_takes_time() {
-        let cost = parse(&timed(emulated)).unwrap();
+        let cost = parse(&timed(emulated, 5)).unwrap();
         assert!(cost.low_ns > 0.0 && cost.low_ns <= cost.median_ns && cost.median_ns <= cost.high_ns);
-        assert!(cost.calls >= u64::from(CALLS[0]) * SERIES as u64);
+        assert!(cost.calls >= u64::from(CALLS[0]) * 5);
     }
 }

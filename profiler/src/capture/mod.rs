@@ -2,8 +2,9 @@
 
 pub mod calibration;
 pub mod canary;
-pub(crate) mod cost;
+pub mod cost;
 pub(crate) mod object;
 pub(crate) mod own_code;
+pub(crate) mod rate;
 pub(crate) mod trial;
 pub mod uprobe;

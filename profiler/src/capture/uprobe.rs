@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::object::{Object, explain};
+use super::{
+    cost::prices::{RunTime, RunTimes},
+    object::{Object, explain},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
@@ -151,9 +154,24 @@ impl Attacher {
         self.loaded.extend(loaded);
     }
 
-    /// The loaded programs.
-    pub(crate) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.loaded.iter().map(|loaded| loaded.fd.as_fd())
+    /// Whether many sites can be probed by one link, which is quickly taken away.
+    pub(crate) fn has_multi(&self) -> bool {
+        self.allowed >= Method::Multi
+    }
+
+    /// How long the programs ran while that was measured.
+    pub(crate) fn run_times(&self) -> RunTimes {
+        let mut times = RunTimes::default();
+        for loaded in &self.loaded {
+            let Ok((ns, runs)) = bpf::run_stats(loaded.fd.as_fd()) else { continue };
+            let of = match loaded.name {
+                name if name == self.calls.plain => &mut times.frees,
+                name if name == self.calls.at_ret => &mut times.at_ret,
+                _ => &mut times.calls,
+            };
+            *of = of.and(RunTime { ns, runs });
+        }
+        times
     }
 
     /// Follows calls: entry, and the return unless the program skips it. `None` if the kernel has no sessions: it would

@@ -144,6 +144,10 @@ pub(crate) struct MemleakArgs {
     /// Follow this release function too, e.g. 'pool_put:ptr=arg0'. May be repeated.
     #[arg(long, value_name = "SPEC", value_parser = custom::parse_free)]
     pub(crate) free_fn: Vec<Custom>,
+    /// Most of a thread's time that the probes may take: refused beforehand, and stopped after ten seconds above it
+    /// (exit code 5). "off" observes whatever it costs.
+    #[arg(long, value_name = "PERCENT|off", default_value = "30%", value_parser = max_cost)]
+    pub(crate) max_cost: MaxCost,
     /// Live blocks to make room for. Default: by the memory that the target uses.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 27))]
     pub(crate) max_blocks: Option<u32>,
@@ -163,6 +167,10 @@ pub(crate) struct MemleakArgs {
     #[arg(long, value_enum, default_value = "session", hide = true)]
     pub(crate) method: MethodArg,
 }
+
+/// Most of a thread's time that the probes may take, from 0 to 1; `None`: whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MaxCost(pub(crate) Option<f64>);
 
 /// Where in a function to probe.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -206,12 +214,17 @@ impl From<MethodArg> for Method {
 /// Can this machine, and a process, be observed?
 #[derive(Debug, Args)]
 #[command(after_help = "Example: sudo profiler doctor --pid 4242\n\n\
-    Nothing is attached to the process: each test runs on profiler itself or on a\n\
-    process that it starts. Exit code 0 if something can be observed, else 4.")]
+    Each test runs on profiler itself or on a process that it starts. To foretell\n\
+    the cost, probes that only count are put into the process for less than a second;\n\
+    with --no-count nothing is attached to it.\n\
+    Exit code 0 if something can be observed, else 4.")]
 pub(crate) struct DoctorArgs {
-    /// Process to check, without attaching to it.
+    /// Process to check.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
+    /// Do not count the process's calls: nothing is attached to it, and the cost is not foretold.
+    #[arg(long)]
+    pub(crate) no_count: bool,
     /// Format of the result.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
     pub(crate) format: DoctorFormat,
@@ -343,6 +356,15 @@ fn pids(text: &str) -> Result<Pids, String> {
     }
 }
 
+fn max_cost(text: &str) -> Result<MaxCost, String> {
+    if text == "off" {
+        return Ok(MaxCost(None));
+    }
+    let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+    let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
+    share.map(|share| MaxCost(Some(share))).ok_or_else(|| "more than 0% and up to 100%, or off".to_owned())
+}
+
 fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
@@ -363,6 +385,19 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    use super::{MaxCost, max_cost};
+
+    #[test]
+    fn a_limit_is_a_percentage_or_off() {
+        assert_eq!(max_cost("off"), Ok(MaxCost(None)));
+        assert_eq!(max_cost("30%"), Ok(MaxCost(Some(0.3))));
+        assert_eq!(max_cost("2.5 %"), Ok(MaxCost(Some(0.025))));
+        assert_eq!(max_cost("100%"), Ok(MaxCost(Some(1.0))));
+        for wrong in ["", "%", "30", "0%", "-1%", "101%", "NaN%", "inf%", "OFF", "0.3", "thirty%"] {
+            assert!(max_cost(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

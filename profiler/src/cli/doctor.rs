@@ -13,7 +13,7 @@ use super::{
 
 /// Examines and writes what was found.
 pub(crate) fn run(args: &DoctorArgs) -> Done {
-    let diagnosis = doctor::examine(args.pid)?;
+    let diagnosis = doctor::examine(args.pid, !args.no_count)?;
     let terminal = Terminal::stdout(args.no_color);
     let mut page = Vec::new();
     let rendered = match args.format {

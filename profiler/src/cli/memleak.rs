@@ -82,6 +82,7 @@ fn options(args: &MemleakArgs) -> Options {
     options.max_blocks = args.max_blocks;
     options.max_stacks = args.max_stacks;
     options.custom = args.alloc_fn.iter().chain(&args.free_fn).cloned().collect();
+    options.max_cost = args.max_cost.0;
     options.placement = args.placement.into();
     options.method = args.method.into();
     options

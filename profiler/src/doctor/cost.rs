@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{
-        calibration::{self, HitCost},
+        calibration::{self, Effort, HitCost},
+        cost::prices::Traps,
         uprobe::Method,
     },
     tool::memleak::floor,
@@ -46,10 +47,10 @@ impl From<HitCost> for Figure {
     }
 }
 
-/// The cost, or why it could not be measured.
-pub(super) fn measure(method: Method) -> (Option<Cost>, Option<String>) {
-    let measured =
-        floor::empty(method).and_then(|(object, attacher)| calibration::measure(&object, attacher));
+/// The cost, with what follows for traps, or why it could not be measured.
+pub(super) fn measure(method: Method) -> (Option<Cost>, Traps, Option<String>) {
+    let measured = floor::empty(method)
+        .and_then(|(object, attacher)| calibration::measure(&object, attacher, Effort::Thorough));
     match measured {
         Ok(costs) => {
             let cost = Cost {
@@ -58,8 +59,8 @@ pub(super) fn measure(method: Method) -> (Option<Cost>, Option<String>) {
                 call: costs.call.into(),
                 took_ns: costs.took.as_nanos() as u64,
             };
-            (Some(cost), None)
+            (Some(cost), Traps::from(&costs), None)
         }
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => (None, Traps::ASSUMED, Some(error.to_string())),
     }
 }

@@ -1,8 +1,9 @@
 //! `doctor`: can this machine and this process be observed, and if not, what would change that?
 //!
 //! No fact is concluded from a version number: it is tried, or read where the kernel says it. Each has three possible answers. Looking and
-//! judging are apart: the parts of this module look, the verdict and the renderers are pure. Nothing is attached to
-//! the process asked about; what would be probed in it comes from the same plan that an observation follows.
+//! judging are apart: the parts of this module look, the verdict and the renderers are pure. What would be probed in the
+//! process asked about comes from the same plan that an observation follows. Nothing is attached to it, but for a moment
+//! programs that count its calls, if the caller wants to know what an observation would cost.
 
 mod activity;
 mod check;
@@ -33,7 +34,7 @@ pub use self::{
     verdict::{Readiness, Verdict},
 };
 use crate::{
-    capture::uprobe::Method,
+    capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, ErrorKind, Result},
     exit::ExitCode,
     target::process::Process,
@@ -79,12 +80,13 @@ impl Diagnosis {
     }
 }
 
-/// Finds out everything about this machine and, if `pid` is given, about that process.
+/// Finds out everything about this machine and, if `pid` is given, about that process. `count`: its calls are counted
+/// for less than a second, which tells what an observation would cost.
 ///
 /// # Errors
 /// If there is no such process, or if it is a thread or a kernel thread. That it cannot be observed is no error, but the
 /// diagnosis.
-pub fn examine(pid: Option<u32>) -> Result<Diagnosis> {
+pub fn examine(pid: Option<u32>, count: bool) -> Result<Diagnosis> {
     let process = pid.map(Process::open).transpose()?;
     let may_bpf = privileges::may_bpf();
     let mut checks = kernel::checks(may_bpf);
@@ -93,10 +95,17 @@ pub fn examine(pid: Option<u32>) -> Result<Diagnosis> {
     let filters = tools::filters(&tools);
     checks.push(kernel::filters_check(filters, may_bpf));
     let examined = process.as_ref().map(|process| target::examine(process, filters));
+    let (cost, traps, cost_unknown) = match method {
+        Some(method) => cost::measure(method),
+        None => (None, Traps::ASSUMED, Some("no probe can be attached".to_owned())),
+    };
     let (mut files, mut target_checks, mut target) = (None, Vec::new(), None);
     if let (Some(process), Some(mut examined)) = (&process, examined) {
         for tool in &mut tools {
             tool.foresee(process.pid(), &mut examined.modules, method);
+            if count {
+                tool.foretell(process.pid(), &mut examined.modules, method, &traps);
+            }
         }
         (files, target_checks, target) = (examined.files, examined.checks, Some(examined.target));
     }
@@ -107,10 +116,6 @@ pub fn examine(pid: Option<u32>) -> Result<Diagnosis> {
     checks.extend(privileges::checks(wanted));
     checks.extend(target_checks);
     name_process(&mut checks, pid);
-    let (cost, cost_unknown) = match method {
-        Some(method) => cost::measure(method),
-        None => (None, Some("no probe can be attached".to_owned())),
-    };
     if let Some(process) = process.filter(Process::ended) {
         return Err(ended(process.pid()));
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     text::Text,
-    tool::memleak::{AllocatorFound, CallEnd, Site},
+    tool::memleak::{AllocatorFound, CallEnd, Forecast, Site},
 };
 
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
@@ -59,6 +59,8 @@ fn tool() -> ToolState {
         allocators: Vec::new(),
         sites: Vec::new(),
         notes: Vec::new(),
+        forecast: None,
+        forecast_unknown: None,
         sees: vec![
             "every call of malloc and free, of glibc, musl, jemalloc, tcmalloc and mimalloc".to_owned(),
         ],
@@ -163,6 +165,15 @@ pub(crate) fn limited() -> Diagnosis {
         },
         site("mi_new", 0, true, CallEnd::ReturnProbeUnlessItThrows),
     ];
+    tool.forecast = Some(Forecast {
+        thread: 4243,
+        name: Some(Text::from("tick")),
+        share: 0.41,
+        taken_share: 0.36,
+        sampled_share: 0.19,
+        calls_per_s: 310_000.0,
+        limit: 0.30,
+    });
     tool.notes = vec!["growth inside the V8 heap is invisible to allocator probes".to_owned()];
     diagnosis.conclude();
     diagnosis
@@ -182,6 +193,7 @@ pub(crate) fn not_ready() -> Diagnosis {
     diagnosis.tools[0].answer = Answer::CannotTell;
     diagnosis.tools[0].why = Some("no probe could be attached".to_owned());
     diagnosis.tools[0].remedy = Some("run as root".to_owned());
+    diagnosis.tools[0].forecast_unknown = Some("it cannot be observed".to_owned());
     diagnosis.cost = None;
     diagnosis.cost_unknown = Some("no probe can be attached".to_owned());
     diagnosis.conclude();

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Answer;
 use crate::{
-    capture::uprobe::Method,
+    capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, ErrorKind, Result},
     target::{modules::Modules, process::Process},
     tool::{
         Foresight, TOOLS, Tool,
-        memleak::{AllocatorFound, Site},
+        memleak::{AllocatorFound, Forecast, Site},
     },
 };
 
@@ -35,6 +35,12 @@ pub struct ToolState {
     pub sites: Vec<Site>,
     /// What it would tell about the process.
     pub notes: Vec<String>,
+    /// What it would cost the process; absent with the reason in `forecast_unknown`.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
+    /// Why that is not known, if a process was asked about.
+    #[serde(default)]
+    pub forecast_unknown: Option<String>,
     /// What it sees.
     pub sees: Vec<String>,
     /// What it never sees.
@@ -75,6 +81,8 @@ fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
         allocators: Vec::new(),
         sites: Vec::new(),
         notes: Vec::new(),
+        forecast: None,
+        forecast_unknown: None,
         sees: words(tool.sees),
         cannot_see: words(tool.cannot_see),
     };
@@ -103,6 +111,37 @@ impl Tried {
                 }
             }
             Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Counts what the process does for a moment, and says what it would cost it. A process that is refused is left
+    /// alone.
+    pub(super) fn foretell(
+        &mut self,
+        pid: u32,
+        modules: &mut Modules,
+        method: Option<Method>,
+        traps: &Traps,
+    ) {
+        let Some(method) = method.filter(|_| self.state.answer == Answer::Yes) else {
+            self.state.forecast_unknown = Some("it cannot be observed".to_owned());
+            return;
+        };
+        if method < Method::Multi {
+            let why = "before Linux 6.6 calls cannot be counted without costing more than the count saves; the first two \
+                       seconds of an observation tell";
+            self.state.forecast_unknown = Some(why.to_owned());
+            return;
+        }
+        let foretold =
+            Process::open(pid).and_then(|process| (self.tool.foretell)(process, modules, method, traps));
+        match foretold {
+            Ok(Some(forecast)) => self.state.forecast = Some(forecast),
+            Ok(None) => {
+                let why = "no thread of it ran for a hundredth of the time while calls were counted";
+                self.state.forecast_unknown = Some(why.to_owned());
+            }
+            Err(error) => self.state.forecast_unknown = Some(error.to_string()),
         }
     }
 

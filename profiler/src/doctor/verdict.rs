@@ -47,6 +47,11 @@ impl Verdict {
         }
         reasons.extend(checks.iter().filter(|check| check.limits()).map(of_check));
         reasons.extend(tools.iter().filter(|tool| tool.answer != Answer::Yes).map(of_tool));
+        let over = |tool: &ToolState| {
+            let forecast = tool.forecast.as_ref().filter(|forecast| forecast.is_over())?;
+            Some(format!("{}: {}", tool.name, forecast.sentence()))
+        };
+        reasons.extend(tools.iter().filter_map(over));
         let readiness = if reasons.is_empty() { Readiness::Ready } else { Readiness::ReadyWithLimits };
         Verdict { readiness, reasons }
     }

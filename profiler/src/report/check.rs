@@ -128,7 +128,11 @@ impl Report {
         for (name, number) in [
             ("hits_per_s", cost.hits_per_s),
             ("busiest_thread_share", cost.busiest_thread_share),
+            ("worst_second_share", cost.worst_second_share),
+            ("taken_share", cost.taken_share),
+            ("predicted_share", cost.predicted_share),
             ("bpf_ns_per_hit", cost.bpf_ns_per_hit),
+            ("trap_ns_per_hit", cost.trap_ns_per_hit),
             ("own_cpu_share", cost.own_cpu_share),
         ] {
             if number.is_some_and(|number| !number.is_finite() || number < 0.0) {

@@ -56,6 +56,8 @@ pub enum Ended {
     Interrupted,
     /// Every target ended.
     TargetsGone,
+    /// The safety guard took the probes away: they cost a thread more than `--max-cost`.
+    StoppedByGuard,
 }
 
 /// One observed process.
@@ -112,18 +114,42 @@ pub struct Cost {
     pub hits: u64,
     /// Hits per second; absent if the observation was too short to say.
     pub hits_per_s: Option<f64>,
-    /// Modelled share of the busiest thread's time that went into our probes, if it could be modelled.
+    /// Share of its processor time that the probes took over the whole observation from the thread that paid most:
+    /// how much longer everything took that it did. From hits by thread, what a trap costs here and the measured time in
+    /// BPF. Absent if no thread ran for a hundredth of the time.
     pub busiest_thread_share: Option<f64>,
+    /// The highest such share in one second.
+    #[serde(default)]
+    pub worst_second_share: Option<f64>,
+    /// Share of all the time in which that thread could run: what `--max-cost` bounds.
+    #[serde(default)]
+    pub taken_share: Option<f64>,
+    /// Name of the thread with the highest share.
+    #[serde(default)]
+    pub busiest_thread: Option<Text>,
+    /// The share that was foretold from counted hits before the real probes came; absent if none was counted, or no
+    /// thread ran long enough.
+    #[serde(default)]
+    pub predicted_share: Option<f64>,
     /// Mean run time of our BPF programs in nanoseconds per hit, without the trap, if it was measured.
     pub bpf_ns_per_hit: Option<f64>,
+    /// Mean time of the kernel's part of a hit in nanoseconds: the trap.
+    #[serde(default)]
+    pub trap_ns_per_hit: Option<f64>,
+    /// Whether the trap was measured on this machine; otherwise it is assumed.
+    #[serde(default)]
+    pub calibrated: bool,
     /// CPU time of profiler itself, as a share of one CPU; absent if it could not be read.
     pub own_cpu_share: Option<f64>,
     /// Peak resident memory of profiler, in bytes.
     pub own_memory_bytes: u64,
     /// Kernel memory of the BPF maps, in bytes.
     pub map_memory_bytes: u64,
-    /// Time from start to everything attached, in nanoseconds.
+    /// Time from start to everything attached, in nanoseconds, without `count_ns`.
     pub attach_ns: u64,
+    /// Time in which hits were counted before the real probes came, in nanoseconds; absent if none were.
+    #[serde(default)]
+    pub count_ns: Option<u64>,
     /// Time to detach, in nanoseconds; absent while attached.
     pub detach_ns: Option<u64>,
 }

@@ -70,10 +70,11 @@ impl Report {
         stack.frames.iter().filter_map(|&index| self.frames.get(index))
     }
 
-    /// The exit code of the run that made this report, if nothing else is to be said: whether a target died of it, and
-    /// whether it is complete.
+    /// The exit code of the run that made this report, if nothing else is to be said: whether it was stopped, whether a
+    /// target died of it, and whether it is complete.
     pub fn exit_code(&self) -> ExitCode {
-        if self.meta.targets.iter().any(Target::died_of_breakpoint) {
+        let stopped = self.meta.ended == Ended::StoppedByGuard;
+        if stopped || self.meta.targets.iter().any(Target::died_of_breakpoint) {
             return ExitCode::SafetyStop;
         }
         if self.coverage.complete { ExitCode::Ok } else { ExitCode::Incomplete }

@@ -1,7 +1,7 @@
 //! The tools, and the registry of them.
 
 use crate::{
-    capture::uprobe::Method,
+    capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, Result},
     target::{modules::Modules, process::Process},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Tool {
     pub(crate) trial: fn(Method) -> Result<()>,
     /// What it would do with a process; nothing is attached.
     pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
+    /// What it would cost a process, from hits that are counted for a moment; `None` if that cannot be told here.
+    pub(crate) foretell: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<memleak::Forecast>>,
 }
 
 /// What a tool would do with a process.

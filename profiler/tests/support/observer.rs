@@ -77,7 +77,8 @@ impl Observer {
     /// Starts `profiler memleak --format json --pid N` with more arguments.
     pub(crate) fn start(pid: u32, arguments: &[&str]) -> Observer {
         let pid = pid.to_string();
-        let mut all = vec!["memleak", "--format", "json", "--pid", &pid];
+        // Workloads do nothing but allocate.
+        let mut all = vec!["memleak", "--max-cost", "off", "--format", "json", "--pid", &pid];
         all.extend(arguments);
         Observer::spawn(&all)
     }

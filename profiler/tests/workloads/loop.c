@@ -1,6 +1,6 @@
 // A malloc/free loop that does nothing else, to measure what a probe costs.
 //
-// `--threads 1`, `--depth 8` frames above the loop, `--size 64`, `--pairs-per-s 0` (as fast as it can), `--seconds 1`
+// `--threads 1`, `--depth 8` frames above the loop, `--size 64`, `--spins 0` turns of other work between the pairs, `--pairs-per-s 0` (as fast as it can), `--seconds 1`
 // per interval, or `--milliseconds`. Each `go` on stdin runs one interval and prints one JSON line, so that whoever
 // measures can attach and detach in between. `cpu_ns_per_pair` is processor time, which other work on the machine
 // changes less than the time on the clock.
@@ -17,7 +17,7 @@ struct worker {
 };
 
 static struct worker workers[THREADS_MAX];
-static long worker_count, depth, size, pairs_per_s;
+static long worker_count, depth, size, pairs_per_s, spins;
 static pthread_barrier_t start, end;
 static uint64_t deadline_ns;
 
@@ -29,6 +29,8 @@ FRAME void turn(struct worker *worker, uint64_t pairs) {
         void **place = &worker->ring[worker->pairs++ % RING];
         free(*place);
         *place = site_loop((size_t)size);
+        for (long spin = 0; spin < spins; spin++)
+            __asm__ volatile("" : : "r"(spin)); // Not to be folded away.
     }
 }
 
@@ -82,6 +84,7 @@ int main(int argc, char **argv) {
     depth = option(argc, argv, "--depth", 8);
     size = option(argc, argv, "--size", 64);
     pairs_per_s = option(argc, argv, "--pairs-per-s", 0);
+    spins = option(argc, argv, "--spins", 0);
     if (worker_count < 1 || worker_count > THREADS_MAX)
         return 64;
     pthread_barrier_init(&start, NULL, (unsigned)worker_count + 1);

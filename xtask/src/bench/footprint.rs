@@ -1,6 +1,11 @@
 //! What profiler itself takes: time to attach and to detach, stalls of the target, its own memory and processor time.
 
-use std::{thread, time::Duration};
+use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -24,6 +29,10 @@ const CONTROL_ALLOCS: &str = "8000";
 /// Ticks are watched for so long before a probe is there, as what the machine does by itself.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Threads that want all processors, in a busy run.
+const SPINNERS: usize = 4;
+
+/// Everything on a machine with little else to do.
 pub(super) fn run(rig: &Rig) -> Result<Figures> {
     let mut figures = Figures::new();
     attach(rig, &mut figures)?;
@@ -33,10 +42,33 @@ pub(super) fn run(rig: &Rig) -> Result<Figures> {
     Ok(figures)
 }
 
+/// Attaching and detaching beside threads that want all processors.
+pub(super) fn run_busy(rig: &Rig) -> Result<Figures> {
+    let mut figures = Figures::new();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..SPINNERS {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    spin_loop();
+                }
+            });
+        }
+        let done = attach(rig, &mut figures);
+        stop.store(true, Relaxed);
+        done
+    })?;
+    figures.insert("spinning_threads".into(), SPINNERS.into());
+    Ok(figures)
+}
+
 /// One `profiler memleak` on a target, until it has attached.
 fn observe(rig: &Rig, target: &Target, options: &[&str]) -> Result<Observer> {
     let mut memleak = rig.profiler();
     memleak.args(["memleak", "--pid", &target.pid().to_string()]).args(options);
+    if !options.contains(&"--max-cost") {
+        memleak.args(["--max-cost", "off"]);
+    }
     Observer::start(&mut memleak, rig.privilege, "attached")
 }
 
@@ -51,14 +83,21 @@ fn attach(rig: &Rig, figures: &mut Figures) -> Result<()> {
     let program = large::compile(&rig.scratch)?;
     let size = program.metadata()?.len();
     let target = Target::start(&mut command(&program))?;
-    let (mut attach, mut detach) = (Vec::new(), Vec::new());
+    let (mut attach, mut detach, mut count) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let observer = observe(rig, &target, &["--format", "json"])?;
-        attach.push(milliseconds(observer.attach));
+        // As a user types it: calls are counted first, which is a wait of its own.
+        let observer = observe(rig, &target, &["--max-cost", "30%", "--format", "json"])?;
+        let all = milliseconds(observer.attach);
         thread::sleep(Duration::from_millis(300));
-        detach.push(number(&cost(&observer.end()?)?, "detach_ns")? / 1e6);
+        let cost = cost(&observer.end()?)?;
+        let counted = number(&cost, "count_ns")? / 1e6;
+        attach.push(all - counted);
+        count.push(counted);
+        detach.push(number(&cost, "detach_ns")? / 1e6);
     }
-    println!("attach, ms: {attach:.0?}; detach, ms: {detach:.0?}");
+    println!("attach, ms: {attach:.0?}; detach, ms: {detach:.0?}; counting before, ms: {count:.0?}");
+    figures.insert("count_ms".into(), rounded(median(&count)));
+    figures.insert("count_of_all_rounds_ms".into(), rounded(highest(&count)));
     figures.insert("attach_binary_bytes".into(), size.into());
     figures.insert("attach_ms".into(), rounded(median(&attach)));
     figures.insert("attach_of_all_rounds_ms".into(), rounded(highest(&attach)));
@@ -84,7 +123,7 @@ fn ticks(rig: &Rig, figures: &mut Figures) -> Result<()> {
         target.ask("mark")?;
         thread::sleep(QUIET);
         periods[0].1.push(Ticks::since_last(&mut target)?);
-        let observer = observe(rig, &target, &[])?;
+        let observer = observe(rig, &target, &["--max-cost", "100%"])?;
         periods[1].1.push(Ticks::since_last(&mut target)?);
         thread::sleep(QUIET);
         periods[2].1.push(Ticks::since_last(&mut target)?);

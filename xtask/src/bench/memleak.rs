@@ -118,7 +118,7 @@ fn measure(rig: &Rig, target: &mut Target, observe: &Observe, script: &str) -> R
         }
         Observe::Memleak(options) => {
             let mut memleak = rig.profiler();
-            memleak.args(["memleak", "--pid", &pid]).args(*options);
+            memleak.args(["memleak", "--max-cost", "off", "--pid", &pid]).args(*options);
             memleak
         }
         Observe::Bpftrace => {

@@ -42,7 +42,11 @@ enum Bench {
         without_frame_pointers: bool,
     },
     /// Time to attach and detach, stalls of the target, our CPU and memory
-    Footprint,
+    Footprint {
+        /// Only attaching and detaching, beside four threads that want all processors
+        #[arg(long)]
+        busy: bool,
+    },
     /// Nanoseconds that a stack costs, against the kernel's walk by frame pointers
     Unwind,
 }
@@ -56,7 +60,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Memleak { without_frame_pointers: false } => memleak::run(&rig),
         Bench::Memleak { without_frame_pointers: true } => memleak::run_without_frame_pointers(&rig),
         Bench::Unwind => unwind::run(&rig),
-        Bench::Footprint => footprint::run(&rig),
+        Bench::Footprint { busy: false } => footprint::run(&rig),
+        Bench::Footprint { busy: true } => footprint::run_busy(&rig),
     };
     privilege.hand_back(&rig.scratch)?;
     println!("{}", Value::Object(figures?));

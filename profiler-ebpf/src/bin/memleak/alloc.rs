@@ -94,7 +94,7 @@ pub(crate) unsafe fn value(regs: *const pt_regs, place: u64) -> u64 {
 #[inline(always)]
 fn on_entry(ctx: &ProbeContext) -> u32 {
     let Some(ledger) = Ledger::open() else { return 1 };
-    ledger.count(Counter::EntryHits);
+    ledger.hit(Counter::EntryHits);
     let (outcome, skip) = entry::begin(ctx);
     ledger.count(outcome);
     skip as u32

@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::pt_regs,
-    helpers::generated::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_probe_read_user},
+    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user},
     programs::ProbeContext,
 };
 use profiler_common::{
@@ -26,13 +26,10 @@ use profiler_ebpf::stack::entry;
 use crate::{
     alloc::value,
     blocks,
-    maps::{NOT_DRAWN, SAMPLE_BYTES, THREAD_HITS, THREADS, Thread, count, own_space},
+    maps::{NOT_DRAWN, THREADS, Thread, count, own_space},
     sample, stacks,
 };
 
-const BPF_ANY: u64 = 0;
-/// Per-thread hits are published in steps of this many, a power of two.
-const THREAD_HITS_STEP: u64 = 1024;
 /// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
 /// memory is not rationed, and user space follows no such function where it is.
 const MAX_SAFE_BYTES: u64 = 1 << 30;
@@ -44,6 +41,9 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     // SAFETY: the context of this program.
     let bits = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let cookie = Cookie::unpack(bits);
+    if cookie.stepped {
+        count(Counter::SingleStepped);
+    }
     // SAFETY: the registers of the call.
     let size_bytes = unsafe { forget(requested(regs, bits, cookie.fixed_size), (*regs).rsp) };
     if cookie.throws && size_bytes > MAX_SAFE_BYTES {
@@ -60,7 +60,6 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     // SAFETY: the thread's own state, and the registers of the call.
     unsafe {
         let sp = (*regs).rsp;
-        publish_hits(thread);
         if (*thread).sp != 0 {
             if sp <= (*thread).sp && still_inside(thread, sp) {
                 return (Counter::EntryNested, true);
@@ -174,21 +173,5 @@ unsafe fn abandon(thread: *mut Thread) {
             count(Counter::OldLost);
         }
         (*thread).sp = 0;
-    }
-}
-
-/// Adds up this thread's hits where user space can see them.
-#[inline(always)]
-unsafe fn publish_hits(thread: *mut Thread) {
-    if SAMPLE_BYTES.load() != 0 {
-        return; // see `sample`
-    }
-    // SAFETY: the thread's own state.
-    unsafe {
-        (*thread).hits += 1;
-        if (*thread).hits & (THREAD_HITS_STEP - 1) == 0 {
-            let tid = bpf_get_current_pid_tgid() as u32;
-            let _ = THREAD_HITS.insert(tid, (*thread).hits, BPF_ANY);
-        }
     }
 }

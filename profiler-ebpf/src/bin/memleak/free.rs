@@ -16,14 +16,14 @@ use profiler_ebpf::atomic;
 
 use crate::alloc::value;
 use crate::blocks;
-use crate::maps::{Ledger, SAMPLE_BYTES, THREADS, now_units, own_space, totals};
+use crate::maps::{Ledger, SAMPLE_BYTES, THREADS, count, now_units, own_space, totals};
 
 /// Entry of a release function.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn memleak_free(ctx: *mut c_void) -> u32 {
     let Some(ledger) = Ledger::open() else { return 0 };
-    ledger.count(Counter::FreeHits);
+    ledger.hit(Counter::FreeHits);
     let outcome = release(&ProbeContext::new(ctx));
     ledger.count(outcome);
     0
@@ -33,6 +33,9 @@ pub(crate) fn memleak_free(ctx: *mut c_void) -> u32 {
 fn release(ctx: &ProbeContext) -> Counter {
     // SAFETY: the context of this program.
     let cookie = Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
+    if cookie.stepped {
+        count(Counter::SingleStepped);
+    }
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
     let address = match cookie.block {
         // SAFETY: the context of a uprobe program is the registers.

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use profiler_common::{
     age,
     ledger::Counter,
-    memleak::{Block, Bucket, Counters, FRAME_ROOM, Space, StackTotals},
+    memleak::{Block, Bucket, Counters, FRAME_ROOM, Space, StackTotals, THREAD_HITS_STEP, ThreadHits},
     sampling::WEIGHT_POINTS,
 };
 use profiler_ebpf::{atomic, stack::entry::Room, task::TaskStorage};
@@ -62,8 +62,6 @@ pub(crate) struct Thread {
     pub freed_sp: u64,
     /// Where the call is told to write the block's address (`posix_memalign`).
     pub behind: u64,
-    /// Allocation entries of this thread.
-    pub hits: u64,
     /// Stacks of the last calls: their identity, and their number, which is 0 for none. Most calls come from a stack
     /// that the thread was at just before.
     pub recent: [Recent; RECENT],
@@ -85,8 +83,6 @@ pub(crate) struct Drawing {
     pub gap_bytes: u64,
     /// State of the random numbers; 0 before the first.
     pub random: u64,
-    /// Allocation entries.
-    pub hits: u64,
 }
 
 /// A stack that a thread was at.
@@ -142,10 +138,10 @@ pub(crate) static DRAWING: PerCpuArray<Drawing> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static SPACES: Array<Space> = Array::with_max_entries(256, 0);
 
-/// Allocation entries by thread, in steps: finds the busiest thread. When full, the threads
-/// that come last are not looked at; nothing else depends on it.
+/// Hits by thread, in steps: what each thread pays. When full, the threads that come last are not looked at; nothing
+/// else depends on it.
 #[map]
-pub(crate) static THREAD_HITS: HashMap<u32, u64> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+static THREAD_HITS: HashMap<u32, ThreadHits> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
 /// Weight by size class, in 1/1024; filled by the loader of a sampled run.
 #[map]
@@ -165,11 +161,42 @@ impl Ledger {
         COUNTERS.get_ptr_mut(0).map(Ledger)
     }
 
+    /// Counts a hit. One of so many puts them all down to the thread that has it: on average that is right, and it
+    /// costs next to nothing.
+    #[inline(always)]
+    pub(crate) fn hit(self, counter: Counter) {
+        // SAFETY: a map value; the index is that of an enum without gaps.
+        let before = unsafe { atomic::take((&raw mut (*self.0).of).cast::<u64>().add(counter as usize)) };
+        if before & (THREAD_HITS_STEP - 1) == THREAD_HITS_STEP - 1 {
+            publish(counter as u64 == Counter::FreeHits as u64);
+        }
+    }
+
     /// Counts one outcome.
     #[inline(always)]
     pub(crate) fn count(self, counter: Counter) {
         // SAFETY: a map value; the index is that of an enum without gaps.
         unsafe { atomic::add((&raw mut (*self.0).of).cast::<u64>().add(counter as usize), 1) }
+    }
+}
+
+/// Puts a step of hits down to the current thread.
+#[inline(never)]
+fn publish(releases: bool) {
+    const BPF_NOEXIST: u64 = 1;
+    // SAFETY: a helper without arguments.
+    let tid = unsafe { bpf_get_current_pid_tgid() } as u32;
+    if THREAD_HITS.get_ptr_mut(tid).is_none() {
+        let _ = THREAD_HITS.insert(tid, ThreadHits { allocs: 0, frees: 0 }, BPF_NOEXIST);
+    }
+    let Some(hits) = THREAD_HITS.get_ptr_mut(tid) else { return };
+    // SAFETY: a map value.
+    unsafe {
+        if releases {
+            atomic::add(&raw mut (*hits).frees, THREAD_HITS_STEP);
+        } else {
+            atomic::add(&raw mut (*hits).allocs, THREAD_HITS_STEP);
+        }
     }
 }
 

@@ -1,18 +1,13 @@
 //! Drawing allocations by bytes (see `profiler_common::sampling`).
 
-use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use profiler_common::{
     memleak::StackTotals,
     sampling::{self, WEIGHT_ONE},
 };
 use profiler_ebpf::atomic;
 
-use crate::maps::{DRAWING, Drawing, SAMPLE_BYTES, THREAD_HITS, WEIGHTS};
-
-/// Hits are attributed to the thread that runs in steps of this many, a power of two: what each thread does is not
-/// looked at for calls that are not drawn, and the busiest thread's share is an estimate anyway.
-const HITS_STEP: u64 = 64;
-const BPF_NOEXIST: u64 = 1;
+use crate::maps::{DRAWING, Drawing, SAMPLE_BYTES, WEIGHTS};
 
 /// Whether a call for so many bytes is drawn.
 ///
@@ -27,11 +22,6 @@ pub(crate) fn draws(size_bytes: u64) -> bool {
     let Some(drawing) = DRAWING.get_ptr_mut(0) else { return false };
     // SAFETY: a map value of this CPU. What is not atomic may be repeated or lost without harm to the estimates.
     unsafe {
-        let hits = (*drawing).hits + 1;
-        (*drawing).hits = hits;
-        if hits & (HITS_STEP - 1) == 0 {
-            publish_hits();
-        }
         let gap = &raw mut (*drawing).gap_bytes;
         if (*drawing).random == 0 {
             (*drawing).random = u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) | 1;
@@ -48,19 +38,6 @@ pub(crate) fn draws(size_bytes: u64) -> bool {
         atomic::add(gap, sampling::gap_bytes(random(drawing), mean).wrapping_sub(left as u64));
     }
     true
-}
-
-#[inline(never)]
-fn publish_hits() {
-    // SAFETY: a helper without arguments, and a map value.
-    unsafe {
-        let tid = bpf_get_current_pid_tgid() as u32;
-        if let Some(hits) = THREAD_HITS.get_ptr_mut(tid) {
-            atomic::add(hits, HITS_STEP);
-        } else {
-            let _ = THREAD_HITS.insert(tid, HITS_STEP, BPF_NOEXIST);
-        }
-    }
 }
 
 /// xorshift64*, Vigna 2016.

@@ -218,9 +218,22 @@ fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
         units::percent(pair_ns * 1e4 / 1e9)
     );
     page.paragraph(Style::Plain, &fact("malloc and free"), &words);
+    write_forecasts(page, diagnosis);
     let took = units::nanos(*took_ns as f64);
     let words = format!("estimates, measured with empty programs on a process of our own in {took}");
     page.paragraph(Style::Dim, &fact(""), &words);
+}
+
+/// What the tools would cost the process.
+fn write_forecasts(page: &mut Page, diagnosis: &Diagnosis) {
+    for tool in &diagnosis.tools {
+        if let Some(forecast) = &tool.forecast {
+            let style = if forecast.is_over() { Style::Warn } else { Style::Plain };
+            page.paragraph(style, &fact(&tool.name), &forecast.sentence());
+        } else if let Some(why) = &tool.forecast_unknown {
+            page.paragraph(Style::Plain, &fact(&tool.name), &format!("not foretold: {}", visible(why)));
+        }
+    }
 }
 
 /// `~520 ns (499 ns to 681 ns, n = 69,000)`.
@@ -256,7 +269,7 @@ mod tests {
     fn the_answer_comes_first() {
         let first = |of| shown(&of).lines().next().unwrap_or_default().to_owned();
         assert_eq!(first(sample::ready()), "READY");
-        assert_eq!(first(sample::limited()), "READY with 2 limits");
+        assert_eq!(first(sample::limited()), "READY with 3 limits");
         assert_eq!(first(sample::not_ready()), "NOT READY: root: effective user id 1000");
     }
 

@@ -42,6 +42,7 @@ pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
         Ended::Running => ", still running",
         Ended::Interrupted => ", until interrupted",
         Ended::TargetsGone => ", until the last target was gone",
+        Ended::StoppedByGuard => ", until the safety guard stopped it (--max-cost)",
         Ended::Elapsed => "",
     };
     let (length, since) = (units::duration(meta.length()), units::utc(meta.started_unix_ns));
@@ -116,10 +117,26 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
         target.push(format!("{} hits/s", units::count(rate)));
     }
     if let Some(share) = cost.busiest_thread_share {
-        target.push(format!("~{} of the busiest thread's time", units::percent(share)));
+        let who = cost
+            .busiest_thread
+            .as_ref()
+            .map_or("a thread".to_owned(), |name| format!("thread {}", name.terminal()));
+        let worst =
+            cost.worst_second_share.map(|worst| format!(" ({} in the worst second)", units::percent(worst)));
+        let taken = cost.taken_share.map(|taken| format!(", {} of all its time", units::percent(taken)));
+        target.push(format!(
+            "~{} of the busy time of {who}{}{}",
+            units::percent(share),
+            worst.unwrap_or_default(),
+            taken.unwrap_or_default()
+        ));
     }
     if let Some(ns) = cost.bpf_ns_per_hit {
-        target.push(format!("{} of BPF per hit", units::nanos(ns)));
+        let trap = cost.trap_ns_per_hit.map(|trap| {
+            let how = if cost.calibrated { "" } else { ", assumed" };
+            format!(" and {} of trap{how}", units::nanos(trap))
+        });
+        target.push(format!("{} of BPF{} per hit", units::nanos(ns), trap.unwrap_or_default()));
     }
     if !target.is_empty() {
         page.paragraph(Style::Plain, "cost      ", &format!("to the target: {}", target.join(", ")));

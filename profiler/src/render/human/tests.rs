@@ -66,8 +66,9 @@ names     97.0 % of frames · without: code without a file 3.0 % (made at run
           covers it (stripped?))
           JavaScript functions have no names: start node with --perf-basic-prof
 unseen    3.1 GiB were allocated before attaching; they are out of sight
-cost      to the target: 6.7k hits/s, ~0.7 % of the busiest thread's time,
-          212 ns of BPF per hit
+cost      to the target: 6.7k hits/s, ~0.7 % of the busy time of thread tick
+          (2.1 % in the worst second), 0.5 % of all its time, 212 ns of BPF and
+          437 ns of trap per hit
           of profiler: 1.2 % CPU, 48 MiB, and 12 MiB of maps
 target    pong (pid 4242) /opt/game/server, killed by signal 9
           the binary was replaced on disk since it started

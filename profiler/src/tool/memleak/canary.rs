@@ -44,6 +44,7 @@ pub(super) fn try_out(method: Method) -> Result<()> {
         nests: true,
         at_ret: false,
         throws: false,
+        stepped: false,
     };
     let site = ProbeSite { offset: canary.offset, cookie: cookie.pack() };
     let mut attacher = Attacher::new(session::PROGRAMS, method);

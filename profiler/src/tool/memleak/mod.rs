@@ -3,6 +3,7 @@
 //! Data goes one way: `session` attaches and owns the probes, `collect` turns the kernel side's maps into `rows`,
 //! `analyze` judges them (pure), `section` makes them part of a report.
 
+mod admission;
 mod advice;
 pub(crate) mod allocators;
 pub mod analyze;
@@ -43,6 +44,7 @@ mod totals;
 pub mod verdict;
 mod walks;
 
+pub use admission::{DEFAULT_MAX_COST, Forecast};
 pub use readiness::AllocatorFound;
 pub use session::{Event, Progress, observe};
 pub use space::{CallEnd, Site};

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{custom::Custom, plan::Placement};
+use super::{admission::DEFAULT_MAX_COST, custom::Custom, plan::Placement};
 use crate::{capture::uprobe::Method, stage::Stage, symbolize};
 
 /// Which processes to observe.
@@ -45,6 +45,8 @@ pub struct Options {
     pub placement: Placement,
     /// The best way of attaching that may be used.
     pub method: Method,
+    /// Most that the probes may take of the time in which a thread can run, from 0 to 1; `None`: whatever it is.
+    pub max_cost: Option<f64>,
     /// Where it is said what is being waited for.
     pub stage: Stage,
 }
@@ -65,6 +67,7 @@ impl Options {
             names: symbolize::Settings::default(),
             placement: Placement::default(),
             method: Method::Session,
+            max_cost: Some(DEFAULT_MAX_COST),
             stage: Stage::default(),
         }
     }

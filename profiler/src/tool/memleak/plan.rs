@@ -108,6 +108,7 @@ impl Planned {
             nests: self.nests,
             at_ret: matches!(self.ret, Return::Instructions(_)),
             throws: self.ret == Return::ProbeUnlessItThrows,
+            stepped: !self.site.emulated,
         }
         .pack()
     }

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    admission::{self, Forecast},
     allocators, canary,
     options::{Options, Targets},
     space::{Preview, Site, Space},
 };
 use crate::{
-    capture::uprobe::Method,
+    capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, Result},
     target::{modules::Modules, process::Process},
     text::Text,
@@ -32,6 +33,7 @@ pub(crate) const TOOL: Tool = Tool {
     ],
     trial: canary::try_out,
     foresee,
+    foretell,
 };
 
 /// What it would do with a process. `method`: the best way of attaching that works here, if one does.
@@ -47,6 +49,20 @@ fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> R
     let sites = if refused.is_some() { Vec::new() } else { sites };
     let notes = std::mem::take(&mut space.notes);
     Ok(Foresight { allocators: found(&sites), sites, refused, notes })
+}
+
+/// What it would cost the process, with the default options.
+fn foretell(
+    process: Process,
+    modules: &mut Modules,
+    method: Method,
+    traps: &Traps,
+) -> Result<Option<Forecast>> {
+    let mut options = Options::new(Targets::Pids(vec![process.pid()]));
+    options.method = method;
+    let mut space = Space::new(0, process, modules)?;
+    space.plan(modules, &options);
+    admission::foretell(&space, &options, traps)
 }
 
 /// An allocator in a process.

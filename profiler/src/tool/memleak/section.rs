@@ -1,6 +1,6 @@
 //! From judged stacks to the report: sentences, table, meta data.
 
-use profiler_common::ledger::{Class, Counter, Probe};
+use profiler_common::ledger::{Class, Counter};
 
 use super::{
     analyze::{Judged, analyze},
@@ -10,7 +10,6 @@ use super::{
     own::{Named, Own, labels},
     sentences,
     session::Session,
-    totals,
     verdict::Verdict,
 };
 use crate::{
@@ -95,7 +94,7 @@ fn stack_of(session: &Session<'_>, number: u32, frames: &mut Frames) -> Option<S
     session.stacks.report(number, pid, &session.modules, frames)
 }
 
-fn meta(session: &Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<Meta> {
+fn meta(session: &mut Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<Meta> {
     let uname = rustix::system::uname();
     let options = session.options;
     let mut settings = vec![
@@ -112,9 +111,8 @@ fn meta(session: &Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<Meta
         Counter::ALL.iter().filter(|c| wanted(**c)).map(|c| snapshot.counters[*c as usize]).sum()
     };
     let hits = of(&|c| c.class() == Class::Hits);
-    let entries = of(&|c| c.class() == Class::Hits && c.probe() == Probe::AllocEntry);
-    let busiest = totals::thread_hits(&session.object)?.into_iter().map(|(_, n)| n).max();
-    let (programs, maps) = (session.attacher.programs(), session.object.maps());
+    let Session { cost, object, .. } = session;
+    let cost = cost.cost(length, hits, object.maps());
     Ok(Meta {
         tool: "memleak".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -126,7 +124,7 @@ fn meta(session: &Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<Meta
         ended,
         targets: session.spaces.iter().map(target).collect(),
         settings: settings.into_iter().collect(),
-        cost: session.cost.cost(length, hits, busiest, entries, programs, maps),
+        cost,
     })
 }
 

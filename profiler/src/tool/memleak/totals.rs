@@ -8,7 +8,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::{
     ledger::Counter,
-    memleak::{Counters, Space, StackTotals},
+    memleak::{Counters, Space, StackTotals, ThreadHits},
 };
 
 use crate::{
@@ -45,10 +45,10 @@ impl Totals {
     }
 }
 
-/// Allocation entries by thread id, in whole steps.
-pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, u64)>> {
+/// Hits by thread id, in whole steps.
+pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
     let mut hits = Vec::new();
-    bpf::for_each_element(object.map("THREAD_HITS")?, |tid: u32, n: u64| hits.push((tid, n)))
+    bpf::for_each_element(object.map("THREAD_HITS")?, |tid: u32, n: ThreadHits| hits.push((tid, n)))
         .map_err(|e| unreadable("the hits by thread", &e))?;
     Ok(hits)
 }

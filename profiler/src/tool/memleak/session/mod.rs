@@ -1,5 +1,6 @@
 //! One observation, from the first probe to the report.
 
+mod price;
 mod setup;
 mod targets;
 mod watch;
@@ -98,6 +99,10 @@ pub(super) struct Session<'a> {
     pub(super) tracker: Tracker,
     pub(super) worker: Worker,
     pub(super) cost: CostMeter,
+    /// Seconds over which the guard averages before it may stop the observation.
+    guard_seconds: usize,
+    /// Whether the user was told what it costs.
+    cost_told: bool,
     pub(super) started_unix_ns: u64,
     pub(super) start_ns: u64,
     pub(super) began: Instant,
@@ -126,7 +131,8 @@ impl<'a> Session<'a> {
     fn detach(&mut self) {
         let begun = Instant::now();
         self.options.stage.begin("detaching");
-        self.cost.before_detach(self.attacher.programs());
+        let reading = self.cost_reading().ok();
+        self.cost.before_detach(reading);
         for space in &mut self.spaces {
             space.detach_allocs();
         }

@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     super::{
+        admission,
         blocks::{Blocks, Room},
         canary, collect, harm,
         memory::Memory,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     capture::{
-        cost::CostMeter,
+        cost::{CostMeter, spending::GUARD_SECONDS},
         object::{Object, Settings, explain},
         uprobe::{Attacher, CallPrograms},
     },
@@ -54,6 +55,8 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
 };
 /// Programs that targets may become by exec, with their stacks walked by tables.
 const EXECS: usize = 16;
+/// Seconds after which the guard may stop an observation whose cost was not foretold.
+const UNCOUNTED_SECONDS: usize = 2;
 /// Room in the kernel's table if nothing is known of the target's size.
 const UNKNOWN_BLOCKS: u32 = 1 << 20;
 
@@ -123,6 +126,11 @@ impl<'a> Session<'a> {
             joined(loading)
         })?;
         harm::refuse_what_copies_its_code(&spaces, &modules, options)?;
+        let mut cost = CostMeter::new(asked, admission::programs(options));
+        let counted = match (&launched, options.max_cost) {
+            (None, Some(_)) => admission::admit(&spaces, options, &mut cost)?,
+            _ => false,
+        };
         options.stage.begin("attaching");
         let totals = Totals::map(&object, options.max_stacks as usize)?;
         let blocks = Blocks::map(&object, room)?;
@@ -147,6 +155,8 @@ impl<'a> Session<'a> {
         let worker = Worker::start(options.names.clone()).map_err(|e| {
             Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
         })?;
+        // A start is not how a command goes on; a process that could not be counted in beforehand goes on as it does now.
+        let guard_seconds = if launched.is_some() || counted { GUARD_SECONDS } else { UNCOUNTED_SECONDS };
         let mut session = Session {
             options,
             object,
@@ -158,7 +168,9 @@ impl<'a> Session<'a> {
             blocks,
             tracker,
             worker,
-            cost: CostMeter::new(asked),
+            cost,
+            guard_seconds,
+            cost_told: false,
             started_unix_ns: 0,
             start_ns,
             began: Instant::now(),
@@ -179,7 +191,8 @@ impl<'a> Session<'a> {
         session.began = Instant::now();
         session.started_unix_ns =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        session.cost.attached();
+        session.cost.attached(session.spaces.iter().map(|space| space.process.pid()));
+        admission::calibrate(&mut session.cost, options.method);
         options.stage.end();
         Ok(session)
     }

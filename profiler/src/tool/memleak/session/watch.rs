@@ -65,6 +65,9 @@ impl Session<'_> {
                     if self.look(tell)? {
                         return Ok(self.end(Ended::TargetsGone));
                     }
+                    if self.watch_cost(tell)? {
+                        return Ok(self.end(Ended::StoppedByGuard));
+                    }
                 }
             }
         }
@@ -199,7 +202,6 @@ impl Session<'_> {
             self.tell_mappings()?;
         }
         self.stacks.names.look_up(&self.modules, &self.spaces, &self.worker);
-        self.cost.look();
         let counters = totals::counters(&self.object)?;
         tell(Event::Progress(&self.progress(&counters)));
         Ok(self.spaces.iter().all(|s| s.ended.is_some()))
@@ -238,7 +240,7 @@ impl Session<'_> {
             lost: sum(&|c| c.class() == Class::Lost),
             live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
             stacks: self.stacks.len(),
-            cost: None,
+            cost: self.cost.now().map(|now| now.price.of_busy),
         }
     }
 }

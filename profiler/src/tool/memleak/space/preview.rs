@@ -2,10 +2,12 @@
 //!
 //! It follows the same plan as an observation does, so that what is foretold and what is done cannot differ.
 
+use profiler_common::rate::{CALL, CALL_TO_RET, FREE, class};
 use serde::{Deserialize, Serialize};
 
 use super::{Part, Space};
 use crate::{
+    capture::{rate::Passed, uprobe::ProbeSite},
     error::Error,
     report::Probed,
     target::modules::Modules,
@@ -73,7 +75,29 @@ impl Space {
         for part in &parts {
             self.preview_part(part, modules, sessions, &mut preview);
         }
+        self.coming.extend(parts);
         preview
+    }
+
+    /// The entries that the process passes, of what was planned and is not attached to yet. Their cookies are classes
+    /// of [`profiler_common::rate`].
+    pub(crate) fn passed(&self) -> Passed {
+        let pid = self.process.pid();
+        let sites = |part: &Part| {
+            let rationed = part.plan.throws() && memory_is_rationed(pid);
+            let site = |planned: &Planned, kind| ProbeSite {
+                offset: planned.file_offset(),
+                cookie: class(kind, !planned.site.emulated),
+            };
+            let frees = part.plan.frees.iter().map(|planned| site(planned, FREE));
+            let calls = part.plan.allocs.iter().filter_map(|planned| match planned.fate(rationed) {
+                Fate::Plain | Fate::Throwing => Some(site(planned, CALL)),
+                Fate::ToRet(_) => Some(site(planned, CALL_TO_RET)),
+                Fate::LeftOut(_) | Fate::Refused(_) => None,
+            });
+            (part.path.clone(), frees.chain(calls).collect())
+        };
+        Passed { pid, files: self.coming.iter().map(sites).collect() }
     }
 
     fn preview_part(&self, part: &Part, modules: &Modules, sessions: bool, preview: &mut Preview) {

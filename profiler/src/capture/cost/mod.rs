@@ -1,0 +1,288 @@
+//! What an observation costs the target, the machine, and ourselves.
+
+pub(crate) mod prices;
+pub(crate) mod spending;
+pub(crate) mod threads;
+
+use std::{
+    collections::HashMap,
+    os::fd::{BorrowedFd, OwnedFd},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use profiler_common::memleak::ThreadHits;
+
+use self::{
+    prices::{Hits, Prices, Programs, RunTimes, Traps},
+    spending::{Share, Spending, Spent},
+    threads::Had,
+};
+use super::calibration::Costs;
+use crate::{
+    kernel::{bpf, priority::use_batch_scheduling},
+    report::Cost,
+    target::status::Status,
+    text::Text,
+};
+
+/// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period.
+const STATS_PERIOD: Duration = Duration::from_secs(30);
+const STATS_ON: Duration = Duration::from_secs(1);
+/// How often it is added up what threads paid.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Measures while an observation runs.
+#[derive(Debug)]
+pub(crate) struct CostMeter {
+    asked: Instant,
+    attach: Duration,
+    /// How long hits were counted before the real probes came.
+    counted: Option<Duration>,
+    predicted: Option<f64>,
+    detach: Option<Duration>,
+    began: Instant,
+    own_cpu_before: Duration,
+    stats: Option<OwnedFd>,
+    calibration: Calibration,
+    guess: Programs,
+    /// Where each thread was when it was last looked at.
+    marks: HashMap<u32, Mark>,
+    names: HashMap<u32, Text>,
+    hits: Hits,
+    measured: RunTimes,
+    last: Instant,
+    spending: Spending,
+}
+
+/// A thread at some moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    had: Had,
+    hits: ThreadHits,
+}
+
+/// What a trap costs here: known, or being measured.
+#[derive(Debug)]
+enum Calibration {
+    None,
+    Running(JoinHandle<Option<Traps>>),
+    Known(Traps),
+}
+
+/// What was counted of the target, by thread and in all.
+pub(crate) struct Reading {
+    /// Hits by thread id.
+    pub(crate) threads: Vec<(u32, ThreadHits)>,
+    /// Hits of all.
+    pub(crate) hits: Hits,
+    /// Run times of our programs.
+    pub(crate) measured: RunTimes,
+}
+
+impl CostMeter {
+    /// `asked` is when the user asked; `guess` is what the programs take, until that is measured.
+    pub(crate) fn new(asked: Instant, guess: Programs) -> CostMeter {
+        CostMeter {
+            asked,
+            attach: Duration::ZERO,
+            counted: None,
+            predicted: None,
+            detach: None,
+            began: Instant::now(),
+            own_cpu_before: own_cpu(),
+            stats: None,
+            calibration: Calibration::None,
+            guess,
+            marks: HashMap::new(),
+            names: HashMap::new(),
+            hits: Hits::default(),
+            measured: RunTimes::default(),
+            last: Instant::now(),
+            spending: Spending::default(),
+        }
+    }
+
+    /// Begins to measure what a trap costs, on a thread of its own, unless that is known or under way.
+    pub(crate) fn calibrate(&mut self, measure: impl FnOnce() -> Option<Costs> + Send + 'static) {
+        if matches!(self.calibration, Calibration::None) {
+            let work = || {
+                use_batch_scheduling();
+                measure().as_ref().map(Traps::from)
+            };
+            let started = thread::Builder::new().name("calibration".to_owned()).spawn(work);
+            self.calibration = started.map_or(Calibration::Known(Traps::ASSUMED), Calibration::Running);
+        }
+    }
+
+    /// What a trap costs here, as far as it is known. `wait`: until it is.
+    pub(crate) fn traps(&mut self, wait: bool) -> Traps {
+        match &self.calibration {
+            Calibration::None => return Traps::ASSUMED,
+            Calibration::Running(thread) if !wait && !thread.is_finished() => return Traps::ASSUMED,
+            Calibration::Running(_) | Calibration::Known(_) => {}
+        }
+        let traps = match std::mem::replace(&mut self.calibration, Calibration::None) {
+            Calibration::Running(thread) => thread.join().ok().flatten().unwrap_or(Traps::ASSUMED),
+            Calibration::Known(traps) => traps,
+            Calibration::None => Traps::ASSUMED,
+        };
+        self.calibration = Calibration::Known(traps);
+        traps
+    }
+
+    /// Hits were counted before the real probes came. `predicted` is the share of a thread that followed from it.
+    pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>) {
+        self.counted = Some(took);
+        self.predicted = predicted;
+    }
+
+    /// Everything is attached to these processes.
+    pub(crate) fn attached(&mut self, pids: impl Iterator<Item = u32>) {
+        self.attach = self.asked.elapsed().saturating_sub(self.counted.unwrap_or_default());
+        self.own_cpu_before = own_cpu();
+        self.stats = bpf::enable_run_stats().ok();
+        let busy = threads::of_processes(pids).into_iter();
+        self.marks = busy.map(|(tid, had)| (tid, Mark { had, ..Mark::default() })).collect();
+        self.began = Instant::now();
+        self.last = self.began;
+    }
+
+    /// Time from the question to everything attached, without the time that counting took.
+    pub(crate) fn attach_time(&self) -> Duration {
+        self.attach
+    }
+
+    /// Called a few times a second: switches the statistics on and off. True if it is time for [`CostMeter::add`].
+    pub(crate) fn look(&mut self) -> bool {
+        let into = self.began.elapsed().as_nanos() % STATS_PERIOD.as_nanos();
+        let on = into < STATS_ON.as_nanos();
+        if on && self.stats.is_none() {
+            self.stats = bpf::enable_run_stats().ok();
+        } else if !on {
+            self.stats = None;
+        }
+        self.last.elapsed() >= SECOND
+    }
+
+    /// Adds what was spent since the last time.
+    pub(crate) fn add(&mut self, reading: Reading) {
+        let length = self.last.elapsed();
+        self.last = Instant::now();
+        self.measured = reading.measured;
+        let hits = reading.hits.since(self.hits);
+        self.hits = reading.hits;
+        let traps = self.traps(false);
+        let prices = Prices::of(hits, &traps, &self.measured, &self.guess);
+        let mut spent = Vec::new();
+        for (tid, hits) in reading.threads {
+            // A thread that was not there at the beginning has had all of its time since.
+            let before = self.marks.get(&tid).copied().unwrap_or_default();
+            if hits == before.hits {
+                continue;
+            }
+            let Some(had) = threads::had(tid) else { continue };
+            self.marks.insert(tid, Mark { had, hits });
+            let allocs = hits.allocs.saturating_sub(before.hits.allocs) as f64;
+            let frees = hits.frees.saturating_sub(before.hits.frees) as f64;
+            let Had { busy_ns, waited_ns } = had.since(before.had);
+            let ours_ns = allocs * prices.alloc_ns + frees * prices.free_ns;
+            spent.push(Spent { tid, busy_ns: busy_ns as f64, ours_ns, waited_ns: waited_ns as f64 });
+        }
+        self.spending.add(length, spent);
+        for share in [self.spending.mean(), self.spending.recent()].into_iter().flatten() {
+            if let (false, Some(name)) = (self.names.contains_key(&share.tid), threads::name(share.tid)) {
+                self.names.insert(share.tid, name);
+            }
+        }
+    }
+
+    /// What the thread that pays most has paid lately.
+    pub(crate) fn now(&self) -> Option<Share> {
+        self.spending.recent()
+    }
+
+    /// The thread that pays more than `limit`, on the average of so many seconds.
+    pub(crate) fn over(&self, limit: f64, seconds: usize) -> Option<Share> {
+        self.spending.over(limit, seconds)
+    }
+
+    /// A thread, for people.
+    pub(crate) fn thread(&self, tid: u32) -> String {
+        self.names.get(&tid).map_or_else(|| format!("thread {tid}"), |name| named(tid, name))
+    }
+
+    /// Hits per second so far.
+    pub(crate) fn hits_per_s(&self) -> f64 {
+        let Hits { entries, returns, frees, .. } = self.hits;
+        (entries + returns + frees) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
+    }
+
+    /// The programs are about to go: the last moment to read what they ran.
+    pub(crate) fn before_detach(&mut self, reading: Option<Reading>) {
+        if let Some(reading) = reading {
+            self.add(reading);
+        }
+        self.stats = None;
+    }
+
+    /// Everything is detached.
+    pub(crate) fn detached(&mut self, took: Duration) {
+        self.detach = Some(took);
+    }
+
+    /// The figures. `hits` over all probes.
+    pub(crate) fn cost<'a>(
+        &mut self,
+        length: Duration,
+        hits: u64,
+        maps: impl Iterator<Item = BorrowedFd<'a>>,
+    ) -> Cost {
+        let seconds = length.as_secs_f64();
+        let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
+        let traps = self.traps(false);
+        let prices = Prices::of(self.hits, &traps, &self.measured, &self.guess);
+        let mean = self.spending.mean();
+        Cost {
+            hits,
+            hits_per_s: per_second(hits as f64),
+            busiest_thread_share: mean.map(|mean| mean.price.of_busy),
+            worst_second_share: self.spending.worst().map(|worst| worst.price.of_busy),
+            taken_share: mean.map(|mean| mean.price.of_all),
+            busiest_thread: mean.and_then(|mean| self.names.get(&mean.tid).cloned()),
+            predicted_share: self.predicted,
+            bpf_ns_per_hit: self.measured.all().mean_ns(),
+            trap_ns_per_hit: (hits > 0).then_some(prices.trap_ns),
+            calibrated: traps.calibrated,
+            own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64()),
+            own_memory_bytes: own_peak_bytes(),
+            map_memory_bytes: maps.map(map_bytes).sum(),
+            attach_ns: self.attach.as_nanos() as u64,
+            count_ns: self.counted.map(|took| took.as_nanos() as u64),
+            detach_ns: self.detach.map(|d| d.as_nanos() as u64),
+        }
+    }
+}
+
+/// A thread by its id and its name, for people.
+pub(crate) fn named(tid: u32, name: &Text) -> String {
+    format!("thread {} ({tid})", name.terminal())
+}
+
+fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Peak resident memory without the BPF maps that we have mapped: those are counted with the maps.
+fn own_peak_bytes() -> u64 {
+    let status = Status::read(std::process::id()).unwrap_or_default();
+    status.peak_bytes.unwrap_or(0).saturating_sub(status.shared_bytes.unwrap_or(0))
+}
+
+/// Kernel memory of a map, as the kernel states it (`memlock` in fdinfo).
+fn map_bytes(map: BorrowedFd<'_>) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).unwrap_or_default();
+    info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,206 @@
+//! What the probes took from each thread, second by second. Pure arithmetic.
+//!
+//! The share of a thread's processor time says how much longer everything takes that it does, also if it waits most of
+//! the time. The share of all the time in which it could run says what it cannot use otherwise any more: that is bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use super::prices::Price;
+
+/// Seconds over which the guard averages.
+pub(crate) const GUARD_SECONDS: usize = 10;
+/// Threads that run less than this part of the time are left out: what they lose is less than that, and hits are
+/// counted in steps.
+pub(crate) const LEAST_BUSY: f64 = 0.01;
+/// Threads whose sums are kept. Beyond, the threads that come last are only looked at second by second.
+const MOST_THREADS: usize = 4096;
+
+/// What one thread had and paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Spent {
+    pub(crate) tid: u32,
+    /// Its processor time.
+    pub(crate) busy_ns: f64,
+    /// Of that, the time of our probes.
+    pub(crate) ours_ns: f64,
+    /// Time for which it waited for a processor.
+    pub(crate) waited_ns: f64,
+}
+
+/// What a thread pays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share {
+    pub(crate) tid: u32,
+    pub(crate) price: Price,
+}
+
+/// A stretch of about a second.
+#[derive(Clone, Debug, Default)]
+struct Second {
+    length: Duration,
+    threads: Vec<Spent>,
+}
+
+/// Everything that was spent.
+#[derive(Debug, Default)]
+pub(crate) struct Spending {
+    last: VecDeque<Second>,
+    length: Duration,
+    sums: HashMap<u32, Spent>,
+    worst: Option<Share>,
+}
+
+impl Spending {
+    /// Adds what the threads spent in the time since the last call.
+    pub(crate) fn add(&mut self, length: Duration, threads: Vec<Spent>) {
+        if length >= Duration::from_millis(500) {
+            let now = highest(length, threads.iter().copied());
+            let worse = |new: &Share| self.worst.is_none_or(|known| new.price.of_busy > known.price.of_busy);
+            self.worst = now.filter(worse).or(self.worst);
+        }
+        self.length += length;
+        for spent in &threads {
+            if self.sums.len() < MOST_THREADS || self.sums.contains_key(&spent.tid) {
+                add(self.sums.entry(spent.tid).or_default(), spent);
+            }
+        }
+        self.last.push_back(Second { length, threads });
+        if self.last.len() > GUARD_SECONDS {
+            self.last.pop_front();
+        }
+    }
+
+    /// What the thread that pays most has paid over the whole time.
+    pub(crate) fn mean(&self) -> Option<Share> {
+        highest(self.length, self.sums.values().copied())
+    }
+
+    /// The highest share of its processor time that the thread that paid most paid in one second.
+    pub(crate) fn worst(&self) -> Option<Share> {
+        self.worst
+    }
+
+    /// What the thread that pays most has paid over the last ten seconds, or over all of them if there were fewer.
+    pub(crate) fn recent(&self) -> Option<Share> {
+        let mut sums: HashMap<u32, Spent> = HashMap::new();
+        for spent in self.last.iter().flat_map(|second| &second.threads) {
+            add(sums.entry(spent.tid).or_default(), spent);
+        }
+        highest(self.last.iter().map(|second| second.length).sum(), sums.into_values())
+    }
+
+    /// The same, once `seconds` of them are over, if it is more than `limit` of all its time.
+    pub(crate) fn over(&self, limit: f64, seconds: usize) -> Option<Share> {
+        (self.last.len() >= seconds).then(|| self.recent())?.filter(|share| share.price.of_all > limit)
+    }
+}
+
+fn add(sum: &mut Spent, spent: &Spent) {
+    sum.tid = spent.tid;
+    sum.busy_ns += spent.busy_ns;
+    sum.ours_ns += spent.ours_ns;
+    sum.waited_ns += spent.waited_ns;
+}
+
+fn highest(length: Duration, threads: impl Iterator<Item = Spent>) -> Option<Share> {
+    let length = length.as_nanos() as f64;
+    let price = |spent: &Spent| {
+        let ours = spent.ours_ns.min(spent.busy_ns);
+        let could = (length - spent.waited_ns).max(spent.busy_ns);
+        Price { of_busy: ours / spent.busy_ns, of_all: ours / could }
+    };
+    threads
+        .filter(|spent| spent.busy_ns > 0.0 && spent.busy_ns >= length * LEAST_BUSY)
+        .map(|spent| Share { tid: spent.tid, price: price(&spent) })
+        .max_by(|a, b| a.price.of_all.total_cmp(&b.price.of_all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn spent(tid: u32, busy_ms: f64, ours_ms: f64) -> Spent {
+        Spent { tid, busy_ns: busy_ms * 1e6, ours_ns: ours_ms * 1e6, waited_ns: 0.0 }
+    }
+
+    fn share(share: Option<Share>) -> (u32, f64) {
+        share.map_or((0, f64::NAN), |share| (share.tid, (share.price.of_busy * 1000.0).round() / 1000.0))
+    }
+
+    #[test]
+    fn a_share_is_of_the_busy_time_not_of_the_clock() {
+        let mut spending = Spending::default();
+        spending.add(SECOND, vec![spent(1, 500.0, 250.0), spent(2, 1000.0, 200.0)]);
+        assert_eq!(share(spending.mean()), (1, 0.5));
+        assert_eq!(share(spending.worst()), (1, 0.5));
+        assert_eq!(spending.mean().unwrap().price.of_all, 0.25);
+        assert_eq!(spending.over(0.3, 1), None, "it has time to spare");
+    }
+
+    #[test]
+    fn the_worst_second_is_not_the_mean() {
+        let mut spending = Spending::default();
+        for second in 0..20 {
+            spending.add(SECOND, vec![spent(7, 1000.0, if second == 3 { 900.0 } else { 100.0 })]);
+        }
+        assert_eq!(share(spending.mean()), (7, 0.14));
+        assert_eq!(share(spending.worst()), (7, 0.9));
+        assert_eq!(share(spending.recent()), (7, 0.1));
+    }
+
+    #[test]
+    fn threads_that_hardly_run_are_left_out() {
+        let mut spending = Spending::default();
+        spending.add(SECOND, vec![spent(1, 9.0, 9.0), spent(2, 100.0, 10.0)]);
+        assert_eq!(share(spending.mean()), (2, 0.1));
+        spending.add(Duration::from_millis(10), vec![spent(2, 10.0, 10.0)]);
+        assert_eq!(share(spending.worst()), (2, 0.1), "a moment is no second");
+        assert_eq!(Spending::default().mean(), None);
+    }
+
+    #[test]
+    fn time_for_which_a_thread_waited_for_a_processor_was_not_its_own() {
+        let mut spending = Spending::default();
+        // A thread that never sleeps, on a processor that it shares with another.
+        spending.add(SECOND, vec![Spent { waited_ns: 0.5e9, ..spent(1, 500.0, 250.0) }]);
+        assert_eq!(spending.mean().unwrap().price, Price { of_busy: 0.5, of_all: 0.5 });
+        assert!(spending.over(0.3, 1).is_some());
+    }
+
+    #[test]
+    fn the_guard_takes_the_average_of_ten_seconds() {
+        let mut spending = Spending::default();
+        // Three hot seconds are not enough, whatever they cost.
+        for second in 0..40 {
+            let ours = if (20..23).contains(&second) { 950.0 } else { 0.0 };
+            spending.add(SECOND, vec![spent(1, 1000.0, ours)]);
+            assert_eq!(spending.over(0.3, GUARD_SECONDS), None, "second {second}");
+        }
+        // One that goes on is stopped as soon as the average of the last ten is over the limit.
+        let mut stopped = None;
+        for second in 0..GUARD_SECONDS {
+            spending.add(SECOND, vec![spent(1, 1000.0, 600.0)]);
+            stopped = stopped.or(spending.over(0.3, GUARD_SECONDS).map(|_| second));
+        }
+        assert_eq!(stopped, Some(5), "six seconds of 60 % are 36 % of ten");
+    }
+
+    #[test]
+    fn nothing_is_stopped_before_the_time_is_over_or_at_the_very_limit() {
+        let mut spending = Spending::default();
+        for _ in 1..GUARD_SECONDS {
+            spending.add(SECOND, vec![spent(1, 1000.0, 900.0)]);
+            assert_eq!(spending.over(0.3, GUARD_SECONDS), None);
+        }
+        assert!(spending.over(0.3, 2).is_some(), "two seconds suffice where nothing was counted beforehand");
+        spending.add(SECOND, vec![spent(1, 1000.0, 900.0)]);
+        assert!(spending.over(0.3, GUARD_SECONDS).is_some());
+        assert_eq!(spending.over(0.9, GUARD_SECONDS), None);
+        assert_eq!(spending.over(1.0, GUARD_SECONDS), None, "100 % is never exceeded");
+    }
+}

@@ -1,0 +1,224 @@
+//! The price of an observation, before it begins.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::{floor, options::Options, space::Space};
+use crate::{
+    capture::{
+        calibration::{self, Effort},
+        cost::{
+            CostMeter, named,
+            prices::{Programs, Traps},
+            spending::LEAST_BUSY,
+            threads,
+        },
+        rate::{self, Counting},
+        uprobe::Method,
+    },
+    error::{Error, ErrorKind, Result},
+    text::Text,
+    units,
+};
+
+/// Most of a thread's processor time that the probes may take, unless the user says otherwise.
+pub const DEFAULT_MAX_COST: f64 = 0.30;
+/// Run time of the programs that follow everything: between a loop whose calls all come from one place (0.6 µs for a
+/// call and its release) and a server whose stacks are deep and change with every call (1.9 µs).
+const EXACT: Programs = Programs { call_ns: 950.0, free_ns: 150.0, returns: true };
+/// The same of a sampled run, where most calls are not drawn.
+const SAMPLED: Programs = Programs { call_ns: 70.0, free_ns: 60.0, returns: false };
+/// Mean gap between drawn bytes that is proposed where following everything costs too much.
+const PROPOSED: &str = "512KiB";
+
+/// What an observation would take from the thread that would pay most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Forecast {
+    /// Id of the thread.
+    pub thread: u32,
+    /// Its name.
+    pub name: Option<Text>,
+    /// Share of its processor time, from 0 to 1: how much longer everything takes that it does.
+    pub share: f64,
+    /// Share of all the time in which it can run, from 0 to 1: what `--max-cost` is compared with.
+    pub taken_share: f64,
+    /// The same with `--sample-bytes 512KiB`.
+    pub sampled_share: f64,
+    /// Calls that would be probed, per second of the thread's processor time.
+    pub calls_per_s: f64,
+    /// The share from which on the process is refused, unless another is asked for (`--max-cost`).
+    pub limit: f64,
+}
+
+impl Forecast {
+    /// From what was counted; `None` if no thread ran long enough to say.
+    fn of(counting: &Counting, traps: &Traps, options: &Options) -> Option<Forecast> {
+        let least = counting.length.as_nanos() as f64 * LEAST_BUSY;
+        let most = |programs: &Programs| {
+            let busy = counting.threads.iter().filter(|(_, counted)| counted.busy_ns as f64 >= least);
+            let prices = busy.map(|(tid, counted)| (*tid, counted, counted.forecast(traps, programs)));
+            prices.max_by(|a, b| a.2.of_all.total_cmp(&b.2.of_all))
+        };
+        let (thread, counted, price) = most(&programs(options))?;
+        let sampled_share = most(&SAMPLED)?.2.of_all;
+        let (share, taken_share) = (price.of_busy, price.of_all);
+        let (name, calls_per_s) = (threads::name(thread), counted.hits_per_s());
+        let limit = options.max_cost.unwrap_or(1.0);
+        Some(Forecast { thread, name, share, taken_share, sampled_share, calls_per_s, limit })
+    }
+
+    /// The thread, for people.
+    pub fn who(&self) -> String {
+        self.name.as_ref().map_or_else(|| format!("thread {}", self.thread), |name| named(self.thread, name))
+    }
+
+    /// Whether it is more than the process may lose.
+    pub fn is_over(&self) -> bool {
+        self.taken_share > self.limit
+    }
+
+    /// All of it in a sentence.
+    pub fn sentence(&self) -> String {
+        let (share, taken) = (units::percent(self.share), units::percent(self.taken_share));
+        let calls = units::count(self.calls_per_s);
+        let mut words = format!(
+            "{} would lose ~{share} of its busy time, ~{taken} of all its time ({calls} probed calls/s)",
+            self.who()
+        );
+        if self.is_over() {
+            let (limit, sampled) = (percentage(self.limit), units::percent(self.sampled_share));
+            words.push_str(&format!(
+                ", more than --max-cost {limit}; ~{sampled} with --sample-bytes {PROPOSED}"
+            ));
+        }
+        words
+    }
+
+    /// The refusal, if it is over the limit.
+    fn refused(&self, options: &Options) -> Option<Error> {
+        if !self.is_over() {
+            return None;
+        }
+        let (share, most) = (units::percent(self.taken_share), percentage(self.limit));
+        let error = Error::new(ErrorKind::Safety, "tried to foretell the cost").because(format_args!(
+            "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}; \
+             --max-cost off observes all the same",
+            self.who(),
+            units::count(self.calls_per_s)
+        ));
+        let sampled = units::percent(self.sampled_share);
+        Some(if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
+            error.hint(format_args!("--sample-bytes {PROPOSED} would take ~{sampled}; or --max-cost off"))
+        } else {
+            error.hint("--max-cost off; or observe it when it has less to do, or another process of its kind")
+        })
+    }
+}
+
+/// A limit as it is typed: "30%".
+pub(crate) fn percentage(limit: f64) -> String {
+    format!("{}%", (limit * 1e4).round() / 1e2)
+}
+
+/// What the programs take, as far as is known beforehand.
+pub(crate) fn programs(options: &Options) -> Programs {
+    if options.sample_bytes.is_some() { SAMPLED } else { EXACT }
+}
+
+/// Begins to measure what a trap costs here, unless that is known.
+pub(crate) fn calibrate(cost: &mut CostMeter, method: Method) {
+    cost.calibrate(move || {
+        let measured = floor::empty(method)
+            .and_then(|(object, attacher)| calibration::measure(&object, attacher, Effort::Quick));
+        measured.inspect_err(|error| tracing::info!("what a trap costs is assumed: {error}")).ok()
+    });
+}
+
+/// Counts what the processes do, and refuses what would cost them more than they may lose. False if nothing could be
+/// counted: then the real probes have to tell.
+pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -> Result<bool> {
+    let begun = Instant::now();
+    options.stage.begin("counting calls, to foretell the cost");
+    calibrate(cost, options.method);
+    let Some(counting) = rate::count(&passed(spaces), options.method)? else { return Ok(false) };
+    let forecast = Forecast::of(&counting, &cost.traps(true), options);
+    cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share));
+    match forecast.and_then(|forecast| forecast.refused(options)) {
+        Some(refused) => Err(refused),
+        None => Ok(true),
+    }
+}
+
+/// The price for a process, with these options. `None` if it cannot be told here, or if no thread runs long enough.
+pub(crate) fn foretell(space: &Space, options: &Options, traps: &Traps) -> Result<Option<Forecast>> {
+    let counting = rate::count(&passed(std::slice::from_ref(space)), options.method)?;
+    Ok(counting.and_then(|counting| Forecast::of(&counting, traps, options)))
+}
+
+fn passed(spaces: &[Space]) -> Vec<rate::Passed> {
+    spaces.iter().map(Space::passed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Duration};
+
+    use profiler_common::rate::{CALL, CLASSES, FREE, class};
+
+    use super::*;
+    use crate::{capture::cost::prices::Counted, tool::memleak::options::Targets};
+
+    /// A thread that makes so many pairs of calls in a busy second of its own.
+    fn counting(pairs: u64, busy_ms: u64) -> Counting {
+        let mut hits = [0; CLASSES];
+        hits[class(CALL, false) as usize] = pairs;
+        hits[class(FREE, false) as usize] = pairs;
+        let counted = Counted { hits, busy_ns: busy_ms * 1_000_000, could_ns: 1_000_000_000 };
+        Counting { length: Duration::from_secs(1), threads: HashMap::from([(u32::MAX / 2, counted)]) }
+    }
+
+    fn options() -> Options {
+        Options::new(Targets::Pids(vec![1]))
+    }
+
+    fn refusal(counting: &Counting, options: &Options) -> Option<Error> {
+        Forecast::of(counting, &Traps::ASSUMED, options)?.refused(options)
+    }
+
+    #[test]
+    fn what_fits_is_not_refused() {
+        assert_eq!(refusal(&counting(50_000, 1_000), &options()), None);
+        // A thread that hardly runs loses little, whatever part of its busy time that is.
+        let idle = counting(20_000, 40);
+        assert!(Forecast::of(&idle, &Traps::ASSUMED, &options()).unwrap().share > 0.5);
+        assert_eq!(refusal(&idle, &options()), None);
+    }
+
+    #[test]
+    fn what_costs_too_much_is_refused_with_the_price_and_the_ways_out() {
+        let error = refusal(&counting(150_000, 1_000), &options()).unwrap();
+        assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
+        let words = error.to_string();
+        assert!(words.contains("more than --max-cost 30%; --max-cost off observes all the same"), "{words}");
+        assert!(error.advice().unwrap().contains("--sample-bytes 512KiB would take ~"), "{error:?}");
+        // Nothing is proposed that would be refused too.
+        let error = refusal(&counting(700_000, 1_000), &options()).unwrap();
+        assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");
+        let sampled = Options { sample_bytes: Some(1 << 19), ..options() };
+        assert!(
+            !refusal(&counting(700_000, 1_000), &sampled).unwrap().advice().unwrap().contains("--sample")
+        );
+    }
+
+    #[test]
+    fn the_user_decides_how_much_is_too_much() {
+        let hot = counting(700_000, 1_000);
+        for max_cost in [None, Some(1.0)] {
+            assert_eq!(refusal(&hot, &Options { max_cost, ..options() }), None);
+        }
+        let strict = Options { max_cost: Some(0.01), ..options() };
+        assert!(refusal(&counting(50_000, 1_000), &strict).is_some());
+    }
+}

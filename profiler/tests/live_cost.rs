@@ -1,0 +1,144 @@
+//! What an observation costs its target: foretold, measured, and bounded.
+
+mod support;
+
+use std::time::Duration;
+
+use profiler::doctor::Diagnosis;
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::process;
+use support::workload::{PATIENCE, Workload};
+
+/// A program that does nothing but allocate and release, as soon as it is told to, for so long.
+fn hot(milliseconds: &str, spins: &str) -> Workload {
+    let program = Build::c("loop.c").build();
+    Workload::spawn(&program, &["--milliseconds", milliseconds, "--spins", spins])
+}
+
+fn share(report: &Value, name: &str) -> f64 {
+    let share = &report["meta"]["cost"][name];
+    share.as_f64().unwrap_or_else(|| panic!("{name} is {share}: {:#}", report["meta"]["cost"]))
+}
+
+/// The bar for every figure that says what a thread loses: a quarter of it, or two points.
+fn assert_near(what: &str, said: f64, truth: f64) {
+    let off = (said - truth).abs();
+    assert!(off <= 0.25 * truth || off <= 0.02, "{what}: {said:.3} was said, {truth:.3} is true");
+}
+
+#[test]
+fn what_would_cost_too_much_is_refused_with_its_price() {
+    let Some(_live) = support::live() else { return };
+    let mut target = hot("8000", "0");
+    target.say("go");
+    let pid = target.pid_argument();
+    let outcome = Observer::spawn(&["memleak", "--pid", &pid]).finish(PATIENCE);
+    outcome.assert_error(
+        5,
+        &["thread loop", "would lose ~9", "of its time", "--max-cost 30%", "--max-cost off"],
+    );
+    assert!(!outcome.stderr.contains("attached:"), "{}", outcome.stderr);
+    process::assert_code_unchanged(target.pid());
+    // It is still at it, and what the user types next is obeyed.
+    let report = Observer::attach(target.pid(), &["--for", "300ms"]).finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    assert!(report["meta"]["cost"]["hits"].as_u64().unwrap() > 0);
+    target.books();
+    target.quit();
+}
+
+/// Nothing but the guard knows: it was idle when its calls were counted.
+#[test]
+fn a_target_that_turns_hot_is_left_alone_after_ten_seconds() {
+    let Some(_live) = support::live() else { return };
+    let mut target = hot("14000", "0");
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&["memleak", "--format", "json", "--pid", &pid]);
+    observer.wait_attached();
+    target.say("go");
+    let outcome = observer.finish(PATIENCE);
+    let report = outcome.report(5);
+    assert_eq!(report["meta"]["ended"], "stopped_by_guard");
+    for words in ["cost: ~", "stopped by the safety guard: thread loop", "--max-cost off"] {
+        assert!(outcome.stderr.contains(words), "no `{words}`:\n{}", outcome.stderr);
+    }
+    let seconds = report["meta"]["length_ns"].as_f64().unwrap() / 1e9;
+    assert!((10.0..13.0).contains(&seconds), "{seconds}");
+    assert!(share(&report, "worst_second_share") > 0.9);
+    account::assert_nothing_lost(&report);
+    process::assert_code_unchanged(target.pid());
+    target.books();
+    target.quit();
+}
+
+/// As on Linux before 6.6: nothing is counted beforehand, and the first two seconds decide.
+#[test]
+fn without_multi_links_the_first_seconds_decide() {
+    let Some(_live) = support::live() else { return };
+    let mut target = hot("9000", "0");
+    target.say("go");
+    let pid = target.pid_argument();
+    let arguments = ["memleak", "--format", "json", "--method", "perf", "--pid", &pid];
+    let report = Observer::spawn(&arguments).finish(PATIENCE).report(5);
+    assert_eq!(report["meta"]["ended"], "stopped_by_guard");
+    assert_eq!(report["meta"]["cost"]["count_ns"], Value::Null);
+    let seconds = report["meta"]["length_ns"].as_f64().unwrap() / 1e9;
+    assert!((2.0..5.0).contains(&seconds), "{seconds}");
+    account::assert_nothing_lost(&report);
+    process::assert_code_unchanged(target.pid());
+    target.books();
+    target.quit();
+}
+
+/// The work that a thread does with its time, before and under observation, is the truth that doctor's forecast,
+/// memleak's own and the report have to meet.
+#[test]
+fn forecast_report_and_truth_agree() {
+    let Some(_live) = support::live() else { return };
+    let mut target = hot("5000", "6000");
+    let pid = target.pid_argument();
+    let cpu_ns = |answer: &Value| answer["cpu_ns_per_pair"].as_f64().unwrap();
+    target.say("go");
+    let bare = cpu_ns(&target.books());
+    target.say("go");
+    let foretold = Observer::spawn(&["doctor", "--format", "json", "--pid", &pid]).finish(PATIENCE);
+    let diagnosis: Diagnosis = serde_json::from_slice(&foretold.stdout).unwrap();
+    process::assert_code_unchanged(target.pid());
+    target.books();
+    let forecast = diagnosis.tools[0].forecast.as_ref().expect("a forecast");
+    target.say("go");
+    let arguments = ["memleak", "--max-cost", "100%", "--format", "json", "--pid", &pid];
+    let mut observer = Observer::spawn(&arguments);
+    observer.wait_attached();
+    target.books();
+    target.say("go");
+    let observed = cpu_ns(&target.books());
+    let report = observer.interrupt().report(0);
+    assert_eq!(report["meta"]["cost"]["calibrated"], true);
+    let truth = 1.0 - bare / observed;
+    assert_near("the report", share(&report, "busiest_thread_share"), truth);
+    assert_near("memleak's forecast", share(&report, "predicted_share"), truth);
+    assert_near("doctor's forecast", forecast.share, truth);
+    assert!(forecast.sampled_share < forecast.share);
+    target.quit();
+}
+
+/// A limit that is not reached leaves everything as it is.
+#[test]
+fn what_costs_little_is_observed() {
+    let Some(_live) = support::live() else { return };
+    let mut target = hot("2500", "400000");
+    target.say("go");
+    let pid = target.pid_argument();
+    let arguments = ["memleak", "--format", "json", "--for", "1s", "--pid", &pid];
+    let report = Observer::spawn(&arguments).finish(PATIENCE).report(0);
+    assert_eq!(report["meta"]["ended"], "elapsed");
+    assert!(share(&report, "busiest_thread_share") < 0.1);
+    let counted = Duration::from_nanos(report["meta"]["cost"]["count_ns"].as_u64().unwrap());
+    assert!(counted < Duration::from_secs(3), "{counted:?}");
+    target.books();
+    target.quit();
+}
