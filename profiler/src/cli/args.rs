@@ -27,8 +27,8 @@ use profiler::{
     max_term_width = 80
 )]
 #[command(after_help = format!("{}\n\n\
-    Observing needs root; `profiler report` does not, and `profiler doctor` says what\n\
-    it cannot tell without.", exit::table()))]
+    Observing needs root. `profiler report` does not; `profiler doctor` says what\n\
+    it cannot find out without.", exit::table()))]
 pub(crate) struct Cli {
     /// Show more: intervals, all stacks, and each probe with the reason for its place. Twice: also diagnostics, for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
