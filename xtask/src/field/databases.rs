@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::server::{Observed, Place, Question, Ready, Server, Work, prepare};
+use super::server::{Place, Question, Ready, Server, Work, prepare};
 use crate::{process, setup::Package};
 
 const REDIS_PACKAGES: &[Package] =
@@ -16,7 +16,6 @@ pub(super) const REDIS: Server = Server {
     does: "`redis-benchmark` sets 20,000 keys again and again",
     start: redis,
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: Some(|place| Ok(redis_benchmark(place, "1"))),
     question: Question::Tcp(b"PING\r\n"),
     work: Some(Work::Counter(redis_commands)),
@@ -28,7 +27,6 @@ pub(super) const REDIS_PIPELINED: Server = Server {
     does: "the same, 16 commands in a packet",
     start: redis,
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: Some(|place| Ok(redis_benchmark(place, "16"))),
     question: Question::Tcp(b"PING\r\n"),
     work: Some(Work::Counter(redis_commands)),
@@ -81,7 +79,6 @@ pub(super) const MARIADB: Server = Server {
         Ok(server)
     },
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: Some(|place| {
         let mut create = place.command("mariadb");
         create.arg("--no-defaults").arg("--socket").arg(place.join("socket"));

@@ -20,7 +20,8 @@ const LEAK: &[&str] = &["memleak.leak"];
 const NO_LEAK: &[&str] = &["memleak.clean"];
 /// What grows does not grow for ever, which is not to be known in so short a time; a leak found is the right answer to a
 /// wrong `--older`.
-const STILL_FILLING: &[&str] = &["memleak.leak", "memleak.undecided", "memleak.clean"];
+const STILL_FILLING: &[&str] =
+    &["memleak.leak", "memleak.undecided", "memleak.clean", "memleak.unexplained_growth"];
 
 const EXPECTED: &[Expected] = &[
     Expected {
@@ -70,8 +71,8 @@ const EXPECTED: &[Expected] = &[
     Expected {
         server: "node",
         rules: LEAK,
-        names: &["node::NodeArrayBufferAllocator"],
-        because: "this is where a `Buffer` gets its memory; JavaScript functions have no names without an option",
+        names: &["node::Buffer::"],
+        because: "a `Buffer` is made there; JavaScript functions have no names without an option",
     },
     Expected {
         server: "java",
@@ -82,8 +83,8 @@ const EXPECTED: &[Expected] = &[
     Expected {
         server: "luajit",
         rules: LEAK,
-        names: &["luajit"],
-        because: "the block is got by compiled Lua code, which has no name",
+        names: &["code at 0x"],
+        because: "the block is got by compiled Lua code, which has no name and no caller that can be found",
     },
 ];
 

@@ -1,6 +1,6 @@
 //! Game servers. None of them announces itself to anybody.
 
-use super::server::{Observed, Question, Ready, Server, Work};
+use super::server::{Question, Ready, Server, Work};
 use crate::{process::command, process::die_with_us, setup::Package};
 use rustix::process::Signal;
 
@@ -16,7 +16,6 @@ pub(super) const PONG: Server = Server {
         Ok(pong)
     },
     ready: Ready::Line("listening on"),
-    observed: Observed::Itself,
     load: None,
     question: Question::Tcp(b"GET / HTTP/1.0\r\n\r\n"),
     work: Some(Work::SamePerSecond),
@@ -41,7 +40,6 @@ pub(super) const MINETEST: Server = Server {
         Ok(server)
     },
     ready: Ready::Line("listening on"),
-    observed: Observed::Itself,
     load: None,
     // What the lists of servers ask: a packet of the protocol without a peer.
     question: Question::Udp(b"\x4f\x45\x74\x03\x00\x00\x00\x01", 8),
@@ -51,10 +49,10 @@ pub(super) const MINETEST: Server = Server {
 pub(super) const FREECIV: Server = Server {
     name: "freeciv-server",
     packages: &[Package::file("freeciv-server", "/usr/games/freeciv-server")],
-    does: "twelve computer players play without a pause between turns",
+    does: "twelve computer players play, a turn each second",
     start: |place| {
         let script =
-            "set minplayers 0\nset aifill 12\nset timeout -1\nset endturn 5000\nset saveturns 200\nstart\n";
+            "set minplayers 0\nset aifill 12\nset timeout 1\nset endturn 5000\nset saveturns 200\nstart\n";
         let script = place.write("start.serv", script)?;
         let mut server = place.command("/usr/games/freeciv-server");
         server.args(["--bind", "127.0.0.1", "--port", &place.port.to_string(), "--Announce", "none"]);
@@ -62,9 +60,9 @@ pub(super) const FREECIV: Server = Server {
         Ok(server)
     },
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: None,
-    question: Question::Tcp(b"\0"),
+    // A packet of three bytes, of a kind that there is not: it closes the connection.
+    question: Question::Tcp(b"\x00\x03\xc8"),
     work: None,
 };
 
@@ -84,7 +82,6 @@ pub(super) const OPENTTD: Server = Server {
         Ok(server)
     },
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: None,
     // PACKET_CLIENT_GAME_INFO: three bytes, two of which are the length.
     question: Question::Tcp(b"\x03\x00\x07"),
@@ -101,7 +98,6 @@ pub(super) const TEEWORLDS: Server = Server {
         Ok(server)
     },
     ready: Ready::Line("version"),
-    observed: Observed::Itself,
     load: None,
     // A control packet that asks for a token, which a client has to fill up to the size of an answer.
     question: Question::Udp(b"\x04\x00\x00\xff\xff\xff\xff\x05\x01\x02\x03\x04", 519),

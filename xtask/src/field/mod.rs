@@ -150,7 +150,7 @@ fn visit(rig: &Rig, server: &Server, with_loss: bool, stop: &Stop, outcome: &mut
     let place = server::Place::new(server.name, &rig.pong)?;
     let mut running = Running::start(server.name, &mut (server.start)(&place)?)?;
     running.wait_until(&server.ready, place.port, stop)?;
-    let pid = running.observed(&server.observed)?;
+    let pid = running.pid();
     let mut load = match server.load {
         Some(load) => Some(Running::start("the load", &mut load(&place)?)?),
         None => None,
@@ -165,9 +165,7 @@ fn visit(rig: &Rig, server: &Server, with_loss: bool, stop: &Stop, outcome: &mut
     running.check_answers(&server.question, place.port, stop)?;
     if let Some(work) = server.work.as_ref().filter(|_| with_loss) {
         let loss = loss::measure(rig, &place, pid, work, stop)?;
-        if !loss.is_honest() {
-            outcome.faults.push("the predicted cost is off".into());
-        }
+        outcome.faults.extend(loss.faults().into_iter().map(str::to_owned));
         outcome.loss = Some(loss);
     }
     if let Some(load) = &mut load {

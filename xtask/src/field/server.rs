@@ -27,8 +27,6 @@ pub(super) struct Server {
     pub(super) start: fn(&Place) -> Result<Command>,
     /// How one sees that it is ready.
     pub(super) ready: Ready,
-    /// Which process is observed.
-    pub(super) observed: Observed,
     /// Fills it and returns the command that keeps it busy until it is ended. A server without one is busy by itself.
     pub(super) load: Option<fn(&Place) -> Result<Command>>,
     /// How one sees that it still works.
@@ -43,14 +41,6 @@ pub(super) enum Ready {
     Port,
     /// It prints a line that contains this.
     Line(&'static str),
-}
-
-/// Which process of a server does the work.
-pub(super) enum Observed {
-    /// The one that was started.
-    Itself,
-    /// Its only child.
-    Child,
 }
 
 /// A question that only a working server answers.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::server::{Observed, Place, Question, Ready, Server, Work};
+use super::server::{Place, Question, Ready, Server, Work};
 use crate::setup::Package;
 
 const GET: Question = Question::Tcp(b"GET / HTTP/1.0\r\n\r\n");
@@ -28,7 +28,6 @@ pub(super) const NGINX: Server = Server {
         Ok(server)
     },
     ready: Ready::Port,
-    observed: Observed::Child,
     load: Some(|place| {
         let mut load = place.command("wrk");
         load.args(["--threads", "1", "--connections", "16", "--duration", "1h"]);
@@ -66,7 +65,6 @@ pub(super) const NODE: Server = Server {
         Ok(node)
     },
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: None,
     question: GET,
     work: None,
@@ -84,7 +82,6 @@ pub(super) const JAVA: Server = Server {
         Ok(java)
     },
     ready: Ready::Port,
-    observed: Observed::Itself,
     load: None,
     question: GET,
     work: None,
@@ -101,7 +98,6 @@ pub(super) const LUAJIT: Server = Server {
         Ok(luajit)
     },
     ready: Ready::Line("tick"),
-    observed: Observed::Itself,
     load: None,
     question: Question::Line("tick"),
     work: None,
