@@ -16,6 +16,13 @@ fn main() -> ExitCode {
     if first == launch::WAIT_ARGUMENT {
         return cli::become_command(arguments);
     }
+    if first == launch::FIND_ARGUMENT {
+        return cli::find_command(arguments);
+    }
+    if first == launch::KEEP_ARGUMENT {
+        launch::keep(arguments);
+        return ExitCode::SUCCESS;
+    }
     if first == canary::CANARY_ARGUMENT {
         return canary::be_canary(arguments);
     }

@@ -60,6 +60,9 @@ fn help_of_memleak_names_every_option() {
         "--max-stacks",
         "--output",
         "--format",
+        "--user",
+        "--grace",
+        "--leave-running",
         "--gate",
         "--gate-above",
         "--known",
@@ -275,6 +278,7 @@ fn a_recorded_leak_fails_a_gate_unless_it_is_known() {
 
 #[test]
 fn what_does_not_count_needs_a_gate_and_a_file() {
+    assert_usage_error(&["memleak", NO_PROCESS, "--user", "nobody"], &["--user", "--pid"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--known", "x"], &["--gate"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--gate-above", "1MiB/h"], &["--gate"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--gate", "--gate-above", "1MiB"], &["1MiB/h"]);

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::gate::GateArgs;
+use super::{gate::GateArgs, launch::LaunchArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::{
     capture::uprobe::Method,
@@ -123,6 +123,8 @@ pub(crate) struct OutputArgs {
 pub(crate) struct MemleakArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) launch: LaunchArgs,
     /// Age from which a block is suspicious: one that healthy allocations never reach.
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = positive_duration)]
     pub(crate) older: Duration,

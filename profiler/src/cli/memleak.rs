@@ -74,6 +74,7 @@ fn options(args: &MemleakArgs) -> Options {
         Targets::Pids(pids)
     };
     let mut options = Options::new(targets);
+    options.launch = (&args.launch).into();
     options.older = args.older;
     options.length = args.length;
     options.every = args.every;

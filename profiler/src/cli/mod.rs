@@ -6,6 +6,7 @@ mod doctor;
 mod floor;
 mod gate;
 mod live;
+mod launch;
 mod memleak;
 mod names;
 mod output;
@@ -19,17 +20,17 @@ mod usage;
 mod waiting;
 mod walks;
 
-use std::{ffi::OsString, io::Write as _};
+use std::io::Write as _;
 
 use clap::Parser as _;
 use profiler::{
     error::{Error, Result},
     exit::ExitCode,
-    target::launch,
 };
 
 use args::{Cli, Command};
 use terminal::Terminal;
+pub(crate) use launch::{become_command, find_command};
 
 /// Parses the arguments, does what they ask for, and says what went wrong.
 pub(crate) fn run() -> ExitCode {
@@ -55,14 +56,6 @@ fn print_json(value: &impl serde::Serialize) -> Done {
     line.push(b'\n');
     output::print(&line)?;
     Ok(ExitCode::Ok)
-}
-
-/// The child's side of a launched command.
-pub(crate) fn become_command(arguments: impl Iterator<Item = OsString>) -> std::process::ExitCode {
-    let error = launch::wait_and_become(arguments);
-    // Our parent went away, or reports the failed exec itself: shells use 127 for a command that cannot run.
-    let _ = writeln!(std::io::stderr(), "profiler: the command did not start: {error}");
-    std::process::ExitCode::from(127)
 }
 
 /// Says what went wrong, and what the user can do.

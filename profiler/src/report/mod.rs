@@ -80,6 +80,12 @@ impl Report {
         if self.coverage.complete { ExitCode::Ok } else { ExitCode::Incomplete }
     }
 
+    /// Puts a finding behind those that are as bad or worse.
+    pub fn add_finding(&mut self, finding: Finding) {
+        let place = self.findings.iter().position(|other| other.severity > finding.severity);
+        self.findings.insert(place.unwrap_or(self.findings.len()), finding);
+    }
+
     /// The call stack of a row, if it has one.
     pub fn stack_of(&self, row: &Row) -> Option<&Stack> {
         self.stacks.get(row.stack?)

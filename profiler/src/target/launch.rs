@@ -2,15 +2,24 @@
 //!
 //! The child first becomes our own executable again, which waits (`wait_and_become`); meanwhile probes are attached
 //! to its pid and to the files that the command is about to map; then it is let go and becomes the command.
+//!
+//! The command leads a process group of its own. It ends with us, however we end, unless it is to be left running: then
+//! it has a session of its own.
+
+mod group;
+mod keeper;
+mod manner;
+mod user;
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read as _, Write as _},
     os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use crate::{
@@ -18,14 +27,31 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
+use self::{group::Group, keeper::Keeper};
+pub use self::{
+    keeper::{KEEP_ARGUMENT, keep},
+    manner::{Ending, Manner},
+    user::{FIND_ARGUMENT, find_as},
+};
+
 /// The hidden first argument that makes our executable wait and then become another.
 pub const WAIT_ARGUMENT: &str = "__wait-and-become";
 
-/// A command that was started and waits to be let go. Dropped before, it never runs.
+/// For the child: whether the command outlives us.
+const STAYS: &str = "stays";
+const ENDS: &str = "ends";
+
+/// A command that was started and waits to be let go. Dropped before, it never runs; dropped later, it is ended, unless
+/// it is to be left running.
 #[derive(Debug)]
 pub struct Waiting {
     child: Child,
     program: PathBuf,
+    manner: Manner,
+    status: Option<ExitStatus>,
+    keeper: Option<Keeper>,
+    /// What the command started may be left when the command itself is gone.
+    group: Option<Group>,
 }
 
 impl Waiting {
@@ -42,20 +68,74 @@ impl Waiting {
     /// Lets the command run.
     ///
     /// # Errors
-    /// If the child is gone already.
+    /// If the child is gone already, or its keeper cannot be started.
     pub fn release(&mut self) -> io::Result<()> {
-        let gate = self.child.stdin.take();
-        gate.map_or(Ok(()), |mut gate| gate.write_all(b"g"))
+        let Some(mut gate) = self.child.stdin.take() else { return Ok(()) };
+        if !self.manner.leave_running {
+            self.group = Group::led_by(self.child.id());
+            self.keeper = Some(Keeper::start(self.child.id(), self.manner.grace)?);
+        }
+        gate.write_all(b"g")
     }
 
     /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+            // Once the group is gone, its number may become that of another.
+            if self.status.is_some() {
+                self.group = self.group.filter(|group| group.is_there());
+            }
+        }
+        self.status
     }
 
-    /// The running child.
-    pub fn child(&mut self) -> &mut Child {
-        &mut self.child
+    /// Asks it to end, and whatever it started, unless it is to be left running. True if there was someone to ask.
+    pub fn ask_to_end(&mut self) -> bool {
+        self.ended();
+        self.group.inspect(|group| group.ask_to_end()).is_some()
+    }
+
+    /// Whether it is gone, with all that it started and that did not leave its group.
+    pub fn gone(&mut self) -> bool {
+        let ended = self.ended().is_some();
+        self.group = self.group.filter(|group| group.is_there());
+        ended && self.group.is_none()
+    }
+
+    /// Ends at once what is left of it.
+    pub fn kill(&mut self) {
+        if let Some(group) = self.group {
+            group.kill();
+        }
+        if self.status.is_none() {
+            self.status = self.child.wait().ok();
+        }
+        self.group = None;
+    }
+
+    /// How it is launched and ended.
+    pub fn manner(&self) -> &Manner {
+        &self.manner
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // A child that was not let go ends when it sees that nobody will.
+        if self.child.stdin.take().is_some() {
+            let _ = self.child.wait();
+        }
+        self.ended();
+        if let Some(group) = self.group.take() {
+            group.end(self.manner.grace, || {
+                self.ended();
+            });
+            let _ = self.child.wait();
+        }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.dismiss();
+        }
     }
 }
 
@@ -87,33 +167,55 @@ pub fn resolve(program: &OsStr) -> Result<PathBuf> {
 ///
 /// # Errors
 /// If there is no such command, or the system has no room for another process.
-pub fn start(command: &[OsString]) -> Result<Waiting> {
+pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     let (name, arguments) = command
         .split_first()
         .ok_or_else(|| Error::new(ErrorKind::Usage, "tried to start a command").because("none was given"))?;
-    let program = resolve(name)?;
-    let child = Command::new("/proc/self/exe")
-        .arg(WAIT_ARGUMENT)
-        .arg(&program)
-        .arg(name)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::from(io::stderr()))
+    let program = match &manner.user {
+        Some(user) => user::resolve_as(user, name)?,
+        None => resolve(name)?,
+    };
+    let mut child = Command::new("/proc/self/exe");
+    child.arg(WAIT_ARGUMENT).arg(if manner.leave_running { STAYS } else { ENDS });
+    child.arg(std::process::id().to_string()).arg(manner.user.as_deref().unwrap_or_default());
+    child.arg(&program).arg(name).args(arguments);
+    child.stdin(Stdio::piped()).stdout(Stdio::from(io::stderr()));
+    if !manner.leave_running {
+        child.process_group(0);
+    }
+    let child = child
         .spawn()
         .map_err(|e| Error::on(ErrorKind::Limit, "tried to start", name.as_os_str()).because_of(&e))?;
-    Ok(Waiting { child, program })
+    Ok(Waiting { child, program, manner: manner.clone(), status: None, keeper: None, group: None })
 }
 
 /// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails.
-pub fn wait_and_become(mut arguments: impl Iterator<Item = OsString>) -> io::Error {
-    let mut go = [0u8];
-    if let Err(error) = io::stdin().read_exact(&mut go) {
-        return error; // our parent gave up
+pub fn wait_and_become(arguments: impl Iterator<Item = OsString>) -> io::Error {
+    let Err(error) = prepare_and_become(arguments);
+    error
+}
+
+fn prepare_and_become(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Infallible> {
+    let mut next = || arguments.next().ok_or(io::ErrorKind::InvalidInput);
+    let (stays, parent, user) = (next()? == STAYS, next()?, next()?);
+    let (program, name) = (next()?, next()?);
+    if stays {
+        rustix::process::setsid()?;
     }
-    let (Some(program), Some(name)) = (arguments.next(), arguments.next()) else {
-        return io::ErrorKind::InvalidInput.into();
-    };
-    Command::new(program).arg0(name).args(arguments).stdin(Stdio::null()).exec()
+    let user = if user.is_empty() { None } else { Some(user::assume(&user)?) };
+    let mut go = [0_u8];
+    io::stdin().read_exact(&mut go)?; // fails if our parent gave up
+    if !stays {
+        // Behind the change of the user, which takes it back.
+        let parent = parent.to_str().and_then(|pid| pid.parse().ok());
+        group::end_with(parent.ok_or(io::ErrorKind::InvalidInput)?)?;
+    }
+    let mut command = Command::new(program);
+    command.arg0(name).args(arguments).stdin(Stdio::null());
+    if let Some(user) = &user {
+        command.envs(user.environment());
+    }
+    Err(command.exec())
 }
 
 /// The files with code that a program will map: itself, its interpreter, and the libraries that its own dynamic

@@ -123,6 +123,21 @@ impl Observer {
         }
     }
 
+    /// Waits for a line on stderr that begins with `start`, and returns it.
+    ///
+    /// # Panics
+    /// If there is none in time.
+    pub(crate) fn expect_line(&mut self, start: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.keep(&line);
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+        panic!("no line `{start}...` on stderr:\n{}", self.stderr)
+    }
+
     /// What it said on stderr so far.
     pub(crate) fn said(&self) -> &str {
         &self.stderr

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{admission::DEFAULT_MAX_COST, custom::Custom, plan::Placement};
-use crate::{capture::uprobe::Method, stage::Stage, symbolize};
+use crate::{capture::uprobe::Method, stage::Stage, symbolize, target::launch};
 
 /// Which processes to observe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Targets {
 pub struct Options {
     /// Which processes.
     pub targets: Targets,
+    /// How a command is launched and ended.
+    pub launch: launch::Manner,
     /// Age from which a block counts as old.
     pub older: Duration,
     /// How long to observe; `None` until the targets end, or until told to stop.
@@ -56,6 +58,7 @@ impl Options {
     pub fn new(targets: Targets) -> Options {
         Options {
             targets,
+            launch: launch::Manner::default(),
             older: Duration::from_secs(30 * 60),
             length: None,
             every: None,

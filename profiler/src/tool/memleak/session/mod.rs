@@ -1,5 +1,6 @@
 //! One observation, from the first probe to the report.
 
+mod ending;
 mod price;
 mod setup;
 mod targets;
@@ -7,6 +8,7 @@ mod watch;
 
 use std::{
     os::fd::OwnedFd,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -78,12 +80,12 @@ pub async fn observe(
     let mut session = Session::start(options)?;
     tell(Event::Attached(&session.attached_line()));
     session.release_command()?;
-    let ended = session.run(stop, &mut tell).await?;
+    let mut stop = pin!(stop);
+    let ended = session.run(stop.as_mut(), &mut tell).await?;
     session.detach();
-    if let Some(line) = session.still_running() {
-        tell(Event::Notice(&line));
-    }
-    session.report(ended)
+    let mut report = session.report(ended)?;
+    session.end_command(&mut report, stop, &mut tell).await;
+    Ok(report)
 }
 
 /// A running observation.

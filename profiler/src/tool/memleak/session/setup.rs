@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
             Targets::Cgroup(directory) => find::by_cgroup(directory)?,
             Targets::Command(command) => {
                 require_initial_namespace()?;
-                let waiting = launch::start(command)?;
+                let waiting = launch::start(command, &options.launch)?;
                 let pid = waiting.pid();
                 launched = Some(waiting);
                 vec![pid]

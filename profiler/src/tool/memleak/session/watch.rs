@@ -15,7 +15,9 @@ use profiler_common::{
 
 use super::{
     super::{calls::Code, canary, refusals::replaces_itself, space::Space, stacks::Walk, totals},
-    Event, Progress, Session, monotonic_ns,
+    Event, Progress, Session,
+    ending::how,
+    monotonic_ns,
 };
 use crate::{
     error::Result,
@@ -172,16 +174,6 @@ impl Session<'_> {
         Ok(space)
     }
 
-    /// What to say of a launched command that outlives the observation: it is not ours to end.
-    pub(super) fn still_running(&mut self) -> Option<String> {
-        let launched = self.launched.as_mut()?;
-        let pid = launched.pid();
-        launched
-            .ended()
-            .is_none()
-            .then(|| format!("the command goes on as process {pid}; end it with: kill {pid}"))
-    }
-
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
@@ -189,7 +181,7 @@ impl Session<'_> {
         for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
                 let status = child.or_else(|| space.process.exit_status());
-                space.ended = Some(status.map_or_else(|| "ended".to_owned(), how_it_ended));
+                space.ended = Some(status.map_or_else(|| "ended".to_owned(), how));
                 space.killed_by = status.and_then(|status| status.signal());
             }
         }
@@ -264,15 +256,6 @@ fn next_record(records: &mut RingBuf<MapData>) -> Option<Record> {
         let frames = frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
         let (space, stack) = (u16::from_ne_bytes([low, high]), u32::from_ne_bytes([a, b, c, d]));
         return Some(Record { kind, depth, space, stack, frames });
-    }
-}
-
-fn how_it_ended(status: std::process::ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit code {code}"),
-        (None, Some(libc::SIGTRAP)) => format!("killed by signal {} (SIGTRAP)", libc::SIGTRAP),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => "ended".to_owned(),
     }
 }
 

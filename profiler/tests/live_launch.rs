@@ -1,0 +1,237 @@
+//! `-- COMMAND`: how a launched command ends, and what does not outlive the observation.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::observer::{Observer, Outcome, program};
+use support::workload::{PATIENCE, send};
+
+/// A shell that tells the pids of itself and of a child that it waits for.
+const WITH_A_CHILD: &str = "sleep 1000 & echo pids $$ $! >&2; wait";
+/// The same, deaf to SIGTERM, as is its child.
+const DEAF: &str = "trap '' TERM; sleep 1000 & echo pids $$ $! >&2; wait; wait";
+
+/// Starts `profiler memleak --format json OPTIONS -- sh -c SCRIPT`.
+fn launch(options: &[&str], script: &str) -> Observer {
+    let command = ["--", "sh", "-c", script];
+    Observer::spawn(&[&["memleak", "--format", "json"][..], options, &command].concat())
+}
+
+/// The pids that the command tells.
+fn pids(observer: &mut Observer) -> Vec<u32> {
+    let line = observer.expect_line("pids ");
+    line.split(' ').skip(1).map(|pid| pid.parse().expect("a pid")).collect()
+}
+
+/// Whether a process runs: one that nobody collects does not.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[track_caller]
+fn assert_end(pids: &[u32]) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for pid in pids {
+        while runs(*pid) {
+            assert!(Instant::now() < deadline, "process {pid} of {pids:?} outlives profiler");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn ended(report: &Value) -> &str {
+    let targets = report["meta"]["targets"].as_array().expect("targets");
+    targets.last().expect("a target")["ended"].as_str().unwrap_or("runs")
+}
+
+fn rules(report: &Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().expect("findings");
+    findings.iter().map(|finding| finding["rule"].as_str().expect("a rule")).collect()
+}
+
+/// The helpers that profiler has started and that keep its command.
+fn keepers(profiler: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{profiler}/task/{profiler}/children")).unwrap();
+    let keeps =
+        |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap().windows(6).any(|w| w == b"__keep");
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(keeps).collect()
+}
+
+#[test]
+fn the_end_of_the_time_ends_the_command_and_what_it_started() {
+    let Some(_live) = support::live() else { return };
+    let mut observer = launch(&["--for", "1s"], WITH_A_CHILD);
+    let pids = pids(&mut observer);
+    let report = observer.finish(PATIENCE).report(0);
+    assert!(pids.iter().all(|pid| !runs(*pid)), "{pids:?}");
+    assert_eq!(ended(&report), "ended by profiler (SIGTERM)");
+    assert_eq!(report["meta"]["ended"], "elapsed");
+    assert!(!rules(&report).iter().any(|rule| rule.starts_with("command.")), "{:?}", rules(&report));
+}
+
+#[test]
+fn a_command_that_is_deaf_is_killed_when_its_grace_is_over() {
+    let Some(_live) = support::live() else { return };
+    let mut observer = launch(&["--for", "1s", "--grace", "300ms"], DEAF);
+    let pids = pids(&mut observer);
+    let outcome = observer.finish(PATIENCE);
+    let report = outcome.report(0);
+    assert!(pids.iter().all(|pid| !runs(*pid)), "{pids:?}");
+    assert!(ended(&report).starts_with("ended by profiler (SIGKILL)"), "{}", ended(&report));
+    assert!(rules(&report).contains(&"command.killed"), "{:?}", rules(&report));
+}
+
+#[test]
+fn an_interrupt_ends_the_command_and_gives_the_report() {
+    let Some(_live) = support::live() else { return };
+    let mut observer = launch(&[], WITH_A_CHILD);
+    let pids = pids(&mut observer);
+    let report = observer.interrupt().report(0);
+    assert!(pids.iter().all(|pid| !runs(*pid)), "{pids:?}");
+    assert_eq!(
+        (ended(&report), &report["meta"]["ended"]),
+        ("ended by profiler (SIGTERM)", &"interrupted".into())
+    );
+}
+
+/// What was asked to end, and what its parent left behind.
+#[test]
+fn what_a_command_leaves_behind_is_ended_too() {
+    let Some(_live) = support::live() else { return };
+    let mut observer = launch(&[], "sleep 1000 & echo pids $! >&2");
+    let pids = pids(&mut observer);
+    let report = observer.finish(PATIENCE).report(0);
+    assert!(pids.iter().all(|pid| !runs(*pid)), "{pids:?}");
+    assert_eq!(
+        (ended(&report), &report["meta"]["ended"]),
+        ("ended with exit code 0", &"targets_gone".into())
+    );
+}
+
+#[test]
+fn nothing_outlives_a_killed_profiler() {
+    let Some(_live) = support::live() else { return };
+    for script in [WITH_A_CHILD, DEAF] {
+        let mut observer = launch(&["--grace", "200ms"], script);
+        let pids = pids(&mut observer);
+        let keepers = keepers(observer.pid());
+        assert_eq!(keepers.len(), 1);
+        observer.kill();
+        assert_end(&[pids, keepers].concat());
+    }
+}
+
+/// The kernel ends the command where not even the keeper is left; a change of the user takes that back, so it has to
+/// be asked for behind it.
+#[test]
+fn the_command_does_not_outlive_profiler_and_keeper() {
+    let Some(_live) = support::live() else { return };
+    for user in [&[][..], &["--user", "nobody"]] {
+        let mut observer = launch(user, "echo pids $$ >&2; exec sleep 1000");
+        let pids = pids(&mut observer);
+        for keeper in keepers(observer.pid()) {
+            send(keeper, Signal::KILL);
+        }
+        observer.kill();
+        assert_end(&pids);
+    }
+}
+
+#[test]
+fn a_command_that_is_left_running_goes_on() {
+    let Some(_live) = support::live() else { return };
+    let script = "echo pids $$ >&2; exec sleep 1000";
+    let mut observer = launch(&["--leave-running", "--for", "1s"], script);
+    let left = pids(&mut observer)[0];
+    let outcome = observer.finish(PATIENCE);
+    assert!(runs(left), "it has ended: {}", outcome.stderr);
+    assert_eq!(ended(&outcome.report(0)), "runs");
+    assert!(outcome.stderr.contains(&format!("kill {left}")), "{}", outcome.stderr);
+    send(left, Signal::KILL);
+
+    let mut observer = launch(&["--leave-running"], script);
+    let left = pids(&mut observer)[0];
+    assert_eq!(keepers(observer.pid()).len(), 0);
+    observer.kill();
+    assert!(runs(left), "it does not outlive profiler");
+    send(left, Signal::KILL);
+    assert_end(&[left]);
+}
+
+#[test]
+fn a_command_runs_as_the_user_that_is_asked_for() {
+    let Some(_live) = support::live() else { return };
+    let script = "echo ids $(id -u):$(id -g):$(id -G):$HOME:$USER:$LOGNAME >&2";
+    let mut observer = launch(&["--user", "nobody"], script);
+    let seen = observer.expect_line("ids ");
+    observer.finish(PATIENCE).report(0);
+    let ask = |of: &str| {
+        let answer = Command::new("sh").args(["-c", of]).output().expect("to run sh");
+        String::from_utf8(answer.stdout).expect("UTF-8").trim().to_owned()
+    };
+    let (uid, gid, groups) = (ask("id -u nobody"), ask("id -g nobody"), ask("id -G nobody"));
+    let home = ask("getent passwd nobody | cut -d: -f6");
+    assert_eq!(seen, format!("ids {uid}:{gid}:{groups}:{home}:nobody:nobody"));
+}
+
+#[test]
+fn a_user_that_is_none_and_a_command_out_of_reach_are_said_at_once() {
+    let Some(_live) = support::live() else { return };
+    let run = |user: &str, command: &str| {
+        Observer::spawn(&["memleak", "--user", user, "--", command]).finish(PATIENCE)
+    };
+    run("no-such-user", "true").assert_error(2, &["no-such-user", "no such user"]);
+    let folder = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("to keep others out");
+    let hidden = folder.path().join("server");
+    fs::copy("/bin/true", &hidden).expect("to copy a program");
+    let hidden = hidden.to_str().expect("UTF-8");
+    run("nobody", hidden).assert_error(2, &[hidden, "reach"]);
+    run("root", hidden).report_text(0);
+}
+
+/// The end of the command is a finding, and fails a gate; the code of profiler is not that of the command.
+#[test]
+fn a_command_that_fails_fails_a_gate() {
+    let Some(_live) = support::live() else { return };
+    for (script, text) in [
+        ("exit 3", "The command ended with exit code 3 after "),
+        ("kill -SEGV $$", "The command was killed by signal 11 (SIGSEGV) after "),
+    ] {
+        let report = launch(&["--gate"], script).finish(PATIENCE).report(1);
+        let first = &report["findings"][0];
+        assert_eq!(first["rule"], "command.failed");
+        assert!(first["text"].as_str().unwrap().starts_with(text), "{first}");
+    }
+    let report = launch(&["--gate"], "exit 0").finish(PATIENCE).report(3);
+    assert!(rules(&report).contains(&"gate.undecided"), "{:?}", rules(&report));
+}
+
+impl Outcome {
+    /// The report for people, from a run that ended with `code`.
+    fn report_text(&self, code: i32) -> String {
+        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
+        self.text()
+    }
+}
+
+/// Where profiler ends by an error behind the start of the command, which has not begun then.
+#[test]
+fn a_command_of_an_observation_that_cannot_begin_never_runs() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().expect("a directory");
+    let witness = folder.path().join("it-ran");
+    let mut command = Command::new(program());
+    command
+        .args(["memleak", "--alloc-fn", "no_such_function:size=arg0,ptr=ret", "--", "touch"])
+        .arg(&witness);
+    Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &["no_such_function"]);
+    assert!(!witness.exists());
+}
