@@ -284,3 +284,23 @@ fn what_does_not_count_needs_a_gate_and_a_file() {
     assert_usage_error(&["memleak", NO_PROCESS, "--gate", "--gate-above", "1MiB"], &["1MiB/h"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--gate", "--known", "/no/such/file"], &["/no/such/file"]);
 }
+
+#[test]
+fn a_recorded_report_as_lines() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = recorded(directory.path());
+    let lines = directory.path().join("leak.jsonl");
+    let lines = lines.to_str().expect("a path in UTF-8");
+    let output = profiler(&["report", &report, "--format", "jsonl", "-o", lines]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(lines).expect("to read the file"), output.stdout);
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON");
+    let lines: Vec<_> = text(&output.stdout).lines().map(parse).collect();
+    assert_eq!((&lines[0]["kind"], &lines[0]["verdict"]["word"]), (&"report".into(), &"leak".into()));
+    assert_eq!((&lines[1]["kind"], &lines[1]["rule"]), (&"finding".into(), &"memleak.leak".into()));
+    assert_eq!(
+        (&lines[2]["function"], &lines[2]["live_bytes"]),
+        (&"chat::History::push".into(), &432_013_312.into())
+    );
+    assert_eq!(lines[2]["stack"], serde_json::json!(["chat::History::push src/chat.rs:41"]));
+}

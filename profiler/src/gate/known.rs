@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, path::Path};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    report::{Report, Row, Value},
+    report::{Report, Site},
     text::Text,
 };
 
@@ -87,18 +87,21 @@ impl Entry {
     }
 }
 
-/// The ways in which a file may spell the site of a row: as the row does, with or without where it is in the source.
-pub(super) fn spellings(report: &Report, row: &Row, label: Option<&Text>) -> Vec<String> {
-    let label = label.map(|label| one_space(&label.terminal()));
+/// The ways in which a file may spell a site: as its rows do, with or without where it is in the source.
+pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
+    let label = site.label.as_ref().map(|label| one_space(&label.terminal()));
     let mut all: Vec<String> = label.iter().cloned().collect();
-    let functions = report.stack_of(row).into_iter().flat_map(|stack| report.frames_of(stack));
-    let functions = functions.flat_map(|frame| &frame.functions);
     // A label may name an inlined function behind the one that it is inlined into.
     let named =
         |name: &str| label.as_ref().is_some_and(|l| l == name || l.split(" › ").any(|part| part == name));
-    if let Some((file, line)) =
-        functions.filter(|f| named(&one_space(&f.name.terminal()))).find_map(|f| f.file.as_ref().zip(f.line))
-    {
+    for row in site.rows.iter().filter_map(|&at| report.row(at)) {
+        let frames = report.stack_of(row).into_iter().flat_map(|stack| report.frames_of(stack));
+        let functions = frames.flat_map(|frame| &frame.functions);
+        // The innermost function that the label names is the site.
+        let place = functions
+            .filter(|function| named(&one_space(&function.name.terminal())))
+            .find_map(|function| function.file.as_ref().zip(function.line));
+        let Some((file, line)) = place else { continue };
         let path = file.terminal();
         let base = path.rsplit('/').next().unwrap_or(&path);
         for place in [format!("{path}:{line}"), format!("{base}:{line}")] {
@@ -107,14 +110,6 @@ pub(super) fn spellings(report: &Report, row: &Row, label: Option<&Text>) -> Vec
         }
     }
     all
-}
-
-/// The name of a row's site: the first name among its cells.
-pub(super) fn label(row: &Row) -> Option<&Text> {
-    row.cells.iter().find_map(|cell| match cell {
-        Value::Name(name) => Some(name),
-        _ => None,
-    })
 }
 
 /// Whether the whole text fits a pattern in which `*` stands for any text.
@@ -180,8 +175,7 @@ mod tests {
     #[test]
     fn a_site_goes_by_its_name_and_by_its_place_in_the_source() {
         let report = sample::pong();
-        let row = &report.sections[0].rows[0];
-        let spellings = spellings(&report, row, label(row));
+        let spellings = spellings(&report, &report.sites_of(&report.findings[0])[0]);
         for pattern in [
             "chat::History::push",
             "chat::History::push room.rs:41",

@@ -9,7 +9,7 @@ pub use self::known::Known;
 
 use crate::{
     exit::ExitCode,
-    report::{Finding, Phrase, Report, Row, RowRef, Severity, Unit},
+    report::{Finding, Phrase, Report, Severity, Site},
     text::Text,
     units,
 };
@@ -39,14 +39,6 @@ pub struct Gate {
     pub known: Known,
 }
 
-/// A site that a problem rests on.
-struct Site {
-    label: Option<Text>,
-    spellings: Vec<String>,
-    /// Bytes per hour of all its rows; none if a row does not tell.
-    growth: Option<f64>,
-}
-
 impl Gate {
     /// Decides, and adds findings that say what was decided and why. Those of an earlier decision are replaced.
     ///
@@ -58,12 +50,12 @@ impl Gate {
         let mut used = vec![false; self.known.entries().len()];
         let mut counting = 0;
         for finding in report.findings.iter().filter(|finding| finding.severity == Severity::Problem) {
-            let sites = sites(report, finding);
+            let sites = report.sites_of(finding);
             if sites.is_empty() {
                 counting += 1;
             }
             for site in sites {
-                match self.excuse(&site, &mut used) {
+                match self.excuse(report, &site, &mut used) {
                     Some(why) => found.push(excused(&site, why)),
                     None => counting += 1,
                 }
@@ -73,14 +65,16 @@ impl Gate {
         let (code, decision) = decision(report, counting, found.iter().any(|f| f.rule == EXCUSED));
         report.findings.push(decision);
         report.findings.append(&mut found);
+        report.sum_up();
         code
     }
 
     /// Why a site does not count.
-    fn excuse(&self, site: &Site, used: &mut [bool]) -> Option<String> {
+    fn excuse(&self, report: &Report, site: &Site, used: &mut [bool]) -> Option<String> {
+        let spellings = known::spellings(report, site);
         let mut known = None;
         for (entry, used) in self.known.entries().iter().zip(used) {
-            if entry.means(&site.spellings) {
+            if entry.means(&spellings) {
                 *used = true;
                 known.get_or_insert(entry.line);
             }
@@ -89,7 +83,7 @@ impl Gate {
             return Some(format!("it is known ({}, line {line})", self.known.file().terminal()));
         }
         let above = self.above_bytes_per_hour?;
-        (site.growth? < above).then(|| {
+        (site.growth_bytes_per_hour? < above).then(|| {
             let above = units::bytes_per_hour(above);
             format!("it grows by less than {} (--gate-above)", above.trim_start_matches('+'))
         })
@@ -148,42 +142,6 @@ fn excused(site: &Site, why: String) -> Finding {
     let sentence =
         vec![Phrase::Plain("Does not count: ".to_owned()), name, Phrase::Plain(format!(": {why}."))];
     Finding::new(EXCUSED, Severity::Info, sentence)
-}
-
-/// The sites that a finding rests on: its rows, those of one name together. Reports of versions whose findings name no
-/// rows mark the rows themselves.
-fn sites(report: &Report, finding: &Finding) -> Vec<Site> {
-    let marked = || {
-        let of_section = |(section, s): (usize, &crate::report::Section)| {
-            let marked = s.rows.iter().enumerate().filter(|(_, row)| row.severity == Some(Severity::Problem));
-            marked.map(|(row, _)| RowRef { section, row }).collect::<Vec<_>>()
-        };
-        report.sections.iter().enumerate().flat_map(of_section).collect()
-    };
-    let rows =
-        if finding.rows.is_empty() && finding.rule.is_empty() { marked() } else { finding.rows.clone() };
-    let mut sites: Vec<Site> = Vec::new();
-    for at in rows {
-        let Some(row) = report.row(at) else { continue };
-        let label = known::label(row);
-        let spellings = known::spellings(report, row, label);
-        let growth = growth(report, at, row);
-        match sites.iter_mut().find(|site| site.label.as_ref() == label) {
-            Some(site) => {
-                site.growth = site.growth.zip(growth).map(|(a, b)| a + b);
-                site.spellings.extend(spellings);
-            }
-            None => sites.push(Site { label: label.cloned(), spellings, growth }),
-        }
-    }
-    sites
-}
-
-/// The growth of a row, in bytes per hour.
-fn growth(report: &Report, at: RowRef, row: &Row) -> Option<f64> {
-    let columns = &report.sections.get(at.section)?.columns;
-    let place = columns.iter().position(|column| column.unit == Unit::BytesPerHour)?;
-    row.cells.get(place)?.number()
 }
 
 #[cfg(test)]

@@ -95,8 +95,9 @@ fn an_entry_that_matches_nothing_is_named() {
 #[test]
 fn of_two_leaks_one_is_known() {
     let mut report = sample::many(20);
-    let name = |row: usize| super::known::label(&report.sections[0].rows[row]).unwrap().terminal();
-    let (first, second) = (name(0), name(10));
+    let sites = report.sites_of(&report.findings[0]);
+    let name = |site: usize| sites[site].label.as_ref().unwrap().terminal();
+    let (first, second) = (name(0), name(1));
     let gate = known(&format!("{first}\n"));
     assert_eq!(gate.decide(&mut report), ExitCode::Refuted);
     assert_eq!(said(&report, FAILED), "Gate failed (exit code 1): 1 problem counts.");

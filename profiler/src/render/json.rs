@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use crate::report::Report;
 use crate::text::is_hidden;
@@ -30,10 +30,20 @@ pub fn write(value: &impl Serialize, mut out: impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// serde_json's pretty layout, with hidden characters as `\uXXXX`.
-struct Escaping<'a>(PrettyFormatter<'a>);
+/// Any value as one line of this program's JSON, with a newline at the end.
+pub(super) fn line(value: &impl Serialize) -> String {
+    let mut out = Vec::new();
+    // Writing to memory cannot fail, and our keys are strings.
+    let result = value.serialize(&mut Serializer::with_formatter(&mut out, Escaping(CompactFormatter)));
+    debug_assert!(result.is_ok(), "{result:?}");
+    out.push(b'\n');
+    String::from_utf8_lossy(&out).into_owned()
+}
 
-impl Formatter for Escaping<'_> {
+/// A layout of serde_json, with hidden characters as `\uXXXX`.
+struct Escaping<F>(F);
+
+impl<F: Formatter> Formatter for Escaping<F> {
     fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
         self.0.begin_array(out)
     }

@@ -3,6 +3,7 @@
 mod format;
 mod human;
 mod json;
+mod jsonl;
 
 pub use self::format::Format;
 pub use self::human::{
@@ -10,3 +11,4 @@ pub use self::human::{
     sentence, verdict,
 };
 pub use self::json::{json, write as write_json};
+pub use self::jsonl::jsonl;

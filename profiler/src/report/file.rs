@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::scan::scan;
-use super::{Finding, Report, SCHEMA};
+use super::{Report, SCHEMA};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Text;
 
@@ -66,7 +66,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
         Some(_) => {}
     }
     let mut report: Report = serde_json::from_slice(&json).map_err(parse)?;
-    report.findings.iter_mut().for_each(Finding::spell);
+    report.sum_up();
     report.check().map_err(|defect| invalid().because("the report contradicts itself").because(defect))?;
     Ok(report)
 }
@@ -240,6 +240,10 @@ mod tests {
     #[test]
     fn reports_of_versions_without_rules_open_and_their_findings_get_a_text() {
         let mut json = serde_json::to_value(sample::pong()).unwrap();
+        json.as_object_mut().unwrap().remove("verdict").unwrap();
+        for field in ["started", "length_ms"] {
+            json["meta"].as_object_mut().unwrap().remove(field).unwrap();
+        }
         for finding in json["findings"].as_array_mut().unwrap() {
             for field in ["rule", "text", "rows"] {
                 finding.as_object_mut().unwrap().remove(field).unwrap();
@@ -248,6 +252,8 @@ mod tests {
         let report = read(json.to_string().as_bytes(), &Text::from("a")).unwrap();
         assert_eq!((report.findings[0].rule.as_ref(), report.findings[0].rows.len()), ("", 0));
         assert_eq!(report.findings[0].text, sample::pong().findings[0].text);
+        assert_eq!((report.verdict.word.as_str(), report.verdict.problem_sites), ("problem", 1));
+        assert_eq!(report.meta, sample::pong().meta);
     }
 
     #[test]

@@ -64,6 +64,17 @@ pub enum Severity {
     Info,
 }
 
+impl Severity {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Problem => "problem",
+            Severity::Limit => "limit",
+            Severity::Info => "info",
+        }
+    }
+}
+
 impl Finding {
     /// A finding; `rule` is `TOOL.WHAT` and never changes its meaning.
     pub fn new(rule: impl Into<Cow<'static, str>>, severity: Severity, sentence: Vec<Phrase>) -> Finding {

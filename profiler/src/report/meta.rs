@@ -23,8 +23,14 @@ pub struct Meta {
     pub kernel: String,
     /// Start of the observation (everything attached), nanoseconds since the Unix epoch.
     pub started_unix_ns: u64,
+    /// The same as RFC 3339, in milliseconds and UTC: `2026-11-22T08:02:14.000Z`.
+    #[serde(default)]
+    pub started: String,
     /// Length of the observation in nanoseconds, on the monotonic clock.
     pub length_ns: u64,
+    /// The same in whole milliseconds.
+    #[serde(default)]
+    pub length_ms: u64,
     /// Why the observation ended.
     pub ended: Ended,
     /// The observed processes.

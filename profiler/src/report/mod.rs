@@ -22,6 +22,7 @@ mod schema;
 mod section;
 mod select;
 mod stack;
+mod summary;
 mod walks;
 
 pub use self::check::Defect;
@@ -34,6 +35,8 @@ pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Role, Row, Section, Unit, Value};
 pub use self::select::Selection;
 pub use self::stack::{Frame, Frames, Function, Stack};
+pub(crate) use self::summary::Site;
+pub use self::summary::Summary;
 pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};
 
 /// Version of the report format. Adding a field keeps it; removing one or changing a meaning raises it.
@@ -47,6 +50,9 @@ pub struct Report {
     pub schema: u32,
     /// What was observed, where, when, and what it cost.
     pub meta: Meta,
+    /// The answer in one object, for scripts. Follows from the findings and their rows, as [`Report::sum_up`] says.
+    #[serde(default)]
+    pub verdict: Summary,
     /// The answer: one sentence per finding, the most important first. Never empty.
     pub findings: Vec<Finding>,
     /// The evidence as tables.
@@ -78,12 +84,6 @@ impl Report {
             return ExitCode::SafetyStop;
         }
         if self.coverage.complete { ExitCode::Ok } else { ExitCode::Incomplete }
-    }
-
-    /// Puts a finding behind those that are as bad or worse.
-    pub fn add_finding(&mut self, finding: Finding) {
-        let place = self.findings.iter().position(|other| other.severity > finding.severity);
-        self.findings.insert(place.unwrap_or(self.findings.len()), finding);
     }
 
     /// The call stack of a row, if it has one.

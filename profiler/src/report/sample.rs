@@ -25,9 +25,10 @@ pub(crate) fn pong() -> Report {
         Phrase::Name("chat::History::push".into()),
         Phrase::Plain(" grows by 549 MiB/h and holds 412 MiB that are older than 30m.".into()),
     ];
-    Report {
+    let mut report = Report {
         schema: SCHEMA,
         meta: meta(),
+        verdict: Summary::default(),
         findings: vec![
             Finding::new("memleak.leak", Severity::Problem, leak).on(vec![RowRef { section: 0, row: 0 }]),
             Finding::plain(
@@ -46,7 +47,9 @@ pub(crate) fn pong() -> Report {
         stacks,
         frames: frames.into_vec(),
         coverage: coverage(),
-    }
+    };
+    report.sum_up();
+    report
 }
 
 /// As [`pong`] with `rows` rows; every tenth row leaks.
@@ -61,6 +64,7 @@ pub(crate) fn many(rows: u64) -> Report {
             _ => long_row(&format!("std::vector<game::Entity_{n}, std::allocator<game::Entity_{n}> >::push_back(game::Entity_{n} const&)"), n * 100_000, Some(1)),
         })
         .collect();
+    report.sum_up();
     report
 }
 
@@ -81,6 +85,7 @@ pub(crate) fn incomplete() -> Report {
     );
     report.meta.ended = Ended::Interrupted;
     report.findings[0].severity = Severity::Limit;
+    report.sum_up();
     report
 }
 
@@ -117,6 +122,7 @@ pub(crate) fn hostile() -> Report {
     }
     report.coverage.before_attach = Some(evil.into());
     report.coverage.quality.insert(evil.into(), 3);
+    report.sum_up();
     report
 }
 
@@ -245,7 +251,9 @@ fn meta() -> Meta {
         host: "game-eu-3".into(),
         kernel: "6.12.48+deb13-amd64".into(),
         started_unix_ns: 1_795_334_534_000_000_000,
+        started: String::new(),
         length_ns: 2_700_000_000_000,
+        length_ms: 0,
         ended: Ended::Elapsed,
         targets: vec![Target {
             pid: 4242,

@@ -165,9 +165,22 @@ pub fn exact_duration(duration: Duration) -> String {
 }
 
 /// A point in time, in nanoseconds since the Unix epoch: `2026-11-22 08:02:14 UTC`.
+pub fn utc(unix_ns: u64) -> String {
+    let [year, month, day, hour, minute, second] = date_and_time(unix_ns);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// The same for programs, by RFC 3339, in milliseconds: `2026-11-22T08:02:14.120Z`.
+pub fn rfc3339(unix_ns: u64) -> String {
+    let [year, month, day, hour, minute, second] = date_and_time(unix_ns);
+    let ms = unix_ns / 1_000_000 % 1000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+/// Year, month, day, hour, minute and second, in UTC.
 ///
 /// Days to date by the era method for the proleptic Gregorian calendar (400 years have 146 097 days).
-pub fn utc(unix_ns: u64) -> String {
+fn date_and_time(unix_ns: u64) -> [u64; 6] {
     let seconds = unix_ns / 1_000_000_000;
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     // Years are counted from 1 March, so that a leap day is the last day of its year.
@@ -179,7 +192,7 @@ pub fn utc(unix_ns: u64) -> String {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    [year, month, day, hour, minute, second]
 }
 
 /// Two or three significant digits: `1.5`, `15`, `150`.

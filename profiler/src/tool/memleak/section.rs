@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    report::{Ended, Frames, Meta, Report, Row, SCHEMA, Section, Severity, Stack, Target},
+    report::{Ended, Frames, Meta, Report, Row, SCHEMA, Section, Severity, Stack, Summary, Target},
     text::Text,
     units,
 };
@@ -65,6 +65,7 @@ pub(super) fn report(
     let mut report = Report {
         schema: SCHEMA,
         meta: meta(session, snapshot, ended)?,
+        verdict: Summary::default(),
         findings,
         sections: vec![Section {
             name: "stacks".to_owned(),
@@ -120,7 +121,9 @@ fn meta(session: &mut Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<
         host: Text::from(uname.nodename().to_string_lossy().as_ref()),
         kernel: uname.release().to_string_lossy().into_owned(),
         started_unix_ns: session.started_unix_ns,
+        started: String::new(),
         length_ns: length.as_nanos() as u64,
+        length_ms: 0,
         ended,
         targets: session.spaces.iter().map(target).collect(),
         settings: settings.into_iter().collect(),

@@ -10,6 +10,7 @@ use std::{
 
 use super::{Event, Session};
 use crate::{
+    exit::ExitCode,
     report::{Ended, Finding, Report, Severity},
     target::launch::{self, Ending},
     units,
@@ -42,6 +43,11 @@ impl Session<'_> {
             && let Some(words) = words(ending, launched.manner().grace)
         {
             target.ended = Some(words);
+            target.killed_by = signal(ending);
+        }
+        // One that died of our breakpoints has its finding.
+        if report.exit_code() == ExitCode::SafetyStop {
+            return;
         }
         if let Some(finding) = finding(ending, report.meta.length(), launched.manner().grace) {
             report.add_finding(finding);
@@ -103,6 +109,15 @@ fn words(ending: Ending, grace: Duration) -> Option<String> {
             )
         }
     })
+}
+
+/// The signal that it died of.
+fn signal(ending: Ending) -> Option<i32> {
+    match ending {
+        Ending::ByItself(status) | Ending::Asked(status) => status.signal(),
+        Ending::Killed => Some(libc::SIGKILL),
+        Ending::Running => None,
+    }
 }
 
 /// How a process ended, in words.

@@ -156,7 +156,9 @@ impl<'a> Session<'a> {
         }
         let stacks = self.options.max_stacks as usize;
         let snapshot = collect::snapshot(&self.object, &self.totals, &self.blocks, stacks, &moment)?;
-        section::report(self, &snapshot, &moment, ended)
+        let mut report = section::report(self, &snapshot, &moment, ended)?;
+        report.sum_up();
+        Ok(report)
     }
 
     fn moment(&self) -> Moment {

@@ -1,0 +1,189 @@
+//! The report as lines of JSON, for tools that work by line: one for the whole, one per finding, one per row with its
+//! cells by the names of their columns.
+//!
+//! Everything is plain here: a number is a number, a name is a string that can be printed as it is. What that leaves out
+//! is in the report as one value ([`super::json`]).
+
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use serde_json::{Number, Value as Json, json};
+
+use super::json::line;
+use crate::report::{Column, Report, Row, Section, Value};
+
+/// The report as lines, each with a newline.
+pub fn jsonl(report: &Report) -> String {
+    let mut out = line(&head(report));
+    for finding in &report.findings {
+        let fields = [
+            ("kind", "finding".into()),
+            ("severity", finding.severity.name().into()),
+            ("rule", finding.rule.as_ref().into()),
+            ("text", finding.text.as_str().into()),
+        ];
+        out += &line(&Object(fields.to_vec()));
+    }
+    for section in &report.sections {
+        for row in &section.rows {
+            out += &line(&of_row(report, section, row));
+        }
+    }
+    out
+}
+
+/// An object that keeps the order of its fields.
+struct Object<'a>(Vec<(&'a str, Json)>);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+fn head(report: &Report) -> Object<'_> {
+    let (meta, coverage, cost) = (&report.meta, &report.coverage, &report.meta.cost);
+    let target = |target: &crate::report::Target| {
+        json!({
+            "pid": target.pid,
+            "name": target.name.terminal(),
+            "exe": target.exe.terminal(),
+            "build_id": target.build_id,
+            "ended": target.ended,
+        })
+    };
+    Object(vec![
+        ("kind", "report".into()),
+        ("schema", report.schema.into()),
+        ("tool", meta.tool.as_str().into()),
+        ("version", meta.version.as_str().into()),
+        ("host", meta.host.terminal().into()),
+        ("kernel", meta.kernel.as_str().into()),
+        ("started", meta.started.as_str().into()),
+        ("length_ms", meta.length_ms.into()),
+        ("ended", serde_json::to_value(meta.ended).unwrap_or_default()),
+        ("verdict", serde_json::to_value(&report.verdict).unwrap_or_default()),
+        ("complete", coverage.complete.into()),
+        ("incomplete_because", coverage.incomplete_because.clone().into()),
+        ("settings", json!(meta.settings)),
+        ("targets", meta.targets.iter().map(target).collect()),
+        ("hits", cost.hits.into()),
+        ("busiest_thread_share", real(cost.busiest_thread_share)),
+    ])
+}
+
+fn of_row<'a>(report: &Report, section: &'a Section, row: &'a Row) -> Object<'a> {
+    let mut fields = vec![("kind", "row".into()), ("section", section.name.as_str().into())];
+    fields.push(("severity", row.severity.map_or(Json::Null, |severity| severity.name().into())));
+    let mut ends = Vec::new();
+    for (column, cell) in section.columns.iter().zip(&row.cells) {
+        // Whoever wrote the file chose the names of its columns: none may take the place of a field of ours.
+        if fields.iter().any(|(name, _)| *name == column.name) || column.name == "stack" {
+            continue;
+        }
+        fields.push((&column.name, plain(cell)));
+        ends.extend(interval(column, cell));
+    }
+    let stack = report.stack_of(row);
+    if !section.columns.iter().any(|column| column.name == "pid") {
+        fields.push(("pid", stack.map_or(Json::Null, |stack| stack.pid.into())));
+    }
+    fields.push(("stack", stack.map_or(Json::Null, |stack| frames(report, stack))));
+    if !ends.is_empty() {
+        fields.push(("intervals", Json::Object(ends.into_iter().collect())));
+    }
+    Object(fields)
+}
+
+/// A cell as what it holds; null if that is not known.
+fn plain(cell: &Value) -> Json {
+    match cell {
+        Value::Unknown(_) => Json::Null,
+        Value::Word(word) => word.as_str().into(),
+        Value::Name(name) => name.terminal().into(),
+        Value::Exact(number) => (*number).into(),
+        Value::Estimate { value, .. } => real(Some(*value)),
+    }
+}
+
+/// The 95 % interval of an estimate, by the name of its column.
+fn interval(column: &Column, cell: &Value) -> Option<(String, Json)> {
+    match cell {
+        Value::Estimate { low, high, .. } => {
+            Some((column.name.clone(), Json::Array(vec![real(Some(*low)), real(*high)])))
+        }
+        _ => None,
+    }
+}
+
+fn real(number: Option<f64>) -> Json {
+    number.and_then(Number::from_f64).map_or(Json::Null, Json::Number)
+}
+
+/// The frames of a stack, innermost first: `function file:line`, or `file+0xoffset` where there is no function.
+fn frames(report: &Report, stack: &crate::report::Stack) -> Json {
+    let mut names: Vec<Json> = Vec::new();
+    for frame in report.frames_of(stack) {
+        for function in &frame.functions {
+            let place = function.file.as_ref().zip(function.line);
+            let place = place.map_or_else(String::new, |(file, line)| format!(" {}:{line}", file.terminal()));
+            names.push(format!("{}{place}", function.name.terminal()).into());
+        }
+        if frame.functions.is_empty() {
+            names.push(match (&frame.module, frame.file_offset) {
+                (Some(module), Some(offset)) => format!("{}+{offset:#x}", module.terminal()).into(),
+                _ => format!("{:#x}", frame.address).into(),
+            });
+        }
+    }
+    Json::Array(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::text::is_hidden;
+
+    fn lines(report: &Report) -> Vec<Json> {
+        jsonl(report).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_row_is_an_object_by_the_names_of_its_columns() {
+        let report = sample::pong();
+        let lines = lines(&report);
+        let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["report", "finding", "finding", "row", "row", "row"]);
+        assert_eq!(lines[0]["verdict"]["word"], "leak");
+        assert_eq!(
+            (&lines[0]["started"], &lines[0]["length_ms"]),
+            (&json!("2026-11-22T08:02:14.000Z"), &json!(2_700_000))
+        );
+        assert_eq!((&lines[1]["rule"], &lines[1]["severity"]), (&json!("memleak.leak"), &json!("problem")));
+        let row = &lines[3];
+        assert_eq!((&row["verdict"], &row["function"]), (&json!("LEAK"), &json!("chat::History::push")));
+        assert_eq!((&row["old_bytes"], &row["survival"]), (&json!(412 << 20), &json!(1.0)));
+        assert_eq!(row["intervals"]["survival"], json!([0.999, 1.0]));
+        assert_eq!((&row["severity"], &row["pid"]), (&json!("problem"), &json!(4242)));
+        let stack = row["stack"].as_array().unwrap();
+        assert_eq!(stack[0], "malloc");
+        assert_eq!(stack.last().unwrap(), "main /home/dev/game/src/room.rs:44");
+        assert_eq!(lines[5]["growth_bytes_per_hour"], Json::Null, "not known");
+    }
+
+    #[test]
+    fn every_line_of_a_hostile_report_is_printable_json() {
+        let mut report = sample::hostile();
+        report.sections[0].columns[2].name = "kind".into();
+        report.sections[0].columns[3].name = "stack".into();
+        let text = jsonl(&report);
+        assert!(!text.replace('\n', "").contains(is_hidden));
+        assert_eq!(text.lines().count(), 1 + report.findings.len() + report.sections[0].rows.len());
+        let rows = lines(&report).into_iter().filter(|line| line["kind"] == "row").count();
+        assert_eq!(rows, report.sections[0].rows.len(), "a column cannot pose as the kind of a line");
+    }
+}

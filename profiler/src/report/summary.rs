@@ -1,0 +1,166 @@
+//! What follows from the rest of a report, written down for scripts: the verdict in one object, and times that survive
+//! readers whose numbers are floating point (64 bits of nanoseconds are more than 2^53).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, Report, Row, RowRef, Section, Severity, Unit, Value};
+use crate::text::Text;
+use crate::units;
+
+/// The answer in one object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Summary {
+    /// The answer in one word: the end of the first finding's rule (`leak`, `clean`, `undecided`); its severity where it has none.
+    pub word: String,
+    /// The rule of the first finding.
+    pub rule: String,
+    /// Its text.
+    pub text: String,
+    /// Sites that problems rest on: rows of one name are one site.
+    pub problem_sites: usize,
+    /// Growth of those sites together, in bytes per hour; absent if there are none, or it is not known of all.
+    pub growth_bytes_per_hour: Option<f64>,
+}
+
+/// A site that a finding rests on: its rows of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Site {
+    /// The name that the rows have.
+    pub(crate) label: Option<Text>,
+    /// The rows.
+    pub(crate) rows: Vec<RowRef>,
+    /// Growth of all of them, in bytes per hour; none if it is not known of one.
+    pub(crate) growth_bytes_per_hour: Option<f64>,
+}
+
+impl Report {
+    /// Fills what follows from the rest. To be called when everything else is in place, and again when findings change.
+    pub fn sum_up(&mut self) {
+        self.findings.iter_mut().for_each(Finding::spell);
+        self.meta.started = units::rfc3339(self.meta.started_unix_ns);
+        self.meta.length_ms = self.meta.length_ns / 1_000_000;
+        self.verdict = self.summary();
+    }
+
+    /// Puts a finding behind those that are as bad or worse.
+    pub fn add_finding(&mut self, finding: Finding) {
+        let place = self.findings.iter().position(|other| other.severity > finding.severity);
+        self.findings.insert(place.unwrap_or(self.findings.len()), finding);
+        self.sum_up();
+    }
+
+    fn summary(&self) -> Summary {
+        let Some(first) = self.findings.first() else { return Summary::default() };
+        let word = match first.rule.rsplit_once('.') {
+            Some((_, word)) => word,
+            None => first.severity.name(),
+        };
+        let mut sites: Vec<Site> = Vec::new();
+        for finding in self.findings.iter().filter(|finding| finding.severity == Severity::Problem) {
+            for site in self.sites_of(finding) {
+                if !sites.iter().any(|other| other.label == site.label) {
+                    sites.push(site);
+                }
+            }
+        }
+        let growth = || sites.iter().map(|site| site.growth_bytes_per_hour).sum();
+        Summary {
+            word: word.to_owned(),
+            rule: first.rule.clone().into_owned(),
+            text: first.text.clone(),
+            problem_sites: sites.len(),
+            growth_bytes_per_hour: if sites.is_empty() { None } else { growth() },
+        }
+    }
+
+    /// The sites that a finding rests on, in the order of its rows. Reports of versions whose findings name no rows mark
+    /// the rows themselves.
+    pub(crate) fn sites_of(&self, finding: &Finding) -> Vec<Site> {
+        let rows = if finding.rows.is_empty() && finding.rule.is_empty() {
+            self.sections.iter().enumerate().flat_map(marked).collect()
+        } else {
+            finding.rows.clone()
+        };
+        let mut sites: Vec<Site> = Vec::new();
+        for at in rows {
+            let Some(row) = self.row(at) else { continue };
+            let label = label(row);
+            let growth = self.growth(at, row);
+            match sites.iter_mut().find(|site| site.label.as_ref() == label) {
+                Some(site) => {
+                    site.growth_bytes_per_hour = site.growth_bytes_per_hour.zip(growth).map(|(a, b)| a + b);
+                    site.rows.push(at);
+                }
+                None => {
+                    sites.push(Site { label: label.cloned(), rows: vec![at], growth_bytes_per_hour: growth })
+                }
+            }
+        }
+        sites
+    }
+
+    /// The growth of a row, in bytes per hour.
+    fn growth(&self, at: RowRef, row: &Row) -> Option<f64> {
+        let columns = &self.sections.get(at.section)?.columns;
+        let place = columns.iter().position(|column| column.unit == Unit::BytesPerHour)?;
+        row.cells.get(place)?.number()
+    }
+}
+
+fn marked((section, of): (usize, &Section)) -> Vec<RowRef> {
+    let marked = of.rows.iter().enumerate().filter(|(_, row)| row.severity == Some(Severity::Problem));
+    marked.map(|(row, _)| RowRef { section, row }).collect()
+}
+
+/// The name of a row: the first among its cells.
+fn label(row: &Row) -> Option<&Text> {
+    row.cells.iter().find_map(|cell| match cell {
+        Value::Name(name) => Some(name),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    const MIB: f64 = 1_048_576.0;
+
+    #[test]
+    fn the_verdict_is_that_of_the_first_finding() {
+        let report = sample::pong();
+        let Summary { word, rule, text, problem_sites, growth_bytes_per_hour } = &report.verdict;
+        assert_eq!((word.as_str(), rule.as_str(), *problem_sites), ("leak", "memleak.leak", 1));
+        assert_eq!(text, &report.findings[0].text);
+        assert_eq!(*growth_bytes_per_hour, Some(549.0 * MIB));
+        assert_eq!(report.meta.length_ms, 2_700_000);
+        assert_eq!(report.meta.started, "2026-11-22T08:02:14.000Z");
+    }
+
+    #[test]
+    fn stacks_of_one_name_are_one_site() {
+        let mut report = sample::pong();
+        report.sections[0].rows = vec![report.sections[0].rows[0].clone(); 3];
+        report.findings[0].rows = (0..3).map(|row| RowRef { section: 0, row }).collect();
+        report.sum_up();
+        assert_eq!(report.verdict.problem_sites, 1);
+        assert_eq!(report.verdict.growth_bytes_per_hour, Some(3.0 * 549.0 * MIB));
+        report.sections[0].rows[2].cells[11] = Value::Unknown("too short".into());
+        report.sum_up();
+        assert_eq!(report.verdict.growth_bytes_per_hour, None, "not a part of it for the whole");
+    }
+
+    #[test]
+    fn without_problems_there_are_no_sites_and_no_growth() {
+        let mut report = sample::pong();
+        report.findings = vec![Finding::plain("memleak.clean", Severity::Info, "No leak found.")];
+        report.sum_up();
+        assert_eq!((report.verdict.word.as_str(), report.verdict.problem_sites), ("clean", 0));
+        assert_eq!(report.verdict.growth_bytes_per_hour, None);
+        report.add_finding(Finding::plain("command.failed", Severity::Problem, "Exit code 3."));
+        assert_eq!((report.verdict.word.as_str(), report.verdict.problem_sites), ("failed", 0));
+    }
+}
