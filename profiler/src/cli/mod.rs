@@ -5,8 +5,8 @@ mod args;
 mod doctor;
 mod floor;
 mod gate;
-mod live;
 mod launch;
+mod live;
 mod memleak;
 mod names;
 mod output;
@@ -29,8 +29,8 @@ use profiler::{
 };
 
 use args::{Cli, Command};
-use terminal::Terminal;
 pub(crate) use launch::{become_command, find_command};
+use terminal::Terminal;
 
 /// Parses the arguments, does what they ask for, and says what went wrong.
 pub(crate) fn run() -> ExitCode {
