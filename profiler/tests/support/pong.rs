@@ -24,6 +24,11 @@ fn build() -> PathBuf {
     workspace.join("target/release/pong")
 }
 
+/// The program.
+pub(crate) fn path() -> &'static Path {
+    &PONG
+}
+
 /// A running server. Killed when dropped.
 pub(crate) struct Pong(Child);
 
