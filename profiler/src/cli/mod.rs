@@ -20,8 +20,6 @@ mod usage;
 mod waiting;
 mod walks;
 
-use std::io::Write as _;
-
 use clap::Parser as _;
 use profiler::{
     error::{Error, Result},
