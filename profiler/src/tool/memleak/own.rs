@@ -87,7 +87,10 @@ impl Own {
 /// stripped file, ← `ngx_palloc`; or the hook by which a library allocates.
 fn pass_over_parts(kinds: &mut [Kind]) {
     let of_own = |kinds: &[Kind]| kinds.iter().filter(|kind| **kind == Kind::Own).count();
-    let outermost = (0..kinds.len()).rev().find(|index| {
+    // Behind code of others it is something else that calls, such as a runtime that calls a script.
+    let of_it = |kind: &&Kind| matches!(kind, Kind::Own | Kind::Wrapper | Kind::Plumbing);
+    let first = kinds.iter().take_while(of_it).count();
+    let outermost = (0..first).rev().find(|index| {
         let further_in = kinds.get(..*index).unwrap_or_default();
         kinds.get(*index) == Some(&Kind::Wrapper) && of_own(further_in) <= MOST_PARTS
     });
@@ -343,6 +346,10 @@ mod tests {
         assert_eq!(named(&frames), "os::malloc");
         assert_eq!(named(&[nameless.clone(), runtime("thread_entry")]), naming::place(&nameless).terminal());
         // A server of one's own that has a runtime in it.
+        // An allocation of the runtime that ran the script, further out.
+        let node = |name| frame("/usr/bin/node", name, None);
+        let frames = [node("node::Buffer::New()"), made("JS:*keep /srv/chat.js:2:20"), node("node::Malloc")];
+        assert_eq!(named(&frames), "keep /srv/chat.js:2:20");
         let frames =
             [frame("/srv/node-server", "Chat::keep()", None), made("JS:^onMessage /srv/chat.js:9:1")];
         assert_eq!(named(&frames), "Chat::keep");
