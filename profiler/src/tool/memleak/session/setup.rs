@@ -57,8 +57,10 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
 const EXECS: usize = 16;
 /// Seconds after which the guard may stop an observation whose cost was not foretold.
 const UNCOUNTED_SECONDS: usize = 2;
-/// Room in the kernel's table if nothing is known of the target's size.
-const UNKNOWN_BLOCKS: u32 = 1 << 20;
+/// Room for live blocks, at least: a server that leaks may be small when it is attached to. It costs 16 MiB.
+const LEAST_BLOCKS: u64 = 1 << 20;
+/// The same, at most, if the user does not ask for more.
+const MOST_BLOCKS: u64 = 1 << 22;
 
 impl<'a> Session<'a> {
     pub(super) fn start(options: &'a Options) -> Result<Session<'a>> {
@@ -285,14 +287,11 @@ fn load(
 }
 
 /// Room for live blocks. A block per 128 bytes of what the targets hold now is expected, and four times as many are
-/// followed, within reason.
+/// followed, within the limits above.
 fn room_for(held_bytes: u64, options: &Options) -> Room {
     let drawn = options.sample_bytes.map_or(128, |mean| mean.max(128));
     let expected = held_bytes / drawn;
-    let most = match options.targets {
-        Targets::Command(_) => UNKNOWN_BLOCKS,
-        _ => (expected * 4).clamp(1 << 17, 1 << 22) as u32,
-    };
+    let most = (expected * 4).clamp(LEAST_BLOCKS, MOST_BLOCKS) as u32;
     let most = options.max_blocks.unwrap_or(most);
     Room::new(expected.min(most.into()), most)
 }
