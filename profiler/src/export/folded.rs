@@ -36,7 +36,7 @@ impl Folded {
     }
 }
 
-/// Folds the stacks of the first section that has stacks.
+/// Folds the stacks of the section that has most of them; of the last one of those.
 ///
 /// The weight is the column named `weight`; or else the first shown column of unit bytes with role sum or gauge, then any
 /// column with role sum, that has a weight above 0: bytes older than an age that was not reached yet would be an
@@ -83,8 +83,7 @@ impl<'a> Weighed<'a> {
         let section = report
             .sections
             .iter()
-            .find(|section| section.rows.iter().any(|row| row.stack.is_some()))
-            .or_else(|| report.sections.first())
+            .max_by_key(|section| section.rows.iter().filter(|row| row.stack.is_some()).count())
             .ok_or_else(|| tried().because("it has no section"))?;
         let (index, column) = weight_column(section, weight).ok_or_else(|| {
             let numbers = section.columns.iter().filter(|column| column.unit != Unit::None);

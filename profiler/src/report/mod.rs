@@ -32,7 +32,7 @@ pub use self::finding::{Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, Target};
 pub use self::names::FileNames;
 pub use self::output::{Invoker, OutputTarget};
-pub use self::section::{Column, Role, Row, Section, Unit, Value};
+pub use self::section::{Column, Folded, Role, Row, Section, Unit, Value};
 pub use self::select::Selection;
 pub use self::stack::{Frame, Frames, Function, Stack};
 pub(crate) use self::summary::Site;

@@ -43,6 +43,8 @@ pub(crate) fn pong() -> Report {
             columns: columns(),
             rows,
             notes: vec!["Blocks count as leaked if they outlive 30m and are not freed later either.".into()],
+            detail: false,
+            folded: None,
         }],
         stacks,
         frames: frames.into_vec(),
@@ -102,6 +104,7 @@ pub(crate) fn hostile() -> Report {
     report.findings[0] = Finding::new(evil, Severity::Problem, sentence);
     report.sections[0].title = evil.into();
     report.sections[0].notes = vec![evil.into()];
+    report.sections[0].folded = Some(Folded { from_row: 999, text: evil.into() });
     report.sections[0].columns[3].title = evil.into();
     report.sections[0].rows[0].cells[1] = Value::Name(evil.into());
     report.sections[0].rows[1].cells[0] = Value::Word(evil.into());

@@ -19,6 +19,22 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// Remarks below the table.
     pub notes: Vec<String>,
+    /// True for the evidence behind another section: people see its table with `--verbose` only.
+    #[serde(default)]
+    pub detail: bool,
+    /// The rows at the end that a line sums up for people.
+    #[serde(default)]
+    pub folded: Option<Folded>,
+}
+
+/// Rows that matter too little for one line each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Folded {
+    /// Index of the first of them; all that follow belong to them.
+    pub from_row: usize,
+    /// What they are together, for people.
+    pub text: String,
 }
 
 impl Section {

@@ -82,6 +82,8 @@ impl Report {
     fn keep(&mut self, index: usize, kept: &[usize], wanted: &Selection) {
         let Some(section) = self.sections.get_mut(index) else { return };
         let all = section.rows.len();
+        // Other rows, or in another order: what was summed up is not at the end any more.
+        section.folded = section.folded.take().filter(|_| kept.iter().copied().eq(0..all));
         section.rows = kept.iter().filter_map(|row| section.rows.get(*row).cloned()).collect();
         if kept.len() < all {
             let asked = [

@@ -34,7 +34,8 @@ pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows:
 
 /// Writes the rows that there is room for, and how many there are besides.
 fn write_rows(page: &mut Page, section: &Section, options: &HumanOptions, rows: usize) {
-    let candidates: Vec<&Row> = section.rows.iter().take(options.top.min(rows)).collect();
+    let unfolded = section.folded.as_ref().map_or(section.rows.len(), |folded| folded.from_row);
+    let candidates: Vec<&Row> = section.rows.iter().take(unfolded.min(options.top.min(rows))).collect();
     let laid = table::lay_out(section, &candidates, options.width, false, options.ascii);
     for line in &laid.header {
         page.line(Style::Dim, line);

@@ -61,7 +61,7 @@ pub fn human(report: &Report, options: &HumanOptions) -> String {
         page.paragraph(style_of(finding.severity), "", &sentence(finding));
     }
     footer::write_incomplete(&mut page, &report.coverage);
-    for section in &report.sections {
+    for section in report.sections.iter().filter(|section| options.verbose || !section.detail) {
         write_section(&mut page, report, section, options);
     }
     footer::write(&mut page, report, options.verbose);
@@ -103,14 +103,19 @@ fn style_of(severity: Severity) -> Style {
 }
 
 fn write_section(page: &mut Page, report: &Report, section: &Section, options: &HumanOptions) {
-    let rows: Vec<&Row> = section.rows.iter().take(options.top).collect();
+    let folded = section.folded.as_ref().filter(|_| !options.verbose);
+    let unfolded = folded.map_or(section.rows.len(), |folded| folded.from_row.min(section.rows.len()));
+    let rows: Vec<&Row> = section.rows.iter().take(unfolded.min(options.top)).collect();
     page.blank();
     page.paragraph(Style::Strong, "", &visible(&section.title));
     if rows.is_empty() {
-        let words = if section.rows.is_empty() { "nothing to show" } else { "no row was asked for" };
+        let words = if unfolded == 0 { "nothing to show" } else { "no row was asked for" };
         page.line(Style::Dim, &format!("  {words}"));
     } else {
-        write_table(page, section, &rows, options.verbose);
+        write_table(page, section, &rows, unfolded, options.verbose);
+    }
+    if let Some(folded) = folded {
+        page.paragraph(Style::Dim, "  ", &visible(&folded.text));
     }
     for note in &section.notes {
         page.paragraph(Style::Dim, "  ", &visible(note));
@@ -118,7 +123,7 @@ fn write_section(page: &mut Page, report: &Report, section: &Section, options: &
     stacks::write(page, report, section, &rows, options.verbose);
 }
 
-fn write_table(page: &mut Page, section: &Section, rows: &[&Row], verbose: bool) {
+fn write_table(page: &mut Page, section: &Section, rows: &[&Row], unfolded: usize, verbose: bool) {
     let laid = table::lay_out(section, rows, page.width, verbose, page.ascii);
     page.blank();
     for line in &laid.header {
@@ -130,12 +135,12 @@ fn write_table(page: &mut Page, section: &Section, rows: &[&Row], verbose: bool)
         }
     }
     page.blank();
-    let more = section.rows.len() - rows.len();
+    let more = unfolded - rows.len();
     if more > 0 {
         page.paragraph(
             Style::Dim,
             "  ",
-            &format!("{}: --top {}, or `-o FILE.json`", more_rows(more), section.rows.len()),
+            &format!("{}: --top {unfolded}, or `-o FILE.json`", more_rows(more)),
         );
     }
     if !laid.left_out.is_empty() {

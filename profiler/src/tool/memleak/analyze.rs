@@ -33,7 +33,7 @@ pub fn rank(judged: &[Judged<'_>]) -> Vec<usize> {
     order
 }
 
-fn compare(a: &Judged<'_>, b: &Judged<'_>) -> Ordering {
+pub(super) fn compare(a: &Judged<'_>, b: &Judged<'_>) -> Ordering {
     let place = class(a.judgement.verdict).cmp(&class(b.judgement.verdict));
     let weight = || {
         let (first, second) = (weights(a), weights(b));
@@ -70,6 +70,7 @@ fn weights(judged: &Judged<'_>) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::super::estimate::Estimate;
+    use super::super::growth::Growth;
     use super::super::hazard::LateHazard;
     use super::super::verdict::Reason;
     use super::*;
@@ -87,6 +88,7 @@ mod tests {
                 from_units: 0,
                 to_units: 0,
             },
+            growth: Growth::Continues,
             growth_bytes_per_hour: Some(estimate(growth)),
             judged_after: None,
         };

@@ -1,6 +1,12 @@
 //! The columns of the table of stacks.
 
-use super::{analyze::Judged, estimate::Estimate, verdict::Verdict};
+use super::{
+    analyze::Judged,
+    estimate::Estimate,
+    growth::Growth,
+    sentences::rounded_up,
+    verdict::{Judgement, Verdict},
+};
 use crate::{
     report::{Column, Role, Unit, Value},
     text::Text,
@@ -27,16 +33,38 @@ const COLUMNS: [(&str, &str, Unit, Role, bool); 14] = [
     ("passed_over", "Passed over", Unit::None, Role::Label, false),
 ];
 
-/// The columns as a report declares them.
-pub(super) fn columns(age: &str) -> Vec<Column> {
-    let column = |(name, title, unit, role, shown): &(&str, &str, Unit, Role, bool)| Column {
-        name: (*name).to_owned(),
+/// Columns that only sites have, or only stacks, behind the others.
+const STACKS: (&str, &str, Unit, Role, bool) = ("stacks", "Stacks", Unit::Count, Role::Gauge, true);
+const SITE: (&str, &str, Unit, Role, bool) = ("site", "Site", Unit::Count, Role::Label, false);
+/// The column of the process, first of all if there are several.
+const PID: (&str, &str, Unit, Role, bool) = ("pid", "PID", Unit::None, Role::Label, true);
+
+fn columns(age: &str, last: (&str, &str, Unit, Role, bool), several: bool) -> Vec<Column> {
+    let column = |(name, title, unit, role, shown): (&str, &str, Unit, Role, bool)| Column {
+        name: name.to_owned(),
         title: title.replace("{A}", age),
-        unit: *unit,
-        role: *role,
-        shown: *shown,
+        unit,
+        role,
+        shown,
     };
-    COLUMNS.iter().map(column).collect()
+    let first = several.then_some(PID);
+    first.into_iter().chain(COLUMNS).chain([last]).map(column).collect()
+}
+
+/// The columns of sites; with the process if there are several.
+pub(super) fn site_columns(age: &str, several: bool) -> Vec<Column> {
+    columns(age, STACKS, several)
+}
+
+/// The columns of stacks, the same.
+pub(super) fn stack_columns(age: &str, several: bool) -> Vec<Column> {
+    columns(age, SITE, several)
+}
+
+/// A row: the process if there are several, the cells, and the number that only this kind of row has.
+pub(super) fn with_ends(pid: Option<u32>, cells: Vec<Value>, last: usize) -> Vec<Value> {
+    let pid = pid.map(|pid| Value::Word(pid.to_string()));
+    pid.into_iter().chain(cells).chain([Value::Exact(last as u64)]).collect()
 }
 
 /// The cells of a stack. Without a verdict if the data do not carry one. `skipped` are the allocation wrappers further in
@@ -71,10 +99,10 @@ pub(super) fn cells(
         number(row.lifetimes.died.iter().sum(), frees),
         estimate(judgement.survival.as_ref(), "no block was watched for that long"),
         estimate((hazard.exposure_block_hours > 0.0).then_some(&hazard.per_hour), "no block got that old"),
-        estimate(judgement.growth_bytes_per_hour.as_ref(), "observed for less than the age asked about"),
+        growth(judgement),
         Value::Word(match judgement.judged_after {
             Some(after) => {
-                let after = crate::units::duration(after);
+                let after = rounded_up(after);
                 format!("{why}; can be judged once observed for {after}")
             }
             None => why.to_owned(),
@@ -89,6 +117,13 @@ fn passed_over(wrappers: &[Text]) -> Value {
         Value::Unknown("no allocation wrapper".to_owned())
     } else {
         Value::Name(Text::new(names.join(&b", "[..])))
+    }
+}
+
+fn growth(judgement: &Judgement) -> Value {
+    match judgement.growth {
+        Growth::Stopped => Value::Word("stopped".to_owned()),
+        _ => estimate(judgement.growth_bytes_per_hour.as_ref(), "observed for less than the age asked about"),
     }
 }
 

@@ -24,7 +24,7 @@ const FEW: u64 = 10;
 
 /// What the births of old blocks say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Growth {
+pub enum Growth {
     /// They go on to the end.
     Continues,
     /// They have ended, or nearly so.

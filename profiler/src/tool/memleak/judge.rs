@@ -51,6 +51,7 @@ pub fn judge(row: &StackRow, window: &Window) -> Judgement {
             None
         },
         hazard: evidence.0.hazard(evidence.1, window.length_units, row.weighted.is_some()),
+        growth: case.growth,
         growth_bytes_per_hour: growth::bytes_per_hour(row, window),
         judged_after: (verdict == Verdict::Young).then(|| case.judged_after(reason)).flatten(),
     }

@@ -2,8 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{admission::DEFAULT_MAX_COST, custom::Custom, plan::Placement};
-use crate::{capture::uprobe::Method, stage::Stage, symbolize, target::launch};
+use super::{
+    admission::DEFAULT_MAX_COST, custom::Custom, judge::MARGIN, plan::Placement, sentences::rounded_up,
+};
+use crate::{capture::uprobe::Method, stage::Stage, symbolize, target::launch, units};
 
 /// Which processes to observe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,5 +75,38 @@ impl Options {
             max_cost: Some(DEFAULT_MAX_COST),
             stage: Stage::default(),
         }
+    }
+
+    /// What to say at the start if the observation is too short to judge blocks of that age.
+    pub(super) fn too_short(&self) -> Option<String> {
+        let length = self.length?;
+        let needed = self.older.mul_f64(MARGIN);
+        (length < needed).then(|| {
+            format!(
+                "{} is too short to judge blocks of {} (--older): that takes --for {} at least, better {}",
+                units::exact_duration(length),
+                units::exact_duration(self.older),
+                rounded_up(needed),
+                units::exact_duration(self.older * 4)
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observation_that_can_decide_nothing_is_announced() {
+        let of = |length: Option<u64>| {
+            let mut options = Options::new(Targets::Pids(vec![1]));
+            options.older = Duration::from_secs(1800);
+            options.length = length.map(Duration::from_secs);
+            options.too_short()
+        };
+        assert_eq!((of(None), of(Some(2250))), (None, None));
+        let words = "37m29s is too short to judge blocks of 30m (--older): that takes --for 37m30s at least, better 2h";
+        assert_eq!(of(Some(2249)).as_deref(), Some(words));
     }
 }

@@ -21,11 +21,13 @@ pub const CLEAN: &str = "memleak.clean";
 pub const INCOMPLETE: &str = "memleak.incomplete";
 /// No allocation was seen.
 pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
+/// A target has not run for long: what it fills once may still look like growth.
+pub const FILLING: &str = "memleak.filling";
 /// A remark on a target that limits what can be known of it.
 pub const NOTE: &str = "memleak.note";
 
 /// Every rule.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     HALTED,
@@ -36,6 +38,7 @@ pub const ALL: [&str; 11] = [
     CLEAN,
     INCOMPLETE,
     NOTHING_SEEN,
+    FILLING,
     NOTE,
 ];
 

@@ -3,18 +3,16 @@
 use profiler_common::ledger::{Class, Counter};
 
 use super::{
-    analyze::{Judged, analyze},
+    analyze::analyze,
     collect::{Moment, Snapshot},
-    columns::{cells, columns},
     coverage, foremost,
-    own::{Named, Own, labels},
-    sentences,
+    own::Named,
     session::Session,
-    verdict::Verdict,
+    table::Table,
 };
 use crate::{
     error::Result,
-    report::{Ended, Frames, Meta, Report, Row, SCHEMA, Section, Severity, Stack, Summary, Target},
+    report::{Ended, Frames, Meta, Report, SCHEMA, Stack, Summary, Target},
     text::Text,
     units,
 };
@@ -26,10 +24,8 @@ pub(super) fn report(
     moment: &Moment,
     ended: Ended,
 ) -> Result<Report> {
-    let judged = analyze(&snapshot.rows, &moment.window());
-    let min_bytes = session.options.min_bytes;
-    let shown = |j: &&Judged<'_>| j.judgement.verdict == Verdict::Leak || j.row.live_bytes >= min_bytes;
-    let shown: Vec<&Judged<'_>> = judged.iter().filter(shown).collect();
+    let window = moment.window();
+    let judged = analyze(&snapshot.rows, &window);
     if ended == Ended::Running {
         // An interim report shows the names that are there: nothing else would be looked after meanwhile.
         session.stacks.names.look_up(&session.modules, &session.spaces, &session.worker);
@@ -40,53 +36,28 @@ pub(super) fn report(
         session.options.stage.end();
     }
     let named = Named::new(&snapshot.rows, |number, frames| stack_of(session, number, frames));
-    let (found, frames) = named.report(shown.iter().map(|judged| judged.row.stack));
+    let table = Table::new(session, &judged, &named, &window);
+    let (found, frames) = named.report(table.shown.iter().map(|&place| judged[place].row.stack));
     let mut stacks = Vec::new();
-    let rows_stacks = found.into_iter().map(|stack| {
+    let places = found.into_iter().map(|stack| {
         stacks.push(stack?);
         Some(stacks.len() - 1)
     });
-    let rows_stacks: Vec<Option<usize>> = rows_stacks.collect();
-    let owns: Vec<Option<&Own>> = shown.iter().map(|judged| named.own(judged.row.stack)).collect();
+    let places: Vec<Option<usize>> = places.collect();
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
-    let mut rows = Vec::with_capacity(shown.len());
-    for (((judged, stack), own), label) in shown.iter().zip(rows_stacks).zip(&owns).zip(labels(&owns)) {
-        let verdict = coverage.complete.then_some(judged.judgement.verdict);
-        let severity = (verdict == Some(Verdict::Leak)).then_some(Severity::Problem);
-        rows.push(Row {
-            cells: cells(judged, verdict, label, own.map(|own| &*own.skipped)),
-            stack,
-            severity,
-        });
-    }
-    let age = units::duration(session.options.older);
-    let hidden = judged.len() - rows.len();
-    let findings = sentences::findings(session, &shown, &rows, judged.len(), coverage.complete);
+    let (sections, findings) = table.sections(session, &places, coverage.complete);
     let mut report = Report {
         schema: SCHEMA,
         meta: meta(session, snapshot, ended)?,
         verdict: Summary::default(),
         findings,
-        sections: vec![Section {
-            name: "stacks".to_owned(),
-            title: "Call stacks, the worst first".to_owned(),
-            columns: columns(&age),
-            rows,
-            notes: notes(hidden, min_bytes),
-        }],
+        sections,
         stacks,
         frames,
         coverage,
     };
     foremost::complete(&mut report, session, moment, !judged.is_empty())?;
     Ok(report)
-}
-
-fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
-    match hidden {
-        0 => Vec::new(),
-        n => vec![format!("{n} stacks hold less than {} (--min-bytes)", units::bytes(min_bytes as f64))],
-    }
 }
 
 fn stack_of(session: &Session<'_>, number: u32, frames: &mut Frames) -> Option<Stack> {

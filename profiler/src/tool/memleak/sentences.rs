@@ -1,26 +1,55 @@
 //! The answer in sentences, the most important first.
 
-use super::{analyze::Judged, rules, session::Session, verdict::Verdict};
+use std::time::{Duration, SystemTime};
+
+use super::{
+    judge::MARGIN,
+    rules,
+    session::Session,
+    sites::JudgedSite,
+    verdict::{Reason, Verdict},
+};
 use crate::{
-    report::{Finding, Phrase, Row, RowRef, Severity, Value},
+    report::{Finding, Phrase, RowRef, Severity},
     text::Text,
     units,
 };
 
 /// Leaking functions that the sentence names.
 const MOST_NAMED: usize = 3;
+/// What is undecided matters if it holds this share of all that is old, or of all that is live.
+const MATTERS: f64 = 0.1;
+/// A process younger than this many ages may still fill what it fills once.
+const FILLING_AGES: u32 = 4;
 
-/// The sentences of a report. `rows` belong to `shown`; `seen` counts all stacks.
-pub(super) fn findings(
-    session: &Session<'_>,
-    shown: &[&Judged<'_>],
-    rows: &[Row],
-    seen: usize,
-    complete: bool,
-) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
+/// What the sentences are made of.
+pub(super) struct Facts<'a> {
+    /// All sites, the worst first.
+    pub(super) sites: &'a [JudgedSite],
+    /// Their names.
+    pub(super) names: &'a [Option<Text>],
+    /// The rows of the report that show them, if they are shown.
+    pub(super) rows: &'a [Option<RowRef>],
+    /// Call stacks looked at.
+    pub(super) stacks: usize,
+    /// Length of the observation.
+    pub(super) length: Duration,
+    /// The age asked about.
+    pub(super) older: Duration,
+    /// Whether the figures are estimates of a sampled run.
+    pub(super) sampled: bool,
+}
+
+/// The sentences of a report.
+pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if complete {
-        findings.push(answer(session, shown, rows, seen));
+        findings.push(answer(facts));
+        findings.extend(session.spaces.iter().filter_map(|space| {
+            let until = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns) + facts.length;
+            let age = until.duration_since(space.process.started()).ok()?;
+            filling(space.process.name(), age, facts.older)
+        }));
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
         findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
@@ -33,77 +62,71 @@ pub(super) fn findings(
     findings
 }
 
-fn answer(session: &Session<'_>, shown: &[&Judged<'_>], rows: &[Row], seen: usize) -> Finding {
-    let age = units::duration(session.options.older);
-    let leaks: Vec<Leak> = shown
-        .iter()
-        .zip(rows)
-        .filter(|(judged, _)| judged.judgement.verdict == Verdict::Leak)
-        .map(|(judged, row)| Leak::of(judged, row))
-        .collect();
-    if !leaks.is_empty() {
-        let sampled = session.options.sample_bytes.is_some();
-        let sentence = leak_sentence(&leaks, seen, &age, sampled);
-        let leaking = |(row, judged): (usize, &&Judged<'_>)| {
-            (judged.judgement.verdict == Verdict::Leak).then_some(RowRef { section: 0, row })
-        };
-        let on = shown.iter().enumerate().filter_map(leaking).collect();
-        return Finding::new(rules::LEAK, Severity::Problem, sentence).on(on);
+fn answer(facts: &Facts<'_>) -> Finding {
+    let (age, length) = (units::duration(facts.older), units::duration(facts.length));
+    if facts.sites.iter().any(|site| site.judgement.verdict == Verdict::Leak) {
+        return leak(facts);
     }
-    let stacks = plural(seen, "call stack", "call stacks");
-    let young: Vec<&&Judged<'_>> = shown.iter().filter(|j| j.judgement.verdict == Verdict::Young).collect();
-    let length = session.length.unwrap_or_else(|| session.began.elapsed());
-    if seen == 0 {
-        let words = format!("No allocation was seen in {}.", units::duration(length));
+    if facts.stacks == 0 {
+        let words = format!("No allocation was seen in {length}.");
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     }
-    if length < session.options.older + session.options.older / 4 {
-        let needed = session.options.older + session.options.older / 4;
+    let needed = facts.older.mul_f64(MARGIN);
+    if facts.length < needed {
         let words = format!(
             "Too early to say: blocks of {age} can be judged once observed for {}; this was {}.",
-            units::duration(needed),
-            units::duration(length)
+            rounded_up(needed),
+            units::duration(facts.length)
         );
         return Finding::plain(rules::TOO_EARLY, Severity::Limit, words);
     }
-    let mut words = format!("No leak found: {stacks} looked at for {}, age {age}.", units::duration(length));
-    if !young.is_empty() {
-        let held: f64 = young.iter().map(|j| j.row.live_bytes as f64).sum();
-        let cannot = plural(young.len(), "stack cannot", "stacks cannot");
-        words = format!("{words} {cannot} be judged yet; together they hold {}.", units::bytes(held));
-    }
-    Finding::plain(rules::CLEAN, Severity::Info, words)
+    undecided(facts).unwrap_or_else(|| clean(facts))
 }
 
-/// A stack that leaks, as the sentence speaks of it.
-struct Leak {
-    function: Option<Text>,
+/// Names the sites that leak, the fastest first. One function may leak at several lines: it is named once.
+fn leak(facts: &Facts<'_>) -> Finding {
+    let leaks: Vec<Leak<'_>> = facts
+        .sites
+        .iter()
+        .zip(facts.names)
+        .filter(|(site, _)| site.judgement.verdict == Verdict::Leak)
+        .map(|(site, name)| Leak::of(site, name.as_ref()))
+        .collect();
+    let at = facts.sites.iter().zip(facts.rows);
+    let rows = at.filter(|(site, _)| site.judgement.verdict == Verdict::Leak).filter_map(|(_, row)| *row);
+    let sentence = leak_sentence(&leaks, facts);
+    Finding::new(rules::LEAK, Severity::Problem, sentence).on(rows.collect())
+}
+
+/// A site that leaks, as the sentence speaks of it.
+struct Leak<'a> {
+    function: Option<&'a Text>,
     growth_bytes_per_hour: f64,
     old_bytes: f64,
+    stacks: usize,
+    /// Whether any block as old as this was freed.
+    freed: bool,
 }
 
-impl Leak {
-    fn of(judged: &Judged<'_>, row: &Row) -> Leak {
-        let function = row.cells.iter().find_map(|cell| match cell {
-            Value::Name(name) => Some(name.clone()),
-            _ => None,
-        });
-        let stack = judged.row;
+impl<'a> Leak<'a> {
+    fn of(site: &JudgedSite, function: Option<&'a Text>) -> Leak<'a> {
+        let row = site.leaking.as_deref().unwrap_or(&site.row);
         Leak {
             function,
-            growth_bytes_per_hour: judged.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
-            old_bytes: stack.weighted.as_ref().map_or(stack.old_bytes as f64, |w| w.old_bytes.0),
+            growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
+            old_bytes: row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
+            stacks: site.stacks.len(),
+            freed: site.judgement.hazard.frees > 0,
         }
     }
 }
 
-/// Names the functions that leak, the fastest first: one function often leaks from several stacks.
-fn leak_sentence(leaks: &[Leak], seen: usize, age: &str, sampled: bool) -> Vec<Phrase> {
-    let mut functions: Vec<(&Option<Text>, f64)> = Vec::new();
+fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
+    let mut functions: Vec<(Option<&Text>, f64)> = Vec::new();
     for leak in leaks {
-        match functions.iter_mut().find(|(name, _)| *name == &leak.function) {
+        match functions.iter_mut().find(|(name, _)| *name == leak.function) {
             Some((_, growth)) => *growth += leak.growth_bytes_per_hour,
-            None => functions.push((&leak.function, leak.growth_bytes_per_hour)),
+            None => functions.push((leak.function, leak.growth_bytes_per_hour)),
         }
     }
     functions.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -114,7 +137,7 @@ fn leak_sentence(leaks: &[Leak], seen: usize, age: &str, sampled: bool) -> Vec<P
         if i > 0 {
             sentence.push(plain(if unnamed == 0 && i + 1 == named.len() { " and " } else { ", " }));
         }
-        sentence.push((*function).clone().map_or_else(|| plain("a function without a name"), Phrase::Name));
+        sentence.push(name(*function));
         let growth = units::bytes_per_hour(*growth);
         let grows = if i == 0 { "grows by" } else { "by" };
         sentence.push(plain(format!(" {grows} ~{}", growth.trim_start_matches('+'))));
@@ -122,17 +145,126 @@ fn leak_sentence(leaks: &[Leak], seen: usize, age: &str, sampled: bool) -> Vec<P
     if unnamed > 0 {
         sentence.push(plain(format!(" and {}", plural(unnamed, "more function", "more functions"))));
     }
-    let they =
-        if functions.len() == 1 { "It never frees what it keeps" } else { "They never free what they keep" };
+    // Not more than was seen: what will be freed later, nobody knows.
+    let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
+    let they = if functions.len() == 1 { "It has" } else { "They have" };
     let old: f64 = leaks.iter().map(|leak| leak.old_bytes).sum();
-    let about = if sampled { "~" } else { "" };
+    let about = if facts.sampled { "~" } else { "" };
     sentence.push(plain(format!(
-        ". {they}: {about}{} older than {age}, from {} of {}.",
+        ". {they} freed {freed} of what got that old in {}: {about}{} older than {}, from {} of {}.",
+        units::duration(facts.length),
         units::bytes(old),
-        leaks.len(),
-        plural(seen, "call stack", "call stacks")
+        units::duration(facts.older),
+        leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
+        plural(facts.stacks, "call stack", "call stacks")
     )));
     sentence
+}
+
+/// Says what is undecided, if it holds so much that "no leak found" would be a guess.
+fn undecided(facts: &Facts<'_>) -> Option<Finding> {
+    let suspect = |site: &JudgedSite| {
+        let reason = site.judgement.reason;
+        site.judgement.verdict == Verdict::Young && reason != Reason::FewBlocks
+    };
+    let held = |of: fn(&JudgedSite) -> f64| -> (f64, f64) {
+        let all = facts.sites.iter().map(of).sum();
+        (facts.sites.iter().filter(|site| suspect(site)).map(of).sum(), all)
+    };
+    let matters = |(some, all): (f64, f64)| some > 0.0 && some >= MATTERS * all;
+    let (of_old, of_live) = (held(old_bytes), held(live_bytes));
+    let ((some, all), which) = if matters(of_old) {
+        (of_old, format!("older than {}", units::duration(facts.older)))
+    } else if matters(of_live) {
+        (of_live, "live".to_owned())
+    } else {
+        return None;
+    };
+    let mut sites: Vec<usize> =
+        (0..facts.sites.len()).filter(|&at| facts.sites.get(at).is_some_and(suspect)).collect();
+    let weight = |at: &usize| facts.sites.get(*at).map_or(0.0, |site| old_bytes(site) + live_bytes(site));
+    sites.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    let first = *sites.first()?;
+    let mut sentence = vec![plain("Undecided: "), name(facts.names.get(first)?.as_ref())];
+    if sites.len() > 1 {
+        sentence.push(plain(format!(" and {}", plural(sites.len() - 1, "more site", "more sites"))));
+    }
+    let about = if facts.sampled { "~" } else { "" };
+    let (holds, it) = if sites.len() == 1 { ("holds", "it leaks") } else { ("hold", "they leak") };
+    let part =
+        if some < all { format!("of the {about}{} that are {which}", units::bytes(all)) } else { which };
+    sentence.push(plain(format!(
+        " {holds} {about}{} {part}, and whether {it} cannot be told yet: {}. ",
+        units::bytes(some),
+        facts.sites.get(first)?.judgement.reason.text()
+    )));
+    let when = sites.iter().filter_map(|&at| facts.sites.get(at)?.judgement.judged_after).max();
+    sentence.push(plain(match when {
+        Some(when) => {
+            format!("Observe for {}: this was {}.", rounded_up(when), units::duration(facts.length))
+        }
+        None => format!("Observe for longer than {}.", units::duration(facts.length)),
+    }));
+    let rows = sites.iter().filter_map(|&at| *facts.rows.get(at)?).collect();
+    Some(Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows))
+}
+
+fn clean(facts: &Facts<'_>) -> Finding {
+    let mut words = format!(
+        "No leak found: {} looked at for {}, age {}.",
+        plural(facts.stacks, "call stack", "call stacks"),
+        units::duration(facts.length),
+        units::duration(facts.older)
+    );
+    let young: Vec<&JudgedSite> =
+        facts.sites.iter().filter(|site| site.judgement.verdict == Verdict::Young).collect();
+    if !young.is_empty() {
+        let held: f64 = young.iter().copied().map(live_bytes).sum();
+        let all: f64 = facts.sites.iter().map(live_bytes).sum();
+        let cannot = plural(young.len(), "site cannot", "sites cannot");
+        let (held, all) = (units::bytes(held), units::bytes(all));
+        words = format!("{words} {cannot} be judged yet; together they hold {held} of {all}.");
+    }
+    Finding::plain(rules::CLEAN, Severity::Info, words)
+}
+
+/// Says of a process that it has not run for long: what fills up once after the start looks like growth until then.
+fn filling(process: &Text, age: Duration, older: Duration) -> Option<Finding> {
+    let enough = older * FILLING_AGES;
+    (age < enough).then(|| {
+        let rest = format!(
+            " has run for {} only, less than four times {}: what it fills once after its start may still look \
+             like growth.",
+            units::duration(age),
+            units::duration(older)
+        );
+        Finding::new(rules::FILLING, Severity::Info, vec![Phrase::Name(process.clone()), plain(rest)])
+    })
+}
+
+fn old_bytes(site: &JudgedSite) -> f64 {
+    site.row.weighted.as_ref().map_or(site.row.old_bytes as f64, |w| w.old_bytes.0)
+}
+
+fn live_bytes(site: &JudgedSite) -> f64 {
+    site.row.weighted.as_ref().map_or(site.row.live_bytes as f64, |w| w.live_bytes.0)
+}
+
+/// A length that is said to be enough: rounding never makes it shorter.
+pub(super) fn rounded_up(length: Duration) -> String {
+    let shown_ms = match length.as_secs() {
+        86_400.. => 3_600_000,
+        3600.. => 60_000,
+        10.. => 1_000,
+        1.. => 100,
+        0 => 1,
+    };
+    let ms = length.as_nanos().div_ceil(1_000_000).next_multiple_of(shown_ms);
+    units::duration(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
+}
+
+fn name(function: Option<&Text>) -> Phrase {
+    function.cloned().map_or_else(|| plain("a function without a name"), Phrase::Name)
 }
 
 fn plural(n: usize, one: &str, many: &str) -> String {
@@ -144,49 +276,4 @@ pub(super) fn plain(words: impl Into<String>) -> Phrase {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: f64 = (1 << 20) as f64;
-
-    fn leak(function: &str, mib_per_hour: f64, old_kib: f64) -> Leak {
-        Leak {
-            function: (!function.is_empty()).then(|| Text::from(function)),
-            growth_bytes_per_hour: mib_per_hour * MIB,
-            old_bytes: old_kib * 1024.0,
-        }
-    }
-
-    fn words(leaks: &[Leak], sampled: bool) -> String {
-        let word = |phrase: &Phrase| match phrase {
-            Phrase::Plain(words) => words.clone(),
-            Phrase::Name(name) => name.terminal(),
-        };
-        leak_sentence(leaks, 417, "30m", sampled).iter().map(word).collect()
-    }
-
-    #[test]
-    fn a_function_is_named_once_with_all_its_stacks() {
-        assert_eq!(
-            words(&[leak("connect", 9.0, 40.0), leak("connect", 2.0, 2.0)], false),
-            "LEAK: connect grows by ~11 MiB/h. It never frees what it keeps: 42 KiB older than 30m, from 2 of \
-             417 call stacks."
-        );
-    }
-
-    #[test]
-    fn the_fastest_functions_are_named_and_the_others_counted() {
-        let mut leaks = vec![leak("push", 2.0, 8.0), leak("connect", 9.0, 40.0)];
-        assert_eq!(
-            words(&leaks, true),
-            "LEAK: connect grows by ~9.0 MiB/h and push by ~2.0 MiB/h. They never free what they keep: ~48 KiB \
-             older than 30m, from 2 of 417 call stacks."
-        );
-        leaks.extend([leak("", 1.0, 0.0), leak("d", 0.5, 0.0), leak("e", 0.2, 0.0)]);
-        assert_eq!(
-            words(&leaks, false),
-            "LEAK: connect grows by ~9.0 MiB/h, push by ~2.0 MiB/h, a function without a name by ~1.0 MiB/h and \
-             2 more functions. They never free what they keep: 48 KiB older than 30m, from 5 of 417 call stacks."
-        );
-    }
-}
+mod tests;

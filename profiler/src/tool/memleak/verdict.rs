@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::estimate::Estimate;
+use super::growth::Growth;
 use super::hazard::LateHazard;
 
 /// What a call stack does with its memory.
@@ -88,6 +89,8 @@ pub struct Judgement {
     pub survival: Option<Estimate>,
     /// How often old blocks are freed. Of a leak, over the ages that prove it.
     pub hazard: LateHazard,
+    /// Whether blocks that get old go on coming.
+    pub growth: Growth,
     /// Bytes by which the blocks older than the age asked about grow per hour; missing if the observation is not
     /// longer than that age.
     pub growth_bytes_per_hour: Option<Estimate>,

@@ -110,6 +110,8 @@ pub(in super::super) fn section(grown: &[Grown]) -> Section {
         columns: COLUMNS.into_iter().map(column).collect(),
         rows: grown.iter().flat_map(rows).collect(),
         notes: notes(grown),
+        detail: false,
+        folded: None,
     }
 }
 

@@ -79,6 +79,9 @@ pub async fn observe(
 ) -> Result<Report> {
     let mut session = Session::start(options)?;
     tell(Event::Attached(&session.attached_line()));
+    if let Some(line) = options.too_short() {
+        tell(Event::Notice(&line));
+    }
     session.release_command()?;
     let mut stop = pin!(stop);
     let ended = session.run(stop.as_mut(), &mut tell).await?;

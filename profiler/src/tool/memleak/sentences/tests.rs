@@ -1,0 +1,174 @@
+//! What is said, word by word.
+
+use super::super::{
+    estimate::Estimate, growth::Growth, hazard::LateHazard, rows::StackRow, verdict::Judgement,
+};
+use super::*;
+
+use Reason::{
+    BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, StillFreed,
+    StoppedGrowing, TooShort,
+};
+
+const MIB: f64 = (1 << 20) as f64;
+
+/// A site whose blocks hold `kib` that are old and as much again that is not.
+fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
+    let verdict = match reason {
+        KeptAndGrowing => Verdict::Leak,
+        StillFreed | StoppedGrowing => Verdict::LongLived,
+        BoundedAge => Verdict::Cache,
+        FreedSoon => Verdict::Churn,
+        TooShort | FewBlocks | FewBlockHours | GrowthUnclear => Verdict::Young,
+    };
+    let estimate = |value| Estimate { value, low: value, high: Some(value), exact: true };
+    let judgement = Judgement {
+        verdict,
+        reason,
+        survival: None,
+        hazard: LateHazard {
+            frees: 0,
+            exposure_block_hours: 0.0,
+            per_hour: estimate(0.0),
+            from_units: 0,
+            to_units: 0,
+        },
+        growth: Growth::Continues,
+        growth_bytes_per_hour: Some(estimate(mib_per_hour * MIB)),
+        judged_after: (verdict == Verdict::Young).then(|| Duration::from_millis(14_200)),
+    };
+    let row = StackRow { old_bytes: kib << 10, live_bytes: kib << 11, ..StackRow::default() };
+    JudgedSite { row, judgement, leaking: None, stacks: (0..stacks).collect() }
+}
+
+fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> Finding {
+    let names: Vec<Option<Text>> =
+        names.iter().map(|name| (!name.is_empty()).then(|| Text::from(*name))).collect();
+    let rows: Vec<_> = (0..sites.len()).map(|row| Some(RowRef { section: 0, row })).collect();
+    let seconds = Duration::from_secs;
+    let mut facts = Facts {
+        sites,
+        names: &names,
+        rows: &rows,
+        stacks: 417,
+        length: seconds(10),
+        older: seconds(2),
+        sampled: false,
+    };
+    change(&mut facts);
+    answer(&facts)
+}
+
+#[test]
+fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
+    let sites = [site(KeptAndGrowing, 11.0, 42, 2), site(FreedSoon, 0.0, 0, 9)];
+    let finding = said(&sites, &["connect", "x"], |_| {});
+    assert_eq!(
+        finding.text,
+        "LEAK: connect grows by ~11 MiB/h. It has freed none of what got that old in 10s: 42 KiB older than 2s, \
+         from 2 of 417 call stacks."
+    );
+    assert_eq!((finding.severity, finding.rows), (Severity::Problem, vec![RowRef { section: 0, row: 0 }]));
+    let mut freed = site(KeptAndGrowing, 11.0, 42, 2);
+    freed.judgement.hazard.frees = 3;
+    assert!(
+        said(&[freed], &["connect"], |_| {}).text.contains("It has freed hardly any of what got that old")
+    );
+}
+
+#[test]
+fn the_fastest_functions_are_named_once_and_the_others_counted() {
+    let mut sites = vec![
+        site(KeptAndGrowing, 9.0, 20, 2),
+        site(KeptAndGrowing, 2.0, 8, 1),
+        site(KeptAndGrowing, 1.0, 20, 1),
+    ];
+    assert_eq!(
+        said(&sites, &["push", "connect", "connect"], |facts| facts.sampled = true).text,
+        "LEAK: push grows by ~9.0 MiB/h and connect by ~3.0 MiB/h. They have freed none of what got that old in \
+         10s: ~48 KiB older than 2s, from 4 of 417 call stacks."
+    );
+    sites.extend([site(KeptAndGrowing, 0.5, 0, 1), site(KeptAndGrowing, 0.2, 0, 1)]);
+    let text = said(&sites, &["push", "connect", "", "d", "e"], |_| {}).text;
+    assert!(text.starts_with(
+        "LEAK: push grows by ~9.0 MiB/h, connect by ~2.0 MiB/h, a function without a name by ~1.0 MiB/h and 2 \
+         more functions. They"
+    ));
+}
+
+#[test]
+fn of_a_cache_with_a_leak_the_leak_counts() {
+    let mut cache = site(KeptAndGrowing, 1.0, 9_000, 2);
+    cache.leaking = Some(Box::new(StackRow { old_bytes: 3 << 10, ..StackRow::default() }));
+    assert!(said(&[cache], &["get"], |_| {}).text.contains(": 3.0 KiB older than 2s"));
+}
+
+#[test]
+fn what_is_undecided_is_said_if_it_holds_a_tenth() {
+    let sites = |kib| {
+        [site(StillFreed, 0.0, 900, 1), site(FewBlockHours, 0.0, kib, 1), site(GrowthUnclear, 0.0, 1, 1)]
+    };
+    let finding = said(&sites(200), &["a", "b", "c"], |_| {});
+    assert_eq!(
+        finding.text,
+        "Undecided: b and 1 more site hold 201 KiB of the 1.1 MiB that are older than 2s, and whether they leak \
+         cannot be told yet: old blocks were not watched for long enough to see whether they are freed. Observe \
+         for 15s: this was 10s."
+    );
+    assert_eq!((finding.rule.as_ref(), finding.severity), (rules::UNDECIDED, Severity::Limit));
+    assert_eq!(finding.rows.iter().map(|at| at.row).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        said(&sites(80), &["a", "b", "c"], |_| {}).text,
+        "No leak found: 417 call stacks looked at for 10s, age 2s. 2 sites cannot be judged yet; together they \
+         hold 162 KiB of 1.9 MiB."
+    );
+    // All that is there.
+    let alone = [site(GrowthUnclear, 0.0, 8, 3), site(BoundedAge, 0.0, 0, 3)];
+    assert!(said(&alone, &["", ""], |_| {}).text.starts_with(
+        "Undecided: a function without a name holds 8.0 KiB older than 2s, and whether it leaks cannot be told yet"
+    ));
+    // A few blocks are no suspicion.
+    assert_eq!(said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
+}
+
+#[test]
+fn lengths_are_never_the_same_words() {
+    let early = |length: u64, older: u64| {
+        let facts = |facts: &mut Facts<'_>| {
+            facts.length = Duration::from_millis(length);
+            facts.older = Duration::from_millis(older);
+        };
+        said(&[site(TooShort, 0.0, 0, 1)], &["a"], facts).text
+    };
+    assert_eq!(
+        early(6_000, 8_000),
+        "Too early to say: blocks of 8s can be judged once observed for 10s; this was 6s."
+    );
+    assert_eq!(
+        early(12_400, 10_000),
+        "Too early to say: blocks of 10s can be judged once observed for 13s; this was 12s."
+    );
+    assert_eq!(
+        early(14_960, 12_000),
+        "Too early to say: blocks of 12s can be judged once observed for 15s; this was 14s."
+    );
+    assert_eq!(rounded_up(Duration::from_millis(12_001)), "13s");
+    assert_eq!(rounded_up(Duration::from_secs(5_401)), "1h31m");
+    assert_eq!(rounded_up(Duration::from_nanos(2_400_000_001)), "2.5s");
+}
+
+#[test]
+fn nothing_seen_is_no_answer() {
+    assert_eq!(said(&[], &[], |facts| facts.stacks = 0).text, "No allocation was seen in 10s.");
+}
+
+#[test]
+fn a_young_process_is_still_filling() {
+    let of = |age| filling(&Text::from("pong"), Duration::from_secs(age), Duration::from_secs(2));
+    assert_eq!(of(8), None);
+    assert_eq!(
+        of(7).unwrap().text,
+        "pong has run for 7s only, less than four times 2s: what it fills once after its start may still look \
+         like growth."
+    );
+}

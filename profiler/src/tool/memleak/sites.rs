@@ -1,0 +1,166 @@
+//! Sites: the function and line that allocates, with all call stacks that lead to it, judged as one.
+//!
+//! A leak that a hundred stacks share leaves too few blocks in each of them to be proved. So all stacks of a site are
+//! judged together: all, whatever each of them looks like alone. To leave out those that happened to free would make a
+//! leak of any site. And since the frees of a large cache can hide a small leak of another stack, a site leaks too if
+//! one of its stacks does by itself.
+
+use std::collections::BTreeMap;
+
+use super::{
+    analyze::{Judged, compare},
+    judge::judge,
+    rows::{StackRow, Window},
+    verdict::{Judgement, Verdict},
+};
+
+/// All stacks through one site, with the judgement on them together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JudgedSite {
+    /// What they did together. It has the number of the worst stack.
+    pub row: StackRow,
+    /// What that means. If the site leaks only because some of its stacks do, it is that on those stacks.
+    pub judgement: Judgement,
+    /// Those stacks together, then.
+    pub leaking: Option<Box<StackRow>>,
+    /// Its stacks, the worst first: places in what the stacks were judged to.
+    pub stacks: Vec<usize>,
+}
+
+/// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), and `site` tells the site of the
+/// stack at a place. The result is in the same order.
+pub fn sites<K: Ord>(stacks: &[Judged<'_>], window: &Window, site: impl Fn(usize) -> K) -> Vec<JudgedSite> {
+    let mut members: BTreeMap<K, Vec<usize>> = BTreeMap::new();
+    for place in 0..stacks.len() {
+        members.entry(site(place)).or_default().push(place);
+    }
+    let mut sites: Vec<JudgedSite> =
+        members.into_values().map(|members| judge_site(stacks, window, members)).collect();
+    sites.sort_by(|a, b| compare(&a.judged(), &b.judged()));
+    sites
+}
+
+fn judge_site(stacks: &[Judged<'_>], window: &Window, members: Vec<usize>) -> JudgedSite {
+    let of = || members.iter().filter_map(|&place| stacks.get(place));
+    if let [only] = members[..]
+        && let Some(stack) = stacks.get(only)
+    {
+        let (row, judgement) = (stack.row.clone(), stack.judgement.clone());
+        return JudgedSite { row, judgement, leaking: None, stacks: members };
+    }
+    let row = StackRow::pool(of().map(|stack| stack.row));
+    let mut judgement = judge(&row, window);
+    let mut leaking = None;
+    if judgement.verdict != Verdict::Leak {
+        let leaks: Vec<_> = of().filter(|stack| stack.judgement.verdict == Verdict::Leak).collect();
+        let together = StackRow::pool(leaks.iter().map(|stack| stack.row));
+        // Leaks of different ages can be less than proved together: then the worst of them speaks for all.
+        let proved = judge(&together, window);
+        if let Some(worst) = leaks.first() {
+            let leaks = proved.verdict == Verdict::Leak;
+            judgement = if leaks { proved } else { worst.judgement.clone() };
+            leaking = Some(Box::new(if leaks { together } else { worst.row.clone() }));
+        }
+    }
+    JudgedSite { row, judgement, leaking, stacks: members }
+}
+
+impl JudgedSite {
+    /// The site as if it were one stack.
+    pub fn judged(&self) -> Judged<'_> {
+        Judged { row: &self.row, judgement: self.judgement.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler_common::age;
+
+    use super::super::{analyze::analyze, rows::BIRTH_SLICES, verdict::Reason};
+    use super::*;
+
+    const OLDER: u64 = 1 << 12;
+
+    fn window() -> Window {
+        Window { length_units: 5 * OLDER, older_units: OLDER }
+    }
+
+    /// Blocks born every `period` ages from `first` on, that live for `lifetime` ages.
+    fn row(stack: u32, first: f64, period: f64, lifetime: f64) -> StackRow {
+        let window = window();
+        let mut row = StackRow { stack, ..StackRow::default() };
+        let births = (0..).map(|i| first + f64::from(i) * period).take_while(|&birth| birth < 5.0);
+        for age in births.map(|birth| ((5.0 - birth) * OLDER as f64) as u64) {
+            row.allocs += 1;
+            let lives = (lifetime * OLDER as f64).min(1e9) as u64;
+            if lives <= age {
+                row.lifetimes.died[age::bin(lives as u32)] += 1;
+                continue;
+            }
+            row.live += 1;
+            row.live_bytes += 100;
+            row.lifetimes.live[age::bin(age as u32)] += 1;
+            row.lifetimes.live_age_units[age::bin(age as u32)] += age;
+            row.arrivals.mark(age, window.slot_units());
+            if age >= OLDER {
+                row.old += 1;
+                row.old_bytes += 100;
+                row.old_bytes_squared += 1e4;
+                let birth = (window.length_units - age) as usize;
+                row.births[(birth * BIRTH_SLICES / (4 * OLDER as usize)).min(BIRTH_SLICES - 1)] += 1;
+            }
+        }
+        row
+    }
+
+    #[test]
+    fn one_leak_of_many_stacks_is_found_with_its_whole_growth() {
+        let rows: Vec<StackRow> =
+            (0..100u32).map(|stack| row(stack, f64::from(stack) * 0.03, 3.0, 1e9)).collect();
+        let stacks = analyze(&rows, &window());
+        assert!(stacks.iter().all(|stack| stack.judgement.verdict != Verdict::Leak));
+        let sites = sites(&stacks, &window(), |_| "parse_node");
+        let [site] = &sites[..] else { panic!("{} sites", sites.len()) };
+        assert_eq!((site.judgement.verdict, site.stacks.len()), (Verdict::Leak, 100));
+        assert_eq!(site.row.old_bytes, rows.iter().map(|row| row.old_bytes).sum::<u64>());
+        let hours = 4.0 * OLDER as f64 * age::UNIT_NS as f64 / 3.6e12;
+        let growth = site.judgement.growth_bytes_per_hour.unwrap().value;
+        assert!((growth * hours / site.row.old_bytes as f64 - 1.0).abs() < 1e-3, "{growth}");
+    }
+
+    #[test]
+    fn a_large_cache_does_not_hide_the_leak_of_another_stack() {
+        // Entries of 3 ages: their frees outweigh the leak at every age.
+        let rows = [row(1, 0.0, 0.002, 3.0), row(2, 0.0, 0.05, 1e9)];
+        let stacks = analyze(&rows, &window());
+        let together = judge(&StackRow::pool(&rows), &window());
+        assert_ne!(together.verdict, Verdict::Leak, "or this tests nothing");
+        let sites = sites(&stacks, &window(), |_| ());
+        assert_eq!(sites[0].judgement.verdict, Verdict::Leak);
+        let growth = |judgement: &Judgement| judgement.growth_bytes_per_hour.unwrap().value;
+        assert_eq!(growth(&sites[0].judgement), growth(&judge(&rows[1], &window())));
+        assert_eq!(sites[0].row.allocs, rows[0].allocs + rows[1].allocs);
+    }
+
+    /// Each stack alone has too few frees to be honest, and those without any must not be picked out.
+    #[test]
+    fn sessions_that_many_stacks_share_are_honest_together() {
+        let rows: Vec<StackRow> =
+            (0..60u32).map(|stack| row(stack, f64::from(stack) * 0.05, 1.7, 2.0)).collect();
+        let stacks = analyze(&rows, &window());
+        let sites = sites(&stacks, &window(), |_| ());
+        let judgement = &sites[0].judgement;
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::LongLived, Reason::StillFreed));
+    }
+
+    #[test]
+    fn sites_are_apart_and_the_worst_comes_first() {
+        let rows = [row(1, 0.0, 0.01, 0.001), row(2, 0.0, 0.05, 1e9), row(3, 0.0, 0.02, 1e9)];
+        let stacks = analyze(&rows, &window());
+        let sites = sites(&stacks, &window(), |place| stacks[place].row.stack == 1);
+        assert_eq!(sites.len(), 2);
+        assert_eq!((sites[0].judgement.verdict, sites[0].stacks.len()), (Verdict::Leak, 2));
+        assert_eq!(sites[0].row.stack, 3, "the worst of its stacks");
+        assert_eq!(sites[1].judgement, stacks[2].judgement);
+    }
+}

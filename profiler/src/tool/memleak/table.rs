@@ -1,0 +1,200 @@
+//! The tables of a report: sites, and the stacks that they are made of.
+
+use std::time::Duration;
+
+use super::{
+    analyze::Judged,
+    columns::{cells, site_columns, stack_columns, with_ends},
+    own::{Named, Own, labels},
+    rows::Window,
+    sentences::{self, Facts},
+    session::Session,
+    sites::{JudgedSite, sites},
+    verdict::Verdict,
+};
+use crate::{
+    report::{Finding, Folded, Row, RowRef, Section, Severity},
+    text::Text,
+    units,
+};
+
+/// Where in the report the sites are.
+const SITES: usize = 0;
+
+/// Judged stacks and the sites that they belong to.
+pub(super) struct Table<'a> {
+    judged: &'a [Judged<'a>],
+    /// What each of the stacks is named by.
+    owns: Vec<Option<&'a Own>>,
+    /// The process of each of the stacks.
+    pids: Vec<u32>,
+    /// All sites, the worst first.
+    sites: Vec<JudgedSite>,
+    /// The sites that have a row, in order: those that one line sums up come last.
+    rows: Vec<usize>,
+    /// How many of them have a line of their own for people.
+    unfolded: usize,
+    /// The row of each site.
+    row_of: Vec<Option<usize>>,
+    /// Places of the stacks that have a row, the worst first: all stacks of the sites that have one.
+    pub(super) shown: Vec<usize>,
+    /// The row of the site of each of these.
+    site_rows: Vec<usize>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(
+        session: &Session<'_>,
+        judged: &'a [Judged<'a>],
+        named: &'a Named,
+        window: &Window,
+    ) -> Table<'a> {
+        let pids: Vec<u32> = judged.iter().map(|stack| pid_of(session, stack.row.stack)).collect();
+        let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
+        let sites = sites(judged, window, |place| {
+            let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
+            // Stacks without a name have nothing in common.
+            let nameless = own.is_none().then_some(place);
+            (pids[place], own, nameless)
+        });
+        let min_bytes = session.options.min_bytes;
+        let has_row =
+            |site: &JudgedSite| site.judgement.verdict == Verdict::Leak || site.row.live_bytes >= min_bytes;
+        let all = || (0..sites.len()).filter(|&at| has_row(&sites[at]));
+        let mut rows: Vec<usize> = all().filter(|&at| !is_minor(&sites[at])).collect();
+        let unfolded = rows.len();
+        rows.extend(all().filter(|&at| is_minor(&sites[at])));
+        let mut row_of = vec![None; sites.len()];
+        let mut shown = Vec::new();
+        for (row, &at) in rows.iter().enumerate() {
+            row_of[at] = Some(row);
+            shown.extend(sites[at].stacks.iter().map(|&place| (place, row)));
+        }
+        shown.sort_unstable();
+        let (shown, site_rows) = shown.into_iter().unzip();
+        Table { judged, owns, pids, sites, rows, unfolded, row_of, shown, site_rows }
+    }
+
+    /// The tables, and what they say. `stacks` are the places in the report of the stacks that have a row.
+    pub(super) fn sections(
+        &self,
+        session: &Session<'_>,
+        stacks: &[Option<usize>],
+        complete: bool,
+    ) -> (Vec<Section>, Vec<Finding>) {
+        let age = units::duration(session.options.older);
+        let length = session.length.unwrap_or_else(|| session.began.elapsed());
+        let several = session.spaces.len() > 1;
+        let of_site: Vec<Option<&Own>> = self.sites.iter().map(|site| self.owns[site.stacks[0]]).collect();
+        let names = labels(&of_site);
+        let refs: Vec<Option<RowRef>> =
+            self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
+        let facts = Facts {
+            sites: &self.sites,
+            names: &names,
+            rows: &refs,
+            stacks: self.judged.len(),
+            length,
+            older: session.options.older,
+            sampled: session.options.sample_bytes.is_some(),
+        };
+        let findings = sentences::findings(session, &facts, complete);
+        let site_rows = self.rows.iter().map(|&at| {
+            let site = &self.sites[at];
+            let first = site.stacks[0];
+            let stack = self.shown.binary_search(&first).ok().and_then(|row| stacks.get(row).copied()?);
+            let pid = several.then_some(self.pids[first]);
+            let line = Line { judged: &site.judged(), name: names[at].clone(), own: of_site[at], stack };
+            line.row(pid, site.stacks.len(), complete)
+        });
+        let hidden = self.sites.len() - self.rows.len();
+        let sites = Section {
+            name: "sites".to_owned(),
+            title: "Where memory is allocated, the worst first".to_owned(),
+            columns: site_columns(&age, several),
+            rows: site_rows.collect(),
+            notes: notes(hidden, session.options.min_bytes),
+            detail: false,
+            folded: self.folded(length, complete),
+        };
+        let stacks = Section {
+            name: "stacks".to_owned(),
+            title: "Call stacks, the worst first".to_owned(),
+            columns: stack_columns(&age, several),
+            rows: self.stack_rows(stacks, several, complete),
+            notes: Vec::new(),
+            detail: true,
+            folded: None,
+        };
+        (vec![sites, stacks], findings)
+    }
+
+    fn stack_rows(&self, stacks: &[Option<usize>], several: bool, complete: bool) -> Vec<Row> {
+        let owns: Vec<Option<&Own>> = self.shown.iter().map(|&place| self.owns[place]).collect();
+        let shown = self.shown.iter().zip(&self.site_rows).zip(stacks).zip(labels(&owns));
+        let row = |(((&place, &site), &stack), name)| {
+            let line = Line { judged: &self.judged[place], name, own: self.owns[place], stack };
+            line.row(several.then_some(self.pids[place]), site, complete)
+        };
+        shown.map(row).collect()
+    }
+
+    /// What the sites are together that have no line of their own.
+    fn folded(&self, length: Duration, complete: bool) -> Option<Folded> {
+        let folded: Vec<&JudgedSite> = self.rows[self.unfolded..].iter().map(|&at| &self.sites[at]).collect();
+        if folded.is_empty() || !complete {
+            return None;
+        }
+        let weighted = |of: fn(&JudgedSite) -> f64| folded.iter().map(|site| of(site)).sum::<f64>();
+        let allocated = weighted(|site| {
+            site.row.weighted.as_ref().map_or(site.row.alloc_bytes as f64, |drawn| drawn.alloc_bytes.0)
+        });
+        let live = weighted(|site| {
+            site.row.weighted.as_ref().map_or(site.row.live_bytes as f64, |drawn| drawn.live_bytes.0)
+        });
+        let seconds = length.as_secs_f64();
+        let rate = if seconds > 0.0 { allocated / seconds } else { 0.0 };
+        let text = format!(
+            "{} {} of short-lived memory: {}/s, {} live (--verbose shows them)",
+            folded.len(),
+            if folded.len() == 1 { "site" } else { "sites" },
+            units::bytes(rate),
+            units::bytes(live)
+        );
+        Some(Folded { from_row: self.unfolded, text })
+    }
+}
+
+/// What a row of either table is made of.
+struct Line<'a> {
+    judged: &'a Judged<'a>,
+    name: Option<Text>,
+    own: Option<&'a Own>,
+    stack: Option<usize>,
+}
+
+impl Line<'_> {
+    fn row(self, pid: Option<u32>, last: usize, complete: bool) -> Row {
+        let verdict = complete.then_some(self.judged.judgement.verdict);
+        let severity = (verdict == Some(Verdict::Leak)).then_some(Severity::Problem);
+        let cells = cells(self.judged, verdict, self.name, self.own.map(|own| &*own.skipped));
+        Row { cells: with_ends(pid, cells, last), stack: self.stack, severity }
+    }
+}
+
+/// True for what is in use for moments only, or not at all.
+fn is_minor(site: &JudgedSite) -> bool {
+    site.judgement.verdict == Verdict::Churn || site.row.live == 0
+}
+
+fn pid_of(session: &Session<'_>, stack: u32) -> u32 {
+    let space = session.stacks.get(stack).map(|stack| stack.space);
+    session.spaces.iter().find(|s| Some(s.number) == space).map_or(0, |s| s.process.pid())
+}
+
+fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
+    match hidden {
+        0 => Vec::new(),
+        n => vec![format!("{n} sites hold less than {} (--min-bytes)", units::bytes(min_bytes as f64))],
+    }
+}
