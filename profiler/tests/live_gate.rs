@@ -42,7 +42,6 @@ fn end(mut script: Child, out: &Path) -> (Option<i32>, Value) {
     let load = std::fs::read_to_string(out.join("load")).expect("the load was started");
     let load = std::fs::read(format!("/proc/{}/cmdline", load.trim())).unwrap_or_default();
     assert!(!load.starts_with(b"sleep"), "the load goes on");
-    println!("{words}");
     (status.code(), serde_json::from_slice(&report).expect("the report is JSON"))
 }
 

@@ -58,10 +58,11 @@ fn rules(report: &Value) -> Vec<&str> {
 
 /// The helpers that profiler has started and that keep its command.
 fn keepers(profiler: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{profiler}/task/{profiler}/children")).unwrap();
-    let keeps =
-        |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap().windows(6).any(|w| w == b"__keep");
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(keeps).collect()
+    let children =
+        fs::read_to_string(format!("/proc/{profiler}/task/{profiler}/children")).expect("children");
+    let command_line = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).expect("a command line");
+    let keeps = |pid: &u32| command_line(pid).windows(6).any(|w| w == b"__keep");
+    children.split_whitespace().map(|pid| pid.parse().expect("a pid")).filter(keeps).collect()
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! memleak sees leaks that no block and no stack shows by itself: bursts in every tick of a server, and one line that
 //! many call stacks lead to.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use serde_json::Value;

@@ -2,7 +2,7 @@
 //! cells by the names of their columns.
 //!
 //! Everything is plain here: a number is a number, a name is a string that can be printed as it is. What that leaves out
-//! is in the report as one value ([`super::json`]).
+//! is in the report as one value ([`super::json()`]).
 
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};

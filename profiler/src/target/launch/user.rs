@@ -123,7 +123,7 @@ pub(super) fn resolve_as(user: &OsStr, program: &OsStr) -> Result<PathBuf> {
     }
 }
 
-/// The child's side of [`resolve_as`]: what to write to standard output, and the exit code.
+/// The child's side of `resolve_as`: what to write to standard output, and the exit code.
 pub fn find_as(mut arguments: impl Iterator<Item = OsString>) -> (Vec<u8>, u8) {
     let (Some(user), Some(program)) = (arguments.next(), arguments.next()) else {
         return (Vec::new(), NOT_FOUND + 1);

@@ -172,7 +172,7 @@ fn below_nameless_code(calls: &[Call<'_>], kinds: &[Kind], chosen: usize) -> Opt
         !matches!(kind, Kind::Wrapper | Kind::Plumbing | Kind::Startup)
     };
     let wraps = |(_, (call, kind)): &(usize, (&Call<'_>, &Kind))| is_notable(call, **kind);
-    let found = further_in().find(says_what).or_else(|| further_in().filter(wraps).last());
+    let found = further_in().find(says_what).or_else(|| further_in().rfind(wraps));
     found.map(|(index, _)| index)
 }
 
