@@ -252,6 +252,8 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) select: super::select::SelectArgs,
     #[command(flatten)]
+    pub(crate) names: NamesArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) gate: GateArgs,

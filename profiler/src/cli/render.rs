@@ -1,6 +1,9 @@
 //! `profiler report FILE`: a recorded report again, in any form.
 
-use profiler::report::{self, Selection};
+use profiler::{
+    report::{self, Selection},
+    symbolize,
+};
 
 use super::{
     Done,
@@ -11,7 +14,11 @@ use super::{
 
 /// Reads a report and writes it as asked.
 pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
+    let names = args.names.settings()?;
     let mut report = report::open(&args.file)?;
+    if names.asks_for_more() {
+        symbolize::resolve_later(&mut report, names);
+    }
     let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
     let gate = args.gate.gate()?;
     let code = gate::decide(gate.as_ref(), &mut report);

@@ -1,11 +1,12 @@
 //! The code of a process: its files, and what is known of them.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     elf::Image,
+    symbolize::has_debug_file,
     target::{
         modules::{Layout, Module, ModuleId, Modules},
         process::Process,
@@ -65,7 +66,7 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
         let file = module.path().ok_or_else(|| module.unreadable.clone().unwrap_or_default());
         match file.and_then(|path| ProgramFile::open(&path).map_err(|e| e.to_string())) {
             Ok(file) => {
-                code.count_names(&file, own == Some(id));
+                code.count_names(module, &file, own == Some(id));
                 opened.push((module, file));
             }
             Err(why) => code.without_tables.push(WithoutTables { file: module.name.clone(), why }),
@@ -96,24 +97,18 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
 }
 
 impl Code {
-    fn count_names(&mut self, file: &ProgramFile, is_exe: bool) {
+    fn count_names(&mut self, module: &Module, file: &ProgramFile, is_exe: bool) {
         let Ok(image) = Image::parse(file.bytes()) else { return };
         let build_id = image.build_id();
-        let separate = build_id.as_deref().is_some_and(has_separate_file);
-        let debug_information = image.has_dwarf() || separate;
+        let separate = || module.program().is_some_and(|program| has_debug_file(&program, &image));
+        let debug_information = image.has_dwarf() || separate();
         self.with_symbols += u64::from(!image.is_stripped());
         self.with_debug_information += u64::from(debug_information);
         if is_exe {
-            self.exe_has_names = !image.is_stripped() || debug_information;
+            let packed = image.section(".gnu_debugdata").is_some();
+            self.exe_has_names = !image.is_stripped() || packed || debug_information;
             self.exe_exports = if image.is_stripped() { image.functions(&|_| true).len() as u64 } else { 0 };
             self.build_id = build_id;
         }
     }
-}
-
-/// Whether the debug file of a build is installed where distributions put it.
-fn has_separate_file(build_id: &str) -> bool {
-    // Hex digits are ASCII, but the position may not exist.
-    let Some((first, rest)) = build_id.split_at_checked(2) else { return false };
-    Path::new("/usr/lib/debug/.build-id").join(first).join(format!("{rest}.debug")).is_file()
 }

@@ -100,7 +100,7 @@ impl Finding {
 
     /// Makes the text that of the sentence: whoever wrote the file may have had other intentions, and versions before
     /// did not write it.
-    pub(super) fn spell(&mut self) {
+    pub(crate) fn spell(&mut self) {
         self.text = text_of(&self.sentence);
     }
 }

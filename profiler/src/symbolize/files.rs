@@ -19,7 +19,7 @@ use super::{
     search::{Found, Place, Search, Wanted},
     tables::{self, SymbolTable},
 };
-use crate::elf::Image;
+use crate::{elf::Image, text::Text};
 
 /// Names functions of program files.
 pub(super) struct Files {
@@ -50,6 +50,24 @@ impl Files {
     pub(super) fn new(settings: Settings) -> Files {
         Files { settings, symbols: Symbols::new(), unpacker: Unpacker::default(), known: HashMap::new() }
     }
+
+    /// Names functions of a file that is not here, by what else is known of its build. `addresses` are in the file's own
+    /// terms.
+    pub(super) fn resolve_build(&mut self, module: &Text, build_id: &str, addresses: &[u64]) -> Answer {
+        let program = Program { path: PathBuf::new(), name: module.clone(), root: None };
+        let search = Search { debug_dirs: &self.settings.debug_dirs, program: &program };
+        let mut names = Names::default();
+        let wanted = Wanted { build_id: Some(build_id.to_owned()), link: None };
+        names.add_debug_file(&wanted, &search, &mut self.unpacker);
+        let resolved = names.of(addresses, None, &search, &self.symbols, &mut self.unpacker);
+        Answer { resolved, notes: names.notes }
+    }
+}
+
+/// Whether a separate debug file of a program is installed, where they are looked for without being told where.
+pub fn has_debug_file(program: &Program, image: &Image<'_>) -> bool {
+    let search = Search { debug_dirs: &[], program };
+    search.debug_file(&Wanted::by(image), &mut Notes::default()).is_some()
 }
 
 impl Symbolize for Files {

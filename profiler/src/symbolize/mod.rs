@@ -11,6 +11,7 @@ mod blaze;
 mod bytes;
 mod dwarf;
 mod files;
+mod later;
 mod mangled;
 mod merge;
 mod notes;
@@ -23,6 +24,8 @@ mod worker;
 
 use std::path::PathBuf;
 
+pub use files::has_debug_file;
+pub use later::resolve_later;
 pub use notes::Notes;
 pub use perf_map::Location;
 pub use place::Program;
@@ -35,6 +38,13 @@ use crate::report::Function;
 pub struct Settings {
     /// Directories with debug files, looked through before all others.
     pub debug_dirs: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// Whether there is anywhere to look that is not looked through anyway.
+    pub fn asks_for_more(&self) -> bool {
+        !self.debug_dirs.is_empty()
+    }
 }
 
 /// What is known of one place in a file.

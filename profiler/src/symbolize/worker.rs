@@ -15,7 +15,7 @@ type Job = (Vec<Request>, Sender<Answers>);
 
 /// Functions that are inlined into each other are read one in the other, and files can nest them as deeply as they
 /// like.
-const STACK_BYTES: usize = 64 << 20;
+pub(super) const STACK_BYTES: usize = 64 << 20;
 
 /// A handle to the symbolizer thread, which ends when the handle is dropped. The thread has a low priority.
 #[derive(Debug)]

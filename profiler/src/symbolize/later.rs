@@ -1,0 +1,142 @@
+//! Naming what was unnamed when a report was made: later, and on another machine.
+
+use std::{collections::BTreeMap, thread};
+
+use super::{Settings, files::Files, worker::STACK_BYTES};
+use crate::{
+    naming::{self, Catalog, Kind},
+    report::{FileNames, Frame, Function, Phrase, Report, Stack, Unnamed, Value},
+    text::Text,
+};
+
+/// Names frames of a report by build id and address, from debug files that were not there when it was made, and calls
+/// rows and findings by these names. Frames that have a line already are left alone.
+///
+/// Returns the number of frames that have a better name now.
+pub fn resolve_later(report: &mut Report, settings: Settings) -> usize {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        let named = thread.spawn_scoped(scope, || resolve(report, settings));
+        // Without a thread, or if its libraries fail, the report stays what it was.
+        named.ok().and_then(|named| named.join().ok()).unwrap_or(0)
+    })
+}
+
+fn resolve(report: &mut Report, settings: Settings) -> usize {
+    let mut files = Files::new(settings);
+    let mut by_build: BTreeMap<(Text, String), Vec<usize>> = BTreeMap::new();
+    for (index, frame) in report.frames.iter().enumerate().filter(|(_, frame)| can_be_better(frame)) {
+        if let (Some(module), Some(build_id)) = (&frame.module, &frame.build_id) {
+            by_build.entry((module.clone(), build_id.clone())).or_default().push(index);
+        }
+    }
+    let mut renamed: BTreeMap<Text, Text> = BTreeMap::new();
+    let mut better = 0;
+    for ((module, build_id), frames) in by_build {
+        let address = |index: &usize| Some((*index, report.frames.get(*index)?.file_address?));
+        let (frames, addresses): (Vec<usize>, Vec<u64>) = frames.iter().filter_map(address).unzip();
+        let answer = files.resolve_build(&module, &build_id, &addresses);
+        for (index, resolved) in frames.into_iter().zip(answer.resolved) {
+            let Some(frame) = report.frames.get_mut(index) else { continue };
+            if is_better(&resolved.functions, frame) {
+                let stood_for_it = frame.functions.is_empty().then(|| naming::place(frame));
+                frame.functions = resolved.functions;
+                frame.unresolved = None;
+                renamed.extend(stood_for_it.zip(called(frame)));
+                better += 1;
+            }
+        }
+        note(&mut report.coverage.files, module, build_id, &answer.notes);
+    }
+    rename(report, &renamed);
+    recount(report);
+    better
+}
+
+/// What a row is called that is named by this frame: by its innermost function that is the program's own, if it has one.
+fn called(frame: &Frame) -> Option<Text> {
+    let frames = std::slice::from_ref(frame);
+    let catalog = Catalog::new(frames);
+    let calls = catalog.calls(&Stack { pid: 0, frames: vec![0], incomplete: None });
+    let own = calls.iter().find(|call| call.kind == Kind::Own);
+    own.or_else(|| calls.last()).map(|call| naming::short(call.name))
+}
+
+fn can_be_better(frame: &Frame) -> bool {
+    frame.functions.iter().all(|function| function.line.is_none())
+}
+
+fn is_better(functions: &[Function], than: &Frame) -> bool {
+    match functions {
+        [] => false,
+        _ if than.functions.is_empty() => true,
+        functions => functions.iter().any(|function| function.line.is_some()),
+    }
+}
+
+/// Where the names of a file come from now.
+fn note(files: &mut Vec<FileNames>, module: Text, build_id: String, notes: &super::Notes) {
+    let later = |words: &String| format!("{words} (read later)");
+    let is_it = |file: &FileNames| file.module == module && file.build_id.as_ref() == Some(&build_id);
+    let problems = notes.all_problems();
+    if let Some(file) = files.iter_mut().find(|file| is_it(file)) {
+        file.sources.splice(0..0, notes.sources.iter().map(later));
+        file.problems.extend(problems.iter().map(later));
+        file.absent.clone_from(&notes.absent);
+    } else {
+        files.push(FileNames {
+            module,
+            build_id: Some(build_id),
+            sources: notes.sources.iter().map(later).collect(),
+            problems: problems.iter().map(later).collect(),
+            absent: notes.absent.clone(),
+        });
+    }
+}
+
+/// Calls rows and findings by the new names: where `server+0x12a` stood, alone or to tell rows apart.
+fn rename(report: &mut Report, renamed: &BTreeMap<Text, Text>) {
+    let cells = report.sections.iter_mut().flat_map(|s| &mut s.rows).flat_map(|row| &mut row.cells);
+    for cell in cells {
+        if let Value::Name(name) = cell {
+            *name = replaced(name, renamed);
+        }
+    }
+    for finding in &mut report.findings {
+        for phrase in &mut finding.sentence {
+            if let Phrase::Name(name) = phrase {
+                *name = replaced(name, renamed);
+            }
+        }
+        finding.spell();
+    }
+}
+
+fn replaced(name: &Text, renamed: &BTreeMap<Text, Text>) -> Text {
+    let part = |part: &[u8]| match renamed.get(&Text::from(part)) {
+        Some(new) => new.raw().to_vec(),
+        None => part.to_vec(),
+    };
+    let parts: Vec<Vec<u8>> = name.raw().split(|byte| *byte == b' ').map(part).collect();
+    Text::new(parts.join(&b' '))
+}
+
+/// How many frames have a name. Walks lead over the frames of the report, so where none of a file is left without a name,
+/// none is in the walks.
+fn recount(report: &mut Report) {
+    let nameless = |module: &Option<Text>| {
+        report.frames.iter().any(|frame| frame.module == *module && frame.functions.is_empty())
+    };
+    if let Some(walks) = &mut report.coverage.walks {
+        let (left, named) = walks.unnamed.drain(..).partition(|unnamed| nameless(&unnamed.module));
+        walks.unnamed = left;
+        let named: Vec<Unnamed> = named;
+        walks.named_frames = named
+            .iter()
+            .fold(walks.named_frames, |sum, now| sum.saturating_add(now.frames))
+            .min(walks.frames);
+    }
+    let named = report.frames.iter().filter(|frame| !frame.functions.is_empty()).count();
+    let all = report.frames.len();
+    report.coverage.named_frames_ratio = (all > 0).then(|| named as f64 / all as f64);
+}

@@ -1,0 +1,104 @@
+//! `profiler report FILE --debug-dir DIR`: names that were not there when the report was made.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use object::{Object as _, ObjectSymbol as _};
+use serde_json::{Value, json};
+
+const BUILD_ID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn shell(directory: &Path, line: &str) {
+    let done = Command::new("sh").args(["-euc", line]).current_dir(directory).output().unwrap();
+    assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn report(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_profiler")).arg("report").args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Without the breaks and indents of lines.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The report that `docs/report-format.md` shows, as if its leak were at `address` of a file of which no names were known.
+fn nameless(address: u64) -> Value {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report-format.md");
+    let page = fs::read_to_string(page).unwrap();
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut report: Value = serde_json::from_str(example).unwrap();
+    let called = format!("server+{address:#x}");
+    let before = report["sections"][0]["rows"][0]["cells"][1]["name"].as_str().unwrap().to_owned();
+    let frame = report["stacks"][0]["frames"][0].as_u64().unwrap() as usize;
+    report["frames"][frame] = json!({
+        "address": 0x5500_0000_0000_u64 + address, "module": "/srv/server", "build_id": BUILD_ID,
+        "file_offset": address, "file_address": address, "functions": [], "unresolved": "no symbol covers it (stripped?)"
+    });
+    let renamed = report
+        .to_string()
+        .replace(&format!("{{\"name\":\"{before}\"}}"), &format!("{{\"name\":\"{called}\"}}"));
+    serde_json::from_str(&renamed).unwrap()
+}
+
+#[test]
+fn what_was_unnamed_is_named_by_build_id() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
+    shell(
+        place.path(),
+        &format!("gcc -g -O2 -Wl,--build-id=0x{BUILD_ID} {source} -o server; mkdir symbols empty"),
+    );
+    let bytes = fs::read(path("server")).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let function = file.symbols().find(|symbol| symbol.name() == Ok("on_join")).unwrap();
+    let address = function.address() + function.size() / 2;
+    fs::write(path("old.json"), nameless(address).to_string()).unwrap();
+    shell(place.path(), "objcopy --only-keep-debug server symbols/called-anything; rm server");
+    let (old, symbols, empty) = (path("old.json"), path("symbols"), path("empty"));
+    let (old, symbols, empty) = (old.to_str().unwrap(), symbols.to_str().unwrap(), empty.to_str().unwrap());
+
+    let unnamed = format!("server+{address:#x}");
+    for without in [&[old][..], &[old, "--debug-dir", empty]] {
+        let first = text(&report(without)).lines().next().unwrap_or_default().to_owned();
+        assert!(first.contains(&unnamed), "{first}");
+    }
+    let named = report(&[old, "--debug-dir", symbols, "-v"]);
+    let shown = text(&named);
+    let first = shown.lines().next().unwrap_or_default();
+    assert!(named.status.code() == Some(0) && !shown.contains(&unnamed), "{shown}");
+    assert!(first.contains("on_join") || first.contains("remember_player"), "{first}");
+    assert!(shown.contains("join.c:") && shown.contains("called-anything (read later)"), "{shown}");
+
+    // It can be kept.
+    let new = path("new.json");
+    report(&[old, "--debug-dir", symbols, "-o", new.to_str().unwrap()]);
+    let again = text(&report(&[new.to_str().unwrap()]));
+    assert_eq!(again.lines().next(), text(&report(&[old, "--debug-dir", symbols])).lines().next());
+
+    // Of another build.
+    shell(
+        place.path(),
+        &format!("gcc -g -O2 -Wl,--build-id=0xffff {source} -o symbols/server; rm symbols/called-anything"),
+    );
+    let refused = flat(&text(&report(&[old, "--debug-dir", symbols])));
+    assert!(refused.contains(&unnamed) && refused.contains("is of another build"), "{refused}");
+}
+
+#[test]
+fn a_directory_that_is_none_is_refused() {
+    let output = report(&["report.json", "--debug-dir", "/nonexistent"]);
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("tried to look for debug files in /nonexistent"), "{words}");
+}
