@@ -251,6 +251,12 @@ mod tests {
     #[inline(never)]
     fn seen_late() {}
 
+    /// Nine bytes of code that call nothing. Before a function of the compiler's its neighbour may end in a call.
+    #[unsafe(naked)]
+    extern "C" fn without_calls() {
+        std::arch::naked_asm!(".skip 8, 0x90", "ret")
+    }
+
     fn walk(addresses: &[u64]) -> Walk<'_> {
         Walk { addresses, end: 0, guessed: false }
     }
@@ -287,15 +293,15 @@ mod tests {
         let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
         let mut stacks = Stacks::default();
         let code = Code { pid: std::process::id(), modules: &modules };
-        let begin = seen_early as fn() as usize as u64;
-        let (planted, guessed) = ([begin, 0x1234, 0x5678], [begin | INTERRUPTED, 0x1234, 0x5678]);
+        let last = without_calls as extern "C" fn() as usize as u64 + 8;
+        let (planted, guessed) = ([last, 0x1234, 0x5678], [last | INTERRUPTED, 0x1234, 0x5678]);
         assert!(
             !stacks.add(1, 0, walk(&planted), &layout, code),
             "what lies in nothing is to be looked for again"
         );
         stacks.add(2, 0, Walk { guessed: true, ..walk(&guessed) }, &layout, code);
         stacks.names.finish(&modules, &[], &worker);
-        assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
+        assert!(name(&stacks, 1, &modules).contains("without_calls"), "{}", name(&stacks, 1, &modules));
         for (number, end) in [(1, End::NOT_CALLED), (2, End::NO_TABLE)] {
             let found = stacks.report(number, 1, &modules, &mut Frames::default()).unwrap();
             let words = End::WORDS[end as usize];
