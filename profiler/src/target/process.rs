@@ -302,26 +302,25 @@ mod tests {
 
     #[test]
     fn an_exec_is_another_incarnation() {
-        use std::io::Write as _;
+        use std::io::{BufRead as _, BufReader, Write as _};
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "read line; exec sleep 1000"])
+            .args(["-c", "echo shell; read line; exec cat"])
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         let process = Process::open(child.id()).unwrap();
-        // The child of a fork that has not become `sh` yet has ours.
-        while name_of(child.id()).as_deref() != Some(b"sh") {
-            std::thread::yield_now();
-        }
+        let mut stdin = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // A program that answers has begun. Its name is there before its code and its stack are.
+        assert_eq!(lines.next().unwrap().unwrap(), "shell");
         let before = process.incarnation();
         let same = process.incarnation();
-        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-        while name_of(child.id()).as_deref() == Some(b"sh") {
-            std::thread::yield_now();
-        }
+        stdin.write_all(b"go on\nprogram\n").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "program");
         let after = process.incarnation();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
         assert!(before.is_some() && before == same && after.is_some() && before != after);
     }
 
