@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     if first == launch::FIND_ARGUMENT {
         return cli::find_command(arguments);
     }
+    if first == launch::LIST_ARGUMENT {
+        return cli::list_libraries(arguments);
+    }
     if first == launch::KEEP_ARGUMENT {
         launch::keep(arguments);
         return ExitCode::SUCCESS;

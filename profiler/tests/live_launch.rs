@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::observer::{Observer, Outcome, program};
+use support::observer::{NOBODY, Observer, Outcome, program};
 use support::workload::{PATIENCE, send};
 
 /// A shell that tells the pids of itself and of a child that it waits for.
@@ -180,6 +180,37 @@ fn a_command_runs_as_the_user_that_is_asked_for() {
     let (uid, gid, groups) = (ask("id -u nobody"), ask("id -g nobody"), ask("id -G nobody"));
     let home = ask("getent passwd nobody | cut -d: -f6");
     assert_eq!(seen, format!("ids {uid}:{gid}:{groups}:{home}:nobody:nobody"));
+}
+
+/// A program names the linker that lists its libraries, and its owner may have named any executable.
+#[test]
+fn the_linker_that_a_program_names_runs_as_the_user() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir_in("/tmp").expect("a directory");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("to let others in");
+    let [server, linker, ran] = ["server", "ld", "ran"].map(|name| folder.path().join(name));
+    fs::write(&linker, format!("#!/bin/sh\nid -u >> {}\n", ran.display())).expect("to write a script");
+    let mut program = fs::read("/bin/true").expect("to read a program");
+    let honest = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    let (at, length) = honest
+        .iter()
+        .find_map(|honest| {
+            Some((program.windows(honest.len()).position(|w| w == honest.as_bytes())?, honest.len()))
+        })
+        .expect("a program with a linker");
+    // As long as the other: a path may have many slashes.
+    let folder_bytes = folder.path().as_os_str().as_encoded_bytes();
+    let path = [folder_bytes, &vec![b'/'; length - folder_bytes.len() - 2], b"ld"].concat();
+    program[at..at + length].copy_from_slice(&path);
+    fs::write(&server, program).expect("to write a program");
+    for file in [&server, &linker] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).expect("to make it a program");
+    }
+    let server = server.to_str().expect("UTF-8");
+    // No kernel takes a script for a linker: the command does not start.
+    Observer::spawn(&["memleak", "--user", "nobody", "--", server]).finish(PATIENCE);
+    let ran = fs::read_to_string(ran).expect("the linker was asked");
+    assert!(ran.lines().all(|uid| uid == NOBODY.to_string()), "it ran as {ran}");
 }
 
 #[test]

@@ -42,6 +42,13 @@ pub(crate) fn find_command(arguments: impl Iterator<Item = OsString>) -> ExitCod
     }
 }
 
+/// The child's side of the list of libraries that a command will load, as another user.
+pub(crate) fn list_libraries(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // Whoever asked reads standard output alone: without a list it goes on.
+    let _error = launch::list_as(arguments);
+    ExitCode::FAILURE
+}
+
 fn grace(text: &str) -> Result<Duration, String> {
     units::parse_duration(text).map_err(|error| error.to_string())
 }

@@ -27,7 +27,7 @@ use profiler::{
 };
 
 use args::{Cli, Command};
-pub(crate) use launch::{become_command, find_command};
+pub(crate) use launch::{become_command, find_command, list_libraries};
 use terminal::Terminal;
 
 /// Parses the arguments, does what they ask for, and says what went wrong.

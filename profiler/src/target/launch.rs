@@ -7,6 +7,7 @@
 //! it has a session of its own.
 
 mod group;
+mod images;
 mod keeper;
 mod manner;
 mod user;
@@ -15,20 +16,17 @@ use std::{
     collections::BTreeSet,
     convert::Infallible,
     ffi::{OsStr, OsString},
-    fs::File,
     io::{self, Read as _, Write as _},
     os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use crate::{
-    elf::Image,
-    error::{Error, ErrorKind, Result},
-};
+use crate::error::{Error, ErrorKind, Result};
 
 use self::{group::Group, keeper::Keeper};
 pub use self::{
+    images::{LIST_ARGUMENT, list_as},
     keeper::{KEEP_ARGUMENT, keep},
     manner::{Ending, Manner},
     user::{FIND_ARGUMENT, find_as},
@@ -63,6 +61,11 @@ impl Waiting {
     /// The executable that it will become.
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// The files with code that it will map, as its dynamic linker lists them for the user that it runs as.
+    pub fn images(&self) -> BTreeSet<PathBuf> {
+        images::of(&self.program, self.manner.user.as_deref())
     }
 
     /// Lets the command run.
@@ -218,75 +221,9 @@ fn prepare_and_become(mut arguments: impl Iterator<Item = OsString>) -> io::Resu
     Err(command.exec())
 }
 
-/// The files with code that a program will map: itself, its interpreter, and the libraries that its own dynamic
-/// linker says it will load. For a script, those of its interpreter.
-pub fn images(program: &Path) -> BTreeSet<PathBuf> {
-    let mut files = BTreeSet::new();
-    let mut program = program.to_path_buf();
-    for _script_of_a_script in 0..4 {
-        match shebang(&program) {
-            Some(interpreter) => program = interpreter,
-            None => break,
-        }
-    }
-    let mut add = |path: &Path| {
-        if let Ok(path) = std::fs::canonicalize(path) {
-            files.insert(path);
-        }
-    };
-    add(&program);
-    let Some(linker) = interpreter(&program) else { return files };
-    add(&linker);
-    // Both glibc's and musl's dynamic linkers list what they would load, and run nothing of it.
-    let Ok(listed) = Command::new(&linker).arg("--list").arg(&program).stdin(Stdio::null()).output() else {
-        return files;
-    };
-    for line in listed.stdout.split(|byte| *byte == b'\n') {
-        let line = String::from_utf8_lossy(line);
-        let path = line.split_once("=>").map_or(line.as_ref(), |(_, path)| path).trim();
-        if path.starts_with('/') {
-            add(Path::new(path.rsplit_once(" (").map_or(path, |(path, _)| path)));
-        }
-    }
-    files
-}
-
-/// The interpreter that a script names in its first line; for `env NAME` the program of that name.
-fn shebang(path: &Path) -> Option<PathBuf> {
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?;
-    let mut words = line.split_ascii_whitespace();
-    let first = words.next()?;
-    if first.ends_with("/env") { resolve(OsStr::new(words.next()?)).ok() } else { Some(PathBuf::from(first)) }
-}
-
-/// The dynamic linker that an executable asks for.
-fn interpreter(path: &Path) -> Option<PathBuf> {
-    let file = File::open(path).ok()?;
-    // SAFETY: the mapping is only read; a file that shrinks under us is an executable about to be run.
-    let bytes = unsafe { memmap2::Mmap::map(&file) }.ok()?;
-    Image::parse(&bytes).ok()?.interpreter().map(Path::to_path_buf)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_what_a_program_will_load() {
-        let files = images(Path::new("/bin/sh"));
-        assert!(files.iter().any(|f| f.to_string_lossy().contains("libc")), "{files:?}");
-    }
-
-    #[test]
-    fn a_script_is_its_interpreter() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("start.sh");
-        std::fs::write(&script, "#!/usr/bin/env sh\nexec true\n").unwrap();
-        assert_eq!(images(&script), images(&resolve(OsStr::new("sh")).unwrap()));
-    }
 
     #[test]
     fn says_that_there_is_no_such_command() {

@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
             }
         };
         let ahead: Vec<PathBuf> =
-            launched.as_ref().map(|w| launch::images(w.program()).into_iter().collect()).unwrap_or_default();
+            launched.as_ref().map(|w| w.images().into_iter().collect()).unwrap_or_default();
         let mut modules = Modules::default();
         for image in &ahead {
             check_image(image)?;
