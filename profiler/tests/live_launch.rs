@@ -4,13 +4,14 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 use support::observer::{NOBODY, Observer, Outcome, program};
-use support::workload::{PATIENCE, send};
+use support::workload::{PATIENCE, Workload, send};
 
 /// A shell that tells the pids of itself and of a child that it waits for.
 const WITH_A_CHILD: &str = "sleep 1000 & echo pids $$ $! >&2; wait";
@@ -100,6 +101,54 @@ fn an_interrupt_ends_the_command_and_gives_the_report() {
         (ended(&report), &report["meta"]["ended"]),
         ("ended by profiler (SIGTERM)", &"interrupted".into())
     );
+}
+
+/// The first interrupt ended the observation, the next one the patience with the command. The report is written.
+#[test]
+fn a_second_interrupt_cuts_the_grace_short() {
+    let Some(_live) = support::live() else { return };
+    let mut observer = launch(&["--grace", "1h"], DEAF);
+    let pids = pids(&mut observer);
+    observer.signal(Signal::INT);
+    observer.expect_line("the command is asked to end");
+    let outcome = observer.interrupt();
+    let report = outcome.report(0);
+    assert!(pids.iter().all(|pid| !runs(*pid)), "{pids:?}");
+    assert!(ended(&report).starts_with("ended by profiler (SIGKILL)"), "{}", ended(&report));
+    assert_eq!(report["meta"]["ended"], "interrupted");
+    let killed =
+        report["findings"].as_array().expect("findings").iter().find(|f| f["rule"] == "command.killed");
+    assert!(!killed.expect("a finding")["text"].to_string().contains("1h"), "it had less: {killed:?}");
+}
+
+/// Without a command there is nothing to wait for: the second signal ends profiler at once, even if it is busy.
+#[test]
+fn a_second_signal_ends_profiler_where_there_is_no_command() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; exec sleep 1000"]);
+    let observer = Observer::attach(target.pid(), &[]);
+    // Both are there before it looks.
+    observer.signal(Signal::STOP);
+    observer.signal(Signal::INT);
+    observer.signal(Signal::TERM);
+    observer.signal(Signal::CONT);
+    let outcome = observer.finish(PATIENCE);
+    let killer = outcome.status.signal();
+    assert!([libc::SIGINT, libc::SIGTERM].map(Some).contains(&killer), "{:?}", outcome.status);
+}
+
+/// The probes are gone by then: it is no harm of ours, and not the guard that ended the observation.
+#[test]
+fn a_sigtrap_in_the_grace_is_a_failure_of_the_command() {
+    let Some(_live) = support::live() else { return };
+    let script = "trap 'kill -TRAP $$' TERM; sleep 1000 & echo pids $$ $! >&2; wait";
+    let mut observer = launch(&["--for", "1s"], script);
+    let pids = pids(&mut observer);
+    let report = observer.finish(PATIENCE).report(0);
+    assert!(pids.iter().all(|pid| !runs(*pid)), "{pids:?}");
+    assert!(ended(&report).contains("SIGTRAP"), "{}", ended(&report));
+    assert!(rules(&report).contains(&"command.failed"), "{:?}", rules(&report));
+    assert!(!rules(&report).contains(&"memleak.killed"), "{:?}", rules(&report));
 }
 
 /// What was asked to end, and what its parent left behind.

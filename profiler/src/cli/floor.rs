@@ -11,7 +11,7 @@ use profiler::{
     },
 };
 
-use super::{Done, args::FloorArgs, memleak};
+use super::{Done, args::FloorArgs, memleak, stop::Stop};
 
 /// Attaches, says so, and waits to be interrupted.
 pub(crate) fn run(args: &FloorArgs) -> Done {
@@ -23,7 +23,8 @@ pub(crate) fn run(args: &FloorArgs) -> Done {
         .build()
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
     runtime.block_on(async {
-        let stop = memleak::stop()?;
+        let mut signals = Stop::listen(1)?;
+        let stop = signals.next();
         floor::hold(&options, args.what.into(), stop, |line| {
             // Whoever measures waits for this line; without it there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "{line}");

@@ -9,7 +9,6 @@ use profiler::{
         options::{Options, Targets},
     },
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     Done,
@@ -18,6 +17,7 @@ use super::{
     output::Outputs,
     progress::Teller,
     status::Status,
+    stop::Stop,
 };
 
 /// Observes and reports.
@@ -36,7 +36,14 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let _watch = teller.watch(options.stage.clone());
     let mut failed = None;
     let report = runtime.block_on(async {
-        let stop = or_unread(stop()?, || outputs.is_stdout_alone() && teller.is_unread());
+        let mut signals = Stop::listen(heard(args))?;
+        let is_unread = || outputs.is_stdout_alone() && teller.is_unread();
+        let mut asked = false;
+        let stop = async || match std::mem::replace(&mut asked, true) {
+            false => or_unread(signals.next(), is_unread).await,
+            // That nobody reads is no reason to give a command less time.
+            true => signals.next().await,
+        };
         observe(&options, stop, |event| match event {
             Event::Attached(line) => {
                 teller.begin();
@@ -57,6 +64,12 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let code = gate::decide(gate.as_ref(), &mut report);
     let written = outputs.write(&report);
     failed.map_or(written, Err).map(|()| code)
+}
+
+/// Signals that do not end us at once: the first asks for the report, a second one cuts the grace of a command short.
+fn heard(args: &MemleakArgs) -> usize {
+    let ends_command = !args.target.command.is_empty() && !args.launch.leave_running;
+    if ends_command { 2 } else { 1 }
 }
 
 fn options(args: &MemleakArgs) -> Options {
@@ -87,26 +100,6 @@ fn options(args: &MemleakArgs) -> Options {
     options.placement = args.placement.into();
     options.method = args.method.into();
     options
-}
-
-/// Ready at the first signal that asks us to end. From then on such a signal ends us at once, as it would anyway.
-pub(super) fn stop() -> Result<impl Future<Output = ()>> {
-    let listen = |kind: SignalKind| {
-        signal(kind).map_err(|e| Error::new(ErrorKind::Limit, "tried to listen for signals").because_of(&e))
-    };
-    let [mut interrupt, mut terminate, mut hangup]: [Signal; 3] =
-        [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?];
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        for number in [libc::SIGINT, libc::SIGTERM] {
-            // SAFETY: puts back what the process started with.
-            unsafe { libc::signal(number, libc::SIG_DFL) };
-        }
-    })
 }
 
 /// Ready also when nobody reads standard output any more, if nothing else was asked for.

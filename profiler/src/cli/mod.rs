@@ -14,6 +14,7 @@ mod progress;
 mod render;
 mod select;
 mod status;
+mod stop;
 mod tables;
 mod terminal;
 mod usage;

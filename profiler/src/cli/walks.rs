@@ -9,7 +9,7 @@ use profiler::{
 use profiler_common::unwind::walk::End;
 use serde::Serialize;
 
-use super::{Done, args::WalksArgs, memleak, print_json};
+use super::{Done, args::WalksArgs, memleak, print_json, stop::Stop};
 
 /// How often the end of the target and ours is looked for.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -40,7 +40,8 @@ pub(crate) fn run(args: &WalksArgs) -> Done {
         .build()
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
     let counted = runtime.block_on(async {
-        let mut stop = std::pin::pin!(memleak::stop()?);
+        let mut signals = Stop::listen(1)?;
+        let mut stop = std::pin::pin!(signals.next());
         let mut witness = Witness::attach(&Options { pid: args.pid, on, one_in: 1 })?;
         // Whoever measures waits for this line; without it there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "attached: {work:?}");

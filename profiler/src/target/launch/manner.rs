@@ -26,8 +26,8 @@ pub enum Ending {
     ByItself(ExitStatus),
     /// It was asked to (SIGTERM).
     Asked(ExitStatus),
-    /// It was asked to, did not within the grace, and was killed.
-    Killed,
+    /// It was asked to, did not within this time, and was killed.
+    Killed(Duration),
     /// It goes on.
     Running,
 }

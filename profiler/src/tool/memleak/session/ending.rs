@@ -3,15 +3,14 @@
 use std::{
     future::Future,
     os::unix::process::ExitStatusExt as _,
-    pin::Pin,
+    pin::{Pin, pin},
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use super::{Event, Session};
+use super::{super::rules, Event, Session};
 use crate::{
-    exit::ExitCode,
-    report::{Ended, Finding, Report, Severity},
+    report::{Finding, Report, Severity},
     target::launch::{self, Ending},
     units,
 };
@@ -25,31 +24,44 @@ pub(super) const FAILED: &str = "command.failed";
 pub(super) const KILLED: &str = "command.killed";
 
 impl Session<'_> {
+    /// Notes which targets have ended, and how.
+    pub(super) fn note_ends(&mut self) {
+        let child = self.launched.as_mut().and_then(launch::Waiting::ended);
+        for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
+            if space.process.ended() {
+                let status = child.or_else(|| space.process.exit_status());
+                space.ended = Some(status.map_or_else(|| "ended".to_owned(), how));
+                space.killed_by = status.and_then(|status| status.signal());
+            }
+        }
+    }
+
     /// Ends a launched command, unless it is to be left running, and writes into the report how it ended. Until then
     /// the probes are taken away and names are looked up: a command that ends frees what it held.
     ///
-    /// `stop` cuts the grace short, where it was not what ended the observation.
+    /// `stop` cuts the grace short.
     pub(super) async fn end_command(
         &mut self,
         report: &mut Report,
-        stop: Pin<&mut impl Future<Output = ()>>,
+        stop: impl Future<Output = ()>,
         tell: &mut impl FnMut(Event<'_>),
     ) {
-        let stop = (report.meta.ended != Ended::Interrupted).then_some(stop);
         let Some(launched) = &mut self.launched else { return };
-        let ending = end(launched, stop, tell).await;
+        let ending = end(launched, pin!(stop), tell).await;
         let pid = launched.pid();
-        if let Some(target) = report.meta.targets.iter_mut().rev().find(|target| target.pid == pid)
-            && let Some(words) = words(ending, launched.manner().grace)
+        let of_command = report.meta.targets.iter_mut().rev().find(|target| target.pid == pid);
+        // Of one that ended under observation it is known already.
+        if let Some(target) = of_command.filter(|target| target.ended.is_none())
+            && let Some(words) = words(ending)
         {
             target.ended = Some(words);
             target.killed_by = signal(ending);
         }
         // One that died of our breakpoints has its finding.
-        if report.exit_code() == ExitCode::SafetyStop {
+        if report.findings.iter().any(|finding| finding.rule == rules::KILLED) {
             return;
         }
-        if let Some(finding) = finding(ending, report.meta.length(), launched.manner().grace) {
+        if let Some(finding) = finding(ending, report.meta.length()) {
             report.add_finding(finding);
         }
     }
@@ -57,7 +69,7 @@ impl Session<'_> {
 
 async fn end(
     launched: &mut launch::Waiting,
-    mut stop: Option<Pin<&mut impl Future<Output = ()>>>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
     tell: &mut impl FnMut(Event<'_>),
 ) -> Ending {
     let by_itself = launched.ended();
@@ -68,54 +80,54 @@ async fn end(
         }
         return by_itself.map_or(Ending::Running, Ending::ByItself);
     }
-    let mut killed = false;
+    let mut killed = None;
     if launched.ask_to_end() {
         let who = if by_itself.is_some() { "what the command started" } else { "the command" };
         let time = units::duration(grace);
-        tell(Event::Notice(&format!("{who} is asked to end (SIGTERM), and has {time} for it")));
-        let deadline = Instant::now() + grace;
-        while !launched.gone() && !killed {
-            killed = Instant::now() >= deadline;
-            match &mut stop {
-                Some(stop) => killed |= tokio::time::timeout(PAUSE, stop.as_mut()).await.is_ok(),
-                None => tokio::time::sleep(PAUSE).await,
-            }
+        tell(Event::Notice(&format!(
+            "{who} is asked to end (SIGTERM), and has {time} for it; Ctrl-C ends it at once"
+        )));
+        let asked = Instant::now();
+        let mut is_over = false;
+        while !launched.gone() && !is_over {
+            is_over = tokio::time::timeout(PAUSE, stop.as_mut()).await.is_ok() || asked.elapsed() >= grace;
         }
-        if killed {
-            killed = launched.ended().is_none();
+        if is_over {
+            killed = launched.ended().is_none().then(|| asked.elapsed().min(grace));
             launched.kill();
         }
     }
-    match (by_itself, launched.ended()) {
-        (Some(status), _) => Ending::ByItself(status),
-        (None, Some(status)) if !killed => Ending::Asked(status),
-        _ => Ending::Killed,
+    match (by_itself, killed, launched.ended()) {
+        (Some(status), ..) => Ending::ByItself(status),
+        (None, None, Some(status)) => Ending::Asked(status),
+        (None, after, _) => Ending::Killed(after.unwrap_or(grace)),
     }
 }
 
 /// What the report says of the command; nothing while it runs.
-fn words(ending: Ending, grace: Duration) -> Option<String> {
+fn words(ending: Ending) -> Option<String> {
     Some(match ending {
         Ending::Running => return None,
         Ending::ByItself(status) => how(status),
         Ending::Asked(status) if status.signal() == Some(libc::SIGTERM) => {
             "ended by profiler (SIGTERM)".to_owned()
         }
-        Ending::Asked(status) => format!("asked to by profiler (SIGTERM), {}", how(status)),
-        Ending::Killed => {
-            format!(
-                "ended by profiler (SIGKILL), since it did not within {} of SIGTERM",
-                units::duration(grace)
-            )
+        Ending::Asked(status) => format!("{} after SIGTERM from profiler", how(status)),
+        Ending::Killed(after) => {
+            let after = units::duration(after);
+            format!("ended by profiler (SIGKILL), since it did not end within {after} of SIGTERM")
         }
     })
 }
 
-/// The signal that it died of.
+/// The signal that it died of, when the observation was over. Not a SIGTRAP: in a report that means a breakpoint of
+/// ours, and there are none any more.
 fn signal(ending: Ending) -> Option<i32> {
     match ending {
-        Ending::ByItself(status) | Ending::Asked(status) => status.signal(),
-        Ending::Killed => Some(libc::SIGKILL),
+        Ending::ByItself(status) | Ending::Asked(status) => {
+            status.signal().filter(|signal| *signal != libc::SIGTRAP)
+        }
+        Ending::Killed(_) => Some(libc::SIGKILL),
         Ending::Running => None,
     }
 }
@@ -134,7 +146,7 @@ pub(super) fn how(status: ExitStatus) -> String {
 
 /// What is to be known of the end of a command before its exit code is 0. One that is asked to end may end with any
 /// code, but not by a fault.
-fn finding(ending: Ending, length: Duration, grace: Duration) -> Option<Finding> {
+fn finding(ending: Ending, length: Duration) -> Option<Finding> {
     let failed = |status, when: String| {
         let how = how(status);
         let was = if how.starts_with("killed") { "was " } else { "" };
@@ -147,9 +159,9 @@ fn finding(ending: Ending, length: Duration, grace: Duration) -> Option<Finding>
         Ending::Asked(status) if status.signal().is_some_and(|signal| signal != libc::SIGTERM) => {
             failed(status, "when it was asked to end".to_owned())
         }
-        Ending::Killed => {
-            let grace = units::duration(grace);
-            let words = format!("The command did not end within {grace} of SIGTERM, and was killed.");
+        Ending::Killed(after) => {
+            let after = units::duration(after);
+            let words = format!("The command did not end within {after} of SIGTERM, and was killed.");
             Some(Finding::plain(KILLED, Severity::Info, words))
         }
         _ => None,
@@ -182,10 +194,9 @@ mod tests {
     use super::*;
 
     const LENGTH: Duration = Duration::from_secs(12);
-    const GRACE: Duration = Duration::from_secs(10);
 
     fn said(ending: Ending) -> (Option<String>, Option<String>) {
-        (words(ending, GRACE), finding(ending, LENGTH, GRACE).map(|finding| finding.text))
+        (words(ending), finding(ending, LENGTH).map(|finding| finding.text))
     }
 
     #[test]
@@ -205,16 +216,33 @@ mod tests {
         assert_eq!(said(Ending::Asked(signal(15))), (some("ended by profiler (SIGTERM)"), None));
         assert_eq!(
             said(Ending::Asked(exit(143))),
-            (some("asked to by profiler (SIGTERM), ended with exit code 143"), None)
+            (some("ended with exit code 143 after SIGTERM from profiler"), None)
         );
         assert_eq!(
             said(Ending::Asked(signal(6))).1,
             some("The command was killed by signal 6 (SIGABRT) when it was asked to end.")
         );
         assert_eq!(
-            said(Ending::Killed).1,
-            some("The command did not end within 10s of SIGTERM, and was killed.")
+            said(Ending::Killed(Duration::from_secs(10))),
+            (
+                some("ended by profiler (SIGKILL), since it did not end within 10s of SIGTERM"),
+                some("The command did not end within 10s of SIGTERM, and was killed.")
+            )
         );
         assert_eq!(said(Ending::Running), (None, None));
+    }
+
+    #[test]
+    fn a_sigtrap_behind_the_probes_is_not_counted_as_ours() {
+        let trap = Ending::Asked(ExitStatus::from_raw(libc::SIGTRAP));
+        assert_eq!(signal(trap), None);
+        assert_eq!(
+            said(trap),
+            (
+                Some("killed by signal 5 (SIGTRAP) after SIGTERM from profiler".to_owned()),
+                Some("The command was killed by signal 5 (SIGTRAP) when it was asked to end.".to_owned())
+            )
+        );
+        assert_eq!(signal(Ending::Asked(ExitStatus::from_raw(libc::SIGABRT))), Some(libc::SIGABRT));
     }
 }

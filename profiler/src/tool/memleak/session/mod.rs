@@ -8,7 +8,6 @@ mod watch;
 
 use std::{
     os::fd::OwnedFd,
-    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -67,14 +66,15 @@ pub struct Progress {
     pub cost: Option<f64>,
 }
 
-/// Observes until the time is over, the targets end, or `stop` is ready, and reports. Dropping the future takes all
-/// probes away. Needs a tokio runtime with time and I/O.
+/// Observes until the time is over, the targets end, or `stop` is ready, and reports. Then a launched command is ended;
+/// `stop` is called a second time, and when it is ready again, the command is given no more time. Dropping the future takes
+/// all probes away. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
 /// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
 pub async fn observe(
     options: &Options,
-    stop: impl Future<Output = ()>,
+    mut stop: impl AsyncFnMut(),
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report> {
     let mut session = Session::start(options)?;
@@ -83,11 +83,12 @@ pub async fn observe(
         tell(Event::Notice(&line));
     }
     session.release_command()?;
-    let mut stop = pin!(stop);
-    let ended = session.run(stop.as_mut(), &mut tell).await?;
+    let ended = session.run(stop(), &mut tell).await?;
     session.detach();
+    // Behind the probes: whatever died of one is found here.
+    session.note_ends();
     let mut report = session.report(ended)?;
-    session.end_command(&mut report, stop, &mut tell).await;
+    session.end_command(&mut report, stop(), &mut tell).await;
     Ok(report)
 }
 

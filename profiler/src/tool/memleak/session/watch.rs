@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    os::unix::process::ExitStatusExt as _,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -15,14 +14,12 @@ use profiler_common::{
 
 use super::{
     super::{calls::Code, canary, refusals::replaces_itself, space::Space, stacks::Walk, totals},
-    Event, Progress, Session,
-    ending::how,
-    monotonic_ns,
+    Event, Progress, Session, monotonic_ns,
 };
 use crate::{
     error::Result,
     report::Ended,
-    target::{launch, process::Process, start::Start},
+    target::{process::Process, start::Start},
 };
 
 /// How often progress is told and targets are looked at.
@@ -177,14 +174,7 @@ impl Session<'_> {
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
-        let child = self.launched.as_mut().and_then(launch::Waiting::ended);
-        for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
-            if space.process.ended() {
-                let status = child.or_else(|| space.process.exit_status());
-                space.ended = Some(status.map_or_else(|| "ended".to_owned(), how));
-                space.killed_by = status.and_then(|status| status.signal());
-            }
-        }
+        self.note_ends();
         if self.spaces.iter().any(|s| s.ended.is_none()) {
             self.alive_ns = now_ns;
         }
