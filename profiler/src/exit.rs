@@ -14,7 +14,7 @@ pub enum ExitCode {
     Inconclusive = 3,
     /// Cannot observe: permission, kernel, symbols, no such process.
     CannotObserve = 4,
-    /// Stopped by the safety guard.
+    /// Refused or stopped by the safety guard, or a target died of a breakpoint.
     SafetyStop = 5,
     /// The data are incomplete: losses could change the answer.
     Incomplete = 6,
@@ -51,7 +51,7 @@ impl ExitCode {
             ExitCode::Usage => "the command line, or a file named on it, is wrong",
             ExitCode::Inconclusive => "with --gate: undecided, or the answer is limited",
             ExitCode::CannotObserve => "cannot observe: permission, kernel, symbols, no such process",
-            ExitCode::SafetyStop => "stopped by the safety guard",
+            ExitCode::SafetyStop => "refused or stopped by the safety guard, or a target died of SIGTRAP",
             ExitCode::Incomplete => "the data are incomplete: losses could change the answer",
             ExitCode::Output => "the result could not be written",
             ExitCode::Interrupted => "interrupted before anything was measured",

@@ -20,7 +20,7 @@ pub(crate) struct GateArgs {
     /// Leaks that grow by less do not fail, e.g. 1MiB/h. They are still reported.
     #[arg(long, value_name = "SIZE/h", requires = "gate", value_parser = growth, help_heading = "For CI")]
     pub(crate) gate_above: Option<u64>,
-    /// Leaks that do not fail: a file with one site a line, as the table names it; * is a wildcard, # a comment.
+    /// Leaks that do not fail: a file with one site a line, as the table names it; * and ? are wildcards, # a comment.
     #[arg(long, value_name = "FILE", requires = "gate", help_heading = "For CI")]
     pub(crate) known: Option<PathBuf>,
 }

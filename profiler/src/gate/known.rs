@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use crate::{
     error::{Error, ErrorKind, Result},
     report::{Report, Site},
-    text::Text,
+    text::{Pattern, Text},
 };
 
 /// Largest file of known leaks, in bytes.
@@ -23,8 +23,9 @@ pub struct Known {
 pub(super) struct Entry {
     /// Its number in the file, from 1 on.
     pub(super) line: usize,
-    /// Name of a site, `NAME FILE:LINE` or `FILE:LINE`; `*` stands for any text.
-    pub(super) pattern: String,
+    /// Name of a site, `NAME FILE:LINE` or `FILE:LINE`, with the wildcards of [`Pattern::whole`].
+    pub(super) words: String,
+    pattern: Pattern,
 }
 
 impl Known {
@@ -42,7 +43,7 @@ impl Known {
             return Err(tried().because("it is larger than 1 MiB"));
         }
         let entries = parse(&text);
-        if let Some(all) = entries.iter().find(|entry| entry.pattern.chars().all(|c| c == '*' || c == ' ')) {
+        if let Some(all) = entries.iter().find(|entry| entry.words.chars().all(|c| "*? ".contains(c))) {
             return Err(tried()
                 .because(format_args!("line {} matches every leak", all.line))
                 .hint("name the sites, or leave --gate out"));
@@ -62,8 +63,8 @@ impl Known {
 
 fn parse(text: &str) -> Vec<Entry> {
     let of_line = |(index, line): (usize, &str)| {
-        let pattern = one_space(without_comment(line));
-        (!pattern.is_empty()).then_some(Entry { line: index + 1, pattern })
+        let words = one_space(without_comment(line));
+        (!words.is_empty()).then(|| Entry::new(index + 1, words))
     };
     text.lines().enumerate().filter_map(of_line).collect()
 }
@@ -81,9 +82,14 @@ fn one_space(text: &str) -> String {
 }
 
 impl Entry {
+    fn new(line: usize, words: String) -> Entry {
+        let pattern = Pattern::whole(&words);
+        Entry { line, words, pattern }
+    }
+
     /// Whether it means the site that goes by these spellings.
     pub(super) fn means(&self, spellings: &[String]) -> bool {
-        spellings.iter().any(|spelling| glob(self.pattern.as_bytes(), spelling.as_bytes()))
+        spellings.iter().any(|spelling| self.pattern.fits(spelling))
     }
 }
 
@@ -112,63 +118,17 @@ pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
     all
 }
 
-/// Whether the whole text fits a pattern in which `*` stands for any text.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where the last star is, and how much of the text it stands for so far.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match (pattern.get(p), star) {
-            (Some(b'*'), _) => {
-                star = Some((p, t));
-                p += 1;
-            }
-            (Some(byte), _) if *byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            (_, Some((at, taken))) => {
-                star = Some((at, taken + 1));
-                p = at + 1;
-                t = taken + 1;
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::sample;
 
     #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, text) in [
-            ("a::b", "a::b"),
-            ("*", ""),
-            ("a*", "a"),
-            ("*::push", "chat::History::push"),
-            ("chat::*::push", "chat::History::push"),
-            ("*a*a*", "banana"),
-            ("void f(char*)", "void f(char*)"),
-        ] {
-            assert!(glob(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
-        }
-        for (pattern, text) in
-            [("a::b", "a::bc"), ("a::b", "xa::b"), ("", "a"), ("*b", "ba"), ("a*b*c", "acb")]
-        {
-            assert!(!glob(pattern.as_bytes(), text.as_bytes()), "{pattern} {text}");
-        }
-    }
-
-    #[test]
     fn lines_are_sites_with_comments_behind_a_space() {
         let text = "# accepted in June\n\n  chat::History::push   # grows with the season\nhost::{closure#0}\n\
                     g(int,  char)\t#x\n";
         let entries = parse(text);
-        let read: Vec<(usize, &str)> = entries.iter().map(|e| (e.line, e.pattern.as_str())).collect();
+        let read: Vec<(usize, &str)> = entries.iter().map(|e| (e.line, e.words.as_str())).collect();
         assert_eq!(read, [(3, "chat::History::push"), (4, "host::{closure#0}"), (5, "g(int, char)")]);
     }
 
@@ -182,12 +142,14 @@ mod tests {
             "chat::History::push /home/dev/game/src/room.rs:41",
             "room.rs:41",
             "*/src/room.rs:*",
+            "chat::History::pus?",
+            "room.rs:??",
         ] {
-            let entry = Entry { line: 1, pattern: pattern.to_owned() };
+            let entry = Entry::new(1, pattern.to_owned());
             assert!(entry.means(&spellings), "{pattern}: {spellings:?}");
         }
-        for pattern in ["chat::History::pus", "room.rs:42", "push", "room::Room::tick"] {
-            let entry = Entry { line: 1, pattern: pattern.to_owned() };
+        for pattern in ["chat::History::pus", "room.rs:42", "push", "room::Room::tick", "room.rs:?"] {
+            let entry = Entry::new(1, pattern.to_owned());
             assert!(!entry.means(&spellings), "{pattern}: {spellings:?}");
         }
     }

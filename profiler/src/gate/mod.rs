@@ -9,7 +9,7 @@ pub use self::known::Known;
 
 use crate::{
     exit::ExitCode,
-    report::{Finding, Phrase, Report, Severity, Site},
+    report::{Finding, Phrase, Report, Severity, Site, Target},
     text::Text,
     units,
 };
@@ -42,10 +42,10 @@ pub struct Gate {
 impl Gate {
     /// Decides, and adds findings that say what was decided and why. Those of an earlier decision are replaced.
     ///
-    /// The codes, the first that holds: 5 if the report is one of an observation that the safety guard stopped; 1 if a
-    /// problem counts; 6 if the data are incomplete; 3 if a finding limits the answer; 0.
+    /// The codes, the first that holds: 5 if a target died of a breakpoint or the safety guard stopped the observation;
+    /// 1 if a problem counts; 6 if the data are incomplete; 3 if a finding limits the answer; 0.
     pub fn decide(&self, report: &mut Report) -> ExitCode {
-        report.findings.retain(|finding| !finding.rule.starts_with("gate."));
+        report.findings.retain(|finding| !finding.is_of_gate());
         let mut found = Vec::new();
         let mut used = vec![false; self.known.entries().len()];
         let mut counting = 0;
@@ -96,7 +96,7 @@ impl Gate {
                 Phrase::Plain("Note: ".to_owned()),
                 Phrase::Name(self.known.file()),
                 Phrase::Plain(format!(", line {}, matches no leak: ", entry.line)),
-                Phrase::Name(Text::from(entry.pattern.as_str())),
+                Phrase::Name(Text::from(entry.words.as_str())),
             ];
             Finding::new(STALE, Severity::Info, sentence)
         };
@@ -109,7 +109,10 @@ fn decision(report: &Report, counting: usize, some_excused: bool) -> (ExitCode, 
     let own = report.exit_code();
     let limited = report.findings.iter().enumerate().find(|(place, finding)| limits(*place, finding));
     let (code, rule, severity, why) = if own == ExitCode::SafetyStop {
-        (own, FAILED, Severity::Problem, "the safety guard ended the observation".to_owned())
+        let died = report.meta.targets.iter().any(Target::died_of_breakpoint);
+        let guard = "the safety guard ended the observation";
+        let why = if died { "a target died of SIGTRAP under observation" } else { guard };
+        (own, FAILED, Severity::Problem, why.to_owned())
     } else if counting > 0 {
         let problems = if counting == 1 { "1 problem counts" } else { "problems count" };
         let number = if counting == 1 { String::new() } else { format!("{counting} ") };

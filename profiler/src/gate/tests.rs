@@ -3,7 +3,7 @@ use std::io::Write as _;
 use super::{EXCUSED, FAILED, Gate, Known, PASSED, STALE, UNDECIDED};
 use crate::{
     exit::ExitCode,
-    report::{Finding, Report, RowRef, Severity, sample},
+    report::{Ended, Finding, Report, RowRef, Severity, sample},
 };
 
 fn rules(report: &Report) -> Vec<&str> {
@@ -67,6 +67,22 @@ fn incomplete_data_pass_nothing_and_a_problem_comes_before_them() {
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Incomplete);
     report.findings.insert(0, Finding::plain("command.failed", Severity::Problem, "Exit code 3."));
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Refuted);
+}
+
+#[test]
+fn what_ended_the_observation_is_not_mistaken() {
+    let mut report = answer("memleak.undecided", Severity::Limit);
+    report.meta.ended = Ended::StoppedByGuard;
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::SafetyStop);
+    assert!(said(&report, FAILED).contains("safety guard"), "{}", said(&report, FAILED));
+    let mut report = answer("memleak.undecided", Severity::Limit);
+    report.meta.targets[0].killed_by = Some(libc::SIGTRAP);
+    assert_eq!(Gate::default().decide(&mut report), ExitCode::SafetyStop);
+    assert_eq!(
+        said(&report, FAILED),
+        "Gate failed (exit code 5): a target died of SIGTRAP under observation."
+    );
+    assert_eq!(report.verdict.word, "undecided", "the decision is not the answer");
 }
 
 #[test]
@@ -144,10 +160,12 @@ fn reports_of_versions_without_rules_are_decided_by_their_marked_rows() {
 
 #[test]
 fn a_file_that_excuses_everything_is_refused() {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(b"a::b\n * \n").unwrap();
-    let error = Known::open(file.path()).unwrap_err();
-    assert!(error.to_string().ends_with("line 2 matches every leak"), "{error}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for all in ["*", "* ?*"] {
+        std::fs::write(file.path(), format!("a::b\n {all} \n")).unwrap();
+        let error = Known::open(file.path()).unwrap_err();
+        assert!(error.to_string().ends_with("line 2 matches every leak"), "{error}");
+    }
     assert_eq!(Known::open("/no/such/file".as_ref()).unwrap_err().exit_code(), ExitCode::Usage);
 }
 

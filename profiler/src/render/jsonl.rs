@@ -4,6 +4,8 @@
 //! Everything is plain here: a number is a number, a name is a string that can be printed as it is. What that leaves out
 //! is in the report as one value ([`super::json()`]).
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Number, Value as Json, json};
@@ -24,8 +26,9 @@ pub fn jsonl(report: &Report) -> String {
         out += &line(&Object(fields.to_vec()));
     }
     for section in &report.sections {
+        let columns = columns(section);
         for row in &section.rows {
-            out += &line(&of_row(report, section, row));
+            out += &line(&of_row(report, section, &columns, row));
         }
     }
     out
@@ -75,20 +78,29 @@ fn head(report: &Report) -> Object<'_> {
     ])
 }
 
-fn of_row<'a>(report: &Report, section: &'a Section, row: &'a Row) -> Object<'a> {
+/// The columns that are fields of a row, with their places. Whoever wrote the file chose their names: none takes the place
+/// of a field of ours, or of another column.
+fn columns(section: &Section) -> Vec<(usize, &Column)> {
+    let mut taken: HashSet<&str> = ["kind", "section", "severity", "stack", "intervals"].into();
+    section.columns.iter().enumerate().filter(|(_, column)| taken.insert(&column.name)).collect()
+}
+
+fn of_row<'a>(
+    report: &Report,
+    section: &'a Section,
+    columns: &[(usize, &'a Column)],
+    row: &'a Row,
+) -> Object<'a> {
     let mut fields = vec![("kind", "row".into()), ("section", section.name.as_str().into())];
     fields.push(("severity", row.severity.map_or(Json::Null, |severity| severity.name().into())));
     let mut ends = Vec::new();
-    for (column, cell) in section.columns.iter().zip(&row.cells) {
-        // Whoever wrote the file chose the names of its columns: none may take the place of a field of ours.
-        if fields.iter().any(|(name, _)| *name == column.name) || column.name == "stack" {
-            continue;
-        }
+    for (place, column) in columns {
+        let Some(cell) = row.cells.get(*place) else { continue };
         fields.push((&column.name, plain(cell)));
         ends.extend(interval(column, cell));
     }
     let stack = report.stack_of(row);
-    if !section.columns.iter().any(|column| column.name == "pid") {
+    if !columns.iter().any(|(_, column)| column.name == "pid") {
         fields.push(("pid", stack.map_or(Json::Null, |stack| stack.pid.into())));
     }
     fields.push(("stack", stack.map_or(Json::Null, |stack| frames(report, stack))));
@@ -185,5 +197,18 @@ mod tests {
         assert_eq!(text.lines().count(), 1 + report.findings.len() + report.sections[0].rows.len());
         let rows = lines(&report).into_iter().filter(|line| line["kind"] == "row").count();
         assert_eq!(rows, report.sections[0].rows.len(), "a column cannot pose as the kind of a line");
+    }
+
+    #[test]
+    fn no_field_of_a_row_is_there_twice() {
+        let mut report = sample::pong();
+        for (column, name) in ["intervals", "pid", "section", "x", "x"].into_iter().enumerate() {
+            report.sections[0].columns[column].name = name.into();
+        }
+        for line in jsonl(&report).lines().filter(|line| line.starts_with(r#"{"kind":"row""#)) {
+            for name in ["intervals", "pid", "section", "x"] {
+                assert!(line.matches(&format!("\"{name}\":")).count() <= 1, "{name} in {line}");
+            }
+        }
     }
 }

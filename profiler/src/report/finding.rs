@@ -98,6 +98,11 @@ impl Finding {
         self
     }
 
+    /// Whether it says what `--gate` decided, and not what was found.
+    pub(crate) fn is_of_gate(&self) -> bool {
+        self.rule.starts_with("gate.")
+    }
+
     /// Makes the text that of the sentence: whoever wrote the file may have had other intentions, and versions before
     /// did not write it.
     pub(crate) fn spell(&mut self) {

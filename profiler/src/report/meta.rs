@@ -78,9 +78,11 @@ pub struct Target {
     pub exe: Text,
     /// Build id of the executable, in hex, if it has one.
     pub build_id: Option<String>,
-    /// How it ended, if it did: "exit code 3", "killed by signal 9", "replaced itself by exec", "ended".
+    /// How it ended, if it did, in words: "ended with exit code 3", "killed by signal 9 (SIGKILL)", "ended by profiler
+    /// (SIGTERM)", "replaced itself by exec"; "ended" if more is not known.
     pub ended: Option<String>,
-    /// The signal that killed it, by number; absent if none did, or if that is not known.
+    /// The signal that killed it, by number; absent if none did, if that is not known, or if it was a SIGTRAP when the
+    /// probes had been taken away: here a SIGTRAP means a breakpoint.
     #[serde(default)]
     pub killed_by: Option<i32>,
     /// What was probed in it, one line per site: function, module, site and why that site.
@@ -133,7 +135,7 @@ pub struct Cost {
     /// Name of the thread with the highest share.
     #[serde(default)]
     pub busiest_thread: Option<Text>,
-    /// The share that was foretold from counted hits before the real probes came; absent if none was counted, or no
+    /// The share that was predicted from counted hits before the real probes came; absent if none was counted, or no
     /// thread ran long enough.
     #[serde(default)]
     pub predicted_share: Option<f64>,

@@ -1,6 +1,6 @@
 //! A part of a report: the rows that were asked for, in the order that was asked for.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashMap};
 
 use super::{Column, Report, Row, RowRef, Section, Severity, Unit, Value};
 use crate::{
@@ -94,9 +94,11 @@ impl Report {
             let asked: Vec<String> = asked.into_iter().flatten().collect();
             section.notes.push(format!("{} of {all} rows: {}", kept.len(), asked.join(", ")));
         }
+        let places: HashMap<usize, usize> =
+            kept.iter().enumerate().map(|(place, row)| (*row, place)).collect();
         for finding in &mut self.findings {
             let moved = |of: &RowRef| match of.section == index {
-                true => Some(RowRef { row: kept.iter().position(|row| *row == of.row)?, ..*of }),
+                true => Some(RowRef { row: *places.get(&of.row)?, ..*of }),
                 false => Some(*of),
             };
             finding.rows = finding.rows.iter().filter_map(moved).collect();

@@ -1,6 +1,8 @@
 //! What follows from the rest of a report, written down for scripts: the verdict in one object, and times that survive
 //! readers whose numbers are floating point (64 bits of nanoseconds are more than 2^53).
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Finding, Report, Row, RowRef, Section, Severity, Unit, Value};
@@ -12,9 +14,10 @@ use crate::units;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Summary {
-    /// The answer in one word: the end of the first finding's rule (`leak`, `clean`, `undecided`); its severity where it has none.
+    /// The answer in one word: the end of the rule (`leak`, `clean`, `undecided`) of the first finding that is a problem, or
+    /// of the first if there is none; its severity where it has no rule. The decision of `--gate` is not the answer.
     pub word: String,
-    /// The rule of the first finding.
+    /// The rule of that finding.
     pub rule: String,
     /// Its text.
     pub text: String,
@@ -52,19 +55,16 @@ impl Report {
     }
 
     fn summary(&self) -> Summary {
-        let Some(first) = self.findings.first() else { return Summary::default() };
+        let answers = || self.findings.iter().filter(|finding| !finding.is_of_gate());
+        let problems = || answers().filter(|finding| finding.severity == Severity::Problem);
+        let Some(first) = problems().next().or_else(|| answers().next()) else { return Summary::default() };
         let word = match first.rule.rsplit_once('.') {
             Some((_, word)) => word,
             None => first.severity.name(),
         };
-        let mut sites: Vec<Site> = Vec::new();
-        for finding in self.findings.iter().filter(|finding| finding.severity == Severity::Problem) {
-            for site in self.sites_of(finding) {
-                if !sites.iter().any(|other| other.label == site.label) {
-                    sites.push(site);
-                }
-            }
-        }
+        let mut seen = HashSet::new();
+        let all = problems().flat_map(|finding| self.sites_of(finding));
+        let sites: Vec<Site> = all.filter(|site| seen.insert(site.label.clone())).collect();
         let growth = || sites.iter().map(|site| site.growth_bytes_per_hour).sum();
         Summary {
             word: word.to_owned(),
@@ -84,17 +84,19 @@ impl Report {
             finding.rows.clone()
         };
         let mut sites: Vec<Site> = Vec::new();
+        let mut places: HashMap<Option<&Text>, usize> = HashMap::new();
         for at in rows {
             let Some(row) = self.row(at) else { continue };
             let label = label(row);
             let growth = self.growth(at, row);
-            match sites.iter_mut().find(|site| site.label.as_ref() == label) {
+            match places.get(&label).and_then(|place| sites.get_mut(*place)) {
                 Some(site) => {
                     site.growth_bytes_per_hour = site.growth_bytes_per_hour.zip(growth).map(|(a, b)| a + b);
                     site.rows.push(at);
                 }
                 None => {
-                    sites.push(Site { label: label.cloned(), rows: vec![at], growth_bytes_per_hour: growth })
+                    places.insert(label, sites.len());
+                    sites.push(Site { label: label.cloned(), rows: vec![at], growth_bytes_per_hour: growth });
                 }
             }
         }
@@ -138,6 +140,19 @@ mod tests {
         assert_eq!(*growth_bytes_per_hour, Some(549.0 * MIB));
         assert_eq!(report.meta.length_ms, 2_700_000);
         assert_eq!(report.meta.started, "2026-11-22T08:02:14.000Z");
+    }
+
+    #[test]
+    fn a_problem_is_the_answer_whatever_is_said_before_it() {
+        let mut report = sample::pong();
+        report.findings.insert(0, Finding::plain("memleak.children", Severity::Limit, "Children work."));
+        report.findings.push(Finding::plain("gate.failed", Severity::Problem, "Gate failed."));
+        report.sum_up();
+        assert_eq!((report.verdict.word.as_str(), report.verdict.rule.as_str()), ("leak", "memleak.leak"));
+        assert_eq!(report.verdict.text, report.findings[1].text);
+        report.findings.remove(1);
+        report.sum_up();
+        assert_eq!(report.verdict.word, "children", "the decision of the gate is not the answer");
     }
 
     #[test]
