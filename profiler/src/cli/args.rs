@@ -216,7 +216,7 @@ impl From<MethodArg> for Method {
 /// Can this machine, and a process, be observed?
 #[derive(Debug, Args)]
 #[command(after_help = "Example: sudo profiler doctor --pid 4242\n\n\
-    Each test runs on profiler itself or on a process that it starts. To foretell\n\
+    Each test runs on profiler itself or on a process that it starts. To estimate\n\
     the cost, probes that only count are put into the process for less than a second;\n\
     with --no-count nothing is attached to it.\n\
     Exit code 0 if something can be observed, else 4.")]
@@ -224,7 +224,7 @@ pub(crate) struct DoctorArgs {
     /// Process to check.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
-    /// Do not count the process's calls: nothing is attached to it, and the cost is not foretold.
+    /// Do not count the process's calls: nothing is attached to it, and the cost is not estimated.
     #[arg(long)]
     pub(crate) no_count: bool,
     /// Format of the result.
@@ -355,7 +355,9 @@ fn pids(text: &str) -> Result<Pids, String> {
         _ => Err(format!("'{word}' is no process id, which is a whole number from 1 on")),
     };
     match words.map(pid).collect::<Result<Vec<u32>, String>>()? {
-        none if none.is_empty() => Err("it names no process: does it run? `pgrep -af NAME` tells".to_owned()),
+        none if none.is_empty() => {
+            Err("it names no process: does it run? `pgrep -af NAME` shows it".to_owned())
+        }
         pids => Ok(Pids(pids)),
     }
 }
