@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::check::{Answer, Area, Check, Need, Question};
 use crate::{
     target::{
-        family::{Used, descendants},
+        family::{MOST_NAMED, Used, children_do_the_work, descendants, pid_options},
         process::name_of,
         status::Status,
     },
@@ -31,12 +31,8 @@ const OWN_WORK: Question = Question {
     remedy: "observe the children that work",
     fix: None,
 };
-/// Children do the work if they took so many times the processor time,
-const TIMES: u32 = 4;
-/// and so much of it at least.
+/// Children do the work if they took so much processor time at least.
 const LEAST: Duration = Duration::from_secs(1);
-/// Children that are named.
-const MOST_NAMED: usize = 4;
 
 /// The answers for a process.
 pub(super) fn checks(pid: u32, status: &Status) -> [Check; 2] {
@@ -48,7 +44,7 @@ pub(super) fn checks(pid: u32, status: &Status) -> [Check; 2] {
 fn stopped(state: Option<char>) -> Check {
     match state {
         Some('T') => RUNS.answered(Answer::No, "it is stopped by a signal"),
-        Some('t') => RUNS.answered(Answer::No, "it is stopped by who traces it"),
+        Some('t') => RUNS.answered(Answer::No, "it is stopped by the process that traces it"),
         Some(_) => RUNS.answered(Answer::Yes, "it is not stopped"),
         None => RUNS.answered(Answer::CannotTell, "its status cannot be read"),
     }
@@ -64,7 +60,7 @@ fn own_work(own: Option<Duration>, mut children: Vec<(u32, Duration)>) -> Check 
         children.len(),
         units::duration(theirs)
     );
-    if theirs < LEAST || theirs < own * TIMES {
+    if theirs < LEAST || !children_do_the_work(own, theirs) {
         return OWN_WORK.answered(Answer::Yes, seen);
     }
     children.sort_by_key(|(_, cpu)| std::cmp::Reverse(*cpu));
@@ -74,9 +70,9 @@ fn own_work(own: Option<Duration>, mut children: Vec<(u32, Duration)>) -> Check 
         format!("{name} (pid {pid})")
     };
     let names: Vec<String> = children.iter().map(named).collect();
-    let pids: Vec<String> = children.iter().map(|(pid, _)| format!("--pid {pid}")).collect();
+    let pids = pid_options(children.iter().map(|(pid, _)| *pid));
     let mut check = OWN_WORK.answered(Answer::No, format!("{seen}: {}", names.join(", ")));
-    check.fix = Some(format!("sudo profiler memleak {}", pids.join(" ")));
+    check.fix = Some(format!("sudo profiler memleak {pids}"));
     check
 }
 

@@ -2,14 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     time::Duration,
 };
 
-use super::{process::behind_name, status::Status};
+use super::{stat::Stat, status::Status};
 
 /// Processes that are looked at, at most: a fork storm must not become one of ours.
 const MOST: usize = 512;
+
+/// Children do the work, not their parent, if they take more than so many times its processor time.
+const TIMES_OF_PARENT: u32 = 4;
+/// Children that are named to people, and that are to be typed.
+pub(crate) const MOST_NAMED: usize = 4;
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,18 +29,9 @@ pub(crate) struct Used {
 impl Used {
     /// Of a process; `None` if it is gone.
     pub(crate) fn of(pid: u32) -> Option<Used> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let fields = behind_name(&stat)?;
-        let ticks_per_s = rustix::param::clock_ticks_per_second().max(1);
-        let time = |first: usize| {
-            let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-            Duration::from_nanos(
-                (ticks(first) + ticks(first + 1)).saturating_mul(1_000_000_000 / ticks_per_s),
-            )
-        };
+        let stat = Stat::of_process(pid)?;
         let anonymous_bytes = Status::read(pid).ok().and_then(|status| status.anonymous_bytes).unwrap_or(0);
-        // utime, stime, cutime, cstime: fields 14 to 17 of proc(5)
-        Some(Used { cpu: time(11), of_ended_children: time(13), anonymous_bytes })
+        Some(Used { cpu: stat.cpu()?, of_ended_children: stat.cpu_of_ended_children()?, anonymous_bytes })
     }
 }
 
@@ -50,6 +45,16 @@ pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
         }
     }
     walk(of, &children)
+}
+
+/// Whether children that took `theirs` do the work of a parent that took `own`.
+pub(crate) fn children_do_the_work(own: Duration, theirs: Duration) -> bool {
+    theirs > own * TIMES_OF_PARENT
+}
+
+/// What is to be typed to observe the first [`MOST_NAMED`] of these: `--pid 7 --pid 8`.
+pub(crate) fn pid_options(pids: impl Iterator<Item = u32>) -> String {
+    pids.take(MOST_NAMED).map(|pid| format!("--pid {pid}")).collect::<Vec<String>>().join(" ")
 }
 
 fn walk(of: &[u32], children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
@@ -66,8 +71,7 @@ fn walk(of: &[u32], children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    behind_name(&stat)?.get(1)?.parse().ok()
+    Stat::of_process(pid)?.field(4)
 }
 
 #[cfg(test)]
@@ -81,6 +85,16 @@ mod tests {
         assert_eq!(walk(&[1, 2], &children), [3, 4, 5]);
         let storm = BTreeMap::from([(1, (2..9000).collect())]);
         assert_eq!(walk(&[1], &storm).len(), MOST);
+    }
+
+    #[test]
+    fn children_do_the_work_if_they_take_much_more_than_their_parent() {
+        let second = Duration::from_secs(1);
+        assert!(children_do_the_work(second, second * 5) && children_do_the_work(Duration::ZERO, second));
+        assert!(!children_do_the_work(second, second * 4));
+        assert!(!children_do_the_work(Duration::ZERO, Duration::ZERO), "nobody works");
+        assert_eq!(pid_options(1..9), "--pid 1 --pid 2 --pid 3 --pid 4");
+        assert_eq!(pid_options(7..8), "--pid 7");
     }
 
     #[test]

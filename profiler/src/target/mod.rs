@@ -10,4 +10,5 @@ mod moved;
 pub mod process;
 mod script;
 pub(crate) mod start;
+pub(crate) mod stat;
 pub(crate) mod status;

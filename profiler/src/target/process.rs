@@ -17,7 +17,10 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::status::Status;
+use super::{
+    stat::{Stat, ticks_per_s},
+    status::Status,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     text::Text,
@@ -171,11 +174,10 @@ impl Process {
 
     /// From `/proc/PID/stat`: while it waits to be collected.
     fn status_of_zombie(&self) -> Option<i32> {
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
-        let fields = behind_name(&stat)?;
-        let itself = fields.get(19)?.parse() == Ok(self.started_ticks); // starttime, field 22
-        // exit_code, field 52 of proc(5)
-        if itself && matches!(*fields.first()?, "Z" | "X") { fields.get(49)?.parse().ok() } else { None }
+        let stat = Stat::of_process(self.pid)?;
+        let itself = stat.started_ticks() == Some(self.started_ticks);
+        // exit_code of proc(5)
+        if itself && matches!(stat.state()?, b'Z' | b'X') { stat.field(52) } else { None }
     }
 
     /// From the kernel's record of processes that were collected while someone held them (Linux 6.15).
@@ -195,8 +197,8 @@ impl Process {
     pub fn started(&self) -> SystemTime {
         let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let since_boot = Duration::new(since_boot.tv_sec.max(0) as u64, since_boot.tv_nsec.max(0) as u32);
-        let ticks_per_s = rustix::param::clock_ticks_per_second().max(1) as f64;
-        let age = since_boot.saturating_sub(Duration::from_secs_f64(self.started_ticks as f64 / ticks_per_s));
+        let age = since_boot
+            .saturating_sub(Duration::from_secs_f64(self.started_ticks as f64 / ticks_per_s() as f64));
         SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
@@ -211,48 +213,25 @@ impl Process {
     /// What changes with every exec: where the kernel has put its code and its stack. `None` if it is gone, or may not be
     /// traced.
     pub(crate) fn incarnation(&self) -> Option<(u64, u64)> {
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
-        let fields = behind_name(&stat)?;
-        let address = |at: usize| fields.get(at)?.parse::<u64>().ok().filter(|address| *address > 1);
-        Some((address(23)?, address(25)?)) // startcode and startstack, fields 26 and 28
+        let stat = Stat::of_process(self.pid)?;
+        let address = |number: usize| stat.field::<u64>(number).filter(|address| *address > 1);
+        Some((address(26)?, address(28)?)) // startcode and startstack of proc(5)
     }
 
     /// Its seccomp mode: 0 none, 1 strict, 2 filter.
     pub fn seccomp(&self) -> Option<u32> {
         Status::read(self.pid).ok()?.seccomp
     }
-
-    /// CPU time used by its busiest thread, and by thread: (tid, user + system time).
-    pub fn thread_cpu(&self) -> Vec<(u32, Duration)> {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return Vec::new() };
-        let tick = Duration::from_nanos(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1));
-        let cpu = |tid: u32| {
-            let stat = fs::read(format!("/proc/{}/task/{tid}/stat", self.pid)).ok()?;
-            let fields = behind_name(&stat)?;
-            let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u32>().ok());
-            Some((tid, tick * (ticks(11)? + ticks(12)?))) // utime and stime, fields 14 and 15 of proc(5)
-        };
-        tasks.flatten().filter_map(|t| t.file_name().to_str()?.parse().ok()).filter_map(cpu).collect()
-    }
-}
-
-/// The fields of a stat file behind the name, the state first. The name may hold spaces and parentheses.
-pub(super) fn behind_name(stat: &[u8]) -> Option<Vec<&str>> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    Some(std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect())
 }
 
 fn facts(pid: u32) -> Option<Facts> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let fields = behind_name(&stat)?;
-    let open = stat.iter().position(|byte| *byte == b'(')?;
-    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let stat = Stat::of_process(pid)?;
     let leader = Status::read(pid).ok()?.leader;
     Some(Facts {
-        name: stat.get(open + 1..close)?.to_vec(),
-        state: fields.first()?.bytes().next()?,
-        flags: fields.get(6)?.parse().ok()?,          // flags, field 9
-        started_ticks: fields.get(19)?.parse().ok()?, // starttime, field 22
+        name: stat.name()?.to_vec(),
+        state: stat.state()?,
+        flags: stat.field(9)?,
+        started_ticks: stat.started_ticks()?,
         leader: leader.unwrap_or(0),
     })
 }
@@ -278,7 +257,6 @@ mod tests {
         assert!(own.is_still_itself());
         assert!(!own.ended());
         assert_eq!(own.exe().unwrap(), std::env::current_exe().unwrap());
-        assert!(own.thread_cpu().iter().any(|(tid, _)| *tid == std::process::id()));
     }
 
     #[test]
@@ -322,10 +300,5 @@ mod tests {
         drop(stdin);
         assert!(child.wait().unwrap().success());
         assert!(before.is_some() && before == same && after.is_some() && before != after);
-    }
-
-    #[test]
-    fn a_name_may_hold_anything() {
-        assert_eq!(behind_name(b"7 (a) b) S 1 2").unwrap(), ["S", "1", "2"]);
     }
 }

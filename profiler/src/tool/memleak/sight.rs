@@ -6,7 +6,7 @@ use super::{rules, sentences::plain, session::Session, space::Space};
 use crate::{
     report::{Finding, Phrase, Severity},
     target::{
-        family::{Used, descendants},
+        family::{MOST_NAMED, Used, children_do_the_work, descendants, pid_options},
         process::name_of,
         status::Status,
     },
@@ -20,10 +20,6 @@ const WORKS_SHARE: f64 = 0.02;
 const WORKS_LEAST: Duration = Duration::from_millis(50);
 /// or if its memory grew by this much.
 const GROWS_BYTES: u64 = 1 << 20;
-/// Children do the work, not the target, if they take so many times its time.
-const CHILDREN_DO_IT: u32 = 4;
-/// Children that a sentence names, and that are to be typed.
-const MOST_NAMED: usize = 4;
 
 /// What the targets and their children had used when the observation began.
 #[derive(Debug, Default)]
@@ -86,7 +82,7 @@ pub(super) fn sight(session: &Session<'_>, seen: bool, length: Duration) -> Sigh
         let finding = |instead: bool| children_work(&living, &children, instead, length);
         if !seen && sight.instead.is_none() {
             sight.instead = Some(finding(true));
-        } else if cpu > own_cpu * CHILDREN_DO_IT {
+        } else if children_do_the_work(own_cpu, cpu) {
             sight.before.push(finding(false));
         } else {
             sight.behind.push(Finding { severity: Severity::Info, ..finding(false) });
@@ -193,9 +189,7 @@ fn children_work(targets: &[&Space], children: &[Child], instead: bool, length: 
 
 /// What observes them: their name, if they share one that no shell has to be told of, else their pids.
 fn to_type(children: &[Child]) -> String {
-    let pids: Vec<String> =
-        children.iter().take(MOST_NAMED).map(|child| format!("--pid {}", child.pid)).collect();
-    let pids = pids.join(" ");
+    let pids = pid_options(children.iter().map(|child| child.pid));
     let name = children.first().map(|first| &first.name);
     let shared = name.filter(|name| children.len() > 1 && children.iter().all(|child| child.name == **name));
     let plain_name = shared.map(Text::terminal).filter(|name| {
