@@ -10,7 +10,10 @@ use std::{
 use profiler_common::rate::{CLASSES, ThreadRate};
 
 use super::{
-    cost::{prices::Counted, threads, threads::Had},
+    cost::{
+        prices::Counted,
+        threads::{self, Had},
+    },
     object::{Object, Settings},
     uprobe::{Attacher, CallPrograms, Links, Method, ProbeSite},
 };
@@ -29,7 +32,7 @@ const PROGRAMS: CallPrograms = CallPrograms {
 };
 /// Counting ends when a thread has had so many hits: less than a tenth of a second of its time.
 const MOST_HITS: u64 = 100_000;
-/// ... or when so much time is over. Several ticks of the slowest game servers (50 ms) fit in.
+/// ... or when everything is attached and so much time is over. Several ticks of the slowest game servers (50 ms) fit in.
 const MOST_TIME: Duration = Duration::from_millis(700);
 /// How often it is looked whether that is so.
 const LOOK: Duration = Duration::from_millis(2);
@@ -49,7 +52,7 @@ pub(crate) struct Passed {
 pub(crate) struct Counting {
     /// For so long.
     pub(crate) length: Duration,
-    /// By thread id, every thread of the processes.
+    /// By thread id: the threads that had hits, and others of the processes ([`threads::of_processes`]).
     pub(crate) threads: HashMap<u32, Counted>,
 }
 
@@ -65,42 +68,141 @@ pub(crate) fn count(processes: &[Passed], at_most: Method) -> Result<Option<Coun
         return Ok(None);
     }
     let processes = &processes[..processes.len().min(MOST_PROCESSES)];
-    let begun = Instant::now();
     let mut links: Vec<Links> = Vec::new();
     for process in processes {
         for (path, sites) in process.files.iter().filter(|(_, sites)| !sites.is_empty()) {
             links.push(attacher.look(&object, path, process.pid, sites)?);
         }
     }
-    let pids = || processes.iter().map(|process| process.pid);
-    let (since, before) = (Instant::now(), threads::of_processes(pids()));
-    let hits_before = read(&object)?;
+    let begun = Instant::now();
+    let pids = processes.iter().map(|process| process.pid);
+    let had = threads::of_processes(pids).into_iter();
+    let mut marks: HashMap<u32, Mark> =
+        had.map(|(tid, had)| (tid, Mark { had, ..Mark::default() })).collect();
+    // Attaching takes its time, and what came first was hit meanwhile.
+    let mut hits = read(&object)?;
+    for (tid, hits) in &hits {
+        marks.entry(*tid).and_modify(|mark| mark.hits = *hits);
+    }
     loop {
-        thread::sleep(LOOK);
-        let most = read(&object)?.values().map(|rate| rate.of.iter().sum()).max().unwrap_or(0);
-        if most >= MOST_HITS || begun.elapsed() >= MOST_TIME {
+        mark_new(&mut marks, &hits, begun.elapsed());
+        if is_enough(&marks, &hits, begun.elapsed()) {
             break;
         }
+        thread::sleep(LOOK);
+        hits = read(&object)?;
     }
-    let (length, after) = (since.elapsed(), threads::of_processes(pids()));
-    let hits = read(&object)?;
-    drop(links);
-    let counted = after.into_iter().map(|(tid, had)| {
-        let mut of = hits.get(&tid).map_or([0; CLASSES], |rate| rate.of);
-        let earlier = hits_before.get(&tid).map_or([0; CLASSES], |rate| rate.of);
-        of.iter_mut().zip(earlier).for_each(|(hits, earlier)| *hits -= earlier);
-        let Had { busy_ns, waited_ns } = had.since(before.get(&tid).copied().unwrap_or_default());
-        let could_ns = (length.as_nanos() as u64).saturating_sub(waited_ns);
-        (tid, Counted { hits: of, busy_ns, could_ns })
+    let at = begun.elapsed();
+    let counted = marks.into_iter().filter_map(|(tid, mark)| {
+        let hits = hits.get(&tid).copied().unwrap_or(mark.hits);
+        Some((tid, mark.until(Mark { at, had: threads::had(tid)?, hits })))
     });
-    Ok(Some(Counting { length, threads: counted.collect() }))
+    let threads = counted.collect();
+    drop(links);
+    Ok(Some(Counting { length: at, threads }))
 }
 
-fn read(object: &Object) -> Result<HashMap<u32, ThreadRate>> {
+/// A thread at some moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// Since counting began.
+    at: Duration,
+    had: Had,
+    hits: [u64; CLASSES],
+}
+
+impl Mark {
+    /// What the thread did until a later moment.
+    fn until(self, now: Mark) -> Counted {
+        let Had { busy_ns, waited_ns } = now.had.since(self.had);
+        let length_ns = now.at.saturating_sub(self.at).as_nanos() as u64;
+        Counted { hits: since(now.hits, self.hits), busy_ns, could_ns: length_ns.saturating_sub(waited_ns) }
+    }
+}
+
+/// Hits since an earlier reading, by class. The kernel may give the place of a thread that ended to another, whose hits
+/// begin at 0.
+fn since(mut now: [u64; CLASSES], before: [u64; CLASSES]) -> [u64; CLASSES] {
+    now.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
+    now
+}
+
+/// Marks the threads that have hits and no mark yet: they are beyond those that were looked at in the beginning, or new.
+fn mark_new(marks: &mut HashMap<u32, Mark>, hits: &HashMap<u32, [u64; CLASSES]>, at: Duration) {
+    for (tid, hits) in hits {
+        if !marks.contains_key(tid)
+            && let Some(had) = threads::had(*tid)
+        {
+            marks.insert(*tid, Mark { at, had, hits: *hits });
+        }
+    }
+}
+
+/// Whether it has been counted for long enough. `elapsed`: since everything was attached.
+fn is_enough(marks: &HashMap<u32, Mark>, hits: &HashMap<u32, [u64; CLASSES]>, elapsed: Duration) -> bool {
+    let of = |(tid, hits): (&u32, &[u64; CLASSES])| -> u64 {
+        since(*hits, marks.get(tid).map_or([0; CLASSES], |mark| mark.hits)).iter().sum()
+    };
+    elapsed >= MOST_TIME || hits.iter().map(of).max().unwrap_or(0) >= MOST_HITS
+}
+
+fn read(object: &Object) -> Result<HashMap<u32, [u64; CLASSES]>> {
     let mut hits = HashMap::new();
-    bpf::for_each_element(object.map("RATES")?, |tid: u32, rate: ThreadRate| _ = hits.insert(tid, rate))
-        .map_err(|e| {
-            Error::new(ErrorKind::Kernel, "tried to read how often allocators are called").because_of(&e)
-        })?;
+    bpf::for_each_element(object.map("RATES")?, |tid: u32, rate: ThreadRate| {
+        hits.insert(tid, rate.of);
+    })
+    .map_err(|e| {
+        Error::new(ErrorKind::Kernel, "tried to read how often allocators are called").because_of(&e)
+    })?;
     Ok(hits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn hits_while_attaching_do_not_end_the_count() {
+        let hits = [MOST_HITS, 0, 0, 0, 0, 0];
+        let marks = HashMap::from([(7, Mark { hits, ..Mark::default() })]);
+        assert!(!is_enough(&marks, &HashMap::from([(7, hits)]), Duration::ZERO));
+        assert!(!is_enough(&marks, &HashMap::from([(7, [MOST_HITS, 5, 0, 0, 0, 0])]), Duration::ZERO));
+        let twice = [2 * MOST_HITS, 0, 0, 0, 0, 0];
+        assert!(is_enough(&marks, &HashMap::from([(7, twice)]), Duration::ZERO));
+        assert!(is_enough(&HashMap::new(), &HashMap::new(), MOST_TIME), "nothing is hit");
+    }
+
+    #[test]
+    fn a_thread_is_counted_from_its_mark_on() {
+        let before = Mark {
+            at: Duration::from_millis(200),
+            had: Had { busy_ns: 500 * SECOND, waited_ns: SECOND },
+            hits: [3, 0, 0, 0, 0, 0],
+        };
+        let now = Mark {
+            at: Duration::from_millis(700),
+            had: Had { busy_ns: 500 * SECOND + 4_000, waited_ns: SECOND + 100 },
+            hits: [5, 0, 1, 0, 0, 0],
+        };
+        let counted = Counted { hits: [2, 0, 1, 0, 0, 0], busy_ns: 4_000, could_ns: SECOND / 2 - 100 };
+        assert_eq!(before.until(now), counted);
+        // Another thread has the place by now, whose hits begin at 0.
+        let hits = before.until(Mark { hits: [1, 0, 0, 0, 0, 0], ..now }).hits;
+        assert_eq!(hits, [0; CLASSES]);
+    }
+
+    #[test]
+    fn a_thread_that_is_first_seen_late_is_marked_then() {
+        let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let (mut marks, at) = (HashMap::new(), Duration::from_millis(9));
+        let hits = HashMap::from([(own, [9; CLASSES]), (u32::MAX / 2, [9; CLASSES])]);
+        mark_new(&mut marks, &hits, at);
+        assert_eq!(marks.keys().collect::<Vec<_>>(), [&own], "the other is gone");
+        let before = marks[&own];
+        assert_eq!((before.at, before.hits), (at, [9; CLASSES]));
+        mark_new(&mut marks, &HashMap::from([(own, [10; CLASSES])]), at * 2);
+        assert_eq!(marks[&own].at, at, "the first mark stays");
+    }
 }

@@ -22,7 +22,7 @@ use super::calibration::Costs;
 use crate::{
     kernel::{bpf, priority::use_batch_scheduling},
     report::Cost,
-    target::status::Status,
+    target::{stat::ticks_now, status::Status},
     text::Text,
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct CostMeter {
     predicted: Option<f64>,
     detach: Option<Duration>,
     began: Instant,
+    /// The same as threads count it.
+    began_ticks: u64,
     own_cpu_before: Duration,
     stats: Option<OwnedFd>,
     calibration: Calibration,
@@ -90,6 +92,7 @@ impl CostMeter {
             predicted: None,
             detach: None,
             began: Instant::now(),
+            began_ticks: ticks_now(),
             own_cpu_before: own_cpu(),
             stats: None,
             calibration: Calibration::None,
@@ -144,7 +147,7 @@ impl CostMeter {
         self.stats = bpf::enable_run_stats().ok();
         let busy = threads::of_processes(pids).into_iter();
         self.marks = busy.map(|(tid, had)| (tid, Mark { had, ..Mark::default() })).collect();
-        self.began = Instant::now();
+        (self.began, self.began_ticks) = (Instant::now(), ticks_now());
         self.last = self.began;
     }
 
@@ -176,13 +179,16 @@ impl CostMeter {
         let prices = Prices::of(hits, &traps, &self.measured, &self.guess);
         let mut spent = Vec::new();
         for (tid, hits) in reading.threads {
-            // A thread that was not there at the beginning has had all of its time since.
-            let before = self.marks.get(&tid).copied().unwrap_or_default();
-            if hits == before.hits {
+            let known = self.marks.get(&tid).copied();
+            if hits == known.unwrap_or_default().hits {
                 continue;
             }
             let Some(had) = threads::had(tid) else { continue };
             self.marks.insert(tid, Mark { had, hits });
+            // All that a thread had is ours to count if it began since. What an older one had before it was first seen
+            // is not: it is counted from here on.
+            let since = || threads::began_after(tid, self.began_ticks).then(Mark::default);
+            let Some(before) = known.or_else(since) else { continue };
             let allocs = hits.allocs.saturating_sub(before.hits.allocs) as f64;
             let frees = hits.frees.saturating_sub(before.hits.frees) as f64;
             let Had { busy_ns, waited_ns } = had.since(before.had);
@@ -285,4 +291,69 @@ fn map_bytes(map: BorrowedFd<'_>) -> u64 {
     use std::os::fd::AsRawFd as _;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).unwrap_or_default();
     info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    const GUESS: Programs = Programs { call_ns: 1000.0, free_ns: 100.0, returns: true };
+
+    fn own_tid() -> u32 {
+        rustix::thread::gettid().as_raw_nonzero().get() as u32
+    }
+
+    /// Uses up some processor time of this thread.
+    fn work() {
+        let own = own_tid();
+        let before = threads::had(own).unwrap();
+        let begun = Instant::now();
+        while threads::had(own).unwrap().since(before).busy_ns < 30_000_000 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "its time stands still");
+        }
+    }
+
+    fn reading(tid: u32, allocs: u64) -> Reading {
+        let hits = Hits { entries: allocs, ..Hits::default() };
+        let threads = vec![(tid, ThreadHits { allocs, ..ThreadHits::default() })];
+        Reading { threads, hits, measured: RunTimes::default() }
+    }
+
+    #[test]
+    fn time_before_a_thread_was_first_seen_is_not_counted() {
+        work();
+        let mut meter = CostMeter::new(Instant::now(), GUESS);
+        // As where it is one more than are looked at in the beginning.
+        meter.attached(std::iter::empty());
+        meter.add(reading(own_tid(), 1));
+        assert_eq!(meter.spending.mean(), None, "all that it had was before");
+        work();
+        meter.add(reading(own_tid(), 2));
+        let share = meter.spending.mean().unwrap();
+        assert_eq!(share.tid, own_tid());
+    }
+
+    #[test]
+    fn a_thread_that_began_since_has_had_all_of_its_time_since() {
+        let mut meter = CostMeter::new(Instant::now(), GUESS);
+        meter.attached(std::iter::empty());
+        // The kernel says in ticks when a thread began.
+        while ticks_now() <= meter.began_ticks {
+            thread::yield_now();
+        }
+        let (tell, told) = channel();
+        let (end, ends) = channel::<()>();
+        let worker = thread::spawn(move || {
+            work();
+            tell.send(own_tid()).unwrap();
+            ends.recv()
+        });
+        let tid = told.recv().unwrap();
+        meter.add(reading(tid, 1));
+        assert_eq!(meter.spending.mean().map(|share| share.tid), Some(tid));
+        drop(end);
+        assert!(worker.join().unwrap().is_err());
+    }
 }

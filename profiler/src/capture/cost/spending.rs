@@ -30,6 +30,15 @@ pub(crate) struct Spent {
     pub(crate) waited_ns: f64,
 }
 
+impl Spent {
+    /// The part of a stretch of time. A thread without hits is not looked at, so what it had for minutes may come with
+    /// its first hit; all its hits came in the stretch.
+    fn within(self, length: Duration) -> Spent {
+        let length = length.as_nanos() as f64;
+        Spent { busy_ns: self.busy_ns.min(length), waited_ns: self.waited_ns.min(length), ..self }
+    }
+}
+
 /// What a thread pays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Share {
@@ -56,17 +65,18 @@ pub(crate) struct Spending {
 impl Spending {
     /// Adds what the threads spent in the time since the last call.
     pub(crate) fn add(&mut self, length: Duration, threads: Vec<Spent>) {
+        for spent in &threads {
+            if self.sums.len() < MOST_THREADS || self.sums.contains_key(&spent.tid) {
+                add(self.sums.entry(spent.tid).or_default(), spent);
+            }
+        }
+        let threads: Vec<Spent> = threads.into_iter().map(|spent| spent.within(length)).collect();
         if length >= Duration::from_millis(500) {
             let now = highest(length, threads.iter().copied());
             let worse = |new: &Share| self.worst.is_none_or(|known| new.price.of_busy > known.price.of_busy);
             self.worst = now.filter(worse).or(self.worst);
         }
         self.length += length;
-        for spent in &threads {
-            if self.sums.len() < MOST_THREADS || self.sums.contains_key(&spent.tid) {
-                add(self.sums.entry(spent.tid).or_default(), spent);
-            }
-        }
         self.last.push_back(Second { length, threads });
         if self.last.len() > GUARD_SECONDS {
             self.last.pop_front();
@@ -170,6 +180,20 @@ mod tests {
         spending.add(SECOND, vec![Spent { waited_ns: 0.5e9, ..spent(1, 500.0, 250.0) }]);
         assert_eq!(spending.mean().unwrap().price, Price { of_busy: 0.5, of_all: 0.5 });
         assert!(spending.over(0.3, 1).is_some());
+    }
+
+    #[test]
+    fn time_without_hits_does_not_hide_what_the_last_second_took() {
+        let mut spending = Spending::default();
+        for _ in 0..100 {
+            spending.add(SECOND, Vec::new());
+        }
+        // It worked all the time, and calls an allocator only now.
+        spending.add(SECOND, vec![spent(1, 101_000.0, 900.0)]);
+        assert_eq!(share(spending.worst()), (1, 0.9));
+        assert_eq!(share(spending.mean()), (1, 0.009));
+        spending.add(SECOND, vec![spent(1, 1000.0, 900.0)]);
+        assert_eq!(share(spending.recent()), (1, 0.9), "of the two seconds in which it was looked at");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Processor time and names of threads, by their id.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, fs};
 
-use crate::text::Text;
+use crate::{target::stat::Stat, text::Text};
 
-/// Threads whose time is read at most, per reading: each takes some 10 µs of ours.
+/// Threads of which [`of_processes`] reads the time, at most: each takes some 10 µs of ours.
 const MOST: usize = 1024;
 
 /// What a thread has had so far, to a tick of the kernel (1 to 10 ms).
@@ -41,15 +41,16 @@ pub(crate) fn had(tid: u32) -> Option<Had> {
 }
 
 fn coarse_ns(tid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{tid}/task/{tid}/stat")).ok()?;
-    // The name may hold spaces and parentheses; user and system time are fields 14 and 15 of proc(5).
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let tick = Duration::from_secs(1).as_nanos() as u64 / rustix::param::clock_ticks_per_second().max(1);
-    Some((ticks(11)? + ticks(12)?) * tick)
+    Some(Stat::of_thread(tid)?.cpu()?.as_nanos() as u64)
 }
 
-/// What every thread of these processes has had so far.
+/// Whether a thread began after a moment ([`ticks_now`](crate::target::stat::ticks_now)). One that began in the very
+/// tick counts as earlier.
+pub(crate) fn began_after(tid: u32, ticks: u64) -> bool {
+    Stat::of_thread(tid).and_then(|stat| stat.started_ticks()).is_some_and(|started| started > ticks)
+}
+
+/// What the threads of these processes have had so far: all of them, or the first 1024.
 pub(crate) fn of_processes(pids: impl Iterator<Item = u32>) -> HashMap<u32, Had> {
     let tids = pids.flat_map(|pid| {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -67,7 +68,7 @@ pub(crate) fn name(tid: u32) -> Option<Text> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
