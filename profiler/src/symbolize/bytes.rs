@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _},
+    io::{self, Read as _, Write as _},
     ops::Deref,
     sync::Arc,
 };
 
 use gimli::{CloneStableDeref, EndianReader, LittleEndian, StableDeref};
 use memmap2::Mmap;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::elf::{self, DebugSection, SectionError};
 
@@ -18,11 +19,13 @@ pub(super) type Reader = EndianReader<LittleEndian, Part>;
 /// Largest file that is copied, in bytes. Compilers write object files anew in place, and a mapping of a file that
 /// becomes shorter would end us.
 const MAX_COPY: u64 = 64 << 20;
-/// Largest section that is unpacked into memory, in bytes. What is larger goes to a file that nobody else sees, whose
+/// Largest section or copy that is held in memory, in bytes. What is larger goes to a file that nobody else sees, whose
 /// pages the kernel can take back.
 const MAX_IN_MEMORY: u64 = 4 << 20;
-/// Everything that is unpacked in one run, in bytes: the disk belongs to the server that we look at.
-const MAX_UNPACKED: u64 = 2 << 30;
+/// Everything that is unpacked and copied in one run, in bytes: the disk belongs to the server that we look at.
+const MAX_HELD: u64 = 2 << 30;
+/// What of that is in memory, in bytes. The rest goes to such files, however small.
+const MAX_HELD_IN_MEMORY: u64 = 256 << 20;
 
 /// All bytes of a file, or of a section that was unpacked.
 #[derive(Debug)]
@@ -38,13 +41,6 @@ impl Bytes {
         // programs, libraries and debug files are replaced by renaming.
         let mapped = unsafe { Mmap::map(file) }?;
         Ok(Arc::new(Bytes::Mapped(mapped)))
-    }
-
-    /// Copies a file that may be written while we look at it; maps it if it is large.
-    pub(super) fn copy(file: &File) -> io::Result<Arc<Bytes>> {
-        let mut bytes = Vec::new();
-        file.take(MAX_COPY + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_COPY { Self::map(file) } else { Ok(Arc::new(Bytes::Owned(bytes))) }
     }
 }
 
@@ -106,10 +102,11 @@ unsafe impl StableDeref for Part {}
 // SAFETY: a clone holds the same bytes.
 unsafe impl CloneStableDeref for Part {}
 
-/// Unpacks sections, and keeps count of how much that was.
+/// Unpacks sections and copies files, and keeps count of how much that was.
 #[derive(Debug, Default)]
 pub(super) struct Unpacker {
-    unpacked: u64,
+    held: u64,
+    in_memory: u64,
 }
 
 impl Unpacker {
@@ -118,22 +115,82 @@ impl Unpacker {
         let Some((packing, size)) = section.packed else {
             return Part::within(of, section.bytes).ok_or(SectionError::Damaged);
         };
-        if size > MAX_UNPACKED.saturating_sub(self.unpacked) {
-            return Err(SectionError::TooLarge(MAX_UNPACKED));
+        if size > self.left() {
+            return Err(SectionError::TooLarge(MAX_HELD));
         }
-        if size <= MAX_IN_MEMORY {
+        if self.fits_in_memory(size) {
             let mut bytes = Vec::new();
             elf::unpack(section.bytes, packing, size, &mut bytes)?;
-            self.unpacked += size;
+            self.count(size, true);
             return Ok(Part::whole(Arc::new(Bytes::Owned(bytes))));
         }
-        let no_room = |error: io::Error| SectionError::NoRoom(error.kind());
         let mut file = scratch_file().map_err(no_room)?;
         elf::unpack(section.bytes, packing, size, &mut file)?;
-        self.unpacked += size;
-        file.rewind().map_err(no_room)?;
+        self.count(size, false);
         Bytes::map(&file).map(Part::whole).map_err(no_room)
     }
+
+    /// Copies a file that may be written while we look at it; maps it if it is large.
+    ///
+    /// # Errors
+    /// If it cannot be read, and if no more may be held.
+    pub(super) fn copy(&mut self, file: &File) -> io::Result<Arc<Bytes>> {
+        let mut bytes = Vec::new();
+        file.take(MAX_COPY + 1).read_to_end(&mut bytes)?;
+        let size = bytes.len() as u64;
+        if size > MAX_COPY {
+            return Bytes::map(file);
+        }
+        if size > self.left() {
+            let held = MAX_HELD >> 20;
+            return Err(io::Error::other(format!("{held} MiB of debug information are held already")));
+        }
+        if self.fits_in_memory(size) {
+            self.count(size, true);
+            return Ok(Arc::new(Bytes::Owned(bytes)));
+        }
+        let mut copy = scratch_file()?;
+        copy.write_all(&bytes)?;
+        self.count(size, false);
+        Bytes::map(&copy)
+    }
+
+    /// Unpacks an xz stream of at most `limit` bytes to a file.
+    ///
+    /// # Errors
+    /// If it is damaged or larger, if there is no room, and if no more may be held.
+    pub(super) fn xz_file(&mut self, packed: &[u8], limit: u64) -> Result<File, SectionError> {
+        let bytes = elf::unpack_xz(packed, limit.min(self.left()))?;
+        let size = bytes.len() as u64;
+        let in_memory = self.fits_in_memory(size);
+        let file = if in_memory {
+            memfd_create("debugdata", MemfdFlags::CLOEXEC).map(File::from).map_err(io::Error::from)
+        } else {
+            scratch_file()
+        };
+        let mut file = file.map_err(no_room)?;
+        file.write_all(&bytes).map_err(no_room)?;
+        self.count(size, in_memory);
+        Ok(file)
+    }
+
+    /// What may still be held, in bytes.
+    fn left(&self) -> u64 {
+        MAX_HELD.saturating_sub(self.held)
+    }
+
+    fn fits_in_memory(&self, size: u64) -> bool {
+        size <= MAX_IN_MEMORY.min(MAX_HELD_IN_MEMORY.saturating_sub(self.in_memory))
+    }
+
+    fn count(&mut self, size: u64, in_memory: bool) {
+        self.held += size;
+        self.in_memory += if in_memory { size } else { 0 };
+    }
+}
+
+fn no_room(error: io::Error) -> SectionError {
+    SectionError::NoRoom(error.kind())
 }
 
 /// A file without a name. `/tmp` is memory on many systems; `/var/tmp` is not.
@@ -153,10 +210,39 @@ mod tests {
         let mut unpacker = Unpacker::default();
         assert_eq!(unpacker.part(&of, section(3 << 30)).unwrap_err(), SectionError::TooLarge(2 << 30));
         assert_eq!(unpacker.part(&of, section(5 << 20)).unwrap_err(), SectionError::Damaged);
-        assert_eq!(unpacker.unpacked, 0);
+        assert_eq!(unpacker.held, 0);
         let plain = DebugSection { bytes: &of[5..9], packed: None };
         assert_eq!(unpacker.part(&of, plain).unwrap().len(), 4);
         let foreign = DebugSection { bytes: &[1, 2, 3], packed: None };
         assert_eq!(unpacker.part(&of, foreign).unwrap_err(), SectionError::Damaged);
+    }
+
+    #[test]
+    fn copies_and_what_is_unpacked_share_one_limit() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"text").unwrap();
+        let copy = |unpacker: &mut Unpacker| {
+            io::Seek::rewind(&mut &file).unwrap();
+            unpacker.copy(&file)
+        };
+        let mut fresh = Unpacker::default();
+        assert!(matches!(*copy(&mut fresh).unwrap(), Bytes::Owned(_)));
+        assert_eq!((fresh.held, fresh.in_memory), (4, 4));
+        // What does not fit in memory any more goes to a file.
+        let mut full = Unpacker { held: MAX_HELD_IN_MEMORY, in_memory: MAX_HELD_IN_MEMORY };
+        let copied = copy(&mut full).unwrap();
+        assert!(matches!(&*copied, Bytes::Mapped(map) if **map == *b"text"));
+        assert_eq!(full.held, MAX_HELD_IN_MEMORY + 4);
+        assert_eq!(full.in_memory, MAX_HELD_IN_MEMORY);
+        // In the end nothing goes anywhere.
+        let mut over = Unpacker { held: MAX_HELD - 3, in_memory: 0 };
+        assert_eq!(
+            copy(&mut over).unwrap_err().to_string(),
+            "2048 MiB of debug information are held already"
+        );
+        let of = Arc::new(Bytes::Owned(vec![0; 9]));
+        let packed = DebugSection { bytes: &of, packed: Some((Packing::Zlib, 4)) };
+        assert_eq!(over.part(&of, packed).unwrap_err(), SectionError::TooLarge(2 << 30));
+        assert_eq!(over.held, MAX_HELD - 3);
     }
 }

@@ -99,7 +99,7 @@ impl Known {
             Some(_) => names.notes.sources.insert(0, "its debug information".to_owned()),
             None => names.add_debug_file(&Wanted::by(&image), search, unpacker),
         }
-        names.tables.extend(tables::of_program(&image, &program.path, &mut names.notes));
+        names.tables.extend(tables::of_program(&image, &program.path, unpacker, &mut names.notes));
         Ok(Known { bytes: Arc::clone(&bytes), names })
     }
 

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2},
     io::Errno,
 };
 
@@ -71,13 +71,14 @@ pub(super) enum Root {
 }
 
 impl Root {
-    /// Opens a regular file, without waiting, whatever it is. `None` if there is nothing.
+    /// Opens a regular file. Anything else is never opened, only looked at: the path may come from the target, and some
+    /// devices act when they are opened. `None` if there is nothing.
     ///
     /// # Errors
     /// In words, why it cannot be used.
     pub(super) fn open(&self, path: &Path) -> Result<Option<File>, String> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let opened = match self {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let held = match self {
             Root::Ours => openat(CWD, path, flags, Mode::empty()),
             Root::Of(root) => {
                 let below = path.strip_prefix("/").unwrap_or(path);
@@ -85,16 +86,20 @@ impl Root {
                 openat2(root.as_fd(), below, flags, Mode::empty(), within)
             }
         };
-        let file: File = match opened {
-            Ok(file) => file.into(),
+        let refused = |error: Errno| format!("it cannot be opened: {}", io::Error::from(error));
+        let held = match held {
+            Ok(held) => held,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(error) => return Err(format!("it cannot be opened: {}", io::Error::from(error))),
+            Err(error) => return Err(refused(error)),
         };
-        match file.metadata() {
-            Ok(facts) if facts.is_file() => Ok(Some(file)),
-            Ok(_) => Err("it is no regular file".to_owned()),
-            Err(error) => Err(format!("it cannot be read: {error}")),
+        let facts = fstat(&held).map_err(|error| format!("it cannot be read: {}", io::Error::from(error)))?;
+        if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
+            return Err("it is no regular file".to_owned());
         }
+        // The same file, whatever is at the path by now.
+        let itself = format!("/proc/self/fd/{}", held.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat(CWD, itself, flags, Mode::empty()).map(|file| Some(file.into())).map_err(refused)
     }
 
     /// A path below it, for people.
@@ -135,8 +140,26 @@ mod tests {
     fn what_would_block_or_is_no_file_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let pipe = place.path().join("pipe");
-        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
         assert_eq!(Root::Ours.open(&pipe).unwrap_err(), "it is no regular file");
         assert_eq!(Root::Ours.open(place.path()).unwrap_err(), "it is no regular file");
+    }
+    #[test]
+    fn what_is_no_file_is_never_opened() {
+        use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+        let place = tempfile::tempdir().unwrap();
+        let (pipe, file) = (place.path().join("pipe"), place.path().join("file"));
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        std::fs::write(&file, "text").unwrap();
+        let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut opened = |path: &Path| {
+            add_watch(&watch, path, WatchFlags::OPEN).unwrap();
+            let roots = [Root::Ours, root_at(Path::new("/"))];
+            let results = roots.map(|root| root.open(path).is_ok_and(|file| file.is_some()));
+            (results, Reader::new(&watch, &mut buffer).next().is_ok())
+        };
+        assert_eq!(opened(&pipe), ([false; 2], false));
+        assert_eq!(opened(&file), ([true; 2], true), "the watch sees what is opened");
     }
 }

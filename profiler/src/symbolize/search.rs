@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    bytes::Bytes,
+    bytes::{Bytes, Unpacker},
     notes::Notes,
     place::{Program, Root},
 };
@@ -97,7 +97,7 @@ impl Search<'_> {
         let candidates = self.candidates(wanted);
         let by_build_id = wanted.build_id.as_deref().map(|id| self.of_build(id)).unwrap_or_default();
         let found = candidates.iter().chain(&by_build_id).find_map(|(root, path)| {
-            open(root, path, Bytes::map, &|bytes| wanted.fits(bytes)).unwrap_or_else(|problem| {
+            open(root, path, &mut Bytes::map, &|bytes| wanted.fits(bytes)).unwrap_or_else(|problem| {
                 notes.problem(problem);
                 None
             })
@@ -190,7 +190,7 @@ impl Search<'_> {
         let wanted = Wanted { build_id: Some(link.build_id.clone()), link: None };
         let mut refused = None;
         for (root, path) in &candidates {
-            match open(root, path, Bytes::map, &|bytes| wanted.fits(bytes)) {
+            match open(root, path, &mut Bytes::map, &|bytes| wanted.fits(bytes)) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 Err(problem) => refused = refused.or(Some(problem)),
@@ -204,7 +204,7 @@ impl Search<'_> {
     ///
     /// # Errors
     /// In words, why it cannot be used.
-    pub(super) fn split_file(&self, path: &Path) -> Result<Found, String> {
+    pub(super) fn split_file(&self, path: &Path, unpacker: &mut Unpacker) -> Result<Found, String> {
         let named =
             path.file_name().into_iter().flat_map(|name| self.debug_dirs.iter().map(move |d| d.join(name)));
         let mut candidates: Vec<(Root, PathBuf)> = named.map(|path| (Root::Ours, path)).collect();
@@ -219,7 +219,7 @@ impl Search<'_> {
                 .extend(beside.into_iter().chain([directory.join(path)]).map(|path| (root.clone(), path)));
         }
         for (root, path) in &candidates {
-            if let Some(found) = open(root, path, Bytes::copy, &is_split_file)? {
+            if let Some(found) = open(root, path, &mut |file| unpacker.copy(file), &is_split_file)? {
                 return Ok(found);
             }
         }
@@ -246,7 +246,7 @@ impl Search<'_> {
             debug.map(|debug| (debug.root.clone(), PathBuf::from(with_extension(debug.path.as_os_str())))),
         );
         for (root, path) in &candidates {
-            if let Some(found) = open(root, path, Bytes::map, &is_split_file)? {
+            if let Some(found) = open(root, path, &mut Bytes::map, &is_split_file)? {
                 return Ok(Some(found));
             }
         }
@@ -278,7 +278,7 @@ fn is_split_file(bytes: &[u8]) -> Result<bool, String> {
 fn open(
     root: &Root,
     path: &Path,
-    read: fn(&File) -> std::io::Result<Arc<Bytes>>,
+    read: &mut dyn FnMut(&File) -> std::io::Result<Arc<Bytes>>,
     check: &dyn Fn(&[u8]) -> Result<bool, String>,
 ) -> Result<Option<Found>, String> {
     let shown = root.shown(path);

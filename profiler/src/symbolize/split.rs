@@ -120,7 +120,7 @@ fn unit(
     unpacker: &mut Unpacker,
     notes: &mut Notes,
 ) -> Result<Arc<Dwarf<Reader>>, String> {
-    let found = search.split_file(&path(wanted)?)?;
+    let found = search.split_file(&path(wanted)?, unpacker)?;
     let damaged = |error: gimli::Error| format!("{} is damaged: {error}", found.shown);
     let mut dwarf = sections(&found, unpacker, notes)?.dwarf();
     let mut units = dwarf.units();

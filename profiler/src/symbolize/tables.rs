@@ -2,15 +2,16 @@
 
 use std::{
     fs::File,
-    io::Write as _,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{MemfdFlags, memfd_create};
-
-use super::{blaze::Symbols, notes::Notes};
-use crate::elf::{Image, Symbol, unpack_xz};
+use super::{
+    blaze::Symbols,
+    bytes::{Bytes, Unpacker},
+    notes::Notes,
+};
+use crate::elf::{Image, Symbol};
 
 /// Most that `.gnu_debugdata` may unpack to, in bytes: it holds symbols only, those of the largest programs in a few MiB.
 const MAX_DEBUGDATA: u64 = 256 << 20;
@@ -46,7 +47,12 @@ impl SymbolTable {
 }
 
 /// The tables of a program, the best first.
-pub(super) fn of_program(image: &Image<'_>, held: &Path, notes: &mut Notes) -> Vec<SymbolTable> {
+pub(super) fn of_program(
+    image: &Image<'_>,
+    held: &Path,
+    unpacker: &mut Unpacker,
+    notes: &mut Notes,
+) -> Vec<SymbolTable> {
     let packed = image.section(".gnu_debugdata").filter(|_| image.is_stripped());
     let Some((_, packed)) = packed else {
         let kind =
@@ -55,7 +61,7 @@ pub(super) fn of_program(image: &Image<'_>, held: &Path, notes: &mut Notes) -> V
         return vec![SymbolTable::Of(held.to_owned())];
     };
     let mut tables = Vec::new();
-    match unpacked(packed) {
+    match unpacked(packed, unpacker) {
         Ok(table) => {
             notes.sources.push("its packed symbol table (.gnu_debugdata)".to_owned());
             tables.push(table);
@@ -72,15 +78,11 @@ pub(super) fn listed(image: &Image<'_>, notes: &mut Notes) -> SymbolTable {
     SymbolTable::Listed(image.functions(&|_| true))
 }
 
-fn unpacked(packed: &[u8]) -> Result<SymbolTable, String> {
-    let bytes = unpack_xz(packed, MAX_DEBUGDATA).map_err(|error| error.to_string())?;
+fn unpacked(packed: &[u8], unpacker: &mut Unpacker) -> Result<SymbolTable, String> {
+    let file = unpacker.xz_file(packed, MAX_DEBUGDATA).map_err(|error| error.to_string())?;
+    let bytes = Bytes::map(&file).map_err(|error| error.to_string())?;
     Image::parse_debug_file(&bytes).map_err(|error| format!("it is {error}"))?;
-    let in_memory = || -> std::io::Result<File> {
-        let mut file = File::from(memfd_create("debugdata", MemfdFlags::CLOEXEC)?);
-        file.write_all(&bytes)?;
-        Ok(file)
-    };
-    in_memory().map(SymbolTable::Unpacked).map_err(|error| format!("it cannot be unpacked: {error}"))
+    Ok(SymbolTable::Unpacked(file))
 }
 
 /// The function of a list, by address, that covers one.
@@ -110,6 +112,6 @@ mod tests {
 
     #[test]
     fn what_is_no_xz_or_no_program_is_said() {
-        assert_eq!(unpacked(b"no xz").unwrap_err(), "it is truncated or damaged");
+        assert_eq!(unpacked(b"no xz", &mut Unpacker::default()).unwrap_err(), "it is truncated or damaged");
     }
 }
