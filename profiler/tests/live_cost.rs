@@ -1,4 +1,4 @@
-//! What an observation costs its target: foretold, measured, and bounded.
+//! What an observation costs its target: predicted, measured, and bounded.
 
 mod support;
 
@@ -104,8 +104,8 @@ fn forecast_report_and_truth_agree() {
     target.say("go");
     let bare = cpu_ns(&target.books());
     target.say("go");
-    let foretold = Observer::spawn(&["doctor", "--format", "json", "--pid", &pid]).finish(PATIENCE);
-    let diagnosis: Diagnosis = serde_json::from_slice(&foretold.stdout).unwrap();
+    let predicted = Observer::spawn(&["doctor", "--format", "json", "--pid", &pid]).finish(PATIENCE);
+    let diagnosis: Diagnosis = serde_json::from_slice(&predicted.stdout).unwrap();
     process::assert_code_unchanged(target.pid());
     target.books();
     let forecast = diagnosis.tools[0].forecast.as_ref().expect("a forecast");

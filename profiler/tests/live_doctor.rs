@@ -1,4 +1,4 @@
-//! `profiler doctor` as root: what it foretells is what `memleak` does, and the process asked about notices nothing.
+//! `profiler doctor` as root: what it predicts is what `memleak` does, and the process asked about notices nothing.
 
 mod support;
 
@@ -34,9 +34,9 @@ fn answer(diagnosis: &Diagnosis, name: &str) -> Answer {
 }
 
 /// Asserts that `memleak` probes the very instructions that `doctor` names, in the order that it names them.
-fn assert_foretold(pid: u32) -> Diagnosis {
+fn assert_predicted(pid: u32) -> Diagnosis {
     let diagnosis = ready(pid);
-    let foretold: Vec<Value> = diagnosis.tools[0]
+    let predicted: Vec<Value> = diagnosis.tools[0]
         .sites
         .iter()
         .filter(|site| site.left_out.is_none())
@@ -50,7 +50,7 @@ fn assert_foretold(pid: u32) -> Diagnosis {
     let report = Observer::attach(pid, &["--for", "100ms"]).finish(PATIENCE).report(0);
     let probed = report["meta"]["targets"][0]["probes"].as_array().expect("probes").clone();
     assert!(!probed.is_empty());
-    assert_eq!(foretold, probed);
+    assert_eq!(predicted, probed);
     diagnosis
 }
 
@@ -78,7 +78,7 @@ fn the_sites_of_redis_are_those_that_memleak_takes() {
         assert!(Instant::now() < deadline, "redis-server does not listen");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let diagnosis = assert_foretold(server.0.id());
+    let diagnosis = assert_predicted(server.0.id());
     let names: Vec<&str> = diagnosis.tools[0].allocators.iter().map(|found| found.name.as_str()).collect();
     assert!(names.contains(&"jemalloc") && names.contains(&"glibc"), "{names:?}");
     let code = diagnosis.target.expect("a target").code.expect("its code");
@@ -89,7 +89,7 @@ fn the_sites_of_redis_are_those_that_memleak_takes() {
 fn the_sites_of_a_program_with_operators_of_its_own_are_those_that_memleak_takes() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn(&Build::cpp("own_new.cpp").build(), &["--rounds", "1"]);
-    let diagnosis = assert_foretold(target.pid());
+    let diagnosis = assert_predicted(target.pid());
     let own = diagnosis.tools[0].sites.iter().find(|site| site.function.terminal() == "_Znwm");
     let own = own.expect("operator new of the program");
     assert_eq!(own.end, CallEnd::RetInstructions);
@@ -100,7 +100,7 @@ fn the_sites_of_a_program_with_operators_of_its_own_are_those_that_memleak_takes
 fn a_healthy_target_is_told_in_every_part_and_left_alone() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
-    let diagnosis = assert_foretold(target.pid());
+    let diagnosis = assert_predicted(target.pid());
     for name in ["btf", "bpf", "ring_buffer", "task_storage", "helpers", "exec_tracepoint", "uprobe_perf"] {
         assert_eq!(answer(&diagnosis, name), Answer::Yes, "{name}");
     }
@@ -209,7 +209,7 @@ fn node_with_and_without_names() {
             command.current_dir(folder.path());
             command
         });
-        let diagnosis = assert_foretold(target.pid());
+        let diagnosis = assert_predicted(target.pid());
         let found = diagnosis.target.as_ref().expect("a target");
         assert!(
             found.runtimes.iter().any(|runtime| runtime.name.contains("Node.js")),

@@ -104,7 +104,7 @@ pub fn examine(pid: Option<u32>, count: bool) -> Result<Diagnosis> {
         for tool in &mut tools {
             tool.foresee(process.pid(), &mut examined.modules, method);
             if count {
-                tool.foretell(process.pid(), &mut examined.modules, method, &traps);
+                tool.predict(process.pid(), &mut examined.modules, method, &traps);
             }
         }
         (files, target_checks, target) = (examined.files, examined.checks, Some(examined.target));

@@ -116,13 +116,7 @@ impl Tried {
 
     /// Counts what the process does for a moment, and says what it would cost it. A process that is refused is left
     /// alone.
-    pub(super) fn foretell(
-        &mut self,
-        pid: u32,
-        modules: &mut Modules,
-        method: Option<Method>,
-        traps: &Traps,
-    ) {
+    pub(super) fn predict(&mut self, pid: u32, modules: &mut Modules, method: Option<Method>, traps: &Traps) {
         let Some(method) = method.filter(|_| self.state.answer == Answer::Yes) else {
             self.state.forecast_unknown = Some("it cannot be observed".to_owned());
             return;
@@ -133,9 +127,9 @@ impl Tried {
             self.state.forecast_unknown = Some(why.to_owned());
             return;
         }
-        let foretold =
-            Process::open(pid).and_then(|process| (self.tool.foretell)(process, modules, method, traps));
-        match foretold {
+        let predicted =
+            Process::open(pid).and_then(|process| (self.tool.predict)(process, modules, method, traps));
+        match predicted {
             Ok(Some(forecast)) => self.state.forecast = Some(forecast),
             Ok(None) => {
                 let why = "no thread of it ran for a hundredth of the time while calls were counted";

@@ -27,7 +27,7 @@ pub(crate) struct Tool {
     /// What it would do with a process; nothing is attached.
     pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
     /// What it would cost a process, from hits that are counted for a moment; `None` if that cannot be told here.
-    pub(crate) foretell: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<memleak::Forecast>>,
+    pub(crate) predict: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<memleak::Forecast>>,
 }
 
 /// What a tool would do with a process.

@@ -35,7 +35,7 @@ pub(super) struct Loss {
     pub(super) busy: Pair,
     /// The share of the server's busy time that the probes took.
     pub(super) measured_share: f64,
-    /// The same as it was foretold before the probes came.
+    /// The same as it was predicted before the probes came.
     pub(super) predicted_share: f64,
     /// The same as the report says it.
     pub(super) reported_share: f64,
@@ -70,7 +70,7 @@ impl Loss {
             off <= TOLERANCE_SHARE || off <= self.measured_share * TOLERANCE_RATIO
         };
         let said = [
-            (self.predicted_share, "the foretold cost is not the measured one"),
+            (self.predicted_share, "the predicted cost is not the measured one"),
             (self.reported_share, "the reported cost is not the measured one"),
         ];
         said.into_iter().filter(|(share, _)| !is_near(*share)).map(|(_, fault)| fault).collect()

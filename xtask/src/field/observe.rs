@@ -57,7 +57,7 @@ impl Rig {
     pub(super) fn memleak(&self, pid: Pid) -> Command {
         let mut memleak = self.privilege.command(&self.profiler, &[]);
         memleak.args(["memleak", "--pid", &pid.as_raw_nonzero().to_string()]);
-        // What it costs is to be foretold, whatever it is, and refused by nobody.
+        // What it costs is to be predicted, whatever it is, and refused by nobody.
         memleak.args(["--max-cost", "100%", "--older", &format!("{}s", self.older.as_secs())]);
         memleak
     }

@@ -41,7 +41,7 @@ fn figures(loss: &Loss) -> String {
     let [measured, predicted, reported] =
         [loss.measured_share, loss.predicted_share, loss.reported_share].map(percent);
     let [without, with] = done(loss);
-    format!("{without} -> {with}: lost {measured}, foretold {predicted}, reported {reported}")
+    format!("{without} -> {with}: lost {measured}, predicted {predicted}, reported {reported}")
 }
 
 /// What the server did without and with observation, in words.
@@ -131,12 +131,12 @@ const LOSS: &str = "
 Medians of three rounds with and three without an observation, in turns. Redis and nginx: commands or requests per second,
 as the server counts them, under a load that keeps it busy. pong does the same work whatever that takes: its processor time.
 *Lost* is the share of the server's busy time that the probes took, by the work that it did in a second of its processor
-time. *Foretold* is what was said before the probes came, *reported* what the report says.
+time. *Predicted* is what was said before the probes came, *reported* what the report says.
 
 Other programs change what a server does in a second (this machine may have been busy), but hardly the share of its own
 time that is lost.
 
-| server | without | with | lost | foretold | reported |
+| server | without | with | lost | predicted | reported |
 |---|---|---|---|---|---|
 ";
 

@@ -231,7 +231,7 @@ fn write_forecasts(page: &mut Page, diagnosis: &Diagnosis) {
             let style = if forecast.is_over() { Style::Warn } else { Style::Plain };
             page.paragraph(style, &fact(&tool.name), &forecast.sentence());
         } else if let Some(why) = &tool.forecast_unknown {
-            page.paragraph(Style::Plain, &fact(&tool.name), &format!("not foretold: {}", visible(why)));
+            page.paragraph(Style::Plain, &fact(&tool.name), &format!("not predicted: {}", visible(why)));
         }
     }
 }

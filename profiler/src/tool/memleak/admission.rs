@@ -102,9 +102,8 @@ impl Forecast {
             return None;
         }
         let (share, most) = (units::percent(self.taken_share), percentage(self.limit));
-        let error = Error::new(ErrorKind::Safety, "tried to foretell the cost").because(format_args!(
-            "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}; \
-             --max-cost off observes all the same",
+        let error = Error::new(ErrorKind::Safety, "tried to predict the cost").because(format_args!(
+            "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}",
             self.who(),
             units::count(self.calls_per_s)
         ));
@@ -137,10 +136,10 @@ pub(crate) fn calibrate(cost: &mut CostMeter, method: Method) {
 }
 
 /// Counts what the processes do, and refuses what would cost them more than they may lose. False if nothing could be
-/// counted: then the real probes have to tell.
+/// counted: then only the real probes show it.
 pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -> Result<bool> {
     let begun = Instant::now();
-    options.stage.begin("counting calls, to foretell the cost");
+    options.stage.begin("counting calls, to predict the cost");
     calibrate(cost, options.method);
     let Some(counting) = rate::count(&passed(spaces), options.method)? else { return Ok(false) };
     let forecast = Forecast::of(&counting, &cost.traps(true), options);
@@ -151,8 +150,9 @@ pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -
     }
 }
 
-/// The price for a process, with these options. `None` if it cannot be told here, or if no thread runs long enough.
-pub(crate) fn foretell(space: &Space, options: &Options, traps: &Traps) -> Result<Option<Forecast>> {
+/// The price for a process, with these options. `None` if calls cannot be counted here, or if no thread runs long
+/// enough.
+pub(crate) fn predict(space: &Space, options: &Options, traps: &Traps) -> Result<Option<Forecast>> {
     let counting = rate::count(&passed(std::slice::from_ref(space)), options.method)?;
     Ok(counting.and_then(|counting| Forecast::of(&counting, traps, options)))
 }
@@ -201,8 +201,11 @@ mod tests {
         let error = refusal(&counting(150_000, 1_000), &options()).unwrap();
         assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
         let words = error.to_string();
-        assert!(words.contains("more than --max-cost 30%; --max-cost off observes all the same"), "{words}");
-        assert!(error.advice().unwrap().contains("--sample-bytes 512KiB would take ~"), "{error:?}");
+        assert!(words.contains("more than --max-cost 30%"), "{words}");
+        assert!(!words.contains("off"), "the way out is in the hint only: {words}");
+        let advice = error.advice().unwrap();
+        assert!(advice.contains("--sample-bytes 512KiB would take ~"), "{advice}");
+        assert!(advice.contains("--max-cost off"), "{advice}");
         // Nothing is proposed that would be refused too.
         let error = refusal(&counting(700_000, 1_000), &options()).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");

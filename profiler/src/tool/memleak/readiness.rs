@@ -33,7 +33,7 @@ pub(crate) const TOOL: Tool = Tool {
     ],
     trial: canary::try_out,
     foresee,
-    foretell,
+    predict,
 };
 
 /// What it would do with a process. `method`: the best way of attaching that works here, if one does.
@@ -52,7 +52,7 @@ fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> R
 }
 
 /// What it would cost the process, with the default options.
-fn foretell(
+fn predict(
     process: Process,
     modules: &mut Modules,
     method: Method,
@@ -62,7 +62,7 @@ fn foretell(
     options.method = method;
     let mut space = Space::new(0, process, modules)?;
     space.plan(modules, &options);
-    admission::foretell(&space, &options, traps)
+    admission::predict(&space, &options, traps)
 }
 
 /// An allocator in a process.

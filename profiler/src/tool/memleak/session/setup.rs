@@ -55,7 +55,7 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
 };
 /// Programs that targets may become by exec, with their stacks walked by tables.
 const EXECS: usize = 16;
-/// Seconds after which the guard may stop an observation whose cost was not foretold.
+/// Seconds after which the guard may stop an observation whose cost was not predicted.
 const UNCOUNTED_SECONDS: usize = 2;
 /// Room for live blocks, at least: a server that leaks may be small when it is attached to. It costs 16 MiB.
 const LEAST_BLOCKS: u64 = 1 << 20;

@@ -1,6 +1,6 @@
 //! What an observation would probe in an address space, without probing it.
 //!
-//! It follows the same plan as an observation does, so that what is foretold and what is done cannot differ.
+//! It follows the same plan as an observation does, so that what is predicted and what is done cannot differ.
 
 use profiler_common::rate::{CALL, CALL_TO_RET, FREE, class};
 use serde::{Deserialize, Serialize};
