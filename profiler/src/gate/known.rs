@@ -4,6 +4,7 @@ use std::{fs::File, io::Read as _, path::Path};
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    naming,
     report::{Report, Site},
     text::{Pattern, Text},
 };
@@ -93,25 +94,28 @@ impl Entry {
     }
 }
 
-/// The ways in which a file may spell a site: as its rows do, with or without where it is in the source.
+/// The ways in which a file may spell a site: as its rows do, with or without where it is in the source. What the rows
+/// have beside a name, to tell sites apart that have the same, may be left out: the name then means all of them.
 pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
-    let label = site.label.as_ref().map(|label| one_space(&label.terminal()));
-    let mut all: Vec<String> = label.iter().cloned().collect();
-    // A label may name an inlined function behind the one that it is inlined into.
-    let named =
-        |name: &str| label.as_ref().is_some_and(|l| l == name || l.split(" › ").any(|part| part == name));
+    let label = site.label.as_ref().map(Text::terminal);
+    let name = label.as_ref().map(|label| one_space(label.split("  ").next().unwrap_or(label)));
+    let mut all: Vec<String> = label.iter().map(|label| one_space(label)).chain(name.clone()).collect();
+    let of_name = |called: &Text| name.as_ref().is_some_and(|name| *name == one_space(&called.terminal()));
     for row in site.rows.iter().filter_map(|&at| report.row(at)) {
         let frames = report.stack_of(row).into_iter().flat_map(|stack| report.frames_of(stack));
-        let functions = frames.flat_map(|frame| &frame.functions);
-        // The innermost function that the label names is the site.
-        let place = functions
-            .filter(|function| named(&one_space(&function.name.terminal())))
-            .find_map(|function| function.file.as_ref().zip(function.line));
+        let functions = frames.flat_map(|frame| {
+            let spelled = move |nth| naming::spelled(frame, nth).map(|name| naming::short(&name));
+            frame.functions.iter().enumerate().map(move |(nth, function)| (function, spelled(nth)))
+        });
+        // The innermost function of the name is the site. Rows name it as people write it, without arguments.
+        let mut sites = functions
+            .filter(|(function, spelled)| of_name(&function.name) || spelled.as_ref().is_some_and(of_name));
+        let place = sites.find_map(|(function, _)| function.file.as_ref().zip(function.line));
         let Some((file, line)) = place else { continue };
         let path = file.terminal();
         let base = path.rsplit('/').next().unwrap_or(&path);
         for place in [format!("{path}:{line}"), format!("{base}:{line}")] {
-            all.extend(label.iter().map(|label| format!("{label} {place}")));
+            all.extend(name.iter().map(|name| format!("{name} {place}")));
             all.push(place);
         }
     }
@@ -151,6 +155,31 @@ mod tests {
         for pattern in ["chat::History::pus", "room.rs:42", "push", "room::Room::tick", "room.rs:?"] {
             let entry = Entry::new(1, pattern.to_owned());
             assert!(!entry.means(&spellings), "{pattern}: {spellings:?}");
+        }
+    }
+
+    /// As `memleak` writes rows: names without arguments and closures in their function, and beside a name that
+    /// several sites have what tells them apart.
+    #[test]
+    fn a_site_goes_by_the_name_that_its_row_has_for_a_function() {
+        for (function, label) in [
+            ("chat::History::push(std::string const&)", "chat::History::push"),
+            ("chat::History::push(std::string const&)", "chat::History::push  room.rs:41"),
+            ("chat::History::push(int)", "chat::History::push  called by room::Room::tick"),
+            ("chat::History::push::{{closure}}", "chat::History::push › {closure}  room.rs:41"),
+        ] {
+            let mut report = sample::pong();
+            let functions = report.frames.iter_mut().flat_map(|frame| &mut frame.functions);
+            for of_frame in functions.filter(|of_frame| of_frame.name == Text::from("chat::History::push")) {
+                of_frame.name = function.into();
+            }
+            let site = Site { label: Some(label.into()), ..report.sites_of(&report.findings[0])[0].clone() };
+            let spellings = spellings(&report, &site);
+            let name = label.split("  ").next().unwrap();
+            for words in [name, &one_space(label), "room.rs:41", &format!("{name} room.rs:41")] {
+                let entry = Entry::new(1, words.to_owned());
+                assert!(entry.means(&spellings), "{words}: {spellings:?}");
+            }
         }
     }
 }
