@@ -121,6 +121,14 @@ fn two_kinds_of_target() {
 }
 
 #[test]
+fn what_is_for_a_command_needs_one() {
+    for option in ["--grace=5s", "--user=nobody", "--leave-running"] {
+        let name = option.split('=').next().unwrap();
+        assert_usage_error(&["memleak", NO_PROCESS, option], &[name]);
+    }
+}
+
+#[test]
 fn pids_that_are_none() {
     for pid in ["0", "-1", "abc", "4242x", "99999999999", ""] {
         assert_usage_error(&["memleak", &format!("--pid={pid}")], &["--pid"]);

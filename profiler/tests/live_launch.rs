@@ -151,6 +151,18 @@ fn a_sigtrap_in_the_grace_is_a_failure_of_the_command() {
     assert!(!rules(&report).contains(&"memleak.killed"), "{:?}", rules(&report));
 }
 
+/// Interim reports for programs: every line is JSON, between two reports as well.
+#[test]
+fn interim_reports_are_lines_of_json() {
+    let Some(_live) = support::live() else { return };
+    let arguments =
+        ["memleak", "--format", "jsonl", "--every", "300ms", "--for", "1s", "--", "sleep", "1000"];
+    let text = Observer::spawn(&arguments).finish(PATIENCE).report_text(0);
+    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+    let reports = text.lines().map(line).filter(|line| line["kind"] == "report").count();
+    assert!(reports >= 2, "{text}");
+}
+
 /// What was asked to end, and what its parent left behind.
 #[test]
 fn what_a_command_leaves_behind_is_ended_too() {

@@ -12,7 +12,7 @@ pub(crate) struct LaunchArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["pid", "name", "cgroup"], help_heading = "For -- COMMAND")]
     pub(crate) user: Option<OsString>,
     /// How long the command may take to end after SIGTERM, when the observation is over; then SIGKILL.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = grace, help_heading = "For -- COMMAND")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = grace, conflicts_with_all = ["pid", "name", "cgroup"], help_heading = "For -- COMMAND")]
     pub(crate) grace: Duration,
     /// Let the command go on when the observation is over.
     #[arg(long, conflicts_with_all = ["pid", "name", "cgroup"], help_heading = "For -- COMMAND")]

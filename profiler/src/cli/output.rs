@@ -39,6 +39,11 @@ impl Outputs {
         self.format.render(report, &self.human)
     }
 
+    /// An interim report, of which others follow: people see an empty line between two.
+    pub(crate) fn render_interim(&self, report: &Report) -> Result<String> {
+        self.render(report).map(|page| page + between(self.format))
+    }
+
     /// How to show a view that is drawn anew in place, if standard output is a screen for people.
     pub(crate) fn live(&self) -> Option<HumanOptions> {
         (self.terminal.redraws && self.format == Format::Human).then_some(self.human)
@@ -80,6 +85,14 @@ impl Outputs {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+}
+
+/// What stands between two reports. An empty line is no line of JSON.
+fn between(format: Format) -> &'static str {
+    match format {
+        Format::Jsonl => "",
+        _ => "\n",
     }
 }
 

@@ -87,9 +87,9 @@ impl Teller {
         let shown = match &self.live {
             Some(live) => live.borrow_mut().show(report),
             None => {
-                let page = outputs.render(report)?;
+                let page = outputs.render_interim(report)?;
                 let mut out = io::stdout().lock();
-                writeln!(out, "{page}").and_then(|()| out.flush())
+                out.write_all(page.as_bytes()).and_then(|()| out.flush())
             }
         };
         match shown {

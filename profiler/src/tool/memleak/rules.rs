@@ -25,9 +25,13 @@ pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
 pub const FILLING: &str = "memleak.filling";
 /// A remark on a target that limits what can be known of it.
 pub const NOTE: &str = "memleak.note";
+/// The command ended by itself, and not well.
+pub const COMMAND_FAILED: &str = "command.failed";
+/// The command did not end when it was asked to.
+pub const COMMAND_KILLED: &str = "command.killed";
 
 /// Every rule.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 14] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     HALTED,
@@ -40,6 +44,8 @@ pub const ALL: [&str; 12] = [
     NOTHING_SEEN,
     FILLING,
     NOTE,
+    COMMAND_FAILED,
+    COMMAND_KILLED,
 ];
 
 #[cfg(test)]

@@ -18,11 +18,6 @@ use crate::{
 /// How often the end of a command is looked for while it may take its time.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The command ended by itself, and not well.
-pub(super) const FAILED: &str = "command.failed";
-/// The command did not end when it was asked to.
-pub(super) const KILLED: &str = "command.killed";
-
 impl Session<'_> {
     /// Notes which targets have ended, and how.
     pub(super) fn note_ends(&mut self) {
@@ -150,7 +145,11 @@ fn finding(ending: Ending, length: Duration) -> Option<Finding> {
     let failed = |status, when: String| {
         let how = how(status);
         let was = if how.starts_with("killed") { "was " } else { "" };
-        Some(Finding::plain(FAILED, Severity::Problem, format!("The command {was}{how} {when}.")))
+        Some(Finding::plain(
+            rules::COMMAND_FAILED,
+            Severity::Problem,
+            format!("The command {was}{how} {when}."),
+        ))
     };
     match ending {
         Ending::ByItself(status) if !status.success() => {
@@ -162,7 +161,7 @@ fn finding(ending: Ending, length: Duration) -> Option<Finding> {
         Ending::Killed(after) => {
             let after = units::duration(after);
             let words = format!("The command did not end within {after} of SIGTERM, and was killed.");
-            Some(Finding::plain(KILLED, Severity::Info, words))
+            Some(Finding::plain(rules::COMMAND_KILLED, Severity::Info, words))
         }
         _ => None,
     }
