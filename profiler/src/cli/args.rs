@@ -1,7 +1,10 @@
 //! The arguments, and nothing but the arguments: no file, process or environment is looked at here.
 
+mod measure;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+pub(crate) use self::measure::{FloorArgs, TablesArgs, WalksArgs};
 use super::{gate::GateArgs, launch::LaunchArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::{
@@ -10,11 +13,9 @@ use profiler::{
     render::Format,
     tool::memleak::{
         custom::{self, Custom},
-        floor::Floor,
         plan::Placement,
     },
     units,
-    unwind::witness::Work,
 };
 
 /// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
@@ -259,90 +260,6 @@ pub(crate) struct ReportArgs {
     pub(crate) gate: GateArgs,
 }
 
-/// Empty programs where `memleak` would probe.
-#[derive(Debug, Args)]
-pub(crate) struct FloorArgs {
-    /// Process to attach to.
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pid: u32,
-    /// Which probes.
-    #[arg(long, value_enum, default_value = "exact")]
-    pub(crate) what: FloorArg,
-    /// The best way of attaching to use.
-    #[arg(long, value_enum, default_value = "session")]
-    pub(crate) method: MethodArg,
-}
-
-/// Files to make unwind tables of.
-#[derive(Debug, Args)]
-pub(crate) struct TablesArgs {
-    /// Programs and shared libraries.
-    #[arg(value_name = "FILE", required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// How often; the median time counts.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
-    pub(crate) runs: usize,
-    /// Threads at work. Default: one per processor, up to 8.
-    #[arg(long, value_name = "N", value_parser = count)]
-    pub(crate) threads: Option<usize>,
-}
-
-/// One instruction, and what is done there.
-#[derive(Debug, Args)]
-pub(crate) struct WalksArgs {
-    /// Process to attach to.
-    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pid: u32,
-    /// File with the instruction.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Its offset in the file.
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) offset: u64,
-    /// What is done.
-    #[arg(long, value_enum)]
-    pub(crate) work: WorkArg,
-}
-
-/// What a timed probe does.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum WorkArg {
-    /// Counts.
-    Nothing,
-    /// Walks by unwind tables.
-    Walk,
-    /// Lets the kernel walk by frame pointers.
-    Kernel,
-}
-
-impl From<WorkArg> for Work {
-    fn from(argument: WorkArg) -> Work {
-        match argument {
-            WorkArg::Nothing => Work::Nothing,
-            WorkArg::Walk => Work::Walk,
-            WorkArg::Kernel => Work::Kernel,
-        }
-    }
-}
-
-/// Which probes the floor is made of.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum FloorArg {
-    /// Allocation entry and return, release entry.
-    Exact,
-    /// Allocation entry, release entry.
-    Entry,
-}
-
-impl From<FloorArg> for Floor {
-    fn from(argument: FloorArg) -> Floor {
-        match argument {
-            FloorArg::Exact => Floor::Exact,
-            FloorArg::Entry => Floor::Entry,
-        }
-    }
-}
-
 fn format(text: &str) -> Result<Format, String> {
     Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
 }
@@ -369,10 +286,6 @@ fn max_cost(text: &str) -> Result<MaxCost, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
     let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
     share.map(|share| MaxCost(Some(share))).ok_or_else(|| "more than 0% and up to 100%, or off".to_owned())
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
 
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
