@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::model::{Rng, Site};
 
 /// One kind of behaviour, at a rate, watched for a number of ages.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Length of the observation in ages.

@@ -8,6 +8,8 @@
 //! rule of what belongs to one burst: gaps within bursts are short, and hardly weigh. Of a fixed beat it is the
 //! period; of births at random moments it is twice their mean gap.
 
+use std::ops::RangeInclusive;
+
 use super::growth::HALF_OLD;
 use super::rows::Window;
 
@@ -69,6 +71,25 @@ impl Arrivals {
     /// Number of slots taken by blocks of at least that age.
     pub(super) fn events(&self, age_units: u64, window: &Window) -> usize {
         self.taken((age_units / window.slot_units()) as usize).count()
+    }
+
+    /// At how many moments blocks of these ages were born: births that follow within `apart_units` of the youngest of a
+    /// moment belong to it.
+    pub(super) fn moments(&self, ages: RangeInclusive<u64>, apart_units: u64, window: &Window) -> usize {
+        let slot = window.slot_units();
+        let mut moments = 0;
+        let mut next = 0;
+        for taken in self.taken((ages.start() / slot) as usize) {
+            let age = taken as u64 * slot;
+            if age > *ages.end() {
+                break;
+            }
+            if age >= next {
+                moments += 1;
+                next = age + apart_units.max(slot);
+            }
+        }
+        moments
     }
 
     /// True if blocks have certainly stopped coming: none was born for so long that the gaps before would have to

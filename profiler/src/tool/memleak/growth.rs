@@ -17,6 +17,10 @@ pub(super) const HALF_OLD: f64 = 1.0 / 3.0;
 const LEAST_RATIO: f64 = 0.2;
 /// Fewer births of survivors than this in the later half are no growth to speak of.
 const LEAST_LATE: u64 = 5;
+/// Births less than this part of the age apart came at one moment, when it is asked whether there were several.
+const MOMENT: f64 = 1.0 / 16.0;
+/// Moments of births that growth takes. With fewer, every beat that comes or does not would change the answer.
+const LEAST_MOMENTS: usize = 5;
 /// Chance of taking a slowing to a fifth for a stop.
 const SLOWED_TAIL: f64 = 0.01;
 /// Fewer blocks than this and their bytes are not near to normal.
@@ -45,16 +49,20 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
     let younger = row.live.saturating_sub(row.old);
     let older = window.older_units as f64;
     let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
-    let clump = clump(&row.births);
+    let clump = clump(row, window);
     let ended = slowed(late_total, younger, older / (half + older), clump)
         || (row.old > 0 && row.arrivals.ended(window));
 
     // What is loaded at once, at start say, must not hide a leak of the same stack: the fullest slice is left out.
     let early_rest = early_total - early.iter().max().copied().unwrap_or(0);
-    let late_share = late.len() as f64 / (late.len() + early.len() - 1) as f64;
-    let keeps_pace = at_least(late_total, late_total + early_rest, fair_share(late_share)) <= ALPHA;
+    // What is half-old counts as late: right after the age asked about, the later half is shorter than a beat.
+    let later = late_total + half_old(row, window);
+    let late_units = half + older * (1.0 - HALF_OLD);
+    let early_units = half * (early.len() - 1) as f64 / early.len() as f64;
+    let late_share = late_units / (late_units + early_units);
+    let keeps_pace = at_least(later, later + early_rest, fair_share(late_share)) <= ALPHA;
 
-    if late_total >= LEAST_LATE && keeps_pace && spread_out(late) && !ended {
+    if later >= LEAST_LATE && keeps_pace && spread_out(row, window) && !ended {
         Growth::Continues
     } else if ended || faded(row, window, clump) {
         Growth::Stopped
@@ -63,8 +71,7 @@ pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
     }
 }
 
-/// True if hardly any births followed those of the earlier half, neither in the later one nor since. Births of one
-/// slot count as one event here: a load at start is many, and one beat of a leak is not.
+/// True if hardly any births followed those of the earlier half, neither in the later one nor since.
 fn faded(row: &StackRow, window: &Window, clump: f64) -> bool {
     let older = window.older_units as f64;
     let half = (window.length_units as f64 - older) / 2.0;
@@ -73,8 +80,6 @@ fn faded(row: &StackRow, window: &Window, clump: f64) -> bool {
     }
     let rest = older * (1.0 - HALF_OLD);
     let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
-    let events = row.arrivals.events(window.older_units, window).max(1);
-    let clump = clump.max(row.old as f64 / events as f64);
     let later = late.iter().sum::<u64>() + half_old(row, window);
     slowed(early.iter().sum(), later, (half + rest) / (2.0 * half + rest), clump)
 }
@@ -91,10 +96,16 @@ fn fair_share(late_share: f64) -> f64 {
     LEAST_RATIO * late_share / (LEAST_RATIO * late_share + (1.0 - late_share))
 }
 
-/// Births that come together, on average: the index of dispersion of the slices, from the start to the last birth. The
-/// fullest slice of the earlier half is left out here too: after one load at start everything else would pass for
-/// noise.
-fn clump(births: &[u64; BIRTH_SLICES]) -> f64 {
+/// Births that come together, on average. Births of one slot are one event: a load at start is many, and one beat of a
+/// leak is not.
+fn clump(row: &StackRow, window: &Window) -> f64 {
+    let events = row.arrivals.events(window.older_units, window).max(1);
+    dispersion(&row.births).max(row.old as f64 / events as f64)
+}
+
+/// The index of dispersion of the slices, from the start to the last birth. The fullest slice of the earlier half is
+/// left out here too: after one load at start everything else would pass for noise.
+fn dispersion(births: &[u64; BIRTH_SLICES]) -> f64 {
     let last = births.iter().rposition(|&births| births > 0).unwrap_or(0);
     let fullest = (0..BIRTH_SLICES / 2).max_by_key(|&slice| births[slice]);
     let rest = || (0..=last).filter(|&slice| Some(slice) != fullest).map(|slice| births[slice] as f64);
@@ -113,12 +124,15 @@ fn slowed(early: u64, late: u64, late_share: f64, clump: f64) -> bool {
     1.0 - at_least(late + 1, early + late, fair_share(late_share)) < SLOWED_TAIL
 }
 
-/// Three slices, or two apart: one burst of allocations is not growth.
-fn spread_out(slices: &[u64]) -> bool {
-    let occupied = slices.iter().filter(|&&births| births > 0).count();
-    let first = slices.iter().position(|&births| births > 0).unwrap_or(0);
-    let last = slices.iter().rposition(|&births| births > 0).unwrap_or(0);
-    occupied >= 3 || last > first + 1
+/// One burst of allocations is not growth: births that are half-old came at several moments, and two of these are in
+/// the later half or since.
+fn spread_out(row: &StackRow, window: &Window) -> bool {
+    let older = window.older_units as f64;
+    let youngest = (older * HALF_OLD) as u64;
+    let late = window.older_units + (window.length_units - window.older_units) / 2;
+    let moment = (older * MOMENT).max(1.0) as u64;
+    let moments = |oldest: u64| row.arrivals.moments(youngest..=oldest, moment, window);
+    moments(u64::MAX) >= LEAST_MOMENTS && moments(late) >= 2
 }
 
 /// Growth of the bytes in blocks older than the age asked about, per hour of the time in which such blocks could be
