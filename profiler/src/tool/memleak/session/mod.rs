@@ -1,6 +1,8 @@
 //! One observation, from the first probe to the report.
 
 mod ending;
+mod found;
+mod load;
 mod price;
 mod setup;
 mod targets;
@@ -15,7 +17,7 @@ use aya::maps::RingBuf;
 use profiler_common::age::{UNIT_NS, UNIT_SHIFT};
 use tokio::io::unix::AsyncFd;
 
-pub(super) use self::setup::{PROGRAMS, load_small};
+pub(super) use self::{load::load_small, setup::PROGRAMS};
 use super::{
     blocks::Blocks,
     collect::{self, Moment},

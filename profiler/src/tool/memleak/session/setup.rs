@@ -2,50 +2,38 @@
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
     thread::{self, ScopedJoinHandle},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use profiler_common::sampling::{WEIGHT_POINTS, point_size_bytes};
+use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
 use super::{
     super::{
-        admission,
-        blocks::{Blocks, Room},
-        canary, collect, harm,
-        memory::Memory,
-        options::{Options, Targets},
-        refusals::{check_image, replaces_itself},
-        space::Space,
-        stacks::Stacks,
-        totals::{self, Totals},
+        admission, blocks::Blocks, harm, memory::Memory, options::Options, refusals::replaces_itself,
+        space::Space, stacks::Stacks, totals::Totals,
     },
-    Session, monotonic_ns, targets,
+    Session,
+    found::Found,
+    load::{fill_weights, room_for},
+    monotonic_ns, targets,
 };
 use crate::{
     capture::{
         cost::{CostMeter, spending::GUARD_SECONDS},
-        object::{Object, Settings, explain},
+        object::{Object, explain},
         uprobe::{Attacher, CallPrograms},
     },
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
         priority::use_batch_scheduling,
-        tick::Ticks,
     },
     symbolize::Worker,
-    target::{find, launch, maps, modules::Modules},
-    unwind::{
-        returns::Returns,
-        tracker::{Files, Tracker},
-    },
+    target::modules::Modules,
 };
 
-const TOOL: &str = "memleak";
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
 pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
     session: "memleak_session",
     entry: "memleak_entry",
@@ -53,112 +41,34 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
     at_ret: "memleak_ret",
     plain: "memleak_free",
 };
-/// Programs that targets may become by exec, with their stacks walked by tables.
-const EXECS: usize = 16;
 /// Seconds after which the guard may stop an observation whose cost was not predicted.
 const UNCOUNTED_SECONDS: usize = 2;
-/// Room for live blocks, at least: a server that leaks may be small when it is attached to. It costs 16 MiB.
-const LEAST_BLOCKS: u64 = 1 << 20;
-/// The same, at most, if the user does not ask for more.
-const MOST_BLOCKS: u64 = 1 << 22;
-
 impl<'a> Session<'a> {
     pub(super) fn start(options: &'a Options) -> Result<Session<'a>> {
         let asked = Instant::now();
         options.stage.begin("reading the target's files");
-        let mut launched = None;
-        let pids = match &options.targets {
-            Targets::Pids(pids) => pids.clone(),
-            Targets::Name(pattern) => find::by_name(pattern)?,
-            Targets::Cgroup(directory) => find::by_cgroup(directory)?,
-            Targets::Command(command) => {
-                require_initial_namespace()?;
-                let waiting = launch::start(command, &options.launch)?;
-                let pid = waiting.pid();
-                launched = Some(waiting);
-                vec![pid]
-            }
-        };
-        let ahead: Vec<PathBuf> =
-            launched.as_ref().map(|w| w.images().into_iter().collect()).unwrap_or_default();
         let mut modules = Modules::default();
-        for image in &ahead {
-            check_image(image)?;
-        }
-        let mut spaces = targets::spaces(&pids, options, launched.is_some(), &mut modules)?;
-        if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
-            space.forget_layout(waiting.program());
-        }
-        // A command may install a filter at any time; of a running process we see whether it has.
-        let filtered = |space: &Space| space.process.seccomp().is_none_or(|mode| mode != 0);
-        if launched.is_some() || spaces.iter().any(filtered) {
-            canary::try_out(options.method)?;
-        }
-        let bytes_before = match launched {
-            Some(_) => 0,
-            None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
-        };
-        let memory = Memory::start(&spaces, launched.is_some());
+        let mut found = Found::find(options, &mut modules)?;
+        let memory = Memory::start(&found.spaces, found.launched.is_some());
         let start_ns = monotonic_ns();
-        let room = room_for(bytes_before, options);
-        // A command maps nothing yet: what its files hold is at least its text.
-        let to_come = ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
-        let capacity = Tracker::capacity(spaces.iter().map(|space| &space.layout), to_come);
-        let tracked = (spaces.len() + EXECS) as u32;
-        let mut files = Files::telling(options.stage.clone());
-        let mut object = thread::scope(|scope| {
-            let loading = scope.spawn(|| {
-                use_batch_scheduling();
-                let mut entries = Tracker::entries(capacity, tracked).to_vec();
-                load(options, start_ns, room, &mut entries)
-            });
-            for space in &mut spaces {
-                // What a waiting child maps is our own executable, not yet the command.
-                match launched {
-                    Some(_) => {
-                        let coming = space.plan_ahead(&mut modules, options, &ahead);
-                        files.prepare(coming.into_iter(), &modules);
-                    }
-                    None => {
-                        space.plan(&modules, options);
-                        files.prepare(space.layout.files().map(|(_, id)| id), &modules);
-                    }
-                }
-            }
-            joined(loading)
-        })?;
-        harm::refuse_what_copies_its_code(&spaces, &modules, options)?;
+        let room = room_for(found.bytes_before, options);
+        let (mut object, tracking) = found.plan_and_load(options, &mut modules, start_ns, room)?;
+        harm::refuse_what_copies_its_code(&found.spaces, &modules, options)?;
         let mut cost = CostMeter::new(asked, admission::programs(options));
-        let counted = match (&launched, options.max_cost) {
-            (None, Some(_)) => admission::admit(&spaces, options, &mut cost)?,
-            _ => false,
-        };
+        let guard_seconds = admit(&found, options, &mut cost)?;
         options.stage.begin("attaching");
         let totals = Totals::map(&object, options.max_stacks as usize)?;
         let blocks = Blocks::map(&object, room)?;
-        let mut tracker = Tracker::map(&object, files, capacity, tracked)?;
+        let mut tracker = tracking.map(&object)?;
         fill_weights(&object, options)?;
         let in_initial_namespace = initial_pid_namespace();
-        for space in &spaces {
-            space.register(&object, launched.is_some(), in_initial_namespace)?;
-        }
-        for space in &mut spaces {
-            space.tell_mappings(&object, &mut tracker, &modules)?;
-        }
+        found.register(&object, &mut tracker, &modules, in_initial_namespace)?;
         let records = object.take_ring("RING")?;
         let mut attacher = Attacher::new(PROGRAMS, options.method);
-        let exec = attach(&object, &mut attacher, &mut spaces, &modules)?;
-        let waiting = |e: &dyn std::error::Error| {
-            Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e)
-        };
-        let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
-        // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
-        let ring = unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))?;
-        let worker = Worker::start(options.names.clone()).map_err(|e| {
-            Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e)
-        })?;
-        // A start is not how a command goes on; a process that could not be counted in beforehand goes on as it does now.
-        let guard_seconds = if launched.is_some() || counted { GUARD_SECONDS } else { UNCOUNTED_SECONDS };
+        let exec = attach(&object, &mut attacher, &mut found.spaces, &modules)?;
+        let ring = wait_for(&records)?;
+        let worker = start_worker(options)?;
+        let Found { launched, spaces, bytes_before, .. } = found;
         let mut session = Session {
             options,
             object,
@@ -190,13 +100,18 @@ impl<'a> Session<'a> {
             _exec: exec,
         };
         session.require_probes()?;
-        session.began = Instant::now();
-        session.started_unix_ns =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        session.cost.attached(session.spaces.iter().map(|space| space.process.pid()));
-        admission::calibrate(&mut session.cost, options.method);
-        options.stage.end();
+        session.begin();
         Ok(session)
+    }
+
+    /// Everything is attached: the observation begins.
+    fn begin(&mut self) {
+        self.began = Instant::now();
+        self.started_unix_ns =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        self.cost.attached(self.spaces.iter().map(|space| space.process.pid()));
+        admission::calibrate(&mut self.cost, self.options.method);
+        self.options.stage.end();
     }
 
     /// A report of a process without an allocator that is known would be empty, and would look like an answer.
@@ -247,62 +162,14 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The object with room for next to nothing, to try things out.
-pub(crate) fn load_small() -> Result<Object> {
-    let mut options = Options::new(Targets::Pids(Vec::new()));
-    options.max_stacks = 16;
-    load(&options, monotonic_ns(), Room::new(0, 1024), &mut Vec::new())
-}
-
-fn load(
-    options: &Options,
-    start_ns: u64,
-    room: Room,
-    entries: &mut Vec<(&'static str, u32)>,
-) -> Result<Object> {
-    entries.extend([
-        ("BUCKETS", room.buckets()),
-        ("BLOCKS", room.spilled),
-        ("STACK_NUMBERS", options.max_stacks),
-        ("TOTALS", options.max_stacks),
-    ]);
-    let stacks = options.max_stacks.to_ne_bytes();
-    let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
-    let start = start_ns.to_ne_bytes();
-    let shift = room.shift().to_ne_bytes();
-    let ticks = Ticks::read(start_ns);
-    let returns = Returns::of_kernel();
-    let start_ticks = ticks.map_or(0, |t| t.now).to_ne_bytes();
-    let tick_units = ticks.map_or(0, |t| t.units).to_ne_bytes();
-    let own: [(&str, &[u8]); 6] = [
-        ("START_NS", &start),
-        ("START_TICKS", &start_ticks),
-        ("TICK_UNITS", &tick_units),
-        ("MAX_STACKS", &stacks),
-        ("SAMPLE_BYTES", &sample),
-        ("BUCKET_SHIFT", &shift),
-    ];
-    let globals = own.into_iter().chain(returns.globals()).collect();
-    Object::load(TOOL, OBJECT, Settings { globals, entries: std::mem::take(entries) })
-}
-
-/// Room for live blocks. A block per 128 bytes of what the targets hold now is expected, and four times as many are
-/// followed, within the limits above.
-fn room_for(held_bytes: u64, options: &Options) -> Room {
-    let drawn = options.sample_bytes.map_or(128, |mean| mean.max(128));
-    let expected = held_bytes / drawn;
-    let most = (expected * 4).clamp(LEAST_BLOCKS, MOST_BLOCKS) as u32;
-    let most = options.max_blocks.unwrap_or(most);
-    Room::new(expected.min(most.into()), most)
-}
-
-fn fill_weights(object: &Object, options: &Options) -> Result<()> {
-    let Some(mean) = options.sample_bytes else { return Ok(()) };
-    for point in 0..WEIGHT_POINTS {
-        let weight = collect::weight(point_size_bytes(point), mean as f64);
-        totals::write(object, "WEIGHTS", &(point as u32), &weight)?;
-    }
-    Ok(())
+/// Refuses what would cost too much. The seconds after which the guard may stop the observation.
+fn admit(found: &Found, options: &Options, cost: &mut CostMeter) -> Result<usize> {
+    let counted = match (&found.launched, options.max_cost) {
+        (None, Some(_)) => admission::admit(&found.spaces, options, cost)?,
+        _ => false,
+    };
+    // A start is not how a command goes on; a process that could not be counted in beforehand goes on as it does now.
+    Ok(if found.launched.is_some() || counted { GUARD_SECONDS } else { UNCOUNTED_SECONDS })
 }
 
 /// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
@@ -344,8 +211,22 @@ fn attach(
     })
 }
 
+fn start_worker(options: &Options) -> Result<Worker> {
+    Worker::start(options.names.clone())
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e))
+}
+
+/// Makes what the kernel side records something that can be waited for.
+fn wait_for(records: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>> {
+    let waiting =
+        |e: &dyn std::error::Error| Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e);
+    let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
+    // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
+    unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))
+}
+
 /// What a thread made; its panic is ours.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
@@ -366,7 +247,7 @@ fn initial_pid_namespace() -> bool {
 
 /// A command is known by the exec that starts it, and an exec by the kernel's pid. Where ours is another, the exec
 /// would not be noticed, and the report would be empty.
-fn require_initial_namespace() -> Result<()> {
+pub(super) fn require_initial_namespace() -> Result<()> {
     if initial_pid_namespace() {
         return Ok(());
     }

@@ -1,0 +1,84 @@
+//! The object of the kernel side, with room for what is to come.
+
+use profiler_common::sampling::{WEIGHT_POINTS, point_size_bytes};
+
+use super::{
+    super::{
+        blocks::Room,
+        collect,
+        options::{Options, Targets},
+        totals,
+    },
+    monotonic_ns,
+};
+use crate::{
+    capture::object::{Object, Settings},
+    error::Result,
+    kernel::tick::Ticks,
+    unwind::returns::Returns,
+};
+
+const TOOL: &str = "memleak";
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
+/// Room for live blocks, at least: a server that leaks may be small when it is attached to. It costs 16 MiB.
+const LEAST_BLOCKS: u64 = 1 << 20;
+/// The same, at most, if the user does not ask for more.
+const MOST_BLOCKS: u64 = 1 << 22;
+
+/// The object with room for next to nothing, to try things out.
+pub(crate) fn load_small() -> Result<Object> {
+    let mut options = Options::new(Targets::Pids(Vec::new()));
+    options.max_stacks = 16;
+    load(&options, monotonic_ns(), Room::new(0, 1024), &mut Vec::new())
+}
+
+pub(super) fn load(
+    options: &Options,
+    start_ns: u64,
+    room: Room,
+    entries: &mut Vec<(&'static str, u32)>,
+) -> Result<Object> {
+    entries.extend([
+        ("BUCKETS", room.buckets()),
+        ("BLOCKS", room.spilled),
+        ("STACK_NUMBERS", options.max_stacks),
+        ("TOTALS", options.max_stacks),
+    ]);
+    let stacks = options.max_stacks.to_ne_bytes();
+    let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
+    let start = start_ns.to_ne_bytes();
+    let shift = room.shift().to_ne_bytes();
+    let ticks = Ticks::read(start_ns);
+    let returns = Returns::of_kernel();
+    let start_ticks = ticks.map_or(0, |t| t.now).to_ne_bytes();
+    let tick_units = ticks.map_or(0, |t| t.units).to_ne_bytes();
+    let own: [(&str, &[u8]); 6] = [
+        ("START_NS", &start),
+        ("START_TICKS", &start_ticks),
+        ("TICK_UNITS", &tick_units),
+        ("MAX_STACKS", &stacks),
+        ("SAMPLE_BYTES", &sample),
+        ("BUCKET_SHIFT", &shift),
+    ];
+    let globals = own.into_iter().chain(returns.globals()).collect();
+    Object::load(TOOL, OBJECT, Settings { globals, entries: std::mem::take(entries) })
+}
+
+/// Room for live blocks. A block per 128 bytes of what the targets hold now is expected, and four times as many are
+/// followed, within the limits above.
+pub(super) fn room_for(held_bytes: u64, options: &Options) -> Room {
+    let drawn = options.sample_bytes.map_or(128, |mean| mean.max(128));
+    let expected = held_bytes / drawn;
+    let most = (expected * 4).clamp(LEAST_BLOCKS, MOST_BLOCKS) as u32;
+    let most = options.max_blocks.unwrap_or(most);
+    Room::new(expected.min(most.into()), most)
+}
+
+pub(super) fn fill_weights(object: &Object, options: &Options) -> Result<()> {
+    let Some(mean) = options.sample_bytes else { return Ok(()) };
+    for point in 0..WEIGHT_POINTS {
+        let weight = collect::weight(point_size_bytes(point), mean as f64);
+        totals::write(object, "WEIGHTS", &(point as u32), &weight)?;
+    }
+    Ok(())
+}
