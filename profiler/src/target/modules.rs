@@ -221,26 +221,24 @@ impl Layout {
         }
         let mut layout = Layout { mappings, moved: Vec::new() };
         if !made.is_empty() {
-            layout.add_made(pid, &text, made, modules);
+            layout.add_made(pid, &text, &made, modules);
         }
         Ok(layout)
     }
 
     /// Takes executable memory without a file in. What has taken the place of a file's own code is that code.
-    fn add_made(&mut self, pid: u32, text: &[u8], made: Vec<Mapping>, modules: &mut Modules) {
+    fn add_made(&mut self, pid: u32, text: &[u8], made: &[Mapping], modules: &mut Modules) {
         let all = maps::parse_all(text);
-        for mapping in made {
-            let parts = moved::parts(&mapping, &all, &mut |neighbour| {
-                let id = modules.of(pid, neighbour)?;
-                let bytes = modules.get(id).filter(|module| module.is_elf)?.bytes().ok()?;
-                Some((id, Image::parse(&bytes).ok()?.loaded()))
-            });
-            for (part, id) in parts {
-                if id.is_some() {
-                    self.moved.push(part.start..part.end);
-                }
-                self.mappings.push((part, id));
+        let parts = moved::parts(made, &all, &mut |neighbour| {
+            let id = modules.of(pid, neighbour)?;
+            let bytes = modules.get(id).filter(|module| module.is_elf)?.bytes().ok()?;
+            Some((id, Image::parse(&bytes).ok()?.loaded()))
+        });
+        for (part, id) in parts {
+            if id.is_some() {
+                self.moved.push(part.start..part.end);
             }
+            self.mappings.push((part, id));
         }
         self.mappings.sort_by_key(|(mapping, _)| mapping.start);
     }

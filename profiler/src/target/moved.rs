@@ -4,9 +4,9 @@
 //! `node --use-largepages`, HHVM, BOLT's `--hugify`. The addresses stay the same, so the program headers of the file tell
 //! what is where.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
-use super::maps::{Mapping, Rights};
+use super::maps::{FileId, Mapping, Rights};
 use crate::elf::Loaded;
 
 const PAGE_MASK: u64 = 4095;
@@ -16,29 +16,31 @@ type File<I> = (I, Vec<Loaded>);
 
 /// Divides executable memory without a file into what stands in the place of a file's code, with that file, and the
 /// rest, which was made at run time. `all` are the mappings of the process, by address; `open` knows the files behind
-/// them, and the parts that the kernel maps.
+/// them, and the parts that the kernel maps. It is asked once for each file: a compiler may have made thousands of
+/// regions beside one library.
 pub(super) fn parts<I: Copy>(
-    made: &Mapping,
+    made: &[Mapping],
     all: &[(Mapping, Rights)],
     open: &mut dyn FnMut(&Mapping) -> Option<File<I>>,
 ) -> Vec<(Mapping, Option<I>)> {
-    let index = all.partition_point(|(mapping, _)| mapping.start < made.start);
-    let (before, behind) = all.split_at(index);
-    let of_file = |mapping: &&Mapping| mapping.file.inode != 0;
-    // What is left of the file's mappings: its head is before its code, and its data are behind.
-    let neighbours = [
-        before.iter().rev().map(|(mapping, _)| mapping).find(of_file),
-        behind.iter().map(|(mapping, _)| mapping).find(of_file),
-    ];
-    for neighbour in neighbours.into_iter().flatten() {
-        let Some((id, loaded)) = open(neighbour) else { continue };
-        let mut found =
-            biases(neighbour, &loaded).into_iter().map(|bias| replaced(made, neighbour, &loaded, bias));
-        if let Some(found) = found.find(|found| !found.is_empty()) {
-            return divide(made, found, id);
+    let files: Vec<&Mapping> = all.iter().map(|(mapping, _)| mapping).filter(|m| m.file.inode != 0).collect();
+    let mut opened: HashMap<FileId, Option<File<I>>> = HashMap::new();
+    let parts_of = |made: &Mapping| {
+        let index = files.partition_point(|mapping| mapping.start < made.start);
+        // What is left of the file's mappings: its head is before its code, and its data are behind.
+        let neighbours = [index.checked_sub(1).and_then(|before| files.get(before)), files.get(index)];
+        for neighbour in neighbours.into_iter().flatten() {
+            let file = opened.entry(neighbour.file).or_insert_with(|| open(neighbour));
+            let Some((id, loaded)) = file else { continue };
+            let mut found =
+                biases(neighbour, loaded).into_iter().map(|bias| replaced(made, neighbour, loaded, bias));
+            if let Some(found) = found.find(|found| !found.is_empty()) {
+                return divide(made, found, *id);
+            }
         }
-    }
-    vec![(made.clone(), None)]
+        vec![(made.clone(), None)]
+    };
+    made.iter().flat_map(parts_of).collect()
 }
 
 /// What may have to be added to addresses of the file to get those in the process, the most likely first. A page of the
@@ -88,7 +90,7 @@ fn divide<I: Copy>(made: &Mapping, found: Vec<Mapping>, id: I) -> Vec<(Mapping, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::maps::{FileId, parse_all};
+    use crate::target::maps::parse_all;
 
     const FILE: FileId = FileId { device: (8, 1), inode: 7 };
 
@@ -105,7 +107,7 @@ mod tests {
     fn found(maps: &str, at: usize) -> Vec<(u64, u64, u64, Option<u8>)> {
         let all = parse_all(maps.as_bytes());
         let mut open = |mapping: &Mapping| (mapping.file == FILE).then(|| (1, program()));
-        let parts = parts(&all[at].0, &all, &mut open);
+        let parts = parts(std::slice::from_ref(&all[at].0), &all, &mut open);
         parts.iter().map(|(m, id)| (m.start, m.end, m.offset, *id)).collect()
     }
 
@@ -117,6 +119,24 @@ mod tests {
         // Nothing but the data is left.
         let maps = "501000-506000 rwxp 00000000 00:00 0 \n506000-507000 r--p 00005000 08:01 7 /srv\n";
         assert_eq!(found(maps, 0), [(0x50_1000, 0x50_6000, 0x1000, Some(1))]);
+    }
+
+    #[test]
+    fn a_file_is_read_once_however_much_code_was_made_beside_it() {
+        let mut maps = "500000-501000 r--p 00000000 08:01 7 /srv\n".to_owned();
+        for made in 0..1000 {
+            maps.push_str(&format!("{0:x}000-{0:x}800 rwxp 00000000 00:00 0 \n", 0x70_0000 + made));
+        }
+        let all = parse_all(maps.as_bytes());
+        let made: Vec<Mapping> = all.iter().skip(1).map(|(mapping, _)| mapping.clone()).collect();
+        let mut reads = 0;
+        let mut open = |_: &Mapping| {
+            reads += 1;
+            Some((1, program()))
+        };
+        let parts = parts(&made, &all, &mut open);
+        assert_eq!((parts.len(), reads), (1000, 1));
+        assert!(parts.iter().all(|(_, id)| id.is_none()));
     }
 
     #[test]
