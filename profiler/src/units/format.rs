@@ -1,6 +1,6 @@
 //! From bytes and nanoseconds to what people read: two or three significant digits, one unit.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 const BINARY: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const DECIMAL: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
@@ -56,6 +56,12 @@ pub fn grouped(value: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A number of things: `1 site`, `2 sites`.
+pub fn plural<N: Display + PartialEq + From<u8>>(number: N, one: &str, many: &str) -> String {
+    let word = if number == N::from(1) { one } else { many };
+    format!("{number} {word}")
 }
 
 /// A small number or a rate: `0`, `0.02`, `2.4`, `873`. Below 0.01 one digit is kept: `0.0003`.

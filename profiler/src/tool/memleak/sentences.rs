@@ -110,12 +110,15 @@ struct Leak<'a> {
 
 impl<'a> Leak<'a> {
     fn of(site: &JudgedSite, function: Option<&'a Text>) -> Leak<'a> {
-        let row = site.leaking.as_deref().unwrap_or(&site.row);
+        let (row, stacks) = match &site.leaking {
+            Some(leaking) => (&leaking.row, leaking.stacks),
+            None => (&site.row, site.stacks.len()),
+        };
         Leak {
             function,
             growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
             old_bytes: row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
-            stacks: site.stacks.len(),
+            stacks,
             freed: site.judgement.hazard.frees > 0,
         }
     }
@@ -143,7 +146,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
         sentence.push(plain(format!(" {grows} ~{}", growth.trim_start_matches('+'))));
     }
     if unnamed > 0 {
-        sentence.push(plain(format!(" and {}", plural(unnamed, "more function", "more functions"))));
+        sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
     }
     // Not more than was seen: what will be freed later, nobody knows.
     let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
@@ -156,7 +159,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
         units::bytes(old),
         units::duration(facts.older),
         leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
-        plural(facts.stacks, "call stack", "call stacks")
+        units::plural(facts.stacks, "call stack", "call stacks")
     )));
     sentence
 }
@@ -187,14 +190,14 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let first = *sites.first()?;
     let mut sentence = vec![plain("Undecided: "), name(facts.names.get(first)?.as_ref())];
     if sites.len() > 1 {
-        sentence.push(plain(format!(" and {}", plural(sites.len() - 1, "more site", "more sites"))));
+        sentence.push(plain(format!(" and {}", units::plural(sites.len() - 1, "more site", "more sites"))));
     }
     let about = if facts.sampled { "~" } else { "" };
     let (holds, it) = if sites.len() == 1 { ("holds", "it leaks") } else { ("hold", "they leak") };
     let part =
         if some < all { format!("of the {about}{} that are {which}", units::bytes(all)) } else { which };
     sentence.push(plain(format!(
-        " {holds} {about}{} {part}, and whether {it} cannot be told yet: {}. ",
+        " {holds} {about}{} {part}, and whether {it} is not known yet: {}. ",
         units::bytes(some),
         facts.sites.get(first)?.judgement.reason.text()
     )));
@@ -212,7 +215,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
 fn clean(facts: &Facts<'_>) -> Finding {
     let mut words = format!(
         "No leak found: {} looked at for {}, age {}.",
-        plural(facts.stacks, "call stack", "call stacks"),
+        units::plural(facts.stacks, "call stack", "call stacks"),
         units::duration(facts.length),
         units::duration(facts.older)
     );
@@ -221,7 +224,7 @@ fn clean(facts: &Facts<'_>) -> Finding {
     if !young.is_empty() {
         let held: f64 = young.iter().copied().map(live_bytes).sum();
         let all: f64 = facts.sites.iter().map(live_bytes).sum();
-        let cannot = plural(young.len(), "site cannot", "sites cannot");
+        let cannot = units::plural(young.len(), "site cannot", "sites cannot");
         let (held, all) = (units::bytes(held), units::bytes(all));
         words = format!("{words} {cannot} be judged yet; together they hold {held} of {all}.");
     }
@@ -265,10 +268,6 @@ pub(super) fn rounded_up(length: Duration) -> String {
 
 fn name(function: Option<&Text>) -> Phrase {
     function.cloned().map_or_else(|| plain("a function without a name"), Phrase::Name)
-}
-
-fn plural(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 pub(super) fn plain(words: impl Into<String>) -> Phrase {

@@ -21,10 +21,19 @@ pub struct JudgedSite {
     pub row: StackRow,
     /// What that means. If the site leaks only because some of its stacks do, it is that on those stacks.
     pub judgement: Judgement,
-    /// Those stacks together, then.
-    pub leaking: Option<Box<StackRow>>,
+    /// Those stacks, then.
+    pub leaking: Option<Box<Leaking>>,
     /// Its stacks, the worst first: places in what the stacks were judged to.
     pub stacks: Vec<usize>,
+}
+
+/// The stacks of a site that leak by themselves, if it leaks only because they do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaking {
+    /// What they did together.
+    pub row: StackRow,
+    /// How many they are.
+    pub stacks: usize,
 }
 
 /// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), and `site` tells the site of the
@@ -57,9 +66,13 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, members: Vec<usize>) -> Ju
         // Leaks of different ages can be less than proved together: then the worst of them speaks for all.
         let proved = judge(&together, window);
         if let Some(worst) = leaks.first() {
-            let leaks = proved.verdict == Verdict::Leak;
-            judgement = if leaks { proved } else { worst.judgement.clone() };
-            leaking = Some(Box::new(if leaks { together } else { worst.row.clone() }));
+            let together_leak = proved.verdict == Verdict::Leak;
+            judgement = if together_leak { proved } else { worst.judgement.clone() };
+            leaking = Some(Box::new(if together_leak {
+                Leaking { row: together, stacks: leaks.len() }
+            } else {
+                Leaking { row: worst.row.clone(), stacks: 1 }
+            }));
         }
     }
     JudgedSite { row, judgement, leaking, stacks: members }
@@ -140,6 +153,8 @@ mod tests {
         let growth = |judgement: &Judgement| judgement.growth_bytes_per_hour.unwrap().value;
         assert_eq!(growth(&sites[0].judgement), growth(&judge(&rows[1], &window())));
         assert_eq!(sites[0].row.allocs, rows[0].allocs + rows[1].allocs);
+        let leaking = sites[0].leaking.as_ref().unwrap();
+        assert_eq!((leaking.stacks, leaking.row.old_bytes), (1, rows[1].old_bytes), "of one set");
     }
 
     /// Each stack alone has too few frees to be honest, and those without any must not be picked out.

@@ -1,7 +1,8 @@
 //! What is said, word by word.
 
 use super::super::{
-    estimate::Estimate, growth::Growth, hazard::LateHazard, rows::StackRow, verdict::Judgement,
+    estimate::Estimate, growth::Growth, hazard::LateHazard, rows::StackRow, sites::Leaking,
+    verdict::Judgement,
 };
 use super::*;
 
@@ -99,8 +100,13 @@ fn the_fastest_functions_are_named_once_and_the_others_counted() {
 #[test]
 fn of_a_cache_with_a_leak_the_leak_counts() {
     let mut cache = site(KeptAndGrowing, 1.0, 9_000, 2);
-    cache.leaking = Some(Box::new(StackRow { old_bytes: 3 << 10, ..StackRow::default() }));
-    assert!(said(&[cache], &["get"], |_| {}).text.contains(": 3.0 KiB older than 2s"));
+    let row = StackRow { old_bytes: 3 << 10, ..StackRow::default() };
+    cache.leaking = Some(Box::new(Leaking { row, stacks: 1 }));
+    assert!(
+        said(&[cache], &["get"], |_| {})
+            .text
+            .ends_with(": 3.0 KiB older than 2s, from 1 of 417 call stacks.")
+    );
 }
 
 #[test]
@@ -112,7 +118,7 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     assert_eq!(
         finding.text,
         "Undecided: b and 1 more site hold 201 KiB of the 1.1 MiB that are older than 2s, and whether they leak \
-         cannot be told yet: old blocks were not watched for long enough to see whether they are freed. Observe \
+         is not known yet: old blocks were not watched for long enough to see whether they are freed. Observe \
          for 15s: this was 10s."
     );
     assert_eq!((finding.rule.as_ref(), finding.severity), (rules::UNDECIDED, Severity::Limit));
@@ -125,7 +131,7 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     // All that is there.
     let alone = [site(GrowthUnclear, 0.0, 8, 3), site(BoundedAge, 0.0, 0, 3)];
     assert!(said(&alone, &["", ""], |_| {}).text.starts_with(
-        "Undecided: a function without a name holds 8.0 KiB older than 2s, and whether it leaks cannot be told yet"
+        "Undecided: a function without a name holds 8.0 KiB older than 2s, and whether it leaks is not known yet"
     ));
     // A few blocks are no suspicion.
     assert_eq!(said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
