@@ -3,20 +3,21 @@
 //! A leak need not go through an allocator. What a target has in use is read by kind of memory when the observation begins
 //! and when it ends; what grew and holds no followed block is told apart, and said first if it is the larger part.
 
-mod told;
+mod report;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use profiler_common::memleak::{Block, key_address, key_space};
 
-pub(super) use self::told::{finding, section};
+pub(super) use self::report::{finding, section};
 use super::{
     collect::{Moment, stands_for},
     session::Session,
@@ -229,7 +230,7 @@ fn uses(before: &Reading, now: &Reading, followed: &[Followed]) -> Vec<Use> {
         of.followed.0 += followed.0;
         of.followed.1 += followed.1;
     };
-    let mut divided = Vec::new();
+    let mut divided: Vec<Range<u64>> = Vec::new();
     for (region, followed) in now.regions.iter().zip(followed) {
         let mut holder = Holder::of(&region.kind);
         if followed.divided && matches!(holder, Holder::Mapped | Holder::Named(_)) {
@@ -242,7 +243,9 @@ fn uses(before: &Reading, now: &Reading, followed: &[Followed]) -> Vec<Use> {
     }
     for region in &before.regions {
         let mut holder = Holder::of(&region.kind);
-        let is_divided = divided.iter().any(|range| range.start < region.end && region.start < range.end);
+        // Both are in the order of their addresses.
+        let reaching = divided.partition_point(|range| range.end <= region.start);
+        let is_divided = divided.get(reaching).is_some_and(|range| range.start < region.end);
         if is_divided && matches!(holder, Holder::Mapped | Holder::Named(_)) {
             holder = Holder::Allocator;
         }

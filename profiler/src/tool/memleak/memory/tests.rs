@@ -1,5 +1,5 @@
 use super::{
-    told::{finding, notes, section},
+    report::{finding, notes, section},
     *,
 };
 use crate::{report::Value, target::memory::Region, text::Text};
@@ -73,6 +73,23 @@ fn what_an_allocator_has_mapped_is_told_from_what_the_target_has() {
     let said = text(&grown).unwrap();
     assert!(said.contains("what the allocator holds beside live blocks (60 MiB)"), "{said}");
     assert!(said.contains("mmap of the target itself (20 MiB)"), "{said}");
+}
+
+#[test]
+fn memory_that_an_allocator_divides_now_was_its_before_too() {
+    let mapped = |start, end| region(start, end, Kind::Mapped, 1);
+    let now = reading(60, vec![mapped(5, 22), mapped(30, 40), mapped(45, 60)]);
+    let blocks = [(6 * MIB, 64), (46 * MIB, 64)];
+    let was_divided = |start, end| {
+        let grown = grown(&reading(1, vec![mapped(start, end)]), &now, &blocks);
+        grown.uses.iter().any(|of| of.holder == Holder::Allocator && of.before == MIB)
+    };
+    for (start, end) in [(0, 10), (20, 30), (6, 7), (44, 46), (0, 70), (59, 70)] {
+        assert!(was_divided(start, end), "{start} to {end}");
+    }
+    for (start, end) in [(0, 5), (22, 30), (30, 45), (60, 70)] {
+        assert!(!was_divided(start, end), "{start} to {end}");
+    }
 }
 
 #[test]
