@@ -115,7 +115,9 @@ fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<S
     }
     let without_weight = weighed.without_weight(report);
     if without_weight > 0 {
-        parts.push(format!("{without_weight} stacks of unknown weight are not drawn"));
+        let stacks =
+            units::plural(without_weight, "stack of unknown weight is", "stacks of unknown weight are");
+        parts.push(format!("{stacks} not drawn"));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }

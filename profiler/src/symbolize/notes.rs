@@ -1,5 +1,7 @@
 //! What the names of one file were taken from, and why not from something better.
 
+use crate::units;
+
 /// In words, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
@@ -33,7 +35,7 @@ impl Notes {
     pub fn all_problems(&self) -> Vec<String> {
         let split = self.split.as_ref().map(|(first, more)| match more {
             0 => first.clone(),
-            more => format!("{first}; {more} more files like it"),
+            more => format!("{first}; {} like it", units::plural(*more, "more file", "more files")),
         });
         self.problems.iter().cloned().chain(split).collect()
     }

@@ -213,7 +213,7 @@ fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
     let pair_ns = call.median_ns + emulated.median_ns;
     let words = format!(
         "~{}: 10,000 a second take ~{} of one thread's time, and what the tool does at a hit besides, which its report \
-         tells",
+         shows",
         units::nanos(pair_ns),
         units::percent(pair_ns * 1e4 / 1e9)
     );

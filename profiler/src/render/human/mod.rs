@@ -25,6 +25,7 @@ pub use self::style::Colour;
 use self::style::Style;
 use crate::report::{Finding, Phrase, Report, Row, Section, Severity, Value};
 use crate::text::visible;
+use crate::units;
 
 /// Narrowest page. A terminal that is narrower breaks the lines itself.
 pub const MIN_WIDTH: usize = 60;
@@ -155,9 +156,8 @@ fn write_table(page: &mut Page, section: &Section, rows: &[&Row], unfolded: usiz
     }
 }
 
-/// `1 more row`, `7 more rows`.
 fn more_rows(number: usize) -> String {
-    format!("{number} more {}", if number == 1 { "row" } else { "rows" })
+    units::plural(number, "more row", "more rows")
 }
 
 /// The reasons for which shown values are unknown, each once.

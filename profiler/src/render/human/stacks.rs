@@ -7,6 +7,7 @@ use super::style::Style;
 use crate::naming::{self, Catalog};
 use crate::report::{Frame, Function, Report, Role, Row, Section, Severity, Stack, Value};
 use crate::text::{Text, visible};
+use crate::units;
 
 /// Most lines for a stack unless everything is asked for.
 const MAX_LINES: usize = 24;
@@ -58,12 +59,9 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
     }
     let rest = with_stack().count() - wanted.len();
     if rest > 0 {
+        let more = units::plural(rest, "more stack", "more stacks");
         page.blank();
-        page.paragraph(
-            Style::Dim,
-            "  ",
-            &format!("{rest} more stacks: --verbose, or `-o FILE.json`, `-o FILE.svg`"),
-        );
+        page.paragraph(Style::Dim, "  ", &format!("{more}: --verbose, or `-o FILE.json`, `-o FILE.svg`"));
     }
 }
 

@@ -317,6 +317,9 @@ fn stacks_that_look_the_same_are_shown_once_and_not_without_end() {
     assert_eq!(page.matches("room::Room::tick").count(), 1, "{page}");
     assert_eq!(page.matches("the same calls as above").count(), 4, "{page}");
     assert!(page.contains("4 more stacks: --verbose"), "{page}");
+    report.sections[0].rows.truncate(6);
+    let page = at(&report, 80);
+    assert!(page.contains("1 more stack: --verbose"), "{page}");
 }
 
 #[test]

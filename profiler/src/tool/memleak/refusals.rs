@@ -7,6 +7,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     target::process::Process,
     text::Text,
+    units,
 };
 
 /// What the user is told where `operator new` of an allocator of its own cannot be followed.
@@ -56,7 +57,7 @@ pub(super) fn no_allocator(pid: u32) -> Error {
 
 /// It has moved its code, and the allocator with it.
 pub(super) fn is_moved(pid: u32, file: &Text, functions: usize) -> Error {
-    let functions = if functions == 1 { "1 function".to_owned() } else { format!("{functions} functions") };
+    let functions = units::plural(functions, "function", "functions");
     Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
         .because(format_args!(
             "the program has moved its code, with {functions} of {} that would be probed, into memory of its own, \

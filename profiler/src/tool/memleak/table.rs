@@ -155,9 +155,8 @@ impl<'a> Table<'a> {
         let seconds = length.as_secs_f64();
         let rate = if seconds > 0.0 { allocated / seconds } else { 0.0 };
         let text = format!(
-            "{} {} of short-lived memory: {}/s, {} live (--verbose shows them)",
-            folded.len(),
-            if folded.len() == 1 { "site" } else { "sites" },
+            "{} of short-lived memory: {}/s, {} live (--verbose shows them)",
+            units::plural(folded.len(), "site", "sites"),
             units::bytes(rate),
             units::bytes(live)
         );
@@ -195,6 +194,21 @@ fn pid_of(session: &Session<'_>, stack: u32) -> u32 {
 fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
     match hidden {
         0 => Vec::new(),
-        n => vec![format!("{n} sites hold less than {} (--min-bytes)", units::bytes(min_bytes as f64))],
+        n => {
+            let hold = units::plural(n, "site holds", "sites hold");
+            vec![format!("{hold} less than {} (--min-bytes)", units::bytes(min_bytes as f64))]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::notes;
+
+    #[test]
+    fn sites_that_are_left_out_are_counted() {
+        assert_eq!(notes(0, 1 << 20), [""; 0]);
+        assert_eq!(notes(1, 1 << 20), ["1 site holds less than 1.0 MiB (--min-bytes)"]);
+        assert_eq!(notes(2, 1 << 20), ["2 sites hold less than 1.0 MiB (--min-bytes)"]);
     }
 }

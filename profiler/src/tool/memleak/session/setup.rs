@@ -32,6 +32,7 @@ use crate::{
     },
     symbolize::Worker,
     target::modules::Modules,
+    units,
 };
 
 pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
@@ -134,6 +135,7 @@ impl<'a> Session<'a> {
     /// One line for people.
     pub(super) fn attached_line(&self) -> String {
         let functions: usize = self.spaces.iter().map(|s| s.probed.len()).sum();
+        let functions = units::plural(functions, "function", "functions");
         let single_stepped = self.spaces.iter().flat_map(|s| &s.probed).filter(|p| !p.emulated).count();
         let slow = match single_stepped {
             0 => String::new(),
@@ -144,10 +146,7 @@ impl<'a> Session<'a> {
             many => format!("{} processes", many.len()),
         };
         let took = self.cost.attach_time().as_millis();
-        format!(
-            "attached: {functions} functions of {who}{slow}, by {} in {took} ms",
-            self.attacher.method().name()
-        )
+        format!("attached: {functions} of {who}{slow}, by {} in {took} ms", self.attacher.method().name())
     }
 
     /// Lets a launched command run.

@@ -20,6 +20,7 @@ use crate::{
     error::Result,
     report::Ended,
     target::{process::Process, start::Start},
+    units,
 };
 
 /// How often progress is told and targets are looked at.
@@ -202,8 +203,9 @@ impl Session<'_> {
             } else if space.probed.len() > before {
                 let names = space.probed.len() - before;
                 tell(Event::Notice(&format!(
-                    "process {} loaded another allocator: {names} functions attached",
-                    space.process.pid()
+                    "process {} loaded another allocator: {} attached",
+                    space.process.pid(),
+                    units::plural(names, "function", "functions")
                 )));
             }
         }

@@ -19,6 +19,7 @@ use crate::{
         plan::{Planned, Return},
         refusals::{copies_its_code, is_moved, no_allocator},
     },
+    units,
 };
 
 /// A process that is older has moved its code, if it does: all known ways do it before `main` or first thing in it.
@@ -41,7 +42,7 @@ impl Space {
         let lost = found - plan.allocs.len() - plan.frees.len();
         if lost != 0 {
             self.moved.push((name.clone(), lost));
-            let functions = if lost == 1 { "1 function".to_owned() } else { format!("{lost} functions") };
+            let functions = units::plural(lost, "function", "functions");
             self.notes.push(format!(
                 "{functions} of {} cannot be followed: the program has moved that code into memory of its own, out of \
                  the reach of probes",
