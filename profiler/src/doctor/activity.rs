@@ -55,9 +55,9 @@ fn own_work(own: Option<Duration>, mut children: Vec<(u32, Duration)>) -> Check 
     let Some(own) = own else { return OWN_WORK.answered(Answer::CannotTell, "its use cannot be read") };
     let theirs: Duration = children.iter().map(|(_, cpu)| *cpu).sum();
     let seen = format!(
-        "it took {} of processor time; {} living children took {}",
+        "it took {} of processor time; {} took {}",
         units::duration(own),
-        children.len(),
+        units::plural(children.len(), "living child", "living children"),
         units::duration(theirs)
     );
     if theirs < LEAST || !children_do_the_work(own, theirs) {

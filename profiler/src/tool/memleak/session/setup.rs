@@ -44,6 +44,7 @@ pub(crate) const PROGRAMS: CallPrograms = CallPrograms {
 };
 /// Seconds after which the guard may stop an observation whose cost was not predicted.
 const UNCOUNTED_SECONDS: usize = 2;
+
 impl<'a> Session<'a> {
     pub(super) fn start(options: &'a Options) -> Result<Session<'a>> {
         let asked = Instant::now();
