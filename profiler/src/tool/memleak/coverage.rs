@@ -105,7 +105,7 @@ fn before(session: &Session<'_>, untracked: u64) -> Option<String> {
     let held = units::bytes(session.bytes_before as f64);
     let freed = match untracked {
         0 => "none of it was freed since".to_owned(),
-        n => format!("{} of its blocks were freed since", units::count(n as f64)),
+        n => format!("up to {} of its blocks were freed since", units::count(n as f64)),
     };
     Some(format!("{held} of anonymous memory were in use before, and are not judged; {freed}"))
 }

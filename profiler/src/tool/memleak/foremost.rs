@@ -1,6 +1,8 @@
 //! What is said besides the answer, in the order of what matters: before it what died, what was not in sight and what grew
 //! out of sight; behind it what may be worth a look.
 
+use std::time::Duration;
+
 use super::{
     collect::Moment,
     harm, memory, rules,
@@ -9,7 +11,8 @@ use super::{
 };
 use crate::{
     error::Result,
-    report::{Finding, Report},
+    report::{Ended, Finding, Report, Severity},
+    units,
 };
 
 /// Completes a report. `seen`: whether any allocation was.
@@ -26,12 +29,27 @@ pub(super) fn complete(
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
     }
+    if let Some(clean) = report.findings.iter_mut().find(|finding| finding.rule == rules::CLEAN)
+        && let Some(growth) = memory::live_growth(&grown, length)
+    {
+        *clean = growth;
+    }
+    let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
     let first: Vec<Finding> =
-        harm::findings(session).chain(before).chain(memory::finding(&grown, length)).collect();
+        harm::findings(session).chain(guard).chain(before).chain(memory::finding(&grown, length)).collect();
     report.findings.splice(0..0, first);
     report.findings.extend(behind);
     if !grown.is_empty() {
         report.sections.push(memory::section(&grown));
     }
     Ok(())
+}
+
+fn stopped_by_guard(length: Duration) -> Finding {
+    let words = format!(
+        "Stopped by the safety guard after {}: a thread of the target lost more time to the probes than --max-cost \
+         allows. What follows is what was seen until then.",
+        units::duration(length)
+    );
+    Finding::plain(rules::GUARD, Severity::Limit, words)
 }

@@ -17,7 +17,7 @@ use std::{
 
 use profiler_common::memleak::{Block, key_address, key_space};
 
-pub(super) use self::report::{finding, section};
+pub(super) use self::report::{finding, live_growth, section};
 use super::{
     collect::{Moment, stands_for},
     session::Session,

@@ -5,6 +5,10 @@
 pub const KILLED: &str = "memleak.killed";
 /// Memory grew by much that allocations which are followed do not explain.
 pub const UNEXPLAINED_GROWTH: &str = "memleak.unexplained_growth";
+/// Nothing that could be judged leaks, but live blocks grew by much.
+pub const LIVE_GROWTH: &str = "memleak.live_growth";
+/// The safety guard ended the observation.
+pub const GUARD: &str = "memleak.guard";
 /// A target was stopped.
 pub const HALTED: &str = "memleak.halted";
 /// Children of a target work, and are not observed.
@@ -34,6 +38,8 @@ pub const COMMAND_KILLED: &str = "command.killed";
 pub const ALL: [&str; 14] = [
     KILLED,
     UNEXPLAINED_GROWTH,
+    LIVE_GROWTH,
+    GUARD,
     HALTED,
     CHILDREN,
     LEAK,

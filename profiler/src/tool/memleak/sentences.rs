@@ -19,6 +19,9 @@ use crate::{
 const MOST_NAMED: usize = 3;
 /// What is undecided matters if it holds this share of all that is old, or of all that is live.
 const MATTERS: f64 = 0.1;
+/// Few blocks matter if they hold this share of all that is live, and so many bytes.
+const MOST: f64 = 0.5;
+const MOST_BYTES: f64 = 1_048_576.0;
 /// A process younger than this many ages may still fill what it fills once.
 const FILLING_AGES: u32 = 4;
 
@@ -166,9 +169,12 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
 
 /// Says what is undecided, if it holds so much that "no leak found" would be a guess.
 fn undecided(facts: &Facts<'_>) -> Option<Finding> {
+    let all_live: f64 = facts.sites.iter().map(live_bytes).sum();
+    // Few blocks are suspect too if they are most of what is live: a long list in one block.
+    let is_most = |site: &JudgedSite| live_bytes(site) >= MOST_BYTES.max(MOST * all_live);
     let suspect = |site: &JudgedSite| {
-        let reason = site.judgement.reason;
-        site.judgement.verdict == Verdict::Young && reason != Reason::FewBlocks
+        let few = site.judgement.reason == Reason::FewBlocks;
+        site.judgement.verdict == Verdict::Young && (!few || is_most(site))
     };
     let held = |of: fn(&JudgedSite) -> f64| -> (f64, f64) {
         let all = facts.sites.iter().map(of).sum();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{rules, sentences::plain},
-    Grown, Holder, Use,
+    Grown, Holder, SLACK_MATTERS_BYTES, SLACK_MATTERS_SHARE, Use,
 };
 use crate::{
     report::{Column, Finding, Phrase, Role, Row, Section, Severity, Unit, Value},
@@ -85,6 +85,25 @@ impl Grown {
 pub(in super::super) fn finding(grown: &[Grown], length: Duration) -> Option<Finding> {
     let most = grown.iter().filter(|grown| grown.matters()).max_by_key(|grown| grown.unexplained())?;
     Some(most.finding(length, grown.len() > 1))
+}
+
+/// What is to be said in place of "no leak": the target whose live blocks grew most, if they grew by much. Blocks that
+/// are moved and grow (`realloc`) are always young, however long their owner keeps them.
+pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option<Finding> {
+    let grew = |grown: &Grown| grown.growth().saturating_sub(grown.unexplained());
+    let matters = |grown: &&Grown| {
+        grew(grown) >= SLACK_MATTERS_BYTES && grew(grown) as f64 >= SLACK_MATTERS_SHARE * grown.after as f64
+    };
+    let most = grown.iter().filter(matters).max_by_key(|grown| grew(grown))?;
+    let words = format!(
+        " grew by {} in {}, and nothing that could be judged leaks: the blocks are too young. A buffer that grows by \
+         realloc, or one that fills, looks like this. ",
+        units::bytes(grew(most) as f64),
+        units::duration(length),
+    );
+    let mut sentence = vec![plain("Undecided: live memory of "), Phrase::Name(most.name.clone()), plain(words)];
+    sentence.push(plain("Observe for longer, or with a shorter --older."));
+    Some(Finding::new(rules::LIVE_GROWTH, Severity::Limit, sentence))
 }
 
 /// Memory by target and kind.

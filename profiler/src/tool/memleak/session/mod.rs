@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     capture::{cost::CostMeter, object::Object, uprobe::Attacher},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     report::{Ended, Report},
     symbolize::Worker,
     target::{launch, modules::Modules},
@@ -80,6 +80,12 @@ pub async fn observe(
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report> {
     let mut session = Session::start(options)?;
+    // A signal that came meanwhile: nothing can be said of a target that was seen for a moment.
+    if tokio::time::timeout(Duration::from_millis(1), stop()).await.is_ok() {
+        session.detach();
+        return Err(Error::new(ErrorKind::Interrupted, "tried to observe")
+            .because("a signal came while the probes were attached, before anything was measured"));
+    }
     tell(Event::Attached(&session.attached_line()));
     if let Some(line) = options.too_short() {
         tell(Event::Notice(&line));
