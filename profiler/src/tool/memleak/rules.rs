@@ -35,7 +35,7 @@ pub const COMMAND_FAILED: &str = "command.failed";
 pub const COMMAND_KILLED: &str = "command.killed";
 
 /// Every rule.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 16] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     LIVE_GROWTH,

@@ -101,7 +101,8 @@ pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option
         units::bytes(grew(most) as f64),
         units::duration(length),
     );
-    let mut sentence = vec![plain("Undecided: live memory of "), Phrase::Name(most.name.clone()), plain(words)];
+    let mut sentence =
+        vec![plain("Undecided: live memory of "), Phrase::Name(most.name.clone()), plain(words)];
     sentence.push(plain("Observe for longer, or with a shorter --older."));
     Some(Finding::new(rules::LIVE_GROWTH, Severity::Limit, sentence))
 }
