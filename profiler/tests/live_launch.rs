@@ -57,13 +57,23 @@ fn rules(report: &Value) -> Vec<&str> {
     findings.iter().map(|finding| finding["rule"].as_str().expect("a rule")).collect()
 }
 
-/// The helpers that profiler has started and that keep its command.
+/// The helpers that profiler has started and that keep its command. The list of children is not exact while one of them
+/// ends (proc_pid_children(5)), so it is read until there is one.
 fn keepers(profiler: u32) -> Vec<u32> {
-    let children =
-        fs::read_to_string(format!("/proc/{profiler}/task/{profiler}/children")).expect("children");
-    let command_line = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).expect("a command line");
-    let keeps = |pid: &u32| command_line(pid).windows(6).any(|w| w == b"__keep");
-    children.split_whitespace().map(|pid| pid.parse().expect("a pid")).filter(keeps).collect()
+    let list = format!("/proc/{profiler}/task/{profiler}/children");
+    let keeps = |pid: &u32| {
+        let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command_line.windows(6).any(|w| w == b"__keep")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let children = fs::read_to_string(&list).expect("children");
+        let pids = children.split_whitespace().map(|pid| pid.parse().expect("a pid"));
+        let keepers: Vec<u32> = pids.filter(keeps).collect();
+        if !keepers.is_empty() || Instant::now() > deadline {
+            return keepers;
+        }
+    }
 }
 
 #[test]
