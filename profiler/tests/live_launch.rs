@@ -60,20 +60,24 @@ fn rules(report: &Value) -> Vec<&str> {
 /// The helpers that profiler has started and that keep its command. The list of children is not exact while one of them
 /// ends (proc_pid_children(5)), so it is read until there is one.
 fn keepers(profiler: u32) -> Vec<u32> {
-    let list = format!("/proc/{profiler}/task/{profiler}/children");
-    let keeps = |pid: &u32| {
-        let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command_line.windows(6).any(|w| w == b"__keep")
-    };
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let children = fs::read_to_string(&list).expect("children");
-        let pids = children.split_whitespace().map(|pid| pid.parse().expect("a pid"));
-        let keepers: Vec<u32> = pids.filter(keeps).collect();
+        let keepers = now_keeping(profiler);
         if !keepers.is_empty() || Instant::now() > deadline {
             return keepers;
         }
     }
+}
+
+/// Those that the list of children has at this moment.
+fn now_keeping(profiler: u32) -> Vec<u32> {
+    let list = format!("/proc/{profiler}/task/{profiler}/children");
+    let children = fs::read_to_string(list).expect("children");
+    let keeps = |pid: &u32| {
+        let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command_line.windows(6).any(|w| w == b"__keep")
+    };
+    children.split_whitespace().map(|pid| pid.parse().expect("a pid")).filter(keeps).collect()
 }
 
 #[test]
@@ -230,7 +234,7 @@ fn a_command_that_is_left_running_goes_on() {
 
     let mut observer = launch(&["--leave-running"], script);
     let left = pids(&mut observer)[0];
-    assert_eq!(keepers(observer.pid()).len(), 0);
+    assert!(now_keeping(observer.pid()).is_empty());
     observer.kill();
     assert!(runs(left), "it does not outlive profiler");
     send(left, Signal::KILL);

@@ -10,6 +10,7 @@ mod watch;
 
 use std::{
     os::fd::OwnedFd,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -80,18 +81,21 @@ pub async fn observe(
     mut tell: impl FnMut(Event<'_>),
 ) -> Result<Report> {
     let mut session = Session::start(options)?;
-    // A signal that came meanwhile: nothing can be said of a target that was seen for a moment.
-    if tokio::time::timeout(Duration::from_millis(1), stop()).await.is_ok() {
-        session.detach();
-        return Err(Error::new(ErrorKind::Interrupted, "tried to observe")
-            .because("a signal came while the probes were attached, before anything was measured"));
-    }
-    tell(Event::Attached(&session.attached_line()));
-    if let Some(line) = options.too_short() {
-        tell(Event::Notice(&line));
-    }
-    session.release_command()?;
-    let ended = session.run(stop(), &mut tell).await?;
+    let ended = {
+        let mut asked = pin!(stop());
+        // A signal that came meanwhile: nothing can be said of a target that was seen for a moment.
+        if tokio::time::timeout(Duration::from_millis(1), asked.as_mut()).await.is_ok() {
+            session.detach();
+            return Err(Error::new(ErrorKind::Interrupted, "tried to observe")
+                .because("a signal came while the probes were attached, before anything was measured"));
+        }
+        tell(Event::Attached(&session.attached_line()));
+        if let Some(line) = options.too_short() {
+            tell(Event::Notice(&line));
+        }
+        session.release_command()?;
+        session.run(asked, &mut tell).await?
+    };
     session.detach();
     // Behind the probes: whatever died of one is found here.
     session.note_ends();
