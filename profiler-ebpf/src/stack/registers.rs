@@ -91,7 +91,7 @@ pub unsafe fn walk_from(
         let word = |number: u16| of.cast::<u64>().add(usize::from(number)).read_volatile();
         let (sp, fp) = (word(register::RSP.into()), word(register::RBP.into()));
         let trampoline = returns::trampoline();
-        let at = returns::position(trampoline, (*registers).ip, sp, returned);
+        let at = returns::position(trampoline, (*registers).ip, sp, word(register::RAX.into()), returned);
         let here = Here { registers: of, rules: ptr::null_mut() };
         walk::open(here, walk, at.sp);
         walk::begin(walk, place.space.into(), at.ip, at.sp, fp, at.returned);

@@ -3,7 +3,10 @@
 //! The kernel keeps the originals in a list of the thread, innermost first. It is read by typed loads, at the places
 //! that the loader found in the types of the running kernel.
 
-use aya_ebpf::{Global, helpers::bpf_get_current_task_btf};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_user},
+};
 
 /// `task_struct.mm`, in bytes, as are the next. All are 0 if one of them is not known: then return probes end walks.
 #[unsafe(no_mangle)]
@@ -77,7 +80,7 @@ pub(super) struct Position {
 
 /// Where a thread at these addresses is in its program.
 #[inline(always)]
-pub(super) fn position(trampoline: u64, ip: u64, sp: u64, returned: bool) -> Position {
+pub(super) fn position(trampoline: u64, ip: u64, sp: u64, rax: u64, returned: bool) -> Position {
     let ahead = ip.wrapping_sub(trampoline);
     if trampoline == 0 || ahead >= AREA_BYTES {
         return Position { ip, sp, returned };
@@ -92,10 +95,29 @@ pub(super) fn position(trampoline: u64, ip: u64, sp: u64, returned: bool) -> Pos
         let slot = member(instance, RETURN_STACK.load()) as u64;
         // The trampoline has pushed up to three registers over the slot that the return address was popped from.
         if slot.wrapping_sub(sp).wrapping_add(8) > 24 {
-            return Position { ip, sp, returned };
+            return leaving(ahead, sp, rax).unwrap_or(Position { ip, sp, returned });
         }
         Position { ip: member(instance, RETURN_ORIGINAL.load()) as u64, sp: slot + 8, returned: true }
     }
+}
+
+/// The position of a thread that is about to leave the trampoline: the probe is off the kernel's list, and the return
+/// address is on the stack, above what is still to be popped.
+///
+/// The trampoline of Linux 6.11 ends with `pop %r11` at 13, `pop %rcx` at 15 and `ret` at 16
+/// (`uretprobe_trampoline_entry`, arch/x86/kernel/uprobes.c). The one before is a single `int3`. The kernel puts the
+/// address in the place of `rax`: where it is about to, it is not known.
+#[inline(always)]
+unsafe fn leaving(ahead: u64, sp: u64, rax: u64) -> Option<Position> {
+    let slot = match ahead {
+        13 => sp + 16,
+        15 => sp + 8,
+        16 => sp,
+        _ => return None,
+    };
+    // SAFETY: the helper may be given any address.
+    let ip = unsafe { bpf_probe_read_user(slot as *const u64) }.ok()?;
+    (ip != rax).then_some(Position { ip, sp: slot + 8, returned: true })
 }
 
 /// The return address that lay in a slot of the stack before a return probe replaced it; 0 if it is not known.

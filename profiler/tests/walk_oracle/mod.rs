@@ -1,5 +1,7 @@
 //! Another unwinder's opinion of a recorded walk: framehop, on the very same registers and bytes of the stack.
 
+pub(crate) mod target;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -272,8 +274,10 @@ impl std::fmt::Debug for Oracle {
 
 /// For the message of a test that failed.
 pub(crate) fn describe(record: &Record, found: &[u64], same: usize) -> String {
+    // A short walk whole, or else the frames around the one that they part at.
+    let first = if record.depth <= 8 { 0 } else { same.saturating_sub(2) };
     let hex = |frames: &[u64]| -> Vec<String> {
-        frames.iter().skip(same.saturating_sub(2)).take(6).map(|frame| format!("{frame:#x}")).collect()
+        frames.iter().skip(first).take(8).map(|frame| format!("{frame:#x}")).collect()
     };
     let words = End::WORDS[(record.end as usize).min(End::COUNT - 1)];
     format!(
