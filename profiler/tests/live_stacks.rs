@@ -115,10 +115,10 @@ fn a_large_command_from_its_start() {
     let Some(_live) = support::live() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.json");
-    // Its start, and no more: after about a second node walks partly by frame pointers here, with --jitless too. Why is
-    // not known.
-    let script = "setInterval(() => { for (let i = 0; i < 50; i++) Buffer.alloc(5000) }, 5)";
-    let arguments = ["--for", "1s", "-o", file.to_str().unwrap(), "--", "node", "-e", script];
+    // A script that does nothing. What JavaScript allocates is walked by frame pointers: neither the code that V8 makes
+    // nor its builtins have unwind information.
+    let script = "setInterval(() => {}, 1000)";
+    let arguments = ["--for", "3s", "-o", file.to_str().unwrap(), "--", "node", "-e", script];
     let mut command = std::process::Command::new(support::observer::program());
     command.arg("memleak").args(arguments);
     let outcome = Observer::spawn_command(command).finish(PATIENCE);
@@ -128,5 +128,5 @@ fn a_large_command_from_its_start() {
     let counted = &report["coverage"]["walks"];
     let complete = walks(account::list(counted, "complete"), "method");
     let by_tables = complete.iter().find(|(method, _)| *method == "unwind_tables").map_or(0, |(_, n)| *n);
-    assert!(by_tables * 10 >= counted["walks"].as_u64().unwrap() * 9, "{counted:#}");
+    assert!(by_tables * 100 >= counted["walks"].as_u64().unwrap() * 97, "{counted:#}");
 }
