@@ -113,8 +113,10 @@ fn split_into_files_and_packages() {
             problems.len() == 1 && problems[0].ends_with("-join.dwo (split debug information) was not found"),
             "{problems:?}"
         );
-        let elsewhere =
-            Place { settings: Settings { debug_dirs: vec![place.path("moved")] }, ..Place::new() };
+        let elsewhere = Place {
+            settings: Settings { debug_dirs: vec![place.path("moved")], servers: None },
+            ..Place::new()
+        };
         fs::copy(place.path("server"), elsewhere.path("server")).unwrap();
         assert_whole(&elsewhere.answer("server", &offsets));
         // Another compilation of the same source.
@@ -154,7 +156,7 @@ fn shared_by_dwz() {
         "{:?}",
         without.notes
     );
-    let named = Settings { debug_dirs: vec![place.path("dir")] };
+    let named = Settings { debug_dirs: vec![place.path("dir")], servers: None };
     let place = Place { settings: named, ..place };
     assert_whole(&place.answer("server", &offsets));
 }
@@ -195,7 +197,7 @@ fn in_a_directory_that_the_user_names() {
     place.run("cp server whole");
     take_out(&place);
     place.run("mkdir -p named; mv server.debug whole named/");
-    let named = Settings { debug_dirs: vec![place.path("named")] };
+    let named = Settings { debug_dirs: vec![place.path("named")], servers: None };
     let nameless = place.answer("server", &offsets);
     assert!(nameless.resolved.iter().all(|at| at.functions.is_empty()));
     assert_eq!(nameless.notes.absent.len(), 1, "{:?}", nameless.notes);

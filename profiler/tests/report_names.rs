@@ -4,8 +4,12 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
     path::Path,
     process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use object::{Object as _, ObjectSymbol as _};
@@ -101,4 +105,55 @@ fn a_directory_that_is_none_is_refused() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{words}");
     assert!(words.contains("tried to look for debug files in /nonexistent"), "{words}");
+}
+
+#[test]
+fn a_server_is_asked_only_if_the_user_wants_it() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
+    shell(place.path(), &format!("gcc -g -O2 -Wl,--build-id=0x{BUILD_ID} {source} -o server"));
+    let bytes = fs::read(path("server")).unwrap();
+    let address = {
+        let file = object::File::parse(&*bytes).unwrap();
+        let function = file.symbols().find(|symbol| symbol.name() == Ok("on_join")).unwrap();
+        function.address() + function.size() / 2
+    };
+    fs::write(path("old.json"), nameless(address).to_string()).unwrap();
+    let old = path("old.json");
+    let ask = |url: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        command.arg("report").arg(&old).args(arguments).env("DEBUGINFOD_URLS", url);
+        flat(&text(&command.output().unwrap()))
+    };
+    let unnamed = format!("server+{address:#x}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Nobody serves: a request would not be answered, and a connection would wait here.
+    assert!(ask(&url, &[]).contains(&unnamed));
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    listener.set_nonblocking(false).unwrap();
+    let served = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
+        stream.write_all(&[head.as_bytes(), &bytes].concat()).unwrap();
+        line
+    });
+    let named = ask(&url, &["--debuginfod", "-v"]);
+    assert!(
+        !named.contains(&unnamed) && named.contains("join.c:") && named.contains("(debuginfod)"),
+        "{named}"
+    );
+    assert!(served.join().unwrap().starts_with(&format!("GET /buildid/{BUILD_ID}/debuginfo ")));
+    // Now nobody listens there.
+    let begun = Instant::now();
+    let unreachable = ask(&url, &["--debuginfod"]);
+    assert!(
+        unreachable.contains(&unnamed) && unreachable.contains("no debug file was fetched (debuginfod)"),
+        "{unreachable}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }

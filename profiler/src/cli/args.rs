@@ -90,6 +90,10 @@ pub(crate) struct NamesArgs {
     /// Look for debug files here first, by build id and by name. May be repeated.
     #[arg(long, value_name = "DIR")]
     pub(crate) debug_dir: Vec<PathBuf>,
+    /// Fetch debug files that are not here from the servers in DEBUGINFOD_URLS, else in /etc/debuginfod/*.urls, by build
+    /// id.
+    #[arg(long)]
+    pub(crate) debuginfod: bool,
 }
 
 /// Where results go, and in which form.

@@ -2,10 +2,13 @@
 
 use profiler::{
     error::{Error, ErrorKind, Result},
-    symbolize::Settings,
+    symbolize::{Servers, Settings},
 };
 
 use super::args::NamesArgs;
+
+/// Where distributions name their servers.
+const SERVER_LISTS: &str = "/etc/debuginfod";
 
 impl NamesArgs {
     /// The settings.
@@ -20,6 +23,29 @@ impl NamesArgs {
                     .hint("name a directory with --debug-dir")
             })?;
         }
-        Ok(Settings { debug_dirs: self.debug_dir.clone() })
+        let servers = if self.debuginfod { Some(servers()?) } else { None };
+        Ok(Settings { debug_dirs: self.debug_dir.clone(), servers })
     }
+}
+
+/// The servers that the tools of elfutils would ask.
+fn servers() -> Result<Servers> {
+    let mut urls = std::env::var("DEBUGINFOD_URLS").unwrap_or_default();
+    if urls.trim().is_empty() {
+        let files = std::fs::read_dir(SERVER_LISTS)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()));
+        let lists = files.filter(|path| path.extension().is_some_and(|extension| extension == "urls"));
+        urls = lists.filter_map(|list| std::fs::read_to_string(list).ok()).collect::<Vec<_>>().join(" ");
+    }
+    // `ima:enforcing` and the like are settings of elfutils, not servers.
+    let urls: Vec<String> =
+        urls.split_whitespace().filter(|word| word.contains("://")).map(str::to_owned).collect();
+    if urls.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "tried to find servers for --debuginfod")
+            .because(format_args!("DEBUGINFOD_URLS is not set, and {SERVER_LISTS} names none"))
+            .hint("sudo DEBUGINFOD_URLS='https://debuginfod.elfutils.org/' profiler ...   # sudo does not pass it on"));
+    }
+    Ok(Servers { urls, patience: Servers::PATIENCE })
 }

@@ -194,7 +194,7 @@ fn no_room(error: io::Error) -> SectionError {
 }
 
 /// A file without a name. `/tmp` is memory on many systems; `/var/tmp` is not.
-fn scratch_file() -> io::Result<File> {
+pub(super) fn scratch_file() -> io::Result<File> {
     tempfile::tempfile_in("/var/tmp").or_else(|_| tempfile::tempfile())
 }
 

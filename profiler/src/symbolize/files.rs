@@ -1,6 +1,7 @@
 //! All sources of names of program files, in one order.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,6 +18,7 @@ use super::{
     notes::Notes,
     place::Program,
     search::{Found, Place, Search, Wanted},
+    servers::Fetcher,
     tables::{self, SymbolTable},
 };
 use crate::{elf::Image, text::Text};
@@ -24,6 +26,7 @@ use crate::{elf::Image, text::Text};
 /// Names functions of program files.
 pub(super) struct Files {
     settings: Settings,
+    fetcher: Option<RefCell<Fetcher>>,
     symbols: Symbols,
     unpacker: Unpacker,
     known: HashMap<PathBuf, Result<Known, String>>,
@@ -48,14 +51,25 @@ struct Names {
 impl Files {
     /// Starts with nothing.
     pub(super) fn new(settings: Settings) -> Files {
-        Files { settings, symbols: Symbols::new(), unpacker: Unpacker::default(), known: HashMap::new() }
+        let fetcher = settings.servers.as_ref().map(Fetcher::new).map(RefCell::new);
+        Files {
+            settings,
+            fetcher,
+            symbols: Symbols::new(),
+            unpacker: Unpacker::default(),
+            known: HashMap::new(),
+        }
     }
 
     /// Names functions of a file that is not here, by what else is known of its build. `addresses` are in the file's own
     /// terms.
     pub(super) fn resolve_build(&mut self, module: &Text, build_id: &str, addresses: &[u64]) -> Answer {
         let program = Program { path: PathBuf::new(), name: module.clone(), root: None };
-        let search = Search { debug_dirs: &self.settings.debug_dirs, program: &program };
+        let search = Search {
+            debug_dirs: &self.settings.debug_dirs,
+            fetcher: self.fetcher.as_ref(),
+            program: &program,
+        };
         let mut names = Names::default();
         let wanted = Wanted { build_id: Some(build_id.to_owned()), link: None };
         names.add_debug_file(&wanted, &search, &mut self.unpacker);
@@ -66,14 +80,14 @@ impl Files {
 
 /// Whether a separate debug file of a program is installed, where they are looked for without being told where.
 pub fn has_debug_file(program: &Program, image: &Image<'_>) -> bool {
-    let search = Search { debug_dirs: &[], program };
+    let search = Search { debug_dirs: &[], fetcher: None, program };
     search.debug_file(&Wanted::by(image), &mut Notes::default()).is_some()
 }
 
 impl Symbolize for Files {
     fn resolve(&mut self, program: &Program, offsets: &[u64]) -> Answer {
-        let Files { settings, symbols, unpacker, known } = self;
-        let search = Search { debug_dirs: &settings.debug_dirs, program };
+        let Files { settings, fetcher, symbols, unpacker, known } = self;
+        let search = Search { debug_dirs: &settings.debug_dirs, fetcher: fetcher.as_ref(), program };
         let opened =
             known.entry(program.path.clone()).or_insert_with(|| Known::open(program, &search, unpacker));
         match opened {

@@ -18,6 +18,7 @@ mod notes;
 mod perf_map;
 mod place;
 mod search;
+mod servers;
 mod split;
 mod tables;
 mod worker;
@@ -29,6 +30,7 @@ pub use later::resolve_later;
 pub use notes::Notes;
 pub use perf_map::Location;
 pub use place::Program;
+pub use servers::Servers;
 pub use worker::{Pending, Worker};
 
 use crate::report::Function;
@@ -38,12 +40,14 @@ use crate::report::Function;
 pub struct Settings {
     /// Directories with debug files, looked through before all others.
     pub debug_dirs: Vec<PathBuf>,
+    /// Servers that are asked for debug files that are not here. `None`: nobody is asked.
+    pub servers: Option<Servers>,
 }
 
 impl Settings {
     /// Whether there is anywhere to look that is not looked through anyway.
     pub fn asks_for_more(&self) -> bool {
-        !self.debug_dirs.is_empty()
+        !self.debug_dirs.is_empty() || self.servers.is_some()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Separate debug files: where they may be, and whether one belongs to a program.
 
 use std::{
+    cell::RefCell,
     ffi::OsStr,
     fs::File,
     os::fd::AsRawFd as _,
@@ -12,6 +13,7 @@ use super::{
     bytes::{Bytes, Unpacker},
     notes::Notes,
     place::{Program, Root},
+    servers::Fetcher,
 };
 use crate::elf::{Image, SharedLink};
 
@@ -86,6 +88,8 @@ impl Wanted {
 pub(super) struct Search<'a> {
     /// Directories that the user names, looked through first.
     pub(super) debug_dirs: &'a [PathBuf],
+    /// Asks servers, last, if the user wants that.
+    pub(super) fetcher: Option<&'a RefCell<Fetcher>>,
     /// The program.
     pub(super) program: &'a Program,
 }
@@ -102,6 +106,12 @@ impl Search<'_> {
                 None
             })
         });
+        let found = found.or_else(|| {
+            self.fetched(wanted).unwrap_or_else(|problem| {
+                notes.problem(problem);
+                None
+            })
+        });
         if found.is_none() {
             notes.absent.push(match &wanted.build_id {
                 Some(id) => format!("a debug file (build id {id})"),
@@ -114,6 +124,19 @@ impl Search<'_> {
             });
         }
         found
+    }
+
+    /// The debug file that a server has; `None` if none has it, or nobody is to be asked.
+    fn fetched(&self, wanted: &Wanted) -> Result<Option<Found>, String> {
+        let Some((fetcher, build_id)) = self.fetcher.zip(wanted.build_id.as_deref()) else { return Ok(None) };
+        let fetched = fetcher.borrow_mut().fetch(build_id);
+        let fetched = fetched.map_err(|why| format!("no debug file was fetched (debuginfod): {why}"))?;
+        let Some((file, server)) = fetched else { return Ok(None) };
+        let shown = format!("{server} (debuginfod)");
+        let refused = |why: String| format!("the debug file of {shown} is not used: {why}");
+        let bytes = Bytes::map(&file).map_err(|error| refused(error.to_string()))?;
+        let says = wanted.fits(&bytes).map_err(refused)?;
+        Ok(says.then_some(Found { bytes, file, shown, path: PathBuf::new(), root: Root::Ours }))
     }
 
     /// Files of a build in the directories that the user names, whatever they are called.
