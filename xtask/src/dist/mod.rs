@@ -46,11 +46,12 @@ pub(crate) struct StaticProfiler {
 
 /// Builds the profiler that is released.
 pub(crate) fn static_profiler() -> Result<StaticProfiler> {
-    let target = if musl_is_installed() {
-        MUSL
-    } else {
-        println!("the target {MUSL} is not installed; linking glibc statically");
-        GNU
+    let target = match what_musl_lacks() {
+        None => MUSL,
+        Some(lacks) => {
+            println!("{lacks}; linking glibc statically");
+            GNU
+        }
     };
     let mut build = cargo();
     build
@@ -64,9 +65,14 @@ pub(crate) fn static_profiler() -> Result<StaticProfiler> {
     Ok(StaticProfiler { path: artifacts::program(&built, "profiler")?.path.clone(), target })
 }
 
-fn musl_is_installed() -> bool {
+/// What is not here of all that a build for musl needs. Some crates hold C, for which the headers have to be musl's too.
+fn what_musl_lacks() -> Option<String> {
     let sysroot = process::ask(command("rustc").args(["--print", "sysroot"]));
-    sysroot.is_some_and(|sysroot| Path::new(sysroot.trim()).join("lib/rustlib").join(MUSL).is_dir())
+    let is_there = |sysroot: String| Path::new(sysroot.trim()).join("lib/rustlib").join(MUSL).is_dir();
+    if !sysroot.is_some_and(is_there) {
+        return Some(format!("the target {MUSL} is not installed"));
+    }
+    (!process::on_path("musl-gcc")).then(|| "musl-gcc (package musl-tools) is not installed".to_owned())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
