@@ -212,6 +212,7 @@ fn in_a_directory_that_the_user_names() {
         assert_whole(&place.answer("server", &offsets));
         place.run("cd named; rm -r .build-id; rm -f server server.debug whole; mv aside/* . || true; mv keep {from}".replace("{from}", from).as_str());
     }
+    assert_others_are_read_only_if_needed(&place, &offsets);
     // Of another build.
     place
         .run("gcc -O1 -g -Wl,--build-id=0xffff join.c -o named/server; rm -f named/server.debug named/whole");
@@ -221,6 +222,23 @@ fn in_a_directory_that_the_user_names() {
         "{:?}",
         refused.notes
     );
+}
+
+/// Files that could have any build id are looked at only where none has a name that fits.
+fn assert_others_are_read_only_if_needed(place: &Place, offsets: &[u64]) {
+    use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+    place.run("cd named; ls; echo text > other; mv server.debug anything 2>/dev/null || mv whole anything");
+    let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+    add_watch(&watch, place.path("named/other"), WatchFlags::OPEN).unwrap();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut was_opened = || {
+        assert_whole(&place.answer("server", offsets));
+        Reader::new(&watch, &mut buffer).next().is_ok()
+    };
+    assert!(was_opened());
+    place.run("mv named/anything named/server.debug");
+    assert!(!was_opened());
+    place.run("rm named/other");
 }
 
 #[test]

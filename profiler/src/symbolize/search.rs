@@ -98,14 +98,19 @@ impl Search<'_> {
     /// The separate debug file: in the directories that the user names, then in the root of the process, then in ours.
     /// What is there and does not fit is a problem that is noted.
     pub(super) fn debug_file(&self, wanted: &Wanted, notes: &mut Notes) -> Option<Found> {
-        let candidates = self.candidates(wanted);
-        let by_build_id = wanted.build_id.as_deref().map(|id| self.of_build(id)).unwrap_or_default();
-        let found = candidates.iter().chain(&by_build_id).find_map(|(root, path)| {
-            open(root, path, &mut Bytes::map, &|bytes| wanted.fits(bytes)).unwrap_or_else(|problem| {
+        let mut noted = |found: Result<Option<Found>, String>| {
+            found.unwrap_or_else(|problem| {
                 notes.problem(problem);
                 None
             })
-        });
+        };
+        let mut first = |candidates: Vec<(Root, PathBuf)>| {
+            let fits = &|bytes: &[u8]| wanted.fits(bytes);
+            candidates.iter().find_map(|(root, path)| noted(open(root, path, &mut Bytes::map, fits)))
+        };
+        let found = first(self.candidates(wanted));
+        // Reads every file there is.
+        let found = found.or_else(|| first(self.of_build(wanted.build_id.as_deref()?)));
         let found = found.or_else(|| {
             self.fetched(wanted).unwrap_or_else(|problem| {
                 notes.problem(problem);
