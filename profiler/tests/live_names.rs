@@ -7,15 +7,18 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use serde_json::Value;
 use support::account;
 use support::compile::Build;
-use support::observer::Observer;
+use support::observer::{Observer, program};
 use support::workload::{PATIENCE, Workload};
 
 /// Allocates one block a millisecond by `site_idle`, and keeps every third.
@@ -142,6 +145,70 @@ fn observe_for_a_while(target: Workload) {
     let report = observer.interrupt().report(0);
     assert_named(&report);
     target.quit();
+}
+
+/// Serves a debug file at this path as debuginfod does, and nothing else; where, and what is asked for.
+fn serve(path: String, file: Vec<u8>) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, requests) = channel();
+    // Ends with the process.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let wanted = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            let (status, body) =
+                if wanted == path { ("200 OK", &file[..]) } else { ("404 Not Found", &[][..]) };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(&[head.as_bytes(), body].concat());
+            let _ = asked.send(wanted);
+        }
+    });
+    (url, requests)
+}
+
+#[test]
+fn servers_are_asked_for_debug_files_only_if_the_user_wants_it() {
+    let Some(_live) = support::live() else { return };
+    let id = "0123456789abcdef0123456789abcdef01234567";
+    let with_id = format!("-Wl,--build-id=0x{id}");
+    let whole = Build::c("idle.c").flags(&[&with_id]).build();
+    let stripped = Build::c("idle.c").flags(&[&with_id, "-s"]).build();
+    let path = format!("/buildid/{id}/debuginfo");
+    let (url, requests) = serve(path.clone(), fs::read(whole).unwrap());
+    let kept = tempfile::tempdir().unwrap();
+    let observe = |arguments: &[&str]| {
+        let target = Workload::spawn(&stripped, &FLAGS);
+        let mut command = Command::new(program());
+        command.args([
+            "memleak",
+            "--max-cost",
+            "off",
+            "--format",
+            "json",
+            "--pid",
+            &target.pid().to_string(),
+        ]);
+        command.args(arguments).env("DEBUGINFOD_URLS", &url).env("DEBUGINFOD_CACHE_PATH", kept.path());
+        let mut observer = Observer::spawn_command(command);
+        observer.wait_attached();
+        sleep(A_WHILE);
+        let report = observer.interrupt().report(0);
+        target.quit();
+        report
+    };
+    let without = row_names(&observe(&[]));
+    assert!(without.iter().all(|name| name.starts_with("idle+0x")), "{without:?}");
+    assert!(requests.try_recv().is_err(), "nobody was to be asked");
+    assert_named(&observe(&["--debuginfod"]));
+    assert_eq!(requests.try_iter().filter(|wanted| *wanted == path).count(), 1);
+    assert!(kept.path().join(id).join("debuginfo").is_file());
+    // The second time it is here.
+    assert_named(&observe(&["--debuginfod"]));
+    assert_eq!(requests.try_iter().filter(|wanted| *wanted == path).count(), 0);
 }
 
 /// What the rows of a report are named by.

@@ -124,7 +124,7 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
     let ask = |url: &str, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
         command.arg("report").arg(&old).args(arguments).env("DEBUGINFOD_URLS", url);
-        flat(&text(&command.output().unwrap()))
+        flat(&text(&command.env("DEBUGINFOD_CACHE_PATH", path("kept")).output().unwrap()))
     };
     let unnamed = format!("server+{address:#x}");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -134,25 +134,52 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     listener.set_nonblocking(false).unwrap();
+    assert!(!path("kept").exists());
+
     let served = thread::spawn(move || {
-        let mut stream = listener.accept().unwrap().0;
-        let mut line = String::new();
-        BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
-        stream.write_all(&[head.as_bytes(), &bytes].concat()).unwrap();
-        line
+        let serve = |head: &str, body: &[u8]| {
+            let mut stream = listener.accept().unwrap().0;
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let head =
+                format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+            line
+        };
+        let another = fs::read(env!("CARGO_BIN_EXE_profiler")).unwrap();
+        [serve("404 Not Found", b""), serve("200 OK", &another), serve("200 OK", &bytes)]
     });
+    let refused = ask(&url, &["--debuginfod"]);
+    assert!(
+        refused.contains(&unnamed) && refused.contains(&format!("{url}: it has no debug file of it (404)")),
+        "{refused}"
+    );
+    let another = ask(&url, &["--debuginfod"]);
+    assert!(
+        another.contains(&unnamed) && another.contains(&format!("{url} (debuginfod) is not used:")),
+        "{another}"
+    );
     let named = ask(&url, &["--debuginfod", "-v"]);
     assert!(
         !named.contains(&unnamed) && named.contains("join.c:") && named.contains("(debuginfod)"),
         "{named}"
     );
-    assert!(served.join().unwrap().starts_with(&format!("GET /buildid/{BUILD_ID}/debuginfo ")));
-    // Now nobody listens there.
+    assert!(
+        served
+            .join()
+            .unwrap()
+            .iter()
+            .all(|line| line.starts_with(&format!("GET /buildid/{BUILD_ID}/debuginfo ")))
+    );
+
+    // Now nobody listens there. What was fetched is still here, until it is not.
+    let kept = path("kept").join(BUILD_ID).join("debuginfo");
+    assert!(ask(&url, &["--debuginfod"]).contains("join.c:"));
+    fs::remove_file(kept).unwrap();
     let begun = Instant::now();
     let unreachable = ask(&url, &["--debuginfod"]);
     assert!(
-        unreachable.contains(&unnamed) && unreachable.contains("no debug file was fetched (debuginfod)"),
+        unreachable.contains(&unnamed) && unreachable.contains(&format!("{url}: Connection refused")),
         "{unreachable}"
     );
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());

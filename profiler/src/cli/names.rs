@@ -1,8 +1,10 @@
 //! Where names come from: what the arguments say, checked before an observation begins.
 
+use std::{ffi::OsString, path::PathBuf};
+
 use profiler::{
     error::{Error, ErrorKind, Result},
-    symbolize::{Servers, Settings},
+    symbolize::{Kept, Servers, Settings},
 };
 
 use super::args::NamesArgs;
@@ -47,5 +49,22 @@ fn servers() -> Result<Servers> {
             .because(format_args!("DEBUGINFOD_URLS is not set, and {SERVER_LISTS} names none"))
             .hint("sudo DEBUGINFOD_URLS='https://debuginfod.elfutils.org/' profiler ...   # sudo does not pass it on"));
     }
-    Ok(Servers { urls, patience: Servers::PATIENCE })
+    Ok(Servers { urls, kept: kept()?, patience: Servers::PATIENCE })
+}
+
+/// Where the tools of elfutils keep what they have fetched. A directory that only follows from who we are is not used if
+/// another user could change it: sudo may leave `HOME` as it is.
+fn kept() -> Result<Option<Kept>> {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(directory) = of("DEBUGINFOD_CACHE_PATH") {
+        let directory = PathBuf::from(directory);
+        return Kept::at(&directory).map(Some).map_err(|error| {
+            Error::on(ErrorKind::Usage, "tried to keep debug files in", directory.as_path())
+                .because_of(&error)
+                .hint("set DEBUGINFOD_CACHE_PATH to a directory of your own")
+        });
+    }
+    let below_home = |home: OsString| PathBuf::from(home).join(".cache");
+    let caches = of("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| of("HOME").map(below_home));
+    Ok(caches.and_then(|caches| Kept::at(&caches.join("debuginfod_client")).ok()))
 }

@@ -11,6 +11,7 @@ mod blaze;
 mod bytes;
 mod dwarf;
 mod files;
+mod kept;
 mod later;
 mod mangled;
 mod merge;
@@ -26,6 +27,7 @@ mod worker;
 use std::path::PathBuf;
 
 pub use files::has_debug_file;
+pub use kept::Kept;
 pub use later::resolve_later;
 pub use notes::Notes;
 pub use perf_map::Location;

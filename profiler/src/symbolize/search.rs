@@ -13,7 +13,7 @@ use super::{
     bytes::{Bytes, Unpacker},
     notes::Notes,
     place::{Program, Root},
-    servers::Fetcher,
+    servers::{Fetched, Fetcher},
 };
 use crate::elf::{Image, SharedLink};
 
@@ -111,12 +111,7 @@ impl Search<'_> {
         let found = first(self.candidates(wanted));
         // Reads every file there is.
         let found = found.or_else(|| first(self.of_build(wanted.build_id.as_deref()?)));
-        let found = found.or_else(|| {
-            self.fetched(wanted).unwrap_or_else(|problem| {
-                notes.problem(problem);
-                None
-            })
-        });
+        let found = found.or_else(|| self.fetched(wanted, notes));
         if found.is_none() {
             notes.absent.push(match &wanted.build_id {
                 Some(id) => format!("a debug file (build id {id})"),
@@ -131,17 +126,18 @@ impl Search<'_> {
         found
     }
 
-    /// The debug file that a server has; `None` if none has it, or nobody is to be asked.
-    fn fetched(&self, wanted: &Wanted) -> Result<Option<Found>, String> {
-        let Some((fetcher, build_id)) = self.fetcher.zip(wanted.build_id.as_deref()) else { return Ok(None) };
-        let fetched = fetcher.borrow_mut().fetch(build_id);
-        let fetched = fetched.map_err(|why| format!("no debug file was fetched (debuginfod): {why}"))?;
-        let Some((file, server)) = fetched else { return Ok(None) };
-        let shown = format!("{server} (debuginfod)");
-        let refused = |why: String| format!("the debug file of {shown} is not used: {why}");
-        let bytes = Bytes::map(&file).map_err(|error| refused(error.to_string()))?;
-        let says = wanted.fits(&bytes).map_err(refused)?;
-        Ok(says.then_some(Found { bytes, file, shown, path: PathBuf::new(), root: Root::Ours }))
+    /// The debug file that a server has, or that is kept from one, if the user wants that.
+    fn fetched(&self, wanted: &Wanted, notes: &mut Notes) -> Option<Found> {
+        let (fetcher, build_id) = self.fetcher.zip(wanted.build_id.as_deref())?;
+        match fetcher.borrow_mut().fetch(build_id, &|bytes| wanted.fits(bytes)) {
+            Ok(Fetched { file, bytes, shown }) => {
+                Some(Found { bytes, file, shown, path: PathBuf::new(), root: Root::Ours })
+            }
+            Err(reasons) => {
+                reasons.into_iter().for_each(|why| notes.problem(why));
+                None
+            }
+        }
     }
 
     /// Files of a build in the directories that the user names, whatever they are called.

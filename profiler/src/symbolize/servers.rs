@@ -4,26 +4,37 @@
 use std::{
     fs::File,
     io::{self, Seek as _},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use debuginfod::{BuildId, Client, HttpClient, HttpClientError, Readable};
 use ureq::{Agent, http::StatusCode};
 
-use super::bytes::scratch_file;
+use super::{
+    bytes::{Bytes, scratch_file},
+    kept::Kept,
+};
 
 /// Largest file that is fetched, in bytes.
 const MAX_FILE: u64 = 1 << 30;
+/// All files that are fetched in one run, in bytes.
+const MAX_FETCHED: u64 = 4 << 30;
 /// How long a server may take to be found and to accept a connection: without a network nobody waits longer.
 const REACH: Duration = Duration::from_secs(3);
+/// How long it may take to begin its answer. One that does not have the file asks others.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Longest build id that is asked for, in hex digits. Usual are 40.
+const MAX_DIGITS: usize = 128;
 
 /// Servers to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers {
     /// Where they are, the first one first: `https://...` or `http://...`.
     pub urls: Vec<String>,
-    /// How long all of them may be waited for, taken together; a download that is under way when it is over may take as
-    /// long once more.
+    /// Where the files that they send are kept, for the next time. `None`: nowhere.
+    pub kept: Option<Kept>,
+    /// How long all of them may be waited for, taken together.
     pub patience: Duration,
 }
 
@@ -32,83 +43,225 @@ impl Servers {
     pub const PATIENCE: Duration = Duration::from_secs(60);
 }
 
-/// Asks servers until they are given up.
+/// A debug file that fits.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) file: File,
+    pub(super) bytes: Arc<Bytes>,
+    /// Where it comes from, for people.
+    pub(super) shown: String,
+}
+
+/// Whether a file is the one that is wanted, and has something to say; else in words, why not.
+pub(super) type Fits<'a> = &'a dyn Fn(&[u8]) -> Result<bool, String>;
+
+/// Asks servers, each until it fails.
 #[derive(Debug)]
 pub(super) struct Fetcher {
+    servers: Vec<Server>,
+    kept: Option<Kept>,
+    limits: Arc<Mutex<Limits>>,
+}
+
+/// What all requests together may still take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    time: Duration,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Server {
+    /// For people: without a password.
+    name: String,
+    /// Why it is not asked any more.
     client: Result<Client, String>,
-    left: Duration,
+}
+
+/// Why a server did not give a file.
+enum Failure {
+    /// The next file may go better.
+    Now(String),
+    /// It would cost as much time again.
+    ForGood(String),
 }
 
 impl Fetcher {
     /// Nothing is asked yet.
     pub(super) fn new(servers: &Servers) -> Fetcher {
         let config = Agent::config_builder()
-            .timeout_resolve(Some(REACH.min(servers.patience)))
-            .timeout_connect(Some(REACH.min(servers.patience)))
-            .timeout_recv_response(Some(servers.patience / 2))
-            .timeout_global(Some(servers.patience))
-            .user_agent(concat!("profiler/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let built = Client::builder()
-            .http_client(Http(config.new_agent()))
-            .build(servers.urls.iter().map(String::as_str));
-        let client = match built {
-            Ok(Some(client)) => Ok(client),
-            Ok(None) => Err("no server is known".to_owned()),
-            Err(error) => Err(format!("{error:#}")),
-        };
-        Fetcher { client, left: servers.patience }
+            .timeout_resolve(Some(REACH))
+            .timeout_connect(Some(REACH))
+            .timeout_recv_response(Some(ANSWER))
+            .user_agent(concat!("profiler/", env!("CARGO_PKG_VERSION")));
+        Fetcher::with(servers, &config.build().new_agent())
     }
 
-    /// The debug file of a build, in a file without a name, and the server that had it. `None` if no server has it.
+    fn with(servers: &Servers, agent: &Agent) -> Fetcher {
+        let limits = Arc::new(Mutex::new(Limits { time: servers.patience, bytes: MAX_FETCHED }));
+        let server = |url: &String| {
+            let http = Http { agent: agent.clone(), base: url.clone(), limits: Arc::clone(&limits) };
+            let client = match Client::builder().http_client(http).build([url.as_str()]) {
+                Ok(Some(client)) => Ok(client),
+                Ok(None) => Err("it has no address".to_owned()),
+                Err(error) => Err(format!("its address is none ({})", error.root_cause())),
+            };
+            Server { name: without_password(url), client }
+        };
+        Fetcher { servers: servers.urls.iter().map(server).collect(), kept: servers.kept.clone(), limits }
+    }
+
+    /// The debug file of a build: one that is kept, else of the first server that has one that fits.
     ///
     /// # Errors
-    /// In words, why no server could be asked, or why the file did not arrive. From then on no server is asked any more.
-    pub(super) fn fetch(&mut self, build_id: &str) -> Result<Option<(File, String)>, String> {
-        let client = self.client.as_ref().map_err(Clone::clone)?;
-        let begun = Instant::now();
-        let fetched = fetch(client, build_id);
-        let took = begun.elapsed();
-        self.left = self.left.saturating_sub(took);
-        if let Err(why) = &fetched {
-            self.client = Err(format!("{why}; not asked again"));
-        } else if self.left.is_zero() {
-            self.client = Err("the servers took too long before; not asked again".to_owned());
+    /// In words, why nobody has one: a line for each who was asked.
+    pub(super) fn fetch(&mut self, build_id: &str, fits: Fits<'_>) -> Result<Fetched, Vec<String>> {
+        // It becomes a part of paths, and may come from the file of a report.
+        if build_id.is_empty()
+            || build_id.len() > MAX_DIGITS
+            || !build_id.bytes().all(|b| b.is_ascii_hexdigit())
+        {
+            return Err(vec!["no server is asked: its build id is none".to_owned()]);
         }
-        fetched
+        let mut reasons = Vec::new();
+        if let Some(kept) = &self.kept
+            && let Some(file) = kept.find(build_id)
+        {
+            match fitting(file, kept.path(build_id).display().to_string(), fits) {
+                Ok(found) => return Ok(found),
+                Err(why) => reasons.push(why),
+            }
+        }
+        for server in &mut self.servers {
+            let fetched = server.fetch(build_id, self.kept.as_ref(), &self.limits);
+            match fetched.and_then(|file| fitting(file, server.name.clone(), fits)) {
+                Ok(found) => return Ok(self.keep(build_id, found)),
+                Err(why) => reasons.push(why),
+            }
+        }
+        Err(reasons)
+    }
+
+    fn keep(&self, build_id: &str, mut found: Fetched) -> Fetched {
+        if let Some(Err(error)) = self.kept.as_ref().map(|kept| kept.keep(build_id, &found.file)) {
+            found.shown = format!("{}, not kept: {error}", found.shown);
+        }
+        found
     }
 }
 
-fn fetch(client: &Client, build_id: &str) -> Result<Option<(File, String)>, String> {
-    let answer = client.fetch_debug_info(&BuildId::formatted(build_id)).map_err(|error| {
-        // The innermost reason; the others repeat the address.
-        error.chain().last().map_or_else(|| error.to_string(), ToString::to_string)
-    })?;
-    let Some(mut answer) = answer else { return Ok(None) };
-    let server = answer.server_url.to_owned();
-    let mut file = scratch_file().map_err(|error| format!("there is no room for the file: {error}"))?;
-    io::copy(&mut answer.data, &mut file)
-        .and_then(|_| file.rewind())
-        .map_err(|error| format!("the file of {server} did not arrive: {error}"))?;
-    Ok(Some((file, server)))
+fn fitting(file: File, place: String, fits: Fits<'_>) -> Result<Fetched, String> {
+    let shown = format!("{place} (debuginfod)");
+    let refused = |why: String| format!("the debug file of {shown} is not used: {why}");
+    let bytes = Bytes::map(&file).map_err(|error| refused(error.to_string()))?;
+    match fits(&bytes) {
+        Ok(true) => Ok(Fetched { file, bytes, shown }),
+        Ok(false) => Err(refused("it has no names".to_owned())),
+        Err(why) => Err(refused(why)),
+    }
 }
 
-/// Requests of the client, with limits.
+impl Server {
+    /// All of the file that the server has for a build.
+    ///
+    /// # Errors
+    /// In words, why there is none.
+    fn fetch(&mut self, build_id: &str, kept: Option<&Kept>, limits: &Mutex<Limits>) -> Result<File, String> {
+        let client = match &self.client {
+            Ok(client) => client,
+            Err(why) => return Err(format!("{} is not asked: {why}", self.name)),
+        };
+        if locked(limits).time.is_zero() {
+            return Err(format!("{} is not asked: the servers have taken too long before", self.name));
+        }
+        let begun = Instant::now();
+        let file = receive(client, build_id, kept, limits);
+        let mut limits = locked(limits);
+        limits.time = limits.time.saturating_sub(begun.elapsed());
+        file.map_err(|failure| match failure {
+            Failure::Now(why) => format!("{}: {why}", self.name),
+            Failure::ForGood(why) => {
+                let words = format!("{}: {why}", self.name);
+                self.client = Err(format!("it failed before ({why})"));
+                words
+            }
+        })
+    }
+}
+
+fn receive(
+    client: &Client,
+    build_id: &str,
+    kept: Option<&Kept>,
+    limits: &Mutex<Limits>,
+) -> Result<File, Failure> {
+    let answer = client.fetch_debug_info(&BuildId::formatted(build_id)).map_err(|error| {
+        match error.downcast_ref::<HttpClientError>() {
+            Some(_) => Failure::ForGood(error.root_cause().to_string()),
+            // An answer, but no file. It has the reason twice: `... HTTP status 502 Bad Gateway (Bad Gateway)`.
+            None => Failure::Now(error.root_cause().to_string().split(" (").take(1).collect()),
+        }
+    })?;
+    let mut answer = answer.ok_or_else(|| Failure::Now("it has no debug file of it (404)".to_owned()))?;
+    let file = kept.and_then(|kept| kept.scratch_file().ok()).map_or_else(scratch_file, Ok);
+    let mut file =
+        file.map_err(|error| Failure::ForGood(format!("there is no room for its file: {error}")))?;
+    let received = io::copy(&mut answer.data, &mut file).and_then(|bytes| file.rewind().map(|()| bytes));
+    let bytes = received
+        .map_err(|error| Failure::ForGood(format!("its file did not arrive: {}", in_words(error.into()))))?;
+    let mut limits = locked(limits);
+    limits.bytes = limits.bytes.saturating_sub(bytes);
+    Ok(file)
+}
+
+fn locked(limits: &Mutex<Limits>) -> std::sync::MutexGuard<'_, Limits> {
+    limits.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An address as people may see it.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!("{scheme}://{host}{path}").trim_end_matches('/').to_owned()
+}
+
+/// Requests of the client to one server, with limits.
 #[derive(Debug)]
-struct Http(Agent);
+struct Http {
+    agent: Agent,
+    base: String,
+    limits: Arc<Mutex<Limits>>,
+}
 
 impl HttpClient for Http {
     fn get(&self, url: &str) -> Result<Box<dyn Readable>, HttpClientError> {
-        match self.0.get(url).call() {
+        // The client asks at the root of the host, whatever path the server's address has.
+        let below = url.rfind("/buildid/").and_then(|at| url.get(at..)).unwrap_or_default();
+        let url = format!("{}{below}", self.base.trim_end_matches('/'));
+        let Limits { time, bytes } = *locked(&self.limits);
+        match self.agent.get(url).config().timeout_global(Some(time)).build().call() {
             Ok(response) => {
-                let body = response.into_body().into_with_config().limit(MAX_FILE).reader();
+                let body = response.into_body().into_with_config().limit(bytes.min(MAX_FILE)).reader();
                 Ok(Box::new(Body(Box::new(body))))
             }
             Err(ureq::Error::StatusCode(code)) => {
                 Err(HttpClientError::StatusCode(StatusCode::from_u16(code).unwrap_or_default()))
             }
-            Err(error) => Err(HttpClientError::Other(Box::new(error))),
+            Err(error) => Err(HttpClientError::Other(in_words(error).into())),
         }
+    }
+}
+
+fn in_words(error: ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(what) => format!("it did not answer in time (timeout: {what})"),
+        ureq::Error::HostNotFound => "no such host is known".to_owned(),
+        ureq::Error::BodyExceedsLimit(bytes) => {
+            format!("it is larger than {}", crate::units::bytes(bytes as f64))
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
     }
 }
 
@@ -127,82 +280,4 @@ impl std::fmt::Debug for Body {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::{BufRead as _, BufReader, Read as _, Write as _},
-        net::TcpListener,
-        thread,
-    };
-
-    use super::*;
-
-    /// A server for as many requests as there are answers; the paths that were asked for.
-    fn server(answers: Vec<&'static str>) -> (String, thread::JoinHandle<Vec<String>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let served = thread::spawn(move || {
-            let serve = |answer: &str| {
-                let mut stream = listener.accept().unwrap().0;
-                let mut line = String::new();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                reader.read_line(&mut line).unwrap();
-                let mut header = String::from("more");
-                while !header.trim().is_empty() {
-                    header.clear();
-                    reader.read_line(&mut header).unwrap();
-                }
-                stream.write_all(answer.as_bytes()).unwrap();
-                line.split(' ').nth(1).unwrap_or_default().to_owned()
-            };
-            answers.into_iter().map(serve).collect()
-        });
-        (url, served)
-    }
-
-    fn fetcher(url: &str, patience: Duration) -> Fetcher {
-        Fetcher::new(&Servers { urls: vec![url.to_owned()], patience })
-    }
-
-    #[test]
-    fn a_build_is_asked_for_by_its_id() {
-        let (url, served) = server(vec![
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwords",
-            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\ncut",
-        ]);
-        let mut fetcher = fetcher(&url, Duration::from_secs(20));
-        let (mut file, from) = fetcher.fetch("0123").unwrap().unwrap();
-        let mut content = String::new();
-        file.read_to_string(&mut content).unwrap();
-        assert_eq!((content.as_str(), from.trim_end_matches('/')), ("words", url.as_str()));
-        assert!(fetcher.fetch("4567").unwrap().is_none());
-        let cut = fetcher.fetch("89ab").unwrap_err();
-        assert!(cut.contains("did not arrive"), "{cut}");
-        let expected = ["0123", "4567", "89ab"].map(|id| format!("/buildid/{id}/debuginfo"));
-        assert_eq!(served.join().unwrap(), expected);
-    }
-
-    #[test]
-    fn who_cannot_be_reached_is_asked_once() {
-        // Bound and closed again: nobody listens there.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut fetcher = fetcher(&format!("http://{address}"), Duration::from_secs(20));
-        let first = fetcher.fetch("0123").unwrap_err();
-        assert!(!first.contains("not asked again") && first.to_lowercase().contains("refused"), "{first}");
-        let begun = Instant::now();
-        let second = fetcher.fetch("0123").unwrap_err();
-        assert!(second.ends_with("; not asked again"), "{second}");
-        assert!(begun.elapsed() < Duration::from_secs(1));
-        assert!(self::fetcher("no address", Duration::from_secs(1)).fetch("0123").is_err());
-    }
-
-    #[test]
-    fn who_never_answers_costs_no_more_than_the_patience() {
-        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", silent.local_addr().unwrap());
-        let begun = Instant::now();
-        let why = fetcher(&url, Duration::from_millis(400)).fetch("0123").unwrap_err();
-        assert!(why.contains("timeout"), "{why}");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    }
-}
+mod tests;

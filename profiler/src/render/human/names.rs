@@ -4,20 +4,42 @@ use super::page::Page;
 use super::style::Style;
 use crate::report::{Coverage, FileNames};
 use crate::text::visible;
+use crate::units;
+
+const INDENT: &str = "          ";
 
 /// What could not be read that has names or lines; on demand also what was read.
 pub(super) fn write(page: &mut Page, coverage: &Coverage, verbose: bool) {
-    for file in &coverage.files {
-        for problem in &file.problems {
-            page.paragraph(
-                Style::Warn,
-                "          ",
-                &format!("names of {}: {}", name(file), visible(problem)),
-            );
+    for (problem, files) in problems(&coverage.files) {
+        let words = format!("names of {}: {}", list(&files), visible(problem));
+        page.paragraph(Style::Warn, INDENT, &words);
+    }
+    for file in coverage.files.iter().filter(|_| verbose) {
+        page.paragraph(Style::Plain, INDENT, &sources(file));
+    }
+}
+
+/// Each problem with the files that have it.
+fn problems(files: &[FileNames]) -> Vec<(&str, Vec<&FileNames>)> {
+    let mut found: Vec<(&str, Vec<&FileNames>)> = Vec::new();
+    for (file, problem) in files.iter().flat_map(|file| file.problems.iter().map(move |of| (file, of))) {
+        match found.iter_mut().find(|(known, _)| known == problem) {
+            Some((_, files)) => files.push(file),
+            None => found.push((problem, vec![file])),
         }
-        if verbose {
-            page.paragraph(Style::Plain, "          ", &sources(file));
+    }
+    found
+}
+
+/// `server`, `server and libfoo.so`, `server, libfoo.so and 3 more files`.
+fn list(files: &[&FileNames]) -> String {
+    match files {
+        [first, second] => format!("{} and {}", name(first), name(second)),
+        [first, second, more @ ..] => {
+            let more = units::plural(more.len() as u64, "more file", "more files");
+            format!("{}, {} and {more}", name(first), name(second))
         }
+        files => files.iter().map(|file| name(file)).collect(),
     }
 }
 
@@ -71,5 +93,28 @@ mod tests {
         let expected =
             "names of server: from exported symbols (.dynsym); not there: a debug file (build id 0123)";
         assert!(long.contains(expected), "{long}");
+    }
+
+    #[test]
+    fn files_with_one_problem_share_a_line() {
+        let file = |module: &str, problems: &[&str]| FileNames {
+            module: Text::from(module),
+            build_id: None,
+            sources: vec![],
+            problems: problems.iter().map(|words| (*words).to_owned()).collect(),
+            absent: vec![],
+        };
+        let none = "http://symbols: it has no debug file of it (404)";
+        let files = [file("/srv/server", &[none, "damaged"]), file("/lib/libm.so", &[none])];
+        let shown = |files: &[FileNames]| {
+            let coverage = Coverage { files: files.to_vec(), ..Coverage::default() };
+            let mut page = Page::new(&HumanOptions { width: 200, ..HumanOptions::default() });
+            write(&mut page, &coverage, false);
+            page.finish().lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        };
+        let two = [format!("names of server and libm.so: {none}"), "names of server: damaged".to_owned()];
+        assert_eq!(shown(&files), two);
+        let more = [file("/a", &[none]), file("/b", &[none]), file("/c", &[none]), file("/d", &[none])];
+        assert_eq!(shown(&more), [format!("names of a, b and 2 more files: {none}")]);
     }
 }

@@ -1,0 +1,151 @@
+//! Debug files that were fetched, kept by build id where the tools of elfutils keep theirs: `DIR/BUILDID/debuginfo`.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, linkat, openat},
+    process::geteuid,
+};
+
+use super::place::Root;
+
+/// For us alone.
+const PRIVATE: u32 = 0o700;
+/// Others may write.
+const FOR_OTHERS: u32 = 0o022;
+/// Others may write, but not replace what is ours.
+const STICKY: u32 = 0o1000;
+
+/// A directory with debug files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    directory: PathBuf,
+}
+
+impl Kept {
+    /// In this directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made, and if anybody else could change what is in it: as root we would write where somebody else
+    /// wants us to.
+    pub fn at(directory: &Path) -> io::Result<Kept> {
+        let directory = std::path::absolute(directory)?;
+        let there = directory.ancestors().find(|above| above.symlink_metadata().is_ok());
+        let there = there.unwrap_or(Path::new("/"));
+        let real = there.canonicalize()?;
+        only_ours(&real)?;
+        let directory = real.join(directory.strip_prefix(there).unwrap_or(Path::new("")));
+        DirBuilder::new().recursive(true).mode(PRIVATE).create(&directory)?;
+        Ok(Kept { directory })
+    }
+
+    /// The debug file of a build. An empty file stands for one that no server had then.
+    pub(super) fn find(&self, build_id: &str) -> Option<File> {
+        let file = Root::Ours.open(&self.path(build_id)).ok().flatten()?;
+        file.metadata().is_ok_and(|facts| facts.len() > 0).then_some(file)
+    }
+
+    /// A file without a name, to be kept when all of it is there.
+    pub(super) fn scratch_file(&self) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(openat(CWD, &self.directory, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    /// Keeps such a file, in the place of one that does not fit.
+    pub(super) fn keep(&self, build_id: &str, file: &File) -> io::Result<()> {
+        let path = self.path(build_id);
+        if let Some(directory) = path.parent() {
+            DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)?;
+        }
+        let _ = fs::remove_file(&path);
+        let held = format!("/proc/self/fd/{}", file.as_raw_fd());
+        Ok(linkat(CWD, held, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    /// Where the file of a build is kept.
+    pub(super) fn path(&self, build_id: &str) -> PathBuf {
+        self.directory.join(build_id).join("debuginfo")
+    }
+}
+
+/// Whether a directory belongs to us, and nobody but root can put another one in its place.
+fn only_ours(directory: &Path) -> io::Result<()> {
+    let us = geteuid().as_raw();
+    for (up, path) in directory.ancestors().enumerate() {
+        let facts = fs::metadata(path)?;
+        let (owner, mode) = (facts.uid(), facts.mode());
+        let is_owned = owner == us || (up > 0 && owner == 0);
+        if !is_owned || (mode & FOR_OTHERS != 0 && mode & STICKY == 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "{} can be changed by another user (owner {owner}, mode {:o})",
+                    path.display(),
+                    mode & 0o7777
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::unix::fs::{PermissionsExt as _, chown, symlink},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_file_has_a_name_only_once_it_is_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let kept = Kept::at(&place.path().join("deep/cache")).unwrap();
+        assert!(kept.find("0123").is_none());
+        let mut file = kept.scratch_file().unwrap();
+        file.write_all(b"words").unwrap();
+        assert_eq!(fs::read_dir(&kept.directory).unwrap().count(), 0);
+        kept.keep("0123", &file).unwrap();
+        let mut content = String::new();
+        kept.find("0123").unwrap().read_to_string(&mut content).unwrap();
+        assert_eq!(content, "words");
+        // What is there is replaced. An empty file is no debug file.
+        let empty = kept.scratch_file().unwrap();
+        kept.keep("0123", &empty).unwrap();
+        assert!(kept.find("0123").is_none());
+        let mode = fs::metadata(kept.path("0123")).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn nothing_is_written_where_another_user_could_lead_us() {
+        let place = tempfile::tempdir().unwrap();
+        let open = place.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        let refused = |path: &Path| Kept::at(path).unwrap_err().to_string();
+        assert!(refused(&open.join("cache")).contains("can be changed by another user"));
+        symlink(&open, place.path().join("link")).unwrap();
+        assert!(refused(&place.path().join("link/cache")).contains("open can be changed"));
+        fs::write(place.path().join("file"), "").unwrap();
+        assert!(Kept::at(&place.path().join("file")).is_err());
+        if geteuid().is_root() {
+            let home = place.path().join("home");
+            fs::create_dir_all(home.join(".cache")).unwrap();
+            chown(&home, Some(1000), None).unwrap();
+            assert!(
+                refused(&home.join(".cache")).contains("home can be changed by another user (owner 1000")
+            );
+        }
+        assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
+    }
+}
