@@ -6,17 +6,13 @@
 //! says where their return address is at each call they make; with that, one step is made by rule, and the walk
 //! along frame pointers begins behind it.
 
-use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, ParsedEhFrameHdr, RegisterRule,
-    UnwindContext, UnwindSection as _, UnwindTableRow, X86_64,
-};
+use gimli::{CfaRule, RegisterRule, UnwindContext, X86_64};
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use thiserror::Error;
 
 use super::image::Image;
 use super::symbols::Symbol;
-
-type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+use super::unwind_entries::UnwindTable;
 
 /// The step from a function to its caller, for one call that the function makes.
 ///
@@ -93,30 +89,7 @@ fn return_addresses(code: &[u8], address: u64) -> Vec<u64> {
     found
 }
 
-struct UnwindTable<'a> {
-    frames: EhFrame<Bytes<'a>>,
-    index: Option<ParsedEhFrameHdr<Bytes<'a>>>,
-    bases: BaseAddresses,
-}
-
-impl<'a> UnwindTable<'a> {
-    fn of(image: &Image<'a>) -> Option<Self> {
-        let (address, frames) = image.section(".eh_frame")?;
-        if frames.is_empty() {
-            return None;
-        }
-        let mut bases = BaseAddresses::default().set_eh_frame(address);
-        if let Some((text, _)) = image.section(".text") {
-            bases = bases.set_text(text);
-        }
-        let mut index = None;
-        if let Some((address, header)) = image.section(".eh_frame_hdr") {
-            bases = bases.set_eh_frame_hdr(address);
-            index = EhFrameHdr::new(header, LittleEndian).parse(&bases, 8).ok();
-        }
-        Some(Self { frames: EhFrame::new(frames, LittleEndian), index, bases })
-    }
-
+impl UnwindTable<'_> {
     fn step(&self, return_address: u64, context: &mut UnwindContext<usize>) -> Option<CallerStep> {
         // The call itself is asked for: behind it, the next function may begin.
         let row = self.row(return_address.checked_sub(1)?, context)?;
@@ -131,19 +104,5 @@ impl<'a> UnwindTable<'a> {
             Some(_) => return None,
         };
         Some(CallerStep { return_address, cfa_from_rsp, rbp_saved_at })
-    }
-
-    fn row<'c>(
-        &self,
-        address: u64,
-        context: &'c mut UnwindContext<usize>,
-    ) -> Option<&'c UnwindTableRow<usize>> {
-        let frames = &self.frames;
-        let fde = match self.index.as_ref().and_then(|index| index.table()) {
-            Some(index) => index.fde_for_address(frames, &self.bases, address, EhFrame::cie_from_offset),
-            None => frames.fde_for_address(&self.bases, address, EhFrame::cie_from_offset),
-        };
-        let fde = fde.ok().filter(|fde| !fde.is_signal_trampoline())?;
-        fde.unwind_info_for_address(frames, &self.bases, context, address).ok()
     }
 }

@@ -21,6 +21,7 @@ mod imports;
 mod mover;
 mod symbols;
 mod unpack;
+mod unwind_entries;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,3 +35,4 @@ pub use symbols::{Symbol, SymbolKind};
 pub(crate) use unpack::Packing;
 pub use unpack::SectionError;
 pub(crate) use unpack::{unpack, unpack_xz};
+pub(crate) use unwind_entries::FunctionStarts;

@@ -42,6 +42,9 @@ pub struct Call<'a> {
     pub function: Option<&'a Function>,
     /// The name, or what stands for it: see [`spelled`] and [`place`].
     pub name: &'a Text,
+    /// What all calls of one function of a file have in common: the name; of a function without one, where it begins, if
+    /// that is known. It may make calls in several places.
+    pub identity: &'a Text,
     /// What it is to the reader.
     pub kind: Kind,
     /// Whether it is in a library that stands between any program and the system.
@@ -71,6 +74,8 @@ pub struct Catalog<'a> {
 #[derive(Debug)]
 struct Known {
     name: Text,
+    /// Where the function begins, if it has no name.
+    begins: Option<Text>,
     kind: Kind,
     in_standard_file: bool,
 }
@@ -88,11 +93,12 @@ impl<'a> Catalog<'a> {
             .iter()
             .filter_map(|index| Some((*index, self.frames.get(*index)?, self.known.get(*index)?)));
         let calls = frames.flat_map(|(index, frame, known)| {
-            known.iter().enumerate().map(move |(nth, Known { name, kind, in_standard_file })| Call {
+            known.iter().enumerate().map(move |(nth, Known { name, begins, kind, in_standard_file })| Call {
                 index,
                 frame,
                 function: frame.functions.get(nth),
                 name,
+                identity: begins.as_ref().unwrap_or(name),
                 kind: *kind,
                 in_standard_file: *in_standard_file,
             })
@@ -106,6 +112,7 @@ fn known(frame: &Frame) -> Vec<Known> {
     let in_standard_file = from == Some(files::From::Standard);
     let of = |nth: usize| Known {
         name: spelled(frame, nth).unwrap_or_else(|| place(frame)),
+        begins: begins(frame),
         kind: kind(from, frame.functions.get(nth)),
         in_standard_file,
     };
@@ -119,13 +126,23 @@ pub fn place(frame: &Frame) -> Text {
     let Some(module) = &frame.module else {
         return Text::from(format!("code at {:#x}", frame.address));
     };
-    let offset = match (frame.file_address, frame.file_offset) {
-        (Some(address), _) => format!("+{address:#x}"),
-        // Of a report that an earlier version wrote.
-        (None, Some(offset)) => format!("+{offset:#x}"),
-        (None, None) => format!(" at {:#x}", frame.address),
-    };
-    Text::new([files::base(module.raw()), offset.as_bytes()].concat())
+    match (frame.file_address, frame.file_offset) {
+        // Of a report that an earlier version wrote if there is only an offset.
+        (Some(address), _) | (None, Some(address)) => in_file(module, address),
+        (None, None) => {
+            Text::new([files::base(module.raw()), format!(" at {:#x}", frame.address).as_bytes()].concat())
+        }
+    }
+}
+
+/// Where the function of a frame without a name begins, if that is known.
+fn begins(frame: &Frame) -> Option<Text> {
+    let (module, address) = frame.module.as_ref().zip(frame.function_address)?;
+    frame.functions.is_empty().then(|| in_file(module, address))
+}
+
+fn in_file(module: &Text, address: u64) -> Text {
+    Text::new([files::base(module.raw()), format!("+{address:#x}").as_bytes()].concat())
 }
 
 fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {

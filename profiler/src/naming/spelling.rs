@@ -248,6 +248,7 @@ mod tests {
             build_id: None,
             file_offset: None,
             file_address: None,
+            function_address: None,
             functions: names.iter().enumerate().map(function).collect(),
             unresolved: None,
         }

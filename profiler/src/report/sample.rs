@@ -220,6 +220,7 @@ fn stack(frames: &mut Frames, pid: u32, names: &[&str]) -> Stack {
             build_id: Some("8f3c1d0a5b".into()),
             file_offset: Some(address - 0x5581_0000_0000),
             file_address: Some(address - 0x5581_0000_0001),
+            function_address: None,
             functions: if depth == 1 { vec![inlined, function] } else { vec![function] },
             unresolved: None,
         }));
@@ -239,6 +240,7 @@ fn unresolved_stack(frames: &mut Frames) -> Stack {
             build_id: None,
             file_offset: module.map(|_| 0x4a10),
             file_address: module.map(|_| 0x5a0f),
+            function_address: module.map(|_| 0x59e0),
             functions: vec![],
             unresolved: Some(why.into()),
         }));

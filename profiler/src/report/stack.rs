@@ -35,6 +35,10 @@ pub struct Frame {
     /// of earlier versions.
     #[serde(default)]
     pub file_address: Option<u64>,
+    /// Where the function begins that the frame is in, in the same terms; only of functions without a name, and if unwind
+    /// information says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function_address: Option<u64>,
     /// Functions, innermost inlined first. Empty if unresolved.
     pub functions: Vec<Function>,
     /// Why there is no function.

@@ -21,7 +21,10 @@ use super::{
     servers::Fetcher,
     tables::{self, SymbolTable},
 };
-use crate::{elf::Image, text::Text};
+use crate::{
+    elf::{FunctionStarts, Image},
+    text::Text,
+};
 
 /// Names functions of program files.
 pub(super) struct Files {
@@ -131,7 +134,14 @@ impl Known {
         let covered: Vec<u64> = addresses.iter().copied().flatten().collect();
         let mut found = self.names.of(&covered, Some(&image), search, symbols, unpacker).into_iter();
         let outside = || Resolved::unknown("outside of the code of the file");
-        let resolved = addresses.iter().map(|at| at.and_then(|_| found.next()).unwrap_or_else(outside));
+        let starts = FunctionStarts::of(&image);
+        let start_of = |resolved: &Resolved, address: Option<u64>| {
+            address.filter(|_| resolved.functions.is_empty()).and_then(|address| starts.before(address))
+        };
+        let resolved = addresses.iter().map(|at| {
+            let resolved = at.and_then(|_| found.next()).unwrap_or_else(outside);
+            Resolved { start: start_of(&resolved, *at), ..resolved }
+        });
         Answer { resolved: resolved.collect(), notes: self.names.notes.clone() }
     }
 }

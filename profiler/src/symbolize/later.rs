@@ -42,6 +42,7 @@ fn resolve(report: &mut Report, settings: Settings) -> usize {
                 let stood_for_it = frame.functions.is_empty().then(|| naming::place(frame));
                 frame.functions = resolved.functions;
                 frame.unresolved = None;
+                frame.function_address = None;
                 renamed.extend(stood_for_it.zip(called(frame)));
                 better += 1;
             }

@@ -23,7 +23,7 @@ pub(super) fn named(mut functions: Vec<Function>, symbol: Option<&str>) -> Optio
         (Some(_) | None, None) => {}
     }
     functions.retain(|function| !function.name.is_empty());
-    (!functions.is_empty()).then_some(Resolved { functions, unresolved: None })
+    (!functions.is_empty()).then_some(Resolved { functions, unresolved: None, start: None })
 }
 
 /// Whether `symbol` is `name` with the path to it. A symbol can also be another function's of the same code: then

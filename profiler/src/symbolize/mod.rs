@@ -60,12 +60,14 @@ pub struct Resolved {
     pub functions: Vec<Function>,
     /// Why there is none.
     pub unresolved: Option<String>,
+    /// Where a function without a name begins, as the file counts, if it is known.
+    pub start: Option<u64>,
 }
 
 impl Resolved {
     /// A place without a name.
     pub fn unknown(why: impl Into<String>) -> Resolved {
-        Resolved { functions: Vec::new(), unresolved: Some(why.into()) }
+        Resolved { functions: Vec::new(), unresolved: Some(why.into()), start: None }
     }
 }
 

@@ -1,4 +1,5 @@
-// Every allocation goes through two wrappers of the program's own, as in most servers: `raw_alloc` and `engine_alloc`.
+// Every allocation goes through two wrappers of the program's own, as in most servers: `raw_alloc` and `engine_alloc`. The
+// inner one calls the allocator in two places: stripped, it has two addresses.
 // `chat_push` leaks, `session_open` keeps the last 400 blocks, `path_find` keeps none. One of each every
 // `--every-us 3000`, from `READY` to `quit`.
 #include "workload.h"
@@ -11,7 +12,7 @@ static void *volatile kept;
 static void *sessions[SESSIONS];
 
 FRAME static void *raw_alloc(size_t size) {
-    char *block = malloc(size + HEAD);
+    char *block = size < 512 ? malloc(size + HEAD) : calloc(1, size + HEAD);
     if (!block)
         abort();
     memset(block, 0, HEAD);

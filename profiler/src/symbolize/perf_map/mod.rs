@@ -151,7 +151,7 @@ impl ReadFile {
 
 fn named(name: Text) -> Resolved {
     let function = Function { name, file: None, line: None, inlined: false };
-    Resolved { functions: vec![function], unresolved: None }
+    Resolved { functions: vec![function], unresolved: None, start: None }
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) struct Own {
     pub(super) skipped: Vec<Text>,
 }
 
-/// Functions that were found to be allocation wrappers: the program file, and the name as in [`Own::function`].
+/// Functions that were found to be allocation wrappers: the program file, and what [`Call::identity`] says.
 type Wrappers = HashSet<(Option<Text>, Text)>;
 
 /// Functions of a wrapper between it and the allocator, at most. A name far out may be that of another thing.
@@ -108,7 +108,7 @@ fn caller<'a>(calls: &'a [Call<'a>], of: usize) -> Option<&'a Call<'a>> {
 fn kind(call: &Call<'_>, wrappers: &Wrappers) -> Kind {
     match call.kind {
         Kind::Own if !wrappers.is_empty() => {
-            let known = wrappers.contains(&(call.frame.module.clone(), call.name.clone()));
+            let known = wrappers.contains(&(call.frame.module.clone(), call.identity.clone()));
             if known { Kind::Wrapper } else { Kind::Own }
         }
         kind => kind,
@@ -199,6 +199,7 @@ mod tests {
             build_id: None,
             file_offset: Some(address - 0x800),
             file_address: Some(address),
+            function_address: None,
             functions: vec![],
             unresolved: None,
         }

@@ -205,6 +205,7 @@ impl Stacks {
             build_id: held.and_then(|(held, _)| held.build_id.clone()),
             file_offset: held.map(|(_, offset)| offset + of.back),
             file_address: held.and_then(|(held, offset)| held.address(offset)),
+            function_address: resolved.and_then(|resolved| resolved.start),
             unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
             functions,
         }

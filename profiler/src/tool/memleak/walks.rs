@@ -194,6 +194,7 @@ mod tests {
             build_id: None,
             file_offset: Some(1),
             file_address: Some(1),
+            function_address: None,
             functions: name.map(function).into_iter().collect(),
             unresolved: name.is_none().then(|| "stripped".to_owned()),
         }

@@ -71,7 +71,7 @@ fn by_data(rows: &[StackRow], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers {
         let Some(calls) = calls.get(&row.stack) else { continue };
         let own = calls.iter().filter(|call| call.kind == Kind::Own);
         let functions = own.map(|call| {
-            let name = (call.frame.module.as_ref(), call.name);
+            let name = (call.frame.module.as_ref(), call.identity);
             *numbers.entry(name).or_insert_with(|| {
                 names.push(name);
                 names.len() as u32 - 1
@@ -125,11 +125,48 @@ mod tests {
             build_id: None,
             file_offset: None,
             file_address: None,
+            function_address: None,
             functions: vec![function],
             unresolved: None,
         };
         let frames = functions.enumerate().map(|frame_of| frames.intern(frame(frame_of))).collect();
         Some(Stack { pid: 1, frames, incomplete: None })
+    }
+
+    /// The wrapper `+0x1000` calls the allocator in three places. Its callers are `+0x2000`, `+0x2100` and so on.
+    fn nameless(address: u64, function_address: Option<u64>) -> Frame {
+        Frame {
+            address: 0x5500_0000_0000 + address,
+            module: Some(Text::from("/srv/stripped")),
+            build_id: None,
+            file_offset: None,
+            file_address: Some(address),
+            function_address,
+            functions: vec![],
+            unresolved: None,
+        }
+    }
+
+    #[test]
+    fn an_unnamed_wrapper_is_one_function_wherever_it_calls_the_allocator() {
+        let (rows, _) = program();
+        let labels = |known: bool| {
+            let named = Named::new(&rows, |number, frames| {
+                let number = u64::from(number);
+                let start = |address| Some(address).filter(|_| known);
+                let wrapper = nameless(0x1010 + number, start(0x1000));
+                let caller = nameless(0x2010 + 0x100 * number, start(0x2000 + 0x100 * number));
+                Some(Stack {
+                    pid: 1,
+                    frames: [wrapper, caller].map(|frame| frames.intern(frame)).to_vec(),
+                    incomplete: None,
+                })
+            });
+            [0, 1, 2].map(|number| named.own(number).unwrap().label.terminal())
+        };
+        assert_eq!(labels(true), ["stripped+0x2010", "stripped+0x2110", "stripped+0x2210"]);
+        // Without unwind information each place could be a function of its own.
+        assert_eq!(labels(false), ["stripped+0x1010", "stripped+0x1011", "stripped+0x1012"]);
     }
 
     #[test]
