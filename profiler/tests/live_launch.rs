@@ -147,6 +147,7 @@ fn a_second_signal_ends_profiler_where_there_is_no_command() {
     observer.signal(Signal::TERM);
     observer.signal(Signal::CONT);
     let outcome = observer.finish(PATIENCE);
+    assert!(outcome.stderr.contains("the report is given up"), "{}", outcome.stderr);
     let killer = outcome.status.signal();
     assert!([libc::SIGINT, libc::SIGTERM].map(Some).contains(&killer), "{:?}", outcome.status);
 }
@@ -341,4 +342,32 @@ fn a_command_of_an_observation_that_cannot_begin_never_runs() {
         .arg(&witness);
     Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &["no_such_function"]);
     assert!(!witness.exists());
+}
+
+/// What does not start is an error, and no report of nothing.
+#[test]
+fn what_cannot_be_started_is_said_and_gives_no_report() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("to write a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("to make it a program");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let missing = folder.path().join("missing").to_str().expect("UTF-8").to_owned();
+    let mut damaged = fs::read("/bin/true").expect("to read a program");
+    damaged.truncate(100);
+    for (program, words) in [
+        (missing, "there is no such executable file"),
+        (file("plain", b"echo hello\n"), "first line says what runs it"),
+        (file("lost", b"#!/no/such/shell\n"), "it needs /no/such/shell, which is not there"),
+        (file("inner", format!("#!{}\n", file("mute", b"#!/no/such\n")).as_bytes()), "is not there"),
+    ] {
+        let outcome = Observer::spawn(&["memleak", "--for", "1s", "--", &program]).finish(PATIENCE);
+        outcome.assert_error(2, &[&program, words]);
+    }
+    let outcome = Observer::spawn(&["memleak", "--", &file("damaged", &damaged)]).finish(PATIENCE);
+    assert!([Some(2), Some(4)].contains(&outcome.status.code()), "{}", outcome.stderr);
+    outcome.assert_message(&["damaged"]);
 }

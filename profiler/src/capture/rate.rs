@@ -71,7 +71,12 @@ pub(crate) fn count(processes: &[Passed], at_most: Method) -> Result<Option<Coun
     let mut links: Vec<Links> = Vec::new();
     for process in processes {
         for (path, sites) in process.files.iter().filter(|(_, sites)| !sites.is_empty()) {
-            links.push(attacher.look(&object, path, process.pid, sites)?);
+            match attacher.look(&object, path, process.pid, sites) {
+                Ok(looks) => links.push(looks),
+                // Of several, one may end meanwhile: the others are counted.
+                Err(error) if error.kind() == ErrorKind::NoSuchProcess && processes.len() > 1 => break,
+                Err(error) => return Err(error),
+            }
         }
     }
     let begun = Instant::now();
@@ -120,8 +125,8 @@ impl Mark {
     }
 }
 
-/// Hits since an earlier reading, by class. The kernel may give the place of a thread that ended to another, whose hits
-/// begin at 0.
+/// Hits since an earlier reading, by class. They only rise: nothing takes a thread's entry out of the map, and a thread that
+/// gets the id of one that ended adds to that one's hits. A reading that says otherwise counts as none.
 fn since(mut now: [u64; CLASSES], before: [u64; CLASSES]) -> [u64; CLASSES] {
     now.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
     now
@@ -188,7 +193,7 @@ mod tests {
         };
         let counted = Counted { hits: [2, 0, 1, 0, 0, 0], busy_ns: 4_000, could_ns: SECOND / 2 - 100 };
         assert_eq!(before.until(now), counted);
-        // Another thread has the place by now, whose hits begin at 0.
+        // What cannot be is no negative number of hits.
         let hits = before.until(Mark { hits: [1, 0, 0, 0, 0, 0], ..now }).hits;
         assert_eq!(hits, [0; CLASSES]);
     }

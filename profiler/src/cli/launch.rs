@@ -27,9 +27,8 @@ impl From<&LaunchArgs> for launch::Manner {
 
 /// The child's side of a launched command.
 pub(crate) fn become_command(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let error = launch::wait_and_become(arguments);
-    // Our parent went away, or reports the failed exec itself: shells use 127 for a command that cannot run.
-    let _ = writeln!(std::io::stderr(), "profiler: the command did not start: {error}");
+    launch::wait_and_become(arguments);
+    // Our parent says why, if it is there. Shells use 127 for a command that cannot run.
     ExitCode::from(127)
 }
 

@@ -12,7 +12,7 @@ use inferno::flamegraph::{
 use self::layout::{Layout, Mark};
 use super::folded::{Weighed, unit_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Report, Role, Value};
+use crate::report::{Report, Role, Section, Value};
 use crate::text::visible;
 use crate::units;
 
@@ -99,12 +99,7 @@ fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<S
         _ => units::count(weight as f64),
     };
     if layout.problem > 0 {
-        parts.push(format!(
-            "red: {}, {} of {}",
-            word(report, weighed),
-            amount(layout.problem),
-            amount(layout.total)
-        ));
+        parts.push(format!("red: {}, {} of {}", word(report), amount(layout.problem), amount(layout.total)));
     }
     if layout.left_out > 0 {
         let held = amount(layout.total - layout.problem);
@@ -122,14 +117,19 @@ fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<S
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// What rows that are problems are called.
-fn word(report: &Report, weighed: &Weighed<'_>) -> String {
-    let label = weighed.section.columns.iter().position(|column| column.role == Role::Label);
-    let row = weighed.rows(report).map(|heavy| heavy.row).find(|row| layout::is_problem(row));
-    match label.zip(row).and_then(|(label, row)| row.cells.get(label)) {
-        Some(Value::Word(word)) => visible(word).into_owned(),
-        _ => "problems".to_owned(),
-    }
+/// What rows that are problems are called, by the first table that has some: the stacks of a problem need not be
+/// problems each.
+fn word(report: &Report) -> String {
+    let word = |section: &Section| {
+        let row = section.rows.iter().find(|row| layout::is_problem(row))?;
+        // The first label may be the number of a process.
+        let labels = section.columns.iter().zip(&row.cells).filter(|(column, _)| column.role == Role::Label);
+        labels.filter(|(column, _)| column.name != "pid").find_map(|(_, cell)| match cell {
+            Value::Word(word) => Some(visible(word).into_owned()),
+            _ => None,
+        })
+    };
+    report.sections.iter().find_map(word).unwrap_or_else(|| "problems".to_owned())
 }
 
 #[cfg(test)]
@@ -191,6 +191,16 @@ mod tests {
         let svg = flamegraph(&report, None).unwrap();
         assert!(svg.contains("1 other stack with 190 MiB not drawn"), "{svg}");
         assert!(!svg.contains("player::Session::new"));
+    }
+
+    #[test]
+    fn the_stacks_of_a_site_that_leaks_are_called_what_the_site_is() {
+        let mut report = sample::pong();
+        let mut stacks = report.sections[0].clone();
+        stacks.name = "stacks".to_owned();
+        stacks.rows[0].cells[0] = crate::report::Value::Word("YOUNG".to_owned());
+        report.sections.push(stacks);
+        assert!(flamegraph(&report, None).unwrap().contains("red: LEAK, 412 MiB of 602 MiB"));
     }
 
     #[test]

@@ -2,10 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::Duration,
 };
 
 use super::{stat::Stat, status::Status};
+
+/// The parent, the process group and the session of a process, by their numbers in proc(5).
+const PARENT: usize = 4;
+const GROUP: usize = 5;
+const SESSION: usize = 6;
 
 /// Processes that are looked at, at most: a fork storm must not become one of ours.
 const MOST: usize = 512;
@@ -35,16 +41,71 @@ impl Used {
     }
 }
 
-/// Everything that descends from these processes, without themselves, by pid.
+/// Everything that descends from these processes and lives, without themselves, by pid. Where they have started us, we and
+/// what led to us (`sudo`) are no work of theirs.
 pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
+    let own = std::process::id();
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     // One pass over all processes: the lists of children that the kernel keeps are one per thread, and optional.
-    for pid in super::find::all() {
-        if let Some(parent) = parent(pid) {
+    for pid in super::find::all().into_iter().filter(|pid| *pid != own) {
+        if let Some(parent) = living(pid).and_then(|stat| stat.field(PARENT)) {
             children.entry(parent).or_default().push(pid);
         }
     }
-    walk(of, &children)
+    let ours = ancestors(own);
+    let mut found = walk(of, &children);
+    found.retain(|pid| !ours.contains(pid));
+    found
+}
+
+/// A command that ended by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndedCommand<'a> {
+    /// Its pid, which its process group or its session has as number.
+    pub(crate) pid: u32,
+    /// When it began, in ticks since boot.
+    pub(crate) started_ticks: u64,
+    /// The program that it was at last.
+    pub(crate) exe: &'a Path,
+}
+
+/// What a command has left behind: what lives in its process group or session; and what runs the same program, began since,
+/// and has lost its parent, as a daemon does. A daemon of another program, in a session of its own, is not found.
+pub(crate) fn left_behind(command: &EndedCommand<'_>) -> Vec<u32> {
+    let own = std::process::id();
+    // Whoever loses its parent gets one of ours, or the first process (`PR_SET_CHILD_SUBREAPER`).
+    let reapers = ancestors(own);
+    let left = |pid: &u32| {
+        let Some(stat) = living(*pid) else { return false };
+        let is_number = |field| stat.field::<u32>(field) == Some(command.pid);
+        let lost_its_parent = || stat.field::<u32>(PARENT).is_some_and(|parent| reapers.contains(&parent));
+        let began_since = || stat.started_ticks().is_some_and(|ticks| ticks >= command.started_ticks);
+        let is_the_program =
+            || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == command.exe);
+        is_number(GROUP) || is_number(SESSION) || lost_its_parent() && began_since() && is_the_program()
+    };
+    let not_ours = |pid: &u32| *pid != own && *pid != command.pid && !reapers.contains(pid);
+    let mut found: Vec<u32> = super::find::all().into_iter().filter(not_ours).filter(left).collect();
+    found.sort_unstable();
+    found
+}
+
+/// Whether a process is in this process group.
+pub(crate) fn is_in_group(pid: u32, group: u32) -> bool {
+    Stat::of_process(pid).and_then(|stat| stat.field(GROUP)) == Some(group)
+}
+
+/// The parent of a process, and its parent, up to the first process.
+fn ancestors(of: u32) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    let mut pid = of;
+    while let Some(parent) = Stat::of_process(pid).and_then(|stat| stat.field::<u32>(PARENT)) {
+        if parent == 0 || !found.insert(parent) {
+            break;
+        }
+        pid = parent;
+    }
+    found
 }
 
 /// Whether children that took `theirs` do the work of a parent that took `own`.
@@ -70,8 +131,9 @@ fn walk(of: &[u32], children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
     found.into_iter().collect()
 }
 
-fn parent(pid: u32) -> Option<u32> {
-    Stat::of_process(pid)?.field(4)
+/// Of a process that has not ended.
+fn living(pid: u32) -> Option<Stat> {
+    Stat::of_process(pid).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')))
 }
 
 #[cfg(test)]
@@ -107,5 +169,41 @@ mod tests {
         child.wait().unwrap();
         assert!(found.contains(&child.id()) && !found.contains(&own));
         assert!(used.is_some() && Used::of(u32::MAX / 2).is_none());
+    }
+
+    #[test]
+    fn we_are_no_work_of_those_who_started_us() {
+        let ours = ancestors(std::process::id());
+        let above: Vec<u32> = ours.iter().copied().collect();
+        assert!(!above.is_empty());
+        let found = descendants(&above);
+        assert!(!found.contains(&std::process::id()) && !found.iter().any(|pid| ours.contains(pid)));
+    }
+
+    #[test]
+    fn what_an_ended_command_leaves_behind_is_found() {
+        use std::{
+            io::{BufRead as _, BufReader},
+            os::unix::process::CommandExt as _,
+            process::{Command, Stdio},
+        };
+        let script = "sleep 1000 >&- & echo $!";
+        let mut shell =
+            Command::new("sh").args(["-c", script]).process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        shell.wait().unwrap();
+        let left: u32 = line.trim().parse().unwrap();
+        let found =
+            left_behind(&EndedCommand { pid: shell.id(), started_ticks: 0, exe: Path::new("/no/such") });
+        assert_eq!(found, [left]);
+        assert!(is_in_group(left, shell.id()));
+        let kill = |pid: u32| {
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(pid as i32).unwrap(),
+                rustix::process::Signal::KILL,
+            )
+        };
+        kill(left).unwrap();
     }
 }

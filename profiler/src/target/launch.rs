@@ -6,6 +6,7 @@
 //! The command leads a process group of its own. It ends with us, however we end, unless it is to be left running: then
 //! it has a session of its own.
 
+mod begun;
 mod group;
 mod images;
 mod keeper;
@@ -14,18 +15,25 @@ mod user;
 
 use std::{
     collections::BTreeSet,
-    convert::Infallible,
     ffi::{OsStr, OsString},
     io::{self, Read as _, Write as _},
-    os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, net::UnixStream, process::CommandExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
 
 use crate::error::{Error, ErrorKind, Result};
 
-use self::{group::Group, keeper::Keeper};
+use self::{
+    begun::{Refusal, Step},
+    group::Group,
+    keeper::Keeper,
+};
 pub use self::{
+    group::Grace,
     images::{LIST_ARGUMENT, list_as},
     keeper::{KEEP_ARGUMENT, keep},
     manner::{Ending, Manner},
@@ -44,6 +52,8 @@ const ENDS: &str = "ends";
 #[derive(Debug)]
 pub struct Waiting {
     child: Child,
+    /// Our end of what the child waits at.
+    gate: Option<UnixStream>,
     program: PathBuf,
     manner: Manner,
     status: Option<ExitStatus>,
@@ -68,17 +78,23 @@ impl Waiting {
         images::of(&self.program, self.manner.user.as_deref())
     }
 
-    /// Lets the command run.
+    /// Lets the command run, and waits until it does.
     ///
     /// # Errors
-    /// If the child is gone already, or its keeper cannot be started.
-    pub fn release(&mut self) -> io::Result<()> {
-        let Some(mut gate) = self.child.stdin.take() else { return Ok(()) };
+    /// If the child cannot become the command, or its keeper cannot be started.
+    pub fn release(&mut self) -> Result<()> {
+        let Some(mut gate) = self.gate.take() else { return Ok(()) };
         if !self.manner.leave_running {
             self.group = Group::led_by(self.child.id());
-            self.keeper = Some(Keeper::start(self.child.id(), self.manner.grace)?);
+            let keeper = Keeper::start(self.child.id(), self.manner.grace).map_err(|e| {
+                Error::new(ErrorKind::Limit, "tried to start what ends the command with profiler")
+                    .because_of(&e)
+            })?;
+            self.keeper = Some(keeper);
         }
-        gate.write_all(b"g")
+        // One that is gone has told why.
+        let _ = gate.write_all(b"g");
+        Refusal::hear(gate).map_or(Ok(()), |refusal| Err(refusal.error(&self.program)))
     }
 
     /// How it ended, if it did.
@@ -126,7 +142,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         // A child that was not let go ends when it sees that nobody will.
-        if self.child.stdin.take().is_some() {
+        if self.gate.take().is_some() {
             let _ = self.child.wait();
         }
         self.ended();
@@ -178,47 +194,66 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
         Some(user) => user::resolve_as(user, name)?,
         None => resolve(name)?,
     };
+    begun::check(&program)?;
+    let tried = |e: &io::Error| Error::on(ErrorKind::Limit, "tried to start", name.as_os_str()).because_of(e);
+    let (gate, theirs) = UnixStream::pair().map_err(|e| tried(&e))?;
     let mut child = Command::new("/proc/self/exe");
     child.arg(WAIT_ARGUMENT).arg(if manner.leave_running { STAYS } else { ENDS });
     child.arg(std::process::id().to_string()).arg(manner.user.as_deref().unwrap_or_default());
     child.arg(&program).arg(name).args(arguments);
-    child.stdin(Stdio::piped()).stdout(Stdio::from(io::stderr()));
+    child.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(io::stderr()));
     if !manner.leave_running {
         child.process_group(0);
     }
-    let child = child
-        .spawn()
-        .map_err(|e| Error::on(ErrorKind::Limit, "tried to start", name.as_os_str()).because_of(&e))?;
-    Ok(Waiting { child, program, manner: manner.clone(), status: None, keeper: None, group: None })
+    let child = child.spawn().map_err(|e| tried(&e))?;
+    let (gate, manner) = (Some(gate), manner.clone());
+    Ok(Waiting { child, gate, program, manner, status: None, keeper: None, group: None })
 }
 
-/// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails.
-pub fn wait_and_become(arguments: impl Iterator<Item = OsString>) -> io::Error {
-    let Err(error) = prepare_and_become(arguments);
-    error
+/// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails, which the parent
+/// is told, or if the parent gave up.
+pub fn wait_and_become(arguments: impl Iterator<Item = OsString>) {
+    // Closed when the child becomes the command, which tells the parent that it did.
+    let Ok(gate) = io::stdin().as_fd().try_clone_to_owned() else { return };
+    let gate = UnixStream::from(gate);
+    match prepare_and_become(&gate, arguments) {
+        Ok(GaveUp) => {}
+        Err(refusal) => refusal.tell(gate),
+    }
 }
 
-fn prepare_and_become(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Infallible> {
-    let mut next = || arguments.next().ok_or(io::ErrorKind::InvalidInput);
+/// Our parent has gone on without us.
+struct GaveUp;
+
+fn prepare_and_become(
+    mut gate: &UnixStream,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> std::result::Result<GaveUp, Refusal> {
+    let set_up = Refusal::at(Step::SetUp);
+    let mut next = || arguments.next().ok_or_else(|| set_up(io::ErrorKind::InvalidInput.into()));
     let (stays, parent, user) = (next()? == STAYS, next()?, next()?);
     let (program, name) = (next()?, next()?);
     if stays {
-        rustix::process::setsid()?;
+        rustix::process::setsid().map_err(|errno| set_up(errno.into()))?;
     }
-    let user = if user.is_empty() { None } else { Some(user::assume(&user)?) };
+    let user =
+        if user.is_empty() { None } else { Some(user::assume(&user).map_err(Refusal::at(Step::User))?) };
     let mut go = [0_u8];
-    io::stdin().read_exact(&mut go)?; // fails if our parent gave up
+    if gate.read_exact(&mut go).is_err() {
+        return Ok(GaveUp);
+    }
     if !stays {
         // Behind the change of the user, which takes it back.
         let parent = parent.to_str().and_then(|pid| pid.parse().ok());
-        group::end_with(parent.ok_or(io::ErrorKind::InvalidInput)?)?;
+        let parent = parent.ok_or_else(|| set_up(io::ErrorKind::InvalidInput.into()))?;
+        group::end_with(parent).map_err(&set_up)?;
     }
     let mut command = Command::new(program);
     command.arg0(name).args(arguments).stdin(Stdio::null());
     if let Some(user) = &user {
         command.envs(user.environment());
     }
-    Err(command.exec())
+    Err(Refusal { step: Step::Exec, cause: command.exec() })
 }
 
 #[cfg(test)]

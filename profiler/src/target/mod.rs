@@ -1,5 +1,6 @@
 //! The observed processes: finding them, knowing them again, reading what they map.
 
+pub(crate) mod ends;
 pub(crate) mod family;
 pub mod find;
 pub mod launch;

@@ -98,7 +98,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     number.times(scale).ok_or(UnitError::TooLarge(LIMIT))
 }
 
-/// Parses a growth, a size per hour such as `1MiB/h`: bytes per hour.
+/// Parses a growth, a size per hour such as `1MiB/h`: bytes per hour. `0` needs no unit.
 pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
     const GROWTH: &str = "growth such as `1MiB/h`";
     let text = text.trim();
@@ -107,6 +107,8 @@ pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
     }
     match text.strip_suffix("/h") {
         Some(size) => parse_bytes(size),
+        // Nothing is nothing in every unit.
+        None if text == "0" => Ok(0),
         None => Err(UnitError::UnknownUnit(text.to_owned(), GROWTH)),
     }
 }
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn a_growth_is_a_size_per_hour() {
         assert_eq!(parse_bytes_per_hour(" 1.5MiB/h"), Ok(3 << 19));
-        assert_eq!(parse_bytes_per_hour("0B/h"), Ok(0));
+        assert_eq!((parse_bytes_per_hour("0B/h"), parse_bytes_per_hour("0")), (Ok(0), Ok(0)));
         assert_eq!(
             parse_bytes_per_hour("1MiB").unwrap_err().to_string(),
             "unknown unit `1MiB`; write a growth such as `1MiB/h`"

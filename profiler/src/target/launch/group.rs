@@ -8,7 +8,32 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 /// How often the end of a group is looked for: the kernel tells of the end of a process, not of a group.
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The time that a command has to end after it was asked to.
+#[derive(Clone, Copy, Debug)]
+pub struct Grace {
+    asked: Instant,
+    length: Duration,
+}
+
+impl Grace {
+    /// It was asked now.
+    pub fn begin(length: Duration) -> Grace {
+        Grace { asked: Instant::now(), length }
+    }
+
+    /// How long to wait before it is looked again; `None` if it is `gone`, or the time is over.
+    pub fn wait(&self, gone: bool) -> Option<Duration> {
+        let left = self.length.checked_sub(self.asked.elapsed()).filter(|left| !left.is_zero());
+        left.filter(|_| !gone).map(|left| left.min(PAUSE))
+    }
+
+    /// The time that it has had.
+    pub fn had(&self) -> Duration {
+        self.asked.elapsed().min(self.length)
+    }
+}
 
 /// A process group that was made for a command. Its number is that of the command's process.
 #[derive(Clone, Copy, Debug)]
@@ -42,19 +67,18 @@ impl Group {
     /// Asks it to end, and ends it when `grace` is over. For whoever has nothing else to do.
     pub(super) fn end(self, grace: Duration, mut collect: impl FnMut()) {
         self.ask_to_end();
-        let deadline = Instant::now() + grace;
-        loop {
+        let grace = Grace::begin(grace);
+        let mut is_there = || {
             collect();
-            if !self.is_there() {
-                return;
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-            std::thread::sleep(PAUSE);
+            self.is_there()
+        };
+        while let Some(pause) = grace.wait(!is_there()) {
+            std::thread::sleep(pause);
         }
-        self.kill();
-        collect();
+        if is_there() {
+            self.kill();
+            collect();
+        }
     }
 }
 
@@ -68,4 +92,20 @@ pub(super) fn end_with(parent: u32) -> io::Result<()> {
     // A parent that ended before will not end again.
     let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if u32::try_from(now) == Ok(parent) { Ok(()) } else { Err(io::Error::other("profiler has ended")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_ends_with_its_time_or_with_who_has_it() {
+        let hour = Grace::begin(Duration::from_secs(3600));
+        assert_eq!((hour.wait(false), hour.wait(true)), (Some(PAUSE), None));
+        let none = Grace::begin(Duration::ZERO);
+        assert_eq!((none.wait(false), none.had()), (None, Duration::ZERO));
+        let short = Grace::begin(Duration::from_millis(5));
+        assert!(short.wait(false).is_none_or(|pause| pause <= Duration::from_millis(5)));
+        assert!(hour.had() < Duration::from_secs(3600));
+    }
 }

@@ -128,17 +128,27 @@ fn is_readable(output: &impl std::os::fd::AsFd, deadline: Instant) -> bool {
 
 /// The interpreter that a script names in its first line; for `env NAME` the program of that name.
 fn shebang(path: &Path) -> Option<PathBuf> {
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?;
+    let line = first_line(path)?;
     let mut words = line.split_ascii_whitespace();
     let first = words.next()?;
     if first.ends_with("/env") { resolve(OsStr::new(words.next()?)).ok() } else { Some(PathBuf::from(first)) }
 }
 
+/// The program that the kernel runs a script by: `env` itself, where that is named.
+pub(super) fn script_runs_by(path: &Path) -> Option<PathBuf> {
+    first_line(path)?.split_ascii_whitespace().next().map(PathBuf::from)
+}
+
+/// The first line of a script behind its `#!`.
+fn first_line(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    std::str::from_utf8(line).ok().map(str::to_owned)
+}
+
 /// The dynamic linker that an executable asks for.
-fn interpreter(path: &Path) -> Option<PathBuf> {
+pub(super) fn interpreter(path: &Path) -> Option<PathBuf> {
     let file = File::open(path).ok()?;
     // SAFETY: the mapping is only read; a file that shrinks under us is an executable about to be run.
     let bytes = unsafe { memmap2::Mmap::map(&file) }.ok()?;

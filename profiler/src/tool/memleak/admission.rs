@@ -90,7 +90,7 @@ impl Forecast {
         if self.is_over() {
             let (limit, sampled) = (percentage(self.limit), units::percent(self.sampled_share));
             words.push_str(&format!(
-                ", more than --max-cost {limit}; ~{sampled} with --sample-bytes {PROPOSED}"
+                ", more than --max-cost {limit}; at least {sampled} with --sample-bytes {PROPOSED}"
             ));
         }
         words
@@ -103,15 +103,18 @@ impl Forecast {
         }
         let (share, most) = (units::percent(self.taken_share), percentage(self.limit));
         let error = Error::new(ErrorKind::Safety, "tried to predict the cost").because(format_args!(
-            "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}",
+            "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}; \
+             --max-cost off goes on all the same",
             self.who(),
             units::count(self.calls_per_s)
         ));
         let sampled = units::percent(self.sampled_share);
         Some(if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
-            error.hint(format_args!("--sample-bytes {PROPOSED} would take ~{sampled}; or --max-cost off"))
+            error.hint(format_args!(
+                "--sample-bytes {PROPOSED} would take at least {sampled}: every call still has its trap"
+            ))
         } else {
-            error.hint("--max-cost off; or observe it when it has less to do, or another process of its kind")
+            error.hint("observe it when it has less to do, or another process of its kind")
         })
     }
 }
@@ -202,10 +205,9 @@ mod tests {
         assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
         let words = error.to_string();
         assert!(words.contains("more than --max-cost 30%"), "{words}");
-        assert!(!words.contains("off"), "the way out is in the hint only: {words}");
+        assert!(words.ends_with("; --max-cost off goes on all the same"), "{words}");
         let advice = error.advice().unwrap();
-        assert!(advice.contains("--sample-bytes 512KiB would take ~"), "{advice}");
-        assert!(advice.contains("--max-cost off"), "{advice}");
+        assert!(advice.contains("--sample-bytes 512KiB would take at least "), "{advice}");
         // Nothing is proposed that would be refused too.
         let error = refusal(&counting(700_000, 1_000), &options()).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");

@@ -123,10 +123,47 @@ fn passed_over(wrappers: &[Text]) -> Value {
 fn growth(judgement: &Judgement) -> Value {
     match judgement.growth {
         Growth::Stopped => Value::Word("stopped".to_owned()),
+        // Its blocks get old one after the other, and none much older: the bytes older than the age stay as many.
+        _ if judgement.verdict == Verdict::Cache => Value::Word("bounded".to_owned()),
         _ => estimate(judgement.growth_bytes_per_hour.as_ref(), "observed for less than the age asked about"),
     }
 }
 
 fn estimate(estimate: Option<&Estimate>, missing: &str) -> Value {
     estimate.map_or_else(|| Value::Unknown(missing.to_owned()), |e| Value::estimate(e.value, e.low, e.high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{hazard::LateHazard, verdict::Reason};
+    use super::*;
+
+    #[test]
+    fn what_cannot_go_on_growing_has_no_growth_per_hour() {
+        let exact = |value| Estimate { value, low: value, high: Some(value), exact: true };
+        let hazard = LateHazard {
+            frees: 0,
+            exposure_block_hours: 0.0,
+            per_hour: exact(0.0),
+            from_units: 0,
+            to_units: 0,
+        };
+        let of = |verdict, reason, going| {
+            let judgement = Judgement {
+                verdict,
+                reason,
+                survival: None,
+                hazard,
+                growth: going,
+                growth_bytes_per_hour: Some(exact(4096.0)),
+                judged_after: None,
+            };
+            growth(&judgement)
+        };
+        let word = |word: &str| Value::Word(word.to_owned());
+        assert_eq!(of(Verdict::LongLived, Reason::StoppedGrowing, Growth::Stopped), word("stopped"));
+        assert_eq!(of(Verdict::Cache, Reason::BoundedAge, Growth::Stopped), word("stopped"));
+        assert_eq!(of(Verdict::Cache, Reason::BoundedAge, Growth::Continues), word("bounded"));
+        assert_eq!(of(Verdict::Leak, Reason::KeptAndGrowing, Growth::Continues).number(), Some(4096.0));
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use profiler_common::ledger::Counter;
+
 use super::{
     collect::Moment,
     harm, memory, rules,
@@ -15,16 +17,17 @@ use crate::{
     units,
 };
 
-/// Completes a report. `seen`: whether any allocation was.
+/// Completes a report. `seen`: whether any block was recorded.
 pub(super) fn complete(
     report: &mut Report,
     session: &Session<'_>,
     moment: &Moment,
+    counters: &[u64; Counter::COUNT],
     seen: bool,
 ) -> Result<()> {
     let length = report.meta.length();
     let grown = memory::grown(session, moment)?;
-    let Sight { instead, before, behind } = sight(session, seen, length);
+    let Sight { instead, before, before_no_leak, behind } = sight(session, counters, seen, length);
     let nothing = report.findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
@@ -34,11 +37,17 @@ pub(super) fn complete(
     {
         *clean = growth;
     }
+    let leaks = report.findings.iter().any(|finding| finding.rule == rules::LEAK);
+    let (before_no_leak, limits) = if leaks { (None, before_no_leak) } else { (before_no_leak, None) };
     let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
-    let first: Vec<Finding> =
-        harm::findings(session).chain(guard).chain(before).chain(memory::finding(&grown, length)).collect();
+    let first: Vec<Finding> = harm::findings(session)
+        .chain(guard)
+        .chain(before)
+        .chain(memory::finding(&grown, length))
+        .chain(before_no_leak)
+        .collect();
     report.findings.splice(0..0, first);
-    report.findings.extend(behind);
+    report.findings.extend(limits.into_iter().chain(behind));
     if !grown.is_empty() {
         report.sections.push(memory::section(&grown));
     }

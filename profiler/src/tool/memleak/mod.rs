@@ -11,6 +11,7 @@ mod arrivals;
 mod blocks;
 mod calls;
 mod canary;
+mod coarse;
 pub(crate) mod collect;
 mod columns;
 mod coverage;

@@ -45,7 +45,7 @@ pub(super) fn report(
     });
     let places: Vec<Option<usize>> = places.collect();
     let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
-    let (sections, findings) = table.sections(session, &places, coverage.complete);
+    let (sections, findings) = table.sections(session, &places, &snapshot.counters, coverage.complete);
     let mut report = Report {
         schema: SCHEMA,
         meta: meta(session, snapshot, ended)?,
@@ -56,7 +56,7 @@ pub(super) fn report(
         frames,
         coverage,
     };
-    foremost::complete(&mut report, session, moment, !judged.is_empty())?;
+    foremost::complete(&mut report, session, moment, &snapshot.counters, !judged.is_empty())?;
     Ok(report)
 }
 

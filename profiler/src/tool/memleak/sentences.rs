@@ -3,10 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
+    coarse::Drawing,
     judge::MARGIN,
     rules,
     session::Session,
     sites::JudgedSite,
+    space::Space,
     verdict::{Reason, Verdict},
 };
 use crate::{
@@ -39,8 +41,8 @@ pub(super) struct Facts<'a> {
     pub(super) length: Duration,
     /// The age asked about.
     pub(super) older: Duration,
-    /// Whether the figures are estimates of a sampled run.
-    pub(super) sampled: bool,
+    /// What was drawn, in a sampled run: its figures are estimates.
+    pub(super) drawing: Option<Drawing>,
 }
 
 /// The sentences of a report.
@@ -48,11 +50,17 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
     let mut findings = Vec::new();
     if complete {
         findings.push(answer(facts));
-        findings.extend(session.spaces.iter().filter_map(|space| {
-            let until = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns) + facts.length;
+        let until = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns) + facts.length;
+        // Once for each process, whatever programs it was: by the name of the last.
+        let is_last = |space: &&Space| {
+            let mut later = session.spaces.iter().filter(|other| other.number > space.number);
+            !later.any(|other| other.process.pid() == space.process.pid())
+        };
+        let young = session.spaces.iter().filter(is_last).filter_map(|space| {
             let age = until.duration_since(space.process.started()).ok()?;
-            filling(space.process.name(), age, facts.older)
-        }));
+            (age < facts.older * FILLING_AGES).then(|| (space.process.name(), age))
+        });
+        findings.extend(filling(&young.collect::<Vec<_>>(), facts.older));
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
         findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
@@ -83,6 +91,9 @@ fn answer(facts: &Facts<'_>) -> Finding {
         );
         return Finding::plain(rules::TOO_EARLY, Severity::Limit, words);
     }
+    if let Some(drawing) = facts.drawing.filter(Drawing::is_too_coarse) {
+        return drawing.finding(facts.length);
+    }
     undecided(facts).unwrap_or_else(|| clean(facts))
 }
 
@@ -106,6 +117,7 @@ struct Leak<'a> {
     function: Option<&'a Text>,
     growth_bytes_per_hour: f64,
     old_bytes: f64,
+    old_blocks: f64,
     stacks: usize,
     /// Whether any block as old as this was freed.
     freed: bool,
@@ -121,32 +133,58 @@ impl<'a> Leak<'a> {
             function,
             growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
             old_bytes: row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
+            old_blocks: row.weighted.as_ref().map_or(row.old as f64, |w| w.old.0),
             stacks,
             freed: site.judgement.hazard.frees > 0,
         }
     }
 }
 
+/// A function that grows, by all its sites that leak.
+struct Grown<'a> {
+    function: Option<&'a Text>,
+    bytes_per_hour: f64,
+    blocks: f64,
+}
+
+impl Grown<'_> {
+    /// Its growth; in blocks where they hold nothing.
+    fn per_hour(&self, facts: &Facts<'_>) -> String {
+        let hours = facts.length.saturating_sub(facts.older).as_secs_f64() / 3600.0;
+        if self.bytes_per_hour <= 0.0 && hours > 0.0 {
+            return format!("{} blocks/h", units::count(self.blocks / hours));
+        }
+        units::bytes_per_hour(self.bytes_per_hour).trim_start_matches('+').to_owned()
+    }
+}
+
 fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
-    let mut functions: Vec<(Option<&Text>, f64)> = Vec::new();
+    let mut functions: Vec<Grown<'_>> = Vec::new();
     for leak in leaks {
-        match functions.iter_mut().find(|(name, _)| *name == leak.function) {
-            Some((_, growth)) => *growth += leak.growth_bytes_per_hour,
-            None => functions.push((leak.function, leak.growth_bytes_per_hour)),
+        match functions.iter_mut().find(|grown| grown.function == leak.function) {
+            Some(grown) => {
+                grown.bytes_per_hour += leak.growth_bytes_per_hour;
+                grown.blocks += leak.old_blocks;
+            }
+            None => functions.push(Grown {
+                function: leak.function,
+                bytes_per_hour: leak.growth_bytes_per_hour,
+                blocks: leak.old_blocks,
+            }),
         }
     }
-    functions.sort_by(|a, b| b.1.total_cmp(&a.1));
+    functions
+        .sort_by(|a, b| b.bytes_per_hour.total_cmp(&a.bytes_per_hour).then(b.blocks.total_cmp(&a.blocks)));
     let mut sentence = vec![plain("LEAK: ")];
     let named = &functions[..functions.len().min(MOST_NAMED)];
     let unnamed = functions.len() - named.len();
-    for (i, (function, growth)) in named.iter().enumerate() {
+    for (i, grown) in named.iter().enumerate() {
         if i > 0 {
             sentence.push(plain(if unnamed == 0 && i + 1 == named.len() { " and " } else { ", " }));
         }
-        sentence.push(name(*function));
-        let growth = units::bytes_per_hour(*growth);
+        sentence.push(name(grown.function));
         let grows = if i == 0 { "grows by" } else { "by" };
-        sentence.push(plain(format!(" {grows} ~{}", growth.trim_start_matches('+'))));
+        sentence.push(plain(format!(" {grows} ~{}", grown.per_hour(facts))));
     }
     if unnamed > 0 {
         sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
@@ -155,11 +193,18 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
     let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
     let they = if functions.len() == 1 { "It has" } else { "They have" };
     let old: f64 = leaks.iter().map(|leak| leak.old_bytes).sum();
-    let about = if facts.sampled { "~" } else { "" };
+    let about = if facts.drawing.is_some() { "~" } else { "" };
+    let old = match old {
+        // Each takes the allocator's least.
+        0.0 => {
+            let blocks: f64 = leaks.iter().map(|leak| leak.old_blocks).sum();
+            format!("{} blocks of 0 B", units::count(blocks))
+        }
+        old => units::bytes(old),
+    };
     sentence.push(plain(format!(
-        ". {they} freed {freed} of what got that old in {}: {about}{} older than {}, from {} of {}.",
+        ". {they} freed {freed} of what got that old in {}: {about}{old} older than {}, from {} of {}.",
         units::duration(facts.length),
-        units::bytes(old),
         units::duration(facts.older),
         leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
         units::plural(facts.stacks, "call stack", "call stacks")
@@ -198,7 +243,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     if sites.len() > 1 {
         sentence.push(plain(format!(" and {}", units::plural(sites.len() - 1, "more site", "more sites"))));
     }
-    let about = if facts.sampled { "~" } else { "" };
+    let about = if facts.drawing.is_some() { "~" } else { "" };
     let (holds, it) = if sites.len() == 1 { ("holds", "it leaks") } else { ("hold", "they leak") };
     let part =
         if some < all { format!("of the {about}{} that are {which}", units::bytes(all)) } else { which };
@@ -208,11 +253,11 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
         facts.sites.get(first)?.judgement.reason.text()
     )));
     let when = sites.iter().filter_map(|&at| facts.sites.get(at)?.judgement.judged_after).max();
-    sentence.push(plain(match when {
-        Some(when) => {
-            format!("Observe for {}: this was {}.", rounded_up(when), units::duration(facts.length))
-        }
-        None => format!("Observe for longer than {}.", units::duration(facts.length)),
+    let length = units::duration(facts.length);
+    // What is judged ends with a target's last sign of life, before the observation does.
+    sentence.push(plain(match when.filter(|when| *when > facts.length) {
+        Some(when) => format!("Observe for {}: this was {length}.", rounded_up(when)),
+        None => format!("Observe for longer than {length}."),
     }));
     let rows = sites.iter().filter_map(|&at| *facts.rows.get(at)?).collect();
     Some(Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows))
@@ -231,24 +276,33 @@ fn clean(facts: &Facts<'_>) -> Finding {
         let held: f64 = young.iter().copied().map(live_bytes).sum();
         let all: f64 = facts.sites.iter().map(live_bytes).sum();
         let cannot = units::plural(young.len(), "site cannot", "sites cannot");
+        let hold = if young.len() == 1 { "it holds" } else { "together they hold" };
         let (held, all) = (units::bytes(held), units::bytes(all));
-        words = format!("{words} {cannot} be judged yet; together they hold {held} of {all}.");
+        words = format!("{words} {cannot} be judged yet; {hold} {held} of {all}.");
     }
     Finding::plain(rules::CLEAN, Severity::Info, words)
 }
 
-/// Says of a process that it has not run for long: what fills up once after the start looks like growth until then.
-fn filling(process: &Text, age: Duration, older: Duration) -> Option<Finding> {
-    let enough = older * FILLING_AGES;
-    (age < enough).then(|| {
-        let rest = format!(
-            " has run for {} only, less than four times {}: what it fills once after its start may still look \
-             like growth.",
-            units::duration(age),
-            units::duration(older)
-        );
-        Finding::new(rules::FILLING, Severity::Info, vec![Phrase::Name(process.clone()), plain(rest)])
-    })
+/// Says of processes that they have not run for long, each with its age: what fills up once after the start looks like growth
+/// until then.
+fn filling(young: &[(&Text, Duration)], older: Duration) -> Option<Finding> {
+    let may = |it: &str| {
+        let older = units::duration(older);
+        format!("less than four times {older}: what {it} once after the start may still look like growth.")
+    };
+    let sentence = match young {
+        [] => return None,
+        [(name, age)] => {
+            let rest = format!(" has run for {} only, {}", units::duration(*age), may("it fills"));
+            vec![Phrase::Name((*name).clone()), plain(rest)]
+        }
+        several => {
+            let oldest = units::duration(several.iter().map(|(_, age)| *age).max().unwrap_or_default());
+            let rest = may("they fill");
+            vec![plain(format!("{} processes have run for {oldest} at most, {rest}", several.len()))]
+        }
+    };
+    Some(Finding::new(rules::FILLING, Severity::Info, sentence))
 }
 
 fn old_bytes(site: &JudgedSite) -> f64 {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use profiler_common::ledger::Counter;
+
 use super::{
     analyze::Judged,
+    coarse::Drawing,
     columns::{cells, site_columns, stack_columns, with_ends},
     own::{Named, Own, labels},
     rows::Window,
@@ -80,6 +83,7 @@ impl<'a> Table<'a> {
         &self,
         session: &Session<'_>,
         stacks: &[Option<usize>],
+        counters: &[u64; Counter::COUNT],
         complete: bool,
     ) -> (Vec<Section>, Vec<Finding>) {
         let age = units::duration(session.options.older);
@@ -89,6 +93,7 @@ impl<'a> Table<'a> {
         let names = labels(&of_site);
         let refs: Vec<Option<RowRef>> =
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
+        let drawn = self.judged.iter().map(|stack| stack.row.allocs).sum();
         let facts = Facts {
             sites: &self.sites,
             names: &names,
@@ -96,7 +101,7 @@ impl<'a> Table<'a> {
             stacks: self.judged.len(),
             length,
             older: session.options.older,
-            sampled: session.options.sample_bytes.is_some(),
+            drawing: Drawing::of(counters, session.options.sample_bytes, drawn),
         };
         let findings = sentences::findings(session, &facts, complete);
         let site_rows = self.rows.iter().map(|&at| {
@@ -104,7 +109,9 @@ impl<'a> Table<'a> {
             let first = site.stacks[0];
             let stack = self.shown.binary_search(&first).ok().and_then(|row| stacks.get(row).copied()?);
             let pid = several.then_some(self.pids[first]);
-            let line = Line { judged: &site.judged(), name: names[at].clone(), own: of_site[at], stack };
+            let leaks = site.judgement.verdict == Verdict::Leak;
+            let line =
+                Line { judged: &site.judged(), name: names[at].clone(), own: of_site[at], stack, leaks };
             line.row(pid, site.stacks.len(), complete)
         });
         let hidden = self.sites.len() - self.rows.len();
@@ -133,10 +140,19 @@ impl<'a> Table<'a> {
         let owns: Vec<Option<&Own>> = self.shown.iter().map(|&place| self.owns[place]).collect();
         let shown = self.shown.iter().zip(&self.site_rows).zip(stacks).zip(labels(&owns));
         let row = |(((&place, &site), &stack), name)| {
-            let line = Line { judged: &self.judged[place], name, own: self.owns[place], stack };
+            let judged: &Judged<'_> = &self.judged[place];
+            let leaks = judged.judgement.verdict == Verdict::Leak || self.leaks_together(site);
+            let line = Line { judged, name, own: self.owns[place], stack, leaks };
             line.row(several.then_some(self.pids[place]), site, complete)
         };
         shown.map(row).collect()
+    }
+
+    /// Whether all stacks of the site in a row are the leak: what is proved is proved of all of them, whatever each of
+    /// them shows alone.
+    fn leaks_together(&self, row: usize) -> bool {
+        let site = self.rows.get(row).and_then(|&at| self.sites.get(at));
+        site.is_some_and(|site| site.judgement.verdict == Verdict::Leak && site.leaking.is_none())
     }
 
     /// What the sites are together that have no line of their own.
@@ -170,12 +186,14 @@ struct Line<'a> {
     name: Option<Text>,
     own: Option<&'a Own>,
     stack: Option<usize>,
+    /// It is a leak, or a part of one.
+    leaks: bool,
 }
 
 impl Line<'_> {
     fn row(self, pid: Option<u32>, last: usize, complete: bool) -> Row {
         let verdict = complete.then_some(self.judged.judgement.verdict);
-        let severity = (verdict == Some(Verdict::Leak)).then_some(Severity::Problem);
+        let severity = (complete && self.leaks).then_some(Severity::Problem);
         let cells = cells(self.judged, verdict, self.name, self.own.map(|own| &*own.skipped));
         Row { cells: with_ends(pid, cells, last), stack: self.stack, severity }
     }

@@ -1,5 +1,7 @@
 //! What is said, word by word.
 
+use profiler_common::ledger::Counter;
+
 use super::super::{
     estimate::Estimate, growth::Growth, hazard::LateHazard, rows::StackRow, sites::Leaking,
     verdict::Judgement,
@@ -54,10 +56,15 @@ fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>
         stacks: 417,
         length: seconds(10),
         older: seconds(2),
-        sampled: false,
+        drawing: None,
     };
     change(&mut facts);
     answer(&facts)
+}
+
+/// A sampled run that drew enough.
+fn sampled(facts: &mut Facts<'_>) {
+    facts.drawing = Drawing::of(&[1_000_000; Counter::COUNT], Some(4096), 1_000);
 }
 
 #[test]
@@ -85,7 +92,7 @@ fn the_fastest_functions_are_named_once_and_the_others_counted() {
         site(KeptAndGrowing, 1.0, 20, 1),
     ];
     assert_eq!(
-        said(&sites, &["push", "connect", "connect"], |facts| facts.sampled = true).text,
+        said(&sites, &["push", "connect", "connect"], sampled).text,
         "LEAK: push grows by ~9.0 MiB/h and connect by ~3.0 MiB/h. They have freed none of what got that old in \
          10s: ~48 KiB older than 2s, from 4 of 417 call stacks."
     );
@@ -164,17 +171,66 @@ fn lengths_are_never_the_same_words() {
 }
 
 #[test]
+fn no_advice_is_shorter_than_what_was_had() {
+    let mut site = site(GrowthUnclear, 0.0, 8, 3);
+    site.judgement.judged_after = Some(Duration::from_millis(897));
+    let text = said(&[site], &["a"], |facts| {
+        (facts.length, facts.older) = (Duration::from_millis(1_020), Duration::from_millis(700));
+    })
+    .text;
+    assert!(text.ends_with("Observe for longer than 1s."), "{text}");
+}
+
+#[test]
+fn one_site_is_no_they() {
+    let text = said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).text;
+    assert!(text.ends_with("1 site cannot be judged yet; it holds 16 KiB of 16 KiB."), "{text}");
+}
+
+#[test]
+fn a_drawing_of_next_to_nothing_is_undecided_whatever_it_shows() {
+    let coarse = |facts: &mut Facts<'_>| {
+        facts.drawing = Drawing::of(&[9_000; Counter::COUNT], Some(1 << 30), 2);
+    };
+    let finding = said(&[site(FreedSoon, 0.0, 0, 1)], &["a"], coarse);
+    assert_eq!((finding.rule.as_ref(), finding.severity), (rules::UNDECIDED, Severity::Limit));
+    assert!(finding.text.contains("has drawn 2 of 9.0k calls"), "{}", finding.text);
+    assert_eq!(said(&[site(FreedSoon, 0.0, 0, 1)], &["a"], sampled).rule, rules::CLEAN);
+}
+
+#[test]
+fn blocks_of_no_size_are_counted() {
+    let mut empty = site(KeptAndGrowing, 0.0, 0, 1);
+    empty.row.old = 12;
+    let text = said(&[empty], &["connect"], |facts| facts.older = Duration::from_secs(4)).text;
+    assert_eq!(
+        text,
+        "LEAK: connect grows by ~7.2k blocks/h. It has freed none of what got that old in 10s: 12 blocks of \
+         0 B older than 4s, from 1 of 417 call stacks."
+    );
+}
+
+#[test]
 fn nothing_seen_is_no_answer() {
     assert_eq!(said(&[], &[], |facts| facts.stacks = 0).text, "No allocation was seen in 10s.");
 }
 
 #[test]
-fn a_young_process_is_still_filling() {
-    let of = |age| filling(&Text::from("pong"), Duration::from_secs(age), Duration::from_secs(2));
-    assert_eq!(of(8), None);
+fn young_processes_are_still_filling() {
+    let (pong, seconds) = (Text::from("pong"), Duration::from_secs);
+    let of = |ages: &[u64]| {
+        let young: Vec<_> = ages.iter().map(|age| (&pong, seconds(*age))).collect();
+        filling(&young, seconds(2)).map(|finding| finding.text)
+    };
+    assert_eq!(of(&[]), None);
     assert_eq!(
-        of(7).unwrap().text,
-        "pong has run for 7s only, less than four times 2s: what it fills once after its start may still look \
-         like growth."
+        of(&[7]).unwrap(),
+        "pong has run for 7s only, less than four times 2s: what it fills once after the start may still look like \
+         growth."
+    );
+    assert_eq!(
+        of(&[7, 3, 5]).unwrap(),
+        "3 processes have run for 7s at most, less than four times 2s: what they fill once after the start may still \
+         look like growth."
     );
 }

@@ -5,18 +5,15 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     pin::{Pin, pin},
     process::ExitStatus,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{super::rules, Event, Session};
 use crate::{
     report::{Finding, Report, Severity},
-    target::launch::{self, Ending},
+    target::launch::{self, Ending, Grace},
     units,
 };
-
-/// How often the end of a command is looked for while it may take its time.
-const PAUSE: Duration = Duration::from_millis(10);
 
 impl Session<'_> {
     /// Notes which targets have ended, and how.
@@ -82,13 +79,14 @@ async fn end(
         tell(Event::Notice(&format!(
             "{who} is asked to end (SIGTERM), and has {time} for it; Ctrl-C ends it at once"
         )));
-        let asked = Instant::now();
-        let mut is_over = false;
-        while !launched.gone() && !is_over {
-            is_over = tokio::time::timeout(PAUSE, stop.as_mut()).await.is_ok() || asked.elapsed() >= grace;
+        let asked = Grace::begin(grace);
+        while let Some(pause) = asked.wait(launched.gone()) {
+            if tokio::time::timeout(pause, stop.as_mut()).await.is_ok() {
+                break;
+            }
         }
-        if is_over {
-            killed = launched.ended().is_none().then(|| asked.elapsed().min(grace));
+        if !launched.gone() {
+            killed = launched.ended().is_none().then(|| asked.had());
             launched.kill();
         }
     }

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     report::{Ended, Report},
     symbolize::Worker,
-    target::{launch, modules::Modules},
+    target::{ends::Ends, launch, modules::Modules},
     unwind::tracker::Tracker,
 };
 
@@ -138,6 +138,8 @@ pub(super) struct Session<'a> {
     ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
+    /// Tells when a target ends.
+    ends: Ends,
     rescanned: Instant,
     in_initial_namespace: bool,
     /// Tells of execs as long as it is held.
@@ -159,6 +161,11 @@ impl<'a> Session<'a> {
         }
         self.cost.detached(begun.elapsed());
         self.options.stage.end();
+    }
+
+    /// The command that was started, if that is observed.
+    pub(super) fn command(&self) -> Option<&launch::Waiting> {
+        self.launched.as_ref()
     }
 
     /// The report of what is known now.

@@ -59,12 +59,12 @@ impl Session<'_> {
         let rate = format!("{} hits/s", units::count(self.cost.hits_per_s()));
         match self.cost.now() {
             Some(now) => format!(
-                "cost: ~{} of the busy time of {}, {} of all its time; {rate}",
+                "cost in the first seconds: ~{} of the busy time of {}, {} of all its time; {rate}",
                 units::percent(now.price.of_busy),
                 self.cost.thread(now.tid),
                 units::percent(now.price.of_all)
             ),
-            None => format!("cost: no thread runs long enough to say, {rate}"),
+            None => format!("cost in the first seconds: no thread runs long enough to say, {rate}"),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
         priority::use_batch_scheduling,
     },
     symbolize::Worker,
-    target::modules::Modules,
+    target::{ends::Ends, modules::Modules},
     units,
 };
 
@@ -69,6 +69,7 @@ impl<'a> Session<'a> {
         let mut attacher = Attacher::new(PROGRAMS, options.method);
         let exec = attach(&object, &mut attacher, &mut found.spaces, &modules)?;
         let ring = wait_for(&records)?;
+        let ends = watch_ends(&found.spaces)?;
         let worker = start_worker(options)?;
         let Found { launched, spaces, bytes_before, .. } = found;
         let mut session = Session {
@@ -97,6 +98,7 @@ impl<'a> Session<'a> {
             ring,
             records,
             launched,
+            ends,
             rescanned: Instant::now(),
             in_initial_namespace,
             _exec: exec,
@@ -153,9 +155,7 @@ impl<'a> Session<'a> {
     /// Lets a launched command run.
     pub(super) fn release_command(&mut self) -> Result<()> {
         if let Some(launched) = &mut self.launched {
-            launched.release().map_err(|e| {
-                Error::new(ErrorKind::NoSuchProcess, "tried to let the command run").because_of(&e)
-            })?;
+            launched.release()?;
             self.began = Instant::now();
         }
         Ok(())
@@ -228,6 +228,11 @@ fn wait_for(records: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>> {
 /// What a thread made; its panic is ours.
 pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn watch_ends(spaces: &[Space]) -> Result<Ends> {
+    Ends::of(spaces.iter().map(|space| &space.process))
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to wait for the ends of the targets").because_of(&e))
 }
 
 fn attach_exec(object: &Object) -> Result<OwnedFd> {

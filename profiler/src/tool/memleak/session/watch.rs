@@ -54,6 +54,14 @@ impl Session<'_> {
                     self.drain(tell)?;
                 }
                 () = sleep_until(end) => return Ok(self.end(Ended::Elapsed)),
+                // At once, for the exact length; what is due from time to time need not be now.
+                () = self.ends.next() => {
+                    self.drain(tell)?;
+                    self.note_ends();
+                    if self.spaces.iter().all(|space| space.ended.is_some()) {
+                        return Ok(self.end(Ended::TargetsGone));
+                    }
+                }
                 () = sleep_until(due) => {
                     self.drain(tell)?;
                     let report = self.report(Ended::Running)?;

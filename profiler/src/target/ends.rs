@@ -1,0 +1,69 @@
+//! The ends of processes, as they happen.
+
+use std::{io, os::fd::OwnedFd};
+
+use rustix::event::{Timespec, epoll};
+use tokio::io::unix::AsyncFd;
+
+use super::process::Process;
+
+/// Tells when one of several processes ends.
+#[derive(Debug)]
+pub(crate) struct Ends(AsyncFd<OwnedFd>);
+
+impl Ends {
+    /// Of these processes. Needs a tokio runtime with I/O.
+    ///
+    /// # Errors
+    /// If the system has no room for it.
+    pub(crate) fn of<'a>(processes: impl Iterator<Item = &'a Process>) -> io::Result<Ends> {
+        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for process in processes {
+            // Once: the descriptor of a process that has ended stays readable.
+            let events = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
+            epoll::add(&all, process.handle(), epoll::EventData::new_u64(0), events)?;
+        }
+        // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
+        let registered = unsafe { AsyncFd::register(all) };
+        registered.map(Ends).map_err(io::Error::from)
+    }
+
+    /// Ready when one has ended since the last time.
+    pub(crate) async fn next(&self) {
+        // Without a reactor nobody tells; whoever waits looks from time to time anyway.
+        while let Ok(mut ready) = self.0.readable().await {
+            let mut ended = Vec::with_capacity(1);
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            match epoll::wait(self.0.get_ref(), rustix::buffer::spare_capacity(&mut ended), Some(&now)) {
+                Ok(1..) => return,
+                Ok(0) | Err(_) => ready.clear_ready(),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_end_is_told_once_and_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut children = [(); 2].map(|()| std::process::Command::new("sleep").arg("1000").spawn().unwrap());
+        let processes = children.each_ref().map(|child| Process::open(child.id()).unwrap());
+        runtime.block_on(async {
+            let ends = Ends::of(processes.iter()).unwrap();
+            let soon = Duration::from_millis(50);
+            assert!(tokio::time::timeout(soon, ends.next()).await.is_err(), "both run");
+            for child in &mut children {
+                child.kill().unwrap();
+                tokio::time::timeout(Duration::from_secs(20), ends.next()).await.unwrap();
+                assert!(tokio::time::timeout(soon, ends.next()).await.is_err(), "it is told once");
+                child.wait().unwrap();
+            }
+        });
+    }
+}

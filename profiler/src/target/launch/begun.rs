@@ -1,0 +1,195 @@
+//! What a child that waits tells us before it is the command: why it could not become it. That it did become it is told by the
+//! kernel, which closes the child's end of the socket then.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use super::images;
+use crate::{
+    error::{Error, ErrorKind},
+    text::Text,
+};
+
+/// How long a child may take to become the command. One that is stopped meanwhile is let alone.
+const MOST_TIME: Duration = Duration::from_secs(10);
+/// Longest word of a child, in bytes.
+const MOST_BYTES: u64 = 1 << 12;
+
+/// What a child was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Becoming the user of `--user`.
+    User,
+    /// Whatever else comes before the command.
+    SetUp,
+    /// Becoming the command.
+    Exec,
+}
+
+/// Why a child did not become the command.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) step: Step,
+    pub(super) cause: io::Error,
+}
+
+impl Refusal {
+    pub(super) fn at(step: Step) -> impl Fn(io::Error) -> Refusal {
+        move |cause| Refusal { step, cause }
+    }
+
+    /// The child's side: tells it. Nobody hears it if profiler is gone; then there is nobody to tell.
+    pub(super) fn tell(&self, mut parent: UnixStream) {
+        let step = match self.step {
+            Step::User => b'u',
+            Step::SetUp => b's',
+            Step::Exec => b'x',
+        };
+        let code = self.cause.raw_os_error().unwrap_or(0).to_ne_bytes();
+        let _ = parent.write_all(&[&[step][..], &code, self.cause.to_string().as_bytes()].concat());
+    }
+
+    /// Our side: waits until the child is the command, or tells why not.
+    pub(super) fn hear(child: UnixStream) -> Option<Refusal> {
+        let mut told = Vec::new();
+        child.set_read_timeout(Some(MOST_TIME)).ok()?;
+        // A child that takes too long has told nothing; it may still become the command.
+        let _ = child.take(MOST_BYTES).read_to_end(&mut told);
+        let (step, rest) = told.split_first()?;
+        let (code, words) = rest.split_first_chunk::<4>()?;
+        let step = match step {
+            b'u' => Step::User,
+            b's' => Step::SetUp,
+            _ => Step::Exec,
+        };
+        let cause = match i32::from_ne_bytes(*code) {
+            0 => io::Error::other(String::from_utf8_lossy(words)),
+            code => io::Error::from_raw_os_error(code),
+        };
+        Some(Refusal { step, cause })
+    }
+
+    /// The same for people.
+    pub(super) fn error(&self, program: &Path) -> Error {
+        let tried = |kind| Error::on(kind, "tried to start", program);
+        match (self.step, self.cause.raw_os_error()) {
+            (Step::Exec, Some(libc::ENOEXEC)) => no_program(program),
+            (Step::Exec, Some(libc::ENOENT)) => {
+                match images::script_runs_by(program).or_else(|| images::interpreter(program)) {
+                    Some(needed) => lacks(program, &needed),
+                    None => tried(ErrorKind::Usage).because_of(&self.cause).hint("check the path"),
+                }
+            }
+            (Step::Exec, _) => tried(ErrorKind::Usage)
+                .because_of(&self.cause)
+                .hint("check the permissions of the file and of its interpreter, and that its disk is not mounted `noexec`"),
+            (Step::User, _) => tried(ErrorKind::Permission)
+                .because("could not become the user of --user")
+                .because_of(&self.cause)
+                .hint("that takes CAP_SETUID and CAP_SETGID"),
+            (Step::SetUp, _) => tried(ErrorKind::Limit)
+                .because("could not prepare its process")
+                .because_of(&self.cause)
+                .hint("try it again; if it stays so, start the command first and observe it by --pid"),
+        }
+    }
+}
+
+/// Refuses what cannot start: what no kernel takes for a program (shells run such a file as a script of their own language,
+/// which nobody else can know), and what needs an interpreter that is not there.
+pub(super) fn check(program: &Path) -> Result<(), Error> {
+    let mut of = program.to_path_buf();
+    for _script_of_a_script in 0..4 {
+        let mut head = Vec::new();
+        // What we may not read, its user may still run.
+        let Ok(file) = File::open(&of) else { return Ok(()) };
+        if file.take(4).read_to_end(&mut head).is_err() {
+            return Ok(());
+        }
+        if !head.starts_with(b"\x7fELF") && !head.starts_with(b"#!") {
+            return Err(no_program(&of));
+        }
+        let Some(needed) = images::script_runs_by(&of).or_else(|| images::interpreter(&of)) else {
+            return Ok(());
+        };
+        if !needed.exists() {
+            return Err(lacks(program, &needed));
+        }
+        of = needed;
+    }
+    Ok(())
+}
+
+fn lacks(program: &Path, needed: &Path) -> Error {
+    Error::on(ErrorKind::Usage, "tried to start", program)
+        .because(format_args!("it needs {}, which is not there", Text::from(needed).terminal()))
+        .hint("install that, or name another in the first line of a script")
+}
+
+fn no_program(program: &Path) -> Error {
+    Error::on(ErrorKind::Usage, "tried to start", program)
+        .because("it is neither a program for this machine nor a script whose first line says what runs it")
+        .hint("begin the script with a line such as `#!/bin/sh`, or name what runs it: -- sh SCRIPT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(refusal: &Refusal) -> Refusal {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        refusal.tell(theirs);
+        Refusal::hear(ours).unwrap()
+    }
+
+    #[test]
+    fn what_a_child_tells_is_heard() {
+        let told = Refusal { step: Step::User, cause: io::Error::other("there is no such user") };
+        let error = heard(&told).error(Path::new("/srv/game"));
+        assert_eq!(error.kind(), ErrorKind::Permission);
+        assert_eq!(
+            error.to_string(),
+            "tried to start /srv/game: could not become the user of --user: there is no such user"
+        );
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(Refusal::hear(ours).is_none(), "it has become the command");
+    }
+
+    #[test]
+    fn a_script_says_which_interpreter_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("start");
+        std::fs::write(&script, "#!/no/such/shell -x\n").unwrap();
+        let refused = |code| heard(&Refusal { step: Step::Exec, cause: io::Error::from_raw_os_error(code) });
+        let error = refused(libc::ENOENT).error(&script);
+        assert!(error.to_string().ends_with("it needs /no/such/shell, which is not there"), "{error}");
+        let error = refused(libc::EACCES).error(&script);
+        assert!(error.advice().unwrap().contains("noexec") && error.kind() == ErrorKind::Usage, "{error}");
+    }
+
+    #[test]
+    fn a_text_is_no_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("start");
+        for (text, starts) in
+            [("echo hello\n", false), ("", false), ("#!/bin/sh\n", true), ("\x7fELF...", true)]
+        {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(check(&file).is_ok(), starts, "{text:?}");
+        }
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        let script = folder.path().join("script");
+        let nothing = folder.path().join("nothing");
+        for (interpreter, starts) in [(Path::new("/no/such"), false), (&nothing, false), (&file, true)] {
+            std::fs::write(&script, format!("#! {} -x\n", interpreter.display())).unwrap();
+            assert_eq!(check(&script).is_ok(), starts, "{interpreter:?}");
+        }
+        assert!(check(Path::new("/no/such/file")).is_ok(), "somebody else says so");
+    }
+}

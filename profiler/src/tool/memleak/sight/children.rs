@@ -1,0 +1,220 @@
+//! Children of targets that are not observed: those that work, and those that a target only waits for.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
+
+use super::{
+    super::{rules, sentences::plain, session::Session, space::Space},
+    GROWS_BYTES, works,
+};
+use crate::{
+    report::{Finding, Phrase, Severity},
+    target::{
+        family::{self, EndedCommand, MOST_NAMED, children_do_the_work, descendants, pid_options},
+        process::name_of,
+    },
+    text::Text,
+    units,
+};
+
+/// A child that is not observed.
+#[derive(Clone, Debug, PartialEq)]
+struct Child {
+    pid: u32,
+    name: Text,
+    cpu: Duration,
+    grew_bytes: u64,
+    works: bool,
+}
+
+/// How children can be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By their pids.
+    Pid,
+    /// They end with the command that we have started.
+    OfCommand,
+}
+
+/// The children of targets that are not observed: only those that work, if some do.
+pub(super) struct Children<'a> {
+    targets: &'a [&'a Space],
+    children: Vec<Child>,
+    way: Way,
+    length: Duration,
+}
+
+/// Looks for the children of targets, the busiest first.
+pub(super) fn children<'a>(
+    session: &Session<'_>,
+    targets: &'a [&'a Space],
+    length: Duration,
+) -> Children<'a> {
+    let pids: Vec<u32> = targets.iter().map(|space| space.process.pid()).collect();
+    let child = |pid: u32| {
+        let used = session.memory.families.since(pid)?;
+        let name = Text::from(name_of(pid)?.as_slice());
+        let works = works(used.cpu, used.anonymous_bytes, length);
+        Some(Child { pid, name, cpu: used.cpu, grew_bytes: used.anonymous_bytes, works })
+    };
+    let mut children: Vec<Child> = descendants(&pids).into_iter().filter_map(child).collect();
+    if children.iter().any(|child| child.works) {
+        children.retain(|child| child.works);
+    }
+    children.sort_by_key(|child| std::cmp::Reverse((child.cpu, child.grew_bytes)));
+    let ends = session.command().is_some_and(|command| !command.manner().leave_running);
+    Children { targets, children, way: if ends { Way::OfCommand } else { Way::Pid }, length }
+}
+
+impl Children<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// Whether any of them works.
+    pub(super) fn work(&self) -> bool {
+        self.children.iter().any(|child| child.works)
+    }
+
+    /// Whether they do the work of targets that took this much processor time.
+    pub(super) fn do_the_work_of(&self, own: Duration) -> bool {
+        children_do_the_work(own, self.children.iter().map(|child| child.cpu).sum())
+    }
+
+    /// "No allocation was seen in `instead`", if so, and which children there are.
+    pub(super) fn finding(&self, instead: bool) -> Finding {
+        let mut sentence = Vec::new();
+        if instead {
+            sentence.push(plain(format!("No allocation was seen in {}: ", units::duration(self.length))));
+        }
+        self.say_who(instead, &mut sentence);
+        self.say_children(&mut sentence);
+        sentence.push(plain(format!(", not observed. {}", to_type(&self.children, self.way))));
+        let rule = if instead { rules::NOTHING_SEEN } else { rules::CHILDREN };
+        Finding::new(rule, Severity::Limit, sentence)
+    }
+
+    fn say_who(&self, instead: bool, sentence: &mut Vec<Phrase>) {
+        let works = self.work();
+        match self.targets {
+            [one] => {
+                let name = Phrase::Name(one.process.name().clone());
+                let pid = one.process.pid();
+                if works {
+                    sentence.push(plain(if instead { "the work of " } else { "Work of " }));
+                    sentence.extend([name, plain(format!(" (pid {pid}) is done by "))]);
+                } else {
+                    sentence.extend([name, plain(format!(" (pid {pid}) only waits for "))]);
+                }
+            }
+            _ => sentence.push(plain(match (works, instead) {
+                (true, true) => "the work is done by ",
+                (true, false) => "Work of the targets is done by ",
+                (false, true) => "the targets only wait for ",
+                (false, false) => "The targets only wait for ",
+            })),
+        }
+        sentence.push(plain(match (self.targets.len(), self.children.len()) {
+            (1, 1) => "its child ",
+            (1, _) => "its children ",
+            (_, 1) => "their child ",
+            _ => "their children ",
+        }));
+    }
+
+    fn say_children(&self, sentence: &mut Vec<Phrase>) {
+        let seconds = self.length.as_secs_f64().max(1e-9);
+        for (at, child) in self.children.iter().take(MOST_NAMED).enumerate() {
+            sentence.extend((at > 0).then(|| plain(", ")));
+            sentence.push(Phrase::Name(child.name.clone()));
+            let grew = match child.grew_bytes {
+                bytes if bytes >= GROWS_BYTES => format!(", grew by {}", units::bytes(bytes as f64)),
+                _ => String::new(),
+            };
+            let share = units::percent(child.cpu.as_secs_f64() / seconds);
+            let of_cpu = if child.works { format!(", {share} of a CPU{grew}") } else { String::new() };
+            sentence.push(plain(format!(" (pid {}{of_cpu})", child.pid)));
+        }
+        if self.children.len() > MOST_NAMED {
+            sentence.push(plain(format!(" and {} more", self.children.len() - MOST_NAMED)));
+        }
+    }
+}
+
+/// What observes them: their name, if they share one that no shell has to be told of, else their pids.
+fn to_type(children: &[Child], way: Way) -> String {
+    let it = if children.len() == 1 { "it" } else { "them" };
+    let pids = pid_options(children.iter().map(|child| child.pid));
+    if way == Way::OfCommand {
+        return format!(
+            "To observe {it}: have the command replace itself by what does the work (`exec`), give that behind `--`, or let \
+             the command go on with --leave-running and observe {it} by --pid"
+        );
+    }
+    let name = children.first().map(|first| &first.name);
+    let shared = name.filter(|name| children.len() > 1 && children.iter().all(|child| child.name == **name));
+    let plain_name = shared.map(Text::terminal).filter(|name| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    });
+    match plain_name {
+        Some(name) => format!("Observe {it}: {pids}, or all of that name: --name {name}"),
+        None => format!("Observe {it}: {pids}"),
+    }
+}
+
+/// Says of a command that ended by itself what of it goes on: it became a daemon, or was a script that starts one.
+pub(super) fn left_behind(session: &Session<'_>) -> Option<Finding> {
+    let command = session.command()?;
+    let ended = session.spaces.iter().rev().find(|space| space.process.pid() == command.pid())?;
+    if ended.ended.is_none() || session.spaces.iter().any(|space| space.ended.is_none()) {
+        return None;
+    }
+    let pids = family::left_behind(&EndedCommand {
+        pid: command.pid(),
+        started_ticks: ended.process.started_ticks(),
+        exe: Path::new(OsStr::from_bytes(ended.exe.raw())),
+    });
+    let first = *pids.first()?;
+    let name = Text::from(name_of(first).unwrap_or_default().as_slice());
+    let more = match pids.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let ends = !command.manner().leave_running && family::is_in_group(first, command.pid());
+    let observe = || format!(", or observe it: {}", pid_options(pids.iter().copied()));
+    let advice = if ends { String::new() } else { observe() };
+    let sentence = vec![
+        Phrase::Name(ended.process.name().clone()),
+        plain(format!(" (pid {}) has ended, and what it started goes on, not observed: ", command.pid())),
+        Phrase::Name(name),
+        plain(format!(" (pid {first}){more}. Start it so that it stays in the foreground{advice}")),
+    ];
+    Some(Finding::new(rules::CHILDREN, Severity::Limit, sentence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(pid: u32, name: &str) -> Child {
+        Child { pid, name: Text::from(name), cpu: Duration::from_secs(1), grew_bytes: 0, works: true }
+    }
+
+    #[test]
+    fn what_to_type_can_be_typed() {
+        let of = |children: &[Child]| to_type(children, Way::Pid);
+        assert_eq!(of(&[child(7, "pong")]), "Observe it: --pid 7");
+        let workers = [child(7, "nginx"), child(8, "nginx")];
+        assert_eq!(of(&workers), "Observe them: --pid 7 --pid 8, or all of that name: --name nginx");
+        assert_eq!(of(&[child(7, "a b"), child(8, "a b")]), "Observe them: --pid 7 --pid 8");
+        assert_eq!(of(&[child(7, "a"), child(8, "b")]), "Observe them: --pid 7 --pid 8");
+    }
+
+    #[test]
+    fn no_pid_is_to_be_typed_that_ends_with_us() {
+        let words = to_type(&[child(7, "pong")], Way::OfCommand);
+        assert!(
+            !words.contains('7') && words.contains("`exec`") && words.contains("--leave-running"),
+            "{words}"
+        );
+    }
+}

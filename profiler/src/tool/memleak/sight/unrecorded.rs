@@ -1,0 +1,85 @@
+//! Calls of allocators that gave no block to look at: not one was drawn, or all of them failed.
+
+use std::time::Duration;
+
+use profiler_common::ledger::Counter;
+
+use super::super::{coarse::Drawing, rules};
+use crate::{
+    report::{Finding, Severity},
+    units,
+};
+
+/// What became of calls that gave no block.
+const ENDS: [(Counter, &str); 6] = [
+    (Counter::ReturnFailed, "failed"),
+    (Counter::EntryImpossible, "asked for more than there can be"),
+    (Counter::ReturnReleased, "released a block (realloc to 0 bytes)"),
+    (Counter::EntryNested, "were made by other calls"),
+    (Counter::EntryUnsafe, "were not followed (lost_unsafe_to_follow)"),
+    (Counter::Abandoned, "never returned"),
+];
+
+/// Says so in place of "no allocation was seen". `None` if there were no calls either.
+pub(super) fn finding(
+    counters: &[u64; Counter::COUNT],
+    sample_bytes: Option<u64>,
+    length: Duration,
+) -> Option<Finding> {
+    let of = |counter: Counter| counters[counter as usize];
+    if let Some(drawing) = Drawing::of(counters, sample_bytes, 0).filter(Drawing::left_out_all) {
+        return Some(drawing.finding(length));
+    }
+    let calls = of(Counter::EntryHits).saturating_sub(of(Counter::EntryOther));
+    if calls == 0 {
+        return None;
+    }
+    let ends: Vec<String> = ENDS
+        .iter()
+        .filter(|(counter, _)| of(*counter) > 0)
+        .map(|(counter, words)| format!("{} {words}", units::count(of(*counter) as f64)))
+        .collect();
+    let ends = if ends.is_empty() { "none has returned yet".to_owned() } else { ends.join(", ") };
+    let words = format!(
+        "No block was allocated in {}: of {}, {ends}. The target does call its allocator; observe it for longer.",
+        units::duration(length),
+        units::plural(calls as usize, "call of an allocator", "calls of allocators"),
+    );
+    Some(Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn said(counts: &[(Counter, u64)], sample_bytes: Option<u64>) -> Option<String> {
+        let mut counters = [0; Counter::COUNT];
+        for (counter, count) in counts {
+            counters[*counter as usize] = *count;
+        }
+        Some(finding(&counters, sample_bytes, SECOND)?.text)
+    }
+
+    #[test]
+    fn calls_without_a_block_are_no_silence() {
+        assert_eq!(said(&[], None), None);
+        assert_eq!(said(&[(Counter::EntryHits, 3), (Counter::EntryOther, 3)], None), None, "those of others");
+        let failed = [(Counter::EntryHits, 7), (Counter::EntryBegun, 7), (Counter::ReturnFailed, 7)];
+        assert_eq!(
+            said(&failed, None).unwrap(),
+            "No block was allocated in 1s: of 7 calls of allocators, 7 failed. The target does call its allocator; \
+             observe it for longer."
+        );
+        let under_way = [(Counter::EntryHits, 1), (Counter::EntryBegun, 1)];
+        assert!(said(&under_way, None).unwrap().contains("of 1 call of an allocator, none has returned yet"));
+    }
+
+    #[test]
+    fn where_none_was_drawn_it_is_the_sampling() {
+        let left_out = [(Counter::EntryHits, 9_000), (Counter::EntrySampledOut, 9_000)];
+        let text = said(&left_out, Some(1 << 30)).unwrap();
+        assert!(text.starts_with("Undecided: --sample-bytes 1GiB"), "{text}");
+    }
+}

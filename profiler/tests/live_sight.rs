@@ -1,0 +1,86 @@
+//! What is not in sight is said, and passes no gate: children that a target only waits for, what a command leaves behind,
+//! and calls that a coarse sampling has left out.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload, send};
+
+/// The rule and the text of the first finding.
+fn first(report: &Value) -> (&str, &str) {
+    let finding = &report["findings"][0];
+    (finding["rule"].as_str().unwrap(), finding["text"].as_str().unwrap())
+}
+
+/// The number behind `(pid ` in what follows `name`.
+fn pid_of(name: &str, text: &str) -> u32 {
+    let (_, rest) =
+        text.split_once(&format!("{name} (pid ")).unwrap_or_else(|| panic!("no {name} in {text}"));
+    rest.split([',', ')']).next().unwrap().parse().unwrap()
+}
+
+/// The shell of `sh -c 'server & wait'` leaks nothing, and nothing is known of the server.
+#[test]
+fn a_command_that_only_waits_for_its_child_passes_no_gate() {
+    let Some(_live) = support::live() else { return };
+    let options = ["memleak", "--format", "json", "--gate", "--older", "200ms", "--for", "1s"];
+    let report = Observer::spawn(&[&options[..], &["--", "sh", "-c", "sleep 1000; true"]].concat())
+        .finish(PATIENCE)
+        .report(3);
+    let (rule, text) = first(&report);
+    assert_eq!((rule, &report["verdict"]["word"]), ("memleak.children", &"children".into()), "{text}");
+    assert!(text.starts_with("sh (pid ") && text.contains("only waits for its child sleep (pid "), "{text}");
+    // That process has ended with the observation.
+    assert!(!text.contains("--pid 1") && text.contains("`exec`"), "{text}");
+}
+
+#[test]
+fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
+    let report = Observer::attach(target.pid(), &["--gate", "--for", "1s"]).finish(PATIENCE).report(3);
+    let (rule, text) = first(&report);
+    let child = pid_of("its child sleep", text);
+    send(child, Signal::KILL);
+    assert_eq!(rule, "memleak.nothing_seen");
+    assert!(text.starts_with("No allocation was seen in 1s: sh (pid "), "{text}");
+    assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
+}
+
+#[test]
+fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("daemon.c").build();
+    let report = Observer::spawn(&["memleak", "--format", "json", "--gate", "--", program.to_str().unwrap()])
+        .finish(PATIENCE)
+        .report(3);
+    let (rule, text) = first(&report);
+    let child = pid_of("not observed: daemon", text);
+    send(child, Signal::KILL);
+    assert_eq!(rule, "memleak.children");
+    assert!(
+        text.contains(" has ended, and what it started goes on") && text.contains("foreground"),
+        "{text}"
+    );
+    assert!(text.ends_with(&format!("or observe it: --pid {child}")), "{text}");
+}
+
+/// Two of a few calls are no evidence of anything, and none is no silence.
+#[test]
+fn a_sampling_that_saw_nothing_decides_nothing() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0", "--mib", "1"]);
+    let observer = Observer::attach(target.pid(), &["--gate", "--sample-bytes", "1TiB"]);
+    target.run();
+    let report = observer.interrupt().report(3);
+    target.quit();
+    let (rule, text) = first(&report);
+    assert_eq!(account::outcome(&report, "alloc_entry", "sampled_out"), 9);
+    assert_eq!(rule, "memleak.undecided");
+    assert!(text.contains("--sample-bytes 1TiB is too coarse: it has drawn none of 9 calls"), "{text}");
+}
