@@ -67,6 +67,8 @@ fn parse(text: &str) -> Vec<Entry> {
         let words = one_space(without_comment(line));
         (!words.is_empty()).then(|| Entry::new(index + 1, words))
     };
+    // What some editors put at the start of a file is no part of its first line.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.lines().enumerate().filter_map(of_line).collect()
 }
 
@@ -134,6 +136,13 @@ mod tests {
         let entries = parse(text);
         let read: Vec<(usize, &str)> = entries.iter().map(|e| (e.line, e.words.as_str())).collect();
         assert_eq!(read, [(3, "chat::History::push"), (4, "host::{closure#0}"), (5, "g(int, char)")]);
+        let marked = parse("\u{feff}chat::History::push\n\u{feff}x");
+        let words: Vec<&str> = marked.iter().map(|entry| entry.words.as_str()).collect();
+        assert_eq!(
+            words,
+            ["chat::History::push", "\u{feff}x"],
+            "a mark of the byte order stands at the start only"
+        );
     }
 
     #[test]
