@@ -312,3 +312,46 @@ fn a_recorded_report_as_lines() {
     );
     assert_eq!(lines[2]["stack"], serde_json::json!(["chat::History::push src/chat.rs:41"]));
 }
+
+/// SIGXFSZ would end profiler in the middle of a file.
+#[test]
+fn a_file_beyond_the_limit_of_sizes_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = recorded(directory.path());
+    let output = directory.path().join("again.json");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 0 && exec \"$0\" report \"$1\" -o \"$2\""]);
+    let run =
+        shell.arg(env!("CARGO_BIN_EXE_profiler")).arg(&report).arg(&output).output().expect("to run sh");
+    let stderr = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(7), "{}: {stderr}", run.status);
+    assert!(stderr.contains("again.json") && stderr.contains("ulimit -f"), "{stderr}");
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["leak.json"], "a part is left behind");
+}
+
+/// As with `>&-`: what is written goes to `/dev/null`, where the runtime leads it.
+#[test]
+fn a_closed_stdout_is_no_failure() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = recorded(directory.path());
+    for closed in ["exec \"$0\" report \"$1\" >&-", "\"$0\" report \"$1\" | head -c 0"] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", closed]).arg(env!("CARGO_BIN_EXE_profiler")).arg(&report);
+        let run = shell.output().expect("to run sh");
+        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{closed}");
+    }
+}
+
+#[test]
+fn help_does_not_mind_a_width_that_is_none() {
+    let help = |columns: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        command.arg("--help").env("COLUMNS", columns).env("NO_COLOR", "1");
+        String::from_utf8(command.output().expect("to run profiler").stdout).expect("UTF-8")
+    };
+    for columns in ["0", "x", "", "100000"] {
+        assert_eq!(help(columns), help("80"), "COLUMNS={columns}");
+    }
+}

@@ -18,15 +18,12 @@ use profiler::{
     units,
 };
 
+/// Widest help: the texts are written for it.
+pub(super) const HELP_WIDTH: usize = 80;
+
 /// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
 #[derive(Debug, Parser)]
-#[command(
-    name = "profiler",
-    version,
-    arg_required_else_help = false,
-    subcommand_required = true,
-    max_term_width = 80
-)]
+#[command(name = "profiler", version, arg_required_else_help = false, subcommand_required = true)]
 #[command(after_help = format!("{}\n\n\
     Observing needs root. `profiler report` does not; `profiler doctor` says what\n\
     it cannot find out without.", exit::table()))]

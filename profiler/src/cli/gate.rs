@@ -17,7 +17,7 @@ pub(crate) struct GateArgs {
     /// Fail if something leaks, or if the command does (exit code 1), or if that is not decided (3).
     #[arg(long, help_heading = "For CI")]
     pub(crate) gate: bool,
-    /// Leaks that grow by less do not fail, e.g. 1MiB/h. They are still reported.
+    /// Leaks that grow by less do not fail, e.g. 1MiB/h. They are still reported. 0: every leak fails.
     #[arg(long, value_name = "SIZE/h", requires = "gate", value_parser = growth, help_heading = "For CI")]
     pub(crate) gate_above: Option<u64>,
     /// Leaks that do not fail: a file with one site a line, as the table names it; * and ? are wildcards, # a comment.

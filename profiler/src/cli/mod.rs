@@ -21,7 +21,7 @@ mod usage;
 mod waiting;
 mod walks;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use profiler::{
     error::{Error, Result},
     exit::ExitCode,
@@ -33,11 +33,13 @@ use terminal::Terminal;
 
 /// Parses the arguments, does what they ask for, and says what went wrong.
 pub(crate) fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage::tell(&error),
     };
     start_logging(cli.verbose);
+    output::survive_file_size_limit();
     let done = match &cli.command {
         Command::Memleak(args) => memleak::run(args, &cli),
         Command::Doctor(args) => doctor::run(args),
@@ -47,6 +49,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Report(args) => render::run(args, &cli),
     };
     done.unwrap_or_else(|error| complain(&error))
+}
+
+/// The commands, with a help as wide as the terminal. The width is ours, as everywhere: the parser takes `COLUMNS=0` at its
+/// word.
+fn command() -> clap::Command {
+    Cli::command().term_width(Terminal::stdout(true).width.min(args::HELP_WIDTH))
 }
 
 /// Prints a line of JSON: the answer of the commands for measurements.

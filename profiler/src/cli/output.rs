@@ -88,6 +88,13 @@ impl Outputs {
     }
 }
 
+/// Has a write beyond the limit of file sizes (`ulimit -f`) fail as any other, in place of ending us with a part of a file
+/// left behind. A handler that does nothing, and not `SIG_IGN`: commands that we start would inherit that.
+pub(super) fn survive_file_size_limit() {
+    // SAFETY: it does nothing. Where it cannot be installed, all is as before.
+    let _ = unsafe { signal_hook::low_level::register(libc::SIGXFSZ, || {}) };
+}
+
 /// What stands between two reports. An empty line is no line of JSON.
 fn between(format: Format) -> &'static str {
     match format {

@@ -9,6 +9,9 @@ use profiler::error::{Error, ErrorKind, Result};
 use signal_hook::low_level::{emulate_default_handler, register};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// What is said when a signal ends us at once. A terminal has shown `^C` in that line.
+const GIVEN_UP: &[u8] = b"\nended at once by another signal: the report is given up\n";
+
 /// Waits for signals that ask us to end. Those up to a number are for whoever waits; the next one ends us at once, as it
 /// would if nobody listened, and whatever we are doing.
 #[derive(Debug)]
@@ -36,11 +39,15 @@ impl Stop {
             let came = Arc::clone(&came);
             let count = move || {
                 if came.fetch_add(1, Ordering::Relaxed) >= heard {
+                    // SAFETY: the bytes are there for ever, and write(2) is safe in a signal handler.
+                    let _ =
+                        unsafe { libc::write(libc::STDERR_FILENO, GIVEN_UP.as_ptr().cast(), GIVEN_UP.len()) };
                     // It fails for signals that nobody may handle, which this is not.
                     let _ = emulate_default_handler(number);
                 }
             };
-            // SAFETY: what it does is safe in a signal handler: an atomic addition, and what the crate says is safe there.
+            // SAFETY: what it does is safe in a signal handler: an atomic addition, a write, and what the crate says is
+            // safe there.
             unsafe { register(number, count) }.map_err(|error| failed(&error))?;
         }
         Ok(Stop { interrupt, terminate, hangup })

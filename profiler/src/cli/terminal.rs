@@ -82,14 +82,16 @@ impl Terminal {
     ) -> Terminal {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let number = |name: &str| set(name)?.to_str()?.parse::<usize>().ok().filter(|n| *n > 0);
-        let dumb = set("TERM").is_none_or(|term| term == "dumb");
+        // Said, also of a pipe; of a terminal that says nothing, assumed.
+        let is_dumb = set("TERM").is_some_and(|term| term == "dumb");
+        let dumb = is_dumb || set("TERM").is_none();
         let size = size.filter(|_| is_terminal);
         let columns = size.map(|size| size.columns).or_else(|| number("COLUMNS")).unwrap_or(DEFAULT_WIDTH);
         let colour = if no_color || dumb { Colour::Never } else { Colour::Auto };
         Terminal {
             width: columns.clamp(MIN_WIDTH, MAX_WIDTH),
             rows: size.map(|size| size.rows),
-            ascii: is_terminal && dumb || !is_utf8(set),
+            ascii: is_terminal && dumb || is_dumb || !is_utf8(set),
             redraws: is_terminal && !dumb && size.is_some(),
             colour: colour.decide(variable("NO_COLOR").as_deref(), is_terminal),
         }
@@ -178,6 +180,11 @@ mod tests {
             assert!(dumb.ascii && !dumb.redraws && !dumb.colour, "{dumb:?}");
             assert_eq!((dumb.width, dumb.rows), (100, Some(30)));
         }
+        assert!(
+            with(false, None, &[("TERM", "dumb")]).ascii,
+            "what reads from the pipe is the dumb terminal"
+        );
+        assert!(!with(false, None, &[]).ascii, "as from cron");
         let serial = with(true, None, &[("TERM", "vt102")]);
         assert!(!serial.redraws && serial.rows.is_none(), "{serial:?}");
     }

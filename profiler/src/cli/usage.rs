@@ -44,6 +44,7 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
             cause = cause.replace("unrecognized subcommand", "there is no command");
             of_commands(&commands, invalid(error, ContextKind::InvalidSubcommand))
         }
+        ErrorKind::MissingSubcommand => of_commands(&commands, ""),
         ErrorKind::UnknownArgument => {
             let argument = invalid(error, ContextKind::InvalidArg);
             match argument.strip_prefix("--") {
@@ -96,7 +97,11 @@ fn of_stray(command: &str, word: &str) -> Option<String> {
         _ if word.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(format!("to observe process {word}: --pid {word}"))
         }
-        "memleak" => Some(format!("to observe what runs: --name {word}; to start it: -- {word}")),
+        "memleak" => {
+            // A name has no directory.
+            let name = word.rsplit('/').find(|part| !part.is_empty()).unwrap_or(word);
+            Some(format!("to observe what runs: --name {name}; to start it: -- {word}"))
+        }
         _ => None,
     }
 }
@@ -146,9 +151,11 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_in_no_hint() {
-        for line in ["floor", "flor", "__flor", "tables", "walks", "walk"] {
+        for line in ["floor", "flor", "__flor", "tables", "walks", "walk", "help floor", "-v"] {
             assert_eq!(said(line).1, "the commands are memleak, doctor, report, help", "{line}");
         }
+        let nothing = Cli::try_parse_from(["profiler"]).expect_err("no command");
+        assert_eq!(words(&nothing, &[]).1, "the commands are memleak, doctor, report, help");
         for line in ["memleak --plcement first", "memleak --metod perf"] {
             assert_eq!(said(line).1, "see `profiler memleak --help`", "{line}");
         }
@@ -163,6 +170,8 @@ mod tests {
                 "memleak redis-server",
                 "to observe what runs: --name redis-server; to start it: -- redis-server",
             ),
+            ("memleak ./pong", "to observe what runs: --name pong; to start it: -- ./pong"),
+            ("memleak /srv/game/", "to observe what runs: --name game; to start it: -- /srv/game/"),
             ("report a.json b.json", "give one report at a time"),
         ] {
             assert_eq!(said(line).1, hint, "{line}");

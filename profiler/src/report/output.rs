@@ -247,6 +247,7 @@ impl Failure {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                         "make room, or choose another disk"
                     }
+                    io::ErrorKind::FileTooLarge => "raise the limit of file sizes (`ulimit -f`)",
                     io::ErrorKind::InvalidFilename => "choose a shorter name",
                     _ => "choose a directory that you can write to",
                 };

@@ -60,6 +60,19 @@ pub struct Column {
     pub shown: bool,
 }
 
+impl Column {
+    /// The title that people see: with the unit where the values do not carry it.
+    pub(crate) fn shown_title(&self) -> String {
+        let unit = match self.unit {
+            Unit::BytesPerHour | Unit::PerHour => "/h",
+            Unit::PerSecond => "/s",
+            _ => "",
+        };
+        let title = self.title.as_str();
+        if title.ends_with(unit) { title.to_owned() } else { format!("{title}{unit}") }
+    }
+}
+
 /// Unit of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -55,7 +55,12 @@ impl Report {
             return Ok(());
         }
         let columns = self.sections.iter().flat_map(|section| &section.columns);
-        let names: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+        let mut names: Vec<&str> = Vec::new();
+        for column in columns {
+            if !names.contains(&column.name.as_str()) {
+                names.push(&column.name);
+            }
+        }
         Err(Error::on(ErrorKind::Usage, "tried to sort by the column", name)
             .because("there is none of this name")
             .hint(format_args!("the columns are {}", names.join(", "))))
@@ -106,8 +111,13 @@ impl Report {
     }
 }
 
+/// By its name, or by its title with or without the unit. A table breaks long titles: how they are spaced does not count.
 fn column_named(section: &Section, name: &str) -> Option<usize> {
-    let is = |column: &Column| column.name == name || column.title.eq_ignore_ascii_case(name);
+    let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    let is = |column: &Column| {
+        column.name == name
+            || [&column.title, &column.shown_title()].map(|title| spaced(title)).contains(&spaced(name))
+    };
     section.columns.iter().position(is)
 }
 
@@ -184,12 +194,20 @@ mod tests {
             ["chat::History::push", "asset::TextureCache::insert", "player::Session::new"];
         assert_eq!(by("hazard_per_hour"), [asset, player, chat]);
         assert_eq!(by("live > 30m"), [chat, player, asset]);
-        assert_eq!(by("growth_bytes_per_hour"), [chat, player, asset]);
+        for growth in ["growth_bytes_per_hour", "Growth", "Growth/h", "growth/h"] {
+            assert_eq!(by(growth), [chat, player, asset], "{growth}");
+        }
+        assert_eq!(by("Live >  30m"), [chat, player, asset]);
         assert_eq!(by("function"), [asset, chat, player]);
         let error = sample::pong().select(&Selection { sort: Some("size".into()), ..Selection::default() });
         let error = error.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.advice().unwrap().starts_with("the columns are verdict, function, old_bytes"));
+        let mut twice = sample::pong();
+        twice.sections.push(twice.sections[0].clone());
+        let hint =
+            twice.select(&Selection { sort: Some("size".into()), ..Selection::default() }).unwrap_err();
+        assert_eq!(hint.advice(), error.advice(), "each name once");
     }
 
     #[test]

@@ -6,13 +6,7 @@ use crate::units;
 
 /// The title of a column, with the unit where the values do not carry it.
 pub(super) fn title(column: &Column) -> String {
-    let title = visible(&column.title);
-    let unit = match column.unit {
-        Unit::BytesPerHour | Unit::PerHour => "/h",
-        Unit::PerSecond => "/s",
-        _ => "",
-    };
-    if title.ends_with(unit) { title.into_owned() } else { format!("{title}{unit}") }
+    visible(&column.shown_title()).into_owned()
 }
 
 /// Whether the values are words, which stand at the left of their column.

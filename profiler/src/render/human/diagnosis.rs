@@ -37,10 +37,10 @@ pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
     page.finish()
 }
 
-/// Its first sentence in one line, cut if it is longer: what is read last of a diagnosis that is longer than the screen.
+/// Its first sentence: what is read last of a diagnosis that is longer than the screen.
 pub fn verdict(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
-    let mut page = Page::cropped(options);
-    page.line(style_of(diagnosis), &visible(&diagnosis.verdict.headline()));
+    let mut page = Page::new(options);
+    page.paragraph(style_of(diagnosis), "", &visible(&diagnosis.verdict.headline()));
     page.finish()
 }
 
@@ -83,6 +83,15 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
         if let Some(remedy) = &tool.remedy {
             page.paragraph(Style::Plain, &indented("fix"), &visible(remedy));
         }
+    }
+    let forecasts = diagnosis.tools.iter().filter_map(|tool| Some((tool, tool.forecast.as_ref()?)));
+    for (tool, forecast) in forecasts.filter(|(_, forecast)| forecast.is_over() && !blocked) {
+        page.blank();
+        page.paragraph(
+            Style::Warn,
+            &label(Answer::No, &format!("cost of {}", tool.name)),
+            &visible(&forecast.sentence()),
+        );
     }
 }
 
@@ -274,9 +283,21 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_one_line_that_fits() {
-        let line = verdict(&sample::not_ready(), &HumanOptions { width: 20, ..HumanOptions::default() });
-        assert_eq!(line, "NOT READY: root: ef…\n");
+    fn as_many_limits_are_shown_as_are_counted() {
+        let page = shown(&sample::limited());
+        let block = page.split("\n\nprocess ").next().unwrap();
+        assert_eq!(
+            block.lines().filter(|line| line.starts_with("  no ") || line.starts_with("  ?")).count(),
+            3,
+            "{page}"
+        );
+        assert!(block.contains("  no   cost of memleak"), "{block}");
+    }
+
+    #[test]
+    fn the_answer_fits() {
+        let line = verdict(&sample::not_ready(), &HumanOptions { width: 60, ..HumanOptions::default() });
+        assert_eq!(line, "NOT READY: root: effective user id 1000\n");
         let page = diagnosis(&sample::hostile(), &HumanOptions { ascii: true, ..HumanOptions::default() });
         assert!(page.is_ascii() && page.lines().all(|line| line.len() <= 80), "{page}");
     }

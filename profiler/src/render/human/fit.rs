@@ -128,6 +128,27 @@ pub(super) fn start(text: &str, room: usize) -> String {
     format!("{start}…")
 }
 
+/// Words in parentheses in at most `room` columns: whole words from the start on, and `…` for the rest.
+pub(super) fn aside(text: &str, room: usize) -> String {
+    if width(text) <= room {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for word in text.trim_end_matches(')').split(' ') {
+        let space = usize::from(!kept.is_empty());
+        // A space, the dots and the parenthesis follow.
+        if width(&kept) + space + width(word) + 3 > room {
+            break;
+        }
+        if space > 0 {
+            kept.push(' ');
+        }
+        kept.push_str(word);
+    }
+    let kept = kept.trim_end_matches([',', ';', ':']);
+    if kept.is_empty() { start("…", room) } else { format!("{kept} …)") }
+}
+
 /// A path in at most `room` columns; its end stays, from a whole directory on if there is one.
 pub(super) fn path(path: &str, room: usize) -> String {
     if width(path) <= room {
@@ -199,6 +220,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_aside_is_cut_between_words() {
+        let why = "(made at run time, and there is no /tmp/perf-77.map)";
+        for (room, cut) in [
+            (60, why),
+            (50, "(made at run time, and there is no …)"),
+            (30, "(made at run time, and …)"),
+            (23, "(made at run time …)"),
+            (4, "…"),
+        ] {
+            assert_eq!(aside(why, room), cut, "{room}");
+            assert!(width(cut) <= room.max(1));
+        }
+    }
 
     #[test]
     fn long_names_lose_parameters_first_and_their_middle_last() {

@@ -69,12 +69,11 @@ pub fn human(report: &Report, options: &HumanOptions) -> String {
     page.finish()
 }
 
-/// The first sentence of the report in one line, cut if it is longer: what is read last of a report that is longer than the
-/// screen.
+/// The first sentence of the report: what is read last of a report that is longer than the screen.
 pub fn answer(report: &Report, options: &HumanOptions) -> String {
-    let mut page = Page::cropped(options);
+    let mut page = Page::new(options);
     if let Some(finding) = report.findings.first() {
-        page.line(style_of(finding.severity), &sentence(finding));
+        page.paragraph(style_of(finding.severity), "", &sentence(finding));
     }
     page.finish()
 }
@@ -121,6 +120,7 @@ fn write_section(page: &mut Page, report: &Report, section: &Section, options: &
     for note in &section.notes {
         page.paragraph(Style::Dim, "  ", &visible(note));
     }
+    names::write_advice(page, report, &rows);
     stacks::write(page, report, section, &rows, options.verbose);
 }
 

@@ -1,12 +1,40 @@
 //! Where the names of functions come from.
 
+use std::collections::BTreeSet;
+
 use super::page::Page;
 use super::style::Style;
-use crate::report::{Coverage, FileNames};
+use crate::naming::{self, Catalog};
+use crate::report::{Coverage, FileNames, Report, Row, Value};
 use crate::text::visible;
 use crate::units;
 
 const INDENT: &str = "          ";
+
+/// Says below a table whose rows go by addresses what would give them names.
+pub(super) fn write_advice(page: &mut Page, report: &Report, rows: &[&Row]) {
+    let catalog = Catalog::new(&report.frames);
+    let files: BTreeSet<String> = rows.iter().filter_map(|row| nameless_in(report, &catalog, row)).collect();
+    if files.is_empty() {
+        return;
+    }
+    let files = files.into_iter().collect::<Vec<_>>().join(", ");
+    let words = format!("names for {files}: install its debug symbols, or --debug-dir DIR (docs/names.md)");
+    page.paragraph(Style::Warn, "  ", &words);
+}
+
+/// The file of the frame without a name that a row is called by, if it is.
+fn nameless_in(report: &Report, catalog: &Catalog<'_>, row: &Row) -> Option<String> {
+    let key = row.cells.iter().find_map(|cell| match cell {
+        Value::Name(name) => Some(name.terminal()),
+        _ => None,
+    })?;
+    let calls = catalog.calls(report.stack_of(row)?);
+    let is_it = |call: &&naming::Call<'_>| key.starts_with(&call.name.terminal());
+    let call = calls.iter().find(is_it).filter(|call| call.function.is_none())?;
+    let path = call.frame.module.as_ref()?.terminal();
+    Some(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned())
+}
 
 /// What could not be read that has names or lines; on demand also what was read.
 pub(super) fn write(page: &mut Page, coverage: &Coverage, verbose: bool) {
@@ -67,7 +95,28 @@ fn name(file: &FileNames) -> String {
 mod tests {
     use super::*;
     use crate::render::HumanOptions;
+    use crate::report::sample;
     use crate::text::Text;
+
+    #[test]
+    fn rows_by_address_come_with_what_gives_them_names() {
+        let mut report = sample::pong();
+        let advice = |report: &Report| {
+            let mut page = Page::new(&HumanOptions { width: 200, ..HumanOptions::default() });
+            write_advice(&mut page, report, &report.sections[0].rows.iter().collect::<Vec<_>>());
+            page.finish()
+        };
+        assert_eq!(advice(&report), "", "all have names");
+        let first = report.stacks[0].frames[1];
+        report.frames[first].functions.clear();
+        let name = Catalog::new(&report.frames).calls(&report.stacks[0])[1].name.clone();
+        report.sections[0].rows[0].cells[1] = Value::Name(name);
+        let file = report.frames[first].module.as_ref().unwrap().terminal();
+        let file = file.rsplit('/').next().unwrap();
+        let words =
+            format!("  names for {file}: install its debug symbols, or --debug-dir DIR (docs/names.md)\n");
+        assert_eq!(advice(&report), words);
+    }
 
     #[test]
     fn what_was_read_and_what_was_not_are_told_apart() {

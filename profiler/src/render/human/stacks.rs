@@ -218,10 +218,11 @@ fn write_call(page: &mut Page, style: Style, call: &Call) {
     if width(name) + 2 + width(place) <= room {
         return page.line(style, &format!("      {name}{mark}  {place}"));
     }
-    // The name is worth more than the directories of its file.
-    let short = fit::path(place, room / 3);
-    let name = fit::name(name, room - 2 - width(&short));
-    page.line(style, &format!("      {name}{mark}  {}", fit::path(place, room - 2 - width(&name))));
+    // The name is worth more than the directories of its file, or than why it is no name.
+    let cut = |room| if place.starts_with('(') { fit::aside(place, room) } else { fit::path(place, room) };
+    let short = cut(room / 3);
+    let name = fit::name(name, room.saturating_sub(2 + width(&short)));
+    page.line(style, &format!("      {name}{mark}  {}", cut(room.saturating_sub(2 + width(&name)))));
 }
 
 /// A call in as many lines as it takes.
