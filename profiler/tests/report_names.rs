@@ -154,6 +154,7 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
         refused.contains(&unnamed) && refused.contains(&format!("{url}: it has no debug file of it (404)")),
         "{refused}"
     );
+    assert!(refused.contains("(no symbol covers it (stripped?))"), "{refused}");
     let another = ask(&url, &["--debuginfod"]);
     assert!(
         another.contains(&unnamed) && another.contains(&format!("{url} (debuginfod) is not used:")),

@@ -193,9 +193,10 @@ impl Names {
         functions.into_iter().zip(by_symbol).map(of).collect()
     }
 
-    /// Why a place that nothing covers has no name.
+    /// Why a place that nothing covers has no name. It stands beside each such place: that a server has no file either is
+    /// said once.
     fn why_nameless(&self) -> String {
-        match self.notes.all_problems().first() {
+        match self.notes.problems_here().next() {
             Some(problem) => format!("no symbol covers it; {problem}"),
             None if self.debug_info.is_some() => "no symbol covers it".to_owned(),
             None => "no symbol covers it (stripped?)".to_owned(),

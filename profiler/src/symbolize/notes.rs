@@ -13,6 +13,8 @@ pub struct Notes {
     pub absent: Vec<String>,
     /// Files with split debug information that could not be read: the first, why, and how many.
     split: Option<(String, u64)>,
+    /// Why servers did not give a debug file.
+    pub(super) unfetched: Vec<String>,
 }
 
 impl Notes {
@@ -33,11 +35,16 @@ impl Notes {
 
     /// All problems.
     pub fn all_problems(&self) -> Vec<String> {
+        self.problems_here().chain(self.unfetched.iter().cloned()).collect()
+    }
+
+    /// Those with files that are here.
+    pub(super) fn problems_here(&self) -> impl Iterator<Item = String> {
         let split = self.split.as_ref().map(|(first, more)| match more {
             0 => first.clone(),
             more => format!("{first}; {} like it", units::plural(*more, "more file", "more files")),
         });
-        self.problems.iter().cloned().chain(split).collect()
+        self.problems.iter().cloned().chain(split)
     }
 }
 

@@ -134,7 +134,7 @@ impl Search<'_> {
                 Some(Found { bytes, file, shown, path: PathBuf::new(), root: Root::Ours })
             }
             Err(reasons) => {
-                reasons.into_iter().for_each(|why| notes.problem(why));
+                notes.unfetched = reasons;
                 None
             }
         }
