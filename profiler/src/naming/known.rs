@@ -60,20 +60,30 @@ const STANDARD: &[&str] = &[
 /// Part of the names of functions that a derive macro wrote: `server::_::<impl Serialize for server::Room>::serialize`.
 /// Their file is the user's, but who called them says more.
 const DERIVED: &str = "::_::<impl ";
-/// Beginnings of the names that runtimes give to code which they make for themselves: V8, HotSpot.
+/// Beginnings of the names that runtimes give to code which they make for themselves (V8, HotSpot), and of names in packages
+/// of Java, as agents write them.
 const RUNTIME_CODE: &[&str] = &[
     "Builtin:",
     "BytecodeHandler:",
     "RegExp:",
     "Stub:",
-    "Interpreter",
-    "StubRoutines",
     "vtable stub",
     "itable stub",
+    "java.",
+    "javax.",
+    "jdk.",
+    "sun.",
+    "Ljava/",
+    "Ljavax/",
+    "Ljdk/",
+    "Lsun/",
 ];
+/// Beginnings of the names of such code that runs what it is given: HotSpot.
+const RUNTIME_LOOPS: &[&str] = &["Interpreter", "StubRoutines"];
 /// Parts of the names, before the arguments, of functions of a runtime's own library: modules of Node.js, assemblies of
-/// .NET, packages of Java (behind the type of the result).
-const RUNTIME_LIBRARY: &[&str] = &[" node:", "[System.", " java.", " javax.", " jdk.", " sun."];
+/// .NET, packages of Java (behind the type of the result), parts of HotSpot's compilers.
+const RUNTIME_LIBRARY: &[&str] =
+    &[" node:", "[System.", " java.", " javax.", " jdk.", " sun.", " Runtime1 stub"];
 
 /// Whether a function allocates for whoever calls it, by its bare name.
 pub(super) fn is_wrapper(bare: &str) -> bool {
@@ -93,6 +103,11 @@ pub(super) fn is_standard(name: &str) -> bool {
         written && parameters.contains("serde")
     });
     of_serde || name.contains(DERIVED) || STANDARD.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether code that was made at run time runs other code, by its whole name.
+pub(super) fn is_runtime_loop(name: &str) -> bool {
+    RUNTIME_LOOPS.iter().any(|start| name.starts_with(start))
 }
 
 /// Whether code that was made at run time is the runtime's own, by its whole name.

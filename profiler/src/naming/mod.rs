@@ -157,7 +157,10 @@ fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {
     let name = function.name.terminal();
     let bare = &bare(&name);
     let source = function.file.as_ref().map(|file| files::source(&file.terminal()));
-    if known::is_startup(bare) || (from == Some(files::From::Interpreter) && *bare == "main") {
+    if known::is_startup(bare)
+        || (from == Some(files::From::Interpreter) && *bare == "main")
+        || (from.is_none() && known::is_runtime_loop(&name))
+    {
         Kind::Startup
     } else if known::is_wrapper(bare) {
         Kind::Wrapper

@@ -26,7 +26,7 @@ pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
             return Some(Text::from(inside(function, outer)));
         }
     }
-    if let Some(written) = lambda(&name).or_else(|| script(&name)) {
+    if let Some(written) = lambda(&name).or_else(|| script(&name)).or_else(|| hidden_class(&name)) {
         return Some(Text::from(written));
     }
     let (path, is_closure) = without_closures(without_copy(&name));
@@ -54,6 +54,15 @@ fn script(name: &str) -> Option<String> {
     let rest = name.strip_prefix("JS:")?.trim_start_matches(['*', '^', '~', '+', '\'']);
     let anonymous = if rest.starts_with(' ') { "(anonymous)" } else { "" };
     Some(format!("{anonymous}{rest}"))
+}
+
+/// A method of a class that the JVM made for a lambda, `void Chat$$Lambda$1/0x00007fcfa4000a08.run()`, without the address
+/// in it, which is another one in each run.
+fn hidden_class(name: &str) -> Option<String> {
+    let (class, rest) = name.split_once("/0x")?;
+    let method = rest.get(rest.find('.')?..)?;
+    let is_numbered = class.ends_with(|c: char| c.is_ascii_digit());
+    (is_numbered && class.contains("$$Lambda$")).then(|| format!("{class}{method}"))
 }
 
 /// The name of a function without a path that was inlined into `outer`.
@@ -110,8 +119,16 @@ pub fn short(name: &Text) -> Text {
     if matches!(text, Cow::Owned(_)) || text.contains(INSIDE) {
         return name.clone();
     }
-    let without = without_arguments(without_copy(&text));
-    Text::from(without.get(result_ends(without)..).unwrap_or(without))
+    Text::from(without_result_and_arguments(without_copy(&text)))
+}
+
+/// A name that has no arguments has no result either: its spaces belong to it (`counter_overflow Runtime1 stub`).
+fn without_result_and_arguments(name: &str) -> &str {
+    let without = without_arguments(name);
+    if without.len() == name.len() {
+        return name;
+    }
+    without.get(result_ends(without)..).unwrap_or(without)
 }
 
 /// A name as text. What is no text has nothing that could be spelled better.
@@ -144,9 +161,7 @@ fn without_closures(name: &str) -> (&str, bool) {
 /// [clone .cold]` is `a::B::f`.
 pub fn bare(name: &str) -> String {
     let name = name.split(" [clone").next().unwrap_or(name);
-    let name = without_arguments(name);
-    let name = name.get(result_ends(name)..).unwrap_or(name);
-    without_parameters(without_suffix(name))
+    without_parameters(without_suffix(without_result_and_arguments(name)))
 }
 
 /// Without the type parameters that follow on a name. Brackets at its beginning belong to it: `<T as Trait>::f`.
@@ -270,6 +285,9 @@ mod tests {
             ),
             (&["JS:*push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
             (&["JS:^ /srv/chat.js:4:1"], "(anonymous) /srv/chat.js:4:1"),
+            (&["void Field$$Lambda$1/0x00007fcfa4000a08.run()"], "void Field$$Lambda$1.run()"),
+            // All lambdas would have one name.
+            (&["void Field$$Lambda/0x00007fcfa4000a08.run()"], "void Field$$Lambda/0x00007fcfa4000a08.run()"),
             (&["raw_alloc.isra.0"], "raw_alloc"),
             (&["Room::tick(int) [clone .cold]"], "Room::tick(int)"),
             (&["{{closure}}"], "{{closure}}"),
@@ -315,6 +333,8 @@ mod tests {
             ("game::Pool<game::Player>::make(int)", "game::Pool<game::Player>::make"),
             ("java.lang.String game.Chat.keep(int, java.lang.String)", "game.Chat.keep"),
             ("JS:^keep /srv/chat.js:2:20", "JS:^keep /srv/chat.js:2:20"),
+            ("counter_overflow Runtime1 stub", "counter_overflow Runtime1 stub"),
+            ("StubRoutines (1)", "StubRoutines (1)"),
             ("push /srv/chat.js:4:1", "push /srv/chat.js:4:1"),
             ("(anonymous) /srv/chat.js:4:1", "(anonymous) /srv/chat.js:4:1"),
             ("wrapped+0x11a2", "wrapped+0x11a2"),
