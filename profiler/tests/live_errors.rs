@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use support::account;
 use support::compile::Build;
 use support::observer::{NOBODY, Observer, Outcome, program, public_copy};
@@ -192,25 +193,35 @@ fn target_gone_during_attach() {
     }
 }
 
-/// Ctrl-C before anything was measured.
+/// Ctrl-C before anything was measured: exit code 130 and no report. Once it is attached there is something to report.
 #[test]
 fn interrupted_at_once() {
     let Some(_live) = support::live() else { return };
     let target = idle();
-    for delay_ms in [0, 1, 5, 20, 60] {
+    let mut before_anything = 0;
+    for delay_ms in [None, None, None, None, Some(0), Some(5), Some(20), Some(60)] {
         let observer = Observer::start(target.pid(), &[]);
-        sleep(Duration::from_millis(delay_ms));
+        match delay_ms {
+            Some(delay_ms) => sleep(Duration::from_millis(delay_ms)),
+            None => observer.wait_until_it_catches(Signal::INT),
+        }
         let outcome = observer.interrupt();
-        let ended_by_interrupt = outcome.status.code().is_none();
-        // Before it can catch the signal, the signal ends it: a shell calls that 130 too.
-        assert!(
-            ended_by_interrupt || matches!(outcome.status.code(), Some(0 | 130)),
-            "after {delay_ms} ms: {}:\n{}",
-            outcome.status,
-            outcome.stderr
-        );
-        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+        let Some(code) = outcome.status.code() else {
+            // Before it can catch the signal, the signal ends it: a shell calls that 130 too.
+            assert!(delay_ms.is_some(), "{}:\n{}", outcome.status, outcome.stderr);
+            continue;
+        };
+        let attached = outcome.stderr.contains("attached:");
+        assert_eq!(code, if attached { 0 } else { 130 }, "{delay_ms:?} ms:\n{}", outcome.stderr);
+        if attached {
+            account::assert_all_accounted(&outcome.json());
+        } else {
+            before_anything += 1;
+            assert!(outcome.stdout.is_empty(), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("before anything was measured"), "{}", outcome.stderr);
+        }
     }
+    assert!(before_anything > 0, "the signal always came too late");
     process::assert_code_unchanged(target.pid());
     target.quit();
 }

@@ -152,6 +152,28 @@ fn growth_that_blocks_explain_is_not_said() {
     assert!(memory(&report, "all")[2] < 4.0, "{:?}", memory(&report, "all"));
 }
 
+/// A buffer that is moved again and again is always young, however much it grows: that nothing leaks is not known.
+#[test]
+fn growth_of_live_memory_is_no_clean_bill() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("grow.c").build();
+    let grow = |mib: &str| {
+        let mut target = Workload::spawn(&program, &["--what", "4", "--mib", mib]);
+        let observer = Observer::attach(target.pid(), &["--older", "1s", "--for", "2s"]);
+        target.run();
+        (target, observer)
+    };
+    // Of these the first is too little to matter.
+    let rules = [grow("20"), grow("50")].map(|(target, observer)| {
+        let report = observer.finish(PATIENCE).report(0);
+        target.quit();
+        (report["findings"][0]["rule"].clone(), first_line(&report))
+    });
+    assert_eq!(rules[0].0, "memleak.clean", "{}", rules[0].1);
+    assert_eq!(rules[1].0, "memleak.live_growth", "{}", rules[1].1);
+    assert!(rules[1].1.starts_with("Undecided: live memory of grow grew by 5"), "{}", rules[1].1);
+}
+
 /// The first line of a second of observation.
 fn after_a_second(target: &Workload) -> String {
     first_line(&Observer::attach(target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0))

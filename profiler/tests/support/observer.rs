@@ -160,6 +160,18 @@ impl Observer {
         send(self.child.id(), signal);
     }
 
+    /// Waits until it catches a signal, which it does from before it looks at its target on.
+    ///
+    /// # Panics
+    /// If it takes too long.
+    pub(crate) fn wait_until_it_catches(&self, signal: Signal) {
+        let deadline = Instant::now() + PATIENCE;
+        while !super::process::catches(self.child.id(), signal) {
+            assert!(Instant::now() < deadline, "{signal:?} is never caught");
+            std::thread::yield_now();
+        }
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits for its report.
     pub(crate) fn interrupt(self) -> Outcome {
         self.signal(Signal::INT);

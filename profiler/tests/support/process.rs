@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 /// How much code is compared at once.
 const PAGE: usize = 4096;
 
@@ -131,6 +133,14 @@ pub(crate) fn assert_bpf_objects_gone(objects: &BpfObjects) {
         assert!(Instant::now() < deadline, "BPF objects outlive profiler: {left:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Whether a process has a handler for a signal.
+pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    caught >> (signal.as_raw() - 1) & 1 == 1
 }
 
 /// A kernel thread, if this pid namespace shows one.

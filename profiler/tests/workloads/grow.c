@@ -1,6 +1,7 @@
 // Memory that grows in different ways, each by the same amount.
 //
 //   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
+//          4: one buffer that is always being moved by realloc
 //   --mib N
 #include "workload.h"
 #include <pthread.h>
@@ -26,6 +27,18 @@ FRAME static void site_block(size_t size) {
 FRAME static void site_passing(void) {
     char *volatile block = malloc(200);
     free(block);
+}
+
+// Of another size each time: it never gets old.
+FRAME static void *site_buffer(void *of) {
+    size_t size = (size_t)(long)of * MIB, wanted = size;
+    char *buffer = NULL;
+    for (;; wanted = wanted == size ? size + MIB : size) {
+        buffer = realloc(buffer, wanted);
+        memset(buffer, 1, wanted);
+        usleep(1000);
+    }
+    return NULL;
 }
 
 static void *use_stack(void *barrier) {
@@ -76,6 +89,10 @@ int main(int argc, char **argv) {
             }
         } else if (what == 2) {
             grow_by_stacks(mib);
+        } else if (what == 4) {
+            pthread_t thread;
+            if (pthread_create(&thread, NULL, site_buffer, (void *)mib) != 0)
+                _exit(74);
         } else {
             child = start_child();
         }
