@@ -187,7 +187,8 @@ fn sessions(mean: f64) -> Scenario {
     Scenario { name: "sessions", ages: 4.0, rate: 60.0, fill }
 }
 
-/// The table in the documentation: `cargo test -p profiler --test memleak_verdicts -- --ignored --nocapture`.
+/// The table in the documentation:
+/// `cargo test --release -p profiler --test memleak_verdicts rates -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints tables over many seeds"]
 fn rates() {

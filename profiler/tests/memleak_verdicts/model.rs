@@ -47,16 +47,23 @@ impl Rng {
     }
 }
 
-/// A call stack under observation.
+/// Blocks that are born together. Times in ages.
+struct Born {
+    birth: f64,
+    lifetime: f64,
+    bytes: u64,
+    times: u64,
+}
+
+/// A call stack under observation: all that it allocates.
 pub(crate) struct Site {
-    row: StackRow,
     window: Window,
-    slot_units: u64,
+    born: Vec<Born>,
 }
 
 impl Site {
     pub(crate) fn new(window: Window) -> Site {
-        Site { row: StackRow::default(), window, slot_units: window.slot_units() }
+        Site { window, born: Vec::new() }
     }
 
     /// A window: the age asked about in nanoseconds, and the length of the observation in ages.
@@ -67,32 +74,7 @@ impl Site {
 
     /// `times` blocks born at `birth` that live for `lifetime`; an endless one is a leak.
     pub(crate) fn blocks(&mut self, birth: f64, lifetime: f64, bytes: u64, times: u64) {
-        let (row, older) = (&mut self.row, self.window.older_units as f64);
-        let left = self.window.length_units as f64 - birth * older;
-        if left < 0.0 {
-            return;
-        }
-        row.allocs += times;
-        row.alloc_bytes += bytes * times;
-        let lifetime = lifetime * older;
-        if lifetime <= left {
-            row.lifetimes.died[age::bin(lifetime as u32)] += times;
-            return;
-        }
-        let units = left as u64;
-        row.live += times;
-        row.live_bytes += bytes * times;
-        row.lifetimes.live[age::bin(units as u32)] += times;
-        row.lifetimes.live_age_units[age::bin(units as u32)] += units * times;
-        row.arrivals.mark(units, self.slot_units);
-        if units >= self.window.older_units {
-            row.old += times;
-            row.old_bytes += bytes * times;
-            row.old_bytes_squared += (bytes * bytes * times) as f64;
-            let eligible = (self.window.length_units - self.window.older_units) as f64;
-            let slice = (birth * older / eligible * BIRTH_SLICES as f64) as usize;
-            row.births[slice.min(BIRTH_SLICES - 1)] += times;
-        }
+        self.born.push(Born { birth, lifetime, bytes, times });
     }
 
     /// Length of the observation in ages.
@@ -137,7 +119,54 @@ impl Site {
         }
     }
 
-    pub(crate) fn finish(self) -> (StackRow, Window) {
-        (self.row, self.window)
+    /// What it did until the end.
+    pub(crate) fn finish(&self) -> (StackRow, Window) {
+        (self.row(&self.window), self.window)
+    }
+
+    /// What it did until it was looked at `ages` after the beginning.
+    pub(crate) fn look(&self, ages: f64) -> (StackRow, Window) {
+        let Window { older_units, .. } = self.window;
+        let window = Window { length_units: (older_units as f64 * ages) as u64, older_units };
+        (self.row(&window), window)
+    }
+
+    fn row(&self, window: &Window) -> StackRow {
+        let mut row = StackRow::default();
+        let slot_units = window.slot_units();
+        for born in &self.born {
+            add(&mut row, born, window, slot_units);
+        }
+        row
+    }
+}
+
+fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
+    let Born { birth, lifetime, bytes, times } = *born;
+    let older = window.older_units as f64;
+    let left = window.length_units as f64 - birth * older;
+    if left < 0.0 {
+        return;
+    }
+    row.allocs += times;
+    row.alloc_bytes += bytes * times;
+    let lifetime = lifetime * older;
+    if lifetime <= left {
+        row.lifetimes.died[age::bin(lifetime as u32)] += times;
+        return;
+    }
+    let units = left as u64;
+    row.live += times;
+    row.live_bytes += bytes * times;
+    row.lifetimes.live[age::bin(units as u32)] += times;
+    row.lifetimes.live_age_units[age::bin(units as u32)] += units * times;
+    row.arrivals.mark(units, slot_units);
+    if units >= window.older_units {
+        row.old += times;
+        row.old_bytes += bytes * times;
+        row.old_bytes_squared += (bytes * bytes * times) as f64;
+        let eligible = (window.length_units - window.older_units) as f64;
+        let slice = (birth * older / eligible * BIRTH_SLICES as f64) as usize;
+        row.births[slice.min(BIRTH_SLICES - 1)] += times;
     }
 }

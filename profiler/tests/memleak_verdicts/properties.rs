@@ -1,6 +1,7 @@
 //! What holds for every row, whatever the target did.
 
 use profiler::tool::memleak::analyze::{analyze, rank};
+use profiler::tool::memleak::before::Before;
 use profiler::tool::memleak::judge::{MARGIN, judge};
 use profiler::tool::memleak::rows::{StackRow, Weighted, Window};
 use profiler::tool::memleak::survival::survival;
@@ -63,11 +64,11 @@ proptest! {
     fn rank_is_a_stable_order_of_all(rows in prop::collection::vec(any_row(), 0..12), window in any_window()) {
         // One row per stack, as always.
         let rows: Vec<_> = (0..).zip(rows).map(|(stack, row)| StackRow { stack, ..row }).collect();
-        let sorted = analyze(&rows, &window);
+        let sorted = analyze(&rows, &window, &Before::default());
         prop_assert_eq!(rank(&sorted), (0..rows.len()).collect::<Vec<_>>());
         let mut reversed = rows.clone();
         reversed.reverse();
-        let again = analyze(&reversed, &window);
+        let again = analyze(&reversed, &window, &Before::default());
         prop_assert_eq!(again, sorted);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::judge::judge;
+use super::before::Before;
+use super::judge::judge_again;
 use super::rows::{StackRow, Weighted, Window};
 use super::verdict::{Judgement, Verdict};
 
@@ -15,9 +16,10 @@ pub struct Judged<'a> {
     pub judgement: Judgement,
 }
 
-/// Judges every stack. The result is in the order of [`rank`].
-pub fn analyze<'a>(rows: &'a [StackRow], window: &Window) -> Vec<Judged<'a>> {
-    let mut judged: Vec<_> = rows.iter().map(|row| Judged { row, judgement: judge(row, window) }).collect();
+/// Judges every stack. `before`: what the interim report before said. The result is in the order of [`rank`].
+pub fn analyze<'a>(rows: &'a [StackRow], window: &Window, before: &Before) -> Vec<Judged<'a>> {
+    let judge = |row| judge_again(row, window, before.of_stack(row.stack));
+    let mut judged: Vec<_> = rows.iter().map(|row| Judged { row, judgement: judge(row) }).collect();
     judged.sort_by(compare);
     judged
 }

@@ -21,6 +21,12 @@ const REACH_AGES: u64 = 32;
 const CLOCK_UNITS: f64 = 10.0;
 /// Chance of taking a pause between births at random moments for their end.
 const SILENT_TAIL: f64 = 1e-5;
+/// The same where a leak was proved before: there are many looks, and each would have its chance.
+const SILENT_AFTER_ALL_TAIL: f64 = 1e-8;
+/// Such a silence is longer than every gap by this factor.
+const LONGEST: f64 = 2.0;
+/// The same where a leak was proved before.
+const LONGEST_AFTER_ALL: f64 = 3.0;
 /// A silence of one age and this many typical gaps ends a beat that was steady.
 const GAPS: f64 = 2.0;
 /// With fewer gaps than this a beat is not known, and a silence has to last an age longer.
@@ -96,14 +102,15 @@ impl Arrivals {
     /// have gone on in between. Either no block at all, or none that is at least a third of the age by now: what is
     /// in use for a moment is always young.
     ///
-    /// Only of a row that has old blocks: without a birth in reach, all of them are older than that.
-    pub(super) fn ended(&self, window: &Window) -> bool {
+    /// Only of a row that has old blocks: without a birth in reach, all of them are older than that. `was_leak`: an earlier
+    /// look has proved that they came.
+    pub(super) fn ended(&self, window: &Window, was_leak: bool) -> bool {
         let slot = window.slot_units();
         let third = (window.older_units as f64 * HALF_OLD) as u64;
         let silent = |first: usize, since_units: u64| {
             Rhythm::of(self.taken(first), slot).is_none_or(|rhythm| {
                 let silence = rhythm.youngest_units - since_units as f64 - CLOCK_UNITS;
-                rhythm.ended_after(silence, window)
+                rhythm.ended_after(silence, window, was_leak)
             })
         };
         silent(0, 0) || silent((third / slot) as usize, third)
@@ -162,7 +169,7 @@ impl Rhythm {
     }
 
     /// True if a silence of that length is no gap like the others.
-    fn ended_after(&self, silence: f64, window: &Window) -> bool {
+    fn ended_after(&self, silence: f64, window: &Window, was_leak: bool) -> bool {
         if silence <= 0.0 {
             return false;
         }
@@ -175,8 +182,10 @@ impl Rhythm {
             let chance = (1.0 + silence / self.lately / gaps).powf(-2.0 * gaps);
             // Births that go on for long between rare pauses have short gaps, typically: the pauses count too, and
             // the time before the first birth may have been one.
-            let unseen = silence >= 2.0 * self.longest.max(wait);
-            return (chance < SILENT_TAIL && unseen) || silence >= older + GAPS * self.typical;
+            let (tail, times) =
+                if was_leak { (SILENT_AFTER_ALL_TAIL, LONGEST_AFTER_ALL) } else { (SILENT_TAIL, LONGEST) };
+            let unseen = silence >= times * self.longest.max(wait);
+            return (chance < tail && unseen) || silence >= older + GAPS * self.typical;
         }
         // Of few births the wait before the first one tells as much as their gaps.
         silence >= 2.0 * older + GAPS * self.typical.max(wait)
@@ -229,12 +238,12 @@ mod tests {
 
     #[test]
     fn a_beat_goes_on_until_its_silence_is_long() {
-        assert!(!beat(0.02, 3.98).ended(&WINDOW));
-        assert!(!beat(0.02, 3.90).ended(&WINDOW));
-        assert!(beat(0.02, 3.80).ended(&WINDOW));
+        assert!(!beat(0.02, 3.98).ended(&WINDOW, false));
+        assert!(!beat(0.02, 3.90).ended(&WINDOW, false));
+        assert!(beat(0.02, 3.80).ended(&WINDOW, false));
         // Two periods and an age of a slow one.
-        assert!(!beat(0.25, 2.8).ended(&WINDOW));
-        assert!(beat(0.25, 2.3).ended(&WINDOW));
+        assert!(!beat(0.25, 2.8).ended(&WINDOW, false));
+        assert!(beat(0.25, 2.3).ended(&WINDOW, false));
     }
 
     #[test]
@@ -242,27 +251,27 @@ mod tests {
         let runs = |until: f64| {
             arrivals((0..400).map(|i| f64::from(i) / 100.0).filter(|time| time % 1.0 < 0.7 && *time < until))
         };
-        assert!(!runs(3.7).ended(&WINDOW));
-        assert!(runs(2.7).ended(&WINDOW));
+        assert!(!runs(3.7).ended(&WINDOW, false));
+        assert!(runs(2.7).ended(&WINDOW, false));
     }
 
     #[test]
     fn one_event_is_no_rhythm() {
-        assert!(!arrivals([0.0]).ended(&Window { length_units: 4_000, older_units: 4_096 }));
-        assert!(arrivals([0.0, 0.001]).ended(&WINDOW));
-        assert!(!arrivals([1.7]).ended(&WINDOW));
-        assert!(!arrivals([0.5, 2.5]).ended(&WINDOW));
+        assert!(!arrivals([0.0]).ended(&Window { length_units: 4_000, older_units: 4_096 }, false));
+        assert!(arrivals([0.0, 0.001]).ended(&WINDOW, false));
+        assert!(!arrivals([1.7]).ended(&WINDOW, false));
+        assert!(!arrivals([0.5, 2.5]).ended(&WINDOW, false));
     }
 
     #[test]
     fn what_is_in_use_for_a_moment_does_not_keep_growth_alive() {
         let mut filled = beat(0.01, 2.0);
         filled.merge(&arrivals([3.97, 3.98, 3.99]));
-        assert!(filled.ended(&WINDOW));
+        assert!(filled.ended(&WINDOW, false));
     }
 
     #[test]
     fn births_beyond_reach_are_over() {
-        assert!(Arrivals::default().ended(&WINDOW));
+        assert!(Arrivals::default().ended(&WINDOW, false));
     }
 }

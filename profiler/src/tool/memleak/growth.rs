@@ -23,6 +23,10 @@ const MOMENT: f64 = 1.0 / 16.0;
 const LEAST_MOMENTS: usize = 5;
 /// Chance of taking a slowing to a fifth for a stop.
 const SLOWED_TAIL: f64 = 0.01;
+/// The same where a leak was proved before: there are many looks, and each would have its chance.
+const SLOWED_AFTER_ALL_TAIL: f64 = 1e-4;
+/// Chance of taking a slowing to a fifth for a probable one.
+const PROBABLY: f64 = 0.2;
 /// Fewer blocks than this and their bytes are not near to normal.
 const FEW: u64 = 10;
 
@@ -37,42 +41,76 @@ pub enum Growth {
     Unclear,
 }
 
-/// Do births of blocks that grow old continue?
-pub(super) fn growth(row: &StackRow, window: &Window) -> Growth {
+/// Do births of blocks that grow old continue? `was_leak`: an earlier look has proved that they did.
+pub(super) fn growth(row: &StackRow, window: &Window, was_leak: bool) -> Growth {
     if window.length_units <= window.older_units {
         return Growth::Unclear;
     }
-    let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
-    let (early_total, late_total) = (early.iter().sum::<u64>(), late.iter().sum::<u64>());
+    let late_total: u64 = row.births.split_at(BIRTH_SLICES / 2).1.iter().sum();
 
     // Blocks born too late to be old yet must go on where the late births end.
     let younger = row.live.saturating_sub(row.old);
     let older = window.older_units as f64;
     let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
     let clump = clump(row, window);
-    let ended = slowed(late_total, younger, older / (half + older), clump)
-        || (row.old > 0 && row.arrivals.ended(window));
+    let tail = if was_leak { SLOWED_AFTER_ALL_TAIL } else { SLOWED_TAIL };
+    let ended = slowed(late_total, younger, older / (half + older), clump, tail)
+        || (row.old > 0 && row.arrivals.ended(window, was_leak));
 
-    // What is loaded at once, at start say, must not hide a leak of the same stack: the fullest slice is left out.
-    let early_rest = early_total - early.iter().max().copied().unwrap_or(0);
-    // What is half-old counts as late: right after the age asked about, the later half is shorter than a beat.
-    let later = late_total + half_old(row, window);
-    let late_units = half + older * (1.0 - HALF_OLD);
-    let early_units = half * (early.len() - 1) as f64 / early.len() as f64;
-    let late_share = late_units / (late_units + early_units);
-    let keeps_pace = at_least(later, later + early_rest, fair_share(late_share)) <= ALPHA;
-
-    if later >= LEAST_LATE && keeps_pace && spread_out(row, window) && !ended {
+    let pace = Pace::of(row, window);
+    if pace.later >= LEAST_LATE && pace.is_kept(ALPHA) && spread_out(row, window) && !ended {
         Growth::Continues
-    } else if ended || faded(row, window, clump) {
+    } else if ended || faded(row, window, clump, tail) {
         Growth::Stopped
     } else {
         Growth::Unclear
     }
 }
 
+/// True if births of the later half are probably less than a fifth as frequent as before. Births of one slot are one event:
+/// how unevenly these come does not matter here, since slackening is uneven, too.
+pub(super) fn slackens(row: &StackRow, window: &Window) -> bool {
+    let pace = Pace::of(row, window);
+    slowed(pace.early, pace.later, pace.late_share, together(row, window), PROBABLY)
+}
+
+/// True if births of the later half are probably more than a fifth as frequent as before.
+pub(super) fn picks_up(row: &StackRow, window: &Window) -> bool {
+    Pace::of(row, window).is_kept(PROBABLY)
+}
+
+/// How many births there were in the earlier half, and how many since.
+struct Pace {
+    /// Without the fullest slice: what is loaded at once, at start say, must not hide a leak of the same stack.
+    early: u64,
+    /// What is half-old counts as late: right after the age asked about, the later half is shorter than a beat.
+    later: u64,
+    /// The share of the time that is late.
+    late_share: f64,
+}
+
+impl Pace {
+    fn of(row: &StackRow, window: &Window) -> Pace {
+        let older = window.older_units as f64;
+        let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
+        let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
+        let late_units = half + older * (1.0 - HALF_OLD);
+        let early_units = half * (early.len() - 1) as f64 / early.len() as f64;
+        Pace {
+            early: early.iter().sum::<u64>() - early.iter().max().copied().unwrap_or(0),
+            later: late.iter().sum::<u64>() + half_old(row, window),
+            late_share: late_units / (late_units + early_units),
+        }
+    }
+
+    /// True if births since are at least a fifth as frequent as in the earlier half, but for this chance.
+    fn is_kept(&self, tail: f64) -> bool {
+        at_least(self.later, self.later + self.early, fair_share(self.late_share)) <= tail
+    }
+}
+
 /// True if hardly any births followed those of the earlier half, neither in the later one nor since.
-fn faded(row: &StackRow, window: &Window, clump: f64) -> bool {
+fn faded(row: &StackRow, window: &Window, clump: f64, tail: f64) -> bool {
     let older = window.older_units as f64;
     let half = (window.length_units as f64 - older) / 2.0;
     if 2.0 * half < older {
@@ -81,7 +119,7 @@ fn faded(row: &StackRow, window: &Window, clump: f64) -> bool {
     let rest = older * (1.0 - HALF_OLD);
     let (early, late) = row.births.split_at(BIRTH_SLICES / 2);
     let later = late.iter().sum::<u64>() + half_old(row, window);
-    slowed(early.iter().sum(), later, (half + rest) / (2.0 * half + rest), clump)
+    slowed(early.iter().sum(), later, (half + rest) / (2.0 * half + rest), clump, tail)
 }
 
 /// Live blocks of a third of the age and more that are not old yet, to the bin.
@@ -96,11 +134,15 @@ fn fair_share(late_share: f64) -> f64 {
     LEAST_RATIO * late_share / (LEAST_RATIO * late_share + (1.0 - late_share))
 }
 
-/// Births that come together, on average. Births of one slot are one event: a load at start is many, and one beat of a
-/// leak is not.
+/// Births that come together, on average: in one slot, or as unevenly as if they did.
 fn clump(row: &StackRow, window: &Window) -> f64 {
+    dispersion(&row.births).max(together(row, window))
+}
+
+/// Births of one slot, on average. They are one event: a load at start is many, and one beat of a leak is not.
+fn together(row: &StackRow, window: &Window) -> f64 {
     let events = row.arrivals.events(window.older_units, window).max(1);
-    dispersion(&row.births).max(row.old as f64 / events as f64)
+    (row.old as f64 / events as f64).max(1.0)
 }
 
 /// The index of dispersion of the slices, from the start to the last birth. The fullest slice of the earlier half is
@@ -118,10 +160,10 @@ fn dispersion(births: &[u64; BIRTH_SLICES]) -> f64 {
     if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 }
 }
 
-/// True if `late` births, in clumps, are certainly less than a fifth as frequent as `early` ones.
-fn slowed(early: u64, late: u64, late_share: f64, clump: f64) -> bool {
+/// True if `late` births, in clumps, are less than a fifth as frequent as `early` ones, but for this chance.
+fn slowed(early: u64, late: u64, late_share: f64, clump: f64, tail: f64) -> bool {
     let (early, late) = ((early as f64 / clump).ceil() as u64, (late as f64 / clump).ceil() as u64);
-    1.0 - at_least(late + 1, early + late, fair_share(late_share)) < SLOWED_TAIL
+    1.0 - at_least(late + 1, early + late, fair_share(late_share)) < tail
 }
 
 /// One burst of allocations is not growth: births that are half-old came at several moments, and two of these are in
@@ -201,9 +243,9 @@ mod tests {
 
     #[test]
     fn steady_births_continue() {
-        assert_eq!(growth(&births([3; 16], 16), &window()), Growth::Continues);
+        assert_eq!(growth(&births([3; 16], 16), &window(), false), Growth::Continues);
         assert_eq!(
-            growth(&births([0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3], 16), &window()),
+            growth(&births([0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3], 16), &window(), false),
             Growth::Continues
         );
     }
@@ -211,17 +253,17 @@ mod tests {
     #[test]
     fn bursts_continue() {
         let every_fourth = [0, 40, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0];
-        assert_eq!(growth(&births(every_fourth, 40), &window()), Growth::Continues);
+        assert_eq!(growth(&births(every_fourth, 40), &window(), false), Growth::Continues);
     }
 
     #[test]
     fn a_load_at_start_does_not_hide_what_follows() {
         assert_eq!(
-            growth(&births([500, 3, 3, 2, 3, 4, 3, 3, 3, 3, 2, 3, 5, 3, 3, 2], 16), &window()),
+            growth(&births([500, 3, 3, 2, 3, 4, 3, 3, 3, 3, 2, 3, 5, 3, 3, 2], 16), &window(), false),
             Growth::Continues
         );
         assert_eq!(
-            growth(&births([500, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0), &window()),
+            growth(&births([500, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0), &window(), false),
             Growth::Stopped
         );
     }
@@ -229,15 +271,15 @@ mod tests {
     #[test]
     fn a_cache_that_has_filled_has_stopped() {
         assert_eq!(
-            growth(&births([9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0), &window()),
+            growth(&births([9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0), &window(), false),
             Growth::Stopped
         );
         assert_eq!(
-            growth(&births([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0], 0), &window()),
+            growth(&births([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0], 0), &window(), false),
             Growth::Stopped
         );
         // It filled until nothing old could be born any more, but nothing younger is there.
-        assert_eq!(growth(&births([9; 16], 0), &window()), Growth::Stopped);
+        assert_eq!(growth(&births([9; 16], 0), &window(), false), Growth::Stopped);
     }
 
     #[test]
@@ -245,9 +287,12 @@ mod tests {
         let mut burst = births([0; BIRTH_SLICES], 0);
         (burst.births[13], burst.old, burst.live) = (300, 300, 300);
         burst.arrivals.mark(window().older_units * 3 / 2, window().slot_units());
-        assert_eq!(growth(&burst, &window()), Growth::Unclear);
-        assert_eq!(growth(&births([0; 16], 5), &window()), Growth::Unclear);
-        assert_eq!(growth(&births([9; 16], 9), &Window { length_units: 9, older_units: 9 }), Growth::Unclear);
+        assert_eq!(growth(&burst, &window(), false), Growth::Unclear);
+        assert_eq!(growth(&births([0; 16], 5), &window(), false), Growth::Unclear);
+        assert_eq!(
+            growth(&births([9; 16], 9), &Window { length_units: 9, older_units: 9 }, false),
+            Growth::Unclear
+        );
     }
 
     fn close(got: f64, want: f64) {

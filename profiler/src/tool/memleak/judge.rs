@@ -36,8 +36,19 @@ const GROWTH_BLOCKS: f64 = 12.0;
 
 /// Judges one call stack. Pure: the same row and window give the same judgement.
 pub fn judge(row: &StackRow, window: &Window) -> Judgement {
-    let case = Case::new(row, window);
-    let (verdict, reason) = case.decide();
+    judge_again(row, window, None)
+}
+
+/// Judges a call stack of which an earlier look at the same observation said `before`. A leak, or that it is none, is
+/// taken back when something speaks against it, and not because a look falls where less is proved than before.
+pub fn judge_again(row: &StackRow, window: &Window, before: Option<Verdict>) -> Judgement {
+    let case = Case::new(row, window, before == Some(Verdict::Leak));
+    let (verdict, reason) = match (case.decide(), before) {
+        ((Verdict::Young, reason), Some(before)) if reason != Reason::TooShort => {
+            case.still(before).unwrap_or((Verdict::Young, reason))
+        }
+        (decided, _) => decided,
+    };
     let evidence = match case.proof {
         Some(proof) if verdict == Verdict::Leak => proof,
         _ => (case.late, ALPHA),
@@ -76,7 +87,7 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(row: &'a StackRow, window: &'a Window) -> Case<'a> {
+    fn new(row: &'a StackRow, window: &'a Window, was_leak: bool) -> Case<'a> {
         let older = window.older_units.max(1) as f64;
         let limit = 1.0 / (LIMIT_AGES * older);
         let ages = LateAges::new(&row.lifetimes);
@@ -93,7 +104,7 @@ impl<'a> Case<'a> {
             late: ages.from(STARTS[0] * older),
             ages,
             proof,
-            growth: growth(row, window),
+            growth: growth(row, window, was_leak),
             short: median_units(&row.lifetimes).is_some_and(|median| median < SHORT * older),
         }
     }
@@ -133,6 +144,31 @@ impl<'a> Case<'a> {
         let half_old = self.ages.from(HALF_OLD * self.older);
         let held = if half_old.frees == 0 { half_old.blocks } else { self.row.old };
         held >= SUSPECT && !self.still_freed() && self.growth != Growth::Stopped
+    }
+
+    /// What was said before, where nothing speaks against it: neither the estimates of how often old blocks are freed, nor
+    /// what growth probably does.
+    fn still(&self, before: Verdict) -> Option<(Verdict, Reason)> {
+        let kept = |start: f64| {
+            let suffix = self.ages.from(start * self.older);
+            suffix.per_unit().is_some_and(|hazard| hazard < self.limit)
+                && !self.ages.rises(&suffix, self.limit)
+        };
+        let still_leaks = || {
+            let grows = self.growth != Growth::Stopped && !growth::slackens(self.row, self.window);
+            grows && STARTS.into_iter().any(kept)
+        };
+        let still_freed = || self.late.per_unit().is_some_and(|hazard| hazard >= self.limit);
+        let stays_stopped = || {
+            let starts = self.growth == Growth::Continues || growth::picks_up(self.row, self.window);
+            self.row.old > 0 && !starts
+        };
+        match before {
+            Verdict::Leak if still_leaks() => Some((Verdict::Leak, Reason::StillKeptAndGrowing)),
+            Verdict::LongLived if still_freed() => Some((Verdict::LongLived, Reason::StillFreed)),
+            Verdict::LongLived if stays_stopped() => Some((Verdict::LongLived, Reason::StoppedGrowing)),
+            _ => None,
+        }
     }
 
     /// True if late blocks are certainly, or after enough exposure probably, freed more often than a leak's.
@@ -293,6 +329,23 @@ mod tests {
         // 3 per age from 3/4 on: 1.5 (T - 0.75)^2 reaches 30 at T = 5.22 ages.
         let ages = judgement.judged_after.unwrap().as_nanos() as f64 / (OLDER * UNIT_NS) as f64;
         assert!((ages - 5.22).abs() < 0.1, "{ages}");
+    }
+
+    #[test]
+    fn what_was_said_is_taken_back_for_a_reason_only() {
+        let again = |row: &StackRow, before| {
+            let judgement = judge_again(row, &window(4.0), Some(before));
+            (judgement.verdict, judgement.reason)
+        };
+        let mut few = even(12, 4.0, FOREVER);
+        assert_eq!(verdict(&few, 4.0), (Verdict::Young, Reason::FewBlockHours));
+        assert_eq!(again(&few, Verdict::Leak), (Verdict::Leak, Reason::StillKeptAndGrowing));
+        assert_eq!(again(&few, Verdict::LongLived).0, Verdict::Young);
+        // 3 frees in 16 block-ages: more than a leak's, though not beyond doubt.
+        few.lifetimes.died[age::bin(2 * OLDER as u32)] += 3;
+        assert_eq!(verdict(&few, 4.0).0, Verdict::Young);
+        assert_eq!(again(&few, Verdict::Leak).0, Verdict::Young);
+        assert_eq!(again(&few, Verdict::LongLived), (Verdict::LongLived, Reason::StillFreed));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod advice;
 pub(crate) mod allocators;
 pub mod analyze;
 mod arrivals;
+pub mod before;
 mod blocks;
 mod calls;
 mod canary;

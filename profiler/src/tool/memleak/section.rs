@@ -25,7 +25,7 @@ pub(super) fn report(
     ended: Ended,
 ) -> Result<Report> {
     let window = moment.window();
-    let judged = analyze(&snapshot.rows, &window);
+    let judged = analyze(&snapshot.rows, &window, &session.before);
     if ended == Ended::Running {
         // An interim report shows the names that are there: nothing else would be looked after meanwhile.
         session.stacks.names.look_up(&session.modules, &session.spaces, &session.worker);
@@ -37,6 +37,7 @@ pub(super) fn report(
     }
     let named = Named::new(&snapshot.rows, |number, frames| stack_of(session, number, frames));
     let table = Table::new(session, &judged, &named, &window);
+    session.before = table.said();
     let (found, frames) = named.report(table.shown.iter().map(|&place| judged[place].row.stack));
     let mut stacks = Vec::new();
     let places = found.into_iter().map(|stack| {

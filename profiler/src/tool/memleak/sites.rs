@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use super::{
     analyze::{Judged, compare},
-    judge::judge,
+    before::Before,
+    judge::{judge, judge_again},
     rows::{StackRow, Window},
     verdict::{Judgement, Verdict},
 };
@@ -36,20 +37,25 @@ pub struct Leaking {
     pub stacks: usize,
 }
 
-/// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), and `site` tells the site of the
-/// stack at a place. The result is in the same order.
-pub fn sites<K: Ord>(stacks: &[Judged<'_>], window: &Window, site: impl Fn(usize) -> K) -> Vec<JudgedSite> {
+/// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), `before` as there, and `site` tells the
+/// site of the stack at a place. The result is in the same order.
+pub fn sites<K: Ord>(
+    stacks: &[Judged<'_>],
+    window: &Window,
+    before: &Before,
+    site: impl Fn(usize) -> K,
+) -> Vec<JudgedSite> {
     let mut members: BTreeMap<K, Vec<usize>> = BTreeMap::new();
     for place in 0..stacks.len() {
         members.entry(site(place)).or_default().push(place);
     }
     let mut sites: Vec<JudgedSite> =
-        members.into_values().map(|members| judge_site(stacks, window, members)).collect();
+        members.into_values().map(|members| judge_site(stacks, window, before, members)).collect();
     sites.sort_by(|a, b| compare(&a.judged(), &b.judged()));
     sites
 }
 
-fn judge_site(stacks: &[Judged<'_>], window: &Window, members: Vec<usize>) -> JudgedSite {
+fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: Vec<usize>) -> JudgedSite {
     let of = || members.iter().filter_map(|&place| stacks.get(place));
     if let [only] = members[..]
         && let Some(stack) = stacks.get(only)
@@ -58,7 +64,8 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, members: Vec<usize>) -> Ju
         return JudgedSite { row, judgement, leaking: None, stacks: members };
     }
     let row = StackRow::pool(of().map(|stack| stack.row));
-    let mut judgement = judge(&row, window);
+    let before = before.of_site(of().map(|stack| stack.row.stack));
+    let mut judgement = judge_again(&row, window, before);
     let mut leaking = None;
     if judgement.verdict != Verdict::Leak {
         let leaks: Vec<_> = of().filter(|stack| stack.judgement.verdict == Verdict::Leak).collect();
@@ -130,9 +137,9 @@ mod tests {
     fn one_leak_of_many_stacks_is_found_with_its_whole_growth() {
         let rows: Vec<StackRow> =
             (0..100u32).map(|stack| row(stack, f64::from(stack) * 0.03, 3.0, 1e9)).collect();
-        let stacks = analyze(&rows, &window());
+        let stacks = analyze(&rows, &window(), &Before::default());
         assert!(stacks.iter().all(|stack| stack.judgement.verdict != Verdict::Leak));
-        let sites = sites(&stacks, &window(), |_| "parse_node");
+        let sites = sites(&stacks, &window(), &Before::default(), |_| "parse_node");
         let [site] = &sites[..] else { panic!("{} sites", sites.len()) };
         assert_eq!((site.judgement.verdict, site.stacks.len()), (Verdict::Leak, 100));
         assert_eq!(site.row.old_bytes, rows.iter().map(|row| row.old_bytes).sum::<u64>());
@@ -145,10 +152,10 @@ mod tests {
     fn a_large_cache_does_not_hide_the_leak_of_another_stack() {
         // Entries of 3 ages: their frees outweigh the leak at every age.
         let rows = [row(1, 0.0, 0.002, 3.0), row(2, 0.0, 0.05, 1e9)];
-        let stacks = analyze(&rows, &window());
+        let stacks = analyze(&rows, &window(), &Before::default());
         let together = judge(&StackRow::pool(&rows), &window());
         assert_ne!(together.verdict, Verdict::Leak, "or this tests nothing");
-        let sites = sites(&stacks, &window(), |_| ());
+        let sites = sites(&stacks, &window(), &Before::default(), |_| ());
         assert_eq!(sites[0].judgement.verdict, Verdict::Leak);
         let growth = |judgement: &Judgement| judgement.growth_bytes_per_hour.unwrap().value;
         assert_eq!(growth(&sites[0].judgement), growth(&judge(&rows[1], &window())));
@@ -162,8 +169,8 @@ mod tests {
     fn sessions_that_many_stacks_share_are_honest_together() {
         let rows: Vec<StackRow> =
             (0..60u32).map(|stack| row(stack, f64::from(stack) * 0.05, 1.7, 2.0)).collect();
-        let stacks = analyze(&rows, &window());
-        let sites = sites(&stacks, &window(), |_| ());
+        let stacks = analyze(&rows, &window(), &Before::default());
+        let sites = sites(&stacks, &window(), &Before::default(), |_| ());
         let judgement = &sites[0].judgement;
         assert_eq!((judgement.verdict, judgement.reason), (Verdict::LongLived, Reason::StillFreed));
     }
@@ -171,8 +178,8 @@ mod tests {
     #[test]
     fn sites_are_apart_and_the_worst_comes_first() {
         let rows = [row(1, 0.0, 0.01, 0.001), row(2, 0.0, 0.05, 1e9), row(3, 0.0, 0.02, 1e9)];
-        let stacks = analyze(&rows, &window());
-        let sites = sites(&stacks, &window(), |place| stacks[place].row.stack == 1);
+        let stacks = analyze(&rows, &window(), &Before::default());
+        let sites = sites(&stacks, &window(), &Before::default(), |place| stacks[place].row.stack == 1);
         assert_eq!(sites.len(), 2);
         assert_eq!((sites[0].judgement.verdict, sites[0].stacks.len()), (Verdict::Leak, 2));
         assert_eq!(sites[0].row.stack, 3, "the worst of its stacks");

@@ -6,6 +6,7 @@ use profiler_common::ledger::Counter;
 
 use super::{
     analyze::Judged,
+    before::Before,
     coarse::Drawing,
     columns::{cells, site_columns, stack_columns, with_ends},
     own::{Named, Own, labels},
@@ -54,7 +55,7 @@ impl<'a> Table<'a> {
     ) -> Table<'a> {
         let pids: Vec<u32> = judged.iter().map(|stack| pid_of(session, stack.row.stack)).collect();
         let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
-        let sites = sites(judged, window, |place| {
+        let sites = sites(judged, window, &session.before, |place| {
             let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
             // Stacks without a name have nothing in common.
             let nameless = own.is_none().then_some(place);
@@ -76,6 +77,11 @@ impl<'a> Table<'a> {
         shown.sort_unstable();
         let (shown, site_rows) = shown.into_iter().unzip();
         Table { judged, owns, pids, sites, rows, unfolded, row_of, shown, site_rows }
+    }
+
+    /// What is said of stacks and sites, for the report that follows.
+    pub(super) fn said(&self) -> Before {
+        Before::new(self.judged, &self.sites)
     }
 
     /// The tables, and what they say. `stacks` are the places in the report of the stacks that have a row.

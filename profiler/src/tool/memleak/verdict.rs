@@ -39,6 +39,8 @@ impl Verdict {
 pub enum Reason {
     /// Leak: late frees are as good as absent, and the survivors keep growing.
     KeptAndGrowing,
+    /// Leak: an earlier look at the same observation proved it, and nothing since speaks against it.
+    StillKeptAndGrowing,
     /// Long-lived: blocks of late age are still being freed.
     StillFreed,
     /// Long-lived: nothing is freed, but the survivors have stopped growing.
@@ -62,6 +64,7 @@ impl Reason {
     pub fn text(self) -> &'static str {
         match self {
             Reason::KeptAndGrowing => "blocks this old are no longer freed, and more keep coming",
+            Reason::StillKeptAndGrowing => "it was seen to leak, and nothing since speaks against it",
             Reason::StillFreed => "blocks this old are still being freed",
             Reason::StoppedGrowing => "blocks this old stay, but no more of them come",
             Reason::BoundedAge => "blocks live for a while, but hardly one gets really old",

@@ -10,7 +10,7 @@ use super::*;
 
 use Reason::{
     BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, StillFreed,
-    StoppedGrowing, TooShort,
+    StillKeptAndGrowing, StoppedGrowing, TooShort,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -18,7 +18,7 @@ const MIB: f64 = (1 << 20) as f64;
 /// A site whose blocks hold `kib` that are old and as much again that is not.
 fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
     let verdict = match reason {
-        KeptAndGrowing => Verdict::Leak,
+        KeptAndGrowing | StillKeptAndGrowing => Verdict::Leak,
         StillFreed | StoppedGrowing => Verdict::LongLived,
         BoundedAge => Verdict::Cache,
         FreedSoon => Verdict::Churn,

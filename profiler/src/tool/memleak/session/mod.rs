@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 
 pub(super) use self::{load::load_small, setup::PROGRAMS};
 use super::{
+    before::Before,
     blocks::Blocks,
     collect::{self, Moment},
     memory::Memory,
@@ -135,6 +136,8 @@ pub(super) struct Session<'a> {
     pub(super) bytes_before: u64,
     /// Their memory by kind, from then on.
     pub(super) memory: Memory,
+    /// What the interim report before said.
+    pub(super) before: Before,
     ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,

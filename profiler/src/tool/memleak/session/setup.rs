@@ -11,8 +11,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     super::{
-        admission, blocks::Blocks, harm, memory::Memory, options::Options, refusals::replaces_itself,
-        space::Space, stacks::Stacks, totals::Totals,
+        admission, before::Before, blocks::Blocks, harm, memory::Memory, options::Options,
+        refusals::replaces_itself, space::Space, stacks::Stacks, totals::Totals,
     },
     Session,
     found::Found,
@@ -95,6 +95,7 @@ impl<'a> Session<'a> {
             max_blocks: room.spilled,
             bytes_before,
             memory: memory.begun(),
+            before: Before::default(),
             ring,
             records,
             launched,

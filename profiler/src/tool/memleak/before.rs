@@ -1,0 +1,81 @@
+//! What the interim report before said of stacks and sites: an answer is taken back if something speaks against it, not
+//! because a look falls where less is proved than before.
+
+use std::collections::HashMap;
+
+use super::{analyze::Judged, sites::JudgedSite, verdict::Verdict};
+
+/// The verdicts of an earlier look at the same observation. Without one, nothing was said.
+#[derive(Debug, Default)]
+pub struct Before {
+    stacks: HashMap<u32, Verdict>,
+    /// The site of each stack.
+    site_of: HashMap<u32, usize>,
+    /// How many stacks each site had, and what it was called.
+    sites: Vec<(usize, Verdict)>,
+}
+
+impl Before {
+    /// What a look said; `sites` are those of the `stacks`.
+    pub fn new(stacks: &[Judged<'_>], sites: &[JudgedSite]) -> Before {
+        let mut before = Before::default();
+        before.stacks.extend(stacks.iter().map(|stack| (stack.row.stack, stack.judgement.verdict)));
+        for (place, site) in sites.iter().enumerate() {
+            before.sites.push((site.stacks.len(), site.judgement.verdict));
+            let members = site.stacks.iter().filter_map(|&at| stacks.get(at));
+            before.site_of.extend(members.map(|stack| (stack.row.stack, place)));
+        }
+        before
+    }
+
+    /// What a stack was called.
+    pub(super) fn of_stack(&self, stack: u32) -> Option<Verdict> {
+        self.stacks.get(&stack).copied()
+    }
+
+    /// What a site was called that had these stacks, or some of them: new ones come, and names that were not known yet
+    /// bring sites together. Of several it is the worst. A site that has lost stacks to another one is a new site.
+    pub(super) fn of_site(&self, stacks: impl Iterator<Item = u32>) -> Option<Verdict> {
+        let mut found: HashMap<usize, usize> = HashMap::new();
+        for site in stacks.filter_map(|stack| self.site_of.get(&stack)) {
+            *found.entry(*site).or_insert(0) += 1;
+        }
+        let whole = found.into_iter().filter_map(|(site, stacks)| {
+            self.sites.get(site).filter(|(all, _)| *all == stacks).map(|(_, verdict)| *verdict)
+        });
+        let badness = |verdict: &Verdict| match verdict {
+            Verdict::Leak => 2,
+            Verdict::Young => 1,
+            Verdict::LongLived | Verdict::Cache | Verdict::Churn => 0,
+        };
+        whole.max_by_key(badness)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        analyze::analyze,
+        rows::{StackRow, Window},
+        sites::sites,
+    };
+    use super::*;
+
+    #[test]
+    fn a_site_is_known_again_by_its_stacks() {
+        let window = Window { length_units: 1 << 14, older_units: 1 << 12 };
+        let rows: Vec<StackRow> = (1..=4).map(|stack| StackRow { stack, ..StackRow::default() }).collect();
+        let mut stacks = analyze(&rows, &window, &Before::default());
+        stacks[0].judgement.verdict = Verdict::Leak;
+        let leaking = stacks[0].row.stack;
+        // Stacks 1 and 2 are one site, and 3 and 4 another.
+        let judged = sites(&stacks, &window, &Before::default(), |place| stacks[place].row.stack > 2);
+        let before = Before::new(&stacks, &judged);
+        assert_eq!((before.of_stack(leaking), before.of_stack(9)), (Some(Verdict::Leak), None));
+        let of = |stacks: &[u32]| before.of_site(stacks.iter().copied());
+        assert_eq!(leaking, 1);
+        assert_eq!((of(&[1, 2]), of(&[3, 4])), (Some(Verdict::Leak), Some(Verdict::Young)));
+        assert_eq!((of(&[2, 9, 1]), of(&[4, 3, 2, 1])), (Some(Verdict::Leak), Some(Verdict::Leak)));
+        assert_eq!((of(&[1]), of(&[9]), of(&[1, 3, 4])), (None, None, Some(Verdict::Young)));
+    }
+}
