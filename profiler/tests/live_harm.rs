@@ -208,18 +208,32 @@ fn a_target_that_is_stopped_or_waits_is_said_to() {
     target.quit();
 }
 
-/// One target that ends while it is attached to does not take the observation of the other with it.
+/// One target that ends while it is attached to, or while its calls are counted before that, does not take the observation
+/// of the other with it.
 #[test]
 fn a_target_that_dies_while_it_is_attached_to() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("grow.c").build();
     let mut moments = support::Moments::new(0x5EED_0008);
     let mut stays = Workload::spawn(&program, &["--what", "0", "--mib", "1"]);
-    for round in 0..support::by_length(3, 6, 60) {
+    for round in 0..support::by_length(4, 8, 60) {
         let mut dies = Workload::spawn(&program, &["--what", "0"]);
         let pid = dies.pid_argument();
-        let mut observer = Observer::start(stays.pid(), &["--pid", &pid]);
-        std::thread::sleep(moments.within_ms(400));
+        // A limit has calls counted first.
+        let (limit, within_ms) = if round % 2 == 0 { ("100%", 900) } else { ("off", 400) };
+        let arguments = [
+            "memleak",
+            "--format",
+            "json",
+            "--max-cost",
+            limit,
+            "--pid",
+            &stays.pid_argument(),
+            "--pid",
+            &pid,
+        ];
+        let mut observer = Observer::spawn(&arguments);
+        std::thread::sleep(moments.within_ms(within_ms));
         dies.kill();
         let attached = observer.attached_or_ended();
         if !attached {

@@ -68,6 +68,9 @@ struct Row {
     /// All functions of its stack, innermost first.
     functions: Vec<String>,
     old_blocks: u64,
+    old_bytes: u64,
+    /// Marked as a leak, or as a part of one.
+    marked: bool,
     allocs: u64,
     live: u64,
     live_bytes: u64,
@@ -98,6 +101,8 @@ fn rows(report: &Value) -> Vec<Row> {
             verdict: cell("verdict")["word"].as_str().expect("a verdict").to_owned(),
             functions: account::stack_functions(report, row),
             old_blocks: exact("old_blocks"),
+            old_bytes: exact("old_bytes"),
+            marked: row["severity"] == "problem",
             allocs: exact("allocs"),
             live: exact("live_blocks"),
             live_bytes: exact("live_bytes"),
@@ -136,6 +141,7 @@ fn assert_leaks(what: &str, seen: &Seen, planted: &[&str]) {
         assert!(answer.starts_with("No leak found"), "{what}: {page}");
     } else {
         assert!(answer.starts_with("LEAK: "), "{what}: {page}");
+        assert_sums_agree(answer, &rows);
     }
     let too_wide = page.lines().find(|line| line.chars().count() > 80);
     assert_eq!(too_wide, None, "{what}: wider than 80 columns");
@@ -236,6 +242,23 @@ fn twin() {
 }
 
 #[track_caller]
+/// The flame graph draws the marked stacks red: they are those that the first line adds up.
+#[track_caller]
+fn assert_sums_agree(answer: &str, rows: &[Row]) {
+    let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ");
+    let marked: Vec<&Row> = rows.iter().filter(|row| row.marked).collect();
+    assert!(rows.iter().all(|row| row.marked || row.verdict != "LEAK"), "{answer}");
+    let stacks = answer.split(", from ").nth(1).and_then(|rest| rest.split(' ').next());
+    let stacks: usize = stacks.and_then(|stacks| stacks.parse().ok()).expect("a number of stacks");
+    // Leaks of one site that are proved one by one only are spoken of by the worst of them.
+    assert!(stacks <= marked.len(), "{answer}: {} are marked", marked.len());
+    if stacks == marked.len() {
+        let bytes = marked.iter().map(|row| row.old_bytes).sum::<u64>();
+        let held = format!(": {} older than", profiler::units::bytes(bytes as f64));
+        assert!(answer.contains(&held), "{answer}: {held}");
+    }
+}
+
 fn assert_counts(what: &str, report: &Value, books: &Value) {
     let rows = rows(report);
     for kind in account::list(books, "kinds") {

@@ -44,7 +44,10 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
             cause = cause.replace("unrecognized subcommand", "there is no command");
             of_commands(&commands, invalid(error, ContextKind::InvalidSubcommand))
         }
-        ErrorKind::MissingSubcommand => of_commands(&commands, ""),
+        ErrorKind::MissingSubcommand => {
+            cause = "error: no command was given".to_owned();
+            of_commands(&commands, "")
+        }
         ErrorKind::UnknownArgument => {
             let argument = invalid(error, ContextKind::InvalidArg);
             match argument.strip_prefix("--") {
@@ -155,7 +158,9 @@ mod tests {
             assert_eq!(said(line).1, "the commands are memleak, doctor, report, help", "{line}");
         }
         let nothing = Cli::try_parse_from(["profiler"]).expect_err("no command");
-        assert_eq!(words(&nothing, &[]).1, "the commands are memleak, doctor, report, help");
+        let (cause, hint) = words(&nothing, &[]);
+        assert_eq!(cause, "error: no command was given");
+        assert_eq!(hint, "the commands are memleak, doctor, report, help");
         for line in ["memleak --plcement first", "memleak --metod perf"] {
             assert_eq!(said(line).1, "see `profiler memleak --help`", "{line}");
         }

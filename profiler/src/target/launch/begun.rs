@@ -114,6 +114,9 @@ pub(super) fn check(program: &Path) -> Result<(), Error> {
         if !head.starts_with(b"\x7fELF") && !head.starts_with(b"#!") {
             return Err(no_program(&of));
         }
+        if let Some(lost) = images::not_in_path(&of) {
+            return Err(lacks(program, &lost));
+        }
         let Some(needed) = images::script_runs_by(&of).or_else(|| images::interpreter(&of)) else {
             return Ok(());
         };
@@ -183,6 +186,13 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             assert_eq!(check(&file).is_ok(), starts, "{text:?}");
         }
+        std::fs::write(&file, "#!/usr/bin/env no-such-program-here -x\n").unwrap();
+        assert!(
+            check(&file)
+                .unwrap_err()
+                .to_string()
+                .ends_with("it needs no-such-program-here, which is not there")
+        );
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         let script = folder.path().join("script");
         let nothing = folder.path().join("nothing");

@@ -134,6 +134,16 @@ fn shebang(path: &Path) -> Option<PathBuf> {
     if first.ends_with("/env") { resolve(OsStr::new(words.next()?)).ok() } else { Some(PathBuf::from(first)) }
 }
 
+/// The program of a script's line `#!/usr/bin/env NAME`, if there is none of that name.
+pub(super) fn not_in_path(path: &Path) -> Option<PathBuf> {
+    let line = first_line(path)?;
+    let mut words = line.split_ascii_whitespace();
+    let name = words.next().filter(|first| first.ends_with("/env")).and_then(|_| words.next())?;
+    // Options and variables of `env` are its own matter.
+    let is_name = !name.starts_with('-') && !name.contains('=');
+    (is_name && resolve(OsStr::new(name)).is_err()).then(|| PathBuf::from(name))
+}
+
 /// The program that the kernel runs a script by: `env` itself, where that is named.
 pub(super) fn script_runs_by(path: &Path) -> Option<PathBuf> {
     first_line(path)?.split_ascii_whitespace().next().map(PathBuf::from)

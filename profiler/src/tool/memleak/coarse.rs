@@ -15,6 +15,8 @@ use crate::{
 const LEAST_DRAWN: u64 = 10;
 /// Drawn blocks that a finer drawing is proposed for.
 const ENOUGH_DRAWN: u64 = 1_000;
+/// Drawn blocks of one site that a leak takes to be proved, about: it has to come several times, and to stay.
+const PROOF_DRAWN: f64 = 12.0;
 /// Finer than this, drawing is dearer than following everything.
 const FINEST_BYTES: u64 = 256;
 
@@ -51,6 +53,12 @@ impl Drawing {
     /// Whether too little was drawn to say anything.
     pub(super) fn is_too_coarse(&self) -> bool {
         self.drawn < LEAST_DRAWN && self.left_out > 0
+    }
+
+    /// Growth per hour below which a leak draws too few blocks to be proved, if blocks could get old for so long.
+    pub(super) fn blind_below(&self, eligible: Duration) -> Option<f64> {
+        let hours = eligible.as_secs_f64() / 3600.0;
+        (self.left_out > 0 && hours > 0.0).then(|| PROOF_DRAWN * self.mean_bytes as f64 / hours)
     }
 
     /// Says so, and what would do.
@@ -97,6 +105,14 @@ mod tests {
         counters[Counter::EntrySampledOut as usize] = 3;
         assert_eq!(Drawing::of(&counters, Some(MIB), 2), Some(drawing(MIB, 2, 3)));
         assert_eq!(Drawing::of(&counters, None, 2), None);
+    }
+
+    #[test]
+    fn a_slow_leak_draws_too_few_blocks() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(drawing(MIB, 1_000, 9).blind_below(hour / 2), Some(24.0 * MIB as f64));
+        assert_eq!(drawing(MIB, 1_000, 0).blind_below(hour), None, "all were drawn");
+        assert_eq!(drawing(MIB, 1_000, 9).blind_below(Duration::ZERO), None);
     }
 
     #[test]

@@ -280,6 +280,12 @@ fn clean(facts: &Facts<'_>) -> Finding {
         let (held, all) = (units::bytes(held), units::bytes(all));
         words = format!("{words} {cannot} be judged yet; {hold} {held} of {all}.");
     }
+    let eligible = facts.length.saturating_sub(facts.older);
+    if let Some(growth) = facts.drawing.and_then(|drawing| drawing.blind_below(eligible)) {
+        let growth = units::bytes_per_hour(growth);
+        words =
+            format!("{words} Sampled: leaks of less than ~{} can go unseen.", growth.trim_start_matches('+'));
+    }
     Finding::plain(rules::CLEAN, Severity::Info, words)
 }
 
