@@ -10,6 +10,8 @@ use crate::text::visible;
 use crate::units;
 
 const INDENT: &str = "          ";
+/// The options that say where else names are.
+const WITH: &str = "use --debug-dir DIR or --debuginfod";
 
 /// Says below a table whose rows go by addresses what would give them names.
 pub(super) fn write_advice(page: &mut Page, report: &Report, rows: &[&Row]) {
@@ -19,7 +21,7 @@ pub(super) fn write_advice(page: &mut Page, report: &Report, rows: &[&Row]) {
         return;
     }
     let files = files.into_iter().collect::<Vec<_>>().join(", ");
-    let words = format!("names for {files}: install its debug symbols, or --debug-dir DIR (docs/names.md)");
+    let words = format!("names for {files}: install debug symbols, or {WITH} (docs/names.md)");
     page.paragraph(Style::Warn, "  ", &words);
 }
 
@@ -113,8 +115,7 @@ mod tests {
         report.sections[0].rows[0].cells[1] = Value::Name(name);
         let file = report.frames[first].module.as_ref().unwrap().terminal();
         let file = file.rsplit('/').next().unwrap();
-        let words =
-            format!("  names for {file}: install its debug symbols, or --debug-dir DIR (docs/names.md)\n");
+        let words = format!("  names for {file}: install debug symbols, or {WITH} (docs/names.md)\n");
         assert_eq!(advice(&report), words);
     }
 

@@ -1,5 +1,7 @@
 //! The call stacks of the rows, in words.
 
+use std::collections::HashSet;
+
 use super::cell;
 use super::fit::{self, width};
 use super::page::Page;
@@ -112,9 +114,11 @@ struct Call {
     foreign: bool,
 }
 
-/// The calls of a stack, innermost first; inlined ones are calls too.
+/// The calls of a stack, innermost first; inlined ones are calls too. Why a file has no names stands at the first of its
+/// calls.
 fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
-    let call = |call: &naming::Call<'_>| {
+    let mut said = HashSet::new();
+    let mut call = |call: &naming::Call<'_>| {
         let foreign = call.is_foreign();
         let (name, short) = (call.name.terminal(), naming::short(call.name).terminal());
         match call.function {
@@ -124,11 +128,13 @@ fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
             }
             None => {
                 let why = visible(call.frame.unresolved.as_deref().unwrap_or("no reason given"));
-                Call { name, short, mark: "", place: format!("({why})"), foreign }
+                let is_new = said.insert((call.frame.module.clone(), call.frame.unresolved.clone()));
+                let place = if is_new { format!("({why})") } else { String::new() };
+                Call { name, short, mark: "", place, foreign }
             }
         }
     };
-    catalog.calls(stack).iter().map(call).collect()
+    catalog.calls(stack).iter().map(&mut call).collect()
 }
 
 /// A line of a stack that is shown in part.
@@ -232,7 +238,9 @@ fn write_whole(page: &mut Page, call: &Call) {
         return page.line(Style::Plain, &format!("      {name}{mark}  {place}"));
     }
     page.paragraph(Style::Plain, "      ", &format!("{name}{mark}"));
-    page.paragraph(Style::Plain, "        ", place);
+    if !place.is_empty() {
+        page.paragraph(Style::Plain, "        ", place);
+    }
 }
 
 /// Where a function is: file and line, else the file that it was loaded from.
