@@ -4,7 +4,7 @@
 //! table (`/proc/PID/pagemap`), 2 MiB of addresses at a time: nobody has to wait for longer than that takes, unlike with
 //! `smaps`, which holds up every `mmap` and page fault of the process while it walks a whole mapping.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{fs::File, hint::black_box, io, os::unix::fs::FileExt as _, sync::OnceLock};
 
 use super::{
     maps::{self, Mapping, Rights},
@@ -24,6 +24,9 @@ const ARENA_BYTES: u64 = 64 << 20;
 const GUARD_BYTES: std::ops::RangeInclusive<u64> = PAGE_BYTES..=1 << 20;
 /// Sizes of stacks of threads: from `PTHREAD_STACK_MIN` on.
 const STACK_BYTES: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 30;
+
+/// Bits of an entry of the page table that hold the number of the frame.
+const FRAME: u64 = (1 << 55) - 1;
 
 /// What memory is used for, as far as its place and its neighbours tell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,6 +169,7 @@ fn use_of(
     let large: u64 = regions.iter().map(pages).filter(|pages| *pages > SMALL_PAGES).sum();
     let every = large.div_ceil(MOST_PAGES).max(1);
     let mut entries = vec![0_u64; PIECE_PAGES as usize];
+    let zero = zero_frame();
     for region in regions {
         let (first, count) = (region.start / PAGE_BYTES, pages(region));
         let every = if count > SMALL_PAGES { every } else { 1 };
@@ -176,7 +180,7 @@ fn use_of(
             let Some(part) = entries.get_mut(..wanted) else { break };
             let got = read(first + at, part)?;
             seen += got as u64;
-            used += part.iter().take(got).filter(|entry| is_own(**entry)).count() as u64;
+            used += part.iter().take(got).filter(|entry| is_own(**entry, zero)).count() as u64;
             if got < wanted {
                 break; // unmapped meanwhile
             }
@@ -189,9 +193,24 @@ fn use_of(
 }
 
 /// Whether a page is there, in memory or swapped out, and is the process's own (Documentation/admin-guide/mm/pagemap.rst:
-/// present, swapped, page of a file or shared).
-fn is_own(entry: u64) -> bool {
-    entry >> 62 != 0 && entry >> 61 & 1 == 0
+/// present, swapped, page of a file or shared). Pages that were read and never written to share one frame of zeroes.
+fn is_own(entry: u64, zero: Option<u64>) -> bool {
+    let (present, swapped, of_a_file) = (entry >> 63 != 0, entry >> 62 & 1 != 0, entry >> 61 & 1 != 0);
+    let of_zeroes = present && zero == Some(entry & FRAME);
+    (present || swapped) && !of_a_file && !of_zeroes
+}
+
+/// The number of the frame of zeroes, from a page of our own. `None` without `CAP_SYS_ADMIN`: then numbers are hidden.
+fn zero_frame() -> Option<u64> {
+    static ZERO: OnceLock<Option<u64>> = OnceLock::new();
+    *ZERO.get_or_init(|| {
+        let page = memmap2::MmapOptions::new().len(PAGE_BYTES as usize).map_anon().ok()?;
+        black_box(page.first().copied());
+        let mut entry = [0];
+        let pagemap = File::open("/proc/self/pagemap").ok()?;
+        read_entries(&pagemap, page.as_ptr() as u64 / PAGE_BYTES, &mut entry).ok()?;
+        Some(entry[0] & FRAME).filter(|frame| *frame != 0)
+    })
 }
 
 fn read_entries(pagemap: &File, page: u64, entries: &mut [u64]) -> io::Result<usize> {
@@ -257,8 +276,9 @@ mod tests {
 
     #[test]
     fn pages_of_files_and_shared_ones_are_not_its_own() {
-        assert!(is_own(1 << 63) && is_own(1 << 62));
-        assert!(!is_own(0) && !is_own(1 << 63 | 1 << 61) && !is_own(1 << 55));
+        let is_own = |entry| is_own(entry, Some(7));
+        assert!(is_own(1 << 63) && is_own(1 << 62) && is_own(1 << 63 | 6) && is_own(1 << 62 | 7));
+        assert!(!is_own(0) && !is_own(1 << 63 | 1 << 61) && !is_own(1 << 55) && !is_own(1 << 63 | 7));
     }
 
     #[test]
@@ -270,6 +290,10 @@ mod tests {
             let of = |region: &&Region| region.start < address + 32 * MIB && region.end > address;
             reading.regions.iter().filter(of).map(|region| region.used_bytes).sum::<u64>()
         };
+        // Pages that are read only are not used, as long as their frame is known.
+        if zero_frame().is_some() {
+            assert!(mapped.iter().step_by(PAGE_BYTES as usize).all(|byte| *byte == 0));
+        }
         let before = Reading::of(std::process::id()).unwrap();
         let mut mapped = mapped;
         mapped.fill(1);
