@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     tables::print(&outcomes);
     if args.write_docs {
-        let how = format!("profiler memleak --older {}s --for {}s", args.older, args.seconds);
+        let how = format!("profiler memleak --max-cost 100% --older {}s --for {}s", args.older, args.seconds);
         tables::write_docs(&outcomes, &how)?;
     }
     let failed: Vec<&str> = outcomes.iter().filter(|o| !o.faults.is_empty()).map(|o| o.name).collect();

@@ -59,8 +59,10 @@ fn percent(share: f64) -> String {
 /// Writes `docs/field.md`.
 pub(super) fn write_docs(outcomes: &[Outcome], how: &str) -> Result<()> {
     let file = workspace::root().join("docs/field.md");
-    let kernel = process::ask(process::command("uname").arg("-r")).unwrap_or_default();
-    fs::write(&file, page(outcomes, how, kernel.trim()))
+    let release = process::ask(process::command("uname").arg("-r")).unwrap_or_default();
+    // What follows the version is the name of a build.
+    let kernel = release.trim().split('-').next().unwrap_or_default();
+    fs::write(&file, page(outcomes, how, kernel))
         .with_context(|| format!("cannot write {}", file.display()))?;
     println!("wrote {}", file.display());
     Ok(())
@@ -123,6 +125,7 @@ and fails if a first line is not the one that was judged to be right, if a serve
 the predicted cost is off by more than a quarter and two points.
 
 The ages and times are short, to keep the run short: on a server of yours, `--older` is longer than anything honest lives.
+No price is too high here (`--max-cost 100%`): under these loads some would be refused otherwise.
 ";
 
 const LOSS: &str = "
