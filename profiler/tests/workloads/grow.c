@@ -72,6 +72,7 @@ static pid_t start_child(void) {
 }
 
 int main(int argc, char **argv) {
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); // a touched page is a page: some kernels make it 2 MiB of a stack
     long what = option(argc, argv, "--what", 0), mib = option(argc, argv, "--mib", 50);
     say_ready();
     pid_t child = 0;

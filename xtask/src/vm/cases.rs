@@ -24,8 +24,9 @@ struct Of {
 }
 
 /// What the kernel has a part in: loading, attaching, counting, and what happens to a target when things go wrong. Not
-/// the tests of names, verdicts and messages, nor those that build with tools at their run time.
-const CASES: [Of; 5] = [
+/// the tests of names, verdicts and messages, nor those that build with tools at their run time, nor those that expect a
+/// cost: in an emulated machine a trap has another price.
+const CASES: [Of; 8] = [
     Of {
         program: "live_kernel",
         few: &[
@@ -78,6 +79,35 @@ const CASES: [Of; 5] = [
         ],
     },
     Of {
+        program: "live_harm",
+        few: &["a_target_that_died_of_our_breakpoints", "growth_by_mmap_is_said_first"],
+        more: &[
+            "a_program_with_the_sign_that_it_copies_its_code",
+            "an_allocator_that_was_moved_out_of_reach",
+            "code_that_was_moved_keeps_its_names_and_callers",
+            "growth_of_stacks_of_threads_is_said_first",
+            "a_target_that_is_stopped_or_waits_is_said_to",
+            "a_target_that_dies_while_it_is_attached_to",
+        ],
+    },
+    Of { program: "live_cost", few: &["without_multi_links_the_first_seconds_decide"], more: &[] },
+    Of {
+        program: "live_launch",
+        few: &[
+            "nothing_outlives_a_killed_profiler",
+            "a_command_of_an_observation_that_cannot_begin_never_runs",
+        ],
+        more: &[
+            "the_end_of_the_time_ends_the_command_and_what_it_started",
+            "a_command_that_is_deaf_is_killed_when_its_grace_is_over",
+            "an_interrupt_ends_the_command_and_gives_the_report",
+            "what_a_command_leaves_behind_is_ended_too",
+            "the_command_does_not_outlive_profiler_and_keeper",
+            "a_command_that_is_left_running_goes_on",
+            "a_command_that_fails_fails_a_gate",
+        ],
+    },
+    Of {
         program: "live_names",
         few: &[],
         more: &["the_binary_was_replaced_before", "in_a_mount_namespace", "in_another_root"],
@@ -94,7 +124,7 @@ pub(super) enum Breadth {
 }
 
 /// Programs that these tests start beside their workloads.
-pub(super) const TOOLS: [&str; 4] = ["sh", "unshare", "mount", "chroot"];
+pub(super) const TOOLS: [&str; 6] = ["sh", "unshare", "mount", "chroot", "sleep", "touch"];
 
 /// What a test says of each workload that it built.
 const BUILT: &str = "BUILT ";
