@@ -371,3 +371,17 @@ fn what_cannot_be_started_is_said_and_gives_no_report() {
     assert!([Some(2), Some(4)].contains(&outcome.status.code()), "{}", outcome.stderr);
     outcome.assert_message(&["damaged"]);
 }
+
+/// By its pidfd, and not when it is next looked at: every quarter of a second from the start on.
+#[test]
+fn the_end_of_a_command_is_noticed_at_once() {
+    let Some(_live) = support::live() else { return };
+    let late = |_| {
+        let report = launch(&[], "exec sleep 0.6").finish(PATIENCE).report(0);
+        assert_eq!(report["meta"]["ended"], "targets_gone");
+        report["meta"]["length_ns"].as_f64().expect("a length") / 1e9 - 0.6
+    };
+    // Whatever else runs on the machine: one of them is not kept waiting.
+    let least = (0..3).map(late).fold(f64::INFINITY, f64::min);
+    assert!((0.0..0.12).contains(&least), "{least} s late");
+}
