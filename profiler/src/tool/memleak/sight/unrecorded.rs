@@ -1,4 +1,4 @@
-//! Calls of allocators that gave no block to look at: not one was drawn, or all of them failed.
+//! Calls of allocators that gave no block to look at: not one was drawn, all of them failed, or all of them were releases.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const ENDS: [(Counter, &str); 6] = [
     (Counter::Abandoned, "never returned"),
 ];
 
-/// Says so in place of "no allocation was seen". `None` if there were no calls either.
+/// Says so in place of "no allocation was seen". `None` if there were no calls at all.
 pub(super) fn finding(
     counters: &[u64; Counter::COUNT],
     sample_bytes: Option<u64>,
@@ -32,7 +32,8 @@ pub(super) fn finding(
     }
     let calls = of(Counter::EntryHits).saturating_sub(of(Counter::EntryOther));
     if calls == 0 {
-        return None;
+        let released = of(Counter::FreeHits).saturating_sub(of(Counter::FreeOther));
+        return (released > 0).then(|| only_released(released, length));
     }
     let ends: Vec<String> = ENDS
         .iter()
@@ -46,6 +47,15 @@ pub(super) fn finding(
         units::plural(calls as usize, "call of an allocator", "calls of allocators"),
     );
     Some(Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words))
+}
+
+fn only_released(calls: u64, length: Duration) -> Finding {
+    let words = format!(
+        "No allocation was seen in {}, and {}: the target works, and may allocate at another time. Observe it for longer.",
+        units::duration(length),
+        units::plural(calls as usize, "release of memory from before", "releases of memory from before"),
+    );
+    Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words)
 }
 
 #[cfg(test)]
@@ -72,6 +82,14 @@ mod tests {
             "No block was allocated in 1s: of 7 calls of allocators, 7 failed. The target does call its allocator; \
              observe it for longer."
         );
+        let released =
+            said(&[(Counter::FreeHits, 5), (Counter::FreeOther, 1), (Counter::FreeUntracked, 4)], None);
+        assert!(
+            released
+                .unwrap()
+                .starts_with("No allocation was seen in 1s, and 4 releases of memory from before: ")
+        );
+        assert_eq!(said(&[(Counter::FreeHits, 5), (Counter::FreeOther, 5)], None), None);
         let under_way = [(Counter::EntryHits, 1), (Counter::EntryBegun, 1)];
         assert!(said(&under_way, None).unwrap().contains("of 1 call of an allocator, none has returned yet"));
     }
