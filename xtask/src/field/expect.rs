@@ -34,7 +34,7 @@ const EXPECTED: &[Expected] = &[
         server: "minetestserver",
         rules: STILL_FILLING,
         names: &["minetestserver+0x"],
-        because: "the cache of its database fills, and the program has no names for what calls SQLite",
+        because: "the heap and the cache of its database fill with new parts of the world, and the program has no names",
     },
     Expected {
         server: "freeciv-server",
@@ -60,7 +60,7 @@ const EXPECTED: &[Expected] = &[
         server: "mariadbd",
         rules: STILL_FILLING,
         names: &["MDL_", "mariadbd+0x", "tpool::", "handler::"],
-        because: "the table of locks grows while the load begins; this is how its elements are made",
+        because: "the pool of pages, which it maps itself, fills while the load begins, and so does the table of locks (`MDL_map`)",
     },
     Expected {
         server: "nginx",
