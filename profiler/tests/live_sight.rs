@@ -52,22 +52,24 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
 }
 
+/// Itself, or a script that starts one and ends.
 #[test]
 fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("daemon.c").build();
-    let report = Observer::spawn(&["memleak", "--format", "json", "--gate", "--", program.to_str().unwrap()])
-        .finish(PATIENCE)
-        .report(3);
-    let (rule, text) = first(&report);
-    let child = pid_of("not observed: daemon", text);
-    send(child, Signal::KILL);
-    assert_eq!(rule, "memleak.children");
-    assert!(
-        text.contains(" has ended, and what it started goes on") && text.contains("foreground"),
-        "{text}"
-    );
-    assert!(text.ends_with(&format!("or observe it: --pid {child}")), "{text}");
+    let program = program.to_str().unwrap();
+    let script = format!("{program} && exit 0");
+    for command in [&[program][..], &["sh", "-c", &script]] {
+        let options = ["memleak", "--format", "json", "--gate", "--"];
+        let report = Observer::spawn(&[&options[..], command].concat()).finish(PATIENCE).report(3);
+        let (rule, text) = first(&report);
+        let child = pid_of("not observed: daemon", text);
+        send(child, Signal::KILL);
+        assert_eq!(rule, "memleak.children");
+        let words = [" has ended, and what it started goes on", "stays in the foreground"];
+        assert!(words.iter().all(|words| text.contains(words)), "{text}");
+        assert!(text.ends_with(&format!("or observe it: --pid {child}")), "{text}");
+    }
 }
 
 /// Two of a few calls are no evidence of anything, and none is no silence.

@@ -2,6 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read as _,
+    os::unix::ffi::OsStrExt as _,
     path::Path,
     time::Duration,
 };
@@ -69,12 +72,14 @@ pub(crate) struct EndedCommand<'a> {
     pub(crate) exe: &'a Path,
 }
 
-/// What a command has left behind: what lives in its process group or session; and what runs the same program, began since,
-/// and has lost its parent, as a daemon does. A daemon of another program, in a session of its own, is not found.
+/// What a command has left behind: what lives in its process group or session; and what began since, has lost its parent, as a
+/// daemon does, and runs the same program or has our environment, which the command was given. A daemon of another program
+/// that was started with another environment is not found.
 pub(crate) fn left_behind(command: &EndedCommand<'_>) -> Vec<u32> {
     let own = std::process::id();
     // Whoever loses its parent gets one of ours, or the first process (`PR_SET_CHILD_SUBREAPER`).
     let reapers = ancestors(own);
+    let ours = inherited_environment();
     let left = |pid: &u32| {
         let Some(stat) = living(*pid) else { return false };
         let is_number = |field| stat.field::<u32>(field) == Some(command.pid);
@@ -82,12 +87,38 @@ pub(crate) fn left_behind(command: &EndedCommand<'_>) -> Vec<u32> {
         let began_since = || stat.started_ticks().is_some_and(|ticks| ticks >= command.started_ticks);
         let is_the_program =
             || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == command.exe);
-        is_number(GROUP) || is_number(SESSION) || lost_its_parent() && began_since() && is_the_program()
+        is_number(GROUP)
+            || is_number(SESSION)
+            || lost_its_parent() && began_since() && (is_the_program() || has_environment(*pid, &ours))
     };
     let not_ours = |pid: &u32| *pid != own && *pid != command.pid && !reapers.contains(pid);
     let mut found: Vec<u32> = super::find::all().into_iter().filter(not_ours).filter(left).collect();
     found.sort_unstable();
     found
+}
+
+/// Variables that a shell sets anew for what it starts, and that `--user` sets.
+const CHANGED: [&str; 8] = ["_", "PWD", "OLDPWD", "SHLVL", "HOME", "USER", "LOGNAME", "SHELL"];
+/// With fewer variables than these, an environment says nothing.
+const LEAST_VARIABLES: usize = 3;
+/// As much of an environment is read, in bytes.
+const MOST_ENVIRONMENT: u64 = 1 << 20;
+
+/// Our variables as what we start has them: `NAME=value`.
+fn inherited_environment() -> Vec<Vec<u8>> {
+    let kept = std::env::vars_os().filter(|(name, _)| !CHANGED.iter().any(|changed| name == changed));
+    kept.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect()
+}
+
+/// Whether a process was started with all of these variables.
+fn has_environment(pid: u32, variables: &[Vec<u8>]) -> bool {
+    let mut theirs = Vec::new();
+    let read = File::open(format!("/proc/{pid}/environ"))
+        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut theirs));
+    let theirs: BTreeSet<&[u8]> = theirs.split(|byte| *byte == 0).collect();
+    read.is_ok()
+        && variables.len() >= LEAST_VARIABLES
+        && variables.iter().all(|variable| theirs.contains(variable.as_slice()))
 }
 
 /// Whether a process is in this process group.
@@ -178,6 +209,32 @@ mod tests {
         assert!(!above.is_empty());
         let found = descendants(&above);
         assert!(!found.contains(&std::process::id()) && !found.iter().any(|pid| ours.contains(pid)));
+    }
+
+    #[test]
+    fn what_we_start_has_our_environment() {
+        let start = |name: &str| {
+            std::process::Command::new("sleep")
+                .arg("1000")
+                .env("SHLVL", "9")
+                .env("PROFILER_TEST", name)
+                .spawn()
+                .unwrap()
+        };
+        let mut child = start("child");
+        let ours = inherited_environment();
+        let mut variables: Vec<Vec<u8>> = ours.into_iter().take(8).collect();
+        variables.push(b"PROFILER_TEST=child".to_vec());
+        // Its environment is its own once it has begun.
+        let begins = std::time::Instant::now();
+        while !has_environment(child.id(), &variables) && begins.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        assert!(has_environment(child.id(), &variables));
+        variables.push(b"PROFILER_TEST=another".to_vec());
+        assert!(!has_environment(child.id(), &variables) && !has_environment(child.id(), &[]));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -57,7 +57,11 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
             !later.any(|other| other.process.pid() == space.process.pid())
         };
         let young = session.spaces.iter().filter(is_last).filter_map(|space| {
-            let age = until.duration_since(space.process.started()).ok()?;
+            // A command began with the observation; its process waited before.
+            let age = match session.command() {
+                Some(_) => facts.length,
+                None => until.duration_since(space.process.started()).ok()?,
+            };
             (age < facts.older * FILLING_AGES).then(|| (space.process.name(), age))
         });
         findings.extend(filling(&young.collect::<Vec<_>>(), facts.older));
