@@ -72,6 +72,21 @@ fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
     }
 }
 
+/// What somebody else starts meanwhile, of the same program, in a session of its own and with the same environment, has a
+/// parent that lives: ours.
+#[test]
+fn a_program_that_others_start_is_not_left_behind() {
+    let Some(_live) = support::live() else { return };
+    let mut observer =
+        Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", "echo begun >&2; sleep 0.5"]);
+    observer.expect_line("begun");
+    let other = Workload::spawn("setsid".as_ref(), &["sh", "-c", "echo READY; read quit"]);
+    let report = observer.finish(PATIENCE).report(0);
+    let text = report["findings"].to_string();
+    assert!(!text.contains("goes on"), "{text}");
+    drop(other);
+}
+
 /// Two of a few calls are no evidence of anything, and none is no silence.
 #[test]
 fn a_sampling_that_saw_nothing_decides_nothing() {

@@ -241,7 +241,6 @@ fn twin() {
     }
 }
 
-#[track_caller]
 /// The flame graph draws the marked stacks red: they are those that the first line adds up.
 #[track_caller]
 fn assert_sums_agree(answer: &str, rows: &[Row]) {
@@ -259,6 +258,7 @@ fn assert_sums_agree(answer: &str, rows: &[Row]) {
     }
 }
 
+#[track_caller]
 fn assert_counts(what: &str, report: &Value, books: &Value) {
     let rows = rows(report);
     for kind in account::list(books, "kinds") {

@@ -1,6 +1,7 @@
 //! The children of processes, and which of them work.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Read as _,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{stat::Stat, status::Status};
+use super::{launch::parent_of_orphans, stat::Stat, status::Status};
 
 /// The parent, the process group and the session of a process, by their numbers in proc(5).
 const PARENT: usize = 4;
@@ -77,21 +78,26 @@ pub(crate) struct EndedCommand<'a> {
 /// that was started with another environment is not found.
 pub(crate) fn left_behind(command: &EndedCommand<'_>) -> Vec<u32> {
     let own = std::process::id();
-    // Whoever loses its parent gets one of ours, or the first process (`PR_SET_CHILD_SUBREAPER`).
-    let reapers = ancestors(own);
-    let ours = inherited_environment();
+    let (above, ours) = (ancestors(own), inherited_environment());
+    let heir = OnceCell::new();
     let left = |pid: &u32| {
         let Some(stat) = living(*pid) else { return false };
         let is_number = |field| stat.field::<u32>(field) == Some(command.pid);
-        let lost_its_parent = || stat.field::<u32>(PARENT).is_some_and(|parent| reapers.contains(&parent));
-        let began_since = || stat.started_ticks().is_some_and(|ticks| ticks >= command.started_ticks);
+        if is_number(GROUP) || is_number(SESSION) {
+            return true;
+        }
+        let Some(parent) = stat.field::<u32>(PARENT).filter(|parent| above.contains(parent)) else {
+            return false;
+        };
+        let began_since = stat.started_ticks().is_some_and(|ticks| ticks >= command.started_ticks);
         let is_the_program =
             || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == command.exe);
-        is_number(GROUP)
-            || is_number(SESSION)
-            || lost_its_parent() && began_since() && (is_the_program() || has_environment(*pid, &ours))
+        began_since
+            && (is_the_program() || has_environment(*pid, &ours))
+            // Asked last: it takes a process to know.
+            && *heir.get_or_init(parent_of_orphans) == Some(parent)
     };
-    let not_ours = |pid: &u32| *pid != own && *pid != command.pid && !reapers.contains(pid);
+    let not_ours = |pid: &u32| *pid != own && *pid != command.pid && !above.contains(pid);
     let mut found: Vec<u32> = super::find::all().into_iter().filter(not_ours).filter(left).collect();
     found.sort_unstable();
     found

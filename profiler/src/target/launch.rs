@@ -11,6 +11,7 @@ mod group;
 mod images;
 mod keeper;
 mod manner;
+mod orphan;
 mod user;
 
 use std::{
@@ -27,6 +28,7 @@ use std::{
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use self::orphan::parent_of_orphans;
 use self::{
     begun::{Refusal, Step},
     group::Group,
@@ -37,6 +39,7 @@ pub use self::{
     images::{LIST_ARGUMENT, list_as},
     keeper::{KEEP_ARGUMENT, keep},
     manner::{Ending, Manner},
+    orphan::{ORPHAN_ARGUMENT, be_orphan},
     user::{FIND_ARGUMENT, find_as},
 };
 
