@@ -77,9 +77,10 @@ mod tests {
 
     /// Whether `by_name` finds a child, which is ended.
     fn finds(mut child: Child, pattern: &str) -> bool {
-        // Until it has become another program it has our own name.
+        // Until it has become another program it has our own name, and a little longer no arguments.
         let own = exe_name(std::process::id());
-        while exe_name(child.id()) == own {
+        let arguments = format!("/proc/{}/cmdline", child.id());
+        while exe_name(child.id()) == own || fs::read(&arguments).is_ok_and(|words| words.is_empty()) {
             std::thread::yield_now();
         }
         let found = by_name(pattern);
