@@ -149,7 +149,8 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
         let another = fs::read(env!("CARGO_BIN_EXE_profiler")).unwrap();
         [serve("404 Not Found", b""), serve("200 OK", &another), serve("200 OK", &bytes)]
     });
-    let refused = ask(&url, &["--debuginfod"]);
+    let tried = path("tried.json");
+    let refused = ask(&url, &["--debuginfod", "-o", tried.to_str().unwrap()]);
     assert!(
         refused.contains(&unnamed) && refused.contains(&format!("{url}: it has no debug file of it (404)")),
         "{refused}"
@@ -176,6 +177,11 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
     // Now nobody listens there. What was fetched is still here, until it is not.
     let kept = path("kept").join(BUILD_ID).join("debuginfo");
     assert!(ask(&url, &["--debuginfod"]).contains("join.c:"));
+    // That there was none when it was asked before is no problem any more.
+    fs::rename(&tried, &old).unwrap();
+    assert!(ask(&url, &[]).contains("(404)"));
+    let named = ask(&url, &["--debuginfod"]);
+    assert!(named.contains("join.c:") && !named.contains("(404)"), "{named}");
     fs::remove_file(kept).unwrap();
     let begun = Instant::now();
     let unreachable = ask(&url, &["--debuginfod"]);

@@ -81,6 +81,10 @@ fn note(files: &mut Vec<FileNames>, module: Text, build_id: String, notes: &supe
     let is_it = |file: &FileNames| file.module == module && file.build_id.as_ref() == Some(&build_id);
     let problems = notes.all_problems();
     if let Some(file) = files.iter_mut().find(|file| is_it(file)) {
+        // What was wrong with other sources costs no names any more.
+        if !notes.sources.is_empty() {
+            file.problems.clear();
+        }
         file.sources.splice(0..0, notes.sources.iter().map(later));
         file.problems.extend(problems.iter().map(later));
         file.absent.clone_from(&notes.absent);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::page::Page;
+use super::stacks::base_name;
 use super::style::Style;
 use crate::naming::{self, Catalog};
 use crate::report::{Coverage, FileNames, Report, Row, Value};
@@ -34,8 +35,7 @@ fn nameless_in(report: &Report, catalog: &Catalog<'_>, row: &Row) -> Option<Stri
     let calls = catalog.calls(report.stack_of(row)?);
     let is_it = |call: &&naming::Call<'_>| key.starts_with(&call.name.terminal());
     let call = calls.iter().find(is_it).filter(|call| call.function.is_none())?;
-    let path = call.frame.module.as_ref()?.terminal();
-    Some(path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned())
+    call.frame.module.as_ref().map(base_name)
 }
 
 /// What could not be read that has names or lines; on demand also what was read.
@@ -64,12 +64,12 @@ fn problems(files: &[FileNames]) -> Vec<(&str, Vec<&FileNames>)> {
 /// `server`, `server and libfoo.so`, `server, libfoo.so and 3 more files`.
 fn list(files: &[&FileNames]) -> String {
     match files {
-        [first, second] => format!("{} and {}", name(first), name(second)),
+        [first, second] => format!("{} and {}", base_name(&first.module), base_name(&second.module)),
         [first, second, more @ ..] => {
             let more = units::plural(more.len() as u64, "more file", "more files");
-            format!("{}, {} and {more}", name(first), name(second))
+            format!("{}, {} and {more}", base_name(&first.module), base_name(&second.module))
         }
-        files => files.iter().map(|file| name(file)).collect(),
+        files => files.iter().map(|file| base_name(&file.module)).collect(),
     }
 }
 
@@ -85,12 +85,7 @@ fn sources(file: &FileNames) -> String {
         [] => String::new(),
         absent => format!("; not there: {}", list(absent)),
     };
-    format!("names of {}: {from}{absent}", name(file))
-}
-
-fn name(file: &FileNames) -> String {
-    let path = file.module.terminal();
-    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned()
+    format!("names of {}: {from}{absent}", base_name(&file.module))
 }
 
 #[cfg(test)]

@@ -253,7 +253,8 @@ fn place(function: &Function, frame: &Frame) -> String {
     }
 }
 
-fn base_name(path: &Text) -> String {
+/// The last part of a path.
+pub(super) fn base_name(path: &Text) -> String {
     let path = path.terminal();
     path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned()
 }
