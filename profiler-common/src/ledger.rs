@@ -95,6 +95,9 @@ counters! {
     /// A request beyond the address space, of a function that throws when it fails: it will.
     EntryImpossible = "impossible_size" in AllocEntry as Filtered,
 
+    /// The call was made when the observation was over, while its probes were taken away.
+    EntryLate = "after_the_end" in AllocEntry as Filtered,
+
     /// Firings of an allocation return probe.
     ReturnHits = "hits" in AllocReturn as Hits,
     /// A block was recorded.
@@ -138,7 +141,7 @@ counters! {
     MissedFree = "missed_free" in AllocReturn as Quality,
     /// A realloc took over a block that was not recorded.
     OldUntracked = "realloc_of_untracked" in AllocEntry as Quality,
-    /// The failed realloc's old block could not be put back.
+    /// The old block of a realloc that failed could not be put back, or the call never returned.
     OldLost = "lost_old_block" in AllocReturn as Quality,
     /// No more stacks could be told apart (`--max-stacks`).
     StackTableFull = "stack_table_full" in AllocEntry as Quality,

@@ -132,7 +132,7 @@ wire! {
         pub execs_to_come: u32,
         /// 1 once the process replaced itself by exec: hits no longer belong to this space.
         pub replaced: u32,
-        /// [`FREES_NEST`] and [`CALLER_STEPS`], as they apply.
+        /// [`FREES_NEST`], [`CALLER_STEPS`] and [`ALLOCS_OVER`], as they apply.
         pub flags: u32,
         /// Slot of its mappings, for walking stacks; 0 while they are not known.
         pub slot: u32,
@@ -145,6 +145,8 @@ wire! {
 pub const FREES_NEST: u32 = 1;
 /// There are caller steps for the space.
 pub const CALLER_STEPS: u32 = 2;
+/// The observation is over: allocation calls that begin now do not count, and those under way may still return.
+pub const ALLOCS_OVER: u32 = 4;
 
 wire! {
     /// How to step over a function that keeps no frame pointer, at one return address inside it.

@@ -81,6 +81,25 @@ fn nothing_is_left_after_a_normal_end() {
     target.quit();
 }
 
+/// The end comes between the call of a realloc and its return, on both threads more often than not: what it had taken over
+/// is not lost, which would void the verdict.
+#[test]
+fn the_end_cuts_no_realloc_short() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "5"]);
+    target.run();
+    for round in 0..by_length(1, 2, 50) {
+        for method in [&[][..], &["--method", "perf"]] {
+            let observer = Observer::attach(target.pid(), &[&["--for", "100ms"], method].concat());
+            let report = observer.finish(PATIENCE).report(0);
+            account::assert_all_accounted(&report);
+            assert_eq!(account::quality(&report, "lost_old_block"), 0, "round {round}, {method:?}");
+            assert!(account::outcome(&report, "alloc_return", "recorded") > 0, "round {round}, {method:?}");
+        }
+    }
+    target.quit();
+}
+
 /// Killed while observed: profiler stops by itself, at once, with a whole report that says how the target ended.
 #[test]
 fn target_killed_at_random_moments() {

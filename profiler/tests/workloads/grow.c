@@ -1,7 +1,7 @@
 // Memory that grows in different ways, each by the same amount.
 //
 //   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
-//          4: one buffer that is always being moved by realloc
+//          4: one buffer that is always being moved by realloc   5: two that are moved as fast as can be, and malloc between
 //   --mib N
 #include "workload.h"
 #include <pthread.h>
@@ -37,6 +37,16 @@ FRAME static void *site_buffer(void *of) {
         buffer = realloc(buffer, wanted);
         memset(buffer, 1, wanted);
         usleep(1000);
+    }
+    return NULL;
+}
+
+FRAME static void *site_resized(void *unused) {
+    (void)unused;
+    void *buffer = NULL;
+    for (size_t wanted = 64;; wanted ^= 64 ^ 4096) {
+        buffer = realloc(buffer, wanted);
+        site_passing();
     }
     return NULL;
 }
@@ -94,6 +104,11 @@ int main(int argc, char **argv) {
             pthread_t thread;
             if (pthread_create(&thread, NULL, site_buffer, (void *)mib) != 0)
                 _exit(74);
+        } else if (what == 5) {
+            pthread_t thread;
+            for (int i = 0; i < 2; i++)
+                if (pthread_create(&thread, NULL, site_resized, NULL) != 0)
+                    _exit(74);
         } else {
             child = start_child();
         }

@@ -18,7 +18,7 @@ use profiler_common::{
         packed::{self, place},
     },
     ledger::Counter,
-    memleak::block_key,
+    memleak::{ALLOCS_OVER, block_key},
     opaque::forget,
 };
 use profiler_ebpf::stack::entry;
@@ -56,6 +56,10 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         return (Counter::EntrySampledOut, true);
     }
     let Some(space) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
+    // SAFETY: a map value.
+    if unsafe { (&raw const (*space).flags).read_volatile() } & ALLOCS_OVER != 0 {
+        return (Counter::EntryLate, true);
+    }
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
     unsafe {

@@ -70,6 +70,22 @@ pub(crate) fn counters(object: &Object) -> Result<[u64; Counter::COUNT]> {
     Ok(sum)
 }
 
+/// Allocation calls that are being followed to their return, and those that ended without one: a thread may end inside.
+pub(crate) fn under_way(counters: &[u64; Counter::COUNT]) -> u64 {
+    const ENDED: [Counter; 8] = [
+        Counter::ReturnRecorded,
+        Counter::ReturnFailed,
+        Counter::ReturnReleased,
+        Counter::ReturnLostFull,
+        Counter::ReturnLostMemory,
+        Counter::ReturnLostBusy,
+        Counter::ReturnLostAddress,
+        Counter::Abandoned,
+    ];
+    let ended = ENDED.iter().map(|counter| counters[*counter as usize]).sum();
+    counters[Counter::EntryBegun as usize].saturating_sub(ended)
+}
+
 /// Writes what the kernel side knows of an address space.
 pub(crate) fn set_space(object: &Object, number: u16, space: &Space) -> Result<()> {
     write(object, "SPACES", &u32::from(number), space)

@@ -28,7 +28,7 @@ use super::{
     section,
     space::Space,
     stacks::Stacks,
-    totals::Totals,
+    totals::{self, Totals},
 };
 use crate::{
     capture::{cost::CostMeter, object::Object, uprobe::Attacher},
@@ -38,6 +38,11 @@ use crate::{
     target::{ends::Ends, launch, modules::Modules},
     unwind::tracker::Tracker,
 };
+
+/// How long calls under way may take to return at the end.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How often it is looked whether they have.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What an observation tells while it runs.
 #[derive(Debug)]
@@ -150,12 +155,15 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Takes all probes away: allocations first, so that every recorded block's release can still be seen.
+    /// Takes all probes away: allocations first, so that every recorded block's release can still be seen. Before
+    /// that, the calls under way may return: of a realloc whose return is not seen, nobody would know what became of
+    /// its block.
     fn detach(&mut self) {
         let begun = Instant::now();
         self.options.stage.begin("detaching");
         let reading = self.cost_reading().ok();
         self.cost.before_detach(reading);
+        self.let_calls_return();
         for space in &mut self.spaces {
             space.detach_allocs();
         }
@@ -169,6 +177,27 @@ impl<'a> Session<'a> {
     /// The command that was started, if that is observed.
     pub(super) fn command(&self) -> Option<&launch::Waiting> {
         self.launched.as_ref()
+    }
+
+    /// Begins no more calls, and waits for those under way. Not for long: a thread may have ended inside one, or sleep
+    /// there.
+    fn let_calls_return(&self) {
+        let running = || self.spaces.iter().filter(|space| space.ended.is_none());
+        for space in running() {
+            if let Err(error) = space.close_to_allocs(&self.object) {
+                tracing::debug!("process {}: {error}", space.process.pid());
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let under_way =
+            || totals::counters(&self.object).is_ok_and(|counters| totals::under_way(&counters) > 0);
+        while running().next().is_some() {
+            // First of all: a hit that came before the space was closed may still be on its way to the ledger.
+            std::thread::sleep(PAUSE);
+            if !under_way() || Instant::now() >= deadline {
+                break;
+            }
+        }
     }
 
     /// The report of what is known now.

@@ -1,6 +1,8 @@
 //! What the kernel side is told of an address space.
 
-use profiler_common::memleak::{CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key};
+use profiler_common::memleak::{
+    ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key,
+};
 
 use super::{Part, Space};
 use crate::{
@@ -53,6 +55,13 @@ impl Space {
             totals::set_space(object, self.number, &space)?;
         }
         Ok(())
+    }
+
+    /// Tells the kernel side that the observation is over: what is allocated from now on does not count.
+    pub(crate) fn close_to_allocs(&self, object: &Object) -> Result<()> {
+        let mut space = totals::space(object, self.number)?;
+        space.flags |= ALLOCS_OVER;
+        totals::set_space(object, self.number, &space)
     }
 
     /// Tells the kernel side how to step out of `operator new`, where it is mapped.
