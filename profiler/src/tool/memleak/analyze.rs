@@ -71,29 +71,11 @@ fn weights(judged: &Judged<'_>) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::estimate::Estimate;
-    use super::super::growth::Growth;
-    use super::super::hazard::LateHazard;
     use super::super::verdict::Reason;
     use super::*;
 
     fn judged(row: &StackRow, verdict: Verdict, growth: f64) -> Judged<'_> {
-        let estimate = |value| Estimate { value, low: value, high: Some(value), exact: true };
-        let judgement = Judgement {
-            verdict,
-            reason: Reason::FewBlocks,
-            survival: None,
-            hazard: LateHazard {
-                frees: 0,
-                exposure_block_hours: 0.0,
-                per_hour: estimate(0.0),
-                from_units: 0,
-                to_units: 0,
-            },
-            growth: Growth::Continues,
-            growth_bytes_per_hour: Some(estimate(growth)),
-            judged_after: None,
-        };
+        let judgement = Judgement::sample(verdict, Reason::FewBlocks, growth);
         Judged { row, judgement }
     }
 

@@ -89,7 +89,7 @@ fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
     row
 }
 
-fn add_live(row: &mut StackRow, block: &Block, moment: &Moment, slot_units: u64) {
+pub(super) fn add_live(row: &mut StackRow, block: &Block, moment: &Moment, slot_units: u64) {
     let age_units = moment.now_units.saturating_sub(u64::from(block.born_units));
     let bin = age::bin(u32::try_from(age_units).unwrap_or(u32::MAX));
     let old = age_units >= moment.older_units;

@@ -274,24 +274,7 @@ mod tests {
         let mut row = StackRow::default();
         for block in 0..count {
             let age = ((block as f64 + 0.5) / count as f64 * window.length_units as f64) as u64;
-            row.allocs += 1;
-            let lives = lifetime * OLDER as f64;
-            if lives <= age as f64 {
-                row.lifetimes.died[age::bin(lives as u32)] += 1;
-                continue;
-            }
-            row.live += 1;
-            row.live_bytes += 100;
-            row.lifetimes.live[age::bin(age as u32)] += 1;
-            row.lifetimes.live_age_units[age::bin(age as u32)] += age;
-            row.arrivals.mark(age, window.slot_units());
-            if age >= OLDER {
-                row.old += 1;
-                row.old_bytes += 100;
-                row.old_bytes_squared += 1e4;
-                let birth = (window.length_units - age) as usize;
-                row.births[birth * BIRTH_SLICES / (window.length_units - OLDER) as usize] += 1;
-            }
+            row.allocate(age, (lifetime * OLDER as f64) as u64, &window);
         }
         row
     }

@@ -35,6 +35,8 @@ pub(crate) mod readiness;
 mod refusals;
 pub mod rows;
 pub mod rules;
+#[cfg(test)]
+mod sample;
 mod section;
 mod sentences;
 mod session;

@@ -96,7 +96,7 @@ impl JudgedSite {
 mod tests {
     use profiler_common::age;
 
-    use super::super::{analyze::analyze, rows::BIRTH_SLICES, verdict::Reason};
+    use super::super::{analyze::analyze, verdict::Reason};
     use super::*;
 
     const OLDER: u64 = 1 << 12;
@@ -110,25 +110,8 @@ mod tests {
         let window = window();
         let mut row = StackRow { stack, ..StackRow::default() };
         let births = (0..).map(|i| first + f64::from(i) * period).take_while(|&birth| birth < 5.0);
-        for age in births.map(|birth| ((5.0 - birth) * OLDER as f64) as u64) {
-            row.allocs += 1;
-            let lives = (lifetime * OLDER as f64).min(1e9) as u64;
-            if lives <= age {
-                row.lifetimes.died[age::bin(lives as u32)] += 1;
-                continue;
-            }
-            row.live += 1;
-            row.live_bytes += 100;
-            row.lifetimes.live[age::bin(age as u32)] += 1;
-            row.lifetimes.live_age_units[age::bin(age as u32)] += age;
-            row.arrivals.mark(age, window.slot_units());
-            if age >= OLDER {
-                row.old += 1;
-                row.old_bytes += 100;
-                row.old_bytes_squared += 1e4;
-                let birth = (window.length_units - age) as usize;
-                row.births[(birth * BIRTH_SLICES / (4 * OLDER as usize)).min(BIRTH_SLICES - 1)] += 1;
-            }
+        for birth in births {
+            row.allocate(((5.0 - birth) * OLDER as f64) as u64, (lifetime * OLDER as f64) as u64, &window);
         }
         row
     }

@@ -2,10 +2,7 @@
 
 use profiler_common::ledger::Counter;
 
-use super::super::{
-    estimate::Estimate, growth::Growth, hazard::LateHazard, rows::StackRow, sites::Leaking,
-    verdict::Judgement,
-};
+use super::super::{rows::StackRow, sites::Leaking, verdict::Judgement};
 use super::*;
 
 use Reason::{
@@ -24,21 +21,9 @@ fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSit
         FreedSoon => Verdict::Churn,
         TooShort | FewBlocks | FewBlockHours | GrowthUnclear => Verdict::Young,
     };
-    let estimate = |value| Estimate { value, low: value, high: Some(value), exact: true };
     let judgement = Judgement {
-        verdict,
-        reason,
-        survival: None,
-        hazard: LateHazard {
-            frees: 0,
-            exposure_block_hours: 0.0,
-            per_hour: estimate(0.0),
-            from_units: 0,
-            to_units: 0,
-        },
-        growth: Growth::Continues,
-        growth_bytes_per_hour: Some(estimate(mib_per_hour * MIB)),
         judged_after: (verdict == Verdict::Young).then(|| Duration::from_millis(14_200)),
+        ..Judgement::sample(verdict, reason, mib_per_hour * MIB)
     };
     let row = StackRow { old_bytes: kib << 10, live_bytes: kib << 11, ..StackRow::default() };
     JudgedSite { row, judgement, leaking: None, stacks: (0..stacks).collect() }
