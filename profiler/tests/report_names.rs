@@ -6,9 +6,9 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -107,87 +107,123 @@ fn a_directory_that_is_none_is_refused() {
     assert!(words.contains("tried to look for debug files in /nonexistent"), "{words}");
 }
 
-#[test]
-fn a_server_is_asked_only_if_the_user_wants_it() {
-    let place = tempfile::tempdir().unwrap();
-    let path = |name: &str| place.path().join(name);
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
-    shell(place.path(), &format!("gcc -g -O2 -Wl,--build-id=0x{BUILD_ID} {source} -o server"));
-    let bytes = fs::read(path("server")).unwrap();
-    let address = {
-        let file = object::File::parse(&*bytes).unwrap();
-        let function = file.symbols().find(|symbol| symbol.name() == Ok("on_join")).unwrap();
-        function.address() + function.size() / 2
-    };
-    fs::write(path("old.json"), nameless(address).to_string()).unwrap();
-    let old = path("old.json");
-    let ask = |url: &str, arguments: &[&str]| {
+/// A program that is not here, a report with a frame of it that has no name, and a place for what is fetched.
+struct Unnamed {
+    place: tempfile::TempDir,
+    program: Vec<u8>,
+    name: String,
+}
+
+impl Unnamed {
+    fn new() -> Unnamed {
+        let place = tempfile::tempdir().unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
+        shell(place.path(), &format!("gcc -g -O2 -Wl,--build-id=0x{BUILD_ID} {source} -o server"));
+        let program = fs::read(place.path().join("server")).unwrap();
+        let address = {
+            let file = object::File::parse(&*program).unwrap();
+            let function = file.symbols().find(|symbol| symbol.name() == Ok("on_join")).unwrap();
+            function.address() + function.size() / 2
+        };
+        fs::write(place.path().join("old.json"), nameless(address).to_string()).unwrap();
+        fs::remove_file(place.path().join("server")).unwrap();
+        Unnamed { place, program, name: format!("server+{address:#x}") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// What `profiler report` says, with a server for debug files.
+    fn report(&self, file: &str, url: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
-        command.arg("report").arg(&old).args(arguments).env("DEBUGINFOD_URLS", url);
-        flat(&text(&command.env("DEBUGINFOD_CACHE_PATH", path("kept")).output().unwrap()))
-    };
-    let unnamed = format!("server+{address:#x}");
+        command.arg("report").arg(self.path(file)).args(arguments).env("DEBUGINFOD_URLS", url);
+        flat(&text(&command.env("DEBUGINFOD_CACHE_PATH", self.path("kept")).output().unwrap()))
+    }
+
+    #[track_caller]
+    fn assert_named(&self, words: &str) {
+        assert!(!words.contains(&self.name) && words.contains("join.c:"), "{words}");
+    }
+
+    #[track_caller]
+    fn assert_nameless(&self, words: &str, because: &str) {
+        assert!(words.contains(&self.name) && words.contains(because), "{words}");
+    }
+}
+
+fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// Gives these answers, one for each request; the first lines of the requests.
+fn serve(listener: TcpListener, answers: Vec<(&'static str, Vec<u8>)>) -> JoinHandle<Vec<String>> {
+    let answer = move |(status, body): (&str, Vec<u8>)| {
+        let mut stream = listener.accept().unwrap().0;
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        line
+    };
+    thread::spawn(move || answers.into_iter().map(answer).collect())
+}
+
+#[test]
+fn a_server_is_asked_only_if_the_user_wants_it() {
+    let unnamed = Unnamed::new();
+    let (listener, url) = listen();
     // Nobody serves: a request would not be answered, and a connection would wait here.
-    assert!(ask(&url, &[]).contains(&unnamed));
+    unnamed.assert_nameless(&unnamed.report("old.json", &url, &[]), "");
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-    listener.set_nonblocking(false).unwrap();
-    assert!(!path("kept").exists());
+    assert!(!unnamed.path("kept").exists());
+}
 
-    let served = thread::spawn(move || {
-        let serve = |head: &str, body: &[u8]| {
-            let mut stream = listener.accept().unwrap().0;
-            let mut line = String::new();
-            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
-            let head =
-                format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-            line
-        };
-        let another = fs::read(env!("CARGO_BIN_EXE_profiler")).unwrap();
-        [serve("404 Not Found", b""), serve("200 OK", &another), serve("200 OK", &bytes)]
-    });
-    let tried = path("tried.json");
-    let refused = ask(&url, &["--debuginfod", "-o", tried.to_str().unwrap()]);
-    assert!(
-        refused.contains(&unnamed) && refused.contains(&format!("{url}: it has no debug file of it (404)")),
-        "{refused}"
-    );
-    assert!(refused.contains("(no symbol covers it (stripped?))"), "{refused}");
-    let another = ask(&url, &["--debuginfod"]);
-    assert!(
-        another.contains(&unnamed) && another.contains(&format!("{url} (debuginfod) is not used:")),
-        "{another}"
-    );
-    let named = ask(&url, &["--debuginfod", "-v"]);
-    assert!(
-        !named.contains(&unnamed) && named.contains("join.c:") && named.contains("(debuginfod)"),
-        "{named}"
-    );
-    assert!(
-        served
-            .join()
-            .unwrap()
-            .iter()
-            .all(|line| line.starts_with(&format!("GET /buildid/{BUILD_ID}/debuginfo ")))
-    );
+#[test]
+fn what_a_server_has_names_frames_later_if_it_is_of_the_build() {
+    let unnamed = Unnamed::new();
+    let (listener, url) = listen();
+    let another = fs::read(env!("CARGO_BIN_EXE_profiler")).unwrap();
+    let whole = unnamed.program.clone();
+    let answers = vec![("404 Not Found", Vec::new()), ("200 OK", another), ("200 OK", whole)];
+    let served = serve(listener, answers);
+    let ask = |arguments: &[&str]| unnamed.report("old.json", &url, &[&["--debuginfod"], arguments].concat());
+    let none = ask(&[]);
+    unnamed.assert_nameless(&none, &format!("{url}: it has no debug file of it (404)"));
+    // It stands there once, not at each frame.
+    unnamed.assert_nameless(&none, "(no symbol covers it (stripped?))");
+    unnamed.assert_nameless(&ask(&[]), &format!("{url} (debuginfod) is not used:"));
+    let named = ask(&["-v"]);
+    unnamed.assert_named(&named);
+    assert!(named.contains(&format!("{url} (debuginfod)")), "{named}");
+    let wanted = format!("GET /buildid/{BUILD_ID}/debuginfo ");
+    assert!(served.join().unwrap().iter().all(|line| line.starts_with(&wanted)));
+}
 
-    // Now nobody listens there. What was fetched is still here, until it is not.
-    let kept = path("kept").join(BUILD_ID).join("debuginfo");
-    assert!(ask(&url, &["--debuginfod"]).contains("join.c:"));
+#[test]
+fn what_was_fetched_is_here_the_next_time() {
+    let unnamed = Unnamed::new();
+    let (listener, url) = listen();
+    let whole = unnamed.program.clone();
+    let served = serve(listener, vec![("404 Not Found", Vec::new()), ("200 OK", whole)]);
+    let tried = unnamed.path("tried.json");
+    unnamed.report("old.json", &url, &["--debuginfod", "-o", tried.to_str().unwrap()]);
+    unnamed.assert_named(&unnamed.report("old.json", &url, &["--debuginfod"]));
+    served.join().unwrap();
+    // Now nobody listens there.
+    unnamed.assert_named(&unnamed.report("old.json", &url, &["--debuginfod"]));
     // That there was none when it was asked before is no problem any more.
-    fs::rename(&tried, &old).unwrap();
-    assert!(ask(&url, &[]).contains("(404)"));
-    let named = ask(&url, &["--debuginfod"]);
-    assert!(named.contains("join.c:") && !named.contains("(404)"), "{named}");
-    fs::remove_file(kept).unwrap();
+    unnamed.assert_nameless(&unnamed.report("tried.json", &url, &[]), "(404)");
+    let named = unnamed.report("tried.json", &url, &["--debuginfod"]);
+    unnamed.assert_named(&named);
+    assert!(!named.contains("(404)"), "{named}");
+    fs::remove_file(unnamed.path("kept").join(BUILD_ID).join("debuginfo")).unwrap();
     let begun = Instant::now();
-    let unreachable = ask(&url, &["--debuginfod"]);
-    assert!(
-        unreachable.contains(&unnamed) && unreachable.contains(&format!("{url}: Connection refused")),
-        "{unreachable}"
-    );
+    let unreachable = unnamed.report("old.json", &url, &["--debuginfod"]);
+    unnamed.assert_nameless(&unreachable, &format!("{url}: Connection refused"));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
