@@ -107,7 +107,7 @@ fn a_leak_that_stops_is_taken_back_once() {
 /// As if there had been one look: within three of its periods and an age.
 #[test]
 fn that_a_leak_has_stopped_is_seen_as_soon_with_many_looks() {
-    let repetitions = repetitions(12);
+    let repetitions = repetitions(40);
     let failed = failures(slow(), |beat| {
         let run = |seed: u64| {
             let stops = 4.0 + 2.0 * Rng::new(!seed).unit();
