@@ -2,6 +2,7 @@
 //! repetitions each: `PROFILER_SOAK=1 cargo test --release -p profiler --test memleak_verdicts`.
 
 mod bursts;
+mod functions;
 mod interim;
 mod model;
 mod properties;

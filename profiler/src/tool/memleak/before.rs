@@ -1,7 +1,7 @@
 //! What the interim report before said of stacks and sites: an answer is taken back if something speaks against it, not
 //! because a look falls where less is proved than before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{analyze::Judged, sites::JudgedSite, verdict::Verdict};
 
@@ -13,6 +13,8 @@ pub struct Before {
     site_of: HashMap<u32, usize>,
     /// How many stacks each site had, and what it was called.
     sites: Vec<(usize, Verdict)>,
+    /// The stacks of each function that leaked while its sites did not.
+    functions: Vec<Vec<u32>>,
 }
 
 impl Before {
@@ -20,10 +22,15 @@ impl Before {
     pub fn new(stacks: &[Judged<'_>], sites: &[JudgedSite]) -> Before {
         let mut before = Before::default();
         before.stacks.extend(stacks.iter().map(|stack| (stack.row.stack, stack.judgement.verdict)));
-        for (place, site) in sites.iter().enumerate() {
+        for site in sites {
+            let members = site.stacks.iter().filter_map(|&at| stacks.get(at)).map(|stack| stack.row.stack);
+            if site.through.is_some() {
+                before.functions.push(members.collect());
+                continue;
+            }
+            let place = before.sites.len();
             before.sites.push((site.stacks.len(), site.judgement.verdict));
-            let members = site.stacks.iter().filter_map(|&at| stacks.get(at));
-            before.site_of.extend(members.map(|stack| (stack.row.stack, place)));
+            before.site_of.extend(members.map(|stack| (stack, place)));
         }
         before
     }
@@ -49,6 +56,17 @@ impl Before {
             Verdict::LongLived | Verdict::Cache | Verdict::Churn => 0,
         };
         whole.max_by_key(badness)
+    }
+
+    /// What a function with these stacks was called: a leak, if one was that had most of its stacks among them.
+    pub(super) fn of_function(&self, stacks: impl Iterator<Item = u32>) -> Option<Verdict> {
+        if self.functions.is_empty() {
+            return None;
+        }
+        let stacks: HashSet<u32> = stacks.collect();
+        let was_leak =
+            self.functions.iter().any(|earlier| earlier.iter().all(|stack| stacks.contains(stack)));
+        was_leak.then_some(Verdict::Leak)
     }
 }
 
@@ -77,5 +95,13 @@ mod tests {
         assert_eq!((of(&[1, 2]), of(&[3, 4])), (Some(Verdict::Leak), Some(Verdict::Young)));
         assert_eq!((of(&[2, 9, 1]), of(&[4, 3, 2, 1])), (Some(Verdict::Leak), Some(Verdict::Leak)));
         assert_eq!((of(&[1]), of(&[9]), of(&[1, 3, 4])), (None, None, Some(Verdict::Young)));
+
+        // A function that leaks is not the site of its stacks.
+        let mut judged = judged;
+        judged[0].through = Some(0);
+        let before = Before::new(&stacks, &judged);
+        let of_function = |stacks: &[u32]| before.of_function(stacks.iter().copied());
+        assert_eq!((of_function(&[1, 2, 3]), of_function(&[1, 3, 4])), (Some(Verdict::Leak), None));
+        assert_eq!(before.of_site([1, 2].into_iter()), None);
     }
 }

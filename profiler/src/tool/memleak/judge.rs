@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use profiler_common::age::{self, UNIT_NS};
 
-use super::growth::{self, Growth, HALF_OLD, growth};
+use super::growth::{self, Growth, HALF_OLD, growth_within};
 use super::hazard::{LateAges, Suffix, exposure_factor};
 use super::interval::ALPHA;
 use super::rows::{BIRTH_SLICES, StackRow, Window};
@@ -42,7 +42,17 @@ pub fn judge(row: &StackRow, window: &Window) -> Judgement {
 /// Judges a call stack of which an earlier look at the same observation said `before`. A leak, or that it is none, is
 /// taken back when something speaks against it, and not because a look falls where less is proved than before.
 pub fn judge_again(row: &StackRow, window: &Window, before: Option<Verdict>) -> Judgement {
-    let case = Case::new(row, window, before == Some(Verdict::Leak));
+    judge_within(row, window, before, ALPHA)
+}
+
+/// Judges with another chance than [`ALPHA`] of proving a leak that is none: one of many candidates has a part of it.
+pub(super) fn judge_within(
+    row: &StackRow,
+    window: &Window,
+    before: Option<Verdict>,
+    alpha: f64,
+) -> Judgement {
+    let case = Case::new(row, window, before == Some(Verdict::Leak), alpha);
     let (verdict, reason) = match (case.decide(), before) {
         ((Verdict::Young, reason), Some(before)) if reason != Reason::TooShort => {
             case.still(before).unwrap_or((Verdict::Young, reason))
@@ -87,13 +97,13 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(row: &'a StackRow, window: &'a Window, was_leak: bool) -> Case<'a> {
+    fn new(row: &'a StackRow, window: &'a Window, was_leak: bool, alpha: f64) -> Case<'a> {
         let older = window.older_units.max(1) as f64;
         let limit = 1.0 / (LIMIT_AGES * older);
         let ages = LateAges::new(&row.lifetimes);
         let proof = STARTS.iter().enumerate().find_map(|(place, start)| {
             let suffix = ages.from(start * older);
-            let alpha = if place == 0 { ALPHA } else { ALPHA / STARTS.len() as f64 };
+            let alpha = if place == 0 { alpha } else { alpha / STARTS.len() as f64 };
             (suffix.below(limit, alpha) && !ages.rises(&suffix, limit)).then_some((suffix, alpha))
         });
         Case {
@@ -104,7 +114,7 @@ impl<'a> Case<'a> {
             late: ages.from(STARTS[0] * older),
             ages,
             proof,
-            growth: growth(row, window, was_leak),
+            growth: growth_within(row, window, was_leak, alpha),
             short: median_units(&row.lifetimes).is_some_and(|median| median < SHORT * older),
         }
     }

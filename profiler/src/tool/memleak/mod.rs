@@ -3,6 +3,7 @@
 //! Data goes one way: `session` attaches and owns the probes, `collect` turns the kernel side's maps into `rows`,
 //! `analyze` judges them (pure), `section` makes them part of a report.
 
+mod above;
 mod admission;
 mod advice;
 pub(crate) mod allocators;

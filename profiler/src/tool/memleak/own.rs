@@ -74,6 +74,25 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     Some(own)
 }
 
+/// The functions of the program's own code that a stack leads through, the innermost first, each as the name of all that is
+/// allocated in it and below.
+fn path(calls: &[Call<'_>], wrappers: &Wrappers) -> Vec<Own> {
+    let mut seen = HashSet::new();
+    let own = calls.iter().filter(|call| kind(call, wrappers) == Kind::Own);
+    let functions = own.filter(|call| seen.insert((call.frame.module.as_ref(), call.identity)));
+    let of_call = |call: &Call<'_>| Own {
+        label: Text::new([naming::short(call.name).raw(), b" and what it calls"].concat()),
+        function: call.identity.clone(),
+        module: call.frame.module.clone(),
+        file: None,
+        line: None,
+        caller: None,
+        address: call.frame.file_address,
+        skipped: Vec::new(),
+    };
+    functions.map(of_call).collect()
+}
+
 impl Own {
     /// The line of the call that leads to the allocation: `chat.rs:41`.
     fn source_line(&self) -> Option<Text> {

@@ -5,9 +5,10 @@
 //! leak of any site. And since the frees of a large cache can hide a small leak of another stack, a site leaks too if
 //! one of its stacks does by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
+    above,
     analyze::{Judged, compare},
     before::Before,
     judge::{judge, judge_again},
@@ -26,6 +27,8 @@ pub struct JudgedSite {
     pub leaking: Option<Box<Leaking>>,
     /// Its stacks, the worst first: places in what the stacks were judged to.
     pub stacks: Vec<usize>,
+    /// For all stacks through one function, whatever their sites: which function of the path of the first stack it is.
+    pub through: Option<usize>,
 }
 
 /// The stacks of a site that leak by themselves, if it leaks only because they do.
@@ -45,12 +48,45 @@ pub fn sites<K: Ord>(
     before: &Before,
     site: impl Fn(usize) -> K,
 ) -> Vec<JudgedSite> {
+    sorted(of_places(stacks, window, before, &site, 0..stacks.len()))
+}
+
+/// The same, and the functions above sites that leak where the sites leave it open: these have their stacks for themselves.
+/// `path` tells the functions that the stack at a place leads through, the innermost first, none of them twice.
+pub fn sites_and_functions<K: Ord, F: Ord>(
+    stacks: &[Judged<'_>],
+    window: &Window,
+    before: &Before,
+    site: impl Fn(usize) -> K,
+    path: impl Fn(usize) -> Vec<F>,
+) -> Vec<JudgedSite> {
+    let sites = of_places(stacks, window, before, &site, 0..stacks.len());
+    let leaks = above::leaks(stacks, &sites, window, before, path);
+    if leaks.is_empty() {
+        return sorted(sites);
+    }
+    let taken: HashSet<usize> = leaks.iter().flat_map(|leak| leak.stacks.iter().copied()).collect();
+    let rest = (0..stacks.len()).filter(|place| !taken.contains(place));
+    let mut all = of_places(stacks, window, before, &site, rest);
+    all.extend(leaks);
+    sorted(all)
+}
+
+fn of_places<K: Ord>(
+    stacks: &[Judged<'_>],
+    window: &Window,
+    before: &Before,
+    site: impl Fn(usize) -> K,
+    places: impl Iterator<Item = usize>,
+) -> Vec<JudgedSite> {
     let mut members: BTreeMap<K, Vec<usize>> = BTreeMap::new();
-    for place in 0..stacks.len() {
+    for place in places {
         members.entry(site(place)).or_default().push(place);
     }
-    let mut sites: Vec<JudgedSite> =
-        members.into_values().map(|members| judge_site(stacks, window, before, members)).collect();
+    members.into_values().map(|members| judge_site(stacks, window, before, members)).collect()
+}
+
+fn sorted(mut sites: Vec<JudgedSite>) -> Vec<JudgedSite> {
     sites.sort_by(|a, b| compare(&a.judged(), &b.judged()));
     sites
 }
@@ -61,7 +97,7 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: 
         && let Some(stack) = stacks.get(only)
     {
         let (row, judgement) = (stack.row.clone(), stack.judgement.clone());
-        return JudgedSite { row, judgement, leaking: None, stacks: members };
+        return JudgedSite { row, judgement, leaking: None, stacks: members, through: None };
     }
     let row = StackRow::pool(of().map(|stack| stack.row));
     let before = before.of_site(of().map(|stack| stack.row.stack));
@@ -82,7 +118,7 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: 
             }));
         }
     }
-    JudgedSite { row, judgement, leaking, stacks: members }
+    JudgedSite { row, judgement, leaking, stacks: members, through: None }
 }
 
 impl JudgedSite {

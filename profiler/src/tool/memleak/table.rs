@@ -13,7 +13,7 @@ use super::{
     rows::Window,
     sentences::{self, Facts},
     session::Session,
-    sites::{JudgedSite, sites},
+    sites::{JudgedSite, sites_and_functions},
     verdict::Verdict,
 };
 use crate::{
@@ -34,6 +34,8 @@ pub(super) struct Table<'a> {
     pids: Vec<u32>,
     /// All sites, the worst first.
     sites: Vec<JudgedSite>,
+    /// What each of these is named by.
+    of_site: Vec<Option<&'a Own>>,
     /// The sites that have a row, in order: those that one line sums up come last.
     rows: Vec<usize>,
     /// How many of them have a line of their own for people.
@@ -55,12 +57,25 @@ impl<'a> Table<'a> {
     ) -> Table<'a> {
         let pids: Vec<u32> = judged.iter().map(|stack| pid_of(session, stack.row.stack)).collect();
         let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
-        let sites = sites(judged, window, &session.before, |place| {
+        let site = |place: usize| {
             let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
             // Stacks without a name have nothing in common.
             let nameless = own.is_none().then_some(place);
             (pids[place], own, nameless)
-        });
+        };
+        let path = |place: usize| named.path(judged[place].row.stack);
+        let functions = |place: usize| {
+            let process = pids[place];
+            path(place).iter().map(move |own| (process, &own.module, &own.function)).collect::<Vec<_>>()
+        };
+        let sites = sites_and_functions(judged, window, &session.before, site, functions);
+        let of_site: Vec<Option<&Own>> = sites
+            .iter()
+            .map(|site| match site.through {
+                Some(nth) => path(site.stacks[0]).get(nth),
+                None => owns[site.stacks[0]],
+            })
+            .collect();
         let min_bytes = session.options.min_bytes;
         let has_row =
             |site: &JudgedSite| site.judgement.verdict == Verdict::Leak || site.row.live_bytes >= min_bytes;
@@ -76,7 +91,7 @@ impl<'a> Table<'a> {
         }
         shown.sort_unstable();
         let (shown, site_rows) = shown.into_iter().unzip();
-        Table { judged, owns, pids, sites, rows, unfolded, row_of, shown, site_rows }
+        Table { judged, owns, pids, sites, of_site, rows, unfolded, row_of, shown, site_rows }
     }
 
     /// What is said of stacks and sites, for the report that follows.
@@ -95,8 +110,7 @@ impl<'a> Table<'a> {
         let age = units::duration(session.options.older);
         let length = session.length.unwrap_or_else(|| session.began.elapsed());
         let several = session.spaces.len() > 1;
-        let of_site: Vec<Option<&Own>> = self.sites.iter().map(|site| self.owns[site.stacks[0]]).collect();
-        let names = labels(&of_site);
+        let names = labels(&self.of_site);
         let refs: Vec<Option<RowRef>> =
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
         let drawn = self.judged.iter().map(|stack| stack.row.allocs).sum();
@@ -117,7 +131,7 @@ impl<'a> Table<'a> {
             let pid = several.then_some(self.pids[first]);
             let leaks = site.judgement.verdict == Verdict::Leak;
             let line =
-                Line { judged: &site.judged(), name: names[at].clone(), own: of_site[at], stack, leaks };
+                Line { judged: &site.judged(), name: names[at].clone(), own: self.of_site[at], stack, leaks };
             line.row(pid, site.stacks.len(), complete)
         });
         let hidden = self.sites.len() - self.rows.len();

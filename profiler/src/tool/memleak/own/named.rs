@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Own, Wrappers, own,
+    Own, Wrappers, own, path,
     wrappers::{Path, says_so, wrappers},
 };
 use crate::{
@@ -19,6 +19,7 @@ pub(in super::super) struct Named {
     frames: Vec<Frame>,
     stacks: HashMap<u32, Stack>,
     owns: HashMap<u32, Own>,
+    paths: HashMap<u32, Vec<Own>>,
 }
 
 impl Named {
@@ -38,12 +39,18 @@ impl Named {
         let wrappers = by_data(rows, &calls);
         let owns =
             calls.iter().filter_map(|(number, calls)| Some((*number, own(calls, &wrappers)?))).collect();
-        Named { owns, stacks, frames }
+        let paths = calls.iter().map(|(number, calls)| (*number, path(calls, &wrappers))).collect();
+        Named { owns, paths, stacks, frames }
     }
 
     /// What a stack is named by; `None` if its frames are not known.
     pub(in super::super) fn own(&self, stack: u32) -> Option<&Own> {
         self.owns.get(&stack)
+    }
+
+    /// The program's own functions that a stack leads through, the innermost first, none of them twice.
+    pub(in super::super) fn path(&self, stack: u32) -> &[Own] {
+        self.paths.get(&stack).map_or(&[], |path| path)
     }
 
     /// The stacks with these numbers for a report, `None` where the frames are not known, and the frames that they have.

@@ -26,7 +26,7 @@ fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSit
         ..Judgement::sample(verdict, reason, mib_per_hour * MIB)
     };
     let row = StackRow { old_bytes: kib << 10, live_bytes: kib << 11, ..StackRow::default() };
-    JudgedSite { row, judgement, leaking: None, stacks: (0..stacks).collect() }
+    JudgedSite { row, judgement, leaking: None, stacks: (0..stacks).collect(), through: None }
 }
 
 fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> Finding {
