@@ -36,8 +36,9 @@ pub fn flamegraph(report: &Report, weight: Option<&str>) -> Result<String> {
     // Colours follow from the names, not from chance, so that two graphs can be compared.
     options.hash = true;
     options.deterministic = true;
-    // They are in order: what is a problem comes first.
-    options.no_sort = true;
+    // They are in order: what is a problem comes first. A chart keeps the order of the lines, the last one first; a graph
+    // takes none but that of the alphabet.
+    options.flame_chart = true;
     options.palette_map = palette.as_mut();
     let mut svg = Vec::new();
     if layout.lines.is_empty() {
@@ -45,7 +46,8 @@ pub fn flamegraph(report: &Report, weight: Option<&str>) -> Result<String> {
         let empty = ["[nothing to show] 1"];
         flamegraph::from_lines(&mut options, empty, &mut svg).map_err(|cause| tried().because_of(&cause))?;
     } else {
-        let lines: Vec<String> = layout.lines.iter().map(|line| line.replace(r"\x3b", "\u{1}")).collect();
+        let lines: Vec<String> =
+            layout.lines.iter().rev().map(|line| line.replace(r"\x3b", "\u{1}")).collect();
         let lines = lines.iter().map(String::as_str);
         flamegraph::from_lines(&mut options, lines, &mut svg).map_err(|cause| tried().because_of(&cause))?;
     }
@@ -182,6 +184,31 @@ mod tests {
         let (left, (r, g, b)) = of("main");
         assert!(left < 0.01 && r > g && g > b, "{left} {r} {g} {b}");
         assert!(svg.contains("red: LEAK, 412 MiB of 602 MiB"), "{svg}");
+    }
+
+    /// The larger of two leaks that one function leads to comes first, whatever their names.
+    #[test]
+    fn leaks_are_drawn_by_their_weight() {
+        for names in [["a", "b"], ["b", "a"]] {
+            let mut report = sample::pong();
+            report.sections[0].rows[1].severity = report.sections[0].rows[0].severity;
+            for (row, name) in names.into_iter().enumerate() {
+                let stack = report.sections[0].rows[row].stack.unwrap();
+                let outermost = *report.stacks[stack].frames.last().unwrap();
+                let mut frame = report.frames[outermost].clone();
+                frame.functions[0].name = name.into();
+                report.frames.push(frame);
+                let called = report.frames.len() - 1;
+                let frames = &mut report.stacks[stack].frames;
+                frames.insert(frames.len() - 1, called);
+            }
+            let svg = flamegraph(&report, None).unwrap();
+            let left = |name: &str| {
+                let begins = format!("{name} (");
+                boxes(&svg).into_iter().find(|(_, _, title)| title.starts_with(&begins)).unwrap().0
+            };
+            assert!(left(names[0]) < 0.01 && left(names[1]) > 50.0, "{names:?}");
+        }
     }
 
     #[test]

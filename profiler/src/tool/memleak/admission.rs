@@ -30,6 +30,8 @@ const EXACT: Programs = Programs { call_ns: 950.0, free_ns: 150.0, returns: true
 /// The same of a sampled run: 104 ns for a hit of a game server, calls and releases together, where one call in a hundred is
 /// drawn and followed. The more of them are drawn, the more it takes: it is said as the least.
 const SAMPLED: Programs = Programs { call_ns: 125.0, free_ns: 85.0, returns: false };
+/// A server calls its allocator more often at one time than at another, by so much at least.
+const UNEVEN: f64 = 1.25;
 /// Mean gap between drawn bytes that is proposed where following everything costs too much.
 const PROPOSED: &str = "512KiB";
 
@@ -85,7 +87,7 @@ impl Forecast {
         let (share, taken) = (units::percent(self.share), units::percent(self.taken_share));
         let calls = units::count(self.calls_per_s);
         let mut words = format!(
-            "{} would lose ~{share} of its busy time, ~{taken} of all its time ({calls} probed calls/s)",
+            "{} would lose ~{share} of its busy time, ~{taken} of all its time ({calls} probed calls per busy second)",
             self.who()
         );
         if self.is_over() {
@@ -110,9 +112,13 @@ impl Forecast {
             units::count(self.calls_per_s)
         ));
         let sampled = units::percent(self.sampled_share);
-        Some(if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
+        let least = format!("--sample-bytes {PROPOSED} would take at least {sampled}");
+        Some(if options.sample_bytes.is_none() && self.sampled_share * UNEVEN <= self.limit {
+            error.hint(format_args!("{least}: every call still has its trap"))
+        } else if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
             error.hint(format_args!(
-                "--sample-bytes {PROPOSED} would take at least {sampled}: every call still has its trap"
+                "{least}, which may be too much, too; --max-cost {} allows for more",
+                percentage((self.sampled_share * UNEVEN * 20.0).ceil() / 20.0)
             ))
         } else {
             error.hint("observe it when it has less to do, or another process of its kind")
@@ -209,6 +215,14 @@ mod tests {
         assert!(words.ends_with("; --max-cost off goes on all the same"), "{words}");
         let advice = error.advice().unwrap();
         assert!(advice.contains("--sample-bytes 512KiB would take at least "), "{advice}");
+        let close = |pairs: &u64| {
+            let forecast = Forecast::of(&counting(*pairs, 1_000), &Traps::ASSUMED, &options()).unwrap();
+            (0.26..0.28).contains(&forecast.sampled_share)
+        };
+        let pairs = (150_000..700_000).step_by(5_000).find(close).unwrap();
+        let error = refusal(&counting(pairs, 1_000), &options()).unwrap();
+        let advice = error.advice().unwrap();
+        assert!(advice.ends_with("which may be too much, too; --max-cost 35% allows for more"), "{advice}");
         // Nothing is proposed that would be refused too.
         let error = refusal(&counting(700_000, 1_000), &options()).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");
