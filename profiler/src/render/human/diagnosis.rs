@@ -92,6 +92,9 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
             &label(Answer::No, &format!("cost of {}", tool.name)),
             &visible(&forecast.sentence()),
         );
+        let refused = format!("{} as it is: it would refuse (exit code 5)", tool.name);
+        page.paragraph(Style::Plain, &indented("disables"), &refused);
+        page.paragraph(Style::Plain, &indented("fix"), "--max-cost off, or a time when there is less to do");
     }
 }
 
@@ -292,6 +295,7 @@ mod tests {
             "{page}"
         );
         assert!(block.contains("  no   cost of memleak"), "{block}");
+        assert!(block.contains("memleak as it is: it would refuse (exit code 5)"), "{block}");
     }
 
     #[test]
