@@ -1,7 +1,8 @@
 // Leaks that are hard to see, from READY on until it is killed: `bursts K MS` leaks K blocks of 64 bytes every MS
 // milliseconds; `stacks MS` leaks a block of 96 bytes every MS milliseconds, at one line that is reached by a hundred call
 // stacks; `parts MS` leaks a block of 80 bytes every MS milliseconds, in one of eight functions in turn that one function
-// calls.
+// calls; `calm MS` allocates and frees a block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times,
+// and then executes itself anew with the other arguments.
 #include "workload.h"
 
 static void *volatile sink;
@@ -45,6 +46,20 @@ int main(int count, char **arguments) {
         for (;;) {
             on_tick(atoi(arguments[2]));
             wait_ms(atol(arguments[3]));
+        }
+    if (count > 5 && strcmp(arguments[1], "bursts") == 0) {
+        for (int times = atoi(arguments[4]); times > 0; times--) {
+            on_tick(atoi(arguments[2]));
+            wait_ms(atol(arguments[3]));
+        }
+        arguments[4] = arguments[0];
+        execv(arguments[0], arguments + 4);
+        return 65;
+    }
+    if (count == 3 && strcmp(arguments[1], "calm") == 0)
+        for (;;) {
+            tick();
+            wait_ms(atol(arguments[2]));
         }
     if (count == 3 && strcmp(arguments[1], "parts") == 0)
         for (unsigned part = 0;; part++) {

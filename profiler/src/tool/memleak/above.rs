@@ -75,6 +75,7 @@ fn grows_together<'a>(stacks: impl Iterator<Item = &'a Judged<'a>>, window: &Win
     rows.sort_by_key(|row| Reverse(row.old));
     let grow = |rows: &[&StackRow]| {
         let row = StackRow::pool(rows.iter().copied());
+        let window = &row.window(window);
         growth_within(&row, window, false, alpha) == Growth::Continues
             && outpaces_the_start(&row, window, alpha)
     };

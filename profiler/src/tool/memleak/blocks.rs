@@ -59,11 +59,6 @@ impl Blocks {
         Ok(Blocks { map, buckets })
     }
 
-    /// Every live block.
-    pub(crate) fn for_each(&self, object: &Object, mut each: impl FnMut(Block)) -> Result<()> {
-        self.for_each_placed(object, |_, block| each(block))
-    }
-
     /// Every live block with its key: the address space and the address.
     pub(crate) fn for_each_placed(&self, object: &Object, mut each: impl FnMut(u64, Block)) -> Result<()> {
         let first = self.map.as_ptr().cast::<Bucket>();

@@ -3,13 +3,13 @@
 use profiler_common::{
     age,
     ledger::Counter,
-    memleak::{Block, StackTotals},
+    memleak::{Block, StackTotals, key_space},
     sampling::WEIGHT_ONE,
 };
 
 use super::{
     blocks::Blocks,
-    rows::{BIRTH_SLICES, StackRow, Weighted, Window},
+    rows::{BIRTH_SLICES, Observed, StackRow, Weighted, Window},
     totals::{self, Totals},
 };
 use crate::{capture::object::Object, error::Result};
@@ -46,25 +46,60 @@ impl Moment {
     }
 }
 
-/// Reads the maps.
+/// The moment of the whole observation, and those of address spaces that have ended or began later.
+#[derive(Debug)]
+pub(crate) struct Moments {
+    pub(crate) whole: Moment,
+    /// By number of the space.
+    of_spaces: Vec<Option<(Moment, Observed)>>,
+}
+
+impl Moments {
+    pub(crate) fn new(whole: Moment) -> Moments {
+        Moments { whole, of_spaces: Vec::new() }
+    }
+
+    /// Of a space that was not observed all the time. If it has `ended`, `moment` is its end.
+    pub(crate) fn set(&mut self, space: u16, moment: Moment, ended: bool) {
+        let place = usize::from(space);
+        if self.of_spaces.len() <= place {
+            self.of_spaces.resize(place + 1, None);
+        }
+        if let Some(of_space) = self.of_spaces.get_mut(place) {
+            *of_space = Some((moment, Observed { length_units: moment.window().length_units, ended }));
+        }
+    }
+
+    fn of(&self, space: u16) -> (&Moment, Option<Observed>) {
+        match self.of_spaces.get(usize::from(space)) {
+            Some(Some((moment, observed))) => (moment, Some(*observed)),
+            _ => (&self.whole, None),
+        }
+    }
+}
+
+/// Reads the maps. `space_of` tells the space of a stack.
 pub(crate) fn snapshot(
     object: &Object,
     totals: &Totals,
     blocks: &Blocks,
     stacks: usize,
-    moment: &Moment,
+    moments: &Moments,
+    space_of: impl Fn(u32) -> Option<u16>,
 ) -> Result<Snapshot> {
     let mut rows: Vec<Option<Box<StackRow>>> = (0..stacks.max(1)).map(|_| None).collect();
     for (stack, slot) in rows.iter_mut().enumerate() {
         let Some(total) = totals.of(stack).filter(|t| t.allocs != 0) else { continue };
-        *slot = Some(Box::new(row(stack as u32, &total, moment)));
+        let observed = space_of(stack as u32).and_then(|space| moments.of(space).1);
+        *slot = Some(Box::new(StackRow { observed, ..row(stack as u32, &total, &moments.whole) }));
     }
-    let slot_units = moment.window().slot_units();
-    blocks.for_each(object, |block| {
+    blocks.for_each_placed(object, |key, block| {
         if let Some(slot) = rows.get_mut(block.stack as usize) {
             let row =
                 slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));
-            add_live(row, &block, moment, slot_units);
+            let (moment, observed) = moments.of(key_space(key));
+            row.observed = observed;
+            add_live(row, &block, moment, moment.window().slot_units());
         }
     })?;
     let counters = totals::counters(object)?;
@@ -160,6 +195,22 @@ mod tests {
         assert_eq!((row.births[0], row.births[BIRTH_SLICES - 1]), (1, 1));
         assert_eq!(row.lifetimes.live.iter().sum::<u64>(), 4);
         assert_eq!(row.lifetimes.live_age_units.iter().sum::<u64>(), 1600 + 601 + 599);
+    }
+
+    #[test]
+    fn a_space_that_was_not_there_all_the_time_has_a_moment_of_its_own() {
+        let mut moments = Moments::new(MOMENT);
+        let ended = Moment { now_units: 900, ..MOMENT };
+        moments.set(3, ended, true);
+        let (moment, observed) = moments.of(3);
+        assert_eq!(observed, Some(Observed { length_units: 800, ended: true }));
+        // Its blocks are as old as they were at its end.
+        let mut row = StackRow::default();
+        add_live(&mut row, &Block { size_bytes: 10, born_units: 400, stack: 0 }, moment, 1);
+        assert_eq!((row.old, row.lifetimes.live_age_units.iter().sum::<u64>()), (0, 500));
+        for other in [2, 4] {
+            assert_eq!((moments.of(other).0.now_units, moments.of(other).1), (1700, None));
+        }
     }
 
     #[test]

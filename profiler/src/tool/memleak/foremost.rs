@@ -7,7 +7,7 @@ use profiler_common::ledger::Counter;
 
 use super::{
     collect::Moment,
-    harm, memory, rules,
+    gone, harm, memory, rules,
     session::Session,
     sight::{Sight, sight},
 };
@@ -47,7 +47,7 @@ pub(super) fn complete(
         .chain(before_no_leak)
         .collect();
     report.findings.splice(0..0, first);
-    report.findings.extend(limits.into_iter().chain(behind));
+    report.findings.extend(limits.into_iter().chain(gone::findings(session)).chain(behind));
     if !grown.is_empty() {
         report.sections.push(memory::section(&grown));
     }

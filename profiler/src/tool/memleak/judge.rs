@@ -52,6 +52,7 @@ pub(super) fn judge_within(
     before: Option<Verdict>,
     alpha: f64,
 ) -> Judgement {
+    let window = &row.window(window);
     let case = Case::new(row, window, before == Some(Verdict::Leak), alpha);
     let (verdict, reason) = match (case.decide(), before) {
         ((Verdict::Young, reason), Some(before)) if reason != Reason::TooShort => {
@@ -74,7 +75,11 @@ pub(super) fn judge_within(
         hazard: evidence.0.hazard(evidence.1, window.length_units, row.weighted.is_some()),
         growth: case.growth,
         growth_bytes_per_hour: growth::bytes_per_hour(row, window),
-        judged_after: (verdict == Verdict::Young).then(|| case.judged_after(reason)).flatten(),
+        judged_after: if verdict == Verdict::Young && !row.has_ended() {
+            case.judged_after(reason)
+        } else {
+            None
+        },
     }
 }
 

@@ -21,6 +21,7 @@ pub mod custom;
 pub mod estimate;
 pub mod floor;
 mod foremost;
+mod gone;
 pub mod growth;
 mod harm;
 pub mod hazard;

@@ -1,6 +1,8 @@
 //! The model of `memleak`: what each call stack allocated, released and still holds.
 
-use profiler_common::age::BINS;
+use std::time::Duration;
+
+use profiler_common::age::{BINS, UNIT_NS};
 
 pub use super::arrivals::Arrivals;
 
@@ -33,6 +35,36 @@ pub struct StackRow {
     pub arrivals: Arrivals,
     /// Estimates of a sampled run.
     pub weighted: Option<Weighted>,
+    /// When its address space was observed, if it has ended or began later than the observation.
+    pub observed: Option<Observed>,
+}
+
+/// The time of one address space, where it is not that of the whole observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Its length, in age units.
+    pub length_units: u64,
+    /// Whether it ended with its address space. What was live then is as old as it was then.
+    pub ended: bool,
+}
+
+impl StackRow {
+    /// The window that the row is judged in: that of its address space, within that of the whole observation.
+    pub(super) fn window(&self, whole: &Window) -> Window {
+        let length_units = self.observed.map_or(whole.length_units, |observed| observed.length_units);
+        Window { length_units, ..*whole }
+    }
+
+    /// The length of that window, where the whole observation is so long.
+    pub(super) fn lasted(&self, whole: Duration) -> Duration {
+        self.observed
+            .map_or(whole, |observed| Duration::from_nanos(observed.length_units.saturating_mul(UNIT_NS)))
+    }
+
+    /// Whether its address space has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.observed.is_some_and(|observed| observed.ended)
+    }
 }
 
 /// Number of slices of the eligible period that births of old blocks are counted in.

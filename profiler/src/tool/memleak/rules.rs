@@ -27,6 +27,8 @@ pub const INCOMPLETE: &str = "memleak.incomplete";
 pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
 /// A target has not run for long: what it fills once may still look like growth.
 pub const FILLING: &str = "memleak.filling";
+/// A target ended before the observation did: it is judged up to then.
+pub const ENDED: &str = "memleak.ended";
 /// A remark on a target that limits what can be known of it.
 pub const NOTE: &str = "memleak.note";
 /// The command ended by itself, and not well.
@@ -35,7 +37,7 @@ pub const COMMAND_FAILED: &str = "command.failed";
 pub const COMMAND_KILLED: &str = "command.killed";
 
 /// Every rule.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 17] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     LIVE_GROWTH,
@@ -49,6 +51,7 @@ pub const ALL: [&str; 16] = [
     INCOMPLETE,
     NOTHING_SEEN,
     FILLING,
+    ENDED,
     NOTE,
     COMMAND_FAILED,
     COMMAND_KILLED,

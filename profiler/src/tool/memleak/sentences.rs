@@ -50,17 +50,19 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
     let mut findings = Vec::new();
     if complete {
         findings.push(answer(facts));
-        let until = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns) + facts.length;
+        let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns);
         // Once for each process, whatever programs it was: by the name of the last.
         let is_last = |space: &&Space| {
             let mut later = session.spaces.iter().filter(|other| other.number > space.number);
             !later.any(|other| other.process.pid() == space.process.pid())
         };
         let young = session.spaces.iter().filter(is_last).filter_map(|space| {
-            // A command began with the observation; its process waited before.
-            let age = match session.command() {
-                Some(_) => facts.length,
-                None => until.duration_since(space.process.started()).ok()?,
+            let lasted = session.lasted(space);
+            // A command began with the observation, and what a process became by exec with that.
+            let age = if session.command().is_some() || space.seen.since_ns.is_some() {
+                lasted
+            } else {
+                (began + lasted).duration_since(space.process.started()).ok()?
             };
             (age < facts.older * FILLING_AGES).then(|| (space.process.name(), age))
         });
@@ -108,7 +110,7 @@ fn leak(facts: &Facts<'_>) -> Finding {
         .iter()
         .zip(facts.names)
         .filter(|(site, _)| site.judgement.verdict == Verdict::Leak)
-        .map(|(site, name)| Leak::of(site, name.as_ref()))
+        .map(|(site, name)| Leak::of(site, name.as_ref(), facts))
         .collect();
     let at = facts.sites.iter().zip(facts.rows);
     let rows = at.filter(|(site, _)| site.judgement.verdict == Verdict::Leak).filter_map(|(_, row)| *row);
@@ -122,13 +124,15 @@ struct Leak<'a> {
     growth_bytes_per_hour: f64,
     old_bytes: f64,
     old_blocks: f64,
+    /// How long it was observed.
+    lasted: Duration,
     stacks: usize,
     /// Whether any block as old as this was freed.
     freed: bool,
 }
 
 impl<'a> Leak<'a> {
-    fn of(site: &JudgedSite, function: Option<&'a Text>) -> Leak<'a> {
+    fn of(site: &JudgedSite, function: Option<&'a Text>, facts: &Facts<'_>) -> Leak<'a> {
         let (row, stacks) = match &site.leaking {
             Some(leaking) => (&leaking.row, leaking.stacks),
             None => (&site.row, site.stacks.len()),
@@ -138,9 +142,15 @@ impl<'a> Leak<'a> {
             growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
             old_bytes: row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
             old_blocks: row.weighted.as_ref().map_or(row.old as f64, |w| w.old.0),
+            lasted: row.lasted(facts.length),
             stacks,
             freed: site.judgement.hazard.frees > 0,
         }
+    }
+
+    fn blocks_per_hour(&self, facts: &Facts<'_>) -> f64 {
+        let hours = self.lasted.saturating_sub(facts.older).as_secs_f64() / 3600.0;
+        if hours > 0.0 { self.old_blocks / hours } else { 0.0 }
     }
 }
 
@@ -148,15 +158,14 @@ impl<'a> Leak<'a> {
 struct Grown<'a> {
     function: Option<&'a Text>,
     bytes_per_hour: f64,
-    blocks: f64,
+    blocks_per_hour: f64,
 }
 
 impl Grown<'_> {
     /// Its growth; in blocks where they hold nothing.
-    fn per_hour(&self, facts: &Facts<'_>) -> String {
-        let hours = facts.length.saturating_sub(facts.older).as_secs_f64() / 3600.0;
-        if self.bytes_per_hour <= 0.0 && hours > 0.0 {
-            return format!("{} blocks/h", units::count(self.blocks / hours));
+    fn per_hour(&self) -> String {
+        if self.bytes_per_hour <= 0.0 && self.blocks_per_hour > 0.0 {
+            return format!("{} blocks/h", units::count(self.blocks_per_hour));
         }
         units::bytes_per_hour(self.bytes_per_hour).trim_start_matches('+').to_owned()
     }
@@ -168,17 +177,19 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
         match functions.iter_mut().find(|grown| grown.function == leak.function) {
             Some(grown) => {
                 grown.bytes_per_hour += leak.growth_bytes_per_hour;
-                grown.blocks += leak.old_blocks;
+                grown.blocks_per_hour += leak.blocks_per_hour(facts);
             }
             None => functions.push(Grown {
                 function: leak.function,
                 bytes_per_hour: leak.growth_bytes_per_hour,
-                blocks: leak.old_blocks,
+                blocks_per_hour: leak.blocks_per_hour(facts),
             }),
         }
     }
-    functions
-        .sort_by(|a, b| b.bytes_per_hour.total_cmp(&a.bytes_per_hour).then(b.blocks.total_cmp(&a.blocks)));
+    functions.sort_by(|a, b| {
+        let of = |grown: &Grown<'_>| (grown.bytes_per_hour, grown.blocks_per_hour);
+        of(b).0.total_cmp(&of(a).0).then(of(b).1.total_cmp(&of(a).1))
+    });
     let mut sentence = vec![plain("LEAK: ")];
     let named = &functions[..functions.len().min(MOST_NAMED)];
     let unnamed = functions.len() - named.len();
@@ -188,7 +199,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
         }
         sentence.push(name(grown.function));
         let grows = if i == 0 { "grows by" } else { "by" };
-        sentence.push(plain(format!(" {grows} ~{}", grown.per_hour(facts))));
+        sentence.push(plain(format!(" {grows} ~{}", grown.per_hour())));
     }
     if unnamed > 0 {
         sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
@@ -208,7 +219,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
     };
     sentence.push(plain(format!(
         ". {they} freed {freed} of what got that old in {}: {about}{old} older than {}, from {} of {}.",
-        units::duration(facts.length),
+        range(leaks.iter().map(|leak| leak.lasted)),
         units::duration(facts.older),
         leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
         units::plural(facts.stacks, "call stack", "call stacks")
@@ -222,7 +233,9 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     // Few blocks are suspect too if they are most of what is live: a long list in one block.
     let is_most = |site: &JudgedSite| live_bytes(site) >= MOST_BYTES.max(MOST * all_live);
     let suspect = |site: &JudgedSite| {
-        let few = site.judgement.reason == Reason::FewBlocks;
+        let reason = site.judgement.reason;
+        // So is what was seen for a moment only: a shell that became the program, say.
+        let few = reason == Reason::FewBlocks || (reason == Reason::TooShort && site.row.has_ended());
         site.judgement.verdict == Verdict::Young && (!few || is_most(site))
     };
     let held = |of: fn(&JudgedSite) -> f64| -> (f64, f64) {
@@ -251,20 +264,34 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let (holds, it) = if sites.len() == 1 { ("holds", "it leaks") } else { ("hold", "they leak") };
     let part =
         if some < all { format!("of the {about}{} that are {which}", units::bytes(all)) } else { which };
+    let suspects = || sites.iter().filter_map(|&at| facts.sites.get(at));
+    let yet = if suspects().all(|site| site.row.has_ended()) { "" } else { " yet" };
     sentence.push(plain(format!(
-        " {holds} {about}{} {part}, and whether {it} is not known yet: {}. ",
+        " {holds} {about}{} {part}, and whether {it} is not known{yet}: {}. {}",
         units::bytes(some),
-        facts.sites.get(first)?.judgement.reason.text()
+        facts.sites.get(first)?.judgement.reason.text(),
+        undecided_advice(suspects(), facts)
     )));
-    let when = sites.iter().filter_map(|&at| facts.sites.get(at)?.judgement.judged_after).max();
-    let length = units::duration(facts.length);
-    // What is judged ends with a target's last sign of life, before the observation does.
-    sentence.push(plain(match when.filter(|when| *when > facts.length) {
-        Some(when) => format!("Observe for {}: this was {length}.", rounded_up(when)),
-        None => format!("Observe for longer than {length}."),
-    }));
     let rows = sites.iter().filter_map(|&at| *facts.rows.get(at)?).collect();
     Some(Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows))
+}
+
+/// What would decide it: time, unless there is no more of it.
+fn undecided_advice<'a>(suspects: impl Iterator<Item = &'a JudgedSite>, facts: &Facts<'_>) -> String {
+    let (ended, going): (Vec<&JudgedSite>, Vec<_>) = suspects.partition(|site| site.row.has_ended());
+    if going.is_empty() {
+        let after = range(ended.iter().map(|site| site.row.lasted(facts.length)));
+        let program = if ended.len() == 1 { "Its program" } else { "Their program" };
+        return format!("{program} ended after {after}: ask about a shorter age (--older).");
+    }
+    let when = going.iter().filter_map(|site| site.judgement.judged_after).max();
+    // Seen for as long as the one that was seen for the longest time.
+    let lasted = going.iter().map(|site| site.row.lasted(facts.length)).max().unwrap_or(facts.length);
+    let length = units::duration(lasted);
+    match when.filter(|when| *when > lasted) {
+        Some(when) => format!("Observe for {}: this was {length}.", rounded_up(when)),
+        None => format!("Observe for longer than {length}."),
+    }
 }
 
 fn clean(facts: &Facts<'_>) -> Finding {
@@ -274,15 +301,18 @@ fn clean(facts: &Facts<'_>) -> Finding {
         units::duration(facts.length),
         units::duration(facts.older)
     );
-    let young: Vec<&JudgedSite> =
-        facts.sites.iter().filter(|site| site.judgement.verdict == Verdict::Young).collect();
-    if !young.is_empty() {
+    let young = facts.sites.iter().filter(|site| site.judgement.verdict == Verdict::Young);
+    let (ended, going): (Vec<&JudgedSite>, Vec<_>) = young.partition(|site| site.row.has_ended());
+    let all: f64 = facts.sites.iter().map(live_bytes).sum();
+    for (young, of, yet) in [(&going, "", " yet"), (&ended, " of a program that ended", "")] {
+        if young.is_empty() {
+            continue;
+        }
         let held: f64 = young.iter().copied().map(live_bytes).sum();
-        let all: f64 = facts.sites.iter().map(live_bytes).sum();
-        let cannot = units::plural(young.len(), "site cannot", "sites cannot");
+        let cannot = units::plural(young.len(), &format!("site{of} cannot"), &format!("sites{of} cannot"));
         let hold = if young.len() == 1 { "it holds" } else { "together they hold" };
         let (held, all) = (units::bytes(held), units::bytes(all));
-        words = format!("{words} {cannot} be judged yet; {hold} {held} of {all}.");
+        words = format!("{words} {cannot} be judged{yet}; {hold} {held} of {all}.");
     }
     let eligible = facts.length.saturating_sub(facts.older);
     if let Some(growth) = facts.drawing.and_then(|drawing| drawing.blind_below(eligible)) {
@@ -334,6 +364,13 @@ pub(super) fn rounded_up(length: Duration) -> String {
     };
     let ms = length.as_nanos().div_ceil(1_000_000).next_multiple_of(shown_ms);
     units::duration(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
+}
+
+/// Lengths of time in words: one, or the shortest and the longest.
+fn range(lengths: impl Iterator<Item = Duration> + Clone) -> String {
+    let shown = |length: Option<Duration>| units::duration(length.unwrap_or_default());
+    let (shortest, longest) = (shown(lengths.clone().min()), shown(lengths.max()));
+    if shortest == longest { longest } else { format!("{shortest} to {longest}") }
 }
 
 fn name(function: Option<&Text>) -> Phrase {

@@ -132,7 +132,7 @@ impl JudgedSite {
 mod tests {
     use profiler_common::age;
 
-    use super::super::{analyze::analyze, verdict::Reason};
+    use super::super::{analyze::analyze, rows::Observed, verdict::Reason};
     use super::*;
 
     const OLDER: u64 = 1 << 12;
@@ -192,6 +192,25 @@ mod tests {
         let sites = sites(&stacks, &window(), &Before::default(), |_| ());
         let judgement = &sites[0].judgement;
         assert_eq!((judgement.verdict, judgement.reason), (Verdict::LongLived, Reason::StillFreed));
+    }
+
+    /// A program that leaked and ended long ago leaks no less, alone or in a site, and no more can be known of it.
+    #[test]
+    fn what_has_ended_is_judged_up_to_its_end() {
+        let length = 4 * window().length_units;
+        let whole = Window { length_units: length, ..window() };
+        let observed = Some(Observed { length_units: window().length_units, ended: true });
+        let ended = |row: StackRow| StackRow { observed, ..row };
+        let rows =
+            [ended(row(1, 0.0, 0.05, 1e9)), ended(row(2, 0.01, 0.05, 1e9)), ended(row(3, 3.0, 1.0, 1e9))];
+        let stacks = analyze(&rows, &whole, &Before::default());
+        let judged = sites(&stacks, &whole, &Before::default(), |place| stacks[place].row.stack == 3);
+        let alone = StackRow { observed: None, ..StackRow::pool(&rows[..2]) };
+        assert_eq!(judged[0].judgement, judge(&alone, &window()));
+        assert_eq!(judged[0].judgement.verdict, Verdict::Leak);
+        let young = &judged[1].judgement;
+        assert_eq!((young.verdict, young.judged_after), (Verdict::Young, None));
+        assert!(judge(&StackRow { observed: None, ..rows[2].clone() }, &window()).judged_after.is_some());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 mod preview;
 mod reach;
+mod seen;
 mod told;
 
 pub(crate) use preview::Preview;
 pub use preview::{CallEnd, Site};
+pub(crate) use seen::Seen;
 
 use std::{
     collections::HashSet,
@@ -64,6 +66,7 @@ pub(crate) struct Space {
     pub(crate) notes: Vec<String>,
     pub(crate) ended: Option<String>,
     pub(crate) killed_by: Option<i32>,
+    pub(crate) seen: Seen,
     /// Found, and not attached to yet.
     coming: Vec<Part>,
     allocs: Vec<Links>,
@@ -119,6 +122,7 @@ impl Space {
             notes: Vec::new(),
             ended: None,
             killed_by: None,
+            seen: Seen::default(),
             coming: Vec::new(),
             allocs: Vec::new(),
             frees: Vec::new(),

@@ -14,6 +14,7 @@ use super::{
     sentences::{self, Facts},
     session::Session,
     sites::{JudgedSite, sites_and_functions},
+    space::Space,
     verdict::Verdict,
 };
 use crate::{
@@ -55,18 +56,22 @@ impl<'a> Table<'a> {
         named: &'a Named,
         window: &Window,
     ) -> Table<'a> {
-        let pids: Vec<u32> = judged.iter().map(|stack| pid_of(session, stack.row.stack)).collect();
+        // What one process was before and after an exec is apart.
+        let spaces: Vec<Option<&Space>> =
+            judged.iter().map(|stack| space_of(session, stack.row.stack)).collect();
+        let pids = spaces.iter().map(|space| space.map_or(0, |space| space.process.pid())).collect();
+        let spaces: Vec<Option<u16>> = spaces.iter().map(|space| space.map(|space| space.number)).collect();
         let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
         let site = |place: usize| {
             let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
             // Stacks without a name have nothing in common.
             let nameless = own.is_none().then_some(place);
-            (pids[place], own, nameless)
+            (spaces[place], own, nameless)
         };
         let path = |place: usize| named.path(judged[place].row.stack);
         let functions = |place: usize| {
-            let process = pids[place];
-            path(place).iter().map(move |own| (process, &own.module, &own.function)).collect::<Vec<_>>()
+            let space = spaces[place];
+            path(place).iter().map(move |own| (space, &own.module, &own.function)).collect::<Vec<_>>()
         };
         let sites = sites_and_functions(judged, window, &session.before, site, functions);
         let of_site: Vec<Option<&Own>> = sites
@@ -182,18 +187,19 @@ impl<'a> Table<'a> {
             return None;
         }
         let weighted = |of: fn(&JudgedSite) -> f64| folded.iter().map(|site| of(site)).sum::<f64>();
-        let allocated = weighted(|site| {
-            site.row.weighted.as_ref().map_or(site.row.alloc_bytes as f64, |drawn| drawn.alloc_bytes.0)
+        let rate = folded.iter().map(|site| {
+            let seconds = site.row.lasted(length).as_secs_f64();
+            let drawn = site.row.weighted.as_ref();
+            let allocated = drawn.map_or(site.row.alloc_bytes as f64, |drawn| drawn.alloc_bytes.0);
+            if seconds > 0.0 { allocated / seconds } else { 0.0 }
         });
         let live = weighted(|site| {
             site.row.weighted.as_ref().map_or(site.row.live_bytes as f64, |drawn| drawn.live_bytes.0)
         });
-        let seconds = length.as_secs_f64();
-        let rate = if seconds > 0.0 { allocated / seconds } else { 0.0 };
         let text = format!(
             "{} of short-lived memory: {}/s, {} live (--verbose shows them)",
             units::plural(folded.len(), "site", "sites"),
-            units::bytes(rate),
+            units::bytes(rate.sum()),
             units::bytes(live)
         );
         Some(Folded { from_row: self.unfolded, text })
@@ -224,9 +230,9 @@ fn is_minor(site: &JudgedSite) -> bool {
     site.judgement.verdict == Verdict::Churn || site.row.live == 0
 }
 
-fn pid_of(session: &Session<'_>, stack: u32) -> u32 {
-    let space = session.stacks.get(stack).map(|stack| stack.space);
-    session.spaces.iter().find(|s| Some(s.number) == space).map_or(0, |s| s.process.pid())
+fn space_of<'a>(session: &'a Session<'_>, stack: u32) -> Option<&'a Space> {
+    let number = session.stacks.get(stack)?.space;
+    session.spaces.iter().find(|space| space.number == number)
 }
 
 fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {

@@ -98,7 +98,7 @@ pub struct Judgement {
     /// longer than that age.
     pub growth_bytes_per_hour: Option<Estimate>,
     /// Of a young stack: the total length of the observation at which a verdict becomes possible if it goes on as
-    /// it did; missing if that cannot be told, and for every other verdict.
+    /// it did; missing if that cannot be told, if its process has ended, and for every other verdict.
     pub judged_after: Option<Duration>,
 }
 

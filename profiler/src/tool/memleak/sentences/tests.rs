@@ -2,7 +2,11 @@
 
 use profiler_common::ledger::Counter;
 
-use super::super::{rows::StackRow, sites::Leaking, verdict::Judgement};
+use super::super::{
+    rows::{Observed, StackRow},
+    sites::Leaking,
+    verdict::Judgement,
+};
 use super::*;
 
 use Reason::{
@@ -127,6 +131,49 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     ));
     // A few blocks are no suspicion.
     assert_eq!(said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
+}
+
+/// A site of a program that was observed for so long.
+fn seen_for(site: JudgedSite, ms: u64, ended: bool) -> JudgedSite {
+    let length_units = ms * 1_000_000 / profiler_common::age::UNIT_NS;
+    let row = StackRow { observed: Some(Observed { length_units, ended }), ..site.row };
+    JudgedSite { row, ..site }
+}
+
+#[test]
+fn each_program_is_spoken_of_by_its_own_time() {
+    let leak = || site(KeptAndGrowing, 11.0, 42, 2);
+    let text = said(&[seen_for(leak(), 3_520, true)], &["connect"], |_| {}).text;
+    assert!(text.contains("freed none of what got that old in 3.5s: 42 KiB"), "{text}");
+    let two = [leak(), seen_for(leak(), 3_520, true), seen_for(leak(), 5_010, false)];
+    let text = said(&two, &["a", "b", "c"], |_| {}).text;
+    assert!(text.contains("They have freed none of what got that old in 3.5s to 10s: "), "{text}");
+    let empty = site(KeptAndGrowing, 0.0, 0, 1);
+    let mut empty = seen_for(empty, 5_001, false);
+    empty.row.old = 12;
+    let text = said(&[empty], &["connect"], |facts| facts.older = Duration::from_secs(2)).text;
+    assert!(text.starts_with("LEAK: connect grows by ~14k blocks/h."), "{text}");
+}
+
+#[test]
+fn of_what_has_ended_no_more_will_be_known() {
+    let ended = |reason, ms| seen_for(site(reason, 0.0, 8, 1), ms, true);
+    assert_eq!(
+        said(&[ended(FewBlockHours, 4_010)], &["a"], |_| {}).text,
+        "Undecided: a holds 8.0 KiB older than 2s, and whether it leaks is not known: old blocks were not watched \
+         for long enough to see whether they are freed. Its program ended after 4s: ask about a shorter age (--older)."
+    );
+    let going = site(FewBlockHours, 0.0, 8, 1);
+    let text = said(&[ended(FewBlockHours, 4_010), going], &["a", "b"], |_| {}).text;
+    assert!(text.ends_with("Observe for 15s: this was 10s."), "{text}");
+    // What a shell left that became the program is not worth more than that.
+    let brief = |kib| seen_for(site(TooShort, 0.0, kib, 1), 20, true);
+    assert_eq!(
+        said(&[brief(8), site(FreedSoon, 0.0, 1, 1)], &["a", "b"], |_| {}).text,
+        "No leak found: 417 call stacks looked at for 10s, age 2s. 1 site of a program that ended cannot be judged; it \
+         holds 16 KiB of 18 KiB."
+    );
+    assert_eq!(said(&[brief(40_000)], &["a"], |_| {}).rule, rules::UNDECIDED);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{super::rules, Event, Session};
+use super::{super::rules, Event, Session, monotonic_ns};
 use crate::{
     report::{Finding, Report, Severity},
     target::launch::{self, Ending, Grace},
@@ -22,7 +22,7 @@ impl Session<'_> {
         for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
                 let status = child.or_else(|| space.process.exit_status());
-                space.ended = Some(status.map_or_else(|| "ended".to_owned(), how));
+                space.end(status.map_or_else(|| "ended".to_owned(), how), monotonic_ns());
                 space.killed_by = status.and_then(|status| status.signal());
             }
         }
@@ -137,17 +137,18 @@ pub(super) fn how(status: ExitStatus) -> String {
     }
 }
 
+/// How a process ended, after its name.
+pub(in super::super) fn predicate(how: &str) -> String {
+    let was = if how.starts_with("killed") { "was " } else { "" };
+    format!("{was}{how}")
+}
+
 /// What is to be known of the end of a command before its exit code is 0. One that is asked to end may end with any
 /// code, but not by a fault.
 fn finding(ending: Ending, length: Duration) -> Option<Finding> {
     let failed = |status, when: String| {
-        let how = how(status);
-        let was = if how.starts_with("killed") { "was " } else { "" };
-        Some(Finding::plain(
-            rules::COMMAND_FAILED,
-            Severity::Problem,
-            format!("The command {was}{how} {when}."),
-        ))
+        let words = format!("The command {} {when}.", predicate(&how(status)));
+        Some(Finding::plain(rules::COMMAND_FAILED, Severity::Problem, words))
     };
     match ending {
         Ending::ByItself(status) if !status.success() => {

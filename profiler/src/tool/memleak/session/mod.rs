@@ -3,6 +3,7 @@
 mod ending;
 mod found;
 mod load;
+mod moments;
 mod price;
 mod setup;
 mod targets;
@@ -15,14 +16,13 @@ use std::{
 };
 
 use aya::maps::RingBuf;
-use profiler_common::age::{UNIT_NS, UNIT_SHIFT};
 use tokio::io::unix::AsyncFd;
 
-pub(super) use self::{load::load_small, setup::PROGRAMS};
+pub(super) use self::{ending::predicate as how_it_ended, load::load_small, setup::PROGRAMS};
 use super::{
     before::Before,
     blocks::Blocks,
-    collect::{self, Moment},
+    collect,
     memory::Memory,
     options::Options,
     section,
@@ -134,8 +134,6 @@ pub(super) struct Session<'a> {
     /// When that length was over, on the clock of ages. Ages are counted to here: to take the probes away takes
     /// time, in which a leak would seem to have ended.
     end_ns: Option<u64>,
-    /// When a target was last seen alive.
-    alive_ns: u64,
     pub(super) max_blocks: u32,
     /// Anonymous memory of the targets before anything was attached, in bytes.
     pub(super) bytes_before: u64,
@@ -205,41 +203,14 @@ impl<'a> Session<'a> {
         // What still waits in the ring belongs to the report.
         self.drain(&mut |_| {})?;
         self.memory.look(&self.spaces, ended != Ended::Running);
-        let mut moment = self.moment();
-        if ended == Ended::TargetsGone {
-            moment.now_units = self.last_sign_of_life(&moment)?;
-        }
+        let moments = self.moments()?;
         let stacks = self.options.max_stacks as usize;
-        let snapshot = collect::snapshot(&self.object, &self.totals, &self.blocks, stacks, &moment)?;
-        let mut report = section::report(self, &snapshot, &moment, ended)?;
+        let space_of = |stack| self.stacks.get(stack).map(|stack| stack.space);
+        let snapshot =
+            collect::snapshot(&self.object, &self.totals, &self.blocks, stacks, &moments, space_of)?;
+        let mut report = section::report(self, &snapshot, &moments.whole, ended)?;
         report.sum_up();
         Ok(report)
-    }
-
-    fn moment(&self) -> Moment {
-        let length = self.length.unwrap_or_else(|| self.began.elapsed());
-        let now = self.units(self.end_ns.unwrap_or_else(monotonic_ns));
-        let length_units = length.as_nanos() as u64 / UNIT_NS;
-        Moment {
-            began_units: now.saturating_sub(length_units),
-            now_units: now,
-            older_units: self.options.older.as_nanos() as u64 / UNIT_NS,
-            sample_bytes: self.options.sample_bytes,
-        }
-    }
-
-    /// The end of targets that are gone: their last allocation, if it came after they were last seen alive. The end is
-    /// noticed later, and a leak must not seem to have ended before its process.
-    fn last_sign_of_life(&self, moment: &Moment) -> Result<u64> {
-        let mut newest = 0;
-        self.blocks.for_each(&self.object, |block| newest = newest.max(u64::from(block.born_units)))?;
-        let alive = self.units(self.alive_ns).max(moment.began_units);
-        Ok(newest.clamp(alive.min(moment.now_units), moment.now_units))
-    }
-
-    /// A moment of the monotonic clock on the clock of ages.
-    fn units(&self, monotonic_ns: u64) -> u64 {
-        monotonic_ns.saturating_sub(self.start_ns) >> UNIT_SHIFT
     }
 }
 

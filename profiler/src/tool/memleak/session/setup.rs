@@ -91,7 +91,6 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             length: None,
             end_ns: None,
-            alive_ns: start_ns,
             max_blocks: room.spilled,
             bytes_before,
             memory: memory.begun(),

@@ -1,8 +1,11 @@
 //! Which of the processes that the user asked for are observed.
 
-use super::super::{
-    options::{Options, Targets},
-    space::Space,
+use super::{
+    super::{
+        options::{Options, Targets},
+        space::Space,
+    },
+    monotonic_ns,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -65,7 +68,7 @@ pub(super) fn spaces(
 pub(super) fn unless_it_ended(attached: Result<()>, space: &mut Space, alone: bool) -> Result<()> {
     match attached {
         Err(error) if error.kind() == ErrorKind::NoSuchProcess && !alone => {
-            space.ended = Some("ended while it was attached to".to_owned());
+            space.end("ended while it was attached to".to_owned(), monotonic_ns());
             Ok(())
         }
         attached => attached,

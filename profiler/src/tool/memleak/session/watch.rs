@@ -13,7 +13,14 @@ use profiler_common::{
 };
 
 use super::{
-    super::{calls::Code, canary, refusals::replaces_itself, space::Space, stacks::Walk, totals},
+    super::{
+        calls::Code,
+        canary,
+        refusals::replaces_itself,
+        space::{Seen, Space},
+        stacks::Walk,
+        totals,
+    },
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
@@ -136,7 +143,7 @@ impl Session<'_> {
         let Some(old) = self.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none()) else {
             return Ok(());
         };
-        old.ended = Some("replaced itself by exec".to_owned());
+        old.end("replaced itself by exec".to_owned(), monotonic_ns());
         old.detach_allocs();
         old.detach_frees();
         let pid = old.process.pid();
@@ -167,6 +174,7 @@ impl Session<'_> {
         space.plan(modules, options);
         space.refuse_if_copied(modules, &Start::of_process(pid))?;
         space.attach(object, attacher, modules, options)?;
+        space.seen = Seen::since(monotonic_ns());
         let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
         self.spaces.push(space);
         Ok(line)
@@ -184,8 +192,8 @@ impl Session<'_> {
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
         self.note_ends();
-        if self.spaces.iter().any(|s| s.ended.is_none()) {
-            self.alive_ns = now_ns;
+        for space in self.spaces.iter_mut().filter(|space| space.ended.is_none()) {
+            space.seen.alive_ns = now_ns;
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);

@@ -1,0 +1,90 @@
+//! The time that is looked at: of the whole observation, and of each address space up to its own end.
+
+use std::{collections::HashMap, time::Duration};
+
+use profiler_common::{
+    age::{UNIT_NS, UNIT_SHIFT},
+    memleak::key_space,
+};
+
+use super::{
+    super::{
+        collect::{Moment, Moments},
+        space::Space,
+    },
+    Session, monotonic_ns,
+};
+use crate::error::Result;
+
+impl Session<'_> {
+    /// From the beginning of the observation to now, or to its end.
+    fn moment(&self) -> Moment {
+        let length = self.length.unwrap_or_else(|| self.began.elapsed());
+        let now = self.units(self.end_ns.unwrap_or_else(monotonic_ns));
+        let length_units = length.as_nanos() as u64 / UNIT_NS;
+        Moment {
+            began_units: now.saturating_sub(length_units),
+            now_units: now,
+            older_units: self.options.older.as_nanos() as u64 / UNIT_NS,
+            sample_bytes: self.options.sample_bytes,
+        }
+    }
+
+    /// The part of it in which a space was observed.
+    fn moment_of(&self, space: &Space, whole: Moment) -> Moment {
+        let now_units = space.seen.end_units.map_or(whole.now_units, |end| end.min(whole.now_units));
+        let since = space.seen.since_ns.map_or(0, |since| self.units(since));
+        Moment { began_units: since.max(whole.began_units).min(now_units), now_units, ..whole }
+    }
+
+    /// All of these moments.
+    pub(super) fn moments(&mut self) -> Result<Moments> {
+        self.find_ends()?;
+        let whole = self.moment();
+        let mut moments = Moments::new(whole);
+        for space in &self.spaces {
+            if space.ended.is_some() || space.seen.since_ns.is_some() {
+                moments.set(space.number, self.moment_of(space, whole), space.ended.is_some());
+            }
+        }
+        Ok(moments)
+    }
+
+    /// How long a space was observed.
+    pub(in super::super) fn lasted(&self, space: &Space) -> Duration {
+        Duration::from_nanos(self.moment_of(space, self.moment()).window().length_units * UNIT_NS)
+    }
+
+    /// The end of spaces that are gone: their last allocation, if it came after they were last seen alive. The end is
+    /// noticed later, and a leak must not seem to have ended before its process.
+    fn find_ends(&mut self) -> Result<()> {
+        let open = self.spaces.iter().filter(|space| space.seen.end_is_open());
+        let mut newest: HashMap<u16, u64> = open.map(|space| (space.number, 0)).collect();
+        if newest.is_empty() {
+            return Ok(());
+        }
+        self.blocks.for_each_placed(&self.object, |key, block| {
+            if let Some(newest) = newest.get_mut(&key_space(key)) {
+                *newest = (*newest).max(block.born_units.into());
+            }
+        })?;
+        let start_ns = self.start_ns;
+        for space in &mut self.spaces {
+            if let (Some(newest), Some(noticed)) = (newest.get(&space.number), space.seen.noticed_ns) {
+                let noticed = units(noticed, start_ns);
+                let alive = units(space.seen.alive_ns, start_ns).min(noticed);
+                space.seen.end_units = Some((*newest).clamp(alive, noticed));
+            }
+        }
+        Ok(())
+    }
+
+    /// A moment of the monotonic clock on the clock of ages.
+    fn units(&self, monotonic_ns: u64) -> u64 {
+        units(monotonic_ns, self.start_ns)
+    }
+}
+
+fn units(monotonic_ns: u64, start_ns: u64) -> u64 {
+    monotonic_ns.saturating_sub(start_ns) >> UNIT_SHIFT
+}

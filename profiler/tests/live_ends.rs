@@ -1,0 +1,128 @@
+//! Each program is judged by the time in which it was observed: up to its own end, and from its own beginning.
+
+mod support;
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{RUN_PATIENCE, Workload};
+
+/// The age asked about, in seconds.
+const OLDER_S: f64 = 0.5;
+
+/// Starts `leaks` with these arguments under observation, as a command, for five seconds.
+fn launch(program: &Path, arguments: &str) -> Observer {
+    let memleak =
+        ["memleak", "--max-cost", "off", "--format", "json", "--older", "500ms", "--for", "5s", "--"];
+    let program = program.to_str().expect("a path in UTF-8");
+    let command: Vec<&str> = std::iter::once(program).chain(arguments.split(' ')).collect();
+    Observer::spawn(&[&memleak[..], &command].concat())
+}
+
+fn finish(observer: Observer) -> Value {
+    let report = observer.finish(RUN_PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    report
+}
+
+fn text(report: &Value, rule: &str) -> String {
+    let findings = account::list(report, "findings");
+    let of_rule = findings.iter().filter(|finding| finding["rule"] == rule);
+    of_rule.filter_map(|finding| finding["text"].as_str()).collect::<Vec<_>>().join("\n")
+}
+
+fn cell<'a>(section: &'a Value, row: &'a Value, name: &str) -> &'a Value {
+    let at = account::list(section, "columns").iter().position(|column| column["name"] == name);
+    &account::list(row, "cells")[at.unwrap_or_else(|| panic!("no column `{name}`"))]
+}
+
+/// The time that the growth of the leaking site is an average over, in seconds: that in which blocks could be born that are
+/// old now.
+fn growth_over_s(report: &Value) -> f64 {
+    let section = &report["sections"][0];
+    let leaks = |row: &&Value| cell(section, row, "verdict")["word"] == "LEAK";
+    let rows: Vec<&Value> = account::list(section, "rows").iter().filter(leaks).collect();
+    assert_eq!(rows.len(), 1, "{}", report["findings"]);
+    let growth = cell(section, rows[0], "growth_bytes_per_hour")["estimate"]["value"].as_f64();
+    let old = cell(section, rows[0], "old_bytes")["exact"].as_u64().expect("a number of bytes");
+    old as f64 / growth.expect("a growth") * 3600.0
+}
+
+/// One target leaks and is killed, one is killed at once, and one goes on without a leak.
+#[test]
+fn a_proved_leak_stands_when_its_process_is_gone() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("leaks.c").build();
+    let [mut leaks, mut brief, calm] = [&["bursts", "1", "10"][..], &["bursts", "1", "10"], &["calm", "10"]]
+        .map(|arguments| Workload::spawn(&program, arguments));
+    let pids = [&leaks, &brief, &calm].map(Workload::pid_argument).join(",");
+    let length = ["--older", "500ms", "--for", "5s", "--every", "1s", "--gate"];
+    let memleak = ["memleak", "--max-cost", "off", "--format", "json", "--pid", &pids];
+    let mut observer = Observer::spawn(&[&memleak[..], &length].concat());
+    observer.wait_attached();
+    brief.kill();
+    // Not to wait for something: so long it leaks.
+    sleep(Duration::from_millis(2500));
+    leaks.kill();
+    let outcome = observer.finish(RUN_PATIENCE);
+    assert_eq!(outcome.status.code(), Some(1), "the gate lets a leak pass: {}", outcome.stderr);
+    let reports: Vec<Value> =
+        serde_json::Deserializer::from_slice(&outcome.stdout).into_iter().map(Result::unwrap).collect();
+    let answers: Vec<&str> = reports.iter().filter_map(|report| report["verdict"]["word"].as_str()).collect();
+    let first = answers.iter().position(|answer| *answer == "leak").expect("an answer that names the leak");
+    assert!(first < 3 && answers.len() > 4, "the leak is proved before its process is gone: {answers:?}");
+    assert!(answers.iter().skip(first).all(|answer| *answer == "leak"), "taken back: {answers:?}");
+
+    let report = reports.last().expect("a report");
+    account::assert_nothing_lost(report);
+    let leak = text(report, "memleak.leak");
+    assert!(leak.starts_with("LEAK: on_tick grows by ~"), "{}", report["findings"]);
+    assert!(leak.contains("freed none of what got that old in 2."), "{leak}");
+    let over = growth_over_s(report);
+    assert!((1.9..2.5).contains(&over), "its growth is that of {over} s");
+    let ended = text(report, "memleak.ended");
+    let its = format!("leaks (pid {}) ", leaks.pid());
+    assert!(ended.lines().any(|line| line.starts_with(&its) && line.contains(" after 2.")), "{ended}");
+
+    let section = account::stacks_section(report);
+    let of_brief = |row: &&Value| cell(section, row, "pid")["word"] == brief.pid_argument();
+    for row in account::list(section, "rows").iter().filter(of_brief) {
+        assert_eq!(cell(section, row, "old_blocks")["exact"], 0, "it did not live for so long: {row}");
+        assert_eq!(cell(section, row, "verdict")["word"], "YOUNG", "{row}");
+    }
+    drop(calm);
+}
+
+/// Before and after an exec are two programs: each with its own time, even where one function leaks in both.
+#[test]
+fn an_exec_divides_the_time() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("leaks.c").build();
+    let observers = [
+        // Three seconds of nothing, then a leak.
+        "bursts 0 300 10 bursts 1 10",
+        // Three seconds of a leak, then nothing.
+        "bursts 1 10 300 calm 10",
+        // A leak for less than the age asked about.
+        "bursts 1000 5 20 calm 10",
+    ]
+    .map(|arguments| launch(&program, arguments));
+    let [after, before, soon] = observers.map(|observer| finish(observer));
+
+    let over = growth_over_s(&after);
+    assert!((0.8..5.0 - 3.0 - OLDER_S + 0.05).contains(&over), "its growth is that of {over} s");
+    let over = growth_over_s(&before);
+    assert!((3.0 - OLDER_S - 0.05..4.2 - OLDER_S).contains(&over), "its growth is that of {over} s");
+    let ended = text(&before, "memleak.ended");
+    assert!(ended.contains(" replaced itself by exec after 3"), "{}", before["findings"]);
+
+    let undecided = text(&soon, "memleak.undecided");
+    assert!(undecided.starts_with("Undecided: on_tick holds "), "{}", soon["findings"]);
+    assert!(undecided.contains(", and whether it leaks is not known: "), "{undecided}");
+    assert!(undecided.contains("ms: ask about a shorter age (--older)."), "{undecided}");
+}
