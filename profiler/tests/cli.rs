@@ -142,6 +142,7 @@ fn durations_that_are_none() {
     }
     assert_usage_error(&["memleak", NO_PROCESS, "--for=0s"], &["--for"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--every=0s"], &["--every"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "--every=99ms"], &["--every", "must be 100ms or more"]);
 }
 
 #[test]
@@ -207,6 +208,35 @@ fn a_command_is_missing() {
 }
 
 /// What the user typed may hold anything, too.
+#[test]
+fn names_that_are_empty() {
+    assert_usage_error(&["memleak", "--", ""], &["its name is empty", "is a variable"]);
+    assert_usage_error(&["memleak", NO_PROCESS, "-o", ""], &["its name is empty", "is a variable"]);
+}
+
+#[test]
+fn servers_that_have_no_address() {
+    for (urls, words) in [("garbage", "\"garbage\" is no URL"), ("ima:enforcing", "DEBUGINFOD_URLS")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        command.args(["memleak", NO_PROCESS, "--debuginfod"]).env("DEBUGINFOD_URLS", urls);
+        let output = command.output().expect("to run profiler");
+        assert_eq!(
+            (output.status.code(), text(&output.stderr).contains(words)),
+            (Some(2), true),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn quiet_is_quiet_about_diagnostics() {
+    for options in [&["-q", "-vv"][..], &["-vv", "-q"]] {
+        let output = profiler(&[options, &["memleak", NO_PROCESS]].concat());
+        let said = text(&output.stderr).lines().filter(|line| !line.starts_with(' ')).collect::<Vec<_>>();
+        assert!(said.iter().all(|line| !line.contains("DEBUG") && !line.contains("INFO")), "{said:?}");
+    }
+}
+
 #[test]
 fn hostile_arguments_are_not_repeated_raw() {
     let output = profiler(&["memleak", "--pid", "1\u{1b}[31m\u{202e}"]);

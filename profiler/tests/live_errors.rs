@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::account;
@@ -39,6 +39,22 @@ fn no_process_of_that_name() {
     let Some(_live) = support::live() else { return };
     let outcome = Observer::spawn(&["memleak", "--name", "no-such-server-*"]).finish(PATIENCE);
     outcome.assert_error(4, &["no-such-server-*"]);
+}
+
+/// Alive, but not to be observed: the kernel attaches to a process by the memory of its first thread.
+#[test]
+fn a_process_whose_first_thread_has_ended() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn::<&str>(&Build::c("first_ends.c").build(), &[]);
+    let stat = format!("/proc/{}/stat", target.pid());
+    let begun = Instant::now();
+    // The other thread is told of the end before the state is.
+    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        assert!(begun.elapsed() < PATIENCE, "its first thread does not end");
+        std::thread::yield_now();
+    }
+    observe(target.pid(), &[]).assert_error(4, &["its first thread has ended while 1 other goes on"]);
+    target.quit();
 }
 
 #[test]

@@ -385,3 +385,13 @@ fn the_end_of_a_command_is_noticed_at_once() {
     let least = (0..3).map(late).fold(f64::INFINITY, f64::min);
     assert!((0.0..0.12).contains(&least), "{least} s late");
 }
+
+/// We take room for our files; the command has the limit that the user gave.
+#[test]
+fn a_low_limit_of_open_files_is_the_commands_alone() {
+    let Some(_live) = support::live() else { return };
+    let script = "ulimit -Sn 20; exec \"$0\" memleak --format json -- sh -c 'echo limit $(ulimit -n) >&2'";
+    let output = Command::new("sh").args(["-c", script]).arg(program()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.lines().any(|line| line == "limit 20"), "{stderr}");
+}

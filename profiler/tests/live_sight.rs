@@ -101,3 +101,14 @@ fn a_sampling_that_saw_nothing_decides_nothing() {
     assert_eq!(rule, "memleak.undecided");
     assert!(text.contains("--sample-bytes 1TiB is too coarse: it has drawn none of 9 calls"), "{text}");
 }
+
+/// What a command has done by children that are gone is known only until it is collected itself.
+#[test]
+fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
+    let Some(_live) = support::live() else { return };
+    let work = "for child in 1 2 3 4; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done); done; true";
+    let report =
+        Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", work]).finish(PATIENCE).report(0);
+    let text = report["findings"].to_string();
+    assert!(text.contains("Children of the target that have ended since took"), "{text}");
+}

@@ -172,17 +172,31 @@ fn create_map(
     Ok(map)
 }
 
-/// Adds the cause, and for a refusal by lack of privilege the way out.
+/// Adds the cause, and the way out of lacking privileges and of limits.
 pub(crate) fn explain(error: Error, cause: &(dyn std::error::Error + 'static)) -> Error {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(cause);
-    let mut denied = false;
+    let mut number = None;
     while let Some(inner) = source {
-        denied |= inner
-            .downcast_ref::<io::Error>()
-            .is_some_and(|e| matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)));
+        number = number.or(inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error));
         source = inner.source();
     }
     let error = error.because_of(cause);
-    let way_out = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` tells what is missing";
-    if denied { error.hint(way_out) } else { error }
+    match way_out(number) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// What helps against an error of the kernel.
+fn way_out(number: Option<i32>) -> Option<&'static str> {
+    match number? {
+        libc::EPERM | libc::EACCES => Some(
+            "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` tells what is missing",
+        ),
+        libc::EMFILE => Some("allow profiler more open files: `ulimit -n 1024`"),
+        libc::ENOMEM => Some(
+            "is there memory enough, and no limit of it (`ulimit -v`, the cgroup's memory.max)? Else --max-blocks with less",
+        ),
+        _ => None,
+    }
 }

@@ -21,6 +21,9 @@ use profiler::{
 /// Widest help: the texts are written for it.
 pub(super) const HELP_WIDTH: usize = 80;
 
+/// The shortest `--every`.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
 #[derive(Debug, Parser)]
 #[command(name = "profiler", version, arg_required_else_help = false, subcommand_required = true)]
@@ -134,7 +137,7 @@ pub(crate) struct MemleakArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = positive_duration)]
     pub(crate) length: Option<Duration>,
     /// Show an interim report at this interval; on a terminal the view is redrawn.
-    #[arg(long, value_name = "TIME", value_parser = positive_duration)]
+    #[arg(long, value_name = "TIME", value_parser = interval)]
     pub(crate) every: Option<Duration>,
     /// Leave out stacks that hold less than SIZE, unless they leak.
     #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
@@ -224,7 +227,7 @@ impl From<MethodArg> for Method {
     Exit code 0 if something can be observed, else 4.")]
 pub(crate) struct DoctorArgs {
     /// Process to check.
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "PID", value_parser = one_pid)]
     pub(crate) pid: Option<u32>,
     /// Do not count the process's calls: nothing is attached to it, and the cost is not estimated.
     #[arg(long)]
@@ -280,6 +283,14 @@ fn pids(text: &str) -> Result<Pids, String> {
     }
 }
 
+/// `4242`.
+fn one_pid(text: &str) -> Result<u32, String> {
+    match pids(text)?.0.as_slice() {
+        [one] => Ok(*one),
+        several => Err(format!("doctor examines one process at a time, and these are {}", several.len())),
+    }
+}
+
 fn max_cost(text: &str) -> Result<MaxCost, String> {
     if text == "off" {
         return Ok(MaxCost(None));
@@ -300,6 +311,12 @@ fn positive_bytes(text: &str) -> Result<u64, String> {
 fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
+}
+
+/// Between two reports: one takes milliseconds to make.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = positive_duration(text)?;
+    if interval < LEAST_INTERVAL { Err("must be 100ms or more".to_owned()) } else { Ok(interval) }
 }
 
 #[cfg(test)]
@@ -332,5 +349,7 @@ mod tests {
         for text in ["", " ", ",", "0", "7 x", "-1", "2147483648"] {
             assert!(super::pids(text).is_err(), "{text}");
         }
+        assert_eq!(super::one_pid("7"), Ok(7));
+        assert!(super::one_pid("7,7").unwrap_err().contains("one process at a time"));
     }
 }

@@ -25,6 +25,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use profiler::{
     error::{Error, Result},
     exit::ExitCode,
+    target::launch::limits as launch_limits,
 };
 
 use args::{Cli, Command};
@@ -38,7 +39,8 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::tell(&error),
     };
-    start_logging(cli.verbose);
+    start_logging(if cli.quiet { 0 } else { cli.verbose });
+    launch_limits::raise_open_files();
     output::survive_file_size_limit();
     let done = match &cli.command {
         Command::Memleak(args) => memleak::run(args, &cli),

@@ -42,11 +42,16 @@ fn servers() -> Result<Servers> {
         urls = lists.filter_map(|list| std::fs::read_to_string(list).ok()).collect::<Vec<_>>().join(" ");
     }
     // `ima:enforcing` and the like are settings of elfutils, not servers.
-    let urls: Vec<String> =
-        urls.split_whitespace().filter(|word| word.contains("://")).map(str::to_owned).collect();
+    let (urls, others): (Vec<&str>, Vec<&str>) =
+        urls.split_whitespace().partition(|word| word.contains("://"));
+    let urls: Vec<String> = urls.into_iter().map(str::to_owned).collect();
     if urls.is_empty() {
+        let why = match others.iter().find(|word| !word.starts_with("ima:")) {
+            Some(word) => format!("{:?} is no URL: one begins with https:// or http://", word),
+            None => format!("DEBUGINFOD_URLS is not set, and {SERVER_LISTS} names none"),
+        };
         return Err(Error::new(ErrorKind::Usage, "tried to find servers for --debuginfod")
-            .because(format_args!("DEBUGINFOD_URLS is not set, and {SERVER_LISTS} names none"))
+            .because(why)
             .hint("sudo DEBUGINFOD_URLS='https://debuginfod.elfutils.org/' profiler ...   # sudo does not pass it on"));
     }
     Ok(Servers { urls, kept: kept()?, patience: Servers::PATIENCE })

@@ -2,6 +2,7 @@
 
 use profiler::{
     report::{self, Selection},
+    stage::Stage,
     symbolize,
 };
 
@@ -10,6 +11,7 @@ use super::{
     args::{Cli, ReportArgs},
     gate,
     output::Outputs,
+    waiting::Watch,
 };
 
 /// Reads a report and writes it as asked.
@@ -17,6 +19,13 @@ pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
     let names = args.names.settings()?;
     let mut report = report::open(&args.file)?;
     if names.asks_for_more() {
+        let stage = Stage::default();
+        stage.begin(if names.servers.is_some() {
+            "waiting for the debuginfod servers"
+        } else {
+            "looking up names"
+        });
+        let _watch = Watch::start(stage.clone(), None, cli.quiet);
         symbolize::resolve_later(&mut report, names);
     }
     let outputs = Outputs::new(&args.output, cli.verbose > 0)?;

@@ -39,6 +39,9 @@ pub struct Gate {
     pub known: Known,
 }
 
+/// Lines of the file of known leaks that match none, and are named: an old file may have thousands.
+const STALE_NAMED: usize = 3;
+
 impl Gate {
     /// Decides, and adds findings that say what was decided and why. Those of an earlier decision are replaced.
     ///
@@ -83,24 +86,41 @@ impl Gate {
             return Some(format!("it is known ({}, line {line})", self.known.file().terminal()));
         }
         let above = self.above_bytes_per_hour?;
-        (site.growth_bytes_per_hour? < above).then(|| {
-            let above = units::bytes_per_hour(above);
-            format!("it grows by less than {} (--gate-above)", above.trim_start_matches('+'))
+        let growth = site.growth_bytes_per_hour?;
+        (growth < above).then(|| {
+            let shown = units::bytes_per_hour(above);
+            if units::bytes_per_hour(growth) != shown {
+                return format!("it grows by less than {} (--gate-above)", shown.trim_start_matches('+'));
+            }
+            // Rounded, they would be the same.
+            let (growth, above) = units::apart(growth, above);
+            format!("it grows by {growth}/h, less than {above}/h (--gate-above)")
         })
     }
 
     fn stale(&self, used: &[bool]) -> Vec<Finding> {
-        let stale = self.known.entries().iter().zip(used).filter(|(_, used)| !**used);
-        let finding = |(entry, _): (&known::Entry, &bool)| {
-            let sentence = vec![
-                Phrase::Plain("Note: ".to_owned()),
-                Phrase::Name(self.known.file()),
-                Phrase::Plain(format!(", line {}, matches no leak: ", entry.line)),
-                Phrase::Name(Text::from(entry.words.as_str())),
-            ];
+        let stale: Vec<&known::Entry> = self
+            .known
+            .entries()
+            .iter()
+            .zip(used)
+            .filter(|(_, used)| !**used)
+            .map(|(entry, _)| entry)
+            .collect();
+        let note = |words: String| {
+            vec![Phrase::Plain("Note: ".to_owned()), Phrase::Name(self.known.file()), Phrase::Plain(words)]
+        };
+        let finding = |entry: &&known::Entry| {
+            let mut sentence = note(format!(", line {}, matches no leak: ", entry.line));
+            sentence.push(Phrase::Name(Text::from(entry.words.as_str())));
             Finding::new(STALE, Severity::Info, sentence)
         };
-        stale.map(finding).collect()
+        let mut findings: Vec<Finding> = stale.iter().take(STALE_NAMED).map(finding).collect();
+        if stale.len() > STALE_NAMED {
+            let more = units::plural(stale.len() - STALE_NAMED, "more line matches", "more lines match");
+            findings.push(Finding::new(STALE, Severity::Info, note(format!(": {more} no leak."))));
+        }
+        findings
     }
 }
 

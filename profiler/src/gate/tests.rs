@@ -109,6 +109,21 @@ fn an_entry_that_matches_nothing_is_named() {
 }
 
 #[test]
+fn of_many_entries_that_match_nothing_a_few_are_named() {
+    let stale = |lines: usize| {
+        let mut report = sample::pong();
+        known(&(0..lines).map(|line| format!("gone{line}\n")).collect::<String>()).decide(&mut report);
+        let stale = report.findings.into_iter().filter(|finding| finding.rule == STALE);
+        stale.map(|finding| finding.text).collect::<Vec<_>>()
+    };
+    assert_eq!(stale(3).len(), 3);
+    let many = stale(20_000);
+    assert_eq!(many.len(), 4);
+    assert!(many[3].ends_with(": 19997 more lines match no leak."), "{}", many[3]);
+    assert!(stale(4)[3].ends_with(": 1 more line matches no leak."));
+}
+
+#[test]
 fn of_two_leaks_one_is_known() {
     let mut report = sample::many(20);
     let sites = report.sites_of(&report.findings[0]);
@@ -138,6 +153,11 @@ fn a_leak_counts_by_the_growth_of_its_whole_site() {
     assert_eq!(
         said(&report, EXCUSED),
         "Does not count: chat::History::push: it grows by less than 550 MiB/h (--gate-above)."
+    );
+    let (_, report) = decide(549.1 * MIB, 1);
+    assert_eq!(
+        said(&report, EXCUSED),
+        "Does not count: chat::History::push: it grows by 549.0 MiB/h, less than 549.1 MiB/h (--gate-above)."
     );
     assert_eq!(decide(550.0 * MIB, 2).0, ExitCode::Refuted, "two stacks of one site");
 }

@@ -74,6 +74,11 @@ impl Format {
     /// # Errors
     /// [`ErrorKind::Usage`] if the extension is unknown or missing.
     pub fn from_path(path: &Path) -> Result<Format> {
+        if path.as_os_str().is_empty() {
+            return Err(Error::new(ErrorKind::Usage, "tried to choose a format for a file")
+                .because("its name is empty")
+                .hint("is a variable behind -o not set?"));
+        }
         let extension = path.extension().unwrap_or_default();
         let format =
             Format::ALL.into_iter().find(|format| extension.eq_ignore_ascii_case(format.extension()));

@@ -97,11 +97,22 @@ fn parse_error(error: impl Fn(ErrorKind) -> Error, json: &[u8], cause: &serde_js
         Category::Data => {
             error(ErrorKind::InvalidFile).because("it is JSON, but not a report").because(words)
         }
+        // More than one value: lines.
+        Category::Syntax if is_ours_as_lines(json) => error(ErrorKind::InvalidFile)
+            .because("it is a report as lines (.jsonl), which is for scripts and has no call stacks")
+            .hint("name the file that was written by `-o FILE.json`"),
         Category::Syntax | Category::Io => {
             words.insert_str(0, "it is not JSON: ");
             error(ErrorKind::InvalidFile).because(words)
         }
     }
+}
+
+/// Whether the first line is a value as [`crate::render::jsonl`] writes it.
+fn is_ours_as_lines(json: &[u8]) -> bool {
+    let first = json.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let first = serde_json::from_slice::<serde_json::Value>(first).ok();
+    first.is_some_and(|first| first.get("kind").is_some_and(|kind| kind == "report"))
 }
 
 /// Whether the parser stopped at the last byte.
@@ -152,6 +163,15 @@ mod tests {
             assert_eq!(refused(half).kind(), ErrorKind::TruncatedFile, "{half}");
         }
         assert_eq!(refused("{\"schema\":-,\"meta\":1e").kind(), ErrorKind::InvalidFile);
+    }
+
+    #[test]
+    fn a_report_as_lines_is_told_from_what_is_no_report() {
+        let error = refused(render::jsonl(&sample::pong()));
+        assert_eq!(error.kind(), ErrorKind::InvalidFile);
+        assert!(error.to_string().contains("it is a report as lines (.jsonl)"), "{error}");
+        assert!(error.advice().unwrap().contains("-o FILE.json"));
+        assert!(refused("{\"a\":1}\n{\"a\":2}\n").to_string().contains("trailing characters"));
     }
 
     #[test]

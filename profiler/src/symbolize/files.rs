@@ -66,11 +66,17 @@ impl Files {
 
     /// Names functions of a file that is not here, by what else is known of its build. `addresses` are in the file's own
     /// terms.
-    pub(super) fn resolve_build(&mut self, module: &Text, build_id: &str, addresses: &[u64]) -> Answer {
+    pub(super) fn resolve_build(
+        &mut self,
+        module: &Text,
+        build_id: &str,
+        addresses: &[u64],
+        ask_servers: bool,
+    ) -> Answer {
         let program = Program { path: PathBuf::new(), name: module.clone(), root: None };
         let search = Search {
             debug_dirs: &self.settings.debug_dirs,
-            fetcher: self.fetcher.as_ref(),
+            fetcher: self.fetcher.as_ref().filter(|_| ask_servers),
             program: &program,
         };
         let mut names = Names::default();

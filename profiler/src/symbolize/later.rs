@@ -35,7 +35,10 @@ fn resolve(report: &mut Report, settings: Settings) -> usize {
     for ((module, build_id), frames) in by_build {
         let address = |index: &usize| Some((*index, report.frames.get(*index)?.file_address?));
         let (frames, addresses): (Vec<usize>, Vec<u64>) = frames.iter().filter_map(address).unzip();
-        let answer = files.resolve_build(&module, &build_id, &addresses);
+        // As when it was made: who has all names does not tell a server what runs here.
+        let is_nameless = |index: &usize| report.frames.get(*index).is_some_and(|f| f.functions.is_empty());
+        let ask_servers = frames.iter().any(is_nameless);
+        let answer = files.resolve_build(&module, &build_id, &addresses, ask_servers);
         for (index, resolved) in frames.into_iter().zip(answer.resolved) {
             let Some(frame) = report.frames.get_mut(index) else { continue };
             if is_better(&resolved.functions, frame) {
@@ -86,14 +89,14 @@ fn note(files: &mut Vec<FileNames>, module: Text, build_id: String, notes: &supe
             file.problems.clear();
         }
         file.sources.splice(0..0, notes.sources.iter().map(later));
-        file.problems.extend(problems.iter().map(later));
+        file.problems.extend(problems);
         file.absent.clone_from(&notes.absent);
     } else {
         files.push(FileNames {
             module,
             build_id: Some(build_id),
             sources: notes.sources.iter().map(later).collect(),
-            problems: problems.iter().map(later).collect(),
+            problems,
             absent: notes.absent.clone(),
         });
     }
@@ -144,4 +147,43 @@ fn recount(report: &mut Report) {
     let named = report.frames.iter().filter(|frame| !frame.functions.is_empty()).count();
     let all = report.frames.len();
     report.coverage.named_frames_ratio = (all > 0).then(|| named as f64 / all as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{report::sample, symbolize::Servers};
+
+    #[test]
+    fn servers_are_asked_for_files_with_frames_without_a_name_only() {
+        let problems = |nameless: bool| {
+            let mut report = sample::pong();
+            report.frames.truncate(1);
+            let frame = &mut report.frames[0];
+            (frame.module, frame.build_id, frame.file_address) =
+                (Some("srv".into()), Some("ab12".into()), Some(16));
+            let function = Function { name: "f".into(), file: None, line: None, inlined: false };
+            frame.functions = if nameless { vec![] } else { vec![function] };
+            report.coverage.files.clear();
+            // Nobody listens there.
+            let servers = Servers {
+                urls: vec!["http://127.0.0.1:1/".to_owned()],
+                kept: None,
+                patience: Duration::from_secs(5),
+            };
+            resolve_later(&mut report, Settings { servers: Some(servers), ..Settings::default() });
+            report
+                .coverage
+                .files
+                .iter()
+                .flat_map(|file| file.problems.clone())
+                .collect::<Vec<String>>()
+                .join("; ")
+        };
+        assert!(!problems(false).contains("127.0.0.1"), "{}", problems(false));
+        let asked = problems(true);
+        assert!(asked.contains("127.0.0.1") && !asked.contains("read later"), "{asked}");
+    }
 }

@@ -10,6 +10,7 @@ mod begun;
 mod group;
 mod images;
 mod keeper;
+pub mod limits;
 mod manner;
 mod orphan;
 mod user;
@@ -26,7 +27,12 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    target::family::Used,
+};
 
 pub(crate) use self::orphan::parent_of_orphans;
 use self::{
@@ -60,6 +66,8 @@ pub struct Waiting {
     program: PathBuf,
     manner: Manner,
     status: Option<ExitStatus>,
+    /// What it and its children had used when it ended.
+    used: Option<Used>,
     keeper: Option<Keeper>,
     /// What the command started may be left when the command itself is gone.
     group: Option<Group>,
@@ -103,6 +111,7 @@ impl Waiting {
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
+            self.note_use();
             self.status = self.child.try_wait().ok().flatten();
             // Once the group is gone, its number may become that of another.
             if self.status.is_some() {
@@ -110,6 +119,21 @@ impl Waiting {
             }
         }
         self.status
+    }
+
+    /// Keeps what it has used if it has ended: when it is collected, the kernel forgets.
+    fn note_use(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = pid.and_then(|pid| waitid(WaitId::Pid(pid), options).ok().flatten());
+        if ended.is_some() {
+            self.used = Used::of(self.child.id());
+        }
+    }
+
+    /// What it and its children had used when it ended.
+    pub(crate) fn used(&self) -> Option<Used> {
+        self.used
     }
 
     /// Asks it to end, and whatever it started, unless it is to be left running. True if there was someone to ask.
@@ -166,6 +190,11 @@ impl Drop for Waiting {
 /// # Errors
 /// If there is none.
 pub fn resolve(program: &OsStr) -> Result<PathBuf> {
+    if program.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "tried to start a command")
+            .because("its name is empty")
+            .hint("is a variable behind `--` not set?"));
+    }
     let tried = || Error::on(ErrorKind::Usage, "tried to start", program);
     let executable =
         |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
@@ -203,6 +232,7 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     let mut child = Command::new("/proc/self/exe");
     child.arg(WAIT_ARGUMENT).arg(if manner.leave_running { STAYS } else { ENDS });
     child.arg(std::process::id().to_string()).arg(manner.user.as_deref().unwrap_or_default());
+    child.arg(limits::of_command());
     child.arg(&program).arg(name).args(arguments);
     child.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(io::stderr()));
     if !manner.leave_running {
@@ -210,7 +240,7 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     }
     let child = child.spawn().map_err(|e| tried(&e))?;
     let (gate, manner) = (Some(gate), manner.clone());
-    Ok(Waiting { child, gate, program, manner, status: None, keeper: None, group: None })
+    Ok(Waiting { child, gate, program, manner, status: None, used: None, keeper: None, group: None })
 }
 
 /// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails, which the parent
@@ -235,7 +265,9 @@ fn prepare_and_become(
     let set_up = Refusal::at(Step::SetUp);
     let mut next = || arguments.next().ok_or_else(|| set_up(io::ErrorKind::InvalidInput.into()));
     let (stays, parent, user) = (next()? == STAYS, next()?, next()?);
+    let limit = next()?;
     let (program, name) = (next()?, next()?);
+    limits::take(&limit.to_string_lossy()).map_err(|errno| set_up(errno.into()))?;
     if stays {
         rustix::process::setsid().map_err(|errno| set_up(errno.into()))?;
     }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     text::Text,
+    units,
 };
 
 /// A process to observe.
@@ -92,6 +93,18 @@ impl Process {
             .ok_or_else(gone)
             .and_then(|raw| pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|_no_such_process| gone()))?;
         if matches!(facts.state, b'Z' | b'X') {
+            let others = living_threads(pid);
+            if others > 0 {
+                let others = units::plural(others, "other goes on", "others go on");
+                return Err(Error::new(
+                    ErrorKind::UnsupportedTarget,
+                    format_args!("tried to observe process {pid}"),
+                )
+                .because(format_args!(
+                    "its first thread has ended while {others}: the kernel finds a process's memory by its first thread"
+                ))
+                .hint("start it under profiler (-- COMMAND): an observation that has begun before goes on"));
+            }
             return Err(tried().because("it has ended and waits for its parent to notice (zombie)").hint(
                 "start the server again and observe the new process, or start it under profiler: -- COMMAND",
             ));
@@ -239,6 +252,16 @@ fn facts(pid: u32) -> Option<Facts> {
         started_ticks: stat.started_ticks()?,
         leader: leader.unwrap_or(0),
     })
+}
+
+/// How many threads of a process have not ended.
+fn living_threads(pid: u32) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    let lives = |tid: &u32| {
+        Stat::of_thread(*tid).and_then(|stat| stat.state()).is_some_and(|state| !matches!(state, b'Z' | b'X'))
+    };
+    tids.filter(lives).count()
 }
 
 /// The name of a process, if it still runs.

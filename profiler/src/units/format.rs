@@ -6,6 +6,8 @@ const BINARY: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const DECIMAL: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
 const TIMES: [(&str, f64); 6] =
     [("ns", 1e3), ("us", 1e3), ("ms", 1e3), ("s", 60.0), ("min", 60.0), ("h", f64::INFINITY)];
+/// Decimals that a number has at most.
+const MOST_DECIMALS: usize = 12;
 /// Shown for a number that is none.
 const UNKNOWN: &str = "?";
 
@@ -29,6 +31,17 @@ pub fn bytes_per_hour(value: f64) -> String {
     let size = bytes(value);
     let sign = if value > 0.0 && !size.starts_with("0 ") { "+" } else { "" };
     format!("{sign}{size}/h")
+}
+
+/// Two sizes that would look the same, with as many digits as tell them apart: `21.96 MiB` and `22.00 MiB`. Both are in the
+/// unit of the second.
+pub fn apart(one: f64, other: f64) -> (String, String) {
+    let steps = (other.abs().max(1.0).log2() / 10.0).floor().clamp(0.0, (BINARY.len() - 1) as f64);
+    let unit = BINARY.get(steps as usize).unwrap_or(&"");
+    let shown = |value: f64, decimals: usize| format!("{:.decimals$} {unit}", value / 1024f64.powf(steps));
+    let differ = |decimals: &usize| shown(one, *decimals) != shown(other, *decimals);
+    let decimals = (1..MOST_DECIMALS).find(differ).unwrap_or(MOST_DECIMALS);
+    (shown(one, decimals), shown(other, decimals))
 }
 
 /// A number of things: `0`, `873`, `9.1k`, `12M`.
@@ -155,6 +168,7 @@ pub fn exact_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut out = String::new();
     for (unit, scale) in [
+        ("d", 86_400_000_000_000),
         ("h", 3_600_000_000_000),
         ("m", 60_000_000_000),
         ("s", 1_000_000_000),
@@ -312,7 +326,24 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(ms)), text);
         }
         assert_eq!(exact_duration(Duration::from_micros(16_600)), "16ms600us");
+        for hours in [240, 25] {
+            let length = Duration::from_secs(hours * 3600);
+            assert_eq!(exact_duration(length), duration(length), "one spelling");
+        }
         assert_eq!((exact_bytes(512 << 10), exact_bytes(1000)), ("512KiB".into(), "1000B".into()));
+    }
+
+    #[test]
+    fn sizes_that_look_the_same_are_told_apart() {
+        let said = |one: f64, other: f64| apart(one * MIB, other * MIB);
+        for (one, other, shown) in [
+            (21.8, 22.0, ("21.8 MiB", "22.0 MiB")),
+            (21.96, 22.0, ("21.96 MiB", "22.00 MiB")),
+            (1023.9, 1024.0, ("0.9999 GiB", "1.0000 GiB")),
+            (22.0, 22.0, ("22.000000000000 MiB", "22.000000000000 MiB")),
+        ] {
+            assert_eq!(said(one, other), (shown.0.to_owned(), shown.1.to_owned()));
+        }
     }
 
     #[test]

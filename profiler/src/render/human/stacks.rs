@@ -70,10 +70,13 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
 /// The words of a row, and its first number: enough to find it in the table.
 fn heading(section: &Section, row: &Row, pid: Option<u32>) -> String {
     let cells = || section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
+    // The process has its own place.
+    let is_pid = |text: &String| pid.is_some_and(|pid| *text == pid.to_string());
     let word = |role: Role| {
         cells()
-            .find(|(column, _)| column.role == role)
+            .filter(|(column, _)| column.role == role)
             .map(|(column, value)| cell::text(value, column.unit, false))
+            .find(|text| !is_pid(text))
     };
     let number = cells().find(|(column, _)| !cell::is_word(column)).map(|(column, value)| {
         format!("{} {}", cell::text(value, column.unit, false), cell::title(column).to_lowercase())

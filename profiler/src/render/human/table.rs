@@ -11,6 +11,8 @@ use crate::report::{Role, Row, Section, Unit};
 
 /// Columns of space between two columns, and left of the table.
 const GAP: usize = 2;
+/// Lines of a title.
+const TITLE_LINES: usize = 2;
 /// Widest word in a column that is not the key.
 const MAX_WORD: usize = 24;
 /// Columns that the key gets at least beside the numbers, if it needs them: with intervals, and without.
@@ -53,7 +55,10 @@ struct Texts {
 impl Texts {
     fn width(&self) -> usize {
         let values = self.cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
-        values.max(self.title.split(' ').map(width).max().unwrap_or(0))
+        let least = values.max(self.title.split(' ').map(width).max().unwrap_or(0));
+        // A title of three lines costs more than the columns that it saves.
+        let is_low = |room: &usize| fit::lines(&self.title, *room).len() <= TITLE_LINES;
+        (least..=width(&self.title)).find(is_low).unwrap_or(least)
     }
 
     /// The title, broken into lines so that it does not widen the column.

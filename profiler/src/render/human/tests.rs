@@ -1,5 +1,5 @@
 use super::{HumanOptions, MIN_WIDTH, answer, fit, human};
-use crate::report::{Finding, Report, Severity, Unit, Walks, sample};
+use crate::report::{Column, Finding, Report, Role, Severity, Unit, Value, Walks, sample};
 use crate::text::{Text, is_hidden};
 
 fn at(report: &Report, width: usize) -> String {
@@ -335,6 +335,34 @@ fn several_processes_are_told_apart() {
     let mut report = sample::pong();
     report.meta.targets.push(report.meta.targets[0].clone());
     assert!(at(&report, 80).contains("LEAK  pid 4242  412 MiB"));
+    // With a column of its own for the process, as rows of several have.
+    let section = &mut report.sections[0];
+    let pid = Column {
+        name: "pid".to_owned(),
+        title: "PID".to_owned(),
+        unit: Unit::None,
+        role: Role::Label,
+        shown: true,
+    };
+    section.columns.insert(0, pid);
+    for row in &mut section.rows {
+        row.cells.insert(0, Value::Word("4242".to_owned()));
+    }
+    let page = at(&report, 80);
+    assert!(page.contains("  LEAK  pid 4242  412 MiB") && !page.contains("4242  pid 4242"), "{page}");
+}
+
+#[test]
+fn a_title_takes_two_lines_where_there_is_room() {
+    let mut report = sample::pong();
+    let section = &mut report.sections[0];
+    let column = section.columns.iter().position(|column| column.name == "live_bytes").unwrap();
+    section.columns[column].title = "At the start".to_owned();
+    for row in &mut section.rows {
+        row.cells[column] = Value::Exact(0);
+    }
+    let page = at(&report, 100);
+    assert!(page.lines().any(|line| line.contains("At the ") || line.ends_with("At the")), "{page}");
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::{
     units,
 };
 
+/// The smallest block that an allocator gives, in bytes: what it holds beside it needs as much.
+const SMALLEST_BLOCK_BYTES: u64 = 16;
+
 /// Builds the coverage of a snapshot. `stacks` and `frames` are those of the report; names must have been resolved.
 pub(super) fn coverage(
     session: &Session<'_>,
@@ -32,7 +35,7 @@ pub(super) fn coverage(
         stack_method: "unwind tables; frame pointers where code has none".to_owned(),
         named_frames_ratio: ratio(named, frames.len()),
         files: files(session),
-        before_attach: before(session, count(Counter::FreeUntracked)),
+        before_attach: before(session.bytes_before, freed_since(session, count(Counter::FreeUntracked))),
     }
 }
 
@@ -98,14 +101,36 @@ fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
     because
 }
 
-fn before(session: &Session<'_>, untracked: u64) -> Option<String> {
-    if session.bytes_before == 0 {
+/// Releases of blocks from before that came when all probes sat: those that came earlier may be of blocks that nobody saw
+/// begin.
+fn freed_since(session: &Session<'_>, untracked: u64) -> u64 {
+    untracked.saturating_sub(session.early[Counter::FreeUntracked as usize])
+}
+
+/// Says what was in use before. A block that began between the first probe and the last, and is released later, counts as
+/// one from before: so there may be no more of them than fit.
+fn before(bytes: u64, freed: u64) -> Option<String> {
+    if bytes == 0 {
         return None;
     }
-    let held = units::bytes(session.bytes_before as f64);
-    let freed = match untracked {
+    let held = units::bytes(bytes as f64);
+    let freed = match freed.min(bytes / SMALLEST_BLOCK_BYTES) {
         0 => "none of it was freed since".to_owned(),
         n => format!("up to {} of its blocks were freed since", units::count(n as f64)),
     };
     Some(format!("{held} of anonymous memory were in use before, and are not judged; {freed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::before;
+
+    #[test]
+    fn no_more_blocks_were_freed_than_there_was_room_for() {
+        let freed = |freed| before(112 << 10, freed).unwrap().split_once("; ").unwrap().1.to_owned();
+        assert_eq!(freed(0), "none of it was freed since");
+        assert_eq!(freed(31), "up to 31 of its blocks were freed since");
+        assert_eq!(freed(157_000), "up to 7.2k of its blocks were freed since");
+        assert_eq!(before(0, 5), None);
+    }
 }

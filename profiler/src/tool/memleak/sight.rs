@@ -4,7 +4,10 @@
 mod children;
 mod unrecorded;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use profiler_common::ledger::Counter;
 
@@ -14,6 +17,7 @@ use crate::{
     report::{Finding, Phrase, Severity},
     target::{
         family::{Used, descendants},
+        launch,
         process::name_of,
         status::Status,
     },
@@ -29,6 +33,8 @@ const WORKS_SHARE: f64 = 0.02;
 const WORKS_LEAST: Duration = Duration::from_millis(50);
 /// or if its memory grew by this much.
 const GROWS_BYTES: u64 = 1 << 20;
+/// A target that takes no time is said to wait after so long: ticks are no measure of less.
+const TELLS_WAITING: Duration = Duration::from_millis(500);
 
 /// What the targets and their children had used when the observation began.
 #[derive(Debug, Default)]
@@ -80,9 +86,13 @@ pub(super) fn sight(
         if seen { sight.before.push(finding) } else { sight.instead = Some(finding) }
     }
     if !seen && sight.instead.is_none() {
-        sight.instead = unrecorded::finding(counters, session.options.sample_bytes, length);
+        sight.instead = unrecorded::finding(counters, &session.early, session.options.sample_bytes, length);
     }
     sight.before.extend(left_behind(session));
+    if living.is_empty() {
+        look_at_ended(&mut sight, session, seen, length);
+        return sight;
+    }
     let pids: Vec<u32> = living.iter().map(|space| space.process.pid()).collect();
     let own: Vec<Used> = pids.iter().filter_map(|pid| session.memory.families.since(*pid)).collect();
     let cpu: Duration = own.iter().map(|used| used.cpu).sum();
@@ -93,10 +103,51 @@ pub(super) fn sight(
         of_ended: own.iter().map(|used| used.of_ended_children).sum(),
     };
     look_at_children(&mut sight, &children(session, &living, length), &own, seen, length);
-    if !seen && sight.instead.is_none() && !living.is_empty() && cpu < WORKS_LEAST {
-        sight.instead = Some(waits(&living, length));
+    // In less time nobody can be seen to work.
+    if !seen && sight.instead.is_none() && cpu < WORKS_LEAST && length >= TELLS_WAITING {
+        sight.instead = Some(if works(own.of_ended, 0, length) {
+            let words = format!(
+                "No allocation was seen in {}. {}",
+                units::duration(length),
+                children_ended(own.of_ended)
+            );
+            Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words)
+        } else {
+            waits(&living, length)
+        });
+        sight.behind.retain(|finding| finding.rule != rules::CHILDREN);
     }
     sight
+}
+
+/// Targets that have ended by themselves: children may have done their work.
+fn look_at_ended(sight: &mut Sight, session: &Session<'_>, seen: bool, length: Duration) {
+    let pids: BTreeSet<u32> = session.spaces.iter().map(|space| space.process.pid()).collect();
+    // Until its parent collects it, the kernel tells what a process and its children have used. Ours is collected.
+    let command = session.command().and_then(launch::Waiting::used);
+    let others = pids.iter().filter_map(|pid| session.memory.families.since(*pid));
+    let used: Vec<Used> = command.into_iter().chain(others).collect();
+    let (own, of_ended): (Duration, Duration) =
+        (used.iter().map(|used| used.cpu).sum(), used.iter().map(|used| used.of_ended_children).sum());
+    if !works(of_ended, 0, length) || of_ended <= own {
+        return;
+    }
+    let words = children_ended(of_ended);
+    if !seen && sight.instead.is_none() {
+        let words = format!("No allocation was seen in {}. {words}", units::duration(length));
+        sight.instead = Some(Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words));
+    } else {
+        sight.behind.push(Finding::plain(rules::CHILDREN, Severity::Info, words));
+    }
+}
+
+/// Where the work went that children did who are gone.
+fn children_ended(cpu: Duration) -> String {
+    format!(
+        "Children of the target that have ended since took {} of processor time, and were not observed: they live too short \
+         to be attached to.",
+        units::duration(cpu)
+    )
 }
 
 /// What the targets did themselves.
@@ -120,11 +171,7 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, seen:
             sight.behind.push(Finding { severity: Severity::Info, ..finding });
         }
     } else if works(own.of_ended, 0, length) && own.of_ended > own.cpu {
-        let words = format!(
-            "Children of the target that have ended since took {} of processor time, and were not observed: they live too \
-             short to be attached to.",
-            units::duration(own.of_ended)
-        );
+        let words = children_ended(own.of_ended);
         if own.idle && seen {
             sight.before_no_leak = Some(Finding::plain(rules::CHILDREN, Severity::Limit, words));
         } else {

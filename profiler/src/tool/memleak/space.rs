@@ -370,7 +370,9 @@ impl Space {
     pub(crate) fn forget_layout(&mut self, program: &Path) {
         self.layout = Layout::default();
         self.history = History::default();
-        self.exe = Text::from(program);
+        // As the kernel would tell it, which one that ends at once is not asked any more.
+        let absolute = std::fs::canonicalize(program);
+        self.exe = Text::from(absolute.as_deref().unwrap_or(program));
         self.build_id = None;
         self.process.call(program.file_name().unwrap_or(program.as_os_str()));
     }

@@ -14,6 +14,8 @@ use crate::{
 
 /// Kinds that hold less are left out of the table, in bytes.
 const SHOWN_BYTES: u64 = 64 << 10;
+/// What the kernel gives memory in, in bytes: no smaller difference is worth a word.
+const PAGE_BYTES: f64 = 4096.0;
 /// Kinds that a sentence names.
 const MOST_NAMED: usize = 3;
 
@@ -47,6 +49,14 @@ impl Holder {
 }
 
 impl Grown {
+    /// Whether what is unexplained of the whole is what a reader finds who takes the followed blocks from its growth, to a
+    /// page.
+    fn adds_up(&self) -> bool {
+        let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
+        let rest = (self.growth() as f64 - followed).max(0.0);
+        (self.unexplained() as f64 - rest).abs() < PAGE_BYTES
+    }
+
     fn finding(&self, length: Duration, several: bool) -> Finding {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
         let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
@@ -173,6 +183,13 @@ pub(super) fn notes(grown: &[Grown]) -> Vec<String> {
             "{} that were in use at the start were unmapped since",
             units::bytes(unmapped as f64)
         ));
+    }
+    if grown.iter().any(|grown| !grown.adds_up()) {
+        notes.push(
+            "the unexplained growth of all is the sum of its kinds: a kind that shrank, or whose blocks took the place of \
+             others, explains no growth elsewhere"
+                .to_owned(),
+        );
     }
     if grown.iter().any(|grown| grown.estimated) {
         notes.push("so much is mapped that a part was looked at: kinds are estimates".to_owned());

@@ -134,3 +134,18 @@ fn every_row_has_a_cell_for_every_column() {
     assert!(section.rows.iter().all(|row| row.cells.len() == section.columns.len()));
     assert_eq!(section.rows[1].cells[1], Value::Name(Text::from("lua")));
 }
+
+#[test]
+fn a_whole_that_does_not_follow_from_its_row_is_explained() {
+    let before = reading(30, vec![region(0, 20, Kind::Heap, 20), region(100, 110, Kind::Mapped, 10)]);
+    let now = reading(40, vec![region(0, 20, Kind::Heap, 12), region(100, 128, Kind::Mapped, 28)]);
+    let shrank = grown(&before, &now, &[(101 * MIB, MIB)]);
+    // 10 MiB more, 1 MiB of them followed; but what is mapped grew by 18 MiB.
+    assert_eq!((shrank.growth(), shrank.unexplained()), (10 * MIB, 10 * MIB));
+    assert!(
+        notes(std::slice::from_ref(&shrank))[0]
+            .starts_with("the unexplained growth of all is the sum of its kinds")
+    );
+    let now = reading(40, vec![region(0, 20, Kind::Heap, 20), region(100, 128, Kind::Mapped, 20)]);
+    assert!(notes(&[grown(&before, &now, &[(101 * MIB, MIB)])]).is_empty());
+}

@@ -16,6 +16,7 @@ use std::{
 };
 
 use aya::maps::RingBuf;
+use profiler_common::ledger::Counter;
 use tokio::io::unix::AsyncFd;
 
 pub(super) use self::{ending::predicate as how_it_ended, load::load_small, setup::PROGRAMS};
@@ -139,6 +140,8 @@ pub(super) struct Session<'a> {
     pub(super) bytes_before: u64,
     /// Their memory by kind, from then on.
     pub(super) memory: Memory,
+    /// What was counted while the probes were attached one after the other: releases are seen before allocations are.
+    pub(super) early: [u64; Counter::COUNT],
     /// What the interim report before said.
     pub(super) before: Before,
     ring: AsyncFd<OwnedFd>,

@@ -7,12 +7,21 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
+use profiler_common::ledger::Counter;
 use tokio::io::unix::AsyncFd;
 
 use super::{
     super::{
-        admission, before::Before, blocks::Blocks, harm, memory::Memory, options::Options,
-        refusals::replaces_itself, space::Space, stacks::Stacks, totals::Totals,
+        admission,
+        before::Before,
+        blocks::Blocks,
+        harm,
+        memory::Memory,
+        options::Options,
+        refusals::replaces_itself,
+        space::Space,
+        stacks::Stacks,
+        totals::{self, Totals},
     },
     Session,
     found::Found,
@@ -94,6 +103,7 @@ impl<'a> Session<'a> {
             max_blocks: room.spilled,
             bytes_before,
             memory: memory.begun(),
+            early: [0; Counter::COUNT],
             before: Before::default(),
             ring,
             records,
@@ -104,6 +114,7 @@ impl<'a> Session<'a> {
             _exec: exec,
         };
         session.require_probes()?;
+        session.early = totals::counters(&session.object)?;
         session.begin();
         Ok(session)
     }

@@ -20,9 +20,11 @@ const ENDS: [(Counter, &str); 6] = [
     (Counter::Abandoned, "never returned"),
 ];
 
-/// Says so in place of "no allocation was seen". `None` if there were no calls at all.
+/// Says so in place of "no allocation was seen". `None` if there were no calls at all. `early`: what was counted before all
+/// probes sat, when releases were seen and allocations were not.
 pub(super) fn finding(
     counters: &[u64; Counter::COUNT],
+    early: &[u64; Counter::COUNT],
     sample_bytes: Option<u64>,
     length: Duration,
 ) -> Option<Finding> {
@@ -32,7 +34,8 @@ pub(super) fn finding(
     }
     let calls = of(Counter::EntryHits).saturating_sub(of(Counter::EntryOther));
     if calls == 0 {
-        let released = of(Counter::FreeHits).saturating_sub(of(Counter::FreeOther));
+        let own = |of: &dyn Fn(Counter) -> u64| of(Counter::FreeHits).saturating_sub(of(Counter::FreeOther));
+        let released = own(&of).saturating_sub(own(&|counter| early[counter as usize]));
         return (released > 0).then(|| only_released(released, length));
     }
     let ends: Vec<String> = ENDS
@@ -69,7 +72,7 @@ mod tests {
         for (counter, count) in counts {
             counters[*counter as usize] = *count;
         }
-        Some(finding(&counters, sample_bytes, SECOND)?.text)
+        Some(finding(&counters, &[0; Counter::COUNT], sample_bytes, SECOND)?.text)
     }
 
     #[test]
@@ -92,6 +95,19 @@ mod tests {
         assert_eq!(said(&[(Counter::FreeHits, 5), (Counter::FreeOther, 5)], None), None);
         let under_way = [(Counter::EntryHits, 1), (Counter::EntryBegun, 1)];
         assert!(said(&under_way, None).unwrap().contains("of 1 call of an allocator, none has returned yet"));
+    }
+
+    #[test]
+    fn releases_before_all_probes_sat_are_not_told() {
+        let with = |released: u64, others: u64| {
+            let mut counters = [0; Counter::COUNT];
+            counters[Counter::FreeHits as usize] = released + others;
+            counters[Counter::FreeOther as usize] = others;
+            counters
+        };
+        let said = |counters, early| finding(&counters, &early, None, SECOND).map(|finding| finding.text);
+        assert_eq!(said(with(3, 2), with(3, 1)), None);
+        assert!(said(with(5, 2), with(3, 1)).unwrap().contains("and 2 releases of memory from before"));
     }
 
     #[test]
