@@ -110,9 +110,11 @@ fn an_exec_divides_the_time() {
         "bursts 1 10 300 calm 10",
         // A leak for less than the age asked about.
         "bursts 1000 5 20 calm 10",
+        // The same leak before and after.
+        "bursts 1 10 220 bursts 1 10",
     ]
     .map(|arguments| launch(&program, arguments));
-    let [after, before, soon] = observers.map(|observer| finish(observer));
+    let [after, before, soon, both] = observers.map(finish);
 
     let over = growth_over_s(&after);
     assert!((0.8..5.0 - 3.0 - OLDER_S + 0.05).contains(&over), "its growth is that of {over} s");
@@ -125,4 +127,11 @@ fn an_exec_divides_the_time() {
     assert!(undecided.starts_with("Undecided: on_tick holds "), "{}", soon["findings"]);
     assert!(undecided.contains(", and whether it leaks is not known: "), "{undecided}");
     assert!(undecided.contains("ms: ask about a shorter age (--older)."), "{undecided}");
+
+    assert_eq!(both["verdict"]["word"], "leak", "{}", both["findings"]);
+    let growth = both["verdict"]["growth_bytes_per_hour"].as_f64().expect("a growth");
+    // 64 bytes a hundred times a second at most, and at any time in one of the two.
+    assert!(growth < 6400.0 * 3600.0 * 1.05, "programs that never grew at once are added up: {growth}");
+    let leaks = both["findings"][0]["rows"].as_array().map(Vec::len);
+    assert_eq!(leaks, Some(2), "{}", both["findings"]);
 }

@@ -91,8 +91,8 @@ impl Report {
             let growth = self.growth(at, row);
             match places.get(&label).and_then(|place| sites.get_mut(*place)) {
                 Some(site) => {
-                    site.growth_bytes_per_hour = site.growth_bytes_per_hour.zip(growth).map(|(a, b)| a + b);
                     site.rows.push(at);
+                    site.growth_bytes_per_hour = self.growth_of_all(&site.rows);
                 }
                 None => {
                     places.insert(label, sites.len());
@@ -101,6 +101,33 @@ impl Report {
             }
         }
         sites
+    }
+
+    /// The growth of rows of one name, in bytes per hour; none if it is not known of one. Rows of one process are of the
+    /// programs that it was, one after the other, of which the fastest counts: never did all of them grow at once.
+    fn growth_of_all(&self, rows: &[RowRef]) -> Option<f64> {
+        let (mut apart, mut of_process) = (0.0, HashMap::new());
+        for at in rows {
+            let row = self.row(*at)?;
+            let growth = self.growth(*at, row)?;
+            match self.process(*at, row).filter(|_| label(row).is_some()) {
+                Some(process) => {
+                    let fastest = of_process.entry(process).or_insert(growth);
+                    *fastest = growth.max(*fastest);
+                }
+                None => apart += growth,
+            }
+        }
+        Some(apart + of_process.values().sum::<f64>())
+    }
+
+    /// The process that a row is of, where the table has several.
+    fn process<'a>(&self, at: RowRef, row: &'a Row) -> Option<&'a str> {
+        let columns = &self.sections.get(at.section)?.columns;
+        match row.cells.get(columns.iter().position(|column| column.name == "pid")?)? {
+            Value::Word(pid) => Some(pid),
+            _ => None,
+        }
     }
 
     /// The growth of a row, in bytes per hour.
@@ -127,7 +154,7 @@ fn label(row: &Row) -> Option<&Text> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::{Column, sample};
 
     const MIB: f64 = 1_048_576.0;
 
@@ -166,6 +193,23 @@ mod tests {
         report.sections[0].rows[2].cells[11] = Value::Unknown("too short".into());
         report.sum_up();
         assert_eq!(report.verdict.growth_bytes_per_hour, None, "not a part of it for the whole");
+    }
+
+    #[test]
+    fn programs_that_a_process_was_in_turn_never_grew_at_once() {
+        let mut report = sample::pong();
+        let row = report.sections[0].rows[0].clone();
+        let pid = report.sections[0].columns[0].clone();
+        report.sections[0].columns.insert(0, Column { name: "pid".into(), unit: Unit::None, ..pid });
+        let of = |pid: &str| {
+            let cells = std::iter::once(Value::Word(pid.to_owned())).chain(row.cells.clone());
+            Row { cells: cells.collect(), ..row.clone() }
+        };
+        report.sections[0].rows = vec![of("7"), of("7"), of("8")];
+        report.findings[0].rows = (0..3).map(|row| RowRef { section: 0, row }).collect();
+        report.sum_up();
+        assert_eq!(report.verdict.problem_sites, 1);
+        assert_eq!(report.verdict.growth_bytes_per_hour, Some(2.0 * 549.0 * MIB));
     }
 
     #[test]

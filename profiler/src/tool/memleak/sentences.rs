@@ -1,7 +1,10 @@
 //! The answer in sentences, the most important first.
 
+mod grown;
+
 use std::time::{Duration, SystemTime};
 
+use self::grown::grown;
 use super::{
     coarse::Drawing,
     judge::MARGIN,
@@ -33,6 +36,8 @@ pub(super) struct Facts<'a> {
     pub(super) sites: &'a [JudgedSite],
     /// Their names.
     pub(super) names: &'a [Option<Text>],
+    /// Their processes and address spaces.
+    pub(super) programs: &'a [(u32, u16)],
     /// The rows of the report that show them, if they are shown.
     pub(super) rows: &'a [Option<RowRef>],
     /// Call stacks looked at.
@@ -111,8 +116,9 @@ fn leak(facts: &Facts<'_>) -> Finding {
         .sites
         .iter()
         .zip(facts.names)
-        .filter(|(site, _)| site.judgement.verdict == Verdict::Leak)
-        .map(|(site, name)| Leak::of(site, name.as_ref(), facts))
+        .zip(facts.programs)
+        .filter(|((site, _), _)| site.judgement.verdict == Verdict::Leak)
+        .map(|((site, name), program)| Leak::of(site, name.as_ref(), *program, facts))
         .collect();
     let at = facts.sites.iter().zip(facts.rows);
     let rows = at.filter(|(site, _)| site.judgement.verdict == Verdict::Leak).filter_map(|(_, row)| *row);
@@ -123,6 +129,8 @@ fn leak(facts: &Facts<'_>) -> Finding {
 /// A site that leaks, as the sentence speaks of it.
 struct Leak<'a> {
     function: Option<&'a Text>,
+    /// Its process and its address space.
+    program: (u32, u16),
     growth_bytes_per_hour: f64,
     old_bytes: f64,
     old_blocks: f64,
@@ -134,13 +142,14 @@ struct Leak<'a> {
 }
 
 impl<'a> Leak<'a> {
-    fn of(site: &JudgedSite, function: Option<&'a Text>, facts: &Facts<'_>) -> Leak<'a> {
+    fn of(site: &JudgedSite, function: Option<&'a Text>, program: (u32, u16), facts: &Facts<'_>) -> Leak<'a> {
         let (row, stacks) = match &site.leaking {
             Some(leaking) => (&leaking.row, leaking.stacks),
             None => (&site.row, site.stacks.len()),
         };
         Leak {
             function,
+            program,
             growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
             old_bytes: row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
             old_blocks: row.weighted.as_ref().map_or(row.old as f64, |w| w.old.0),
@@ -156,42 +165,8 @@ impl<'a> Leak<'a> {
     }
 }
 
-/// A function that grows, by all its sites that leak.
-struct Grown<'a> {
-    function: Option<&'a Text>,
-    bytes_per_hour: f64,
-    blocks_per_hour: f64,
-}
-
-impl Grown<'_> {
-    /// Its growth; in blocks where they hold nothing.
-    fn per_hour(&self) -> String {
-        if self.bytes_per_hour <= 0.0 && self.blocks_per_hour > 0.0 {
-            return format!("{} blocks/h", units::count(self.blocks_per_hour));
-        }
-        units::bytes_per_hour(self.bytes_per_hour).trim_start_matches('+').to_owned()
-    }
-}
-
 fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
-    let mut functions: Vec<Grown<'_>> = Vec::new();
-    for leak in leaks {
-        match functions.iter_mut().find(|grown| grown.function == leak.function) {
-            Some(grown) => {
-                grown.bytes_per_hour += leak.growth_bytes_per_hour;
-                grown.blocks_per_hour += leak.blocks_per_hour(facts);
-            }
-            None => functions.push(Grown {
-                function: leak.function,
-                bytes_per_hour: leak.growth_bytes_per_hour,
-                blocks_per_hour: leak.blocks_per_hour(facts),
-            }),
-        }
-    }
-    functions.sort_by(|a, b| {
-        let of = |grown: &Grown<'_>| (grown.bytes_per_hour, grown.blocks_per_hour);
-        of(b).0.total_cmp(&of(a).0).then(of(b).1.total_cmp(&of(a).1))
-    });
+    let functions = grown(leaks, facts);
     let mut sentence = vec![plain("LEAK: ")];
     let named = &functions[..functions.len().min(MOST_NAMED)];
     let unnamed = functions.len() - named.len();

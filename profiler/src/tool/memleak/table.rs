@@ -14,7 +14,6 @@ use super::{
     sentences::{self, Facts},
     session::Session,
     sites::{JudgedSite, sites_and_functions},
-    space::Space,
     verdict::Verdict,
 };
 use crate::{
@@ -31,8 +30,8 @@ pub(super) struct Table<'a> {
     judged: &'a [Judged<'a>],
     /// What each of the stacks is named by.
     owns: Vec<Option<&'a Own>>,
-    /// The process of each of the stacks.
-    pids: Vec<u32>,
+    /// The process and the address space of each of the stacks.
+    programs: Vec<(u32, u16)>,
     /// All sites, the worst first.
     sites: Vec<JudgedSite>,
     /// What each of these is named by.
@@ -56,22 +55,20 @@ impl<'a> Table<'a> {
         named: &'a Named,
         window: &Window,
     ) -> Table<'a> {
-        // What one process was before and after an exec is apart.
-        let spaces: Vec<Option<&Space>> =
-            judged.iter().map(|stack| space_of(session, stack.row.stack)).collect();
-        let pids = spaces.iter().map(|space| space.map_or(0, |space| space.process.pid())).collect();
-        let spaces: Vec<Option<u16>> = spaces.iter().map(|space| space.map(|space| space.number)).collect();
+        let programs: Vec<(u32, u16)> =
+            judged.iter().map(|stack| program_of(session, stack.row.stack)).collect();
         let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
         let site = |place: usize| {
             let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
             // Stacks without a name have nothing in common.
             let nameless = own.is_none().then_some(place);
-            (spaces[place], own, nameless)
+            // What one process was before and after an exec is apart.
+            (programs[place], own, nameless)
         };
         let path = |place: usize| named.path(judged[place].row.stack);
         let functions = |place: usize| {
-            let space = spaces[place];
-            path(place).iter().map(move |own| (space, &own.module, &own.function)).collect::<Vec<_>>()
+            let program = programs[place];
+            path(place).iter().map(move |own| (program, &own.module, &own.function)).collect::<Vec<_>>()
         };
         let sites = sites_and_functions(judged, window, &session.before, site, functions);
         let of_site: Vec<Option<&Own>> = sites
@@ -96,7 +93,7 @@ impl<'a> Table<'a> {
         }
         shown.sort_unstable();
         let (shown, site_rows) = shown.into_iter().unzip();
-        Table { judged, owns, pids, sites, of_site, rows, unfolded, row_of, shown, site_rows }
+        Table { judged, owns, programs, sites, of_site, rows, unfolded, row_of, shown, site_rows }
     }
 
     /// What is said of stacks and sites, for the report that follows.
@@ -118,10 +115,13 @@ impl<'a> Table<'a> {
         let names = labels(&self.of_site);
         let refs: Vec<Option<RowRef>> =
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
+        let program = |site: &JudgedSite| self.programs[site.stacks[0]];
+        let programs: Vec<(u32, u16)> = self.sites.iter().map(program).collect();
         let drawn = self.judged.iter().map(|stack| stack.row.allocs).sum();
         let facts = Facts {
             sites: &self.sites,
             names: &names,
+            programs: &programs,
             rows: &refs,
             stacks: self.judged.len(),
             length,
@@ -133,7 +133,7 @@ impl<'a> Table<'a> {
             let site = &self.sites[at];
             let first = site.stacks[0];
             let stack = self.shown.binary_search(&first).ok().and_then(|row| stacks.get(row).copied()?);
-            let pid = several.then_some(self.pids[first]);
+            let pid = several.then_some(self.programs[first].0);
             let leaks = site.judgement.verdict == Verdict::Leak;
             let line =
                 Line { judged: &site.judged(), name: names[at].clone(), own: self.of_site[at], stack, leaks };
@@ -168,7 +168,8 @@ impl<'a> Table<'a> {
             let judged: &Judged<'_> = &self.judged[place];
             let leaks = judged.judgement.verdict == Verdict::Leak || self.leaks_together(site);
             let line = Line { judged, name, own: self.owns[place], stack, leaks };
-            line.row(several.then_some(self.pids[place]), site, complete)
+            let (pid, _): (u32, u16) = self.programs[place];
+            line.row(several.then_some(pid), site, complete)
         };
         shown.map(row).collect()
     }
@@ -230,9 +231,11 @@ fn is_minor(site: &JudgedSite) -> bool {
     site.judgement.verdict == Verdict::Churn || site.row.live == 0
 }
 
-fn space_of<'a>(session: &'a Session<'_>, stack: u32) -> Option<&'a Space> {
-    let number = session.stacks.get(stack)?.space;
-    session.spaces.iter().find(|space| space.number == number)
+/// The process and the address space of a stack.
+fn program_of(session: &Session<'_>, stack: u32) -> (u32, u16) {
+    let number = session.stacks.get(stack).map(|stack| stack.space);
+    let space = session.spaces.iter().find(|space| Some(space.number) == number);
+    space.map_or((0, 0), |space| (space.process.pid(), space.number))
 }
 
 fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {

@@ -34,6 +34,15 @@ fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSit
 }
 
 fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> Finding {
+    said_of(&vec![(1, 1); sites.len()], sites, names, change)
+}
+
+fn said_of(
+    programs: &[(u32, u16)],
+    sites: &[JudgedSite],
+    names: &[&str],
+    change: impl FnOnce(&mut Facts<'_>),
+) -> Finding {
     let names: Vec<Option<Text>> =
         names.iter().map(|name| (!name.is_empty()).then(|| Text::from(*name))).collect();
     let rows: Vec<_> = (0..sites.len()).map(|row| Some(RowRef { section: 0, row })).collect();
@@ -41,6 +50,7 @@ fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>
     let mut facts = Facts {
         sites,
         names: &names,
+        programs,
         rows: &rows,
         stacks: 417,
         length: seconds(10),
@@ -131,6 +141,15 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     ));
     // A few blocks are no suspicion.
     assert_eq!(said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
+}
+
+#[test]
+fn programs_that_a_process_was_in_turn_never_grew_at_once() {
+    let sites = [8.0, 2.0, 3.0, 4.0].map(|mib| site(KeptAndGrowing, mib, 8, 1));
+    let of = |programs: &[(u32, u16); 4]| said_of(programs, &sites, &["push"; 4], |_| {}).text;
+    // Two sites of one program, then the same of the next.
+    assert!(of(&[(7, 0), (7, 0), (7, 1), (7, 1)]).starts_with("LEAK: push grows by ~10 MiB/h."));
+    assert!(of(&[(7, 0), (7, 0), (8, 1), (8, 1)]).starts_with("LEAK: push grows by ~17 MiB/h."));
 }
 
 /// A site of a program that was observed for so long.

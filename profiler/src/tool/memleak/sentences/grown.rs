@@ -1,0 +1,58 @@
+//! How fast the functions grow that leak.
+
+use std::collections::BTreeMap;
+
+use super::{Facts, Leak};
+use crate::{text::Text, units};
+
+/// Bytes and blocks per hour.
+type Rate = (f64, f64);
+
+/// A function that grows, by all its sites that leak.
+pub(super) struct Grown<'a> {
+    pub(super) function: Option<&'a Text>,
+    /// By process, and there by address space.
+    rates: BTreeMap<u32, BTreeMap<u16, Rate>>,
+}
+
+/// The functions that leak, the fastest first.
+pub(super) fn grown<'a>(leaks: &[Leak<'a>], facts: &Facts<'_>) -> Vec<Grown<'a>> {
+    let mut functions: Vec<Grown<'a>> = Vec::new();
+    for leak in leaks {
+        let place = functions.iter().position(|grown| grown.function == leak.function);
+        let place = place.unwrap_or_else(|| {
+            functions.push(Grown { function: leak.function, rates: BTreeMap::new() });
+            functions.len() - 1
+        });
+        let (pid, space) = leak.program;
+        if let Some(grown) = functions.get_mut(place) {
+            let rate = grown.rates.entry(pid).or_default().entry(space).or_default();
+            *rate = (rate.0 + leak.growth_bytes_per_hour, rate.1 + leak.blocks_per_hour(facts));
+        }
+    }
+    functions.sort_by(|a, b| faster(b.rate(), a.rate()));
+    functions
+}
+
+fn faster(a: Rate, b: Rate) -> std::cmp::Ordering {
+    a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+}
+
+impl Grown<'_> {
+    /// The sum of all processes. Of the programs that one process was, one after the other, it is that of the fastest:
+    /// never did all of them grow at once.
+    fn rate(&self) -> Rate {
+        let fastest = |spaces: &BTreeMap<u16, Rate>| spaces.values().copied().max_by(|a, b| faster(*a, *b));
+        let add = |sum: Rate, more: Rate| (sum.0 + more.0, sum.1 + more.1);
+        self.rates.values().filter_map(fastest).fold((0.0, 0.0), add)
+    }
+
+    /// Its growth; in blocks where they hold nothing.
+    pub(super) fn per_hour(&self) -> String {
+        let (bytes, blocks) = self.rate();
+        if bytes <= 0.0 && blocks > 0.0 {
+            return format!("{} blocks/h", units::count(blocks));
+        }
+        units::bytes_per_hour(bytes).trim_start_matches('+').to_owned()
+    }
+}
