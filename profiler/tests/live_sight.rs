@@ -112,3 +112,18 @@ fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
     let text = report["findings"].to_string();
     assert!(text.contains("Children of the target that have ended since took"), "{text}");
 }
+
+/// The probes come and go one after the other, and releases are seen for longer than allocations are: these are of blocks that
+/// nobody saw begin, not of memory from before. The target never holds more than 64 blocks.
+#[test]
+fn releases_while_probes_come_and_go_are_not_of_memory_from_before() {
+    let Some(_live) = support::live() else { return };
+    let arguments = ["--threads", "1", "--pairs-per-s", "200000", "--seconds", "60"];
+    let mut target = Workload::spawn(&Build::c("loop.c").build(), &arguments);
+    target.say("go");
+    let report = Observer::attach(target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0);
+    target.kill();
+    let text = report["coverage"]["before_attach"].as_str().unwrap();
+    let freed = text.split_once("; up to ").map_or("0", |(_, rest)| rest.split(' ').next().unwrap());
+    assert!(freed.parse::<u64>().is_ok_and(|freed| freed <= 64), "{text}");
+}

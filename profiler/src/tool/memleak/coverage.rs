@@ -24,6 +24,7 @@ pub(super) fn coverage(
     let because = losses(&count);
     let named = frames.iter().filter(|f| !f.functions.is_empty()).count();
     let ratio = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
+    let freed = session.while_all_sat(counters)[Counter::FreeUntracked as usize];
     let complete_stacks = stacks.iter().filter(|stack| stack.incomplete.is_none()).count();
     Coverage {
         complete: because.is_empty(),
@@ -35,7 +36,7 @@ pub(super) fn coverage(
         stack_method: "unwind tables; frame pointers where code has none".to_owned(),
         named_frames_ratio: ratio(named, frames.len()),
         files: files(session),
-        before_attach: before(session.bytes_before, freed_since(session, count(Counter::FreeUntracked))),
+        before_attach: before(session.bytes_before, freed),
     }
 }
 
@@ -101,14 +102,8 @@ fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
     because
 }
 
-/// Releases of blocks from before that came when all probes sat: those that came earlier may be of blocks that nobody saw
-/// begin.
-fn freed_since(session: &Session<'_>, untracked: u64) -> u64 {
-    untracked.saturating_sub(session.early[Counter::FreeUntracked as usize])
-}
-
-/// Says what was in use before. A block that began between the first probe and the last, and is released later, counts as
-/// one from before: so there may be no more of them than fit.
+/// Says what was in use before. `freed`: releases of unknown blocks. One that began between the first probe and the last, and
+/// is released later, counts as one from before: so there may be no more of them than fit.
 fn before(bytes: u64, freed: u64) -> Option<String> {
     if bytes == 0 {
         return None;

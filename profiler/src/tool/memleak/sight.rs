@@ -86,7 +86,12 @@ pub(super) fn sight(
         if seen { sight.before.push(finding) } else { sight.instead = Some(finding) }
     }
     if !seen && sight.instead.is_none() {
-        sight.instead = unrecorded::finding(counters, &session.early, session.options.sample_bytes, length);
+        sight.instead = unrecorded::finding(
+            counters,
+            &session.while_all_sat(counters),
+            session.options.sample_bytes,
+            length,
+        );
     }
     sight.before.extend(left_behind(session));
     if living.is_empty() {

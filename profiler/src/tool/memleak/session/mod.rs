@@ -141,7 +141,9 @@ pub(super) struct Session<'a> {
     /// Their memory by kind, from then on.
     pub(super) memory: Memory,
     /// What was counted while the probes were attached one after the other: releases are seen before allocations are.
-    pub(super) early: [u64; Counter::COUNT],
+    early: [u64; Counter::COUNT],
+    /// What was counted before they were taken away again, in the opposite order.
+    late: Option<[u64; Counter::COUNT]>,
     /// What the interim report before said.
     pub(super) before: Before,
     ring: AsyncFd<OwnedFd>,
@@ -164,6 +166,7 @@ impl<'a> Session<'a> {
         self.options.stage.begin("detaching");
         let reading = self.cost_reading().ok();
         self.cost.before_detach(reading);
+        self.late = totals::counters(&self.object).ok();
         self.let_calls_return();
         for space in &mut self.spaces {
             space.detach_allocs();
@@ -173,6 +176,13 @@ impl<'a> Session<'a> {
         }
         self.cost.detached(begun.elapsed());
         self.options.stage.end();
+    }
+
+    /// What of these counts came while all probes sat. Before and behind that, releases are seen of blocks whose allocation
+    /// nobody saw.
+    pub(super) fn while_all_sat(&self, counters: &[u64; Counter::COUNT]) -> [u64; Counter::COUNT] {
+        let until = self.late.as_ref().unwrap_or(counters);
+        std::array::from_fn(|at| until[at].saturating_sub(self.early[at]))
     }
 
     /// The command that was started, if that is observed.

@@ -104,6 +104,7 @@ impl<'a> Session<'a> {
             bytes_before,
             memory: memory.begun(),
             early: [0; Counter::COUNT],
+            late: None,
             before: Before::default(),
             ring,
             records,
@@ -223,8 +224,11 @@ fn attach(
 }
 
 fn start_worker(options: &Options) -> Result<Worker> {
-    Worker::start(options.names.clone())
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the symbolizer thread").because_of(&e))
+    Worker::start(options.names.clone()).map_err(|e| {
+        Error::new(ErrorKind::Limit, "tried to start the symbolizer thread")
+            .because_of(&e)
+            .hint("is there a limit of memory (`ulimit -v`) or of processes (`ulimit -u`)? Raise it")
+    })
 }
 
 /// Makes what the kernel side records something that can be waited for.

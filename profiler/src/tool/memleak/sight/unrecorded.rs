@@ -20,11 +20,11 @@ const ENDS: [(Counter, &str); 6] = [
     (Counter::Abandoned, "never returned"),
 ];
 
-/// Says so in place of "no allocation was seen". `None` if there were no calls at all. `early`: what was counted before all
-/// probes sat, when releases were seen and allocations were not.
+/// Says so in place of "no allocation was seen". `None` if there were no calls at all. `while_all_sat`: what of
+/// the counts came while all probes sat; before and behind that, releases are seen and allocations are not.
 pub(super) fn finding(
     counters: &[u64; Counter::COUNT],
-    early: &[u64; Counter::COUNT],
+    while_all_sat: &[u64; Counter::COUNT],
     sample_bytes: Option<u64>,
     length: Duration,
 ) -> Option<Finding> {
@@ -34,8 +34,8 @@ pub(super) fn finding(
     }
     let calls = of(Counter::EntryHits).saturating_sub(of(Counter::EntryOther));
     if calls == 0 {
-        let own = |of: &dyn Fn(Counter) -> u64| of(Counter::FreeHits).saturating_sub(of(Counter::FreeOther));
-        let released = own(&of).saturating_sub(own(&|counter| early[counter as usize]));
+        let of = |counter: Counter| while_all_sat[counter as usize];
+        let released = of(Counter::FreeHits).saturating_sub(of(Counter::FreeOther));
         return (released > 0).then(|| only_released(released, length));
     }
     let ends: Vec<String> = ENDS
@@ -72,7 +72,7 @@ mod tests {
         for (counter, count) in counts {
             counters[*counter as usize] = *count;
         }
-        Some(finding(&counters, &[0; Counter::COUNT], sample_bytes, SECOND)?.text)
+        Some(finding(&counters, &counters, sample_bytes, SECOND)?.text)
     }
 
     #[test]
@@ -98,16 +98,16 @@ mod tests {
     }
 
     #[test]
-    fn releases_before_all_probes_sat_are_not_told() {
+    fn releases_while_not_all_probes_sat_are_not_told() {
         let with = |released: u64, others: u64| {
             let mut counters = [0; Counter::COUNT];
             counters[Counter::FreeHits as usize] = released + others;
             counters[Counter::FreeOther as usize] = others;
             counters
         };
-        let said = |counters, early| finding(&counters, &early, None, SECOND).map(|finding| finding.text);
-        assert_eq!(said(with(3, 2), with(3, 1)), None);
-        assert!(said(with(5, 2), with(3, 1)).unwrap().contains("and 2 releases of memory from before"));
+        let said = |meanwhile| finding(&with(9, 2), &meanwhile, None, SECOND).map(|finding| finding.text);
+        assert_eq!(said(with(0, 1)), None);
+        assert!(said(with(2, 1)).unwrap().contains("and 2 releases of memory from before"));
     }
 
     #[test]
