@@ -49,12 +49,13 @@ impl Holder {
 }
 
 impl Grown {
-    /// Whether what is unexplained of the whole is what a reader finds who takes the followed blocks from its growth, to a
-    /// page.
-    fn adds_up(&self) -> bool {
+    /// By how much what is unexplained of the whole is more or less than what a reader finds who takes the followed blocks
+    /// from its growth, in bytes; 0 if that does not show.
+    fn beside_its_row(&self) -> f64 {
         let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
-        let rest = (self.growth() as f64 - followed).max(0.0);
-        (self.unexplained() as f64 - rest).abs() < PAGE_BYTES
+        let growth = self.growth() as f64;
+        let beside = self.unexplained() as f64 - (growth - followed).max(0.0);
+        if beside.abs() < PAGE_BYTES.max(growth / 100.0) { 0.0 } else { beside }
     }
 
     fn finding(&self, length: Duration, several: bool) -> Finding {
@@ -184,10 +185,16 @@ pub(super) fn notes(grown: &[Grown]) -> Vec<String> {
             units::bytes(unmapped as f64)
         ));
     }
-    if grown.iter().any(|grown| !grown.adds_up()) {
+    if grown.iter().any(|grown| grown.beside_its_row() > 0.0) {
         notes.push(
             "the unexplained growth of all is the sum of its kinds: a kind that shrank, or whose blocks took the place of \
              others, explains no growth elsewhere"
+                .to_owned(),
+        );
+    }
+    if grown.iter().any(|grown| grown.beside_its_row() < 0.0) {
+        notes.push(
+            "all has pages that belong to no kind, such as variables that are read-only now: they are not called unexplained"
                 .to_owned(),
         );
     }
