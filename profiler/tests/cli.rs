@@ -229,15 +229,6 @@ fn servers_that_have_no_address() {
 }
 
 #[test]
-fn quiet_is_quiet_about_diagnostics() {
-    for options in [&["-q", "-vv"][..], &["-vv", "-q"]] {
-        let output = profiler(&[options, &["memleak", NO_PROCESS]].concat());
-        let said = text(&output.stderr).lines().filter(|line| !line.starts_with(' ')).collect::<Vec<_>>();
-        assert!(said.iter().all(|line| !line.contains("DEBUG") && !line.contains("INFO")), "{said:?}");
-    }
-}
-
-#[test]
 fn hostile_arguments_are_not_repeated_raw() {
     let output = profiler(&["memleak", "--pid", "1\u{1b}[31m\u{202e}"]);
     assert_eq!(output.status.code(), Some(2));

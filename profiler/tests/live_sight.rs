@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::process::Command;
+
 use rustix::process::Signal;
 use serde_json::Value;
 use support::account;
 use support::compile::Build;
-use support::observer::Observer;
+use support::observer::{Observer, program};
 use support::workload::{PATIENCE, Workload, send};
 
 /// The rule and the text of the first finding.
@@ -126,4 +128,16 @@ fn releases_while_probes_come_and_go_are_not_of_memory_from_before() {
     let text = report["coverage"]["before_attach"].as_str().unwrap();
     let freed = text.split_once("; up to ").map_or("0", |(_, rest)| rest.split(' ').next().unwrap());
     assert!(freed.parse::<u64>().is_ok_and(|freed| freed <= 64), "{text}");
+}
+
+#[test]
+fn quiet_is_obeyed_beside_verbose() {
+    let Some(_live) = support::live() else { return };
+    let said = |options: &[&str]| {
+        let command = ["memleak", "--", "true"];
+        let output = Command::new(program()).args(options).args(command).output().unwrap();
+        String::from_utf8(output.stderr).unwrap().matches("DEBUG").count()
+    };
+    assert!(said(&["-vv"]) > 0);
+    assert_eq!(said(&["-q", "-vv"]), 0);
 }
