@@ -1,0 +1,127 @@
+//! What the page of a diagnosis says first, and what follows from it.
+
+use super::{super::HumanOptions, diagnosis, verdict};
+use crate::doctor::{Answer, Need, sample};
+
+fn shown(of: &crate::doctor::Diagnosis) -> String {
+    diagnosis(of, &HumanOptions::default())
+}
+
+#[test]
+fn the_answer_comes_first() {
+    let first = |of| shown(&of).lines().next().unwrap_or_default().to_owned();
+    assert_eq!(first(sample::ready()), "READY");
+    assert_eq!(first(sample::limited()), "READY with 3 limits");
+    assert_eq!(first(sample::not_ready()), "NOT READY: root: effective user id 1000");
+}
+
+#[test]
+fn as_many_limits_are_shown_as_are_counted() {
+    let page = shown(&sample::limited());
+    let block = page.split("\n\nprocess ").next().unwrap();
+    assert_eq!(
+        block.lines().filter(|line| line.starts_with("  no ") || line.starts_with("  ?")).count(),
+        3,
+        "{page}"
+    );
+    assert!(block.contains("  no   cost of memleak"), "{block}");
+    assert!(block.contains("memleak as it is: it would refuse (exit code 5)"), "{block}");
+}
+
+#[test]
+fn the_answer_fits() {
+    let line = verdict(&sample::not_ready(), &HumanOptions { width: 60, ..HumanOptions::default() });
+    assert_eq!(line, "NOT READY: root: effective user id 1000\n");
+    let page = diagnosis(&sample::hostile(), &HumanOptions { ascii: true, ..HumanOptions::default() });
+    assert!(page.is_ascii() && page.lines().all(|line| line.len() <= 80), "{page}");
+}
+
+#[test]
+fn every_line_fits_and_says_what_it_says_without_colours() {
+    for of in [sample::ready(), sample::limited(), sample::not_ready(), sample::refused(), sample::hostile()]
+    {
+        for width in [60, 80, 120] {
+            let text = diagnosis(&of, &HumanOptions { width, ..HumanOptions::default() });
+            let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);
+            assert_eq!(long, None, "{width}");
+            assert!(!text.replace('\n', "").contains(crate::text::is_hidden), "{text:?}");
+        }
+        let coloured = diagnosis(&of, &HumanOptions { colour: true, ..HumanOptions::default() });
+        assert!(coloured.contains('\x1b'));
+    }
+}
+
+/// The words of a page, however they are broken into lines.
+fn flat(page: &str) -> String {
+    page.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_limit_comes_with_what_it_disables_and_what_changes_it() {
+    let text = shown(&sample::limited());
+    assert!(text.contains("\n           # from the start\n           $ node --perf-basic-prof SCRIPT\n"));
+    for words in [
+        "no names of JIT code no /tmp/perf-17.map of its own",
+        "disables names of functions that the runtime compiled while it ran",
+        "fix let the runtime write /tmp/perf-PID.map",
+        "? unwind tables 13 of 14 files",
+    ] {
+        assert!(flat(&text).contains(words), "no `{words}` in:\n{text}");
+    }
+    let ready = shown(&sample::ready());
+    assert!(!ready.contains("disables") && !ready.contains("$ "), "{ready}");
+}
+
+#[test]
+fn if_nothing_can_be_observed_only_why_comes_first() {
+    let text = shown(&sample::refused());
+    let (wrong, _) = text.split_once("\nprocess 4242").unwrap();
+    assert!(flat(wrong).starts_with("NOT READY: memleak: it is a Go program no memleak it is a Go program"));
+    assert!(flat(wrong).ends_with("fix go tool pprof http://HOST/debug/pprof/heap"), "{wrong}");
+    assert!(text.contains("  no   names of JIT code"), "{text}");
+}
+
+#[test]
+fn what_no_tool_needs_is_told_but_is_no_limit() {
+    let mut of = sample::ready();
+    (of.checks[0].answer, of.checks[0].need) = (Answer::No, Need::Informative);
+    let text = shown(&of);
+    assert!(text.starts_with("READY\n") && text.contains("  no   types (BTF)"), "{text}");
+}
+
+#[test]
+fn a_long_command_can_be_copied_line_by_line() {
+    let mut of = sample::limited();
+    let command = "docker run --pid=host --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE IMAGE doctor";
+    for check in &mut of.checks {
+        check.fix = check.fix.as_ref().map(|_| command.to_owned());
+    }
+    let text = shown(&of);
+    let start = text.split("$ ").nth(1).unwrap();
+    let copied: Vec<&str> = start.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    assert!(copied.len() > 1, "{text}");
+    assert_eq!(copied.join(" ").replace(" \\ ", " "), command);
+}
+
+#[test]
+fn sites_say_where_how_and_why() {
+    let text = shown(&sample::limited());
+    for words in [
+        "malloc+0 0x9b0e0 one trap; return probe pool_get",
+        "free+3 0x9b0e3 one trap the first emulated instruction, 1 past the entry malloc",
+        "pool_get+0 0x9b0e0 single-stepped; 3 ret instructions the entry, because",
+        "_Znwm+0 0x9b0e0 left out: operator new is not followed",
+        "would probe 4 functions, by uprobe session; 1 left out",
+        "glibc: /usr/lib/x86_64-linux-gnu/libc.so.6",
+    ] {
+        assert!(flat(&text).contains(words), "no `{words}` in:\n{text}");
+    }
+}
+
+#[test]
+fn figures_are_marked_as_estimates_with_their_number() {
+    let text = shown(&sample::ready());
+    assert!(text.contains("~520 ns (499 ns to 681 ns, n = 69,000)"), "{text}");
+    assert!(text.contains("estimates, measured"), "{text}");
+    assert!(shown(&sample::not_ready()).contains("no probe can be attached"));
+}
