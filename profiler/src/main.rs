@@ -26,12 +26,6 @@ fn main() -> ExitCode {
         launch::keep(arguments);
         return ExitCode::SUCCESS;
     }
-    if first == launch::ORPHAN_ARGUMENT {
-        return match launch::be_orphan(arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
-    }
     if first == canary::CANARY_ARGUMENT {
         return canary::be_canary(arguments);
     }

@@ -54,14 +54,14 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
 }
 
-/// Itself, or a script that starts one and ends.
+/// Itself, or a script that starts one and ends, with the environment of the script or with none.
 #[test]
 fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("daemon.c").build();
     let program = program.to_str().unwrap();
-    let script = format!("{program} && exit 0");
-    for command in [&[program][..], &["sh", "-c", &script]] {
+    let [script, bare] = ["", "env -i "].map(|start| format!("{start}{program} && exit 0"));
+    for command in [&[program][..], &["sh", "-c", &script], &["sh", "-c", &bare]] {
         let options = ["memleak", "--format", "json", "--gate", "--"];
         let report = Observer::spawn(&[&options[..], command].concat()).finish(PATIENCE).report(3);
         let (rule, text) = first(&report);

@@ -1,16 +1,11 @@
 //! The children of processes, and which of them work.
 
 use std::{
-    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::Read as _,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
     time::Duration,
 };
 
-use super::{launch::parent_of_orphans, stat::Stat, status::Status};
+use super::{stat::Stat, status::Status};
 
 /// The parent, the process group and the session of a process, by their numbers in proc(5).
 const PARENT: usize = 4;
@@ -62,69 +57,20 @@ pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
     found
 }
 
-/// A command that ended by itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EndedCommand<'a> {
-    /// Its pid, which its process group or its session has as number.
-    pub(crate) pid: u32,
-    /// When it began, in ticks since boot.
-    pub(crate) started_ticks: u64,
-    /// The program that it was at last.
-    pub(crate) exe: &'a Path,
-}
-
-/// What a command has left behind: what lives in its process group or session; and what began since, has lost its parent, as a
-/// daemon does, and runs the same program or has our environment, which the command was given. A daemon of another program
-/// that was started with another environment is not found.
-pub(crate) fn left_behind(command: &EndedCommand<'_>) -> Vec<u32> {
+/// What an ended command has left behind: what lives in its process group or session, and what has lost its parent, which is a
+/// child of ours then ([`launch::start`](super::launch::start)). Other children of ours run our own executable.
+pub(crate) fn left_behind(command: u32) -> Vec<u32> {
     let own = std::process::id();
-    let (above, ours) = (ancestors(own), inherited_environment());
-    let heir = OnceCell::new();
+    let exe = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
     let left = |pid: &u32| {
         let Some(stat) = living(*pid) else { return false };
-        let is_number = |field| stat.field::<u32>(field) == Some(command.pid);
-        if is_number(GROUP) || is_number(SESSION) {
-            return true;
-        }
-        let Some(parent) = stat.field::<u32>(PARENT).filter(|parent| above.contains(parent)) else {
-            return false;
-        };
-        let began_since = stat.started_ticks().is_some_and(|ticks| ticks >= command.started_ticks);
-        let is_the_program =
-            || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == command.exe);
-        began_since
-            && (is_the_program() || has_environment(*pid, &ours))
-            // Asked last: it takes a process to know.
-            && *heir.get_or_init(parent_of_orphans) == Some(parent)
+        let is = |field, number| stat.field::<u32>(field) == Some(number);
+        is(GROUP, command) || is(SESSION, command) || is(PARENT, own) && exe(*pid) != exe(own)
     };
-    let not_ours = |pid: &u32| *pid != own && *pid != command.pid && !above.contains(pid);
-    let mut found: Vec<u32> = super::find::all().into_iter().filter(not_ours).filter(left).collect();
+    let mut found: Vec<u32> =
+        super::find::all().into_iter().filter(|pid| *pid != command).filter(left).collect();
     found.sort_unstable();
     found
-}
-
-/// Variables that a shell sets anew for what it starts, and that `--user` sets.
-const CHANGED: [&str; 8] = ["_", "PWD", "OLDPWD", "SHLVL", "HOME", "USER", "LOGNAME", "SHELL"];
-/// With fewer variables than these, an environment says nothing.
-const LEAST_VARIABLES: usize = 3;
-/// As much of an environment is read, in bytes.
-const MOST_ENVIRONMENT: u64 = 1 << 20;
-
-/// Our variables as what we start has them: `NAME=value`.
-fn inherited_environment() -> Vec<Vec<u8>> {
-    let kept = std::env::vars_os().filter(|(name, _)| !CHANGED.iter().any(|changed| name == changed));
-    kept.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect()
-}
-
-/// Whether a process was started with all of these variables.
-fn has_environment(pid: u32, variables: &[Vec<u8>]) -> bool {
-    let mut theirs = Vec::new();
-    let read = File::open(format!("/proc/{pid}/environ"))
-        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut theirs));
-    let theirs: BTreeSet<&[u8]> = theirs.split(|byte| *byte == 0).collect();
-    read.is_ok()
-        && variables.len() >= LEAST_VARIABLES
-        && variables.iter().all(|variable| theirs.contains(variable.as_slice()))
 }
 
 /// Whether a process is in this process group.
@@ -218,32 +164,6 @@ mod tests {
     }
 
     #[test]
-    fn what_we_start_has_our_environment() {
-        let start = |name: &str| {
-            std::process::Command::new("sleep")
-                .arg("1000")
-                .env("SHLVL", "9")
-                .env("PROFILER_TEST", name)
-                .spawn()
-                .unwrap()
-        };
-        let mut child = start("child");
-        let ours = inherited_environment();
-        let mut variables: Vec<Vec<u8>> = ours.into_iter().take(8).collect();
-        variables.push(b"PROFILER_TEST=child".to_vec());
-        // Its environment is its own once it has begun.
-        let begins = std::time::Instant::now();
-        while !has_environment(child.id(), &variables) && begins.elapsed() < Duration::from_secs(20) {
-            std::thread::yield_now();
-        }
-        assert!(has_environment(child.id(), &variables));
-        variables.push(b"PROFILER_TEST=another".to_vec());
-        assert!(!has_environment(child.id(), &variables) && !has_environment(child.id(), &[]));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[test]
     fn what_an_ended_command_leaves_behind_is_found() {
         use std::{
             io::{BufRead as _, BufReader},
@@ -257,9 +177,10 @@ mod tests {
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
         shell.wait().unwrap();
         let left: u32 = line.trim().parse().unwrap();
-        let found =
-            left_behind(&EndedCommand { pid: shell.id(), started_ticks: 0, exe: Path::new("/no/such") });
-        assert_eq!(found, [left]);
+        // Tests beside this one have children, too.
+        let found = left_behind(shell.id());
+        let of_group: Vec<u32> = found.into_iter().filter(|pid| is_in_group(*pid, shell.id())).collect();
+        assert_eq!(of_group, [left]);
         assert!(is_in_group(left, shell.id()));
         let kill = |pid: u32| {
             rustix::process::kill_process(

@@ -12,7 +12,6 @@ mod images;
 mod keeper;
 pub mod limits;
 mod manner;
-mod orphan;
 mod user;
 
 use std::{
@@ -34,7 +33,6 @@ use crate::{
     target::family::Used,
 };
 
-pub(crate) use self::orphan::parent_of_orphans;
 use self::{
     begun::{Refusal, Step},
     group::Group,
@@ -45,7 +43,6 @@ pub use self::{
     images::{LIST_ARGUMENT, list_as},
     keeper::{KEEP_ARGUMENT, keep},
     manner::{Ending, Manner},
-    orphan::{ORPHAN_ARGUMENT, be_orphan},
     user::{FIND_ARGUMENT, find_as},
 };
 
@@ -113,10 +110,13 @@ impl Waiting {
         if self.status.is_none() {
             self.note_use();
             self.status = self.child.try_wait().ok().flatten();
+        }
+        if self.status.is_some() {
             // Once the group is gone, its number may become that of another.
-            if self.status.is_some() {
-                self.group = self.group.filter(|group| group.is_there());
-            }
+            self.group = self.group.filter(|group| {
+                group.collect();
+                group.is_there()
+            });
         }
         self.status
     }
@@ -144,9 +144,7 @@ impl Waiting {
 
     /// Whether it is gone, with all that it started and that did not leave its group.
     pub fn gone(&mut self) -> bool {
-        let ended = self.ended().is_some();
-        self.group = self.group.filter(|group| group.is_there());
-        ended && self.group.is_none()
+        self.ended().is_some() && self.group.is_none()
     }
 
     /// Ends at once what is left of it.
@@ -238,6 +236,9 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     if !manner.leave_running {
         child.process_group(0);
     }
+    // What the command started becomes a child of ours when it loses its parent: so a daemon is found whatever it does. Where
+    // that is not possible it is found by its group or session alone.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let child = child.spawn().map_err(|e| tried(&e))?;
     let (gate, manner) = (Some(gate), manner.clone());
     Ok(Waiting { child, gate, program, manner, status: None, used: None, keeper: None, group: None })

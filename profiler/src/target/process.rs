@@ -201,11 +201,6 @@ impl Process {
         (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
     }
 
-    /// When it began, in ticks since boot.
-    pub(crate) fn started_ticks(&self) -> u64 {
-        self.started_ticks
-    }
-
     /// Whether the pid still belongs to this process.
     pub fn is_still_itself(&self) -> bool {
         facts(self.pid).is_some_and(|f| f.started_ticks == self.started_ticks) && !self.ended()

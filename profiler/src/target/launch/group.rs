@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
 
 /// How often the end of a group is looked for: the kernel tells of the end of a process, not of a group.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -45,6 +45,12 @@ impl Group {
         // 1 and less would mean other sets of processes to kill(2).
         let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1)?;
         Pid::from_raw(pid).map(Group)
+    }
+
+    /// Collects what has ended of it and has become our child. Only when the command itself was collected, whose status
+    /// this would take.
+    pub(super) fn collect(self) {
+        while waitpgid(self.0, WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
     }
 
     /// Whether any process is in it, zombies included.

@@ -1,6 +1,6 @@
 //! Children of targets that are not observed: those that work, and those that a target only waits for.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
+use std::time::Duration;
 
 use super::{
     super::{rules, sentences::plain, session::Session, space::Space},
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     report::{Finding, Phrase, Severity},
     target::{
-        family::{self, EndedCommand, MOST_NAMED, children_do_the_work, descendants, pid_options},
+        family::{self, MOST_NAMED, children_do_the_work, descendants, pid_options},
         process::name_of,
     },
     text::Text,
@@ -168,11 +168,7 @@ pub(super) fn left_behind(session: &Session<'_>) -> Option<Finding> {
     if ended.ended.is_none() || session.spaces.iter().any(|space| space.ended.is_none()) {
         return None;
     }
-    let pids = family::left_behind(&EndedCommand {
-        pid: command.pid(),
-        started_ticks: ended.process.started_ticks(),
-        exe: Path::new(OsStr::from_bytes(ended.exe.raw())),
-    });
+    let pids = family::left_behind(command.pid());
     let first = *pids.first()?;
     let name = Text::from(name_of(first).unwrap_or_default().as_slice());
     let more = match pids.len() - 1 {
