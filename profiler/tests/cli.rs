@@ -207,7 +207,6 @@ fn a_command_is_missing() {
     assert_usage_error(&["memleak", "--"], &["--pid"]);
 }
 
-/// What the user typed may hold anything, too.
 #[test]
 fn names_that_are_empty() {
     assert_usage_error(&["memleak", "--", ""], &["its name is empty", "is a variable"]);
@@ -216,7 +215,7 @@ fn names_that_are_empty() {
 
 #[test]
 fn servers_that_have_no_address() {
-    for (urls, words) in [("garbage", "\"garbage\" is no URL"), ("ima:enforcing", "DEBUGINFOD_URLS")] {
+    for (urls, words) in [("garbage", "\"garbage\" is not a URL"), ("ima:enforcing", "DEBUGINFOD_URLS")] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
         command.args(["memleak", NO_PROCESS, "--debuginfod"]).env("DEBUGINFOD_URLS", urls);
         let output = command.output().expect("to run profiler");
@@ -228,6 +227,7 @@ fn servers_that_have_no_address() {
     }
 }
 
+/// Arguments may hold control characters.
 #[test]
 fn hostile_arguments_are_not_repeated_raw() {
     let output = profiler(&["memleak", "--pid", "1\u{1b}[31m\u{202e}"]);

@@ -112,7 +112,7 @@ fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
     let report =
         Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", work]).finish(PATIENCE).report(0);
     let text = report["findings"].to_string();
-    assert!(text.contains("Children of the target that have ended since took"), "{text}");
+    assert!(text.contains("Children of the target that have ended used"), "{text}");
 }
 
 /// The probes come and go one after the other, and releases are seen for longer than allocations are: these are of blocks that

@@ -193,7 +193,7 @@ fn what_a_server_has_names_frames_later_if_it_is_of_the_build() {
     let served = serve(listener, answers);
     let ask = |arguments: &[&str]| unnamed.report("old.json", &url, &[&["--debuginfod"], arguments].concat());
     let none = ask(&[]);
-    unnamed.assert_nameless(&none, &format!("{url}: it has no debug file of it (404)"));
+    unnamed.assert_nameless(&none, &format!("{url}: no debug file for this build (404)"));
     // It stands there once, not at each frame.
     unnamed.assert_nameless(&none, "(no symbol covers it (stripped?))");
     unnamed.assert_nameless(&ask(&[]), &format!("{url} (debuginfod) is not used:"));

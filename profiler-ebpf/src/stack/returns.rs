@@ -105,8 +105,8 @@ pub(super) fn position(trampoline: u64, ip: u64, sp: u64, rax: u64, returned: bo
 /// address is on the stack, above what is still to be popped.
 ///
 /// The trampoline of Linux 6.11 ends with `pop %r11` at 13, `pop %rcx` at 15 and `ret` at 16
-/// (`uretprobe_trampoline_entry`, arch/x86/kernel/uprobes.c). The one before is a single `int3`. The kernel puts the
-/// address in the place of `rax`: where it is about to, it is not known.
+/// (`uretprobe_trampoline_entry`, arch/x86/kernel/uprobes.c). The one before is a single `int3`. The kernel writes
+/// the return address into the slot that held `rax`: while the slot equals `rax`, it has not, and the position is not known.
 #[inline(always)]
 unsafe fn leaving(ahead: u64, sp: u64, rax: u64) -> Option<Position> {
     let slot = match ahead {

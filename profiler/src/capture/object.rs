@@ -181,21 +181,21 @@ pub(crate) fn explain(error: Error, cause: &(dyn std::error::Error + 'static)) -
         source = inner.source();
     }
     let error = error.because_of(cause);
-    match way_out(number) {
+    match remedy(number) {
         Some(hint) => error.hint(hint),
         None => error,
     }
 }
 
 /// What helps against an error of the kernel.
-fn way_out(number: Option<i32>) -> Option<&'static str> {
+fn remedy(number: Option<i32>) -> Option<&'static str> {
     match number? {
         libc::EPERM | libc::EACCES => Some(
             "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` tells what is missing",
         ),
-        libc::EMFILE => Some("allow profiler more open files: `ulimit -n 1024`"),
+        libc::EMFILE => Some("raise the hard limit of open files (`ulimit -Hn`), or observe fewer processes"),
         libc::ENOMEM => Some(
-            "is there memory enough, and no limit of it (`ulimit -v`, the cgroup's memory.max)? Else --max-blocks with less",
+            "free memory or raise its limit (`ulimit -v`, the cgroup's memory.max), or lower --max-blocks",
         ),
         _ => None,
     }

@@ -53,8 +53,7 @@ pub(crate) fn run() -> ExitCode {
     done.unwrap_or_else(|error| complain(&error))
 }
 
-/// The commands, with a help as wide as the terminal. The width is ours, as everywhere: the parser takes `COLUMNS=0` at its
-/// word.
+/// The commands, with help as wide as the terminal. We compute the width: clap would take `COLUMNS=0` literally.
 fn command() -> clap::Command {
     Cli::command().term_width(Terminal::stdout(true).width.min(args::HELP_WIDTH))
 }

@@ -47,7 +47,7 @@ fn servers() -> Result<Servers> {
     let urls: Vec<String> = urls.into_iter().map(str::to_owned).collect();
     if urls.is_empty() {
         let why = match others.iter().find(|word| !word.starts_with("ima:")) {
-            Some(word) => format!("{:?} is no URL: one begins with https:// or http://", word),
+            Some(word) => format!("{:?} is not a URL: use https:// or http://", word),
             None => format!("DEBUGINFOD_URLS is not set, and {SERVER_LISTS} names none"),
         };
         return Err(Error::new(ErrorKind::Usage, "tried to find servers for --debuginfod")

@@ -88,8 +88,8 @@ impl Outputs {
     }
 }
 
-/// Has a write beyond the limit of file sizes (`ulimit -f`) fail as any other, in place of ending us with a part of a file
-/// left behind. A handler that does nothing, and not `SIG_IGN`: commands that we start would inherit that.
+/// Makes a write beyond `ulimit -f` return an error: by default SIGXFSZ ends us and leaves a part of a file. The handler does
+/// nothing; commands that we start would inherit `SIG_IGN`.
 pub(super) fn survive_file_size_limit() {
     // SAFETY: it does nothing. Where it cannot be installed, all is as before.
     let _ = unsafe { signal_hook::low_level::register(libc::SIGXFSZ, || {}) };

@@ -82,7 +82,7 @@ impl Terminal {
     ) -> Terminal {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let number = |name: &str| set(name)?.to_str()?.parse::<usize>().ok().filter(|n| *n > 0);
-        // Said, also of a pipe; of a terminal that says nothing, assumed.
+        // TERM=dumb counts for a pipe, too; no TERM at all only for a terminal.
         let is_dumb = set("TERM").is_some_and(|term| term == "dumb");
         let dumb = is_dumb || set("TERM").is_none();
         let size = size.filter(|_| is_terminal);

@@ -19,7 +19,7 @@ impl<'a> FunctionStarts<'a> {
     }
 
     /// Where the function begins that an address is in, if unwind information says so. Both are addresses as the file counts.
-    /// The cold part of a function is one of its own.
+    /// A cold part counts as a function of its own.
     pub(crate) fn before(&self, address: u64) -> Option<u64> {
         let entry = self.0.as_ref()?.indexed(address)?;
         entry.contains(address).then(|| entry.initial_address())

@@ -103,8 +103,8 @@ impl Fetcher {
             let http = Http { agent: agent.clone(), base: url.clone(), limits: Arc::clone(&limits) };
             let client = match Client::builder().http_client(http).build([url.as_str()]) {
                 Ok(Some(client)) => Ok(client),
-                Ok(None) => Err("it has no address".to_owned()),
-                Err(error) => Err(format!("its address is none ({})", error.root_cause())),
+                Ok(None) => Err("the address is empty".to_owned()),
+                Err(error) => Err(format!("its address is malformed ({})", error.root_cause())),
             };
             Server { name: without_password(url), client }
         };
@@ -121,7 +121,7 @@ impl Fetcher {
             || build_id.len() > MAX_DIGITS
             || !build_id.bytes().all(|b| b.is_ascii_hexdigit())
         {
-            return Err(vec!["no server is asked: its build id is none".to_owned()]);
+            return Err(vec!["no server is asked: its build id is malformed".to_owned()]);
         }
         let mut reasons = Vec::new();
         if let Some(kept) = &self.kept
@@ -202,7 +202,7 @@ fn receive(
             None => Failure::Now(error.root_cause().to_string().split(" (").take(1).collect()),
         }
     })?;
-    let mut answer = answer.ok_or_else(|| Failure::Now("it has no debug file of it (404)".to_owned()))?;
+    let mut answer = answer.ok_or_else(|| Failure::Now("no debug file for this build (404)".to_owned()))?;
     let file = kept.and_then(|kept| kept.scratch_file().ok()).map_or_else(scratch_file, Ok);
     let mut file =
         file.map_err(|error| Failure::ForGood(format!("there is no room for its file: {error}")))?;

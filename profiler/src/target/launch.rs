@@ -191,7 +191,7 @@ pub fn resolve(program: &OsStr) -> Result<PathBuf> {
     if program.is_empty() {
         return Err(Error::new(ErrorKind::Usage, "tried to start a command")
             .because("its name is empty")
-            .hint("is a variable behind `--` not set?"));
+            .hint("is a variable after `--` unset?"));
     }
     let tried = || Error::on(ErrorKind::Usage, "tried to start", program);
     let executable =

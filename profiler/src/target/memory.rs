@@ -290,7 +290,7 @@ mod tests {
             let of = |region: &&Region| region.start < address + 32 * MIB && region.end > address;
             reading.regions.iter().filter(of).map(|region| region.used_bytes).sum::<u64>()
         };
-        // Pages that are read only are not used, as long as their frame is known.
+        // Pages that were only ever read are not in use, if the frame of zeroes is known.
         if zero_frame().is_some() {
             assert!(mapped.iter().step_by(PAGE_BYTES as usize).all(|byte| *byte == 0));
         }

@@ -107,7 +107,6 @@ pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
     }
     match text.strip_suffix("/h") {
         Some(size) => parse_bytes(size),
-        // Nothing is nothing in every unit.
         None if text == "0" => Ok(0),
         None => Err(UnitError::UnknownUnit(text.to_owned(), GROWTH)),
     }

@@ -46,7 +46,7 @@ pub(crate) struct StaticProfiler {
 
 /// Builds the profiler that is released.
 pub(crate) fn static_profiler() -> Result<StaticProfiler> {
-    let target = match what_musl_lacks() {
+    let target = match missing_for_musl() {
         None => MUSL,
         Some(lacks) => {
             println!("{lacks}; linking glibc statically");
@@ -66,7 +66,7 @@ pub(crate) fn static_profiler() -> Result<StaticProfiler> {
 }
 
 /// What is not here of all that a build for musl needs. Some crates hold C, for which the headers have to be musl's too.
-fn what_musl_lacks() -> Option<String> {
+fn missing_for_musl() -> Option<String> {
     let sysroot = process::ask(command("rustc").args(["--print", "sysroot"]));
     let is_there = |sysroot: String| Path::new(sysroot.trim()).join("lib/rustlib").join(MUSL).is_dir();
     if !sysroot.is_some_and(is_there) {

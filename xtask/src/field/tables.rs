@@ -136,7 +136,7 @@ as the server counts them, under a load that keeps it busy. pong does the same w
 *Lost* is the share of the server's busy time that the probes took, by the work that it did in a second of its processor
 time. *Predicted* is what was said before the probes came, *reported* what the report says.
 
-Other programs change what a server does in a second (this machine may have been busy), but hardly the share of its own
+Other programs change what a server does in a second, but hardly the share of its own
 time that is lost.
 
 | server | without | with | lost | predicted | reported |

@@ -149,7 +149,7 @@ mod tests {
             problems: problems.iter().map(|words| (*words).to_owned()).collect(),
             absent: vec![],
         };
-        let none = "http://symbols: it has no debug file of it (404)";
+        let none = "http://symbols: no debug file for this build (404)";
         let files = [file("/srv/server", &[none, "damaged"]), file("/lib/libm.so", &[none])];
         let shown = |files: &[FileNames]| {
             let coverage = Coverage { files: files.to_vec(), ..Coverage::default() };

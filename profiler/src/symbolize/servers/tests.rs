@@ -67,7 +67,7 @@ fn a_build_is_asked_for_by_its_id_below_the_address() {
     let shown = format!("{url}/below");
     let mut fetcher = fetcher(&[&address], None, LONG);
     assert_eq!(fetch(&mut fetcher, "0123").unwrap(), ("words".to_owned(), format!("{shown} (debuginfod)")));
-    let none = format!("{shown}: it has no debug file of it (404)");
+    let none = format!("{shown}: no debug file for this build (404)");
     assert_eq!(fetch(&mut fetcher, "4567").unwrap_err(), [none]);
     let broken = format!("{shown}: request failed with HTTP status 502 Bad Gateway");
     assert_eq!(fetch(&mut fetcher, "89ab").unwrap_err(), [broken]);
@@ -75,7 +75,10 @@ fn a_build_is_asked_for_by_its_id_below_the_address() {
     assert!(cut.len() == 1 && cut[0].starts_with(&format!("{shown}: its file did not arrive: ")), "{cut:?}");
     // What is no build id is asked of nobody.
     for wrong in ["", "../../etc", "0123/", &"0".repeat(200)] {
-        assert_eq!(fetch(&mut fetcher, wrong).unwrap_err(), ["no server is asked: its build id is none"]);
+        assert_eq!(
+            fetch(&mut fetcher, wrong).unwrap_err(),
+            ["no server is asked: its build id is malformed"]
+        );
     }
     let expected = ["0123", "4567", "89ab", "cdef"].map(|id| format!("/below/buildid/{id}/debuginfo"));
     assert_eq!(served.join().unwrap(), expected);
@@ -89,7 +92,7 @@ fn who_cannot_be_reached_is_asked_once_and_the_next_one_still() {
     let first = fetch(&mut fetcher, "0123").unwrap_err();
     assert!(first[0].starts_with(&nobody) && first[0].to_lowercase().contains("refused"), "{first:?}");
     assert!(first[1].ends_with("(404)"), "{first:?}");
-    assert!(first[2].starts_with("no address is not asked: its address is none"), "{first:?}");
+    assert!(first[2].starts_with("no address is not asked: its address is malformed"), "{first:?}");
     assert_eq!(fetch(&mut fetcher, "4567").unwrap().1, format!("{url} (debuginfod)"));
     // The other one has answered all that it answers.
     let second = fetch(&mut fetcher, "89ab").unwrap_err();

@@ -80,7 +80,7 @@ impl Refusal {
         match (self.step, self.cause.raw_os_error()) {
             (Step::Exec, Some(libc::ENOEXEC)) => no_program(program),
             (Step::Exec, Some(libc::ENOENT)) => {
-                match images::script_runs_by(program).or_else(|| images::interpreter(program)) {
+                match images::script_interpreter(program).or_else(|| images::interpreter(program)) {
                     Some(needed) => lacks(program, &needed),
                     None => tried(ErrorKind::Usage).because_of(&self.cause).hint("check the path"),
                 }
@@ -95,13 +95,13 @@ impl Refusal {
             (Step::SetUp, _) => tried(ErrorKind::Limit)
                 .because("could not prepare its process")
                 .because_of(&self.cause)
-                .hint("try it again; if it stays so, start the command first and observe it by --pid"),
+                .hint("try again; if it persists, start the command first and observe it with --pid"),
         }
     }
 }
 
-/// Refuses what cannot start: what no kernel takes for a program (shells run such a file as a script of their own language,
-/// which nobody else can know), and what needs an interpreter that is not there.
+/// Refuses what is neither ELF nor a script with `#!` (shells run such a file in their own language, which nobody else can
+/// know), and what needs an interpreter that is missing. Formats that are registered with binfmt_misc are refused, too.
 pub(super) fn check(program: &Path) -> Result<(), Error> {
     let mut of = program.to_path_buf();
     for _script_of_a_script in 0..4 {
@@ -114,10 +114,10 @@ pub(super) fn check(program: &Path) -> Result<(), Error> {
         if !head.starts_with(b"\x7fELF") && !head.starts_with(b"#!") {
             return Err(no_program(&of));
         }
-        if let Some(lost) = images::not_in_path(&of) {
+        if let Some(lost) = images::missing_env_program(&of) {
             return Err(lacks(program, &lost));
         }
-        let Some(needed) = images::script_runs_by(&of).or_else(|| images::interpreter(&of)) else {
+        let Some(needed) = images::script_interpreter(&of).or_else(|| images::interpreter(&of)) else {
             return Ok(());
         };
         if !needed.exists() {
@@ -131,7 +131,7 @@ pub(super) fn check(program: &Path) -> Result<(), Error> {
 fn lacks(program: &Path, needed: &Path) -> Error {
     Error::on(ErrorKind::Usage, "tried to start", program)
         .because(format_args!("it needs {}, which is not there", Text::from(needed).terminal()))
-        .hint("install that, or name another in the first line of a script")
+        .hint("install it, or change the first line of the script")
 }
 
 fn no_program(program: &Path) -> Error {

@@ -23,7 +23,7 @@ impl Grace {
         Grace { asked: Instant::now(), length }
     }
 
-    /// How long to wait before it is looked again; `None` if it is `gone`, or the time is over.
+    /// How long to sleep before looking again; `None` if it is `gone`, or the time is up.
     pub fn wait(&self, gone: bool) -> Option<Duration> {
         let left = self.length.checked_sub(self.asked.elapsed()).filter(|left| !left.is_zero());
         left.filter(|_| !gone).map(|left| left.min(PAUSE))

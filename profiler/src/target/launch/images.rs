@@ -135,7 +135,7 @@ fn shebang(path: &Path) -> Option<PathBuf> {
 }
 
 /// The program of a script's line `#!/usr/bin/env NAME`, if there is none of that name.
-pub(super) fn not_in_path(path: &Path) -> Option<PathBuf> {
+pub(super) fn missing_env_program(path: &Path) -> Option<PathBuf> {
     let line = first_line(path)?;
     let mut words = line.split_ascii_whitespace();
     let name = words.next().filter(|first| first.ends_with("/env")).and_then(|_| words.next())?;
@@ -145,7 +145,7 @@ pub(super) fn not_in_path(path: &Path) -> Option<PathBuf> {
 }
 
 /// The program that the kernel runs a script by: `env` itself, where that is named.
-pub(super) fn script_runs_by(path: &Path) -> Option<PathBuf> {
+pub(super) fn script_interpreter(path: &Path) -> Option<PathBuf> {
     first_line(path)?.split_ascii_whitespace().next().map(PathBuf::from)
 }
 

@@ -55,7 +55,7 @@ pub(super) fn leaks<F: Ord>(
         let row = StackRow::pool(of());
         let before = before.of_function(of().map(|row| row.stack));
         let judgement = judge_within(&row, window, before, alpha);
-        // What was proved before is judged with less care, as everywhere.
+        // What was proved before takes less evidence, as everywhere.
         let grows = || before.is_some() || grows_together(members(), window, alpha);
         if judgement.verdict == Verdict::Leak && grows() {
             taken.extend(group.stacks.iter().copied());
@@ -66,9 +66,9 @@ pub(super) fn leaks<F: Ord>(
     leaks
 }
 
-/// Whether it is the same memory that is kept and that grows: not a table that was filled once in one stack, and sessions that
-/// come and go in another. So growth is asked of the stacks alone that are not known to be honest, and once more without the
-/// one that holds most.
+/// Whether the same memory is kept and grows. A table that was filled once in one stack, and sessions that come and go in
+/// another, must not add up to a leak: so growth is tested on the undecided stacks alone, and again without the one that
+/// holds most.
 fn grows_together<'a>(stacks: impl Iterator<Item = &'a Judged<'a>>, window: &Window, alpha: f64) -> bool {
     let open = stacks.filter(|stack| stack.judgement.verdict == Verdict::Young);
     let mut rows: Vec<&StackRow> = open.map(|stack| stack.row).collect();
@@ -82,9 +82,9 @@ fn grows_together<'a>(stacks: impl Iterator<Item = &'a Judged<'a>>, window: &Win
     rows.len() > 1 && grow(&rows) && grow(&rows[1..])
 }
 
-/// Whether a stack has evidence enough of its own that its memory is kept, and yet does not grow: a table that was filled once.
-/// To leave it out takes nothing away but time without frees, which would speak for a leak of others.
-fn needs_no_company(stack: &Judged<'_>) -> bool {
+/// Whether a stack shows by itself that its memory is kept but does not grow. It could add nothing but time without frees, as
+/// if others leaked.
+fn is_filled_table(stack: &Judged<'_>) -> bool {
     let judgement = &stack.judgement;
     matches!(judgement.reason, Reason::GrowthUnclear | Reason::StoppedGrowing) && judgement.hazard.frees == 0
 }
@@ -97,7 +97,7 @@ fn candidates<F: Ord>(
 ) -> Vec<Group> {
     let open = sites.iter().filter(|site| site.judgement.verdict != Verdict::Leak);
     let mut places: Vec<usize> = open.flat_map(|site| site.stacks.iter().copied()).collect();
-    places.retain(|&place| stacks.get(place).is_some_and(|stack| !needs_no_company(stack)));
+    places.retain(|&place| stacks.get(place).is_some_and(|stack| !is_filled_table(stack)));
     places.sort_unstable();
     let mut through: BTreeMap<F, Group> = BTreeMap::new();
     for &place in &places {

@@ -107,7 +107,7 @@ impl Forecast {
         let (share, most) = (units::percent(self.taken_share), percentage(self.limit));
         let error = Error::new(ErrorKind::Safety, "tried to predict the cost").because(format_args!(
             "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}; \
-             --max-cost off goes on all the same",
+             --max-cost off observes it anyway",
             self.who(),
             units::count(self.calls_per_s)
         ));
@@ -117,7 +117,7 @@ impl Forecast {
             error.hint(format_args!("{least}: every call still has its trap"))
         } else if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
             error.hint(format_args!(
-                "{least}, which may be too much, too; --max-cost {} allows for more",
+                "{least}, which may still exceed the limit; --max-cost {} allows it",
                 percentage((self.sampled_share * UNEVEN * 20.0).ceil() / 20.0)
             ))
         } else {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
         let words = error.to_string();
         assert!(words.contains("more than --max-cost 30%"), "{words}");
-        assert!(words.ends_with("; --max-cost off goes on all the same"), "{words}");
+        assert!(words.ends_with("; --max-cost off observes it anyway"), "{words}");
         let advice = error.advice().unwrap();
         assert!(advice.contains("--sample-bytes 512KiB would take at least "), "{advice}");
         let close = |pairs: &u64| {
@@ -222,7 +222,7 @@ mod tests {
         let pairs = (150_000..700_000).step_by(5_000).find(close).unwrap();
         let error = refusal(&counting(pairs, 1_000), &options()).unwrap();
         let advice = error.advice().unwrap();
-        assert!(advice.ends_with("which may be too much, too; --max-cost 35% allows for more"), "{advice}");
+        assert!(advice.ends_with("which may still exceed the limit; --max-cost 35% allows it"), "{advice}");
         // Nothing is proposed that would be refused too.
         let error = refusal(&counting(700_000, 1_000), &options()).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");

@@ -22,11 +22,11 @@ const CLOCK_UNITS: f64 = 10.0;
 /// Chance of taking a pause between births at random moments for their end.
 const SILENT_TAIL: f64 = 1e-5;
 /// The same where a leak was proved before: there are many looks, and each would have its chance.
-const SILENT_AFTER_ALL_TAIL: f64 = 1e-8;
+const SILENT_AFTER_LEAK_TAIL: f64 = 1e-8;
 /// Such a silence is longer than every gap by this factor.
 const LONGEST: f64 = 2.0;
 /// The same where a leak was proved before.
-const LONGEST_AFTER_ALL: f64 = 3.0;
+const LONGEST_AFTER_LEAK: f64 = 3.0;
 /// A silence of one age and this many typical gaps ends a beat that was steady.
 const GAPS: f64 = 2.0;
 /// With fewer gaps than this a beat is not known, and a silence has to last an age longer.
@@ -183,7 +183,7 @@ impl Rhythm {
             // Births that go on for long between rare pauses have short gaps, typically: the pauses count too, and
             // the time before the first birth may have been one.
             let (tail, times) =
-                if was_leak { (SILENT_AFTER_ALL_TAIL, LONGEST_AFTER_ALL) } else { (SILENT_TAIL, LONGEST) };
+                if was_leak { (SILENT_AFTER_LEAK_TAIL, LONGEST_AFTER_LEAK) } else { (SILENT_TAIL, LONGEST) };
             let unseen = silence >= times * self.longest.max(wait);
             return (chance < tail && unseen) || silence >= older + GAPS * self.typical;
         }

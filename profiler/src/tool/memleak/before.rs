@@ -58,7 +58,7 @@ impl Before {
         whole.max_by_key(badness)
     }
 
-    /// What a function with these stacks was called: a leak, if one was that had most of its stacks among them.
+    /// What a function with these stacks was called: a leak, if an earlier function that leaked had all its stacks among them.
     pub(super) fn of_function(&self, stacks: impl Iterator<Item = u32>) -> Option<Verdict> {
         if self.functions.is_empty() {
             return None;

@@ -10,8 +10,7 @@ use crate::{
     units,
 };
 
-/// With fewer drawn blocks in all, nothing can be said of one site: as many as survival takes to be estimated from
-/// (`growth::FEW`).
+/// Fewer drawn blocks than this say nothing about any site.
 const LEAST_DRAWN: u64 = 10;
 /// Drawn blocks that a finer drawing is proposed for.
 const ENOUGH_DRAWN: u64 = 1_000;

@@ -24,7 +24,7 @@ pub(super) fn coverage(
     let because = losses(&count);
     let named = frames.iter().filter(|f| !f.functions.is_empty()).count();
     let ratio = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
-    let freed = session.while_all_sat(counters)[Counter::FreeUntracked as usize];
+    let freed = session.counts_while_all_attached(counters)[Counter::FreeUntracked as usize];
     let complete_stacks = stacks.iter().filter(|stack| stack.incomplete.is_none()).count();
     Coverage {
         complete: because.is_empty(),

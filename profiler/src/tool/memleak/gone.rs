@@ -11,12 +11,13 @@ use crate::{
     units,
 };
 
-/// One finding for each target that a signal has killed, and that ended, or became another program, while others go on,
-/// unless it was seen for less than the age asked about: of that nothing is judged.
+/// One finding for each target that a signal killed, and for each that ended or became another program by exec while
+/// something is still observed. The latter only if it was observed for at least the age asked about: of less, nothing is
+/// judged.
 pub(super) fn findings<'a>(session: &'a Session<'_>) -> impl Iterator<Item = Finding> + 'a {
     let others_go_on = session.spaces.iter().any(|space| space.ended.is_none());
     let is_said = move |space: &&Space| match space.killed_by {
-        // Said elsewhere: of what a breakpoint has killed, and of a command.
+        // SIGTRAP, and the end of the command, are reported elsewhere.
         Some(signal) => signal != libc::SIGTRAP && !is_command(session, space),
         None => others_go_on && session.lasted(space) >= session.options.older,
     };

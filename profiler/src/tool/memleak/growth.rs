@@ -24,8 +24,8 @@ const LEAST_MOMENTS: usize = 5;
 /// Chance of taking a slowing to a fifth for a stop.
 const SLOWED_TAIL: f64 = 0.01;
 /// The same where a leak was proved before: there are many looks, and each would have its chance.
-const SLOWED_AFTER_ALL_TAIL: f64 = 1e-4;
-/// Chance of taking a slowing to a fifth for a probable one.
+const SLOWED_AFTER_LEAK_TAIL: f64 = 1e-4;
+/// Chance of error where "probably" is enough.
 const PROBABLY: f64 = 0.2;
 /// Fewer blocks than this and their bytes are not near to normal.
 const FEW: u64 = 10;
@@ -59,7 +59,7 @@ pub(super) fn growth_within(row: &StackRow, window: &Window, was_leak: bool, alp
     let older = window.older_units as f64;
     let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
     let clump = clump(row, window);
-    let tail = if was_leak { SLOWED_AFTER_ALL_TAIL } else { SLOWED_TAIL };
+    let tail = if was_leak { SLOWED_AFTER_LEAK_TAIL } else { SLOWED_TAIL };
     let ended = slowed(late_total, younger, older / (half + older), clump, tail)
         || (row.old > 0 && row.arrivals.ended(window, was_leak));
 
@@ -85,8 +85,8 @@ pub(super) fn picks_up(row: &StackRow, window: &Window) -> bool {
     Pace::of(row, window).is_kept(PROBABLY)
 }
 
-/// True if births since are at least a fifth as frequent as in the whole earlier half, but for this chance: what was loaded at
-/// once counts, too. Of many tables, each with an entry now and then, nobody would say that they leak.
+/// True if births since are at least a fifth as frequent as in the whole earlier half, what was loaded at once included,
+/// with this chance of error. So many tables that each get an entry now and then are no leak.
 pub(super) fn outpaces_the_start(row: &StackRow, window: &Window, tail: f64) -> bool {
     let early = row.births.split_at(BIRTH_SLICES / 2).0.iter().sum();
     Pace { early, ..Pace::of(row, window) }.is_kept(tail)
@@ -116,7 +116,7 @@ impl Pace {
         }
     }
 
-    /// True if births since are at least a fifth as frequent as in the earlier half, but for this chance.
+    /// True if births since are at least a fifth as frequent as in the earlier half, with this chance of error.
     fn is_kept(&self, tail: f64) -> bool {
         at_least(self.later, self.later + self.early, fair_share(self.late_share)) <= tail
     }
@@ -173,7 +173,7 @@ fn dispersion(births: &[u64; BIRTH_SLICES]) -> f64 {
     if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 }
 }
 
-/// True if `late` births, in clumps, are less than a fifth as frequent as `early` ones, but for this chance.
+/// True if `late` births, in clumps, are less than a fifth as frequent as `early` ones, with this chance of error.
 fn slowed(early: u64, late: u64, late_share: f64, clump: f64, tail: f64) -> bool {
     let (early, late) = ((early as f64 / clump).ceil() as u64, (late as f64 / clump).ceil() as u64);
     1.0 - at_least(late + 1, early + late, fair_share(late_share)) < tail

@@ -88,7 +88,7 @@ pub(super) fn sight(
     if !seen && sight.instead.is_none() {
         sight.instead = unrecorded::finding(
             counters,
-            &session.while_all_sat(counters),
+            &session.counts_while_all_attached(counters),
             session.options.sample_bytes,
             length,
         );
@@ -128,7 +128,8 @@ pub(super) fn sight(
 /// Targets that have ended by themselves: children may have done their work.
 fn look_at_ended(sight: &mut Sight, session: &Session<'_>, seen: bool, length: Duration) {
     let pids: BTreeSet<u32> = session.spaces.iter().map(|space| space.process.pid()).collect();
-    // Until its parent collects it, the kernel tells what a process and its children have used. Ours is collected.
+    // The kernel tells what a process and its children have used until its parent collects it. Ours is collected, and what
+    // it had used was kept.
     let command = session.command().and_then(launch::Waiting::used);
     let others = pids.iter().filter_map(|pid| session.memory.families.since(*pid));
     let used: Vec<Used> = command.into_iter().chain(others).collect();
@@ -146,11 +147,11 @@ fn look_at_ended(sight: &mut Sight, session: &Session<'_>, seen: bool, length: D
     }
 }
 
-/// Where the work went that children did who are gone.
+/// Says how much children that have ended have worked.
 fn children_ended(cpu: Duration) -> String {
     format!(
-        "Children of the target that have ended since took {} of processor time, and were not observed: they live too short \
-         to be attached to.",
+        "Children of the target that have ended used {} of processor time and were not observed: they end too soon to be \
+         attached to.",
         units::duration(cpu)
     )
 }

@@ -370,7 +370,7 @@ impl Space {
     pub(crate) fn forget_layout(&mut self, program: &Path) {
         self.layout = Layout::default();
         self.history = History::default();
-        // As the kernel would tell it, which one that ends at once is not asked any more.
+        // Absolute, as the kernel says it: of a command that ends at once it cannot be asked any more.
         let absolute = std::fs::canonicalize(program);
         self.exe = Text::from(absolute.as_deref().unwrap_or(program));
         self.build_id = None;

@@ -70,7 +70,7 @@ pub(crate) fn counters(object: &Object) -> Result<[u64; Counter::COUNT]> {
     Ok(sum)
 }
 
-/// Allocation calls that are being followed to their return, and those that ended without one: a thread may end inside.
+/// Allocation calls that have begun and not returned, with those whose thread ended inside and was not noticed yet.
 pub(crate) fn under_way(counters: &[u64; Counter::COUNT]) -> u64 {
     const ENDED: [Counter; 8] = [
         Counter::ReturnRecorded,

@@ -49,9 +49,9 @@ impl Holder {
 }
 
 impl Grown {
-    /// By how much what is unexplained of the whole is more or less than what a reader finds who takes the followed blocks
-    /// from its growth, in bytes; 0 if that does not show.
-    fn beside_its_row(&self) -> f64 {
+    /// The unexplained growth of the whole, less what its row suggests (growth less followed blocks), in bytes; 0 if too
+    /// small to show.
+    fn row_discrepancy(&self) -> f64 {
         let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
         let growth = self.growth() as f64;
         let beside = self.unexplained() as f64 - (growth - followed).max(0.0);
@@ -185,16 +185,15 @@ pub(super) fn notes(grown: &[Grown]) -> Vec<String> {
             units::bytes(unmapped as f64)
         ));
     }
-    if grown.iter().any(|grown| grown.beside_its_row() > 0.0) {
+    if grown.iter().any(|grown| grown.row_discrepancy() > 0.0) {
         notes.push(
-            "the unexplained growth of all is the sum of its kinds: a kind that shrank, or whose blocks took the place of \
-             others, explains no growth elsewhere"
+            "the unexplained growth of all is the sum over its kinds: a kind that shrank does not offset growth in another"
                 .to_owned(),
         );
     }
-    if grown.iter().any(|grown| grown.beside_its_row() < 0.0) {
+    if grown.iter().any(|grown| grown.row_discrepancy() < 0.0) {
         notes.push(
-            "all has pages that belong to no kind, such as variables that are read-only now: they are not called unexplained"
+            "all includes pages of no kind, such as relocated read-only data: they do not count as unexplained"
                 .to_owned(),
         );
     }

@@ -190,11 +190,11 @@ fn a_script_is_named_not_the_runtime_that_runs_it() {
     let frames = [runtime("os::malloc"), nameless.clone(), runtime("thread_entry")];
     assert_eq!(named(&frames), "os::malloc");
     assert_eq!(named(&[nameless.clone(), runtime("thread_entry")]), naming::place(&nameless).terminal());
-    // A server of one's own that has a runtime in it.
-    // An allocation of the runtime that ran the script, further out.
+    // The runtime that ran the script also allocates, further out.
     let node = |name| frame("/usr/bin/node", name, None);
     let frames = [node("node::Buffer::New()"), made("JS:*keep /srv/chat.js:2:20"), node("node::Malloc")];
     assert_eq!(named(&frames), "keep /srv/chat.js:2:20");
+    // A server of the user's own that embeds a runtime.
     let frames = [frame("/srv/node-server", "Chat::keep()", None), made("JS:^onMessage /srv/chat.js:9:1")];
     assert_eq!(named(&frames), "Chat::keep");
 }

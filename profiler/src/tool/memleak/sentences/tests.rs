@@ -233,7 +233,7 @@ fn no_advice_is_shorter_than_what_was_had() {
 }
 
 #[test]
-fn one_site_is_no_they() {
+fn one_site_is_singular() {
     let text = said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).text;
     assert!(text.ends_with("1 site cannot be judged yet; it holds 16 KiB of 16 KiB."), "{text}");
 }

@@ -140,9 +140,9 @@ pub(super) struct Session<'a> {
     pub(super) bytes_before: u64,
     /// Their memory by kind, from then on.
     pub(super) memory: Memory,
-    /// What was counted while the probes were attached one after the other: releases are seen before allocations are.
+    /// Counters when the last probe was attached.
     early: [u64; Counter::COUNT],
-    /// What was counted before they were taken away again, in the opposite order.
+    /// Counters when detaching began.
     late: Option<[u64; Counter::COUNT]>,
     /// What the interim report before said.
     pub(super) before: Before,
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
         let reading = self.cost_reading().ok();
         self.cost.before_detach(reading);
         self.late = totals::counters(&self.object).ok();
-        self.let_calls_return();
+        self.drain_calls();
         for space in &mut self.spaces {
             space.detach_allocs();
         }
@@ -178,9 +178,12 @@ impl<'a> Session<'a> {
         self.options.stage.end();
     }
 
-    /// What of these counts came while all probes sat. Before and behind that, releases are seen of blocks whose allocation
-    /// nobody saw.
-    pub(super) fn while_all_sat(&self, counters: &[u64; Counter::COUNT]) -> [u64; Counter::COUNT] {
+    /// What was counted while all probes were attached. While they come and go, releases are seen of blocks whose allocation
+    /// was not.
+    pub(super) fn counts_while_all_attached(
+        &self,
+        counters: &[u64; Counter::COUNT],
+    ) -> [u64; Counter::COUNT] {
         let until = self.late.as_ref().unwrap_or(counters);
         std::array::from_fn(|at| until[at].saturating_sub(self.early[at]))
     }
@@ -190,9 +193,8 @@ impl<'a> Session<'a> {
         self.launched.as_ref()
     }
 
-    /// Begins no more calls, and waits for those under way. Not for long: a thread may have ended inside one, or sleep
-    /// there.
-    fn let_calls_return(&self) {
+    /// Follows no new calls, and waits a little for those under way: a thread may have ended inside one, or sleep there.
+    fn drain_calls(&self) {
         let running = || self.spaces.iter().filter(|space| space.ended.is_none());
         for space in running() {
             if let Err(error) = space.close_to_allocs(&self.object) {

@@ -46,7 +46,7 @@ impl Session<'_> {
         let Some(over) = self.cost.over(limit, self.guard_seconds) else { return Ok(false) };
         tell(Event::Notice(&format!(
             "stopped by the safety guard: {} lost ~{} of its time to the probes, more than --max-cost {}; --max-cost off \
-             goes on all the same",
+             observes it anyway",
             self.cost.thread(over.tid),
             units::percent(over.price.of_all),
             percentage(limit)

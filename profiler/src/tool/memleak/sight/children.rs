@@ -140,14 +140,14 @@ impl Children<'_> {
     }
 }
 
-/// What observes them: their name, if they share one that no shell has to be told of, else their pids.
+/// How to observe them: by pid, and by name if they share one that needs no quotes in a shell.
 fn to_type(children: &[Child], way: Way) -> String {
     let it = if children.len() == 1 { "it" } else { "them" };
     let pids = pid_options(children.iter().map(|child| child.pid));
     if way == Way::OfCommand {
         return format!(
-            "To observe {it}: have the command replace itself by what does the work (`exec`), give that behind `--`, or let \
-             the command go on with --leave-running and observe {it} by --pid"
+            "To observe {it}: let the command `exec` {it}, start {it} directly after `--`, or use --leave-running and then \
+             --pid"
         );
     }
     let name = children.first().map(|first| &first.name);

@@ -20,11 +20,11 @@ const ENDS: [(Counter, &str); 6] = [
     (Counter::Abandoned, "never returned"),
 ];
 
-/// Says so in place of "no allocation was seen". `None` if there were no calls at all. `while_all_sat`: what of
+/// Says so in place of "no allocation was seen". `None` if there were no calls at all. `counts_while_all_attached`: what of
 /// the counts came while all probes sat; before and behind that, releases are seen and allocations are not.
 pub(super) fn finding(
     counters: &[u64; Counter::COUNT],
-    while_all_sat: &[u64; Counter::COUNT],
+    counts_while_all_attached: &[u64; Counter::COUNT],
     sample_bytes: Option<u64>,
     length: Duration,
 ) -> Option<Finding> {
@@ -34,7 +34,7 @@ pub(super) fn finding(
     }
     let calls = of(Counter::EntryHits).saturating_sub(of(Counter::EntryOther));
     if calls == 0 {
-        let of = |counter: Counter| while_all_sat[counter as usize];
+        let of = |counter: Counter| counts_while_all_attached[counter as usize];
         let released = of(Counter::FreeHits).saturating_sub(of(Counter::FreeOther));
         return (released > 0).then(|| only_released(released, length));
     }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_without_a_block_are_no_silence() {
+    fn failed_calls_are_reported() {
         assert_eq!(said(&[], None), None);
         assert_eq!(said(&[(Counter::EntryHits, 3), (Counter::EntryOther, 3)], None), None, "those of others");
         let failed = [(Counter::EntryHits, 7), (Counter::EntryBegun, 7), (Counter::ReturnFailed, 7)];
