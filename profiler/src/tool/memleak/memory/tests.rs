@@ -144,12 +144,12 @@ fn a_whole_that_does_not_follow_from_its_row_is_explained() {
     assert_eq!((shrank.growth(), shrank.unexplained()), (10 * MIB, 10 * MIB));
     assert!(
         notes(std::slice::from_ref(&shrank))[0]
-            .starts_with("the unexplained growth of all is the sum of its kinds")
+            .starts_with("the unexplained growth of all is the sum over its kinds")
     );
     let now = reading(40, vec![region(0, 20, Kind::Heap, 20), region(100, 128, Kind::Mapped, 20)]);
     assert!(notes(&[grown(&before, &now, &[(101 * MIB, MIB)])]).is_empty());
     // The kernel counts pages that are of no kind.
     let now = reading(60, vec![region(0, 20, Kind::Heap, 20), region(100, 128, Kind::Mapped, 20)]);
     let less = notes(&[grown(&before, &now, &[(101 * MIB, MIB)])]);
-    assert!(less[0].starts_with("all has pages that belong to no kind"), "{less:?}");
+    assert!(less[0].starts_with("all includes pages of no kind"), "{less:?}");
 }
