@@ -1,6 +1,7 @@
 //! How good the call stacks and their names are.
 
 use super::page::Page;
+use super::stacks::base_name;
 use super::style::Style;
 use crate::report::{Coverage, Cut, Walks};
 use crate::text::{Text, visible};
@@ -80,8 +81,7 @@ fn places(cut: &Cut, verbose: bool) -> String {
 }
 
 fn file(module: Option<&Text>) -> String {
-    let Some(path) = module.map(Text::terminal) else { return "code without a file".to_owned() };
-    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned()
+    module.map_or_else(|| "code without a file".to_owned(), base_name)
 }
 
 fn of_frames(share: f64) -> String {

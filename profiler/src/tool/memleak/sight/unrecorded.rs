@@ -44,8 +44,13 @@ pub(super) fn finding(
         .map(|(counter, words)| format!("{} {words}", units::count(of(*counter) as f64)))
         .collect();
     let ends = if ends.is_empty() { "none has returned yet".to_owned() } else { ends.join(", ") };
+    let advice = if of(Counter::ReturnFailed) == calls {
+        "look at its limits (`ulimit -v`, the cgroup's memory.max)"
+    } else {
+        "observe it for longer"
+    };
     let words = format!(
-        "No block was allocated in {}: of {}, {ends}. The target does call its allocator; observe it for longer.",
+        "No block was allocated in {}: of {}, {ends}. The target does call its allocator; {advice}.",
         units::duration(length),
         units::plural(calls as usize, "call of an allocator", "calls of allocators"),
     );
@@ -83,7 +88,7 @@ mod tests {
         assert_eq!(
             said(&failed, None).unwrap(),
             "No block was allocated in 1s: of 7 calls of allocators, 7 failed. The target does call its allocator; \
-             observe it for longer."
+             look at its limits (`ulimit -v`, the cgroup's memory.max)."
         );
         let released =
             said(&[(Counter::FreeHits, 5), (Counter::FreeOther, 1), (Counter::FreeUntracked, 4)], None);
