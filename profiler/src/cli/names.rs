@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use profiler::{
     error::{Error, ErrorKind, Result},
-    symbolize::{Kept, Servers, Settings},
+    symbolize::{DebugFileCache, Servers, Settings},
 };
 
 use super::args::NamesArgs;
@@ -54,16 +54,16 @@ fn servers() -> Result<Servers> {
             .because(why)
             .hint("sudo DEBUGINFOD_URLS='https://debuginfod.elfutils.org/' profiler ...   # sudo does not pass it on"));
     }
-    Ok(Servers { urls, kept: kept()?, patience: Servers::PATIENCE })
+    Ok(Servers { urls, kept: cache()?, patience: Servers::PATIENCE })
 }
 
 /// Where the tools of elfutils keep what they have fetched. A directory that only follows from who we are is not used if
 /// another user could change it: sudo may leave `HOME` as it is.
-fn kept() -> Result<Option<Kept>> {
+fn cache() -> Result<Option<DebugFileCache>> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(directory) = of("DEBUGINFOD_CACHE_PATH") {
         let directory = PathBuf::from(directory);
-        return Kept::at(&directory).map(Some).map_err(|error| {
+        return DebugFileCache::at(&directory).map(Some).map_err(|error| {
             Error::on(ErrorKind::Usage, "tried to keep debug files in", directory.as_path())
                 .because_of(&error)
                 .hint("set DEBUGINFOD_CACHE_PATH to a directory of your own")
@@ -71,5 +71,5 @@ fn kept() -> Result<Option<Kept>> {
     }
     let below_home = |home: OsString| PathBuf::from(home).join(".cache");
     let caches = of("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| of("HOME").map(below_home));
-    Ok(caches.and_then(|caches| Kept::at(&caches.join("debuginfod_client")).ok()))
+    Ok(caches.and_then(|caches| DebugFileCache::at(&caches.join("debuginfod_client")).ok()))
 }

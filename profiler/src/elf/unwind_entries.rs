@@ -20,7 +20,7 @@ impl<'a> FunctionStarts<'a> {
 
     /// Where the function begins that an address is in, if unwind information says so. Both are addresses as the file counts.
     /// A cold part counts as a function of its own.
-    pub(crate) fn before(&self, address: u64) -> Option<u64> {
+    pub(crate) fn start_of(&self, address: u64) -> Option<u64> {
         let entry = self.0.as_ref()?.indexed(address)?;
         entry.contains(address).then(|| entry.initial_address())
     }
@@ -87,12 +87,12 @@ mod tests {
         let mut known = 0;
         for function in functions.iter().filter(|function| function.size > 64).take(2_000) {
             let inside =
-                [0, 1, function.size / 2, function.size - 1].map(|by| starts.before(function.address + by));
+                [0, 1, function.size / 2, function.size - 1].map(|by| starts.start_of(function.address + by));
             known += usize::from(inside == [Some(function.address); 4]);
         }
         // Code in assembly and what a linker folds together has entries of its own.
         assert!(known > 1_900, "{known}");
-        assert_eq!(starts.before(u64::MAX), None);
-        assert_eq!(starts.before(0), None);
+        assert_eq!(starts.start_of(u64::MAX), None);
+        assert_eq!(starts.start_of(0), None);
     }
 }

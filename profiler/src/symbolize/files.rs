@@ -142,7 +142,7 @@ impl Known {
         let outside = || Resolved::unknown("outside of the code of the file");
         let starts = FunctionStarts::of(&image);
         let start_of = |resolved: &Resolved, address: Option<u64>| {
-            address.filter(|_| resolved.functions.is_empty()).and_then(|address| starts.before(address))
+            address.filter(|_| resolved.functions.is_empty()).and_then(|address| starts.start_of(address))
         };
         let resolved = addresses.iter().map(|at| {
             let resolved = at.and_then(|_| found.next()).unwrap_or_else(outside);

@@ -9,9 +9,9 @@
 
 mod blaze;
 mod bytes;
+mod cache;
 mod dwarf;
 mod files;
-mod kept;
 mod later;
 mod mangled;
 mod merge;
@@ -26,8 +26,8 @@ mod worker;
 
 use std::path::PathBuf;
 
+pub use cache::DebugFileCache;
 pub use files::has_debug_file;
-pub use kept::Kept;
 pub use later::resolve_later;
 pub use notes::Notes;
 pub use perf_map::Location;

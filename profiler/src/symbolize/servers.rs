@@ -13,7 +13,7 @@ use ureq::{Agent, http::StatusCode};
 
 use super::{
     bytes::{Bytes, scratch_file},
-    kept::Kept,
+    cache::DebugFileCache,
 };
 
 /// Largest file that is fetched, in bytes.
@@ -33,7 +33,7 @@ pub struct Servers {
     /// Where they are, the first one first: `https://...` or `http://...`.
     pub urls: Vec<String>,
     /// Where the files that they send are kept, for the next time. `None`: nowhere.
-    pub kept: Option<Kept>,
+    pub kept: Option<DebugFileCache>,
     /// How long all of them may be waited for, taken together.
     pub patience: Duration,
 }
@@ -59,7 +59,7 @@ pub(super) type Fits<'a> = &'a dyn Fn(&[u8]) -> Result<bool, String>;
 #[derive(Debug)]
 pub(super) struct Fetcher {
     servers: Vec<Server>,
-    kept: Option<Kept>,
+    kept: Option<DebugFileCache>,
     limits: Arc<Mutex<Limits>>,
 }
 
@@ -166,7 +166,12 @@ impl Server {
     ///
     /// # Errors
     /// In words, why there is none.
-    fn fetch(&mut self, build_id: &str, kept: Option<&Kept>, limits: &Mutex<Limits>) -> Result<File, String> {
+    fn fetch(
+        &mut self,
+        build_id: &str,
+        kept: Option<&DebugFileCache>,
+        limits: &Mutex<Limits>,
+    ) -> Result<File, String> {
         let client = match &self.client {
             Ok(client) => client,
             Err(why) => return Err(format!("{} is not asked: {why}", self.name)),
@@ -192,7 +197,7 @@ impl Server {
 fn receive(
     client: &Client,
     build_id: &str,
-    kept: Option<&Kept>,
+    kept: Option<&DebugFileCache>,
     limits: &Mutex<Limits>,
 ) -> Result<File, Failure> {
     let answer = client.fetch_debug_info(&BuildId::formatted(build_id)).map_err(|error| {

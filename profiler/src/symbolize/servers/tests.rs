@@ -45,7 +45,7 @@ fn nobody() -> String {
     format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
 }
 
-fn fetcher(urls: &[&str], kept: Option<&Kept>, patience: Duration) -> Fetcher {
+fn fetcher(urls: &[&str], kept: Option<&DebugFileCache>, patience: Duration) -> Fetcher {
     let urls = urls.iter().map(|url| (*url).to_owned()).collect();
     Fetcher::new(&Servers { urls, kept: kept.cloned(), patience })
 }
@@ -144,7 +144,7 @@ fn what_is_larger_than_may_be_fetched_does_not_arrive() {
 #[test]
 fn what_fits_is_kept_and_not_asked_for_again() {
     let place = tempfile::tempdir().unwrap();
-    let kept = Kept::at(&place.path().join("cache")).unwrap();
+    let kept = DebugFileCache::at(&place.path().join("cache")).unwrap();
     let (url, served) = server(&[FILE, FILE, FILE]);
     // Of another build, says whoever looks at it.
     let fetcher_of = || fetcher(&[&url], Some(&kept), LONG);

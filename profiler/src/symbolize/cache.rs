@@ -26,17 +26,17 @@ const STICKY: u32 = 0o1000;
 
 /// A directory with debug files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct DebugFileCache {
     directory: PathBuf,
 }
 
-impl Kept {
+impl DebugFileCache {
     /// In this directory, which is made if it is not there.
     ///
     /// # Errors
     /// If it cannot be made, and if anybody else could change what is in it: as root we would write where somebody else
     /// wants us to.
-    pub fn at(directory: &Path) -> io::Result<Kept> {
+    pub fn at(directory: &Path) -> io::Result<DebugFileCache> {
         let directory = std::path::absolute(directory)?;
         let there = directory.ancestors().find(|above| above.symlink_metadata().is_ok());
         let there = there.unwrap_or(Path::new("/"));
@@ -44,7 +44,7 @@ impl Kept {
         only_ours(&real)?;
         let directory = real.join(directory.strip_prefix(there).unwrap_or(Path::new("")));
         DirBuilder::new().recursive(true).mode(PRIVATE).create(&directory)?;
-        Ok(Kept { directory })
+        Ok(DebugFileCache { directory })
     }
 
     /// The debug file of a build. An empty file stands for one that no server had then.
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_file_has_a_name_only_once_it_is_whole() {
         let place = tempfile::tempdir().unwrap();
-        let kept = Kept::at(&place.path().join("deep/cache")).unwrap();
+        let kept = DebugFileCache::at(&place.path().join("deep/cache")).unwrap();
         assert!(kept.find("0123").is_none());
         let mut file = kept.scratch_file().unwrap();
         file.write_all(b"words").unwrap();
@@ -132,12 +132,12 @@ mod tests {
         let open = place.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        let refused = |path: &Path| Kept::at(path).unwrap_err().to_string();
+        let refused = |path: &Path| DebugFileCache::at(path).unwrap_err().to_string();
         assert!(refused(&open.join("cache")).contains("can be changed by another user"));
         symlink(&open, place.path().join("link")).unwrap();
         assert!(refused(&place.path().join("link/cache")).contains("open can be changed"));
         fs::write(place.path().join("file"), "").unwrap();
-        assert!(Kept::at(&place.path().join("file")).is_err());
+        assert!(DebugFileCache::at(&place.path().join("file")).is_err());
         if geteuid().is_root() {
             let home = place.path().join("home");
             fs::create_dir_all(home.join(".cache")).unwrap();
