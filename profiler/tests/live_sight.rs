@@ -54,6 +54,28 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
 }
 
+/// Beside another target, too, of which everything is known.
+#[test]
+fn a_target_that_becomes_a_program_without_an_allocator_passes_no_gate() {
+    let Some(_live) = support::live() else { return };
+    let build = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
+    let script = format!("echo READY; read go; exec {}", build.build().display());
+    let honest = Workload::spawn(&Build::c("leaks.c").build(), &["calm", "10"]);
+    for others in [vec![], vec!["--pid".to_owned(), honest.pid().to_string()]] {
+        let mut target = Workload::spawn("sh".as_ref(), &["-c", &script]);
+        let mut options: Vec<&str> = others.iter().map(String::as_str).collect();
+        options.extend(["--gate", "--older", "200ms", "--for", "2s"]);
+        let observer = Observer::attach(target.pid(), &options);
+        target.say("go");
+        let report = observer.finish(PATIENCE).report(3);
+        let (rule, text) = first(&report);
+        assert_eq!(rule, "memleak.unobserved", "{text}");
+        let words = format!("(pid {}) goes on, and nothing is seen of it: ", target.pid());
+        assert!(text.contains(&words) && text.contains("defines malloc"), "{text}");
+        target.kill();
+    }
+}
+
 /// Itself, or a script that starts one and ends, with the environment of the script or with none.
 #[test]
 fn a_command_that_becomes_a_daemon_is_said_to_go_on() {

@@ -101,7 +101,9 @@ impl Entry {
 pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
     let label = site.label.as_ref().map(Text::terminal);
     let name = label.as_ref().map(|label| one_space(label.split("  ").next().unwrap_or(label)));
-    let mut all: Vec<String> = label.iter().map(|label| one_space(label)).chain(name.clone()).collect();
+    let function = name.as_ref().and_then(|name| name.strip_suffix(naming::AND_BELOW));
+    let mut all: Vec<String> = label.iter().map(|label| one_space(label)).collect();
+    all.extend(name.iter().map(String::as_str).chain(function).map(str::to_owned));
     let of_name = |called: &Text| name.as_ref().is_some_and(|name| *name == one_space(&called.terminal()));
     for row in site.rows.iter().filter_map(|&at| report.row(at)) {
         let frames = report.stack_of(row).into_iter().flat_map(|stack| report.frames_of(stack));
@@ -164,6 +166,18 @@ mod tests {
         for pattern in ["chat::History::pus", "room.rs:42", "push", "room::Room::tick", "room.rs:?"] {
             let entry = Entry::new(1, pattern.to_owned());
             assert!(!entry.means(&spellings), "{pattern}: {spellings:?}");
+        }
+    }
+
+    #[test]
+    fn a_function_means_all_that_it_calls_too() {
+        let report = sample::pong();
+        let label = format!("room::Room::tick{}", naming::AND_BELOW);
+        let site =
+            Site { label: Some(label.as_str().into()), ..report.sites_of(&report.findings[0])[0].clone() };
+        let spellings = spellings(&report, &site);
+        for (pattern, is_meant) in [("room::Room::tick", true), (&label, true), ("room::Room::tic", false)] {
+            assert_eq!(Entry::new(1, pattern.to_owned()).means(&spellings), is_meant, "{pattern}");
         }
     }
 

@@ -12,6 +12,9 @@ use crate::{
     text::Text,
 };
 
+/// Behind the name of a function that stands for all that is allocated in it and below.
+pub const AND_BELOW: &str = " and what it calls";
+
 pub use spelling::{bare, is_nameless, short, spelled};
 
 /// What a call in a stack is to the reader.

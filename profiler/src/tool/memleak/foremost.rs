@@ -38,7 +38,8 @@ pub(super) fn complete(
         *clean = growth;
     }
     let leaks = report.findings.iter().any(|finding| finding.rule == rules::LEAK);
-    let (before_no_leak, limits) = if leaks { (None, before_no_leak) } else { (before_no_leak, None) };
+    let (before_no_leak, limits) =
+        if leaks { (Vec::new(), before_no_leak) } else { (before_no_leak, Vec::new()) };
     let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
     let first: Vec<Finding> = harm::findings(session)
         .chain(guard)

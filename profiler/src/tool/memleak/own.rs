@@ -81,7 +81,7 @@ fn path(calls: &[Call<'_>], wrappers: &Wrappers) -> Vec<Own> {
     let own = calls.iter().filter(|call| kind(call, wrappers) == Kind::Own);
     let functions = own.filter(|call| seen.insert((call.frame.module.as_ref(), call.identity)));
     let of_call = |call: &Call<'_>| Own {
-        label: Text::new([naming::short(call.name).raw(), b" and what it calls"].concat()),
+        label: Text::new([naming::short(call.name).raw(), naming::AND_BELOW.as_bytes()].concat()),
         function: call.identity.clone(),
         module: call.frame.module.clone(),
         file: None,

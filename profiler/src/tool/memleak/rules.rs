@@ -13,6 +13,8 @@ pub const GUARD: &str = "memleak.guard";
 pub const HALTED: &str = "memleak.halted";
 /// Children of a target work, and are not observed.
 pub const CHILDREN: &str = "memleak.children";
+/// A target goes on as a program of which nothing is seen.
+pub const UNOBSERVED: &str = "memleak.unobserved";
 /// Something leaks.
 pub const LEAK: &str = "memleak.leak";
 /// What is not decided yet holds too much for "no leak".
@@ -37,13 +39,14 @@ pub const COMMAND_FAILED: &str = "command.failed";
 pub const COMMAND_KILLED: &str = "command.killed";
 
 /// Every rule.
-pub const ALL: [&str; 17] = [
+pub const ALL: [&str; 18] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     LIVE_GROWTH,
     GUARD,
     HALTED,
     CHILDREN,
+    UNOBSERVED,
     LEAK,
     UNDECIDED,
     TOO_EARLY,

@@ -27,6 +27,9 @@ const MATTERS: f64 = 0.1;
 /// Few blocks matter if they hold this share of all that is live, and so many bytes.
 const MOST: f64 = 0.5;
 const MOST_BYTES: f64 = 1_048_576.0;
+/// What programs leave behind that ended too early to be judged matters if it is so much together: a shell that becomes the
+/// program leaves less (bash: 65 KiB).
+const LEFT_BYTES: f64 = 131_072.0;
 /// A process younger than this many ages may still fill what it fills once.
 const FILLING_AGES: u32 = 4;
 
@@ -179,7 +182,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
         sentence.push(plain(format!(" {grows} ~{}", grown.per_hour())));
     }
     if unnamed > 0 {
-        sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
+        sentence.push(plain(format!(" and {}", units::plural(unnamed, "more site", "more sites"))));
     }
     // Not more than was seen: what will be freed later, nobody knows.
     let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
@@ -209,10 +212,10 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let all_live: f64 = facts.sites.iter().map(live_bytes).sum();
     // Few blocks are suspect too if they are most of what is live: a long list in one block.
     let is_most = |site: &JudgedSite| live_bytes(site) >= MOST_BYTES.max(MOST * all_live);
+    let is_left = |site: &JudgedSite| site.judgement.reason == Reason::TooShort && site.row.has_ended();
+    let left: f64 = facts.sites.iter().filter(|site| is_left(site)).map(live_bytes).sum();
     let suspect = |site: &JudgedSite| {
-        let reason = site.judgement.reason;
-        // So is what was seen for a moment only: a shell that became the program, say.
-        let few = reason == Reason::FewBlocks || (reason == Reason::TooShort && site.row.has_ended());
+        let few = site.judgement.reason == Reason::FewBlocks || (is_left(site) && left < LEFT_BYTES);
         site.judgement.verdict == Verdict::Young && (!few || is_most(site))
     };
     let held = |of: fn(&JudgedSite) -> f64| -> (f64, f64) {

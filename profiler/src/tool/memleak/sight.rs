@@ -2,6 +2,7 @@
 //! all that a target waits for, and calls that gave no block.
 
 mod children;
+mod unobserved;
 mod unrecorded;
 
 use std::{
@@ -66,8 +67,8 @@ pub(super) struct Sight {
     pub(super) instead: Option<Finding>,
     /// Before the answer.
     pub(super) before: Vec<Finding>,
-    /// Before the answer, unless that is a leak: it limits only what else could be said.
-    pub(super) before_no_leak: Option<Finding>,
+    /// Before the answer, unless that is a leak: they limit only what else could be said.
+    pub(super) before_no_leak: Vec<Finding>,
     /// Behind it.
     pub(super) behind: Vec<Finding>,
 }
@@ -94,6 +95,7 @@ pub(super) fn sight(
         );
     }
     sight.before.extend(left_behind(session));
+    sight.before_no_leak.extend(unobserved::findings(session));
     if living.is_empty() {
         look_at_ended(&mut sight, session, seen, length);
         return sight;
@@ -179,14 +181,14 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, seen:
     } else if works(own.of_ended, 0, length) && own.of_ended > own.cpu {
         let words = children_ended(own.of_ended);
         if own.idle && seen {
-            sight.before_no_leak = Some(Finding::plain(rules::CHILDREN, Severity::Limit, words));
+            sight.before_no_leak.push(Finding::plain(rules::CHILDREN, Severity::Limit, words));
         } else {
             sight.behind.push(Finding::plain(rules::CHILDREN, Severity::Info, words));
         }
     } else if own.idle && !children.is_empty() {
         // They may leak as slowly as they work, and an answer about who waits for them is no answer about them.
         let finding = children.finding(instead);
-        if instead { sight.instead = Some(finding) } else { sight.before_no_leak = Some(finding) }
+        if instead { sight.instead = Some(finding) } else { sight.before_no_leak.push(finding) }
     }
 }
 

@@ -99,7 +99,7 @@ fn the_fastest_functions_are_named_once_and_the_others_counted() {
     let text = said(&sites, &["push", "connect", "", "d", "e"], |_| {}).text;
     assert!(text.starts_with(
         "LEAK: push grows by ~9.0 MiB/h, connect by ~2.0 MiB/h, a function without a name by ~1.0 MiB/h and 2 \
-         more functions. They"
+         more sites. They"
     ));
 }
 
@@ -193,6 +193,12 @@ fn of_what_has_ended_no_more_will_be_known() {
          holds 16 KiB of 18 KiB."
     );
     assert_eq!(said(&[brief(40_000)], &["a"], |_| {}).rule, rules::UNDECIDED);
+    // A target that died held all of this, in two sites; a live one holds eight times more.
+    let dead = || [brief(55), brief(55)];
+    assert_eq!(said(&dead(), &["a", "b"], |_| {}).rule, rules::UNDECIDED);
+    let [one, two] = dead();
+    let beside = [one, two, site(FreedSoon, 0.0, 1_000, 1)];
+    assert_eq!(said(&beside, &["a", "b", "c"], |_| {}).rule, rules::CLEAN);
 }
 
 #[test]

@@ -68,7 +68,8 @@ pub(super) fn spaces(
 pub(super) fn unless_it_ended(attached: Result<()>, space: &mut Space, alone: bool) -> Result<()> {
     match attached {
         Err(error) if error.kind() == ErrorKind::NoSuchProcess && !alone => {
-            space.end("ended while it was attached to".to_owned(), monotonic_ns());
+            let how = if space.process.ended() { "ended" } else { "became another program by exec" };
+            space.end(format!("{how} while it was attached to"), monotonic_ns());
             Ok(())
         }
         attached => attached,

@@ -175,7 +175,9 @@ impl Session<'_> {
         space.refuse_if_copied(modules, &Start::of_process(pid))?;
         space.attach(object, attacher, modules, options)?;
         space.seen = Seen::since(monotonic_ns());
-        let line = format!("process {pid} is now {}: observed anew", space.exe.terminal());
+        // Its dynamic linker may not have begun: then the next looks find its allocator.
+        let anew = if space.has_probes() { "observed anew" } else { "no allocator of it is known yet" };
+        let line = format!("process {pid} is now {}: {anew}", space.exe.terminal());
         self.spaces.push(space);
         Ok(line)
     }
