@@ -256,6 +256,14 @@ impl<'a> Image<'a> {
         Some((section.sh_addr(ENDIAN), section.data(ENDIAN, self.data).ok()?))
     }
 
+    /// Whether code at an address is a stub that the linker made for calls of other files.
+    pub(crate) fn is_stub(&self, address: u64) -> bool {
+        [".plt", ".plt.sec", ".plt.got"]
+            .iter()
+            .filter_map(|name| self.section(name))
+            .any(|(start, stubs)| address.checked_sub(start).is_some_and(|ahead| ahead < stubs.len() as u64))
+    }
+
     pub(super) fn section_data(&self, index: usize) -> Option<&'a [u8]> {
         self.sections.section(object::SectionIndex(index)).ok()?.data(ENDIAN, self.data).ok()
     }
@@ -334,4 +342,23 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stubs_are_told_from_code() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let libc = maps
+            .lines()
+            .find_map(|line| Some(&line[line.find('/')?..]).filter(|path| path.contains("/libc.so")));
+        let bytes = std::fs::read(libc.unwrap()).unwrap();
+        let image = Image::parse(&bytes).unwrap();
+        let [(plt, stubs), (text, _)] = [".plt", ".text"].map(|name| image.section(name).unwrap());
+        let end = plt + stubs.len() as u64;
+        assert!(image.is_stub(plt) && image.is_stub(end - 1));
+        assert!(!image.is_stub(plt - 1) && !image.is_stub(text) && !image.is_stub(u64::MAX));
+    }
 }

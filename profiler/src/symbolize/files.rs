@@ -246,6 +246,11 @@ fn symbol_names(
         }
         tables.push(listed);
     }
+    if let Some(image) = image {
+        // Stubs have no symbols, but one without a size that lies before them (`_init`) would cover them.
+        let of_stubs = names.iter_mut().zip(addresses).filter(|(_, address)| image.is_stub(**address));
+        of_stubs.for_each(|(name, _)| *name = None);
+    }
     names
 }
 
