@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// The observation was made; with `--gate`, no problem counts.
+    /// The observation was made; with `--gate`, no problem was found that is not excused.
     Ok = 0,
-    /// With `--gate`: a problem counts.
+    /// With `--gate`: a problem was found that is not excused.
     Refuted = 1,
     /// The command line, or a file named on it, is wrong.
     Usage = 2,
@@ -46,7 +46,7 @@ impl ExitCode {
     /// What the code means, for people.
     pub const fn meaning(self) -> &'static str {
         match self {
-            ExitCode::Ok => "done; with --gate: no problem counts",
+            ExitCode::Ok => "done; with --gate: no problem found",
             ExitCode::Refuted => "with --gate: something leaks, or the command failed",
             ExitCode::Usage => "the command line, or a file named on it, is wrong",
             ExitCode::Inconclusive => "with --gate: undecided, or the answer is limited",

@@ -30,6 +30,9 @@ pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
     }
     let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
     let gate = args.gate.gate()?;
+    if gate.is_none() {
+        profiler::gate::mark_as_recorded(&mut report);
+    }
     let code = gate::decide(gate.as_ref(), &mut report);
     report.select(&Selection::from(&args.select))?;
     outputs.write(&report).map(|()| code)

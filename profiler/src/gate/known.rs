@@ -96,11 +96,28 @@ impl Entry {
     }
 }
 
+/// The name of a site without what tells it apart from others of this name.
+fn name(site: &Site) -> Option<String> {
+    let label = site.label.as_ref()?.terminal();
+    Some(one_space(label.split(naming::BESIDE).next().unwrap_or(&label)))
+}
+
+/// The function that a site is in, or whose stacks it is.
+pub(super) fn function(site: &Site) -> Option<String> {
+    let name = name(site)?;
+    Some(name.strip_suffix(naming::AND_BELOW).unwrap_or(&name).to_owned())
+}
+
+/// Whether a site is all of what a function and what it calls allocate.
+pub(super) fn is_with_callees(site: &Site) -> bool {
+    name(site).is_some_and(|name| name.ends_with(naming::AND_BELOW))
+}
+
 /// The ways in which a file may spell a site: as its rows do, with or without where it is in the source. What the rows
 /// have beside a name, to tell sites apart that have the same, may be left out: the name then means all of them.
 pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
     let label = site.label.as_ref().map(Text::terminal);
-    let name = label.as_ref().map(|label| one_space(label.split("  ").next().unwrap_or(label)));
+    let name = name(site);
     let function = name.as_ref().and_then(|name| name.strip_suffix(naming::AND_BELOW));
     let mut all: Vec<String> = label.iter().map(|label| one_space(label)).collect();
     all.extend(name.iter().map(String::as_str).chain(function).map(str::to_owned));

@@ -4,11 +4,13 @@
 //! and the column with a growth.
 
 mod known;
+mod limit;
 
 pub use self::known::Known;
 
 use crate::{
     exit::ExitCode,
+    naming,
     report::{Finding, Phrase, Report, Severity, Site, Target},
     text::Text,
     units,
@@ -49,31 +51,44 @@ impl Gate {
     /// 1 if a problem counts; 6 if the data are incomplete; 3 if a finding limits the answer; 0.
     pub fn decide(&self, report: &mut Report) -> ExitCode {
         report.findings.retain(|finding| !finding.is_of_gate());
-        let mut found = Vec::new();
+        let problems = report.findings.iter().filter(|finding| finding.severity == Severity::Problem);
+        let sites_of: Vec<Vec<Site>> = problems.map(|finding| report.sites_of(finding)).collect();
+        // A problem without a site cannot be excused.
+        let mut counting = sites_of.iter().filter(|sites| sites.is_empty()).count();
         let mut used = vec![false; self.known.entries().len()];
-        let mut counting = 0;
-        for finding in report.findings.iter().filter(|finding| finding.severity == Severity::Problem) {
-            let sites = report.sites_of(finding);
-            if sites.is_empty() {
-                counting += 1;
-            }
-            for site in sites {
-                match self.excuse(report, &site, &mut used) {
-                    Some(why) => found.push(excused(&site, why)),
-                    None => counting += 1,
-                }
+        let (mut found, mut leaks) = (Vec::new(), Vec::new());
+        for site in sites_of.into_iter().flatten() {
+            match self.known_as(report, &site, &mut used) {
+                Some(why) => found.push(excused(&site, why)),
+                None => leaks.push(site),
             }
         }
+        let mut together = None;
+        match self.above_bytes_per_hour {
+            None => counting += leaks.len(),
+            Some(above) => {
+                let groups = limit::groups(report, &leaks);
+                for (place, site) in leaks.iter().enumerate() {
+                    let mut of_it = groups.iter().filter(|group| group.members.contains(&place));
+                    match of_it.clone().all(|group| group.is_below(above)) {
+                        true => found.extend(of_it.next().map(|group| excused(site, group.excuse(above)))),
+                        false => counting += 1,
+                    }
+                }
+                together = groups.into_iter().find(|group| group.counts_together(&leaks, above));
+            }
+        }
+        let number_excused = found.len();
         found.extend(self.stale(&used));
-        let (code, decision) = decision(report, counting, found.iter().any(|f| f.rule == EXCUSED));
+        let (code, decision) = decision(report, counting, number_excused, together.as_ref());
         report.findings.push(decision);
         report.findings.append(&mut found);
         report.sum_up();
         code
     }
 
-    /// Why a site does not count.
-    fn excuse(&self, report: &Report, site: &Site, used: &mut [bool]) -> Option<String> {
+    /// Why a site does not count, if it is known.
+    fn known_as(&self, report: &Report, site: &Site, used: &mut [bool]) -> Option<String> {
         let spellings = known::spellings(report, site);
         let mut known = None;
         for (entry, used) in self.known.entries().iter().zip(used) {
@@ -82,20 +97,7 @@ impl Gate {
                 known.get_or_insert(entry.line);
             }
         }
-        if let Some(line) = known {
-            return Some(format!("it is known ({}, line {line})", self.known.file().terminal()));
-        }
-        let above = self.above_bytes_per_hour?;
-        let growth = site.growth_bytes_per_hour?;
-        (growth < above).then(|| {
-            let shown = units::bytes_per_hour(above);
-            if units::bytes_per_hour(growth) != shown {
-                return format!("it grows by less than {} (--gate-above)", shown.trim_start_matches('+'));
-            }
-            // Rounded, they would be the same.
-            let (growth, above) = units::apart(growth, above);
-            format!("it grows by {growth}/h, less than {above}/h (--gate-above)")
-        })
+        known.map(|line| format!("it is known ({}, line {line})", self.known.file().terminal()))
     }
 
     fn stale(&self, used: &[bool]) -> Vec<Finding> {
@@ -124,8 +126,14 @@ impl Gate {
     }
 }
 
-/// The code, and the sentence about it.
-fn decision(report: &Report, counting: usize, some_excused: bool) -> (ExitCode, Finding) {
+/// The code, and the sentence about it. The sentence does not name the code: the run may still end with another one, where
+/// a file cannot be written.
+fn decision(
+    report: &Report,
+    counting: usize,
+    excused: usize,
+    together: Option<&limit::Group>,
+) -> (ExitCode, Finding) {
     let own = report.exit_code();
     let limited = report.findings.iter().enumerate().find(|(place, finding)| limits(*place, finding));
     let (code, rule, severity, why) = if own == ExitCode::SafetyStop {
@@ -134,23 +142,47 @@ fn decision(report: &Report, counting: usize, some_excused: bool) -> (ExitCode, 
         let why = if died { "a target died of SIGTRAP under observation" } else { guard };
         (own, FAILED, Severity::Problem, why.to_owned())
     } else if counting > 0 {
-        let problems = if counting == 1 { "1 problem counts" } else { "problems count" };
-        let number = if counting == 1 { String::new() } else { format!("{counting} ") };
-        (ExitCode::Refuted, FAILED, Severity::Problem, format!("{number}{problems}"))
+        let problems = units::plural(counting, "problem", "problems");
+        (ExitCode::Refuted, FAILED, Severity::Problem, format!("{problems} found{}", beside(excused)))
     } else if own != ExitCode::Ok {
         (own, UNDECIDED, Severity::Limit, "the data are incomplete".to_owned())
     } else if limited.is_some() {
         (ExitCode::Inconclusive, UNDECIDED, Severity::Limit, "the answer is open or limited".to_owned())
     } else {
-        let why = if some_excused { "no problem counts" } else { "no problem was found" };
-        (ExitCode::Ok, PASSED, Severity::Info, why.to_owned())
+        (ExitCode::Ok, PASSED, Severity::Info, format!("no problem found{}", beside(excused)))
     };
     let word = match rule {
         FAILED => "failed",
         PASSED => "passed",
         _ => "undecided",
     };
-    (code, Finding::plain(rule, severity, format!("Gate {word} (exit code {}): {why}.", code.code())))
+    let mut sentence = vec![Phrase::Plain(format!("Gate {word}: {why}."))];
+    if let Some(group) = together.filter(|_| code == ExitCode::Refuted)
+        && let Some(name) = group.name()
+    {
+        let words = format!(" {} (--gate-above).", group.together());
+        sentence.extend([Phrase::Plain(" ".to_owned()), Phrase::Name(name), Phrase::Plain(words)]);
+    }
+    (code, Finding::new(rule, severity, sentence))
+}
+
+/// `, 2 excused`.
+fn beside(excused: usize) -> String {
+    if excused == 0 { String::new() } else { format!(", {excused} excused") }
+}
+
+/// Says of the decision in a recorded report that it was taken when the report was made: nobody asks for one now.
+pub fn mark_as_recorded(report: &mut Report) {
+    const RECORDED: &str = "When recorded: ";
+    for finding in report.findings.iter_mut().filter(|finding| finding.is_of_gate()) {
+        let Some(Phrase::Plain(words)) = finding.sentence.first_mut() else { continue };
+        if !words.starts_with(RECORDED) {
+            let mut rest = words.chars();
+            let first = rest.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+            *words = format!("{RECORDED}{first}{}", rest.as_str());
+        }
+    }
+    report.sum_up();
 }
 
 /// Whether a finding leaves the answer open. In reports of versions without rules, remarks are known by their place.
@@ -160,10 +192,9 @@ fn limits(place: usize, finding: &Finding) -> bool {
 }
 
 fn excused(site: &Site, why: String) -> Finding {
-    let name =
-        site.label.clone().map_or_else(|| Phrase::Plain("a site without a name".to_owned()), Phrase::Name);
-    let sentence =
-        vec![Phrase::Plain("Does not count: ".to_owned()), name, Phrase::Plain(format!(": {why}."))];
+    let name = site.label.as_ref().map(naming::in_prose);
+    let name = name.map_or_else(|| Phrase::Plain("a site without a name".to_owned()), Phrase::Name);
+    let sentence = vec![Phrase::Plain("Excused: ".to_owned()), name, Phrase::Plain(format!(": {why}."))];
     Finding::new(EXCUSED, Severity::Info, sentence)
 }
 

@@ -14,6 +14,21 @@ use crate::{
 
 /// Behind the name of a function that stands for all that is allocated in it and below.
 pub const AND_BELOW: &str = " and what it calls";
+/// Stands in the label of a row between its name and what tells it apart from others of this name.
+pub const BESIDE: &str = "  ";
+
+/// A label as a part of a sentence: `push (chat.c:7)`.
+pub fn in_prose(label: &Text) -> Text {
+    let raw = label.raw();
+    let beside = raw.windows(BESIDE.len()).position(|window| window == BESIDE.as_bytes());
+    match beside.and_then(|at| raw.split_at_checked(at)) {
+        Some((name, rest)) => {
+            let rest = rest.get(BESIDE.len()..).unwrap_or_default();
+            Text::new([name, b" (", rest, b")"].concat())
+        }
+        None => label.clone(),
+    }
+}
 
 pub use spelling::{bare, is_nameless, short, spelled};
 

@@ -71,6 +71,18 @@ impl Report {
         self.sections.get(at.section)?.rows.get(at.row)
     }
 
+    /// The rows behind a row, with their section: those of sections of detail whose column with the section's name in the
+    /// singular (`site` for `sites`) holds the index of this row.
+    pub fn details(&self, at: RowRef) -> Vec<(&Section, &Row)> {
+        let Some(section) = self.sections.get(at.section) else { return Vec::new() };
+        let details = self.sections.iter().filter_map(|detail| Some((detail, detail.column_of(section)?)));
+        let behind = details.flat_map(|(detail, column)| {
+            let is_behind = move |row: &&Row| row.cells.get(column) == Some(&Value::Exact(at.row as u64));
+            detail.rows.iter().filter(is_behind).map(move |row| (detail, row))
+        });
+        behind.collect()
+    }
+
     /// The frames of a stack, innermost first. Indices out of range, which [`Report::check`] reports, are skipped.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> + 'a {
         stack.frames.iter().filter_map(|&index| self.frames.get(index))

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+mod grouped;
+
+pub(crate) use self::grouped::grouped;
 use super::*;
 use crate::text::Text;
 

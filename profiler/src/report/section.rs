@@ -42,6 +42,11 @@ impl Section {
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
+
+    /// Of a section of detail, index of the column that says behind which row of another section a row stands.
+    pub(crate) fn column_of(&self, other: &Section) -> Option<usize> {
+        self.column(other.name.strip_suffix('s')?).filter(|_| self.detail)
+    }
 }
 
 /// A column.

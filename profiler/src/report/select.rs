@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::HashMap};
 
-use super::{Column, Report, Row, RowRef, Section, Severity, Unit, Value};
+use super::{Column, Phrase, Report, Row, RowRef, Section, Severity, Unit, Value};
 use crate::{
     error::{Error, ErrorKind, Result},
     text::{Pattern, Text},
@@ -20,6 +20,17 @@ pub struct Selection {
     pub min_bytes: u64,
 }
 
+impl Selection {
+    /// The options that leave rows out.
+    fn asked(&self) -> String {
+        let asked = [
+            self.matching.as_ref().map(|pattern| format!("--match '{pattern}'")),
+            (self.min_bytes > 0).then(|| format!("--min-bytes {}", units::exact_bytes(self.min_bytes))),
+        ];
+        asked.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl Report {
     /// Leaves the rows that were asked for, and says in the section's notes that there were more. Stacks and frames stay.
     ///
@@ -30,6 +41,7 @@ impl Report {
             self.require_column(column)?;
         }
         let pattern = wanted.matching.as_deref().map(Pattern::anywhere);
+        let mut some_are_left_out = false;
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else { break };
             // A table without stacks is an account of the whole, which is right with all of its rows only.
@@ -45,9 +57,22 @@ impl Report {
             if let Some(column) = wanted.sort.as_deref().and_then(|name| column_named(section, name)) {
                 kept.sort_by(|a, b| order(&section.rows, *a, *b, column));
             }
+            some_are_left_out |= kept.len() < section.rows.len();
             self.keep(index, &kept, wanted);
         }
+        if some_are_left_out {
+            self.say_what_it_is_about(wanted);
+        }
         Ok(())
+    }
+
+    /// The answer is one about all rows, and stays so.
+    fn say_what_it_is_about(&mut self, wanted: &Selection) {
+        if let Some(answer) = self.findings.first_mut() {
+            let words = format!(" This is about the whole report, not only about {}.", wanted.asked());
+            answer.sentence.push(Phrase::Plain(words));
+        }
+        self.sum_up();
     }
 
     fn require_column(&self, name: &str) -> Result<()> {
@@ -91,22 +116,34 @@ impl Report {
         section.folded = section.folded.take().filter(|_| kept.iter().copied().eq(0..all));
         section.rows = kept.iter().filter_map(|row| section.rows.get(*row).cloned()).collect();
         if kept.len() < all {
-            let asked = [
-                wanted.matching.as_ref().map(|pattern| format!("--match '{pattern}'")),
-                (wanted.min_bytes > 0)
-                    .then(|| format!("--min-bytes {}", units::exact_bytes(wanted.min_bytes))),
-            ];
-            let asked: Vec<String> = asked.into_iter().flatten().collect();
-            section.notes.push(format!("{} of {all} rows: {}", kept.len(), asked.join(", ")));
+            section.notes.push(format!("{} of {all} rows: {}", kept.len(), wanted.asked()));
         }
         let places: HashMap<usize, usize> =
             kept.iter().enumerate().map(|(place, row)| (*row, place)).collect();
+        self.move_references(index, &places);
         for finding in &mut self.findings {
             let moved = |of: &RowRef| match of.section == index {
                 true => Some(RowRef { row: *places.get(&of.row)?, ..*of }),
                 false => Some(*of),
             };
             finding.rows = finding.rows.iter().filter_map(moved).collect();
+        }
+    }
+
+    /// Rows of detail go on naming the row that they stand behind, if that is left.
+    fn move_references(&mut self, index: usize, places: &HashMap<usize, usize>) {
+        let Some(section) = self.sections.get(index) else { return };
+        let columns: Vec<_> = self.sections.iter().map(|detail| detail.column_of(section)).collect();
+        for (detail, column) in self.sections.iter_mut().zip(columns) {
+            let Some(column) = column else { continue };
+            for cell in detail.rows.iter_mut().filter_map(|row| row.cells.get_mut(column)) {
+                let Value::Exact(row) = cell else { continue };
+                let moved = usize::try_from(*row).ok().and_then(|row| places.get(&row));
+                *cell = match moved {
+                    Some(place) => Value::Exact(*place as u64),
+                    None => Value::Unknown("its row is not among those that were asked for".to_owned()),
+                };
+            }
         }
     }
 }
@@ -245,5 +282,36 @@ mod tests {
         assert_eq!(report.findings[0].rows, [RowRef { section: 0, row: 0 }, RowRef { section: 0, row: 2 }]);
         report.select(&Selection { matching: Some("chat".into()), ..Selection::default() }).unwrap();
         assert_eq!(report.findings[0].rows, [RowRef { section: 0, row: 0 }]);
+    }
+    #[test]
+    fn rows_of_detail_go_on_naming_the_row_that_they_stand_behind() {
+        let mut report = sample::grouped();
+        report.sections[0].rows.swap(0, 1);
+        for cell in report.sections[1].rows.iter_mut().filter_map(|row| row.cells.last_mut()) {
+            *cell = Value::Exact(1 - cell.number().unwrap() as u64);
+        }
+        let before = report.clone();
+        report.select(&Selection { matching: Some("what it calls".into()), ..Selection::default() }).unwrap();
+        assert_eq!(functions(&report), ["room::Room::tick and what it calls"]);
+        let all = |report: &Report, row| report.details(RowRef { section: 0, row }).len();
+        assert_eq!((all(&before, 0), all(&before, 1)), (1, 3));
+        assert_eq!(all(&report, 0), 0, "no stack has this in a name");
+        let mut report = before;
+        report.select(&Selection { sort: Some("live_bytes".into()), ..Selection::default() }).unwrap();
+        assert_eq!((all(&report, 0), all(&report, 1)), (3, 1));
+    }
+
+    #[test]
+    fn an_answer_about_everything_says_so_where_a_part_is_shown() {
+        let said = |wanted: Selection| selected(wanted).findings[0].text.clone();
+        let whole = sample::pong().findings[0].text.clone();
+        let matching = |pattern: &str| Selection { matching: Some(pattern.into()), ..Selection::default() };
+        assert_eq!(
+            said(matching("net::accept")),
+            format!("{whole} This is about the whole report, not only about --match 'net::accept'.")
+        );
+        assert_eq!(said(Selection::default()), whole);
+        assert_eq!(said(matching("")), whole, "nothing is left out");
+        assert_eq!(said(Selection { sort: Some("live_bytes".into()), ..Selection::default() }), whole);
     }
 }

@@ -1,7 +1,9 @@
 //! The live view: what changes, the answer so far, and as much of the first table as the screen has rows for.
 
+use std::collections::HashSet;
+
 use super::{HumanOptions, fit, more_rows, page::Page, sentence, style::Style, style_of, table};
-use crate::report::{Report, Row, Section};
+use crate::report::{Report, Row, RowRef, Section};
 
 /// Rows of the screen below which the answer has the screen alone.
 const LEAST_ROWS: usize = 6;
@@ -21,7 +23,7 @@ pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows:
             // Half of the screen is the table's, however much there is to say.
             page.truncate(rows / 2);
             page.blank();
-            write_rows(&mut page, section, options, rows);
+            write_rows(&mut page, report, section, options, rows);
         }
     }
     if report.is_none() {
@@ -32,10 +34,20 @@ pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows:
     page.finish().lines().map(str::to_owned).collect()
 }
 
-/// Writes the rows that there is room for, and how many there are besides.
-fn write_rows(page: &mut Page, section: &Section, options: &HumanOptions, rows: usize) {
+/// The rows of a section that people see, those first that the answer rests on: they are named above.
+fn in_order_of_the_answer<'a>(report: &'a Report, section: &'a Section) -> Vec<&'a Row> {
     let unfolded = section.folded.as_ref().map_or(section.rows.len(), |folded| folded.from_row);
-    let candidates: Vec<&Row> = section.rows.iter().take(unfolded.min(options.top.min(rows))).collect();
+    let is_here = |at: &&RowRef| report.sections.get(at.section).is_some_and(|of| std::ptr::eq(of, section));
+    let named = report.findings.first().into_iter().flat_map(|answer| &answer.rows).filter(is_here);
+    let mut taken = HashSet::new();
+    let places = named.map(|at| at.row).chain(0..unfolded).filter(|row| taken.insert(*row));
+    places.filter_map(|place| section.rows.get(place)).collect()
+}
+
+/// Writes the rows that there is room for, and how many there are besides.
+fn write_rows(page: &mut Page, report: &Report, section: &Section, options: &HumanOptions, rows: usize) {
+    let mut candidates = in_order_of_the_answer(report, section);
+    candidates.truncate(options.top.min(rows));
     let laid = table::lay_out(section, &candidates, options.width, false, options.ascii);
     for line in &laid.header {
         page.line(Style::Dim, line);
@@ -61,7 +73,7 @@ fn write_rows(page: &mut Page, section: &Section, options: &HumanOptions, rows: 
 #[cfg(test)]
 mod tests {
     use super::{HumanOptions, fit, live};
-    use crate::report::sample;
+    use crate::report::{Folded, RowRef, sample};
 
     const STATUS: &str = "14:03:22  1m5s of 30m, 28m55s to go, 92k hits/s, cost ~6.3 %, 0 lost";
 
@@ -115,5 +127,23 @@ Growth seen covers 561 of 580 MiB of anonymous memory.
         assert!(lines[15..].iter().any(|line| line.starts_with("  LEAK ")), "{lines:#?}");
         assert_eq!(at(80, 1, &report), [STATUS]);
         assert!(at(80, 3, &report)[2].starts_with("LEAK"), "{:?}", at(80, 3, &report));
+    }
+    #[test]
+    fn rows_that_the_answer_names_come_first() {
+        let mut report = sample::pong();
+        report.findings[0].rows = vec![RowRef { section: 0, row: 2 }];
+        let lines = at(80, 24, &report);
+        let at = |word: &str| lines.iter().position(|line| line.starts_with(&format!("  {word} "))).unwrap();
+        assert!(at("CACHE") < at("LEAK") && at("LEAK") < at("LONG-LIVED"), "{lines:#?}");
+        // Also one that a line sums up, and none twice.
+        report.findings[0].rows = vec![RowRef { section: 0, row: 2 }; 2];
+        report.sections[0].folded = Some(Folded { from_row: 1, text: "2 more".to_owned() });
+        let lines = super::live(STATUS, Some(&report), &HumanOptions::default(), 24);
+        let rows: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(
+            rows.iter().filter(|word| ["CACHE", "LONG-LIVED"].contains(word)).count(),
+            1,
+            "{lines:#?}"
+        );
     }
 }

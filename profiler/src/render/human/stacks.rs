@@ -7,7 +7,7 @@ use super::fit::{self, width};
 use super::page::Page;
 use super::style::Style;
 use crate::naming::{self, Catalog};
-use crate::report::{Frame, Function, Report, Role, Row, Section, Severity, Stack, Value};
+use crate::report::{Frame, Function, Report, Role, Row, RowRef, Section, Severity, Stack, Value};
 use crate::text::{Text, visible};
 use crate::units;
 
@@ -22,11 +22,14 @@ const WITHOUT_PROBLEM: usize = 3;
 /// Writes the stacks of the first rows that are problems; of the first rows if there is none; of all rows if
 /// `verbose`.
 pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &[&Row], verbose: bool) {
-    let with_stack = || rows.iter().filter_map(|row| Some((*row, report.stack_of(row)?)));
+    let index = report.sections.iter().position(|other| std::ptr::eq(other, section)).unwrap_or_default();
+    let at = |row| RowRef { section: index, row };
+    let places = || rows.iter().enumerate().map(|(place, row)| (at(place), *row));
+    let with_stack = || places().filter_map(|(at, row)| Some((at, row, report.stack_of(row)?)));
     let problem = |row: &Row| row.severity == Some(Severity::Problem);
-    let any_problem = with_stack().any(|(row, _)| problem(row));
-    let wanted: Vec<(&Row, &Stack)> = with_stack()
-        .filter(|(row, _)| verbose || !any_problem || problem(row))
+    let any_problem = with_stack().any(|(_, row, _)| problem(row));
+    let wanted: Vec<(RowRef, &Row, &Stack)> = with_stack()
+        .filter(|(_, row, _)| verbose || !any_problem || problem(row))
         .take(match (verbose, any_problem) {
             (true, _) => usize::MAX,
             (false, true) => PROBLEMS,
@@ -41,13 +44,13 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
     let several = report.meta.targets.len() > 1;
     let mut shown: Vec<Vec<Line>> = Vec::new();
     let catalog = Catalog::new(&report.frames);
-    for (row, stack) in &wanted {
+    for (at, row, stack) in &wanted {
         page.blank();
         let style = if problem(row) { Style::Bad } else { Style::Strong };
-        page.line(
-            style,
-            &format!("  {}", fit::name(&heading(section, row, several.then_some(stack.pid)), page.width - 2)),
-        );
+        let (own, others) = parts(report, *at, row);
+        let number = own.and_then(|(detail, own)| number(detail, &[own])).or_else(|| number(section, &[row]));
+        let heading = heading(section, row, several.then_some(stack.pid), number);
+        page.line(style, &format!("  {}", fit::name(&heading, page.width - 2)));
         let calls = calls(&catalog, stack);
         if verbose {
             remarks(page, section, row);
@@ -58,6 +61,7 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
         if let Some(why) = &stack.incomplete {
             page.paragraph(Style::Warn, "      ", &format!("… its callers are unknown: {}", visible(why)));
         }
+        write_others(page, &others, verbose);
     }
     let rest = with_stack().count() - wanted.len();
     if rest > 0 {
@@ -67,8 +71,44 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
     }
 }
 
-/// The words of a row, and its first number: enough to find it in the table.
-fn heading(section: &Section, row: &Row, pid: Option<u32>) -> String {
+type Detail<'a> = (&'a Section, &'a Row);
+
+/// Of a row that stands for several call stacks: the row of the one that is shown, and the rows of the others.
+fn parts<'a>(report: &'a Report, at: RowRef, row: &Row) -> (Option<Detail<'a>>, Vec<Detail<'a>>) {
+    let mut others = report.details(at);
+    let shown = others.iter().position(|(_, detail)| detail.stack.is_some() && detail.stack == row.stack);
+    (shown.map(|shown| others.remove(shown)), others)
+}
+
+/// Says how many call stacks of a row are not shown, and what they hold.
+fn write_others(page: &mut Page, others: &[Detail<'_>], verbose: bool) {
+    let Some((section, _)) = others.first() else { return };
+    let rows: Vec<&Row> = others.iter().map(|(_, row)| *row).collect();
+    let stacks = units::plural(rows.len(), "more call stack", "more call stacks");
+    let hold = number(section, &rows).map_or_else(String::new, |number| format!(", {number}"));
+    let where_they_are = if verbose { "below" } else { "--verbose" };
+    page.line(Style::Dim, &format!("      … {stacks}{hold}: {where_they_are}"));
+}
+
+/// What rows have in the first column of numbers that people see, together: `412 MiB live > 30m`. None if it is not known
+/// of all.
+fn number(section: &Section, rows: &[&Row]) -> Option<String> {
+    let place = section.columns.iter().position(|column| column.shown && !cell::is_word(column))?;
+    let column = section.columns.get(place)?;
+    let cells: Option<Vec<&Value>> = rows.iter().map(|row| row.cells.get(place)).collect();
+    let sum = match cells?.as_slice() {
+        [only] => (*only).clone(),
+        all => {
+            let sum: f64 = all.iter().map(|value| value.number()).sum::<Option<f64>>()?;
+            let is_exact = all.iter().all(|value| matches!(value, Value::Exact(_)));
+            if is_exact { Value::Exact(sum as u64) } else { Value::estimate(sum, sum, Some(sum)) }
+        }
+    };
+    Some(format!("{} {}", cell::text(&sum, column.unit, false), cell::title(column).to_lowercase()))
+}
+
+/// The words of a row, and a number: enough to find it in the table.
+fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String>) -> String {
     let cells = || section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
     // The process has its own place.
     let is_pid = |text: &String| pid.is_some_and(|pid| *text == pid.to_string());
@@ -78,9 +118,6 @@ fn heading(section: &Section, row: &Row, pid: Option<u32>) -> String {
             .map(|(column, value)| cell::text(value, column.unit, false))
             .find(|text| !is_pid(text))
     };
-    let number = cells().find(|(column, _)| !cell::is_word(column)).map(|(column, value)| {
-        format!("{} {}", cell::text(value, column.unit, false), cell::title(column).to_lowercase())
-    });
     let pid = pid.map(|pid| format!("pid {pid}"));
     let parts: Vec<String> =
         [word(Role::Label), pid, number, word(Role::Key)].into_iter().flatten().collect();
@@ -261,3 +298,6 @@ pub(super) fn base_name(path: &Text) -> String {
     let path = path.terminal();
     path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&path).to_owned()
 }
+
+#[cfg(test)]
+mod tests;

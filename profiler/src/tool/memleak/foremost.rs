@@ -41,18 +41,27 @@ pub(super) fn complete(
     let (before_no_leak, limits) =
         if leaks { (Vec::new(), before_no_leak) } else { (before_no_leak, Vec::new()) };
     let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
-    let first: Vec<Finding> = harm::findings(session)
-        .chain(guard)
+    let limiting: Vec<Finding> = guard
+        .into_iter()
         .chain(before)
         .chain(memory::finding(&grown, length))
         .chain(before_no_leak)
         .collect();
-    report.findings.splice(0..0, first);
+    place(&mut report.findings, limiting, harm::findings(session));
     report.findings.extend(limits.into_iter().chain(gone::findings(session)).chain(behind));
     if !grown.is_empty() {
         report.sections.push(memory::section(&grown));
     }
     Ok(())
+}
+
+/// What died is said first of all; what limits the answer is said before it, but behind a leak: that is proved whatever else
+/// was not in sight.
+fn place(findings: &mut Vec<Finding>, limiting: Vec<Finding>, harm: impl Iterator<Item = Finding>) {
+    let leak = findings.iter().position(|finding| finding.rule == rules::LEAK);
+    let before_answer = leak.map_or(0, |leak| leak + 1);
+    findings.splice(before_answer..before_answer, limiting);
+    findings.splice(0..0, harm);
 }
 
 fn stopped_by_guard(length: Duration) -> Finding {
@@ -62,4 +71,27 @@ fn stopped_by_guard(length: Duration) -> Finding {
         units::duration(length)
     );
     Finding::plain(rules::GUARD, Severity::Limit, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leak_comes_before_what_limits_other_answers_and_behind_what_died() {
+        let finding = |rule, severity| Finding::plain(rule, severity, "words");
+        let order = |answer, harm: bool| {
+            let mut findings =
+                vec![finding(answer, Severity::Problem), finding(rules::FILLING, Severity::Info)];
+            let limiting =
+                [rules::GUARD, rules::UNEXPLAINED_GROWTH].map(|rule| finding(rule, Severity::Limit));
+            let harm = harm.then(|| finding(rules::KILLED, Severity::Problem));
+            place(&mut findings, limiting.into(), harm.into_iter());
+            findings.into_iter().map(|finding| finding.rule).collect::<Vec<_>>()
+        };
+        let [guard, grown, filling] = [rules::GUARD, rules::UNEXPLAINED_GROWTH, rules::FILLING];
+        assert_eq!(order(rules::LEAK, false), [rules::LEAK, guard, grown, filling]);
+        assert_eq!(order(rules::LEAK, true), [rules::KILLED, rules::LEAK, guard, grown, filling]);
+        assert_eq!(order(rules::CLEAN, false), [guard, grown, rules::CLEAN, filling]);
+    }
 }

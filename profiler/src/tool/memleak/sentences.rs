@@ -15,6 +15,7 @@ use super::{
     verdict::{Reason, Verdict},
 };
 use crate::{
+    naming::in_prose,
     report::{Finding, Phrase, RowRef, Severity},
     text::Text,
     units,
@@ -354,7 +355,7 @@ fn range(lengths: impl Iterator<Item = Duration> + Clone) -> String {
 }
 
 fn name(function: Option<&Text>) -> Phrase {
-    function.cloned().map_or_else(|| plain("a function without a name"), Phrase::Name)
+    function.map_or_else(|| plain("a function without a name"), |label| Phrase::Name(in_prose(label)))
 }
 
 pub(super) fn plain(words: impl Into<String>) -> Phrase {

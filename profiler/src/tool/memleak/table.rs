@@ -17,6 +17,7 @@ use super::{
     verdict::Verdict,
 };
 use crate::{
+    naming,
     report::{Finding, Folded, Row, RowRef, Section, Severity},
     text::Text,
     units,
@@ -36,6 +37,8 @@ pub(super) struct Table<'a> {
     sites: Vec<JudgedSite>,
     /// What each of these is named by.
     of_site: Vec<Option<&'a Own>>,
+    /// Of each site that is a function with what it calls, how many stacks through it are judged elsewhere.
+    elsewhere: Vec<usize>,
     /// The sites that have a row, in order: those that one line sums up come last.
     rows: Vec<usize>,
     /// How many of them have a line of their own for people.
@@ -78,6 +81,7 @@ impl<'a> Table<'a> {
                 None => owns[site.stacks[0]],
             })
             .collect();
+        let elsewhere = sites.iter().map(|site| elsewhere(site, judged.len(), functions)).collect();
         let min_bytes = session.options.min_bytes;
         let has_row =
             |site: &JudgedSite| site.judgement.verdict == Verdict::Leak || site.row.live_bytes >= min_bytes;
@@ -93,7 +97,7 @@ impl<'a> Table<'a> {
         }
         shown.sort_unstable();
         let (shown, site_rows) = shown.into_iter().unzip();
-        Table { judged, owns, programs, sites, of_site, rows, unfolded, row_of, shown, site_rows }
+        Table { judged, owns, programs, sites, of_site, elsewhere, rows, unfolded, row_of, shown, site_rows }
     }
 
     /// What is said of stacks and sites, for the report that follows.
@@ -145,7 +149,7 @@ impl<'a> Table<'a> {
             title: "Where memory is allocated, the worst first".to_owned(),
             columns: site_columns(&age, several),
             rows: site_rows.collect(),
-            notes: notes(hidden, session.options.min_bytes),
+            notes: self.apart(&names).chain(notes(hidden, session.options.min_bytes)).collect(),
             detail: false,
             folded: self.folded(length, complete),
         };
@@ -172,6 +176,18 @@ impl<'a> Table<'a> {
             line.row(several.then_some(pid), site, complete)
         };
         shown.map(row).collect()
+    }
+
+    /// Says of functions that leak with what they call which of their stacks are no part of that.
+    fn apart(&self, names: &[Option<Text>]) -> impl Iterator<Item = String> {
+        let named = self.rows.iter().filter_map(|&at| Some((names[at].as_ref()?, self.elsewhere[at])));
+        named.filter(|(_, elsewhere)| *elsewhere > 0).map(|(name, elsewhere)| {
+            let of_its = if elsewhere == 1 { "1 call stack" } else { &format!("{elsewhere} call stacks") };
+            format!(
+                "{}: without {of_its} through it judged by their own sites",
+                naming::in_prose(name).terminal()
+            )
+        })
     }
 
     /// Whether all stacks of the site in a row are the leak: what is proved is proved of all of them, whatever each of
@@ -205,6 +221,17 @@ impl<'a> Table<'a> {
         );
         Some(Folded { from_row: self.unfolded, text })
     }
+}
+
+/// How many stacks lead through the function that a site is with what it calls, and are no part of it: those of sites
+/// that leak by themselves, and tables that were filled once. `path` tells the functions of the stack at a place.
+fn elsewhere<F: PartialEq>(site: &JudgedSite, stacks: usize, path: impl Fn(usize) -> Vec<F>) -> usize {
+    let Some(nth) = site.through else { return 0 };
+    let Some(function) = site.stacks.first().and_then(|&first| path(first).into_iter().nth(nth)) else {
+        return 0;
+    };
+    let through = (0..stacks).filter(|&place| path(place).contains(&function));
+    through.filter(|place| !site.stacks.contains(place)).count()
 }
 
 /// What a row of either table is made of.
@@ -250,7 +277,33 @@ fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::notes;
+    use super::{
+        super::{
+            rows::StackRow,
+            verdict::{Judgement, Reason},
+        },
+        JudgedSite, Verdict, elsewhere, notes,
+    };
+
+    #[test]
+    fn stacks_through_a_function_that_are_no_part_of_its_row_are_counted() {
+        let path = |place: usize| match place {
+            0 => vec!["push", "tick", "main"],
+            1 => vec!["tick", "main"],
+            2 => vec!["load", "main"],
+            _ => vec!["join", "tick", "main"],
+        };
+        let site = |stacks: Vec<usize>, through| JudgedSite {
+            row: StackRow::default(),
+            judgement: Judgement::sample(Verdict::Leak, Reason::KeptAndGrowing, 1.0),
+            leaking: None,
+            stacks,
+            through,
+        };
+        assert_eq!(elsewhere(&site(vec![0, 3], Some(1)), 4, path), 1, "the stack of tick itself");
+        assert_eq!(elsewhere(&site(vec![0, 1, 3], Some(1)), 4, path), 0);
+        assert_eq!(elsewhere(&site(vec![0], None), 4, path), 0, "a site is all of its stacks");
+    }
 
     #[test]
     fn sites_that_are_left_out_are_counted() {

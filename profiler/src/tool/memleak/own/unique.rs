@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Own;
-use crate::text::Text;
-
-/// What stands between a name and what tells it apart.
-const BESIDE: &str = "  ";
+use crate::{naming::BESIDE, text::Text};
 
 /// The labels of rows, in which no two different sites have the same: beside a name that several have stands the line,
 /// else the caller, else the address. `None` for a row without a name.

@@ -297,3 +297,11 @@ fn young_processes_are_still_filling() {
          look like growth."
     );
 }
+
+#[test]
+fn what_tells_a_name_apart_stands_in_brackets() {
+    let sites = [site(KeptAndGrowing, 3.0, 20, 1), site(KeptAndGrowing, 2.0, 8, 1)];
+    let text = said(&sites, &["push  chat.c:7", "push  called by tick"], |_| {}).text;
+    let expected = "LEAK: push (chat.c:7) grows by ~3.0 MiB/h and push (called by tick) by ~2.0 MiB/h. They";
+    assert!(text.starts_with(expected), "{text}");
+}
