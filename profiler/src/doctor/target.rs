@@ -163,7 +163,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
     let target = Target {
         pid,
         name: process.name().clone(),
-        exe: process.exe().ok().map(|exe| Text::from(exe.as_path())),
+        exe: crate::target::program::path(pid).ok().map(|exe| Text::from(exe.as_path())),
         uid: status.uid,
         threads: status.threads,
         inner_pid: status.own_pid().filter(|inner| *inner != pid),

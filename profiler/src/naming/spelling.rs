@@ -48,10 +48,14 @@ fn lambda(name: &str) -> Option<String> {
     Some(format!("{}{INSIDE}{{lambda#{number}}}", bare(function)))
 }
 
-/// A function of JavaScript: `JS:*push /srv/chat.js:4:1` is `push /srv/chat.js:4:1`. V8 marks by which of its compilers the
-/// code was made, and one function is made by several.
+/// What V8 writes before the names of functions of JavaScript: the kind of code. Node.js 18 and older has one for each.
+const V8_KINDS: &[&str] = &["JS:", "LazyCompile:", "Function:", "InterpretedFunction:", "Eval:", "Script:"];
+/// The marks behind it: which of V8's compilers made the code. One function is made by several, one after the other.
+const V8_TIERS: &[char] = &['*', '^', '~', '+', '\''];
+
+/// A function of JavaScript: `JS:*push /srv/chat.js:4:1` is `push /srv/chat.js:4:1`.
 fn script(name: &str) -> Option<String> {
-    let rest = name.strip_prefix("JS:")?.trim_start_matches(['*', '^', '~', '+', '\'']);
+    let rest = V8_KINDS.iter().find_map(|kind| name.strip_prefix(kind))?.trim_start_matches(V8_TIERS);
     let anonymous = if rest.starts_with(' ') { "(anonymous)" } else { "" };
     Some(format!("{anonymous}{rest}"))
 }
@@ -285,6 +289,8 @@ mod tests {
             ),
             (&["JS:*push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
             (&["JS:^ /srv/chat.js:4:1"], "(anonymous) /srv/chat.js:4:1"),
+            (&["LazyCompile:*push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
+            (&["Function:~push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
             (&["void Field$$Lambda$1/0x00007fcfa4000a08.run()"], "void Field$$Lambda$1.run()"),
             // All lambdas would have one name.
             (&["void Field$$Lambda/0x00007fcfa4000a08.run()"], "void Field$$Lambda/0x00007fcfa4000a08.run()"),

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub mod modules;
 mod moved;
 pub mod process;
+pub(crate) mod program;
 mod script;
 pub(crate) mod start;
 pub(crate) mod stat;

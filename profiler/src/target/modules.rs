@@ -31,8 +31,10 @@ pub struct ModuleId(u32);
 #[derive(Debug)]
 pub struct Module {
     file: Option<File>,
-    /// Path as the target sees it.
+    /// Path as the target sees it; of a program that was started by a link, the link.
     pub name: Text,
+    /// The path of the file itself.
+    file_name: Text,
     /// Build id in hex.
     pub build_id: Option<String>,
     /// Why its bytes cannot be read, if they cannot.
@@ -59,7 +61,7 @@ impl Module {
 
     /// What its functions are named by; `None` if it could not be opened.
     pub fn program(&self) -> Option<Program> {
-        Some(Program { path: self.path()?, name: self.name.clone(), root: self.root.clone() })
+        Some(Program { path: self.path()?, name: self.file_name.clone(), root: self.root.clone() })
     }
 
     /// The eight bytes before an offset, the last one highest; `None` if they cannot be read.
@@ -124,8 +126,16 @@ impl Modules {
             Err(error) => (None, Some(format!("the file cannot be opened: {error}"))),
         };
         let name = Text::from(path);
-        let mut module =
-            Module { file, name, build_id: None, unreadable, is_elf: false, code: Vec::new(), root };
+        let mut module = Module {
+            file,
+            file_name: name.clone(),
+            name,
+            build_id: None,
+            unreadable,
+            is_elf: false,
+            code: Vec::new(),
+            root,
+        };
         if let Ok(bytes) = module.bytes()
             && let Ok(image) = Image::parse(&bytes)
         {
@@ -136,6 +146,13 @@ impl Modules {
         self.list.push(module);
         self.known.insert(id, number);
         number
+    }
+
+    /// Calls a module by the name that it was started by.
+    pub(crate) fn call(&mut self, id: ModuleId, name: &Path) {
+        if let Some(module) = self.list.get_mut(id.0 as usize) {
+            module.name = Text::from(name);
+        }
     }
 
     /// Whether a module is more than memory with a file's number: some runtimes map the code that they make twice, which

@@ -52,12 +52,14 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 /// What stands between a name and what tells it from another row's, its line most often.
 const BESIDE: &str = "  ";
 
-/// Columns that what stands beside a name may take if it is not to be cut, and columns that the name gets then at least.
-const SHORT_BESIDE: usize = 12;
+/// Columns that a name gets at least beside what tells it apart.
 const LEAST_NAME: usize = 4;
+/// What stands between the name of a function and its caller.
+const CALLED_BY: &str = "called by ";
 
-/// A name in at most `room` columns: first its arguments go, then its type parameters, then its middle. What is left at the
-/// end is the function itself, so the end gets more. A line beside the name keeps its number: `chat::push:41`.
+/// A name in at most `room` columns, with one `…` at most: first its arguments go, then its type parameters, then the
+/// path before the function, and at last the end of the function's own name. A line beside the name keeps its number:
+/// `chat::push:41`.
 pub(super) fn name(name: &str, room: usize) -> String {
     if width(name) <= room {
         return name.to_owned();
@@ -65,15 +67,65 @@ pub(super) fn name(name: &str, room: usize) -> String {
     if let Some((name, beside)) = name.rsplit_once(BESIDE) {
         return with_beside(name, beside, room);
     }
+    if let Some(short) = script(name, room) {
+        return short;
+    }
     let short = collapse(name, '(', ')', "");
-    if width(&short) <= room {
-        return short;
+    let marked = collapse(&short, '<', '>', "<…>");
+    let marked = if marked.matches('…').count() > 1 { None } else { Some(marked) };
+    let fits = [Some(short.clone()), marked].into_iter().flatten().find(|form| width(form) <= room);
+    fits.unwrap_or_else(|| path_end(&collapse(&short, '<', '>', ""), room))
+}
+
+/// A function of a script with its place, `push /srv/game/chat.js:4:1`: the directories go.
+fn script(name: &str, room: usize) -> Option<String> {
+    let at = name.find(" /")?;
+    let (function, place) = name.split_at_checked(at)?;
+    let left = room.checked_sub(width(function) + 1)?;
+    let short = path(place.trim_start(), left);
+    short.starts_with("…/").then(|| format!("{function} {short}"))
+}
+
+/// The parts of a path, which `::` separates: not of one in brackets.
+fn parts(name: &str) -> Vec<&str> {
+    let (mut parts, mut from, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, c) in name.char_indices() {
+        match c {
+            '<' | '(' | '{' | '[' => depth += 1,
+            '>' | ')' | '}' | ']' => depth = depth.saturating_sub(1),
+            ':' if depth == 0 && at > from && name.get(at..).is_some_and(|rest| rest.starts_with("::")) => {
+                parts.extend(name.get(from..at));
+                from = at + 2;
+            }
+            _ => {}
+        }
     }
-    let short = collapse(&short, '<', '>', "<…>");
-    if width(&short) <= room {
-        return short;
+    parts.extend(name.get(from..));
+    parts
+}
+
+/// The function with as much of the path before it as fits; then also of its beginning, if a whole part of it does.
+fn path_end(name: &str, room: usize) -> String {
+    if width(name) <= room {
+        return name.to_owned();
     }
-    middle(&short, room, room.saturating_sub(1) / 3)
+    // Without a name of its own it says least.
+    let anonymous = name.replace("(anonymous namespace)", "…");
+    if anonymous.matches('…').count() == 1 && width(&anonymous) <= room {
+        return anonymous;
+    }
+    let parts = parts(name);
+    let elided = |head: usize, tail: usize| {
+        let (head, tail) = (parts.get(..head).unwrap_or_default(), parts.get(tail..).unwrap_or_default());
+        [head, &["…"], tail].concat().join("::")
+    };
+    let last = parts.len().saturating_sub(1);
+    let fits = |head: usize, tail: usize| width(&elided(head, tail)) <= room;
+    let Some(tail) = (1..=last).find(|tail| fits(0, *tail)) else {
+        return start(parts.last().unwrap_or(&name), room);
+    };
+    let head = (0..tail).rev().find(|head| fits(*head, tail)).unwrap_or(0);
+    elided(head, tail)
 }
 
 /// A name with what stands beside it.
@@ -81,35 +133,43 @@ fn with_beside(function: &str, beside: &str, room: usize) -> String {
     // A closure has no name of its own, and its line is more than its number.
     let written = function.split(" › {").next().unwrap_or(function);
     let line = beside.rsplit_once(':').filter(|(_, line)| line.chars().all(|c| c.is_ascii_digit()));
-    match line {
-        Some((_, line)) => {
-            let whole = format!("{written}{BESIDE}{beside}");
-            if width(&whole) <= room {
-                return whole;
-            }
-            let line = format!(":{line}");
-            let left = room.saturating_sub(width(&line));
-            if left == 0 { middle(&line, room, 0) } else { format!("{}{line}", name(written, left)) }
+    if let Some((_, line)) = line {
+        let whole = format!("{written}{BESIDE}{beside}");
+        if width(&whole) <= room {
+            return whole;
         }
-        None => {
-            // Half of the room, or what the name leaves.
-            let both = room.saturating_sub(width(BESIDE));
-            // A short one, such as an address, is of no use in part.
-            let short = if width(beside) <= SHORT_BESIDE { both.saturating_sub(LEAST_NAME) } else { 0 };
-            let most = (both / 2).max(both.saturating_sub(width(function))).max(short);
-            let beside = middle_if_wider(beside, most);
-            let left = room.saturating_sub(width(BESIDE) + width(&beside));
-            if left == 0 {
-                middle(function, room, 0)
-            } else {
-                format!("{}{BESIDE}{beside}", name(function, left))
+        let line = format!(":{line}");
+        let left = room.saturating_sub(width(&line));
+        return if left == 0 { start(&line, room) } else { format!("{}{line}", name(written, left)) };
+    }
+    // Shorter and shorter without a sign of it; only then is the name cut.
+    let least = least(beside);
+    for function in [function.to_owned(), bare(function)] {
+        for beside in [beside, &least] {
+            if width(&function) + width(BESIDE) + width(beside) <= room {
+                return format!("{function}{BESIDE}{beside}");
             }
         }
     }
+    match room.checked_sub(width(BESIDE) + width(&least)) {
+        Some(left) if left >= LEAST_NAME => format!("{}{BESIDE}{least}", path_end(&bare(function), left)),
+        _ => path_end(&bare(function), room),
+    }
 }
 
-fn middle_if_wider(text: &str, room: usize) -> String {
-    if width(text) <= room { text.to_owned() } else { middle(text, room, room.saturating_sub(1) / 2) }
+/// A name without arguments and type parameters.
+fn bare(name: &str) -> String {
+    collapse(&collapse(name, '(', ')', ""), '<', '>', "")
+}
+
+/// What stands beside a name in as few words as say the same: a caller without its path, a file without its directory.
+fn least(beside: &str) -> String {
+    if let Some(caller) = beside.strip_prefix(CALLED_BY) {
+        let caller = bare(caller);
+        return format!("{CALLED_BY}{}", parts(&caller).last().unwrap_or(&""));
+    }
+    let file = beside.strip_prefix('/').and_then(|path| path.rsplit('/').next());
+    file.unwrap_or(beside).to_owned()
 }
 
 /// The start of a text in at most `room` columns, with `…` for the rest.
@@ -237,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_lose_parameters_first_and_their_middle_last() {
+    fn long_names_lose_parameters_first_and_the_end_of_the_function_last() {
         for (long, room, short) in [
             ("chat::History::push", 19, "chat::History::push"),
             (
@@ -251,21 +311,35 @@ mod tests {
             ("Foo::operator()(int, long, long)", 20, "Foo::operator()"),
             ("Foo::operator->(int, long, long)", 20, "Foo::operator->"),
             ("foo<fn(A) -> B>::go", 12, "foo<…>::go"),
-            ("game::world::region::ChunkStore::load_from_disk", 24, "game::w…::load_from_disk"),
+            ("game::world::region::ChunkStore::load_from_disk", 31, "…::ChunkStore::load_from_disk"),
+            ("game::world::region::ChunkStore::load_from_disk", 24, "game::…::load_from_disk"),
+            ("game::world::region::ChunkStore::load_from_disk", 17, "…::load_from_disk"),
+            ("game::world::region::ChunkStore::load_from_disk", 10, "load_from…"),
+            (
+                "node::Buffer::(anonymous namespace)::CreateUnsafeArrayBuffer",
+                54,
+                "node::Buffer::…::CreateUnsafeArrayBuffer",
+            ),
+            // A second `…` would say nothing more.
+            ("game::Map<int, long>::Node<int, long>::insert", 33, "game::Map::Node::insert"),
+            ("push /srv/game/scripts/chat.js:4:1", 26, "push …/scripts/chat.js:4:1"),
+            ("push /srv/game/scripts/chat.js:4:1", 9, "push /sr…"),
             ("f()", 2, "f"),
-            ("foo::bar", 2, "…r"),
+            ("foo::bar", 2, "b…"),
             ("abc", 1, "…"),
             (
                 "pong::sessions::SessionStore::connect  sessions.rs:53",
                 53,
                 "pong::sessions::SessionStore::connect  sessions.rs:53",
             ),
-            ("pong::sessions::SessionStore::connect  sessions.rs:53", 26, "pong::s…nStore::connect:53"),
+            ("pong::sessions::SessionStore::connect  sessions.rs:53", 26, "pong::…::connect:53"),
             ("pong::server::host › {async_fn#0}  server.rs:133", 40, "pong::server::host  server.rs:133"),
-            ("pong::server::host › {async_fn#0}  server.rs:133", 18, "pong…ver::host:133"),
-            ("push  called by game::tick", 22, "push  called …me::tick"),
+            ("pong::server::host › {async_fn#0}  server.rs:133", 18, "pong::…::host:133"),
+            ("push  called by game::tick", 22, "push  called by tick"),
+            ("game::chat::push  called by game::tick", 22, "push  called by tick"),
             ("f  x:1", 3, "f:1"),
-            ("processMultibulkBuffer  at 0x88863", 18, "p…ffer  at 0x88863"),
+            ("processMultibulkBuffer  at 0x88863", 18, "proce…  at 0x88863"),
+            ("push  /srv/game/lib/libchat.so", 20, "push  libchat.so"),
         ] {
             assert_eq!(name(long, room), short);
         }
@@ -293,7 +367,9 @@ mod tests {
         fn nothing_is_wider_than_its_room(text in "\\PC{0,60}", room in 2usize..40) {
             // Hidden characters are spelled out before text comes here; one of them widens the character before it.
             let text = text.replace(crate::text::is_hidden, "");
-            prop_assert!(width(&name(&text, room)) <= room);
+            let short = name(&text, room);
+            prop_assert!(width(&short) <= room);
+            prop_assert!(text.contains('…') || short.matches('…').count() <= 1, "{short}");
             prop_assert!(width(&path(&text, room)) <= room);
             prop_assert!(width(&start(&text, room - 2)) <= room - 2);
             for line in lines(&text, room) {

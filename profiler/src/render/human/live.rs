@@ -110,7 +110,7 @@ Growth seen covers 561 of 580 MiB of anonymous memory.
   Verdict     Function                  30m     Live      30m  late/h   Growth/h
   LEAK        chat::History::push   412 MiB  549 MiB    ~1.00   <0.02  ~+549 MiB
   LONG-LIVED  player::Session::new  190 MiB  327 MiB    ~0.30    ~2.4       ~0 B
-  CACHE       asset:…Cache::insert      0 B  137 MiB    ~0.00    ~240          ?
+  CACHE       asset::…::insert          0 B  137 MiB    ~0.00    ~240          ?
   Ctrl-C: the whole report";
         assert_eq!(at(80, 24, &sample::pong()).join("\n"), expected);
         let many = at(80, 24, &sample::many(200));

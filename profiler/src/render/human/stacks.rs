@@ -49,8 +49,8 @@ pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &
         let style = if problem(row) { Style::Bad } else { Style::Strong };
         let (own, others) = parts(report, *at, row);
         let number = own.and_then(|(detail, own)| number(detail, &[own])).or_else(|| number(section, &[row]));
-        let heading = heading(section, row, several.then_some(stack.pid), number);
-        page.line(style, &format!("  {}", fit::name(&heading, page.width - 2)));
+        let heading = heading(section, row, several.then_some(stack.pid), number, page.width - 2);
+        page.line(style, &format!("  {heading}"));
         let calls = calls(&catalog, stack);
         if verbose {
             remarks(page, section, row);
@@ -107,8 +107,11 @@ fn number(section: &Section, rows: &[&Row]) -> Option<String> {
     Some(format!("{} {}", cell::text(&sum, column.unit, false), cell::title(column).to_lowercase()))
 }
 
+/// Columns that the name in a heading gets at least.
+const LEAST_NAME: usize = 8;
+
 /// The words of a row, and a number: enough to find it in the table.
-fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String>) -> String {
+fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String>, room: usize) -> String {
     let cells = || section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
     // The process has its own place.
     let is_pid = |text: &String| pid.is_some_and(|pid| *text == pid.to_string());
@@ -119,9 +122,13 @@ fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String
             .find(|text| !is_pid(text))
     };
     let pid = pid.map(|pid| format!("pid {pid}"));
-    let parts: Vec<String> =
-        [word(Role::Label), pid, number, word(Role::Key)].into_iter().flatten().collect();
-    parts.join("  ")
+    let before: Vec<String> = [word(Role::Label), pid, number].into_iter().flatten().collect();
+    let Some(name) = word(Role::Key) else { return fit::start(&before.join("  "), room) };
+    let before: String = before.iter().flat_map(|part| [part, "  "]).collect();
+    match room.checked_sub(width(&before)) {
+        Some(left) if left >= LEAST_NAME => format!("{before}{}", fit::name(&name, left)),
+        _ => fit::start(&format!("{before}{name}"), room),
+    }
 }
 
 /// What the table does not show of a row: its words.

@@ -39,7 +39,7 @@ Call stacks by growth of what they never free
   Verdict     Function                  30m     Live      30m  late/h   Growth/h
   LEAK        chat::History::push   412 MiB  549 MiB    ~1.00   <0.02  ~+549 MiB
   LONG-LIVED  player::Session::new  190 MiB  327 MiB    ~0.30    ~2.4       ~0 B
-  CACHE       asset:…Cache::insert      0 B  137 MiB    ~0.00    ~240          ?
+  CACHE       asset::…::insert          0 B  137 MiB    ~0.00    ~240          ?
 
   ~ estimate; --verbose shows its 95 % interval
   ? fewer than 20 old blocks
@@ -108,7 +108,7 @@ fn plain_ascii_fits_as_well() {
     assert!(page.contains("0.30 +-0.02") && page.contains("240 (>=200)"), "{page}");
     let page = human(&deep(20, 30), &HumanOptions { ascii: true, ..HumanOptions::default() });
     assert!(page.contains("\n      ... 19 calls of libraries: --verbose\n"), "{page}");
-    assert!(page.contains("  asset:*Cache::insert  "), "{page}");
+    assert!(page.contains("  asset::*::insert  "), "{page}");
 }
 
 #[test]

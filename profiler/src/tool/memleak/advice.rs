@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::space::Space;
-use crate::{
-    elf::{Image, runtime::Runtime},
-    target::modules::Modules,
-};
+use crate::elf::runtime::Runtime;
 
 /// What is missing in the code that one process has made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,29 +33,13 @@ impl Missing {
 }
 
 /// What can be done about what is missing, by number of the address space; each once.
-pub(super) fn advice(missing: &BTreeMap<u16, Missing>, spaces: &[Space], modules: &Modules) -> Vec<String> {
+pub(super) fn advice(missing: &BTreeMap<u16, Missing>, spaces: &[Space]) -> Vec<String> {
     let mut advice = BTreeSet::new();
     for (number, missing) in missing.iter().filter(|(_, missing)| **missing != Missing::default()) {
-        let runtimes = spaces.iter().find(|s| s.number == *number).map(|s| runtimes(s, modules));
+        let runtimes = spaces.iter().find(|s| s.number == *number).map(|s| s.runtimes.clone());
         advice.extend(words(*missing, &runtimes.unwrap_or_default()).into_iter().map(str::to_owned));
     }
     advice.into_iter().collect()
-}
-
-/// The runtimes in an address space.
-fn runtimes(space: &Space, modules: &Modules) -> BTreeSet<Runtime> {
-    let mut found = BTreeSet::new();
-    for (mapping, id) in space.layout.files() {
-        found.extend(Runtime::of_file(&mapping.path));
-        // Only a program has a runtime linked in; libraries are known by their names.
-        if space.exe.raw() == mapping.path.as_os_str().as_encoded_bytes()
-            && let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok())
-            && let Ok(image) = Image::parse(&bytes)
-        {
-            found.extend(image.runtimes());
-        }
-    }
-    found
 }
 
 fn words(missing: Missing, runtimes: &BTreeSet<Runtime>) -> Vec<&'static str> {

@@ -1,5 +1,6 @@
 //! One observed address space: a process between its start, or its last exec, and its next exec or its end.
 
+mod identity;
 mod preview;
 mod reach;
 mod seen;
@@ -10,9 +11,9 @@ pub use preview::{CallEnd, Site};
 pub(crate) use seen::Seen;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -49,7 +50,12 @@ pub(crate) struct Space {
     pub(crate) process: Process,
     /// Which program it was when it was looked at, see [`Process::incarnation`].
     incarnation: Option<(u64, u64)>,
+    /// The path that it was started by.
     pub(crate) exe: Text,
+    /// Its executable, if that is mapped.
+    pub(crate) program: Option<ModuleId>,
+    /// The runtimes that are in it.
+    pub(crate) runtimes: BTreeSet<Runtime>,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
     /// Where the process writes the names of code that it makes; `None` if it ended too early.
@@ -109,6 +115,8 @@ impl Space {
         let mut space = Space {
             number,
             exe: Text::from(exe.as_path()),
+            program: None,
+            runtimes: BTreeSet::new(),
             build_id: None,
             layout,
             made_code: Location::of(&process).ok(),
@@ -145,18 +153,13 @@ impl Space {
         // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
         let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&self.process, &e))?;
         let tried = format!("tried to observe process {pid}");
-        let image = Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
+        Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
         for (mapping, id) in self.layout.files() {
             let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok()) else { continue };
             if Image::parse(&bytes).is_ok_and(|image| image.is_go()) {
                 return Err(is_go(&tried, &Text::from(mapping.path.as_path())));
             }
         }
-        let mut runtimes = Runtime::of_files(self.layout.files().map(|(mapping, _)| mapping.path.as_path()));
-        runtimes.extend(image.runtimes());
-        runtimes.sort_unstable();
-        runtimes.dedup();
-        self.notes.extend(runtimes.into_iter().map(|runtime| runtime.limit().to_owned()));
         Ok(())
     }
 
@@ -355,26 +358,6 @@ impl Space {
             }
         }
         self.layout_read = Instant::now();
-    }
-
-    /// Learns what runs: once for a running process, again when a launched one has become its command.
-    fn identify(&mut self, modules: &Modules) {
-        let Ok(exe) = self.process.exe() else { return };
-        let own = self.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
-        self.build_id = own.and_then(|id| modules.get(id)?.build_id.clone());
-        self.exe = Text::from(exe.as_path());
-        self.process.rename();
-    }
-
-    /// Forgets what the process maps now: it is about to become another program.
-    pub(crate) fn forget_layout(&mut self, program: &Path) {
-        self.layout = Layout::default();
-        self.history = History::default();
-        // Absolute, as the kernel says it: of a command that ends at once it cannot be asked any more.
-        let absolute = std::fs::canonicalize(program);
-        self.exe = Text::from(absolute.as_deref().unwrap_or(program));
-        self.build_id = None;
-        self.process.call(program.file_name().unwrap_or(program.as_os_str()));
     }
 
     /// Reads the layout again unless it was just read.

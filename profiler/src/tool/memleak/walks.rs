@@ -86,7 +86,7 @@ pub(super) fn walks(rows: &[StackRow], stacks: &Stacks, spaces: &[Space], module
             None => sum.lose("the frames did not get through to profiler", 1, row.allocs),
         }
     }
-    let advice = advice(&sum.missing, spaces, modules);
+    let advice = advice(&sum.missing, spaces);
     Walks { advice, ..sum.finish() }
 }
 

@@ -1,0 +1,96 @@
+//! What runs in an address space: its program, and the runtimes in it.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::Space;
+use crate::{
+    elf::{Image, runtime::Runtime},
+    target::{
+        modules::{History, Layout, ModuleId, Modules},
+        program,
+    },
+    text::Text,
+};
+
+impl Space {
+    /// Learns what runs: once for a running process, again when a launched one has become its command.
+    pub(super) fn identify(&mut self, modules: &mut Modules) {
+        let Ok(exe) = self.process.exe() else { return };
+        let name = program::path(self.process.pid()).unwrap_or_else(|_| exe.clone());
+        let own = self.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
+        self.build_id = own.and_then(|id| modules.get(id)?.build_id.clone());
+        if let Some(own) = own {
+            modules.call(own, &name);
+        }
+        self.exe = Text::from(name.as_path());
+        self.process.rename();
+        let mut runtimes = BTreeSet::from_iter(Runtime::of_files(
+            self.layout.files().map(|(mapping, _)| mapping.path.as_path()),
+        ));
+        if self.program != own {
+            self.program = own;
+            runtimes.extend(own.into_iter().flat_map(|own| linked_in(own, modules)));
+        }
+        self.add_runtimes(runtimes);
+    }
+
+    fn add_runtimes(&mut self, found: BTreeSet<Runtime>) {
+        let pid = self.process.pid();
+        let new = found.into_iter().filter(|runtime| self.runtimes.insert(*runtime));
+        self.notes.extend(new.filter_map(|runtime| limit(runtime, pid)).map(str::to_owned));
+    }
+
+    /// Forgets what the process maps now: it is about to become another program.
+    pub(crate) fn forget_layout(&mut self, program: &Path) {
+        self.layout = Layout::default();
+        self.history = History::default();
+        // Absolute, as the kernel says it: of a command that ends at once it cannot be asked any more.
+        self.exe = Text::from(program::of_command(program).as_path());
+        self.program = None;
+        self.build_id = None;
+        self.process.call(program.file_name().unwrap_or(program.as_os_str()));
+    }
+}
+
+/// The runtimes that are linked into a program. Libraries are known by their names.
+fn linked_in(program: ModuleId, modules: &Modules) -> Vec<Runtime> {
+    let bytes = modules.get(program).and_then(|module| module.bytes().ok());
+    bytes.and_then(|bytes| Image::parse(&bytes).ok().map(|image| image.runtimes())).unwrap_or_default()
+}
+
+/// What cannot be seen of a runtime in a process; `None` if that was switched on.
+fn limit(runtime: Runtime, pid: u32) -> Option<&'static str> {
+    let is_seen = runtime == Runtime::CPython
+        && fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environment| allocates_by_malloc(&environment));
+    (!is_seen).then(|| runtime.limit())
+}
+
+/// Whether the environment of a CPython makes it take each object from `malloc`. Of a variable that is there twice,
+/// the first counts, as for `getenv`.
+fn allocates_by_malloc(environment: &[u8]) -> bool {
+    let value =
+        environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"PYTHONMALLOC="));
+    matches!(value, Some(b"malloc" | b"malloc_debug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_switched_on_is_not_advised() {
+        for (environment, by_malloc) in [
+            (&b"HOME=/srv\0PYTHONMALLOC=malloc\0LANG=C\0"[..], true),
+            (b"PYTHONMALLOC=malloc_debug", true),
+            (b"PYTHONMALLOC=pymalloc\0", false),
+            (b"PYTHONMALLOC=debug\0PYTHONMALLOC=malloc\0", false),
+            (b"MY_PYTHONMALLOC=malloc\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(allocates_by_malloc(environment), by_malloc, "{}", environment.escape_ascii());
+        }
+        let this = std::process::id();
+        assert_eq!(limit(Runtime::Jvm, this), Some(Runtime::Jvm.limit()));
+    }
+}
