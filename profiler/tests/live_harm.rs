@@ -198,7 +198,9 @@ fn a_target_that_is_stopped_or_waits_is_said_to() {
     let target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0"]);
     let line = after_a_second(&target);
     assert!(
-        line.contains("has used almost no processor time, and has no child that works: it only waits"),
+        line.contains(
+            "was idle: it used almost no processor time, and has no child that works. Make it do something"
+        ),
         "{line}"
     );
     target.signal(rustix::process::Signal::STOP);

@@ -54,6 +54,70 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
 }
 
+/// Beside a target that allocates, it is the one that is said to wait, and not both.
+#[test]
+fn of_several_targets_only_the_one_that_waits_is_said_to() {
+    let Some(_live) = support::live() else { return };
+    let honest = Workload::spawn(&Build::c("leaks.c").build(), &["calm", "10"]);
+    let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
+    let other = honest.pid_argument();
+    let options = ["--pid", &other, "--gate", "--older", "200ms", "--for", "1s"];
+    let report = Observer::attach(target.pid(), &options).finish(PATIENCE).report(3);
+    let (rule, text) = first(&report);
+    send(pid_of("its child sleep", text), Signal::KILL);
+    assert_eq!(rule, "memleak.children");
+    assert!(
+        text.starts_with(&format!("sh (pid {}) only waits for its child sleep (pid ", target.pid())),
+        "{text}"
+    );
+    let about_all = report["findings"].to_string();
+    assert!(
+        !about_all.contains("he targets only wait") && about_all.contains("No leak found"),
+        "{about_all}"
+    );
+}
+
+/// One of several targets becomes another program while it is attached to, or just after. Whichever it is: that program is
+/// observed from then on, or it is said that nothing is seen of it, which passes no gate.
+#[test]
+fn one_of_several_targets_that_execs_meanwhile_is_observed_anew_or_said_not_to_be() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("leaks.c").build();
+    let script = format!("echo READY; read go; exec {} calm 10", program.display());
+    let honest = Workload::spawn(&program, &["calm", "10"]);
+    let other = honest.pid_argument();
+    let mut moments = support::Moments::new(0x5EED_0009);
+    for round in 0..support::by_length(4, 6, 40) {
+        let mut target = Workload::spawn("sh".as_ref(), &["-c", &script]);
+        let options = ["--pid", &other, "--gate", "--older", "200ms", "--for", "1s"];
+        let mut observer = Observer::start(target.pid(), &options);
+        if round % 2 == 0 {
+            observer.wait_attached();
+        } else {
+            std::thread::sleep(moments.within_ms(300));
+        }
+        target.say("go");
+        let outcome = observer.finish(PATIENCE);
+        let report = outcome.json();
+        let targets = report["meta"]["targets"].as_array().unwrap();
+        let its = |of: &&Value| of["pid"] == target.pid();
+        let is_anew = |of: &Value| of["ended"].is_null() && of["exe"] == program.to_str().unwrap();
+        let unobserved = format!("(pid {}) goes on, and nothing is seen of it", target.pid());
+        let rules: Vec<&str> =
+            account::list(&report, "findings").iter().map(|of| of["rule"].as_str().unwrap()).collect();
+        if report["findings"].to_string().contains(&unobserved) {
+            assert_eq!(outcome.status.code(), Some(3), "{}", report["findings"]);
+            assert_eq!(rules[0], "memleak.unobserved", "{}", report["findings"]);
+        } else {
+            assert!(targets.iter().filter(its).any(is_anew), "{:#}", report["meta"]["targets"]);
+            assert!([Some(0), Some(3)].contains(&outcome.status.code()), "{}", report["findings"]);
+        }
+        account::assert_nothing_lost(&report);
+        assert!(target.lives());
+        target.kill();
+    }
+}
+
 /// Beside another target, too, of which everything is known.
 #[test]
 fn a_target_that_becomes_a_program_without_an_allocator_passes_no_gate() {
@@ -85,10 +149,15 @@ fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
     let [script, bare] = ["", "env -i "].map(|start| format!("{start}{program} && exit 0"));
     for command in [&[program][..], &["sh", "-c", &script], &["sh", "-c", &bare]] {
         let options = ["memleak", "--format", "json", "--gate", "--"];
-        let report = Observer::spawn(&[&options[..], command].concat()).finish(PATIENCE).report(3);
+        let outcome = Observer::spawn(&[&options[..], command].concat()).finish(PATIENCE);
+        let report = outcome.report(3);
         let (rule, text) = first(&report);
         let child = pid_of("not observed: daemon", text);
         send(child, Signal::KILL);
+        // It has a group of its own, is not asked to end, and that is what is said.
+        assert!(!outcome.stderr.contains("is asked to end"), "{}", outcome.stderr);
+        let goes_on = format!("daemon (pid {child}) left the process group of the command, and goes on");
+        assert!(outcome.stderr.contains(&goes_on), "{}", outcome.stderr);
         assert_eq!(rule, "memleak.children");
         let words = [" has ended, and what it started goes on", "stays in the foreground"];
         assert!(words.iter().all(|words| text.contains(words)), "{text}");

@@ -44,6 +44,8 @@ use crate::{
 /// Version of the form of a diagnosis. Adding a field keeps it; removing one or changing a meaning raises it.
 pub const SCHEMA: u32 = 1;
 
+const SAFETY_STOP: u8 = ExitCode::SafetyStop.code();
+
 /// Everything that was found out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -71,11 +73,15 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// The exit code of the run that made this.
+    /// The exit code of the run that made this: the one with which the tools would refuse the process, if they would.
     pub fn exit_code(&self) -> ExitCode {
         match self.verdict.readiness {
             Readiness::Ready | Readiness::ReadyWithLimits => ExitCode::Ok,
-            Readiness::NotReady => ExitCode::CannotObserve,
+            Readiness::NotReady => {
+                let unsafe_alone = self.tools.iter().all(|tool| tool.refused_with == Some(SAFETY_STOP));
+                let blocked = self.checks.iter().any(Check::blocks);
+                if unsafe_alone && !blocked { ExitCode::SafetyStop } else { ExitCode::CannotObserve }
+            }
         }
     }
 }

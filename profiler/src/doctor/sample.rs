@@ -59,6 +59,7 @@ fn tool() -> ToolState {
         allocators: Vec::new(),
         sites: Vec::new(),
         notes: Vec::new(),
+        refused_with: None,
         forecast: None,
         forecast_unknown: None,
         sees: vec![
@@ -168,8 +169,8 @@ pub(crate) fn limited() -> Diagnosis {
     tool.forecast = Some(Forecast {
         thread: 4243,
         name: Some(Text::from("tick")),
-        share: 0.41,
-        taken_share: 0.36,
+        share: 0.31,
+        taken_share: 0.26,
         sampled_share: 0.19,
         calls_per_s: 310_000.0,
         limit: 0.30,
@@ -200,11 +201,24 @@ pub(crate) fn not_ready() -> Diagnosis {
     diagnosis
 }
 
+/// A process that calls its allocator too often.
+pub(crate) fn costly() -> Diagnosis {
+    let mut diagnosis = limited();
+    let tool = &mut diagnosis.tools[0];
+    tool.refused_with = Some(5);
+    if let Some(forecast) = &mut tool.forecast {
+        (forecast.share, forecast.taken_share) = (0.41, 0.36);
+    }
+    diagnosis.conclude();
+    diagnosis
+}
+
 /// A process that no tool takes.
 pub(crate) fn refused() -> Diagnosis {
     let mut diagnosis = limited();
     let tool = &mut diagnosis.tools[0];
     tool.answer = Answer::No;
+    tool.refused_with = Some(4);
     tool.why = Some("it is a Go program".to_owned());
     tool.remedy = Some("go tool pprof http://HOST/debug/pprof/heap".to_owned());
     tool.sites.clear();

@@ -35,8 +35,15 @@ fn published() -> &'static Json {
     })
 }
 
-fn samples() -> [Diagnosis; 5] {
-    [sample::ready(), sample::limited(), sample::not_ready(), sample::refused(), sample::hostile()]
+fn samples() -> [Diagnosis; 6] {
+    [
+        sample::ready(),
+        sample::limited(),
+        sample::costly(),
+        sample::not_ready(),
+        sample::refused(),
+        sample::hostile(),
+    ]
 }
 
 fn json_of(diagnosis: &Diagnosis) -> String {

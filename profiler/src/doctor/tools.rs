@@ -6,6 +6,7 @@ use super::check::Answer;
 use crate::{
     capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, ErrorKind, Result},
+    exit::ExitCode,
     target::{modules::Modules, process::Process},
     tool::{
         Foresight, TOOLS, Tool,
@@ -27,6 +28,10 @@ pub struct ToolState {
     pub why: Option<String>,
     /// What would change the answer.
     pub remedy: Option<String>,
+    /// Exit code with which the tool would refuse the process, as it is and with the default options; absent if it would
+    /// not, or if no process was asked about.
+    #[serde(default)]
+    pub refused_with: Option<u8>,
     /// How it would attach its probes.
     pub attached_by: Option<String>,
     /// Allocators that were found in the process, and where.
@@ -77,6 +82,7 @@ fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
         answer,
         remedy: advice.filter(|_| why.is_some()),
         why,
+        refused_with: None,
         attached_by: method.map(|method| method.name().to_owned()),
         allocators: Vec::new(),
         sites: Vec::new(),
@@ -130,7 +136,12 @@ impl Tried {
         let predicted =
             Process::open(pid).and_then(|process| (self.tool.predict)(process, modules, method, traps));
         match predicted {
-            Ok(Some(forecast)) => self.state.forecast = Some(forecast),
+            Ok(Some(forecast)) => {
+                if forecast.is_over() {
+                    self.state.refused_with = Some(ExitCode::SafetyStop.code());
+                }
+                self.state.forecast = Some(forecast);
+            }
             Ok(None) => {
                 let why = "no thread of it ran for a hundredth of the time while calls were counted";
                 self.state.forecast_unknown = Some(why.to_owned());
@@ -143,6 +154,7 @@ impl Tried {
         // Without privileges, what may not be read may still be observable with them.
         let unknown = error.kind() == ErrorKind::Permission && !rustix::process::geteuid().is_root();
         self.state.answer = if unknown { Answer::CannotTell } else { Answer::No };
+        self.state.refused_with = (!unknown).then(|| error.exit_code().code());
         self.state.why = Some(error.to_string());
         self.state.remedy = error.advice().map(str::to_owned);
     }

@@ -39,18 +39,19 @@ impl Verdict {
             format!("{}: {}", tool.name, tool.why.as_deref().unwrap_or("it could not be tried"))
         };
         let mut reasons: Vec<String> = checks.iter().filter(|c| c.blocks()).map(of_check).collect();
-        if tools.iter().all(|tool| tool.answer == Answer::No) {
-            reasons.extend(tools.iter().map(of_tool));
+        let over = |tool: &ToolState| {
+            let forecast = tool.forecast.as_ref().filter(|forecast| forecast.is_over())?;
+            Some(format!("{}: {}", tool.name, forecast.sentence()))
+        };
+        // What would be refused for its cost is not observed either.
+        if tools.iter().all(|tool| tool.answer == Answer::No || over(tool).is_some()) {
+            reasons.extend(tools.iter().map(|tool| over(tool).unwrap_or_else(|| of_tool(tool))));
         }
         if !reasons.is_empty() {
             return Verdict { readiness: Readiness::NotReady, reasons };
         }
         reasons.extend(checks.iter().filter(|check| check.limits()).map(of_check));
         reasons.extend(tools.iter().filter(|tool| tool.answer != Answer::Yes).map(of_tool));
-        let over = |tool: &ToolState| {
-            let forecast = tool.forecast.as_ref().filter(|forecast| forecast.is_over())?;
-            Some(format!("{}: {}", tool.name, forecast.sentence()))
-        };
         reasons.extend(tools.iter().filter_map(over));
         let readiness = if reasons.is_empty() { Readiness::Ready } else { Readiness::ReadyWithLimits };
         Verdict { readiness, reasons }
@@ -113,6 +114,20 @@ mod tests {
             tools[0].answer = Answer::CannotTell;
         });
         assert_eq!(verdict.headline(), "READY with 2 limits");
+    }
+
+    #[test]
+    fn what_would_be_refused_for_its_cost_is_not_ready() {
+        let costly = sample::costly();
+        assert_eq!(costly.verdict.readiness, Readiness::NotReady);
+        let line = costly.verdict.headline();
+        assert!(line.starts_with("NOT READY: memleak: thread tick (4243) would lose ~41"), "{line}");
+        assert_eq!(costly.exit_code(), crate::exit::ExitCode::SafetyStop, "as memleak would end");
+        assert_eq!(sample::refused().exit_code(), crate::exit::ExitCode::CannotObserve);
+        let mut without_root = costly;
+        without_root.checks[0].answer = Answer::No;
+        without_root.checks[0].need = Need::Required;
+        assert_eq!(without_root.exit_code(), crate::exit::ExitCode::CannotObserve, "that comes first");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Instant,
 };
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -86,12 +87,12 @@ impl Waiting {
         images::of(&self.program, self.manner.user.as_deref())
     }
 
-    /// Lets the command run, and waits until it does.
+    /// Lets the command run, and waits until it does. The moment at which it was let go, or now if it was before.
     ///
     /// # Errors
     /// If the child cannot become the command, or its keeper cannot be started.
-    pub fn release(&mut self) -> Result<()> {
-        let Some(mut gate) = self.gate.take() else { return Ok(()) };
+    pub fn release(&mut self) -> Result<Instant> {
+        let Some(mut gate) = self.gate.take() else { return Ok(Instant::now()) };
         if !self.manner.leave_running {
             self.group = Group::led_by(self.child.id());
             let keeper = Keeper::start(self.child.id(), self.manner.grace).map_err(|e| {
@@ -100,9 +101,10 @@ impl Waiting {
             })?;
             self.keeper = Some(keeper);
         }
+        let begun = Instant::now();
         // One that is gone has told why.
         let _ = gate.write_all(b"g");
-        Refusal::hear(gate).map_or(Ok(()), |refusal| Err(refusal.error(&self.program)))
+        Refusal::hear(gate).map_or(Ok(begun), |refusal| Err(refusal.error(&self.program)))
     }
 
     /// How it ended, if it did.

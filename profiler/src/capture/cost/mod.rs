@@ -196,7 +196,8 @@ impl CostMeter {
             spent.push(Spent { tid, busy_ns: busy_ns as f64, ours_ns, waited_ns: waited_ns as f64 });
         }
         self.spending.add(length, spent);
-        for share in [self.spending.mean(), self.spending.recent()].into_iter().flatten() {
+        let told = [self.spending.mean(), self.spending.recent(), self.spending.lately()];
+        for share in told.into_iter().flatten() {
             if let (false, Some(name)) = (self.names.contains_key(&share.tid), threads::name(share.tid)) {
                 self.names.insert(share.tid, name);
             }
@@ -205,7 +206,7 @@ impl CostMeter {
 
     /// What the thread that pays most has paid lately.
     pub(crate) fn now(&self) -> Option<Share> {
-        self.spending.recent()
+        self.spending.lately()
     }
 
     /// The thread that pays more than `limit`, on the average of so many seconds.
@@ -248,19 +249,22 @@ impl CostMeter {
         let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
         let traps = self.traps(false);
         let prices = Prices::of(self.hits, &traps, &self.measured, &self.guess);
-        let mean = self.spending.mean();
+        // In less than a second, what a thread loses is a matter of chance.
+        let is_long = length >= SECOND;
+        let mean = self.spending.mean().filter(|_| is_long);
         Cost {
             hits,
             hits_per_s: per_second(hits as f64),
             busiest_thread_share: mean.map(|mean| mean.price.of_busy),
-            worst_second_share: self.spending.worst().map(|worst| worst.price.of_busy),
+            worst_second_share: self.spending.worst().filter(|_| is_long),
             taken_share: mean.map(|mean| mean.price.of_all),
             busiest_thread: mean.and_then(|mean| self.names.get(&mean.tid).cloned()),
             predicted_share: self.predicted,
             bpf_ns_per_hit: self.measured.all().mean_ns(),
             trap_ns_per_hit: (hits > 0).then_some(prices.trap_ns),
             calibrated: traps.calibrated,
-            own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64()),
+            own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64())
+                .filter(|_| is_long),
             own_memory_bytes: own_peak_bytes(),
             map_memory_bytes: maps.map(map_bytes).sum(),
             attach_ns: self.attach.as_nanos() as u64,

@@ -12,6 +12,8 @@ use super::prices::Price;
 
 /// Seconds over which the guard averages.
 pub(crate) const GUARD_SECONDS: usize = 10;
+/// Seconds over which it is shown what a thread pays now.
+const SHOWN_SECONDS: usize = 3;
 /// Threads that run less than this part of the time are left out: what they lose is less than that, and hits are
 /// counted in steps.
 pub(crate) const LEAST_BUSY: f64 = 0.01;
@@ -58,8 +60,15 @@ struct Second {
 pub(crate) struct Spending {
     last: VecDeque<Second>,
     length: Duration,
-    sums: HashMap<u32, Spent>,
-    worst: Option<Share>,
+    sums: HashMap<u32, Sum>,
+}
+
+/// What one thread paid in all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    spent: Spent,
+    /// The highest share of its processor time in one stretch.
+    worst: f64,
 }
 
 impl Spending {
@@ -67,14 +76,16 @@ impl Spending {
     pub(crate) fn add(&mut self, length: Duration, threads: Vec<Spent>) {
         for spent in &threads {
             if self.sums.len() < MOST_THREADS || self.sums.contains_key(&spent.tid) {
-                add(self.sums.entry(spent.tid).or_default(), spent);
+                add(&mut self.sums.entry(spent.tid).or_default().spent, spent);
             }
         }
         let threads: Vec<Spent> = threads.into_iter().map(|spent| spent.within(length)).collect();
         if length >= Duration::from_millis(500) {
-            let now = highest(length, threads.iter().copied());
-            let worse = |new: &Share| self.worst.is_none_or(|known| new.price.of_busy > known.price.of_busy);
-            self.worst = now.filter(worse).or(self.worst);
+            for share in threads.iter().filter_map(|spent| share(length, spent)) {
+                if let Some(sum) = self.sums.get_mut(&share.tid) {
+                    sum.worst = sum.worst.max(share.price.of_busy);
+                }
+            }
         }
         self.length += length;
         self.last.push_back(Second { length, threads });
@@ -85,21 +96,34 @@ impl Spending {
 
     /// What the thread that pays most has paid over the whole time.
     pub(crate) fn mean(&self) -> Option<Share> {
-        highest(self.length, self.sums.values().copied())
+        highest(self.length, self.sums.values().map(|sum| sum.spent))
     }
 
-    /// The highest share of its processor time that the thread that paid most paid in one second.
-    pub(crate) fn worst(&self) -> Option<Share> {
-        self.worst
+    /// The highest share of its processor time that this thread paid in one second: what it paid over the whole time, at
+    /// least, which it must have paid in one of its seconds.
+    pub(crate) fn worst(&self) -> Option<f64> {
+        let mean = self.mean()?;
+        let worst = self.sums.get(&mean.tid).map_or(0.0, |sum| sum.worst);
+        Some(worst.max(mean.price.of_busy))
     }
 
     /// What the thread that pays most has paid over the last ten seconds, or over all of them if there were fewer.
     pub(crate) fn recent(&self) -> Option<Share> {
+        self.over_last(GUARD_SECONDS)
+    }
+
+    /// The same over the last seconds, for people: what a start has cost is not what it costs now.
+    pub(crate) fn lately(&self) -> Option<Share> {
+        self.over_last(SHOWN_SECONDS)
+    }
+
+    fn over_last(&self, seconds: usize) -> Option<Share> {
+        let last = || self.last.iter().rev().take(seconds);
         let mut sums: HashMap<u32, Spent> = HashMap::new();
-        for spent in self.last.iter().flat_map(|second| &second.threads) {
+        for spent in last().flat_map(|second| &second.threads) {
             add(sums.entry(spent.tid).or_default(), spent);
         }
-        highest(self.last.iter().map(|second| second.length).sum(), sums.into_values())
+        highest(last().map(|second| second.length).sum(), sums.into_values())
     }
 
     /// The same, once `seconds` of them are over, if it is more than `limit` of all its time.
@@ -116,16 +140,19 @@ fn add(sum: &mut Spent, spent: &Spent) {
 }
 
 fn highest(length: Duration, threads: impl Iterator<Item = Spent>) -> Option<Share> {
+    let shares = threads.filter_map(|spent| share(length, &spent));
+    shares.max_by(|a, b| a.price.of_all.total_cmp(&b.price.of_all))
+}
+
+/// What a thread paid in a stretch of time; `None` if it hardly ran.
+fn share(length: Duration, spent: &Spent) -> Option<Share> {
     let length = length.as_nanos() as f64;
-    let price = |spent: &Spent| {
-        let ours = spent.ours_ns.min(spent.busy_ns);
-        let could = (length - spent.waited_ns).max(spent.busy_ns);
-        Price { of_busy: ours / spent.busy_ns, of_all: ours / could }
-    };
-    threads
-        .filter(|spent| spent.busy_ns > 0.0 && spent.busy_ns >= length * LEAST_BUSY)
-        .map(|spent| Share { tid: spent.tid, price: price(&spent) })
-        .max_by(|a, b| a.price.of_all.total_cmp(&b.price.of_all))
+    if spent.busy_ns <= 0.0 || spent.busy_ns < length * LEAST_BUSY {
+        return None;
+    }
+    let ours = spent.ours_ns.min(spent.busy_ns);
+    let could = (length - spent.waited_ns).max(spent.busy_ns);
+    Some(Share { tid: spent.tid, price: Price { of_busy: ours / spent.busy_ns, of_all: ours / could } })
 }
 
 #[cfg(test)]
@@ -147,7 +174,7 @@ mod tests {
         let mut spending = Spending::default();
         spending.add(SECOND, vec![spent(1, 500.0, 250.0), spent(2, 1000.0, 200.0)]);
         assert_eq!(share(spending.mean()), (1, 0.5));
-        assert_eq!(share(spending.worst()), (1, 0.5));
+        assert_eq!(spending.worst(), Some(0.5));
         assert_eq!(spending.mean().unwrap().price.of_all, 0.25);
         assert_eq!(spending.over(0.3, 1), None, "it has time to spare");
     }
@@ -159,7 +186,7 @@ mod tests {
             spending.add(SECOND, vec![spent(7, 1000.0, if second == 3 { 900.0 } else { 100.0 })]);
         }
         assert_eq!(share(spending.mean()), (7, 0.14));
-        assert_eq!(share(spending.worst()), (7, 0.9));
+        assert_eq!(spending.worst(), Some(0.9));
         assert_eq!(share(spending.recent()), (7, 0.1));
     }
 
@@ -169,7 +196,7 @@ mod tests {
         spending.add(SECOND, vec![spent(1, 9.0, 9.0), spent(2, 100.0, 10.0)]);
         assert_eq!(share(spending.mean()), (2, 0.1));
         spending.add(Duration::from_millis(10), vec![spent(2, 10.0, 10.0)]);
-        assert_eq!(share(spending.worst()), (2, 0.1), "a moment is no second");
+        assert_eq!(spending.worst(), spending.mean().map(|mean| mean.price.of_busy), "a moment is no second");
         assert_eq!(Spending::default().mean(), None);
     }
 
@@ -190,10 +217,33 @@ mod tests {
         }
         // It worked all the time, and calls an allocator only now.
         spending.add(SECOND, vec![spent(1, 101_000.0, 900.0)]);
-        assert_eq!(share(spending.worst()), (1, 0.9));
+        assert_eq!(spending.worst(), Some(0.9));
         assert_eq!(share(spending.mean()), (1, 0.009));
         spending.add(SECOND, vec![spent(1, 1000.0, 900.0)]);
         assert_eq!(share(spending.recent()), (1, 0.9), "of the two seconds in which it was looked at");
+    }
+
+    #[test]
+    fn the_worst_second_is_one_of_the_thread_that_is_named_and_no_better_than_its_mean() {
+        let mut spending = Spending::default();
+        // Another thread has worse seconds, and loses less of all its time.
+        spending.add(SECOND, vec![spent(1, 900.0, 270.0), spent(2, 20.0, 18.0)]);
+        spending.add(SECOND, vec![spent(1, 900.0, 180.0)]);
+        assert_eq!((share(spending.mean()), spending.worst()), ((1, 0.25), Some(0.3)));
+        // The end of a run is a short stretch that may cost most.
+        spending.add(Duration::from_millis(400), vec![spent(1, 400.0, 400.0)]);
+        let (mean, worst) = (spending.mean().unwrap().price.of_busy, spending.worst().unwrap());
+        assert!(mean > 0.38 && worst >= mean, "{mean} {worst}");
+    }
+
+    #[test]
+    fn what_is_shown_of_now_is_not_what_the_start_cost() {
+        let mut spending = Spending::default();
+        for second in 0..8 {
+            spending.add(SECOND, vec![spent(1, 1000.0, if second < 2 { 800.0 } else { 10.0 })]);
+        }
+        assert_eq!(share(spending.lately()), (1, 0.01));
+        assert_eq!(share(spending.recent()), (1, 0.208), "the guard looks at ten seconds");
     }
 
     #[test]

@@ -85,10 +85,10 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
         }
     }
     let forecasts = diagnosis.tools.iter().filter_map(|tool| Some((tool, tool.forecast.as_ref()?)));
-    for (tool, forecast) in forecasts.filter(|(_, forecast)| forecast.is_over() && !blocked) {
+    for (tool, forecast) in forecasts.filter(|(_, forecast)| forecast.is_over()) {
         page.blank();
         page.paragraph(
-            Style::Warn,
+            Style::Bad,
             &label(Answer::No, &format!("cost of {}", tool.name)),
             &visible(&forecast.sentence()),
         );

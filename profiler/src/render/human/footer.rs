@@ -110,6 +110,9 @@ fn ledger_words(ledger: &Ledger) -> String {
     format!("{}: {} hits = {sum}", visible(&ledger.probe), units::grouped(ledger.hits))
 }
 
+/// In less time, shares mean nothing.
+const LEAST_LENGTH: Duration = Duration::from_secs(1);
+
 fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
     let cost = &meta.cost;
     let mut target = Vec::new();
@@ -131,6 +134,9 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
             taken.unwrap_or_default()
         ));
     }
+    if cost.busiest_thread_share.is_none() && meta.length() < LEAST_LENGTH {
+        target.push("too short to say what a thread lost".to_owned());
+    }
     if let Some(ns) = cost.bpf_ns_per_hit {
         let trap = cost.trap_ns_per_hit.map(|trap| {
             let how = if cost.calibrated { "" } else { ", assumed" };
@@ -141,12 +147,12 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
     if !target.is_empty() {
         page.paragraph(Style::Plain, "cost      ", &format!("to the target: {}", target.join(", ")));
     }
-    let cpu = cost
-        .own_cpu_share
-        .map_or_else(|| "? CPU".to_owned(), |share| format!("{} CPU", units::percent(share)));
     let (own, maps) =
         (units::bytes(cost.own_memory_bytes as f64), units::bytes(cost.map_memory_bytes as f64));
-    let mut ours = format!("of profiler: {cpu}, {own}, and {maps} of maps");
+    let mut ours = match cost.own_cpu_share {
+        Some(cpu) => format!("of profiler: {} CPU, {own}, and {maps} of maps", units::percent(cpu)),
+        None => format!("of profiler: {own} and {maps} of maps"),
+    };
     if verbose {
         let short = |ns| units::duration(Duration::from_nanos(ns));
         ours.push_str(&format!("; attached in {}", short(cost.attach_ns)));

@@ -138,7 +138,7 @@ Growth seen covers 561 of 580 MiB of anonymous memory.
         // Also one that a line sums up, and none twice.
         report.findings[0].rows = vec![RowRef { section: 0, row: 2 }; 2];
         report.sections[0].folded = Some(Folded { from_row: 1, text: "2 more".to_owned() });
-        let lines = super::live(STATUS, Some(&report), &HumanOptions::default(), 24);
+        let lines = live(STATUS, Some(&report), &HumanOptions::default(), 24);
         let rows: Vec<&str> = lines.iter().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(
             rows.iter().filter(|word| ["CACHE", "LONG-LIVED"].contains(word)).count(),

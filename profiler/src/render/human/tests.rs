@@ -353,6 +353,18 @@ fn several_processes_are_told_apart() {
 }
 
 #[test]
+fn a_run_of_a_moment_has_no_shares() {
+    let mut report = sample::pong();
+    report.meta.length_ns = 400_000_000;
+    let cost = &mut report.meta.cost;
+    (cost.busiest_thread_share, cost.own_cpu_share) = (None, None);
+    let page = at(&report, 160);
+    let cost = page.split("\ncost ").nth(1).unwrap().split("\ntarget ").next().unwrap();
+    assert!(cost.contains("hits/s, too short to say what a thread lost, ") && !cost.contains('%'), "{cost}");
+    assert!(cost.contains("of profiler: 48 MiB and 12 MiB of maps"), "{cost}");
+}
+
+#[test]
 fn a_title_takes_two_lines_where_there_is_room() {
     let mut report = sample::pong();
     let section = &mut report.sections[0];

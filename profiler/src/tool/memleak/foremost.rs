@@ -1,7 +1,7 @@
 //! What is said besides the answer, in the order of what matters: before it what died, what was not in sight and what grew
 //! out of sight; behind it what may be worth a look.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use profiler_common::ledger::Counter;
 
@@ -17,13 +17,13 @@ use crate::{
     units,
 };
 
-/// Completes a report. `seen`: whether any block was recorded.
+/// Completes a report. `seen`: the processes of which blocks were recorded.
 pub(super) fn complete(
     report: &mut Report,
     session: &Session<'_>,
     moment: &Moment,
     counters: &[u64; Counter::COUNT],
-    seen: bool,
+    seen: &BTreeSet<u32>,
 ) -> Result<()> {
     let length = report.meta.length();
     let grown = memory::grown(session, moment)?;

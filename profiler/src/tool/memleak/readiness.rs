@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     admission::{self, Forecast},
-    allocators, canary,
+    allocators, canary, harm,
     options::{Options, Targets},
     space::{Preview, Site, Space},
 };
@@ -44,7 +44,8 @@ fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> R
     let checked = space.check(modules);
     let Preview { sites, refused } = space.preview(modules, &options, method == Some(Method::Session));
     let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| space.nothing_to_probe());
-    let refused: Option<Error> = checked.err().or(refused).or_else(nothing);
+    let copies = || harm::refuse_what_copies_its_code(std::slice::from_ref(&space), modules, &options).err();
+    let refused: Option<Error> = checked.err().or(refused).or_else(nothing).or_else(copies);
     // What is refused is not probed.
     let sites = if refused.is_some() { Vec::new() } else { sites };
     let notes = std::mem::take(&mut space.notes);

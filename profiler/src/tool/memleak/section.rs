@@ -8,7 +8,7 @@ use super::{
     coverage, foremost,
     own::Named,
     session::Session,
-    table::Table,
+    table::{Table, program_of},
 };
 use crate::{
     error::Result,
@@ -36,6 +36,8 @@ pub(super) fn report(
         session.options.stage.end();
     }
     let named = Named::new(&snapshot.rows, |number, frames| stack_of(session, number, frames));
+    // The processes that allocated.
+    let seen = judged.iter().map(|stack| program_of(session, stack.row.stack).0).collect();
     let table = Table::new(session, &judged, &named, &window);
     session.before = table.said();
     let (found, frames) = named.report(table.shown.iter().map(|&place| judged[place].row.stack));
@@ -57,7 +59,7 @@ pub(super) fn report(
         frames,
         coverage,
     };
-    foremost::complete(&mut report, session, moment, &snapshot.counters, !judged.is_empty())?;
+    foremost::complete(&mut report, session, moment, &snapshot.counters, &seen)?;
     Ok(report)
 }
 

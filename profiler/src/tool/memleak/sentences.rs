@@ -31,6 +31,8 @@ const MOST_BYTES: f64 = 1_048_576.0;
 /// What programs leave behind that ended too early to be judged matters if it is so much together: a shell that becomes the
 /// program leaves less (bash: 65 KiB).
 const LEFT_BYTES: f64 = 131_072.0;
+/// Nothing that was seen for less is said to leak, however short the age asked about is.
+const LEAST_SEEN: Duration = Duration::from_secs(1);
 /// A process younger than this many ages may still fill what it fills once.
 const FILLING_AGES: u32 = 4;
 
@@ -92,8 +94,9 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
 
 fn answer(facts: &Facts<'_>) -> Finding {
     let (age, length) = (units::duration(facts.older), units::duration(facts.length));
-    if facts.sites.iter().any(|site| site.judgement.verdict == Verdict::Leak) {
-        return leak(facts);
+    let mut leaks = facts.sites.iter().filter(|site| site.judgement.verdict == Verdict::Leak).peekable();
+    if leaks.peek().is_some() {
+        return if leaks.any(|site| is_said(site, facts)) { leak(facts) } else { seen_for_moments(facts) };
     }
     if facts.stacks == 0 {
         let words = format!("No allocation was seen in {length}.");
@@ -114,6 +117,27 @@ fn answer(facts: &Facts<'_>) -> Finding {
     undecided(facts).unwrap_or_else(|| clean(facts))
 }
 
+/// Whether a site leaks, and was seen for long enough to say so.
+fn is_said(site: &JudgedSite, facts: &Facts<'_>) -> bool {
+    site.judgement.verdict == Verdict::Leak && site.row.lasted(facts.length) >= LEAST_SEEN
+}
+
+/// What is said where everything that looks like a leak was seen for moments only.
+fn seen_for_moments(facts: &Facts<'_>) -> Finding {
+    let place =
+        facts.sites.iter().position(|site| site.judgement.verdict == Verdict::Leak).unwrap_or_default();
+    let lasted = facts.sites.get(place).map_or(facts.length, |site| site.row.lasted(facts.length));
+    let words = format!(
+        " looks like a leak, but was observed for {} only. Observe for longer than {}.",
+        units::duration(lasted),
+        units::duration(LEAST_SEEN)
+    );
+    let label = facts.names.get(place).and_then(Option::as_ref);
+    let rows = facts.rows.get(place).copied().flatten().into_iter().collect();
+    let sentence = vec![plain("Too early to say: "), name(label), plain(words)];
+    Finding::new(rules::TOO_EARLY, Severity::Limit, sentence).on(rows)
+}
+
 /// Names the sites that leak, the fastest first. One function may leak at several lines: it is named once.
 fn leak(facts: &Facts<'_>) -> Finding {
     let leaks: Vec<Leak<'_>> = facts
@@ -121,11 +145,11 @@ fn leak(facts: &Facts<'_>) -> Finding {
         .iter()
         .zip(facts.names)
         .zip(facts.programs)
-        .filter(|((site, _), _)| site.judgement.verdict == Verdict::Leak)
+        .filter(|((site, _), _)| is_said(site, facts))
         .map(|((site, name), program)| Leak::of(site, name.as_ref(), *program, facts))
         .collect();
     let at = facts.sites.iter().zip(facts.rows);
-    let rows = at.filter(|(site, _)| site.judgement.verdict == Verdict::Leak).filter_map(|(_, row)| *row);
+    let rows = at.filter(|(site, _)| is_said(site, facts)).filter_map(|(_, row)| *row);
     let sentence = leak_sentence(&leaks, facts);
     Finding::new(rules::LEAK, Severity::Problem, sentence).on(rows.collect())
 }

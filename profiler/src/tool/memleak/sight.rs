@@ -73,13 +73,14 @@ pub(super) struct Sight {
     pub(super) behind: Vec<Finding>,
 }
 
-/// Looks at targets and children. `seen`: whether any block was recorded.
+/// Looks at targets and children. `allocating`: the targets of which blocks were recorded.
 pub(super) fn sight(
     session: &Session<'_>,
     counters: &[u64; Counter::COUNT],
-    seen: bool,
+    allocating: &BTreeSet<u32>,
     length: Duration,
 ) -> Sight {
+    let seen = !allocating.is_empty();
     let living: Vec<&Space> = session.spaces.iter().filter(|space| space.ended.is_none()).collect();
     let mut sight = Sight::default();
     for space in &living {
@@ -100,18 +101,25 @@ pub(super) fn sight(
         look_at_ended(&mut sight, session, seen, length);
         return sight;
     }
-    let pids: Vec<u32> = living.iter().map(|space| space.process.pid()).collect();
-    let own: Vec<Used> = pids.iter().filter_map(|pid| session.memory.families.since(*pid)).collect();
-    let cpu: Duration = own.iter().map(|used| used.cpu).sum();
-    let grew_bytes = own.iter().map(|used| used.anonymous_bytes).sum();
-    let own = Own {
-        cpu,
-        idle: is_idle(cpu, grew_bytes, length),
-        of_ended: own.iter().map(|used| used.of_ended_children).sum(),
-    };
+    if seen && living.len() > 1 {
+        // Each by itself: one may only wait while another allocates.
+        for target in living.chunks(1) {
+            if target.iter().all(|space| !allocating.contains(&space.process.pid())) {
+                let own = Own::of(session, target, length);
+                look_at_children(&mut sight, &children(session, target, length), &own, seen, length);
+            }
+        }
+        return sight;
+    }
+    let own = Own::of(session, &living, length);
     look_at_children(&mut sight, &children(session, &living, length), &own, seen, length);
-    // In less time nobody can be seen to work.
-    if !seen && sight.instead.is_none() && cpu < WORKS_LEAST && length >= TELLS_WAITING {
+    if seen || sight.instead.is_some() {
+        return sight;
+    }
+    if own.cpu >= WORKS_LEAST {
+        sight.instead = Some(calls_nothing(&living, own.cpu, length));
+    } else if length >= TELLS_WAITING {
+        // In less time nobody can be seen to work.
         sight.instead = Some(if works(own.of_ended, 0, length) {
             let words = format!(
                 "No allocation was seen in {}. {}",
@@ -158,13 +166,24 @@ fn children_ended(cpu: Duration) -> String {
     )
 }
 
-/// What the targets did themselves.
+/// What targets did themselves.
 struct Own {
     cpu: Duration,
     /// Next to nothing.
     idle: bool,
     /// Processor time of their children that have ended.
     of_ended: Duration,
+}
+
+impl Own {
+    fn of(session: &Session<'_>, targets: &[&Space], length: Duration) -> Own {
+        let pids = targets.iter().map(|space| space.process.pid());
+        let used: Vec<Used> = pids.filter_map(|pid| session.memory.families.since(pid)).collect();
+        let cpu = used.iter().map(|used| used.cpu).sum();
+        let grew_bytes = used.iter().map(|used| used.anonymous_bytes).sum();
+        let of_ended = used.iter().map(|used| used.of_ended_children).sum();
+        Own { cpu, idle: is_idle(cpu, grew_bytes, length), of_ended }
+    }
 }
 
 fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, seen: bool, length: Duration) {
@@ -227,7 +246,7 @@ fn halted(space: &Space, seen: bool) -> Option<Finding> {
     Some(Finding::new(rule, Severity::Limit, sentence))
 }
 
-/// A target without work and without children that work.
+/// Targets without work and without children that work.
 fn waits(targets: &[&Space], length: Duration) -> Finding {
     let length = units::duration(length);
     let sentence = match targets {
@@ -235,16 +254,38 @@ fn waits(targets: &[&Space], length: Duration) -> Finding {
             plain(format!("No allocation was seen in {length}: ")),
             Phrase::Name(one.process.name().clone()),
             plain(format!(
-                " (pid {}) has used almost no processor time, and has no child that works: it only waits. `pgrep -af \
-                 NAME` finds the process that does the work.",
+                " (pid {}) was idle: it used almost no processor time, and has no child that works. Make it do something \
+                 while it is observed: connect to it, send it a request.",
                 one.process.pid()
             )),
         ],
         _ => vec![plain(format!(
-            "No allocation was seen in {length}: the targets have used almost no processor time, and have no children that \
-             work: they only wait."
+            "No allocation was seen in {length}: the targets were idle: they used almost no processor time, and have no \
+             children that work. Make them do something while they are observed: connect to them, send them a request."
         ))],
     };
+    Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence)
+}
+
+/// Targets that work, and call nothing that is followed.
+fn calls_nothing(targets: &[&Space], cpu: Duration, length: Duration) -> Finding {
+    let mut sentence = vec![plain(format!("No allocation was seen in {}, though ", units::duration(length)))];
+    let it_calls = match targets {
+        [one] => {
+            sentence.push(Phrase::Name(one.process.name().clone()));
+            sentence.push(plain(format!(" (pid {})", one.process.pid())));
+            "it calls"
+        }
+        _ => {
+            sentence.push(plain("the targets"));
+            "they call"
+        }
+    };
+    sentence.push(plain(format!(
+        " used {} of processor time: {it_calls} none of the functions that are followed. Observe for longer, or name the \
+         functions of a pool: --alloc-fn, --free-fn.",
+        units::duration(cpu)
+    )));
     Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence)
 }
 

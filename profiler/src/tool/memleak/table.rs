@@ -259,7 +259,7 @@ fn is_minor(site: &JudgedSite) -> bool {
 }
 
 /// The process and the address space of a stack.
-fn program_of(session: &Session<'_>, stack: u32) -> (u32, u16) {
+pub(super) fn program_of(session: &Session<'_>, stack: u32) -> (u32, u16) {
     let number = session.stacks.get(stack).map(|stack| stack.space);
     let space = session.spaces.iter().find(|space| Some(space.number) == number);
     space.map_or((0, 0), |space| (space.process.pid(), space.number))

@@ -11,7 +11,7 @@ fn shown(of: &crate::doctor::Diagnosis) -> String {
 fn the_answer_comes_first() {
     let first = |of| shown(&of).lines().next().unwrap_or_default().to_owned();
     assert_eq!(first(sample::ready()), "READY");
-    assert_eq!(first(sample::limited()), "READY with 3 limits");
+    assert_eq!(first(sample::limited()), "READY with 2 limits");
     assert_eq!(first(sample::not_ready()), "NOT READY: root: effective user id 1000");
 }
 
@@ -21,11 +21,20 @@ fn as_many_limits_are_shown_as_are_counted() {
     let block = page.split("\n\nprocess ").next().unwrap();
     assert_eq!(
         block.lines().filter(|line| line.starts_with("  no ") || line.starts_with("  ?")).count(),
-        3,
+        2,
         "{page}"
     );
+}
+
+#[test]
+fn what_would_be_refused_for_its_cost_comes_with_the_way_out() {
+    let page = shown(&sample::costly());
+    let block = page.split("\n\nprocess ").next().unwrap();
+    assert!(block.starts_with("NOT READY: memleak: thread tick (4243) would lose"), "{block}");
     assert!(block.contains("  no   cost of memleak"), "{block}");
     assert!(block.contains("memleak as it is: it would refuse (exit code 5)"), "{block}");
+    assert!(block.contains("--max-cost off"), "{block}");
+    assert!(!block.contains("unwind tables"), "what only limits stands below: {block}");
 }
 
 #[test]
@@ -38,8 +47,14 @@ fn the_answer_fits() {
 
 #[test]
 fn every_line_fits_and_says_what_it_says_without_colours() {
-    for of in [sample::ready(), sample::limited(), sample::not_ready(), sample::refused(), sample::hostile()]
-    {
+    for of in [
+        sample::ready(),
+        sample::limited(),
+        sample::costly(),
+        sample::not_ready(),
+        sample::refused(),
+        sample::hostile(),
+    ] {
         for width in [60, 80, 120] {
             let text = diagnosis(&of, &HumanOptions { width, ..HumanOptions::default() });
             let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);

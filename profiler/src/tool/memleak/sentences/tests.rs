@@ -305,3 +305,21 @@ fn what_tells_a_name_apart_stands_in_brackets() {
     let expected = "LEAK: push (chat.c:7) grows by ~3.0 MiB/h and push (called by tick) by ~2.0 MiB/h. They";
     assert!(text.starts_with(expected), "{text}");
 }
+
+#[test]
+fn what_was_seen_for_moments_is_not_said_to_leak() {
+    let brief = |facts: &mut Facts<'_>| {
+        (facts.length, facts.older) = (Duration::from_millis(900), Duration::from_millis(2));
+    };
+    let finding = said(&[site(KeptAndGrowing, 3.0, 20, 1)], &["push  chat.c:7"], brief);
+    assert_eq!((finding.rule.as_ref(), finding.severity), (rules::TOO_EARLY, Severity::Limit));
+    assert_eq!(
+        finding.text,
+        "Too early to say: push (chat.c:7) looks like a leak, but was observed for 900ms only. Observe for longer than 1s."
+    );
+    // Beside one that was seen for longer, it is not named.
+    let sites = [seen_for(site(KeptAndGrowing, 9.0, 20, 1), 3, false), site(KeptAndGrowing, 2.0, 8, 1)];
+    let finding = said(&sites, &["tick", "push"], |_| {});
+    assert!(finding.text.starts_with("LEAK: push grows by ~2.0 MiB/h. It"), "{}", finding.text);
+    assert_eq!(finding.rows, [RowRef { section: 0, row: 1 }]);
+}

@@ -11,7 +11,13 @@ use std::{
 use super::{super::rules, Event, Session, monotonic_ns};
 use crate::{
     report::{Finding, Report, Severity},
-    target::launch::{self, Ending, Grace},
+    target::{
+        family::{self, MOST_NAMED},
+        launch::{self, Ending, Grace},
+        process::name_of,
+        status::Status,
+    },
+    text::Text,
     units,
 };
 
@@ -68,7 +74,8 @@ async fn end(
     let (pid, grace) = (launched.pid(), launched.manner().grace);
     if launched.manner().leave_running {
         if by_itself.is_none() {
-            tell(Event::Notice(&format!("the command goes on as process {pid}; end it with: kill {pid}")));
+            let is_stopped = Status::read(pid).is_ok_and(|status| status.state == Some('T'));
+            tell(Event::Notice(&goes_on(pid, is_stopped)));
         }
         return by_itself.map_or(Ending::Running, Ending::ByItself);
     }
@@ -90,11 +97,41 @@ async fn end(
             launched.kill();
         }
     }
-    match (by_itself, killed, launched.ended()) {
+    let ended = launched.ended();
+    // What has left the group of the command is not asked to end.
+    if let Some(line) = ended.and_then(|_| left_the_group(&family::left_behind(pid))) {
+        tell(Event::Notice(&line));
+    }
+    match (by_itself, killed, ended) {
         (Some(status), ..) => Ending::ByItself(status),
         (None, None, Some(status)) => Ending::Asked(status),
         (None, after, _) => Ending::Killed(after.unwrap_or(grace)),
     }
+}
+
+/// Says that a command goes on. One that is stopped hears of a signal only when it is woken.
+fn goes_on(pid: u32, is_stopped: bool) -> String {
+    if is_stopped {
+        return format!(
+            "the command stays as process {pid}, stopped; end it with: kill {pid} && kill -CONT {pid}"
+        );
+    }
+    format!("the command goes on as process {pid}; end it with: kill {pid}")
+}
+
+/// Says what of a command that has ended goes on: daemons have a group of their own, and are nobody's to end.
+fn left_the_group(pids: &[u32]) -> Option<String> {
+    let first = *pids.first()?;
+    let name = Text::from(name_of(first).unwrap_or_default().as_slice()).terminal();
+    let (more, go) = match pids.len() - 1 {
+        0 => (String::new(), "goes"),
+        more => (format!(" and {more} more"), "go"),
+    };
+    let typed: Vec<String> = pids.iter().take(MOST_NAMED).map(u32::to_string).collect();
+    Some(format!(
+        "{name} (pid {first}){more} left the process group of the command, and {go} on; to end: kill {}",
+        typed.join(" ")
+    ))
 }
 
 /// What the report says of the command; nothing while it runs.
@@ -228,6 +265,22 @@ mod tests {
             )
         );
         assert_eq!(said(Ending::Running), (None, None));
+    }
+
+    #[test]
+    fn what_goes_on_is_said_with_what_ends_it() {
+        assert_eq!(goes_on(7, false), "the command goes on as process 7; end it with: kill 7");
+        assert!(goes_on(7, true).ends_with("stopped; end it with: kill 7 && kill -CONT 7"));
+        assert_eq!(left_the_group(&[]), None);
+        let own = std::process::id();
+        let one = left_the_group(&[own]).unwrap();
+        assert!(
+            one.contains(&format!("(pid {own}) left the process group of the command, and goes on; ")),
+            "{one}"
+        );
+        assert!(one.ends_with(&format!("to end: kill {own}")), "{one}");
+        let two = left_the_group(&[own, 1]).unwrap();
+        assert!(two.contains(" and 1 more left ") && two.ends_with(&format!("kill {own} 1")), "{two}");
     }
 
     #[test]

@@ -167,8 +167,7 @@ impl<'a> Session<'a> {
     /// Lets a launched command run.
     pub(super) fn release_command(&mut self) -> Result<()> {
         if let Some(launched) = &mut self.launched {
-            launched.release()?;
-            self.began = Instant::now();
+            self.began = launched.release()?;
         }
         Ok(())
     }

@@ -56,7 +56,10 @@ pub(super) fn children<'a>(
         let works = works(used.cpu, used.anonymous_bytes, length);
         Some(Child { pid, name, cpu: used.cpu, grew_bytes: used.anonymous_bytes, works })
     };
-    let mut children: Vec<Child> = descendants(&pids).into_iter().filter_map(child).collect();
+    // A child may be a target itself.
+    let is_target = |pid: &u32| session.spaces.iter().any(|space| space.process.pid() == *pid);
+    let others = descendants(&pids).into_iter().filter(|pid| !is_target(pid));
+    let mut children: Vec<Child> = others.filter_map(child).collect();
     if children.iter().any(|child| child.works) {
         children.retain(|child| child.works);
     }
