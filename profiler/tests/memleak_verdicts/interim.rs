@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use profiler::tool::memleak::judge::{MARGIN, judge_again};
+use profiler::tool::memleak::verdict::Said;
 use profiler::tool::memleak::verdict::Verdict::{self, Cache, Churn, Leak, LongLived, Young};
 
 use crate::bursts::{Beat, beats, window_of};
@@ -13,26 +14,34 @@ use crate::{OLDER_NS, failures, repetitions, tally};
 /// Interim reports of a run.
 const LOOKS: u32 = 50;
 
-/// What the interim reports of a run say, equally far apart, each change once: a leak, that there is none (LONG-LIVED,
-/// CACHE and CHURN are one answer), or that it is not known.
-fn said(site: &Site) -> Vec<Verdict> {
+/// What the looks at a run say, equally far apart, each change once. Before the first line can answer, all say that it is too
+/// early.
+fn changes(site: &Site) -> Vec<Verdict> {
     let mut said: Vec<Verdict> = Vec::new();
     let mut before = None;
     for look in 1..=LOOKS {
         let ages = site.ages() * f64::from(look) / f64::from(LOOKS);
         let (row, window) = site.look(ages);
         let verdict = judge_again(&row, &window, before).verdict;
-        before = Some(verdict);
-        let answer = match verdict {
-            // Then the first line says that it is too early.
-            _ if ages < MARGIN => Young,
-            Cache | Churn => LongLived,
-            verdict => verdict,
-        };
-        if said.last() != Some(&answer) {
-            said.push(answer);
+        before = Some(Said::after(before, verdict));
+        let shown = if ages < MARGIN { Young } else { verdict };
+        if said.last() != Some(&shown) {
+            said.push(shown);
         }
     }
+    said
+}
+
+/// The same in the words of the first line: a leak, that there is none (LONG-LIVED, CACHE and CHURN are one answer), or that
+/// it is not known.
+fn said(site: &Site) -> Vec<Verdict> {
+    let mut said = changes(site);
+    for verdict in &mut said {
+        if matches!(verdict, Cache | Churn) {
+            *verdict = LongLived;
+        }
+    }
+    said.dedup();
     said
 }
 
@@ -44,11 +53,21 @@ fn of_beat(beat: &Beat, seed: u64, until: f64) -> Vec<Verdict> {
 }
 
 /// A run of a scenario.
-fn of_scenario(scenario: &Scenario, seed: u64) -> Vec<Verdict> {
+fn filled(scenario: &Scenario, seed: u64) -> Site {
     let older_ns = OLDER_NS[seed as usize % OLDER_NS.len()];
     let mut site = Site::new(Site::window(older_ns, scenario.ages));
     (scenario.fill)(&mut site, &mut Rng::new(seed), scenario.rate);
-    said(&site)
+    site
+}
+
+fn of_scenario(scenario: &Scenario, seed: u64) -> Vec<Verdict> {
+    said(&filled(scenario, seed))
+}
+
+/// Scenarios in which a leak hides beside a cache that is new: that its entries are freed after all, and that not all of them
+/// are, is news both times.
+fn is_beside_a_cache(scenario: &Scenario) -> bool {
+    scenario.name.starts_with("leak beside a cache") || scenario.name == "1 % leak in a cache of 1.5 ages"
 }
 
 fn names(said: &[Verdict]) -> Vec<&'static str> {
@@ -121,20 +140,45 @@ fn that_a_leak_has_stopped_is_seen_as_soon_with_many_looks() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Whether a leak was taken back, and is said again.
+/// Whether something is said again that was taken back. That it is too early for an answer comes first, and is none.
 fn flips(said: &[Verdict]) -> bool {
-    said.iter().filter(|verdict| **verdict == Leak).count() > 1
+    let answers = if said.first() == Some(&Young) { &said[1..] } else { said };
+    (1..answers.len()).any(|at| answers[..at].contains(&answers[at]))
 }
 
-/// Of what leaks and of what is honest, in one run of a hundred at most. Left out is a cache that is new when it is first
-/// looked at: that its entries are freed after all, and that not all of them are, is news both times.
+/// A table that fills beside something else grows for a while like a leak.
+fn fills_for_long(scenario: &Scenario) -> bool {
+    scenario.name.starts_with("table filled in an age, and")
+}
+
+/// Of what leaks and of what is honest: a leak in one run of a hundred at most, and the verdict of a row, whatever it is, in
+/// one of twenty, since what is honest may come near to the line.
 #[test]
-fn a_leak_that_was_taken_back_is_not_said_again() {
+fn what_was_taken_back_is_not_said_again() {
     let scenarios = PLANTED.iter().chain(UNEVEN).chain(HONEST);
-    let failed = failures(scenarios.filter(|s| s.name != "1 % leak in a cache of 1.5 ages"), |scenario| {
+    let steady = scenarios.filter(|scenario| !is_beside_a_cache(scenario) && !fills_for_long(scenario));
+    let failed = failures(steady, |scenario| {
         let repetitions = repetitions(40);
-        let (count, others) = others(repetitions, |seed| of_scenario(scenario, seed), |said| !flips(said));
-        (count * 100 <= repetitions, others)
+        let mut counts = tally(repetitions, |seed| changes(&filled(scenario, seed)));
+        counts.retain(|said, _| flips(said));
+        let rows: u64 = counts.values().sum();
+        let is_leak = |verdict: &&Verdict| **verdict == Leak;
+        let again = counts.iter().filter(|(said, _)| said.iter().filter(is_leak).count() > 1);
+        let leaks: u64 = again.map(|(_, count)| count).sum();
+        (rows * 20 <= repetitions && leaks * 100 <= repetitions, counts)
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// As long as the cache is new, everything is kept. When its first entries are freed, what is left is not known to leak until
+/// it has been watched for long enough: but it is not said to be none meanwhile, but for one run in twenty.
+#[test]
+fn a_leak_in_a_new_cache_is_not_said_to_be_none() {
+    let failed = failures(PLANTED.iter().filter(|scenario| is_beside_a_cache(scenario)), |scenario| {
+        let repetitions = repetitions(40);
+        let run = |seed: u64| of_scenario(scenario, seed);
+        let (count, others) = others(repetitions, run, |said| is_as(&[Young, Leak, Young, Leak], said));
+        (count * 20 <= repetitions, others)
     });
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
@@ -175,7 +219,7 @@ fn changes_by_kind() {
         }
     };
     for scenario in PLANTED.iter().chain(UNEVEN).chain(HONEST) {
-        print(scenario.name.to_owned(), &|seed| of_scenario(scenario, seed));
+        print(scenario.name.to_owned(), &|seed| changes(&filled(scenario, seed)));
     }
     for beat in slow() {
         for until in [f64::INFINITY, 5.0] {

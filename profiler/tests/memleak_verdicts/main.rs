@@ -1,6 +1,7 @@
 //! How often is a verdict wrong? Simulated call stacks with known behaviour, fixed seeds. All at full length, 10,000
 //! repetitions each: `PROFILER_SOAK=1 cargo test --release -p profiler --test memleak_verdicts`.
 
+mod beside;
 mod bursts;
 mod functions;
 mod interim;

@@ -167,6 +167,9 @@ fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
         row.old_bytes_squared += (bytes * bytes * times) as f64;
         let eligible = (window.length_units - window.older_units) as f64;
         let slice = (birth * older / eligible * BIRTH_SLICES as f64) as usize;
-        row.births[slice.min(BIRTH_SLICES - 1)] += times;
+        let slice = slice.min(BIRTH_SLICES - 1);
+        row.births[slice] += times;
+        row.birth_bytes[slice] += (bytes * times) as f64;
+        row.birth_variances[slice] += (bytes * bytes * times) as f64;
     }
 }

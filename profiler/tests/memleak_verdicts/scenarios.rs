@@ -37,6 +37,14 @@ pub(crate) const PLANTED: &[Scenario] = &[
         leak(site, rng, rate);
         site.steady(rng, 99.0 * rate / 10.0, |_| 1.5);
     }),
+    of("leak beside a cache of 2 ages", 5.0, 40.0, |site, rng, rate| {
+        leak(site, rng, rate);
+        site.steady(rng, 4.0 * rate, |_| 2.0);
+    }),
+    of("leak beside a cache of 2.6 ages", 8.0, 40.0, |site, rng, rate| {
+        leak(site, rng, rate);
+        site.steady(rng, 4.0 * rate, |rng| 2.6 * (0.95 + 0.1 * rng.unit()));
+    }),
     of("leak in bursts, every 0.7 ages", 4.0, 40.0, |site, rng, rate| {
         bursts(site, rng, 0.7, rate);
     }),
@@ -135,6 +143,30 @@ pub(crate) const HONEST: &[Scenario] = &[
             let time = rng.unit() * site.ages();
             site.blocks(time, LEAKED, 256, 1);
         }
+    }),
+    of("table filled at start, and sessions, mean 0.8 ages", 4.0, 60.0, |site, rng, rate| {
+        at_start(site, rng, 500.0);
+        site.steady(rng, rate, |rng| rng.exponential(0.8));
+    }),
+    of("table filled at start, and sessions, mean 2 ages", 6.0, 60.0, |site, rng, rate| {
+        at_start(site, rng, 500.0);
+        site.steady(rng, rate, |rng| rng.exponential(2.0));
+    }),
+    of("table filled at start, and a cache of 0.8 ages", 2.0, 60.0, |site, rng, rate| {
+        at_start(site, rng, 100.0);
+        site.steady(rng, rate, |_| 0.8);
+    }),
+    of("table filled at start, and a cache of 2 ages", 4.0, 60.0, |site, rng, rate| {
+        at_start(site, rng, 100.0);
+        site.steady(rng, rate, |_| 2.0);
+    }),
+    of("table filled in an age, and a cache of 0.8 ages", 4.0, 60.0, |site, rng, rate| {
+        fills(site, rng, 100.0, 1.0);
+        site.steady(rng, rate, |_| 0.8);
+    }),
+    of("table filled in an age, and a cache of 2 ages", 4.0, 60.0, |site, rng, rate| {
+        fills(site, rng, 100.0, 1.0);
+        site.steady(rng, rate, |_| 2.0);
     }),
     of("cache that fills in 0.3 ages and stops", 4.0, 300.0, |site, rng, rate| fills(site, rng, rate, 0.3)),
     of("cache that fills in 1.5 ages and stops", 4.0, 100.0, |site, rng, rate| fills(site, rng, rate, 1.5)),

@@ -86,7 +86,12 @@ fn grows_together<'a>(stacks: impl Iterator<Item = &'a Judged<'a>>, window: &Win
 /// if others leaked.
 fn is_filled_table(stack: &Judged<'_>) -> bool {
     let judgement = &stack.judgement;
-    matches!(judgement.reason, Reason::GrowthUnclear | Reason::StoppedGrowing) && judgement.hazard.frees == 0
+    let kept = match judgement.reason {
+        Reason::GrowthUnclear | Reason::StoppedGrowing => true,
+        Reason::StillNone => judgement.verdict == Verdict::LongLived,
+        _ => false,
+    };
+    kept && judgement.hazard.frees == 0
 }
 
 /// The functions that may say more than the sites, the innermost first, and of these the one that holds most.

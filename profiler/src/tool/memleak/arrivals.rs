@@ -105,15 +105,17 @@ impl Arrivals {
     /// Only of a row that has old blocks: without a birth in reach, all of them are older than that. `was_leak`: an earlier
     /// look has proved that they came.
     pub(super) fn ended(&self, window: &Window, was_leak: bool) -> bool {
-        let slot = window.slot_units();
         let third = (window.older_units as f64 * HALF_OLD) as u64;
-        let silent = |first: usize, since_units: u64| {
-            Rhythm::of(self.taken(first), slot).is_none_or(|rhythm| {
-                let silence = rhythm.youngest_units - since_units as f64 - CLOCK_UNITS;
-                rhythm.ended_after(silence, window, was_leak)
-            })
-        };
-        silent(0, 0) || silent((third / slot) as usize, third)
+        self.silent_from(0, window, was_leak) || self.silent_from(third, window, was_leak)
+    }
+
+    /// The same of the blocks of at least that age alone.
+    pub(super) fn silent_from(&self, age_units: u64, window: &Window, was_leak: bool) -> bool {
+        let slot = window.slot_units();
+        Rhythm::of(self.taken((age_units / slot) as usize), slot).is_none_or(|rhythm| {
+            let silence = rhythm.youngest_units - age_units as f64 - CLOCK_UNITS;
+            rhythm.ended_after(silence, window, was_leak)
+        })
     }
 }
 

@@ -139,7 +139,11 @@ pub(super) fn add_live(row: &mut StackRow, block: &Block, moment: &Moment, slot_
         let stands_for =
             moment.sample_bytes.map_or(1.0, |mean| stands_for(block.size_bytes as f64, mean as f64));
         row.old_bytes_squared += (block.size_bytes as f64).powi(2) * stands_for;
-        row.births[slice(block.born_units.into(), moment)] += 1;
+        let (slice, size) = (slice(block.born_units.into(), moment), block.size_bytes as f64);
+        row.births[slice] += 1;
+        row.birth_bytes[slice] += size * stands_for;
+        // Of a compound Poisson total, and of the drawing.
+        row.birth_variances[slice] += size * size * stands_for * stands_for;
     }
     if let (Some(mean), Some(weighted)) = (moment.sample_bytes, &mut row.weighted) {
         weigh(weighted, block.size_bytes as f64, mean as f64, old);

@@ -156,6 +156,7 @@ mod tests {
                 hazard,
                 growth: going,
                 growth_bytes_per_hour: Some(exact(4096.0)),
+                kept: None,
                 judged_after: None,
             };
             growth(&judgement)

@@ -10,13 +10,15 @@ use super::estimate::Estimate;
 use super::hazard::UNITS_PER_HOUR;
 use super::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
 use super::rows::{BIRTH_SLICES, StackRow, Window};
+use super::survival::Curve;
+use super::survivors::Survivors;
 
 /// Blocks count as half-old from this part of the age on: what is in use for a moment is younger.
 pub(super) const HALF_OLD: f64 = 1.0 / 3.0;
 /// The later half must bring at least this share of what the earlier half brought.
 const LEAST_RATIO: f64 = 0.2;
 /// Fewer births of survivors than this in the later half are no growth to speak of.
-const LEAST_LATE: u64 = 5;
+pub(super) const LEAST_LATE: u64 = 5;
 /// Births less than this part of the age apart came at one moment, when it is asked whether there were several.
 const MOMENT: f64 = 1.0 / 16.0;
 /// Moments of births that growth takes. With fewer, every beat that comes or does not would change the answer.
@@ -26,7 +28,7 @@ const SLOWED_TAIL: f64 = 0.01;
 /// The same where a leak was proved before: there are many looks, and each would have its chance.
 const SLOWED_AFTER_LEAK_TAIL: f64 = 1e-4;
 /// Chance of error where "probably" is enough.
-const PROBABLY: f64 = 0.2;
+pub(super) const PROBABLY: f64 = 0.2;
 /// Fewer blocks than this and their bytes are not near to normal.
 const FEW: u64 = 10;
 
@@ -76,13 +78,7 @@ pub(super) fn growth_within(row: &StackRow, window: &Window, was_leak: bool, alp
 /// True if births of the later half are probably less than a fifth as frequent as before. Births of one slot are one event:
 /// how unevenly these come does not matter here, since slackening is uneven, too.
 pub(super) fn slackens(row: &StackRow, window: &Window) -> bool {
-    let pace = Pace::of(row, window);
-    slowed(pace.early, pace.later, pace.late_share, together(row, window), PROBABLY)
-}
-
-/// True if births of the later half are probably more than a fifth as frequent as before.
-pub(super) fn picks_up(row: &StackRow, window: &Window) -> bool {
-    Pace::of(row, window).is_kept(PROBABLY)
+    Pace::of(row, window).slackens(together(row, window))
 }
 
 /// True if births since are at least a fifth as frequent as in the whole earlier half, what was loaded at once included,
@@ -93,13 +89,14 @@ pub(super) fn outpaces_the_start(row: &StackRow, window: &Window, tail: f64) -> 
 }
 
 /// How many births there were in the earlier half, and how many since.
-struct Pace {
+pub(super) struct Pace {
     /// Without the fullest slice: what is loaded at once, at start say, must not hide a leak of the same stack.
-    early: u64,
-    /// What is half-old counts as late: right after the age asked about, the later half is shorter than a beat.
-    later: u64,
+    pub(super) early: u64,
+    /// What is half-old and will get old counts as late: right after the age asked about, the later half is shorter than a
+    /// beat.
+    pub(super) later: u64,
     /// The share of the time that is late.
-    late_share: f64,
+    pub(super) late_share: f64,
 }
 
 impl Pace {
@@ -111,13 +108,18 @@ impl Pace {
         let early_units = half * (early.len() - 1) as f64 / early.len() as f64;
         Pace {
             early: early.iter().sum::<u64>() - early.iter().max().copied().unwrap_or(0),
-            later: late.iter().sum::<u64>() + half_old(row, window),
+            later: late.iter().sum::<u64>() + getting_old(row, window),
             late_share: late_units / (late_units + early_units),
         }
     }
 
+    /// True if births since are probably less than a fifth as frequent; those that came together, so many on average, are one.
+    pub(super) fn slackens(&self, together: f64) -> bool {
+        slowed(self.early, self.later, self.late_share, together, PROBABLY)
+    }
+
     /// True if births since are at least a fifth as frequent as in the earlier half, with this chance of error.
-    fn is_kept(&self, tail: f64) -> bool {
+    pub(super) fn is_kept(&self, tail: f64) -> bool {
         at_least(self.later, self.later + self.early, fair_share(self.late_share)) <= tail
     }
 }
@@ -142,6 +144,34 @@ fn half_old(row: &StackRow, window: &Window) -> u64 {
     bins.map(|bin| row.lifetimes.live[bin]).sum::<u64>().saturating_sub(row.old)
 }
 
+/// How many of these will get old, if blocks go on being freed as they were: the entries of a cache that is emptied before
+/// the age asked about are not the next of a table's.
+fn getting_old(row: &StackRow, window: &Window) -> u64 {
+    let half_old = half_old(row, window);
+    if half_old == 0 {
+        return 0;
+    }
+    // What was loaded at once says nothing of how long others live.
+    let mut lent = Survivors::beyond(row, window, window.older_units).map_or(0, |all| all.lent());
+    let mut lifetimes = row.lifetimes.clone();
+    for live in lifetimes.live.iter_mut().rev() {
+        let taken = lent.min(*live);
+        (*live, lent) = (*live - taken, lent - taken);
+    }
+    let survival = |units: u64| Curve::to(&lifetimes, units).survival();
+    let old = survival(window.older_units);
+    let youngest = HALF_OLD * window.older_units as f64;
+    let bins = (0..age::BINS)
+        .filter(|&bin| age::start(bin) as f64 >= youngest && age::start(bin) < window.older_units);
+    let expected: f64 = bins
+        .map(|bin| {
+            let now = survival(age::start(bin).midpoint(age::start(bin + 1)));
+            if now > 0.0 { row.lifetimes.live[bin] as f64 * (old / now).min(1.0) } else { 0.0 }
+        })
+        .sum();
+    half_old.min(expected.round() as u64)
+}
+
 /// The share of births that falls into a period, `late_share` of the whole, if births there are a fifth as frequent.
 fn fair_share(late_share: f64) -> f64 {
     LEAST_RATIO * late_share / (LEAST_RATIO * late_share + (1.0 - late_share))
@@ -153,7 +183,7 @@ fn clump(row: &StackRow, window: &Window) -> f64 {
 }
 
 /// Births of one slot, on average. They are one event: a load at start is many, and one beat of a leak is not.
-fn together(row: &StackRow, window: &Window) -> f64 {
+pub(super) fn together(row: &StackRow, window: &Window) -> f64 {
     let events = row.arrivals.events(window.older_units, window).max(1);
     (row.old as f64 / events as f64).max(1.0)
 }
@@ -185,7 +215,12 @@ fn spread_out(row: &StackRow, window: &Window) -> bool {
     let older = window.older_units as f64;
     let youngest = (older * HALF_OLD) as u64;
     let late = window.older_units + (window.length_units - window.older_units) / 2;
-    let moment = (older * MOMENT).max(1.0) as u64;
+    spread_between(row, window, youngest, late)
+}
+
+/// The same of blocks that are at least as old as `youngest`; those born since `late`, as an age too, are the later ones.
+pub(super) fn spread_between(row: &StackRow, window: &Window, youngest: u64, late: u64) -> bool {
+    let moment = (window.older_units as f64 * MOMENT).max(1.0) as u64;
     let moments = |oldest: u64| row.arrivals.moments(youngest..=oldest, moment, window);
     moments(u64::MAX) >= LEAST_MOMENTS && moments(late) >= 2
 }

@@ -6,7 +6,7 @@
 use profiler_common::age::{self, BINS, UNIT_NS};
 
 use super::estimate::Estimate;
-use super::interval::{ALPHA, poisson_lower, poisson_upper};
+use super::interval::{ALPHA, at_least, poisson_lower, poisson_upper};
 use super::rows::Lifetimes;
 
 /// Age units in one hour.
@@ -91,8 +91,33 @@ impl LateAges {
 
     /// True if beyond some later age than the start of `suffix` frees are more frequent than `limit` per unit: a
     /// cache whose oldest entries have just begun to expire has a low hazard on average, yet forgets everything.
-    pub(super) fn rises(&self, suffix: &Suffix, limit: f64) -> bool {
-        (suffix.bin + 1..BINS).map(|bin| self.at(bin)).any(|later| later.above(limit, VETO_TAIL))
+    /// `lent` is the time beyond an age that does not count.
+    pub(super) fn rises(&self, suffix: &Suffix, limit: f64, lent: impl Fn(u64) -> f64) -> bool {
+        let mut later = (suffix.bin + 1..BINS).map(|bin| self.at(bin)).filter(|later| later.frees > 0);
+        later.any(|later| later.without(lent(later.from_units)).above(limit, VETO_TAIL))
+    }
+
+    /// The first age from which on no more are freed than from the start of `suffix`, in units.
+    pub(super) fn quiet_from(&self, suffix: &Suffix) -> u64 {
+        let bin = (0..=suffix.bin).find(|&bin| self.frees[bin] == suffix.frees).unwrap_or(suffix.bin);
+        age::start(bin)
+    }
+
+    /// From the first bin on, at or beyond the start of `suffix`, in which a block was freed.
+    pub(super) fn first_free(&self, suffix: &Suffix) -> Option<Suffix> {
+        let mut bins = suffix.bin..BINS;
+        bins.find(|&bin| self.frees[bin] > self.frees[bin + 1]).map(|bin| self.at(bin))
+    }
+
+    /// From the first bin on beyond which none was freed.
+    pub(super) fn beyond_frees(&self) -> Suffix {
+        self.at((0..BINS).find(|&bin| self.frees[bin] == 0).unwrap_or(BINS))
+    }
+
+    /// From the start of each bin on that begins at `units` or later and has blocks.
+    pub(super) fn since(&self, units: f64) -> impl Iterator<Item = Suffix> + '_ {
+        let bins = (0..BINS).filter(move |&bin| age::start(bin) as f64 >= units && self.blocks[bin] > 0);
+        bins.map(|bin| self.at(bin))
     }
 }
 
@@ -119,6 +144,18 @@ impl Suffix {
     /// The end, in age units, of the bin that starts at `from_units`.
     pub(super) fn end_units(&self) -> f64 {
         age::start(self.bin + 1) as f64
+    }
+
+    /// With so much less time.
+    pub(super) fn without(self, lent_units: f64) -> Suffix {
+        Suffix { exposure_units: (self.exposure_units - lent_units).max(0.0), ..self }
+    }
+
+    /// True if frees are rarer here than among all of `earlier`, of which these blocks are a part, wrong with probability
+    /// `tail`.
+    pub(super) fn rarer_than(&self, earlier: &Suffix, tail: f64) -> bool {
+        let share = self.exposure_units / earlier.exposure_units;
+        self.exposure_units > 0.0 && 1.0 - at_least(self.frees + 1, earlier.frees, share) < tail
     }
 
     /// Frees per unit, if any block was watched.
@@ -245,9 +282,9 @@ mod tests {
         let live: Vec<_> = (0..1_000).map(|i| (1 + i * 3 / 2, 1)).collect();
         let limit = 0.1 / 1_000.0;
         let late = LateAges::new(&lifetimes(&[(1_500, 30)], &live));
-        assert!(late.rises(&late.from(667.0), limit));
+        assert!(late.rises(&late.from(667.0), limit, |_| 0.0));
         let leak = LateAges::new(&lifetimes(&[(100, 30)], &live));
-        assert!(!leak.rises(&leak.from(667.0), limit));
+        assert!(!leak.rises(&leak.from(667.0), limit, |_| 0.0));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A leak is proved, never assumed: late frees must be rarer than once in ten ages beyond doubt, and survivors must
 //! keep coming. Whatever might still turn out to be one is called young until it is decided.
 
+mod again;
+
 use std::time::Duration;
 
 use profiler_common::age::{self, UNIT_NS};
@@ -12,7 +14,8 @@ use super::hazard::{LateAges, Suffix, exposure_factor};
 use super::interval::ALPHA;
 use super::rows::{BIRTH_SLICES, StackRow, Window};
 use super::survival::{Curve, median_units, survival};
-use super::verdict::{Judgement, Reason, Verdict};
+use super::survivors::Survivors;
+use super::verdict::{Judgement, Reason, Said, Verdict};
 
 /// The observation must be this many times longer than the age asked about before old blocks are judged.
 pub const MARGIN: f64 = 1.25;
@@ -20,7 +23,15 @@ pub const MARGIN: f64 = 1.25;
 const LIMIT_AGES: f64 = 10.0;
 /// Ages from which frees are counted, in parts of the age asked about. The first decides alone; the later ones find
 /// a leak behind a cache whose entries live longer than the age, and share their risk of being wrong.
-const STARTS: [f64; 4] = [2.0 / 3.0, 1.0, 4.0 / 3.0, 2.0];
+const STARTS: [f64; 6] = [2.0 / 3.0, 1.0, 4.0 / 3.0, 2.0, 8.0 / 3.0, 4.0];
+/// Chance of error where old blocks that nobody is seen to free are suspect.
+const DOUBT: f64 = 0.37;
+/// Chance of taking frees to be rarer at a later age than before where they are not.
+const RARER_TAIL: f64 = 0.05;
+/// A leak that was taken back is said again with this part of the chance of error.
+const AGAIN: f64 = 0.4;
+/// Of fewer drawn blocks nothing is said in a sampled run.
+const LEAST_DRAWN: u64 = 5;
 /// Temporary blocks live shorter than this part of the age, in the median.
 const SHORT: f64 = 0.1;
 /// A stack of temporary blocks keeps at most this share of them to the age.
@@ -41,29 +52,18 @@ pub fn judge(row: &StackRow, window: &Window) -> Judgement {
 
 /// Judges a call stack of which an earlier look at the same observation said `before`. A leak, or that it is none, is
 /// taken back when something speaks against it, and not because a look falls where less is proved than before.
-pub fn judge_again(row: &StackRow, window: &Window, before: Option<Verdict>) -> Judgement {
+pub fn judge_again(row: &StackRow, window: &Window, before: Option<Said>) -> Judgement {
     judge_within(row, window, before, ALPHA)
 }
 
 /// Judges with another chance than [`ALPHA`] of proving a leak that is none: one of many candidates has a part of it.
-pub(super) fn judge_within(
-    row: &StackRow,
-    window: &Window,
-    before: Option<Verdict>,
-    alpha: f64,
-) -> Judgement {
+pub(super) fn judge_within(row: &StackRow, window: &Window, before: Option<Said>, alpha: f64) -> Judgement {
     let window = &row.window(window);
-    let case = Case::new(row, window, before == Some(Verdict::Leak), alpha);
-    let (verdict, reason) = match (case.decide(), before) {
-        ((Verdict::Young, reason), Some(before)) if reason != Reason::TooShort => {
-            case.still(before).unwrap_or((Verdict::Young, reason))
-        }
-        (decided, _) => decided,
-    };
-    let evidence = match case.proof {
-        Some(proof) if verdict == Verdict::Leak => proof,
-        _ => (case.late, ALPHA),
-    };
+    let case = Case::new(row, window, before, alpha);
+    let (verdict, reason) = case.decide_again();
+    let proof = case.proof.as_ref().filter(|_| verdict == Verdict::Leak);
+    let evidence = proof.map_or((case.late, ALPHA), |proof| (proof.suffix, proof.alpha));
+    let kept = proof.and_then(|proof| proof.survivors).filter(|kept| !kept.are_all());
     Judgement {
         verdict,
         reason,
@@ -74,7 +74,11 @@ pub(super) fn judge_within(
         },
         hazard: evidence.0.hazard(evidence.1, window.length_units, row.weighted.is_some()),
         growth: case.growth,
-        growth_bytes_per_hour: growth::bytes_per_hour(row, window),
+        growth_bytes_per_hour: match kept {
+            Some(kept) => Some(kept.bytes_per_hour()),
+            None => growth::bytes_per_hour(row, window),
+        },
+        kept: kept.map(|kept| kept.kept(case.ages.from(case.older).frees - evidence.0.frees)),
         judged_after: if verdict == Verdict::Young && !row.has_ended() {
             case.judged_after(reason)
         } else {
@@ -85,6 +89,10 @@ pub(super) fn judge_within(
 
 /// One stack under judgement, with what several questions need.
 struct Case<'a> {
+    /// What earlier looks said.
+    before: Option<Said>,
+    /// Whether the last of these was a leak.
+    was_leak: bool,
     row: &'a StackRow,
     window: &'a Window,
     ages: LateAges,
@@ -94,45 +102,127 @@ struct Case<'a> {
     limit: f64,
     /// Frees from two thirds of the age on.
     late: Suffix,
-    /// The first ages whose hazard is proved to be below the limit, and the error allowed there.
-    proof: Option<(Suffix, f64)>,
+    /// The same without the time of what was loaded at once.
+    own: Suffix,
+    /// The first ages whose hazard is proved to be below the limit, of those whose blocks grow if there are any.
+    proof: Option<Proof<'a>>,
+    /// The first ages whose blocks might be a leak, though those before are freed.
+    tail: Option<Suffix>,
     growth: Growth,
-    /// True if the median lifetime is short against the age.
-    short: bool,
+    /// The median lifetime, if half of the blocks were seen to be freed.
+    median_units: Option<f64>,
+}
+
+/// Ages from which on blocks are proved to be kept.
+struct Proof<'a> {
+    suffix: Suffix,
+    /// The error allowed there.
+    alpha: f64,
+    survivors: Option<Survivors<'a>>,
+    /// True if ever more blocks come that stay for so long.
+    grows: bool,
 }
 
 impl<'a> Case<'a> {
-    fn new(row: &'a StackRow, window: &'a Window, was_leak: bool, alpha: f64) -> Case<'a> {
+    fn new(row: &'a StackRow, window: &'a Window, before: Option<Said>, alpha: f64) -> Case<'a> {
+        let was_leak = before.is_some_and(|before| before.verdict == Verdict::Leak);
+        let again = before.is_some_and(|before| before.took_back(Verdict::Leak));
+        let alpha = if again && !was_leak { alpha * AGAIN } else { alpha };
         let older = window.older_units.max(1) as f64;
-        let limit = 1.0 / (LIMIT_AGES * older);
         let ages = LateAges::new(&row.lifetimes);
-        let proof = STARTS.iter().enumerate().find_map(|(place, start)| {
-            let suffix = ages.from(start * older);
-            let alpha = if place == 0 { alpha } else { alpha / STARTS.len() as f64 };
-            (suffix.below(limit, alpha) && !ages.rises(&suffix, limit)).then_some((suffix, alpha))
-        });
-        Case {
+        let late = ages.from(STARTS[0] * older);
+        let lent = Survivors::beyond(row, window, late.from_units)
+            .map_or(0.0, |survivors| survivors.lent_units(late.from_units));
+        let mut case = Case {
+            before,
+            was_leak,
             row,
             window,
             older,
-            limit,
-            late: ages.from(STARTS[0] * older),
+            limit: 1.0 / (LIMIT_AGES * older),
+            late,
+            own: late.without(lent),
             ages,
-            proof,
+            proof: None,
+            tail: None,
             growth: growth_within(row, window, was_leak, alpha),
-            short: median_units(&row.lifetimes).is_some_and(|median| median < SHORT * older),
+            median_units: median_units(&row.lifetimes),
+        };
+        case.proof = case.prove(alpha);
+        case.tail = case.doubted();
+        case
+    }
+
+    /// The first of the starts from which on blocks are kept, and ever more of them.
+    fn prove(&self, alpha: f64) -> Option<Proof<'a>> {
+        let mut first = None;
+        for (place, start) in STARTS.iter().enumerate() {
+            let suffix = self.ages.from(start * self.older);
+            let error = if place == 0 { alpha } else { alpha / STARTS.len() as f64 };
+            let survivors = self.survivors(&suffix);
+            if !self.kept_from(&suffix, survivors.as_ref(), |own| own.below(self.limit, error)) {
+                continue;
+            }
+            let grows = self.growth == Growth::Continues
+                && survivors
+                    .is_some_and(|survivors| survivors.are_all() || survivors.grow(self.was_leak, alpha));
+            let proof = Proof { suffix, alpha: error, survivors, grows };
+            if grows {
+                return Some(proof);
+            }
+            first = first.or(Some(proof));
         }
+        first
+    }
+
+    /// The blocks that have outlived what is freed: of younger ones than `suffix` too, where no more of these are freed. The
+    /// longer the time in which they could be born, the more is known of how they grow.
+    fn survivors(&self, suffix: &Suffix) -> Option<Survivors<'a>> {
+        Survivors::beyond(self.row, self.window, self.ages.quiet_from(suffix))
+    }
+
+    /// Whether blocks of that age are freed so rarely, by their time without what was loaded at once, and no later age is
+    /// against it.
+    fn kept_from(
+        &self,
+        suffix: &Suffix,
+        survivors: Option<&Survivors<'_>>,
+        rare: impl Fn(&Suffix) -> bool,
+    ) -> bool {
+        let lent = |units: u64| survivors.map_or(0.0, |survivors| survivors.lent_units(units));
+        rare(&suffix.without(lent(suffix.from_units))) && !self.ages.rises(suffix, self.limit, lent)
+    }
+
+    /// The first age from which on blocks may be kept, and may grow, though younger ones are freed.
+    fn doubted(&self) -> Option<Suffix> {
+        if self.growth == Growth::Stopped {
+            return None;
+        }
+        if let Some(outlived) = self.outlived() {
+            return Some(outlived);
+        }
+        self.ages.since(self.older).find_map(|suffix| {
+            let survivors = self.survivors(&suffix)?;
+            let doubted =
+                |own: &Suffix| own.below(self.limit, DOUBT) && own.rarer_than(&self.late, RARER_TAIL);
+            let come = survivors.late() >= SUSPECT && !survivors.have_ended(self.was_leak);
+            let doubted = come && self.kept_from(&suffix, Some(&survivors), doubted);
+            doubted.then(|| suffix.without(survivors.lent_units(suffix.from_units)))
+        })
     }
 
     fn decide(&self) -> (Verdict, Reason) {
         if (self.window.length_units as f64) < MARGIN * self.older {
-            return if self.only_in_flight() {
+            return if self.seems_in_flight() {
                 (Verdict::Churn, Reason::FreedSoon)
             } else {
                 (Verdict::Young, Reason::TooShort)
             };
         }
-        if self.proof.is_some() && self.growth == Growth::Continues {
+        if self.is_thin(self.row.allocs) {
+            return (Verdict::Young, Reason::FewBlocks);
+        }
+        if self.proof.as_ref().is_some_and(|proof| proof.grows) {
             return (Verdict::Leak, Reason::KeptAndGrowing);
         }
         if self.suspect() {
@@ -141,16 +231,24 @@ impl<'a> Case<'a> {
                 None => (Verdict::Young, Reason::FewBlockHours),
             };
         }
+        if self.tail.is_some() {
+            return (Verdict::Young, Reason::SomeStay);
+        }
         if let Some(verdict) = self.bounded() {
             return verdict;
         }
-        if self.still_freed() {
+        if self.still_freed() && !self.is_thin(self.late.blocks) {
             (Verdict::LongLived, Reason::StillFreed)
-        } else if self.row.old > 0 && self.growth == Growth::Stopped {
+        } else if self.row.old > 0 && self.growth == Growth::Stopped && !self.is_thin(self.row.old) {
             (Verdict::LongLived, Reason::StoppedGrowing)
         } else {
             (Verdict::Young, Reason::FewBlocks)
         }
+    }
+
+    /// True if so few blocks were drawn in a sampled run that they say nothing of those that they stand for.
+    fn is_thin(&self, drawn: u64) -> bool {
+        self.row.weighted.is_some() && drawn < LEAST_DRAWN
     }
 
     /// True if there are blocks that may be the beginning of a leak: old ones that nobody is seen to free, or half-old
@@ -161,42 +259,17 @@ impl<'a> Case<'a> {
         held >= SUSPECT && !self.still_freed() && self.growth != Growth::Stopped
     }
 
-    /// What was said before, where nothing speaks against it: neither the estimates of how often old blocks are freed, nor
-    /// what growth probably does.
-    fn still(&self, before: Verdict) -> Option<(Verdict, Reason)> {
-        let kept = |start: f64| {
-            let suffix = self.ages.from(start * self.older);
-            suffix.per_unit().is_some_and(|hazard| hazard < self.limit)
-                && !self.ages.rises(&suffix, self.limit)
-        };
-        let still_leaks = || {
-            let grows = self.growth != Growth::Stopped && !growth::slackens(self.row, self.window);
-            grows && STARTS.into_iter().any(kept)
-        };
-        let still_freed = || self.late.per_unit().is_some_and(|hazard| hazard >= self.limit);
-        let stays_stopped = || {
-            let starts = self.growth == Growth::Continues || growth::picks_up(self.row, self.window);
-            self.row.old > 0 && !starts
-        };
-        match before {
-            Verdict::Leak if still_leaks() => Some((Verdict::Leak, Reason::StillKeptAndGrowing)),
-            Verdict::LongLived if still_freed() => Some((Verdict::LongLived, Reason::StillFreed)),
-            Verdict::LongLived if stays_stopped() => Some((Verdict::LongLived, Reason::StoppedGrowing)),
-            _ => None,
-        }
-    }
-
     /// True if late blocks are certainly, or after enough exposure probably, freed more often than a leak's.
     fn still_freed(&self) -> bool {
-        let enough = self.late.exposure_units * self.limit >= -ALPHA.ln();
-        self.late.above(self.limit, ALPHA / 2.0)
-            || (enough && self.late.per_unit().is_some_and(|hazard| hazard >= self.limit))
+        let enough = self.own.exposure_units * self.limit >= -ALPHA.ln();
+        self.own.above(self.limit, ALPHA / 2.0)
+            || (enough && self.own.per_unit().is_some_and(|hazard| hazard >= self.limit))
     }
 
     /// A verdict for stacks whose blocks do not get old.
     fn bounded(&self) -> Option<(Verdict, Reason)> {
         let to_age = self.survival_at_most(self.older);
-        let watched_twice = self.window.length_units as f64 >= 2.0 * MARGIN * self.older;
+        let watched_twice = self.watched_twice();
         let none_left = self.row.live == 0 && self.row.allocs > 0;
         let none_old = self.row.old == 0
             && self.known_fates(self.older) >= LEAST_BLOCKS
@@ -207,13 +280,18 @@ impl<'a> Case<'a> {
             || (watched_twice && self.survival_at_most(2.0 * self.older) <= CACHE_SURVIVAL);
         if !few_die_late {
             None
-        } else if !self.short {
+        } else if !self.is_short() {
             Some((Verdict::Cache, Reason::BoundedAge))
         } else if to_age <= CHURN_SURVIVAL || self.row.old == 0 {
             Some((Verdict::Churn, Reason::FreedSoon))
         } else {
             None
         }
+    }
+
+    /// Whether blocks could be watched for twice the age asked about.
+    fn watched_twice(&self) -> bool {
+        self.window.length_units as f64 >= 2.0 * MARGIN * self.older
     }
 
     /// Upper limit of the share of blocks that live to `units`. Where no block was watched that long, the oldest
@@ -229,11 +307,20 @@ impl<'a> Case<'a> {
     /// about, and so were the lifetimes of all others. This needs no long observation.
     fn only_in_flight(&self) -> bool {
         let brief = SHORT * self.older;
-        let held =
-            (0..age::BINS).any(|bin| age::start(bin) as f64 >= brief && self.row.lifetimes.live[bin] > 0);
         let watched =
             self.window.length_units as f64 >= 2.0 * brief && self.known_fates(brief) >= LEAST_BLOCKS;
-        self.short && (self.row.live == 0 || (watched && !held))
+        self.is_short() && (self.row.live == 0 || (watched && self.held() == 0))
+    }
+
+    /// True if the median lifetime is short against the age.
+    fn is_short(&self) -> bool {
+        self.median_units.is_some_and(|median| median < SHORT * self.older)
+    }
+
+    /// Live blocks that are older than those in use at this moment.
+    fn held(&self) -> u64 {
+        let bins = (0..age::BINS).filter(|&bin| age::start(bin) as f64 >= SHORT * self.older);
+        bins.map(|bin| self.row.lifetimes.live[bin]).sum()
     }
 
     /// Blocks of which it is known whether they lived to `units`.
@@ -245,12 +332,13 @@ impl<'a> Case<'a> {
 
     /// When the missing evidence will have come together, at the present rates.
     fn judged_after(&self, reason: Reason) -> Option<Duration> {
-        let (length, from) = (self.window.length_units as f64, self.late.from_units as f64);
+        let late = self.tail.as_ref().filter(|_| reason == Reason::SomeStay).unwrap_or(&self.late);
+        let (length, from) = (self.window.length_units as f64, late.from_units as f64);
         let eligible = length - self.older;
         let mut needed = MARGIN * self.older;
         // Of a stack that allocates steadily, the time at risk grows with the square of the time beyond `from`.
-        if self.late.exposure_units > 0.0 {
-            let factor = exposure_factor(&self.late, self.limit)?;
+        if late.exposure_units > 0.0 {
+            let factor = exposure_factor(late, self.limit)?;
             needed = needed.max(from + (length - from) * factor.sqrt());
         } else if self.row.live > 0 {
             let rate = self.row.live as f64 / length;
@@ -273,120 +361,4 @@ impl<'a> Case<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An age of 2^20 units, 18 minutes: it is the start of a bin.
-    const OLDER: u64 = 1 << 20;
-
-    fn window(ages: f64) -> Window {
-        Window { length_units: (OLDER as f64 * ages) as u64, older_units: OLDER }
-    }
-
-    /// `count` blocks of 100 bytes, born evenly over the observation, that live for `lifetime` ages.
-    fn even(count: u64, ages: f64, lifetime: f64) -> StackRow {
-        let window = window(ages);
-        let mut row = StackRow::default();
-        for block in 0..count {
-            let age = ((block as f64 + 0.5) / count as f64 * window.length_units as f64) as u64;
-            row.allocate(age, (lifetime * OLDER as f64) as u64, &window);
-        }
-        row
-    }
-
-    fn verdict(row: &StackRow, ages: f64) -> (Verdict, Reason) {
-        let judgement = judge(row, &window(ages));
-        (judgement.verdict, judgement.reason)
-    }
-
-    const FOREVER: f64 = 1e3;
-
-    #[test]
-    fn an_even_leak() {
-        let judgement = judge(&even(100, 4.0, FOREVER), &window(4.0));
-        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Leak, Reason::KeptAndGrowing));
-        assert_eq!(judgement.survival.map(|survival| survival.value), Some(1.0));
-        assert_eq!((judgement.hazard.frees, judgement.hazard.from_units), (0, OLDER * 3 / 4));
-        assert_eq!(judgement.hazard.to_units, 4 * OLDER);
-        assert_eq!(judgement.judged_after, None);
-        // A block reaches three quarters of the age if born in the first 3.25 ages: 25 * 3.25^2 / 2 block-ages.
-        let hours = 132.0 * OLDER as f64 * UNIT_NS as f64 / 3.6e12;
-        assert!((judgement.hazard.exposure_block_hours / hours - 1.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn the_margin_before_a_leak_is_called() {
-        assert_eq!(verdict(&even(5_000, 1.24, FOREVER), 1.24), (Verdict::Young, Reason::TooShort));
-        assert_eq!(verdict(&even(5_000, 1.26, FOREVER), 1.26), (Verdict::Leak, Reason::KeptAndGrowing));
-    }
-
-    #[test]
-    fn too_little_exposure_is_young_and_says_when() {
-        let judgement = judge(&even(12, 4.0, FOREVER), &window(4.0));
-        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::FewBlockHours));
-        // 3 per age from 3/4 on: 1.5 (T - 0.75)^2 reaches 30 at T = 5.22 ages.
-        let ages = judgement.judged_after.unwrap().as_nanos() as f64 / (OLDER * UNIT_NS) as f64;
-        assert!((ages - 5.22).abs() < 0.1, "{ages}");
-    }
-
-    #[test]
-    fn what_was_said_is_taken_back_for_a_reason_only() {
-        let again = |row: &StackRow, before| {
-            let judgement = judge_again(row, &window(4.0), Some(before));
-            (judgement.verdict, judgement.reason)
-        };
-        let mut few = even(12, 4.0, FOREVER);
-        assert_eq!(verdict(&few, 4.0), (Verdict::Young, Reason::FewBlockHours));
-        assert_eq!(again(&few, Verdict::Leak), (Verdict::Leak, Reason::StillKeptAndGrowing));
-        assert_eq!(again(&few, Verdict::LongLived).0, Verdict::Young);
-        // 3 frees in 16 block-ages: more than a leak's, though not beyond doubt.
-        few.lifetimes.died[age::bin(2 * OLDER as u32)] += 3;
-        assert_eq!(verdict(&few, 4.0).0, Verdict::Young);
-        assert_eq!(again(&few, Verdict::Leak).0, Verdict::Young);
-        assert_eq!(again(&few, Verdict::LongLived), (Verdict::LongLived, Reason::StillFreed));
-    }
-
-    #[test]
-    fn short_looks_announce_the_margin() {
-        let judgement = judge(&even(5_000, 0.5, FOREVER), &window(0.5));
-        assert_eq!((judgement.survival, judgement.growth_bytes_per_hour), (None, None));
-        assert_eq!(judgement.hazard.per_hour.high, None);
-        assert_eq!(judgement.judged_after, Some(Duration::from_nanos(OLDER * UNIT_NS / 4 * 5)));
-    }
-
-    #[test]
-    fn caches_and_churn() {
-        assert_eq!(verdict(&even(400, 4.0, 0.5), 4.0), (Verdict::Cache, Reason::BoundedAge));
-        assert_eq!(verdict(&even(400, 4.0, 1.5), 4.0), (Verdict::Cache, Reason::BoundedAge));
-        assert_eq!(verdict(&even(400, 4.0, 0.01), 4.0), (Verdict::Churn, Reason::FreedSoon));
-        assert_eq!(verdict(&even(400, 0.3, 0.01), 0.3), (Verdict::Churn, Reason::FreedSoon));
-        assert_eq!(verdict(&even(400, 0.3, 0.2), 0.3), (Verdict::Young, Reason::TooShort));
-    }
-
-    #[test]
-    fn nothing_allocated_is_young() {
-        let judgement = judge(&StackRow::default(), &window(4.0));
-        assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::FewBlocks));
-        assert_eq!(judgement.judged_after, None);
-        let nothing = Window { length_units: 0, older_units: 0 };
-        assert_eq!(judge(&StackRow::default(), &nothing).verdict, Verdict::Young);
-    }
-
-    #[test]
-    fn a_leak_behind_a_cache_is_found_at_a_later_age() {
-        let mut row = even(2_000, 4.0, 1.5);
-        let leak = even(200, 4.0, FOREVER);
-        (row.allocs, row.live, row.old) = (row.allocs + 200, row.live + leak.live, row.old + leak.old);
-        for bin in 0..age::BINS {
-            row.lifetimes.live[bin] += leak.lifetimes.live[bin];
-            row.lifetimes.live_age_units[bin] += leak.lifetimes.live_age_units[bin];
-        }
-        for (births, more) in row.births.iter_mut().zip(leak.births) {
-            *births += more;
-        }
-        row.arrivals.merge(&leak.arrivals);
-        let judgement = judge(&row, &window(4.0));
-        assert_eq!((judgement.verdict, judgement.hazard.frees), (Verdict::Leak, 0));
-        assert_eq!(judgement.hazard.from_units, 2 * OLDER);
-    }
-}
+mod tests;

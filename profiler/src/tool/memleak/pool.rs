@@ -1,5 +1,7 @@
 //! Several rows as one: what all stacks through one place did together.
 
+use std::ops::AddAssign;
+
 use super::rows::{StackRow, Weighted};
 
 impl StackRow {
@@ -27,6 +29,8 @@ impl StackRow {
         add_each(&mut sum.live, &more.live);
         add_each(&mut sum.live_age_units, &more.live_age_units);
         add_each(&mut self.births, &row.births);
+        add_each(&mut self.birth_bytes, &row.birth_bytes);
+        add_each(&mut self.birth_variances, &row.birth_variances);
         self.arrivals.merge(&row.arrivals);
         if let Some(more) = &row.weighted {
             self.weighted.get_or_insert_default().add(more);
@@ -47,9 +51,9 @@ impl Weighted {
     }
 }
 
-fn add_each<const N: usize>(sum: &mut [u64; N], more: &[u64; N]) {
+fn add_each<T: AddAssign + Copy, const N: usize>(sum: &mut [T; N], more: &[T; N]) {
     for (sum, more) in sum.iter_mut().zip(more) {
-        *sum += more;
+        *sum += *more;
     }
 }
 
@@ -73,6 +77,7 @@ mod tests {
         row.lifetimes.live[9] = 5 * n;
         row.lifetimes.live_age_units[9] = 60 * n;
         row.births[4] = 3 * n;
+        (row.birth_bytes[4], row.birth_variances[4]) = (300.0 * n as f64, 3e4 * n as f64);
         row.arrivals.mark(12, 1);
         let of = |value: u64| (value as f64, value as f64 / 2.0);
         row.weighted = Some(Weighted {

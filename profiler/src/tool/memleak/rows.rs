@@ -31,6 +31,10 @@ pub struct StackRow {
     pub lifetimes: Lifetimes,
     /// Old blocks by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
     pub births: [u64; BIRTH_SLICES],
+    /// The requested bytes of these, by slice; in a sampled run their estimates.
+    pub birth_bytes: [f64; BIRTH_SLICES],
+    /// The variance of each of them, in bytes squared: that of a compound Poisson total, and of the drawing.
+    pub birth_variances: [f64; BIRTH_SLICES],
     /// When the live blocks were born, however many at once.
     pub arrivals: Arrivals,
     /// Estimates of a sampled run.

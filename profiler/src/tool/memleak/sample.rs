@@ -48,6 +48,7 @@ impl Judgement {
             },
             growth: Growth::Continues,
             growth_bytes_per_hour: Some(estimate(growth_bytes_per_hour)),
+            kept: None,
             judged_after: None,
         }
     }

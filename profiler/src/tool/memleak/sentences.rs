@@ -1,10 +1,14 @@
 //! The answer in sentences, the most important first.
 
 mod grown;
+mod seen;
 
 use std::time::{Duration, SystemTime};
 
-use self::grown::grown;
+use self::{
+    grown::grown,
+    seen::{age, seen},
+};
 use super::{
     coarse::Drawing,
     judge::MARGIN,
@@ -67,9 +71,9 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
             let mut later = session.spaces.iter().filter(|other| other.number > space.number);
             !later.any(|other| other.process.pid() == space.process.pid())
         };
-        // Where no allocation was seen, nothing is filled.
-        let filling_up = session.spaces.iter().filter(is_last).filter(|_| facts.stacks > 0);
-        let young = filling_up.filter_map(|space| {
+        // One that has ended without an allocation fills nothing.
+        let fills = |space: &&Space| space.ended.is_none() || facts.stacks > 0;
+        let young = session.spaces.iter().filter(is_last).filter(fills).filter_map(|space| {
             let lasted = session.lasted(space);
             // A command began with the observation, and what a process became by exec with that.
             let age = if session.command().is_some() || space.seen.since_ns.is_some() {
@@ -165,8 +169,12 @@ struct Leak<'a> {
     /// How long it was observed.
     lasted: Duration,
     stacks: usize,
-    /// Whether any block as old as this was freed.
+    /// The age that counts: of the blocks that got older, none or hardly any was freed.
+    from: Duration,
+    /// Whether any of them was.
     freed: bool,
+    /// Blocks freed at a lower age, though not below the one asked about.
+    freed_before: u64,
 }
 
 impl<'a> Leak<'a> {
@@ -175,26 +183,35 @@ impl<'a> Leak<'a> {
             Some(leaking) => (&leaking.row, leaking.stacks),
             None => (&site.row, site.stacks.len()),
         };
+        let kept = site.judgement.kept;
+        let old_blocks = row.weighted.as_ref().map_or(row.old as f64, |w| w.old.0);
         Leak {
             function,
             program,
             growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
-            old_bytes: row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
-            old_blocks: row.weighted.as_ref().map_or(row.old as f64, |w| w.old.0),
+            old_bytes: kept.map_or_else(
+                || row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
+                |kept| kept.bytes,
+            ),
+            // Of a sampled run, each of the kept stands for as many as any that is old.
+            old_blocks: kept
+                .map_or(old_blocks, |kept| old_blocks * kept.blocks as f64 / row.old.max(1) as f64),
             lasted: row.lasted(facts.length),
             stacks,
+            from: kept.as_ref().map_or(facts.older, age),
             freed: site.judgement.hazard.frees > 0,
+            freed_before: kept.map_or(0, |kept| kept.freed_before),
         }
     }
 
-    fn blocks_per_hour(&self, facts: &Facts<'_>) -> f64 {
-        let hours = self.lasted.saturating_sub(facts.older).as_secs_f64() / 3600.0;
+    fn blocks_per_hour(&self) -> f64 {
+        let hours = self.lasted.saturating_sub(self.from).as_secs_f64() / 3600.0;
         if hours > 0.0 { self.old_blocks / hours } else { 0.0 }
     }
 }
 
 fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
-    let functions = grown(leaks, facts);
+    let functions = grown(leaks);
     let mut sentence = vec![plain("LEAK: ")];
     let named = &functions[..functions.len().min(MOST_NAMED)];
     let unnamed = functions.len() - named.len();
@@ -209,26 +226,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
     if unnamed > 0 {
         sentence.push(plain(format!(" and {}", units::plural(unnamed, "more site", "more sites"))));
     }
-    // Not more than was seen: what will be freed later, nobody knows.
-    let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
-    let they = if functions.len() == 1 { "It has" } else { "They have" };
-    let old: f64 = leaks.iter().map(|leak| leak.old_bytes).sum();
-    let about = if facts.drawing.is_some() { "~" } else { "" };
-    let old = match old {
-        // Each takes the allocator's least.
-        0.0 => {
-            let blocks: f64 = leaks.iter().map(|leak| leak.old_blocks).sum();
-            format!("{} blocks of 0 B", units::count(blocks))
-        }
-        old => units::bytes(old),
-    };
-    sentence.push(plain(format!(
-        ". {they} freed {freed} of what got that old in {}: {about}{old} older than {}, from {} of {}.",
-        range(leaks.iter().map(|leak| leak.lasted)),
-        units::duration(facts.older),
-        leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
-        units::plural(facts.stacks, "call stack", "call stacks")
-    )));
+    sentence.push(plain(seen(leaks, functions.len(), facts)));
     sentence
 }
 

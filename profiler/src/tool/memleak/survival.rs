@@ -146,6 +146,11 @@ impl Curve {
         self.limits().1
     }
 
+    /// Lower confidence limit of the survival.
+    pub(super) fn low(&self) -> f64 {
+        self.limits().0
+    }
+
     fn limits(&self) -> (f64, f64) {
         let (s, tail) = (self.survival, ALPHA / 2.0);
         if self.entered <= 0.0 {

@@ -101,8 +101,8 @@ impl<'a> Table<'a> {
     }
 
     /// What is said of stacks and sites, for the report that follows.
-    pub(super) fn said(&self) -> Before {
-        Before::new(self.judged, &self.sites)
+    pub(super) fn said(&self, before: &Before) -> Before {
+        before.after(self.judged, &self.sites)
     }
 
     /// The tables, and what they say. `stacks` are the places in the report of the stacks that have a row.
@@ -182,12 +182,11 @@ impl<'a> Table<'a> {
     fn apart(&self, names: &[Option<Text>]) -> impl Iterator<Item = String> {
         let named = self.rows.iter().filter_map(|&at| Some((names[at].as_ref()?, self.elsewhere[at])));
         named.filter(|(_, elsewhere)| *elsewhere > 0).map(|(name, elsewhere)| {
-            let (stacks, which_are) = match elsewhere {
-                1 => ("1 call stack".to_owned(), "which is judged by its own site"),
-                more => (format!("{more} call stacks"), "which are judged by their own sites"),
-            };
-            let name = naming::in_prose(name).terminal();
-            format!("{name}: without {stacks} that lead through it, {which_are}")
+            let of_its = if elsewhere == 1 { "1 call stack" } else { &format!("{elsewhere} call stacks") };
+            format!(
+                "{}: without {of_its} through it judged by their own sites",
+                naming::in_prose(name).terminal()
+            )
         })
     }
 

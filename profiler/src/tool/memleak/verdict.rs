@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::estimate::Estimate;
 use super::growth::Growth;
 use super::hazard::LateHazard;
+use super::survivors::Kept;
 
 /// What a call stack does with its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Blocks that got old are not freed any more, and ever more of them come.
     Leak,
@@ -34,6 +35,34 @@ impl Verdict {
     }
 }
 
+/// What the looks at one observation have said so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The verdict of the last look.
+    pub verdict: Verdict,
+    /// A bit for each verdict that an earlier look gave and a later one took back.
+    taken_back: u8,
+}
+
+impl Said {
+    /// By the first look.
+    pub fn first(verdict: Verdict) -> Said {
+        Said { verdict, taken_back: 0 }
+    }
+
+    /// By all looks up to one more, after those that said `before`.
+    pub fn after(before: Option<Said>, verdict: Verdict) -> Said {
+        let Some(before) = before else { return Said::first(verdict) };
+        let taken_back = if before.verdict == verdict { 0 } else { 1 << before.verdict as u8 };
+        Said { verdict, taken_back: before.taken_back | taken_back }
+    }
+
+    /// Whether a look gave this verdict and a later one took it back.
+    pub fn took_back(&self, verdict: Verdict) -> bool {
+        self.taken_back & (1 << verdict as u8) != 0
+    }
+}
+
 /// Why a verdict was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -41,6 +70,8 @@ pub enum Reason {
     KeptAndGrowing,
     /// Leak: an earlier look at the same observation proved it, and nothing since speaks against it.
     StillKeptAndGrowing,
+    /// Long-lived, cache or churn: an earlier look saw it, and nothing since speaks against it.
+    StillNone,
     /// Long-lived: blocks of late age are still being freed.
     StillFreed,
     /// Long-lived: nothing is freed, but the survivors have stopped growing.
@@ -55,6 +86,8 @@ pub enum Reason {
     FewBlocks,
     /// Young: old blocks were not watched for long enough to tell whether they are still freed.
     FewBlockHours,
+    /// Young: most old blocks are freed, but some that are older still are not.
+    SomeStay,
     /// Young: nothing is freed, but whether the growth goes on cannot be seen yet.
     GrowthUnclear,
 }
@@ -65,6 +98,7 @@ impl Reason {
         match self {
             Reason::KeptAndGrowing => "blocks this old are no longer freed, and more keep coming",
             Reason::StillKeptAndGrowing => "it was seen to leak, and nothing since speaks against it",
+            Reason::StillNone => "it was seen not to leak, and nothing since speaks against it",
             Reason::StillFreed => "blocks this old are still being freed",
             Reason::StoppedGrowing => "blocks this old stay, but no more of them come",
             Reason::BoundedAge => "blocks live for a while, but hardly one gets really old",
@@ -74,6 +108,7 @@ impl Reason {
             Reason::FewBlockHours => {
                 "old blocks were not watched for long enough to see whether they are freed"
             }
+            Reason::SomeStay => "most blocks this old are freed, but none of those that have got still older",
             Reason::GrowthUnclear => {
                 "nothing this old is freed, but whether more keeps coming is not clear yet"
             }
@@ -97,6 +132,9 @@ pub struct Judgement {
     /// Bytes by which the blocks older than the age asked about grow per hour; missing if the observation is not
     /// longer than that age.
     pub growth_bytes_per_hour: Option<Estimate>,
+    /// Of a leak: the blocks that prove it, where they are not all that are older than the age asked about, but only those
+    /// that have outlived what is freed at a later age.
+    pub kept: Option<Kept>,
     /// Of a young stack: the total length of the observation at which a verdict becomes possible if it goes on as
     /// it did; missing if that cannot be told, if its process has ended, and for every other verdict.
     pub judged_after: Option<Duration>,
@@ -109,8 +147,21 @@ mod tests {
     #[test]
     fn names_and_reasons_are_fit_to_print() {
         assert_eq!(Verdict::LongLived.name(), "LONG-LIVED");
-        for reason in [Reason::KeptAndGrowing, Reason::GrowthUnclear, Reason::FewBlockHours] {
+        for reason in [Reason::KeptAndGrowing, Reason::GrowthUnclear, Reason::FewBlockHours, Reason::SomeStay]
+        {
             assert!(reason.text().len() <= 80 && !reason.text().ends_with('.'));
         }
+    }
+
+    #[test]
+    fn what_was_taken_back_is_remembered() {
+        let said = [Verdict::Young, Verdict::Leak, Verdict::Leak, Verdict::Young, Verdict::Cache];
+        let after = |count: usize| {
+            said[..count].iter().fold(None, |before, verdict| Some(Said::after(before, *verdict))).unwrap()
+        };
+        assert!(!after(3).took_back(Verdict::Leak) && after(3).took_back(Verdict::Young));
+        assert!(after(4).took_back(Verdict::Leak) && after(5).took_back(Verdict::Leak));
+        assert_eq!(after(5).verdict, Verdict::Cache);
+        assert!(!after(5).took_back(Verdict::Cache));
     }
 }

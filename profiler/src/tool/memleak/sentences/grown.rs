@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Leak};
+use super::Leak;
 use crate::{text::Text, units};
 
 /// Bytes and blocks per hour.
@@ -16,7 +16,7 @@ pub(super) struct Grown<'a> {
 }
 
 /// The functions that leak, the fastest first.
-pub(super) fn grown<'a>(leaks: &[Leak<'a>], facts: &Facts<'_>) -> Vec<Grown<'a>> {
+pub(super) fn grown<'a>(leaks: &[Leak<'a>]) -> Vec<Grown<'a>> {
     let mut functions: Vec<Grown<'a>> = Vec::new();
     for leak in leaks {
         let place = functions.iter().position(|grown| grown.function == leak.function);
@@ -27,7 +27,7 @@ pub(super) fn grown<'a>(leaks: &[Leak<'a>], facts: &Facts<'_>) -> Vec<Grown<'a>>
         let (pid, space) = leak.program;
         if let Some(grown) = functions.get_mut(place) {
             let rate = grown.rates.entry(pid).or_default().entry(space).or_default();
-            *rate = (rate.0 + leak.growth_bytes_per_hour, rate.1 + leak.blocks_per_hour(facts));
+            *rate = (rate.0 + leak.growth_bytes_per_hour, rate.1 + leak.blocks_per_hour());
         }
     }
     functions.sort_by(|a, b| faster(b.rate(), a.rate()));

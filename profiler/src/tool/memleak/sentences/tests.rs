@@ -5,13 +5,14 @@ use profiler_common::ledger::Counter;
 use super::super::{
     rows::{Observed, StackRow},
     sites::Leaking,
+    survivors::Kept,
     verdict::Judgement,
 };
 use super::*;
 
 use Reason::{
-    BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, StillFreed,
-    StillKeptAndGrowing, StoppedGrowing, TooShort,
+    BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, SomeStay, StillFreed,
+    StillKeptAndGrowing, StillNone, StoppedGrowing, TooShort,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -20,10 +21,10 @@ const MIB: f64 = (1 << 20) as f64;
 fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
     let verdict = match reason {
         KeptAndGrowing | StillKeptAndGrowing => Verdict::Leak,
-        StillFreed | StoppedGrowing => Verdict::LongLived,
+        StillFreed | StoppedGrowing | StillNone => Verdict::LongLived,
         BoundedAge => Verdict::Cache,
         FreedSoon => Verdict::Churn,
-        TooShort | FewBlocks | FewBlockHours | GrowthUnclear => Verdict::Young,
+        TooShort | FewBlocks | FewBlockHours | SomeStay | GrowthUnclear => Verdict::Young,
     };
     let judgement = Judgement {
         judged_after: (verdict == Verdict::Young).then(|| Duration::from_millis(14_200)),
@@ -81,6 +82,25 @@ fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
     assert!(
         said(&[freed], &["connect"], |_| {}).text.contains("It has freed hardly any of what got that old")
     );
+}
+
+/// Beside a cache: the age that counts is that from which on nothing is freed.
+#[test]
+fn a_leak_beside_what_is_freed_names_the_age_that_counts() {
+    let mut beside = site(KeptAndGrowing, 11.0, 42, 2);
+    let from_units = 4_600 * 1_000_000 / profiler_common::age::UNIT_NS;
+    let kept = |freed_before| Some(Kept { from_units, blocks: 7, bytes: 9.0 * 1024.0, freed_before });
+    beside.judgement.kept = kept(312);
+    assert_eq!(
+        said(std::slice::from_ref(&beside), &["connect"], |_| {}).text,
+        "LEAK: connect grows by ~11 MiB/h. It has freed none of what got that old in 10s: 9.0 KiB older than 4.6s, \
+         from 2 of 417 call stacks; 312 blocks were freed at ages between 2s and 4.6s."
+    );
+    beside.judgement.kept = kept(1);
+    let both = [beside, site(KeptAndGrowing, 3.0, 1, 1)];
+    let text = said(&both, &["connect", "push"], sampled).text;
+    assert!(text.contains("~10 KiB older than 2s to 4.6s, from 3 of 417"), "{text}");
+    assert!(text.ends_with("stacks; 1 drawn block was freed at ages between 2s and 4.6s."), "{text}");
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! What was seen of the leaks: how old the blocks are of which none was freed, what they hold, and what was freed before.
+
+use std::time::Duration;
+
+use profiler_common::age::UNIT_NS;
+
+use super::{Facts, Leak, range, rounded_up};
+use crate::{tool::memleak::survivors::Kept, units};
+
+/// Not more than was seen: what will be freed later, nobody knows. `functions` is how many leak.
+pub(super) fn seen(leaks: &[Leak<'_>], functions: usize, facts: &Facts<'_>) -> String {
+    let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
+    let they = if functions == 1 { "It has" } else { "They have" };
+    let bytes: f64 = leaks.iter().map(|leak| leak.old_bytes).sum();
+    let about = if facts.drawing.is_some() { "~" } else { "" };
+    let held = match bytes {
+        // Each takes the allocator's least.
+        0.0 => {
+            let blocks: f64 = leaks.iter().map(|leak| leak.old_blocks).sum();
+            format!("{} blocks of 0 B", units::count(blocks))
+        }
+        bytes => units::bytes(bytes),
+    };
+    format!(
+        ". {they} freed {freed} of what got that old in {}: {about}{held} older than {}, from {} of {}{}.",
+        range(leaks.iter().map(|leak| leak.lasted)),
+        ages(leaks, facts),
+        leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
+        units::plural(facts.stacks, "call stack", "call stacks"),
+        freed_before(leaks, facts)
+    )
+}
+
+/// What was freed at an age between the one asked about and the one that the leaks are counted from.
+fn freed_before(leaks: &[Leak<'_>], facts: &Facts<'_>) -> String {
+    let blocks: u64 = leaks.iter().map(|leak| leak.freed_before).sum();
+    let from = leaks.iter().map(|leak| leak.from).max().unwrap_or(facts.older);
+    if blocks == 0 {
+        return String::new();
+    }
+    let drawn = if facts.drawing.is_some() { "drawn " } else { "" };
+    let (one, many) = (format!("{drawn}block was"), format!("{drawn}blocks were"));
+    let (count, older) = (units::count(blocks as f64), units::duration(facts.older));
+    let what = if blocks == 1 { one } else { many };
+    format!("; {count} {what} freed at ages between {older} and {}", shown(from, facts))
+}
+
+/// The ages from which on blocks are kept: one, or the lowest and the highest.
+fn ages(leaks: &[Leak<'_>], facts: &Facts<'_>) -> String {
+    let from = || leaks.iter().map(|leak| leak.from);
+    let lowest = shown(from().min().unwrap_or(facts.older), facts);
+    let highest = shown(from().max().unwrap_or(facts.older), facts);
+    if lowest == highest { highest } else { format!("{lowest} to {highest}") }
+}
+
+/// An age that was not asked for is rounded up: some may have been freed that were a little younger.
+fn shown(age: Duration, facts: &Facts<'_>) -> String {
+    if age == facts.older { units::duration(age) } else { rounded_up(age) }
+}
+
+/// The age from which on blocks are kept.
+pub(super) fn age(kept: &Kept) -> Duration {
+    Duration::from_nanos(kept.from_units.saturating_mul(UNIT_NS))
+}
