@@ -242,28 +242,55 @@ fn node_without_names() {
     assert!(advice.contains("start node with --perf-basic-prof"), "{advice}");
 }
 
-fn java(first: impl FnOnce(u32)) -> Value {
+/// Has Java write the names of what it has compiled.
+fn write_names_of_java(pid: u32) {
+    let written = Command::new("jcmd").arg(pid.to_string()).arg("Compiler.perfmap").output().unwrap();
+    assert!(written.status.success(), "{written:?}");
+}
+
+fn java(options: &[&str], first: impl FnOnce(u32)) -> Value {
     let classes = tempfile::tempdir().unwrap();
     let compiled = Command::new("javac").arg("-d").arg(classes.path()).arg(script("Keep.java")).status();
     assert!(compiled.expect("javac: install default-jdk-headless").success());
     let mut command = Command::new("java");
-    command.args(["-XX:+PreserveFramePointer", "-cp"]).arg(classes.path()).arg("Keep");
+    command.args(options).arg("-cp").arg(classes.path()).arg("Keep");
     observe(command, first)
 }
 
 #[test]
 fn java_with_and_without_names() {
     let Some(_live) = support::live() else { return };
-    let report = java(|pid| {
-        let written = Command::new("jcmd").arg(pid.to_string()).arg("Compiler.perfmap").output().unwrap();
-        assert!(written.status.success(), "{written:?}");
-    });
+    let report = java(&["-XX:+PreserveFramePointer"], write_names_of_java);
     // What is interpreted has the name of the interpreter, and all is at the beginning.
     assert!(allocs_by(&report, interprets) >= CALLS);
-    let report = java(|_| {});
+    let report = java(&["-XX:+PreserveFramePointer"], |_| {});
     assert_eq!(allocs_by(&report, interprets), 0);
     let (_, advice) = missing(&report);
     assert!(advice.contains("Compiler.perfmap"), "{advice}");
+}
+
+/// Options by which Java compiles all methods before they first run, each for itself.
+const COMPILED: &[&str] = &["-Xcomp", "-XX:TieredStopAtLevel=1", "-XX:-Inline"];
+
+/// Without a frame pointer a walk would leave out who called compiled code, and seem complete.
+#[test]
+fn compiled_java_has_callers_only_with_frame_pointers() {
+    let Some(_live) = support::live() else { return };
+    let whole = [&["-XX:+PreserveFramePointer"], COMPILED].concat();
+    let report = java(&whole, write_names_of_java);
+    assert!(allocs_by(&report, keeps_chat) >= CALLS);
+    assert!(function_of_first_row(&report).contains("keepChat"), "{}", function_of_first_row(&report));
+
+    let report = java(COMPILED, write_names_of_java);
+    assert_eq!(allocs_by(&report, keeps_chat), 0);
+    let cut = account::list(&report["coverage"]["walks"], "cut").iter();
+    let why = "compiled code that keeps no frame pointer";
+    let walks: u64 = cut.filter(|cut| cut["reason"] == why).map(|cut| cut["walks"].as_u64().unwrap()).sum();
+    assert!(walks >= CALLS, "{:#}", report["coverage"]["walks"]);
+    let name = function_of_first_row(&report);
+    assert!(name.ends_with("  its Java callers cannot be seen"), "{name}");
+    let (_, advice) = missing(&report);
+    assert!(advice.contains("start java with -XX:+PreserveFramePointer"), "{advice}");
 }
 
 #[test]
@@ -279,4 +306,6 @@ fn luajit_keeps_no_frame_pointer() {
     assert!(cut["walks"].as_u64().unwrap() > 9000, "{cut:#}");
     let (_, advice) = missing(&report);
     assert!(advice.contains("LuaJIT keeps no frame pointer"), "{advice}");
+    let name = function_of_first_row(&report);
+    assert!(name.starts_with("LuaJIT code+0x"), "{name}");
 }

@@ -36,6 +36,18 @@ pub enum Runtime {
     Wine,
 }
 
+/// What of the code that a runtime makes keeps a frame pointer, by which its callers are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FramePointers {
+    /// All of it, as far as is known.
+    #[default]
+    All,
+    /// Its interpreter, and what calls code of files.
+    Few,
+    /// None of it.
+    None,
+}
+
 /// How a runtime is recognised.
 struct Sign {
     runtime: Runtime,
@@ -113,6 +125,20 @@ impl Runtime {
             Self::Il2Cpp => "Unity (IL2CPP)",
             Self::Unreal => "Unreal Engine",
             Self::Wine => "Wine",
+        }
+    }
+
+    /// Its name alone.
+    pub fn short_name(self) -> &'static str {
+        self.name().split(" (").next().unwrap_or(self.name())
+    }
+
+    /// What of the code that it makes keeps a frame pointer, if nothing else was asked of it.
+    pub const fn frame_pointers(self) -> FramePointers {
+        match self {
+            Self::Jvm => FramePointers::Few,
+            Self::LuaJit => FramePointers::None,
+            _ => FramePointers::All,
         }
     }
 
@@ -214,6 +240,10 @@ impl Runtime {
     pub const fn callers_advice(self) -> Option<&'static str> {
         match self {
             Self::Jvm => Some("stacks end in Java methods: start java with -XX:+PreserveFramePointer"),
+            Self::CPython => Some(
+                "stacks end in Python functions: Python has to be built with CFLAGS=-fno-omit-frame-pointer for their \
+                 callers",
+            ),
             Self::LuaJit => Some(
                 "stacks end in compiled Lua code: LuaJIT keeps no frame pointer, and has no option for it; with \
                  jit.off(), which is slower, all runs in its interpreter, which has unwind information",

@@ -99,6 +99,18 @@ impl<'a> Image<'a> {
         end - address
     }
 
+    /// The addresses of defined symbols of any kind, in the order of their names; `None` for one that is not there.
+    pub(crate) fn addresses(&self, names: &[&str]) -> Vec<Option<u64>> {
+        let mut found = vec![None; names.len()];
+        self.each_defined(|symbol| {
+            let at = names.iter().position(|name| name.as_bytes() == symbol.name);
+            if let Some(found) = at.and_then(|at| found.get_mut(at)) {
+                *found = Some(symbol.address);
+            }
+        });
+        found
+    }
+
     pub(super) fn each_defined(&self, mut see: impl FnMut(Defined<'a>)) {
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
             let Some(section) = self.sections().iter().find(|s| s.sh_type(ENDIAN) == kind) else { continue };

@@ -106,13 +106,24 @@ pub(super) fn is_standard(name: &str) -> bool {
 }
 
 /// Whether code that was made at run time runs other code, by its whole name.
-pub(super) fn is_runtime_loop(name: &str) -> bool {
+pub fn is_runtime_loop(name: &str) -> bool {
     RUNTIME_LOOPS.iter().any(|start| name.starts_with(start))
+}
+
+/// Whether a function of Python, as its trampolines are named (`py::NAME:FILE`), is of the library that Python comes with.
+/// Packages that were installed lie below it.
+fn is_of_python(name: &str) -> bool {
+    let file = name.strip_prefix("py::").and_then(|rest| rest.split_once(':')).map(|(_, file)| file);
+    file.is_some_and(|file| {
+        let installed = file.contains("/site-packages/") || file.contains("/dist-packages/");
+        file.starts_with("<frozen ") || (file.contains("/lib/python3") && !installed)
+    })
 }
 
 /// Whether code that was made at run time is the runtime's own, by its whole name.
 pub(super) fn is_of_runtime(name: &str) -> bool {
-    RUNTIME_CODE.iter().any(|start| name.starts_with(start))
+    is_of_python(name)
+        || RUNTIME_CODE.iter().any(|start| name.starts_with(start))
         || RUNTIME_LIBRARY.iter().any(|part| name.split('(').next().is_some_and(|own| own.contains(part)))
 }
 

@@ -8,7 +8,7 @@ mod known;
 mod spelling;
 
 use crate::{
-    report::{Frame, Function, Stack},
+    report::{Frame, Function, Made, Stack},
     text::Text,
 };
 
@@ -30,6 +30,7 @@ pub fn in_prose(label: &Text) -> Text {
     }
 }
 
+pub use known::is_runtime_loop;
 pub use spelling::{bare, is_nameless, short, spelled};
 
 /// What a call in a stack is to the reader.
@@ -139,10 +140,14 @@ fn known(frame: &Frame) -> Vec<Known> {
 }
 
 /// What a frame without a name is called: `server+0x1eae98`. The number is the address that `addr2line -e server`, `nm`
-/// and gdb take. Code without a file has only its address in the target.
+/// and gdb take. Code that was made at run time is called by the runtime and its place in the memory that it lies in:
+/// `LuaJIT code+0xff76`; other code without a file has only its address in the target.
 pub fn place(frame: &Frame) -> Text {
     let Some(module) = &frame.module else {
-        return Text::from(format!("code at {:#x}", frame.address));
+        return Text::from(match &frame.made {
+            Some(Made { by, offset }) => format!("{} code+{offset:#x}", by.as_deref().unwrap_or("JIT")),
+            None => format!("code at {:#x}", frame.address),
+        });
     };
     match (frame.file_address, frame.file_offset) {
         // Of a report that an earlier version wrote if there is only an offset.
@@ -177,7 +182,7 @@ fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {
     let source = function.file.as_ref().map(|file| files::source(&file.terminal()));
     if known::is_startup(bare)
         || (from == Some(files::From::Interpreter) && *bare == "main")
-        || (from.is_none() && known::is_runtime_loop(&name))
+        || (from.is_none() && is_runtime_loop(&name))
     {
         Kind::Startup
     } else if known::is_wrapper(bare) {

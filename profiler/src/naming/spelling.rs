@@ -26,7 +26,9 @@ pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
             return Some(Text::from(inside(function, outer)));
         }
     }
-    if let Some(written) = lambda(&name).or_else(|| script(&name)).or_else(|| hidden_class(&name)) {
+    if let Some(written) =
+        lambda(&name).or_else(|| script(&name)).or_else(|| python(&name)).or_else(|| hidden_class(&name))
+    {
         return Some(Text::from(written));
     }
     let (path, is_closure) = without_closures(without_copy(&name));
@@ -58,6 +60,12 @@ fn script(name: &str) -> Option<String> {
     let rest = V8_KINDS.iter().find_map(|kind| name.strip_prefix(kind))?.trim_start_matches(V8_TIERS);
     let anonymous = if rest.starts_with(' ') { "(anonymous)" } else { "" };
     Some(format!("{anonymous}{rest}"))
+}
+
+/// A function of Python: `py::push:/srv/chat.py` is `push /srv/chat.py`.
+fn python(name: &str) -> Option<String> {
+    let (function, file) = name.strip_prefix("py::")?.split_once(':')?;
+    Some(format!("{function} {file}"))
 }
 
 /// A method of a class that the JVM made for a lambda, `void Chat$$Lambda$1/0x00007fcfa4000a08.run()`, without the address
@@ -239,7 +247,7 @@ fn has_spaces(name: &str) -> bool {
     };
     let mut parts = name.rsplit(':');
     let is_place = is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some();
-    is_place || name.starts_with("code at ") || name.contains(" at 0x")
+    is_place || name.contains(" code+0x") || name.starts_with("code at ") || name.contains(" at 0x")
 }
 
 /// Without what a compiler appends to parts and copies of a function: `.cold`, `.isra.0`, `.constprop.3`.
@@ -268,6 +276,7 @@ mod tests {
             file_offset: None,
             file_address: None,
             function_address: None,
+            made: None,
             functions: names.iter().enumerate().map(function).collect(),
             unresolved: None,
         }
@@ -289,6 +298,8 @@ mod tests {
             ),
             (&["JS:*push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
             (&["JS:^ /srv/chat.js:4:1"], "(anonymous) /srv/chat.js:4:1"),
+            (&["py::push:/srv/chat.py"], "push /srv/chat.py"),
+            (&["py::<module>:/srv/chat.py"], "<module> /srv/chat.py"),
             (&["LazyCompile:*push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
             (&["Function:~push /srv/chat.js:4:1"], "push /srv/chat.js:4:1"),
             (&["void Field$$Lambda$1/0x00007fcfa4000a08.run()"], "void Field$$Lambda$1.run()"),
@@ -345,6 +356,8 @@ mod tests {
             ("(anonymous) /srv/chat.js:4:1", "(anonymous) /srv/chat.js:4:1"),
             ("wrapped+0x11a2", "wrapped+0x11a2"),
             ("code at 0x7f21", "code at 0x7f21"),
+            ("LuaJIT code+0xff76", "LuaJIT code+0xff76"),
+            ("<module> /srv/chat.py", "<module> /srv/chat.py"),
             ("a::b › {async_fn#0}", "a::b › {async_fn#0}"),
         ] {
             assert_eq!(short(&Text::from(name)), Text::from(is));

@@ -34,7 +34,7 @@ pub use self::names::FileNames;
 pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Folded, Role, Row, Section, Unit, Value};
 pub use self::select::Selection;
-pub use self::stack::{Frame, Frames, Function, Stack};
+pub use self::stack::{Frame, Frames, Function, Made, Stack};
 pub(crate) use self::summary::Site;
 pub use self::summary::Summary;
 pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};

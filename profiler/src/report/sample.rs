@@ -224,6 +224,7 @@ fn stack(frames: &mut Frames, pid: u32, names: &[&str]) -> Stack {
             file_offset: Some(address - 0x5581_0000_0000),
             file_address: Some(address - 0x5581_0000_0001),
             function_address: None,
+            made: None,
             functions: if depth == 1 { vec![inlined, function] } else { vec![function] },
             unresolved: None,
         }));
@@ -244,6 +245,7 @@ fn unresolved_stack(frames: &mut Frames) -> Stack {
             file_offset: module.map(|_| 0x4a10),
             file_address: module.map(|_| 0x5a0f),
             function_address: module.map(|_| 0x59e0),
+            made: module.is_none().then(|| Made { by: Some("V8".to_owned()), offset: 0x4a10 }),
             functions: vec![],
             unresolved: Some(why.into()),
         }));

@@ -39,10 +39,23 @@ pub struct Frame {
     /// information says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function_address: Option<u64>,
+    /// What is known of code that the process made at run time; absent of all other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
     /// Functions, innermost inlined first. Empty if unresolved.
     pub functions: Vec<Function>,
     /// Why there is no function.
     pub unresolved: Option<String>,
+}
+
+/// Code that a process made at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Made {
+    /// The runtime that makes such code in this process, `LuaJIT`; absent if it has none that is known, or several.
+    pub by: Option<String>,
+    /// Bytes from the beginning of the memory that the code lies in, as it was when it was first seen.
+    pub offset: u64,
 }
 
 /// A function name with its place in the source.

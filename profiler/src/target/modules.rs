@@ -298,6 +298,13 @@ impl Layout {
         made.map(|(mapping, _)| mapping.end - mapping.start).sum()
     }
 
+    /// The mapping that an address lies in.
+    pub fn mapping_around(&self, address: u64) -> Option<Range<u64>> {
+        let after = self.mappings.partition_point(|(mapping, _)| mapping.end <= address);
+        let (mapping, _) = self.mappings.get(after).filter(|(mapping, _)| mapping.start <= address)?;
+        Some(mapping.start..mapping.end)
+    }
+
     /// What an address belongs to.
     pub fn place(&self, address: u64) -> Place {
         let after = self.mappings.partition_point(|(mapping, _)| mapping.end <= address);

@@ -83,7 +83,7 @@ const EXPECTED: &[Expected] = &[
     Expected {
         server: "luajit",
         rules: LEAK,
-        names: &["code at 0x"],
+        names: &["LuaJIT code+0x"],
         because: "the block is got by compiled Lua code, which has no name and no caller that can be found",
     },
 ];

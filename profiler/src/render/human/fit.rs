@@ -57,6 +57,9 @@ const LEAST_NAME: usize = 4;
 /// What stands between the name of a function and its caller.
 const CALLED_BY: &str = "called by ";
 
+/// The end of what stands beside the name of a function whose callers are missing.
+const UNSEEN_CALLERS: &str = " callers cannot be seen";
+
 /// A name in at most `room` columns, with one `…` at most: first its arguments go, then its type parameters, then the
 /// path before the function, and at last the end of the function's own name. A line beside the name keeps its number:
 /// `chat::push:41`.
@@ -114,6 +117,9 @@ fn path_end(name: &str, room: usize) -> String {
     if anonymous.matches('…').count() == 1 && width(&anonymous) <= room {
         return anonymous;
     }
+    if let Some(short) = dotted_end(name, room) {
+        return short;
+    }
     let parts = parts(name);
     let elided = |head: usize, tail: usize| {
         let (head, tail) = (parts.get(..head).unwrap_or_default(), parts.get(tail..).unwrap_or_default());
@@ -126,6 +132,14 @@ fn path_end(name: &str, room: usize) -> String {
     };
     let head = (0..tail).rev().find(|head| fits(*head, tail)).unwrap_or(0);
     elided(head, tail)
+}
+
+/// A method of Java or .NET with as much of its path as fits: `…Unsafe.allocateMemory`.
+fn dotted_end(name: &str, room: usize) -> Option<String> {
+    let is_path = name.matches('.').count() > 1 && !name.contains(['+', '/', ' ', ':']);
+    let ends = name.match_indices('.').filter_map(|(at, dot)| name.get(at + dot.len()..));
+    let mut short = ends.filter(|_| is_path).map(|end| format!("…{end}"));
+    short.find(|short| width(short) <= room)
 }
 
 /// A name with what stands beside it.
@@ -167,6 +181,9 @@ fn least(beside: &str) -> String {
     if let Some(caller) = beside.strip_prefix(CALLED_BY) {
         let caller = bare(caller);
         return format!("{CALLED_BY}{}", parts(&caller).last().unwrap_or(&""));
+    }
+    if beside.ends_with(UNSEEN_CALLERS) {
+        return "callers unseen".to_owned();
     }
     let file = beside.strip_prefix('/').and_then(|path| path.rsplit('/').next());
     file.unwrap_or(beside).to_owned()
@@ -340,6 +357,13 @@ mod tests {
             ("f  x:1", 3, "f:1"),
             ("processMultibulkBuffer  at 0x88863", 18, "proce…  at 0x88863"),
             ("push  /srv/game/lib/libchat.so", 20, "push  libchat.so"),
+            ("jdk.internal.misc.Unsafe.allocateMemory", 30, "…misc.Unsafe.allocateMemory"),
+            (
+                "jdk.internal.misc.Unsafe.allocateMemory  its Java callers cannot be seen",
+                40,
+                "…Unsafe.allocateMemory  callers unseen",
+            ),
+            ("libstdc++.so.6.0.30+0xa57b9", 20, "libstdc++.so.6.0.30…"),
         ] {
             assert_eq!(name(long, room), short);
         }

@@ -16,6 +16,10 @@ pub(super) struct Missing {
     pub(super) callers: bool,
     /// Frames of the interpreter of V8: functions that it runs have its name.
     pub(super) interpreted: u64,
+    /// Frames of the interpreter of CPython: its functions have frames of their own beside these only if that is asked for.
+    pub(super) evaluated: u64,
+    /// Walks through functions of JavaScript into which V8 may have put others.
+    pub(super) hidden: u64,
 }
 
 impl Missing {
@@ -29,6 +33,16 @@ impl Missing {
     /// starts, keep the interpreter's name whatever is switched on: a fifth of the frames was seen.
     fn lacks_interpreted(self) -> bool {
         self.interpreted > self.made_frames
+    }
+
+    /// Whether functions of Python have no frames of their own.
+    fn lacks_python(self) -> bool {
+        self.evaluated > self.made_frames
+    }
+
+    /// Whether functions that V8 has put into others are missing to speak of.
+    fn lacks_inlined(self) -> bool {
+        self.hidden > self.made_frames / 100
     }
 }
 
@@ -51,6 +65,18 @@ fn words(missing: Missing, runtimes: &BTreeSet<Runtime>) -> Vec<&'static str> {
         }
         if missing.callers {
             words.extend(runtime.callers_advice());
+        }
+        if missing.lacks_python() && *runtime == Runtime::CPython {
+            words.push(
+                "Python functions have no names: start it as `python3 -X perf` (3.12 or newer), or with \
+                 PYTHONPERFSUPPORT=1 in its environment; tracemalloc has them for Python objects",
+            );
+        }
+        if missing.lacks_inlined() && !lacks_names && *runtime == Runtime::V8 {
+            words.push(
+                "JavaScript functions that V8 puts into others have no names of their own there: start node with \
+                 --no-turbo-inlining as well",
+            );
         }
         let interpreted = missing.lacks_interpreted() && !lacks_names;
         if interpreted && *runtime == Runtime::V8 {
@@ -77,7 +103,8 @@ mod tests {
         words(missing, &runtimes.iter().copied().collect()).join("\n")
     }
 
-    const NOTHING: Missing = Missing { made_frames: 100, names: 0, callers: false, interpreted: 0 };
+    const NOTHING: Missing =
+        Missing { made_frames: 100, names: 0, callers: false, interpreted: 0, evaluated: 0, hidden: 0 };
     const NAMES: Missing = Missing { names: 2, ..NOTHING };
     const CALLERS: Missing = Missing { callers: true, ..NOTHING };
 
@@ -113,5 +140,22 @@ mod tests {
         assert_eq!(of(Missing { interpreted: 100, ..NOTHING }, &[Runtime::V8]), "");
         let both = of(Missing { names: 2, ..interpreted }, &[Runtime::V8]);
         assert_eq!(both.matches("--interpreted-frames-native-stack").count(), 1, "{both}");
+    }
+
+    #[test]
+    fn functions_of_python_are_asked_for_where_there_are_none() {
+        let evaluated = Missing { made_frames: 0, evaluated: 7, ..NOTHING };
+        assert!(of(evaluated, &[Runtime::CPython]).contains("python3 -X perf"));
+        assert_eq!(of(evaluated, &[Runtime::V8]), "");
+        // Each has a frame in code that was made for it.
+        assert_eq!(of(Missing { made_frames: 7, ..evaluated }, &[Runtime::CPython]), "");
+    }
+
+    #[test]
+    fn functions_that_were_put_into_others_are_the_matter_of_v8_alone() {
+        let hidden = Missing { hidden: 2, ..NOTHING };
+        assert!(of(hidden, &[Runtime::V8]).contains("--no-turbo-inlining"));
+        assert_eq!(of(hidden, &[Runtime::Jvm]), "");
+        assert_eq!(of(Missing { hidden: 1, ..NOTHING }, &[Runtime::V8]), "");
     }
 }

@@ -27,6 +27,7 @@ mod harm;
 pub mod hazard;
 mod interval;
 pub mod judge;
+mod made;
 mod memory;
 mod names;
 pub mod options;

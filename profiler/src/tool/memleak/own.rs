@@ -55,6 +55,8 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     let passed = calls.iter().zip(&kinds).take(chosen).filter(|(call, kind)| is_notable(call, **kind));
     let mut skipped: Vec<Text> = passed.map(|(call, _)| call.name.clone()).collect();
     skipped.dedup();
+    // Code without a file or a name is known by its address in the process alone.
+    let made_at = call.frame.made.as_ref().filter(|_| function.is_none()).map(|_| call.frame.address);
     let mut own = Own {
         label: naming::short(call.name),
         function: call.name.clone(),
@@ -62,7 +64,7 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
         file: function.and_then(|function| function.file.clone()),
         line: function.and_then(|function| function.line),
         caller: caller(calls, chosen).map(|caller| caller.name.clone()),
-        address: call.frame.file_address,
+        address: call.frame.file_address.or(made_at),
         skipped,
     };
     // A closure has no name but its number, which is of the function around it: only the line says which is meant.
@@ -71,7 +73,18 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     {
         own.label = unique::beside(call.name, &line);
     }
+    if let Some(runtime) = unseen_callers(calls, chosen, &kinds) {
+        own.label = unique::beside(&own.label, &Text::from(format!("its {runtime} callers cannot be seen")));
+    }
     Some(own)
+}
+
+/// The runtime whose code the stack ends in, if the call that was chosen is not of the program's own: who called for the
+/// memory is further out.
+fn unseen_callers<'a>(calls: &'a [Call<'a>], chosen: usize, kinds: &[Kind]) -> Option<&'a str> {
+    let runtime = calls.last()?.frame.made.as_ref()?.by.as_deref()?;
+    let is_own = kinds.get(chosen) == Some(&Kind::Own);
+    (!is_own).then_some(runtime)
 }
 
 /// The functions of the program's own code that a stack leads through, the innermost first, each as the name of all that is

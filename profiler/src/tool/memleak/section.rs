@@ -35,6 +35,9 @@ pub(super) fn report(
         session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
         session.options.stage.end();
     }
+    for space in &session.spaces {
+        session.stacks.learn_maker(space.number, space.maker);
+    }
     let named = Named::new(&snapshot.rows, |number, frames| stack_of(session, number, frames));
     // The processes that allocated.
     let seen = judged.iter().map(|stack| program_of(session, stack.row.stack).0).collect();

@@ -71,9 +71,9 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
             let mut later = session.spaces.iter().filter(|other| other.number > space.number);
             !later.any(|other| other.process.pid() == space.process.pid())
         };
-        // One that has ended without an allocation fills nothing.
-        let fills = |space: &&Space| space.ended.is_none() || facts.stacks > 0;
-        let young = session.spaces.iter().filter(is_last).filter(fills).filter_map(|space| {
+        // Where no allocation was seen, nothing is filled.
+        let filling_up = session.spaces.iter().filter(is_last).filter(|_| facts.stacks > 0);
+        let young = filling_up.filter_map(|space| {
             let lasted = session.lasted(space);
             // A command began with the observation, and what a process became by exec with that.
             let age = if session.command().is_some() || space.seen.since_ns.is_some() {

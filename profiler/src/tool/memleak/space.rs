@@ -18,6 +18,7 @@ use std::{
 };
 
 use super::{
+    made::Maker,
     options::Options,
     plan::{Fate, Plan, Return, plan},
     refusals::{
@@ -34,6 +35,7 @@ use crate::{
     report::Probed,
     symbolize::Location,
     target::{
+        hotspot::Switch,
         modules::{History, Layout, ModuleId, Modules},
         process::Process,
     },
@@ -56,6 +58,10 @@ pub(crate) struct Space {
     pub(crate) program: Option<ModuleId>,
     /// The runtimes that are in it.
     pub(crate) runtimes: BTreeSet<Runtime>,
+    /// Where its Java virtual machine has the option that makes compiled code keep a frame pointer.
+    java_keeps_pointers: Option<Switch>,
+    /// By what code is made in it.
+    pub(crate) maker: Maker,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
     /// Where the process writes the names of code that it makes; `None` if it ended too early.
@@ -117,6 +123,8 @@ impl Space {
             exe: Text::from(exe.as_path()),
             program: None,
             runtimes: BTreeSet::new(),
+            java_keeps_pointers: None,
+            maker: Maker::default(),
             build_id: None,
             layout,
             made_code: Location::of(&process).ok(),

@@ -7,6 +7,7 @@ use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
 
 use super::{
     calls::{Calls, Code, PlacedFrame, place},
+    made::{MadeCode, Maker, Scripts},
     names::Names,
     walks::{cut_off, has_place},
 };
@@ -16,6 +17,9 @@ use crate::{
     target::modules::{Layout, Modules, Place},
     text::Text,
 };
+
+/// The function of CPython in whose frames functions run.
+const CPYTHON_EVALUATOR: &[u8] = b"_PyEval_EvalFrameDefault";
 
 /// The interpreter of V8, in whose frames functions run that were not compiled.
 const V8_INTERPRETER: &[u8] = b"Builtins_InterpreterEntryTrampoline";
@@ -58,6 +62,10 @@ pub(crate) struct Walked<'a> {
     pub(crate) made: (u64, u64),
     /// Number of frames of V8's interpreter.
     pub(crate) interpreted: u64,
+    /// Number of frames of CPython's.
+    pub(crate) evaluated: u64,
+    /// Whether functions of JavaScript may be in it that V8 has put into others.
+    pub(crate) hides_scripts: bool,
     /// Why the callers of the outermost frame are unknown, if they are.
     pub(crate) cut: Option<String>,
     /// The file that the walk ended in, if it was cut for a reason that has a place; `Some(None)`: code without a file.
@@ -71,6 +79,7 @@ pub(crate) struct Stacks {
     calls: Calls,
     /// Where several files were mapped, one after the other, by address space.
     turns: Vec<(u16, Range<u64>)>,
+    made: MadeCode,
     /// The names of their places.
     pub(crate) names: Names,
 }
@@ -93,6 +102,9 @@ impl Stacks {
         let end = self.calls.cut(&mut frames, walk.guessed, layout, code).unwrap_or(walk.end);
         for frame in &frames {
             self.names.want(space, frame.code(), frame.place);
+            if frame.place == Place::Made {
+                self.made.see(space, frame.code(), layout);
+            }
         }
         let index = number as usize;
         if self.placed.len() <= index {
@@ -100,6 +112,11 @@ impl Stacks {
         }
         self.placed[index] = Some(PlacedStack { space, frames, end, guessed: walk.guessed });
         known
+    }
+
+    /// Learns by what code is made in an address space.
+    pub(crate) fn learn_maker(&mut self, space: u16, maker: Maker) {
+        self.made.learn(space, maker);
     }
 
     /// Notes that several files were mapped there, one after the other: what a stack is known by, its addresses, does not
@@ -136,7 +153,7 @@ impl Stacks {
     ) -> Option<Stack> {
         let stack = self.get(number)?;
         let frame = |of: &PlacedFrame| frames.intern(self.frame(stack.space, *of, modules));
-        let frames = stack.frames.iter().map(frame).collect();
+        let frames = self.believed(stack).iter().map(frame).collect();
         Some(Stack { pid, frames, incomplete: self.cut(stack, modules) })
     }
 
@@ -144,22 +161,26 @@ impl Stacks {
     pub(crate) fn walked<'a>(&'a self, number: u32, modules: &'a Modules) -> Option<Walked<'a>> {
         let stack = self.get(number)?;
         let cut = self.cut(stack, modules);
-        let has_place = cut.is_some() && has_place(stack.end, stack.frames.len());
+        let frames = self.believed(stack);
+        let is_shortened = frames.len() < stack.frames.len();
+        let has_place = is_shortened || (cut.is_some() && has_place(stack.end, frames.len()));
         let mut walked = Walked {
             space: stack.space,
             guessed: stack.guessed || stack.end == ENDED_SOMEHOW,
-            frames: stack.frames.len() as u64,
+            frames: frames.len() as u64,
             unnamed: Vec::new(),
             made: (0, 0),
             interpreted: 0,
-            ended_in: stack
-                .frames
+            evaluated: 0,
+            hides_scripts: false,
+            ended_in: frames
                 .last()
                 .filter(|frame| has_place && matches!(frame.place, Place::File(..) | Place::Made))
                 .map(|frame| module(frame.place, modules)),
             cut,
         };
-        for frame in &stack.frames {
+        let mut scripts = Scripts::default();
+        for frame in frames {
             let place = frame.place;
             let resolved = self.names.of(stack.space, frame.code(), place);
             let is_made = u64::from(place == Place::Made);
@@ -167,6 +188,10 @@ impl Stacks {
             match resolved.and_then(|resolved| resolved.functions.last()) {
                 Some(function) => {
                     walked.interpreted += u64::from(function.name.raw() == V8_INTERPRETER);
+                    walked.evaluated += u64::from(function.name.raw() == CPYTHON_EVALUATOR);
+                    if is_made > 0 {
+                        scripts.add(&function.name);
+                    }
                 }
                 None => {
                     walked.made.1 += is_made;
@@ -174,12 +199,26 @@ impl Stacks {
                 }
             }
         }
+        walked.hides_scripts = scripts.hide();
         Some(walked)
+    }
+
+    /// The frames of a stack that can be believed: see [`MadeCode::believed`].
+    fn believed<'s>(&self, stack: &'s PlacedStack) -> &'s [PlacedFrame] {
+        let name = |frame: &PlacedFrame| {
+            let resolved = self.names.of(stack.space, frame.code(), frame.place)?;
+            resolved.functions.last().map(|function| &function.name)
+        };
+        let frames = stack.frames.iter().map(|frame| (frame.place == Place::Made, name(frame)));
+        stack.frames.get(..self.made.believed(stack.space, frames)).unwrap_or(&stack.frames)
     }
 
     /// Why the callers of the outermost frame are unknown, if they are.
     fn cut(&self, stack: &PlacedStack, modules: &Modules) -> Option<String> {
         let frame = |of: &PlacedFrame| self.frame(stack.space, *of, modules);
+        if self.believed(stack).len() < stack.frames.len() {
+            return Some(self.made.why(stack.space).to_owned());
+        }
         // A frame pointer register of 0 marks the outermost frame; but no thread begins in code made at run time.
         let begins_nowhere = u64::from(stack.end) == End::ROOT
             && stack.frames.last().is_some_and(|frame| frame.place == Place::Made);
@@ -206,6 +245,7 @@ impl Stacks {
             file_offset: held.map(|(_, offset)| offset + of.back),
             file_address: held.and_then(|(held, offset)| held.address(offset)),
             function_address: resolved.and_then(|resolved| resolved.start),
+            made: if place == Place::Made { self.made.report(space, of.code()) } else { None },
             unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
             functions,
         }

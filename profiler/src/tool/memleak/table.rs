@@ -182,11 +182,12 @@ impl<'a> Table<'a> {
     fn apart(&self, names: &[Option<Text>]) -> impl Iterator<Item = String> {
         let named = self.rows.iter().filter_map(|&at| Some((names[at].as_ref()?, self.elsewhere[at])));
         named.filter(|(_, elsewhere)| *elsewhere > 0).map(|(name, elsewhere)| {
-            let of_its = if elsewhere == 1 { "1 call stack" } else { &format!("{elsewhere} call stacks") };
-            format!(
-                "{}: without {of_its} through it judged by their own sites",
-                naming::in_prose(name).terminal()
-            )
+            let (stacks, which_are) = match elsewhere {
+                1 => ("1 call stack".to_owned(), "which is judged by its own site"),
+                more => (format!("{more} call stacks"), "which are judged by their own sites"),
+            };
+            let name = naming::in_prose(name).terminal();
+            format!("{name}: without {stacks} that lead through it, {which_are}")
         })
     }
 

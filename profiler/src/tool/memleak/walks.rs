@@ -125,6 +125,8 @@ impl<'a> Sum<'a> {
         add(&mut missing.made_frames, walked.made.0);
         add(&mut missing.names, walked.made.1);
         add(&mut missing.interpreted, walked.interpreted);
+        add(&mut missing.evaluated, walked.evaluated);
+        add(&mut missing.hidden, u64::from(walked.hides_scripts));
         missing.callers |= walked.ended_in == Some(None);
         let named = walked.frames.saturating_sub(walked.unnamed.len() as u64);
         self.named_frames = self.named_frames.saturating_add(named.saturating_mul(walks));
@@ -195,6 +197,7 @@ mod tests {
             file_offset: Some(1),
             file_address: Some(1),
             function_address: None,
+            made: None,
             functions: name.map(function).into_iter().collect(),
             unresolved: name.is_none().then(|| "stripped".to_owned()),
         }
@@ -241,6 +244,8 @@ mod tests {
             unnamed: if cut.is_some() { vec![(None, "nobody"), (None, "told us")] } else { vec![] },
             made: if cut.is_some() { (5, 2) } else { (0, 0) },
             interpreted: u64::from(guessed),
+            evaluated: 0,
+            hides_scripts: guessed,
             cut: cut.map(|(why, _)| why.to_owned()),
             ended_in: cut.map(|(_, module)| module),
         }
@@ -257,7 +262,8 @@ mod tests {
         sum.add(1, walked(false, Some(("no table", Some(&a)))));
         sum.add(2, walked(false, Some(("unreadable", Some(&b)))));
         sum.lose("too many", 0, 13);
-        let missing = Missing { made_frames: 55, names: 22, callers: true, interpreted: 16 };
+        let missing =
+            Missing { made_frames: 55, names: 22, callers: true, interpreted: 16, evaluated: 0, hidden: 16 };
         assert_eq!(sum.missing[&3], missing);
         let walks = sum.finish();
         assert_eq!((walks.stacks, walks.walks), (6, 42));

@@ -133,6 +133,7 @@ mod tests {
             file_offset: None,
             file_address: None,
             function_address: None,
+            made: None,
             functions: vec![function],
             unresolved: None,
         };
@@ -149,6 +150,7 @@ mod tests {
             file_offset: None,
             file_address: Some(address),
             function_address,
+            made: None,
             functions: vec![],
             unresolved: None,
         }

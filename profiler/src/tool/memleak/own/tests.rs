@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     naming::Catalog,
-    report::{Frame, Function, Stack},
+    report::{Frame, Function, Made, Stack},
 };
 
 fn frame(module: &str, name: &str, file: Option<&str>) -> Frame {
@@ -20,6 +20,7 @@ fn nameless(module: &str, address: u64) -> Frame {
         file_offset: Some(address - 0x800),
         file_address: Some(address),
         function_address: None,
+        made: None,
         functions: vec![],
         unresolved: None,
     }
@@ -190,6 +191,24 @@ fn a_script_is_named_not_the_runtime_that_runs_it() {
     let frames = [runtime("os::malloc"), nameless.clone(), runtime("thread_entry")];
     assert_eq!(named(&frames), "os::malloc");
     assert_eq!(named(&[nameless.clone(), runtime("thread_entry")]), naming::place(&nameless).terminal());
+    // If stacks end there, the row says what is missing.
+    let by = |name: &str, offset| {
+        let made = Some(Made { by: Some(name.to_owned()), offset });
+        Frame { made, ..nameless.clone() }
+    };
+    let frames = [runtime("os::malloc"), runtime("Unsafe_AllocateMemory0"), by("Java", 0x40)];
+    assert_eq!(named(&frames), "Unsafe_AllocateMemory0  its Java callers cannot be seen");
+    let method = Frame {
+        functions: vec![function("long jdk.internal.misc.Unsafe.allocateMemory(long)", None)],
+        ..by("Java", 0x40)
+    };
+    let frames = [runtime("os::malloc"), runtime("Unsafe_AllocateMemory0"), method];
+    assert_eq!(named(&frames), "jdk.internal.misc.Unsafe.allocateMemory  its Java callers cannot be seen");
+    let own = Frame { functions: vec![function("void game.Chat.keep(int)", None)], ..by("Java", 0x40) };
+    assert_eq!(named(&[runtime("os::malloc"), own]), "game.Chat.keep");
+    // Code that no runtime's function stands for is called by its runtime, and two pieces of it differ.
+    assert_eq!(named(&[by("LuaJIT", 0xff76)]), "LuaJIT code+0xff76");
+    assert_eq!(named(&[by("LuaJIT", 0xfe5a)]), "LuaJIT code+0xfe5a");
     // The runtime that ran the script also allocates, further out.
     let node = |name| frame("/usr/bin/node", name, None);
     let frames = [node("node::Buffer::New()"), made("JS:*keep /srv/chat.js:2:20"), node("node::Malloc")];

@@ -13,6 +13,10 @@ const MIN_CALLERS: usize = 3;
 const MIN_CALLERS_IF_NAMED: usize = 2;
 /// Different sizes that the callers ask for at least, for the size to be their choice.
 const MIN_SIZES: usize = 3;
+/// Callers, and different sizes that they ask for, from which on that alone makes a wrapper. A program may have several, for
+/// `malloc`, `calloc` and `realloc`: none of them has half of all callers then, nor one that keeps what it gets.
+const MANY_USES: usize = 12;
+const MANY_SIZES: usize = 6;
 /// Callers that a frame has at least to be one that most of the program shares.
 const MIN_SHARED: usize = 6;
 /// Share of the blocks of a caller that is freed at least, or at most, for the caller to be one that frees, or keeps.
@@ -124,6 +128,9 @@ fn has_signs(says_so: bool, callers: &BTreeMap<u32, Vec<At<'_>>>, all_callers: u
     let fate =
         uses.iter().any(|of| of.freed_share() >= FREES) && uses.iter().any(|of| of.freed_share() <= KEEPS);
     let shared = callers.len() >= MIN_SHARED && 2 * callers.len() >= all_callers;
+    if size && uses.len() >= MANY_USES && sizes >= MANY_SIZES {
+        return true;
+    }
     [says_so, size, fate, shared].into_iter().filter(|sign| *sign).count() >= MIN_SIGNS
 }
 
@@ -254,6 +261,19 @@ mod tests {
             }
         }
         assert_eq!(found(&paths), [MALLOCS, 40, 41, 42]);
+    }
+
+    #[test]
+    fn many_callers_with_sizes_of_their_own_are_enough() {
+        // As in a server of which two wrappers share the callers, all of which free.
+        let through = |wrapper: u32, callers: u32| {
+            (0..callers)
+                .map(move |n| path(&[wrapper, 100 * wrapper + n, 99], 50, 24 + 16 * u64::from(n % 7), 50))
+        };
+        let paths: Vec<Path> = through(1, 12).chain(through(2, 13)).collect();
+        assert_eq!(found(&paths), [1, 2]);
+        let few: Vec<Path> = through(1, 11).chain(through(2, 11)).chain(through(3, 11)).collect();
+        assert_eq!(found(&few), NONE);
     }
 
     #[test]

@@ -2,15 +2,22 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::Space;
+use super::{super::made::Maker, Space};
 use crate::{
-    elf::{Image, runtime::Runtime},
+    elf::{
+        Image,
+        runtime::{FramePointers, Runtime},
+    },
     target::{
+        hotspot::Switch,
         modules::{History, Layout, ModuleId, Modules},
         program,
     },
     text::Text,
 };
+
+/// The option of Java that makes compiled code keep a frame pointer.
+const KEEPS_POINTERS: &str = "PreserveFramePointer";
 
 impl Space {
     /// Learns what runs: once for a running process, again when a launched one has become its command.
@@ -32,6 +39,24 @@ impl Space {
             runtimes.extend(own.into_iter().flat_map(|own| linked_in(own, modules)));
         }
         self.add_runtimes(runtimes);
+        self.learn_maker(modules);
+    }
+
+    /// Learns what makes code here, and whether stacks can be followed through it. Java says so once it has read its options.
+    fn learn_maker(&mut self, modules: &Modules) {
+        let mut makers = self.runtimes.iter().filter(|runtime| runtime.makes_code());
+        let runtime = makers.next().filter(|_| makers.next().is_none()).copied();
+        let mut pointers = runtime.map(Runtime::frame_pointers).unwrap_or_default();
+        if runtime == Some(Runtime::Jvm) {
+            let pid = self.process.pid();
+            if self.java_keeps_pointers.is_none() {
+                self.java_keeps_pointers = Switch::find(pid, KEEPS_POINTERS, &self.layout, modules);
+            }
+            if self.java_keeps_pointers.and_then(|switch| switch.is_on(pid)) == Some(true) {
+                pointers = FramePointers::All;
+            }
+        }
+        self.maker = Maker { runtime, pointers };
     }
 
     fn add_runtimes(&mut self, found: BTreeSet<Runtime>) {
@@ -47,6 +72,9 @@ impl Space {
         // Absolute, as the kernel says it: of a command that ends at once it cannot be asked any more.
         self.exe = Text::from(program::of_command(program).as_path());
         self.program = None;
+        self.runtimes = BTreeSet::new();
+        self.java_keeps_pointers = None;
+        self.maker = Maker::default();
         self.build_id = None;
         self.process.call(program.file_name().unwrap_or(program.as_os_str()));
     }
