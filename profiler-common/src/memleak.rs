@@ -132,7 +132,7 @@ wire! {
         pub execs_to_come: u32,
         /// 1 once the process replaced itself by exec: hits no longer belong to this space.
         pub replaced: u32,
-        /// [`FREES_NEST`], [`CALLER_STEPS`] and [`ALLOCS_OVER`], as they apply.
+        /// [`FREES_NEST`], [`CALLER_STEPS`], [`ALLOCS_OVER`] and [`HOLD`], as they apply.
         pub flags: u32,
         /// Slot of its mappings, for walking stacks; 0 while they are not known.
         pub slot: u32,
@@ -147,6 +147,9 @@ pub const FREES_NEST: u32 = 1;
 pub const CALLER_STEPS: u32 = 2;
 /// The observation is over: allocation calls that begin now do not count, and those under way may still return.
 pub const ALLOCS_OVER: u32 = 4;
+/// The process is stopped (SIGSTOP) at its first call that counts: it has mapped its libraries by then, and goes on when user
+/// space has told where.
+pub const HOLD: u32 = 8;
 
 wire! {
     /// How to step over a function that keeps no frame pointer, at one return address inside it.

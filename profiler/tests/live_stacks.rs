@@ -130,3 +130,28 @@ fn a_large_command_from_its_start() {
     let by_tables = complete.iter().find(|(method, _)| *method == "unwind_tables").map_or(0, |(_, n)| *n);
     assert!(by_tables * 100 >= counted["walks"].as_u64().unwrap() * 97, "{counted:#}");
 }
+
+/// A command waits at its first call until its mappings are told: all others are walked by tables, however soon they come.
+#[test]
+fn a_command_that_allocates_at_once() {
+    const CALLS: u64 = 211;
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("at_once.c").flags(&["-O1", "-fomit-frame-pointer"]).build();
+    let arguments = ["memleak", "--format", "json", "--", program.to_str().unwrap()];
+    let report = Observer::spawn(&arguments).finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    let section = account::stacks_section(&report);
+    let allocs_at = account::list(section, "columns").iter().position(|column| column["name"] == "allocs");
+    let (mut whole, mut all) = (0, 0);
+    for row in account::list(section, "rows") {
+        let names = account::stack_functions(&report, row);
+        let Some(at) = names.iter().position(|name| name == "keep_early") else { continue };
+        let allocs = account::list(row, "cells")[allocs_at.unwrap()]["exact"].as_u64().unwrap();
+        all += allocs;
+        if names[at..].starts_with(&["keep_early", "begin", "main"].map(str::to_owned)) {
+            whole += allocs;
+        }
+    }
+    assert_eq!(all, CALLS);
+    assert!(whole >= CALLS - 1, "{whole} of {all}: {}", report["coverage"]["walks"]);
+}

@@ -9,13 +9,14 @@ use std::io;
 use super::bpf::{self, ProgramKind};
 
 /// The helpers that our programs call, by number (`enum bpf_func_id`, include/uapi/linux/bpf.h).
-pub(crate) const USED: [(u32, &str); 14] = [
+pub(crate) const USED: [(u32, &str); 15] = [
     (1, "map_lookup_elem"),
     (2, "map_update_elem"),
     (3, "map_delete_elem"),
     (5, "ktime_get_ns"),
     (7, "get_prandom_u32"),
     (14, "get_current_pid_tgid"),
+    (109, "send_signal"),
     (112, "probe_read_user"),
     (118, "jiffies64"),
     (130, "ringbuf_output"),

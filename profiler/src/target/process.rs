@@ -14,7 +14,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
 use super::{
@@ -159,6 +159,12 @@ impl Process {
     /// Becomes readable when the process ends.
     pub fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
+    }
+
+    /// Lets it go on if it was stopped.
+    pub(crate) fn wake(&self) {
+        // One that is gone needs nothing.
+        let _ = pidfd_send_signal(&self.handle, Signal::CONT);
     }
 
     /// Whether it has ended.

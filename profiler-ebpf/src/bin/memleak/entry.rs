@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::pt_regs,
-    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user},
+    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user, bpf_send_signal},
     programs::ProbeContext,
 };
 use profiler_common::{
@@ -18,7 +18,7 @@ use profiler_common::{
         packed::{self, place},
     },
     ledger::Counter,
-    memleak::{ALLOCS_OVER, block_key},
+    memleak::{ALLOCS_OVER, HOLD, Space, block_key},
     opaque::forget,
 };
 use profiler_ebpf::stack::entry;
@@ -33,6 +33,9 @@ use crate::{
 /// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
 /// memory is not rationed, and user space follows no such function where it is.
 const MAX_SAFE_BYTES: u64 = 1 << 30;
+
+/// Stops a process, which cannot catch it: `SIGSTOP` of x86.
+const SIGSTOP: u32 = 19;
 
 /// Follows a call, if it counts: what became of it, and whether its return need not be seen.
 #[inline(always)]
@@ -57,8 +60,13 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     }
     let Some(space) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
     // SAFETY: a map value.
-    if unsafe { (&raw const (*space).flags).read_volatile() } & ALLOCS_OVER != 0 {
-        return (Counter::EntryLate, true);
+    let flags = unsafe { (&raw const (*space).flags).read_volatile() };
+    if flags & (ALLOCS_OVER | HOLD) != 0 {
+        if flags & ALLOCS_OVER != 0 {
+            return (Counter::EntryLate, true);
+        }
+        // SAFETY: as above.
+        unsafe { hold(space.cast_mut(), flags) };
     }
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
@@ -92,6 +100,17 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         (*thread).stack = stacks::number(regs, cookie.space, space, thread);
         (*thread).word = entry::top(&raw const (*thread).walk);
         (Counter::EntryBegun, false)
+    }
+}
+
+/// Stops the process once. The signal is pending when this returns, and takes effect before the program goes on.
+#[inline(always)]
+unsafe fn hold(space: *mut Space, flags: u32) {
+    // SAFETY: a map value, which user space does not write between the release of a command and its first call; and a
+    // helper that takes a number.
+    unsafe {
+        (&raw mut (*space).flags).write_volatile(flags & !HOLD);
+        bpf_send_signal(SIGSTOP);
     }
 }
 

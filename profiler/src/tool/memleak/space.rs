@@ -66,6 +66,8 @@ pub(crate) struct Space {
     pub(crate) layout: Layout,
     /// Where the process writes the names of code that it makes; `None` if it ended too early.
     pub(crate) made_code: Option<Location>,
+    /// Whether the kernel side is to stop the process at its first call, or has done so: see `profiler_common::memleak::HOLD`.
+    pub(crate) held: bool,
     /// Whether the layout was read anew since the kernel side was told.
     untold: bool,
     history: History,
@@ -128,6 +130,7 @@ impl Space {
             build_id: None,
             layout,
             made_code: Location::of(&process).ok(),
+            held: false,
             untold: true,
             history: History::default(),
             turns: Vec::new(),

@@ -76,6 +76,8 @@ impl Found {
         let mut spaces = targets::spaces(&pids, options, launched.is_some(), modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
             space.forget_layout(waiting.program());
+            // One that outlives us must not stay stopped if we are killed meanwhile; others are woken and ended then.
+            space.held = !options.launch.leave_running;
         }
         // A command may install a filter at any time; of a running process we see whether it has.
         let filtered = |space: &Space| space.process.seccomp().is_none_or(|mode| mode != 0);

@@ -173,6 +173,7 @@ impl<'a> Session<'a> {
         }
         for space in &mut self.spaces {
             space.detach_frees();
+            space.let_go_on(&self.object);
         }
         self.cost.detached(begun.elapsed());
         self.options.stage.end();

@@ -1,7 +1,7 @@
 //! What the kernel side is told of an address space.
 
 use profiler_common::memleak::{
-    ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, Space as WireSpace, block_key,
+    ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, HOLD, Space as WireSpace, block_key,
 };
 
 use super::{Part, Space};
@@ -17,7 +17,7 @@ impl Space {
             tgid: if in_initial_namespace { self.process.pid() } else { 0 },
             execs_to_come: u32::from(launched),
             replaced: 0,
-            flags: 0,
+            flags: if self.held { HOLD } else { 0 },
             slot: 0,
             generation: 0,
         };
@@ -49,12 +49,33 @@ impl Space {
     pub(super) fn set_flags(&self, object: &Object) -> Result<()> {
         let mut space = totals::space(object, self.number)?;
         let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
-            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
+            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS }
+            | if self.held { HOLD } else { 0 };
         if space.flags != flags {
             space.flags = flags;
             totals::set_space(object, self.number, &space)?;
         }
         Ok(())
+    }
+
+    /// Whether the kernel side has stopped the process and nobody has let it go on.
+    pub(crate) fn is_held_up(&self, object: &Object) -> bool {
+        self.held && totals::space(object, self.number).is_ok_and(|space| space.flags & HOLD == 0)
+    }
+
+    /// Lets a process go on that the kernel side has stopped, or would have. It is not stopped again.
+    pub(crate) fn let_go_on(&mut self, object: &Object) {
+        if !std::mem::take(&mut self.held) {
+            return;
+        }
+        let told = totals::space(object, self.number).and_then(|mut space| {
+            space.flags &= !HOLD;
+            totals::set_space(object, self.number, &space)
+        });
+        if let Err(error) = told {
+            tracing::debug!("process {}: {error}", self.process.pid());
+        }
+        self.process.wake();
     }
 
     /// Tells the kernel side that the observation is over: what is allocated from now on does not count.
