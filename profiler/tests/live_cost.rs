@@ -14,8 +14,13 @@ use support::workload::{PATIENCE, Workload};
 
 /// A program that does nothing but allocate and release, as soon as it is told to, for so long.
 fn hot(milliseconds: &str, spins: &str) -> Workload {
+    working(milliseconds, &["--spins", spins])
+}
+
+/// The same with other work between its calls.
+fn working(milliseconds: &str, work: &[&str]) -> Workload {
     let program = Build::c("loop.c").build();
-    Workload::spawn(&program, &["--milliseconds", milliseconds, "--spins", spins])
+    Workload::spawn(&program, &[&["--milliseconds", milliseconds], work].concat())
 }
 
 fn share(report: &Value, name: &str) -> f64 {
@@ -106,31 +111,57 @@ fn without_multi_links_the_first_seconds_decide() {
 fn forecast_report_and_truth_agree() {
     let Some(_live) = support::live() else { return };
     let mut target = hot("5000", "6000");
+    let bare = ns_per_pair(&mut target);
+    target.say("go");
     let pid = target.pid_argument();
-    let cpu_ns = |answer: &Value| answer["cpu_ns_per_pair"].as_f64().unwrap();
-    target.say("go");
-    let bare = cpu_ns(&target.books());
-    target.say("go");
     let predicted = Observer::spawn(&["doctor", "--format", "json", "--pid", &pid]).finish(PATIENCE);
     let diagnosis: Diagnosis = serde_json::from_slice(&predicted.stdout).unwrap();
     process::assert_code_unchanged(target.pid());
     target.books();
     let forecast = diagnosis.tools[0].forecast.as_ref().expect("a forecast");
-    target.say("go");
-    let arguments = ["memleak", "--max-cost", "100%", "--format", "json", "--pid", &pid];
-    let mut observer = Observer::spawn(&arguments);
-    observer.wait_attached();
-    target.books();
-    target.say("go");
-    let observed = cpu_ns(&target.books());
-    let report = observer.interrupt().report(0);
-    assert_eq!(report["meta"]["cost"]["calibrated"], true);
+    let (report, observed) = observed(&mut target);
     let truth = 1.0 - bare / observed;
     assert_near("the report", share(&report, "busiest_thread_share"), truth);
     assert_near("memleak's forecast", share(&report, "predicted_share"), truth);
     assert_near("doctor's forecast", forecast.share, truth);
     assert!(forecast.sampled_share < forecast.share);
     target.quit();
+}
+
+/// The kernel works between two calls, so each trap finds the caches cold and takes half as long again.
+#[test]
+fn the_report_and_truth_agree_where_the_kernel_is_busy() {
+    let Some(_live) = support::live() else { return };
+    let mut warm = hot("1500", "0");
+    let warm_ns = share(&observed(&mut warm).0, "trap_ns_per_hit");
+    warm.quit();
+    let mut target = working("2500", &["--messages", "1"]);
+    let bare = ns_per_pair(&mut target);
+    let (report, observed) = observed(&mut target);
+    assert_near("the report", share(&report, "busiest_thread_share"), 1.0 - bare / observed);
+    let trap_ns = share(&report, "trap_ns_per_hit");
+    assert!(trap_ns > 1.15 * warm_ns, "{trap_ns} ns after work in the kernel, {warm_ns} ns without");
+    target.quit();
+}
+
+/// Processor time per pair of calls.
+fn ns_per_pair(target: &mut Workload) -> f64 {
+    target.say("go");
+    target.books()["cpu_ns_per_pair"].as_f64().expect("a time")
+}
+
+/// What memleak says of two intervals of work, during the first of which it came, and the time per pair in the other.
+fn observed(target: &mut Workload) -> (Value, f64) {
+    target.say("go");
+    let pid = target.pid_argument();
+    let arguments = ["memleak", "--max-cost", "100%", "--format", "json", "--pid", &pid];
+    let mut observer = Observer::spawn(&arguments);
+    observer.wait_attached();
+    target.books();
+    let observed = ns_per_pair(target);
+    let report = observer.interrupt().report(0);
+    assert_eq!(report["meta"]["cost"]["calibrated"], true);
+    (report, observed)
 }
 
 /// A limit that is not reached leaves everything as it is.

@@ -2,12 +2,18 @@
 //!
 //! The process calls a function in a loop, first bare and then with an empty program attached, and takes the time
 //! itself. What is left after subtraction is the kernel's part of a hit; what a tool does at a hit comes on top.
+//!
+//! In such a loop the kernel's code for probes stays in the nearest caches. In a server it often does not: between two
+//! calls the thread reads from one socket and writes to another, and the next trap takes half as long again. So the
+//! same is measured with a message sent and received before each call: the *cold* figures. More messages make it hardly
+//! slower.
 
 use std::{
     arch::naked_asm,
     ffi::OsString,
     hint::black_box,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
@@ -20,7 +26,7 @@ use rustix::{
 
 use super::{
     own_code::{OWN_EXECUTABLE, own_offset},
-    uprobe::{Attacher, Links, Method, ProbeSite},
+    uprobe::{Attacher, Method, ProbeSite},
 };
 use crate::{
     capture::object::Object,
@@ -31,6 +37,8 @@ use crate::{
 pub const CALIBRATION_ARGUMENT: &str = "__calibration";
 /// Series per figure; the median counts.
 const SERIES: [usize; 2] = [15, 5];
+/// Series of a figure with work in the kernel, which other work on the machine disturbs more.
+const COLD_SERIES: usize = 15;
 /// Time that one series is to take. Short, so that few series are disturbed by the scheduler.
 const SERIES_TIME: Duration = Duration::from_millis(3);
 /// An answer that takes longer will not come. It takes a tenth of a second of processor time.
@@ -38,6 +46,8 @@ const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// Calls of a series: at least so many, at most so many.
 const CALLS: [u32; 2] = [20, 20_000];
 
+/// A message that the process sends to itself, as long as a short request of a server.
+const MESSAGE: [u8; 128] = [7; 128];
 /// Every kernel emulates a push of a register.
 #[unsafe(naked)]
 extern "C" fn emulated() {
@@ -54,6 +64,12 @@ extern "C" fn stepped() {
 pub(crate) fn quiet_function() -> usize {
     emulated as extern "C" fn() as usize
 }
+
+/// Orders to the process that is measured: what it is to call.
+const EMULATED: u8 = b'e';
+const STEPPED: u8 = b's';
+/// The emulated one, each time after work in the kernel.
+const COLD: u8 = b'c';
 
 /// What one hit costs the thread that has it, in nanoseconds, without what a tool's program does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +95,10 @@ pub(crate) struct Costs {
     pub(crate) stepped: HitCost,
     /// At an emulated entry and at the return: both hits together.
     pub(crate) call: HitCost,
+    /// As `emulated`, after work in the kernel.
+    pub(crate) cold: HitCost,
+    /// As `call`, after work in the kernel.
+    pub(crate) cold_call: HitCost,
     /// How long all of this took.
     pub(crate) took: Duration,
 }
@@ -104,28 +124,31 @@ pub(crate) fn measure(object: &Object, mut attacher: Attacher, effort: Effort) -
     let (on_emulated, on_stepped) = (site(emulated)?, site(stepped)?);
     let mut subject = Subject::start(effort)?;
     let (pid, exe) = (subject.child.id(), Path::new(OWN_EXECUTABLE));
-    let bare = [subject.time(b'e')?, subject.time(b's')?].map(|series| series.median_ns);
+    let (bare, bare_cold, bare_stepped) =
+        (subject.time(EMULATED)?, subject.time(COLD)?, subject.time(STEPPED)?);
 
-    let mut probed = |attached: Result<Links>, which: u8, bare: f64| {
-        let links = attached?;
-        let cost = subject.time(which)?;
-        drop(links);
-        Ok::<_, Error>(cost.without(bare))
-    };
-    let emulated = probed(attacher.look(object, exe, pid, &[on_emulated]), b'e', bare[0])?;
-    let call = probed(attacher.follow(object, exe, pid, &[on_emulated]), b'e', bare[0])?;
-    let stepped = probed(attacher.look(object, exe, pid, &[on_stepped]), b's', bare[1])?;
-    Ok(Costs { method: attacher.method(), emulated, stepped, call, took: begun.elapsed() })
+    let links = attacher.look(object, exe, pid, &[on_emulated])?;
+    let (emulated, cold) = (subject.time(EMULATED)?.without(bare), subject.time(COLD)?.without(bare_cold));
+    drop(links);
+    let links = attacher.follow(object, exe, pid, &[on_emulated])?;
+    let (call, cold_call) = (subject.time(EMULATED)?.without(bare), subject.time(COLD)?.without(bare_cold));
+    drop(links);
+    let links = attacher.look(object, exe, pid, &[on_stepped])?;
+    let stepped = subject.time(STEPPED)?.without(bare_stepped);
+    drop(links);
+    let took = begun.elapsed();
+    Ok(Costs { method: attacher.method(), emulated, stepped, call, cold, cold_call, took })
 }
 
 impl HitCost {
-    fn without(self, bare_ns: f64) -> HitCost {
-        let less = |ns: f64| (ns - bare_ns).max(0.0);
+    /// Without what the same calls took bare.
+    fn without(self, bare: HitCost) -> HitCost {
+        let less = |ns: f64, bare_ns: f64| (ns - bare_ns).max(0.0);
         HitCost {
-            median_ns: less(self.median_ns),
-            low_ns: less(self.low_ns),
-            high_ns: less(self.high_ns),
-            ..self
+            median_ns: less(self.median_ns, bare.median_ns),
+            low_ns: less(self.low_ns, bare.low_ns),
+            high_ns: less(self.high_ns, bare.low_ns),
+            calls: self.calls,
         }
     }
 }
@@ -204,16 +227,47 @@ fn parse(line: &str) -> Option<HitCost> {
 /// The child's side: for every byte that it reads, it calls a function and writes how long that took. A capital letter asks
 /// for few series.
 pub fn be_subject(_arguments: impl Iterator<Item = OsString>) -> std::process::ExitCode {
+    match answer_orders() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(_) => std::process::ExitCode::FAILURE,
+    }
+}
+
+fn answer_orders() -> io::Result<()> {
     let mut order = [0u8];
     let mut out = io::stdout().lock();
+    let mut kernel = KernelWork::new()?;
     while io::stdin().read_exact(&mut order).is_ok() {
-        let function = if order.eq_ignore_ascii_case(b"s") { stepped } else { emulated };
-        let line = timed(function, SERIES[usize::from(order[0].is_ascii_uppercase())]);
-        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-            return std::process::ExitCode::FAILURE;
-        }
+        let series = SERIES[usize::from(order[0].is_ascii_uppercase())];
+        let line = match order[0].to_ascii_lowercase() {
+            STEPPED => timed(stepped, series, None),
+            COLD => timed(emulated, COLD_SERIES, Some(&mut kernel)),
+            _ => timed(emulated, series, None),
+        };
+        writeln!(out, "{}", line?)?;
+        out.flush()?;
     }
-    std::process::ExitCode::SUCCESS
+    Ok(())
+}
+
+/// What a server does between two calls of its allocator.
+struct KernelWork {
+    here: UnixStream,
+    there: UnixStream,
+}
+
+impl KernelWork {
+    fn new() -> io::Result<KernelWork> {
+        let (here, there) = UnixStream::pair()?;
+        Ok(KernelWork { here, there })
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let mut message = MESSAGE;
+        self.here.write_all(&message)?;
+        self.there.read_exact(&mut message)?;
+        Ok(())
+    }
 }
 
 /// Processor time of this thread: what others do meanwhile on a busy machine does not count.
@@ -222,19 +276,27 @@ fn own_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn timed(function: extern "C" fn(), series: usize) -> String {
-    let per_call = |calls: u32| {
+fn timed(
+    function: extern "C" fn(),
+    series: usize,
+    mut before: Option<&mut KernelWork>,
+) -> io::Result<String> {
+    let mut per_call = |calls: u32| -> io::Result<f64> {
         let begun = own_time();
         for _ in 0..calls {
+            if let Some(work) = &mut before {
+                work.turn()?;
+            }
             black_box(function)();
         }
-        own_time().saturating_sub(begun).as_nanos() as f64 / f64::from(calls)
+        Ok(own_time().saturating_sub(begun).as_nanos() as f64 / f64::from(calls))
     };
     // The first calls of all find nothing in the caches.
-    let first = per_call(CALLS[0]).min(per_call(CALLS[0])).max(0.1);
+    let first = per_call(CALLS[0])?.min(per_call(CALLS[0])?).max(0.1);
     let calls = ((SERIES_TIME.as_nanos() as f64 / first) as u32).clamp(CALLS[0], CALLS[1]);
-    let times: Vec<String> = (0..series).map(|_| format!("{:.3}", per_call(calls))).collect();
-    format!("{} {}", u64::from(calls) * series as u64, times.join(" "))
+    let times = (0..series).map(|_| Ok(format!("{:.3}", per_call(calls)?)));
+    let times = times.collect::<io::Result<Vec<String>>>()?;
+    Ok(format!("{} {}", u64::from(calls) * series as u64, times.join(" ")))
 }
 
 #[cfg(test)]
@@ -246,7 +308,10 @@ mod tests {
     fn answers_are_checked() {
         let cost = parse("90 5.0 1.5 2.0\n").unwrap();
         assert_eq!((cost.median_ns, cost.low_ns, cost.high_ns, cost.calls), (2.0, 1.5, 5.0, 90));
-        assert_eq!(cost.without(1.75).low_ns, 0.0, "a cost is never negative");
+        let bare = HitCost { median_ns: 1.75, low_ns: 1.5, high_ns: 9.0, calls: 90 };
+        let less = cost.without(bare);
+        assert_eq!((less.median_ns, less.low_ns, less.high_ns), (0.25, 0.0, 3.5));
+        assert_eq!(bare.without(cost).median_ns, 0.0, "a cost is never negative");
         for line in ["", "90", "90 a", "-1 2.0", "0 2.0", "90 NaN", "90 inf", "90 -2.0"] {
             assert_eq!(parse(line), None, "{line}");
         }
@@ -266,8 +331,11 @@ mod tests {
 
     #[test]
     fn a_series_takes_time() {
-        let cost = parse(&timed(emulated, 5)).unwrap();
+        let cost = parse(&timed(emulated, 5, None).unwrap()).unwrap();
         assert!(cost.low_ns > 0.0 && cost.low_ns <= cost.median_ns && cost.median_ns <= cost.high_ns);
         assert!(cost.calls >= u64::from(CALLS[0]) * 5);
+        let mut kernel = KernelWork::new().unwrap();
+        let cold = parse(&timed(emulated, 5, Some(&mut kernel)).unwrap()).unwrap();
+        assert!(cold.low_ns > cost.high_ns, "messages take time: {cold:?}, {cost:?}");
     }
 }

@@ -11,7 +11,7 @@ use profiler_common::rate::{CLASSES, ThreadRate};
 
 use super::{
     cost::{
-        prices::Counted,
+        prices::{Counted, Traps},
         threads::{self, Had},
     },
     object::{Object, Settings},
@@ -54,6 +54,15 @@ pub(crate) struct Counting {
     pub(crate) length: Duration,
     /// By thread id: the threads that had hits, and others of the processes ([`threads::of_processes`]).
     pub(crate) threads: HashMap<u32, Counted>,
+}
+
+impl Counting {
+    /// Share of all hits that found the caches cold, from 0 to 1. `None` if there were no hits.
+    pub(crate) fn cold_share(&self, traps: &Traps) -> Option<f64> {
+        let all: u64 = self.threads.values().flat_map(|counted| counted.hits).sum();
+        let cold: f64 = self.threads.values().map(|counted| counted.cold_hits(traps)).sum();
+        (all > 0).then(|| cold / all as f64)
+    }
 }
 
 /// Counts, by thread. `None` where the kernel has no multi links (before Linux 6.6): to take a perf uprobe away takes
@@ -113,27 +122,41 @@ struct Mark {
     /// Since counting began.
     at: Duration,
     had: Had,
-    hits: [u64; CLASSES],
+    hits: Hits,
+}
+
+/// What a thread passed so far, by class; as in [`ThreadRate`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Hits {
+    of: [u64; CLASSES],
+    cooling_ns: [u64; CLASSES],
 }
 
 impl Mark {
     /// What the thread did until a later moment.
     fn until(self, now: Mark) -> Counted {
-        let Had { busy_ns, waited_ns } = now.had.since(self.had);
+        let Had { busy_ns, waited_ns, user_ns } = now.had.since(self.had);
         let length_ns = now.at.saturating_sub(self.at).as_nanos() as u64;
-        Counted { hits: since(now.hits, self.hits), busy_ns, could_ns: length_ns.saturating_sub(waited_ns) }
+        let Hits { of: hits, cooling_ns } = now.hits.since(self.hits);
+        Counted { hits, cooling_ns, busy_ns, user_ns, could_ns: length_ns.saturating_sub(waited_ns) }
     }
 }
 
-/// Hits since an earlier reading, by class. They only rise: nothing takes a thread's entry out of the map, and a thread that
-/// gets the id of one that ended adds to that one's hits. A reading that says otherwise counts as none.
-fn since(mut now: [u64; CLASSES], before: [u64; CLASSES]) -> [u64; CLASSES] {
-    now.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
-    now
+impl Hits {
+    /// Since an earlier reading. They only rise: nothing takes a thread's entry out of the map, and a thread that gets
+    /// the id of one that ended adds to that one's hits. A reading that says otherwise counts as none.
+    fn since(mut self, before: Hits) -> Hits {
+        let less = |now: &mut [u64; CLASSES], before: [u64; CLASSES]| {
+            now.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
+        };
+        less(&mut self.of, before.of);
+        less(&mut self.cooling_ns, before.cooling_ns);
+        self
+    }
 }
 
 /// Marks the threads that have hits and no mark yet: they are beyond those that were looked at in the beginning, or new.
-fn mark_new(marks: &mut HashMap<u32, Mark>, hits: &HashMap<u32, [u64; CLASSES]>, at: Duration) {
+fn mark_new(marks: &mut HashMap<u32, Mark>, hits: &HashMap<u32, Hits>, at: Duration) {
     for (tid, hits) in hits {
         if !marks.contains_key(tid)
             && let Some(had) = threads::had(*tid)
@@ -144,17 +167,17 @@ fn mark_new(marks: &mut HashMap<u32, Mark>, hits: &HashMap<u32, [u64; CLASSES]>,
 }
 
 /// Whether it has been counted for long enough. `elapsed`: since everything was attached.
-fn is_enough(marks: &HashMap<u32, Mark>, hits: &HashMap<u32, [u64; CLASSES]>, elapsed: Duration) -> bool {
-    let of = |(tid, hits): (&u32, &[u64; CLASSES])| -> u64 {
-        since(*hits, marks.get(tid).map_or([0; CLASSES], |mark| mark.hits)).iter().sum()
+fn is_enough(marks: &HashMap<u32, Mark>, hits: &HashMap<u32, Hits>, elapsed: Duration) -> bool {
+    let of = |(tid, hits): (&u32, &Hits)| -> u64 {
+        hits.since(marks.get(tid).map_or_else(Hits::default, |mark| mark.hits)).of.iter().sum()
     };
     elapsed >= MOST_TIME || hits.iter().map(of).max().unwrap_or(0) >= MOST_HITS
 }
 
-fn read(object: &Object) -> Result<HashMap<u32, [u64; CLASSES]>> {
+fn read(object: &Object) -> Result<HashMap<u32, Hits>> {
     let mut hits = HashMap::new();
     bpf::for_each_element(object.map("RATES")?, |tid: u32, rate: ThreadRate| {
-        hits.insert(tid, rate.of);
+        hits.insert(tid, Hits { of: rate.of, cooling_ns: rate.cooling_ns });
     })
     .map_err(|e| {
         Error::new(ErrorKind::Kernel, "tried to read how often allocators are called").because_of(&e)
@@ -164,17 +187,39 @@ fn read(object: &Object) -> Result<HashMap<u32, [u64; CLASSES]>> {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::rate::COOLING_NS;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
 
+    /// Hits of the first classes, all at once.
+    fn of(first: &[u64]) -> Hits {
+        let mut hits = Hits::default();
+        hits.of[..first.len()].copy_from_slice(first);
+        hits
+    }
+
+    #[test]
+    fn cold_hits_are_a_share_of_all() {
+        let Hits { of: hits, mut cooling_ns } = of(&[30, 0, 70]);
+        cooling_ns[2] = 50 * COOLING_NS;
+        let counted = Counted { hits, cooling_ns, busy_ns: SECOND, user_ns: 0, could_ns: SECOND };
+        let counting = |threads| Counting { length: MOST_TIME, threads };
+        assert_eq!(
+            counting(HashMap::from([(7, counted), (8, counted)])).cold_share(&Traps::ASSUMED),
+            Some(0.5)
+        );
+        assert_eq!(counting(HashMap::new()).cold_share(&Traps::ASSUMED), None);
+    }
+
     #[test]
     fn hits_while_attaching_do_not_end_the_count() {
-        let hits = [MOST_HITS, 0, 0, 0, 0, 0];
+        let hits = of(&[MOST_HITS]);
         let marks = HashMap::from([(7, Mark { hits, ..Mark::default() })]);
         assert!(!is_enough(&marks, &HashMap::from([(7, hits)]), Duration::ZERO));
-        assert!(!is_enough(&marks, &HashMap::from([(7, [MOST_HITS, 5, 0, 0, 0, 0])]), Duration::ZERO));
-        let twice = [2 * MOST_HITS, 0, 0, 0, 0, 0];
+        assert!(!is_enough(&marks, &HashMap::from([(7, of(&[MOST_HITS, 5]))]), Duration::ZERO));
+        let twice = of(&[2 * MOST_HITS]);
         assert!(is_enough(&marks, &HashMap::from([(7, twice)]), Duration::ZERO));
         assert!(is_enough(&HashMap::new(), &HashMap::new(), MOST_TIME), "nothing is hit");
     }
@@ -183,18 +228,24 @@ mod tests {
     fn a_thread_is_counted_from_its_mark_on() {
         let before = Mark {
             at: Duration::from_millis(200),
-            had: Had { busy_ns: 500 * SECOND, waited_ns: SECOND },
-            hits: [3, 0, 0, 0, 0, 0],
+            had: Had { busy_ns: 500 * SECOND, waited_ns: SECOND, user_ns: 7 },
+            hits: of(&[3]),
         };
         let now = Mark {
             at: Duration::from_millis(700),
-            had: Had { busy_ns: 500 * SECOND + 4_000, waited_ns: SECOND + 100 },
-            hits: [5, 0, 1, 0, 0, 0],
+            had: Had { busy_ns: 500 * SECOND + 4_000, waited_ns: SECOND + 100, user_ns: 10 },
+            hits: Hits { cooling_ns: [900, 0, 0, 0, 0, 0], ..of(&[5, 0, 1]) },
         };
-        let counted = Counted { hits: [2, 0, 1, 0, 0, 0], busy_ns: 4_000, could_ns: SECOND / 2 - 100 };
+        let counted = Counted {
+            hits: [2, 0, 1, 0, 0, 0],
+            cooling_ns: [900, 0, 0, 0, 0, 0],
+            busy_ns: 4_000,
+            user_ns: 3,
+            could_ns: SECOND / 2 - 100,
+        };
         assert_eq!(before.until(now), counted);
         // What cannot be is no negative number of hits.
-        let hits = before.until(Mark { hits: [1, 0, 0, 0, 0, 0], ..now }).hits;
+        let hits = before.until(Mark { hits: of(&[1]), ..now }).hits;
         assert_eq!(hits, [0; CLASSES]);
     }
 
@@ -202,12 +253,12 @@ mod tests {
     fn a_thread_that_is_first_seen_late_is_marked_then() {
         let own = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         let (mut marks, at) = (HashMap::new(), Duration::from_millis(9));
-        let hits = HashMap::from([(own, [9; CLASSES]), (u32::MAX / 2, [9; CLASSES])]);
+        let hits = HashMap::from([(own, of(&[9; CLASSES])), (u32::MAX / 2, of(&[9; CLASSES]))]);
         mark_new(&mut marks, &hits, at);
         assert_eq!(marks.keys().collect::<Vec<_>>(), [&own], "the other is gone");
         let before = marks[&own];
-        assert_eq!((before.at, before.hits), (at, [9; CLASSES]));
-        mark_new(&mut marks, &HashMap::from([(own, [10; CLASSES])]), at * 2);
+        assert_eq!((before.at, before.hits), (at, of(&[9; CLASSES])));
+        mark_new(&mut marks, &HashMap::from([(own, of(&[10; CLASSES]))]), at * 2);
         assert_eq!(marks[&own].at, at, "the first mark stays");
     }
 }

@@ -22,6 +22,10 @@ pub struct Cost {
     pub stepped: Figure,
     /// At an emulated entry and at the return, both together.
     pub call: Figure,
+    /// As `emulated`, where the process has been in the kernel for something else before.
+    pub cold: Figure,
+    /// As `call`, likewise.
+    pub cold_call: Figure,
     /// How long measuring took, in nanoseconds.
     pub took_ns: u64,
 }
@@ -57,6 +61,8 @@ pub(super) fn measure(method: Method) -> (Option<Cost>, Traps, Option<String>) {
                 emulated: costs.emulated.into(),
                 stepped: costs.stepped.into(),
                 call: costs.call.into(),
+                cold: costs.cold.into(),
+                cold_call: costs.cold_call.into(),
                 took_ns: costs.took.as_nanos() as u64,
             };
             (Some(cost), Traps::from(&costs), None)

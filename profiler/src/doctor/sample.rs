@@ -97,6 +97,8 @@ pub(crate) fn ready() -> Diagnosis {
             emulated: figure(520.0, 69_000),
             stepped: figure(2_100.0, 17_000),
             call: figure(1_090.0, 33_000),
+            cold: figure(840.0, 4_000),
+            cold_call: figure(1_530.0, 3_000),
             took_ns: 287_000_000,
         }),
         cost_unknown: None,

@@ -48,6 +48,11 @@ impl Stat {
         self.sum_of_two(USER_TIME)
     }
 
+    /// The part of it outside of the kernel.
+    pub(crate) fn user(&self) -> Option<Duration> {
+        Some(in_ticks(self.field(USER_TIME)?))
+    }
+
     /// Processor time of the children that ended and were collected, to a tick.
     pub(crate) fn cpu_of_ended_children(&self) -> Option<Duration> {
         self.sum_of_two(USER_TIME_OF_CHILDREN)
@@ -60,7 +65,7 @@ impl Stat {
 
     fn sum_of_two(&self, first: usize) -> Option<Duration> {
         let ticks = self.field::<u64>(first)?.saturating_add(self.field(first + 1)?);
-        Some(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / ticks_per_s())))
+        Some(in_ticks(ticks))
     }
 
     fn text(&self, number: usize) -> Option<&str> {
@@ -72,6 +77,10 @@ impl Stat {
     fn end_of_name(&self) -> Option<usize> {
         self.0.iter().rposition(|byte| *byte == b')')
     }
+}
+
+fn in_ticks(ticks: u64) -> Duration {
+    Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / ticks_per_s()))
 }
 
 /// Ticks in which the kernel states times.

@@ -8,11 +8,11 @@ mod programs {
     use core::ffi::c_void;
 
     use aya_ebpf::{
-        helpers::generated::{bpf_get_attach_cookie, bpf_get_current_pid_tgid},
+        helpers::generated::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
         macros::map,
         maps::HashMap,
     };
-    use profiler_common::rate::{CLASSES, ThreadRate};
+    use profiler_common::rate::{CLASSES, COLD_NS, COOLING_NS, ThreadRate};
     use profiler_ebpf as _; // the licence and the panic handler
 
     const BPF_NOEXIST: u64 = 1;
@@ -27,17 +27,28 @@ mod programs {
     #[unsafe(link_section = "uprobe")]
     pub(crate) fn rate_hit(ctx: *mut c_void) -> u32 {
         // SAFETY: the context of this program, and a helper without arguments.
-        let (class, tid) =
-            unsafe { (bpf_get_attach_cookie(ctx) as usize, bpf_get_current_pid_tgid() as u32) };
+        let (class, tid, now) = unsafe {
+            (bpf_get_attach_cookie(ctx) as usize, bpf_get_current_pid_tgid() as u32, bpf_ktime_get_ns())
+        };
         if class >= CLASSES {
             return 0;
         }
         if RATES.get_ptr_mut(tid).is_none() {
-            let _ = RATES.insert(tid, ThreadRate { of: [0; CLASSES] }, BPF_NOEXIST);
+            let _ = RATES.insert(
+                tid,
+                ThreadRate { of: [0; CLASSES], cooling_ns: [0; CLASSES], last_ns: now },
+                BPF_NOEXIST,
+            );
         }
         if let Some(rate) = RATES.get_ptr_mut(tid) {
-            // SAFETY: a map value that only this thread writes, and an index that was just checked.
-            unsafe { *(&raw mut (*rate).of).cast::<u64>().add(class) += 1 };
+            // SAFETY: a map value that only this thread writes.
+            let last = unsafe { (&raw mut (*rate).last_ns).replace(now) };
+            let cooling = now.wrapping_sub(last).saturating_sub(COLD_NS[0]).min(COOLING_NS);
+            // SAFETY: as above, and an index that was checked.
+            unsafe {
+                *(&raw mut (*rate).of).cast::<u64>().add(class) += 1;
+                *(&raw mut (*rate).cooling_ns).cast::<u64>().add(class) += cooling;
+            }
         }
         0
     }

@@ -3,6 +3,7 @@
 pub(crate) mod prices;
 pub(crate) mod spending;
 pub(crate) mod threads;
+mod worked;
 
 use std::{
     collections::HashMap,
@@ -15,8 +16,9 @@ use profiler_common::memleak::ThreadHits;
 
 use self::{
     prices::{Hits, Prices, Programs, RunTimes, Traps},
-    spending::{Share, Spending, Spent},
+    spending::{Share, Spending},
     threads::Had,
+    worked::{Worked, cold_among},
 };
 use super::calibration::Costs;
 use crate::{
@@ -40,6 +42,10 @@ pub(crate) struct CostMeter {
     /// How long hits were counted before the real probes came.
     counted: Option<Duration>,
     predicted: Option<f64>,
+    /// The share of hits that found the caches cold when they were counted.
+    counted_cold: Option<f64>,
+    /// The share that is reckoned with: the same, or what follows from how often hits come.
+    cold: f64,
     detach: Option<Duration>,
     began: Instant,
     /// The same as threads count it.
@@ -90,6 +96,8 @@ impl CostMeter {
             attach: Duration::ZERO,
             counted: None,
             predicted: None,
+            counted_cold: None,
+            cold: 0.0,
             detach: None,
             began: Instant::now(),
             began_ticks: ticks_now(),
@@ -134,10 +142,12 @@ impl CostMeter {
         traps
     }
 
-    /// Hits were counted before the real probes came. `predicted` is the share of a thread that followed from it.
-    pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>) {
+    /// Hits were counted before the real probes came. `predicted` is the share of a thread that followed from it, `cold`
+    /// the share of hits that found the caches cold.
+    pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>, cold: Option<f64>) {
         self.counted = Some(took);
         self.predicted = predicted;
+        self.counted_cold = cold;
     }
 
     /// Everything is attached to these processes.
@@ -175,26 +185,14 @@ impl CostMeter {
         self.measured = reading.measured;
         let hits = reading.hits.since(self.hits);
         self.hits = reading.hits;
+        let worked: Vec<Worked> =
+            reading.threads.into_iter().filter_map(|(tid, hits)| self.since_last(tid, hits)).collect();
         let traps = self.traps(false);
-        let prices = Prices::of(hits, &traps, &self.measured, &self.guess);
-        let mut spent = Vec::new();
-        for (tid, hits) in reading.threads {
-            let known = self.marks.get(&tid).copied();
-            if hits == known.unwrap_or_default().hits {
-                continue;
-            }
-            let Some(had) = threads::had(tid) else { continue };
-            self.marks.insert(tid, Mark { had, hits });
-            // All that a thread had is ours to count if it began since. What an older one had before it was first seen
-            // is not: it is counted from here on.
-            let since = || threads::began_after(tid, self.began_ticks).then(Mark::default);
-            let Some(before) = known.or_else(since) else { continue };
-            let allocs = hits.allocs.saturating_sub(before.hits.allocs) as f64;
-            let frees = hits.frees.saturating_sub(before.hits.frees) as f64;
-            let Had { busy_ns, waited_ns } = had.since(before.had);
-            let ours_ns = allocs * prices.alloc_ns + frees * prices.free_ns;
-            spent.push(Spent { tid, busy_ns: busy_ns as f64, ours_ns, waited_ns: waited_ns as f64 });
-        }
+        let at = |cold| Prices::of(hits, &traps, cold, &self.measured, &self.guess);
+        let cold = self.counted_cold.unwrap_or_else(|| cold_among(&worked, &at(0.0)));
+        let prices = at(cold);
+        self.cold = cold;
+        let spent = worked.iter().map(|worked| worked.spent(&prices)).collect();
         self.spending.add(length, spent);
         let told = [self.spending.mean(), self.spending.recent(), self.spending.lately()];
         for share in told.into_iter().flatten() {
@@ -202,6 +200,23 @@ impl CostMeter {
                 self.names.insert(share.tid, name);
             }
         }
+    }
+
+    /// What a thread had since it was last looked at; `None` if it had no hits, or if it is not known since when.
+    fn since_last(&mut self, tid: u32, hits: ThreadHits) -> Option<Worked> {
+        let known = self.marks.get(&tid).copied();
+        if hits == known.unwrap_or_default().hits {
+            return None;
+        }
+        let had = threads::had(tid)?;
+        self.marks.insert(tid, Mark { had, hits });
+        // All that a thread had is ours to count if it began since. What an older one had before it was first seen
+        // is not: it is counted from here on.
+        let since = || threads::began_after(tid, self.began_ticks).then(Mark::default);
+        let before = known.or_else(since)?;
+        let allocs = hits.allocs.saturating_sub(before.hits.allocs) as f64;
+        let frees = hits.frees.saturating_sub(before.hits.frees) as f64;
+        Some(Worked { tid, had: had.since(before.had), allocs, frees })
     }
 
     /// What the thread that pays most has paid lately.
@@ -248,7 +263,7 @@ impl CostMeter {
         let seconds = length.as_secs_f64();
         let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
         let traps = self.traps(false);
-        let prices = Prices::of(self.hits, &traps, &self.measured, &self.guess);
+        let prices = Prices::of(self.hits, &traps, self.cold, &self.measured, &self.guess);
         // In less than a second, what a thread loses is a matter of chance.
         let is_long = length >= SECOND;
         let mean = self.spending.mean().filter(|_| is_long);

@@ -14,13 +14,19 @@ pub(crate) struct Had {
     pub(crate) busy_ns: u64,
     /// Time for which it waited for a processor; 0 if the kernel does not say.
     pub(crate) waited_ns: u64,
+    /// The part of its processor time outside of the kernel, as the kernel's ticks found it.
+    pub(crate) user_ns: u64,
 }
 
 impl Had {
     /// Since an earlier moment. Where that had more, another thread has the id by now.
     pub(crate) fn since(self, before: Had) -> Had {
         match self.busy_ns.checked_sub(before.busy_ns) {
-            Some(busy_ns) => Had { busy_ns, waited_ns: self.waited_ns.saturating_sub(before.waited_ns) },
+            Some(busy_ns) => Had {
+                busy_ns,
+                waited_ns: self.waited_ns.saturating_sub(before.waited_ns),
+                user_ns: self.user_ns.saturating_sub(before.user_ns),
+            },
             None => self,
         }
     }
@@ -33,15 +39,16 @@ pub(crate) fn had(tid: u32) -> Option<Had> {
     let exact = fs::read_to_string(format!("/proc/{tid}/schedstat")).ok();
     let exact = exact.and_then(|line| {
         let mut words = line.split_ascii_whitespace().map(str::parse::<u64>);
-        Some(Had { busy_ns: words.next()?.ok()?, waited_ns: words.next()?.ok()? })
+        Some((words.next()?.ok()?, words.next()?.ok()?))
     });
+    let ticks = Stat::of_thread(tid)?;
+    let user_ns = ticks.user()?.as_nanos() as u64;
     // A kernel without CONFIG_SCHED_INFO says 0.
-    let exact = exact.filter(|had| had.busy_ns > 0);
-    exact.or_else(|| Some(Had { busy_ns: coarse_ns(tid)?, waited_ns: 0 }))
-}
-
-fn coarse_ns(tid: u32) -> Option<u64> {
-    Some(Stat::of_thread(tid)?.cpu()?.as_nanos() as u64)
+    let (busy_ns, waited_ns) = match exact.filter(|(busy_ns, _)| *busy_ns > 0) {
+        Some(exact) => exact,
+        None => (ticks.cpu()?.as_nanos() as u64, 0),
+    };
+    Some(Had { busy_ns, waited_ns, user_ns })
 }
 
 /// Whether a thread began after a moment ([`ticks_now`](crate::target::stat::ticks_now)). One that began in the very
@@ -81,11 +88,13 @@ mod tests {
         while had(own).unwrap().since(before).busy_ns < 30_000_000 {
             assert!(begun.elapsed() < Duration::from_secs(20), "its time stands still");
         }
-        assert!(coarse_ns(own).unwrap() > 0);
+        let worked = had(own).unwrap().since(before);
+        assert!(worked.user_ns <= had(own).unwrap().busy_ns, "{worked:?}");
         assert!(of_processes([std::process::id()].into_iter()).contains_key(&own));
         assert!(name(own).is_some());
         assert_eq!(had(u32::MAX / 2), None);
-        let (old, new) = (Had { busy_ns: 9, waited_ns: 9 }, Had { busy_ns: 2, waited_ns: 1 });
+        let (old, new) =
+            (Had { busy_ns: 9, waited_ns: 9, user_ns: 9 }, Had { busy_ns: 2, waited_ns: 1, user_ns: 1 });
         assert_eq!(new.since(old), new, "another thread has the id");
     }
 }

@@ -218,8 +218,14 @@ fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
         let why = diagnosis.cost_unknown.as_deref().unwrap_or("it was not measured");
         return page.paragraph(Style::Warn, &fact("unknown"), &visible(why));
     };
-    let Cost { emulated, stepped, call, took_ns } = cost;
-    for (what, figure) in [("one trap", emulated), ("single-stepped", stepped), ("entry and return", call)] {
+    let Cost { emulated, stepped, call, cold, cold_call: _, took_ns } = cost;
+    let figures = [
+        ("one trap", emulated),
+        ("one trap, cold", cold),
+        ("single-stepped", stepped),
+        ("entry and return", call),
+    ];
+    for (what, figure) in figures {
         page.paragraph(Style::Plain, &fact(what), &figure_words(figure));
     }
     let pair_ns = call.median_ns + emulated.median_ns;

@@ -152,8 +152,11 @@ pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -
     options.stage.begin("counting calls, to predict the cost");
     calibrate(cost, options.method);
     let Some(counting) = rate::count(&passed(spaces), options.method)? else { return Ok(false) };
-    let forecast = Forecast::of(&counting, &cost.traps(true), options);
-    cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share));
+    let traps = cost.traps(true);
+    let cold = counting.cold_share(&traps);
+    tracing::debug!(?traps, ?cold, "what counted hits would cost");
+    let forecast = Forecast::of(&counting, &traps, options);
+    cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), cold);
     match forecast.and_then(|forecast| forecast.refused(options)) {
         Some(refused) => Err(refused),
         None => Ok(true),
@@ -185,7 +188,13 @@ mod tests {
         let mut hits = [0; CLASSES];
         hits[class(CALL, false) as usize] = pairs;
         hits[class(FREE, false) as usize] = pairs;
-        let counted = Counted { hits, busy_ns: busy_ms * 1_000_000, could_ns: 1_000_000_000 };
+        let counted = Counted {
+            hits,
+            cooling_ns: [0; CLASSES],
+            busy_ns: busy_ms * 1_000_000,
+            user_ns: 0,
+            could_ns: 1_000_000_000,
+        };
         Counting { length: Duration::from_secs(1), threads: HashMap::from([(u32::MAX / 2, counted)]) }
     }
 
