@@ -122,3 +122,30 @@ fn rows_are_sorted_by_name_or_title_of_a_column() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("hint: the columns are verdict, function, old_bytes"), "{stderr}");
 }
+
+/// A report that was made with a gate is shown without one, and with a file that cannot be written: the words fit the code.
+#[test]
+fn what_the_gate_says_fits_the_exit_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let gated = directory.path().join("gated.json");
+    let made = piped(&["--gate", "-o", gated.to_str().expect("a path in UTF-8")], &[]);
+    assert_eq!(made.status.code(), Some(1));
+    let decision = |page: &str, start: &str| {
+        let line = page.lines().find(|line| line.starts_with(start)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {start} in {page}"))
+    };
+    let made = decision(&String::from_utf8_lossy(&made.stdout), "Gate failed: ");
+    assert!(made.contains("found") && !made.contains("exit code"), "{made}");
+    let shown = Command::new(program()).arg("report").arg(&gated).env("NO_COLOR", "1").output();
+    let shown = shown.expect("to run profiler");
+    assert_eq!(shown.status.code(), Some(0));
+    let shown = text(shown);
+    assert_eq!(decision(&shown, "When recorded: gate"), made.replace("Gate", "When recorded: gate"));
+    assert!(!shown.contains("\nGate "), "{shown}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 0 && exec \"$0\" report \"$1\" --gate -o \"$2\""]);
+    let run = shell.arg(program()).arg(&gated).arg(directory.path().join("again.json")).output();
+    let run = run.expect("to run sh");
+    assert_eq!(run.status.code(), Some(7));
+    assert_eq!(decision(&String::from_utf8_lossy(&run.stdout), "Gate failed: "), made);
+}

@@ -7,6 +7,9 @@ use profiler::{tool::memleak::Progress, units};
 /// The shortest time that a rate is taken over.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
+/// Nothing is judged that was observed for less.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// What is said of a running observation.
 #[derive(Debug)]
 pub(crate) struct Status {
@@ -77,7 +80,7 @@ impl Status {
 
     /// How long it takes until blocks of the age asked about can be judged, unless it is over before.
     fn verdicts_in(&self) -> Option<Duration> {
-        let needed = self.older + self.older / 4;
+        let needed = (self.older + self.older / 4).max(LEAST);
         if self.length.is_some_and(|length| length < needed) {
             return None;
         }

@@ -3,7 +3,10 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
-    admission::DEFAULT_MAX_COST, custom::Custom, judge::MARGIN, plan::Placement, sentences::rounded_up,
+    admission::DEFAULT_MAX_COST,
+    custom::Custom,
+    plan::Placement,
+    sentences::{needed, rounded_up},
 };
 use crate::{capture::uprobe::Method, stage::Stage, symbolize, target::launch, units};
 
@@ -80,14 +83,16 @@ impl Options {
     /// What to say at the start if the observation is too short to judge blocks of that age.
     pub(super) fn too_short(&self) -> Option<String> {
         let length = self.length?;
-        let needed = self.older.mul_f64(MARGIN);
+        let needed = needed(self.older);
+        let comfortable = Some(self.older * 4).filter(|better| *better > needed);
+        let better = comfortable.map(|better| format!(", better {}", units::exact_duration(better)));
         (length < needed).then(|| {
             format!(
-                "{} is too short to judge blocks of {} (--older): that takes --for {} at least, better {}",
+                "{} is too short to judge blocks of {} (--older): that takes --for {} at least{}",
                 units::exact_duration(length),
                 units::exact_duration(self.older),
                 rounded_up(needed),
-                units::exact_duration(self.older * 4)
+                better.unwrap_or_default()
             )
         })
     }
@@ -108,5 +113,9 @@ mod tests {
         assert_eq!((of(None), of(Some(2250))), (None, None));
         let words = "37m29s is too short to judge blocks of 30m (--older): that takes --for 37m30s at least, better 2h";
         assert_eq!(of(Some(2249)).as_deref(), Some(words));
+        let mut brief = Options::new(Targets::Pids(vec![1]));
+        (brief.older, brief.length) = (Duration::from_millis(100), Some(Duration::from_millis(900)));
+        let words = "900ms is too short to judge blocks of 100ms (--older): that takes --for 1s at least";
+        assert_eq!(brief.too_short().as_deref(), Some(words));
     }
 }

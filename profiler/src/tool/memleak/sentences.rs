@@ -35,7 +35,7 @@ const MOST_BYTES: f64 = 1_048_576.0;
 /// What programs leave behind that ended too early to be judged matters if it is so much together: a shell that becomes the
 /// program leaves less (bash: 65 KiB).
 const LEFT_BYTES: f64 = 131_072.0;
-/// Nothing that was seen for less is said to leak, however short the age asked about is.
+/// Of nothing that was seen for less is it said what it does, however short the age asked about is.
 const LEAST_SEEN: Duration = Duration::from_secs(1);
 /// A process younger than this many ages may still fill what it fills once.
 const FILLING_AGES: u32 = 4;
@@ -106,7 +106,7 @@ fn answer(facts: &Facts<'_>) -> Finding {
         let words = format!("No allocation was seen in {length}.");
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     }
-    let needed = facts.older.mul_f64(MARGIN);
+    let needed = needed(facts.older);
     if facts.length < needed {
         let words = format!(
             "Too early to say: blocks of {age} can be judged once observed for {}; this was {}.",
@@ -119,6 +119,11 @@ fn answer(facts: &Facts<'_>) -> Finding {
         return drawing.finding(facts.length);
     }
     undecided(facts).unwrap_or_else(|| clean(facts))
+}
+
+/// How long it takes at least until blocks of this age are judged.
+pub(super) fn needed(older: Duration) -> Duration {
+    older.mul_f64(MARGIN).max(LEAST_SEEN)
 }
 
 /// Whether a site leaks, and was seen for long enough to say so.
