@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod canary;
 pub mod cost;
+pub(crate) mod detach;
 pub(crate) mod object;
 pub(crate) mod own_code;
 pub(crate) mod rate;

@@ -75,7 +75,7 @@ pub(crate) struct ProbeSite {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     /// Dropped one after the other, in the order in which they were made.
-    held: Vec<OwnedFd>,
+    pub(super) held: Vec<OwnedFd>,
     /// Sites that the kernel refused to probe, by offset.
     pub(crate) refused: Vec<u64>,
 }

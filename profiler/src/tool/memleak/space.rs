@@ -379,13 +379,14 @@ impl Space {
         }
     }
 
-    /// Takes the allocation probes away.
-    pub(crate) fn detach_allocs(&mut self) {
-        self.allocs.clear();
+    /// Hands over the allocation probes, to be taken away with those of others
+    /// ([`all_at_once`](crate::capture::detach::all_at_once)).
+    pub(crate) fn take_allocs(&mut self) -> Vec<Links> {
+        std::mem::take(&mut self.allocs)
     }
 
-    /// Takes the release probes away. Call it after [`Space::detach_allocs`].
-    pub(crate) fn detach_frees(&mut self) {
-        self.frees.clear();
+    /// Hands over the release probes, to be taken away when the allocation probes are gone.
+    pub(crate) fn take_frees(&mut self) -> Vec<Links> {
+        std::mem::take(&mut self.frees)
     }
 }

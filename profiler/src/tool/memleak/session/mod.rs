@@ -32,7 +32,7 @@ use super::{
     totals::{self, Totals},
 };
 use crate::{
-    capture::{cost::CostMeter, object::Object, uprobe::Attacher},
+    capture::{cost::CostMeter, detach, object::Object, uprobe::Attacher},
     error::{Error, ErrorKind, Result},
     report::{Ended, Report},
     symbolize::Worker,
@@ -168,11 +168,9 @@ impl<'a> Session<'a> {
         self.cost.before_detach(reading);
         self.late = totals::counters(&self.object).ok();
         self.drain_calls();
+        detach::all_at_once(self.spaces.iter_mut().flat_map(Space::take_allocs).collect());
+        detach::all_at_once(self.spaces.iter_mut().flat_map(Space::take_frees).collect());
         for space in &mut self.spaces {
-            space.detach_allocs();
-        }
-        for space in &mut self.spaces {
-            space.detach_frees();
             space.let_go_on(&self.object);
         }
         self.cost.detached(begun.elapsed());

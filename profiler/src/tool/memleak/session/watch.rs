@@ -24,6 +24,7 @@ use super::{
     Event, Progress, Session, monotonic_ns,
 };
 use crate::{
+    capture::detach,
     error::Result,
     report::Ended,
     target::{process::Process, start::Start},
@@ -163,8 +164,8 @@ impl Session<'_> {
             return Ok(());
         };
         old.end("replaced itself by exec".to_owned(), monotonic_ns());
-        old.detach_allocs();
-        old.detach_frees();
+        detach::all_at_once(old.take_allocs());
+        detach::all_at_once(old.take_frees());
         let pid = old.process.pid();
         let next = self.spaces.iter().map(|space| space.number + 1).max().unwrap_or(0);
         if next >= canary::SPACE {

@@ -1,0 +1,50 @@
+//! Taking probes away.
+
+use std::thread;
+
+use super::uprobe::Links;
+
+/// Attachments that are taken away at the same time, at most.
+const MOST_AT_ONCE: usize = 32;
+
+/// Takes all of them away, in no particular order. Closing one takes its breakpoints out, and then waits until no task can be
+/// in its programs any more (a grace period of RCU tasks trace, 20 to 70 ms, up to a second on a machine where tasks wait for a
+/// processor): all of them wait together.
+pub(crate) fn all_at_once(mut links: Vec<Links>) {
+    while !links.is_empty() {
+        let rest = links.split_off(links.len().min(MOST_AT_ONCE));
+        thread::scope(|scope| {
+            let mut links = std::mem::replace(&mut links, rest).into_iter();
+            // One is for this thread.
+            let last = links.next();
+            for links in links {
+                // Where no thread can be started, they go with the closure, here.
+                let _ =
+                    thread::Builder::new().name("detach".to_owned()).spawn_scoped(scope, move || drop(links));
+            }
+            drop(last);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn every_link_is_closed() {
+        let (mut readers, mut links) = (Vec::new(), Vec::new());
+        for _ in 0..2 * MOST_AT_ONCE + 1 {
+            let (reader, writer) = std::io::pipe().unwrap();
+            readers.push(reader);
+            links.push(Links { held: vec![writer.into()], ..Links::default() });
+        }
+        all_at_once(links);
+        for mut reader in readers {
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0, "nobody holds the other end");
+        }
+        all_at_once(Vec::new());
+    }
+}
