@@ -76,6 +76,31 @@ fn leaks_by_the_tick_of_a_hundred_stacks_and_of_eight_functions() {
     }
 }
 
+/// What the cache holds goes: only what has outlived it leaks, and the answer says from which age on.
+#[test]
+fn a_leak_beside_a_cache_of_the_same_line_is_told_apart_from_it() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn(&Build::c("leaks.c").build(), &["beside", "5", "360"]);
+    let observer = Observer::attach(target.pid(), &["--older", "1s", "--for", "6s"]);
+    let report = observer.finish(RUN_PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    let answer = report["findings"][0]["text"].as_str().unwrap();
+    assert!(answer.starts_with("LEAK: keep grows by ~"), "{answer}");
+    assert!(answer.contains(" freed none of what got that old in 6"), "{answer}");
+    assert!(answer.contains(" blocks were freed at ages between 1s and "), "{answer}");
+    let section = &report["sections"][0];
+    let site = &account::list(section, "rows")[0];
+    let estimate = &cell(section, site, "growth_bytes_per_hour")["estimate"];
+    let growth = ["low", "value", "high"].map(|name| estimate[name].as_f64().unwrap());
+    // Half of the blocks are leaked; all that is old holds twice as much and more.
+    let hours = report["meta"]["length_ns"].as_u64().unwrap() as f64 / 3.6e12;
+    let expected = exact(section, site, "allocs") as f64 / 2.0 * 100.0 / hours;
+    assert!((growth[1] / expected - 1.0).abs() < 0.1, "{growth:?} of {expected} bytes per hour");
+    assert!(growth[0] <= expected && expected <= growth[2], "{growth:?} of {expected} bytes per hour");
+    let all_old = exact(section, site, "old_bytes") as f64 / (hours - 1.0 / 3600.0);
+    assert!(all_old > 2.0 * expected, "or this tests nothing: {all_old} of {expected} bytes per hour");
+}
+
 #[test]
 fn an_observation_that_can_decide_nothing_is_announced() {
     let Some(_live) = support::live() else { return };

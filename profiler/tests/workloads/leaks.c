@@ -1,7 +1,8 @@
 // Leaks that are hard to see, from READY on until it is killed: `bursts K MS` leaks K blocks of 64 bytes every MS
 // milliseconds; `stacks MS` leaks a block of 96 bytes every MS milliseconds, at one line that is reached by a hundred call
 // stacks; `parts MS` leaks a block of 80 bytes every MS milliseconds, in one of eight functions in turn that one function
-// calls; `calm MS` allocates and frees a block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times,
+// calls; `beside MS ENTRIES` leaks a block of 100 bytes every MS milliseconds, and at the same line puts one of 1000 bytes into a
+// cache of that many entries, out of which the oldest goes; `calm MS` allocates and frees a block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times,
 // and then executes itself anew with the other arguments.
 #include "workload.h"
 
@@ -27,6 +28,10 @@ FRAME void load_player(unsigned part) {
     void (*const parts[])(void) = {load_items, load_spells, load_quests, load_friends, load_guild, load_mail, load_pets, load_map};
     parts[part % 8]();
     __asm__ volatile("");
+}
+
+FRAME void *keep(size_t bytes) {
+    return malloc(bytes);
 }
 
 FRAME void tick(void) {
@@ -67,6 +72,16 @@ int main(int count, char **arguments) {
             load_player(part);
             wait_ms(atol(arguments[2]));
         }
+    if (count == 4 && strcmp(arguments[1], "beside") == 0) {
+        size_t entries = (size_t)atol(arguments[3]);
+        void **cache = calloc(entries, sizeof *cache);
+        for (size_t oldest = 0;; oldest = (oldest + 1) % entries) {
+            sink = keep(100);
+            free(cache[oldest]);
+            cache[oldest] = keep(1000);
+            wait_ms(atol(arguments[2]));
+        }
+    }
     unsigned state = 1;
     for (;;) {
         state = state * 1103515245 + 12345;

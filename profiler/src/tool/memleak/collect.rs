@@ -197,6 +197,8 @@ mod tests {
         }
         assert_eq!((row.live, row.live_bytes, row.old, row.old_bytes), (4, 150, 2, 30));
         assert_eq!((row.births[0], row.births[BIRTH_SLICES - 1]), (1, 1));
+        assert_eq!((row.birth_bytes[0], row.birth_bytes[BIRTH_SLICES - 1]), (10.0, 20.0));
+        assert_eq!((row.birth_variances[0], row.birth_variances[BIRTH_SLICES - 1]), (100.0, 400.0));
         assert_eq!(row.lifetimes.live.iter().sum::<u64>(), 4);
         assert_eq!(row.lifetimes.live_age_units.iter().sum::<u64>(), 1600 + 601 + 599);
     }
