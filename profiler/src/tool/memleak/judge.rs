@@ -222,7 +222,8 @@ impl<'a> Case<'a> {
         if self.is_thin(self.row.allocs) {
             return (Verdict::Young, Reason::FewBlocks);
         }
-        if self.proof.as_ref().is_some_and(|proof| proof.grows) {
+        // Where nothing is as old as was asked about, nothing can be said of what is, however much there is that is younger.
+        if self.row.old > 0 && self.proof.as_ref().is_some_and(|proof| proof.grows) {
             return (Verdict::Leak, Reason::KeptAndGrowing);
         }
         if self.suspect() {

@@ -47,6 +47,22 @@ fn the_margin_before_a_leak_is_called() {
     assert_eq!(verdict(&even(5_000, 1.26, FOREVER), 1.26), (Verdict::Leak, Reason::KeptAndGrowing));
 }
 
+/// A program that began to allocate a little less than an age ago, and much.
+#[test]
+fn blocks_that_are_not_old_yet_are_no_leak() {
+    let window = window(1.3);
+    let mut row = StackRow::default();
+    let mut born = |from: u64, to: u64| {
+        for block in 0..5_000 {
+            row.allocate(from * OLDER / 100 + block * (to - from) * OLDER / 100 / 5_000, u64::MAX, &window);
+        }
+        judge(&row, &window)
+    };
+    let judgement = born(0, 99);
+    assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::GrowthUnclear));
+    assert_eq!(born(99, 130).verdict, Verdict::Leak, "or this tests nothing");
+}
+
 #[test]
 fn too_little_exposure_is_young_and_says_when() {
     let judgement = judge(&even(12, 4.0, FOREVER), &window(4.0));
