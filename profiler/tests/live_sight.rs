@@ -54,6 +54,20 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
 }
 
+/// What leaks does not only wait, however little it does.
+#[test]
+fn a_target_that_leaks_is_not_said_to_wait_for_its_child() {
+    let Some(_live) = support::live() else { return };
+    let script = format!("sleep 1000 & exec {} bursts 1 10", Build::c("leaks.c").build().display());
+    let options =
+        ["memleak", "--format", "json", "--older", "200ms", "--for", "2s", "--", "sh", "-c", &script];
+    let report = Observer::spawn(&options).finish(PATIENCE).report(0);
+    let (rule, text) = first(&report);
+    assert_eq!(rule, "memleak.leak", "{text}");
+    let all = report["findings"].to_string();
+    assert!(!all.contains("only waits for") && all.contains(" has the child sleep (pid "), "{all}");
+}
+
 /// Beside a target that allocates, it is the one that is said to wait, and not both.
 #[test]
 fn of_several_targets_only_the_one_that_waits_is_said_to() {

@@ -27,7 +27,8 @@ pub(super) fn complete(
 ) -> Result<()> {
     let length = report.meta.length();
     let grown = memory::grown(session, moment)?;
-    let Sight { instead, before, before_no_leak, behind } = sight(session, counters, seen, length);
+    let leaks = report.findings.iter().any(|finding| finding.rule == rules::LEAK);
+    let Sight { instead, before, before_no_leak, behind } = sight(session, counters, seen, leaks, length);
     let nothing = report.findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
@@ -37,7 +38,6 @@ pub(super) fn complete(
     {
         *clean = growth;
     }
-    let leaks = report.findings.iter().any(|finding| finding.rule == rules::LEAK);
     let (before_no_leak, limits) =
         if leaks { (Vec::new(), before_no_leak) } else { (before_no_leak, Vec::new()) };
     let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));

@@ -73,11 +73,12 @@ pub(super) struct Sight {
     pub(super) behind: Vec<Finding>,
 }
 
-/// Looks at targets and children. `allocating`: the targets of which blocks were recorded.
+/// Looks at targets and children. `allocating`: the targets of which blocks were recorded; `leak`: whether one leaks.
 pub(super) fn sight(
     session: &Session<'_>,
     counters: &[u64; Counter::COUNT],
     allocating: &BTreeSet<u32>,
+    leak: bool,
     length: Duration,
 ) -> Sight {
     let seen = !allocating.is_empty();
@@ -106,13 +107,13 @@ pub(super) fn sight(
         for target in living.chunks(1) {
             if target.iter().all(|space| !allocating.contains(&space.process.pid())) {
                 let own = Own::of(session, target, length);
-                look_at_children(&mut sight, &children(session, target, length), &own, seen, length);
+                look_at_children(&mut sight, &children(session, target, false, length), &own, seen, length);
             }
         }
         return sight;
     }
     let own = Own::of(session, &living, length);
-    look_at_children(&mut sight, &children(session, &living, length), &own, seen, length);
+    look_at_children(&mut sight, &children(session, &living, leak, length), &own, seen, length);
     if seen || sight.instead.is_some() {
         return sight;
     }

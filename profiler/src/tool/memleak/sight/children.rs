@@ -40,6 +40,8 @@ pub(super) struct Children<'a> {
     targets: &'a [&'a Space],
     children: Vec<Child>,
     way: Way,
+    /// Whether the targets leak: then they do not only wait.
+    leak: bool,
     length: Duration,
 }
 
@@ -47,6 +49,7 @@ pub(super) struct Children<'a> {
 pub(super) fn children<'a>(
     session: &Session<'_>,
     targets: &'a [&'a Space],
+    leak: bool,
     length: Duration,
 ) -> Children<'a> {
     let pids: Vec<u32> = targets.iter().map(|space| space.process.pid()).collect();
@@ -65,7 +68,7 @@ pub(super) fn children<'a>(
     }
     children.sort_by_key(|child| std::cmp::Reverse((child.cpu, child.grew_bytes)));
     let ends = session.command().is_some_and(|command| !command.manner().leave_running);
-    Children { targets, children, way: if ends { Way::OfCommand } else { Way::Pid }, length }
+    Children { targets, children, way: if ends { Way::OfCommand } else { Way::Pid }, leak, length }
 }
 
 impl Children<'_> {
@@ -106,7 +109,7 @@ impl Children<'_> {
                     sentence.push(plain(if instead { "the work of " } else { "Work of " }));
                     sentence.extend([name, plain(format!(" (pid {pid}) is done by "))]);
                 } else {
-                    sentence.extend([name, plain(format!(" (pid {pid}) only waits for "))]);
+                    sentence.extend([name, plain(format!(" (pid {pid}) {}", relation(self.leak)))]);
                 }
             }
             _ => sentence.push(plain(match (works, instead) {
@@ -116,7 +119,10 @@ impl Children<'_> {
                 (false, false) => "The targets only wait for ",
             })),
         }
-        sentence.push(plain(match (self.targets.len(), self.children.len()) {
+        let number = (self.targets.len(), self.children.len());
+        sentence.push(plain(match number {
+            (1, 1) if self.leak && !works => "the child ",
+            (1, _) if self.leak && !works => "the children ",
             (1, 1) => "its child ",
             (1, _) => "its children ",
             (_, 1) => "their child ",
@@ -141,6 +147,11 @@ impl Children<'_> {
             sentence.push(plain(format!(" and {} more", self.children.len() - MOST_NAMED)));
         }
     }
+}
+
+/// What a target that does next to nothing has to do with its children.
+fn relation(leaks: bool) -> &'static str {
+    if leaks { "has " } else { "only waits for " }
 }
 
 /// How to observe them: by pid, and by name if they share one that needs no quotes in a shell.
@@ -206,6 +217,11 @@ mod tests {
         assert_eq!(of(&workers), "Observe them: --pid 7 --pid 8, or all of that name: --name nginx");
         assert_eq!(of(&[child(7, "a b"), child(8, "a b")]), "Observe them: --pid 7 --pid 8");
         assert_eq!(of(&[child(7, "a"), child(8, "b")]), "Observe them: --pid 7 --pid 8");
+    }
+
+    #[test]
+    fn who_leaks_does_not_only_wait() {
+        assert_eq!([relation(true), relation(false)], ["has ", "only waits for "]);
     }
 
     #[test]
