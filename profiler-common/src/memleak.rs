@@ -23,15 +23,56 @@ pub const fn key_address(key: u64) -> u64 {
 }
 
 wire! {
-    /// A live block.
+    /// A live block, or a part of one that grew.
     pub struct Block {
-        /// Requested size.
+        /// Requested size, in [`SIZE_BITS`], and above them [`GREW`] and [`INHERITED`], as they apply.
         pub size_bytes: u64,
         /// When it was allocated, in age units since the start.
         pub born_units: u32,
         /// Number of the stack that allocated it.
         pub stack: u32,
     }
+}
+
+/// Bit of a block's size: it is the newest part of a block that grew by realloc; the [`Part`] below has the block's key.
+pub const GREW: u64 = 1 << 63;
+/// Bit of a block's size: a realloc made it of a block that was not recorded, so part of it was there before.
+pub const INHERITED: u64 = 1 << 62;
+/// The bits of a block's size that are its size.
+pub const SIZE_BITS: u64 = INHERITED - 1;
+
+wire! {
+    /// A part of a block that grew by realloc. What a block had already keeps its age, and its stack, when the block grows:
+    /// only what is added is new.
+    pub struct Part {
+        /// Its bytes, when the last of them came, and the stack that asked for them.
+        pub block: Block,
+        /// Bytes of this part and of those below.
+        pub total_bytes: u64,
+        /// Key of the part below, a [`part_key`]; 0: there is none.
+        pub below: u64,
+    }
+}
+
+/// The key of a part that has two others above it, by its number.
+#[inline(always)]
+pub const fn part_key(space: u16, number: u64) -> u64 {
+    block_key(space, number | NO_ADDRESS)
+}
+
+/// Bit that no user address of x86-64 has.
+const NO_ADDRESS: u64 = 1 << 47;
+
+/// Most parts of a block. There are 64 steps in an octave of time, as in [`step_shift`], and 32 octaves in the age units
+/// of an observation.
+pub const MAX_PARTS: u32 = 64 * 32;
+
+/// log2 of the step, in age units, within which a block that grows again gets no further part: `least_shift`, or that of a
+/// step between 1/128 and 1/64 of `now_units`, the time since the start.
+#[inline(always)]
+pub const fn step_shift(least_shift: u32, now_units: u32) -> u32 {
+    let by_time = (31 - (now_units | 1).leading_zeros()).saturating_sub(6);
+    if by_time > least_shift { by_time } else { least_shift }
 }
 
 /// Live blocks per [`Bucket`].
@@ -72,7 +113,10 @@ wire! {
         pub weight_bytes: u64,
         /// Sum of weight x (weight - 1), in 1/1024 (sampled run only): the variance of the count.
         pub weight_variance: u64,
-        /// Releases by age at release.
+        /// Calls of realloc after which a block went on, and that added no part to it, or one that ended with a later part
+        /// of the same stack. Right before `died`: it is counted as if it were one more bin.
+        pub merged: u64,
+        /// Releases by age at release. Parts of one stack that lie upon each other are one block.
         pub died: [u64; BINS],
     }
 }

@@ -4,6 +4,7 @@
 mod beside;
 mod bursts;
 mod functions;
+mod growers;
 mod interim;
 mod model;
 mod properties;

@@ -53,6 +53,8 @@ struct Born {
     lifetime: f64,
     bytes: u64,
     times: u64,
+    /// Parts that blocks got when they grew, and not blocks.
+    later: bool,
 }
 
 /// A call stack under observation: all that it allocates.
@@ -74,7 +76,12 @@ impl Site {
 
     /// `times` blocks born at `birth` that live for `lifetime`; an endless one is a leak.
     pub(crate) fn blocks(&mut self, birth: f64, lifetime: f64, bytes: u64, times: u64) {
-        self.born.push(Born { birth, lifetime, bytes, times });
+        self.born.push(Born { birth, lifetime, bytes, times, later: false });
+    }
+
+    /// A part that a block of this stack gets at `birth`, `lifetime` before its end.
+    pub(crate) fn later_part(&mut self, birth: f64, lifetime: f64, bytes: u64) {
+        self.born.push(Born { birth, lifetime, bytes, times: 1, later: true });
     }
 
     /// Length of the observation in ages.
@@ -142,7 +149,7 @@ impl Site {
 }
 
 fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
-    let Born { birth, lifetime, bytes, times } = *born;
+    let Born { birth, lifetime, bytes, times, later } = *born;
     let older = window.older_units as f64;
     let left = window.length_units as f64 - birth * older;
     if left < 0.0 {
@@ -152,14 +159,22 @@ fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
     row.alloc_bytes += bytes * times;
     let lifetime = lifetime * older;
     if lifetime <= left {
-        row.lifetimes.died[age::bin(lifetime as u32)] += times;
+        if later {
+            row.merged += times;
+        } else {
+            row.lifetimes.died[age::bin(lifetime as u32)] += times;
+        }
         return;
     }
     let units = left as u64;
     row.live += times;
     row.live_bytes += bytes * times;
-    row.lifetimes.live[age::bin(units as u32)] += times;
-    row.lifetimes.live_age_units[age::bin(units as u32)] += units * times;
+    if later {
+        row.later_parts[age::bin(units as u32)] += times;
+    } else {
+        row.lifetimes.live[age::bin(units as u32)] += times;
+        row.lifetimes.live_age_units[age::bin(units as u32)] += units * times;
+    }
     row.arrivals.mark(units, slot_units);
     if units >= window.older_units {
         row.old += times;

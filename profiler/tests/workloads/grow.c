@@ -1,7 +1,7 @@
 // Memory that grows in different ways, each by the same amount.
 //
 //   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
-//          4: one buffer that is always being moved by realloc   5: two that are moved as fast as can be, and malloc between
+//          4: one buffer that is always being replaced by another   5: two that are moved as fast as can be, and malloc between
 //   --mib N
 #include "workload.h"
 #include <pthread.h>
@@ -34,7 +34,8 @@ FRAME static void *site_buffer(void *of) {
     size_t size = (size_t)(long)of * MIB, wanted = size;
     char *buffer = NULL;
     for (;; wanted = wanted == size ? size + MIB : size) {
-        buffer = realloc(buffer, wanted);
+        free(buffer);
+        buffer = malloc(wanted);
         memset(buffer, 1, wanted);
         usleep(1000);
     }

@@ -27,7 +27,7 @@ use crate::{
     alloc::value,
     blocks,
     maps::{NOT_DRAWN, THREADS, Thread, count, own_space},
-    sample, stacks,
+    parts, sample, stacks,
 };
 
 /// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
@@ -150,6 +150,7 @@ unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
             Some(block) => {
                 (*thread).old = block;
                 (*thread).old_key = key;
+                parts::take_over(thread);
             }
             None => count(Counter::OldUntracked),
         }
@@ -193,7 +194,7 @@ unsafe fn abandon(thread: *mut Thread) {
     // SAFETY: the thread's own state.
     unsafe {
         if (*thread).old_key != 0 {
-            count(Counter::OldLost);
+            count(Counter::OldLost); // and what it has below its newest part stays
         }
         (*thread).sp = 0;
     }

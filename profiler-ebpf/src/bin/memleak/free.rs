@@ -17,6 +17,7 @@ use profiler_ebpf::atomic;
 use crate::alloc::value;
 use crate::blocks;
 use crate::maps::{Ledger, SAMPLE_BYTES, THREADS, count, now_units, own_space, totals};
+use crate::parts;
 
 /// Entry of a release function.
 #[unsafe(no_mangle)]
@@ -64,7 +65,11 @@ fn release(ctx: &ProbeContext) -> Counter {
             (*thread).freed_sp = sp;
         }
     }
-    died(block);
+    if parts::grew(block) {
+        parts::end(key, block.stack, block.born_units, true);
+    } else {
+        died(block);
+    }
     Counter::FreeFreed
 }
 
@@ -84,13 +89,20 @@ fn missing(key: u64, sp: u64) -> Counter {
 /// Adds the end of a block's life to its stack.
 #[inline(always)]
 pub(crate) fn died(block: Block) {
+    ended(block, false);
+}
+
+/// Adds the end of a block, or of a part of one, to its stack. `merged`: another part stands for it.
+///
+/// One way through, whatever it is: the verifier follows each for all that comes after.
+#[inline(always)]
+pub(crate) fn ended(block: Block, merged: bool) {
     let Some(totals) = totals(block.stack) else { return };
-    let bin = opaque(age::bin(now_units().wrapping_sub(block.born_units)) as u64) as usize;
-    if bin >= age::BINS {
+    let bin = age::bin(now_units().wrapping_sub(block.born_units)) as u64;
+    let place = opaque((bin + 1) * u64::from(!merged)) as usize;
+    if place > age::BINS {
         return;
     }
-    // SAFETY: a map value, and an index that was just checked.
-    unsafe {
-        atomic::add((&raw mut (*totals).died).cast::<u64>().add(bin), 1);
-    }
+    // SAFETY: a map value; `merged` comes right before the bins, and the place was just checked.
+    unsafe { atomic::add((&raw mut (*totals).merged).cast::<u64>().add(place), 1) };
 }

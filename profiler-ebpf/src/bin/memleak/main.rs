@@ -21,6 +21,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod outcome;
 #[cfg(target_arch = "bpf")]
+mod parts;
+#[cfg(target_arch = "bpf")]
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod stacks;

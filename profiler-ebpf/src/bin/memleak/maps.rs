@@ -9,7 +9,7 @@ use aya_ebpf::{
 use profiler_common::{
     age,
     ledger::Counter,
-    memleak::{Block, Bucket, Counters, FRAME_ROOM, Space, StackTotals, THREAD_HITS_STEP, ThreadHits},
+    memleak::{Block, Bucket, Counters, FRAME_ROOM, Part, Space, StackTotals, THREAD_HITS_STEP, ThreadHits},
     sampling::WEIGHT_POINTS,
 };
 use profiler_ebpf::{atomic, stack::entry::Room, task::TaskStorage};
@@ -52,11 +52,15 @@ pub(crate) struct Thread {
     pub old_key: u64,
     /// Key of the block that was given to the call to take over, recorded or not; 0 if none.
     pub given_key: u64,
-    /// The block of `old_key`.
+    /// The block of `old_key`, or its newest part.
     pub old: Block,
+    /// The part below that, if `old` grew.
+    pub old_below: Part,
     /// Stack of the call; `NOT_DRAWN` if the call is only followed to see where it ends.
     pub stack: u32,
-    pub padding: u32,
+    /// Whether the block of the call goes on as one of several parts, `parts::KEPT`, or there is no room for them,
+    /// `parts::NO_ROOM`.
+    pub resized: u32,
     /// Block and stack pointer of the last release on this thread, to tell nested releases.
     pub freed_key: u64,
     pub freed_sp: u64,
@@ -113,6 +117,17 @@ pub(crate) static BUCKET_SHIFT: Global<u32> = Global::new(54);
 /// counted.
 #[map]
 pub(crate) static BLOCKS: HashMap<u64, Block> = HashMap::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
+
+/// Parts of live blocks that grew by realloc, but for the newest of each block, which is in the table. Elements are allocated
+/// as needed, about 96 bytes each. When full, a block that grows counts as new, and is counted.
+#[map]
+pub(crate) static PARTS: HashMap<u64, Part> = HashMap::with_max_entries(1 << 18, BPF_F_NO_PREALLOC);
+/// The number of the next part.
+#[map]
+pub(crate) static NEXT_PART: Array<u64> = Array::with_max_entries(1, 0);
+/// log2 of the least step in which blocks get parts, in age units.
+#[unsafe(no_mangle)]
+pub(crate) static PART_SHIFT: Global<u32> = Global::new(0);
 
 /// Identity of a stack to its number, and in the upper half whether its frames have been sent.
 #[map]

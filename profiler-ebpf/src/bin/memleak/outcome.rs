@@ -8,7 +8,8 @@ use aya_ebpf::{
 use profiler_common::{
     cookie::{Cookie, From},
     ledger::Counter,
-    memleak::{Block, block_key},
+    memleak::{Block, INHERITED, block_key},
+    opaque::forget,
 };
 use profiler_ebpf::atomic;
 
@@ -16,12 +17,14 @@ use crate::{
     alloc::AFTER_RET,
     blocks::{self, Put},
     free::died,
-    maps::{NOT_DRAWN, THREADS, Thread, count, now_units, totals},
-    sample,
+    maps::{NOT_DRAWN, SAMPLE_BYTES, THREADS, Thread, count, now_units, totals},
+    parts, sample,
 };
 
 const ENOMEM: i32 = -12;
 const E2BIG: i32 = -7;
+/// No address: beyond the 48 bits that one has.
+const UNREADABLE: u64 = u64::MAX;
 
 /// Ends the call that the thread is in, if this is its return. `popped` is how far the stack pointer is above that at
 /// the entry by then.
@@ -53,55 +56,72 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
     // SAFETY: the thread's own state.
     unsafe {
         let cookie = Cookie::unpack((*thread).cookie);
-        let Some(address) = block_address(thread, cookie, returned) else {
+        let address = block_address(thread, cookie, returned);
+        let size_bytes = (*thread).size_bytes;
+        // Without a block, the old one stays, unless the call was a release in disguise (`realloc(p, 0)`).
+        let releases = (*thread).old_key != 0 && size_bytes == 0 && matches!(cookie.old, From::Arg(_));
+        if address == 0 && !releases {
+            return failed(thread);
+        }
+        let key = block_key(cookie.space, address);
+        (*thread).resized = 0;
+        // A sampled run draws each call by all of its bytes: what it adds to the block before has no weight of its own.
+        if (*thread).old_key != 0 && address != 0 && address >> 48 == 0 && SAMPLE_BYTES.load() == 0 {
+            parts::resize(thread, key);
+        }
+        let resized = (&raw const (*thread).resized).read_volatile();
+        if resized == parts::KEPT {
+            (*thread).old_key = 0;
+        } else {
+            if resized == parts::NO_ROOM {
+                count(Counter::GrewAnew);
+            }
             release_old(thread);
-            return Counter::ReturnLostAddress;
-        };
-        if address == 0 {
-            return failed(thread, cookie);
+            if address == 0 {
+                return Counter::ReturnReleased;
+            }
+            if (*thread).stack == NOT_DRAWN {
+                return Counter::ReturnNested;
+            }
+            if address >> 48 != 0 {
+                return Counter::ReturnLostAddress;
+            }
+            let inherited = SAMPLE_BYTES.load() == 0 && (*thread).given_key != 0 && resized == 0;
+            let mark = if inherited { INHERITED } else { 0 };
+            let size_bytes = (*thread).size_bytes | mark;
+            (*thread).old = Block { size_bytes, born_units: now_units(), stack: (*thread).stack };
         }
-        release_old(thread);
-        if (*thread).stack == NOT_DRAWN {
-            return Counter::ReturnNested;
-        }
-        if address >> 48 != 0 {
-            return Counter::ReturnLostAddress;
-        }
-        record(block_key(cookie.space, address), (*thread).size_bytes, (*thread).stack)
+        // Read anew: by now the verifier knows the same of them, however it got here, and follows the rest once.
+        let size_bytes = (&raw const (*thread).size_bytes).read_volatile();
+        let stack = (&raw const (*thread).stack).read_volatile();
+        record(forget(key, size_bytes), (*thread).old, size_bytes, stack)
     }
 }
 
-/// The address of the new block, 0 if the call failed, `None` if it cannot be read.
+/// The address of the new block, 0 if the call failed, [`UNREADABLE`] if it cannot be read.
 #[inline(always)]
-unsafe fn block_address(thread: *mut Thread, cookie: Cookie, returned: u64) -> Option<u64> {
+unsafe fn block_address(thread: *mut Thread, cookie: Cookie, returned: u64) -> u64 {
     // SAFETY: the thread's own state.
     unsafe {
-        let From::Behind(_) = cookie.block else { return Some(returned) };
+        let From::Behind(_) = cookie.block else { return returned };
         if returned as u32 != 0 {
-            return Some(0); // posix_memalign returns an error number
+            return 0; // posix_memalign returns an error number
         }
         let mut address = 0u64;
         let read = bpf_probe_read_user((&raw mut address).cast(), 8, (*thread).behind as *const c_void);
-        if read == 0 { Some(address) } else { None }
+        if read == 0 { address } else { UNREADABLE }
     }
 }
 
-/// A call that gave no block: the old one stays, unless it was a release in disguise (`realloc(p, 0)`).
+/// A call that gave no block: the one which it had taken over stays as it was.
 #[inline(always)]
-unsafe fn failed(thread: *mut Thread, cookie: Cookie) -> Counter {
+unsafe fn failed(thread: *mut Thread) -> Counter {
     // SAFETY: the thread's own state.
     unsafe {
-        let takes_over = matches!(cookie.old, From::Arg(_));
-        if takes_over && (*thread).size_bytes == 0 {
-            if (*thread).old_key == 0 {
-                return Counter::ReturnFailed;
-            }
-            release_old(thread);
-            return Counter::ReturnReleased;
-        }
         if (*thread).old_key != 0 {
-            if let Put::Refused(_) = blocks::put((*thread).old_key, (*thread).old) {
-                count(Counter::OldLost);
+            let refused = matches!(blocks::put((*thread).old_key, (*thread).old), Put::Refused(_));
+            if refused || !parts::put_back(thread) {
+                count(Counter::OldLost); // and what is left of its parts stays
             }
             (*thread).old_key = 0;
         }
@@ -116,25 +136,35 @@ unsafe fn release_old(thread: *mut Thread) {
     unsafe {
         if (*thread).old_key != 0 {
             (*thread).old_key = 0;
-            died((*thread).old);
+            parts::end_old(thread);
         }
     }
 }
 
-/// Puts a block into the table and adds it to its stack.
+/// Puts a block, or the newest part of one, into the table, and adds the call to its stack. `size_bytes` is what was asked for.
 #[inline(always)]
-fn record(key: u64, size_bytes: u64, stack: u32) -> Counter {
-    let block = Block { size_bytes, born_units: now_units(), stack };
+fn record(key: u64, block: Block, size_bytes: u64, stack: u32) -> Counter {
     match blocks::put(key, block) {
         Put::Done => {}
         Put::Replaced(old) => {
             // Its release was not seen (the probe was not there yet, or cannot be): it ended at some time before now.
             count(Counter::MissedFree);
-            died(old);
+            if parts::grew(old) && !parts::grew(block) {
+                parts::end(key, old.stack, old.born_units, true);
+            } else {
+                died(old);
+            }
         }
-        Put::Refused(E2BIG) => return Counter::ReturnLostFull,
-        Put::Refused(ENOMEM) => return Counter::ReturnLostMemory,
-        Put::Refused(_) => return Counter::ReturnLostBusy,
+        Put::Refused(error) => {
+            if parts::grew(block) {
+                parts::end(key, 0, 0, false);
+            }
+            return match error {
+                E2BIG => Counter::ReturnLostFull,
+                ENOMEM => Counter::ReturnLostMemory,
+                _ => Counter::ReturnLostBusy,
+            };
+        }
     }
     if let Some(totals) = totals(stack) {
         // SAFETY: a map value.

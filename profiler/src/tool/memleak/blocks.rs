@@ -1,9 +1,14 @@
 //! The kernel side's table of live blocks: how large it is made, and reading it.
 
-use std::os::fd::AsRawFd as _;
+use std::{
+    collections::{HashMap, HashSet},
+    os::fd::AsRawFd as _,
+};
 
 use memmap2::{MmapOptions, MmapRaw};
-use profiler_common::memleak::{BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket};
+use profiler_common::memleak::{
+    BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket, GREW, INHERITED, Part, SIZE_BITS,
+};
 
 use super::totals::unreadable;
 use crate::{capture::object::Object, error::Result, kernel::bpf};
@@ -59,8 +64,13 @@ impl Blocks {
         Ok(Blocks { map, buckets })
     }
 
-    /// Every live block with its key: the address space and the address.
-    pub(crate) fn for_each_placed(&self, object: &Object, mut each: impl FnMut(u64, Block)) -> Result<()> {
+    /// Every live block with its key: the address space and the address. A block that grew comes in its parts.
+    pub(crate) fn for_each_placed(&self, object: &Object, mut each: impl FnMut(u64, Live)) -> Result<()> {
+        let mut parts = HashMap::new();
+        bpf::for_each_element(object.map("PARTS")?, |key, part| {
+            parts.insert(key, part);
+        })
+        .map_err(|e| unreadable("the parts of live blocks", &e))?;
         let first = self.map.as_ptr().cast::<Bucket>();
         let mut spilled = 0;
         for bucket in 0..self.buckets {
@@ -71,14 +81,79 @@ impl Blocks {
             for place in 0..BUCKET_BLOCKS {
                 // SAFETY: as above, and a place of the bucket.
                 if let Some((key, block)) = unsafe { read(bucket, place) } {
-                    each(key, block);
+                    in_parts(key, block, &mut parts, &mut each);
                 }
             }
         }
-        if spilled == 0 {
-            return Ok(());
+        if spilled > 0 {
+            bpf::for_each_element(object.map("BLOCKS")?, |key, block| {
+                in_parts(key, block, &mut parts, &mut each);
+            })
+            .map_err(|e| unreadable("the live blocks", &e))?;
         }
-        bpf::for_each_element(object.map("BLOCKS")?, &mut each).map_err(|e| unreadable("the live blocks", &e))
+        without_newest(parts, &mut each);
+        Ok(())
+    }
+}
+
+/// A live block, or a part of one that grew by realloc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// The bytes of the part, when the last of them came, and their stack.
+    pub(crate) block: Block,
+    /// Whether it is the oldest of its stack in the block. The others are no blocks.
+    pub(crate) oldest: bool,
+    /// Whether some of its bytes may have been there before the observation.
+    pub(crate) inherited: bool,
+    /// With the newest part, the bytes of the block; 0 with those below.
+    pub(crate) whole_bytes: u64,
+}
+
+impl Live {
+    /// A block that never grew.
+    #[cfg(test)]
+    pub(super) fn alone(block: Block) -> Live {
+        Live::new(block, None, block.size_bytes)
+    }
+
+    fn new(block: Block, below: Option<Block>, whole_bytes: u64) -> Live {
+        Live {
+            block: Block { size_bytes: block.size_bytes & SIZE_BITS, ..block },
+            oldest: below.is_none_or(|below| below.stack != block.stack),
+            inherited: block.size_bytes & INHERITED != 0,
+            whole_bytes,
+        }
+    }
+}
+
+/// A block of the table, and the parts below it.
+fn in_parts(key: u64, newest: Block, parts: &mut HashMap<u64, Part>, each: &mut impl FnMut(u64, Live)) {
+    let below = if newest.size_bytes & GREW == 0 { None } else { parts.remove(&key) };
+    let whole_bytes = (newest.size_bytes & SIZE_BITS) + below.map_or(0, |part| part.total_bytes);
+    each(key, Live::new(newest, below.map(|part| part.block), whole_bytes));
+    from_down(key, below, parts, each);
+}
+
+/// A part and those below it.
+fn from_down(
+    key: u64,
+    mut next: Option<Part>,
+    parts: &mut HashMap<u64, Part>,
+    each: &mut impl FnMut(u64, Live),
+) {
+    while let Some(part) = next {
+        next = parts.remove(&part.below);
+        each(key, Live::new(part.block, next.map(|below| below.block), 0));
+    }
+}
+
+/// Parts whose block is not in the table at this moment, since it is being reallocated.
+fn without_newest(mut parts: HashMap<u64, Part>, each: &mut impl FnMut(u64, Live)) {
+    let below: HashSet<u64> = parts.values().map(|part| part.below).collect();
+    let uppermost: Vec<u64> = parts.keys().copied().filter(|key| !below.contains(key)).collect();
+    for key in uppermost {
+        let part = parts.remove(&key);
+        from_down(key, part, &mut parts, each);
     }
 }
 
@@ -109,6 +184,8 @@ unsafe fn read(bucket: *const Bucket, place: usize) -> Option<(u64, Block)> {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::memleak::{block_key, part_key};
+
     use super::*;
 
     #[test]
@@ -130,5 +207,54 @@ mod tests {
         // SAFETY: a bucket of our own, and places of it.
         let read = |place| unsafe { read(&raw const bucket, place) };
         assert_eq!((read(0), read(1), read(2)), (None, Some((0x1000, block)), None));
+    }
+
+    const NUMBERS: [u64; 3] = [part_key(3, 1), part_key(3, 2), part_key(4, 3)];
+
+    fn part(born_units: u32, stack: u32, total_bytes: u64, below: u64) -> Part {
+        Part { block: Block { size_bytes: 8, born_units, stack }, total_bytes, below }
+    }
+
+    /// What comes of it: the key, the birth, whether it is the oldest of its stack, and the bytes of the whole.
+    fn noted(found: &mut Vec<(u64, u32, bool, u64)>) -> impl FnMut(u64, Live) {
+        |key, live| found.push((key, live.block.born_units, live.oldest, live.whole_bytes))
+    }
+
+    #[test]
+    fn a_block_that_grew_comes_in_its_parts() {
+        let key = block_key(3, 0x5000);
+        let mut parts = HashMap::from([
+            (key, part(30, 2, 24, NUMBERS[1])),
+            (NUMBERS[1], part(20, 2, 16, NUMBERS[0])),
+            (NUMBERS[0], part(10, 1, 8, 0)),
+            (NUMBERS[2], part(5, 1, 8, 0)),
+        ]);
+        let mut found = Vec::new();
+        let newest = Block { size_bytes: 100 | GREW, born_units: 40, stack: 2 };
+        in_parts(key, newest, &mut parts, &mut noted(&mut found));
+        let want = [(key, 40, false, 124), (key, 30, false, 0), (key, 20, true, 0), (key, 10, true, 0)];
+        assert_eq!(found, want);
+        assert_eq!(parts.keys().collect::<Vec<_>>(), [&NUMBERS[2]], "of another block");
+    }
+
+    #[test]
+    fn a_block_alone_is_whole() {
+        let block = Block { size_bytes: 64 | INHERITED, born_units: 1, stack: 1 };
+        let mut found = Vec::new();
+        in_parts(0x5000, block, &mut HashMap::new(), &mut |_, live| found.push(live));
+        let clean = Block { size_bytes: 64, ..block };
+        assert_eq!(found, [Live { block: clean, oldest: true, inherited: true, whole_bytes: 64 }]);
+    }
+
+    #[test]
+    fn parts_of_a_block_under_way_are_not_lost() {
+        let parts =
+            HashMap::from([(NUMBERS[1], part(20, 2, 16, NUMBERS[0])), (NUMBERS[0], part(10, 2, 8, 0))]);
+        let mut found = Vec::new();
+        without_newest(parts, &mut noted(&mut found));
+        assert_eq!(
+            found.iter().map(|found| (found.1, found.2)).collect::<Vec<_>>(),
+            [(20, false), (10, true)]
+        );
     }
 }

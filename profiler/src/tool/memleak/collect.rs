@@ -3,12 +3,12 @@
 use profiler_common::{
     age,
     ledger::Counter,
-    memleak::{Block, StackTotals, key_space},
+    memleak::{StackTotals, key_space},
     sampling::WEIGHT_ONE,
 };
 
 use super::{
-    blocks::Blocks,
+    blocks::{Blocks, Live},
     rows::{BIRTH_SLICES, Observed, StackRow, Weighted, Window},
     totals::{self, Totals},
 };
@@ -93,13 +93,13 @@ pub(crate) fn snapshot(
         let observed = space_of(stack as u32).and_then(|space| moments.of(space).1);
         *slot = Some(Box::new(StackRow { observed, ..row(stack as u32, &total, &moments.whole) }));
     }
-    blocks.for_each_placed(object, |key, block| {
-        if let Some(slot) = rows.get_mut(block.stack as usize) {
-            let row =
-                slot.get_or_insert_with(|| Box::new(StackRow { stack: block.stack, ..StackRow::default() }));
+    blocks.for_each_placed(object, |key, live| {
+        let stack = live.block.stack;
+        if let Some(slot) = rows.get_mut(stack as usize) {
+            let row = slot.get_or_insert_with(|| Box::new(StackRow { stack, ..StackRow::default() }));
             let (moment, observed) = moments.of(key_space(key));
             row.observed = observed;
-            add_live(row, &block, moment, moment.window().slot_units());
+            add_live(row, &live, moment, moment.window().slot_units());
         }
     })?;
     let counters = totals::counters(object)?;
@@ -110,6 +110,7 @@ fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
     let mut row =
         StackRow { stack, allocs: total.allocs, alloc_bytes: total.alloc_bytes, ..StackRow::default() };
     row.lifetimes.died = total.died;
+    row.merged = total.merged;
     if moment.sample_bytes.is_some() {
         let unit = WEIGHT_ONE as f64;
         let (count, variance) = (total.weight as f64 / unit, total.weight_variance as f64 / unit);
@@ -124,26 +125,38 @@ fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
     row
 }
 
-pub(super) fn add_live(row: &mut StackRow, block: &Block, moment: &Moment, slot_units: u64) {
+pub(super) fn add_live(row: &mut StackRow, live: &Live, moment: &Moment, slot_units: u64) {
+    let block = &live.block;
     let age_units = moment.now_units.saturating_sub(u64::from(block.born_units));
     let bin = age::bin(u32::try_from(age_units).unwrap_or(u32::MAX));
     let old = age_units >= moment.older_units;
     row.live += 1;
     row.live_bytes += block.size_bytes;
-    row.lifetimes.live[bin] += 1;
-    row.lifetimes.live_age_units[bin] += age_units;
-    row.arrivals.mark(age_units, slot_units);
+    if live.oldest {
+        row.lifetimes.live[bin] += 1;
+        row.lifetimes.live_age_units[bin] += age_units;
+    } else {
+        row.later_parts[bin] += 1;
+    }
     if old {
         row.old += 1;
         row.old_bytes += block.size_bytes;
-        let stands_for =
-            moment.sample_bytes.map_or(1.0, |mean| stands_for(block.size_bytes as f64, mean as f64));
-        row.old_bytes_squared += (block.size_bytes as f64).powi(2) * stands_for;
-        let (slice, size) = (slice(block.born_units.into(), moment), block.size_bytes as f64);
-        row.births[slice] += 1;
-        row.birth_bytes[slice] += size * stands_for;
-        // Of a compound Poisson total, and of the drawing.
-        row.birth_variances[slice] += size * size * stands_for * stands_for;
+    }
+    if live.inherited {
+        // Not known when it came: it tells nothing of growth.
+        row.old_inherited_bytes += if old { block.size_bytes } else { 0 };
+    } else {
+        row.arrivals.mark(age_units, slot_units);
+        if old {
+            let stands_for =
+                moment.sample_bytes.map_or(1.0, |mean| stands_for(block.size_bytes as f64, mean as f64));
+            let (slice, size) = (slice(block.born_units.into(), moment), block.size_bytes as f64);
+            row.old_bytes_squared += size * size * stands_for;
+            row.births[slice] += 1;
+            row.birth_bytes[slice] += size * stands_for;
+            // Of a compound Poisson total, and of the drawing.
+            row.birth_variances[slice] += size * size * stands_for * stands_for;
+        }
     }
     if let (Some(mean), Some(weighted)) = (moment.sample_bytes, &mut row.weighted) {
         weigh(weighted, block.size_bytes as f64, mean as f64, old);
@@ -185,15 +198,41 @@ pub(crate) fn weight(size_bytes: f64, mean_bytes: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::memleak::Block;
+
     use super::*;
 
     const MOMENT: Moment = Moment { began_units: 100, now_units: 1700, older_units: 600, sample_bytes: None };
+
+    fn live(size_bytes: u64, born_units: u32) -> Live {
+        Live::alone(Block { size_bytes, born_units, stack: 0 })
+    }
+
+    #[test]
+    fn later_parts_are_births_and_no_blocks() {
+        let mut row = StackRow::default();
+        for (born_units, oldest) in [(200, true), (300, false), (1600, false)] {
+            add_live(&mut row, &Live { oldest, ..live(10, born_units) }, &MOMENT, 1);
+        }
+        assert_eq!((row.live, row.old, row.old_bytes), (3, 2, 20));
+        assert_eq!((row.lifetimes.live.iter().sum::<u64>(), row.later_parts.iter().sum::<u64>()), (1, 2));
+        assert_eq!(row.births.iter().sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn what_may_have_been_there_before_is_no_growth() {
+        let mut row = StackRow::default();
+        add_live(&mut row, &Live { inherited: true, ..live(1_000, 200) }, &MOMENT, 1);
+        add_live(&mut row, &live(10, 300), &MOMENT, 1);
+        assert_eq!((row.old_bytes, row.old_inherited_bytes), (1_010, 1_000));
+        assert_eq!((row.births.iter().sum::<u64>(), row.old_bytes_squared), (1, 100.0));
+    }
 
     #[test]
     fn live_blocks_are_sorted_by_age_and_birth() {
         let mut row = StackRow::default();
         for (born_units, size_bytes) in [(100, 10), (1099, 20), (1101, 40), (1700, 80)] {
-            add_live(&mut row, &Block { size_bytes, born_units, stack: 0 }, &MOMENT, 1);
+            add_live(&mut row, &live(size_bytes, born_units), &MOMENT, 1);
         }
         assert_eq!((row.live, row.live_bytes, row.old, row.old_bytes), (4, 150, 2, 30));
         assert_eq!((row.births[0], row.births[BIRTH_SLICES - 1]), (1, 1));
@@ -212,7 +251,7 @@ mod tests {
         assert_eq!(observed, Some(Observed { length_units: 800, ended: true }));
         // Its blocks are as old as they were at its end.
         let mut row = StackRow::default();
-        add_live(&mut row, &Block { size_bytes: 10, born_units: 400, stack: 0 }, moment, 1);
+        add_live(&mut row, &live(10, 400), moment, 1);
         assert_eq!((row.old, row.lifetimes.live_age_units.iter().sum::<u64>()), (0, 500));
         for other in [2, 4] {
             assert_eq!((moments.of(other).0.now_units, moments.of(other).1), (1700, None));

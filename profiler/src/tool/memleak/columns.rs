@@ -96,7 +96,7 @@ pub(super) fn cells(
         number(row.old, drawn.map(|w| w.old)),
         number(row.allocs, drawn.map(|w| w.allocs)),
         number(row.alloc_bytes, drawn.map(|w| w.alloc_bytes)),
-        number(row.lifetimes.died.iter().sum(), frees),
+        number(row.merged + row.lifetimes.died.iter().sum::<u64>(), frees),
         estimate(judgement.survival.as_ref(), "no block was watched for that long"),
         estimate((hazard.exposure_block_hours > 0.0).then_some(&hazard.per_hour), "no block got that old"),
         growth(judgement),

@@ -94,6 +94,10 @@ fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
         count(Counter::EntryUnsafe),
         "calls of operator new for more than 1 GiB were not followed: where they fail, that would end the process",
     );
+    lost(
+        count(Counter::GrewAnew),
+        "blocks that grew count as new since there was no room for their parts: use a longer --older, or --sample-bytes",
+    );
     lost(count(Counter::OldLost), "blocks that a realloc had taken over were lost sight of");
     lost(
         count(Counter::StackTableFull),

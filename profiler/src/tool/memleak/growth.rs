@@ -141,7 +141,7 @@ fn faded(row: &StackRow, window: &Window, clump: f64, tail: f64) -> bool {
 fn half_old(row: &StackRow, window: &Window) -> u64 {
     let older = window.older_units as f64;
     let bins = (0..age::BINS).filter(|&bin| age::start(bin) as f64 >= HALF_OLD * older);
-    bins.map(|bin| row.lifetimes.live[bin]).sum::<u64>().saturating_sub(row.old)
+    bins.map(|bin| row.lifetimes.live[bin] + row.later_parts[bin]).sum::<u64>().saturating_sub(row.old)
 }
 
 /// How many of these will get old, if blocks go on being freed as they were: the entries of a cache that is emptied before
@@ -235,7 +235,7 @@ pub(super) fn bytes_per_hour(row: &StackRow, window: &Window) -> Option<Estimate
     let hours = eligible as f64 / UNITS_PER_HOUR;
     let (bytes, drawing) = match &row.weighted {
         Some(weighted) => weighted.old_bytes,
-        None => (row.old_bytes as f64, 0.0),
+        None => ((row.old_bytes - row.old_inherited_bytes) as f64, 0.0),
     };
     let (low, high) = if row.old < FEW {
         let mean = if row.old > 0 { bytes / row.old as f64 } else { mean_bytes(row) };

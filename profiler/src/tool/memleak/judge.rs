@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use profiler_common::age::{self, UNIT_NS};
 
+use super::growers;
 use super::growth::{self, Growth, HALF_OLD, growth_within};
 use super::hazard::{LateAges, Suffix, exposure_factor};
 use super::interval::ALPHA;
@@ -172,7 +173,10 @@ impl<'a> Case<'a> {
             }
             first = first.or(Some(proof));
         }
-        first
+        let endless =
+            self.growth == Growth::Continues && growers::grow_for_ever(self.row, &self.ages, self.older);
+        let whole = |suffix| Proof { suffix, alpha, survivors: None, grows: true };
+        endless.then(|| whole(self.late)).or(first)
     }
 
     /// The blocks that have outlived what is freed: of younger ones than `suffix` too, where no more of these are freed. The
@@ -347,6 +351,9 @@ impl<'a> Case<'a> {
             needed = needed.max(from + (2.0 * exposure / rate).sqrt());
         } else if length >= needed {
             return None;
+        }
+        if let Some(after) = growers::judged_after(self.row, &self.ages, self.older, length) {
+            needed = needed.min(after);
         }
         if self.row.old > 0 && eligible > 0.0 {
             needed = needed.max(self.older + eligible * GROWTH_BLOCKS / self.row.old as f64);

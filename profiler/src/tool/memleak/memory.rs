@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::{Block, key_address, key_space};
+use profiler_common::memleak::{key_address, key_space};
 
 pub(super) use self::report::{finding, live_growth, section};
 use super::{
@@ -196,11 +196,12 @@ pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>
             read.insert(*number, (watched, now, vec![Followed::default(); now.regions.len()]));
         }
     }
-    session.blocks.for_each_placed(&session.object, |key, Block { size_bytes, .. }| {
-        if let Some((_, now, followed)) = read.get_mut(&key_space(key))
+    session.blocks.for_each_placed(&session.object, |key, live| {
+        if live.whole_bytes > 0
+            && let Some((_, now, followed)) = read.get_mut(&key_space(key))
             && let Some(place) = now.region_of(key_address(key)).and_then(|at| followed.get_mut(at))
         {
-            place.add(size_bytes, moment.sample_bytes);
+            place.add(live.whole_bytes, moment.sample_bytes);
         }
     })?;
     let grown = session.spaces.iter().filter_map(|space| {

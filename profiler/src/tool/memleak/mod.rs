@@ -22,6 +22,7 @@ pub mod estimate;
 pub mod floor;
 mod foremost;
 mod gone;
+mod growers;
 pub mod growth;
 mod harm;
 pub mod hazard;

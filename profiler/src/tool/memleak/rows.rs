@@ -8,7 +8,7 @@ pub use super::arrivals::Arrivals;
 
 /// What one call stack did during the observation. Counts of blocks; in a sampled run of the drawn blocks only,
 /// and the `weighted` fields then carry the estimates.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StackRow {
     /// Number of the stack; its frames are kept elsewhere under this number.
     pub stack: u32,
@@ -16,7 +16,7 @@ pub struct StackRow {
     pub allocs: u64,
     /// Their requested sizes, in bytes.
     pub alloc_bytes: u64,
-    /// Blocks live at the end.
+    /// Blocks live at the end. One that grew by realloc counts for each part that has an age of its own.
     pub live: u64,
     /// Their requested sizes, in bytes.
     pub live_bytes: u64,
@@ -27,8 +27,15 @@ pub struct StackRow {
     /// Sum of the squares of their sizes, in bytes squared: the variance of a compound Poisson total. In a sampled
     /// run each square is divided by the chance that the block had to be drawn.
     pub old_bytes_squared: f64,
-    /// Lifetimes, by bin of the age scale of `profiler_common::age`.
+    /// Of `old_bytes`, those of which it is not known when they came: a realloc made the block of one from before.
+    pub old_inherited_bytes: u64,
+    /// Lifetimes, by bin of the age scale of `profiler_common::age`. A block that grew counts once, as old as its oldest part
+    /// of this stack.
     pub lifetimes: Lifetimes,
+    /// Live parts of blocks that grew by realloc, by age, but for the oldest of each block, which is in `lifetimes`.
+    pub later_parts: [u64; BINS],
+    /// Calls of realloc that are no longer told apart from others of the same block.
+    pub merged: u64,
     /// Old blocks by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
     pub births: [u64; BIRTH_SLICES],
     /// The requested bytes of these, by slice; in a sampled run their estimates.
@@ -50,6 +57,31 @@ pub struct Observed {
     pub length_units: u64,
     /// Whether it ended with its address space. What was live then is as old as it was then.
     pub ended: bool,
+}
+
+impl Default for StackRow {
+    fn default() -> Self {
+        StackRow {
+            stack: 0,
+            allocs: 0,
+            alloc_bytes: 0,
+            live: 0,
+            live_bytes: 0,
+            old: 0,
+            old_bytes: 0,
+            old_bytes_squared: 0.0,
+            old_inherited_bytes: 0,
+            lifetimes: Lifetimes::default(),
+            later_parts: [0; BINS],
+            merged: 0,
+            births: [0; BIRTH_SLICES],
+            birth_bytes: [0.0; BIRTH_SLICES],
+            birth_variances: [0.0; BIRTH_SLICES],
+            arrivals: Arrivals::default(),
+            weighted: None,
+            observed: None,
+        }
+    }
 }
 
 impl StackRow {

@@ -3,6 +3,7 @@
 use profiler_common::{age, memleak::Block};
 
 use super::{
+    blocks::Live,
     collect::{Moment, add_live},
     estimate::Estimate,
     growth::Growth,
@@ -27,7 +28,7 @@ impl StackRow {
         };
         let born_units = (window.length_units - age_units) as u32;
         let block = Block { size_bytes: 100, born_units, stack: self.stack };
-        add_live(self, &block, &moment, window.slot_units());
+        add_live(self, &Live::alone(block), &moment, window.slot_units());
     }
 }
 

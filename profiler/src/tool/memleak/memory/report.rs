@@ -98,8 +98,9 @@ pub(in super::super) fn finding(grown: &[Grown], length: Duration) -> Option<Fin
     Some(most.finding(length, grown.len() > 1))
 }
 
-/// What is to be said in place of "no leak": the target whose live blocks grew most, if they grew by much. Blocks that
-/// are moved and grow (`realloc`) are always young, however long their owner keeps them.
+/// What is to be said in place of "no leak": the target whose live blocks grew most, if they grew by much. A block that grows
+/// by being moved to a new one is always young, however long its owner keeps it: a vector of C++, or `realloc` in a
+/// sampled run.
 pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option<Finding> {
     let grew = |grown: &Grown| grown.growth().saturating_sub(grown.unexplained());
     let matters = |grown: &&Grown| {
@@ -107,8 +108,8 @@ pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option
     };
     let most = grown.iter().filter(matters).max_by_key(|grown| grew(grown))?;
     let words = format!(
-        " grew by {} in {}, and nothing that could be judged leaks: the blocks are too young. A buffer that grows by \
-         realloc, or one that fills, looks like this. ",
+        " grew by {} in {}, and nothing that could be judged leaks: the blocks are too young. A buffer that moves \
+         as it grows, like a C++ vector, or one that fills, looks like this. ",
         units::bytes(grew(most) as f64),
         units::duration(length),
     );

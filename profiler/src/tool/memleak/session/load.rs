@@ -1,6 +1,11 @@
 //! The object of the kernel side, with room for what is to come.
 
-use profiler_common::sampling::{WEIGHT_POINTS, point_size_bytes};
+use std::time::Duration;
+
+use profiler_common::{
+    age::UNIT_NS,
+    sampling::{WEIGHT_POINTS, point_size_bytes},
+};
 
 use super::{
     super::{
@@ -52,16 +57,24 @@ pub(super) fn load(
     let returns = Returns::of_kernel();
     let start_ticks = ticks.map_or(0, |t| t.now).to_ne_bytes();
     let tick_units = ticks.map_or(0, |t| t.units).to_ne_bytes();
-    let own: [(&str, &[u8]); 6] = [
+    let part = part_shift(options.older).to_ne_bytes();
+    let own: [(&str, &[u8]); 7] = [
         ("START_NS", &start),
         ("START_TICKS", &start_ticks),
         ("TICK_UNITS", &tick_units),
         ("MAX_STACKS", &stacks),
         ("SAMPLE_BYTES", &sample),
         ("BUCKET_SHIFT", &shift),
+        ("PART_SHIFT", &part),
     ];
     let globals = own.into_iter().chain(returns.globals()).collect();
     Object::load(TOOL, OBJECT, Settings { globals, entries: std::mem::take(entries) })
+}
+
+/// log2 of the step, in age units, in which blocks that grow get parts: an eighth of the age asked about, or up to half that.
+fn part_shift(older: Duration) -> u32 {
+    let eighth = older.as_nanos() as u64 / UNIT_NS / 8;
+    eighth.max(1).ilog2()
 }
 
 /// Room for live blocks. A block per 128 bytes of what the targets hold now is expected, and four times as many are

@@ -63,9 +63,9 @@ impl Session<'_> {
         if newest.is_empty() {
             return Ok(());
         }
-        self.blocks.for_each_placed(&self.object, |key, block| {
+        self.blocks.for_each_placed(&self.object, |key, live| {
             if let Some(newest) = newest.get_mut(&key_space(key)) {
-                *newest = (*newest).max(block.born_units.into());
+                *newest = (*newest).max(live.block.born_units.into());
             }
         })?;
         let start_ns = self.start_ns;
