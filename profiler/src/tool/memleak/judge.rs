@@ -62,9 +62,8 @@ pub(super) fn judge_within(row: &StackRow, window: &Window, before: Option<Said>
     let window = &row.window(window);
     let case = Case::new(row, window, before, alpha);
     let (verdict, reason) = case.decide_again();
-    let proof = case.proof.as_ref().filter(|_| verdict == Verdict::Leak);
-    let evidence = proof.map_or((case.late, ALPHA), |proof| (proof.suffix, proof.alpha));
-    let kept = proof.and_then(|proof| proof.survivors).filter(|kept| !kept.are_all());
+    let (late, error, survivors) = case.evidence(reason);
+    let kept = survivors.filter(|kept| !kept.are_all());
     Judgement {
         verdict,
         reason,
@@ -73,13 +72,13 @@ pub(super) fn judge_within(row: &StackRow, window: &Window, before: Option<Said>
         } else {
             None
         },
-        hazard: evidence.0.hazard(evidence.1, window.length_units, row.weighted.is_some()),
+        hazard: late.hazard(error, window.length_units, row.weighted.is_some()),
         growth: case.growth,
         growth_bytes_per_hour: match kept {
             Some(kept) => Some(kept.bytes_per_hour()),
             None => growth::bytes_per_hour(row, window),
         },
-        kept: kept.map(|kept| kept.kept(case.ages.from(case.older).frees - evidence.0.frees)),
+        kept: kept.map(|kept| kept.kept(case.ages.from(case.older).frees.saturating_sub(late.frees))),
         judged_after: if verdict == Verdict::Young && !row.has_ended() {
             case.judged_after(reason)
         } else {
@@ -152,6 +151,20 @@ impl<'a> Case<'a> {
         case.proof = case.prove(alpha);
         case.tail = case.doubted();
         case
+    }
+
+    /// What the verdict rests on: the ages from which frees count, the error allowed there, and the blocks that are kept.
+    fn evidence(&self, reason: Reason) -> (Suffix, f64, Option<Survivors<'a>>) {
+        let usual = (self.late, ALPHA, None);
+        match reason {
+            Reason::KeptAndGrowing => {
+                self.proof.as_ref().map_or(usual, |proof| (proof.suffix, proof.alpha, proof.survivors))
+            }
+            Reason::StillKeptAndGrowing => {
+                self.seem_kept().map_or(usual, |(suffix, survivors)| (suffix, ALPHA, survivors))
+            }
+            _ => usual,
+        }
     }
 
     /// The first of the starts from which on blocks are kept, and ever more of them.

@@ -4,6 +4,7 @@
 use super::super::growth::{self, Growth, PROBABLY};
 use super::super::hazard::Suffix;
 use super::super::survival::Curve;
+use super::super::survivors::Survivors;
 use super::super::verdict::{Reason, Verdict};
 use super::{CACHE_SURVIVAL, Case, DOUBT, MARGIN, SHORT, STARTS, SUSPECT};
 
@@ -12,7 +13,7 @@ const DOUBT_AGAIN: f64 = 0.1;
 /// A median lifetime speaks against temporary blocks, or for them, beyond the line by this factor.
 const MEDIAN_FACTOR: f64 = 2.0;
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     /// The verdict, with what was said before.
     pub(super) fn decide_again(&self) -> (Verdict, Reason) {
         let decided = self.decide();
@@ -24,27 +25,32 @@ impl Case<'_> {
         }
     }
 
-    /// What was said before, where nothing speaks against it: neither the estimates of how often old blocks are freed, nor
-    /// what growth probably does.
-    fn still(&self, before: Verdict) -> Option<(Verdict, Reason)> {
-        let kept = |start: f64| {
+    /// Of a leak that was proved before: the first of the starts from which on blocks seem to be kept, and grow, and these
+    /// blocks.
+    pub(super) fn seem_kept(&self) -> Option<(Suffix, Option<Survivors<'a>>)> {
+        STARTS.iter().find_map(|start| {
             let suffix = self.ages.from(start * self.older);
             let survivors = self.survivors(&suffix);
             let lent = |units: u64| survivors.map_or(0.0, |all| all.lent_at_once_units(units));
             let own = suffix.without(lent(suffix.from_units));
-            own.per_unit().is_some_and(|hazard| hazard < self.limit)
+            let kept = own.per_unit().is_some_and(|hazard| hazard < self.limit)
                 && !self.ages.rises(&suffix, self.limit, lent)
                 && survivors.is_none_or(|survivors| {
                     // Beyond all frees there is always an age from which on none is seen.
                     let known = || own.below(self.limit, DOUBT);
                     survivors.are_all() || (known() && survivors.may_grow())
-                })
-        };
+                });
+            kept.then_some((suffix, survivors))
+        })
+    }
+
+    /// What was said before, where nothing speaks against it: neither the estimates of how often old blocks are freed, nor
+    /// what growth probably does.
+    fn still(&self, before: Verdict) -> Option<(Verdict, Reason)> {
         match before {
             Verdict::Leak => {
                 let grows = self.growth != Growth::Stopped && !growth::slackens(self.row, self.window);
-                (grows && STARTS.into_iter().any(kept))
-                    .then_some((Verdict::Leak, Reason::StillKeptAndGrowing))
+                (grows && self.seem_kept().is_some()).then_some((Verdict::Leak, Reason::StillKeptAndGrowing))
             }
             Verdict::Young => None,
             Verdict::LongLived | Verdict::Cache | Verdict::Churn => {

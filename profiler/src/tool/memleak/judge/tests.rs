@@ -137,6 +137,26 @@ fn a_leak_behind_a_cache_is_found_at_a_later_age() {
     assert_eq!(judge(&leak, &window(4.0)).kept, None, "all that is old");
 }
 
+/// A leak that stays one though no age proves it at this look: its growth is that of what has outlived the cache, too.
+#[test]
+fn a_leak_that_stays_has_the_growth_of_what_is_kept() {
+    let mut looks = 0;
+    for tenth in 17..40 {
+        let ages = f64::from(tenth) / 10.0;
+        let leak = even((50.0 * ages) as u64, ages, FOREVER);
+        let row = StackRow::pool([&even((100.0 * ages) as u64, ages, 1.5), &leak]);
+        let judgement = judge_again(&row, &window(ages), Some(Said::first(Verdict::Leak)));
+        if judgement.reason != Reason::StillKeptAndGrowing || judgement.kept.is_none() {
+            continue;
+        }
+        looks += 1;
+        let growth = judgement.growth_bytes_per_hour.unwrap().value;
+        let per_age = growth * OLDER as f64 * UNIT_NS as f64 / 3.6e12;
+        assert!((per_age / 5_000.0 - 1.0).abs() < 0.25, "{per_age} at {ages} ages");
+    }
+    assert!(looks > 0, "no look has a leak that only stays one");
+}
+
 /// Watched for less than that takes, it is not known: and that is not the same as none.
 #[test]
 fn what_has_outlived_a_cache_is_doubted() {
