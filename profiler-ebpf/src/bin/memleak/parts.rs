@@ -172,7 +172,7 @@ unsafe fn change(thread: *mut Thread, key: u64) -> bool {
 /// Makes the newest part of a block that grows one of those below; whether there was room.
 #[inline(always)]
 unsafe fn push(thread: *mut Thread, key: u64, total_bytes: u64) -> bool {
-    // SAFETY: as for `resized`, and a map value.
+    // SAFETY: as for `resize`, and a map value.
     unsafe {
         let mut below = 0;
         if (*thread).old.size_bytes & GREW != 0 {
