@@ -132,7 +132,7 @@ wire! {
 wire! {
     /// Head of a ring record.
     pub struct RecordHead {
-        /// [`RECORD_STACK`] or [`RECORD_EXEC`]; in the upper half how the walk ended.
+        /// [`RECORD_STACK`], [`RECORD_EXEC`] or [`RECORD_HELD`]; in the upper half how the walk ended.
         pub kind: u8,
         /// Number of frames (64-bit return addresses, innermost first) that follow, and [`SOME_GUESSED`].
         pub depth: u8,
@@ -166,6 +166,8 @@ pub const ENDED_SOMEHOW: u8 = 15;
 pub const RECORD_STACK: u8 = 1;
 /// Ring record: the process of this address space replaced itself by exec.
 pub const RECORD_EXEC: u8 = 2;
+/// Ring record: the hold of this address space is [`HOLD_SIGNALLED`].
+pub const RECORD_HELD: u8 = 3;
 
 wire! {
     /// An observed address space: a process between its start, or its last exec, and its next exec or its end.
@@ -191,9 +193,20 @@ pub const FREES_NEST: u32 = 1;
 pub const CALLER_STEPS: u32 = 2;
 /// The observation is over: allocation calls that begin now do not count, and those under way may still return.
 pub const ALLOCS_OVER: u32 = 4;
-/// The process is stopped (SIGSTOP) at its first call that counts: it has mapped its libraries by then, and goes on when user
-/// space has told where.
+/// There may be a hold to look at, see [`HOLD_WANTED`]. A hint for the many calls that come when there is none any more.
 pub const HOLD: u32 = 8;
+
+/// State of a hold: the process is not stopped. A command that is to be stopped has the states from [`HOLD_WANTED`] on, in this
+/// order, in the map `HOLDS`. User space writes the first, before the command is let go, and from then on only reads.
+pub const HOLD_NONE: u64 = 0;
+/// State of a hold: the process is stopped (SIGSTOP) at its first call that counts. It has mapped its libraries by then, and
+/// goes on when user space has told where.
+pub const HOLD_WANTED: u64 = 1;
+/// State of a hold: one thread, and no other, is about to send the signal.
+pub const HOLD_CLAIMED: u64 = 2;
+/// State of a hold: the signal was sent. A SIGCONT that is sent now lets the process go on, whether it has stopped already or
+/// not: the kernel takes back a SIGSTOP that is still pending.
+pub const HOLD_SIGNALLED: u64 = 3;
 
 wire! {
     /// How to step over a function that keeps no frame pointer, at one return address inside it.

@@ -9,7 +9,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::pt_regs,
-    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user, bpf_send_signal},
+    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user, bpf_ringbuf_output, bpf_send_signal},
+    macros::map,
+    maps::Array,
     programs::ProbeContext,
 };
 use profiler_common::{
@@ -18,15 +20,18 @@ use profiler_common::{
         packed::{self, place},
     },
     ledger::Counter,
-    memleak::{ALLOCS_OVER, HOLD, Space, block_key},
+    memleak::{
+        ALLOCS_OVER, HOLD, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, RECORD_HELD, RecordHead,
+        block_key,
+    },
     opaque::forget,
 };
-use profiler_ebpf::stack::entry;
+use profiler_ebpf::{atomic, stack::entry};
 
 use crate::{
     alloc::value,
     blocks,
-    maps::{NOT_DRAWN, THREADS, Thread, count, own_space},
+    maps::{NOT_DRAWN, RING, THREADS, Thread, count, own_space},
     parts, sample, stacks,
 };
 
@@ -36,6 +41,11 @@ const MAX_SAFE_BYTES: u64 = 1 << 30;
 
 /// Stops a process, which cannot catch it: `SIGSTOP` of x86.
 const SIGSTOP: u32 = 19;
+
+/// Whether a process is to be stopped at its first call, or was, by the number of its space: `HOLD_WANTED` and the states behind
+/// it. Not a part of `Space`, which user space writes as a whole.
+#[map]
+static HOLDS: Array<u64> = Array::with_max_entries(256, 0);
 
 /// Follows a call, if it counts: what became of it, and whether its return need not be seen.
 #[inline(always)]
@@ -65,8 +75,7 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         if flags & ALLOCS_OVER != 0 {
             return (Counter::EntryLate, true);
         }
-        // SAFETY: as above.
-        unsafe { hold(space.cast_mut(), flags) };
+        hold(cookie.space);
     }
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
@@ -103,14 +112,23 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     }
 }
 
-/// Stops the process once. The signal is pending when this returns, and takes effect before the program goes on.
-#[inline(always)]
-unsafe fn hold(space: *mut Space, flags: u32) {
-    // SAFETY: a map value, which user space does not write between the release of a command and its first call; and a
-    // helper that takes a number.
+/// Stops the process, if that is wanted and no other thread has done so. The signal is pending when the helper returns, and
+/// takes effect when this thread goes back to its own code. Only then user space is told that there is someone to wake.
+#[inline(never)]
+fn hold(space: u16) {
+    let Some(state) = HOLDS.get_ptr_mut(space.into()) else { return };
+    // SAFETY: a map value, which user space only reads by now, and which belongs to the thread that has claimed it; and helpers
+    // that take numbers, a map, and memory of this function.
     unsafe {
-        (&raw mut (*space).flags).write_volatile(flags & !HOLD);
-        bpf_send_signal(SIGSTOP);
+        if !atomic::replace(state, HOLD_WANTED, HOLD_CLAIMED) {
+            return;
+        }
+        let sent = bpf_send_signal(SIGSTOP) == 0;
+        state.write_volatile(if sent { HOLD_SIGNALLED } else { HOLD_NONE });
+        let head = RecordHead { kind: RECORD_HELD, depth: 0, space, stack: 0 };
+        // Many calls tell nothing else. If it is lost, user space finds the state when it next looks.
+        let ring = (&raw const RING).cast_mut().cast();
+        let _ = bpf_ringbuf_output(ring, (&raw const head).cast_mut().cast(), 8, 0);
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
 
+use crate::target::status::Status;
+
 /// How often the end of a group is looked for: the kernel tells of the end of a process, not of a group.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -79,6 +81,12 @@ impl Group {
             self.is_there()
         };
         while let Some(pause) = grace.wait(!is_there()) {
+            // One that was stopped since it was asked cannot end.
+            if Status::read(self.0.as_raw_nonzero().get().unsigned_abs())
+                .is_ok_and(|status| status.state == Some('T'))
+            {
+                let _ = kill_process_group(self.0, Signal::CONT);
+            }
             std::thread::sleep(pause);
         }
         if is_there() {

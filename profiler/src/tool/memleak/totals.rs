@@ -8,7 +8,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::{
     ledger::Counter,
-    memleak::{Counters, Space, StackTotals, ThreadHits},
+    memleak::{Counters, HOLD_NONE, HOLD_WANTED, Space, StackTotals, ThreadHits},
 };
 
 use crate::{
@@ -98,6 +98,20 @@ pub(crate) fn space(object: &Object, number: u16) -> Result<Space> {
         .map_err(|e| unreadable("the address spaces", &e))?;
     let [space] = space;
     Ok(space)
+}
+
+/// Has the kernel side stop the process of an address space at its first call. Before it is let go.
+pub(crate) fn want_hold(object: &Object, number: u16) -> Result<()> {
+    write(object, "HOLDS", &u32::from(number), &HOLD_WANTED)
+}
+
+/// Whether the kernel side is to stop the process of an address space, or has: [`HOLD_WANTED`] and the states behind it.
+pub(crate) fn hold(object: &Object, number: u16) -> Result<u64> {
+    let mut state = [HOLD_NONE];
+    bpf::lookup(object.map("HOLDS")?, &u32::from(number), &mut state)
+        .map_err(|e| unreadable("who is stopped", &e))?;
+    let [state] = state;
+    Ok(state)
 }
 
 /// Writes one element.

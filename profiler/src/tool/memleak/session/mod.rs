@@ -168,13 +168,21 @@ impl<'a> Session<'a> {
         self.cost.before_detach(reading);
         self.late = totals::counters(&self.object).ok();
         self.drain_calls();
+        // Before the probes go, which may take seconds.
+        self.let_commands_go_on();
         detach::all_at_once(self.spaces.iter_mut().flat_map(Space::take_allocs).collect());
         detach::all_at_once(self.spaces.iter_mut().flat_map(Space::take_frees).collect());
-        for space in &mut self.spaces {
-            space.let_go_on(&self.object);
-        }
+        // A call that was on its way to stop the command has done so: the kernel waits for the calls of a probe that it takes away.
+        self.let_commands_go_on();
         self.cost.detached(begun.elapsed());
         self.options.stage.end();
+    }
+
+    /// Lets commands go on that are stopped, or about to be.
+    fn let_commands_go_on(&mut self) {
+        for space in &mut self.spaces {
+            space.let_go_on_at_last(&self.object);
+        }
     }
 
     /// What was counted while all probes were attached. While they come and go, releases are seen of blocks whose allocation
@@ -225,6 +233,13 @@ impl<'a> Session<'a> {
         let mut report = section::report(self, &snapshot, &moments.whole, ended)?;
         report.sum_up();
         Ok(report)
+    }
+}
+
+impl Drop for Session<'_> {
+    /// An error may end an observation before anything else lets a stopped command go on.
+    fn drop(&mut self) {
+        self.let_commands_go_on();
     }
 }
 

@@ -122,25 +122,20 @@ impl Session<'_> {
                     if !self.tracker.knows(number) || taken.is_multiple_of(TELL_EVERY) {
                         self.tell_mappings()?;
                     }
-                    self.let_go_on(number);
                 }
+                // RECORD_HELD: whoever is stopped goes on below.
                 _ => {}
             }
         }
         for number in replaced {
             self.replaced(number, tell)?;
         }
+        self.let_held_up_go_on()?;
         // Those of a program that took the place of another, too: no stack of it has come yet.
         self.tell_mappings()
     }
 
     /// Lets a command go on that waits at its first call until its mappings are told.
-    fn let_go_on(&mut self, number: u16) {
-        let Session { object, spaces, .. } = self;
-        spaces.iter_mut().filter(|space| space.number == number).for_each(|space| space.let_go_on(object));
-    }
-
-    /// Lets a command go on that was stopped, though no stack told of it.
     fn let_held_up_go_on(&mut self) -> Result<()> {
         let Session { object, modules, spaces, .. } = self;
         let held_up = spaces.iter_mut().find(|space| space.is_held_up(object));
@@ -148,7 +143,8 @@ impl Session<'_> {
         space.refresh(object, modules);
         let number = space.number;
         let told = self.tell_mappings();
-        self.let_go_on(number);
+        let Session { object, spaces, .. } = self;
+        spaces.iter_mut().filter(|space| space.number == number).for_each(|space| space.let_go_on(object));
         told
     }
 
@@ -214,7 +210,6 @@ impl Session<'_> {
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
         self.note_ends();
-        self.let_held_up_go_on()?;
         for space in self.spaces.iter_mut().filter(|space| space.ended.is_none()) {
             space.seen.alive_ns = now_ns;
         }

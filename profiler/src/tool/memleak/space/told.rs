@@ -1,7 +1,10 @@
 //! What the kernel side is told of an address space.
 
+use std::time::{Duration, Instant};
+
 use profiler_common::memleak::{
-    ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, HOLD, Space as WireSpace, block_key,
+    ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, HOLD, HOLD_CLAIMED, HOLD_SIGNALLED,
+    Space as WireSpace, block_key,
 };
 
 use super::{Part, Space};
@@ -9,6 +12,11 @@ use crate::{
     capture::object::Object, error::Result, target::modules::Modules, tool::memleak::totals,
     unwind::tracker::Tracker,
 };
+
+/// How long a thread may take from its claim of the hold to the signal: some instructions, and more if it is preempted there.
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
+/// How often it is looked whether it has sent it.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Space {
     /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
@@ -21,6 +29,9 @@ impl Space {
             slot: 0,
             generation: 0,
         };
+        if self.held {
+            totals::want_hold(object, self.number)?;
+        }
         totals::set_space(object, self.number, &space)
     }
 
@@ -60,22 +71,36 @@ impl Space {
 
     /// Whether the kernel side has stopped the process and nobody has let it go on.
     pub(crate) fn is_held_up(&self, object: &Object) -> bool {
-        self.held && totals::space(object, self.number).is_ok_and(|space| space.flags & HOLD == 0)
+        self.held && matches!(totals::hold(object, self.number), Ok(HOLD_SIGNALLED))
     }
 
-    /// Lets a process go on that the kernel side has stopped, or would have. It is not stopped again.
+    /// Lets a process go on that the kernel side has stopped. One that was not stopped gets no signal.
     pub(crate) fn let_go_on(&mut self, object: &Object) {
-        if !std::mem::take(&mut self.held) {
+        if !self.is_held_up(object) {
             return;
         }
+        self.held = false;
         let told = totals::space(object, self.number).and_then(|mut space| {
             space.flags &= !HOLD;
             totals::set_space(object, self.number, &space)
         });
+        // Then every call looks whether there is a hold, and finds none.
         if let Err(error) = told {
             tracing::debug!("process {}: {error}", self.process.pid());
         }
         self.process.wake();
+    }
+
+    /// The same at the end, when no call will be told of any more: waits for the signal if it is about to be sent.
+    pub(crate) fn let_go_on_at_last(&mut self, object: &Object) {
+        let deadline = Instant::now() + SIGNAL_PATIENCE;
+        while self.held
+            && matches!(totals::hold(object, self.number), Ok(HOLD_CLAIMED))
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(SIGNAL_PAUSE);
+        }
+        self.let_go_on(object);
     }
 
     /// Tells the kernel side that the observation is over: what is allocated from now on does not count.
