@@ -74,6 +74,12 @@ impl Memory {
         self.bytes(address).map(u64::from_ne_bytes)
     }
 
+    /// A word of what begins at an address. Both were read from the target and may be anything: the sum wraps, and what is no
+    /// address cannot be read.
+    fn member(&self, address: u64, offset: u64) -> Option<u64> {
+        self.word(address.wrapping_add(offset))
+    }
+
     /// Whether the text that a word points to is one of these.
     fn names<'n>(&self, word: u64, wanted: &[&'n str]) -> Option<&'n str> {
         let mut name = [0; NAME_BYTES];
@@ -94,21 +100,21 @@ impl Memory {
         let mut table = Table::default();
         let mut entry = column("gHotSpotVMStructs")?;
         for _ in 0..MOST {
-            let type_name = self.word(entry + of_type)?;
+            let type_name = self.member(entry, of_type)?;
             if type_name == 0 {
                 break;
             }
             if self.names(type_name, OPTION_TYPES).is_some() {
-                match self.names(self.word(entry + of_field)?, &["flags", "numFlags", "_name", "_addr"]) {
+                match self.names(self.member(entry, of_field)?, &["flags", "numFlags", "_name", "_addr"]) {
                     // Of members that are static there is an address, of others an offset.
-                    Some("flags") => table.first = self.word(self.word(entry + address)?),
-                    Some("numFlags") => table.count = self.word(self.word(entry + address)?),
-                    Some("_name") => table.name = self.word(entry + offset),
-                    Some("_addr") => table.value = self.word(entry + offset),
+                    Some("flags") => table.first = self.word(self.member(entry, address)?),
+                    Some("numFlags") => table.count = self.word(self.member(entry, address)?),
+                    Some("_name") => table.name = self.member(entry, offset),
+                    Some("_addr") => table.value = self.member(entry, offset),
                     _ => {}
                 }
             }
-            entry += stride;
+            entry = entry.wrapping_add(stride);
         }
         self.in_table(option, &table, self.size_of_option(symbol)?)
     }
@@ -120,11 +126,11 @@ impl Memory {
             (column("gHotSpotVMTypeEntrySizeOffset")?, column("gHotSpotVMTypeEntryArrayStride")?);
         let mut entry = column("gHotSpotVMTypes")?;
         for _ in 0..MOST {
-            let name = self.word(entry + of_name).filter(|name| *name != 0)?;
+            let name = self.member(entry, of_name).filter(|name| *name != 0)?;
             if self.names(name, OPTION_TYPES).is_some() {
-                return self.word(entry + size);
+                return self.member(entry, size);
             }
-            entry += stride;
+            entry = entry.wrapping_add(stride);
         }
         None
     }
@@ -133,11 +139,11 @@ impl Memory {
         let (first, count) = (table.first?, table.count?.min(MOST as u64));
         let (name, value) = (table.name?, table.value?);
         // Its last entry has no name.
-        let entries = (0..count).map(|nth| first + nth * size);
+        let entries = (0..count).map(|nth| first.wrapping_add(nth.wrapping_mul(size)));
         let mut named = entries.filter(|entry| {
-            self.word(entry + name).is_some_and(|word| word != 0 && self.names(word, &[option]).is_some())
+            self.member(*entry, name).is_some_and(|word| word != 0 && self.names(word, &[option]).is_some())
         });
-        self.word(named.next()? + value)
+        self.member(named.next()?, value)
     }
 }
 
@@ -188,6 +194,19 @@ mod tests {
         assert_eq!(of_java(&[], "PreserveFramePointer"), Some(false));
         assert_eq!(of_java(&["-XX:+PreserveFramePointer"], "PreserveFramePointer"), Some(true));
         assert_eq!(of_java(&[], "NoSuchOption"), None);
+    }
+
+    /// A table whose columns, step and sizes are as large as words can be.
+    #[test]
+    fn words_that_are_no_addresses_are_no_option() {
+        let wrong = u64::MAX;
+        let at = std::ptr::from_ref(&wrong).expose_provenance() as u64;
+        let memory = Memory(File::open("/proc/self/mem").unwrap());
+        assert_eq!(memory.word(at), Some(u64::MAX));
+        assert_eq!(memory.option("PreserveFramePointer", &|_| Some(at)), None);
+        let [first, name, value] = [Some(u64::MAX); 3];
+        let table = Table { first, count: Some(3), name, value };
+        assert_eq!(memory.in_table("PreserveFramePointer", &table, u64::MAX), None);
     }
 
     #[test]
