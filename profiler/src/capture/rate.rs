@@ -11,7 +11,7 @@ use profiler_common::rate::{CLASSES, ThreadRate};
 
 use super::{
     cost::{
-        prices::{Counted, Traps},
+        prices::Counted,
         threads::{self, Had},
     },
     object::{Object, Settings},
@@ -57,11 +57,9 @@ pub(crate) struct Counting {
 }
 
 impl Counting {
-    /// Share of all hits that found the caches cold, from 0 to 1. `None` if there were no hits.
-    pub(crate) fn cold_share(&self, traps: &Traps) -> Option<f64> {
-        let all: u64 = self.threads.values().flat_map(|counted| counted.hits).sum();
-        let cold: f64 = self.threads.values().map(|counted| counted.cold_hits(traps)).sum();
-        (all > 0).then(|| cold / all as f64)
+    /// How late the hits of each thread came on average, by thread id ([`Counted::late`]); of threads that had hits.
+    pub(crate) fn late(&self) -> HashMap<u32, f64> {
+        self.threads.iter().filter_map(|(tid, counted)| Some((*tid, counted.late()?))).collect()
     }
 }
 
@@ -201,16 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn cold_hits_are_a_share_of_all() {
+    fn how_late_hits_came_is_known_of_each_thread() {
         let Hits { of: hits, mut cooling_ns } = of(&[30, 0, 70]);
         cooling_ns[2] = 50 * COOLING_NS;
         let counted = Counted { hits, cooling_ns, busy_ns: SECOND, user_ns: 0, could_ns: SECOND };
-        let counting = |threads| Counting { length: MOST_TIME, threads };
-        assert_eq!(
-            counting(HashMap::from([(7, counted), (8, counted)])).cold_share(&Traps::ASSUMED),
-            Some(0.5)
-        );
-        assert_eq!(counting(HashMap::new()).cold_share(&Traps::ASSUMED), None);
+        let warm = Counted { cooling_ns: [0; CLASSES], ..counted };
+        let idle = Counted { hits: [0; CLASSES], ..warm };
+        let counting =
+            Counting { length: MOST_TIME, threads: HashMap::from([(7, counted), (8, warm), (9, idle)]) };
+        assert_eq!(counting.late(), HashMap::from([(7, 0.5), (8, 0.0)]));
     }
 
     #[test]

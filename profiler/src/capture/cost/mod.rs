@@ -18,7 +18,7 @@ use self::{
     prices::{Hits, Prices, Programs, RunTimes, Traps},
     spending::{Share, Spending},
     threads::Had,
-    worked::{Worked, cold_among},
+    worked::{Billed, Worked},
 };
 use super::calibration::Costs;
 use crate::{
@@ -42,10 +42,10 @@ pub(crate) struct CostMeter {
     /// How long hits were counted before the real probes came.
     counted: Option<Duration>,
     predicted: Option<f64>,
-    /// The share of hits that found the caches cold when they were counted.
-    counted_cold: Option<f64>,
-    /// The share that is reckoned with: the same, or what follows from how often hits come.
-    cold: f64,
+    /// How late the hits of each thread came when they were counted, by thread id.
+    counted_late: HashMap<u32, f64>,
+    /// Hits of threads so far, and how many of them found the caches cold.
+    billed: Billed,
     detach: Option<Duration>,
     began: Instant,
     /// The same as threads count it.
@@ -96,8 +96,8 @@ impl CostMeter {
             attach: Duration::ZERO,
             counted: None,
             predicted: None,
-            counted_cold: None,
-            cold: 0.0,
+            counted_late: HashMap::new(),
+            billed: Billed::default(),
             detach: None,
             began: Instant::now(),
             began_ticks: ticks_now(),
@@ -142,12 +142,12 @@ impl CostMeter {
         traps
     }
 
-    /// Hits were counted before the real probes came. `predicted` is the share of a thread that followed from it, `cold`
-    /// the share of hits that found the caches cold.
-    pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>, cold: Option<f64>) {
+    /// Hits were counted before the real probes came. `predicted` is the share of a thread that followed from it, `late`
+    /// how late the hits of each thread came.
+    pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>, late: HashMap<u32, f64>) {
         self.counted = Some(took);
         self.predicted = predicted;
-        self.counted_cold = cold;
+        self.counted_late = late;
     }
 
     /// Everything is attached to these processes.
@@ -189,10 +189,7 @@ impl CostMeter {
             reading.threads.into_iter().filter_map(|(tid, hits)| self.since_last(tid, hits)).collect();
         let traps = self.traps(false);
         let at = |cold| Prices::of(hits, &traps, cold, &self.measured, &self.guess);
-        let cold = self.counted_cold.unwrap_or_else(|| cold_among(&worked, &at(0.0)));
-        let prices = at(cold);
-        self.cold = cold;
-        let spent = worked.iter().map(|worked| worked.spent(&prices)).collect();
+        let spent = self.billed.add(&worked, &self.counted_late, at);
         self.spending.add(length, spent);
         let told = [self.spending.mean(), self.spending.recent(), self.spending.lately()];
         for share in told.into_iter().flatten() {
@@ -263,7 +260,7 @@ impl CostMeter {
         let seconds = length.as_secs_f64();
         let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
         let traps = self.traps(false);
-        let prices = Prices::of(self.hits, &traps, self.cold, &self.measured, &self.guess);
+        let prices = Prices::of(self.hits, &traps, self.billed.cold(), &self.measured, &self.guess);
         // In less than a second, what a thread loses is a matter of chance.
         let is_long = length >= SECOND;
         let mean = self.spending.mean().filter(|_| is_long);

@@ -70,7 +70,7 @@ const COUNTING_NS: f64 = 80.0;
 /// Least part of a thread's time that is taken to be its own. With more hits than that, figures mean little.
 const LEAST_OWN: f64 = 0.01;
 
-/// How cold hits are on average, from 0 to 1.
+/// How late hits are on average, from 0 to 1.
 fn part(cooling_ns: u64, hits: u64) -> f64 {
     if hits > 0 { cooling_ns as f64 / (hits as f64 * COOLING_NS as f64) } else { 0.0 }
 }
@@ -140,9 +140,10 @@ impl Counted {
         kernel_share(self.busy_ns as f64 - counting, self.user_ns as f64)
     }
 
-    /// How many hits found the caches cold: as far as they came late, and the thread was in the kernel meanwhile.
-    pub(crate) fn cold_hits(&self, traps: &Traps) -> f64 {
-        self.cooling_ns.iter().sum::<u64>() as f64 / COOLING_NS as f64 * self.kernel_share(traps)
+    /// How late its hits came on average, from 0 to 1 as [`COOLING_NS`] has it. `None` if there were none.
+    pub(crate) fn late(&self) -> Option<f64> {
+        let hits: u64 = self.hits.iter().sum();
+        (hits > 0).then(|| part(self.cooling_ns.iter().sum(), hits))
     }
 
     /// Hits per second of its own processor time.
@@ -368,10 +369,9 @@ mod tests {
         // 25 ms of ours beside 88.4 ms of its own; 33.5 ms beside 81.4 ms, as counting was dearer too.
         assert!((warm_price - 25.0 / 113.4).abs() < 1e-9, "{warm_price}");
         assert!((cold_price - 33.5 / 114.9).abs() < 1e-9, "{cold_price}");
-        assert_eq!(cold.cold_hits(&TRAPS), 20_000.0);
+        assert_eq!((warm.late(), cold.late()), (Some(0.0), Some(1.0)));
         // It only computed meanwhile, but for a quarter of the time.
         let computing = Counted { user_ns: 66_300_000, ..cold };
-        assert!((computing.cold_hits(&TRAPS) - 5_000.0).abs() < 1e-6, "{computing:?}");
         let computing_price = computing.forecast(&TRAPS, &PROGRAMS).of_busy;
         assert!(warm_price < computing_price && computing_price < cold_price, "{computing_price}");
         let hits = Hits { entries: 1_000, returns: 1_000, frees: 1_000, stepped: 0 };

@@ -1,5 +1,7 @@
 //! What a thread did for a while, and what that cost it.
 
+use std::collections::HashMap;
+
 use profiler_common::rate::COOLING_NS;
 
 use super::{
@@ -27,20 +29,52 @@ impl Worked {
             waited_ns: self.had.waited_ns as f64,
         }
     }
+
+    /// The share of its hits that find the caches cold, from 0 to 1: as far as they come late, and as far as it was in the
+    /// kernel meanwhile. `late`: how late its hits came when they were counted; without that it follows from how far apart
+    /// they are on average. `warm`: prices of hits that find the caches warm.
+    fn cold(&self, late: Option<f64>, warm: &Prices) -> f64 {
+        let spent = self.spent(warm);
+        let own = (spent.busy_ns - spent.ours_ns).max(0.0);
+        late.unwrap_or_else(|| late_at_random(own, self.hits())) * kernel_share(own, self.had.user_ns as f64)
+    }
+
+    /// Allocations and releases.
+    fn hits(&self) -> f64 {
+        self.allocs + self.frees
+    }
 }
 
-/// The share of hits that find the caches cold, from how far apart they are on average, and how much of the time between
-/// them is spent in the kernel. `warm`: prices of those that do
-/// not.
-pub(super) fn cold_among(threads: &[Worked], warm: &Prices) -> f64 {
-    let own = |thread: &Worked| {
-        let spent = thread.spent(warm);
-        (spent.busy_ns - spent.ours_ns).max(0.0)
-    };
-    let hits: f64 = threads.iter().map(|thread| thread.allocs + thread.frees).sum();
-    let own: f64 = threads.iter().map(own).sum();
-    let user: f64 = threads.iter().map(|thread| thread.had.user_ns as f64).sum();
-    late_at_random(own, hits) * kernel_share(own, user)
+/// Hits that were put down to threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Billed {
+    hits: f64,
+    cold_hits: f64,
+}
+
+impl Billed {
+    /// What the probes took of each of these threads, at prices of its own: `at` has them for a share of hits that find the
+    /// caches cold. `late`: how late the hits of threads came when they were counted.
+    pub(super) fn add(
+        &mut self,
+        threads: &[Worked],
+        late: &HashMap<u32, f64>,
+        at: impl Fn(f64) -> Prices,
+    ) -> Vec<Spent> {
+        let warm = at(0.0);
+        let mut spent = |thread: &Worked| {
+            let cold = thread.cold(late.get(&thread.tid).copied(), &warm);
+            self.hits += thread.hits();
+            self.cold_hits += thread.hits() * cold;
+            thread.spent(&at(cold))
+        };
+        threads.iter().map(&mut spent).collect()
+    }
+
+    /// The share of all hits so far that found the caches cold, from 0 to 1.
+    pub(super) fn cold(&self) -> f64 {
+        if self.hits > 0.0 { self.cold_hits / self.hits } else { 0.0 }
+    }
 }
 
 /// How late hits are on average, from 0 to 1 as [`COOLING_NS`] has it, if they come at random in `own_ns` of the
@@ -73,14 +107,43 @@ mod tests {
     #[test]
     fn hits_are_cold_where_the_time_between_them_is_long() {
         // 700 µs of its own for 200 hits: 3.5 µs before each.
-        let cold = cold_among(&[worked(1_000_000, 100.0)], &PRICES);
+        let cold = worked(1_000_000, 100.0).cold(None, &PRICES);
         assert!((cold - (1.0 - (-1.5 / 3.5f64).exp()) * 3.5 / 1.5).abs() < 1e-12, "{cold}");
         let mut computing = worked(1_000_000, 100.0);
         computing.had.user_ns = 350_000;
-        assert!((cold_among(&[computing], &PRICES) - cold / 2.0).abs() < 1e-12);
+        assert!((computing.cold(None, &PRICES) - cold / 2.0).abs() < 1e-12);
         // A thread that does nothing else than to allocate has no time of its own.
-        assert_eq!(cold_among(&[worked(300_000, 100.0)], &PRICES), 0.0);
-        assert_eq!(cold_among(&[], &PRICES), 0.0);
+        assert_eq!(worked(300_000, 100.0).cold(None, &PRICES), 0.0);
+    }
+
+    #[test]
+    fn how_late_hits_came_is_taken_from_the_count_where_there_is_one() {
+        let mut thread = worked(1_000_000, 100.0);
+        assert_eq!(thread.cold(Some(0.25), &PRICES), 0.25);
+        // Of 700 µs of its own, it computed for 350 µs.
+        thread.had.user_ns = 350_000;
+        assert_eq!(thread.cold(Some(0.25), &PRICES), 0.125);
+    }
+
+    #[test]
+    fn a_thread_that_computes_does_not_pay_for_what_another_finds_cold() {
+        let at =
+            |cold| Prices { alloc_ns: 2_000.0 + cold * 800.0, free_ns: 1_000.0 + cold * 400.0, ..PRICES };
+        let talks = Worked { tid: 1, ..worked(1_000_000, 100.0) };
+        let mut computes = Worked { tid: 2, ..talks };
+        computes.had.user_ns = 700_000;
+        let mut billed = Billed::default();
+        assert_eq!(billed.cold(), 0.0);
+        let late = HashMap::from([(1, 0.75), (2, 0.75)]);
+        let spent = billed.add(&[talks, computes], &late, at);
+        let ours: Vec<f64> = spent.iter().map(|spent| spent.ours_ns).collect();
+        assert_eq!(ours, [300_000.0 + 0.75 * 120_000.0, 300_000.0]);
+        assert_eq!(billed.cold(), 0.375, "of the hits of both");
+        // A thread that was not counted is judged by how far apart its hits are.
+        let new = Worked { tid: 3, ..talks };
+        let spent = billed.add(&[new], &late, at);
+        let ours_ns = 300_000.0 + new.cold(None, &PRICES) * 120_000.0;
+        assert!((spent[0].ours_ns - ours_ns).abs() < 1e-6, "{spent:?}");
     }
 
     #[test]

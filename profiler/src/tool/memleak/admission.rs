@@ -153,10 +153,10 @@ pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -
     calibrate(cost, options.method);
     let Some(counting) = rate::count(&passed(spaces), options.method)? else { return Ok(false) };
     let traps = cost.traps(true);
-    let cold = counting.cold_share(&traps);
-    tracing::debug!(?traps, ?cold, "what counted hits would cost");
+    let late = counting.late();
+    tracing::debug!(?traps, ?late, "what counted hits would cost");
     let forecast = Forecast::of(&counting, &traps, options);
-    cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), cold);
+    cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), late);
     match forecast.and_then(|forecast| forecast.refused(options)) {
         Some(refused) => Err(refused),
         None => Ok(true),
