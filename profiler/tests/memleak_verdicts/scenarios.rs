@@ -1,6 +1,7 @@
 //! What servers do with memory. Each scenario fills one call stack; rates are blocks per age.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 
 use crate::model::{Rng, Site};
 
@@ -15,14 +16,46 @@ pub(crate) struct Scenario {
     pub(crate) fill: fn(&mut Site, &mut Rng, f64),
 }
 
-const fn of(name: &'static str, ages: f64, rate: f64, fill: fn(&mut Site, &mut Rng, f64)) -> Scenario {
-    Scenario { name, ages, rate, fill }
+/// How the answer may change between the interim reports of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// What was taken back is hardly ever said again.
+    Once,
+    /// A leak in a cache that is new: that entries are freed after all is news, and that not all of them are, is news again.
+    NewCache,
+    /// Something that is filled grows like a leak meanwhile, and stops.
+    Fills,
+}
+
+/// A scenario of the lists below.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed {
+    scenario: Scenario,
+    pub(crate) changes: Changes,
+}
+
+impl Listed {
+    const fn that(self, changes: Changes) -> Listed {
+        Listed { changes, ..self }
+    }
+}
+
+impl Deref for Listed {
+    type Target = Scenario;
+
+    fn deref(&self) -> &Scenario {
+        &self.scenario
+    }
+}
+
+const fn of(name: &'static str, ages: f64, rate: f64, fill: fn(&mut Site, &mut Rng, f64)) -> Listed {
+    Listed { scenario: Scenario { name, ages, rate, fill }, changes: Changes::Once }
 }
 
 const LEAKED: f64 = f64::INFINITY;
 
 /// Must be LEAK.
-pub(crate) const PLANTED: &[Scenario] = &[
+pub(crate) const PLANTED: &[Listed] = &[
     of("pure leak, watched for 1.5 ages", 1.5, 387.0, leak),
     of("pure leak", 4.0, 60.0, leak),
     of("slow pure leak", 4.0, 20.0, leak),
@@ -36,15 +69,18 @@ pub(crate) const PLANTED: &[Scenario] = &[
     of("1 % leak in a cache of 1.5 ages", 4.0, 60.0, |site, rng, rate| {
         leak(site, rng, rate);
         site.steady(rng, 99.0 * rate / 10.0, |_| 1.5);
-    }),
+    })
+    .that(Changes::NewCache),
     of("leak beside a cache of 2 ages", 5.0, 40.0, |site, rng, rate| {
         leak(site, rng, rate);
         site.steady(rng, 4.0 * rate, |_| 2.0);
-    }),
+    })
+    .that(Changes::NewCache),
     of("leak beside a cache of 2.6 ages", 8.0, 40.0, |site, rng, rate| {
         leak(site, rng, rate);
         site.steady(rng, 4.0 * rate, |rng| 2.6 * (0.95 + 0.1 * rng.unit()));
-    }),
+    })
+    .that(Changes::NewCache),
     of("leak in bursts, every 0.7 ages", 4.0, 40.0, |site, rng, rate| {
         bursts(site, rng, 0.7, rate);
     }),
@@ -73,7 +109,7 @@ pub(crate) const PLANTED: &[Scenario] = &[
 
 /// Leaks that come so unevenly that a pause may look like the end: most must be found, and none be taken for a
 /// cache or churn.
-pub(crate) const UNEVEN: &[Scenario] = &[of("leak in bursts at random", 4.0, 20.0, |site, rng, rate| {
+pub(crate) const UNEVEN: &[Listed] = &[of("leak in bursts at random", 4.0, 20.0, |site, rng, rate| {
     let mut time = 0.0;
     while time < site.ages() {
         time += rng.exponential(0.25);
@@ -82,7 +118,7 @@ pub(crate) const UNEVEN: &[Scenario] = &[of("leak in bursts at random", 4.0, 20.
 })];
 
 /// Must never be LEAK.
-pub(crate) const HONEST: &[Scenario] = &[
+pub(crate) const HONEST: &[Listed] = &[
     of("cache of 2/3 age, watched for 1.5 ages", 1.5, 3_000.0, |site, rng, rate| {
         site.steady(rng, rate, |_| 0.667)
     }),
@@ -163,11 +199,13 @@ pub(crate) const HONEST: &[Scenario] = &[
     of("table filled in an age, and a cache of 0.8 ages", 4.0, 60.0, |site, rng, rate| {
         fills(site, rng, 100.0, 1.0);
         site.steady(rng, rate, |_| 0.8);
-    }),
+    })
+    .that(Changes::Fills),
     of("table filled in an age, and a cache of 2 ages", 4.0, 60.0, |site, rng, rate| {
         fills(site, rng, 100.0, 1.0);
         site.steady(rng, rate, |_| 2.0);
-    }),
+    })
+    .that(Changes::Fills),
     of("cache that fills in 0.3 ages and stops", 4.0, 300.0, |site, rng, rate| fills(site, rng, rate, 0.3)),
     of("cache that fills in 1.5 ages and stops", 4.0, 100.0, |site, rng, rate| fills(site, rng, rate, 1.5)),
     of("cache that fills in 2.5 ages and stops", 4.0, 100.0, |site, rng, rate| fills(site, rng, rate, 2.5)),
