@@ -143,8 +143,7 @@ wire! {
     }
 }
 
-/// Hits are put down to threads in steps of so many, a power of two: of the hits of a CPU, every so manieth counts for all
-/// since the last.
+/// Hits are put down to threads in steps of so many, a power of two: every 64th hit on a CPU stands for 64.
 pub const THREAD_HITS_STEP: u64 = 64;
 
 wire! {

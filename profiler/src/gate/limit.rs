@@ -1,6 +1,6 @@
 //! `--gate-above`: which leaks grow too slowly to count.
 //!
-//! One function may leak at several lines, and what leaks in what it calls may be proved of all of that together only. So
+//! A function may leak at several lines, and a leak in its callees may be provable only in total. So
 //! the limit is one of functions: all leaks of a function are added up, and where a row stands for a function and what it
 //! calls, also the leaks that only that function leads to.
 

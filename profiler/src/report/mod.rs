@@ -71,8 +71,8 @@ impl Report {
         self.sections.get(at.section)?.rows.get(at.row)
     }
 
-    /// The rows behind a row, with their section: those of sections of detail whose column with the section's name in the
-    /// singular (`site` for `sites`) holds the index of this row.
+    /// The detail rows of a row, with their section: those whose link column ([`Section::column_of`]) holds the index of
+    /// this row.
     pub fn details(&self, at: RowRef) -> Vec<(&Section, &Row)> {
         let Some(section) = self.sections.get(at.section) else { return Vec::new() };
         let details = self.sections.iter().filter_map(|detail| Some((detail, detail.column_of(section)?)));

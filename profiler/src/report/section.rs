@@ -43,7 +43,8 @@ impl Section {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// Of a section of detail, index of the column that says behind which row of another section a row stands.
+    /// Index of the column that links a detail row to its parent row in another section: the other's name in the singular
+    /// (`site` for `sites`). `None` if this is no section of detail.
     pub(crate) fn column_of(&self, other: &Section) -> Option<usize> {
         self.column(other.name.strip_suffix('s')?).filter(|_| self.detail)
     }

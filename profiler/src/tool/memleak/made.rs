@@ -96,8 +96,8 @@ impl MadeCode {
     }
 }
 
-/// Whether a function that HotSpot has made keeps a frame pointer. `entered`: it has called other code than such. That are
-/// its wrappers of native methods and most of its stubs: not those of the second compiler, whose names begin so.
+/// Whether a function that HotSpot has made keeps a frame pointer. `entered`: it has called other code than such. These
+/// are its native wrappers and most stubs, but not those of the second compiler, whose names begin with `_`.
 fn keeps_pointer(name: Option<&Text>, entered: bool) -> bool {
     match name {
         Some(name) => naming::is_runtime_loop(&name.terminal()) || (entered && !name.raw().starts_with(b"_")),

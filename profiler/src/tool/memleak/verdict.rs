@@ -108,7 +108,7 @@ impl Reason {
             Reason::FewBlockHours => {
                 "old blocks were not watched for long enough to see whether they are freed"
             }
-            Reason::SomeStay => "most blocks this old are freed, but none of those that have got still older",
+            Reason::SomeStay => "most blocks this old are freed, but the oldest ones are not",
             Reason::GrowthUnclear => {
                 "nothing this old is freed, but whether more keeps coming is not clear yet"
             }

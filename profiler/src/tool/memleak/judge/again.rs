@@ -71,7 +71,7 @@ impl<'a> Case<'a> {
             })
     }
 
-    /// One kind of memory that is none stays that kind, unless it is clearly another.
+    /// A verdict other than LEAK is kept unless another clearly fits better.
     fn still_the_same(&self, before: Verdict, now: Verdict) -> Option<(Verdict, Reason)> {
         let line = SHORT * self.older;
         let stays = match (before, now) {
