@@ -30,8 +30,8 @@ pub(crate) fn memleak_exec(ctx: *mut c_void) -> i32 {
 #[inline(never)]
 extern "C" fn look_at(number: u32, tgid: *mut c_void) -> i64 {
     let Some(space) = SPACES.get_ptr_mut(number) else { return 1 };
-    // SAFETY: what `memleak_exec` gives, and a map value. A process execs one at a time. User space writes the whole value when
-    // it tells mappings; if it undoes what is written here, it still gets the record, and takes the probes away.
+    // SAFETY: what `memleak_exec` gives, and a map value, in which only this program writes these fields once the loader has made
+    // the space known; a process execs one at a time.
     unsafe {
         if u64::from((*space).tgid) != *tgid.cast::<u64>() || (*space).replaced != 0 {
             return 0;

@@ -149,9 +149,9 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static DRAWING: PerCpuArray<Drawing> = PerCpuArray::with_max_entries(1, 0);
 
-/// The observed address spaces, by number.
+/// The observed address spaces, by number. User space writes single fields through a mapping, none that a program here writes.
 #[map]
-pub(crate) static SPACES: Array<Space> = Array::with_max_entries(256, 0);
+pub(crate) static SPACES: Array<Space> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 
 /// Hits by thread, in steps: what each thread pays. When full, the threads that come last are not looked at; nothing
 /// else depends on it.

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -16,6 +17,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::bpf,
 };
+
+/// Address spaces that the kernel side has room for.
+const SPACES: usize = 256;
 
 /// The totals of every stack, mapped: reading them is no system call, whatever their number.
 #[derive(Debug)]
@@ -86,9 +90,29 @@ pub(crate) fn under_way(counters: &[u64; Counter::COUNT]) -> u64 {
     counters[Counter::EntryBegun as usize].saturating_sub(ended)
 }
 
-/// Writes what the kernel side knows of an address space.
+/// Writes all that the kernel side knows of an address space. Before anything is attached to its process: later, what the kernel
+/// side writes would be undone, see [`set_in_space`].
 pub(crate) fn set_space(object: &Object, number: u16, space: &Space) -> Result<()> {
     write(object, "SPACES", &u32::from(number), space)
+}
+
+/// Writes a field of what the kernel side knows of an address space, and leaves alone what the kernel side writes meanwhile.
+/// `offset` is that of the field, which is a `u32`, in bytes.
+pub(crate) fn set_in_space(object: &Object, number: u16, offset: usize, value: u32) -> Result<()> {
+    let at = usize::from(number) * size_of::<Space>() + offset;
+    assert!(
+        usize::from(number) < SPACES
+            && offset < size_of::<Space>()
+            && offset.is_multiple_of(size_of::<u32>())
+    );
+    let map = MmapOptions::new()
+        .len((SPACES * size_of::<Space>()).next_multiple_of(4096))
+        .map_raw(object.map("SPACES")?.as_raw_fd())
+        .map_err(|e| unreadable("the address spaces", &e))?;
+    // SAFETY: a field within the mapping, which lives until the end of this function, and nobody else in this process has it.
+    let field = unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(at).cast()) };
+    field.store(value, Ordering::Release);
+    Ok(())
 }
 
 /// What the kernel side knows of an address space.

@@ -1,6 +1,9 @@
 //! What the kernel side is told of an address space.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem::offset_of,
+    time::{Duration, Instant},
+};
 
 use profiler_common::memleak::{
     ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, HOLD, HOLD_CLAIMED, HOLD_SIGNALLED,
@@ -48,25 +51,17 @@ impl Space {
         let Some(told) = tracker.tell(self.number, self.process.pid(), &self.layout, modules) else {
             return Ok(());
         };
-        let mut space = totals::space(object, self.number)?;
         // In this order: what is remembered for a generation was walked in its slot.
-        space.slot = told.slot;
-        totals::set_space(object, self.number, &space)?;
-        space.generation = told.generation;
-        totals::set_space(object, self.number, &space)
+        totals::set_in_space(object, self.number, offset_of!(WireSpace, slot), told.slot)?;
+        totals::set_in_space(object, self.number, offset_of!(WireSpace, generation), told.generation)
     }
 
     /// Tells the kernel side what it has to watch for here.
     pub(super) fn set_flags(&self, object: &Object) -> Result<()> {
-        let mut space = totals::space(object, self.number)?;
         let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
             | if self.stepped.is_empty() { 0 } else { CALLER_STEPS }
             | if self.held { HOLD } else { 0 };
-        if space.flags != flags {
-            space.flags = flags;
-            totals::set_space(object, self.number, &space)?;
-        }
-        Ok(())
+        self.write_flags(object, |_| flags)
     }
 
     /// Whether the kernel side has stopped the process and nobody has let it go on.
@@ -80,10 +75,7 @@ impl Space {
             return;
         }
         self.held = false;
-        let told = totals::space(object, self.number).and_then(|mut space| {
-            space.flags &= !HOLD;
-            totals::set_space(object, self.number, &space)
-        });
+        let told = self.write_flags(object, |flags| flags & !HOLD);
         // Then every call looks whether there is a hold, and finds none.
         if let Err(error) = told {
             tracing::debug!("process {}: {error}", self.process.pid());
@@ -105,9 +97,13 @@ impl Space {
 
     /// Tells the kernel side that the observation is over: what is allocated from now on does not count.
     pub(crate) fn close_to_allocs(&self, object: &Object) -> Result<()> {
-        let mut space = totals::space(object, self.number)?;
-        space.flags |= ALLOCS_OVER;
-        totals::set_space(object, self.number, &space)
+        self.write_flags(object, |flags| flags | ALLOCS_OVER)
+    }
+
+    /// Changes the flags, which nobody else writes.
+    fn write_flags(&self, object: &Object, changed: impl FnOnce(u32) -> u32) -> Result<()> {
+        let flags = totals::space(object, self.number)?.flags;
+        totals::set_in_space(object, self.number, offset_of!(WireSpace, flags), changed(flags))
     }
 
     /// Tells the kernel side how to step out of `operator new`, where it is mapped.
