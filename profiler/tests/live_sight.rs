@@ -220,6 +220,27 @@ fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
     assert!(text.contains("Children of the target that have ended used"), "{text}");
 }
 
+/// A child that has ended by the time of the report may have leaked all that there was: its parent only waited for it.
+#[test]
+fn a_command_whose_ended_child_filled_memory_passes_no_gate() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("waits.c").build();
+    for (work, code) in [("leaks", 3), ("works", 0)] {
+        let options = ["memleak", "--format", "json", "--gate", "--older", "200ms", "--"];
+        let command = [program.to_str().unwrap(), work];
+        let report = Observer::spawn(&[&options[..], &command].concat()).finish(PATIENCE).report(code);
+        let (rule, text) = first(&report);
+        if work == "leaks" {
+            assert_eq!(rule, "memleak.children", "{text}");
+            let words = ["Children of the target that have ended used", "what they allocated was not seen"];
+            assert!(words.iter().all(|words| text.contains(words)), "{text}");
+        } else {
+            assert_eq!(rule, "memleak.clean", "{text}");
+        }
+        account::assert_nothing_lost(&report);
+    }
+}
+
 /// The probes come and go one after the other, and releases are seen for longer than allocations are: these are of blocks that
 /// nobody saw begin, not of memory from before. The target never holds more than 64 blocks.
 #[test]

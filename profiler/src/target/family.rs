@@ -29,6 +29,10 @@ pub(crate) struct Used {
     pub(crate) of_ended_children: Duration,
     /// Its resident anonymous memory, in bytes.
     pub(crate) anonymous_bytes: u64,
+    /// Memory that it touched for the first time, in bytes, by its faults: a page that was given back counts again.
+    pub(crate) touched_bytes: u64,
+    /// The same of its children that have ended and were collected.
+    pub(crate) touched_bytes_of_ended_children: u64,
 }
 
 impl Used {
@@ -36,7 +40,42 @@ impl Used {
     pub(crate) fn of(pid: u32) -> Option<Used> {
         let stat = Stat::of_process(pid)?;
         let anonymous_bytes = Status::read(pid).ok().and_then(|status| status.anonymous_bytes).unwrap_or(0);
-        Some(Used { cpu: stat.cpu()?, of_ended_children: stat.cpu_of_ended_children()?, anonymous_bytes })
+        let of_pages = |faults: u64| faults.saturating_mul(rustix::param::page_size() as u64);
+        Some(Used {
+            cpu: stat.cpu()?,
+            of_ended_children: stat.cpu_of_ended_children()?,
+            anonymous_bytes,
+            touched_bytes: of_pages(stat.minor_faults()?),
+            touched_bytes_of_ended_children: of_pages(stat.minor_faults_of_ended_children()?),
+        })
+    }
+
+    /// What it has used since it had used `before`.
+    pub(crate) fn without(&self, before: &Used) -> Used {
+        self.each(before, Duration::saturating_sub, u64::saturating_sub)
+    }
+
+    /// What two have used.
+    pub(crate) fn with(&self, other: &Used) -> Used {
+        self.each(other, Duration::saturating_add, u64::saturating_add)
+    }
+
+    fn each(
+        &self,
+        other: &Used,
+        of_times: fn(Duration, Duration) -> Duration,
+        of_bytes: fn(u64, u64) -> u64,
+    ) -> Used {
+        Used {
+            cpu: of_times(self.cpu, other.cpu),
+            of_ended_children: of_times(self.of_ended_children, other.of_ended_children),
+            anonymous_bytes: of_bytes(self.anonymous_bytes, other.anonymous_bytes),
+            touched_bytes: of_bytes(self.touched_bytes, other.touched_bytes),
+            touched_bytes_of_ended_children: of_bytes(
+                self.touched_bytes_of_ended_children,
+                other.touched_bytes_of_ended_children,
+            ),
+        }
     }
 }
 

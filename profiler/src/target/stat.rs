@@ -4,6 +4,9 @@ use std::{fs, str::FromStr, time::Duration};
 
 /// Fields before the state, which is the first behind the name: pid and name.
 const BEFORE_STATE: usize = 2;
+/// Page faults without input or output, and those of the children that ended and were collected.
+const MINOR_FAULTS: usize = 10;
+const MINOR_FAULTS_OF_CHILDREN: usize = 11;
 /// Processor time in user mode and in the kernel, of a process or thread.
 const USER_TIME: usize = 14;
 /// The same of the children that ended and were collected.
@@ -58,6 +61,16 @@ impl Stat {
         self.sum_of_two(USER_TIME_OF_CHILDREN)
     }
 
+    /// Page faults without input or output: pages touched for the first time, most of them.
+    pub(crate) fn minor_faults(&self) -> Option<u64> {
+        self.field(MINOR_FAULTS)
+    }
+
+    /// The same of the children that ended and were collected.
+    pub(crate) fn minor_faults_of_ended_children(&self) -> Option<u64> {
+        self.field(MINOR_FAULTS_OF_CHILDREN)
+    }
+
     /// When it began, in ticks since boot.
     pub(crate) fn started_ticks(&self) -> Option<u64> {
         self.field(STARTED)
@@ -101,12 +114,13 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let stat = Stat(b"7 (a) b\xff( c) S 1 2 0 0 -1 64 0 0 0 0 30 12 5 6 20 0 9 0 4711 0".to_vec());
+        let stat = Stat(b"7 (a) b\xff( c) S 1 2 0 0 -1 64 31 32 0 0 30 12 5 6 20 0 9 0 4711 0".to_vec());
         assert_eq!(stat.name(), Some(&b"a) b\xff( c"[..]));
         assert_eq!(stat.state(), Some(b'S'));
         assert_eq!((stat.field(4), stat.field(9)), (Some(1), Some(64)));
         let tick = Duration::from_nanos(1_000_000_000 / ticks_per_s());
         assert_eq!((stat.cpu(), stat.cpu_of_ended_children()), (Some(tick * 42), Some(tick * 11)));
+        assert_eq!((stat.minor_faults(), stat.minor_faults_of_ended_children()), (Some(31), Some(32)));
         assert_eq!(stat.started_ticks(), Some(4711));
         assert_eq!((stat.field::<u64>(2), stat.field::<u64>(99)), (None, None));
     }

@@ -2,6 +2,7 @@
 //! all that a target waits for, and calls that gave no block.
 
 mod children;
+mod ended;
 mod unobserved;
 mod unrecorded;
 
@@ -18,7 +19,6 @@ use crate::{
     report::{Finding, Phrase, Severity},
     target::{
         family::{Used, descendants},
-        launch,
         process::name_of,
         status::Status,
     },
@@ -50,13 +50,12 @@ impl Families {
 
     /// What a process has used since; all of it, if it was not there then.
     fn since(&self, pid: u32) -> Option<Used> {
-        let now = Used::of(pid)?;
-        let before = self.0.get(&pid).copied().unwrap_or_default();
-        Some(Used {
-            cpu: now.cpu.saturating_sub(before.cpu),
-            of_ended_children: now.of_ended_children.saturating_sub(before.of_ended_children),
-            anonymous_bytes: now.anonymous_bytes.saturating_sub(before.anonymous_bytes),
-        })
+        Some(self.after(pid, Used::of(pid)?))
+    }
+
+    /// The same of a process that had used this much in all.
+    fn after(&self, pid: u32, now: Used) -> Used {
+        now.without(&self.0.get(&pid).copied().unwrap_or_default())
     }
 }
 
@@ -107,26 +106,23 @@ pub(super) fn sight(
         for target in living.chunks(1) {
             if target.iter().all(|space| !allocating.contains(&space.process.pid())) {
                 let own = Own::of(session, target, length);
-                look_at_children(&mut sight, &children(session, target, false, length), &own, seen, length);
+                look_at_children(&mut sight, &children(session, target, false, length), &own, seen);
             }
         }
         return sight;
     }
     let own = Own::of(session, &living, length);
-    look_at_children(&mut sight, &children(session, &living, leak, length), &own, seen, length);
+    look_at_children(&mut sight, &children(session, &living, leak, length), &own, seen);
     if seen || sight.instead.is_some() {
         return sight;
     }
-    if own.cpu >= WORKS_LEAST {
-        sight.instead = Some(calls_nothing(&living, own.cpu, length));
+    if own.used.cpu >= WORKS_LEAST {
+        sight.instead = Some(calls_nothing(&living, own.used.cpu, length));
     } else if length >= TELLS_WAITING {
         // In less time nobody can be seen to work.
-        sight.instead = Some(if works(own.of_ended, 0, length) {
-            let words = format!(
-                "No allocation was seen in {}. {}",
-                units::duration(length),
-                children_ended(own.of_ended)
-            );
+        sight.instead = Some(if works(own.used.of_ended_children, 0, length) {
+            let words =
+                format!("No allocation was seen in {}. {}", units::duration(length), ended::words(&own.used));
             Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words)
         } else {
             waits(&living, length)
@@ -141,70 +137,64 @@ fn look_at_ended(sight: &mut Sight, session: &Session<'_>, seen: bool, length: D
     let pids: BTreeSet<u32> = session.spaces.iter().map(|space| space.process.pid()).collect();
     // The kernel tells what a process and its children have used until its parent collects it. Ours is collected, and what
     // it had used was kept.
-    let command = session.command().and_then(launch::Waiting::used);
+    let command = session.command().and_then(|command| Some((command.pid(), command.used()?)));
+    let command = command.map(|(pid, used)| session.memory.families.after(pid, used));
     let others = pids.iter().filter_map(|pid| session.memory.families.since(*pid));
-    let used: Vec<Used> = command.into_iter().chain(others).collect();
-    let (own, of_ended): (Duration, Duration) =
-        (used.iter().map(|used| used.cpu).sum(), used.iter().map(|used| used.of_ended_children).sum());
-    if !works(of_ended, 0, length) || of_ended <= own {
-        return;
-    }
-    let words = children_ended(of_ended);
+    let own = Own::by(command.into_iter().chain(others), length);
+    let undecided = own.children_may_hold_the_answer();
+    let words = ended::words(&own.used);
     if !seen && sight.instead.is_none() {
-        let words = format!("No allocation was seen in {}. {words}", units::duration(length));
-        sight.instead = Some(Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words));
-    } else {
-        sight.behind.push(Finding::plain(rules::CHILDREN, Severity::Info, words));
+        if undecided || own.children_worked(length) {
+            let words = format!("No allocation was seen in {}. {words}", units::duration(length));
+            sight.instead = Some(Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words));
+        }
+    } else if undecided {
+        sight.before_no_leak.push(Finding::plain(rules::CHILDREN, Severity::Limit, words));
     }
 }
 
-/// Says how much children that have ended have worked.
-fn children_ended(cpu: Duration) -> String {
-    format!(
-        "Children of the target that have ended used {} of processor time and were not observed: they end too soon to be \
-         attached to.",
-        units::duration(cpu)
-    )
-}
-
-/// What targets did themselves.
+/// What targets did themselves, and their children that have ended.
 struct Own {
-    cpu: Duration,
+    used: Used,
     /// Next to nothing.
     idle: bool,
-    /// Processor time of their children that have ended.
-    of_ended: Duration,
 }
 
 impl Own {
     fn of(session: &Session<'_>, targets: &[&Space], length: Duration) -> Own {
         let pids = targets.iter().map(|space| space.process.pid());
-        let used: Vec<Used> = pids.filter_map(|pid| session.memory.families.since(pid)).collect();
-        let cpu = used.iter().map(|used| used.cpu).sum();
-        let grew_bytes = used.iter().map(|used| used.anonymous_bytes).sum();
-        let of_ended = used.iter().map(|used| used.of_ended_children).sum();
-        Own { cpu, idle: is_idle(cpu, grew_bytes, length), of_ended }
+        Own::by(pids.filter_map(|pid| session.memory.families.since(pid)), length)
+    }
+
+    /// By what each has used.
+    fn by(each: impl Iterator<Item = Used>, length: Duration) -> Own {
+        let used = each.fold(Used::default(), |sum, used| sum.with(&used));
+        Own { used, idle: is_idle(used.cpu, used.anonymous_bytes, length) }
+    }
+
+    /// Whether children that have ended work, and more than the targets.
+    fn children_worked(&self, length: Duration) -> bool {
+        works(self.used.of_ended_children, 0, length) && self.used.of_ended_children > self.used.cpu
+    }
+
+    fn children_may_hold_the_answer(&self) -> bool {
+        ended::may_hold_the_answer(&self.used, self.idle)
     }
 }
 
-fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, seen: bool, length: Duration) {
+fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, seen: bool) {
     let instead = !seen && sight.instead.is_none();
     if children.work() {
         let finding = children.finding(instead);
         if instead {
             sight.instead = Some(finding);
-        } else if own.idle || children.do_the_work_of(own.cpu) {
+        } else if own.idle || children.do_the_work_of(own.used.cpu) {
             sight.before.push(finding);
         } else {
             sight.behind.push(Finding { severity: Severity::Info, ..finding });
         }
-    } else if works(own.of_ended, 0, length) && own.of_ended > own.cpu {
-        let words = children_ended(own.of_ended);
-        if own.idle && seen {
-            sight.before_no_leak.push(Finding::plain(rules::CHILDREN, Severity::Limit, words));
-        } else {
-            sight.behind.push(Finding::plain(rules::CHILDREN, Severity::Info, words));
-        }
+    } else if seen && own.children_may_hold_the_answer() {
+        sight.before_no_leak.push(Finding::plain(rules::CHILDREN, Severity::Limit, ended::words(&own.used)));
     } else if own.idle && !children.is_empty() {
         // They may leak as slowly as they work, and an answer about who waits for them is no answer about them.
         let finding = children.finding(instead);

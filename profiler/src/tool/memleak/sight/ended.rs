@@ -1,0 +1,91 @@
+//! Children that have ended: nobody saw what they allocated, and only what they used is known.
+
+use std::time::Duration;
+
+use crate::{
+    target::family::{Used, children_do_the_work},
+    units,
+};
+
+/// Ended children are no remark any more if they took this much time, and more than their parent.
+const MATTERS: Duration = Duration::from_millis(100);
+/// The same if their parent did next to nothing. Times are known to a tick of 10 ms.
+const MATTERS_BESIDE_IDLE: Duration = Duration::from_millis(10);
+/// Times in user mode and in the kernel are each cut to a tick: so much may be missing.
+const CUT: Duration = Duration::from_millis(20);
+/// Or if they touched this much new memory, and more than their parent. A program that starts touches half of a MiB.
+const TOUCHES_BYTES: u64 = 4 << 20;
+
+/// Whether the ended children of targets may hold the answer: what the targets did is the smaller part. `idle`: the targets
+/// did next to nothing.
+pub(super) fn may_hold_the_answer(used: &Used, idle: bool) -> bool {
+    let least = if idle { MATTERS_BESIDE_IDLE } else { MATTERS };
+    let worked_more = used.of_ended_children > used.cpu && used.of_ended_children >= least;
+    let (own, theirs) = (used.touched_bytes, used.touched_bytes_of_ended_children);
+    // A server that works and has started a few short commands does the larger part itself.
+    let touched_more = theirs > own
+        && theirs >= TOUCHES_BYTES
+        && !children_do_the_work(used.of_ended_children + CUT, used.cpu);
+    worked_more || touched_more
+}
+
+/// Says how much children that have ended have worked.
+pub(super) fn words(used: &Used) -> String {
+    let cpu = units::duration(used.of_ended_children);
+    let touched = match used.touched_bytes_of_ended_children {
+        bytes if bytes >= TOUCHES_BYTES => format!(" and touched {} of memory", units::bytes(bytes as f64)),
+        _ => String::new(),
+    };
+    let own = match used.cpu {
+        Duration::ZERO => "hardly any".to_owned(),
+        cpu => units::duration(cpu),
+    };
+    format!(
+        "Children of the target that have ended used {cpu} of processor time{touched}, and the target {own}: what they \
+         allocated was not seen. Observe each by itself: start it directly after `--`, or use --name NAME while it lives."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(own_ms: u64, theirs_ms: u64, [own_bytes, their_bytes]: [u64; 2]) -> Used {
+        Used {
+            cpu: Duration::from_millis(own_ms),
+            of_ended_children: Duration::from_millis(theirs_ms),
+            touched_bytes: own_bytes,
+            touched_bytes_of_ended_children: their_bytes,
+            ..Used::default()
+        }
+    }
+
+    #[test]
+    fn children_that_did_more_than_their_parent_hold_the_answer() {
+        assert!(may_hold_the_answer(&used(20, 1200, [0, 0]), false));
+        assert!(may_hold_the_answer(&used(0, 20, [0, 0]), true), "a shell that only waits");
+        assert!(!may_hold_the_answer(&used(0, 0, [0, 0]), true));
+        assert!(!may_hold_the_answer(&used(60, 90, [0, 0]), false), "hardly more than ticks");
+        assert!(!may_hold_the_answer(&used(5000, 1200, [0, 0]), false), "the parent did more");
+    }
+
+    #[test]
+    fn a_child_that_fills_memory_holds_the_answer_however_little_it_works() {
+        let filled = [400 << 10, 12 << 20];
+        assert!(may_hold_the_answer(&used(60, 40, filled), false));
+        assert!(may_hold_the_answer(&used(60, 0, filled), false), "less than a tick");
+        assert!(!may_hold_the_answer(&used(5000, 40, filled), false), "a command beside long work");
+        assert!(!may_hold_the_answer(&used(60, 40, [20 << 20, 12 << 20]), false));
+        assert!(!may_hold_the_answer(&used(60, 40, [0, 1 << 20]), false), "programs that only start");
+    }
+
+    #[test]
+    fn what_they_used_is_said() {
+        let said = words(&used(20, 1200, [0, 12 << 20]));
+        let start = "Children of the target that have ended used 1.2s of processor time and touched 12 MiB of memory, and the \
+                     target 20ms: what they allocated was not seen.";
+        assert!(said.starts_with(start), "{said}");
+        let said = words(&used(0, 20, [0, 0]));
+        assert!(!said.contains("touched") && said.contains("and the target hardly any: "), "{said}");
+    }
+}
