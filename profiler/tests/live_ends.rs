@@ -142,3 +142,52 @@ fn an_exec_divides_the_time() {
     let leaks = both["findings"][0]["rows"].as_array().map(Vec::len);
     assert_eq!(leaks, Some(2), "{}", both["findings"]);
 }
+
+/// The report on a command that frees everything before it returns from `main`, and the exit code of the gate.
+fn gated(arguments: [&str; 2]) -> (Option<i32>, Value) {
+    let program = Build::c("frees_all.c").build();
+    let memleak = ["memleak", "--max-cost", "off", "--format", "json", "--older", "1s", "--gate", "--"];
+    let program = program.to_str().expect("a path in UTF-8");
+    let outcome = Observer::spawn(&[&memleak[..], &[program], &arguments].concat()).finish(RUN_PATIENCE);
+    let report = serde_json::from_slice(&outcome.stdout).expect("a report");
+    account::assert_nothing_lost(&report);
+    (outcome.status.code(), report)
+}
+
+/// What is left at the end says nothing of a program that frees all it has on its way out.
+#[test]
+fn a_leak_that_is_freed_at_the_end_is_one() {
+    let Some(_live) = support::live() else { return };
+    let (code, report) = gated(["leak", "5500"]);
+    assert_eq!((code, &report["verdict"]["word"]), (Some(1), &"leak".into()), "{:#}", report["findings"]);
+    let leak = text(&report, "memleak.leak");
+    assert!(leak.contains("keep_one"), "{leak}");
+    let freed = text(&report, "memleak.freed_at_end");
+    assert!(
+        freed.starts_with("frees_all (pid ") && freed.contains(" as it ended: judged as it was "),
+        "{freed}"
+    );
+    // The ledger is that of the end.
+    let section = account::stacks_section(&report);
+    let live = |row| cell(section, row, "live_blocks")["exact"].as_u64().expect("a count");
+    let live: u64 = account::list(section, "rows").iter().map(live).sum();
+    assert!(live > 300, "{live}");
+    assert!(account::outcome(&report, "free", "recorded") > live);
+}
+
+#[test]
+fn a_table_that_is_freed_at_the_end_is_no_leak() {
+    let Some(_live) = support::live() else { return };
+    let (code, report) = gated(["table", "5500"]);
+    assert_eq!((code, &report["verdict"]["word"]), (Some(0), &"clean".into()), "{:#}", report["findings"]);
+    assert!(text(&report, "memleak.freed_at_end").contains(" freed 19"), "{:#}", report["findings"]);
+}
+
+/// Its memory is read while it has the blocks, and the blocks are counted when they are gone.
+#[test]
+fn blocks_that_are_freed_at_the_end_explain_memory_that_grew() {
+    let Some(_live) = support::live() else { return };
+    let (code, report) = gated(["large", "3300"]);
+    assert_eq!(text(&report, "memleak.unexplained_growth"), "", "{:#}", report["sections"]);
+    assert_eq!(code, Some(0), "{:#}", report["findings"]);
+}

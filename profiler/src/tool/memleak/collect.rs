@@ -70,7 +70,8 @@ impl Moments {
         }
     }
 
-    fn of(&self, space: u16) -> (&Moment, Option<Observed>) {
+    /// The moment of a space, and its time where that is one of its own.
+    pub(super) fn of(&self, space: u16) -> (&Moment, Option<Observed>) {
         match self.of_spaces.get(usize::from(space)) {
             Some(Some((moment, observed))) => (moment, Some(*observed)),
             _ => (&self.whole, None),

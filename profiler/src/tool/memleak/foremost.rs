@@ -48,7 +48,9 @@ pub(super) fn complete(
         .chain(before_no_leak)
         .collect();
     place(&mut report.findings, limiting, harm::findings(session));
-    report.findings.extend(limits.into_iter().chain(gone::findings(session)).chain(behind));
+    report
+        .findings
+        .extend(limits.into_iter().chain(gone::findings(session)).chain(gone::freed(session)).chain(behind));
     if !grown.is_empty() {
         report.sections.push(memory::section(&grown));
     }

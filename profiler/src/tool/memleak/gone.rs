@@ -1,9 +1,11 @@
 //! What is said of targets that ended before the observation did: what they did is judged up to then.
 
+use std::time::Duration;
+
 use super::{
     rules,
     sentences::plain,
-    session::{Session, how_it_ended},
+    session::{Freed, Session, how_it_ended},
     space::Space,
 };
 use crate::{
@@ -34,6 +36,48 @@ pub(super) fn findings<'a>(session: &'a Session<'_>) -> impl Iterator<Item = Fin
     })
 }
 
+/// One finding for each target that freed most of what was old as it ended.
+pub(super) fn freed<'a>(session: &'a Session<'_>) -> impl Iterator<Item = Finding> + 'a {
+    let estimated = session.options.sample_bytes.is_some();
+    let of = move |space: &'a Space| Some((space, session.lately.freed.get(&space.number)?));
+    session.spaces.iter().filter_map(of).map(move |(space, freed)| {
+        let words = freed_words(space.process.pid(), freed, estimated);
+        Finding::new(
+            rules::FREED_AT_END,
+            Severity::Info,
+            vec![Phrase::Name(space.process.name().clone()), plain(words)],
+        )
+    })
+}
+
+fn freed_words(pid: u32, freed: &Freed, estimated: bool) -> String {
+    let about = if estimated { "~" } else { "" };
+    let bytes = units::bytes(freed.bytes);
+    let when = match freed.before {
+        Duration::ZERO => "just before".to_owned(),
+        before => format!("{} before", units::duration(before)),
+    };
+    format!(" (pid {pid}) freed {about}{bytes} as it ended: judged as it was {when}.")
+}
+
 fn is_command(session: &Session<'_>, space: &Space) -> bool {
     session.command().is_some_and(|command| command.pid() == space.process.pid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_freed_at_the_end_is_said_with_the_moment_that_is_judged() {
+        let freed = |ms| Freed { bytes: 12.0 * 1_048_576.0, before: Duration::from_millis(ms) };
+        assert_eq!(
+            freed_words(7, &freed(800), false),
+            " (pid 7) freed 12 MiB as it ended: judged as it was 800ms before."
+        );
+        assert_eq!(
+            freed_words(7, &freed(0), true),
+            " (pid 7) freed ~12 MiB as it ended: judged as it was just before."
+        );
+    }
 }

@@ -34,6 +34,8 @@ use crate::{
 const REST: Duration = Duration::from_secs(1);
 /// Nor before so many times as long as it took: half a percent of a processor.
 const RESTS: u32 = 200;
+/// What followed blocks held so long after a reading is what they held at it.
+const SAME_TIME: Duration = Duration::from_millis(500);
 /// Blocks below this lie in memory that an allocator divides. C libraries map larger ones one by one: glibc from 128 KiB on,
 /// musl from 128 KiB on.
 const DIVIDED_BYTES: u64 = 64 << 10;
@@ -92,6 +94,10 @@ type First = (Vec<(u16, Reading)>, Families);
 struct Watched {
     before: Reading,
     now: Option<Reading>,
+    /// When that was read.
+    read: Option<Instant>,
+    /// Bytes in followed blocks then, if they were looked at.
+    followed: Option<f64>,
     /// When it may be read again.
     again: Option<Instant>,
 }
@@ -131,9 +137,20 @@ impl Memory {
                 // A process that ends has given up its memory before it is seen to end.
                 if reading.bytes > 0 && !space.process.ended() {
                     watched.now = Some(reading);
+                    watched.read = Some(begun);
+                    watched.followed = None;
                 }
             }
             watched.again = Some(Instant::now() + REST.max(begun.elapsed() * RESTS));
+        }
+    }
+
+    /// Notes what followed blocks hold, for a reading that was made at the same time.
+    pub(super) fn note_followed(&mut self, space: u16, bytes: f64) {
+        if let Some(watched) = self.watched.get_mut(&space)
+            && watched.read.is_some_and(|read| read.elapsed() < SAME_TIME)
+        {
+            watched.followed.get_or_insert(bytes);
         }
     }
 }
@@ -167,6 +184,10 @@ pub(super) struct Grown {
     /// What was in use in the beginning at addresses that are not mapped any more.
     unmapped: u64,
     estimated: bool,
+    /// Of a target that has ended: bytes of followed blocks that were there when its memory was read, and are not any more.
+    freed: f64,
+    /// How many more there may have been, if nobody looked.
+    freed_at_most: f64,
     /// By kind, the most unexplained growth first.
     uses: Vec<Use>,
 }
@@ -196,7 +217,11 @@ pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>
             read.insert(*number, (watched, now, vec![Followed::default(); now.regions.len()]));
         }
     }
+    let mut live_bytes: BTreeMap<u16, f64> = BTreeMap::new();
     session.blocks.for_each_placed(&session.object, |key, live| {
+        if live.whole_bytes > 0 {
+            *live_bytes.entry(key_space(key)).or_default() += estimate(live.whole_bytes, moment.sample_bytes);
+        }
         if live.whole_bytes > 0
             && let Some((_, now, followed)) = read.get_mut(&key_space(key))
             && let Some(place) = now.region_of(key_address(key)).and_then(|at| followed.get_mut(at))
@@ -206,6 +231,13 @@ pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>
     })?;
     let grown = session.spaces.iter().filter_map(|space| {
         let (watched, now, followed) = read.get(&space.number)?;
+        let (freed, freed_at_most) = match watched.followed {
+            _ if space.ended.is_none() => (0.0, 0.0),
+            Some(then) => ((then - live_bytes.get(&space.number).copied().unwrap_or(0.0)).max(0.0), 0.0),
+            None => (0.0, ever(session, space.number)),
+        };
+        let mut uses = uses(&watched.before, now, followed);
+        explain(&mut uses, freed);
         Some(Grown {
             pid: space.process.pid(),
             name: space.process.name().clone(),
@@ -214,10 +246,37 @@ pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>
             shared: (watched.before.shared_bytes, now.shared_bytes),
             unmapped: unmapped(&watched.before, now),
             estimated: watched.before.estimated || now.estimated,
-            uses: uses(&watched.before, now, followed),
+            freed,
+            freed_at_most,
+            uses,
         })
     });
     Ok(grown.collect())
+}
+
+/// What a followed block stands for, in bytes.
+fn estimate(size: u64, sample_bytes: Option<u64>) -> f64 {
+    let bytes = size as f64;
+    bytes * sample_bytes.map_or(1.0, |mean| stands_for(bytes, mean as f64))
+}
+
+/// All bytes that a space ever allocated by followed functions.
+fn ever(session: &Session<'_>, space: u16) -> f64 {
+    let sampled = session.options.sample_bytes.is_some();
+    let stacks = (0..session.options.max_stacks)
+        .filter(|&stack| session.stacks.get(stack).is_some_and(|s| s.space == space));
+    let totals = stacks.filter_map(|stack| session.totals.of(stack as usize));
+    totals.map(|total| if sampled { total.weight_bytes as f64 } else { total.alloc_bytes as f64 }).sum()
+}
+
+/// Adds blocks that are not there any more. Where they lay is not known: what they leave unexplained is the least that can be.
+fn explain(uses: &mut [Use], mut freed: f64) {
+    for of in uses.iter_mut() {
+        let explained = freed.min(of.unexplained() as f64);
+        of.followed.0 += explained;
+        freed -= explained;
+    }
+    uses.sort_by_key(|of| std::cmp::Reverse((of.unexplained(), of.after)));
 }
 
 /// Memory by kind, the most unexplained growth first.
@@ -293,6 +352,7 @@ impl Grown {
             (MATTERS_SHARE, MATTERS_BYTES)
         };
         unexplained * 2 > self.growth()
+            && unexplained as f64 > self.freed_at_most
             && unexplained >= bytes
             && unexplained as f64 >= share * self.after as f64
     }

@@ -31,6 +31,8 @@ pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
 pub const FILLING: &str = "memleak.filling";
 /// A target ended before the observation did: it is judged up to then.
 pub const ENDED: &str = "memleak.ended";
+/// A target freed what it held as it ended: it is judged as it was just before.
+pub const FREED_AT_END: &str = "memleak.freed_at_end";
 /// A remark on a target that limits what can be known of it.
 pub const NOTE: &str = "memleak.note";
 /// The command ended by itself, and not well.
@@ -39,7 +41,7 @@ pub const COMMAND_FAILED: &str = "command.failed";
 pub const COMMAND_KILLED: &str = "command.killed";
 
 /// Every rule.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 19] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     LIVE_GROWTH,
@@ -55,6 +57,7 @@ pub const ALL: [&str; 18] = [
     NOTHING_SEEN,
     FILLING,
     ENDED,
+    FREED_AT_END,
     NOTE,
     COMMAND_FAILED,
     COMMAND_KILLED,

@@ -102,7 +102,8 @@ pub(in super::super) fn finding(grown: &[Grown], length: Duration) -> Option<Fin
 /// by being moved to a new one is always young, however long its owner keeps it: a vector of C++, or `realloc` in a
 /// sampled run.
 pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option<Finding> {
-    let grew = |grown: &Grown| grown.growth().saturating_sub(grown.unexplained());
+    let grew =
+        |grown: &Grown| grown.growth().saturating_sub(grown.unexplained()).saturating_sub(grown.freed as u64);
     let matters = |grown: &&Grown| {
         grew(grown) >= SLACK_MATTERS_BYTES && grew(grown) as f64 >= SLACK_MATTERS_SHARE * grown.after as f64
     };

@@ -27,6 +27,8 @@ fn grown(before: &Reading, now: &Reading, blocks: &[(u64, u64)]) -> Grown {
         shared: (0, 0),
         unmapped: unmapped(before, now),
         estimated: false,
+        freed: 0.0,
+        freed_at_most: 0.0,
         uses: uses(before, now, &followed),
     }
 }
@@ -152,4 +154,23 @@ fn a_whole_that_does_not_follow_from_its_row_is_explained() {
     let now = reading(60, vec![region(0, 20, Kind::Heap, 20), region(100, 128, Kind::Mapped, 20)]);
     let less = notes(&[grown(&before, &now, &[(101 * MIB, MIB)])]);
     assert!(less[0].starts_with("all includes pages of no kind"), "{less:?}");
+}
+
+#[test]
+fn blocks_that_were_freed_at_the_end_explain_what_was_read_before() {
+    let before = reading(1, vec![region(0, 20, Kind::Heap, 1)]);
+    let now = reading(27, vec![region(0, 20, Kind::Heap, 2), region(100, 130, Kind::Mapped, 25)]);
+    let grew = || grown(&before, &now, &[]);
+    assert!(text(&grew()).is_some());
+    let mut freed = Grown { freed: 24.0 * MIB as f64, ..grew() };
+    explain(&mut freed.uses, freed.freed);
+    assert_eq!((freed.unexplained(), text(&freed)), (2 * MIB, None));
+    // Beside them grew what nobody follows.
+    let mut mapped = Grown { freed: 10.0 * MIB as f64, ..grew() };
+    explain(&mut mapped.uses, mapped.freed);
+    let said = text(&mapped).unwrap();
+    assert!(said.contains("explain 10 MiB: mmap of the target itself (15 MiB)"), "{said}");
+    // What they held is not known.
+    let bound = |mib: u64| Grown { freed_at_most: (mib * MIB) as f64, ..grew() };
+    assert_eq!((text(&bound(26)), text(&bound(25)).is_some()), (None, true));
 }

@@ -2,6 +2,7 @@
 
 mod ending;
 mod found;
+mod lately;
 mod load;
 mod moments;
 mod price;
@@ -19,11 +20,15 @@ use aya::maps::RingBuf;
 use profiler_common::ledger::Counter;
 use tokio::io::unix::AsyncFd;
 
-pub(super) use self::{ending::predicate as how_it_ended, load::load_small, setup::PROGRAMS};
+pub(super) use self::{
+    ending::predicate as how_it_ended,
+    lately::{Freed, Lately},
+    load::load_small,
+    setup::PROGRAMS,
+};
 use super::{
     before::Before,
     blocks::Blocks,
-    collect,
     memory::Memory,
     options::Options,
     section,
@@ -140,6 +145,8 @@ pub(super) struct Session<'a> {
     pub(super) bytes_before: u64,
     /// Their memory by kind, from then on.
     pub(super) memory: Memory,
+    /// What they held a moment ago.
+    pub(super) lately: Lately,
     /// Counters when the last probe was attached.
     early: [u64; Counter::COUNT],
     /// Counters when detaching began.
@@ -225,11 +232,13 @@ impl<'a> Session<'a> {
         // What still waits in the ring belongs to the report.
         self.drain(&mut |_| {})?;
         self.memory.look(&self.spaces, ended != Ended::Running);
+        let begun = Instant::now();
         let moments = self.moments()?;
-        let stacks = self.options.max_stacks as usize;
-        let space_of = |stack| self.stacks.get(stack).map(|stack| stack.space);
-        let snapshot =
-            collect::snapshot(&self.object, &self.totals, &self.blocks, stacks, &moments, space_of)?;
+        let mut snapshot = self.snapshot(&moments)?;
+        if ended == Ended::Running {
+            self.keep(&snapshot.rows, &moments, begun);
+        }
+        self.as_they_lived(&mut snapshot.rows, &moments);
         let mut report = section::report(self, &snapshot, &moments.whole, ended)?;
         report.sum_up();
         Ok(report)

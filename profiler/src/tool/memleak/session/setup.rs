@@ -25,6 +25,7 @@ use super::{
     },
     Session,
     found::Found,
+    lately::Lately,
     load::{fill_weights, room_for},
     monotonic_ns, targets,
 };
@@ -103,6 +104,7 @@ impl<'a> Session<'a> {
             max_blocks: room.spilled,
             bytes_before,
             memory: memory.begun(),
+            lately: Lately::default(),
             early: [0; Counter::COUNT],
             late: None,
             before: Before::default(),

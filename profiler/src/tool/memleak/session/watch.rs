@@ -216,6 +216,7 @@ impl Session<'_> {
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
             self.memory.look(&self.spaces, false);
+            self.look_at_held()?;
             self.tell_mappings()?;
         }
         self.stacks.names.look_up(&self.modules, &self.spaces, &self.worker);
