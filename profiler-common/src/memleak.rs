@@ -25,7 +25,7 @@ pub const fn key_address(key: u64) -> u64 {
 wire! {
     /// A live block, or a part of one that grew.
     pub struct Block {
-        /// Requested size, in [`SIZE_BITS`], and above them [`GREW`] and [`INHERITED`], as they apply.
+        /// Requested size, in [`SIZE_BITS`], and above them [`GREW`], [`INHERITED`] and [`LATER`], as they apply.
         pub size_bytes: u64,
         /// When it was allocated, in age units since the start.
         pub born_units: u32,
@@ -38,8 +38,10 @@ wire! {
 pub const GREW: u64 = 1 << 63;
 /// Bit of a block's size: a realloc made it of a block that was not recorded, so part of it was there before.
 pub const INHERITED: u64 = 1 << 62;
+/// Bit of a part's size: there is another part of the same stack below, which stands for the block.
+pub const LATER: u64 = 1 << 61;
 /// The bits of a block's size that are its size.
-pub const SIZE_BITS: u64 = INHERITED - 1;
+pub const SIZE_BITS: u64 = LATER - 1;
 
 wire! {
     /// A part of a block that grew by realloc. What a block had already keeps its age, and its stack, when the block grows:
@@ -51,7 +53,16 @@ wire! {
         pub total_bytes: u64,
         /// Key of the part below, a [`part_key`]; 0: there is none.
         pub below: u64,
+        /// The stacks of this part and of those below, each as a [`stack_bit`].
+        pub stacks: u64,
     }
+}
+
+/// The bit of a stack in a set of 64. Stacks that share one count as the same: a block then has fewer parts that stand for it
+/// than it could, and never more.
+#[inline(always)]
+pub const fn stack_bit(stack: u32) -> u64 {
+    1 << (stack & 63)
 }
 
 /// The key of a part that has two others above it, by its number.
@@ -113,10 +124,10 @@ wire! {
         pub weight_bytes: u64,
         /// Sum of weight x (weight - 1), in 1/1024 (sampled run only): the variance of the count.
         pub weight_variance: u64,
-        /// Calls of realloc after which a block went on, and that added no part to it, or one that ended with a later part
-        /// of the same stack. Right before `died`: it is counted as if it were one more bin.
+        /// Calls of realloc that left no part of their own, or one that ended while another of the same stack stood for the
+        /// block. Right before `died`: it is counted as if it were one more bin.
         pub merged: u64,
-        /// Releases by age at release. Parts of one stack that lie upon each other are one block.
+        /// Releases by age at release. Parts of one stack in one block are one block, as old as the oldest.
         pub died: [u64; BINS],
     }
 }

@@ -16,14 +16,18 @@ fn program() -> PathBuf {
     Build::c("buffers.c").build()
 }
 
-/// The report on `buffers` with these arguments, after eight seconds; the age asked about is a second.
-fn observed(arguments: &[&str]) -> Value {
+/// The report on `buffers` with these arguments, after six seconds; the age asked about is a second.
+fn observed_with(arguments: &[&str], options: &[&str]) -> Value {
     let workload = Workload::spawn(&program(), arguments);
     let pid = workload.pid_argument();
-    let target = ["--older", "1s", "--for", "8s", "--pid", &pid];
-    let report = Observer::spawn(&[&OBSERVE[..], &target].concat()).finish(RUN_PATIENCE).report(0);
+    let target = ["--older", "1s", "--for", "6s", "--pid", &pid];
+    let report = Observer::spawn(&[&OBSERVE[..], &target, options].concat()).finish(RUN_PATIENCE).report(0);
     account::assert_nothing_lost(&report);
     report
+}
+
+fn observed(arguments: &[&str]) -> Value {
+    observed_with(arguments, &[])
 }
 
 fn cell<'a>(section: &'a Value, row: &'a Value, name: &str) -> &'a Value {
@@ -55,6 +59,41 @@ fn a_buffer_that_grows_for_ever_leaks() {
     // Slower where the machine is busy, and never faster.
     let at_most = 4096.0 / 0.01;
     assert!((0.5 * at_most..1.1 * at_most).contains(&bytes_per_s), "{bytes_per_s} of {at_most}");
+}
+
+/// Its parts are of two stacks in turn, and it is one block to each.
+#[test]
+fn a_buffer_that_grows_from_two_callers_leaks() {
+    let Some(_live) = support::live() else { return };
+    leak(&observed(&["callers", "10"]), "resize");
+}
+
+/// What a realloc takes away is freed.
+#[test]
+fn buffers_that_are_emptied_by_realloc_do_not() {
+    let Some(_live) = support::live() else { return };
+    let report = observed(&["emptied", "10", "150"]);
+    assert_ne!(report["verdict"]["word"], "leak", "{}", report["verdict"]["text"]);
+}
+
+/// By how much they grow is not known: they may have had that size before.
+#[test]
+fn of_buffers_from_before_it_is_not_known() {
+    let Some(_live) = support::live() else { return };
+    let report = observed(&["before", "1"]);
+    assert_eq!(report["verdict"]["word"], "undecided", "{}", report["verdict"]["text"]);
+}
+
+/// It keeps no parts, so how long memory is held is not known, and it says so.
+#[test]
+fn a_sampled_run_does_not_judge_what_realloc_made() {
+    let Some(_live) = support::live() else { return };
+    let report = observed_with(&["history", "10"], &["--sample-bytes", "4KiB"]);
+    let text = report["verdict"]["text"].as_str().expect("a text");
+    assert!(
+        report["verdict"]["word"] == "undecided" && text.ends_with("Leave out --sample-bytes."),
+        "{text}"
+    );
 }
 
 #[test]
@@ -96,4 +135,22 @@ fn what_is_held_is_known_to_the_byte() {
         // Each buffer has a part at least; with the short age, those that grew have several.
         assert_eq!(sum(&report, "live_blocks") > 64, older == "40ms", "age {older}");
     }
+}
+
+/// With room for a hundred parts: those that do not fit are counted, and no block twice.
+#[test]
+fn parts_that_do_not_fit_are_counted() {
+    let Some(_live) = support::live() else { return };
+    let mut workload = Workload::spawn(&program(), &["books", "20000"]);
+    let pid = workload.pid_argument();
+    let few = ["--older", "40ms", "--max-blocks", "400", "--pid", &pid];
+    let mut observer = Observer::spawn(&[&OBSERVE[..], &few].concat());
+    observer.wait_attached();
+    let books = workload.run();
+    let report = observer.interrupt().json();
+    account::assert_all_accounted(&report);
+    assert!(account::quality(&report, "grown_block_counts_as_new") > 0, "{}", report["coverage"]["quality"]);
+    assert_eq!(report["coverage"]["complete"], false);
+    assert_eq!(sum(&report, "live_bytes"), books["held_bytes"].as_u64().expect("a count"));
+    assert_eq!(sum(&report, "allocs") - sum(&report, "frees"), sum(&report, "live_blocks"));
 }

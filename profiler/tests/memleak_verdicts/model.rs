@@ -171,6 +171,7 @@ fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
     row.live_bytes += bytes * times;
     if later {
         row.later_parts[age::bin(units as u32)] += times;
+        row.oldest_later_units = row.oldest_later_units.max(units);
     } else {
         row.lifetimes.live[age::bin(units as u32)] += times;
         row.lifetimes.live_age_units[age::bin(units as u32)] += units * times;
@@ -184,6 +185,7 @@ fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
         let slice = (birth * older / eligible * BIRTH_SLICES as f64) as usize;
         let slice = slice.min(BIRTH_SLICES - 1);
         row.births[slice] += times;
+        row.later_births[slice] += if later { times } else { 0 };
         row.birth_bytes[slice] += (bytes * times) as f64;
         row.birth_variances[slice] += (bytes * bytes * times) as f64;
     }

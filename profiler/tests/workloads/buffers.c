@@ -4,6 +4,10 @@
 //   kept MS STEPS        a new buffer every MS milliseconds, and 64 bytes more for each that is there, STEPS times; none is freed
 //   freed MS STEPS       the same, but each is freed when it has grown so many times
 //
+//   callers MS           as history, from two functions in turn
+//   emptied MS STEPS     40 buffers that get 64 bytes more every MS milliseconds and are cut to 16 bytes every STEPS times
+//   before MS            20,000 buffers from before READY; one of them gets 1000 bytes more every MS milliseconds
+//
 // `books N` instead waits for `go`, resizes and frees buffers N times at random, and says how many bytes it then holds. Its
 // buffers get old in between: it waits a millisecond now and then.
 #include "workload.h"
@@ -33,6 +37,16 @@ FRAME void push_history(void) {
     __asm__ volatile("");
 }
 
+FRAME void append_here(void) {
+    push_history();
+    __asm__ volatile("");
+}
+
+FRAME void append_there(void) {
+    push_history();
+    __asm__ volatile("");
+}
+
 FRAME void grow_session(struct buffer *buffer) {
     buffer->size += SESSION_STEP;
     buffer->data = resize(buffer->data, buffer->size);
@@ -46,8 +60,35 @@ FRAME char *open_session(void) {
     return data;
 }
 
-static void sessions(long wait_ms, long steps, int freed) {
-    const struct timespec wait = {wait_ms / 1000, wait_ms % 1000 * 1000000};
+static void wait_ms(long ms) {
+    const struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&wait, NULL);
+}
+
+static void emptied(long ms, long steps) {
+    for (long turn = 0;; turn++) {
+        for (int i = 0; i < 40; i++) {
+            struct buffer *buffer = &buffers[i];
+            if ((turn + i * steps / 40) % steps == 0) {
+                buffer->size = 16;
+                buffer->data = resize(buffer->data, buffer->size);
+            }
+            grow_session(buffer);
+        }
+        wait_ms(ms);
+    }
+}
+
+static char *old_ones[20000];
+
+static void before(long ms) {
+    for (int i = 0; i < 20000; i++) {
+        old_ones[i] = resize(old_ones[i], 2000);
+        wait_ms(ms);
+    }
+}
+
+static void sessions(long ms, long steps, int freed) {
     for (long next = 0;; next++) {
         struct buffer *first = &buffers[next % MANY];
         if (first->data != NULL)
@@ -62,7 +103,7 @@ static void sessions(long wait_ms, long steps, int freed) {
                 buffer->data = NULL;
             }
         }
-        nanosleep(&wait, NULL);
+        wait_ms(ms);
     }
 }
 
@@ -104,7 +145,19 @@ static void books(long times) {
 
 int main(int count, char **arguments) {
     alarm(300);
+    if (count == 3 && strcmp(arguments[1], "before") == 0)
+        for (int i = 0; i < 20000; i++)
+            old_ones[i] = malloc(1000);
     say_ready();
+    if (count == 3 && strcmp(arguments[1], "before") == 0)
+        before(atol(arguments[2]));
+    if (count == 4 && strcmp(arguments[1], "emptied") == 0)
+        emptied(atol(arguments[2]), atol(arguments[3]));
+    if (count == 3 && strcmp(arguments[1], "callers") == 0)
+        for (long turn = 0;; turn++) {
+            turn % 2 ? append_here() : append_there();
+            wait_ms(atol(arguments[2]));
+        }
     if (count == 3 && strcmp(arguments[1], "history") == 0) {
         const struct timespec wait = {0, atol(arguments[2]) * 1000000};
         for (;;) {

@@ -1,7 +1,7 @@
 // Memory that grows in different ways, each by the same amount.
 //
 //   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
-//          4: one buffer that is always being replaced by another   5: two that are moved as fast as can be, and malloc between
+//          4: blocks that are always being replaced by others   5: two that are moved as fast as can be, and malloc between
 //   --mib N
 #include "workload.h"
 #include <pthread.h>
@@ -29,14 +29,14 @@ FRAME static void site_passing(void) {
     free(block);
 }
 
-// Of another size each time: it never gets old.
+// Blocks of a MiB, each replaced by another before it gets old.
 FRAME static void *site_buffer(void *of) {
-    size_t size = (size_t)(long)of * MIB, wanted = size;
-    char *buffer = NULL;
-    for (;; wanted = wanted == size ? size + MIB : size) {
-        free(buffer);
-        buffer = malloc(wanted);
-        memset(buffer, 1, wanted);
+    static char *blocks[256];
+    size_t count = (size_t)(long)of;
+    for (size_t next = 0;; next = (next + 1) % count) {
+        free(blocks[next]);
+        blocks[next] = malloc(MIB);
+        memset(blocks[next], 1, MIB);
         usleep(1000);
     }
     return NULL;

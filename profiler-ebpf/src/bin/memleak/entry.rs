@@ -95,7 +95,8 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         (*thread).given_key = 0;
         let old = place(bits, packed::OLD);
         if old != 0 {
-            take_over(thread, cookie.space, value(regs, old));
+            (*thread).given_key = value(regs, old);
+            take_over(thread, u64::from(cookie.space));
         }
         if let From::Behind(n) = cookie.block {
             (*thread).behind = value(regs, packed::ARG + u64::from(n));
@@ -155,14 +156,17 @@ unsafe fn requested(regs: *const pt_regs, cookie: u64, fixed_size: u32) -> u64 {
 }
 
 /// Takes the block that a realloc is about to move out of the table, before another thread can get its address.
-#[inline(always)]
-unsafe fn take_over(thread: *mut Thread, space: u16, address: u64) {
-    if address == 0 {
-        return;
-    }
-    let key = block_key(space, address);
+///
+/// Its address is in `given_key`: in a map, so that the verifier knows the same of it, whichever argument it was.
+#[inline(never)]
+unsafe fn take_over(thread: *mut Thread, space: u64) {
     // SAFETY: the thread's own state, and a map value that no other thread may touch while its owner reallocates.
     unsafe {
+        let address = (&raw const (*thread).given_key).read_volatile();
+        if address == 0 {
+            return;
+        }
+        let key = block_key(space as u16, address);
         (*thread).given_key = key;
         match blocks::take(key) {
             Some(block) => {

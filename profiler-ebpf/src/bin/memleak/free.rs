@@ -10,7 +10,7 @@ use profiler_common::{
     age,
     cookie::{Cookie, From, packed},
     ledger::Counter,
-    memleak::{Block, FREES_NEST, block_key},
+    memleak::{Block, FREES_NEST, LATER, block_key},
 };
 use profiler_ebpf::atomic;
 
@@ -65,10 +65,9 @@ fn release(ctx: &ProbeContext) -> Counter {
             (*thread).freed_sp = sp;
         }
     }
+    died(block);
     if parts::grew(block) {
-        parts::end(key, block.stack, block.born_units, true);
-    } else {
-        died(block);
+        parts::end(key);
     }
     Counter::FreeFreed
 }
@@ -86,20 +85,15 @@ fn missing(key: u64, sp: u64) -> Counter {
     }
 }
 
-/// Adds the end of a block's life to its stack.
-#[inline(always)]
-pub(crate) fn died(block: Block) {
-    ended(block, false);
-}
-
-/// Adds the end of a block, or of a part of one, to its stack. `merged`: another part stands for it.
+/// Adds the end of a block, or of a part of one, to its stack. If another part stands for the block ([`LATER`]), it has not
+/// ended by that.
 ///
 /// One way through, whatever it is: the verifier follows each for all that comes after.
 #[inline(always)]
-pub(crate) fn ended(block: Block, merged: bool) {
+pub(crate) fn died(block: Block) {
     let Some(totals) = totals(block.stack) else { return };
     let bin = age::bin(now_units().wrapping_sub(block.born_units)) as u64;
-    let place = opaque((bin + 1) * u64::from(!merged)) as usize;
+    let place = opaque((bin + 1) * u64::from(block.size_bytes & LATER == 0)) as usize;
     if place > age::BINS {
         return;
     }

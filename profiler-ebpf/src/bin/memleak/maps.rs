@@ -56,10 +56,13 @@ pub(crate) struct Thread {
     pub old: Block,
     /// The part below that, if `old` grew.
     pub old_below: Part,
+    /// What ends when the block of a realloc goes on.
+    pub ends: Block,
+    /// What is left of a block whose parts are taken off, in bytes.
+    pub size_bytes_left: u64,
     /// Stack of the call; `NOT_DRAWN` if the call is only followed to see where it ends.
     pub stack: u32,
-    /// Whether the block of the call goes on as one of several parts, `parts::KEPT`, or there is no room for them,
-    /// `parts::NO_ROOM`.
+    /// What becomes of the block that the call has taken over: `parts::KEPT` and others.
     pub resized: u32,
     /// Block and stack pointer of the last release on this thread, to tell nested releases.
     pub freed_key: u64,

@@ -64,19 +64,15 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
             return failed(thread);
         }
         let key = block_key(cookie.space, address);
-        (*thread).resized = 0;
-        // A sampled run draws each call by all of its bytes: what it adds to the block before has no weight of its own.
-        if (*thread).old_key != 0 && address != 0 && address >> 48 == 0 && SAMPLE_BYTES.load() == 0 {
-            parts::resize(thread, key);
+        (*thread).resized = parts::NOTHING;
+        if (*thread).old_key != 0 {
+            parts::settle(thread, key, address != 0 && address >> 48 == 0);
         }
         let resized = (&raw const (*thread).resized).read_volatile();
-        if resized == parts::KEPT {
-            (*thread).old_key = 0;
-        } else {
+        if resized != parts::KEPT {
             if resized == parts::NO_ROOM {
                 count(Counter::GrewAnew);
             }
-            release_old(thread);
             if address == 0 {
                 return Counter::ReturnReleased;
             }
@@ -86,7 +82,9 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
             if address >> 48 != 0 {
                 return Counter::ReturnLostAddress;
             }
-            let inherited = SAMPLE_BYTES.load() == 0 && (*thread).given_key != 0 && resized == 0;
+            // A sampled run knows no parts: whatever it draws of a realloc may have been there before.
+            let new = SAMPLE_BYTES.load() == 0 && resized != parts::NOTHING;
+            let inherited = (*thread).given_key != 0 && !new;
             let mark = if inherited { INHERITED } else { 0 };
             let size_bytes = (*thread).size_bytes | mark;
             (*thread).old = Block { size_bytes, born_units: now_units(), stack: (*thread).stack };
@@ -129,18 +127,6 @@ unsafe fn failed(thread: *mut Thread) -> Counter {
     }
 }
 
-/// The old block of a realloc is gone.
-#[inline(always)]
-unsafe fn release_old(thread: *mut Thread) {
-    // SAFETY: the thread's own state.
-    unsafe {
-        if (*thread).old_key != 0 {
-            (*thread).old_key = 0;
-            parts::end_old(thread);
-        }
-    }
-}
-
 /// Puts a block, or the newest part of one, into the table, and adds the call to its stack. `size_bytes` is what was asked for.
 #[inline(always)]
 fn record(key: u64, block: Block, size_bytes: u64, stack: u32) -> Counter {
@@ -149,22 +135,11 @@ fn record(key: u64, block: Block, size_bytes: u64, stack: u32) -> Counter {
         Put::Replaced(old) => {
             // Its release was not seen (the probe was not there yet, or cannot be): it ended at some time before now.
             count(Counter::MissedFree);
-            if parts::grew(old) && !parts::grew(block) {
-                parts::end(key, old.stack, old.born_units, true);
-            } else {
-                died(old);
-            }
+            died(old);
         }
-        Put::Refused(error) => {
-            if parts::grew(block) {
-                parts::end(key, 0, 0, false);
-            }
-            return match error {
-                E2BIG => Counter::ReturnLostFull,
-                ENOMEM => Counter::ReturnLostMemory,
-                _ => Counter::ReturnLostBusy,
-            };
-        }
+        Put::Refused(E2BIG) => return Counter::ReturnLostFull,
+        Put::Refused(ENOMEM) => return Counter::ReturnLostMemory,
+        Put::Refused(_) => return Counter::ReturnLostBusy,
     }
     if let Some(totals) = totals(stack) {
         // SAFETY: a map value.

@@ -2,22 +2,27 @@
 //!
 //! What a block had before it grew has not been freed: it keeps its age and its stack, as one part of the block, and what
 //! is added is another part. The newest part is in the table of live blocks, under the key of the block; those below are
-//! a list in `PARTS`, whose head has the same key. Time is cut into steps, an eighth of the age asked about or less, and
-//! what comes within one step is one part, as old as the last of it: so a list stays short, and nothing looks older than
-//! it is. A block that grows again within the step in which it was allocated counts as a new one.
+//! a list in `PARTS`, whose head has the same key. Time is cut into steps (see `step_shift`), and what comes within one step
+//! is one part, as old as the last of it: so a list stays short, and nothing looks older than it is. A block that grows again
+//! within the step in which it was allocated counts as a new one. Of the parts of one stack the lowest stands for the block.
+//!
+//! User space finds parts by their block. So what is left of a list whose block is lost, and counted as such, is no live
+//! memory to anybody.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use profiler_common::memleak::{Block, GREW, MAX_PARTS, Part, SIZE_BITS, key_space, part_key, step_shift};
+use profiler_common::memleak::{
+    Block, GREW, INHERITED, LATER, MAX_PARTS, Part, SIZE_BITS, key_space, part_key, stack_bit, step_shift,
+};
 use profiler_ebpf::atomic;
 
 use crate::{
-    free::{died, ended},
+    free::died,
     maps::{NEXT_PART, PART_SHIFT, PARTS, SAMPLE_BYTES, Thread, now_units},
 };
 
-const BPF_NOEXIST: u64 = 1;
+const BPF_ANY: u64 = 0;
 
 /// Whether there are parts below this one: never in a sampled run, which keeps no parts.
 #[inline(always)]
@@ -53,49 +58,20 @@ pub(crate) unsafe fn take_over(thread: *mut Thread) {
 #[inline(always)]
 pub(crate) unsafe fn put_back(thread: *mut Thread) -> bool {
     // SAFETY: the caller vouches for the state.
-    unsafe {
-        !grew((*thread).old) || PARTS.insert((*thread).old_key, (*thread).old_below, BPF_NOEXIST).is_ok()
-    }
+    unsafe { !grew((*thread).old) || PARTS.insert((*thread).old_key, (*thread).old_below, BPF_ANY).is_ok() }
 }
 
-/// Releases the block that a realloc has taken over.
-///
-/// # Safety
-/// The thread's own state.
-#[inline(always)]
-pub(crate) unsafe fn end_old(thread: *mut Thread) {
-    // SAFETY: the caller vouches for the state.
-    unsafe {
-        if SAMPLE_BYTES.load() != 0 {
-            return died((*thread).old);
-        }
-        let (mut last, mut below) = ((*thread).old, 0);
-        if grew(last) {
-            let part = (*thread).old_below;
-            ended(last, last.stack == part.block.stack);
-            (last, below) = (part.block, part.below);
-        }
-        end(below, last.stack, last.born_units, true);
-    }
-}
-
-/// What `end` has before it: the key of the next part, and the last one.
+/// What `end` has before it: the key of the next part.
 struct List {
     key: u64,
-    last: Block,
-    dies: u64,
 }
 
-/// Takes a list of parts out, from the one with this key down. The stack and the birth are those of the part above it.
-/// `dies`: the block was released.
+/// Takes the parts of a block out that is released, from the one with this key down.
 #[inline(never)]
-pub(crate) fn end(key: u64, stack: u32, born_units: u32, dies: bool) {
-    let mut list = List { key, last: Block { size_bytes: 0, born_units, stack }, dies: u64::from(dies) };
+pub(crate) fn end(key: u64) {
+    let mut list = List { key };
     // SAFETY: the callback takes a list, and the loop ends before this does (Linux 5.17).
     unsafe { bpf_loop(MAX_PARTS, end_one as *mut c_void, (&raw mut list).cast(), 0) };
-    if dies {
-        died(list.last);
-    }
 }
 
 /// One part; 1 when there are no more.
@@ -110,108 +86,206 @@ extern "C" fn end_one(_turn: u32, list: *mut c_void) -> i64 {
         if PARTS.remove(key).is_err() {
             return 1;
         }
-        if (*list).dies != 0 {
-            ended((*list).last, (*list).last.stack == block.stack);
-        }
-        ((*list).key, (*list).last) = (below, block);
+        died(block);
+        (*list).key = below;
         i64::from(below == 0)
     }
 }
 
-/// Values of [`Thread::resized`]: see there.
-pub(crate) const KEPT: u32 = 1;
-pub(crate) const NO_ROOM: u32 = 2;
+/// Values of [`Thread::resized`]: what becomes of the block that a realloc has taken over. Nothing was.
+pub(crate) const NOTHING: u32 = 0;
+/// It is released.
+pub(crate) const RELEASED: u32 = 1;
+/// It goes on, with `old` as its newest part.
+pub(crate) const KEPT: u32 = 2;
+/// It should go on, and there is no room for its parts: it ends, and a new block begins.
+pub(crate) const NO_ROOM: u32 = 3;
+/// It goes on without some of its parts, which have not been taken off yet.
+const SHRUNK: u32 = 4;
+/// Value of [`Thread::size_bytes_left`]: not even the lowest part is left.
+const NONE_LEFT: u64 = u64::MAX;
+/// A stack that has no totals.
+const NOBODY: u32 = u32::MAX;
 
-/// Puts the parts of a block that was reallocated into their places; the newest, which goes into the table, is left in `old`.
-/// Where there is no room, what was there before has to end, and a new block begins.
+/// Settles what becomes of the block that a realloc has taken over, and says it in `resized`. `goes_on`: the call has returned a
+/// block, whose key this is.
 ///
-/// A function of its own that says in a map what came of it: the verifier then follows the rest once, and not for each way
-/// through this.
+/// In functions of their own that say in a map what came of it: the verifier then follows the rest once, and not for each
+/// way through them.
 ///
 /// # Safety
-/// The thread's own state; the call has returned a block, whose key this is.
-#[inline(never)]
-pub(crate) unsafe fn resize(thread: *mut Thread, key: u64) {
+/// The thread's own state.
+#[inline(always)]
+pub(crate) unsafe fn settle(thread: *mut Thread, key: u64, goes_on: bool) {
     // SAFETY: the caller vouches for the state.
     unsafe {
-        // There may be a list already, if the release of a block at this address was not seen.
-        let kept = change(thread, key)
-            && (!grew((*thread).old) || PARTS.insert(key, (*thread).old_below, BPF_NOEXIST).is_ok());
-        (*thread).resized = if kept { KEPT } else { NO_ROOM };
+        if SAMPLE_BYTES.load() != 0 {
+            // A sampled run draws each call by all of its bytes: what it adds to the block before has no weight of its own.
+            died((*thread).old);
+            (*thread).resized = RELEASED;
+        } else {
+            (*thread).resized = RELEASED;
+            (*thread).size_bytes_left = NONE_LEFT;
+            if goes_on {
+                (*thread).resized = NO_ROOM;
+                (*thread).ends.stack = NOBODY;
+                change(thread, key);
+                keep(thread, key);
+                count_end(thread);
+            }
+            take_off_all(thread);
+            shed(thread, key);
+        }
+        (*thread).old_key = 0;
     }
 }
 
-/// Adds to the newest part, puts another one above it, or takes parts off; false where there is no room.
-#[inline(always)]
-unsafe fn change(thread: *mut Thread, key: u64) -> bool {
-    // SAFETY: as for `resize`.
+/// Keeps the list of parts under the key of the block.
+#[inline(never)]
+unsafe fn keep(thread: *mut Thread, key: u64) {
+    // SAFETY: as for `settle`.
+    unsafe {
+        // There may be a list already, if the release of a block at this address was not seen. It is of no use.
+        if (*thread).resized == KEPT
+            && grew((*thread).old)
+            && PARTS.insert(key, (*thread).old_below, BPF_ANY).is_err()
+        {
+            take_off(thread); // the part of this call: the call is counted where it begins a new block
+            (*thread).resized = NO_ROOM;
+            (*thread).size_bytes_left = NONE_LEFT;
+        }
+    }
+}
+
+/// Counts what ends though the block goes on.
+#[inline(never)]
+unsafe fn count_end(thread: *mut Thread) {
+    // SAFETY: as for `settle`.
+    died(unsafe { (*thread).ends });
+}
+
+/// Takes the parts off that are no longer needed.
+#[inline(never)]
+unsafe fn take_off_all(thread: *mut Thread) {
+    // SAFETY: as for `settle`; the callback takes the thread's state, and the loop ends before this does.
+    unsafe {
+        let mut given = thread; // only what lies on the stack can be given
+        bpf_loop(MAX_PARTS, take_one_off as *mut c_void, (&raw mut given).cast(), 0);
+    }
+}
+
+/// Keeps what is left of a block that shrank.
+#[inline(never)]
+unsafe fn shed(thread: *mut Thread, key: u64) {
+    // SAFETY: as for `settle`.
+    unsafe {
+        if (*thread).resized == SHRUNK {
+            let marks = (*thread).old.size_bytes & !SIZE_BITS;
+            let below_bytes = if marks & GREW != 0 { (*thread).old_below.total_bytes } else { 0 };
+            (*thread).old.size_bytes = ((*thread).size_bytes_left - below_bytes) | marks;
+            (*thread).resized = KEPT;
+            if marks & GREW != 0 {
+                // Its place is free: the list was there until this call.
+                let _ = PARTS.insert(key, (*thread).old_below, BPF_ANY);
+            }
+        }
+    }
+}
+
+/// Adds to the newest part, puts another one above it, or takes parts off, if there is room.
+#[inline(never)]
+unsafe fn change(thread: *mut Thread, key: u64) {
+    // SAFETY: as for `settle`.
     unsafe {
         let old = (*thread).old;
         let new = Block { size_bytes: (*thread).size_bytes, born_units: now_units(), stack: (*thread).stack };
-        let (own_bytes, mark) = (old.size_bytes & SIZE_BITS, old.size_bytes & GREW);
-        let below_bytes = if mark != 0 { (*thread).old_below.total_bytes } else { 0 };
-        let step = step_shift(PART_SHIFT.load(), new.born_units);
-        let within = mark == 0 || new.size_bytes > below_bytes; // a block of 0 bytes is one, too
+        let own_bytes = old.size_bytes & SIZE_BITS;
+        let mut resized = KEPT;
+        let (mut below_bytes, mut below) = (0, 0);
+        if old.size_bytes & GREW != 0 {
+            (below_bytes, below) = ((*thread).old_below.total_bytes, (*thread).old_below.stacks);
+        }
+        let least = PART_SHIFT.load();
+        let step = step_shift(least, new.born_units);
+        let within = below == 0 || new.size_bytes > below_bytes; // a block of 0 bytes is one, too
         if within && old.born_units >> step == new.born_units >> step {
-            ended(old, old.stack == new.stack); // what comes in the same step is one part
-            let marks = old.size_bytes & !SIZE_BITS;
+            // What comes in the same step is one part. If steps are long, the end of the other is no sign of short lives.
+            let goes_on = old.stack == new.stack || step > least;
+            (*thread).ends = Block { size_bytes: old.size_bytes | (LATER * u64::from(goes_on)), ..old };
+            let marks = old.size_bytes & (GREW | INHERITED) | later(below, new.stack);
             (*thread).old = Block { size_bytes: (new.size_bytes - below_bytes) | marks, ..new };
         } else if new.size_bytes > below_bytes + own_bytes {
-            if !push(thread, key, below_bytes + own_bytes) {
-                return false;
+            let stacks = below | stack_bit(old.stack);
+            if !push(thread, key, below_bytes + own_bytes, stacks) {
+                return;
             }
-            (*thread).old = Block { size_bytes: (new.size_bytes - below_bytes - own_bytes) | GREW, ..new };
+            let marks = GREW | later(stacks, new.stack);
+            (*thread).old = Block { size_bytes: (new.size_bytes - below_bytes - own_bytes) | marks, ..new };
+        } else if new.size_bytes > (below_bytes + own_bytes) / 2 {
+            // The call gave nothing that was not there before.
+            (*thread).ends = Block { size_bytes: LATER, ..new };
+            resized = SHRUNK;
         } else {
-            ended(new, true); // the call gave nothing that was not there before
-            cut(thread);
+            (*thread).resized = RELEASED; // most of it was
+            return;
         }
-        true
+        (*thread).size_bytes_left = new.size_bytes;
+        (*thread).resized = resized;
     }
+}
+
+/// [`LATER`], if a part of this stack is among those below.
+#[inline(always)]
+fn later(below: u64, stack: u32) -> u64 {
+    LATER * u64::from(below & stack_bit(stack) != 0)
 }
 
 /// Makes the newest part of a block that grows one of those below; whether there was room.
 #[inline(always)]
-unsafe fn push(thread: *mut Thread, key: u64, total_bytes: u64) -> bool {
-    // SAFETY: as for `resize`, and a map value.
+unsafe fn push(thread: *mut Thread, key: u64, total_bytes: u64, stacks: u64) -> bool {
+    // SAFETY: as for `settle`, and a map value.
     unsafe {
         let mut below = 0;
         if (*thread).old.size_bytes & GREW != 0 {
             let Some(next) = NEXT_PART.get_ptr_mut(0) else { return false };
             below = part_key(key_space(key), atomic::take(next));
-            if PARTS.insert(below, (*thread).old_below, BPF_NOEXIST).is_err() {
+            if PARTS.insert(below, (*thread).old_below, BPF_ANY).is_err() {
                 return false;
             }
         }
         (*thread).old.size_bytes &= !GREW;
-        (*thread).old_below = Part { block: (*thread).old, total_bytes, below };
+        (*thread).old_below = Part { block: (*thread).old, total_bytes, below, stacks };
         true
     }
 }
 
-/// Takes parts off a block that shrank, the newest first, until the rest has its size.
-#[inline(always)]
-unsafe fn cut(thread: *mut Thread) {
-    // SAFETY: as for `resize`; the callback takes the thread's state, and the loop ends before this does.
+/// Takes the newest part off, until those below have less than `size_bytes_left`; 1 when that is so.
+#[inline(never)]
+extern "C" fn take_one_off(_turn: u32, given: *mut c_void) -> i64 {
+    // SAFETY: the state that `shed` gives, and a map value.
     unsafe {
-        let mut given = thread; // only what lies on the stack can be given
-        bpf_loop(MAX_PARTS, cut_one as *mut c_void, (&raw mut given).cast(), 0);
-        let marks = (*thread).old.size_bytes & !SIZE_BITS;
-        let below_bytes = if marks & GREW != 0 { (*thread).old_below.total_bytes } else { 0 };
-        (*thread).old.size_bytes = ((*thread).size_bytes - below_bytes) | marks;
+        let thread = *given.cast::<*mut Thread>();
+        let old = (*thread).old;
+        let left = (*thread).size_bytes_left;
+        let lowest = old.size_bytes & GREW == 0;
+        if left != NONE_LEFT && (lowest || left > (*thread).old_below.total_bytes) {
+            return 1;
+        }
+        died(old);
+        if lowest {
+            return 1;
+        }
+        take_off(thread);
+        0
     }
 }
 
-/// Takes the newest part off; 1 when it is needed.
-#[inline(never)]
-extern "C" fn cut_one(_turn: u32, given: *mut c_void) -> i64 {
-    // SAFETY: the state that `cut` gives, and a map value.
+/// Makes the part below the newest one the newest.
+#[inline(always)]
+unsafe fn take_off(thread: *mut Thread) {
+    // SAFETY: as for `settle`, and a map value.
     unsafe {
-        let thread = *given.cast::<*mut Thread>();
-        let Part { block, total_bytes, below } = (*thread).old_below;
-        if (*thread).old.size_bytes & GREW == 0 || (*thread).size_bytes > total_bytes {
-            return 1;
-        }
-        ended((*thread).old, (*thread).old.stack == block.stack);
+        let Part { block, below, .. } = (*thread).old_below;
         (*thread).old = block;
         if below != 0
             && let Some(part) = PARTS.get_ptr(below)
@@ -220,6 +294,5 @@ extern "C" fn cut_one(_turn: u32, given: *mut c_void) -> i64 {
             let _ = PARTS.remove(below);
             (*thread).old.size_bytes |= GREW;
         }
-        0
     }
 }

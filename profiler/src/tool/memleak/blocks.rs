@@ -1,13 +1,10 @@
 //! The kernel side's table of live blocks: how large it is made, and reading it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    os::fd::AsRawFd as _,
-};
+use std::{collections::HashMap, os::fd::AsRawFd as _};
 
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::memleak::{
-    BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket, GREW, INHERITED, Part, SIZE_BITS,
+    BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket, GREW, INHERITED, LATER, Part, SIZE_BITS,
 };
 
 use super::totals::unreadable;
@@ -91,8 +88,7 @@ impl Blocks {
             })
             .map_err(|e| unreadable("the live blocks", &e))?;
         }
-        without_newest(parts, &mut each);
-        Ok(())
+        Ok(()) // parts that no block leads to are left from one that was lost, or is being reallocated
     }
 }
 
@@ -113,13 +109,13 @@ impl Live {
     /// A block that never grew.
     #[cfg(test)]
     pub(super) fn alone(block: Block) -> Live {
-        Live::new(block, None, block.size_bytes)
+        Live::new(block, block.size_bytes)
     }
 
-    fn new(block: Block, below: Option<Block>, whole_bytes: u64) -> Live {
+    fn new(block: Block, whole_bytes: u64) -> Live {
         Live {
             block: Block { size_bytes: block.size_bytes & SIZE_BITS, ..block },
-            oldest: below.is_none_or(|below| below.stack != block.stack),
+            oldest: block.size_bytes & LATER == 0,
             inherited: block.size_bytes & INHERITED != 0,
             whole_bytes,
         }
@@ -128,32 +124,12 @@ impl Live {
 
 /// A block of the table, and the parts below it.
 fn in_parts(key: u64, newest: Block, parts: &mut HashMap<u64, Part>, each: &mut impl FnMut(u64, Live)) {
-    let below = if newest.size_bytes & GREW == 0 { None } else { parts.remove(&key) };
-    let whole_bytes = (newest.size_bytes & SIZE_BITS) + below.map_or(0, |part| part.total_bytes);
-    each(key, Live::new(newest, below.map(|part| part.block), whole_bytes));
-    from_down(key, below, parts, each);
-}
-
-/// A part and those below it.
-fn from_down(
-    key: u64,
-    mut next: Option<Part>,
-    parts: &mut HashMap<u64, Part>,
-    each: &mut impl FnMut(u64, Live),
-) {
+    let mut next = if newest.size_bytes & GREW == 0 { None } else { parts.remove(&key) };
+    let whole_bytes = (newest.size_bytes & SIZE_BITS) + next.map_or(0, |part| part.total_bytes);
+    each(key, Live::new(newest, whole_bytes));
     while let Some(part) = next {
         next = parts.remove(&part.below);
-        each(key, Live::new(part.block, next.map(|below| below.block), 0));
-    }
-}
-
-/// Parts whose block is not in the table at this moment, since it is being reallocated.
-fn without_newest(mut parts: HashMap<u64, Part>, each: &mut impl FnMut(u64, Live)) {
-    let below: HashSet<u64> = parts.values().map(|part| part.below).collect();
-    let uppermost: Vec<u64> = parts.keys().copied().filter(|key| !below.contains(key)).collect();
-    for key in uppermost {
-        let part = parts.remove(&key);
-        from_down(key, part, &mut parts, each);
+        each(key, Live::new(part.block, 0));
     }
 }
 
@@ -211,8 +187,8 @@ mod tests {
 
     const NUMBERS: [u64; 3] = [part_key(3, 1), part_key(3, 2), part_key(4, 3)];
 
-    fn part(born_units: u32, stack: u32, total_bytes: u64, below: u64) -> Part {
-        Part { block: Block { size_bytes: 8, born_units, stack }, total_bytes, below }
+    fn part(born_units: u32, mark: u64, total_bytes: u64, below: u64) -> Part {
+        Part { block: Block { size_bytes: 8 | mark, born_units, stack: 1 }, total_bytes, below, stacks: 2 }
     }
 
     /// What comes of it: the key, the birth, whether it is the oldest of its stack, and the bytes of the whole.
@@ -224,17 +200,17 @@ mod tests {
     fn a_block_that_grew_comes_in_its_parts() {
         let key = block_key(3, 0x5000);
         let mut parts = HashMap::from([
-            (key, part(30, 2, 24, NUMBERS[1])),
-            (NUMBERS[1], part(20, 2, 16, NUMBERS[0])),
-            (NUMBERS[0], part(10, 1, 8, 0)),
-            (NUMBERS[2], part(5, 1, 8, 0)),
+            (key, part(30, LATER, 24, NUMBERS[1])),
+            (NUMBERS[1], part(20, 0, 16, NUMBERS[0])),
+            (NUMBERS[0], part(10, 0, 8, 0)),
+            (NUMBERS[2], part(5, 0, 8, 0)),
         ]);
         let mut found = Vec::new();
-        let newest = Block { size_bytes: 100 | GREW, born_units: 40, stack: 2 };
+        let newest = Block { size_bytes: 100 | GREW | LATER, born_units: 40, stack: 2 };
         in_parts(key, newest, &mut parts, &mut noted(&mut found));
         let want = [(key, 40, false, 124), (key, 30, false, 0), (key, 20, true, 0), (key, 10, true, 0)];
         assert_eq!(found, want);
-        assert_eq!(parts.keys().collect::<Vec<_>>(), [&NUMBERS[2]], "of another block");
+        assert_eq!(parts.keys().collect::<Vec<_>>(), [&NUMBERS[2]], "no block leads to it");
     }
 
     #[test]
@@ -244,17 +220,5 @@ mod tests {
         in_parts(0x5000, block, &mut HashMap::new(), &mut |_, live| found.push(live));
         let clean = Block { size_bytes: 64, ..block };
         assert_eq!(found, [Live { block: clean, oldest: true, inherited: true, whole_bytes: 64 }]);
-    }
-
-    #[test]
-    fn parts_of_a_block_under_way_are_not_lost() {
-        let parts =
-            HashMap::from([(NUMBERS[1], part(20, 2, 16, NUMBERS[0])), (NUMBERS[0], part(10, 2, 8, 0))]);
-        let mut found = Vec::new();
-        without_newest(parts, &mut noted(&mut found));
-        assert_eq!(
-            found.iter().map(|found| (found.1, found.2)).collect::<Vec<_>>(),
-            [(20, false), (10, true)]
-        );
     }
 }

@@ -133,25 +133,30 @@ pub(super) fn add_live(row: &mut StackRow, live: &Live, moment: &Moment, slot_un
     let old = age_units >= moment.older_units;
     row.live += 1;
     row.live_bytes += block.size_bytes;
+    let slice = slice(block.born_units.into(), moment);
+    let (size, stands_for) = (block.size_bytes as f64, stands_for_in(moment, block.size_bytes));
     if live.oldest {
         row.lifetimes.live[bin] += 1;
         row.lifetimes.live_age_units[bin] += age_units;
     } else {
         row.later_parts[bin] += 1;
+        row.later_births[slice] += u64::from(old);
+        row.oldest_later_units = row.oldest_later_units.max(age_units);
     }
     if old {
         row.old += 1;
         row.old_bytes += block.size_bytes;
     }
     if live.inherited {
+        row.reallocated_bytes += size * stands_for;
+    }
+    if live.inherited && moment.sample_bytes.is_none() {
         // Not known when it came: it tells nothing of growth.
         row.old_inherited_bytes += if old { block.size_bytes } else { 0 };
+        row.inherited_births[slice] += u64::from(old);
     } else {
         row.arrivals.mark(age_units, slot_units);
         if old {
-            let stands_for =
-                moment.sample_bytes.map_or(1.0, |mean| stands_for(block.size_bytes as f64, mean as f64));
-            let (slice, size) = (slice(block.born_units.into(), moment), block.size_bytes as f64);
             row.old_bytes_squared += size * size * stands_for;
             row.births[slice] += 1;
             row.birth_bytes[slice] += size * stands_for;
@@ -185,6 +190,11 @@ fn weigh(weighted: &mut Weighted, size: f64, mean: f64, old: bool) {
         add(&mut weighted.old, 1.0);
         add(&mut weighted.old_bytes, size);
     }
+}
+
+/// How many blocks of this size a recorded one stands for.
+fn stands_for_in(moment: &Moment, size_bytes: u64) -> f64 {
+    moment.sample_bytes.map_or(1.0, |mean| stands_for(size_bytes as f64, mean as f64))
 }
 
 /// How many blocks of this size a drawn one stands for: one over the probability that it is drawn.

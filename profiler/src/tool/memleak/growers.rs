@@ -4,10 +4,9 @@
 //! a block of which nothing was taken away, and that grew all the time for several ages, is a leak as long as nothing else
 //! is known of its kind.
 
-use profiler_common::age::{self, BINS};
-
+use super::growth::LEAST_LATE;
 use super::hazard::LateAges;
-use super::rows::StackRow;
+use super::rows::{BIRTH_SLICES, StackRow};
 
 /// A block must have grown for so many of the ages asked about.
 const GROWN_AGES: f64 = 3.0;
@@ -15,7 +14,7 @@ const GROWN_AGES: f64 = 3.0;
 /// counts as a release: see `profiler_common::memleak::Part`.
 const STEP: f64 = 1.0 / 8.0;
 
-/// True if the stack has blocks that grow by realloc, one of them for several ages by now, and none was ever freed.
+/// True if a block of the stack grew by realloc so long ago, and none was ever freed.
 pub(super) fn grow_for_ever(row: &StackRow, ages: &LateAges, older: f64) -> bool {
     grown_units(row, ages, older).is_some_and(|units| units >= GROWN_AGES * older)
 }
@@ -25,13 +24,16 @@ pub(super) fn judged_after(row: &StackRow, ages: &LateAges, older: f64, length: 
     Some(length + (GROWN_AGES * older - grown_units(row, ages, older)?).max(0.0))
 }
 
-/// The age of the oldest block of a stack whose blocks grow, in units, if none of them was freed.
+/// For how long blocks of a stack have grown, in units, if none of them was freed.
 fn grown_units(row: &StackRow, ages: &LateAges, older: f64) -> Option<f64> {
-    let grew = row.later_parts.iter().any(|parts| *parts > 0);
-    if !grew || ages.from(STEP * older).frees > 0 {
-        return None;
-    }
-    let bin = (0..BINS).rev().find(|&bin| row.lifetimes.live[bin] > 0)?;
-    let mean = row.lifetimes.live_age_units[bin] as f64 / row.lifetimes.live[bin] as f64;
-    Some(mean.max(age::start(bin) as f64))
+    (row.oldest_later_units > 0 && ages.from(STEP * older).frees == 0)
+        .then_some(row.oldest_later_units as f64)
+}
+
+/// True if blocks from before the observation go on being reallocated for the first time: at least a fifth as often in the
+/// later half of the time as in the earlier one. Whether they grow by that is not known.
+pub(super) fn go_on_from_before(row: &StackRow) -> bool {
+    let (early, late) = row.inherited_births.split_at(BIRTH_SLICES / 2);
+    let (early, late): (u64, u64) = (early.iter().sum(), late.iter().sum());
+    late >= LEAST_LATE && late * 5 >= early
 }

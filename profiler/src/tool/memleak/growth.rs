@@ -166,7 +166,8 @@ fn getting_old(row: &StackRow, window: &Window) -> u64 {
     let expected: f64 = bins
         .map(|bin| {
             let now = survival(age::start(bin).midpoint(age::start(bin + 1)));
-            if now > 0.0 { row.lifetimes.live[bin] as f64 * (old / now).min(1.0) } else { 0.0 }
+            let live = row.lifetimes.live[bin] + row.later_parts[bin];
+            if now > 0.0 { live as f64 * (old / now).min(1.0) } else { 0.0 }
         })
         .sum();
     half_old.min(expected.round() as u64)

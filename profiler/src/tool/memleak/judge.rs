@@ -13,7 +13,7 @@ use super::growers;
 use super::growth::{self, Growth, HALF_OLD, growth_within};
 use super::hazard::{LateAges, Suffix, exposure_factor};
 use super::interval::ALPHA;
-use super::rows::{BIRTH_SLICES, StackRow, Window};
+use super::rows::{BIRTH_SLICES, StackRow, Weighted, Window};
 use super::survival::{Curve, median_units, survival};
 use super::survivors::Survivors;
 use super::verdict::{Judgement, Reason, Said, Verdict};
@@ -252,6 +252,9 @@ impl<'a> Case<'a> {
         if self.tail.is_some() {
             return (Verdict::Young, Reason::SomeStay);
         }
+        if self.is_reallocated() {
+            return (Verdict::Young, Reason::Reallocated);
+        }
         if let Some(verdict) = self.bounded() {
             return verdict;
         }
@@ -261,6 +264,16 @@ impl<'a> Case<'a> {
             (Verdict::LongLived, Reason::StoppedGrowing)
         } else {
             (Verdict::Young, Reason::FewBlocks)
+        }
+    }
+
+    /// True if it is not known how long memory is held, since realloc made the blocks of others: of those from before, or, in
+    /// a sampled run, of any.
+    fn is_reallocated(&self) -> bool {
+        let held = |drawn: &Weighted| 2.0 * self.row.reallocated_bytes >= drawn.live_bytes.0;
+        match &self.row.weighted {
+            Some(drawn) => self.row.reallocated_bytes > 0.0 && held(drawn),
+            None => growers::go_on_from_before(self.row),
         }
     }
 

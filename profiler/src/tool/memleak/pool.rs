@@ -25,11 +25,15 @@ impl StackRow {
         self.old_bytes += row.old_bytes;
         self.old_bytes_squared += row.old_bytes_squared;
         self.old_inherited_bytes += row.old_inherited_bytes;
+        self.reallocated_bytes += row.reallocated_bytes;
+        self.oldest_later_units = self.oldest_later_units.max(row.oldest_later_units);
         self.merged += row.merged;
         let (sum, more) = (&mut self.lifetimes, &row.lifetimes);
         add_each(&mut sum.died, &more.died);
         add_each(&mut sum.live, &more.live);
         add_each(&mut sum.live_age_units, &more.live_age_units);
+        add_each(&mut self.inherited_births, &row.inherited_births);
+        add_each(&mut self.later_births, &row.later_births);
         add_each(&mut self.later_parts, &row.later_parts);
         add_each(&mut self.births, &row.births);
         add_each(&mut self.birth_bytes, &row.birth_bytes);
@@ -75,6 +79,8 @@ mod tests {
             old_bytes: 300 * n,
             old_bytes_squared: 3e4 * n as f64,
             old_inherited_bytes: 30 * n,
+            reallocated_bytes: 60.0 * n as f64,
+            oldest_later_units: 9,
             merged: 11 * n,
             ..StackRow::default()
         };
@@ -82,6 +88,8 @@ mod tests {
         row.lifetimes.live[9] = 5 * n;
         row.lifetimes.live_age_units[9] = 60 * n;
         row.later_parts[5] = 4 * n;
+        row.later_births[6] = 2 * n;
+        row.inherited_births[7] = n;
         row.births[4] = 3 * n;
         (row.birth_bytes[4], row.birth_variances[4]) = (300.0 * n as f64, 3e4 * n as f64);
         row.arrivals.mark(12, 1);

@@ -29,11 +29,20 @@ pub struct StackRow {
     pub old_bytes_squared: f64,
     /// Of `old_bytes`, those of which it is not known when they came: a realloc made the block of one from before.
     pub old_inherited_bytes: u64,
+    /// Their blocks by the time of that realloc, in the slices of `births`, where they are not counted.
+    pub inherited_births: [u64; BIRTH_SLICES],
+    /// Bytes of live blocks that a realloc has made of others, as far as it is not known when they came; of a sampled run, the
+    /// estimate.
+    pub reallocated_bytes: f64,
     /// Lifetimes, by bin of the age scale of `profiler_common::age`. A block that grew counts once, as old as its oldest part
     /// of this stack.
     pub lifetimes: Lifetimes,
     /// Live parts of blocks that grew by realloc, by age, but for the oldest of each block, which is in `lifetimes`.
     pub later_parts: [u64; BINS],
+    /// Of `births`, those of such parts.
+    pub later_births: [u64; BIRTH_SLICES],
+    /// The age of the oldest such part, in age units.
+    pub oldest_later_units: u64,
     /// Calls of realloc that are no longer told apart from others of the same block.
     pub merged: u64,
     /// Old blocks by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
@@ -71,8 +80,12 @@ impl Default for StackRow {
             old_bytes: 0,
             old_bytes_squared: 0.0,
             old_inherited_bytes: 0,
+            inherited_births: [0; BIRTH_SLICES],
+            reallocated_bytes: 0.0,
             lifetimes: Lifetimes::default(),
             later_parts: [0; BINS],
+            later_births: [0; BIRTH_SLICES],
+            oldest_later_units: 0,
             merged: 0,
             births: [0; BIRTH_SLICES],
             birth_bytes: [0.0; BIRTH_SLICES],

@@ -278,7 +278,10 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
         " {holds} {about}{} {part}, and whether {it} is not known{yet}: {}. {}",
         units::bytes(some),
         facts.sites.get(first)?.judgement.reason.text(),
-        undecided_advice(suspects(), facts)
+        match facts.sites.get(first)?.judgement.reason {
+            Reason::Reallocated if facts.drawing.is_some() => "Leave out --sample-bytes.".to_owned(),
+            _ => undecided_advice(suspects(), facts),
+        }
     )));
     let rows = sites.iter().filter_map(|&at| *facts.rows.get(at)?).collect();
     Some(Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows))

@@ -69,6 +69,11 @@ impl<'a> Survivors<'a> {
         self.row.births[..self.slices].split_at(self.slices / 2)
     }
 
+    /// Blocks born in a slice; the later parts of one that grew by realloc are none, and are not watched apart from it.
+    fn blocks(&self, slice: usize) -> u64 {
+        self.row.births[slice].saturating_sub(self.row.later_births[slice])
+    }
+
     /// Births of the later half.
     pub(super) fn late(&self) -> u64 {
         self.halves().1.iter().sum()
@@ -76,12 +81,10 @@ impl<'a> Survivors<'a> {
 
     /// What the early slices brought beyond the fullest of the later half, by slice.
     fn excess(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        let (early, late) = self.halves();
-        let fullest = late.iter().max().copied().unwrap_or(0);
-        early
-            .iter()
-            .map(move |births| births.saturating_sub(fullest))
-            .enumerate()
+        let half = self.slices / 2;
+        let fullest = (half..self.slices).map(|slice| self.blocks(slice)).max().unwrap_or(0);
+        (0..half)
+            .map(move |slice| (slice, self.blocks(slice).saturating_sub(fullest)))
             .filter(|(_, more)| *more > 0)
     }
 
@@ -92,10 +95,10 @@ impl<'a> Survivors<'a> {
 
     /// The same of what was loaded at once alone: what the fullest of the early slices brought beyond any other.
     pub(super) fn lent_at_once_units(&self, units: u64) -> f64 {
-        let births = &self.row.births[..self.slices];
-        let fullest = (0..self.slices / 2).max_by_key(|&slice| births[slice]).unwrap_or(0);
+        let fullest = (0..self.slices / 2).max_by_key(|&slice| self.blocks(slice)).unwrap_or(0);
         let others = (0..self.slices).filter(|&slice| slice != fullest);
-        let more = births[fullest].saturating_sub(others.map(|slice| births[slice]).max().unwrap_or(0));
+        let next = others.map(|slice| self.blocks(slice)).max().unwrap_or(0);
+        let more = self.blocks(fullest).saturating_sub(next);
         more as f64 * self.watched_units(fullest, units)
     }
 

@@ -86,6 +86,8 @@ pub enum Reason {
     FewBlocks,
     /// Young: old blocks were not watched for long enough to tell whether they are still freed.
     FewBlockHours,
+    /// Young: realloc made the blocks of others, of which it is not known when their bytes came.
+    Reallocated,
     /// Young: most old blocks are freed, but some that are older still are not.
     SomeStay,
     /// Young: nothing is freed, but whether the growth goes on cannot be seen yet.
@@ -105,6 +107,7 @@ impl Reason {
             Reason::FreedSoon => "blocks are freed soon after they are allocated",
             Reason::TooShort => "observed for less than 1.25 times the age asked about",
             Reason::FewBlocks => "too few blocks to say how long they live",
+            Reason::Reallocated => "realloc made the blocks, and how long their memory is held is not known",
             Reason::FewBlockHours => {
                 "old blocks were not watched for long enough to see whether they are freed"
             }

@@ -18,7 +18,7 @@ impl<'a> Case<'a> {
     pub(super) fn decide_again(&self) -> (Verdict, Reason) {
         let decided = self.decide();
         match (decided, self.before) {
-            ((_, Reason::TooShort), _) | (_, None) => decided,
+            ((_, Reason::TooShort | Reason::Reallocated), _) | (_, None) => decided,
             ((Verdict::Young, _), Some(before)) => self.still(before.verdict).unwrap_or(decided),
             ((Verdict::Leak, _), _) => decided,
             ((now, _), Some(before)) => self.still_the_same(before.verdict, now).unwrap_or(decided),

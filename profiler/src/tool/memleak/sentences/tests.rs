@@ -11,8 +11,8 @@ use super::super::{
 use super::*;
 
 use Reason::{
-    BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, SomeStay, StillFreed,
-    StillKeptAndGrowing, StillNone, StoppedGrowing, TooShort,
+    BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, Reallocated, SomeStay,
+    StillFreed, StillKeptAndGrowing, StillNone, StoppedGrowing, TooShort,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -24,7 +24,7 @@ fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSit
         StillFreed | StoppedGrowing | StillNone => Verdict::LongLived,
         BoundedAge => Verdict::Cache,
         FreedSoon => Verdict::Churn,
-        TooShort | FewBlocks | FewBlockHours | SomeStay | GrowthUnclear => Verdict::Young,
+        TooShort | FewBlocks | FewBlockHours | SomeStay | GrowthUnclear | Reallocated => Verdict::Young,
     };
     let judgement = Judgement {
         judged_after: (verdict == Verdict::Young).then(|| Duration::from_millis(14_200)),

@@ -46,6 +46,7 @@ pub(super) fn load(
     entries.extend([
         ("BUCKETS", room.buckets()),
         ("BLOCKS", room.spilled),
+        ("PARTS", (room.spilled / 4).max(16)),
         ("STACK_NUMBERS", options.max_stacks),
         ("TOTALS", options.max_stacks),
     ]);
