@@ -71,7 +71,7 @@ impl Report {
         self.sections.get(at.section)?.rows.get(at.row)
     }
 
-    /// The detail rows of a row, with their section: those whose link column ([`Section::column_of`]) holds the index of
+    /// The detail rows of a row, with their section: those whose link column (`column_of`) holds the index of
     /// this row.
     pub fn details(&self, at: RowRef) -> Vec<(&Section, &Row)> {
         let Some(section) = self.sections.get(at.section) else { return Vec::new() };
