@@ -132,6 +132,8 @@ counters! {
     FreeNested = "nested" in Free as Filtered,
     /// The call was made in a process that is not observed.
     FreeOther = "other_process" in Free as Filtered,
+    /// The call was made when the observation was over, while its probes were taken away.
+    FreeLate = "after_the_end" in Free as Filtered,
 
     /// A hit of an entry or a release at an instruction that runs under single step, which costs many times as much.
     SingleStepped = "single_stepped" in AllocEntry as Quality,

@@ -201,7 +201,7 @@ wire! {
 pub const FREES_NEST: u32 = 1;
 /// There are caller steps for the space.
 pub const CALLER_STEPS: u32 = 2;
-/// The observation is over: allocation calls that begin now do not count, and those under way may still return.
+/// The observation is over: calls that begin now do not count, and allocations under way may still return.
 pub const ALLOCS_OVER: u32 = 4;
 /// There may be a hold to look at, see [`HOLD_WANTED`]. A hint for the many calls that come when there is none any more.
 pub const HOLD: u32 = 8;

@@ -4,6 +4,7 @@
 //          4: blocks that are always being replaced by others   5: two that are moved as fast as can be, and malloc between
 //   --mib N
 #include "workload.h"
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,6 +33,7 @@ FRAME static void site_passing(void) {
 // Blocks of a MiB, each replaced by another before it gets old.
 FRAME static void *site_buffer(void *of) {
     static char *blocks[256];
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); // each block stays a mapping of its own, at the same place
     size_t count = (size_t)(long)of;
     for (size_t next = 0;; next = (next + 1) % count) {
         free(blocks[next]);

@@ -10,7 +10,7 @@ use profiler_common::{
     age,
     cookie::{Cookie, From, packed},
     ledger::Counter,
-    memleak::{Block, FREES_NEST, LATER, block_key},
+    memleak::{ALLOCS_OVER, Block, FREES_NEST, LATER, block_key},
 };
 use profiler_ebpf::atomic;
 
@@ -52,7 +52,10 @@ fn release(ctx: &ProbeContext) -> Counter {
     }
     let Some(space) = own_space(cookie.space) else { return Counter::FreeOther };
     // SAFETY: a map value.
-    let flags = unsafe { (*space).flags };
+    let flags = unsafe { (&raw const (*space).flags).read_volatile() };
+    if flags & ALLOCS_OVER != 0 {
+        return Counter::FreeLate;
+    }
     // SAFETY: the context of a uprobe program is the registers.
     let sp = unsafe { (*regs).rsp };
     let Some(block) = blocks::take(key) else { return missing(key, sp) };
