@@ -73,6 +73,11 @@ fn figure(median_ns: f64, calls: u64) -> Figure {
     Figure { median_ns, low_ns: median_ns * 0.96, high_ns: median_ns * 1.31, calls }
 }
 
+/// Each of those below.
+pub(crate) fn all() -> [Diagnosis; 6] {
+    [ready(), limited(), costly(), not_ready(), refused(), hostile()]
+}
+
 /// A machine without faults, and no process.
 pub(crate) fn ready() -> Diagnosis {
     Diagnosis {

@@ -35,17 +35,6 @@ fn published() -> &'static Json {
     })
 }
 
-fn samples() -> [Diagnosis; 6] {
-    [
-        sample::ready(),
-        sample::limited(),
-        sample::costly(),
-        sample::not_ready(),
-        sample::refused(),
-        sample::hostile(),
-    ]
-}
-
 fn json_of(diagnosis: &Diagnosis) -> String {
     let mut out = Vec::new();
     crate::render::write_json(diagnosis, &mut out).unwrap();
@@ -65,7 +54,7 @@ fn the_published_schema_is_that_of_the_types() {
 #[test]
 fn what_is_written_satisfies_the_published_schema_and_reads_back() {
     let validator = jsonschema::validator_for(published()).unwrap();
-    for diagnosis in samples() {
+    for diagnosis in sample::all() {
         let text = json_of(&diagnosis);
         let json: Json = serde_json::from_str(&text).unwrap();
         let errors: Vec<String> =
@@ -100,7 +89,7 @@ fn every_field_is_documented_and_used() {
     let fields: BTreeSet<String> =
         objects.filter_map(|o| o["properties"].as_object()).flat_map(|f| f.keys().cloned()).collect();
     let documentation = std::fs::read_to_string(path("docs/doctor.md")).unwrap();
-    let written: String = samples().iter().map(json_of).collect();
+    let written: String = sample::all().iter().map(json_of).collect();
     let undocumented: Vec<_> = fields.iter().filter(|f| !documentation.contains(&format!("`{f}`"))).collect();
     let unused: Vec<_> = fields.iter().filter(|f| !written.contains(&format!("\"{f}\":"))).collect();
     assert!(undocumented.is_empty() && unused.is_empty(), "{undocumented:?} {unused:?}");

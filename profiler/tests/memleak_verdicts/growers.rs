@@ -3,8 +3,8 @@
 use profiler::tool::memleak::verdict::Verdict;
 
 use crate::model::{Rng, Site};
-use crate::scenarios::Scenario;
-use crate::{count, failures, repetitions, run, verdicts};
+use crate::scenarios::{Listed, of};
+use crate::{OLDER_NS, assert_verdicts, count, run, verdicts};
 
 /// The kernel side gives a block that grows all the time a part in each step, of between a sixteenth and an eighth of the
 /// age. The finest steps are the hardest: they have the most parts that are freed together.
@@ -36,10 +36,6 @@ fn session_buffers(site: &mut Site, rng: &mut Rng, rate: f64, lifetime: impl Fn(
         let lives = lifetime(rng);
         grower(site, rng, time, lives);
     }
-}
-
-const fn of(name: &'static str, ages: f64, rate: f64, fill: fn(&mut Site, &mut Rng, f64)) -> Scenario {
-    Scenario { name, ages, rate, fill }
 }
 
 /// One buffer that is there from the first third of an age on.
@@ -80,13 +76,13 @@ fn fill_up(site: &mut Site, rng: &mut Rng, rate: f64) {
     }
 }
 
-const PLANTED: &[Scenario] = &[
+const PLANTED: &[Listed] = &[
     of("one buffer that grows for ever", 4.0, 1.0, one),
     of("buffers of sessions that are never freed", 4.0, 10.0, kept),
     of("many buffers of sessions that are never freed", 4.0, 60.0, kept),
 ];
 
-const HONEST: &[Scenario] = &[
+const HONEST: &[Listed] = &[
     of("buffers of sessions, mean 5/6 age, few", 4.0, 2.0, |site, rng, rate| {
         session_buffers(site, rng, rate, |rng| rng.exponential(0.833));
     }),
@@ -111,7 +107,7 @@ const HONEST: &[Scenario] = &[
 ];
 
 /// Said of few sessions that all outlive most of the observation; nobody could tell them from a leak.
-const SLOW: &[Scenario] = &[
+const SLOW: &[Listed] = &[
     of("buffers of one session per age, mean 2 ages", 4.0, 1.0, exponential_2),
     of("buffers of one session per age, mean 5 ages", 4.0, 1.0, exponential_5),
     of("buffers of two sessions per age, mean 5 ages", 4.0, 2.0, exponential_5),
@@ -119,23 +115,13 @@ const SLOW: &[Scenario] = &[
 
 #[test]
 fn blocks_that_grow_for_ever_leak() {
-    let failed = failures(PLANTED, |scenario| {
-        let repetitions = repetitions(200);
-        let counts = verdicts(scenario, repetitions);
-        (count(&counts, Verdict::Leak) * 100 >= repetitions * 95, counts)
-    });
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert_verdicts(PLANTED, |counts, of| count(counts, Verdict::Leak) * 100 >= of * 95);
 }
 
 /// Of the many parts of a few blocks nothing is proved: they are freed together.
 #[test]
 fn blocks_that_grow_and_are_freed_are_no_leak() {
-    let failed = failures(HONEST, |scenario| {
-        let repetitions = repetitions(200);
-        let counts = verdicts(scenario, repetitions);
-        (count(&counts, Verdict::Leak) * 100 <= repetitions, counts)
-    });
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert_verdicts(HONEST, |counts, of| count(counts, Verdict::Leak) * 100 <= of);
 }
 
 /// One buffer is not judged before it has grown for three ages, and then it is.
@@ -145,7 +131,7 @@ fn a_single_buffer_is_judged_when_announced() {
         let young = run(&of("", 2.6, 1.0, one), seed);
         assert_eq!(young.verdict, Verdict::Young, "{young:?}");
         let after = young.judged_after.expect("it is known when").as_nanos() as f64;
-        let older = crate::OLDER_NS[seed as usize % crate::OLDER_NS.len()] as f64;
+        let older = OLDER_NS[seed as usize % OLDER_NS.len()] as f64;
         assert!((2.9..3.5).contains(&(after / older)), "{} ages", after / older);
         assert_eq!(run(&of("", 1.02 * after / older, 1.0, one), seed).verdict, Verdict::Leak);
     }

@@ -48,7 +48,12 @@ impl Deref for Listed {
     }
 }
 
-const fn of(name: &'static str, ages: f64, rate: f64, fill: fn(&mut Site, &mut Rng, f64)) -> Listed {
+pub(crate) const fn of(
+    name: &'static str,
+    ages: f64,
+    rate: f64,
+    fill: fn(&mut Site, &mut Rng, f64),
+) -> Listed {
     Listed { scenario: Scenario { name, ages, rate, fill }, changes: Changes::Once }
 }
 

@@ -47,14 +47,7 @@ fn the_answer_fits() {
 
 #[test]
 fn every_line_fits_and_says_what_it_says_without_colours() {
-    for of in [
-        sample::ready(),
-        sample::limited(),
-        sample::costly(),
-        sample::not_ready(),
-        sample::refused(),
-        sample::hostile(),
-    ] {
+    for of in sample::all() {
         for width in [60, 80, 120] {
             let text = diagnosis(&of, &HumanOptions { width, ..HumanOptions::default() });
             let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);
