@@ -297,7 +297,10 @@ fn max_cost(text: &str) -> Result<MaxCost, String> {
     }
     let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
     let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
-    share.map(|share| MaxCost(Some(share))).ok_or_else(|| "more than 0% and up to 100%, or off".to_owned())
+    share.map(|share| MaxCost(Some(share))).ok_or_else(|| match text.trim().parse::<f64>() {
+        Ok(number) if number >= 1.0 && number <= 100.0 => format!("no unit; write `{}%`", text.trim()),
+        _ => "more than 0% and up to 100%, or off".to_owned(),
+    })
 }
 
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
@@ -334,6 +337,7 @@ mod tests {
         for wrong in ["", "%", "30", "0%", "-1%", "101%", "NaN%", "inf%", "OFF", "0.3", "thirty%"] {
             assert!(max_cost(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(max_cost("50").unwrap_err(), "no unit; write `50%`");
     }
 
     #[test]

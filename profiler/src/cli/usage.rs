@@ -6,7 +6,7 @@ use clap::{
     CommandFactory as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use profiler::{exit::ExitCode, text::visible};
+use profiler::{exit::ExitCode, text::visible, units};
 
 use super::{args::Cli, output, terminal::Terminal};
 
@@ -52,7 +52,9 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
             let argument = invalid(error, ContextKind::InvalidArg);
             match argument.strip_prefix("--") {
                 Some(option) => similar_option(command.unwrap_or(&commands), option),
-                None => command.and_then(|command| of_stray(command.get_name(), argument)),
+                None => command.and_then(|command| {
+                    of_unit(typed, argument).or_else(|| of_stray(command.get_name(), argument))
+                }),
             }
         }
         // What there is.
@@ -88,6 +90,15 @@ fn similar_option(command: &clap::Command, typed: &str) -> Option<String> {
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let meant = closest(typed, shown.filter_map(clap::Arg::get_long))?;
     Some(format!("did you mean `--{meant}`?"))
+}
+
+/// What to do with the unit of a size that is apart from its number.
+fn of_unit(typed: &[String], word: &str) -> Option<String> {
+    let place = typed.iter().position(|other| other == word)?;
+    let number = typed.get(place.checked_sub(1)?)?;
+    let size = format!("{number}{word}");
+    let is_size = number.parse::<f64>().is_ok() && units::parse_bytes(&size).is_ok();
+    is_size.then(|| format!("write a size as one word: {size}"))
 }
 
 /// What to do with a word that belongs to no option.
@@ -177,6 +188,7 @@ mod tests {
             ),
             ("memleak ./pong", "to observe what runs: --name pong; to start it: -- ./pong"),
             ("memleak /srv/game/", "to observe what runs: --name game; to start it: -- /srv/game/"),
+            ("memleak --sample-bytes 512 KiB", "write a size as one word: 512KiB"),
             ("report a.json b.json", "give one report at a time"),
         ] {
             assert_eq!(said(line).1, hint, "{line}");

@@ -17,16 +17,21 @@ pub const AND_BELOW: &str = " and what it calls";
 /// Stands in the label of a row between its name and what tells it apart from others of this name.
 pub const BESIDE: &str = "  ";
 
-/// A label as a part of a sentence: `push (chat.c:7)`.
-pub fn in_prose(label: &Text) -> Text {
+/// The name in a label, and what tells it apart from others of this name.
+pub(crate) fn apart(label: &Text) -> (&[u8], Option<&[u8]>) {
     let raw = label.raw();
     let beside = raw.windows(BESIDE.len()).position(|window| window == BESIDE.as_bytes());
     match beside.and_then(|at| raw.split_at_checked(at)) {
-        Some((name, rest)) => {
-            let rest = rest.get(BESIDE.len()..).unwrap_or_default();
-            Text::new([name, b" (", rest, b")"].concat())
-        }
-        None => label.clone(),
+        Some((name, rest)) => (name, rest.get(BESIDE.len()..)),
+        None => (raw, None),
+    }
+}
+
+/// A label as a part of a sentence: `push (chat.c:7)`.
+pub fn in_prose(label: &Text) -> Text {
+    match apart(label) {
+        (name, Some(beside)) => Text::new([name, b" (", beside, b")"].concat()),
+        (_, None) => label.clone(),
     }
 }
 

@@ -24,6 +24,9 @@ pub enum UnitError {
     /// A duration without unit.
     #[error("no unit; write `{0}s` for seconds or `{0}m` for minutes")]
     NoUnit(String),
+    /// A size where a growth is wanted.
+    #[error("`{0}` is a size, not a growth; write `{0}/h` for a growth per hour")]
+    NotPerHour(String),
     /// A fraction of a byte or of a nanosecond.
     #[error("`{0}` is not a whole number of {1}")]
     Fraction(String, &'static str),
@@ -60,7 +63,7 @@ const SIZES: [(&str, u64); 17] = [
 ];
 
 /// Names of the units of a duration, in nanoseconds.
-const DURATIONS: [(&str, u64); 16] = [
+const DURATIONS: [(&str, u64); 23] = [
     ("d", 86_400_000_000_000),
     ("day", 86_400_000_000_000),
     ("days", 86_400_000_000_000),
@@ -69,8 +72,15 @@ const DURATIONS: [(&str, u64); 16] = [
     ("hours", 3_600_000_000_000),
     ("m", 60_000_000_000),
     ("min", 60_000_000_000),
+    ("mins", 60_000_000_000),
+    ("minute", 60_000_000_000),
+    ("minutes", 60_000_000_000),
     ("s", 1_000_000_000),
     ("sec", 1_000_000_000),
+    ("secs", 1_000_000_000),
+    ("second", 1_000_000_000),
+    ("seconds", 1_000_000_000),
+    ("msec", 1_000_000),
     ("ms", 1_000_000),
     ("us", 1_000),
     ("µs", 1_000),
@@ -108,6 +118,7 @@ pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
     match text.strip_suffix("/h") {
         Some(size) => parse_bytes(size),
         None if text == "0" => Ok(0),
+        None if parse_bytes(text).is_ok() => Err(UnitError::NotPerHour(text.to_owned())),
         None => Err(UnitError::UnknownUnit(text.to_owned(), GROWTH)),
     }
 }
@@ -247,7 +258,7 @@ mod tests {
         assert_eq!((parse_bytes_per_hour("0B/h"), parse_bytes_per_hour("0")), (Ok(0), Ok(0)));
         assert_eq!(
             parse_bytes_per_hour("1MiB").unwrap_err().to_string(),
-            "unknown unit `1MiB`; write a growth such as `1MiB/h`"
+            "`1MiB` is a size, not a growth; write `1MiB/h` for a growth per hour"
         );
         assert!(parse_bytes_per_hour("").is_err() && parse_bytes_per_hour("1MiB/s").is_err());
     }
@@ -267,6 +278,7 @@ mod tests {
             ("250µs", 250_000),
             ("7ns", 7),
             ("5min", 300_000_000_000),
+            ("1 minute 2 seconds", 62_000_000_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
         }

@@ -121,7 +121,7 @@ fn write_section(page: &mut Page, report: &Report, section: &Section, options: &
         page.paragraph(Style::Dim, "  ", &visible(note));
     }
     names::write_advice(page, report, &rows);
-    stacks::write(page, report, section, &rows, options.verbose);
+    stacks::write(page, report, section, &rows, options);
 }
 
 fn write_table(page: &mut Page, section: &Section, rows: &[&Row], unfolded: usize, verbose: bool) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::HumanOptions;
 use super::cell;
 use super::fit::{self, width};
 use super::page::Page;
@@ -19,13 +20,28 @@ const MANY_ALIKE: usize = 4;
 const PROBLEMS: usize = 5;
 const WITHOUT_PROBLEM: usize = 3;
 
-/// Writes the stacks of the first rows that are problems; of the first rows if there is none; of all rows if
-/// `verbose`.
-pub(super) fn write(page: &mut Page, report: &Report, section: &Section, rows: &[&Row], verbose: bool) {
+/// Writes the stacks of the first rows that are problems; of the first rows if there is none; with `verbose`, of all
+/// rows but those whose stack stands above.
+pub(super) fn write(
+    page: &mut Page,
+    report: &Report,
+    section: &Section,
+    rows: &[&Row],
+    options: &HumanOptions,
+) {
+    let verbose = options.verbose;
     let index = report.sections.iter().position(|other| std::ptr::eq(other, section)).unwrap_or_default();
     let at = |row| RowRef { section: index, row };
     let places = || rows.iter().enumerate().map(|(place, row)| (at(place), *row));
-    let with_stack = || places().filter_map(|(at, row)| Some((at, row, report.stack_of(row)?)));
+    let is_above = |row: &Row| {
+        let above = report.sections.iter().take(index).filter(|above| section.detail && !above.detail);
+        let mut stacks = above.flat_map(|above| above.rows.iter().take(options.top).map(|row| row.stack));
+        stacks.any(|stack| stack == row.stack)
+    };
+    let with_stack = || {
+        let below = places().filter(|(_, row)| !is_above(row));
+        below.filter_map(|(at, row)| Some((at, row, report.stack_of(row)?)))
+    };
     let problem = |row: &Row| row.severity == Some(Severity::Problem);
     let any_problem = with_stack().any(|(_, row, _)| problem(row));
     let wanted: Vec<(RowRef, &Row, &Stack)> = with_stack()

@@ -143,11 +143,11 @@ fn seen_for_moments(facts: &Facts<'_>) -> Finding {
     );
     let label = facts.names.get(place).and_then(Option::as_ref);
     let rows = facts.rows.get(place).copied().flatten().into_iter().collect();
-    let sentence = vec![plain("Too early to say: "), name(label), plain(words)];
+    let sentence = vec![plain("Too early to say: "), named(label.map(in_prose)), plain(words)];
     Finding::new(rules::TOO_EARLY, Severity::Limit, sentence).on(rows)
 }
 
-/// Names the sites that leak, the fastest first. One function may leak at several lines: it is named once.
+/// Names what leaks, the fastest first. One function may leak at several lines: it is named once.
 fn leak(facts: &Facts<'_>) -> Finding {
     let leaks: Vec<Leak<'_>> = facts
         .sites
@@ -165,7 +165,7 @@ fn leak(facts: &Facts<'_>) -> Finding {
 
 /// A site that leaks, as the sentence speaks of it.
 struct Leak<'a> {
-    function: Option<&'a Text>,
+    label: Option<&'a Text>,
     /// Its process and its address space.
     program: (u32, u16),
     growth_bytes_per_hour: f64,
@@ -183,7 +183,7 @@ struct Leak<'a> {
 }
 
 impl<'a> Leak<'a> {
-    fn of(site: &JudgedSite, function: Option<&'a Text>, program: (u32, u16), facts: &Facts<'_>) -> Leak<'a> {
+    fn of(site: &JudgedSite, label: Option<&'a Text>, program: (u32, u16), facts: &Facts<'_>) -> Leak<'a> {
         let (row, stacks) = match &site.leaking {
             Some(leaking) => (&leaking.row, leaking.stacks),
             None => (&site.row, site.stacks.len()),
@@ -191,7 +191,7 @@ impl<'a> Leak<'a> {
         let kept = site.judgement.kept;
         let old_blocks = row.weighted.as_ref().map_or(row.old as f64, |w| w.old.0);
         Leak {
-            function,
+            label,
             program,
             growth_bytes_per_hour: site.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value),
             old_bytes: kept.map_or_else(
@@ -218,18 +218,18 @@ impl<'a> Leak<'a> {
 fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
     let functions = grown(leaks);
     let mut sentence = vec![plain("LEAK: ")];
-    let named = &functions[..functions.len().min(MOST_NAMED)];
-    let unnamed = functions.len() - named.len();
-    for (i, grown) in named.iter().enumerate() {
+    let fastest = &functions[..functions.len().min(MOST_NAMED)];
+    let unnamed = functions.len() - fastest.len();
+    for (i, grown) in fastest.iter().enumerate() {
         if i > 0 {
-            sentence.push(plain(if unnamed == 0 && i + 1 == named.len() { " and " } else { ", " }));
+            sentence.push(plain(if unnamed == 0 && i + 1 == fastest.len() { " and " } else { ", " }));
         }
-        sentence.push(name(grown.function));
+        sentence.push(named(grown.name()));
         let grows = if i == 0 { "grows by" } else { "by" };
         sentence.push(plain(format!(" {grows} ~{}", grown.per_hour())));
     }
     if unnamed > 0 {
-        sentence.push(plain(format!(" and {}", units::plural(unnamed, "more site", "more sites"))));
+        sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
     }
     sentence.push(plain(seen(leaks, functions.len(), facts)));
     sentence
@@ -264,7 +264,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let weight = |at: &usize| facts.sites.get(*at).map_or(0.0, |site| old_bytes(site) + live_bytes(site));
     sites.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let first = *sites.first()?;
-    let mut sentence = vec![plain("Undecided: "), name(facts.names.get(first)?.as_ref())];
+    let mut sentence = vec![plain("Undecided: "), named(facts.names.get(first)?.as_ref().map(in_prose))];
     if sites.len() > 1 {
         sentence.push(plain(format!(" and {}", units::plural(sites.len() - 1, "more site", "more sites"))));
     }
@@ -384,8 +384,8 @@ fn range(lengths: impl Iterator<Item = Duration> + Clone) -> String {
     if shortest == longest { longest } else { format!("{shortest} to {longest}") }
 }
 
-fn name(function: Option<&Text>) -> Phrase {
-    function.map_or_else(|| plain("a function without a name"), |label| Phrase::Name(in_prose(label)))
+fn named(name: Option<Text>) -> Phrase {
+    name.map_or_else(|| plain("a function without a name"), Phrase::Name)
 }
 
 pub(super) fn plain(words: impl Into<String>) -> Phrase {

@@ -30,3 +30,14 @@ fn what_is_not_known_of_all_is_not_added_up() {
     let page = page(&report, false);
     assert!(page.contains("      … 2 more call stacks: --verbose\n"), "{page}");
 }
+
+#[test]
+fn no_stack_is_written_twice() {
+    let report = sample::grouped();
+    let long = page(&report, true);
+    let blocks = long.split("Call stacks, innermost call first").skip(1);
+    let written: usize = blocks.map(|block| block.matches("\n\n  LEAK  ").count()).sum();
+    let leaks = report.sections.iter().flat_map(|section| &section.rows);
+    let stacks: std::collections::BTreeSet<usize> = leaks.filter_map(|row| row.stack).collect();
+    assert!(stacks.len() > 1 && written == stacks.len(), "{written} of {stacks:?}: {long}");
+}

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::Leak;
-use crate::{text::Text, units};
+use crate::{naming, text::Text, units};
+
+/// Places of one function that the sentence names.
+const MOST_PLACES: usize = 3;
 
 /// Bytes and blocks per hour.
 type Rate = (f64, f64);
 
 /// A function that grows, by all its sites that leak.
 pub(super) struct Grown<'a> {
-    pub(super) function: Option<&'a Text>,
+    function: Option<&'a [u8]>,
+    /// What tells its sites apart, each once: lines, or callers.
+    places: Vec<&'a [u8]>,
     /// By process, and there by address space.
     rates: BTreeMap<u32, BTreeMap<u16, Rate>>,
 }
@@ -19,13 +24,17 @@ pub(super) struct Grown<'a> {
 pub(super) fn grown<'a>(leaks: &[Leak<'a>]) -> Vec<Grown<'a>> {
     let mut functions: Vec<Grown<'a>> = Vec::new();
     for leak in leaks {
-        let place = functions.iter().position(|grown| grown.function == leak.function);
-        let place = place.unwrap_or_else(|| {
-            functions.push(Grown { function: leak.function, rates: BTreeMap::new() });
+        let (function, beside) = leak.label.map(naming::apart).unzip();
+        let index = functions.iter().position(|grown| grown.function == function);
+        let index = index.unwrap_or_else(|| {
+            functions.push(Grown { function, places: Vec::new(), rates: BTreeMap::new() });
             functions.len() - 1
         });
         let (pid, space) = leak.program;
-        if let Some(grown) = functions.get_mut(place) {
+        if let Some(grown) = functions.get_mut(index) {
+            if let Some(place) = beside.flatten().filter(|place| !grown.places.contains(place)) {
+                grown.places.push(place);
+            }
             let rate = grown.rates.entry(pid).or_default().entry(space).or_default();
             *rate = (rate.0 + leak.growth_bytes_per_hour, rate.1 + leak.blocks_per_hour());
         }
@@ -45,6 +54,20 @@ impl Grown<'_> {
         let fastest = |spaces: &BTreeMap<u16, Rate>| spaces.values().copied().max_by(|a, b| faster(*a, *b));
         let add = |sum: Rate, more: Rate| (sum.0 + more.0, sum.1 + more.1);
         self.rates.values().filter_map(fastest).fold((0.0, 0.0), add)
+    }
+
+    /// Its name, with the places where it leaks if others have that name: `push (chat.c:7, chat.c:9)`. `None` if it has none.
+    pub(super) fn name(&self) -> Option<Text> {
+        let name = self.function?;
+        if self.places.is_empty() {
+            return Some(Text::new(name.to_vec()));
+        }
+        let (named, more) = self.places.split_at(self.places.len().min(MOST_PLACES));
+        let mut places = named.join(&b", "[..]);
+        if !more.is_empty() {
+            places.extend_from_slice(format!(" and {} more", more.len()).as_bytes());
+        }
+        Some(Text::new([name, b" (", &places, b")"].concat()))
     }
 
     /// Its growth; in blocks where they hold nothing.

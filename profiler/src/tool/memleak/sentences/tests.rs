@@ -119,8 +119,22 @@ fn the_fastest_functions_are_named_once_and_the_others_counted() {
     let text = said(&sites, &["push", "connect", "", "d", "e"], |_| {}).text;
     assert!(text.starts_with(
         "LEAK: push grows by ~9.0 MiB/h, connect by ~2.0 MiB/h, a function without a name by ~1.0 MiB/h and 2 \
-         more sites. They"
+         more functions. They"
     ));
+}
+
+#[test]
+fn a_function_that_leaks_at_several_places_is_named_once_with_them() {
+    let sites: Vec<JudgedSite> = (0..5).map(|_| site(KeptAndGrowing, 2.0, 8, 1)).collect();
+    let labels = ["push  chat.c:7", "tick", "push  chat.c:9", "push  chat.c:12", "push  chat.c:31"];
+    let text = said(&sites, &labels, |_| {}).text;
+    assert!(
+        text.starts_with(
+            "LEAK: push (chat.c:7, chat.c:9, chat.c:12 and 1 more) grows by ~8.0 MiB/h and tick by ~2.0 MiB/h. \
+             They"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -326,7 +340,7 @@ fn young_processes_are_still_filling() {
 fn what_tells_a_name_apart_stands_in_brackets() {
     let sites = [site(KeptAndGrowing, 3.0, 20, 1), site(KeptAndGrowing, 2.0, 8, 1)];
     let text = said(&sites, &["push  chat.c:7", "push  called by tick"], |_| {}).text;
-    let expected = "LEAK: push (chat.c:7) grows by ~3.0 MiB/h and push (called by tick) by ~2.0 MiB/h. They";
+    let expected = "LEAK: push (chat.c:7, called by tick) grows by ~5.0 MiB/h. It has";
     assert!(text.starts_with(expected), "{text}");
 }
 
