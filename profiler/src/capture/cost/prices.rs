@@ -39,14 +39,13 @@ impl Traps {
 
 impl From<&Costs> for Traps {
     fn from(costs: &Costs) -> Traps {
-        // The fastest series: what others on a busy machine take from the calibration, they do not take from the target.
-        let entry_ns = costs.emulated.low_ns;
-        let cold_entry_ns = (costs.cold.low_ns - entry_ns).max(0.0);
-        let more_for_cold_call = costs.cold_call.low_ns - costs.call.low_ns;
+        let entry_ns = costs.emulated.median_ns;
+        let cold_entry_ns = (costs.cold.median_ns - entry_ns).max(0.0);
+        let more_for_cold_call = costs.cold_call.median_ns - costs.call.median_ns;
         Traps {
             entry_ns,
-            return_ns: (costs.call.low_ns - entry_ns).max(0.0),
-            stepped_ns: costs.stepped.low_ns,
+            return_ns: (costs.call.median_ns - entry_ns).max(0.0),
+            stepped_ns: costs.stepped.median_ns,
             cold_entry_ns,
             cold_return_ns: (more_for_cold_call - cold_entry_ns).max(0.0),
             calibrated: true,
@@ -219,6 +218,8 @@ pub(crate) struct Prices {
     pub(crate) free_ns: f64,
     /// The traps alone, per hit.
     pub(crate) trap_ns: f64,
+    /// The programs alone, per hit.
+    pub(crate) program_ns: f64,
 }
 
 /// How much of a thread's own time, without what the probes took, was in the kernel: all but `user_ns`. Probes take
@@ -248,6 +249,7 @@ impl Prices {
             alloc_ns: entry_ns + stepping + per(return_traps, entries) + call_ns,
             free_ns: entry_ns + stepping + free_ns,
             trap_ns: per(all_traps, entries + returns + frees),
+            program_ns: per(entries * call_ns + frees * free_ns, entries + returns + frees),
         }
     }
 }

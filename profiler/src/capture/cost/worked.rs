@@ -36,7 +36,11 @@ impl Worked {
     fn cold(&self, late: Option<f64>, warm: &Prices) -> f64 {
         let spent = self.spent(warm);
         let own = (spent.busy_ns - spent.ours_ns).max(0.0);
-        late.unwrap_or_else(|| late_at_random(own, self.hits())) * kernel_share(own, self.had.user_ns as f64)
+        let late = late.unwrap_or_else(|| late_at_random(own, self.hits()));
+        let by_kernel = late * kernel_share(own, self.had.user_ns as f64);
+        // What our programs run is other work in the kernel, too, and it runs before every next hit.
+        let by_programs = (warm.program_ns / COOLING_NS as f64).min(1.0);
+        1.0 - (1.0 - by_kernel) * (1.0 - by_programs)
     }
 
     /// Allocations and releases.
@@ -92,7 +96,7 @@ fn late_at_random(own_ns: f64, hits: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const PRICES: Prices = Prices { alloc_ns: 2_000.0, free_ns: 1_000.0, trap_ns: 500.0 };
+    const PRICES: Prices = Prices { alloc_ns: 2_000.0, free_ns: 1_000.0, trap_ns: 500.0, program_ns: 0.0 };
 
     fn worked(busy_ns: u64, pairs: f64) -> Worked {
         Worked { tid: 7, had: Had { busy_ns, waited_ns: 5, user_ns: 0 }, allocs: pairs, frees: pairs }
@@ -123,6 +127,12 @@ mod tests {
         // Of 700 µs of its own, it computed for 350 µs.
         thread.had.user_ns = 350_000;
         assert_eq!(thread.cold(Some(0.25), &PRICES), 0.125);
+    }
+
+    #[test]
+    fn what_our_programs_run_is_work_in_the_kernel_too() {
+        let with = |program_ns| worked(1_000_000, 100.0).cold(Some(0.5), &Prices { program_ns, ..PRICES });
+        assert_eq!((with(0.0), with(COOLING_NS as f64 / 2.0), with(1e6)), (0.5, 0.75, 1.0));
     }
 
     #[test]
