@@ -126,12 +126,7 @@ impl Process {
                 "start the server again and observe the new process, or start it under profiler: -- COMMAND",
             ));
         }
-        Ok(Process {
-            pid,
-            handle,
-            name: Text::from(facts.name.as_slice()),
-            started_ticks: facts.started_ticks,
-        })
+        Ok(Process { pid, handle, name: whole(pid, facts.name), started_ticks: facts.started_ticks })
     }
 
     /// Its pid in our pid namespace.
@@ -139,7 +134,7 @@ impl Process {
         self.pid
     }
 
-    /// Its name (`comm`).
+    /// Its name: `comm`, or the executable's where that is the same and was cut.
     pub fn name(&self) -> &Text {
         &self.name
     }
@@ -147,7 +142,7 @@ impl Process {
     /// Reads its name again, which an exec changes.
     pub(crate) fn rename(&mut self) {
         if let Some(name) = name_of(self.pid) {
-            self.name = Text::from(name.as_slice());
+            self.name = whole(self.pid, name);
         }
     }
 
@@ -276,9 +271,32 @@ pub(crate) fn exe_name(pid: u32) -> Option<Vec<u8>> {
     exe.file_name().map(OsStr::as_bytes).map(<[u8]>::to_vec)
 }
 
+/// The kernel cuts names to 15 bytes.
+fn whole(pid: u32, name: Vec<u8>) -> Text {
+    const MOST: usize = 15;
+    let exe = (name.len() == MOST).then(|| exe_name(pid)).flatten();
+    Text::new(exe.filter(|exe| exe.starts_with(&name)).unwrap_or(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_the_kernel_cut_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let [long, other] =
+            ["teeworlds-server-of-ours", "another-name"].map(|name| directory.path().join(name));
+        fs::copy("/bin/sleep", &long).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", &other).unwrap();
+        for (program, name) in [(&long, "teeworlds-server-of-ours"), (&other, "another-name")] {
+            let mut child = std::process::Command::new(program).arg("1000").spawn().unwrap();
+            let process = Process::open(child.id()).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(process.name().terminal(), name);
+        }
+    }
 
     #[test]
     fn knows_itself() {

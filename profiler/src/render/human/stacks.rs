@@ -150,7 +150,8 @@ fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String
 /// What the table does not show of a row: its words.
 fn remarks(page: &mut Page, section: &Section, row: &Row) {
     for (column, value) in section.columns.iter().zip(&row.cells) {
-        let is_remark = column.role == Role::Label && !column.shown && !matches!(value, Value::Unknown(_));
+        let is_word = !matches!(value, Value::Unknown(_) | Value::Exact(_));
+        let is_remark = column.role == Role::Label && !column.shown && is_word;
         if is_remark {
             let words = format!("{}: {}", cell::title(column), cell::text(value, column.unit, false));
             page.paragraph(Style::Dim, "      ", &words);
