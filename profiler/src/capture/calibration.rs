@@ -26,6 +26,7 @@ use rustix::{
 };
 
 use super::{
+    detach,
     own_code::{OWN_EXECUTABLE, own_offset},
     uprobe::{Attacher, Method, ProbeSite},
 };
@@ -38,15 +39,15 @@ use crate::{
 pub const CALIBRATION_ARGUMENT: &str = "__calibration";
 /// All is measured so often: what disturbs a machine often lasts longer than all series of a figure.
 const ROUNDS: usize = 3;
-/// Series per figure and round.
-const SERIES: [usize; 2] = [5, 2];
+/// Series per figure and round: odd, so that one of them is the median.
+const SERIES: [usize; 2] = [5, 3];
 /// Series of a figure with work in the kernel, which other work on the machine disturbs more.
 const COLD_SERIES: usize = 5;
-/// Time that the hits of one series are to take. Short, so that few series are disturbed by the scheduler.
+/// Time that the probed calls of one series are to take; the bare ones come on top. Short, so that few series are disturbed by the scheduler.
 const SERIES_TIME: Duration = Duration::from_millis(3);
 /// Turns of a series.
 const TURNS: u32 = 10;
-/// An answer that takes longer will not come. It takes a tenth of a second of processor time.
+/// An answer that takes longer will not come. It takes a fifth of a second of processor time.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// Calls of a series: at least so many, at most so many.
 const CALLS: [u32; 2] = [2 * TURNS, 20_000];
@@ -65,7 +66,13 @@ extern "C" fn stepped() {
     naked_asm!("test rdi, rdi", "ret")
 }
 
-/// What no probe is attached to; as short as the others.
+/// As [`emulated`]: what is followed to its return.
+#[unsafe(naked)]
+extern "C" fn followed() {
+    naked_asm!("push rbp", "pop rbp", "ret")
+}
+
+/// As [`emulated`]: what no probe is attached to.
 #[unsafe(naked)]
 extern "C" fn bare() {
     naked_asm!("push rbp", "pop rbp", "ret")
@@ -78,9 +85,11 @@ pub(crate) fn quiet_function() -> usize {
 
 /// Orders to the process that is measured: what it is to call.
 const EMULATED: u8 = b'e';
+const FOLLOWED: u8 = b'f';
 const STEPPED: u8 = b's';
-/// The emulated one, each time after work in the kernel.
+/// The same, each time after work in the kernel.
 const COLD: u8 = b'c';
+const COLD_FOLLOWED: u8 = b'd';
 
 /// What one hit costs the thread that has it, in nanoseconds, without what a tool's program does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,9 +126,9 @@ pub(crate) struct Costs {
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// 15 series of 3 ms per figure.
+    /// 15 series per figure.
     Thorough,
-    /// 6 of them: the target waits for nothing, but the user does.
+    /// 9, but for the cold ones: the target waits for nothing, but the user does.
     Quick,
 }
 
@@ -132,24 +141,25 @@ pub(crate) fn measure(object: &Object, mut attacher: Attacher, effort: Effort) -
     let site = |function: extern "C" fn()| {
         Ok::<_, Error>(ProbeSite { offset: own_offset(function as usize)?, cookie: 0 })
     };
-    let (on_emulated, on_stepped) = (site(emulated)?, site(stepped)?);
     let mut subject = Subject::start(effort)?;
     let (pid, exe) = (subject.child.id(), Path::new(OWN_EXECUTABLE));
+    let links = vec![
+        attacher.look(object, exe, pid, &[site(emulated)?, site(stepped)?])?,
+        attacher.follow(object, exe, pid, &[site(followed)?])?,
+    ];
+    let orders = [EMULATED, STEPPED, FOLLOWED, COLD, COLD_FOLLOWED];
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
-        let links = attacher.look(object, exe, pid, &[on_emulated])?;
-        let (emulated, cold) = (subject.time(EMULATED)?, subject.time(COLD)?);
-        drop(links);
-        let links = attacher.follow(object, exe, pid, &[on_emulated])?;
-        let (call, cold_call) = (subject.time(EMULATED)?, subject.time(COLD)?);
-        drop(links);
-        let links = attacher.look(object, exe, pid, &[on_stepped])?;
-        let stepped = subject.time(STEPPED)?;
-        drop(links);
-        rounds.push([emulated, stepped, call, cold, cold_call]);
+        let mut round = Vec::with_capacity(orders.len());
+        for order in orders {
+            round.push(subject.time(order)?);
+        }
+        rounds.push(round);
     }
-    let [emulated, stepped, call, cold, cold_call] =
-        std::array::from_fn(|figure| HitCost::of_rounds(rounds.iter().map(|round| round[figure])));
+    detach::all_at_once(links);
+    let [emulated, stepped, call, cold, cold_call] = std::array::from_fn(|figure| {
+        HitCost::of_rounds(rounds.iter().filter_map(|round| round.get(figure).copied()))
+    });
     let (method, took) = (attacher.method(), begun.elapsed());
     Ok(Costs { method, emulated, stepped, call, cold, cold_call, took })
 }
@@ -191,7 +201,7 @@ impl Subject {
         Ok(Subject { effort, child, orders, answers })
     }
 
-    /// Lets it call one of the functions, and reads how long that took.
+    /// Lets it call one of the functions, and reads how much longer that took than to call a bare one.
     fn time(&mut self, which: u8) -> Result<HitCost> {
         let tried =
             || Error::new(ErrorKind::Limit, "tried to measure what a probe costs on a process of our own");
@@ -228,7 +238,7 @@ impl Drop for Subject {
     }
 }
 
-/// Reads `CALLS NS NS ...`: the calls of all series, and the time per call of each.
+/// Reads `CALLS NS NS ...`: the calls of all series, and of each how much longer a call took than a bare one.
 fn parse(line: &str) -> Option<HitCost> {
     let mut words = line.split_ascii_whitespace();
     let calls = words.next()?.parse().ok()?;
@@ -239,8 +249,8 @@ fn parse(line: &str) -> Option<HitCost> {
     sound.then_some(HitCost { median_ns: *series.get(series.len() / 2)?, low_ns, high_ns, calls })
 }
 
-/// The child's side: for every byte that it reads, it calls a function and writes how long that took. A capital letter asks
-/// for few series.
+/// The child's side: for every byte that it reads, it calls a function and a bare one, and writes the difference. A capital
+/// letter asks for few series.
 pub fn be_subject(_arguments: impl Iterator<Item = OsString>) -> std::process::ExitCode {
     match answer_orders() {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -255,7 +265,9 @@ fn answer_orders() -> io::Result<()> {
         let series = SERIES[usize::from(order[0].is_ascii_uppercase())];
         let line = match order[0].to_ascii_lowercase() {
             STEPPED => timed(stepped, series, None),
+            FOLLOWED => timed(followed, series, None),
             COLD => timed(emulated, COLD_SERIES, Some(KernelWork::new()?)),
+            COLD_FOLLOWED => timed(followed, COLD_SERIES, Some(KernelWork::new()?)),
             _ => timed(emulated, series, None),
         };
         writeln!(out, "{}", line?)?;
@@ -345,23 +357,36 @@ mod tests {
     }
 
     #[test]
-    fn the_two_functions_are_what_they_are_called() {
-        let [emulated, stepped] = [emulated, stepped].map(|function: extern "C" fn()| {
-            // SAFETY: the function is longer than a byte, and what follows it is code as well.
-            let code = unsafe { std::slice::from_raw_parts(function as usize as *const u8, 4) };
-            site(code, 0, ArgUse::first(1))
-        });
+    fn the_functions_are_what_they_are_called() {
+        let [emulated, followed, stepped] =
+            [emulated, followed, stepped].map(|function: extern "C" fn()| {
+                // SAFETY: the function is longer than a byte, and what follows it is code as well.
+                let code = unsafe { std::slice::from_raw_parts(function as usize as *const u8, 4) };
+                site(code, 0, ArgUse::first(1))
+            });
         assert!(emulated.emulated && emulated.offset == 0);
+        assert!(followed.emulated && followed.offset == 0);
+        let addresses = [self::emulated, self::followed, bare].map(|f: extern "C" fn()| f as usize);
+        assert!(
+            addresses[0] != addresses[1] && addresses[1] != addresses[2],
+            "a probe on one is on that alone"
+        );
         assert!(!stepped.emulated && stepped.offset == 0);
         assert!(own_offset(quiet_function()).is_ok());
     }
 
     #[test]
-    fn calls_take_time_and_bare_ones_no_more_than_bare_ones() {
+    fn messages_take_time() {
         let warm = time_of(bare, 10_000, &mut None).unwrap();
         let cold = time_of(bare, 10_000, &mut Some(KernelWork::new().unwrap())).unwrap();
-        assert!(Duration::ZERO < warm && warm < cold, "messages take time: {cold:?}, {warm:?}");
+        assert!(Duration::ZERO < warm && warm < cold, "{cold:?}, {warm:?}");
+    }
+
+    #[test]
+    fn an_unprobed_call_costs_no_more_than_a_bare_one() {
         let cost = parse(&timed(emulated, 5, None).unwrap()).unwrap();
         assert!(cost.calls >= u64::from(CALLS[0]) * 5 && cost.low_ns < 100.0, "{cost:?}");
+        let counts = [ROUNDS, COLD_SERIES].into_iter().chain(SERIES);
+        assert!(counts.into_iter().all(|count| count % 2 == 1), "a median of two is the slower one");
     }
 }

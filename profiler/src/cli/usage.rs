@@ -97,7 +97,8 @@ fn of_unit(typed: &[String], word: &str) -> Option<String> {
     let place = typed.iter().position(|other| other == word)?;
     let number = typed.get(place.checked_sub(1)?)?;
     let size = format!("{number}{word}");
-    let is_size = number.parse::<f64>().is_ok() && units::parse_bytes(&size).is_ok();
+    let is_size = number.parse::<f64>().is_ok()
+        && (units::parse_bytes(&size).is_ok() || units::parse_bytes_per_hour(&size).is_ok());
     is_size.then(|| format!("write a size as one word: {size}"))
 }
 

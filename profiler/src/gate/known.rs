@@ -98,8 +98,8 @@ impl Entry {
 
 /// The name of a site without what tells it apart from others of this name.
 fn name(site: &Site) -> Option<String> {
-    let label = site.label.as_ref()?.terminal();
-    Some(one_space(label.split(naming::BESIDE).next().unwrap_or(&label)))
+    let (name, _) = naming::apart(site.label.as_ref()?);
+    Some(one_space(&Text::new(name.to_vec()).terminal()))
 }
 
 /// The function that a site is in, or whose stacks it is.

@@ -118,7 +118,9 @@ pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
     match text.strip_suffix("/h") {
         Some(size) => parse_bytes(size),
         None if text == "0" => Ok(0),
-        None if parse_bytes(text).is_ok() => Err(UnitError::NotPerHour(text.to_owned())),
+        None if text.ends_with(char::is_alphabetic) && parse_bytes(text).is_ok() => {
+            Err(UnitError::NotPerHour(text.to_owned()))
+        }
         None => Err(UnitError::UnknownUnit(text.to_owned(), GROWTH)),
     }
 }
@@ -259,6 +261,10 @@ mod tests {
         assert_eq!(
             parse_bytes_per_hour("1MiB").unwrap_err().to_string(),
             "`1MiB` is a size, not a growth; write `1MiB/h` for a growth per hour"
+        );
+        assert!(
+            matches!(parse_bytes_per_hour("1"), Err(UnitError::UnknownUnit(..))),
+            "a byte is nothing to advise"
         );
         assert!(parse_bytes_per_hour("").is_err() && parse_bytes_per_hour("1MiB/s").is_err());
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use profiler_common::rate::COOLING_NS;
 
 use super::{
-    prices::{Prices, kernel_share},
+    prices::{Prices, cold_share, kernel_share},
     spending::Spent,
     threads::Had,
 };
@@ -30,17 +30,14 @@ impl Worked {
         }
     }
 
-    /// The share of its hits that find the caches cold, from 0 to 1: as far as they come late, and as far as it was in the
-    /// kernel meanwhile. `late`: how late its hits came when they were counted; without that it follows from how far apart
+    /// The share of its hits that find the caches cold, from 0 to 1: as far as they come late, and it was in the kernel
+    /// meanwhile; and as far as our programs ran for long before. `late`: how late its hits came when they were counted; without that it follows from how far apart
     /// they are on average. `warm`: prices of hits that find the caches warm.
     fn cold(&self, late: Option<f64>, warm: &Prices) -> f64 {
         let spent = self.spent(warm);
         let own = (spent.busy_ns - spent.ours_ns).max(0.0);
         let late = late.unwrap_or_else(|| late_at_random(own, self.hits()));
-        let by_kernel = late * kernel_share(own, self.had.user_ns as f64);
-        // What our programs run is other work in the kernel, too, and it runs before every next hit.
-        let by_programs = (warm.program_ns / COOLING_NS as f64).min(1.0);
-        1.0 - (1.0 - by_kernel) * (1.0 - by_programs)
+        cold_share(late * kernel_share(own, self.had.user_ns as f64), warm.program_ns)
     }
 
     /// Allocations and releases.

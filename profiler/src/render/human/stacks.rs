@@ -33,13 +33,9 @@ pub(super) fn write(
     let index = report.sections.iter().position(|other| std::ptr::eq(other, section)).unwrap_or_default();
     let at = |row| RowRef { section: index, row };
     let places = || rows.iter().enumerate().map(|(place, row)| (at(place), *row));
-    let is_above = |row: &Row| {
-        let above = report.sections.iter().take(index).filter(|above| section.detail && !above.detail);
-        let mut stacks = above.flat_map(|above| above.rows.iter().take(options.top).map(|row| row.stack));
-        stacks.any(|stack| stack == row.stack)
-    };
+    let above = stacks_above(report, index, options.top);
     let with_stack = || {
-        let below = places().filter(|(_, row)| !is_above(row));
+        let below = places().filter(|(_, row)| row.stack.is_none_or(|stack| !above.contains(&stack)));
         below.filter_map(|(at, row)| Some((at, row, report.stack_of(row)?)))
     };
     let problem = |row: &Row| row.severity == Some(Severity::Problem);
@@ -85,6 +81,13 @@ pub(super) fn write(
         page.blank();
         page.paragraph(Style::Dim, "  ", &format!("{more}: --verbose, or `-o FILE.json`, `-o FILE.svg`"));
     }
+}
+
+/// The stacks that stand above a section of detail, with the rows that it is the evidence for.
+fn stacks_above(report: &Report, index: usize, top: usize) -> HashSet<usize> {
+    let is_detail = report.sections.get(index).is_some_and(|section| section.detail);
+    let above = report.sections.iter().take(index).filter(|above| is_detail && !above.detail);
+    above.flat_map(|above| above.rows.iter().take(top)).filter_map(|row| row.stack).collect()
 }
 
 type Detail<'a> = (&'a Section, &'a Row);

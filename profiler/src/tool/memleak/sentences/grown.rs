@@ -14,7 +14,7 @@ type Rate = (f64, f64);
 /// A function that grows, by all its sites that leak.
 pub(super) struct Grown<'a> {
     function: Option<&'a [u8]>,
-    /// What tells its sites apart, each once: lines, or callers.
+    /// What tells its sites apart, each once: lines, callers, addresses or files.
     places: Vec<&'a [u8]>,
     /// By process, and there by address space.
     rates: BTreeMap<u32, BTreeMap<u16, Rate>>,
@@ -56,7 +56,7 @@ impl Grown<'_> {
         self.rates.values().filter_map(fastest).fold((0.0, 0.0), add)
     }
 
-    /// Its name, with the places where it leaks if others have that name: `push (chat.c:7, chat.c:9)`. `None` if it has none.
+    /// Its name, with the places where it leaks if there are several: `push (chat.c:7, chat.c:9)`. `None` if it has no name.
     pub(super) fn name(&self) -> Option<Text> {
         let name = self.function?;
         if self.places.is_empty() {
