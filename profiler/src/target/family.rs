@@ -97,12 +97,16 @@ pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
 }
 
 /// What an ended command has left behind: what lives in its process group or session, and what has lost its parent, which is a
-/// child of ours then ([`launch::start`](super::launch::start)). Other children of ours run our own executable.
-pub(crate) fn left_behind(command: u32) -> Vec<u32> {
+/// child of ours then ([`launch::start`](super::launch::start)). Other children of ours run our own executable, or are older than
+/// the command, which began at `began_ticks`: a shell that becomes profiler may have some.
+pub(crate) fn left_behind(command: u32, began_ticks: u64) -> Vec<u32> {
     let own = std::process::id();
     let exe = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
     let left = |pid: &u32| {
         let Some(stat) = living(*pid) else { return false };
+        if stat.started_ticks().is_none_or(|ticks| ticks < began_ticks) {
+            return false;
+        }
         let is = |field, number| stat.field::<u32>(field) == Some(number);
         is(GROUP, command) || is(SESSION, command) || is(PARENT, own) && exe(*pid) != exe(own)
     };
@@ -217,10 +221,12 @@ mod tests {
         shell.wait().unwrap();
         let left: u32 = line.trim().parse().unwrap();
         // Tests beside this one have children, too.
-        let found = left_behind(shell.id());
+        let began = |pid| Stat::of_process(pid).and_then(|stat| stat.started_ticks()).unwrap();
+        let found = left_behind(shell.id(), began(left));
         let of_group: Vec<u32> = found.into_iter().filter(|pid| is_in_group(*pid, shell.id())).collect();
         assert_eq!(of_group, [left]);
         assert!(is_in_group(left, shell.id()));
+        assert!(!left_behind(shell.id(), began(left) + 1).contains(&left), "it is older than the command");
         let kill = |pid: u32| {
             rustix::process::kill_process(
                 rustix::process::Pid::from_raw(pid as i32).unwrap(),

@@ -31,7 +31,10 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    target::family::Used,
+    target::{
+        family::{self, Used},
+        stat::Stat,
+    },
 };
 
 use self::{
@@ -59,6 +62,8 @@ const ENDS: &str = "ends";
 #[derive(Debug)]
 pub struct Waiting {
     child: Child,
+    /// When it was started, in ticks since boot.
+    began_ticks: u64,
     /// Our end of what the child waits at.
     gate: Option<UnixStream>,
     program: PathBuf,
@@ -75,6 +80,11 @@ impl Waiting {
     /// The pid that the command will have.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has left behind, if it has ended.
+    pub(crate) fn left_behind(&self) -> Vec<u32> {
+        family::left_behind(self.pid(), self.began_ticks)
     }
 
     /// The executable that it will become.
@@ -243,7 +253,18 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let child = child.spawn().map_err(|e| tried(&e))?;
     let (gate, manner) = (Some(gate), manner.clone());
-    Ok(Waiting { child, gate, program, manner, status: None, used: None, keeper: None, group: None })
+    let began_ticks = Stat::of_process(child.id()).and_then(|stat| stat.started_ticks()).unwrap_or_default();
+    Ok(Waiting {
+        child,
+        began_ticks,
+        gate,
+        program,
+        manner,
+        status: None,
+        used: None,
+        keeper: None,
+        group: None,
+    })
 }
 
 /// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails, which the parent

@@ -12,7 +12,7 @@ use super::{super::rules, Event, Session, monotonic_ns};
 use crate::{
     report::{Finding, Report, Severity},
     target::{
-        family::{self, MOST_NAMED},
+        family::MOST_NAMED,
         launch::{self, Ending, Grace},
         process::name_of,
         status::Status,
@@ -99,7 +99,7 @@ async fn end(
     }
     let ended = launched.ended();
     // What has left the group of the command is not asked to end.
-    if let Some(line) = ended.and_then(|_| left_the_group(&family::left_behind(pid))) {
+    if let Some(line) = ended.and_then(|_| left_the_group(&launched.left_behind())) {
         tell(Event::Notice(&line));
     }
     match (by_itself, killed, ended) {

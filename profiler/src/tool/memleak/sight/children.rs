@@ -182,7 +182,7 @@ pub(super) fn left_behind(session: &Session<'_>) -> Option<Finding> {
     if ended.ended.is_none() || session.spaces.iter().any(|space| space.ended.is_none()) {
         return None;
     }
-    let pids = family::left_behind(command.pid());
+    let pids = command.left_behind();
     let first = *pids.first()?;
     let name = Text::from(name_of(first).unwrap_or_default().as_slice());
     let more = match pids.len() - 1 {
