@@ -6,7 +6,7 @@ use super::names;
 use super::page::Page;
 use super::style::Style;
 use super::walks;
-use crate::report::{Coverage, Ended, Ledger, Meta, OutcomeClass, Report, Target};
+use crate::report::{Cost, Coverage, Ended, Ledger, Meta, OutcomeClass, Report, Target};
 use crate::text::visible;
 use crate::units;
 
@@ -113,6 +113,15 @@ fn ledger_words(ledger: &Ledger) -> String {
 /// In less time, shares mean nothing.
 const LEAST_LENGTH: Duration = Duration::from_secs(1);
 
+/// Processors that are taken for all threads of the target matter from here on.
+const MATTERS: f64 = 0.05;
+
+/// Processors that the probes take of all threads of the target together; an estimate.
+fn processors(cost: &Cost) -> Option<f64> {
+    let ns_per_hit = cost.bpf_ns_per_hit? + cost.trap_ns_per_hit?;
+    Some(cost.hits_per_s? * ns_per_hit / 1e9)
+}
+
 fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
     let cost = &meta.cost;
     let mut target = Vec::new();
@@ -133,6 +142,10 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
             worst.unwrap_or_default(),
             taken.unwrap_or_default()
         ));
+    }
+    // Many threads that each hardly run may take much together.
+    if let Some(taken) = processors(cost).filter(|taken| *taken >= MATTERS) {
+        target.push(format!("~{taken:.2} of a processor for all threads together"));
     }
     if cost.busiest_thread_share.is_none() && meta.length() < LEAST_LENGTH {
         target.push("too short to say what a thread lost".to_owned());

@@ -386,3 +386,13 @@ fn a_report_of_words_alone_is_a_sentence() {
     let page = at(&report, 80);
     assert!(page.starts_with("Too early: the first verdict can be given in 12m.\n\ncoverage"), "{page}");
 }
+
+#[test]
+fn what_many_threads_lose_together_is_said_though_each_hardly_runs() {
+    let mut report = sample::pong();
+    let cost = &mut report.meta.cost;
+    (cost.busiest_thread_share, cost.hits_per_s) = (None, Some(1.2e6));
+    (cost.bpf_ns_per_hit, cost.trap_ns_per_hit) = (Some(198.0), Some(539.0));
+    let page = human(&report, &HumanOptions { width: 160, ..HumanOptions::default() });
+    assert!(page.contains("1.2M hits/s, ~0.88 of a processor for all threads together, "), "{page}");
+}
