@@ -298,7 +298,7 @@ fn max_cost(text: &str) -> Result<MaxCost, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
     let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
     share.map(|share| MaxCost(Some(share))).ok_or_else(|| match text.trim().parse::<f64>() {
-        Ok(number) if number >= 1.0 && number <= 100.0 => format!("no unit; write `{}%`", text.trim()),
+        Ok(number) if (1.0..=100.0).contains(&number) => format!("no unit; write `{}%`", text.trim()),
         _ => "more than 0% and up to 100%, or off".to_owned(),
     })
 }

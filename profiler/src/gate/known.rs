@@ -99,7 +99,7 @@ impl Entry {
 /// The name of a site without what tells it apart from others of this name.
 fn name(site: &Site) -> Option<String> {
     let (name, _) = naming::apart(site.label.as_ref()?);
-    Some(one_space(&Text::new(name.to_vec()).terminal()))
+    Some(one_space(&Text::new(name).terminal()))
 }
 
 /// The function that a site is in, or whose stacks it is.

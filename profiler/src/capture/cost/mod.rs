@@ -226,6 +226,13 @@ impl CostMeter {
         self.spending.over(limit, seconds)
     }
 
+    /// What all threads together pay, as a share of this machine's processors, if it is more than `limit` on the average of
+    /// so many seconds.
+    pub(crate) fn all_over(&self, limit: f64, seconds: usize) -> Option<f64> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        self.spending.all_over(limit, seconds, processors)
+    }
+
     /// A thread, for people.
     pub(crate) fn thread(&self, tid: u32) -> String {
         self.names.get(&tid).map_or_else(|| format!("thread {tid}"), |name| named(tid, name))

@@ -132,6 +132,19 @@ impl Spending {
     }
 }
 
+impl Spending {
+    /// What all threads together have paid over the last ten seconds, as a share of what `processors` can do in that time,
+    /// once `seconds` of them are over, if that is more than `limit`. Hundreds of threads that each hardly run, of which
+    /// none has a share, can take whole processors.
+    pub(crate) fn all_over(&self, limit: f64, seconds: usize, processors: usize) -> Option<f64> {
+        let length: Duration = self.last.iter().map(|second| second.length).sum();
+        let threads = self.last.iter().flat_map(|second| &second.threads);
+        let ours: f64 = threads.map(|spent| spent.ours_ns.min(spent.busy_ns)).sum();
+        let share = ours / (length.as_nanos() as f64 * processors.max(1) as f64);
+        (self.last.len() >= seconds && share > limit).then_some(share)
+    }
+}
+
 fn add(sum: &mut Spent, spent: &Spent) {
     sum.tid = spent.tid;
     sum.busy_ns += spent.busy_ns;
@@ -276,5 +289,18 @@ mod tests {
         assert!(spending.over(0.3, GUARD_SECONDS).is_some());
         assert_eq!(spending.over(0.9, GUARD_SECONDS), None);
         assert_eq!(spending.over(1.0, GUARD_SECONDS), None, "100 % is never exceeded");
+    }
+
+    #[test]
+    fn threads_that_hardly_run_are_bounded_together() {
+        let mut spending = Spending::default();
+        for _ in 0..GUARD_SECONDS {
+            assert_eq!(spending.all_over(0.3, GUARD_SECONDS, 2), None);
+            spending.add(SECOND, (1..=500).map(|tid| spent(tid, 2.0, 1.8)).collect());
+        }
+        assert_eq!(spending.over(0.01, GUARD_SECONDS), None, "none of them runs a hundredth of the time");
+        let share = spending.all_over(0.3, GUARD_SECONDS, 2);
+        assert!(share.is_some_and(|share| (share - 0.45).abs() < 1e-9), "{share:?}");
+        assert_eq!(spending.all_over(0.3, GUARD_SECONDS, 4), None);
     }
 }

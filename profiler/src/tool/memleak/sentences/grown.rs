@@ -60,7 +60,7 @@ impl Grown<'_> {
     pub(super) fn name(&self) -> Option<Text> {
         let name = self.function?;
         if self.places.is_empty() {
-            return Some(Text::new(name.to_vec()));
+            return Some(Text::new(name));
         }
         let (named, more) = self.places.split_at(self.places.len().min(MOST_PLACES));
         let mut places = named.join(&b", "[..]);

@@ -43,12 +43,19 @@ impl Session<'_> {
             tell(Event::Notice(&self.cost_line()));
         }
         let Some(limit) = self.options.max_cost else { return Ok(false) };
-        let Some(over) = self.cost.over(limit, self.guard_seconds) else { return Ok(false) };
+        let of_thread = || {
+            let over = self.cost.over(limit, self.guard_seconds)?;
+            Some((self.cost.thread(over.tid), "its time", over.price.of_all))
+        };
+        let of_all = || {
+            let share = self.cost.all_over(limit, self.guard_seconds)?;
+            Some(("all threads together".to_owned(), "what this machine's processors can do", share))
+        };
+        let Some((who, what, share)) = of_thread().or_else(of_all) else { return Ok(false) };
         tell(Event::Notice(&format!(
-            "stopped by the safety guard: {} lost ~{} of its time to the probes, more than --max-cost {}; --max-cost off \
+            "stopped by the safety guard: {who} lost ~{} of {what} to the probes, more than --max-cost {}; --max-cost off \
              observes it anyway",
-            self.cost.thread(over.tid),
-            units::percent(over.price.of_all),
+            units::percent(share),
             percentage(limit)
         )));
         Ok(true)
