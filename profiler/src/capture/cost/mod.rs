@@ -1,5 +1,6 @@
 //! What an observation costs the target, the machine, and ourselves.
 
+mod measured;
 pub(crate) mod prices;
 pub(crate) mod spending;
 pub(crate) mod threads;
@@ -15,6 +16,7 @@ use std::{
 use profiler_common::memleak::ThreadHits;
 
 use self::{
+    measured::Measured,
     prices::{Hits, Prices, Programs, RunTimes, Traps},
     spending::{Share, Spending},
     threads::Had,
@@ -28,7 +30,8 @@ use crate::{
     text::Text,
 };
 
-/// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period.
+/// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period, and until
+/// enough was measured under a load that is new.
 const STATS_PERIOD: Duration = Duration::from_secs(30);
 const STATS_ON: Duration = Duration::from_secs(1);
 /// How often it is added up what threads paid.
@@ -58,7 +61,7 @@ pub(crate) struct CostMeter {
     marks: HashMap<u32, Mark>,
     names: HashMap<u32, Text>,
     hits: Hits,
-    measured: RunTimes,
+    measured: Measured,
     last: Instant,
     spending: Spending,
 }
@@ -108,7 +111,7 @@ impl CostMeter {
             marks: HashMap::new(),
             names: HashMap::new(),
             hits: Hits::default(),
-            measured: RunTimes::default(),
+            measured: Measured::default(),
             last: Instant::now(),
             spending: Spending::default(),
         }
@@ -169,7 +172,7 @@ impl CostMeter {
     /// Called a few times a second: switches the statistics on and off. True if it is time for [`CostMeter::add`].
     pub(crate) fn look(&mut self) -> bool {
         let into = self.began.elapsed().as_nanos() % STATS_PERIOD.as_nanos();
-        let on = into < STATS_ON.as_nanos();
+        let on = into < STATS_ON.as_nanos() || self.measured.is_outdated();
         if on && self.stats.is_none() {
             self.stats = bpf::enable_run_stats().ok();
         } else if !on {
@@ -182,13 +185,14 @@ impl CostMeter {
     pub(crate) fn add(&mut self, reading: Reading) {
         let length = self.last.elapsed();
         self.last = Instant::now();
-        self.measured = reading.measured;
         let hits = reading.hits.since(self.hits);
         self.hits = reading.hits;
+        self.measured.add(reading.measured, hits.all(), length);
+        let measured = self.measured.times();
         let worked: Vec<Worked> =
             reading.threads.into_iter().filter_map(|(tid, hits)| self.since_last(tid, hits)).collect();
         let traps = self.traps(false);
-        let at = |cold| Prices::of(hits, &traps, cold, &self.measured, &self.guess);
+        let at = |cold| Prices::of(hits, &traps, cold, &measured, &self.guess);
         let spent = self.billed.add(&worked, &self.counted_late, at);
         self.spending.add(length, spent);
         let told = [self.spending.mean(), self.spending.recent(), self.spending.lately()];
@@ -267,7 +271,8 @@ impl CostMeter {
         let seconds = length.as_secs_f64();
         let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
         let traps = self.traps(false);
-        let prices = Prices::of(self.hits, &traps, self.billed.cold(), &self.measured, &self.guess);
+        let measured = self.measured.times();
+        let prices = Prices::of(self.hits, &traps, self.billed.cold(), &measured, &self.guess);
         // In less than a second, what a thread loses is a matter of chance.
         let is_long = length >= SECOND;
         let mean = self.spending.mean().filter(|_| is_long);
@@ -279,7 +284,7 @@ impl CostMeter {
             taken_share: mean.map(|mean| mean.price.of_all),
             busiest_thread: mean.and_then(|mean| self.names.get(&mean.tid).cloned()),
             predicted_share: self.predicted,
-            bpf_ns_per_hit: self.measured.all().mean_ns(),
+            bpf_ns_per_hit: measured.all().mean_ns(),
             trap_ns_per_hit: (hits > 0).then_some(prices.trap_ns),
             calibrated: traps.calibrated,
             own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64())

@@ -177,6 +177,11 @@ pub(crate) struct Hits {
 }
 
 impl Hits {
+    /// Of all kinds.
+    pub(crate) fn all(self) -> u64 {
+        self.entries + self.returns + self.frees
+    }
+
     /// What came since an earlier reading.
     pub(crate) fn since(self, before: Hits) -> Hits {
         Hits {
@@ -201,6 +206,11 @@ impl RunTime {
         (self.runs > 0).then(|| self.ns as f64 / self.runs as f64)
     }
 
+    /// What came since an earlier reading.
+    fn since(self, before: RunTime) -> RunTime {
+        RunTime { ns: self.ns.saturating_sub(before.ns), runs: self.runs.saturating_sub(before.runs) }
+    }
+
     /// With those of another program.
     pub(crate) fn and(self, other: RunTime) -> RunTime {
         RunTime { ns: self.ns + other.ns, runs: self.runs + other.runs }
@@ -218,6 +228,15 @@ pub(crate) struct RunTimes {
 }
 
 impl RunTimes {
+    /// What came since an earlier reading.
+    pub(crate) fn since(self, before: RunTimes) -> RunTimes {
+        RunTimes {
+            calls: self.calls.since(before.calls),
+            at_ret: self.at_ret.since(before.at_ret),
+            frees: self.frees.since(before.frees),
+        }
+    }
+
     /// Of all programs.
     pub(crate) fn all(self) -> RunTime {
         self.calls.and(self.at_ret).and(self.frees)
