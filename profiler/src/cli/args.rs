@@ -151,8 +151,8 @@ pub(crate) struct MemleakArgs {
     /// Follow this release function too, e.g. 'pool_put:ptr=arg0'. May be repeated.
     #[arg(long, value_name = "SPEC", value_parser = custom::parse_free)]
     pub(crate) free_fn: Vec<Custom>,
-    /// Most of a thread's time that the probes may take: refused beforehand, and stopped after ten seconds above it
-    /// (exit code 5). "off" observes whatever it costs.
+    /// Most that the probes may take of the time in which a thread can run ("of all its time"): refused beforehand,
+    /// and stopped after ten seconds above it (exit code 5). "off" observes whatever it costs.
     #[arg(long, value_name = "PERCENT|off", default_value = "30%", value_parser = max_cost)]
     pub(crate) max_cost: MaxCost,
     /// Live blocks to make room for. Default: by the memory that the target uses.
@@ -222,9 +222,10 @@ impl From<MethodArg> for Method {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: sudo profiler doctor --pid 4242\n\n\
     Each test runs on profiler itself or on a process that it starts. To estimate\n\
-    the cost, probes that only count are put into the process for less than a second;\n\
-    with --no-count nothing is attached to it.\n\
-    Exit code 0 if something can be observed, else 4.")]
+    the cost, probes that only count are put into the process for less than a\n\
+    second; with --no-count nothing is attached to it.\n\
+    Exit code 0 if something can be observed, 5 if it would be refused because of\n\
+    what it costs or does to the process, else 4.")]
 pub(crate) struct DoctorArgs {
     /// Process to check.
     #[arg(short, long, value_name = "PID", value_parser = one_pid)]

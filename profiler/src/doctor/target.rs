@@ -16,6 +16,7 @@ use crate::{
     target::{
         modules::{Layout, Modules},
         process::Process,
+        start::Start,
         status::Status,
     },
     text::Text,
@@ -153,7 +154,9 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
             if its.made_bytes > 0 && found.iter().any(|runtime| runtime.makes_code()) {
                 checks.push(made_code(perf_map(process), &found));
             }
-            checks.extend(found.iter().filter(|r| !r.is_refused()).map(|runtime| own_heap(*runtime)));
+            let start = Start::of_process(process.pid());
+            let used = found.iter().filter(|runtime| !runtime.is_refused());
+            checks.extend(used.filter_map(|runtime| Some(own_heap(*runtime, start.limit(*runtime)?))));
             code = Some(its);
         }
         Err(error) => checks.push(MAPPINGS.answered(Answer::No, format!("/proc/{pid}/maps: {error}"))),
@@ -210,9 +213,9 @@ fn runtimes(layout: &Layout, modules: &Modules) -> Vec<Runtime> {
     found
 }
 
-fn own_heap(runtime: Runtime) -> Check {
+fn own_heap(runtime: Runtime, limit: &str) -> Check {
     let mut check = OWN_HEAP.answered(Answer::No, format!("{} keeps a heap of its own", runtime.name()));
-    check.disables = Some(runtime.limit().to_owned());
+    check.disables = Some(limit.to_owned());
     check
 }
 
@@ -307,7 +310,7 @@ mod tests {
     #[test]
     fn every_managed_heap_says_what_is_out_of_sight() {
         for runtime in [Runtime::V8, Runtime::Jvm, Runtime::DotNet, Runtime::Unreal, Runtime::Wine] {
-            let check = own_heap(runtime);
+            let check = own_heap(runtime, runtime.limit());
             assert!(check.limits() && check.disables.as_deref() == Some(runtime.limit()));
         }
     }

@@ -1,7 +1,7 @@
 //! Reading a report back. The file may come from anybody: it is limited before it is parsed, and checked after.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -20,8 +20,15 @@ pub const MAX_FILE_BYTES: u64 = 256 << 20;
 /// # Errors
 /// As [`read`], and [`ErrorKind::InvalidFile`] if the file cannot be opened.
 pub fn open(path: &Path) -> Result<Report> {
-    let file = File::open(path)
-        .map_err(|error| Error::on(ErrorKind::InvalidFile, TRIED, path).because_of(&error).hint(HINT))?;
+    let file = File::open(path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "a report is readable for the user alone who wrote it: see `ls -l`, `chown`"
+            }
+            _ => HINT,
+        };
+        Error::on(ErrorKind::InvalidFile, TRIED, path).because_of(&error).hint(hint)
+    })?;
     read(file, &Text::from(path))
 }
 

@@ -1,6 +1,8 @@
-//! What a process was started with, as far as it moves its own code.
+//! What a process was started with, as far as it moves its own code or keeps a heap of its own.
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt as _};
+
+use crate::elf::runtime::Runtime;
 
 /// The words of a command line and the variables of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +70,17 @@ impl Start {
             .then_some("HUGETLB_ELFMAP has libhugetlbfs move its code into huge pages")
     }
 
+    /// What allocator probes cannot see of a runtime, unless it was started so that they can.
+    pub(crate) fn limit(&self, runtime: Runtime) -> Option<&'static str> {
+        let is_seen = runtime == Runtime::CPython && self.python_uses_malloc();
+        (!is_seen).then(|| runtime.limit())
+    }
+
+    /// Whether a CPython takes each object from `malloc`.
+    fn python_uses_malloc(&self) -> bool {
+        matches!(self.variable(b"PYTHONMALLOC"), Some(b"malloc" | b"malloc_debug"))
+    }
+
     fn variable(&self, name: &[u8]) -> Option<&[u8]> {
         self.variables.iter().find_map(|variable| variable.strip_prefix(name)?.strip_prefix(b"="))
     }
@@ -102,5 +115,22 @@ mod tests {
         assert!(of(&["LD_PRELOAD=libhugetlbfs.so", "HUGETLB_ELFMAP=RW"]).is_some());
         assert_eq!(of(&["LD_PRELOAD=libhugetlbfs.so", "HUGETLB_MORECORE=yes"]), None);
         assert_eq!(of(&["LD_PRELOAD=libjemalloc.so.2", "HUGETLB_ELFMAP=RW"]), None);
+    }
+
+    #[test]
+    fn what_was_switched_on_is_not_advised() {
+        // Of a variable that is there twice, the first counts, as for `getenv`.
+        for (variables, by_malloc) in [
+            (&["HOME=/srv", "PYTHONMALLOC=malloc", "LANG=C"][..], true),
+            (&["PYTHONMALLOC=malloc_debug"], true),
+            (&["PYTHONMALLOC=pymalloc"], false),
+            (&["PYTHONMALLOC=debug", "PYTHONMALLOC=malloc"], false),
+            (&["MY_PYTHONMALLOC=malloc"], false),
+            (&[], false),
+        ] {
+            let start = start(&["python3"], variables);
+            assert_eq!(start.limit(Runtime::CPython).is_none(), by_malloc, "{variables:?}");
+            assert_eq!(start.limit(Runtime::Jvm), Some(Runtime::Jvm.limit()));
+        }
     }
 }

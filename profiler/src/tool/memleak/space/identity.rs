@@ -1,6 +1,6 @@
 //! What runs in an address space: its program, and the runtimes in it.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use super::{super::made::Maker, Space};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         hotspot::Switch,
         modules::{History, Layout, ModuleId, Modules},
         program,
+        start::Start,
     },
     text::Text,
 };
@@ -60,9 +61,9 @@ impl Space {
     }
 
     fn add_runtimes(&mut self, found: BTreeSet<Runtime>) {
-        let pid = self.process.pid();
+        let start = Start::of_process(self.process.pid());
         let new = found.into_iter().filter(|runtime| self.runtimes.insert(*runtime));
-        self.notes.extend(new.filter_map(|runtime| limit(runtime, pid)).map(str::to_owned));
+        self.notes.extend(new.filter_map(|runtime| start.limit(runtime)).map(str::to_owned));
     }
 
     /// Forgets what the process maps now: it is about to become another program.
@@ -84,41 +85,4 @@ impl Space {
 fn linked_in(program: ModuleId, modules: &Modules) -> Vec<Runtime> {
     let bytes = modules.get(program).and_then(|module| module.bytes().ok());
     bytes.and_then(|bytes| Image::parse(&bytes).ok().map(|image| image.runtimes())).unwrap_or_default()
-}
-
-/// What cannot be seen of a runtime in a process; `None` if that was switched on.
-fn limit(runtime: Runtime, pid: u32) -> Option<&'static str> {
-    let is_seen = runtime == Runtime::CPython
-        && fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environment| allocates_by_malloc(&environment));
-    (!is_seen).then(|| runtime.limit())
-}
-
-/// Whether the environment of a CPython makes it take each object from `malloc`. Of a variable that is there twice,
-/// the first counts, as for `getenv`.
-fn allocates_by_malloc(environment: &[u8]) -> bool {
-    let value =
-        environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"PYTHONMALLOC="));
-    matches!(value, Some(b"malloc" | b"malloc_debug"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_switched_on_is_not_advised() {
-        for (environment, by_malloc) in [
-            (&b"HOME=/srv\0PYTHONMALLOC=malloc\0LANG=C\0"[..], true),
-            (b"PYTHONMALLOC=malloc_debug", true),
-            (b"PYTHONMALLOC=pymalloc\0", false),
-            (b"PYTHONMALLOC=debug\0PYTHONMALLOC=malloc\0", false),
-            (b"MY_PYTHONMALLOC=malloc\0", false),
-            (b"", false),
-        ] {
-            assert_eq!(allocates_by_malloc(environment), by_malloc, "{}", environment.escape_ascii());
-        }
-        let this = std::process::id();
-        assert_eq!(limit(Runtime::Jvm, this), Some(Runtime::Jvm.limit()));
-    }
 }
