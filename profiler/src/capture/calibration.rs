@@ -37,13 +37,14 @@ use crate::{
 
 /// The hidden first argument that makes our executable the process that is measured.
 pub const CALIBRATION_ARGUMENT: &str = "__calibration";
-/// All is measured so often: what disturbs a machine often lasts longer than all series of a figure.
+/// Times that each figure is measured: what disturbs a machine often lasts longer than all series of one.
 const ROUNDS: usize = 3;
 /// Series per figure and round: odd, so that one of them is the median.
 const SERIES: [usize; 2] = [5, 3];
 /// Series of a figure with work in the kernel, which other work on the machine disturbs more.
 const COLD_SERIES: usize = 5;
-/// Time that the probed calls of one series are to take; the bare ones come on top. Short, so that few series are disturbed by the scheduler.
+/// Time that the probed calls of one series are to take; the bare ones come on top. Short, so that the scheduler disturbs
+/// few series.
 const SERIES_TIME: Duration = Duration::from_millis(3);
 /// Turns of a series.
 const TURNS: u32 = 10;

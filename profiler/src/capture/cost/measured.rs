@@ -7,6 +7,8 @@ use super::prices::RunTimes;
 /// A stretch with so many runs tells what a run takes. The few hits of an idle thread find nothing in the caches: each takes
 /// tens of microseconds, a hundred times what it takes under load.
 const ENOUGH: u64 = 1_000;
+/// Hits per second from which on it matters what they take: fewer take less than a hundredth of a thread's time.
+const LOAD_PER_S: f64 = 1_000.0;
 
 /// What was measured, and what the target did meanwhile.
 #[derive(Debug, Default)]
@@ -34,14 +36,14 @@ impl Measured {
 
     /// Whether the target does much more now than when it was measured.
     pub(super) fn is_outdated(&self) -> bool {
-        self.now_per_s >= ENOUGH as f64 && self.now_per_s > 2.0 * self.lately_per_s
+        self.now_per_s >= LOAD_PER_S && self.now_per_s > 2.0 * self.lately_per_s
     }
 
     /// What tells most about now: nothing, where nothing was measured under such a load.
     pub(super) fn times(&self) -> RunTimes {
         match self.lately {
             Some(lately) => lately,
-            None if self.now_per_s >= ENOUGH as f64 => RunTimes::default(),
+            None if self.now_per_s >= LOAD_PER_S => RunTimes::default(),
             None => self.all,
         }
     }

@@ -130,9 +130,7 @@ impl Spending {
     pub(crate) fn over(&self, limit: f64, seconds: usize) -> Option<Share> {
         (self.last.len() >= seconds).then(|| self.recent())?.filter(|share| share.price.of_all > limit)
     }
-}
 
-impl Spending {
     /// What all threads together have paid over the last ten seconds, as a share of what `processors` can do in that time,
     /// once `seconds` of them are over, if that is more than `limit`. Hundreds of threads that each hardly run, of which
     /// none has a share, can take whole processors.

@@ -30,24 +30,7 @@ pub(super) fn write(
     options: &HumanOptions,
 ) {
     let verbose = options.verbose;
-    let index = report.sections.iter().position(|other| std::ptr::eq(other, section)).unwrap_or_default();
-    let at = |row| RowRef { section: index, row };
-    let places = || rows.iter().enumerate().map(|(place, row)| (at(place), *row));
-    let above = stacks_above(report, index, options.top);
-    let with_stack = || {
-        let below = places().filter(|(_, row)| row.stack.is_none_or(|stack| !above.contains(&stack)));
-        below.filter_map(|(at, row)| Some((at, row, report.stack_of(row)?)))
-    };
-    let problem = |row: &Row| row.severity == Some(Severity::Problem);
-    let any_problem = with_stack().any(|(_, row, _)| problem(row));
-    let wanted: Vec<(RowRef, &Row, &Stack)> = with_stack()
-        .filter(|(_, row, _)| verbose || !any_problem || problem(row))
-        .take(match (verbose, any_problem) {
-            (true, _) => usize::MAX,
-            (false, true) => PROBLEMS,
-            (false, false) => WITHOUT_PROBLEM,
-        })
-        .collect();
+    let (wanted, rest) = wanted(report, section, rows, options);
     if wanted.is_empty() {
         return;
     }
@@ -58,7 +41,7 @@ pub(super) fn write(
     let catalog = Catalog::new(&report.frames);
     for (at, row, stack) in &wanted {
         page.blank();
-        let style = if problem(row) { Style::Bad } else { Style::Strong };
+        let style = if is_problem(row) { Style::Bad } else { Style::Strong };
         let (own, others) = parts(report, *at, row);
         let number = own.and_then(|(detail, own)| number(detail, &[own])).or_else(|| number(section, &[row]));
         let heading = heading(section, row, several.then_some(stack.pid), number, page.width - 2);
@@ -75,12 +58,42 @@ pub(super) fn write(
         }
         write_others(page, &others, verbose);
     }
-    let rest = with_stack().count() - wanted.len();
     if rest > 0 {
         let more = units::plural(rest, "more stack", "more stacks");
         page.blank();
         page.paragraph(Style::Dim, "  ", &format!("{more}: --verbose, or `-o FILE.json`, `-o FILE.svg`"));
     }
+}
+
+fn is_problem(row: &Row) -> bool {
+    row.severity == Some(Severity::Problem)
+}
+
+/// The rows whose stacks are written, and how many others have one.
+fn wanted<'a>(
+    report: &'a Report,
+    section: &Section,
+    rows: &[&'a Row],
+    options: &HumanOptions,
+) -> (Vec<(RowRef, &'a Row, &'a Stack)>, usize) {
+    let index = report.sections.iter().position(|other| std::ptr::eq(other, section)).unwrap_or_default();
+    let above = stacks_above(report, index, options.top);
+    let below =
+        rows.iter().enumerate().filter(|(_, row)| row.stack.is_none_or(|stack| !above.contains(&stack)));
+    let with_stack: Vec<_> = below
+        .filter_map(|(row, of)| Some((RowRef { section: index, row }, *of, report.stack_of(of)?)))
+        .collect();
+    let any_problem = with_stack.iter().any(|(_, row, _)| is_problem(row));
+    let most = match (options.verbose, any_problem) {
+        (true, _) => usize::MAX,
+        (false, true) => PROBLEMS,
+        (false, false) => WITHOUT_PROBLEM,
+    };
+    let all = with_stack.len();
+    let is_wanted = |row: &Row| options.verbose || !any_problem || is_problem(row);
+    let wanted: Vec<_> = with_stack.into_iter().filter(|(_, row, _)| is_wanted(row)).take(most).collect();
+    let rest = all - wanted.len();
+    (wanted, rest)
 }
 
 /// The stacks that stand above a section of detail, with the rows that it is the evidence for.
