@@ -152,11 +152,11 @@ fn held_by(options: &[&str], way: &[&str]) -> (Observer, u32) {
     (observer, pid)
 }
 
-/// Whether it listens to SIGTERM or not.
+/// Whether it listens to SIGTERM or not, and whatever group it is in.
 #[test]
 fn a_profiler_that_is_killed_leaves_nothing_stopped() {
     let Some(_live) = support::live() else { return };
-    for way in [&["late"][..], &["late", "deaf"]] {
+    for way in [&["late"][..], &["late", "deaf"], &["late", "leaves"]] {
         let (observer, pid) = held_by(&["--grace", "200ms"], way);
         observer.kill();
         expect_end(pid);
@@ -178,8 +178,12 @@ fn a_command_that_stops_when_it_is_asked_to_end() {
 #[test]
 fn an_interrupt_and_the_end_of_the_time_wake_a_stopped_command() {
     let Some(_live) = support::live() else { return };
-    for (options, interrupt) in [(&["--grace", "1h"][..], true), (&["--grace", "1h", "--for", "1s"], false)] {
-        let (observer, pid) = held_by(options, &["late"]);
+    for (way, options, interrupt) in [
+        (&["late"][..], &["--grace", "1h"][..], true),
+        (&["late"], &["--grace", "1h", "--for", "1s"], false),
+        (&["late", "leaves"], &["--grace", "1h", "--for", "1s"], false),
+    ] {
+        let (observer, pid) = held_by(options, way);
         if interrupt {
             observer.signal(Signal::INT);
         }

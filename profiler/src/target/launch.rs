@@ -125,7 +125,7 @@ impl Waiting {
         }
         if self.status.is_some() {
             // Once the group is gone, its number may become that of another.
-            self.group = self.group.filter(|group| {
+            self.group = self.group.take().filter(|group| {
                 group.collect();
                 group.is_there()
             });
@@ -151,7 +151,7 @@ impl Waiting {
     /// Asks it to end, and whatever it started, unless it is to be left running. True if there was someone to ask.
     pub fn ask_to_end(&mut self) -> bool {
         self.ended();
-        self.group.inspect(|group| group.ask_to_end()).is_some()
+        self.group.as_ref().inspect(|group| group.ask_to_end()).is_some()
     }
 
     /// Whether it is gone, with all that it started and that did not leave its group.
@@ -161,7 +161,7 @@ impl Waiting {
 
     /// Ends at once what is left of it.
     pub fn kill(&mut self) {
-        if let Some(group) = self.group {
+        if let Some(group) = &self.group {
             group.kill();
         }
         if self.status.is_none() {

@@ -9,7 +9,7 @@ use std::{
     },
     path::PathBuf,
     process::ExitStatus,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::{
@@ -64,6 +64,9 @@ struct Facts {
     started_ticks: u64,
     leader: u32,
 }
+
+/// How long an exec is waited for. It takes less than a millisecond, unless its files come from a slow disk.
+const LONGEST_EXEC: Duration = Duration::from_secs(1);
 
 /// The flag of kernel threads (include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -225,11 +228,35 @@ impl Process {
     }
 
     /// What changes with every exec: where the kernel has put its code and its stack. `None` if it is gone, or may not be
-    /// traced.
+    /// traced, or is in the middle of an exec, see [`Process::begun_incarnation`].
     pub(crate) fn incarnation(&self) -> Option<(u64, u64)> {
-        let stat = Stat::of_process(self.pid)?;
-        let address = |number: usize| stat.field::<u64>(number).filter(|address| *address > 1);
-        Some((address(26)?, address(28)?)) // startcode and startstack of proc(5)
+        self.place().flatten()
+    }
+
+    /// The same once an exec that has begun is over, for which it waits. Whoever spawned the process with `vfork` or
+    /// `posix_spawn` goes on earlier: as soon as the memory of the old program is gone, before the new one's is there.
+    pub(crate) fn begun_incarnation(&self) -> Option<(u64, u64)> {
+        let until = Instant::now() + LONGEST_EXEC;
+        loop {
+            match self.place() {
+                None if Instant::now() < until && !self.wait(Duration::from_millis(1)) => {}
+                place => return place.flatten(),
+            }
+        }
+    }
+
+    /// Where its code and its stack are: `None` if they are nowhere yet, `Some(None)` if it is not told.
+    fn place(&self) -> Option<Option<(u64, u64)>> {
+        let Some(stat) = Stat::of_process(self.pid) else { return Some(None) };
+        // startcode and startstack of proc(5); startcode is 1 for those who may not trace the process.
+        let (Some(code), Some(stack)) = (stat.field::<u64>(26), stat.field::<u64>(28)) else {
+            return Some(None);
+        };
+        match (code, stack) {
+            (1, _) => Some(None),
+            (0, _) | (_, 0) => None,
+            place => Some(Some(place)),
+        }
     }
 
     /// Its seccomp mode: 0 none, 1 strict, 2 filter.
@@ -347,5 +374,26 @@ mod tests {
         drop(stdin);
         assert!(child.wait().unwrap().success());
         assert!(before.is_some() && before == same && after.is_some() && before != after);
+    }
+
+    #[test]
+    fn one_that_was_just_spawned_is_the_same_a_moment_later() {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        for _ in 0..200 {
+            let mut child = std::process::Command::new("cat")
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let process = Process::open(child.id()).unwrap();
+            let spawned = process.begun_incarnation();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(b"here\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+            assert_eq!((answer.as_str(), process.incarnation()), ("here\n", spawned));
+            drop(stdin);
+            assert!(child.wait().unwrap().success());
+        }
     }
 }

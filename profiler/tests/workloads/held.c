@@ -1,4 +1,4 @@
-// Commands whose first calls come in a way of their own (argument 1). They say who they are before that, and afterwards how
+// Commands whose first calls come in a way of their own (argument 1), and that end in another (argument 2). They say who they are before that, and afterwards how
 // often they were woken (SIGCONT). Nothing but the calls that are meant allocates.
 #define _GNU_SOURCE 1
 #include <dlfcn.h>
@@ -73,8 +73,12 @@ int main(int argc, char **argv) {
     const char *way = argc > 1 ? argv[1] : "";
     struct sigaction action = {.sa_handler = on_cont, .sa_flags = SA_RESTART};
     sigaction(SIGCONT, &action, NULL);
-    if (argc > 2)
+    const char *manner = argc > 2 ? argv[2] : "";
+    if (strcmp(manner, "deaf") == 0)
         signal(SIGTERM, SIG_IGN);
+    // Into the group of whoever started it.
+    if (strcmp(manner, "leaves") == 0 && setpgid(0, getpgid(getppid())) != 0)
+        _exit(72);
     say("pid", getpid());
     if (strcmp(way, "threads") == 0) {
         threads();

@@ -1,11 +1,18 @@
-//! The process group of a launched command: itself, and what it started that did not leave.
+//! The process group of a launched command: itself, even if it has left, and what it started that did not leave.
 
 use std::{
     io,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{
+        Pid, PidfdFlags, Signal, WaitOptions, getpgid, kill_process_group, pidfd_open, pidfd_send_signal,
+        test_kill_process_group, waitpgid,
+    },
+};
 
 use crate::target::status::Status;
 
@@ -37,43 +44,62 @@ impl Grace {
     }
 }
 
-/// A process group that was made for a command. Its number is that of the command's process.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Group(Pid);
+/// A process group that was made for a command, and the command, which may have left it (setpgid(2)).
+#[derive(Debug)]
+pub(super) struct Group {
+    /// That of the command's process, too.
+    number: Pid,
+    command: OwnedFd,
+}
 
 impl Group {
-    /// The group that this process leads.
+    /// The group that this process leads, which was not collected yet.
     pub(super) fn led_by(pid: u32) -> Option<Group> {
         // 1 and less would mean other sets of processes to kill(2).
-        let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1)?;
-        Pid::from_raw(pid).map(Group)
+        let number = Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 1)?)?;
+        let command = pidfd_open(number, PidfdFlags::empty()).ok()?;
+        Some(Group { number, command })
     }
 
     /// Collects what has ended of it and has become our child. Only when the command itself was collected, whose status
     /// this would take.
-    pub(super) fn collect(self) {
-        while waitpgid(self.0, WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
+    pub(super) fn collect(&self) {
+        while waitpgid(self.number, WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
     }
 
-    /// Whether any process is in it, zombies included.
-    pub(super) fn is_there(self) -> bool {
-        test_kill_process_group(self.0) != Err(rustix::io::Errno::SRCH)
+    /// Whether any process is in it, zombies included, or the command has left it and lives.
+    pub(super) fn is_there(&self) -> bool {
+        test_kill_process_group(self.number) != Err(rustix::io::Errno::SRCH) || self.command_lives()
+    }
+
+    fn command_lives(&self) -> bool {
+        let mut ended = [PollFd::new(&self.command, PollFlags::IN)];
+        poll(&mut ended, Some(&Timespec::default())) == Ok(0)
     }
 
     /// Asks all of it to end. A stopped process is woken, to hear it.
-    pub(super) fn ask_to_end(self) {
-        // A group that is gone needs nothing.
-        let _ = kill_process_group(self.0, Signal::TERM);
-        let _ = kill_process_group(self.0, Signal::CONT);
+    pub(super) fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
     }
 
     /// Ends all of it.
-    pub(super) fn kill(self) {
-        let _ = kill_process_group(self.0, Signal::KILL);
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Once to each: some servers take the second request as one to end without saving.
+    fn signal(&self, signal: Signal) {
+        let has_left = getpgid(Some(self.number)).is_ok_and(|group| group != self.number);
+        // Who is gone needs nothing.
+        let _ = kill_process_group(self.number, signal);
+        if has_left {
+            let _ = pidfd_send_signal(&self.command, signal);
+        }
     }
 
     /// Asks it to end, and ends it when `grace` is over. For whoever has nothing else to do.
-    pub(super) fn end(self, grace: Duration, mut collect: impl FnMut()) {
+    pub(super) fn end(&self, grace: Duration, mut collect: impl FnMut()) {
         self.ask_to_end();
         let grace = Grace::begin(grace);
         let mut is_there = || {
@@ -82,10 +108,9 @@ impl Group {
         };
         while let Some(pause) = grace.wait(!is_there()) {
             // One that was stopped since it was asked cannot end.
-            if Status::read(self.0.as_raw_nonzero().get().unsigned_abs())
-                .is_ok_and(|status| status.state == Some('T'))
-            {
-                let _ = kill_process_group(self.0, Signal::CONT);
+            let status = Status::read(self.number.as_raw_nonzero().get().unsigned_abs());
+            if status.is_ok_and(|status| status.state == Some('T')) {
+                self.signal(Signal::CONT);
             }
             std::thread::sleep(pause);
         }

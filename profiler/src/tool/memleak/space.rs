@@ -118,7 +118,7 @@ impl Space {
     /// Readies a space for a process; nothing is attached yet.
     pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
         let pid = process.pid();
-        let incarnation = process.incarnation();
+        let incarnation = process.begun_incarnation();
         let layout = Layout::read(pid, modules).map_err(|e| unreadable(&process, &e))?;
         let exe = process.exe().map_err(|e| unreadable(&process, &e))?;
         let mut space = Space {
