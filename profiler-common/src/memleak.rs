@@ -4,6 +4,8 @@ use crate::{age::BINS, ledger::Counter, wire};
 
 pub use crate::unwind::walk::{FRAME_ROOM, MAX_FRAMES};
 
+/// Address spaces that the kernel side has room for.
+pub const MAX_SPACES: u32 = 256;
 /// Stack number 0 stands for "the stack is not known"; its reasons are counted in the ledger.
 pub const NO_STACK: u32 = 0;
 /// The key of a live block: its address, and in the upper 16 bits the address space it lives in.

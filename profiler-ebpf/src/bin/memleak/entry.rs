@@ -21,8 +21,8 @@ use profiler_common::{
     },
     ledger::Counter,
     memleak::{
-        ALLOCS_OVER, HOLD, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, RECORD_HELD, RecordHead,
-        block_key,
+        ALLOCS_OVER, HOLD, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES, RECORD_HELD,
+        RecordHead, block_key,
     },
     opaque::forget,
 };
@@ -45,7 +45,7 @@ const SIGSTOP: u32 = 19;
 /// Whether a process is to be stopped at its first call, or was, by the number of its space: `HOLD_WANTED` and the states behind
 /// it. Not a part of `Space`, which user space writes as a whole.
 #[map]
-static HOLDS: Array<u64> = Array::with_max_entries(256, 0);
+static HOLDS: Array<u64> = Array::with_max_entries(MAX_SPACES, 0);
 
 /// Follows a call, if it counts: what became of it, and whether its return need not be seen.
 #[inline(always)]

@@ -7,12 +7,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_pid_tgid, bpf_loop, bpf_ringbuf_output},
     programs::BtfTracePointContext,
 };
-use profiler_common::memleak::{RECORD_EXEC, RecordHead};
+use profiler_common::memleak::{MAX_SPACES, RECORD_EXEC, RecordHead};
 
 use crate::maps::{RING, SPACES};
-
-/// Spaces looked at per exec: an exec is rare, and so are targets.
-const MAX_SPACES: u32 = 256;
 
 /// `sched_process_exec`: runs after the new image is in place and before its first instruction.
 #[unsafe(no_mangle)]
@@ -21,6 +18,7 @@ pub(crate) fn memleak_exec(ctx: *mut c_void) -> i32 {
     let _ = BtfTracePointContext::new(ctx).as_ptr();
     // SAFETY: a helper without arguments.
     let mut tgid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    // All of them: an exec is rare, and so are targets.
     // SAFETY: the callback takes what it is given here, and the loop ends before this does (Linux 5.17).
     unsafe { bpf_loop(MAX_SPACES, look_at as *mut c_void, (&raw mut tgid).cast(), 0) };
     0

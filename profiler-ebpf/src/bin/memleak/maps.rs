@@ -9,7 +9,10 @@ use aya_ebpf::{
 use profiler_common::{
     age,
     ledger::Counter,
-    memleak::{Block, Bucket, Counters, FRAME_ROOM, Part, Space, StackTotals, THREAD_HITS_STEP, ThreadHits},
+    memleak::{
+        Block, Bucket, Counters, FRAME_ROOM, MAX_SPACES, Part, Space, StackTotals, THREAD_HITS_STEP,
+        ThreadHits,
+    },
     sampling::WEIGHT_POINTS,
 };
 use profiler_ebpf::{atomic, stack::entry::Room, task::TaskStorage};
@@ -154,7 +157,7 @@ pub(crate) static DRAWING: PerCpuArray<Drawing> = PerCpuArray::with_max_entries(
 
 /// The observed address spaces, by number. User space writes single fields through a mapping, none that a program here writes.
 #[map]
-pub(crate) static SPACES: Array<Space> = Array::with_max_entries(256, BPF_F_MMAPABLE);
+pub(crate) static SPACES: Array<Space> = Array::with_max_entries(MAX_SPACES, BPF_F_MMAPABLE);
 
 /// Hits by thread, in steps: what each thread pays. When full, the threads that come last are not looked at; nothing
 /// else depends on it.

@@ -5,7 +5,7 @@ use std::path::Path;
 use profiler_common::{
     cookie::{Cookie, From},
     ledger::Counter,
-    memleak::Space as WireSpace,
+    memleak::{MAX_SPACES, Space as WireSpace},
 };
 
 use super::{session, totals};
@@ -17,8 +17,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// The space that canaries sing in; the last one, so that it is no target's.
-pub(super) const SPACE: u16 = 255;
+/// The space of canaries: the last one, so that it is no target's.
+pub(super) const SPACE: u16 = MAX_SPACES as u16 - 1;
 
 /// Probes a canary as a target would be probed.
 ///

@@ -9,7 +9,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::{
     ledger::Counter,
-    memleak::{Counters, HOLD_NONE, HOLD_WANTED, Space, StackTotals, ThreadHits},
+    memleak::{Counters, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space, StackTotals, ThreadHits},
 };
 
 use crate::{
@@ -17,9 +17,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::bpf,
 };
-
-/// Address spaces that the kernel side has room for.
-const SPACES: usize = 256;
 
 /// The totals of every stack, mapped: reading them is no system call, whatever their number.
 #[derive(Debug)]
@@ -101,12 +98,12 @@ pub(crate) fn set_space(object: &Object, number: u16, space: &Space) -> Result<(
 pub(crate) fn set_in_space(object: &Object, number: u16, offset: usize, value: u32) -> Result<()> {
     let at = usize::from(number) * size_of::<Space>() + offset;
     assert!(
-        usize::from(number) < SPACES
+        u32::from(number) < MAX_SPACES
             && offset < size_of::<Space>()
             && offset.is_multiple_of(size_of::<u32>())
     );
     let map = MmapOptions::new()
-        .len((SPACES * size_of::<Space>()).next_multiple_of(4096))
+        .len((MAX_SPACES as usize * size_of::<Space>()).next_multiple_of(4096))
         .map_raw(object.map("SPACES")?.as_raw_fd())
         .map_err(|e| unreadable("the address spaces", &e))?;
     // SAFETY: a field within the mapping, which lives until the end of this function, and nobody else in this process has it.
