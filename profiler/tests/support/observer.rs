@@ -32,7 +32,10 @@ pub(crate) fn public_copy(file: &Path) -> (tempfile::TempDir, std::path::PathBuf
         tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").expect("to copy a program");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).expect("to copy a program");
     let copy = folder.path().join(file.file_name().expect("a file name"));
-    std::fs::copy(file, &copy).expect("to copy a program");
+    // By another program: a file that is open for writing here is so in what another thread starts meanwhile, and cannot be run
+    // until that has called exec.
+    let copied = Command::new("cp").arg(file).arg(&copy).status().expect("to run cp");
+    assert!(copied.success(), "cannot copy {}", file.display());
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("to copy a program");
     (folder, copy)
 }
