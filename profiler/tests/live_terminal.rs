@@ -84,6 +84,10 @@ fn a_dumb_terminal_gets_no_live_view() {
     assert_eq!(terminal.finish().code(), Some(0), "{}", terminal.screen());
     let all = String::from_utf8_lossy(&terminal.raw).into_owned();
     assert!(all.is_ascii() && !all.contains('\u{1b}'), "{all:?}");
-    assert!(all.matches("still running").count() >= 3, "{all}");
+    let interim = all.matches("still running").count();
+    assert!(interim >= 3, "{all}");
+    let dividers =
+        all.lines().filter(|line| line.starts_with("==== ") && line.trim_end().ends_with(" UTC ===="));
+    assert_eq!(dividers.count(), interim, "one between two reports: {all}");
     target.quit();
 }

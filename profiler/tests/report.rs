@@ -149,3 +149,81 @@ fn what_the_gate_says_fits_the_exit_code() {
     assert_eq!(run.status.code(), Some(7));
     assert_eq!(decision(&String::from_utf8_lossy(&run.stdout), "Gate failed: "), made);
 }
+
+/// A report may come through a pipe: from standard input, from `<(...)`, or from a FIFO.
+#[test]
+fn a_report_that_comes_through_a_pipe() {
+    let whole = text(piped(&[], &[]));
+    let directory = tempfile::tempdir().expect("a directory");
+    let fifo = directory.path().join("fifo");
+    for script in [
+        "cat \"$1\" | \"$0\" report -",
+        "\"$0\" report - < \"$1\"",
+        "\"$0\" report <(cat \"$1\")",
+        "mkfifo \"$2\" && { cat \"$1\" > \"$2\" & \"$0\" report \"$2\"; }",
+    ] {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]).arg(program()).arg(recorded()).arg(&fifo).env_clear();
+        shell.env("PATH", "/usr/bin:/bin");
+        assert_eq!(text(shell.output().expect("to run bash")), whole, "{script}");
+    }
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "false | \"$0\" report -"]).arg(program());
+    let run = shell.output().expect("to run bash");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(6), "{stderr}");
+    assert!(
+        stderr.starts_with("error: tried to read the report from standard input: it is empty\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_report_is_not_read_from_a_terminal() {
+    let mut command = Command::new(program());
+    command.args(["report", "-"]);
+    let mut terminal = Terminal::start(command, "xterm", 80, 24);
+    assert_eq!(terminal.finish().code(), Some(2));
+    assert!(terminal.screen().contains("from standard input: it is a terminal"), "{}", terminal.screen());
+}
+
+/// What is read, and what standard output goes to, is not written over.
+#[test]
+fn no_output_takes_the_place_of_what_is_needed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path().canonicalize().expect("its path");
+    let (leak, known) = (directory.join("leak.json"), directory.join("known.txt"));
+    std::fs::copy(recorded(), &leak).expect("to copy the report");
+    std::fs::write(&known, "*::push\n").expect("to write a file");
+    let before = std::fs::read(&leak).expect("to read the report");
+    for (script, why) in [
+        ("\"$0\" report leak.json --top 1 -o leak.json", "it is the report that is read"),
+        ("\"$0\" report leak.json -o new.svg -o ./leak.json", "it is the report that is read"),
+        ("\"$0\" report - -o leak.json < leak.json", "it is the report that is read"),
+        (
+            "\"$0\" report leak.json --gate --known known.txt -o known.txt",
+            "it is the file of known leaks (--known)",
+        ),
+        ("\"$0\" report leak.json -o out.txt > out.txt", "standard output goes there, too"),
+    ] {
+        let mut shell = Command::new("bash");
+        let run = shell.args(["-c", script]).arg(program()).current_dir(&directory).output();
+        let run = run.expect("to run bash");
+        let stderr = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{script}: {stderr}");
+        assert!(stderr.contains(why) && run.stdout.is_empty(), "{script}: {stderr}");
+        assert!(std::fs::read(&leak).expect("to read the report") == before, "{script}");
+        assert_eq!(std::fs::read_to_string(&known).expect("to read the file"), "*::push\n");
+        assert!(!directory.join("new.svg").exists());
+    }
+}
+
+#[test]
+fn an_output_that_is_named_twice_is_written_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let again = directory.path().join("again.json");
+    let again = again.to_str().expect("a path in UTF-8");
+    let json = text(piped(&["--format", "json", "-o", "-", "-o", again, "-o", again], &[]));
+    assert!(json == text(piped(&["--format", "json"], &[])));
+    assert!(std::fs::read_to_string(again).expect("to read the file") == json);
+}

@@ -5,7 +5,7 @@ mod measure;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 pub(crate) use self::measure::{FloorArgs, TablesArgs, WalksArgs};
-use super::{gate::GateArgs, launch::LaunchArgs};
+use super::{gate::GateArgs, launch::LaunchArgs, values};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::{
     capture::uprobe::Method,
@@ -15,14 +15,10 @@ use profiler::{
         custom::{self, Custom},
         plan::Placement,
     },
-    units,
 };
 
 /// Widest help: the texts are written for it.
 pub(super) const HELP_WIDTH: usize = 80;
-
-/// The shortest `--every`.
-const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
 #[derive(Debug, Parser)]
@@ -67,10 +63,10 @@ pub(crate) enum Command {
 #[group(required = true, multiple = false)]
 pub(crate) struct TargetArgs {
     /// Process to observe. May be repeated; also takes several, as `pidof` prints them.
-    #[arg(short, long, value_name = "PID", num_args = 1.., value_parser = pids)]
-    pub(crate) pid: Vec<Pids>,
+    #[arg(short, long, value_name = "PID", num_args = 1.., value_parser = values::pids, allow_negative_numbers = true)]
+    pub(crate) pid: Vec<values::Pids>,
     /// Observe every process of this name; * and ? are wildcards. A script has the name of its file, such as server.py.
-    #[arg(short, long, value_name = "GLOB")]
+    #[arg(short, long, value_name = "GLOB", value_parser = values::not_empty)]
     pub(crate) name: Option<String>,
     /// Observe every process of this cgroup (a directory below /sys/fs/cgroup).
     #[arg(long, value_name = "PATH")]
@@ -79,10 +75,6 @@ pub(crate) struct TargetArgs {
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
-
-/// The processes of one value of `--pid`.
-#[derive(Clone, Debug)]
-pub(crate) struct Pids(pub(crate) Vec<u32>);
 
 /// Where names come from.
 #[derive(Debug, Args)]
@@ -103,10 +95,10 @@ pub(crate) struct OutputArgs {
     #[arg(short, long = "output", value_name = "FILE")]
     pub(crate) outputs: Vec<OsString>,
     /// Format of standard output.
-    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = format)]
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = values::format)]
     pub(crate) format: Format,
     /// Rows to show per table.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = values::rows, allow_negative_numbers = true)]
     pub(crate) top: usize,
     /// No colours. The variable NO_COLOR does the same.
     #[arg(long)]
@@ -131,19 +123,19 @@ pub(crate) struct MemleakArgs {
     #[command(flatten)]
     pub(crate) launch: LaunchArgs,
     /// Age from which a block is suspicious: one that healthy allocations never reach.
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = positive_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = values::age)]
     pub(crate) older: Duration,
     /// How long to observe. Default: until the target ends or Ctrl-C. Verdicts need at least 1.25 times --older.
-    #[arg(long = "for", value_name = "TIME", value_parser = positive_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = values::positive_duration)]
     pub(crate) length: Option<Duration>,
     /// Show an interim report at this interval; on a terminal the view is redrawn.
-    #[arg(long, value_name = "TIME", value_parser = interval)]
+    #[arg(long, value_name = "TIME", value_parser = values::interval)]
     pub(crate) every: Option<Duration>,
     /// Leave out stacks that hold less than SIZE, unless they leak.
-    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = values::bytes)]
     pub(crate) min_bytes: u64,
     /// Sample one allocation per SIZE bytes instead of following all: cheaper, and every figure is an estimate.
-    #[arg(long, value_name = "SIZE", value_parser = positive_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = values::positive_bytes)]
     pub(crate) sample_bytes: Option<u64>,
     /// Follow this allocation function too, e.g. 'pool_get:size=arg1,ptr=ret'. May be repeated.
     #[arg(long, value_name = "SPEC", value_parser = custom::parse_alloc)]
@@ -153,13 +145,13 @@ pub(crate) struct MemleakArgs {
     pub(crate) free_fn: Vec<Custom>,
     /// Most that the probes may take of the time in which a thread can run ("of all its time"): refused beforehand,
     /// and stopped after ten seconds above it (exit code 5). "off" observes whatever it costs.
-    #[arg(long, value_name = "PERCENT|off", default_value = "30%", value_parser = max_cost)]
-    pub(crate) max_cost: MaxCost,
+    #[arg(long, value_name = "PERCENT|off", default_value = "30%", value_parser = values::max_cost)]
+    pub(crate) max_cost: values::MaxCost,
     /// Live blocks to make room for. Default: by the memory that the target uses.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 27))]
+    #[arg(long, value_name = "N", value_parser = values::blocks, allow_negative_numbers = true)]
     pub(crate) max_blocks: Option<u32>,
     /// Most different call stacks to record.
-    #[arg(long, value_name = "N", default_value_t = 1 << 14, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    #[arg(long, value_name = "N", default_value = "16384", value_parser = values::stacks, allow_negative_numbers = true)]
     pub(crate) max_stacks: u32,
     #[command(flatten)]
     pub(crate) names: NamesArgs,
@@ -174,10 +166,6 @@ pub(crate) struct MemleakArgs {
     #[arg(long, value_enum, default_value = "session", hide = true)]
     pub(crate) method: MethodArg,
 }
-
-/// Most of a thread's time that the probes may take, from 0 to 1; `None`: whatever it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct MaxCost(pub(crate) Option<f64>);
 
 /// Where in a function to probe.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -228,7 +216,7 @@ impl From<MethodArg> for Method {
     what it costs or does to the process, else 4.")]
 pub(crate) struct DoctorArgs {
     /// Process to check.
-    #[arg(short, long, value_name = "PID", value_parser = one_pid)]
+    #[arg(short, long, value_name = "PID", value_parser = values::one_pid)]
     pub(crate) pid: Option<u32>,
     /// Do not count the process's calls: nothing is attached to it, and the cost is not estimated.
     #[arg(long)]
@@ -253,7 +241,7 @@ pub(crate) enum DoctorFormat {
 /// Show a recorded report again.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// The report, as written by -o FILE.json.
+    /// The report, as written by -o FILE.json; - reads standard input.
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) select: super::select::SelectArgs,
@@ -265,96 +253,12 @@ pub(crate) struct ReportArgs {
     pub(crate) gate: GateArgs,
 }
 
-fn format(text: &str) -> Result<Format, String> {
-    Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
-}
-
-/// `4242`, or a list with commas or spaces.
-fn pids(text: &str) -> Result<Pids, String> {
-    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
-    let pid = |word: &str| match word.parse::<i32>() {
-        Ok(pid) if pid > 0 => Ok(pid.unsigned_abs()),
-        _ => Err(format!("'{word}' is no process id, which is a whole number from 1 on")),
-    };
-    match words.map(pid).collect::<Result<Vec<u32>, String>>()? {
-        none if none.is_empty() => {
-            Err("it names no process: does it run? `pgrep -af NAME` shows it".to_owned())
-        }
-        pids => Ok(Pids(pids)),
-    }
-}
-
-/// `4242`.
-fn one_pid(text: &str) -> Result<u32, String> {
-    match pids(text)?.0.as_slice() {
-        [one] => Ok(*one),
-        several => Err(format!("doctor examines one process at a time, and these are {}", several.len())),
-    }
-}
-
-fn max_cost(text: &str) -> Result<MaxCost, String> {
-    if text == "off" {
-        return Ok(MaxCost(None));
-    }
-    let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
-    let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
-    share.map(|share| MaxCost(Some(share))).ok_or_else(|| match text.trim().parse::<f64>() {
-        Ok(number) if (1.0..=100.0).contains(&number) => format!("no unit; write `{}%`", text.trim()),
-        _ => "more than 0% and up to 100%, or off".to_owned(),
-    })
-}
-
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    units::parse_bytes(text).map_err(|e| e.to_string())
-}
-
-fn positive_bytes(text: &str) -> Result<u64, String> {
-    bytes(text).and_then(|n| if n == 0 { Err("must be more than 0".to_owned()) } else { Ok(n) })
-}
-
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
-    if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
-}
-
-/// Between two reports: one takes milliseconds to make.
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = positive_duration(text)?;
-    if interval < LEAST_INTERVAL { Err("must be 100ms or more".to_owned()) } else { Ok(interval) }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::{MaxCost, max_cost};
-
-    #[test]
-    fn a_limit_is_a_percentage_or_off() {
-        assert_eq!(max_cost("off"), Ok(MaxCost(None)));
-        assert_eq!(max_cost("30%"), Ok(MaxCost(Some(0.3))));
-        assert_eq!(max_cost("2.5 %"), Ok(MaxCost(Some(0.025))));
-        assert_eq!(max_cost("100%"), Ok(MaxCost(Some(1.0))));
-        for wrong in ["", "%", "30", "0%", "-1%", "101%", "NaN%", "inf%", "OFF", "0.3", "thirty%"] {
-            assert!(max_cost(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(max_cost("50").unwrap_err(), "no unit; write `50%`");
-    }
-
     #[test]
     fn the_arguments_are_consistent() {
         super::Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn pids_come_one_by_one_or_as_a_list() {
-        for (text, pids) in [("7", vec![7]), ("7 8\n", vec![7, 8]), ("7,8, 9", vec![7, 8, 9])] {
-            assert_eq!(super::pids(text).unwrap().0, pids);
-        }
-        for text in ["", " ", ",", "0", "7 x", "-1", "2147483648"] {
-            assert!(super::pids(text).is_err(), "{text}");
-        }
-        assert_eq!(super::one_pid("7"), Ok(7));
-        assert!(super::one_pid("7,7").unwrap_err().contains("one process at a time"));
     }
 }

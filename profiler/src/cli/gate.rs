@@ -7,9 +7,11 @@ use profiler::{
     error::Result,
     exit::ExitCode,
     gate::{Gate, Known},
-    report::Report,
+    report::{FileId, Report},
     units,
 };
+
+use super::output::Kept;
 
 /// What makes a job fail.
 #[derive(Debug, Args)]
@@ -26,6 +28,11 @@ pub(crate) struct GateArgs {
 }
 
 impl GateArgs {
+    /// The file of known leaks, which must stay as it is.
+    pub(crate) fn kept(&self) -> Kept {
+        (self.known.as_deref().and_then(FileId::at), "it is the file of known leaks (--known)")
+    }
+
     /// The gate, if one was asked for. Reads the file: before an observation, not after.
     pub(crate) fn gate(&self) -> Result<Option<Gate>> {
         if !self.gate {

@@ -2,14 +2,14 @@
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Duration};
 
-use clap::Args;
+use clap::{Args, builder::TypedValueParser as _};
 use profiler::{target::launch, units};
 
 /// How a command is launched and ended.
 #[derive(Debug, Args)]
 pub(crate) struct LaunchArgs {
     /// Run the command as this user.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["pid", "name", "cgroup"], help_heading = "For -- COMMAND")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PathBufValueParser::new().map(OsString::from), conflicts_with_all = ["pid", "name", "cgroup"], help_heading = "For -- COMMAND")]
     pub(crate) user: Option<OsString>,
     /// How long the command may take to end after SIGTERM, when the observation is over; then SIGKILL.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = grace, conflicts_with_all = ["pid", "name", "cgroup"], help_heading = "For -- COMMAND")]

@@ -22,7 +22,7 @@ use super::{
 
 /// Observes and reports.
 pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
-    let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
+    let outputs = Outputs::new(&args.output, cli.verbose > 0, &[args.gate.kept()])?;
     let gate = args.gate.gate()?;
     require_root()?;
     let mut options = options(args);

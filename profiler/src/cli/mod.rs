@@ -18,6 +18,7 @@ mod stop;
 mod tables;
 mod terminal;
 mod usage;
+mod values;
 mod waiting;
 mod walks;
 

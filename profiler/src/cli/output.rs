@@ -1,14 +1,20 @@
 //! Writing results: standard output and the files of `-o`.
 
-use std::io::{self, Write as _};
+use std::{
+    cell::Cell,
+    io::{self, Write as _},
+};
 
 use profiler::{
     error::{Error, ErrorKind, Result},
     render::{self, Format, HumanOptions},
-    report::{Invoker, OutputTarget, Report},
+    report::{FileId, Invoker, OutputTarget, Report},
 };
 
 use super::{args::OutputArgs, terminal::Terminal};
+
+/// A file that must stay as it is, if it is there, and why it cannot be written.
+pub(crate) type Kept = (Option<FileId>, &'static str);
 
 /// Where the results of a command go.
 #[derive(Debug)]
@@ -18,20 +24,34 @@ pub(crate) struct Outputs {
     human: HumanOptions,
     terminal: Terminal,
     invoker: Invoker,
+    /// A report is on standard output already.
+    began: Cell<bool>,
 }
 
 impl Outputs {
-    /// Looks at the terminal, and makes sure that the files can be written: before an observation, not after.
-    pub(crate) fn new(args: &OutputArgs, verbose: bool) -> Result<Outputs> {
+    /// Looks at the terminal, and makes sure that the files can be written: before an observation, not after. `kept` are files
+    /// that must stay as they are, and what each is.
+    pub(crate) fn new(args: &OutputArgs, verbose: bool, kept: &[Kept]) -> Result<Outputs> {
         let invoker = Invoker::current();
         let files = args.outputs.iter().map(|argument| OutputTarget::parse(argument, args.format));
-        let files = files.collect::<Result<Vec<_>>>()?;
-        for file in &files {
+        let mut wanted = Vec::new();
+        for file in files {
+            let file = file?;
+            // Standard output has the report in any case, and a file that is named twice has it once.
+            if matches!(file, OutputTarget::File { .. }) && !wanted.contains(&file) {
+                wanted.push(file);
+            }
+        }
+        let stdout = (FileId::of_stdout(), "standard output goes there, too");
+        for file in &wanted {
             file.check(&invoker)?;
+            for (kept, what) in kept.iter().chain([&stdout]) {
+                kept.map_or(Ok(()), |kept| file.keep(kept, what))?;
+            }
         }
         let terminal = Terminal::stdout(args.no_color);
         let human = HumanOptions { top: args.top, verbose, ..terminal.options() };
-        Ok(Outputs { format: args.format, files, human, terminal, invoker })
+        Ok(Outputs { format: args.format, files: wanted, human, terminal, invoker, began: Cell::new(false) })
     }
 
     /// The report in the form for standard output.
@@ -39,9 +59,20 @@ impl Outputs {
         self.format.render(report, &self.human)
     }
 
-    /// An interim report, of which others follow: people see an empty line between two.
+    /// An interim report, of which others follow.
     pub(crate) fn render_interim(&self, report: &Report) -> Result<String> {
-        self.render(report).map(|page| page + between(self.format))
+        let page = self.render(report)?;
+        Ok(self.divided(report, page) + between(self.format))
+    }
+
+    /// The page behind those that are on standard output already: people see where one ends, and when the next was made.
+    fn divided(&self, report: &Report, page: String) -> String {
+        match self.format {
+            Format::Human if self.began.replace(true) => {
+                format!("\n{}\n{page}", render::divider(report, &self.human))
+            }
+            _ => page,
+        }
     }
 
     /// How to show a view that is drawn anew in place, if standard output is a screen for people.
@@ -58,7 +89,10 @@ impl Outputs {
     fn render_last(&self, report: &Report) -> Result<String> {
         let text = self.render(report)?;
         Ok(match self.format {
-            Format::Human => self.terminal.with_answer_last(text, || render::answer(report, &self.human)),
+            Format::Human => {
+                let text = self.divided(report, text);
+                self.terminal.with_answer_last(text, || render::answer(report, &self.human))
+            }
             _ => text,
         })
     }
@@ -95,10 +129,10 @@ pub(super) fn survive_file_size_limit() {
     let _ = unsafe { signal_hook::low_level::register(libc::SIGXFSZ, || {}) };
 }
 
-/// What stands between two reports. An empty line is no line of JSON.
+/// What stands behind an interim report for programs. An empty line is no line of JSON; people see a divider instead.
 fn between(format: Format) -> &'static str {
     match format {
-        Format::Jsonl => "",
+        Format::Human | Format::Jsonl => "",
         _ => "\n",
     }
 }

@@ -1,7 +1,7 @@
 //! `profiler report FILE`: a recorded report again, in any form.
 
 use profiler::{
-    report::{self, Selection},
+    report::{Selection, Source},
     stage::Stage,
     symbolize,
 };
@@ -17,7 +17,10 @@ use super::{
 /// Reads a report and writes it as asked.
 pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
     let names = args.names.settings()?;
-    let mut report = report::open(&args.file)?;
+    let source = Source::open(&args.file)?;
+    let kept = [(source.id(), "it is the report that is read"), args.gate.kept()];
+    let outputs = Outputs::new(&args.output, cli.verbose > 0, &kept)?;
+    let mut report = source.read()?;
     if names.asks_for_more() {
         let stage = Stage::default();
         stage.begin(if names.servers.is_some() {
@@ -28,7 +31,6 @@ pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
         let _watch = Watch::start(stage.clone(), None, cli.quiet);
         symbolize::resolve_later(&mut report, names);
     }
-    let outputs = Outputs::new(&args.output, cli.verbose > 0)?;
     let gate = args.gate.gate()?;
     if gate.is_none() {
         profiler::gate::mark_as_recorded(&mut report);

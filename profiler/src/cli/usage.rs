@@ -57,8 +57,15 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
                 }),
             }
         }
-        // What there is.
-        _ => lines.find_map(|line| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)),
+        _ => {
+            let empty = of_empty(error, typed);
+            let hint = "is a variable behind it not set?".to_owned();
+            // What there is says more.
+            let offered = lines.find_map(|line| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned));
+            let hint = offered.or(empty.is_some().then_some(hint));
+            cause = empty.unwrap_or(cause);
+            hint
+        }
     };
     let help = || match command {
         Some(command) => format!("see `profiler {} --help`", command.get_name()),
@@ -72,6 +79,14 @@ fn invalid(error: &clap::Error, kind: ContextKind) -> &str {
         Some(ContextValue::String(word)) => word,
         _ => "",
     }
+}
+
+/// The error line for a value that was given and is empty: of some options the parser says that it is missing.
+fn of_empty(error: &clap::Error, typed: &[String]) -> Option<String> {
+    let of_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
+    let given = typed.iter().any(|word| word.is_empty() || word.ends_with('='));
+    let is_empty = of_value && given && invalid(error, ContextKind::InvalidValue).is_empty();
+    is_empty.then(|| format!("error: the value of '{}' is empty", invalid(error, ContextKind::InvalidArg)))
 }
 
 /// The commands, or the one that was meant. Hidden ones are not for people.
@@ -203,6 +218,22 @@ mod tests {
         assert_eq!(
             cause,
             "error: invalid value '12,x' for '--pid <PID>...': 'x' is no process id, which is a whole number from 1 on"
+        );
+        for (line, option) in [
+            ("memleak --name ", "--name <GLOB>"),
+            ("memleak --name=", "--name <GLOB>"),
+            ("memleak --cgroup ", "--cgroup <PATH>"),
+            ("memleak --user  -- true", "--user <NAME>"),
+            ("report x --match ", "--match <PATTERN>"),
+        ] {
+            let hint = "is a variable behind it not set?".to_owned();
+            assert_eq!(said(line), (format!("error: the value of '{option}' is empty"), hint));
+        }
+        assert_eq!(said("memleak --name").1, "see `profiler memleak --help`");
+        assert_eq!(said("doctor --format ").1, "possible values: human, json");
+        assert_eq!(
+            said("report x --top -1").0,
+            "error: invalid value '-1' for '--top <N>': it takes a whole number from 0 to 4294967295"
         );
         assert_eq!(said("flor").0, "error: there is no command 'flor'");
     }

@@ -7,8 +7,8 @@ mod jsonl;
 
 pub use self::format::Format;
 pub use self::human::{
-    Colour, DEFAULT_WIDTH, HumanOptions, MAX_WIDTH, MIN_WIDTH, answer, diagnosis, human, live, message,
-    sentence, verdict,
+    Colour, DEFAULT_WIDTH, HumanOptions, MAX_WIDTH, MIN_WIDTH, answer, diagnosis, divider, human, live,
+    message, sentence, verdict,
 };
 pub use self::json::{json, write as write_json};
 pub use self::jsonl::jsonl;

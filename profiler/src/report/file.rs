@@ -15,12 +15,12 @@ use crate::text::Text;
 /// Largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// Reads a report from a file.
+/// Opens the file of a report.
 ///
 /// # Errors
-/// As [`read`], and [`ErrorKind::InvalidFile`] if the file cannot be opened.
-pub fn open(path: &Path) -> Result<Report> {
-    let file = File::open(path).map_err(|error| {
+/// [`ErrorKind::InvalidFile`] if it cannot be opened.
+pub(super) fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 "a report is readable for the user alone who wrote it: see `ls -l`, `chown`"
@@ -28,8 +28,7 @@ pub fn open(path: &Path) -> Result<Report> {
             _ => HINT,
         };
         Error::on(ErrorKind::InvalidFile, TRIED, path).because_of(&error).hint(hint)
-    })?;
-    read(file, &Text::from(path))
+    })
 }
 
 /// Reads a report; `name` is what errors call it.
@@ -49,6 +48,16 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
         .map_err(|cause| invalid().because_of(&cause).hint(HINT))?;
     if json.len() as u64 > MAX_FILE_BYTES {
         return Err(invalid().because(format_args!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
+    }
+    if json.trim_ascii().is_empty() {
+        return Err(error(ErrorKind::TruncatedFile).because("it is empty").hint(
+            "did the command that writes it fail? A shell empties the file behind `>` before it runs one",
+        ));
+    }
+    if let Some((packing, unpack)) = packing(&json) {
+        return Err(invalid()
+            .because(format_args!("it is compressed ({packing})"))
+            .hint(format_args!("{unpack} FILE | profiler report -")));
     }
     if json.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(invalid()
@@ -82,6 +91,16 @@ const TRIED: &str = "tried to read the report";
 const HINT: &str = "name a file that was written by `-o FILE.json`";
 /// Longest message of the parser that is shown, in characters: it quotes the file.
 const MAX_MESSAGE: usize = 200;
+
+/// How a file is compressed, by its first bytes, and the command that writes out what is in it.
+fn packing(file: &[u8]) -> Option<(&'static str, &'static str)> {
+    let packings: [(&[u8], _); 3] = [
+        (b"\x28\xb5\x2f\xfd", ("zstd", "zstdcat")),
+        (b"\x1f\x8b", ("gzip", "zcat")),
+        (b"\xfd7zXZ\0", ("xz", "xzcat")),
+    ];
+    packings.into_iter().find(|(magic, _)| file.starts_with(magic)).map(|(_, words)| words)
+}
 
 /// What is looked at before the rest makes sense.
 #[derive(Deserialize)]
@@ -170,6 +189,24 @@ mod tests {
             assert_eq!(refused(half).kind(), ErrorKind::TruncatedFile, "{half}");
         }
         assert_eq!(refused("{\"schema\":-,\"meta\":1e").kind(), ErrorKind::InvalidFile);
+    }
+
+    #[test]
+    fn an_empty_file_and_a_compressed_one_are_called_so() {
+        for empty in ["", " \n"] {
+            let error = refused(empty);
+            assert_eq!(error.kind(), ErrorKind::TruncatedFile);
+            assert!(error.to_string().ends_with(": it is empty"), "{error}");
+        }
+        for (start, packing, unpack) in [
+            (&b"\x28\xb5\x2f\xfd\x24"[..], "zstd", "zstdcat"),
+            (b"\x1f\x8b\x08", "gzip", "zcat"),
+            (b"\xfd7zXZ\0\0", "xz", "xzcat"),
+        ] {
+            let error = refused(start);
+            assert!(error.to_string().ends_with(&format!("it is compressed ({packing})")), "{error}");
+            assert_eq!(error.advice(), Some(format!("{unpack} FILE | profiler report -").as_str()));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
+use super::FileId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::render::Format;
 use crate::text::Text;
@@ -87,6 +88,21 @@ impl OutputTarget {
             Ok(())
         };
         attempt().map_err(|failure| failure.on(path))
+    }
+
+    /// Refuses what would be lost if it were written over: `what` is said of the file `kept`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] if this is that file, by whatever name.
+    pub fn keep(&self, kept: FileId, what: &str) -> Result<()> {
+        match self {
+            OutputTarget::File { path, .. } if FileId::at(path) == Some(kept) => {
+                Err(Error::on(ErrorKind::Usage, "tried to write", path.as_path())
+                    .because(what)
+                    .hint("name another file behind -o"))
+            }
+            OutputTarget::Stdout(_) | OutputTarget::File { .. } => Ok(()),
+        }
     }
 
     /// Writes `content`. A file has mode 0600; under sudo it belongs to the caller if its directory is not root's. It is

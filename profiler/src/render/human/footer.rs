@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::HumanOptions;
 use super::names;
 use super::page::Page;
 use super::style::Style;
@@ -192,5 +193,26 @@ fn write_target(page: &mut Page, target: &Target, verbose: bool) {
         let site =
             format!("{function}+{} in {module}: {how}, {}", probe.offset_bytes, visible(&probe.reason));
         page.paragraph(Style::Plain, "          ", &site);
+    }
+}
+
+/// A line with the time of a report, which stands before it where others came before.
+pub fn divider(report: &Report, options: &HumanOptions) -> String {
+    let meta = &report.meta;
+    let made_unix_ns = meta.started_unix_ns.saturating_add(meta.length().as_nanos() as u64);
+    let mut page = Page::new(options);
+    page.line(Style::Strong, &format!("==== {} ====", units::utc(made_unix_ns)));
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HumanOptions, divider};
+    use crate::report::sample;
+
+    #[test]
+    fn the_line_between_two_reports_has_the_time_of_the_second() {
+        let line = divider(&sample::pong(), &HumanOptions::default());
+        assert_eq!(line, "==== 2026-11-22 08:47:14 UTC ====\n", "45 minutes after the start");
     }
 }

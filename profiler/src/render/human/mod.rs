@@ -19,6 +19,7 @@ mod walks;
 use std::collections::BTreeSet;
 
 pub use self::diagnosis::{diagnosis, verdict};
+pub use self::footer::divider;
 pub use self::live::live;
 use self::page::Page;
 pub use self::style::Colour;

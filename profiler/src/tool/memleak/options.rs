@@ -58,6 +58,10 @@ pub struct Options {
     pub stage: Stage,
 }
 
+/// The shortest age that can be told from none on every kernel: the clock of ages is the kernel's tick counter, of which a step
+/// takes up to this (CONFIG_HZ=100).
+pub const LEAST_AGE: Duration = Duration::from_millis(10);
+
 impl Options {
     /// The defaults: blocks of 30 minutes, until told to stop.
     pub fn new(targets: Targets) -> Options {

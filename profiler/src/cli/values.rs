@@ -1,0 +1,172 @@
+//! The values of options: from words to numbers, with the range in words where one is out of it.
+
+use std::time::Duration;
+
+use profiler::{render::Format, tool::memleak::options::LEAST_AGE, units};
+
+/// The shortest `--every`.
+const LEAST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Most of a thread's time that the probes may take, from 0 to 1; `None`: whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MaxCost(pub(crate) Option<f64>);
+
+/// The processes of one value of `--pid`.
+#[derive(Clone, Debug)]
+pub(crate) struct Pids(pub(crate) Vec<u32>);
+
+pub(super) fn format(text: &str) -> Result<Format, String> {
+    Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
+}
+
+/// `4242`, or a list with commas or spaces.
+pub(super) fn pids(text: &str) -> Result<Pids, String> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+    let pid = |word: &str| match word.parse::<i32>() {
+        Ok(pid) if pid > 0 => Ok(pid.unsigned_abs()),
+        _ => Err(format!("'{word}' is no process id, which is a whole number from 1 on")),
+    };
+    match words.map(pid).collect::<Result<Vec<u32>, String>>()? {
+        none if none.is_empty() => {
+            Err("it names no process: does it run? `pgrep -af NAME` shows it".to_owned())
+        }
+        pids => Ok(Pids(pids)),
+    }
+}
+
+/// `4242`.
+pub(super) fn one_pid(text: &str) -> Result<u32, String> {
+    match pids(text)?.0.as_slice() {
+        [one] => Ok(*one),
+        several => Err(format!("doctor examines one process at a time, and these are {}", several.len())),
+    }
+}
+
+pub(super) fn max_cost(text: &str) -> Result<MaxCost, String> {
+    if text == "off" {
+        return Ok(MaxCost(None));
+    }
+    let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+    let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
+    share.map(|share| MaxCost(Some(share))).ok_or_else(|| match text.trim().parse::<f64>() {
+        Ok(number) if (1.0..=100.0).contains(&number) => format!("no unit; write `{}%`", text.trim()),
+        _ => "more than 0% and up to 100%, or off".to_owned(),
+    })
+}
+
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    units::parse_bytes(text).map_err(|e| e.to_string())
+}
+
+pub(super) fn positive_bytes(text: &str) -> Result<u64, String> {
+    bytes(text).and_then(|n| if n == 0 { Err("must be more than 0".to_owned()) } else { Ok(n) })
+}
+
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
+    if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
+}
+
+/// Between two reports: one takes milliseconds to make.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = positive_duration(text)?;
+    if interval < LEAST_INTERVAL { Err("must be 100ms or more".to_owned()) } else { Ok(interval) }
+}
+
+/// `--older`: ages below the clock's step are all the same.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    let age = units::parse_duration(text).map_err(|e| e.to_string())?;
+    if age >= LEAST_AGE {
+        return Ok(age);
+    }
+    let least = units::exact_duration(LEAST_AGE);
+    Err(format!("must be {least} or more: the kernel's clock for ages may tick as rarely"))
+}
+
+/// `--top`.
+pub(super) fn rows(text: &str) -> Result<usize, String> {
+    whole(text, 0, u32::MAX).map(|rows| rows as usize)
+}
+
+/// `--max-blocks`.
+pub(super) fn blocks(text: &str) -> Result<u32, String> {
+    whole(text, 1, 1 << 27)
+}
+
+/// `--max-stacks`.
+pub(super) fn stacks(text: &str) -> Result<u32, String> {
+    whole(text, 2, 1 << 20)
+}
+
+fn whole(text: &str, least: u32, most: u32) -> Result<u32, String> {
+    let number = text.parse::<u32>().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("it takes a whole number from {least} to {most}"))
+}
+
+/// A name or a pattern: nothing has an empty one, and an empty pattern would match everything.
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{MaxCost, age, blocks, max_cost, not_empty, rows, stacks};
+
+    #[test]
+    fn a_limit_is_a_percentage_or_off() {
+        assert_eq!(max_cost("off"), Ok(MaxCost(None)));
+        assert_eq!(max_cost("30%"), Ok(MaxCost(Some(0.3))));
+        assert_eq!(max_cost("2.5 %"), Ok(MaxCost(Some(0.025))));
+        assert_eq!(max_cost("100%"), Ok(MaxCost(Some(1.0))));
+        for wrong in ["", "%", "30", "0%", "-1%", "101%", "NaN%", "inf%", "OFF", "0.3", "thirty%"] {
+            assert!(max_cost(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(max_cost("50").unwrap_err(), "no unit; write `50%`");
+    }
+
+    #[test]
+    fn pids_come_one_by_one_or_as_a_list() {
+        for (text, pids) in [("7", vec![7]), ("7 8\n", vec![7, 8]), ("7,8, 9", vec![7, 8, 9])] {
+            assert_eq!(super::pids(text).unwrap().0, pids);
+        }
+        for text in ["", " ", ",", "0", "7 x", "-1", "2147483648"] {
+            assert!(super::pids(text).is_err(), "{text}");
+        }
+        assert_eq!(super::one_pid("7"), Ok(7));
+        assert!(super::one_pid("7,7").unwrap_err().contains("one process at a time"));
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_the_range() {
+        assert_eq!((rows("0"), blocks("1"), stacks("16384")), (Ok(0), Ok(1), Ok(16_384)));
+        assert_eq!(rows("007"), Ok(7));
+        for wrong in ["-1", "1.5", "many", "", "+", "99999999999999999999", "4294967296"] {
+            assert_eq!(rows(wrong).unwrap_err(), "it takes a whole number from 0 to 4294967295", "{wrong}");
+        }
+        for wrong in ["0", "134217729", "99999999999999999999"] {
+            assert_eq!(blocks(wrong).unwrap_err(), "it takes a whole number from 1 to 134217728", "{wrong}");
+        }
+        assert_eq!(stacks("1").unwrap_err(), "it takes a whole number from 2 to 1048576");
+    }
+
+    #[test]
+    fn an_age_that_cannot_be_told_from_none_is_refused() {
+        assert_eq!(age("10ms"), Ok(Duration::from_millis(10)));
+        for short in ["9.9ms", "0.0000001s", "0s", "1ns"] {
+            let why = age(short).unwrap_err();
+            assert_eq!(
+                why, "must be 10ms or more: the kernel's clock for ages may tick as rarely",
+                "{short}"
+            );
+        }
+        assert!(age("30").unwrap_err().starts_with("no unit"));
+    }
+
+    #[test]
+    fn an_empty_word_is_no_name() {
+        assert_eq!(not_empty("a"), Ok("a".to_owned()));
+        assert_eq!(not_empty("").unwrap_err(), "it is empty");
+    }
+}

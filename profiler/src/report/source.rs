@@ -1,0 +1,84 @@
+//! Where a recorded report comes from: a file, a FIFO, or standard input.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
+
+use super::{Report, file};
+use crate::error::{Error, ErrorKind, Result};
+use crate::text::Text;
+
+/// What stands for standard input on the command line.
+const STANDARD_INPUT: &str = "-";
+
+/// A file as the kernel knows it, by whatever name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of what the path leads to; `None` if nothing is there.
+    pub fn at(path: &Path) -> Option<FileId> {
+        std::fs::metadata(path).ok().as_ref().map(FileId::from)
+    }
+
+    /// Of what standard output leads to.
+    pub fn of_stdout() -> Option<FileId> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+        file.metadata().ok().as_ref().map(FileId::from)
+    }
+}
+
+impl From<&std::fs::Metadata> for FileId {
+    fn from(metadata: &std::fs::Metadata) -> FileId {
+        FileId { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// A report that is open and not yet read.
+#[derive(Debug)]
+pub struct Source {
+    file: File,
+    name: Text,
+}
+
+impl Source {
+    /// Opens the report at `path`; `-` is standard input. Of a FIFO it waits for the writer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFile`] if it cannot be opened, [`ErrorKind::Usage`] if standard input is a terminal.
+    pub fn open(path: &Path) -> Result<Source> {
+        if path.as_os_str() != STANDARD_INPUT {
+            return Ok(Source { file: file::open(path)?, name: Text::from(path) });
+        }
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            return Err(Error::new(ErrorKind::Usage, "tried to read a report from standard input")
+                .because("it is a terminal")
+                .hint("zstdcat leak.json.zst | profiler report -"));
+        }
+        let owned = stdin.as_fd().try_clone_to_owned().map_err(|error| {
+            Error::new(ErrorKind::InvalidFile, "tried to read a report from standard input")
+                .because_of(&error)
+        })?;
+        Ok(Source { file: File::from(owned), name: Text::from("from standard input") })
+    }
+
+    /// What it is that is read.
+    pub fn id(&self) -> Option<FileId> {
+        self.file.metadata().ok().as_ref().map(FileId::from)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`super::read`].
+    pub fn read(self) -> Result<Report> {
+        file::read(self.file, &self.name)
+    }
+}
