@@ -2,7 +2,8 @@
 // milliseconds; `stacks MS` leaks a block of 96 bytes every MS milliseconds, at one line that is reached by a hundred call
 // stacks; `parts MS` leaks a block of 80 bytes every MS milliseconds, in one of eight functions in turn that one function
 // calls; `beside MS ENTRIES` leaks a block of 100 bytes every MS milliseconds, and at the same line puts one of 1000 bytes into a
-// cache of that many entries, out of which the oldest goes; `calm MS` allocates and frees a block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times,
+// cache of that many entries, out of which the oldest goes; `statements MS` does some work every MS milliseconds, and
+// keeps a statement, which three functions allocate in four places; `calm MS` allocates and frees a block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times,
 // and then executes itself anew with the other arguments.
 #include "workload.h"
 
@@ -32,6 +33,34 @@ FRAME void load_player(unsigned part) {
 
 FRAME void *keep(size_t bytes) {
     return malloc(bytes);
+}
+
+FRAME void keep_plan(void) {
+    sink = malloc(200);
+}
+
+FRAME void keep_list(void) {
+    sink = malloc(96);
+}
+
+FRAME void keep_text(void) {
+    sink = malloc(64);
+    sink = malloc(64);
+}
+
+FRAME void keep_statement(void) {
+    void *parsed = malloc(48);
+    keep_plan();
+    keep_list();
+    keep_text();
+    free(parsed);
+}
+
+FRAME void work(int depth) {
+    if (depth > 0)
+        work(depth - 1);
+    sink = malloc(40);
+    free(sink);
 }
 
 FRAME void tick(void) {
@@ -70,6 +99,12 @@ int main(int count, char **arguments) {
         for (unsigned part = 0;; part++) {
             tick();
             load_player(part);
+            wait_ms(atol(arguments[2]));
+        }
+    if (count == 3 && strcmp(arguments[1], "statements") == 0)
+        for (;;) {
+            work(16);
+            keep_statement();
             wait_ms(atol(arguments[2]));
         }
     if (count == 4 && strcmp(arguments[1], "beside") == 0) {

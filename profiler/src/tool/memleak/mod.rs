@@ -47,6 +47,7 @@ mod session;
 mod sight;
 pub mod sites;
 mod space;
+mod spoken;
 mod stacks;
 pub mod survival;
 pub mod survivors;

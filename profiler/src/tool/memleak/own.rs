@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) use named::Named;
-pub(super) use unique::labels;
+pub(super) use unique::{beside, labels};
 
 /// What a stack is named by, and where that is. Two stacks with the same `function`, `file` and `line` were allocated at
 /// the same site.
@@ -22,6 +22,8 @@ pub(super) struct Own {
     pub(super) label: Text,
     /// The function; for code without a name its file and address, `server+0x1eae98`.
     pub(super) function: Text,
+    /// Where the function begins, the same way: only of code without a name, and if unwind information says so.
+    pub(super) begins: Option<Text>,
     /// The program file that it is in; `None` for code that was made at run time.
     pub(super) module: Option<Text>,
     /// Its source file, if known.
@@ -60,6 +62,7 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     let mut own = Own {
         label: naming::short(call.name),
         function: call.name.clone(),
+        begins: (call.identity != call.name).then(|| call.identity.clone()),
         module: call.frame.module.clone(),
         file: function.and_then(|function| function.file.clone()),
         line: function.and_then(|function| function.line),
@@ -71,10 +74,10 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     if naming::is_nameless(call.name)
         && let Some(line) = own.source_line()
     {
-        own.label = unique::beside(call.name, &line);
+        own.label = beside(call.name, &line);
     }
     if let Some(runtime) = unseen_callers(calls, chosen, &kinds) {
-        own.label = unique::beside(&own.label, &Text::from(format!("its {runtime} callers cannot be seen")));
+        own.label = beside(&own.label, &Text::from(format!("its {runtime} callers cannot be seen")));
     }
     Some(own)
 }
@@ -94,8 +97,9 @@ fn path(calls: &[Call<'_>], wrappers: &Wrappers) -> Vec<Own> {
     let own = calls.iter().filter(|call| kind(call, wrappers) == Kind::Own);
     let functions = own.filter(|call| seen.insert((call.frame.module.as_ref(), call.identity)));
     let of_call = |call: &Call<'_>| Own {
-        label: Text::new([naming::short(call.name).raw(), naming::AND_BELOW.as_bytes()].concat()),
+        label: Text::new([naming::short(call.identity).raw(), naming::AND_BELOW.as_bytes()].concat()),
         function: call.identity.clone(),
+        begins: None,
         module: call.frame.module.clone(),
         file: None,
         line: None,
@@ -112,6 +116,11 @@ impl Own {
         let (file, line) = self.file.as_ref().zip(self.line)?;
         let name = file.raw().rsplit(|byte| *byte == b'/').next().unwrap_or(file.raw());
         Some(Text::new([name, format!(":{line}").as_bytes()].concat()))
+    }
+
+    /// The address of the call: `at 0x1eae98`.
+    pub(super) fn place(&self) -> Option<Text> {
+        self.address.map(|address| Text::from(format!("at {address:#x}")))
     }
 }
 

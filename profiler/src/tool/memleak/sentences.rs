@@ -46,6 +46,8 @@ pub(super) struct Facts<'a> {
     pub(super) sites: &'a [JudgedSite],
     /// Their names.
     pub(super) names: &'a [Option<Text>],
+    /// What the sentence calls those that leak.
+    pub(super) spoken: &'a [Option<Text>],
     /// Their processes and address spaces.
     pub(super) programs: &'a [(u32, u16)],
     /// The rows of the report that show them, if they are shown.
@@ -152,7 +154,7 @@ fn leak(facts: &Facts<'_>) -> Finding {
     let leaks: Vec<Leak<'_>> = facts
         .sites
         .iter()
-        .zip(facts.names)
+        .zip(facts.spoken)
         .zip(facts.programs)
         .filter(|((site, _), _)| is_said(site, facts))
         .map(|((site, name), program)| Leak::of(site, name.as_ref(), *program, facts))

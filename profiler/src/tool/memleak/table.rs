@@ -14,6 +14,7 @@ use super::{
     sentences::{self, Facts},
     session::Session,
     sites::{JudgedSite, sites_and_functions},
+    spoken::spoken,
     verdict::Verdict,
 };
 use crate::{
@@ -29,6 +30,7 @@ const SITES: usize = 0;
 /// Judged stacks and the sites that they belong to.
 pub(super) struct Table<'a> {
     judged: &'a [Judged<'a>],
+    named: &'a Named,
     /// What each of the stacks is named by.
     owns: Vec<Option<&'a Own>>,
     /// The process and the address space of each of the stacks.
@@ -97,7 +99,20 @@ impl<'a> Table<'a> {
         }
         shown.sort_unstable();
         let (shown, site_rows) = shown.into_iter().unzip();
-        Table { judged, owns, programs, sites, of_site, elsewhere, rows, unfolded, row_of, shown, site_rows }
+        Table {
+            judged,
+            named,
+            owns,
+            programs,
+            sites,
+            of_site,
+            elsewhere,
+            rows,
+            unfolded,
+            row_of,
+            shown,
+            site_rows,
+        }
     }
 
     /// What is said of stacks and sites, for the report that follows.
@@ -121,10 +136,14 @@ impl<'a> Table<'a> {
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
         let program = |site: &JudgedSite| self.programs[site.stacks[0]];
         let programs: Vec<(u32, u16)> = self.sites.iter().map(program).collect();
+        let path = |place: usize| self.named.path(self.judged[place].row.stack);
+        let of_stack = |place: usize| self.programs[place];
+        let spoken = spoken(self.judged, &self.sites, &names, &self.of_site, of_stack, path);
         let drawn = self.judged.iter().map(|stack| stack.row.allocs).sum();
         let facts = Facts {
             sites: &self.sites,
             names: &names,
+            spoken: &spoken,
             programs: &programs,
             rows: &refs,
             stacks: self.judged.len(),

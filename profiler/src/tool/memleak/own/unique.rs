@@ -22,7 +22,7 @@ pub(in super::super) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
 }
 
 /// A name with what tells it apart.
-pub(super) fn beside(name: &Text, what: &Text) -> Text {
+pub(in super::super) fn beside(name: &Text, what: &Text) -> Text {
     Text::new([name.raw(), BESIDE.as_bytes(), what.raw()].concat())
 }
 
@@ -30,7 +30,7 @@ type Distinction = fn(&Own) -> Option<Text>;
 
 /// What tells sites apart that have one label; `None` if it is one site.
 fn distinction(owns: &[&Own]) -> Option<Distinction> {
-    const ALL: [Distinction; 5] = [Own::source_line, called_by, module, address, everything];
+    const ALL: [Distinction; 5] = [Own::source_line, called_by, module, Own::place, everything];
     let sites: BTreeSet<_> = owns.iter().map(|own| site(own)).collect();
     if sites.len() < 2 {
         return None;
@@ -57,13 +57,9 @@ fn module(own: &Own) -> Option<Text> {
     own.module.clone()
 }
 
-fn address(own: &Own) -> Option<Text> {
-    own.address.map(|address| Text::from(format!("at {address:#x}")))
-}
-
 /// All that is known. Where it is the same too, nobody could tell the sites apart.
 fn everything(own: &Own) -> Option<Text> {
-    let all = [own.source_line(), called_by(own), address(own), own.module.clone()];
+    let all = [own.source_line(), called_by(own), own.place(), own.module.clone()];
     let all: Vec<Text> = all.into_iter().flatten().collect();
     Some(Text::new(all.iter().map(Text::raw).collect::<Vec<_>>().join(&b", "[..])))
 }
@@ -76,6 +72,7 @@ mod tests {
         Own {
             label: Text::from("push"),
             function: Text::from("push"),
+            begins: None,
             module: Some(Text::from("/srv/pong")),
             file: line.map(|_| Text::from("/src/chat.c")),
             line,

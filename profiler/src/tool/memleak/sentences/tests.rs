@@ -51,6 +51,7 @@ fn said_of(
     let mut facts = Facts {
         sites,
         names: &names,
+        spoken: &names,
         programs,
         rows: &rows,
         stacks: 417,
