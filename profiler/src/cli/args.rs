@@ -27,7 +27,8 @@ pub(super) const HELP_WIDTH: usize = 80;
     Observing needs root. `profiler report` does not; `profiler doctor` says what\n\
     it cannot find out without.", exit::table()))]
 pub(crate) struct Cli {
-    /// Show more: intervals, all stacks, and each probe with the reason for its place. Twice: also diagnostics, for bug reports.
+    /// Show more: intervals, all stacks, each probe with the reason for its place, each test of doctor. Twice: also
+    /// diagnostics, for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Print nothing but errors to standard error.

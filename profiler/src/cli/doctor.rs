@@ -2,24 +2,27 @@
 
 use std::io::Write as _;
 
-use profiler::{doctor, render};
+use profiler::{
+    doctor,
+    render::{self, HumanOptions},
+};
 
 use super::{
     Done,
-    args::{DoctorArgs, DoctorFormat},
+    args::{Cli, DoctorArgs, DoctorFormat},
     output,
     terminal::Terminal,
 };
 
 /// Examines and writes what was found.
-pub(crate) fn run(args: &DoctorArgs) -> Done {
+pub(crate) fn run(args: &DoctorArgs, cli: &Cli) -> Done {
     let diagnosis = doctor::examine(args.pid, !args.no_count)?;
     let terminal = Terminal::stdout(args.no_color);
     let mut page = Vec::new();
     let rendered = match args.format {
         DoctorFormat::Json => render::write_json(&diagnosis, &mut page),
         DoctorFormat::Human => {
-            let options = terminal.options();
+            let options = HumanOptions { verbose: cli.verbose > 0, ..terminal.options() };
             let text = render::diagnosis(&diagnosis, &options);
             let whole = terminal.with_answer_last(text, || render::verdict(&diagnosis, &options));
             page.write_all(whole.as_bytes())

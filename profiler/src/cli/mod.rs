@@ -45,7 +45,7 @@ pub(crate) fn run() -> ExitCode {
     output::survive_file_size_limit();
     let done = match &cli.command {
         Command::Memleak(args) => memleak::run(args, &cli),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(args, &cli),
         Command::Floor(args) => floor::run(args),
         Command::Tables(args) => tables::run(args),
         Command::Walks(args) => walks::run(args),

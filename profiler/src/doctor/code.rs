@@ -12,6 +12,7 @@ use crate::{
         process::Process,
     },
     text::Text,
+    units,
     unwind::{cache::Cache, file::ProgramFile},
 };
 
@@ -80,11 +81,12 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
                 let covered = table.covered_bytes().min(text);
                 code.code_bytes += text;
                 code.covered_bytes += covered;
-                if covered * 2 >= text {
+                if is_covered(text, covered) {
                     code.with_tables += 1;
                 } else {
-                    let share = crate::units::percent(covered as f64 / text as f64);
-                    let why = format!("its unwind information covers {share} of its code");
+                    let share = units::percent(covered as f64 / text as f64);
+                    let all = units::bytes(text as f64);
+                    let why = format!("its unwind information covers {share} of its code ({all})");
                     code.without_tables.push(WithoutTables { file: module.name.clone(), why });
                 }
             }
@@ -94,6 +96,15 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
         }
     }
     code
+}
+
+/// Code that every program and library has from the compiler, in bytes, and that has no unwind information: it runs at the start
+/// and at the end, and what it calls allocates nothing that stays.
+const START_AND_END_BYTES: u64 = 256;
+
+/// Whether stacks can be walked through a file with so much code, of which so much is covered.
+fn is_covered(text: u64, covered: u64) -> bool {
+    covered * 2 >= text || text - covered <= START_AND_END_BYTES && covered > 0
 }
 
 impl Code {
@@ -110,5 +121,18 @@ impl Code {
             self.exe_exports = if image.is_stripped() { image.functions(&|_| true).len() as u64 } else { 0 };
             self.build_id = build_id;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_covered;
+
+    /// A library of 80 bytes of code has 57 of them from the compiler.
+    #[test]
+    fn what_every_file_has_from_the_compiler_is_no_gap() {
+        assert!(is_covered(80, 23) && is_covered(300, 50) && is_covered(1 << 20, 1 << 19));
+        assert!(!is_covered(80, 0), "nothing of it can be walked");
+        assert!(!is_covered(1000, 400) && !is_covered(1 << 20, 1 << 18));
     }
 }

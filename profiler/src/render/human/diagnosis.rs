@@ -1,9 +1,10 @@
-//! A diagnosis for people: the answer, what is wrong with what would change it, then everything that was found.
+//! A diagnosis for people: the answer, what is wrong with what would change it, then what was found. What is fine is counted, and
+//! shown one by one if everything is asked for.
 
 use super::{HumanOptions, fit, page::Page, style::Style};
 use crate::doctor::{Answer, Area, Check, Code, Cost, Diagnosis, Figure, Readiness, Target, ToolState};
 use crate::text::{Text, visible};
-use crate::tool::memleak::Site;
+use crate::tool::memleak::{AllocatorFound, Site};
 use crate::units;
 
 /// Columns of the name of a check.
@@ -17,23 +18,27 @@ const COMMAND: &str = "           $ ";
 /// colours.
 pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
     let mut page = Page::new(options);
+    let verbose = options.verbose;
     page.paragraph(style_of(diagnosis), "", &visible(&diagnosis.verdict.headline()));
     write_wrong(&mut page, diagnosis);
     page.blank();
     if let Some(target) = &diagnosis.target {
-        write_target(&mut page, target, &diagnosis.checks);
+        write_target(&mut page, target);
+        write_checks(&mut page, diagnosis, Area::Target, verbose);
     }
     for tool in &diagnosis.tools {
-        write_tool(&mut page, tool, &diagnosis.checks);
+        if verbose || !is_told_alone(diagnosis, tool) {
+            write_tool(&mut page, tool, &diagnosis.checks, verbose);
+        }
     }
-    write_cost(&mut page, diagnosis);
+    write_cost(&mut page, diagnosis, verbose);
     title(
         &mut page,
         &format!("kernel: Linux {}, on {}", visible(&diagnosis.kernel), diagnosis.host.terminal()),
     );
-    write_checks(&mut page, &diagnosis.checks, Area::Kernel);
+    write_checks(&mut page, diagnosis, Area::Kernel, verbose);
     title(&mut page, "profiler itself");
-    write_checks(&mut page, &diagnosis.checks, Area::Privileges);
+    write_checks(&mut page, diagnosis, Area::Privileges, verbose);
     page.finish()
 }
 
@@ -57,12 +62,30 @@ fn title(page: &mut Page, words: &str) {
     page.paragraph(Style::Strong, "", words);
 }
 
+fn is_blocked(diagnosis: &Diagnosis) -> bool {
+    diagnosis.verdict.readiness == Readiness::NotReady
+}
+
+/// Whether a check stands below the answer, with all that follows from it.
+fn is_wrong(diagnosis: &Diagnosis, check: &Check) -> bool {
+    if is_blocked(diagnosis) { check.blocks() } else { check.limits() }
+}
+
+/// The same of a tool.
+fn is_tool_wrong(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
+    tool.answer == Answer::No || tool.answer == Answer::CannotTell && !is_blocked(diagnosis)
+}
+
+/// Whether all there is to say of a tool stands below the answer.
+fn is_told_alone(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
+    is_tool_wrong(diagnosis, tool) && tool.sites.is_empty() && tool.notes.is_empty()
+}
+
 /// What is not a plain yes, with all that follows from it. If nothing can be observed, only why: what else there is may
 /// change with it, and stands below.
 fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
-    let blocked = diagnosis.verdict.readiness == Readiness::NotReady;
-    let shown = |check: &&Check| if blocked { check.blocks() } else { check.limits() };
-    for check in diagnosis.checks.iter().filter(shown) {
+    let blocked = is_blocked(diagnosis);
+    for check in diagnosis.checks.iter().filter(|check| is_wrong(diagnosis, check)) {
         page.blank();
         let style = if blocked { Style::Bad } else { Style::Warn };
         page.paragraph(style, &label(check.answer, &check.title), &visible(&check.seen));
@@ -75,8 +98,7 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
             write_command(page, &visible(fix));
         }
     }
-    let told = |tool: &&ToolState| tool.answer == Answer::No || tool.answer == Answer::CannotTell && !blocked;
-    for tool in diagnosis.tools.iter().filter(told) {
+    for tool in diagnosis.tools.iter().filter(|tool| is_tool_wrong(diagnosis, tool)) {
         page.blank();
         let why = tool.why.as_deref().unwrap_or("it could not be tried");
         page.paragraph(Style::Bad, &label(tool.answer, &tool.name), &visible(why));
@@ -113,14 +135,25 @@ fn write_command(page: &mut Page, command: &str) {
     }
 }
 
-fn write_checks(page: &mut Page, checks: &[Check], area: Area) {
-    for check in checks.iter().filter(|check| check.area == area) {
+/// The checks of an area: all of them, or how many are fine, and what does not stand below the answer already.
+fn write_checks(page: &mut Page, diagnosis: &Diagnosis, area: Area, verbose: bool) {
+    let checks: Vec<&Check> = diagnosis.checks.iter().filter(|check| check.area == area).collect();
+    let fine = checks.iter().filter(|check| check.answer == Answer::Yes).count();
+    if fine > 0 && !verbose {
+        let count = match checks.len() {
+            all if all == fine => units::plural(all, "check", "checks"),
+            all => format!("{fine} of {all} checks"),
+        };
+        page.paragraph(Style::Plain, &label(Answer::Yes, &count), "--verbose shows each");
+    }
+    let shown = |check: &&Check| verbose || check.answer != Answer::Yes && !is_wrong(diagnosis, check);
+    for check in checks.into_iter().filter(shown) {
         let style = if check.answer == Answer::Yes { Style::Plain } else { Style::Warn };
         page.paragraph(style, &label(check.answer, &check.title), &visible(&check.seen));
     }
 }
 
-fn write_target(page: &mut Page, target: &Target, checks: &[Check]) {
+fn write_target(page: &mut Page, target: &Target) {
     title(page, &format!("process {}: {}", target.pid, target.name.terminal()));
     let mut about = Vec::new();
     about.extend(target.exe.as_ref().map(Text::terminal));
@@ -139,7 +172,6 @@ fn write_target(page: &mut Page, target: &Target, checks: &[Check]) {
     if let Some(code) = &target.code {
         write_code(page, code);
     }
-    write_checks(page, checks, Area::Target);
 }
 
 fn write_code(page: &mut Page, code: &Code) {
@@ -155,16 +187,17 @@ fn write_code(page: &mut Page, code: &Code) {
     }
 }
 
-fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check]) {
+fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool) {
     title(page, &format!("{}: {}", visible(&tool.name), visible(&tool.question)));
     // What a check has said already is not said again.
     let is_said = |note: &&String| checks.iter().any(|check| check.disables.as_ref() == Some(*note));
     let notes: Vec<&String> = tool.notes.iter().filter(|note| !is_said(note)).collect();
-    let lists = [
-        ("sees", tool.sees.iter().collect()),
-        ("cannot see", tool.cannot_see.iter().collect()),
-        ("in this process", notes),
-    ];
+    // What is true of every process is asked for.
+    let (sees, cannot_see): (Vec<&String>, Vec<&String>) = match verbose {
+        true => (tool.sees.iter().collect(), tool.cannot_see.iter().collect()),
+        false => (Vec::new(), Vec::new()),
+    };
+    let lists = [("sees", sees), ("cannot see", cannot_see), ("in this process", notes)];
     for (what, list) in lists {
         for (number, words) in list.iter().enumerate() {
             let what = if number == 0 { what } else { "" };
@@ -172,26 +205,52 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check]) {
         }
     }
     if tool.sites.is_empty() {
+        if !verbose {
+            let by = tool.attached_by.as_deref().unwrap_or("no way of attaching");
+            let seen = tool.why.clone().unwrap_or_else(|| format!("{by}, tried on a process of our own"));
+            page.paragraph(Style::Plain, &label(tool.answer, "probes"), &visible(&seen));
+        }
         return;
     }
+    write_sites(page, tool, verbose);
+}
+
+/// What would be probed: every place, or how many there are, and those that cost more or are left out.
+fn write_sites(page: &mut Page, tool: &ToolState, verbose: bool) {
     let left_out = tool.sites.iter().filter(|site| site.left_out.is_some()).count();
     let by = tool.attached_by.as_deref().map(|by| format!(", by {by}")).unwrap_or_default();
-    let words = match left_out {
-        0 => format!("{} functions{by}", tool.sites.len()),
-        n => format!("{} functions{by}; {n} left out", tool.sites.len() - n),
-    };
-    page.paragraph(Style::Plain, &fact("would probe"), &words);
-    let words = "at the first instruction, which the kernel emulates, unless another reason is given";
-    page.paragraph(Style::Dim, &fact(""), words);
+    let probed = units::plural(tool.sites.len() - left_out, "function", "functions");
+    let without = if left_out > 0 { format!("; {left_out} left out") } else { String::new() };
+    page.paragraph(Style::Plain, &fact("would probe"), &format!("{probed}{by}{without}"));
+    if verbose {
+        let words = "at the first instruction, which the kernel emulates, unless another reason is given";
+        page.paragraph(Style::Dim, &fact(""), words);
+    }
     for allocator in &tool.allocators {
-        let file = allocator.module.terminal();
-        page.line(
-            Style::Plain,
-            &format!("    {}: {}", visible(&allocator.name), fit::path(&file, page.width / 2)),
-        );
-        for site in tool.sites.iter().filter(|site| site.module == allocator.module) {
-            write_site(page, site);
-        }
+        let sites = tool.sites.iter().filter(|site| site.module == allocator.module);
+        let shown: Vec<&Site> = sites.filter(|site| verbose || is_remarkable(site)).collect();
+        write_allocator(page, allocator, &shown, verbose);
+    }
+}
+
+/// Whether a place is left out, or costs more than others.
+fn is_remarkable(site: &Site) -> bool {
+    site.left_out.is_some() || !site.emulated
+}
+
+fn write_allocator(page: &mut Page, allocator: &AllocatorFound, sites: &[&Site], verbose: bool) {
+    let file = allocator.module.terminal();
+    let name = visible(&allocator.name);
+    page.line(
+        Style::Plain,
+        &format!("    {name}: {}", fit::path(&file, page.width.saturating_sub(6 + fit::width(&name)))),
+    );
+    for site in sites {
+        write_site(page, site);
+    }
+    if !verbose && allocator.functions as usize > sites.len() {
+        let all = if sites.is_empty() { "each at one trap" } else { "the others at one trap" };
+        page.line(Style::Dim, &format!("      {all}: --verbose"));
     }
 }
 
@@ -212,7 +271,7 @@ fn write_site(page: &mut Page, site: &Site) {
     }
 }
 
-fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
+fn write_cost(page: &mut Page, diagnosis: &Diagnosis, verbose: bool) {
     title(page, "cost of a hit here, to the thread that has it");
     let Some(cost) = &diagnosis.cost else {
         let why = diagnosis.cost_unknown.as_deref().unwrap_or("it was not measured");
@@ -225,7 +284,7 @@ fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
         ("single-stepped", stepped),
         ("entry and return", call),
     ];
-    for (what, figure) in figures {
+    for (what, figure) in figures.into_iter().filter(|_| verbose) {
         page.paragraph(Style::Plain, &fact(what), &figure_words(figure));
     }
     let pair_ns = call.median_ns + emulated.median_ns;
@@ -237,6 +296,9 @@ fn write_cost(page: &mut Page, diagnosis: &Diagnosis) {
     );
     page.paragraph(Style::Plain, &fact("malloc and free"), &words);
     write_forecasts(page, diagnosis);
+    if !verbose {
+        return;
+    }
     let took = units::nanos(*took_ns as f64);
     let words = format!("estimates, measured with empty programs on a process of our own in {took}");
     page.paragraph(Style::Dim, &fact(""), &words);

@@ -7,6 +7,11 @@ fn shown(of: &crate::doctor::Diagnosis) -> String {
     diagnosis(of, &HumanOptions::default())
 }
 
+/// Everything that there is.
+fn whole(of: &crate::doctor::Diagnosis) -> String {
+    diagnosis(of, &HumanOptions { verbose: true, ..HumanOptions::default() })
+}
+
 #[test]
 fn the_answer_comes_first() {
     let first = |of| shown(&of).lines().next().unwrap_or_default().to_owned();
@@ -48,8 +53,10 @@ fn the_answer_fits() {
 #[test]
 fn every_line_fits_and_says_what_it_says_without_colours() {
     for of in sample::all() {
-        for width in [60, 80, 120] {
-            let text = diagnosis(&of, &HumanOptions { width, ..HumanOptions::default() });
+        for (width, verbose) in
+            [40, 50, 60, 80, 120].into_iter().flat_map(|width| [(width, false), (width, true)])
+        {
+            let text = diagnosis(&of, &HumanOptions { width, verbose, ..HumanOptions::default() });
             let long = text.lines().find(|line| unicode_width::UnicodeWidthStr::width(*line) > width);
             assert_eq!(long, None, "{width}");
             assert!(!text.replace('\n', "").contains(crate::text::is_hidden), "{text:?}");
@@ -113,7 +120,7 @@ fn a_long_command_can_be_copied_line_by_line() {
 
 #[test]
 fn sites_say_where_how_and_why() {
-    let text = shown(&sample::limited());
+    let text = whole(&sample::limited());
     for words in [
         "malloc+0 0x9b0e0 one trap; return probe pool_get",
         "free+3 0x9b0e3 one trap the first emulated instruction, 1 past the entry malloc",
@@ -128,8 +135,43 @@ fn sites_say_where_how_and_why() {
 
 #[test]
 fn figures_are_marked_as_estimates_with_their_number() {
-    let text = shown(&sample::ready());
+    let text = whole(&sample::ready());
     assert!(text.contains("~520 ns (499 ns to 681 ns, n = 69,000)"), "{text}");
     assert!(text.contains("estimates, measured"), "{text}");
     assert!(shown(&sample::not_ready()).contains("no probe can be attached"));
+}
+
+#[test]
+fn what_is_fine_is_counted_and_what_is_not_stands_whole() {
+    let ready = shown(&sample::ready());
+    assert_eq!(ready.matches("--verbose shows each").count(), 2, "kernel and profiler itself: {ready}");
+    assert!(ready.contains("  yes  2 checks            --verbose shows each\n"), "{ready}");
+    assert!(ready.lines().count() <= 18 && !ready.contains("uprobe sessions"), "{ready}");
+    let limited = flat(&shown(&sample::limited()));
+    for words in [
+        "yes 1 of 3 checks --verbose shows each memleak:",
+        "would probe 4 functions, by uprobe session; 1 left out glibc: /usr/lib/x86_64-linux-gnu/libc.so.6 pool_get+0 \
+         0x9b0e0 single-stepped; 3 ret instructions the entry, because an argument is overwritten at +0x3 _Znwm+0 0x9b0e0 \
+         left out: operator new is not followed: it may throw the others at one trap: --verbose",
+        "malloc and free ~1.6 us: 10,000 a second take ~1.6 % of one thread's time",
+        "memleak thread tick (4243) would lose",
+    ] {
+        assert!(limited.contains(words), "no `{words}` in:\n{limited}");
+    }
+    for words in ["malloc+0", "one trap, cold", "cannot see", "64-bit x86 program"] {
+        assert!(
+            !limited.contains(words) && flat(&whole(&sample::limited())).contains(words),
+            "{words}: {limited}"
+        );
+    }
+    // Each limit once: below the answer.
+    assert_eq!(limited.matches("no /tmp/perf-17.map of its own").count(), 1, "{limited}");
+    let not_ready = shown(&sample::not_ready());
+    assert!(not_ready.contains("  ?    probes              no probe could be attached\n"), "{not_ready}");
+}
+
+#[test]
+fn on_a_narrow_page_words_stand_below_their_label() {
+    let text = diagnosis(&sample::limited(), &HumanOptions { width: 40, ..HumanOptions::default() });
+    assert!(text.contains("\n  no   names of JIT code\n    no /tmp/perf-17.map of its own\n"), "{text}");
 }
