@@ -227,3 +227,27 @@ fn an_output_that_is_named_twice_is_written_once() {
     assert!(json == text(piped(&["--format", "json"], &[])));
     assert!(std::fs::read_to_string(again).expect("to read the file") == json);
 }
+
+/// As on a telephone: words are broken at spaces, and of the table stays what people act on.
+#[test]
+fn a_narrow_screen_is_readable() {
+    let mut terminal = Terminal::start(command(&[], &[("LC_ALL", "C.UTF-8")]), "xterm", 40, 200);
+    assert_eq!(terminal.finish().code(), Some(0));
+    let screen = terminal.screen();
+    let first: Vec<&str> = screen.lines().take(4).map(str::trim_end).collect();
+    assert_eq!(
+        first,
+        [
+            "LEAK: 1 of 214 call stacks keeps every",
+            "block it allocates: chat::History::push",
+            "grows by 549 MiB/h and holds 412 MiB",
+            "that are older than 30m."
+        ]
+    );
+    assert!(screen.contains("Verdict         30m     Live  Growth/h"), "{screen}");
+    assert!(screen.contains("no room for: Survive 30m, Freed late/h"), "{screen}");
+    assert!(
+        text(piped(&[], &[("COLUMNS", "40")])).lines().all(|line| line.chars().count() <= 40),
+        "{screen}"
+    );
+}

@@ -29,7 +29,7 @@ use crate::text::visible;
 use crate::units;
 
 /// Narrowest page. A terminal that is narrower breaks the lines itself.
-pub const MIN_WIDTH: usize = 60;
+pub const MIN_WIDTH: usize = 40;
 /// Width of a page for something that is not a terminal.
 pub const DEFAULT_WIDTH: usize = 80;
 /// Widest page: longer lines are hard to read.

@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use super::style::Style;
 use super::{HumanOptions, MIN_WIDTH, ascii, fit};
 
+/// Columns that text gets at least beside its label; with fewer, the label has a line of its own.
+const LEAST_BESIDE: usize = 24;
+/// Columns of space left of text below its label.
+const BELOW: usize = 4;
 /// Stands for the rest of a line.
 const DOTS: &str = "...";
 
@@ -58,16 +62,28 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// Text in as many lines as it needs. `label` starts the first line and indents the others.
+    /// Text in as many lines as it needs. `label` starts the first line and indents the others; on a narrow page it stands above
+    /// them.
     pub(super) fn paragraph(&mut self, style: Style, label: &str, text: &str) {
         let (label, text) = match self.ascii {
             true => (ascii::spelled(label), ascii::spelled(text)),
             false => (Cow::Borrowed(label), Cow::Borrowed(text)),
         };
         let indent = fit::width(&label);
-        for (number, line) in fit::lines(&text, self.width.saturating_sub(indent)).iter().enumerate() {
+        if indent > BELOW && self.width < indent + LEAST_BESIDE.min(fit::width(&text)) {
+            if !label.trim().is_empty() {
+                self.lines(style, "", BELOW / 2, label.trim());
+            }
+            return self.lines(style, "", BELOW, &text);
+        }
+        self.lines(style, &label, indent, &text);
+    }
+
+    /// The lines of a paragraph.
+    fn lines(&mut self, style: Style, label: &str, indent: usize, text: &str) {
+        for (number, line) in fit::lines(text, self.width.saturating_sub(indent)).iter().enumerate() {
             match number {
-                0 => self.line(style, &format!("{label}{line}")),
+                0 if !label.is_empty() => self.line(style, &format!("{label}{line}")),
                 _ => self.line(style, &format!("{:indent$}{line}", "")),
             }
         }

@@ -1,7 +1,8 @@
 //! A section as a table that fits.
 //!
 //! Nothing is wrapped inside of a row, so a row can be read and grepped as one line. If the width does not do, the
-//! intervals go first, then the name of the row moves below its numbers, and only then columns go, which is said.
+//! intervals go first, then the name of the row moves below its numbers, and only then columns go, the least used first, which is
+//! said.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
@@ -89,7 +90,7 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
         }
     }
     let mut kept = others;
-    let mut left_out = Vec::new();
+    let mut left_out: Vec<usize> = Vec::new();
     loop {
         let with_intervals = all(section, rows, &kept, true, form);
         let (columns, marks) = if total(&with_intervals) <= room {
@@ -98,12 +99,32 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
             (all(section, rows, &kept, false, form), true)
         };
         if total(&columns) <= room || kept.len() <= 1 {
-            left_out.reverse();
+            left_out.sort_unstable();
+            let left_out = left_out
+                .into_iter()
+                .filter_map(|index| section.columns.get(index))
+                .map(cell::title)
+                .collect();
             let below = names.map(|names| shortened(names, room.saturating_sub(2 * GAP)));
             return draw(columns, None, 0, below, left_out, marks);
         }
-        left_out.extend(kept.pop().and_then(|index| section.columns.get(index)).map(cell::title));
+        if let Some(place) = least_used(section, &kept) {
+            left_out.push(kept.remove(place));
+        }
     }
+}
+
+/// The place in `kept` of the column that is missed least; the last of several. What people act on is what the row is (the words
+/// before its name), how fast it grows, and what it holds; the rest is the evidence for that.
+fn least_used(section: &Section, kept: &[usize]) -> Option<usize> {
+    let key = section.columns.iter().position(|column| column.role == Role::Key).unwrap_or_default();
+    let rank = |index: usize| match section.columns.get(index) {
+        Some(column) if cell::is_word(column) && index < key => 0,
+        Some(column) if column.unit == Unit::BytesPerHour => 1,
+        Some(column) if column.unit == Unit::Bytes => 2,
+        _ => 3,
+    };
+    (0..kept.len()).max_by_key(|place| kept.get(*place).map(|index| rank(*index)))
 }
 
 fn all(section: &Section, rows: &[&Row], columns: &[usize], with: bool, form: Form) -> Vec<Texts> {
@@ -179,4 +200,28 @@ fn draw(
     }
     let marked = columns.iter().flat_map(|column| &column.cells).any(|cell| cell.starts_with('~'));
     Laid { header, rows, left_out, marks: marks || marked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, lay_out};
+    use crate::report::sample;
+
+    #[test]
+    fn on_a_narrow_page_the_columns_stay_that_people_act_on() {
+        let report = sample::pong();
+        let section = &report.sections[0];
+        let rows: Vec<&Row> = section.rows.iter().collect();
+        for (room, gone) in [
+            (50, &["Freed late/h"][..]),
+            (40, &["Live", "Survive 30m", "Freed late/h"]),
+            (24, &["Live > 30m", "Live", "Survive 30m", "Freed late/h"]),
+            (14, &["Live > 30m", "Live", "Survive 30m", "Freed late/h", "Growth/h"]),
+        ] {
+            let laid = lay_out(section, &rows, room, false, false);
+            assert_eq!(laid.left_out, gone, "{room}");
+            let header = laid.header.join(" ");
+            assert!(header.contains("Verdict") && header.contains("Growth/h") == (room > 14), "{header}");
+        }
+    }
 }
