@@ -180,3 +180,24 @@ fn what_costs_little_is_observed() {
     target.books();
     target.quit();
 }
+
+/// The first instruction of glibc's `free` is one that the kernel has to single-step, and a third of all calls are of it.
+#[test]
+fn a_function_that_is_single_stepped_is_named_if_it_is_called_often() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn(&Build::c("idle.c").build(), &["--leak-every", "3"]);
+    for (placement, is_said) in [("first", true), ("cheapest", false)] {
+        let pid = target.pid_argument();
+        let arguments = ["memleak", "--placement", placement, "--for", "2500ms", "--pid", &pid];
+        let outcome = Observer::spawn(&arguments).finish(PATIENCE);
+        assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+        let said = outcome.stderr.lines().find(|line| line.contains("single-step"));
+        assert!(outcome.stderr.contains("cost in the first seconds"), "{}", outcome.stderr);
+        assert_eq!(said.is_some(), is_said, "{}", outcome.stderr);
+        assert!(
+            said.is_none_or(|line| line.contains(" us each in place of ~") && line.contains("free")),
+            "{said:?}"
+        );
+    }
+    target.quit();
+}

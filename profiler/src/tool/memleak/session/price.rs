@@ -1,5 +1,7 @@
 //! What the observation costs while it runs, and the guard that ends it.
 
+use std::collections::BTreeSet;
+
 use profiler_common::ledger::Counter;
 
 use super::{
@@ -7,7 +9,10 @@ use super::{
     Event, Session,
 };
 use crate::{
-    capture::cost::{Reading, prices::Hits},
+    capture::cost::{
+        Reading,
+        prices::{Hits, Traps},
+    },
     error::Result,
     units,
 };
@@ -37,10 +42,17 @@ impl Session<'_> {
             return Ok(false);
         }
         let reading = self.cost_reading()?;
+        let hits = reading.hits;
         self.cost.add(reading);
         if !self.cost_told && self.began.elapsed().as_secs() >= TELL_AFTER {
             self.cost_told = true;
             tell(Event::Notice(&self.cost_line()));
+            let stepped =
+                self.spaces.iter().flat_map(|space| &space.probed).filter(|probed| !probed.emulated);
+            let names: BTreeSet<String> = stepped.map(|probed| probed.function.terminal()).collect();
+            if let Some(words) = stepped_words(&names, &hits, &self.cost.traps(false)) {
+                tell(Event::Notice(&words));
+            }
         }
         let Some(limit) = self.options.max_cost else { return Ok(false) };
         let of_thread = || {
@@ -73,5 +85,56 @@ impl Session<'_> {
             ),
             None => format!("cost in the first seconds: no thread runs long enough to say, {rate}"),
         }
+    }
+}
+
+/// Calls of functions whose probe is single-stepped matter from this share of all calls on.
+const MATTERS: f64 = 0.01;
+/// Functions that are named.
+const NAMED: usize = 3;
+
+/// What it means that some of the functions, which have these names, are probed at an instruction that is single-stepped; nothing
+/// if they are hardly called.
+fn stepped_words(names: &BTreeSet<String>, hits: &Hits, traps: &Traps) -> Option<String> {
+    let share = hits.stepped as f64 / (hits.entries + hits.frees).max(1) as f64;
+    if share < MATTERS || names.is_empty() {
+        return None;
+    }
+    let mut who: Vec<String> = names.iter().take(NAMED).cloned().collect();
+    let more = names.len() - who.len();
+    if more > 0 {
+        who.push(format!("{more} more"));
+    }
+    Some(format!(
+        "{} of the calls cost ~{} each in place of ~{}: the kernel has to single-step the probed instruction of {}",
+        units::percent(share),
+        units::nanos(traps.stepped_ns),
+        units::nanos(traps.entry_ns),
+        who.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_single_stepped_is_said_where_it_is_called_often() {
+        let said = |names: &[&str], stepped| {
+            let hits = Hits { entries: 700, returns: 700, frees: 300, stepped };
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            stepped_words(&names, &hits, &Traps::ASSUMED)
+        };
+        assert_eq!((said(&["reallocarray"], 9), said(&[], 500)), (None, None));
+        assert_eq!(
+            said(&["free"], 300).as_deref(),
+            Some(
+                "30.0 % of the calls cost ~9.5 us each in place of ~500 ns: the kernel has to single-step the probed \
+                 instruction of free"
+            )
+        );
+        let many = said(&["a", "b", "c", "d", "e"], 10).expect("a hundredth");
+        assert!(many.ends_with("instruction of a, b, c, 2 more"), "{many}");
+        assert_eq!(stepped_words(&BTreeSet::from(["f".to_owned()]), &Hits::default(), &Traps::ASSUMED), None);
     }
 }

@@ -153,17 +153,12 @@ impl<'a> Session<'a> {
     pub(super) fn attached_line(&self) -> String {
         let functions: usize = self.spaces.iter().map(|s| s.probed.len()).sum();
         let functions = units::plural(functions, "function", "functions");
-        let single_stepped = self.spaces.iter().flat_map(|s| &s.probed).filter(|p| !p.emulated).count();
-        let slow = match single_stepped {
-            0 => String::new(),
-            n => format!(", {n} of them at a costly instruction"),
-        };
         let who = match self.spaces.as_slice() {
             [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
             many => format!("{} processes", many.len()),
         };
         let took = self.cost.attach_time().as_millis();
-        format!("attached: {functions} of {who}{slow}, by {} in {took} ms", self.attacher.method().name())
+        format!("attached: {functions} of {who}, by {} in {took} ms", self.attacher.method().name())
     }
 
     /// Lets a launched command run.
