@@ -98,13 +98,13 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
     code
 }
 
-/// Code that every program and library has from the compiler, in bytes, and that has no unwind information: it runs at the start
-/// and at the end, and what it calls allocates nothing that stays.
-const START_AND_END_BYTES: u64 = 256;
+/// A gap of up to this many bytes does not matter: every program and library has about 250 of them from the compiler, for its
+/// start and end, and what they call allocates nothing that stays.
+const SMALL_GAP_BYTES: u64 = 512;
 
 /// Whether stacks can be walked through a file with so much code, of which so much is covered.
 fn is_covered(text: u64, covered: u64) -> bool {
-    covered * 2 >= text || text - covered <= START_AND_END_BYTES && covered > 0
+    covered * 2 >= text || text - covered <= SMALL_GAP_BYTES && covered > 0
 }
 
 impl Code {
@@ -128,11 +128,11 @@ impl Code {
 mod tests {
     use super::is_covered;
 
-    /// A library of 80 bytes of code has 57 of them from the compiler.
+    /// Of a library with one function of 8 bytes, all else is from the compiler.
     #[test]
     fn what_every_file_has_from_the_compiler_is_no_gap() {
-        assert!(is_covered(80, 23) && is_covered(300, 50) && is_covered(1 << 20, 1 << 19));
+        assert!(is_covered(265, 8) && is_covered(600, 100) && is_covered(1 << 20, 1 << 19));
         assert!(!is_covered(80, 0), "nothing of it can be walked");
-        assert!(!is_covered(1000, 400) && !is_covered(1 << 20, 1 << 18));
+        assert!(!is_covered(2000, 800) && !is_covered(1 << 20, 1 << 18));
     }
 }

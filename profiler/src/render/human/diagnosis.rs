@@ -158,7 +158,7 @@ fn write_target(page: &mut Page, target: &Target) {
     let mut about = Vec::new();
     about.extend(target.exe.as_ref().map(Text::terminal));
     about.extend(target.uid.map(|uid| format!("user id {uid}")));
-    about.extend(target.threads.map(|n| format!("{} threads", units::grouped(n))));
+    about.extend(target.threads.map(|n| units::plural(n, "thread", "threads")));
     about.extend(target.container.as_ref().map(|container| format!("in {}", container.terminal())));
     about.extend(target.inner_pid.map(|pid| format!("pid {pid} inside")));
     page.paragraph(Style::Plain, &fact("program"), &about.join(", "));
