@@ -1,5 +1,7 @@
 //! Which of the processes that the user asked for are observed.
 
+use profiler_common::memleak::MAX_SPACES;
+
 use super::{
     super::{
         options::{Options, Targets},
@@ -14,7 +16,7 @@ use crate::{
 
 /// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
 /// execs and for the canary.
-const MAX_TARGETS: usize = 128;
+const MAX_TARGETS: usize = MAX_SPACES as usize / 2;
 
 /// A space for each process. Of those that a name or a cgroup stands for, some may have ended since, and some may be of a
 /// kind that cannot be observed: they are left out, with a note, as long as others remain.
