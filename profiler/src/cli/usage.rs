@@ -53,7 +53,8 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
             match argument.strip_prefix("--") {
                 Some(option) => similar_option(command.unwrap_or(&commands), option),
                 None => command.and_then(|command| {
-                    of_unit(typed, argument).or_else(|| of_stray(command.get_name(), argument))
+                    let other = || of_negative(typed).or_else(|| of_stray(command.get_name(), argument));
+                    of_unit(typed, argument).or_else(other)
                 }),
             }
         }
@@ -117,9 +118,17 @@ fn of_unit(typed: &[String], word: &str) -> Option<String> {
     is_size.then(|| format!("write a size as one word: {size}"))
 }
 
+/// A value below 0 is taken for options of one letter.
+fn of_negative(typed: &[String]) -> Option<String> {
+    let is_negative = |word: &&String| {
+        word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    typed.iter().find(is_negative).map(|word| format!("no option takes a value below 0, such as {word}"))
+}
+
 /// What to do with a word that belongs to no option.
 fn of_stray(command: &str, word: &str) -> Option<String> {
-    if word.starts_with('-') {
+    if word.starts_with('-') && word != "-" {
         return None;
     }
     match command {
@@ -206,6 +215,8 @@ mod tests {
             ("memleak /srv/game/", "to observe what runs: --name game; to start it: -- /srv/game/"),
             ("memleak --sample-bytes 512 KiB", "write a size as one word: 512KiB"),
             ("report a.json b.json", "give one report at a time"),
+            ("report - -", "give one report at a time"),
+            ("memleak --older -30m", "no option takes a value below 0, such as -30m"),
         ] {
             assert_eq!(said(line).1, hint, "{line}");
         }

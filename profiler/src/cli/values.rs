@@ -50,7 +50,7 @@ pub(super) fn max_cost(text: &str) -> Result<MaxCost, String> {
     let share = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0).map(|percent| percent / 100.0);
     share.map(|share| MaxCost(Some(share))).ok_or_else(|| match text.trim().parse::<f64>() {
         Ok(number) if (1.0..=100.0).contains(&number) => format!("no unit; write `{}%`", text.trim()),
-        _ => "more than 0% and up to 100%, or off".to_owned(),
+        _ => "it takes more than 0% and up to 100%, or off".to_owned(),
     })
 }
 

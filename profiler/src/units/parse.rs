@@ -96,7 +96,7 @@ const DURATIONS: [(&str, u64); 23] = [
 pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     const LIMIT: &str = "16383 PiB";
     let text = text.trim();
-    let (number, rest) = Number::take(text, SIZE)?;
+    let (number, rest) = Number::take(text, SIZE, LIMIT)?;
     let unit = rest.trim_start();
     let wanted = unit.to_ascii_lowercase();
     let Some(&(_, scale)) = SIZES.iter().find(|(name, _)| *name == wanted) else {
@@ -130,12 +130,12 @@ pub fn parse_bytes_per_hour(text: &str) -> Result<u64, UnitError> {
 /// One or more numbers, each with a unit (`d`, `h`, `m`, `s`, `ms`, `us`, `ns`), from large to small. Each may have a
 /// fraction, which is rounded to the nearest nanosecond. `0` needs no unit.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    const LIMIT: UnitError = UnitError::TooLarge("213503 days");
+    const LIMIT: &str = "213503 days";
     let mut rest = text.trim();
     let mut total = 0u64;
     let mut previous = u64::MAX;
     loop {
-        let (number, tail) = Number::take(rest, DURATION)?;
+        let (number, tail) = Number::take(rest, DURATION, LIMIT)?;
         let tail = tail.trim_start();
         let end = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
@@ -152,7 +152,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         if scale == 1 && number.has_fraction() {
             return Err(UnitError::Fraction(text.to_owned(), "nanoseconds"));
         }
-        total = number.times(scale).and_then(|part| total.checked_add(part)).ok_or(LIMIT)?;
+        total =
+            number.times(scale).and_then(|part| total.checked_add(part)).ok_or(UnitError::TooLarge(LIMIT))?;
         (previous, rest) = (scale, tail.trim_start());
         if rest.is_empty() {
             return Ok(Duration::from_nanos(total));
@@ -167,8 +168,13 @@ struct Number {
 }
 
 impl Number {
-    /// Takes the number at the start of `text`, at most 38 significant digits of it.
-    fn take<'a>(text: &'a str, example: &'static str) -> Result<(Number, &'a str), UnitError> {
+    /// Takes the number at the start of `text`, at most 38 significant digits of it. `limit` is what a number of more digits is
+    /// beyond.
+    fn take<'a>(
+        text: &'a str,
+        example: &'static str,
+        limit: &'static str,
+    ) -> Result<(Number, &'a str), UnitError> {
         if text.is_empty() {
             return Err(UnitError::Empty(example));
         }
@@ -184,7 +190,7 @@ impl Number {
         }
         // Digits far below a nanosecond or a byte cannot matter.
         let fraction = fraction.get(..18).unwrap_or(fraction).trim_end_matches('0');
-        let too_long = |_| UnitError::TooLarge("20 digits");
+        let too_long = |_| UnitError::TooLarge(limit);
         let whole: u64 = whole.parse().map_err(too_long)?;
         let scale = 10u128.pow(fraction.len() as u32);
         let digits = u128::from(whole) * scale;
@@ -247,7 +253,7 @@ mod tests {
         assert!(matches!(refused("10 bananas"), UnknownUnit(..)));
         assert!(matches!(refused("1.5"), Fraction(..)));
         assert!(matches!(refused("16384PiB"), TooLarge(_)));
-        assert!(matches!(refused("99999999999999999999999999"), TooLarge(_)));
+        assert_eq!(refused("99999999999999999999999999"), TooLarge("16383 PiB"));
         assert_eq!(
             refused("10 bananas").to_string(),
             "unknown unit `bananas`; write a size such as `4096`, `512KiB` or `1.5M`"
@@ -303,7 +309,9 @@ mod tests {
         assert!(matches!(refused("5 fortnights"), UnknownUnit(..)));
         assert!(matches!(refused("5M"), UnknownUnit(..)));
         assert!(matches!(refused("1.5ns"), Fraction(..)));
-        assert!(matches!(refused("300000d"), TooLarge(_)));
+        for long in ["300000d", "99999999999999999999999s"] {
+            assert_eq!(refused(long), TooLarge("213503 days"));
+        }
         assert!(matches!(refused("213503d24h"), TooLarge(_)));
         assert_eq!(refused("30"), NoUnit("30".to_owned()));
     }

@@ -37,7 +37,7 @@ pub fn parse_alloc(spec: &str) -> Result<Custom, String> {
                 sized = true;
                 match argument(value) {
                     Ok(from) => meaning.size = from,
-                    Err(why) => meaning.fixed_size = fixed_size(value).ok_or(why)?,
+                    Err(_) => meaning.fixed_size = fixed_size(value).ok_or_else(|| of_size(value))?,
                 }
             }
             "count" => meaning.count = argument(value)?,
@@ -105,6 +105,11 @@ fn argument(value: &str) -> Result<From, String> {
         Some(n) if n < 6 => Ok(From::Arg(n)),
         _ => Err(format!("'{value}' is not one of arg0 to arg5")),
     }
+}
+
+fn of_size(value: &str) -> String {
+    let most = Cookie::MAX_FIXED_SIZE;
+    format!("'{value}' is neither one of arg0 to arg5 nor a size of up to {most} bytes")
 }
 
 fn fixed_size(value: &str) -> Option<u32> {
