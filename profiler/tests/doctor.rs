@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use profiler::doctor::{Answer, Diagnosis, Readiness};
 use support::observer::{NOBODY, Observer, Outcome, program, public_copy};
+use support::pty::Terminal;
 use support::workload::PATIENCE;
 
 fn doctor(arguments: &[&str]) -> Outcome {
@@ -124,4 +125,23 @@ fn the_first_line_can_be_taken_alone() {
     let line = String::from_utf8_lossy(&output.stdout);
     assert!(line.starts_with("READY") || line.starts_with("NOT READY: "), "{line}");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
+
+/// What is fine is counted, and the answer is the last line as well where the page is longer than the screen.
+#[test]
+fn the_answer_is_first_and_last_and_what_is_fine_is_asked_for() {
+    let mut command = Command::new(program());
+    command.args(["doctor", "--no-count"]).env("LC_ALL", "C.UTF-8");
+    let mut terminal = Terminal::start(command, "xterm", 80, 10);
+    assert!(matches!(terminal.finish().code(), Some(0 | 4)), "{}", terminal.screen());
+    let last = terminal.screen().trim_end().lines().last().unwrap_or_default().trim_end().to_owned();
+    let brief = doctor(&["--no-count"]).text().to_owned();
+    assert!(last.starts_with("READY") || last.starts_with("NOT READY: "), "{last}");
+    assert!(brief.starts_with(&last), "{last}: {brief}");
+    let whole = doctor(&["--no-count", "--verbose"]).text().to_owned();
+    assert!(brief.contains("--verbose shows each") && !brief.contains("types (BTF)"), "{brief}");
+    assert!(
+        whole.contains("  yes  types (BTF)         ") && !whole.contains("--verbose shows each"),
+        "{whole}"
+    );
 }
