@@ -246,6 +246,7 @@ fn a_narrow_screen_is_readable() {
     );
     assert!(screen.contains("Verdict         30m     Live  Growth/h"), "{screen}");
     assert!(screen.contains("no room for: Survive 30m, Freed late/h"), "{screen}");
+    assert!(screen.contains("      chat::History::push  …/room.rs:41"), "{screen}");
     assert!(
         text(piped(&[], &[("COLUMNS", "40")])).lines().all(|line| line.chars().count() <= 40),
         "{screen}"

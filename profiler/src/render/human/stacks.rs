@@ -297,6 +297,9 @@ fn write_part(page: &mut Page, part: Vec<Line>, shown: &mut Vec<Vec<Line>>) {
     shown.push(part);
 }
 
+/// Columns that the place of a call may take of a page of which a third is less.
+const NARROW_PLACE: usize = 16;
+
 /// A call in one line.
 fn write_call(page: &mut Page, style: Style, call: &Call) {
     let Call { name, mark, place, .. } = call;
@@ -306,7 +309,9 @@ fn write_call(page: &mut Page, style: Style, call: &Call) {
     }
     // The name is worth more than the directories of its file, or than why it is no name.
     let cut = |room| if place.starts_with('(') { fit::aside(place, room) } else { fit::path(place, room) };
-    let short = cut(room / 3);
+    // On a narrow page it is still a whole file name, if it is no long one.
+    let file = place.rsplit('/').next().map_or(0, |file| width(file) + width("…/"));
+    let short = cut((room / 3).max(file.min(NARROW_PLACE)));
     let name = fit::name(name, room.saturating_sub(2 + width(&short)));
     page.line(style, &format!("      {name}{mark}  {}", cut(room.saturating_sub(2 + width(&name)))));
 }
