@@ -30,6 +30,32 @@ fn idle() -> PathBuf {
     Build::c("idle.c").build()
 }
 
+/// A library that had been there for long is unloaded right behind its first allocation: whether the stack is looked at
+/// before that or after, its names are those of the file, and the report says that it is gone.
+#[test]
+fn a_library_is_unloaded() {
+    let Some(_live) = support::live() else { return };
+    let plugin = Build::c("dl_plugin.c").named("dl_plugin.so").flags(&["-shared", "-fPIC"]).build();
+    let library = plugin.to_str().unwrap();
+    let arguments = ["--library", library, "--cycles", "1", "--early", "1"];
+    let mut target = Workload::spawn(&Build::c("dl.c").build(), &arguments);
+    let observer = Observer::attach(target.pid(), &[]);
+    let books = target.run();
+    let report = observer.interrupt().report(0);
+    account::assert_books(&report, target.pid(), &books);
+    for row in account::list(account::stacks_section(&report), "rows") {
+        let names = account::stack_functions(&report, row);
+        assert_eq!(names[..3], ["plugin_allocate", "site_plugin", "main"], "{names:?}");
+    }
+    let of_plugin =
+        |frame: &&Value| frame["module"].as_str().is_some_and(|module| module.ends_with("/dl_plugin.so"));
+    let (gone, there): (Vec<&Value>, Vec<&Value>) =
+        account::list(&report, "frames").iter().partition(of_plugin);
+    assert!(!gone.is_empty() && gone.iter().all(|frame| frame["unloaded"] == true), "{gone:?}");
+    assert!(there.iter().all(|frame| frame.get("unloaded").is_none()), "{there:?}");
+    target.quit();
+}
+
 /// Another program, whose names must not be taken for the target's.
 fn another() -> PathBuf {
     Build::c("threads.c").build()

@@ -276,6 +276,7 @@ mod tests {
             file_offset: None,
             file_address: None,
             function_address: None,
+            unloaded: false,
             made: None,
             functions: names.iter().enumerate().map(function).collect(),
             unresolved: None,

@@ -39,6 +39,9 @@ pub struct Frame {
     /// information says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function_address: Option<u64>,
+    /// Whether the process had unloaded that file when the report was made. Names and offsets are those of the file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unloaded: bool,
     /// What is known of code that the process made at run time; absent of all other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Made>,

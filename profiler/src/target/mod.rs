@@ -3,6 +3,7 @@
 pub(crate) mod ends;
 pub(crate) mod family;
 pub mod find;
+pub mod history;
 pub(crate) mod hotspot;
 pub mod launch;
 pub mod maps;

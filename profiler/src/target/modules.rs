@@ -25,7 +25,7 @@ use crate::{elf::Image, symbolize::Program, text::Text};
 
 /// Number of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ModuleId(u32);
+pub struct ModuleId(pub(super) u32);
 
 /// A file that a target maps executable.
 #[derive(Debug)]
@@ -193,33 +193,6 @@ pub enum Place {
     Shared,
 }
 
-/// Which files were mapped where, from the first look on.
-#[derive(Debug, Default)]
-pub struct History(Vec<(Mapping, ModuleId)>);
-
-impl History {
-    /// Takes a layout in; the addresses at which it has another file than one before it had.
-    pub fn add(&mut self, layout: &Layout) -> Vec<Range<u64>> {
-        let base = |mapping: &Mapping| mapping.start.wrapping_sub(mapping.offset);
-        let mut turns = Vec::new();
-        for (mapping, id) in layout.files() {
-            let mut is_known = false;
-            for (known, known_id) in &self.0 {
-                let shared = known.start.max(mapping.start)..known.end.min(mapping.end);
-                if *known_id == id && base(known) == base(mapping) {
-                    is_known |= shared == (mapping.start..mapping.end);
-                } else if !shared.is_empty() {
-                    turns.push(shared);
-                }
-            }
-            if !is_known {
-                self.0.push((mapping.clone(), id));
-            }
-        }
-        turns
-    }
-}
-
 impl Layout {
     /// Reads the present layout of a process.
     ///
@@ -280,6 +253,13 @@ impl Layout {
     pub fn moved(&self) -> impl Iterator<Item = ModuleId> {
         let is_moved = |start| self.moved.iter().any(move |range| range.start == start);
         self.files().filter(move |(mapping, _)| is_moved(mapping.start)).map(|(_, id)| id)
+    }
+
+    /// A layout of these mappings.
+    #[cfg(test)]
+    pub(super) fn of_files(mapped: &[(Mapping, ModuleId)]) -> Layout {
+        let mappings = mapped.iter().map(|(mapping, id)| (mapping.clone(), Some(*id))).collect();
+        Layout { mappings, moved: Vec::new() }
     }
 
     /// The mappings of files, by address.
@@ -353,29 +333,5 @@ mod tests {
         let code = unsafe { std::slice::from_raw_parts(here as *const u8, 16) };
         assert_eq!(&bytes[offset as usize..offset as usize + 16], code);
         assert_eq!(layout.place(1), Place::Unmapped);
-    }
-
-    #[test]
-    fn files_that_take_turns_are_noticed() {
-        let mapping = |start: u64, offset: u64, pages: u64| Mapping {
-            start,
-            end: start + (pages << 12),
-            offset,
-            file: FileId { device: (8, 1), inode: 1 },
-            path: "/lib".into(),
-        };
-        let (a, b) = (ModuleId(0), ModuleId(1));
-        let layout = |mapped: &[(Mapping, ModuleId)]| Layout {
-            mappings: mapped.iter().map(|(mapping, id)| (mapping.clone(), Some(*id))).collect(),
-            moved: Vec::new(),
-        };
-        let vec_of = |range: Range<u64>| Vec::from_iter([range]);
-        let mut history = History::default();
-        assert_eq!(history.add(&layout(&[(mapping(0x10000, 0, 4), a)])), []);
-        assert_eq!(history.add(&layout(&[])), [], "what was unloaded keeps its name");
-        assert_eq!(history.add(&layout(&[(mapping(0x11000, 0x1000, 2), a)])), [], "a part of the same");
-        assert_eq!(history.add(&layout(&[(mapping(0x20000, 0, 4), a)])), [], "elsewhere");
-        assert_eq!(history.add(&layout(&[(mapping(0x13000, 0, 4), b)])), vec_of(0x13000..0x14000));
-        assert_eq!(history.add(&layout(&[(mapping(0x20000, 0x1000, 1), a)])), vec_of(0x20000..0x21000));
     }
 }

@@ -1,4 +1,5 @@
-// Loads a library, lets it allocate, unloads it: `--library PATH --cycles 500`. Per cycle three blocks, two freed.
+// Loads a library, lets it allocate, unloads it: `--library PATH --cycles 500`. Per cycle three blocks, two freed. With `--early 1`
+// the library is there from before READY on.
 #include "workload.h"
 
 #include <dlfcn.h>
@@ -19,6 +20,7 @@ int main(int argc, char **argv) {
     uint64_t cycles = (uint64_t)option(argc, argv, "--cycles", 500);
     if (!library)
         return 64;
+    void *early = option(argc, argv, "--early", 0) ? dlopen(library, RTLD_NOW) : NULL;
     say_ready();
     if (!wait_for("go"))
         return 0;
@@ -33,6 +35,9 @@ int main(int argc, char **argv) {
         free(site_plugin(function));
         kept = site_plugin(function);
         dlclose(handle);
+        if (early)
+            dlclose(early);
+        early = NULL;
     }
     struct book book = {cycles * 3, cycles * 3 * SIZE, cycles * 2, cycles * 2 * SIZE};
     say_book("site_plugin", &book);

@@ -209,7 +209,8 @@ fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
             None => {
                 let why = visible(call.frame.unresolved.as_deref().unwrap_or("no reason given"));
                 let is_new = said.insert((call.frame.module.clone(), call.frame.unresolved.clone()));
-                let place = if is_new { format!("({why})") } else { String::new() };
+                let unloaded = if call.frame.unloaded { "unloaded; " } else { "" };
+                let place = if is_new { format!("({unloaded}{why})") } else { String::new() };
                 Call { name, short, mark: "", place, foreign }
             }
         }
@@ -330,12 +331,13 @@ fn write_whole(page: &mut Page, call: &Call) {
 
 /// Where a function is: file and line, else the file that it was loaded from.
 fn place(function: &Function, frame: &Frame) -> String {
-    match (&function.file, function.line, &frame.module) {
+    let place = match (&function.file, function.line, &frame.module) {
         (Some(file), Some(line), _) => format!("{}:{line}", file.terminal()),
         (Some(file), None, _) => file.terminal(),
         (None, _, Some(module)) => base_name(module),
         (None, _, None) => String::new(),
-    }
+    };
+    if frame.unloaded { format!("{place} (unloaded)") } else { place }
 }
 
 /// The last part of a path.

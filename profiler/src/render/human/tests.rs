@@ -293,7 +293,7 @@ fn of_a_deep_stack_own_code_is_shown_and_what_lies_between_is_counted() {
     let nameless = report.frames.iter().position(|frame| frame.functions.is_empty()).unwrap();
     report.stacks[0].frames.insert(1, nameless);
     let page = at(&report, 80);
-    assert!(page.contains("      libfoo.so+0x5a0f  (no symbols in the file)\n"), "{page}");
+    assert!(page.contains("      libfoo.so+0x5a0f  (unloaded; no symbols in the file)\n"), "{page}");
     // Once for all calls in the file.
     report.stacks[0].frames.insert(3, nameless);
     let page = at(&report, 80);

@@ -7,7 +7,10 @@ use std::{collections::HashMap, fs::File, os::unix::fs::FileExt as _};
 
 use profiler_common::unwind::{unmarked, walk::End};
 
-use crate::target::modules::{Layout, ModuleId, Modules, Place};
+use crate::target::{
+    history::History,
+    modules::{Layout, ModuleId, Modules, Place},
+};
 
 /// The code of a process.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +19,8 @@ pub(crate) struct Code<'m> {
     pub(crate) pid: u32,
     /// The files that it maps.
     pub(crate) modules: &'m Modules,
+    /// What it has mapped before.
+    pub(crate) history: &'m History,
 }
 
 /// A frame of a stack.

@@ -30,6 +30,7 @@ pub(super) fn report(
         // An interim report shows the names that are there: nothing else would be looked after meanwhile.
         session.stacks.names.look_up(&session.modules, &session.spaces, &session.worker);
     } else {
+        look_once_more(session);
         session.options.stage.begin("looking up names");
         session.worker.hurry();
         session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
@@ -37,6 +38,7 @@ pub(super) fn report(
     }
     for space in &session.spaces {
         session.stacks.learn_maker(space.number, space.maker);
+        session.stacks.learn_unloaded(space.number, space.unloaded());
     }
     let named = Named::new(&snapshot.rows, |number, frames| stack_of(session, number, frames));
     // The processes that allocated.
@@ -64,6 +66,15 @@ pub(super) fn report(
     };
     foremost::complete(&mut report, session, moment, &snapshot.counters, &seen)?;
     Ok(report)
+}
+
+/// What the targets map now that it is over: a library may have been unloaded just before.
+fn look_once_more(session: &mut Session<'_>) {
+    let Session { spaces, object, modules, stacks, .. } = session;
+    for space in spaces.iter_mut().filter(|space| space.ended.is_none()) {
+        space.refresh(object, modules);
+        stacks.take_turns(space.number, &mut space.turns);
+    }
 }
 
 fn stack_of(session: &Session<'_>, number: u32, frames: &mut Frames) -> Option<Stack> {

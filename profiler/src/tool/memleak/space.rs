@@ -35,8 +35,9 @@ use crate::{
     report::Probed,
     symbolize::Location,
     target::{
+        history::History,
         hotspot::Switch,
-        modules::{History, Layout, ModuleId, Modules},
+        modules::{Layout, ModuleId, Modules},
         process::Process,
     },
     text::Text,

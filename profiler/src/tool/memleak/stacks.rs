@@ -1,7 +1,10 @@
 //! The frames of each stack, placed in files as soon as they arrive: later the file may be unmapped, or the process
 //! gone. Their names are wanted from then on too.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
 
@@ -14,7 +17,7 @@ use super::{
 use crate::{
     report::{Frame, Frames, Stack},
     symbolize::Resolved,
-    target::modules::{Layout, Modules, Place},
+    target::modules::{Layout, ModuleId, Modules, Place},
     text::Text,
 };
 
@@ -80,12 +83,14 @@ pub(crate) struct Stacks {
     /// Where several files were mapped, one after the other, by address space.
     turns: Vec<(u16, Range<u64>)>,
     made: MadeCode,
+    /// Files that are not mapped any more, by address space.
+    unloaded: HashMap<u16, BTreeSet<ModuleId>>,
     /// The names of their places.
     pub(crate) names: Names,
 }
 
 impl Stacks {
-    /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows.
+    /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows: it may be old.
     pub(crate) fn add(
         &mut self,
         number: u32,
@@ -95,10 +100,14 @@ impl Stacks {
         code: Code<'_>,
     ) -> bool {
         let mut frames = place(walk.addresses, layout);
+        let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
+        // Of a library that was unloaded before the stack came.
+        for frame in frames.iter_mut().filter(|frame| frame.place == Place::Unmapped) {
+            frame.place = code.history.place(frame.code()).unwrap_or(Place::Unmapped);
+        }
         for (_, turns) in self.turns.iter().filter(|(of, _)| *of == space) {
             share(&mut frames, turns);
         }
-        let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
         let end = self.calls.cut(&mut frames, walk.guessed, layout, code).unwrap_or(walk.end);
         for frame in &frames {
             self.names.want(space, frame.code(), frame.place);
@@ -117,6 +126,11 @@ impl Stacks {
     /// Learns by what code is made in an address space.
     pub(crate) fn learn_maker(&mut self, space: u16, maker: Maker) {
         self.made.learn(space, maker);
+    }
+
+    /// Learns which files are not mapped any more in an address space.
+    pub(crate) fn learn_unloaded(&mut self, space: u16, unloaded: BTreeSet<ModuleId>) {
+        self.unloaded.insert(space, unloaded);
     }
 
     /// Notes that several files were mapped there, one after the other: what a stack is known by, its addresses, does not
@@ -238,6 +252,12 @@ impl Stacks {
             Place::File(module, offset) => modules.get(module).map(|held| (held, offset)),
             _ => None,
         };
+        let unloaded = match place {
+            Place::File(module, _) => {
+                self.unloaded.get(&space).is_some_and(|unloaded| unloaded.contains(&module))
+            }
+            _ => false,
+        };
         Frame {
             address: of.address,
             module: held.map(|(held, _)| held.name.clone()),
@@ -245,6 +265,7 @@ impl Stacks {
             file_offset: held.map(|(_, offset)| offset + of.back),
             file_address: held.and_then(|(held, offset)| held.address(offset)),
             function_address: resolved.and_then(|resolved| resolved.start),
+            unloaded,
             made: if place == Place::Made { self.made.report(space, of.code()) } else { None },
             unresolved: functions.is_empty().then(|| unresolved(resolved, place).to_owned()),
             functions,
@@ -284,7 +305,7 @@ mod tests {
     use profiler_common::unwind::INTERRUPTED;
 
     use super::*;
-    use crate::symbolize::Worker;
+    use crate::{symbolize::Worker, target::history::History};
 
     #[inline(never)]
     fn seen_early() {}
@@ -315,7 +336,8 @@ mod tests {
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
         let mut stacks = Stacks::default();
-        let code = Code { pid: std::process::id(), modules: &modules };
+        let history = History::default();
+        let code = Code { pid: std::process::id(), modules: &modules, history: &history };
         assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
         stacks.names.look_up(&modules, &[], &worker);
@@ -328,12 +350,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_unloaded_before_its_stack_came_keeps_its_names() {
+        let mut modules = Modules::default();
+        let layout = Layout::read(std::process::id(), &mut modules).unwrap();
+        let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
+        let mut history = History::default();
+        history.add(&layout);
+        let code = Code { pid: std::process::id(), modules: &modules, history: &history };
+        let mut stacks = Stacks::default();
+        let now = Layout::default();
+        let address = seen_early as fn() as usize as u64;
+        assert!(!stacks.add(1, 0, walk(&[address | INTERRUPTED]), &now, code), "the layout may be old");
+        stacks.names.finish(&modules, &[], &worker);
+        stacks.learn_unloaded(0, history.unloaded(&now));
+        assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
+        let mut frames = Frames::default();
+        stacks.report(1, 1, &modules, &mut frames).unwrap();
+        assert!(frames.into_vec()[0].unloaded);
+    }
+
+    #[test]
     fn a_stack_ends_where_nothing_calls() {
         let mut modules = Modules::default();
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
         let mut stacks = Stacks::default();
-        let code = Code { pid: std::process::id(), modules: &modules };
+        let history = History::default();
+        let code = Code { pid: std::process::id(), modules: &modules, history: &history };
         let last = without_calls as extern "C" fn() as usize as u64 + 8;
         let (planted, guessed) = ([last, 0x1234, 0x5678], [last | INTERRUPTED, 0x1234, 0x5678]);
         assert!(

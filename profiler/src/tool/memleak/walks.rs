@@ -197,6 +197,7 @@ mod tests {
             file_offset: Some(1),
             file_address: Some(1),
             function_address: None,
+            unloaded: false,
             made: None,
             functions: name.map(function).into_iter().collect(),
             unresolved: name.is_none().then(|| "stripped".to_owned()),

@@ -20,6 +20,7 @@ fn nameless(module: &str, address: u64) -> Frame {
         file_offset: Some(address - 0x800),
         file_address: Some(address),
         function_address: None,
+        unloaded: false,
         made: None,
         functions: vec![],
         unresolved: None,

@@ -14,7 +14,6 @@ use profiler_common::{
 
 use super::{
     super::{
-        calls::Code,
         canary,
         refusals::replaces_itself,
         space::{Seen, Space},
@@ -110,11 +109,11 @@ impl Session<'_> {
                     let walk = Walk { addresses: &frames, end, guessed: depth & SOME_GUESSED != 0 };
                     space.refresh_if_stale(&self.object, &mut self.modules);
                     self.stacks.take_turns(number, &mut space.turns);
-                    let code = Code { pid: space.process.pid(), modules: &self.modules };
+                    let code = space.code(&self.modules);
                     if !self.stacks.add(stack, number, walk, &space.layout, code) && space.ended.is_none() {
                         space.refresh(&self.object, &mut self.modules);
                         self.stacks.take_turns(number, &mut space.turns);
-                        let code = Code { pid: space.process.pid(), modules: &self.modules };
+                        let code = space.code(&self.modules);
                         self.stacks.add(stack, number, walk, &space.layout, code);
                     }
                     // At once, the first time: until then every stack is walked badly, and is a new one. Later in steps:

@@ -2,15 +2,19 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{super::made::Maker, Space};
+use super::{
+    super::{calls::Code, made::Maker},
+    Space,
+};
 use crate::{
     elf::{
         Image,
         runtime::{FramePointers, Runtime},
     },
     target::{
+        history::History,
         hotspot::Switch,
-        modules::{History, Layout, ModuleId, Modules},
+        modules::{Layout, ModuleId, Modules},
         program,
         start::Start,
     },
@@ -64,6 +68,16 @@ impl Space {
         let start = Start::of_process(self.process.pid());
         let new = found.into_iter().filter(|runtime| self.runtimes.insert(*runtime));
         self.notes.extend(new.filter_map(|runtime| start.limit(runtime)).map(str::to_owned));
+    }
+
+    /// Its code, for looking stacks up in it.
+    pub(crate) fn code<'m>(&'m self, modules: &'m Modules) -> Code<'m> {
+        Code { pid: self.process.pid(), modules, history: &self.history }
+    }
+
+    /// The files that it has unloaded; none once it has ended, for then it has nothing mapped.
+    pub(crate) fn unloaded(&self) -> BTreeSet<ModuleId> {
+        if self.ended.is_some() { BTreeSet::new() } else { self.history.unloaded(&self.layout) }
     }
 
     /// Forgets what the process maps now: it is about to become another program.
