@@ -17,6 +17,10 @@ const MIN_SIZES: usize = 3;
 /// `malloc`, `calloc` and `realloc`: none of them has half of all callers then, nor one that keeps what it gets.
 const MANY_USES: usize = 12;
 const MANY_SIZES: usize = 6;
+/// Callers from which on it is enough that the sizes they ask for are of so many orders, each twice the one before: through a
+/// wrapper of `realloc` no caller asks for the same size twice.
+const SOME_USES: usize = 6;
+const MANY_ORDERS: usize = 4;
 /// Callers that a frame has at least to be one that most of the program shares.
 const MIN_SHARED: usize = 6;
 /// Share of the blocks of a caller that is freed at least, or at most, for the caller to be one that frees, or keeps.
@@ -128,6 +132,10 @@ fn has_signs(says_so: bool, callers: &BTreeMap<u32, Vec<At<'_>>>, all_callers: u
     let fate =
         uses.iter().any(|of| of.freed_share() >= FREES) && uses.iter().any(|of| of.freed_share() <= KEEPS);
     let shared = callers.len() >= MIN_SHARED && 2 * callers.len() >= all_callers;
+    let orders = uses.iter().map(|of| of.mean_size.checked_ilog2()).collect::<BTreeSet<_>>().len();
+    if uses.len() >= SOME_USES && orders >= MANY_ORDERS {
+        return true;
+    }
     if size && uses.len() >= MANY_USES && sizes >= MANY_SIZES {
         return true;
     }
@@ -140,6 +148,8 @@ struct Use {
     freed: u64,
     /// The size of each of its blocks, if they are all the same, as far as the sum tells.
     size: Option<u64>,
+    /// Their size on average, in bytes.
+    mean_size: u64,
 }
 
 impl Use {
@@ -151,7 +161,8 @@ impl Use {
                 .iter()
                 .all(|at| at.path.blocks.checked_mul(*size).is_some_and(|bytes| bytes == at.path.bytes))
         });
-        Use { blocks, freed: stacks.iter().map(|at| at.path.freed).sum(), size }
+        let mean_size = bytes.checked_div(blocks).unwrap_or_default();
+        Use { blocks, freed: stacks.iter().map(|at| at.path.freed).sum(), size, mean_size }
     }
 
     fn freed_share(&self) -> f64 {
@@ -274,6 +285,25 @@ mod tests {
         assert_eq!(found(&paths), [1, 2]);
         let few: Vec<Path> = through(1, 11).chain(through(2, 11)).chain(through(3, 11)).collect();
         assert_eq!(found(&few), NONE);
+    }
+
+    /// As a server's wrapper of `realloc`, which is one of many functions that allocate.
+    #[test]
+    fn callers_that_ask_for_sizes_of_different_orders_are_enough() {
+        let through = |caller: u32, bytes| Path {
+            bytes,
+            ..path(&[1, caller, 99], 100, 1, if caller == 17 { 0 } else { 100 })
+        };
+        let sizes = [2_853, 2_969, 6_437, 961, 800, 1_548_801, 160_003];
+        let mut paths: Vec<Path> = (11..).zip(sizes).map(|(caller, bytes)| through(caller, bytes)).collect();
+        paths.extend((20..60).map(|n| path(&[n, 99], 100, 64, 100)));
+        assert_eq!(found(&paths), [1]);
+        // Messages whose lengths differ from one to the next, and of one kind not much from those of another.
+        let lengths = [2_853, 2_969, 6_437, 1_961, 3_800, 4_801, 5_003];
+        let mut paths: Vec<Path> =
+            (11..).zip(lengths).map(|(caller, bytes)| through(caller, bytes)).collect();
+        paths.extend((20..60).map(|n| path(&[n, 99], 100, 64, 100)));
+        assert_eq!(found(&paths), NONE);
     }
 
     #[test]
