@@ -27,6 +27,11 @@ const SILENT_AFTER_LEAK_TAIL: f64 = 1e-8;
 const LONGEST: f64 = 2.0;
 /// The same where a leak was proved before.
 const LONGEST_AFTER_LEAK: f64 = 3.0;
+/// A program may stand still for this share of the age before the look, on a busy machine or while it saves, and its beat
+/// goes on: so much of a silence says nothing.
+const STALL_OF_AGE: f64 = 0.1;
+/// And for so long at least, in age units (half a second), up to half of the age.
+const STALL_UNITS: f64 = 500.0;
 /// A silence of one age and this many typical gaps ends a beat that was steady.
 const GAPS: f64 = 2.0;
 /// With fewer gaps than this a beat is not known, and a silence has to last an age longer.
@@ -106,15 +111,20 @@ impl Arrivals {
     /// look has proved that they came.
     pub(super) fn ended(&self, window: &Window, was_leak: bool) -> bool {
         let third = (window.older_units as f64 * HALF_OLD) as u64;
-        self.silent_from(0, window, was_leak) || self.silent_from(third, window, was_leak)
+        let silent_from = |age_units| self.silence_ends(age_units, stall(window), window, was_leak);
+        silent_from(0) || silent_from(third)
     }
 
-    /// The same of the blocks of at least that age alone.
+    /// The same of the blocks of at least that age alone, whose silence was not just before the look.
     pub(super) fn silent_from(&self, age_units: u64, window: &Window, was_leak: bool) -> bool {
+        self.silence_ends(age_units, 0.0, window, was_leak)
+    }
+
+    fn silence_ends(&self, age_units: u64, stall: f64, window: &Window, was_leak: bool) -> bool {
         let slot = window.slot_units();
         Rhythm::of(self.taken((age_units / slot) as usize), slot).is_none_or(|rhythm| {
             let silence = rhythm.youngest_units - age_units as f64 - CLOCK_UNITS;
-            rhythm.ended_after(silence, window, was_leak)
+            rhythm.ended_after(silence, stall, window, was_leak)
         })
     }
 }
@@ -125,6 +135,12 @@ impl Window {
         let reach = self.length_units.min(self.older_units.saturating_mul(REACH_AGES));
         (reach + 1).div_ceil(SLOTS as u64).max(1)
     }
+}
+
+/// How much of a silence just before the look may be a stall of the whole program, in age units.
+fn stall(window: &Window) -> f64 {
+    let older = window.older_units as f64;
+    (STALL_OF_AGE * older).max(STALL_UNITS.min(older / 2.0))
 }
 
 /// How births follow each other. All times in age units.
@@ -170,8 +186,8 @@ impl Rhythm {
         if gap > 0.0 { (self.oldest_units - self.youngest_units) / gap } else { 0.0 }
     }
 
-    /// True if a silence of that length is no gap like the others.
-    fn ended_after(&self, silence: f64, window: &Window, was_leak: bool) -> bool {
+    /// True if a silence of that length is no gap like the others, also if so much of it was a stall.
+    fn ended_after(&self, silence: f64, stall: f64, window: &Window, was_leak: bool) -> bool {
         if silence <= 0.0 {
             return false;
         }
@@ -181,12 +197,13 @@ impl Rhythm {
             // Of births at random moments the mean of n gaps is half the typical one, and the next gap is longer
             // than x such means with the chance (1 + x/n)^-n: it and the mean are not known apart.
             let gaps = self.gaps(self.lately);
-            let chance = (1.0 + silence / self.lately / gaps).powf(-2.0 * gaps);
+            let told = (silence - stall).max(0.0);
+            let chance = (1.0 + told / self.lately / gaps).powf(-2.0 * gaps);
             // Births that go on for long between rare pauses have short gaps, typically: the pauses count too, and
             // the time before the first birth may have been one.
             let (tail, times) =
                 if was_leak { (SILENT_AFTER_LEAK_TAIL, LONGEST_AFTER_LEAK) } else { (SILENT_TAIL, LONGEST) };
-            let unseen = silence >= times * self.longest.max(wait);
+            let unseen = told >= times * self.longest.max(wait);
             return (chance < tail && unseen) || silence >= older + GAPS * self.typical;
         }
         // Of few births the wait before the first one tells as much as their gaps.
@@ -242,7 +259,9 @@ mod tests {
     fn a_beat_goes_on_until_its_silence_is_long() {
         assert!(!beat(0.02, 3.98).ended(&WINDOW, false));
         assert!(!beat(0.02, 3.90).ended(&WINDOW, false));
-        assert!(beat(0.02, 3.80).ended(&WINDOW, false));
+        // What may be a stall is left out.
+        assert!(!beat(0.02, 3.80).ended(&WINDOW, false));
+        assert!(beat(0.02, 3.60).ended(&WINDOW, false));
         // Two periods and an age of a slow one.
         assert!(!beat(0.25, 2.8).ended(&WINDOW, false));
         assert!(beat(0.25, 2.3).ended(&WINDOW, false));
