@@ -192,6 +192,33 @@ fn a_child_that_does_the_work_is_named() {
     target.quit();
 }
 
+/// What it takes while its calls are counted and it is attached to was there at the start.
+#[test]
+fn growth_of_the_time_before_is_none_of_the_observation() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "6"]);
+    target.say("go");
+    target.books();
+    let pid = target.pid_argument();
+    // With a bound: without one nothing is counted beforehand.
+    let options = ["memleak", "--max-cost", "100%", "--format", "json", "--for", "2s", "--pid", &pid];
+    let report = Observer::spawn(&options).finish(PATIENCE).report(0);
+    target.kill();
+    let cost = &report["meta"]["cost"];
+    let ns = |of: &Value| of.as_f64().unwrap();
+    assert!(ns(&cost["count_ns"]) > 0.5e9, "it was not counted for long, or this tests nothing");
+    let memory = report["sections"].as_array().unwrap().iter().find(|of| of["name"] == "memory").unwrap();
+    let all = memory["rows"][0]["cells"].as_array().unwrap();
+    let grown = all[3]["exact"].as_f64().unwrap() - all[2]["exact"].as_f64().unwrap();
+    // A MiB every 20 ms, up to the reading behind the detaching.
+    let observed_s = (ns(&report["meta"]["length_ns"]) + ns(&cost["detach_ns"])) / 1e9;
+    let per_s = f64::from(1 << 20) / 0.02;
+    assert!(
+        grown > 0.8 * 2.0 * per_s && grown < (observed_s + 0.3) * per_s,
+        "{grown} in {observed_s} s: {all:?}"
+    );
+}
+
 #[test]
 fn a_target_that_is_stopped_or_waits_is_said_to() {
     let Some(_live) = support::live() else { return };

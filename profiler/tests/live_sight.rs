@@ -5,6 +5,8 @@
 mod support;
 
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -52,6 +54,54 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     assert_eq!(rule, "memleak.nothing_seen");
     assert!(text.starts_with("No allocation was seen in 1s: sh (pid "), "{text}");
     assert!(text.ends_with(&format!("not observed. Observe it: --pid {child}")), "{text}");
+}
+
+/// What did not run was not observed. First line, verdict and gate say the same.
+#[test]
+fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("leaks.c").build();
+    let [stays, goes_on, leaks] = [&["calm", "10"][..], &["calm", "10"], &["bursts", "1", "10"]]
+        .map(|arguments| Workload::spawn(&program, arguments));
+    let options = ["--gate", "--older", "200ms", "--for", "4s"];
+    let [of_stays, of_goes_on, of_leaks] =
+        [&stays, &goes_on, &leaks].map(|target| Observer::attach(target.pid(), &options));
+    sleep(Duration::from_millis(1500));
+    for target in [&stays, &goes_on, &leaks] {
+        target.signal(Signal::STOP);
+    }
+    sleep(Duration::from_millis(1200));
+    goes_on.signal(Signal::CONT);
+
+    let report = of_stays.finish(PATIENCE).report(3);
+    let (rule, text) = first(&report);
+    assert_eq!((rule, &report["verdict"]["word"]), ("memleak.halted", &"halted".into()), "{text}");
+    let expected = format!("Undecided: leaks (pid {}) is stopped, so it allocates nothing.", stays.pid());
+    assert!(
+        text.starts_with(&expected)
+            && text.contains("It was observed for ")
+            && text.ends_with(" of 4s only.")
+            && !text.contains("for 4s"),
+        "{text}"
+    );
+    assert!(!report["findings"].to_string().contains("No leak found"), "{}", report["findings"]);
+
+    let report = of_goes_on.finish(PATIENCE).report(3);
+    let (rule, text) = first(&report);
+    assert_eq!(rule, "memleak.halted", "{text}");
+    let expected = format!("Undecided: leaks (pid {}) was stopped for ", goes_on.pid());
+    assert!(text.starts_with(&expected), "{text}");
+    assert!(!report["findings"].to_string().contains("No leak found"), "{}", report["findings"]);
+
+    // Proved by what was seen before, with ages of that time.
+    let report = of_leaks.finish(PATIENCE).report(1);
+    let (rule, text) = first(&report);
+    assert_eq!(rule, "memleak.leak", "{text}");
+    assert!(text.contains(" of what got that old in ") && !text.contains(" in 4s"), "{text}");
+    assert_eq!(report["findings"][1]["rule"], "memleak.halted", "{}", report["findings"]);
+    for target in [stays, goes_on, leaks] {
+        target.signal(Signal::CONT);
+    }
 }
 
 /// What leaks does not only wait, however little it does.
@@ -108,7 +158,7 @@ fn one_of_several_targets_that_execs_meanwhile_is_observed_anew_or_said_not_to_b
         if round % 2 == 0 {
             observer.wait_attached();
         } else {
-            std::thread::sleep(moments.within_ms(300));
+            sleep(moments.within_ms(300));
         }
         target.say("go");
         let outcome = observer.finish(PATIENCE);

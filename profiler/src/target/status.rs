@@ -26,6 +26,8 @@ pub(crate) struct Status {
     pub(crate) state: Option<char>,
     /// The most that was ever resident, in bytes.
     pub(crate) peak_bytes: Option<u64>,
+    /// How often its first thread gave up its processor, or had it taken away.
+    pub(crate) switches: Option<u64>,
 }
 
 impl Status {
@@ -55,11 +57,19 @@ impl Status {
                 "VmHWM" => status.peak_bytes = number().map(|kib| kib * 1024),
                 "VmSwap" => status.swapped_bytes = number().map(|kib| kib * 1024),
                 "State" => status.state = value.trim().chars().next(),
+                "voluntary_ctxt_switches" | "nonvoluntary_ctxt_switches" => {
+                    status.switches = number().map(|more| more + status.switches.unwrap_or(0));
+                }
                 "RssAnon" => status.anonymous_bytes = number().map(|kib| kib * 1024),
                 _ => {}
             }
         }
         status
+    }
+
+    /// Whether it is stopped, by a signal or by a tracer.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.state, Some('T' | 't'))
     }
 
     /// Whether a capability is effective.
@@ -78,7 +88,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "Name:\tsrv: 7\nState:\tt (tracing stop)\nVmSwap:\t       8 kB\nUmask:\t0022\nTgid:\t4242\nVmHWM:\t     9 kB\nUid:\t1000\t33\t1000\t33\nThreads:\t38\nTracerPid:\t0\n\
-        NSpid:\t4242\t17\nSeccomp:\t2\nCapEff:\t000000c000080000\nRssAnon:\t    1436 kB\nCapBnd:\tzz\n";
+        NSpid:\t4242\t17\nSeccomp:\t2\nCapEff:\t000000c000080000\nRssAnon:\t    1436 kB\nCapBnd:\tzz\n\
+        voluntary_ctxt_switches:\t31\nnonvoluntary_ctxt_switches:\t7\n";
 
     #[test]
     fn fields_are_those_of_the_process() {
@@ -91,6 +102,7 @@ mod tests {
         assert_eq!((status.seccomp, status.own_pid()), (Some(2), Some(17)));
         assert_eq!(status.anonymous_bytes, Some(1436 * 1024));
         assert_eq!((status.state, status.swapped_bytes), (Some('t'), Some(8 * 1024)));
+        assert_eq!((status.is_stopped(), status.switches), (true, Some(38)));
         let (ptrace, perfmon, bpf, admin) = (19, 38, 39, 21);
         assert!(status.has(ptrace) && status.has(perfmon) && status.has(bpf) && !status.has(admin));
     }

@@ -2,6 +2,7 @@
 //
 //   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
 //          4: blocks that are always being replaced by others   5: two that are moved as fast as can be, and malloc between
+//          6: mmap of its own, a MiB every 20 ms for six seconds
 //   --mib N
 #include "workload.h"
 #include <malloc.h>
@@ -52,6 +53,23 @@ FRAME static void *site_resized(void *unused) {
         site_passing();
     }
     return NULL;
+}
+
+// By the clock: what it was kept from by others, it makes up for.
+FRAME static void *site_steady(void *unused) {
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    for (int i = 0; i < 300; i++) {
+        memset(mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, MIB);
+        site_passing();
+        next.tv_nsec += 20 * 1000 * 1000;
+        if (next.tv_nsec >= 1000 * 1000 * 1000) {
+            next.tv_nsec -= 1000 * 1000 * 1000;
+            next.tv_sec++;
+        }
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+    }
+    return unused;
 }
 
 static void *use_stack(void *barrier) {
@@ -112,6 +130,10 @@ int main(int argc, char **argv) {
             for (int i = 0; i < 2; i++)
                 if (pthread_create(&thread, NULL, site_resized, NULL) != 0)
                     _exit(74);
+        } else if (what == 6) {
+            pthread_t thread;
+            if (pthread_create(&thread, NULL, site_steady, NULL) != 0)
+                _exit(74);
         } else {
             child = start_child();
         }

@@ -4,6 +4,7 @@ use super::{
     analyze::Judged,
     estimate::Estimate,
     growth::Growth,
+    rows::StackRow,
     sentences::rounded_up,
     verdict::{Judgement, Verdict},
 };
@@ -68,15 +69,19 @@ pub(super) fn with_ends(pid: Option<u32>, cells: Vec<Value>, last: usize) -> Vec
 }
 
 /// The cells of a stack. Without a verdict if the data do not carry one. `skipped` are the allocation wrappers further in
-/// than the function.
+/// than the function. `leaking` are the stacks that leak, if not all of them do: what is old is theirs, as are the figures of
+/// the judgement.
 pub(super) fn cells(
     judged: &Judged<'_>,
+    leaking: Option<&StackRow>,
     verdict: Option<Verdict>,
     function: Option<Text>,
     skipped: Option<&[Text]>,
 ) -> Vec<Value> {
     let (row, judgement) = (judged.row, &judged.judgement);
     let drawn = row.weighted.as_ref();
+    let kept = leaking.unwrap_or(row);
+    let kept_drawn = kept.weighted.as_ref();
     let number = |exact: u64, estimate: Option<(f64, f64)>| match estimate {
         Some((value, variance)) => {
             let half = 1.96 * variance.max(0.0).sqrt();
@@ -90,10 +95,10 @@ pub(super) fn cells(
     vec![
         verdict.map_or_else(|| Value::Unknown(WITHHELD.to_owned()), |v| Value::Word(v.name().to_owned())),
         function.map_or_else(|| Value::Unknown("no frame has a name".to_owned()), Value::Name),
-        number(row.old_bytes, drawn.map(|w| w.old_bytes)),
+        number(kept.old_bytes, kept_drawn.map(|w| w.old_bytes)),
         number(row.live_bytes, drawn.map(|w| w.live_bytes)),
         number(row.live, drawn.map(|w| w.live)),
-        number(row.old, drawn.map(|w| w.old)),
+        number(kept.old, kept_drawn.map(|w| w.old)),
         number(row.allocs, drawn.map(|w| w.allocs)),
         number(row.alloc_bytes, drawn.map(|w| w.alloc_bytes)),
         number(row.merged + row.lifetimes.died.iter().sum::<u64>(), frees),

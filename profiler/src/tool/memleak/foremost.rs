@@ -38,6 +38,10 @@ pub(super) fn complete(
     {
         *clean = growth;
     }
+    // What did not run was not observed: nothing is known to be without a leak.
+    if before.iter().any(|finding| finding.rule == rules::HALTED) {
+        report.findings.retain(|finding| finding.rule != rules::CLEAN);
+    }
     let (before_no_leak, limits) =
         if leaks { (Vec::new(), before_no_leak) } else { (before_no_leak, Vec::new()) };
     let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));

@@ -1,12 +1,15 @@
 //! The answer in sentences, the most important first.
 
 mod grown;
+mod processes;
 mod seen;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+pub(super) use self::processes::processes;
 use self::{
     grown::grown,
+    processes::{Process, filling, still_fills, whose},
     seen::{age, seen},
 };
 use super::{
@@ -15,7 +18,6 @@ use super::{
     rules,
     session::Session,
     sites::JudgedSite,
-    space::Space,
     verdict::{Reason, Verdict},
 };
 use crate::{
@@ -37,8 +39,6 @@ const MOST_BYTES: f64 = 1_048_576.0;
 const LEFT_BYTES: f64 = 131_072.0;
 /// Of nothing that was seen for less is it said what it does, however short the age asked about is.
 const LEAST_SEEN: Duration = Duration::from_secs(1);
-/// A process younger than this many ages may still fill what it fills once.
-const FILLING_AGES: u32 = 4;
 
 /// What the sentences are made of.
 pub(super) struct Facts<'a> {
@@ -50,6 +50,8 @@ pub(super) struct Facts<'a> {
     pub(super) spoken: &'a [Option<Text>],
     /// Their processes and address spaces.
     pub(super) programs: &'a [(u32, u16)],
+    /// All processes that are observed.
+    pub(super) processes: &'a [Process],
     /// The rows of the report that show them, if they are shown.
     pub(super) rows: &'a [Option<RowRef>],
     /// Call stacks looked at.
@@ -67,25 +69,8 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
     let mut findings = Vec::new();
     if complete {
         findings.push(answer(facts));
-        let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns);
-        // Once for each process, whatever programs it was: by the name of the last.
-        let is_last = |space: &&Space| {
-            let mut later = session.spaces.iter().filter(|other| other.number > space.number);
-            !later.any(|other| other.process.pid() == space.process.pid())
-        };
         // Where no allocation was seen, nothing is filled.
-        let filling_up = session.spaces.iter().filter(is_last).filter(|_| facts.stacks > 0);
-        let young = filling_up.filter_map(|space| {
-            let lasted = session.lasted(space);
-            // A command began with the observation, and what a process became by exec with that.
-            let age = if session.command().is_some() || space.seen.since_ns.is_some() {
-                lasted
-            } else {
-                (began + lasted).duration_since(space.process.started()).ok()?
-            };
-            (age < facts.older * FILLING_AGES).then(|| (space.process.name(), age))
-        });
-        findings.extend(filling(&young.collect::<Vec<_>>(), facts.older));
+        findings.extend(filling(facts.processes, facts.older).filter(|_| facts.stacks > 0));
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
         findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
@@ -145,7 +130,9 @@ fn seen_for_moments(facts: &Facts<'_>) -> Finding {
     );
     let label = facts.names.get(place).and_then(Option::as_ref);
     let rows = facts.rows.get(place).copied().flatten().into_iter().collect();
-    let sentence = vec![plain("Too early to say: "), named(label.map(in_prose)), plain(words)];
+    let mut sentence = vec![plain("Too early to say: "), named(label.map(in_prose))];
+    sentence.extend(facts.programs.get(place).into_iter().flat_map(|(pid, _)| whose(&[*pid], facts)));
+    sentence.push(plain(words));
     Finding::new(rules::TOO_EARLY, Severity::Limit, sentence).on(rows)
 }
 
@@ -187,7 +174,7 @@ struct Leak<'a> {
 impl<'a> Leak<'a> {
     fn of(site: &JudgedSite, label: Option<&'a Text>, program: (u32, u16), facts: &Facts<'_>) -> Leak<'a> {
         let (row, stacks) = match &site.leaking {
-            Some(leaking) => (&leaking.row, leaking.stacks),
+            Some(leaking) => (&leaking.row, leaking.stacks.len()),
             None => (&site.row, site.stacks.len()),
         };
         let kept = site.judgement.kept;
@@ -220,6 +207,7 @@ impl<'a> Leak<'a> {
 fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
     let functions = grown(leaks);
     let mut sentence = vec![plain("LEAK: ")];
+    let mut spoken_of = Vec::new();
     let fastest = &functions[..functions.len().min(MOST_NAMED)];
     let unnamed = functions.len() - fastest.len();
     for (i, grown) in fastest.iter().enumerate() {
@@ -227,12 +215,18 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
             sentence.push(plain(if unnamed == 0 && i + 1 == fastest.len() { " and " } else { ", " }));
         }
         sentence.push(named(grown.name()));
+        let pids = grown.pids();
+        if pids != spoken_of {
+            sentence.extend(whose(&pids, facts));
+            spoken_of = pids;
+        }
         let grows = if i == 0 { "grows by" } else { "by" };
         sentence.push(plain(format!(" {grows} ~{}", grown.per_hour())));
     }
     if unnamed > 0 {
         sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
     }
+    sentence.extend(still_fills(leaks, facts).map(plain));
     sentence.push(plain(seen(leaks, functions.len(), facts)));
     sentence
 }
@@ -267,6 +261,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     sites.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let first = *sites.first()?;
     let mut sentence = vec![plain("Undecided: "), named(facts.names.get(first)?.as_ref().map(in_prose))];
+    sentence.extend(whose(&[facts.programs.get(first)?.0], facts));
     if sites.len() > 1 {
         sentence.push(plain(format!(" and {}", units::plural(sites.len() - 1, "more site", "more sites"))));
     }
@@ -308,8 +303,12 @@ fn undecided_advice<'a>(suspects: impl Iterator<Item = &'a JudgedSite>, facts: &
 }
 
 fn clean(facts: &Facts<'_>) -> Finding {
+    let of = match facts.processes.len() {
+        0 | 1 => String::new(),
+        several => format!(" of {several} processes"),
+    };
     let mut words = format!(
-        "No leak found: {} looked at for {}, age {}.",
+        "No leak found: {}{of} looked at for {}, age {}.",
         units::plural(facts.stacks, "call stack", "call stacks"),
         units::duration(facts.length),
         units::duration(facts.older)
@@ -334,28 +333,6 @@ fn clean(facts: &Facts<'_>) -> Finding {
             format!("{words} Sampled: leaks of less than ~{} can go unseen.", growth.trim_start_matches('+'));
     }
     Finding::plain(rules::CLEAN, Severity::Info, words)
-}
-
-/// Says of processes that they have not run for long, each with its age: what fills up once after the start looks like growth
-/// until then.
-fn filling(young: &[(&Text, Duration)], older: Duration) -> Option<Finding> {
-    let may = |it: &str| {
-        let older = units::duration(older);
-        format!("less than four times {older}: what {it} once after the start may still look like growth.")
-    };
-    let sentence = match young {
-        [] => return None,
-        [(name, age)] => {
-            let rest = format!(" has run for {} only, {}", units::duration(*age), may("it fills"));
-            vec![Phrase::Name((*name).clone()), plain(rest)]
-        }
-        several => {
-            let oldest = units::duration(several.iter().map(|(_, age)| *age).max().unwrap_or_default());
-            let rest = may("they fill");
-            vec![plain(format!("{} processes have run for {oldest} at most, {rest}", several.len()))]
-        }
-    };
-    Some(Finding::new(rules::FILLING, Severity::Info, sentence))
 }
 
 fn old_bytes(site: &JudgedSite) -> f64 {

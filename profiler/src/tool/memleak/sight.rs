@@ -3,6 +3,7 @@
 
 mod children;
 mod ended;
+mod halted;
 mod unobserved;
 mod unrecorded;
 
@@ -13,16 +14,14 @@ use std::{
 
 use profiler_common::ledger::Counter;
 
-use self::children::{Children, children, left_behind};
+use self::{
+    children::{Children, children, left_behind},
+    halted::halted,
+};
 use super::{rules, sentences::plain, session::Session, space::Space};
 use crate::{
     report::{Finding, Phrase, Severity},
-    target::{
-        family::{Used, descendants},
-        process::name_of,
-        status::Status,
-    },
-    text::Text,
+    target::family::{Used, descendants},
     units,
 };
 
@@ -84,7 +83,7 @@ pub(super) fn sight(
     let living: Vec<&Space> = session.spaces.iter().filter(|space| space.ended.is_none()).collect();
     let mut sight = Sight::default();
     for space in &living {
-        let Some(finding) = halted(space, seen) else { continue };
+        let Some(finding) = halted(session, space, [seen, leak], length) else { continue };
         if seen { sight.before.push(finding) } else { sight.instead = Some(finding) }
     }
     if !seen && sight.instead.is_none() {
@@ -210,31 +209,6 @@ fn works(cpu: Duration, grew_bytes: u64, length: Duration) -> bool {
 /// Whether something with this use does next to nothing.
 fn is_idle(cpu: Duration, grew_bytes: u64, length: Duration) -> bool {
     cpu < WORKS_LEAST.max(length.mul_f64(IDLE_SHARE)) && grew_bytes < GROWS_BYTES
-}
-
-/// What is to be said of a target that does not run.
-fn halted(space: &Space, seen: bool) -> Option<Finding> {
-    let pid = space.process.pid();
-    let status = Status::read(pid).ok()?;
-    let name = Phrase::Name(space.process.name().clone());
-    let tracer = status.tracer.filter(|tracer| *tracer != 0);
-    let words = match (status.state?, tracer) {
-        ('t', Some(tracer)) | ('T', Some(tracer)) => {
-            let by = Text::from(name_of(tracer).unwrap_or_default().as_slice()).terminal();
-            format!(" (pid {pid}) is stopped by {by} (pid {tracer}), which traces it: let it go on there.")
-        }
-        ('T', None) => {
-            format!(" (pid {pid}) is stopped, so it allocates nothing. Let it go on: kill -CONT {pid}")
-        }
-        _ => return None,
-    };
-    let sentence = if seen {
-        vec![name, plain(words)]
-    } else {
-        vec![plain("No allocation was seen: "), name, plain(words)]
-    };
-    let rule = if seen { rules::HALTED } else { rules::NOTHING_SEEN };
-    Some(Finding::new(rule, Severity::Limit, sentence))
 }
 
 /// Targets without work and without children that work.

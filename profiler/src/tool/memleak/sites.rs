@@ -21,7 +21,7 @@ use super::{
 pub struct JudgedSite {
     /// What they did together. It has the number of the worst stack.
     pub row: StackRow,
-    /// What that means. If the site leaks only because some of its stacks do, it is that on those stacks.
+    /// What that means. If the site leaks because some of its stacks do, it is that on those stacks.
     pub judgement: Judgement,
     /// Those stacks, then.
     pub leaking: Option<Box<Leaking>>,
@@ -31,13 +31,13 @@ pub struct JudgedSite {
     pub through: Option<usize>,
 }
 
-/// The stacks of a site that leak by themselves, if it leaks only because they do.
+/// The stacks of a site that leak, if not all of them do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaking {
     /// What they did together.
     pub row: StackRow,
-    /// How many they are.
-    pub stacks: usize,
+    /// Which they are: places in what the stacks were judged to.
+    pub stacks: Vec<usize>,
 }
 
 /// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), `before` as there, and `site` tells the
@@ -103,25 +103,53 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: 
     let before = before.of_site(of().map(|stack| stack.row.stack));
     let mut judgement = judge_again(&row, window, before);
     let mut leaking = None;
-    if judgement.verdict != Verdict::Leak {
-        let leaks: Vec<_> = of().filter(|stack| stack.judgement.verdict == Verdict::Leak).collect();
-        let together = StackRow::pool(leaks.iter().map(|stack| stack.row));
+    if judgement.verdict == Verdict::Leak {
+        // What is known to be short-lived is no part of it: its frees would make survival that of something else.
+        let is_short =
+            |stack: &Judged<'_>| matches!(stack.judgement.verdict, Verdict::Churn | Verdict::Cache);
+        let (rest, together) = chosen(stacks, &members, |stack| !is_short(stack));
+        let proved = judge_again(&together, window, before);
+        if (1..members.len()).contains(&rest.len()) && proved.verdict == Verdict::Leak {
+            judgement = proved;
+            leaking = Some(Box::new(Leaking { row: together, stacks: rest }));
+        }
+    } else {
+        let leaks = |stack: &Judged<'_>| stack.judgement.verdict == Verdict::Leak;
+        let (leaks, together) = chosen(stacks, &members, leaks);
         // Leaks of different ages can be less than proved together: then the worst of them speaks for all.
         let proved = judge(&together, window);
-        if let Some(worst) = leaks.first() {
+        if let Some((&place, worst)) = leaks.first().and_then(|place| Some((place, stacks.get(*place)?))) {
             let together_leak = proved.verdict == Verdict::Leak;
             judgement = if together_leak { proved } else { worst.judgement.clone() };
             leaking = Some(Box::new(if together_leak {
-                Leaking { row: together, stacks: leaks.len() }
+                Leaking { row: together, stacks: leaks }
             } else {
-                Leaking { row: worst.row.clone(), stacks: 1 }
+                Leaking { row: worst.row.clone(), stacks: vec![place] }
             }));
         }
     }
     JudgedSite { row, judgement, leaking, stacks: members, through: None }
 }
 
+/// Those of the stacks at these places that are wanted: where they are, and what they did together.
+fn chosen(
+    stacks: &[Judged<'_>],
+    places: &[usize],
+    wanted: impl Fn(&Judged<'_>) -> bool,
+) -> (Vec<usize>, StackRow) {
+    let is_wanted = |place: &usize| stacks.get(*place).is_some_and(&wanted);
+    let chosen: Vec<usize> = places.iter().copied().filter(is_wanted).collect();
+    let row = StackRow::pool(chosen.iter().filter_map(|&place| stacks.get(place)).map(|stack| stack.row));
+    (chosen, row)
+}
+
 impl JudgedSite {
+    /// Whether the stack at a place, which is one of its, is a part of its leak.
+    pub(super) fn leaks_at(&self, place: usize) -> bool {
+        self.judgement.verdict == Verdict::Leak
+            && self.leaking.as_ref().is_none_or(|leaking| leaking.stacks.contains(&place))
+    }
+
     /// The site as if it were one stack.
     pub fn judged(&self) -> Judged<'_> {
         Judged { row: &self.row, judgement: self.judgement.clone() }
@@ -167,6 +195,23 @@ mod tests {
         assert!((growth * hours / site.row.old_bytes as f64 - 1.0).abs() < 1e-3, "{growth}");
     }
 
+    /// Its row is evidence of the leak, and not of what another line of a stripped function does.
+    #[test]
+    fn what_is_in_use_for_moments_is_no_part_of_the_leak_beside_it() {
+        let rows = [row(1, 0.0, 0.05, 1e9), row(2, 0.0, 0.0005, 0.001)];
+        let stacks = analyze(&rows, &window(), &Before::default());
+        assert_eq!(stacks[1].judgement.verdict, Verdict::Churn, "or this tests nothing");
+        let together = judge(&StackRow::pool(&rows), &window());
+        assert_eq!(together.verdict, Verdict::Leak, "or this tests nothing");
+        assert!(together.survival.unwrap().value < 0.02);
+        let sites = sites(&stacks, &window(), &Before::default(), |_| ());
+        let judgement = &sites[0].judgement;
+        assert_eq!((judgement.verdict, judgement.survival.unwrap().value), (Verdict::Leak, 1.0));
+        assert_eq!(judgement.growth_bytes_per_hour, judge(&rows[0], &window()).growth_bytes_per_hour);
+        assert_eq!(sites[0].leaking.as_ref().unwrap().row.old, rows[0].old);
+        assert_eq!(sites[0].row.allocs, rows[0].allocs + rows[1].allocs);
+    }
+
     #[test]
     fn a_large_cache_does_not_hide_the_leak_of_another_stack() {
         // Entries of 3 ages: their frees outweigh the leak at every age.
@@ -180,7 +225,7 @@ mod tests {
         assert_eq!(growth(&sites[0].judgement), growth(&judge(&rows[1], &window())));
         assert_eq!(sites[0].row.allocs, rows[0].allocs + rows[1].allocs);
         let leaking = sites[0].leaking.as_ref().unwrap();
-        assert_eq!((leaking.stacks, leaking.row.old_bytes), (1, rows[1].old_bytes), "of one set");
+        assert_eq!((leaking.stacks.len(), leaking.row.old_bytes), (1, rows[1].old_bytes), "of one set");
     }
 
     /// Each stack alone has too few frees to be honest, and those without any must not be picked out.

@@ -158,7 +158,7 @@ impl Leak {
             site.judgement.growth_bytes_per_hour.map(|growth| growth.value).filter(|growth| *growth > 0.0)?;
         let counts = |place: &usize| {
             let stack = stacks.get(*place)?;
-            let leaks = site.leaking.is_none() || stack.judgement.verdict == Verdict::Leak;
+            let leaks = site.leaks_at(*place) || stack.judgement.verdict == Verdict::Leak;
             let drawn = stack.row.weighted.as_ref().map(|weighted| weighted.old_bytes.0);
             leaks.then(|| (*place, drawn.unwrap_or(stack.row.old_bytes as f64)))
         };

@@ -10,7 +10,7 @@ use super::{
     coarse::Drawing,
     columns::{cells, site_columns, stack_columns, with_ends},
     own::{Named, Own, labels},
-    rows::Window,
+    rows::{StackRow, Window},
     sentences::{self, Facts},
     session::Session,
     sites::{JudgedSite, sites_and_functions},
@@ -145,6 +145,7 @@ impl<'a> Table<'a> {
             names: &names,
             spoken: &spoken,
             programs: &programs,
+            processes: &sentences::processes(session),
             rows: &refs,
             stacks: self.judged.len(),
             length,
@@ -158,8 +159,14 @@ impl<'a> Table<'a> {
             let stack = self.shown.binary_search(&first).ok().and_then(|row| stacks.get(row).copied()?);
             let pid = several.then_some(self.programs[first].0);
             let leaks = site.judgement.verdict == Verdict::Leak;
-            let line =
-                Line { judged: &site.judged(), name: names[at].clone(), own: self.of_site[at], stack, leaks };
+            let line = Line {
+                judged: &site.judged(),
+                leaking: site.leaking.as_ref().map(|leaking| &leaking.row),
+                name: names[at].clone(),
+                own: self.of_site[at],
+                stack,
+                leaks,
+            };
             line.row(pid, site.stacks.len(), complete)
         });
         let hidden = self.sites.len() - self.rows.len();
@@ -189,8 +196,8 @@ impl<'a> Table<'a> {
         let shown = self.shown.iter().zip(&self.site_rows).zip(stacks).zip(labels(&owns));
         let row = |(((&place, &site), &stack), name)| {
             let judged: &Judged<'_> = &self.judged[place];
-            let leaks = judged.judgement.verdict == Verdict::Leak || self.leaks_together(site);
-            let line = Line { judged, name, own: self.owns[place], stack, leaks };
+            let leaks = judged.judgement.verdict == Verdict::Leak || self.is_part_of_leak(site, place);
+            let line = Line { judged, leaking: None, name, own: self.owns[place], stack, leaks };
             let (pid, _): (u32, u16) = self.programs[place];
             line.row(several.then_some(pid), site, complete)
         };
@@ -210,11 +217,11 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Whether all stacks of the site in a row are the leak: what is proved is proved of all of them, whatever each of
-    /// them shows alone.
-    fn leaks_together(&self, row: usize) -> bool {
+    /// Whether a stack is a part of the leak of the site in a row: what is proved is proved of all of its stacks that leak,
+    /// whatever each of them shows alone.
+    fn is_part_of_leak(&self, row: usize, place: usize) -> bool {
         let site = self.rows.get(row).and_then(|&at| self.sites.get(at));
-        site.is_some_and(|site| site.judgement.verdict == Verdict::Leak && site.leaking.is_none())
+        site.is_some_and(|site| site.leaks_at(place))
     }
 
     /// What the sites are together that have no line of their own.
@@ -257,6 +264,8 @@ fn elsewhere<F: PartialEq>(site: &JudgedSite, stacks: usize, path: impl Fn(usize
 /// What a row of either table is made of.
 struct Line<'a> {
     judged: &'a Judged<'a>,
+    /// The stacks that leak, if not all of them do.
+    leaking: Option<&'a StackRow>,
     name: Option<Text>,
     own: Option<&'a Own>,
     stack: Option<usize>,
@@ -268,7 +277,7 @@ impl Line<'_> {
     fn row(self, pid: Option<u32>, last: usize, complete: bool) -> Row {
         let verdict = complete.then_some(self.judged.judgement.verdict);
         let severity = (complete && self.leaks).then_some(Severity::Problem);
-        let cells = cells(self.judged, verdict, self.name, self.own.map(|own| &*own.skipped));
+        let cells = cells(self.judged, self.leaking, verdict, self.name, self.own.map(|own| &*own.skipped));
         Row { cells: with_ends(pid, cells, last), stack: self.stack, severity }
     }
 }
@@ -298,11 +307,8 @@ fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{
-            rows::StackRow,
-            verdict::{Judgement, Reason},
-        },
-        JudgedSite, Verdict, elsewhere, notes,
+        super::verdict::{Judgement, Reason},
+        JudgedSite, StackRow, Verdict, elsewhere, notes,
     };
 
     #[test]

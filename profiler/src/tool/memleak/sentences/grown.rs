@@ -56,6 +56,11 @@ impl Grown<'_> {
         self.rates.values().filter_map(fastest).fold((0.0, 0.0), add)
     }
 
+    /// The processes in which it grows.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.rates.keys().copied().collect()
+    }
+
     /// Its name, with the places where it leaks if there are several: `push (chat.c:7, chat.c:9)`. `None` if it has no name.
     pub(super) fn name(&self) -> Option<Text> {
         let name = self.function?;

@@ -18,7 +18,7 @@ use Reason::{
 const MIB: f64 = (1 << 20) as f64;
 
 /// A site whose blocks hold `kib` that are old and as much again that is not.
-fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
+pub(super) fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
     let verdict = match reason {
         KeptAndGrowing | StillKeptAndGrowing => Verdict::Leak,
         StillFreed | StoppedGrowing | StillNone => Verdict::LongLived,
@@ -34,11 +34,11 @@ fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSit
     JudgedSite { row, judgement, leaking: None, stacks: (0..stacks).collect(), through: None }
 }
 
-fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> Finding {
+pub(super) fn said(sites: &[JudgedSite], names: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> Finding {
     said_of(&vec![(1, 1); sites.len()], sites, names, change)
 }
 
-fn said_of(
+pub(super) fn said_of(
     programs: &[(u32, u16)],
     sites: &[JudgedSite],
     names: &[&str],
@@ -53,6 +53,7 @@ fn said_of(
         names: &names,
         spoken: &names,
         programs,
+        processes: &[],
         rows: &rows,
         stacks: 417,
         length: seconds(10),
@@ -142,7 +143,7 @@ fn a_function_that_leaks_at_several_places_is_named_once_with_them() {
 fn of_a_cache_with_a_leak_the_leak_counts() {
     let mut cache = site(KeptAndGrowing, 1.0, 9_000, 2);
     let row = StackRow { old_bytes: 3 << 10, ..StackRow::default() };
-    cache.leaking = Some(Box::new(Leaking { row, stacks: 1 }));
+    cache.leaking = Some(Box::new(Leaking { row, stacks: vec![0] }));
     assert!(
         said(&[cache], &["get"], |_| {})
             .text
@@ -188,7 +189,7 @@ fn programs_that_a_process_was_in_turn_never_grew_at_once() {
 }
 
 /// A site of a program that was observed for so long.
-fn seen_for(site: JudgedSite, ms: u64, ended: bool) -> JudgedSite {
+pub(super) fn seen_for(site: JudgedSite, ms: u64, ended: bool) -> JudgedSite {
     let length_units = ms * 1_000_000 / profiler_common::age::UNIT_NS;
     let row = StackRow { observed: Some(Observed { length_units, ended }), ..site.row };
     JudgedSite { row, ..site }
@@ -315,26 +316,6 @@ fn blocks_of_no_size_are_counted() {
 #[test]
 fn nothing_seen_is_no_answer() {
     assert_eq!(said(&[], &[], |facts| facts.stacks = 0).text, "No allocation was seen in 10s.");
-}
-
-#[test]
-fn young_processes_are_still_filling() {
-    let (pong, seconds) = (Text::from("pong"), Duration::from_secs);
-    let of = |ages: &[u64]| {
-        let young: Vec<_> = ages.iter().map(|age| (&pong, seconds(*age))).collect();
-        filling(&young, seconds(2)).map(|finding| finding.text)
-    };
-    assert_eq!(of(&[]), None);
-    assert_eq!(
-        of(&[7]).unwrap(),
-        "pong has run for 7s only, less than four times 2s: what it fills once after the start may still look like \
-         growth."
-    );
-    assert_eq!(
-        of(&[7, 3, 5]).unwrap(),
-        "3 processes have run for 7s at most, less than four times 2s: what they fill once after the start may still \
-         look like growth."
-    );
 }
 
 #[test]

@@ -76,8 +76,8 @@ pub struct Progress {
     pub live_blocks: u64,
     /// Call stacks seen.
     pub stacks: usize,
-    /// Share of its processor time that the probes took lately from the thread that pays most, from 0 to 1; `None`
-    /// before the first second is over, and if no thread runs long enough to say.
+    /// Share of the time in which it could run that the probes took lately from the thread that pays most, from 0 to 1: what
+    /// `--max-cost` bounds. `None` before the first second is over, and if no thread runs long enough to say.
     pub cost: Option<f64>,
 }
 

@@ -10,7 +10,7 @@ use profiler_common::{
 use super::{
     super::{
         collect::{Moment, Moments},
-        space::Space,
+        space::{Seen, Space},
     },
     Session, monotonic_ns,
 };
@@ -32,7 +32,10 @@ impl Session<'_> {
 
     /// The part of it in which a space was observed.
     fn moment_of(&self, space: &Space, whole: Moment) -> Moment {
-        let now_units = space.seen.end_units.map_or(whole.now_units, |end| end.min(whole.now_units));
+        // What is stopped does nothing: its blocks are as old as they were then.
+        let halted = space.seen.halts.since_ns().map(|since| self.units(since));
+        let end = space.seen.end_units.or(halted);
+        let now_units = end.map_or(whole.now_units, |end| end.min(whole.now_units));
         let since = space.seen.since_ns.map_or(0, |since| self.units(since));
         Moment { began_units: since.max(whole.began_units).min(now_units), now_units, ..whole }
     }
@@ -43,7 +46,8 @@ impl Session<'_> {
         let whole = self.moment();
         let mut moments = Moments::new(whole);
         for space in &self.spaces {
-            if space.ended.is_some() || space.seen.since_ns.is_some() {
+            let Seen { since_ns, halts, .. } = space.seen;
+            if space.ended.is_some() || since_ns.is_some() || halts.since_ns().is_some() {
                 moments.set(space.number, self.moment_of(space, whole), space.ended.is_some());
             }
         }

@@ -61,7 +61,6 @@ impl<'a> Session<'a> {
         options.stage.begin("reading the target's files");
         let mut modules = Modules::default();
         let mut found = Found::find(options, &mut modules)?;
-        let memory = Memory::start(&found.spaces, found.launched.is_some());
         let start_ns = monotonic_ns();
         let room = room_for(found.bytes_before, options);
         let (mut object, tracking) = found.plan_and_load(options, &mut modules, start_ns, room)?;
@@ -78,6 +77,8 @@ impl<'a> Session<'a> {
         let records = object.take_ring("RING")?;
         let mut attacher = Attacher::new(PROGRAMS, options.method);
         let exec = attach(&object, &mut attacher, &mut found.spaces, &modules)?;
+        // Not before: what a target takes while it is attached to would be growth that no followed block explains.
+        let memory = Memory::start(&found.spaces, found.launched.is_some());
         let ring = wait_for(&records)?;
         let ends = watch_ends(&found.spaces)?;
         let worker = start_worker(options)?;
@@ -103,7 +104,7 @@ impl<'a> Session<'a> {
             end_ns: None,
             max_blocks: room.spilled,
             bytes_before,
-            memory: memory.begun(),
+            memory,
             lately: Lately::default(),
             early: [0; Counter::COUNT],
             late: None,

@@ -211,6 +211,7 @@ impl Session<'_> {
         self.note_ends();
         for space in self.spaces.iter_mut().filter(|space| space.ended.is_none()) {
             space.seen.alive_ns = now_ns;
+            space.look_whether_it_runs(now_ns);
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
@@ -258,7 +259,7 @@ impl Session<'_> {
             lost: sum(&|c| c.class() == Class::Lost),
             live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
             stacks: self.stacks.len(),
-            cost: self.cost.now().map(|now| now.price.of_busy),
+            cost: self.cost.now().map(|now| now.price.of_all),
         }
     }
 }

@@ -1,6 +1,9 @@
-//! When an address space was observed, and its end.
+//! When an address space was observed, for how long it did not run meanwhile, and its end.
+
+use std::time::Duration;
 
 use super::Space;
+use crate::target::status::Status;
 
 /// When an address space was observed. Nanoseconds are those of the monotonic clock, and age units those of births.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +16,44 @@ pub(crate) struct Seen {
     pub(crate) noticed_ns: Option<u64>,
     /// Its end, once it was looked for, in age units.
     pub(crate) end_units: Option<u64>,
+    /// How long it was stopped.
+    pub(crate) halts: Halts,
+}
+
+/// How long a process was stopped, by a signal or by a tracer, as far as looks at it show. Nanoseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Halts {
+    /// When the last look found it stopped, and how often it had given up its processor by then.
+    last: Option<(u64, u64)>,
+    /// The first of the looks at this stop.
+    since_ns: Option<u64>,
+    total_ns: u64,
+}
+
+impl Halts {
+    /// Takes in what is seen of the process now. It was stopped between two looks if both found it so, and it did not run
+    /// meanwhile: a tracer stops it at each system call and lets it go on.
+    fn look(&mut self, status: &Status, now_ns: u64) {
+        let stopped = status.is_stopped().then(|| (now_ns, status.switches.unwrap_or(0)));
+        match (self.last, stopped) {
+            (Some((then_ns, before)), Some((_, switches))) if before == switches => {
+                self.total_ns += now_ns.saturating_sub(then_ns);
+                self.since_ns.get_or_insert(then_ns);
+            }
+            _ => self.since_ns = None,
+        }
+        self.last = stopped;
+    }
+
+    /// Since when it has been stopped, if it is, and was at the look before.
+    pub(crate) fn since_ns(&self) -> Option<u64> {
+        self.since_ns
+    }
+
+    /// How long it was stopped in all.
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_nanos(self.total_ns)
+    }
 }
 
 impl Seen {
@@ -28,9 +69,40 @@ impl Seen {
 }
 
 impl Space {
+    /// Looks whether it runs.
+    pub(crate) fn look_whether_it_runs(&mut self, now_ns: u64) {
+        if let Ok(status) = Status::read(self.process.pid()) {
+            self.seen.halts.look(&status, now_ns);
+        }
+    }
+
     /// It has ended, as is noticed now.
     pub(crate) fn end(&mut self, how: String, now_ns: u64) {
         self.ended = Some(how);
         self.seen.noticed_ns = Some(now_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn halts(looks: &[(char, u64)]) -> (Option<u64>, u64) {
+        let mut halts = Halts::default();
+        for (at, (state, switches)) in (0..).zip(looks) {
+            let status = Status { state: Some(*state), switches: Some(*switches), ..Status::default() };
+            halts.look(&status, at * 250);
+        }
+        (halts.since_ns(), halts.total_ns)
+    }
+
+    #[test]
+    fn only_what_is_stopped_from_look_to_look_did_not_run() {
+        assert_eq!(halts(&[('S', 1), ('R', 2), ('S', 3)]), (None, 0));
+        assert_eq!(halts(&[('S', 1), ('T', 2)]), (None, 0), "since a moment");
+        assert_eq!(halts(&[('S', 1), ('T', 2), ('T', 2), ('T', 2)]), (Some(250), 500));
+        assert_eq!(halts(&[('T', 2), ('T', 2), ('R', 2), ('T', 3), ('T', 3)]), (Some(750), 500));
+        // A tracer that stops it at each system call.
+        assert_eq!(halts(&[('t', 2), ('t', 9), ('t', 15)]), (None, 0));
     }
 }

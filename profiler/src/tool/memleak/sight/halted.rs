@@ -1,0 +1,92 @@
+//! Targets that are stopped, or were for a while: what did not run was not observed.
+
+use std::time::Duration;
+
+use super::super::{rules, sentences::plain, session::Session, space::Space};
+use crate::{
+    report::{Finding, Phrase, Severity},
+    target::{process::name_of, status::Status},
+    text::Text,
+    units,
+};
+
+/// To have been stopped for this part of the age asked about limits what is known, since blocks got older meanwhile,
+const PART_OF_AGE: f64 = 0.25;
+/// and so does this part of the observation.
+const PART_OF_LENGTH: f64 = 0.1;
+
+/// What is to be said of a target that does not run, or did not for long. `seen`: blocks were recorded; `leak`: one leaks,
+/// which is proved all the same.
+pub(super) fn halted(
+    session: &Session<'_>,
+    space: &Space,
+    [seen, leak]: [bool; 2],
+    length: Duration,
+) -> Option<Finding> {
+    let status = Status::read(space.process.pid()).ok()?;
+    let halts = &space.seen.halts;
+    if !seen {
+        return status.is_stopped().then(|| {
+            let sentence =
+                vec![plain("No allocation was seen: "), name(space), plain(is_stopped(space, &status))];
+            Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence)
+        });
+    }
+    let words = if status.is_stopped() && halts.since_ns().is_some() {
+        let lasted = units::duration(session.lasted(space));
+        let stopped = is_stopped(space, &status);
+        format!("{stopped} It was observed for {lasted} of {} only.", units::duration(length))
+    } else if limits(halts.total(), session.options.older, length) {
+        let (pid, total) = (space.process.pid(), units::duration(halts.total()));
+        format!(
+            " (pid {pid}) was stopped for {total} of {}: its blocks got older meanwhile, and nothing else was seen of it. \
+             Observe it while it runs.",
+            units::duration(length)
+        )
+    } else {
+        return None;
+    };
+    let answer = (!leak).then(|| plain("Undecided: "));
+    let sentence = answer.into_iter().chain([name(space), plain(words)]).collect();
+    Some(Finding::new(rules::HALTED, Severity::Limit, sentence))
+}
+
+fn name(space: &Space) -> Phrase {
+    Phrase::Name(space.process.name().clone())
+}
+
+/// Whether to have been stopped for so long limits what is known.
+fn limits(stopped: Duration, older: Duration, length: Duration) -> bool {
+    !stopped.is_zero() && stopped >= older.mul_f64(PART_OF_AGE).min(length.mul_f64(PART_OF_LENGTH))
+}
+
+/// That it does not run now, and what lets it go on.
+fn is_stopped(space: &Space, status: &Status) -> String {
+    let pid = space.process.pid();
+    match status.tracer.filter(|tracer| *tracer != 0) {
+        Some(tracer) => {
+            let by = Text::from(name_of(tracer).unwrap_or_default().as_slice()).terminal();
+            format!(" (pid {pid}) is stopped by {by} (pid {tracer}), which traces it: let it go on there.")
+        }
+        None => {
+            format!(" (pid {pid}) is stopped, so it allocates nothing. Let it go on: kill -CONT {pid}.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_stop_does_not_limit_a_long_observation() {
+        let second = Duration::from_secs(1);
+        assert!(!limits(Duration::ZERO, second, second * 8));
+        assert!(
+            !limits(second * 4, second * 1800, second * 7200)
+                && limits(second * 800, second * 1800, second * 7200)
+        );
+        assert!(limits(second / 2, second * 2, second * 60), "a quarter of the age");
+        assert!(limits(second, second * 10, second * 8), "a tenth of the observation");
+    }
+}
