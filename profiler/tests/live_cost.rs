@@ -195,7 +195,7 @@ fn a_function_that_is_single_stepped_is_named_if_it_is_called_often() {
         assert!(outcome.stderr.contains("cost in the first seconds"), "{}", outcome.stderr);
         assert_eq!(said.is_some(), is_said, "{}", outcome.stderr);
         assert!(
-            said.is_none_or(|line| line.contains(" us each in place of ~") && line.contains("free")),
+            said.is_none_or(|line| line.contains(" us each instead of ~") && line.contains("free")),
             "{said:?}"
         );
     }

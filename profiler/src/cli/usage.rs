@@ -60,7 +60,7 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
         }
         _ => {
             let empty = of_empty(error, typed);
-            let hint = "is a variable behind it not set?".to_owned();
+            let hint = "is a shell variable in it unset?".to_owned();
             // What there is says more.
             let offered = lines.find_map(|line| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned));
             let hint = offered.or(empty.is_some().then_some(hint));
@@ -123,7 +123,12 @@ fn of_negative(typed: &[String]) -> Option<String> {
     let is_negative = |word: &&String| {
         word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    typed.iter().find(is_negative).map(|word| format!("no option takes a value below 0, such as {word}"))
+    // What follows `--` is the command's.
+    typed
+        .iter()
+        .take_while(|word| *word != "--")
+        .find(is_negative)
+        .map(|word| format!("no option takes a value below 0, such as {word}"))
 }
 
 /// What to do with a word that belongs to no option.
@@ -237,7 +242,7 @@ mod tests {
             ("memleak --user  -- true", "--user <NAME>"),
             ("report x --match ", "--match <PATTERN>"),
         ] {
-            let hint = "is a variable behind it not set?".to_owned();
+            let hint = "is a shell variable in it unset?".to_owned();
             assert_eq!(said(line), (format!("error: the value of '{option}' is empty"), hint));
         }
         assert_eq!(said("memleak --name").1, "see `profiler memleak --help`");

@@ -22,7 +22,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// Of what the path leads to; `None` if nothing is there.
+    /// The file that the path leads to; `None` if nothing is there.
     pub fn at(path: &Path) -> Option<FileId> {
         std::fs::metadata(path).ok().as_ref().map(FileId::from)
     }
@@ -69,7 +69,7 @@ impl Source {
         Ok(Source { file: File::from(owned), name: Text::from("from standard input") })
     }
 
-    /// What it is that is read.
+    /// The file that is read.
     pub fn id(&self) -> Option<FileId> {
         self.file.metadata().ok().as_ref().map(FileId::from)
     }

@@ -39,7 +39,7 @@ pub struct Frame {
     /// information says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function_address: Option<u64>,
-    /// Whether the process had unloaded that file when the report was made. Names and offsets are those of the file.
+    /// Whether the process no longer mapped that file when its mappings were last read. Names and offsets are those of the file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unloaded: bool,
     /// What is known of code that the process made at run time; absent of all other.

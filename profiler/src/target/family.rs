@@ -102,13 +102,16 @@ pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
 pub(crate) fn left_behind(command: u32, began_ticks: u64) -> Vec<u32> {
     let own = std::process::id();
     let exe = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let ours = exe(own);
+    // One that is ending has no executable any more.
+    let is_of_another = |pid: u32| exe(pid).is_some_and(|of| Some(of) != ours);
     let left = |pid: &u32| {
         let Some(stat) = living(*pid) else { return false };
         if stat.started_ticks().is_none_or(|ticks| ticks < began_ticks) {
             return false;
         }
         let is = |field, number| stat.field::<u32>(field) == Some(number);
-        is(GROUP, command) || is(SESSION, command) || is(PARENT, own) && exe(*pid) != exe(own)
+        is(GROUP, command) || is(SESSION, command) || is(PARENT, own) && is_of_another(*pid)
     };
     let mut found: Vec<u32> =
         super::find::all().into_iter().filter(|pid| *pid != command).filter(left).collect();

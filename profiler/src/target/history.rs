@@ -1,4 +1,4 @@
-//! What a process had mapped before: of a library that was unloaded, stacks may still come.
+//! What a process once had mapped: stacks through an unloaded library may still arrive.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -36,7 +36,7 @@ impl History {
     /// What an address belonged to, if something was mapped there before that is not any more.
     pub(crate) fn place(&self, address: u64) -> Option<Place> {
         let inside = |(mapping, _): &&(Mapping, ModuleId)| (mapping.start..mapping.end).contains(&address);
-        // Of several, the stack through them says itself that nobody can tell which it was.
+        // If several were mapped here, `share` marks the frame as ambiguous: any will do.
         let (mapping, id) = self.0.iter().rev().find(inside)?;
         Some(Place::File(*id, address - mapping.start + mapping.offset))
     }

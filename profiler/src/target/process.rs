@@ -247,7 +247,9 @@ impl Process {
 
     /// Where its code and its stack are: `None` if they are nowhere yet, `Some(None)` if it is not told.
     fn place(&self) -> Option<Option<(u64, u64)>> {
-        let Some(stat) = Stat::of_process(self.pid) else { return Some(None) };
+        // The first thread of one that ends has no memory any more.
+        let stat = Stat::of_process(self.pid).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')));
+        let Some(stat) = stat else { return Some(None) };
         // startcode and startstack of proc(5); startcode is 1 for those who may not trace the process.
         let (Some(code), Some(stack)) = (stat.field::<u64>(26), stat.field::<u64>(28)) else {
             return Some(None);
@@ -387,6 +389,7 @@ mod tests {
                 .unwrap();
             let process = Process::open(child.id()).unwrap();
             let spawned = process.begun_incarnation();
+            assert!(spawned.is_some());
             let mut stdin = child.stdin.take().unwrap();
             stdin.write_all(b"here\n").unwrap();
             let mut answer = String::new();

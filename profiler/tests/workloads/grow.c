@@ -2,7 +2,7 @@
 //
 //   --what 0: blocks of malloc   1: mmap of its own   2: stacks of threads   3: a child allocates, this process does nothing
 //          4: blocks that are always being replaced by others   5: two that are moved as fast as can be, and malloc between
-//          6: mmap of its own, a MiB every 20 ms for six seconds
+//          6: mmap of its own, a MiB every 20 ms for half a minute
 //   --mib N
 #include "workload.h"
 #include <malloc.h>
@@ -59,7 +59,7 @@ FRAME static void *site_resized(void *unused) {
 FRAME static void *site_steady(void *unused) {
     struct timespec next;
     clock_gettime(CLOCK_MONOTONIC, &next);
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 1500; i++) {
         memset(mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, MIB);
         site_passing();
         next.tv_nsec += 20 * 1000 * 1000;

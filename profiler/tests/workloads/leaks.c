@@ -1,10 +1,11 @@
 // Leaks that are hard to see, from READY on until it is killed: `bursts K MS` leaks K blocks of 64 bytes every MS
 // milliseconds; `stacks MS` leaks a block of 96 bytes every MS milliseconds, at one line that is reached by a hundred call
 // stacks; `parts MS` leaks a block of 80 bytes every MS milliseconds, in one of eight functions in turn that one function
-// calls; `beside MS ENTRIES` leaks a block of 100 bytes every MS milliseconds, and at the same line puts one of 1000 bytes into a
-// cache of that many entries, out of which the oldest goes; `statements MS` does some work every MS milliseconds, and
-// keeps a statement, which three functions allocate in four places; `calm MS` allocates and frees a block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times,
-// and then executes itself anew with the other arguments.
+// calls; `beside MS ENTRIES` leaks a block of 100 bytes every MS milliseconds, and by the same call stack puts one of 1000
+// bytes into a cache of that many entries, out of which the oldest goes; `statements MS` does some work every MS
+// milliseconds, and keeps a statement, which three functions allocate in four places; `calm MS` allocates and frees a
+// block every MS milliseconds. `bursts K MS TIMES ARGUMENTS...` leaks that many times, and then executes itself anew with
+// the other arguments.
 #include "workload.h"
 
 static void *volatile sink;
@@ -111,9 +112,16 @@ int main(int count, char **arguments) {
         size_t entries = (size_t)atol(arguments[3]);
         void **cache = calloc(entries, sizeof *cache);
         for (size_t oldest = 0;; oldest = (oldest + 1) % entries) {
-            sink = keep(100);
-            free(cache[oldest]);
-            cache[oldest] = keep(1000);
+            // Volatile, so that the compiler makes one call of it: one call stack.
+            for (volatile int cached = 0; cached < 2; cached++) {
+                void *block = keep(cached ? 1000 : 100);
+                if (cached) {
+                    free(cache[oldest]);
+                    cache[oldest] = block;
+                } else {
+                    sink = block;
+                }
+            }
             wait_ms(atol(arguments[2]));
         }
     }

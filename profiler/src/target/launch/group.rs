@@ -49,7 +49,8 @@ impl Grace {
 pub(super) struct Group {
     /// That of the command's process, too.
     number: Pid,
-    command: OwnedFd,
+    /// `None` if the command is gone, or there is no room for another descriptor: then the group alone is kept.
+    command: Option<OwnedFd>,
 }
 
 impl Group {
@@ -57,7 +58,7 @@ impl Group {
     pub(super) fn led_by(pid: u32) -> Option<Group> {
         // 1 and less would mean other sets of processes to kill(2).
         let number = Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 1)?)?;
-        let command = pidfd_open(number, PidfdFlags::empty()).ok()?;
+        let command = pidfd_open(number, PidfdFlags::empty()).ok();
         Some(Group { number, command })
     }
 
@@ -73,7 +74,8 @@ impl Group {
     }
 
     fn command_lives(&self) -> bool {
-        let mut ended = [PollFd::new(&self.command, PollFlags::IN)];
+        let Some(command) = &self.command else { return false };
+        let mut ended = [PollFd::new(command, PollFlags::IN)];
         poll(&mut ended, Some(&Timespec::default())) == Ok(0)
     }
 
@@ -93,8 +95,8 @@ impl Group {
         let has_left = getpgid(Some(self.number)).is_ok_and(|group| group != self.number);
         // Who is gone needs nothing.
         let _ = kill_process_group(self.number, signal);
-        if has_left {
-            let _ = pidfd_send_signal(&self.command, signal);
+        if let Some(command) = self.command.as_ref().filter(|_| has_left) {
+            let _ = pidfd_send_signal(command, signal);
         }
     }
 

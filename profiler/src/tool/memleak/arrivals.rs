@@ -115,7 +115,7 @@ impl Arrivals {
         silent_from(0) || silent_from(third)
     }
 
-    /// The same of the blocks of at least that age alone, whose silence was not just before the look.
+    /// The same of the blocks of at least that age alone, with no allowance for a stall.
     pub(super) fn silent_from(&self, age_units: u64, window: &Window, was_leak: bool) -> bool {
         self.silence_ends(age_units, 0.0, window, was_leak)
     }
@@ -186,7 +186,7 @@ impl Rhythm {
         if gap > 0.0 { (self.oldest_units - self.youngest_units) / gap } else { 0.0 }
     }
 
-    /// True if a silence of that length is no gap like the others, also if so much of it was a stall.
+    /// True if a silence of that length is no gap like the others, even if `stall` of it was one.
     fn ended_after(&self, silence: f64, stall: f64, window: &Window, was_leak: bool) -> bool {
         if silence <= 0.0 {
             return false;
@@ -197,13 +197,13 @@ impl Rhythm {
             // Of births at random moments the mean of n gaps is half the typical one, and the next gap is longer
             // than x such means with the chance (1 + x/n)^-n: it and the mean are not known apart.
             let gaps = self.gaps(self.lately);
-            let told = (silence - stall).max(0.0);
-            let chance = (1.0 + told / self.lately / gaps).powf(-2.0 * gaps);
+            let beyond_stall = (silence - stall).max(0.0);
+            let chance = (1.0 + beyond_stall / self.lately / gaps).powf(-2.0 * gaps);
             // Births that go on for long between rare pauses have short gaps, typically: the pauses count too, and
             // the time before the first birth may have been one.
             let (tail, times) =
                 if was_leak { (SILENT_AFTER_LEAK_TAIL, LONGEST_AFTER_LEAK) } else { (SILENT_TAIL, LONGEST) };
-            let unseen = told >= times * self.longest.max(wait);
+            let unseen = beyond_stall >= times * self.longest.max(wait);
             return (chance < tail && unseen) || silence >= older + GAPS * self.typical;
         }
         // Of few births the wait before the first one tells as much as their gaps.

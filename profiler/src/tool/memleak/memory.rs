@@ -115,8 +115,8 @@ impl Memory {
         Memory { first, families: Families::default(), watched: BTreeMap::new() }
     }
 
-    /// Waits until it is known what there was in the beginning: of a large target that takes longer than to attach.
-    fn begun(&mut self) {
+    /// Waits for the first reading, which takes long for a large target.
+    fn wait_for_first(&mut self) {
         if let Some((readings, families)) = self.first.take().and_then(|first| first.join().ok()) {
             let watched = |(number, before)| (number, Watched { before, ..Watched::default() });
             self.watched.extend(readings.into_iter().map(watched));
@@ -126,7 +126,7 @@ impl Memory {
 
     /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
     pub(super) fn look(&mut self, spaces: &[Space], last: bool) {
-        self.begun();
+        self.wait_for_first();
         for space in spaces.iter().filter(|space| space.ended.is_none()) {
             let watched = self.watched.entry(space.number).or_default();
             let begun = Instant::now();

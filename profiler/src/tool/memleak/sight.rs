@@ -82,7 +82,7 @@ pub(super) fn sight(
     let seen = !allocating.is_empty();
     let living: Vec<&Space> = session.spaces.iter().filter(|space| space.ended.is_none()).collect();
     let mut sight = Sight::default();
-    for space in &living {
+    for space in &session.spaces {
         let Some(finding) = halted(session, space, [seen, leak], length) else { continue };
         if seen { sight.before.push(finding) } else { sight.instead = Some(finding) }
     }

@@ -17,7 +17,7 @@ const MIN_SIZES: usize = 3;
 /// `malloc`, `calloc` and `realloc`: none of them has half of all callers then, nor one that keeps what it gets.
 const MANY_USES: usize = 12;
 const MANY_SIZES: usize = 6;
-/// Callers from which on it is enough that the sizes they ask for are of so many orders, each twice the one before: through a
+/// With this many callers, mean sizes of this many different powers of two are enough: through a
 /// wrapper of `realloc` no caller asks for the same size twice.
 const SOME_USES: usize = 6;
 const MANY_ORDERS: usize = 4;

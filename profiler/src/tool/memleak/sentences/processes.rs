@@ -68,7 +68,7 @@ pub(super) fn still_fills(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Option<Strin
         process.age.filter(|age| is_brief && *age < facts.older * FILLING_AGES)
     });
     let oldest = ages.collect::<Option<Vec<Duration>>>()?.into_iter().max()?;
-    Some(format!(" (or still fills up: started {} ago)", units::duration(oldest)))
+    Some(format!(" (or is still filling up: it started {} ago)", units::duration(oldest)))
 }
 
 /// Says of processes that they have not run for long, each with its age: what fills up once after the start looks like growth
@@ -141,12 +141,12 @@ mod tests {
             })
             .text
         };
-        let doubt = " (or still fills up: started 13s ago). They have freed none";
+        let doubt = " (or is still filling up: it started 13s ago). They have freed none";
         assert!(of(6, &[12, 13]).contains(doubt), "{}", of(6, &[12, 13]));
         // Watched for ten seconds, which are two ages of 5.
-        assert!(!of(5, &[12, 13]).contains("fills") && !of(6, &[12, 24]).contains("fills"));
+        assert!(!of(5, &[12, 13]).contains("filling") && !of(6, &[12, 24]).contains("filling"));
         let one = seen_for(site(Reason::KeptAndGrowing, 11.0, 42, 2), 3_520, true);
-        assert!(!said(&[one], &["push"], |_| {}).text.contains("fills"), "of an age that is not known");
+        assert!(!said(&[one], &["push"], |_| {}).text.contains("filling"), "of an age that is not known");
     }
 
     #[test]

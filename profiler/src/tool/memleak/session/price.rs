@@ -106,7 +106,7 @@ fn stepped_words(names: &BTreeSet<String>, hits: &Hits, traps: &Traps) -> Option
         who.push(format!("{more} more"));
     }
     Some(format!(
-        "{} of the calls cost ~{} each in place of ~{}: the kernel has to single-step the probed instruction of {}",
+        "{} of the calls cost ~{} each instead of ~{}: the kernel has to single-step the probed instruction of {}",
         units::percent(share),
         units::nanos(traps.stepped_ns),
         units::nanos(traps.entry_ns),
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(
             said(&["free"], 300).as_deref(),
             Some(
-                "30.0 % of the calls cost ~9.5 us each in place of ~500 ns: the kernel has to single-step the probed \
+                "30.0 % of the calls cost ~9.5 us each instead of ~500 ns: the kernel has to single-step the probed \
                  instruction of free"
             )
         );

@@ -23,28 +23,28 @@ pub(super) fn halted(
     [seen, leak]: [bool; 2],
     length: Duration,
 ) -> Option<Finding> {
-    let status = Status::read(space.process.pid()).ok()?;
+    let pid = space.process.pid();
+    let stopped =
+        if space.ended.is_some() { None } else { Status::read(pid).ok().filter(Status::is_stopped) };
     let halts = &space.seen.halts;
     if !seen {
-        return status.is_stopped().then(|| {
-            let sentence =
-                vec![plain("No allocation was seen: "), name(space), plain(is_stopped(space, &status))];
-            Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence)
-        });
+        let sentence =
+            vec![plain("No allocation was seen: "), name(space), plain(is_stopped(pid, &stopped?))];
+        return Some(Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence));
     }
-    let words = if status.is_stopped() && halts.since_ns().is_some() {
-        let lasted = units::duration(session.lasted(space));
-        let stopped = is_stopped(space, &status);
-        format!("{stopped} It was observed for {lasted} of {} only.", units::duration(length))
-    } else if limits(halts.total(), session.options.older, length) {
-        let (pid, total) = (space.process.pid(), units::duration(halts.total()));
-        format!(
-            " (pid {pid}) was stopped for {total} of {}: its blocks got older meanwhile, and nothing else was seen of it. \
-             Observe it while it runs.",
-            units::duration(length)
-        )
-    } else {
+    if !limits(halts.total(), session.options.older, length) {
         return None;
+    }
+    let whole = units::duration(length);
+    let words = if let Some(status) = stopped.filter(|_| halts.since_ns().is_some()) {
+        let lasted = units::duration(session.lasted(space));
+        format!("{} It was observed for {lasted} of {whole} only.", is_stopped(pid, &status))
+    } else {
+        let total = units::duration(halts.total());
+        format!(
+            " (pid {pid}) was stopped for {total} of {whole}: its blocks aged meanwhile, and nothing it does could be \
+             observed. Observe it again while it runs."
+        )
     };
     let answer = (!leak).then(|| plain("Undecided: "));
     let sentence = answer.into_iter().chain([name(space), plain(words)]).collect();
@@ -61,15 +61,14 @@ fn limits(stopped: Duration, older: Duration, length: Duration) -> bool {
 }
 
 /// That it does not run now, and what lets it go on.
-fn is_stopped(space: &Space, status: &Status) -> String {
-    let pid = space.process.pid();
+fn is_stopped(pid: u32, status: &Status) -> String {
     match status.tracer.filter(|tracer| *tracer != 0) {
         Some(tracer) => {
             let by = Text::from(name_of(tracer).unwrap_or_default().as_slice()).terminal();
-            format!(" (pid {pid}) is stopped by {by} (pid {tracer}), which traces it: let it go on there.")
+            format!(" (pid {pid}) is stopped by {by} (pid {tracer}), which traces it: resume it there.")
         }
         None => {
-            format!(" (pid {pid}) is stopped, so it allocates nothing. Let it go on: kill -CONT {pid}.")
+            format!(" (pid {pid}) is stopped, so it allocates nothing. To resume it: kill -CONT {pid}.")
         }
     }
 }
