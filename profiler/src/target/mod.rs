@@ -5,6 +5,7 @@ pub(crate) mod family;
 pub mod find;
 pub mod history;
 pub(crate) mod hotspot;
+pub(crate) mod incarnation;
 pub mod launch;
 pub mod maps;
 pub(crate) mod memory;

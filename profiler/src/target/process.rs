@@ -9,7 +9,7 @@ use std::{
     },
     path::PathBuf,
     process::ExitStatus,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -64,9 +64,6 @@ struct Facts {
     started_ticks: u64,
     leader: u32,
 }
-
-/// How long an exec is waited for. It takes less than a millisecond, unless its files come from a slow disk.
-const LONGEST_EXEC: Duration = Duration::from_secs(1);
 
 /// The flag of kernel threads (include/linux/sched.h).
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -227,40 +224,6 @@ impl Process {
         fs::read_link(format!("/proc/{}/exe", self.pid))
     }
 
-    /// What changes with every exec: where the kernel has put its code and its stack. `None` if it is gone, or may not be
-    /// traced, or is in the middle of an exec, see [`Process::begun_incarnation`].
-    pub(crate) fn incarnation(&self) -> Option<(u64, u64)> {
-        self.place().flatten()
-    }
-
-    /// The same once an exec that has begun is over, for which it waits. Whoever spawned the process with `vfork` or
-    /// `posix_spawn` goes on earlier: as soon as the memory of the old program is gone, before the new one's is there.
-    pub(crate) fn begun_incarnation(&self) -> Option<(u64, u64)> {
-        let until = Instant::now() + LONGEST_EXEC;
-        loop {
-            match self.place() {
-                None if Instant::now() < until && !self.wait(Duration::from_millis(1)) => {}
-                place => return place.flatten(),
-            }
-        }
-    }
-
-    /// Where its code and its stack are: `None` if they are nowhere yet, `Some(None)` if it is not told.
-    fn place(&self) -> Option<Option<(u64, u64)>> {
-        // The first thread of one that ends has no memory any more.
-        let stat = Stat::of_process(self.pid).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')));
-        let Some(stat) = stat else { return Some(None) };
-        // startcode and startstack of proc(5); startcode is 1 for those who may not trace the process.
-        let (Some(code), Some(stack)) = (stat.field::<u64>(26), stat.field::<u64>(28)) else {
-            return Some(None);
-        };
-        match (code, stack) {
-            (1, _) => Some(None),
-            (0, _) | (_, 0) => None,
-            place => Some(Some(place)),
-        }
-    }
-
     /// Its seccomp mode: 0 none, 1 strict, 2 filter.
     pub fn seccomp(&self) -> Option<u32> {
         Status::read(self.pid).ok()?.seccomp
@@ -352,51 +315,5 @@ mod tests {
         assert_eq!(process.exit_status().and_then(|status| status.signal()), Some(9));
         child.wait().unwrap();
         assert!(!process.is_still_itself());
-    }
-
-    #[test]
-    fn an_exec_is_another_incarnation() {
-        use std::io::{BufRead as _, BufReader, Write as _};
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "echo shell; read line; exec cat"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let process = Process::open(child.id()).unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // A program that answers has begun. Its name is there before its code and its stack are.
-        assert_eq!(lines.next().unwrap().unwrap(), "shell");
-        let before = process.incarnation();
-        let same = process.incarnation();
-        stdin.write_all(b"go on\nprogram\n").unwrap();
-        assert_eq!(lines.next().unwrap().unwrap(), "program");
-        let after = process.incarnation();
-        drop(stdin);
-        assert!(child.wait().unwrap().success());
-        assert!(before.is_some() && before == same && after.is_some() && before != after);
-    }
-
-    #[test]
-    fn one_that_was_just_spawned_is_the_same_a_moment_later() {
-        use std::io::{BufRead as _, BufReader, Write as _};
-        for _ in 0..200 {
-            let mut child = std::process::Command::new("cat")
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .unwrap();
-            let process = Process::open(child.id()).unwrap();
-            let spawned = process.begun_incarnation();
-            assert!(spawned.is_some());
-            let mut stdin = child.stdin.take().unwrap();
-            stdin.write_all(b"here\n").unwrap();
-            let mut answer = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
-            assert_eq!((answer.as_str(), process.incarnation()), ("here\n", spawned));
-            drop(stdin);
-            assert!(child.wait().unwrap().success());
-        }
     }
 }

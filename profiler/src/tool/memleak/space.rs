@@ -37,6 +37,7 @@ use crate::{
     target::{
         history::History,
         hotspot::Switch,
+        incarnation::Incarnation,
         modules::{Layout, ModuleId, Modules},
         process::Process,
     },
@@ -51,8 +52,8 @@ const LAYOUT_FRESH: Duration = Duration::from_millis(100);
 pub(crate) struct Space {
     pub(crate) number: u16,
     pub(crate) process: Process,
-    /// Which program it was when it was looked at, see [`Process::incarnation`].
-    incarnation: Option<(u64, u64)>,
+    /// Which program it was when it was looked at.
+    incarnation: Option<Incarnation>,
     /// The path that it was started by.
     pub(crate) exe: Text,
     /// Its executable, if that is mapped.
@@ -119,7 +120,7 @@ impl Space {
     /// Readies a space for a process; nothing is attached yet.
     pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
         let pid = process.pid();
-        let incarnation = process.begun_incarnation();
+        let incarnation = process.settled_incarnation();
         let layout = Layout::read(pid, modules).map_err(|e| unreadable(&process, &e))?;
         let exe = process.exe().map_err(|e| unreadable(&process, &e))?;
         let mut space = Space {

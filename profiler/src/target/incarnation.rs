@@ -1,0 +1,115 @@
+//! Which program a process is: what changes with every exec.
+
+use std::time::{Duration, Instant};
+
+use super::{process::Process, stat::Stat};
+
+/// How long an exec is waited for. It takes less than a millisecond, unless its files come from a slow disk.
+const LONGEST_EXEC: Duration = Duration::from_secs(1);
+
+/// Where the kernel has put the code and the stack of a program: startcode and startstack of proc(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Incarnation {
+    code: u64,
+    stack: u64,
+}
+
+/// What a look at a process tells of its program.
+enum Look {
+    Is(Incarnation),
+    /// The old program is gone, and the new one is not in place yet.
+    InExec,
+    /// The process is gone, or may not be traced.
+    Unknown,
+}
+
+impl Process {
+    /// Which program it is. `None` if it is gone, may not be traced, or is in the middle of an exec.
+    pub(crate) fn incarnation(&self) -> Option<Incarnation> {
+        self.look_at_program().known()
+    }
+
+    /// Which program it is once an exec that has begun is over, for which this waits. Whoever spawned the process with `vfork`
+    /// or `posix_spawn` goes on earlier: as soon as the memory of the old program is gone, before the new one's is there.
+    pub(crate) fn settled_incarnation(&self) -> Option<Incarnation> {
+        let until = Instant::now() + LONGEST_EXEC;
+        loop {
+            match self.look_at_program() {
+                Look::InExec if Instant::now() < until && !self.wait(Duration::from_millis(1)) => {}
+                look => return look.known(),
+            }
+        }
+    }
+
+    fn look_at_program(&self) -> Look {
+        // The first thread of a process that ends has no memory any more.
+        let stat = Stat::of_process(self.pid()).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')));
+        let addresses = stat.and_then(|stat| Some((stat.field(26)?, stat.field(28)?)));
+        match addresses {
+            // The kernel shows 1 in place of the code to those who may not trace the process.
+            None | Some((1, _)) => Look::Unknown,
+            Some((0, _) | (_, 0)) => Look::InExec,
+            Some((code, stack)) => Look::Is(Incarnation { code, stack }),
+        }
+    }
+}
+
+impl Look {
+    fn known(self) -> Option<Incarnation> {
+        match self {
+            Look::Is(incarnation) => Some(incarnation),
+            Look::InExec | Look::Unknown => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exec_is_another_incarnation() {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "echo shell; read line; exec cat"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = Process::open(child.id()).unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // A program that answers has begun. Its name is there before its code and its stack are.
+        assert_eq!(lines.next().unwrap().unwrap(), "shell");
+        let before = process.incarnation();
+        let same = process.incarnation();
+        stdin.write_all(b"go on\nprogram\n").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "program");
+        let after = process.incarnation();
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
+        assert!(before.is_some() && before == same && after.is_some() && before != after);
+    }
+
+    #[test]
+    fn one_that_was_just_spawned_is_the_same_a_moment_later() {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        for _ in 0..200 {
+            let mut child = std::process::Command::new("cat")
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let process = Process::open(child.id()).unwrap();
+            let spawned = process.settled_incarnation();
+            assert!(spawned.is_some());
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(b"here\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+            assert_eq!((answer.as_str(), process.incarnation()), ("here\n", spawned));
+            drop(stdin);
+            assert!(child.wait().unwrap().success());
+        }
+    }
+}
