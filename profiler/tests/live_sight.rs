@@ -63,7 +63,7 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
     let program = Build::c("leaks.c").build();
     let [stays, goes_on, leaks] = [&["calm", "10"][..], &["calm", "10"], &["bursts", "1", "10"]]
         .map(|arguments| Workload::spawn(&program, arguments));
-    let options = ["--gate", "--older", "1s", "--for", "9s"];
+    let options = ["--gate", "--older", "1s", "--for", "12s"];
     let [of_stays, of_goes_on, of_leaks] =
         [&stays, &goes_on, &leaks].map(|target| Observer::attach(target.pid(), &options));
     sleep(Duration::from_millis(5000));
@@ -80,8 +80,8 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
     assert!(
         text.starts_with(&expected)
             && text.contains("It was observed for ")
-            && text.ends_with(" of 9s only.")
-            && !text.contains("for 9s"),
+            && text.ends_with(" of 12s only.")
+            && !text.contains("for 12s"),
         "{text}"
     );
     assert!(!report["findings"].to_string().contains("No leak found"), "{}", report["findings"]);
@@ -97,7 +97,7 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
     let report = of_leaks.finish(PATIENCE).report(1);
     let (rule, text) = first(&report);
     assert_eq!(rule, "memleak.leak", "{text}");
-    assert!(text.contains(" of what got that old in ") && !text.contains(" in 9s"), "{text}");
+    assert!(text.contains(" of what got that old in ") && !text.contains(" in 12s"), "{text}");
     assert_eq!(report["findings"][1]["rule"], "memleak.halted", "{}", report["findings"]);
     for target in [stays, goes_on, leaks] {
         target.signal(Signal::CONT);

@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 pub(crate) use self::measure::{FloorArgs, TablesArgs, WalksArgs};
 use super::{gate::GateArgs, launch::LaunchArgs, values};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use profiler::{
     capture::uprobe::Method,
     exit,
@@ -67,7 +67,7 @@ pub(crate) struct TargetArgs {
     #[arg(short, long, value_name = "PID", num_args = 1.., value_parser = values::pids, allow_negative_numbers = true)]
     pub(crate) pid: Vec<values::Pids>,
     /// Observe every process of this name; * and ? are wildcards. A script has the name of its file, such as server.py.
-    #[arg(short, long, value_name = "GLOB", value_parser = values::not_empty)]
+    #[arg(short, long, value_name = "GLOB", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Observe every process of this cgroup (a directory below /sys/fs/cgroup).
     #[arg(long, value_name = "PATH")]

@@ -46,7 +46,7 @@ impl Outputs {
         for file in &wanted {
             file.check(&invoker)?;
             for (kept, what) in kept.iter().chain([&stdout]) {
-                kept.map_or(Ok(()), |kept| file.keep(kept, what))?;
+                kept.map_or(Ok(()), |kept| file.refuse_if_same(kept, what))?;
             }
         }
         let terminal = Terminal::stdout(args.no_color);

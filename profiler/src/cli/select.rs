@@ -1,18 +1,18 @@
 //! Which rows of a recorded report are shown.
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use profiler::report::Selection;
 
-use super::values::{bytes, not_empty};
+use super::values::bytes;
 
 /// Which rows of a report.
 #[derive(Debug, Args)]
 pub(crate) struct SelectArgs {
     /// Only rows whose function, or any frame or file of whose stack, has this in its name; * and ? are wildcards.
-    #[arg(long = "match", value_name = "PATTERN", value_parser = not_empty)]
+    #[arg(long = "match", value_name = "PATTERN", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) matching: Option<String>,
     /// Sort by this column, by its name in JSON or its title: largest first.
-    #[arg(long, value_name = "COLUMN", value_parser = not_empty)]
+    #[arg(long, value_name = "COLUMN", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) sort: Option<String>,
     /// Leave out rows that hold less than SIZE, unless they leak.
     #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]

@@ -99,7 +99,7 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
 }
 
 /// A gap of up to this many bytes does not matter: every program and library has about 250 of them from the compiler, for its
-/// start and end, which is the outermost frame of a stack, or on none that matters.
+/// start and end, which is only ever the outermost frame of a stack, or on none that matters.
 const SMALL_GAP_BYTES: u64 = 512;
 
 /// Whether stacks can be walked through a file with so much code, of which so much is covered.

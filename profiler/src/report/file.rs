@@ -51,7 +51,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     }
     if json.trim_ascii().is_empty() {
         return Err(error(ErrorKind::TruncatedFile).because("it is empty").hint(
-            "did the command that writes it fail? A shell empties the file behind `>` before it runs one",
+            "did the command that was to write it fail? The shell empties the file after `>` before it runs the command",
         ));
     }
     if let Some((packing, unpack)) = packing(&json) {

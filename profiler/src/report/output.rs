@@ -94,7 +94,7 @@ impl OutputTarget {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if this is that file, by whatever name.
-    pub fn keep(&self, kept: FileId, what: &str) -> Result<()> {
+    pub fn refuse_if_same(&self, kept: FileId, what: &str) -> Result<()> {
         match self {
             OutputTarget::File { path, .. } if FileId::at(path) == Some(kept) => {
                 Err(Error::on(ErrorKind::Usage, "tried to write", path.as_path())

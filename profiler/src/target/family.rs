@@ -161,7 +161,7 @@ fn walk(of: &[u32], children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
 }
 
 /// Of a process that has not ended.
-fn living(pid: u32) -> Option<Stat> {
+pub(super) fn living(pid: u32) -> Option<Stat> {
     Stat::of_process(pid).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')))
 }
 

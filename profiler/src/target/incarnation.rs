@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{process::Process, stat::Stat};
+use super::{family::living, process::Process};
 
 /// How long an exec is waited for. It takes less than a millisecond, unless its files come from a slow disk.
 const LONGEST_EXEC: Duration = Duration::from_secs(1);
@@ -43,8 +43,7 @@ impl Process {
 
     fn look_at_program(&self) -> Look {
         // The first thread of a process that ends has no memory any more.
-        let stat = Stat::of_process(self.pid()).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')));
-        let addresses = stat.and_then(|stat| Some((stat.field(26)?, stat.field(28)?)));
+        let addresses = living(self.pid()).and_then(|stat| Some((stat.field(26)?, stat.field(28)?)));
         match addresses {
             // The kernel shows 1 in place of the code to those who may not trace the process.
             None | Some((1, _)) => Look::Unknown,

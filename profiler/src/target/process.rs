@@ -158,8 +158,13 @@ impl Process {
 
     /// Lets it go on if it was stopped.
     pub(crate) fn wake(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         // One that is gone needs nothing.
-        let _ = pidfd_send_signal(&self.handle, Signal::CONT);
+        let _ = pidfd_send_signal(&self.handle, signal);
     }
 
     /// Whether it has ended.

@@ -27,7 +27,7 @@ pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
         write_checks(&mut page, diagnosis, Area::Target, verbose);
     }
     for tool in &diagnosis.tools {
-        if verbose || !is_told_alone(diagnosis, tool) {
+        if verbose || !is_told_above(diagnosis, tool) {
             write_tool(&mut page, tool, &diagnosis.checks, verbose);
         }
     }
@@ -77,7 +77,7 @@ fn is_tool_wrong(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
 }
 
 /// Whether all there is to say of a tool stands below the answer.
-fn is_told_alone(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
+fn is_told_above(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
     is_tool_wrong(diagnosis, tool) && tool.sites.is_empty() && tool.notes.is_empty()
 }
 

@@ -2,19 +2,14 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{
-        Pid, PidfdFlags, Signal, WaitOptions, getpgid, kill_process_group, pidfd_open, pidfd_send_signal,
-        test_kill_process_group, waitpgid,
-    },
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgid, kill_process_group, test_kill_process_group, waitpgid,
 };
 
-use crate::target::status::Status;
+use crate::target::{process::Process, status::Status};
 
 /// How often the end of a group is looked for: the kernel tells of the end of a process, not of a group.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -47,10 +42,10 @@ impl Grace {
 /// A process group that was made for a command, and the command, which may have left it (setpgid(2)).
 #[derive(Debug)]
 pub(super) struct Group {
-    /// That of the command's process, too.
+    /// The number of the group, which is the pid of the command, too.
     number: Pid,
     /// `None` if the command is gone, or there is no room for another descriptor: then the group alone is kept.
-    command: Option<OwnedFd>,
+    command: Option<Process>,
 }
 
 impl Group {
@@ -58,8 +53,7 @@ impl Group {
     pub(super) fn led_by(pid: u32) -> Option<Group> {
         // 1 and less would mean other sets of processes to kill(2).
         let number = Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 1)?)?;
-        let command = pidfd_open(number, PidfdFlags::empty()).ok();
-        Some(Group { number, command })
+        Some(Group { number, command: Process::open(pid).ok() })
     }
 
     /// Collects what has ended of it and has become our child. Only when the command itself was collected, whose status
@@ -74,9 +68,7 @@ impl Group {
     }
 
     fn command_lives(&self) -> bool {
-        let Some(command) = &self.command else { return false };
-        let mut ended = [PollFd::new(command, PollFlags::IN)];
-        poll(&mut ended, Some(&Timespec::default())) == Ok(0)
+        self.command.as_ref().is_some_and(|command| !command.ended())
     }
 
     /// Asks all of it to end. A stopped process is woken, to hear it.
@@ -96,7 +88,7 @@ impl Group {
         // Who is gone needs nothing.
         let _ = kill_process_group(self.number, signal);
         if let Some(command) = self.command.as_ref().filter(|_| has_left) {
-            let _ = pidfd_send_signal(command, signal);
+            command.signal(signal);
         }
     }
 

@@ -115,8 +115,8 @@ impl Memory {
         Memory { first, families: Families::default(), watched: BTreeMap::new() }
     }
 
-    /// Waits for the first reading, which takes long for a large target.
-    fn wait_for_first(&mut self) {
+    /// Takes over the first reading, for which it waits.
+    fn take_first(&mut self) {
         if let Some((readings, families)) = self.first.take().and_then(|first| first.join().ok()) {
             let watched = |(number, before)| (number, Watched { before, ..Watched::default() });
             self.watched.extend(readings.into_iter().map(watched));
@@ -126,7 +126,11 @@ impl Memory {
 
     /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
     pub(super) fn look(&mut self, spaces: &[Space], last: bool) {
-        self.wait_for_first();
+        // Of a large target it takes long, and what is recorded meanwhile has to be taken in.
+        if !last && self.first.as_ref().is_some_and(|first| !first.is_finished()) {
+            return;
+        }
+        self.take_first();
         for space in spaces.iter().filter(|space| space.ended.is_none()) {
             let watched = self.watched.entry(space.number).or_default();
             let begun = Instant::now();

@@ -84,7 +84,11 @@ pub(super) fn sight(
     let mut sight = Sight::default();
     for space in &session.spaces {
         let Some(finding) = halted(session, space, [seen, leak], length) else { continue };
-        if seen { sight.before.push(finding) } else { sight.instead = Some(finding) }
+        match finding.severity {
+            Severity::Info => sight.behind.push(finding),
+            _ if seen => sight.before.push(finding),
+            _ => sight.instead = Some(finding),
+        }
     }
     if !seen && sight.instead.is_none() {
         sight.instead = unrecorded::finding(

@@ -107,11 +107,13 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: 
         // What is known to be short-lived is no part of it: its frees would make survival that of something else.
         let is_short =
             |stack: &Judged<'_>| matches!(stack.judgement.verdict, Verdict::Churn | Verdict::Cache);
-        let (rest, together) = chosen(stacks, &members, |stack| !is_short(stack));
-        let proved = judge_again(&together, window, before);
-        if (1..members.len()).contains(&rest.len()) && proved.verdict == Verdict::Leak {
-            judgement = proved;
-            leaking = Some(Box::new(Leaking { row: together, stacks: rest }));
+        if of().any(is_short) {
+            let (rest, together) = chosen(stacks, &members, |stack| !is_short(stack));
+            let proved = judge_again(&together, window, before);
+            if proved.verdict == Verdict::Leak {
+                judgement = proved;
+                leaking = Some(Box::new(Leaking { row: together, stacks: rest }));
+            }
         }
     } else {
         let leaks = |stack: &Judged<'_>| stack.judgement.verdict == Verdict::Leak;

@@ -1,6 +1,9 @@
 //! Whose memory it is, where several processes are observed, and which of them have not run for long.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use super::{Facts, Leak, plain};
 use crate::{
@@ -68,7 +71,13 @@ pub(super) fn still_fills(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Option<Strin
         process.age.filter(|age| is_brief && *age < facts.older * FILLING_AGES)
     });
     let oldest = ages.collect::<Option<Vec<Duration>>>()?.into_iter().max()?;
-    Some(format!(" (or is still filling up: it started {} ago)", units::duration(oldest)))
+    let pids: BTreeSet<u32> = leaks.iter().map(|leak| leak.program.0).collect();
+    let who = if pids.len() == 1 {
+        "the program is still filling up: it"
+    } else {
+        "they are still filling up: the oldest"
+    };
+    Some(format!(" (or {who} started {} ago)", units::duration(oldest)))
 }
 
 /// Says of processes that they have not run for long, each with its age: what fills up once after the start looks like growth
@@ -141,7 +150,7 @@ mod tests {
             })
             .text
         };
-        let doubt = " (or is still filling up: it started 13s ago). They have freed none";
+        let doubt = " (or they are still filling up: the oldest started 13s ago). They have freed none";
         assert!(of(6, &[12, 13]).contains(doubt), "{}", of(6, &[12, 13]));
         // Watched for ten seconds, which are two ages of 5.
         assert!(!of(5, &[12, 13]).contains("filling") && !of(6, &[12, 24]).contains("filling"));

@@ -106,11 +106,16 @@ fn stepped_words(names: &BTreeSet<String>, hits: &Hits, traps: &Traps) -> Option
         who.push(format!("{more} more"));
     }
     Some(format!(
-        "{} of the calls cost ~{} each instead of ~{}: the kernel has to single-step the probed instruction of {}",
+        "{} of the calls cost ~{} each instead of ~{}: the kernel has to single-step the probed instruction {}",
         units::percent(share),
         units::nanos(traps.stepped_ns),
         units::nanos(traps.entry_ns),
-        who.join(", ")
+        // Calls are not counted by function.
+        if names.len() == 1 {
+            format!("of {}", who.join(", "))
+        } else {
+            format!("of one or more of {}", who.join(", "))
+        }
     ))
 }
 
@@ -134,7 +139,7 @@ mod tests {
             )
         );
         let many = said(&["a", "b", "c", "d", "e"], 10).expect("a hundredth");
-        assert!(many.ends_with("instruction of a, b, c, 2 more"), "{many}");
+        assert!(many.ends_with("instruction of one or more of a, b, c, 2 more"), "{many}");
         assert_eq!(stepped_words(&BTreeSet::from(["f".to_owned()]), &Hits::default(), &Traps::ASSUMED), None);
     }
 }

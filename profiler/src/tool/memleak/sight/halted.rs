@@ -10,9 +10,9 @@ use crate::{
     units,
 };
 
-/// To have been stopped for this part of the age asked about limits what is known, since blocks got older meanwhile,
+/// To have been stopped for this part of the age asked about limits what is known: blocks got older meanwhile.
 const PART_OF_AGE: f64 = 0.25;
-/// and so does this part of the observation.
+/// To have been stopped for this part of the observation limits what is known, too.
 const PART_OF_LENGTH: f64 = 0.1;
 
 /// What is to be said of a target that does not run, or did not for long. `seen`: blocks were recorded; `leak`: one leaks,
@@ -29,16 +29,17 @@ pub(super) fn halted(
     let halts = &space.seen.halts;
     if !seen {
         let sentence =
-            vec![plain("No allocation was seen: "), name(space), plain(is_stopped(pid, &stopped?))];
+            vec![plain("No allocation was seen: "), name(space), plain(stopped_words(pid, &stopped?))];
         return Some(Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence));
     }
-    if !limits(halts.total(), session.options.older, length) {
+    let limited = limits(halts.total(), session.options.older, length);
+    if !limited && (stopped.is_none() || halts.since_ns().is_none()) {
         return None;
     }
     let whole = units::duration(length);
     let words = if let Some(status) = stopped.filter(|_| halts.since_ns().is_some()) {
         let lasted = units::duration(session.lasted(space));
-        format!("{} It was observed for {lasted} of {whole} only.", is_stopped(pid, &status))
+        format!("{} It was observed for {lasted} of {whole} only.", stopped_words(pid, &status))
     } else {
         let total = units::duration(halts.total());
         format!(
@@ -46,9 +47,9 @@ pub(super) fn halted(
              observed. Observe it again while it runs."
         )
     };
-    let answer = (!leak).then(|| plain("Undecided: "));
+    let answer = (limited && !leak).then(|| plain("Undecided: "));
     let sentence = answer.into_iter().chain([name(space), plain(words)]).collect();
-    Some(Finding::new(rules::HALTED, Severity::Limit, sentence))
+    Some(Finding::new(rules::HALTED, if limited { Severity::Limit } else { Severity::Info }, sentence))
 }
 
 fn name(space: &Space) -> Phrase {
@@ -61,7 +62,7 @@ fn limits(stopped: Duration, older: Duration, length: Duration) -> bool {
 }
 
 /// That it does not run now, and what lets it go on.
-fn is_stopped(pid: u32, status: &Status) -> String {
+fn stopped_words(pid: u32, status: &Status) -> String {
     match status.tracer.filter(|tracer| *tracer != 0) {
         Some(tracer) => {
             let by = Text::from(name_of(tracer).unwrap_or_default().as_slice()).terminal();
