@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -89,7 +91,7 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
     let report = of_goes_on.finish(PATIENCE).report(3);
     let (rule, text) = first(&report);
     assert_eq!(rule, "memleak.halted", "{text}");
-    let expected = format!("Undecided: leaks (pid {}) was stopped for ", goes_on.pid());
+    let expected = format!("Undecided: leaks (pid {}) was stopped for at least ", goes_on.pid());
     assert!(text.starts_with(&expected), "{text}");
     assert!(!report["findings"].to_string().contains("No leak found"), "{}", report["findings"]);
 
@@ -102,6 +104,73 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
     for target in [stays, goes_on, leaks] {
         target.signal(Signal::CONT);
     }
+}
+
+/// A control group of its own (version 2), in a hierarchy that is mounted for it.
+struct Group(tempfile::TempDir);
+
+impl Group {
+    fn of(targets: &[&Workload]) -> Group {
+        let group = Group(tempfile::Builder::new().prefix("profiler-test-cgroup").tempdir().unwrap());
+        let mounted =
+            Command::new("mount").args(["-t", "cgroup2", "none"]).arg(group.0.path()).status().unwrap();
+        assert!(mounted.success(), "the hierarchy of control groups can be mounted");
+        fs::create_dir(group.directory()).unwrap();
+        for target in targets {
+            fs::write(group.directory().join("cgroup.procs"), target.pid_argument()).unwrap();
+        }
+        group
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.0.path().join(format!("profiler-test-{}", std::process::id()))
+    }
+
+    fn freeze(&self, how: &str) {
+        fs::write(self.directory().join("cgroup.freeze"), how).unwrap();
+    }
+
+    /// Takes it away, with what is in it gone.
+    fn end(self) {
+        fs::remove_dir(self.directory()).unwrap();
+        let unmounted = Command::new("umount").arg(self.0.path()).status().unwrap();
+        assert!(unmounted.success());
+    }
+}
+
+/// Whatever a test that failed has left in it.
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::write(self.directory().join("cgroup.freeze"), "0");
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+/// As `systemctl freeze` and `docker pause` do it: the state of the process is that of one that sleeps.
+#[test]
+fn what_is_frozen_is_not_said_to_be_free_of_leaks() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("leaks.c").build();
+    let [mut calm, mut leaks] =
+        [&["calm", "10"][..], &["bursts", "1", "10"]].map(|arguments| Workload::spawn(&program, arguments));
+    let group = Group::of(&[&calm, &leaks]);
+    let options = ["--gate", "--older", "1s", "--for", "9s"];
+    let [of_calm, of_leaks] = [&calm, &leaks].map(|target| Observer::attach(target.pid(), &options));
+    sleep(Duration::from_millis(5000));
+    group.freeze("1");
+
+    let report = of_calm.finish(PATIENCE).report(3);
+    let (rule, text) = first(&report);
+    assert_eq!(rule, "memleak.halted", "{text}");
+    let expected = format!("Undecided: leaks (pid {}) is frozen with its control group ", calm.pid());
+    assert!(text.starts_with(&expected) && text.ends_with(" of 9s only."), "{text}");
+    let report = of_leaks.finish(PATIENCE).report(1);
+    assert_eq!(first(&report).0, "memleak.leak", "{}", report["findings"]);
+    assert_eq!(report["findings"][1]["rule"], "memleak.halted", "{}", report["findings"]);
+    group.freeze("0");
+    calm.kill();
+    leaks.kill();
+    group.end();
 }
 
 /// What leaks does not only wait, however little it does.

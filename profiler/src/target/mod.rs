@@ -3,6 +3,7 @@
 pub(crate) mod ends;
 pub(crate) mod family;
 pub mod find;
+pub(crate) mod freezer;
 pub mod history;
 pub(crate) mod hotspot;
 pub(crate) mod incarnation;

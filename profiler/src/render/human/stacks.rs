@@ -119,7 +119,7 @@ fn write_others(page: &mut Page, others: &[Detail<'_>], verbose: bool) {
     let stacks = units::plural(rows.len(), "more call stack", "more call stacks");
     let hold = number(section, &rows).map_or_else(String::new, |number| format!(", {number}"));
     let where_they_are = if verbose { "below" } else { "--verbose" };
-    page.line(Style::Dim, &format!("      … {stacks}{hold}: {where_they_are}"));
+    page.paragraph(Style::Dim, "      … ", &format!("{stacks}{hold}: {where_they_are}"));
 }
 
 /// What rows have in the first column of numbers that people see, together: `412 MiB live > 30m`. None if it is not known

@@ -35,6 +35,7 @@ use crate::{
     report::Probed,
     symbolize::Location,
     target::{
+        freezer::Freezer,
         history::History,
         hotspot::Switch,
         incarnation::Incarnation,
@@ -52,6 +53,8 @@ const LAYOUT_FRESH: Duration = Duration::from_millis(100);
 pub(crate) struct Space {
     pub(crate) number: u16,
     pub(crate) process: Process,
+    /// Where the kernel tells whether its control group is frozen.
+    pub(crate) freezer: Option<Freezer>,
     /// Which program it was when it was looked at.
     incarnation: Option<Incarnation>,
     /// The path that it was started by.
@@ -150,6 +153,7 @@ impl Space {
             frees: Vec::new(),
             free_sites: 0,
             unfollowed: HashSet::new(),
+            freezer: Freezer::of(pid),
             incarnation,
             moved: Vec::new(),
             process,

@@ -30,7 +30,6 @@ const SITES: usize = 0;
 /// Judged stacks and the sites that they belong to.
 pub(super) struct Table<'a> {
     judged: &'a [Judged<'a>],
-    named: &'a Named,
     /// What each of the stacks is named by.
     owns: Vec<Option<&'a Own>>,
     /// The process and the address space of each of the stacks.
@@ -99,20 +98,7 @@ impl<'a> Table<'a> {
         }
         shown.sort_unstable();
         let (shown, site_rows) = shown.into_iter().unzip();
-        Table {
-            judged,
-            named,
-            owns,
-            programs,
-            sites,
-            of_site,
-            elsewhere,
-            rows,
-            unfolded,
-            row_of,
-            shown,
-            site_rows,
-        }
+        Table { judged, owns, programs, sites, of_site, elsewhere, rows, unfolded, row_of, shown, site_rows }
     }
 
     /// What is said of stacks and sites, for the report that follows.
@@ -136,9 +122,7 @@ impl<'a> Table<'a> {
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
         let program = |site: &JudgedSite| self.programs[site.stacks[0]];
         let programs: Vec<(u32, u16)> = self.sites.iter().map(program).collect();
-        let path = |place: usize| self.named.path(self.judged[place].row.stack);
-        let of_stack = |place: usize| self.programs[place];
-        let spoken = spoken(self.judged, &self.sites, &names, &self.of_site, of_stack, path);
+        let spoken = spoken(&self.sites, &names, &self.of_site);
         let drawn = self.judged.iter().map(|stack| stack.row.allocs).sum();
         let facts = Facts {
             sites: &self.sites,

@@ -191,10 +191,16 @@ pub(super) fn left_behind(session: &Session<'_>) -> Option<Finding> {
     };
     let ends = !command.manner().leave_running && family::is_in_group(first, command.pid());
     let observe = || format!(", or observe it: {}", pid_options(pids.iter().copied()));
-    let advice = if ends { String::new() } else { observe() };
+    let (fate, advice) = match ends {
+        true => (
+            "profiler ends what it started, which was not observed",
+            "; --leave-running lets it go on".to_owned(),
+        ),
+        false => ("what it started goes on, not observed", observe()),
+    };
     let sentence = vec![
         Phrase::Name(ended.process.name().clone()),
-        plain(format!(" (pid {}) has ended, and what it started goes on, not observed: ", command.pid())),
+        plain(format!(" (pid {}) has ended, and {fate}: ", command.pid())),
         Phrase::Name(name),
         plain(format!(" (pid {first}){more}. Start it so that it stays in the foreground{advice}")),
     ];

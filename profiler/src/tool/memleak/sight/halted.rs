@@ -24,12 +24,10 @@ pub(super) fn halted(
     length: Duration,
 ) -> Option<Finding> {
     let pid = space.process.pid();
-    let stopped =
-        if space.ended.is_some() { None } else { Status::read(pid).ok().filter(Status::is_stopped) };
+    let stopped = if space.ended.is_some() { None } else { stopped_words(space) };
     let halts = &space.seen.halts;
     if !seen {
-        let sentence =
-            vec![plain("No allocation was seen: "), name(space), plain(stopped_words(pid, &stopped?))];
+        let sentence = vec![plain("No allocation was seen: "), name(space), plain(stopped?)];
         return Some(Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence));
     }
     let limited = limits(halts.total(), session.options.older, length);
@@ -37,13 +35,13 @@ pub(super) fn halted(
         return None;
     }
     let whole = units::duration(length);
-    let words = if let Some(status) = stopped.filter(|_| halts.since_ns().is_some()) {
+    let words = if let Some(stopped) = stopped.filter(|_| halts.since_ns().is_some()) {
         let lasted = units::duration(session.lasted(space));
-        format!("{} It was observed for {lasted} of {whole} only.", stopped_words(pid, &status))
+        format!("{stopped} It was observed for {lasted} of {whole} only.")
     } else {
         let total = units::duration(halts.total());
         format!(
-            " (pid {pid}) was stopped for {total} of {whole}: its blocks aged meanwhile, and nothing it does could be \
+            " (pid {pid}) was stopped for at least {total} of {whole}: its blocks aged meanwhile, and nothing it does could be \
              observed. Observe it again while it runs."
         )
     };
@@ -61,9 +59,18 @@ fn limits(stopped: Duration, older: Duration, length: Duration) -> bool {
     !stopped.is_zero() && stopped >= older.mul_f64(PART_OF_AGE).min(length.mul_f64(PART_OF_LENGTH))
 }
 
-/// That it does not run now, and what lets it go on.
-fn stopped_words(pid: u32, status: &Status) -> String {
-    match status.tracer.filter(|tracer| *tracer != 0) {
+/// That it does not run now, and what lets it go on; `None` if it runs.
+fn stopped_words(space: &Space) -> Option<String> {
+    let pid = space.process.pid();
+    if let Some(group) = space.freezer.as_ref().filter(|freezer| freezer.is_frozen()) {
+        let group = Text::from(group.directory()).terminal();
+        return Some(format!(
+            " (pid {pid}) is frozen with its control group {group}, so it allocates nothing. Thaw it: `systemctl thaw`, \
+             `docker unpause`, or 0 into its cgroup.freeze."
+        ));
+    }
+    let status = Status::read(pid).ok().filter(Status::is_stopped)?;
+    Some(match status.tracer.filter(|tracer| *tracer != 0) {
         Some(tracer) => {
             let by = Text::from(name_of(tracer).unwrap_or_default().as_slice()).terminal();
             format!(" (pid {pid}) is stopped by {by} (pid {tracer}), which traces it: resume it there.")
@@ -71,7 +78,7 @@ fn stopped_words(pid: u32, status: &Status) -> String {
         None => {
             format!(" (pid {pid}) is stopped, so it allocates nothing. To resume it: kill -CONT {pid}.")
         }
-    }
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Space;
-use crate::target::status::Status;
+use crate::target::{freezer::Freezer, status::Status};
 
 /// When an address space was observed. Nanoseconds are those of the monotonic clock, and age units those of births.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Seen {
     pub(crate) halts: Halts,
 }
 
-/// How long a process was stopped, by a signal or by a tracer, as far as looks at it show. Nanoseconds of the monotonic clock.
+/// How long a process was stopped, by a signal, by a tracer or with its control group, as far as looks at it show. Nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Halts {
     /// When the last look found it stopped, and how often it had given up its processor by then.
@@ -33,8 +33,8 @@ pub(crate) struct Halts {
 impl Halts {
     /// Takes in what is seen of the process now. It was stopped between two looks if both found it so, and it did not run
     /// meanwhile: a tracer stops it at each system call and lets it go on.
-    fn look(&mut self, status: &Status, now_ns: u64) {
-        let stopped = status.is_stopped().then(|| (now_ns, status.switches.unwrap_or(0)));
+    fn look(&mut self, is_stopped: bool, status: &Status, now_ns: u64) {
+        let stopped = is_stopped.then(|| (now_ns, status.switches.unwrap_or(0)));
         match (self.last, stopped) {
             (Some((then_ns, before)), Some((_, switches))) if before == switches => {
                 self.total_ns += now_ns.saturating_sub(then_ns);
@@ -72,8 +72,13 @@ impl Space {
     /// Looks whether it runs.
     pub(crate) fn look_whether_it_runs(&mut self, now_ns: u64) {
         if let Ok(status) = Status::read(self.process.pid()) {
-            self.seen.halts.look(&status, now_ns);
+            self.seen.halts.look(status.is_stopped() || self.is_frozen(), &status, now_ns);
         }
+    }
+
+    /// Whether its control group is frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.freezer.as_ref().is_some_and(Freezer::is_frozen)
     }
 
     /// It has ended, as is noticed now.
@@ -91,7 +96,7 @@ mod tests {
         let mut halts = Halts::default();
         for (at, (state, switches)) in (0..).zip(looks) {
             let status = Status { state: Some(*state), switches: Some(*switches), ..Status::default() };
-            halts.look(&status, at * 250);
+            halts.look(status.is_stopped(), &status, at * 250);
         }
         (halts.since_ns(), halts.total_ns)
     }
