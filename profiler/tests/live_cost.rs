@@ -105,26 +105,43 @@ fn without_multi_links_the_first_seconds_decide() {
     target.quit();
 }
 
+/// Rounds of which the medians are compared: one of them may meet a moment of noise.
+const ROUNDS: usize = 3;
+
+/// The median of each figure, of so many rounds.
+fn medians<const N: usize>(mut round: impl FnMut() -> [f64; N]) -> [f64; N] {
+    let rounds: [[f64; N]; ROUNDS] = std::array::from_fn(|_| round());
+    std::array::from_fn(|figure| {
+        let mut of_it = rounds.map(|round| round[figure]);
+        of_it.sort_by(f64::total_cmp);
+        of_it[ROUNDS / 2]
+    })
+}
+
 /// The work that a thread does with its time, before and under observation, is the truth that doctor's forecast,
 /// memleak's own and the report have to meet.
 #[test]
 fn forecast_report_and_truth_agree() {
     let Some(_live) = support::live() else { return };
-    let mut target = hot("5000", "6000");
-    let bare = ns_per_pair(&mut target);
-    target.say("go");
-    let pid = target.pid_argument();
-    let predicted = Observer::spawn(&["doctor", "--format", "json", "--pid", &pid]).finish(PATIENCE);
-    let diagnosis: Diagnosis = serde_json::from_slice(&predicted.stdout).unwrap();
-    process::assert_code_unchanged(target.pid());
-    target.books();
-    let forecast = diagnosis.tools[0].forecast.as_ref().expect("a forecast");
-    let (report, observed) = observed(&mut target);
-    let truth = 1.0 - bare / observed;
-    assert_near("the report", share(&report, "busiest_thread_share"), truth);
-    assert_near("memleak's forecast", share(&report, "predicted_share"), truth);
-    assert_near("doctor's forecast", forecast.share, truth);
-    assert!(forecast.sampled_share < forecast.share);
+    let mut target = hot("3000", "6000");
+    let [truth, reported, predicted, by_doctor] = medians(|| {
+        let bare = ns_per_pair(&mut target);
+        target.say("go");
+        let pid = target.pid_argument();
+        let diagnosed = Observer::spawn(&["doctor", "--format", "json", "--pid", &pid]).finish(PATIENCE);
+        let diagnosis: Diagnosis = serde_json::from_slice(&diagnosed.stdout).unwrap();
+        process::assert_code_unchanged(target.pid());
+        target.books();
+        let forecast = diagnosis.tools[0].forecast.as_ref().expect("a forecast");
+        assert!(forecast.sampled_share < forecast.share);
+        let (report, observed) = observed(&mut target);
+        let [reported, predicted] =
+            ["busiest_thread_share", "predicted_share"].map(|name| share(&report, name));
+        [1.0 - bare / observed, reported, predicted, forecast.share]
+    });
+    assert_near("the report", reported, truth);
+    assert_near("memleak's forecast", predicted, truth);
+    assert_near("doctor's forecast", by_doctor, truth);
     target.quit();
 }
 
@@ -133,14 +150,18 @@ fn forecast_report_and_truth_agree() {
 fn the_report_and_truth_agree_where_the_kernel_is_busy() {
     let Some(_live) = support::live() else { return };
     let mut warm = hot("1500", "0");
-    let warm_ns = share(&observed(&mut warm).0, "trap_ns_per_hit");
-    warm.quit();
     let mut target = working("2500", &["--messages", "1"]);
-    let bare = ns_per_pair(&mut target);
-    let (report, observed) = observed(&mut target);
-    assert_near("the report", share(&report, "busiest_thread_share"), 1.0 - bare / observed);
-    let trap_ns = share(&report, "trap_ns_per_hit");
+    let [warm_ns, trap_ns, truth, reported] = medians(|| {
+        let warm_ns = share(&observed(&mut warm).0, "trap_ns_per_hit");
+        let bare = ns_per_pair(&mut target);
+        let (report, observed) = observed(&mut target);
+        let [trap_ns, reported] =
+            ["trap_ns_per_hit", "busiest_thread_share"].map(|name| share(&report, name));
+        [warm_ns, trap_ns, 1.0 - bare / observed, reported]
+    });
+    assert_near("the report", reported, truth);
     assert!(trap_ns > 1.15 * warm_ns, "{trap_ns} ns after work in the kernel, {warm_ns} ns without");
+    warm.quit();
     target.quit();
 }
 

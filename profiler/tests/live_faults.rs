@@ -31,8 +31,14 @@ fn profiler_killed_at_random_moments() {
     assert_eq!(Observer::attach(target.pid(), &[]).interrupt().status.code(), Some(0));
     let bound_ms = u64::try_from(begun.elapsed().as_millis()).unwrap().max(400) * 5 / 4;
     for round in 0..rounds {
-        let observer = Observer::start(target.pid(), &[]);
-        sleep(moments.within_ms(bound_ms));
+        let observer = if round == 0 {
+            // Once certainly while it observes.
+            Observer::attach(target.pid(), &[])
+        } else {
+            let observer = Observer::start(target.pid(), &[]);
+            sleep(moments.within_ms(bound_ms));
+            observer
+        };
         if round % 4 == 3 {
             // Into the detaching.
             observer.signal(Signal::INT);
