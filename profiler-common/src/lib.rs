@@ -8,6 +8,7 @@
 
 pub mod age;
 pub mod cookie;
+pub mod histogram;
 pub mod ledger;
 pub mod memleak;
 pub mod opaque;
