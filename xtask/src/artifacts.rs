@@ -71,14 +71,14 @@ mod tests {
     #[test]
     fn an_executable_is_read_from_an_artifact_message() {
         let message = r#"{"reason":"compiler-artifact","manifest_path":"/w/profiler/Cargo.toml",
-            "target":{"kind":["test"],"name":"live_memleak"},"profile":{"test":true},
-            "executable":"/w/target/debug/deps/live_memleak-1"}"#;
+            "target":{"kind":["test"],"name":"live_exact"},"profile":{"test":true},
+            "executable":"/w/target/debug/deps/live_exact-1"}"#;
         let expected = Executable {
             package_dir: "/w/profiler".into(),
-            name: "live_memleak".into(),
+            name: "live_exact".into(),
             kind: "test".into(),
             is_test: true,
-            path: "/w/target/debug/deps/live_memleak-1".into(),
+            path: "/w/target/debug/deps/live_exact-1".into(),
         };
         assert_eq!(executable(message), Some(expected));
     }

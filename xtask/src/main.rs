@@ -43,6 +43,8 @@ enum Task {
     Vm(vm::Args),
     /// Check format, lints, documentation, licences and the tree itself
     Lint,
+    /// Check the tree itself: lengths of files, links, who names a tool (the first step of lint)
+    Tidy,
     /// Measure what profiler costs; the last line is one JSON object
     Bench(bench::Args),
     /// Observe real servers, and check what the first line says about them and what that cost them
@@ -56,22 +58,32 @@ enum Task {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = workspace::refuse_foreign_root().and_then(|()| match cli.task {
-        Task::Setup(args) => setup::run(args),
-        Task::Demo(args) => demo::run(&args),
-        Task::Test(args) => test::run(&args),
-        Task::Vm(args) => vm::run(&args),
-        Task::Lint => lint::run(),
-        Task::Bench(args) => bench::run(&args),
-        Task::Field(args) => field::run(&args),
-        Task::Dist => dist::run(),
-        Task::VmGuest => vm::be_guest(),
-    });
+    let outcome = run(cli.task);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    // The machine that it is process 1 of has no checkout.
+    if !matches!(task, Task::VmGuest) {
+        workspace::require()?;
+        privilege::refuse_foreign_root()?;
+    }
+    match task {
+        Task::Setup(args) => setup::run(args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
+        Task::Lint => lint::run(),
+        Task::Tidy => lint::tidy::run(),
+        Task::Bench(args) => bench::run(&args),
+        Task::Field(args) => field::run(&args),
+        Task::Dist => dist::run(),
+        Task::VmGuest => vm::be_guest(),
     }
 }

@@ -1,6 +1,7 @@
 //! Root, only where something has to run as root.
 
 use std::{
+    env,
     ffi::OsStr,
     fs,
     os::unix::fs::MetadataExt as _,
@@ -8,9 +9,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::process::{self, command, on_path};
+use crate::{
+    process::{self, command, on_path},
+    workspace,
+};
 
 /// How this task gets root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +74,27 @@ impl Privilege {
         let owner = format!("{user}:{group}");
         process::run(self.command("chown", &[]).args(["-R", "--from=0", &owner]).arg(path))
     }
+}
+
+/// Refuses `sudo cargo xtask`: cargo would leave files in the user's `target/` that the user cannot replace.
+///
+/// Cargo built this very program before it could refuse, so what it left is handed back first. Root at work in its
+/// own checkout (a container, a CI machine) is not concerned.
+///
+/// # Errors
+/// If it was run so, or the checkout cannot be looked at.
+pub(crate) fn refuse_foreign_root() -> Result<()> {
+    let sudo_uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok());
+    let facts = workspace::root().metadata().context("cannot look at the checkout")?;
+    let owner = facts.uid();
+    if !rustix::process::geteuid().is_root() || owner == 0 || sudo_uid != Some(owner) {
+        return Ok(());
+    }
+    let whose = format!("{owner}:{}", facts.gid());
+    process::run(command("chown").args(["-R", "--from=0", &whose]).arg(workspace::target_dir()))?;
+    bail!(
+        "run `cargo xtask` as yourself, without sudo: it builds as you and asks for root where it needs it"
+    );
 }
 
 fn holds_files_of_root(path: &Path) -> bool {

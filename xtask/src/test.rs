@@ -233,7 +233,7 @@ mod tests {
             is_test: true,
             path: "/w/t".into(),
         };
-        assert!(is_live(&test("test", "live_memleak")));
+        assert!(is_live(&test("test", "live_exact")));
         assert!(!is_live(&test("test", "cli")));
         assert!(!is_live(&test("bin", "live_view")));
     }

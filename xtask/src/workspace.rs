@@ -1,19 +1,36 @@
-//! Where things are, and whose they are.
+//! Where the checkout is.
+//!
+//! It is looked for when a task runs, not when it is built: a checkout that was moved or copied together with its `target/`
+//! brings a task that was built at the old place, and cargo sees no reason to build it again.
 
 use std::{
     env,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use crate::process::{self, command};
+/// What the root of the workspace has, and no other directory above this package.
+const MARK: &str = "xtask/Cargo.toml";
 
-/// The root of the workspace.
+static ROOT: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    root_from(env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from), env::current_dir().ok())
+});
+
+/// Checks that there is a checkout to work in.
+///
+/// # Errors
+/// If neither `CARGO_MANIFEST_DIR`, which cargo sets, nor the current directory lies in one.
+pub(crate) fn require() -> Result<()> {
+    ROOT.as_ref()
+        .context("cannot find the checkout: run this as `cargo xtask`, or anywhere below its root")
+        .map(drop)
+}
+
+/// The root of the workspace; the current directory if there is none ([`require`]).
 pub(crate) fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().map_or_else(|| package.to_owned(), Path::to_owned)
+    ROOT.clone().unwrap_or_else(|| PathBuf::from("."))
 }
 
 /// The directory that cargo builds into.
@@ -21,19 +38,30 @@ pub(crate) fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// Refuses `sudo cargo xtask`: cargo would leave files in the user's `target/` that the user cannot replace.
-///
-/// Cargo built this very program before it could refuse, so what it left is handed back first. Root at work in its
-/// own checkout (a container, a CI machine) is not concerned.
-pub(crate) fn refuse_foreign_root() -> Result<()> {
-    let sudo_uid = env::var("SUDO_UID").ok().and_then(|uid| uid.parse::<u32>().ok());
-    let owner = root().metadata().context("cannot look at the workspace")?.uid();
-    if !rustix::process::geteuid().is_root() || owner == 0 || sudo_uid != Some(owner) {
-        return Ok(());
+/// The root above the package that cargo runs, else above the current directory.
+fn root_from(package: Option<PathBuf>, current: Option<PathBuf>) -> Option<PathBuf> {
+    let above = |place: PathBuf| place.ancestors().find(|path| path.join(MARK).is_file()).map(Path::to_owned);
+    package.and_then(above).or_else(|| current.and_then(above))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_root_is_above_the_package_or_the_current_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("checkout");
+        fs::create_dir_all(root.join("xtask/src")).unwrap();
+        fs::create_dir_all(folder.path().join("other")).unwrap();
+        fs::write(root.join(MARK), "").unwrap();
+        let other = folder.path().join("other");
+        let found = Some(root.clone());
+        assert_eq!(root_from(Some(root.join("xtask")), Some(other.clone())), found);
+        assert_eq!(root_from(None, Some(root.join("xtask/src"))), found);
+        // Cargo ran something else, from within the checkout.
+        assert_eq!(root_from(Some(other.clone()), Some(root)), found);
+        assert_eq!(root_from(Some(other.clone()), Some(other)), None);
     }
-    let group = root().metadata()?.gid();
-    process::run(command("chown").args(["-R", "--from=0", &format!("{owner}:{group}")]).arg(target_dir()))?;
-    bail!(
-        "run `cargo xtask` as yourself, without sudo: it builds as you and asks for root where it needs it"
-    );
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask lint`: what can be judged without running anything.
 
-mod tidy;
+pub(crate) mod tidy;
 
 use anyhow::{Result, anyhow, bail};
 
