@@ -6,6 +6,8 @@ use std::{
     os::fd::AsFd as _,
 };
 
+use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type};
+
 use super::{
     check::{Answer, Area, Check, Need, Question},
     refusal::tried,
@@ -211,10 +213,28 @@ pub(super) fn filters_check(filters: Answer, may_bpf: bool) -> Check {
     }
 }
 
-const ARRAY: BareMap = BareMap { kind: 2, key_bytes: 4, value_bytes: 8, entries: 1, flags: 0 };
-const RING_BUFFER: BareMap = BareMap { kind: 27, key_bytes: 0, value_bytes: 0, entries: 4096, flags: 0 };
-/// `BPF_F_NO_PREALLOC`, which it must have.
-const STORAGE: BareMap = BareMap { kind: 29, key_bytes: 4, value_bytes: 4, entries: 0, flags: 1 };
+const ARRAY: BareMap = BareMap {
+    kind: bpf_map_type::BPF_MAP_TYPE_ARRAY as u32,
+    key_bytes: 4,
+    value_bytes: 8,
+    entries: 1,
+    flags: 0,
+};
+const RING_BUFFER: BareMap = BareMap {
+    kind: bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32,
+    key_bytes: 0,
+    value_bytes: 0,
+    entries: 4096,
+    flags: 0,
+};
+/// The kernel takes no other flags for task storage.
+const STORAGE: BareMap = BareMap {
+    kind: bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as u32,
+    key_bytes: 4,
+    value_bytes: 4,
+    entries: 0,
+    flags: BPF_F_NO_PREALLOC,
+};
 
 fn create(map: BareMap) -> io::Result<()> {
     bpf::create_map(map, None).map(drop)

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use aya_obj::generated::bpf_map_type;
 use rustix::process::{Resource, getrlimit};
 
 use super::check::{Answer, Area, Check, Need, Question};
@@ -220,7 +221,6 @@ fn open_files(Wanted { files, functions, multi, .. }: Wanted) -> Check {
 /// Tries a map that is larger than the limit, if that is small: since Linux 5.11 it does not count.
 fn memory(may_bpf: bool) -> Check {
     const LARGE: u64 = 64 << 20;
-    const BPF_MAP_TYPE_ARRAY: u32 = 2;
     const PAGE: u32 = 4096;
     let Some(limit) = getrlimit(Resource::Memlock).current.filter(|limit| *limit < LARGE) else {
         return MEMLOCK.answered(Answer::Yes, "no limit on locked memory that matters");
@@ -231,7 +231,13 @@ fn memory(may_bpf: bool) -> Check {
             .answered(Answer::CannotTell, format!("trying takes CAP_BPF (RLIMIT_MEMLOCK {words})"));
     }
     let entries = (limit / u64::from(PAGE)) as u32 + 1;
-    let map = BareMap { kind: BPF_MAP_TYPE_ARRAY, key_bytes: 4, value_bytes: PAGE, entries, flags: 0 };
+    let map = BareMap {
+        kind: bpf_map_type::BPF_MAP_TYPE_ARRAY as u32,
+        key_bytes: 4,
+        value_bytes: PAGE,
+        entries,
+        flags: 0,
+    };
     match bpf::create_map(map, None) {
         Ok(_) => MEMLOCK.answered(Answer::Yes, format!("RLIMIT_MEMLOCK ({words}) does not count for maps")),
         Err(error) => {

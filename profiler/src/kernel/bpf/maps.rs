@@ -5,13 +5,9 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 
-use super::Attr;
+use aya_obj::generated::bpf_cmd;
 
-const BPF_MAP_CREATE: libc::c_long = 0;
-const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
-const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
-const BPF_MAP_FREEZE: libc::c_long = 22;
-const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+use super::{address, call, call_for_fd, no_arguments, number};
 
 /// A map to be created, for the sake of seeing whether the kernel does it.
 #[derive(Clone, Copy, Debug)]
@@ -30,43 +26,43 @@ pub(crate) struct BareMap {
 
 /// Creates a map. `types`: BTF, and the number of the type in it that keys and values have.
 pub(crate) fn create_map(map: BareMap, types: Option<(BorrowedFd<'_>, u32)>) -> io::Result<OwnedFd> {
-    let attr = Attr::new()
-        .u32(0, map.kind)
-        .u32(4, map.key_bytes)
-        .u32(8, map.value_bytes)
-        .u32(12, map.entries)
-        .u32(16, map.flags);
-    // btf_fd, btf_key_type_id, btf_value_type_id.
-    let mut attr = match types {
-        Some((btf, number)) => attr.fd(48, btf).u32(52, number).u32(56, number),
-        None => attr,
-    };
-    attr.call_for_fd(BPF_MAP_CREATE)
+    let mut attr = no_arguments();
+    attr.__bindgen_anon_1.map_type = map.kind;
+    attr.__bindgen_anon_1.key_size = map.key_bytes;
+    attr.__bindgen_anon_1.value_size = map.value_bytes;
+    attr.__bindgen_anon_1.max_entries = map.entries;
+    attr.__bindgen_anon_1.map_flags = map.flags;
+    if let Some((btf, type_number)) = types {
+        attr.__bindgen_anon_1.btf_fd = number(btf);
+        attr.__bindgen_anon_1.btf_key_type_id = type_number;
+        attr.__bindgen_anon_1.btf_value_type_id = type_number;
+    }
+    call_for_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr)
 }
 
-/// Lets nobody write a map from user space any more: what it holds is constant for the verifier.
+/// Ends writing to a map from user space: what it holds is constant for the verifier.
 pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
-    Attr::new().fd(0, map).call(BPF_MAP_FREEZE).map(|_| ())
+    let mut attr = no_arguments();
+    attr.__bindgen_anon_2.map_fd = number(map);
+    call(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(|_| ())
 }
 
 /// Reads one element; `values` has one entry per possible CPU for a per-CPU map, else one.
 pub(crate) fn lookup<K, V: Copy>(map: BorrowedFd<'_>, key: &K, values: &mut [V]) -> io::Result<()> {
-    Attr::new()
-        .fd(0, map)
-        .u64(8, std::ptr::from_ref(key) as u64)
-        .u64(16, values.as_mut_ptr() as u64)
-        .call(BPF_MAP_LOOKUP_ELEM)
-        .map(|_| ())
+    let mut attr = no_arguments();
+    attr.__bindgen_anon_2.map_fd = number(map);
+    attr.__bindgen_anon_2.key = address(key);
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = values.as_mut_ptr() as u64;
+    call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr).map(|_| ())
 }
 
 /// Writes one element.
 pub(crate) fn update<K, V: ?Sized>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
-    Attr::new()
-        .fd(0, map)
-        .u64(8, std::ptr::from_ref(key) as u64)
-        .u64(16, std::ptr::from_ref(value).cast::<u8>() as u64)
-        .call(BPF_MAP_UPDATE_ELEM)
-        .map(|_| ())
+    let mut attr = no_arguments();
+    attr.__bindgen_anon_2.map_fd = number(map);
+    attr.__bindgen_anon_2.key = address(key);
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = address(value);
+    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(|_| ())
 }
 
 /// Reads a hash map in batches of whole buckets, each consistent in itself, and hands every element to `each`.
@@ -81,15 +77,14 @@ pub(crate) fn for_each_element<K: Copy, V: Copy>(
         let mut keys: Vec<K> = Vec::with_capacity(room);
         let mut values: Vec<V> = Vec::with_capacity(room);
         let mut next = [0u8; 8];
-        // struct batch: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags.
-        let mut attr = Attr::new()
-            .u64(0, if first { 0 } else { position.as_ptr() as u64 })
-            .u64(8, next.as_mut_ptr() as u64)
-            .u64(16, keys.as_mut_ptr() as u64)
-            .u64(24, values.as_mut_ptr() as u64)
-            .u32(32, room as u32)
-            .fd(36, map);
-        let result = attr.call(BPF_MAP_LOOKUP_BATCH);
+        let mut attr = no_arguments();
+        attr.batch.in_batch = if first { 0 } else { address(&position) };
+        attr.batch.out_batch = next.as_mut_ptr() as u64;
+        attr.batch.keys = keys.as_mut_ptr() as u64;
+        attr.batch.values = values.as_mut_ptr() as u64;
+        attr.batch.count = room as u32;
+        attr.batch.map_fd = number(map);
+        let result = call(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr);
         let last = match result {
             Ok(_) => false,
             Err(error) => match error.raw_os_error() {
@@ -101,7 +96,8 @@ pub(crate) fn for_each_element<K: Copy, V: Copy>(
                 _ => return Err(error),
             },
         };
-        let count = (attr.read_u32(32) as usize).min(room);
+        // SAFETY: the kernel wrote this member; any bytes are valid for it.
+        let count = (unsafe { attr.batch.count } as usize).min(room);
         // SAFETY: the kernel wrote this many keys and values, and any bytes are valid for the wire types.
         unsafe {
             keys.set_len(count);
