@@ -3,7 +3,7 @@
 //! Every string that enters an [`Error`] is made visible (`text::visible`), so an error can be printed or logged as
 //! it is. Names from the target enter through [`Error::on`], which escapes them as [`Text::terminal`] does.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::exit::ExitCode;
 use crate::text::{Text, visible};
@@ -37,8 +37,6 @@ pub enum ErrorKind {
     Limit,
     /// The safety guard stopped the observation.
     Safety,
-    /// Losses could change the answer.
-    Incomplete,
     /// The result could not be written.
     Output,
     /// Interrupted before anything was measured.
@@ -51,7 +49,7 @@ impl ErrorKind {
         match self {
             ErrorKind::Usage | ErrorKind::InvalidFile | ErrorKind::NewerFile => ExitCode::Usage,
             // Not a usage error: a script must not take half a file for a file without regressions.
-            ErrorKind::TruncatedFile | ErrorKind::Incomplete => ExitCode::Incomplete,
+            ErrorKind::TruncatedFile => ExitCode::Incomplete,
             ErrorKind::NoSuchProcess
             | ErrorKind::Permission
             | ErrorKind::Kernel
@@ -65,22 +63,37 @@ impl ErrorKind {
     }
 }
 
-/// An error for the user. `Display` prints one line, `tried ...: cause`; the hint is separate.
+/// An error for the user. `Display` prints one line, `tried ...: cause`, with the whole chain of causes; the hint is
+/// separate. `source` returns the error of another library that is behind it, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Parts {
     kind: ErrorKind,
     tried: String,
     cause: Option<String>,
     hint: Option<String>,
+    source: Option<Arc<Source>>,
 }
+
+/// An error of another library, which [`Error::because_of`] keeps.
+type Source = dyn std::error::Error + Send + Sync;
+
+/// Errors are equal if they say the same. Their sources cannot be compared, but what they say is in `cause`.
+impl PartialEq for Parts {
+    fn eq(&self, other: &Parts) -> bool {
+        let said = |parts: &Parts| (parts.kind, parts.tried.clone(), parts.cause.clone(), parts.hint.clone());
+        said(self) == said(other)
+    }
+}
+
+impl Eq for Parts {}
 
 impl Error {
     /// An error of `kind`; `tried` says what was tried on what: "tried to read the symbols of /usr/bin/srv".
     pub fn new(kind: ErrorKind, tried: impl fmt::Display) -> Error {
-        Error(Box::new(Parts { kind, tried: shown(tried), cause: None, hint: None }))
+        Error(Box::new(Parts { kind, tried: shown(tried), cause: None, hint: None, source: None }))
     }
 
     /// As [`Error::new`], for something whose name comes from the target or from a file system: `tried` is followed by
@@ -100,10 +113,12 @@ impl Error {
         self
     }
 
-    /// Says why, with the whole chain of an error of another library.
+    /// Says why, with the whole chain of an error of another library, and keeps that error as the source. A second
+    /// one replaces the first as the source.
     #[must_use]
-    pub fn because_of(mut self, cause: &dyn std::error::Error) -> Error {
-        let mut next = Some(cause);
+    pub fn because_of(mut self, cause: impl Into<Box<Source>>) -> Error {
+        let cause: Arc<Source> = cause.into().into();
+        let mut next: Option<&dyn std::error::Error> = Some(&*cause);
         let mut said = String::new();
         while let Some(error) = next {
             let words = error.to_string();
@@ -114,6 +129,7 @@ impl Error {
             }
             next = error.source();
         }
+        self.0.source = Some(cause);
         self
     }
 
@@ -153,11 +169,16 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{error::Error as _, io};
 
     use super::{Error, ErrorKind};
     use crate::exit::ExitCode;
@@ -166,7 +187,7 @@ mod tests {
     fn one_line_says_what_was_tried_and_why_it_failed() {
         let error = Error::on(ErrorKind::Permission, "tried to attach to", "srv")
             .because("the kernel refused")
-            .because_of(&io::Error::from_raw_os_error(libc::EPERM))
+            .because_of(io::Error::from_raw_os_error(libc::EPERM))
             .hint("run as root");
         assert_eq!(
             error.to_string(),
@@ -189,8 +210,31 @@ mod tests {
     fn a_cause_that_repeats_its_source_is_said_once() {
         let inner = io::Error::other("no space left");
         let outer = io::Error::other(inner);
-        let error = Error::new(ErrorKind::Output, "tried to write x").because_of(&outer);
+        let error = Error::new(ErrorKind::Output, "tried to write x").because_of(outer);
         assert_eq!(error.to_string(), "tried to write x: no space left");
+    }
+
+    #[test]
+    fn the_error_behind_it_is_kept() {
+        let denied = || io::Error::from_raw_os_error(libc::EACCES);
+        let error = Error::new(ErrorKind::Permission, "tried to read x").because_of(denied());
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.and_then(io::Error::raw_os_error), Some(libc::EACCES));
+        // Also behind another error of ours, and in a copy.
+        let outer = Error::new(ErrorKind::Kernel, "tried to observe").because_of(error.clone()).clone();
+        assert_eq!(outer.to_string(), format!("tried to observe: tried to read x: {}", denied()));
+        let ours = outer.source().and_then(|source| source.downcast_ref::<Error>()).unwrap();
+        assert_eq!(ours, &error);
+        assert!(ours.source().is_some_and(|source| source.is::<io::Error>()));
+        assert!(Error::new(ErrorKind::Kernel, "x").because("y").source().is_none());
+    }
+
+    #[test]
+    fn errors_that_say_the_same_are_equal() {
+        let error = |kind, number| Error::new(kind, "x").because_of(io::Error::from_raw_os_error(number));
+        assert_eq!(error(ErrorKind::Kernel, libc::EPERM), error(ErrorKind::Kernel, libc::EPERM));
+        assert_ne!(error(ErrorKind::Kernel, libc::EPERM), error(ErrorKind::Kernel, libc::EBUSY));
+        assert_ne!(error(ErrorKind::Kernel, libc::EPERM), error(ErrorKind::Limit, libc::EPERM));
     }
 
     #[test]

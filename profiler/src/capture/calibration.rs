@@ -196,7 +196,7 @@ impl Subject {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| tried().because_of(&e))?;
+            .map_err(|e| tried().because_of(e))?;
         let (orders, answers) = (child.stdin.take(), child.stdout.take());
         let answers = BufReader::new(answers.ok_or_else(|| tried().because("it has no output"))?);
         Ok(Subject { effort, child, orders, answers })
@@ -222,7 +222,7 @@ impl Subject {
                 _ => self.answers.read_line(&mut line).map(|_| ()),
             }
         };
-        ask().map_err(|e| tried().because_of(&e))?;
+        ask().map_err(|e| tried().because_of(e))?;
         parse(&line)
             .ok_or_else(|| tried().because("it ended without an answer: the probe may have killed it"))
     }

@@ -45,7 +45,7 @@ impl Canary {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| tried().because_of(&e))?;
+            .map_err(|e| tried().because_of(e))?;
         let process = Process::open(child.id())?;
         Ok(Canary { child, process, offset })
     }

@@ -42,7 +42,7 @@ pub(crate) struct Object {
 }
 
 /// What the libraries and the kernel may answer while an object is loaded.
-type AnyError = Box<dyn std::error::Error>;
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Object {
     /// Creates the maps of an object and readies its programs.
@@ -58,7 +58,7 @@ impl Object {
                 .because(format_args!("there is no {KERNEL_TYPES}"))
                 .hint("the kernel must be built with CONFIG_DEBUG_INFO_BTF"));
         }
-        Self::create(tool, bytes, settings).map_err(|e| explain(tried(), e.as_ref()))
+        Self::create(tool, bytes, settings).map_err(|e| explain(tried(), e))
     }
 
     fn create(
@@ -106,7 +106,7 @@ impl Object {
         let data = self.maps.remove(name).ok_or_else(|| self.no_map(name))?;
         RingBuf::try_from(Map::RingBuf(data)).map_err(|e| {
             Error::new(ErrorKind::Kernel, format_args!("tried to open map {name} of {}", self.tool))
-                .because_of(&e)
+                .because_of(e)
         })
     }
 
@@ -173,8 +173,9 @@ fn create_map(
 }
 
 /// Adds the cause, and the way out of lacking privileges and of limits.
-pub(crate) fn explain(error: Error, cause: &(dyn std::error::Error + 'static)) -> Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+pub(crate) fn explain(error: Error, cause: impl Into<AnyError>) -> Error {
+    let cause = cause.into();
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*cause);
     let mut number = None;
     while let Some(inner) = source {
         number = number.or(inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error));

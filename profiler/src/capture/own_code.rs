@@ -15,7 +15,7 @@ pub(crate) const OWN_EXECUTABLE: &str = "/proc/self/exe";
 pub(crate) fn own_offset(address: usize) -> Result<u64> {
     let tried = || Error::new(ErrorKind::Kernel, "tried to find our own code in our executable");
     let mut modules = Modules::default();
-    let layout = Layout::read(std::process::id(), &mut modules).map_err(|e| tried().because_of(&e))?;
+    let layout = Layout::read(std::process::id(), &mut modules).map_err(|e| tried().because_of(e))?;
     let Place::File(_, offset) = layout.place(address as u64) else {
         return Err(tried().because("it is in no file"));
     };

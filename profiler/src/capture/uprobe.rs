@@ -192,7 +192,7 @@ impl Attacher {
                 self.step_down(Method::Multi, &error);
                 Ok(None)
             }
-            Err(error) => Err(cannot_attach(file, pid, &error)),
+            Err(error) => Err(cannot_attach(file, pid, error)),
         }
     }
 
@@ -214,11 +214,11 @@ impl Attacher {
                 Ok(mut links) => {
                     let entry =
                         self.multi(object, self.calls.entry, MultiKind::Multi, false, file, pid, sites);
-                    links.append(entry.map_err(|e| cannot_attach(file, pid, &e))?);
+                    links.append(entry.map_err(|e| cannot_attach(file, pid, e))?);
                     return Ok(links);
                 }
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
-                Err(error) => return Err(cannot_attach(file, pid, &error)),
+                Err(error) => return Err(cannot_attach(file, pid, error)),
             }
         }
         let mut links = self.perf(object, self.calls.ret, true, file, pid, sites)?;
@@ -264,7 +264,7 @@ impl Attacher {
             match self.multi(object, program, MultiKind::Multi, false, file, pid, sites) {
                 Ok(links) => return Ok(links),
                 Err(error) if unsupported(&error) => self.step_down(Method::Perf, &error),
-                Err(error) => return Err(cannot_attach(file, pid, &error)),
+                Err(error) => return Err(cannot_attach(file, pid, error)),
             }
         }
         self.perf(object, program, false, file, pid, sites)
@@ -312,7 +312,7 @@ impl Attacher {
         pid: u32,
         sites: &[ProbeSite],
     ) -> Result<Links> {
-        let failed = |error: io::Error| cannot_attach(file, pid, &error);
+        let failed = |error: io::Error| cannot_attach(file, pid, error);
         let fd = self.program(object, program, ProgramKind::Perf).map_err(failed)?;
         let mut links = Links::default();
         for site in sites {
@@ -383,7 +383,7 @@ fn cannot_probe(file: &Path) -> Error {
     Error::on(ErrorKind::Kernel, "tried to probe functions of", PathBuf::from(file).as_os_str())
 }
 
-fn cannot_attach(file: &Path, pid: u32, error: &io::Error) -> Error {
+fn cannot_attach(file: &Path, pid: u32, error: io::Error) -> Error {
     let tried = cannot_probe(file);
     match error.raw_os_error() {
         Some(libc::ESRCH) => {
@@ -391,7 +391,7 @@ fn cannot_attach(file: &Path, pid: u32, error: &io::Error) -> Error {
                 .because("it ended meanwhile")
                 .hint("start it again and observe the new process, or start it under profiler: -- COMMAND")
         }
-        Some(libc::EINVAL) => tried.because(error).hint(
+        Some(libc::EINVAL) => tried.because_of(error).hint(
             "another tracer may hold the same instruction with a different setting; stop it and try again",
         ),
         _ => explain(tried, error),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &DoctorArgs, cli: &Cli) -> Done {
             page.write_all(whole.as_bytes())
         }
     };
-    rendered.map_err(|cause| output::failed(&cause))?;
+    rendered.map_err(output::failed)?;
     output::print(&page)?;
     Ok(diagnosis.exit_code())
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
     let live = args.every.and_then(|_| outputs.live());
     let teller = Teller::new(cli.quiet, Status::new(args.older, args.length), live);
     let _watch = teller.watch(options.stage.clone());

@@ -61,7 +61,7 @@ fn command() -> clap::Command {
 
 /// Prints a line of JSON: the answer of the commands for measurements.
 fn print_json(value: &impl serde::Serialize) -> Done {
-    let mut line = serde_json::to_vec(value).map_err(|error| output::failed(&error.into()))?;
+    let mut line = serde_json::to_vec(value).map_err(|error| output::failed(error.into()))?;
     line.push(b'\n');
     output::print(&line)?;
     Ok(ExitCode::Ok)

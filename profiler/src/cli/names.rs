@@ -21,7 +21,7 @@ impl NamesArgs {
         for directory in &self.debug_dir {
             std::fs::read_dir(directory).map_err(|error| {
                 Error::on(ErrorKind::Usage, "tried to look for debug files in", directory.as_path())
-                    .because_of(&error)
+                    .because_of(error)
                     .hint("name a directory with --debug-dir")
             })?;
         }
@@ -65,7 +65,7 @@ fn cache() -> Result<Option<DebugFileCache>> {
         let directory = PathBuf::from(directory);
         return DebugFileCache::at(&directory).map(Some).map_err(|error| {
             Error::on(ErrorKind::Usage, "tried to keep debug files in", directory.as_path())
-                .because_of(&error)
+                .because_of(error)
                 .hint("set DEBUGINFOD_CACHE_PATH to a directory of your own")
         });
     }

@@ -142,12 +142,12 @@ pub(super) fn print(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|cause| failed(&cause)),
+        written => written.map_err(failed),
     }
 }
 
 /// Standard output cannot be written.
-pub(super) fn failed(cause: &io::Error) -> Error {
+pub(super) fn failed(cause: io::Error) -> Error {
     Error::new(ErrorKind::Output, "tried to write to standard output")
         .because_of(cause)
         .hint("write to a file on another disk instead")

@@ -93,7 +93,7 @@ impl Teller {
             }
         };
         match shown {
-            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(output::failed(&cause)),
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(output::failed(cause)),
             shown => {
                 self.written(shown);
                 Ok(())

@@ -24,10 +24,10 @@ pub(super) struct Stop {
 impl Stop {
     /// Begins to listen. `heard`: signals that do not end us at once. Needs a tokio runtime with I/O.
     pub(super) fn listen(heard: usize) -> Result<Stop> {
-        let failed = |error: &std::io::Error| {
+        let failed = |error: std::io::Error| {
             Error::new(ErrorKind::Limit, "tried to listen for signals").because_of(error)
         };
-        let listen = |kind: SignalKind| signal(kind).map_err(|error| failed(&error));
+        let listen = |kind: SignalKind| signal(kind).map_err(failed);
         let [interrupt, terminate, hangup] = [
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
@@ -48,7 +48,7 @@ impl Stop {
             };
             // SAFETY: what it does is safe in a signal handler: an atomic addition, a write, and what the crate says is
             // safe there.
-            unsafe { register(number, count) }.map_err(|error| failed(&error))?;
+            unsafe { register(number, count) }.map_err(failed)?;
         }
         Ok(Stop { interrupt, terminate, hangup })
     }

@@ -73,7 +73,7 @@ fn timed(runs: usize, paths: &[PathBuf], options: &Options) -> Result<(f64, Vec<
 fn make(paths: &[PathBuf], options: &Options) -> Result<Vec<Table>, Error> {
     let open = |path: &PathBuf| {
         ProgramFile::open(path).map_err(|error| {
-            Error::on(ErrorKind::InvalidFile, "tried to map", path.as_path()).because_of(&error)
+            Error::on(ErrorKind::InvalidFile, "tried to map", path.as_path()).because_of(error)
         })
     };
     let files: Vec<ProgramFile> = paths.iter().map(open).collect::<Result<_, _>>()?;
@@ -81,7 +81,7 @@ fn make(paths: &[PathBuf], options: &Options) -> Result<Vec<Table>, Error> {
     let one = |(path, made): (&PathBuf, Result<Table, table::Error>)| {
         made.map_err(|error| {
             Error::on(ErrorKind::InvalidFile, "tried to make the unwind table of", path.as_path())
-                .because_of(&error)
+                .because_of(error)
                 .hint("name programs or shared libraries for x86_64")
         })
     };

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &WalksArgs) -> Done {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(&e))?;
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
     let counted = runtime.block_on(async {
         let mut signals = Stop::listen(1)?;
         let mut stop = std::pin::pin!(signals.next());

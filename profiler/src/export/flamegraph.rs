@@ -44,14 +44,14 @@ pub fn flamegraph(report: &Report, weight: Option<&str>) -> Result<String> {
     if layout.lines.is_empty() {
         // Without a single stack nothing would be drawn, and the file would look like a failure.
         let empty = ["[nothing to show] 1"];
-        flamegraph::from_lines(&mut options, empty, &mut svg).map_err(|cause| tried().because_of(&cause))?;
+        flamegraph::from_lines(&mut options, empty, &mut svg).map_err(|cause| tried().because_of(cause))?;
     } else {
         let lines: Vec<String> =
             layout.lines.iter().rev().map(|line| line.replace(r"\x3b", "\u{1}")).collect();
         let lines = lines.iter().map(String::as_str);
-        flamegraph::from_lines(&mut options, lines, &mut svg).map_err(|cause| tried().because_of(&cause))?;
+        flamegraph::from_lines(&mut options, lines, &mut svg).map_err(|cause| tried().because_of(cause))?;
     }
-    let svg = String::from_utf8(svg).map_err(|cause| tried().because_of(&cause))?;
+    let svg = String::from_utf8(svg).map_err(|cause| tried().because_of(cause))?;
     Ok(svg.replace(SEMICOLON, ";").replace([Mark::ALL, Mark::PART], ""))
 }
 

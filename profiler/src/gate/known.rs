@@ -39,7 +39,7 @@ impl Known {
         let mut text = String::new();
         File::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
-            .map_err(|error| tried().because_of(&error).hint("name a text file with one site a line"))?;
+            .map_err(|error| tried().because_of(error).hint("name a text file with one site a line"))?;
         if text.len() as u64 > MAX_FILE_BYTES {
             return Err(tried().because("it is larger than 1 MiB"));
         }

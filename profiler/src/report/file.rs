@@ -27,7 +27,7 @@ pub(super) fn open(path: &Path) -> Result<File> {
             }
             _ => HINT,
         };
-        Error::on(ErrorKind::InvalidFile, TRIED, path).because_of(&error).hint(hint)
+        Error::on(ErrorKind::InvalidFile, TRIED, path).because_of(error).hint(hint)
     })
 }
 
@@ -45,7 +45,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     source
         .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut json)
-        .map_err(|cause| invalid().because_of(&cause).hint(HINT))?;
+        .map_err(|cause| invalid().because_of(cause).hint(HINT))?;
     if json.len() as u64 > MAX_FILE_BYTES {
         return Err(invalid().because(format_args!("it is larger than {} MiB", MAX_FILE_BYTES >> 20)));
     }

@@ -118,7 +118,7 @@ impl OutputTarget {
                 Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 written => written.map_err(|cause| {
                     Error::new(ErrorKind::Output, "tried to write to standard output")
-                        .because_of(&cause)
+                        .because_of(cause)
                         .hint("write the report to a file instead: -o report.json")
                 }),
             },
@@ -256,7 +256,7 @@ impl Failure {
                     Errno::NOENT => "create the directory first",
                     _ => "choose a directory that you can write to",
                 };
-                error.because("its directory").because_of(&io::Error::from(errno)).hint(hint)
+                error.because("its directory").because_of(io::Error::from(errno)).hint(hint)
             }
             Failure::System(cause) => {
                 let hint = match cause.kind() {
@@ -267,7 +267,7 @@ impl Failure {
                     io::ErrorKind::InvalidFilename => "choose a shorter name",
                     _ => "choose a directory that you can write to",
                 };
-                error.because_of(&cause).hint(hint)
+                error.because_of(cause).hint(hint)
             }
         }
     }

@@ -63,8 +63,7 @@ impl Source {
                 .hint("zstdcat leak.json.zst | profiler report -"));
         }
         let owned = stdin.as_fd().try_clone_to_owned().map_err(|error| {
-            Error::new(ErrorKind::InvalidFile, "tried to read a report from standard input")
-                .because_of(&error)
+            Error::new(ErrorKind::InvalidFile, "tried to read a report from standard input").because_of(error)
         })?;
         Ok(Source { file: File::from(owned), name: Text::from("from standard input") })
     }

@@ -53,7 +53,7 @@ pub fn by_cgroup(directory: &Path) -> Result<Vec<u32>> {
     let tried = |kind| Error::on(kind, "tried to list the processes of cgroup", directory.as_os_str());
     let list = fs::read_to_string(directory.join("cgroup.procs")).map_err(|e| {
         tried(ErrorKind::Usage)
-            .because_of(&e)
+            .because_of(e)
             .hint("give the directory of a cgroup, such as /sys/fs/cgroup/system.slice/game.service")
     })?;
     let pids: Vec<u32> =

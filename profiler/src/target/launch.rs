@@ -107,7 +107,7 @@ impl Waiting {
             self.group = Group::led_by(self.child.id());
             let keeper = Keeper::start(self.child.id(), self.manner.grace).map_err(|e| {
                 Error::new(ErrorKind::Limit, "tried to start what ends the command with profiler")
-                    .because_of(&e)
+                    .because_of(e)
             })?;
             self.keeper = Some(keeper);
         }
@@ -237,8 +237,8 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
         None => resolve(name)?,
     };
     begun::check(&program)?;
-    let tried = |e: &io::Error| Error::on(ErrorKind::Limit, "tried to start", name.as_os_str()).because_of(e);
-    let (gate, theirs) = UnixStream::pair().map_err(|e| tried(&e))?;
+    let tried = |e: io::Error| Error::on(ErrorKind::Limit, "tried to start", name.as_os_str()).because_of(e);
+    let (gate, theirs) = UnixStream::pair().map_err(tried)?;
     let mut child = Command::new("/proc/self/exe");
     child.arg(WAIT_ARGUMENT).arg(if manner.leave_running { STAYS } else { ENDS });
     child.arg(std::process::id().to_string()).arg(manner.user.as_deref().unwrap_or_default());
@@ -251,7 +251,7 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     // What the command started becomes a child of ours when it loses its parent: so a daemon is found whatever it does. Where
     // that is not possible it is found by its group or session alone.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    let child = child.spawn().map_err(|e| tried(&e))?;
+    let child = child.spawn().map_err(tried)?;
     let (gate, manner) = (Some(gate), manner.clone());
     let began_ticks = Stat::of_process(child.id()).and_then(|stat| stat.started_ticks()).unwrap_or_default();
     Ok(Waiting {

@@ -75,26 +75,26 @@ impl Refusal {
     }
 
     /// The same for people.
-    pub(super) fn error(&self, program: &Path) -> Error {
+    pub(super) fn error(self, program: &Path) -> Error {
         let tried = |kind| Error::on(kind, "tried to start", program);
         match (self.step, self.cause.raw_os_error()) {
             (Step::Exec, Some(libc::ENOEXEC)) => no_program(program),
             (Step::Exec, Some(libc::ENOENT)) => {
                 match images::script_interpreter(program).or_else(|| images::interpreter(program)) {
                     Some(needed) => lacks(program, &needed),
-                    None => tried(ErrorKind::Usage).because_of(&self.cause).hint("check the path"),
+                    None => tried(ErrorKind::Usage).because_of(self.cause).hint("check the path"),
                 }
             }
             (Step::Exec, _) => tried(ErrorKind::Usage)
-                .because_of(&self.cause)
+                .because_of(self.cause)
                 .hint("check the permissions of the file and of its interpreter, and that its disk is not mounted `noexec`"),
             (Step::User, _) => tried(ErrorKind::Permission)
                 .because("could not become the user of --user")
-                .because_of(&self.cause)
+                .because_of(self.cause)
                 .hint("that takes CAP_SETUID and CAP_SETGID"),
             (Step::SetUp, _) => tried(ErrorKind::Limit)
                 .because("could not prepare its process")
-                .because_of(&self.cause)
+                .because_of(self.cause)
                 .hint("try again; if it persists, start the command first and observe it with --pid"),
         }
     }

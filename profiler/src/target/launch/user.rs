@@ -101,7 +101,7 @@ pub(super) fn resolve_as(user: &OsStr, program: &OsStr) -> Result<PathBuf> {
                 .hint("`getent passwd` lists the users of this machine"));
         }
         Err(error) => {
-            return Err(Error::on(ErrorKind::Limit, "tried to look up user", user).because_of(&error));
+            return Err(Error::on(ErrorKind::Limit, "tried to look up user", user).because_of(error));
         }
     }
     let tried = |kind| Error::on(kind, "tried to start", program);
@@ -110,7 +110,7 @@ pub(super) fn resolve_as(user: &OsStr, program: &OsStr) -> Result<PathBuf> {
         .args([user, program])
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| tried(ErrorKind::Limit).because_of(&error))?;
+        .map_err(|error| tried(ErrorKind::Limit).because_of(error))?;
     match found.status.code() {
         Some(0) => Ok(PathBuf::from(OsString::from_vec(found.stdout))),
         Some(code) if code == i32::from(NOT_FOUND) => Err(tried(ErrorKind::Usage)

@@ -57,7 +57,7 @@ impl Blocks {
         let map = MmapOptions::new()
             .len(buckets * size_of::<Bucket>())
             .map_raw_read_only(object.map("BUCKETS")?.as_raw_fd())
-            .map_err(|e| unreadable("the live blocks", &e))?;
+            .map_err(|e| unreadable("the live blocks", e))?;
         Ok(Blocks { map, buckets })
     }
 
@@ -67,7 +67,7 @@ impl Blocks {
         bpf::for_each_element(object.map("PARTS")?, |key, part| {
             parts.insert(key, part);
         })
-        .map_err(|e| unreadable("the parts of live blocks", &e))?;
+        .map_err(|e| unreadable("the parts of live blocks", e))?;
         let first = self.map.as_ptr().cast::<Bucket>();
         let mut spilled = 0;
         for bucket in 0..self.buckets {
@@ -86,7 +86,7 @@ impl Blocks {
             bpf::for_each_element(object.map("BLOCKS")?, |key, block| {
                 in_parts(key, block, &mut parts, &mut each);
             })
-            .map_err(|e| unreadable("the live blocks", &e))?;
+            .map_err(|e| unreadable("the live blocks", e))?;
         }
         Ok(()) // parts that no block leads to are left from one that was lost, or is being reallocated
     }

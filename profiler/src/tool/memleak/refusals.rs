@@ -20,7 +20,7 @@ pub(super) const OWN_NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: 
     returns cannot be seen without a return probe, which would turn that exception into a crash";
 
 /// Its memory map cannot be read.
-pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
+pub(super) fn unreadable(process: &Process, error: std::io::Error) -> Error {
     let pid = process.pid();
     // What ends gives up its memory a moment before it is seen to have ended.
     let gone = matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT));
@@ -29,9 +29,10 @@ pub(super) fn unreadable(process: &Process, error: &std::io::Error) -> Error {
             .because("it ended meanwhile")
             .hint("to observe a command from its start: profiler memleak -- COMMAND");
     }
+    let forbidden = error.kind() == std::io::ErrorKind::PermissionDenied;
     let denied = Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
         .because_of(error);
-    if rustix::process::geteuid().is_root() && error.kind() == std::io::ErrorKind::PermissionDenied {
+    if rustix::process::geteuid().is_root() && forbidden {
         return denied
             .because("it is kept from this root: profiler is in a container, or a security module forbids it")
             .hint(format_args!(

@@ -124,8 +124,8 @@ impl Space {
     pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
         let pid = process.pid();
         let incarnation = process.settled_incarnation();
-        let layout = Layout::read(pid, modules).map_err(|e| unreadable(&process, &e))?;
-        let exe = process.exe().map_err(|e| unreadable(&process, &e))?;
+        let layout = Layout::read(pid, modules).map_err(|e| unreadable(&process, e))?;
+        let exe = process.exe().map_err(|e| unreadable(&process, e))?;
         let mut space = Space {
             number,
             exe: Text::from(exe.as_path()),
@@ -167,9 +167,9 @@ impl Space {
     pub(crate) fn check(&mut self, modules: &Modules) -> Result<()> {
         let pid = self.process.pid();
         let exe = format!("/proc/{pid}/exe");
-        let file = std::fs::File::open(&exe).map_err(|e| unreadable(&self.process, &e))?;
+        let file = std::fs::File::open(&exe).map_err(|e| unreadable(&self.process, e))?;
         // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
-        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&self.process, &e))?;
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&self.process, e))?;
         let tried = format!("tried to observe process {pid}");
         Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
         for (mapping, id) in self.layout.files() {

@@ -31,7 +31,7 @@ impl Totals {
         let map = MmapOptions::new()
             .len(bytes)
             .map_raw_read_only(object.map("TOTALS")?.as_raw_fd())
-            .map_err(|e| unreadable("the totals", &e))?;
+            .map_err(|e| unreadable("the totals", e))?;
         Ok(Totals { map, stacks })
     }
 
@@ -50,18 +50,18 @@ impl Totals {
 pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
     let mut hits = Vec::new();
     bpf::for_each_element(object.map("THREAD_HITS")?, |tid: u32, n: ThreadHits| hits.push((tid, n)))
-        .map_err(|e| unreadable("the hits by thread", &e))?;
+        .map_err(|e| unreadable("the hits by thread", e))?;
     Ok(hits)
 }
 
 /// The ledger's counters, added up over the CPUs.
 pub(crate) fn counters(object: &Object) -> Result<[u64; Counter::COUNT]> {
-    let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", &e))?;
+    let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", e))?;
     let mut per_cpu = vec![[0u64; Counter::COUNT]; cpus];
     const _: () = assert!(size_of::<Counters>() == size_of::<[u64; Counter::COUNT]>());
     let key = 0u32;
     bpf::lookup(object.map("COUNTERS")?, &key, per_cpu.as_mut_slice())
-        .map_err(|e| unreadable("the ledger", &e))?;
+        .map_err(|e| unreadable("the ledger", e))?;
     let mut sum = [0; Counter::COUNT];
     for cpu in per_cpu {
         for (total, count) in sum.iter_mut().zip(cpu) {
@@ -105,7 +105,7 @@ pub(crate) fn set_in_space(object: &Object, number: u16, offset: usize, value: u
     let map = MmapOptions::new()
         .len((MAX_SPACES as usize * size_of::<Space>()).next_multiple_of(4096))
         .map_raw(object.map("SPACES")?.as_raw_fd())
-        .map_err(|e| unreadable("the address spaces", &e))?;
+        .map_err(|e| unreadable("the address spaces", e))?;
     // SAFETY: a field within the mapping, which lives until the end of this function, and nobody else in this process has it.
     let field = unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(at).cast()) };
     field.store(value, Ordering::Release);
@@ -116,7 +116,7 @@ pub(crate) fn set_in_space(object: &Object, number: u16, offset: usize, value: u
 pub(crate) fn space(object: &Object, number: u16) -> Result<Space> {
     let mut space = [Space { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 }];
     bpf::lookup(object.map("SPACES")?, &u32::from(number), &mut space)
-        .map_err(|e| unreadable("the address spaces", &e))?;
+        .map_err(|e| unreadable("the address spaces", e))?;
     let [space] = space;
     Ok(space)
 }
@@ -130,7 +130,7 @@ pub(crate) fn want_hold(object: &Object, number: u16) -> Result<()> {
 pub(crate) fn hold(object: &Object, number: u16) -> Result<u64> {
     let mut state = [HOLD_NONE];
     bpf::lookup(object.map("HOLDS")?, &u32::from(number), &mut state)
-        .map_err(|e| unreadable("who is stopped", &e))?;
+        .map_err(|e| unreadable("who is stopped", e))?;
     let [state] = state;
     Ok(state)
 }
@@ -139,10 +139,10 @@ pub(crate) fn hold(object: &Object, number: u16) -> Result<u64> {
 pub(crate) fn write<K, V>(object: &Object, map: &str, key: &K, value: &V) -> Result<()> {
     let put = |fd: BorrowedFd<'_>| bpf::update(fd, key, value);
     put(object.map(map)?).map_err(|e| {
-        Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(&e)
+        Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(e)
     })
 }
 
-pub(super) fn unreadable(what: &str, error: &io::Error) -> Error {
+pub(super) fn unreadable(what: &str, error: io::Error) -> Error {
     Error::new(ErrorKind::Kernel, format_args!("tried to read {what} from the kernel")).because_of(error)
 }

@@ -29,7 +29,7 @@ impl Attached {
         let mut attached = Attached { verified: Vec::new(), held: Vec::new() };
         for on in on {
             attached.add(object, pid, on).map_err(|error| {
-                explain(Error::new(ErrorKind::Kernel, format_args!("tried to attach to {on:?}")), &error)
+                explain(Error::new(ErrorKind::Kernel, format_args!("tried to attach to {on:?}")), error)
             })?;
         }
         Ok(attached)

@@ -106,7 +106,7 @@ impl Witness {
         files.prepare(layout.files().map(|(_, id)| id), &modules);
         let capacity = Tracker::capacity([&layout].into_iter(), 0);
         let cpus = aya::util::nr_cpus().map_err(|(what, e)| {
-            Error::new(ErrorKind::Kernel, format_args!("tried to read {what}")).because_of(&e)
+            Error::new(ErrorKind::Kernel, format_args!("tried to read {what}")).because_of(e)
         })?;
         let returns = Returns::of_kernel();
         let one_in = options.one_in.to_ne_bytes();
@@ -127,7 +127,7 @@ impl Witness {
         let Some(told) = self.tracker.tell(0, self.pid, layout, &self.modules) else { return Ok(()) };
         let target = Target { tgid: self.pid, slot: told.slot };
         bpf::update(self.object.map("TARGET")?, &0u32, &target)
-            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to write BPF map TARGET").because_of(&e))
+            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to write BPF map TARGET").because_of(e))
     }
 
     /// Hands every record to `each`, until it returns false, the process ends, or `limit` is over.
@@ -165,7 +165,7 @@ impl Witness {
         let none = Tally { hits: 0, walked: 0, passed_over: 0, not_walkable: 0, lost_slot: 0, lost_ring: 0 };
         let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus);
         let mut all = vec![none; cpus];
-        bpf::lookup(self.object.map("TALLY")?, &0u32, &mut all).map_err(|e| unreadable("TALLY", &e))?;
+        bpf::lookup(self.object.map("TALLY")?, &0u32, &mut all).map_err(|e| unreadable("TALLY", e))?;
         Ok(all.iter().fold(none, |sum, cpu| Tally {
             hits: sum.hits + cpu.hits,
             walked: sum.walked + cpu.walked,
@@ -183,7 +183,7 @@ impl Witness {
     pub fn seen(&self) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
         let each = |_identity: u64, value: u64| seen.push(Seen { depth: value >> 8, end: value & 0xff });
-        bpf::for_each_element(self.object.map("SEEN")?, each).map_err(|e| unreadable("SEEN", &e))?;
+        bpf::for_each_element(self.object.map("SEEN")?, each).map_err(|e| unreadable("SEEN", e))?;
         Ok(seen)
     }
 
@@ -196,10 +196,10 @@ impl Witness {
 fn layout(pid: u32, modules: &mut Modules) -> Result<Layout> {
     Layout::read(pid, modules).map_err(|e| {
         Error::new(ErrorKind::NoSuchProcess, format_args!("tried to read the mappings of process {pid}"))
-            .because_of(&e)
+            .because_of(e)
     })
 }
 
-fn unreadable(map: &str, error: &std::io::Error) -> Error {
+fn unreadable(map: &str, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Kernel, format_args!("tried to read BPF map {map}")).because_of(error)
 }

@@ -223,18 +223,17 @@ fn attach(
 fn start_worker(options: &Options) -> Result<Worker> {
     Worker::start(options.names.clone()).map_err(|e| {
         Error::new(ErrorKind::Limit, "tried to start the symbolizer thread")
-            .because_of(&e)
+            .because_of(e)
             .hint("is there a limit of memory (`ulimit -v`) or of processes (`ulimit -u`)? Raise it")
     })
 }
 
 /// Makes what the kernel side records something that can be waited for.
 fn wait_for(records: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>> {
-    let waiting =
-        |e: &dyn std::error::Error| Error::new(ErrorKind::Kernel, "tried to wait for the ring").because_of(e);
-    let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| waiting(&e))?;
+    let tried = || Error::new(ErrorKind::Kernel, "tried to wait for the ring");
+    let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| tried().because_of(e))?;
     // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
-    unsafe { AsyncFd::register(descriptor) }.map_err(|e| waiting(&e))
+    unsafe { AsyncFd::register(descriptor) }.map_err(|e| tried().because_of(e))
 }
 
 /// What a thread made; its panic is ours.
@@ -244,7 +243,7 @@ pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 
 fn watch_ends(spaces: &[Space]) -> Result<Ends> {
     Ends::of(spaces.iter().map(|space| &space.process))
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to wait for the ends of the targets").because_of(&e))
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to wait for the ends of the targets").because_of(e))
 }
 
 fn attach_exec(object: &Object) -> Result<OwnedFd> {
@@ -253,7 +252,7 @@ fn attach_exec(object: &Object) -> Result<OwnedFd> {
         bpf::open_tracepoint(program.as_fd(), c"sched_process_exec")
     };
     let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
-    load().map_err(|e| explain(tried(), &e))
+    load().map_err(|e| explain(tried(), e))
 }
 
 /// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8
