@@ -357,11 +357,27 @@ fn a_file_beyond_the_limit_of_sizes_leaves_nothing_behind() {
 fn a_closed_stdout_is_no_failure() {
     let directory = tempfile::tempdir().expect("a directory");
     let report = recorded(directory.path());
-    for closed in ["exec \"$0\" report \"$1\" >&-", "\"$0\" report \"$1\" | head -c 0"] {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", closed]).arg(env!("CARGO_BIN_EXE_profiler")).arg(&report);
-        let run = shell.output().expect("to run sh");
-        assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""), "{closed}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" report \"$1\" >&-"]).arg(env!("CARGO_BIN_EXE_profiler")).arg(&report);
+    let run = shell.output().expect("to run sh");
+    assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""));
+}
+
+/// As with `| head -1`: the code is the one that a reader of the whole output would have got.
+#[test]
+fn a_pipe_without_a_reader_does_not_change_the_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = recorded(directory.path());
+    for (arguments, code) in
+        [(&[][..], 0), (&["--gate"], 1), (&["--format", "json"], 0), (&["--top", "x"], 2)]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        command.arg("report").arg(&report).args(arguments).stdout(writer);
+        let run = command.stderr(std::process::Stdio::piped()).output().expect("to run profiler");
+        assert_eq!(run.status.code(), Some(code), "{arguments:?}: {}", text(&run.stderr));
+        assert_eq!(run.stderr.is_empty(), code != 2, "{arguments:?}: {}", text(&run.stderr));
     }
 }
 
