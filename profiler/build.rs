@@ -21,9 +21,8 @@ fn main() -> anyhow::Result<()> {
     for variable in [SKIP_VARIABLE, TOOLCHAIN_VARIABLE, LINKER_VARIABLE] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the package profiler is not inside the workspace")?;
+    // Relative to this package, where cargo runs build scripts: the checkout may be moved after this one was built.
+    let workspace = Path::new("..");
     let ebpf = workspace.join("profiler-ebpf");
     match env::var(SKIP_VARIABLE).as_deref() {
         Ok("skip") => write_stubs(&ebpf),

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testbed::place;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 /// A server that ends with the test.
@@ -19,7 +20,7 @@ struct Pong {
 
 impl Pong {
     fn start(flags: &str) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_pong"))
+        let mut process = Command::new(place::program("pong"))
             .args(flags.split_whitespace())
             .stdout(Stdio::piped())
             .spawn()
@@ -133,10 +134,8 @@ fn ends_by_itself_with_bots_and_leaks() {
 
 #[test]
 fn explains_its_leaks_as_json() {
-    let run = Command::new(env!("CARGO_BIN_EXE_pong"))
-        .args(["--explain-leaks", "--leak", "chat"])
-        .output()
-        .unwrap();
+    let run =
+        Command::new(place::program("pong")).args(["--explain-leaks", "--leak", "chat"]).output().unwrap();
     assert!(run.status.success());
     let explained: Value = serde_json::from_slice(&run.stdout).unwrap();
     let planted: Vec<_> =

@@ -3,19 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use testbed::place;
 
 /// The age that the plan is relative to, and how long it runs, in seconds.
 const AGE_S: f64 = 2.0;
 const RUN_S: f64 = 60.0;
 
 static TWIN: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("native/twin.cpp");
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("twin");
+    let source = place::package().join("native/twin.cpp");
+    let binary = place::kept_files().join("twin");
     let flags = "-std=c++17 -O2 -g -fno-omit-frame-pointer -pthread -Wall -Wextra -Werror";
     let compiled = Command::new("g++").args(flags.split(' ')).arg("-o").arg(&binary).arg(source).status();
     assert!(compiled.expect("g++ is needed: apt install g++").success(), "twin.cpp does not compile");

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_table_of_the_readme_is_that_of_the_codes() {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = testbed::place::checkout().join("README.md");
         let readme = std::fs::read_to_string(readme).unwrap();
         let section = readme.split("\n## Exit codes\n").nth(1).unwrap().split("\n## ").next().unwrap();
         let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();

@@ -2,12 +2,13 @@
 //! anything else is looked at.
 
 use std::process::{Command, Output};
+use testbed::place;
 
 /// More than the kernel gives (2^22): nothing is observed if a command line is taken that should not be.
 const NO_PROCESS: &str = "--pid=4194305";
 
 fn profiler(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+    let mut command = Command::new(place::program("profiler"));
     command.args(arguments).env("NO_COLOR", "1").env("COLUMNS", "80");
     command.output().expect("to run profiler")
 }
@@ -216,7 +217,7 @@ fn names_that_are_empty() {
 #[test]
 fn servers_that_have_no_address() {
     for (urls, words) in [("garbage", "\"garbage\" is not a URL"), ("ima:enforcing", "DEBUGINFOD_URLS")] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        let mut command = Command::new(place::program("profiler"));
         command.args(["memleak", NO_PROCESS, "--debuginfod"]).env("DEBUGINFOD_URLS", urls);
         let output = command.output().expect("to run profiler");
         assert_eq!(
@@ -251,7 +252,8 @@ fn files_that_are_no_report() {
 #[test]
 fn a_closed_pipe_is_no_failure() {
     for arguments in ["--help", "doctor", "__tables /bin/true"] {
-        let shell = format!("{} {arguments} | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_profiler"));
+        let shell =
+            format!("{} {arguments} | true; exit ${{PIPESTATUS[0]}}", place::program("profiler").display());
         let output = Command::new("bash").args(["-c", &shell]).output().unwrap();
         let stderr = text(&output.stderr);
         assert!(matches!(output.status.code(), Some(0 | 4)) && stderr.is_empty(), "{arguments}: {stderr}");
@@ -262,13 +264,13 @@ fn a_closed_pipe_is_no_failure() {
 #[test]
 fn a_full_stdout() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_profiler")).arg("--help").stdout(full).status().unwrap();
+    let status = Command::new(place::program("profiler")).arg("--help").stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(7));
 }
 
 /// The report that `docs/report-format.md` shows: one leak, of 1 GiB/h.
 fn recorded(directory: &std::path::Path) -> String {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report-format.md");
+    let page = place::checkout().join("docs/report-format.md");
     let page = std::fs::read_to_string(page).expect("to read the documentation");
     let example =
         page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
@@ -342,8 +344,7 @@ fn a_file_beyond_the_limit_of_sizes_leaves_nothing_behind() {
     let output = directory.path().join("again.json");
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -f 0 && exec \"$0\" report \"$1\" -o \"$2\""]);
-    let run =
-        shell.arg(env!("CARGO_BIN_EXE_profiler")).arg(&report).arg(&output).output().expect("to run sh");
+    let run = shell.arg(place::program("profiler")).arg(&report).arg(&output).output().expect("to run sh");
     let stderr = text(&run.stderr);
     assert_eq!(run.status.code(), Some(7), "{}: {stderr}", run.status);
     assert!(stderr.contains("again.json") && stderr.contains("ulimit -f"), "{stderr}");
@@ -358,7 +359,7 @@ fn a_closed_stdout_is_no_failure() {
     let directory = tempfile::tempdir().expect("a directory");
     let report = recorded(directory.path());
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$0\" report \"$1\" >&-"]).arg(env!("CARGO_BIN_EXE_profiler")).arg(&report);
+    shell.args(["-c", "exec \"$0\" report \"$1\" >&-"]).arg(place::program("profiler")).arg(&report);
     let run = shell.output().expect("to run sh");
     assert_eq!((run.status.code(), text(&run.stderr)), (Some(0), ""));
 }
@@ -373,7 +374,7 @@ fn a_pipe_without_a_reader_does_not_change_the_code() {
     {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        let mut command = Command::new(place::program("profiler"));
         command.arg("report").arg(&report).args(arguments).stdout(writer);
         let run = command.stderr(std::process::Stdio::piped()).output().expect("to run profiler");
         assert_eq!(run.status.code(), Some(code), "{arguments:?}: {}", text(&run.stderr));
@@ -384,7 +385,7 @@ fn a_pipe_without_a_reader_does_not_change_the_code() {
 #[test]
 fn help_does_not_mind_a_width_that_is_none() {
     let help = |columns: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        let mut command = Command::new(place::program("profiler"));
         command.arg("--help").env("COLUMNS", columns).env("NO_COLOR", "1");
         String::from_utf8(command.output().expect("to run profiler").stdout).expect("UTF-8")
     };

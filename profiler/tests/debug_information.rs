@@ -2,19 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use object::{Object as _, ObjectSymbol as _};
 use profiler::{
     report::Function,
     symbolize::{Answer, Program, Request, Settings, Source, Worker},
 };
+use testbed::place;
 
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
+fn source() -> PathBuf {
+    place::package().join("tests/workloads/names/join.c")
+}
+
 /// The line of the call to `malloc` in it, and of the call to the function that it is in.
 const LINES: [u32; 2] = [8, 12];
 
@@ -27,7 +27,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let place = Place { directory: tempfile::tempdir().unwrap(), settings: Settings::default() };
-        fs::copy(SOURCE, place.path("join.c")).unwrap();
+        fs::copy(source(), place.path("join.c")).unwrap();
         place
     }
 
@@ -291,5 +291,5 @@ fn a_file_that_is_no_program_has_no_names() {
     let answer = place.answer("server", &[0, 1]);
     assert_eq!(answer.resolved.len(), 2);
     assert!(answer.resolved[1].unresolved.as_ref().is_some_and(|why| why.contains("not an ELF file")));
-    assert!(Path::new(SOURCE).is_file());
+    assert!(source().is_file());
 }

@@ -17,7 +17,7 @@ fn doctor(arguments: &[&str]) -> Outcome {
 
 /// As a user without any rights.
 fn doctor_of_nobody(arguments: &[&str]) -> Outcome {
-    let (_folder, copy) = public_copy(program());
+    let (_folder, copy) = public_copy(&program());
     let mut command = Command::new(copy);
     command.arg("doctor").args(arguments);
     if rustix::process::geteuid().is_root() {
@@ -63,7 +63,7 @@ fn without_root_the_json_says_the_same() {
 /// A process that it may read is described as far as reading goes: what would be probed needs no privileges to know.
 #[test]
 fn without_root_a_process_of_ones_own_is_described() {
-    let (_folder, copy) = public_copy(program());
+    let (_folder, copy) = public_copy(&program());
     let mut command = Command::new("sh");
     command.args(["-c", "\"$0\" doctor --format json --pid $$; true"]).arg(copy);
     if rustix::process::geteuid().is_root() {

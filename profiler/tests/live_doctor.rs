@@ -11,8 +11,9 @@ use profiler::tool::memleak::CallEnd;
 use serde_json::{Value, json};
 use support::compile::Build;
 use support::observer::{Observer, Outcome, program};
+use support::process;
 use support::workload::{PATIENCE, Workload};
-use support::{process, say_skipped};
+use testbed::{place, skip};
 
 fn doctor(pid: u32) -> (Outcome, Diagnosis) {
     let outcome =
@@ -123,7 +124,7 @@ fn a_healthy_target_is_told_in_every_part_and_left_alone() {
 #[test]
 fn the_json_satisfies_the_published_schema() {
     let Some(_live) = support::live() else { return };
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../schema/doctor.schema.json");
+    let schema = place::checkout().join("schema/doctor.schema.json");
     let schema: Value = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let (outcome, _) = doctor(target.pid());
@@ -151,7 +152,7 @@ fn what_memleak_refuses_is_not_ready() {
     let mut builds = vec![(bare, "allocator"), (narrow, "32-bit")];
     match Build::go("hello.go") {
         Some(build) => builds.push((build, "Go program")),
-        None => say_skipped("go is not installed"),
+        None => skip::skip("go is not installed"),
     }
     for (build, word) in builds {
         let target = Workload::spawn::<&str>(&build.build(), &[]);
@@ -203,7 +204,7 @@ fn node_with_and_without_names() {
         // With its names it writes a log, wherever it is.
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("node");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/keep.js");
+        let script = place::package().join("tests/workloads/keep.js");
         command.args(["--no-opt", "--always-sparkplug"]).args(flags).arg(script);
         let target = Workload::spawn_command({
             command.current_dir(folder.path());

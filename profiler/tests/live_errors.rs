@@ -15,7 +15,8 @@ use support::account;
 use support::compile::Build;
 use support::observer::{NOBODY, Observer, Outcome, program, public_copy};
 use support::workload::{PATIENCE, Workload, wait};
-use support::{Moments, process, say_skipped};
+use support::{Moments, process};
+use testbed::skip;
 
 fn observe(pid: u32, arguments: &[&str]) -> Outcome {
     Observer::start(pid, arguments).finish(PATIENCE)
@@ -61,14 +62,14 @@ fn a_process_whose_first_thread_has_ended() {
 fn a_kernel_thread() {
     let Some(_live) = support::live() else { return };
     let Some(pid) = process::kernel_thread() else {
-        return say_skipped("this pid namespace shows no kernel thread");
+        return skip::skip("this pid namespace shows no kernel thread");
     };
     observe(pid, &[]).assert_error(4, &[&pid.to_string(), "kernel thread"]);
 }
 
 #[test]
 fn not_root() {
-    let (_folder, copy) = public_copy(program());
+    let (_folder, copy) = public_copy(&program());
     let target = idle();
     let mut command = Command::new(copy);
     command.args(["memleak", "--pid", &target.pid_argument()]);
@@ -82,7 +83,7 @@ fn not_root() {
 #[test]
 fn a_go_program() {
     let Some(_live) = support::live() else { return };
-    let Some(build) = Build::go("hello.go") else { return say_skipped("go is not installed") };
+    let Some(build) = Build::go("hello.go") else { return skip::skip("go is not installed") };
     let target = Workload::spawn::<&str>(&build.build(), &[]);
     observe(target.pid(), &[]).assert_error(4, &["Go"]);
     target.quit();

@@ -17,6 +17,7 @@ use support::compile::Build;
 use support::observer::{program, public_copy};
 use support::pong;
 use support::workload::{PATIENCE, RUN_PATIENCE, send, wait};
+use testbed::{place, skip};
 
 /// A user without rights who is not `nobody`: `daemon` on Debian.
 const PLAIN_USER: u32 = 1;
@@ -25,7 +26,7 @@ const PLAIN_USER: u32 = 1;
 const PACE: [&str; 6] = ["--bots", "40", "--session-mean", "2s", "--pause-mean", "500ms"];
 
 fn script() -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ci/leak-gate.sh");
+    let script = place::checkout().join("examples/ci/leak-gate.sh");
     let mut command = Command::new(script);
     command.env("PROFILER", program()).env("NO_COLOR", "1").env("RUN_AS", "root");
     command.env("OLDER", "4s").env("FOR", "18s").stdin(Stdio::null());
@@ -126,12 +127,11 @@ fn a_plain_user_with_sudo_gets_the_load_and_the_end() {
     let (tools, sudo) = public_copy(&Build::plain_c("sudo.c").build());
     let mounted = rustix::fs::statvfs(tools.path()).expect("to look at a directory").f_flag;
     if mounted.contains(StatVfsMountFlags::NOSUID) {
-        support::say_skipped("no program gets rights in /tmp (nosuid)");
-        return;
+        return skip::skip("no program gets rights in /tmp (nosuid)");
     }
     fs::set_permissions(&sudo, Permissions::from_mode(0o4755)).expect("to make a sudo");
     fs::copy(program(), tools.path().join("profiler")).expect("to copy profiler");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ci/leak-gate.sh");
+    let script = place::checkout().join("examples/ci/leak-gate.sh");
     fs::copy(script, tools.path().join("leak-gate.sh")).expect("to copy the script");
     let own = tempfile::tempdir_in("/tmp").expect("a directory");
     let file = |name: &str| own.path().join(name);

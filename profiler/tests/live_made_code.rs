@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -15,12 +15,13 @@ use support::account;
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
+use testbed::place;
 
 /// Blocks that the workloads keep per `go`.
 const CALLS: u64 = 211;
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads").join(name)
+    place::package().join("tests/workloads").join(name)
 }
 
 /// A directory that is the root of a workload: what lies in its `/tmp` is gone with the test.

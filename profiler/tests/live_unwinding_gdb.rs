@@ -19,6 +19,7 @@ use profiler_common::unwind::walk::End;
 use rustix::process::Signal;
 use support::compile::Build;
 use support::workload::{PATIENCE, Workload, wait};
+use testbed::place;
 
 const STOPS: usize = 50;
 /// Places of registers in a thread's list, which is in the order of DWARF, with rip behind.
@@ -189,11 +190,11 @@ fn names_are_compared_without_arguments() {
 #[test]
 fn fifty_stops_of_a_server() {
     let Some(_live) = support::live() else { return };
-    let twin = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/native/twin.cpp");
+    let twin = place::checkout().join("examples/native/twin.cpp");
     let twin = Build::cpp(twin.to_str().unwrap()).flags(&["-fomit-frame-pointer"]).build();
     // Much to do, and few pauses: most stops should be somewhere else than in a system call.
     let server = Workload::spawn(&twin, &["--rate", "300", "--tick-hz", "1000"]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads/unwinding/stops.py");
+    let script = place::package().join("tests/workloads/unwinding/stops.py");
     let mut gdb = Gdb::start(server.pid(), &script);
     let stopped = Stopped::new(server.pid());
     let mut moments = support::Moments::new(5);

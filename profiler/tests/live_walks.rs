@@ -8,7 +8,6 @@ mod walk_oracle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use profiler_common::witness::{Context, Record};
 use recorded_walk::{Outcome, RecordedWalk};
 use support::compile::Build;
 use support::remark;
+use testbed::place;
 use walk_oracle::target::{Running, code_of, function_of, malloc_of};
 use walk_oracle::{Opinion, Oracle, context_name};
 
@@ -79,7 +79,7 @@ impl Judged {
             return;
         }
         let file = format!("{}.json", name.replace(' ', "_"));
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/walks").join(file);
+        let path = place::package().join("tests/fixtures/walks").join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let walks: Vec<_> = self.recorded.values().flatten().map(|(_, walk)| walk).collect();
         let lines: Vec<String> = walks.iter().map(|walk| serde_json::to_string(walk).unwrap()).collect();
@@ -320,9 +320,9 @@ fn node() {
 #[test]
 fn java_with_frame_pointers() {
     let Some(_live) = support::live() else { return };
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/Mix.java");
+    let source = place::package().join("tests/workloads/Mix.java");
     let mut command = Command::new("java");
-    command.args(["-XX:+PreserveFramePointer", "-Xmx128m", source]);
+    command.args(["-XX:+PreserveFramePointer", "-Xmx128m"]).arg(source);
     assert_right("Java", &Running::start(&mut command).settled("libzip"));
 }
 

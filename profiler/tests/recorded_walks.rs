@@ -4,13 +4,13 @@
 mod recorded_walk;
 
 use std::fs;
-use std::path::Path;
 
 use recorded_walk::RecordedWalk;
+use testbed::place;
 
 #[test]
 fn every_recorded_walk_leads_where_it_did() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/walks");
+    let folder = place::package().join("tests/fixtures/walks");
     let mut walks = 0;
     for entry in fs::read_dir(&folder).expect("the recorded walks") {
         let path = entry.expect("the recorded walks").path();

@@ -2,15 +2,16 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use support::observer::program;
 use support::pty::Terminal;
+use testbed::place;
 
 /// A report of 60 rows.
 fn recorded() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reports/many.json")
+    place::package().join("tests/fixtures/reports/many.json")
 }
 
 fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {

@@ -14,6 +14,7 @@ use std::{
 
 use object::{Object as _, ObjectSymbol as _};
 use serde_json::{Value, json};
+use testbed::place;
 
 const BUILD_ID: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -23,7 +24,7 @@ fn shell(directory: &Path, line: &str) {
 }
 
 fn report(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_profiler")).arg("report").args(arguments).output().unwrap()
+    Command::new(place::program("profiler")).arg("report").args(arguments).output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -37,7 +38,7 @@ fn flat(text: &str) -> String {
 
 /// The report that `docs/report-format.md` shows, as if its leak were at `address` of a file of which no names were known.
 fn nameless(address: u64) -> Value {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report-format.md");
+    let page = place::checkout().join("docs/report-format.md");
     let page = fs::read_to_string(page).unwrap();
     let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let mut report: Value = serde_json::from_str(example).unwrap();
@@ -58,7 +59,8 @@ fn nameless(address: u64) -> Value {
 fn what_was_unnamed_is_named_by_build_id() {
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name);
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
+    let source = place::package().join("tests/workloads/names/join.c");
+    let source = source.display();
     shell(
         place.path(),
         &format!("gcc -g -O2 -Wl,--build-id=0x{BUILD_ID} {source} -o server; mkdir symbols empty"),
@@ -117,7 +119,8 @@ struct Unnamed {
 impl Unnamed {
     fn new() -> Unnamed {
         let place = tempfile::tempdir().unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/workloads/names/join.c");
+        let source = place::package().join("tests/workloads/names/join.c");
+        let source = source.display();
         shell(place.path(), &format!("gcc -g -O2 -Wl,--build-id=0x{BUILD_ID} {source} -o server"));
         let program = fs::read(place.path().join("server")).unwrap();
         let address = {
@@ -136,7 +139,7 @@ impl Unnamed {
 
     /// What `profiler report` says, with a server for debug files.
     fn report(&self, file: &str, url: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_profiler"));
+        let mut command = Command::new(place::program("profiler"));
         command.arg("report").arg(self.path(file)).args(arguments).env("DEBUGINFOD_URLS", url);
         flat(&text(&command.env("DEBUGINFOD_CACHE_PATH", self.path("kept")).output().unwrap()))
     }
@@ -187,7 +190,7 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
 fn what_a_server_has_names_frames_later_if_it_is_of_the_build() {
     let unnamed = Unnamed::new();
     let (listener, url) = listen();
-    let another = fs::read(env!("CARGO_BIN_EXE_profiler")).unwrap();
+    let another = fs::read(place::program("profiler")).unwrap();
     let whole = unnamed.program.clone();
     let answers = vec![("404 Not Found", Vec::new()), ("200 OK", another), ("200 OK", whole)];
     let served = serve(listener, answers);

@@ -15,6 +15,7 @@ use profiler::unwind::file::ProgramFile;
 use profiler::unwind::table::{Error, Options, SectionError, Table, build};
 use profiler_common::unwind::{Kind, Row};
 use tempfile::TempDir;
+use testbed::place;
 
 /// A directory for one test, with a directory for debug files in it.
 struct Place {
@@ -42,7 +43,7 @@ impl Place {
 
     /// Compiles a C program that has its unwind information in `.debug_frame` alone, but for what the C library adds.
     fn compile(&self, flags: &str) -> PathBuf {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads/blocks.c");
+        let source = place::package().join("tests/workloads/blocks.c");
         fs::copy(source.with_file_name("workload.h"), self.path("workload.h")).unwrap();
         fs::copy(source, self.path("program.c")).unwrap();
         let without = "-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-exceptions";

@@ -14,7 +14,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use profiler::unwind::file::ProgramFile;
@@ -23,6 +22,7 @@ use profiler_common::unwind::{CHUNK_ROWS, Kind, RARE_CAPACITY};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use testbed::place;
 use unwind_oracle::{Oracle, Outcome, Registers};
 
 /// Most inputs kept to be changed further.
@@ -32,7 +32,7 @@ const MOST_TIME: Duration = Duration::from_secs(2);
 
 /// The kept files.
 fn corpus() -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/unwind");
+    let directory = place::package().join("tests/fixtures/unwind");
     let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "so"));
     // The order of a directory is not the same everywhere.
@@ -171,8 +171,7 @@ fn try_out(input: &[u8], name: &str) -> Tried {
     catch_unwind(AssertUnwindSafe(|| check(input))).unwrap_or_else(|panic| {
         let mut hasher = DefaultHasher::new();
         input.hash(&mut hasher);
-        let path =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("unwind-fuzz-{:016x}.so", hasher.finish()));
+        let path = place::kept_files().join(format!("unwind-fuzz-{:016x}.so", hasher.finish()));
         fs::write(&path, input).unwrap();
         eprintln!("{name} failed and is kept as {}", path.display());
         resume_unwind(panic)

@@ -17,6 +17,7 @@ use profiler::unwind::table::{Options, PADDING_BYTES, Table, build, build_all};
 use profiler_common::unwind::{BLOCK_BYTES, CHUNK_ROWS, Kind, RARE_CAPACITY, Row};
 use proptest::prelude::*;
 
+use testbed::place;
 use unwind_oracle::{Oracle, Outcome, Registers};
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
@@ -48,7 +49,7 @@ fn files() -> Vec<PathBuf> {
 
 /// Compiles a C++ program without frame pointers.
 fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let binary = place::kept_files().join(name);
     let mut compiler = Command::new("g++");
     compiler.args(["-std=c++17", "-O2", "-fomit-frame-pointer", "-pthread"]).args(flags);
     let compiled = compiler.arg("-o").arg(&binary).arg(source).status();
@@ -58,13 +59,13 @@ fn compile(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
 
 /// The example server, with the C and C++ libraries in it.
 fn twin() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/native/twin.cpp");
+    let source = place::checkout().join("examples/native/twin.cpp");
     compile(&source, "twin-static", &["-static"])
 }
 
 /// Frames of all the odd kinds.
 fn odd_frames() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads/odd_frames.cpp");
+    let source = place::package().join("tests/workloads/odd_frames.cpp");
     compile(&source, "odd-frames", &["-mavx2"])
 }
 

@@ -10,6 +10,7 @@ use support::account::{self, Account};
 use support::compile::{Build, prefixed_jemalloc, static_library};
 use support::process;
 use support::workload::{PATIENCE, Workload};
+use testbed::skip;
 
 /// Runs a workload and asserts that its books are in themselves right. Returns them.
 #[track_caller]
@@ -159,7 +160,7 @@ fn targets_for_errors() {
     Workload::spawn::<&str>(&bare.build(), &[]).quit();
     match Build::go("hello.go") {
         Some(build) => Workload::spawn::<&str>(&build.build(), &[]).quit(),
-        None => support::say_skipped("go is not installed"),
+        None => skip::skip("go is not installed"),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod bench;
+mod ci;
 mod demo;
 mod dist;
 mod examples;

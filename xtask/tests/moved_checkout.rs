@@ -19,7 +19,7 @@ fn checkout(root: &Path, text: &str) {
 
 /// Runs `xtask tidy` in `current` as cargo does for a package, or without cargo.
 fn tidy(current: &Path, package: Option<&Path>) -> Output {
-    let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let mut xtask = Command::new(testbed::place::program("xtask"));
     xtask.arg("tidy").current_dir(current).env_remove("CARGO_MANIFEST_DIR").env_remove("SUDO_UID");
     if let Some(package) = package {
         xtask.env("CARGO_MANIFEST_DIR", package);

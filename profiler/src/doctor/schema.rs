@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::{Diagnosis, SCHEMA, sample};
 
 fn path(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
+    testbed::place::checkout().join(file)
 }
 
 fn generated() -> Json {

@@ -77,7 +77,7 @@ mod tests {
     fn the_helpers_are_those_that_the_programs_call() {
         let bytes: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
         if bytes.is_empty() {
-            return eprintln!("SKIPPED: built with PROFILER_EBPF=skip");
+            return testbed::skip::skip("built with PROFILER_EBPF=skip");
         }
         let object = aya_obj::Object::parse(bytes).unwrap();
         let instructions = object.functions.values().flat_map(|function| &function.instructions);

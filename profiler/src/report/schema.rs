@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::{Report, SCHEMA, sample};
 
 fn path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../schema/report.schema.json")
+    testbed::place::checkout().join("schema/report.schema.json")
 }
 
 fn generated() -> Json {
@@ -87,8 +87,7 @@ fn fields() -> BTreeSet<String> {
 }
 
 fn documentation() -> String {
-    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/report-format.md"))
-        .unwrap()
+    std::fs::read_to_string(testbed::place::checkout().join("docs/report-format.md")).unwrap()
 }
 
 #[test]

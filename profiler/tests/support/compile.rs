@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
+use testbed::place;
 
 /// What every C and C++ workload is built with: frames that a frame pointer walk can follow, no call turned into a
 /// jump, and no call to an allocation function optimised away.
@@ -35,7 +36,7 @@ pub(crate) struct Build {
 
 impl Build {
     fn new(source: &str, compiler: impl Into<OsString>, package: &'static str) -> Build {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads").join(source);
+        let source = place::package().join("tests/workloads").join(source);
         let name = source.file_stem().expect("a file name").to_string_lossy().into_owned();
         let (before, after) = (Vec::new(), Vec::new());
         Build { source, name, compiler: compiler.into(), package, before, after, output: "-o" }
@@ -164,7 +165,7 @@ pub(crate) fn cache() -> PathBuf {
         return PathBuf::from(named);
     }
     let user = rustix::process::geteuid().as_raw();
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("workloads-{user}"))
+    place::kept_files().join(format!("workloads-{user}"))
 }
 
 /// Debian's jemalloc with a prefix before its public names, as programs link it that keep the C library's malloc.

@@ -38,17 +38,11 @@ pub(crate) fn live() -> Option<Live> {
             std::env::var_os("PROFILER_NO_ROOT").is_some_and(|value| value == "1"),
             "run as root: cargo xtask test (or set PROFILER_NO_ROOT=1 to skip what needs it)"
         );
-        say_skipped("not root, and PROFILER_NO_ROOT=1");
+        testbed::skip::skip("not root, and PROFILER_NO_ROOT=1");
         return None;
     }
     // A test that failed while it held the lock says nothing about this one.
     Some(Live(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
-}
-
-/// Says that the running test is skipped, past the capture of the test harness: a skip is never silent.
-pub(crate) fn say_skipped(why: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    remark(&format!("SKIPPED {test}: {why}"));
 }
 
 /// Whether the long versions were asked for (`cargo xtask test --soak`).

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -14,20 +14,21 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::workload::{PATIENCE, send, wait};
+use testbed::place;
 
 /// What the line on stderr begins with that says that everything is attached.
 const ATTACHED: &str = "attached";
 
 /// Path of the program under test.
-pub(crate) fn program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_profiler"))
+pub(crate) fn program() -> PathBuf {
+    place::program("profiler")
 }
 
 /// A user without any rights: `nobody` on Debian.
 pub(crate) const NOBODY: u32 = 65534;
 
 /// A directory that everybody may enter, with a copy of `file` in it.
-pub(crate) fn public_copy(file: &Path) -> (tempfile::TempDir, std::path::PathBuf) {
+pub(crate) fn public_copy(file: &Path) -> (tempfile::TempDir, PathBuf) {
     let folder =
         tempfile::Builder::new().prefix("profiler-test").tempdir_in("/tmp").expect("to copy a program");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).expect("to copy a program");

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+use testbed::place;
 
 /// Names the program, for whoever built it already: `cargo xtask test` does.
 const PROGRAM: &str = "PROFILER_PONG";
@@ -15,9 +16,9 @@ static PONG: LazyLock<PathBuf> =
 
 /// Builds the server, as `examples/README.md` says.
 fn build() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let workspace = place::checkout();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(workspace).env_remove("CARGO_TARGET_DIR");
+    cargo.current_dir(&workspace).env_remove("CARGO_TARGET_DIR");
     cargo.args(["build", "--release", "--package", "examples", "--bin", "pong"]);
     let done = cargo.output().unwrap_or_else(|error| panic!("cannot run {cargo:?}: {error}"));
     assert!(done.status.success(), "{cargo:?} failed:\n{}", String::from_utf8_lossy(&done.stderr));

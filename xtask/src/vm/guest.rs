@@ -49,7 +49,8 @@ pub(super) fn run() -> Result<()> {
 }
 
 fn prepare() -> Result<File> {
-    for (what, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {
+    // Not over `/tmp`: the checkout may be below it, and the root file system is in memory anyway.
+    for (what, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
         mount(what, place, what, MountFlags::empty(), None)
             .with_context(|| format!("cannot mount {what} at {place}"))?;
     }

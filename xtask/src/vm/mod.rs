@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// The part of `cargo xtask test`: the few tests on both usual kernels, where this machine can have them. Where not, that
 /// is a skip with its reason; in CI (`CI=true`) a failure, because nobody reads there what was skipped.
 pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result<Summary> {
-    let mut summary = Summary::default();
+    let mut summary = Summary::new();
     let cases = cases::select(built, Breadth::Few, filter)?;
     if cases.is_empty() {
         return Ok(summary);
@@ -114,10 +114,7 @@ pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result
         let find = |_| kernel::find(name, &cache()).map_err(|error| format!("{error:#}"));
         match emulator.clone().and_then(find) {
             Ok(kernel) => kernels.push(kernel),
-            Err(why) if env::var_os("CI").is_some_and(|ci| ci == "true") => {
-                summary.fail(format!("Linux {name}: {} tests cannot be run: {why}", cases.len()));
-            }
-            Err(why) => summary.skip(cases.len(), format!("Linux {name}: {} tests: {why}", cases.len())),
+            Err(why) => summary.has_no_machine(name, cases.len(), &why),
         }
     }
     if let (Ok(emulator), false) = (&emulator, kernels.is_empty()) {
@@ -191,7 +188,7 @@ impl Guest {
     fn run_on(&self, emulator: &Emulator, kernels: &[Kernel], settings: Settings) -> Result<Summary> {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let at_once = (processors / usize::from(settings.processors)).max(1);
-        let mut summary = Summary::default();
+        let mut summary = Summary::new();
         for together in kernels.chunks(at_once) {
             thread::scope(|scope| {
                 let start = |kernel| scope.spawn(move || self.run(emulator, kernel, settings));

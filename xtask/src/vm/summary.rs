@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use testbed::skip::Skip;
 
 use super::{log::complaints, verified::Verified, wire::Case};
+use crate::ci;
 
 /// How one test ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Passed,
     /// And why.
-    Skipped(String),
+    Skipped(Skip),
     /// And how.
     Failed(String),
 }
@@ -30,8 +32,8 @@ impl Verdict {
                 return Self::Failed(panic_message(stdout).unwrap_or(format!("exit status {code}")));
             }
         }
-        if let Some(why) = stderr.lines().find_map(|line| line.strip_prefix("SKIPPED ")) {
-            return Self::Skipped(why.to_owned());
+        if let Some(skip) = stderr.lines().find_map(Skip::read) {
+            return Self::Skipped(skip);
         }
         // A program without the test ends well too.
         if stdout.contains("test result: ok. 1 passed;") {
@@ -53,6 +55,8 @@ fn panic_message(stdout: &str) -> Option<String> {
 pub(crate) struct Summary {
     /// Whose it is; shown before each line.
     kernel: String,
+    /// A test that was skipped is a failure, unless nobody could have avoided it.
+    strict: bool,
     /// Tests that passed.
     pub(crate) passed: u64,
     /// Tests that failed.
@@ -68,9 +72,14 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// That of all kernels.
+    pub(super) fn new() -> Self {
+        Self { strict: ci::is_strict(), ..Self::default() }
+    }
+
     /// That of one kernel.
     pub(super) fn of(kernel: &str) -> Self {
-        Self { kernel: kernel.to_owned(), ..Self::default() }
+        Self { kernel: kernel.to_owned(), ..Self::new() }
     }
 
     /// Shows lines of one kernel: several are at it at the same time.
@@ -88,10 +97,14 @@ impl Summary {
         self.left_out.extend(other.left_out);
     }
 
-    /// Tests that are not run, and why.
-    pub(super) fn skip(&mut self, tests: usize, why: String) {
-        self.skipped += tests as u64;
-        self.left_out.push(why);
+    /// Tests of a kernel for which there is no machine, and why.
+    pub(super) fn has_no_machine(&mut self, kernel: &str, tests: usize, why: &str) {
+        if self.strict {
+            self.fail(format!("Linux {kernel}: {tests} tests cannot be run: {why}"));
+        } else {
+            self.skipped += tests as u64;
+            self.left_out.push(format!("Linux {kernel}: {tests} tests: {why}"));
+        }
     }
 
     /// What kept the tests from being run, and should not have.
@@ -125,9 +138,14 @@ impl Summary {
                 self.say(&format!("ok {title} ({took:.1} s)"));
                 remarks.iter().for_each(|line| self.say(&format!("   {line}")));
             }
-            Verdict::Skipped(why) => {
+            Verdict::Skipped(skip) if self.strict && !skip.is_unavoidable() => {
+                self.say(&format!("FAILED {title}: skipped, with CI=true: {}", skip.why));
+                self.fail(format!("Linux {}: {title}: skipped: {}", self.kernel, skip.why));
+            }
+            Verdict::Skipped(Skip { why, .. }) => {
                 self.say(&format!("skipped {title}: {why}"));
-                self.skip(1, format!("Linux {}: {title}: {why}", self.kernel));
+                self.skipped += 1;
+                self.left_out.push(format!("Linux {}: {title}: {why}", self.kernel));
             }
             Verdict::Failed(how) => {
                 self.failed += 1;
@@ -193,7 +211,7 @@ mod tests {
         let none = "test result: ok. 0 passed; 0 failed; 9 filtered out\n";
         assert_eq!(Verdict::of(Some(0), none, "", &quiet), failed("it ran no test"));
         let skipped = Verdict::of(Some(0), OK, "SKIPPED y: no such tool\n", &quiet);
-        assert_eq!(skipped, Verdict::Skipped("y: no such tool".to_owned()));
+        assert_eq!(skipped, Verdict::Skipped(Skip { test: "y".into(), why: "no such tool".into() }));
         let complaint = ["BUG: unable to handle page fault".to_owned()];
         let harmed = Verdict::of(Some(0), OK, "", &complaint);
         assert_eq!(harmed, failed("the kernel complained:\nBUG: unable to handle page fault"));
@@ -211,8 +229,31 @@ mod tests {
     #[test]
     fn nothing_that_ran_is_no_success() {
         let mut summary = Summary::default();
-        summary.skip(3, "no emulator".into());
-        assert_eq!(summary.skipped, 3);
+        summary.has_no_machine("6.1", 3, "no emulator");
+        assert_eq!((summary.skipped, summary.failed), (3, 0));
+        assert_eq!(summary.left_out, ["Linux 6.1: 3 tests: no emulator"]);
         assert_eq!(summary.conclude().unwrap_err().to_string(), "no test ran");
+    }
+
+    #[test]
+    fn in_ci_a_kernel_without_a_machine_is_a_failure() {
+        let mut summary = Summary { strict: true, passed: 5, ..Summary::default() };
+        summary.has_no_machine("6.1", 3, "no emulator");
+        assert_eq!((summary.skipped, summary.failed), (0, 1));
+        assert_eq!(summary.broken, ["Linux 6.1: 3 tests cannot be run: no emulator"]);
+        assert!(summary.conclude().is_err());
+    }
+
+    #[test]
+    fn in_ci_only_the_kernel_may_be_the_reason_of_a_skip() {
+        let skip = |why: &str| Verdict::Skipped(Skip { test: "y".into(), why: why.into() });
+        for (strict, counts) in [(false, (2, 0)), (true, (1, 1))] {
+            let mut summary = Summary { strict, kernel: "6.1".into(), ..Summary::default() };
+            for why in ["the kernel has no sessions", "no such tool"] {
+                summary.ran(&case(), Duration::ZERO, &skip(why), ["", ""]);
+            }
+            assert_eq!((summary.skipped, summary.failed), counts, "{summary:?}");
+            assert_eq!(summary.passed, 0);
+        }
     }
 }

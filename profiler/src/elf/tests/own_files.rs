@@ -14,7 +14,7 @@ pub(super) fn read_or_say(path: &str) -> Option<Vec<u8>> {
     match std::fs::read(path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("skipped: {path} is not installed");
+            testbed::skip::skip(&format!("{path} is not installed"));
             None
         }
         Err(error) => panic!("{path}: {error}"),
@@ -31,8 +31,7 @@ fn own_libc() -> Option<PathBuf> {
 #[test]
 fn the_own_c_library() {
     let Some(path) = own_libc() else {
-        println!("skipped: this test program does not use a shared glibc");
-        return;
+        return testbed::skip::skip("this test program does not use a shared glibc");
     };
     let file = std::fs::read(&path).unwrap();
     let image = Image::parse(&file).unwrap();

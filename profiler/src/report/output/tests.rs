@@ -149,8 +149,7 @@ fn as_root_the_way_must_not_lead_through_a_link() {
 #[test]
 fn under_sudo_the_result_belongs_to_the_caller_where_the_directory_is_not_of_root() {
     if Invoker::current().euid != 0 {
-        println!("skipped: only root can give files away");
-        return;
+        return testbed::skip::only_root_can("give files away");
     }
     let (_guard, dir) = directory();
     let sudo = Invoker { euid: 0, sudo: Some((12_345, 54_321)) };

@@ -299,7 +299,7 @@ mod tests {
         if path.exists() {
             return Some(path);
         }
-        eprintln!("SKIPPED: {name} is not installed");
+        testbed::skip::skip(&format!("{name} is not installed"));
         None
     }
 
@@ -339,7 +339,7 @@ mod tests {
         let built =
             std::process::Command::new("g++").arg("-O1").arg(&source).arg("-o").arg(&program).status();
         if !built.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: no C++ compiler");
+            testbed::skip::skip("g++ is not installed");
             return;
         }
         let (allocs, _, plan) = planned(&program);

@@ -67,7 +67,7 @@ pub const ALL: [&str; 19] = [
 mod tests {
     #[test]
     fn the_documentation_names_every_rule() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/memleak.md");
+        let page = testbed::place::checkout().join("docs/memleak.md");
         let page = std::fs::read_to_string(page).unwrap();
         for rule in super::ALL {
             assert!(page.contains(&format!("`{rule}`")), "docs/memleak.md does not name {rule}");

@@ -1,0 +1,4 @@
+//! What tests, benches, the demo and the field runs share.
+
+pub mod place;
+pub mod skip;
