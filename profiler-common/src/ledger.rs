@@ -1,59 +1,16 @@
 //! The ledger: one counter for every way a hit can end.
 //!
-//! Per probe, `hits` equals the sum of its outcomes; what is left over is `unaccounted` and must be 0.
+//! Per probe, `hits` equals the sum of its outcomes; what is left over is `unaccounted` and must be 0. Each tool declares
+//! its probes and counters with [`counters!`](crate::counters).
 
-/// Declares the counters of a tool: probes, each with its outcomes.
-macro_rules! counters {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal in $probe:ident as $class:ident),* $(,)?) => {
-        /// Index of a kernel-side counter.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u32)]
-        pub enum Counter { $($(#[$doc])* $variant),* }
+/// Room for counters in a ledger. Every tool's ledger has the same size, so that one map type serves all.
+pub const MAX_COUNTERS: usize = 64;
 
-        impl Counter {
-            /// Every counter, in index order.
-            pub const ALL: &'static [Counter] = &[$(Counter::$variant),*];
-            /// Number of counters.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// The name in reports.
-            pub const fn name(self) -> &'static str {
-                match self { $(Counter::$variant => $name),* }
-            }
-            /// The probe whose hits this counts.
-            pub const fn probe(self) -> Probe {
-                match self { $(Counter::$variant => Probe::$probe),* }
-            }
-            /// What the outcome means for the data.
-            pub const fn class(self) -> Class {
-                match self { $(Counter::$variant => Class::$class),* }
-            }
-        }
-    };
-}
-
-/// A kind of probe with a ledger of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Probe {
-    /// Entry of an allocation function.
-    AllocEntry,
-    /// Return of an allocation function.
-    AllocReturn,
-    /// Entry of a release function.
-    Free,
-}
-
-impl Probe {
-    /// Every probe.
-    pub const ALL: [Probe; 3] = [Probe::AllocEntry, Probe::AllocReturn, Probe::Free];
-
-    /// The name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Probe::AllocEntry => "alloc_entry",
-            Probe::AllocReturn => "alloc_return",
-            Probe::Free => "free",
-        }
+crate::wire! {
+    /// A ledger on one CPU.
+    pub struct Counters {
+        /// Indexed by the tool's counter.
+        pub of: [u64; MAX_COUNTERS],
     }
 }
 
@@ -74,105 +31,107 @@ pub enum Class {
     Quality,
 }
 
-counters! {
-    /// Firings of an allocation entry probe.
-    EntryHits = "hits" in AllocEntry as Hits,
-    /// The call is being followed to its return.
-    EntryBegun = "begun" in AllocEntry as Recorded,
-    /// The call was made by another allocation function that is being followed.
-    EntryNested = "nested" in AllocEntry as Filtered,
-    /// The call was made in a process that is not observed.
-    EntryOther = "other_process" in AllocEntry as Filtered,
-    /// The call was not drawn; it may be one that is `EntryNested` or `EntryOther` in an exact run.
-    EntrySampledOut = "sampled_out" in AllocEntry as SampledOut,
-    /// The kernel had no memory for the state of this thread.
-    EntryLostThread = "lost_thread_state" in AllocEntry as Lost,
-
-    /// So large a request of a function that throws when it fails is not followed: a return probe would turn the
-    /// exception into a crash.
-    EntryUnsafe = "lost_unsafe_to_follow" in AllocEntry as Lost,
-
-    /// A request beyond the address space, of a function that throws when it fails: it will.
-    EntryImpossible = "impossible_size" in AllocEntry as Filtered,
-
-    /// The call was made when the observation was over, while its probes were taken away.
-    EntryLate = "after_the_end" in AllocEntry as Filtered,
-
-    /// Firings of an allocation return probe.
-    ReturnHits = "hits" in AllocReturn as Hits,
-    /// A block was recorded.
-    ReturnRecorded = "recorded" in AllocReturn as Recorded,
-    /// The call failed and nothing changed.
-    ReturnFailed = "failed_call" in AllocReturn as Filtered,
-    /// The call released its old block and gave none (`realloc(p, 0)`).
-    ReturnReleased = "released" in AllocReturn as Recorded,
-    /// The return of a nested call, or of one that was not drawn.
-    ReturnNested = "nested" in AllocReturn as Filtered,
-    /// A return whose entry was not seen: the call was under way when the probe was attached.
-    ReturnUnmatched = "unmatched" in AllocReturn as Filtered,
-    /// The table of live blocks was full.
-    ReturnLostFull = "lost_map_full" in AllocReturn as Lost,
-    /// The kernel had no memory for the block.
-    ReturnLostMemory = "lost_no_memory" in AllocReturn as Lost,
-    /// The table of live blocks was busy, or refused for another reason.
-    ReturnLostBusy = "lost_map_busy" in AllocReturn as Lost,
-    /// The block's address could not be read, or is outside the 48-bit range.
-    ReturnLostAddress = "lost_address" in AllocReturn as Lost,
-
-    /// Firings of a release probe.
-    FreeHits = "hits" in Free as Hits,
-    /// A recorded block was released.
-    FreeFreed = "recorded" in Free as Recorded,
-    /// Release of NULL.
-    FreeNull = "null" in Free as Filtered,
-    /// The block was not recorded: allocated before the start, sampled out, or lost and counted there. In a sampled
-    /// run also what is `FreeNested` or `FreeOther` in an exact one.
-    FreeUntracked = "untracked" in Free as Filtered,
-    /// The call was made by another release function, or inside the call that takes the block over.
-    FreeNested = "nested" in Free as Filtered,
-    /// The call was made in a process that is not observed.
-    FreeOther = "other_process" in Free as Filtered,
-    /// The call was made when the observation was over, while its probes were taken away.
-    FreeLate = "after_the_end" in Free as Filtered,
-
-    /// A hit of an entry or a release at an instruction that runs under single step, which costs many times as much.
-    SingleStepped = "single_stepped" in AllocEntry as Quality,
-    /// A call whose return never came: `longjmp`, an exception, or a coroutine left it.
-    Abandoned = "abandoned" in AllocEntry as Quality,
-    /// A block was allocated where a live one was recorded: a release was missed.
-    MissedFree = "missed_free" in AllocReturn as Quality,
-    /// A realloc took over a block that was not recorded.
-    OldUntracked = "realloc_of_untracked" in AllocEntry as Quality,
-    /// The old block of a realloc that failed could not be put back, or the call never returned.
-    OldLost = "lost_old_block" in AllocReturn as Quality,
-    /// A block that grew lost the age of what it had before: there was no room for its parts.
-    GrewAnew = "grown_block_counts_as_new" in AllocReturn as Quality,
-    /// No more stacks could be told apart (`--max-stacks`).
-    StackTableFull = "stack_table_full" in AllocEntry as Quality,
-    /// The frames of a new stack did not fit into the ring; they are sent at its next use.
-    StackRingFull = "stack_ring_full" in AllocEntry as Quality,
-    /// The stack was deeper than the limit.
-    StackTruncated = "stack_truncated" in AllocEntry as Quality,
-    /// The stack could not be read beyond its first frame.
-    StackShort = "stack_short" in AllocEntry as Quality,
+/// A counter, for those who do not know the tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in reports.
+    pub name: &'static str,
+    /// The name of its probe in reports.
+    pub probe: &'static str,
+    /// What it means for the data.
+    pub class: Class,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The counters of a tool.
+pub trait Ledger: Copy {
+    /// Every counter, in index order.
+    const ENTRIES: &'static [Entry];
 
-    #[test]
-    fn the_index_is_the_position() {
-        for (i, counter) in Counter::ALL.iter().enumerate() {
-            assert_eq!(*counter as usize, i);
-        }
-    }
+    /// Place of the counter.
+    fn index(self) -> usize;
+}
 
-    #[test]
-    fn every_probe_has_exactly_one_hit_counter() {
-        for probe in Probe::ALL {
-            let hits = Counter::ALL.iter().filter(|c| c.probe() == probe && c.class() == Class::Hits);
-            assert_eq!(hits.count(), 1);
+/// Declares the ledger of a tool: its probes, and its counters with probe and class.
+#[macro_export]
+macro_rules! counters {
+    (
+        probes { $($(#[$probe_doc:meta])* $probe_variant:ident = $probe_name:literal),* $(,)? }
+        $($(#[$doc:meta])* $variant:ident = $name:literal in $probe:ident as $class:ident),* $(,)?
+    ) => {
+        /// A kind of probe with a ledger of its own.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Probe { $($(#[$probe_doc])* $probe_variant),* }
+
+        impl Probe {
+            /// Every probe.
+            pub const ALL: &'static [Probe] = &[$(Probe::$probe_variant),*];
+
+            /// The name in reports.
+            pub const fn name(self) -> &'static str {
+                match self { $(Probe::$probe_variant => $probe_name),* }
+            }
         }
-    }
+
+        /// Index of a kernel-side counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter { $($(#[$doc])* $variant),* }
+
+        impl Counter {
+            /// Every counter, in index order.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant),*];
+            /// Number of counters.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name in reports.
+            pub const fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name),* }
+            }
+            /// The probe whose hits this counts.
+            pub const fn probe(self) -> Probe {
+                match self { $(Counter::$variant => Probe::$probe),* }
+            }
+            /// What the outcome means for the data.
+            pub const fn class(self) -> $crate::ledger::Class {
+                match self { $(Counter::$variant => $crate::ledger::Class::$class),* }
+            }
+        }
+
+        const _: () = assert!(Counter::COUNT <= $crate::ledger::MAX_COUNTERS, "the ledger is full");
+
+        impl $crate::ledger::Ledger for Counter {
+            const ENTRIES: &'static [$crate::ledger::Entry] = &[$($crate::ledger::Entry {
+                name: $name,
+                probe: Probe::$probe.name(),
+                class: $crate::ledger::Class::$class,
+            }),*];
+
+            #[inline(always)]
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        #[cfg(test)]
+        mod ledger_tests {
+            use super::{Counter, Probe};
+            use $crate::ledger::Class;
+
+            #[test]
+            fn the_index_is_the_position() {
+                for (i, counter) in Counter::ALL.iter().enumerate() {
+                    assert_eq!(*counter as usize, i);
+                }
+            }
+
+            #[test]
+            fn every_probe_has_exactly_one_hit_counter() {
+                for probe in Probe::ALL {
+                    let hits =
+                        Counter::ALL.iter().filter(|c| c.probe() == *probe && c.class() == Class::Hits);
+                    assert_eq!(hits.count(), 1);
+                }
+            }
+        }
+    };
 }

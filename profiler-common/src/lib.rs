@@ -6,14 +6,14 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-pub mod age;
-pub mod cookie;
+pub mod busiest;
 pub mod histogram;
 pub mod ledger;
 pub mod memleak;
 pub mod opaque;
 pub mod rate;
-pub mod sampling;
+pub mod record;
+pub mod space;
 pub mod unwind;
 pub mod witness;
 

@@ -13,6 +13,12 @@
 #[cfg(target_arch = "bpf")]
 pub mod atomic;
 #[cfg(target_arch = "bpf")]
+pub mod ledger;
+#[cfg(target_arch = "bpf")]
+pub mod ring;
+#[cfg(target_arch = "bpf")]
+pub mod space;
+#[cfg(target_arch = "bpf")]
 pub mod stack;
 #[cfg(target_arch = "bpf")]
 pub mod task;

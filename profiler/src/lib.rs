@@ -9,6 +9,7 @@ pub mod export;
 pub mod gate;
 pub(crate) mod kernel;
 pub mod naming;
+pub(crate) mod observe;
 pub mod render;
 pub mod report;
 pub mod stage;

@@ -87,9 +87,11 @@ fn programs_load(what: &str, arguments: &[&str]) {
         let arguments = [&POOL, ["--method", method].as_slice(), arguments].concat();
         let observer = Observer::attach(target.pid(), &arguments);
         let programs = programs_of(observer.pid());
-        for name in [own.as_slice(), &["entry", "ret", "free", "exec"]].concat() {
-            let instructions = programs.get(&format!("memleak_{name}")).copied().unwrap_or(0);
-            assert!(instructions > 0, "{method}: memleak_{name} of {programs:?}");
+        let of_tool = [own.as_slice(), &["entry", "ret", "free"]].concat();
+        let of_tool = of_tool.into_iter().map(|name| format!("memleak_{name}"));
+        for name in of_tool.chain(["ground_exec".to_owned()]) {
+            let instructions = programs.get(&name).copied().unwrap_or(0);
+            assert!(instructions > 0, "{method}: {name} of {programs:?}");
         }
         heavy.extend(verified(&format!("{what}, {method}"), &programs));
         let books = target.run();

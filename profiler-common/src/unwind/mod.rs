@@ -17,6 +17,7 @@
 //! address is looked up one byte lower, because the call may be the last instruction of its function.
 
 mod block;
+mod caller_step;
 mod follow;
 mod frame;
 mod lookup;
@@ -27,6 +28,7 @@ mod special;
 pub mod walk;
 
 pub use block::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_BYTES, CHUNK_ROWS};
+pub use caller_step::CallerStep;
 pub use frame::{INTERRUPTED, unmarked};
 pub use lookup::{Tables, find};
 pub use mapping::{MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING};

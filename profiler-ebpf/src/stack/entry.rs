@@ -4,9 +4,12 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_probe_read_user, macros::map, maps::HashMap};
 use profiler_common::{
-    memleak::{CallerStep, block_key},
     opaque::opaque,
-    unwind::walk::{self, DRAFT_WORDS, End, WINDOW_WORDS, Walk},
+    space::address_key,
+    unwind::{
+        CallerStep,
+        walk::{self, DRAFT_WORDS, End, WINDOW_WORDS, Walk},
+    },
 };
 
 use super::{
@@ -209,7 +212,7 @@ unsafe fn step_over_operators(space: u16, walk: *mut Walk, frames: *mut u64) {
     unsafe {
         let mut level = 0;
         while level < MAX_STEPS {
-            let Some(step) = CALLER_STEPS.get_ptr(block_key(space, get!(walk, ip))) else { return };
+            let Some(step) = CALLER_STEPS.get_ptr(address_key(space, get!(walk, ip))) else { return };
             let step = *step;
             let cfa = get!(walk, sp) + u64::from(step.cfa_from_rsp_bytes);
             let below = u64::from(step.rbp_below_cfa_bytes);

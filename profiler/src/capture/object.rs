@@ -10,6 +10,7 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
+    sync::Arc,
     time::Instant,
 };
 
@@ -31,12 +32,19 @@ pub(crate) struct Settings<'a> {
     pub(crate) globals: Vec<(&'a str, &'a [u8])>,
     /// Maximal entries by map.
     pub(crate) entries: Vec<(&'a str, u32)>,
+    /// Maps of another object that are to be used in place of its own, by name.
+    pub(crate) shared: Maps,
 }
+
+/// Maps by name. They live as long as someone holds them.
+pub(crate) type Maps = HashMap<String, Arc<MapData>>;
 
 /// A loaded object. Its maps live as long as it does.
 pub(crate) struct Object {
     tool: &'static str,
-    maps: HashMap<String, MapData>,
+    maps: Maps,
+    /// Names of the maps that were created for it.
+    own: HashSet<String>,
     relocated: aya_obj::Object,
     btf: OwnedFd,
 }
@@ -72,14 +80,19 @@ impl Object {
         let kernel_btf = features.btf().ok_or("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)")?;
         let btf = object.fixup_and_sanitize_btf(kernel_btf)?.ok_or("the object has no BTF")?.to_bytes();
         let btf = bpf::load_btf(&btf)?;
+        let mut maps = settings.shared;
+        maps.retain(|name, _| object.maps.contains_key(name));
         for (name, entries) in settings.entries {
             let map = object.maps.get_mut(name).ok_or_else(|| format!("the object has no map {name}"))?;
             map.set_max_entries(entries);
         }
         let definitions: Vec<_> = object.maps.drain().collect();
-        let mut maps = HashMap::new();
-        for (name, definition) in &definitions {
-            maps.insert(name.clone(), create_map(name, definition, btf.as_fd())?);
+        let mut own = HashSet::new();
+        for (name, definition) in
+            definitions.iter().filter(|(name, _)| !maps.contains_key(name)).collect::<Vec<_>>()
+        {
+            maps.insert(name.clone(), Arc::new(create_map(name, definition, btf.as_fd())?));
+            own.insert(name.clone());
         }
         let text: HashSet<usize> = object.functions.keys().map(|key| key.0).collect();
         let descriptors = definitions.iter().filter_map(|(name, definition)| {
@@ -88,7 +101,7 @@ impl Object {
         object.relocate_maps(descriptors, &text)?;
         object.relocate_calls(&text)?;
         object.sanitize_functions(features);
-        Ok(Object { tool, maps, relocated: object, btf })
+        Ok(Object { tool, maps, own, relocated: object, btf })
     }
 
     /// The descriptor of a map.
@@ -96,18 +109,27 @@ impl Object {
         self.maps.get(name).map(|data| data.fd().as_fd()).ok_or_else(|| self.no_map(name))
     }
 
-    /// Every map's descriptor.
-    pub(crate) fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.maps.values().map(|data| data.fd().as_fd())
+    /// The descriptors of the maps that were created for it.
+    pub(crate) fn own_maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.maps.iter().filter(|(name, _)| self.own.contains(*name)).map(|(_, data)| data.fd().as_fd())
     }
 
-    /// Takes a ring out, to read it.
-    pub(crate) fn take_ring(&mut self, name: &str) -> Result<RingBuf<MapData>> {
-        let data = self.maps.remove(name).ok_or_else(|| self.no_map(name))?;
-        RingBuf::try_from(Map::RingBuf(data)).map_err(|e| {
-            Error::new(ErrorKind::Kernel, format_args!("tried to open map {name} of {}", self.tool))
-                .because_of(e)
-        })
+    /// Those of its maps that have one of these names, for another object.
+    pub(crate) fn share(&self, names: &[&str]) -> Maps {
+        self.maps
+            .iter()
+            .filter(|(name, _)| names.contains(&name.as_str()))
+            .map(|(name, data)| (name.clone(), Arc::clone(data)))
+            .collect()
+    }
+
+    /// A ring, to be read by one reader.
+    pub(crate) fn ring(&self, name: &str) -> Result<RingBuf<MapData>> {
+        let tried =
+            || Error::new(ErrorKind::Kernel, format_args!("tried to open map {name} of {}", self.tool));
+        let descriptor = self.map(name)?.try_clone_to_owned().map_err(|e| tried().because_of(e))?;
+        let ring = MapData::from_fd(descriptor).and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
+        ring.map_err(|e| tried().because_of(e))
     }
 
     fn no_map(&self, name: &str) -> Error {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use profiler_common::age::{TICK_SHIFT, UNIT_SHIFT};
+use profiler_common::memleak::age::{TICK_SHIFT, UNIT_SHIFT};
 
 use super::bpf;
 

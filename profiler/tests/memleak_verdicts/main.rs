@@ -17,7 +17,7 @@ use model::{Rng, Site};
 use profiler::tool::memleak::judge::{MARGIN, judge};
 use profiler::tool::memleak::rows::{StackRow, Window};
 use profiler::tool::memleak::verdict::{Judgement, Verdict};
-use profiler_common::age::UNIT_NS;
+use profiler_common::memleak::age::UNIT_NS;
 use scenarios::{HONEST, Listed, PLANTED, Scenario, UNEVEN};
 
 /// Ages asked about: a test's 2 and 7 seconds, a quick look's 5 minutes, and half an hour. They differ in where the

@@ -6,7 +6,7 @@ use profiler::tool::memleak::judge::{MARGIN, judge};
 use profiler::tool::memleak::rows::{StackRow, Weighted, Window};
 use profiler::tool::memleak::survival::survival;
 use profiler::tool::memleak::verdict::Verdict;
-use profiler_common::age::{self, BINS, UNIT_NS};
+use profiler_common::memleak::age::{self, BINS, UNIT_NS};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 

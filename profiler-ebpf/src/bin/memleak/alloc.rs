@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _, bindings::pt_regs, helpers::generated::bpf_get_func_ip, programs::ProbeContext,
 };
-use profiler_common::{cookie::packed, ledger::Counter};
+use profiler_common::memleak::{cookie::packed, counters::Counter};
 
 use crate::{entry, maps::Ledger, outcome};
 
@@ -94,7 +94,7 @@ pub(crate) unsafe fn value(regs: *const pt_regs, place: u64) -> u64 {
 #[inline(always)]
 fn on_entry(ctx: &ProbeContext) -> u32 {
     let Some(ledger) = Ledger::open() else { return 1 };
-    ledger.hit(Counter::EntryHits);
+    ledger.hit(Counter::EntryHits, true);
     let (outcome, skip) = entry::begin(ctx);
     ledger.count(outcome);
     skip as u32

@@ -9,43 +9,35 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _,
     bindings::pt_regs,
-    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user, bpf_ringbuf_output, bpf_send_signal},
-    macros::map,
-    maps::Array,
+    helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user},
     programs::ProbeContext,
 };
 use profiler_common::{
-    cookie::{
-        Cookie, From,
-        packed::{self, place},
-    },
-    ledger::Counter,
     memleak::{
-        ALLOCS_OVER, HOLD, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES, RECORD_HELD,
-        RecordHead, block_key,
+        cookie::{
+            Cookie, From,
+            packed::{self, place},
+        },
+        counters::Counter,
     },
     opaque::forget,
+    space::{HOLD, OVER, address_key},
 };
-use profiler_ebpf::{atomic, stack::entry};
+use profiler_ebpf::{
+    space,
+    stack::number::{self, Walker},
+};
 
 use crate::{
     alloc::value,
     blocks,
-    maps::{NOT_DRAWN, RING, THREADS, Thread, count, own_space},
-    parts, sample, stacks,
+    maps::{NOT_DRAWN, Quality, THREADS, Thread, count},
+    parts, sample,
 };
 
 /// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
 /// memory is not rationed, and user space follows no such function where it is.
 const MAX_SAFE_BYTES: u64 = 1 << 30;
-
-/// Stops a process, which cannot catch it: `SIGSTOP` of x86.
-const SIGSTOP: u32 = 19;
-
-/// Whether a process is to be stopped at its first call, or was, by the number of its space: `HOLD_WANTED` and the states behind
-/// it. Not a part of `Space`, which user space writes as a whole.
-#[map]
-static HOLDS: Array<u64> = Array::with_max_entries(MAX_SPACES, 0);
 
 /// Follows a call, if it counts: what became of it, and whether its return need not be seen.
 #[inline(always)]
@@ -68,14 +60,14 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     if !drawn && !cookie.nests {
         return (Counter::EntrySampledOut, true);
     }
-    let Some(space) = own_space(cookie.space) else { return (Counter::EntryOther, true) };
+    let Some(known) = space::own(cookie.space) else { return (Counter::EntryOther, true) };
     // SAFETY: a map value.
-    let flags = unsafe { (&raw const (*space).flags).read_volatile() };
-    if flags & (ALLOCS_OVER | HOLD) != 0 {
-        if flags & ALLOCS_OVER != 0 {
+    let flags = unsafe { (&raw const (*known).flags).read_volatile() };
+    if flags & (OVER | HOLD) != 0 {
+        if flags & OVER != 0 {
             return (Counter::EntryLate, true);
         }
-        hold(cookie.space);
+        space::hold(cookie.space);
     }
     let Some(thread) = THREADS.current() else { return (Counter::EntryLostThread, true) };
     // SAFETY: the thread's own state, and the registers of the call.
@@ -107,29 +99,10 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
             return (Counter::EntrySampledOut, false);
         }
         // Last: by now the verifier has forgotten how it got here, and follows the walk once.
-        (*thread).stack = stacks::number(regs, cookie.space, space, thread);
-        (*thread).word = entry::top(&raw const (*thread).walk);
+        let walker = &raw mut (*thread).walker;
+        (*thread).stack = number::at_entry::<Quality>(regs, cookie.space, known, walker);
+        (*thread).word = Walker::top(walker);
         (Counter::EntryBegun, false)
-    }
-}
-
-/// Stops the process, if that is wanted and no other thread has done so. The signal is pending when the helper returns, and
-/// takes effect when this thread goes back to its own code. Only then user space is told that there is someone to wake.
-#[inline(never)]
-fn hold(space: u16) {
-    let Some(state) = HOLDS.get_ptr_mut(space.into()) else { return };
-    // SAFETY: a map value, which user space only reads by now, and which belongs to the thread that has claimed it; and helpers
-    // that take numbers, a map, and memory of this function.
-    unsafe {
-        if !atomic::replace(state, HOLD_WANTED, HOLD_CLAIMED) {
-            return;
-        }
-        let sent = bpf_send_signal(SIGSTOP) == 0;
-        state.write_volatile(if sent { HOLD_SIGNALLED } else { HOLD_NONE });
-        let head = RecordHead { kind: RECORD_HELD, depth: 0, space, stack: 0 };
-        // Many calls tell nothing else. If it is lost, user space finds the state when it next looks.
-        let ring = (&raw const RING).cast_mut().cast();
-        let _ = bpf_ringbuf_output(ring, (&raw const head).cast_mut().cast(), 8, 0);
     }
 }
 
@@ -166,7 +139,7 @@ unsafe fn take_over(thread: *mut Thread, space: u64) {
         if address == 0 {
             return;
         }
-        let key = block_key(space as u16, address);
+        let key = address_key(space as u16, address);
         (*thread).given_key = key;
         match blocks::take(key) {
             Some(block) => {

@@ -5,18 +5,20 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _, bindings::pt_regs, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext,
 };
-use profiler_common::opaque::opaque;
 use profiler_common::{
-    age,
-    cookie::{Cookie, From, packed},
-    ledger::Counter,
-    memleak::{ALLOCS_OVER, Block, FREES_NEST, LATER, block_key},
+    memleak::{
+        Block, FREES_NEST, LATER, age,
+        cookie::{Cookie, From, packed},
+        counters::Counter,
+    },
+    opaque::opaque,
+    space::{OVER, address_key},
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{atomic, space};
 
 use crate::alloc::value;
 use crate::blocks;
-use crate::maps::{Ledger, SAMPLE_BYTES, THREADS, count, now_units, own_space, totals};
+use crate::maps::{Ledger, SAMPLE_BYTES, THREADS, count, now_units, totals};
 use crate::parts;
 
 /// Entry of a release function.
@@ -24,7 +26,7 @@ use crate::parts;
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn memleak_free(ctx: *mut c_void) -> u32 {
     let Some(ledger) = Ledger::open() else { return 0 };
-    ledger.hit(Counter::FreeHits);
+    ledger.hit(Counter::FreeHits, false);
     let outcome = release(&ProbeContext::new(ctx));
     ledger.count(outcome);
     0
@@ -46,14 +48,14 @@ fn release(ctx: &ProbeContext) -> Counter {
     if address == 0 {
         return Counter::FreeNull;
     }
-    let key = block_key(cookie.space, address);
+    let key = address_key(cookie.space, address);
     if SAMPLE_BYTES.load() != 0 && !blocks::may_hold(key) {
         return Counter::FreeUntracked; // as most are; what kind it is would cost more than all else
     }
-    let Some(space) = own_space(cookie.space) else { return Counter::FreeOther };
+    let Some(known) = space::own(cookie.space) else { return Counter::FreeOther };
     // SAFETY: a map value.
-    let flags = unsafe { (&raw const (*space).flags).read_volatile() };
-    if flags & ALLOCS_OVER != 0 {
+    let flags = unsafe { (&raw const (*known).flags).read_volatile() };
+    if flags & OVER != 0 {
         return Counter::FreeLate;
     }
     // SAFETY: the context of a uprobe program is the registers.

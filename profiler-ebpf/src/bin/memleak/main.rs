@@ -13,8 +13,6 @@ mod blocks;
 #[cfg(target_arch = "bpf")]
 mod entry;
 #[cfg(target_arch = "bpf")]
-mod exec;
-#[cfg(target_arch = "bpf")]
 mod free;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -24,8 +22,6 @@ mod outcome;
 mod parts;
 #[cfg(target_arch = "bpf")]
 mod sample;
-#[cfg(target_arch = "bpf")]
-mod stacks;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

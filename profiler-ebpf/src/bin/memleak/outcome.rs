@@ -6,10 +6,13 @@ use aya_ebpf::{
     EbpfContext as _, bindings::pt_regs, helpers::generated::bpf_probe_read_user, programs::ProbeContext,
 };
 use profiler_common::{
-    cookie::{Cookie, From},
-    ledger::Counter,
-    memleak::{Block, INHERITED, block_key},
+    memleak::{
+        Block, INHERITED,
+        cookie::{Cookie, From},
+        counters::Counter,
+    },
     opaque::forget,
+    space::address_key,
 };
 use profiler_ebpf::atomic;
 
@@ -63,7 +66,7 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
         if address == 0 && !releases {
             return failed(thread);
         }
-        let key = block_key(cookie.space, address);
+        let key = address_key(cookie.space, address);
         (*thread).resized = parts::NOTHING;
         if (*thread).old_key != 0 {
             parts::settle(thread, key, address != 0 && address >> 48 == 0);

@@ -13,8 +13,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use profiler_common::memleak::{
-    Block, GREW, INHERITED, LATER, MAX_PARTS, Part, SIZE_BITS, key_space, part_key, stack_bit, step_shift,
+    Block, GREW, INHERITED, LATER, MAX_PARTS, Part, SIZE_BITS, part_key, stack_bit, step_shift,
 };
+use profiler_common::space::key_space;
 use profiler_ebpf::atomic;
 
 use crate::{

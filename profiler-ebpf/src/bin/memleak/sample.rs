@@ -1,8 +1,8 @@
-//! Drawing allocations by bytes (see `profiler_common::sampling`).
+//! Drawing allocations by bytes (see `profiler_common::memleak::sampling`).
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use profiler_common::{
-    memleak::StackTotals,
+use profiler_common::memleak::{
+    StackTotals,
     sampling::{self, WEIGHT_ONE},
 };
 use profiler_ebpf::atomic;

@@ -6,10 +6,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace},
 };
-use profiler_common::{
-    unwind::walk::Walk,
-    witness::{Record, SLOTS_PER_CPU, Tally, Target},
-};
+use profiler_common::unwind::walk::Walk;
+use profiler_common::witness::Record;
+use profiler_common::witness::SLOTS_PER_CPU;
+use profiler_common::witness::Tally;
+use profiler_common::witness::Target;
 use profiler_ebpf::{atomic, stack::registers::Registers};
 
 /// One hit in this many is walked.
@@ -38,7 +39,7 @@ static TALLY: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
 
 /// The records.
 #[map]
-pub(crate) static RING: RingBuf = RingBuf::with_byte_size(32 << 20, 0);
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(32 << 20, 0);
 
 /// Identities of the stacks that were timed.
 #[map]

@@ -5,13 +5,17 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_pid_tgid, bpf_get_stack, bpf_loop, bpf_probe_read_user, bpf_ringbuf_output,
 };
-use profiler_common::{
-    unwind::register,
-    witness::{Context, KERNEL_FRAMES, PAGE_BYTES, RED_ZONE_BYTES, Record, STACK_BYTES, STACK_ROOM},
-};
+use profiler_common::unwind::register;
+use profiler_common::witness::Context;
+use profiler_common::witness::KERNEL_FRAMES;
+use profiler_common::witness::PAGE_BYTES;
+use profiler_common::witness::RED_ZONE_BYTES;
+use profiler_common::witness::Record;
+use profiler_common::witness::STACK_BYTES;
+use profiler_common::witness::STACK_ROOM;
 use profiler_ebpf::stack::{entry::Place, registers};
 
-use crate::maps::{Counts, RING, Slot};
+use crate::maps::{Counts, RECORDS, Slot};
 
 /// What lies behind the end of the stack does not keep what lies before it from being read.
 const PAGES: u32 = (STACK_ROOM / PAGE_BYTES) as u32;
@@ -50,7 +54,7 @@ pub(crate) unsafe fn record(ctx: *mut c_void, context: u64, mappings: u32, slot:
         (*record).depth = found.depth;
         (*record).end = found.end;
         (*record).guessed = (*slot).walk.guessed;
-        let ring = (&raw const RING).cast_mut().cast();
+        let ring = (&raw const RECORDS).cast_mut().cast();
         if bpf_ringbuf_output(ring, record.cast(), size_of::<Record>() as u64, 0) == 0 {
             counts.walked();
         } else {

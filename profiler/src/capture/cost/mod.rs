@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::ThreadHits;
+use profiler_common::busiest::ThreadHits;
 
 use self::{
     measured::Measured,
@@ -215,8 +215,8 @@ impl CostMeter {
         // is not: it is counted from here on.
         let since = || threads::began_after(tid, self.began_ticks).then(Mark::default);
         let before = known.or_else(since)?;
-        let allocs = hits.allocs.saturating_sub(before.hits.allocs) as f64;
-        let frees = hits.frees.saturating_sub(before.hits.frees) as f64;
+        let allocs = hits.calls.saturating_sub(before.hits.calls) as f64;
+        let frees = hits.others.saturating_sub(before.hits.others) as f64;
         Some(Worked { tid, had: had.since(before.had), allocs, frees })
     }
 
@@ -345,7 +345,7 @@ mod tests {
 
     fn reading(tid: u32, allocs: u64) -> Reading {
         let hits = Hits { entries: allocs, ..Hits::default() };
-        let threads = vec![(tid, ThreadHits { allocs, ..ThreadHits::default() })];
+        let threads = vec![(tid, ThreadHits { calls: allocs, ..ThreadHits::default() })];
         Reading { threads, hits, measured: RunTimes::default() }
     }
 

@@ -3,7 +3,7 @@
 //! Sources: malloc(3), posix_memalign(3), reallocarray(3), jemalloc(3), the headers of gperftools and mimalloc, and
 //! the Itanium C++ ABI for the names of `operator new` and `operator delete`.
 
-use profiler_common::cookie::From;
+use profiler_common::memleak::cookie::From;
 
 /// What a call of a function means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

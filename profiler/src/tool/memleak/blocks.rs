@@ -160,7 +160,7 @@ unsafe fn read(bucket: *const Bucket, place: usize) -> Option<(u64, Block)> {
 
 #[cfg(test)]
 mod tests {
-    use profiler_common::memleak::{block_key, part_key};
+    use profiler_common::{memleak::part_key, space::address_key};
 
     use super::*;
 
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_block_that_grew_comes_in_its_parts() {
-        let key = block_key(3, 0x5000);
+        let key = address_key(3, 0x5000);
         let mut parts = HashMap::from([
             (key, part(30, LATER, 24, NUMBERS[1])),
             (NUMBERS[1], part(20, 0, 16, NUMBERS[0])),

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use profiler_common::{
-    cookie::{Cookie, From},
-    ledger::Counter,
-    memleak::{MAX_SPACES, Space as WireSpace},
+    memleak::{
+        cookie::{Cookie, From},
+        counters::Counter,
+    },
+    space::{MAX_SPACES, Space as WireSpace},
 };
 
 use super::{session, totals};

@@ -1,10 +1,8 @@
 //! From the kernel side's maps to rows: the only step that sees wire types.
 
 use profiler_common::{
-    age,
-    ledger::Counter,
-    memleak::{StackTotals, key_space},
-    sampling::WEIGHT_ONE,
+    memleak::{StackTotals, age, counters::Counter, sampling::WEIGHT_ONE},
+    space::key_space,
 };
 
 use super::{

@@ -1,6 +1,9 @@
 //! The ledger and the quality of stacks and names, as they stand in the report.
 
-use profiler_common::ledger::{Class, Counter, Probe};
+use profiler_common::{
+    ledger::Class,
+    memleak::counters::{Counter, Probe},
+};
 
 use super::{collect::Snapshot, session::Session, walks::walks};
 use crate::{

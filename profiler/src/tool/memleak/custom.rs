@@ -1,6 +1,6 @@
 //! Allocators that the user names: `--alloc-fn 'pool_get:size=arg1,ptr=ret' --free-fn 'pool_put:ptr=arg0'`.
 
-use profiler_common::cookie::{Cookie, From};
+use profiler_common::memleak::cookie::{Cookie, From};
 
 use super::allocators::{Meaning, Role};
 use crate::units::parse_bytes;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use profiler_common::ledger::Counter;
+use profiler_common::memleak::counters::Counter;
 
 use super::{
     collect::Moment,

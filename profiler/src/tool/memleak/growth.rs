@@ -4,7 +4,7 @@
 //! have filled up also keep everything, but their old blocks were all born early. So the births of old blocks are
 //! looked at over the period in which a block could be born and be old now.
 
-use profiler_common::age;
+use profiler_common::memleak::age;
 
 use super::estimate::Estimate;
 use super::hazard::UNITS_PER_HOUR;

@@ -7,7 +7,7 @@ mod again;
 
 use std::time::Duration;
 
-use profiler_common::age::{self, UNIT_NS};
+use profiler_common::memleak::age::{self, UNIT_NS};
 
 use super::growers;
 use super::growth::{self, Growth, HALF_OLD, growth_within};

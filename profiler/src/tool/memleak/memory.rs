@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::{key_address, key_space};
+use profiler_common::space::{key_address, key_space};
 
 pub(super) use self::report::{finding, live_growth, section};
 use super::{

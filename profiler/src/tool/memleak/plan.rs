@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use profiler_common::cookie::Cookie;
+use profiler_common::memleak::cookie::Cookie;
 
 use super::{
     allocators::{self, Meaning, Role},

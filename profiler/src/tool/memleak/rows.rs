@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::age::{BINS, UNIT_NS};
+use profiler_common::memleak::age::{BINS, UNIT_NS};
 
 pub use super::arrivals::Arrivals;
 
@@ -34,7 +34,7 @@ pub struct StackRow {
     /// Bytes of live blocks that a realloc has made of others, as far as it is not known when they came; of a sampled run, the
     /// estimate.
     pub reallocated_bytes: f64,
-    /// Lifetimes, by bin of the age scale of `profiler_common::age`. A block that grew counts once, as old as its oldest part
+    /// Lifetimes, by bin of the age scale of `profiler_common::memleak::age`. A block that grew counts once, as old as its oldest part
     /// of this stack.
     pub lifetimes: Lifetimes,
     /// Live parts of blocks that grew by realloc, by age, but for the oldest of each block, which is in `lifetimes`.

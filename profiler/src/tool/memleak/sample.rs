@@ -1,6 +1,6 @@
 //! Rows and judgements for tests of what is made of them.
 
-use profiler_common::{age, memleak::Block};
+use profiler_common::memleak::{Block, age};
 
 use super::{
     blocks::Live,

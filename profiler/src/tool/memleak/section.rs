@@ -1,6 +1,6 @@
 //! From judged stacks to the report: sentences, table, meta data.
 
-use profiler_common::ledger::{Class, Counter};
+use profiler_common::{ledger::Class, memleak::counters::Counter};
 
 use super::{
     analyze::analyze,
@@ -100,8 +100,8 @@ fn meta(session: &mut Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<
         Counter::ALL.iter().filter(|c| wanted(**c)).map(|c| snapshot.counters[*c as usize]).sum()
     };
     let hits = of(&|c| c.class() == Class::Hits);
-    let Session { cost, object, .. } = session;
-    let cost = cost.cost(length, hits, object.maps());
+    let Session { cost, ground, object, .. } = session;
+    let cost = cost.cost(length, hits, ground.maps().chain(object.own_maps()));
     Ok(Meta {
         tool: "memleak".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use profiler_common::ledger::Counter;
+use profiler_common::memleak::counters::Counter;
 
 use self::{
     children::{Children, children, left_behind},

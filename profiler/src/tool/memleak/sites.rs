@@ -160,7 +160,7 @@ impl JudgedSite {
 
 #[cfg(test)]
 mod tests {
-    use profiler_common::age;
+    use profiler_common::memleak::age;
 
     use super::super::{analyze::analyze, rows::Observed, verdict::Reason};
     use super::*;

@@ -72,7 +72,7 @@ pub(crate) struct Space {
     /// Where the process writes the names of code that it makes; `None` if it ended too early.
     pub(crate) made_code: Option<Location>,
     /// Whether the kernel side is to stop the process at its first call, or has done so and nobody has let it go on: see
-    /// `profiler_common::memleak::HOLD_WANTED`.
+    /// `profiler_common::space::HOLD_WANTED`.
     pub(crate) held: bool,
     /// Whether the layout was read anew since the kernel side was told.
     untold: bool,

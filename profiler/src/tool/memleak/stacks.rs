@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use profiler_common::{memleak::ENDED_SOMEHOW, unwind::walk::End};
+use profiler_common::{record::ENDED_SOMEHOW, unwind::walk::End};
 
 use super::{
     calls::{Calls, Code, PlacedFrame, place},

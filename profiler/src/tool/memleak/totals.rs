@@ -8,8 +8,10 @@ use std::{
 
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::{
-    ledger::Counter,
-    memleak::{Counters, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space, StackTotals, ThreadHits},
+    busiest::ThreadHits,
+    ledger::{Counters, MAX_COUNTERS},
+    memleak::{StackTotals, counters::Counter},
+    space::{HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space},
 };
 
 use crate::{
@@ -57,14 +59,13 @@ pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
 /// The ledger's counters, added up over the CPUs.
 pub(crate) fn counters(object: &Object) -> Result<[u64; Counter::COUNT]> {
     let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", e))?;
-    let mut per_cpu = vec![[0u64; Counter::COUNT]; cpus];
-    const _: () = assert!(size_of::<Counters>() == size_of::<[u64; Counter::COUNT]>());
+    let mut per_cpu = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
     let key = 0u32;
     bpf::lookup(object.map("COUNTERS")?, &key, per_cpu.as_mut_slice())
         .map_err(|e| unreadable("the ledger", e))?;
     let mut sum = [0; Counter::COUNT];
     for cpu in per_cpu {
-        for (total, count) in sum.iter_mut().zip(cpu) {
+        for (total, count) in sum.iter_mut().zip(cpu.of) {
             *total += count;
         }
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use profiler_common::{
-    memleak::{MAX_FRAMES, NO_STACK},
-    unwind::walk::End,
+    record::NO_STACK,
+    unwind::walk::{End, MAX_FRAMES},
 };
 
 use super::{
@@ -183,7 +183,7 @@ impl<'a> Sum<'a> {
 
 #[cfg(test)]
 mod tests {
-    use profiler_common::memleak::ENDED_SOMEHOW;
+    use profiler_common::record::ENDED_SOMEHOW;
 
     use super::*;
     use crate::report::Function;

@@ -113,9 +113,9 @@ impl Witness {
         let mut entries = Tracker::entries(capacity, 1).to_vec();
         entries.push(("SLOTS", SLOTS_PER_CPU * cpus as u32));
         let globals = returns.globals().chain([("ONE_IN", one_in.as_slice())]).collect();
-        let mut object = Object::load(TOOL, OBJECT, Settings { globals, entries })?;
+        let object = Object::load(TOOL, OBJECT, Settings { globals, entries, ..Settings::default() })?;
         let tracker = Tracker::map(&object, files, capacity, 1)?;
-        let records = object.take_ring("RING")?;
+        let records = object.ring("RECORDS")?;
         let attached = Attached::to(&object, options.pid, &options.on)?;
         let mut witness = Witness { pid: options.pid, process, object, records, modules, tracker, attached };
         witness.tell(&layout)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::age::UNIT_NS;
+use profiler_common::memleak::age::UNIT_NS;
 
 use super::{Facts, Leak, range, rounded_up};
 use crate::{tool::memleak::survivors::Kept, units};

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     capture::object::Object,
-    error::Result,
+    error::{Error, Result},
     kernel::priority::use_batch_scheduling,
+    observe::ground::{Ground, Shape},
     target::{find, launch, maps, modules::Modules},
     unwind::{
         arena::Capacity,
@@ -98,17 +99,20 @@ impl Found {
         modules: &mut Modules,
         start_ns: u64,
         room: Room,
-    ) -> Result<(Object, Tracking)> {
+    ) -> Result<(Ground, Object, Tracking)> {
         // A command maps nothing yet: what its files hold is at least its text.
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);
         let tracked = (self.spaces.len() + EXECS) as u32;
         let mut files = Files::telling(options.stage.clone());
-        let object = thread::scope(|scope| {
+        let (ground, object) = thread::scope(|scope| {
             let loading = scope.spawn(|| {
                 use_batch_scheduling();
-                let mut entries = Tracker::entries(capacity, tracked).to_vec();
-                load(options, start_ns, room, &mut entries)
+                let tables = Tracker::entries(capacity, tracked).to_vec();
+                let ground =
+                    Ground::load(&Shape { max_stacks: options.max_stacks, children: false, tables })?;
+                let object = load(options, start_ns, room, ground.shared())?;
+                Ok::<_, Error>((ground, object))
             });
             for space in &mut self.spaces {
                 // What a waiting child maps is our own executable, not yet the command.
@@ -125,19 +129,21 @@ impl Found {
             }
             joined(loading)
         })?;
-        Ok((object, Tracking { files, capacity, spaces: tracked }))
+        Ok((ground, object, Tracking { files, capacity, spaces: tracked }))
     }
 
     /// Makes the targets known to the kernel side, and what they map.
     pub(super) fn register(
         &mut self,
+        ground: &Ground,
         object: &Object,
         tracker: &mut Tracker,
         modules: &Modules,
         in_initial_namespace: bool,
     ) -> Result<()> {
         for space in &self.spaces {
-            space.register(object, self.launched.is_some(), in_initial_namespace)?;
+            ground.take_space();
+            space.register(ground, object, self.launched.is_some(), in_initial_namespace)?;
         }
         for space in &mut self.spaces {
             space.tell_mappings(object, tracker, modules)?;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::age::UNIT_NS;
+use profiler_common::memleak::age::UNIT_NS;
 
 use super::{
     super::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::{
+use profiler_common::memleak::{
     age::UNIT_NS,
     sampling::{WEIGHT_POINTS, point_size_bytes},
 };
@@ -17,7 +17,7 @@ use super::{
     monotonic_ns,
 };
 use crate::{
-    capture::object::{Object, Settings},
+    capture::object::{Maps, Object, Settings},
     error::Result,
     kernel::tick::Ticks,
     unwind::returns::Returns,
@@ -34,22 +34,16 @@ const MOST_BLOCKS: u64 = 1 << 22;
 pub(crate) fn load_small() -> Result<Object> {
     let mut options = Options::new(Targets::Pids(Vec::new()));
     options.max_stacks = 16;
-    load(&options, monotonic_ns(), Room::new(0, 1024), &mut Vec::new())
+    load(&options, monotonic_ns(), Room::new(0, 1024), Maps::new())
 }
 
-pub(super) fn load(
-    options: &Options,
-    start_ns: u64,
-    room: Room,
-    entries: &mut Vec<(&'static str, u32)>,
-) -> Result<Object> {
-    entries.extend([
+pub(super) fn load(options: &Options, start_ns: u64, room: Room, shared: Maps) -> Result<Object> {
+    let entries = vec![
         ("BUCKETS", room.buckets()),
         ("BLOCKS", room.spilled),
         ("PARTS", (room.spilled / 4).max(16)),
-        ("STACK_NUMBERS", options.max_stacks),
         ("TOTALS", options.max_stacks),
-    ]);
+    ];
     let stacks = options.max_stacks.to_ne_bytes();
     let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
     let start = start_ns.to_ne_bytes();
@@ -69,7 +63,7 @@ pub(super) fn load(
         ("PART_SHIFT", &part),
     ];
     let globals = own.into_iter().chain(returns.globals()).collect();
-    Object::load(TOOL, OBJECT, Settings { globals, entries: std::mem::take(entries) })
+    Object::load(TOOL, OBJECT, Settings { globals, entries, shared })
 }
 
 /// log2 of the step, in age units, in which blocks that grow get parts: an eighth of the age asked about, or up to half that.

@@ -11,13 +11,14 @@ mod targets;
 mod watch;
 
 use std::{
+    collections::BTreeMap,
     os::fd::OwnedFd,
     pin::pin,
     time::{Duration, Instant},
 };
 
 use aya::maps::RingBuf;
-use profiler_common::ledger::Counter;
+use profiler_common::memleak::counters::Counter;
 use tokio::io::unix::AsyncFd;
 
 pub(super) use self::{
@@ -39,6 +40,7 @@ use super::{
 use crate::{
     capture::{cost::CostMeter, detach, object::Object, uprobe::Attacher},
     error::{Error, ErrorKind, Result},
+    observe::ground::Ground,
     report::{Ended, Report},
     symbolize::Worker,
     target::{ends::Ends, launch, modules::Modules},
@@ -119,6 +121,7 @@ pub async fn observe(
 /// A running observation.
 pub(super) struct Session<'a> {
     pub(super) options: &'a Options,
+    pub(super) ground: Ground,
     pub(super) object: Object,
     pub(super) attacher: Attacher,
     pub(super) spaces: Vec<Space>,
@@ -156,12 +159,14 @@ pub(super) struct Session<'a> {
     ring: AsyncFd<OwnedFd>,
     records: RingBuf<aya::maps::MapData>,
     launched: Option<launch::Waiting>,
+    /// Address spaces of programs that processes were for a moment, between two execs, with their pids.
+    passing: BTreeMap<u16, u32>,
     /// Tells when a target ends.
     ends: Ends,
     rescanned: Instant,
     in_initial_namespace: bool,
-    /// Tells of execs as long as it is held.
-    _exec: OwnedFd,
+    /// Follow what targets become, as long as they are held.
+    _processes: Vec<OwnedFd>,
 }
 
 impl<'a> Session<'a> {

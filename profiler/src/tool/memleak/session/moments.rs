@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use profiler_common::{
-    age::{UNIT_NS, UNIT_SHIFT},
-    memleak::key_space,
+    memleak::age::{UNIT_NS, UNIT_SHIFT},
+    space::key_space,
 };
 
 use super::{

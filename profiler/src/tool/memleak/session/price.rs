@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use profiler_common::ledger::Counter;
+use profiler_common::memleak::counters::Counter;
 
 use super::{
     super::{admission::percentage, totals},

@@ -1,13 +1,14 @@
 //! From what the user asked for to attached probes.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd as _, OwnedFd},
     thread::{self, ScopedJoinHandle},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::ledger::Counter;
+use profiler_common::memleak::counters::Counter;
 use tokio::io::unix::AsyncFd;
 
 use super::{
@@ -32,14 +33,12 @@ use super::{
 use crate::{
     capture::{
         cost::{CostMeter, spending::GUARD_SECONDS},
-        object::{Object, explain},
+        object::Object,
         uprobe::{Attacher, CallPrograms},
     },
     error::{Error, ErrorKind, Result},
-    kernel::{
-        bpf::{self, ProgramKind},
-        priority::use_batch_scheduling,
-    },
+    kernel::priority::use_batch_scheduling,
+    observe::ground::Ground,
     symbolize::Worker,
     target::{ends::Ends, modules::Modules},
     units,
@@ -63,7 +62,7 @@ impl<'a> Session<'a> {
         let mut found = Found::find(options, &mut modules)?;
         let start_ns = monotonic_ns();
         let room = room_for(found.bytes_before, options);
-        let (mut object, tracking) = found.plan_and_load(options, &mut modules, start_ns, room)?;
+        let (ground, object, tracking) = found.plan_and_load(options, &mut modules, start_ns, room)?;
         harm::refuse_what_copies_its_code(&found.spaces, &modules, options)?;
         let mut cost = CostMeter::new(asked, admission::programs(options));
         let guard_seconds = admit(&found, options, &mut cost)?;
@@ -73,10 +72,10 @@ impl<'a> Session<'a> {
         let mut tracker = tracking.map(&object)?;
         fill_weights(&object, options)?;
         let in_initial_namespace = initial_pid_namespace();
-        found.register(&object, &mut tracker, &modules, in_initial_namespace)?;
-        let records = object.take_ring("RING")?;
+        found.register(&ground, &object, &mut tracker, &modules, in_initial_namespace)?;
+        let records = ground.ring()?;
         let mut attacher = Attacher::new(PROGRAMS, options.method);
-        let exec = attach(&object, &mut attacher, &mut found.spaces, &modules)?;
+        let processes = attach(&ground, &object, &mut attacher, &mut found.spaces, &modules)?;
         // Not before: what a target takes while it is attached to would be growth that no followed block explains.
         let memory = Memory::start(&found.spaces, found.launched.is_some());
         let ring = wait_for(&records)?;
@@ -85,6 +84,7 @@ impl<'a> Session<'a> {
         let Found { launched, spaces, bytes_before, .. } = found;
         let mut session = Session {
             options,
+            ground,
             object,
             attacher,
             spaces,
@@ -112,10 +112,11 @@ impl<'a> Session<'a> {
             ring,
             records,
             launched,
+            passing: BTreeMap::new(),
             ends,
             rescanned: Instant::now(),
             in_initial_namespace,
-            _exec: exec,
+            _processes: processes,
         };
         session.require_probes()?;
         session.early = totals::counters(&session.object)?;
@@ -183,20 +184,21 @@ fn admit(found: &Found, options: &Options, cost: &mut CostMeter) -> Result<usize
 
 /// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
 fn attach(
+    ground: &Ground,
     object: &Object,
     attacher: &mut Attacher,
     spaces: &mut [Space],
     modules: &Modules,
-) -> Result<OwnedFd> {
+) -> Result<Vec<OwnedFd>> {
     let ahead = attacher.ahead();
     thread::scope(|scope| {
         let calls = scope.spawn(move || {
             use_batch_scheduling();
             ahead.load(object)
         });
-        let exec = scope.spawn(|| {
+        let processes = scope.spawn(|| {
             use_batch_scheduling();
-            attach_exec(object)
+            ground.attach(false)
         });
         joined(scope.spawn(move || {
             use_batch_scheduling();
@@ -207,7 +209,7 @@ fn attach(
             }
             attacher.adopt(joined(calls));
             // Nothing is recorded before an exec would be noticed.
-            let exec = joined(exec)?;
+            let processes = joined(processes)?;
             for space in spaces.iter_mut().filter(|space| space.ended.is_none()) {
                 let attached = match space.is_another_program() {
                     true => Err(replaces_itself(space.process.pid())),
@@ -215,7 +217,7 @@ fn attach(
                 };
                 targets::unless_it_ended(attached, space, alone)?;
             }
-            Ok(exec)
+            Ok(processes)
         }))
     })
 }
@@ -244,15 +246,6 @@ pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 fn watch_ends(spaces: &[Space]) -> Result<Ends> {
     Ends::of(spaces.iter().map(|space| &space.process))
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to wait for the ends of the targets").because_of(e))
-}
-
-fn attach_exec(object: &Object) -> Result<OwnedFd> {
-    let load = || {
-        let program = object.load_program("memleak_exec", ProgramKind::Tracepoint)?;
-        bpf::open_tracepoint(program.as_fd(), c"sched_process_exec")
-    };
-    let tried = || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_exec");
-    load().map_err(|e| explain(tried(), e))
 }
 
 /// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8

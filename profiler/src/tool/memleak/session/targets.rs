@@ -1,6 +1,6 @@
 //! Which of the processes that the user asked for are observed.
 
-use profiler_common::memleak::MAX_SPACES;
+use profiler_common::space::MAX_SPACES;
 
 use super::{
     super::{

@@ -8,14 +8,13 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use profiler_common::{
-    ledger::{Class, Counter},
-    memleak::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED},
+    ledger::Class,
+    memleak::counters::Counter,
+    record::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED},
 };
 
 use super::{
     super::{
-        canary,
-        refusals::replaces_itself,
         space::{Seen, Space},
         stacks::Walk,
         totals,
@@ -34,8 +33,6 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// New stacks after which the kernel side is told of new mappings, if more stacks wait.
 const TELL_EVERY: u32 = 256;
-/// Execs of a process that come faster than it can be looked at.
-const MOST_EXECS: usize = 8;
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
 
@@ -102,7 +99,7 @@ impl Session<'_> {
         {
             let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
             match kind & 15 {
-                RECORD_EXEC => replaced.push(number),
+                RECORD_EXEC => replaced.push((number, stack)),
                 RECORD_STACK => {
                     taken += 1;
                     let end = kind >> 4;
@@ -126,8 +123,8 @@ impl Session<'_> {
                 _ => {}
             }
         }
-        for number in replaced {
-            self.replaced(number, tell)?;
+        for (number, next) in replaced {
+            self.replaced(number, next as u16, tell)?;
         }
         self.let_held_up_go_on()?;
         // Those of a program that took the place of another, too: no stack of it has come yet.
@@ -153,37 +150,40 @@ impl Session<'_> {
         spaces.iter_mut().try_for_each(|space| space.tell_mappings(object, tracker, modules))
     }
 
-    /// A target became another program: its books are closed, and the new program's are opened.
-    fn replaced(&mut self, number: u16, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
-        let Some(old) = self.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none()) else {
-            return Ok(());
+    /// A target became another program: its books are closed, and the new program's are opened. `next`: the space that the
+    /// kernel side has given to that; 0 if it had none left.
+    fn replaced(&mut self, number: u16, next: u16, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
+        let old = self.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none());
+        let pid = match old {
+            Some(old) => {
+                old.end("replaced itself by exec".to_owned(), monotonic_ns());
+                detach::all_at_once(old.take_allocs());
+                detach::all_at_once(old.take_frees());
+                old.process.pid()
+            }
+            None => match self.passing.remove(&number) {
+                Some(pid) => pid,
+                None => return Ok(()),
+            },
         };
-        old.end("replaced itself by exec".to_owned(), monotonic_ns());
-        detach::all_at_once(old.take_allocs());
-        detach::all_at_once(old.take_frees());
-        let pid = old.process.pid();
-        let next = self.spaces.iter().map(|space| space.number + 1).max().unwrap_or(0);
-        if next >= canary::SPACE {
+        if next == 0 {
             tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
             return Ok(());
         }
         match self.follow_exec(pid, next) {
-            Ok(line) => tell(Event::Notice(&line)),
+            Ok(Some(line)) => tell(Event::Notice(&line)),
+            // The record of its next exec follows.
+            Ok(None) => drop(self.passing.insert(next, pid)),
             Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
         }
         Ok(())
     }
 
-    fn follow_exec(&mut self, pid: u32, number: u16) -> Result<String> {
+    /// Observes what a process has become. `None` if it has become something else meanwhile.
+    fn follow_exec(&mut self, pid: u32, number: u16) -> Result<Option<String>> {
         let mut space = self.looked_at(pid, number)?;
-        for _ in 0..MOST_EXECS {
-            if !space.is_another_program() {
-                break;
-            }
-            space = self.looked_at(pid, number)?;
-        }
-        if space.is_another_program() {
-            return Err(replaces_itself(pid));
+        if space.replaced(&self.object) || space.is_another_program() {
+            return Ok(None);
         }
         let Session { object, attacher, modules, options, .. } = self;
         space.plan(modules, options);
@@ -194,14 +194,13 @@ impl Session<'_> {
         let anew = if space.has_probes() { "observed anew" } else { "no allocator of it is known yet" };
         let line = format!("process {pid} is now {}: {anew}", space.exe.terminal());
         self.spaces.push(space);
-        Ok(line)
+        Ok(Some(line))
     }
 
-    /// A space for what a process is now, of which the kernel side is told.
+    /// A space for what a process is now, of which the kernel side knows.
     fn looked_at(&mut self, pid: u32, number: u16) -> Result<Space> {
         let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
         space.check(&self.modules)?;
-        space.register(&self.object, false, self.in_initial_namespace)?;
         Ok(space)
     }
 
@@ -264,7 +263,7 @@ impl Session<'_> {
     }
 }
 
-/// A record of the ring, see [`profiler_common::memleak::RecordHead`].
+/// A record of the ring, see [`profiler_common::record::RecordHead`].
 struct Record {
     kind: u8,
     depth: u8,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::ledger::Counter;
+use profiler_common::memleak::counters::Counter;
 
 use super::super::{coarse::Drawing, rules};
 use crate::{

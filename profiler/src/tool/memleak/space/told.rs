@@ -5,15 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::{
-    ALLOCS_OVER, CALLER_STEPS, CallerStep, FREES_NEST, HOLD, HOLD_CLAIMED, HOLD_SIGNALLED,
-    Space as WireSpace, block_key,
+use profiler_common::{
+    memleak::FREES_NEST,
+    space::{CALLER_STEPS, HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as WireSpace, address_key},
+    unwind::CallerStep,
 };
 
 use super::{Part, Space};
 use crate::{
-    capture::object::Object, error::Result, target::modules::Modules, tool::memleak::totals,
-    unwind::tracker::Tracker,
+    capture::object::Object, error::Result, observe::ground::Ground, target::modules::Modules,
+    tool::memleak::totals, unwind::tracker::Tracker,
 };
 
 /// How long a thread may take from its claim of the hold to the signal: some instructions, and more if it is preempted there.
@@ -23,7 +24,13 @@ const SIGNAL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Space {
     /// What the kernel side is told of this space. `launched`: the process will become its command by one exec.
-    pub(crate) fn register(&self, object: &Object, launched: bool, in_initial_namespace: bool) -> Result<()> {
+    pub(crate) fn register(
+        &self,
+        ground: &Ground,
+        object: &Object,
+        launched: bool,
+        in_initial_namespace: bool,
+    ) -> Result<()> {
         let space = WireSpace {
             tgid: if in_initial_namespace { self.process.pid() } else { 0 },
             execs_to_come: u32::from(launched),
@@ -35,7 +42,7 @@ impl Space {
         if self.held {
             totals::want_hold(object, self.number)?;
         }
-        totals::set_space(object, self.number, &space)
+        ground.register(self.number, &space)
     }
 
     /// Tells the kernel side where things are mapped, if that has changed, so that it can walk stacks.
@@ -97,7 +104,7 @@ impl Space {
 
     /// Tells the kernel side that the observation is over: what is allocated from now on does not count.
     pub(crate) fn close_to_allocs(&self, object: &Object) -> Result<()> {
-        self.write_flags(object, |flags| flags | ALLOCS_OVER)
+        self.write_flags(object, |flags| flags | OVER)
     }
 
     /// Changes the flags, which nobody else writes.
@@ -118,7 +125,7 @@ impl Space {
                 if into >= mapping.end - mapping.start {
                     continue;
                 }
-                let key = block_key(self.number, mapping.start + into);
+                let key = address_key(self.number, mapping.start + into);
                 let value = CallerStep {
                     cfa_from_rsp_bytes: step.cfa_from_rsp.into(),
                     rbp_below_cfa_bytes: step.rbp_saved_at.unwrap_or(0).into(),
@@ -137,7 +144,7 @@ impl Space {
     }
 
     /// Whether the process is another program by now, though we may not have been told yet.
-    pub(super) fn replaced(&self, object: &Object) -> bool {
+    pub(crate) fn replaced(&self, object: &Object) -> bool {
         totals::space(object, self.number).is_ok_and(|space| space.replaced != 0)
     }
 }

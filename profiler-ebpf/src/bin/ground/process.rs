@@ -1,0 +1,82 @@
+//! Processes that replace themselves, fork, or end.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _, Global, helpers::generated::bpf_get_current_pid_tgid, programs::BtfTracePointContext,
+};
+use profiler_common::{
+    record::{RECORD_EXEC, RECORD_FORK, RecordHead},
+    space::Space,
+};
+use profiler_ebpf::{ring, space};
+
+/// Whether processes that targets fork are observed too.
+#[unsafe(no_mangle)]
+static FOLLOW_CHILDREN: Global<u32> = Global::new(0);
+/// Offsets in `struct task_struct`, in bytes.
+#[unsafe(no_mangle)]
+static TASK_PID: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_TGID: Global<u32> = Global::new(0);
+
+/// `sched_process_exec`: runs after the new image is in place and before its first instruction. The addresses of the old one
+/// mean nothing any more.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_process_exec")]
+pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
+    let _ = BtfTracePointContext::new(ctx).as_ptr();
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    let Some(number) = space::of_process(tgid) else { return 0 };
+    let Some(old) = space::get(number) else { return 0 };
+    // SAFETY: a map value, in which only this program writes these fields once the loader has made the space known; a process
+    // execs one at a time.
+    unsafe {
+        if (*old).replaced != 0 {
+            return 0;
+        }
+        if (*old).execs_to_come > 0 {
+            (*old).execs_to_come -= 1;
+            return 0;
+        }
+        (*old).replaced = 1;
+    }
+    let next = space::open(tgid, None).unwrap_or(0);
+    // A lost record is not lost knowledge: user space also looks at the spaces themselves.
+    ring::send_head(&RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: next });
+    0
+}
+
+/// `sched_process_fork`: runs in the parent, before the child does.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_process_fork")]
+pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
+    if FOLLOW_CHILDREN.load() == 0 {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    let Some(parent) = space::of_process(tgid) else { return 0 };
+    // SAFETY: the second argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
+    let (pid, child) = unsafe {
+        let task = *ctx.cast::<*const u8>().add(1);
+        (
+            task.add(TASK_PID.load() as usize).cast::<u32>().read_volatile(),
+            task.add(TASK_TGID.load() as usize).cast::<u32>().read_volatile(),
+        )
+    };
+    // Another is a thread.
+    if pid != child {
+        return 0;
+    }
+    let Some(like) = space::get(parent) else { return 0 };
+    // SAFETY: a map value.
+    if unsafe { (*like).replaced | (*like).execs_to_come } != 0 {
+        return 0;
+    }
+    // Its addresses are those of its parent until it maps something else.
+    let Some(number) = space::open(child, Some(like.cast_const().cast::<Space>())) else { return 0 };
+    ring::send_head(&RecordHead { kind: RECORD_FORK, depth: 0, space: number as u16, stack: parent });
+    0
+}

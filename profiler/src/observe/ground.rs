@@ -1,0 +1,172 @@
+//! What all tools of an observation share in the kernel: which process is which address space, unwind tables, the numbers of
+//! stacks, the ring. It is created once, and given to the object of each tool by descriptor.
+
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya::maps::{MapData, RingBuf};
+use memmap2::{MmapOptions, MmapRaw};
+use profiler_common::space::{MAX_SPACES, Space};
+
+use crate::{
+    capture::object::{Maps, Object, Settings, explain},
+    error::{Error, ErrorKind, Result},
+    kernel::{
+        bpf::{self, ProgramKind},
+        types::Types,
+    },
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ground"));
+/// The maps that tools use in place of their own.
+const SHARED: [&str; 12] = [
+    "CALLER_STEPS",
+    "HOLDS",
+    "NEXT_SPACE",
+    "NEXT_STACK",
+    "RING",
+    "SPACES",
+    "STACK_NUMBERS",
+    "TARGETS",
+    "UNWIND_BLOCKS",
+    "UNWIND_ROWS",
+    "UNWIND_RULES",
+    "UNWIND_SPACES",
+];
+
+/// The shared maps, and the programs that follow processes.
+pub(crate) struct Ground {
+    object: Object,
+    next_space: MmapRaw,
+}
+
+/// How large the shared maps are, and what is followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Call stacks that can be told apart, plus one.
+    pub(crate) max_stacks: u32,
+    /// Whether processes that targets fork are observed too.
+    pub(crate) children: bool,
+    /// Entries of the maps for unwind tables.
+    pub(crate) tables: Vec<(&'static str, u32)>,
+}
+
+impl Ground {
+    /// Creates the maps. Nothing is attached.
+    ///
+    /// # Errors
+    /// If the kernel refuses them.
+    pub(crate) fn load(shape: &Shape) -> Result<Ground> {
+        let offset = |member: &str| {
+            let types = Types::of_kernel().ok()?;
+            u32::try_from(types.offset("task_struct", &[member])?).ok()
+        };
+        let (pid, tgid) = match shape.children {
+            true => (offset("pid"), offset("tgid")),
+            // Nothing else needs them, and to look for them takes milliseconds.
+            false => (Some(0), Some(0)),
+        };
+        let (Some(pid), Some(tgid)) = (pid, tgid) else {
+            return Err(Error::new(
+                ErrorKind::Kernel,
+                "tried to follow the children of processes (--children)",
+            )
+            .because("the kernel's types have no task_struct with pid and tgid"));
+        };
+        let (children, pid, tgid) =
+            (u32::from(shape.children).to_ne_bytes(), pid.to_ne_bytes(), tgid.to_ne_bytes());
+        let stacks = shape.max_stacks.to_ne_bytes();
+        let globals: [(&str, &[u8]); 4] = [
+            ("FOLLOW_CHILDREN", &children),
+            ("TASK_PID", &pid),
+            ("TASK_TGID", &tgid),
+            ("MAX_STACKS", &stacks),
+        ];
+        let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
+        let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
+        let object = Object::load("the observation", OBJECT, settings)?;
+        let next_space = MmapOptions::new()
+            .len(4096)
+            .map_raw(object.map("NEXT_SPACE")?.as_raw_fd())
+            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to map BPF map NEXT_SPACE").because_of(e))?;
+        Ok(Ground { object, next_space })
+    }
+
+    /// The maps for the object of a tool.
+    pub(crate) fn shared(&self) -> Maps {
+        self.object.share(&SHARED)
+    }
+
+    /// What the kernel side sends.
+    pub(crate) fn ring(&self) -> Result<RingBuf<MapData>> {
+        self.object.ring("RING")
+    }
+
+    /// The descriptors of its maps.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.object.own_maps()
+    }
+
+    /// Makes an address space known, before anything is attached to its process: later, what the kernel side writes would be
+    /// undone.
+    pub(crate) fn register(&self, number: u16, space: &Space) -> Result<()> {
+        self.write("SPACES", &u32::from(number), space)?;
+        // Where pids are those of another namespace, processes cannot be told apart by them.
+        if space.tgid != 0 {
+            self.write("TARGETS", &space.tgid, &u32::from(number))?;
+        }
+        Ok(())
+    }
+
+    /// A number for an address space; `None` if all are taken. The kernel side takes numbers too.
+    pub(crate) fn take_space(&self) -> Option<u16> {
+        // SAFETY: the first word of the mapping, which lives as long as this value. The kernel side adds atomically.
+        let next = unsafe { AtomicU64::from_ptr(self.next_space.as_mut_ptr().cast()) };
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        // The last one belongs to canaries.
+        u16::try_from(number).ok().filter(|number| u32::from(*number) < MAX_SPACES - 1)
+    }
+
+    /// Follows what processes become, as long as the links are held.
+    ///
+    /// # Errors
+    /// If the kernel refuses the programs.
+    pub(crate) fn attach(&self, children: bool) -> Result<Vec<OwnedFd>> {
+        let mut links =
+            vec![self.attach_to("ground_exec", c"sched_process_exec", ProgramKind::Tracepoint)?];
+        if children {
+            let tried =
+                || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_fork");
+            let types = Types::of_kernel().map_err(|e| tried().because_of(e))?;
+            let kind = types
+                .tracepoint("sched_process_fork")
+                .map(ProgramKind::TypedTracepoint)
+                .ok_or_else(|| tried().because("the kernel's types do not have it"))?;
+            links.push(self.attach_to("ground_fork", c"sched_process_fork", kind)?);
+        }
+        Ok(links)
+    }
+
+    fn attach_to(&self, program: &str, tracepoint: &CStr, kind: ProgramKind) -> Result<OwnedFd> {
+        let load = || {
+            let program = self.object.load_program(program, kind)?;
+            match kind {
+                ProgramKind::TypedTracepoint(_) => bpf::open_typed_tracepoint(program.as_fd()),
+                _ => bpf::open_tracepoint(program.as_fd(), tracepoint),
+            }
+        };
+        let name = tracepoint.to_string_lossy();
+        let tried =
+            || Error::new(ErrorKind::Kernel, format_args!("tried to attach to the tracepoint {name}"));
+        load().map_err(|e| explain(tried(), e))
+    }
+
+    fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
+        bpf::update(self.object.map(map)?, key, value).map_err(|e| {
+            Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(e)
+        })
+    }
+}
