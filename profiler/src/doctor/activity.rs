@@ -72,7 +72,7 @@ fn own_work(own: Option<Duration>, mut children: Vec<(u32, Duration)>) -> Check 
     let names: Vec<String> = children.iter().map(named).collect();
     let pids = pid_options(children.iter().map(|(pid, _)| *pid));
     let mut check = OWN_WORK.answered(Answer::No, format!("{seen}: {}", names.join(", ")));
-    check.fix = Some(format!("sudo profiler memleak {pids}"));
+    check.fix = Some(format!("sudo profiler TOOL {pids}"));
     check
 }
 
@@ -93,7 +93,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let check = own_work(Some(own), vec![(u32::MAX - 1, second), (u32::MAX - 2, second * 2)]);
         assert!(check.limits());
-        let pids = format!("sudo profiler memleak --pid {} --pid {}", u32::MAX - 2, u32::MAX - 1);
+        let pids = format!("sudo profiler TOOL --pid {} --pid {}", u32::MAX - 2, u32::MAX - 1);
         assert_eq!(check.fix, Some(pids));
         for (own, theirs) in [(second, second), (own, own), (Duration::ZERO, Duration::ZERO)] {
             assert_eq!(own_work(Some(own), vec![(u32::MAX - 1, theirs)]).answer, Answer::Yes);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tool::TOOLS;
+
 /// The answer to a question about this machine or a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -75,6 +77,9 @@ pub struct Check {
     /// A command to copy that does so or, where only another kernel or another start of the target does, that shows what
     /// there is now; absent if it is yes, or if there is none.
     pub fix: Option<String>,
+    /// The tools that depend on it; absent if all do.
+    #[serde(default)]
+    pub tools: Option<Vec<String>>,
 }
 
 /// A question and what follows if its answer is not yes.
@@ -103,6 +108,7 @@ impl Question {
             disables: unless_yes(self.disables),
             remedy: unless_yes(self.remedy),
             fix: self.fix.and_then(unless_yes),
+            tools: None,
         }
     }
 
@@ -120,13 +126,58 @@ impl Check {
         Check { remedy: Some(remedy.to_owned()), fix: Some(fix.to_owned()), ..self }
     }
 
+    /// The same for a question that matters only to tools with probes on functions of the target.
+    #[must_use]
+    pub(crate) fn of_uprobe_tools(self) -> Check {
+        self.of_those(TOOLS.iter().map(|tool| (tool.name, tool.has_uprobes)))
+    }
+
+    /// The same for a question that matters to some tools: names, and whether it does.
+    #[must_use]
+    pub(crate) fn of_those<'a>(self, tools: impl Iterator<Item = (&'a str, bool)> + Clone) -> Check {
+        let some = tools.clone().any(|(_, depends)| !depends);
+        let names = || tools.filter(|(_, depends)| *depends).map(|(name, _)| name.to_owned()).collect();
+        Check { tools: some.then(names), ..self }
+    }
+
     /// Whether nothing can be observed because of it.
     pub fn blocks(&self) -> bool {
-        self.need == Need::Required && self.answer == Answer::No
+        self.need == Need::Required && self.answer == Answer::No && self.tools.is_none()
     }
 
     /// Whether it limits what can be observed, or may.
     pub fn limits(&self) -> bool {
-        self.answer != Answer::Yes && !self.blocks() && self.need != Need::Informative
+        let matters =
+            self.need != Need::Informative && self.tools.as_ref().is_none_or(|tools| !tools.is_empty());
+        self.answer != Answer::Yes && !self.blocks() && matters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUESTION: Question = Question {
+        name: "name",
+        area: Area::Target,
+        title: "title",
+        need: Need::Required,
+        disables: "",
+        remedy: "",
+        fix: None,
+    };
+
+    #[test]
+    fn what_some_tools_do_without_blocks_none_of_them() {
+        let of = |depends: [bool; 2]| {
+            QUESTION.answered(Answer::No, "").of_those(["one", "two"].into_iter().zip(depends))
+        };
+        let (all, one, none) = (of([true, true]), of([true, false]), of([false, false]));
+        assert_eq!((&all.tools, all.blocks(), all.limits()), (&None, true, false));
+        assert_eq!(
+            (one.tools.as_deref(), one.blocks(), one.limits()),
+            (Some(&["one".to_owned()][..]), false, true)
+        );
+        assert!(!none.blocks() && !none.limits());
     }
 }

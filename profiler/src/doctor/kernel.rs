@@ -10,14 +10,12 @@ use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type};
 
 use super::{
     check::{Answer, Area, Check, Need, Question},
+    helpers,
     refusal::tried,
 };
 use crate::{
     capture::{trial, uprobe::Method},
-    kernel::{
-        bpf::{self, BareMap},
-        helpers,
-    },
+    kernel::bpf::{self, BareMap},
     unwind::returns::Returns,
 };
 
@@ -70,15 +68,6 @@ const TASK_STORAGE: Question = Question {
     remedy: "Linux 5.11 or newer (6.1 is the oldest that is supported)",
     fix: Some("uname -r"),
 };
-const HELPERS: Question = Question {
-    name: "helpers",
-    area: Area::Kernel,
-    title: "BPF helpers",
-    need: Need::Required,
-    disables: "every tool that calls a missing one",
-    remedy: "Linux 6.1 or newer",
-    fix: Some("uname -r"),
-};
 const RETURNS: Question = Question {
     name: "return_addresses",
     area: Area::Kernel,
@@ -129,7 +118,7 @@ const EXEC: Question = Question {
     area: Area::Kernel,
     title: "exec tracepoint",
     need: Need::Required,
-    disables: "memleak: it would not notice that a target becomes another program",
+    disables: "every tool: it would not notice that a target becomes another program",
     remedy: "a kernel built with CONFIG_TRACEPOINTS=y and CONFIG_BPF_EVENTS=y",
     fix: kernel_config!("CONFIG_TRACEPOINTS|BPF_EVENTS"),
 };
@@ -172,15 +161,15 @@ pub(super) fn checks(may_bpf: bool) -> Vec<Check> {
     let perf = Question { need, ..PERF };
     vec![
         types(),
-        return_addresses(),
+        return_addresses().of_uprobe_tools(),
         tried(&MAPS, create(ARRAY), "created one"),
         tried(&RING, create(RING_BUFFER), "created one"),
         tried(&TASK_STORAGE, create_task_storage(), "created one"),
-        helpers_of(may_bpf),
+        helpers::check(may_bpf),
         compiler(&fs::read_to_string("/proc/sys/net/core/bpf_jit_enable")),
-        tried(&perf, trial::attach(Method::Perf), "attached to ourselves"),
-        multi,
-        session,
+        tried(&perf, trial::attach(Method::Perf), "attached to ourselves").of_uprobe_tools(),
+        multi.of_uprobe_tools(),
+        session.of_uprobe_tools(),
         tried(&EXEC, trial::exec_tracepoint(), "attached"),
         tried(&STATISTICS, bpf::enable_run_stats().map(drop), "switched on and off"),
         lockdown(&fs::read_to_string("/sys/kernel/security/lockdown")),
@@ -203,14 +192,15 @@ pub(super) fn bpf_works(checks: &[Check]) -> Answer {
 
 /// Whether return probes let processes with a seccomp filter live; the tools have found out.
 pub(super) fn filters_check(filters: Answer, may_bpf: bool) -> Check {
-    match filters {
+    let check = match filters {
         Answer::Yes => FILTERS.answered(filters, "a process of our own under a filter lived, and was seen"),
         Answer::No => {
             FILTERS.answered(filters, "a process of our own under a filter was killed, or not seen")
         }
         Answer::CannotTell if may_bpf => FILTERS.answered(filters, "it could not be tried"),
         Answer::CannotTell => FILTERS.answered(filters, "trying takes privileges that are missing").untried(),
-    }
+    };
+    check.of_uprobe_tools()
 }
 
 const ARRAY: BareMap = BareMap {
@@ -275,17 +265,6 @@ fn return_addresses() -> Check {
         Ok(_) => RETURNS.answered(Answer::Yes, "found in the types"),
         Err(error) if error.kind() == io::ErrorKind::Other => RETURNS.answered(Answer::No, error.to_string()),
         Err(error) => RETURNS.answered(Answer::CannotTell, error.to_string()),
-    }
-}
-
-fn helpers_of(may_bpf: bool) -> Check {
-    match helpers::missing() {
-        Ok(Some(missing)) if missing.is_empty() => {
-            HELPERS.answered(Answer::Yes, format!("all {} that are called", helpers::USED.len()))
-        }
-        Ok(Some(missing)) => HELPERS.answered(Answer::No, format!("missing: {}", missing.join(", "))),
-        Ok(None) => HELPERS.answered(Answer::CannotTell, "the verifier's words are not understood"),
-        Err(error) => tried(&HELPERS, Err(error), may_bpf, ""),
     }
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod code;
 mod container;
 mod cost;
+mod helpers;
 mod kernel;
 mod names;
 mod privileges;

@@ -22,6 +22,7 @@ fn check(name: &str, area: Area, title: &str, seen: &str) -> Check {
         disables: None,
         remedy: None,
         fix: None,
+        tools: None,
     }
 }
 

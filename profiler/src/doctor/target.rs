@@ -253,7 +253,7 @@ fn made_code(map: io::Result<Result<String, String>>, runtimes: &[Runtime]) -> C
 
 /// `filters`: whether return probes are safe under a filter here.
 fn seccomp(mode: Option<u32>, filters: Answer) -> Check {
-    match (mode, filters) {
+    let check = match (mode, filters) {
         (Some(0), _) => FILTER.answered(Answer::Yes, "no filter"),
         (None, _) => FILTER.answered(Answer::CannotTell, "its status cannot be read"),
         (Some(_), Answer::Yes) => {
@@ -264,7 +264,8 @@ fn seccomp(mode: Option<u32>, filters: Answer) -> Check {
         (Some(_), Answer::CannotTell) => {
             FILTER.answered(Answer::CannotTell, "a filter, and it could not be tried whether probes pass one")
         }
-    }
+    };
+    check.of_uprobe_tools()
 }
 
 fn traced(tracer: Option<u32>) -> Check {

@@ -32,7 +32,7 @@ pub struct ToolState {
     /// not, or if no process was asked about.
     #[serde(default)]
     pub refused_with: Option<u8>,
-    /// How it would attach its probes.
+    /// How it would attach probes to functions; absent if it has none, or if no way works.
     pub attached_by: Option<String>,
     /// Allocators that were found in the process, and where.
     pub allocators: Vec<AllocatorFound>,
@@ -66,7 +66,8 @@ pub(super) fn trials(method: Option<Method>) -> Vec<Tried> {
 }
 
 fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
-    let tried = method.map(tool.trial);
+    // A tool without probes on functions needs no way of attaching them.
+    let tried = if tool.has_uprobes { method } else { method.or(Some(Method::Perf)) }.map(tool.trial);
     let (answer, why, filters) = match &tried {
         None => (Answer::CannotTell, Some("no probe could be attached".to_owned()), Answer::CannotTell),
         Some(Ok(())) => (Answer::Yes, None, Answer::Yes),
@@ -83,7 +84,7 @@ fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
         remedy: advice.filter(|_| why.is_some()),
         why,
         refused_with: None,
-        attached_by: method.map(|method| method.name().to_owned()),
+        attached_by: method.filter(|_| tool.has_uprobes).map(|method| method.name().to_owned()),
         allocators: Vec::new(),
         sites: Vec::new(),
         notes: Vec::new(),
@@ -97,7 +98,8 @@ fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
 
 /// Whether return probes let processes with a seccomp filter live, as far as the tools found out.
 pub(super) fn filters(tools: &[Tried]) -> Answer {
-    let any = |answer| tools.iter().any(|tool| tool.filters == answer);
+    let with_uprobes = || tools.iter().filter(|tried| tried.tool.has_uprobes);
+    let any = |answer| with_uprobes().any(|tried| tried.filters == answer);
     match () {
         () if any(Answer::No) => Answer::No,
         () if any(Answer::Yes) => Answer::Yes,

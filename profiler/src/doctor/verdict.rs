@@ -34,7 +34,10 @@ impl Verdict {
     /// Concludes. What is required and missing, or that no tool can work, means that nothing can be observed; whatever
     /// else is not a plain yes is a limit.
     pub(super) fn of(checks: &[Check], tools: &[ToolState]) -> Verdict {
-        let of_check = |check: &Check| format!("{}: {}", check.title, check.seen);
+        let of_check = |check: &Check| match check.tools.as_deref() {
+            Some(tools) => format!("{}: {} (this limits {})", check.title, check.seen, tools.join(", ")),
+            None => format!("{}: {}", check.title, check.seen),
+        };
         let of_tool = |tool: &ToolState| {
             format!("{}: {}", tool.name, tool.why.as_deref().unwrap_or("it could not be tried"))
         };
@@ -114,6 +117,17 @@ mod tests {
             tools[0].answer = Answer::CannotTell;
         });
         assert_eq!(verdict.headline(), "READY with 2 limits");
+    }
+
+    #[test]
+    fn what_one_tool_needs_does_not_keep_the_others_from_work() {
+        let verdict = verdict(|checks, _| {
+            checks[0].answer = Answer::No;
+            checks[0].need = Need::Required;
+            checks[0].tools = Some(vec!["one".to_owned()]);
+        });
+        assert_eq!(verdict.headline(), "READY with 1 limit");
+        assert!(verdict.reasons[0].ends_with(" (this limits one)"), "{verdict:?}");
     }
 
     #[test]

@@ -132,9 +132,6 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     attr.__bindgen_anon_3.func_info_rec_size = record as u32;
     attr.__bindgen_anon_3.func_info = address(functions);
     attr.__bindgen_anon_3.func_info_cnt = count as u32;
-    if let ProgramKind::TypedTracepoint(type_number) = spec.kind {
-        attr.__bindgen_anon_3.attach_btf_id = type_number;
-    }
     // Without a log first: writing it takes longer than verifying.
     match call_for_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
         Err(error) if !matches!(error.raw_os_error(), Some(libc::EPERM)) => {
@@ -175,6 +172,9 @@ fn program(kind: ProgramKind, instructions: &[u8], license: &CStr) -> bpf_attr {
     attr.__bindgen_anon_3.insn_cnt = (instructions.len() / size_of::<bpf_insn>()) as u32;
     attr.__bindgen_anon_3.insns = address(instructions);
     attr.__bindgen_anon_3.license = address(license);
+    if let ProgramKind::TypedTracepoint(type_number) = kind {
+        attr.__bindgen_anon_3.attach_btf_id = type_number;
+    }
     attr
 }
 

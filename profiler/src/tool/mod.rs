@@ -21,6 +21,10 @@ pub(crate) struct Tool {
     pub(crate) sees: &'static [&'static str],
     /// What it never sees.
     pub(crate) cannot_see: &'static [&'static str],
+    /// Whether it puts probes on functions of the target. One that does not can work where such probes cannot.
+    pub(crate) has_uprobes: bool,
+    /// Its BPF object.
+    pub(crate) object: &'static [u8],
     /// Tries its programs on a process of our own under a seccomp filter. An error of the kind `Safety` is about such
     /// processes only.
     pub(crate) trial: fn(Method) -> Result<()>,

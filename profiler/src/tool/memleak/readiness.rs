@@ -6,6 +6,7 @@ use super::{
     admission::{self, Forecast},
     allocators, canary, harm,
     options::{Options, Targets},
+    session,
     space::{Preview, Site, Space},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub(crate) const TOOL: Tool = Tool {
         "child processes, unless they are targets themselves",
         "programs of Go and 32-bit programs: they are refused",
     ],
+    has_uprobes: true,
+    object: session::OBJECT,
     trial: canary::try_out,
     foresee,
     predict,

@@ -24,7 +24,7 @@ use crate::{
 };
 
 const TOOL: &str = "memleak";
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
 /// Room for live blocks, at least: a server that leaks may be small when it is attached to. It costs 16 MiB.
 const LEAST_BLOCKS: u64 = 1 << 20;
 /// The same, at most, if the user does not ask for more.

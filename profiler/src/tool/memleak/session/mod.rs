@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 pub(super) use self::{
     ending::predicate as how_it_ended,
     lately::{Freed, Lately},
-    load::load_small,
+    load::{OBJECT, load_small},
     setup::PROGRAMS,
 };
 use super::{
