@@ -99,6 +99,7 @@ fn options(args: &MemleakArgs) -> Options {
     options.max_cost = args.max_cost.0;
     options.placement = args.placement.into();
     options.method = args.method.into();
+    options.command_line = std::env::args_os().collect();
     options
 }
 
@@ -120,5 +121,5 @@ pub(super) fn require_root() -> Result<()> {
     }
     Err(Error::new(ErrorKind::Permission, "tried to observe a process")
         .because("that takes root: probes are put into the kernel")
-        .hint("sudo profiler memleak ..."))
+        .hint("run the same command with sudo"))
 }

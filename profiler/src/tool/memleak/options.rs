@@ -56,6 +56,8 @@ pub struct Options {
     pub max_cost: Option<f64>,
     /// Where it is said what is being waited for.
     pub stage: Stage,
+    /// The command line, which the report repeats; empty if there was none.
+    pub command_line: Vec<OsString>,
 }
 
 /// The shortest age that can be told from none on every kernel: the clock of ages is the kernel's tick counter, of which a step
@@ -81,6 +83,7 @@ impl Options {
             method: Method::Session,
             max_cost: Some(DEFAULT_MAX_COST),
             stage: Stage::default(),
+            command_line: Vec::new(),
         }
     }
 

@@ -105,7 +105,7 @@ fn meta(session: &mut Session<'_>, snapshot: &Snapshot, ended: Ended) -> Result<
     Ok(Meta {
         tool: "memleak".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::env::args_os().map(|a| Text::from(a.as_os_str())).collect(),
+        command: options.command_line.iter().map(|word| Text::from(word.as_os_str())).collect(),
         host: Text::from(uname.nodename().to_string_lossy().as_ref()),
         kernel: uname.release().to_string_lossy().into_owned(),
         started_unix_ns: session.started_unix_ns,
