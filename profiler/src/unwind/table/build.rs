@@ -2,10 +2,14 @@
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
+
+use rayon::{
+    ThreadPoolBuilder,
+    iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _},
+};
 
 use super::evaluate::{Piece, evaluate};
 use super::known;
@@ -132,33 +136,16 @@ impl Task {
 
 /// Does the work on every item, on several threads. Results are in the order of the items.
 fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let take_turns = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Relaxed);
-            let Some(item) = items.get(index) else { return done };
-            done.push((index, work(item)));
-        }
-    };
-    let turns = || {
-        use_batch_scheduling();
-        take_turns()
-    };
-    let mut done = thread::scope(|scope| {
-        let wanted = threads.clamp(1, items.len().max(1));
-        let start =
-            || thread::Builder::new().name("unwind-tables".to_owned()).spawn_scoped(scope, turns).ok();
-        let started: Vec<_> = (0..wanted).filter_map(|_| start()).collect();
-        // Without a single thread, the work is still to be done.
-        let mut done = if started.is_empty() { take_turns() } else { Vec::new() };
-        for thread in started {
-            done.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        done
-    });
-    done.sort_unstable_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, result)| result).collect()
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads.clamp(1, items.len().max(1)))
+        .thread_name(|_| "unwind-tables".to_owned())
+        .start_handler(|_| use_batch_scheduling())
+        .build();
+    match pool {
+        Ok(pool) => pool.install(|| items.par_iter().with_max_len(1).map(&work).collect()),
+        // Where no thread can be started, the work is still to be done.
+        Err(_) => items.iter().map(work).collect(),
+    }
 }
 
 #[cfg(test)]
