@@ -28,7 +28,7 @@ use rustix::{
 use super::{
     detach,
     own_code::{OWN_EXECUTABLE, own_offset},
-    uprobe::{Attacher, Method, ProbeSite},
+    uprobe::{Attacher, ProbeSite},
 };
 use crate::{
     capture::object::Object,
@@ -108,8 +108,6 @@ pub(crate) struct HitCost {
 /// The costs of the ways in which a call can be seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Costs {
-    /// How the probes were attached.
-    pub(crate) method: Method,
     /// At an instruction that the kernel emulates.
     pub(crate) emulated: HitCost,
     /// At an instruction that it runs under single step.
@@ -161,8 +159,8 @@ pub(crate) fn measure(object: &Object, mut attacher: Attacher, effort: Effort) -
     let [emulated, stepped, call, cold, cold_call] = std::array::from_fn(|figure| {
         HitCost::of_rounds(rounds.iter().filter_map(|round| round.get(figure).copied()))
     });
-    let (method, took) = (attacher.method(), begun.elapsed());
-    Ok(Costs { method, emulated, stepped, call, cold, cold_call, took })
+    let took = begun.elapsed();
+    Ok(Costs { emulated, stepped, call, cold, cold_call, took })
 }
 
 impl HitCost {

@@ -34,7 +34,7 @@ const NEVER_RETURN: [&str; 8] = [
 /// Functions that calls may be handed over to. To follow a chain (`operator new[]` to `operator new` to `malloc`), add
 /// what was found to forward and ask again.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Targets<'t> {
+pub struct Callees<'t> {
     /// Addresses of functions in the same file.
     pub addresses: &'t [u64],
     /// Names of functions that are reached through the linkage table, in the same file or another one.
@@ -63,7 +63,7 @@ pub enum Callee {
 impl Image<'_> {
     /// Whether a function of this file hands calls over to one of the targets, by a direct call or jump, through a
     /// stub of the linkage table, or through its table slot. `None`: it does not, as far as its code shows.
-    pub fn forwards_to(&self, function: &Symbol, targets: &Targets<'_>) -> Option<Forwarding> {
+    pub fn forwards_to(&self, function: &Symbol, targets: &Callees<'_>) -> Option<Forwarding> {
         let body = function.address..function.address.saturating_add(function.size);
         forwards_to(
             body,
@@ -93,7 +93,7 @@ pub enum Reference {
 /// that it ends in, are followed.
 pub fn forwards_to<'f>(
     body: Range<u64>,
-    targets: &Targets<'_>,
+    targets: &Callees<'_>,
     code: &dyn Fn(u64) -> &'f [u8],
     import: &dyn Fn(Reference) -> Option<&'f str>,
 ) -> Option<Forwarding> {
@@ -128,7 +128,7 @@ pub fn forwards_to<'f>(
 struct Search<'s, 'f> {
     /// A function that calls itself hands nothing over.
     entry: u64,
-    targets: &'s Targets<'s>,
+    targets: &'s Callees<'s>,
     import: &'s dyn Fn(Reference) -> Option<&'f str>,
     found: Option<Callee>,
     /// Addresses that are still to be walked from.

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use object::LittleEndian;
 use object::elf;
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
 use thiserror::Error;
 
 pub(super) const ENDIAN: LittleEndian = LittleEndian;
@@ -199,21 +199,6 @@ impl<'a> Image<'a> {
     pub fn interpreter(&self) -> Option<&'a Path> {
         let of = |h: &elf::ProgramHeader64<LittleEndian>| h.interpreter(ENDIAN, self.data).ok().flatten();
         self.program_headers.iter().find_map(of).map(|path| Path::new(OsStr::from_bytes(path)))
-    }
-
-    /// Libraries that the loader is asked for (`DT_NEEDED`), in the order of the file. Empty for static programs.
-    pub fn needed_libraries(&self) -> Vec<&'a OsStr> {
-        let Ok(Some((entries, strings))) = self.sections.dynamic(ENDIAN, self.data) else {
-            return Vec::new();
-        };
-        let Some(strings) = self.section_data(strings.0) else { return Vec::new() };
-        entries
-            .iter()
-            .take_while(|entry| entry.d_tag(ENDIAN) != elf::DT_NULL)
-            .filter(|entry| entry.d_tag(ENDIAN) == elf::DT_NEEDED)
-            .filter_map(|entry| name_at(strings, entry.d_val(ENDIAN)))
-            .map(OsStr::from_bytes)
-            .collect()
     }
 
     /// Addresses of the executable segments, as far as the file has bytes for them, in the order of the file.

@@ -207,11 +207,6 @@ impl Process {
         (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
     }
 
-    /// Whether the pid still belongs to this process.
-    pub fn is_still_itself(&self) -> bool {
-        facts(self.pid).is_some_and(|f| f.started_ticks == self.started_ticks) && !self.ended()
-    }
-
     /// When it began, on the wall clock, to a tick of the kernel (10 ms).
     pub fn started(&self) -> SystemTime {
         let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -298,7 +293,6 @@ mod tests {
     #[test]
     fn knows_itself() {
         let own = Process::open(std::process::id()).unwrap();
-        assert!(own.is_still_itself());
         assert!(!own.ended());
         assert_eq!(own.exe().unwrap(), std::env::current_exe().unwrap());
     }
@@ -319,6 +313,5 @@ mod tests {
         assert!(process.wait(Duration::from_secs(10)));
         assert_eq!(process.exit_status().and_then(|status| status.signal()), Some(9));
         child.wait().unwrap();
-        assert!(!process.is_still_itself());
     }
 }

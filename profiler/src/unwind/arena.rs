@@ -163,11 +163,6 @@ impl Arena {
         }
         placed.into()
     }
-
-    /// Room that its tables take, in bytes.
-    pub fn used_bytes(&self) -> u64 {
-        u64::from(self.used_blocks) * 8 + u64::from(self.used_chunks) * CHUNK_BYTES as u64
-    }
 }
 
 // SAFETY: indices are checked against the sizes of the mappings, which live as long as the arena.

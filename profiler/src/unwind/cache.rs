@@ -76,14 +76,6 @@ impl Cache {
         };
         keys.iter().enumerate().map(find).collect()
     }
-
-    /// Drops the tables that nobody else holds, and says how many that were.
-    pub fn forget_unused(&self) -> usize {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = known.len();
-        known.retain(|_, table| Arc::strong_count(table) > 1);
-        before - known.len()
-    }
 }
 
 impl Key {

@@ -66,7 +66,7 @@ pub struct Start {
 
 /// What a walk found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Walked {
     /// The frames, innermost first, as [`unmarked`](profiler_common::unwind::unmarked) reads them.
     pub frames: Vec<u64>,
     /// One of [`End`](walk::End).
@@ -76,7 +76,7 @@ pub struct Found {
 }
 
 /// Walks a stack.
-pub fn walk<M: Machine>(machine: M, mappings: &Mappings, start: Start) -> Found {
+pub fn walk<M: Machine>(machine: M, mappings: &Mappings, start: Start) -> Walked {
     // SAFETY: all zeroes is a walk that was never begun.
     let mut state: Box<Walk> = Box::new(unsafe { std::mem::zeroed() });
     let mut frames = vec![0; FRAME_ROOM];
@@ -91,7 +91,7 @@ pub fn walk<M: Machine>(machine: M, mappings: &Mappings, start: Start) -> Found 
         }
     }
     frames.truncate(state.depth as usize);
-    Found { frames, end: state.end, guessed: state.guessed }
+    Walked { frames, end: state.end, guessed: state.guessed }
 }
 
 /// A thread of a process whose memory can be read.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use profiler::unwind::host::{self, Found, Space, Start};
+use profiler::unwind::host::{self, Space, Start, Walked};
 use profiler_common::unwind::walk::Machine;
 use profiler_common::unwind::{
     Block, CHUNK_ROWS, MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING, Rare, Row, Tables, unmarked,
@@ -129,7 +129,7 @@ fn copy(stack: &[u8], start: u64, to: *mut u64, bytes: u32, from: u64) -> Option
 /// A walk from these registers.
 fn run<M: Machine>(machine: M, mappings: &Mappings, context: u64, ip: u64, registers: &[u64; 16]) -> Outcome {
     let start = Start { ip, sp: registers[7], fp: registers[6], returned: context == Context::RETURN };
-    let Found { frames, end, guessed } = host::walk(machine, mappings, start);
+    let Walked { frames, end, guessed } = host::walk(machine, mappings, start);
     Outcome { frames: frames.into_iter().map(|frame| unmarked(frame).0).collect(), end, guessed }
 }
 

@@ -97,12 +97,6 @@ impl MadeFile {
         self
     }
 
-    pub(crate) fn needed(mut self, library: &str) -> Self {
-        let at = u64::from(self.name(library.as_bytes()));
-        self.dynamic.extend([1_u64, at].iter().flat_map(|word| word.to_le_bytes()));
-        self
-    }
-
     pub(crate) fn interpreter(mut self, path: &str) -> Self {
         self.interpreter = Some(format!("{path}\0"));
         self

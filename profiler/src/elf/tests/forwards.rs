@@ -1,6 +1,6 @@
 //! Which functions hand their calls over.
 
-use super::super::forwarding::{Callee, Forwarding, Reference, Targets, forwards_to};
+use super::super::forwarding::{Callee, Callees, Forwarding, Reference, forwards_to};
 use super::unhex;
 
 const ENTRY: u64 = 0x1000;
@@ -17,7 +17,7 @@ fn ask(body: &str, outlined: &str) -> Option<Forwarding> {
         let part = |at: u64, bytes| address.checked_sub(at).and_then(|by| bytes_from(bytes, by));
         part(ENTRY, &body).or_else(|| part(0x1800, &outlined)).unwrap_or_default()
     };
-    forwards_to(range, &Targets { addresses: &[TARGET], names: &["malloc"] }, &code, &|reference| {
+    forwards_to(range, &Callees { addresses: &[TARGET], names: &["malloc"] }, &code, &|reference| {
         match reference {
             Reference::Stub(STUB) | Reference::Slot(SLOT) => Some("malloc"),
             Reference::Stub(THROW) => Some("__cxa_throw"),
@@ -95,11 +95,11 @@ fn nothing_goes_over() {
     // Behind the end of the function begins another one.
     let range = ENTRY..ENTRY + 1;
     let code = unhex(&format!("90 {}", branch("e9", 1, TARGET)));
-    let targets = Targets { addresses: &[TARGET], names: &[] };
+    let targets = Callees { addresses: &[TARGET], names: &[] };
     let all = |address: u64| bytes_from(&code, address.wrapping_sub(ENTRY)).unwrap_or_default();
     assert_eq!(forwards_to(range.clone(), &targets, &all, &|_| None), None);
     // A function that calls itself does not forward.
-    let targets = Targets { addresses: &[ENTRY], names: &[] };
+    let targets = Callees { addresses: &[ENTRY], names: &[] };
     let code = unhex(&branch("e9", 0, ENTRY));
     let all = |address: u64| bytes_from(&code, address.wrapping_sub(ENTRY)).unwrap_or_default();
     assert_eq!(forwards_to(ENTRY..ENTRY + 5, &targets, &all, &|_| None), None);

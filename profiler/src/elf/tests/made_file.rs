@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::{ProptestConfig, any, proptest};
 
-use super::super::forwarding::{Callee, Forwarding, Targets};
+use super::super::forwarding::{Callee, Callees, Forwarding};
 use super::super::placement::{ArgUse, Obstacle, SiteReason};
 use super::super::runtime::Runtime;
 use super::super::{Error, Image, Symbol, SymbolKind};
@@ -60,7 +60,7 @@ fn what_a_file_says_about_itself() {
     let image = Image::parse(&plain).unwrap();
     assert_eq!((image.build_id(), image.interpreter()), (None, None));
     assert!(image.is_stripped() && !image.is_go() && !image.has_dwarf());
-    assert!(image.needed_libraries().is_empty() && image.runtimes().is_empty());
+    assert!(image.runtimes().is_empty());
 
     let full = MadeFile::new()
         .code("c3")
@@ -69,13 +69,10 @@ fn what_a_file_says_about_itself() {
         .note("GNU", 3, &[0xab, 0x01, 0xff])
         .section(".debug_info", 0, vec![1])
         .interpreter("/lib64/ld-linux-x86-64.so.2")
-        .needed("libm.so.6")
-        .needed("libc.so.6")
         .bytes();
     let image = Image::parse(&full).unwrap();
     assert_eq!(image.build_id().as_deref(), Some("ab01ff"));
     assert_eq!(image.interpreter(), Some(Path::new("/lib64/ld-linux-x86-64.so.2")));
-    assert_eq!(image.needed_libraries(), ["libm.so.6", "libc.so.6"]);
     assert!(!image.is_stripped() && image.has_dwarf() && !image.is_go());
 }
 
@@ -159,7 +156,7 @@ fn forwarding_through_the_linkage_table() {
     let image = Image::parse(&file).unwrap();
     let functions = image.functions(&|_| true);
     let ask = |index: usize, name| {
-        image.forwards_to(&functions[index], &Targets { addresses: &[], names: &[name] })
+        image.forwards_to(&functions[index], &Callees { addresses: &[], names: &[name] })
     };
     let every = |name: &str| Some(Forwarding { to: Callee::Name(name.to_owned()), every_call: true });
     assert_eq!(ask(0, "malloc"), every("malloc"));
@@ -199,16 +196,10 @@ fn exercise(file: &[u8]) {
     for function in &functions {
         assert!(function.file_offset + function.size <= file.len() as u64);
         image.site(function, ArgUse::first(2));
-        image.forwards_to(function, &Targets { addresses: &[0x1000], names: &["malloc"] });
+        image.forwards_to(function, &Callees { addresses: &[0x1000], names: &["malloc"] });
     }
     let _ = image.caller_steps(&functions);
-    let _ = (
-        image.build_id(),
-        image.interpreter(),
-        image.needed_libraries(),
-        image.runtimes(),
-        image.has_dwarf(),
-    );
+    let _ = (image.build_id(), image.interpreter(), image.runtimes(), image.has_dwarf());
 }
 
 proptest! {
@@ -225,7 +216,6 @@ proptest! {
             .function("free", 0x1008, 6)
             .symbol(b"memcpy@V", IFUNC, 1, 0x1000, 0)
             .import("malloc", 0x9000, 7)
-            .needed("libc.so.6")
             .interpreter("/lib64/ld.so")
             .note("GNU", 3, &[1, 2, 3])
             .unwind("41 0e10 8302")

@@ -16,7 +16,7 @@ use crate::{
     elf::{
         Image, Symbol, SymbolKind,
         caller_step::CallerStep,
-        forwarding::{Callee, Targets},
+        forwarding::{Callee, Callees},
         placement::{ArgUse, Obstacle, Site, SiteReason},
         returns::HiddenReturn,
     },
@@ -172,7 +172,7 @@ pub(crate) fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement) -
         }
         let Found { symbol, meaning, own, throws } = found;
         let site = choose_site(image, &symbol, &meaning, placement);
-        let targets = Targets { addresses: &allocs, names: &names };
+        let targets = Callees { addresses: &allocs, names: &names };
         let nests = own || meaning.role == Role::Alloc && image.forwards_to(&symbol, &targets).is_some();
         let ret = if image.may_unwind() && (own || throws && !of_allocator) {
             match image.returns(&symbol) {
@@ -241,7 +241,7 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
             let operator = found.meaning.operator;
             let others: Vec<u64> = of_role(functions, role).filter(|other| other != address).collect();
             let named: &[&str] = if operator { &names } else { &[] };
-            let targets = Targets { addresses: &others, names: named };
+            let targets = Callees { addresses: &others, names: named };
             let Some(handed) = image.forwards_to(&found.symbol, &targets) else { continue };
             let same = match handed.to {
                 Callee::Name(_) => true,
