@@ -13,6 +13,7 @@ pub(crate) mod observe;
 pub mod render;
 pub mod report;
 pub mod stage;
+pub mod stats;
 pub mod symbolize;
 pub mod target;
 pub mod text;
