@@ -91,7 +91,7 @@ fn a_proved_leak_stands_when_its_process_is_gone() {
     assert!(ended.lines().any(|line| line.starts_with(&its) && line.contains(" after 2.")), "{ended}");
 
     let section = account::stacks_section(report);
-    let of_brief = |row: &&Value| cell(section, row, "pid")["word"] == brief.pid_argument();
+    let of_brief = |row: &&Value| cell(section, row, "pid")["exact"] == brief.pid();
     for row in account::list(section, "rows").iter().filter(of_brief) {
         assert_eq!(cell(section, row, "old_blocks")["exact"], 0, "it did not live for so long: {row}");
         assert_eq!(cell(section, row, "verdict")["word"], "YOUNG", "{row}");

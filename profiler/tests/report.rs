@@ -42,6 +42,22 @@ fn functions(text: &str) -> Vec<&str> {
     rows.filter_map(|line| line.split_whitespace().nth(1)).collect()
 }
 
+/// Schema 1 was the first.
+#[test]
+fn a_report_of_the_first_schema_is_the_same_page_as_one_of_today() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reports/schema-1.json");
+    let schema = |path: &Path| {
+        let json = std::fs::read(path).expect("to read the fixture");
+        serde_json::from_slice::<serde_json::Value>(&json).expect("JSON")["schema"].as_u64()
+    };
+    assert_eq!((schema(&old), schema(&recorded())), (Some(1), Some(2)));
+    for arguments in [&["--verbose"][..], &["--format", "json"], &["--format", "folded"]] {
+        let output = Command::new(program()).arg("report").arg(&old).args(arguments).output();
+        let page = text(output.expect("to run profiler"));
+        assert_eq!(page, text(piped(arguments, &[])), "{arguments:?}");
+    }
+}
+
 #[test]
 fn a_pipe_is_as_wide_as_columns_says() {
     let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();

@@ -192,7 +192,7 @@ fn report() -> Value {
     let row = |stack: u64, numbers: [u64; 5]| {
         let mut cells = vec![json!({"word": "YOUNG"})];
         cells.extend(numbers.map(|n| json!({ "exact": n })));
-        json!({"cells": cells, "stack": stack})
+        json!({"cells": cells, "stacks": [{"role": "user", "stack": stack}]})
     };
     let frame = |name: &str| json!({"functions": [{ "name": name }]});
     let frames = ["malloc", "site_a", "site_a.constprop.0", "main"].map(frame);

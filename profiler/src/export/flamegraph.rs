@@ -79,7 +79,7 @@ fn palette(layout: &Layout) -> Option<PaletteMap> {
     Some(palette)
 }
 
-/// `memleak: Live > 30m (bytes) of pong (4242)`.
+/// `sample: Live > 30m (bytes) of pong (4242)`.
 fn title(report: &Report, weighed: &Weighed<'_>) -> String {
     let names: Vec<String> = report
         .meta
@@ -124,9 +124,9 @@ fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<S
 fn word(report: &Report) -> String {
     let word = |section: &Section| {
         let row = section.rows.iter().find(|row| layout::is_problem(row))?;
-        // The first label may be the number of a process.
-        let labels = section.columns.iter().zip(&row.cells).filter(|(column, _)| column.role == Role::Label);
-        labels.filter(|(column, _)| column.name != "pid").find_map(|(_, cell)| match cell {
+        let mut labels =
+            section.columns.iter().zip(&row.cells).filter(|(column, _)| column.role == Role::Label);
+        labels.find_map(|(_, cell)| match cell {
             Value::Word(word) => Some(visible(word).into_owned()),
             _ => None,
         })
@@ -146,7 +146,7 @@ mod tests {
         for words in [
             "chat::History::push",
             "432,013,312 bytes",
-            "memleak: Live &gt; 30m (bytes) of pong (4242)",
+            "sample: Live &gt; 30m (bytes) of pong (4242)",
             "search",
         ] {
             assert!(svg.contains(words), "{words}");
@@ -193,7 +193,7 @@ mod tests {
             let mut report = sample::pong();
             report.sections[0].rows[1].severity = report.sections[0].rows[0].severity;
             for (row, name) in names.into_iter().enumerate() {
-                let stack = report.sections[0].rows[row].stack.unwrap();
+                let stack = report.sections[0].rows[row].stack().unwrap();
                 let outermost = *report.stacks[stack].frames.last().unwrap();
                 let mut frame = report.frames[outermost].clone();
                 frame.functions[0].name = name.into();

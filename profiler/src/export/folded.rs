@@ -83,7 +83,7 @@ impl<'a> Weighed<'a> {
         let section = report
             .sections
             .iter()
-            .max_by_key(|section| section.rows.iter().filter(|row| row.stack.is_some()).count())
+            .max_by_key(|section| section.rows.iter().filter(|row| !row.stacks.is_empty()).count())
             .ok_or_else(|| tried().because("it has no section"))?;
         let (index, column) = weight_column(section, weight).ok_or_else(|| {
             let numbers = section.columns.iter().filter(|column| column.unit != Unit::None);
@@ -122,8 +122,10 @@ pub(super) fn has_several(report: &Report) -> bool {
 pub(super) fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Bytes => "bytes",
+        Unit::BytesPerSecond => "bytes per second",
         Unit::BytesPerHour => "bytes per hour",
         Unit::Nanos => "ns",
+        Unit::NanosPerSecond => "ns per second",
         Unit::PerSecond => "per second",
         Unit::PerHour => "per hour",
         Unit::None | Unit::Count | Unit::Ratio => "count",
@@ -147,11 +149,12 @@ fn weight_column<'a>(section: &'a Section, name: Option<&str>) -> Option<(usize,
     candidates.iter().find(|(index, _)| weighs(*index)).or(candidates.first()).copied()
 }
 
-/// A weight. Estimates are rounded; a negative weight has no place in a graph and counts as none.
+/// A weight. Estimates are rounded, and a negative one is no weight; a histogram weighs what its values are together.
 fn amount(value: &Value) -> Option<u64> {
     match value {
         Value::Exact(exact) => Some(*exact),
         Value::Estimate { value, .. } if *value >= 0.0 => Some(value.round() as u64),
+        Value::Histogram(histogram) => Some(histogram.sum),
         _ => None,
     }
 }

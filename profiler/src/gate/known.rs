@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// As `memleak` writes rows: names without arguments and closures in their function, and beside a name that
+    /// As rows are named: names without arguments and closures in their function, and beside a name that
     /// several sites have what tells them apart.
     #[test]
     fn a_site_goes_by_the_name_that_its_row_has_for_a_function() {

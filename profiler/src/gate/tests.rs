@@ -26,7 +26,7 @@ fn answer(rule: &'static str, severity: Severity) -> Report {
     let mut report = sample::many(0);
     report.findings = vec![
         Finding::plain(rule, severity, "The answer."),
-        Finding::plain("memleak.note", Severity::Limit, "Note: the heap of V8 is not seen."),
+        Finding::plain("sample.note", Severity::Limit, "Note: the heap of V8 is not seen."),
     ];
     report
 }
@@ -42,28 +42,28 @@ fn a_leak_fails() {
 
 #[test]
 fn no_leak_passes_and_a_remark_does_not_change_that() {
-    let mut report = answer("memleak.clean", Severity::Info);
+    let mut report = answer("sample.clean", Severity::Info);
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Ok);
     assert_eq!(said(&report, PASSED), "Gate passed: no problem found.");
 }
 
 #[test]
 fn an_open_answer_is_undecided() {
-    for rule in ["memleak.too_early", "memleak.undecided", "memleak.nothing_seen", ""] {
+    for rule in ["sample.too_early", "sample.undecided", "sample.nothing_seen", ""] {
         let mut report = answer(rule, Severity::Limit);
         assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive, "{rule}");
         assert_eq!(rules(&report), [UNDECIDED]);
     }
     // An answer, and something else that is open.
-    let mut report = answer("memleak.clean", Severity::Info);
-    report.findings.push(Finding::plain("memleak.undecided", Severity::Limit, "3 stacks are open."));
+    let mut report = answer("sample.clean", Severity::Info);
+    report.findings.push(Finding::plain("sample.undecided", Severity::Limit, "3 stacks are open."));
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive);
 }
 
 #[test]
 fn incomplete_data_pass_nothing_and_a_problem_comes_before_them() {
     let mut report = sample::incomplete();
-    report.findings = vec![Finding::plain("memleak.incomplete", Severity::Limit, "No verdict.")];
+    report.findings = vec![Finding::plain("sample.incomplete", Severity::Limit, "No verdict.")];
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Incomplete);
     report.findings.insert(0, Finding::plain("command.failed", Severity::Problem, "Exit code 3."));
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Refuted);
@@ -71,11 +71,11 @@ fn incomplete_data_pass_nothing_and_a_problem_comes_before_them() {
 
 #[test]
 fn what_ended_the_observation_is_not_mistaken() {
-    let mut report = answer("memleak.undecided", Severity::Limit);
+    let mut report = answer("sample.undecided", Severity::Limit);
     report.meta.ended = Ended::StoppedByGuard;
     assert_eq!(Gate::default().decide(&mut report), ExitCode::SafetyStop);
     assert!(said(&report, FAILED).contains("safety guard"), "{}", said(&report, FAILED));
-    let mut report = answer("memleak.undecided", Severity::Limit);
+    let mut report = answer("sample.undecided", Severity::Limit);
     report.meta.targets[0].killed_by = Some(libc::SIGTRAP);
     assert_eq!(Gate::default().decide(&mut report), ExitCode::SafetyStop);
     assert_eq!(said(&report, FAILED), "Gate failed: a target died of SIGTRAP under observation.");
@@ -201,7 +201,7 @@ fn a_function_counts_with_what_it_calls() {
         let mut report = sample::grouped();
         // A leak of another function that only this one calls.
         report.sections[0].rows[1].cells[1] = Value::Name("net::broadcast".into());
-        report.sections[1].rows[3].stack = Some(2);
+        report.sections[1].rows[3].stacks = crate::report::StackRef::user(Some(2));
         change(&mut report);
         let gate = Gate { above_bytes_per_hour: Some(above * MIB), ..Gate::default() };
         (gate.decide(&mut report), report)

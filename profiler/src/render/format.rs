@@ -145,9 +145,8 @@ mod tests {
 
     #[test]
     fn every_format_renders_every_report() {
-        for report in
-            [sample::pong(), sample::many(200), sample::many(0), sample::incomplete(), sample::hostile()]
-        {
+        let reports = [sample::pong(), sample::many(200), sample::many(0), sample::incomplete()];
+        for report in reports.into_iter().chain([sample::hostile(), sample::timed()]) {
             for format in Format::ALL {
                 let text = format.render(&report, &HumanOptions::default()).unwrap();
                 assert!(text.ends_with('\n') || format == Format::Svg, "{format}");

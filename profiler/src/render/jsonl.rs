@@ -11,19 +11,15 @@ use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Number, Value as Json, json};
 
 use super::json::line;
-use crate::report::{Column, Report, Row, Section, Value};
+use crate::report::{Column, Finding, Report, Row, RowRef, Section, StackRole, Value};
+use crate::stats::Histogram;
+use crate::text::Text;
 
 /// The report as lines, each with a newline.
 pub fn jsonl(report: &Report) -> String {
     let mut out = line(&head(report));
     for finding in &report.findings {
-        let fields = [
-            ("kind", "finding".into()),
-            ("severity", finding.severity.name().into()),
-            ("rule", finding.rule.as_ref().into()),
-            ("text", finding.text.as_str().into()),
-        ];
-        out += &line(&Object(fields.to_vec()));
+        out += &line(&of_finding(report, finding));
     }
     for section in &report.sections {
         let columns = columns(section);
@@ -78,10 +74,34 @@ fn head(report: &Report) -> Object<'_> {
     ])
 }
 
+fn of_finding<'a>(report: &Report, finding: &'a Finding) -> Object<'a> {
+    let evidence = |of: &crate::report::Evidence| (Text::from(of.name.as_ref()).terminal(), plain(&of.value));
+    Object(vec![
+        ("kind", "finding".into()),
+        ("severity", finding.severity.name().into()),
+        ("rule", finding.rule.as_ref().into()),
+        ("text", finding.text.as_str().into()),
+        ("evidence", Json::Object(finding.evidence.iter().map(evidence).collect())),
+        ("rows", finding.rows.iter().filter_map(|at| key(report, *at)).collect()),
+    ])
+}
+
+/// What identifies a row: its section and its keys.
+fn key(report: &Report, at: RowRef) -> Option<Json> {
+    let section = report.sections.get(at.section)?;
+    let keys =
+        section.key(section.rows.get(at.row)?).map(|(column, value)| (column.name.clone(), plain(value)));
+    let keys: serde_json::Map<String, Json> = keys.collect();
+    Some(json!({"section": section.name, "key": keys}))
+}
+
+/// Fields of a row that are not columns.
+const FIELDS: [&str; 7] = ["kind", "section", "severity", "stack_id", "stack", "stacks", "intervals"];
+
 /// The columns that are fields of a row, with their places. Whoever wrote the file chose their names: none takes the place
 /// of a field of ours, or of another column.
 fn columns(section: &Section) -> Vec<(usize, &Column)> {
-    let mut taken: HashSet<&str> = ["kind", "section", "severity", "stack", "intervals"].into();
+    let mut taken: HashSet<&str> = FIELDS.into();
     section.columns.iter().enumerate().filter(|(_, column)| taken.insert(&column.name)).collect()
 }
 
@@ -103,7 +123,15 @@ fn of_row<'a>(
     if !columns.iter().any(|(_, column)| column.name == "pid") {
         fields.push(("pid", stack.map_or(Json::Null, |stack| stack.pid.into())));
     }
+    fields.push(("stack_id", stack.map_or(Json::Null, |stack| stack.id.as_str().into())));
     fields.push(("stack", stack.map_or(Json::Null, |stack| frames(report, stack))));
+    let others = row.stacks.iter().filter(|of| of.role != StackRole::User);
+    let others = others
+        .filter_map(|of| Some((of.role.name().to_owned(), frames(report, report.stacks.get(of.stack)?))));
+    let others: serde_json::Map<String, Json> = others.collect();
+    if !others.is_empty() {
+        fields.push(("stacks", Json::Object(others)));
+    }
     if !ends.is_empty() {
         fields.push(("intervals", Json::Object(ends.into_iter().collect())));
     }
@@ -118,8 +146,32 @@ fn plain(cell: &Value) -> Json {
         Value::Name(name) => name.terminal().into(),
         Value::Exact(number) => (*number).into(),
         Value::Estimate { value, .. } => real(Some(*value)),
+        Value::Histogram(of) => histogram(of),
+        Value::Series(of) => json!({
+            "name": of.name,
+            "unit": of.unit,
+            "start_ns": of.start_ns,
+            "step_ns": of.step_ns,
+            "values": of.values.iter().map(|value| real(*value)).collect::<Vec<_>>(),
+        }),
     }
 }
+
+/// Quantiles are the ends of their buckets, `[low, high]`.
+fn histogram(of: &Histogram) -> Json {
+    let mut fields = serde_json::Map::new();
+    fields.insert("count".to_owned(), of.total().into());
+    fields.insert("sum".to_owned(), of.sum.into());
+    fields.insert("max".to_owned(), of.max.into());
+    for (name, q) in QUANTILES {
+        let ends = of.quantile(q).map_or(Json::Null, |quantile| json!([quantile.low, quantile.high]));
+        fields.insert(name.to_owned(), ends);
+    }
+    Json::Object(fields)
+}
+
+/// Quantiles that are written, by name.
+pub(super) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
 /// The 95 % interval of an estimate, by the name of its column.
 fn interval(column: &Column, cell: &Value) -> Option<(String, Json)> {
@@ -175,7 +227,7 @@ mod tests {
             (&lines[0]["started"], &lines[0]["length_ms"]),
             (&json!("2026-11-22T08:02:14.000Z"), &json!(2_700_000))
         );
-        assert_eq!((&lines[1]["rule"], &lines[1]["severity"]), (&json!("memleak.leak"), &json!("problem")));
+        assert_eq!((&lines[1]["rule"], &lines[1]["severity"]), (&json!("sample.leak"), &json!("problem")));
         let row = &lines[3];
         assert_eq!((&row["verdict"], &row["function"]), (&json!("LEAK"), &json!("chat::History::push")));
         assert_eq!((&row["old_bytes"], &row["survival"]), (&json!(412 << 20), &json!(1.0)));
@@ -185,6 +237,35 @@ mod tests {
         assert_eq!(stack[0], "malloc");
         assert_eq!(stack.last().unwrap(), "main /home/dev/game/src/room.rs:44");
         assert_eq!(lines[5]["growth_bytes_per_hour"], Json::Null, "not known");
+    }
+
+    #[test]
+    fn a_finding_names_the_keys_of_its_rows_and_its_numbers() {
+        let lines = lines(&sample::pong());
+        assert_eq!(
+            lines[1]["rows"],
+            json!([{"section": "stacks", "key": {"function": "chat::History::push"}}])
+        );
+        assert_eq!(lines[1]["evidence"]["old_bytes"], json!(412 << 20));
+        assert_eq!((&lines[2]["rows"], &lines[2]["evidence"]), (&json!([]), &json!({})));
+    }
+
+    #[test]
+    fn a_histogram_has_its_quantiles_and_a_series_its_values() {
+        let report = sample::timed();
+        let row = &lines(&report)[3];
+        let Value::Histogram(of) = &report.sections[0].rows[0].cells[4] else { panic!("another column") };
+        let latency = &row["latency_ns"];
+        assert_eq!((&latency["count"], &latency["sum"]), (&json!(1009), &json!(of.sum)));
+        assert_eq!(latency["max"], json!(3_000 + 1008 * 1008 * 5));
+        let p50 = of.quantile(0.5).unwrap();
+        assert_eq!(latency["p50"], json!([p50.low, p50.high]));
+        assert_eq!(row["waits_over_time"]["values"], json!([16.8, null, 33.6, 0.0]));
+        assert_eq!(row["waits_over_time"]["unit"], "per_second");
+        assert_eq!(row["stack_id"], report.stacks[0].id.as_str());
+        let others = row["stacks"].as_object().unwrap();
+        assert_eq!(others.keys().collect::<Vec<_>>(), ["holder", "kernel", "waker"]);
+        assert_eq!(others["waker"][0], "malloc");
     }
 
     #[test]

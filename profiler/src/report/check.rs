@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::{Frame, Ledger, Report, Section, Value};
+use super::{Frame, Ledger, Report, Section, Value, identity::is_id};
 
 /// A promise that a report breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -30,9 +30,19 @@ pub enum Defect {
     /// A number is not finite, or outside of its interval.
     #[error("{0} is not a number inside of its interval")]
     NotANumber(String),
-    /// A share is not between 0 and 1.
-    #[error("{0} is not a share between 0 and 1")]
-    NotAShare(&'static str),
+    /// Two rows of a section have the same key.
+    #[error("section {section}: rows {first} and {second} are two rows with one key")]
+    OneKey {
+        /// Index of the section.
+        section: usize,
+        /// Index of the first of the rows.
+        first: usize,
+        /// Index of the second.
+        second: usize,
+    },
+    /// A stack has no id or no key, or one that is not 16 hex digits.
+    #[error("stack {0} has no valid id and key")]
+    NoId(usize),
     /// The hits of a ledger are not the sum of their outcomes.
     #[error("the ledger of probe {0} does not add up: hits = outcomes + unaccounted does not hold")]
     Ledger(usize),
@@ -60,10 +70,16 @@ impl Report {
             if stack.frames.iter().any(|&frame| frame >= self.frames.len()) {
                 return Err(Defect::Dangling(format!("stack {index}"), "frame"));
             }
+            if !is_id(&stack.id) || !is_id(&stack.key) {
+                return Err(Defect::NoId(index));
+            }
         }
         for (index, finding) in self.findings.iter().enumerate() {
             if finding.rows.iter().any(|&at| self.row(at).is_none()) {
                 return Err(Defect::Dangling(format!("finding {index}"), "row"));
+            }
+            if let Some(evidence) = finding.evidence.iter().position(|of| !is_sound(&of.value)) {
+                return Err(Defect::NotANumber(format!("finding {index}, evidence {evidence}")));
             }
         }
         let contradicts = |frame: &Frame| !frame.functions.is_empty() && frame.unresolved.is_some();
@@ -88,8 +104,9 @@ impl Report {
     pub(crate) fn drop_unsound_cells(&mut self) {
         let cells =
             self.sections.iter_mut().flat_map(|section| &mut section.rows).flat_map(|row| &mut row.cells);
-        for cell in cells.filter(|cell| !is_sound(cell)) {
-            *cell = Value::Unknown("it came out as no number, which is a defect of profiler".to_owned());
+        let evidence = self.findings.iter_mut().flat_map(|of| &mut of.evidence).map(|of| &mut of.value);
+        for cell in cells.chain(evidence).filter(|cell| !is_sound(cell)) {
+            *cell = Value::Unknown("the number was not finite, which is a defect of profiler".to_owned());
         }
     }
 
@@ -105,26 +122,21 @@ impl Report {
                     columns,
                 });
             }
-            if row.stack.is_some_and(|stack| stack >= self.stacks.len()) {
+            if row.stacks.iter().any(|of| of.stack >= self.stacks.len()) {
                 return Err(Defect::Dangling(place(), "stack"));
             }
             if let Some(cell) = row.cells.iter().position(|value| !is_sound(value)) {
                 return Err(Defect::NotANumber(format!("{}, cell {cell}", place())));
             }
         }
+        if let Some((first, second)) = section.rows_with_one_key() {
+            return Err(Defect::OneKey { section: index, first, second });
+        }
         Ok(())
     }
 
     fn check_numbers(&self) -> Result<(), Defect> {
-        let (coverage, cost) = (&self.coverage, &self.meta.cost);
-        for (name, share) in [
-            ("complete_stacks_ratio", coverage.complete_stacks_ratio),
-            ("named_frames_ratio", coverage.named_frames_ratio),
-        ] {
-            if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-                return Err(Defect::NotAShare(name));
-            }
-        }
+        let cost = &self.meta.cost;
         for (name, number) in [
             ("hits_per_s", cost.hits_per_s),
             ("busiest_thread_share", cost.busiest_thread_share),
@@ -151,6 +163,8 @@ fn is_sound(value: &Value) -> bool {
                 && low <= value
                 && high.is_none_or(|high| high.is_finite() && *value <= high)
         }
+        Value::Histogram(histogram) => histogram.check().is_ok(),
+        Value::Series(series) => series.step_ns > 0 && series.values.iter().flatten().all(|n| n.is_finite()),
         Value::Unknown(_) | Value::Word(_) | Value::Name(_) | Value::Exact(_) => true,
     }
 }

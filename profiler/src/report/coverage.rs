@@ -20,12 +20,6 @@ pub struct Coverage {
     pub quality: BTreeMap<String, u64>,
     /// How all stacks were walked and how their walks ended; absent in reports of tools that take none.
     pub walks: Option<Walks>,
-    /// Share of the report's stacks that end where a thread or process begins; absent if it has no stacks.
-    pub complete_stacks_ratio: Option<f64>,
-    /// How stacks were walked.
-    pub stack_method: String,
-    /// Share of the report's frames that have a name; absent if it has no frames.
-    pub named_frames_ratio: Option<f64>,
     /// Where the names of functions come from, by file; only files that frames lie in.
     #[serde(default)]
     pub files: Vec<FileNames>,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::scan::scan;
-use super::{Report, SCHEMA};
+use super::{OLDEST_SCHEMA, Report, SCHEMA, upgrade};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Text;
 
@@ -74,14 +74,25 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
                 .because(format_args!("it has schema {schema}, and this version reads up to {SCHEMA}"))
                 .hint("use the version of profiler that wrote it, or a newer one"));
         }
-        Some(schema) if schema < SCHEMA.into() => {
+        Some(schema) if schema < OLDEST_SCHEMA.into() => {
             return Err(
-                invalid().because(format_args!("there is no schema {schema}; the first was {SCHEMA}"))
+                invalid().because(format_args!("there is no schema {schema}; the first was {OLDEST_SCHEMA}"))
             );
         }
         Some(_) => {}
     }
-    let mut report: Report = serde_json::from_slice(&json).map_err(parse)?;
+    let is_old = head.schema != Some(SCHEMA.into());
+    let mut report: Report = if is_old {
+        let mut old = serde_json::from_slice(&json).map_err(parse)?;
+        upgrade::upgrade(&mut old);
+        serde_json::from_value(old).map_err(parse)?
+    } else {
+        serde_json::from_slice(&json).map_err(parse)?
+    };
+    report.identify_stacks();
+    if is_old {
+        upgrade::tell_rows_apart(&mut report);
+    }
     report.sum_up();
     report.check().map_err(|defect| invalid().because("the report contradicts itself").because(defect))?;
     Ok(report)
@@ -171,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_was_written_reads_back() {
-        for report in [sample::pong(), sample::hostile(), sample::many(200), sample::incomplete()] {
+        for report in
+            [sample::pong(), sample::hostile(), sample::many(200), sample::incomplete(), sample::timed()]
+        {
             let text = render::json(&report);
             assert_eq!(read(text.as_bytes(), &Text::from("a.json")).unwrap(), report);
         }
@@ -224,9 +237,9 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NewerFile);
         assert_eq!(
             error.to_string(),
-            "tried to read the report a.json: it has schema 7, and this version reads up to 1"
+            "tried to read the report a.json: it has schema 7, and this version reads up to 2"
         );
-        assert!(refused(r#"{"schema": 2}"#).to_string().contains("schema 2"));
+        assert!(refused(r#"{"schema": 3}"#).to_string().contains("schema 3"));
         assert!(refused(r#"{"schema": 0}"#).to_string().contains("no schema 0"));
     }
 
@@ -257,7 +270,14 @@ mod tests {
         for (pointer, value, message) in [
             ("/findings", json!([]), "no finding"),
             (&format!("{row}/cells"), json!([]), "0 cells for 13 columns"),
-            (&format!("{row}/stack"), json!(999), "a stack that does not exist"),
+            (&format!("{row}/stacks/0/stack"), json!(999), "a stack that does not exist"),
+            (&format!("{row}/cells/1"), json!({"name": "player::Session::new"}), "two rows with one key"),
+            ("/stacks/0/id", json!("X"), "stack 0 has no valid id"),
+            (
+                "/findings/0/evidence/0/value",
+                json!({"estimate": {"value": 1.0, "low": 2.0, "high": null}}),
+                "finding 0, evidence 0",
+            ),
             (
                 &format!("{row}/cells/0"),
                 json!({"estimate": {"value": 5.0, "low": 6.0, "high": null}}),
@@ -266,7 +286,6 @@ mod tests {
             ("/stacks/0/frames/0", json!(999), "a frame that does not exist"),
             ("/findings/0/rows/0/row", json!(999), "finding 0 refers to a row that does not exist"),
             ("/coverage/ledger/0/hits", json!(1), "does not add up"),
-            ("/coverage/named_frames_ratio", json!(1.5), "not a share"),
             ("/coverage/walks/walks", json!(1), "walks of stacks do not add up"),
             ("/coverage/walks/cut/0/stacks", json!(1u64 << 40), "walks of stacks do not add up"),
             ("/coverage/walks/named_frames", json!(u64::MAX), "walks of stacks do not add up"),
@@ -304,12 +323,18 @@ mod tests {
     #[test]
     fn reports_of_versions_without_rules_open_and_their_findings_get_a_text() {
         let mut json = serde_json::to_value(sample::pong()).unwrap();
+        for row in json["sections"][0]["rows"].as_array_mut().unwrap() {
+            let stack = row["stacks"][0]["stack"].clone();
+            row.as_object_mut().unwrap().insert("stack".to_owned(), stack);
+            row.as_object_mut().unwrap().remove("stacks").unwrap();
+        }
+        json["schema"] = json!(1);
         json.as_object_mut().unwrap().remove("verdict").unwrap();
         for field in ["started", "length_ms"] {
             json["meta"].as_object_mut().unwrap().remove(field).unwrap();
         }
         for finding in json["findings"].as_array_mut().unwrap() {
-            for field in ["rule", "text", "rows"] {
+            for field in ["rule", "text", "rows", "evidence"] {
                 finding.as_object_mut().unwrap().remove(field).unwrap();
             }
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Unit, Value};
 use crate::text::{Text, visible};
 
 /// Longest text of a finding, in characters. Readers refuse strings that are far longer.
@@ -28,6 +29,21 @@ pub struct Finding {
     /// The rows that it rests on, the most important first.
     #[serde(default)]
     pub rows: Vec<RowRef>,
+    /// The numbers that it rests on, exact as they were measured: the sentence rounds them.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
+}
+
+/// A number that a finding rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Evidence {
+    /// Stable name for programs, with the unit at its end.
+    pub name: Cow<'static, str>,
+    /// Unit of the value.
+    pub unit: Unit,
+    /// The value.
+    pub value: Value,
 }
 
 /// A row of a report.
@@ -79,7 +95,7 @@ impl Finding {
     /// A finding; `rule` is `TOOL.WHAT` and never changes its meaning.
     pub fn new(rule: impl Into<Cow<'static, str>>, severity: Severity, sentence: Vec<Phrase>) -> Finding {
         let text = text_of(&sentence);
-        Finding { severity, rule: rule.into(), text, sentence, rows: Vec::new() }
+        Finding { severity, rule: rule.into(), text, sentence, rows: Vec::new(), evidence: Vec::new() }
     }
 
     /// A finding in our own words alone.
@@ -95,6 +111,13 @@ impl Finding {
     #[must_use]
     pub fn on(mut self, rows: Vec<RowRef>) -> Finding {
         self.rows = rows;
+        self
+    }
+
+    /// Adds a number that it rests on.
+    #[must_use]
+    pub fn because(mut self, name: impl Into<Cow<'static, str>>, unit: Unit, value: Value) -> Finding {
+        self.evidence.push(Evidence { name: name.into(), unit, value });
         self
     }
 
@@ -133,14 +156,14 @@ mod tests {
             Phrase::Name(Text::from("a\x1b[2Jb")),
             Phrase::Plain(" grows.".to_owned()),
         ];
-        let finding = Finding::new("memleak.leak", Severity::Problem, sentence);
+        let finding = Finding::new("sample.leak", Severity::Problem, sentence);
         assert_eq!(finding.text, r"LEAK: a\x1b[2Jb grows.");
     }
 
     #[test]
     fn a_long_name_does_not_make_a_text_that_readers_refuse() {
         let name = Phrase::Name(Text::from("\u{e0041}".repeat(1000)));
-        let finding = Finding::new("memleak.leak", Severity::Problem, vec![name; 9]);
+        let finding = Finding::new("sample.leak", Severity::Problem, vec![name; 9]);
         assert_eq!(finding.text.chars().count(), MAX_TEXT + 1);
         assert!(finding.text.ends_with('…'));
     }

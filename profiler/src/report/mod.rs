@@ -11,6 +11,7 @@ mod check;
 mod coverage;
 mod file;
 mod finding;
+pub(crate) mod identity;
 mod meta;
 mod names;
 mod output;
@@ -24,16 +25,17 @@ mod select;
 mod source;
 mod stack;
 mod summary;
+mod upgrade;
 mod walks;
 
 pub use self::check::Defect;
 pub use self::coverage::{Coverage, Ledger, Outcome, OutcomeClass};
 pub use self::file::{MAX_FILE_BYTES, read};
-pub use self::finding::{Finding, Phrase, RowRef, Severity};
+pub use self::finding::{Evidence, Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, Target};
 pub use self::names::FileNames;
 pub use self::output::{Invoker, OutputTarget};
-pub use self::section::{Column, Folded, Role, Row, Section, Unit, Value};
+pub use self::section::{Column, Folded, Role, Row, Section, Series, StackRef, StackRole, Unit, Value};
 pub use self::select::Selection;
 pub use self::source::{FileId, Source};
 pub use self::stack::{Frame, Frames, Function, Made, Stack};
@@ -42,7 +44,10 @@ pub use self::summary::Summary;
 pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};
 
 /// Version of the report format. Adding a field keeps it; removing one or changing a meaning raises it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST_SCHEMA: u32 = 1;
 
 /// One observation, complete: what was asked, what was found, and how far it can be trusted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,8 +105,8 @@ impl Report {
         if self.coverage.complete { ExitCode::Ok } else { ExitCode::Incomplete }
     }
 
-    /// The call stack of a row, if it has one.
+    /// The call stack of a row that is shown where one is: its user stack, else its first.
     pub fn stack_of(&self, row: &Row) -> Option<&Stack> {
-        self.stacks.get(row.stack?)
+        self.stacks.get(row.stack()?)
     }
 }

@@ -1,10 +1,11 @@
-//! Reports for tests: what `memleak` finds on a game server, and what a hostile target makes of it.
+//! Reports for tests: what a tool finds on a game server, and what a hostile target makes of it.
 
 use std::collections::BTreeMap;
 
 mod grouped;
+mod timed;
 
-pub(crate) use self::grouped::grouped;
+pub(crate) use self::{grouped::grouped, timed::timed};
 use super::*;
 use crate::text::Text;
 
@@ -33,9 +34,16 @@ pub(crate) fn pong() -> Report {
         meta: meta(),
         verdict: Summary::default(),
         findings: vec![
-            Finding::new("memleak.leak", Severity::Problem, leak).on(vec![RowRef { section: 0, row: 0 }]),
+            Finding::new("sample.leak", Severity::Problem, leak)
+                .on(vec![RowRef { section: 0, row: 0 }])
+                .because(
+                    "growth_bytes_per_hour",
+                    Unit::BytesPerHour,
+                    Value::estimate(549.0 * MIB as f64, 522.0 * MIB as f64, None),
+                )
+                .because("old_bytes", Unit::Bytes, Value::Exact(412 * MIB)),
             Finding::plain(
-                "memleak.note",
+                "sample.note",
                 Severity::Info,
                 "Growth seen covers 561 of 580 MiB of anonymous memory.",
             ),
@@ -53,6 +61,7 @@ pub(crate) fn pong() -> Report {
         frames: frames.into_vec(),
         coverage: coverage(),
     };
+    report.identify_stacks();
     report.sum_up();
     report
 }
@@ -118,7 +127,6 @@ pub(crate) fn hostile() -> Report {
     report.frames[0].functions[0].file = Some(evil.into());
     report.frames[1].functions[0].name = Text::new("m".repeat(5000));
     report.coverage.ledger[0].probe = evil.into();
-    report.coverage.stack_method = evil.into();
     if let Some(walks) = &mut report.coverage.walks {
         walks.cut[0].reason = evil.into();
         walks.cut[0].ended_in[0].module = Some(evil.into());
@@ -128,6 +136,11 @@ pub(crate) fn hostile() -> Report {
     }
     report.coverage.before_attach = Some(evil.into());
     report.coverage.quality.insert(evil.into(), 3);
+    report.findings[0].evidence.push(Evidence {
+        name: evil.into(),
+        unit: Unit::Count,
+        value: Value::Word(evil.into()),
+    });
     report.sum_up();
     report
 }
@@ -176,7 +189,7 @@ fn leak_row(function: &str, old: u64, growth_mib: f64, stack: Option<usize>) -> 
             Value::estimate(growth, growth * 0.95, Some(growth * 1.05)),
             Value::Word("no block of 30m or older was freed in 151 block hours".into()),
         ],
-        stack,
+        stacks: StackRef::user(stack),
         severity: Some(Severity::Problem),
     }
 }
@@ -230,7 +243,7 @@ fn stack(frames: &mut Frames, pid: u32, names: &[&str]) -> Stack {
             unresolved: None,
         }));
     }
-    Stack { pid, frames: indices, incomplete: None }
+    Stack { pid, frames: indices, ..Stack::default() }
 }
 
 fn unresolved_stack(frames: &mut Frames) -> Stack {
@@ -257,9 +270,9 @@ fn unresolved_stack(frames: &mut Frames) -> Stack {
 
 fn meta() -> Meta {
     Meta {
-        tool: "memleak".into(),
+        tool: "sample".into(),
         version: "0.1.0".into(),
-        command: ["profiler", "memleak", "--pid", "4242", "--older", "30m"].map(Text::from).to_vec(),
+        command: ["profiler", "sample", "--pid", "4242", "--older", "30m"].map(Text::from).to_vec(),
         host: "game-eu-3".into(),
         kernel: "6.12.48+deb13-amd64".into(),
         started_unix_ns: 1_795_334_534_000_000_000,
@@ -369,9 +382,6 @@ fn coverage() -> Coverage {
         ],
         quality: BTreeMap::from([("stacks_by_frame_pointer".into(), 214)]),
         walks: Some(walks()),
-        complete_stacks_ratio: Some(0.992),
-        stack_method: "unwind tables; frame pointers where code has none".into(),
-        named_frames_ratio: Some(0.97),
         files: vec![FileNames {
             module: "/opt/game/libfoo.so".into(),
             build_id: None,

@@ -50,7 +50,8 @@ fn what_is_written_satisfies_the_published_schema() {
     let published = published();
     assert!(jsonschema::meta::is_valid(published));
     let validator = jsonschema::validator_for(published).unwrap();
-    for report in [sample::pong(), sample::hostile(), sample::many(40), sample::incomplete()] {
+    for report in [sample::pong(), sample::hostile(), sample::many(40), sample::incomplete(), sample::timed()]
+    {
         let json: Json = serde_json::from_str(&crate::render::json(&report)).unwrap();
         let errors: Vec<String> =
             validator.iter_errors(&json).map(|error| format!("{}: {error}", error.instance_path())).collect();
@@ -64,10 +65,11 @@ fn the_published_schema_refuses_what_readers_refuse() {
     let validator = jsonschema::validator_for(published).unwrap();
     let sample = serde_json::to_value(sample::pong()).unwrap();
     for (pointer, value) in [
-        ("/schema", 2.into()),
+        ("/schema", 3.into()),
         ("/meta/length_ns", (-1).into()),
         ("/meta/ended", "somehow".into()),
         ("/sections/0/rows/0/cells/0", serde_json::json!({"guess": 7})),
+        ("/sections/0/rows/0/stacks/0/role", "friend".into()),
         ("/frames/0/functions/0/name", serde_json::json!({"b64": 7})),
     ] {
         let mut json = sample.clone();
@@ -114,7 +116,8 @@ fn the_example_of_the_documentation_is_a_report() {
 /// Every property of the schema occurs in a sample, so that the samples exercise all of it.
 #[test]
 fn the_samples_use_every_field() {
-    let text = crate::render::json(&sample::pong()) + &crate::render::json(&sample::hostile());
+    let samples = [sample::pong(), sample::hostile(), sample::timed()];
+    let text: String = samples.iter().map(crate::render::json).collect();
     let missing: Vec<String> =
         fields().into_iter().filter(|name| !text.contains(&format!("\"{name}\":"))).collect();
     assert!(missing.is_empty(), "{missing:?}");

@@ -1,8 +1,11 @@
 //! Tables of evidence that explain themselves: every column declares name, unit and role.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Severity;
+use crate::stats::Histogram;
 use crate::text::Text;
 
 /// One table of evidence.
@@ -43,6 +46,58 @@ impl Section {
         self.columns.iter().position(|column| column.name == name)
     }
 
+    /// Index of the column with the names that people read: the shown one whose role is [`Role::Name`], else the last shown
+    /// key, else the last key.
+    pub(crate) fn name_column(&self) -> Option<usize> {
+        let last = |is: &dyn Fn(&Column) -> bool| self.columns.iter().rposition(is);
+        last(&|column| column.shown && column.role == Role::Name)
+            .or_else(|| last(&|column| column.shown && column.role == Role::Key))
+            .or_else(|| last(&|column| column.role == Role::Key))
+    }
+
+    /// The cells that identify a row.
+    pub fn key<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (&'a Column, &'a Value)> {
+        self.columns.iter().zip(&row.cells).filter(|(column, _)| column.role == Role::Key)
+    }
+
+    /// The first two rows that cannot be told apart by their keys.
+    pub(super) fn rows_with_one_key(&self) -> Option<(usize, usize)> {
+        let mut seen = HashMap::new();
+        let keys = self.rows.iter().map(|row| self.key_text(row)).enumerate();
+        keys.into_iter().find_map(|(index, key)| seen.insert(key, index).map(|first| (first, index)))
+    }
+
+    /// Appends a column of key numbers, which people do not see: 0, and from 1 on for the second and further rows whose other
+    /// keys are the same. For rows that can be the same in everything that has a name.
+    pub fn number_rows(&mut self) {
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        let numbers: Vec<u64> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let next = seen.entry(self.key_text(row)).or_default();
+                let number = *next;
+                *next += 1;
+                number
+            })
+            .collect();
+        self.columns.push(Column {
+            name: "nth".to_owned(),
+            title: "Nth of the same".to_owned(),
+            unit: Unit::Count,
+            role: Role::Key,
+            shown: false,
+        });
+        for (row, number) in self.rows.iter_mut().zip(numbers) {
+            row.cells.push(Value::Exact(number));
+        }
+    }
+
+    /// A key as one text: it is the same if all cells are.
+    fn key_text(&self, row: &Row) -> String {
+        self.key(row).map(|(_, value)| format!("{value:?};")).collect()
+    }
+
     /// Index of the column that links a detail row to its parent row in another section: the other's name in the singular
     /// (`site` for `sites`). `None` if this is no section of detail.
     pub(crate) fn column_of(&self, other: &Section) -> Option<usize> {
@@ -71,7 +126,7 @@ impl Column {
     pub(crate) fn shown_title(&self) -> String {
         let unit = match self.unit {
             Unit::BytesPerHour | Unit::PerHour => "/h",
-            Unit::PerSecond => "/s",
+            Unit::BytesPerSecond | Unit::PerSecond | Unit::NanosPerSecond => "/s",
             _ => "",
         };
         let title = self.title.as_str();
@@ -85,16 +140,20 @@ impl Column {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unit {
-    /// No unit: a word.
+    /// No unit: a word, or a number that identifies something and counts nothing, such as a process id.
     None,
     /// A number of things.
     Count,
     /// Bytes.
     Bytes,
+    /// Bytes per second.
+    BytesPerSecond,
     /// Bytes per hour.
     BytesPerHour,
     /// Nanoseconds.
     Nanos,
+    /// Nanoseconds in each second: 10^9 is one thread all of the time.
+    NanosPerSecond,
     /// Events per second.
     PerSecond,
     /// Events per hour.
@@ -108,8 +167,11 @@ pub enum Unit {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Identifies the row.
+    /// Identifies the row, alone or with other keys. No two rows of a table have the same keys, and the same row has the same
+    /// keys in another run, as far as it can be known again.
     Key,
+    /// What people call the row. Unlike a key it may depend on which other rows there are.
+    Name,
     /// Adds up over rows and time.
     Sum,
     /// The largest counts.
@@ -126,10 +188,67 @@ pub enum Role {
 pub struct Row {
     /// One value per column.
     pub cells: Vec<Value>,
-    /// The row's call stack: index into [`Report::stacks`](super::Report::stacks).
-    pub stack: Option<usize>,
+    /// The row's call stacks, each in another role.
+    pub stacks: Vec<StackRef>,
     /// How bad the row is, for colours and annotations; absent if it is just a fact.
     pub severity: Option<Severity>,
+}
+
+impl Row {
+    /// The user stack of the row, else its first stack, as an index into [`Report::stacks`](super::Report::stacks).
+    pub fn stack(&self) -> Option<usize> {
+        self.stack_of_role(StackRole::User).or_else(|| Some(self.stacks.first()?.stack))
+    }
+
+    /// The stack in this role, as an index into [`Report::stacks`](super::Report::stacks).
+    pub fn stack_of_role(&self, role: StackRole) -> Option<usize> {
+        self.stacks.iter().find(|of| of.role == role).map(|of| of.stack)
+    }
+}
+
+/// A call stack of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StackRef {
+    /// Whose stack it is.
+    pub role: StackRole,
+    /// Index into [`Report::stacks`](super::Report::stacks).
+    pub stack: usize,
+}
+
+impl StackRef {
+    /// A user stack, if there is one.
+    pub fn user(stack: Option<usize>) -> Vec<StackRef> {
+        stack.map(|stack| StackRef { role: StackRole::User, stack }).into_iter().collect()
+    }
+}
+
+/// Whose call stack it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StackRole {
+    /// The thread that the row is about, in user space.
+    User,
+    /// The same thread, in the kernel.
+    Kernel,
+    /// The thread that woke it.
+    Waker,
+    /// The thread that held what it waited for.
+    Holder,
+}
+
+impl StackRole {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            StackRole::User => "user",
+            StackRole::Kernel => "kernel",
+            StackRole::Waker => "waker",
+            StackRole::Holder => "holder",
+        }
+    }
 }
 
 /// A value.
@@ -154,13 +273,45 @@ pub enum Value {
         /// Upper end; absent if unbounded.
         high: Option<f64>,
     },
+    /// How often which values occurred, in the unit of the column. Renderers derive quantiles from it.
+    Histogram(Histogram),
+    /// How something changed over the observation.
+    Series(Series),
+}
+
+/// Values at equal intervals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Series {
+    /// What is measured.
+    pub name: String,
+    /// Unit of the values.
+    pub unit: Unit,
+    /// Beginning of the first interval, in nanoseconds from the start of the observation.
+    pub start_ns: u64,
+    /// Length of an interval in nanoseconds; not 0.
+    pub step_ns: u64,
+    /// One value per interval; null where it is not known.
+    pub values: Vec<Option<f64>>,
+}
+
+impl Series {
+    /// The largest value that is known.
+    pub fn max(&self) -> Option<f64> {
+        self.values.iter().flatten().copied().reduce(f64::max)
+    }
+
+    /// The last value that is known.
+    pub fn last(&self) -> Option<f64> {
+        self.values.iter().rev().flatten().next().copied()
+    }
 }
 
 impl Value {
     /// An estimate with its interval; `high` is absent if there is no upper bound.
     ///
-    /// A number that is none, and an interval that does not hold its value, become [`Value::Unknown`]: JSON has no
-    /// NaN, and half an hour of observation must not be lost for one.
+    /// NaN, infinity, and a value outside of its interval become [`Value::Unknown`]: JSON cannot hold the first two, and one
+    /// bad number must not cost the user the whole report.
     pub fn estimate(value: f64, low: f64, high: Option<f64>) -> Value {
         let high = high.filter(|high| *high != f64::INFINITY);
         if value.is_finite() && low <= value && low.is_finite() && high.is_none_or(|high| value <= high) {
@@ -175,7 +326,9 @@ impl Value {
         match self {
             Value::Exact(number) => Some(*number as f64),
             Value::Estimate { value, .. } => Some(*value),
-            Value::Unknown(_) | Value::Word(_) | Value::Name(_) => None,
+            Value::Unknown(_) | Value::Word(_) | Value::Name(_) | Value::Histogram(_) | Value::Series(_) => {
+                None
+            }
         }
     }
 }

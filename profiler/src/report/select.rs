@@ -45,7 +45,7 @@ impl Report {
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else { break };
             // A table without stacks is an account of the whole, which is right with all of its rows only.
-            let is_account = section.rows.iter().all(|row| row.stack.is_none());
+            let is_account = section.rows.iter().all(|row| row.stacks.is_empty());
             let rows = section.rows.iter().enumerate();
             let mut kept: Vec<usize> = rows
                 .filter(|(_, row)| {
@@ -169,7 +169,7 @@ fn holds(section: &Section, row: &Row, bytes: u64) -> bool {
 fn order(rows: &[Row], a: usize, b: usize, column: usize) -> Ordering {
     let value = |row: usize| rows.get(row).and_then(|row| row.cells.get(column));
     let (Some(a), Some(b)) = (value(a), value(b)) else { return Ordering::Equal };
-    match (a.number(), b.number()) {
+    match (size(a), size(b)) {
         (Some(a), Some(b)) => b.total_cmp(&a),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
@@ -177,6 +177,15 @@ fn order(rows: &[Row], a: usize, b: usize, column: usize) -> Ordering {
             (Some(a), Some(b)) => a.cmp(b),
             (a, b) => a.is_none().cmp(&b.is_none()),
         },
+    }
+}
+
+/// What a value is sorted by: histograms by where nearly all values end, series by what they came to.
+fn size(value: &Value) -> Option<f64> {
+    match value {
+        Value::Histogram(histogram) => Some(histogram.quantile(0.99)?.middle()),
+        Value::Series(series) => series.last(),
+        other => other.number(),
     }
 }
 
@@ -264,7 +273,7 @@ mod tests {
     fn a_table_without_stacks_stays_whole() {
         let mut report = sample::pong();
         let mut account = report.sections[0].clone();
-        account.rows.iter_mut().for_each(|row| row.stack = None);
+        account.rows.iter_mut().for_each(|row| row.stacks.clear());
         report.sections.push(account);
         let wanted =
             Selection { matching: Some("history".into()), min_bytes: 1 << 40, ..Selection::default() };

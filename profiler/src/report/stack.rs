@@ -7,9 +7,17 @@ use serde::{Deserialize, Serialize};
 use crate::text::Text;
 
 /// A call stack, innermost frame first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stack {
+    /// The same for the same stack in every run and on every machine: 16 hex digits, the XXH64 (seed 0) of the places of its
+    /// frames. A place is the build id, or else the name of the file, with the offset in it; of code that was made at run time, the
+    /// runtime with the function, or else the offset.
+    #[serde(default)]
+    pub id: String,
+    /// The same for the same functions in another build: 16 hex digits, the XXH64 (seed 0) of their names.
+    #[serde(default)]
+    pub key: String,
     /// The pid of the process it belongs to.
     pub pid: u32,
     /// The frames: indices into [`Report::frames`](super::Report::frames).

@@ -122,10 +122,12 @@ impl Report {
     }
 
     /// The process that a row is of, where the table has several.
-    fn process<'a>(&self, at: RowRef, row: &'a Row) -> Option<&'a str> {
+    fn process(&self, at: RowRef, row: &Row) -> Option<u64> {
         let columns = &self.sections.get(at.section)?.columns;
         match row.cells.get(columns.iter().position(|column| column.name == "pid")?)? {
-            Value::Word(pid) => Some(pid),
+            Value::Exact(pid) => Some(*pid),
+            // Of schema 1.
+            Value::Word(pid) => pid.parse().ok(),
             _ => None,
         }
     }
@@ -162,7 +164,7 @@ mod tests {
     fn the_verdict_is_that_of_the_first_finding() {
         let report = sample::pong();
         let Summary { word, rule, text, problem_sites, growth_bytes_per_hour } = &report.verdict;
-        assert_eq!((word.as_str(), rule.as_str(), *problem_sites), ("leak", "memleak.leak", 1));
+        assert_eq!((word.as_str(), rule.as_str(), *problem_sites), ("leak", "sample.leak", 1));
         assert_eq!(text, &report.findings[0].text);
         assert_eq!(*growth_bytes_per_hour, Some(549.0 * MIB));
         assert_eq!(report.meta.length_ms, 2_700_000);
@@ -172,10 +174,10 @@ mod tests {
     #[test]
     fn a_problem_is_the_answer_whatever_is_said_before_it() {
         let mut report = sample::pong();
-        report.findings.insert(0, Finding::plain("memleak.children", Severity::Limit, "Children work."));
+        report.findings.insert(0, Finding::plain("sample.children", Severity::Limit, "Children work."));
         report.findings.push(Finding::plain("gate.failed", Severity::Problem, "Gate failed."));
         report.sum_up();
-        assert_eq!((report.verdict.word.as_str(), report.verdict.rule.as_str()), ("leak", "memleak.leak"));
+        assert_eq!((report.verdict.word.as_str(), report.verdict.rule.as_str()), ("leak", "sample.leak"));
         assert_eq!(report.verdict.text, report.findings[1].text);
         report.findings.remove(1);
         report.sum_up();
@@ -201,11 +203,11 @@ mod tests {
         let row = report.sections[0].rows[0].clone();
         let pid = report.sections[0].columns[0].clone();
         report.sections[0].columns.insert(0, Column { name: "pid".into(), unit: Unit::None, ..pid });
-        let of = |pid: &str| {
-            let cells = std::iter::once(Value::Word(pid.to_owned())).chain(row.cells.clone());
+        let of = |pid: u64| {
+            let cells = std::iter::once(Value::Exact(pid)).chain(row.cells.clone());
             Row { cells: cells.collect(), ..row.clone() }
         };
-        report.sections[0].rows = vec![of("7"), of("7"), of("8")];
+        report.sections[0].rows = vec![of(7), of(7), of(8)];
         report.findings[0].rows = (0..3).map(|row| RowRef { section: 0, row }).collect();
         report.sum_up();
         assert_eq!(report.verdict.problem_sites, 1);
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn without_problems_there_are_no_sites_and_no_growth() {
         let mut report = sample::pong();
-        report.findings = vec![Finding::plain("memleak.clean", Severity::Info, "No leak found.")];
+        report.findings = vec![Finding::plain("sample.clean", Severity::Info, "No leak found.")];
         report.sum_up();
         assert_eq!((report.verdict.word.as_str(), report.verdict.problem_sites), ("clean", 0));
         assert_eq!(report.verdict.growth_bytes_per_hour, None);

@@ -61,7 +61,7 @@ fn resolve(report: &mut Report, settings: Settings) -> usize {
 fn called(frame: &Frame) -> Option<Text> {
     let frames = std::slice::from_ref(frame);
     let catalog = Catalog::new(frames);
-    let calls = catalog.calls(&Stack { pid: 0, frames: vec![0], incomplete: None });
+    let calls = catalog.calls(&Stack { frames: vec![0], ..Stack::default() });
     let own = calls.iter().find(|call| call.kind == Kind::Own);
     own.or_else(|| calls.last()).map(|call| naming::short(call.name))
 }
@@ -144,9 +144,6 @@ fn recount(report: &mut Report) {
             .fold(walks.named_frames, |sum, now| sum.saturating_add(now.frames))
             .min(walks.frames);
     }
-    let named = report.frames.iter().filter(|frame| !frame.functions.is_empty()).count();
-    let all = report.frames.len();
-    report.coverage.named_frames_ratio = (all > 0).then(|| named as f64 / all as f64);
 }
 
 #[cfg(test)]

@@ -102,13 +102,19 @@ pub(crate) fn estimated_bytes(report: &Value, pid: u32, site: &str) -> Option<Es
 
 /// The innermost `site_...` function of a row's stack, if the stack is of process `pid` and has one.
 fn site_of<'r>(report: &'r Value, row: &Value, pid: u32) -> Option<&'r str> {
-    let index = row["stack"].as_u64().map(|_| as_index(&row["stack"]))?;
+    let index = user_stack(row)?;
     let stack = list(report, "stacks").get(index).unwrap_or_else(|| panic!("no stack {index}"));
     if stack["pid"].as_u64() != Some(u64::from(pid)) {
         return None;
     }
     let names = frame_names(report, stack);
     names.filter(|name| name.starts_with("site_")).map(without_clone_suffix).next()
+}
+
+/// The index of the user stack of a row, if it has one.
+pub(crate) fn user_stack(row: &Value) -> Option<usize> {
+    let stack = list(row, "stacks").iter().find(|of| of["role"] == "user")?;
+    Some(as_index(&stack["stack"]))
 }
 
 /// The function names of a stack, innermost first. Stacks refer to the report's frames by index.
@@ -138,7 +144,7 @@ pub(crate) fn function_names(report: &Value, pid: u32) -> Vec<String> {
 
 /// Names of all functions in the stack of a row, innermost first.
 pub(crate) fn stack_functions(report: &Value, row: &Value) -> Vec<String> {
-    let stack = row["stack"].as_u64().map(|_| &list(report, "stacks")[as_index(&row["stack"])]);
+    let stack = user_stack(row).map(|index| &list(report, "stacks")[index]);
     stack.into_iter().flat_map(|stack| frame_names(report, stack)).map(str::to_owned).collect()
 }
 

@@ -130,7 +130,7 @@ fn frames_of_the_first_row<'r>(report: &'r Value, finding: &Value) -> Option<Vec
     let row =
         report.get("sections")?.get(index("/rows/0/section")?)?.get("rows")?.get(index("/rows/0/row")?)?;
     let at = |of: &Value| of.as_u64().and_then(|n| usize::try_from(n).ok());
-    let stack = report.get("stacks")?.get(at(row.get("stack")?)?)?;
+    let stack = report.get("stacks")?.get(at(row.pointer("/stacks/0/stack")?)?)?;
     let frames = stack.get("frames")?.as_array()?;
     frames.iter().map(|frame| report.get("frames")?.get(at(frame)?)).collect()
 }
@@ -168,7 +168,7 @@ mod tests {
                 "sentence": [{"plain": "LEAK: "}, {"name": "chat_push"}, {"plain": " grows."}],
                 "rows": [{"section": 0, "row": 1}],
             }],
-            "sections": [{"rows": [{"stack": 1}, {"stack": 0}]}],
+            "sections": [{"rows": [{"stacks": [{"stack": 1}]}, {"stacks": [{"stack": 0}]}]}],
             "stacks": [{"frames": [0, 1]}, {"frames": [1]}],
             "frames": [
                 {"module": unnamed_module, "functions": [], "file_offset": 4660},

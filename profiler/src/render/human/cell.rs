@@ -1,8 +1,60 @@
 //! A value as people read it.
 
-use crate::report::{Column, Role, Unit, Value};
+use crate::report::{Column, Role, Row, Series, Unit, Value};
+use crate::stats::{Histogram, Quantile};
 use crate::text::visible;
 use crate::units;
+
+/// Steps of a curve that is one line high, from the lowest on.
+const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// What stands in a curve for a value that is not known.
+const GAP: char = '·';
+/// Characters of a curve.
+const CURVE: usize = 12;
+
+/// What of a column stands in a table: a histogram has no single value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// A quantile of the histograms: half, or nearly all, of the values are not larger.
+    Quantile(f64, &'static str),
+    /// The largest value in the histograms.
+    Max,
+}
+
+/// The parts of a column of these rows.
+pub(super) fn parts(rows: &[&Row], column: usize) -> &'static [Part] {
+    let is_histogram = |row: &&Row| matches!(row.cells.get(column), Some(Value::Histogram(_)));
+    match rows.iter().any(is_histogram) {
+        true => &[Part::Quantile(0.5, "p50"), Part::Quantile(0.99, "p99"), Part::Max],
+        false => &[Part::Whole],
+    }
+}
+
+/// The title of a part of a column.
+pub(super) fn title_of(column: &Column, part: Part) -> String {
+    let name = match part {
+        Part::Whole => return title(column),
+        Part::Quantile(_, name) => name,
+        Part::Max => "max",
+    };
+    format!("{} {name}", title(column))
+}
+
+/// A part of a value.
+pub(super) fn text_of(value: &Value, part: Part, unit: Unit, interval: bool) -> String {
+    match (value, part) {
+        (Value::Histogram(of), Part::Quantile(q, _)) => {
+            of.quantile(q).map_or_else(|| "?".to_owned(), |quantile| self::quantile(quantile, unit, interval))
+        }
+        (Value::Histogram(of), Part::Max) if of.total() > 0 => number(of.max as f64, unit),
+        (Value::Histogram(_), Part::Max) => "?".to_owned(),
+        // Beside histograms, a value of another kind stands in the first column.
+        (other, Part::Whole | Part::Quantile(0.5, _)) => text(other, unit, interval),
+        _ => String::new(),
+    }
+}
 
 /// The title of a column, with the unit where the values do not carry it.
 pub(super) fn title(column: &Column) -> String {
@@ -11,7 +63,7 @@ pub(super) fn title(column: &Column) -> String {
 
 /// Whether the values are words, which stand at the left of their column.
 pub(super) fn is_word(column: &Column) -> bool {
-    column.unit == Unit::None || matches!(column.role, Role::Key | Role::Label)
+    column.unit == Unit::None || matches!(column.role, Role::Key | Role::Name | Role::Label)
 }
 
 /// A value. An estimate shows its interval, or a `~` that says that there is one.
@@ -22,7 +74,40 @@ pub(super) fn text(value: &Value, unit: Unit, interval: bool) -> String {
         Value::Name(name) => name.terminal(),
         Value::Exact(exact) => number(*exact as f64, unit),
         Value::Estimate { value, low, high } => estimate(*value, *low, *high, unit, interval),
+        Value::Histogram(of) => histogram(of, unit),
+        Value::Series(of) => series(of),
     }
+}
+
+fn quantile(of: Quantile, unit: Unit, interval: bool) -> String {
+    match of.low == of.high {
+        true => number(of.low as f64, unit),
+        false => estimate(of.middle(), of.low as f64, Some(of.high as f64), unit, interval),
+    }
+}
+
+/// `p50 3.1 ms, p99 4.9 ms, max 5.1 ms`.
+fn histogram(of: &Histogram, unit: Unit) -> String {
+    let part = |(q, name)| Some(format!("{name} {}", quantile(of.quantile(q)?, unit, false)));
+    let mut parts: Vec<String> = [(0.5, "p50"), (0.99, "p99")].into_iter().filter_map(part).collect();
+    if parts.is_empty() {
+        return "?".to_owned();
+    }
+    parts.push(format!("max {}", number(of.max as f64, unit)));
+    parts.join(", ")
+}
+
+/// `▁▂█ max 34`: from 0 to the largest value, each character the largest of its share of the time.
+fn series(of: &Series) -> String {
+    let Some(max) = of.max() else { return "?".to_owned() };
+    let step = |values: &[Option<f64>]| {
+        let largest = values.iter().flatten().copied().reduce(f64::max)?;
+        let share = if max > 0.0 { (largest / max).clamp(0.0, 1.0) } else { 0.0 };
+        STEPS.get((share * (STEPS.len() - 1) as f64).round() as usize).copied()
+    };
+    let share = of.values.len().div_ceil(CURVE).max(1);
+    let curve: String = of.values.chunks(share).map(|values| step(values).unwrap_or(GAP)).collect();
+    format!("{curve} max {}", number(max, of.unit))
 }
 
 fn estimate(value: f64, low: f64, high: Option<f64>, unit: Unit, interval: bool) -> String {
@@ -46,9 +131,11 @@ fn estimate(value: f64, low: f64, high: Option<f64>, unit: Unit, interval: bool)
 
 fn number(value: f64, unit: Unit) -> String {
     match unit {
-        Unit::Bytes => units::bytes(value),
+        // It names something: no digit may be lost.
+        Unit::None => format!("{value}"),
+        Unit::Bytes | Unit::BytesPerSecond => units::bytes(value),
         Unit::BytesPerHour => units::bytes_per_hour(value).trim_end_matches("/h").to_owned(),
-        Unit::Nanos => units::nanos(value),
+        Unit::Nanos | Unit::NanosPerSecond => units::nanos(value),
         Unit::Ratio => units::ratio(value),
         _ => units::count(value),
     }
@@ -80,6 +167,54 @@ mod tests {
         assert_eq!(text(&Value::Exact(9103), Unit::Count, true), "9.1k");
         assert_eq!(text(&Value::Exact(412 << 20), Unit::Bytes, true), "412 MiB");
         assert_eq!(text(&Value::Unknown("why".into()), Unit::Bytes, true), "?");
+    }
+
+    #[test]
+    fn a_number_that_names_something_keeps_all_digits() {
+        assert_eq!(text(&Value::Exact(1_234_567), Unit::None, true), "1234567");
+    }
+
+    #[test]
+    fn rates_have_their_second_in_the_title() {
+        let column =
+            |unit| Column { name: "read".into(), title: "Read".into(), unit, role: Role::Gauge, shown: true };
+        for (unit, value, shown) in [
+            (Unit::BytesPerSecond, 3 << 20, "3.0 MiB"),
+            (Unit::PerSecond, 1_500, "1.5k"),
+            (Unit::NanosPerSecond, 420_000_000, "420 ms"),
+        ] {
+            assert_eq!(text(&Value::Exact(value), unit, true), shown);
+            assert_eq!(title(&column(unit)), "Read/s");
+        }
+    }
+
+    #[test]
+    fn a_histogram_shows_quantiles_and_its_exact_largest_value() {
+        let mut of = Histogram::new(3, 40).unwrap();
+        assert_eq!(text(&Value::Histogram(of.clone()), Unit::Nanos, true), "?");
+        (1..=1000).for_each(|ms| of.record(ms * 1_000_000));
+        let value = Value::Histogram(of);
+        assert_eq!(text(&value, Unit::Nanos, false), "p50 ~487 ms, p99 ~970 ms, max 1.0 s");
+        let part = |part, interval| text_of(&value, part, Unit::Nanos, interval);
+        assert_eq!(part(Part::Quantile(0.5, "p50"), true), "487 ms ±17 ms");
+        assert_eq!(part(Part::Max, true), "1.0 s");
+        assert_eq!(text_of(&Value::Unknown("why".into()), Part::Max, Unit::Nanos, true), "");
+    }
+
+    #[test]
+    fn a_series_is_a_curve_from_0_to_its_largest_value() {
+        let series = |values| Series {
+            name: "calls".into(),
+            unit: Unit::PerSecond,
+            start_ns: 0,
+            step_ns: 1_000_000_000,
+            values,
+        };
+        let shown = |values| text(&Value::Series(series(values)), Unit::PerSecond, true);
+        assert_eq!(shown(vec![Some(0.0), Some(700.0), None, Some(350.0), Some(1400.0)]), "▁▅·▃█ max 1.4k");
+        assert_eq!(shown(vec![None; 3]), "?");
+        assert_eq!(shown(vec![Some(0.0); 2]), "▁▁ max 0");
+        assert_eq!(shown((0..240).map(|n| Some(f64::from(n))).collect()).chars().count(), CURVE + 8);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn wanted<'a>(
     let index = report.sections.iter().position(|other| std::ptr::eq(other, section)).unwrap_or_default();
     let above = stacks_above(report, index, options.top);
     let below =
-        rows.iter().enumerate().filter(|(_, row)| row.stack.is_none_or(|stack| !above.contains(&stack)));
+        rows.iter().enumerate().filter(|(_, row)| row.stack().is_none_or(|stack| !above.contains(&stack)));
     let with_stack: Vec<_> = below
         .filter_map(|(row, of)| Some((RowRef { section: index, row }, *of, report.stack_of(of)?)))
         .collect();
@@ -100,7 +100,7 @@ fn wanted<'a>(
 fn stacks_above(report: &Report, index: usize, top: usize) -> HashSet<usize> {
     let is_detail = report.sections.get(index).is_some_and(|section| section.detail);
     let above = report.sections.iter().take(index).filter(|above| is_detail && !above.detail);
-    above.flat_map(|above| above.rows.iter().take(top)).filter_map(|row| row.stack).collect()
+    above.flat_map(|above| above.rows.iter().take(top)).filter_map(|row| row.stack()).collect()
 }
 
 type Detail<'a> = (&'a Section, &'a Row);
@@ -108,7 +108,8 @@ type Detail<'a> = (&'a Section, &'a Row);
 /// Of a row that stands for several call stacks: the row of the one that is shown, and the rows of the others.
 fn parts<'a>(report: &'a Report, at: RowRef, row: &Row) -> (Option<Detail<'a>>, Vec<Detail<'a>>) {
     let mut others = report.details(at);
-    let shown = others.iter().position(|(_, detail)| detail.stack.is_some() && detail.stack == row.stack);
+    let shown =
+        others.iter().position(|(_, detail)| detail.stack().is_some() && detail.stack() == row.stack());
     (shown.map(|shown| others.remove(shown)), others)
 }
 
@@ -145,17 +146,14 @@ const LEAST_NAME: usize = 8;
 /// The words of a row, and a number: enough to find it in the table.
 fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String>, room: usize) -> String {
     let cells = || section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
-    // The process has its own place.
-    let is_pid = |text: &String| pid.is_some_and(|pid| *text == pid.to_string());
-    let word = |role: Role| {
-        cells()
-            .filter(|(column, _)| column.role == role)
-            .map(|(column, value)| cell::text(value, column.unit, false))
-            .find(|text| !is_pid(text))
-    };
+    let word = cells().find(|(column, _)| column.role == Role::Label);
+    let word = word.map(|(column, value)| cell::text(value, column.unit, false));
     let pid = pid.map(|pid| format!("pid {pid}"));
-    let before: Vec<String> = [word(Role::Label), pid, number].into_iter().flatten().collect();
-    let Some(name) = word(Role::Key) else { return fit::start(&before.join("  "), room) };
+    let before: Vec<String> = [word, pid, number].into_iter().flatten().collect();
+    let name = key(section, row);
+    if name.is_empty() {
+        return fit::start(&before.join("  "), room);
+    }
     let before: String = before.iter().flat_map(|part| [part, "  "]).collect();
     match room.checked_sub(width(&before)) {
         Some(left) if left >= LEAST_NAME => format!("{before}{}", fit::name(&name, left)),
@@ -177,8 +175,8 @@ fn remarks(page: &mut Page, section: &Section, row: &Row) {
 
 /// The name of a row.
 fn key(section: &Section, row: &Row) -> String {
-    let key = section.columns.iter().position(|column| column.role == Role::Key);
-    let value = key.and_then(|key| Some((row.cells.get(key)?, section.columns.get(key)?.unit)));
+    let name = section.name_column();
+    let value = name.and_then(|name| Some((row.cells.get(name)?, section.columns.get(name)?.unit)));
     value.map(|(value, unit)| cell::text(value, unit, false)).unwrap_or_default()
 }
 

@@ -6,9 +6,10 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use super::cell::Part;
 use super::fit::{self, width};
 use super::{ascii, cell};
-use crate::report::{Role, Row, Section, Unit};
+use crate::report::{Row, Section, Unit};
 
 /// Columns of space between two columns, and left of the table.
 const GAP: usize = 2;
@@ -46,6 +47,9 @@ impl Form {
     }
 }
 
+/// A column of a section, or a part of one, by its index.
+type Shown = (usize, Part);
+
 /// Column of cells as text, ready to be measured.
 struct Texts {
     title: String,
@@ -72,13 +76,13 @@ impl Texts {
 /// shares alone have one, if there is room.
 pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: bool, ascii: bool) -> Laid {
     let form = Form { intervals, ascii };
-    let key = section.columns.iter().position(|column| column.shown && column.role == Role::Key);
-    let names = key.map(|key| texts(section, rows, key, false, form));
-    let others: Vec<usize> = (0..section.columns.len())
-        .filter(|&index| section.columns.get(index).is_some_and(|c| c.shown) && Some(index) != key)
-        .collect();
-    let place = |index: &usize| key.is_some_and(|key| *index < key);
-    let before = others.iter().filter(|index| place(index)).count();
+    let is_shown = |index: &usize| section.columns.get(*index).is_some_and(|column| column.shown);
+    let key = section.name_column().filter(is_shown);
+    let names = key.map(|key| texts(section, rows, (key, Part::Whole), false, form));
+    let columns = (0..section.columns.len()).filter(|index| is_shown(index) && Some(*index) != key);
+    let of_column = |index| cell::parts(rows, index).iter().map(move |part| (index, *part));
+    let others: Vec<Shown> = columns.flat_map(of_column).collect();
+    let before = others.iter().filter(|(index, _)| key.is_some_and(|key| *index < key)).count();
     let want = |least: usize| names.as_ref().map_or(0, |names| names.width().min(least));
 
     for (with, least) in [(true, KEY_ROOM[0]), (false, KEY_ROOM[1])] {
@@ -90,7 +94,7 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
         }
     }
     let mut kept = others;
-    let mut left_out: Vec<usize> = Vec::new();
+    let mut left_out: Vec<Shown> = Vec::new();
     loop {
         let with_intervals = all(section, rows, &kept, true, form);
         let (columns, marks) = if total(&with_intervals) <= room {
@@ -99,12 +103,9 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
             (all(section, rows, &kept, false, form), true)
         };
         if total(&columns) <= room || kept.len() <= 1 {
-            left_out.sort_unstable();
-            let left_out = left_out
-                .into_iter()
-                .filter_map(|index| section.columns.get(index))
-                .map(cell::title)
-                .collect();
+            left_out.sort_by_key(|(index, _)| *index);
+            let title = |(index, part)| Some(cell::title_of(section.columns.get(index)?, part));
+            let left_out = left_out.into_iter().filter_map(title).collect();
             let below = names.map(|names| shortened(names, room.saturating_sub(2 * GAP)));
             return draw(columns, None, 0, below, left_out, marks);
         }
@@ -116,36 +117,42 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
 
 /// The place in `kept` of the column that is missed least; the last of several. What people act on is what the row is (the words
 /// before its name), how fast it grows, and what it holds; the rest is the evidence for that.
-fn least_used(section: &Section, kept: &[usize]) -> Option<usize> {
-    let key = section.columns.iter().position(|column| column.role == Role::Key).unwrap_or_default();
+fn least_used(section: &Section, kept: &[Shown]) -> Option<usize> {
+    let key = section.name_column().unwrap_or_default();
     let rank = |index: usize| match section.columns.get(index) {
         Some(column) if cell::is_word(column) && index < key => 0,
-        Some(column) if column.unit == Unit::BytesPerHour => 1,
+        Some(column) if is_growth(column.unit) => 1,
         Some(column) if column.unit == Unit::Bytes => 2,
         _ => 3,
     };
-    (0..kept.len()).max_by_key(|place| kept.get(*place).map(|index| rank(*index)))
+    (0..kept.len()).max_by_key(|place| kept.get(*place).map(|(index, _)| rank(*index)))
 }
 
-fn all(section: &Section, rows: &[&Row], columns: &[usize], with: bool, form: Form) -> Vec<Texts> {
+/// Whether values of this unit say what happens all the time.
+fn is_growth(unit: Unit) -> bool {
+    matches!(unit, Unit::BytesPerHour | Unit::BytesPerSecond | Unit::NanosPerSecond)
+}
+
+fn all(section: &Section, rows: &[&Row], columns: &[Shown], with: bool, form: Form) -> Vec<Texts> {
     let interval = |index: usize| {
         with && (form.intervals
             || section.columns.get(index).is_some_and(|column| column.unit == Unit::Ratio))
     };
-    columns.iter().map(|&index| texts(section, rows, index, interval(index), form)).collect()
+    columns.iter().map(|&shown| texts(section, rows, shown, interval(shown.0), form)).collect()
 }
 
-fn texts(section: &Section, rows: &[&Row], index: usize, interval: bool, form: Form) -> Texts {
+fn texts(section: &Section, rows: &[&Row], (index, part): Shown, interval: bool, form: Form) -> Texts {
+    let names = section.name_column();
     let Some(column) = section.columns.get(index) else {
         return Texts { title: String::new(), cells: vec![], left: true };
     };
     let cells = rows.iter().map(|row| {
-        let text =
-            row.cells.get(index).map(|value| cell::text(value, column.unit, interval)).unwrap_or_default();
+        let cell = row.cells.get(index);
+        let text = cell.map(|value| cell::text_of(value, part, column.unit, interval)).unwrap_or_default();
         let text = form.spelled(text);
-        if column.role == Role::Key { text } else { fit::name(&text, MAX_WORD) }
+        if Some(index) == names { text } else { fit::name(&text, MAX_WORD) }
     });
-    let title = fit::name(&form.spelled(cell::title(column)), MAX_WORD);
+    let title = fit::name(&form.spelled(cell::title_of(column, part)), MAX_WORD);
     Texts { title, cells: cells.collect(), left: cell::is_word(column) }
 }
 

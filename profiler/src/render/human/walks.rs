@@ -13,9 +13,7 @@ const FILES: usize = 3;
 /// How many walks are complete, by which method, and why the others are not; how many frames have names, why the others
 /// have none, and what could be switched on.
 pub(super) fn write(page: &mut Page, coverage: &Coverage, verbose: bool) {
-    let Some(walks) = &coverage.walks else {
-        return page.paragraph(Style::Plain, "stacks    ", &of_shares(coverage).join(" · "));
-    };
+    let Some(walks) = &coverage.walks else { return };
     if walks.walks > 0 {
         page.paragraph(Style::Plain, "stacks    ", &ends(walks, verbose).join(" · "));
     }
@@ -86,17 +84,4 @@ fn file(module: Option<&Text>) -> String {
 
 fn of_frames(share: f64) -> String {
     format!("{} of frames", units::percent(share))
-}
-
-/// Of a report that has no more than the shares.
-fn of_shares(coverage: &Coverage) -> Vec<String> {
-    let method = visible(&coverage.stack_method);
-    let stacks = match coverage.complete_stacks_ratio {
-        Some(share) => format!("{} complete ({method})", units::percent(share)),
-        None => format!("by {method}"),
-    };
-    [Some(stacks), coverage.named_frames_ratio.map(|share| format!("names {}", of_frames(share)))]
-        .into_iter()
-        .flatten()
-        .collect()
 }

@@ -15,6 +15,7 @@ pub(crate) fn grouped() -> Report {
     report.stacks = inner.iter().map(|name| of(&mut frames, name)).collect();
     report.stacks.push(stack(&mut frames, 4242, &[tick]));
     report.frames = frames.into_vec();
+    report.identify_stacks();
     let sites = vec![
         leak_row(&format!("{tick}{}", crate::naming::AND_BELOW), 60 * MIB, 3.0, Some(0)),
         leak_row(&format!("{tick}{}room.rs:43", crate::naming::BESIDE), 5 * MIB, 1.0, Some(3)),

@@ -4,6 +4,7 @@ use super::{
     analyze::Judged,
     estimate::Estimate,
     growth::Growth,
+    own::Own,
     rows::StackRow,
     sentences::rounded_up,
     verdict::{Judgement, Verdict},
@@ -17,9 +18,9 @@ use crate::{
 const WITHHELD: &str = "withheld: the data are incomplete";
 
 /// The columns, in order. `{A}` in a title stands for the age asked about.
-const COLUMNS: [(&str, &str, Unit, Role, bool); 14] = [
+const COLUMNS: [Described; 14] = [
     ("verdict", "Verdict", Unit::None, Role::Label, true),
-    ("function", "Function", Unit::None, Role::Key, true),
+    ("function", "Function", Unit::None, Role::Name, true),
     ("old_bytes", "Live > {A}", Unit::Bytes, Role::Gauge, true),
     ("live_bytes", "Live", Unit::Bytes, Role::Gauge, true),
     ("live_blocks", "Live blocks", Unit::Count, Role::Gauge, false),
@@ -34,38 +35,64 @@ const COLUMNS: [(&str, &str, Unit, Role, bool); 14] = [
     ("passed_over", "Passed over", Unit::None, Role::Label, false),
 ];
 
-/// Columns that only sites have, or only stacks, behind the others.
-const STACKS: (&str, &str, Unit, Role, bool) = ("stacks", "Stacks", Unit::Count, Role::Gauge, true);
-const SITE: (&str, &str, Unit, Role, bool) = ("site", "Site", Unit::Count, Role::Label, false);
-/// The column of the process, first of all if there are several.
-const PID: (&str, &str, Unit, Role, bool) = ("pid", "PID", Unit::None, Role::Label, true);
+/// What a column is: name, title, unit, role, and whether people see it.
+type Described = (&'static str, &'static str, Unit, Role, bool);
 
-fn columns(age: &str, last: (&str, &str, Unit, Role, bool), several: bool) -> Vec<Column> {
-    let column = |(name, title, unit, role, shown): (&str, &str, Unit, Role, bool)| Column {
+/// Columns that only sites have, behind the others. The keys are those of [`site_key`].
+const OF_SITES: [Described; 5] = [
+    ("stacks", "Stacks", Unit::Count, Role::Gauge, true),
+    ("symbol", "Symbol", Unit::None, Role::Key, false),
+    ("module", "File", Unit::None, Role::Key, false),
+    ("place", "Place", Unit::None, Role::Key, false),
+    ("covers", "Covers", Unit::None, Role::Key, false),
+];
+/// Columns that only stacks have.
+const OF_STACKS: [Described; 2] =
+    [("site", "Site", Unit::Count, Role::Label, false), ("stack_id", "Stack", Unit::None, Role::Key, false)];
+/// The process, which people see if there are several, and which of the programs it is that the process was one after the other.
+const PID: Described = ("pid", "PID", Unit::None, Role::Key, true);
+const PROGRAM: Described = ("program", "Program", Unit::Count, Role::Key, false);
+
+fn columns(age: &str, last: &[Described], several: bool) -> Vec<Column> {
+    let column = |(name, title, unit, role, shown): Described| Column {
         name: name.to_owned(),
         title: title.replace("{A}", age),
         unit,
         role,
-        shown,
+        shown: shown && (name != PID.0 || several),
     };
-    let first = several.then_some(PID);
-    first.into_iter().chain(COLUMNS).chain([last]).map(column).collect()
+    [PID, PROGRAM].into_iter().chain(COLUMNS).chain(last.iter().copied()).map(column).collect()
 }
 
-/// The columns of sites; with the process if there are several.
+/// The columns of sites; people see the process if there are several.
 pub(super) fn site_columns(age: &str, several: bool) -> Vec<Column> {
-    columns(age, STACKS, several)
+    columns(age, &OF_SITES, several)
 }
 
 /// The columns of stacks, the same.
 pub(super) fn stack_columns(age: &str, several: bool) -> Vec<Column> {
-    columns(age, SITE, several)
+    columns(age, &OF_STACKS, several)
 }
 
-/// A row: the process if there are several, the cells, and the number that only this kind of row has.
-pub(super) fn with_ends(pid: Option<u32>, cells: Vec<Value>, last: usize) -> Vec<Value> {
-    let pid = pid.map(|pid| Value::Word(pid.to_string()));
-    pid.into_iter().chain(cells).chain([Value::Exact(last as u64)]).collect()
+/// A row: the process, which of its programs, the cells, and what only this kind of row has.
+pub(super) fn with_ends((pid, program): (u32, u64), cells: Vec<Value>, last: Vec<Value>) -> Vec<Value> {
+    [Value::Exact(pid.into()), Value::Exact(program)].into_iter().chain(cells).chain(last).collect()
+}
+
+/// What identifies a site, whatever other sites there are: the function, its file, its place in the source, and whether the row
+/// is of a line or of a function with all that it calls.
+pub(super) fn site_key(own: Option<&Own>, with_callees: bool) -> [Value; 4] {
+    let missing = |why: &str| Value::Unknown(why.to_owned());
+    let named =
+        |name: Option<&Text>, why| name.map_or_else(|| missing(why), |name| Value::Name(name.clone()));
+    let place = own.and_then(Own::source_place);
+    let covers = if with_callees { "function and callees" } else { "line" };
+    [
+        named(own.map(|own| &own.function), "no frame has a name"),
+        named(own.and_then(|own| own.module.as_ref()), "code without a file"),
+        named(place.as_ref(), "no line is known"),
+        Value::Word(covers.to_owned()),
+    ]
 }
 
 /// The cells of a stack. Without a verdict if the data do not carry one. `skipped` are the allocation wrappers further in

@@ -7,37 +7,26 @@ use profiler_common::{
 
 use super::{collect::Snapshot, session::Session, walks::walks};
 use crate::{
-    report::{Coverage, FileNames, Frame, Ledger, Outcome, OutcomeClass, Stack},
+    report::{Coverage, FileNames, Ledger, Outcome, OutcomeClass},
     units,
 };
 
 /// The smallest block that an allocator gives, in bytes: what it holds beside it needs as much.
 const SMALLEST_BLOCK_BYTES: u64 = 16;
 
-/// Builds the coverage of a snapshot. `stacks` and `frames` are those of the report; names must have been resolved.
-pub(super) fn coverage(
-    session: &Session<'_>,
-    snapshot: &Snapshot,
-    stacks: &[Stack],
-    frames: &[Frame],
-) -> Coverage {
+/// Builds the coverage of a snapshot. Names must have been resolved.
+pub(super) fn coverage(session: &Session<'_>, snapshot: &Snapshot) -> Coverage {
     let counters = &snapshot.counters;
     let count = |c: Counter| counters[c as usize];
     let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
     let because = losses(&count);
-    let named = frames.iter().filter(|f| !f.functions.is_empty()).count();
-    let ratio = |part: usize, whole: usize| (whole > 0).then(|| part as f64 / whole as f64);
     let freed = session.counts_while_all_attached(counters)[Counter::FreeUntracked as usize];
-    let complete_stacks = stacks.iter().filter(|stack| stack.incomplete.is_none()).count();
     Coverage {
         complete: because.is_empty(),
         incomplete_because: because,
         ledger: Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect(),
         quality: quality.map(|c| (c.name().to_owned(), count(*c))).collect(),
         walks: Some(walks(&snapshot.rows, &session.stacks, &session.spaces, &session.modules)),
-        complete_stacks_ratio: ratio(complete_stacks, stacks.len()),
-        stack_method: "unwind tables; frame pointers where code has none".to_owned(),
-        named_frames_ratio: ratio(named, frames.len()),
         files: files(session),
         before_attach: before(session.bytes_before, freed),
     }

@@ -111,6 +111,12 @@ fn path(calls: &[Call<'_>], wrappers: &Wrappers) -> Vec<Own> {
 }
 
 impl Own {
+    /// The same with the whole path of the file: `src/chat.rs:41`.
+    pub(super) fn source_place(&self) -> Option<Text> {
+        let (file, line) = self.file.as_ref().zip(self.line)?;
+        Some(Text::new([file.raw(), format!(":{line}").as_bytes()].concat()))
+    }
+
     /// The line of the call that leads to the allocation: `chat.rs:41`.
     fn source_line(&self) -> Option<Text> {
         let (file, line) = self.file.as_ref().zip(self.line)?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    report::{Ended, Frames, Meta, Report, SCHEMA, Stack, Summary, Target},
+    report::{Ended, Frames, Meta, Report, SCHEMA, Stack, Summary, Target, identity::identify},
     text::Text,
     units,
 };
@@ -52,8 +52,10 @@ pub(super) fn report(
         Some(stacks.len() - 1)
     });
     let places: Vec<Option<usize>> = places.collect();
-    let coverage = coverage::coverage(session, snapshot, &stacks, &frames);
-    let (sections, findings) = table.sections(session, &places, &snapshot.counters, coverage.complete);
+    identify(&mut stacks, &frames);
+    let coverage = coverage::coverage(session, snapshot);
+    let (sections, findings) =
+        table.sections(session, &stacks, &places, &snapshot.counters, coverage.complete);
     let mut report = Report {
         schema: SCHEMA,
         meta: meta(session, snapshot, ended)?,

@@ -1,5 +1,6 @@
 //! The answer in sentences, the most important first.
 
+mod evidence;
 mod grown;
 mod processes;
 mod seen;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 pub(super) use self::processes::processes;
 use self::{
+    evidence::{measured, nanos},
     grown::grown,
     processes::{Process, filling, still_fills, whose},
     seen::{age, seen},
@@ -22,7 +24,7 @@ use super::{
 };
 use crate::{
     naming::in_prose,
-    report::{Finding, Phrase, RowRef, Severity},
+    report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     text::Text,
     units,
 };
@@ -100,7 +102,9 @@ fn answer(facts: &Facts<'_>) -> Finding {
             rounded_up(needed),
             units::duration(facts.length)
         );
-        return Finding::plain(rules::TOO_EARLY, Severity::Limit, words);
+        return Finding::plain(rules::TOO_EARLY, Severity::Limit, words)
+            .because("length_ns", Unit::Nanos, nanos(facts.length))
+            .because("needed_ns", Unit::Nanos, nanos(needed));
     }
     if let Some(drawing) = facts.drawing.filter(Drawing::is_too_coarse) {
         return drawing.finding(facts.length);
@@ -149,7 +153,18 @@ fn leak(facts: &Facts<'_>) -> Finding {
     let at = facts.sites.iter().zip(facts.rows);
     let rows = at.filter(|(site, _)| is_said(site, facts)).filter_map(|(_, row)| *row);
     let sentence = leak_sentence(&leaks, facts);
-    Finding::new(rules::LEAK, Severity::Problem, sentence).on(rows.collect())
+    let sum = |of: fn(&Leak<'_>) -> f64| leaks.iter().map(of).sum::<f64>();
+    Finding::new(rules::LEAK, Severity::Problem, sentence)
+        .on(rows.collect())
+        .because(
+            "growth_bytes_per_hour",
+            Unit::BytesPerHour,
+            measured(sum(|leak| leak.growth_bytes_per_hour)),
+        )
+        .because("old_bytes", Unit::Bytes, measured(sum(|leak| leak.old_bytes)))
+        .because("old_blocks", Unit::Count, measured(sum(|leak| leak.old_blocks)))
+        .because("sites", Unit::Count, Value::Exact(leaks.len() as u64))
+        .because("stacks", Unit::Count, Value::Exact(leaks.iter().map(|leak| leak.stacks as u64).sum()))
 }
 
 /// A site that leaks, as the sentence speaks of it.
@@ -281,7 +296,13 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
         }
     )));
     let rows = sites.iter().filter_map(|&at| *facts.rows.get(at)?).collect();
-    Some(Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows))
+    let finding = Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows);
+    Some(
+        finding
+            .because("undecided_bytes", Unit::Bytes, measured(some))
+            .because("of_bytes", Unit::Bytes, measured(all))
+            .because("sites", Unit::Count, Value::Exact(sites.len() as u64)),
+    )
 }
 
 /// What would decide it: time, unless there is no more of it.
@@ -333,6 +354,9 @@ fn clean(facts: &Facts<'_>) -> Finding {
             format!("{words} Sampled: leaks of less than ~{} can go unseen.", growth.trim_start_matches('+'));
     }
     Finding::plain(rules::CLEAN, Severity::Info, words)
+        .because("stacks", Unit::Count, Value::Exact(facts.stacks as u64))
+        .because("length_ns", Unit::Nanos, nanos(facts.length))
+        .because("older_ns", Unit::Nanos, nanos(facts.older))
 }
 
 fn old_bytes(site: &JudgedSite) -> f64 {

@@ -168,7 +168,7 @@ impl Stacks {
         let stack = self.get(number)?;
         let frame = |of: &PlacedFrame| frames.intern(self.frame(stack.space, *of, modules));
         let frames = self.believed(stack).iter().map(frame).collect();
-        Some(Stack { pid, frames, incomplete: self.cut(stack, modules) })
+        Some(Stack { pid, frames, incomplete: self.cut(stack, modules), ..Stack::default() })
     }
 
     /// What is known of the walk of a stack, whose names must have been resolved; `None` if its frames are not known.

@@ -8,7 +8,7 @@ use super::{
     analyze::Judged,
     before::Before,
     coarse::Drawing,
-    columns::{cells, site_columns, stack_columns, with_ends},
+    columns::{cells, site_columns, site_key, stack_columns, with_ends},
     own::{Named, Own, labels},
     rows::{StackRow, Window},
     sentences::{self, Facts},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     naming,
-    report::{Finding, Folded, Row, RowRef, Section, Severity},
+    report::{Finding, Folded, Row, RowRef, Section, Severity, Stack, StackRef, Value},
     text::Text,
     units,
 };
@@ -106,10 +106,11 @@ impl<'a> Table<'a> {
         before.after(self.judged, &self.sites)
     }
 
-    /// The tables, and what they say. `stacks` are the places in the report of the stacks that have a row.
+    /// The tables, and what they say. `stacks` are the places in the report (`of_report`) of the stacks that have a row.
     pub(super) fn sections(
         &self,
         session: &Session<'_>,
+        of_report: &[Stack],
         stacks: &[Option<usize>],
         counters: &[u64; Counter::COUNT],
         complete: bool,
@@ -141,7 +142,7 @@ impl<'a> Table<'a> {
             let site = &self.sites[at];
             let first = site.stacks[0];
             let stack = self.shown.binary_search(&first).ok().and_then(|row| stacks.get(row).copied()?);
-            let pid = several.then_some(self.programs[first].0);
+            let number = program_number(session, self.programs[first]);
             let leaks = site.judgement.verdict == Verdict::Leak;
             let line = Line {
                 judged: &site.judged(),
@@ -151,10 +152,12 @@ impl<'a> Table<'a> {
                 stack,
                 leaks,
             };
-            line.row(pid, site.stacks.len(), complete)
+            let mut last = vec![Value::Exact(site.stacks.len() as u64)];
+            last.extend(site_key(self.of_site[at], site.through.is_some()));
+            line.row(number, last, complete)
         });
         let hidden = self.sites.len() - self.rows.len();
-        let sites = Section {
+        let mut sites = Section {
             name: "sites".to_owned(),
             title: "Where memory is allocated, the worst first".to_owned(),
             columns: site_columns(&age, several),
@@ -163,27 +166,38 @@ impl<'a> Table<'a> {
             detail: false,
             folded: self.folded(length, complete),
         };
-        let stacks = Section {
+        let mut stacks = Section {
             name: "stacks".to_owned(),
             title: "Call stacks, the worst first".to_owned(),
             columns: stack_columns(&age, several),
-            rows: self.stack_rows(stacks, several, complete),
+            rows: self.stack_rows(session, of_report, stacks, complete),
             notes: Vec::new(),
             detail: true,
             folded: None,
         };
+        // Sites without a name have no other key; a library that was loaded twice has two stacks of one id.
+        sites.number_rows();
+        stacks.number_rows();
         (vec![sites, stacks], findings)
     }
 
-    fn stack_rows(&self, stacks: &[Option<usize>], several: bool, complete: bool) -> Vec<Row> {
+    fn stack_rows(
+        &self,
+        session: &Session<'_>,
+        of_report: &[Stack],
+        stacks: &[Option<usize>],
+        complete: bool,
+    ) -> Vec<Row> {
         let owns: Vec<Option<&Own>> = self.shown.iter().map(|&place| self.owns[place]).collect();
         let shown = self.shown.iter().zip(&self.site_rows).zip(stacks).zip(labels(&owns));
         let row = |(((&place, &site), &stack), name)| {
             let judged: &Judged<'_> = &self.judged[place];
             let leaks = judged.judgement.verdict == Verdict::Leak || self.is_part_of_leak(site, place);
             let line = Line { judged, leaking: None, name, own: self.owns[place], stack, leaks };
-            let (pid, _): (u32, u16) = self.programs[place];
-            line.row(several.then_some(pid), site, complete)
+            let id = stack.and_then(|stack| of_report.get(stack)).map(|stack| stack.id.clone());
+            let id = id.map_or_else(|| Value::Unknown("its frames are not known".to_owned()), Value::Word);
+            let number = program_number(session, self.programs[place]);
+            line.row(number, vec![Value::Exact(site as u64), id], complete)
         };
         shown.map(row).collect()
     }
@@ -258,11 +272,11 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn row(self, pid: Option<u32>, last: usize, complete: bool) -> Row {
+    fn row(self, program: (u32, u64), last: Vec<Value>, complete: bool) -> Row {
         let verdict = complete.then_some(self.judged.judgement.verdict);
         let severity = (complete && self.leaks).then_some(Severity::Problem);
         let cells = cells(self.judged, self.leaking, verdict, self.name, self.own.map(|own| &*own.skipped));
-        Row { cells: with_ends(pid, cells, last), stack: self.stack, severity }
+        Row { cells: with_ends(program, cells, last), stacks: StackRef::user(self.stack), severity }
     }
 }
 
@@ -276,6 +290,12 @@ pub(super) fn program_of(session: &Session<'_>, stack: u32) -> (u32, u16) {
     let number = session.stacks.get(stack).map(|stack| stack.space);
     let space = session.spaces.iter().find(|space| Some(space.number) == number);
     space.map_or((0, 0), |space| (space.process.pid(), space.number))
+}
+
+/// The process, and how many programs it was before this one.
+fn program_number(session: &Session<'_>, (pid, space): (u32, u16)) -> (u32, u64) {
+    let before = session.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space);
+    (pid, before.count() as u64)
 }
 
 fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {

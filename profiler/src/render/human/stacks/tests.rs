@@ -38,7 +38,7 @@ fn no_stack_is_written_twice() {
     let blocks = long.split("Call stacks, innermost call first").skip(1);
     let written: usize = blocks.map(|block| block.matches("\n\n  LEAK  ").count()).sum();
     let leaks = report.sections.iter().flat_map(|section| &section.rows);
-    let stacks: std::collections::BTreeSet<usize> = leaks.filter_map(|row| row.stack).collect();
+    let stacks: std::collections::BTreeSet<usize> = leaks.filter_map(|row| row.stack()).collect();
     assert!(stacks.len() > 1 && written == stacks.len(), "{written} of {stacks:?}: {long}");
     assert!(!long.contains("Site: "), "the place of a row in another table tells people nothing: {long}");
 }

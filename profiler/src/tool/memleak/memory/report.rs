@@ -137,7 +137,7 @@ pub(in super::super) fn section(grown: &[Grown]) -> Section {
         role,
         shown: name != "pid" || grown.len() > 1,
     };
-    Section {
+    let mut section = Section {
         name: "memory".to_owned(),
         title: "Memory without a file".to_owned(),
         columns: COLUMNS.into_iter().map(column).collect(),
@@ -145,14 +145,17 @@ pub(in super::super) fn section(grown: &[Grown]) -> Section {
         notes: notes(grown),
         detail: false,
         folded: None,
-    }
+    };
+    // A process that became another program has rows of both.
+    section.number_rows();
+    section
 }
 
 fn rows(grown: &Grown) -> Vec<Row> {
     let row = |kind: Value, before: u64, after: u64, followed: Value, unexplained: Value| {
-        let pid = Value::Word(grown.pid.to_string());
+        let pid = Value::Exact(grown.pid.into());
         let cells = vec![pid, kind, Value::Exact(before), Value::Exact(after), followed, unexplained];
-        Row { cells, stack: None, severity: None }
+        Row { cells, stacks: Vec::new(), severity: None }
     };
     let bytes = |(value, variance): (f64, f64)| match variance > 0.0 {
         true => {

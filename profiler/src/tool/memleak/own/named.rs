@@ -139,7 +139,7 @@ mod tests {
             unresolved: None,
         };
         let frames = functions.enumerate().map(|frame_of| frames.intern(frame(frame_of))).collect();
-        Some(Stack { pid: 1, frames, incomplete: None })
+        Some(Stack { pid: 1, frames, ..Stack::default() })
     }
 
     /// The wrapper `+0x1000` calls the allocator in three places. Its callers are `+0x2000`, `+0x2100` and so on.
@@ -170,7 +170,7 @@ mod tests {
                 Some(Stack {
                     pid: 1,
                     frames: [wrapper, caller].map(|frame| frames.intern(frame)).to_vec(),
-                    incomplete: None,
+                    ..Stack::default()
                 })
             });
             [0, 1, 2].map(|number| named.own(number).unwrap().label.terminal())

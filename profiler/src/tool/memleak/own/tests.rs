@@ -28,7 +28,7 @@ fn nameless(module: &str, address: u64) -> Frame {
 }
 
 fn by_data(frames: &[Frame], wrappers: &Wrappers) -> Own {
-    let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), incomplete: None };
+    let stack = Stack { pid: 1, frames: (0..frames.len()).collect(), ..Stack::default() };
     own(&Catalog::new(frames).calls(&stack), wrappers).unwrap()
 }
 
