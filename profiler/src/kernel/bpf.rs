@@ -1,5 +1,5 @@
-//! The bpf(2) calls that aya 0.14 lacks or makes only together with others: programs loaded one by one, from any
-//! thread, uprobe links for many sites at once, run statistics, batched reads.
+//! The bpf(2) calls that aya 0.14 lacks, or makes only together with others: loading one program from any thread,
+//! uprobe links for many sites at once, run statistics, batched reads.
 //!
 //! Arguments are members of `union bpf_attr` (include/uapi/linux/bpf.h), in the bindings of aya-obj.
 
@@ -43,9 +43,9 @@ pub(crate) enum ProgramKind {
     Perf,
     /// A link to many uprobe sites.
     Multi(MultiKind),
-    /// A tracepoint whose arguments the program does not look at.
+    /// A raw tracepoint. The verifier does not know the types of its arguments.
     Tracepoint,
-    /// A tracepoint of which the verifier knows the types (`tp_btf`), by the number of its type in the kernel's BTF.
+    /// A tracepoint with typed arguments (`tp_btf`), by the number of its type in the kernel's BTF.
     TypedTracepoint(u32),
     /// A perf event that samples.
     Sample,
@@ -70,8 +70,8 @@ impl ProgramKind {
     }
 }
 
-/// The arguments of a command, all 0: what a command does not set means "none" or "default" to the kernel, and what a
-/// kernel does not know must be 0.
+/// Arguments with every member 0. The kernel takes 0 as "not given", and refuses other values in members that it does
+/// not know.
 fn no_arguments() -> bpf_attr {
     // SAFETY: every member is made of integers, for which 0 is a value.
     unsafe { mem::zeroed() }
@@ -79,8 +79,8 @@ fn no_arguments() -> bpf_attr {
 
 /// Makes the system call.
 fn call(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
-    // SAFETY: the arguments are as large as the kernel is told; pointers in them are to memory that the callers keep
-    // alive over the call and that is as large as the lengths beside them say.
+    // SAFETY: the size passed is that of the arguments. Pointers in them are to memory that the callers keep alive over
+    // the call and that is as large as the lengths beside them say.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
     };
@@ -94,12 +94,12 @@ fn call_for_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// A descriptor as the kernel's structures have it.
+/// A descriptor in the form of the kernel's structures.
 fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd() as u32
 }
 
-/// An address as the kernel's structures have it.
+/// An address in the form of the kernel's structures.
 fn address<T: ?Sized>(of: &T) -> u64 {
     std::ptr::from_ref(of).cast::<u8>() as u64
 }
@@ -112,7 +112,7 @@ pub(crate) fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
     call_for_fd(bpf_cmd::BPF_BTF_LOAD, &mut attr)
 }
 
-/// A program to be loaded.
+/// A program to load.
 pub(crate) struct ProgramSpec<'a> {
     pub(crate) name: &'a str,
     pub(crate) instructions: &'a [u8],
@@ -123,7 +123,7 @@ pub(crate) struct ProgramSpec<'a> {
     pub(crate) func_info: (usize, &'a [u8], usize),
 }
 
-/// Loads a program; `log` receives the verifier's words.
+/// Loads a program. If the verifier refuses it, `log` receives the verifier's log.
 pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Result<OwnedFd> {
     let (record, functions, count) = spec.func_info;
     let mut attr = program(spec.kind, spec.instructions, spec.license);
@@ -132,7 +132,7 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     attr.__bindgen_anon_3.func_info_rec_size = record as u32;
     attr.__bindgen_anon_3.func_info = address(functions);
     attr.__bindgen_anon_3.func_info_cnt = count as u32;
-    // Without a log first: writing it takes longer than verifying.
+    // First without a log: writing it takes longer than verifying.
     match call_for_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
         Err(error) if !matches!(error.raw_os_error(), Some(libc::EPERM)) => {
             *log = vec![0; 16 << 20];
@@ -143,7 +143,7 @@ pub(crate) fn load_program(spec: &ProgramSpec<'_>, log: &mut Vec<u8>) -> io::Res
     }
 }
 
-/// Loads a few instructions without types; `log`, unless it is empty, receives the verifier's words.
+/// Loads a few instructions without types. `log`, unless it is empty, receives the verifier's log.
 pub(crate) fn load_bare(kind: ProgramKind, instructions: &[u64], log: &mut [u8]) -> io::Result<OwnedFd> {
     // SAFETY: the same memory, of which any bytes are valid.
     let instructions =
@@ -155,7 +155,7 @@ pub(crate) fn load_bare(kind: ProgramKind, instructions: &[u64], log: &mut [u8])
     call_for_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
-/// A name as the kernel's structures have it: cut short, and ended by 0.
+/// A name in the form of the kernel's structures: cut to fit, with a 0 at the end.
 fn kernel_name(name: &str) -> [libc::c_char; NAME_BYTES] {
     let mut bytes = [0; NAME_BYTES];
     for (byte, letter) in bytes.iter_mut().take(NAME_BYTES - 1).zip(name.bytes()) {
@@ -178,14 +178,14 @@ fn program(kind: ProgramKind, instructions: &[u8], license: &CStr) -> bpf_attr {
     attr
 }
 
-/// Asks the verifier for its words.
+/// Asks for the verifier's log.
 fn keep_log(attr: &mut bpf_attr, log: &mut [u8]) {
     attr.__bindgen_anon_3.log_level = 1;
     attr.__bindgen_anon_3.log_size = log.len() as u32;
     attr.__bindgen_anon_3.log_buf = log.as_mut_ptr() as u64;
 }
 
-/// Runs a few instructions once, in the kernel (Linux 5.10); what they return.
+/// Runs a few instructions once in the kernel (Linux 5.10), and returns their result.
 pub(crate) fn run_once(instructions: &[u64]) -> io::Result<u32> {
     let program = load_bare(ProgramKind::Tracepoint, instructions, &mut [])?;
     let mut attr = no_arguments();
@@ -195,7 +195,7 @@ pub(crate) fn run_once(instructions: &[u64]) -> io::Result<u32> {
     Ok(unsafe { attr.test.retval })
 }
 
-/// Attaches a program to sites (file offsets) of one file. `pid` is a process; its threads are covered.
+/// Attaches a program to sites (file offset and cookie) of one file, in all threads of process `pid`.
 pub(crate) fn link_uprobe_multi(
     program: BorrowedFd<'_>,
     kind: MultiKind,
@@ -220,11 +220,11 @@ pub(crate) fn link_uprobe_multi(
     call_for_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
-/// Whether the kernel knows such links. A kernel loads programs for links that it does not know, and says so only when
-/// they are attached. So this asks to attach the smallest program to a directory, which a kernel that knows the link
-/// refuses for that reason (`EBADF`). True also where the answer is another one.
+/// Whether the kernel has such links. A kernel without them loads the program and refuses to attach it, with `EINVAL`
+/// or `EOPNOTSUPP`. So this attaches the smallest program to a directory, which a kernel with such links refuses with
+/// `EBADF`. Any other answer counts as yes.
 pub(crate) fn knows_multi(kind: MultiKind) -> bool {
-    // include/uapi/linux/bpf.h: struct bpf_insn. r0 = 0, for which the verifier asks, and exit.
+    // include/uapi/linux/bpf.h, struct bpf_insn: `r0 = 0`, which the verifier requires, and `exit`.
     const DO_NOTHING: [u64; 2] = [0xb7, 0x95];
     let link = |program: OwnedFd| {
         link_uprobe_multi(program.as_fd(), kind, false, Path::new("/"), &[(0, 0)], std::process::id())
@@ -234,7 +234,7 @@ pub(crate) fn knows_multi(kind: MultiKind) -> bool {
     !matches!(refused, Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// Attaches a program to a perf event; `cookie` is handed to it at each hit (Linux 5.15).
+/// Attaches a program to a perf event. The program gets `cookie` at each hit (Linux 5.15).
 pub(crate) fn link_perf_event(
     program: BorrowedFd<'_>,
     event: BorrowedFd<'_>,
@@ -270,13 +270,13 @@ pub(crate) fn enable_run_stats() -> io::Result<OwnedFd> {
     call_for_fd(bpf_cmd::BPF_ENABLE_STATS, &mut attr)
 }
 
-/// Run time in nanoseconds and number of runs of a program, while statistics were on.
+/// Run time in nanoseconds and number of runs of a program while statistics were on.
 pub(crate) fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let info = program_info(program)?;
     Ok((info.run_time_ns, info.run_cnt))
 }
 
-/// Instructions that the verifier has looked at (Linux 5.16).
+/// Instructions that the verifier processed for a program (Linux 5.16).
 pub(crate) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(program_info(program)?.verified_insns)
 }

@@ -1,4 +1,4 @@
-//! What we say to the kernel, where the aya crate does not say it for us.
+//! System calls and facts of the kernel that the aya crate does not cover.
 
 pub(crate) mod bpf;
 pub(crate) mod helpers;

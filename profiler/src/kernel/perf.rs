@@ -1,4 +1,4 @@
-//! Perf events: probes, one per site, for kernels without multi links; and the clock that samples.
+//! Perf events: uprobes one by one, for kernels without multi links, and a clock for sampling.
 
 use std::{
     ffi::CString,
@@ -12,12 +12,12 @@ use std::{
 
 use aya_obj::generated::{PERF_FLAG_FD_CLOEXEC, perf_event_attr, perf_sw_ids, perf_type_id};
 
-/// Where the kernel says which type of event a uprobe is, and which bit of its configuration means the return.
+/// Files with the event type of uprobes, and with the bit of its configuration that stands for a return probe.
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 const UPROBE_RETURN: &str = "/sys/bus/event_source/devices/uprobe/format/retprobe";
 
-/// Opens the event of one instruction, or of the return of the function that begins there. `pid` is a process, whose
-/// threads are covered; 0 stands for all processes.
+/// Opens the event of one instruction, or of the return of the function that begins there, in all threads of process
+/// `pid`; 0 stands for all processes.
 pub(crate) fn open_uprobe(path: &Path, offset: u64, at_return: bool, pid: u32) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = event(number(UPROBE_TYPE, "")?);
@@ -28,7 +28,7 @@ pub(crate) fn open_uprobe(path: &Path, offset: u64, at_return: bool, pid: u32) -
     open(&attr, pid, cpu)
 }
 
-/// Opens the clock of a processor: a sample so many times a second while the processor is at work, whatever it does.
+/// Opens the sampling clock of a processor: `hz` samples a second, of whatever runs on it.
 pub(crate) fn open_clock(cpu: u32, hz: u32) -> io::Result<OwnedFd> {
     let mut attr = event(perf_type_id::PERF_TYPE_SOFTWARE as u32);
     attr.config = perf_sw_ids::PERF_COUNT_SW_CPU_CLOCK as u64;
@@ -37,7 +37,7 @@ pub(crate) fn open_clock(cpu: u32, hz: u32) -> io::Result<OwnedFd> {
     open(&attr, -1, cpu as libc::c_int)
 }
 
-/// An event of a type with nothing else set. Kernels take structures that are larger than their own if the rest is 0.
+/// An event with a type and nothing else. Kernels accept structures larger than their own if the rest is 0.
 fn event(kind: u32) -> perf_event_attr {
     // SAFETY: it is made of integers, for which 0 is a value.
     let mut attr: perf_event_attr = unsafe { mem::zeroed() };
@@ -47,7 +47,7 @@ fn event(kind: u32) -> perf_event_attr {
 }
 
 fn open(attr: &perf_event_attr, pid: libc::pid_t, cpu: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes are as large as their size field says, and a path in them outlives the call.
+    // SAFETY: the size in the attributes is their own, and a path in them outlives the call.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,
@@ -65,7 +65,7 @@ fn open(attr: &perf_event_attr, pid: libc::pid_t, cpu: libc::c_int) -> io::Resul
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// The number in a file of sysfs, behind `prefix`.
+/// The number after `prefix` in a file of sysfs.
 fn number(file: &str, prefix: &str) -> io::Result<u32> {
     let text = fs::read_to_string(file)?;
     let digits = text.trim().strip_prefix(prefix).unwrap_or_default();

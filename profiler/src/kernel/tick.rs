@@ -1,13 +1,14 @@
-//! The kernel's tick counter: a clock that a BPF program reads with one load, where a fine clock costs more than all
-//! else that a probe does.
+//! The kernel's tick counter: a BPF program reads it with one load, where reading the nanosecond clock costs more than
+//! everything else that a probe does.
 
 use std::io;
 
+use aya_obj::generated::bpf_func_id;
 use profiler_common::memleak::age::{TICK_SHIFT, UNIT_SHIFT};
 
 use super::bpf;
 
-/// The tick counter at one moment, and how much time a tick is.
+/// The tick counter at one moment, and the length of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticks {
     /// `jiffies_64`.
@@ -24,8 +25,8 @@ const STARTS_BEFORE_OVERFLOW_S: u64 = 300;
 const TOLERANCE_MS: u64 = 2000;
 
 impl Ticks {
-    /// Reads the counter. `None` if the kernel refuses, or if it cannot be told how much time a tick is: then there is
-    /// only the fine clock.
+    /// Reads the counter. `None` if the kernel refuses, or if the length of a tick cannot be determined; then only the
+    /// nanosecond clock can be used.
     pub(crate) fn read(monotonic_ns: u64) -> Option<Ticks> {
         let now = counter().inspect_err(|e| tracing::info!("the tick counter cannot be read: {e}")).ok()?;
         let hz = rate(now, monotonic_ns)?;
@@ -35,9 +36,9 @@ impl Ticks {
     }
 }
 
-/// Both halves of `jiffies_64`: a program returns 32 bits.
+/// `jiffies_64`, read in two halves: a program returns 32 bits.
 fn counter() -> io::Result<u64> {
-    const CALL_JIFFIES64: u64 = 0x0000_0076_0000_0085; // helper 118
+    const CALL_JIFFIES64: u64 = (bpf_func_id::BPF_FUNC_jiffies64 as u64) << 32 | 0x85;
     const SHIFT_RIGHT_32: u64 = 0x0000_0020_0000_0077;
     const EXIT: u64 = 0x95;
     let upper = || bpf::run_once(&[CALL_JIFFIES64, SHIFT_RIGHT_32, EXIT]);
@@ -52,7 +53,7 @@ fn counter() -> io::Result<u64> {
     }
 }
 
-/// Ticks per second, from the counter and the time since the start of the system: the one rate that fits both.
+/// Ticks per second, from the counter and the time since boot. `None` unless exactly one rate fits both.
 fn rate(counter: u64, monotonic_ns: u64) -> Option<u64> {
     let fits = |hz: &u64| {
         let start = (1u64 << 32) - STARTS_BEFORE_OVERFLOW_S * hz;
@@ -61,7 +62,7 @@ fn rate(counter: u64, monotonic_ns: u64) -> Option<u64> {
         (elapsed - expected).abs() <= i128::from(TOLERANCE_MS * hz)
     };
     let mut rates = RATES_HZ.into_iter().filter(fits);
-    // Around five minutes after the start, every rate fits.
+    // About five minutes after boot, every rate fits.
     rates.next().filter(|_| rates.next().is_none())
 }
 
@@ -69,7 +70,7 @@ fn rate(counter: u64, monotonic_ns: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// The counter of a system that has been up so long.
+    /// The counter of a system that has been up for `ms` milliseconds.
     fn counter_after(ms: u64, hz: u64) -> u64 {
         (1 << 32) - 300 * hz + ms * hz / 1000
     }

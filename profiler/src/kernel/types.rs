@@ -1,14 +1,14 @@
-//! Where members of the running kernel's structures are, by its BTF.
+//! Offsets of members of the running kernel's structures, from its BTF.
 //!
-//! aya's reader builds every one of 130,000 types, which takes longer than all else that attaching does; this one looks
-//! for a few. Layout: Documentation/bpf/btf.rst.
+//! aya's reader builds all 130,000 types, which takes longer than the rest of attaching; this one searches for a few.
+//! Layout: Documentation/bpf/btf.rst.
 
 use std::{fs, io};
 
 /// The types of the running kernel.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
-/// Structures within structures that are followed.
+/// Levels of nested structures that are searched.
 const MAX_NESTING: u32 = 8;
 
 const INT: u32 = 1;
@@ -27,7 +27,7 @@ const ENUM64: u32 = 19;
 #[derive(Debug)]
 pub(crate) struct Types {
     bytes: Vec<u8>,
-    /// Where each type begins, by number. Type 0 is `void` and has no bytes.
+    /// Offset of each type in `bytes`, by number. Type 0 is `void` and has no bytes.
     starts: Vec<usize>,
     strings: usize,
 }
@@ -74,7 +74,7 @@ impl Types {
         behind.starts_with(name.as_bytes()) && behind.get(name.len()) == Some(&0)
     }
 
-    /// The number of the type of a tracepoint, by the tracepoint's name.
+    /// The number of a tracepoint's type, by the tracepoint's name.
     pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
         let name = format!("btf_trace_{name}");
         let named = |at: &usize| {
@@ -84,8 +84,8 @@ impl Types {
         self.starts.iter().skip(1).position(named).map(|index| index as u32 + 1)
     }
 
-    /// The offset of a member of a structure in bytes; of a member of that member, and so on. `None` if this kernel has
-    /// no such member.
+    /// Offset in bytes of a member of a structure. A path of several names goes on into that member's structure. `None`
+    /// if this kernel has no such member.
     pub(crate) fn offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
         let named = |at: &&usize| {
             self.word(**at + 4).is_some_and(|info| info >> 24 & 0x1f == STRUCT)
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_through_what_has_no_name() {
+    fn members_of_unnamed_structures_are_found() {
         let types = Types::parse(made()).unwrap();
         assert_eq!(types.offset("outer", &["first"]), Some(0));
         assert_eq!(types.offset("outer", &["nested", "b"]), Some(16));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_refused_or_lacks_members() {
+    fn truncated_types_are_refused_or_lack_members() {
         let whole = made();
         for length in 0..whole.len() {
             let cut = Types::parse(whole[..length].to_vec());
@@ -167,6 +167,9 @@ mod tests {
         let types = Types::of_kernel().expect("every supported kernel has BTF");
         assert!(types.offset("task_struct", &["mm"]).is_some_and(|offset| offset > 0));
         assert!(types.tracepoint("sys_enter").is_some() && types.tracepoint("sys_ente").is_none());
-        assert!(types.offset("mm_struct", &["uprobes_state", "xol_area"]).is_some(), "inside a nameless one");
+        assert!(
+            types.offset("mm_struct", &["uprobes_state", "xol_area"]).is_some(),
+            "inside an unnamed union"
+        );
     }
 }

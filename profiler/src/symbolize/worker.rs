@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Answer, Request, Settings, Source, Symbolize, files::Files, perf_map::PerfMap};
-use crate::kernel::priority::Helper;
+use crate::kernel::priority::BackgroundThread;
 
 type Answers = Vec<Answer>;
 type Job = (Vec<Request>, Sender<Answers>);
@@ -21,7 +21,7 @@ pub(super) const STACK_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
-    thread: Option<Helper>,
+    thread: Option<BackgroundThread>,
 }
 
 /// Answers that are on their way.
@@ -46,7 +46,7 @@ impl Worker {
         let thread = thread::Builder::new().name("symbolize".into()).stack_size(STACK_BYTES);
         thread.spawn(move || {
             // Nobody to tell: the handle is gone, and the queue is closed.
-            let _ = told.send(Helper::this_thread());
+            let _ = told.send(BackgroundThread::this_thread());
             work(&mut make(), &queue);
         })?;
         Ok(Worker { jobs, thread: tell.recv().ok() })
@@ -62,9 +62,9 @@ impl Worker {
     }
 
     /// Lets the thread work at the usual priority: somebody waits.
-    pub fn hurry(&self) {
+    pub fn restore_priority(&self) {
         if let Some(thread) = self.thread {
-            thread.hurry();
+            thread.restore_priority();
         }
     }
 }

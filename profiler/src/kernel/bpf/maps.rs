@@ -1,4 +1,4 @@
-//! Maps: created, frozen, and read and written from user space.
+//! Creating and freezing maps, and reading and writing them from user space.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use aya_obj::generated::bpf_cmd;
 
 use super::{address, call, call_for_fd, no_arguments, number};
 
-/// A map to be created, for the sake of seeing whether the kernel does it.
+/// A map to create, to see whether the kernel allows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BareMap {
     /// `enum bpf_map_type`.
@@ -24,7 +24,7 @@ pub(crate) struct BareMap {
     pub(crate) flags: u32,
 }
 
-/// Creates a map. `types`: BTF, and the number of the type in it that keys and values have.
+/// Creates a map. `types`: a BTF object, and the number of the type in it that keys and values have.
 pub(crate) fn create_map(map: BareMap, types: Option<(BorrowedFd<'_>, u32)>) -> io::Result<OwnedFd> {
     let mut attr = no_arguments();
     attr.__bindgen_anon_1.map_type = map.kind;
@@ -40,7 +40,7 @@ pub(crate) fn create_map(map: BareMap, types: Option<(BorrowedFd<'_>, u32)>) -> 
     call_for_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr)
 }
 
-/// Ends writing to a map from user space: what it holds is constant for the verifier.
+/// Makes a map read-only for user space. The verifier then takes its contents as constants.
 pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = no_arguments();
     attr.__bindgen_anon_2.map_fd = number(map);
@@ -65,7 +65,7 @@ pub(crate) fn update<K, V: ?Sized>(map: BorrowedFd<'_>, key: &K, value: &V) -> i
     call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(|_| ())
 }
 
-/// Reads a hash map in batches of whole buckets, each consistent in itself, and hands every element to `each`.
+/// Reads a hash map in batches of whole buckets, each consistent in itself, and calls `each` with every element.
 pub(crate) fn for_each_element<K: Copy, V: Copy>(
     map: BorrowedFd<'_>,
     mut each: impl FnMut(K, V),

@@ -32,7 +32,7 @@ pub(super) fn report(
     } else {
         look_once_more(session);
         session.options.stage.begin("looking up names");
-        session.worker.hurry();
+        session.worker.restore_priority();
         session.stacks.names.finish(&session.modules, &session.spaces, &session.worker);
         session.options.stage.end();
     }
