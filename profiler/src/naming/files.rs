@@ -1,6 +1,6 @@
-//! Whose code a file has: program files, by their names, and source files, by their paths.
+//! Whose code a file contains: program files by their names, source files by their paths.
 
-/// What a program file is to the program that is observed.
+/// How a program file belongs to the program that is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
     /// The program itself, or a part of it.
@@ -9,11 +9,11 @@ pub(super) enum From {
     Standard,
     /// A library of the system, or the library of a runtime.
     Library,
-    /// A program that runs the user's code and has none of it.
+    /// An interpreter: it runs the user's code and contains none of it.
     Interpreter,
 }
 
-/// Libraries that stand between any program and the system, by the beginning of their names.
+/// Libraries that lie between any program and the system, by the beginning of their names.
 const STANDARD: &[&str] = &[
     "libc.so",
     "libc-",
@@ -55,7 +55,7 @@ const RUNTIMES: &[&str] = &[
     "libv8",
     "libuv.so",
 ];
-/// Programs that run the user's code, without the version at the end.
+/// Interpreters, without the version at the end.
 const INTERPRETERS: &[&str] = &[
     "node",
     "nodejs",
@@ -82,22 +82,22 @@ const INTERPRETERS: &[&str] = &[
     "qjs",
     "wasmtime",
 ];
-/// Folders that the system keeps its libraries in. Below them lie the folders of single programs, which are theirs.
+/// Directories of the system's libraries. Directories below them belong to single programs.
 const SYSTEM: &[&str] = &["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
-/// The last part of a path, without what the kernel adds when the file was deleted.
+/// The last part of a path, without the ` (deleted)` that the kernel adds.
 pub(super) fn base(path: &[u8]) -> &[u8] {
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     path.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty()).unwrap_or(path)
 }
 
-/// The name of a file, also of one that was deleted.
+/// The file name of a path, also of a file that was deleted.
 pub(super) fn name(path: &str) -> &str {
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whose code a program file has.
+/// Whose code a program file contains.
 pub(super) fn from(path: &str) -> From {
     let name = name(path);
     if STANDARD.iter().any(|start| name.starts_with(start)) {
@@ -111,7 +111,7 @@ pub(super) fn from(path: &str) -> From {
     }
 }
 
-/// `python3.11`, `luajit-2.1.0-beta3` and `php-fpm8.2` without what differs.
+/// `python3.11`, `luajit-2.1.0-beta3` and `php-fpm8.2` without their versions.
 fn without_version(name: &str) -> &str {
     let digit = name.find(|c: char| c.is_ascii_digit()).unwrap_or(name.len());
     name.get(..digit).unwrap_or(name).trim_end_matches('-')
@@ -125,12 +125,12 @@ fn is_of_system(path: &str, name: &str) -> bool {
     name.starts_with("lib") && name.contains(".so") && SYSTEM.contains(&folder)
 }
 
-/// Whose code a source file has, where it is not the program's.
+/// Whose code a source file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Where nothing says that it is another's.
+    /// The program's: nothing in the path says otherwise.
     Program,
-    /// The language's.
+    /// The standard library's, or the compiler's.
     Standard,
     /// A package's.
     Foreign,
@@ -142,7 +142,7 @@ const STANDARD_SOURCES: &[&str] =
 /// Parts of the paths of sources of packages.
 const FOREIGN_SOURCES: &[&str] = &["/.cargo/registry/", "/.cargo/git/", "/usr/src/", "/go/pkg/mod/"];
 
-/// Whose code a source file has.
+/// Whose code a source file contains.
 pub(super) fn source(path: &str) -> Source {
     let any = |parts: &[&str]| parts.iter().any(|part| path.contains(part));
     if any(STANDARD_SOURCES) {

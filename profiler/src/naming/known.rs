@@ -1,5 +1,5 @@
-//! Functions that are known by name: what allocates for its caller, where programs and threads begin, what belongs to a
-//! language or a runtime.
+//! Functions that are known by name: allocators and wrappers, where programs and threads begin, functions of a language
+//! or a runtime.
 //!
 //! Names are compared without arguments, type parameters and result: see [`bare`](super::bare).
 
@@ -14,12 +14,12 @@ static STARTUP: LazyLock<Known> = LazyLock::new(|| Known::read(include_str!("sta
 struct Known {
     /// Whole names.
     names: HashSet<&'static str>,
-    /// Beginnings of names.
+    /// Prefixes of names.
     starts: Vec<&'static str>,
 }
 
 impl Known {
-    /// Reads one name a line; `*` at its end stands for any end, `#` begins a comment.
+    /// Reads one name a line; `*` at its end matches any rest, `#` begins a comment.
     fn read(list: &'static str) -> Known {
         let mut known = Known { names: HashSet::new(), starts: Vec::new() };
         for line in list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -38,7 +38,7 @@ impl Known {
     }
 }
 
-/// Beginnings of whole names from standard libraries that are compiled into the program itself.
+/// Prefixes of names from standard libraries that are compiled into the program itself.
 const STANDARD: &[&str] = &[
     "std::",
     "core::",
@@ -58,10 +58,10 @@ const STANDARD: &[&str] = &[
     "_Unwind_",
 ];
 /// Part of the names of functions that a derive macro wrote: `server::_::<impl Serialize for server::Room>::serialize`.
-/// Their file is the user's, but who called them says more.
+/// Their source file is the user's, but their callers tell the reader more.
 const DERIVED: &str = "::_::<impl ";
-/// Beginnings of the names that runtimes give to code which they make for themselves (V8, HotSpot), and of names in packages
-/// of Java, as agents write them.
+/// Prefixes of the names that runtimes give to code of their own (V8, HotSpot), and of names in packages of Java in the
+/// form in which agents write them.
 const RUNTIME_CODE: &[&str] = &[
     "Builtin:",
     "BytecodeHandler:",
@@ -78,10 +78,10 @@ const RUNTIME_CODE: &[&str] = &[
     "Ljdk/",
     "Lsun/",
 ];
-/// Beginnings of the names of such code that runs what it is given: HotSpot.
+/// Prefixes of the names of HotSpot's own code that calls the program's: its interpreter and its stubs.
 const RUNTIME_LOOPS: &[&str] = &["Interpreter", "StubRoutines"];
 /// Parts of the names, before the arguments, of functions of a runtime's own library: modules of Node.js, assemblies of
-/// .NET, packages of Java (behind the type of the result), parts of HotSpot's compilers.
+/// .NET, packages of Java (after the type of the result), parts of HotSpot's compilers.
 const RUNTIME_LIBRARY: &[&str] =
     &[" node:", "[System.", " java.", " javax.", " jdk.", " sun.", " Runtime1 stub"];
 
@@ -90,13 +90,13 @@ pub(super) fn is_wrapper(bare: &str) -> bool {
     WRAPPERS.has(bare)
 }
 
-/// Whether a process, a thread or a runtime begins there, by its bare name.
+/// Whether a process, a thread or a runtime begins in a function, by its bare name.
 pub(super) fn is_startup(bare: &str) -> bool {
     STARTUP.has(bare)
 }
 
-/// Whether a function is of a standard library, or was written by a macro, by its whole name. What serde's macro wrote and
-/// was inlined has no path, but serde's types as parameters.
+/// Whether a function is of a standard library, or was written by a macro, by its whole name. Inlined functions of
+/// serde's macros have no path; they are known by serde's types in their parameters.
 pub(super) fn is_standard(name: &str) -> bool {
     let of_serde = name.split_once('<').is_some_and(|(before, parameters)| {
         let written = ["serialize", "deserialize", "visit_"].iter().any(|start| before.starts_with(start));
@@ -105,13 +105,13 @@ pub(super) fn is_standard(name: &str) -> bool {
     of_serde || name.contains(DERIVED) || STANDARD.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether code that was made at run time runs other code, by its whole name.
+/// Whether code that was made at run time belongs to the runtime and calls the program's code, by its whole name.
 pub fn is_runtime_loop(name: &str) -> bool {
     RUNTIME_LOOPS.iter().any(|start| name.starts_with(start))
 }
 
-/// Whether a function of Python, as its trampolines are named (`py::NAME:FILE`), is of the library that Python comes with.
-/// Packages that were installed lie below it.
+/// Whether a function of Python, named as its trampolines are (`py::NAME:FILE`), is of Python's own library. Installed
+/// packages lie below that library, and are not part of it.
 fn is_of_python(name: &str) -> bool {
     let file = name.strip_prefix("py::").and_then(|rest| rest.split_once(':')).map(|(_, file)| file);
     file.is_some_and(|file| {
@@ -120,7 +120,7 @@ fn is_of_python(name: &str) -> bool {
     })
 }
 
-/// Whether code that was made at run time is the runtime's own, by its whole name.
+/// Whether code that was made at run time belongs to the runtime, by its whole name.
 pub(super) fn is_of_runtime(name: &str) -> bool {
     is_of_python(name)
         || RUNTIME_CODE.iter().any(|start| name.starts_with(start))
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_macro_wrote_is_known_also_where_it_was_inlined() {
+    fn code_of_macros_is_known_also_where_it_was_inlined() {
         assert!(is_standard(
             "visit_map<&mut serde::private::de::content::MapDeserializer<serde_json::Error>>"
         ));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_sounds_like_one_is_not() {
+    fn similar_names_are_not_wrappers() {
         for name in [
             "chat_push",
             "session_alloc",

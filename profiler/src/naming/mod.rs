@@ -1,7 +1,7 @@
-//! Which frames of a call stack say something: what is the program's own code, and what only lies between it and the
-//! allocator, or between it and the system.
+//! Which frames of a call stack matter to the reader: the program's own code, as opposed to what lies between it and
+//! the allocator or the system.
 //!
-//! Pure functions over [`Frame`]s, so that a report that was read from a file is treated as one that was just made.
+//! Pure functions over [`Frame`]s, so that a report from a file is treated like a new one.
 
 mod files;
 mod known;
@@ -12,12 +12,12 @@ use crate::{
     text::Text,
 };
 
-/// Behind the name of a function that stands for all that is allocated in it and below.
+/// Added to the name of a function in a row for everything that the function and its callees allocate.
 pub const AND_BELOW: &str = " and what it calls";
-/// Stands in the label of a row between its name and what tells it apart from others of this name.
+/// Separates the name in the label of a row from what distinguishes the row from others of this name.
 pub const BESIDE: &str = "  ";
 
-/// The name in a label, and what tells it apart from others of this name.
+/// The name in a label, and what distinguishes it from other rows of this name.
 pub(crate) fn apart(label: &Text) -> (&[u8], Option<&[u8]>) {
     let raw = label.raw();
     let beside = raw.windows(BESIDE.len()).position(|window| window == BESIDE.as_bytes());
@@ -43,13 +43,13 @@ pub use spelling::{bare, is_nameless, short, spelled};
 pub enum Kind {
     /// The program's own code, named or not.
     Own,
-    /// A function that allocates for whoever calls it: an allocator, or a wrapper around one that many programs have.
+    /// A function that allocates on behalf of its caller: an allocator, or a well-known wrapper around one.
     Wrapper,
-    /// Code of others that the program uses: system libraries, crates, libraries of runtimes.
+    /// Other people's code that the program uses: system libraries, crates, libraries of runtimes.
     Library,
     /// Code of the interpreter that runs the program.
     Interpreter,
-    /// The standard library of the language, and code that a macro wrote.
+    /// The standard library of the language, and code that a macro generated.
     Plumbing,
     /// Where a process, a thread or a runtime begins.
     Startup,
@@ -64,20 +64,20 @@ pub struct Call<'a> {
     pub frame: &'a Frame,
     /// The function; `None` if the frame has no name.
     pub function: Option<&'a Function>,
-    /// The name, or what stands for it: see [`spelled`] and [`place`].
+    /// The name, or what is shown in its place: see [`spelled`] and [`place`].
     pub name: &'a Text,
-    /// What all calls of one function of a file have in common: the name; of a function without one, where it begins, if
-    /// that is known. It may make calls in several places.
+    /// Identity of the function within its file: its name, or where it begins if it has no name and that is known. One
+    /// function may make calls in several places.
     pub identity: &'a Text,
     /// What it is to the reader.
     pub kind: Kind,
-    /// Whether it is in a library that stands between any program and the system.
+    /// Whether it is in a library that lies between any program and the system.
     pub in_standard_file: bool,
 }
 
 impl Call<'_> {
-    /// Whether it is code of others, which a reader need not see where it lies between other code of others. Wrappers in the
-    /// program itself are part of how it allocates.
+    /// Whether it is other people's code, of which a run of several calls need not be shown in full. A wrapper in the
+    /// program itself is not: it is part of how the program allocates.
     pub fn is_foreign(&self) -> bool {
         match self.kind {
             Kind::Own => false,
@@ -105,7 +105,7 @@ struct Known {
 }
 
 impl<'a> Catalog<'a> {
-    /// Of these frames.
+    /// The catalog of these frames.
     pub fn new(frames: &'a [Frame]) -> Catalog<'a> {
         Catalog { frames, known: frames.iter().map(known).collect() }
     }
@@ -145,8 +145,8 @@ fn known(frame: &Frame) -> Vec<Known> {
 }
 
 /// What a frame without a name is called: `server+0x1eae98`. The number is the address that `addr2line -e server`, `nm`
-/// and gdb take. Code that was made at run time is called by the runtime and its place in the memory that it lies in:
-/// `LuaJIT code+0xff76`; other code without a file has only its address in the target.
+/// and gdb take. Code that was made at run time is named by its runtime and its offset in the memory that it lies in,
+/// `LuaJIT code+0xff76`; other code without a file only by its address in the target.
 pub fn place(frame: &Frame) -> Text {
     let Some(module) = &frame.module else {
         return Text::from(match &frame.made {
@@ -155,7 +155,7 @@ pub fn place(frame: &Frame) -> Text {
         });
     };
     match (frame.file_address, frame.file_offset) {
-        // Of a report that an earlier version wrote if there is only an offset.
+        // Reports of earlier versions have only an offset.
         (Some(address), _) | (None, Some(address)) => in_file(module, address),
         (None, None) => {
             Text::new([files::base(module.raw()), format!(" at {:#x}", frame.address).as_bytes()].concat())
@@ -209,7 +209,7 @@ fn kind(from: Option<files::From>, function: Option<&Function>) -> Kind {
     }
 }
 
-/// Whether a name begins as the paths of the crate do that a Rust program is named after.
+/// Whether a name belongs to the crate that a Rust program is named after.
 pub fn is_of_main_crate(frame: &Frame, name: &str) -> bool {
     let Some(module) = &frame.module else { return false };
     let krate = files::name(&module.terminal()).replace('-', "_");

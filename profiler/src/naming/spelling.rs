@@ -8,20 +8,20 @@ use crate::{
     text::Text,
 };
 
-/// Stands between a function and the one that it was inlined into.
+/// Written between a function and the one that it was inlined into.
 const INSIDE: &str = " › ";
 
 /// The name of a function of a frame; `None` if the frame has no such function.
 ///
-/// Debug information calls a closure `{closure#0}` and, cut down to line tables, `server::Rooms::push` just `push`. Where a
-/// function was inlined, its name says little without that of the function it was inlined into: `server::host ›
-/// {async_fn#0}`. If that one is another's code, it says nothing: the module of the source file does.
+/// Debug information calls a closure `{closure#0}` and, cut down to line tables, `server::Rooms::push` just `push`. The
+/// name of an inlined function says little without the function that it was inlined into: `server::host ›
+/// {async_fn#0}`. If that outer function is other people's code, the module of the source file is named in its place.
 pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
     let function = frame.functions.get(nth)?;
     let name = readable(&function.name);
     if function.inlined && !has_path(&name) {
         let outer = frame.functions.iter().skip(nth + 1).find(|outer| has_path(&readable(&outer.name)));
-        // Of a language without paths if there is none.
+        // Without an outer function it is a language without paths.
         if let Some(outer) = outer {
             return Some(Text::from(inside(function, outer)));
         }
@@ -33,7 +33,7 @@ pub fn spelled(frame: &Frame, nth: usize) -> Option<Text> {
     }
     let (path, is_closure) = without_closures(without_copy(&name));
     Some(if is_closure && !path.is_empty() {
-        // Made by the compiler of an `async fn` or a closure: the function is what was written.
+        // Code that the compiler made of an `async fn` or a closure: the function that contains it is named.
         Text::from(format!("{path}{INSIDE}{{closure}}"))
     } else if name.len() > without_copy(&name).len() {
         Text::from(without_copy(&name))
@@ -50,9 +50,10 @@ fn lambda(name: &str) -> Option<String> {
     Some(format!("{}{INSIDE}{{lambda#{number}}}", bare(function)))
 }
 
-/// What V8 writes before the names of functions of JavaScript: the kind of code. Node.js 18 and older has one for each.
+/// The kind of code, which V8 writes before the names of JavaScript functions. Node.js 18 and older has one for each
+/// kind.
 const V8_KINDS: &[&str] = &["JS:", "LazyCompile:", "Function:", "InterpretedFunction:", "Eval:", "Script:"];
-/// The marks behind it: which of V8's compilers made the code. One function is made by several, one after the other.
+/// The mark after it: which of V8's compilers made the code. One function is compiled by several, one after the other.
 const V8_TIERS: &[char] = &['*', '^', '~', '+', '\''];
 
 /// A function of JavaScript: `JS:*push /srv/chat.js:4:1` is `push /srv/chat.js:4:1`.
@@ -68,8 +69,8 @@ fn python(name: &str) -> Option<String> {
     Some(format!("{function} {file}"))
 }
 
-/// A method of a class that the JVM made for a lambda, `void Chat$$Lambda$1/0x00007fcfa4000a08.run()`, without the address
-/// in it, which is another one in each run.
+/// A method of a class that the JVM made for a lambda, `void Chat$$Lambda$1/0x00007fcfa4000a08.run()`, without the
+/// address in it, which differs in each run.
 fn hidden_class(name: &str) -> Option<String> {
     let (class, rest) = name.split_once("/0x")?;
     let method = rest.get(rest.find('.')?..)?;
@@ -96,12 +97,12 @@ fn is_program(function: &Function) -> bool {
     function.file.as_ref().is_some_and(|file| files::source(&readable(file)) == files::Source::Program)
 }
 
-/// The module that a source file of Rust is: `pong::server` of `/src/pong/src/server.rs`, and `alloc::vec` of
+/// The module of a Rust source file: `pong::server` of `/src/pong/src/server.rs`, and `alloc::vec` of
 /// `/rustc/…/library/alloc/src/vec/mod.rs`.
 fn module_of_source(path: &str) -> Option<String> {
     let (before, inside) = path.strip_suffix(".rs")?.rsplit_once("/src/")?;
     let folder = before.rsplit('/').next()?;
-    // A package of the registry has its version behind its name.
+    // The directory of a package from the registry ends in its version.
     let package = match folder.rsplit_once('-') {
         Some((package, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => package,
         _ => folder,
@@ -118,7 +119,7 @@ fn module_of_source(path: &str) -> Option<String> {
     Some(std::iter::once(package.as_str()).chain(modules).collect::<Vec<_>>().join("::"))
 }
 
-/// Whether a name is that of something that has none in the source: a closure, an `async` block.
+/// Whether a name stands for something without a name in the source: a closure, an `async` block.
 pub fn is_nameless(name: &Text) -> bool {
     let name = readable(name);
     let last = name.rsplit(INSIDE).next().unwrap_or(&name);
@@ -134,7 +135,8 @@ pub fn short(name: &Text) -> Text {
     Text::from(without_result_and_arguments(without_copy(&text)))
 }
 
-/// A name that has no arguments has no result either: its spaces belong to it (`counter_overflow Runtime1 stub`).
+/// Cuts result and arguments. A name without arguments has no result either: its spaces belong to it (`counter_overflow
+/// Runtime1 stub`).
 fn without_result_and_arguments(name: &str) -> &str {
     let without = without_arguments(name);
     if without.len() == name.len() {
@@ -143,12 +145,12 @@ fn without_result_and_arguments(name: &str) -> &str {
     without.get(result_ends(without)..).unwrap_or(without)
 }
 
-/// A name as text. What is no text has nothing that could be spelled better.
+/// A name as text, lossily. A name that is not UTF-8 is not spelled in another way.
 fn readable(name: &Text) -> Cow<'_, str> {
     String::from_utf8_lossy(name.raw())
 }
 
-/// Without what a compiler appends to parts and copies of a function.
+/// Without the marks that a compiler appends to parts and copies of a function.
 fn without_copy(name: &str) -> &str {
     without_suffix(name.split(" [clone").next().unwrap_or(name))
 }
@@ -169,14 +171,14 @@ fn without_closures(name: &str) -> (&str, bool) {
     (path, path.len() < name.len())
 }
 
-/// A name without result, arguments, type parameters, and what a compiler puts behind it: `void a::B<T>::f<U>(int) const
-/// [clone .cold]` is `a::B::f`.
+/// A name without result, arguments, type parameters and marks of the compiler: `void a::B<T>::f<U>(int) const [clone
+/// .cold]` is `a::B::f`.
 pub fn bare(name: &str) -> String {
     let name = name.split(" [clone").next().unwrap_or(name);
     without_parameters(without_suffix(without_result_and_arguments(name)))
 }
 
-/// Without the type parameters that follow on a name. Brackets at its beginning belong to it: `<T as Trait>::f`.
+/// Without the type parameters after a name. Angle brackets at its beginning belong to it: `<T as Trait>::f`.
 fn without_parameters(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut depth = 0_u32;
@@ -197,7 +199,7 @@ fn without_parameters(name: &str) -> String {
     if depth == 0 { out.replace("::::", "::") } else { name.to_owned() }
 }
 
-/// Up to the brackets with the arguments, which follow on a name at the outermost level.
+/// Up to the parenthesis of the arguments, at the outermost level.
 fn without_arguments(name: &str) -> &str {
     if has_spaces(name) {
         return name;
@@ -222,7 +224,7 @@ fn without_arguments(name: &str) -> &str {
     name
 }
 
-/// Where the type of a result ends, which C++ puts before the names of templates.
+/// Where the type of the result ends, which C++ puts before the names of templates.
 fn result_ends(name: &str) -> usize {
     let mut depth = 0_u32;
     let mut ends = 0;
@@ -240,7 +242,7 @@ fn result_ends(name: &str) -> usize {
     ends
 }
 
-/// Whether spaces are part of a name: names of JavaScript (`push /srv/chat.js:4:1`), and what stands for a name.
+/// Whether spaces are part of a name: in JavaScript (`push /srv/chat.js:4:1`), and in what is shown in place of a name.
 fn has_spaces(name: &str) -> bool {
     let is_number = |part: Option<&str>| {
         part.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
@@ -250,7 +252,7 @@ fn has_spaces(name: &str) -> bool {
     is_place || name.contains(" code+0x") || name.starts_with("code at ") || name.contains(" at 0x")
 }
 
-/// Without what a compiler appends to parts and copies of a function: `.cold`, `.isra.0`, `.constprop.3`.
+/// Without the suffixes that a compiler appends to parts and copies of a function: `.cold`, `.isra.0`, `.constprop.3`.
 fn without_suffix(name: &str) -> &str {
     const SUFFIXES: &[&str] =
         &[".cold", ".isra.", ".constprop.", ".part.", ".lto_priv.", ".localalias", ".llvm."];
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inlined_function_without_a_path_is_named_with_what_it_was_inlined_into() {
+    fn an_inlined_function_without_a_path_is_named_with_its_outer_function() {
         for (names, is) in [
             (&["{async_fn#0}", "pong::server::host::{{closure}}"][..], "pong::server::host › {async_fn#0}"),
             (&["{closure#1}", "push", "pong::room::Room::tick"], "pong::room::Room::tick › {closure#1}"),
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_enclosing_function_is_anothers_the_module_is_named() {
+    fn inside_foreign_code_the_module_is_named() {
         let named = |name: &str, file: &str, outer: (&str, &str)| {
             let mut frame = frame(&[name, outer.0]);
             frame.functions[0].file = Some(Text::from(file));

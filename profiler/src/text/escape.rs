@@ -16,8 +16,8 @@ pub fn is_hidden(c: char) -> bool {
         | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Our own words, made safe for a terminal: hidden characters are spelled out, the rest stays as it is. Text that
-/// was escaped before does not change.
+/// Our own words, made safe for a terminal: hidden characters are spelled out, the rest stays as it is. Escaped text
+/// does not change when it is escaped again.
 pub fn visible(words: &str) -> Cow<'_, str> {
     if !words.contains(is_hidden) {
         return Cow::Borrowed(words);
@@ -47,7 +47,7 @@ pub(super) fn terminal(bytes: &[u8]) -> String {
     out
 }
 
-/// Markup as entities; `text` has no hidden characters any more, of which XML 1.0 forbids most.
+/// Markup as entities. `text` has no hidden characters any more; XML 1.0 forbids most of them.
 pub(super) fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -65,8 +65,8 @@ pub(super) fn xml(text: &str) -> String {
     out
 }
 
-/// A frame of a folded stack (`root;caller;callee 42`). A `;` would forge a frame, a space at either end would be
-/// trimmed, ` 42` at the end would be read as samples, and a leading `#` starts a comment.
+/// A frame of a folded stack (`root;caller;callee 42`). In such a line `;` would begin another frame, spaces at either
+/// end would be trimmed, ` 42` at the end would be read as samples, and a leading `#` starts a comment.
 pub(super) fn folded(text: &str) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();

@@ -1,11 +1,11 @@
 //! Text that comes from the target: names of processes, files and functions, chosen by whoever wrote them.
 //!
 //! Fifteen bytes of process name are enough to rewrite a terminal, and a function name can hold markup or the
-//! separators of our own formats. So this text has one type without `Display`, and the only ways out are the
+//! separators of our own formats. So this text has a type of its own without `Display`. It is written only through the
 //! escapes, one per output format. The raw bytes are kept: two names that differ stay different in JSON.
 //!
-//! Our own words inside a report need care too, because a report can be read from a file that somebody else
-//! wrote: [`visible`] neutralises those.
+//! Our own words inside a report need care too, because a report can be read from a file that somebody else wrote:
+//! [`visible`] escapes those.
 
 mod escape;
 mod pattern;
@@ -19,7 +19,7 @@ use std::path::Path;
 pub use self::escape::{is_hidden, visible};
 pub use self::pattern::Pattern;
 
-/// Longest text that is kept, in bytes. Longer text is cut and says so.
+/// Longest text that is kept, in bytes. Longer text is cut, and marked as cut.
 pub const MAX_BYTES: usize = 4096;
 
 /// Untrusted text. It has no `Display`: every output format has to pick its own escape.
@@ -40,7 +40,7 @@ impl Text {
         Text { bytes: whole_characters(head).into(), cut_from: Some(bytes.len() as u64) }
     }
 
-    /// The raw bytes, for comparing and looking up. Never write them to an output.
+    /// The raw bytes, for comparing and looking up. They must not be written to an output.
     pub fn raw(&self) -> &[u8] {
         &self.bytes
     }
@@ -50,7 +50,7 @@ impl Text {
         self.cut_from
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -71,8 +71,8 @@ impl Text {
         escape::xml(&self.terminal())
     }
 
-    /// For a frame of a folded stack: as [`Text::terminal`], with whatever readers of that format take for a
-    /// separator, a comment or a number of samples spelled out as well. Never empty.
+    /// For a frame of a folded stack: as [`Text::terminal`]. Whatever readers of that format take for a separator, a
+    /// comment or a number of samples is spelled out as well. Never empty.
     pub fn folded(&self) -> String {
         escape::folded(&self.terminal())
     }

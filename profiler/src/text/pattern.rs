@@ -1,8 +1,8 @@
-//! Patterns that people type: `*` stands for any characters, `?` for one, and everything else for itself.
+//! Patterns that people type: `*` matches any characters, `?` matches one, and everything else matches itself.
 
 use glob::MatchOptions;
 
-/// A pattern. Unlike in a shell, brackets and braces stand for themselves: they occur in names.
+/// A pattern. Unlike in a shell, brackets and braces match themselves: names contain them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     compiled: glob::Pattern,
@@ -10,12 +10,12 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// For whole names, with upper and lower case told apart.
+    /// Matches whole names, case-sensitively.
     pub fn whole(pattern: &str) -> Pattern {
         Pattern::compile(pattern, true)
     }
 
-    /// For any part of a name, whatever its case.
+    /// Matches any part of a name, whatever its case.
     pub fn anywhere(pattern: &str) -> Pattern {
         Pattern::compile(&format!("*{pattern}*"), false)
     }
@@ -26,7 +26,7 @@ impl Pattern {
             match c {
                 '[' => escaped.push_str("[[]"),
                 ']' => escaped.push_str("[]]"),
-                // Two in a row mean the same here, and directories to the library.
+                // `**` means the same as `*` here; for the library it would mean directories.
                 '*' if escaped.ends_with('*') => {}
                 c => escaped.push(c),
             }
@@ -36,11 +36,11 @@ impl Pattern {
             require_literal_separator: false,
             require_literal_leading_dot: false,
         };
-        // What is escaped this way is always well formed; an empty pattern matches empty names.
+        // An escaped pattern is always well formed. The default, an empty pattern, matches empty names only.
         Pattern { compiled: glob::Pattern::new(&escaped).unwrap_or_default(), options }
     }
 
-    /// Whether it fits a name.
+    /// Whether the pattern matches a name.
     pub fn fits(&self, name: &str) -> bool {
         self.compiled.matches_with(name, self.options)
     }

@@ -9,7 +9,7 @@ fn the_terminal_never_sees_an_escape_sequence() {
 }
 
 #[test]
-fn text_that_hides_or_reverses_is_spelled_out() {
+fn hidden_and_reversing_characters_are_spelled_out() {
     let text = Text::from("a\u{202e}b\u{2066}c\u{200b}d\u{feff}e\u{2028}f\u{2029}g\u{e0041}");
     assert_eq!(text.terminal(), r"a\u{202e}b\u{2066}c\u{200b}d\u{feff}e\u{2028}f\u{2029}g\u{e0041}");
 }
@@ -21,7 +21,7 @@ fn invalid_bytes_and_the_text_of_their_escape_differ() {
 }
 
 #[test]
-fn honest_names_stay_as_they_are() {
+fn ordinary_names_stay_as_they_are() {
     for name in ["chat::History::push", "std::vec::Vec<[u8; 4]>", "Größe::größer", "служба", "玩家_登录"]
     {
         assert_eq!(Text::from(name).terminal(), name);

@@ -8,7 +8,7 @@ const TIMES: [(&str, f64); 6] =
     [("ns", 1e3), ("us", 1e3), ("ms", 1e3), ("s", 60.0), ("min", 60.0), ("h", f64::INFINITY)];
 /// Decimals that a number has at most.
 const MOST_DECIMALS: usize = 12;
-/// Shown for a number that is none.
+/// Shown for NaN and infinity.
 const UNKNOWN: &str = "?";
 
 /// A size: `412 MiB`, `1.5 GiB`, `0 B`.
@@ -17,7 +17,7 @@ pub fn bytes(value: f64) -> String {
         return UNKNOWN.to_owned();
     }
     let (mut scaled, mut unit) = (value.abs(), 0);
-    // 1023.6 KiB is 1.0 MiB: what counts is the number as it will be printed.
+    // 1023.6 KiB is 1.0 MiB: the unit is chosen by the number as it will be printed.
     while scaled.round() >= 1024.0 && unit + 1 < BINARY.len() {
         (scaled, unit) = (scaled / 1024.0, unit + 1);
     }
@@ -33,8 +33,8 @@ pub fn bytes_per_hour(value: f64) -> String {
     format!("{sign}{size}/h")
 }
 
-/// Two sizes that would look the same, with as many digits as tell them apart: `21.96 MiB` and `22.00 MiB`. Both are in the
-/// unit of the second.
+/// Two sizes with as many digits as it takes to tell them apart: `21.96 MiB` and `22.00 MiB`. Both are in the unit of
+/// the second.
 pub fn apart(one: f64, other: f64) -> (String, String) {
     let steps = (other.abs().max(1.0).log2() / 10.0).floor().clamp(0.0, (BINARY.len() - 1) as f64);
     let unit = BINARY.get(steps as usize).unwrap_or(&"");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why text is not a size or a duration. Each says what would be.
+/// Why text is not a size or a duration. Each message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnitError {
     /// Nothing was given.
@@ -18,7 +18,7 @@ pub enum UnitError {
     /// A negative number.
     #[error("it must not be negative")]
     Negative,
-    /// An unknown unit, or none.
+    /// An unknown unit.
     #[error("unknown unit `{0}`; write a {1}")]
     UnknownUnit(String, &'static str),
     /// A duration without unit.
@@ -168,8 +168,8 @@ struct Number {
 }
 
 impl Number {
-    /// Takes the number at the start of `text`, at most 38 significant digits of it. `limit` is what a number of more digits is
-    /// beyond.
+    /// Splits the number off the start of `text`. `limit` is the largest value, for the message about a number that is
+    /// too large.
     fn take<'a>(
         text: &'a str,
         example: &'static str,
@@ -188,7 +188,7 @@ impl Number {
         if whole.is_empty() || fraction.contains('.') || number.ends_with('.') {
             return Err(bad());
         }
-        // Digits far below a nanosecond or a byte cannot matter.
+        // Later digits are far below a nanosecond or a byte.
         let fraction = fraction.get(..18).unwrap_or(fraction).trim_end_matches('0');
         let too_long = |_| UnitError::TooLarge(limit);
         let whole: u64 = whole.parse().map_err(too_long)?;
@@ -202,7 +202,7 @@ impl Number {
         self.decimals > 0
     }
 
-    /// The number times `scale`, rounded half up; nothing if it does not fit.
+    /// The number times `scale`, rounded half up; `None` if it does not fit.
     fn times(&self, scale: u64) -> Option<u64> {
         let divisor = 10u128.pow(self.decimals);
         let product = self.digits.checked_mul(u128::from(scale))?;
