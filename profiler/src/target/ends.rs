@@ -1,4 +1,4 @@
-//! The ends of processes, as they happen.
+//! Waiting for the ends of processes.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -7,19 +7,19 @@ use tokio::io::unix::AsyncFd;
 
 use super::process::Process;
 
-/// Tells when one of several processes ends.
+/// Reports when one of several processes ends.
 #[derive(Debug)]
 pub(crate) struct Ends(AsyncFd<OwnedFd>);
 
 impl Ends {
-    /// Of these processes. Needs a tokio runtime with I/O.
+    /// The ends of these processes. Needs a tokio runtime with I/O.
     ///
     /// # Errors
-    /// If the system has no room for it.
+    /// If the system has no room for another descriptor.
     pub(crate) fn of<'a>(processes: impl Iterator<Item = &'a Process>) -> io::Result<Ends> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for process in processes {
-            // Once: the descriptor of a process that has ended stays readable.
+            // Report each end once: the descriptor of a process that has ended stays readable.
             let events = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
             epoll::add(&all, process.handle(), epoll::EventData::new_u64(0), events)?;
         }
@@ -28,9 +28,9 @@ impl Ends {
         registered.map(Ends).map_err(io::Error::from)
     }
 
-    /// Ready when one has ended since the last time.
+    /// Ready when another process has ended.
     pub(crate) async fn next(&self) {
-        // Without a reactor nobody tells; whoever waits looks from time to time anyway.
+        // Without a reactor this never returns; callers also look at intervals.
         while let Ok(mut ready) = self.0.readable().await {
             let mut ended = Vec::with_capacity(1);
             let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_is_told_once_and_at_once() {
+    fn each_end_is_reported_once_and_at_once() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut children = [(); 2].map(|()| std::process::Command::new("sleep").arg("1000").spawn().unwrap());
         let processes = children.each_ref().map(|child| Process::open(child.id()).unwrap());
@@ -61,7 +61,7 @@ mod tests {
             for child in &mut children {
                 child.kill().unwrap();
                 tokio::time::timeout(Duration::from_secs(20), ends.next()).await.unwrap();
-                assert!(tokio::time::timeout(soon, ends.next()).await.is_err(), "it is told once");
+                assert!(tokio::time::timeout(soon, ends.next()).await.is_err(), "it is reported once");
                 child.wait().unwrap();
             }
         });

@@ -12,12 +12,12 @@ const PARENT: usize = 4;
 const GROUP: usize = 5;
 const SESSION: usize = 6;
 
-/// Processes that are looked at, at most: a fork storm must not become one of ours.
+/// Most processes that are looked at: bounds the work when a target forks without end.
 const MOST: usize = 512;
 
-/// Children do the work, not their parent, if they take more than so many times its processor time.
+/// Children do the work, not their parent, if they take more than this many times its processor time.
 const TIMES_OF_PARENT: u32 = 4;
-/// Children that are named to people, and that are to be typed.
+/// Most children that are named in a message, and in an option to type.
 pub(crate) const MOST_NAMED: usize = 4;
 
 /// What a process has used so far.
@@ -29,7 +29,8 @@ pub(crate) struct Used {
     pub(crate) of_ended_children: Duration,
     /// Its resident anonymous memory, in bytes.
     pub(crate) anonymous_bytes: u64,
-    /// Memory that it touched for the first time, in bytes, by its faults: a page that was given back counts again.
+    /// Memory that it touched for the first time, in bytes, by its page faults. A page that was given back and touched
+    /// again counts again.
     pub(crate) touched_bytes: u64,
     /// The same of its children that have ended and were collected.
     pub(crate) touched_bytes_of_ended_children: u64,
@@ -50,12 +51,12 @@ impl Used {
         })
     }
 
-    /// What it has used since it had used `before`.
+    /// What was used since `before`.
     pub(crate) fn without(&self, before: &Used) -> Used {
         self.each(before, Duration::saturating_sub, u64::saturating_sub)
     }
 
-    /// What two have used.
+    /// The sum of both.
     pub(crate) fn with(&self, other: &Used) -> Used {
         self.each(other, Duration::saturating_add, u64::saturating_add)
     }
@@ -79,12 +80,12 @@ impl Used {
     }
 }
 
-/// Everything that descends from these processes and lives, without themselves, by pid. Where they have started us, we and
-/// what led to us (`sudo`) are no work of theirs.
+/// All living descendants of these processes, without the processes themselves, by pid. If they started us, we and our
+/// ancestors (`sudo`) are left out.
 pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
     let own = std::process::id();
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    // One pass over all processes: the lists of children that the kernel keeps are one per thread, and optional.
+    // One pass over all processes: the kernel's lists of children are one per thread, and optional.
     for pid in super::find::all().into_iter().filter(|pid| *pid != own) {
         if let Some(parent) = living(pid).and_then(|stat| stat.field(PARENT)) {
             children.entry(parent).or_default().push(pid);
@@ -96,14 +97,15 @@ pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {
     found
 }
 
-/// What an ended command has left behind: what lives in its process group or session, and what has lost its parent, which is a
-/// child of ours then ([`launch::start`](super::launch::start)). Other children of ours run our own executable, or are older than
-/// the command, which began at `began_ticks`: a shell that becomes profiler may have some.
+/// What an ended command has left behind: living processes of its process group or session, and processes that lost
+/// their parent, which are our children then ([`launch::start`](super::launch::start)). Children of ours that run our
+/// own executable, or are older than the command, which began at `began_ticks`, are left out: a shell that becomes
+/// profiler may have some.
 pub(crate) fn left_behind(command: u32, began_ticks: u64) -> Vec<u32> {
     let own = std::process::id();
     let exe = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
     let ours = exe(own);
-    // One that is ending has no executable any more.
+    // A process that is ending has no executable any more.
     let is_of_another = |pid: u32| exe(pid).is_some_and(|of| Some(of) != ours);
     let left = |pid: &u32| {
         let Some(stat) = living(*pid) else { return false };
@@ -124,7 +126,7 @@ pub(crate) fn is_in_group(pid: u32, group: u32) -> bool {
     Stat::of_process(pid).and_then(|stat| stat.field(GROUP)) == Some(group)
 }
 
-/// The parent of a process, and its parent, up to the first process.
+/// The parent of a process, its parent, and so on, up to the first process.
 fn ancestors(of: u32) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     let mut pid = of;
@@ -142,7 +144,7 @@ pub(crate) fn children_do_the_work(own: Duration, theirs: Duration) -> bool {
     theirs > own * TIMES_OF_PARENT
 }
 
-/// What is to be typed to observe the first [`MOST_NAMED`] of these: `--pid 7 --pid 8`.
+/// The options that observe the first [`MOST_NAMED`] of these processes: `--pid 7 --pid 8`.
 pub(crate) fn pid_options(pids: impl Iterator<Item = u32>) -> String {
     pids.take(MOST_NAMED).map(|pid| format!("--pid {pid}")).collect::<Vec<String>>().join(" ")
 }
@@ -160,7 +162,7 @@ fn walk(of: &[u32], children: &BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
     found.into_iter().collect()
 }
 
-/// Of a process that has not ended.
+/// Facts of a process that has not ended.
 pub(super) fn living(pid: u32) -> Option<Stat> {
     Stat::of_process(pid).filter(|stat| !matches!(stat.state(), Some(b'Z' | b'X')))
 }
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn we_are_no_work_of_those_who_started_us() {
+    fn we_do_not_count_as_work_of_those_who_started_us() {
         let ours = ancestors(std::process::id());
         let above: Vec<u32> = ours.iter().copied().collect();
         assert!(!above.is_empty());

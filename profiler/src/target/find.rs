@@ -11,8 +11,8 @@ use crate::{
     text::Pattern,
 };
 
-/// The pids of the processes whose name, whose executable's file name, or whose script matches a pattern of `*` and `?`
-/// ([`Pattern::whole`]). Never our own.
+/// The pids of the processes whose name, executable's file name or script matches a pattern of `*` and `?`
+/// ([`Pattern::whole`]), except our own.
 ///
 /// # Errors
 /// If nothing matches.

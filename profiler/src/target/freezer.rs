@@ -1,29 +1,30 @@
-//! Whether the cgroup of a process is frozen (`systemctl freeze`, `docker pause`): its state says that it sleeps.
+//! Whether the cgroup of a process is frozen (`systemctl freeze`, `docker pause`). The state of a frozen process says
+//! only that it sleeps.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// The control group of a process in the hierarchy of version 2, where the kernel tells that it is frozen (Linux 5.2).
+/// The cgroup of a process in the hierarchy of version 2, where the kernel reports whether it is frozen (Linux 5.2).
 #[derive(Debug)]
 pub(crate) struct Freezer(PathBuf);
 
 impl Freezer {
-    /// That of a process; `None` if it is in none that we can see.
+    /// The cgroup of a process; `None` if it is in none that we can see.
     pub(crate) fn of(pid: u32) -> Option<Freezer> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         directory(&mounts, &groups).map(Freezer)
     }
 
-    /// Whether nothing in it runs now, because it or a group above it was frozen.
+    /// Whether it is frozen now, itself or by a group above it.
     pub(crate) fn is_frozen(&self) -> bool {
         let events = fs::read_to_string(self.0.join("cgroup.events")).unwrap_or_default();
         events.lines().any(|line| line == "frozen 1")
     }
 
-    /// Where it is.
+    /// Its directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What a process once had mapped: stacks through an unloaded library may still arrive.
+//! What a process has mapped before: stacks through an unloaded library may still arrive.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -7,15 +7,15 @@ use super::{
     modules::{Layout, ModuleId, Place},
 };
 
-/// Which files were mapped where, from the first look on.
+/// Which files were mapped where, since the first look.
 #[derive(Debug, Default)]
 pub struct History(Vec<(Mapping, ModuleId)>);
 
 impl History {
-    /// Takes a layout in; the addresses at which it has another file than one before it had.
+    /// Adds a layout. Returns the address ranges where another file was mapped in an earlier layout.
     pub fn add(&mut self, layout: &Layout) -> Vec<Range<u64>> {
         let base = |mapping: &Mapping| mapping.start.wrapping_sub(mapping.offset);
-        let mut turns = Vec::new();
+        let mut reused = Vec::new();
         for (mapping, id) in layout.files() {
             let mut is_known = false;
             for (known, known_id) in &self.0 {
@@ -23,25 +23,26 @@ impl History {
                 if *known_id == id && base(known) == base(mapping) {
                     is_known |= shared == (mapping.start..mapping.end);
                 } else if !shared.is_empty() {
-                    turns.push(shared);
+                    reused.push(shared);
                 }
             }
             if !is_known {
                 self.0.push((mapping.clone(), id));
             }
         }
-        turns
+        reused
     }
 
-    /// What an address belonged to, if something was mapped there before that is not any more.
+    /// What was mapped at an address before and is not any more.
     pub(crate) fn place(&self, address: u64) -> Option<Place> {
         let inside = |(mapping, _): &&(Mapping, ModuleId)| (mapping.start..mapping.end).contains(&address);
-        // If several were mapped here, `share` marks the frame as ambiguous: any will do.
+        // If several files were mapped here, the frame is marked as ambiguous elsewhere; the last one is as good as
+        // any.
         let (mapping, id) = self.0.iter().rev().find(inside)?;
         Some(Place::File(*id, address - mapping.start + mapping.offset))
     }
 
-    /// The files of which nothing is mapped any more.
+    /// The files that are no longer mapped.
     pub(crate) fn unloaded(&self, layout: &Layout) -> BTreeSet<ModuleId> {
         let mut unloaded: BTreeSet<ModuleId> = self.0.iter().map(|(_, id)| *id).collect();
         layout.files().for_each(|(_, id)| {
@@ -56,7 +57,7 @@ mod tests {
     use super::{super::maps::FileId, *};
 
     #[test]
-    fn files_that_take_turns_are_noticed_and_what_was_unloaded_is_known() {
+    fn reused_addresses_are_noticed_and_unloaded_files_are_known() {
         let mapping = |start: u64, offset: u64, pages: u64| Mapping {
             start,
             end: start + (pages << 12),

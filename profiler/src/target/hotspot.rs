@@ -1,8 +1,8 @@
-//! Options of a running HotSpot (OpenJDK), read where it keeps them. What it was started with does not tell: options also
-//! come from files, from the environment and from defaults.
+//! Options of a running HotSpot (OpenJDK), read from its memory. Its command line is not enough: options also come from
+//! files, from the environment and from defaults.
 //!
-//! libjvm exports a description of its own structures for the Serviceability Agent of the JDK (`vmStructs.hpp`): tables of
-//! types and members, and where the tables' own columns are. One of the types is the table of all options.
+//! libjvm exports a description of its own structures for the JDK's Serviceability Agent (`vmStructs.hpp`): tables of
+//! types and members, and the offsets of the columns of these tables. One of the types is the table of all options.
 
 use std::{fs::File, os::unix::fs::FileExt as _};
 
@@ -11,19 +11,20 @@ use crate::{
     target::modules::{Layout, Modules},
 };
 
-/// Entries of a table, and options, at most: JDK 21 has about 3000 entries and 1500 options.
+/// Most entries of a table, and most options, that are read: JDK 21 has about 3000 entries and 1500 options.
 const MOST: usize = 20_000;
 /// Bytes of the longest name that is compared.
 const NAME_BYTES: usize = 64;
 
-/// Where a process has an option that is on or off.
+/// Address of a boolean option in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switch {
     address: u64,
 }
 
 impl Switch {
-    /// The place of an option of the Java virtual machine in a process; `None` if it has none, or none that says so.
+    /// Finds an option of the Java virtual machine in a process; `None` if it has no such option, or does not describe
+    /// it.
     pub(crate) fn find(pid: u32, option: &str, layout: &Layout, modules: &Modules) -> Option<Switch> {
         let is_jvm = |path| Runtime::of_file(path) == Some(Runtime::Jvm);
         let (mapping, id) = layout.files().find(|(mapping, _)| is_jvm(&mapping.path))?;
@@ -58,7 +59,7 @@ const SYMBOLS: &[&str] = &[
     "gHotSpotVMTypeEntrySizeOffset",
     "gHotSpotVMTypeEntryArrayStride",
 ];
-/// The type of an option: since JDK 10, and before.
+/// The name of the type of an option: since JDK 10, and before.
 const OPTION_TYPES: &[&str] = &["JVMFlag", "Flag"];
 
 /// The memory of a process.
@@ -74,16 +75,16 @@ impl Memory {
         self.bytes(address).map(u64::from_ne_bytes)
     }
 
-    /// A word of what begins at an address. Both were read from the target and may be anything: the sum wraps, and what is no
-    /// address cannot be read.
+    /// The word at an offset from an address. Both were read from the target and may be anything: the sum wraps, and
+    /// reading a bad address fails.
     fn member(&self, address: u64, offset: u64) -> Option<u64> {
         self.word(address.wrapping_add(offset))
     }
 
-    /// Whether the text that a word points to is one of these.
+    /// Which of these names the text at a word is.
     fn names<'n>(&self, word: u64, wanted: &[&'n str]) -> Option<&'n str> {
         let mut name = [0; NAME_BYTES];
-        // It may end just before memory that cannot be read.
+        // The text may end just before memory that cannot be read.
         let read = self.0.read_at(&mut name, word).ok()?;
         let name = name.get(..read)?.split(|byte| *byte == 0).next()?;
         wanted.iter().find(|wanted| wanted.as_bytes() == name).copied()
@@ -106,7 +107,7 @@ impl Memory {
             }
             if self.names(type_name, OPTION_TYPES).is_some() {
                 match self.names(self.member(entry, of_field)?, &["flags", "numFlags", "_name", "_addr"]) {
-                    // Of members that are static there is an address, of others an offset.
+                    // Static members have an address, others an offset.
                     Some("flags") => table.first = self.word(self.member(entry, address)?),
                     Some("numFlags") => table.count = self.word(self.member(entry, address)?),
                     Some("_name") => table.name = self.member(entry, offset),
@@ -138,7 +139,7 @@ impl Memory {
     fn in_table(&self, option: &str, table: &Table, size: u64) -> Option<u64> {
         let (first, count) = (table.first?, table.count?.min(MOST as u64));
         let (name, value) = (table.name?, table.value?);
-        // Its last entry has no name.
+        // The last entry has no name.
         let entries = (0..count).map(|nth| first.wrapping_add(nth.wrapping_mul(size)));
         let mut named = entries.filter(|entry| {
             self.member(*entry, name).is_some_and(|word| word != 0 && self.names(word, &[option]).is_some())
@@ -152,9 +153,9 @@ impl Memory {
 struct Table {
     first: Option<u64>,
     count: Option<u64>,
-    /// Where in an entry the address of its name is.
+    /// Offset in an entry of the address of its name.
     name: Option<u64>,
-    /// Where in an entry the address of its value is.
+    /// Offset in an entry of the address of its value.
     value: Option<u64>,
 }
 
@@ -198,7 +199,7 @@ mod tests {
 
     /// A table whose columns, step and sizes are as large as words can be.
     #[test]
-    fn words_that_are_no_addresses_are_no_option() {
+    fn words_that_are_not_addresses_are_refused() {
         let wrong = u64::MAX;
         let at = std::ptr::from_ref(&wrong).expose_provenance() as u64;
         let memory = Memory(File::open("/proc/self/mem").unwrap());

@@ -1,10 +1,11 @@
-//! Which program a process is: what changes with every exec.
+//! Which program a process runs: this changes with every exec.
 
 use std::time::{Duration, Instant};
 
 use super::{family::living, process::Process};
 
-/// How long an exec is waited for. It takes less than a millisecond, unless its files come from a slow disk.
+/// Longest time to wait for an exec to finish. It takes less than a millisecond, unless its files come from a slow
+/// disk.
 const LONGEST_EXEC: Duration = Duration::from_secs(1);
 
 /// Where the kernel has put the code and the stack of a program: startcode and startstack of proc(5).
@@ -14,7 +15,7 @@ pub(crate) struct Incarnation {
     stack: u64,
 }
 
-/// What a look at a process tells of its program.
+/// The answer of one look at a process.
 enum Look {
     Is(Incarnation),
     /// The old program is gone, and the new one is not in place yet.
@@ -24,13 +25,14 @@ enum Look {
 }
 
 impl Process {
-    /// Which program it is. `None` if it is gone, may not be traced, or is in the middle of an exec.
+    /// The program that it runs. `None` if it is gone, may not be traced, or is in the middle of an exec.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         self.look_at_program().known()
     }
 
-    /// Which program it is once an exec that has begun is over, for which this waits. Whoever spawned the process with `vfork`
-    /// or `posix_spawn` goes on earlier: as soon as the memory of the old program is gone, before the new one's is there.
+    /// As [`Process::incarnation`], but waits for an exec that has begun. A parent that used `vfork` or `posix_spawn`
+    /// continues in the middle of it: when the memory of the old program is gone, and before that of the new one is
+    /// there.
     pub(crate) fn settled_incarnation(&self) -> Option<Incarnation> {
         let until = Instant::now() + LONGEST_EXEC;
         loop {
@@ -42,10 +44,10 @@ impl Process {
     }
 
     fn look_at_program(&self) -> Look {
-        // The first thread of a process that ends has no memory any more.
+        // The first thread of a process that ends has given up its memory already.
         let addresses = living(self.pid()).and_then(|stat| Some((stat.field(26)?, stat.field(28)?)));
         match addresses {
-            // The kernel shows 1 in place of the code to those who may not trace the process.
+            // The kernel shows 1 as the address of the code to those who may not trace the process.
             None | Some((1, _)) => Look::Unknown,
             Some((0, _) | (_, 0)) => Look::InExec,
             Some((code, stack)) => Look::Is(Incarnation { code, stack }),

@@ -1,10 +1,10 @@
 //! Starting a command that is observed from its first allocation on.
 //!
-//! The child first becomes our own executable again, which waits (`wait_and_become`); meanwhile probes are attached
-//! to its pid and to the files that the command is about to map; then it is let go and becomes the command.
+//! The child first becomes our own executable again, which waits (`wait_and_become`). Meanwhile probes are attached to
+//! its pid and to the files that the command is about to map. Then it is released and becomes the command.
 //!
-//! The command leads a process group of its own. It ends with us, however we end, unless it is to be left running: then
-//! it has a session of its own.
+//! The command leads a process group of its own and ends with us, however we end. If it is to be left running, it gets
+//! a session of its own.
 
 mod begun;
 mod group;
@@ -50,21 +50,21 @@ pub use self::{
     user::{FIND_ARGUMENT, find_as},
 };
 
-/// The hidden first argument that makes our executable wait and then become another.
+/// The hidden first argument that makes our executable wait and then become the command.
 pub const WAIT_ARGUMENT: &str = "__wait-and-become";
 
 /// For the child: whether the command outlives us.
 const STAYS: &str = "stays";
 const ENDS: &str = "ends";
 
-/// A command that was started and waits to be let go. Dropped before, it never runs; dropped later, it is ended, unless
-/// it is to be left running.
+/// A command that was started and waits for its release. If this is dropped before the release, the command never runs;
+/// if it is dropped after, the command is ended, unless it is to be left running.
 #[derive(Debug)]
 pub struct Waiting {
     child: Child,
     /// When it was started, in ticks since boot.
     began_ticks: u64,
-    /// Our end of what the child waits at.
+    /// Our end of the socket on which the child waits.
     gate: Option<UnixStream>,
     program: PathBuf,
     manner: Manner,
@@ -72,7 +72,7 @@ pub struct Waiting {
     /// What it and its children had used when it ended.
     used: Option<Used>,
     keeper: Option<Keeper>,
-    /// What the command started may be left when the command itself is gone.
+    /// Processes that the command started may be left when the command itself is gone.
     group: Option<Group>,
 }
 
@@ -97,7 +97,7 @@ impl Waiting {
         images::of(&self.program, self.manner.user.as_deref())
     }
 
-    /// Lets the command run, and waits until it does. The moment at which it was let go, or now if it was before.
+    /// Releases the command, and waits until it runs. Returns when it was released, or now if that was done before.
     ///
     /// # Errors
     /// If the child cannot become the command, or its keeper cannot be started.
@@ -112,9 +112,9 @@ impl Waiting {
             self.keeper = Some(keeper);
         }
         let begun = Instant::now();
-        // One that is gone has told why.
+        // A child that is gone has reported why.
         let _ = gate.write_all(b"g");
-        Refusal::hear(gate).map_or(Ok(begun), |refusal| Err(refusal.error(&self.program)))
+        Refusal::wait(gate).map_or(Ok(begun), |refusal| Err(refusal.error(&self.program)))
     }
 
     /// How it ended, if it did.
@@ -124,7 +124,7 @@ impl Waiting {
             self.status = self.child.try_wait().ok().flatten();
         }
         if self.status.is_some() {
-            // Once the group is gone, its number may become that of another.
+            // Once the group is empty, its number may be reused.
             self.group = self.group.take().filter(|group| {
                 group.collect();
                 group.is_there()
@@ -133,7 +133,7 @@ impl Waiting {
         self.status
     }
 
-    /// Keeps what it has used if it has ended: when it is collected, the kernel forgets.
+    /// Records what it has used, if it has ended: once it is collected, the kernel forgets.
     fn note_use(&mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -148,18 +148,18 @@ impl Waiting {
         self.used
     }
 
-    /// Asks it to end, and whatever it started, unless it is to be left running. True if there was someone to ask.
+    /// Asks it and what it started to end, unless it is to be left running. True if there was a process to ask.
     pub fn ask_to_end(&mut self) -> bool {
         self.ended();
         self.group.as_ref().inspect(|group| group.ask_to_end()).is_some()
     }
 
-    /// Whether it is gone, with all that it started and that did not leave its group.
+    /// Whether it and the rest of its group are gone.
     pub fn gone(&mut self) -> bool {
         self.ended().is_some() && self.group.is_none()
     }
 
-    /// Ends at once what is left of it.
+    /// Kills what is left of it.
     pub fn kill(&mut self) {
         if let Some(group) = &self.group {
             group.kill();
@@ -178,7 +178,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // A child that was not let go ends when it sees that nobody will.
+        // A child that was not released ends when our end of its socket is closed.
         if self.gate.take().is_some() {
             let _ = self.child.wait();
         }
@@ -223,8 +223,8 @@ pub fn resolve(program: &OsStr) -> Result<PathBuf> {
     found.ok_or_else(|| tried().because("it is not in PATH").hint("give the path of the executable"))
 }
 
-/// Starts a child that waits to become the command. The command's standard output goes to our standard error, so
-/// that standard output carries the report alone; its standard input is empty.
+/// Starts a child that waits to become the command. The command's standard output goes to our standard error, so that
+/// our standard output carries the report alone. Its standard input is empty.
 ///
 /// # Errors
 /// If there is no such command, or the system has no room for another process.
@@ -248,8 +248,8 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     if !manner.leave_running {
         child.process_group(0);
     }
-    // What the command started becomes a child of ours when it loses its parent: so a daemon is found whatever it does. Where
-    // that is not possible it is found by its group or session alone.
+    // Makes us the parent of what the command started when it loses its own: so a daemon is found whatever it does.
+    // Where this is refused, it is found by its group or session alone.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let child = child.spawn().map_err(tried)?;
     let (gate, manner) = (Some(gate), manner.clone());
@@ -267,19 +267,19 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     })
 }
 
-/// The child's side of [`start`]: waits to be let go, then becomes the command. Returns only if that fails, which the parent
-/// is told, or if the parent gave up.
+/// The child's side of [`start`]: waits for the release, then becomes the command. Returns only if that fails, which is
+/// reported to the parent, or if the parent gave up.
 pub fn wait_and_become(arguments: impl Iterator<Item = OsString>) {
-    // Closed when the child becomes the command, which tells the parent that it did.
+    // It is closed by the exec, which is how the parent knows of it.
     let Ok(gate) = io::stdin().as_fd().try_clone_to_owned() else { return };
     let gate = UnixStream::from(gate);
     match prepare_and_become(&gate, arguments) {
         Ok(GaveUp) => {}
-        Err(refusal) => refusal.tell(gate),
+        Err(refusal) => refusal.report(gate),
     }
 }
 
-/// Our parent has gone on without us.
+/// The parent closed the socket without a release.
 struct GaveUp;
 
 fn prepare_and_become(
@@ -302,7 +302,7 @@ fn prepare_and_become(
         return Ok(GaveUp);
     }
     if !stays {
-        // Behind the change of the user, which takes it back.
+        // After the change of the user, which resets it.
         let parent = parent.to_str().and_then(|pid| pid.parse().ok());
         let parent = parent.ok_or_else(|| set_up(io::ErrorKind::InvalidInput.into()))?;
         group::end_with(parent).map_err(&set_up)?;

@@ -27,7 +27,7 @@ pub struct Mapping {
     pub path: PathBuf,
 }
 
-/// Device and inode: which file, whatever it is called.
+/// Device and inode: identifies a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {
     /// Device number as in the maps file.
@@ -95,7 +95,7 @@ pub(super) struct Rights {
     pub(super) read: bool,
     pub(super) write: bool,
     pub(super) execute: bool,
-    /// Whether what is written to it is seen by others.
+    /// Whether writes to it are seen by other processes.
     pub(super) shared: bool,
 }
 
@@ -117,7 +117,7 @@ fn parse_line(line: &[u8], executable_only: bool) -> Option<(Mapping, Rights)> {
     let rights =
         Rights { read: has(0, b'r'), write: has(1, b'w'), execute: has(2, b'x'), shared: has(3, b's') };
     if executable_only && !rights.execute {
-        return None; // before its path is copied: most mappings are none of code
+        return None; // before its path is copied: most mappings are not code
     }
     let hex = |digits| u64::from_str_radix(digits, 16).ok();
     let path = unescape(rest.trim_ascii_start());
@@ -131,7 +131,7 @@ fn parse_line(line: &[u8], executable_only: bool) -> Option<(Mapping, Rights)> {
     Some((mapping, rights))
 }
 
-/// The kernel writes a newline in a path as `\012`, and nothing else.
+/// Undoes the kernel's escape: it writes a newline in a path as `\012`, and escapes nothing else.
 fn unescape(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;

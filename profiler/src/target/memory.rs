@@ -1,8 +1,8 @@
 //! The memory of a process that belongs to no file, by kind.
 //!
-//! What is mapped says little: a thread's stack is 8 MiB of addresses and a few pages. What is in use is read from the page
-//! table (`/proc/PID/pagemap`), 2 MiB of addresses at a time: nobody has to wait for longer than that takes, unlike with
-//! `smaps`, which holds up every `mmap` and page fault of the process while it walks a whole mapping.
+//! The size of a mapping says little: a thread's stack is 8 MiB of addresses and a few pages. So the pages in use are
+//! read from the page table (`/proc/PID/pagemap`), 2 MiB of addresses at a time. The process is held up no longer than
+//! that takes, whereas `smaps` blocks its `mmap` and page faults for the length of a whole mapping.
 
 use std::{fs::File, hint::black_box, io, os::unix::fs::FileExt as _, sync::OnceLock};
 
@@ -12,36 +12,37 @@ use super::{
 };
 
 const PAGE_BYTES: u64 = 4096;
-/// A page table's worth of addresses: 2 MiB.
+/// The addresses that one page table covers: 2 MiB.
 const PIECE_PAGES: u64 = 512;
-/// Most pages that are looked at (4 GiB of addresses). Of more, pieces at equal distances stand for the others.
+/// Most pages that are looked at (4 GiB of addresses). If there are more, pieces at equal distances are read as a
+/// sample.
 const MOST_PAGES: u64 = 1 << 20;
-/// A mapping of fewer pages (16 MiB) is always read whole.
+/// A mapping of fewer pages (16 MiB) is always read in full.
 const SMALL_PAGES: u64 = 4096;
 /// `HEAP_MAX_SIZE` of glibc: an arena lies in an area of this size, at a multiple of it.
 const ARENA_BYTES: u64 = 64 << 20;
-/// Sizes of guards below stacks of threads: a page by default; some ask for more.
+/// Sizes of the guards below thread stacks: a page by default, more if the program asks for it.
 const GUARD_BYTES: std::ops::RangeInclusive<u64> = PAGE_BYTES..=1 << 20;
-/// Sizes of stacks of threads: from `PTHREAD_STACK_MIN` on.
+/// Sizes of thread stacks, from `PTHREAD_STACK_MIN` on.
 const STACK_BYTES: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 30;
 
 /// Bits of an entry of the page table that hold the number of the frame.
 const FRAME: u64 = (1 << 55) - 1;
 
-/// What memory is used for, as far as its place and its neighbours tell.
+/// What memory is used for, as far as its place and its neighbours show.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// What `brk` has grown: the heap of most allocators of C libraries.
+    /// The heap that `brk` extends, used by most allocators of C libraries.
     Heap,
     /// An arena of glibc for allocations of threads.
     Arena,
     /// The stack of the first thread.
     Stack,
-    /// The stack of another thread, in use or kept for the next.
+    /// The stack of another thread, in use or cached for the next thread.
     ThreadStack,
     /// Pages of files that were written to: variables of programs and libraries.
     Variables,
-    /// Memory that its owner has given a name.
+    /// Memory with a name that the process gave it.
     Named(String),
     /// Mapped without a name.
     Mapped,
@@ -56,20 +57,20 @@ pub(crate) struct Region {
     pub(crate) end: u64,
     /// What it is used for.
     pub(crate) kind: Kind,
-    /// What of it is in memory or swapped out, in bytes.
+    /// Bytes of it that are in memory or swapped out.
     pub(crate) used_bytes: u64,
 }
 
 /// The memory of a process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// All of it, in memory and swapped out, as the kernel counts it, in bytes.
+    /// All of it, in memory and swapped out, by the kernel's counters, in bytes.
     pub(crate) bytes: u64,
-    /// Shared memory that is resident, in bytes; not part of the above.
+    /// Shared memory that is resident, in bytes; not included above.
     pub(crate) shared_bytes: u64,
     /// By address.
     pub(crate) regions: Vec<Region>,
-    /// Whether so much is mapped that a part stands for the whole.
+    /// Whether so much is mapped that only a sample was read.
     pub(crate) estimated: bool,
 }
 
@@ -94,7 +95,7 @@ impl Reading {
     }
 }
 
-/// The regions that may hold memory without a file, nothing of them known to be in use.
+/// The regions that may hold memory without a file, before their use is known.
 fn regions(all: &[(Mapping, Rights)]) -> Vec<Region> {
     let around = |index: usize| {
         let before = index.checked_sub(1).and_then(|before| all.get(before));
@@ -123,7 +124,7 @@ fn kind(mapping: &Mapping, rights: Rights, around: (Neighbour<'_>, Neighbour<'_>
         b"" if is_arena(mapping, around.1) => Some(Kind::Arena),
         b"" if is_stack(mapping, rights, around.0) => Some(Kind::ThreadStack),
         b"" => Some(Kind::Mapped),
-        // bionic and some runtimes call theirs so.
+        // The name that bionic and some runtimes give to thread stacks.
         _ if name.starts_with(b"[anon:stack") => Some(Kind::ThreadStack),
         _ => {
             let own = name.strip_prefix(b"[anon:")?.strip_suffix(b"]")?;
@@ -132,12 +133,13 @@ fn kind(mapping: &Mapping, rights: Rights, around: (Neighbour<'_>, Neighbour<'_>
     }
 }
 
-/// Whether nothing may be done with it: a guard, or addresses kept for later.
+/// Whether it has no permissions: a guard, or addresses reserved for later.
 fn is_closed(rights: Rights) -> bool {
     !rights.read && !rights.write && !rights.execute
 }
 
-/// An arena begins at a multiple of its size, and what it does not use yet is closed, up to the next multiple.
+/// An arena begins at a multiple of its size. The part that it does not use yet has no permissions and reaches to the
+/// next multiple.
 fn is_arena(mapping: &Mapping, behind: Neighbour<'_>) -> bool {
     let kept = |(next, rights): &(Mapping, Rights)| {
         next.start == mapping.end
@@ -148,7 +150,7 @@ fn is_arena(mapping: &Mapping, behind: Neighbour<'_>) -> bool {
         && (mapping.end.is_multiple_of(ARENA_BYTES) || behind.is_some_and(kept))
 }
 
-/// A stack has a guard right below.
+/// A thread stack has a guard right below it.
 fn is_stack(mapping: &Mapping, rights: Rights, before: Neighbour<'_>) -> bool {
     let guards = |(guard, rights): &(Mapping, Rights)| {
         guard.end == mapping.start
@@ -159,8 +161,8 @@ fn is_stack(mapping: &Mapping, rights: Rights, before: Neighbour<'_>) -> bool {
     rights.write && STACK_BYTES.contains(&(mapping.end - mapping.start)) && before.is_some_and(guards)
 }
 
-/// Fills in what of the regions is in use; whether that is an estimate. `read` reads entries of the page table from a page
-/// number on, and says how many there were.
+/// Fills in how much of each region is in use, and returns whether that is an estimate. `read` reads entries of the
+/// page table from a page number on, and returns how many it read.
 fn use_of(
     regions: &mut [Region],
     read: &mut dyn FnMut(u64, &mut [u64]) -> io::Result<usize>,
@@ -192,15 +194,17 @@ fn use_of(
     Ok(every > 1)
 }
 
-/// Whether a page is there, in memory or swapped out, and is the process's own (Documentation/admin-guide/mm/pagemap.rst:
-/// present, swapped, page of a file or shared). Pages that were read and never written to share one frame of zeroes.
+/// Whether a page is present or swapped out, and belongs to the process alone
+/// (Documentation/admin-guide/mm/pagemap.rst: present, swapped, page of a file or shared). Pages that were read and
+/// never written to share one zero page.
 fn is_own(entry: u64, zero: Option<u64>) -> bool {
     let (present, swapped, of_a_file) = (entry >> 63 != 0, entry >> 62 & 1 != 0, entry >> 61 & 1 != 0);
     let of_zeroes = present && zero == Some(entry & FRAME);
     (present || swapped) && !of_a_file && !of_zeroes
 }
 
-/// The number of the frame of zeroes, from a page of our own. `None` without `CAP_SYS_ADMIN`: then numbers are hidden.
+/// The frame number of the zero page, from a page of our own. `None` without `CAP_SYS_ADMIN`, when frame numbers are
+/// hidden.
 fn zero_frame() -> Option<u64> {
     static ZERO: OnceLock<Option<u64>> = OnceLock::new();
     *ZERO.get_or_init(|| {

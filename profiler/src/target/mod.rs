@@ -1,4 +1,4 @@
-//! The observed processes: finding them, knowing them again, reading what they map.
+//! The observed processes: finding and identifying them, and reading what they map.
 
 pub(crate) mod ends;
 pub(crate) mod family;

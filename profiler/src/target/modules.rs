@@ -1,5 +1,5 @@
-//! The files that targets map, kept open: so their names and bytes outlive the target, a replaced binary, and a
-//! `dlclose`.
+//! The files that targets map, kept open: names and bytes stay readable after the target ends, its binary is replaced,
+//! or it calls `dlclose`.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ pub struct ModuleId(pub(super) u32);
 #[derive(Debug)]
 pub struct Module {
     file: Option<File>,
-    /// Path as the target sees it; of a program that was started by a link, the link.
+    /// Path as the target sees it. For a program that was started by a symbolic link, the link.
     pub name: Text,
     /// The path of the file itself.
     file_name: Text,
@@ -43,7 +43,7 @@ pub struct Module {
     is_elf: bool,
     /// Its executable segments: offsets in the file, and the address of the first byte.
     code: Vec<(Range<u64>, u64)>,
-    /// The root directory of the process that it was first seen in, if that is not ours.
+    /// The root directory of the process that it was first seen in, if it is not ours.
     root: Option<Arc<OwnedFd>>,
 }
 
@@ -53,18 +53,18 @@ impl Module {
         self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
     }
 
-    /// The address that the file itself gives to a byte of its code, as `nm` and `addr2line` count; `None` if it is none.
+    /// The file's own address of a byte of its code, as `nm` and `addr2line` show it; `None` if the byte is not code.
     pub fn address(&self, offset: u64) -> Option<u64> {
         let (range, address) = self.code.iter().find(|(range, _)| range.contains(&offset))?;
         address.checked_add(offset - range.start)
     }
 
-    /// What its functions are named by; `None` if it could not be opened.
+    /// What its functions are named from; `None` if it could not be opened.
     pub fn program(&self) -> Option<Program> {
         Some(Program { path: self.path()?, name: self.file_name.clone(), root: self.root.clone() })
     }
 
-    /// The eight bytes before an offset, the last one highest; `None` if they cannot be read.
+    /// The eight bytes before an offset, the last one in the highest bits; `None` if they cannot be read.
     pub fn code_before(&self, offset: u64) -> Option<u64> {
         let mut bytes = [0; 8];
         self.file.as_ref()?.read_exact_at(&mut bytes, offset.checked_sub(8)?).ok()?;
@@ -77,8 +77,8 @@ impl Module {
     /// If it could not be opened or mapped.
     pub fn bytes(&self) -> io::Result<Mmap> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        // SAFETY: the mapping is private and only read. A file that is cut short meanwhile would end us, not the
-        // target: a running executable cannot be written, and libraries are replaced by renaming.
+        // SAFETY: the mapping is private and only read. If a file is truncated meanwhile, that ends us, not the target:
+        // a running executable cannot be written, and libraries are replaced by renaming.
         unsafe { Mmap::map(file) }
     }
 }
@@ -148,15 +148,15 @@ impl Modules {
         number
     }
 
-    /// Calls a module by the name that it was started by.
+    /// Names a module by the path that it was started by.
     pub(crate) fn call(&mut self, id: ModuleId, name: &Path) {
         if let Some(module) = self.list.get_mut(id.0 as usize) {
             module.name = Text::from(name);
         }
     }
 
-    /// Whether a module is more than memory with a file's number: some runtimes map the code that they make twice, which
-    /// takes a file in memory (memfd), and huge pages are such a file.
+    /// Whether a module is a program file. Some runtimes map the code that they make twice, for which they use a file
+    /// in memory (memfd), and huge pages are such a file, too.
     fn is_program(&self, id: ModuleId) -> bool {
         let in_memory = |module: &Module| {
             [b"/memfd:".as_slice(), b"/anon_hugepage"].iter().any(|name| module.name.raw().starts_with(name))
@@ -170,11 +170,11 @@ impl Modules {
     }
 }
 
-/// Where files lie in one address space.
+/// Which files are mapped where in one address space.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     mappings: Vec<(Mapping, Option<ModuleId>)>,
-    /// Where code of a file lies in memory that the process has put in its place, by address.
+    /// Ranges where the process has replaced the code of a file by memory of its own, by address.
     moved: Vec<Range<u64>>,
 }
 
@@ -185,11 +185,11 @@ pub enum Place {
     File(ModuleId, u64),
     /// Code that the process made at run time.
     Made,
-    /// Code of the kernel's in every process, such as the vdso.
+    /// Code that the kernel maps into every process, such as the vdso.
     Kernel,
-    /// Nothing that was mapped when we looked.
+    /// Nothing was mapped there when we looked.
     Unmapped,
-    /// Several files, one after the other: nobody can tell which of them it was.
+    /// Several files, one after the other: which of them it was cannot be known.
     Shared,
 }
 
@@ -216,7 +216,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Takes executable memory without a file in. What has taken the place of a file's own code is that code.
+    /// Adds executable memory without a file. Memory that replaces the code of a file counts as that file's code.
     fn add_made(&mut self, pid: u32, text: &[u8], made: &[Mapping], modules: &mut Modules) {
         let all = maps::parse_all(text);
         let parts = moved::parts(made, &all, &mut |neighbour| {
@@ -233,8 +233,8 @@ impl Layout {
         self.mappings.sort_by_key(|(mapping, _)| mapping.start);
     }
 
-    /// Whether code of a file is where a breakpoint in the file would get: mapped from it. True of a file that is not
-    /// mapped at all yet.
+    /// Whether the code at an offset of a file is mapped from the file, so that a breakpoint there is hit. Also true of
+    /// a file that is not mapped yet.
     pub fn is_from_file(&self, module: ModuleId, offset: u64) -> bool {
         let mut unmapped = true;
         let holds = |mapping: &Mapping| {
@@ -249,7 +249,7 @@ impl Layout {
         found || unmapped
     }
 
-    /// The files whose code was moved, wholly or in part.
+    /// The files whose code was moved, in full or in part.
     pub fn moved(&self) -> impl Iterator<Item = ModuleId> {
         let is_moved = |start| self.moved.iter().any(move |range| range.start == start);
         self.files().filter(move |(mapping, _)| is_moved(mapping.start)).map(|(_, id)| id)
@@ -267,18 +267,18 @@ impl Layout {
         self.mappings.iter().filter_map(|(mapping, id)| Some((mapping, (*id)?)))
     }
 
-    /// The mapping of the vdso: code of the kernel's that has unwind information, but no file.
+    /// The mapping of the vdso: code of the kernel that has unwind information, but no file.
     pub fn vdso(&self) -> Option<&Mapping> {
         self.mappings.iter().map(|(mapping, _)| mapping).find(|mapping| mapping.path.as_os_str() == "[vdso]")
     }
 
-    /// Executable memory that belongs to no file and is not the kernel's, in bytes: code made at run time.
+    /// Executable memory of neither a file nor the kernel, in bytes: code made at run time.
     pub fn made_code_bytes(&self) -> u64 {
         let made = self.mappings.iter().filter(|(mapping, id)| id.is_none() && !is_of_kernel(mapping));
         made.map(|(mapping, _)| mapping.end - mapping.start).sum()
     }
 
-    /// The mapping that an address lies in.
+    /// The mapping that contains an address.
     pub fn mapping_around(&self, address: u64) -> Option<Range<u64>> {
         let after = self.mappings.partition_point(|(mapping, _)| mapping.end <= address);
         let (mapping, _) = self.mappings.get(after).filter(|(mapping, _)| mapping.start <= address)?;
@@ -299,7 +299,7 @@ impl Layout {
     }
 }
 
-/// The root directory of a process; `None` if it is ours, or cannot be looked at.
+/// The root directory of a process; `None` if it is ours, or cannot be opened.
 fn foreign_root(pid: u32) -> Option<Arc<OwnedFd>> {
     let root = format!("/proc/{pid}/root");
     let same = |a: rustix::fs::Stat, b: rustix::fs::Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
@@ -311,7 +311,7 @@ fn foreign_root(pid: u32) -> Option<Arc<OwnedFd>> {
     openat(CWD, root, flags, Mode::empty()).ok().map(Arc::new)
 }
 
-/// Whether a mapping is one that the kernel makes; a process may name its own memory too, as `[anon:...]`.
+/// Whether the kernel made a mapping. A process can name its own memory too, as `[anon:...]`.
 fn is_of_kernel(mapping: &Mapping) -> bool {
     let path = mapping.path.as_os_str().as_encoded_bytes();
     [b"[vdso]".as_slice(), b"[vsyscall]", b"[uprobes]"].contains(&path)

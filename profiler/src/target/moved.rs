@@ -1,8 +1,8 @@
-//! Code of a file that lies in memory which the process has put in the place of the file's mapping.
+//! Code of a file that a process has replaced by a copy in memory without a file.
 //!
-//! Some programs copy their own code into anonymous memory, of huge pages most often, and map that over the code: iodlr,
-//! `node --use-largepages`, HHVM, BOLT's `--hugify`. The addresses stay the same, so the program headers of the file tell
-//! what is where.
+//! Some programs copy their own code into anonymous memory, mostly of huge pages, and map that over the code: iodlr,
+//! `node --use-largepages`, HHVM, BOLT's `--hugify`. The addresses stay the same, so the program headers of the file
+//! show what is where.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -14,10 +14,10 @@ const PAGE_MASK: u64 = 4095;
 /// A file, and the parts of it that the kernel maps.
 type File<I> = (I, Vec<Loaded>);
 
-/// Divides executable memory without a file into what stands in the place of a file's code, with that file, and the
-/// rest, which was made at run time. `all` are the mappings of the process, by address; `open` knows the files behind
-/// them, and the parts that the kernel maps. It is asked once for each file: a compiler may have made thousands of
-/// regions beside one library.
+/// Splits executable memory without a file: ranges that replace the code of a file, with that file, and the rest, which
+/// was made at run time. `all` are the mappings of the process, by address. `open` returns the file of a mapping and
+/// the parts that the kernel maps. It is called once for each file: a compiler may have made thousands of regions
+/// beside one library.
 pub(super) fn parts<I: Copy>(
     made: &[Mapping],
     all: &[(Mapping, Rights)],
@@ -27,7 +27,7 @@ pub(super) fn parts<I: Copy>(
     let mut opened: HashMap<FileId, Option<File<I>>> = HashMap::new();
     let parts_of = |made: &Mapping| {
         let index = files.partition_point(|mapping| mapping.start < made.start);
-        // What is left of the file's mappings: its head is before its code, and its data are behind.
+        // What is left of the file's own mappings: its header before its code, and its data after it.
         let neighbours = [index.checked_sub(1).and_then(|before| files.get(before)), files.get(index)];
         for neighbour in neighbours.into_iter().flatten() {
             let file = opened.entry(neighbour.file).or_insert_with(|| open(neighbour));
@@ -43,9 +43,9 @@ pub(super) fn parts<I: Copy>(
     made.iter().flat_map(parts_of).collect()
 }
 
-/// What may have to be added to addresses of the file to get those in the process, the most likely first. A page of the
-/// file may belong to the end of one part and the beginning of the next, and is then mapped twice; a mapping begins where a
-/// part does, unless it was divided since.
+/// Possible differences between addresses in the process and in the file, the most likely first. A page of the file may
+/// contain the end of one part and the beginning of the next, and is then mapped twice. A mapping begins where a part
+/// does, unless it was split since.
 fn biases(mapping: &Mapping, loaded: &[Loaded]) -> Vec<u64> {
     let bias = |part: &Loaded| {
         let first = part.file_offset & !PAGE_MASK;
@@ -59,7 +59,7 @@ fn biases(mapping: &Mapping, loaded: &[Loaded]) -> Vec<u64> {
     found.into_iter().map(|(_, bias)| bias).collect()
 }
 
-/// The parts of `made` where code of the file belongs, as mappings of that file.
+/// The ranges of `made` that replace code of the file, as mappings of that file.
 fn replaced(made: &Mapping, of: &Mapping, loaded: &[Loaded], bias: u64) -> Vec<Mapping> {
     let part = |part: &Loaded| {
         let first = (part.addresses.start & !PAGE_MASK).wrapping_add(bias);
@@ -73,7 +73,7 @@ fn replaced(made: &Mapping, of: &Mapping, loaded: &[Loaded], bias: u64) -> Vec<M
     found
 }
 
-/// Puts what is left of `made` between the parts that were found.
+/// Splits `made` into the ranges that were found and the rest between them.
 fn divide<I: Copy>(made: &Mapping, found: Vec<Mapping>, id: I) -> Vec<(Mapping, Option<I>)> {
     let mut parts = Vec::new();
     let mut from = made.start;

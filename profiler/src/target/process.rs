@@ -1,4 +1,4 @@
-//! One process, held so that it cannot be mistaken for another that gets its pid later.
+//! One process, held so that it cannot be confused with a later process with the same pid.
 
 use std::{
     ffi::OsStr,
@@ -40,12 +40,12 @@ pub struct Process {
 #[repr(C)]
 #[derive(Debug, Default)]
 struct PidfdInfo {
-    /// What is asked for, and then what was told.
+    /// The fields that are asked for; on return, the fields that are filled in.
     mask: u64,
     cgroup_id: u64,
     /// Process, parent and user ids.
     ids: [u32; 11],
-    /// As from `wait`.
+    /// The status in the form of wait(2).
     exit_code: i32,
 }
 
@@ -55,7 +55,7 @@ const PIDFD_INFO_EXIT: u64 = 1 << 3;
 const PIDFD_GET_INFO: libc::c_ulong =
     (3 << 30) | ((size_of::<PidfdInfo>() as libc::c_ulong) << 16) | (0xFF << 8) | 11;
 
-/// What the kernel says of a process in `/proc/PID/stat` and `status`.
+/// Facts from `/proc/PID/stat` and `status`.
 #[derive(Debug, Default)]
 struct Facts {
     name: Vec<u8>,
@@ -69,7 +69,7 @@ struct Facts {
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Process {
-    /// Takes hold of a running process.
+    /// Opens a running process.
     ///
     /// # Errors
     /// With a hint if there is no such process, if it is a thread, a kernel thread, or has ended and was not
@@ -109,7 +109,7 @@ impl Process {
                 "start the server again and observe the new process, or start it under profiler: -- COMMAND",
             ));
         }
-        // What was read before may be of a process that had the pid before.
+        // The facts may be those of an earlier process with this pid.
         if self::facts(pid).is_none_or(|now| now.started_ticks != facts.started_ticks) {
             return Err(gone());
         }
@@ -134,7 +134,7 @@ impl Process {
         self.pid
     }
 
-    /// Its name: `comm`, or the executable's where that is the same and was cut.
+    /// Its name: `comm`, or the executable's file name where `comm` is a truncated form of it.
     pub fn name(&self) -> &Text {
         &self.name
     }
@@ -146,7 +146,7 @@ impl Process {
         }
     }
 
-    /// Gives it the name that it is about to have.
+    /// Sets the name that it will have after an exec that is about to happen.
     pub(crate) fn call(&mut self, name: &OsStr) {
         self.name = Text::from(name);
     }
@@ -156,14 +156,14 @@ impl Process {
         self.handle.as_fd()
     }
 
-    /// Lets it go on if it was stopped.
+    /// Continues it if it was stopped.
     pub(crate) fn wake(&self) {
         self.signal(Signal::CONT);
     }
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        // One that is gone needs nothing.
+        // A process that is gone needs no signal.
         let _ = pidfd_send_signal(&self.handle, signal);
     }
 
@@ -180,29 +180,29 @@ impl Process {
         matches!(poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
     }
 
-    /// How it ended, whoever its parent is. `None` while it runs, and where the kernel does not tell: from the moment
-    /// its parent has collected it, kernels before 6.15 do not.
+    /// How it ended, whoever its parent is. `None` while it runs, and if the kernel does not say: before Linux 6.15 it
+    /// says nothing once the parent has collected the process.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         if !self.ended() {
             return None;
         }
-        // Its parent may collect it between the first two questions.
+        // Its parent may collect it between the two questions.
         let raw = self.status_of_collected().or_else(|| self.status_of_zombie());
         raw.or_else(|| self.status_of_collected()).map(ExitStatus::from_raw)
     }
 
-    /// From `/proc/PID/stat`: while it waits to be collected.
+    /// From `/proc/PID/stat`, while it is a zombie.
     fn status_of_zombie(&self) -> Option<i32> {
         let stat = Stat::of_process(self.pid)?;
         let itself = stat.started_ticks() == Some(self.started_ticks);
-        // exit_code of proc(5)
+        // exit_code of proc(5).
         if itself && matches!(stat.state()?, b'Z' | b'X') { stat.field(52) } else { None }
     }
 
     /// From the kernel's record of processes that were collected while someone held them (Linux 6.15).
     fn status_of_collected(&self) -> Option<i32> {
         let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
-        // SAFETY: the request is one for this structure, whose size is part of its number.
+        // SAFETY: the request is for this structure, whose size is part of its number.
         let done = unsafe { libc::ioctl(self.handle.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
         (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
     }
@@ -263,7 +263,7 @@ pub(crate) fn exe_name(pid: u32) -> Option<Vec<u8>> {
     exe.file_name().map(OsStr::as_bytes).map(<[u8]>::to_vec)
 }
 
-/// The kernel cuts names to 15 bytes.
+/// The whole name, which the kernel cuts to 15 bytes, as far as the executable's file name shows it.
 fn whole(pid: u32, name: Vec<u8>) -> Text {
     const MOST: usize = 15;
     let exe = (name.len() == MOST).then(|| exe_name(pid)).flatten();

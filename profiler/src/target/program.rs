@@ -1,4 +1,4 @@
-//! What people call a program: the path by which it was started, where its file has another name.
+//! The name of a program: the path by which it was started, if that differs from the name of its file.
 
 use std::{
     ffi::OsStr,
@@ -10,8 +10,8 @@ use std::{
 use super::process::name_of;
 
 /// The path of a process's executable as the target sees it. One file may be several programs, by links to it:
-/// `redis-server` is a link to `redis-check-rdb`. Then it is the link by which the process was started, as far as its
-/// arguments or its name (`comm`) still tell.
+/// `redis-server` is a link to `redis-check-rdb`. Then this is the link by which the process was started, as far as its
+/// arguments or its name (`comm`) still show.
 ///
 /// # Errors
 /// If the process is gone or may not be read.
@@ -20,7 +20,7 @@ pub(crate) fn path(pid: u32) -> io::Result<PathBuf> {
     Ok(started_as(pid, &exe).unwrap_or(exe))
 }
 
-/// The path of a program that is about to be started by this one, which may be a link.
+/// The path of a program that this command is about to start, which may be a link.
 pub(crate) fn of_command(command: &Path) -> PathBuf {
     let absolute = std::path::absolute(command).unwrap_or_else(|_| command.to_owned());
     match fs::canonicalize(command) {
@@ -45,8 +45,8 @@ fn started_as(pid: u32, exe: &Path) -> Option<PathBuf> {
     candidates.into_iter().flatten().find(|path| says_more(path, exe) && is_exe(pid, path))
 }
 
-/// Whether the name of a link says more than that of its file. Where it is only shorter (`python3` of `python3.12`), it
-/// does not.
+/// Whether the name of a link says more than that of its file. A link that only leaves out a part (`python3` of
+/// `python3.12`) does not.
 fn says_more(link: &Path, file: &Path) -> bool {
     link.file_name()
         .zip(file.file_name())

@@ -1,14 +1,14 @@
-//! What an interpreter runs: the name that people know a process by, where its executable is `python3` or `java`.
+//! The script that an interpreter runs: people know the process by its name, not by `python3` or `java`.
 
-/// How the command line of an interpreter leads to its script.
+/// How to find the script in the command line of an interpreter.
 struct Interpreter {
-    /// What the file name of the executable begins with; a version may follow.
+    /// Prefix of the file name of the executable; a version may follow.
     name: &'static str,
-    /// Options whose value is the next argument.
+    /// Options that take the next argument as their value.
     with_value: &'static [&'static str],
-    /// Options whose value is what runs: a module, or an archive.
+    /// Options whose value is what is run: a module, or an archive.
     runs: &'static [&'static str],
-    /// Options after which the code stands on the command line itself.
+    /// Options after which the code itself follows on the command line.
     inline: &'static [&'static str],
 }
 
@@ -73,8 +73,8 @@ const INTERPRETERS: &[Interpreter] = &[
     SHELL,
 ];
 
-/// The file name of the script, module or archive that a command line runs, if it is one of an interpreter that is
-/// known. `executable` is the file name of the executable, `arguments` what `/proc/PID/cmdline` holds.
+/// The file name of the script, module or archive that a command line runs, if `executable` is a known interpreter.
+/// `executable` is the file name of the executable, `arguments` the contents of `/proc/PID/cmdline`.
 pub(super) fn script_of(executable: &[u8], arguments: &[u8]) -> Option<Vec<u8>> {
     let interpreter = INTERPRETERS.iter().find(|interpreter| interpreter.is(executable))?;
     let mut words = arguments.split(|byte| *byte == 0).skip(1).filter(|word| !word.is_empty());
@@ -98,7 +98,7 @@ pub(super) fn script_of(executable: &[u8], arguments: &[u8]) -> Option<Vec<u8>> 
 }
 
 impl Interpreter {
-    /// `python3.11` and `luajit-2.1` are of `python` and `lua`, `nodemanager` is not of `node`.
+    /// `python3.11` and `luajit-2.1` match `python` and `lua`; `nodemanager` does not match `node`.
     fn is(&self, executable: &[u8]) -> bool {
         let Some(rest) = executable.strip_prefix(self.name.as_bytes()) else { return false };
         let rest = rest.strip_prefix(b"jit").or(rest.strip_prefix(b"js")).unwrap_or(rest);

@@ -1,4 +1,4 @@
-//! What a process was started with, as far as it moves its own code or keeps a heap of its own.
+//! How a process was started, as far as that makes it move its own code or keep a heap of its own.
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStrExt as _};
 
@@ -13,7 +13,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Of a command that we start: it gets our environment.
+    /// Of a command that we start, which gets our environment.
     pub(crate) fn of_command(command: &[OsString]) -> Start {
         let variables =
             std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
@@ -23,7 +23,7 @@ impl Start {
         }
     }
 
-    /// Of a process. Empty where it may not be read.
+    /// Of a process. Empty if it may not be read.
     pub(crate) fn of_process(pid: u32) -> Start {
         let read = |what: &str| {
             let bytes = fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
@@ -32,10 +32,10 @@ impl Start {
         Start { words: read("cmdline"), variables: read("environ") }
     }
 
-    /// The option of Node.js that has it move its code, if it is given: on the command line or in `NODE_OPTIONS`.
+    /// The option that makes Node.js move its code, if it is given on the command line or in `NODE_OPTIONS`.
     pub(crate) fn node_moves_code(&self) -> Option<&'static str> {
         const OPTION: &[u8] = b"--use-largepages";
-        // `off`, the default, is the only value that does not.
+        // All other values move it; `off` is the default.
         let moves = |word: &[u8], next: Option<&[u8]>| match word.strip_prefix(OPTION) {
             Some(b"") => next.is_some_and(|value| value != b"off"),
             Some([b'=', value @ ..]) => value != b"off",
@@ -55,7 +55,7 @@ impl Start {
         any(&words).then_some("NODE_OPTIONS has --use-largepages")
     }
 
-    /// What is loaded before the program to move its code, if something is.
+    /// A preloaded library that moves the program's code, if there is one.
     pub(crate) fn preloaded_mover(&self) -> Option<&'static str> {
         let has = |list: Option<&[u8]>, name: &[u8]| {
             list.is_some_and(|list| list.windows(name.len()).any(|part| part == name))
@@ -70,13 +70,13 @@ impl Start {
             .then_some("HUGETLB_ELFMAP has libhugetlbfs move its code into huge pages")
     }
 
-    /// What allocator probes cannot see of a runtime, unless it was started so that they can.
+    /// What allocator probes cannot see of a runtime; `None` if it was started so that they can see it all.
     pub(crate) fn limit(&self, runtime: Runtime) -> Option<&'static str> {
         let is_seen = runtime == Runtime::CPython && self.python_uses_malloc();
         (!is_seen).then(|| runtime.limit())
     }
 
-    /// Whether a CPython takes each object from `malloc`.
+    /// Whether CPython allocates each object by `malloc`.
     fn python_uses_malloc(&self) -> bool {
         matches!(self.variable(b"PYTHONMALLOC"), Some(b"malloc" | b"malloc_debug"))
     }

@@ -1,15 +1,15 @@
-//! What the kernel says of a process or a thread in its `stat` file (proc(5)), by the numbers of its fields there.
+//! The `stat` file of a process or a thread (proc(5)); fields have the numbers used there.
 
 use std::{fs, str::FromStr, time::Duration};
 
-/// Fields before the state, which is the first behind the name: pid and name.
+/// Fields before the state, which is the first after the name: pid and name.
 const BEFORE_STATE: usize = 2;
 /// Page faults without input or output, and those of the children that ended and were collected.
 const MINOR_FAULTS: usize = 10;
 const MINOR_FAULTS_OF_CHILDREN: usize = 11;
 /// Processor time in user mode and in the kernel, of a process or thread.
 const USER_TIME: usize = 14;
-/// The same of the children that ended and were collected.
+/// The same for children that ended and were collected.
 const USER_TIME_OF_CHILDREN: usize = 16;
 /// When it began, in ticks since boot.
 const STARTED: usize = 22;
@@ -30,7 +30,7 @@ impl Stat {
         fs::read(format!("/proc/{tid}/task/{tid}/stat")).ok().map(Stat)
     }
 
-    /// The name, which the file has in parentheses and which may hold parentheses itself.
+    /// The name. The file has it in parentheses, and it may contain parentheses itself.
     pub(crate) fn name(&self) -> Option<&[u8]> {
         let open = self.0.iter().position(|byte| *byte == b'(')?;
         self.0.get(open + 1..self.end_of_name()?)
@@ -41,7 +41,7 @@ impl Stat {
         self.text(BEFORE_STATE + 1)?.bytes().next()
     }
 
-    /// A field behind the name by its number in proc(5), which counts from 1.
+    /// A field after the name, by its number in proc(5), which counts from 1.
     pub(crate) fn field<T: FromStr>(&self, number: usize) -> Option<T> {
         self.text(number)?.parse().ok()
     }
@@ -51,7 +51,7 @@ impl Stat {
         self.sum_of_two(USER_TIME)
     }
 
-    /// The part of it outside of the kernel.
+    /// The part of it in user mode.
     pub(crate) fn user(&self) -> Option<Duration> {
         Some(in_ticks(self.field(USER_TIME)?))
     }
@@ -61,12 +61,12 @@ impl Stat {
         self.sum_of_two(USER_TIME_OF_CHILDREN)
     }
 
-    /// Page faults without input or output: pages touched for the first time, most of them.
+    /// Page faults without input or output: mostly pages touched for the first time.
     pub(crate) fn minor_faults(&self) -> Option<u64> {
         self.field(MINOR_FAULTS)
     }
 
-    /// The same of the children that ended and were collected.
+    /// The same for children that ended and were collected.
     pub(crate) fn minor_faults_of_ended_children(&self) -> Option<u64> {
         self.field(MINOR_FAULTS_OF_CHILDREN)
     }
@@ -96,7 +96,7 @@ fn in_ticks(ticks: u64) -> Duration {
     Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / ticks_per_s()))
 }
 
-/// Ticks in which the kernel states times.
+/// Ticks per second, the kernel's unit of times.
 pub(crate) fn ticks_per_s() -> u64 {
     rustix::param::clock_ticks_per_second().max(1)
 }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_has_no_fields() {
+    fn a_truncated_file_has_no_fields() {
         for cut in [&b""[..], b"7", b"7 (a", b"7 (a)", b")"] {
             let stat = Stat(cut.to_vec());
             assert_eq!((stat.state(), stat.cpu(), stat.started_ticks()), (None, None, None), "{cut:?}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_whose_name_is_no_text_is_read() {
+    fn a_thread_whose_name_is_not_utf8_is_read() {
         let read = std::thread::spawn(|| {
             // SAFETY: sets the name of this very thread to bytes that live and end with 0.
             let named = unsafe { libc::prctl(libc::PR_SET_NAME, c"\xff) \xfe(".as_ptr()) };

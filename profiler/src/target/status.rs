@@ -1,6 +1,6 @@
-//! What `/proc/PID/status` says of a process.
+//! Reading `/proc/PID/status`.
 
-/// Fields of a status file; `None` where it has none.
+/// Fields of a status file; `None` if the file has no such field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
     /// Its process (thread group).
@@ -8,7 +8,7 @@ pub(crate) struct Status {
     /// Effective user id.
     pub(crate) uid: Option<u32>,
     pub(crate) threads: Option<u64>,
-    /// Who traces it; 0 is nobody.
+    /// The process that traces it; 0 if there is none.
     pub(crate) tracer: Option<u32>,
     /// 0 none, 1 strict, 2 filter.
     pub(crate) seccomp: Option<u32>,
@@ -22,30 +22,30 @@ pub(crate) struct Status {
     pub(crate) shared_bytes: Option<u64>,
     /// Anonymous memory that is swapped out, in bytes.
     pub(crate) swapped_bytes: Option<u64>,
-    /// What it does, as a letter: `R` runs, `S` sleeps, `T` is stopped, `t` is stopped by a tracer.
+    /// Its state, as a letter: `R` runs, `S` sleeps, `T` is stopped, `t` is stopped by a tracer.
     pub(crate) state: Option<char>,
     /// The most that was ever resident, in bytes.
     pub(crate) peak_bytes: Option<u64>,
-    /// How often its first thread gave up its processor, or had it taken away.
+    /// How often its first thread gave up its processor, or was preempted.
     pub(crate) switches: Option<u64>,
 }
 
 impl Status {
     /// Of a process that runs.
     pub(crate) fn read(pid: u32) -> std::io::Result<Status> {
-        // The name in it may be any bytes.
+        // The name in it may contain any bytes.
         let bytes = std::fs::read(format!("/proc/{pid}/status"))?;
         Ok(Status::parse(&String::from_utf8_lossy(&bytes)))
     }
 
-    /// From the text of the file. Lines that are not understood are left out.
+    /// From the text of the file. Malformed lines are skipped.
     pub(crate) fn parse(text: &str) -> Status {
         let mut status = Status::default();
         for (field, value) in text.lines().filter_map(|line| line.split_once(':')) {
             let mut words = value.split_ascii_whitespace();
             let mut number = || words.next()?.parse::<u64>().ok();
             match field {
-                // Real, effective, saved, file system.
+                // The line has the real, effective, saved and file system ids.
                 "Uid" => status.uid = value.split_ascii_whitespace().nth(1).and_then(|id| id.parse().ok()),
                 "Threads" => status.threads = number(),
                 "TracerPid" => status.tracer = number().map(|pid| pid as u32),
@@ -77,7 +77,7 @@ impl Status {
         self.capabilities.is_some_and(|set| set >> capability & 1 == 1)
     }
 
-    /// Its pid as it knows it itself.
+    /// Its pid in its own pid namespace.
     pub(crate) fn own_pid(&self) -> Option<u32> {
         self.namespace_pids.last().copied()
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_made_up() {
+    fn missing_and_malformed_fields_are_none() {
         let status = Status::parse("Uid:\nSeccomp:\tmany\nNSpid:\nCapEff:\tg\n:\n\n");
         assert_eq!(status, Status::default());
         assert!(!status.has(0));

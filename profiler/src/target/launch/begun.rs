@@ -1,5 +1,5 @@
-//! What a child that waits tells us before it is the command: why it could not become it. That it did become it is told by the
-//! kernel, which closes the child's end of the socket then.
+//! What a waiting child reports if it cannot become the command. If it can, the kernel closes the child's end of the
+//! socket during the exec.
 
 use std::{
     fs::File,
@@ -15,9 +15,9 @@ use crate::{
     text::Text,
 };
 
-/// How long a child may take to become the command. One that is stopped meanwhile is let alone.
+/// How long a child may take to become the command. After that it is left alone: it may have been stopped.
 const MOST_TIME: Duration = Duration::from_secs(10);
-/// Longest word of a child, in bytes.
+/// Longest report of a child, in bytes.
 const MOST_BYTES: u64 = 1 << 12;
 
 /// What a child was doing.
@@ -25,7 +25,7 @@ const MOST_BYTES: u64 = 1 << 12;
 pub(super) enum Step {
     /// Becoming the user of `--user`.
     User,
-    /// Whatever else comes before the command.
+    /// Everything else before the exec.
     SetUp,
     /// Becoming the command.
     Exec,
@@ -43,8 +43,8 @@ impl Refusal {
         move |cause| Refusal { step, cause }
     }
 
-    /// The child's side: tells it. Nobody hears it if profiler is gone; then there is nobody to tell.
-    pub(super) fn tell(&self, mut parent: UnixStream) {
+    /// The child's side: reports it. If profiler is gone, nobody reads the report.
+    pub(super) fn report(&self, mut parent: UnixStream) {
         let step = match self.step {
             Step::User => b'u',
             Step::SetUp => b's',
@@ -54,13 +54,13 @@ impl Refusal {
         let _ = parent.write_all(&[&[step][..], &code, self.cause.to_string().as_bytes()].concat());
     }
 
-    /// Our side: waits until the child is the command, or tells why not.
-    pub(super) fn hear(child: UnixStream) -> Option<Refusal> {
-        let mut told = Vec::new();
+    /// Our side: waits until the child is the command (`None`), or reports why not.
+    pub(super) fn wait(child: UnixStream) -> Option<Refusal> {
+        let mut report = Vec::new();
         child.set_read_timeout(Some(MOST_TIME)).ok()?;
-        // A child that takes too long has told nothing; it may still become the command.
-        let _ = child.take(MOST_BYTES).read_to_end(&mut told);
-        let (step, rest) = told.split_first()?;
+        // A child that takes too long has reported nothing, and may still become the command.
+        let _ = child.take(MOST_BYTES).read_to_end(&mut report);
+        let (step, rest) = report.split_first()?;
         let (code, words) = rest.split_first_chunk::<4>()?;
         let step = match step {
             b'u' => Step::User,
@@ -74,7 +74,7 @@ impl Refusal {
         Some(Refusal { step, cause })
     }
 
-    /// The same for people.
+    /// The error for the user.
     pub(super) fn error(self, program: &Path) -> Error {
         let tried = |kind| Error::on(kind, "tried to start", program);
         match (self.step, self.cause.raw_os_error()) {
@@ -100,13 +100,14 @@ impl Refusal {
     }
 }
 
-/// Refuses what is neither ELF nor a script with `#!` (shells run such a file in their own language, which nobody else can
-/// know), and what needs an interpreter that is missing. Formats that are registered with binfmt_misc are refused, too.
+/// Refuses a file that is neither ELF nor a script with `#!`, and one whose interpreter is missing. Shells run other
+/// files in a language of their own, which cannot be known here. Formats that are registered with binfmt_misc are
+/// refused, too.
 pub(super) fn check(program: &Path) -> Result<(), Error> {
     let mut of = program.to_path_buf();
     for _script_of_a_script in 0..4 {
         let mut head = Vec::new();
-        // What we may not read, its user may still run.
+        // The user of the command may be able to run what we may not read.
         let Ok(file) = File::open(&of) else { return Ok(()) };
         if file.take(4).read_to_end(&mut head).is_err() {
             return Ok(());
@@ -144,16 +145,16 @@ fn no_program(program: &Path) -> Error {
 mod tests {
     use super::*;
 
-    fn heard(refusal: &Refusal) -> Refusal {
+    fn reported(refusal: &Refusal) -> Refusal {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        refusal.tell(theirs);
-        Refusal::hear(ours).unwrap()
+        refusal.report(theirs);
+        Refusal::wait(ours).unwrap()
     }
 
     #[test]
-    fn what_a_child_tells_is_heard() {
-        let told = Refusal { step: Step::User, cause: io::Error::other("there is no such user") };
-        let error = heard(&told).error(Path::new("/srv/game"));
+    fn what_a_child_reports_arrives() {
+        let refusal = Refusal { step: Step::User, cause: io::Error::other("there is no such user") };
+        let error = reported(&refusal).error(Path::new("/srv/game"));
         assert_eq!(error.kind(), ErrorKind::Permission);
         assert_eq!(
             error.to_string(),
@@ -161,7 +162,7 @@ mod tests {
         );
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        assert!(Refusal::hear(ours).is_none(), "it has become the command");
+        assert!(Refusal::wait(ours).is_none(), "it has become the command");
     }
 
     #[test]
@@ -169,7 +170,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("start");
         std::fs::write(&script, "#!/no/such/shell -x\n").unwrap();
-        let refused = |code| heard(&Refusal { step: Step::Exec, cause: io::Error::from_raw_os_error(code) });
+        let refused =
+            |code| reported(&Refusal { step: Step::Exec, cause: io::Error::from_raw_os_error(code) });
         let error = refused(libc::ENOENT).error(&script);
         assert!(error.to_string().ends_with("it needs /no/such/shell, which is not there"), "{error}");
         let error = refused(libc::EACCES).error(&script);

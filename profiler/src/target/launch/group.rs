@@ -1,4 +1,5 @@
-//! The process group of a launched command: itself, even if it has left, and what it started that did not leave.
+//! The process group of a launched command: the command, even if it left the group, and processes that it started and
+//! that did not leave.
 
 use std::{
     io,
@@ -11,10 +12,10 @@ use rustix::process::{
 
 use crate::target::{process::Process, status::Status};
 
-/// How often the end of a group is looked for: the kernel tells of the end of a process, not of a group.
+/// Interval between looks at a group: the kernel reports the end of a process, but not that of a group.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The time that a command has to end after it was asked to.
+/// The time that a command has to end after it was asked to end.
 #[derive(Clone, Copy, Debug)]
 pub struct Grace {
     asked: Instant,
@@ -22,7 +23,7 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// It was asked now.
+    /// Starts the time now.
     pub fn begin(length: Duration) -> Grace {
         Grace { asked: Instant::now(), length }
     }
@@ -33,7 +34,7 @@ impl Grace {
         left.filter(|_| !gone).map(|left| left.min(PAUSE))
     }
 
-    /// The time that it has had.
+    /// The part of the time that has passed.
     pub fn had(&self) -> Duration {
         self.asked.elapsed().min(self.length)
     }
@@ -42,27 +43,27 @@ impl Grace {
 /// A process group that was made for a command, and the command, which may have left it (setpgid(2)).
 #[derive(Debug)]
 pub(super) struct Group {
-    /// The number of the group, which is the pid of the command, too.
+    /// The number of the group, which is also the pid of the command.
     number: Pid,
-    /// `None` if the command is gone, or there is no room for another descriptor: then the group alone is kept.
+    /// `None` if the command is gone, or if there was no descriptor left: then only the group is known.
     command: Option<Process>,
 }
 
 impl Group {
-    /// The group that this process leads, which was not collected yet.
+    /// The group that this process leads. The process must not have been collected yet.
     pub(super) fn led_by(pid: u32) -> Option<Group> {
-        // 1 and less would mean other sets of processes to kill(2).
+        // For kill(2), 1 and less stand for other sets of processes.
         let number = Pid::from_raw(i32::try_from(pid).ok().filter(|pid| *pid > 1)?)?;
         Some(Group { number, command: Process::open(pid).ok() })
     }
 
-    /// Collects what has ended of it and has become our child. Only when the command itself was collected, whose status
-    /// this would take.
+    /// Collects processes of the group that ended and had become our children. Must be called only after the command
+    /// was collected, whose status it would take.
     pub(super) fn collect(&self) {
         while waitpgid(self.number, WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
     }
 
-    /// Whether any process is in it, zombies included, or the command has left it and lives.
+    /// Whether any process is in the group, zombies included, or the command has left it and lives.
     pub(super) fn is_there(&self) -> bool {
         test_kill_process_group(self.number) != Err(rustix::io::Errno::SRCH) || self.command_lives()
     }
@@ -71,28 +72,28 @@ impl Group {
         self.command.as_ref().is_some_and(|command| !command.ended())
     }
 
-    /// Asks all of it to end. A stopped process is woken, to hear it.
+    /// Asks all of it to end. Stopped processes are woken, so that they can.
     pub(super) fn ask_to_end(&self) {
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
     }
 
-    /// Ends all of it.
+    /// Kills all of it.
     pub(super) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Once to each: some servers take the second request as one to end without saving.
+    /// One signal to each process: some servers take a second one as a request to end without saving.
     fn signal(&self, signal: Signal) {
         let has_left = getpgid(Some(self.number)).is_ok_and(|group| group != self.number);
-        // Who is gone needs nothing.
+        // Processes that are gone need none.
         let _ = kill_process_group(self.number, signal);
         if let Some(command) = self.command.as_ref().filter(|_| has_left) {
             command.signal(signal);
         }
     }
 
-    /// Asks it to end, and ends it when `grace` is over. For whoever has nothing else to do.
+    /// Asks it to end, waits, and kills it when `grace` is over.
     pub(super) fn end(&self, grace: Duration, mut collect: impl FnMut()) {
         self.ask_to_end();
         let grace = Grace::begin(grace);
@@ -101,7 +102,7 @@ impl Group {
             self.is_there()
         };
         while let Some(pause) = grace.wait(!is_there()) {
-            // One that was stopped since it was asked cannot end.
+            // A process that was stopped after it was asked cannot end.
             let status = Status::read(self.number.as_raw_nonzero().get().unsigned_abs());
             if status.is_ok_and(|status| status.state == Some('T')) {
                 self.signal(Signal::CONT);
@@ -115,14 +116,14 @@ impl Group {
     }
 }
 
-/// Has the kernel ask this process to end when its parent does. The thread of the parent that made this process counts
-/// as the parent (prctl(2)): for profiler that is the main thread.
+/// Has the kernel ask this process to end when its parent does. For prctl(2), the parent is the thread that started
+/// this process: for profiler that is the main thread.
 ///
 /// # Errors
 /// If the parent is gone already.
 pub(super) fn end_with(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-    // A parent that ended before will not end again.
+    // If the parent ended before this call, the kernel sends nothing.
     let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if u32::try_from(now) == Ok(parent) { Ok(()) } else { Err(io::Error::other("profiler has ended")) }
 }

@@ -1,4 +1,4 @@
-//! The files with code that a command will map, before it has begun.
+//! The files with code that a command will map, found before it begins.
 
 use std::{
     collections::BTreeSet,
@@ -20,13 +20,13 @@ use crate::elf::Image;
 /// The hidden first argument with which our executable becomes a user and lists what a program will load.
 pub const LIST_ARGUMENT: &str = "__list-as";
 
-/// How long a dynamic linker may take. It opens and maps a few files: one that takes longer does something else.
+/// How long a dynamic linker may take. It opens and maps a few files; one that takes longer is not listing libraries.
 const MOST_TIME: Duration = Duration::from_secs(5);
 /// Longest list that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The files with code that a program will map if this user runs it (`None`: we): itself, its interpreter, and the
-/// libraries that its own dynamic linker says it will load. For a script, those of its interpreter.
+/// The files with code that a program will map if this user (`None`: we) runs it: itself, its interpreter, and the
+/// libraries that its dynamic linker lists. For a script, those of its interpreter.
 pub(super) fn of(program: &Path, user: Option<&OsStr>) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     let mut program = program.to_path_buf();
@@ -37,7 +37,7 @@ pub(super) fn of(program: &Path, user: Option<&OsStr>) -> BTreeSet<PathBuf> {
         }
     }
     let mut add = |path: &Path| {
-        // Not what acts when it is opened: the list may say anything.
+        // Only regular files: the list may name anything, and some devices act when they are opened.
         if let Ok(path) = std::fs::canonicalize(path)
             && path.is_file()
         {
@@ -58,9 +58,9 @@ pub(super) fn of(program: &Path, user: Option<&OsStr>) -> BTreeSet<PathBuf> {
     files
 }
 
-/// What lists the libraries of a program. Both glibc's and musl's dynamic linkers list what they would load, and run
-/// nothing of it. But the program names its linker, and whoever wrote the program may have named any executable: so it
-/// runs as the user that the program will run as.
+/// The command that lists the libraries of a program. Both glibc's and musl's dynamic linkers list what they would
+/// load, and run nothing of it. But the program names its linker, which may be any executable: so it runs as the user
+/// that the program will run as.
 fn lister(linker: &Path, program: &Path, user: Option<&OsStr>) -> Command {
     let mut command = match user {
         Some(user) => {
@@ -91,7 +91,7 @@ fn become_lister(mut arguments: impl Iterator<Item = OsString>) -> io::Result<In
     Err(Command::new(linker).arg("--list").arg(program).exec())
 }
 
-/// What a command writes to standard output within a time. It is ended then: a program of somebody else may take for
+/// What a command writes to standard output within a time. It is killed then: another person's program may take for
 /// ever, or write without end.
 fn listed(command: &mut Command, time: Duration) -> Vec<u8> {
     let mut list = Vec::new();
@@ -107,13 +107,13 @@ fn listed(command: &mut Command, time: Duration) -> Vec<u8> {
             }
         }
     }
-    // One that has ended needs no kill.
+    // A process that has ended needs no signal.
     let _ = child.kill();
     let _ = child.wait();
     list
 }
 
-/// Waits until there is something to read, or the end of it; false if the time is over.
+/// Waits until there is something to read, or the end of the output; false if the time is over.
 fn is_readable(output: &impl std::os::fd::AsFd, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -134,22 +134,22 @@ fn shebang(path: &Path) -> Option<PathBuf> {
     if first.ends_with("/env") { resolve(OsStr::new(words.next()?)).ok() } else { Some(PathBuf::from(first)) }
 }
 
-/// The program of a script's line `#!/usr/bin/env NAME`, if there is none of that name.
+/// The program that a script's line `#!/usr/bin/env NAME` names, if there is no program of that name.
 pub(super) fn missing_env_program(path: &Path) -> Option<PathBuf> {
     let line = first_line(path)?;
     let mut words = line.split_ascii_whitespace();
     let name = words.next().filter(|first| first.ends_with("/env")).and_then(|_| words.next())?;
-    // Options and variables of `env` are its own matter.
+    // A line with options or variables for `env` is not looked at.
     let is_name = !name.starts_with('-') && !name.contains('=');
     (is_name && resolve(OsStr::new(name)).is_err()).then(|| PathBuf::from(name))
 }
 
-/// The program that the kernel runs a script by: `env` itself, where that is named.
+/// The program that the kernel runs a script with: `env` itself, if the script names that.
 pub(super) fn script_interpreter(path: &Path) -> Option<PathBuf> {
     first_line(path)?.split_ascii_whitespace().next().map(PathBuf::from)
 }
 
-/// The first line of a script behind its `#!`.
+/// The first line of a script, after its `#!`.
 fn first_line(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;

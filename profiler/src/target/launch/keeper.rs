@@ -1,7 +1,7 @@
 //! A process that outlives us if we are killed, and then ends what we launched.
 //!
-//! The kernel can end the command itself with us (`PR_SET_PDEATHSIG`), but not what the command started, nor one that
-//! does not listen to SIGTERM, nor one that gained privileges by exec.
+//! The kernel can end the command itself when we end (`PR_SET_PDEATHSIG`), but not processes that the command started,
+//! nor a command that ignores SIGTERM or gained privileges by exec.
 
 use std::{
     ffi::OsString,
@@ -21,7 +21,7 @@ pub const KEEP_ARGUMENT: &str = "__keep";
 pub(super) struct Keeper(Child);
 
 impl Keeper {
-    /// Starts the keeper of a command. From now on the command ends with us.
+    /// Starts the keeper of a command. From now on the command ends when we do.
     pub(super) fn start(command: u32, grace: Duration) -> io::Result<Keeper> {
         Command::new("/proc/self/exe")
             .arg(KEEP_ARGUMENT)
@@ -30,29 +30,29 @@ impl Keeper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .current_dir("/")
-            // Not in our group: whoever ends all of that must not end the keeper with it.
+            // A group of its own: a signal to our whole group must not end the keeper.
             .process_group(0)
             .spawn()
             .map(Keeper)
     }
 
-    /// Nothing is left to keep.
+    /// Ends the keeper without ending the command.
     pub(super) fn dismiss(mut self) {
         if let Some(mut ours) = self.0.stdin.take() {
-            // A keeper that is gone keeps nothing.
+            // If the keeper is gone, there is nothing to do.
             let _ = ours.write_all(b"d");
         }
         let _ = self.0.wait();
     }
 }
 
-/// The keeper's side: waits for our end, or to be dismissed.
+/// The keeper's side: waits until we end, or until it is dismissed.
 pub fn keep(mut arguments: impl Iterator<Item = OsString>) {
     let mut number = || arguments.next()?.to_str()?.parse::<u64>().ok();
     let (Some(command), Some(grace_ms)) = (number(), number()) else { return };
     let Some(group) = u32::try_from(command).ok().and_then(Group::led_by) else { return };
     let mut word = [0_u8];
-    // Without a word the pipe ends when profiler does, however that happens.
+    // If profiler ends without dismissing the keeper, the pipe is closed.
     if io::stdin().read(&mut word).is_ok_and(|read| read == 0) {
         group.end(Duration::from_millis(grace_ms), || {});
     }

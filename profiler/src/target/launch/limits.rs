@@ -1,21 +1,22 @@
-//! How many files we may have open: each map, program, probe and target takes one. A command has the limit that we had.
+//! The limit of open files: each map, program, probe and target takes descriptors. A command gets the limit that we
+//! had.
 
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the limit was; `None`: there was none.
+/// The limit that we had; the inner `None` stands for no limit.
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 
 /// Raises our limit of open files as far as we may.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let _known_already = BEFORE.set(limit.current);
-    // With less we do what we can.
+    // If this fails, we go on with fewer.
     let _refused = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// The limit for what we start, as an argument; empty if it was not changed.
+/// The original limit for processes that we start, as an argument; empty if it was not changed.
 pub(super) fn of_command() -> String {
     BEFORE
         .get()
@@ -23,7 +24,7 @@ pub(super) fn of_command() -> String {
         .unwrap_or_default()
 }
 
-/// Takes a limit from [`of_command`].
+/// Sets a limit that [`of_command`] has written.
 pub(super) fn take(limit: &str) -> rustix::io::Result<()> {
     let current = match limit {
         "" => return Ok(()),

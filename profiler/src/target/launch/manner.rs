@@ -5,9 +5,9 @@ use std::{ffi::OsString, process::ExitStatus, time::Duration};
 /// How a command is launched and ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manner {
-    /// The user that it runs as; `None`: ours.
+    /// The user that it runs as; `None`: our own.
     pub user: Option<OsString>,
-    /// It outlives us.
+    /// Whether it outlives us.
     pub leave_running: bool,
     /// How long it may take to end after SIGTERM, before SIGKILL.
     pub grace: Duration,
@@ -24,10 +24,10 @@ impl Default for Manner {
 pub enum Ending {
     /// By itself.
     ByItself(ExitStatus),
-    /// It was asked to (SIGTERM).
+    /// Because it was asked to (SIGTERM).
     Asked(ExitStatus),
-    /// It was asked to, did not within this time, and was killed.
+    /// It was killed, because it did not end within this time after it was asked to.
     Killed(Duration),
-    /// It goes on.
+    /// It still runs.
     Running,
 }

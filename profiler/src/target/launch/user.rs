@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The hidden first argument with which our executable becomes a user and looks for a command.
 pub const FIND_ARGUMENT: &str = "__find-as";
-/// With this code it says that there is no such command for the user.
+/// Exit code of that executable if the user has no such command.
 const NOT_FOUND: u8 = 1;
 /// Largest answer of the user data base, in bytes.
 const MAX_ENTRY_BYTES: usize = 1 << 20;
@@ -28,7 +28,7 @@ pub(super) struct User {
 }
 
 impl User {
-    /// The user of this name; none if there is none.
+    /// The user of this name; `None` if there is no such user.
     pub(super) fn named(name: &OsStr) -> io::Result<Option<User>> {
         let Ok(name) = CString::new(name.as_bytes()) else { return Ok(None) };
         let mut room = vec![0_u8; 1 << 12];
@@ -43,10 +43,10 @@ impl User {
             };
             match code {
                 libc::ERANGE if room.len() < MAX_ENTRY_BYTES => room.resize(room.len() * 4, 0),
-                // Some data bases say so in place of finding nothing, see getpwnam(3).
+                // Some data bases return these errors for an unknown name, see getpwnam(3).
                 0 | libc::ENOENT | libc::ESRCH if found.is_null() => return Ok(None),
                 0 => {
-                    // SAFETY: the entry was filled, its strings are in the room and end with 0.
+                    // SAFETY: the entry was filled in; its strings are in the buffer and end with 0.
                     let text = |at: *const libc::c_char| unsafe { CStr::from_ptr(at) }.to_bytes().to_vec();
                     let (home, shell) = (text(entry.pw_dir), text(entry.pw_shell));
                     return Ok(Some(User {
@@ -62,7 +62,7 @@ impl User {
         }
     }
 
-    /// Makes this process one of the user, with the user's groups, for good.
+    /// Gives this process the ids and groups of the user, for good.
     pub(super) fn assume(&self) -> io::Result<()> {
         let done = |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
         // SAFETY: the name ends with 0. The groups come first: without privileges they can no longer be set.
@@ -73,14 +73,14 @@ impl User {
         done(unsafe { libc::setuid(self.uid) })
     }
 
-    /// What a login sets, without the directory.
+    /// The variables that a login sets, except the working directory.
     pub(super) fn environment(&self) -> [(&'static str, &OsStr); 4] {
         let name = OsStr::from_bytes(self.name.to_bytes());
         [("HOME", &self.home), ("USER", name), ("LOGNAME", name), ("SHELL", &self.shell)]
     }
 }
 
-/// Makes this process one of the named user.
+/// Gives this process the ids and groups of the named user.
 pub(super) fn assume(name: &OsStr) -> io::Result<User> {
     let user =
         User::named(name)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such user"))?;
@@ -88,7 +88,7 @@ pub(super) fn assume(name: &OsStr) -> io::Result<User> {
     Ok(user)
 }
 
-/// Finds the executable of a command as the user would: what root may run, another may not be able to reach.
+/// Finds the executable of a command as the user would: a file that root can run may be out of the user's reach.
 ///
 /// # Errors
 /// If there is no such user, we may not become one, or the user has no such command.
