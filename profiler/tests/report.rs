@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use support::observer::program;
@@ -45,7 +45,7 @@ fn functions(text: &str) -> Vec<&str> {
 /// Schema 1 was the first.
 #[test]
 fn a_report_of_the_first_schema_is_the_same_page_as_one_of_today() {
-    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reports/schema-1.json");
+    let old = place::package().join("tests/fixtures/reports/schema-1.json");
     let schema = |path: &Path| {
         let json = std::fs::read(path).expect("to read the fixture");
         serde_json::from_slice::<serde_json::Value>(&json).expect("JSON")["schema"].as_u64()
