@@ -1,10 +1,10 @@
-//! How to step from inside a function without frame pointer to its caller.
+//! How to step from a function without frame pointer to its caller.
 //!
 //! A walk along frame pointers loses one frame for each function that does not keep one: the function's own return
-//! address is skipped, because rbp still belongs to its caller. Where `operator new` calls `malloc`, the lost frame
-//! is the very function that allocates. For the few functions that call allocators, the unwind table of the file
-//! says where their return address is at each call they make; with that, one step is made by rule, and the walk
-//! along frame pointers begins behind it.
+//! address is skipped, because rbp still belongs to its caller. Where `operator new` calls `malloc`, the lost frame is
+//! the very function that allocates. The unwind table of the file says where the return address of a function is at
+//! each of its calls. For the few functions that call allocators, the first step is made by that rule, and the walk
+//! along frame pointers begins after it.
 
 use gimli::{CfaRule, RegisterRule, UnwindContext, X86_64};
 use iced_x86::{Decoder, DecoderOptions, Instruction};
@@ -20,9 +20,9 @@ use super::unwind_entries::UnwindTable;
 /// canonical frame address (CFA), and the caller goes on with the CFA as its stack pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallerStep {
-    /// Address behind the call: what a stack shows when the function is waiting for the call.
+    /// Address after the call, which is on the stack while the function waits for the call.
     pub return_address: u64,
-    /// CFA minus `rsp`, bytes. At least 8.
+    /// CFA minus `rsp`, in bytes. At least 8.
     pub cfa_from_rsp: u16,
     /// The caller's rbp is stored this many bytes below the CFA. `None`: rbp itself still holds it.
     pub rbp_saved_at: Option<u16>,
@@ -33,12 +33,12 @@ pub struct CallerStep {
 pub struct CallerSteps {
     /// One per call that has a rule, sorted by return address.
     pub steps: Vec<CallerStep>,
-    /// Calls without a usable rule: none in the table, a CFA that is not rsp plus a constant (functions *with* a
-    /// frame pointer among them), or registers kept in another way. Walks through these stay as they are.
+    /// Calls without a usable rule: the table has none, the CFA is not rsp plus a constant (as in functions *with* a
+    /// frame pointer), or registers are saved in another way. Walks through these stay as they are.
     pub without_rule: u32,
 }
 
-/// Why no steps can be read.
+/// Why steps cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CallerStepError {
     /// The file has no `.eh_frame` section, or no section headers to find it by.
@@ -75,7 +75,7 @@ impl Image<'_> {
     }
 }
 
-/// Addresses behind the calls in a function.
+/// The addresses after the calls in a function.
 fn return_addresses(code: &[u8], address: u64) -> Vec<u64> {
     let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
     let mut instruction = Instruction::default();
@@ -91,7 +91,7 @@ fn return_addresses(code: &[u8], address: u64) -> Vec<u64> {
 
 impl UnwindTable<'_> {
     fn step(&self, return_address: u64, context: &mut UnwindContext<usize>) -> Option<CallerStep> {
-        // The call itself is asked for: behind it, the next function may begin.
+        // The rule for the call itself: after it, the next function may begin.
         let row = self.row(return_address.checked_sub(1)?, context)?;
         let CfaRule::RegisterAndOffset { register: X86_64::RSP, offset } = *row.cfa() else { return None };
         let cfa_from_rsp = u16::try_from(offset).ok().filter(|&bytes| bytes >= 8)?;

@@ -13,16 +13,16 @@ use super::unpack::{Packing, SectionError, unpack};
 /// Largest section that is unpacked into memory at once, in bytes.
 const MAX_IN_MEMORY: u64 = 256 << 20;
 
-/// A section as the file has it.
+/// A section in the form in which the file has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DebugSection<'a> {
     /// Its bytes, without the header that says how they are packed.
     pub(crate) bytes: &'a [u8],
-    /// How they are packed, and what size they promise to unpack to; `None` if they are not packed.
+    /// How they are packed, and the size that the header gives for the unpacked section; `None` if they are not packed.
     pub(crate) packed: Option<(Packing, u64)>,
 }
 
-/// What a program says of its separate debug file (section `.gnu_debuglink`).
+/// The reference from a program to its separate debug file (section `.gnu_debuglink`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DebugLink<'a> {
     /// Name of the file, without a directory.
@@ -31,11 +31,11 @@ pub(crate) struct DebugLink<'a> {
     pub(crate) crc: u32,
 }
 
-/// What debug information says of the file with the part that it shares with other files (section
-/// `.gnu_debugaltlink`, made by dwz).
+/// The reference from debug information to a file with parts that several files share (section `.gnu_debugaltlink`,
+/// made by dwz).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SharedLink<'a> {
-    /// Path of the file, absolute or from the directory of the file that says so.
+    /// Path of the file, absolute or relative to the directory of the file that refers to it.
     pub(crate) path: &'a OsStr,
     /// Its build id in hex.
     pub(crate) build_id: String,
@@ -43,7 +43,7 @@ pub(crate) struct SharedLink<'a> {
 
 impl<'a> Image<'a> {
     /// The first section of this name, which begins with `.debug_`, packed or not; also as `.zdebug_`, the older form
-    /// of packing. `None` if there is none, or if it has no bytes in this file.
+    /// of packed sections. `None` if there is none, or if it has no bytes in this file.
     pub(crate) fn find_debug_section(&self, name: &str) -> Result<Option<DebugSection<'a>>, SectionError> {
         let Some((_, section)) = self.sections().section_by_name(ENDIAN, name.as_bytes()) else {
             return self.find_zdebug_section(name);
@@ -90,7 +90,7 @@ impl<'a> Image<'a> {
         Ok(Some(Cow::Owned(bytes)))
     }
 
-    /// Name of the separate debug file. `None` if the program names none, or names something with a directory in it.
+    /// The reference to the separate debug file. `None` if there is none, or if its name contains a directory.
     pub(crate) fn debug_link(&self) -> Option<DebugLink<'a>> {
         let (_, content) = self.section(".gnu_debuglink")?;
         let name = name_at(content, 0)?;
@@ -103,7 +103,7 @@ impl<'a> Image<'a> {
         Some(DebugLink { name: OsStr::from_bytes(name), crc: u32::from_le_bytes(*crc) })
     }
 
-    /// The file with the shared part of the debug information; `None` if the file names none.
+    /// The reference to the file with shared debug information; `None` if there is none.
     pub(crate) fn shared_link(&self) -> Option<SharedLink<'a>> {
         let (_, content) = self.section(".gnu_debugaltlink")?;
         let path = name_at(content, 0)?;

@@ -6,12 +6,12 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 
 use super::imports::slot_of;
 
-/// The branches of one function, from decoding every byte of it.
+/// The branches of one function, found by decoding all of its bytes.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     /// Every direct jump and call, in or out of the function.
     pub(super) branches: Vec<Branch>,
-    /// The first indirect jump whose targets are unknown and may lie inside the function.
+    /// The first indirect jump whose targets are unknown and may be inside the function.
     pub(super) unknown_jump: Option<u64>,
     /// The first byte that is not an instruction.
     pub(super) undecodable: Option<u64>,
@@ -22,15 +22,15 @@ pub(super) struct Flow {
 pub(super) struct Branch {
     /// Address of the branch itself.
     pub(super) from: u64,
-    /// Where it leads.
+    /// Its target.
     pub(super) to: u64,
-    /// A call, which comes back, rather than a jump.
+    /// Whether it is a call, which returns.
     pub(super) is_call: bool,
 }
 
 impl Flow {
-    /// Reads the whole function: first byte after byte, then again from each target that lies inside of an
-    /// instruction (old C libraries jump over a LOCK prefix), until both readings agree.
+    /// Reads the whole function from its first byte, then again from each branch target that is inside an instruction
+    /// (old C libraries jump over a LOCK prefix), until both readings meet.
     pub(super) fn of(code: &[u8], address: u64) -> Self {
         let mut flow = Self::default();
         let mut boundaries = BTreeSet::new();

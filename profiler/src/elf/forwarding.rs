@@ -1,7 +1,7 @@
-//! Which functions only hand their calls over to others.
+//! Functions that only forward their calls to others.
 //!
-//! `operator new` of libstdc++ calls `malloc`, `cfree` jumps to `free`. Whoever counts the blocks of `malloc` has
-//! counted theirs; a probe on them too would cost the target and say nothing new.
+//! `operator new` of libstdc++ calls `malloc`, `cfree` jumps to `free`. Probes that count the blocks of `malloc` have
+//! counted those of `operator new`; another probe would cost the target and add nothing.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -13,13 +13,13 @@ use super::image::Image;
 use super::imports::slot_of;
 use super::symbols::Symbol;
 
-/// Instructions that are followed for one function, at most.
+/// Most instructions that are followed for one function.
 const MAX_INSTRUCTIONS: usize = 64 << 10;
-/// Bytes that are decoded without a branch, at most.
+/// Most bytes that are decoded without a branch.
 const MAX_CODE_BYTES: u64 = 64 << 10;
 
-/// Functions of the C and C++ libraries that do not return. What the compiler puts behind a call of one is not the
-/// next instruction but often the next function.
+/// Functions of the C and C++ libraries that do not return. The code after a call of one is often not its continuation
+/// but the next function.
 const NEVER_RETURN: [&str; 8] = [
     "__cxa_throw",
     "__cxa_rethrow",
@@ -31,27 +31,27 @@ const NEVER_RETURN: [&str; 8] = [
     "abort",
 ];
 
-/// Functions that calls may be handed over to. To follow a chain (`operator new[]` to `operator new` to `malloc`), add
-/// what was found to forward and ask again.
+/// Functions to which calls may be forwarded. To follow a chain (`operator new[]` to `operator new` to `malloc`), add
+/// each function that was found, and ask again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Callees<'t> {
     /// Addresses of functions in the same file.
     pub addresses: &'t [u64],
-    /// Names of functions that are reached through the linkage table, in the same file or another one.
+    /// Names of functions that are called through the linkage table, in this file or another one.
     pub names: &'t [&'t str],
 }
 
-/// That a function hands calls over, and to which one.
+/// A function forwards calls, and to which function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
-    /// The first function found that calls are handed to.
+    /// The first function found to which calls are forwarded.
     pub to: Callee,
-    /// Whether no way through the function avoids the targets. Ways that end in a trap instruction do not count; a
-    /// null check in front (`delete` of a null pointer returns at once) does.
+    /// Whether every path through the function reaches one of the functions. Paths that end in a trap instruction do
+    /// not count; an early return for null (`delete` of a null pointer) does.
     pub every_call: bool,
 }
 
-/// A function as its caller names it.
+/// A function in the form in which its caller names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Callee {
     /// By address in the same file.
@@ -61,8 +61,8 @@ pub enum Callee {
 }
 
 impl Image<'_> {
-    /// Whether a function of this file hands calls over to one of the targets, by a direct call or jump, through a
-    /// stub of the linkage table, or through its table slot. `None`: it does not, as far as its code shows.
+    /// Whether a function of this file forwards calls to one of `targets`, by a direct call or jump, through a stub of
+    /// the linkage table, or through its table slot. `None` if its code shows no such call.
     pub fn forwards_to(&self, function: &Symbol, targets: &Callees<'_>) -> Option<Forwarding> {
         let body = function.address..function.address.saturating_add(function.size);
         forwards_to(
@@ -77,20 +77,20 @@ impl Image<'_> {
     }
 }
 
-/// How a call names a function that the loader links.
+/// How a call refers to a function that the loader links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// By the address of code that may be a stub of the linkage table.
     Stub(u64),
-    /// By the address of the pointer that the loader fills.
+    /// By the address of the pointer that the loader fills in.
     Slot(u64),
 }
 
-/// Whether the function at the addresses `body` hands calls over to one of the targets.
+/// Whether the function at the addresses `body` forwards calls to one of `targets`.
 ///
-/// `code` gives the bytes from an address on (empty: none there), `import` the name of the function behind a
-/// reference, where there is one. Jumps out of the function, to parts that the compiler moved away and to functions
-/// that it ends in, are followed.
+/// `code` returns the bytes from an address on (empty if there are none), `import` the name of the function that a
+/// reference leads to, if it leads to one. Jumps out of the function, to parts that the compiler moved away and to
+/// functions that it ends in, are followed.
 pub fn forwards_to<'f>(
     body: Range<u64>,
     targets: &Callees<'_>,
@@ -104,7 +104,7 @@ pub fn forwards_to<'f>(
     while let Some(start) = search.pending.pop() {
         let mut bytes = code(start);
         if body.contains(&start) {
-            // Running over the end of the function is not a way that the program takes.
+            // The program never runs over the end of the function.
             let left = usize::try_from(body.end - start).unwrap_or(usize::MAX);
             bytes = bytes.get(..left).unwrap_or(bytes);
         }
@@ -124,33 +124,33 @@ pub fn forwards_to<'f>(
     found.map(|to| Forwarding { to, every_call: !escapes })
 }
 
-/// A walk over all ways from the entry that have not met a target yet.
+/// A search of all paths from the entry that have not reached a target yet.
 struct Search<'s, 'f> {
-    /// A function that calls itself hands nothing over.
+    /// A call of the function itself forwards nothing.
     entry: u64,
     targets: &'s Callees<'s>,
     import: &'s dyn Fn(Reference) -> Option<&'f str>,
     found: Option<Callee>,
-    /// Addresses that are still to be walked from.
+    /// Addresses from which the search has to continue.
     pending: Vec<u64>,
-    /// Whether some way ends without having met a target.
+    /// Whether some path ends without having reached a target.
     escapes: bool,
 }
 
-/// Where a branch leads, as far as it matters.
+/// Where a branch leads.
 enum Lead {
     /// To a target.
     Target(Callee),
     /// To a function that does not return.
     NoReturn,
-    /// To another function of the linkage table, or nobody knows where.
+    /// To another function of the linkage table, or to an unknown place.
     Elsewhere,
     /// To code of this file.
     Code(u64),
 }
 
 impl Search<'_, '_> {
-    /// Takes note of where the instruction leads; whether the way goes on with the one behind it.
+    /// Records where the instruction leads. True if the path continues with the next instruction.
     fn goes_on_behind(&mut self, instruction: &Instruction) -> bool {
         if instruction.is_invalid() {
             self.escapes = true;
@@ -163,7 +163,7 @@ impl Search<'_, '_> {
                 self.escapes = true;
                 return false;
             }
-            // ud2 and int3 end what cannot happen.
+            // The compiler writes ud2 and int3 where the program never arrives.
             FlowControl::Exception => return false,
             FlowControl::Interrupt => return instruction.mnemonic() != Mnemonic::Int3,
             _ => {}

@@ -16,7 +16,7 @@ use thiserror::Error;
 pub(super) const ENDIAN: LittleEndian = LittleEndian;
 pub(super) type Header = elf::FileHeader64<LittleEndian>;
 
-/// Longest name that is read from a string table. It bounds the work on files whose tables have no end.
+/// Longest name that is read from a string table. It bounds the work on files whose string tables are not terminated.
 const MAX_NAME: usize = 4096;
 
 /// Why a file cannot be used as a program for x86_64.
@@ -35,7 +35,7 @@ pub enum Error {
     /// An object file or a core dump: ELF, but nothing that the kernel maps to run.
     #[error("an ELF file that is neither an executable nor a shared library (type {0})")]
     NotLoadable(u16),
-    /// The file ends before something that its header promises.
+    /// The file ends before something that its header announces.
     #[error("truncated or damaged: {0}")]
     Damaged(&'static str),
 }
@@ -49,12 +49,12 @@ struct Segment {
     executable: bool,
 }
 
-/// A part of a file that the kernel maps, for those who look at a process.
+/// A part of a file that the kernel maps, to compare with the mappings of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loaded {
     /// Its addresses in the file, as far as the file has bytes for them.
     pub(crate) addresses: Range<u64>,
-    /// Where in the file they begin.
+    /// The file offset of their first byte.
     pub(crate) file_offset: u64,
     /// Whether it is code.
     pub(crate) executable: bool,
@@ -62,7 +62,7 @@ pub(crate) struct Loaded {
 
 /// A program file for x86_64, parsed.
 ///
-/// Only the headers are read when it is made; everything else is read when asked for.
+/// Creating it reads only the headers; everything else is read when asked for.
 pub struct Image<'a> {
     data: &'a [u8],
     program_headers: &'a [elf::ProgramHeader64<LittleEndian>],
@@ -87,9 +87,9 @@ impl<'a> Image<'a> {
         Ok(image)
     }
 
-    /// Reads the headers of a separate debug file. It has the sections that were taken out of a program, and program
-    /// headers that describe bytes which are not in it: so this image has no code. Debug information that is split off,
-    /// or shared between programs, is in object files.
+    /// Reads the headers of a separate debug file. Such a file has the sections that were taken out of a program, and
+    /// program headers for bytes that it does not have: so this image has no code. Object files are accepted, too: they
+    /// hold split debug information, and debug information that several programs share.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl<'a> Image<'a> {
 
     /// Address of a byte of the file that is mapped executable; `None` for any other byte.
     ///
-    /// A run-time address becomes a file offset through `/proc/PID/maps`, and an address of the file here.
+    /// An address in a process becomes a file offset by `/proc/PID/maps`, and an address of the file by this.
     pub fn address(&self, file_offset: u64) -> Option<u64> {
         let inside = |s: &&Segment| file_offset.checked_sub(s.file_offset).is_some_and(|by| by < s.size);
         let segment = self.segments.iter().filter(|s| s.executable).find(inside)?;
@@ -175,7 +175,7 @@ impl<'a> Image<'a> {
         found
     }
 
-    /// Whether the Go toolchain linked this file, so that it brings the Go runtime with it.
+    /// Whether the Go toolchain linked this file, so that it contains the Go runtime.
     pub fn is_go(&self) -> bool {
         const GO_SECTIONS: [&str; 3] = [".go.buildinfo", ".note.go.buildid", ".gopclntab"];
         /// `elfGoBuildIDTag` in the Go linker, cmd/internal/buildid.
@@ -241,7 +241,7 @@ impl<'a> Image<'a> {
         Some((section.sh_addr(ENDIAN), section.data(ENDIAN, self.data).ok()?))
     }
 
-    /// Whether code at an address is a stub that the linker made for calls of other files.
+    /// Whether the code at an address is a stub that the linker made for calls into other files.
     pub(crate) fn is_stub(&self, address: u64) -> bool {
         [".plt", ".plt.sec", ".plt.got"]
             .iter()
@@ -261,7 +261,7 @@ impl<'a> Image<'a> {
         &self.sections
     }
 
-    /// Shows every note: its name without the closing NUL, its type and its content.
+    /// Calls `see` with every note: its name without the closing NUL, its type and its content.
     fn each_note(&self, mut see: impl FnMut(&[u8], u32, &[u8])) {
         let from_segments =
             self.program_headers.iter().filter_map(|h| h.notes(ENDIAN, self.data).ok().flatten());
@@ -290,7 +290,7 @@ fn check_ident(data: &[u8]) -> Result<(), Error> {
         _ => return Err(Error::Damaged("the ELF header")),
     }
     if data.get(5).copied() == Some(elf::ELFDATA2MSB.0) {
-        // The machine number stands at the same place in both byte orders.
+        // The machine number is at the same place in both byte orders.
         let machine = data.get(18..20).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
         return Err(Error::OtherMachine(machine));
     }

@@ -1,4 +1,4 @@
-//! Which function a call through the linkage table reaches.
+//! The function that a call through the linkage table reaches.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use object::read::elf::{Rela as _, SectionHeader as _, Sym as _};
 
 use super::image::{ENDIAN, Image, name_at};
 
-/// `endbr64` and `bnd jmp *slot(%rip)` are the longest beginning of a stub: 4 + 7 bytes.
+/// `endbr64` and `bnd jmp *slot(%rip)` are the longest start of a stub: 4 + 7 bytes.
 const STUB_BYTES: u64 = 16;
 
 impl<'a> Image<'a> {
@@ -60,7 +60,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Address of the pointer that an indirect call or jump reads, when the instruction alone tells it.
+/// Address of the pointer that an indirect call or jump reads, if the instruction alone determines it.
 pub(super) fn slot_of(instruction: &Instruction) -> Option<u64> {
     let plain = instruction.is_ip_rel_memory_operand()
         && instruction.memory_index() == Register::None

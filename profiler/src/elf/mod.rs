@@ -1,9 +1,9 @@
-//! What a program file says about where to look: which functions it defines, which instruction of a function to
-//! probe, which functions hand over to others, and how to step out of functions that keep no frame pointer.
+//! Facts of a program file for placing probes: the functions that it defines, which instruction of a function to probe,
+//! which functions forward to others, and how to step out of functions without frame pointer.
 //!
-//! Everything here works on the bytes of one ELF file for x86_64 and nothing else: no process, no privileges.
-//! The bytes come from the target and are not trusted: whatever they hold, there is an answer or an [`Error`],
-//! after an amount of work that the size of the file bounds.
+//! Everything here works on the bytes of one ELF file for x86_64 and nothing else: no process, no privileges. The bytes
+//! come from the target and are not trusted: for any bytes there is an answer or an [`Error`], after an amount of work
+//! that the size of the file bounds.
 //!
 //! Addresses are virtual addresses *of the file* (`p_vaddr`), before the loader adds its bias, unless a name says
 //! `file_offset`. uprobes are placed by file offset.

@@ -1,22 +1,22 @@
 //! Programs that copy their own code into huge pages when they start.
 //!
-//! A breakpoint that is in the code then is copied with it, into memory where the kernel knows of none: the first thread
-//! that meets it ends the process by SIGTRAP.
+//! A breakpoint in the code at that time is copied with it, to memory where the kernel knows of no breakpoint: the
+//! first thread that reaches it ends the process by SIGTRAP.
 
 use super::image::Image;
 
-/// What in a file moves its code.
+/// The part of a file that moves its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mover {
-    /// Intel's iodlr, linked in: a section of its own holds the code that moves the rest. Node.js has it, and uses it if
-    /// it is told to.
+    /// Intel's iodlr, linked in: a section of its own contains the code that moves the rest. Node.js contains it, and
+    /// uses it if an option asks for it.
     Iodlr,
-    /// What LLVM's BOLT puts in with `--hugify`.
+    /// Code that LLVM's BOLT adds with `--hugify`.
     Bolt,
 }
 
 impl Mover {
-    /// How it is known, for people.
+    /// How it was recognised, for people.
     pub const fn sign(self) -> &'static str {
         match self {
             Self::Iodlr => "it has iodlr's section .lpstub",
@@ -26,7 +26,7 @@ impl Mover {
 }
 
 impl Image<'_> {
-    /// What in the file moves its code when the program starts; `None` if nothing is known to.
+    /// The part of the file that moves its code when the program starts; `None` if none is known.
     pub fn mover(&self) -> Option<Mover> {
         if [".lpstub", "lpstub"].iter().any(|name| self.section(name).is_some()) {
             return Some(Mover::Iodlr);

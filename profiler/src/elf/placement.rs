@@ -1,20 +1,19 @@
 //! Which instruction of a function to probe.
 //!
 //! A uprobe replaces an instruction by a breakpoint. The kernel then either *emulates* the instruction (one trap) or
-//! runs a copy of it under single step (two traps, many times the cost). It can emulate few: `push` of a register,
-//! `nop`, direct jumps and calls. A function whose first instruction is none of these is often followed by one that
-//! is, before anything happened that matters to the probe. Example, `free` of glibc 2.36:
-//!
+//! runs a copy of it under single step (two traps, many times the cost). It can emulate only a few: `push` of a
+//! register, `nop`, direct jumps and calls. If the first instruction of a function is not one of these, often a later
+//! one is, before anything happens that matters to the probe. Example, `free` of glibc 2.36:
 //! ```text
 //! +0  test %rdi,%rdi     single-stepped
 //! +3  je   +0xc8         emulated; every call comes here, the argument is intact, nothing was pushed
 //! +9  push %rbp          emulated, but free(NULL) never comes here
 //! ```
 //!
-//! So the site is the first emulated instruction that every call passes exactly once with the argument registers,
-//! the stack pointer and the caller's registers as they were at the entry; if that cannot be shown, the entry. The
-//! stack pointer matters twice: the return address is read from where it points, and a return probe placed there
-//! overwrites that word.
+//! So the site is the first emulated instruction that every call passes exactly once, with the argument registers, the
+//! stack pointer and the caller's registers as they were at the entry. If there is no such instruction, or if this
+//! cannot be shown, the site is the entry. The stack pointer matters twice: the return address is read from where it
+//! points, and a return probe overwrites that word.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -28,11 +27,12 @@ use super::flow::Flow;
 use super::image::Image;
 use super::symbols::Symbol;
 
-/// Functions above this size are probed at their entry. Allocators are far smaller; it bounds the time to attach.
+/// Functions larger than this are probed at their entry. Allocators are far smaller; the limit bounds the time to
+/// attach.
 const MAX_FUNCTION_BYTES: usize = 256 << 10;
-/// Instructions outside of the function that are searched for jumps back into it.
+/// Most instructions outside of the function that are searched for jumps back into it.
 const MAX_OUTLINED_INSTRUCTIONS: usize = 1024;
-/// Bytes that one outlined part is read to, at most.
+/// Most bytes that are read of one outlined part.
 const MAX_OUTLINED_BYTES: u64 = 4 << 10;
 
 /// The argument registers that a probe reads, as a set.
@@ -67,30 +67,30 @@ impl ArgUse {
 /// Where to place the probe of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Bytes from the first instruction. There, the arguments, rsp and all registers that belong to the caller are
-    /// as they were at the entry.
+    /// Bytes from the first instruction. At this place the arguments, rsp and all registers that belong to the caller
+    /// are as they were at the entry.
     pub offset: u64,
     /// Whether every supported kernel emulates the instruction, so that a hit costs one trap.
     pub emulated: bool,
-    /// Why this place.
+    /// Why this place was chosen.
     pub reason: SiteReason,
 }
 
-/// Why a probe stands where it stands.
+/// Why a probe is at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteReason {
     /// The first instruction is emulated.
     EntryEmulated,
-    /// The first emulated instruction, behind some that change nothing the probe reads.
+    /// The first emulated instruction, after some that change nothing that the probe reads.
     PastSetup {
         /// Instructions between the entry and the site.
         skipped: u32,
     },
-    /// Only the entry is safe.
+    /// No other place is safe.
     EntryOnly(Obstacle),
 }
 
-/// What keeps a probe at the entry. Offsets are bytes from the entry.
+/// Why a probe has to be at the entry. Offsets are bytes from the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
@@ -98,7 +98,7 @@ pub enum Obstacle {
     NoCode,
     /// The function is too long to be searched for jumps.
     TooLong,
-    /// The bytes at this offset are no instruction.
+    /// The bytes at this offset are not an instruction.
     Undecodable(u64),
     /// The instruction at this offset has a LOCK prefix. The kernel refuses a probe on it: at offset 0, the function
     /// cannot be probed at all.
@@ -111,31 +111,32 @@ pub enum Obstacle {
     CallerRegisterChanged(u64),
     /// Memory, perhaps the stack, is written at this offset.
     MemoryWritten(u64),
-    /// Control may leave the straight line at this offset: a return, a call, an indirect jump, a system call.
+    /// Control may leave the straight line at this offset: by a return, a call, an indirect jump or a system call.
     StraightLineEnds(u64),
     /// The function ends before an emulated instruction.
     NothingEmulated,
-    /// A jump from this address leads between the entry and the site, so that one call could count twice or never.
+    /// A jump from this address leads to a place between the entry and the site, so that one call could count twice or
+    /// never.
     JumpFrom(u64),
-    /// An indirect jump at this offset could lead there as well.
+    /// An indirect jump at this offset could lead to such a place.
     UnknownJump(u64),
     /// Another function begins between the entry and the site.
     EnteredElsewhere,
 }
 
-/// Chooses the site in a function that is `code`, at address `entry`.
+/// Chooses the site in a function with these bytes, at address `entry`.
 ///
-/// `code` must be the whole function: a jump back to the site from a part that is missing would not be seen.
-/// [`Image::site`] also looks at the rest of the file. Any bytes have an answer; a `Site` with an offset above 0
-/// always stands on an instruction that is emulated.
+/// `code` must be the whole function: a jump back to the site from a missing part would not be seen. Any bytes have an
+/// answer. A `Site` with an offset above 0 is always at an instruction that is emulated; [`Image::site`] also looks at
+/// the rest of the file.
 pub fn site(code: &[u8], entry: u64, uses: ArgUse) -> Site {
     choose(code, entry, uses, &mut |_, _| None)
 }
 
 impl Image<'_> {
-    /// Chooses the site in a function of this file, also watching for other ways into it: functions that begin
-    /// inside of it, and jumps back from parts that the compiler moved away (`.cold`), as far as 1024 instructions
-    /// beyond the jumps that leave it.
+    /// Chooses the site in a function of this file. Also looks for other ways into the function: functions that begin
+    /// inside of it, and jumps back from parts that the compiler moved away (`.cold`), up to 1024 instructions beyond
+    /// the jumps that leave it.
     pub fn site(&self, function: &Symbol, uses: ArgUse) -> Site {
         let code = self.code(function.address, function.size);
         choose(code, function.address, uses, &mut |flow, offset| {
@@ -228,7 +229,7 @@ fn choose(
     }
 }
 
-/// The first emulated instruction on the straight line, as (offset, instructions before it), or what stands before.
+/// The first emulated instruction on the straight line, as (offset, instructions before it), or the obstacle before it.
 fn straight_line(code: &[u8], entry: u64, uses: ArgUse) -> Result<(u64, u32), Obstacle> {
     if code.is_empty() {
         return Err(Obstacle::NoCode);
@@ -256,7 +257,7 @@ fn straight_line(code: &[u8], entry: u64, uses: ArgUse) -> Result<(u64, u32), Ob
     Err(Obstacle::NothingEmulated)
 }
 
-/// What in an instruction forbids to place the probe behind it.
+/// Why the probe must not be placed after an instruction, if it must not.
 fn effect(
     instruction: &Instruction,
     offset: u64,
@@ -293,7 +294,7 @@ fn writes(access: OpAccess) -> bool {
     !matches!(access, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
 }
 
-/// What in the branches of the function forbids a site at this offset.
+/// Why the branches of the function forbid a site at this offset, if they do.
 fn other_way_in(flow: &Flow, entry: u64, offset: u64) -> Option<Obstacle> {
     let leads_in = |to: u64| to.checked_sub(entry).is_some_and(|into| into <= offset);
     // A call of the entry, by the function itself, is a call like any other.
@@ -302,7 +303,8 @@ fn other_way_in(flow: &Flow, entry: u64, offset: u64) -> Option<Obstacle> {
         return Some(Obstacle::JumpFrom(branch.from));
     }
     if offset == 0 {
-        // What cannot be read may do what it likes: the kernel only looks at the first instruction.
+        // Bytes that cannot be decoded may do anything. That does not matter at the entry: the kernel only looks at the
+        // first instruction.
         return None;
     }
     if let Some(at) = flow.undecodable {
@@ -311,9 +313,9 @@ fn other_way_in(flow: &Flow, entry: u64, offset: u64) -> Option<Obstacle> {
     flow.unknown_jump.map(|at| Obstacle::UnknownJump(at - entry))
 }
 
-/// Whether every supported kernel (6.1 to 6.18) emulates this instruction when a uprobe stands on it: see
-/// `push_setup_xol_ops` and `branch_setup_xol_ops` in `arch/x86/kernel/uprobes.c`. Newer ones know more; an
-/// instruction with a prefix and the long forms of `nop` are left out here because not all agree on them.
+/// Whether every supported kernel (6.1 to 6.18) emulates this instruction at a uprobe: see `push_setup_xol_ops` and
+/// `branch_setup_xol_ops` in `arch/x86/kernel/uprobes.c`. Newer ones emulate more; instructions with a prefix and the
+/// long forms of `nop` are left out here because not all kernels emulate them.
 pub(super) fn is_emulated(instruction: &[u8]) -> bool {
     matches!(
         instruction,
@@ -326,9 +328,9 @@ pub(super) fn is_emulated(instruction: &[u8]) -> bool {
     )
 }
 
-/// An emulated call is not chosen where there is a choice: not every kernel that gives processes a shadow stack
-/// enters an emulated call there, and the return from such a call would end the process. Nothing is lost but builds
-/// for `mcount`: other calls stand behind a moved stack pointer.
+/// An emulated call is chosen only at the entry. Some kernels that give processes a shadow stack do not push to it when
+/// they emulate a call, and the return from such a call would end the process. Only builds for `mcount` lose a site by
+/// this: other calls come after the stack pointer has moved.
 fn is_call(instruction: &[u8]) -> bool {
     instruction.first() == Some(&0xe8)
 }

@@ -1,8 +1,8 @@
-//! Where a function returns, instruction by instruction: for functions that must not have a return probe.
+//! The return instructions of a function, for functions that must not have a return probe.
 //!
-//! A return probe replaces the return address on the stack. When an exception passes, the unwinder looks that address
-//! up, finds nothing, and ends the process. Probes on the `ret` instructions themselves see the same returns and leave
-//! the stack alone; a return by exception is then a return that never comes.
+//! A return probe replaces the return address on the stack. When an exception passes through, the unwinder looks that
+//! address up, finds nothing, and ends the process. Probes on the `ret` instructions see the same returns and leave the
+//! stack alone. A function that an exception leaves then never returns, as far as the probes see.
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 use thiserror::Error;
@@ -11,20 +11,20 @@ use super::flow::near_target;
 use super::image::Image;
 use super::symbols::Symbol;
 
-/// Functions whose presence says that exceptions or panics may pass through code of a file.
+/// Functions whose presence shows that exceptions or panics may pass through code of a file.
 const UNWINDING: &[&str] = &["__cxa_throw", "_Unwind_Resume", "_Unwind_RaiseException", "__cxa_rethrow"];
 
 /// Why the returns of a function cannot all be seen at its own instructions. Addresses are those of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HiddenReturn {
-    /// It ends by jumping to another function, which returns in its stead.
+    /// It ends by jumping to another function, which returns to its caller.
     #[error("it ends by jumping to another function (at {0:#x})")]
     TailCall(u64),
-    /// It jumps to an address that only a run knows.
+    /// It jumps to an address that is computed at run time.
     #[error("it jumps to a computed address (at {0:#x})")]
     ComputedJump(u64),
-    /// Bytes that are no instruction.
+    /// It contains bytes that are not an instruction.
     #[error("its code cannot be read (at {0:#x})")]
     Undecodable(u64),
     /// It does not return.
@@ -39,8 +39,8 @@ impl Image<'_> {
             || !self.functions(&|name| UNWINDING.contains(&name)).is_empty()
     }
 
-    /// File offsets, ascending, of every `ret` of a function, its parts that the compiler moved away (`.cold`)
-    /// included.
+    /// File offsets, ascending, of every `ret` of a function, including its parts that the compiler moved away
+    /// (`.cold`).
     ///
     /// # Errors
     /// When some return would not be seen there.

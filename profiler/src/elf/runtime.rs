@@ -1,8 +1,8 @@
-//! Runtimes and engines that keep a heap of their own, and what that means for the answers.
+//! Runtimes and engines with a heap of their own, and what that means for the answers.
 //!
-//! A probe on `malloc` sees what goes through `malloc`. Runtimes with a garbage collector, and some game engines, take
-//! memory from the kernel in large pieces and divide it themselves; what leaks in there is invisible to the probe, and
-//! the report has to say so.
+//! A probe on `malloc` sees calls of `malloc`. Runtimes with a garbage collector, and some game engines, take memory
+//! from the kernel in large pieces and divide it themselves. Leaks in that memory are invisible to the probe, and the
+//! report has to say so.
 
 use std::path::Path;
 
@@ -32,17 +32,17 @@ pub enum Runtime {
     Il2Cpp,
     /// Unreal Engine.
     Unreal,
-    /// Wine, and what is made of it (Proton).
+    /// Wine, and Proton, which is based on it.
     Wine,
 }
 
-/// What of the code that a runtime makes keeps a frame pointer, by which its callers are found.
+/// Which code that a runtime makes keeps a frame pointer, by which its callers are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FramePointers {
     /// All of it, as far as is known.
     #[default]
     All,
-    /// Its interpreter, and what calls code of files.
+    /// Its interpreter, and code that calls code of files.
     Few,
     /// None of it.
     None,
@@ -51,9 +51,9 @@ pub enum FramePointers {
 /// How a runtime is recognised.
 struct Sign {
     runtime: Runtime,
-    /// Beginnings of the file names of its libraries or executables; behind a `*`, what such a name contains.
+    /// Prefixes of the file names of its libraries or executables; after a `*`, a part of such a name.
     files: &'static [&'static str],
-    /// Symbols that a program which links it in defines, and no other.
+    /// Symbols that are defined only by programs that contain it.
     symbols: &'static [&'static str],
 }
 
@@ -82,7 +82,7 @@ const SIGNS: [Sign; 10] = [
         files: &["GameAssembly.so", "libil2cpp.so"],
         symbols: &["il2cpp_init", "il2cpp_gc_collect"],
     },
-    // Packaged servers are called PROJECT-Linux-CONFIGURATION, those of the editor are made of libUnrealEditor-*.so.
+    // Packaged servers are called PROJECT-Linux-CONFIGURATION; those of the editor load libUnrealEditor-*.so.
     Sign {
         runtime: Runtime::Unreal,
         files: &["*-Linux-Shipping", "*-Linux-Test", "*-Linux-DebugGame", "UnrealEditor", "libUnrealEditor-"],
@@ -106,7 +106,7 @@ impl Sign {
 }
 
 impl Runtime {
-    /// Whether an observation must be refused, and not just explained.
+    /// Whether an observation must be refused rather than explained.
     pub const fn is_refused(self) -> bool {
         matches!(self, Self::Go)
     }
@@ -128,12 +128,12 @@ impl Runtime {
         }
     }
 
-    /// Its name alone.
+    /// Its name without what it stands for.
     pub fn short_name(self) -> &'static str {
         self.name().split(" (").next().unwrap_or(self.name())
     }
 
-    /// What of the code that it makes keeps a frame pointer, if nothing else was asked of it.
+    /// Which of the code that it makes keeps a frame pointer, unless options change that.
     pub const fn frame_pointers(self) -> FramePointers {
         match self {
             Self::Jvm => FramePointers::Few,
@@ -147,8 +147,8 @@ impl Runtime {
         matches!(self, Self::V8 | Self::Jvm | Self::DotNet | Self::Mono | Self::Beam | Self::LuaJit)
     }
 
-    /// What lets it write the names of the code that it makes to `/tmp/perf-PID.map`, as a command to copy; `None` if
-    /// it makes no code, or cannot write them.
+    /// A command to copy that makes it write the names of the code that it makes to `/tmp/perf-PID.map`; `None` if it
+    /// makes no code, or cannot write them.
     pub const fn naming(self) -> Option<&'static str> {
         match self {
             Self::V8 => Some("node --perf-basic-prof SCRIPT   # from the start"),
@@ -163,7 +163,7 @@ impl Runtime {
         }
     }
 
-    /// One sentence for the user: what the allocator probes cannot tell about such a process, and what can.
+    /// One sentence for the user: what the allocator probes cannot see in such a process, and what can.
     pub const fn limit(self) -> &'static str {
         match self {
             Self::Go => {
@@ -213,7 +213,7 @@ impl Runtime {
         }
     }
 
-    /// What makes it write the names of the code that it makes; `None` if it cannot.
+    /// How to make it write the names of the code that it makes; `None` if it cannot.
     pub const fn names_advice(self) -> Option<&'static str> {
         match self {
             Self::V8 => Some(
@@ -236,7 +236,7 @@ impl Runtime {
         }
     }
 
-    /// What can be done where stacks end in the code that it makes; `None` if nothing is known.
+    /// What the user can do about stacks that end in the code that it makes; `None` if nothing is known.
     pub const fn callers_advice(self) -> Option<&'static str> {
         match self {
             Self::Jvm => Some("stacks end in Java methods: start java with -XX:+PreserveFramePointer"),
@@ -252,14 +252,14 @@ impl Runtime {
         }
     }
 
-    /// The runtime that a mapped file is by its name; `None` for other files. Any directory will do.
+    /// The runtime of a mapped file, by its file name in any directory; `None` for other files.
     pub fn of_file(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let known = SIGNS.iter().find(|sign| sign.is_of_file(name));
         known.map(|sign| sign.runtime)
     }
 
-    /// The runtimes among the mapped files of a process, sorted, each once.
+    /// The runtimes among the mapped files of a process, sorted, without duplicates.
     pub fn of_files<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<Self> {
         let mut found: Vec<_> = paths.into_iter().filter_map(Self::of_file).collect();
         found.sort_unstable();
@@ -269,7 +269,7 @@ impl Runtime {
 }
 
 impl Image<'_> {
-    /// The runtimes that are linked into this file, sorted. Empty says little about a stripped static program.
+    /// The runtimes that are linked into this file, sorted. For a stripped static program, an empty list says little.
     pub fn runtimes(&self) -> Vec<Runtime> {
         let mut found: Vec<_> = self.is_go().then_some(Runtime::Go).into_iter().collect();
         self.each_defined(|defined| {

@@ -21,19 +21,19 @@ pub struct Symbol {
     pub kind: SymbolKind,
 }
 
-/// What stands at the address of a [`Symbol`].
+/// What is at the address of a [`Symbol`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SymbolKind {
     /// The function itself.
     Function,
-    /// A resolver that the loader runs once to choose the function (`STT_GNU_IFUNC`). A probe there does not see
-    /// the calls: do not place one.
+    /// A resolver that the loader runs once to choose the function (`STT_GNU_IFUNC`). It must not be probed: the calls
+    /// do not pass it.
     Resolver,
 }
 
-/// A defined symbol, as a table has it.
+/// A defined symbol of a table.
 pub(super) struct Defined<'a> {
-    /// Without version.
+    /// Its name without version.
     pub(super) name: &'a [u8],
     pub(super) address: u64,
     pub(super) size: u64,
@@ -41,7 +41,7 @@ pub(super) struct Defined<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// The defined functions whose name (without version) is wanted, sorted by address, then name.
+    /// The defined functions whose name (without version) is wanted, sorted by address, then by name.
     ///
     /// One function may have several names, and one name several functions (old versions of it, or `static` ones).
     /// Names that are not UTF-8, and addresses outside of executable segments, are left out.
@@ -57,7 +57,7 @@ impl<'a> Image<'a> {
             let size = self.size_within_segment(symbol.address, symbol.size);
             found.push(Symbol { name: name.to_owned(), address: symbol.address, size, file_offset, kind });
         });
-        // An exported function stands in both tables; where they disagree on the size, the larger one is kept.
+        // An exported function is in both tables; if they disagree on the size, the larger one is kept.
         found.sort_by(|a, b| {
             (a.address, &a.name, a.kind).cmp(&(b.address, &b.name, b.kind)).then(b.size.cmp(&a.size))
         });
@@ -65,14 +65,14 @@ impl<'a> Image<'a> {
         found
     }
 
-    /// Whether another function begins behind the first instruction of the one at `address`, up to `by` bytes in.
+    /// Whether another function begins after the first instruction of the one at `address`, up to `by` bytes in.
     pub(super) fn is_entered_within(&self, address: u64, by: u64) -> bool {
         let starts = self.function_starts();
         let next = starts.partition_point(|&start| start <= address);
         starts.get(next).is_some_and(|&start| start - address <= by)
     }
 
-    /// Addresses where functions begin, sorted, each once.
+    /// Addresses where functions begin, sorted, without duplicates.
     fn function_starts(&self) -> &[u64] {
         self.function_starts.get_or_init(|| {
             let mut starts = Vec::new();
@@ -99,7 +99,7 @@ impl<'a> Image<'a> {
         end - address
     }
 
-    /// The addresses of defined symbols of any kind, in the order of their names; `None` for one that is not there.
+    /// The addresses of defined symbols of any kind, in the order of `names`; `None` for a name that is not defined.
     pub(crate) fn addresses(&self, names: &[&str]) -> Vec<Option<u64>> {
         let mut found = vec![None; names.len()];
         self.each_defined(|symbol| {

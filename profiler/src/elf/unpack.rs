@@ -1,5 +1,5 @@
-//! Unpacking what is compressed in a program file. The file is not trusted: nothing is unpacked beyond a limit, and no
-//! more than the file promises.
+//! Unpacking compressed parts of a program file. The file is not trusted: nothing is unpacked beyond a limit, or beyond
+//! the size that the file gives.
 
 use std::io::{self, Read, Write};
 
@@ -16,16 +16,16 @@ const XZ_MEMORY_KIB: u32 = 100 << 10;
 /// Why a section cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SectionError {
-    /// It is compressed by something other than zlib and zstd; its `ch_type`.
+    /// It is compressed by something other than zlib and zstd; this is its `ch_type`.
     #[error("it is compressed in a way (type {0}) that is not known; only zlib and zstd are")]
     Compression(u32),
-    /// It is not in the file, or does not decompress to the size that it names.
+    /// It is not in the file, or does not decompress to the size that its header gives.
     #[error("it is truncated or damaged")]
     Damaged,
-    /// It would be larger than what may be unpacked; that limit in bytes.
+    /// It would be larger than the limit, which is given in bytes.
     #[error("unpacked it is larger than {} MiB, and is not read", .0 >> 20)]
     TooLarge(u64),
-    /// What is unpacked could not be written down, for lack of space as a rule.
+    /// The output could not be written, usually for lack of space.
     #[error("there is no room to unpack it: {0}")]
     NoRoom(io::ErrorKind),
 }
@@ -39,10 +39,10 @@ pub(crate) enum Packing {
     Zstd,
 }
 
-/// Unpacks `packed`, which promises to be `size` bytes, into `out`.
+/// Unpacks `packed`, which must unpack to `size` bytes, into `out`.
 ///
 /// # Errors
-/// If it does not keep the promise, and if `out` refuses.
+/// If it unpacks to another size, or if `out` fails.
 pub(crate) fn unpack(
     packed: &[u8],
     packing: Packing,
@@ -76,7 +76,7 @@ pub(crate) fn unpack_xz(packed: &[u8], limit: u64) -> Result<Vec<u8>, SectionErr
     if copy(stream, limit + 1, &mut bytes)? > limit { Err(SectionError::TooLarge(limit)) } else { Ok(bytes) }
 }
 
-/// Copies at most `most` bytes; how many there were.
+/// Copies at most `most` bytes, and returns how many.
 fn copy(from: impl Read, most: u64, out: &mut impl Write) -> Result<u64, SectionError> {
     let mut from = from.take(most);
     let mut block = [0; 1 << 16];
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     const WORDS: &[u8] = b"pong::chat::ChatHistory::push pong::chat::ChatHistory::trim";
-    /// Those words by `xz --check=crc32`.
+    /// Those words, packed by `xz --check=crc32`.
     const XZ: &str = "/Td6WFoAAAFpIt42AgAhARYAAAB0L+Wj4AA6ACddADgbyhicfSzmdLBxYLxpWF77P9yPyP/V6UCvTzk2aw8FI4nGBaQJqAAA49Y2\
                       TQABPzszdlPJkEKZDQEAAAAAAVla";
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_of_another_size_is_damage() {
+    fn another_size_than_announced_is_damage() {
         for (packing, packed) in [(Packing::Zlib, zlib(WORDS)), (Packing::Zstd, zstd(WORDS))] {
             for size in [WORDS.len() + 1, usize::MAX] {
                 assert_eq!(unpacked(&packed, packing, size), Err(SectionError::Damaged), "{packing:?}");

@@ -1,4 +1,4 @@
-//! Unwind information of a file by address: how to step to the caller there, and where the function begins.
+//! Unwind information of a file by address: how to step to the caller, and where the function begins.
 
 use gimli::{
     BaseAddresses, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry, LittleEndian, ParsedEhFrameHdr,
@@ -9,7 +9,7 @@ use super::image::Image;
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
-/// Where functions begin, also those without a name.
+/// Where functions begin, including those without a name.
 pub(crate) struct FunctionStarts<'a>(Option<UnwindTable<'a>>);
 
 impl<'a> FunctionStarts<'a> {
@@ -18,8 +18,8 @@ impl<'a> FunctionStarts<'a> {
         FunctionStarts(UnwindTable::of(image))
     }
 
-    /// Where the function begins that an address is in, if unwind information says so. Both are addresses as the file counts.
-    /// A cold part counts as a function of its own.
+    /// Where the function around an address begins, if the unwind information has an entry for it. Both are addresses
+    /// of the file. A cold part counts as a function of its own.
     pub(crate) fn start_of(&self, address: u64) -> Option<u64> {
         let entry = self.0.as_ref()?.indexed(address)?;
         entry.contains(address).then(|| entry.initial_address())
@@ -34,7 +34,7 @@ pub(super) struct UnwindTable<'a> {
 }
 
 impl<'a> UnwindTable<'a> {
-    /// That of a file; `None` if it has none.
+    /// The unwind information of a file; `None` if it has none.
     pub(super) fn of(image: &Image<'a>) -> Option<Self> {
         let (address, frames) = image.section(".eh_frame")?;
         if frames.is_empty() {
@@ -67,7 +67,7 @@ impl<'a> UnwindTable<'a> {
         fde.unwind_info_for_address(frames, &self.bases, context, address).ok()
     }
 
-    /// The entry that covers an address, if there is an index to find it by.
+    /// The entry that covers an address, if there is an index for finding it.
     fn indexed(&self, address: u64) -> Option<FrameDescriptionEntry<Bytes<'a>>> {
         let index = self.index.as_ref()?.table()?;
         index.fde_for_address(&self.frames, &self.bases, address, EhFrame::cie_from_offset).ok()

@@ -92,7 +92,7 @@ fn jumps_to_the_site_or_before_it() {
 }
 
 #[test]
-fn jumps_that_nobody_can_follow() {
+fn jumps_to_unknown_places() {
     // test; push; jmp *%rax  /  jmp *(%rdx,%rax,8)
     stuck("4885ff 53 ffe0", 1, Obstacle::UnknownJump(4));
     stuck("4885ff 53 ff24c2", 1, Obstacle::UnknownJump(4));

@@ -2,7 +2,7 @@
 
 use super::unhex;
 
-/// Where the code of a made file stands in it, and where it is mapped.
+/// Offset of the code in a made file, and where it is mapped.
 pub(crate) const CODE_OFFSET: u64 = 0x200;
 pub(crate) const CODE_ADDRESS: u64 = 0x1000;
 

@@ -9,7 +9,7 @@ use super::super::{Image, SymbolKind};
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 pub(super) const LIBSTDCXX: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6";
 
-/// The file; `None`, and said so, when it is not installed.
+/// The file; `None`, with a notice that the test is skipped, if it is not installed.
 pub(super) fn read_or_say(path: &str) -> Option<Vec<u8>> {
     match std::fs::read(path) {
         Ok(file) => Some(file),

@@ -35,7 +35,7 @@ fn a_part_that_was_moved_away_belongs_to_the_function() {
 }
 
 #[test]
-fn what_returns_elsewhere_is_told() {
+fn returns_elsewhere_are_errors() {
     assert_eq!(returns("90 e900010000"), Err(HiddenReturn::TailCall(CODE_ADDRESS + 1)));
     assert_eq!(returns("ffe0"), Err(HiddenReturn::ComputedJump(CODE_ADDRESS)));
     assert_eq!(returns("0f0b"), Err(HiddenReturn::NeverReturns));
@@ -43,7 +43,7 @@ fn what_returns_elsewhere_is_told() {
 }
 
 #[test]
-fn whoever_can_unwind_says_so() {
+fn files_that_can_unwind_are_recognised() {
     let plain = MadeFile::new().code("c3").bytes();
     assert!(!Image::parse(&plain).unwrap().may_unwind());
     let throwing = MadeFile::new().code("c3").import("__cxa_throw", 0x4000, 7).bytes();
