@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
@@ -51,6 +52,34 @@ fn without_frame_pointers() {
     let callers = ["on_message(int)", "tick(int)", "main"];
     assert_callers(&report, "keep_chat(int)", &callers, 2 * ROUNDS);
     assert_callers(&report, "keep_session(int)", &callers, ROUNDS);
+}
+
+/// Two processes of one program lie at different addresses, as two runs do.
+#[test]
+fn a_stack_has_the_same_id_and_key_in_every_process() {
+    let Some(_live) = support::live() else { return };
+    let mut targets = [(); 2].map(|()| Workload::spawn::<&str>(&shipped(), &[]));
+    let observer = Observer::attach(targets[0].pid(), &["--pid", &targets[1].pid_argument()]);
+    for target in &mut targets {
+        target.say("go");
+        target.books();
+    }
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let stacks = account::list(&report, "stacks");
+    let of = |target: &Workload| {
+        let own = stacks.iter().filter(|stack| stack["pid"] == target.pid());
+        own.map(|stack| (stack["id"].as_str().unwrap(), stack["key"].as_str().unwrap()))
+            .collect::<BTreeSet<_>>()
+    };
+    let [one, other] = targets.each_ref().map(of);
+    assert!(one.len() >= 2, "{one:?}");
+    assert_eq!(one, other);
+    let address =
+        |stack: &Value| report["frames"][stack["frames"][0].as_u64().unwrap() as usize]["address"].clone();
+    let addresses: Vec<String> = stacks.iter().map(|stack| address(stack).to_string()).collect();
+    assert!(addresses.iter().collect::<BTreeSet<_>>().len() > one.len(), "the processes lie at one address");
+    targets.into_iter().for_each(Workload::quit);
 }
 
 /// Walks as the report counts them: by what they are, and how many.

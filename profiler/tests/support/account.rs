@@ -201,6 +201,7 @@ pub(crate) fn assert_accounts(report: &Value, pid: u32, expected: &Accounts) {
 /// Asserts that every hit is accounted for and none was lost.
 pub(crate) fn assert_nothing_lost(report: &Value) {
     assert_all_accounted(report);
+    assert_keys(report);
     let coverage = &report["coverage"];
     for entry in list(coverage, "ledger") {
         for outcome in list(entry, "outcomes").iter().filter(|outcome| outcome["class"] == "lost") {
@@ -208,6 +209,20 @@ pub(crate) fn assert_nothing_lost(report: &Value) {
         }
     }
     assert_eq!(coverage["complete"], true, "{:#}", coverage["incomplete_because"]);
+}
+
+/// Asserts that no two rows of a section have the same key.
+pub(crate) fn assert_keys(report: &Value) {
+    for section in list(report, "sections") {
+        let columns = list(section, "columns").iter();
+        let keys: Vec<usize> =
+            columns.enumerate().filter(|(_, column)| column["role"] == "key").map(|(at, _)| at).collect();
+        let mut seen = std::collections::HashSet::new();
+        for row in list(section, "rows") {
+            let key: Vec<String> = keys.iter().map(|&at| row["cells"][at].to_string()).collect();
+            assert!(seen.insert(key.clone()), "two rows of {} have the key {key:?}", section["name"]);
+        }
+    }
 }
 
 /// Asserts the identity of the ledger: hits = sum of the outcomes. Holds for every report, complete or not.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub(super) use self::processes::processes;
 use self::{
-    evidence::{measured, nanos},
+    evidence::{counted, leak_evidence, nanos},
     grown::grown,
     processes::{Process, filling, still_fills, whose},
     seen::{age, seen},
@@ -153,18 +153,9 @@ fn leak(facts: &Facts<'_>) -> Finding {
     let at = facts.sites.iter().zip(facts.rows);
     let rows = at.filter(|(site, _)| is_said(site, facts)).filter_map(|(_, row)| *row);
     let sentence = leak_sentence(&leaks, facts);
-    let sum = |of: fn(&Leak<'_>) -> f64| leaks.iter().map(of).sum::<f64>();
-    Finding::new(rules::LEAK, Severity::Problem, sentence)
-        .on(rows.collect())
-        .because(
-            "growth_bytes_per_hour",
-            Unit::BytesPerHour,
-            measured(sum(|leak| leak.growth_bytes_per_hour)),
-        )
-        .because("old_bytes", Unit::Bytes, measured(sum(|leak| leak.old_bytes)))
-        .because("old_blocks", Unit::Count, measured(sum(|leak| leak.old_blocks)))
-        .because("sites", Unit::Count, Value::Exact(leaks.len() as u64))
-        .because("stacks", Unit::Count, Value::Exact(leaks.iter().map(|leak| leak.stacks as u64).sum()))
+    let finding = Finding::new(rules::LEAK, Severity::Problem, sentence).on(rows.collect());
+    let said = facts.sites.iter().filter(|site| is_said(site, facts));
+    leak_evidence(finding, &leaks, said, facts.drawing.is_some())
 }
 
 /// A site that leaks, as the sentence speaks of it.
@@ -299,8 +290,8 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let finding = Finding::new(rules::UNDECIDED, Severity::Limit, sentence).on(rows);
     Some(
         finding
-            .because("undecided_bytes", Unit::Bytes, measured(some))
-            .because("of_bytes", Unit::Bytes, measured(all))
+            .because("undecided_bytes", Unit::Bytes, counted(some, facts.drawing.is_some()))
+            .because("of_bytes", Unit::Bytes, counted(all, facts.drawing.is_some()))
             .because("sites", Unit::Count, Value::Exact(sites.len() as u64)),
     )
 }

@@ -2,17 +2,72 @@
 
 use std::time::Duration;
 
-use crate::report::Value;
+use super::{super::sites::JudgedSite, Leak};
+use crate::{
+    report::{Finding, Unit, Value},
+    tool::memleak::estimate::Estimate,
+};
 
-/// A number that a sentence rests on: exact if it is a whole one.
-pub(super) fn measured(value: f64) -> Value {
-    match value >= 0.0 && value.fract() == 0.0 && value < u64::MAX as f64 {
-        true => Value::Exact(value as u64),
-        false => Value::estimate(value, value, Some(value)),
+/// What the answer that something leaks rests on: the leaks together.
+pub(super) fn leak_evidence<'a>(
+    finding: Finding,
+    leaks: &[Leak<'_>],
+    sites: impl Iterator<Item = &'a JudgedSite>,
+    is_sampled: bool,
+) -> Finding {
+    let sum = |of: fn(&Leak<'_>) -> f64| counted(leaks.iter().map(of).sum(), is_sampled);
+    let growth = total(sites.map(|site| site.judgement.growth_bytes_per_hour.as_ref()));
+    let stacks = leaks.iter().map(|leak| leak.stacks as u64).sum();
+    finding
+        .because("growth_bytes_per_hour", Unit::BytesPerHour, growth)
+        .because("old_bytes", Unit::Bytes, sum(|leak| leak.old_bytes))
+        .because("old_blocks", Unit::Count, sum(|leak| leak.old_blocks))
+        .because("sites", Unit::Count, Value::Exact(leaks.len() as u64))
+        .because("stacks", Unit::Count, Value::Exact(stacks))
+}
+
+/// Bytes or blocks, which are exact unless they were sampled. How far a sampled sum can be off is in the rows.
+pub(super) fn counted(number: f64, is_sampled: bool) -> Value {
+    match is_sampled {
+        false => Value::Exact(number as u64),
+        true => Value::estimate(number, 0.0, None),
     }
+}
+
+/// The sum of estimates, between the sums of their ends: wider than need be, and certain to hold if theirs do.
+pub(super) fn total<'a>(estimates: impl Iterator<Item = Option<&'a Estimate>>) -> Value {
+    let (mut value, mut low, mut high) = (0.0, 0.0, Some(0.0));
+    for estimate in estimates {
+        let Some(of) = estimate else { return Value::Unknown("it is not known of all".to_owned()) };
+        value += of.value;
+        low += of.low;
+        high = high.zip(of.high).map(|(sum, of)| sum + of);
+    }
+    Value::estimate(value, low, high)
 }
 
 /// A length of time as evidence.
 pub(super) fn nanos(length: Duration) -> Value {
     Value::Exact(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_lies_between_the_sums_of_the_ends() {
+        let of = |value, low, high| Estimate { value, low, high, exact: false };
+        let (first, second, open) = (of(10.0, 8.0, Some(13.0)), of(1.0, 0.5, Some(2.0)), of(1.0, 0.5, None));
+        let total = |estimates: &[Option<&Estimate>]| total(estimates.iter().copied());
+        assert_eq!(total(&[Some(&first), Some(&second)]), Value::estimate(11.0, 8.5, Some(15.0)));
+        assert_eq!(total(&[Some(&first), Some(&open)]), Value::estimate(11.0, 8.5, None));
+        assert!(matches!(total(&[Some(&first), None]), Value::Unknown(_)), "not a part of it for the whole");
+    }
+
+    #[test]
+    fn what_was_counted_is_exact_and_what_was_sampled_is_not() {
+        assert_eq!(counted(4096.0, false), Value::Exact(4096));
+        assert!(matches!(counted(4096.0, true), Value::Estimate { .. }));
+    }
 }
