@@ -10,6 +10,7 @@ pub mod gate;
 pub(crate) mod kernel;
 pub mod naming;
 pub(crate) mod observe;
+pub mod output;
 pub mod render;
 pub mod report;
 pub mod stage;

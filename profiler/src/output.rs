@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
-use super::FileId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::render::Format;
+use crate::report::FileId;
 use crate::text::Text;
 
 /// On whose behalf files are written.

@@ -336,6 +336,25 @@ fn a_recorded_report_as_lines() {
     assert_eq!(lines[2]["stack"], serde_json::json!(["chat::History::push src/chat.rs:41"]));
 }
 
+#[test]
+fn a_recorded_report_as_comma_separated_values() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = recorded(directory.path());
+    let table = directory.path().join("leak.csv");
+    let table = table.to_str().expect("a path in UTF-8");
+    let output = profiler(&["report", &report, "--section", "stacks", "--format", "csv", "-o", table]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(table).expect("to read the file"), output.stdout);
+    assert_eq!(
+        text(&output.stdout),
+        "length_ms,verdict,function,live_bytes,survival_ratio,survival_low_ratio,survival_high_ratio,stack_id,stack\n\
+         2700000,LEAK,chat::History::push,432013312,1,0.999,1,9edbb4e0de7a4e4f,chat::History::push src/chat.rs:41\n"
+    );
+    let output = profiler(&["report", &report, "--section", "site"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("the sections are stacks"), "{}", text(&output.stderr));
+}
+
 /// SIGXFSZ would end profiler in the middle of a file.
 #[test]
 fn a_file_beyond_the_limit_of_sizes_leaves_nothing_behind() {

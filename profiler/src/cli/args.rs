@@ -92,7 +92,7 @@ pub(crate) struct NamesArgs {
 /// Where results go, and in which form.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Also write the report to this file; the extension decides: .json, .jsonl, .svg, .folded, .txt. May be repeated.
+    /// Also write the report to this file; the extension decides: .json, .jsonl, .csv, .svg, .folded, .txt. May be repeated.
     #[arg(short, long = "output", value_name = "FILE")]
     pub(crate) outputs: Vec<OsString>,
     /// Format of standard output.

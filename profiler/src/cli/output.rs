@@ -1,14 +1,15 @@
 //! Writing results: standard output and the files of `-o`.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::{self, Write as _},
 };
 
 use profiler::{
     error::{Error, ErrorKind, Result},
+    output::{Invoker, OutputTarget},
     render::{self, Format, HumanOptions},
-    report::{FileId, Invoker, OutputTarget, Report},
+    report::{FileId, Report},
 };
 
 use super::{args::OutputArgs, terminal::Terminal};
@@ -26,6 +27,8 @@ pub(crate) struct Outputs {
     invoker: Invoker,
     /// A report is on standard output already.
     began: Cell<bool>,
+    /// The column names that the last table of values on standard output had.
+    header: RefCell<String>,
 }
 
 impl Outputs {
@@ -51,7 +54,15 @@ impl Outputs {
         }
         let terminal = Terminal::stdout(args.no_color);
         let human = HumanOptions { top: args.top, verbose, ..terminal.options() };
-        Ok(Outputs { format: args.format, files: wanted, human, terminal, invoker, began: Cell::new(false) })
+        Ok(Outputs {
+            format: args.format,
+            files: wanted,
+            human,
+            terminal,
+            invoker,
+            began: Cell::new(false),
+            header: RefCell::default(),
+        })
     }
 
     /// The report in the form for standard output.
@@ -71,7 +82,18 @@ impl Outputs {
             Format::Human if self.began.replace(true) => {
                 format!("\n{}\n{page}", render::divider(report, &self.human))
             }
+            Format::Csv => self.without_known_header(page),
             _ => page,
+        }
+    }
+
+    /// Values whose columns are those of the table before, without their names: a script reads all of them as one table.
+    fn without_known_header(&self, page: String) -> String {
+        let Some((header, rows)) = page.split_once('\n') else { return page };
+        match self.header.replace(header.to_owned()) {
+            before if before == header => rows.to_owned(),
+            before if before.is_empty() => page,
+            _ => format!("\n{page}"),
         }
     }
 
@@ -93,6 +115,7 @@ impl Outputs {
                 let text = self.divided(report, text);
                 self.terminal.with_answer_last(text, || render::answer(report, &self.human))
             }
+            Format::Csv => self.divided(report, text),
             _ => text,
         })
     }
@@ -129,10 +152,10 @@ pub(super) fn survive_file_size_limit() {
     let _ = unsafe { signal_hook::low_level::register(libc::SIGXFSZ, || {}) };
 }
 
-/// What stands behind an interim report for programs. An empty line is no line of JSON; people see a divider instead.
+/// What stands behind an interim report for programs. An empty line is no line of JSON and no row; people see a divider instead.
 fn between(format: Format) -> &'static str {
     match format {
-        Format::Human | Format::Jsonl => "",
+        Format::Human | Format::Jsonl | Format::Csv => "",
         _ => "\n",
     }
 }

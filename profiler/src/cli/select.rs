@@ -11,6 +11,9 @@ pub(crate) struct SelectArgs {
     /// Only rows whose function, or any frame or file of whose stack, has this in its name; * and ? are wildcards.
     #[arg(long = "match", value_name = "PATTERN", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) matching: Option<String>,
+    /// Only this table, by its name in JSON. With --format csv, which has one table: the first unless another is named.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) section: Option<String>,
     /// Sort by this column, by its name in JSON or its title: largest first.
     #[arg(long, value_name = "COLUMN", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) sort: Option<String>,
@@ -21,6 +24,11 @@ pub(crate) struct SelectArgs {
 
 impl From<&SelectArgs> for Selection {
     fn from(args: &SelectArgs) -> Selection {
-        Selection { matching: args.matching.clone(), sort: args.sort.clone(), min_bytes: args.min_bytes }
+        Selection {
+            section: args.section.clone(),
+            matching: args.matching.clone(),
+            sort: args.sort.clone(),
+            min_bytes: args.min_bytes,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::{HumanOptions, human, json, jsonl};
+use super::{HumanOptions, csv, human, json, jsonl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export;
 use crate::report::Report;
@@ -18,6 +18,8 @@ pub enum Format {
     Json,
     /// The report as lines of JSON: findings, and rows by the names of their columns.
     Jsonl,
+    /// The first table, as comma-separated values.
+    Csv,
     /// Folded stacks.
     Folded,
     /// A flame graph.
@@ -26,7 +28,8 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] = [Format::Human, Format::Json, Format::Jsonl, Format::Folded, Format::Svg];
+    pub const ALL: [Format; 6] =
+        [Format::Human, Format::Json, Format::Jsonl, Format::Csv, Format::Folded, Format::Svg];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Format {
             Format::Human => "human",
             Format::Json => "json",
             Format::Jsonl => "jsonl",
+            Format::Csv => "csv",
             Format::Folded => "folded",
             Format::Svg => "svg",
         }
@@ -43,7 +47,7 @@ impl Format {
     pub const fn extension(self) -> &'static str {
         match self {
             Format::Human => "txt",
-            Format::Json | Format::Jsonl | Format::Folded | Format::Svg => self.name(),
+            Format::Json | Format::Jsonl | Format::Csv | Format::Folded | Format::Svg => self.name(),
         }
     }
 
@@ -53,6 +57,7 @@ impl Format {
             Format::Human => "text for people",
             Format::Json => "the whole report, for programs and for `profiler report`",
             Format::Jsonl => "one line of JSON per finding and row, for scripts",
+            Format::Csv => "the rows of the first table, for spreadsheets and scripts",
             Format::Folded => "folded stacks, for other tools",
             Format::Svg => "a flame graph, for a browser",
         }
@@ -99,6 +104,7 @@ impl Format {
             Format::Human => Ok(human(report, options)),
             Format::Json => Ok(json(report)),
             Format::Jsonl => Ok(jsonl(report)),
+            Format::Csv => Ok(csv(report)),
             Format::Folded => Ok(export::folded(report, None)?.to_file()),
             Format::Svg => export::flamegraph(report, None),
         }
@@ -136,7 +142,7 @@ mod tests {
             (error.kind(), error.to_string().as_str()),
             (ErrorKind::Usage, r"there is no format \x1bxml")
         );
-        assert_eq!(error.advice(), Some("the formats are human, json, jsonl, folded, svg"));
+        assert_eq!(error.advice(), Some("the formats are human, json, jsonl, csv, folded, svg"));
         for path in ["leak", "leak.html", ".json", "leak.json.gz"] {
             let error = Format::from_path(Path::new(path)).unwrap_err();
             assert!(error.advice().unwrap().contains(".svg (a flame graph"), "{error:?}");

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Number, Value as Json, json};
 
+use super::frames;
 use super::json::line;
 use crate::report::{Column, Finding, Report, Row, RowRef, Section, StackRole, Value};
 use crate::stats::Histogram;
@@ -124,10 +125,11 @@ fn of_row<'a>(
         fields.push(("pid", stack.map_or(Json::Null, |stack| stack.pid.into())));
     }
     fields.push(("stack_id", stack.map_or(Json::Null, |stack| stack.id.as_str().into())));
-    fields.push(("stack", stack.map_or(Json::Null, |stack| frames(report, stack))));
+    fields.push(("stack", stack.map_or(Json::Null, |stack| frames::names(report, stack).into())));
     let others = row.stacks.iter().filter(|of| of.role != StackRole::User);
-    let others = others
-        .filter_map(|of| Some((of.role.name().to_owned(), frames(report, report.stacks.get(of.stack)?))));
+    let others = others.filter_map(|of| {
+        Some((of.role.name().to_owned(), frames::names(report, report.stacks.get(of.stack)?).into()))
+    });
     let others: serde_json::Map<String, Json> = others.collect();
     if !others.is_empty() {
         fields.push(("stacks", Json::Object(others)));
@@ -185,25 +187,6 @@ fn interval(column: &Column, cell: &Value) -> Option<(String, Json)> {
 
 fn real(number: Option<f64>) -> Json {
     number.and_then(Number::from_f64).map_or(Json::Null, Json::Number)
-}
-
-/// The frames of a stack, innermost first: `function file:line`, or `file+0xoffset` where there is no function.
-fn frames(report: &Report, stack: &crate::report::Stack) -> Json {
-    let mut names: Vec<Json> = Vec::new();
-    for frame in report.frames_of(stack) {
-        for function in &frame.functions {
-            let place = function.file.as_ref().zip(function.line);
-            let place = place.map_or_else(String::new, |(file, line)| format!(" {}:{line}", file.terminal()));
-            names.push(format!("{}{place}", function.name.terminal()).into());
-        }
-        if frame.functions.is_empty() {
-            names.push(match (&frame.module, frame.file_offset) {
-                (Some(module), Some(offset)) => format!("{}+{offset:#x}", module.terminal()).into(),
-                _ => format!("{:#x}", frame.address).into(),
-            });
-        }
-    }
-    Json::Array(names)
 }
 
 #[cfg(test)]

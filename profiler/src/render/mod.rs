@@ -1,10 +1,13 @@
 //! How a report looks. Renderers are pure, and know no tool: everything follows from what the columns declare.
 
+mod csv;
 mod format;
+mod frames;
 mod human;
 mod json;
 mod jsonl;
 
+pub use self::csv::csv;
 pub use self::format::Format;
 pub use self::human::{
     Colour, DEFAULT_WIDTH, HumanOptions, MAX_WIDTH, MIN_WIDTH, answer, diagnosis, divider, human, live,

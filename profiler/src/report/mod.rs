@@ -14,7 +14,6 @@ mod finding;
 pub(crate) mod identity;
 mod meta;
 mod names;
-mod output;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scan;
@@ -34,7 +33,6 @@ pub use self::file::{MAX_FILE_BYTES, read};
 pub use self::finding::{Evidence, Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, Target};
 pub use self::names::FileNames;
-pub use self::output::{Invoker, OutputTarget};
 pub use self::section::{Column, Folded, Role, Row, Section, Series, StackRef, StackRole, Unit, Value};
 pub use self::select::Selection;
 pub use self::source::{FileId, Source};

@@ -12,6 +12,8 @@ use crate::{
 /// Which rows of the tables that have call stacks, and in which order. The default is all of them, as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
+    /// Name of the only section that is left; all if there is none.
+    pub section: Option<String>,
     /// Rows whose name, or any frame of whose stack, has this in its name or file ([`Pattern::anywhere`]).
     pub matching: Option<String>,
     /// Name or title of the column to sort by: numbers from the largest on, words by the alphabet.
@@ -35,8 +37,11 @@ impl Report {
     /// Leaves the rows that were asked for, and says in the section's notes that there were more. Stacks and frames stay.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if no section has the column.
+    /// [`ErrorKind::Usage`] if there is no such section, or no section has the column.
     pub fn select(&mut self, wanted: &Selection) -> Result<()> {
+        if let Some(name) = &wanted.section {
+            self.keep_section(name)?;
+        }
         if let Some(column) = &wanted.sort {
             self.require_column(column)?;
         }
@@ -62,6 +67,24 @@ impl Report {
         }
         if some_are_left_out {
             self.say_what_it_is_about(wanted);
+        }
+        Ok(())
+    }
+
+    /// Leaves one section; findings go on naming those of their rows that are in it.
+    fn keep_section(&mut self, name: &str) -> Result<()> {
+        let Some(kept) = self.sections.iter().position(|section| section.name == name) else {
+            let names: Vec<&str> = self.sections.iter().map(|section| section.name.as_str()).collect();
+            return Err(Error::on(ErrorKind::Usage, "tried to show the section", name)
+                .because("there is none of this name")
+                .hint(format_args!("the sections are {}", names.join(", "))));
+        };
+        // Alone, it is the evidence behind no other.
+        let section = Section { detail: false, ..self.sections.swap_remove(kept) };
+        self.sections = vec![section];
+        for rows in self.findings.iter_mut().map(|finding| &mut finding.rows) {
+            rows.retain(|at| at.section == kept);
+            rows.iter_mut().for_each(|at| at.section = 0);
         }
         Ok(())
     }
@@ -267,6 +290,23 @@ mod tests {
         );
         let all = selected(Selection::default());
         assert_eq!(all, sample::pong());
+    }
+
+    #[test]
+    fn a_section_is_left_alone_with_the_findings_about_its_rows() {
+        let only = |name: &str| {
+            let mut report = sample::grouped();
+            report.findings[1].rows = vec![RowRef { section: 1, row: 2 }];
+            report.select(&Selection { section: Some(name.into()), ..Selection::default() }).map(|()| report)
+        };
+        let report = only("stacks").unwrap();
+        assert_eq!(report.check(), Ok(()));
+        assert_eq!((report.sections.len(), report.sections[0].name.as_str()), (1, "stacks"));
+        assert!(!report.sections[0].detail, "people see it");
+        assert_eq!(report.findings[0].rows, []);
+        assert_eq!(report.findings[1].rows, [RowRef { section: 0, row: 2 }]);
+        assert_eq!(only("sites").unwrap().findings[0].rows.len(), 2);
+        assert_eq!(only("site").unwrap_err().advice(), Some("the sections are sites, stacks"));
     }
 
     #[test]

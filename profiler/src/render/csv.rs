@@ -1,0 +1,265 @@
+//! One table of the report as comma-separated values (RFC 4180), for spreadsheets and scripts.
+//!
+//! Spreadsheets run a cell that begins with `=` as a formula, and the names in a report come from the target. So a text that begins
+//! like a formula gets an apostrophe in front, by which spreadsheets know a text.
+
+use std::collections::HashSet;
+
+use ::csv::{QuoteStyle, WriterBuilder};
+
+use super::frames;
+use crate::report::{Column, Report, Row, Section, Unit, Value};
+use crate::stats::Histogram;
+use crate::text::visible;
+
+/// Columns that are not those of the table.
+const LENGTH: &str = "length_ms";
+const STACK_ID: &str = "stack_id";
+const STACK: &str = "stack";
+
+/// The rows of the first section, with one line of column names before them; nothing if there is no section. Cells that are
+/// not known are empty.
+pub fn csv(report: &Report) -> String {
+    let Some(section) = report.sections.first() else { return String::new() };
+    let fields = fields(section);
+    let mut writer = WriterBuilder::new().quote_style(QuoteStyle::Necessary).from_writer(Vec::new());
+    let mut write = |line: Vec<String>| {
+        // Writing to memory cannot fail, and all lines have the same number of fields.
+        let result = writer.write_record(line);
+        debug_assert!(result.is_ok(), "{result:?}");
+    };
+    let names = fields.iter().map(|(_, column, part)| text(&visible(&part.name(column))));
+    let ends = [STACK_ID, STACK].map(str::to_owned);
+    write([LENGTH.to_owned()].into_iter().chain(names).chain(ends).collect());
+    for row in &section.rows {
+        let cells = fields
+            .iter()
+            .map(|(place, _, part)| row.cells.get(*place).map_or_else(String::new, |v| part.of(v)));
+        let stack = report.stack_of(row);
+        let id = stack.map_or_else(String::new, |stack| text(&stack.id));
+        let names = stack.map_or_else(String::new, |stack| text(&frames::names(report, stack).join(";")));
+        write([report.meta.length_ms.to_string()].into_iter().chain(cells).chain([id, names]).collect());
+    }
+    writer.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// What of a column a field holds.
+#[derive(Clone, Copy)]
+enum Part {
+    Whole,
+    /// The ends of the 95 % interval of an estimate.
+    Low,
+    High,
+    /// Of a histogram.
+    Count,
+    Sum,
+    Max,
+    /// The end of a quantile's bucket: the quantile is not larger.
+    Quantile(&'static str, f64),
+}
+
+/// The fields of a line, with the places of their columns. Whoever wrote the file chose the names of columns: none is there twice.
+fn fields(section: &Section) -> Vec<(usize, &Column, Part)> {
+    let mut taken: HashSet<String> = [LENGTH, STACK_ID, STACK].map(str::to_owned).into();
+    let columns = section.columns.iter().enumerate();
+    let all = columns.flat_map(|(place, column)| {
+        parts(&section.rows, place).into_iter().map(move |part| (place, column, part))
+    });
+    all.filter(|(_, column, part)| taken.insert(part.name(column))).collect()
+}
+
+/// The parts of a column, by what its cells are.
+fn parts(rows: &[Row], column: usize) -> Vec<Part> {
+    let any = |is: fn(&Value) -> bool| rows.iter().any(|row| row.cells.get(column).is_some_and(is));
+    let mut parts = vec![Part::Whole];
+    if any(|value| matches!(value, Value::Estimate { .. })) {
+        parts.extend([Part::Low, Part::High]);
+    }
+    if any(|value| matches!(value, Value::Histogram(_))) {
+        parts = vec![Part::Count, Part::Sum];
+        parts.extend(super::jsonl::QUANTILES.map(|(name, q)| Part::Quantile(name, q)));
+        parts.push(Part::Max);
+    }
+    parts
+}
+
+impl Part {
+    /// The name of the field, with the unit at its end.
+    fn name(self, column: &Column) -> String {
+        let unit = suffix(column.unit);
+        let base = column.name.strip_suffix(unit).and_then(|base| base.strip_suffix('_'));
+        let base = base.unwrap_or(&column.name);
+        let (part, unit) = match self {
+            Part::Whole => ("", unit),
+            Part::Low => ("low", unit),
+            Part::High => ("high", unit),
+            Part::Count => ("count", ""),
+            Part::Sum => ("sum", unit),
+            Part::Max => ("max", unit),
+            Part::Quantile(name, _) => (name, unit),
+        };
+        [base, part, unit].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
+    }
+
+    fn of(self, value: &Value) -> String {
+        match (self, value) {
+            (Part::Whole, Value::Word(word)) => text(&visible(word)),
+            (Part::Whole, Value::Name(name)) => text(&name.terminal()),
+            (Part::Whole | Part::Low | Part::High, Value::Exact(number)) => number.to_string(),
+            (Part::Whole, Value::Estimate { value, .. }) => real(Some(*value)),
+            (Part::Low, Value::Estimate { low, .. }) => real(Some(*low)),
+            (Part::High, Value::Estimate { high, .. }) => real(*high),
+            (Part::Whole, Value::Series(of)) => {
+                of.values.iter().map(|value| real(*value)).collect::<Vec<_>>().join(";")
+            }
+            (part, Value::Histogram(of)) => part.of_histogram(of),
+            _ => String::new(),
+        }
+    }
+
+    fn of_histogram(self, of: &Histogram) -> String {
+        match self {
+            Part::Count => of.total().to_string(),
+            Part::Sum => of.sum.to_string(),
+            Part::Max if of.total() > 0 => of.max.to_string(),
+            Part::Quantile(_, q) => of.quantile(q).map_or_else(String::new, |of| of.high.to_string()),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The end of a name that says the unit; empty where values have none.
+fn suffix(unit: Unit) -> &'static str {
+    match unit {
+        Unit::None | Unit::Count => "",
+        Unit::Bytes => "bytes",
+        Unit::BytesPerSecond => "bytes_per_second",
+        Unit::BytesPerHour => "bytes_per_hour",
+        Unit::Nanos => "ns",
+        Unit::NanosPerSecond => "ns_per_second",
+        Unit::PerSecond => "per_second",
+        Unit::PerHour => "per_hour",
+        Unit::Ratio => "ratio",
+    }
+}
+
+fn real(number: Option<f64>) -> String {
+    number.filter(|number| number.is_finite()).map_or_else(String::new, |number| number.to_string())
+}
+
+/// A text that no spreadsheet runs. It holds no control characters: those are spelled out already.
+fn text(printable: &str) -> String {
+    match printable.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) {
+        true => format!("'{printable}"),
+        false => printable.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::text::{Text, is_hidden};
+
+    fn read(report: &Report) -> Vec<Vec<String>> {
+        let text = csv(report);
+        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+        reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
+    /// A cell of a row by the name of its column.
+    fn cell(lines: &[Vec<String>], row: usize, name: &str) -> String {
+        let place = lines[0].iter().position(|field| field == name).unwrap_or_else(|| panic!("no {name}"));
+        lines[row + 1][place].clone()
+    }
+
+    #[test]
+    fn a_line_has_the_cells_of_a_row_by_names_that_end_in_the_unit() {
+        let lines = read(&sample::pong());
+        assert_eq!(
+            lines[0].join(","),
+            "length_ms,verdict,function,old_bytes,live_bytes,live_blocks,old_blocks,allocs,alloc_bytes,frees,\
+             survival_ratio,survival_low_ratio,survival_high_ratio,hazard_per_hour,hazard_low_per_hour,\
+             hazard_high_per_hour,growth_bytes_per_hour,growth_low_bytes_per_hour,growth_high_bytes_per_hour,why,\
+             stack_id,stack"
+        );
+        let of = |row, name: &str| cell(&lines, row, name);
+        assert_eq!(
+            (of(0, "verdict"), of(0, "function")),
+            ("LEAK".to_owned(), "chat::History::push".to_owned())
+        );
+        assert_eq!(
+            (of(0, "old_bytes"), of(0, "survival_low_ratio")),
+            ("432013312".to_owned(), "0.999".to_owned())
+        );
+        assert_eq!(of(0, "length_ms"), "2700000");
+        assert_eq!(of(0, "stack_id"), sample::pong().stacks[0].id);
+        assert!(
+            of(0, "stack").starts_with("malloc;alloc::vec::Vec<T,A>::push /home/dev/game/src/room.rs:41;")
+        );
+        assert_eq!(of(2, "growth_bytes_per_hour"), "", "not known");
+        assert_eq!(of(2, "hazard_high_per_hour"), "", "no upper bound");
+    }
+
+    #[test]
+    fn commas_quotes_and_lines_stay_inside_of_a_cell() {
+        let mut report = sample::pong();
+        report.sections[0].rows[0].cells[1] = Value::Name(Text::from("a,\"b\"\nc"));
+        assert!(csv(&report).contains(r#","a,""b""\x0ac","#), "{}", csv(&report));
+        assert_eq!(cell(&read(&report), 0, "function"), r#"a,"b"\x0ac"#);
+    }
+
+    #[test]
+    fn what_looks_like_a_formula_is_a_text() {
+        let mut report = sample::pong();
+        let of = |report: &Report| cell(&read(report), 0, "function");
+        for name in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "＝1"] {
+            report.sections[0].rows[0].cells[1] = Value::Name(name.into());
+            assert_eq!(of(&report), format!("'{name}"));
+            report.sections[0].columns[4].name = name.to_owned();
+            assert!(read(&report)[0].contains(&format!("'{name}")));
+        }
+        report.sections[0].rows[0].cells[1] = Value::Name("\t=1".into());
+        assert_eq!(of(&report), r"\x09=1");
+        report.sections[0].rows[0].cells[1] = Value::estimate(-1.5, -2.0, None);
+        assert_eq!(of(&report), "-1.5", "a number");
+    }
+
+    #[test]
+    fn a_histogram_is_its_numbers_and_a_series_one_cell() {
+        let report = sample::timed();
+        let lines = read(&report);
+        let Value::Histogram(latency) = &report.sections[0].rows[0].cells[4] else {
+            panic!("another column")
+        };
+        for (name, value) in [
+            ("latency_count", latency.total()),
+            ("latency_sum_ns", latency.sum),
+            ("latency_p50_ns", latency.quantile(0.5).unwrap().high),
+            ("latency_p99_9_ns", latency.quantile(0.999).unwrap().high),
+            ("latency_max_ns", latency.max),
+        ] {
+            assert_eq!(cell(&lines, 0, name), value.to_string(), "{name}");
+        }
+        assert_eq!(cell(&lines, 0, "waits_over_time_per_second"), "16.8;;33.6;0");
+        assert!(lines[0].contains(&"waited_ns_per_second".to_owned()));
+        assert!(lines[0].contains(&"read_high_bytes_per_second".to_owned()));
+    }
+
+    #[test]
+    fn a_hostile_report_is_lines_of_as_many_fields_each() {
+        let mut report = sample::hostile();
+        for (column, name) in ["stack", "length_ms", "x", "x"].into_iter().enumerate() {
+            report.sections[0].columns[column].name = name.into();
+        }
+        let text = csv(&report);
+        assert!(!text.replace('\n', "").contains(is_hidden));
+        let lines = read(&report);
+        assert_eq!(lines.len(), 1 + report.sections[0].rows.len());
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()));
+        let names: HashSet<&String> = lines[0].iter().collect();
+        assert_eq!(names.len(), lines[0].len(), "no name twice");
+        report.sections.clear();
+        assert_eq!(csv(&report), "");
+    }
+}

@@ -1,0 +1,23 @@
+//! Call stacks for programs that want a name for each call and no more.
+
+use crate::report::{Report, Stack};
+
+/// The calls of a stack, innermost first: `function file:line`, or `file+0xoffset` where there is no function. Each can be
+/// printed as it is.
+pub(super) fn names(report: &Report, stack: &Stack) -> Vec<String> {
+    let mut names = Vec::new();
+    for frame in report.frames_of(stack) {
+        for function in &frame.functions {
+            let place = function.file.as_ref().zip(function.line);
+            let place = place.map_or_else(String::new, |(file, line)| format!(" {}:{line}", file.terminal()));
+            names.push(format!("{}{place}", function.name.terminal()));
+        }
+        if frame.functions.is_empty() {
+            names.push(match (&frame.module, frame.file_offset) {
+                (Some(module), Some(offset)) => format!("{}+{offset:#x}", module.terminal()),
+                _ => format!("{:#x}", frame.address),
+            });
+        }
+    }
+    names
+}
