@@ -8,16 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The directory of the package whose test runs.
-///
-/// Cargo names it in `CARGO_MANIFEST_DIR` and runs the tests in it. Whoever runs a test without cargo has to run it there.
+/// The directory of the package whose test runs: the current one. Cargo runs tests there, and so must everybody else.
 ///
 /// # Panics
-/// If there is neither the variable nor a current directory.
+/// If there is no current directory.
 #[must_use]
 pub fn package() -> PathBuf {
-    env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| env::current_dir().expect("a test has a current directory"), PathBuf::from)
+    env::current_dir().expect("a test has a current directory")
 }
 
 /// The root of the checkout, which holds the packages.

@@ -26,7 +26,7 @@ struct Of {
 /// What the kernel has a part in: loading, attaching, counting, and what happens to a target when things go wrong. Not
 /// the tests of names, verdicts and messages, nor those that build with tools at their run time, nor those that expect a
 /// cost: in an emulated machine a trap has another price.
-const CASES: [Of; 8] = [
+const CASES: &[Of] = &[
     Of {
         program: "live_kernel",
         few: &[
@@ -129,26 +129,43 @@ pub(super) const TOOLS: [&str; 6] = ["sh", "unshare", "mount", "chroot", "sleep"
 /// What a test says of each workload that it built.
 const BUILT: &str = "BUILT ";
 
+impl Of {
+    /// Those of its tests whose name contains `filter`.
+    fn wanted(&self, breadth: Breadth, filter: Option<&str>) -> impl Iterator<Item = &'static str> {
+        let more = if breadth == Breadth::All { self.more } else { &[] };
+        let all = self.few.iter().chain(more).copied();
+        all.filter(move |test| filter.is_none_or(|filter| test.contains(filter)))
+    }
+}
+
+/// The test programs that have a case whose name contains `filter`.
+pub(super) fn programs(breadth: Breadth, filter: Option<&str>) -> impl Iterator<Item = &'static str> {
+    let has_one = move |of: &&Of| of.wanted(breadth, filter).next().is_some();
+    CASES.iter().filter(has_one).map(|of| of.program)
+}
+
 /// The cases whose name contains `filter`, with the programs that cargo built.
 ///
 /// # Errors
 /// A test that is named here and is no longer there.
 pub(super) fn select(built: &[Executable], breadth: Breadth, filter: Option<&str>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for Of { program, few, more } in CASES {
+    for of in CASES {
+        let program = of.program;
+        if of.wanted(breadth, filter).next().is_none() {
+            continue;
+        }
         let is_it = |executable: &&Executable| executable.is_test && executable.name == program;
         let built = built.iter().find(is_it).with_context(|| format!("cargo built no test `{program}`"))?;
         let list = process::ask(command(&built.path).args(["--list", "--format", "terse"]))
             .with_context(|| format!("cannot list the tests of {program}"))?;
-        for test in few.iter().chain(more) {
-            if !list.lines().any(|line| line.strip_suffix(": test") == Some(test)) {
-                bail!("{program} has no test {test}, which is to run on other kernels");
-            }
-            let wanted = breadth == Breadth::All || few.contains(test);
-            if wanted && filter.is_none_or(|filter| test.contains(filter)) {
-                let (file, directory) = (built.path.clone(), built.package_dir.clone());
-                cases.push(Case { program: program.to_owned(), file, directory, test: (*test).to_owned() });
-            }
+        let is_there = |test| list.lines().any(|line| line.strip_suffix(": test") == Some(test));
+        if let Some(gone) = of.few.iter().chain(of.more).find(|test| !is_there(test)) {
+            bail!("{program} has no test {gone}, which is to run on other kernels");
+        }
+        for test in of.wanted(breadth, filter) {
+            let (file, directory) = (built.path.clone(), built.package_dir.clone());
+            cases.push(Case { program: program.to_owned(), file, directory, test: test.to_owned() });
         }
     }
     Ok(cases)
@@ -178,7 +195,7 @@ mod tests {
     #[test]
     fn each_test_is_listed_once() {
         for Of { program, few, more } in CASES {
-            let all: Vec<_> = few.iter().chain(more).collect();
+            let all: Vec<_> = few.iter().chain(*more).collect();
             let different: BTreeSet<_> = all.iter().collect();
             assert_eq!(different.len(), all.len(), "{program}");
         }
@@ -199,5 +216,16 @@ mod tests {
             "live_kernel has no test the_best_way_of_attaching_is_taken, which is to run on other kernels"
         );
         assert!(select(&[], Breadth::All, None).unwrap_err().to_string().contains("no test `live_kernel`"));
+    }
+
+    #[test]
+    fn only_programs_with_a_wanted_case_are_built() {
+        let programs = |breadth, filter| programs(breadth, filter).collect::<Vec<_>>();
+        assert_eq!(programs(Breadth::All, None), CASES.iter().map(|of| of.program).collect::<Vec<_>>());
+        assert_eq!(programs(Breadth::Few, Some("forked_children_do")), ["live_exact"]);
+        // One that is not among the few.
+        assert!(programs(Breadth::Few, Some("in_another_root")).is_empty());
+        assert_eq!(programs(Breadth::All, Some("in_another_root")), ["live_names"]);
+        assert!(select(&[], Breadth::Few, Some("in_another_root")).unwrap().is_empty());
     }
 }

@@ -82,18 +82,22 @@ struct Settings {
 /// `cargo xtask vm`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     process::die_of_ctrl_c()?;
+    let (breadth, limit) =
+        if args.full || args.only.is_some() { (Breadth::All, LIMIT_FULL) } else { (Breadth::Few, LIMIT) };
+    let programs: Vec<&str> = cases::programs(breadth, args.only.as_deref()).collect();
+    if programs.is_empty() {
+        bail!("no test that runs on other kernels is called so");
+    }
     setup::ensure(&[Need::Build, Need::Test])?;
     let emulator = Emulator::find(&cache())?;
     let usual = kernel::USUAL.map(str::to_owned);
     let names = if args.kernels.is_empty() { usual.as_slice() } else { &args.kernels };
     let kernels = names.iter().map(|name| kernel::find(name, &cache())).collect::<Result<Vec<_>>>()?;
-    let built = artifacts::build(cargo().args(["test", "--package", "profiler", "--no-run"]))?;
-    let (breadth, limit) =
-        if args.full || args.only.is_some() { (Breadth::All, LIMIT_FULL) } else { (Breadth::Few, LIMIT) };
+    let mut build = cargo();
+    build.args(["test", "--package", "profiler", "--no-run"]);
+    build.args(programs.into_iter().flat_map(|program| ["--test", program]));
+    let built = artifacts::build(&mut build)?;
     let cases = cases::select(&built, breadth, args.only.as_deref())?;
-    if cases.is_empty() {
-        bail!("no test that runs on other kernels is called so");
-    }
     let guest = Guest::build(&built, cases)?;
     let settings = Settings { processors: args.cpus, limit: args.limit.map_or(limit, Duration::from_secs) };
     guest.run_on(&emulator, &kernels, settings)?.conclude()
