@@ -1,4 +1,6 @@
 //! What tests, benches, the demo and the field runs share.
 
 pub mod place;
+pub mod running;
 pub mod skip;
+pub mod workload;

@@ -2,22 +2,22 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, ErrorKind},
+    io::ErrorKind,
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
-    process::{Child, ExitStatus, Stdio},
+    process::ExitStatus,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use testbed::running::{Running, Stream};
 
 use crate::{
     artifacts, examples,
@@ -26,6 +26,9 @@ use crate::{
     setup::{self, Need},
     workspace,
 };
+
+/// What pong says before its address.
+const LISTENS: &str = "listening on ";
 
 /// How long the server may take until it listens, and again until it has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -139,7 +142,7 @@ impl Stop {
 
 /// The observed server. It ends when this is dropped, and when this process dies.
 struct Server {
-    child: Child,
+    running: Running,
     pid: Pid,
     address: String,
 }
@@ -149,42 +152,28 @@ impl Server {
         let mut pong = command(program);
         pong.args(["--bots", "40", "--leak", "chat", "--listen", "127.0.0.1:0"]);
         // Its own process group: Ctrl-C is for profiler, which then finds its target alive.
-        pong.stdout(Stdio::piped()).process_group(0);
+        pong.process_group(0);
         die_with_us(&mut pong, Signal::TERM);
         println!("$ {}", show(&pong));
-        let child = pong.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-        let pid = Pid::from_child(&child);
-        let mut server = Self { child, pid, address: String::new() };
-        let lines = server.child.stdout.take().context("the server has no output")?;
-        let (found, address) = mpsc::channel();
-        // The thread reads on after the address: a server whose pipe is full or closed would stop.
-        thread::spawn(move || {
-            for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                if let Some(address) = line.strip_prefix("listening on ") {
-                    // The receiver is gone after the first address; later ones do not matter.
-                    let _ = found.send(address.trim().to_owned());
-                }
-            }
-        });
-        server.address = address.recv_timeout(PATIENCE).context("pong did not say where it listens")?;
+        let running = Running::start(&mut pong, &[Stream::Stdout])?;
+        let pid = running.pid();
+        let mut server = Self { running, pid, address: String::new() };
+        let line =
+            server.running.wait_for("where it listens", PATIENCE, |line| line.text.starts_with(LISTENS))?;
+        line.text.trim_start_matches(LISTENS).trim().clone_into(&mut server.address);
         Ok(server)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        end(self.pid, Signal::TERM);
-        let patience = Instant::now() + PATIENCE;
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if Instant::now() > patience {
-                end(self.pid, Signal::KILL);
+        self.running.signal(Signal::TERM);
+        match self.running.wait(PATIENCE) {
+            Ok(Some(status)) if status.signal().is_some_and(|signal| signal != SIGTERM) => {
+                println!("pong was ended: {status}");
             }
-            thread::sleep(Duration::from_millis(20));
-        }
-        if let Ok(Some(status)) = self.child.try_wait()
-            && status.signal().is_some_and(|signal| signal != SIGTERM)
-        {
-            println!("pong was ended: {status}");
+            Ok(None) => println!("pong does not end: it is killed"),
+            _ => {}
         }
     }
 }
@@ -226,7 +215,11 @@ mod tests {
     fn a_server_that_ends_at_once_is_an_error() {
         let path = script("bad", "exit 3");
         let error = Server::start(&path).map(|_| ()).unwrap_err();
-        assert_eq!(error.to_string(), "pong did not say where it listens");
+        let error = error.to_string();
+        assert!(
+            error.ends_with("did not say where it listens: it has ended (exit status: 3); it said:\n"),
+            "{error}"
+        );
         fs::remove_file(path).unwrap();
     }
 }

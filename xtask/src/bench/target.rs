@@ -2,16 +2,14 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
+use testbed::workload::Workload;
 
 use crate::{
     process::{self, command},
@@ -57,80 +55,36 @@ pub(super) fn compile_cpp(source: &str, frame_pointers: FramePointers, into: &Pa
 }
 
 /// A running workload. Killed when dropped.
-pub(super) struct Target {
-    /// What it said before it was ready.
-    said: Vec<String>,
-    child: Child,
-    stdin: ChildStdin,
-    lines: Receiver<String>,
-}
+pub(super) struct Target(Workload);
 
 impl Target {
     /// Starts a workload and waits until it is ready.
     pub(super) fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run `{}`", process::show(command)))?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            bail!("the workload has no pipes");
-        };
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut target = Self { said: Vec::new(), child, stdin, lines };
-        target.wait_for("READY")?;
-        Ok(target)
+        Workload::start(command, PATIENCE).map(Self)
     }
 
     /// What it said of itself before it was ready, behind this word.
     pub(super) fn said(&self, word: &str) -> Result<String> {
-        let rest = |line: &String| Some(line.strip_prefix(word)?.trim().to_owned());
-        self.said.iter().find_map(rest).with_context(|| format!("the workload did not say its {word}"))
+        self.0.told(word)
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.id()
     }
 
     /// Sends a word.
     pub(super) fn say(&mut self, word: &str) -> Result<()> {
-        writeln!(self.stdin, "{word}").context("the workload does not listen")
+        self.0.say(word)
     }
 
     /// Waits for a line that begins so.
     pub(super) fn wait_for(&mut self, start: &str) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line =
-                self.lines.recv_timeout(left).with_context(|| format!("the workload did not say {start}"))?;
-            if line.starts_with(start) {
-                return Ok(line);
-            }
-            self.said.push(line);
-        }
+        self.0.line(start, PATIENCE)
     }
 
     /// Sends a word and reads the line of JSON that answers it.
     pub(super) fn ask(&mut self, word: &str) -> Result<Value> {
-        self.say(word)?;
-        let line = self.wait_for("{")?;
-        serde_json::from_str(&line).with_context(|| format!("the workload's answer is no JSON: {line}"))
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.ask(word, PATIENCE)
     }
 }
 

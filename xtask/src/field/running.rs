@@ -1,18 +1,17 @@
 //! Servers and loads while they run. Whatever was started is ended, by its own number.
 
 use std::{
-    collections::VecDeque,
-    io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal};
+use testbed::running::{self, Silence, Stream};
 
 use super::{
     server::{Question, Ready},
@@ -26,40 +25,24 @@ const START: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take to end when it is asked to.
 const END: Duration = Duration::from_secs(10);
-/// What is shown of a server that failed.
-const LINES_KEPT: usize = 20;
+/// How long we wait for another line of one that has ended: its children may hold its output open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Lines that are shown of a server that failed.
+const LINES_SHOWN: usize = 20;
 
 /// A server or a load that runs. It is ended when this is dropped, with its children.
 pub(super) struct Running {
     name: &'static str,
-    child: Child,
-    pid: Pid,
-    lines: Receiver<String>,
-    /// The end of what it said.
-    said: VecDeque<String>,
+    program: running::Running,
 }
 
 impl Running {
     pub(super) fn start(name: &'static str, command: &mut Command) -> Result<Self> {
         println!("$ {}", process::show(command));
-        let (reader, writer) = io::pipe().context("cannot make a pipe")?;
         // A process group of its own: Ctrl-C is for profiler, which then finds its target alive.
-        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-        let child = command.spawn().with_context(|| format!("cannot run `{}`", process::show(command)))?;
-        // The command holds our copies of the pipe's writing end.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            let mut reader = BufReader::new(reader);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-                // It is read on after nobody listens: a server whose pipe is full or closed would stop.
-                let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
-                line.clear();
-            }
-        });
-        let pid = Pid::from_child(&child);
-        Ok(Self { name, child, pid, lines, said: VecDeque::new() })
+        command.stdin(Stdio::null()).process_group(0);
+        let program = running::Running::start(command, &[Stream::Stdout, Stream::Stderr])?;
+        Ok(Self { name, program })
     }
 
     /// Waits for the sign that it is ready.
@@ -106,47 +89,41 @@ impl Running {
     }
 
     fn hear(&mut self, patience: Duration) -> Option<String> {
-        let line = match self.lines.recv_timeout(patience) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Timeout) => return None,
-            Err(RecvTimeoutError::Disconnected) => {
+        match self.program.next_line(patience) {
+            Ok(line) => Some(line.text),
+            Err(Silence::Late) => None,
+            Err(Silence::Closed) => {
                 // It closed its output. There is nothing to hear, and no reason to ask again at once.
                 thread::sleep(patience);
-                return None;
+                None
             }
-        };
-        if self.said.len() == LINES_KEPT {
-            self.said.pop_front();
         }
-        self.said.push_back(line.clone());
-        Some(line)
     }
 
     fn last_words(&mut self) -> String {
         while self.hear(Duration::ZERO).is_some() {}
-        Vec::from(self.said.clone()).join("\n")
+        let heard = self.program.heard();
+        let last = heard.get(heard.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
+        last.iter().map(|line| line.text.trim_end()).collect::<Vec<_>>().join("\n")
     }
 
     /// # Errors
     /// It has ended: with its last words.
     pub(super) fn check_lives(&mut self) -> Result<()> {
-        if self.has_ended() {
-            let last_words = self.last_words();
-            let status = self.child.wait()?;
-            bail!("{} has ended ({status}):\n{last_words}", self.name);
+        if self.program.has_ended() {
+            let status = self.program.wait(END)?;
+            let status = status.map_or("?".to_owned(), |status| status.to_string());
+            // Its last words may still be in the pipe.
+            while self.program.next_line(LAST_WORDS).is_ok() {}
+            let said = self.last_words();
+            bail!("{} has ended ({status}):\n{said}", self.name);
         }
         Ok(())
     }
 
-    /// It is not waited for: its number stays its own.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(rustix::process::waitid(WaitId::Pid(self.pid), options), Ok(None))
-    }
-
     /// The number of the process.
     pub(super) fn pid(&self) -> Pid {
-        self.pid
+        self.program.pid()
     }
 
     /// It has not ended, and answers.
@@ -194,18 +171,18 @@ fn ask_udp(port: u16, bytes: &[u8], length: usize) -> Result<()> {
 impl Drop for Running {
     fn drop(&mut self) {
         // Not waited for until the end of this function: the numbers of the process and of its group are its own.
-        let _ = rustix::process::kill_process(self.pid, Signal::TERM);
+        let pid = self.program.pid();
+        self.program.signal(Signal::TERM);
         let deadline = Instant::now() + END;
-        while !self.has_ended() {
+        while !self.program.has_ended() {
             if Instant::now() > deadline {
                 println!("{} does not end: it is killed", self.name);
-                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+                self.program.signal(Signal::KILL);
             }
-            // A server that writes more than a pipe holds while it ends must not wait for us.
+            // The lines of one that writes much while it ends are not to pile up.
             self.hear(Duration::from_millis(20));
         }
-        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
-        let _ = self.child.wait();
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
 }
 
@@ -230,8 +207,9 @@ mod tests {
     fn a_server_is_ready_when_it_says_so_and_is_ended_with_its_children() {
         let mut running = shell("sleep 600 & echo child $!; echo ready; trap '' TERM; wait");
         running.wait_until(&Ready::Line("ready"), 1, &Stop::never()).unwrap();
-        let pid = running.pid;
-        let child = running.said.iter().find_map(|line| line.strip_prefix("child ")).unwrap().to_owned();
+        let pid = running.pid();
+        let said = running.program.said();
+        let child = said.lines().find_map(|line| line.strip_prefix("child ")).unwrap().to_owned();
         // As a machine that is asked to end a server that refuses to.
         rustix::process::kill_process(pid, Signal::KILL).unwrap();
         drop(running);
