@@ -1,4 +1,4 @@
-//! blazesym behind [`Symbols`]: the only file that names it.
+//! blazesym behind [`Symbols`]: no other file uses it.
 
 use std::path::Path;
 
@@ -18,12 +18,14 @@ impl Symbols {
         Symbols(symbolizer)
     }
 
-    /// The name, as it stands in the table, of the function at each address of a file; `None` where no symbol covers it.
+    /// The name of the function at each address of a file, in the form of the symbol table; `None` if no symbol covers
+    /// the address.
     ///
-    /// Only ever from an ELF file: as the source of a process, the library would believe any map file that it finds.
+    /// The file is always an ELF file: as the source of a process, the library would believe any map file that it
+    /// finds.
     ///
     /// # Errors
-    /// In words, if a table cannot be read.
+    /// A message, if a table cannot be read.
     pub(super) fn names(&self, file: &Path, addresses: &[u64]) -> Result<Vec<Option<String>>, String> {
         let source = source::Source::Elf(source::Elf::new(file));
         let found = self.0.symbolize(&source, Input::VirtOffset(addresses)).map_err(|e| e.to_string())?;
@@ -34,7 +36,7 @@ impl Symbols {
 fn name(symbol: &Symbolized<'_>) -> Result<Option<String>, String> {
     match symbol {
         Symbolized::Sym(symbol) => Ok(Some(symbol.name.to_string())),
-        // The library passes over errors of single places in a batch.
+        // In a batch, the library skips single places with errors.
         Symbolized::Unknown(Reason::IgnoredError) => Err("it is damaged".to_owned()),
         Symbolized::Unknown(_) => Ok(None),
     }

@@ -1,4 +1,4 @@
-//! Bytes of files that names are read from, kept as long as somebody reads them.
+//! Bytes of files that names are read from, kept as long as they are in use.
 
 use std::{
     fs::File,
@@ -13,21 +13,21 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::elf::{self, DebugSection, SectionError};
 
-/// Reads debug information.
+/// The form in which gimli reads debug information.
 pub(super) type Reader = EndianReader<LittleEndian, Part>;
 
-/// Largest file that is copied, in bytes. Compilers write object files anew in place, and a mapping of a file that
-/// becomes shorter would end us.
+/// Largest file that is copied, in bytes. Compilers rewrite object files in place, and a truncated file would end us if
+/// it were mapped.
 const MAX_COPY: u64 = 64 << 20;
-/// Largest section or copy that is held in memory, in bytes. What is larger goes to a file that nobody else sees, whose
-/// pages the kernel can take back.
+/// Largest section or copy that is held in memory, in bytes. Larger ones go to an unnamed file, whose pages the kernel
+/// can reclaim.
 const MAX_IN_MEMORY: u64 = 4 << 20;
-/// Everything that is unpacked and copied in one run, in bytes: the disk belongs to the server that we look at.
+/// Most that is unpacked and copied in one run, in bytes: the disk belongs to the server that we observe.
 const MAX_HELD: u64 = 2 << 30;
-/// What of that is in memory, in bytes. The rest goes to such files, however small.
+/// Most of that in memory, in bytes. The rest goes to such files, however small.
 const MAX_HELD_IN_MEMORY: u64 = 256 << 20;
 
-/// All bytes of a file, or of a section that was unpacked.
+/// All bytes of a file, or of an unpacked section.
 #[derive(Debug)]
 pub(super) enum Bytes {
     Mapped(Mmap),
@@ -37,7 +37,7 @@ pub(super) enum Bytes {
 impl Bytes {
     /// Maps a file.
     pub(super) fn map(file: &File) -> io::Result<Arc<Bytes>> {
-        // SAFETY: the mapping is private and only read. A file that is cut short meanwhile would end us, not the target:
+        // SAFETY: the mapping is private and only read. If a file is truncated meanwhile, that ends us, not the target:
         // programs, libraries and debug files are replaced by renaming.
         let mapped = unsafe { Mmap::map(file) }?;
         Ok(Arc::new(Bytes::Mapped(mapped)))
@@ -55,7 +55,7 @@ impl Deref for Bytes {
     }
 }
 
-/// A part of them.
+/// A part of some bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     of: Arc<Bytes>,
@@ -64,7 +64,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// No bytes.
+    /// The empty part.
     pub(super) fn none() -> Part {
         Part { of: Arc::new(Bytes::Owned(Vec::new())), start: 0, end: 0 }
     }
@@ -74,14 +74,14 @@ impl Part {
         Part { of, start: 0, end }
     }
 
-    /// The part that `slice`, which was taken out of `of`, is.
+    /// The part of `of` that `slice` is, if it lies in `of`.
     fn within(of: &Arc<Bytes>, slice: &[u8]) -> Option<Part> {
         let start = (slice.as_ptr() as usize).checked_sub(of.as_ptr() as usize)?;
         let end = start.checked_add(slice.len()).filter(|end| *end <= of.len())?;
         Some(Part { of: Arc::clone(of), start, end })
     }
 
-    /// For reading from.
+    /// The same for gimli.
     pub(super) fn reader(self) -> Reader {
         EndianReader::new(self, LittleEndian)
     }
@@ -96,13 +96,13 @@ impl Deref for Part {
     }
 }
 
-// SAFETY: the bytes are never changed, and lie on the heap or in a mapping: they stay where they are as long as one
+// SAFETY: the bytes are never changed. They are on the heap or in a mapping, and stay at their address as long as a
 // part of them is held, wherever the part is moved.
 unsafe impl StableDeref for Part {}
 // SAFETY: a clone holds the same bytes.
 unsafe impl CloneStableDeref for Part {}
 
-/// Unpacks sections and copies files, and keeps count of how much that was.
+/// Unpacks sections and copies files, within limits for all of them together.
 #[derive(Debug, Default)]
 pub(super) struct Unpacker {
     held: u64,
@@ -130,10 +130,10 @@ impl Unpacker {
         Bytes::map(&file).map(Part::whole).map_err(no_room)
     }
 
-    /// Copies a file that may be written while we look at it; maps it if it is large.
+    /// Copies a file that may be written while we read it; maps it if it is large.
     ///
     /// # Errors
-    /// If it cannot be read, and if no more may be held.
+    /// If it cannot be read, or if the limit is reached.
     pub(super) fn copy(&mut self, file: &File) -> io::Result<Arc<Bytes>> {
         let mut bytes = Vec::new();
         file.take(MAX_COPY + 1).read_to_end(&mut bytes)?;
@@ -158,7 +158,7 @@ impl Unpacker {
     /// Unpacks an xz stream of at most `limit` bytes to a file.
     ///
     /// # Errors
-    /// If it is damaged or larger, if there is no room, and if no more may be held.
+    /// If it is damaged or larger, if there is no room, or if the limit is reached.
     pub(super) fn xz_file(&mut self, packed: &[u8], limit: u64) -> Result<File, SectionError> {
         let bytes = elf::unpack_xz(packed, limit.min(self.left()))?;
         let size = bytes.len() as u64;
@@ -174,7 +174,7 @@ impl Unpacker {
         Ok(file)
     }
 
-    /// What may still be held, in bytes.
+    /// How much more may be held, in bytes.
     fn left(&self) -> u64 {
         MAX_HELD.saturating_sub(self.held)
     }
@@ -193,7 +193,7 @@ fn no_room(error: io::Error) -> SectionError {
     SectionError::NoRoom(error.kind())
 }
 
-/// A file without a name. `/tmp` is memory on many systems; `/var/tmp` is not.
+/// An unnamed file. It is in `/var/tmp`, because `/tmp` is in memory on many systems.
 pub(super) fn scratch_file() -> io::Result<File> {
     tempfile::tempfile_in("/var/tmp").or_else(|_| tempfile::tempfile())
 }
@@ -228,13 +228,13 @@ mod tests {
         let mut fresh = Unpacker::default();
         assert!(matches!(*copy(&mut fresh).unwrap(), Bytes::Owned(_)));
         assert_eq!((fresh.held, fresh.in_memory), (4, 4));
-        // What does not fit in memory any more goes to a file.
+        // When memory is used up, sections go to a file.
         let mut full = Unpacker { held: MAX_HELD_IN_MEMORY, in_memory: MAX_HELD_IN_MEMORY };
         let copied = copy(&mut full).unwrap();
         assert!(matches!(&*copied, Bytes::Mapped(map) if **map == *b"text"));
         assert_eq!(full.held, MAX_HELD_IN_MEMORY + 4);
         assert_eq!(full.in_memory, MAX_HELD_IN_MEMORY);
-        // In the end nothing goes anywhere.
+        // When the limit is reached, everything is refused.
         let mut over = Unpacker { held: MAX_HELD - 3, in_memory: 0 };
         assert_eq!(
             copy(&mut over).unwrap_err().to_string(),

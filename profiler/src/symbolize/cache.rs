@@ -1,4 +1,4 @@
-//! Debug files that were fetched, kept by build id where the tools of elfutils keep theirs: `DIR/BUILDID/debuginfo`.
+//! Fetched debug files, kept by build id where the tools of elfutils keep theirs: `DIR/BUILDID/debuginfo`.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -17,11 +17,11 @@ use rustix::{
 
 use super::place::Root;
 
-/// For us alone.
+/// Access for the owner alone.
 const PRIVATE: u32 = 0o700;
-/// Others may write.
+/// Write permission for others.
 const FOR_OTHERS: u32 = 0o022;
-/// Others may write, but not replace what is ours.
+/// With this bit, others who may write cannot replace our files.
 const STICKY: u32 = 0o1000;
 
 /// A directory with debug files.
@@ -31,11 +31,11 @@ pub struct DebugFileCache {
 }
 
 impl DebugFileCache {
-    /// In this directory, which is made if it is not there.
+    /// The cache in this directory, which is created if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made, and if anybody else could change what is in it: as root we would write where somebody else
-    /// wants us to.
+    /// If it cannot be created, or if another user could change its contents: as root we would write where that user
+    /// wants.
     pub fn at(directory: &Path) -> io::Result<DebugFileCache> {
         let directory = std::path::absolute(directory)?;
         let there = directory.ancestors().find(|above| above.symlink_metadata().is_ok());
@@ -47,19 +47,19 @@ impl DebugFileCache {
         Ok(DebugFileCache { directory })
     }
 
-    /// The debug file of a build. An empty file stands for one that no server had then.
+    /// The debug file of a build. An empty file means that no server had one when it was asked for.
     pub(super) fn find(&self, build_id: &str) -> Option<File> {
         let file = Root::Ours.open(&self.path(build_id)).ok().flatten()?;
         file.metadata().is_ok_and(|facts| facts.len() > 0).then_some(file)
     }
 
-    /// A file without a name, to be kept when all of it is there.
+    /// An unnamed file, to be kept once it is complete.
     pub(super) fn scratch_file(&self) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         Ok(openat(CWD, &self.directory, flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
-    /// Keeps such a file, in the place of one that does not fit.
+    /// Keeps such a file, and replaces one that is there.
     pub(super) fn keep(&self, build_id: &str, file: &File) -> io::Result<()> {
         let path = self.path(build_id);
         if let Some(directory) = path.parent() {
@@ -70,13 +70,13 @@ impl DebugFileCache {
         Ok(linkat(CWD, held, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
     }
 
-    /// Where the file of a build is kept.
+    /// The path of a build's file.
     pub(super) fn path(&self, build_id: &str) -> PathBuf {
         self.directory.join(build_id).join("debuginfo")
     }
 }
 
-/// Whether a directory belongs to us, and nobody but root can put another one in its place.
+/// Checks that a directory belongs to us, and that only root could replace it.
 fn only_ours(directory: &Path) -> io::Result<()> {
     let us = geteuid().as_raw();
     for (up, path) in directory.ancestors().enumerate() {
@@ -118,7 +118,7 @@ mod tests {
         let mut content = String::new();
         kept.find("0123").unwrap().read_to_string(&mut content).unwrap();
         assert_eq!(content, "words");
-        // What is there is replaced. An empty file is no debug file.
+        // An existing file is replaced. An empty file is not a debug file.
         let empty = kept.scratch_file().unwrap();
         kept.keep("0123", &empty).unwrap();
         assert!(kept.find("0123").is_none());

@@ -1,4 +1,4 @@
-//! Functions and lines from debug information (DWARF), wherever its parts are.
+//! Functions and lines from debug information (DWARF), whichever files it is in.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{elf::Image, report::Function, text::Text};
 
-/// Sections without which there are no functions.
+/// Sections that are required for functions.
 const REQUIRED: [SectionId; 2] = [SectionId::DebugInfo, SectionId::DebugAbbrev];
-/// Sections that functions and lines are read from. Those that only tell of variables and types stay packed.
+/// Sections that functions and lines are read from. Sections about variables and types stay packed.
 const READ: [SectionId; 10] = [
     SectionId::DebugInfo,
     SectionId::DebugAbbrev,
@@ -46,16 +46,16 @@ pub(super) struct DebugFile<'f, 'd> {
 pub(super) struct DebugInfo {
     sections: Sections,
     context: Context<Reader>,
-    /// Why the reader passed over a unit, if it did.
+    /// Why the reader skipped a unit, if it did.
     unit_error: OnceCell<Option<gimli::Error>>,
     split: RefCell<Split>,
 }
 
 impl DebugInfo {
-    /// Reads what `file` has. `None` if it has no debug information.
+    /// Reads the debug information of `file`. `None` if it has none.
     ///
     /// # Errors
-    /// In words, why it cannot be read.
+    /// A message, if it cannot be read.
     pub(super) fn read(
         file: &DebugFile<'_, '_>,
         search: &Search<'_>,
@@ -85,7 +85,7 @@ impl DebugInfo {
         Ok(Some(DebugInfo { sections, context, unit_error: OnceCell::new(), split }))
     }
 
-    /// The functions at an address of the file, the innermost inlined first; each with its file and line, as far as they
+    /// The functions at an address of the file, the innermost inlined one first, each with its file and line if they
     /// are known. The last one may have a line and no name. Empty if the address is not covered.
     pub(super) fn functions(
         &self,
@@ -106,7 +106,7 @@ impl DebugInfo {
         Vec::new()
     }
 
-    /// Why the reader passed over a unit, if it did: it does not say so.
+    /// Why the reader skipped a unit, if it did: the reader does not report it.
     fn unit_error(&self) -> Option<gimli::Error> {
         *self.unit_error.get_or_init(|| {
             let dwarf = self.sections.dwarf();
@@ -178,10 +178,10 @@ fn collect(mut frames: FrameIter<'_, Reader>) -> Result<Vec<Function>, gimli::Er
 pub(super) struct Sections(HashMap<SectionId, Part>);
 
 impl Sections {
-    /// Reads the sections of a file. `name` is what a section is called there.
+    /// Reads the sections of a file. `name` returns what a section is called in it.
     ///
     /// # Errors
-    /// In words, if one cannot be read without which there are no functions. Others are left out, and noted.
+    /// A message, if a section cannot be read that is required for functions. Others are left out, and noted.
     pub(super) fn read(
         file: &DebugFile<'_, '_>,
         name: impl Fn(SectionId) -> Option<&'static str>,
@@ -212,12 +212,12 @@ impl Sections {
         Ok(Sections(parts))
     }
 
-    /// For `gimli`: a section that is not there is empty.
+    /// A section for `gimli`; one that is missing is empty.
     pub(super) fn reader(&self, id: SectionId) -> Reader {
         self.0.get(&id).cloned().unwrap_or_else(Part::none).reader()
     }
 
-    /// All of them.
+    /// All sections for `gimli`.
     pub(super) fn dwarf(&self) -> Dwarf<Reader> {
         Dwarf::load(|id| Ok::<_, std::convert::Infallible>(self.reader(id)))
             .unwrap_or_else(|never| match never {})

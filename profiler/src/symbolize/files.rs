@@ -1,4 +1,4 @@
-//! All sources of names of program files, in one order.
+//! All sources of names for program files, in order.
 
 use std::{
     cell::RefCell,
@@ -17,7 +17,7 @@ use super::{
     merge::named,
     notes::Notes,
     place::Program,
-    search::{Found, Place, Search, Wanted},
+    search::{FoundFile, Place, Search, Wanted},
     servers::Fetcher,
     tables::{self, SymbolTable},
 };
@@ -35,24 +35,24 @@ pub(super) struct Files {
     known: HashMap<PathBuf, Result<Known, String>>,
 }
 
-/// What is known of one file.
+/// The state of one file.
 struct Known {
     bytes: Arc<Bytes>,
     names: Names,
 }
 
-/// Where the names of one file are read from.
+/// The sources of names of one file.
 #[derive(Default)]
 struct Names {
     debug_info: Option<DebugInfo>,
     tables: Vec<SymbolTable>,
     notes: Notes,
-    /// Held, because tables are read through it.
-    debug_file: Option<Found>,
+    /// Held, because tables are read by its path.
+    debug_file: Option<FoundFile>,
 }
 
 impl Files {
-    /// Starts with nothing.
+    /// Without any file yet.
     pub(super) fn new(settings: Settings) -> Files {
         let fetcher = settings.servers.as_ref().map(Fetcher::new).map(RefCell::new);
         Files {
@@ -64,8 +64,8 @@ impl Files {
         }
     }
 
-    /// Names functions of a file that is not here, by what else is known of its build. `addresses` are in the file's own
-    /// terms.
+    /// Names functions of a file that is not here, from debug files of its build. `addresses` are those of the file
+    /// itself.
     pub(super) fn resolve_build(
         &mut self,
         module: &Text,
@@ -87,7 +87,7 @@ impl Files {
     }
 }
 
-/// Whether a separate debug file of a program is installed, where they are looked for without being told where.
+/// Whether a separate debug file of a program is installed in one of the usual places.
 pub fn has_debug_file(program: &Program, image: &Image<'_>) -> bool {
     let search = Search { debug_dirs: &[], fetcher: None, program };
     search.debug_file(&Wanted::by(image), &mut Notes::default()).is_some()
@@ -153,7 +153,7 @@ impl Known {
 }
 
 impl Names {
-    /// Takes in the separate debug file, if there is one that fits.
+    /// Adds the separate debug file, if there is one that matches.
     fn add_debug_file(&mut self, wanted: &Wanted, search: &Search<'_>, unpacker: &mut Unpacker) {
         let Some(found) = search.debug_file(wanted, &mut self.notes) else { return };
         let tables = &mut self.tables;
@@ -171,7 +171,7 @@ impl Names {
         self.debug_file = Some(found);
     }
 
-    /// What is known of these addresses of the file, in order. `image` is the file, if it is here.
+    /// The answers for these addresses of the file, in order. `image` is the file, if it is here.
     fn of(
         &mut self,
         addresses: &[u64],
@@ -199,8 +199,8 @@ impl Names {
         functions.into_iter().zip(by_symbol).map(of).collect()
     }
 
-    /// Why a place that nothing covers has no name. It stands beside each such place: that a server has no file either is
-    /// said once.
+    /// Why an uncovered place has no name. This is repeated for each such place, so it leaves out that servers have no
+    /// file either.
     fn why_nameless(&self) -> String {
         match self.notes.problems_here().next() {
             Some(problem) => format!("no symbol covers it; {problem}"),
@@ -210,8 +210,8 @@ impl Names {
     }
 }
 
-/// The name of each address in the first table that has one. A table that cannot be read is replaced by what can be
-/// listed of the program, once.
+/// The name of each address in the first table that has one. A table that cannot be read is replaced, once, by a list
+/// of the program's symbols.
 fn symbol_names(
     tables: &mut Vec<SymbolTable>,
     image: Option<&Image<'_>>,
@@ -247,21 +247,21 @@ fn symbol_names(
         tables.push(listed);
     }
     if let Some(image) = image {
-        // Stubs have no symbols, but one without a size that lies before them (`_init`) would cover them.
+        // Stubs have no symbols, but a symbol without a size before them (`_init`) would cover them.
         let of_stubs = names.iter_mut().zip(addresses).filter(|(_, address)| image.is_stub(**address));
         of_stubs.for_each(|(name, _)| *name = None);
     }
     names
 }
 
-/// Reads something; what goes wrong becomes a problem that is noted. The files come from anywhere, and a defect in a
-/// library that reads them must cost the names of one file, not those of all.
+/// Reads something, and notes what goes wrong as a problem. The files come from anywhere: a defect in a library that
+/// reads them must cost the names of one file, not of all.
 fn guarded<T>(notes: &mut Notes, read: impl FnOnce(&mut Notes) -> Result<Option<T>, String>) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| read(notes)));
     let why = match done {
         Ok(Ok(read)) => return read,
         Ok(Err(why)) => why,
-        Err(_) => "the debug information is damaged in a way that its reader does not stand".to_owned(),
+        Err(_) => "the debug information is damaged, and its reader failed on it".to_owned(),
     };
     notes.problem(why);
     None

@@ -1,4 +1,4 @@
-//! Naming what was unnamed when a report was made: later, and on another machine.
+//! Naming frames of a report after it was made, also on another machine.
 
 use std::{collections::BTreeMap, thread};
 
@@ -9,15 +9,15 @@ use crate::{
     text::Text,
 };
 
-/// Names frames of a report by build id and address, from debug files that were not there when it was made, and calls
-/// rows and findings by these names. Frames that have a line already are left alone.
+/// Names frames of a report by build id and address, from debug files that were missing when it was made, and gives the
+/// new names to rows and findings. Frames with a line are left alone.
 ///
-/// Returns the number of frames that have a better name now.
+/// Returns how many frames have a better name now.
 pub fn resolve_later(report: &mut Report, settings: Settings) -> usize {
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK_BYTES);
         let named = thread.spawn_scoped(scope, || resolve(report, settings));
-        // Without a thread, or if its libraries fail, the report stays what it was.
+        // If no thread can be started, or a library fails, the report stays as it was.
         named.ok().and_then(|named| named.join().ok()).unwrap_or(0)
     })
 }
@@ -35,7 +35,7 @@ fn resolve(report: &mut Report, settings: Settings) -> usize {
     for ((module, build_id), frames) in by_build {
         let address = |index: &usize| Some((*index, report.frames.get(*index)?.file_address?));
         let (frames, addresses): (Vec<usize>, Vec<u64>) = frames.iter().filter_map(address).unzip();
-        // As when it was made: who has all names does not tell a server what runs here.
+        // As when the report was made: if all names are known, no server learns which programs run here.
         let is_nameless = |index: &usize| report.frames.get(*index).is_some_and(|f| f.functions.is_empty());
         let ask_servers = frames.iter().any(is_nameless);
         let answer = files.resolve_build(&module, &build_id, &addresses, ask_servers);
@@ -57,7 +57,7 @@ fn resolve(report: &mut Report, settings: Settings) -> usize {
     better
 }
 
-/// What a row is called that is named by this frame: by its innermost function that is the program's own, if it has one.
+/// The name of a row that this frame names: its innermost function of the program itself, else its outermost.
 fn called(frame: &Frame) -> Option<Text> {
     let frames = std::slice::from_ref(frame);
     let catalog = Catalog::new(frames);
@@ -78,13 +78,13 @@ fn is_better(functions: &[Function], than: &Frame) -> bool {
     }
 }
 
-/// Where the names of a file come from now.
+/// Records where the names of a file come from now.
 fn note(files: &mut Vec<FileNames>, module: Text, build_id: String, notes: &super::Notes) {
     let later = |words: &String| format!("{words} (read later)");
     let is_it = |file: &FileNames| file.module == module && file.build_id.as_ref() == Some(&build_id);
     let problems = notes.all_problems();
     if let Some(file) = files.iter_mut().find(|file| is_it(file)) {
-        // What was wrong with other sources costs no names any more.
+        // Problems with other sources cost no names any more.
         if !notes.sources.is_empty() {
             file.problems.clear();
         }
@@ -102,7 +102,7 @@ fn note(files: &mut Vec<FileNames>, module: Text, build_id: String, notes: &supe
     }
 }
 
-/// Calls rows and findings by the new names: where `server+0x12a` stood, alone or to tell rows apart.
+/// Replaces old names in rows and findings, such as `server+0x12a`, also where they distinguish rows.
 fn rename(report: &mut Report, renamed: &BTreeMap<Text, Text>) {
     let cells = report.sections.iter_mut().flat_map(|s| &mut s.rows).flat_map(|row| &mut row.cells);
     for cell in cells {
@@ -129,8 +129,8 @@ fn replaced(name: &Text, renamed: &BTreeMap<Text, Text>) -> Text {
     Text::new(parts.join(&b' '))
 }
 
-/// How many frames have a name. Walks lead over the frames of the report, so where none of a file is left without a name,
-/// none is in the walks.
+/// Counts the frames with a name again. All frames of walks are frames of the report: if no frame of a file lacks a
+/// name, none of a walk does.
 fn recount(report: &mut Report) {
     let nameless = |module: &Option<Text>| {
         report.frames.iter().any(|frame| frame.module == *module && frame.functions.is_empty())

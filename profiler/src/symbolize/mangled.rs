@@ -1,13 +1,13 @@
-//! Names as people write them.
+//! Demangling names.
 
 use std::borrow::Cow;
 
 use gimli::DwLang;
 
-/// Longest mangled name that is demangled, in bytes: some symbols are built to exhaust demanglers.
+/// Longest mangled name that is demangled, in bytes: some symbols are made to exhaust demanglers.
 const MAX_MANGLED_BYTES: usize = 4096;
 
-/// A name demangled, if it is mangled. `language` is that of the code, if it is known.
+/// The demangled name, or the name itself if it is not mangled. `language` is that of the code, if it is known.
 pub(super) fn readable(name: &str, language: Option<DwLang>) -> String {
     if name.len() > MAX_MANGLED_BYTES {
         return name.to_owned();

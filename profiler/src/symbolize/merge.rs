@@ -1,18 +1,18 @@
-//! One answer from what debug information and symbols say of a place.
+//! Combining debug information and symbols into one answer.
 
 use super::{Resolved, mangled};
 use crate::{report::Function, text::Text};
 
-/// The functions by debug information, with the function that was compiled under its full name. `symbol` is its name in
-/// a symbol table, mangled.
+/// The functions of debug information. The function that was not inlined gets its full name from `symbol`, its mangled
+/// name in a symbol table.
 ///
 /// Debug information cut down to line tables, the usual choice for release builds, calls `server::Rooms::open` just
-/// `open`; the symbol table knows better.
+/// `open`; the symbol table has the full name.
 pub(super) fn named(mut functions: Vec<Function>, symbol: Option<&str>) -> Option<Resolved> {
     let symbol = symbol.map(|symbol| mangled::readable(symbol, None));
     match (functions.last_mut(), symbol) {
         (Some(compiled), Some(symbol)) => {
-            // Without a name there is a line only, or the part of the debug information that has the name is missing.
+            // If it has no name, there is only a line, or the part of the debug information with the name is missing.
             if compiled.name.is_empty() || qualifies(&symbol, &compiled.name.terminal()) {
                 compiled.name = Text::from(symbol);
             }
@@ -26,14 +26,14 @@ pub(super) fn named(mut functions: Vec<Function>, symbol: Option<&str>) -> Optio
     (!functions.is_empty()).then_some(Resolved { functions, unresolved: None, start: None })
 }
 
-/// Whether `symbol` is `name` with the path to it. A symbol can also be another function's of the same code: then
-/// the debug information, which the stack's lines come from, is left alone.
+/// Whether `symbol` is `name` with its path. Several functions can share code and a symbol may name another one of
+/// them: then the name of the debug information stays, like its lines.
 fn qualifies(symbol: &str, name: &str) -> bool {
     let name = name.split('<').next().unwrap_or_default();
     if name.is_empty() || name.contains("::") || name.contains('(') {
         return false;
     }
-    // Debug information numbers closures and `async` blocks, and each kind has a name of its own.
+    // Debug information numbers closures and `async` blocks, and names each kind in its own way.
     let is_closure = name.starts_with('{');
     if is_closure {
         return symbol.contains("::{{closure}}") || symbol.contains("::{closure#");

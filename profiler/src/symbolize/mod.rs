@@ -1,11 +1,11 @@
 //! From code addresses to names, once per place.
 //!
-//! Names are looked up by file and offset, never by path: the file is held open since it was first seen. Code that has
-//! no file, because it was made at run time, is looked up in what its process writes of it (`perf_map`). What cannot be
-//! resolved says why; a wrong name is worse than none.
+//! Names are looked up by file and offset, not by path: the file has been held open since it was first seen. Code
+//! without a file, which was made at run time, is looked up in the map file that its process writes (`perf_map`). A
+//! place that cannot be resolved has a reason; no name is better than a wrong one.
 //!
-//! `files` has the order of sources: debug information (`dwarf`, with what is `split` off from it) of the file, else of
-//! the separate debug file that `search` finds; then symbol tables (`tables`). `merge` makes one answer of both.
+//! `files` has the order of sources: first debug information (`dwarf`, and `split` for parts in other files) of the
+//! file or of the separate debug file that `search` finds, then symbol tables (`tables`). `merge` combines both.
 
 mod blaze;
 mod bytes;
@@ -40,27 +40,27 @@ use crate::report::Function;
 /// Where else to look for names.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Directories with debug files, looked through before all others.
+    /// Directories with debug files, searched before all others.
     pub debug_dirs: Vec<PathBuf>,
-    /// Servers that are asked for debug files that are not here. `None`: nobody is asked.
+    /// Servers to ask for debug files that are not here. `None`: no server is asked.
     pub servers: Option<Servers>,
 }
 
 impl Settings {
-    /// Whether there is anywhere to look that is not looked through anyway.
+    /// Whether they name places beside the usual ones.
     pub fn asks_for_more(&self) -> bool {
         !self.debug_dirs.is_empty() || self.servers.is_some()
     }
 }
 
-/// What is known of one place in a file.
+/// The answer for one place in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    /// Functions, the innermost inlined first; empty if unknown.
+    /// Functions, the innermost inlined one first; empty if unknown.
     pub functions: Vec<Function>,
-    /// Why there is none.
+    /// Why there are none.
     pub unresolved: Option<String>,
-    /// Where a function without a name begins, as the file counts, if it is known.
+    /// Where a function without a name begins, as an address of the file, if it is known.
     pub start: Option<u64>,
 }
 
@@ -76,7 +76,7 @@ impl Resolved {
 pub enum Source {
     /// A file. Places are offsets in it.
     File(Program),
-    /// Code that a process made at run time: a number for the process, and where it writes the names. Places are
+    /// Code that a process made at run time: a number for the process, and the location of its map file. Places are
     /// addresses.
     MadeCode(u16, Location),
 }
@@ -86,21 +86,21 @@ pub enum Source {
 pub struct Request {
     /// What they belong to.
     pub source: Source,
-    /// The places. Return addresses are to be given less one, so that they lie inside the call.
+    /// The places. For a return address, give the address before it, which is inside the call.
     pub places: Vec<u64>,
 }
 
-/// What is known of the places of one request.
+/// The answer to one request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// One per place, in order.
     pub resolved: Vec<Resolved>,
-    /// What the names of the file were taken from; empty for code that was made at run time.
+    /// The sources of the file's names; empty for code that was made at run time.
     pub notes: Notes,
 }
 
 impl Answer {
-    /// Places of which nothing is known, for one reason.
+    /// The same reason for all places.
     pub fn unknown(why: String, places: usize) -> Answer {
         Answer { resolved: vec![Resolved::unknown(why); places], ..Answer::default() }
     }

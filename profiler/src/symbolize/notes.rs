@@ -1,17 +1,17 @@
-//! What the names of one file were taken from, and why not from something better.
+//! Where the names of one file come from, and why not from better sources.
 
 use crate::units;
 
-/// In words, for people.
+/// Messages for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// What names are taken from, the best first.
+    /// The sources of names, the best first.
     pub sources: Vec<String>,
-    /// What is there and cannot be read, or is referred to and is not there: names or lines are missing for it.
+    /// Files that cannot be read, or are referred to and missing, so that names or lines are missing.
     pub problems: Vec<String>,
-    /// What was looked for and is not there.
+    /// Files that were looked for and do not exist.
     pub absent: Vec<String>,
-    /// Files with split debug information that could not be read: the first, why, and how many.
+    /// Files with split debug information that could not be read: a message about the first, and how many.
     split: Option<(String, u64)>,
     /// Why servers did not give a debug file.
     pub(super) unfetched: Vec<String>,
@@ -38,7 +38,7 @@ impl Notes {
         self.problems_here().chain(self.unfetched.iter().cloned()).collect()
     }
 
-    /// Those with files that are here.
+    /// The problems with files that are on this machine.
     pub(super) fn problems_here(&self) -> impl Iterator<Item = String> {
         let split = self.split.as_ref().map(|(first, more)| match more {
             0 => first.clone(),

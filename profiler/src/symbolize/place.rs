@@ -1,4 +1,4 @@
-//! Where a program file lies, and opening the files beside it.
+//! Where a program file is, and opening files beside it.
 
 use std::{
     ffi::OsStr,
@@ -40,10 +40,10 @@ impl Program {
     pub(super) fn directory(&self) -> Option<PathBuf> {
         let path = match self.root {
             Some(_) => PathBuf::from(OsStr::from_bytes(self.name.raw())),
-            // Follows what leads to the file, and symbolic links to its directory.
+            // Resolves the link to the file, and symbolic links to its directory.
             None => match self.path.canonicalize() {
                 Ok(path) => path,
-                // Deleted since: what is left of the path still has the directory.
+                // If the file was deleted, the rest of the path still has its directory.
                 Err(_) => std::fs::read_link(&self.path).ok()?,
             },
         };
@@ -63,7 +63,7 @@ impl Program {
     }
 }
 
-/// What absolute paths begin at.
+/// The directory that absolute paths begin at.
 #[derive(Clone, Debug)]
 pub(super) enum Root {
     Ours,
@@ -71,11 +71,11 @@ pub(super) enum Root {
 }
 
 impl Root {
-    /// Opens a regular file. Anything else is never opened, only looked at: the path may come from the target, and some
-    /// devices act when they are opened. `None` if there is nothing.
+    /// Opens a regular file. Anything else is looked at but not opened: the path may come from the target, and some
+    /// devices act when they are opened. `None` if nothing is there.
     ///
     /// # Errors
-    /// In words, why it cannot be used.
+    /// A message, if the file cannot be used.
     pub(super) fn open(&self, path: &Path) -> Result<Option<File>, String> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let held = match self {
@@ -94,15 +94,15 @@ impl Root {
         };
         let facts = fstat(&held).map_err(|error| format!("it cannot be read: {}", io::Error::from(error)))?;
         if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-            return Err("it is no regular file".to_owned());
+            return Err("it is not a regular file".to_owned());
         }
-        // The same file, whatever is at the path by now.
+        // This opens the same file, even if the path leads to another one by now.
         let itself = format!("/proc/self/fd/{}", held.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         openat(CWD, itself, flags, Mode::empty()).map(|file| Some(file.into())).map_err(refused)
     }
 
-    /// A path below it, for people.
+    /// A path below the root, for people.
     pub(super) fn shown(&self, path: &Path) -> String {
         let path = Text::from(path).terminal();
         match self {
@@ -141,8 +141,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let pipe = place.path().join("pipe");
         rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        assert_eq!(Root::Ours.open(&pipe).unwrap_err(), "it is no regular file");
-        assert_eq!(Root::Ours.open(place.path()).unwrap_err(), "it is no regular file");
+        assert_eq!(Root::Ours.open(&pipe).unwrap_err(), "it is not a regular file");
+        assert_eq!(Root::Ours.open(place.path()).unwrap_err(), "it is not a regular file");
     }
     #[test]
     fn what_is_no_file_is_never_opened() {

@@ -1,4 +1,4 @@
-//! Separate debug files: where they may be, and whether one belongs to a program.
+//! Separate debug files: where they are searched, and whether one belongs to a program.
 
 use std::{
     cell::RefCell,
@@ -19,32 +19,32 @@ use crate::elf::{Image, SharedLink};
 
 /// Where distributions install debug files.
 const SYSTEM: &str = "/usr/lib/debug";
-/// Most entries of the directories that the user names that are looked at for their build ids.
+/// Most entries of the user's directories whose build ids are read.
 const MAX_ENTRIES: usize = 4096;
 
 /// A file that names are read from.
 #[derive(Debug)]
-pub(super) struct Found {
-    /// All of it.
+pub(super) struct FoundFile {
+    /// Its contents.
     pub(super) bytes: Arc<Bytes>,
-    /// Held, for those who read it by a path.
+    /// Held open for [`FoundFile::held_path`].
     file: File,
     /// Where it was found, for people.
     pub(super) shown: String,
-    /// The same, to look for other files from there.
+    /// Its path, for finding files relative to it.
     pub(super) path: PathBuf,
-    /// What that path begins at.
+    /// The root of that path.
     pub(super) root: Root,
 }
 
-impl Found {
-    /// A path that leads to this very file.
+impl FoundFile {
+    /// A path that leads to this very file while it is held.
     pub(super) fn held_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 }
 
-/// What a program says of its debug file.
+/// The debug file that a program refers to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     /// Build id in hex.
@@ -54,13 +54,13 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What `image` says.
+    /// The references of `image`.
     pub(super) fn by(image: &Image<'_>) -> Wanted {
         let link = image.debug_link().map(|link| (PathBuf::from(link.name), link.crc));
         Wanted { build_id: image.build_id(), link }
     }
 
-    /// Whether a file is the one that is wanted, and has something to say; else in words, why not.
+    /// `Ok` if a file matches: whether it has names. An error says why it does not match.
     fn fits(&self, bytes: &[u8]) -> Result<bool, String> {
         let image = Image::parse_debug_file(bytes).map_err(|error| format!("it is {error}"))?;
         let says = image.has_dwarf() || !image.is_stripped();
@@ -72,33 +72,31 @@ impl Wanted {
             },
             (None, Some((_, crc))) if crc32fast::hash(bytes) == *crc => Ok(says),
             (None, Some(_)) => {
-                Err("it is of another build: it has not the sum (CRC) that .gnu_debuglink names".to_owned())
+                Err("it is of another build: its checksum is not the one in .gnu_debuglink".to_owned())
             }
-            (None, None) => {
-                Err("nothing tells which build it is of: the program has neither a build id nor \
+            (None, None) => Err("its build cannot be checked: the program has neither a build id nor \
                  a .gnu_debuglink"
-                    .to_owned())
-            }
+                .to_owned()),
         }
     }
 }
 
-/// Looks for the files that belong to one program.
+/// Searches for the files that belong to one program.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    /// Directories that the user names, looked through first.
+    /// Directories that the user names, searched first.
     pub(super) debug_dirs: &'a [PathBuf],
-    /// Asks servers, last, if the user wants that.
+    /// Asks servers, last, if the user wants it.
     pub(super) fetcher: Option<&'a RefCell<Fetcher>>,
     /// The program.
     pub(super) program: &'a Program,
 }
 
 impl Search<'_> {
-    /// The separate debug file: in the directories that the user names, then in the root of the process, then in ours.
-    /// What is there and does not fit is a problem that is noted.
-    pub(super) fn debug_file(&self, wanted: &Wanted, notes: &mut Notes) -> Option<Found> {
-        let mut noted = |found: Result<Option<Found>, String>| {
+    /// The separate debug file: first in the user's directories, then in the root of the process, then in ours. A file
+    /// that exists and does not match is noted as a problem.
+    pub(super) fn debug_file(&self, wanted: &Wanted, notes: &mut Notes) -> Option<FoundFile> {
+        let mut noted = |found: Result<Option<FoundFile>, String>| {
             found.unwrap_or_else(|problem| {
                 notes.problem(problem);
                 None
@@ -109,7 +107,7 @@ impl Search<'_> {
             candidates.iter().find_map(|(root, path)| noted(open(root, path, &mut Bytes::map, fits)))
         };
         let found = first(self.candidates(wanted));
-        // Reads every file there is.
+        // This reads every file in those directories.
         let found = found.or_else(|| first(self.of_build(wanted.build_id.as_deref()?)));
         let found = found.or_else(|| self.fetched(wanted, notes));
         if found.is_none() {
@@ -126,12 +124,12 @@ impl Search<'_> {
         found
     }
 
-    /// The debug file that a server has, or that is kept from one, if the user wants that.
-    fn fetched(&self, wanted: &Wanted, notes: &mut Notes) -> Option<Found> {
+    /// The debug file from a server, or from the cache, if the user wants it.
+    fn fetched(&self, wanted: &Wanted, notes: &mut Notes) -> Option<FoundFile> {
         let (fetcher, build_id) = self.fetcher.zip(wanted.build_id.as_deref())?;
         match fetcher.borrow_mut().fetch(build_id, &|bytes| wanted.fits(bytes)) {
             Ok(Fetched { file, bytes, shown }) => {
-                Some(Found { bytes, file, shown, path: PathBuf::new(), root: Root::Ours })
+                Some(FoundFile { bytes, file, shown, path: PathBuf::new(), root: Root::Ours })
             }
             Err(reasons) => {
                 notes.unfetched = reasons;
@@ -140,7 +138,7 @@ impl Search<'_> {
         }
     }
 
-    /// Files of a build in the directories that the user names, whatever they are called.
+    /// Files of a build in the user's directories, whatever their names.
     fn of_build(&self, build_id: &str) -> Vec<(Root, PathBuf)> {
         let is_of_build = |path: &PathBuf| {
             let file = Root::Ours.open(path).ok().flatten();
@@ -153,7 +151,8 @@ impl Search<'_> {
         paths.filter(is_of_build).map(|path| (Root::Ours, path)).collect()
     }
 
-    /// In the order that gdb looks ("Debugging Information in Separate Files" in its manual), one root after the other.
+    /// Candidates in the order of gdb ("Debugging Information in Separate Files" in its manual), one root after the
+    /// other.
     fn candidates(&self, wanted: &Wanted) -> Vec<(Root, PathBuf)> {
         let by_id = wanted.build_id.as_deref().and_then(build_id_path);
         let link = wanted.link.as_ref().map(|(name, _)| name.as_path());
@@ -179,7 +178,7 @@ impl Search<'_> {
             let system = Path::new(SYSTEM);
             let mut here = Vec::new();
             here.extend(by_id.iter().map(|id| system.join(id.with_extension("debug"))));
-            // Its directory is one of the first root only.
+            // The program's directory is a path in the first root only.
             if let (0, Some(link), Some(directory), Some(below)) = (nth, link, &directory, &below) {
                 here.push(directory.join(link));
                 here.push(directory.join(".debug").join(link));
@@ -190,11 +189,11 @@ impl Search<'_> {
         found
     }
 
-    /// The file with the shared part of the debug information in `user`.
+    /// The file with shared debug information that `user` refers to.
     ///
     /// # Errors
-    /// In words, why there is none that fits.
-    pub(super) fn shared_file(&self, link: &SharedLink<'_>, user: &Place) -> Result<Found, String> {
+    /// A message, if no file matches.
+    pub(super) fn shared_file(&self, link: &SharedLink<'_>, user: &Place) -> Result<FoundFile, String> {
         let path = Path::new(link.path);
         let by_id = build_id_path(&link.build_id).map(|id| id.with_extension("debug"));
         let mut candidates: Vec<(Root, PathBuf)> = Vec::new();
@@ -224,11 +223,11 @@ impl Search<'_> {
         Err(refused.unwrap_or_else(|| format!("{name}, which holds a part of it (dwz), was not found")))
     }
 
-    /// A file with split debug information, by the path that the compiler gave it.
+    /// A file with split debug information, by the path that the compiler recorded.
     ///
     /// # Errors
-    /// In words, why it cannot be used.
-    pub(super) fn split_file(&self, path: &Path, unpacker: &mut Unpacker) -> Result<Found, String> {
+    /// A message, if it cannot be used.
+    pub(super) fn split_file(&self, path: &Path, unpacker: &mut Unpacker) -> Result<FoundFile, String> {
         let named =
             path.file_name().into_iter().flat_map(|name| self.debug_dirs.iter().map(move |d| d.join(name)));
         let mut candidates: Vec<(Root, PathBuf)> = named.map(|path| (Root::Ours, path)).collect();
@@ -250,11 +249,11 @@ impl Search<'_> {
         Err(format!("{} (split debug information) was not found", crate::text::Text::from(path).terminal()))
     }
 
-    /// The package of split debug information of a program: `NAME.dwp`. `None` if there is none.
+    /// The package with a program's split debug information, `NAME.dwp`. `None` if there is none.
     ///
     /// # Errors
-    /// In words, why it cannot be used.
-    pub(super) fn package(&self, debug: Option<&Place>) -> Result<Option<Found>, String> {
+    /// A message, if it cannot be used.
+    pub(super) fn package(&self, debug: Option<&Place>) -> Result<Option<FoundFile>, String> {
         let with_extension = |name: &OsStr| {
             let mut name = name.to_owned();
             name.push(".dwp");
@@ -278,18 +277,18 @@ impl Search<'_> {
     }
 }
 
-/// Where a file is that refers to others.
+/// The location of a file that refers to others.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// What its path begins at.
+    /// The root of its path.
     pub(super) root: Root,
     /// Its path.
     pub(super) path: PathBuf,
 }
 
-/// `.build-id/01/2345`, as directories of debug files are ordered.
+/// `.build-id/01/2345`, the layout of directories with debug files.
 fn build_id_path(build_id: &str) -> Option<PathBuf> {
-    // Hex digits are ASCII, but the position may not exist.
+    // Hex digits are ASCII, but the build id may be too short.
     let (first, rest) = build_id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
     Some(Path::new(".build-id").join(first).join(rest))
 }
@@ -304,7 +303,7 @@ fn open(
     path: &Path,
     read: &mut dyn FnMut(&File) -> std::io::Result<Arc<Bytes>>,
     check: &dyn Fn(&[u8]) -> Result<bool, String>,
-) -> Result<Option<Found>, String> {
+) -> Result<Option<FoundFile>, String> {
     let shown = root.shown(path);
     let refused = |why: String| format!("{shown} is not used: {why}");
     let Some(file) = root.open(path).map_err(refused)? else { return Ok(None) };
@@ -312,5 +311,5 @@ fn open(
     if !check(&bytes).map_err(refused)? {
         return Ok(None);
     }
-    Ok(Some(Found { bytes, file, shown, path: path.to_owned(), root: root.clone() }))
+    Ok(Some(FoundFile { bytes, file, shown, path: path.to_owned(), root: root.clone() }))
 }

@@ -1,5 +1,5 @@
-//! Debug files from servers, by build id, as `debuginfod` of elfutils hands them out. Only if the user asks: a server learns
-//! which programs run here.
+//! Debug files from servers, by build id, by the protocol of elfutils' `debuginfod`. Only if the user asks for it: a
+//! server learns which programs run here.
 
 use std::{
     fs::File,
@@ -18,32 +18,32 @@ use super::{
 
 /// Largest file that is fetched, in bytes.
 const MAX_FILE: u64 = 1 << 30;
-/// All files that are fetched in one run, in bytes.
+/// Most that is fetched in one run, in bytes.
 const MAX_FETCHED: u64 = 4 << 30;
-/// How long a server may take to be found and to accept a connection: without a network nobody waits longer.
+/// Longest time for finding a server and connecting to it, so that a missing network costs no more.
 const REACH: Duration = Duration::from_secs(3);
-/// How long it may take to begin its answer. One that does not have the file asks others.
+/// Longest time until a server begins its answer. A server without the file asks others first.
 const ANSWER: Duration = Duration::from_secs(15);
-/// Longest build id that is asked for, in hex digits. Usual are 40.
+/// Longest build id that is asked for, in hex digits. The usual length is 40.
 const MAX_DIGITS: usize = 128;
 
 /// Servers to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers {
-    /// Where they are, the first one first: `https://...` or `http://...`.
+    /// Their addresses, in order: `https://...` or `http://...`.
     pub urls: Vec<String>,
-    /// Where the files that they send are kept, for the next time. `None`: nowhere.
+    /// Where fetched files are kept for the next run. `None`: nowhere.
     pub kept: Option<DebugFileCache>,
-    /// How long all of them may be waited for, taken together.
+    /// Longest time for all requests together.
     pub patience: Duration,
 }
 
 impl Servers {
-    /// How long servers are waited for, if nothing else is asked for.
+    /// The default of `patience`.
     pub const PATIENCE: Duration = Duration::from_secs(60);
 }
 
-/// A debug file that fits.
+/// A debug file that matches.
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) file: File,
@@ -52,10 +52,10 @@ pub(super) struct Fetched {
     pub(super) shown: String,
 }
 
-/// Whether a file is the one that is wanted, and has something to say; else in words, why not.
+/// `Ok` if a file matches: whether it has names. An error says why it does not match.
 pub(super) type Fits<'a> = &'a dyn Fn(&[u8]) -> Result<bool, String>;
 
-/// Asks servers, each until it fails.
+/// Asks servers, each until it has failed once.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     servers: Vec<Server>,
@@ -63,7 +63,7 @@ pub(super) struct Fetcher {
     limits: Arc<Mutex<Limits>>,
 }
 
-/// What all requests together may still take.
+/// What is left for all requests together.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     time: Duration,
@@ -72,22 +72,22 @@ struct Limits {
 
 #[derive(Debug)]
 struct Server {
-    /// For people: without a password.
+    /// Its address without a password, for people.
     name: String,
-    /// Why it is not asked any more.
+    /// The client; or why the server is not asked any more.
     client: Result<Client, String>,
 }
 
 /// Why a server did not give a file.
 enum Failure {
-    /// The next file may go better.
+    /// This file only: the server is asked for the next one.
     Now(String),
-    /// It would cost as much time again.
+    /// Every further request would take as long: the server is not asked again.
     ForGood(String),
 }
 
 impl Fetcher {
-    /// Nothing is asked yet.
+    /// Sends no request yet.
     pub(super) fn new(servers: &Servers) -> Fetcher {
         let config = Agent::config_builder()
             .timeout_resolve(Some(REACH))
@@ -111,12 +111,12 @@ impl Fetcher {
         Fetcher { servers: servers.urls.iter().map(server).collect(), kept: servers.kept.clone(), limits }
     }
 
-    /// The debug file of a build: one that is kept, else of the first server that has one that fits.
+    /// The debug file of a build: from the cache, else from the first server with one that matches.
     ///
     /// # Errors
-    /// In words, why nobody has one: a line for each who was asked.
+    /// If there is none: a message for each server.
     pub(super) fn fetch(&mut self, build_id: &str, fits: Fits<'_>) -> Result<Fetched, Vec<String>> {
-        // It becomes a part of paths, and may come from the file of a report.
+        // The build id becomes part of paths, and may come from a report file.
         if build_id.is_empty()
             || build_id.len() > MAX_DIGITS
             || !build_id.bytes().all(|b| b.is_ascii_hexdigit())
@@ -162,10 +162,10 @@ fn fitting(file: File, place: String, fits: Fits<'_>) -> Result<Fetched, String>
 }
 
 impl Server {
-    /// All of the file that the server has for a build.
+    /// The whole file that the server has for a build.
     ///
     /// # Errors
-    /// In words, why there is none.
+    /// A message, if there is none.
     fn fetch(
         &mut self,
         build_id: &str,
@@ -203,7 +203,8 @@ fn receive(
     let answer = client.fetch_debug_info(&BuildId::formatted(build_id)).map_err(|error| {
         match error.downcast_ref::<HttpClientError>() {
             Some(_) => Failure::ForGood(error.root_cause().to_string()),
-            // An answer, but no file. It has the reason twice: `... HTTP status 502 Bad Gateway (Bad Gateway)`.
+            // The server answered without a file. The message repeats the reason: `... HTTP status 502 Bad Gateway (Bad
+            // Gateway)`.
             None => Failure::Now(error.root_cause().to_string().split(" (").take(1).collect()),
         }
     })?;
@@ -223,7 +224,7 @@ fn locked(limits: &Mutex<Limits>) -> std::sync::MutexGuard<'_, Limits> {
     limits.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An address as people may see it.
+/// An address to show to people.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -231,7 +232,7 @@ fn without_password(url: &str) -> String {
     format!("{scheme}://{host}{path}").trim_end_matches('/').to_owned()
 }
 
-/// Requests of the client to one server, with limits.
+/// Requests to one server, within the limits.
 #[derive(Debug)]
 struct Http {
     agent: Agent,

@@ -14,11 +14,11 @@ use super::{
     bytes::{Part, Reader, Unpacker},
     dwarf::{DebugFile, Sections},
     notes::Notes,
-    search::{Found, Place, Search},
+    search::{FoundFile, Place, Search},
 };
 use crate::elf::Image;
 
-/// What is known of the split debug information of one program.
+/// The split debug information of one program, as far as it was read.
 pub(super) struct Split {
     /// The file that refers to it, if that is not the program itself.
     of: Option<Place>,
@@ -27,12 +27,12 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// Nothing is looked for yet.
+    /// Reads nothing yet.
     pub(super) fn of(place: Option<Place>) -> Split {
         Split { of: place, package: None, told: false }
     }
 
-    /// The debug information of one unit. `None` if it is not to be had, which is noted.
+    /// The debug information of one unit. `None` if it cannot be read, which is noted.
     pub(super) fn load(
         &mut self,
         wanted: &SplitDwarfLoad<Reader>,
@@ -135,13 +135,13 @@ fn unit(
     Ok(Arc::new(dwarf))
 }
 
-fn sections(found: &Found, unpacker: &mut Unpacker, notes: &mut Notes) -> Result<Sections, String> {
+fn sections(found: &FoundFile, unpacker: &mut Unpacker, notes: &mut Notes) -> Result<Sections, String> {
     let image = Image::parse_debug_file(&found.bytes).map_err(|error| error.to_string())?;
     let file = DebugFile { bytes: &found.bytes, image: &image, shown: &found.shown, place: None };
     Sections::read(&file, |id| id.dwo_name(), unpacker, notes)
 }
 
-/// Where the compiler wrote the file.
+/// The path where the compiler wrote the file.
 fn path(wanted: &SplitDwarfLoad<Reader>) -> Result<PathBuf, String> {
     let unnamed = || "split debug information is referred to without a name".to_owned();
     let text = |reader: &Reader| reader.to_slice().ok().map(|bytes| bytes.into_owned());

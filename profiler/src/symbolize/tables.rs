@@ -13,25 +13,26 @@ use super::{
 };
 use crate::elf::{Image, Symbol};
 
-/// Most that `.gnu_debugdata` may unpack to, in bytes: it holds symbols only, those of the largest programs in a few MiB.
+/// Most that `.gnu_debugdata` may unpack to, in bytes: it has only symbols, which take a few MiB in the largest
+/// programs.
 const MAX_DEBUGDATA: u64 = 256 << 20;
 
 /// One symbol table.
 #[derive(Debug)]
 pub(super) enum SymbolTable {
-    /// Of a file, by a path that leads to it.
+    /// Of a file, by a path to it.
     Of(PathBuf),
     /// Of a file in memory.
     Unpacked(File),
-    /// Read ahead, because the library refuses the file as a whole; by address.
+    /// Read by us, because the library refuses the whole file; sorted by address.
     Listed(Vec<Symbol>),
 }
 
 impl SymbolTable {
-    /// The names at these addresses; `None` where no symbol covers one.
+    /// The names at these addresses; `None` where no symbol covers an address.
     ///
     /// # Errors
-    /// In words, if the table cannot be read.
+    /// A message, if the table cannot be read.
     pub(super) fn names(&self, symbols: &Symbols, addresses: &[u64]) -> Result<Vec<Option<String>>, String> {
         match self {
             SymbolTable::Of(path) => symbols.names(path, addresses),
@@ -72,7 +73,7 @@ pub(super) fn of_program(
     tables
 }
 
-/// What symbols say that the library cannot be asked for.
+/// The symbols of a file whose table the library refuses.
 pub(super) fn listed(image: &Image<'_>, notes: &mut Notes) -> SymbolTable {
     notes.sources.push("exported symbols (.dynsym)".to_owned());
     SymbolTable::Listed(image.functions(&|_| true))
@@ -85,7 +86,7 @@ fn unpacked(packed: &[u8], unpacker: &mut Unpacker) -> Result<SymbolTable, Strin
     Ok(SymbolTable::Unpacked(file))
 }
 
-/// The function of a list, by address, that covers one.
+/// The function in a list sorted by address that covers an address.
 fn covering(list: &[Symbol], address: u64) -> Option<String> {
     let after = list.partition_point(|symbol| symbol.address <= address);
     let nearest = list.get(..after)?.last()?.address;

@@ -1,4 +1,4 @@
-//! The symbolizer's own thread: it is slow, allocates much, and its library is not made to be shared.
+//! The symbolizer's own thread: it is slow, allocates much, and its library cannot be shared between threads.
 
 use std::{
     collections::HashMap,
@@ -13,8 +13,7 @@ use crate::kernel::priority::BackgroundThread;
 type Answers = Vec<Answer>;
 type Job = (Vec<Request>, Sender<Answers>);
 
-/// Functions that are inlined into each other are read one in the other, and files can nest them as deeply as they
-/// like.
+/// Stack of the thread. Nested inlined functions are read by recursion, and a file can nest them to any depth.
 pub(super) const STACK_BYTES: usize = 64 << 20;
 
 /// A handle to the symbolizer thread, which ends when the handle is dropped. The thread has a low priority.
@@ -24,7 +23,7 @@ pub struct Worker {
     thread: Option<BackgroundThread>,
 }
 
-/// Answers that are on their way.
+/// Answers that are awaited.
 #[derive(Debug)]
 pub struct Pending {
     sizes: Vec<usize>,
@@ -42,26 +41,26 @@ impl Worker {
 
     pub(crate) fn start_with<S: Symbolize>(make: impl FnOnce() -> S + Send + 'static) -> io::Result<Worker> {
         let (jobs, queue) = channel();
-        let (told, tell) = channel();
+        let (started, start) = channel();
         let thread = thread::Builder::new().name("symbolize".into()).stack_size(STACK_BYTES);
         thread.spawn(move || {
-            // Nobody to tell: the handle is gone, and the queue is closed.
-            let _ = told.send(BackgroundThread::this_thread());
+            // If this fails, the handle is gone and the queue is closed.
+            let _ = started.send(BackgroundThread::this_thread());
             work(&mut make(), &queue);
         })?;
-        Ok(Worker { jobs, thread: tell.recv().ok() })
+        Ok(Worker { jobs, thread: start.recv().ok() })
     }
 
-    /// Asks for places without waiting; one list of answers per request will come, in order.
+    /// Asks for places without waiting. The answers to the requests come as one list, in order.
     pub fn ask(&self, requests: Vec<Request>) -> Pending {
         let sizes = requests.iter().map(|r| r.places.len()).collect();
         let (answer, answers) = channel();
-        // If the thread has died, the answers tell.
+        // If the thread has died, the answers say so.
         let _ = self.jobs.send((requests, answer));
         Pending { sizes, answers }
     }
 
-    /// Lets the thread work at the usual priority: somebody waits.
+    /// Restores the thread's usual priority: somebody waits for it.
     pub fn restore_priority(&self) {
         if let Some(thread) = self.thread {
             thread.restore_priority();
@@ -70,7 +69,7 @@ impl Worker {
 }
 
 impl Pending {
-    /// The answers if they are there. If the thread has died, every place says so.
+    /// The answers, if they have arrived. If the thread has died, every place says so.
     pub fn ready(&self) -> Option<Answers> {
         match self.answers.try_recv() {
             Ok(answers) => Some(answers),
@@ -100,7 +99,7 @@ fn work(symbolizer: &mut impl Symbolize, queue: &Receiver<Job>) {
             }
         };
         let resolved = requests.iter().map(resolve).collect();
-        // Nobody waiting any more is no failure.
+        // This fails if nobody waits for the answers any more.
         let _ = answer.send(resolved);
     }
 }

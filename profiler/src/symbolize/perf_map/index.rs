@@ -1,10 +1,10 @@
-//! The lines of a map file, and which of them an address belongs to.
+//! The lines of a map file, and finding the line of an address.
 
 use std::collections::BTreeMap;
 
 /// Most functions that are kept of one file: about 100 MiB of memory.
 pub(super) const MAX_ENTRIES: usize = 1 << 21;
-/// Longest line that is understood.
+/// Longest line that is accepted, in bytes.
 pub(super) const MAX_LINE_BYTES: usize = 1 << 16;
 
 /// A line: `START SIZE NAME`, both numbers in hex.
@@ -14,11 +14,11 @@ pub(super) struct Line<'a> {
     pub(super) start: u64,
     /// Address behind it.
     pub(super) end: u64,
-    /// Its name: the rest of the line, whatever it is.
+    /// Its name: the rest of the line.
     pub(super) name: &'a [u8],
 }
 
-/// Reads a line without its newline; `None` if it is none, or has no address inside.
+/// Parses a line without its newline; `None` if it is malformed or covers no address.
 pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let (start, rest) = number(line)?;
     let (size, rest) = number(rest)?;
@@ -27,12 +27,12 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     (size > 0 && !name.is_empty()).then_some(Line { start, end, name })
 }
 
-/// A hex number with a space behind it, and what follows. Java writes `0x` before it, which the format has not.
+/// A hex number followed by a space, and the rest. Java writes `0x` before the number, against the format.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let text = text.strip_prefix(b"0x").unwrap_or(text);
     let digits = text.iter().position(|byte| *byte == b' ')?;
     let (digits, rest) = text.split_at(digits);
-    // A sign would be taken for a part of the number.
+    // `from_str_radix` would accept a sign.
     if !digits.first()?.is_ascii_hexdigit() {
         return None;
     }
@@ -56,7 +56,7 @@ struct Piece {
     line: LinePlace,
 }
 
-/// Lines by address. Where lines overlap, the last one counts: the code before it is gone.
+/// Lines by address. Where lines overlap, the last one counts: earlier code at that address is gone.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pieces: BTreeMap<u64, Piece>,
@@ -68,7 +68,7 @@ impl Index {
         self.pieces.len() < MAX_ENTRIES
     }
 
-    /// Takes in a line that comes after all others; whether there was room.
+    /// Adds a line after all others. True if there was room.
     pub(super) fn add(&mut self, line: &Line<'_>, place: LinePlace) -> bool {
         let has_room = self.has_room();
         if has_room {
@@ -78,7 +78,7 @@ impl Index {
         has_room
     }
 
-    /// Forgets what was in a range of addresses.
+    /// Removes a range of addresses.
     fn clear(&mut self, start: u64, end: u64) {
         if let Some((_, before)) = self.pieces.range_mut(..start).next_back()
             && before.end > start
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_left_out() {
+    fn a_malformed_line_is_skipped() {
         for line in [
             "",
             " ",

@@ -1,4 +1,4 @@
-//! Where the map file of a process is, and whether it can be believed.
+//! Where the map file of a process is, and whether it can be trusted.
 
 use std::{
     fs::File,
@@ -16,15 +16,15 @@ use rustix::{
 
 use crate::target::{process::Process, status::Status};
 
-/// A file may seem this much older than a process that wrote it: both times are rounded to ticks of the kernel.
+/// A file may look this much older than the process that wrote it: both times are rounded to kernel ticks.
 const CLOCK_SLACK: Duration = Duration::from_millis(100);
 
-/// Where a process writes the names of the code that it makes. Its root directory is held open, so that a file that it
-/// writes at its end is found too.
+/// The location of a process's map file. The root directory of the process is held open, so that a file that it writes
+/// as it ends is found too.
 #[derive(Clone, Debug)]
 pub struct Location {
     root: Arc<OwnedFd>,
-    /// Below the root.
+    /// Path below the root.
     file: String,
     /// Effective user id of the process.
     owner: u32,
@@ -52,7 +52,7 @@ impl Location {
         })
     }
 
-    /// Learns whose process it is now: many servers begin as root and do not stay so.
+    /// Reads the owner of the process again: many servers begin as root and then change their user.
     pub fn renew_owner(&mut self, process: &Process) {
         if let Ok((_, owner)) = identity(process.pid())
             && !process.ended()
@@ -66,10 +66,10 @@ impl Location {
         format!("/{}", self.file)
     }
 
-    /// Opens the file, within the target's root and without waiting, whatever it is.
+    /// Opens the file within the target's root. Never blocks, even if the path is not a regular file.
     ///
     /// # Errors
-    /// In words, what is wrong with it.
+    /// A message, if the file cannot be used.
     pub(crate) fn open(&self) -> Result<File, String> {
         let path = self.path();
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -85,7 +85,7 @@ impl Location {
         let written =
             UNIX_EPOCH + Duration::new(facts.mtime().max(0) as u64, facts.mtime_nsec().max(0) as u32);
         if !facts.is_file() {
-            Err(format!("{path} is refused: it is no regular file"))
+            Err(format!("{path} is refused: it is not a regular file"))
         } else if facts.uid() != 0 && facts.uid() != self.owner {
             let (is, wants) = (facts.uid(), self.owner);
             Err(format!("{path} is refused: it belongs to user {is}, the process runs as user {wants}"))
@@ -109,7 +109,7 @@ fn root_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// The pid of a process in its own pid namespace, which is the one that it knows, and its effective user id.
+/// The pid of a process in its own pid namespace, which it uses in the file's name, and its effective user id.
 fn identity(pid: u32) -> io::Result<(u32, u32)> {
     let status = Status::read(pid)?;
     status

@@ -1,8 +1,8 @@
-//! `/tmp/perf-PID.map`: the names of code that a process has made at run time, as it writes them itself.
+//! `/tmp/perf-PID.map`: a file in which a process writes the names of code that it has made at run time.
 //!
-//! The format is that of perf (tools/perf/Documentation/jit-interface.txt of the kernel). Its directory can be written to
-//! by anybody, and a file stays there when its process is gone. So a file is believed only if it is a regular file of the
-//! target's user or of root that was written since the target began, and it names nothing but code without a file.
+//! The format is that of perf (tools/perf/Documentation/jit-interface.txt of the kernel). Anybody can write to its
+//! directory, and the file outlives its process. So it is used only if it is a regular file, belongs to the target's
+//! user or to root, and was written after the target began; and only for code without a file.
 
 mod index;
 mod location;
@@ -18,14 +18,14 @@ pub use self::location::Location;
 use super::Resolved;
 use crate::{report::Function, text::Text};
 
-/// Most that is read of a file; less in tests, which would take long.
+/// Most that is read of a file; less in tests, so that they are fast.
 const MAX_FILE_BYTES: u64 = if cfg!(test) { 8 << 20 } else { 256 << 20 };
-/// What is read at once.
+/// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// So much before the place that was read up to must be unchanged, or the file was written anew.
+/// Bytes before the end of what was read that must be unchanged. If they are not, the file was rewritten.
 const SEAM_BYTES: u64 = 4096;
 
-/// The map file of one process, as far as it was read. What is added to the file later is read when names are asked for.
+/// The map file of one process, as far as it was read. Lines that are added later are read when names are asked for.
 #[derive(Debug, Default)]
 pub(super) struct PerfMap {
     read: Option<ReadFile>,
@@ -37,11 +37,11 @@ struct ReadFile {
     file: File,
     identity: (u64, u64),
     index: Index,
-    /// All lines before this byte were taken in.
+    /// All lines before this byte are in the index.
     read_to: u64,
-    /// What is before `read_to`.
+    /// The bytes before `read_to`.
     seam: Vec<u8>,
-    /// Whether there is more than is read of any file.
+    /// Whether the file is larger than the limit.
     cut: bool,
 }
 
@@ -66,10 +66,10 @@ impl PerfMap {
         }
     }
 
-    /// Reads what was added since, or all of it if it is another file by now.
+    /// Reads what was added since, or the whole file if it was replaced.
     ///
     /// # Errors
-    /// In words, if there is no file that can be believed. What was read before is still good.
+    /// A message, if there is no file that can be trusted. What was read before stays valid.
     fn refresh(&mut self, location: &Location) -> Result<(), String> {
         let file = location.open()?;
         let failed = |error: io::Error| format!("{} cannot be read: {error}", location.path());
@@ -80,7 +80,7 @@ impl PerfMap {
             Some(read) if same(&read) => read,
             _ => ReadFile::new(file, identity),
         };
-        let outcome = read.go_on(facts.len()).map_err(failed);
+        let outcome = read.read_on(facts.len()).map_err(failed);
         self.read = Some(read);
         outcome
     }
@@ -91,7 +91,7 @@ impl PerfMap {
         let LinePlace { at, bytes } = read.index.find(address)?;
         let mut line = vec![0; bytes as usize];
         read.file.read_exact_at(&mut line, at).ok()?;
-        // The file may have been written anew meanwhile.
+        // The file may have been rewritten meanwhile.
         let line = parse_line(&line).filter(|line| (line.start..line.end).contains(&address))?;
         Some(Text::new(line.name))
     }
@@ -102,15 +102,15 @@ impl ReadFile {
         ReadFile { file, identity, index: Index::default(), read_to: 0, seam: Vec::new(), cut: false }
     }
 
-    /// Whether a file of this length only has more lines than it had.
+    /// Whether a file of this length has only had lines added.
     fn is_continued(&self, length: u64) -> bool {
         let mut seam = vec![0; self.seam.len()];
         let from = self.read_to.saturating_sub(self.seam.len() as u64);
         length >= self.read_to && self.file.read_exact_at(&mut seam, from).is_ok() && seam == self.seam
     }
 
-    /// Takes in the lines up to `length`. The last one may not be complete yet: it is left for later.
-    fn go_on(&mut self, length: u64) -> io::Result<()> {
+    /// Reads the lines up to `length`. The last one may be incomplete: it is left for later.
+    fn read_on(&mut self, length: u64) -> io::Result<()> {
         self.cut |= length > MAX_FILE_BYTES;
         let end = length.min(MAX_FILE_BYTES);
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -118,11 +118,11 @@ impl ReadFile {
         while at < end && self.index.has_room() {
             let most = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             let got = self.file.read_at(&mut chunk[..most], at)?;
-            let taken = self.take_in(&chunk[..got], at);
+            let taken = self.add_lines(&chunk[..got], at);
             if taken == 0 && got <= MAX_LINE_BYTES {
                 break;
             }
-            // Without an end of line in so much, it is none of our lines.
+            // A line that does not end within this length is not one of ours.
             at += if taken == 0 { got as u64 } else { taken as u64 };
             self.read_to = at;
         }
@@ -131,8 +131,8 @@ impl ReadFile {
         self.file.read_exact_at(&mut self.seam, self.read_to - seam_bytes)
     }
 
-    /// Takes in the complete lines of a chunk that begins at byte `at`; how many bytes they have.
-    fn take_in(&mut self, chunk: &[u8], at: u64) -> usize {
+    /// Adds the complete lines of a chunk that begins at byte `at`, and returns how many bytes they have.
+    fn add_lines(&mut self, chunk: &[u8], at: u64) -> usize {
         let mut taken = 0;
         for line in chunk.split_inclusive(|byte| *byte == b'\n') {
             let Some(text) = line.strip_suffix(b"\n") else { break };

@@ -93,7 +93,7 @@ fn what_was_read_outlives_the_file() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+fn what_is_not_a_regular_file_is_refused_without_waiting_for_it() {
     let mut target = Target::new(b"");
     let real = target.root.path().join("real");
     fs::write(&real, b"1000 10 a\n").unwrap();
@@ -102,11 +102,11 @@ fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
     assert!(target.name(0x1000).contains("refused: it is a symbolic link"), "{}", target.name(0x1000));
     fs::remove_file(target.file()).unwrap();
     fs::create_dir(target.file()).unwrap();
-    assert!(target.name(0x1000).contains("refused: it is no regular file"), "{}", target.name(0x1000));
+    assert!(target.name(0x1000).contains("refused: it is not a regular file"), "{}", target.name(0x1000));
     fs::remove_dir(target.file()).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, target.file(), rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert!(target.name(0x1000).contains("refused: it is no regular file"), "{}", target.name(0x1000));
+    assert!(target.name(0x1000).contains("refused: it is not a regular file"), "{}", target.name(0x1000));
 }
 
 #[test]
