@@ -72,7 +72,7 @@ impl Wanted {
             },
             (None, Some((_, crc))) if crc32fast::hash(bytes) == *crc => Ok(says),
             (None, Some(_)) => {
-                Err("it is of another build: its checksum is not the one in .gnu_debuglink".to_owned())
+                Err("it is of another build: its checksum (CRC) is not the one in .gnu_debuglink".to_owned())
             }
             (None, None) => Err("its build cannot be checked: the program has neither a build id nor \
                  a .gnu_debuglink"

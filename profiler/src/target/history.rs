@@ -54,7 +54,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::maps::FileId, *};
+    use super::{super::maps::DeviceInode, *};
 
     #[test]
     fn reused_addresses_are_noticed_and_unloaded_files_are_known() {
@@ -62,7 +62,7 @@ mod tests {
             start,
             end: start + (pages << 12),
             offset,
-            file: FileId { device: (8, 1), inode: 1 },
+            file: DeviceInode { device: (8, 1), inode: 1 },
             path: "/lib".into(),
         };
         let (a, b) = (ModuleId(0), ModuleId(1));

@@ -22,14 +22,14 @@ pub struct Mapping {
     /// Offset in the file that `start` maps.
     pub offset: u64,
     /// Device and inode of the file: its identity.
-    pub file: FileId,
+    pub file: DeviceInode,
     /// Path as the target sees it; ends in ` (deleted)` if the file is gone. `[vdso]` and the like have no file.
     pub path: PathBuf,
 }
 
 /// Device and inode: identifies a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileId {
+pub struct DeviceInode {
     /// Device number as in the maps file.
     pub device: (u32, u32),
     /// Inode number; 0 if the mapping has no file.
@@ -125,7 +125,7 @@ fn parse_line(line: &[u8], executable_only: bool) -> Option<(Mapping, Rights)> {
         start: hex(start)?,
         end: hex(end)?,
         offset: hex(offset)?,
-        file: FileId { device: (hex(major)? as u32, hex(minor)? as u32), inode },
+        file: DeviceInode { device: (hex(major)? as u32, hex(minor)? as u32), inode },
         path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)),
     };
     Some((mapping, rights))
@@ -174,7 +174,7 @@ mod tests {
             (0x55d0_c0a0_1000, 0x55d0_c0a0_2000, 0x1000)
         );
         assert_eq!(maps[0].path, Path::new("/usr/bin/a b"));
-        assert_eq!(maps[0].file, FileId { device: (8, 1), inode: 131 });
+        assert_eq!(maps[0].file, DeviceInode { device: (8, 1), inode: 131 });
         assert_eq!(maps[1].path, Path::new("/tmp/x\ny (deleted)"));
         assert_eq!(maps[2].file.inode, 0);
     }

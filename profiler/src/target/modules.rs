@@ -18,7 +18,7 @@ use memmap2::Mmap;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{
-    maps::{self, FileId, Mapping},
+    maps::{self, DeviceInode, Mapping},
     moved,
 };
 use crate::{elf::Image, symbolize::Program, text::Text};
@@ -87,7 +87,7 @@ impl Module {
 #[derive(Debug, Default)]
 pub struct Modules {
     list: Vec<Module>,
-    known: HashMap<FileId, ModuleId>,
+    known: HashMap<DeviceInode, ModuleId>,
 }
 
 impl Modules {
@@ -109,13 +109,13 @@ impl Modules {
         let opened = File::open(path);
         let metadata = opened.as_ref().ok()?.metadata().ok()?;
         let device = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
-        let id = FileId { device, inode: metadata.ino() };
+        let id = DeviceInode { device, inode: metadata.ino() };
         Some(self.known.get(&id).copied().unwrap_or_else(|| self.add(id, path, opened, None)))
     }
 
     fn add(
         &mut self,
-        id: FileId,
+        id: DeviceInode,
         path: &Path,
         opened: io::Result<File>,
         root: Option<Arc<OwnedFd>>,

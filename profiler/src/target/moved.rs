@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::maps::{FileId, Mapping, Rights};
+use super::maps::{DeviceInode, Mapping, Rights};
 use crate::elf::Loaded;
 
 const PAGE_MASK: u64 = 4095;
@@ -24,7 +24,7 @@ pub(super) fn parts<I: Copy>(
     open: &mut dyn FnMut(&Mapping) -> Option<File<I>>,
 ) -> Vec<(Mapping, Option<I>)> {
     let files: Vec<&Mapping> = all.iter().map(|(mapping, _)| mapping).filter(|m| m.file.inode != 0).collect();
-    let mut opened: HashMap<FileId, Option<File<I>>> = HashMap::new();
+    let mut opened: HashMap<DeviceInode, Option<File<I>>> = HashMap::new();
     let parts_of = |made: &Mapping| {
         let index = files.partition_point(|mapping| mapping.start < made.start);
         // What is left of the file's own mappings: its header before its code, and its data after it.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::target::maps::parse_all;
 
-    const FILE: FileId = FileId { device: (8, 1), inode: 7 };
+    const FILE: DeviceInode = DeviceInode { device: (8, 1), inode: 7 };
 
     /// A head, code from 0x1040 on, and data whose first page is the last one of the code.
     fn program() -> Vec<Loaded> {
