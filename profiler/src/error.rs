@@ -83,8 +83,8 @@ type Source = dyn std::error::Error + Send + Sync;
 /// Errors are equal if they say the same. Their sources cannot be compared, but what they say is in `cause`.
 impl PartialEq for Parts {
     fn eq(&self, other: &Parts) -> bool {
-        let said = |parts: &Parts| (parts.kind, parts.tried.clone(), parts.cause.clone(), parts.hint.clone());
-        said(self) == said(other)
+        (self.kind, &self.tried, &self.cause, &self.hint)
+            == (other.kind, &other.tried, &other.cause, &other.hint)
     }
 }
 

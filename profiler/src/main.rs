@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, process::ExitCode};
 
 use profiler::{
     capture::{calibration, canary},
@@ -10,27 +10,19 @@ use profiler::{
 };
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    let _own_name = arguments.next();
-    let first = arguments.next().unwrap_or_default();
-    if first == launch::WAIT_ARGUMENT {
-        return cli::become_command(arguments);
+    let mut arguments = std::env::args_os().skip(1);
+    let first = arguments.next();
+    // Names that nobody types: our executable starts itself in these roles.
+    match first.as_deref().and_then(OsStr::to_str) {
+        Some(launch::WAIT_ARGUMENT) => cli::become_command(arguments),
+        Some(launch::FIND_ARGUMENT) => cli::find_command(arguments),
+        Some(launch::LIST_ARGUMENT) => cli::list_libraries(arguments),
+        Some(launch::KEEP_ARGUMENT) => {
+            launch::keep(arguments);
+            ExitCode::SUCCESS
+        }
+        Some(canary::CANARY_ARGUMENT) => canary::be_canary(arguments),
+        Some(calibration::CALIBRATION_ARGUMENT) => calibration::be_subject(arguments),
+        _ => cli::run().into(),
     }
-    if first == launch::FIND_ARGUMENT {
-        return cli::find_command(arguments);
-    }
-    if first == launch::LIST_ARGUMENT {
-        return cli::list_libraries(arguments);
-    }
-    if first == launch::KEEP_ARGUMENT {
-        launch::keep(arguments);
-        return ExitCode::SUCCESS;
-    }
-    if first == canary::CANARY_ARGUMENT {
-        return canary::be_canary(arguments);
-    }
-    if first == calibration::CALIBRATION_ARGUMENT {
-        return calibration::be_subject(arguments);
-    }
-    cli::run().into()
 }
