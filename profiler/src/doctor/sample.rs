@@ -51,7 +51,7 @@ fn site(function: &str, offset_bytes: u64, emulated: bool, end: CallEnd) -> Site
 
 fn tool() -> ToolState {
     ToolState {
-        name: "memleak".to_owned(),
+        name: "sample".to_owned(),
         question: "Which call stacks allocate memory that is never freed?".to_owned(),
         answer: Answer::Yes,
         why: None,

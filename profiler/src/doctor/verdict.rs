@@ -135,8 +135,8 @@ mod tests {
         let costly = sample::costly();
         assert_eq!(costly.verdict.readiness, Readiness::NotReady);
         let line = costly.verdict.headline();
-        assert!(line.starts_with("NOT READY: memleak: thread tick (4243) would lose ~41"), "{line}");
-        assert_eq!(costly.exit_code(), crate::exit::ExitCode::SafetyStop, "as memleak would end");
+        assert!(line.starts_with("NOT READY: sample: thread tick (4243) would lose ~41"), "{line}");
+        assert_eq!(costly.exit_code(), crate::exit::ExitCode::SafetyStop, "as sample would end");
         assert_eq!(sample::refused().exit_code(), crate::exit::ExitCode::CannotObserve);
         let mut without_root = costly;
         without_root.checks[0].answer = Answer::No;
@@ -150,6 +150,6 @@ mod tests {
             tools[0].answer = Answer::No;
             tools[0].why = Some("it is a Go program".to_owned());
         });
-        assert_eq!(verdict.headline(), "NOT READY: memleak: it is a Go program");
+        assert_eq!(verdict.headline(), "NOT READY: sample: it is a Go program");
     }
 }

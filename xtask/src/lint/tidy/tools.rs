@@ -52,10 +52,8 @@ const KNOWN: &[&str] = &[
     "profiler/src/doctor/cost.rs",
     "profiler/src/doctor/sample.rs",
     "profiler/src/doctor/tools.rs",
-    "profiler/src/doctor/verdict.rs",
     "profiler/src/kernel/tick.rs",
     "profiler/src/render/human/diagnosis.rs",
-    "profiler/src/render/human/diagnosis/tests.rs",
     "profiler/tests/support/observer.rs",
 ];
 

@@ -35,9 +35,9 @@ fn as_many_limits_are_shown_as_are_counted() {
 fn what_would_be_refused_for_its_cost_comes_with_the_way_out() {
     let page = shown(&sample::costly());
     let block = page.split("\n\nprocess ").next().unwrap();
-    assert!(block.starts_with("NOT READY: memleak: thread tick (4243) would lose"), "{block}");
-    assert!(block.contains("  no   cost of memleak"), "{block}");
-    assert!(block.contains("memleak as it is: it would refuse (exit code 5)"), "{block}");
+    assert!(block.starts_with("NOT READY: sample: thread tick (4243) would lose"), "{block}");
+    assert!(block.contains("  no   cost of sample"), "{block}");
+    assert!(block.contains("sample as it is: it would refuse (exit code 5)"), "{block}");
     assert!(block.contains("--max-cost off"), "{block}");
     assert!(!block.contains("unwind tables"), "what only limits stands below: {block}");
 }
@@ -91,7 +91,7 @@ fn a_limit_comes_with_what_it_disables_and_what_changes_it() {
 fn if_nothing_can_be_observed_only_why_comes_first() {
     let text = shown(&sample::refused());
     let (wrong, _) = text.split_once("\nprocess 4242").unwrap();
-    assert!(flat(wrong).starts_with("NOT READY: memleak: it is a Go program no memleak it is a Go program"));
+    assert!(flat(wrong).starts_with("NOT READY: sample: it is a Go program no sample it is a Go program"));
     assert!(flat(wrong).ends_with("fix go tool pprof http://HOST/debug/pprof/heap"), "{wrong}");
     assert!(text.contains("  no   names of JIT code"), "{text}");
 }
@@ -149,12 +149,12 @@ fn what_is_fine_is_counted_and_what_is_not_stands_whole() {
     assert!(ready.lines().count() <= 18 && !ready.contains("uprobe sessions"), "{ready}");
     let limited = flat(&shown(&sample::limited()));
     for words in [
-        "yes 1 of 3 checks --verbose shows each memleak:",
+        "yes 1 of 3 checks --verbose shows each sample:",
         "would probe 4 functions, by uprobe session; 1 left out glibc: /usr/lib/x86_64-linux-gnu/libc.so.6 pool_get+0 \
          0x9b0e0 single-stepped; 3 ret instructions the entry, because an argument is overwritten at +0x3 _Znwm+0 0x9b0e0 \
          left out: operator new is not followed: it may throw the others at one trap: --verbose",
         "malloc and free ~1.6 us: 10,000 a second take ~1.6 % of one thread's time",
-        "memleak thread tick (4243) would lose",
+        "sample thread tick (4243) would lose",
     ] {
         assert!(limited.contains(words), "no `{words}` in:\n{limited}");
     }
