@@ -1,15 +1,15 @@
-//! What a report promises beyond its types. Checked when a report is read, because whoever wrote the file may have
-//! had other intentions.
+//! Invariants of a report that its types do not express. They are checked whenever a report is read, because the file may
+//! come from anybody.
 
 use thiserror::Error;
 
 use super::{Frame, Ledger, Report, Section, Value, identity::is_id};
 
-/// A promise that a report breaks.
+/// An invariant that a report breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Defect {
-    /// There is no answer.
+    /// The report has no finding.
     #[error("there is no finding")]
     NoFinding,
     /// A row has more or fewer cells than the table has columns.
@@ -24,11 +24,11 @@ pub enum Defect {
         /// Number of the columns of the table.
         columns: usize,
     },
-    /// Something refers to what does not exist.
+    /// An index points to something that does not exist.
     #[error("{0} refers to a {1} that does not exist")]
     Dangling(String, &'static str),
-    /// A number is not finite, or outside of its interval.
-    #[error("{0} is not a number inside of its interval")]
+    /// A number is infinite, not a number, or outside its interval.
+    #[error("{0} is not a finite number inside its interval")]
     NotANumber(String),
     /// Two rows of a section have the same key.
     #[error("section {section}: rows {first} and {second} are two rows with one key")]
@@ -46,19 +46,19 @@ pub enum Defect {
     /// The hits of a ledger are not the sum of their outcomes.
     #[error("the ledger of probe {0} does not add up: hits = outcomes + unaccounted does not hold")]
     Ledger(usize),
-    /// The walks of stacks are not those that ended in some way.
+    /// The walks do not add up to those that were complete and those that were cut.
     #[error("the walks of stacks do not add up: all = complete + cut does not hold")]
     Walks,
-    /// It claims to be complete, and something is lost without an account, or a reason is given.
+    /// The report is marked complete and gives a reason why it is not.
     #[error("it is marked complete and says why it is not")]
     NotComplete,
-    /// A frame is both named and unresolved.
+    /// A frame has functions and a reason for having none.
     #[error("frame {0} has a name and a reason for having none")]
     Frame(usize),
 }
 
 impl Report {
-    /// Checks everything that the types do not.
+    /// Checks all invariants that the types do not express.
     pub fn check(&self) -> Result<(), Defect> {
         if self.findings.is_empty() {
             return Err(Defect::NoFinding);
@@ -99,8 +99,8 @@ impl Report {
         self.check_numbers()
     }
 
-    /// Replaces cells that JSON cannot hold (NaN, infinity) by [`Value::Unknown`]: a defect of ours must not cost the user
-    /// the rest of the report. [`Value::estimate`] keeps them out in the first place.
+    /// Replaces values that JSON cannot hold (NaN, infinity) by [`Value::Unknown`], so that a defect of profiler does not cost the
+    /// user the whole report. [`Value::estimate`] prevents them in the first place.
     pub(crate) fn drop_unsound_cells(&mut self) {
         let cells =
             self.sections.iter_mut().flat_map(|section| &mut section.rows).flat_map(|row| &mut row.cells);

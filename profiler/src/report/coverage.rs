@@ -10,20 +10,20 @@ use super::{FileNames, Walks};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Coverage {
-    /// False if losses could change the answer. No verdict rests on an incomplete report.
+    /// False if losses could change the answer. An incomplete report has no verdict.
     pub complete: bool,
-    /// Why it is not complete, each with what to do.
+    /// The reasons why it is not complete, each with a remedy.
     pub incomplete_because: Vec<String>,
     /// One entry per kind of probe.
     pub ledger: Vec<Ledger>,
-    /// Remarks of the kernel side on quality, by name; zero counts are left out.
+    /// Events that reduce quality, counted by the kernel side, by name. Zero counts are left out.
     pub quality: BTreeMap<String, u64>,
-    /// How all stacks were walked and how their walks ended; absent in reports of tools that take none.
+    /// How stacks were walked and how the walks ended. Absent if the tool walks no stacks.
     pub walks: Option<Walks>,
-    /// Where the names of functions come from, by file; only files that frames lie in.
+    /// Where the names of functions come from: one entry for each file that contains a frame.
     #[serde(default)]
     pub files: Vec<FileNames>,
-    /// What was there before we looked, and is therefore out of sight.
+    /// What already existed when the observation began, and therefore was not observed.
     pub before_attach: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Coverage {
         self.ledger.iter().fold(0, |sum, ledger| sum.saturating_add(ledger.total(class)))
     }
 
-    /// Hits without an outcome, of all probes, without regard to their sign. Anything but 0 is a defect of profiler.
+    /// Hits without an outcome, as the sum of the absolute values over all probes. If it is not 0, profiler has a defect.
     pub fn unaccounted(&self) -> u64 {
         self.ledger.iter().fold(0, |sum, ledger| sum.saturating_add(ledger.unaccounted.unsigned_abs()))
     }
@@ -50,16 +50,16 @@ impl Coverage {
 pub struct Ledger {
     /// Name of the probe.
     pub probe: String,
-    /// Firings.
+    /// How often it was hit.
     pub hits: u64,
-    /// Where they went. Zero counts are kept, so that the list of causes is the same in every report.
+    /// How the hits ended. Zero counts are kept, so that the list is the same in every report.
     pub outcomes: Vec<Outcome>,
-    /// Hits without an outcome. Anything but 0 is a defect of profiler.
+    /// Hits without an outcome. If it is not 0, profiler has a defect.
     pub unaccounted: i64,
 }
 
 impl Ledger {
-    /// Makes the ledger of a probe; what the outcomes do not explain is unaccounted.
+    /// Makes the ledger of a probe. Hits that no outcome explains are unaccounted.
     pub fn new(probe: impl Into<String>, hits: u64, outcomes: Vec<Outcome>) -> Ledger {
         let explained: i128 = outcomes.iter().map(|outcome| i128::from(outcome.count)).sum();
         let rest = (i128::from(hits) - explained).clamp(i64::MIN.into(), i64::MAX.into());
@@ -91,13 +91,13 @@ pub struct Outcome {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeClass {
-    /// It is in the data.
+    /// The hit is in the data.
     Recorded,
-    /// It was not asked about.
+    /// The hit does not concern the question, such as a nested call.
     Filtered,
-    /// It was left out by sampling; estimates account for it.
+    /// Sampling left the hit out; estimates include it.
     SampledOut,
-    /// It should be in the data and is not.
+    /// The hit should be in the data and is missing.
     Lost,
 }
 

@@ -1,4 +1,5 @@
-//! Reading a report back. The file may come from anybody: it is limited before it is parsed, and checked after.
+//! Reads a report. The file may come from anybody, so its size is limited before it is parsed, and its content is checked
+//! afterwards.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -31,13 +32,13 @@ pub(super) fn open(path: &Path) -> Result<File> {
     })
 }
 
-/// Reads a report; `name` is what errors call it.
+/// Reads a report; error messages use `name`.
 ///
 /// # Errors
-/// - [`ErrorKind::TruncatedFile`]: the JSON ends too early, as after a full disk. Never a report without findings.
+/// - [`ErrorKind::TruncatedFile`]: the JSON ends too early, for example because the disk was full.
 /// - [`ErrorKind::NewerFile`]: the schema is newer than [`SCHEMA`].
-/// - [`ErrorKind::InvalidFile`]: unreadable, over a limit (256 MiB, 64 levels, 64 KiB per string, 16 Mi values), not JSON,
-///   not a report, or a report that breaks a promise ([`Report::check`]).
+/// - [`ErrorKind::InvalidFile`]: the file cannot be read, exceeds a limit (256 MiB, 64 levels, 64 KiB per string, 16 Mi
+///   values), is not JSON, is not a report, or breaks an invariant ([`Report::check`]).
 pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     let error = |kind| Error::on(kind, TRIED, name.clone());
     let invalid = || error(ErrorKind::InvalidFile);
@@ -100,10 +101,10 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
 
 const TRIED: &str = "tried to read the report";
 const HINT: &str = "name a file that was written by `-o FILE.json`";
-/// Longest message of the parser that is shown, in characters: it quotes the file.
+/// Longest part of the parser's message that is shown, in characters. The message quotes the file.
 const MAX_MESSAGE: usize = 200;
 
-/// How a file is compressed, by its first bytes, and the command that writes out what is in it.
+/// The compression that the first bytes of a file show, and the command that decompresses it.
 fn packing(file: &[u8]) -> Option<(&'static str, &'static str)> {
     let packings: [(&[u8], _); 3] = [
         (b"\x28\xb5\x2f\xfd", ("zstd", "zstdcat")),
@@ -113,7 +114,7 @@ fn packing(file: &[u8]) -> Option<(&'static str, &'static str)> {
     packings.into_iter().find(|(magic, _)| file.starts_with(magic)).map(|(_, words)| words)
 }
 
-/// What is looked at before the rest makes sense.
+/// The part that is parsed first, because it decides how to parse the rest.
 #[derive(Deserialize)]
 struct Head {
     schema: Option<u64>,
@@ -126,7 +127,7 @@ fn parse_error(error: impl Fn(ErrorKind) -> Error, json: &[u8], cause: &serde_js
             .because(format_args!("the file ends too early, at line {}", cause.line()))
             .hint("was the disk full, or the file still being copied?")
     };
-    // To the parser, a number that stops after its sign or its point is bad syntax.
+    // The parser reports a number that ends after its sign or decimal point as a syntax error.
     let half_a_number = json.last().is_some_and(|last| b"-+.eE".contains(last));
     match cause.classify() {
         Category::Syntax if half_a_number && at_end(json, cause) => truncated(),
@@ -134,7 +135,7 @@ fn parse_error(error: impl Fn(ErrorKind) -> Error, json: &[u8], cause: &serde_js
         Category::Data => {
             error(ErrorKind::InvalidFile).because("it is JSON, but not a report").because(words)
         }
-        // More than one value: lines.
+        // A file of several values may be our JSON lines.
         Category::Syntax if is_ours_as_lines(json) => error(ErrorKind::InvalidFile)
             .because("it is a report as lines (.jsonl), which is for scripts and has no call stacks")
             .hint("name the file that was written by `-o FILE.json`"),
@@ -145,14 +146,14 @@ fn parse_error(error: impl Fn(ErrorKind) -> Error, json: &[u8], cause: &serde_js
     }
 }
 
-/// Whether the first line is a value as [`crate::render::jsonl`] writes it.
+/// Whether the first line is one that `--format jsonl` writes.
 fn is_ours_as_lines(json: &[u8]) -> bool {
     let first = json.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let first = serde_json::from_slice::<serde_json::Value>(first).ok();
     first.is_some_and(|first| first.get("kind").is_some_and(|kind| kind == "report"))
 }
 
-/// Whether the parser stopped at the last byte.
+/// Whether the parser failed at the last byte.
 fn at_end(json: &[u8], cause: &serde_json::Error) -> bool {
     let mut lines = json.split(|byte| *byte == b'\n');
     let last = lines.next_back().map_or(0, <[u8]>::len);
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_reads_back() {
+    fn a_written_report_reads_back_unchanged() {
         for report in
             [sample::pong(), sample::hostile(), sample::many(200), sample::incomplete(), sample::timed()]
         {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_as_lines_is_told_from_what_is_no_report() {
+    fn a_report_as_json_lines_has_its_own_message() {
         let error = refused(render::jsonl(&sample::pong()));
         assert_eq!(error.kind(), ErrorKind::InvalidFile);
         assert!(error.to_string().contains("it is a report as lines (.jsonl)"), "{error}");
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_future_are_ignored() {
+    fn unknown_fields_are_ignored() {
         let mut json = serde_json::to_value(sample::pong()).unwrap();
         json["meta"]["invented_later"] = json!({"a": [1, 2, 3]});
         assert_eq!(read(json.to_string().as_bytes(), &Text::from("a")).unwrap(), sample::pong());
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn too_large_a_file_is_refused_without_parsing() {
+    fn a_file_over_the_size_limit_is_refused_before_parsing() {
         let error = read(std::io::repeat(b' ').take(MAX_FILE_BYTES + 5), &Text::from("a")).unwrap_err();
         assert!(error.to_string().contains("larger than 256 MiB"), "{error}");
     }

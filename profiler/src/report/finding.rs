@@ -1,4 +1,4 @@
-//! The answer: findings, each a sentence with the rule that made it and the rows that it rests on.
+//! Findings: sentences that answer the question, each with its rule and the rows and numbers that it is based on.
 
 use std::borrow::Cow;
 
@@ -7,34 +7,33 @@ use serde::{Deserialize, Serialize};
 use super::{Unit, Value};
 use crate::text::{Text, visible};
 
-/// Longest text of a finding, in characters. Readers refuse strings that are far longer.
+/// Longest text of a finding, in characters: well below the limit that readers have for strings.
 const MAX_TEXT: usize = 4096;
 
-/// One sentence of the answer. Made by [`Finding::new`], so that the text is always that of the sentence.
+/// One sentence of the answer. [`Finding::new`] keeps `text` and `sentence` the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Stable name of what was found, `TOOL.WHAT`, for programs; empty in reports of versions that had none.
+    /// Stable name of the kind of finding, for programs: `TOOL.WHAT`. Empty in reports of versions without rules.
     #[serde(default)]
     pub rule: Cow<'static, str>,
-    /// The sentence as one line that can be printed as it is: in names, characters that could act on a terminal are
-    /// spelled out.
+    /// The sentence as one line that is safe to print: characters of names that could control a terminal are escaped.
     #[serde(default)]
     pub text: String,
-    /// The sentence, in parts, so that untrusted names inside it are escaped by each format.
+    /// The sentence in parts, so that each format can escape the untrusted names in it.
     pub sentence: Vec<Phrase>,
-    /// The rows that it rests on, the most important first.
+    /// The rows that it is based on, the most important first.
     #[serde(default)]
     pub rows: Vec<RowRef>,
-    /// The numbers that it rests on, exact as they were measured: the sentence rounds them.
+    /// The numbers that it is based on, not rounded as in the sentence.
     #[serde(default)]
     pub evidence: Vec<Evidence>,
 }
 
-/// A number that a finding rests on.
+/// A number that a finding is based on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evidence {
@@ -72,11 +71,11 @@ pub enum Phrase {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// What was asked about was found.
+    /// The fault that the tool looks for was found.
     Problem,
-    /// The answer is limited: too early, incomplete, out of sight.
+    /// The answer is limited, for example because it is too early or data are missing.
     Limit,
-    /// Good to know.
+    /// Information.
     Info,
 }
 
@@ -92,13 +91,13 @@ impl Severity {
 }
 
 impl Finding {
-    /// A finding; `rule` is `TOOL.WHAT` and never changes its meaning.
+    /// Makes a finding. `rule` is `TOOL.WHAT` and never changes its meaning.
     pub fn new(rule: impl Into<Cow<'static, str>>, severity: Severity, sentence: Vec<Phrase>) -> Finding {
         let text = text_of(&sentence);
         Finding { severity, rule: rule.into(), text, sentence, rows: Vec::new(), evidence: Vec::new() }
     }
 
-    /// A finding in our own words alone.
+    /// Makes a finding whose sentence contains no names from the target.
     pub fn plain(
         rule: impl Into<Cow<'static, str>>,
         severity: Severity,
@@ -107,27 +106,26 @@ impl Finding {
         Finding::new(rule, severity, vec![Phrase::Plain(words.into())])
     }
 
-    /// Names the rows that it rests on.
+    /// Sets the rows that it is based on.
     #[must_use]
     pub fn on(mut self, rows: Vec<RowRef>) -> Finding {
         self.rows = rows;
         self
     }
 
-    /// Adds a number that it rests on.
+    /// Adds a number that it is based on.
     #[must_use]
     pub fn because(mut self, name: impl Into<Cow<'static, str>>, unit: Unit, value: Value) -> Finding {
         self.evidence.push(Evidence { name: name.into(), unit, value });
         self
     }
 
-    /// Whether it says what `--gate` decided, and not what was found.
+    /// Whether it is a decision of `--gate` instead of something that was found.
     pub(crate) fn is_of_gate(&self) -> bool {
         self.rule.starts_with("gate.")
     }
 
-    /// Makes the text that of the sentence: whoever wrote the file may have had other intentions, and versions before
-    /// did not write it.
+    /// Makes `text` again from `sentence`: a file may contradict itself, and old versions did not write the text.
     pub(crate) fn spell(&mut self) {
         self.text = text_of(&self.sentence);
     }
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_does_not_make_a_text_that_readers_refuse() {
+    fn the_text_of_long_names_is_cut() {
         let name = Phrase::Name(Text::from("\u{e0041}".repeat(1000)));
         let finding = Finding::new("sample.leak", Severity::Problem, vec![name; 9]);
         assert_eq!(finding.text.chars().count(), MAX_TEXT + 1);

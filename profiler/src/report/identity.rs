@@ -1,4 +1,4 @@
-//! Names for stacks that stay the same in another run, on another machine, or in another build. Addresses do not.
+//! Identifiers of stacks that stay the same in another run, on another machine, or in another build, unlike addresses.
 
 use twox_hash::XxHash64;
 
@@ -39,14 +39,14 @@ fn hashed<'a>(frames: impl Iterator<Item = &'a Frame>, write: fn(&mut Vec<u8>, &
     format!("{:016x}", XxHash64::oneshot(0, &bytes))
 }
 
-/// Appends where a frame's code is: a letter for the kind of place, a name that ends in a zero byte, and an offset in eight bytes,
-/// the lowest first.
+/// Appends the place of a frame's code: a letter for its kind, a name with a zero byte behind it, and an offset of eight bytes,
+/// little endian.
 fn write_place(out: &mut Vec<u8>, frame: &Frame) {
     match (&frame.module, frame.file_offset, &frame.made) {
         (_, _, Some(made)) => {
             let by = made.by.as_deref().unwrap_or_default();
             match frame.functions.is_empty() {
-                // The same function is compiled to another place each time.
+                // The runtime compiles the same function to another address each time.
                 false => {
                     write(out, b'n', by.as_bytes());
                     write_names(out, frame);
@@ -71,8 +71,8 @@ fn write_place(out: &mut Vec<u8>, frame: &Frame) {
     }
 }
 
-/// Appends the names of a frame's functions, each with a zero byte at its end; the name of its file where it has no function. An
-/// inlined function counts as if it were called, so it does not matter which calls a compiler inlines.
+/// Appends the names of a frame's functions, each with a zero byte behind it, or the name of its file if it has no function.
+/// Inlined functions count like called ones, so the result does not depend on which calls a compiler inlines.
 fn write_names(out: &mut Vec<u8>, frame: &Frame) {
     for function in &frame.functions {
         write(out, b'n', function.name.raw());
@@ -149,7 +149,7 @@ mod tests {
         let (other_id, other_key) = changed(|frame| {
             frame.build_id = Some("ffff".into());
             frame.file_offset = frame.file_offset.map(|offset| offset + 64);
-            // What was inlined is called now.
+            // The other build calls what this one inlines.
             frame.functions.iter_mut().for_each(|function| function.inlined = false);
         });
         assert_ne!(id, other_id);

@@ -21,7 +21,7 @@ pub struct Meta {
     pub host: Text,
     /// Kernel release.
     pub kernel: String,
-    /// Start of the observation (everything attached), nanoseconds since the Unix epoch.
+    /// Start of the observation, when all probes were attached, in nanoseconds since the Unix epoch.
     pub started_unix_ns: u64,
     /// The same as RFC 3339, in milliseconds and UTC: `2026-11-22T08:02:14.000Z`.
     #[serde(default)]
@@ -54,15 +54,15 @@ impl Meta {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ended {
-    /// The observation goes on: this is an interim report (`--every`).
+    /// The observation is still running: this is an interim report (`--every`).
     Running,
-    /// The time asked for is over.
+    /// The requested time is over.
     Elapsed,
     /// Ctrl-C or a termination signal.
     Interrupted,
     /// Every target ended.
     TargetsGone,
-    /// The safety guard took the probes away: they cost a thread more than `--max-cost`.
+    /// The safety guard removed the probes because they cost a thread more than `--max-cost`.
     StoppedByGuard,
 }
 
@@ -78,21 +78,21 @@ pub struct Target {
     pub exe: Text,
     /// Build id of the executable, in hex, if it has one.
     pub build_id: Option<String>,
-    /// How it ended, if it did, in words: "ended with exit code 3", "killed by signal 9 (SIGKILL)", "ended by profiler
+    /// How it ended, in words; absent if it still runs: "ended with exit code 3", "killed by signal 9 (SIGKILL)", "ended by profiler
     /// (SIGTERM)", "replaced itself by exec"; "ended" if more is not known.
     pub ended: Option<String>,
-    /// The signal that killed it, by number; absent if none did, if that is not known, or if it was a SIGTRAP when the
-    /// probes had been taken away: here a SIGTRAP means a breakpoint.
+    /// Number of the signal that killed it. Absent if no signal did, if it is not known, or if it was a SIGTRAP after the probes
+    /// had been removed: a SIGTRAP here means that a breakpoint killed it.
     #[serde(default)]
     pub killed_by: Option<i32>,
-    /// What was probed in it, one line per site: function, module, site and why that site.
+    /// The probed functions.
     pub probes: Vec<Probed>,
-    /// What the user should know about this target.
+    /// Remarks about this target, for people.
     pub notes: Vec<String>,
 }
 
 impl Target {
-    /// Whether it died of a breakpoint that nobody answered for, as ours would be.
+    /// Whether it was killed by a breakpoint that nobody handled, which may have been a probe of profiler.
     pub fn died_of_breakpoint(&self) -> bool {
         self.killed_by == Some(libc::SIGTRAP)
     }
@@ -110,7 +110,7 @@ pub struct Probed {
     pub offset_bytes: u64,
     /// Whether the kernel emulates the probed instruction (one trap) or single-steps it (two, and slow).
     pub emulated: bool,
-    /// Why this site.
+    /// Why this place was chosen.
     pub reason: String,
 }
 
@@ -122,26 +122,26 @@ pub struct Cost {
     pub hits: u64,
     /// Hits per second; absent if the observation was too short to say.
     pub hits_per_s: Option<f64>,
-    /// Share of its processor time that the probes took over the whole observation from the thread that paid most:
-    /// how much longer everything took that it did. From hits by thread, what a trap costs here and the measured time in
-    /// BPF. Absent if no thread ran for a hundredth of the time.
+    /// Share of the CPU time of the thread that the probes slowed down most, over the whole observation. Computed from the hits of
+    /// the thread, the cost of a trap on this machine, and the measured time in BPF. Absent if no thread ran for a hundredth of
+    /// the time.
     pub busiest_thread_share: Option<f64>,
-    /// The highest such share in one second.
+    /// The highest share in one second.
     #[serde(default)]
     pub worst_second_share: Option<f64>,
-    /// Share of all the time in which that thread could run: what `--max-cost` bounds.
+    /// Share of the time in which that thread could run, asleep or not: the share that `--max-cost` limits.
     #[serde(default)]
     pub taken_share: Option<f64>,
     /// Name of the thread with the highest share.
     #[serde(default)]
     pub busiest_thread: Option<Text>,
-    /// The share that was predicted from counted hits before the real probes came; absent if none was counted, or no
+    /// The share that was predicted from hits counted before the probes were attached. Absent if no hits were counted, or no
     /// thread ran long enough.
     #[serde(default)]
     pub predicted_share: Option<f64>,
-    /// Mean run time of our BPF programs in nanoseconds per hit, without the trap, if it was measured.
+    /// Mean run time of the BPF programs in nanoseconds per hit, without the trap, if it was measured.
     pub bpf_ns_per_hit: Option<f64>,
-    /// Mean time of the kernel's part of a hit in nanoseconds: the trap.
+    /// Mean time of the trap of a hit, in nanoseconds.
     #[serde(default)]
     pub trap_ns_per_hit: Option<f64>,
     /// Whether the trap was measured on this machine; otherwise it is assumed.
@@ -155,7 +155,7 @@ pub struct Cost {
     pub map_memory_bytes: u64,
     /// Time from start to everything attached, in nanoseconds, without `count_ns`.
     pub attach_ns: u64,
-    /// Time in which hits were counted before the real probes came, in nanoseconds; absent if none were.
+    /// Time for which hits were counted before the probes were attached, in nanoseconds. Absent if no hits were counted.
     #[serde(default)]
     pub count_ns: Option<u64>,
     /// Time to detach, in nanoseconds; absent while attached.

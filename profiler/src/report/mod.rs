@@ -1,7 +1,7 @@
-//! The report: everything an observation found, in one value that all output formats are made from.
+//! The report: all results of an observation in one value, from which every output format is made.
 //!
-//! A report knows no tool. Its sections declare their columns with unit and role, so renderers, exporters and
-//! comparisons work for tools that do not exist yet. `schema/report.schema.json` is the published form.
+//! No type here is specific to a tool. Sections declare the unit and the role of each column, so renderers, exporters and comparisons
+//! also work for new tools. `schema/report.schema.json` is the published schema.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,13 +41,13 @@ pub(crate) use self::summary::Site;
 pub use self::summary::Summary;
 pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};
 
-/// Version of the report format. Adding a field keeps it; removing one or changing a meaning raises it.
+/// Version of the report format. It stays the same when a field is added, and is raised when one is removed or changes its meaning.
 pub const SCHEMA: u32 = 2;
 
-/// The oldest version that is read.
+/// The oldest version that can be read.
 const OLDEST_SCHEMA: u32 = 1;
 
-/// One observation, complete: what was asked, what was found, and how far it can be trusted.
+/// One observation: what was observed, what was found, and how far the results can be trusted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
@@ -55,29 +55,28 @@ pub struct Report {
     pub schema: u32,
     /// What was observed, where, when, and what it cost.
     pub meta: Meta,
-    /// The answer in one object, for scripts. Follows from the findings and their rows, as [`Report::sum_up`] says.
+    /// The answer in one object, for scripts. [`Report::sum_up`] derives it from the findings and their rows.
     #[serde(default)]
     pub verdict: Summary,
     /// The answer: one sentence per finding, the most important first. Never empty.
     pub findings: Vec<Finding>,
-    /// The evidence as tables.
+    /// Tables with the evidence.
     pub sections: Vec<Section>,
     /// The call stacks that rows refer to by index.
     pub stacks: Vec<Stack>,
     /// The frames that stacks refer to by index.
     pub frames: Vec<Frame>,
-    /// Where every hit went, and how good the stacks and names are.
+    /// How every hit ended, and how good the stacks and names are.
     pub coverage: Coverage,
 }
 
 impl Report {
-    /// The row that a finding rests on; none if the index is out of range, which [`Report::check`] reports.
+    /// The row that a finding is based on; `None` if the index is out of range, which [`Report::check`] reports.
     pub fn row(&self, at: RowRef) -> Option<&Row> {
         self.sections.get(at.section)?.rows.get(at.row)
     }
 
-    /// The detail rows of a row, with their section: those whose link column (`column_of`) holds the index of
-    /// this row.
+    /// The detail rows of a row, with their sections: the rows whose link column (`column_of`) contains the index of this row.
     pub fn details(&self, at: RowRef) -> Vec<(&Section, &Row)> {
         let Some(section) = self.sections.get(at.section) else { return Vec::new() };
         let details = self.sections.iter().filter_map(|detail| Some((detail, detail.column_of(section)?)));
@@ -93,8 +92,8 @@ impl Report {
         stack.frames.iter().filter_map(|&index| self.frames.get(index))
     }
 
-    /// The exit code of the run that made this report, if nothing else is to be said: whether it was stopped, whether a
-    /// target died of it, and whether it is complete.
+    /// The exit code that follows from the report alone: whether the safety guard stopped the observation, whether a probe killed
+    /// a target, and whether the data are complete.
     pub fn exit_code(&self) -> ExitCode {
         let stopped = self.meta.ended == Ended::StoppedByGuard;
         if stopped || self.meta.targets.iter().any(Target::died_of_breakpoint) {
@@ -103,7 +102,7 @@ impl Report {
         if self.coverage.complete { ExitCode::Ok } else { ExitCode::Incomplete }
     }
 
-    /// The call stack of a row that is shown where one is: its user stack, else its first.
+    /// The call stack of a row for formats that show one: the user stack, or else the first.
     pub fn stack_of(&self, row: &Row) -> Option<&Stack> {
         self.stacks.get(row.stack()?)
     }

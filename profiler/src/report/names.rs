@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
 
-/// What the names of the functions of one file were taken from, and why not from something better.
+/// The sources of function names for one file, and why better sources were not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileNames {
@@ -12,11 +12,11 @@ pub struct FileNames {
     pub module: Text,
     /// Its build id, in hex.
     pub build_id: Option<String>,
-    /// What names are taken from, the best first.
+    /// The sources that were used, the best first.
     pub sources: Vec<String>,
-    /// What is there and cannot be read, or is referred to and is not there, each with the reason. Names, inlined
-    /// functions or lines are missing for it.
+    /// Sources that exist and cannot be read, or that the file refers to and are missing, each with the reason. Therefore
+    /// names, inlined functions or lines are missing.
     pub problems: Vec<String>,
-    /// What was looked for and is not there.
+    /// Sources that were looked for and do not exist.
     pub absent: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Reports for tests: what a tool finds on a game server, and what a hostile target makes of it.
+//! Reports for tests: of a game server, and of a hostile target.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ pub(crate) fn pong() -> Report {
     report
 }
 
-/// As [`pong`] with `rows` rows; every tenth row leaks.
+/// Like [`pong`], with `rows` rows, of which every tenth is a problem.
 pub(crate) fn many(rows: u64) -> Report {
     let mut report = pong();
     report.findings[0].rows = (0..rows as usize).step_by(10).map(|row| RowRef { section: 0, row }).collect();
@@ -82,7 +82,7 @@ pub(crate) fn many(rows: u64) -> Report {
     report
 }
 
-/// As [`pong`], with losses.
+/// Like [`pong`], with lost hits.
 pub(crate) fn incomplete() -> Report {
     let mut report = pong();
     report.coverage.complete = false;
@@ -103,7 +103,7 @@ pub(crate) fn incomplete() -> Report {
     report
 }
 
-/// As [`pong`], with names, files and words that attack every output format.
+/// Like [`pong`], with names, files and words that attack every output format.
 pub(crate) fn hostile() -> Report {
     let evil = "\x1b]52;c;Zm9v\x07\x1b[2J;<script>alert(1)</script>&\"'\u{202e}\u{200b}\n42 7";
     let mut report = pong();

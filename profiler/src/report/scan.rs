@@ -1,8 +1,7 @@
-//! A look at JSON before it is parsed: how deep, how many values, how long the strings.
+//! Limits of a JSON file, checked before it is parsed: its depth, the number of its values, and the length of its strings.
 //!
-//! The parser allocates as it goes, so its limits have to be known before. This pass allocates nothing and runs at
-//! memory speed. It does not validate: what is not JSON is left to the parser, except for the words `NaN` and
-//! `Infinity`, which deserve an answer of their own.
+//! The parser allocates while it reads, so the limits must be checked first. This pass allocates nothing. It does not validate the
+//! JSON, which the parser does, except that it refuses `NaN` and `Infinity` with a message of its own.
 
 use thiserror::Error;
 
@@ -10,10 +9,10 @@ use thiserror::Error;
 pub(super) const MAX_DEPTH: usize = 64;
 /// Longest string, in bytes as written.
 pub(super) const MAX_STRING_BYTES: usize = 64 << 10;
-/// Most values. The largest file with the shortest sensible rows stays below.
+/// Most values. A file of the largest size with the shortest useful rows has fewer.
 pub(super) const MAX_VALUES: usize = 16 << 20;
 
-/// Why a file is not even parsed.
+/// Why a file is not parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Refused {
     #[error("it is nested deeper than {MAX_DEPTH} levels")]
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_hold_on_the_spot() {
+    fn each_limit_is_inclusive() {
         let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
         assert_eq!(scan(nested(MAX_DEPTH).as_bytes()), Ok(()));
         assert_eq!(scan(nested(MAX_DEPTH + 1).as_bytes()), Err(Refused::Depth));
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_and_words_inside_of_strings_do_not_count() {
+    fn brackets_and_words_inside_strings_do_not_count() {
         let text = format!(r#"["{}", "\"NaN", "\\"]"#, "[".repeat(MAX_DEPTH));
         assert_eq!(scan(text.as_bytes()), Ok(()));
         assert_eq!(scan(br#"["\\", NaN]"#), Err(Refused::NotANumber));

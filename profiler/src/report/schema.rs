@@ -1,5 +1,5 @@
-//! Keeps `schema/report.schema.json` and the types in step. The published schema is made from the types, with their
-//! documentation; it is committed so that users have it and every change of it is seen in review.
+//! Tests that `schema/report.schema.json` matches the types. The schema is generated from the types and their documentation. It is
+//! committed so that users can read it and reviewers see every change.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn generated() -> Json {
     json
 }
 
-/// The committed schema; written anew first if that is asked for, once for all tests of this process.
+/// The committed schema. With `UPDATE_SCHEMA` it is generated first, once for all tests of this process.
 fn published() -> &'static Json {
     static PUBLISHED: OnceLock<Json> = OnceLock::new();
     PUBLISHED.get_or_init(|| {
@@ -35,7 +35,7 @@ fn published() -> &'static Json {
     })
 }
 
-/// `UPDATE_SCHEMA=1 cargo test -p profiler schema` writes the file anew.
+/// `UPDATE_SCHEMA=1 cargo test -p profiler schema` generates the file.
 #[test]
 fn the_published_schema_is_that_of_the_types() {
     assert!(

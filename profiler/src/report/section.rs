@@ -1,4 +1,4 @@
-//! Tables of evidence that explain themselves: every column declares name, unit and role.
+//! Tables whose columns declare their name, unit and role.
 
 use std::collections::HashMap;
 
@@ -18,25 +18,25 @@ pub struct Section {
     pub title: String,
     /// The columns, in order.
     pub columns: Vec<Column>,
-    /// The rows, the most important first. Complete: limits such as `--top` are applied by renderers.
+    /// All rows, the most important first. Renderers apply limits such as `--top`.
     pub rows: Vec<Row>,
     /// Remarks below the table.
     pub notes: Vec<String>,
-    /// True for the evidence behind another section: people see its table with `--verbose` only.
+    /// Whether it is the detail of another section. Human output shows it only with `--verbose`.
     #[serde(default)]
     pub detail: bool,
-    /// The rows at the end that a line sums up for people.
+    /// The last rows, if human output shows them as one line.
     #[serde(default)]
     pub folded: Option<Folded>,
 }
 
-/// Rows that matter too little for one line each.
+/// Rows that human output shows as one line together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Folded {
-    /// Index of the first of them; all that follow belong to them.
+    /// Index of the first of them; all later rows belong to them.
     pub from_row: usize,
-    /// What they are together, for people.
+    /// The line.
     pub text: String,
 }
 
@@ -46,8 +46,8 @@ impl Section {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// Index of the column with the names that people read: the shown one whose role is [`Role::Name`], else the last shown
-    /// key, else the last key.
+    /// Index of the column with the names of the rows: the shown column with [`Role::Name`], else the last shown key, else the
+    /// last key.
     pub(crate) fn name_column(&self) -> Option<usize> {
         let last = |is: &dyn Fn(&Column) -> bool| self.columns.iter().rposition(is);
         last(&|column| column.shown && column.role == Role::Name)
@@ -60,15 +60,15 @@ impl Section {
         self.columns.iter().zip(&row.cells).filter(|(column, _)| column.role == Role::Key)
     }
 
-    /// The first two rows that cannot be told apart by their keys.
+    /// The first two rows with the same key.
     pub(super) fn rows_with_one_key(&self) -> Option<(usize, usize)> {
         let mut seen = HashMap::new();
         let keys = self.rows.iter().map(|row| self.key_text(row)).enumerate();
         keys.into_iter().find_map(|(index, key)| seen.insert(key, index).map(|first| (first, index)))
     }
 
-    /// Appends a column of key numbers, which people do not see: 0, and from 1 on for the second and further rows whose other
-    /// keys are the same. For rows that can be the same in everything that has a name.
+    /// Appends a hidden key column `nth`: 0 for the first row with its key, 1 for the second row with the same key, and so on. For
+    /// tables in which rows can have the same key otherwise.
     pub fn number_rows(&mut self) {
         let mut seen: HashMap<String, u64> = HashMap::new();
         let numbers: Vec<u64> = self
@@ -93,13 +93,13 @@ impl Section {
         }
     }
 
-    /// A key as one text: it is the same if all cells are.
+    /// The key cells as one text, for comparing.
     fn key_text(&self, row: &Row) -> String {
         self.key(row).map(|(_, value)| format!("{value:?};")).collect()
     }
 
-    /// Index of the column that links a detail row to its parent row in another section: the other's name in the singular
-    /// (`site` for `sites`). `None` if this is no section of detail.
+    /// Index of the column that links rows of this detail section to rows of `other`. Its name is that of the other section in
+    /// the singular, such as `site` for `sites`. `None` if this is not its detail section.
     pub(crate) fn column_of(&self, other: &Section) -> Option<usize> {
         self.column(other.name.strip_suffix('s')?).filter(|_| self.detail)
     }
@@ -115,14 +115,14 @@ pub struct Column {
     pub title: String,
     /// Unit of the values.
     pub unit: Unit,
-    /// What the values are to the table.
+    /// How the values are used.
     pub role: Role,
-    /// Whether the narrow human table shows it.
+    /// Whether human output shows it.
     pub shown: bool,
 }
 
 impl Column {
-    /// The title that people see: with the unit where the values do not carry it.
+    /// The title in human output, with the unit if the values are shown without it.
     pub(crate) fn shown_title(&self) -> String {
         let unit = match self.unit {
             Unit::BytesPerHour | Unit::PerHour => "/h",
@@ -140,7 +140,7 @@ impl Column {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unit {
-    /// No unit: a word, or a number that identifies something and counts nothing, such as a process id.
+    /// No unit: words, or numbers that identify something, such as process ids.
     None,
     /// A number of things.
     Count,
@@ -152,7 +152,7 @@ pub enum Unit {
     BytesPerHour,
     /// Nanoseconds.
     Nanos,
-    /// Nanoseconds in each second: 10^9 is one thread all of the time.
+    /// Nanoseconds per second. 10^9 is one thread all the time.
     NanosPerSecond,
     /// Events per second.
     PerSecond,
@@ -162,19 +162,18 @@ pub enum Unit {
     Ratio,
 }
 
-/// What a column is to its table: tells comparison, merge, export and live view what to do.
+/// How a column is used when reports are compared, merged, exported or shown live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Identifies the row, alone or with other keys. No two rows of a table have the same keys, and the same row has the same
-    /// keys in another run, as far as it can be known again.
+    /// Identifies the row, together with the other keys. No two rows of a section have the same keys.
     Key,
-    /// What people call the row. Unlike a key it may depend on which other rows there are.
+    /// Name of the row in human output. Unlike a key, it may depend on which other rows there are.
     Name,
     /// Adds up over rows and time.
     Sum,
-    /// The largest counts.
+    /// The largest value is the total.
     Max,
     /// A state at one moment, or a rate.
     Gauge,
@@ -188,14 +187,14 @@ pub enum Role {
 pub struct Row {
     /// One value per column.
     pub cells: Vec<Value>,
-    /// The row's call stacks, each in another role.
+    /// The call stacks of the row, at most one for each role.
     pub stacks: Vec<StackRef>,
-    /// How bad the row is, for colours and annotations; absent if it is just a fact.
+    /// How bad the row is; absent if it is neither good nor bad.
     pub severity: Option<Severity>,
 }
 
 impl Row {
-    /// The user stack of the row, else its first stack, as an index into [`Report::stacks`](super::Report::stacks).
+    /// The user stack of the row, or else its first stack, as an index into [`Report::stacks`](super::Report::stacks).
     pub fn stack(&self) -> Option<usize> {
         self.stack_of_role(StackRole::User).or_else(|| Some(self.stacks.first()?.stack))
     }
@@ -217,25 +216,25 @@ pub struct StackRef {
 }
 
 impl StackRef {
-    /// A user stack, if there is one.
+    /// The list with this user stack; empty if there is none.
     pub fn user(stack: Option<usize>) -> Vec<StackRef> {
         stack.map(|stack| StackRef { role: StackRole::User, stack }).into_iter().collect()
     }
 }
 
-/// Whose call stack it is.
+/// What a call stack is to its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StackRole {
-    /// The thread that the row is about, in user space.
+    /// The user stack of the thread that the row is about.
     User,
-    /// The same thread, in the kernel.
+    /// The kernel stack of that thread.
     Kernel,
-    /// The thread that woke it.
+    /// The stack of the thread that woke it.
     Waker,
-    /// The thread that held what it waited for.
+    /// The stack of the thread that held what it waited for.
     Holder,
 }
 
@@ -258,13 +257,13 @@ impl StackRole {
 pub enum Value {
     /// Not available, and why.
     Unknown(String),
-    /// Our own word.
+    /// A word of profiler's own.
     Word(String),
     /// A name from the target.
     Name(Text),
     /// An exact whole number.
     Exact(u64),
-    /// An estimate with its 95 % interval. Shown with `~`. Made by [`Value::estimate`].
+    /// An estimate with its 95 % interval. [`Value::estimate`] makes it.
     Estimate {
         /// Best value.
         value: f64,
@@ -273,13 +272,13 @@ pub enum Value {
         /// Upper end; absent if unbounded.
         high: Option<f64>,
     },
-    /// How often which values occurred, in the unit of the column. Renderers derive quantiles from it.
+    /// The distribution of values in the unit of the column. Renderers derive quantiles from it.
     Histogram(Histogram),
-    /// How something changed over the observation.
+    /// Values over time.
     Series(Series),
 }
 
-/// Values at equal intervals.
+/// One value for each of several intervals of equal length.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Series {
@@ -308,10 +307,10 @@ impl Series {
 }
 
 impl Value {
-    /// An estimate with its interval; `high` is absent if there is no upper bound.
+    /// Makes an estimate with its interval; `high` is absent if there is no upper bound.
     ///
-    /// NaN, infinity, and a value outside of its interval become [`Value::Unknown`]: JSON cannot hold the first two, and one
-    /// bad number must not cost the user the whole report.
+    /// NaN, infinity, and a value outside its interval become [`Value::Unknown`], because JSON cannot hold the first two and one bad
+    /// number must not cost the user the whole report.
     pub fn estimate(value: f64, low: f64, high: Option<f64>) -> Value {
         let high = high.filter(|high| *high != f64::INFINITY);
         if value.is_finite() && low <= value && low.is_finite() && high.is_none_or(|high| value <= high) {
@@ -321,7 +320,7 @@ impl Value {
         }
     }
 
-    /// The number, exact or estimated, if it is one.
+    /// The number, if the value is an exact or estimated number.
     pub fn number(&self) -> Option<f64> {
         match self {
             Value::Exact(number) => Some(*number as f64),

@@ -1,4 +1,4 @@
-//! A part of a report: the rows that were asked for, in the order that was asked for.
+//! Selects and sorts the rows of a report.
 
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -9,21 +9,21 @@ use crate::{
     units,
 };
 
-/// Which rows of the tables that have call stacks, and in which order. The default is all of them, as they are.
+/// Which rows to keep, and in which order. By default all rows are kept in their order. Tables without call stacks keep all rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Name of the only section that is left; all if there is none.
+    /// Name of the only section to keep; `None` keeps all.
     pub section: Option<String>,
-    /// Rows whose name, or any frame of whose stack, has this in its name or file ([`Pattern::anywhere`]).
+    /// Keeps rows of which the name, or a function or file of the stack, matches ([`Pattern::anywhere`]).
     pub matching: Option<String>,
-    /// Name or title of the column to sort by: numbers from the largest on, words by the alphabet.
+    /// Name or title of the column to sort by: numbers in descending order, words in alphabetical order.
     pub sort: Option<String>,
-    /// Rows without a shown size of at least so many bytes are left out, unless they are a problem.
+    /// Drops rows of which no shown size has at least this many bytes, except problems.
     pub min_bytes: u64,
 }
 
 impl Selection {
-    /// The options that leave rows out.
+    /// The options that drop rows, as the user types them.
     fn asked(&self) -> String {
         let asked = [
             self.matching.as_ref().map(|pattern| format!("--match '{pattern}'")),
@@ -34,7 +34,7 @@ impl Selection {
 }
 
 impl Report {
-    /// Leaves the rows that were asked for, and says in the section's notes that there were more. Stacks and frames stay.
+    /// Keeps the selected rows, and adds a note to each section that had more. Stacks and frames stay.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if there is no such section, or no section has the column.
@@ -49,7 +49,7 @@ impl Report {
         let mut some_are_left_out = false;
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else { break };
-            // A table without stacks is an account of the whole, which is right with all of its rows only.
+            // A table without stacks adds up to a whole, so it needs all rows.
             let is_account = section.rows.iter().all(|row| row.stacks.is_empty());
             let rows = section.rows.iter().enumerate();
             let mut kept: Vec<usize> = rows
@@ -71,7 +71,7 @@ impl Report {
         Ok(())
     }
 
-    /// Leaves one section; findings go on naming those of their rows that are in it.
+    /// Keeps one section. Findings keep those of their rows that are in it.
     fn keep_section(&mut self, name: &str) -> Result<()> {
         let Some(kept) = self.sections.iter().position(|section| section.name == name) else {
             let names: Vec<&str> = self.sections.iter().map(|section| section.name.as_str()).collect();
@@ -79,7 +79,7 @@ impl Report {
                 .because("there is none of this name")
                 .hint(format_args!("the sections are {}", names.join(", "))));
         };
-        // Alone, it is the evidence behind no other.
+        // Without its parent it is no detail, and human output must show it.
         let section = Section { detail: false, ..self.sections.swap_remove(kept) };
         self.sections = vec![section];
         for rows in self.findings.iter_mut().map(|finding| &mut finding.rows) {
@@ -89,7 +89,7 @@ impl Report {
         Ok(())
     }
 
-    /// The answer is one about all rows, and stays so.
+    /// Says in the answer that it is about all rows.
     fn say_what_it_is_about(&mut self, wanted: &Selection) {
         if let Some(answer) = self.findings.first_mut() {
             let words = format!(" This is about the whole report, not only about {}.", wanted.asked());
@@ -131,11 +131,11 @@ impl Report {
             })
     }
 
-    /// Leaves these rows of a section, in this order; findings go on naming those that are left.
+    /// Keeps these rows of a section, in this order. Findings keep those of their rows that are left.
     fn keep(&mut self, index: usize, kept: &[usize], wanted: &Selection) {
         let Some(section) = self.sections.get_mut(index) else { return };
         let all = section.rows.len();
-        // Other rows, or in another order: what was summed up is not at the end any more.
+        // If rows were dropped or moved, the folded rows are no longer the last ones.
         section.folded = section.folded.take().filter(|_| kept.iter().copied().eq(0..all));
         section.rows = kept.iter().filter_map(|row| section.rows.get(*row).cloned()).collect();
         if kept.len() < all {
@@ -153,7 +153,7 @@ impl Report {
         }
     }
 
-    /// Rows of detail go on naming the row that they stand behind, if that is left.
+    /// Updates the links of detail rows to the rows of this section.
     fn move_references(&mut self, index: usize, places: &HashMap<usize, usize>) {
         let Some(section) = self.sections.get(index) else { return };
         let columns: Vec<_> = self.sections.iter().map(|detail| detail.column_of(section)).collect();
@@ -164,14 +164,14 @@ impl Report {
                 let moved = usize::try_from(*row).ok().and_then(|row| places.get(&row));
                 *cell = match moved {
                     Some(place) => Value::Exact(*place as u64),
-                    None => Value::Unknown("its row is not among those that were asked for".to_owned()),
+                    None => Value::Unknown("its row was not selected".to_owned()),
                 };
             }
         }
     }
 }
 
-/// By its name, or by its title with or without the unit. A table breaks long titles: how they are spaced does not count.
+/// The column with this name, or with this title with or without its unit. Tables break long titles, so white space does not count.
 fn column_named(section: &Section, name: &str) -> Option<usize> {
     let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let is = |column: &Column| {
@@ -188,7 +188,7 @@ fn holds(section: &Section, row: &Row, bytes: u64) -> bool {
         || sizes.any(|(_, value)| value.number().is_some_and(|size| size >= bytes as f64))
 }
 
-/// What is not known comes last.
+/// Compares two rows by a column. Unknown values come last.
 fn order(rows: &[Row], a: usize, b: usize, column: usize) -> Ordering {
     let value = |row: usize| rows.get(row).and_then(|row| row.cells.get(column));
     let (Some(a), Some(b)) = (value(a), value(b)) else { return Ordering::Equal };
@@ -203,7 +203,7 @@ fn order(rows: &[Row], a: usize, b: usize, column: usize) -> Ordering {
     }
 }
 
-/// What a value is sorted by: histograms by where nearly all values end, series by what they came to.
+/// The number that a value is sorted by: the 99th percentile of a histogram, the last value of a series.
 fn size(value: &Value) -> Option<f64> {
     match value {
         Value::Histogram(histogram) => Some(histogram.quantile(0.99)?.middle()),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_sorted_from_the_largest_on_and_what_is_unknown_comes_last() {
+    fn numbers_are_sorted_in_descending_order_and_unknown_values_come_last() {
         let by = |column: &str| {
             functions(&selected(Selection { sort: Some(column.into()), ..Selection::default() }))
         };
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn small_rows_go_unless_they_are_a_problem_and_it_is_said() {
+    fn small_rows_are_dropped_with_a_note_unless_they_are_problems() {
         let report = selected(Selection { min_bytes: 1 << 40, ..Selection::default() });
         assert_eq!(functions(&report), ["chat::History::push"]);
         assert_eq!(report.sections[0].notes.last().unwrap(), "1 of 3 rows: --min-bytes 1TiB");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_name_the_rows_that_they_did() {
+    fn findings_keep_their_rows() {
         let mut report = sample::pong();
         report.findings[0].rows = vec![RowRef { section: 0, row: 2 }, RowRef { section: 0, row: 0 }];
         let by_hazard = Selection { sort: Some("hazard_per_hour".into()), ..Selection::default() };
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(report.findings[0].rows, [RowRef { section: 0, row: 0 }]);
     }
     #[test]
-    fn rows_of_detail_go_on_naming_the_row_that_they_stand_behind() {
+    fn detail_rows_keep_their_links() {
         let mut report = sample::grouped();
         report.sections[0].rows.swap(0, 1);
         for cell in report.sections[1].rows.iter_mut().filter_map(|row| row.cells.last_mut()) {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_everything_says_so_where_a_part_is_shown() {
+    fn the_answer_says_that_it_is_about_all_rows_if_some_are_dropped() {
         let said = |wanted: Selection| selected(wanted).findings[0].text.clone();
         let whole = sample::pong().findings[0].text.clone();
         let matching = |pattern: &str| Selection { matching: Some(pattern.into()), ..Selection::default() };

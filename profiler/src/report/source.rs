@@ -14,7 +14,7 @@ use crate::text::Text;
 /// What stands for standard input on the command line.
 const STANDARD_INPUT: &str = "-";
 
-/// A file as the kernel knows it, by whatever name.
+/// Identifies a file by device and inode, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
@@ -22,12 +22,12 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// The file that the path leads to; `None` if nothing is there.
+    /// The file at this path; `None` if there is none.
     pub fn at(path: &Path) -> Option<FileId> {
         std::fs::metadata(path).ok().as_ref().map(FileId::from)
     }
 
-    /// Of what standard output leads to.
+    /// The file that standard output is connected to.
     pub fn of_stdout() -> Option<FileId> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
         file.metadata().ok().as_ref().map(FileId::from)
@@ -40,7 +40,7 @@ impl From<&std::fs::Metadata> for FileId {
     }
 }
 
-/// A report that is open and not yet read.
+/// An open file with a report that was not read yet.
 #[derive(Debug)]
 pub struct Source {
     file: File,
@@ -48,7 +48,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the report at `path`; `-` is standard input. Of a FIFO it waits for the writer.
+    /// Opens the report at `path`; `-` is standard input. Opening a FIFO waits for its writer.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidFile`] if it cannot be opened, [`ErrorKind::Usage`] if standard input is a terminal.
@@ -73,7 +73,7 @@ impl Source {
         self.file.metadata().ok().as_ref().map(FileId::from)
     }
 
-    /// Reads it.
+    /// Reads the report.
     ///
     /// # Errors
     /// As [`super::read`].

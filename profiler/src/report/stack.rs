@@ -1,4 +1,4 @@
-//! Call stacks. Frames are kept once per report, because stacks share most of them.
+//! Call stacks. A report keeps each frame once, because stacks share most of their frames.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use crate::text::Text;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stack {
-    /// The same for the same stack in every run and on every machine: 16 hex digits, the XXH64 (seed 0) of the places of its
-    /// frames. A place is the build id, or else the name of the file, with the offset in it; of code that was made at run time, the
-    /// runtime with the function, or else the offset.
+    /// Identifies the stack in every run and on every machine: 16 hex digits, the XXH64 (seed 0) of the places of its frames. A place is
+    /// the build id of the file, or its name if it has none, and the offset in it. Of code made at run time it is the runtime, and
+    /// the function or, if that is unknown, the offset.
     #[serde(default)]
     pub id: String,
-    /// The same for the same functions in another build: 16 hex digits, the XXH64 (seed 0) of their names.
+    /// Identifies the stack across builds: 16 hex digits, the XXH64 (seed 0) of the names of its functions.
     #[serde(default)]
     pub key: String,
     /// The pid of the process it belongs to.
@@ -38,19 +38,19 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Offset of the address in that file.
     pub file_offset: Option<u64>,
-    /// Address of the frame's instruction as the file itself counts: what `nm`, `addr2line` and gdb take. Of a call it is
-    /// the address of the call's last byte, so that they find the line of the call; absent without a file, and in reports
-    /// of earlier versions.
+    /// Address of the frame's instruction in the address space of the file, for `nm`, `addr2line` and gdb. For a call it is the
+    /// address of the last byte of the call instruction, so that these tools find the line of the call. Absent without a
+    /// file, and in reports of earlier versions.
     #[serde(default)]
     pub file_address: Option<u64>,
-    /// Where the function begins that the frame is in, in the same terms; only of functions without a name, and if unwind
-    /// information says so.
+    /// Start of the frame's function, in the same address space. Only for functions without a name whose unwind information has
+    /// their start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function_address: Option<u64>,
-    /// Whether the process no longer mapped that file when its mappings were last read. Names and offsets are those of the file.
+    /// Whether the process had unmapped that file when its mappings were last read. Names and offsets still refer to the file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unloaded: bool,
-    /// What is known of code that the process made at run time; absent of all other.
+    /// What is known about code that was made at run time; absent for all other code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Made>,
     /// Functions, innermost inlined first. Empty if unresolved.
@@ -63,9 +63,9 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Made {
-    /// The runtime that makes such code in this process, `LuaJIT`; absent if it has none that is known, or several.
+    /// The runtime that made the code, such as `LuaJIT`. Absent if the process has no known runtime, or several.
     pub by: Option<String>,
-    /// Bytes from the beginning of the memory that the code lies in, as it was when it was first seen.
+    /// Offset in bytes from the start of the mapping that contained the code when it was first seen.
     pub offset: u64,
 }
 
@@ -77,13 +77,13 @@ pub struct Function {
     pub name: Text,
     /// Source file, where there is DWARF.
     pub file: Option<Text>,
-    /// Line in it.
+    /// Line in that file.
     pub line: Option<u32>,
-    /// Whether it was inlined into the next one.
+    /// Whether it was inlined into the next function of the list.
     pub inlined: bool,
 }
 
-/// Collects the frames of a report, each once.
+/// Collects the frames of a report and keeps each once.
 #[derive(Debug, Default)]
 pub struct Frames {
     index: HashMap<Frame, usize>,

@@ -1,5 +1,5 @@
-//! What follows from the rest of a report, written down for scripts: the verdict in one object, and times that survive
-//! readers whose numbers are floating point (64 bits of nanoseconds are more than 2^53).
+//! Fields that are derived from the rest of a report, for scripts: the verdict in one object, and times that readers with floating
+//! point numbers can hold (nanoseconds since 1970 exceed 2^53).
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,32 +14,32 @@ use crate::units;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Summary {
-    /// The answer in one word: the end of the rule (`leak`, `clean`, `undecided`) of the first finding that is a problem, or
-    /// of the first if there is none; its severity where it has no rule. The decision of `--gate` is not the answer.
+    /// The answer in one word: the last part of the rule (`leak`, `clean`, `undecided`) of the first problem, or of the first finding if
+    /// there is no problem; the severity if it has no rule. Decisions of `--gate` do not count.
     pub word: String,
     /// The rule of that finding.
     pub rule: String,
     /// Its text.
     pub text: String,
-    /// Sites that problems rest on: rows of one name are one site.
+    /// Number of sites that problems are based on. Rows with the same name are one site.
     pub problem_sites: usize,
-    /// Growth of those sites together, in bytes per hour; absent if there are none, or it is not known of all.
+    /// Total growth of those sites in bytes per hour. Absent if there are none, or if the growth of one is unknown.
     pub growth_bytes_per_hour: Option<f64>,
 }
 
-/// A site that a finding rests on: its rows of one name.
+/// Rows with the same name that a finding is based on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Site {
     /// The name that the rows have.
     pub(crate) label: Option<Text>,
     /// The rows.
     pub(crate) rows: Vec<RowRef>,
-    /// Growth of all of them, in bytes per hour; none if it is not known of one.
+    /// Their total growth in bytes per hour; `None` if the growth of one is unknown.
     pub(crate) growth_bytes_per_hour: Option<f64>,
 }
 
 impl Report {
-    /// Fills what follows from the rest. To be called when everything else is in place, and again when findings change.
+    /// Fills the derived fields. Call it when all other fields are set, and again after findings have changed.
     pub fn sum_up(&mut self) {
         self.findings.iter_mut().for_each(Finding::spell);
         self.meta.started = units::rfc3339(self.meta.started_unix_ns);
@@ -47,7 +47,7 @@ impl Report {
         self.verdict = self.summary();
     }
 
-    /// Puts a finding behind those that are as bad or worse.
+    /// Inserts a finding behind those that are as severe or more severe.
     pub fn add_finding(&mut self, finding: Finding) {
         let place = self.findings.iter().position(|other| other.severity > finding.severity);
         self.findings.insert(place.unwrap_or(self.findings.len()), finding);
@@ -75,8 +75,8 @@ impl Report {
         }
     }
 
-    /// The sites that a finding rests on, in the order of its rows. Reports of versions whose findings name no rows mark
-    /// the rows themselves.
+    /// The sites that a finding is based on, in the order of its rows. In reports of old versions, whose findings have no rows, the
+    /// rows with severity `problem` stand in.
     pub(crate) fn sites_of(&self, finding: &Finding) -> Vec<Site> {
         let rows = if finding.rows.is_empty() && finding.rule.is_empty() {
             self.sections.iter().enumerate().flat_map(marked).collect()
@@ -103,8 +103,8 @@ impl Report {
         sites
     }
 
-    /// The growth of rows of one name, in bytes per hour; none if it is not known of one. Rows of one process are of the
-    /// programs that it was, one after the other, of which the fastest counts: never did all of them grow at once.
+    /// The growth of rows with the same name, in bytes per hour; `None` if the growth of one is unknown. Several rows of one process are
+    /// programs that it executed one after the other. They never grew at the same time, so only the fastest counts.
     fn growth_of_all(&self, rows: &[RowRef]) -> Option<f64> {
         let (mut apart, mut of_process) = (0.0, HashMap::new());
         for at in rows {
@@ -121,12 +121,12 @@ impl Report {
         Some(apart + of_process.values().sum::<f64>())
     }
 
-    /// The process that a row is of, where the table has several.
+    /// The process of a row, if the table has that column.
     fn process(&self, at: RowRef, row: &Row) -> Option<u64> {
         let columns = &self.sections.get(at.section)?.columns;
         match row.cells.get(columns.iter().position(|column| column.name == "pid")?)? {
             Value::Exact(pid) => Some(*pid),
-            // Of schema 1.
+            // Schema 1 had words.
             Value::Word(pid) => pid.parse().ok(),
             _ => None,
         }
@@ -145,7 +145,7 @@ fn marked((section, of): (usize, &Section)) -> Vec<RowRef> {
     marked.map(|(row, _)| RowRef { section, row }).collect()
 }
 
-/// The name of a row: the first among its cells.
+/// The name of a row: its first cell that is a name.
 fn label(row: &Row) -> Option<&Text> {
     row.cells.iter().find_map(|cell| match cell {
         Value::Name(name) => Some(name),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_the_answer_whatever_is_said_before_it() {
+    fn the_first_problem_is_the_verdict_even_behind_other_findings() {
         let mut report = sample::pong();
         report.findings.insert(0, Finding::plain("sample.children", Severity::Limit, "Children work."));
         report.findings.push(Finding::plain("gate.failed", Severity::Problem, "Gate failed."));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn stacks_of_one_name_are_one_site() {
+    fn rows_with_the_same_name_are_one_site() {
         let mut report = sample::pong();
         report.sections[0].rows = vec![report.sections[0].rows[0].clone(); 3];
         report.findings[0].rows = (0..3).map(|row| RowRef { section: 0, row }).collect();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_a_process_was_in_turn_never_grew_at_once() {
+    fn growth_of_successive_programs_of_a_process_is_not_added() {
         let mut report = sample::pong();
         let row = report.sections[0].rows[0].clone();
         let pid = report.sections[0].columns[0].clone();

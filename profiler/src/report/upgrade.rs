@@ -1,16 +1,17 @@
-//! Files of schema 1, brought into the form of schema 2.
+//! Converts files of schema 1 to schema 2.
 //!
-//! A row had one stack and no key that was its own, and no stack had an id.
+//! In schema 1, a row had at most one stack, rows could have the same key, and stacks had no id.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{Report, SCHEMA};
 
-/// Changes what the types cannot read. What is not as schema 1 has it stays as it is, for the parser to refuse.
+/// Converts the fields whose form has changed. Fields that are not valid in schema 1 stay as they are, so that the parser refuses
+/// them.
 pub(super) fn upgrade(report: &mut Json) {
     for section in of(report, "sections") {
         for column in of(section, "columns") {
-            // The process was a word about the row, and is a part of its key.
+            // The process was a label, and is a key now.
             if column.get("name") == Some(&json!("pid")) {
                 column["role"] = json!("key");
             }
@@ -24,7 +25,7 @@ pub(super) fn upgrade(report: &mut Json) {
     }
 }
 
-/// Gives rows that have the same key numbers that tell them apart.
+/// Adds a key column to sections in which rows have the same key.
 pub(super) fn tell_rows_apart(report: &mut Report) {
     for section in report.sections.iter_mut().filter(|section| section.rows_with_one_key().is_some()) {
         section.number_rows();
@@ -40,7 +41,7 @@ fn upgrade_row(row: &mut Map<String, Json>) {
     row.insert("stacks".to_owned(), stacks);
 }
 
-/// The values of a list; none if it is no list.
+/// The elements of a list; none if it is not a list.
 fn of<'a>(parent: &'a mut Json, name: &str) -> impl Iterator<Item = &'a mut Json> {
     parent.get_mut(name).and_then(Json::as_array_mut).into_iter().flatten()
 }
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_keep_their_stacks_and_get_keys_of_their_own() {
+    fn rows_keep_their_stacks_and_get_unique_keys() {
         let report = crate::report::read(old().to_string().as_bytes(), &Text::from("old.json")).unwrap();
         assert_eq!((report.schema, report.check()), (SCHEMA, Ok(())));
         let section = &report.sections[0];
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_schema_1_has_it_is_refused_like_any_other_file() {
+    fn a_file_that_is_not_valid_in_schema_1_is_refused() {
         for (pointer, value) in [
             ("/sections", json!(7)),
             ("/sections/0/rows", json!({})),

@@ -1,31 +1,30 @@
-//! How good the call stacks are: how the walks ended, by which method, and how many of their frames have a name.
+//! Quality of call stacks: how walks ended, which method they used, and how many of their frames have a name.
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
 
-/// Every walk of a call stack: how it ended, and by which method it was made. `stacks` and `walks` are the sums of
-/// those in `complete` and in `cut`.
+/// How the walks of call stacks ended, and which method they used. `stacks` and `walks` are the sums over `complete` and `cut`.
 ///
-/// Walks that lead over the same frames are one stack, and all of them count as the first one did.
+/// Walks over the same frames are one stack, and count like the first walk of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Walks {
-    /// Different stacks.
+    /// Number of different stacks.
     pub stacks: u64,
-    /// Recorded hits: each has the stack of one walk. In a sampled run these are the drawn hits.
+    /// Number of walks: one for each recorded hit; in a sampled run, for each sampled hit.
     pub walks: u64,
-    /// Those that lead to where a thread or process begins, by method, the most walks first.
+    /// Walks that reached the start of a thread or process, by method, the most walks first.
     pub complete: Vec<Complete>,
-    /// Those that do not, by reason, the most walks first.
+    /// Walks that did not, by reason, the most walks first.
     pub cut: Vec<Cut>,
-    /// Frames of all walks: a frame counts as often as it was walked over.
+    /// Number of frames of all walks. A frame counts once for each walk over it.
     pub frames: u64,
-    /// How many of these have a name.
+    /// Number of those that have a name.
     pub named_frames: u64,
-    /// The others, by file and reason, the most frequent first.
+    /// Frames without a name, by file and reason, the most frequent first.
     pub unnamed: Vec<Unnamed>,
-    /// What the user can switch on in the target for more names or longer stacks.
+    /// Options of the target that would give more names or longer stacks.
     pub advice: Vec<String>,
 }
 
@@ -33,23 +32,23 @@ pub struct Walks {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unnamed {
-    /// The file that they are in, as the target sees it; absent for code without a file.
+    /// The file that contains them, as the target sees it; absent for code without a file.
     pub module: Option<Text>,
     /// Why they have no name.
     pub reason: String,
-    /// Their number: a frame counts as often as it was walked over.
+    /// Their number. A frame counts once for each walk over it.
     pub frames: u64,
 }
 
-/// Walks that lead to where a thread or process begins.
+/// Walks that reached the start of a thread or process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Complete {
-    /// How they were made.
+    /// Which method they used.
     pub method: Method,
-    /// Different stacks.
+    /// Number of different stacks.
     pub stacks: u64,
-    /// Walks.
+    /// Number of walks.
     pub walks: u64,
 }
 
@@ -59,14 +58,14 @@ pub struct Complete {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Method {
-    /// Every frame by an unwind table.
+    /// All frames by unwind tables.
     UnwindTables,
-    /// Some frames or all by their frame pointers alone: their code has no table, or none that was known yet.
+    /// At least one frame by its frame pointer, because its code has no unwind table or the table was not known yet.
     FramePointers,
 }
 
 impl Method {
-    /// The name for people.
+    /// The name in human output.
     pub fn name(self) -> &'static str {
         match self {
             Method::UnwindTables => "unwind tables",
@@ -75,45 +74,45 @@ impl Method {
     }
 }
 
-/// Walks that do not lead to where a thread or process begins.
+/// Walks that did not reach the start of a thread or process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cut {
     /// Why.
     pub reason: String,
-    /// Different stacks; 0 if no stack is known of these walks.
+    /// Number of different stacks; 0 if these walks have no known stack.
     pub stacks: u64,
-    /// Walks.
+    /// Number of walks.
     pub walks: u64,
-    /// Where they ended, the most walks first. Empty if the place says nothing about the reason.
+    /// The files in which they ended, the most walks first. Empty if the file has nothing to do with the reason.
     pub ended_in: Vec<EndedIn>,
 }
 
-/// A file in whose code walks ended.
+/// A file in which walks ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EndedIn {
     /// The file, as the target sees it; absent for code without a file.
     pub module: Option<Text>,
-    /// Different stacks.
+    /// Number of different stacks.
     pub stacks: u64,
-    /// Walks.
+    /// Number of walks.
     pub walks: u64,
 }
 
 impl Walks {
-    /// Share of the walks that lead to where a thread or process begins; absent if there were none.
+    /// Share of the walks that reached the start of a thread or process; absent if there were no walks.
     pub fn complete_ratio(&self) -> Option<f64> {
         let complete = self.complete.iter().map(|c| c.walks).fold(0, u64::saturating_add);
         ratio(complete, self.walks)
     }
 
-    /// Share of the frames that have a name, each as often as it was walked over; absent if there were none.
+    /// Share of the frames that have a name; absent if there were no frames.
     pub fn named_ratio(&self) -> Option<f64> {
         ratio(self.named_frames, self.frames)
     }
 
-    /// Whether the parts are the whole.
+    /// Whether the sums are right.
     pub(super) fn adds_up(&self) -> bool {
         let pairs = || {
             let complete = self.complete.iter().map(|c| (c.stacks, c.walks));

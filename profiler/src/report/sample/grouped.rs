@@ -1,4 +1,4 @@
-//! A report with a table of sites and the stacks behind them.
+//! A report with a table of sites and a detail table of their stacks.
 
 use super::{MIB, columns, leak_row, meta, pong, stack};
 use crate::report::{Column, Frames, Report, Role, Row, RowRef, Section, Unit, Value};
