@@ -1,6 +1,6 @@
-//! The flame graph: one SVG file with its script inside, which loads nothing from anywhere.
+//! The flame graph: one SVG file that contains its script and loads nothing.
 //!
-//! What is a problem is red and at the left. Calls of libraries between the program's own are one frame.
+//! Problems are red and at the left. Consecutive library calls are one frame.
 
 mod layout;
 
@@ -16,10 +16,10 @@ use crate::report::{Report, Role, Section, Value};
 use crate::text::visible;
 use crate::units;
 
-/// Stands for `;` inside of a frame until the graph is drawn. No escaped name holds it.
+/// Stands for `;` inside a frame until the graph is drawn. It cannot occur in an escaped name.
 const SEMICOLON: char = '\u{1}';
 
-/// Draws the stacks of the report; `weight` as in [`folded`](super::folded()). The same report gives the same file.
+/// Draws the stacks of the report; `weight` is as in [`folded`](super::folded()). The same report always gives the same file.
 ///
 /// # Errors
 /// As [`folded`](super::folded()).
@@ -33,16 +33,15 @@ pub fn flamegraph(report: &Report, weight: Option<&str>) -> Result<String> {
     options.subtitle = subtitle(report, &weighed, &layout);
     options.count_name = unit_name(weighed.column.unit).to_owned();
     options.name_type = "Function:".to_owned();
-    // Colours follow from the names, not from chance, so that two graphs can be compared.
+    // Colours depend on names only, so that two graphs can be compared.
     options.hash = true;
     options.deterministic = true;
-    // They are in order: what is a problem comes first. A chart keeps the order of the lines, the last one first; a graph
-    // takes none but that of the alphabet.
+    // The lines are in order, problems first. A flame chart keeps their order, reversed; a flame graph would sort them.
     options.flame_chart = true;
     options.palette_map = palette.as_mut();
     let mut svg = Vec::new();
     if layout.lines.is_empty() {
-        // Without a single stack nothing would be drawn, and the file would look like a failure.
+        // Without stacks the file would be empty and look like a failure.
         let empty = ["[nothing to show] 1"];
         flamegraph::from_lines(&mut options, empty, &mut svg).map_err(|cause| tried().because_of(cause))?;
     } else {
@@ -55,8 +54,8 @@ pub fn flamegraph(report: &Report, weight: Option<&str>) -> Result<String> {
     Ok(svg.replace(SEMICOLON, ";").replace([Mark::ALL, Mark::PART], ""))
 }
 
-/// Red for what leads to problems alone, orange for what leads to them, too, and grey for the rest. `None` if there is no
-/// problem: then every function has a colour of its own.
+/// Red for frames that lead only to problems, orange for frames that also lead to problems, and grey for the rest. `None` if there is no
+/// problem, so that every function has its own colour.
 fn palette(layout: &Layout) -> Option<PaletteMap> {
     if layout.problem == 0 {
         return None;
@@ -119,8 +118,8 @@ fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<S
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// What rows that are problems are called, by the first table that has some: the stacks of a problem need not be
-/// problems each.
+/// The label of rows that are problems, from the first section that has some. In a detail section, not every stack of a problem has
+/// that label.
 fn word(report: &Report) -> String {
     let word = |section: &Section| {
         let row = section.rows.iter().find(|row| layout::is_problem(row))?;
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaks_is_red_and_at_the_left_and_the_rest_is_grey() {
+    fn problems_are_red_and_at_the_left_and_the_rest_is_grey() {
         let svg = flamegraph(&sample::pong(), None).unwrap();
         let boxes = boxes(&svg);
         let of = |name: &str| {
@@ -186,7 +185,7 @@ mod tests {
         assert!(svg.contains("red: LEAK, 412 MiB of 602 MiB"), "{svg}");
     }
 
-    /// The larger of two leaks that one function leads to comes first, whatever their names.
+    /// Of two leaks below one function, the larger is drawn first.
     #[test]
     fn leaks_are_drawn_by_their_weight() {
         for names in [["a", "b"], ["b", "a"]] {
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_that_could_not_be_seen_is_drawn_alone_and_it_is_said() {
+    fn a_very_small_leak_is_drawn_alone_with_a_note() {
         let mut report = sample::pong();
         report.sections[0].rows[0].cells[2] = crate::report::Value::Exact(1 << 20);
         let svg = flamegraph(&report, None).unwrap();
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stacks_of_a_site_that_leaks_are_called_what_the_site_is() {
+    fn stacks_of_a_site_that_leaks_have_its_label() {
         let mut report = sample::pong();
         let mut stacks = report.sections[0].clone();
         stacks.name = "stacks".to_owned();
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_show_is_a_graph_that_says_so() {
+    fn a_graph_without_stacks_says_so() {
         assert!(flamegraph(&sample::many(0), None).unwrap().contains("[nothing to show]"));
     }
 }

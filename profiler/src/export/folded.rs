@@ -8,23 +8,23 @@ use crate::naming;
 use crate::report::{Column, Frame, Report, Role, Row, Section, Stack, Unit, Value};
 use crate::text::Text;
 
-/// Folded stacks with what their weights are.
+/// Folded stacks and the meaning of their weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded {
-    /// Name of the column that the weights come from.
+    /// Name of the column with the weights.
     pub weight: String,
-    /// Title of that column, as the report has it: escape it.
+    /// Title of that column, not escaped.
     pub title: String,
     /// Its unit.
     pub unit: Unit,
-    /// Rows without a weight: their value is unknown, or not a number.
+    /// Number of rows without a weight, because the value is unknown or not a number.
     pub without_weight: usize,
-    /// The lines without a newline, sorted, each stack once. Stacks of weight 0 are left out.
+    /// The lines without newlines, sorted, each stack once. Stacks with weight 0 are left out.
     pub lines: Vec<String>,
 }
 
 impl Folded {
-    /// The file: a comment that names the weight, which the readers skip, and the lines.
+    /// The file: a comment with the meaning of the weights, which readers skip, and the lines.
     pub fn to_file(&self) -> String {
         let unit = unit_name(self.unit);
         let mut out = format!("# weight: {} ({unit})\n", Text::from(self.weight.as_str()).terminal());
@@ -36,12 +36,12 @@ impl Folded {
     }
 }
 
-/// Folds the stacks of the section that has most of them; of the last one of those.
+/// Folds the stacks of the section that has most stacks; of the last such section.
 ///
-/// The weight is the column named `weight`; or else the first shown column of unit bytes with role sum or gauge, then any
-/// column with role sum, that has a weight above 0: bytes older than an age that was not reached yet would be an
-/// empty graph. With several processes the root frame is `name (pid)`. Frames without a name
-/// are `file+address` (`[unknown]` without a file), inlined functions are frames of their own.
+/// The weight is the column named `weight`. By default it is the first shown column of unit bytes with role sum or gauge that has a value
+/// above 0, else the first column with role sum that has one; a column of zeroes would give an empty graph. With several
+/// processes the root frame is `name (pid)`. Frames without a name are `file+address` (`[unknown]` without a file). Inlined functions
+/// are frames of their own.
 ///
 /// # Errors
 /// [`ErrorKind::Usage`] if there is no such column, or no section with stacks.
@@ -77,7 +77,7 @@ pub(super) struct Heavy<'a> {
 }
 
 impl<'a> Weighed<'a> {
-    /// As [`folded`] chooses.
+    /// Chooses them as [`folded`] describes.
     pub(super) fn of(report: &'a Report, weight: Option<&str>) -> Result<Weighed<'a>> {
         let tried = || Error::new(ErrorKind::Usage, "tried to fold the stacks of the report");
         let section = report
@@ -97,7 +97,7 @@ impl<'a> Weighed<'a> {
         Ok(Weighed { section, column, index })
     }
 
-    /// The rows that weigh anything.
+    /// The rows with a weight above 0.
     pub(super) fn rows<'b>(&'b self, report: &'a Report) -> impl Iterator<Item = Heavy<'a>> + 'b {
         self.section.rows.iter().filter_map(move |row| {
             let weight = amount(row.cells.get(self.index)?).filter(|weight| *weight > 0)?;
@@ -105,20 +105,20 @@ impl<'a> Weighed<'a> {
         })
     }
 
-    /// Rows whose weight is unknown, or not a number.
+    /// Number of rows whose weight is unknown or not a number.
     pub(super) fn without_weight(&self, report: &Report) -> usize {
         let rows = self.section.rows.iter().filter(|row| report.stack_of(row).is_some());
         rows.filter(|row| row.cells.get(self.index).and_then(amount).is_none()).count()
     }
 }
 
-/// Whether stacks of several processes are to be told apart.
+/// Whether there are stacks of several processes.
 pub(super) fn has_several(report: &Report) -> bool {
     let pids: HashSet<u32> = report.stacks.iter().map(|stack| stack.pid).collect();
     report.meta.targets.len() > 1 || pids.len() > 1
 }
 
-/// Plural name of a unit of weights.
+/// Name of a unit of weights, in the plural.
 pub(super) fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Bytes => "bytes",
@@ -149,7 +149,7 @@ fn weight_column<'a>(section: &'a Section, name: Option<&str>) -> Option<(usize,
     candidates.iter().find(|(index, _)| weighs(*index)).or(candidates.first()).copied()
 }
 
-/// A weight. Estimates are rounded, and a negative one is no weight; a histogram weighs what its values are together.
+/// The weight of a value: estimates are rounded, negative ones have no weight, and a histogram has its sum.
 fn amount(value: &Value) -> Option<u64> {
     match value {
         Value::Exact(exact) => Some(*exact),
@@ -162,7 +162,7 @@ fn amount(value: &Value) -> Option<u64> {
 fn fold(report: &Report, stack: &Stack, several: bool) -> String {
     let mut frames = beginning(report, stack, several);
     for frame in report.frames_of(stack).rev() {
-        // Functions are innermost first, and the file wants the outermost first.
+        // Functions are listed innermost first, and the file needs them outermost first.
         frames.extend(frame.functions.iter().rev().map(|function| function.name.folded()));
         if frame.functions.is_empty() {
             frames.push(nameless(frame));
@@ -174,7 +174,7 @@ fn fold(report: &Report, stack: &Stack, several: bool) -> String {
     frames.join(";")
 }
 
-/// What stands for the outermost frames: the process, and that callers are not known.
+/// The outermost frames: the process, and a frame for unknown callers.
 pub(super) fn beginning(report: &Report, stack: &Stack, several: bool) -> Vec<String> {
     let mut frames = Vec::new();
     if several {
@@ -188,7 +188,7 @@ pub(super) fn beginning(report: &Report, stack: &Stack, several: bool) -> Vec<St
     frames
 }
 
-/// A frame without a name: file and address. Code without a file has no address that means anything elsewhere.
+/// The name of a frame without a function: file and address. An address without a file means nothing outside the process.
 pub(super) fn nameless(frame: &Frame) -> String {
     match frame.module {
         Some(_) => naming::place(frame).folded(),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_without_any_weight_is_passed_over() {
+    fn a_column_without_weights_is_skipped() {
         let mut report = sample::pong();
         for row in &mut report.sections[0].rows {
             row.cells[2] = Value::Exact(0);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_without_name_and_stacks_without_end_are_marked() {
+    fn frames_without_names_and_incomplete_stacks_are_marked() {
         let folded = folded(&sample::pong(), Some("allocs")).unwrap();
         assert_eq!(
             folded.lines[0],
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn several_processes_have_a_root_each() {
+    fn each_of_several_processes_has_its_own_root() {
         let mut report = sample::pong();
         report.meta.targets[0].name = "srv;1".into();
         report.stacks[1].pid = 7;

@@ -1,4 +1,4 @@
-//! Formats of other tools, made from a report.
+//! Exports reports to formats of other tools.
 
 mod flamegraph;
 mod folded;

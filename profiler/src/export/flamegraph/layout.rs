@@ -1,4 +1,4 @@
-//! Which stacks are drawn, what is folded in them, and in which order they stand.
+//! Chooses the stacks that are drawn, shortens them, and sorts them.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,30 @@ use super::super::folded::{Heavy, Weighed, beginning, has_several, nameless};
 use crate::naming::Catalog;
 use crate::report::{Report, Row, Severity, Stack};
 
-/// Problems that weigh less than this part of everything are drawn alone: nobody could see them.
+/// Problems with less than this share of the total weight are drawn alone, because they would be too small to see.
 const VISIBLE_PART: u64 = 5;
-/// Stands for calls of libraries in a row, but the first of them.
+/// Stands for consecutive library calls behind the first.
 const FOLDED: &str = "(library calls)";
 
-/// The stacks in the form that is drawn.
+/// The stacks as they are drawn.
 pub(super) struct Layout {
-    /// Folded stacks in order, those that are problems first; their frames are marked.
+    /// Folded stacks, problems first, with marked frames.
     pub(super) lines: Vec<String>,
     /// Weight of all rows.
     pub(super) total: u64,
-    /// Weight of those that are problems.
+    /// Weight of the rows that are problems.
     pub(super) problem: u64,
-    /// Rows that are no problem and are not drawn.
+    /// Number of rows that are not problems and are not drawn.
     pub(super) left_out: usize,
 }
 
-/// What a frame leads to, as a first character of its name that no escaped name holds.
+/// What a frame leads to. It is the first character of the frame's name, and cannot occur in an escaped name.
 pub(super) struct Mark;
 
 impl Mark {
-    /// To problems alone.
+    /// Only to problems.
     pub(super) const ALL: char = '\u{2}';
-    /// To problems, and to others.
+    /// To problems and to other rows.
     pub(super) const PART: char = '\u{3}';
 
     /// The mark of a name.
@@ -68,13 +68,13 @@ impl Layout {
     }
 }
 
-/// The frames of a stack, outermost first, with what is not the program's own folded.
+/// The frames of a stack, outermost first, with consecutive library calls folded.
 fn frames(report: &Report, catalog: &Catalog<'_>, stack: &Stack, several: bool) -> Vec<String> {
     let mut frames = beginning(report, stack, several);
     let mut foreign = 0;
     for call in catalog.calls(stack).iter().rev() {
         foreign = if call.is_foreign() { foreign + 1 } else { 0 };
-        // The first of them is what the program's own code calls.
+        // Keep the first, which the program's own code calls.
         match foreign {
             0 | 1 => {
                 frames.push(if call.function.is_some() { call.name.folded() } else { nameless(call.frame) })
@@ -89,12 +89,12 @@ fn frames(report: &Report, catalog: &Catalog<'_>, stack: &Stack, several: bool) 
     frames
 }
 
-/// A frame and all that it leads to.
+/// A frame and everything below it.
 #[derive(Default)]
 struct Node {
     /// Weight of the stacks that end here.
     own: u64,
-    /// With all that it leads to.
+    /// Weight of the frame with everything below it.
     total: u64,
     problem: u64,
     calls: BTreeMap<String, Node>,
@@ -112,7 +112,7 @@ impl Node {
         }
     }
 
-    /// Writes the stacks below: those first that lead to the most that is a problem, then by name.
+    /// Writes the stacks below a frame, sorted by the weight of their problems and then by name.
     fn write(&self, stack: &str, lines: &mut Vec<String>) {
         if self.own > 0 {
             lines.push(format!("{stack} {}", self.own));
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn problems_come_first_and_are_marked_up_to_the_root() {
         let mut report = sample::pong();
-        // The name of the other stack comes before that of the leak.
+        // By name, the other stack would come first.
         for frame in &mut report.frames {
             for function in frame.functions.iter_mut().filter(|f| f.name.raw() == b"net::accept") {
                 function.name = "accept".into();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_small_to_be_seen_is_drawn_alone() {
+    fn very_small_problems_are_drawn_alone() {
         let mut report = sample::pong();
         report.sections[0].rows[0].cells[2] = Value::Exact(1 << 20);
         let layout = laid(&report);
