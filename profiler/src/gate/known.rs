@@ -1,4 +1,4 @@
-//! Leaks that were accepted: a file with one site a line.
+//! The file of known problems (`--known`), with one site per line.
 
 use std::{fs::File, io::Read as _, path::Path};
 
@@ -9,10 +9,10 @@ use crate::{
     text::{Pattern, Text},
 };
 
-/// Largest file of known leaks, in bytes.
+/// Largest file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The accepted leaks.
+/// The sites that are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     file: Option<Text>,
@@ -22,9 +22,9 @@ pub struct Known {
 /// One line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its number in the file, from 1 on.
+    /// Its line number in the file, from 1.
     pub(super) line: usize,
-    /// Name of a site, `NAME FILE:LINE` or `FILE:LINE`, with the wildcards of [`Pattern::whole`].
+    /// `NAME`, `NAME FILE:LINE` or `FILE:LINE` of a site, with the wildcards of [`Pattern::whole`].
     pub(super) words: String,
     pattern: Pattern,
 }
@@ -33,7 +33,7 @@ impl Known {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidFile`] if it cannot be read, is larger than 1 MiB, is not UTF-8, or names everything.
+    /// [`ErrorKind::InvalidFile`] if it cannot be read, is larger than 1 MiB, is not UTF-8, or has an entry that matches everything.
     pub fn open(path: &Path) -> Result<Known> {
         let tried = || Error::on(ErrorKind::InvalidFile, "tried to read the known leaks of", path);
         let mut text = String::new();
@@ -67,19 +67,19 @@ fn parse(text: &str) -> Vec<Entry> {
         let words = one_space(without_comment(line));
         (!words.is_empty()).then(|| Entry::new(index + 1, words))
     };
-    // What some editors put at the start of a file is no part of its first line.
+    // Some editors write a byte order mark at the start of a file.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.lines().enumerate().filter_map(of_line).collect()
 }
 
-/// A comment begins with a `#` at the start of the line or behind a space: `{closure#0}` is a name.
+/// Removes a comment, which begins with `#` at the start of the line or behind white space: `{closure#0}` is a name.
 fn without_comment(line: &str) -> &str {
     let begins = |(at, _): &(usize, &str)| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
     let comment = line.match_indices('#').find(begins);
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
-/// The same words with one space between them: tables align by more.
+/// Replaces white space between words by one space, because tables align columns with several.
 fn one_space(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -90,31 +90,31 @@ impl Entry {
         Entry { line, words, pattern }
     }
 
-    /// Whether it means the site that goes by these spellings.
-    pub(super) fn means(&self, spellings: &[String]) -> bool {
+    /// Whether it matches one of these spellings.
+    pub(super) fn matches(&self, spellings: &[String]) -> bool {
         spellings.iter().any(|spelling| self.pattern.fits(spelling))
     }
 }
 
-/// The name of a site without what tells it apart from others of this name.
+/// The name of a site without the text that distinguishes it from sites with the same name.
 fn name(site: &Site) -> Option<String> {
     let (name, _) = naming::apart(site.label.as_ref()?);
     Some(one_space(&Text::new(name).terminal()))
 }
 
-/// The function that a site is in, or whose stacks it is.
+/// The function of a site.
 pub(super) fn function(site: &Site) -> Option<String> {
     let name = name(site)?;
     Some(name.strip_suffix(naming::AND_BELOW).unwrap_or(&name).to_owned())
 }
 
-/// Whether a site is all of what a function and what it calls allocate.
+/// Whether a site covers a function and all its callees.
 pub(super) fn is_with_callees(site: &Site) -> bool {
     name(site).is_some_and(|name| name.ends_with(naming::AND_BELOW))
 }
 
-/// The ways in which a file may spell a site: as its rows do, with or without where it is in the source. What the rows
-/// have beside a name, to tell sites apart that have the same, may be left out: the name then means all of them.
+/// All ways to write a site in the file: as its rows do, with or without its place in the source. The text that distinguishes it from
+/// sites with the same name may be left out; the name then matches all of them.
 pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
     let label = site.label.as_ref().map(Text::terminal);
     let name = name(site);
@@ -128,7 +128,7 @@ pub(super) fn spellings(report: &Report, site: &Site) -> Vec<String> {
             let spelled = move |nth| naming::spelled(frame, nth).map(|name| naming::short(&name));
             frame.functions.iter().enumerate().map(move |(nth, function)| (function, spelled(nth)))
         });
-        // The innermost function of the name is the site. Rows name it as people write it, without arguments.
+        // The innermost function with the name is the site. Rows have the name without arguments.
         let mut sites = functions
             .filter(|(function, spelled)| of_name(&function.name) || spelled.as_ref().is_some_and(of_name));
         let place = sites.find_map(|(function, _)| function.file.as_ref().zip(function.line));
@@ -157,15 +157,11 @@ mod tests {
         assert_eq!(read, [(3, "chat::History::push"), (4, "host::{closure#0}"), (5, "g(int, char)")]);
         let marked = parse("\u{feff}chat::History::push\n\u{feff}x");
         let words: Vec<&str> = marked.iter().map(|entry| entry.words.as_str()).collect();
-        assert_eq!(
-            words,
-            ["chat::History::push", "\u{feff}x"],
-            "a mark of the byte order stands at the start only"
-        );
+        assert_eq!(words, ["chat::History::push", "\u{feff}x"], "a byte order mark counts at the start only");
     }
 
     #[test]
-    fn a_site_goes_by_its_name_and_by_its_place_in_the_source() {
+    fn a_site_matches_by_name_and_by_place_in_the_source() {
         let report = sample::pong();
         let spellings = spellings(&report, &report.sites_of(&report.findings[0])[0]);
         for pattern in [
@@ -178,30 +174,30 @@ mod tests {
             "room.rs:??",
         ] {
             let entry = Entry::new(1, pattern.to_owned());
-            assert!(entry.means(&spellings), "{pattern}: {spellings:?}");
+            assert!(entry.matches(&spellings), "{pattern}: {spellings:?}");
         }
         for pattern in ["chat::History::pus", "room.rs:42", "push", "room::Room::tick", "room.rs:?"] {
             let entry = Entry::new(1, pattern.to_owned());
-            assert!(!entry.means(&spellings), "{pattern}: {spellings:?}");
+            assert!(!entry.matches(&spellings), "{pattern}: {spellings:?}");
         }
     }
 
     #[test]
-    fn a_function_means_all_that_it_calls_too() {
+    fn a_function_matches_the_site_of_its_callees() {
         let report = sample::pong();
         let label = format!("room::Room::tick{}", naming::AND_BELOW);
         let site =
             Site { label: Some(label.as_str().into()), ..report.sites_of(&report.findings[0])[0].clone() };
         let spellings = spellings(&report, &site);
         for (pattern, is_meant) in [("room::Room::tick", true), (&label, true), ("room::Room::tic", false)] {
-            assert_eq!(Entry::new(1, pattern.to_owned()).means(&spellings), is_meant, "{pattern}");
+            assert_eq!(Entry::new(1, pattern.to_owned()).matches(&spellings), is_meant, "{pattern}");
         }
     }
 
-    /// As rows are named: names without arguments and closures in their function, and beside a name that
-    /// several sites have what tells them apart.
+    /// Names of rows have no arguments, closures are in their function, and names that several sites have are followed by text that
+    /// distinguishes them.
     #[test]
-    fn a_site_goes_by_the_name_that_its_row_has_for_a_function() {
+    fn a_site_matches_by_the_name_of_its_row() {
         for (function, label) in [
             ("chat::History::push(std::string const&)", "chat::History::push"),
             ("chat::History::push(std::string const&)", "chat::History::push  room.rs:41"),
@@ -218,7 +214,7 @@ mod tests {
             let name = label.split("  ").next().unwrap();
             for words in [name, &one_space(label), "room.rs:41", &format!("{name} room.rs:41")] {
                 let entry = Entry::new(1, words.to_owned());
-                assert!(entry.means(&spellings), "{words}: {spellings:?}");
+                assert!(entry.matches(&spellings), "{words}: {spellings:?}");
             }
         }
     }

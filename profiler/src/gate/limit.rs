@@ -1,8 +1,8 @@
-//! `--gate-above`: which leaks grow too slowly to count.
+//! `--gate-above`: excuses leaks that grow slowly.
 //!
-//! A function may leak at several lines, and a leak in its callees may be provable only in total. So
-//! the limit is one of functions: all leaks of a function are added up, and where a row stands for a function and what it
-//! calls, also the leaks that only that function leads to.
+//! A function may leak at several lines, and leaks in its callees may be provable only together. So the limit applies to functions: the
+//! growth of all leaks of a function is added up. If a row covers a function with its callees, leaks that only this function
+//! reaches are added too.
 
 use super::known;
 use crate::{
@@ -12,17 +12,17 @@ use crate::{
     units,
 };
 
-/// Leaks of one function.
+/// The leaks of one function.
 pub(super) struct Group {
-    /// Its name; none for a leak without one, which has nothing in common with others.
+    /// Its name; `None` for a leak without a name, which is a group of its own.
     function: Option<String>,
-    /// Places in the list of leaks.
+    /// Indices in the list of leaks.
     pub(super) members: Vec<usize>,
-    /// Their growth together, in bytes per hour; none if it is not known of one.
+    /// Their total growth in bytes per hour; `None` if the growth of one is unknown.
     pub(super) growth_bytes_per_hour: Option<f64>,
 }
 
-/// Leaks by function. A leak may be in several groups.
+/// Groups leaks by function. A leak may be in several groups.
 pub(super) fn groups(report: &Report, leaks: &[Site]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (place, leak) in leaks.iter().enumerate() {
@@ -41,7 +41,7 @@ pub(super) fn groups(report: &Report, leaks: &[Site]) -> Vec<Group> {
     groups
 }
 
-/// Whether one of the leaks is that of this function and what it calls, and every call stack of `of` leads through it.
+/// Whether one of the leaks covers this function with its callees, and every call stack of `of` contains the function.
 fn calls(report: &Report, leaks: &[Site], function: Option<&str>, of: &Site) -> bool {
     let Some(function) = function else { return false };
     let is_above =
@@ -65,7 +65,7 @@ fn calls(report: &Report, leaks: &[Site], function: Option<&str>, of: &Site) -> 
 }
 
 impl Group {
-    /// Whether its leaks count together and none of them does alone.
+    /// Whether its leaks exceed the limit together and none of them does alone.
     pub(super) fn counts_together(&self, leaks: &[Site], above: f64) -> bool {
         let is_slow = |&at: &usize| {
             leaks.get(at).and_then(|leak| leak.growth_bytes_per_hour).is_some_and(|g| g < above)
@@ -73,7 +73,7 @@ impl Group {
         self.members.len() > 1 && !self.is_below(above) && self.members.iter().all(is_slow)
     }
 
-    /// Whether its growth is known, and less than this.
+    /// Whether its growth is known and less than `above`.
     pub(super) fn is_below(&self, above: f64) -> bool {
         self.growth_bytes_per_hour.is_some_and(|growth| growth < above)
     }
@@ -101,7 +101,7 @@ impl Group {
         if units::bytes_per_hour(growth) != shown {
             return format!("{it} less than {} (--gate-above)", shown.trim_start_matches('+'));
         }
-        // Rounded, they would be the same.
+        // Rounded, both numbers would look the same.
         let (growth, above) = units::apart(growth, above);
         format!("{it} {growth}/h, less than {above}/h (--gate-above)")
     }

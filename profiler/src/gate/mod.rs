@@ -1,7 +1,7 @@
-//! `--gate`: from a report to an exit code, for jobs that fail when something leaks.
+//! `--gate`: derives an exit code from a report, for CI jobs that fail if there is a problem.
 //!
-//! A pure function of the report that knows no tool: what a tool found is in its findings, the rows that they rest on,
-//! and the column with a growth.
+//! It is a pure function of the report, and works for every tool: it uses the findings, the rows that they are based on, and the column of
+//! growth.
 
 mod known;
 mod limit;
@@ -16,38 +16,38 @@ use crate::{
     units,
 };
 
-/// The gate is shut.
+/// There is a problem.
 pub const FAILED: &str = "gate.failed";
-/// Nothing fails, but the answer is open or limited.
+/// There is no problem, but the answer is open or limited.
 pub const UNDECIDED: &str = "gate.undecided";
-/// Nothing fails.
+/// There is no problem.
 pub const PASSED: &str = "gate.passed";
-/// A problem that does not count, because it is known or grows slowly enough.
+/// A problem that does not count, because it is known or grows slowly.
 pub const EXCUSED: &str = "gate.excused";
-/// An entry of the file of known leaks that nothing matches.
+/// An entry of the file of known problems that matches nothing.
 pub const STALE: &str = "gate.stale";
-/// Every rule of the gate.
+/// All rules of the gate.
 pub const RULES: [&str; 5] = [FAILED, UNDECIDED, PASSED, EXCUSED, STALE];
 
-/// Findings whose rule ends so are remarks: they do not make an answer undecided.
+/// Findings whose rule ends in this are remarks and do not make the answer undecided.
 const REMARK: &str = ".note";
 
-/// What does not count.
+/// Which problems do not count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gate {
-    /// Growth up to which a leak does not count, in bytes per hour.
+    /// Problems that grow by less do not count, in bytes per hour.
     pub above_bytes_per_hour: Option<f64>,
-    /// Leaks that are accepted.
+    /// Known problems.
     pub known: Known,
 }
 
-/// Lines of the file of known leaks that match none, and are named: an old file may have thousands.
+/// Number of entries without a match that are named. An old file may have thousands.
 const STALE_NAMED: usize = 3;
 
 impl Gate {
-    /// Decides, and adds findings that say what was decided and why. Those of an earlier decision are replaced.
+    /// Decides, and adds findings with the decision and its reasons. They replace those of an earlier decision.
     ///
-    /// The codes, the first that holds: 5 if a target died of a breakpoint or the safety guard stopped the observation;
+    /// The exit code is the first that applies: 5 if a target died of a breakpoint or the safety guard stopped the observation;
     /// 1 if a problem counts; 6 if the data are incomplete; 3 if a finding limits the answer; 0.
     pub fn decide(&self, report: &mut Report) -> ExitCode {
         report.findings.retain(|finding| !finding.is_of_gate());
@@ -87,12 +87,12 @@ impl Gate {
         code
     }
 
-    /// Why a site does not count, if it is known.
+    /// The reason why a site does not count, if it is in the file of known problems.
     fn known_as(&self, report: &Report, site: &Site, used: &mut [bool]) -> Option<String> {
         let spellings = known::spellings(report, site);
         let mut known = None;
         for (entry, used) in self.known.entries().iter().zip(used) {
-            if entry.means(&spellings) {
+            if entry.matches(&spellings) {
                 *used = true;
                 known.get_or_insert(entry.line);
             }
@@ -126,7 +126,7 @@ impl Gate {
     }
 }
 
-/// The code, and the sentence about it. The sentence does not name the code: the run may still end with another one, where
+/// The exit code and its finding. The sentence does not name the code, because the run may still end with another one, for example if
 /// a file cannot be written.
 fn decision(
     report: &Report,
@@ -171,7 +171,7 @@ fn beside(excused: usize) -> String {
     if excused == 0 { String::new() } else { format!(", {excused} excused") }
 }
 
-/// Says of the decision in a recorded report that it was taken when the report was made: nobody asks for one now.
+/// Marks the decision in a recorded report as one that was made when the report was recorded.
 pub fn mark_as_recorded(report: &mut Report) {
     const RECORDED: &str = "When recorded: ";
     for finding in report.findings.iter_mut().filter(|finding| finding.is_of_gate()) {
@@ -185,7 +185,7 @@ pub fn mark_as_recorded(report: &mut Report) {
     report.sum_up();
 }
 
-/// Whether a finding leaves the answer open. In reports of versions without rules, remarks are known by their place.
+/// Whether a finding leaves the answer open. In reports of versions without rules, every finding but the first is a remark.
 fn limits(place: usize, finding: &Finding) -> bool {
     let remark = if finding.rule.is_empty() { place > 0 } else { finding.rule.ends_with(REMARK) };
     finding.severity == Severity::Limit && !remark

@@ -21,7 +21,7 @@ fn known(lines: &str) -> Gate {
     Gate { known: Known::open(file.path()).unwrap(), ..Gate::default() }
 }
 
-/// A report whose answer is this, without anything that leaks.
+/// A report with this answer and without problems.
 fn answer(rule: &'static str, severity: Severity) -> Report {
     let mut report = sample::many(0);
     report.findings = vec![
@@ -54,14 +54,14 @@ fn an_open_answer_is_undecided() {
         assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive, "{rule}");
         assert_eq!(rules(&report), [UNDECIDED]);
     }
-    // An answer, and something else that is open.
+    // A clean answer with another finding that is open.
     let mut report = answer("sample.clean", Severity::Info);
     report.findings.push(Finding::plain("sample.undecided", Severity::Limit, "3 stacks are open."));
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive);
 }
 
 #[test]
-fn incomplete_data_pass_nothing_and_a_problem_comes_before_them() {
+fn incomplete_data_do_not_pass_and_a_problem_has_priority() {
     let mut report = sample::incomplete();
     report.findings = vec![Finding::plain("sample.incomplete", Severity::Limit, "No verdict.")];
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Incomplete);
@@ -70,7 +70,7 @@ fn incomplete_data_pass_nothing_and_a_problem_comes_before_them() {
 }
 
 #[test]
-fn what_ended_the_observation_is_not_mistaken() {
+fn a_safety_stop_has_its_own_code() {
     let mut report = answer("sample.undecided", Severity::Limit);
     report.meta.ended = Ended::StoppedByGuard;
     assert_eq!(Gate::default().decide(&mut report), ExitCode::SafetyStop);
@@ -99,14 +99,14 @@ fn an_entry_that_matches_nothing_is_named() {
     let gate = known("chat::History::push\nroom::Gone::load\n");
     assert_eq!(gate.decide(&mut report), ExitCode::Ok);
     assert!(said(&report, STALE).ends_with(", line 2, matches no leak: room::Gone::load"));
-    // What is long-lived in this report leaks no more.
+    // A long-lived row of this report is not a leak.
     let gate = known("player::Session::new\n");
     assert_eq!(gate.decide(&mut report), ExitCode::Refuted);
     assert_eq!(rules(&report), [FAILED, STALE], "an earlier decision is replaced");
 }
 
 #[test]
-fn of_many_entries_that_match_nothing_a_few_are_named() {
+fn few_of_many_entries_without_a_match_are_named() {
     let stale = |lines: usize| {
         let mut report = sample::pong();
         known(&(0..lines).map(|line| format!("gone{line}\n")).collect::<String>()).decide(&mut report);
@@ -164,7 +164,7 @@ fn lines_of_one_function_count_together() {
     const MIB: f64 = 1_048_576.0;
     let two_lines = || {
         let mut report = sample::grouped();
-        // Two lines of one function: the stacks are not looked at.
+        // Two lines of one function count together, whatever their stacks are.
         report.sections[0].rows[0].cells[1] = Value::Name("room::Room::tick  room.rs:41".into());
         report.sections.truncate(1);
         report
@@ -184,11 +184,11 @@ fn lines_of_one_function_count_together() {
         said(&report, EXCUSED),
         "Excused: room::Room::tick (room.rs:41): its function grows at 2 sites by less than 4.5 MiB/h (--gate-above)."
     );
-    // What is known adds nothing.
+    // Known leaks are not added.
     let mut report = two_lines();
     let known = gate(2.0, known("room.rs:41\nroom::Room::tick room.rs:41\n"));
     assert_eq!(known.decide(&mut report), ExitCode::Ok, "{:?}", report.findings);
-    // One alone is over the limit: nothing needs to be said of both.
+    // If one alone exceeds the limit, the total is not shown.
     let mut report = two_lines();
     gate(2.0, Gate::default()).decide(&mut report);
     assert_eq!(said(&report, FAILED), "Gate failed: 2 problems found.");
@@ -199,7 +199,7 @@ fn a_function_counts_with_what_it_calls() {
     const MIB: f64 = 1_048_576.0;
     let decide = |above: f64, change: fn(&mut Report)| {
         let mut report = sample::grouped();
-        // A leak of another function that only this one calls.
+        // A leak in another function that only this one calls.
         report.sections[0].rows[1].cells[1] = Value::Name("net::broadcast".into());
         report.sections[1].rows[3].stacks = crate::report::StackRef::user(Some(2));
         change(&mut report);
@@ -210,14 +210,14 @@ fn a_function_counts_with_what_it_calls() {
     assert_eq!(code, ExitCode::Refuted, "3 MiB/h of what it calls, and 1 MiB/h of one that it calls");
     assert!(said(&report, FAILED).contains("room::Room::tick grows by 4.0 MiB/h at 2 sites together"));
     let (code, _) = decide(3.5, |report| {
-        // Another caller leads to it, too.
+        // The leak also has another caller.
         report.stacks[2].frames.pop();
         let broadcast = report.stacks[2].frames.clone();
         report.stacks[2].frames = broadcast.into_iter().take(2).collect();
     });
     assert_eq!(code, ExitCode::Ok);
     let (code, _) = decide(3.5, |report| {
-        // A row of the function itself does not stand for what it calls.
+        // A row of the function itself does not cover its callees.
         report.sections[0].rows[0].cells[1] = Value::Name("room::Room::tick".into());
     });
     assert_eq!(code, ExitCode::Ok);
