@@ -1,6 +1,6 @@
-//! Where results go. We often run as root in directories of other people, so a file is made next to its destination,
-//! private, and moved there at once: what exists is replaced as a whole or stays as it was, and no link that
-//! somebody else planted is followed.
+//! Writes results to standard output and to files. profiler often runs as root in directories of other users. So a file is written under a
+//! temporary name beside its destination, readable by its owner only, and then renamed: an existing file is replaced as a whole or
+//! not at all, and symbolic links are not followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,17 +17,17 @@ use crate::render::Format;
 use crate::report::FileId;
 use crate::text::Text;
 
-/// On whose behalf files are written.
+/// The user for whom files are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invoker {
-    /// Our effective user id.
+    /// Effective user id of profiler.
     pub euid: u32,
-    /// User and group that called sudo; only if we are root.
+    /// User and group that called sudo, if profiler runs as root.
     pub sudo: Option<(u32, u32)>,
 }
 
 impl Invoker {
-    /// Of this process: effective user id, and `SUDO_UID` and `SUDO_GID` if that is root.
+    /// The invoker of this process: its effective user id, and `SUDO_UID` and `SUDO_GID` if that is root.
     pub fn current() -> Invoker {
         let euid = rustix::process::geteuid().as_raw();
         let id = |name| std::env::var(name).ok()?.parse().ok();
@@ -40,22 +40,22 @@ impl Invoker {
     }
 }
 
-/// A destination for a rendered report.
+/// A destination of a rendered report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputTarget {
     /// Standard output.
     Stdout(Format),
     /// A file.
     File {
-        /// Where it will be.
+        /// Its path.
         path: PathBuf,
-        /// What it will hold.
+        /// Its format.
         format: Format,
     },
 }
 
 impl OutputTarget {
-    /// From an argument of `-o`: `-` is standard output in the format `stdout`, else the extension decides.
+    /// Parses an argument of `-o`: `-` is standard output in the format `stdout`; for files the extension gives the format.
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] if the extension is unknown.
@@ -74,8 +74,8 @@ impl OutputTarget {
         }
     }
 
-    /// Whether it can be written, found out by making a file there and removing it again. Done before an observation
-    /// starts: nobody should learn after half an hour that there is no such directory.
+    /// Checks that it can be written by creating a file there and removing it again. This is done before an observation starts, so that
+    /// the user does not learn at its end that the directory does not exist.
     ///
     /// # Errors
     /// [`ErrorKind::Output`], as [`OutputTarget::write`].
@@ -90,10 +90,10 @@ impl OutputTarget {
         attempt().map_err(|failure| failure.on(path))
     }
 
-    /// Refuses what would be lost if it were written over: `what` is said of the file `kept`.
+    /// Refuses to overwrite the file `kept`; `what` is the reason.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if this is that file, by whatever name.
+    /// [`ErrorKind::Usage`] if this is that file, even under another name.
     pub fn refuse_if_same(&self, kept: FileId, what: &str) -> Result<()> {
         match self {
             OutputTarget::File { path, .. } if FileId::at(path) == Some(kept) => {
@@ -105,16 +105,16 @@ impl OutputTarget {
         }
     }
 
-    /// Writes `content`. A file has mode 0600; under sudo it belongs to the caller if its directory is not root's. It is
-    /// no failure if standard output is a pipe that nobody reads any more.
+    /// Writes `content`. A file has mode 0600; under sudo it belongs to the caller, unless its directory belongs to root. A closed pipe on
+    /// standard output is not an error.
     ///
     /// # Errors
-    /// [`ErrorKind::Output`] if the directory cannot be written, or if what exists there is not a plain file of ours
-    /// with one link. An existing file is then as it was.
+    /// [`ErrorKind::Output`] if the directory cannot be written, or if the path is not a regular file of the invoker with
+    /// one link. An existing file is then unchanged.
     pub fn write(&self, content: &[u8], invoker: &Invoker, stdout: &mut dyn Write) -> Result<()> {
         match self {
             OutputTarget::Stdout(_) => match stdout.write_all(content).and_then(|()| stdout.flush()) {
-                // As with `| head -3`: whoever reads has seen enough.
+                // The reader has closed the pipe, as `head -3` does.
                 Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 written => written.map_err(|cause| {
                     Error::new(ErrorKind::Output, "tried to write to standard output")
@@ -138,15 +138,14 @@ fn write_file(path: &Path, content: &[u8], invoker: &Invoker) -> Result<(), Fail
         fs::fchown(&part.file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     }
     part.file.sync_all()?;
-    // Once more: half an hour has passed since the check.
+    // Check again, because an observation took place since the first check.
     place.refuse_existing(invoker)?;
     fs::renameat(place.dir(), &part.name, place.dir(), &place.name)?;
     part.moved = true;
     Ok(())
 }
 
-/// A name in an open directory. All work goes through the directory's descriptor, so that nobody can exchange the
-/// directory between two steps.
+/// A name in an open directory. All steps use the descriptor of the directory, so that nobody can exchange the directory between them.
 struct Place {
     directory: OwnedFd,
     /// User id of the owner of the directory.
@@ -170,7 +169,7 @@ impl Place {
         self.directory.as_fd()
     }
 
-    /// Fails unless there is nothing, or a plain file that is ours alone.
+    /// Fails unless the name is free, or a regular file of the invoker with one link.
     fn refuse_existing(&self, invoker: &Invoker) -> Result<(), Failure> {
         let stat = match fs::statat(self.dir(), &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(()),
@@ -190,7 +189,7 @@ impl Place {
     }
 }
 
-/// Opens a directory. As root, symbolic links on the way are not followed: their owner may not be who the user trusts.
+/// Opens a directory. Root does not follow symbolic links in the path, because another user may own them.
 fn open_directory(path: &Path, invoker: &Invoker) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if invoker.euid != 0 {
@@ -199,7 +198,7 @@ fn open_directory(path: &Path, invoker: &Invoker) -> Result<OwnedFd, Errno> {
     fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
-/// A file under way, which is removed unless it reaches its place.
+/// A temporary file, which is removed unless it was renamed to its destination.
 struct Part<'a> {
     place: &'a Place,
     name: String,
@@ -210,7 +209,7 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     fn create(place: &'a Place) -> Result<Part<'a>, Failure> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Exclusive creation makes the name safe; chance only makes it free.
+        // Exclusive creation makes the name safe; the random part only makes it likely to be free.
         let name = format!(".profiler-{:016x}.part", RandomState::new().hash_one(&place.name));
         let file = File::from(fs::openat(place.dir(), &name, flags, Mode::RUSR | Mode::WUSR)?);
         let part = Part { place, name, file, moved: false };
@@ -222,7 +221,7 @@ impl<'a> Part<'a> {
 impl Drop for Part<'_> {
     fn drop(&mut self) {
         if !self.moved {
-            // Nothing can be done about a failure, and the error that led here is the one to report.
+            // A failure cannot be handled, and the earlier error is the one to report.
             let _ = fs::unlinkat(self.place.dir(), &self.name, AtFlags::empty());
         }
     }
@@ -231,13 +230,13 @@ impl Drop for Part<'_> {
 /// Why a file cannot be written.
 #[derive(Debug)]
 enum Failure {
-    /// We do not write to what is there.
+    /// The destination must not be replaced.
     Refused(&'static str),
-    /// The directory is reached through a symbolic link; this is where it leads.
+    /// The path of the directory contains a symbolic link; this is the real path.
     Link(PathBuf),
     /// The directory cannot be opened.
     Directory(Errno),
-    /// The kernel refused.
+    /// A system call failed.
     System(io::Error),
 }
 

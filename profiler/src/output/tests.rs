@@ -29,7 +29,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
     target(path).write(content, &me(), &mut io::sink())
 }
 
-/// Both the check and the write must refuse, for the same reason, and leave nothing behind.
+/// Both the check and the write must refuse for the same reason, and leave nothing behind.
 fn refused(path: &Path) -> String {
     let check = target(path).check(&me()).unwrap_err();
     let error = write(path, b"new").unwrap_err();
@@ -57,7 +57,7 @@ fn a_file_is_private_whole_and_replaced() {
 }
 
 #[test]
-fn a_directory_that_does_not_exist_is_said_at_once() {
+fn a_missing_directory_is_reported_by_the_check() {
     let (_guard, dir) = directory();
     let path = dir.join("no/a.json");
     let error = target(&path).check(&me()).unwrap_err();
@@ -78,7 +78,7 @@ fn a_read_only_directory_is_refused() {
     let (_guard, dir) = directory();
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o555)).unwrap();
     let path = dir.join("a.json");
-    // The rights of root for files are put down, for this thread alone.
+    // Drop root's rights on files for this thread only.
     // SAFETY: setfsuid changes a number of this thread in the kernel and touches no memory.
     let before = unsafe { libc::setfsuid(65_534) };
     let error = target(&path).check(&Invoker { euid: 65_534, sudo: None }).unwrap_err();
@@ -89,7 +89,7 @@ fn a_read_only_directory_is_refused() {
 }
 
 #[test]
-fn links_are_not_followed_even_if_dangling() {
+fn links_are_not_followed_even_dangling_ones() {
     let (_guard, dir) = directory();
     let victim = dir.join("victim");
     std::fs::write(&victim, b"precious").unwrap();
@@ -133,7 +133,7 @@ fn a_file_of_another_user_is_refused() {
 }
 
 #[test]
-fn as_root_the_way_must_not_lead_through_a_link() {
+fn root_does_not_follow_links_in_the_path() {
     let (_guard, dir) = directory();
     std::fs::create_dir(dir.join("real")).unwrap();
     symlink("real", dir.join("link")).unwrap();
@@ -165,24 +165,25 @@ fn under_sudo_the_result_belongs_to_the_caller_where_the_directory_is_not_of_roo
 }
 
 #[test]
-fn a_full_disk_leaves_what_was_there() {
+fn a_full_disk_leaves_the_existing_file() {
     let (_guard, dir) = directory();
     let path = dir.join("a.json");
     write(&path, b"old").unwrap();
-    // A limit on the size of files stands in for the disk; it holds for a child of this process alone.
+    // A limit on the size of files simulates a full disk. It applies to a child process only.
     let test = std::env::current_exe().unwrap();
     let script = format!("ulimit -f 1; trap '' XFSZ; exec '{}' --ignored --exact {CHILD}", test.display());
     let status =
         std::process::Command::new("sh").args(["-c", &script]).env("TARGET_FILE", &path).output().unwrap();
-    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
+    let stdout = String::from_utf8_lossy(&status.stdout);
+    assert!(status.status.success() && stdout.contains("1 passed"), "{stdout}");
     assert_eq!(std::fs::read(&path).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
 }
 
-const CHILD: &str = "report::output::tests::child_of_a_full_disk";
+const CHILD: &str = "output::tests::child_of_a_full_disk";
 
 #[test]
-#[ignore = "runs as a child of a_full_disk_leaves_what_was_there"]
+#[ignore = "runs as a child of a_full_disk_leaves_the_existing_file"]
 fn child_of_a_full_disk() {
     let Some(path) = std::env::var_os("TARGET_FILE").map(PathBuf::from) else { return };
     let error = write(&path, &vec![0; 1 << 20]).unwrap_err();
@@ -190,7 +191,7 @@ fn child_of_a_full_disk() {
 }
 
 #[test]
-fn standard_output_that_fails_is_an_error() {
+fn a_failing_standard_output_is_an_error() {
     struct Gone(io::ErrorKind);
     impl Write for Gone {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
