@@ -1,7 +1,7 @@
 //! One table of the report as comma-separated values (RFC 4180), for spreadsheets and scripts.
 //!
-//! Spreadsheets run a cell that begins with `=` as a formula, and the names in a report come from the target. So a text that begins
-//! like a formula gets an apostrophe in front, by which spreadsheets know a text.
+//! Names in a report come from the target, and spreadsheets evaluate a cell that begins with `=` as a formula. So text that begins
+//! like a formula gets an apostrophe in front, which marks it as text.
 
 use std::collections::HashSet;
 
@@ -12,13 +12,12 @@ use crate::report::{Column, Report, Row, Section, Unit, Value};
 use crate::stats::Histogram;
 use crate::text::visible;
 
-/// Columns that are not those of the table.
+/// Fields that are not columns of the section.
 const LENGTH: &str = "length_ms";
 const STACK_ID: &str = "stack_id";
 const STACK: &str = "stack";
 
-/// The rows of the first section, with one line of column names before them; nothing if there is no section. Cells that are
-/// not known are empty.
+/// The rows of the first section, behind one line of column names. Empty if there is no section. Unknown cells are empty.
 pub fn csv(report: &Report) -> String {
     let Some(section) = report.sections.first() else { return String::new() };
     let fields = fields(section);
@@ -43,22 +42,22 @@ pub fn csv(report: &Report) -> String {
     writer.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// What of a column a field holds.
+/// The part of a column that a field contains.
 #[derive(Clone, Copy)]
 enum Part {
     Whole,
     /// The ends of the 95 % interval of an estimate.
     Low,
     High,
-    /// Of a histogram.
+    /// Number of values of a histogram.
     Count,
     Sum,
     Max,
-    /// The end of a quantile's bucket: the quantile is not larger.
+    /// The upper end of the bucket that contains the quantile.
     Quantile(&'static str, f64),
 }
 
-/// The fields of a line, with the places of their columns. Whoever wrote the file chose the names of columns: none is there twice.
+/// The fields of a line, with the indices of their columns. Column names come from the file, so duplicates are dropped.
 fn fields(section: &Section) -> Vec<(usize, &Column, Part)> {
     let mut taken: HashSet<String> = [LENGTH, STACK_ID, STACK].map(str::to_owned).into();
     let columns = section.columns.iter().enumerate();
@@ -68,7 +67,7 @@ fn fields(section: &Section) -> Vec<(usize, &Column, Part)> {
     all.filter(|(_, column, part)| taken.insert(part.name(column))).collect()
 }
 
-/// The parts of a column, by what its cells are.
+/// The parts of a column, which depend on the kinds of its cells.
 fn parts(rows: &[Row], column: usize) -> Vec<Part> {
     let any = |is: fn(&Value) -> bool| rows.iter().any(|row| row.cells.get(column).is_some_and(is));
     let mut parts = vec![Part::Whole];
@@ -128,7 +127,7 @@ impl Part {
     }
 }
 
-/// The end of a name that says the unit; empty where values have none.
+/// The suffix of a column name for a unit; empty if values have none.
 fn suffix(unit: Unit) -> &'static str {
     match unit {
         Unit::None | Unit::Count => "",
@@ -147,7 +146,7 @@ fn real(number: Option<f64>) -> String {
     number.filter(|number| number.is_finite()).map_or_else(String::new, |number| number.to_string())
 }
 
-/// A text that no spreadsheet runs. It holds no control characters: those are spelled out already.
+/// Makes text safe for spreadsheets. Its control characters are already escaped.
 fn text(printable: &str) -> String {
     match printable.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) {
         true => format!("'{printable}"),
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_cells_of_a_row_by_names_that_end_in_the_unit() {
+    fn column_names_end_in_the_unit() {
         let lines = read(&sample::pong());
         assert_eq!(
             lines[0].join(","),
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_quotes_and_lines_stay_inside_of_a_cell() {
+    fn commas_quotes_and_newlines_stay_inside_a_cell() {
         let mut report = sample::pong();
         report.sections[0].rows[0].cells[1] = Value::Name(Text::from("a,\"b\"\nc"));
         assert!(csv(&report).contains(r#","a,""b""\x0ac","#), "{}", csv(&report));
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_formula_is_a_text() {
+    fn text_that_looks_like_a_formula_is_marked_as_text() {
         let mut report = sample::pong();
         let of = |report: &Report| cell(&read(report), 0, "function");
         for name in ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "＝1"] {
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_is_its_numbers_and_a_series_one_cell() {
+    fn a_histogram_has_several_fields_and_a_series_one() {
         let report = sample::timed();
         let lines = read(&report);
         let Value::Histogram(latency) = &report.sections[0].rows[0].cells[4] else {
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_report_is_lines_of_as_many_fields_each() {
+    fn all_lines_of_a_hostile_report_have_the_same_number_of_fields() {
         let mut report = sample::hostile();
         for (column, name) in ["stack", "length_ms", "x", "x"].into_iter().enumerate() {
             report.sections[0].columns[column].name = name.into();

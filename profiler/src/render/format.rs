@@ -16,9 +16,9 @@ pub enum Format {
     Human,
     /// The whole report, for programs.
     Json,
-    /// The report as lines of JSON: findings, and rows by the names of their columns.
+    /// JSON lines: one object for each finding and row.
     Jsonl,
-    /// The first table, as comma-separated values.
+    /// The first section as comma-separated values.
     Csv,
     /// Folded stacks.
     Folded,
@@ -27,7 +27,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format.
+    /// All formats.
     pub const ALL: [Format; 6] =
         [Format::Human, Format::Json, Format::Jsonl, Format::Csv, Format::Folded, Format::Svg];
 
@@ -51,7 +51,7 @@ impl Format {
         }
     }
 
-    /// What it is for, in a few words.
+    /// Its purpose in a few words.
     pub const fn purpose(self) -> &'static str {
         match self {
             Format::Human => "text for people",
@@ -95,7 +95,7 @@ impl Format {
         })
     }
 
-    /// Renders a report. `options` are those of [`human()`]; the exporters take their own default weight.
+    /// Renders a report. Only [`human()`] uses `options`; exporters use their default weight.
     ///
     /// # Errors
     /// As [`export::folded`] and [`export::flamegraph`]; the other formats cannot fail.
@@ -127,7 +127,7 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn names_and_extensions_lead_back() {
+    fn formats_are_found_by_name_and_extension() {
         for format in Format::ALL {
             assert_eq!(Format::from_name(format.name()), Ok(format));
             let path = format!("a.b.{}", format.extension().to_uppercase());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_list_what_there_is() {
+    fn errors_list_the_formats() {
         let error = Format::from_name("\x1bxml").unwrap_err();
         assert_eq!(
             (error.kind(), error.to_string().as_str()),

@@ -1,9 +1,9 @@
-//! Call stacks for programs that want a name for each call and no more.
+//! Call stacks as lists of names, for formats that scripts read.
 
 use crate::report::{Report, Stack};
 
-/// The calls of a stack, innermost first: `function file:line`, or `file+0xoffset` where there is no function. Each can be
-/// printed as it is.
+/// The calls of a stack, innermost first: `function file:line`, or `file+0xoffset` where there is no function. They are
+/// safe to print.
 pub(super) fn names(report: &Report, stack: &Stack) -> Vec<String> {
     let mut names = Vec::new();
     for frame in report.frames_of(stack) {

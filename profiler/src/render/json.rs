@@ -1,6 +1,7 @@
-//! The report as JSON: all of it, in a stable order, two spaces of indent.
+//! The whole report as JSON, in a stable order, indented by two spaces.
 //!
-//! JSON may hold any character but C0 raw; ours holds no hidden one either, because people look at JSON in terminals.
+//! JSON only requires control characters below U+0020 to be escaped. Here all hidden characters are escaped, because people look at
+//! JSON in terminals.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter, 
 use crate::report::Report;
 use crate::text::is_hidden;
 
-/// The report as JSON, with a newline at the end. Cells that are no finite numbers are written as unknown.
+/// The report as JSON, with a newline at the end. Numbers that are not finite are written as unknown.
 pub fn json(report: &Report) -> String {
     let mut sound = Cow::Borrowed(report);
     if report.check().is_err() {
@@ -24,13 +25,13 @@ pub fn json(report: &Report) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Writes any value as this program's JSON, with a newline at the end.
+/// Writes a value as JSON in this form, with a newline at the end.
 pub fn write(value: &impl Serialize, mut out: impl Write) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(&mut out, Escaping(PrettyFormatter::new())))?;
     out.write_all(b"\n")
 }
 
-/// Any value as one line of this program's JSON, with a newline at the end.
+/// A value as one line of JSON in this form, with a newline at the end.
 pub(super) fn line(value: &impl Serialize) -> String {
     let mut out = Vec::new();
     // Writing to memory cannot fail, and our keys are strings.
@@ -40,7 +41,7 @@ pub(super) fn line(value: &impl Serialize) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A layout of serde_json, with hidden characters as `\uXXXX`.
+/// A formatter of serde_json that also escapes hidden characters as `\uXXXX`.
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_none_does_not_spoil_the_file() {
+    fn a_number_that_is_not_finite_becomes_unknown() {
         let mut report = sample::pong();
         report.sections[0].rows[0].cells[9] = Value::Estimate { value: f64::NAN, low: 0.0, high: None };
         report.meta.cost.hits_per_s = Some(f64::INFINITY);

@@ -1,8 +1,8 @@
-//! The report as lines of JSON, for tools that work by line: one for the whole, one per finding, one per row with its
-//! cells by the names of their columns.
+//! The report as JSON lines, for tools that work line by line: one object for the report, one for each finding, and one for each row
+//! with its cells by column name.
 //!
-//! Everything is plain here: a number is a number, a name is a string that can be printed as it is. What that leaves out
-//! is in the report as one value ([`super::json()`]).
+//! Cells are plain numbers and strings that are safe to print. Details that do not fit this form are in the JSON of the whole report
+//! ([`super::json()`]).
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::report::{Column, Finding, Report, Row, RowRef, Section, StackRole, Va
 use crate::stats::Histogram;
 use crate::text::Text;
 
-/// The report as lines, each with a newline.
+/// The report as lines, each with a newline at its end.
 pub fn jsonl(report: &Report) -> String {
     let mut out = line(&head(report));
     for finding in &report.findings {
@@ -87,7 +87,7 @@ fn of_finding<'a>(report: &Report, finding: &'a Finding) -> Object<'a> {
     ])
 }
 
-/// What identifies a row: its section and its keys.
+/// The section of a row and its key cells, which identify it.
 fn key(report: &Report, at: RowRef) -> Option<Json> {
     let section = report.sections.get(at.section)?;
     let keys =
@@ -96,11 +96,11 @@ fn key(report: &Report, at: RowRef) -> Option<Json> {
     Some(json!({"section": section.name, "key": keys}))
 }
 
-/// Fields of a row that are not columns.
+/// Fields of a row that are not columns of its section.
 const FIELDS: [&str; 7] = ["kind", "section", "severity", "stack_id", "stack", "stacks", "intervals"];
 
-/// The columns that are fields of a row, with their places. Whoever wrote the file chose their names: none takes the place
-/// of a field of ours, or of another column.
+/// The columns that become fields of a row, with their indices. Column names come from the file, so columns that are named like
+/// another field are dropped.
 fn columns(section: &Section) -> Vec<(usize, &Column)> {
     let mut taken: HashSet<&str> = FIELDS.into();
     section.columns.iter().enumerate().filter(|(_, column)| taken.insert(&column.name)).collect()
@@ -140,7 +140,7 @@ fn of_row<'a>(
     Object(fields)
 }
 
-/// A cell as what it holds; null if that is not known.
+/// The value of a cell; null if it is unknown.
 fn plain(cell: &Value) -> Json {
     match cell {
         Value::Unknown(_) => Json::Null,
@@ -159,7 +159,7 @@ fn plain(cell: &Value) -> Json {
     }
 }
 
-/// Quantiles are the ends of their buckets, `[low, high]`.
+/// A histogram; each quantile is given by the ends of its bucket, `[low, high]`.
 fn histogram(of: &Histogram) -> Json {
     let mut fields = serde_json::Map::new();
     fields.insert("count".to_owned(), of.total().into());
@@ -172,10 +172,10 @@ fn histogram(of: &Histogram) -> Json {
     Json::Object(fields)
 }
 
-/// Quantiles that are written, by name.
+/// The quantiles in formats for scripts, with their names.
 pub(super) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 
-/// The 95 % interval of an estimate, by the name of its column.
+/// The name of a column and the 95 % interval of its estimate.
 fn interval(column: &Column, cell: &Value) -> Option<(String, Json)> {
     match cell {
         Value::Estimate { low, high, .. } => {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_of_a_row_is_there_twice() {
+    fn no_row_has_a_field_twice() {
         let mut report = sample::pong();
         for (column, name) in ["intervals", "pid", "section", "x", "x"].into_iter().enumerate() {
             report.sections[0].columns[column].name = name.into();

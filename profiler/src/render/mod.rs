@@ -1,4 +1,4 @@
-//! How a report looks. Renderers are pure, and know no tool: everything follows from what the columns declare.
+//! Formats of reports. Renderers are pure functions and work for every tool, because columns declare their unit and role.
 
 mod csv;
 mod format;

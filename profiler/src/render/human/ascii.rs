@@ -1,10 +1,10 @@
-//! Plain ASCII, for terminals and locales that show nothing else.
+//! Converts text to ASCII, for terminals and locales without UTF-8.
 
 use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// What stands for a character: as long as it takes, and in one column.
+/// The replacement of a character: a text of any width, and one character.
 fn plain(c: char) -> Option<(&'static str, char)> {
     Some(match c {
         '…' => ("...", '*'),
@@ -31,7 +31,7 @@ fn plain(c: char) -> Option<(&'static str, char)> {
     })
 }
 
-/// Text in ASCII, before it is laid out: it may become longer. Characters of other scripts are question marks.
+/// Converts text before it is laid out; it may become wider. Characters of other scripts become question marks.
 pub(super) fn spelled(text: &str) -> Cow<'_, str> {
     translated(text, |out, c| match plain(c) {
         Some((words, _)) => out.push_str(words),
@@ -39,8 +39,8 @@ pub(super) fn spelled(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// A line in ASCII that is laid out already and stays as wide as it is. What was cut out of a name is a `*`, as in a
-/// pattern that fits it.
+/// Converts a line that is already laid out, without changing its width. The `…` in a shortened name becomes `*`, so that the name is
+/// a pattern that matches the full name.
 pub(super) fn of_same_width(line: &str) -> Cow<'_, str> {
     translated(line, |out, c| match plain(c) {
         Some((_, one)) => out.push(one),
@@ -71,7 +71,7 @@ mod tests {
     use crate::render::human::fit;
 
     #[test]
-    fn our_own_signs_have_words_and_other_scripts_do_not() {
+    fn known_characters_are_replaced_and_others_become_question_marks() {
         assert_eq!(spelled("0.30 ±0.03 · a › b (≥200) …"), "0.30 +-0.03 - a > b (>=200) ...");
         assert_eq!(of_same_width("asset:…Cache::insert 玩家"), "asset:*Cache::insert ????");
         assert!(matches!(spelled("plain"), std::borrow::Cow::Borrowed("plain")));
@@ -83,7 +83,7 @@ mod tests {
             prop_assert!(spelled(&text).is_ascii());
             let line = of_same_width(&text);
             prop_assert!(line.is_ascii());
-            // Some sequences of characters are narrower than their parts.
+            // Some sequences of characters are narrower than the sum of their widths.
             prop_assert!(line.len() >= fit::width(&text) || text.chars().any(|c| !c.is_alphanumeric()));
         }
     }

@@ -1,29 +1,29 @@
-//! A value as people read it.
+//! Values as text for people.
 
 use crate::report::{Column, Role, Row, Series, Unit, Value};
 use crate::stats::{Histogram, Quantile};
 use crate::text::visible;
 use crate::units;
 
-/// Steps of a curve that is one line high, from the lowest on.
+/// Characters of a curve of one line, from the lowest to the highest.
 const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// What stands in a curve for a value that is not known.
+/// The character for an unknown value in a curve.
 const GAP: char = '·';
-/// Characters of a curve.
+/// Longest curve, in characters.
 const CURVE: usize = 12;
 
-/// What of a column stands in a table: a histogram has no single value.
+/// The part of a value that a table column shows. A histogram has several, because it has no single value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Part {
-    /// All of it.
+    /// The whole value.
     Whole,
-    /// A quantile of the histograms: half, or nearly all, of the values are not larger.
+    /// A quantile of a histogram, with its name.
     Quantile(f64, &'static str),
-    /// The largest value in the histograms.
+    /// The largest value of a histogram.
     Max,
 }
 
-/// The parts of a column of these rows.
+/// The parts of a column that these rows need.
 pub(super) fn parts(rows: &[&Row], column: usize) -> &'static [Part] {
     let is_histogram = |row: &&Row| matches!(row.cells.get(column), Some(Value::Histogram(_)));
     match rows.iter().any(is_histogram) {
@@ -50,23 +50,23 @@ pub(super) fn text_of(value: &Value, part: Part, unit: Unit, interval: bool) -> 
         }
         (Value::Histogram(of), Part::Max) if of.total() > 0 => number(of.max as f64, unit),
         (Value::Histogram(_), Part::Max) => "?".to_owned(),
-        // Beside histograms, a value of another kind stands in the first column.
+        // A value of another kind, such as an unknown one, is shown in the first of the columns.
         (other, Part::Whole | Part::Quantile(0.5, _)) => text(other, unit, interval),
         _ => String::new(),
     }
 }
 
-/// The title of a column, with the unit where the values do not carry it.
+/// The title of a column, with the unit if the values are shown without it.
 pub(super) fn title(column: &Column) -> String {
     visible(&column.shown_title()).into_owned()
 }
 
-/// Whether the values are words, which stand at the left of their column.
+/// Whether the values are words, which are aligned to the left.
 pub(super) fn is_word(column: &Column) -> bool {
     column.unit == Unit::None || matches!(column.role, Role::Key | Role::Name | Role::Label)
 }
 
-/// A value. An estimate shows its interval, or a `~` that says that there is one.
+/// A value as text. An estimate is shown with its interval, or with `~` in front.
 pub(super) fn text(value: &Value, unit: Unit, interval: bool) -> String {
     match value {
         Value::Unknown(_) => "?".to_owned(),
@@ -97,7 +97,7 @@ fn histogram(of: &Histogram, unit: Unit) -> String {
     parts.join(", ")
 }
 
-/// `▁▂█ max 34`: from 0 to the largest value, each character the largest of its share of the time.
+/// `▁▂█ max 34`: a curve from 0 to the largest value. Each character shows the largest value of its part of the time.
 fn series(of: &Series) -> String {
     let Some(max) = of.max() else { return "?".to_owned() };
     let step = |values: &[Option<f64>]| {
@@ -112,7 +112,7 @@ fn series(of: &Series) -> String {
 
 fn estimate(value: f64, low: f64, high: Option<f64>, unit: Unit, interval: bool) -> String {
     let best = number(value, unit);
-    // Nothing was seen: what there is to say is how much it can be at most.
+    // Nothing was observed, so only the upper bound says something.
     if let Some(high) = high.filter(|_| value == 0.0 && low == 0.0)
         && number(high, unit) != best
     {
@@ -120,7 +120,7 @@ fn estimate(value: f64, low: f64, high: Option<f64>, unit: Unit, interval: bool)
     }
     match (interval, high) {
         (false, _) => format!("~{best}"),
-        // The larger half, so that the printed interval holds the real one.
+        // The larger half, so that the printed interval contains the real one.
         (true, Some(high)) => {
             let half = (value - low).max(high - value);
             format!("{best} ±{}", number(half, unit).trim_start_matches('+'))
@@ -131,7 +131,7 @@ fn estimate(value: f64, low: f64, high: Option<f64>, unit: Unit, interval: bool)
 
 fn number(value: f64, unit: Unit) -> String {
     match unit {
-        // It names something: no digit may be lost.
+        // Identifiers are not rounded.
         Unit::None => format!("{value}"),
         Unit::Bytes | Unit::BytesPerSecond => units::bytes(value),
         Unit::BytesPerHour => units::bytes_per_hour(value).trim_end_matches("/h").to_owned(),
@@ -170,12 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_names_something_keeps_all_digits() {
+    fn identifiers_are_not_rounded() {
         assert_eq!(text(&Value::Exact(1_234_567), Unit::None, true), "1234567");
     }
 
     #[test]
-    fn rates_have_their_second_in_the_title() {
+    fn rates_have_their_unit_in_the_title() {
         let column =
             |unit| Column { name: "read".into(), title: "Read".into(), unit, role: Role::Gauge, shown: true };
         for (unit, value, shown) in [
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_keeps_its_sign_and_gives_its_unit_to_the_title() {
+    fn growth_has_a_sign_and_its_unit_is_in_the_title() {
         let growth = Value::estimate(549.0 * 1048576.0, 522.0 * 1048576.0, Some(576.0 * 1048576.0));
         assert_eq!(text(&growth, Unit::BytesPerHour, true), "+549 MiB ±27 MiB");
         let column = Column {

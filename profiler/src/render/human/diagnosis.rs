@@ -1,5 +1,5 @@
-//! A diagnosis for people: the answer, what is wrong with what would change it, then what was found. What is fine is counted, and
-//! shown one by one if everything is asked for.
+//! A diagnosis for people: the answer, then each fault with its remedy, then the findings. Checks that passed are counted, and
+//! listed with `--verbose`.
 
 use super::{HumanOptions, fit, page::Page, style::Style};
 use crate::doctor::{Answer, Area, Check, Code, Cost, Diagnosis, Figure, Readiness, Target, ToolState};
@@ -11,11 +11,10 @@ use crate::units;
 const TITLE: usize = 19;
 /// Columns of the function of a site.
 const FUNCTION: usize = 24;
-/// What a command begins with.
+/// The prompt in front of a command.
 const COMMAND: &str = "           $ ";
 
-/// The diagnosis as text of this width. Every line ends in a newline, and none has a control character but those of the
-/// colours.
+/// The diagnosis as text. Every line ends in a newline, and the only control characters are those of the colours.
 pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
     let mut page = Page::new(options);
     let verbose = options.verbose;
@@ -27,7 +26,7 @@ pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
         write_checks(&mut page, diagnosis, Area::Target, verbose);
     }
     for tool in &diagnosis.tools {
-        if verbose || !is_told_above(diagnosis, tool) {
+        if verbose || !is_shown_above(diagnosis, tool) {
             write_tool(&mut page, tool, &diagnosis.checks, verbose);
         }
     }
@@ -42,7 +41,7 @@ pub fn diagnosis(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
     page.finish()
 }
 
-/// Its first sentence: what is read last of a diagnosis that is longer than the screen.
+/// The first sentence of the diagnosis, to be repeated at the end if the page is longer than the screen.
 pub fn verdict(diagnosis: &Diagnosis, options: &HumanOptions) -> String {
     let mut page = Page::new(options);
     page.paragraph(style_of(diagnosis), "", &visible(&diagnosis.verdict.headline()));
@@ -66,23 +65,23 @@ fn is_blocked(diagnosis: &Diagnosis) -> bool {
     diagnosis.verdict.readiness == Readiness::NotReady
 }
 
-/// Whether a check stands below the answer, with all that follows from it.
+/// Whether a check is shown in full below the answer.
 fn is_wrong(diagnosis: &Diagnosis, check: &Check) -> bool {
     if is_blocked(diagnosis) { check.blocks() } else { check.limits() }
 }
 
-/// The same of a tool.
+/// Whether a tool is shown in full below the answer.
 fn is_tool_wrong(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
     tool.answer == Answer::No || tool.answer == Answer::CannotTell && !is_blocked(diagnosis)
 }
 
-/// Whether all there is to say of a tool stands below the answer.
-fn is_told_above(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
+/// Whether nothing remains to be shown about a tool after the part below the answer.
+fn is_shown_above(diagnosis: &Diagnosis, tool: &ToolState) -> bool {
     is_tool_wrong(diagnosis, tool) && tool.sites.is_empty() && tool.notes.is_empty()
 }
 
-/// What is not a plain yes, with all that follows from it. If nothing can be observed, only why: what else there is may
-/// change with it, and stands below.
+/// Writes every check and tool that is not fine, with consequences and remedies. If nothing can be observed, only the reasons for
+/// that are written, because they may be the cause of the rest.
 fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
     let blocked = is_blocked(diagnosis);
     for check in diagnosis.checks.iter().filter(|check| is_wrong(diagnosis, check)) {
@@ -120,13 +119,13 @@ fn write_wrong(page: &mut Page, diagnosis: &Diagnosis) {
     }
 }
 
-/// A command on lines of its own, so that it can be copied as it stands; a comment behind it goes in front.
+/// Writes a command on lines of its own, so that it can be copied. A comment behind it is moved to the line before.
 fn write_command(page: &mut Page, command: &str) {
     let (command, comment) = command.split_once("   # ").unwrap_or((command, ""));
     if !comment.is_empty() {
         page.paragraph(Style::Dim, "           # ", comment);
     }
-    // The end of a line that goes on takes two columns more.
+    // Two columns are needed for the backslash at the end of a line.
     let lines = fit::lines(command, page.width - COMMAND.len() - 2);
     for (number, line) in lines.iter().enumerate() {
         let prompt = if number == 0 { COMMAND } else { "             " };
@@ -135,7 +134,8 @@ fn write_command(page: &mut Page, command: &str) {
     }
 }
 
-/// The checks of an area: all of them, or how many are fine, and what does not stand below the answer already.
+/// Writes the checks of an area: with `verbose` all of them, else the number that passed, and those that failed and are not shown
+/// below the answer.
 fn write_checks(page: &mut Page, diagnosis: &Diagnosis, area: Area, verbose: bool) {
     let checks: Vec<&Check> = diagnosis.checks.iter().filter(|check| check.area == area).collect();
     let fine = checks.iter().filter(|check| check.answer == Answer::Yes).count();
@@ -189,10 +189,10 @@ fn write_code(page: &mut Page, code: &Code) {
 
 fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool) {
     title(page, &format!("{}: {}", visible(&tool.name), visible(&tool.question)));
-    // What a check has said already is not said again.
+    // Skip notes that repeat a check.
     let is_said = |note: &&String| checks.iter().any(|check| check.disables.as_ref() == Some(*note));
     let notes: Vec<&String> = tool.notes.iter().filter(|note| !is_said(note)).collect();
-    // What is true of every process is asked for.
+    // Only with `verbose`, because it is the same for every process.
     let (sees, cannot_see): (Vec<&String>, Vec<&String>) = match verbose {
         true => (tool.sees.iter().collect(), tool.cannot_see.iter().collect()),
         false => (Vec::new(), Vec::new()),
@@ -215,7 +215,7 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool
     write_sites(page, tool, verbose);
 }
 
-/// What would be probed: every place, or how many there are, and those that cost more or are left out.
+/// Writes what would be probed: with `verbose` all places, else their number, and the places that are left out or cost more.
 fn write_sites(page: &mut Page, tool: &ToolState, verbose: bool) {
     let left_out = tool.sites.iter().filter(|site| site.left_out.is_some()).count();
     let by = tool.attached_by.as_deref().map(|by| format!(", by {by}")).unwrap_or_default();
@@ -233,7 +233,7 @@ fn write_sites(page: &mut Page, tool: &ToolState, verbose: bool) {
     }
 }
 
-/// Whether a place is left out, or costs more than others.
+/// Whether a place is left out or costs more than others.
 fn is_remarkable(site: &Site) -> bool {
     site.left_out.is_some() || !site.emulated
 }
@@ -254,7 +254,7 @@ fn write_allocator(page: &mut Page, allocator: &AllocatorFound, sites: &[&Site],
     }
 }
 
-/// `malloc+0  0x9b0e0  one trap; return probe`, and below it why, unless that is what most sites have.
+/// Writes `malloc+0  0x9b0e0  one trap; return probe`, and the reason below it unless it is the usual one.
 fn write_site(page: &mut Page, site: &Site) {
     let offset = format!("+{}", site.offset_bytes);
     let function = fit::name(&site.function.terminal(), FUNCTION - offset.len());
@@ -304,7 +304,7 @@ fn write_cost(page: &mut Page, diagnosis: &Diagnosis, verbose: bool) {
     page.paragraph(Style::Dim, &fact(""), &words);
 }
 
-/// What the tools would cost the process.
+/// Writes what the tools would cost the process.
 fn write_forecasts(page: &mut Page, diagnosis: &Diagnosis) {
     for tool in &diagnosis.tools {
         if let Some(forecast) = &tool.forecast {

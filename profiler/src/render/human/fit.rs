@@ -1,14 +1,14 @@
-//! Making text fit: width on the terminal, lines, and names that are longer than their column.
+//! Fits text into columns: width on the terminal, line breaks, and shortened names.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Columns that `text` takes on a terminal.
+/// Width of `text` on a terminal, in columns.
 pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// Breaks `text` at its spaces into lines of at most `room` columns. A number stays with the word behind it; a word
-/// that is longer than a line is broken anywhere.
+/// Breaks `text` at spaces into lines of at most `room` columns. A number stays together with the word behind it. A word that is
+/// longer than a line is broken at any character.
 pub(super) fn lines(text: &str, room: usize) -> Vec<String> {
     let room = room.max(1);
     let mut lines = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn lines(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
-/// The words of `text`; a number and what follows it, such as its unit, are one.
+/// The words of `text`. A number and the word behind it, such as its unit, count as one.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -49,19 +49,19 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What stands between a name and what tells it from another row's, its line most often.
+/// Separates a name from the text that distinguishes it from the same name in another row, often its line.
 const BESIDE: &str = "  ";
 
-/// Columns that a name gets at least beside what tells it apart.
+/// Columns that a name gets at least beside that text.
 const LEAST_NAME: usize = 4;
-/// What stands between the name of a function and its caller.
+/// Separates the name of a function from its caller.
 const CALLED_BY: &str = "called by ";
 
-/// The end of what stands beside the name of a function whose callers are missing.
+/// End of the text beside the name of a function whose callers are missing.
 const UNSEEN_CALLERS: &str = " callers cannot be seen";
 
-/// A name in at most `room` columns, with one `…` at most: first its arguments go, then its type parameters, then the
-/// path before the function, and at last the end of the function's own name. A line beside the name keeps its number:
+/// Shortens a name to at most `room` columns, with at most one `…`. It drops the arguments first, then the type parameters, then the
+/// path before the function, and last the end of the function's own name. The number of a line beside the name is kept:
 /// `chat::push:41`.
 pub(super) fn name(name: &str, room: usize) -> String {
     if width(name) <= room {
@@ -80,7 +80,7 @@ pub(super) fn name(name: &str, room: usize) -> String {
     fits.unwrap_or_else(|| path_end(&collapse(&short, '<', '>', ""), room))
 }
 
-/// A function of a script with its place, `push /srv/game/chat.js:4:1`: the directories go.
+/// Shortens a function of a script with its place, `push /srv/game/chat.js:4:1`, by dropping directories.
 fn script(name: &str, room: usize) -> Option<String> {
     let at = name.find(" /")?;
     let (function, place) = name.split_at_checked(at)?;
@@ -89,7 +89,7 @@ fn script(name: &str, room: usize) -> Option<String> {
     short.starts_with("…/").then(|| format!("{function} {short}"))
 }
 
-/// The parts of a path, which `::` separates: not of one in brackets.
+/// The parts of a path between `::`, ignoring those inside brackets.
 fn parts(name: &str) -> Vec<&str> {
     let (mut parts, mut from, mut depth) = (Vec::new(), 0, 0_usize);
     for (at, c) in name.char_indices() {
@@ -107,12 +107,12 @@ fn parts(name: &str) -> Vec<&str> {
     parts
 }
 
-/// The function with as much of the path before it as fits; then also of its beginning, if a whole part of it does.
+/// The function with as much of the end of its path as fits, and of the beginning of the path if a whole part fits.
 fn path_end(name: &str, room: usize) -> String {
     if width(name) <= room {
         return name.to_owned();
     }
-    // Without a name of its own it says least.
+    // A closure has no name of its own, so it is the first to be dropped.
     let anonymous = name.replace("(anonymous namespace)", "…");
     if anonymous.matches('…').count() == 1 && width(&anonymous) <= room {
         return anonymous;
@@ -134,7 +134,7 @@ fn path_end(name: &str, room: usize) -> String {
     elided(head, tail)
 }
 
-/// A method of Java or .NET with as much of its path as fits: `…Unsafe.allocateMemory`.
+/// Shortens a method of Java or .NET to as much of its path as fits: `…Unsafe.allocateMemory`.
 fn dotted_end(name: &str, room: usize) -> Option<String> {
     let is_path = name.matches('.').count() > 1 && !name.contains(['+', '/', ' ', ':']);
     let ends = name.match_indices('.').filter_map(|(at, dot)| name.get(at + dot.len()..));
@@ -142,9 +142,9 @@ fn dotted_end(name: &str, room: usize) -> Option<String> {
     short.find(|short| width(short) <= room)
 }
 
-/// A name with what stands beside it.
+/// Shortens a name and the text beside it.
 fn with_beside(function: &str, beside: &str, room: usize) -> String {
-    // A closure has no name of its own, and its line is more than its number.
+    // A closure has no name of its own, and its line says more than its number.
     let written = function.split(" › {").next().unwrap_or(function);
     let line = beside.rsplit_once(':').filter(|(_, line)| line.chars().all(|c| c.is_ascii_digit()));
     if let Some((_, line)) = line {
@@ -156,7 +156,7 @@ fn with_beside(function: &str, beside: &str, room: usize) -> String {
         let left = room.saturating_sub(width(&line));
         return if left == 0 { start(&line, room) } else { format!("{}{line}", name(written, left)) };
     }
-    // Shorter and shorter without a sign of it; only then is the name cut.
+    // Try shorter forms without `…` first, and cut the name only if none fits.
     let least = least(beside);
     for function in [function.to_owned(), bare(function)] {
         for beside in [beside, &least] {
@@ -176,7 +176,7 @@ fn bare(name: &str) -> String {
     collapse(&collapse(name, '(', ')', ""), '<', '>', "")
 }
 
-/// What stands beside a name in as few words as say the same: a caller without its path, a file without its directory.
+/// Shortens the text beside a name: a caller without its path, a file without its directory.
 fn least(beside: &str) -> String {
     if let Some(caller) = beside.strip_prefix(CALLED_BY) {
         let caller = bare(caller);
@@ -189,7 +189,7 @@ fn least(beside: &str) -> String {
     file.unwrap_or(beside).to_owned()
 }
 
-/// The start of a text in at most `room` columns, with `…` for the rest.
+/// The start of a text in at most `room` columns, with `…` in place of the rest.
 pub(super) fn start(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
@@ -198,14 +198,14 @@ pub(super) fn start(text: &str, room: usize) -> String {
         return String::new();
     }
     let mut start = text.get(..longest_head(text, room - 1)).unwrap_or_default();
-    // A character of two columns does not fit into one.
+    // A character that is two columns wide may not fit.
     if width(start) > room - 1 {
         start = "";
     }
     format!("{start}…")
 }
 
-/// Words in parentheses in at most `room` columns: whole words from the start on, and `…` for the rest.
+/// Shortens words in parentheses to at most `room` columns: keeps whole words from the start, with `…` in place of the rest.
 pub(super) fn aside(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
@@ -213,7 +213,7 @@ pub(super) fn aside(text: &str, room: usize) -> String {
     let mut kept = String::new();
     for word in text.trim_end_matches(')').split(' ') {
         let space = usize::from(!kept.is_empty());
-        // A space, the dots and the parenthesis follow.
+        // Leave room for a space, the dots and the parenthesis.
         if width(&kept) + space + width(word) + 3 > room {
             break;
         }
@@ -226,7 +226,7 @@ pub(super) fn aside(text: &str, room: usize) -> String {
     if kept.is_empty() { start("…", room) } else { format!("{kept} …)") }
 }
 
-/// A path in at most `room` columns; its end stays, from a whole directory on if there is one.
+/// Shortens a path to at most `room` columns. Its end is kept, starting at a directory if possible.
 pub(super) fn path(path: &str, room: usize) -> String {
     if width(path) <= room {
         return path.to_owned();
@@ -238,7 +238,7 @@ pub(super) fn path(path: &str, room: usize) -> String {
     }
 }
 
-/// `text` with `…` for what does not fit, after `head` columns.
+/// Replaces the part of `text` that does not fit by `…`, after `head` columns.
 fn middle(text: &str, room: usize, head: usize) -> String {
     if room < 2 {
         return "…".to_owned();
@@ -256,8 +256,7 @@ fn middle(text: &str, room: usize, head: usize) -> String {
     format!("{start}…{}", text.get(from..).unwrap_or_default())
 }
 
-/// Length in bytes of the longest start of `text` that takes at most `room` columns, at least one character if
-/// `room` is not 0.
+/// Length in bytes of the longest start of `text` that fits into `room` columns; at least one character if `room` is not 0.
 fn longest_head(text: &str, room: usize) -> usize {
     let (mut taken, mut best) = (0, 0);
     for (at, c) in text.char_indices() {
@@ -270,8 +269,8 @@ fn longest_head(text: &str, room: usize) -> usize {
     if best == 0 && room > 0 { text.chars().next().map_or(0, char::len_utf8) } else { best }
 }
 
-/// Puts `instead` for outermost brackets behind a name and for what they enclose: `Vec<T>::push` becomes
-/// `Vec<…>::push`. Brackets at the beginning belong to the name (`<T as Trait>::f`, `(anonymous namespace)::f`), and operators are no brackets.
+/// Replaces outermost brackets behind a name, with their content, by `instead`: `Vec<T>::push` becomes `Vec<…>::push`. Brackets at the
+/// start belong to the name (`<T as Trait>::f`, `(anonymous namespace)::f`), and `<` in an operator is not a bracket.
 fn collapse(name: &str, open: char, close: char, instead: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let (mut depth, mut previous) = (0usize, ' ');

@@ -1,4 +1,4 @@
-//! How far the answer can be trusted, what it cost, and what was observed.
+//! The part below the tables: how far the answer can be trusted, what the observation cost, and what was observed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::report::{Cost, Coverage, Ended, Ledger, Meta, OutcomeClass, Report, T
 use crate::text::visible;
 use crate::units;
 
-/// The losses, if they could change the answer; stands above the tables.
+/// Writes the losses if they could change the answer. They are shown above the tables.
 pub(super) fn write_incomplete(page: &mut Page, coverage: &Coverage) {
     if coverage.complete {
         return;
@@ -25,7 +25,7 @@ pub(super) fn write_incomplete(page: &mut Page, coverage: &Coverage) {
     }
 }
 
-/// Everything that stands below the tables.
+/// Writes everything below the tables.
 pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
     page.blank();
     write_coverage(page, &report.coverage, verbose);
@@ -96,7 +96,7 @@ fn is_clean(ledger: &Ledger) -> bool {
     ledger.total(OutcomeClass::Lost) == 0 && ledger.unaccounted == 0
 }
 
-/// `free: 4,103 hits = 4,096 recorded + 7 nested (filtered)`, without the causes that did not happen.
+/// `free: 4,103 hits = 4,096 recorded + 7 nested (filtered)`, without outcomes that are 0.
 fn ledger_words(ledger: &Ledger) -> String {
     let mut parts: Vec<String> = Vec::new();
     for outcome in ledger.outcomes.iter().filter(|outcome| outcome.count > 0) {
@@ -111,13 +111,13 @@ fn ledger_words(ledger: &Ledger) -> String {
     format!("{}: {} hits = {sum}", visible(&ledger.probe), units::grouped(ledger.hits))
 }
 
-/// In less time, shares mean nothing.
+/// Shortest observation for which shares are meaningful.
 const LEAST_LENGTH: Duration = Duration::from_secs(1);
 
-/// Processors that are taken for all threads of the target matter from here on.
+/// Least number of processors for all threads together that is shown.
 const MATTERS: f64 = 0.05;
 
-/// Processors that the probes take of all threads of the target together; an estimate.
+/// Estimated number of processors that the probes use for all threads of the target together.
 fn processors(cost: &Cost) -> Option<f64> {
     let ns_per_hit = cost.bpf_ns_per_hit? + cost.trap_ns_per_hit?;
     Some(cost.hits_per_s? * ns_per_hit / 1e9)
@@ -144,7 +144,7 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
             taken.unwrap_or_default()
         ));
     }
-    // Many threads that each hardly run may take much together.
+    // Many threads that each run rarely may lose much together.
     if let Some(taken) = processors(cost).filter(|taken| *taken >= MATTERS) {
         target.push(format!("~{taken:.2} of a processor for all threads together"));
     }
@@ -196,7 +196,7 @@ fn write_target(page: &mut Page, target: &Target, verbose: bool) {
     }
 }
 
-/// A line with the time of a report, which stands before it where others came before.
+/// A line with the time of a report, to be printed before it if another report precedes it.
 pub fn divider(report: &Report, options: &HumanOptions) -> String {
     let meta = &report.meta;
     let made_unix_ns = meta.started_unix_ns.saturating_add(meta.length().as_nanos() as u64);

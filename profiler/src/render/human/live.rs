@@ -1,15 +1,15 @@
-//! The live view: what changes, the answer so far, and as much of the first table as the screen has rows for.
+//! The live view: a status line, the answer so far, and as many rows of the first table as fit on the screen.
 
 use std::collections::HashSet;
 
 use super::{HumanOptions, fit, more_rows, page::Page, sentence, style::Style, style_of, table};
 use crate::report::{Report, Row, RowRef, Section};
 
-/// Rows of the screen below which the answer has the screen alone.
+/// Least height of the screen, in lines, at which the table is shown.
 const LEAST_ROWS: usize = 6;
 
-/// The view as lines, at most `rows` of them, none wider than `options.width`, which is taken as it is. `status` is the
-/// first line. Without a report there is none yet.
+/// The view as at most `rows` lines of at most `options.width` columns. `status` is the first line. `report` is `None` until the first
+/// interim report.
 pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows: usize) -> Vec<String> {
     let mut page = Page::cropped(options);
     page.line(Style::Strong, status);
@@ -20,7 +20,7 @@ pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows:
         }
         let section = report.sections.iter().find(|section| !section.rows.is_empty());
         if let Some(section) = section.filter(|_| rows >= LEAST_ROWS) {
-            // Half of the screen is the table's, however much there is to say.
+            // The table gets half of the screen, however long the answer is.
             page.truncate(rows / 2);
             page.blank();
             write_rows(&mut page, report, section, options, rows);
@@ -34,7 +34,7 @@ pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows:
     page.finish().lines().map(str::to_owned).collect()
 }
 
-/// The rows of a section that people see, those first that the answer rests on: they are named above.
+/// The rows of a section that are shown, beginning with those that the answer names.
 fn in_order_of_the_answer<'a>(report: &'a Report, section: &'a Section) -> Vec<&'a Row> {
     let unfolded = section.folded.as_ref().map_or(section.rows.len(), |folded| folded.from_row);
     let is_here = |at: &&RowRef| report.sections.get(at.section).is_some_and(|of| std::ptr::eq(of, section));
@@ -44,7 +44,7 @@ fn in_order_of_the_answer<'a>(report: &'a Report, section: &'a Section) -> Vec<&
     places.filter_map(|place| section.rows.get(place)).collect()
 }
 
-/// Writes the rows that there is room for, and how many there are besides.
+/// Writes the rows that fit, and the number of the others.
 fn write_rows(page: &mut Page, report: &Report, section: &Section, options: &HumanOptions, rows: usize) {
     let mut candidates = in_order_of_the_answer(report, section);
     candidates.truncate(options.top.min(rows));
@@ -54,7 +54,7 @@ fn write_rows(page: &mut Page, report: &Report, section: &Section, options: &Hum
     }
     let mut shown = 0;
     for (row, lines) in candidates.iter().zip(&laid.rows) {
-        // The last line says what is not shown.
+        // Keep the last line for the number of rows that are not shown.
         if page.height() + lines.len() + 1 > rows {
             break;
         }
@@ -119,7 +119,7 @@ Growth seen covers 561 of 580 MiB of anonymous memory.
     }
 
     #[test]
-    fn the_answer_comes_before_the_table_and_half_of_the_screen_is_the_tables() {
+    fn the_answer_comes_first_and_the_table_gets_half_of_the_screen() {
         let mut report = sample::many(200);
         report.findings = vec![report.findings[0].clone(); 30];
         let lines = at(80, 24, &report);
@@ -135,7 +135,7 @@ Growth seen covers 561 of 580 MiB of anonymous memory.
         let lines = at(80, 24, &report);
         let at = |word: &str| lines.iter().position(|line| line.starts_with(&format!("  {word} "))).unwrap();
         assert!(at("CACHE") < at("LEAK") && at("LEAK") < at("LONG-LIVED"), "{lines:#?}");
-        // Also one that a line sums up, and none twice.
+        // Folded rows too, and no row twice.
         report.findings[0].rows = vec![RowRef { section: 0, row: 2 }; 2];
         report.sections[0].folded = Some(Folded { from_row: 1, text: "2 more".to_owned() });
         let lines = live(STATUS, Some(&report), &HumanOptions::default(), 24);

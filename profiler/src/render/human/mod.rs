@@ -1,7 +1,7 @@
 //! The report for people: the answer, then the evidence, then how far it can be trusted.
 //!
-//! Written for someone who was woken up: the first line is a sentence, what is bad is said in words before it is said
-//! in red, and every line fits the terminal.
+//! It is made for someone who was just woken up: the first line is a sentence, colours only repeat what the words say, and every line
+//! fits the terminal.
 
 mod ascii;
 mod cell;
@@ -28,23 +28,23 @@ use crate::report::{Finding, Phrase, Report, Row, Section, Severity, Value};
 use crate::text::visible;
 use crate::units;
 
-/// Narrowest page. A terminal that is narrower breaks the lines itself.
+/// Narrowest page, in columns. A narrower terminal breaks the lines itself.
 pub const MIN_WIDTH: usize = 40;
-/// Width of a page for something that is not a terminal.
+/// Width of a page that is not for a terminal, in columns.
 pub const DEFAULT_WIDTH: usize = 80;
-/// Widest page: longer lines are hard to read.
+/// Widest page, in columns, because longer lines are hard to read.
 pub const MAX_WIDTH: usize = 160;
 
 /// How the report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HumanOptions {
-    /// Columns of the terminal; taken as [`MIN_WIDTH`] if it is less.
+    /// Width of the page in columns; at least [`MIN_WIDTH`] is used.
     pub width: usize,
     /// Whether to colour; see [`Colour::decide`].
     pub colour: bool,
-    /// Whether to write nothing but ASCII.
+    /// Whether to write only ASCII.
     pub ascii: bool,
-    /// Rows per table.
+    /// Most rows of a table.
     pub top: usize,
     /// Show every interval, every stack, every probe and the whole ledger.
     pub verbose: bool,
@@ -56,7 +56,7 @@ impl Default for HumanOptions {
     }
 }
 
-/// The report as text. Every line ends in a newline, and none has a control character but those of the colours.
+/// The report as text. Every line ends in a newline, and the only control characters are those of the colours.
 pub fn human(report: &Report, options: &HumanOptions) -> String {
     let mut page = Page::new(options);
     for finding in &report.findings {
@@ -70,7 +70,7 @@ pub fn human(report: &Report, options: &HumanOptions) -> String {
     page.finish()
 }
 
-/// The first sentence of the report: what is read last of a report that is longer than the screen.
+/// The first sentence of the report, to be repeated at the end if the page is longer than the screen.
 pub fn answer(report: &Report, options: &HumanOptions) -> String {
     let mut page = Page::new(options);
     if let Some(finding) = report.findings.first() {
@@ -79,7 +79,7 @@ pub fn answer(report: &Report, options: &HumanOptions) -> String {
     page.finish()
 }
 
-/// A message in as many lines as it needs; `label` is in front of the first and indents the others.
+/// A message, broken into lines. `label` begins the first line, and the others are indented by its width.
 pub fn message(label: &str, words: &str, options: &HumanOptions) -> String {
     let mut page = Page::new(options);
     page.paragraph(Style::Plain, label, words);
@@ -161,7 +161,7 @@ fn more_rows(number: usize) -> String {
     units::plural(number, "more row", "more rows")
 }
 
-/// The reasons for which shown values are unknown, each once.
+/// The reasons why shown values are unknown, each once.
 fn unknown<'a>(section: &'a Section, rows: &[&'a Row]) -> BTreeSet<&'a str> {
     let shown = |row: &&'a Row| section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
     let values = rows.iter().flat_map(|row| shown(row).map(|(_, value)| value));

@@ -11,10 +11,10 @@ use crate::text::visible;
 use crate::units;
 
 const INDENT: &str = "          ";
-/// The options that say where else names are.
+/// The options that name further sources.
 const WITH: &str = "use --debug-dir DIR or --debuginfod";
 
-/// Says below a table whose rows go by addresses what would give them names.
+/// Writes what would give names to rows that are named by addresses.
 pub(super) fn write_advice(page: &mut Page, report: &Report, rows: &[&Row]) {
     let catalog = Catalog::new(&report.frames);
     let files: BTreeSet<String> = rows.iter().filter_map(|row| nameless_in(report, &catalog, row)).collect();
@@ -26,7 +26,7 @@ pub(super) fn write_advice(page: &mut Page, report: &Report, rows: &[&Row]) {
     page.paragraph(Style::Warn, "  ", &words);
 }
 
-/// The file of the frame without a name that a row is called by, if it is.
+/// The file of the nameless frame that a row is named by; `None` if it has a name.
 fn nameless_in(report: &Report, catalog: &Catalog<'_>, row: &Row) -> Option<String> {
     let key = row.cells.iter().find_map(|cell| match cell {
         Value::Name(name) => Some(name.terminal()),
@@ -38,7 +38,7 @@ fn nameless_in(report: &Report, catalog: &Catalog<'_>, row: &Row) -> Option<Stri
     call.frame.module.as_ref().map(base_name)
 }
 
-/// What could not be read that has names or lines; on demand also what was read.
+/// Writes which sources of names could not be read; with `verbose`, also which were used.
 pub(super) fn write(page: &mut Page, coverage: &Coverage, verbose: bool) {
     for (problem, files) in problems(&coverage.files) {
         let words = format!("names of {}: {}", list(&files), visible(problem));
@@ -96,7 +96,7 @@ mod tests {
     use crate::text::Text;
 
     #[test]
-    fn rows_by_address_come_with_what_gives_them_names() {
+    fn rows_named_by_addresses_come_with_advice() {
         let mut report = sample::pong();
         let advice = |report: &Report| {
             let mut page = Page::new(&HumanOptions { width: 200, ..HumanOptions::default() });
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_and_what_was_not_are_told_apart() {
+    fn sources_and_problems_are_shown() {
         let file = FileNames {
             module: Text::from("/srv/server"),
             build_id: None,

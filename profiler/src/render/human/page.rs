@@ -1,25 +1,25 @@
-//! The page that the report is written on: lines of a known width, with or without colours, in ASCII if need be.
+//! The page that a report is written to: lines of a known width, with or without colours, in UTF-8 or ASCII.
 
 use std::borrow::Cow;
 
 use super::style::Style;
 use super::{HumanOptions, MIN_WIDTH, ascii, fit};
 
-/// Columns that text gets at least beside its label; with fewer, the label has a line of its own.
+/// Columns that text gets at least beside its label. If there are fewer, the label gets a line of its own.
 const LEAST_BESIDE: usize = 24;
-/// Columns of space left of text below its label.
+/// Indent of text below its label, in columns.
 const BELOW: usize = 4;
-/// Stands for the rest of a line.
+/// Stands for the rest of a line in ASCII.
 const DOTS: &str = "...";
 
 /// Text under construction.
 pub(super) struct Page {
-    /// Columns of a line.
+    /// Width of a line in columns.
     pub(super) width: usize,
-    /// Nothing but ASCII.
+    /// Whether to write only ASCII.
     pub(super) ascii: bool,
     colour: bool,
-    /// Cuts lines that are wider, which only words that have to be read whole are.
+    /// Whether to cut wider lines, which occur only where words are not broken.
     crop: bool,
     out: String,
 }
@@ -30,12 +30,12 @@ impl Page {
         Page { width: width.max(MIN_WIDTH), ascii, colour, crop: false, out: String::new() }
     }
 
-    /// A page of exactly this width, whatever it costs.
+    /// A page that cuts lines at this width.
     pub(super) fn cropped(options: &HumanOptions) -> Page {
         Page { width: options.width.max(1), crop: true, ..Page::new(options) }
     }
 
-    /// A line as it is.
+    /// Writes a line without breaking it.
     pub(super) fn line(&mut self, style: Style, text: &str) {
         let body = text.trim_start_matches(' ');
         let indent = text.get(..text.len() - body.len()).unwrap_or_default();
@@ -62,8 +62,8 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// Text in as many lines as it needs. `label` starts the first line and indents the others; on a narrow page it stands above
-    /// them.
+    /// Writes text, broken into lines. `label` begins the first line, and the others are indented by its width; on a narrow page it has
+    /// a line of its own.
     pub(super) fn paragraph(&mut self, style: Style, label: &str, text: &str) {
         let (label, text) = match self.ascii {
             true => (ascii::spelled(label), ascii::spelled(text)),
@@ -79,7 +79,7 @@ impl Page {
         self.lines(style, &label, indent, &text);
     }
 
-    /// The lines of a paragraph.
+    /// Writes the lines of a paragraph.
     fn lines(&mut self, style: Style, label: &str, indent: usize, text: &str) {
         for (number, line) in fit::lines(text, self.width.saturating_sub(indent)).iter().enumerate() {
             match number {
@@ -89,19 +89,19 @@ impl Page {
         }
     }
 
-    /// An empty line, unless there is one already or nothing to separate.
+    /// Writes an empty line, unless the page is empty or ends in one.
     pub(super) fn blank(&mut self) {
         if !self.out.is_empty() && !self.out.ends_with("\n\n") {
             self.out.push('\n');
         }
     }
 
-    /// How many lines there are.
+    /// Number of lines so far.
     pub(super) fn height(&self) -> usize {
         self.out.matches('\n').count()
     }
 
-    /// Takes away all lines but the first.
+    /// Keeps the first `lines` lines.
     pub(super) fn truncate(&mut self, lines: usize) {
         if let Some((end, _)) = self.out.match_indices('\n').nth(lines.saturating_sub(1)) {
             self.out.truncate(end + 1);

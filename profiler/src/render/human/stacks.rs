@@ -1,4 +1,4 @@
-//! The call stacks of the rows, in words.
+//! The call stacks of rows.
 
 use std::collections::HashSet;
 
@@ -12,16 +12,16 @@ use crate::report::{Frame, Function, Report, Role, Row, RowRef, Section, Severit
 use crate::text::{Text, visible};
 use crate::units;
 
-/// Most lines for a stack unless everything is asked for.
+/// Most lines of a stack without `--verbose`.
 const MAX_LINES: usize = 24;
-/// Calls in a row of one function, from which on they are counted: recursion.
+/// Number of consecutive calls of one function (recursion) from which on they are counted instead of listed.
 const MANY_ALIKE: usize = 4;
-/// Rows whose stacks are shown: of those that are problems, or if there is none.
+/// Number of rows whose stacks are shown: of problems, and if there is no problem.
 const PROBLEMS: usize = 5;
 const WITHOUT_PROBLEM: usize = 3;
 
-/// Writes the stacks of the first rows that are problems; of the first rows if there is none; with `verbose`, of all
-/// rows but those whose stack stands above.
+/// Writes the stacks of the first problems, or of the first rows if there is no problem. With `verbose`, writes the stacks of all rows
+/// except those that were already written.
 pub(super) fn write(
     page: &mut Page,
     report: &Report,
@@ -69,7 +69,7 @@ fn is_problem(row: &Row) -> bool {
     row.severity == Some(Severity::Problem)
 }
 
-/// The rows whose stacks are written, and how many others have one.
+/// The rows whose stacks are written, and the number of other rows with stacks.
 fn wanted<'a>(
     report: &'a Report,
     section: &Section,
@@ -96,7 +96,7 @@ fn wanted<'a>(
     (wanted, rest)
 }
 
-/// The stacks that stand above a section of detail, with the rows that it is the evidence for.
+/// The stacks of the parent rows of a detail section, which were already written.
 fn stacks_above(report: &Report, index: usize, top: usize) -> HashSet<usize> {
     let is_detail = report.sections.get(index).is_some_and(|section| section.detail);
     let above = report.sections.iter().take(index).filter(|above| is_detail && !above.detail);
@@ -105,7 +105,7 @@ fn stacks_above(report: &Report, index: usize, top: usize) -> HashSet<usize> {
 
 type Detail<'a> = (&'a Section, &'a Row);
 
-/// Of a row that stands for several call stacks: the row of the one that is shown, and the rows of the others.
+/// The detail rows of a row: that of the stack that is shown, and the others.
 fn parts<'a>(report: &'a Report, at: RowRef, row: &Row) -> (Option<Detail<'a>>, Vec<Detail<'a>>) {
     let mut others = report.details(at);
     let shown =
@@ -113,7 +113,7 @@ fn parts<'a>(report: &'a Report, at: RowRef, row: &Row) -> (Option<Detail<'a>>, 
     (shown.map(|shown| others.remove(shown)), others)
 }
 
-/// Says how many call stacks of a row are not shown, and what they hold.
+/// Writes the number of call stacks of a row that are not shown, and their total.
 fn write_others(page: &mut Page, others: &[Detail<'_>], verbose: bool) {
     let Some((section, _)) = others.first() else { return };
     let rows: Vec<&Row> = others.iter().map(|(_, row)| *row).collect();
@@ -123,8 +123,7 @@ fn write_others(page: &mut Page, others: &[Detail<'_>], verbose: bool) {
     page.paragraph(Style::Dim, "      … ", &format!("{stacks}{hold}: {where_they_are}"));
 }
 
-/// What rows have in the first column of numbers that people see, together: `412 MiB live > 30m`. None if it is not known
-/// of all.
+/// The total of rows in the first shown column of numbers: `412 MiB live > 30m`. `None` if a value is unknown.
 fn number(section: &Section, rows: &[&Row]) -> Option<String> {
     let place = section.columns.iter().position(|column| column.shown && !cell::is_word(column))?;
     let column = section.columns.get(place)?;
@@ -140,10 +139,10 @@ fn number(section: &Section, rows: &[&Row]) -> Option<String> {
     Some(format!("{} {}", cell::text(&sum, column.unit, false), cell::title(column).to_lowercase()))
 }
 
-/// Columns that the name in a heading gets at least.
+/// Least width of the name in a heading, in columns.
 const LEAST_NAME: usize = 8;
 
-/// The words of a row, and a number: enough to find it in the table.
+/// The heading of a row: its words and a number, so that it can be found in the table.
 fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String>, room: usize) -> String {
     let cells = || section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
     let word = cells().find(|(column, _)| column.role == Role::Label);
@@ -161,7 +160,7 @@ fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String
     }
 }
 
-/// What the table does not show of a row: its words.
+/// Writes the words of a row that the table does not show.
 fn remarks(page: &mut Page, section: &Section, row: &Row) {
     for (column, value) in section.columns.iter().zip(&row.cells) {
         let is_word = !matches!(value, Value::Unknown(_) | Value::Exact(_));
@@ -184,16 +183,15 @@ fn key(section: &Section, row: &Row) -> String {
 #[derive(Clone, PartialEq)]
 struct Call {
     name: String,
-    /// The name without arguments: rows are named so.
+    /// The name without arguments, as in the names of rows.
     short: String,
     mark: &'static str,
     place: String,
-    /// Code of others, which is left out where it is between other code of others.
+    /// Whether it is library code, which is left out between other library code.
     foreign: bool,
 }
 
-/// The calls of a stack, innermost first; inlined ones are calls too. Why a file has no names stands at the first of its
-/// calls.
+/// The calls of a stack, innermost first, including inlined ones. The reason why a file has no names is given at its first call.
 fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
     let mut said = HashSet::new();
     let mut call = |call: &naming::Call<'_>| {
@@ -216,23 +214,22 @@ fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
     catalog.calls(stack).iter().map(&mut call).collect()
 }
 
-/// A line of a stack that is shown in part.
+/// A line of a shortened stack.
 #[derive(Clone, PartialEq)]
 enum Line {
-    /// A call, and whether it is the one that the row is named by.
+    /// A call, and whether the row is named by it.
     Call(Call, bool),
-    /// So many calls of code of others.
+    /// A number of library calls.
     Foreign(usize),
-    /// So many calls of the function above, which calls itself.
+    /// A number of further calls of the function in the line above (recursion).
     Again(usize),
-    /// So many calls further out.
+    /// A number of outer calls.
     FurtherOut(usize),
 }
 
-/// What is shown of a stack: all of the program's own code, and of the code of others what own code calls, and what the row
-/// is named by.
+/// Shortens a stack to the program's own calls, the library calls that they make, and the call that the row is named by.
 fn part(calls: Vec<Call>, key: &str) -> Vec<Line> {
-    // The longest name that the key begins with: behind it may stand what tells two rows apart.
+    // Take the longest name that the key starts with. The key may end in text that distinguishes it from other rows.
     let matches = |call: &Call| key.starts_with(&call.short);
     let longest = calls.iter().filter(|call| matches(call)).map(|call| call.short.len()).max();
     let named = calls.iter().position(|call| Some(call.short.len()) == longest && matches(call));
@@ -261,13 +258,13 @@ fn part(calls: Vec<Call>, key: &str) -> Vec<Line> {
     cut(lines)
 }
 
-/// The first lines, and a count of the calls on the others.
+/// Keeps the first lines, and counts the calls in the others.
 fn cut(mut lines: Vec<Line>) -> Vec<Line> {
     let calls = |line: &Line| match line {
         Line::Call(..) => 1,
         Line::Foreign(calls) | Line::Again(calls) | Line::FurtherOut(calls) => *calls,
     };
-    // A line that says that one call is left out would take as much room as the call.
+    // Leaving out a single call would save no line.
     if lines.len() > MAX_LINES + 1 {
         let rest = lines.split_off(MAX_LINES);
         lines.push(Line::FurtherOut(rest.iter().map(calls).sum()));
@@ -275,7 +272,7 @@ fn cut(mut lines: Vec<Line>) -> Vec<Line> {
     lines
 }
 
-/// Writes a part of a stack, unless the same calls were `shown` before.
+/// Writes a shortened stack, unless the same lines are in `shown`.
 fn write_part(page: &mut Page, part: Vec<Line>, shown: &mut Vec<Vec<Line>>) {
     if shown.contains(&part) {
         let words = "the same calls as above; --verbose shows where the stacks differ";
@@ -296,26 +293,26 @@ fn write_part(page: &mut Page, part: Vec<Line>, shown: &mut Vec<Vec<Line>>) {
     shown.push(part);
 }
 
-/// Columns that the place of a call may take of a page of which a third is less.
+/// Columns that the place of a call may use on a page so narrow that a third of it is less.
 const NARROW_PLACE: usize = 16;
 
-/// A call in one line.
+/// Writes a call in one line.
 fn write_call(page: &mut Page, style: Style, call: &Call) {
     let Call { name, mark, place, .. } = call;
     let room = page.width - 6 - width(mark);
     if width(name) + 2 + width(place) <= room {
         return page.line(style, &format!("      {name}{mark}  {place}"));
     }
-    // The name is worth more than the directories of its file, or than why it is no name.
+    // The name matters more than the directories of its file, or the reason why it has none.
     let cut = |room| if place.starts_with('(') { fit::aside(place, room) } else { fit::path(place, room) };
-    // On a narrow page it is still a whole file name, if it is no long one.
+    // On a narrow page, keep the whole file name unless it is long.
     let file = place.rsplit('/').next().map_or(0, |file| width(file) + width("…/"));
     let short = cut((room / 3).max(file.min(NARROW_PLACE)));
     let name = fit::name(name, room.saturating_sub(2 + width(&short)));
     page.line(style, &format!("      {name}{mark}  {}", cut(room.saturating_sub(2 + width(&name)))));
 }
 
-/// A call in as many lines as it takes.
+/// Writes a call without shortening it.
 fn write_whole(page: &mut Page, call: &Call) {
     let Call { name, mark, place, .. } = call;
     if width(name) + width(mark) + 2 + width(place) <= page.width - 6 {
@@ -327,7 +324,7 @@ fn write_whole(page: &mut Page, call: &Call) {
     }
 }
 
-/// Where a function is: file and line, else the file that it was loaded from.
+/// The place of a function: source file and line, else the program file.
 fn place(function: &Function, frame: &Frame) -> String {
     let place = match (&function.file, function.line, &frame.module) {
         (Some(file), Some(line), _) => format!("{}:{line}", file.terminal()),

@@ -1,22 +1,22 @@
-//! The few colours there are: they repeat what the words say, and are never the only sign.
+//! Colours. They repeat what the words say and never stand alone.
 
 use std::ffi::OsStr;
 
-/// What the user asked about colours.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colour {
-    /// Colours on a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
-    /// Colours.
+    /// Always.
     Always,
-    /// No colours.
+    /// Never.
     Never,
 }
 
 impl Colour {
-    /// Whether to colour. `no_color` is the variable `NO_COLOR`, which counts if it is not empty; `terminal` says where
-    /// the output goes.
+    /// Whether to use colours. `no_color` is the variable `NO_COLOR`, which is ignored if it is empty. `terminal` is whether the output
+    /// is a terminal.
     pub fn decide(self, no_color: Option<&OsStr>, terminal: bool) -> bool {
         match self {
             Colour::Auto => terminal && no_color.is_none_or(OsStr::is_empty),
@@ -30,13 +30,13 @@ impl Colour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
-    /// What was asked about was found.
+    /// A problem was found.
     Bad,
     /// The answer is limited.
     Warn,
     /// Titles.
     Strong,
-    /// What is read last.
+    /// Less important text.
     Dim,
 }
 

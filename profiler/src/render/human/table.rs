@@ -1,8 +1,8 @@
-//! A section as a table that fits.
+//! Lays out a section as a table that fits the page.
 //!
-//! Nothing is wrapped inside of a row, so a row can be read and grepped as one line. If the width does not do, the
-//! intervals go first, then the name of the row moves below its numbers, and only then columns go, the least used first, which is
-//! said.
+//! A row is not wrapped, so that it can be read and grepped as one line. If the table is too wide, the intervals are dropped first,
+//! then the name of each row moves to a line below its numbers, and last columns are dropped, the least important first, which the
+//! page says.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
@@ -11,33 +11,33 @@ use super::fit::{self, width};
 use super::{ascii, cell};
 use crate::report::{Row, Section, Unit};
 
-/// Columns of space between two columns, and left of the table.
+/// Space between two columns, and left of the table.
 const GAP: usize = 2;
-/// Lines of a title.
+/// Most lines of a title.
 const TITLE_LINES: usize = 2;
-/// Widest word in a column that is not the key.
+/// Widest word in a column other than the names.
 const MAX_WORD: usize = 24;
-/// Columns that the key gets at least beside the numbers, if it needs them: with intervals, and without.
+/// Width that names get at least beside the numbers, if they need it: with intervals, and without.
 const KEY_ROOM: [usize; 2] = [32, 18];
 
-/// A table, laid out.
+/// A table that is laid out.
 pub(super) struct Laid {
     /// Lines of the header.
     pub(super) header: Vec<String>,
-    /// Per row its lines.
+    /// Lines of each row.
     pub(super) rows: Vec<Vec<String>>,
-    /// Titles of the columns for which there was no room.
+    /// Titles of the columns that did not fit.
     pub(super) left_out: Vec<String>,
     /// Whether a value is marked as an estimate without its interval.
     pub(super) marks: bool,
 }
 
-/// What cells look like.
+/// How cells are written.
 #[derive(Clone, Copy)]
 struct Form {
-    /// Every estimate with its interval.
+    /// Whether every estimate has its interval.
     intervals: bool,
-    /// Nothing but ASCII.
+    /// Whether to write only ASCII.
     ascii: bool,
 }
 
@@ -50,7 +50,7 @@ impl Form {
 /// A column of a section, or a part of one, by its index.
 type Shown = (usize, Part);
 
-/// Column of cells as text, ready to be measured.
+/// The cells of a column as text.
 struct Texts {
     title: String,
     cells: Vec<String>,
@@ -61,19 +61,19 @@ impl Texts {
     fn width(&self) -> usize {
         let values = self.cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
         let least = values.max(self.title.split(' ').map(width).max().unwrap_or(0));
-        // A title of three lines costs more than the columns that it saves.
+        // A title of three lines costs more than the width that it saves.
         let is_low = |room: &usize| fit::lines(&self.title, *room).len() <= TITLE_LINES;
         (least..=width(&self.title)).find(is_low).unwrap_or(least)
     }
 
-    /// The title, broken into lines so that it does not widen the column.
+    /// The title, broken into lines so that it does not make the column wider.
     fn header(&self) -> Vec<String> {
         fit::lines(&self.title, self.width())
     }
 }
 
-/// Lays out the shown columns of `rows` in `room` columns. `intervals` asks for the interval of every estimate, else
-/// shares alone have one, if there is room.
+/// Lays out the shown columns of `rows` in a width of `room`. With `intervals` every estimate has its interval; else only shares have
+/// one, if it fits.
 pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: bool, ascii: bool) -> Laid {
     let form = Form { intervals, ascii };
     let is_shown = |index: &usize| section.columns.get(*index).is_some_and(|column| column.shown);
@@ -115,21 +115,21 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
     }
 }
 
-/// The place in `kept` of the column that is missed least; the last of several. What people act on is what the row is (the words
-/// before its name), how fast it grows, and what it holds; the rest is the evidence for that.
+/// The index in `kept` of the least important column; the last of several. Most important are the words before the name, rates, and
+/// sizes; other columns are evidence for these.
 fn least_used(section: &Section, kept: &[Shown]) -> Option<usize> {
     let key = section.name_column().unwrap_or_default();
     let rank = |index: usize| match section.columns.get(index) {
         Some(column) if cell::is_word(column) && index < key => 0,
-        Some(column) if is_growth(column.unit) => 1,
+        Some(column) if is_rate(column.unit) => 1,
         Some(column) if column.unit == Unit::Bytes => 2,
         _ => 3,
     };
     (0..kept.len()).max_by_key(|place| kept.get(*place).map(|(index, _)| rank(*index)))
 }
 
-/// Whether values of this unit say what happens all the time.
-fn is_growth(unit: Unit) -> bool {
+/// Whether values of this unit are rates of growth or of use.
+fn is_rate(unit: Unit) -> bool {
     matches!(unit, Unit::BytesPerHour | Unit::BytesPerSecond | Unit::NanosPerSecond)
 }
 
@@ -184,7 +184,7 @@ fn draw(
     let mut table = Table::new();
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.load_style(comfy_table::presets::NOTHING);
-    // Titles stand on the values: short ones are filled from above.
+    // Titles are aligned at the bottom: short ones get empty lines above.
     table.set_header(
         titles.iter().map(|title| ["\n".repeat(height - title.len()), title.join("\n")].concat()),
     );
@@ -215,7 +215,7 @@ mod tests {
     use crate::report::sample;
 
     #[test]
-    fn on_a_narrow_page_the_columns_stay_that_people_act_on() {
+    fn a_narrow_page_keeps_the_most_important_columns() {
         let report = sample::pong();
         let section = &report.sections[0];
         let rows: Vec<&Row> = section.rows.iter().collect();

@@ -10,7 +10,7 @@ fn samples() -> [Report; 5] {
     [sample::pong(), sample::many(200), sample::incomplete(), sample::hostile(), sample::timed()]
 }
 
-/// `cargo test -p profiler --lib look -- --ignored --nocapture` shows what the others only check.
+/// `cargo test -p profiler --lib look -- --ignored --nocapture` prints the pages that the other tests check.
 #[test]
 #[ignore = "prints reports, for people to look at"]
 fn look() {
@@ -130,7 +130,7 @@ fn the_answer_is_the_whole_sentence_in_lines_that_fit() {
 }
 
 #[test]
-fn nothing_from_the_target_acts_on_the_terminal() {
+fn text_from_the_target_cannot_control_the_terminal() {
     for width in [60, 80, 120] {
         let page = at(&sample::hostile(), width).replace('\n', "");
         assert!(!page.contains(is_hidden), "{page:?}");
@@ -183,7 +183,7 @@ fn losses_stand_above_the_table_and_in_the_ledger() {
 }
 
 #[test]
-fn whole_stacks_need_few_words_and_older_reports_have_few() {
+fn complete_stacks_need_few_words() {
     let mut report = sample::pong();
     if let Some(walks) = &mut report.coverage.walks {
         walks.cut.clear();
@@ -206,7 +206,7 @@ fn whole_stacks_need_few_words_and_older_reports_have_few() {
 }
 
 #[test]
-fn places_that_walks_end_in_are_named_but_not_without_end() {
+fn few_of_the_files_that_walks_end_in_are_named() {
     let mut report = sample::pong();
     if let Some(walks) = &mut report.coverage.walks {
         let one = walks.cut[0].ended_in[0].clone();
@@ -232,7 +232,7 @@ fn unaccounted_hits_are_called_a_defect() {
 }
 
 #[test]
-fn where_there_is_no_room_columns_go_and_are_named() {
+fn columns_that_do_not_fit_are_dropped_and_named() {
     let mut report = sample::pong();
     for column in &mut report.sections[0].columns {
         column.shown = true;
@@ -259,7 +259,7 @@ fn a_table_without_key_or_numbers_still_works() {
     assert!(at(&report, 80).contains("LEAK: 1 of 214"));
 }
 
-/// A stack with `inside` calls below the function that leaks, and `outside` above it.
+/// A stack with `inside` calls inside the function that leaks, and `outside` calls outside it.
 fn deep(inside: usize, outside: usize) -> Report {
     let mut report = sample::pong();
     let named = report.stacks[0].frames[1];
@@ -271,7 +271,7 @@ fn deep(inside: usize, outside: usize) -> Report {
 }
 
 #[test]
-fn of_a_deep_stack_own_code_is_shown_and_what_lies_between_is_counted() {
+fn a_deep_stack_shows_own_code_and_counts_the_rest() {
     let mut report = deep(20, 30);
     let verbose = HumanOptions { verbose: true, ..HumanOptions::default() };
     let whole = human(&report, &verbose);
@@ -287,12 +287,12 @@ fn of_a_deep_stack_own_code_is_shown_and_what_lies_between_is_counted() {
       … 29 more calls of it: --verbose
 ";
     assert!(stack.contains(expected), "{page}");
-    // A frame without a name in the middle is own code too.
+    // A frame of the program without a name is own code too.
     let nameless = report.frames.iter().position(|frame| frame.functions.is_empty()).unwrap();
     report.stacks[0].frames.insert(1, nameless);
     let page = at(&report, 80);
     assert!(page.contains("      libfoo.so+0x5a0f  (unloaded; no symbols in the file)\n"), "{page}");
-    // Once for all calls in the file.
+    // The reason is given once for all calls in the file.
     report.stacks[0].frames.insert(3, nameless);
     let page = at(&report, 80);
     assert!(page.contains("      libfoo.so+0x5a0f\n"), "{page}");
@@ -301,7 +301,7 @@ fn of_a_deep_stack_own_code_is_shown_and_what_lies_between_is_counted() {
 }
 
 #[test]
-fn a_stack_of_own_code_is_not_without_end() {
+fn a_long_stack_of_own_code_is_cut() {
     let mut report = deep(1, 0);
     let named = report.frames[report.stacks[0].frames[1]].clone();
     for n in 0..40 {
@@ -316,7 +316,7 @@ fn a_stack_of_own_code_is_not_without_end() {
 }
 
 #[test]
-fn stacks_that_look_the_same_are_shown_once_and_not_without_end() {
+fn equal_stacks_are_shown_once_and_few_are_shown() {
     let mut report = sample::pong();
     report.sections[0].rows = vec![report.sections[0].rows[0].clone(); 9];
     let page = at(&report, 80);
@@ -333,7 +333,7 @@ fn several_processes_are_told_apart() {
     let mut report = sample::pong();
     report.meta.targets.push(report.meta.targets[0].clone());
     assert!(at(&report, 80).contains("LEAK  pid 4242  412 MiB"));
-    // With a column of its own for the process, as rows of several have.
+    // With a column for the process.
     let section = &mut report.sections[0];
     let pid = Column {
         name: "pid".to_owned(),
@@ -351,7 +351,7 @@ fn several_processes_are_told_apart() {
 }
 
 #[test]
-fn a_run_of_a_moment_has_no_shares() {
+fn a_very_short_run_has_no_shares() {
     let mut report = sample::pong();
     report.meta.length_ns = 400_000_000;
     let cost = &mut report.meta.cost;
@@ -386,7 +386,7 @@ fn a_report_of_words_alone_is_a_sentence() {
 }
 
 #[test]
-fn what_many_threads_lose_together_is_said_though_each_hardly_runs() {
+fn the_cost_of_many_threads_together_is_shown_even_if_each_runs_rarely() {
     let mut report = sample::pong();
     let cost = &mut report.meta.cost;
     (cost.busiest_thread_share, cost.hits_per_s) = (None, Some(1.2e6));

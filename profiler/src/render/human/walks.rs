@@ -1,4 +1,4 @@
-//! How good the call stacks and their names are.
+//! The quality of call stacks and names.
 
 use super::page::Page;
 use super::stacks::base_name;
@@ -7,11 +7,11 @@ use crate::report::{Coverage, Cut, Walks};
 use crate::text::{Text, visible};
 use crate::units;
 
-/// Files that are named per reason, unless everything is asked for.
+/// Files that are named for each reason without `--verbose`.
 const FILES: usize = 3;
 
-/// How many walks are complete, by which method, and why the others are not; how many frames have names, why the others
-/// have none, and what could be switched on.
+/// Writes how many walks are complete, by which method, and why the others are not; how many frames have names, why the others have
+/// none, and which options of the target would help.
 pub(super) fn write(page: &mut Page, coverage: &Coverage, verbose: bool) {
     let Some(walks) = &coverage.walks else { return };
     if walks.walks > 0 {

@@ -1,4 +1,4 @@
-//! What the page of a diagnosis says first, and what follows from it.
+//! Tests of the page of a diagnosis.
 
 use super::{super::HumanOptions, diagnosis, verdict};
 use crate::doctor::{Answer, Need, sample};
@@ -7,7 +7,7 @@ fn shown(of: &crate::doctor::Diagnosis) -> String {
     diagnosis(of, &HumanOptions::default())
 }
 
-/// Everything that there is.
+/// The page with `--verbose`.
 fn whole(of: &crate::doctor::Diagnosis) -> String {
     diagnosis(of, &HumanOptions { verbose: true, ..HumanOptions::default() })
 }
@@ -21,7 +21,7 @@ fn the_answer_comes_first() {
 }
 
 #[test]
-fn as_many_limits_are_shown_as_are_counted() {
+fn all_counted_limits_are_shown() {
     let page = shown(&sample::limited());
     let block = page.split("\n\nprocess ").next().unwrap();
     assert_eq!(
@@ -32,7 +32,7 @@ fn as_many_limits_are_shown_as_are_counted() {
 }
 
 #[test]
-fn what_would_be_refused_for_its_cost_comes_with_the_way_out() {
+fn a_refusal_for_its_cost_comes_with_a_remedy() {
     let page = shown(&sample::costly());
     let block = page.split("\n\nprocess ").next().unwrap();
     assert!(block.starts_with("NOT READY: sample: thread tick (4243) would lose"), "{block}");
@@ -51,7 +51,7 @@ fn the_answer_fits() {
 }
 
 #[test]
-fn every_line_fits_and_says_what_it_says_without_colours() {
+fn every_line_fits_and_colours_only_repeat_the_words() {
     for of in sample::all() {
         for (width, verbose) in
             [40, 50, 60, 80, 120].into_iter().flat_map(|width| [(width, false), (width, true)])
@@ -66,7 +66,7 @@ fn every_line_fits_and_says_what_it_says_without_colours() {
     }
 }
 
-/// The words of a page, however they are broken into lines.
+/// The words of a page without its line breaks.
 fn flat(page: &str) -> String {
     page.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -97,7 +97,7 @@ fn if_nothing_can_be_observed_only_why_comes_first() {
 }
 
 #[test]
-fn what_no_tool_needs_is_told_but_is_no_limit() {
+fn a_feature_that_no_tool_needs_is_shown_and_is_no_limit() {
     let mut of = sample::ready();
     (of.checks[0].answer, of.checks[0].need) = (Answer::No, Need::Informative);
     let text = shown(&of);
@@ -142,7 +142,7 @@ fn figures_are_marked_as_estimates_with_their_number() {
 }
 
 #[test]
-fn what_is_fine_is_counted_and_what_is_not_stands_whole() {
+fn checks_that_passed_are_counted_and_others_are_shown() {
     let ready = shown(&sample::ready());
     assert_eq!(ready.matches("--verbose shows each").count(), 2, "kernel and profiler itself: {ready}");
     assert!(ready.contains("  yes  2 checks            --verbose shows each\n"), "{ready}");
@@ -164,7 +164,7 @@ fn what_is_fine_is_counted_and_what_is_not_stands_whole() {
             "{words}: {limited}"
         );
     }
-    // Each limit once: below the answer.
+    // Each limit is shown once, below the answer.
     assert_eq!(limited.matches("no /tmp/perf-17.map of its own").count(), 1, "{limited}");
     let not_ready = shown(&sample::not_ready());
     assert!(not_ready.contains("  ?    probes              no probe could be attached\n"), "{not_ready}");

@@ -1,4 +1,4 @@
-//! What is cut, and where.
+//! Tests of what is cut, and where.
 
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn long_names_lose_parameters_first_and_the_end_of_the_function_last() {
             54,
             "node::Buffer::…::CreateUnsafeArrayBuffer",
         ),
-        // A second `…` would say nothing more.
+        // A second `…` would add nothing.
         ("game::Map<int, long>::Node<int, long>::insert", 33, "game::Map::Node::insert"),
         ("push /srv/game/scripts/chat.js:4:1", 26, "push …/scripts/chat.js:4:1"),
         ("push /srv/game/scripts/chat.js:4:1", 9, "push /sr…"),
@@ -92,7 +92,7 @@ proptest! {
     // The widest character (U+17D8) takes three columns, and a line cannot have less than one character.
     #[test]
     fn nothing_is_wider_than_its_room(text in "\\PC{0,60}", room in 3usize..40) {
-        // Hidden characters are spelled out before text comes here; one of them widens the character before it.
+        // Hidden characters are escaped before text gets here; one of them would widen the character before it.
         let text = text.replace(crate::text::is_hidden, "");
         let short = name(&text, room);
         prop_assert!(width(&short) <= room);

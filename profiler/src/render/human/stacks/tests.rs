@@ -1,4 +1,4 @@
-//! What is said of a row whose call stacks are several.
+//! Tests of rows with several call stacks.
 
 use super::super::{HumanOptions, human};
 use crate::report::{Value, sample};
@@ -11,7 +11,7 @@ fn page(report: &crate::report::Report, verbose: bool) -> String {
 fn a_stack_has_its_own_figures_and_the_others_are_counted() {
     let report = sample::grouped();
     let short = page(&report, false);
-    // The table has the sum of the three, the stack below it what it holds itself.
+    // The table shows the total of the three stacks, and the heading of the stack its own figure.
     let row = short.lines().find(|line| line.contains("room::Room::tick and what it calls")).unwrap();
     assert!(row.contains("60 MiB"), "{short}");
     let block = short.split("Call stacks, innermost call first").nth(1).unwrap();
@@ -24,7 +24,7 @@ fn a_stack_has_its_own_figures_and_the_others_are_counted() {
 }
 
 #[test]
-fn what_is_not_known_of_all_is_not_added_up() {
+fn an_unknown_value_makes_the_total_unknown() {
     let mut report = sample::grouped();
     report.sections[1].rows[2].cells[2] = Value::Unknown("no".to_owned());
     let page = page(&report, false);
