@@ -5,6 +5,9 @@ use crate::wire;
 /// Address spaces that the kernel side has room for.
 pub const MAX_SPACES: u32 = 256;
 
+/// Words of the filter in front of the table of targets, a power of two: a bit for each process id modulo 65,536.
+pub const FILTER_WORDS: u32 = 1 << 10;
+
 /// An address of an address space as one number: the space is in the upper 16 bits.
 #[inline(always)]
 pub const fn address_key(space: u16, address: u64) -> u64 {

@@ -32,6 +32,17 @@ pub unsafe fn take(counter: *mut u64) -> u64 {
     number
 }
 
+/// Sets bits of a value in a map.
+///
+/// # Safety
+/// `place` points to an aligned 64-bit value in a map.
+#[inline(always)]
+pub unsafe fn set_bits(place: *mut u64, bits: u64) {
+    // `lock *(u64 *)(r1 + 0) |= r2` (Linux 5.12), by its encoding for the same reason.
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { asm!(".quad 0x00000040000021db", in("r1") place, in("r2") bits) };
+}
+
 /// Replaces a value in a map if it is the one expected; whether it was.
 ///
 /// # Safety

@@ -77,6 +77,15 @@ pub fn count<C: ledger::Ledger>(counter: C) {
     }
 }
 
+/// Counts several of a rare kind.
+#[inline(always)]
+pub fn count_more<C: ledger::Ledger>(counter: C, more: u64) {
+    if let Some(ledger) = Ledger::open() {
+        // SAFETY: a map value.
+        unsafe { atomic::add(ledger.at(counter), more) }
+    }
+}
+
 /// Puts a step of hits down to the current thread.
 #[inline(never)]
 fn publish(others: bool) {

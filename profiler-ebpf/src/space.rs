@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     record::{RECORD_HELD, RecordHead},
-    space::{HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES, Space},
+    space::{FILTER_WORDS, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES, Space},
 };
 
 use crate::{atomic, ring};
@@ -25,6 +25,12 @@ static SPACES: Array<Space> = Array::with_max_entries(MAX_SPACES, BPF_F_MMAPABLE
 /// end. Twice the number of spaces: a process that ends and one that begins may both be in it.
 #[map]
 static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(2 * MAX_SPACES, 0);
+
+/// A bit for each process id modulo 65,536, set before such a process enters the table above and never cleared: what every hit of every
+/// process of the host is checked against. The section becomes a map of its own, which programs address without a lookup.
+#[unsafe(link_section = ".bss.filter")]
+#[unsafe(no_mangle)]
+static mut TARGET_FILTER: [u64; FILTER_WORDS as usize] = [0; FILTER_WORDS as usize];
 
 /// The next number for a space. User space takes numbers too, through a mapping.
 #[map]
@@ -53,6 +59,21 @@ pub fn of_process(tgid: u32) -> Option<u32> {
     unsafe { TARGETS.get(tgid).copied() }
 }
 
+/// The word of the filter that has the bit of a process.
+#[inline(always)]
+fn filter_word(tgid: u32) -> *mut u64 {
+    let index = (tgid >> 6 & (FILTER_WORDS - 1)) as usize;
+    // SAFETY: a map value; the mask keeps the index within it.
+    unsafe { (&raw mut TARGET_FILTER).cast::<u64>().add(index) }
+}
+
+/// Whether a process may be observed: false for nearly all that are not. A tracepoint program asks this first.
+#[inline(always)]
+pub fn may_be_observed(tgid: u32) -> bool {
+    // SAFETY: a map value. Others set bits meanwhile.
+    unsafe { filter_word(tgid).read_volatile() >> (tgid & 63) & 1 != 0 }
+}
+
 /// An address space by number.
 #[inline(always)]
 pub fn get(space: u32) -> Option<*mut Space> {
@@ -77,6 +98,8 @@ pub fn open(tgid: u32, like: Option<*const Space>) -> Option<u32> {
         let (slot, generation) = like.map_or((0, 0), |like| ((*like).slot, (*like).generation));
         *space = Space { tgid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation };
     }
+    // SAFETY: a map value.
+    unsafe { atomic::set_bits(filter_word(tgid), 1 << (tgid & 63)) };
     if TARGETS.insert(tgid, number, BPF_ANY).is_err() {
         let _ = TARGETS.remove(tgid);
         return None;

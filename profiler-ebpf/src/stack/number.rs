@@ -10,10 +10,13 @@ use aya_ebpf::{
 use profiler_common::{
     record::{ENDED_SOMEHOW, NO_STACK, RECORD_STACK, RecordHead},
     space::{CALLER_STEPS, Space},
-    unwind::walk::{End, FRAME_ROOM, MAX_FRAMES},
+    unwind::walk::{End, FRAME_ROOM, MAX_FRAMES, Walk},
 };
 
-use super::entry::{self, Place, Room};
+use super::{
+    entry::{self, Place, Room},
+    registers::{self, Registers},
+};
 use crate::{atomic, ring};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -146,6 +149,51 @@ pub unsafe fn at_entry<R: Remarks>(
             return *known as u32;
         }
         introduce::<R>(identity, space, record)
+    }
+}
+
+/// What walks work with that begin where a thread was interrupted. It lies in a map.
+#[repr(C)]
+pub struct TaskWalker {
+    registers: Registers,
+    walk: Walk,
+    record: Record,
+}
+
+/// The number of the stack with which the current thread entered the kernel, which is 0 if it cannot be told.
+///
+/// # Safety
+/// `known` is a map value, `walker` is in a map and nobody else's meanwhile.
+#[inline(always)]
+pub unsafe fn of_task<R: Remarks>(space: u16, known: *const Space, walker: *mut TaskWalker) -> u32 {
+    // SAFETY: the caller vouches for all pointers.
+    unsafe {
+        let slot = (&raw const (*known).slot).read_volatile();
+        let registers = &raw mut (*walker).registers;
+        registers::take_of_task(registers);
+        if !(*registers).are_walkable() {
+            R::short();
+            return NO_STACK;
+        }
+        let record = &raw mut (*walker).record;
+        let place = Place { space, slot, generation: 0, steps: false };
+        let frames = (&raw mut (*record).frames).cast::<u64>();
+        let found = registers::walk_from(registers, false, place, frames, &raw mut (*walker).walk);
+        match found.end {
+            End::LIMIT => R::truncated(),
+            End::UNREADABLE => R::short(),
+            _ => {}
+        }
+        (*record).depth = found.depth;
+        let end = if slot == 0 { ENDED_SOMEHOW } else { found.end as u8 & 15 };
+        (*record).end = u64::from(end) << 4 | u64::from(found.guessed) << 15;
+        if (&raw const (*record).depth).read_volatile() == 0 {
+            return NO_STACK;
+        }
+        match STACK_NUMBERS.get_ptr_mut(found.identity) {
+            Some(known) if *known & SENT != 0 => *known as u32,
+            _ => introduce::<R>(found.identity, space, record),
+        }
     }
 }
 

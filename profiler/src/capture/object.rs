@@ -183,6 +183,10 @@ fn create_map(
     definition: &aya_obj::Map,
     btf: BorrowedFd<'_>,
 ) -> std::result::Result<MapData, AnyError> {
+    let mut definition = definition.clone();
+    if let (EbpfSectionKind::Bss, aya_obj::Map::Legacy(map)) = (definition.section_kind(), &mut definition) {
+        map.def.map_flags |= aya_obj::generated::BPF_F_MMAPABLE;
+    }
     let map = MapData::create(definition.clone(), name, Some(btf))?;
     let fd = map.fd().as_fd();
     if !definition.data().is_empty() {

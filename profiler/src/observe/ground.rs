@@ -9,7 +9,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
-use profiler_common::space::{MAX_SPACES, Space};
+use profiler_common::space::{FILTER_WORDS, MAX_SPACES, Space};
 
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
@@ -21,8 +21,11 @@ use crate::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ground"));
+/// The filter in front of the table of targets: a section of the object.
+const FILTER: &str = ".bss.filter";
 /// The maps that tools use in place of their own.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 13] = [
+    FILTER,
     "CALLER_STEPS",
     "HOLDS",
     "NEXT_SPACE",
@@ -41,6 +44,7 @@ const SHARED: [&str; 12] = [
 pub(crate) struct Ground {
     object: Object,
     next_space: MmapRaw,
+    filter: MmapRaw,
 }
 
 /// How large the shared maps are, and what is followed.
@@ -88,11 +92,13 @@ impl Ground {
         let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
         let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
-        let next_space = MmapOptions::new()
-            .len(4096)
-            .map_raw(object.map("NEXT_SPACE")?.as_raw_fd())
-            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to map BPF map NEXT_SPACE").because_of(e))?;
-        Ok(Ground { object, next_space })
+        let map = |name: &str, bytes| {
+            MmapOptions::new().len(bytes).map_raw(object.map(name)?.as_raw_fd()).map_err(|e| {
+                Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")).because_of(e)
+            })
+        };
+        let (next_space, filter) = (map("NEXT_SPACE", 4096)?, map(FILTER, 8 * FILTER_WORDS as usize)?);
+        Ok(Ground { object, next_space, filter })
     }
 
     /// The maps for the object of a tool.
@@ -116,9 +122,18 @@ impl Ground {
         self.write("SPACES", &u32::from(number), space)?;
         // Where pids are those of another namespace, processes cannot be told apart by them.
         if space.tgid != 0 {
+            self.let_through(space.tgid);
             self.write("TARGETS", &space.tgid, &u32::from(number))?;
         }
         Ok(())
+    }
+
+    /// Sets the bit of a process in the filter.
+    fn let_through(&self, tgid: u32) {
+        let index = (tgid / 64 % FILTER_WORDS) as usize;
+        // SAFETY: a word of the mapping, which lives as long as this value. The kernel side sets bits atomically.
+        let word = unsafe { AtomicU64::from_ptr(self.filter.as_mut_ptr().cast::<u64>().add(index)) };
+        word.fetch_or(1 << (tgid % 64), Ordering::Relaxed);
     }
 
     /// A number for an address space; `None` if all are taken. The kernel side takes numbers too.
