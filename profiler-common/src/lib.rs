@@ -14,6 +14,7 @@ pub mod opaque;
 pub mod rate;
 pub mod record;
 pub mod space;
+pub mod syscalls;
 pub mod unwind;
 pub mod witness;
 

@@ -4,7 +4,7 @@ mod measure;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-pub(crate) use self::measure::{FloorArgs, TablesArgs, WalksArgs};
+pub(crate) use self::measure::{CallsArgs, FloorArgs, TablesArgs, WalksArgs};
 use super::{gate::GateArgs, launch::LaunchArgs, values};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use profiler::{
@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// For measurements: empty programs where `memleak` would probe, until interrupted.
     #[command(name = "__floor", hide = true)]
     Floor(FloorArgs),
+    /// For measurements: counts system calls until interrupted, and prints what was counted as JSON.
+    #[command(name = "__calls", hide = true)]
+    Calls(CallsArgs),
     /// For measurements: makes unwind tables, and prints their sizes and how long it took as JSON.
     #[command(name = "__tables", hide = true)]
     Tables(TablesArgs),

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "the command line is where words go to people")]
 
 mod args;
+mod calls;
 mod doctor;
 mod floor;
 mod gate;
@@ -47,6 +48,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Memleak(args) => memleak::run(args, &cli),
         Command::Doctor(args) => doctor::run(args, &cli),
         Command::Floor(args) => floor::run(args),
+        Command::Calls(args) => calls::run(args),
         Command::Tables(args) => tables::run(args),
         Command::Walks(args) => walks::run(args),
         Command::Report(args) => render::run(args, &cli),

@@ -7,6 +7,7 @@ use crate::{
 };
 
 pub mod memleak;
+pub mod syscalls;
 
 /// Every tool: a new one takes a line here.
 pub(crate) const TOOLS: &[Tool] = &[memleak::readiness::TOOL];

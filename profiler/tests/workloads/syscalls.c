@@ -9,7 +9,9 @@
 #include "syscalls.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -76,6 +78,21 @@ static void open_in_vain(struct books *b) {
         call(b, SYS_openat, 9999, "relative", O_RDONLY);
 }
 
+// A filter of this thread refuses `getpgid`: the kernel enters no such call.
+static void be_refused(struct books *b) {
+    static struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpgid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    static const struct sock_fprog filter = {sizeof code / sizeof *code, code};
+    call(b, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    call(b, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+    for (int i = 0; i < 31; i++)
+        call(b, SYS_getpgid, 0);
+}
+
 static void errors(struct books *b) {
     uint32_t word = 1;
     int pair[2];
@@ -94,6 +111,7 @@ static void errors(struct books *b) {
         call(b, 600); // No call has this number.
     for (int i = 0; i < 2; i++)
         call(b, -1);
+    be_refused(b);
 }
 
 static void naps(struct books *b) {

@@ -1,5 +1,5 @@
-//! Programs that do nothing, for the sites of `memleak`: what is left is what the kernel takes for a probe, the floor
-//! of every tool that probes the same functions. Only measurements attach them.
+//! Programs that do nothing, for the sites of `memleak` and for system calls: what is left is what the kernel takes for a probe, the
+//! floor of every tool that probes the same places. Only measurements attach them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
 
@@ -34,6 +34,13 @@ mod programs {
     #[unsafe(no_mangle)]
     #[unsafe(link_section = "uprobe")]
     pub(crate) fn floor_free(_ctx: *mut c_void) -> u32 {
+        0
+    }
+
+    /// Entry or return of every system call.
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "tp_btf")]
+    pub(crate) fn floor_call(_ctx: *mut c_void) -> i32 {
         0
     }
 }

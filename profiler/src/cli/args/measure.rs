@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use profiler::{tool::memleak::floor::Floor, unwind::witness::Work};
+use profiler::{
+    tool::{memleak::floor::Floor, syscalls::probes::Stacks},
+    unwind::witness::Work,
+};
 
 use super::MethodArg;
 
@@ -19,6 +22,56 @@ pub(crate) struct FloorArgs {
     /// The best way of attaching to use.
     #[arg(long, value_enum, default_value = "session")]
     pub(crate) method: MethodArg,
+}
+
+/// System calls to count.
+#[derive(Debug, Args)]
+pub(crate) struct CallsArgs {
+    /// Processes whose calls are counted. Their numbers in the initial pid namespace.
+    #[arg(long, value_name = "PID", required = true, num_args = 1.., value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Vec<u32>,
+    /// Attach programs that do nothing instead.
+    #[arg(long)]
+    pub(crate) floor: bool,
+    /// Slots by which threads are found at once.
+    #[arg(long, value_name = "N", default_value = "32768")]
+    pub(crate) slots: u32,
+    /// Threads that have a record of their own.
+    #[arg(long, value_name = "N", default_value = "4096")]
+    pub(crate) threads: u32,
+    /// Pairs of a thread and a call that are counted apart.
+    #[arg(long, value_name = "N", default_value = "4096")]
+    pub(crate) cells: u32,
+    /// Follow processes that they fork.
+    #[arg(long)]
+    pub(crate) children: bool,
+    /// List calls of at least this length.
+    #[arg(long, value_name = "NS", default_value_t = u64::MAX)]
+    pub(crate) slow: u64,
+    /// Whose stacks are taken.
+    #[arg(long, value_enum, default_value = "none")]
+    pub(crate) stacks: StacksArg,
+}
+
+/// Whose stacks are taken.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StacksArg {
+    /// Those of no call.
+    None,
+    /// Those of calls that are listed.
+    Slow,
+    /// Those of all calls.
+    All,
+}
+
+impl From<StacksArg> for Stacks {
+    fn from(argument: StacksArg) -> Stacks {
+        match argument {
+            StacksArg::None => Stacks::None,
+            StacksArg::Slow => Stacks::Slow,
+            StacksArg::All => Stacks::All,
+        }
+    }
 }
 
 /// Files to make unwind tables of.

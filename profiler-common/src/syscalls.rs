@@ -1,0 +1,276 @@
+//! Wire types of `syscalls`.
+//!
+//! What one thread did with one call is a [`Cell`]. A thread writes its own cells without atomics: it runs on one CPU at a time, and the
+//! kernel does not preempt it inside the programs. When threads or cells run out, what would be theirs is added to a cell that
+//! all threads of the address space share.
+
+use crate::{counters, histogram::BUCKETS, wire};
+
+/// Numbers of native calls below this one have an index to their cell in the thread's record.
+pub const DIRECT_CALLS: usize = 512;
+/// Kinds of errors that a cell of one thread counts by itself. Others are counted in the map `ERRORS`.
+pub const CELL_ERRORS: usize = 4;
+/// Calls of one thread that may wait at the same time for a signal handler to return.
+pub const MAX_SUSPENDED: usize = 4;
+
+/// Bit of a call: it was made by `int 0x80` or from 32-bit code, and its number is that of i386. The lower 32 bits are the number; a
+/// number with bit 30 is one of x32.
+pub const COMPAT: u64 = 1 << 32;
+
+wire! {
+    /// What one thread did with one call, or all threads of an address space that have no room of their own.
+    pub struct Cell {
+        /// The thread as the kernel numbers it in the initial pid namespace; 0: all threads of the space that have no own cell.
+        pub tid: u32,
+        /// Number of the address space.
+        pub space: u32,
+        /// The call: its number, and [`COMPAT`] if it applies.
+        pub call: u64,
+        /// Name of the thread when the cell was made, ended by a zero byte.
+        pub comm: [u64; 2],
+        /// Calls that began and returned: the sum of the histogram.
+        pub count: u64,
+        /// Time in these calls, in nanoseconds.
+        pub total_ns: u64,
+        /// Time in the longest.
+        pub max_ns: u64,
+        /// Results of the calls that return a number of bytes.
+        pub bytes: u64,
+        /// All ones if the call returns a number of bytes, else 0.
+        pub bytes_mask: u64,
+        /// Calls that did not return, because their thread ended: `exit`, and what a thread was killed in.
+        pub ended: u64,
+        /// Calls that were under way at the start and returned: nobody knows how long they took.
+        pub under_way: u64,
+        /// Calls that were refused before they began, by a seccomp filter or a tracer.
+        pub refused: u64,
+        /// Error numbers by place; 0: the place is free.
+        pub errors: [u64; CELL_ERRORS],
+        /// Calls that failed with the error of that place.
+        pub error_counts: [u64; CELL_ERRORS],
+        /// Calls by duration in nanoseconds, see [`crate::histogram`].
+        pub histogram: [u64; BUCKETS],
+    }
+}
+
+wire! {
+    /// Key of errors that have no place in a cell.
+    pub struct ErrorKey {
+        /// Number of the address space.
+        pub space: u32,
+        /// The thread, 0 for the shared cell, as in [`Cell::tid`].
+        pub tid: u32,
+        /// The call.
+        pub call: u64,
+        /// The error number.
+        pub error: u64,
+    }
+}
+
+wire! {
+    /// Key of a shared cell.
+    pub struct SharedKey {
+        /// Number of the address space.
+        pub space: u64,
+        /// The call.
+        pub call: u64,
+    }
+}
+
+wire! {
+    /// A call that a signal interrupted and that the kernel may start again.
+    pub struct Suspended {
+        /// The call; 0 with `start_ns` 0 stands for a call that was under way at the start.
+        pub call: u64,
+        /// When it began, nanoseconds of the monotonic clock; 0: before the start.
+        pub start_ns: u64,
+        /// The user's instruction behind the call.
+        pub ip: u64,
+        /// The user's stack pointer.
+        pub sp: u64,
+        /// The kernel's code, which says when it starts again: `ERESTARTSYS` or another.
+        pub code: u32,
+        /// 1 once a handler was started from which the call will start again.
+        pub handled: u32,
+        /// Number of its stack, if stacks are taken at every entry.
+        pub stack: u64,
+    }
+}
+
+wire! {
+    /// A thread.
+    pub struct Thread {
+        /// As the kernel numbers it in the initial pid namespace.
+        pub tid: u32,
+        /// Number of the address space.
+        pub space: u32,
+        /// [`IN_CALL`] and others.
+        pub state: u32,
+        /// Valid entries of `suspended`.
+        pub depth: u32,
+        /// The call under way, or the last one.
+        pub call: u64,
+        /// When it began, nanoseconds of the monotonic clock; 0: before the start.
+        pub start_ns: u64,
+        /// Hits of the program at the entry of calls.
+        pub enters: u64,
+        /// Hits of the program at the return of calls.
+        pub exits: u64,
+        /// How long the last call took that has returned, in nanoseconds.
+        pub duration_ns: u64,
+        /// What it returned.
+        pub result: u64,
+        /// Number of the stack of the call under way, if stacks are taken at every entry; 0: not known.
+        pub stack: u32,
+        /// The process.
+        pub tgid: u32,
+        /// Name when the thread was first seen, and from its end on the last one; ended by a zero byte.
+        pub comm: [u64; 2],
+        /// Calls that wait for a handler to return, or to be started again.
+        pub suspended: [Suspended; MAX_SUSPENDED],
+        /// Index of the cell of a native call by its number; 0: none yet.
+        pub cells: [u16; DIRECT_CALLS],
+    }
+}
+
+/// State of a thread: it is in a call.
+pub const IN_CALL: u32 = 1;
+/// State of a thread: `depth` is not 0.
+pub const HAS_SUSPENDED: u32 = 2;
+/// State of a thread: no hit was counted yet.
+pub const IS_NEW: u32 = 4;
+/// State of a thread: the call under way is an `execve` that has replaced the program.
+pub const HAS_EXECED: u32 = 8;
+/// State of a thread: it has ended, or gone on as the first thread of another program.
+pub const HAS_ENDED: u32 = 16;
+
+wire! {
+    /// Settings that user space changes while the programs run.
+    pub struct Settings {
+        /// Calls at least this long are looked at more closely; the least of the next two.
+        pub least_ns: u64,
+        /// Calls at least this long are sent one by one.
+        pub list_ns: u64,
+        /// Calls at least this long have their stack taken.
+        pub stack_ns: u64,
+        /// 1 once the observation is over, and the programs are being taken away.
+        pub over: u64,
+    }
+}
+
+wire! {
+    /// Ring record: a single call. Its head is a `RecordHead` with the address space and the stack.
+    pub struct SlowCall {
+        /// Kind, depth 0, address space, stack.
+        pub head: u64,
+        /// The thread.
+        pub tid: u64,
+        /// The call.
+        pub call: u64,
+        /// When it began, nanoseconds of the monotonic clock.
+        pub start_ns: u64,
+        /// How long it took.
+        pub duration_ns: u64,
+        /// What it returned.
+        pub result: u64,
+        /// Its first argument, for most calls a descriptor.
+        pub argument: u64,
+    }
+}
+
+wire! {
+    /// Key of what a stack did with a call.
+    pub struct CallerKey {
+        /// Number of the address space.
+        pub space: u32,
+        /// Number of the stack.
+        pub stack: u32,
+        /// The call.
+        pub call: u64,
+    }
+}
+
+wire! {
+    /// What a stack did with a call.
+    pub struct Caller {
+        /// Calls.
+        pub count: u64,
+        /// Time in them, in nanoseconds.
+        pub total_ns: u64,
+    }
+}
+
+/// No stacks are taken.
+pub const NO_STACKS: u32 = 0;
+/// Stacks are taken at the return of slow calls.
+pub const SLOW_STACKS: u32 = 1;
+/// Stacks are taken at the entry of every call.
+pub const ALL_STACKS: u32 = 2;
+
+counters! {
+    probes {
+        /// Entry of a call.
+        Enter = "sys_enter",
+        /// Return of a call.
+        Exit = "sys_exit",
+    }
+
+    /// Hits at the entry. The kernel side counts them in each [`Thread`], and here only those of threads whose record is gone.
+    EnterHits = "hits" in Enter as Hits,
+    /// The call has returned. The kernel side counts it in its [`Cell`] only.
+    EnterReturned = "returned" in Enter as Recorded,
+    /// The call did not return, because its thread ended. In its cell only.
+    EnterEnded = "ended_with_its_thread" in Enter as Recorded,
+    /// The call is under way, or waits for a signal handler. In its thread only.
+    EnterUnderWay = "under_way" in Enter as Recorded,
+    /// A call goes on after a signal: not a new one.
+    EnterContinued = "continued" in Enter as Filtered,
+    /// The call began while the programs were being taken away.
+    EnterLate = "after_the_end" in Enter as Filtered,
+    /// A suspended call never went on: its handler was left by `longjmp`.
+    EnterAbandoned = "abandoned" in Enter as Filtered,
+    /// The kernel had no memory for the state of this thread.
+    EnterLostThread = "lost_thread_state" in Enter as Lost,
+    /// The return of the call was not seen.
+    EnterLostReturn = "lost_return" in Enter as Lost,
+    /// The kernel had no memory for the cell of the call, which did not return.
+    EnterLostCell = "lost_cell" in Enter as Lost,
+
+    /// Hits at the return. The kernel side counts them in each [`Thread`], and here only those of threads whose record is gone.
+    ExitHits = "hits" in Exit as Hits,
+    /// A call returned. In its cell only.
+    ExitReturned = "returned" in Exit as Recorded,
+    /// A call returned that was under way at the start. In its cell only.
+    ExitUnderWay = "under_way_at_start" in Exit as Recorded,
+    /// A seccomp filter or a tracer refused the call before it began. In its cell only.
+    ExitRefused = "refused" in Exit as Recorded,
+    /// A signal interrupted the call: the kernel starts it again, unless a handler ends it.
+    ExitSuspended = "suspended" in Exit as Filtered,
+    /// Not a return: the beginning of a thread or process that `fork` or `clone` made.
+    ExitChildBegan = "child_began" in Exit as Filtered,
+    /// The kernel had no memory for the state of this thread.
+    ExitLostThread = "lost_thread_state" in Exit as Lost,
+    /// The kernel had no memory for the cell of the call.
+    ExitLostCell = "lost_cell" in Exit as Lost,
+
+    /// A call that was under way at the start ended with its thread: it is in its cell, and no hit of an entry is.
+    EndedSinceBefore = "ended_under_way_at_start" in Enter as Quality,
+    /// A handler ended a suspended call with EINTR: it is in its cell, and no hit of a return is.
+    Interrupted = "interrupted" in Exit as Quality,
+    /// The kernel had no memory for an error number: the call counts, its error does not.
+    ErrorLost = "lost_error" in Exit as Quality,
+    /// Another CPU overwrote the longest time of a shared cell.
+    MaxRaced = "longest_time_raced" in Exit as Quality,
+    /// A slow call did not fit into the ring.
+    SlowLost = "slow_call_not_listed" in Exit as Quality,
+    /// The kernel had no memory to put a call down to its stack.
+    CallerLost = "caller_not_counted" in Exit as Quality,
+    /// No more stacks could be told apart (`--max-stacks`).
+    StackTableFull = "stack_table_full" in Exit as Quality,
+    /// The frames of a new stack did not fit into the ring; they are sent at its next use.
+    StackRingFull = "stack_ring_full" in Exit as Quality,
+    /// The stack was deeper than the limit.
+    StackTruncated = "stack_truncated" in Exit as Quality,
+    /// The stack could not be read beyond its first frame, or is one of 32-bit code.
+    StackShort = "stack_short" in Exit as Quality,
+}

@@ -1,0 +1,322 @@
+//! Counting what became of a call.
+
+use core::ptr;
+
+use profiler_common::{
+    histogram::{BUCKETS, bucket},
+    opaque::{forget, opaque},
+    syscalls::{CELL_ERRORS, COMPAT, Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
+};
+use profiler_ebpf::atomic;
+
+use crate::{
+    look::is_to_be_looked_at,
+    maps::{BYTE_CALLS, CELLS, ERRORS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, SHARED, count},
+    suspended::is_sigreturn,
+    threads::{comm, task},
+};
+
+const BPF_NOEXIST: u64 = 1;
+/// Results from here on, as unsigned numbers, are errors (`MAX_ERRNO`).
+pub(crate) const FIRST_ERROR: u64 = -4095i64 as u64;
+/// Tries to replace the longest time in a cell that others write too.
+const MAX_TRIES: usize = 4;
+
+/// Adds a call that has returned to a cell that only this thread writes.
+///
+/// # Safety
+/// `cell` is a map value, and the thread's own.
+#[inline(always)]
+pub(crate) unsafe fn add(cell: *mut Cell, duration_ns: u64, result: u64) {
+    // SAFETY: the caller vouches for the cell; the index is that of a bucket.
+    unsafe {
+        (*cell).count += 1;
+        (*cell).total_ns += duration_ns;
+        (*cell).bytes += result & (*cell).bytes_mask;
+        if duration_ns > (*cell).max_ns {
+            (*cell).max_ns = duration_ns;
+        }
+        let at = opaque(bucket(duration_ns) as u64) as usize;
+        if at < BUCKETS {
+            *(&raw mut (*cell).histogram).cast::<u64>().add(at) += 1;
+        }
+    }
+}
+
+/// The same for a cell that other threads write too.
+#[inline(always)]
+unsafe fn add_shared(cell: *mut Cell, duration_ns: u64, result: u64) {
+    // SAFETY: as above.
+    unsafe {
+        atomic::add(&raw mut (*cell).count, 1);
+        atomic::add(&raw mut (*cell).total_ns, duration_ns);
+        atomic::add(&raw mut (*cell).bytes, result & (*cell).bytes_mask);
+        raise(&raw mut (*cell).max_ns, duration_ns);
+        let at = opaque(bucket(duration_ns) as u64) as usize;
+        if at < BUCKETS {
+            atomic::add((&raw mut (*cell).histogram).cast::<u64>().add(at), 1);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn raise(max: *mut u64, value: u64) {
+    for _ in 0..MAX_TRIES {
+        // SAFETY: the caller vouches for the place.
+        unsafe {
+            let before = max.read_volatile();
+            if value <= before || atomic::replace(max, before, value) {
+                return;
+            }
+        }
+    }
+    count(Counter::MaxRaced);
+}
+
+/// What became of a call. A number, so that the verifier can be made to forget which.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fate(u64);
+
+impl Fate {
+    /// It returned.
+    pub(crate) const RETURNED: Fate = Fate(0);
+    /// It returned, and was under way at the start.
+    pub(crate) const UNDER_WAY: Fate = Fate(1);
+    /// It was refused before it began.
+    pub(crate) const REFUSED: Fate = Fate(2);
+    /// Its thread ended.
+    pub(crate) const ENDED: Fate = Fate(3);
+
+    /// The same, of which the verifier knows nothing any more.
+    #[inline(always)]
+    pub(crate) fn forgotten(self, unknown: u64) -> Fate {
+        Fate(forget(self.0, unknown))
+    }
+}
+
+/// Counts the end of the thread's last call. Whether it is to be looked at more closely.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
+#[inline(never)]
+pub(crate) unsafe fn finish(thread: *mut Thread, fate: Fate, result: i64, now_ns: u64) -> bool {
+    // SAFETY: the caller vouches for the record; cells are map values.
+    unsafe {
+        let call = (&raw const (*thread).call).read_volatile();
+        let failed = fate != Fate::ENDED && result as u64 >= FIRST_ERROR && !is_sigreturn(call);
+        let bytes = if failed || fate == Fate::ENDED { 0 } else { result as u64 };
+        let duration_ns = now_ns.wrapping_sub((*thread).start_ns);
+        let own = own_cell(thread, call);
+        if !own.is_null() {
+            if fate == Fate::RETURNED {
+                add(own, duration_ns, bytes);
+            } else {
+                add_other(own, fate, bytes);
+            }
+            if failed {
+                fail(thread, own, result);
+            }
+        } else if !finish_shared(thread, fate, bytes, duration_ns) {
+            lose(thread, fate);
+            return false;
+        } else if failed {
+            add_error(thread, 0, result);
+        }
+        fate == Fate::RETURNED && is_to_be_looked_at(thread, duration_ns, result as u64)
+    }
+}
+
+/// Counts a call in the cell that the threads of its space share; whether there is memory for it.
+#[inline(never)]
+unsafe fn finish_shared(thread: *mut Thread, fate: Fate, bytes: u64, duration_ns: u64) -> bool {
+    // SAFETY: the caller vouches for the record; the cell is a map value.
+    unsafe {
+        let shared = shared_cell(thread);
+        if shared.is_null() {
+            return false;
+        }
+        if fate == Fate::RETURNED {
+            add_shared(shared, duration_ns, bytes);
+        } else {
+            add_other(shared, fate, bytes);
+        }
+        true
+    }
+}
+
+/// Counts a call of which the beginning or the end is not known.
+#[inline(always)]
+unsafe fn add_other(cell: *mut Cell, fate: Fate, bytes: u64) {
+    // SAFETY: the caller vouches for the cell.
+    unsafe {
+        match fate {
+            Fate::REFUSED => atomic::add(&raw mut (*cell).refused, 1),
+            Fate::ENDED => atomic::add(&raw mut (*cell).ended, 1),
+            _ => atomic::add(&raw mut (*cell).under_way, 1),
+        }
+        atomic::add(&raw mut (*cell).bytes, bytes & (*cell).bytes_mask);
+    }
+}
+
+/// Counts that there is no memory for the cell of a call.
+#[inline(always)]
+unsafe fn lose(thread: *mut Thread, fate: Fate) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        // Of the hits that the call has had, each is lost.
+        if matches!(fate, Fate::RETURNED | Fate::ENDED) && (*thread).start_ns != 0 {
+            count(Counter::EnterLostCell);
+        }
+        if fate != Fate::ENDED {
+            count(Counter::ExitLostCell);
+        }
+    }
+}
+
+/// Counts an error in a cell of the thread's own.
+#[inline(always)]
+unsafe fn fail(thread: *mut Thread, cell: *mut Cell, result: i64) {
+    let error = result.wrapping_neg() as u64;
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let (errors, counts) =
+            ((&raw mut (*cell).errors).cast::<u64>(), (&raw mut (*cell).error_counts).cast::<u64>());
+        for place in 0..CELL_ERRORS {
+            let there = errors.add(place).read_volatile();
+            if there == 0 {
+                errors.add(place).write_volatile(error);
+            }
+            if there == 0 || there == error {
+                *counts.add(place) += 1;
+                return;
+            }
+        }
+        add_error(thread, (*thread).tid, result);
+    }
+}
+
+/// Counts an error in the table of errors.
+#[inline(never)]
+unsafe fn add_error(thread: *mut Thread, tid: u32, result: i64) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let key = ErrorKey {
+            space: (*thread).space,
+            tid,
+            call: (*thread).call,
+            error: result.wrapping_neg() as u64,
+        };
+        if ERRORS.get_ptr_mut(key).is_none() {
+            let _ = ERRORS.insert(key, 0, BPF_NOEXIST);
+        }
+        match ERRORS.get_ptr_mut(key) {
+            Some(counted) => atomic::add(counted, 1),
+            None => count(Counter::ErrorLost),
+        }
+    }
+}
+
+/// The thread's own cell of its call; null if there are no more cells.
+#[inline(never)]
+unsafe fn own_cell(thread: *mut Thread, call: u64) -> *mut Cell {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let mut index = known_cell(thread, call);
+        if index == 0 {
+            index = new_cell(thread, call);
+        }
+        // One way for the verifier, however the index was found.
+        let index = forget(index.into(), call) as u32;
+        if index == 0 {
+            return ptr::null_mut();
+        }
+        CELLS.get_ptr_mut(index).unwrap_or(ptr::null_mut())
+    }
+}
+
+/// The place of a native call's cell index in a record.
+#[inline(always)]
+unsafe fn index_place(thread: *mut Thread, call: u64) -> *mut u16 {
+    // SAFETY: the caller vouches for the record; the mask keeps the index within it.
+    unsafe { (&raw mut (*thread).cells).cast::<u16>().add(opaque(call) as usize & (DIRECT_CALLS - 1)) }
+}
+
+#[inline(always)]
+unsafe fn indirect_key(thread: *mut Thread, call: u64) -> ErrorKey {
+    // SAFETY: the caller vouches for the record.
+    unsafe { ErrorKey { space: (*thread).space, tid: (*thread).tid, call, error: 0 } }
+}
+
+/// Index of the cell of a call that the thread has made before, else 0.
+#[inline(always)]
+unsafe fn known_cell(thread: *mut Thread, call: u64) -> u32 {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        if call < DIRECT_CALLS as u64 {
+            return index_place(thread, call).read_volatile().into();
+        }
+        INDIRECT.get(indirect_key(thread, call)).copied().unwrap_or(0)
+    }
+}
+
+/// Index of a new cell for a call of the thread; 0 if there are no more.
+#[inline(always)]
+unsafe fn new_cell(thread: *mut Thread, call: u64) -> u32 {
+    let Some(next) = NEXT_CELL.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the caller vouches for the record; others are map values.
+    unsafe {
+        // Read first, so that the number does not grow without end.
+        if next.read_volatile() + 1 >= MAX_CELLS.load().into() {
+            return 0;
+        }
+        let index = atomic::take(next) + 1;
+        if index >= MAX_CELLS.load().into() {
+            return 0;
+        }
+        let index = index as u32;
+        let Some(cell) = CELLS.get_ptr_mut(index) else { return 0 };
+        (*cell).tid = (*thread).tid;
+        describe(cell, thread);
+        if call < DIRECT_CALLS as u64 {
+            index_place(thread, call).write_volatile(index as u16);
+        } else if INDIRECT.insert(indirect_key(thread, call), index, BPF_NOEXIST).is_err() {
+            return 0; // no memory: the cell stays empty
+        }
+        index
+    }
+}
+
+/// The cell of the call that the threads of the space share; null without memory.
+#[inline(never)]
+unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let key = SharedKey { space: (*thread).space.into(), call: (*thread).call };
+        if let Some(cell) = SHARED.get_ptr_mut(key) {
+            return cell;
+        }
+        let Some(nothing) = NO_CELL.get_ptr(0) else { return ptr::null_mut() };
+        // Another thread may be faster, and describe it in the same words.
+        let _ = SHARED.insert(key, &*nothing, BPF_NOEXIST);
+        let Some(cell) = SHARED.get_ptr_mut(key) else { return ptr::null_mut() };
+        describe(cell, thread);
+        cell
+    }
+}
+
+#[inline(always)]
+unsafe fn describe(cell: *mut Cell, thread: *mut Thread) {
+    // SAFETY: the caller vouches for both, and the record is the current thread's.
+    unsafe {
+        let call = (*thread).call;
+        (*cell).space = (*thread).space;
+        (*cell).call = call;
+        (*cell).comm = comm(task());
+        let word = (call >> 6 & 7) as u32 | if call & COMPAT == 0 { 0 } else { 8 };
+        if call & 0xbfff_ffff < DIRECT_CALLS as u64
+            && let Some(word) = BYTE_CALLS.get_ptr(word)
+        {
+            (*cell).bytes_mask = 0u64.wrapping_sub(word.read_volatile() >> (call & 63) & 1);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The entry of a system call.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
+use profiler_common::syscalls::{ALL_STACKS, COMPAT, Counter, IN_CALL, IS_NEW, Thread};
+
+use crate::{
+    look::stack,
+    maps::{STACKS, TASK_STATUS, count, settings},
+    suspended,
+    threads::{current, is_candidate, member, task},
+};
+
+/// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the task is in a call of i386.
+const TS_COMPAT: u32 = 2;
+/// From that bit to the one of [`COMPAT`].
+const TO_COMPAT: u32 = COMPAT.trailing_zeros() - TS_COMPAT.trailing_zeros();
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sys_enter")]
+pub(crate) fn syscalls_enter(ctx: *mut c_void) -> i32 {
+    let task = task();
+    if is_candidate(task) {
+        // A function of its own: what other processes run stays short.
+        candidate(ctx, task);
+    }
+    0
+}
+
+#[inline(never)]
+fn candidate(ctx: *mut c_void, task: *const u8) -> i32 {
+    let Some(thread) = current(task, Counter::EnterHits, Counter::EnterLostThread) else { return 0 };
+    // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
+    unsafe {
+        let call = call(task, ctx.cast::<u64>().add(1).read_volatile());
+        (*thread).enters += 1;
+        if (*thread).state != 0 && !begins(thread, call, ctx) {
+            return 0;
+        }
+        (*thread).call = call;
+        (*thread).state |= IN_CALL;
+        if STACKS.load() == ALL_STACKS {
+            (*thread).stack = stack((*thread).space);
+        }
+        (*thread).start_ns = bpf_ktime_get_ns();
+    }
+    0
+}
+
+/// The call of this number, made by the current task.
+#[inline(always)]
+pub(crate) fn call(task: *const u8, number: u64) -> u64 {
+    // SAFETY: the current task.
+    let status: u32 = unsafe { member(task, TASK_STATUS.load()) };
+    number & 0xffff_ffff | u64::from(status & TS_COMPAT) << TO_COMPAT
+}
+
+/// Whether a call begins, where the thread's state is not the usual one.
+#[inline(never)]
+unsafe fn begins(thread: *mut Thread, call: u64, ctx: *mut c_void) -> bool {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        if (*thread).state & IN_CALL != 0 {
+            // Returns are not seen any more while the programs are being taken away.
+            if (&raw const (*settings()).over).read_volatile() != 0 {
+                count(Counter::EnterLate);
+                return false;
+            }
+            count(Counter::EnterLostReturn);
+        }
+        (*thread).state &= !IS_NEW;
+        let regs = ctx.cast::<*const pt_regs>().read_volatile();
+        !suspended::goes_on(thread, call, regs)
+    }
+}

@@ -1,0 +1,123 @@
+//! A closer look at calls that have returned: at slow ones, or at all.
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+};
+use profiler_common::{
+    record::{NO_STACK, RecordHead},
+    syscalls::{ALL_STACKS, COMPAT, Caller, CallerKey, Counter, NO_STACKS, SLOW_STACKS, SlowCall, Thread},
+};
+use profiler_ebpf::{atomic, ring, space, stack::number};
+
+use crate::{
+    maps::{CALLERS, Quality, RECORD_KIND, STACKS, WALKER, count, settings},
+    threads::{recorded, task, tid_of},
+};
+
+const BPF_NOEXIST: u64 = 1;
+
+/// Whether a call that has returned is to be looked at. If so, the thread's record has what [`look`] needs.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
+#[inline(always)]
+pub(crate) unsafe fn is_to_be_looked_at(thread: *mut Thread, duration_ns: u64, result: u64) -> bool {
+    // SAFETY: the caller vouches for the record; the settings are a map value.
+    unsafe {
+        let least_ns = (&raw const (*settings()).least_ns).read_volatile();
+        if STACKS.load() != ALL_STACKS && duration_ns < least_ns {
+            return false;
+        }
+        (*thread).duration_ns = duration_ns;
+        (*thread).result = result;
+        true
+    }
+}
+
+/// Looks at the last call of the current thread, which has a record. It takes no pointers: the verifier follows the walk once, whichever
+/// record it is.
+#[inline(never)]
+pub(crate) fn look() {
+    let mut stack = NO_STACK;
+    let Some((space, duration_ns, taken)) = with_thread(|thread| {
+        // SAFETY: the record of the current thread.
+        unsafe { ((*thread).space, (*thread).duration_ns, (*thread).stack) }
+    }) else {
+        return;
+    };
+    // SAFETY: map values.
+    let (list_ns, stack_ns) = unsafe {
+        let settings = settings();
+        ((&raw const (*settings).list_ns).read_volatile(), (&raw const (*settings).stack_ns).read_volatile())
+    };
+    if STACKS.load() == SLOW_STACKS && duration_ns >= stack_ns {
+        stack = self::stack(space);
+    }
+    if STACKS.load() == ALL_STACKS {
+        stack = taken;
+    }
+    if STACKS.load() != NO_STACKS {
+        with_thread(|thread| add(thread, stack));
+    }
+    if duration_ns >= list_ns {
+        with_thread(|thread| list(thread, stack));
+    }
+}
+
+#[inline(always)]
+fn with_thread<T>(each: impl FnOnce(*mut Thread) -> T) -> Option<T> {
+    recorded(tid_of(task())).map(each)
+}
+
+/// The number of the current thread's stack.
+#[inline(never)]
+pub(crate) fn stack(space: u32) -> u32 {
+    let (Some(known), Some(walker)) = (space::get(space), WALKER.get_ptr_mut(0)) else { return NO_STACK };
+    // SAFETY: map values; the walker is not used by anyone else before this program ends.
+    unsafe { number::of_task::<Quality>(space as u16, known, walker) }
+}
+
+/// Puts the thread's last call down to a stack.
+#[inline(always)]
+fn add(thread: *mut Thread, stack: u32) {
+    // SAFETY: the record of the current thread, and a map value.
+    unsafe {
+        let key = CallerKey { space: (*thread).space, stack, call: (*thread).call };
+        if CALLERS.get_ptr_mut(key).is_none() {
+            let _ = CALLERS.insert(key, Caller { count: 0, total_ns: 0 }, BPF_NOEXIST);
+        }
+        let Some(caller) = CALLERS.get_ptr_mut(key) else { return count(Counter::CallerLost) };
+        atomic::add(&raw mut (*caller).count, 1);
+        atomic::add(&raw mut (*caller).total_ns, (*thread).duration_ns);
+    }
+}
+
+/// Sends the thread's last call.
+#[inline(always)]
+fn list(thread: *mut Thread, stack: u32) {
+    // SAFETY: the record of the current thread, and its registers, of which the kernel knows the type.
+    unsafe {
+        let regs = bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs;
+        let call = (*thread).call;
+        let argument = if call & COMPAT == 0 {
+            (&raw const (*regs).rdi).read_volatile()
+        } else {
+            (&raw const (*regs).rbx).read_volatile()
+        };
+        let head =
+            RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
+        let slow = SlowCall {
+            head: core::mem::transmute::<RecordHead, u64>(head),
+            tid: (*thread).tid.into(),
+            call,
+            start_ns: (*thread).start_ns,
+            duration_ns: (*thread).duration_ns,
+            result: (*thread).result,
+            argument,
+        };
+        if !ring::send((&raw const slow).cast(), size_of::<SlowCall>() as u64) {
+            count(Counter::SlowLost);
+        }
+    }
+}

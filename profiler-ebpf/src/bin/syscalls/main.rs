@@ -1,0 +1,23 @@
+//! `syscalls`: what threads spend in system calls, by thread and call, with errors, bytes and durations.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
+
+#[cfg(target_arch = "bpf")]
+mod cells;
+#[cfg(target_arch = "bpf")]
+mod enter;
+#[cfg(target_arch = "bpf")]
+mod exit;
+#[cfg(target_arch = "bpf")]
+mod life;
+#[cfg(target_arch = "bpf")]
+mod look;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod suspended;
+#[cfg(target_arch = "bpf")]
+mod threads;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

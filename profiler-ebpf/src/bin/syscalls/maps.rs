@@ -1,0 +1,134 @@
+//! The maps and settings of `syscalls`.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use profiler_common::{
+    record::RECORD_OF_TOOL,
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Settings, SharedKey, Thread},
+};
+use profiler_ebpf::stack::number::{Remarks, TaskWalker};
+
+pub(crate) use profiler_ebpf::ledger::{count, count_more};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// `task_struct.pid`, in bytes, as are the next: from the types of the running kernel.
+#[unsafe(no_mangle)]
+pub(crate) static TASK_PID: Global<u64> = Global::new(0);
+/// `task_struct.tgid`
+#[unsafe(no_mangle)]
+pub(crate) static TASK_TGID: Global<u64> = Global::new(0);
+/// `task_struct.comm`
+#[unsafe(no_mangle)]
+pub(crate) static TASK_COMM: Global<u64> = Global::new(0);
+/// `task_struct.thread_info.status`
+#[unsafe(no_mangle)]
+pub(crate) static TASK_STATUS: Global<u64> = Global::new(0);
+/// `k_sigaction.sa.sa_handler`
+#[unsafe(no_mangle)]
+pub(crate) static ACTION_HANDLER: Global<u64> = Global::new(0);
+/// `k_sigaction.sa.sa_flags`
+#[unsafe(no_mangle)]
+pub(crate) static ACTION_FLAGS: Global<u64> = Global::new(0);
+/// Slots for threads less one: the bits of a thread id that choose its slot.
+#[unsafe(no_mangle)]
+pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);
+/// Records below this one may be given to threads.
+#[unsafe(no_mangle)]
+pub(crate) static MAX_THREADS: Global<u32> = Global::new(2);
+/// Cells below this one may be given to threads.
+#[unsafe(no_mangle)]
+pub(crate) static MAX_CELLS: Global<u32> = Global::new(2);
+
+/// Kind of the record of a slow call.
+#[unsafe(no_mangle)]
+pub(crate) static RECORD_KIND: Global<u32> = Global::new(RECORD_OF_TOOL as u32);
+/// Whose stacks are taken: `NO_STACKS` and others.
+#[unsafe(no_mangle)]
+pub(crate) static STACKS: Global<u32> = Global::new(0);
+
+/// What user space changes while the programs run, through a mapping. The section becomes a map of its own, which programs address
+/// without a lookup.
+#[unsafe(link_section = ".bss.settings")]
+#[unsafe(no_mangle)]
+static mut SETTINGS: Settings = Settings { least_ns: 0, list_ns: 0, stack_ns: 0, over: 0 };
+
+/// The settings, to be read one by one.
+#[inline(always)]
+pub(crate) fn settings() -> *const Settings {
+    &raw const SETTINGS
+}
+
+/// Thread id, and in the upper half the number of its record, by the low bits of the id; 0: free. The loader sizes it, and the next.
+#[map]
+pub(crate) static SLOTS: Array<u64> = Array::with_max_entries(1, 0);
+/// Records of threads, from 1 on.
+#[map]
+pub(crate) static THREADS: Array<Thread> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+/// Records given out.
+#[map]
+pub(crate) static NEXT_THREAD: Array<u64> = Array::with_max_entries(1, 0);
+/// Records of threads that found no slot or no record, by thread id. They last as long as the thread.
+#[map]
+pub(crate) static BEYOND: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
+
+/// What each thread did with each call, from 1 on. The loader sizes it.
+#[map]
+pub(crate) static CELLS: Array<Cell> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+/// Cells given out.
+#[map]
+pub(crate) static NEXT_CELL: Array<u64> = Array::with_max_entries(1, 0);
+/// Index of the cell of a thread and a call that has no index in the thread's record; the field `error` of the key is 0.
+#[map]
+pub(crate) static INDIRECT: HashMap<ErrorKey, u32> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+/// What the threads of a space did that have no cell of their own.
+#[map]
+pub(crate) static SHARED: HashMap<SharedKey, Cell> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+/// Calls that failed with an error that has no place in a cell.
+#[map]
+pub(crate) static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+/// Bit by call: its result is a number of bytes. The first eight words are for native calls, the others for those of i386.
+#[map]
+pub(crate) static BYTE_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+
+/// A record of zeroes, to copy from: it is too large for the stack. So is a cell.
+#[map]
+pub(crate) static NO_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static NO_CELL: Array<Cell> = Array::with_max_entries(1, 0);
+
+/// What each stack did with each call.
+#[map]
+pub(crate) static CALLERS: HashMap<CallerKey, Caller> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+/// What a walk works with. These programs are not preempted, and only one of them walks.
+#[map]
+pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where this tool counts remarks on stacks.
+pub(crate) struct Quality;
+
+impl Remarks for Quality {
+    #[inline(always)]
+    fn truncated() {
+        count(Counter::StackTruncated);
+    }
+
+    #[inline(always)]
+    fn short() {
+        count(Counter::StackShort);
+    }
+
+    #[inline(always)]
+    fn table_full() {
+        count(Counter::StackTableFull);
+    }
+
+    #[inline(always)]
+    fn ring_full() {
+        count(Counter::StackRingFull);
+    }
+}

@@ -1,0 +1,190 @@
+//! Calls that a signal interrupts.
+//!
+//! Such a call returns a code that no program ever sees. What becomes of it, the kernel decides when it delivers the signal: if a handler
+//! runs, the call ends with EINTR or is made again when the handler has returned; if none runs, it is made again at once, either
+//! itself or as `restart_syscall`. We follow that decision, so that it is one call, however often it is made again.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
+use profiler_common::{
+    opaque::{not_negative, opaque},
+    syscalls::{COMPAT, Counter, HAS_SUSPENDED, IN_CALL, MAX_SUSPENDED, Suspended, Thread},
+};
+
+use crate::{
+    cells::{Fate, finish},
+    look::look,
+    maps::{ACTION_FLAGS, ACTION_HANDLER, count},
+    threads::{is_candidate, member, recorded, task, tid_of},
+};
+
+/// Codes of the kernel, include/linux/errno.h.
+const ERESTARTSYS: u32 = 512;
+const ERESTARTNOINTR: u32 = 513;
+const ERESTARTNOHAND: u32 = 514;
+const ERESTART_RESTARTBLOCK: u32 = 516;
+/// `EINTR` as a result.
+const INTERRUPTED: i64 = -4;
+/// `SA_RESTART` of x86.
+const SA_RESTART: u64 = 0x1000_0000;
+/// `SIG_DFL` and `SIG_IGN` are 0 and 1.
+const LEAST_HANDLER: u64 = 2;
+/// `restart_syscall`, native and of i386.
+const RESTART_SYSCALL: u64 = 219;
+const RESTART_SYSCALL_32: u64 = COMPAT;
+/// `rt_sigreturn`, native, of x32, and of i386; and the older `sigreturn` of i386.
+const SIGRETURN: [u64; 4] = [15, 0x4000_0000 | 513, COMPAT | 173, COMPAT | 119];
+
+/// Whether a call gives back registers: then what stands in that of the result is not a result.
+#[inline(always)]
+pub(crate) fn is_sigreturn(call: u64) -> bool {
+    is_one_of(call, SIGRETURN)
+}
+
+/// Whether a number is one of several, without a branch for each, which the verifier would follow.
+#[inline(always)]
+pub(crate) fn is_one_of<const N: usize>(number: u64, of: [u64; N]) -> bool {
+    let mut found = 0;
+    for one in of {
+        found |= not_negative(opaque(number ^ one).wrapping_sub(1)) ^ 1;
+    }
+    found != 0
+}
+
+/// Whether a result is one of those codes.
+#[inline(always)]
+pub(crate) fn is_suspension(result: i64) -> bool {
+    const CODES: u64 = 1 << ERESTARTSYS % 64
+        | 1 << ERESTARTNOINTR % 64
+        | 1 << ERESTARTNOHAND % 64
+        | 1 << ERESTART_RESTARTBLOCK % 64;
+    let code = result.wrapping_neg() as u64;
+    code & !63 == u64::from(ERESTARTSYS) && CODES >> (code & 63) & 1 != 0
+}
+
+/// The place of a suspended call.
+#[inline(always)]
+unsafe fn place(thread: *mut Thread, number: u32) -> *mut Suspended {
+    const { assert!(MAX_SUSPENDED.is_power_of_two()) };
+    let number = opaque(u64::from(number)) as usize & (MAX_SUSPENDED - 1);
+    // SAFETY: the caller vouches for the record; the mask keeps the index within it.
+    unsafe { (&raw mut (*thread).suspended).cast::<Suspended>().add(number) }
+}
+
+/// Puts the call under way aside: it has returned with one of the codes.
+///
+/// # Safety
+/// `thread` is the record of the current thread, `regs` are its registers.
+#[inline(never)]
+pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_regs) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        count(Counter::ExitSuspended);
+        let mut depth = (&raw const (*thread).depth).read_volatile();
+        if depth >= MAX_SUSPENDED as u32 {
+            // The oldest was left by a handler that did not return.
+            count(Counter::EnterAbandoned);
+            for number in 1..MAX_SUSPENDED as u32 {
+                *place(thread, number - 1) = *place(thread, number);
+            }
+            depth = MAX_SUSPENDED as u32 - 1;
+        }
+        let to = place(thread, depth);
+        (*to).call = (*thread).call;
+        (*to).start_ns = (*thread).start_ns;
+        (*to).ip = (&raw const (*regs).rip).read_volatile();
+        (*to).sp = (&raw const (*regs).rsp).read_volatile();
+        (*to).code = result.wrapping_neg() as u32;
+        (*to).handled = 0;
+        (*to).stack = (*thread).stack.into();
+        (*thread).depth = depth + 1;
+        (*thread).state |= HAS_SUSPENDED;
+    }
+}
+
+/// Whether the call that is being made is the last suspended one: then that is under way again.
+///
+/// # Safety
+/// As for [`suspend`].
+#[inline(always)]
+pub(crate) unsafe fn goes_on(thread: *mut Thread, call: u64, regs: *const pt_regs) -> bool {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let depth = (&raw const (*thread).depth).read_volatile();
+        if depth == 0 {
+            return false;
+        }
+        let last = place(thread, depth - 1);
+        let same = call == (*last).call || call == RESTART_SYSCALL || call == RESTART_SYSCALL_32;
+        let ip = (&raw const (*regs).rip).read_volatile();
+        let sp = (&raw const (*regs).rsp).read_volatile();
+        if !same || (*last).ip != ip || (*last).sp != sp {
+            return false; // a call of a handler
+        }
+        count(Counter::EnterContinued);
+        take_up(thread, last, depth);
+        (*thread).state |= IN_CALL;
+        true
+    }
+}
+
+/// Makes the last suspended call the one that is under way.
+#[inline(always)]
+unsafe fn take_up(thread: *mut Thread, last: *const Suspended, depth: u32) {
+    // SAFETY: the caller vouches for the record, and for the depth being above 0.
+    unsafe {
+        (*thread).call = (*last).call;
+        (*thread).start_ns = (*last).start_ns;
+        (*thread).stack = (*last).stack as u32;
+        (*thread).depth = depth - 1;
+        if depth == 1 {
+            (*thread).state &= !HAS_SUSPENDED;
+        }
+    }
+}
+
+/// A signal is delivered: (number, information, action).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/signal_deliver")]
+pub(crate) fn syscalls_signal(ctx: *mut c_void) -> i32 {
+    let task = task();
+    if !is_candidate(task) {
+        return 0;
+    }
+    let Some(thread) = recorded(tid_of(task)) else { return 0 };
+    // SAFETY: the thread's own record, and an argument of which the verifier knows the type.
+    unsafe {
+        let depth = (&raw const (*thread).depth).read_volatile();
+        if depth != 0 {
+            let action = ctx.cast::<*const u8>().add(2).read_volatile();
+            let handler: u64 = member(action, ACTION_HANDLER.load());
+            let flags: u64 = member(action, ACTION_FLAGS.load());
+            deliver(thread, depth, handler, flags);
+        }
+    }
+    0
+}
+
+/// Decides over the last suspended call as the kernel does (`handle_signal`, arch/x86/kernel/signal.c).
+#[inline(never)]
+unsafe fn deliver(thread: *mut Thread, depth: u32, handler: u64, flags: u64) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let last = place(thread, depth - 1);
+        if handler < LEAST_HANDLER || (*last).handled != 0 {
+            return;
+        }
+        let code = (&raw const (*last).code).read_volatile();
+        if code == ERESTARTNOINTR || (code == ERESTARTSYS && flags & SA_RESTART != 0) {
+            (*last).handled = 1;
+            return;
+        }
+        count(Counter::Interrupted);
+        take_up(thread, last, depth);
+        let fate = if (*thread).start_ns == 0 { Fate::UNDER_WAY } else { Fate::RETURNED };
+        if finish(thread, fate, INTERRUPTED, bpf_ktime_get_ns()) {
+            look();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! From the current task to its record. This is what every system call of every process of the host pays.
+
+use core::ptr;
+
+use aya_ebpf::helpers::bpf_get_current_task_btf;
+use profiler_common::syscalls::{Counter, IS_NEW, Thread};
+use profiler_ebpf::{atomic, space};
+
+use crate::maps::{
+    BEYOND, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, TASK_COMM, TASK_PID, TASK_TGID, THREADS,
+    count,
+};
+
+const BPF_NOEXIST: u64 = 1;
+
+/// The current task, as the kernel gives it, with its type.
+#[inline(always)]
+pub(crate) fn task() -> *const u8 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_task_btf().cast::<u8>().cast_const() }
+}
+
+/// A member of a kernel structure, of which the verifier knows the type.
+///
+/// # Safety
+/// `of` was given by the kernel with its type; the loader vouches for the offset.
+#[inline(always)]
+pub(crate) unsafe fn member<T: Copy>(of: *const u8, offset: u64) -> T {
+    // SAFETY: the kernel makes such loads safe, whatever they meet.
+    unsafe { of.add(offset as usize).cast::<T>().read_volatile() }
+}
+
+/// The current task's thread id.
+#[inline(always)]
+pub(crate) fn tid_of(task: *const u8) -> u32 {
+    // SAFETY: the current task.
+    unsafe { member(task, TASK_PID.load()) }
+}
+
+/// Whether the process of the current task may be observed.
+#[inline(always)]
+pub(crate) fn is_candidate(task: *const u8) -> bool {
+    // SAFETY: the current task.
+    space::may_be_observed(unsafe { member(task, TASK_TGID.load()) })
+}
+
+/// The record of the current thread, whose process may be observed; `None` if it is not. A hit of an observed thread for which there is no
+/// memory is counted as `hits` and as `lost`.
+#[inline(always)]
+pub(crate) fn current(task: *const u8, hits: Counter, lost: Counter) -> Option<*mut Thread> {
+    let tid = tid_of(task);
+    if let Some(thread) = in_slot(tid) {
+        return Some(thread);
+    }
+    let thread = beyond_or_new(tid, task, hits, lost);
+    if thread.is_null() { None } else { Some(thread) }
+}
+
+/// The record of a thread that has a slot.
+#[inline(always)]
+pub(crate) fn in_slot(tid: u32) -> Option<*mut Thread> {
+    let slot = SLOTS.get_ptr(tid & SLOT_MASK.load())?;
+    // SAFETY: a map value. What concerns a thread is only written by this thread.
+    let slot = unsafe { slot.read_volatile() };
+    if slot as u32 == tid { THREADS.get_ptr_mut((slot >> 32) as u32) } else { None }
+}
+
+/// The record of a thread that has one.
+#[inline(always)]
+pub(crate) fn recorded(tid: u32) -> Option<*mut Thread> {
+    in_slot(tid).or_else(|| BEYOND.get_ptr_mut(tid))
+}
+
+/// The record of a thread without a slot: a new one, if its process is observed. Null if it is not, or if there is no memory.
+#[inline(never)]
+fn beyond_or_new(tid: u32, task: *const u8, hits: Counter, lost: Counter) -> *mut Thread {
+    if let Some(thread) = BEYOND.get_ptr_mut(tid) {
+        return thread;
+    }
+    // SAFETY: the current task, and map values: a record belongs to this thread as soon as it is given out.
+    unsafe {
+        let tgid: u32 = member(task, TASK_TGID.load());
+        let Some(number) = space::of_process(tgid) else { return ptr::null_mut() };
+        let Some(space) = space::get(number) else { return ptr::null_mut() };
+        // A command that is not itself yet, or a process that was the last for which there was a number.
+        if (&raw const (*space).execs_to_come).read_volatile()
+            | (&raw const (*space).replaced).read_volatile()
+            != 0
+        {
+            return ptr::null_mut();
+        }
+        if let Some(thread) = with_slot(tid) {
+            describe(thread, tid, tgid, number, task);
+            return thread;
+        }
+        if let Some(nothing) = NO_THREAD.get_ptr(0) {
+            let _ = BEYOND.insert(tid, &*nothing, BPF_NOEXIST);
+        }
+        let Some(thread) = BEYOND.get_ptr_mut(tid) else {
+            count(hits);
+            count(lost);
+            return ptr::null_mut();
+        };
+        describe(thread, tid, tgid, number, task);
+        thread
+    }
+}
+
+/// A new record in the slot of the thread, if there is a record and the slot is free.
+#[inline(always)]
+fn with_slot(tid: u32) -> Option<*mut Thread> {
+    let slot = SLOTS.get_ptr_mut(tid & SLOT_MASK.load())?;
+    let next = NEXT_THREAD.get_ptr_mut(0)?;
+    // SAFETY: map values; several threads may want the same slot.
+    unsafe {
+        if slot.read_volatile() != 0 {
+            return None;
+        }
+        let number = atomic::take(next) + 1;
+        if number >= u64::from(MAX_THREADS.load()) {
+            return None;
+        }
+        // If another thread is faster, this record stays empty.
+        if !atomic::replace(slot, 0, u64::from(tid) | number << 32) {
+            return None;
+        }
+        THREADS.get_ptr_mut(number as u32)
+    }
+}
+
+#[inline(always)]
+unsafe fn describe(thread: *mut Thread, tid: u32, tgid: u32, space: u32, task: *const u8) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        (*thread).tid = tid;
+        (*thread).tgid = tgid;
+        (*thread).space = space;
+        (*thread).state = IS_NEW;
+        (*thread).comm = comm(task);
+    }
+}
+
+/// The name of the current task.
+///
+/// # Safety
+/// `task` is the current task.
+#[inline(always)]
+pub(crate) unsafe fn comm(task: *const u8) -> [u64; 2] {
+    // SAFETY: the caller vouches for the task.
+    unsafe { [member(task, TASK_COMM.load()), member(task, TASK_COMM.load() + 8)] }
+}

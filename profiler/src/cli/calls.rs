@@ -1,0 +1,156 @@
+//! `profiler __calls`: for measurements and tests.
+
+use std::{collections::BTreeMap, io::Write as _, time::Duration};
+
+use profiler::{
+    error::{Error, ErrorKind, Result},
+    tool::syscalls::{alone::Alone, floor::Floor, probes::Limits},
+};
+use profiler_common::{
+    ledger::Class,
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, Probe, SlowCall, Thread},
+};
+use serde_json::{Value, json};
+
+use super::{Done, args::CallsArgs, memleak, print_json, stop::Stop};
+
+/// How often the ring is read.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Attaches, says so, and waits to be interrupted; then prints what was counted as JSON.
+pub(crate) fn run(args: &CallsArgs) -> Done {
+    memleak::require_root()?;
+    if args.floor {
+        let floor = Floor::attach()?;
+        wait(|| {})?;
+        drop(floor);
+        return print_json(&json!({}));
+    }
+    let limits = Limits {
+        slots: args.slots,
+        threads: args.threads,
+        cells: args.cells,
+        list_ns: args.slow,
+        stacks: args.stacks.into(),
+        stack_ns: args.slow,
+        ..Limits::default()
+    };
+    let mut alone = Alone::attach(&args.pid, limits, args.children)?;
+    wait(|| alone.drain())?;
+    let (counted, slow, verified) = alone.finish()?;
+    let verified: BTreeMap<_, _> = verified.into_iter().collect();
+    let cells: Vec<Value> = counted.cells.iter().map(|cell| of_cell(cell, &counted.errors)).collect();
+    let callers: Vec<Value> = counted.callers.iter().map(of_caller).collect();
+    print_json(&json!({
+        "cells": cells,
+        "threads": counted.threads.iter().map(of_thread).collect::<Vec<_>>(),
+        "callers": callers,
+        "slow": slow.iter().map(of_slow).collect::<Vec<_>>(),
+        "ledger": of_ledger(&counted.ledger()),
+        "verified_insns": verified,
+    }))
+}
+
+/// Says that it is attached, and waits to be interrupted.
+fn wait(mut look: impl FnMut()) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
+    runtime.block_on(async {
+        let mut signals = Stop::listen(1)?;
+        let mut stop = std::pin::pin!(signals.next());
+        // Whoever measures waits for this line; without it there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "attached");
+        while tokio::time::timeout(PAUSE, &mut stop).await.is_err() {
+            look();
+        }
+        Ok(())
+    })
+}
+
+/// By probe and outcome.
+fn of_ledger(ledger: &[u64]) -> Value {
+    let mut by_probe: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for (counter, count) in Counter::ALL.iter().zip(ledger) {
+        by_probe.entry(counter.probe().name()).or_default().insert(counter.name(), *count);
+    }
+    for probe in Probe::ALL {
+        let of = |wanted: fn(Class) -> bool| -> u64 {
+            let counters = Counter::ALL.iter().zip(ledger);
+            counters.filter(|(c, _)| c.probe() == *probe && wanted(c.class())).map(|(_, count)| count).sum()
+        };
+        let hits = of(|class| class == Class::Hits);
+        let explained = of(|class| !matches!(class, Class::Hits | Class::Quality));
+        let lost = of(|class| class == Class::Lost);
+        let sums = by_probe.entry(probe.name()).or_default();
+        sums.extend([("unaccounted", hits.wrapping_sub(explained)), ("lost", lost)]);
+    }
+    json!(by_probe)
+}
+
+fn of_caller((key, caller): &(CallerKey, Caller)) -> Value {
+    json!({
+        "space": key.space,
+        "stack": key.stack,
+        "call": key.call,
+        "count": caller.count,
+        "total_ns": caller.total_ns,
+    })
+}
+
+fn of_slow(slow: &SlowCall) -> Value {
+    json!({
+        "tid": slow.tid,
+        "call": slow.call,
+        "start_ns": slow.start_ns,
+        "duration_ns": slow.duration_ns,
+        "result": slow.result,
+        "argument": slow.argument,
+        "stack": slow.head >> 32,
+    })
+}
+
+fn of_thread(thread: &Thread) -> Value {
+    json!({
+        "tid": thread.tid,
+        "space": thread.space,
+        "comm": name(thread.comm),
+        "in_call": (thread.state & IN_CALL != 0).then_some(thread.call),
+        "waiting": thread.depth,
+        "ended": thread.state & HAS_ENDED != 0,
+    })
+}
+
+fn of_cell(cell: &Cell, errors: &[(ErrorKey, u64)]) -> Value {
+    let own = cell.errors.iter().zip(cell.error_counts).filter(|(_, count)| *count > 0);
+    let mut failed: BTreeMap<u64, u64> = own.map(|(error, count)| (*error, count)).collect();
+    for (key, count) in errors {
+        if (key.space, key.tid, key.call) == (cell.space, cell.tid, cell.call) {
+            *failed.entry(key.error).or_default() += count;
+        }
+    }
+    let buckets = cell.histogram.iter().enumerate().filter(|(_, count)| **count > 0);
+    json!({
+        "tid": cell.tid,
+        "space": cell.space,
+        "comm": name(cell.comm),
+        "call": cell.call,
+        "count": cell.count,
+        "total_ns": cell.total_ns,
+        "max_ns": cell.max_ns,
+        "bytes": cell.bytes,
+        "ended": cell.ended,
+        "under_way": cell.under_way,
+        "refused": cell.refused,
+        "errors": failed,
+        "histogram": buckets.collect::<Vec<_>>(),
+    })
+}
+
+/// A name as the kernel keeps it.
+fn name(comm: [u64; 2]) -> String {
+    let bytes: Vec<u8> =
+        comm.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

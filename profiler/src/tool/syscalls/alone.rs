@@ -1,0 +1,91 @@
+//! This tool's kernel side alone on a few processes, without a report: for measurements and tests.
+
+use std::os::fd::OwnedFd;
+
+use aya::maps::{MapData, RingBuf};
+use profiler_common::{record::RECORD_OF_TOOL, space::Space, syscalls::SlowCall};
+
+use super::{
+    counted::Counted,
+    probes::{Limits, Probes, Stacks},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    observe::ground::{Ground, Shape},
+    target::modules::{Layout, Modules},
+    unwind::tracker::{Files, Tracker},
+};
+
+/// An observation.
+pub struct Alone {
+    probes: Probes,
+    ring: RingBuf<MapData>,
+    slow: Vec<SlowCall>,
+    _ground: (Ground, Vec<OwnedFd>),
+    _tracker: Tracker,
+}
+
+impl Alone {
+    /// Attaches to processes, given by their numbers in the initial pid namespace.
+    ///
+    /// # Errors
+    /// If one of them cannot be observed, or the kernel refuses.
+    pub fn attach(pids: &[u32], limits: Limits, children: bool) -> Result<Alone> {
+        let mut modules = Modules::default();
+        let layouts = match limits.stacks {
+            Stacks::None => Vec::new(),
+            Stacks::Slow | Stacks::All => layouts(pids, &mut modules)?,
+        };
+        let spaces = pids.len() as u32;
+        let mut files = Files::default();
+        files.prepare(layouts.iter().flat_map(Layout::files).map(|(_, id)| id), &modules);
+        let capacity = Tracker::capacity(layouts.iter(), 0);
+        let tables = Tracker::entries(capacity, spaces).to_vec();
+        let ground = Ground::load(&Shape { max_stacks: limits.max_stacks, children, tables })?;
+        let links = ground.attach(children)?;
+        let probes = Probes::attach(limits, ground.shared())?;
+        let mut tracker = Tracker::map(&probes.object, files, capacity, spaces)?;
+        let ring = ground.ring()?;
+        for (index, pid) in pids.iter().enumerate() {
+            let number = ground.take_space().ok_or_else(|| {
+                Error::new(ErrorKind::Limit, format_args!("tried to observe process {pid}"))
+                    .because("so many cannot be observed at the same time")
+            })?;
+            let told = layouts.get(index).and_then(|layout| tracker.tell(number, *pid, layout, &modules));
+            let (slot, generation) = told.map_or((0, 0), |told| (told.slot, told.generation));
+            let space = Space { tgid: *pid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation };
+            ground.register(number, &space)?;
+        }
+        Ok(Alone { probes, ring, slow: Vec::new(), _ground: (ground, links), _tracker: tracker })
+    }
+
+    /// Reads the ring; to be called often enough that it does not overflow.
+    pub fn drain(&mut self) {
+        while let Some(bytes) = self.ring.next() {
+            if bytes.len() == size_of::<SlowCall>() && bytes.first() == Some(&RECORD_OF_TOOL) {
+                // SAFETY: the kernel side wrote a record; any bytes are valid for a wire type.
+                self.slow.push(unsafe { bytes.as_ptr().cast::<SlowCall>().read_unaligned() });
+            }
+        }
+    }
+
+    /// Takes the programs away and reads what they counted.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn finish(mut self) -> Result<(Counted, Vec<SlowCall>, Vec<(&'static str, u32)>)> {
+        self.probes.close()?;
+        self.drain();
+        Ok((Counted::read(&self.probes)?, self.slow, self.probes.verified()))
+    }
+}
+
+fn layouts(pids: &[u32], modules: &mut Modules) -> Result<Vec<Layout>> {
+    let layout = |pid: &u32| {
+        Layout::read(*pid, modules).map_err(|e| {
+            Error::new(ErrorKind::NoSuchProcess, format_args!("tried to read the mappings of process {pid}"))
+                .because_of(e)
+        })
+    };
+    pids.iter().map(layout).collect()
+}

@@ -1,0 +1,224 @@
+//! The programs of `syscalls`: loaded, attached, told whom to observe, and taken away.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use profiler_common::syscalls::{ALL_STACKS, NO_STACKS, SLOW_STACKS, Settings as Live};
+
+use super::byte_calls;
+use crate::{
+    capture::object::{Maps, Object, Settings, explain},
+    error::{Error, ErrorKind, Result},
+    kernel::{
+        bpf::{self, ProgramKind},
+        types::Types,
+    },
+    unwind::returns::Returns,
+};
+
+const TOOL: &str = "syscalls";
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls"));
+
+/// The map of the settings: a section of the object.
+const SETTINGS: &str = ".bss.settings";
+/// Settings of the kernel side by name, and the members of kernel structures that they stand for.
+const PLACES: [(&str, &str, &[&str]); 6] = [
+    ("TASK_PID", "task_struct", &["pid"]),
+    ("TASK_TGID", "task_struct", &["tgid"]),
+    ("TASK_COMM", "task_struct", &["comm"]),
+    ("TASK_STATUS", "task_struct", &["thread_info", "status"]),
+    ("ACTION_HANDLER", "k_sigaction", &["sa", "sa_handler"]),
+    ("ACTION_FLAGS", "k_sigaction", &["sa", "sa_flags"]),
+];
+
+/// Programs and their tracepoints, in the order in which they are attached. Returns come before entries: a return whose entry was not
+/// seen can be counted, an entry whose return was not seen cannot.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("syscalls_thread_exit", "sched_process_exit"),
+    ("syscalls_exec", "sched_process_exec"),
+    ("syscalls_signal", "signal_deliver"),
+    ("syscalls_exit", "sys_exit"),
+    ("syscalls_enter", "sys_enter"),
+];
+/// In the order in which they are taken away, as places in [`PROGRAMS`]. Entries come last: while returns are no longer seen, they find
+/// their threads in a call, and do not count.
+const AWAY: [usize; 5] = [3, 4, 2, 1, 0];
+
+/// Whose stacks are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stacks {
+    /// Those of no call.
+    #[default]
+    None,
+    /// Those of slow calls, when they return.
+    Slow,
+    /// Those of all calls, when they begin.
+    All,
+}
+
+/// How much room the kernel side has, and which calls it looks at more closely.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Slots by which a thread is found at once, a power of two: a thread whose slot is taken by another is found by hashing.
+    pub slots: u32,
+    /// Threads that have a record of their own; others are found by hashing. Each takes 1.3 KiB.
+    pub threads: u32,
+    /// Pairs of a thread and a call that are counted apart, at most 65,535. Each takes 2.6 KiB.
+    pub cells: u32,
+    /// Calls of at least this length are sent one by one; `u64::MAX`: none.
+    pub list_ns: u64,
+    /// Whose stacks are taken. It cannot be changed while the programs run.
+    pub stacks: Stacks,
+    /// Calls of at least this length are slow, for [`Stacks::Slow`].
+    pub stack_ns: u64,
+    /// Call stacks that can be told apart, plus one: as many as the shared maps have room for.
+    pub max_stacks: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            slots: 1 << 15,
+            threads: 4096,
+            cells: 4096,
+            list_ns: u64::MAX,
+            stacks: Stacks::None,
+            stack_ns: u64::MAX,
+            max_stacks: 1 << 14,
+        }
+    }
+}
+
+/// The attached programs. Dropping them takes them away.
+pub struct Probes {
+    pub(super) object: Object,
+    entries: [(&'static str, u32); 3],
+    programs: Vec<OwnedFd>,
+    links: Vec<Option<OwnedFd>>,
+}
+
+impl Probes {
+    /// Loads and attaches the programs. They count calls of processes that are in the shared table of targets: those are to be entered
+    /// later, so that an entry is not seen without its return.
+    ///
+    /// # Errors
+    /// If the kernel has no types, lacks a member or a tracepoint, or refuses a program.
+    pub(crate) fn attach(limits: Limits, shared: Maps) -> Result<Probes> {
+        let types = Types::of_kernel().map_err(|e| tried("to read the kernel's types").because_of(e))?;
+        let places = places(&types)?;
+        let cells = limits.cells.clamp(1, u16::MAX.into());
+        let max_cells = cells.to_ne_bytes();
+        let (slots, threads) = (limits.slots.next_power_of_two(), limits.threads.max(1) + 1);
+        let (slot_mask, max_threads) = ((slots - 1).to_ne_bytes(), threads.to_ne_bytes());
+        let max_stacks = limits.max_stacks.to_ne_bytes();
+        let stacks = match limits.stacks {
+            Stacks::None => NO_STACKS,
+            Stacks::Slow => SLOW_STACKS,
+            Stacks::All => ALL_STACKS,
+        };
+        let stacks = stacks.to_ne_bytes();
+        let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        globals.extend([
+            ("MAX_CELLS", max_cells.as_slice()),
+            ("SLOT_MASK", &slot_mask),
+            ("MAX_THREADS", &max_threads),
+            ("STACKS", &stacks),
+            ("MAX_STACKS", &max_stacks),
+        ]);
+        let returns = Returns::of_kernel();
+        globals.extend(returns.globals());
+        let entries = [("CELLS", cells), ("SLOTS", slots), ("THREADS", threads)];
+        let object = Object::load(TOOL, OBJECT, Settings { globals, entries: entries.to_vec(), shared })?;
+        let mut probes = Probes { object, entries, programs: Vec::new(), links: Vec::new() };
+        probes.prepare(limits)?;
+        for (program, tracepoint) in PROGRAMS {
+            probes.attach_to(&types, program, tracepoint).map_err(|error| {
+                explain(tried(format_args!("to attach to the tracepoint {tracepoint}")), error)
+            })?;
+        }
+        Ok(probes)
+    }
+
+    fn prepare(&self, limits: Limits) -> Result<()> {
+        for (word, bits) in (0u32..).zip(byte_calls::words()) {
+            self.write("BYTE_CALLS", &word, &bits)?;
+        }
+        self.set(limits, false)
+    }
+
+    /// Changes what is looked at more closely.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub fn set(&self, limits: Limits, over: bool) -> Result<()> {
+        let Limits { list_ns, stack_ns, .. } = limits;
+        let live = Live { least_ns: list_ns.min(stack_ns), list_ns, stack_ns, over: over.into() };
+        self.write(SETTINGS, &0u32, &live)
+    }
+
+    fn attach_to(&mut self, types: &Types, program: &str, tracepoint: &str) -> io::Result<()> {
+        let missing = || io::Error::other("the kernel's types do not have it");
+        let number = types.tracepoint(tracepoint).ok_or_else(missing)?;
+        let program = self.object.load_program(program, ProgramKind::TypedTracepoint(number))?;
+        self.links.push(Some(bpf::open_typed_tracepoint(program.as_fd())?));
+        self.programs.push(program);
+        Ok(())
+    }
+
+    /// Takes the programs away, in an order in which no call is counted that is not over. What was counted stays.
+    ///
+    /// # Errors
+    /// If the kernel cannot be told that it is over.
+    pub fn close(&mut self) -> Result<()> {
+        self.set(Limits::default(), true)?;
+        for place in AWAY {
+            self.links[place] = None;
+        }
+        Ok(())
+    }
+
+    /// Instructions that the verifier has looked at, by program.
+    pub fn verified(&self) -> Vec<(&'static str, u32)> {
+        let programs = PROGRAMS.iter().zip(&self.programs);
+        let verified = programs.map(|((name, _), program)| {
+            (*name, bpf::verified_instructions(program.as_fd()).unwrap_or_default())
+        });
+        verified.collect()
+    }
+
+    /// Number of elements of one of the maps that are sized here.
+    pub(super) fn entries(&self, map: &str) -> u32 {
+        self.entries.iter().find(|(name, _)| *name == map).map_or(0, |(_, entries)| *entries)
+    }
+
+    pub(super) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        self.object.map(name)
+    }
+
+    pub(super) fn read<K, V: Copy>(&self, map: &str, key: &K, values: &mut [V]) -> Result<()> {
+        bpf::lookup(self.map(map)?, key, values)
+            .map_err(|e| tried(format_args!("to read BPF map {map}")).because_of(e))
+    }
+
+    fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
+        bpf::update(self.map(map)?, key, value)
+            .map_err(|e| tried(format_args!("to write BPF map {map}")).because_of(e))
+    }
+}
+
+fn places(types: &Types) -> Result<Vec<(&'static str, [u8; 8])>> {
+    let place = |(name, structure, path): &(&'static str, &str, &[&str])| {
+        let missing = || {
+            tried("to find the members of kernel structures")
+                .because(format_args!("this kernel has no {structure}.{}", path.join(".")))
+        };
+        Ok((*name, types.offset(structure, path).ok_or_else(missing)?.to_ne_bytes()))
+    };
+    PLACES.iter().map(place).collect()
+}
+
+fn tried(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Kernel, format_args!("tried {what}"))
+}
