@@ -75,10 +75,14 @@ fn a_stack_has_the_same_id_and_key_in_every_process() {
     let [one, other] = targets.each_ref().map(of);
     assert!(one.len() >= 2, "{one:?}");
     assert_eq!(one, other);
-    let address =
-        |stack: &Value| report["frames"][stack["frames"][0].as_u64().unwrap() as usize]["address"].clone();
-    let addresses: Vec<String> = stacks.iter().map(|stack| address(stack).to_string()).collect();
-    assert!(addresses.iter().collect::<BTreeSet<_>>().len() > one.len(), "the processes lie at one address");
+    let addresses = |target: &Workload| {
+        let own = stacks.iter().filter(|stack| stack["pid"] == target.pid());
+        let frames = own.flat_map(|stack| account::list(stack, "frames"));
+        let address = |frame: &Value| &report["frames"][frame.as_u64().unwrap() as usize]["address"];
+        frames.map(|frame| address(frame).to_string()).collect::<BTreeSet<_>>()
+    };
+    let [one, other] = targets.each_ref().map(addresses);
+    assert_ne!(one, other, "both processes have the same addresses");
     targets.into_iter().for_each(Workload::quit);
 }
 
