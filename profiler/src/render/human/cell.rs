@@ -1,6 +1,6 @@
 //! Values as text for people.
 
-use crate::report::{Column, Role, Row, Series, Unit, Value};
+use crate::report::{Column, Role, Row, Section, Series, Unit, Value};
 use crate::stats::{Histogram, Quantile};
 use crate::text::visible;
 use crate::units;
@@ -79,11 +79,25 @@ pub(super) fn text(value: &Value, unit: Unit, interval: bool) -> String {
     }
 }
 
+/// The middle of a quantile's bucket; on request with the ends of the bucket.
 fn quantile(of: Quantile, unit: Unit, interval: bool) -> String {
-    match of.low == of.high {
-        true => number(of.low as f64, unit),
-        false => estimate(of.middle(), of.low as f64, Some(of.high as f64), unit, interval),
+    match interval && of.low < of.high {
+        true => estimate(of.middle(), of.low as f64, Some(of.high as f64), unit, interval),
+        false => number(of.middle(), unit),
     }
+}
+
+/// Says how far the quantiles in shown columns of these rows can be off; `None` if there are none.
+pub(super) fn quantile_error(section: &Section, rows: &[&Row]) -> Option<String> {
+    let cells = rows.iter().flat_map(|row| section.columns.iter().zip(&row.cells));
+    let errors = cells.filter(|(column, _)| column.shown).filter_map(|(_, cell)| match cell {
+        // The middle of a bucket is off by half of its width.
+        Value::Histogram(of) => Some(of.error_ratio() / 2.0),
+        _ => None,
+    });
+    // Rounded up: it is an upper bound.
+    let largest = (errors.reduce(f64::max)? * 1e3).ceil() / 1e3;
+    Some(format!("p50, p99: at most {} off, since values are counted in ranges", units::percent(largest)))
 }
 
 /// `p50 3.1 ms, p99 4.9 ms, max 5.1 ms`.
@@ -194,7 +208,7 @@ mod tests {
         assert_eq!(text(&Value::Histogram(of.clone()), Unit::Nanos, true), "?");
         (1..=1000).for_each(|ms| of.record(ms * 1_000_000));
         let value = Value::Histogram(of);
-        assert_eq!(text(&value, Unit::Nanos, false), "p50 ~487 ms, p99 ~970 ms, max 1.0 s");
+        assert_eq!(text(&value, Unit::Nanos, false), "p50 487 ms, p99 970 ms, max 1.0 s");
         let part = |part, interval| text_of(&value, part, Unit::Nanos, interval);
         assert_eq!(part(Part::Quantile(0.5, "p50"), true), "487 ms ±17 ms");
         assert_eq!(part(Part::Max, true), "1.0 s");

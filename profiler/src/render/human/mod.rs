@@ -149,6 +149,9 @@ fn write_table(page: &mut Page, section: &Section, rows: &[&Row], unfolded: usiz
         let words = format!("no room for: {} (`-o FILE.json` has all)", laid.left_out.join(", "));
         page.paragraph(Style::Dim, "  ", &words);
     }
+    if let Some(error) = cell::quantile_error(section, rows) {
+        page.paragraph(Style::Dim, "  ", &error);
+    }
     if laid.marks {
         page.paragraph(Style::Dim, "  ", "~ estimate; --verbose shows its 95 % interval");
     }

@@ -351,6 +351,16 @@ fn several_processes_are_told_apart() {
 }
 
 #[test]
+fn a_histogram_is_three_columns_with_a_note_on_their_error() {
+    let page = at(&sample::timed(), 100);
+    let header = page.lines().find(|line| line.contains("Latency")).unwrap_or_default();
+    assert_eq!(header.matches("Latency").count(), 3, "{page}");
+    assert!(page.contains("  a lock "), "{page}");
+    assert!(page.contains("p50, p99: at most 6.3 % off, since values are counted in ranges"), "{page}");
+    assert!(!at(&sample::pong(), 100).contains("p50"), "only where there is a histogram");
+}
+
+#[test]
 fn a_very_short_run_has_no_shares() {
     let mut report = sample::pong();
     report.meta.length_ns = 400_000_000;
