@@ -5,10 +5,7 @@ use std::io::Write as _;
 use profiler::{
     error::{Error, ErrorKind},
     exit::ExitCode,
-    tool::memleak::{
-        floor,
-        options::{Options, Targets},
-    },
+    tool::memleak::floor,
 };
 
 use super::{Done, args::FloorArgs, memleak, stop::Stop};
@@ -16,8 +13,6 @@ use super::{Done, args::FloorArgs, memleak, stop::Stop};
 /// Attaches, says so, and waits to be interrupted.
 pub(crate) fn run(args: &FloorArgs) -> Done {
     memleak::require_root()?;
-    let mut options = Options::new(Targets::Pids(vec![args.pid]));
-    options.method = args.method.into();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -25,7 +20,7 @@ pub(crate) fn run(args: &FloorArgs) -> Done {
     runtime.block_on(async {
         let mut signals = Stop::listen(1)?;
         let stop = signals.next();
-        floor::hold(&options, args.what.into(), stop, |line| {
+        floor::hold(args.pid, args.method.into(), args.what.into(), stop, |line| {
             // Whoever measures waits for this line; without it there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "{line}");
         })

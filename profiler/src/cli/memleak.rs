@@ -4,10 +4,11 @@ use std::task::Poll;
 
 use profiler::{
     error::{Error, ErrorKind, Result},
-    tool::memleak::{
-        Event, observe,
-        options::{Options, Targets},
+    observe::{
+        Event,
+        settings::{Settings, Targets},
     },
+    tool::memleak::{observe, options::Options},
 };
 
 use super::{
@@ -25,15 +26,16 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
     let outputs = Outputs::new(&args.output, cli.verbose > 0, &[args.gate.kept()])?;
     let gate = args.gate.gate()?;
     require_root()?;
-    let mut options = options(args);
-    options.names = args.names.settings()?;
+    let options = options(args);
+    let mut settings = settings(args);
+    settings.names = args.names.settings()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
     let live = args.every.and_then(|_| outputs.live());
     let teller = Teller::new(cli.quiet, Status::new(args.older, args.length), live);
-    let _watch = teller.watch(options.stage.clone());
+    let _watch = teller.watch(settings.stage.clone());
     let mut failed = None;
     let report = runtime.block_on(async {
         let mut signals = Stop::listen(heard(args))?;
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
             // That nobody reads is no reason to give a command less time.
             true => signals.next().await,
         };
-        observe(&options, stop, |event| match event {
+        observe(&options, &settings, stop, |event| match event {
             Event::Attached(line) => {
                 teller.begin();
                 teller.line(line);
@@ -72,7 +74,7 @@ fn heard(args: &MemleakArgs) -> usize {
     if ends_command { 2 } else { 1 }
 }
 
-fn options(args: &MemleakArgs) -> Options {
+fn settings(args: &MemleakArgs) -> Settings {
     let target = &args.target;
     let targets = if !target.command.is_empty() {
         Targets::Command(target.command.clone())
@@ -86,21 +88,26 @@ fn options(args: &MemleakArgs) -> Options {
         pids.dedup();
         Targets::Pids(pids)
     };
-    let mut options = Options::new(targets);
-    options.launch = (&args.launch).into();
-    options.older = args.older;
-    options.length = args.length;
-    options.every = args.every;
-    options.sample_bytes = args.sample_bytes;
-    options.min_bytes = args.min_bytes;
-    options.max_blocks = args.max_blocks;
-    options.max_stacks = args.max_stacks;
-    options.custom = args.alloc_fn.iter().chain(&args.free_fn).cloned().collect();
-    options.max_cost = args.max_cost.0;
-    options.placement = args.placement.into();
-    options.method = args.method.into();
-    options.command_line = std::env::args_os().collect();
-    options
+    let mut settings = Settings::new(targets);
+    settings.launch = (&args.launch).into();
+    settings.length = args.length;
+    settings.every = args.every;
+    settings.max_stacks = args.max_stacks;
+    settings.max_cost = args.max_cost.0;
+    settings.method = args.method.into();
+    settings.command_line = std::env::args_os().collect();
+    settings
+}
+
+fn options(args: &MemleakArgs) -> Options {
+    Options {
+        older: args.older,
+        sample_bytes: args.sample_bytes,
+        min_bytes: args.min_bytes,
+        max_blocks: args.max_blocks,
+        custom: args.alloc_fn.iter().chain(&args.free_fn).cloned().collect(),
+        placement: args.placement.into(),
+    }
 }
 
 /// Ready also when nobody reads standard output any more, if nothing else was asked for.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiler::{error::Result, render::HumanOptions, report::Report, stage::Stage, tool::memleak};
+use profiler::{error::Result, observe::Progress, render::HumanOptions, report::Report, stage::Stage};
 
 use super::{live::LiveView, output, output::Outputs, status::Status, terminal::Terminal, waiting::Watch};
 
@@ -63,7 +63,7 @@ impl Teller {
     }
 
     /// Numbers that change.
-    pub(crate) fn progress(&self, progress: &memleak::Progress) {
+    pub(crate) fn progress(&self, progress: &Progress) {
         let mut status = self.status.borrow_mut();
         status.update(progress);
         if let Some(live) = &self.live {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler::{tool::memleak::Progress, units};
+use profiler::{observe::Progress, units};
 
 /// The shortest time that a rate is taken over.
 const RATE_OVER: Duration = Duration::from_secs(1);
@@ -30,11 +30,11 @@ impl Status {
     /// Takes in the latest numbers.
     pub(crate) fn update(&mut self, progress: &Progress) {
         self.now = *progress;
-        let (then, hits) = *self.from.get_or_insert((progress.elapsed, progress.hits));
+        let (then, hits) = *self.from.get_or_insert((progress.elapsed, progress.counts.hits));
         let over = progress.elapsed.saturating_sub(then);
         if over >= RATE_OVER {
-            self.hits_per_s = Some(progress.hits.saturating_sub(hits) as f64 / over.as_secs_f64());
-            self.from = Some((progress.elapsed, progress.hits));
+            self.hits_per_s = Some(progress.counts.hits.saturating_sub(hits) as f64 / over.as_secs_f64());
+            self.from = Some((progress.elapsed, progress.counts.hits));
         }
     }
 
@@ -42,18 +42,19 @@ impl Status {
     pub(crate) fn line(&self, width: usize) -> String {
         let now = &self.now;
         let mut line = self.clock();
-        let lost = match now.lost {
+        let lost = match now.counts.lost {
             0 => "0 lost".to_owned(),
             n => format!("{} LOST", units::count(n as f64)),
         };
         let parts = [
-            (now.lost > 0).then(|| lost.clone()),
+            (now.counts.lost > 0).then(|| lost.clone()),
             self.hits_per_s.map(|rate| format!("{} hits/s", units::count(rate))),
             now.cost.map(|share| format!("cost ~{}", units::percent(share))),
             self.verdicts_in().map(|wait| format!("first verdicts in {}", clock(wait))),
-            (now.lost == 0).then_some(lost),
+            (now.counts.lost == 0).then_some(lost),
             Some(format!("{} stacks", units::count(now.stacks as f64))),
-            Some(format!("{} live blocks", units::count(now.live_blocks as f64))),
+            (!now.counts.things.1.is_empty())
+                .then(|| format!("{} {}", units::count(now.counts.things.0 as f64), now.counts.things.1)),
             Some("Ctrl-C: report now".to_owned()),
         ];
         for part in parts.into_iter().flatten() {
@@ -98,6 +99,8 @@ fn clock(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use profiler::tool::Counts;
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -105,9 +108,7 @@ mod tests {
     fn at(elapsed_ms: u64, hits: u64, lost: u64) -> Progress {
         Progress {
             elapsed: Duration::from_millis(elapsed_ms),
-            hits,
-            lost,
-            live_blocks: 1_234_567,
+            counts: Counts { hits, lost, things: (1_234_567, "live blocks") },
             stacks: 443,
             cost: Some(0.063),
         }

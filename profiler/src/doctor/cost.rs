@@ -2,13 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    capture::{
-        calibration::{self, Effort, HitCost},
-        cost::prices::Traps,
-        uprobe::Method,
-    },
-    tool::memleak::floor,
+use crate::capture::{
+    calibration::{self, Effort, HitCost},
+    cost::prices::Traps,
+    floor,
+    uprobe::Method,
 };
 
 /// What a hit costs the thread that has it, without what a tool's program does at it. Estimates, measured on a process

@@ -9,7 +9,7 @@ use crate::{
     exit::ExitCode,
     target::{modules::Modules, process::Process},
     tool::{
-        Foresight, TOOLS, Tool,
+        About, Foresight, TOOLS,
         memleak::{AllocatorFound, Forecast, Site},
     },
 };
@@ -54,7 +54,7 @@ pub struct ToolState {
 
 /// A tool that was tried.
 pub(super) struct Tried {
-    tool: &'static Tool,
+    tool: &'static About,
     pub(super) state: ToolState,
     /// Whether its probes let a process with a seccomp filter live.
     filters: Answer,
@@ -65,7 +65,7 @@ pub(super) fn trials(method: Option<Method>) -> Vec<Tried> {
     TOOLS.iter().map(|tool| trial(tool, method)).collect()
 }
 
-fn trial(tool: &'static Tool, method: Option<Method>) -> Tried {
+fn trial(tool: &'static About, method: Option<Method>) -> Tried {
     // A tool without probes on functions needs no way of attaching them.
     let tried = if tool.has_uprobes { method } else { method.or(Some(Method::Perf)) }.map(tool.trial);
     let (answer, why, filters) = match &tried {

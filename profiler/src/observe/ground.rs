@@ -4,12 +4,12 @@
 use std::{
     ffi::CStr,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
-use profiler_common::space::{FILTER_WORDS, MAX_SPACES, Space};
+use profiler_common::space::{FILTER_WORDS, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space};
 
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
@@ -45,6 +45,7 @@ pub(crate) struct Ground {
     object: Object,
     next_space: MmapRaw,
     filter: MmapRaw,
+    spaces: MmapRaw,
 }
 
 /// How large the shared maps are, and what is followed.
@@ -92,13 +93,20 @@ impl Ground {
         let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
         let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
-        let map = |name: &str, bytes| {
-            MmapOptions::new().len(bytes).map_raw(object.map(name)?.as_raw_fd()).map_err(|e| {
-                Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")).because_of(e)
-            })
+        let map = |name: &str, bytes: usize| {
+            let tried = || Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}"));
+            let options = MmapOptions::new().len(bytes.next_multiple_of(4096)).clone();
+            options.map_raw(object.map(name)?.as_raw_fd()).map_err(|e| tried().because_of(e))
         };
-        let (next_space, filter) = (map("NEXT_SPACE", 4096)?, map(FILTER, 8 * FILTER_WORDS as usize)?);
-        Ok(Ground { object, next_space, filter })
+        let next_space = map("NEXT_SPACE", size_of::<u64>())?;
+        let filter = map(FILTER, FILTER_WORDS as usize * size_of::<u64>())?;
+        let spaces = map("SPACES", MAX_SPACES as usize * size_of::<Space>())?;
+        Ok(Ground { object, next_space, filter, spaces })
+    }
+
+    /// The object, to map its arrays.
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
     }
 
     /// The maps for the object of a tool.
@@ -145,6 +153,54 @@ impl Ground {
         u16::try_from(number).ok().filter(|number| u32::from(*number) < MAX_SPACES - 1)
     }
 
+    /// What the kernel side knows of an address space.
+    pub(crate) fn space(&self, number: u16) -> Space {
+        assert!(u32::from(number) < MAX_SPACES);
+        // SAFETY: an element of the mapping, which lives as long as this value; any bytes are valid.
+        unsafe { self.spaces.as_ptr().cast::<Space>().add(number.into()).read_volatile() }
+    }
+
+    /// Writes a field of what the kernel side knows of an address space, and leaves alone what the kernel side writes
+    /// meanwhile. `offset` is that of the field, which is a `u32`, in bytes.
+    pub(crate) fn set_in_space(&self, number: u16, offset: usize, value: u32) {
+        assert!(
+            u32::from(number) < MAX_SPACES
+                && offset < size_of::<Space>()
+                && offset.is_multiple_of(size_of::<u32>())
+        );
+        let at = usize::from(number) * size_of::<Space>() + offset;
+        // SAFETY: a field within the mapping, which lives as long as this value.
+        let field = unsafe { AtomicU32::from_ptr(self.spaces.as_mut_ptr().add(at).cast()) };
+        field.store(value, Ordering::Release);
+    }
+
+    /// Changes the flags of an address space, which nobody else writes.
+    pub(crate) fn change_flags(&self, number: u16, changed: impl FnOnce(u32) -> u32) {
+        let flags = self.space(number).flags;
+        self.set_in_space(number, std::mem::offset_of!(Space, flags), changed(flags));
+    }
+
+    /// Whether the process of an address space has replaced itself by exec, though we may not have been told yet.
+    pub(crate) fn is_replaced(&self, number: u16) -> bool {
+        self.space(number).replaced != 0
+    }
+
+    /// Has the kernel side stop the process of an address space at its first call. Before it is let go.
+    pub(crate) fn want_hold(&self, number: u16) -> Result<()> {
+        self.write("HOLDS", &u32::from(number), &HOLD_WANTED)
+    }
+
+    /// Whether the kernel side is to stop the process of an address space, or has: [`HOLD_WANTED`] and the states behind it.
+    pub(crate) fn hold(&self, number: u16) -> u64 {
+        let mut state = [HOLD_NONE];
+        let read = self.object.map("HOLDS").map(|map| bpf::lookup(map, &u32::from(number), &mut state));
+        if !matches!(read, Ok(Ok(()))) {
+            tracing::debug!("the state of a stopped process cannot be read");
+        }
+        let [state] = state;
+        state
+    }
+
     /// Follows what processes become, as long as the links are held.
     ///
     /// # Errors
@@ -179,7 +235,8 @@ impl Ground {
         load().map_err(|e| explain(tried(), e))
     }
 
-    fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
+    /// Writes one element of a shared map.
+    pub(crate) fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
         bpf::update(self.object.map(map)?, key, value).map_err(|e| {
             Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(e)
         })

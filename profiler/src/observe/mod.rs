@@ -1,3 +1,28 @@
 //! One observation of one or several tools: what they share, whatever they are.
+//!
+//! `found` finds the targets, `setup` attaches, `watch` waits for the end, `report` puts the parts of the tools together.
 
+mod ending;
+mod found;
 pub(crate) mod ground;
+mod observation;
+mod price;
+pub(crate) mod refusals;
+mod report;
+pub(crate) mod rules;
+mod run;
+pub mod settings;
+mod setup;
+pub(crate) mod space;
+mod targets;
+mod watch;
+
+pub(crate) use self::run::observe_with;
+pub use self::run::{Event, Progress};
+pub(crate) use self::{
+    ending::predicate as how_it_ended,
+    found::Beginning,
+    observation::{Observation, monotonic_ns},
+    report::Part,
+    targets::leave_out_unseen,
+};

@@ -1,19 +1,36 @@
-//! The tools, and the registry of them.
+//! The tools: the registry of them, and what an observation asks of each.
+
+use std::{
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    capture::{cost::prices::Traps, uprobe::Method},
+    capture::{
+        cost::{
+            CostMeter, Reading,
+            prices::{Programs, Traps},
+        },
+        object::{Maps, Object},
+        uprobe::{Links, Loaded, Method},
+    },
     error::{Error, Result},
-    target::{modules::Modules, process::Process},
+    observe::{Beginning, Observation, Part, ground::Ground, settings::Settings, space::Space},
+    report::{Ended, Probed},
+    target::{
+        modules::{ModuleId, Modules},
+        process::Process,
+    },
 };
 
 pub mod memleak;
 pub mod syscalls;
 
 /// Every tool: a new one takes a line here.
-pub(crate) const TOOLS: &[Tool] = &[memleak::readiness::TOOL];
+pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT];
 
 /// What is to be known of a tool without running it.
-pub(crate) struct Tool {
+pub(crate) struct About {
     /// Its name on the command line.
     pub(crate) name: &'static str,
     /// The question that it answers.
@@ -45,4 +62,120 @@ pub(crate) struct Foresight {
     pub(crate) refused: Option<Error>,
     /// What it would tell the user about the process.
     pub(crate) notes: Vec<String>,
+}
+
+/// Creates the maps of a tool's object, given those that it shares with the observation. It may run on another thread.
+pub(crate) type Loading = Box<dyn FnOnce(Maps) -> Result<Object> + Send>;
+
+/// Loads programs into the kernel, which takes the verifier long. It may run on another thread.
+pub(crate) type Preloading = Box<dyn FnOnce() -> Vec<Loaded> + Send>;
+
+/// Counts of a running tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Probe hits.
+    pub hits: u64,
+    /// Hits that were lost.
+    pub lost: u64,
+    /// What the tool counts for people, and what it calls that: blocks recorded and not released.
+    pub things: (u64, &'static str),
+}
+
+/// A tool at work in one observation. The methods are called in the order in which they stand here; those from
+/// [`Tool::plan_anew`] on as often as something happens.
+pub(crate) trait Tool: Send {
+    /// What is to be known of it.
+    fn about(&self) -> &'static About;
+
+    /// What its programs take, as far as is known beforehand.
+    fn programs(&self) -> Programs;
+
+    /// What to say at the start if the observation cannot answer the question.
+    fn too_short(&self, settings: &Settings) -> Option<String>;
+
+    /// Refuses a program file that it would harm or misread, of a command that is about to start.
+    fn check_file(&self, image: &Path) -> Result<()>;
+
+    /// Refuses a running process for the same reasons.
+    fn check(&self, space: &Space, modules: &Modules) -> Result<()>;
+
+    /// Looks at the targets before anything is attached, and says how to create its maps.
+    fn begin(&mut self, beginning: &Beginning<'_>) -> Loading;
+
+    /// Decides what to probe in a process, in the files that it maps; and in those that it is about to map (`ahead`). Returns
+    /// these.
+    fn plan(&mut self, space: &mut Space, modules: &mut Modules, ahead: Option<&[PathBuf]>) -> Vec<ModuleId>;
+
+    /// Takes over its object. `max_stacks`: call stacks that can be told apart, plus one.
+    fn loaded(&mut self, object: Object, max_stacks: u32) -> Result<()>;
+
+    /// Refuses targets that the planned probes would harm.
+    fn refuse(&self, spaces: &[Space], modules: &Modules, settings: &Settings) -> Result<()>;
+
+    /// Refuses what would cost too much. False if the cost could not be predicted.
+    fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool>;
+
+    /// The programs that take the verifier long, if there are such.
+    fn preloading(&self) -> Option<Preloading>;
+
+    /// Takes over programs that were loaded ahead.
+    fn preloaded(&mut self, loaded: Vec<Loaded>);
+
+    /// Attaches what has to come before all other probes.
+    fn attach_first(&mut self, space: &mut Space, ground: &Ground) -> Result<()>;
+
+    /// Attaches the rest.
+    fn attach(&mut self, space: &mut Space, ground: &Ground, modules: &Modules) -> Result<()>;
+
+    /// Everything is attached. Refuses targets of which nothing would be seen.
+    fn attached(&mut self, on: &mut Observation<'_>) -> Result<()>;
+
+    /// One line for people: what was attached to.
+    fn attached_line(&self, on: &Observation<'_>) -> String;
+
+    /// Plans and attaches again: a process has become another program, or has loaded a library. Returns how many functions are
+    /// probed that were not before.
+    fn attach_anew(
+        &mut self,
+        space: &mut Space,
+        ground: &Ground,
+        modules: &mut Modules,
+        is_new: bool,
+    ) -> Result<usize>;
+
+    /// Whether anything is seen of a process.
+    fn sees(&self, space: u16) -> bool;
+
+    /// Looks at what goes on, once a second.
+    fn look(&mut self, on: &Observation<'_>) -> Result<()>;
+
+    /// What was counted so far.
+    fn counts(&self) -> Result<Counts>;
+
+    /// What threads pay, as far as is known.
+    fn reading(&self, with_threads: bool) -> Result<Reading>;
+
+    /// The descriptors of its own maps.
+    fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_>;
+
+    /// The functions that are probed in a process.
+    fn probed(&self, space: u16) -> &[Probed];
+
+    /// The observation is over, and everything is still attached.
+    fn closing(&mut self);
+
+    /// Whether calls that began before the end are still under way.
+    fn has_calls_under_way(&self) -> bool;
+
+    /// Hands over the probes that are to be taken away first, of one address space or of all.
+    fn take_first(&mut self, space: Option<u16>) -> Vec<Links>;
+
+    /// Hands over the others.
+    fn take_last(&mut self, space: Option<u16>) -> Vec<Links>;
+
+    /// Reads what was recorded. Names are looked up after that.
+    fn snapshot(&mut self, on: &mut Observation<'_>, ended: Ended) -> Result<()>;
+
+    /// Its part of the report, from the last snapshot.
+    fn conclude(&mut self, on: &Observation<'_>, ended: Ended) -> Result<Part>;
 }

@@ -103,6 +103,11 @@ pub fn ratio(value: f64) -> String {
     if value.is_finite() { format!("{value:.2}") } else { UNKNOWN.to_owned() }
 }
 
+/// A limit as it is typed: "30%".
+pub fn percentage(limit: f64) -> String {
+    format!("{}%", (limit * 1e4).round() / 1e2)
+}
+
 /// A fraction of 1 as a percentage. Rounding never makes 100 % of less, nor 0 % of more: `99.9 %`, `0.1 %`, `<0.1 %`.
 pub fn percent(fraction: f64) -> String {
     let value = fraction * 100.0;

@@ -7,6 +7,6 @@ mod parse;
 
 pub use self::format::{
     apart, bytes, bytes_per_hour, count, duration, exact_bytes, exact_duration, grouped, nanos, percent,
-    plain, plural, ratio, rfc3339, utc,
+    percentage, plain, plural, ratio, rfc3339, utc,
 };
 pub use self::parse::{UnitError, parse_bytes, parse_bytes_per_hour, parse_duration};

@@ -82,6 +82,7 @@ enum Calibration {
 }
 
 /// What was counted of the target, by thread and in all.
+#[derive(Default)]
 pub(crate) struct Reading {
     /// Hits by thread id.
     pub(crate) threads: Vec<(u32, ThreadHits)>,
@@ -89,6 +90,23 @@ pub(crate) struct Reading {
     pub(crate) hits: Hits,
     /// Run times of our programs.
     pub(crate) measured: RunTimes,
+}
+
+impl Reading {
+    /// Adds what another tool counted.
+    pub(crate) fn add(&mut self, other: Reading) {
+        for (tid, hits) in other.threads {
+            match self.threads.iter_mut().find(|(known, _)| *known == tid) {
+                Some((_, sum)) => {
+                    sum.calls += hits.calls;
+                    sum.others += hits.others;
+                }
+                None => self.threads.push((tid, hits)),
+            }
+        }
+        self.hits = self.hits.and(other.hits);
+        self.measured = self.measured.and(other.measured);
+    }
 }
 
 impl CostMeter {

@@ -177,6 +177,16 @@ pub(crate) struct Hits {
 }
 
 impl Hits {
+    /// Both together.
+    pub(crate) fn and(self, other: Hits) -> Hits {
+        Hits {
+            entries: self.entries + other.entries,
+            returns: self.returns + other.returns,
+            frees: self.frees + other.frees,
+            stepped: self.stepped + other.stepped,
+        }
+    }
+
     /// Of all kinds.
     pub(crate) fn all(self) -> u64 {
         self.entries + self.returns + self.frees
@@ -228,6 +238,15 @@ pub(crate) struct RunTimes {
 }
 
 impl RunTimes {
+    /// Both together.
+    pub(crate) fn and(self, other: RunTimes) -> RunTimes {
+        RunTimes {
+            calls: self.calls.and(other.calls),
+            at_ret: self.at_ret.and(other.at_ret),
+            frees: self.frees.and(other.frees),
+        }
+    }
+
     /// What came since an earlier reading.
     pub(crate) fn since(self, before: RunTimes) -> RunTimes {
         RunTimes {

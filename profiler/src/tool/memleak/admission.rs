@@ -4,26 +4,25 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{floor, options::Options, space::Space};
+use super::options::Options;
 use crate::{
     capture::{
-        calibration::{self, Effort},
         cost::{
             CostMeter, named,
             prices::{Programs, Traps},
             spending::LEAST_BUSY,
             threads,
         },
-        rate::{self, Counting},
+        floor,
+        rate::{self, Counting, Passed},
         uprobe::Method,
     },
     error::{Error, ErrorKind, Result},
+    observe::settings::{DEFAULT_MAX_COST, Settings},
     text::Text,
     units,
 };
 
-/// Most of a thread's processor time that the probes may take, unless the user says otherwise.
-pub const DEFAULT_MAX_COST: f64 = 0.30;
 /// Run time of the programs that follow everything: between a loop whose calls all come from one place (0.6 µs for a
 /// call and its release) and a server whose stacks are deep and change with every call (1.9 µs).
 const EXACT: Programs = Programs { call_ns: 950.0, free_ns: 150.0, returns: true };
@@ -57,7 +56,7 @@ pub struct Forecast {
 
 impl Forecast {
     /// From what was counted; `None` if no thread ran long enough to say.
-    fn of(counting: &Counting, traps: &Traps, options: &Options) -> Option<Forecast> {
+    fn of(counting: &Counting, traps: &Traps, options: &Options, max_cost: Option<f64>) -> Option<Forecast> {
         let least = counting.length.as_nanos() as f64 * LEAST_BUSY;
         let most = |programs: &Programs| {
             let busy = counting.threads.iter().filter(|(_, counted)| counted.busy_ns as f64 >= least);
@@ -68,7 +67,7 @@ impl Forecast {
         let sampled_share = most(&SAMPLED)?.2.of_all;
         let (share, taken_share) = (price.of_busy, price.of_all);
         let (name, calls_per_s) = (threads::name(thread), counted.hits_per_s());
-        let limit = options.max_cost.unwrap_or(1.0);
+        let limit = max_cost.unwrap_or(1.0);
         Some(Forecast { thread, name, share, taken_share, sampled_share, calls_per_s, limit })
     }
 
@@ -91,7 +90,7 @@ impl Forecast {
             self.who()
         );
         if self.is_over() {
-            let (limit, sampled) = (percentage(self.limit), units::percent(self.sampled_share));
+            let (limit, sampled) = (units::percentage(self.limit), units::percent(self.sampled_share));
             words.push_str(&format!(
                 ", more than --max-cost {limit}; at least {sampled} with --sample-bytes {PROPOSED}"
             ));
@@ -104,7 +103,7 @@ impl Forecast {
         if !self.is_over() {
             return None;
         }
-        let (share, most) = (units::percent(self.taken_share), percentage(self.limit));
+        let (share, most) = (units::percent(self.taken_share), units::percentage(self.limit));
         let error = Error::new(ErrorKind::Safety, "tried to predict the cost").because(format_args!(
             "{} would lose ~{share} of its time (it makes {} probed calls per busy second), more than --max-cost {most}; \
              --max-cost off observes it anyway",
@@ -118,7 +117,7 @@ impl Forecast {
         } else if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
             error.hint(format_args!(
                 "{least}, which may still exceed the limit; --max-cost {} allows it",
-                percentage((self.sampled_share * UNEVEN * 20.0).ceil() / 20.0)
+                units::percentage((self.sampled_share * UNEVEN * 20.0).ceil() / 20.0)
             ))
         } else {
             error.hint("observe it when it has less to do, or another process of its kind")
@@ -126,36 +125,27 @@ impl Forecast {
     }
 }
 
-/// A limit as it is typed: "30%".
-pub(crate) fn percentage(limit: f64) -> String {
-    format!("{}%", (limit * 1e4).round() / 1e2)
-}
-
 /// What the programs take, as far as is known beforehand.
 pub(crate) fn programs(options: &Options) -> Programs {
     if options.sample_bytes.is_some() { SAMPLED } else { EXACT }
 }
 
-/// Begins to measure what a trap costs here, unless that is known.
-pub(crate) fn calibrate(cost: &mut CostMeter, method: Method) {
-    cost.calibrate(move || {
-        let measured = floor::empty(method)
-            .and_then(|(object, attacher)| calibration::measure(&object, attacher, Effort::Quick));
-        measured.inspect_err(|error| tracing::info!("what a trap costs is assumed: {error}")).ok()
-    });
-}
-
 /// Counts what the processes do, and refuses what would cost them more than they may lose. False if nothing could be
 /// counted: then only the real probes show it.
-pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -> Result<bool> {
+pub(crate) fn admit(
+    passed: &[Passed],
+    options: &Options,
+    settings: &Settings,
+    cost: &mut CostMeter,
+) -> Result<bool> {
     let begun = Instant::now();
-    options.stage.begin("counting calls, to predict the cost");
-    calibrate(cost, options.method);
-    let Some(counting) = rate::count(&passed(spaces), options.method)? else { return Ok(false) };
+    settings.stage.begin("counting calls, to predict the cost");
+    floor::calibrate(cost, settings.method);
+    let Some(counting) = rate::count(passed, settings.method)? else { return Ok(false) };
     let traps = cost.traps(true);
     let late = counting.late();
     tracing::debug!(?traps, ?late, "what counted hits would cost");
-    let forecast = Forecast::of(&counting, &traps, options);
+    let forecast = Forecast::of(&counting, &traps, options, settings.max_cost);
     cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), late);
     match forecast.and_then(|forecast| forecast.refused(options)) {
         Some(refused) => Err(refused),
@@ -163,15 +153,12 @@ pub(crate) fn admit(spaces: &[Space], options: &Options, cost: &mut CostMeter) -
     }
 }
 
-/// The price for a process, with these options. `None` if calls cannot be counted here, or if no thread runs long
+/// The price for a process, with the default options. `None` if calls cannot be counted here, or if no thread runs long
 /// enough.
-pub(crate) fn predict(space: &Space, options: &Options, traps: &Traps) -> Result<Option<Forecast>> {
-    let counting = rate::count(&passed(std::slice::from_ref(space)), options.method)?;
-    Ok(counting.and_then(|counting| Forecast::of(&counting, traps, options)))
-}
-
-fn passed(spaces: &[Space]) -> Vec<rate::Passed> {
-    spaces.iter().map(Space::passed).collect()
+pub(crate) fn predict(passed: Passed, method: Method, traps: &Traps) -> Result<Option<Forecast>> {
+    let counting = rate::count(&[passed], method)?;
+    let of = |counting| Forecast::of(&counting, traps, &Options::default(), Some(DEFAULT_MAX_COST));
+    Ok(counting.and_then(of))
 }
 
 #[cfg(test)]
@@ -181,7 +168,7 @@ mod tests {
     use profiler_common::rate::{CALL, CLASSES, FREE, class};
 
     use super::*;
-    use crate::{capture::cost::prices::Counted, tool::memleak::options::Targets};
+    use crate::capture::cost::prices::Counted;
 
     /// A thread that makes so many pairs of calls in a busy second of its own.
     fn counting(pairs: u64, busy_ms: u64) -> Counting {
@@ -198,26 +185,30 @@ mod tests {
         Counting { length: Duration::from_secs(1), threads: HashMap::from([(u32::MAX / 2, counted)]) }
     }
 
-    fn options() -> Options {
-        Options::new(Targets::Pids(vec![1]))
+    fn refusal_above(max_cost: Option<f64>, counting: &Counting, options: &Options) -> Option<Error> {
+        Forecast::of(counting, &Traps::ASSUMED, options, max_cost)?.refused(options)
     }
 
     fn refusal(counting: &Counting, options: &Options) -> Option<Error> {
-        Forecast::of(counting, &Traps::ASSUMED, options)?.refused(options)
+        refusal_above(Some(DEFAULT_MAX_COST), counting, options)
+    }
+
+    fn forecast(counting: &Counting) -> Forecast {
+        Forecast::of(counting, &Traps::ASSUMED, &Options::default(), Some(DEFAULT_MAX_COST)).unwrap()
     }
 
     #[test]
     fn what_fits_is_not_refused() {
-        assert_eq!(refusal(&counting(50_000, 1_000), &options()), None);
+        assert_eq!(refusal(&counting(50_000, 1_000), &Options::default()), None);
         // A thread that hardly runs loses little, whatever part of its busy time that is.
         let idle = counting(20_000, 40);
-        assert!(Forecast::of(&idle, &Traps::ASSUMED, &options()).unwrap().share > 0.5);
-        assert_eq!(refusal(&idle, &options()), None);
+        assert!(forecast(&idle).share > 0.5);
+        assert_eq!(refusal(&idle, &Options::default()), None);
     }
 
     #[test]
     fn what_costs_too_much_is_refused_with_the_price_and_the_ways_out() {
-        let error = refusal(&counting(150_000, 1_000), &options()).unwrap();
+        let error = refusal(&counting(150_000, 1_000), &Options::default()).unwrap();
         assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
         let words = error.to_string();
         assert!(words.contains("more than --max-cost 30%"), "{words}");
@@ -225,17 +216,17 @@ mod tests {
         let advice = error.advice().unwrap();
         assert!(advice.contains("--sample-bytes 512KiB would take at least "), "{advice}");
         let close = |pairs: &u64| {
-            let forecast = Forecast::of(&counting(*pairs, 1_000), &Traps::ASSUMED, &options()).unwrap();
+            let forecast = forecast(&counting(*pairs, 1_000));
             (0.26..0.28).contains(&forecast.sampled_share)
         };
         let pairs = (150_000..700_000).step_by(5_000).find(close).unwrap();
-        let error = refusal(&counting(pairs, 1_000), &options()).unwrap();
+        let error = refusal(&counting(pairs, 1_000), &Options::default()).unwrap();
         let advice = error.advice().unwrap();
         assert!(advice.ends_with("which may still exceed the limit; --max-cost 35% allows it"), "{advice}");
         // Nothing is proposed that would be refused too.
-        let error = refusal(&counting(700_000, 1_000), &options()).unwrap();
+        let error = refusal(&counting(700_000, 1_000), &Options::default()).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");
-        let sampled = Options { sample_bytes: Some(1 << 19), ..options() };
+        let sampled = Options { sample_bytes: Some(1 << 19), ..Options::default() };
         assert!(
             !refusal(&counting(700_000, 1_000), &sampled).unwrap().advice().unwrap().contains("--sample")
         );
@@ -245,9 +236,8 @@ mod tests {
     fn the_user_decides_how_much_is_too_much() {
         let hot = counting(700_000, 1_000);
         for max_cost in [None, Some(1.0)] {
-            assert_eq!(refusal(&hot, &Options { max_cost, ..options() }), None);
+            assert_eq!(refusal_above(max_cost, &hot, &Options::default()), None);
         }
-        let strict = Options { max_cost: Some(0.01), ..options() };
-        assert!(refusal(&counting(50_000, 1_000), &strict).is_some());
+        assert!(refusal_above(Some(0.01), &counting(50_000, 1_000), &Options::default()).is_some());
     }
 }

@@ -10,7 +10,7 @@ use profiler_common::{
     space::{MAX_SPACES, Space as WireSpace},
 };
 
-use super::{session, totals};
+use super::{load::load_small, tool::PROGRAMS, totals};
 use crate::{
     capture::{
         canary::{CALLS, Canary},
@@ -32,10 +32,10 @@ pub(super) fn try_out(method: Method) -> Result<()> {
             .because(cause)
             .hint("update the kernel: Linux 6.11 to 6.13 need the fix that lets return probes pass seccomp")
     };
-    let object = session::load_small()?;
+    let object = load_small()?;
     let canary = Canary::start()?;
     let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 };
-    totals::set_space(&object, SPACE, &space)?;
+    totals::write(&object, "SPACES", &u32::from(SPACE), &space)?;
     let cookie = Cookie {
         size: From::Arg(0),
         count: From::None,
@@ -49,7 +49,7 @@ pub(super) fn try_out(method: Method) -> Result<()> {
         stepped: false,
     };
     let site = ProbeSite { offset: canary.offset, cookie: cookie.pack() };
-    let mut attacher = Attacher::new(session::PROGRAMS, method);
+    let mut attacher = Attacher::new(PROGRAMS, method);
     let exe = Path::new("/proc/self/exe");
     let links = attacher.follow(&object, exe, canary.process.pid(), &[site])?;
     let lived = canary.sings();

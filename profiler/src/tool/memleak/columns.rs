@@ -4,13 +4,13 @@ use super::{
     analyze::Judged,
     estimate::Estimate,
     growth::Growth,
-    own::Own,
     rows::StackRow,
     sentences::rounded_up,
     verdict::{Judgement, Verdict},
 };
 use crate::{
     report::{Column, Role, Unit, Value},
+    stack::own::Own,
     text::Text,
 };
 

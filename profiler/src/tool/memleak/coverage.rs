@@ -5,46 +5,28 @@ use profiler_common::{
     memleak::counters::{Counter, Probe},
 };
 
-use super::{collect::Snapshot, session::Session, walks::walks};
+use super::{collect::Snapshot, session::Session};
 use crate::{
-    report::{Coverage, FileNames, Ledger, Outcome, OutcomeClass},
+    observe::Part,
+    report::{Ledger, Outcome, OutcomeClass},
     units,
 };
 
 /// The smallest block that an allocator gives, in bytes: what it holds beside it needs as much.
 const SMALLEST_BLOCK_BYTES: u64 = 16;
 
-/// Builds the coverage of a snapshot. Names must have been resolved.
-pub(super) fn coverage(session: &Session<'_>, snapshot: &Snapshot) -> Coverage {
+/// Puts the coverage of a snapshot into a part.
+pub(super) fn coverage(session: Session<'_>, snapshot: &Snapshot, part: &mut Part) {
     let counters = &snapshot.counters;
     let count = |c: Counter| counters[c as usize];
     let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
-    let because = losses(&count);
     let freed = session.counts_while_all_attached(counters)[Counter::FreeUntracked as usize];
-    Coverage {
-        complete: because.is_empty(),
-        incomplete_because: because,
-        ledger: Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect(),
-        quality: quality.map(|c| (c.name().to_owned(), count(*c))).collect(),
-        walks: Some(walks(&snapshot.rows, &session.stacks, &session.spaces, &session.modules)),
-        files: files(session),
-        before_attach: before(session.bytes_before, freed),
-    }
-}
-
-/// Where the names of each file come from.
-fn files(session: &Session<'_>) -> Vec<FileNames> {
-    let sources = session.stacks.names.sources();
-    let known = sources.filter_map(|(id, answer)| Some((session.modules.get(id)?, answer)));
-    known
-        .map(|(module, answer)| FileNames {
-            module: module.name.clone(),
-            build_id: module.build_id.clone(),
-            sources: answer.notes.sources.clone(),
-            problems: answer.notes.all_problems(),
-            absent: answer.notes.absent.clone(),
-        })
-        .collect()
+    part.losses = losses(&count);
+    part.ledger = Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect();
+    part.quality = quality.map(|c| (c.name().to_owned(), count(*c))).collect();
+    part.walked = snapshot.rows.iter().map(|row| (row.stack, row.allocs)).collect();
+    part.before_attach = before(session.tool.bytes_before, freed);
+    part.hits = Counter::ALL.iter().filter(|c| c.class() == Class::Hits).map(|c| count(*c)).sum();
 }
 
 fn ledger(probe: Probe, counters: &[u64; Counter::COUNT]) -> Ledger {

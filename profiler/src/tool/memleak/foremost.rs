@@ -13,50 +13,51 @@ use super::{
 };
 use crate::{
     error::Result,
-    report::{Ended, Finding, Report, Severity},
+    observe::Part,
+    report::{Ended, Finding, Severity},
     units,
 };
 
-/// Completes a report. `seen`: the processes of which blocks were recorded.
+/// Completes a part of a report. `seen`: the processes of which blocks were recorded.
 pub(super) fn complete(
-    report: &mut Report,
-    session: &Session<'_>,
+    part: &mut Part,
+    session: Session<'_>,
     moment: &Moment,
     counters: &[u64; Counter::COUNT],
     seen: &BTreeSet<u32>,
+    ended: Ended,
 ) -> Result<()> {
-    let length = report.meta.length();
+    let length = session.on.lasted();
     let grown = memory::grown(session, moment)?;
-    let leaks = report.findings.iter().any(|finding| finding.rule == rules::LEAK);
+    let leaks = part.findings.iter().any(|finding| finding.rule == rules::LEAK);
     let Sight { instead, before, before_no_leak, behind } = sight(session, counters, seen, leaks, length);
-    let nothing = report.findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
+    let nothing = part.findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
     }
-    if let Some(clean) = report.findings.iter_mut().find(|finding| finding.rule == rules::CLEAN)
+    if let Some(clean) = part.findings.iter_mut().find(|finding| finding.rule == rules::CLEAN)
         && let Some(growth) = memory::live_growth(&grown, length)
     {
         *clean = growth;
     }
     // What did not run was not observed: nothing is known to be without a leak.
     if before.iter().any(|finding| finding.rule == rules::HALTED) {
-        report.findings.retain(|finding| finding.rule != rules::CLEAN);
+        part.findings.retain(|finding| finding.rule != rules::CLEAN);
     }
     let (before_no_leak, limits) =
         if leaks { (Vec::new(), before_no_leak) } else { (before_no_leak, Vec::new()) };
-    let guard = (report.meta.ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
+    let guard = (ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
     let limiting: Vec<Finding> = guard
         .into_iter()
         .chain(before)
         .chain(memory::finding(&grown, length))
         .chain(before_no_leak)
         .collect();
-    place(&mut report.findings, limiting, harm::findings(session));
-    report
-        .findings
+    place(&mut part.findings, limiting, harm::findings(session));
+    part.findings
         .extend(limits.into_iter().chain(gone::findings(session)).chain(gone::freed(session)).chain(behind));
     if !grown.is_empty() {
-        report.sections.push(memory::section(&grown));
+        part.sections.push(memory::section(&grown));
     }
     Ok(())
 }

@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use super::{
-    rules,
-    sentences::plain,
-    session::{Freed, Session, how_it_ended},
-    space::Space,
-};
+use super::{lately::Freed, rules, sentences::plain, session::Session};
 use crate::{
+    observe::{how_it_ended, space::Space},
     report::{Finding, Phrase, Severity},
     units,
 };
@@ -16,15 +12,15 @@ use crate::{
 /// One finding for each target that a signal killed, and for each that ended or became another program by exec while
 /// something is still observed. The latter only if it was observed for at least the age asked about: of less, nothing is
 /// judged.
-pub(super) fn findings<'a>(session: &'a Session<'_>) -> impl Iterator<Item = Finding> + 'a {
-    let others_go_on = session.spaces.iter().any(|space| space.ended.is_none());
+pub(super) fn findings<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> + 'a {
+    let others_go_on = session.on.spaces.iter().any(|space| space.ended.is_none());
     let is_said = move |space: &&Space| match space.killed_by {
         // SIGTRAP, and the end of the command, are reported elsewhere.
         Some(signal) => signal != libc::SIGTRAP && !is_command(session, space),
-        None => others_go_on && session.lasted(space) >= session.options.older,
+        None => others_go_on && session.lasted(space) >= session.tool.options.older,
     };
     let of = move |space: &'a Space| Some((space, space.ended.as_deref()?));
-    session.spaces.iter().filter(is_said).filter_map(of).map(|(space, how)| {
+    session.on.spaces.iter().filter(is_said).filter_map(of).map(move |(space, how)| {
         let after = units::duration(session.lasted(space));
         let words = format!(
             " (pid {}) {} after {after}: what it allocated is judged up to then.",
@@ -37,10 +33,10 @@ pub(super) fn findings<'a>(session: &'a Session<'_>) -> impl Iterator<Item = Fin
 }
 
 /// One finding for each target that freed most of what was old as it ended.
-pub(super) fn freed<'a>(session: &'a Session<'_>) -> impl Iterator<Item = Finding> + 'a {
-    let estimated = session.options.sample_bytes.is_some();
-    let of = move |space: &'a Space| Some((space, session.lately.freed.get(&space.number)?));
-    session.spaces.iter().filter_map(of).map(move |(space, freed)| {
+pub(super) fn freed<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> + 'a {
+    let estimated = session.tool.options.sample_bytes.is_some();
+    let of = move |space: &'a Space| Some((space, session.tool.lately.freed.get(&space.number)?));
+    session.on.spaces.iter().filter_map(of).map(move |(space, freed)| {
         let words = freed_words(space.process.pid(), freed, estimated);
         Finding::new(
             rules::FREED_AT_END,
@@ -60,8 +56,8 @@ fn freed_words(pid: u32, freed: &Freed, estimated: bool) -> String {
     format!(" (pid {pid}) freed {about}{bytes} as it ended: judged as it was {when}.")
 }
 
-fn is_command(session: &Session<'_>, space: &Space) -> bool {
-    session.command().is_some_and(|command| command.pid() == space.process.pid())
+fn is_command(session: Session<'_>, space: &Space) -> bool {
+    session.on.command().is_some_and(|command| command.pid() == space.process.pid())
 }
 
 #[cfg(test)]

@@ -1,39 +1,36 @@
 //! Targets that would die of the observation, and what is said of those that did.
 
 use super::{
-    options::{Options, Targets},
+    probes::{Probes, is_starting},
     rules,
     sentences::plain,
     session::Session,
-    space::Space,
 };
 use crate::{
     error::Result,
+    observe::{settings::Targets, space::Space},
     report::{Finding, Phrase, Severity},
-    target::{modules::Modules, start::Start},
+    target::{modules::Modules, process::Process, start::Start},
 };
 
-/// Refuses targets that would copy breakpoints with their code: those that start now, and those that have just begun.
+/// Refuses a target that would copy breakpoints with its code: one that starts now, or has just begun.
 pub(super) fn refuse_what_copies_its_code(
-    spaces: &[Space],
+    probes: &Probes,
+    process: &Process,
     modules: &Modules,
-    options: &Options,
+    targets: &Targets,
 ) -> Result<()> {
-    for space in spaces {
-        match &options.targets {
-            Targets::Command(command) => space.refuse_if_copied(modules, &Start::of_command(command))?,
-            _ if space.is_starting() => {
-                space.refuse_if_copied(modules, &Start::of_process(space.process.pid()))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let start = match targets {
+        Targets::Command(command) => Start::of_command(command),
+        _ if is_starting(process) => Start::of_process(process.pid()),
+        _ => return Ok(()),
+    };
+    probes.refuse_if_copied(process.pid(), modules, &start)
 }
 
 /// One finding for each target that a breakpoint has killed: nothing is more important.
-pub(super) fn findings(session: &Session<'_>) -> impl Iterator<Item = Finding> {
-    session.spaces.iter().filter(|space| space.killed_by == Some(libc::SIGTRAP)).map(died)
+pub(super) fn findings(session: Session<'_>) -> impl Iterator<Item = Finding> {
+    session.on.spaces.iter().filter(|space| space.killed_by == Some(libc::SIGTRAP)).map(died)
 }
 
 fn died(space: &Space) -> Finding {

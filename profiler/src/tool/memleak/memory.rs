@@ -22,10 +22,10 @@ use super::{
     collect::{Moment, stands_for},
     session::Session,
     sight::Families,
-    space::Space,
 };
 use crate::{
     error::Result,
+    observe::space::Space,
     target::memory::{Kind, Reading, Region},
     text::Text,
 };
@@ -78,7 +78,7 @@ impl Holder {
 }
 
 /// The targets' memory from the beginning on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Memory {
     /// What was there when the observation began, while it is being read.
     first: Option<JoinHandle<First>>,
@@ -214,15 +214,15 @@ impl Followed {
 }
 
 /// How the memory of each target changed, as far as it was read.
-pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>> {
+pub(super) fn grown(session: Session<'_>, moment: &Moment) -> Result<Vec<Grown>> {
     let mut read: BTreeMap<u16, (&Watched, &Reading, Vec<Followed>)> = BTreeMap::new();
-    for (number, watched) in &session.memory.watched {
+    for (number, watched) in &session.tool.memory.watched {
         if let Some(now) = &watched.now {
             read.insert(*number, (watched, now, vec![Followed::default(); now.regions.len()]));
         }
     }
     let mut live_bytes: BTreeMap<u16, f64> = BTreeMap::new();
-    session.blocks.for_each_placed(&session.object, |key, live| {
+    session.tool.blocks()?.for_each_placed(session.tool.object()?, |key, live| {
         if live.whole_bytes > 0 {
             *live_bytes.entry(key_space(key)).or_default() += estimate(live.whole_bytes, moment.sample_bytes);
         }
@@ -233,7 +233,7 @@ pub(super) fn grown(session: &Session<'_>, moment: &Moment) -> Result<Vec<Grown>
             place.add(live.whole_bytes, moment.sample_bytes);
         }
     })?;
-    let grown = session.spaces.iter().filter_map(|space| {
+    let grown = session.on.spaces.iter().filter_map(|space| {
         let (watched, now, followed) = read.get(&space.number)?;
         let (freed, freed_at_most) = match watched.followed {
             _ if space.ended.is_none() => (0.0, 0.0),
@@ -265,11 +265,11 @@ fn estimate(size: u64, sample_bytes: Option<u64>) -> f64 {
 }
 
 /// All bytes that a space ever allocated by followed functions.
-fn ever(session: &Session<'_>, space: u16) -> f64 {
-    let sampled = session.options.sample_bytes.is_some();
-    let stacks = (0..session.options.max_stacks)
-        .filter(|&stack| session.stacks.get(stack).is_some_and(|s| s.space == space));
-    let totals = stacks.filter_map(|stack| session.totals.of(stack as usize));
+fn ever(session: Session<'_>, space: u16) -> f64 {
+    let sampled = session.tool.options.sample_bytes.is_some();
+    let stacks = (0..session.on.settings.max_stacks)
+        .filter(|&stack| session.on.stacks.get(stack).is_some_and(|s| s.space == space));
+    let totals = stacks.filter_map(|stack| session.tool.totals().ok()?.of(stack as usize));
     totals.map(|total| if sampled { total.weight_bytes as f64 } else { total.alloc_bytes as f64 }).sum()
 }
 

@@ -1,17 +1,15 @@
 //! `memleak`: which call stacks allocate memory that is never freed?
 //!
-//! Data goes one way: `session` attaches and owns the probes, `collect` turns the kernel side's maps into `rows`,
-//! `analyze` judges them (pure), `section` makes them part of a report.
+//! Data goes one way: `tool` attaches and owns the probes, `collect` turns the kernel side's maps into `rows`, `analyze` judges
+//! them (pure), `section` makes them part of a report.
 
 mod above;
 mod admission;
-mod advice;
 pub(crate) mod allocators;
 pub mod analyze;
 mod arrivals;
 pub mod before;
 mod blocks;
-mod calls;
 mod canary;
 mod coarse;
 pub(crate) mod collect;
@@ -28,13 +26,14 @@ mod harm;
 pub mod hazard;
 mod interval;
 pub mod judge;
-mod made;
+mod lately;
+mod load;
 mod memory;
-mod names;
+mod moments;
 pub mod options;
-mod own;
 pub mod plan;
 mod pool;
+mod probes;
 pub(crate) mod readiness;
 mod refusals;
 pub mod rows;
@@ -46,17 +45,34 @@ mod sentences;
 mod session;
 mod sight;
 pub mod sites;
-mod space;
 mod spoken;
-mod stacks;
 pub mod survival;
 pub mod survivors;
 mod table;
+mod tool;
 mod totals;
 pub mod verdict;
-mod walks;
 
-pub use admission::{DEFAULT_MAX_COST, Forecast};
+pub use admission::Forecast;
+pub use probes::{CallEnd, Site};
 pub use readiness::AllocatorFound;
-pub use session::{Event, Progress, observe};
-pub use space::{CallEnd, Site};
+
+use crate::{
+    error::Result,
+    observe::{Event, observe_with, settings::Settings},
+    report::Report,
+};
+
+/// Observes with this tool alone: see [`observe_with`].
+///
+/// # Errors
+/// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
+pub async fn observe(
+    options: &options::Options,
+    settings: &Settings,
+    stop: impl AsyncFnMut(),
+    tell: impl FnMut(Event<'_>),
+) -> Result<Report> {
+    let tool = tool::Memleak::new(options.clone(), settings);
+    observe_with(settings, vec![Box::new(tool)], stop, tell).await
+}

@@ -5,20 +5,21 @@ use serde::{Deserialize, Serialize};
 use super::{
     admission::{self, Forecast},
     allocators, canary, harm,
-    options::{Options, Targets},
-    session,
-    space::{Preview, Site, Space},
+    load::OBJECT,
+    options::Options,
+    probes::{Preview, Probes, Site, check},
 };
 use crate::{
     capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, Result},
+    observe::{settings::Targets, space::Space},
     target::{modules::Modules, process::Process},
     text::Text,
-    tool::{Foresight, Tool},
+    tool::{About, Foresight},
 };
 
 /// The tool, for those who ask what there is.
-pub(crate) const TOOL: Tool = Tool {
+pub(crate) const ABOUT: About = About {
     name: "memleak",
     question: "Which call stacks allocate memory that is never freed?",
     sees: &[
@@ -33,7 +34,7 @@ pub(crate) const TOOL: Tool = Tool {
         "programs of Go and 32-bit programs: they are refused",
     ],
     has_uprobes: true,
-    object: session::OBJECT,
+    object: OBJECT,
     trial: canary::try_out,
     foresee,
     predict,
@@ -42,12 +43,14 @@ pub(crate) const TOOL: Tool = Tool {
 /// What it would do with a process. `method`: the best way of attaching that works here, if one does.
 fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> Result<Foresight> {
     let pid = process.pid();
-    let options = Options::new(Targets::Pids(vec![pid]));
     let mut space = Space::new(0, process, modules)?;
-    let checked = space.check(modules);
-    let Preview { sites, refused } = space.preview(modules, &options, method == Some(Method::Session));
-    let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| space.nothing_to_probe());
-    let copies = || harm::refuse_what_copies_its_code(std::slice::from_ref(&space), modules, &options).err();
+    let mut probes = Probes::default();
+    let checked = check(&space, modules);
+    let has_sessions = method == Some(Method::Session);
+    let Preview { sites, refused } = probes.preview(&mut space, modules, &Options::default(), has_sessions);
+    let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| probes.nothing_to_probe(pid));
+    let targets = Targets::Pids(vec![pid]);
+    let copies = || harm::refuse_what_copies_its_code(&probes, &space.process, modules, &targets).err();
     let refused: Option<Error> = checked.err().or(refused).or_else(nothing).or_else(copies);
     // What is refused is not probed.
     let sites = if refused.is_some() { Vec::new() } else { sites };
@@ -62,11 +65,11 @@ fn predict(
     method: Method,
     traps: &Traps,
 ) -> Result<Option<Forecast>> {
-    let mut options = Options::new(Targets::Pids(vec![process.pid()]));
-    options.method = method;
+    let pid = process.pid();
     let mut space = Space::new(0, process, modules)?;
-    space.plan(modules, &options);
-    admission::predict(&space, &options, traps)
+    let mut probes = Probes::default();
+    probes.plan(&mut space, modules, &Options::default());
+    admission::predict(probes.passed(pid), method, traps)
 }
 
 /// An allocator in a process.

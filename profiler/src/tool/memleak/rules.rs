@@ -1,6 +1,9 @@
 //! The rules of `memleak`: the stable names of what its findings say. Scripts decide by them; a name never changes its
 //! meaning. `docs/memleak.md` lists them.
 
+#[cfg(test)]
+use crate::observe::rules::{COMMAND_FAILED, COMMAND_KILLED};
+
 /// A target died under observation, most likely of it.
 pub const KILLED: &str = "memleak.killed";
 /// Memory grew by much that allocations which are followed do not explain.
@@ -35,13 +38,10 @@ pub const ENDED: &str = "memleak.ended";
 pub const FREED_AT_END: &str = "memleak.freed_at_end";
 /// A remark on a target that limits what can be known of it.
 pub const NOTE: &str = "memleak.note";
-/// The command ended by itself, and not well.
-pub const COMMAND_FAILED: &str = "command.failed";
-/// The command did not end when it was asked to.
-pub const COMMAND_KILLED: &str = "command.killed";
 
-/// Every rule.
-pub const ALL: [&str; 19] = [
+/// Every rule that a report of `memleak` may name.
+#[cfg(test)]
+const ALL: [&str; 19] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     LIVE_GROWTH,

@@ -67,7 +67,7 @@ pub(super) struct Facts<'a> {
 }
 
 /// The sentences of a report.
-pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool) -> Vec<Finding> {
+pub(super) fn findings(session: Session<'_>, facts: &Facts<'_>, complete: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if complete {
         findings.push(answer(facts));
@@ -77,7 +77,7 @@ pub(super) fn findings(session: &Session<'_>, facts: &Facts<'_>, complete: bool)
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
         findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
     }
-    for space in &session.spaces {
+    for space in &session.on.spaces {
         for note in &space.notes {
             findings.push(Finding::plain(rules::NOTE, Severity::Limit, format!("Note: {note}.")));
         }

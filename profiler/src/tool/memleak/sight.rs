@@ -18,8 +18,9 @@ use self::{
     children::{Children, children, left_behind},
     halted::halted,
 };
-use super::{rules, sentences::plain, session::Session, space::Space};
+use super::{rules, sentences::plain, session::Session};
 use crate::{
+    observe::space::Space,
     report::{Finding, Phrase, Severity},
     target::family::{Used, descendants},
     units,
@@ -73,16 +74,16 @@ pub(super) struct Sight {
 
 /// Looks at targets and children. `allocating`: the targets of which blocks were recorded; `leak`: whether one leaks.
 pub(super) fn sight(
-    session: &Session<'_>,
+    session: Session<'_>,
     counters: &[u64; Counter::COUNT],
     allocating: &BTreeSet<u32>,
     leak: bool,
     length: Duration,
 ) -> Sight {
     let seen = !allocating.is_empty();
-    let living: Vec<&Space> = session.spaces.iter().filter(|space| space.ended.is_none()).collect();
+    let living: Vec<&Space> = session.on.spaces.iter().filter(|space| space.ended.is_none()).collect();
     let mut sight = Sight::default();
-    for space in &session.spaces {
+    for space in &session.on.spaces {
         let Some(finding) = halted(session, space, [seen, leak], length) else { continue };
         match finding.severity {
             Severity::Info => sight.behind.push(finding),
@@ -94,7 +95,7 @@ pub(super) fn sight(
         sight.instead = unrecorded::finding(
             counters,
             &session.counts_while_all_attached(counters),
-            session.options.sample_bytes,
+            session.tool.options.sample_bytes,
             length,
         );
     }
@@ -136,13 +137,13 @@ pub(super) fn sight(
 }
 
 /// Targets that have ended by themselves: children may have done their work.
-fn look_at_ended(sight: &mut Sight, session: &Session<'_>, seen: bool, length: Duration) {
-    let pids: BTreeSet<u32> = session.spaces.iter().map(|space| space.process.pid()).collect();
+fn look_at_ended(sight: &mut Sight, session: Session<'_>, seen: bool, length: Duration) {
+    let pids: BTreeSet<u32> = session.on.spaces.iter().map(|space| space.process.pid()).collect();
     // The kernel tells what a process and its children have used until its parent collects it. Ours is collected, and what
     // it had used was kept.
-    let command = session.command().and_then(|command| Some((command.pid(), command.used()?)));
-    let command = command.map(|(pid, used)| session.memory.families.after(pid, used));
-    let others = pids.iter().filter_map(|pid| session.memory.families.since(*pid));
+    let command = session.on.command().and_then(|command| Some((command.pid(), command.used()?)));
+    let command = command.map(|(pid, used)| session.tool.memory.families.after(pid, used));
+    let others = pids.iter().filter_map(|pid| session.tool.memory.families.since(*pid));
     let own = Own::by(command.into_iter().chain(others), length);
     let undecided = own.children_may_hold_the_answer();
     let words = ended::words(&own.used);
@@ -164,9 +165,9 @@ struct Own {
 }
 
 impl Own {
-    fn of(session: &Session<'_>, targets: &[&Space], length: Duration) -> Own {
+    fn of(session: Session<'_>, targets: &[&Space], length: Duration) -> Own {
         let pids = targets.iter().map(|space| space.process.pid());
-        Own::by(pids.filter_map(|pid| session.memory.families.since(pid)), length)
+        Own::by(pids.filter_map(|pid| session.tool.memory.families.since(pid)), length)
     }
 
     /// By what each has used.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    own::{Own, beside},
-    sites::JudgedSite,
-    verdict::Verdict,
+use super::{sites::JudgedSite, verdict::Verdict};
+use crate::{
+    stack::own::{Own, beside},
+    text::Text,
 };
-use crate::text::Text;
 
 /// What the first line calls each site, given the labels of their rows: where several sites of one function without a name leak,
 /// the function with the place. `owns` has what the sites are named by.

@@ -9,7 +9,6 @@ use super::{
     before::Before,
     coarse::Drawing,
     columns::{cells, site_columns, site_key, stack_columns, with_ends},
-    own::{Named, Own, labels},
     rows::{StackRow, Window},
     sentences::{self, Facts},
     session::Session,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     naming,
     report::{Finding, Folded, Row, RowRef, Section, Severity, Stack, StackRef, Value},
+    stack::own::{Named, Own, labels},
     text::Text,
     units,
 };
@@ -54,13 +54,13 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(
-        session: &Session<'_>,
+        session: Session<'_>,
         judged: &'a [Judged<'a>],
         named: &'a Named,
         window: &Window,
     ) -> Table<'a> {
         let programs: Vec<(u32, u16)> =
-            judged.iter().map(|stack| program_of(session, stack.row.stack)).collect();
+            judged.iter().map(|stack| session.on.program_of(stack.row.stack)).collect();
         let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
         let site = |place: usize| {
             let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
             let program = programs[place];
             path(place).iter().map(move |own| (program, &own.module, &own.function)).collect::<Vec<_>>()
         };
-        let sites = sites_and_functions(judged, window, &session.before, site, functions);
+        let sites = sites_and_functions(judged, window, &session.tool.before, site, functions);
         let of_site: Vec<Option<&Own>> = sites
             .iter()
             .map(|site| match site.through {
@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
             })
             .collect();
         let elsewhere = sites.iter().map(|site| elsewhere(site, judged.len(), functions)).collect();
-        let min_bytes = session.options.min_bytes;
+        let min_bytes = session.tool.options.min_bytes;
         let has_row =
             |site: &JudgedSite| site.judgement.verdict == Verdict::Leak || site.row.live_bytes >= min_bytes;
         let all = || (0..sites.len()).filter(|&at| has_row(&sites[at]));
@@ -109,15 +109,15 @@ impl<'a> Table<'a> {
     /// The tables, and what they say. `stacks` are the places in the report (`of_report`) of the stacks that have a row.
     pub(super) fn sections(
         &self,
-        session: &Session<'_>,
+        session: Session<'_>,
         of_report: &[Stack],
         stacks: &[Option<usize>],
         counters: &[u64; Counter::COUNT],
         complete: bool,
     ) -> (Vec<Section>, Vec<Finding>) {
-        let age = units::duration(session.options.older);
-        let length = session.length.unwrap_or_else(|| session.began.elapsed());
-        let several = session.spaces.len() > 1;
+        let age = units::duration(session.tool.options.older);
+        let length = session.on.lasted();
+        let several = session.on.spaces.len() > 1;
         let names = labels(&self.of_site);
         let refs: Vec<Option<RowRef>> =
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
@@ -134,8 +134,8 @@ impl<'a> Table<'a> {
             rows: &refs,
             stacks: self.judged.len(),
             length,
-            older: session.options.older,
-            drawing: Drawing::of(counters, session.options.sample_bytes, drawn),
+            older: session.tool.options.older,
+            drawing: Drawing::of(counters, session.tool.options.sample_bytes, drawn),
         };
         let findings = sentences::findings(session, &facts, complete);
         let site_rows = self.rows.iter().map(|&at| {
@@ -162,7 +162,7 @@ impl<'a> Table<'a> {
             title: "Where memory is allocated, the worst first".to_owned(),
             columns: site_columns(&age, several),
             rows: site_rows.collect(),
-            notes: self.apart(&names).chain(notes(hidden, session.options.min_bytes)).collect(),
+            notes: self.apart(&names).chain(notes(hidden, session.tool.options.min_bytes)).collect(),
             detail: false,
             folded: self.folded(length, complete),
         };
@@ -183,7 +183,7 @@ impl<'a> Table<'a> {
 
     fn stack_rows(
         &self,
-        session: &Session<'_>,
+        session: Session<'_>,
         of_report: &[Stack],
         stacks: &[Option<usize>],
         complete: bool,
@@ -285,16 +285,9 @@ fn is_minor(site: &JudgedSite) -> bool {
     site.judgement.verdict == Verdict::Churn || site.row.live == 0
 }
 
-/// The process and the address space of a stack.
-pub(super) fn program_of(session: &Session<'_>, stack: u32) -> (u32, u16) {
-    let number = session.stacks.get(stack).map(|stack| stack.space);
-    let space = session.spaces.iter().find(|space| Some(space.number) == number);
-    space.map_or((0, 0), |space| (space.process.pid(), space.number))
-}
-
 /// The process, and how many programs it was before this one.
-fn program_number(session: &Session<'_>, (pid, space): (u32, u16)) -> (u32, u64) {
-    let before = session.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space);
+fn program_number(session: Session<'_>, (pid, space): (u32, u16)) -> (u32, u64) {
+    let before = session.on.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space);
     (pid, before.count() as u64)
 }
 

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -11,7 +10,6 @@ use profiler_common::{
     busiest::ThreadHits,
     ledger::{Counters, MAX_COUNTERS},
     memleak::{StackTotals, counters::Counter},
-    space::{HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space},
 };
 
 use crate::{
@@ -86,54 +84,6 @@ pub(crate) fn under_way(counters: &[u64; Counter::COUNT]) -> u64 {
     ];
     let ended = ENDED.iter().map(|counter| counters[*counter as usize]).sum();
     counters[Counter::EntryBegun as usize].saturating_sub(ended)
-}
-
-/// Writes all that the kernel side knows of an address space. Before anything is attached to its process: later, what the kernel
-/// side writes would be undone, see [`set_in_space`].
-pub(crate) fn set_space(object: &Object, number: u16, space: &Space) -> Result<()> {
-    write(object, "SPACES", &u32::from(number), space)
-}
-
-/// Writes a field of what the kernel side knows of an address space, and leaves alone what the kernel side writes meanwhile.
-/// `offset` is that of the field, which is a `u32`, in bytes.
-pub(crate) fn set_in_space(object: &Object, number: u16, offset: usize, value: u32) -> Result<()> {
-    let at = usize::from(number) * size_of::<Space>() + offset;
-    assert!(
-        u32::from(number) < MAX_SPACES
-            && offset < size_of::<Space>()
-            && offset.is_multiple_of(size_of::<u32>())
-    );
-    let map = MmapOptions::new()
-        .len((MAX_SPACES as usize * size_of::<Space>()).next_multiple_of(4096))
-        .map_raw(object.map("SPACES")?.as_raw_fd())
-        .map_err(|e| unreadable("the address spaces", e))?;
-    // SAFETY: a field within the mapping, which lives until the end of this function, and nobody else in this process has it.
-    let field = unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(at).cast()) };
-    field.store(value, Ordering::Release);
-    Ok(())
-}
-
-/// What the kernel side knows of an address space.
-pub(crate) fn space(object: &Object, number: u16) -> Result<Space> {
-    let mut space = [Space { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 }];
-    bpf::lookup(object.map("SPACES")?, &u32::from(number), &mut space)
-        .map_err(|e| unreadable("the address spaces", e))?;
-    let [space] = space;
-    Ok(space)
-}
-
-/// Has the kernel side stop the process of an address space at its first call. Before it is let go.
-pub(crate) fn want_hold(object: &Object, number: u16) -> Result<()> {
-    write(object, "HOLDS", &u32::from(number), &HOLD_WANTED)
-}
-
-/// Whether the kernel side is to stop the process of an address space, or has: [`HOLD_WANTED`] and the states behind it.
-pub(crate) fn hold(object: &Object, number: u16) -> Result<u64> {
-    let mut state = [HOLD_NONE];
-    bpf::lookup(object.map("HOLDS")?, &u32::from(number), &mut state)
-        .map_err(|e| unreadable("who is stopped", e))?;
-    let [state] = state;
-    Ok(state)
 }
 
 /// Writes one element.

@@ -7,9 +7,10 @@ use std::{
 
 use super::{Facts, Leak, plain};
 use crate::{
+    observe::space::Space,
     report::{Finding, Phrase, Severity},
     text::Text,
-    tool::memleak::{rules, session::Session, space::Space},
+    tool::memleak::{rules, session::Session},
     units,
 };
 
@@ -29,23 +30,23 @@ pub(in super::super) struct Process {
 }
 
 /// Once each, whatever programs it was.
-pub(in super::super) fn processes(session: &Session<'_>) -> Vec<Process> {
-    let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.started_unix_ns);
+pub(in super::super) fn processes(session: Session<'_>) -> Vec<Process> {
+    let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(session.on.started_unix_ns);
     let is_last = |space: &&Space| {
-        let mut later = session.spaces.iter().filter(|other| other.number > space.number);
+        let mut later = session.on.spaces.iter().filter(|other| other.number > space.number);
         !later.any(|other| other.process.pid() == space.process.pid())
     };
     let process = |space: &Space| {
         let lasted = session.lasted(space);
         // A command began with the observation, and what a process became by exec with that.
-        let age = if session.command().is_some() || space.seen.since_ns.is_some() {
+        let age = if session.on.command().is_some() || space.seen.since_ns.is_some() {
             Some(lasted)
         } else {
             (began + lasted).duration_since(space.process.started()).ok()
         };
         Process { pid: space.process.pid(), name: space.process.name().clone(), age }
     };
-    session.spaces.iter().filter(is_last).map(process).collect()
+    session.on.spaces.iter().filter(is_last).map(process).collect()
 }
 
 /// In which process, if several are observed: " in pong (pid 7)".

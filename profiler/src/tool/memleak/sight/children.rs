@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    super::{rules, sentences::plain, session::Session, space::Space},
+    super::{rules, sentences::plain, session::Session},
     GROWS_BYTES, works,
 };
 use crate::{
+    observe::space::Space,
     report::{Finding, Phrase, Severity},
     target::{
         family::{self, MOST_NAMED, children_do_the_work, descendants, pid_options},
@@ -47,27 +48,27 @@ pub(super) struct Children<'a> {
 
 /// Looks for the children of targets, the busiest first.
 pub(super) fn children<'a>(
-    session: &Session<'_>,
+    session: Session<'_>,
     targets: &'a [&'a Space],
     leak: bool,
     length: Duration,
 ) -> Children<'a> {
     let pids: Vec<u32> = targets.iter().map(|space| space.process.pid()).collect();
     let child = |pid: u32| {
-        let used = session.memory.families.since(pid)?;
+        let used = session.tool.memory.families.since(pid)?;
         let name = Text::from(name_of(pid)?.as_slice());
         let works = works(used.cpu, used.anonymous_bytes, length);
         Some(Child { pid, name, cpu: used.cpu, grew_bytes: used.anonymous_bytes, works })
     };
     // A child may be a target itself.
-    let is_target = |pid: &u32| session.spaces.iter().any(|space| space.process.pid() == *pid);
+    let is_target = |pid: &u32| session.on.spaces.iter().any(|space| space.process.pid() == *pid);
     let others = descendants(&pids).into_iter().filter(|pid| !is_target(pid));
     let mut children: Vec<Child> = others.filter_map(child).collect();
     if children.iter().any(|child| child.works) {
         children.retain(|child| child.works);
     }
     children.sort_by_key(|child| std::cmp::Reverse((child.cpu, child.grew_bytes)));
-    let ends = session.command().is_some_and(|command| !command.manner().leave_running);
+    let ends = session.on.command().is_some_and(|command| !command.manner().leave_running);
     Children { targets, children, way: if ends { Way::OfCommand } else { Way::Pid }, leak, length }
 }
 
@@ -176,10 +177,10 @@ fn to_type(children: &[Child], way: Way) -> String {
 }
 
 /// Says of a command that ended by itself what of it goes on: it became a daemon, or was a script that starts one.
-pub(super) fn left_behind(session: &Session<'_>) -> Option<Finding> {
-    let command = session.command()?;
-    let ended = session.spaces.iter().rev().find(|space| space.process.pid() == command.pid())?;
-    if ended.ended.is_none() || session.spaces.iter().any(|space| space.ended.is_none()) {
+pub(super) fn left_behind(session: Session<'_>) -> Option<Finding> {
+    let command = session.on.command()?;
+    let ended = session.on.spaces.iter().rev().find(|space| space.process.pid() == command.pid())?;
+    if ended.ended.is_none() || session.on.spaces.iter().any(|space| space.ended.is_none()) {
         return None;
     }
     let pids = command.left_behind();

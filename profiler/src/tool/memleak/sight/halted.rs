@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::{rules, sentences::plain, session::Session, space::Space};
+use super::super::{rules, sentences::plain, session::Session};
 use crate::{
+    observe::space::Space,
     report::{Finding, Phrase, Severity},
     target::{process::name_of, status::Status},
     text::Text,
@@ -18,7 +19,7 @@ const PART_OF_LENGTH: f64 = 0.1;
 /// What is to be said of a target that does not run, or did not for long. `seen`: blocks were recorded; `leak`: one leaks,
 /// which is proved all the same.
 pub(super) fn halted(
-    session: &Session<'_>,
+    session: Session<'_>,
     space: &Space,
     [seen, leak]: [bool; 2],
     length: Duration,
@@ -30,7 +31,7 @@ pub(super) fn halted(
         let sentence = vec![plain("No allocation was seen: "), name(space), plain(stopped?)];
         return Some(Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence));
     }
-    let limited = limits(halts.total(), session.options.older, length);
+    let limited = limits(halts.total(), session.tool.options.older, length);
     if !limited && (stopped.is_none() || halts.since_ns().is_none()) {
         return None;
     }

@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use super::{super::rules, Event, Session, monotonic_ns};
+use super::{
+    observation::monotonic_ns,
+    rules::{COMMAND_FAILED, COMMAND_KILLED},
+    run::{Event, Run},
+};
 use crate::{
-    report::{Finding, Report, Severity},
+    report::{Finding, Report, Severity, Target},
     target::{
         family::MOST_NAMED,
         launch::{self, Ending, Grace},
@@ -21,11 +25,11 @@ use crate::{
     units,
 };
 
-impl Session<'_> {
+impl Run<'_> {
     /// Notes which targets have ended, and how.
     pub(super) fn note_ends(&mut self) {
-        let child = self.launched.as_mut().and_then(launch::Waiting::ended);
-        for space in self.spaces.iter_mut().filter(|s| s.ended.is_none()) {
+        let child = self.on.launched.as_mut().and_then(launch::Waiting::ended);
+        for space in self.on.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
                 let status = child.or_else(|| space.process.exit_status());
                 space.end(status.map_or_else(|| "ended".to_owned(), how), monotonic_ns());
@@ -44,7 +48,7 @@ impl Session<'_> {
         stop: impl Future<Output = ()>,
         tell: &mut impl FnMut(Event<'_>),
     ) {
-        let Some(launched) = &mut self.launched else { return };
+        let Some(launched) = &mut self.on.launched else { return };
         let ending = end(launched, pin!(stop), tell).await;
         let pid = launched.pid();
         let of_command = report.meta.targets.iter_mut().rev().find(|target| target.pid == pid);
@@ -56,7 +60,7 @@ impl Session<'_> {
             target.killed_by = signal(ending);
         }
         // One that died of our breakpoints has its finding.
-        if report.findings.iter().any(|finding| finding.rule == rules::KILLED) {
+        if report.meta.targets.iter().any(Target::died_of_breakpoint) {
             return;
         }
         if let Some(finding) = finding(ending, report.meta.length()) {
@@ -175,7 +179,7 @@ pub(super) fn how(status: ExitStatus) -> String {
 }
 
 /// How a process ended, after its name.
-pub(in super::super) fn predicate(how: &str) -> String {
+pub(crate) fn predicate(how: &str) -> String {
     let was = if how.starts_with("killed") { "was " } else { "" };
     format!("{was}{how}")
 }
@@ -185,7 +189,7 @@ pub(in super::super) fn predicate(how: &str) -> String {
 fn finding(ending: Ending, length: Duration) -> Option<Finding> {
     let failed = |status, when: String| {
         let words = format!("The command {} {when}.", predicate(&how(status)));
-        Some(Finding::plain(rules::COMMAND_FAILED, Severity::Problem, words))
+        Some(Finding::plain(COMMAND_FAILED, Severity::Problem, words))
     };
     match ending {
         Ending::ByItself(status) if !status.success() => {
@@ -197,7 +201,7 @@ fn finding(ending: Ending, length: Duration) -> Option<Finding> {
         Ending::Killed(after) => {
             let after = units::duration(after);
             let words = format!("The command did not end within {after} of SIGTERM, and was killed.");
-            Some(Finding::plain(rules::COMMAND_KILLED, Severity::Info, words))
+            Some(Finding::plain(COMMAND_KILLED, Severity::Info, words))
         }
         _ => None,
     }

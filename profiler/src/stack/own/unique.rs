@@ -7,7 +7,7 @@ use crate::{naming::BESIDE, text::Text};
 
 /// The labels of rows, in which no two different sites have the same: beside a name that several have stands the line,
 /// else the caller, else the address. `None` for a row without a name.
-pub(in super::super) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
+pub(crate) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
     let mut alike: BTreeMap<&Text, Vec<&Own>> = BTreeMap::new();
     for own in rows.iter().flatten() {
         alike.entry(&own.label).or_default().push(own);
@@ -22,7 +22,7 @@ pub(in super::super) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
 }
 
 /// A name with what tells it apart.
-pub(in super::super) fn beside(name: &Text, what: &Text) -> Text {
+pub(crate) fn beside(name: &Text, what: &Text) -> Text {
     Text::new([name.raw(), BESIDE.as_bytes(), what.raw()].concat())
 }
 

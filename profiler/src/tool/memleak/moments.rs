@@ -1,6 +1,6 @@
 //! The time that is looked at: of the whole observation, and of each address space up to its own end.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use profiler_common::{
     memleak::age::{UNIT_NS, UNIT_SHIFT},
@@ -8,20 +8,22 @@ use profiler_common::{
 };
 
 use super::{
-    super::{
-        collect::{Moment, Moments},
+    collect::{Moment, Moments},
+    tool::Memleak,
+};
+use crate::{
+    error::Result,
+    observe::{
+        Observation, monotonic_ns,
         space::{Seen, Space},
     },
-    Session, monotonic_ns,
 };
-use crate::error::Result;
 
-impl Session<'_> {
+impl Memleak {
     /// From the beginning of the observation to now, or to its end.
-    fn moment(&self) -> Moment {
-        let length = self.length.unwrap_or_else(|| self.began.elapsed());
-        let now = self.units(self.end_ns.unwrap_or_else(monotonic_ns));
-        let length_units = length.as_nanos() as u64 / UNIT_NS;
+    pub(super) fn moment(&self, on: &Observation<'_>) -> Moment {
+        let now = self.units(on.end_ns.unwrap_or_else(monotonic_ns));
+        let length_units = on.lasted().as_nanos() as u64 / UNIT_NS;
         Moment {
             began_units: now.saturating_sub(length_units),
             now_units: now,
@@ -31,21 +33,21 @@ impl Session<'_> {
     }
 
     /// The part of it in which a space was observed.
-    fn moment_of(&self, space: &Space, whole: Moment) -> Moment {
+    pub(super) fn moment_of(&self, space: &Space, whole: Moment) -> Moment {
         // What is stopped does nothing: its blocks are as old as they were then.
         let halted = space.seen.halts.since_ns().map(|since| self.units(since));
-        let end = space.seen.end_units.or(halted);
+        let end = self.ends.get(&space.number).copied().or(halted);
         let now_units = end.map_or(whole.now_units, |end| end.min(whole.now_units));
         let since = space.seen.since_ns.map_or(0, |since| self.units(since));
         Moment { began_units: since.max(whole.began_units).min(now_units), now_units, ..whole }
     }
 
     /// All of these moments.
-    pub(super) fn moments(&mut self) -> Result<Moments> {
-        self.find_ends()?;
-        let whole = self.moment();
+    pub(super) fn moments(&mut self, on: &Observation<'_>) -> Result<Moments> {
+        self.find_ends(on)?;
+        let whole = self.moment(on);
         let mut moments = Moments::new(whole);
-        for space in &self.spaces {
+        for space in &on.spaces {
             let Seen { since_ns, halts, .. } = space.seen;
             if space.ended.is_some() || since_ns.is_some() || halts.since_ns().is_some() {
                 moments.set(space.number, self.moment_of(space, whole), space.ended.is_some());
@@ -54,32 +56,30 @@ impl Session<'_> {
         Ok(moments)
     }
 
-    /// How long a space was observed.
-    pub(in super::super) fn lasted(&self, space: &Space) -> Duration {
-        Duration::from_nanos(self.moment_of(space, self.moment()).window().length_units * UNIT_NS)
-    }
-
     /// The end of spaces that are gone: their last allocation, if it came after they were last seen alive. The end is
     /// noticed later, and a leak must not seem to have ended before its process.
-    fn find_ends(&mut self) -> Result<()> {
-        let open = self.spaces.iter().filter(|space| space.seen.end_is_open());
-        let mut newest: HashMap<u16, u64> = open.map(|space| (space.number, 0)).collect();
+    fn find_ends(&mut self, on: &Observation<'_>) -> Result<()> {
+        let open = || {
+            on.spaces
+                .iter()
+                .filter(|space| space.seen.noticed_ns.is_some() && !self.ends.contains_key(&space.number))
+        };
+        let mut newest: HashMap<u16, u64> = open().map(|space| (space.number, 0)).collect();
         if newest.is_empty() {
             return Ok(());
         }
-        self.blocks.for_each_placed(&self.object, |key, live| {
+        self.blocks()?.for_each_placed(self.object()?, |key, live| {
             if let Some(newest) = newest.get_mut(&key_space(key)) {
                 *newest = (*newest).max(live.block.born_units.into());
             }
         })?;
-        let start_ns = self.start_ns;
-        for space in &mut self.spaces {
-            if let (Some(newest), Some(noticed)) = (newest.get(&space.number), space.seen.noticed_ns) {
-                let noticed = units(noticed, start_ns);
-                let alive = units(space.seen.alive_ns, start_ns).min(noticed);
-                space.seen.end_units = Some((*newest).clamp(alive, noticed));
-            }
-        }
+        let end = |space: &Space| {
+            let (newest, noticed) = (newest.get(&space.number)?, self.units(space.seen.noticed_ns?));
+            let alive = self.units(space.seen.alive_ns).min(noticed);
+            Some((space.number, (*newest).clamp(alive, noticed)))
+        };
+        let ends: Vec<(u16, u64)> = open().filter_map(end).collect();
+        self.ends.extend(ends);
         Ok(())
     }
 

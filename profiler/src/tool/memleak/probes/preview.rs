@@ -5,7 +5,7 @@
 use profiler_common::rate::{CALL, CALL_TO_RET, FREE, class};
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Space};
+use super::{Part, Probes, Space};
 use crate::{
     capture::{rate::Passed, uprobe::ProbeSite},
     error::Error,
@@ -66,14 +66,19 @@ pub(crate) struct Preview {
     pub(crate) refused: Option<Error>,
 }
 
-impl Space {
+impl Probes {
     /// What an observation with these options would probe. `sessions`: whether the kernel has uprobe sessions.
-    pub(crate) fn preview(&mut self, modules: &Modules, options: &Options, sessions: bool) -> Preview {
-        let mapped = self.layout.files().map(|(_, id)| id).collect::<Vec<_>>();
-        let parts = self.parts(modules, options, mapped);
+    pub(crate) fn preview(
+        &mut self,
+        space: &mut Space,
+        modules: &Modules,
+        options: &Options,
+        sessions: bool,
+    ) -> Preview {
+        let parts = self.parts(space, modules, options, space.mapped());
         let mut preview = Preview::default();
         for part in &parts {
-            self.preview_part(part, modules, sessions, &mut preview);
+            preview_part(part, space.process.pid(), modules, sessions, &mut preview);
         }
         self.coming.extend(parts);
         preview
@@ -81,8 +86,7 @@ impl Space {
 
     /// The entries that the process passes, of what was planned and is not attached to yet. Their cookies are classes
     /// of [`profiler_common::rate`].
-    pub(crate) fn passed(&self) -> Passed {
-        let pid = self.process.pid();
+    pub(crate) fn passed(&self, pid: u32) -> Passed {
         let sites = |part: &Part| {
             let rationed = part.plan.throws() && memory_is_rationed(pid);
             let site = |planned: &Planned, kind| ProbeSite {
@@ -99,33 +103,30 @@ impl Space {
         };
         Passed { pid, files: self.coming.iter().map(sites).collect() }
     }
-
-    fn preview_part(&self, part: &Part, modules: &Modules, sessions: bool, preview: &mut Preview) {
-        let module = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
-        let rationed = part.plan.throws() && memory_is_rationed(self.process.pid());
-        let frees = part.plan.frees.iter().map(|planned| site(planned, &module, CallEnd::Unseen));
-        preview.sites.extend(frees);
-        for planned in &part.plan.allocs {
-            let seen = |end| site(planned, &module, end);
-            let left_out = |why: &str| Site { left_out: Some(why.to_owned()), ..seen(CallEnd::Unseen) };
-            let site = match planned.fate(rationed) {
-                Fate::Plain => seen(CallEnd::ReturnProbe),
-                Fate::Throwing if sessions => seen(CallEnd::ReturnProbeUnlessItThrows),
-                Fate::Throwing => left_out(NEW_IS_NOT_FOLLOWED),
-                Fate::ToRet(returns) => {
-                    Site { returns: returns.len() as u64, ..seen(CallEnd::RetInstructions) }
-                }
-                Fate::LeftOut(why) => left_out(why),
-                Fate::Refused(why) => {
-                    preview.refused.get_or_insert(exceptions_may_pass(&planned.symbol.name, why));
-                    left_out(&why.to_string())
-                }
-            };
-            preview.sites.push(site);
-        }
-    }
 }
 
+fn preview_part(part: &Part, pid: u32, modules: &Modules, sessions: bool, preview: &mut Preview) {
+    let module = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
+    let rationed = part.plan.throws() && memory_is_rationed(pid);
+    let frees = part.plan.frees.iter().map(|planned| site(planned, &module, CallEnd::Unseen));
+    preview.sites.extend(frees);
+    for planned in &part.plan.allocs {
+        let seen = |end| site(planned, &module, end);
+        let left_out = |why: &str| Site { left_out: Some(why.to_owned()), ..seen(CallEnd::Unseen) };
+        let site = match planned.fate(rationed) {
+            Fate::Plain => seen(CallEnd::ReturnProbe),
+            Fate::Throwing if sessions => seen(CallEnd::ReturnProbeUnlessItThrows),
+            Fate::Throwing => left_out(NEW_IS_NOT_FOLLOWED),
+            Fate::ToRet(returns) => Site { returns: returns.len() as u64, ..seen(CallEnd::RetInstructions) },
+            Fate::LeftOut(why) => left_out(why),
+            Fate::Refused(why) => {
+                preview.refused.get_or_insert(exceptions_may_pass(&planned.symbol.name, why));
+                left_out(&why.to_string())
+            }
+        };
+        preview.sites.push(site);
+    }
+}
 fn site(planned: &Planned, module: &Text, end: CallEnd) -> Site {
     let Probed { function, module, offset_bytes, emulated, reason } = planned.probed(module);
     let file_offset = planned.file_offset();

@@ -3,23 +3,19 @@
 use std::{path::PathBuf, thread};
 
 use super::{
-    super::{
-        blocks::Room,
-        canary,
-        options::{Options, Targets},
-        refusals::check_image,
-        space::Space,
-    },
-    load::load,
+    ground::{Ground, Shape},
+    observation::monotonic_ns,
+    settings::{Settings, Targets},
     setup::{joined, require_initial_namespace},
+    space::Space,
     targets,
 };
 use crate::{
     capture::object::Object,
     error::{Error, Result},
     kernel::priority::use_batch_scheduling,
-    observe::ground::{Ground, Shape},
-    target::{find, launch, maps, modules::Modules},
+    target::{find, launch, modules::Modules},
+    tool::Tool,
     unwind::{
         arena::Capacity,
         tracker::{Files, Tracker},
@@ -36,8 +32,16 @@ pub(super) struct Found {
     /// The files that it is going to map.
     ahead: Vec<PathBuf>,
     pub(super) spaces: Vec<Space>,
-    /// Anonymous memory of the targets, in bytes.
-    pub(super) bytes_before: u64,
+}
+
+/// What a tool may want to know of the targets before anything is attached.
+pub(crate) struct Beginning<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) spaces: &'a [Space],
+    /// Whether they are a command that has not begun.
+    pub(crate) launched: bool,
+    /// Now, on the monotonic clock.
+    pub(crate) start_ns: u64,
 }
 
 /// Unwind tables that were made, and the room that they are to get.
@@ -48,22 +52,22 @@ pub(super) struct Tracking {
 }
 
 impl Tracking {
-    pub(super) fn map(self, object: &Object) -> Result<Tracker> {
-        Tracker::map(object, self.files, self.capacity, self.spaces)
+    pub(super) fn map(self, ground: &Ground) -> Result<Tracker> {
+        Tracker::map(ground.object(), self.files, self.capacity, self.spaces)
     }
 }
 
 impl Found {
     /// Finds the targets, or starts the command, and reads their files.
-    pub(super) fn find(options: &Options, modules: &mut Modules) -> Result<Found> {
+    pub(super) fn find(settings: &Settings, tools: &[Box<dyn Tool>], modules: &mut Modules) -> Result<Found> {
         let mut launched = None;
-        let pids = match &options.targets {
+        let pids = match &settings.targets {
             Targets::Pids(pids) => pids.clone(),
             Targets::Name(pattern) => find::by_name(pattern)?,
             Targets::Cgroup(directory) => find::by_cgroup(directory)?,
             Targets::Command(command) => {
                 require_initial_namespace()?;
-                let waiting = launch::start(command, &options.launch)?;
+                let waiting = launch::start(command, &settings.launch)?;
                 let pid = waiting.pid();
                 launched = Some(waiting);
                 vec![pid]
@@ -71,82 +75,78 @@ impl Found {
         };
         let ahead: Vec<PathBuf> =
             launched.as_ref().map(|w| w.images().into_iter().collect()).unwrap_or_default();
-        for image in &ahead {
-            check_image(image)?;
+        for (image, tool) in ahead.iter().flat_map(|image| tools.iter().map(move |tool| (image, tool))) {
+            tool.check_file(image)?;
         }
-        let mut spaces = targets::spaces(&pids, options, launched.is_some(), modules)?;
+        let mut spaces = targets::spaces(&pids, settings, tools, launched.is_some(), modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
             space.forget_layout(waiting.program());
             // One that outlives us must not stay stopped if we are killed meanwhile; others are woken and ended then.
-            space.held = !options.launch.leave_running;
+            space.held = !settings.launch.leave_running;
         }
         // A command may install a filter at any time; of a running process we see whether it has.
         let filtered = |space: &Space| space.process.seccomp().is_none_or(|mode| mode != 0);
         if launched.is_some() || spaces.iter().any(filtered) {
-            canary::try_out(options.method)?;
+            tools.iter().try_for_each(|tool| (tool.about().trial)(settings.method))?;
         }
-        let bytes_before = match launched {
-            Some(_) => 0,
-            None => pids.iter().filter_map(|pid| maps::anonymous_bytes(*pid).ok()).sum(),
-        };
-        Ok(Found { launched, ahead, spaces, bytes_before })
+        Ok(Found { launched, ahead, spaces })
     }
 
-    /// Decides where to probe, and makes unwind tables, while the object is loaded.
+    /// Decides where to probe, and makes unwind tables, while the objects are loaded. One object for each tool.
     pub(super) fn plan_and_load(
         &mut self,
-        options: &Options,
+        settings: &Settings,
+        tools: &mut [Box<dyn Tool>],
         modules: &mut Modules,
-        start_ns: u64,
-        room: Room,
-    ) -> Result<(Ground, Object, Tracking)> {
+    ) -> Result<(Ground, Vec<Object>, Tracking)> {
+        let launched = self.launched.is_some();
+        let beginning = Beginning { settings, spaces: &self.spaces, launched, start_ns: monotonic_ns() };
+        let loadings: Vec<_> = tools.iter_mut().map(|tool| tool.begin(&beginning)).collect();
         // A command maps nothing yet: what its files hold is at least its text.
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);
         let tracked = (self.spaces.len() + EXECS) as u32;
-        let mut files = Files::telling(options.stage.clone());
-        let (ground, object) = thread::scope(|scope| {
-            let loading = scope.spawn(|| {
+        let mut files = Files::telling(settings.stage.clone());
+        let (ground, objects) = thread::scope(|scope| {
+            let loading = scope.spawn(move || {
                 use_batch_scheduling();
                 let tables = Tracker::entries(capacity, tracked).to_vec();
                 let ground =
-                    Ground::load(&Shape { max_stacks: options.max_stacks, children: false, tables })?;
-                let object = load(options, start_ns, room, ground.shared())?;
-                Ok::<_, Error>((ground, object))
+                    Ground::load(&Shape { max_stacks: settings.max_stacks, children: false, tables })?;
+                let load = |loading: crate::tool::Loading| loading(ground.shared());
+                let objects = loadings.into_iter().map(load).collect::<Result<Vec<_>>>()?;
+                Ok::<_, Error>((ground, objects))
             });
+            // What a waiting child maps is our own executable, not yet the command.
+            let ahead = launched.then_some(self.ahead.as_slice());
             for space in &mut self.spaces {
-                // What a waiting child maps is our own executable, not yet the command.
-                match self.launched {
-                    Some(_) => {
-                        let coming = space.plan_ahead(modules, options, &self.ahead);
-                        files.prepare(coming.into_iter(), modules);
-                    }
-                    None => {
-                        space.plan(modules, options);
-                        files.prepare(space.layout.files().map(|(_, id)| id), modules);
-                    }
+                for tool in &mut *tools {
+                    let coming = tool.plan(space, modules, ahead);
+                    files.prepare(coming.into_iter(), modules);
+                }
+                if !launched {
+                    files.prepare(space.mapped().into_iter(), modules);
                 }
             }
             joined(loading)
         })?;
-        Ok((ground, object, Tracking { files, capacity, spaces: tracked }))
+        Ok((ground, objects, Tracking { files, capacity, spaces: tracked }))
     }
 
     /// Makes the targets known to the kernel side, and what they map.
     pub(super) fn register(
         &mut self,
         ground: &Ground,
-        object: &Object,
         tracker: &mut Tracker,
         modules: &Modules,
         in_initial_namespace: bool,
     ) -> Result<()> {
         for space in &self.spaces {
             ground.take_space();
-            space.register(ground, object, self.launched.is_some(), in_initial_namespace)?;
+            space.register(ground, self.launched.is_some(), in_initial_namespace)?;
         }
         for space in &mut self.spaces {
-            space.tell_mappings(object, tracker, modules)?;
+            space.publish_mappings(ground, tracker, modules);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Space;
 use crate::target::{freezer::Freezer, status::Status};
 
-/// When an address space was observed. Nanoseconds are those of the monotonic clock, and age units those of births.
+/// When an address space was observed. Nanoseconds are those of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     /// Since when; `None` if since the observation began.
@@ -14,8 +14,6 @@ pub(crate) struct Seen {
     pub(crate) alive_ns: u64,
     /// When its end was noticed.
     pub(crate) noticed_ns: Option<u64>,
-    /// Its end, once it was looked for, in age units.
-    pub(crate) end_units: Option<u64>,
     /// How long it was stopped.
     pub(crate) halts: Halts,
 }
@@ -60,11 +58,6 @@ impl Seen {
     /// Since now.
     pub(crate) fn since(now_ns: u64) -> Seen {
         Seen { since_ns: Some(now_ns), alive_ns: now_ns, ..Seen::default() }
-    }
-
-    /// Whether it has ended, and it is not known yet when.
-    pub(crate) fn end_is_open(&self) -> bool {
-        self.noticed_ns.is_some() && self.end_units.is_none()
     }
 }
 

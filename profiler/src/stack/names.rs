@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::space::Space;
+use super::Spaces;
 use crate::{
     symbolize::{Answer, Pending, Request, Resolved, Source, Worker},
     target::modules::{ModuleId, Modules, Place},
@@ -82,7 +82,7 @@ impl Names {
     }
 
     /// Takes in names that were found, and asks for those that are wanted since. Does not wait.
-    pub(crate) fn look_up(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+    pub(crate) fn look_up(&mut self, modules: &Modules, spaces: &(impl Spaces + ?Sized), worker: &Worker) {
         if let Some(asked) = self.asked.take() {
             match asked.pending.ready() {
                 Some(answers) => {
@@ -102,7 +102,7 @@ impl Names {
     }
 
     /// Waits until everything that is wanted was looked up. Code without names is asked for once more.
-    pub(crate) fn finish(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+    pub(crate) fn finish(&mut self, modules: &Modules, spaces: &(impl Spaces + ?Sized), worker: &Worker) {
         self.wait();
         self.want_again();
         self.ask(modules, spaces, worker);
@@ -122,7 +122,7 @@ impl Names {
         }
     }
 
-    fn ask(&mut self, modules: &Modules, spaces: &[Space], worker: &Worker) {
+    fn ask(&mut self, modules: &Modules, spaces: &(impl Spaces + ?Sized), worker: &Worker) {
         let (mut asked, mut requests) = (Vec::new(), Vec::new());
         for (owner, mut places) in std::mem::take(&mut self.unasked) {
             // Neighbours share a unit of debug information.
@@ -160,7 +160,7 @@ impl Names {
 }
 
 /// Where names are to be found, or why nowhere.
-fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, String> {
+fn source(owner: Owner, modules: &Modules, spaces: &(impl Spaces + ?Sized)) -> Result<Source, String> {
     match owner {
         Owner::File(module) => {
             let held = modules.get(module);
@@ -168,7 +168,7 @@ fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, S
             held.and_then(|m| m.program()).map(Source::File).ok_or_else(why)
         }
         Owner::Space(number) => {
-            let location = spaces.iter().find(|s| s.number == number).and_then(|s| s.made_code.clone());
+            let location = spaces.made_code(number);
             let why = || "made at run time, and the process ended before its names could be read".to_owned();
             location.map(|location| Source::MadeCode(number, location)).ok_or_else(why)
         }
@@ -179,7 +179,7 @@ fn source(owner: Owner, modules: &Modules, spaces: &[Space]) -> Result<Source, S
 mod tests {
     use std::sync::mpsc::channel;
 
-    use super::*;
+    use super::{super::Nowhere, *};
     use crate::{
         symbolize::{Program, Symbolize},
         target::modules::Layout,
@@ -206,11 +206,11 @@ mod tests {
         let mut names = Names::default();
         names.want(0, address, place);
         for _ in 0..3 {
-            names.look_up(&modules, &[], &worker);
+            names.look_up(&modules, &Nowhere, &worker);
             assert!(names.of(0, address, place).is_none());
         }
         answer.send(()).unwrap();
-        names.finish(&modules, &[], &worker);
+        names.finish(&modules, &Nowhere, &worker);
         assert_eq!(names.of(0, address, place).unwrap().unresolved.as_deref(), Some("slow"));
     }
 }

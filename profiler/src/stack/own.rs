@@ -11,31 +11,31 @@ use crate::{
     text::Text,
 };
 
-pub(super) use named::Named;
-pub(super) use unique::{beside, labels};
+pub(crate) use named::{Named, Weight};
+pub(crate) use unique::{beside, labels};
 
 /// What a stack is named by, and where that is. Two stacks with the same `function`, `file` and `line` were allocated at
 /// the same site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Own {
+pub(crate) struct Own {
     /// What the row shows: the function as people write it.
-    pub(super) label: Text,
+    pub(crate) label: Text,
     /// The function; for code without a name its file and address, `server+0x1eae98`.
-    pub(super) function: Text,
+    pub(crate) function: Text,
     /// Where the function begins, the same way: only of code without a name, and if unwind information says so.
-    pub(super) begins: Option<Text>,
+    pub(crate) begins: Option<Text>,
     /// The program file that it is in; `None` for code that was made at run time.
-    pub(super) module: Option<Text>,
+    pub(crate) module: Option<Text>,
     /// Its source file, if known.
-    pub(super) file: Option<Text>,
+    pub(crate) file: Option<Text>,
     /// The line in it, of the call that leads to the allocation, if known.
-    pub(super) line: Option<u32>,
+    pub(crate) line: Option<u32>,
     /// Who called it, the same way; `None` if nobody is known.
-    pub(super) caller: Option<Text>,
+    pub(crate) caller: Option<Text>,
     /// The address of the call, as the program file counts.
-    pub(super) address: Option<u64>,
+    pub(crate) address: Option<u64>,
     /// The allocation wrappers further in, the innermost first.
-    pub(super) skipped: Vec<Text>,
+    pub(crate) skipped: Vec<Text>,
 }
 
 /// Functions that were found to be allocation wrappers: the program file, and what [`Call::identity`] says.
@@ -112,7 +112,7 @@ fn path(calls: &[Call<'_>], wrappers: &Wrappers) -> Vec<Own> {
 
 impl Own {
     /// The same with the whole path of the file: `src/chat.rs:41`.
-    pub(super) fn source_place(&self) -> Option<Text> {
+    pub(crate) fn source_place(&self) -> Option<Text> {
         let (file, line) = self.file.as_ref().zip(self.line)?;
         Some(Text::new([file.raw(), format!(":{line}").as_bytes()].concat()))
     }
@@ -125,7 +125,7 @@ impl Own {
     }
 
     /// The address of the call: `at 0x1eae98`.
-    pub(super) fn place(&self) -> Option<Text> {
+    pub(crate) fn place(&self) -> Option<Text> {
         self.address.map(|address| Text::from(format!("at {address:#x}")))
     }
 }

@@ -6,12 +6,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Plan, Space};
+use super::{Plan, Probes, Space};
 use crate::{
     elf::{Image, Mover, runtime::Runtime},
     error::{Error, Result},
     target::{
         modules::{ModuleId, Modules},
+        process::Process,
         start::Start,
     },
     text::Text,
@@ -25,10 +26,16 @@ use crate::{
 /// A process that is older has moved its code, if it does: all known ways do it before `main` or first thing in it.
 const STARTING: Duration = Duration::from_secs(1);
 
-impl Space {
+impl Probes {
     /// Without what the process does not map from the file any more.
-    pub(super) fn within_reach(&mut self, mut plan: Plan, module: ModuleId, name: &Text) -> Plan {
-        let is_from_file = |offset| self.layout.is_from_file(module, offset);
+    pub(super) fn within_reach(
+        &mut self,
+        space: &mut Space,
+        mut plan: Plan,
+        module: ModuleId,
+        name: &Text,
+    ) -> Plan {
+        let is_from_file = |offset| space.layout.is_from_file(module, offset);
         let reached = |planned: &Planned| {
             is_from_file(planned.file_offset())
                 && match &planned.ret {
@@ -43,7 +50,7 @@ impl Space {
         if lost != 0 {
             self.moved.push((name.clone(), lost));
             let functions = units::plural(lost, "function", "functions");
-            self.notes.push(format!(
+            space.notes.push(format!(
                 "{functions} of {} cannot be followed: the program has moved that code into memory of its own, out of \
                  the reach of probes",
                 name.terminal()
@@ -52,25 +59,12 @@ impl Space {
         plan
     }
 
-    /// Whether the process became another program after it was looked at: whatever was found out then, what must not be
-    /// probed above all, is of the one before. To be asked once the kernel side is told of the space, and notices execs.
-    pub(crate) fn is_another_program(&self) -> bool {
-        self.process.incarnation().is_some_and(|now| self.incarnation != Some(now))
-    }
-
     /// Why nothing is probed here.
-    pub(crate) fn nothing_to_probe(&self) -> Error {
-        let pid = self.process.pid();
+    pub(crate) fn nothing_to_probe(&self, pid: u32) -> Error {
         match self.moved.first() {
             Some((file, functions)) => is_moved(pid, file, *functions),
             None => no_allocator(pid),
         }
-    }
-
-    /// Whether the process is so young that it may be about to move its code.
-    pub(crate) fn is_starting(&self) -> bool {
-        let age = SystemTime::now().duration_since(self.process.started());
-        age.is_ok_and(|age| age < STARTING)
     }
 
     /// Refuses a program that copies its own code when it starts, if breakpoints would be in that code. To be asked when
@@ -78,7 +72,7 @@ impl Space {
     ///
     /// # Errors
     /// With the sign that it is known by, and what to do instead.
-    pub(crate) fn refuse_if_copied(&self, modules: &Modules, start: &Start) -> Result<()> {
+    pub(crate) fn refuse_if_copied(&self, pid: u32, modules: &Modules, start: &Start) -> Result<()> {
         let probed = self.coming.iter().filter(|part| !part.plan.is_empty());
         for (module, part) in probed.filter_map(|part| Some((modules.get(part.module)?, part))) {
             let Ok(bytes) = module.bytes() else { continue };
@@ -86,11 +80,17 @@ impl Space {
             if let Some(sign) = copied(&image, &module.name, start) {
                 let first = part.plan.allocs.iter().chain(&part.plan.frees).next();
                 let function = first.map_or("?", |planned| planned.symbol.name.as_str());
-                return Err(copies_its_code(self.process.pid(), &module.name, function, sign));
+                return Err(copies_its_code(pid, &module.name, function, sign));
             }
         }
         Ok(())
     }
+}
+
+/// Whether a process is so young that it may be about to move its code.
+pub(crate) fn is_starting(process: &Process) -> bool {
+    let age = SystemTime::now().duration_since(process.started());
+    age.is_ok_and(|age| age < STARTING)
 }
 
 /// By what it is known that the code of a file is copied when its program starts.

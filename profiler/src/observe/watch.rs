@@ -7,47 +7,37 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::{
-    ledger::Class,
-    memleak::counters::Counter,
-    record::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED},
-};
+use profiler_common::record::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED};
 
 use super::{
-    super::{
-        space::{Seen, Space},
-        stacks::Walk,
-        totals,
-    },
-    Event, Progress, Session, monotonic_ns,
+    observation::{Observation, monotonic_ns},
+    run::{Event, Progress, Run},
+    space::{Seen, Space},
 };
 use crate::{
-    capture::detach,
-    error::Result,
-    report::Ended,
-    target::{process::Process, start::Start},
-    units,
+    capture::detach, error::Result, report::Ended, stack::stacks::Walk, target::process::Process,
+    tool::Counts, units,
 };
 
 /// How often progress is told and targets are looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// New stacks after which the kernel side is told of new mappings, if more stacks wait.
-const TELL_EVERY: u32 = 256;
+/// New stacks after which new mappings are published, if more stacks wait.
+const PUBLISH_EVERY: u32 = 256;
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
 
-impl Session<'_> {
+impl Run<'_> {
     /// Waits for the end.
-    pub(super) async fn run(
+    pub(super) async fn watch(
         &mut self,
         stop: impl Future<Output = ()>,
         tell: &mut impl FnMut(Event<'_>),
     ) -> Result<Ended> {
         let mut stop = pin!(stop);
         let mut look = tokio::time::interval(LOOK);
-        let mut due = self.options.every.map(|every| self.began + every);
+        let mut due = self.on.settings.every.map(|every| self.on.began + every);
         loop {
-            let end = self.options.length.map(|length| self.began + length);
+            let end = self.on.settings.length.map(|length| self.on.began + length);
             tokio::select! {
                 biased;
                 () = &mut stop => return Ok(self.end(Ended::Interrupted)),
@@ -62,7 +52,7 @@ impl Session<'_> {
                 () = self.ends.next() => {
                     self.drain(tell)?;
                     self.note_ends();
-                    if self.spaces.iter().all(|space| space.ended.is_some()) {
+                    if self.on.spaces.iter().all(|space| space.ended.is_some()) {
                         return Ok(self.end(Ended::TargetsGone));
                     }
                 }
@@ -70,7 +60,7 @@ impl Session<'_> {
                     self.drain(tell)?;
                     let report = self.report(Ended::Running)?;
                     tell(Event::Interim(&report));
-                    due = due.zip(self.options.every).map(|(due, every)| (due + every).max(Instant::now()));
+                    due = due.zip(self.on.settings.every).map(|(due, every)| (due + every).max(Instant::now()));
                 }
                 _ = look.tick() => {
                     self.drain(tell)?;
@@ -86,8 +76,8 @@ impl Session<'_> {
     }
 
     fn end(&mut self, ended: Ended) -> Ended {
-        self.length = Some(self.began.elapsed());
-        self.end_ns = Some(monotonic_ns());
+        self.on.length = Some(self.on.began.elapsed());
+        self.on.end_ns = Some(monotonic_ns());
         ended
     }
 
@@ -97,26 +87,27 @@ impl Session<'_> {
         let mut taken = 0_u32;
         while let Some(Record { kind, depth, space: number, stack, frames }) = next_record(&mut self.records)
         {
-            let Some(space) = self.spaces.iter_mut().find(|s| s.number == number) else { continue };
+            let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
+            let Some(space) = spaces.iter_mut().find(|s| s.number == number) else { continue };
             match kind & 15 {
                 RECORD_EXEC => replaced.push((number, stack)),
                 RECORD_STACK => {
                     taken += 1;
                     let end = kind >> 4;
                     let walk = Walk { addresses: &frames, end, guessed: depth & SOME_GUESSED != 0 };
-                    space.refresh_if_stale(&self.object, &mut self.modules);
-                    self.stacks.take_turns(number, &mut space.turns);
-                    let code = space.code(&self.modules);
-                    if !self.stacks.add(stack, number, walk, &space.layout, code) && space.ended.is_none() {
-                        space.refresh(&self.object, &mut self.modules);
-                        self.stacks.take_turns(number, &mut space.turns);
-                        let code = space.code(&self.modules);
-                        self.stacks.add(stack, number, walk, &space.layout, code);
+                    space.refresh_if_stale(ground, modules);
+                    stacks.mark_reused(number, &mut space.reused);
+                    let code = space.code(modules);
+                    if !stacks.add(stack, number, walk, &space.layout, code) && space.ended.is_none() {
+                        space.refresh(ground, modules);
+                        stacks.mark_reused(number, &mut space.reused);
+                        let code = space.code(modules);
+                        stacks.add(stack, number, walk, &space.layout, code);
                     }
                     // At once, the first time: until then every stack is walked badly, and is a new one. Later in steps:
                     // while tables are made, other libraries come and go.
-                    if !self.tracker.knows(number) || taken.is_multiple_of(TELL_EVERY) {
-                        self.tell_mappings()?;
+                    if !self.on.tracker.knows(number) || taken.is_multiple_of(PUBLISH_EVERY) {
+                        self.on.publish_mappings();
                     }
                 }
                 // RECORD_HELD: whoever is stopped goes on below.
@@ -124,51 +115,47 @@ impl Session<'_> {
             }
         }
         for (number, next) in replaced {
-            self.replaced(number, next as u16, tell)?;
+            self.replaced(number, next as u16, tell);
         }
-        self.let_held_up_go_on()?;
+        self.let_held_up_go_on();
         // Those of a program that took the place of another, too: no stack of it has come yet.
-        self.tell_mappings()
+        self.on.publish_mappings();
+        Ok(())
     }
 
-    /// Lets a command go on that waits at its first call until its mappings are told.
-    fn let_held_up_go_on(&mut self) -> Result<()> {
-        let Session { object, modules, spaces, .. } = self;
-        let held_up = spaces.iter_mut().find(|space| space.is_held_up(object));
-        let Some(space) = held_up else { return Ok(()) };
-        space.refresh(object, modules);
+    /// Lets a command go on that waits at its first call until its mappings are published.
+    fn let_held_up_go_on(&mut self) {
+        let Observation { ground, modules, spaces, .. } = &mut self.on;
+        let Some(space) = spaces.iter_mut().find(|space| space.is_held_up(ground)) else { return };
+        space.refresh(ground, modules);
         let number = space.number;
-        let told = self.tell_mappings();
-        let Session { object, spaces, .. } = self;
-        spaces.iter_mut().filter(|space| space.number == number).for_each(|space| space.let_go_on(object));
-        told
-    }
-
-    /// Tells the kernel side what was learnt of mappings.
-    fn tell_mappings(&mut self) -> Result<()> {
-        let Session { object, spaces, modules, tracker, .. } = self;
-        spaces.iter_mut().try_for_each(|space| space.tell_mappings(object, tracker, modules))
+        self.on.publish_mappings();
+        let Observation { ground, spaces, .. } = &mut self.on;
+        spaces.iter_mut().filter(|space| space.number == number).for_each(|space| space.let_go_on(ground));
     }
 
     /// A target became another program: its books are closed, and the new program's are opened. `next`: the space that the
     /// kernel side has given to that; 0 if it had none left.
-    fn replaced(&mut self, number: u16, next: u16, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
-        let old = self.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none());
+    fn replaced(&mut self, number: u16, next: u16, tell: &mut impl FnMut(Event<'_>)) {
+        let old = self.on.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none());
         let pid = match old {
             Some(old) => {
                 old.end("replaced itself by exec".to_owned(), monotonic_ns());
-                detach::all_at_once(old.take_allocs());
-                detach::all_at_once(old.take_frees());
+                let tools = &mut self.tools;
+                detach::all_at_once(
+                    tools.iter_mut().flat_map(|tool| tool.take_first(Some(number))).collect(),
+                );
+                detach::all_at_once(tools.iter_mut().flat_map(|tool| tool.take_last(Some(number))).collect());
                 old.process.pid()
             }
             None => match self.passing.remove(&number) {
                 Some(pid) => pid,
-                None => return Ok(()),
+                None => return,
             },
         };
         if next == 0 {
             tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
-            return Ok(());
+            return;
         }
         match self.follow_exec(pid, next) {
             Ok(Some(line)) => tell(Event::Notice(&line)),
@@ -176,90 +163,86 @@ impl Session<'_> {
             Ok(None) => drop(self.passing.insert(next, pid)),
             Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
         }
-        Ok(())
     }
 
     /// Observes what a process has become. `None` if it has become something else meanwhile.
     fn follow_exec(&mut self, pid: u32, number: u16) -> Result<Option<String>> {
-        let mut space = self.looked_at(pid, number)?;
-        if space.replaced(&self.object) || space.is_another_program() {
+        let Run { on, tools, .. } = self;
+        let mut space = Space::new(number, Process::open(pid)?, &mut on.modules)?;
+        tools.iter().try_for_each(|tool| tool.check(&space, &on.modules))?;
+        if on.ground.is_replaced(number) || space.is_another_program() {
             return Ok(None);
         }
-        let Session { object, attacher, modules, options, .. } = self;
-        space.plan(modules, options);
-        space.refuse_if_copied(modules, &Start::of_process(pid))?;
-        space.attach(object, attacher, modules, options)?;
+        for tool in &mut *tools {
+            tool.attach_anew(&mut space, &on.ground, &mut on.modules, true)?;
+        }
         space.seen = Seen::since(monotonic_ns());
-        // Its dynamic linker may not have begun: then the next looks find its allocator.
-        let anew = if space.has_probes() { "observed anew" } else { "no allocator of it is known yet" };
+        // Its dynamic linker may not have begun: then the next looks find what is to be probed.
+        let is_seen = tools.iter().all(|tool| tool.sees(number));
+        let anew = if is_seen { "observed anew" } else { "nothing of it is probed yet" };
         let line = format!("process {pid} is now {}: {anew}", space.exe.terminal());
-        self.spaces.push(space);
+        on.spaces.push(space);
         Ok(Some(line))
-    }
-
-    /// A space for what a process is now, of which the kernel side knows.
-    fn looked_at(&mut self, pid: u32, number: u16) -> Result<Space> {
-        let mut space = Space::new(number, Process::open(pid)?, &mut self.modules)?;
-        space.check(&self.modules)?;
-        Ok(space)
     }
 
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
         self.note_ends();
-        for space in self.spaces.iter_mut().filter(|space| space.ended.is_none()) {
+        for space in self.on.spaces.iter_mut().filter(|space| space.ended.is_none()) {
             space.seen.alive_ns = now_ns;
             space.look_whether_it_runs(now_ns);
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
-            self.memory.look(&self.spaces, false);
-            self.look_at_held()?;
-            self.tell_mappings()?;
+            let Run { on, tools, .. } = self;
+            tools.iter_mut().try_for_each(|tool| tool.look(on))?;
+            self.on.publish_mappings();
         }
-        self.stacks.names.look_up(&self.modules, &self.spaces, &self.worker);
-        let counters = totals::counters(&self.object)?;
-        tell(Event::Progress(&self.progress(&counters)));
-        Ok(self.spaces.iter().all(|s| s.ended.is_some()))
+        let Observation { stacks, modules, spaces, worker, .. } = &mut self.on;
+        stacks.names.look_up(modules, spaces.as_slice(), worker);
+        tell(Event::Progress(&self.progress()?));
+        Ok(self.on.spaces.iter().all(|s| s.ended.is_some()))
     }
 
-    /// Attaches to allocators that were loaded meanwhile.
+    /// Attaches to what was loaded meanwhile.
     fn rescan(&mut self, tell: &mut impl FnMut(Event<'_>)) {
-        let Session { object, attacher, spaces, modules, options, stacks, .. } = self;
+        let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
         for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
-            space.refresh(object, modules);
-            stacks.take_turns(space.number, &mut space.turns);
-            let before = space.probed.len();
-            if let Err(error) = space.attach(object, attacher, modules, options) {
-                // A process that is about to end, most often; what was attached before stays.
-                tracing::debug!("rescan of process {}: {error}", space.process.pid());
-            } else if space.probed.len() > before {
-                let names = space.probed.len() - before;
-                tell(Event::Notice(&format!(
-                    "process {} loaded another allocator: {} attached",
-                    space.process.pid(),
-                    units::plural(names, "function", "functions")
-                )));
+            space.refresh(ground, modules);
+            stacks.mark_reused(space.number, &mut space.reused);
+            for tool in &mut self.tools {
+                match tool.attach_anew(space, ground, modules, false) {
+                    // A process that is about to end, most often; what was attached before stays.
+                    Err(error) => tracing::debug!("rescan of process {}: {error}", space.process.pid()),
+                    Ok(0) => {}
+                    Ok(new) => tell(Event::Notice(&format!(
+                        "process {} loaded another allocator: {} attached",
+                        space.process.pid(),
+                        units::plural(new, "function", "functions")
+                    ))),
+                }
             }
         }
         self.rescanned = Instant::now();
     }
 
-    fn progress(&self, counters: &[u64; Counter::COUNT]) -> Progress {
-        let sum = |fits: &dyn Fn(Counter) -> bool| -> u64 {
-            Counter::ALL.iter().filter(|c| fits(**c)).map(|c| counters[*c as usize]).sum()
-        };
-        let of = |c: Counter| counters[c as usize];
-        let gone = of(Counter::FreeFreed) + of(Counter::ReturnReleased);
-        Progress {
-            elapsed: self.began.elapsed(),
-            hits: sum(&|c| c.class() == Class::Hits),
-            lost: sum(&|c| c.class() == Class::Lost),
-            live_blocks: of(Counter::ReturnRecorded).saturating_sub(gone),
-            stacks: self.stacks.len(),
-            cost: self.cost.now().map(|now| now.price.of_all),
+    fn progress(&self) -> Result<Progress> {
+        let mut counts = Counts::default();
+        for (nth, tool) in self.tools.iter().enumerate() {
+            let own = tool.counts()?;
+            counts.hits += own.hits;
+            counts.lost += own.lost;
+            if nth == 0 {
+                counts.things = own.things;
+            }
         }
+        Ok(Progress {
+            elapsed: self.on.began.elapsed(),
+            counts,
+            stacks: self.on.stacks.len(),
+            cost: self.on.cost.now().map(|now| now.price.of_all),
+        })
     }
 }
 

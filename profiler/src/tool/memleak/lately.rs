@@ -8,13 +8,11 @@ use std::{
 use profiler_common::memleak::age::UNIT_NS;
 
 use super::{
-    super::{
-        collect::{self, Moments, Snapshot},
-        rows::{Observed, StackRow},
-    },
-    Session,
+    collect::{self, Moments, Snapshot},
+    rows::{Observed, StackRow},
+    tool::Memleak,
 };
-use crate::error::Result;
+use crate::{error::Result, observe::Observation};
 
 /// What is held is not read again before so long. A little less than a second, for a look that is due every second.
 const REST: Duration = Duration::from_millis(900);
@@ -28,12 +26,12 @@ const HOLD_PART: f64 = 0.75;
 
 /// Targets as they were at the last look at which they lived.
 #[derive(Debug, Default)]
-pub(in super::super) struct Lately {
+pub(super) struct Lately {
     /// By number of the space.
     spaces: BTreeMap<u16, Lived>,
     again: Option<Instant>,
     /// The spaces that freed most of what was old, as they ended.
-    pub(in super::super) freed: BTreeMap<u16, Freed>,
+    pub(super) freed: BTreeMap<u16, Freed>,
 }
 
 /// One target as it was.
@@ -47,11 +45,11 @@ struct Lived {
 
 /// What a target freed as it ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct Freed {
+pub(super) struct Freed {
     /// An estimate in a sampled run.
-    pub(in super::super) bytes: f64,
+    pub(super) bytes: f64,
     /// How long before its end it was looked at.
-    pub(in super::super) before: Duration,
+    pub(super) before: Duration,
 }
 
 impl Lately {
@@ -71,35 +69,41 @@ impl Lately {
     }
 }
 
-impl Session<'_> {
+impl Memleak {
     /// Reads the maps, for these moments.
-    pub(super) fn snapshot(&self, moments: &Moments) -> Result<Snapshot> {
-        let stacks = self.options.max_stacks as usize;
-        let space_of = |stack| self.stacks.get(stack).map(|stack| stack.space);
-        collect::snapshot(&self.object, &self.totals, &self.blocks, stacks, moments, space_of)
+    pub(super) fn read(&self, on: &Observation<'_>, moments: &Moments) -> Result<Snapshot> {
+        let stacks = on.settings.max_stacks as usize;
+        let space_of = |stack| on.stacks.get(stack).map(|stack| stack.space);
+        collect::snapshot(self.object()?, self.totals()?, self.blocks()?, stacks, moments, space_of)
     }
 
     /// Keeps what the targets hold, where that is not too soon.
-    pub(super) fn look_at_held(&mut self) -> Result<()> {
+    pub(super) fn look_at_held(&mut self, on: &Observation<'_>) -> Result<()> {
         let begun = Instant::now();
         let too_soon = self.lately.again.is_some_and(|again| begun < again);
-        if too_soon || self.spaces.iter().all(|space| space.ended.is_some()) {
+        if too_soon || on.spaces.iter().all(|space| space.ended.is_some()) {
             return Ok(());
         }
-        let moments = self.moments()?;
-        let snapshot = self.snapshot(&moments)?;
-        self.keep(&snapshot.rows, &moments, begun);
+        let moments = self.moments(on)?;
+        let snapshot = self.read(on, &moments)?;
+        self.keep(on, &snapshot.rows, &moments, begun);
         Ok(())
     }
 
     /// Keeps what was read since `begun` of targets that still live.
-    pub(super) fn keep(&mut self, rows: &[StackRow], moments: &Moments, begun: Instant) {
-        let Session { lately, spaces, stacks, memory, .. } = self;
-        let lives = spaces.iter().filter(|space| space.ended.is_none() && !space.process.ended());
+    pub(super) fn keep(
+        &mut self,
+        on: &Observation<'_>,
+        rows: &[StackRow],
+        moments: &Moments,
+        begun: Instant,
+    ) {
+        let Memleak { lately, memory, .. } = self;
+        let lives = on.spaces.iter().filter(|space| space.ended.is_none() && !space.process.ended());
         let mut of_spaces: BTreeMap<u16, Vec<StackRow>> =
             lives.map(|space| (space.number, Vec::new())).collect();
         for row in rows {
-            if let Some(kept) = stacks.get(row.stack).and_then(|stack| of_spaces.get_mut(&stack.space)) {
+            if let Some(kept) = on.stacks.get(row.stack).and_then(|stack| of_spaces.get_mut(&stack.space)) {
                 kept.push(row.clone());
             }
         }
@@ -114,13 +118,13 @@ impl Session<'_> {
     }
 
     /// Puts those that freed most of what was old as they ended back to how they were just before.
-    pub(super) fn as_they_lived(&mut self, rows: &mut [StackRow], moments: &Moments) {
-        let Session { lately, spaces, stacks, .. } = self;
+    pub(super) fn as_they_lived(&mut self, on: &Observation<'_>, rows: &mut [StackRow], moments: &Moments) {
+        let lately = &mut self.lately;
         let by_themselves =
-            spaces.iter().filter(|space| space.ended.is_some() && space.killed_by != Some(libc::SIGKILL));
+            on.spaces.iter().filter(|space| space.ended.is_some() && space.killed_by != Some(libc::SIGKILL));
         for space in by_themselves.map(|space| space.number) {
             let Some(lived) = lately.spaces.get(&space) else { continue };
-            let is_of = |stack| stacks.get(stack).is_some_and(|stack| stack.space == space);
+            let is_of = |stack| on.stacks.get(stack).is_some_and(|stack| stack.space == space);
             if let Some(bytes) = put_back(rows, lived, is_of) {
                 let units = moments.of(space).0.now_units.saturating_sub(lived.now_units);
                 let before = Duration::from_nanos(units.saturating_mul(UNIT_NS));

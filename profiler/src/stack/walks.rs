@@ -11,9 +11,8 @@ use profiler_common::{
 };
 
 use super::{
+    Spaces,
     advice::{Missing, advice},
-    rows::StackRow,
-    space::Space,
     stacks::{Stacks, Walked},
 };
 use crate::{
@@ -76,14 +75,20 @@ fn is_root(outermost: &Frame) -> bool {
     }
 }
 
-/// How the walks of all stacks ended, those included that the report does not show.
-pub(super) fn walks(rows: &[StackRow], stacks: &Stacks, spaces: &[Space], modules: &Modules) -> Walks {
+/// How the walks of all stacks ended, those included that the report does not show. `walked`: the number of each stack, and how
+/// often it was walked.
+pub(crate) fn walks(
+    walked: &[(u32, u64)],
+    stacks: &Stacks,
+    spaces: &(impl Spaces + ?Sized),
+    modules: &Modules,
+) -> Walks {
     let mut sum = Sum::default();
-    for row in rows.iter().filter(|row| row.allocs > 0) {
-        match stacks.walked(row.stack, modules) {
-            Some(walked) => sum.add(row.allocs, walked),
-            None if row.stack == NO_STACK => sum.lose("too many different stacks", 0, row.allocs),
-            None => sum.lose("the frames did not get through to profiler", 1, row.allocs),
+    for &(stack, walks) in walked.iter().filter(|(_, walks)| *walks > 0) {
+        match stacks.walked(stack, modules) {
+            Some(walked) => sum.add(walks, walked),
+            None if stack == NO_STACK => sum.lose("too many different stacks", 0, walks),
+            None => sum.lose("the frames did not get through to profiler", 1, walks),
         }
     }
     let advice = advice(&sum.missing, spaces);
@@ -185,7 +190,7 @@ impl<'a> Sum<'a> {
 mod tests {
     use profiler_common::record::ENDED_SOMEHOW;
 
-    use super::*;
+    use super::{super::Nowhere, *};
     use crate::report::Function;
 
     fn frame(module: &str, name: Option<&str>) -> Frame {
@@ -282,15 +287,14 @@ mod tests {
 
     #[test]
     fn without_walks_there_are_no_shares() {
-        let walks = walks(&[], &Stacks::default(), &[], &Modules::default());
+        let walks = walks(&[], &Stacks::default(), &Nowhere, &Modules::default());
         assert_eq!((walks.walks, walks.complete_ratio(), walks.named_ratio()), (0, None, None));
     }
 
     #[test]
     fn walks_without_a_stack_are_walks_too() {
-        let row = |stack, allocs| StackRow { stack, allocs, ..StackRow::default() };
-        let rows = [row(NO_STACK, 5), row(1, 3), row(2, 0)];
-        let walks = walks(&rows, &Stacks::default(), &[], &Modules::default());
+        let walked = [(NO_STACK, 5), (1, 3), (2, 0)];
+        let walks = walks(&walked, &Stacks::default(), &Nowhere, &Modules::default());
         assert_eq!((walks.stacks, walks.walks, walks.cut.len()), (1, 8, 2));
     }
 }

@@ -10,12 +10,24 @@ use crate::{
     naming::{self, Call, Catalog, Kind},
     report::{Frame, Frames, Stack},
     text::Text,
-    tool::memleak::rows::StackRow,
 };
+
+/// What a stack shows of the functions on it: which of them are wrappers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Its number.
+    pub(crate) stack: u32,
+    /// Things that came by it: blocks, for an allocator's.
+    pub(crate) things: u64,
+    /// Their sizes.
+    pub(crate) bytes: u64,
+    /// How many of them went again.
+    pub(crate) gone: u64,
+}
 
 /// All stacks, by number, with their names.
 #[derive(Debug, Default)]
-pub(in super::super) struct Named {
+pub(crate) struct Named {
     frames: Vec<Frame>,
     stacks: HashMap<u32, Stack>,
     owns: HashMap<u32, Own>,
@@ -23,20 +35,17 @@ pub(in super::super) struct Named {
 }
 
 impl Named {
-    /// Names the stacks of `rows`, which `stack_of` gives as a report has them. Their names must have been looked up:
+    /// Names the stacks of `weights`, which `stack_of` gives as a report has them. Their names must have been looked up:
     /// which functions are wrappers follows from all stacks.
-    pub(in super::super) fn new(
-        rows: &[StackRow],
-        stack_of: impl Fn(u32, &mut Frames) -> Option<Stack>,
-    ) -> Named {
+    pub(crate) fn new(weights: &[Weight], stack_of: impl Fn(u32, &mut Frames) -> Option<Stack>) -> Named {
         let mut frames = Frames::default();
         let stacks: HashMap<u32, Stack> =
-            rows.iter().filter_map(|row| Some((row.stack, stack_of(row.stack, &mut frames)?))).collect();
+            weights.iter().filter_map(|of| Some((of.stack, stack_of(of.stack, &mut frames)?))).collect();
         let frames = frames.into_vec();
         let catalog = Catalog::new(&frames);
         let calls: HashMap<u32, Vec<Call<'_>>> =
             stacks.iter().map(|(number, stack)| (*number, catalog.calls(stack))).collect();
-        let wrappers = by_data(rows, &calls);
+        let wrappers = by_data(weights, &calls);
         let owns =
             calls.iter().filter_map(|(number, calls)| Some((*number, own(calls, &wrappers)?))).collect();
         let paths = calls.iter().map(|(number, calls)| (*number, path(calls, &wrappers))).collect();
@@ -44,20 +53,17 @@ impl Named {
     }
 
     /// What a stack is named by; `None` if its frames are not known.
-    pub(in super::super) fn own(&self, stack: u32) -> Option<&Own> {
+    pub(crate) fn own(&self, stack: u32) -> Option<&Own> {
         self.owns.get(&stack)
     }
 
     /// The program's own functions that a stack leads through, the innermost first, none of them twice.
-    pub(in super::super) fn path(&self, stack: u32) -> &[Own] {
+    pub(crate) fn path(&self, stack: u32) -> &[Own] {
         self.paths.get(&stack).map_or(&[], |path| path)
     }
 
     /// The stacks with these numbers for a report, `None` where the frames are not known, and the frames that they have.
-    pub(in super::super) fn report(
-        &self,
-        numbers: impl Iterator<Item = u32>,
-    ) -> (Vec<Option<Stack>>, Vec<Frame>) {
+    pub(crate) fn report(&self, numbers: impl Iterator<Item = u32>) -> (Vec<Option<Stack>>, Vec<Frame>) {
         let mut frames = Frames::default();
         let stack = |number: u32| {
             let stack = self.stacks.get(&number)?;
@@ -70,12 +76,12 @@ impl Named {
 }
 
 /// The wrappers that the data show.
-fn by_data(rows: &[StackRow], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers {
+fn by_data(weights: &[Weight], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers {
     let mut numbers: HashMap<(Option<&Text>, &Text), u32> = HashMap::new();
     let mut names = Vec::new();
-    let mut paths = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Some(calls) = calls.get(&row.stack) else { continue };
+    let mut paths = Vec::with_capacity(weights.len());
+    for weight in weights {
+        let Some(calls) = calls.get(&weight.stack) else { continue };
         let own = calls.iter().filter(|call| call.kind == Kind::Own);
         let functions = own.map(|call| {
             let name = (call.frame.module.as_ref(), call.identity);
@@ -86,9 +92,9 @@ fn by_data(rows: &[StackRow], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers {
         });
         paths.push(Path {
             functions: functions.collect(),
-            blocks: row.allocs,
-            bytes: row.alloc_bytes,
-            freed: row.allocs.saturating_sub(row.live),
+            blocks: weight.things,
+            bytes: weight.bytes,
+            freed: weight.gone,
         });
     }
     let of = |number: u32| names.get(number as usize);
@@ -103,14 +109,12 @@ mod tests {
     use crate::report::Function;
 
     /// A program of which every allocation goes through `raw_alloc` and `engine_alloc`, with its stacks.
-    fn program() -> (Vec<StackRow>, Vec<Vec<&'static str>>) {
-        let row = |stack, allocs, size, live| StackRow {
+    fn program() -> (Vec<Weight>, Vec<Vec<&'static str>>) {
+        let row = |stack, allocs, size, live| Weight {
             stack,
-            allocs,
-            alloc_bytes: allocs * size,
-            live,
-            live_bytes: live * size,
-            ..StackRow::default()
+            things: allocs,
+            bytes: allocs * size,
+            gone: allocs - live,
         };
         let rows =
             vec![row(0, 2_000, 96, 2_000), row(1, 2_000, 216, 400), row(2, 2_000, 1_016, 0), row(9, 1, 8, 1)];

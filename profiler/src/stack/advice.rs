@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::space::Space;
+use super::Spaces;
 use crate::elf::runtime::Runtime;
 
 /// What is missing in the code that one process has made.
@@ -47,11 +47,10 @@ impl Missing {
 }
 
 /// What can be done about what is missing, by number of the address space; each once.
-pub(super) fn advice(missing: &BTreeMap<u16, Missing>, spaces: &[Space]) -> Vec<String> {
+pub(super) fn advice(missing: &BTreeMap<u16, Missing>, spaces: &(impl Spaces + ?Sized)) -> Vec<String> {
     let mut advice = BTreeSet::new();
     for (number, missing) in missing.iter().filter(|(_, missing)| **missing != Missing::default()) {
-        let runtimes = spaces.iter().find(|s| s.number == *number).map(|s| s.runtimes.clone());
-        advice.extend(words(*missing, &runtimes.unwrap_or_default()).into_iter().map(str::to_owned));
+        advice.extend(words(*missing, &spaces.runtimes(*number)).into_iter().map(str::to_owned));
     }
     advice.into_iter().collect()
 }

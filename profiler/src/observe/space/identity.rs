@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{
-    super::{calls::Code, made::Maker},
-    Space,
-};
+use super::Space;
 use crate::{
     elf::{
         Image,
         runtime::{FramePointers, Runtime},
     },
+    stack::{calls::Code, made::Maker},
     target::{
         history::History,
         hotspot::Switch,

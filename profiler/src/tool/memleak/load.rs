@@ -7,19 +7,12 @@ use profiler_common::memleak::{
     sampling::{WEIGHT_POINTS, point_size_bytes},
 };
 
-use super::{
-    super::{
-        blocks::Room,
-        collect,
-        options::{Options, Targets},
-        totals,
-    },
-    monotonic_ns,
-};
+use super::{blocks::Room, collect, options::Options, totals};
 use crate::{
     capture::object::{Maps, Object, Settings},
     error::Result,
     kernel::tick::Ticks,
+    observe::monotonic_ns,
     unwind::returns::Returns,
 };
 
@@ -32,19 +25,23 @@ const MOST_BLOCKS: u64 = 1 << 22;
 
 /// The object with room for next to nothing, to try things out.
 pub(crate) fn load_small() -> Result<Object> {
-    let mut options = Options::new(Targets::Pids(Vec::new()));
-    options.max_stacks = 16;
-    load(&options, monotonic_ns(), Room::new(0, 1024), Maps::new())
+    load(&Options::default(), monotonic_ns(), 16, Room::new(0, 1024), Maps::new())
 }
 
-pub(super) fn load(options: &Options, start_ns: u64, room: Room, shared: Maps) -> Result<Object> {
+pub(super) fn load(
+    options: &Options,
+    start_ns: u64,
+    max_stacks: u32,
+    room: Room,
+    shared: Maps,
+) -> Result<Object> {
     let entries = vec![
         ("BUCKETS", room.buckets()),
         ("BLOCKS", room.spilled),
         ("PARTS", (room.spilled / 4).max(16)),
-        ("TOTALS", options.max_stacks),
+        ("TOTALS", max_stacks),
     ];
-    let stacks = options.max_stacks.to_ne_bytes();
+    let stacks = max_stacks.to_ne_bytes();
     let sample = options.sample_bytes.unwrap_or(0).to_ne_bytes();
     let start = start_ns.to_ne_bytes();
     let shift = room.shift().to_ne_bytes();

@@ -81,7 +81,7 @@ pub(crate) struct Stacks {
     placed: Vec<Option<PlacedStack>>,
     calls: Calls,
     /// Where several files were mapped, one after the other, by address space.
-    turns: Vec<(u16, Range<u64>)>,
+    reused: Vec<(u16, Range<u64>)>,
     made: MadeCode,
     /// Files that are not mapped any more, by address space.
     unloaded: HashMap<u16, BTreeSet<ModuleId>>,
@@ -90,7 +90,7 @@ pub(crate) struct Stacks {
 }
 
 impl Stacks {
-    /// Takes in the frames of a stack. Returns false if an address lies in nothing that the layout knows: it may be old.
+    /// Takes in the frames of a stack. Rereused false if an address lies in nothing that the layout knows: it may be old.
     pub(crate) fn add(
         &mut self,
         number: u32,
@@ -105,8 +105,8 @@ impl Stacks {
         for frame in frames.iter_mut().filter(|frame| frame.place == Place::Unmapped) {
             frame.place = code.history.place(frame.code()).unwrap_or(Place::Unmapped);
         }
-        for (_, turns) in self.turns.iter().filter(|(of, _)| *of == space) {
-            share(&mut frames, turns);
+        for (_, reused) in self.reused.iter().filter(|(of, _)| *of == space) {
+            make_ambiguous(&mut frames, reused);
         }
         let end = self.calls.cut(&mut frames, walk.guessed, layout, code).unwrap_or(walk.end);
         for frame in &frames {
@@ -135,15 +135,15 @@ impl Stacks {
 
     /// Notes that several files were mapped there, one after the other: what a stack is known by, its addresses, does not
     /// say which of them it leads through.
-    pub(crate) fn take_turns(&mut self, space: u16, turns: &mut Vec<Range<u64>>) {
-        for turns in turns.drain(..) {
-            if self.turns.contains(&(space, turns.clone())) {
+    pub(crate) fn mark_reused(&mut self, space: u16, reused: &mut Vec<Range<u64>>) {
+        for reused in reused.drain(..) {
+            if self.reused.contains(&(space, reused.clone())) {
                 continue;
             }
             for stack in self.placed.iter_mut().flatten().filter(|stack| stack.space == space) {
-                share(&mut stack.frames, &turns);
+                make_ambiguous(&mut stack.frames, &reused);
             }
-            self.turns.push((space, turns));
+            self.reused.push((space, reused));
         }
     }
 
@@ -274,8 +274,8 @@ impl Stacks {
 }
 
 /// Leaves open which file the frames at these addresses are in.
-fn share(frames: &mut [PlacedFrame], turns: &Range<u64>) {
-    for frame in frames.iter_mut().filter(|frame| turns.contains(&frame.code())) {
+fn make_ambiguous(frames: &mut [PlacedFrame], reused: &Range<u64>) {
+    for frame in frames.iter_mut().filter(|frame| reused.contains(&frame.code())) {
         frame.place = Place::Shared;
     }
 }
@@ -304,7 +304,7 @@ fn unresolved(resolved: Option<&Resolved>, place: Place) -> &str {
 mod tests {
     use profiler_common::unwind::INTERRUPTED;
 
-    use super::*;
+    use super::{super::Nowhere, *};
     use crate::{symbolize::Worker, target::history::History};
 
     #[inline(never)]
@@ -340,11 +340,11 @@ mod tests {
         let code = Code { pid: std::process::id(), modules: &modules, history: &history };
         assert!(stacks.add(1, 0, walk(&[seen_early as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
-        stacks.names.look_up(&modules, &[], &worker);
+        stacks.names.look_up(&modules, &Nowhere, &worker);
         assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 | INTERRUPTED]), &layout, code));
         // Whether the first answer is there by now or not, the second must not get lost behind it.
-        stacks.names.look_up(&modules, &[], &worker);
-        stacks.names.finish(&modules, &[], &worker);
+        stacks.names.look_up(&modules, &Nowhere, &worker);
+        stacks.names.finish(&modules, &Nowhere, &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));
         assert!(name(&stacks, 2, &modules).contains("seen_"), "{}", name(&stacks, 2, &modules));
     }
@@ -361,7 +361,7 @@ mod tests {
         let now = Layout::default();
         let address = seen_early as fn() as usize as u64;
         assert!(!stacks.add(1, 0, walk(&[address | INTERRUPTED]), &now, code), "the layout may be old");
-        stacks.names.finish(&modules, &[], &worker);
+        stacks.names.finish(&modules, &Nowhere, &worker);
         stacks.learn_unloaded(0, history.unloaded(&now));
         assert!(name(&stacks, 1, &modules).contains("seen_early"), "{}", name(&stacks, 1, &modules));
         let mut frames = Frames::default();
@@ -384,7 +384,7 @@ mod tests {
             "what lies in nothing is to be looked for again"
         );
         stacks.add(2, 0, Walk { guessed: true, ..walk(&guessed) }, &layout, code);
-        stacks.names.finish(&modules, &[], &worker);
+        stacks.names.finish(&modules, &Nowhere, &worker);
         assert!(name(&stacks, 1, &modules).contains("without_calls"), "{}", name(&stacks, 1, &modules));
         for (number, end) in [(1, End::NOT_CALLED), (2, End::NO_TABLE)] {
             let found = stacks.report(number, 1, &modules, &mut Frames::default()).unwrap();

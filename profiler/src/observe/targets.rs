@@ -3,15 +3,14 @@
 use profiler_common::space::MAX_SPACES;
 
 use super::{
-    super::{
-        options::{Options, Targets},
-        space::Space,
-    },
-    monotonic_ns,
+    observation::{Observation, monotonic_ns},
+    settings::Settings,
+    space::Space,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     target::{modules::Modules, process::Process},
+    tool::Tool,
 };
 
 /// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
@@ -22,7 +21,8 @@ const MAX_TARGETS: usize = MAX_SPACES as usize / 2;
 /// kind that cannot be observed: they are left out, with a note, as long as others remain.
 pub(super) fn spaces(
     pids: &[u32],
-    options: &Options,
+    settings: &Settings,
+    tools: &[Box<dyn Tool>],
     launched: bool,
     modules: &mut Modules,
 ) -> Result<Vec<Space>> {
@@ -39,15 +39,15 @@ pub(super) fn spaces(
         }
         let number = spaces.len() as u16;
         let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
-        let checked = opened.and_then(|mut space| {
+        let checked = opened.and_then(|space| {
             if !launched {
-                space.check(modules)?;
+                tools.iter().try_for_each(|tool| tool.check(&space, modules))?;
             }
             Ok(space)
         });
         match checked {
             Ok(space) => spaces.push(space),
-            Err(error) if !chosen_one_by_one(options) => left_out.push((*pid, error)),
+            Err(error) if !settings.are_chosen_one_by_one() => left_out.push((*pid, error)),
             Err(error) => return Err(error),
         }
     }
@@ -78,20 +78,24 @@ pub(super) fn unless_it_ended(attached: Result<()>, space: &mut Space, alone: bo
     }
 }
 
-/// Those without an allocator that is known, once the probes are attached: as those of [`spaces`] that cannot be observed.
-pub(super) fn leave_out_those_without_probes(spaces: &mut Vec<Space>, options: &Options) -> Result<()> {
-    let unprobed = |space: &&Space| !space.has_probes() && space.ended.is_none();
-    let Some(space) = spaces.iter().find(unprobed) else {
-        return if spaces.iter().any(Space::has_probes) { Ok(()) } else { Err(all_ended()) };
+/// Leaves out those of which a tool sees nothing once it is attached, as those of [`spaces`] that cannot be observed. `why` says why
+/// it sees nothing of one.
+pub(crate) fn leave_out_unseen(
+    on: &mut Observation<'_>,
+    is_seen: impl Fn(&Space) -> bool,
+    why: impl Fn(&Space) -> Error,
+) -> Result<()> {
+    let spaces = &mut on.spaces;
+    let unseen = |space: &&Space| !is_seen(space) && space.ended.is_none();
+    let Some(space) = spaces.iter().find(unseen) else {
+        return if spaces.iter().any(&is_seen) { Ok(()) } else { Err(all_ended()) };
     };
-    let error = space.nothing_to_probe();
-    if chosen_one_by_one(options) || !spaces.iter().any(Space::has_probes) {
-        return Err(error);
+    if on.settings.are_chosen_one_by_one() || !spaces.iter().any(&is_seen) {
+        return Err(why(space));
     }
-    let without = spaces.iter().filter(unprobed);
-    let notes: Vec<String> =
-        without.map(|space| not_observed(space.process.pid(), &space.nothing_to_probe())).collect();
-    spaces.retain(Space::has_probes);
+    let without = spaces.iter().filter(unseen);
+    let notes: Vec<String> = without.map(|space| not_observed(space.process.pid(), &why(space))).collect();
+    spaces.retain(&is_seen);
     if let Some(first) = spaces.first_mut() {
         first.notes.extend(notes);
     }
@@ -102,11 +106,6 @@ fn all_ended() -> Error {
     Error::new(ErrorKind::NoSuchProcess, "tried to observe several processes")
         .because("all of them ended while they were attached to")
         .hint("look for those that run with `pgrep -a NAME`, or observe them from their start: profiler memleak -- COMMAND")
-}
-
-/// Whether the user named each process, and misses any that is left out.
-fn chosen_one_by_one(options: &Options) -> bool {
-    matches!(options.targets, Targets::Pids(_) | Targets::Command(_))
 }
 
 fn not_observed(pid: u32, error: &Error) -> String {

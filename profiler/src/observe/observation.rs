@@ -1,0 +1,108 @@
+//! What is known of a running observation, for its tools.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{ground::Ground, settings::Settings, space::Space};
+use crate::{
+    capture::cost::CostMeter,
+    elf::runtime::Runtime,
+    report::{Frames, Stack},
+    stack::{Spaces, stacks::Stacks},
+    symbolize::{Location, Worker},
+    target::{launch, modules::Modules},
+    unwind::tracker::Tracker,
+};
+
+/// A running observation.
+pub(crate) struct Observation<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) ground: Ground,
+    pub(crate) spaces: Vec<Space>,
+    pub(crate) modules: Modules,
+    pub(crate) stacks: Stacks,
+    pub(crate) worker: Worker,
+    pub(super) tracker: Tracker,
+    pub(super) cost: CostMeter,
+    pub(crate) started_unix_ns: u64,
+    pub(crate) began: Instant,
+    /// How long it lasted, once it is over.
+    pub(crate) length: Option<Duration>,
+    /// When that length was over, on the monotonic clock. Ages are counted to here: to take the probes away takes time.
+    pub(crate) end_ns: Option<u64>,
+    pub(super) launched: Option<launch::Waiting>,
+    pub(crate) in_initial_namespace: bool,
+}
+
+impl Observation<'_> {
+    /// How long it has lasted.
+    pub(crate) fn lasted(&self) -> Duration {
+        self.length.unwrap_or_else(|| self.began.elapsed())
+    }
+
+    /// How long it took to attach everything.
+    pub(crate) fn attach_time(&self) -> Duration {
+        self.cost.attach_time()
+    }
+
+    /// The command that was started, if that is observed.
+    pub(crate) fn command(&self) -> Option<&launch::Waiting> {
+        self.launched.as_ref()
+    }
+
+    /// The pid and the space of a stack; 0 if it is not known.
+    pub(crate) fn program_of(&self, stack: u32) -> (u32, u16) {
+        let number = self.stacks.get(stack).map(|stack| stack.space);
+        let space = self.spaces.iter().find(|space| Some(space.number) == number);
+        space.map_or((0, 0), |space| (space.process.pid(), space.number))
+    }
+
+    /// A stack as it stands in the report; `None` if its frames are not known.
+    pub(crate) fn stack_of(&self, number: u32, frames: &mut Frames) -> Option<Stack> {
+        self.stacks.get(number)?;
+        self.stacks.report(number, self.program_of(number).0, &self.modules, frames)
+    }
+
+    /// Makes known to the kernel side what was learnt of mappings.
+    pub(super) fn publish_mappings(&mut self) {
+        let Observation { ground, spaces, modules, tracker, .. } = self;
+        for space in spaces {
+            space.publish_mappings(ground, tracker, modules);
+        }
+    }
+
+    /// Lets commands go on that are stopped, or about to be.
+    pub(super) fn let_commands_go_on(&mut self) {
+        for space in &mut self.spaces {
+            space.let_go_on_at_last(&self.ground);
+        }
+    }
+}
+
+impl Drop for Observation<'_> {
+    /// An error may end an observation before anything else lets a stopped command go on.
+    fn drop(&mut self) {
+        self.let_commands_go_on();
+    }
+}
+
+impl Spaces for [Space] {
+    fn made_code(&self, number: u16) -> Option<Location> {
+        self.iter().find(|space| space.number == number).and_then(|space| space.made_code.clone())
+    }
+
+    fn runtimes(&self, number: u16) -> BTreeSet<Runtime> {
+        self.iter()
+            .find(|space| space.number == number)
+            .map(|space| space.runtimes.clone())
+            .unwrap_or_default()
+    }
+}
+
+/// The monotonic clock, which is that of the kernel side, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

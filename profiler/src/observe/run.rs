@@ -1,0 +1,145 @@
+//! One observation, from the first probe to the report.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::unix::AsyncFd;
+
+use super::{observation::Observation, settings::Settings};
+use crate::{
+    capture::detach,
+    error::{Error, ErrorKind, Result},
+    report::Report,
+    target::ends::Ends,
+    tool::{Counts, Tool},
+};
+
+/// How long calls under way may take to return at the end.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How often it is looked whether they have.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What an observation tells while it runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Everything is attached; one line for people.
+    Attached(&'a str),
+    /// Numbers so far, about four times a second.
+    Progress(&'a Progress),
+    /// An interim report is due (`--every`).
+    Interim(&'a Report),
+    /// Something the user should know at once; one line.
+    Notice(&'a str),
+}
+
+/// Numbers so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Time since everything was attached.
+    pub elapsed: Duration,
+    /// Of all tools; the things are those of the first.
+    pub counts: Counts,
+    /// Call stacks seen.
+    pub stacks: usize,
+    /// Share of the time in which it could run that the probes took lately from the thread that pays most, from 0 to 1: what
+    /// `--max-cost` bounds. `None` before the first second is over, and if no thread runs long enough to say.
+    pub cost: Option<f64>,
+}
+
+/// Observes until the time is over, the targets end, or `stop` is ready, and reports. Then a launched command is ended;
+/// `stop` is called a second time, and when it is ready again, the command is given no more time. Dropping the future takes
+/// all probes away. Needs a tokio runtime with time and I/O.
+///
+/// # Errors
+/// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
+pub(crate) async fn observe_with(
+    settings: &Settings,
+    tools: Vec<Box<dyn Tool>>,
+    mut stop: impl AsyncFnMut(),
+    mut tell: impl FnMut(Event<'_>),
+) -> Result<Report> {
+    let mut run = Run::start(settings, tools)?;
+    let ended = {
+        let mut asked = pin!(stop());
+        // A signal that came meanwhile: nothing can be said of a target that was seen for a moment.
+        if tokio::time::timeout(Duration::from_millis(1), asked.as_mut()).await.is_ok() {
+            run.detach();
+            return Err(Error::new(ErrorKind::Interrupted, "tried to observe")
+                .because("a signal came while the probes were attached, before anything was measured"));
+        }
+        for tool in &run.tools {
+            tell(Event::Attached(&tool.attached_line(&run.on)));
+        }
+        for line in run.tools.iter().filter_map(|tool| tool.too_short(settings)) {
+            tell(Event::Notice(&line));
+        }
+        run.release_command()?;
+        run.watch(asked, &mut tell).await?
+    };
+    run.detach();
+    // Behind the probes: whatever died of one is found here.
+    run.note_ends();
+    let mut report = run.report(ended)?;
+    run.end_command(&mut report, stop(), &mut tell).await;
+    Ok(report)
+}
+
+/// A running observation, its tools, and what it waits for.
+pub(super) struct Run<'a> {
+    pub(super) on: Observation<'a>,
+    pub(super) tools: Vec<Box<dyn Tool>>,
+    pub(super) ring: AsyncFd<OwnedFd>,
+    pub(super) records: RingBuf<MapData>,
+    /// Address spaces of programs that processes were for a moment, between two execs, with their pids.
+    pub(super) passing: BTreeMap<u16, u32>,
+    /// Tells when a target ends.
+    pub(super) ends: Ends,
+    /// When the maps of targets were last read for libraries that were loaded meanwhile.
+    pub(super) rescanned: Instant,
+    /// Seconds over which the guard averages before it may stop the observation.
+    pub(super) guard_seconds: usize,
+    /// Whether the user was told what it costs.
+    pub(super) cost_told: bool,
+    /// Follow what targets become, as long as they are held.
+    pub(super) _processes: Vec<OwnedFd>,
+}
+
+impl Run<'_> {
+    /// Takes all probes away, in the order that the tools want. Before that, the calls under way may return: of a call whose
+    /// return is not seen, nobody would know what became of it.
+    fn detach(&mut self) {
+        let begun = Instant::now();
+        self.on.settings.stage.begin("detaching");
+        let reading = self.cost_reading().ok();
+        self.on.cost.before_detach(reading);
+        self.tools.iter_mut().for_each(|tool| tool.closing());
+        self.drain_calls();
+        // Before the probes go, which may take seconds.
+        self.on.let_commands_go_on();
+        detach::all_at_once(self.tools.iter_mut().flat_map(|tool| tool.take_first(None)).collect());
+        detach::all_at_once(self.tools.iter_mut().flat_map(|tool| tool.take_last(None)).collect());
+        // A call that was on its way to stop the command has done so: the kernel waits for the calls of a probe that it takes away.
+        self.on.let_commands_go_on();
+        self.on.cost.detached(begun.elapsed());
+        self.on.settings.stage.end();
+    }
+
+    /// Follows no new calls, and waits a little for those under way: a thread may have ended inside one, or sleep there.
+    fn drain_calls(&self) {
+        let running = || self.on.spaces.iter().filter(|space| space.ended.is_none());
+        running().for_each(|space| space.close(&self.on.ground));
+        let deadline = Instant::now() + PATIENCE;
+        while running().next().is_some() {
+            // First of all: a hit that came before the space was closed may still be on its way to the ledger.
+            std::thread::sleep(PAUSE);
+            if !self.tools.iter().any(|tool| tool.has_calls_under_way()) || Instant::now() >= deadline {
+                break;
+            }
+        }
+    }
+}

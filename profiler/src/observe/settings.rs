@@ -1,0 +1,69 @@
+//! What is asked of an observation, whatever its tools are.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use crate::{capture::uprobe::Method, stage::Stage, symbolize, target::launch};
+
+/// Most of a thread's processor time that the probes may take, unless the user says otherwise.
+pub const DEFAULT_MAX_COST: f64 = 0.30;
+
+/// Which processes to observe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// These processes.
+    Pids(Vec<u32>),
+    /// All processes of a name, or whose executable has it; a glob.
+    Name(String),
+    /// All processes of a cgroup, by its directory.
+    Cgroup(PathBuf),
+    /// A command, from its start on.
+    Command(Vec<OsString>),
+}
+
+/// Everything that can be set. [`Settings::new`] has the defaults of the command line.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which processes.
+    pub targets: Targets,
+    /// How a command is launched and ended.
+    pub launch: launch::Manner,
+    /// How long to observe; `None` until the targets end, or until told to stop.
+    pub length: Option<Duration>,
+    /// Interval of interim reports.
+    pub every: Option<Duration>,
+    /// Call stacks that can be told apart.
+    pub max_stacks: u32,
+    /// Where else to look for names.
+    pub names: symbolize::Settings,
+    /// The best way of attaching that may be used.
+    pub method: Method,
+    /// Most that the probes may take of the time in which a thread can run, from 0 to 1; `None`: whatever it is.
+    pub max_cost: Option<f64>,
+    /// The command line, which the report repeats; empty if there was none.
+    pub command_line: Vec<OsString>,
+    /// Where it is said what is being waited for.
+    pub stage: Stage,
+}
+
+impl Settings {
+    /// The defaults: until told to stop.
+    pub fn new(targets: Targets) -> Settings {
+        Settings {
+            targets,
+            launch: launch::Manner::default(),
+            length: None,
+            every: None,
+            max_stacks: 1 << 14,
+            names: symbolize::Settings::default(),
+            method: Method::Session,
+            max_cost: Some(DEFAULT_MAX_COST),
+            command_line: Vec::new(),
+            stage: Stage::default(),
+        }
+    }
+
+    /// Whether the user named each process, and misses any that is left out.
+    pub(crate) fn are_chosen_one_by_one(&self) -> bool {
+        matches!(self.targets, Targets::Pids(_) | Targets::Command(_))
+    }
+}

@@ -1,0 +1,220 @@
+//! From what the user asked for to attached probes.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, OwnedFd},
+    thread::{self, ScopedJoinHandle},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    found::Found, ground::Ground, observation::Observation, refusals::replaces_itself, run::Run,
+    settings::Settings, space::Space, targets,
+};
+use crate::{
+    capture::{
+        cost::{CostMeter, prices::Programs, spending::GUARD_SECONDS},
+        floor,
+        uprobe::Loaded,
+    },
+    error::{Error, ErrorKind, Result},
+    kernel::priority::use_batch_scheduling,
+    stack::stacks::Stacks,
+    symbolize::Worker,
+    target::{ends::Ends, modules::Modules},
+    tool::Tool,
+};
+
+/// Seconds after which the guard may stop an observation whose cost was not predicted.
+const UNCOUNTED_SECONDS: usize = 2;
+
+impl<'a> Run<'a> {
+    pub(super) fn start(settings: &'a Settings, mut tools: Vec<Box<dyn Tool>>) -> Result<Run<'a>> {
+        let asked = Instant::now();
+        settings.stage.begin("reading the target's files");
+        let mut modules = Modules::default();
+        let mut found = Found::find(settings, &tools, &mut modules)?;
+        let (ground, objects, tracking) = found.plan_and_load(settings, &mut tools, &mut modules)?;
+        tools.iter().try_for_each(|tool| tool.refuse(&found.spaces, &modules, settings))?;
+        let mut cost = CostMeter::new(asked, programs(&tools));
+        let guard_seconds = admit(&found, settings, &mut tools, &mut cost)?;
+        settings.stage.begin("attaching");
+        tools
+            .iter_mut()
+            .zip(objects)
+            .try_for_each(|(tool, object)| tool.loaded(object, settings.max_stacks))?;
+        let mut tracker = tracking.map(&ground)?;
+        let in_initial_namespace = initial_pid_namespace();
+        found.register(&ground, &mut tracker, &modules, in_initial_namespace)?;
+        let records = ground.ring()?;
+        let processes = attach(&ground, &mut tools, &mut found.spaces, &modules)?;
+        let ring = wait_for(&records)?;
+        let ends = watch_ends(&found.spaces)?;
+        let worker = start_worker(settings)?;
+        let Found { launched, spaces, .. } = found;
+        let now = Instant::now();
+        let on = Observation {
+            settings,
+            ground,
+            spaces,
+            modules,
+            stacks: Stacks::default(),
+            worker,
+            tracker,
+            cost,
+            started_unix_ns: 0,
+            began: now,
+            length: None,
+            end_ns: None,
+            launched,
+            in_initial_namespace,
+        };
+        let mut run = Run {
+            on,
+            tools,
+            ring,
+            records,
+            passing: BTreeMap::new(),
+            ends,
+            rescanned: now,
+            guard_seconds,
+            cost_told: false,
+            _processes: processes,
+        };
+        let Run { on, tools, .. } = &mut run;
+        tools.iter_mut().try_for_each(|tool| tool.attached(on))?;
+        run.begin();
+        Ok(run)
+    }
+
+    /// Everything is attached: the observation begins.
+    fn begin(&mut self) {
+        let on = &mut self.on;
+        on.began = Instant::now();
+        on.started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        on.cost.attached(on.spaces.iter().map(|space| space.process.pid()));
+        floor::calibrate(&mut on.cost, on.settings.method);
+        on.settings.stage.end();
+    }
+
+    /// Lets a launched command run.
+    pub(super) fn release_command(&mut self) -> Result<()> {
+        if let Some(launched) = &mut self.on.launched {
+            self.on.began = launched.release()?;
+        }
+        Ok(())
+    }
+}
+
+/// What the programs of all tools take together.
+fn programs(tools: &[Box<dyn Tool>]) -> Programs {
+    let mut all = tools.iter().map(|tool| tool.programs());
+    let first = all.next().unwrap_or(Programs { call_ns: 0.0, free_ns: 0.0, returns: false });
+    all.fold(first, |sum, tool| Programs {
+        call_ns: sum.call_ns + tool.call_ns,
+        free_ns: sum.free_ns + tool.free_ns,
+        returns: sum.returns || tool.returns,
+    })
+}
+
+/// Refuses what would cost too much. The seconds after which the guard may stop the observation.
+fn admit(
+    found: &Found,
+    settings: &Settings,
+    tools: &mut [Box<dyn Tool>],
+    cost: &mut CostMeter,
+) -> Result<usize> {
+    let mut counted = false;
+    if found.launched.is_none() && settings.max_cost.is_some() {
+        for tool in tools {
+            counted |= tool.admit(&found.spaces, settings, cost)?;
+        }
+    }
+    // A start is not how a command goes on; a process that could not be counted in beforehand goes on as it does now.
+    Ok(if found.launched.is_some() || counted { GUARD_SECONDS } else { UNCOUNTED_SECONDS })
+}
+
+/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
+fn attach(
+    ground: &Ground,
+    tools: &mut [Box<dyn Tool>],
+    spaces: &mut [Space],
+    modules: &Modules,
+) -> Result<Vec<OwnedFd>> {
+    let ahead: Vec<_> = tools.iter().map(|tool| tool.preloading()).collect();
+    thread::scope(|scope| {
+        let programs = scope.spawn(move || -> Vec<Vec<Loaded>> {
+            use_batch_scheduling();
+            ahead.into_iter().map(|load| load.map_or_else(Vec::new, |load| load())).collect()
+        });
+        let processes = scope.spawn(|| {
+            use_batch_scheduling();
+            ground.attach(false)
+        });
+        joined(scope.spawn(move || {
+            use_batch_scheduling();
+            let alone = spaces.len() == 1;
+            for space in &mut *spaces {
+                let attached = tools.iter_mut().try_for_each(|tool| tool.attach_first(space, ground));
+                targets::unless_it_ended(attached, space, alone)?;
+            }
+            tools.iter_mut().zip(joined(programs)).for_each(|(tool, loaded)| tool.preloaded(loaded));
+            // Nothing is recorded before an exec would be noticed.
+            let processes = joined(processes)?;
+            for space in spaces.iter_mut().filter(|space| space.ended.is_none()) {
+                let attached = match space.is_another_program() {
+                    true => Err(replaces_itself(space.process.pid())),
+                    false => tools.iter_mut().try_for_each(|tool| tool.attach(space, ground, modules)),
+                };
+                targets::unless_it_ended(attached, space, alone)?;
+            }
+            Ok(processes)
+        }))
+    })
+}
+
+fn start_worker(settings: &Settings) -> Result<Worker> {
+    Worker::start(settings.names.clone()).map_err(|e| {
+        Error::new(ErrorKind::Limit, "tried to start the symbolizer thread")
+            .because_of(e)
+            .hint("is there a limit of memory (`ulimit -v`) or of processes (`ulimit -u`)? Raise it")
+    })
+}
+
+/// Makes what the kernel side records something that can be waited for.
+fn wait_for(records: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>> {
+    let tried = || Error::new(ErrorKind::Kernel, "tried to wait for the ring");
+    let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| tried().because_of(e))?;
+    // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
+    unsafe { AsyncFd::register(descriptor) }.map_err(|e| tried().because_of(e))
+}
+
+/// What a thread made; its panic is ours.
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn watch_ends(spaces: &[Space]) -> Result<Ends> {
+    Ends::of(spaces.iter().map(|space| &space.process))
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to wait for the ends of the targets").because_of(e))
+}
+
+/// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8
+/// (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+fn initial_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// A command is known by the exec that starts it, and an exec by the kernel's pid. Where ours is another, the exec
+/// would not be noticed, and the report would be empty.
+pub(super) fn require_initial_namespace() -> Result<()> {
+    if initial_pid_namespace() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::UnsupportedTarget, "tried to start a command under observation")
+        .because("profiler is in a pid namespace (a container), where it does not see the command begin")
+        .hint("run profiler on the host, or start the command first and give its --pid"))
+}

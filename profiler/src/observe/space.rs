@@ -1,0 +1,146 @@
+//! One observed address space: a process between its start, or its last exec, and its next exec or its end.
+
+mod identity;
+mod published;
+mod seen;
+
+pub(crate) use seen::Seen;
+
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use super::{ground::Ground, refusals::unreadable};
+use crate::{
+    elf::runtime::Runtime,
+    error::Result,
+    stack::made::Maker,
+    symbolize::Location,
+    target::{
+        freezer::Freezer,
+        history::History,
+        hotspot::Switch,
+        incarnation::Incarnation,
+        modules::{Layout, ModuleId, Modules},
+        process::Process,
+    },
+    text::Text,
+};
+
+/// A layout younger than this is not read again for a new stack.
+const LAYOUT_FRESH: Duration = Duration::from_millis(100);
+
+/// An address space.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pub(crate) number: u16,
+    pub(crate) process: Process,
+    /// Where the kernel tells whether its control group is frozen.
+    pub(crate) freezer: Option<Freezer>,
+    /// Which program it was when it was looked at.
+    incarnation: Option<Incarnation>,
+    /// The path that it was started by.
+    pub(crate) exe: Text,
+    /// Its executable, if that is mapped.
+    pub(crate) program: Option<ModuleId>,
+    /// The runtimes that are in it.
+    pub(crate) runtimes: BTreeSet<Runtime>,
+    /// Where its Java virtual machine has the option that makes compiled code keep a frame pointer.
+    java_keeps_pointers: Option<Switch>,
+    /// By what code is made in it.
+    pub(crate) maker: Maker,
+    pub(crate) build_id: Option<String>,
+    pub(crate) layout: Layout,
+    /// Where the process writes the names of code that it makes; `None` if it ended too early.
+    pub(crate) made_code: Option<Location>,
+    /// Whether the kernel side is to stop the process at its first call, or has done so and nobody has let it go on: see
+    /// `profiler_common::space::HOLD_WANTED`.
+    pub(crate) held: bool,
+    /// Whether the layout was read anew since it was published.
+    dirty: bool,
+    history: History,
+    /// Where several files were mapped, one after the other, as far as the stacks do not know yet.
+    pub(crate) reused: Vec<Range<u64>>,
+    layout_read: Instant,
+    pub(crate) notes: Vec<String>,
+    pub(crate) ended: Option<String>,
+    pub(crate) killed_by: Option<i32>,
+    pub(crate) seen: Seen,
+}
+
+impl Space {
+    /// Readies a space for a process; nothing is attached yet.
+    pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
+        let pid = process.pid();
+        let incarnation = process.settled_incarnation();
+        let layout = Layout::read(pid, modules).map_err(|e| unreadable(&process, e))?;
+        let exe = process.exe().map_err(|e| unreadable(&process, e))?;
+        let mut space = Space {
+            number,
+            exe: Text::from(exe.as_path()),
+            program: None,
+            runtimes: BTreeSet::new(),
+            java_keeps_pointers: None,
+            maker: Maker::default(),
+            build_id: None,
+            layout,
+            made_code: Location::of(&process).ok(),
+            held: false,
+            dirty: true,
+            history: History::default(),
+            reused: Vec::new(),
+            layout_read: Instant::now(),
+            notes: Vec::new(),
+            ended: None,
+            killed_by: None,
+            seen: Seen::default(),
+            freezer: Freezer::of(pid),
+            incarnation,
+            process,
+        };
+        space.history.add(&space.layout);
+        space.identify(modules);
+        Ok(space)
+    }
+
+    /// Whether the process became another program after it was looked at: whatever was found out then, what must not be
+    /// probed above all, is of the one before. To be asked once the kernel side knows the space, and notices execs.
+    pub(crate) fn is_another_program(&self) -> bool {
+        self.process.incarnation().is_some_and(|now| self.incarnation != Some(now))
+    }
+
+    /// Files that it maps.
+    pub(crate) fn mapped(&self) -> Vec<ModuleId> {
+        self.layout.files().map(|(_, id)| id).collect()
+    }
+
+    /// Reads the layout again; keeps the old one if the process is gone.
+    pub(crate) fn refresh(&mut self, ground: &Ground, modules: &mut Modules) {
+        // Read first: what was read before an exec is of this program.
+        if let Ok(layout) = Layout::read(self.process.pid(), modules)
+            && layout.files().next().is_some()
+            && !ground.is_replaced(self.number)
+        {
+            if layout != self.layout {
+                self.reused.extend(self.history.add(&layout));
+                self.layout = layout;
+                self.dirty = true;
+            }
+            self.identify(modules);
+            if let Some(made_code) = &mut self.made_code {
+                made_code.renew_owner(&self.process);
+            }
+        }
+        self.layout_read = Instant::now();
+    }
+
+    /// Reads the layout again unless it was just read.
+    pub(crate) fn refresh_if_stale(&mut self, ground: &Ground, modules: &mut Modules) {
+        let unknown = self.layout.files().next().is_none();
+        if self.ended.is_none() && (unknown || self.layout_read.elapsed() > LAYOUT_FRESH) {
+            self.refresh(ground, modules);
+        }
+    }
+}

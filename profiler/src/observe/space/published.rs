@@ -1,0 +1,75 @@
+//! What the kernel side knows of an address space.
+
+use std::{
+    mem::offset_of,
+    time::{Duration, Instant},
+};
+
+use profiler_common::space::{HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as WireSpace};
+
+use super::{super::ground::Ground, Space};
+use crate::{error::Result, target::modules::Modules, unwind::tracker::Tracker};
+
+/// How long a thread may take from its claim of the hold to the signal: some instructions, and more if it is preempted there.
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
+/// How often it is looked whether it has sent it.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(1);
+
+impl Space {
+    /// Makes this space known to the kernel side. `launched`: the process will become its command by one exec.
+    pub(crate) fn register(&self, ground: &Ground, launched: bool, in_initial_namespace: bool) -> Result<()> {
+        let space = WireSpace {
+            tgid: if in_initial_namespace { self.process.pid() } else { 0 },
+            execs_to_come: u32::from(launched),
+            replaced: 0,
+            flags: if self.held { HOLD } else { 0 },
+            slot: 0,
+            generation: 0,
+        };
+        if self.held {
+            ground.want_hold(self.number)?;
+        }
+        ground.register(self.number, &space)
+    }
+
+    /// Publishes where things are mapped, if that has changed, so that the kernel side can walk stacks.
+    pub(crate) fn publish_mappings(&mut self, ground: &Ground, tracker: &mut Tracker, modules: &Modules) {
+        if self.ended.is_some() || !std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let Some(told) = tracker.tell(self.number, self.process.pid(), &self.layout, modules) else { return };
+        // In this order: what is remembered for a generation was walked in its slot.
+        ground.set_in_space(self.number, offset_of!(WireSpace, slot), told.slot);
+        ground.set_in_space(self.number, offset_of!(WireSpace, generation), told.generation);
+    }
+
+    /// Whether the kernel side has stopped the process and nobody has let it go on.
+    pub(crate) fn is_held_up(&self, ground: &Ground) -> bool {
+        self.held && ground.hold(self.number) == HOLD_SIGNALLED
+    }
+
+    /// Lets a process go on that the kernel side has stopped. One that was not stopped gets no signal.
+    pub(crate) fn let_go_on(&mut self, ground: &Ground) {
+        if !self.is_held_up(ground) {
+            return;
+        }
+        self.held = false;
+        // Until then every call looks whether there is a hold, and finds none.
+        ground.change_flags(self.number, |flags| flags & !HOLD);
+        self.process.wake();
+    }
+
+    /// The same at the end, when no call will be seen any more: waits for the signal if it is about to be sent.
+    pub(crate) fn let_go_on_at_last(&mut self, ground: &Ground) {
+        let deadline = Instant::now() + SIGNAL_PATIENCE;
+        while self.held && ground.hold(self.number) == HOLD_CLAIMED && Instant::now() < deadline {
+            std::thread::sleep(SIGNAL_PAUSE);
+        }
+        self.let_go_on(ground);
+    }
+
+    /// The observation is over: what begins from now on does not count.
+    pub(crate) fn close(&self, ground: &Ground) {
+        ground.change_flags(self.number, |flags| flags | OVER);
+    }
+}

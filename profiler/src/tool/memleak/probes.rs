@@ -1,0 +1,315 @@
+//! The probes of `memleak` in one address space.
+
+mod preview;
+mod reach;
+
+pub(crate) use preview::Preview;
+pub use preview::{CallEnd, Site};
+pub(crate) use reach::is_starting;
+
+use std::{collections::HashSet, mem::take, path::PathBuf};
+
+use profiler_common::{
+    memleak::FREES_NEST,
+    space::{CALLER_STEPS, address_key},
+    unwind::CallerStep,
+};
+
+use super::{
+    options::Options,
+    plan::{Fate, Plan, Planned, Return, plan},
+    refusals::{NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood},
+};
+use crate::{
+    capture::{
+        object::Object,
+        uprobe::{Attacher, Links, ProbeSite},
+    },
+    elf::Image,
+    error::Result,
+    observe::{ground::Ground, refusals::unreadable, space::Space},
+    report::Probed,
+    target::modules::{ModuleId, Modules},
+    text::Text,
+};
+
+/// What is, or is going to be, probed in an address space.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    planned: HashSet<ModuleId>,
+    stepped: HashSet<ModuleId>,
+    pub(crate) probed: Vec<Probed>,
+    /// Found, and not attached to yet.
+    coming: Vec<Part>,
+    allocs: Vec<Links>,
+    frees: Vec<Links>,
+    free_sites: usize,
+    /// Sites of functions that are planned for, but must not be followed here.
+    unfollowed: HashSet<u64>,
+    /// Functions that cannot be probed because their code was moved out of its file, and how many, by file.
+    moved: Vec<(Text, usize)>,
+}
+
+/// What to probe in one module of a space.
+#[derive(Debug)]
+struct Part {
+    module: ModuleId,
+    path: PathBuf,
+    plan: Plan,
+}
+
+/// Where probes would be put in one file.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    pub(crate) path: PathBuf,
+    /// Entries of releases.
+    pub(crate) frees: Vec<ProbeSite>,
+    /// Allocations with a return probe.
+    pub(crate) calls: Vec<ProbeSite>,
+    /// Entries and `ret` instructions of those without.
+    pub(crate) entries: Vec<ProbeSite>,
+    pub(crate) returns: Vec<ProbeSite>,
+}
+
+/// What it takes to attach.
+pub(crate) struct At<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) object: &'a Object,
+    pub(crate) attacher: &'a mut Attacher,
+}
+
+impl Probes {
+    /// Looks for allocators in every file that is mapped and was not looked at before.
+    pub(crate) fn plan(&mut self, space: &mut Space, modules: &Modules, options: &Options) {
+        let parts = self.parts(space, modules, options, space.mapped());
+        self.coming.extend(parts);
+    }
+
+    /// Looks for allocators in files that the process is about to map.
+    pub(crate) fn plan_ahead(
+        &mut self,
+        space: &mut Space,
+        modules: &mut Modules,
+        options: &Options,
+        files: &[PathBuf],
+    ) -> Vec<ModuleId> {
+        let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
+        let parts = self.parts(space, modules, options, coming.clone());
+        self.coming.extend(parts);
+        coming
+    }
+
+    /// Attaches to the release functions that were found. They come first: a block that is recorded must not escape
+    /// its release.
+    pub(crate) fn attach_frees(&mut self, space: &mut Space, at: &mut At<'_>) -> Result<()> {
+        let parts = take(&mut self.coming);
+        for part in &parts {
+            self.teach_steps(space, at.ground, part)?;
+            self.free_sites += part.plan.frees.len();
+        }
+        let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
+            | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
+        at.ground.change_flags(space.number, |others| others | flags);
+        let pid = space.process.pid();
+        for part in &parts {
+            let sites: Vec<ProbeSite> = part.plan.frees.iter().map(|p| site(space, p)).collect();
+            if !sites.is_empty() {
+                let links = at.attacher.look(at.object, &part.path, pid, &sites)?;
+                note_refused(space, &links, &part.plan);
+                self.frees.push(links);
+            }
+        }
+        self.coming = parts;
+        Ok(())
+    }
+
+    /// Attaches to the allocation functions of the same files. Call it after [`Probes::attach_frees`].
+    pub(crate) fn attach_allocs(
+        &mut self,
+        space: &mut Space,
+        at: &mut At<'_>,
+        modules: &Modules,
+    ) -> Result<()> {
+        for part in &take(&mut self.coming) {
+            self.follow(space, at, part)?;
+            let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
+            let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
+            let probed = part.plan.frees.iter().chain(followed).map(|p| p.probed(&name));
+            self.probed.extend(probed);
+        }
+        Ok(())
+    }
+
+    /// Follows the allocation functions of a part, each in the way that cannot harm it.
+    fn follow(&mut self, space: &mut Space, at: &mut At<'_>, part: &Part) -> Result<()> {
+        let At { object, attacher, .. } = at;
+        let pid = space.process.pid();
+        let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
+        let rationed = part.plan.throws() && memory_is_rationed(pid);
+        for planned in &part.plan.allocs {
+            let site = site(space, planned);
+            match planned.fate(rationed) {
+                Fate::Plain => plain.push(site),
+                Fate::Throwing => throwing.push(site),
+                Fate::ToRet(offsets) => {
+                    entries.push(site);
+                    returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
+                }
+                Fate::Refused(why) => return Err(exceptions_may_pass(&planned.symbol.name, why)),
+                Fate::LeftOut(why) => self.leave_out(space, site.offset, why),
+            }
+        }
+        let mut attached = Vec::new();
+        if !plain.is_empty() {
+            attached.push(attacher.follow(object, &part.path, pid, &plain)?);
+        }
+        if !throwing.is_empty() {
+            // Only a session can leave out the return probe of the very call that is going to throw.
+            match attacher.follow_unless_skipped(object, &part.path, pid, &throwing)? {
+                Some(links) => attached.push(links),
+                None => {
+                    throwing.iter().for_each(|site| self.leave_out(space, site.offset, NEW_IS_NOT_FOLLOWED))
+                }
+            }
+        }
+        if !entries.is_empty() {
+            attached.push(attacher.follow_to_ret(object, &part.path, pid, &entries, &returns)?);
+        }
+        for links in attached {
+            note_refused(space, &links, &part.plan);
+            self.allocs.push(links);
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, space: &mut Space, site: u64, why: &str) {
+        self.unfollowed.insert(site);
+        if !space.notes.iter().any(|note| note == why) {
+            space.notes.push(why.to_owned());
+        }
+    }
+
+    /// The sites that an observation would take, by file. For measurements.
+    pub(crate) fn sites(&mut self, space: &mut Space, modules: &Modules, options: &Options) -> Vec<Sites> {
+        let parts = self.parts(space, modules, options, space.mapped());
+        let space = &*space;
+        let sites = |part: &Part| {
+            let mut sites = Sites { path: part.path.clone(), ..Sites::default() };
+            sites.frees.extend(part.plan.frees.iter().map(|p| site(space, p)));
+            for planned in &part.plan.allocs {
+                let site = site(space, planned);
+                match &planned.ret {
+                    Return::Probe | Return::ProbeUnlessItThrows => sites.calls.push(site),
+                    Return::Instructions(offsets) => {
+                        sites.entries.push(site);
+                        sites.returns.extend(offsets.iter().map(|o| ProbeSite { offset: *o, ..site }));
+                    }
+                    Return::Hidden(_) | Return::LeftOut => {}
+                }
+            }
+            sites
+        };
+        parts.iter().map(sites).collect()
+    }
+
+    /// Plans for the modules that were not planned for before.
+    fn parts(
+        &mut self,
+        space: &mut Space,
+        modules: &Modules,
+        options: &Options,
+        wanted: Vec<ModuleId>,
+    ) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for module in wanted {
+            if !self.planned.insert(module) {
+                continue;
+            }
+            let Some(held) = modules.get(module) else { continue };
+            let (Some(path), Ok(bytes)) = (held.path(), held.bytes()) else { continue };
+            let Ok(image) = Image::parse(&bytes) else { continue };
+            let plan = plan(&image, &options.custom, options.placement);
+            let plan = self.within_reach(space, plan, module, &held.name);
+            if !plan.is_empty() || !plan.steps.is_empty() {
+                parts.push(Part { module, path, plan });
+            }
+        }
+        parts
+    }
+
+    /// Whether anything is probed.
+    pub(crate) fn has_probes(&self) -> bool {
+        !self.probed.is_empty()
+    }
+
+    /// Tells the kernel side how to step out of `operator new`, where it is mapped.
+    fn teach_steps(&mut self, space: &Space, ground: &Ground, part: &Part) -> Result<()> {
+        if part.plan.steps.is_empty() {
+            return Ok(());
+        }
+        let mut written = false;
+        for (mapping, _) in space.layout.files().filter(|(_, id)| *id == part.module) {
+            for (offset, step) in &part.plan.steps {
+                let Some(into) = offset.checked_sub(mapping.offset) else { continue };
+                if into >= mapping.end - mapping.start {
+                    continue;
+                }
+                let key = address_key(space.number, mapping.start + into);
+                let value = CallerStep {
+                    cfa_from_rsp_bytes: step.cfa_from_rsp.into(),
+                    rbp_below_cfa_bytes: step.rbp_saved_at.unwrap_or(0).into(),
+                };
+                ground.write("CALLER_STEPS", &key, &value)?;
+                written = true;
+            }
+        }
+        if written {
+            self.stepped.insert(part.module);
+        } else {
+            // Not mapped yet: plan again when it is.
+            self.planned.remove(&part.module);
+        }
+        Ok(())
+    }
+
+    /// Hands over the allocation probes, to be taken away with those of others
+    /// ([`all_at_once`](crate::capture::detach::all_at_once)).
+    pub(crate) fn take_allocs(&mut self) -> Vec<Links> {
+        take(&mut self.allocs)
+    }
+
+    /// Hands over the release probes, to be taken away when the allocation probes are gone.
+    pub(crate) fn take_frees(&mut self) -> Vec<Links> {
+        take(&mut self.frees)
+    }
+}
+
+fn site(space: &Space, planned: &Planned) -> ProbeSite {
+    ProbeSite { offset: planned.file_offset(), cookie: planned.cookie(space.number) }
+}
+
+fn note_refused(space: &mut Space, links: &Links, plan: &Plan) {
+    for offset in &links.refused {
+        let planned = plan.allocs.iter().chain(&plan.frees).find(|p| p.file_offset() == *offset);
+        let name = planned.map_or("?", |p| p.symbol.name.as_str());
+        space.notes.push(format!("the kernel cannot probe {name}: calls of it are not seen"));
+    }
+}
+
+/// Refuses what would be harmed or misread: Go moves its stacks, and 32-bit code passes arguments elsewhere.
+pub(crate) fn check(space: &Space, modules: &Modules) -> Result<()> {
+    let pid = space.process.pid();
+    let exe = format!("/proc/{pid}/exe");
+    let file = std::fs::File::open(&exe).map_err(|e| unreadable(&space.process, e))?;
+    // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
+    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&space.process, e))?;
+    let tried = format!("tried to observe process {pid}");
+    Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
+    for (mapping, id) in space.layout.files() {
+        let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok()) else { continue };
+        if Image::parse(&bytes).is_ok_and(|image| image.is_go()) {
+            return Err(is_go(&tried, &Text::from(mapping.path.as_path())));
+        }
+    }
+    Ok(())
+}
