@@ -2,20 +2,12 @@
 
 mod measure;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf};
 
 pub(crate) use self::measure::{CallsArgs, FloorArgs, TablesArgs, WalksArgs};
-use super::{gate::GateArgs, launch::LaunchArgs, values};
+use super::{gate::GateArgs, values};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
-use profiler::{
-    capture::uprobe::Method,
-    exit,
-    render::Format,
-    tool::memleak::{
-        custom::{self, Custom},
-        plan::Placement,
-    },
-};
+use profiler::{capture::uprobe::Method, exit, render::Format};
 
 /// Widest help: the texts are written for it.
 pub(super) const HELP_WIDTH: usize = 80;
@@ -27,6 +19,17 @@ pub(super) const HELP_WIDTH: usize = 80;
     Observing needs root. `profiler report` does not; `profiler doctor` says what\n\
     it cannot find out without.", exit::table()))]
 pub(crate) struct Cli {
+    /// How much to say.
+    #[command(flatten)]
+    pub(crate) voice: Voice,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How much to say.
+#[derive(Debug, Args)]
+pub(crate) struct Voice {
     /// Show more: intervals, all stacks, each probe with the reason for its place, each test of doctor. Twice: also
     /// diagnostics, for bug reports.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -34,16 +37,11 @@ pub(crate) struct Cli {
     /// Print nothing but errors to standard error.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: Command,
 }
 
-/// The commands.
+/// The commands that are no tools.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Which call stacks allocate memory that is never freed?
-    Memleak(Box<MemleakArgs>),
     /// Can this machine and a process be observed? What is missing, and how to fix it.
     Doctor(DoctorArgs),
     /// Show a recorded report (JSON) again. Needs no privileges; works on any machine.
@@ -107,86 +105,6 @@ pub(crate) struct OutputArgs {
     /// No colours. The variable NO_COLOR does the same.
     #[arg(long)]
     pub(crate) no_color: bool,
-}
-
-/// Which call stacks allocate memory that is never freed?
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "profiler memleak [OPTIONS] --pid <PID>\n       \
-    profiler memleak [OPTIONS] --name <GLOB>\n       \
-    profiler memleak [OPTIONS] --cgroup <PATH>\n       \
-    profiler memleak [OPTIONS] -- <COMMAND>...",
-    after_help = "Example: sudo profiler memleak --pid 4242 --older 30m\n\n\
-    profiler follows every allocation and release from now on. Once blocks are\n\
-    older than --older, it tells stacks that leak from caches, long-lived state\n\
-    and churn. Ctrl-C prints the report so far."
-)]
-pub(crate) struct MemleakArgs {
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-    #[command(flatten)]
-    pub(crate) launch: LaunchArgs,
-    /// Age from which a block is suspicious: one that healthy allocations never reach.
-    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = values::age)]
-    pub(crate) older: Duration,
-    /// How long to observe. Default: until the target ends or Ctrl-C. Verdicts need at least 1.25 times --older.
-    #[arg(long = "for", value_name = "TIME", value_parser = values::positive_duration)]
-    pub(crate) length: Option<Duration>,
-    /// Show an interim report at this interval; on a terminal the view is redrawn.
-    #[arg(long, value_name = "TIME", value_parser = values::interval)]
-    pub(crate) every: Option<Duration>,
-    /// Leave out stacks that hold less than SIZE, unless they leak.
-    #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = values::bytes)]
-    pub(crate) min_bytes: u64,
-    /// Sample one allocation per SIZE bytes instead of following all: cheaper, and every figure is an estimate.
-    #[arg(long, value_name = "SIZE", value_parser = values::positive_bytes)]
-    pub(crate) sample_bytes: Option<u64>,
-    /// Follow this allocation function too, e.g. 'pool_get:size=arg1,ptr=ret'. May be repeated.
-    #[arg(long, value_name = "SPEC", value_parser = custom::parse_alloc)]
-    pub(crate) alloc_fn: Vec<Custom>,
-    /// Follow this release function too, e.g. 'pool_put:ptr=arg0'. May be repeated.
-    #[arg(long, value_name = "SPEC", value_parser = custom::parse_free)]
-    pub(crate) free_fn: Vec<Custom>,
-    /// Most that the probes may take of the time in which a thread can run ("of all its time"): refused beforehand,
-    /// and stopped after ten seconds above it (exit code 5). "off" observes whatever it costs.
-    #[arg(long, value_name = "PERCENT|off", default_value = "30%", value_parser = values::max_cost)]
-    pub(crate) max_cost: values::MaxCost,
-    /// Live blocks to make room for. Default: by the memory that the target uses.
-    #[arg(long, value_name = "N", value_parser = values::blocks, allow_negative_numbers = true)]
-    pub(crate) max_blocks: Option<u32>,
-    /// Most different call stacks to record.
-    #[arg(long, value_name = "N", default_value = "16384", value_parser = values::stacks, allow_negative_numbers = true)]
-    pub(crate) max_stacks: u32,
-    #[command(flatten)]
-    pub(crate) names: NamesArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) gate: GateArgs,
-    /// For measurements: where in a function to probe.
-    #[arg(long, value_enum, default_value = "cheapest", hide = true)]
-    pub(crate) placement: PlacementArg,
-    /// For measurements: the best way of attaching to use.
-    #[arg(long, value_enum, default_value = "session", hide = true)]
-    pub(crate) method: MethodArg,
-}
-
-/// Where in a function to probe.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PlacementArg {
-    /// The first instruction that the kernel emulates.
-    Cheapest,
-    /// The first instruction.
-    First,
-}
-
-impl From<PlacementArg> for Placement {
-    fn from(argument: PlacementArg) -> Placement {
-        match argument {
-            PlacementArg::Cheapest => Placement::Cheapest,
-            PlacementArg::First => Placement::FirstInstruction,
-        }
-    }
 }
 
 /// How to attach.

@@ -12,14 +12,14 @@ use profiler_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Done, args::CallsArgs, memleak, print_json, stop::Stop};
+use super::{Done, args::CallsArgs, observe, print_json, stop::Stop};
 
 /// How often the ring is read.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Attaches, says so, and waits to be interrupted; then prints what was counted as JSON.
 pub(crate) fn run(args: &CallsArgs) -> Done {
-    memleak::require_root()?;
+    observe::require_root()?;
     if args.floor {
         let floor = Floor::attach()?;
         wait(|| {})?;

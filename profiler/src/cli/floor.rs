@@ -8,11 +8,11 @@ use profiler::{
     tool::memleak::floor,
 };
 
-use super::{Done, args::FloorArgs, memleak, stop::Stop};
+use super::{Done, args::FloorArgs, observe, stop::Stop};
 
 /// Attaches, says so, and waits to be interrupted.
 pub(crate) fn run(args: &FloorArgs) -> Done {
-    memleak::require_root()?;
+    observe::require_root()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -8,8 +8,8 @@ mod floor;
 mod gate;
 mod launch;
 mod live;
-mod memleak;
 mod names;
+mod observe;
 mod output;
 mod progress;
 mod render;
@@ -30,35 +30,57 @@ use profiler::{
     target::launch::limits as launch_limits,
 };
 
-use args::{Cli, Command};
+use args::{Cli, Command, Voice};
 pub(crate) use launch::{become_command, find_command, list_libraries};
 use terminal::Terminal;
 
 /// Parses the arguments, does what they ask for, and says what went wrong.
 pub(crate) fn run() -> ExitCode {
-    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches().and_then(|matches| Asked::from(&matches));
+    let (asked, voice) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage::tell(&error),
     };
-    start_logging(if cli.quiet { 0 } else { cli.verbose });
+    start_logging(if voice.quiet { 0 } else { voice.verbose });
     launch_limits::raise_open_files();
     output::survive_file_size_limit();
-    let done = match &cli.command {
-        Command::Memleak(args) => memleak::run(args, &cli),
-        Command::Doctor(args) => doctor::run(args, &cli),
-        Command::Floor(args) => floor::run(args),
-        Command::Calls(args) => calls::run(args),
-        Command::Tables(args) => tables::run(args),
-        Command::Walks(args) => walks::run(args),
-        Command::Report(args) => render::run(args, &cli),
+    let done = match &asked {
+        Asked::Tool(name, matches) => observe::run(name, matches, &voice),
+        Asked::Other(Command::Doctor(args)) => doctor::run(args, &voice),
+        Asked::Other(Command::Floor(args)) => floor::run(args),
+        Asked::Other(Command::Calls(args)) => calls::run(args),
+        Asked::Other(Command::Tables(args)) => tables::run(args),
+        Asked::Other(Command::Walks(args)) => walks::run(args),
+        Asked::Other(Command::Report(args)) => render::run(args, &voice),
     };
     done.unwrap_or_else(|error| complain(&error))
 }
 
-/// The commands, with help as wide as the terminal. We compute the width: clap would take `COLUMNS=0` literally.
+/// What the user asked for.
+enum Asked {
+    /// A tool by name, with its options.
+    Tool(String, Box<clap::ArgMatches>),
+    /// Something else.
+    Other(Command),
+}
+
+impl Asked {
+    fn from(matches: &clap::ArgMatches) -> Result<(Asked, Voice), clap::Error> {
+        if let Some((name, options)) = matches.subcommand()
+            && profiler::tool::commands().any(|command| command.get_name() == name)
+        {
+            let tool = Asked::Tool(name.to_owned(), Box::new(options.clone()));
+            return Ok((tool, Voice::from_arg_matches(matches)?));
+        }
+        let Cli { voice, command } = Cli::from_arg_matches(matches)?;
+        Ok((Asked::Other(command), voice))
+    }
+}
+
+/// The commands, tools first, with help as wide as the terminal. We compute the width: clap would take `COLUMNS=0` literally.
 fn command() -> clap::Command {
-    Cli::command().term_width(Terminal::stdout(true).width.min(args::HELP_WIDTH))
+    let tools = observe::commands().map(|command| command.display_order(0));
+    Cli::command().subcommands(tools).term_width(Terminal::stdout(true).width.min(args::HELP_WIDTH))
 }
 
 /// Prints a line of JSON: the answer of the commands for measurements.

@@ -8,18 +8,18 @@ use profiler::{
 
 use super::{
     Done,
-    args::{Cli, ReportArgs},
+    args::{ReportArgs, Voice},
     gate,
     output::Outputs,
     waiting::Watch,
 };
 
 /// Reads a report and writes it as asked.
-pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
+pub(crate) fn run(args: &ReportArgs, voice: &Voice) -> Done {
     let names = args.names.settings()?;
     let source = Source::open(&args.file)?;
     let kept = [(source.id(), "it is the report that is read"), args.gate.kept()];
-    let outputs = Outputs::new(&args.output, cli.verbose > 0, &kept)?;
+    let outputs = Outputs::new(&args.output, voice.verbose > 0, &kept)?;
     let mut report = source.read()?;
     if names.asks_for_more() {
         let stage = Stage::default();
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ReportArgs, cli: &Cli) -> Done {
         } else {
             "looking up names"
         });
-        let _watch = Watch::start(stage.clone(), None, cli.quiet);
+        let _watch = Watch::start(stage.clone(), None, voice.quiet);
         symbolize::resolve_later(&mut report, names);
     }
     let gate = args.gate.gate()?;

@@ -1,9 +1,7 @@
 //! Which rows of a recorded report are shown.
 
 use clap::{Args, builder::NonEmptyStringValueParser};
-use profiler::report::Selection;
-
-use super::values::bytes;
+use profiler::{report::Selection, units::options::bytes};
 
 /// Which rows of a report.
 #[derive(Debug, Args)]

@@ -7,13 +7,9 @@ use profiler::{observe::Progress, units};
 /// The shortest time that a rate is taken over.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
-/// Nothing is judged that was observed for less.
-const LEAST: Duration = Duration::from_secs(1);
-
 /// What is said of a running observation.
 #[derive(Debug)]
 pub(crate) struct Status {
-    older: Duration,
     length: Option<Duration>,
     /// Since when hits are counted for the rate, and how many there were then.
     from: Option<(Duration, u64)>,
@@ -22,9 +18,9 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// Of an observation that asks about this age, for this long.
-    pub(crate) fn new(older: Duration, length: Option<Duration>) -> Status {
-        Status { older, length, from: None, hits_per_s: None, now: Progress::default() }
+    /// Of an observation that lasts so long.
+    pub(crate) fn new(length: Option<Duration>) -> Status {
+        Status { length, from: None, hits_per_s: None, now: Progress::default() }
     }
 
     /// Takes in the latest numbers.
@@ -79,9 +75,9 @@ impl Status {
         }
     }
 
-    /// How long it takes until blocks of the age asked about can be judged, unless it is over before.
+    /// How long it takes until there is an answer, unless it is over before.
     fn verdicts_in(&self) -> Option<Duration> {
-        let needed = (self.older + self.older / 4).max(LEAST);
+        let needed = self.now.answers_after;
         if self.length.is_some_and(|length| length < needed) {
             return None;
         }
@@ -109,6 +105,7 @@ mod tests {
         Progress {
             elapsed: Duration::from_millis(elapsed_ms),
             counts: Counts { hits, lost, things: (1_234_567, "live blocks") },
+            answers_after: 37 * MINUTE + MINUTE / 2,
             stacks: 443,
             cost: Some(0.063),
         }
@@ -116,7 +113,7 @@ mod tests {
 
     #[test]
     fn it_says_how_long_how_much_and_when_there_is_an_answer() {
-        let mut status = Status::new(30 * MINUTE, Some(120 * MINUTE));
+        let mut status = Status::new(Some(120 * MINUTE));
         status.update(&at(64_000, 1_000, 0));
         status.update(&at(65_000, 93_000, 0));
         assert_eq!(
@@ -134,17 +131,21 @@ mod tests {
 
     #[test]
     fn without_a_length_there_is_no_time_to_go_and_too_short_a_length_gives_no_verdict() {
-        let mut status = Status::new(MINUTE, None);
+        let at = |elapsed_ms, hits, lost| Progress {
+            answers_after: MINUTE + MINUTE / 4,
+            ..at(elapsed_ms, hits, lost)
+        };
+        let mut status = Status::new(None);
         status.update(&at(250, 5, 0));
         assert_eq!(status.line(60), "0s, cost ~6.3 %, first verdicts in 1m14s, 0 lost, 443 stacks");
-        let mut status = Status::new(MINUTE, Some(MINUTE));
+        let mut status = Status::new(Some(MINUTE));
         status.update(&at(61_000, 5, 0));
         assert_eq!(status.line(60), "1m1s of 1m, 0s to go, cost ~6.3 %, 0 lost, 443 stacks");
     }
 
     #[test]
     fn the_rate_is_that_of_late() {
-        let mut status = Status::new(MINUTE, None);
+        let mut status = Status::new(None);
         for (ms, hits, rate) in [
             (0, 0, None),
             (500, 100, None),

@@ -2,13 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use clap::{
-    CommandFactory as _,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use profiler::{exit::ExitCode, text::visible, units};
 
-use super::{args::Cli, output, terminal::Terminal};
+use super::{output, terminal::Terminal};
 
 /// Prints what the parser has to say. Help and version are results; everything else is a usage error.
 pub(super) fn tell(error: &clap::Error) -> ExitCode {
@@ -36,7 +33,7 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
         let more: Vec<&str> = lines.clone().take_while(|line| !line.starts_with("Usage:")).collect();
         cause = format!("{cause} {}", more.join(" "));
     }
-    let mut commands = Cli::command();
+    let mut commands = super::command();
     commands.build();
     let command = typed.iter().find_map(|word| commands.find_subcommand(word)).filter(|c| !c.is_hide_set());
     let hint = match error.kind() {
@@ -70,7 +67,7 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
     };
     let help = || match command {
         Some(command) => format!("see `profiler {} --help`", command.get_name()),
-        None => "see `profiler --help`, `profiler memleak --help`".to_owned(),
+        None => "see `profiler --help`".to_owned(),
     };
     (cause, hint.unwrap_or_else(help))
 }
@@ -92,9 +89,13 @@ fn of_empty(error: &clap::Error, typed: &[String]) -> Option<String> {
 
 /// The commands, or the one that was meant. Hidden ones are not for people.
 fn of_commands(root: &clap::Command, typed: &str) -> Option<String> {
-    let shown = || root.get_subcommands().filter(|command| !command.is_hide_set());
-    let meant = closest(typed, shown().map(clap::Command::get_name));
-    let all = || shown().map(clap::Command::get_name).collect::<Vec<_>>().join(", ");
+    let mut shown: Vec<&clap::Command> =
+        root.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+    // As in the help text.
+    shown.sort_by_key(|command| command.get_display_order());
+    let names = || shown.iter().map(|command| command.get_name());
+    let meant = closest(typed, names());
+    let all = || names().collect::<Vec<_>>().join(", ");
     Some(
         meant.map_or_else(|| format!("the commands are {}", all()), |name| format!("did you mean `{name}`?")),
     )
@@ -141,7 +142,7 @@ fn of_stray(command: &str, word: &str) -> Option<String> {
         _ if word.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(format!("to observe process {word}: --pid {word}"))
         }
-        "memleak" => {
+        _ if super::observe::commands().any(|tool| tool.get_name() == command) => {
             // A name has no directory.
             let name = word.rsplit('/').find(|part| !part.is_empty()).unwrap_or(word);
             Some(format!("to observe what runs: --name {name}; to start it: -- {word}"))
@@ -163,15 +164,14 @@ fn closest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::words;
-    use crate::cli::args::Cli;
+    use crate::cli::command;
 
     /// The error line and the hint for a command line that is wrong.
     fn said(line: &str) -> (String, String) {
         let typed: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let error = Cli::try_parse_from(std::iter::once("profiler".to_owned()).chain(typed.clone()));
+        let error =
+            command().try_get_matches_from(std::iter::once("profiler".to_owned()).chain(typed.clone()));
         words(&error.expect_err(line), &typed)
     }
 
@@ -198,7 +198,7 @@ mod tests {
         for line in ["floor", "flor", "__flor", "tables", "walks", "walk", "help floor", "-v"] {
             assert_eq!(said(line).1, "the commands are memleak, doctor, report, help", "{line}");
         }
-        let nothing = Cli::try_parse_from(["profiler"]).expect_err("no command");
+        let nothing = command().try_get_matches_from(["profiler"]).expect_err("no command");
         let (cause, hint) = words(&nothing, &[]);
         assert_eq!(cause, "error: no command was given");
         assert_eq!(hint, "the commands are memleak, doctor, report, help");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use profiler::{render::Format, tool::memleak::options::LEAST_AGE, units};
+use profiler::{
+    render::Format,
+    units::options::{duration_from, whole},
+};
 
 /// The shortest `--every`.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
@@ -54,35 +57,9 @@ pub(super) fn max_cost(text: &str) -> Result<MaxCost, String> {
     })
 }
 
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    units::parse_bytes(text).map_err(|e| e.to_string())
-}
-
-pub(super) fn positive_bytes(text: &str) -> Result<u64, String> {
-    bytes(text).and_then(|n| if n == 0 { Err("must be more than 0".to_owned()) } else { Ok(n) })
-}
-
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
-    if duration.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(duration) }
-}
-
 /// Between two reports: one takes milliseconds to make.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
-    at_least(LEAST_INTERVAL, "", text)
-}
-
-/// `--older`: ages below the clock's step are all the same.
-pub(super) fn age(text: &str) -> Result<Duration, String> {
-    at_least(LEAST_AGE, ": on some kernels the clock that ages are taken from ticks no oftener", text)
-}
-
-fn at_least(least: Duration, why: &str, text: &str) -> Result<Duration, String> {
-    let duration = units::parse_duration(text).map_err(|e| e.to_string())?;
-    if duration >= least {
-        return Ok(duration);
-    }
-    Err(format!("must be {} or more{why}", units::exact_duration(least)))
+    duration_from(LEAST_INTERVAL, "", text)
 }
 
 /// `--top`.
@@ -90,26 +67,14 @@ pub(super) fn rows(text: &str) -> Result<usize, String> {
     whole(text, 0, u32::MAX).map(|rows| rows as usize)
 }
 
-/// `--max-blocks`.
-pub(super) fn blocks(text: &str) -> Result<u32, String> {
-    whole(text, 1, 1 << 27)
-}
-
 /// `--max-stacks`.
 pub(super) fn stacks(text: &str) -> Result<u32, String> {
     whole(text, 2, 1 << 20)
 }
 
-fn whole(text: &str, least: u32, most: u32) -> Result<u32, String> {
-    let number = text.parse::<u32>().ok().filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("it takes a whole number from {least} to {most}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{MaxCost, age, blocks, max_cost, rows, stacks};
+    use super::{MaxCost, max_cost, rows, stacks};
 
     #[test]
     fn a_limit_is_a_percentage_or_off() {
@@ -137,28 +102,11 @@ mod tests {
 
     #[test]
     fn a_number_out_of_range_is_told_the_range() {
-        assert_eq!((rows("0"), blocks("1"), stacks("16384")), (Ok(0), Ok(1), Ok(16_384)));
+        assert_eq!((rows("0"), stacks("16384")), (Ok(0), Ok(16_384)));
         assert_eq!(rows("007"), Ok(7));
         for wrong in ["-1", "1.5", "many", "", "+", "99999999999999999999", "4294967296"] {
             assert_eq!(rows(wrong).unwrap_err(), "it takes a whole number from 0 to 4294967295", "{wrong}");
         }
-        for wrong in ["0", "134217729", "99999999999999999999"] {
-            assert_eq!(blocks(wrong).unwrap_err(), "it takes a whole number from 1 to 134217728", "{wrong}");
-        }
         assert_eq!(stacks("1").unwrap_err(), "it takes a whole number from 2 to 1048576");
-    }
-
-    #[test]
-    fn an_age_that_cannot_be_told_from_none_is_refused() {
-        assert_eq!(age("10ms"), Ok(Duration::from_millis(10)));
-        for short in ["9.9ms", "0.0000001s", "0s", "1ns"] {
-            let why = age(short).unwrap_err();
-            assert_eq!(
-                why,
-                "must be 10ms or more: on some kernels the clock that ages are taken from ticks no oftener",
-                "{short}"
-            );
-        }
-        assert!(age("30").unwrap_err().starts_with("no unit"));
     }
 }

@@ -9,7 +9,7 @@ use profiler::{
 use profiler_common::unwind::walk::End;
 use serde::Serialize;
 
-use super::{Done, args::WalksArgs, memleak, print_json, stop::Stop};
+use super::{Done, args::WalksArgs, observe, print_json, stop::Stop};
 
 /// How often the end of the target and ours is looked for.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -32,7 +32,7 @@ struct Counted {
 
 /// Attaches, says so, and waits to be interrupted; then prints what was counted as JSON.
 pub(crate) fn run(args: &WalksArgs) -> Done {
-    memleak::require_root()?;
+    observe::require_root()?;
     let work = Work::from(args.work);
     let on = vec![On::Timed(args.file.clone(), args.offset, work)];
     let runtime = tokio::runtime::Builder::new_current_thread()

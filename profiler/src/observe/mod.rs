@@ -17,8 +17,7 @@ pub(crate) mod space;
 mod targets;
 mod watch;
 
-pub(crate) use self::run::observe_with;
-pub use self::run::{Event, Progress};
+pub use self::run::{Event, Progress, observe};
 pub(crate) use self::{
     ending::predicate as how_it_ended,
     found::Beginning,

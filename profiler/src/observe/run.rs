@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     report::Report,
     target::ends::Ends,
-    tool::{Counts, Tool},
+    tool::{Counts, TOOLS, Tool},
 };
 
 /// How long calls under way may take to return at the end.
@@ -44,6 +44,8 @@ pub struct Progress {
     pub elapsed: Duration,
     /// Of all tools; the things are those of the first.
     pub counts: Counts,
+    /// How long it takes from the start until the first tool can answer.
+    pub answers_after: Duration,
     /// Call stacks seen.
     pub stacks: usize,
     /// Share of the time in which it could run that the probes took lately from the thread that pays most, from 0 to 1: what
@@ -51,12 +53,31 @@ pub struct Progress {
     pub cost: Option<f64>,
 }
 
+/// Observes with one tool, as a command line asks for it: see [`tool::commands`](crate::tool::commands).
+///
 /// Observes until the time is over, the targets end, or `stop` is ready, and reports. Then a launched command is ended;
 /// `stop` is called a second time, and when it is ready again, the command is given no more time. Dropping the future takes
 /// all probes away. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
 /// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
+pub async fn observe(
+    settings: &Settings,
+    (name, matches): (&str, &clap::ArgMatches),
+    stop: impl AsyncFnMut(),
+    tell: impl FnMut(Event<'_>),
+) -> Result<Report> {
+    let wrong = || Error::new(ErrorKind::Usage, format_args!("tried to use the tool {name}"));
+    let about = TOOLS.iter().find(|about| about.name == name);
+    let about = about.ok_or_else(|| wrong().because("there is no such tool"))?;
+    let tool = (about.make)(matches, settings).map_err(|e| wrong().because_of(e))?;
+    observe_with(settings, vec![tool], stop, tell).await
+}
+
+/// The same with several tools on the same targets.
+///
+/// # Errors
+/// As of [`observe`].
 pub(crate) async fn observe_with(
     settings: &Settings,
     tools: Vec<Box<dyn Tool>>,

@@ -240,6 +240,7 @@ impl Run<'_> {
         Ok(Progress {
             elapsed: self.on.began.elapsed(),
             counts,
+            answers_after: self.tools.first().map_or(Duration::ZERO, |tool| tool.answers_after()),
             stacks: self.on.stacks.len(),
             cost: self.on.cost.now().map(|now| now.price.of_all),
         })

@@ -3,6 +3,7 @@
 use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{
@@ -35,6 +36,14 @@ pub(crate) struct About {
     pub(crate) name: &'static str,
     /// The question that it answers.
     pub(crate) question: &'static str,
+    /// How it is called, for the help text.
+    pub(crate) example: &'static str,
+    /// What it does, for the help text: lines of at most 80 columns.
+    pub(crate) explained: &'static str,
+    /// Adds its own options to a command.
+    pub(crate) options: fn(clap::Command) -> clap::Command,
+    /// The tool as a command line asks for it.
+    pub(crate) make: fn(&clap::ArgMatches, &Settings) -> Made,
     /// What it sees, wherever it can observe.
     pub(crate) sees: &'static [&'static str],
     /// What it never sees.
@@ -50,6 +59,23 @@ pub(crate) struct About {
     pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
     /// What it would cost a process, from hits that are counted for a moment; `None` if that cannot be told here.
     pub(crate) predict: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<memleak::Forecast>>,
+}
+
+/// A tool as a command line asks for it; an error if that has other options than [`About::options`].
+pub(crate) type Made = Result<Box<dyn Tool>, clap::Error>;
+
+/// The commands of all tools with the options that are their own, in the order of the registry.
+pub fn commands() -> impl Iterator<Item = clap::Command> {
+    TOOLS.iter().map(|about| {
+        let name = about.name;
+        let usage = ["--pid <PID>", "--name <GLOB>", "--cgroup <PATH>", "-- <COMMAND>..."]
+            .map(|target| format!("profiler {name} [OPTIONS] {target}"))
+            .join("\n       ");
+        let command = clap::Command::new(name).about(about.question).override_usage(usage).after_help(
+            format!("Example: {}\n\n{} Ctrl-C prints the report so far.", about.example, about.explained),
+        );
+        (about.options)(command)
+    })
 }
 
 /// What a tool would do with a process.
@@ -89,6 +115,9 @@ pub(crate) trait Tool: Send {
 
     /// What its programs take, as far as is known beforehand.
     fn programs(&self) -> Programs;
+
+    /// How long it takes until it can answer.
+    fn answers_after(&self) -> Duration;
 
     /// What to say at the start if the observation cannot answer the question.
     fn too_short(&self, settings: &Settings) -> Option<String>;

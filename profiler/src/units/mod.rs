@@ -3,6 +3,7 @@
 //! Inside the program sizes are bytes and durations nanoseconds; text with units exists only at the two edges.
 
 mod format;
+pub mod options;
 mod parse;
 
 pub use self::format::{

@@ -7,6 +7,7 @@ mod above;
 mod admission;
 pub(crate) mod allocators;
 pub mod analyze;
+mod args;
 mod arrivals;
 pub mod before;
 mod blocks;
@@ -56,23 +57,3 @@ pub mod verdict;
 pub use admission::Forecast;
 pub use probes::{CallEnd, Site};
 pub use readiness::AllocatorFound;
-
-use crate::{
-    error::Result,
-    observe::{Event, observe_with, settings::Settings},
-    report::Report,
-};
-
-/// Observes with this tool alone: see [`observe_with`].
-///
-/// # Errors
-/// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
-pub async fn observe(
-    options: &options::Options,
-    settings: &Settings,
-    stop: impl AsyncFnMut(),
-    tell: impl FnMut(Event<'_>),
-) -> Result<Report> {
-    let tool = tool::Memleak::new(options.clone(), settings);
-    observe_with(settings, vec![Box::new(tool)], stop, tell).await
-}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     admission::{self, Forecast},
-    allocators, canary, harm,
+    allocators, args, canary, harm,
     load::OBJECT,
     options::Options,
     probes::{Preview, Probes, Site, check},
@@ -33,6 +33,12 @@ pub(crate) const ABOUT: About = About {
         "child processes, unless they are targets themselves",
         "programs of Go and 32-bit programs: they are refused",
     ],
+    example: "sudo profiler memleak --pid 4242 --older 30m",
+    explained: "profiler follows every allocation and release from now on. Once blocks are\n\
+        older than --older, it tells stacks that leak from caches, long-lived state\n\
+        and churn.",
+    options: args::options,
+    make: args::make,
     has_uprobes: true,
     object: OBJECT,
     trial: canary::try_out,

@@ -5,7 +5,7 @@ use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use profiler_common::{ledger::Class, memleak::counters::Counter};
@@ -24,6 +24,7 @@ use super::{
     readiness::ABOUT,
     refusals::check_image,
     section,
+    sentences::needed,
     session::Session,
     totals::{self, Totals, unreadable},
 };
@@ -184,6 +185,10 @@ impl Tool for Memleak {
 
     fn programs(&self) -> Programs {
         admission::programs(&self.options)
+    }
+
+    fn answers_after(&self) -> Duration {
+        needed(self.options.older)
     }
 
     fn too_short(&self, settings: &Settings) -> Option<String> {

@@ -1,32 +1,72 @@
-//! `profiler memleak`.
+//! Observing, with whatever tool: the options that all have, and running one.
 
-use std::task::Poll;
+use std::{task::Poll, time::Duration};
 
+use clap::{ArgMatches, Args, FromArgMatches as _};
 use profiler::{
     error::{Error, ErrorKind, Result},
     observe::{
-        Event,
+        Event, observe,
         settings::{Settings, Targets},
     },
-    tool::memleak::{observe, options::Options},
+    tool,
 };
 
 use super::{
     Done,
-    args::{Cli, MemleakArgs},
-    gate,
+    args::{MethodArg, NamesArgs, OutputArgs, TargetArgs, Voice},
+    gate::{self, GateArgs},
+    launch::LaunchArgs,
     output::Outputs,
     progress::Teller,
     status::Status,
     stop::Stop,
+    values,
 };
 
-/// Observes and reports.
-pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
-    let outputs = Outputs::new(&args.output, cli.verbose > 0, &[args.gate.kept()])?;
+/// What every tool takes.
+#[derive(Debug, Args)]
+struct ObserveArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    launch: LaunchArgs,
+    /// How long to observe. Default: until the target ends or Ctrl-C.
+    #[arg(long = "for", value_name = "TIME", value_parser = profiler::units::options::positive_duration)]
+    length: Option<Duration>,
+    /// Show an interim report at this interval; on a terminal the view is redrawn.
+    #[arg(long, value_name = "TIME", value_parser = values::interval)]
+    every: Option<Duration>,
+    /// Most that the probes may take of the time in which a thread can run ("of all its time"): refused beforehand,
+    /// and stopped after ten seconds above it (exit code 5). "off" observes whatever it costs.
+    #[arg(long, value_name = "PERCENT|off", default_value = "30%", value_parser = values::max_cost)]
+    max_cost: values::MaxCost,
+    /// Most different call stacks to record.
+    #[arg(long, value_name = "N", default_value = "16384", value_parser = values::stacks, allow_negative_numbers = true)]
+    max_stacks: u32,
+    #[command(flatten)]
+    names: NamesArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    gate: GateArgs,
+    /// For measurements: the best way of attaching to use.
+    #[arg(long, value_enum, default_value = "session", hide = true)]
+    method: MethodArg,
+}
+
+/// The commands of all tools.
+pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
+    tool::commands().map(ObserveArgs::augment_args)
+}
+
+/// Observes with a tool, and reports.
+pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
+    let wrong = |e| Error::new(ErrorKind::Usage, "tried to read the command line").because_of(e);
+    let args = &ObserveArgs::from_arg_matches(matches).map_err(wrong)?;
+    let outputs = Outputs::new(&args.output, voice.verbose > 0, &[args.gate.kept()])?;
     let gate = args.gate.gate()?;
     require_root()?;
-    let options = options(args);
     let mut settings = settings(args);
     settings.names = args.names.settings()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -34,7 +74,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
         .build()
         .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
     let live = args.every.and_then(|_| outputs.live());
-    let teller = Teller::new(cli.quiet, Status::new(args.older, args.length), live);
+    let teller = Teller::new(voice.quiet, Status::new(args.length), live);
     let _watch = teller.watch(settings.stage.clone());
     let mut failed = None;
     let report = runtime.block_on(async {
@@ -46,7 +86,7 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
             // That nobody reads is no reason to give a command less time.
             true => signals.next().await,
         };
-        observe(&options, &settings, stop, |event| match event {
+        observe(&settings, (tool, matches), stop, |event| match event {
             Event::Attached(line) => {
                 teller.begin();
                 teller.line(line);
@@ -69,12 +109,12 @@ pub(crate) fn run(args: &MemleakArgs, cli: &Cli) -> Done {
 }
 
 /// Signals that do not end us at once: the first asks for the report, a second one cuts the grace of a command short.
-fn heard(args: &MemleakArgs) -> usize {
+fn heard(args: &ObserveArgs) -> usize {
     let ends_command = !args.target.command.is_empty() && !args.launch.leave_running;
     if ends_command { 2 } else { 1 }
 }
 
-fn settings(args: &MemleakArgs) -> Settings {
+fn settings(args: &ObserveArgs) -> Settings {
     let target = &args.target;
     let targets = if !target.command.is_empty() {
         Targets::Command(target.command.clone())
@@ -97,17 +137,6 @@ fn settings(args: &MemleakArgs) -> Settings {
     settings.method = args.method.into();
     settings.command_line = std::env::args_os().collect();
     settings
-}
-
-fn options(args: &MemleakArgs) -> Options {
-    Options {
-        older: args.older,
-        sample_bytes: args.sample_bytes,
-        min_bytes: args.min_bytes,
-        max_blocks: args.max_blocks,
-        custom: args.alloc_fn.iter().chain(&args.free_fn).cloned().collect(),
-        placement: args.placement.into(),
-    }
 }
 
 /// Ready also when nobody reads standard output any more, if nothing else was asked for.
