@@ -16,6 +16,9 @@ use crate::{
     unwind::tracker::{Files, Tracker},
 };
 
+/// What was counted, the slow calls, and how many instructions of each program were verified.
+pub type Finished = (Counted, Vec<SlowCall>, Vec<(&'static str, u32)>);
+
 /// An observation.
 pub struct Alone {
     probes: Probes,
@@ -73,7 +76,7 @@ impl Alone {
     ///
     /// # Errors
     /// If the kernel does not say.
-    pub fn finish(mut self) -> Result<(Counted, Vec<SlowCall>, Vec<(&'static str, u32)>)> {
+    pub fn finish(mut self) -> Result<Finished> {
         self.probes.close()?;
         self.drain();
         Ok((Counted::read(&self.probes)?, self.slow, self.probes.verified()))
