@@ -4,7 +4,7 @@ use super::{
     check::{Answer, Area, Check, Need, Question},
     refusal::tried,
 };
-use crate::{kernel::helpers::Helpers, tool::TOOLS};
+use crate::{kernel::helpers::Helpers, observe::ground, tool::TOOLS};
 
 const HELPERS: Question = Question {
     name: "helpers",
@@ -16,11 +16,11 @@ const HELPERS: Question = Question {
     fix: Some("uname -r"),
 };
 
-/// Asks about the helpers of every tool. `may_bpf`: whether a refusal tells something about the kernel.
+/// Asks about the helpers of every tool, and of the programs that all tools share. `may_bpf`: whether a refusal tells something about the kernel.
 pub(super) fn check(may_bpf: bool) -> Check {
     let mut of_tools = Vec::new();
     for tool in TOOLS {
-        match Helpers::of(tool.object) {
+        match Helpers::of(&[ground::OBJECT, tool.object]) {
             Ok(helpers) => of_tools.push((tool.name, helpers)),
             Err(error) => return tried(&HELPERS, Err(error), may_bpf, ""),
         }

@@ -66,22 +66,27 @@ impl Attached {
 /// Numbers of helpers (`enum bpf_func_id`), by what the programs that call them are attached to.
 type Calls = BTreeMap<Attached, BTreeSet<u32>>;
 
-/// The helpers of an object, on the running kernel.
+/// The helpers of some objects, on the running kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Helpers {
-    /// How many it calls.
+    /// How many are called.
     pub(crate) called: usize,
     /// Names of those that the kernel lacks.
     pub(crate) missing: Vec<String>,
 }
 
 impl Helpers {
-    /// Looks at all programs of an object. `None` if the verifier's words are not understood.
+    /// Looks at all programs of these objects. `None` if the verifier's words are not understood.
     ///
     /// # Errors
-    /// If the object cannot be read, or if nothing can be loaded at all.
-    pub(crate) fn of(object: &[u8]) -> io::Result<Option<Helpers>> {
-        let calls = calls(object)?;
+    /// If an object cannot be read, or if nothing can be loaded at all.
+    pub(crate) fn of(objects: &[&[u8]]) -> io::Result<Option<Helpers>> {
+        let mut calls = Calls::new();
+        for object in objects {
+            for (attached, numbers) in self::calls(object)? {
+                calls.entry(attached).or_default().extend(numbers);
+            }
+        }
         let mut missing = BTreeSet::new();
         for (attached, numbers) in &calls {
             let kind = attached.kind()?;
@@ -158,7 +163,8 @@ fn says_that_it_lacks(words: &str) -> bool {
 mod tests {
     use super::*;
 
-    static OBJECTS: [(&str, &[u8]); 3] = [
+    static OBJECTS: [(&str, &[u8]); 4] = [
+        ("ground", crate::observe::ground::OBJECT),
         ("witness", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/witness"))),
         ("rate", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rate"))),
         ("floor", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floor"))),

@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ground"));
+/// Its maps, and the programs that follow processes.
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ground"));
 /// The filter in front of the table of targets: a section of the object.
 const FILTER: &str = ".bss.filter";
 /// The maps that tools use in place of their own.
