@@ -1,4 +1,4 @@
-//! All tables of a run in one place, as the kernel side reads them.
+//! All tables of a run in one place, in the form that the kernel side reads.
 
 use std::{collections::HashMap, io, sync::Arc};
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::{dictionary::Dictionary, table::Table};
 
-/// How much an arena holds. Memory that is not used stays untouched, but the kernel counts all of it.
+/// How much an arena holds. Memory that is not used is never touched, but the kernel counts all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Blocks of 256 bytes of text.
@@ -18,36 +18,36 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Enough for so much text, and for as much again that is loaded later, but at least 16 MiB and at most 1 GiB.
+    /// Room for this many bytes of text, and for as much again that is loaded later; at least 16 MiB and at most 1 GiB.
     pub fn for_text(bytes: u64) -> Capacity {
         let bytes = (bytes * 2).clamp(16 << 20, 1 << 30);
-        // Rows take 8 to 13 % of the text; a few chunks end half empty.
+        // Rows take 8 to 13 % of the text; some chunks are half empty at their end.
         Capacity { blocks: (bytes >> 8) as u32, chunks: (bytes / 7 / CHUNK_BYTES as u64) as u32 + 64 }
     }
 
-    /// Room that it takes, in bytes.
+    /// Memory that it takes, in bytes.
     pub fn bytes(self) -> u64 {
         u64::from(self.blocks) * 8 + u64::from(self.chunks) * CHUNK_BYTES as u64
     }
 }
 
-/// The arena is full: stacks end in the code of the file whose table did not fit.
+/// The arena is full. Stacks end in the code of a file whose table did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("there is no room for another unwind table")]
 pub struct Full;
 
-/// One executable segment of a table that was put into an arena.
+/// One executable segment of a table in an arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// Number of its first block: an address of the file shifted right by 8.
     pub first_block: u64,
-    /// Where its blocks begin in the arena.
+    /// Index of its first block in the arena.
     pub base: u32,
     /// Number of its blocks.
     pub blocks: u32,
 }
 
-/// Tables that were put together. Nothing is ever taken out or moved: a walk may be reading.
+/// The tables of several files. Nothing is ever removed or moved: a walk may be reading it.
 #[derive(Debug)]
 pub struct Arena {
     capacity: Capacity,
@@ -61,7 +61,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// An empty arena over mappings of the kernel side's arrays, which are as large as `capacity` says.
+    /// An empty arena over mappings of the kernel side's arrays, which have the sizes of `capacity`.
     pub fn over(capacity: Capacity, blocks: MmapRaw, chunks: MmapRaw, rules: MmapRaw) -> Arena {
         Arena {
             capacity,
@@ -75,10 +75,10 @@ impl Arena {
         }
     }
 
-    /// An empty arena in memory of our own.
+    /// An empty arena in our own memory.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is not enough memory.
     pub fn anonymous(capacity: Capacity) -> io::Result<Arena> {
         let map = |bytes: usize| MmapOptions::new().len(bytes).map_anon().map(MmapRaw::from);
         Ok(Arena::over(
@@ -89,10 +89,10 @@ impl Arena {
         ))
     }
 
-    /// Puts a table in, once; where its segments are.
+    /// Adds a table, unless it was added before, and returns where its segments are.
     ///
     /// # Errors
-    /// If it does not fit. Then nothing has changed.
+    /// If it does not fit. Nothing has changed then.
     pub fn add(&mut self, table: &Arc<Table>) -> Result<Arc<[Placed]>, Full> {
         let key = Arc::as_ptr(table) as usize;
         if let Some((_, placed)) = self.known.get(&key) {
@@ -113,7 +113,7 @@ impl Arena {
         Ok(placed)
     }
 
-    /// Rules first, then the rows that refer to them.
+    /// Writes the rules first, and then the rows that refer to them.
     fn write_rows(&mut self, table: &Table) {
         let before = self.dictionary.rules().len();
         let translation = self.dictionary.adopt(table.rules());
@@ -122,10 +122,10 @@ impl Arena {
         }
         let rules = self.rules.as_mut_ptr().cast::<Rare>();
         for (number, rule) in self.dictionary.rules().iter().enumerate().skip(before.min(1)) {
-            // SAFETY: the mapping has room for every number that the dictionary gives.
+            // SAFETY: the mapping has room for every number that the dictionary assigns.
             unsafe { rules.add(number).write_volatile(*rule) };
         }
-        // SAFETY: the caller has made sure that the rows fit behind those that are used.
+        // SAFETY: the caller has checked that the rows fit after those in use.
         let rows =
             unsafe { self.chunks.as_mut_ptr().add(self.used_chunks as usize * CHUNK_BYTES).cast::<Row>() };
         for (at, row) in table.rows().iter().enumerate() {
@@ -139,13 +139,13 @@ impl Arena {
         for segment in table.segments() {
             let base = self.used_blocks;
             for block in &segment.blocks {
-                // An arena is smaller than what row numbers reach.
+                // An arena is smaller than row numbers can express.
                 let moved = if block.row_count() == 0 {
                     Block::default()
                 } else {
                     block.moved(self.used_chunks).unwrap_or_default()
                 };
-                // SAFETY: the caller has made sure that all blocks fit behind those that are used.
+                // SAFETY: the caller has checked that all blocks fit after those in use.
                 unsafe {
                     self.blocks
                         .as_mut_ptr()

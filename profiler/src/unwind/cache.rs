@@ -15,7 +15,7 @@ pub struct Cache {
     known: Mutex<HashMap<Key, Arc<Table>>>,
 }
 
-/// What tells files apart.
+/// The identity of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     /// The build id, and the size of the code: a tool that changes code may keep the id.
@@ -25,20 +25,20 @@ enum Key {
 }
 
 impl Cache {
-    /// An empty cache that makes tables in this way.
+    /// An empty cache that makes tables with these options.
     pub fn new(options: Options) -> Cache {
         Cache { options, stage: Stage::default(), known: Mutex::default() }
     }
 
-    /// An empty cache that says how far it is.
+    /// An empty cache that reports its progress.
     pub(crate) fn telling(stage: Stage) -> Cache {
         Cache { stage, ..Cache::default() }
     }
 
-    /// The tables of these files, in their order; those that are not known yet are made, all at the same time.
+    /// The tables of these files, in their order. Tables that are not known yet are made, all at the same time.
     ///
-    /// Files are the same if their build ids are; those without one, if device, inode, time of change and size are. An
-    /// image that has neither gets a table each time. Errors are not kept.
+    /// Two files are the same if they have the same build id; without one, if they have the same device, inode, time of
+    /// change and size. An image that has neither gets a new table each time. Errors are not kept.
     pub fn tables(&self, files: &[&ProgramFile]) -> Vec<Result<Arc<Table>, Error>> {
         let keys: Vec<Option<Key>> = files.iter().map(|file| Key::of(file)).collect();
         let mut wanted: Vec<usize> = Vec::new();
@@ -52,7 +52,7 @@ impl Cache {
                 }
             }
         }
-        // Not under the lock: it takes a while, and tables that others ask for may be known.
+        // Outside of the lock: this takes a while, and others may ask for tables that are known.
         let missing: Vec<&ProgramFile> = wanted.iter().map(|&index| files[index]).collect();
         let tell = |done: usize| {
             self.stage.update(format!("making unwind tables: {done} of {} files", missing.len()));
@@ -63,7 +63,7 @@ impl Cache {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, table) in &made {
             if let (Some(key), Ok(table)) = (&keys[*index], table) {
-                // Somebody else may have been faster: then theirs is the one that is shared.
+                // Another thread may have made it first: then that table is shared.
                 known.entry(key.clone()).or_insert_with(|| Arc::clone(table));
             }
         }

@@ -1,4 +1,4 @@
-//! Rules that do not fit a row, each kept once.
+//! Rules that do not fit a row; each is kept once.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,8 @@ use profiler_common::unwind::{Kind, RARE_CAPACITY, Rare, Row};
 
 /// A list of different rules; a row refers to one by its number.
 ///
-/// Each table has one of its own. Whoever puts several tables into one place has one for that place, and
-/// [adopts](Dictionary::adopt) theirs into it.
+/// Each table has one of its own. An arena with several tables has one for all of them, and [adopts](Dictionary::adopt)
+/// theirs into it.
 #[derive(Clone, Debug)]
 pub struct Dictionary {
     rules: Vec<Rare>,
@@ -15,7 +15,7 @@ pub struct Dictionary {
 }
 
 impl Default for Dictionary {
-    /// With entry 0, [`Rare::UNSUPPORTED`], alone.
+    /// With nothing but entry 0, [`Rare::UNSUPPORTED`].
     fn default() -> Self {
         Dictionary { rules: vec![Rare::UNSUPPORTED], numbers: HashMap::from([(Rare::UNSUPPORTED, 0)]) }
     }
@@ -27,7 +27,7 @@ impl Dictionary {
         &self.rules
     }
 
-    /// The number of a rule, which is added if it is new. `None` if it is new and there is no room.
+    /// The number of a rule, which is added if it is new. `None` if there is no room to add it.
     pub fn number(&mut self, rule: Rare) -> Option<u32> {
         if let Some(known) = self.numbers.get(&rule) {
             return Some(*known);
@@ -38,7 +38,7 @@ impl Dictionary {
         Some(number)
     }
 
-    /// Takes over the rules of another dictionary.
+    /// Adds the rules of another dictionary.
     pub fn adopt(&mut self, other: &Dictionary) -> Translation {
         let mut without_room = 0;
         let numbers = other.rules.iter().map(|rule| {
@@ -51,16 +51,16 @@ impl Dictionary {
     }
 }
 
-/// What the numbers of one dictionary are in another.
+/// From the numbers of one dictionary to those of another.
 #[derive(Clone, Debug)]
 pub struct Translation {
     numbers: Vec<u32>,
-    /// Rules for which there was no room: rows that refer to them become [`Row::UNSUPPORTED`].
+    /// Rules that did not fit: rows that refer to them become [`Row::UNSUPPORTED`].
     pub without_room: u32,
 }
 
 impl Translation {
-    /// A row of the table that the rules came from, as a row for the dictionary that took them over.
+    /// A row of the old table in terms of the dictionary that adopted its rules.
     #[inline]
     pub fn row(&self, row: Row) -> Row {
         if row.kind() != Kind::RARE {
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(translation.row(Row::rare(b)), Row::rare(1));
         assert_eq!(translation.row(Row::UNSUPPORTED.at(1)), Row::UNSUPPORTED.at(1));
         assert_eq!(translation.row(Row::of(1, 1, 1).at(3)), Row::of(1, 1, 1).at(3));
-        // A number that the table never gave.
+        // A number that the table did not assign.
         assert_eq!(translation.row(Row::rare(77)), Row::UNSUPPORTED);
     }
 

@@ -1,4 +1,4 @@
-//! A program file whose table is wanted.
+//! A program file to make a table of.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -11,7 +11,7 @@ use memmap2::Mmap;
 #[derive(Debug)]
 pub struct ProgramFile {
     bytes: Bytes,
-    /// Where the file lies, for the search of its separate debug file. `None`: only by build id.
+    /// Where the file is, for finding its separate debug file. `None`: that is found by build id only.
     path: Option<PathBuf>,
     identity: Option<Identity>,
 }
@@ -22,7 +22,7 @@ enum Bytes {
     Owned(Vec<u8>),
 }
 
-/// What tells one version of a file from another, where it has no build id.
+/// The identity of a version of a file without build id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: u64,
@@ -40,7 +40,7 @@ impl ProgramFile {
         Self::of(&File::open(path)?, Some(path))
     }
 
-    /// Maps an open file. `path` is where the file lies *for us*, if that is known.
+    /// Maps an open file. `path` is where the file is *for us*, if that is known.
     ///
     /// # Errors
     /// If it cannot be mapped.
@@ -84,7 +84,7 @@ impl Identity {
 
 /// Maps a whole file for reading.
 pub(super) fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the mapping is private and only read. A file that is cut short meanwhile would end us, not the target: a
+    // SAFETY: the mapping is private and only read. If a file is truncated meanwhile, that ends us, not the target: a
     // running executable cannot be written, and libraries and debug files are replaced by renaming.
     unsafe { Mmap::map(file) }
 }

@@ -1,5 +1,5 @@
-//! Walking stacks on this side, by the same source as on the kernel's: of a process that is stopped, of our own, or of one that
-//! was recorded. For tests; tools let the kernel side walk.
+//! Walking stacks in user space, by the same source as the kernel side: of a stopped process, of our own, or of a
+//! recorded one. For tests; tools let the kernel side walk.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::target::maps;
 
-/// Room for the tables of 1 GiB of text; what is not used is never touched.
+/// Room for the tables of 1 GiB of text; unused memory is never touched.
 const CAPACITY: Capacity = Capacity { blocks: 1 << 22, chunks: 1 << 14 };
 
 /// Tables and mappings of a process.
@@ -24,7 +24,7 @@ const CAPACITY: Capacity = Capacity { blocks: 1 << 22, chunks: 1 << 14 };
 pub struct Space {
     /// The tables of all files that it maps.
     pub arena: Arena,
-    /// Where these lie.
+    /// The mappings.
     pub mappings: Box<Mappings>,
     /// Mappings without a table, by path, and why.
     pub left_out: Vec<(String, String)>,
@@ -60,14 +60,14 @@ pub struct Start {
     pub sp: u64,
     /// Frame pointer register.
     pub fp: u64,
-    /// Whether `ip` is where a call returns to.
+    /// Whether `ip` is a return address.
     pub returned: bool,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
-    /// The frames, innermost first, as [`unmarked`](profiler_common::unwind::unmarked) reads them.
+    /// The frames, innermost first, in the form that [`unmarked`](profiler_common::unwind::unmarked) reads.
     pub frames: Vec<u64>,
     /// One of [`End`](walk::End).
     pub end: u64,
@@ -77,10 +77,10 @@ pub struct Walked {
 
 /// Walks a stack.
 pub fn walk<M: Machine>(machine: M, mappings: &Mappings, start: Start) -> Walked {
-    // SAFETY: all zeroes is a walk that was never begun.
+    // SAFETY: a walk of zeroes is one that has not begun.
     let mut state: Box<Walk> = Box::new(unsafe { std::mem::zeroed() });
     let mut frames = vec![0; FRAME_ROOM];
-    // SAFETY: all pointers are to memory of our own, as large as they have to be.
+    // SAFETY: all pointers are to memory of our own that is large enough.
     unsafe {
         walk::open(machine, &raw mut *state, start.sp);
         walk::begin(&raw mut *state, 0, start.ip, start.sp, start.fp, start.returned);
@@ -120,10 +120,10 @@ unsafe impl Tables for Thread<'_> {
     }
 }
 
-// SAFETY: writes as many bytes as asked for, or fails.
+// SAFETY: `copy` writes as many bytes as it is asked for, or fails.
 unsafe impl Machine for Thread<'_> {
     unsafe fn copy(self, to: *mut u64, bytes: u32, from: u64) -> bool {
-        // SAFETY: the caller vouches for the room.
+        // SAFETY: the caller guarantees the room.
         let to = unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes as usize) };
         self.memory.read_exact_at(to, from).is_ok()
     }

@@ -1,4 +1,4 @@
-//! Walks over our own stack, compared with the unwinder of the C++ run-time.
+//! Walks of our own stack, compared with the unwinder of the C++ runtime.
 
 use std::{
     arch::asm,
@@ -32,7 +32,7 @@ impl Own {
         Own { space, memory: File::open("/proc/self/mem").unwrap() }
     }
 
-    /// Walks from registers: the frames, and how it ended.
+    /// Walks from these registers: the frames, and how the walk ended.
     fn walk(&self, ip: u64, sp: u64, fp: u64) -> (Vec<u64>, u64) {
         let thread = Thread { space: &self.space, memory: &self.memory, registers: &[] };
         let found = host::walk(thread, &self.space.mappings, Start { ip, sp, fp, returned: false });
@@ -41,7 +41,7 @@ impl Own {
     }
 }
 
-/// Walks from here, asks the other unwinder here too, and compares.
+/// Walks from here with both unwinders, and compares.
 #[inline(never)]
 fn compare(own: &Own) -> usize {
     let (ip, sp, fp): (u64, u64, u64);
@@ -49,7 +49,7 @@ fn compare(own: &Own) -> usize {
     unsafe { asm!("lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp", out(reg) ip, out(reg) sp, out(reg) fp) };
     let (frames, end) = own.walk(ip, sp, fp);
     let mut theirs = [std::ptr::null_mut(); FRAME_ROOM];
-    // SAFETY: as much room as we say.
+    // SAFETY: the buffer has as much room as the call is told.
     let count = unsafe { backtrace(theirs.as_mut_ptr(), FRAME_ROOM as c_int) } as usize;
     let theirs: Vec<u64> = theirs[..count].iter().map(|address| *address as u64).collect();
     assert_eq!(end, End::ROOT, "{frames:x?}");

@@ -1,8 +1,8 @@
-//! Where the kernel keeps the return addresses that return probes replaced.
+//! Where the kernel keeps the return addresses that return probes have replaced.
 
 use crate::kernel::types::Types;
 
-/// Settings of the kernel side by name, and the members that they stand for.
+/// Settings of the kernel side by name, and the kernel's members whose offsets they are.
 const PLACES: [(&str, &str, &[&str]); 9] = [
     ("TASK_MM", "task_struct", &["mm"]),
     ("MM_XOL_AREA", "mm_struct", &["uprobes_state", "xol_area"]),
@@ -20,7 +20,8 @@ const PLACES: [(&str, &str, &[&str]); 9] = [
 pub(crate) struct Returns([[u8; 8]; PLACES.len()]);
 
 impl Returns {
-    /// Looks them up. All are 0 if one is not there: stacks end at return probes then, and say so.
+    /// Looks them up. If a member is missing, all are 0: then stacks end at return probes, and are marked as ended
+    /// there.
     pub(crate) fn of_kernel() -> Returns {
         Self::look_up().unwrap_or_else(|error| {
             tracing::info!("stacks end at return probes: {error}");
@@ -31,7 +32,7 @@ impl Returns {
     /// Looks them up.
     ///
     /// # Errors
-    /// If the kernel has no types, or one of the members is not there: it is named.
+    /// If the kernel has no types, or lacks a member, which is named.
     pub(crate) fn look_up() -> std::io::Result<Returns> {
         let types = Types::of_kernel()?;
         let place = |(_, structure, path): &(&str, &str, &[&str])| {
@@ -42,7 +43,7 @@ impl Returns {
         Ok(Returns(places.try_into().unwrap_or_default()))
     }
 
-    /// As the kernel side's read-only globals.
+    /// The values of the kernel side's read-only globals.
     pub(crate) fn globals(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         PLACES.iter().zip(&self.0).map(|((name, ..), bytes)| (*name, bytes.as_slice()))
     }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_kernel_tells_them_all() {
+    fn this_kernel_has_all_members() {
         let returns = Returns::of_kernel();
         let lasting = |(name, bytes): &(&str, &[u8])| *name == "XOL_AREA_VADDR" && bytes != &[0; 8];
         assert!(returns.globals().any(|global| lasting(&global)));

@@ -1,4 +1,4 @@
-//! The mappings of one address space, as the kernel side reads them.
+//! The mappings of one address space, in the form that the kernel side reads.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{elf::Image, target::maps};
 
-/// What of an address space can be walked, and what cannot.
+/// The part of an address space that can be walked, and the part that cannot.
 #[derive(Debug)]
 pub struct Walkable {
-    /// For the kernel side.
+    /// The mappings for the kernel side.
     pub mappings: Box<Mappings>,
-    /// Executable mappings that have no table, by path, and why.
+    /// Executable mappings without a table, by path, and why.
     pub left_out: Vec<(String, String)>,
 }
 
 /// A mapping and the file behind it.
 #[derive(Debug)]
 pub struct Mapped {
-    /// Where it is.
+    /// The mapping.
     pub mapping: maps::Mapping,
     /// The file, or why it cannot be read.
     pub file: Result<Arc<ProgramFile>, String>,
@@ -47,7 +47,7 @@ const PAGE_MASK: u64 = 4095;
 /// The name of the vdso in a maps file.
 pub const VDSO: &str = "[vdso]";
 
-/// Puts the tables of all mapped files into an arena.
+/// Adds the tables of all mapped files to an arena.
 pub fn walkable(mapped: &[Mapped], cache: &Cache, arena: &mut Arena) -> Walkable {
     let files: Vec<&ProgramFile> = mapped.iter().filter_map(|m| m.file.as_deref().ok()).collect();
     let mut tables = cache.tables(&files).into_iter();
@@ -85,7 +85,7 @@ fn name(path: &Path) -> String {
 fn place(mapping: &maps::Mapping, file: &ProgramFile, placed: &[Placed]) -> Result<Mapping, String> {
     let image = Image::parse(file.bytes()).map_err(|e| e.to_string())?;
     let offset = if mapping.path == Path::new(VDSO) { 0 } else { mapping.offset };
-    // A mapping begins on a page, and a segment anywhere in it.
+    // A mapping begins at a page boundary, a segment anywhere within the page.
     let end = offset | PAGE_MASK;
     let address = image
         .address(offset)
@@ -110,7 +110,7 @@ fn place(mapping: &maps::Mapping, file: &ProgramFile, placed: &[Placed]) -> Resu
     })
 }
 
-/// At most [`MAX_MAPPINGS`] of them, in the order of their starts.
+/// The first [`MAX_MAPPINGS`] of them, in the order of their starts.
 fn mappings(list: &[Mapping]) -> Box<Mappings> {
     let none = Mapping { start: 0, bytes: 0, bias: 0, first_block: 0, base: 0, blocks: 0 };
     let mut all = Box::new(Mappings { starts: [NO_MAPPING; MAX_MAPPINGS], list: [none; MAX_MAPPINGS] });

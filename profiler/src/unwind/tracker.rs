@@ -1,4 +1,4 @@
-//! Telling the kernel side where things are mapped, for walking stacks.
+//! Giving the kernel side the mappings and tables that it walks stacks with.
 
 use std::{collections::HashMap, io, os::fd::AsRawFd as _, sync::Arc};
 
@@ -21,15 +21,15 @@ use crate::{
     },
 };
 
-/// Slots per address space: one is read while the other is written.
+/// Slots per address space: the kernel side reads one while the other is written.
 const SLOTS: u32 = 2;
 
-/// What the kernel side is to be told of an address space.
+/// What the kernel side has to know of an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     /// Slot of its mappings.
     pub(crate) slot: u32,
-    /// How often they were told.
+    /// How often they were written.
     pub(crate) generation: u32,
 }
 
@@ -41,12 +41,12 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// None yet; says how far it is when tables are made.
+    /// Without any file yet. Reports the progress of making tables.
     pub(crate) fn telling(stage: Stage) -> Files {
         Files { cache: Cache::telling(stage), ..Files::default() }
     }
 
-    /// Makes the tables of files, so that they are there when they are needed.
+    /// Makes the tables of files before they are needed.
     pub(crate) fn prepare(&mut self, files: impl Iterator<Item = ModuleId>, modules: &Modules) {
         let files: Vec<_> = files.filter_map(|id| self.open(id, modules).ok()).collect();
         let files: Vec<&ProgramFile> = files.iter().map(AsRef::as_ref).collect();
@@ -118,12 +118,12 @@ impl Tracker {
         Capacity::for_text(sizes.values().sum::<u64>() + to_come_bytes)
     }
 
-    /// Whether anything was told of an address space.
+    /// Whether the mappings of an address space were ever written.
     pub(crate) fn knows(&self, space: u16) -> bool {
         self.known.contains_key(&space)
     }
 
-    /// Tells of an address space, if its mappings have changed. `None` if they have not, or there is no room.
+    /// Writes the mappings of an address space, if they have changed. `None` if they have not, or if there is no room.
     pub(crate) fn tell(&mut self, space: u16, pid: u32, layout: &Layout, modules: &Modules) -> Option<Told> {
         let mappings: Vec<Mapping> =
             layout.files().map(|(m, _)| m.clone()).chain(layout.vdso().cloned()).collect();
@@ -147,7 +147,8 @@ impl Tracker {
         let generation = self.known.get(&space).map_or(0, |known| known.told.generation) + 1;
         let told = Told { slot: 1 + index * SLOTS + generation % SLOTS, generation };
         let slot = self.slots.as_mut_ptr().cast::<Mappings>();
-        // SAFETY: the slot lies within the mapping, and nobody reads it: the other one of the two was told last.
+        // SAFETY: the slot lies within the mapping, and the kernel side does not read it: it was last given the other
+        // slot of the two.
         unsafe { slot.add(told.slot as usize).write_volatile(*found.mappings) };
         self.known.insert(space, Known { told, mappings });
         Some(told)

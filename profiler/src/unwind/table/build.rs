@@ -20,16 +20,16 @@ use crate::{kernel::priority::use_batch_scheduling, unwind::file::ProgramFile};
 
 /// Entries that one thread decodes at a time: some hundred microseconds of work.
 const ENTRIES_PER_PIECE: usize = 2048;
-/// Most threads, however many processors there are: a game server needs them more.
+/// Most threads, however many processors there are: the server that we observe needs them.
 const MOST_THREADS: usize = 8;
 
 /// How tables are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Threads at work; at least one is started. They have the priority of the caller, who waits for them, but do not
-    /// preempt a thread that runs.
+    /// preempt running threads.
     pub threads: usize,
-    /// Directories that separate debug files are collected in.
+    /// Directories of separate debug files.
     pub debug_roots: Vec<PathBuf>,
 }
 
@@ -44,18 +44,18 @@ impl Default for Options {
 /// Makes the table of one file.
 ///
 /// # Errors
-/// If the file is not a program, has no unwind information, or says absurd things; see [`enum@Error`].
+/// If the file is not a program, has no unwind information, or its unwind information is absurd; see [`enum@Error`].
 pub fn build(file: &ProgramFile, options: &Options) -> Result<Table, Error> {
     build_all(&[file], options).pop().unwrap_or(Err(Error::NoUnwindInformation))
 }
 
-/// Makes the tables of several files. Each result is where its file is; the same bytes give the same table, whatever else
-/// is made along with it.
+/// Makes the tables of several files. Results are in the order of the files. The table of a file depends on its bytes
+/// alone, not on the other files.
 pub fn build_all(files: &[&ProgramFile], options: &Options) -> Vec<Result<Table, Error>> {
     build_all_telling(files, options, &|_| {})
 }
 
-/// As [`build_all`]. `done` is called, by any thread, with the number of files whose entries are all decoded, which is
+/// As [`build_all`]. Any of the threads calls `done` with the number of files whose entries are all decoded, which is
 /// nearly all of the work.
 pub(crate) fn build_all_telling(
     files: &[&ProgramFile],
@@ -75,7 +75,7 @@ pub(crate) fn build_all_telling(
         piece
     };
     let mut pieces = in_parallel(options.threads, &tasks, run).into_iter();
-    // Tasks are in order: what belongs to a source is together.
+    // Tasks are in order, so that those of one source are together.
     let decoded: Vec<Decoded<'_>> = materials
         .iter()
         .map(|material| {
@@ -134,7 +134,7 @@ impl Task {
     }
 }
 
-/// Does the work on every item, on several threads. Results are in the order of the items.
+/// Calls `work` with every item, on several threads. Results are in the order of the items.
 fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads.clamp(1, items.len().max(1)))
@@ -143,7 +143,7 @@ fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) 
         .build();
     match pool {
         Ok(pool) => pool.install(|| items.par_iter().with_max_len(1).map(&work).collect()),
-        // Where no thread can be started, the work is still to be done.
+        // If no thread can be started, the work is done on this one.
         Err(_) => items.iter().map(work).collect(),
     }
 }
@@ -155,7 +155,7 @@ mod tests {
     use super::in_parallel;
 
     #[test]
-    fn work_is_done_once_in_order_and_at_the_priority_of_who_waits_for_it() {
+    fn work_is_done_once_in_order_and_at_the_priority_of_the_caller() {
         let own = getpriority_process(None).unwrap();
         let items: Vec<u32> = (0..1000).collect();
         for threads in [0, 1, 3, 5000] {

@@ -1,4 +1,4 @@
-//! One row of unwind information as one rule.
+//! Converting a row of unwind information to a rule.
 
 use gimli::{
     CfaRule, Register, RegisterRule, UnwindContextStorage, UnwindExpression, UnwindSection, UnwindTableRow,
@@ -41,7 +41,7 @@ where
     rule.unwrap_or(Rule::UNSUPPORTED)
 }
 
-/// Whether the registers are where the kernel puts them. Other trampolines may exist; nobody here knows them.
+/// Whether the registers are where the kernel puts them. Other trampolines are not supported.
 fn is_signal_frame<T: UnwindContextStorage<usize>>(
     row: &UnwindTableRow<usize, T>,
     form: &impl Fn(&UnwindExpression<usize>) -> Option<Form>,
@@ -61,12 +61,12 @@ fn is_signal_frame<T: UnwindContextStorage<usize>>(
         && saved_at(RETURN, signal_frame::RIP_BYTES)
 }
 
-/// The rule of an ordinary frame. `None`: it cannot be followed.
+/// The rule of an ordinary frame. `None` if it cannot be followed.
 fn step<T: UnwindContextStorage<usize>>(
     row: &UnwindTableRow<usize, T>,
     form: &impl Fn(&UnwindExpression<usize>) -> Option<Form>,
 ) -> Option<Rule> {
-    // The caller's rsp is the CFA, by definition of the CFA, unless the row says otherwise.
+    // By the definition of the CFA, it is the caller's rsp, unless the row says otherwise.
     if !matches!(row.register(RSP), None | Some(RegisterRule::ValOffset(0))) {
         return None;
     }
@@ -128,7 +128,7 @@ fn caller_rbp<T: UnwindContextStorage<usize>>(
     Some((place, i32::try_from(offset).ok()?))
 }
 
-/// The number of a general register.
+/// The number of a general-purpose register.
 fn general(register: Register) -> Option<u8> {
     u8::try_from(register.0).ok().filter(|&number| number <= register::R15)
 }

@@ -1,4 +1,4 @@
-//! Separate debug files, as distributions and `objcopy --only-keep-debug` make them.
+//! Separate debug files, made by distributions and by `objcopy --only-keep-debug`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,10 @@ use memmap2::Mmap;
 use crate::elf::{Image, SectionError};
 use crate::unwind::file::map;
 
-/// The `.debug_frame` of the separate debug file of a program; `None` if there is no such file that fits, or if it has no
-/// such section.
+/// The `.debug_frame` of a program's separate debug file; `None` if no such file matches, or if it has no such section.
 ///
-/// A file fits if it has the build id of the program; where the program has none, if it has the CRC that the program
-/// names. `roots` are the directories that debug files are collected in, `/usr/lib/debug` as a rule.
+/// A file matches if it has the build id of the program; if the program has none, if it has the CRC in the program's
+/// `.gnu_debuglink`. `roots` are the directories of debug files, usually `/usr/lib/debug`.
 pub(super) fn frames(
     program: &Image<'_>,
     path: Option<&Path>,
@@ -34,7 +33,7 @@ pub(super) fn frames(
     Ok(None)
 }
 
-/// Where the debug file may be, in the order that gdb looks ("Debugging Information in Separate Files" in its manual).
+/// Candidates in the order of gdb ("Debugging Information in Separate Files" in its manual).
 fn candidates(
     program: &Image<'_>,
     build_id: Option<&str>,
@@ -42,7 +41,7 @@ fn candidates(
     roots: &[PathBuf],
 ) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    // Hex digits are ASCII, but the position may not exist.
+    // Hex digits are ASCII, but the build id may be too short.
     if let Some((first, rest)) = build_id.and_then(|id| id.split_at_checked(2)) {
         found.extend(
             roots.iter().map(|root| root.join(".build-id").join(first).join(format!("{rest}.debug"))),

@@ -1,9 +1,8 @@
-//! Where the entries of an unwind section are: their heads only, nothing is decoded.
+//! Finding the entries of an unwind section: only their headers are read, nothing is decoded.
 //!
-//! Going from head to head by itself makes it possible to share a section out among threads, and to get past entries
-//! that cannot be decoded.
+//! With the entries known, a section can be shared between threads, and entries that cannot be decoded can be skipped.
 
-/// The two kinds of unwind sections, whose entries have different heads.
+/// The two kinds of unwind sections, whose entries have different headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SectionKind {
     /// `.eh_frame`.
@@ -15,9 +14,9 @@ pub(super) enum SectionKind {
 /// An entry that describes a function (FDE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Where it begins in the section.
+    /// Its offset in the section.
     pub(super) offset: u32,
-    /// Its size, bytes.
+    /// Its size in bytes.
     pub(super) size: u32,
 }
 
@@ -26,12 +25,12 @@ pub(super) struct Entry {
 pub(super) struct Entries {
     /// In the order of the section.
     pub(super) list: Vec<Entry>,
-    /// The section ends in the middle of an entry, or in something that is none.
+    /// The section ends in the middle of an entry, or in bytes that are not an entry.
     pub(super) cut_short: bool,
 }
 
-/// Lists all entries. `to_the_end`: the section is known to end where the bytes do, so that an empty entry in between,
-/// as files of different tools leave when they are linked together, is not its end.
+/// Lists all entries. `to_the_end`: the section is known to end where the bytes do. Then an empty entry does not end
+/// it: such entries are left in between when files of different tools are linked together.
 pub(super) fn list(section: &[u8], kind: SectionKind, to_the_end: bool) -> Entries {
     let mut entries = Entries::default();
     let mut offset = 0;
@@ -50,7 +49,7 @@ pub(super) fn list(section: &[u8], kind: SectionKind, to_the_end: bool) -> Entri
     entries
 }
 
-/// Lists the entries at these offsets, once each.
+/// Lists the entries at these offsets, each once.
 pub(super) fn at_offsets(section: &[u8], kind: SectionKind, mut offsets: Vec<usize>) -> Entries {
     offsets.sort_unstable();
     offsets.dedup();
@@ -59,19 +58,19 @@ pub(super) fn at_offsets(section: &[u8], kind: SectionKind, mut offsets: Vec<usi
 }
 
 struct Head {
-    /// `None` for what functions share (CIE), and for an empty entry.
+    /// `None` for a common part (CIE), and for an empty entry.
     entry: Option<Entry>,
     is_end: bool,
     next: usize,
 }
 
-/// The head of the entry at `offset`; `None` if it does not fit into the section.
+/// The header of the entry at `offset`; `None` if it does not fit into the section.
 fn head(section: &[u8], kind: SectionKind, offset: usize) -> Option<Head> {
     let short = word(section, offset)?;
     if short == 0 {
         return Some(Head { entry: None, is_end: true, next: offset.checked_add(4)? });
     }
-    // 0xffffffff announces a length of 8 bytes: DWARF 5, section 7.4.
+    // 0xffffffff stands for a length of 8 bytes: DWARF 5, section 7.4.
     let wide = short == u32::MAX;
     let (id_at, length) = match wide {
         true => (offset.checked_add(12)?, long(section, offset.checked_add(4)?)?),
@@ -80,7 +79,7 @@ fn head(section: &[u8], kind: SectionKind, offset: usize) -> Option<Head> {
     let next = id_at.checked_add(usize::try_from(length).ok()?)?;
     let body = section.get(id_at..next)?;
     let is_shared = match (kind, wide) {
-        // The pointer of .eh_frame has 4 bytes whatever the length has, as gimli and the run-times read it.
+        // In .eh_frame the pointer has 4 bytes, whatever the size of the length. gimli and the C++ runtimes read it so.
         (SectionKind::EhFrame, _) => word(body, 0)? == 0,
         (SectionKind::DebugFrame, false) => word(body, 0)? == u32::MAX,
         (SectionKind::DebugFrame, true) => long(body, 0)? == u64::MAX,

@@ -15,24 +15,24 @@ use super::expression::Bytes;
 use super::read::{Source, Text};
 use crate::unwind::dictionary::Dictionary;
 
-/// How much decoding costs at most, in sizes of the entries decoded; see the bounds of the [module](super).
+/// Most that decoding may cost, in multiples of the size of the entries; see the bounds of the [module](super).
 const BUDGET_PER_BYTE: u64 = 16;
-/// What may be spent besides, so that a single entry with a long common part is decoded.
+/// What it may cost in addition, so that a single entry with a long common part is decoded.
 const BUDGET_SPARE: u64 = 64 * 1024;
 
-/// Decoded entries of one stretch of a section.
+/// Decoded entries of one part of a section.
 #[derive(Default)]
 pub(super) struct Piece {
     pub(super) functions: Vec<Function>,
     /// Distance from the start of the function, and the rule from there on.
     pub(super) rows: Vec<(u32, Row)>,
-    /// What rows of these functions refer to.
+    /// The rules that these rows refer to.
     pub(super) rules: Dictionary,
     /// Entries that could not be decoded, or only in part.
     pub(super) damaged: u64,
 }
 
-/// The rules of one function: at least one, the first at its start, by distance.
+/// The rules of one function, by distance from its start: at least one, the first at distance 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Function {
     pub(super) start: u64,
@@ -68,7 +68,8 @@ pub(super) fn evaluate(source: &Source<'_>, entries: &[Entry], text: &Text) -> P
     }
 }
 
-/// The code that the entries of an `.eh_frame` say they describe, in the order of the section. Empty for others.
+/// The code that the entries of an `.eh_frame` claim to describe, in the order of the section. Empty for other
+/// sections.
 pub(super) fn ranges(source: &Source<'_>, text: &Text) -> Vec<Range<u64>> {
     if source.kind != SectionKind::EhFrame {
         return Vec::new();
@@ -91,10 +92,10 @@ fn debug_frame<'s>(source: &'s Source<'_>) -> DebugFrame<Bytes<'s>> {
     section
 }
 
-/// The mapped code that an entry is for. `None`: there is none.
+/// The mapped code that an entry is for; `None` if there is none.
 fn code(fde: &FrameDescriptionEntry<Bytes<'_>>, text: &Text) -> Option<Range<u64>> {
     let start = fde.initial_address();
-    // Rows keep 32 bits of distance.
+    // Rows have 32 bits for the distance.
     let end = fde.end_address().min(text.around(start)?.end).min(start.saturating_add(u32::MAX.into()));
     (start < end).then_some(start..end)
 }
@@ -110,7 +111,7 @@ struct Decoder<'s, 'a, S: UnwindSection<Bytes<'a>>> {
 }
 
 impl<'s, 'a, S: UnwindSection<Bytes<'a>>> Decoder<'s, 'a, S> {
-    /// For these entries: they are what may be spent on.
+    /// For these entries, whose size determines what decoding may cost.
     fn new(section: &'s S, bases: &'s BaseAddresses, entries: &[Entry]) -> Self {
         let sizes: u64 = entries.iter().map(|entry| u64::from(entry.size)).sum();
         Decoder {
@@ -128,7 +129,7 @@ impl<'s, 'a, S: UnwindSection<Bytes<'a>>> Decoder<'s, 'a, S> {
             self.piece.damaged += 1;
             return;
         };
-        // A linker that drops a function leaves its entry in .debug_frame, at address 0.
+        // When a linker drops a function, its entry in .debug_frame stays, with address 0.
         if zero_is_removed && fde.initial_address() == 0 {
             return;
         }
@@ -162,7 +163,7 @@ impl<'s, 'a, S: UnwindSection<Bytes<'a>>> Decoder<'s, 'a, S> {
             self.piece.add(first_row, 0, Rule::UNSUPPORTED);
         }
         let row_count = self.piece.rows.len() - first_row;
-        // A section has less than 4 GiB, and a row needs at least a byte of it.
+        // A section has less than 4 GiB, and a row takes at least a byte of it.
         let (Ok(first_row), Ok(row_count)) = (u32::try_from(first_row), u32::try_from(row_count)) else {
             return;
         };
@@ -196,7 +197,7 @@ impl Piece {
             Rule::Rare(rare) => self.rules.number(rare).map_or(Row::UNSUPPORTED, Row::rare),
         };
         let Ok(distance) = u32::try_from(distance) else { return };
-        // Of two rules for one address, the later one was meant.
+        // If there are two rules for one address, the later one counts.
         if self.rows.len() > first && self.rows.last().is_some_and(|last| last.0 == distance) {
             self.rows.pop();
         }

@@ -1,31 +1,31 @@
 //! The DWARF expressions that compilers and assemblers write into unwind information.
 //!
-//! Only these forms can be followed. Each is recognised as a whole; anything else is not understood.
+//! Only these forms can be followed. Each is recognised as a whole; any other expression is unsupported.
 
 use gimli::{Encoding, EndianSlice, Expression, Format, LittleEndian, Operation, Register};
 
-/// A section's bytes as gimli reads them.
+/// A section's bytes in the form that gimli reads.
 pub(super) type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
 const ENCODING: Encoding = Encoding { address_size: 8, format: Format::Dwarf32, version: 4 };
-/// Operations of the longest known form, and one more.
+/// One more than the operations of the longest known form.
 const MOST: usize = 10;
 
 const RSP: Register = gimli::X86_64::RSP;
 const RIP: Register = gimli::X86_64::RA;
 
-/// An expression that is understood.
+/// An expression of a known form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// A register plus a constant.
     Value(Register, i64),
     /// \*(a register plus a constant) plus a constant.
     Memory(Register, i64, i64),
-    /// rsp + 8, and 8 more from this place of a 16-byte linkage table entry on.
+    /// rsp + 8, and 8 more from this offset in a 16-byte linkage table entry on.
     Plt(u8),
 }
 
-/// Recognises an expression. `None` if it is none of the known forms.
+/// Recognises an expression. `None` if it has another form.
 pub(super) fn recognise(expression: Expression<Bytes<'_>>) -> Option<Form> {
     let mut operations = expression.operations(ENCODING);
     let mut list = Vec::with_capacity(MOST);
@@ -61,7 +61,7 @@ fn loads_word(operation: &Operation<Bytes<'_>>) -> bool {
     matches!(operation, Operation::Deref { size: 8, space: false, base_type } if base_type.0 == 0)
 }
 
-/// `((rip & 15) >= k) << 3`, plus what is below it: what linkers write for `.plt`.
+/// `((rip & 15) >= k) << 3`, added to the rest: what linkers write for `.plt`.
 fn plt_threshold(rest: &[Operation<Bytes<'_>>]) -> Option<u8> {
     use Operation::{And, Ge, Plus, Shl, UnsignedConstant};
     match rest {

@@ -1,8 +1,8 @@
-//! Code without unwind information whose rule is known all the same, by what it is.
+//! Code without unwind information whose rule is known from what the code is.
 //!
-//! Where a program and a thread begin in musl, which is built without unwind information: a walk that comes there knows that
-//! it is complete, and in any other such code nobody can tell. And the jumps to functions that a static program chooses
-//! when it starts (`IFUNC`), for which linkers write none.
+//! First, the functions of musl in which a program or a thread begins. musl is built without unwind information: a walk
+//! that reaches one of these is complete, which is unknown in any other code without entry. Second, the jumps to
+//! functions that a static program chooses when it starts (`IFUNC`): linkers write no entries for them.
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use profiler_common::unwind::{Kind, Row};
 use super::evaluate::{Function, Piece};
 use crate::elf::Image;
 
-/// Called by nobody: `crt1.o`, and `__libc_start_main.c`, `clone.s` and `pthread_create.c` of musl.
+/// Outermost functions: `crt1.o`, and `__libc_start_main.c`, `clone.s` and `pthread_create.c` of musl.
 const ROOTS: [&str; 5] = ["_start", "_start_c", "__libc_start_main", MUSL_MAIN, "__clone"];
-/// What calls `main` in musl. No other C library has it.
+/// The function of musl that calls `main`. No other C library has it.
 const MUSL_MAIN: &str = "libc_start_main_stage2";
-/// What calls the function of a thread in musl: names that mean nothing elsewhere.
+/// The functions of musl that call the function of a thread. Elsewhere these names mean nothing.
 const MUSL_THREADS: [&str; 2] = ["start", "start_c11"];
 
-/// Where jumps through a table stand.
+/// Sections with jumps through a table.
 const JUMPS: [&str; 3] = [".plt", ".iplt", ".plt.got"];
-/// `jmp *table(%rip)` and padding, as GNU ld and lld write it where nothing is bound later.
+/// `jmp *table(%rip)` and padding, as GNU ld and lld write it for tables that are filled at the start.
 const JUMP_BYTES: usize = 8;
 /// The return address is on top of the stack.
 const JUMP_RULE: Row = Row::of(Kind::RSP, 1, 0);
@@ -32,7 +32,7 @@ pub(super) struct Known {
     row: Row,
 }
 
-/// All of it in a file. What has an entry keeps to that.
+/// All such code of a file. Where an entry exists, the entry counts.
 pub(super) fn known(image: &Image<'_>) -> Vec<Known> {
     let roots = roots(image).map(|range| Known { range, row: Row::END });
     let jumps = jumps(image).map(|range| Known { range, row: JUMP_RULE });
@@ -50,7 +50,7 @@ fn roots(image: &Image<'_>) -> impl Iterator<Item = Range<u64>> {
         .map(|function| function.address..function.address + function.size)
 }
 
-/// Sections with nothing in them but jumps.
+/// Sections that contain nothing but jumps.
 fn jumps(image: &Image<'_>) -> impl Iterator<Item = Range<u64>> {
     let only_jumps = |bytes: &[u8]| {
         bytes.chunks(JUMP_BYTES).all(|jump| jump.len() == JUMP_BYTES && jump.starts_with(&[0xff, 0x25]))
@@ -61,7 +61,7 @@ fn jumps(image: &Image<'_>) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// As if they had entries.
+/// The rules in the form of decoded entries.
 pub(super) fn piece(known: &[Known]) -> Piece {
     let function = |(row, known): (usize, &Known)| Function {
         start: known.range.start,

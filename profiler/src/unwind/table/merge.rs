@@ -1,4 +1,4 @@
-//! From the rules of functions to the rules of a whole text.
+//! Combining the rules of functions into the rules of a whole text.
 
 use profiler_common::unwind::Row;
 
@@ -8,7 +8,7 @@ use super::read::Text;
 use super::{Error, PADDING_BYTES, Table};
 use crate::unwind::dictionary::{Dictionary, Translation};
 
-/// A function, and what the numbers in its rows mean.
+/// A function, and the translation of the numbers in its rows.
 struct Placed<'p> {
     start: u64,
     end: u64,
@@ -16,7 +16,7 @@ struct Placed<'p> {
     translation: &'p Translation,
 }
 
-/// Makes the table out of all pieces of all sources: in the order of precedence, and in the order of each section.
+/// Makes the table from all pieces of all sources: by precedence, and in the order of each section.
 pub(super) fn merge(text: &Text, sources: &[Vec<Piece>], cut_short: u64) -> Result<Table, Error> {
     let mut rules = Dictionary::default();
     let translations: Vec<Vec<Translation>> =
@@ -33,7 +33,7 @@ pub(super) fn merge(text: &Text, sources: &[Vec<Piece>], cut_short: u64) -> Resu
     Ok(table)
 }
 
-/// Adds the functions of one source to those of the sources before it, where these leave room.
+/// Adds the functions of one source where earlier sources have none.
 fn add<'p>(functions: &mut Vec<Placed<'p>>, pieces: &'p [Piece], translations: &'p [Translation]) {
     let mut found: Vec<Placed<'p>> = Vec::new();
     for (piece, translation) in pieces.iter().zip(translations) {
@@ -44,7 +44,7 @@ fn add<'p>(functions: &mut Vec<Placed<'p>>, pieces: &'p [Piece], translations: &
             translation,
         }));
     }
-    // Only the last function that begins before an end can be in force in front of it.
+    // Before an end, only the last function that begins before it can be in force.
     let is_free = |function: &Placed<'_>| {
         let behind = functions.partition_point(|other| other.start < function.end);
         functions[..behind].last().is_none_or(|other| other.end <= function.start)
@@ -53,12 +53,12 @@ fn add<'p>(functions: &mut Vec<Placed<'p>>, pieces: &'p [Piece], translations: &
         found.retain(is_free);
     }
     functions.append(&mut found);
-    // Stable: of functions at one address, the first one of the section stays first.
+    // A stable sort: of functions at one address, the first one of the section stays first.
     functions.sort_by_key(|function| function.start);
     functions.dedup_by_key(|function| function.start);
 }
 
-/// Hands over every change of the rule, by address.
+/// Passes every change of the rule to the packer, by address.
 fn put(functions: &[Placed<'_>], packer: &mut Packer) -> Result<(), Error> {
     let starts = functions.iter().map(|function| function.start).skip(1).chain([u64::MAX]);
     let mut reached = None;

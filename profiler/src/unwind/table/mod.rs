@@ -1,26 +1,25 @@
 //! The unwind table of one program file.
 //!
-//! Which rule is in force where, and why it is so:
+//! Which rule is in force where, and why:
 //!
-//! - The entries of `.eh_frame` come first: by section, or through `PT_GNU_EH_FRAME` where there are no sections.
-//!   `.debug_frame` fills in functions that `.eh_frame` leaves out (C code built without asynchronous unwind tables). It
-//!   is read from the file itself, else, where `.eh_frame` describes less than half of the code, from the separate
-//!   debug file.
-//! - An entry is in force up to its end, or to the start of the next one if that comes first: a binary search, as the
-//!   C++ run-time does it, finds the last entry that begins at or before an address. Of two that begin at the same
+//! - The entries of `.eh_frame` come first; without sections they are found by `PT_GNU_EH_FRAME`. `.debug_frame` adds
+//!   functions that `.eh_frame` lacks (C code built without asynchronous unwind tables). It is read from the file
+//!   itself or, if `.eh_frame` describes less than half of the code, from the separate debug file.
+//! - An entry is in force up to its end, or to the start of the next one if that comes first: like the binary search
+//!   of the C++ runtime, which finds the last entry that begins at or before an address. Of two entries at the same
 //!   address, the first in the section counts.
-//! - A gap of up to [`PADDING_BYTES`] between two entries is padding and keeps the rule before it. Anything else without
-//!   an entry has [`Row::NONE`].
-//! - Functions of musl that nobody calls are where stacks begin ([`Row::END`]), by their names, and jumps to functions that
-//!   a static program chooses when it starts leave the stack as it is: neither has an entry.
-//! - A rule that is there but cannot be followed, and the rest of an entry that cannot be decoded, are
-//!   [`Row::UNSUPPORTED`], never a guess. An entry that does not even tell its addresses is left out, and counted.
+//! - A gap of up to [`PADDING_BYTES`] between two entries is padding and keeps the rule before it. All other code
+//!   without an entry has [`Row::NONE`].
+//! - Two kinds of code have no entry and a known rule: the outermost functions of musl, by their names ([`Row::END`]),
+//!   and jumps to functions that a static program chooses when it starts, which leave the stack as it is.
+//! - A rule that cannot be followed, and the rest of an entry that cannot be decoded, are [`Row::UNSUPPORTED`], never
+//!   a guess. An entry without readable addresses is left out, and counted.
 //!
 //! # Bounds
 //!
-//! A file can say anything, so work and memory are bounded by sizes that cannot be made up:
+//! A file may contain anything, so work and memory are bounded by sizes that cannot be forged:
 //! - executable segments are at most twice as large as the file;
-//! - decoding costs at most 16 times the size of the unwind sections (the instructions that entries share are counted each
+//! - decoding costs at most 16 times the size of the unwind sections (instructions that entries share are counted each
 //!   time; entries beyond that become [`Row::UNSUPPORTED`]), and at most 8 bytes per byte of them are held meanwhile;
 //! - a table has at most one row per 4 bytes of text, plus [`SPARE_ROWS`] (real ones have one per 30 to 50).
 
@@ -49,7 +48,7 @@ use crate::elf;
 
 /// The largest gap between entries that is taken for padding, in bytes: functions are aligned to 16.
 pub const PADDING_BYTES: u64 = 16;
-/// Rows that a table may have besides one per 4 bytes of text.
+/// Rows that a table may have in addition to one per 4 bytes of text.
 pub const SPARE_ROWS: usize = 4 * CHUNK_ROWS;
 
 /// Why there is no table.
@@ -59,7 +58,7 @@ pub enum Error {
     /// The file is not a program for x86_64, or damaged.
     #[error(transparent)]
     Image(#[from] elf::Error),
-    /// There is nothing to make a table of.
+    /// The file has no unwind information.
     #[error(
         "the file has no unwind information (.eh_frame, .debug_frame), and no separate debug file was found"
     )]
@@ -75,7 +74,7 @@ pub enum Error {
         /// Size of the file.
         file_bytes: u64,
     },
-    /// More rows than any compiler makes.
+    /// There are more rows than any compiler makes.
     #[error("the unwind information is absurd: more than {limit} rules for {text_bytes} bytes of code")]
     TooManyRows {
         /// The most rows that a table for this text may have.
@@ -96,37 +95,37 @@ pub struct Table {
     stats: Stats,
 }
 
-/// The part of a table that covers one executable segment; segments that share a block are one.
+/// The part of a table for one executable segment; segments that share a block have one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Number of its first block: an address of the file shifted right by
     /// [`BLOCK_SHIFT`].
     pub first_block: u64,
-    /// Its blocks, without a gap. Their rows are numbered from the start of [`Table::rows`].
+    /// Its blocks, without gaps. Their rows are numbered from the start of [`Table::rows`].
     pub blocks: Vec<Block>,
 }
 
-/// What a table was made of, and what came out.
+/// Statistics of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Executable segments, in bytes.
     pub text_bytes: u64,
-    /// Entries that have a range of mapped code.
+    /// Entries with a range of mapped code.
     pub functions: u64,
-    /// Entries that could not be decoded, or only in part; and 1 if a section ends in the middle of an entry.
+    /// Entries that could not be decoded in full, plus 1 for each section that ends in the middle of an entry.
     pub damaged: u64,
-    /// Changes of the rule along the text: what the rows would be without blocks.
+    /// Changes of the rule in the text: the number of rows that it would have without blocks.
     pub changes: u64,
-    /// Those of them that need the dictionary, unsupported ones not counted.
+    /// Those of them that need the dictionary, without unsupported ones.
     pub rare_changes: u64,
     /// Those of them that are unsupported.
     pub unsupported_changes: u64,
 }
 
 impl Table {
-    /// The rule in force at an address of the file. Its `lo` is as stored and says nothing. [`Row::NONE`] outside of all segments.
+    /// The rule in force at an address of the file. Its `lo` has no meaning. [`Row::NONE`] outside of all segments.
     ///
-    /// For a return address, ask for one byte less.
+    /// For a return address, pass the address before it.
     pub fn row(&self, address: u64) -> Row {
         self.find(address).unwrap_or(Row::NONE)
     }
@@ -158,7 +157,7 @@ impl Table {
         &self.rules
     }
 
-    /// What it was made of.
+    /// Its statistics.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -184,7 +183,7 @@ impl Table {
         covered
     }
 
-    /// Its size where the kernel side finds it: blocks and rows, in bytes. The dictionary is not counted.
+    /// Its size on the kernel side in bytes: blocks and rows, without the dictionary.
     pub fn size_bytes(&self) -> usize {
         let blocks: usize = self.segments.iter().map(|segment| segment.blocks.len()).sum();
         blocks * size_of::<Block>() + self.rows.len() * size_of::<Row>()

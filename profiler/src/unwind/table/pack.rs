@@ -1,4 +1,4 @@
-//! Rows and blocks.
+//! Packing rules into rows and blocks.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ pub(super) struct Packer {
     rows: Vec<Row>,
     /// The rule in force at the first byte of the block that is being written.
     first: Row,
-    /// Its other rows.
+    /// The other rows of that block.
     changes: Vec<Row>,
     /// Number of that block.
     number: u64,
@@ -46,7 +46,7 @@ impl Packer {
         packer
     }
 
-    /// From `address` on, `row` is in force. Each address is higher than the one before.
+    /// Sets the rule in force from `address` on. Addresses must ascend.
     pub(super) fn set(&mut self, address: u64, row: Row) -> Result<(), Error> {
         let number = address >> BLOCK_SHIFT;
         self.close_before(number)?;
@@ -56,7 +56,7 @@ impl Packer {
         self.rule = row;
         self.stats.count(row);
         let lo = address as u8;
-        // The other number is that of the next segment: the change is in front of it.
+        // Otherwise the number is that of the next segment, and the change is before it.
         if lo == 0 || number != self.number {
             self.first = row;
         } else {
@@ -65,7 +65,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the rest, and returns the table.
     pub(super) fn finish(mut self, rules: Dictionary) -> Result<Table, Error> {
         self.close_before(u64::MAX)?;
         self.rows.resize(self.rows.len().next_multiple_of(CHUNK_ROWS), Row::NONE);
@@ -86,7 +86,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Goes on to the next segment. `false` if there is none.
+    /// Begins the next segment. `false` if there is none.
     fn begin_segment(&mut self) -> bool {
         let Some(plan) = self.plans.get(self.segments.len()) else { return false };
         let blocks = Vec::with_capacity(usize::try_from(plan.end - plan.start).unwrap_or(0));
@@ -96,7 +96,7 @@ impl Packer {
         true
     }
 
-    /// Writes the block that was being filled, and begins the next one.
+    /// Writes the current block, and begins the next one.
     fn close(&mut self) -> Result<(), Error> {
         let block = self.store()?;
         if let Some(segment) = self.segments.last_mut() {
@@ -113,7 +113,7 @@ impl Packer {
         if count == 1 && self.first == Row::NONE {
             return Ok(Block::default());
         }
-        // The last row written may serve as the first one, if the others still fit behind it.
+        // The last row written is reused as the first one if the others still fit after it.
         let fits_from = |first: usize| first % CHUNK_ROWS + count <= CHUNK_ROWS;
         let same_rule = self.rows.last().is_some_and(|last| last.rule() == self.first.rule());
         let shared = self.rows.len().checked_sub(1).filter(|&last| same_rule && fits_from(last));

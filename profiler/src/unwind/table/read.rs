@@ -13,17 +13,17 @@ use crate::elf::Image;
 use crate::unwind::file::ProgramFile;
 use std::path::PathBuf;
 
-/// `.eh_frame` is a tenth of the text, more or less. One that is at least this share and this large, in bytes, is taken
-/// to describe the program, and not just what the C library added to it.
+/// `.eh_frame` has about a tenth of the size of the text. If it has at least this share and this many bytes, it
+/// describes the program, and not only the start files of the C library.
 const USUAL_SHARE: u64 = 32;
 const USUAL_BYTES: u64 = 4096;
 
-/// What a table is made of. Nothing in it refers to the [`Image`], so that threads can share it.
+/// The inputs of a table. Nothing in it refers to the [`Image`], so that threads can share it.
 pub(super) struct Material<'a> {
     pub(super) text: Text,
     /// By precedence.
     pub(super) sources: Vec<Source<'a>>,
-    /// What is known besides.
+    /// Code without entry whose rule is known.
     pub(super) known: Vec<Known>,
 }
 
@@ -43,7 +43,7 @@ impl Text {
     fn of(image: &Image<'_>, file_bytes: u64) -> Result<Text, Error> {
         let text = Text::of_ranges(image.executable_ranges().collect());
         let text_bytes = text.bytes();
-        // Two, because segments may share a page of the file.
+        // Twice, because segments may share a page of the file.
         if text_bytes > file_bytes.saturating_mul(2) {
             return Err(Error::AbsurdText { text_bytes, file_bytes });
         }
@@ -67,7 +67,7 @@ impl Text {
         &self.0
     }
 
-    /// The segment that an address is in.
+    /// The segment around an address.
     pub(super) fn around(&self, address: u64) -> Option<&Range<u64>> {
         let after = self.0.partition_point(|range| range.start <= address);
         self.0.get(after.checked_sub(1)?).filter(|range| address < range.end)
@@ -78,7 +78,7 @@ impl Text {
     }
 }
 
-/// Finds all that a table of this file can be made of.
+/// Finds everything that a table of this file can be made of.
 pub(super) fn material<'a>(file: &'a ProgramFile, debug_roots: &[PathBuf]) -> Result<Material<'a>, Error> {
     let bytes = file.bytes();
     let image = Image::parse(bytes)?;
@@ -102,7 +102,7 @@ pub(super) fn material<'a>(file: &'a ProgramFile, debug_roots: &[PathBuf]) -> Re
     if sources.is_empty() && known.is_empty() { Err(problem) } else { Ok(Material { text, sources, known }) }
 }
 
-/// Whether a section describes at least half of the code, so that no other one need be looked for.
+/// Whether a section describes at least half of the code, so that no other one has to be searched.
 fn describes(source: &Source<'_>, text: &Text) -> bool {
     let size = source.bytes.len() as u64;
     if size >= USUAL_BYTES && size.saturating_mul(USUAL_SHARE) >= text.bytes() {
@@ -113,7 +113,7 @@ fn describes(source: &Source<'_>, text: &Text) -> bool {
     described.saturating_mul(2) >= text.bytes()
 }
 
-/// Notes why a section is left out: it matters only if there is no other.
+/// Logs why a section is left out. The error matters only if there is no other section.
 fn unreadable(error: SectionError) -> Error {
     tracing::debug!("unwind information is left out: {error}");
     Error::DebugFrame(error)
@@ -142,7 +142,7 @@ fn eh_frame<'a>(image: &Image<'a>) -> Option<Source<'a>> {
     }
 }
 
-/// For files without section headers: the program header leads to a sorted index of the entries.
+/// For files without section headers: a program header refers to a sorted index of the entries.
 fn eh_frame_by_header<'a>(image: &Image<'a>, bases: BaseAddresses) -> Option<Source<'a>> {
     let (address, header) = image.eh_frame_header()?;
     let bases = bases.set_eh_frame_hdr(address);
@@ -169,7 +169,7 @@ fn eh_frame_by_header<'a>(image: &Image<'a>, bases: BaseAddresses) -> Option<Sou
         }
     }
     let mut entries = match offsets.is_empty() {
-        // The end of the section is not known: its empty last entry is.
+        // The size of the section is unknown; its empty last entry ends it.
         true => list(bytes, SectionKind::EhFrame, false),
         false => at_offsets(bytes, SectionKind::EhFrame, offsets),
     };

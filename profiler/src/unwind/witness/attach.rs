@@ -17,9 +17,9 @@ use crate::{
     },
 };
 
-/// Programs, and what they are attached to. Dropping it takes them away.
+/// Attached programs. Dropping this detaches them.
 pub(super) struct Attached {
-    /// Instructions that the verifier has looked at, by program.
+    /// Instructions that the verifier processed, by program.
     pub(super) verified: Vec<(&'static str, u32)>,
     held: Vec<OwnedFd>,
 }

@@ -1,5 +1,5 @@
-//! Stacks of a process together with what they were walked on: for tests, in which another unwinder judges them, and for
-//! measurements.
+//! Stacks of a process with the state that they were walked from. For tests, which compare them with another unwinder,
+//! and for measurements.
 
 mod attach;
 
@@ -31,23 +31,23 @@ use attach::Attached;
 
 const TOOL: &str = "witness";
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/witness"));
-/// How often the ring is read, and the target's mappings with it.
+/// Interval at which the ring and the target's mappings are read.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where threads are interrupted.
 #[derive(Clone, Debug)]
 pub enum On {
-    /// So many times a second and processor, in user code and in the kernel.
+    /// This many times a second on each processor, in user code and in the kernel.
     Samples(u32),
     /// At the entry of every system call.
     SystemCalls,
-    /// The same, by a tracepoint with types (`tp_btf`).
+    /// The same, by a tracepoint with typed arguments (`tp_btf`).
     TypedSystemCalls,
     /// At an instruction, given by file and offset in it.
     Probe(PathBuf, u64),
     /// At the return of the function that begins there.
     Return(PathBuf, u64),
-    /// At an instruction, with nothing kept: to be timed.
+    /// At an instruction, without keeping the state: for timing.
     Timed(PathBuf, u64, Work),
 }
 
@@ -56,24 +56,24 @@ pub enum On {
 pub enum Work {
     /// Counts the hit.
     Nothing,
-    /// Walks by unwind tables, and looks whether the stack was seen before.
+    /// Walks by unwind tables, and looks the stack up among those seen before.
     Walk,
     /// Lets the kernel walk by frame pointers (`bpf_get_stackid`).
     Kernel,
 }
 
-/// Whose stacks, and which.
+/// Which stacks to walk.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The process.
     pub pid: u32,
-    /// Where its threads are interrupted; all at the same time.
+    /// Where its threads are interrupted; all of these at the same time.
     pub on: Vec<On>,
-    /// One hit in this many is walked, from the first on.
+    /// One hit in this many is walked, beginning with the first.
     pub one_in: u64,
 }
 
-/// A process under observation.
+/// An observed process.
 pub struct Witness {
     pid: u32,
     process: Process,
@@ -122,7 +122,7 @@ impl Witness {
         Ok(witness)
     }
 
-    /// Tells the kernel side where things are mapped, if that has changed. Before the first time no hit counts.
+    /// Gives the kernel side the mappings, if they have changed. Before the first time no hit counts.
     fn tell(&mut self, layout: &Layout) -> Result<()> {
         let Some(told) = self.tracker.tell(0, self.pid, layout, &self.modules) else { return Ok(()) };
         let target = Target { tgid: self.pid, slot: told.slot };
@@ -130,10 +130,10 @@ impl Witness {
             .map_err(|e| Error::new(ErrorKind::Kernel, "tried to write BPF map TARGET").because_of(e))
     }
 
-    /// Hands every record to `each`, until it returns false, the process ends, or `limit` is over.
+    /// Calls `each` with every record, until it returns false, the process ends, or `limit` is over.
     ///
     /// # Errors
-    /// If the kernel side cannot be told of a new mapping.
+    /// If the mappings cannot be given to the kernel side.
     pub fn watch(&mut self, limit: Duration, mut each: impl FnMut(&Record) -> bool) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -157,10 +157,10 @@ impl Witness {
         }
     }
 
-    /// Where every hit went so far.
+    /// The outcomes of all hits so far.
     ///
     /// # Errors
-    /// If the kernel does not say.
+    /// If the map cannot be read.
     pub fn tally(&self) -> Result<Tally> {
         let none = Tally { hits: 0, walked: 0, passed_over: 0, not_walkable: 0, lost_slot: 0, lost_ring: 0 };
         let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus);
@@ -179,7 +179,7 @@ impl Witness {
     /// The stacks that timed walks have seen.
     ///
     /// # Errors
-    /// If the kernel does not say.
+    /// If the map cannot be read.
     pub fn seen(&self) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
         let each = |_identity: u64, value: u64| seen.push(Seen { depth: value >> 8, end: value & 0xff });
@@ -187,7 +187,7 @@ impl Witness {
         Ok(seen)
     }
 
-    /// Instructions that the verifier has looked at, by program.
+    /// Instructions that the verifier processed, by program.
     pub fn verified(&self) -> &[(&'static str, u32)] {
         &self.attached.verified
     }

@@ -1,4 +1,4 @@
-//! Files that say what no compiler says.
+//! Files with contents that no compiler writes.
 
 use profiler_common::unwind::Row;
 use proptest::collection::vec;
@@ -9,7 +9,7 @@ use crate::elf;
 use crate::elf::tests::{build::MadeFile, unhex};
 use crate::unwind::table::SPARE_ROWS;
 
-/// A section with a bit of everything.
+/// A section with entries of every kind.
 fn varied() -> Frames {
     Frames::usual()
         .function(CODE_ADDRESS, 0x40, "41 0e10 8602 43 0d06 0a 50 0c0708 41 0b")
@@ -51,18 +51,18 @@ fn lengths_that_lie() {
 
 #[test]
 fn work_is_bounded() {
-    // A common part of 6 000 instructions, and entries that would each carry it out.
+    // A common part of 6 000 instructions, and entries that would each execute it.
     let shared = format!("0c0708 9001 {}", "0a0b".repeat(3_000));
     let mut frames = Frames::default().shared(&shared);
     for index in 0..4_000 {
         frames = frames.function(CODE_ADDRESS + index, 1, "0e10");
     }
     let table = frames.table(4_000).unwrap();
-    // Each one decoded costs 6 KB of the 16 times 32 bytes that an entry brings along.
+    // Decoding one costs 6 KB, and each entry allows for 16 times its 32 bytes.
     let stats = table.stats();
     assert_eq!(stats.functions, 4_000);
     assert!((3_400..3_900).contains(&stats.damaged), "{stats:?}");
-    // The first ones are decoded; for the others there is a rule, which is not known.
+    // The first ones are decoded; the others have an unsupported rule.
     assert_eq!(rule(&table, CODE_ADDRESS), rsp(16));
     assert_eq!(rule(&table, CODE_ADDRESS + 3_900), Row::UNSUPPORTED);
 }
@@ -109,13 +109,13 @@ fn files_without_a_table() {
     assert_eq!(error(Frames::usual().file(16)), Some(Error::NoUnwindInformation));
     assert_eq!(error(b"#!/bin/sh\n".to_vec()), Some(Error::Image(elf::Error::NotElf)));
     assert_eq!(error(Vec::new()), Some(Error::Image(elf::Error::NotElf)));
-    // Only a section that nobody can read.
+    // The only section cannot be read.
     let file =
         MadeFile::new().code("c3").section(".gnu_debuglink", 0, unhex("2e2e2f6100 000000 00000000")).bytes();
     assert_eq!(error(file), Some(Error::NoUnwindInformation));
 }
 
-/// Asks for everything.
+/// Calls every function.
 fn exercise(table: &Table) {
     for address in CODE_ADDRESS - 8..CODE_ADDRESS + 0x108 {
         let row = table.row(address);

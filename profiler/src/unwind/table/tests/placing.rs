@@ -83,7 +83,7 @@ fn what_cannot_be_decoded_is_unsupported_from_there_on() {
     assert_rules(&table, &[(0, rsp(16)), (0x10, Row::UNSUPPORTED), (0x40, rsp(24)), (0x80, Row::NONE)]);
     let stats = table.stats();
     assert_eq!((stats.damaged, stats.unsupported_changes, stats.functions), (1, 1, 2));
-    // An entry whose common part does not exist tells nothing at all.
+    // An entry whose common part does not exist has no addresses.
     let table = Frames::usual()
         .function(CODE_ADDRESS, 0x40, "0e10")
         .entry(&unhex("ff0f0000 4010000000000000 4000000000000000 0e18"))

@@ -89,7 +89,7 @@ fn what_goes_into_the_dictionary() {
 }
 
 #[test]
-fn what_nobody_here_can_follow() {
+fn unsupported_rules() {
     for rules in [
         // rbp in another register, as a value, by an expression that loads; the return address by expression.
         "090603",
