@@ -1,4 +1,4 @@
-//! Whether a process does anything itself, or is stopped, or has children that do its work.
+//! Whether a process works itself, is stopped, or has children that do its work.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ const OWN_WORK: Question = Question {
     remedy: "observe the children that work",
     fix: None,
 };
-/// Children do the work if they took so much processor time at least.
+/// Children do the work only if they took at least this much processor time.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// The answers for a process.
+/// The checks of a process.
 pub(super) fn checks(pid: u32, status: &Status) -> [Check; 2] {
     let used = |pid| Some((pid, Used::of(pid)?.cpu));
     let children: Vec<(u32, Duration)> = descendants(&[pid]).into_iter().filter_map(used).collect();
@@ -50,7 +50,7 @@ fn stopped(state: Option<char>) -> Check {
     }
 }
 
-/// `own`: its processor time; `children`: those that live, with theirs.
+/// `own`: its processor time; `children`: the living ones, with theirs.
 fn own_work(own: Option<Duration>, mut children: Vec<(u32, Duration)>) -> Check {
     let Some(own) = own else { return OWN_WORK.answered(Answer::CannotTell, "its use cannot be read") };
     let theirs: Duration = children.iter().map(|(_, cpu)| *cpu).sum();

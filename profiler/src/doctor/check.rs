@@ -1,4 +1,4 @@
-//! One question with three possible answers, and what follows from each.
+//! One question with three possible answers, and the consequences.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +9,16 @@ use crate::tool::TOOLS;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// It was tried, and it is so.
+    /// It was tried, and it works.
     Yes,
-    /// It was tried, and it is not.
+    /// It was tried, and it does not work.
     No,
-    /// It could not be tried, or what came back says nothing.
+    /// It could not be tried, or the result is inconclusive.
     CannotTell,
 }
 
 impl Answer {
-    /// The word for people.
+    /// The answer for people.
     pub const fn word(self) -> &'static str {
         match self {
             Answer::Yes => "yes",
@@ -50,11 +50,11 @@ pub enum Need {
     Required,
     /// Something is missing, slower or coarser without it.
     Useful,
-    /// No tool of today depends on it.
+    /// No tool depends on it today.
     Informative,
 }
 
-/// One question, its answer, and what follows.
+/// One question, its answer, and the consequences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
@@ -66,7 +66,7 @@ pub struct Check {
     pub title: String,
     /// The answer.
     pub answer: Answer,
-    /// What was tried and what came back.
+    /// What was tried, and the result.
     pub seen: String,
     /// How much depends on it.
     pub need: Need,
@@ -74,15 +74,15 @@ pub struct Check {
     pub disables: Option<String>,
     /// What would change the answer; absent if it is yes.
     pub remedy: Option<String>,
-    /// A command to copy that does so or, where only another kernel or another start of the target does, that shows what
-    /// there is now; absent if it is yes, or if there is none.
+    /// A command to copy that changes the answer. Where only another kernel or another start of the target would, a
+    /// command that shows the present state. Absent if the answer is yes, or if there is no such command.
     pub fix: Option<String>,
     /// The tools that depend on it; absent if all do.
     #[serde(default)]
     pub tools: Option<Vec<String>>,
 }
 
-/// A question and what follows if its answer is not yes.
+/// A question, and the consequences if its answer is not yes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     pub(crate) name: &'static str,
@@ -119,7 +119,8 @@ impl Question {
 }
 
 impl Check {
-    /// The same for a question that takes privileges which are missing: whatever else would change it, they come first.
+    /// The same for a question that could not be tried without privileges: getting them comes first, whatever else
+    /// would help.
     #[must_use]
     pub(crate) fn untried(self) -> Check {
         let (remedy, fix) = ("run it as root, so that it can be tried", "sudo profiler doctor");
@@ -145,7 +146,7 @@ impl Check {
         self.need == Need::Required && self.answer == Answer::No && self.tools.is_none()
     }
 
-    /// Whether it limits what can be observed, or may.
+    /// Whether it limits what can be observed, or may limit it.
     pub fn limits(&self) -> bool {
         let matters =
             self.need != Need::Informative && self.tools.as_ref().is_none_or(|tools| !tools.is_empty());

@@ -1,4 +1,4 @@
-//! The code of a process: its files, and what is known of them.
+//! The code of a process: its files, and their symbols and tables.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +22,13 @@ use crate::{
 pub struct Code {
     /// Files that it maps executable.
     pub files: u64,
-    /// Those of them with a full symbol table.
+    /// Those of them that have a full symbol table.
     pub with_symbols: u64,
-    /// Those with debug information, in the file or in a separate one that is installed.
+    /// Those that have debug information, in the file or in an installed separate file.
     pub with_debug_information: u64,
     /// Whether its executable has names for its own functions.
     pub exe_has_names: bool,
-    /// Functions that its executable exports, if it is stripped: their names are there all the same.
+    /// Functions that its executable exports, if it is stripped: these have names.
     #[serde(default)]
     pub exe_exports: u64,
     /// Build id of its executable, in hex, if it has one.
@@ -51,7 +51,7 @@ pub struct Code {
 pub struct WithoutTables {
     /// The file, as the target sees it.
     pub file: Text,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -98,11 +98,11 @@ pub(super) fn examine(layout: &Layout, modules: &Modules, process: &Process) -> 
     code
 }
 
-/// A gap of up to this many bytes does not matter: every program and library has about 250 of them from the compiler, for its
-/// start and end, which is only ever the outermost frame of a stack, or on none that matters.
+/// Uncovered code of up to this many bytes does not matter. Every program and library has about 250 of them in the
+/// compiler's start and end code, which is the outermost frame of a stack or not on it.
 const SMALL_GAP_BYTES: u64 = 512;
 
-/// Whether stacks can be walked through a file with so much code, of which so much is covered.
+/// Whether stacks can be walked through a file with `text` bytes of code, of which `covered` are covered.
 fn is_covered(text: u64, covered: u64) -> bool {
     covered * 2 >= text || text - covered <= SMALL_GAP_BYTES && covered > 0
 }
@@ -128,7 +128,7 @@ impl Code {
 mod tests {
     use super::is_covered;
 
-    /// Of a library with one function of 8 bytes, all else is from the compiler.
+    /// A library with one function of 8 bytes; the rest is the compiler's.
     #[test]
     fn what_every_file_has_from_the_compiler_is_no_gap() {
         assert!(is_covered(265, 8) && is_covered(600, 100) && is_covered(1 << 20, 1 << 19));

@@ -1,10 +1,10 @@
-//! Whether a process is in a container, and in which.
+//! The container that a process is in.
 
-/// Names that container managers begin the scope of a container with.
+/// Prefixes of the scopes of containers, by container manager.
 const MANAGERS: [&str; 6] = ["docker", "libpod", "cri-containerd", "crio", "containerd", "nerdctl"];
-/// Digits of an id that are shown, as the managers themselves do.
+/// Digits of an id that are shown, as many as the managers themselves show.
 const SHOWN: usize = 12;
-/// Digits of an id.
+/// Digits of a whole id.
 const ID: usize = 64;
 
 /// The container that a cgroup belongs to, by the names that container managers give: `docker-ID.scope`, `/docker/ID`,

@@ -16,7 +16,8 @@ const HELPERS: Question = Question {
     fix: Some("uname -r"),
 };
 
-/// Asks about the helpers of every tool, and of the programs that all tools share. `may_bpf`: whether a refusal tells something about the kernel.
+/// Asks about the helpers of every tool, and of the programs that all tools share. `may_bpf`: whether a refusal says
+/// something about the kernel.
 pub(super) fn check(may_bpf: bool) -> Check {
     let mut of_tools = Vec::new();
     for tool in TOOLS {
@@ -28,11 +29,11 @@ pub(super) fn check(may_bpf: bool) -> Check {
     judge(&of_tools)
 }
 
-/// Concludes from the helpers of each tool; `None` if the verifier's words are not understood.
+/// Concludes from the helpers of each tool; `None` if the verifier's log was not understood.
 fn judge(of_tools: &[(&str, Option<Helpers>)]) -> Check {
     let known = of_tools.iter().map(|(name, helpers)| Some((*name, helpers.as_ref()?)));
     let Some(known) = known.collect::<Option<Vec<_>>>() else {
-        return HELPERS.answered(Answer::CannotTell, "the verifier's words are not understood");
+        return HELPERS.answered(Answer::CannotTell, "the verifier's log is not understood");
     };
     let words = |words: &dyn Fn(&(&str, &Helpers)) -> Option<String>| {
         known.iter().filter_map(words).collect::<Vec<_>>().join("; ")
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_one_tool_lacks_is_no_matter_of_the_others() {
+    fn a_helper_that_one_tool_lacks_does_not_block_the_others() {
         let all = judge(&[("one", helpers(15, &[])), ("two", helpers(9, &[]))]);
         assert_eq!(
             (all.answer, all.seen.as_str()),
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_not_understood_are_no_answer() {
+    fn a_log_that_is_not_understood_is_no_answer() {
         assert_eq!(judge(&[("one", helpers(1, &[])), ("two", None)]).answer, Answer::CannotTell);
     }
 

@@ -19,7 +19,7 @@ use crate::{
     unwind::returns::Returns,
 };
 
-/// Shows how the running kernel was built.
+/// A command that shows how the running kernel was built.
 macro_rules! kernel_config {
     ($options:literal) => {
         Some(concat!(
@@ -47,7 +47,7 @@ const MAPS: Question = Question {
     title: "BPF maps",
     need: Need::Required,
     disables: "every tool",
-    remedy: "a kernel built with CONFIG_BPF_SYSCALL=y; in a container, leave to use bpf(2)",
+    remedy: "a kernel built with CONFIG_BPF_SYSCALL=y; in a container, permission to use bpf(2)",
     fix: kernel_config!("BPF_SYSCALL|BPF_EVENTS"),
 };
 const RING: Question = Question {
@@ -92,7 +92,7 @@ const PERF: Question = Question {
     title: "uprobes by perf",
     need: Need::Useful,
     disables: "probes, where the kernel has no multi links either",
-    remedy: "a kernel built with CONFIG_UPROBE_EVENTS=y; in a container, leave to use perf_event_open(2)",
+    remedy: "a kernel built with CONFIG_UPROBE_EVENTS=y; in a container, permission to use perf_event_open(2)",
     fix: kernel_config!("CONFIG_UPROBE"),
 };
 const MULTI: Question = Question {
@@ -136,7 +136,7 @@ const LOCKDOWN: Question = Question {
     area: Area::Kernel,
     title: "not locked down",
     need: Need::Informative,
-    disables: "programs that read the kernel's memory; no tool of today does",
+    disables: "programs that read the kernel's memory; no tool does today",
     remedy: "boot without lockdown=confidentiality (integrity is enough for secure boot)",
     fix: Some("cat /sys/kernel/security/lockdown /proc/cmdline"),
 };
@@ -151,12 +151,12 @@ const FILTERS: Question = Question {
     fix: Some("uname -r"),
 };
 
-/// Asks everything about the kernel. `may_bpf`: whether a refusal tells something about it.
+/// All checks of the kernel. `may_bpf`: whether a refusal says something about the kernel.
 pub(super) fn checks(may_bpf: bool) -> Vec<Check> {
     let tried = |question: &Question, result, yes: &str| tried(question, result, may_bpf, yes);
     let session = tried(&SESSION, trial::attach(Method::Session), "attached to ourselves: entry and return");
     let multi = tried(&MULTI, trial::attach(Method::Multi), "attached to ourselves: many sites, one link");
-    // One way of attaching is enough, but one there must be.
+    // One way of attaching is enough; without multi links it has to be this one.
     let need = if multi.answer == Answer::Yes { Need::Useful } else { Need::Required };
     let perf = Question { need, ..PERF };
     vec![
@@ -176,7 +176,7 @@ pub(super) fn checks(may_bpf: bool) -> Vec<Check> {
     ]
 }
 
-/// The best way of attaching that works, by these checks.
+/// The best way of attaching that works according to these checks.
 pub(super) fn best_method(checks: &[Check]) -> Option<Method> {
     let works = |name| checks.iter().any(|check| check.name == name && check.answer == Answer::Yes);
     [(SESSION, Method::Session), (MULTI, Method::Multi), (PERF, Method::Perf)]
@@ -185,12 +185,12 @@ pub(super) fn best_method(checks: &[Check]) -> Option<Method> {
         .map(|(_, method)| method)
 }
 
-/// Whether a map could be created, by these checks.
+/// Whether a map could be created according to these checks.
 pub(super) fn bpf_works(checks: &[Check]) -> Answer {
     checks.iter().find(|check| check.name == MAPS.name).map_or(Answer::CannotTell, |check| check.answer)
 }
 
-/// Whether return probes let processes with a seccomp filter live; the tools have found out.
+/// Whether processes with a seccomp filter survive return probes, which the tools have tried.
 pub(super) fn filters_check(filters: Answer, may_bpf: bool) -> Check {
     let check = match filters {
         Answer::Yes => FILTERS.answered(filters, "a process of our own under a filter lived, and was seen"),
@@ -235,7 +235,7 @@ fn create_task_storage() -> io::Result<()> {
     bpf::create_map(STORAGE, Some((types.as_fd(), 1))).map(drop)
 }
 
-/// BTF (Documentation/bpf/btf.rst) that knows one type, `int`: a header of 24 bytes, one `struct btf_type` of kind 1 with
+/// BTF (Documentation/bpf/btf.rst) with one type, `int`: a header of 24 bytes, one `struct btf_type` of kind 1 with
 /// size 4 and 32 signed bits, and its name.
 const TYPE_INT: [u8; 45] = [
     0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 16, 0, 0, 0, 5, 0, 0, 0, // header
@@ -272,7 +272,7 @@ fn compiler(file: &io::Result<String>) -> Check {
     match file.as_deref().map(str::trim) {
         Ok("0") => JIT.answered(Answer::No, "switched off"),
         Ok(value) => JIT.answered(Answer::Yes, format!("net.core.bpf_jit_enable={value}")),
-        // Without CONFIG_BPF_JIT there is no such file.
+        // The file does not exist without CONFIG_BPF_JIT.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             JIT.answered(Answer::CannotTell, "no sysctl net.core.bpf_jit_enable here")
         }
@@ -280,7 +280,7 @@ fn compiler(file: &io::Result<String>) -> Check {
     }
 }
 
-/// The active mode stands in brackets: `none [integrity] confidentiality`.
+/// The active mode is in brackets: `none [integrity] confidentiality`.
 fn lockdown(file: &io::Result<String>) -> Check {
     let Ok(text) = file else {
         return LOCKDOWN.answered(
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lockdown_is_told_by_the_word_in_brackets() {
+    fn the_lockdown_mode_is_the_word_in_brackets() {
         let answer = |text: &str| lockdown(&Ok(text.to_owned())).answer;
         assert_eq!(answer("none [integrity] confidentiality\n"), Answer::Yes);
         assert_eq!(answer("[none] integrity confidentiality\n"), Answer::Yes);
@@ -334,7 +334,7 @@ mod tests {
     fn the_types_are_as_long_as_their_header_says() {
         let word = |at: usize| u32::from_le_bytes(TYPE_INT[at..at + 4].try_into().unwrap()) as usize;
         let (header, types, strings, names) = (word(4), word(12), word(16), word(20));
-        assert_eq!(types, strings, "the names stand behind the types");
+        assert_eq!(types, strings, "the names follow the types");
         assert_eq!(header + strings + names, TYPE_INT.len());
     }
 }

@@ -1,9 +1,9 @@
 //! `doctor`: can this machine and this process be observed, and if not, what would change that?
 //!
-//! No fact is concluded from a version number: it is tried, or read where the kernel says it. Each has three possible answers. Looking and
-//! judging are apart: the parts of this module look, the verdict and the renderers are pure. What would be probed in the
-//! process asked about comes from the same plan that an observation follows. Nothing is attached to it, but for a moment
-//! programs that count its calls, if the caller wants to know what an observation would cost.
+//! Nothing is concluded from version numbers: everything is tried, or read where the kernel says it, and has one of
+//! three answers. Looking is separate from judging: most modules look, the verdict and the renderers are pure. The
+//! probes for a process come from the same plan that an observation follows. Nothing is attached to the process, except
+//! for a moment programs that count its calls, if the caller wants to know the cost of an observation.
 
 mod activity;
 mod check;
@@ -42,12 +42,12 @@ use crate::{
     text::Text,
 };
 
-/// Version of the form of a diagnosis. Adding a field keeps it; removing one or changing a meaning raises it.
+/// Version of the form of a diagnosis. New fields keep it; removing a field or changing its meaning raises it.
 pub const SCHEMA: u32 = 1;
 
 const SAFETY_STOP: u8 = ExitCode::SafetyStop.code();
 
-/// Everything that was found out.
+/// All findings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Diagnosis {
@@ -61,7 +61,7 @@ pub struct Diagnosis {
     pub kernel: String,
     /// The answer.
     pub verdict: Verdict,
-    /// Every question that was asked, and its answer.
+    /// Every question that was asked, with its answer.
     pub checks: Vec<Check>,
     /// The process, if one was asked about.
     pub target: Option<Target>,
@@ -69,12 +69,12 @@ pub struct Diagnosis {
     pub tools: Vec<ToolState>,
     /// What a hit of a probe costs here; absent if it could not be measured.
     pub cost: Option<Cost>,
-    /// Why it could not be measured.
+    /// Why the cost could not be measured.
     pub cost_unknown: Option<String>,
 }
 
 impl Diagnosis {
-    /// The exit code of the run that made this: the one with which the tools would refuse the process, if they would.
+    /// The exit code of the run that made this: if the tools would refuse the process, the code with which they would.
     pub fn exit_code(&self) -> ExitCode {
         match self.verdict.readiness {
             Readiness::Ready | Readiness::ReadyWithLimits => ExitCode::Ok,
@@ -87,12 +87,12 @@ impl Diagnosis {
     }
 }
 
-/// Finds out everything about this machine and, if `pid` is given, about that process. `count`: its calls are counted
-/// for less than a second, which tells what an observation would cost.
+/// Examines this machine and, if `pid` is given, that process. `count`: counts its calls for less than a second, to
+/// estimate the cost of an observation.
 ///
 /// # Errors
-/// If there is no such process, or if it is a thread or a kernel thread. That it cannot be observed is no error, but the
-/// diagnosis.
+/// If there is no such process, or if it is a thread or a kernel thread. A process that cannot be observed is not an
+/// error: the diagnosis says so.
 pub fn examine(pid: Option<u32>, count: bool) -> Result<Diagnosis> {
     let process = pid.map(Process::open).transpose()?;
     let may_bpf = privileges::may_bpf();
@@ -142,7 +142,7 @@ pub fn examine(pid: Option<u32>, count: bool) -> Result<Diagnosis> {
     })
 }
 
-/// Makes the commands those for this process.
+/// Puts the pid of this process into the commands.
 fn name_process(checks: &mut [Check], pid: Option<u32>) {
     const ASK: &str = "profiler doctor";
     let Some(pid) = pid else { return };

@@ -1,4 +1,4 @@
-//! Whether the functions of a process have names, and where the missing ones can be got.
+//! Whether the functions of a process have names, and where to get missing ones.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ const NAMES: Question = Question {
     fix: Some("objcopy --only-keep-debug SERVER SERVER.debug   # beside SERVER, before stripping it"),
 };
 
-/// Who installs programs here.
+/// The package system of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packages {
-    /// Debian, Ubuntu and their like.
+    /// dpkg: Debian, Ubuntu and their derivatives.
     Dpkg,
-    /// Fedora, RHEL, SUSE and their like.
+    /// rpm: Fedora, RHEL, SUSE and their derivatives.
     Rpm,
 }
 
@@ -30,13 +30,13 @@ impl Packages {
     /// Of this machine.
     pub(super) fn here() -> Option<Packages> {
         let there = |program: &str| Path::new(program).exists();
-        // Some have rpm as a tool beside dpkg, hardly any the other way round.
+        // Some systems have rpm as a tool beside dpkg, hardly any dpkg beside rpm.
         let dpkg = there("/usr/bin/dpkg").then_some(Packages::Dpkg);
         dpkg.or_else(|| there("/usr/bin/rpm").then_some(Packages::Rpm))
     }
 }
 
-/// `exe` is the path of the executable on this machine, if it is one.
+/// `exe` is the path of the executable, if it is a file of this machine.
 pub(super) fn check(code: &Code, exe: Option<&str>, packages: Option<Packages>) -> Check {
     let its_own = match (code.exe_has_names, code.exe_exports) {
         (true, _) => "its own file has".to_owned(),
@@ -62,10 +62,10 @@ pub(super) fn check(code: &Code, exe: Option<&str>, packages: Option<Packages>) 
     check
 }
 
-/// The command that installs the debug symbols of the package that a program comes from. Programs of packages are in
-/// /usr, but not in /usr/local.
+/// The command that installs the debug symbols of a program's package. Programs of packages are in /usr, but not in
+/// /usr/local.
 fn debug_package(exe: &str, packages: Packages) -> Option<String> {
-    // Nothing else has to be quoted for a shell, and no package has such a file.
+    // Other characters would have to be quoted for a shell; no package has such a file.
     let is_plain = exe.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._+-".contains(&byte));
     if !is_plain || !exe.starts_with("/usr/") || exe.starts_with("/usr/local/") {
         return None;

@@ -1,4 +1,4 @@
-//! What profiler itself may do here.
+//! What profiler itself is allowed to do.
 
 use std::fs;
 
@@ -20,11 +20,11 @@ const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// Descriptors that an observation takes besides the files of the target: maps, programs, links, the ring.
 const OWN_DESCRIPTORS: u64 = 96;
-/// Descriptors per probed function where every probe is a perf event: event and link, at entry and return.
+/// Descriptors per probed function if every probe is a perf event: event and link, at entry and return.
 const DESCRIPTORS_PER_FUNCTION: u64 = 4;
-/// Functions that are probed where nothing is known of the target.
+/// Functions to probe in an unknown target.
 const USUAL_FUNCTIONS: u64 = 64;
-/// Files that a target maps where nothing is known of it.
+/// Files that an unknown target maps.
 const USUAL_FILES: u64 = 64;
 
 const IN_A_CONTAINER: &str = "docker run --pid=host --cap-add BPF --cap-add PERFMON --cap-add SYS_PTRACE \
@@ -116,18 +116,18 @@ const SYSCTLS: Question = Question {
     area: Area::Privileges,
     title: "sysctls",
     need: Need::Informative,
-    disables: "nothing by themselves: capabilities pass all of them",
-    remedy: "run it as root; nobody has to lower them",
+    disables: "nothing by themselves: capabilities override all of them",
+    remedy: "run it as root; they need not be changed",
     fix: Some("sudo profiler doctor"),
 };
 
-/// Whether BPF may be tried with the outcome telling something about the kernel.
+/// Whether trying BPF says something about the kernel.
 pub(super) fn may_bpf() -> bool {
     let status = Status::read(std::process::id()).unwrap_or_default();
     status.has(CAP_SYS_ADMIN) || status.has(CAP_BPF) && status.has(CAP_PERFMON)
 }
 
-/// What matters for our own limits.
+/// What determines the limits that we need.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// Files that the target maps, if there is one.
@@ -140,7 +140,7 @@ pub(super) struct Wanted {
     pub(super) bpf: Answer,
 }
 
-/// Asks everything about ourselves.
+/// All checks of our own privileges.
 pub(super) fn checks(wanted: Wanted) -> Vec<Check> {
     let status = Status::read(std::process::id()).unwrap_or_default();
     let admin = status.has(CAP_SYS_ADMIN);
@@ -187,14 +187,14 @@ fn user_namespace(uid_map: &str) -> Check {
     }
 }
 
-/// Our label from the security module, as AppArmor and SELinux give it; empty without one.
+/// Our label from the security module (AppArmor, SELinux); empty without one.
 fn label() -> String {
-    // Without such a module, reading fails.
+    // Without such a module, reading the file fails.
     let bytes = fs::read("/proc/self/attr/current").unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim_matches(['\0', '\n']).to_owned()
 }
 
-/// Being confined matters only if it shows.
+/// Whether confinement has an effect: it matters only then.
 fn confinement(seccomp: Option<u32>, label: &str, bpf: Answer) -> Check {
     let filter = match seccomp {
         Some(0) => "no seccomp filter",
@@ -218,7 +218,7 @@ fn open_files(Wanted { files, functions, multi, .. }: Wanted) -> Check {
     }
 }
 
-/// Tries a map that is larger than the limit, if that is small: since Linux 5.11 it does not count.
+/// Tries a map that is larger than the limit, if the limit is small: since Linux 5.11 maps do not count.
 fn memory(may_bpf: bool) -> Check {
     const LARGE: u64 = 64 << 20;
     const PAGE: u32 = 4096;
@@ -267,7 +267,7 @@ mod tests {
     const NOTHING: Wanted = Wanted { files: None, functions: None, multi: true, bpf: Answer::Yes };
 
     #[test]
-    fn a_user_namespace_is_told_from_the_first_one() {
+    fn another_user_namespace_than_the_first_is_recognised() {
         assert_eq!(user_namespace("         0          0 4294967295\n").answer, Answer::Yes);
         assert_eq!(user_namespace("         0       1000          1\n").answer, Answer::No);
         assert_eq!(user_namespace("").answer, Answer::CannotTell);

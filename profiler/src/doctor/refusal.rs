@@ -1,10 +1,10 @@
-//! What a refusal of the kernel tells.
+//! What a refusal of the kernel means.
 
 use std::io;
 
 use super::check::{Answer, Check, Question};
 
-/// What can be concluded from a kernel call that failed. `privileged`: whether we have what the call takes.
+/// What to conclude from a kernel call that failed. `privileged`: whether we have the privileges that it takes.
 fn judge(error: &io::Error, privileged: bool) -> (Answer, String) {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) if !privileged => {
@@ -27,7 +27,7 @@ fn judge(error: &io::Error, privileged: bool) -> (Answer, String) {
     }
 }
 
-/// The check of a question that was answered by a kernel call. `yes`: what to say if it worked.
+/// The check of a question that a kernel call answers. `yes`: the words for success.
 pub(super) fn tried(question: &Question, result: io::Result<()>, privileged: bool, yes: &str) -> Check {
     let Err(error) = result else { return question.answered(Answer::Yes, yes) };
     let (answer, seen) = judge(&error, privileged);

@@ -74,12 +74,12 @@ fn figure(median_ns: f64, calls: u64) -> Figure {
     Figure { median_ns, low_ns: median_ns * 0.96, high_ns: median_ns * 1.31, calls }
 }
 
-/// Each of those below.
+/// All diagnoses below.
 pub(crate) fn all() -> [Diagnosis; 6] {
     [ready(), limited(), costly(), not_ready(), refused(), hostile()]
 }
 
-/// A machine without faults, and no process.
+/// A machine without faults, without a process.
 pub(crate) fn ready() -> Diagnosis {
     Diagnosis {
         schema: SCHEMA,
@@ -188,7 +188,7 @@ pub(crate) fn limited() -> Diagnosis {
     diagnosis
 }
 
-/// Nobody in particular, who may try nothing.
+/// A user without any privileges.
 pub(crate) fn not_ready() -> Diagnosis {
     let mut diagnosis = ready();
     let root = not_yes(
@@ -221,7 +221,7 @@ pub(crate) fn costly() -> Diagnosis {
     diagnosis
 }
 
-/// A process that no tool takes.
+/// A process that no tool can observe.
 pub(crate) fn refused() -> Diagnosis {
     let mut diagnosis = limited();
     let tool = &mut diagnosis.tools[0];
@@ -235,7 +235,7 @@ pub(crate) fn refused() -> Diagnosis {
     diagnosis
 }
 
-/// A process that wants to act on the terminal.
+/// A process whose name contains terminal escapes.
 pub(crate) fn hostile() -> Diagnosis {
     let mut diagnosis = limited();
     let evil = Text::from("a\x1b[2J\u{202e}\nREADY");

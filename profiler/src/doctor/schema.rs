@@ -1,4 +1,4 @@
-//! Keeps `schema/doctor.schema.json` and the types in step, as `report::schema` does for reports.
+//! Keeps `schema/doctor.schema.json` equal to the types, as `report::schema` does for reports.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ fn generated() -> Json {
     json
 }
 
-/// The committed schema; written anew first if that is asked for, once for all tests of this process.
+/// The committed schema. If UPDATE_SCHEMA is set, it is generated first, once for all tests of this process.
 fn published() -> &'static Json {
     static PUBLISHED: OnceLock<Json> = OnceLock::new();
     PUBLISHED.get_or_init(|| {
@@ -81,7 +81,7 @@ fn the_published_schema_refuses_another_meaning() {
     }
 }
 
-/// Every field is in the documentation, and in a sample, so that the samples exercise all of it.
+/// Every field is documented, and used in a sample, so that the samples exercise all fields.
 #[test]
 fn every_field_is_documented_and_used() {
     let root = generated();

@@ -86,7 +86,7 @@ const TRACER: Question = Question {
     fix: Some("ps -o pid,args -p $(awk '/TracerPid/ {print $2}' /proc/PID/status)"),
 };
 
-/// What a process is.
+/// The process asked about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Target {
@@ -100,11 +100,11 @@ pub struct Target {
     pub uid: Option<u32>,
     /// Threads.
     pub threads: Option<u64>,
-    /// Its pid as it knows it itself, if that is another.
+    /// Its pid inside its own pid namespace, if it differs.
     pub inner_pid: Option<u32>,
-    /// Manager and start of the id of the container that it is in, if it is in one that is known by its cgroup.
+    /// Its container: manager and first digits of the id, if it is in one that its cgroup shows.
     pub container: Option<Text>,
-    /// Anonymous memory that is resident, in bytes: what was allocated before anybody looked.
+    /// Anonymous memory that is resident, in bytes: allocated before the observation began.
     pub anonymous_bytes: Option<u64>,
     /// Runtimes and engines in it.
     pub runtimes: Vec<RuntimeFound>,
@@ -118,7 +118,7 @@ pub struct Target {
 pub struct RuntimeFound {
     /// Its name.
     pub name: String,
-    /// What that means.
+    /// What it means for an observation.
     pub meaning: String,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Examined {
     pub(super) files: Option<u64>,
 }
 
-/// Looks at a process. `filters`: whether return probes are safe in processes with a seccomp filter.
+/// Examines a process. `filters`: whether processes with a seccomp filter survive return probes.
 pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
     let pid = process.pid();
     let status = Status::read(pid).unwrap_or_default();
@@ -147,7 +147,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
             found = runtimes(layout, &modules);
             let its = code::examine(layout, &modules, process);
             checks.push(MAPPINGS.answered(Answer::Yes, format!("{} files", its.files)));
-            // Another root's packages are not ours.
+            // In another root, packages are not those of this machine.
             let exe = process.exe().ok().filter(|_| container.is_none());
             let exe = exe.as_ref().and_then(|exe| exe.to_str());
             checks.extend([names::check(&its, exe, names::Packages::here()), tables(&its)]);
@@ -200,7 +200,7 @@ fn program(pid: u32) -> Check {
     }
 }
 
-/// By the names of the mapped files, and by what these files define.
+/// The runtimes of a process, by the names of the mapped files and by the symbols that these files define.
 fn runtimes(layout: &Layout, modules: &Modules) -> Vec<Runtime> {
     let mut found = Runtime::of_files(layout.files().map(|(mapping, _)| mapping.path.as_path()));
     for (_, id) in layout.files() {
@@ -230,7 +230,7 @@ fn tables(code: &Code) -> Check {
     TABLES.decided(code.with_tables == code.files, seen)
 }
 
-/// Whether there is a file with the names of code made at run time that can be believed: where it is, and why not.
+/// The trusted file with names of code made at run time: its path, or why there is none.
 fn perf_map(process: &Process) -> io::Result<Result<String, String>> {
     let location = Location::of(process)?;
     Ok(location.open().map(|_| location.path()))
@@ -251,7 +251,7 @@ fn made_code(map: io::Result<Result<String, String>>, runtimes: &[Runtime]) -> C
     check
 }
 
-/// `filters`: whether return probes are safe under a filter here.
+/// `filters`: whether processes with a filter survive return probes here.
 fn seccomp(mode: Option<u32>, filters: Answer) -> Check {
     let check = match (mode, filters) {
         (Some(0), _) => FILTER.answered(Answer::Yes, "no filter"),
@@ -262,7 +262,7 @@ fn seccomp(mode: Option<u32>, filters: Answer) -> Check {
         (Some(_), Answer::No) => FILTER
             .answered(Answer::No, "a filter, and return probes did not pass one on a process of our own"),
         (Some(_), Answer::CannotTell) => {
-            FILTER.answered(Answer::CannotTell, "a filter, and it could not be tried whether probes pass one")
+            FILTER.answered(Answer::CannotTell, "a filter, and whether probes pass one could not be tried")
         }
     };
     check.of_uprobe_tools()

@@ -1,4 +1,4 @@
-//! The answer, from all answers.
+//! The verdict, from all answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +26,13 @@ pub enum Readiness {
 pub struct Verdict {
     /// Whether something can be observed.
     pub readiness: Readiness,
-    /// What keeps from it if nothing can, else what limits it; the most important first.
+    /// If nothing can be observed, why; else the limits. The most important first.
     pub reasons: Vec<String>,
 }
 
 impl Verdict {
-    /// Concludes. What is required and missing, or that no tool can work, means that nothing can be observed; whatever
-    /// else is not a plain yes is a limit.
+    /// Concludes. Nothing can be observed if something required is missing, or if no tool can work; every other answer
+    /// but yes is a limit.
     pub(super) fn of(checks: &[Check], tools: &[ToolState]) -> Verdict {
         let of_check = |check: &Check| match check.tools.as_deref() {
             Some(tools) => format!("{}: {} (this limits {})", check.title, check.seen, tools.join(", ")),
@@ -46,7 +46,7 @@ impl Verdict {
             let forecast = tool.forecast.as_ref().filter(|forecast| forecast.is_over())?;
             Some(format!("{}: {}", tool.name, forecast.sentence()))
         };
-        // What would be refused for its cost is not observed either.
+        // A tool that would refuse the process for its cost cannot work either.
         if tools.iter().all(|tool| tool.answer == Answer::No || over(tool).is_some()) {
             reasons.extend(tools.iter().map(|tool| over(tool).unwrap_or_else(|| of_tool(tool))));
         }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_that_is_required_keeps_from_everything() {
+    fn one_missing_requirement_blocks_everything() {
         let verdict = verdict(|checks, _| {
             checks[0].answer = Answer::No;
             checks[0].need = Need::Required;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_a_limit() {
+    fn an_unknown_answer_is_a_limit() {
         for need in [Need::Required, Need::Useful] {
             let verdict = verdict(|checks, _| {
                 checks[0].answer = Answer::CannotTell;

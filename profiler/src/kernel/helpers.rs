@@ -1,9 +1,9 @@
 //! Which BPF helpers the programs of an object call, and which of them the running kernel lacks, found by asking its
 //! verifier.
 //!
-//! A program that calls a helper without arguments is refused either way; the verifier's words say whether the helper
-//! is unknown or its arguments are wrong. The words have changed over time, so a helper that every supported kernel has
-//! and a number that no kernel has are asked about first: if these answers are wrong, the words are not understood.
+//! A program that calls a helper without arguments is refused either way; the verifier's log says whether the helper
+//! is unknown or its arguments are wrong. Its wording has changed over time, so a helper that every supported kernel has
+//! and a number that no kernel has are asked about first: if these answers are wrong, the log is not understood.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,7 @@ pub(crate) struct Helpers {
 }
 
 impl Helpers {
-    /// Looks at all programs of these objects. `None` if the verifier's words are not understood.
+    /// Looks at all programs of these objects. `None` if the verifier's log is not understood.
     ///
     /// # Errors
     /// If an object cannot be read, or if nothing can be loaded at all.
