@@ -7,6 +7,7 @@ mod footprint;
 mod large;
 mod memleak;
 pub(crate) mod observer;
+mod syscalls;
 mod target;
 mod unwind;
 
@@ -47,6 +48,8 @@ enum Bench {
         #[arg(long)]
         busy: bool,
     },
+    /// Nanoseconds that counting adds to a system call, against empty programs and what others add
+    Syscalls,
     /// Nanoseconds that a stack costs, against the kernel's walk by frame pointers
     Unwind,
 }
@@ -59,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let figures = match args.bench {
         Bench::Memleak { without_frame_pointers: false } => memleak::run(&rig),
         Bench::Memleak { without_frame_pointers: true } => memleak::run_without_frame_pointers(&rig),
+        Bench::Syscalls => syscalls::run(&rig),
         Bench::Unwind => unwind::run(&rig),
         Bench::Footprint { busy: false } => footprint::run(&rig),
         Bench::Footprint { busy: true } => footprint::run_busy(&rig),

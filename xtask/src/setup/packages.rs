@@ -68,8 +68,12 @@ pub(super) const TEST: &[Package] = &[
 ];
 
 /// What the benches compare with.
-pub(super) const BENCH: &[Package] =
-    &[Package::program("g++", "g++"), Package::program("bpftrace", "bpftrace")];
+pub(super) const BENCH: &[Package] = &[
+    Package::program("g++", "g++"),
+    Package::program("bpftrace", "bpftrace"),
+    Package::program("libbpf-tools", "syscount"),
+    Package::program("strace", "strace"),
+];
 
 /// Of these, the ones that Debian starts at every boot.
 const SERVICES: [&str; 4] = ["redis-server", "teeworlds-server", "mariadb-server", "nginx-light"];
