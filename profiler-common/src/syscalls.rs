@@ -200,6 +200,19 @@ wire! {
     }
 }
 
+wire! {
+    /// Key of what went through rings of io_uring.
+    pub struct UringKey {
+        /// Number of the address space.
+        pub space: u32,
+        /// Operation (`IORING_OP_...`) of what was submitted, or [`URING_COMPLETED`].
+        pub operation: u32,
+    }
+}
+
+/// Instead of an operation: all completions. The tracepoint does not tell of which operation they are.
+pub const URING_COMPLETED: u32 = u32::MAX;
+
 /// No stacks are taken.
 pub const NO_STACKS: u32 = 0;
 /// Stacks are taken at the return of slow calls.
@@ -263,6 +276,8 @@ counters! {
     MaxRaced = "longest_time_raced" in Exit as Quality,
     /// A slow call did not fit into the ring.
     SlowLost = "slow_call_not_listed" in Exit as Quality,
+    /// The kernel had no memory to count operations of io_uring.
+    UringLost = "uring_not_counted" in Exit as Quality,
     /// The kernel had no memory to put a call down to its stack.
     CallerLost = "caller_not_counted" in Exit as Quality,
     /// No more stacks could be told apart (`--max-stacks`).

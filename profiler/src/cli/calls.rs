@@ -8,7 +8,10 @@ use profiler::{
 };
 use profiler_common::{
     ledger::Class,
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, Probe, SlowCall, Thread},
+    syscalls::{
+        Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, Probe, SlowCall, Thread,
+        URING_COMPLETED, UringKey,
+    },
 };
 use serde_json::{Value, json};
 
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &CallsArgs) -> Done {
         "cells": cells,
         "threads": counted.threads.iter().map(of_thread).collect::<Vec<_>>(),
         "callers": callers,
+        "uring": of_uring(&counted.uring),
         "slow": slow.iter().map(of_slow).collect::<Vec<_>>(),
         "ledger": of_ledger(&counted.ledger()),
         "verified_insns": verified,
@@ -87,6 +91,19 @@ fn of_ledger(ledger: &[u64]) -> Value {
         sums.extend([("unaccounted", hits.wrapping_sub(explained)), ("lost", lost)]);
     }
     json!(by_probe)
+}
+
+/// Operations by number, and completions.
+fn of_uring(uring: &[(UringKey, u64)]) -> Value {
+    let mut operations: BTreeMap<String, u64> = BTreeMap::new();
+    for (key, count) in uring {
+        let name = match key.operation {
+            URING_COMPLETED => "completed".to_owned(),
+            operation => operation.to_string(),
+        };
+        *operations.entry(name).or_default() += count;
+    }
+    json!(operations)
 }
 
 fn of_caller((key, caller): &(CallerKey, Caller)) -> Value {

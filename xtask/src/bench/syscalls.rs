@@ -30,7 +30,7 @@ const PEERS_ATTACH: Duration = Duration::from_secs(2);
 /// What the ratios should not be above, and the last one not below.
 const BARS: [(&str, f64); 5] = [
     ("added_over_floor", 2.2),
-    ("others_over_floor", 1.1),
+    ("others_over_floor", 1.0),
     ("added_over_syscount", 0.6),
     ("added_over_bpftrace", 0.25),
     ("strace_over_added", 20.0),

@@ -55,6 +55,17 @@ const CASES: &[Of] = &[
             "two_observers_at_once",
         ],
     },
+    Of {
+        program: "live_syscalls",
+        few: &["every_call_counts_once", "every_program_is_easy_to_verify"],
+        more: &[
+            "threads_without_a_slot_or_a_record_count_the_same",
+            "threads_without_cells_share_them",
+            "calls_that_never_return_end_with_their_threads",
+            "an_exec_of_another_thread_counts_once",
+            "operations_of_io_uring_count",
+        ],
+    },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {
         program: "live_faults",

@@ -28,7 +28,7 @@ pub(crate) fn syscalls_enter(ctx: *mut c_void) -> i32 {
     0
 }
 
-#[inline(never)]
+#[inline(always)]
 fn candidate(ctx: *mut c_void, task: *const u8) -> i32 {
     let Some(thread) = current(task, Counter::EnterHits, Counter::EnterLostThread) else { return 0 };
     // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.

@@ -30,7 +30,7 @@ pub(crate) fn syscalls_exit(ctx: *mut c_void) -> i32 {
 }
 
 /// Counts the return; whether the call is to be looked at more closely.
-#[inline(never)]
+#[inline(always)]
 fn candidate(ctx: *mut c_void, task: *const u8) -> bool {
     let Some(thread) = current(task, Counter::ExitHits, Counter::ExitLostThread) else { return false };
     // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own, and so are its cells.

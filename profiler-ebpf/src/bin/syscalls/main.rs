@@ -18,6 +18,8 @@ mod maps;
 mod suspended;
 #[cfg(target_arch = "bpf")]
 mod threads;
+#[cfg(target_arch = "bpf")]
+mod uring;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

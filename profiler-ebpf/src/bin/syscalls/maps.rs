@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     record::RECORD_OF_TOOL,
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Settings, SharedKey, Thread},
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Settings, SharedKey, Thread, UringKey},
 };
 use profiler_ebpf::stack::number::{Remarks, TaskWalker};
 
@@ -34,6 +34,9 @@ pub(crate) static ACTION_HANDLER: Global<u64> = Global::new(0);
 /// `k_sigaction.sa.sa_flags`
 #[unsafe(no_mangle)]
 pub(crate) static ACTION_FLAGS: Global<u64> = Global::new(0);
+/// `io_kiocb.opcode`
+#[unsafe(no_mangle)]
+pub(crate) static REQUEST_OPCODE: Global<u64> = Global::new(0);
 /// Slots for threads less one: the bits of a thread id that choose its slot.
 #[unsafe(no_mangle)]
 pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);
@@ -104,6 +107,9 @@ pub(crate) static NO_CELL: Array<Cell> = Array::with_max_entries(1, 0);
 /// What each stack did with each call.
 #[map]
 pub(crate) static CALLERS: HashMap<CallerKey, Caller> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
+/// What went through rings of io_uring.
+#[map]
+pub(crate) static URING: HashMap<UringKey, u64> = HashMap::with_max_entries(1 << 12, BPF_F_NO_PREALLOC);
 /// What a walk works with. These programs are not preempted, and only one of them walks.
 #[map]
 pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);

@@ -2,7 +2,7 @@
 
 use profiler_common::{
     ledger::{Counters, MAX_COUNTERS},
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, SharedKey, Thread},
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, SharedKey, Thread, UringKey},
 };
 
 use super::probes::Probes;
@@ -20,6 +20,8 @@ pub struct Counted {
     pub threads: Vec<Thread>,
     /// Calls that failed, by cell and error; what the cells do not have.
     pub errors: Vec<(ErrorKey, u64)>,
+    /// Operations that went through rings of io_uring, by space and operation; empty also where the kernel has no such tracepoints.
+    pub uring: Vec<(UringKey, u64)>,
     /// What stacks did with calls, as far as stacks were taken.
     pub callers: Vec<(CallerKey, Caller)>,
     /// What the kernel side counted by [`Counter`]; [`Counted::ledger`] has all.
@@ -35,7 +37,8 @@ impl Counted {
         let cells = each(probes, "CELLS", "NEXT_CELL")?;
         let threads = each(probes, "THREADS", "NEXT_THREAD")?;
         let counters = [0; Counter::COUNT];
-        let mut counted = Counted { cells, threads, errors: Vec::new(), callers: Vec::new(), counters };
+        let mut counted =
+            Counted { cells, threads, errors: Vec::new(), uring: Vec::new(), callers: Vec::new(), counters };
         let failed = |map: &str, e| {
             Error::new(ErrorKind::Kernel, format_args!("tried to read BPF map {map}")).because_of(e)
         };
@@ -45,6 +48,8 @@ impl Counted {
             .map_err(|e| failed("BEYOND", e))?;
         bpf::for_each_element(probes.map("ERRORS")?, |key, count| counted.errors.push((key, count)))
             .map_err(|e| failed("ERRORS", e))?;
+        bpf::for_each_element(probes.map("URING")?, |key, operations| counted.uring.push((key, operations)))
+            .map_err(|e| failed("URING", e))?;
         bpf::for_each_element(probes.map("CALLERS")?, |key, caller| counted.callers.push((key, caller)))
             .map_err(|e| failed("CALLERS", e))?;
         let cpus = aya::util::nr_cpus().map_err(|(what, e)| {

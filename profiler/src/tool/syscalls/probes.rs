@@ -42,6 +42,11 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("syscalls_exit", "sys_exit"),
     ("syscalls_enter", "sys_enter"),
 ];
+/// Programs that a kernel may lack the tracepoint of: it has no io_uring, or names it differently (before Linux 6.4).
+const OPTIONAL: [(&str, &[&str]); 2] = [
+    ("syscalls_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
+    ("syscalls_complete", &["io_uring_complete"]),
+];
 /// In the order in which they are taken away, as places in [`PROGRAMS`]. Entries come last: while returns are no longer seen, they find
 /// their threads in a call, and do not count.
 const AWAY: [usize; 5] = [3, 4, 2, 1, 0];
@@ -95,7 +100,7 @@ impl Default for Limits {
 pub struct Probes {
     pub(super) object: Object,
     entries: [(&'static str, u32); 3],
-    programs: Vec<OwnedFd>,
+    programs: Vec<(&'static str, OwnedFd)>,
     links: Vec<Option<OwnedFd>>,
 }
 
@@ -120,6 +125,9 @@ impl Probes {
         };
         let stacks = stacks.to_ne_bytes();
         let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let opcode = types.offset("io_kiocb", &["opcode"]);
+        let opcode_bytes = opcode.unwrap_or(0).to_ne_bytes();
+        globals.push(("REQUEST_OPCODE", &opcode_bytes));
         globals.extend([
             ("MAX_CELLS", max_cells.as_slice()),
             ("SLOT_MASK", &slot_mask),
@@ -138,7 +146,22 @@ impl Probes {
                 explain(tried(format_args!("to attach to the tracepoint {tracepoint}")), error)
             })?;
         }
+        if opcode.is_some() {
+            probes.attach_optional(&types);
+        }
         Ok(probes)
+    }
+
+    /// Without these programs the operations of io_uring do not count.
+    fn attach_optional(&mut self, types: &Types) {
+        for (program, tracepoints) in OPTIONAL {
+            let known = tracepoints.iter().find(|tracepoint| types.tracepoint(tracepoint).is_some());
+            match known.map(|tracepoint| self.attach_to(types, program, tracepoint)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => tracing::info!("io_uring is not seen by {program}: {error}"),
+                None => tracing::info!("io_uring is not seen: the kernel has none of {tracepoints:?}"),
+            }
+        }
     }
 
     fn prepare(&self, limits: Limits) -> Result<()> {
@@ -158,12 +181,12 @@ impl Probes {
         self.write(SETTINGS, &0u32, &live)
     }
 
-    fn attach_to(&mut self, types: &Types, program: &str, tracepoint: &str) -> io::Result<()> {
+    fn attach_to(&mut self, types: &Types, program: &'static str, tracepoint: &str) -> io::Result<()> {
         let missing = || io::Error::other("the kernel's types do not have it");
         let number = types.tracepoint(tracepoint).ok_or_else(missing)?;
-        let program = self.object.load_program(program, ProgramKind::TypedTracepoint(number))?;
-        self.links.push(Some(bpf::open_typed_tracepoint(program.as_fd())?));
-        self.programs.push(program);
+        let loaded = self.object.load_program(program, ProgramKind::TypedTracepoint(number))?;
+        self.links.push(Some(bpf::open_typed_tracepoint(loaded.as_fd())?));
+        self.programs.push((program, loaded));
         Ok(())
     }
 
@@ -176,16 +199,16 @@ impl Probes {
         for place in AWAY {
             self.links[place] = None;
         }
+        self.links.truncate(PROGRAMS.len());
         Ok(())
     }
 
     /// Instructions that the verifier has looked at, by program.
     pub fn verified(&self) -> Vec<(&'static str, u32)> {
-        let programs = PROGRAMS.iter().zip(&self.programs);
-        let verified = programs.map(|((name, _), program)| {
+        let verified = |(name, program): &(&'static str, OwnedFd)| {
             (*name, bpf::verified_instructions(program.as_fd()).unwrap_or_default())
-        });
-        verified.collect()
+        };
+        self.programs.iter().map(verified).collect()
     }
 
     /// Number of elements of one of the maps that are sized here.

@@ -1,0 +1,53 @@
+//! What goes through rings of io_uring, which no system call shows. Whoever submits or completes an operation for a process, be it a thread
+//! that polls the ring or one that works for it, has the id of that process.
+
+use core::ffi::c_void;
+
+use profiler_common::syscalls::{Counter, URING_COMPLETED, UringKey};
+use profiler_ebpf::{atomic, space};
+
+use crate::{
+    maps::{REQUEST_OPCODE, TASK_TGID, URING, count},
+    threads::{is_candidate, member, task},
+};
+
+const BPF_NOEXIST: u64 = 1;
+
+/// An operation is submitted: (request).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/io_uring_submit_req")]
+pub(crate) fn syscalls_submit(ctx: *mut c_void) -> i32 {
+    let task = task();
+    if is_candidate(task) {
+        // SAFETY: an argument of which the verifier knows the type.
+        let operation: u8 = unsafe { member(ctx.cast::<*const u8>().read_volatile(), REQUEST_OPCODE.load()) };
+        add(task, operation.into());
+    }
+    0
+}
+
+/// An operation is complete.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/io_uring_complete")]
+pub(crate) fn syscalls_complete(_ctx: *mut c_void) -> i32 {
+    let task = task();
+    if is_candidate(task) {
+        add(task, URING_COMPLETED);
+    }
+    0
+}
+
+#[inline(always)]
+fn add(task: *const u8, operation: u32) {
+    // SAFETY: the current task.
+    let Some(space) = space::of_process(unsafe { member(task, TASK_TGID.load()) }) else { return };
+    let key = UringKey { space, operation };
+    if URING.get_ptr_mut(key).is_none() {
+        let _ = URING.insert(key, 0, BPF_NOEXIST);
+    }
+    match URING.get_ptr_mut(key) {
+        // SAFETY: a map value.
+        Some(operations) => unsafe { atomic::add(operations, 1) },
+        None => count(Counter::UringLost),
+    }
+}
