@@ -62,16 +62,18 @@ fn fields(section: &Section) -> Vec<(usize, &Column, Part)> {
     let mut taken: HashSet<String> = [LENGTH, STACK_ID, STACK].map(str::to_owned).into();
     let columns = section.columns.iter().enumerate();
     let all = columns.flat_map(|(place, column)| {
-        parts(&section.rows, place).into_iter().map(move |part| (place, column, part))
+        parts(&section.rows, place, column.unit).into_iter().map(move |part| (place, column, part))
     });
     all.filter(|(_, column, part)| taken.insert(part.name(column))).collect()
 }
 
-/// The parts of a column, which depend on the kinds of its cells.
-fn parts(rows: &[Row], column: usize) -> Vec<Part> {
+/// The parts of a column, which depend on the kinds of its cells. Shares and hourly rates are estimates as soon as they are known: their
+/// intervals have fields from the first interim report on, so that all reports of a run have the same fields.
+fn parts(rows: &[Row], column: usize, unit: Unit) -> Vec<Part> {
     let any = |is: fn(&Value) -> bool| rows.iter().any(|row| row.cells.get(column).is_some_and(is));
     let mut parts = vec![Part::Whole];
-    if any(|value| matches!(value, Value::Estimate { .. })) {
+    let is_estimated = matches!(unit, Unit::Ratio | Unit::PerHour | Unit::BytesPerHour);
+    if is_estimated || any(|value| matches!(value, Value::Estimate { .. })) {
         parts.extend([Part::Low, Part::High]);
     }
     if any(|value| matches!(value, Value::Histogram(_))) {
@@ -198,6 +200,16 @@ mod tests {
         );
         assert_eq!(of(2, "growth_bytes_per_hour"), "", "not known");
         assert_eq!(of(2, "hazard_high_per_hour"), "", "no upper bound");
+    }
+
+    #[test]
+    fn an_interim_report_without_estimates_has_the_same_fields() {
+        let mut early = sample::pong();
+        for cell in early.sections[0].rows.iter_mut().flat_map(|row| &mut row.cells[9..12]) {
+            *cell = Value::Unknown("too early".into());
+        }
+        assert_eq!(read(&early)[0], read(&sample::pong())[0]);
+        assert_eq!(cell(&read(&early), 0, "survival_low_ratio"), "");
     }
 
     #[test]
