@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     text::Text,
-    tool::memleak::{AllocatorFound, CallEnd, Forecast, Site},
+    tool::foresight::{AllocatorFound, CallEnd, Forecast, Site},
 };
 
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
@@ -179,7 +179,7 @@ pub(crate) fn limited() -> Diagnosis {
         name: Some(Text::from("tick")),
         share: 0.31,
         taken_share: 0.26,
-        sampled_share: 0.19,
+        sampled_share: Some(0.19),
         calls_per_s: 310_000.0,
         limit: 0.30,
     });

@@ -9,8 +9,8 @@ use crate::{
     exit::ExitCode,
     target::{modules::Modules, process::Process},
     tool::{
-        About, Foresight, TOOLS,
-        memleak::{AllocatorFound, Forecast, Site},
+        About, TOOLS,
+        foresight::{AllocatorFound, Forecast, Foresight, Site},
     },
 };
 

@@ -15,7 +15,7 @@ use crate::{
         object::{Maps, Object},
         uprobe::{Links, Loaded, Method},
     },
-    error::{Error, Result},
+    error::Result,
     observe::{Beginning, Observation, Part, ground::Ground, settings::Settings, space::Space},
     report::{Ended, Probed},
     target::{
@@ -24,8 +24,11 @@ use crate::{
     },
 };
 
+pub mod foresight;
 pub mod memleak;
 pub mod syscalls;
+
+use self::foresight::{Forecast, Foresight};
 
 /// Every tool: a new one takes a line here.
 pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT];
@@ -58,7 +61,7 @@ pub(crate) struct About {
     /// What it would do with a process; nothing is attached.
     pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
     /// What it would cost a process, from hits that are counted for a moment; `None` if that cannot be told here.
-    pub(crate) predict: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<memleak::Forecast>>,
+    pub(crate) predict: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<Forecast>>,
 }
 
 /// A tool as a command line asks for it; an error if that has other options than [`About::options`].
@@ -76,18 +79,6 @@ pub fn commands() -> impl Iterator<Item = clap::Command> {
         );
         (about.options)(command)
     })
-}
-
-/// What a tool would do with a process.
-pub(crate) struct Foresight {
-    /// The allocators that were found.
-    pub(crate) allocators: Vec<memleak::AllocatorFound>,
-    /// The functions that it would probe, and those that it would leave out.
-    pub(crate) sites: Vec<memleak::Site>,
-    /// Why it would refuse the process.
-    pub(crate) refused: Option<Error>,
-    /// What it would tell the user about the process.
-    pub(crate) notes: Vec<String>,
 }
 
 /// Creates the maps of a tool's object, given those that it shares with the observation. It may run on another thread.

@@ -4,7 +4,7 @@
 use super::{HumanOptions, fit, page::Page, style::Style};
 use crate::doctor::{Answer, Area, Check, Code, Cost, Diagnosis, Figure, Readiness, Target, ToolState};
 use crate::text::{Text, visible};
-use crate::tool::memleak::{AllocatorFound, Site};
+use crate::tool::foresight::{AllocatorFound, Site};
 use crate::units;
 
 /// Columns of the name of a check.

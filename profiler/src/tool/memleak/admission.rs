@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
 use super::options::Options;
 use crate::{
     capture::{
         cost::{
-            CostMeter, named,
+            CostMeter,
             prices::{Programs, Traps},
             spending::LEAST_BUSY,
             threads,
@@ -19,7 +17,7 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     observe::settings::{DEFAULT_MAX_COST, Settings},
-    text::Text,
+    tool::foresight::{Forecast, PROPOSED},
     units,
 };
 
@@ -31,29 +29,6 @@ const EXACT: Programs = Programs { call_ns: 950.0, free_ns: 150.0, returns: true
 const SAMPLED: Programs = Programs { call_ns: 125.0, free_ns: 85.0, returns: false };
 /// A server calls its allocator more often at one time than at another, by so much at least.
 const UNEVEN: f64 = 1.25;
-/// Mean gap between drawn bytes that is proposed where following everything costs too much.
-const PROPOSED: &str = "512KiB";
-
-/// What an observation would take from the thread that would pay most.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Forecast {
-    /// Id of the thread.
-    pub thread: u32,
-    /// Its name.
-    pub name: Option<Text>,
-    /// Share of its processor time, from 0 to 1: how much longer everything takes that it does.
-    pub share: f64,
-    /// Share of all the time in which it can run, from 0 to 1: what `--max-cost` is compared with.
-    pub taken_share: f64,
-    /// The same with `--sample-bytes 512KiB`.
-    pub sampled_share: f64,
-    /// Calls that would be probed, per second of the thread's processor time.
-    pub calls_per_s: f64,
-    /// The share from which on the process is refused, unless another is asked for (`--max-cost`).
-    pub limit: f64,
-}
-
 impl Forecast {
     /// From what was counted; `None` if no thread ran long enough to say.
     fn of(counting: &Counting, traps: &Traps, options: &Options, max_cost: Option<f64>) -> Option<Forecast> {
@@ -64,38 +39,11 @@ impl Forecast {
             prices.max_by(|a, b| a.2.of_all.total_cmp(&b.2.of_all))
         };
         let (thread, counted, price) = most(&programs(options))?;
-        let sampled_share = most(&SAMPLED)?.2.of_all;
+        let sampled_share = Some(most(&SAMPLED)?.2.of_all);
         let (share, taken_share) = (price.of_busy, price.of_all);
         let (name, calls_per_s) = (threads::name(thread), counted.hits_per_s());
         let limit = max_cost.unwrap_or(1.0);
         Some(Forecast { thread, name, share, taken_share, sampled_share, calls_per_s, limit })
-    }
-
-    /// The thread, for people.
-    pub fn who(&self) -> String {
-        self.name.as_ref().map_or_else(|| format!("thread {}", self.thread), |name| named(self.thread, name))
-    }
-
-    /// Whether it is more than the process may lose.
-    pub fn is_over(&self) -> bool {
-        self.taken_share > self.limit
-    }
-
-    /// All of it in a sentence.
-    pub fn sentence(&self) -> String {
-        let (share, taken) = (units::percent(self.share), units::percent(self.taken_share));
-        let calls = units::count(self.calls_per_s);
-        let mut words = format!(
-            "{} would lose ~{share} of its busy time, ~{taken} of all its time ({calls} probed calls per busy second)",
-            self.who()
-        );
-        if self.is_over() {
-            let (limit, sampled) = (units::percentage(self.limit), units::percent(self.sampled_share));
-            words.push_str(&format!(
-                ", more than --max-cost {limit}; at least {sampled} with --sample-bytes {PROPOSED}"
-            ));
-        }
-        words
     }
 
     /// The refusal, if it is over the limit.
@@ -110,17 +58,19 @@ impl Forecast {
             self.who(),
             units::count(self.calls_per_s)
         ));
-        let sampled = units::percent(self.sampled_share);
-        let least = format!("--sample-bytes {PROPOSED} would take at least {sampled}");
-        Some(if options.sample_bytes.is_none() && self.sampled_share * UNEVEN <= self.limit {
-            error.hint(format_args!("{least}: every call still has its trap"))
-        } else if options.sample_bytes.is_none() && self.sampled_share <= self.limit {
-            error.hint(format_args!(
-                "{least}, which may still exceed the limit; --max-cost {} allows it",
-                units::percentage((self.sampled_share * UNEVEN * 20.0).ceil() / 20.0)
-            ))
-        } else {
-            error.hint("observe it when it has less to do, or another process of its kind")
+        let unsampled = self.sampled_share.filter(|_| options.sample_bytes.is_none());
+        let least =
+            |share| format!("--sample-bytes {PROPOSED} would take at least {}", units::percent(share));
+        Some(match unsampled {
+            Some(share) if share * UNEVEN <= self.limit => {
+                error.hint(format_args!("{}: every call still has its trap", least(share)))
+            }
+            Some(share) if share <= self.limit => error.hint(format_args!(
+                "{}, which may still exceed the limit; --max-cost {} allows it",
+                least(share),
+                units::percentage((share * UNEVEN * 20.0).ceil() / 20.0)
+            )),
+            _ => error.hint("observe it when it has less to do, or another process of its kind"),
         })
     }
 }
@@ -217,7 +167,7 @@ mod tests {
         assert!(advice.contains("--sample-bytes 512KiB would take at least "), "{advice}");
         let close = |pairs: &u64| {
             let forecast = forecast(&counting(*pairs, 1_000));
-            (0.26..0.28).contains(&forecast.sampled_share)
+            (0.26..0.28).contains(&forecast.sampled_share.unwrap())
         };
         let pairs = (150_000..700_000).step_by(5_000).find(close).unwrap();
         let error = refusal(&counting(pairs, 1_000), &Options::default()).unwrap();

@@ -53,7 +53,3 @@ mod table;
 mod tool;
 mod totals;
 pub mod verdict;
-
-pub use admission::Forecast;
-pub use probes::{CallEnd, Site};
-pub use readiness::AllocatorFound;

@@ -4,7 +4,6 @@ mod preview;
 mod reach;
 
 pub(crate) use preview::Preview;
-pub use preview::{CallEnd, Site};
 pub(crate) use reach::is_starting;
 
 use std::{collections::HashSet, mem::take, path::PathBuf};

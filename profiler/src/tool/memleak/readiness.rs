@@ -1,21 +1,20 @@
 //! Whether `memleak` can observe a process, and what it would do.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    admission::{self, Forecast},
-    allocators, args, canary, harm,
+    admission, allocators, args, canary, harm,
     load::OBJECT,
     options::Options,
-    probes::{Preview, Probes, Site, check},
+    probes::{Preview, Probes, check},
 };
 use crate::{
     capture::{cost::prices::Traps, uprobe::Method},
     error::{Error, Result},
     observe::{settings::Targets, space::Space},
     target::{modules::Modules, process::Process},
-    text::Text,
-    tool::{About, Foresight},
+    tool::{
+        About,
+        foresight::{AllocatorFound, Forecast, Foresight, Site},
+    },
 };
 
 /// The tool, for those who ask what there is.
@@ -76,18 +75,6 @@ fn predict(
     let mut probes = Probes::default();
     probes.plan(&mut space, modules, &Options::default());
     admission::predict(probes.passed(pid), method, traps)
-}
-
-/// An allocator in a process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct AllocatorFound {
-    /// Which one, as far as names tell.
-    pub name: String,
-    /// File that defines its functions, as the target sees it.
-    pub module: Text,
-    /// Functions of it that would be probed or left out.
-    pub functions: u64,
 }
 
 /// The allocators behind these sites, one per file.

@@ -49,11 +49,7 @@ const KNOWN: &[&str] = &[
     "profiler/src/cli/usage.rs",
     "profiler/src/cli/values.rs",
     "profiler/src/cli/walks.rs",
-    "profiler/src/doctor/cost.rs",
-    "profiler/src/doctor/sample.rs",
-    "profiler/src/doctor/tools.rs",
     "profiler/src/kernel/tick.rs",
-    "profiler/src/render/human/diagnosis.rs",
     "profiler/tests/support/observer.rs",
 ];
 

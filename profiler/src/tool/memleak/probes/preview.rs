@@ -3,7 +3,6 @@
 //! It follows the same plan as an observation does, so that what is predicted and what is done cannot differ.
 
 use profiler_common::rate::{CALL, CALL_TO_RET, FREE, class};
-use serde::{Deserialize, Serialize};
 
 use super::{Part, Probes, Space};
 use crate::{
@@ -12,51 +11,15 @@ use crate::{
     report::Probed,
     target::modules::Modules,
     text::Text,
-    tool::memleak::{
-        options::Options,
-        plan::{Fate, Planned},
-        refusals::{NEW_IS_NOT_FOLLOWED, exceptions_may_pass, memory_is_rationed},
+    tool::{
+        foresight::{CallEnd, Site},
+        memleak::{
+            options::Options,
+            plan::{Fate, Planned},
+            refusals::{NEW_IS_NOT_FOLLOWED, exceptions_may_pass, memory_is_rationed},
+        },
     },
 };
-
-/// A function that a tool would probe, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Site {
-    /// Function name.
-    pub function: Text,
-    /// File that defines it, as the target sees it.
-    pub module: Text,
-    /// Offset of the probed instruction in that file, in bytes.
-    pub file_offset: u64,
-    /// Bytes from the function's entry to the probe.
-    pub offset_bytes: u64,
-    /// Whether the kernel emulates the probed instruction (one trap) or single-steps it (two, and slow).
-    pub emulated: bool,
-    /// Why this place.
-    pub reason: String,
-    /// How the end of the call is seen.
-    pub end: CallEnd,
-    /// Number of `ret` instructions that are probed besides; 0 unless `end` says so.
-    pub returns: u64,
-    /// Why the function would be left out; absent if it would be probed.
-    pub left_out: Option<String>,
-}
-
-/// How the end of a call is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum CallEnd {
-    /// Not at all: the entry tells everything.
-    Unseen,
-    /// By a return probe.
-    ReturnProbe,
-    /// By a return probe that is not there when the call throws an exception.
-    ReturnProbeUnlessItThrows,
-    /// At the function's own `ret` instructions.
-    RetInstructions,
-}
 
 /// What an observation would do.
 #[derive(Debug, Default)]
@@ -131,16 +94,4 @@ fn site(planned: &Planned, module: &Text, end: CallEnd) -> Site {
     let Probed { function, module, offset_bytes, emulated, reason } = planned.probed(module);
     let file_offset = planned.file_offset();
     Site { function, module, file_offset, offset_bytes, emulated, reason, end, returns: 0, left_out: None }
-}
-
-impl Site {
-    /// How the end of the call is seen, for people; empty if it is not.
-    pub fn end_words(&self) -> String {
-        match self.end {
-            CallEnd::Unseen => String::new(),
-            CallEnd::ReturnProbe => "return probe".to_owned(),
-            CallEnd::ReturnProbeUnlessItThrows => "return probe, not if it throws".to_owned(),
-            CallEnd::RetInstructions => format!("{} ret instructions", self.returns),
-        }
-    }
 }
