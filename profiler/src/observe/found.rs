@@ -106,7 +106,7 @@ impl Found {
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);
         let tracked = (self.spaces.len() + EXECS) as u32;
-        let mut files = Files::telling(settings.stage.clone());
+        let mut files = Files::reporting(settings.stage.clone());
         let (ground, objects) = thread::scope(|scope| {
             let loading = scope.spawn(move || {
                 use_batch_scheduling();

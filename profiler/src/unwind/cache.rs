@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::file::{Identity, ProgramFile};
-use super::table::{Error, Options, Table, build_all_telling};
+use super::table::{Error, Options, Table, build_all_reporting};
 use crate::{elf::Image, stage::Stage};
 
 /// All tables made so far.
@@ -31,7 +31,7 @@ impl Cache {
     }
 
     /// An empty cache that reports its progress.
-    pub(crate) fn telling(stage: Stage) -> Cache {
+    pub(crate) fn reporting(stage: Stage) -> Cache {
         Cache { stage, ..Cache::default() }
     }
 
@@ -54,10 +54,10 @@ impl Cache {
         }
         // Outside of the lock: this takes a while, and others may ask for tables that are known.
         let missing: Vec<&ProgramFile> = wanted.iter().map(|&index| files[index]).collect();
-        let tell = |done: usize| {
+        let report = |done: usize| {
             self.stage.update(format!("making unwind tables: {done} of {} files", missing.len()));
         };
-        let made = build_all_telling(&missing, &self.options, &tell);
+        let made = build_all_reporting(&missing, &self.options, &report);
         let made = made.into_iter().map(|made| made.map(Arc::new));
         let made: HashMap<usize, Result<Arc<Table>, Error>> = wanted.iter().copied().zip(made).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

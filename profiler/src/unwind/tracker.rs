@@ -26,7 +26,7 @@ const SLOTS: u32 = 2;
 
 /// What the kernel side has to know of an address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Published {
     /// Slot of its mappings.
     pub(crate) slot: u32,
     /// How often they were written.
@@ -42,8 +42,8 @@ pub(crate) struct Files {
 
 impl Files {
     /// Without any file yet. Reports the progress of making tables.
-    pub(crate) fn telling(stage: Stage) -> Files {
-        Files { cache: Cache::telling(stage), ..Files::default() }
+    pub(crate) fn reporting(stage: Stage) -> Files {
+        Files { cache: Cache::reporting(stage), ..Files::default() }
     }
 
     /// Makes the tables of files before they are needed.
@@ -75,7 +75,7 @@ pub(crate) struct Tracker {
 
 #[derive(Debug)]
 struct Known {
-    told: Told,
+    published: Published,
     mappings: Vec<Mapping>,
 }
 
@@ -124,14 +124,22 @@ impl Tracker {
     }
 
     /// Writes the mappings of an address space, if they have changed. `None` if they have not, or if there is no room.
-    pub(crate) fn tell(&mut self, space: u16, pid: u32, layout: &Layout, modules: &Modules) -> Option<Told> {
+    pub(crate) fn publish(
+        &mut self,
+        space: u16,
+        pid: u32,
+        layout: &Layout,
+        modules: &Modules,
+    ) -> Option<Published> {
         let mappings: Vec<Mapping> =
             layout.files().map(|(m, _)| m.clone()).chain(layout.vdso().cloned()).collect();
         if mappings.is_empty() || self.known.get(&space).is_some_and(|known| known.mappings == mappings) {
             return None;
         }
-        let index =
-            self.known.get(&space).map_or(self.known.len() as u32, |known| (known.told.slot - 1) / SLOTS);
+        let index = self
+            .known
+            .get(&space)
+            .map_or(self.known.len() as u32, |known| (known.published.slot - 1) / SLOTS);
         if index >= self.spaces {
             return None;
         }
@@ -144,13 +152,13 @@ impl Tracker {
         for (path, why) in &found.left_out {
             tracing::info!("no unwind table for {path}: {why}");
         }
-        let generation = self.known.get(&space).map_or(0, |known| known.told.generation) + 1;
-        let told = Told { slot: 1 + index * SLOTS + generation % SLOTS, generation };
+        let generation = self.known.get(&space).map_or(0, |known| known.published.generation) + 1;
+        let published = Published { slot: 1 + index * SLOTS + generation % SLOTS, generation };
         let slot = self.slots.as_mut_ptr().cast::<Mappings>();
         // SAFETY: the slot lies within the mapping, and the kernel side does not read it: it was last given the other
         // slot of the two.
-        unsafe { slot.add(told.slot as usize).write_volatile(*found.mappings) };
-        self.known.insert(space, Known { told, mappings });
-        Some(told)
+        unsafe { slot.add(published.slot as usize).write_volatile(*found.mappings) };
+        self.known.insert(space, Known { published, mappings });
+        Some(published)
     }
 }

@@ -37,10 +37,12 @@ impl Space {
         if self.ended.is_some() || !std::mem::take(&mut self.dirty) {
             return;
         }
-        let Some(told) = tracker.tell(self.number, self.process.pid(), &self.layout, modules) else { return };
+        let Some(published) = tracker.publish(self.number, self.process.pid(), &self.layout, modules) else {
+            return;
+        };
         // In this order: what is remembered for a generation was walked in its slot.
-        ground.set_in_space(self.number, offset_of!(WireSpace, slot), told.slot);
-        ground.set_in_space(self.number, offset_of!(WireSpace, generation), told.generation);
+        ground.set_in_space(self.number, offset_of!(WireSpace, slot), published.slot);
+        ground.set_in_space(self.number, offset_of!(WireSpace, generation), published.generation);
     }
 
     /// Whether the kernel side has stopped the process and nobody has let it go on.

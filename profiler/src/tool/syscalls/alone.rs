@@ -54,7 +54,7 @@ impl Alone {
                 Error::new(ErrorKind::Limit, format_args!("tried to observe process {pid}"))
                     .because("so many cannot be observed at the same time")
             })?;
-            let told = layouts.get(index).and_then(|layout| tracker.tell(number, *pid, layout, &modules));
+            let told = layouts.get(index).and_then(|layout| tracker.publish(number, *pid, layout, &modules));
             let (slot, generation) = told.map_or((0, 0), |told| (told.slot, told.generation));
             let space = Space { tgid: *pid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation };
             ground.register(number, &space)?;

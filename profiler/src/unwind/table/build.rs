@@ -52,12 +52,12 @@ pub fn build(file: &ProgramFile, options: &Options) -> Result<Table, Error> {
 /// Makes the tables of several files. Results are in the order of the files. The table of a file depends on its bytes
 /// alone, not on the other files.
 pub fn build_all(files: &[&ProgramFile], options: &Options) -> Vec<Result<Table, Error>> {
-    build_all_telling(files, options, &|_| {})
+    build_all_reporting(files, options, &|_| {})
 }
 
 /// As [`build_all`]. Any of the threads calls `done` with the number of files whose entries are all decoded, which is
 /// nearly all of the work.
-pub(crate) fn build_all_telling(
+pub(crate) fn build_all_reporting(
     files: &[&ProgramFile],
     options: &Options,
     done: &(dyn Fn(usize) + Sync),

@@ -40,7 +40,7 @@ mod tests;
 use profiler_common::unwind::{BLOCK_BYTES, BLOCK_SHIFT, Block, CHUNK_ROWS, Kind, Row};
 use thiserror::Error;
 
-pub(crate) use build::build_all_telling;
+pub(crate) use build::build_all_reporting;
 pub use build::{Options, build, build_all};
 
 use super::dictionary::Dictionary;

@@ -118,14 +118,14 @@ impl Witness {
         let records = object.ring("RECORDS")?;
         let attached = Attached::to(&object, options.pid, &options.on)?;
         let mut witness = Witness { pid: options.pid, process, object, records, modules, tracker, attached };
-        witness.tell(&layout)?;
+        witness.publish(&layout)?;
         Ok(witness)
     }
 
     /// Gives the kernel side the mappings, if they have changed. Before the first time no hit counts.
-    fn tell(&mut self, layout: &Layout) -> Result<()> {
-        let Some(told) = self.tracker.tell(0, self.pid, layout, &self.modules) else { return Ok(()) };
-        let target = Target { tgid: self.pid, slot: told.slot };
+    fn publish(&mut self, layout: &Layout) -> Result<()> {
+        let Some(published) = self.tracker.publish(0, self.pid, layout, &self.modules) else { return Ok(()) };
+        let target = Target { tgid: self.pid, slot: published.slot };
         bpf::update(self.object.map("TARGET")?, &0u32, &target)
             .map_err(|e| Error::new(ErrorKind::Kernel, "tried to write BPF map TARGET").because_of(e))
     }
@@ -149,7 +149,7 @@ impl Witness {
                 }
             }
             if let Ok(layout) = layout(self.pid, &mut self.modules) {
-                self.tell(&layout)?;
+                self.publish(&layout)?;
             }
             if begun.elapsed() >= limit || self.process.wait(PAUSE) {
                 return Ok(());
