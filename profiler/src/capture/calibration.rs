@@ -1,12 +1,12 @@
-//! What one hit of a probe costs on this machine, measured on a process of our own.
+//! The cost of one hit of a probe on this machine, measured on a process of our own.
 //!
-//! The process calls two functions in turns, a bare one and one with an empty program attached, and takes the time
-//! itself. The difference is the kernel's part of a hit; what a tool does at a hit comes on top. In turns, because what
-//! disturbs a machine lasts longer than a turn and slows both.
+//! The process calls two functions by turns, a bare one and one with an empty program attached, and takes the time
+//! itself. The difference is the kernel's part of a hit, without what a tool's program does. They alternate because a
+//! disturbance of the machine lasts longer than a turn, and then slows both.
 //!
 //! In such a loop the kernel's code for probes stays in the nearest caches. In a server it often does not: between two
 //! calls the thread reads from one socket and writes to another, and the next trap takes half as long again. So the
-//! same is measured with a message sent and received before each call: the *cold* figures. More messages make it hardly
+//! same is measured with a message sent and received before each call: the *cold* figures. More messages hardly make it
 //! slower.
 
 use std::{
@@ -37,54 +37,54 @@ use crate::{
 
 /// The hidden first argument that makes our executable the process that is measured.
 pub const CALIBRATION_ARGUMENT: &str = "__calibration";
-/// Times that each figure is measured: what disturbs a machine often lasts longer than all series of one.
+/// Rounds in which each figure is measured: a disturbance often lasts longer than all series of one round.
 const ROUNDS: usize = 3;
 /// Series per figure and round: odd, so that one of them is the median.
 const SERIES: [usize; 2] = [5, 3];
 /// Series of a figure with work in the kernel, which other work on the machine disturbs more.
 const COLD_SERIES: usize = 5;
-/// Time that the probed calls of one series are to take; the bare ones come on top. Short, so that the scheduler disturbs
-/// few series.
+/// Time for the probed calls of one series; the bare calls come in addition. Short, so that the scheduler disturbs few
+/// series.
 const SERIES_TIME: Duration = Duration::from_millis(3);
 /// Turns of a series.
 const TURNS: u32 = 10;
-/// An answer that takes longer will not come. It takes a fifth of a second of processor time.
+/// Longest time to wait for an answer. Measuring takes a fifth of a second of processor time.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-/// Calls of a series: at least so many, at most so many.
+/// Least and most calls of a series.
 const CALLS: [u32; 2] = [2 * TURNS, 20_000];
 
 /// A message that the process sends to itself, as long as a short request of a server.
 const MESSAGE: [u8; 128] = [7; 128];
-/// Every kernel emulates a push of a register.
+/// Every kernel emulates `push` of a register.
 #[unsafe(naked)]
 extern "C" fn emulated() {
     naked_asm!("push rbp", "pop rbp", "ret")
 }
 
-/// No kernel emulates a test: it is the first instruction of glibc's `free`.
+/// No kernel emulates `test`, the first instruction of glibc's `free`.
 #[unsafe(naked)]
 extern "C" fn stepped() {
     naked_asm!("test rdi, rdi", "ret")
 }
 
-/// As [`emulated`]: what is followed to its return.
+/// As [`emulated`], for probes at entry and return.
 #[unsafe(naked)]
 extern "C" fn followed() {
     naked_asm!("push rbp", "pop rbp", "ret")
 }
 
-/// As [`emulated`]: what no probe is attached to.
+/// As [`emulated`], without a probe.
 #[unsafe(naked)]
 extern "C" fn bare() {
     naked_asm!("push rbp", "pop rbp", "ret")
 }
 
-/// Address of a function whose first instruction the kernel emulates. Nobody calls it in this process.
+/// Address of a function whose first instruction the kernel emulates. This process never calls it.
 pub(crate) fn quiet_function() -> usize {
     emulated as extern "C" fn() as usize
 }
 
-/// Orders to the process that is measured: what it is to call.
+/// Requests to the measured process: which function to call.
 const EMULATED: u8 = b'e';
 const FOLLOWED: u8 = b'f';
 const STEPPED: u8 = b's';
@@ -101,7 +101,7 @@ pub(crate) struct HitCost {
     pub(crate) low_ns: f64,
     /// The slowest series.
     pub(crate) high_ns: f64,
-    /// Calls that were measured, in all series together.
+    /// Measured calls in all series.
     pub(crate) calls: u64,
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct Costs {
     pub(crate) cold: HitCost,
     /// As `call`, after work in the kernel.
     pub(crate) cold_call: HitCost,
-    /// How long all of this took.
+    /// How long measuring took.
     pub(crate) took: Duration,
 }
 
@@ -127,7 +127,7 @@ pub(crate) struct Costs {
 pub(crate) enum Effort {
     /// 15 series per figure.
     Thorough,
-    /// 9, but for the cold ones: the target waits for nothing, but the user does.
+    /// 9 series, but more for the cold figures: the target need not wait for this, but the user does.
     Quick,
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn measure(object: &Object, mut attacher: Attacher, effort: Effort) -
 }
 
 impl HitCost {
-    /// The same figure of several rounds.
+    /// The figure of several rounds: the median one.
     fn of_rounds(rounds: impl Iterator<Item = HitCost>) -> HitCost {
         let mut rounds: Vec<HitCost> = rounds.collect();
         rounds.sort_by(|a, b| a.median_ns.total_cmp(&b.median_ns));
@@ -177,7 +177,7 @@ impl HitCost {
     }
 }
 
-/// The process that is measured. It ends when it is dropped.
+/// The measured process. Dropping this ends it.
 struct Subject {
     effort: Effort,
     child: Child,
@@ -200,7 +200,7 @@ impl Subject {
         Ok(Subject { effort, child, orders, answers })
     }
 
-    /// Lets it call one of the functions, and reads how much longer that took than to call a bare one.
+    /// Has it call one of the functions, and reads how much longer that took than a bare one.
     fn time(&mut self, which: u8) -> Result<HitCost> {
         let tried =
             || Error::new(ErrorKind::Limit, "tried to measure what a probe costs on a process of our own");
@@ -213,7 +213,7 @@ impl Subject {
                 which
             }])?;
             orders.flush()?;
-            // One line answers one order, so nothing of it waits in the buffer.
+            // One line answers one request, so the buffer is empty between requests.
             let mut coming = [PollFd::new(self.answers.get_ref(), PollFlags::IN)];
             match poll(&mut coming, Some(&PATIENCE))? {
                 0 => Err(io::Error::from(io::ErrorKind::TimedOut)),
@@ -228,7 +228,7 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        // The end of its orders is its end; should it hang, nothing may be left behind.
+        // It ends when its input does. If it hangs, it is killed.
         drop(self.orders.take());
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = self.child.kill();
@@ -237,7 +237,7 @@ impl Drop for Subject {
     }
 }
 
-/// Reads `CALLS NS NS ...`: the calls of all series, and of each how much longer a call took than a bare one.
+/// Parses `CALLS NS NS ...`: the calls of all series, and for each series how much longer a call took than a bare one.
 fn parse(line: &str) -> Option<HitCost> {
     let mut words = line.split_ascii_whitespace();
     let calls = words.next()?.parse().ok()?;
@@ -248,8 +248,8 @@ fn parse(line: &str) -> Option<HitCost> {
     sound.then_some(HitCost { median_ns: *series.get(series.len() / 2)?, low_ns, high_ns, calls })
 }
 
-/// The child's side: for every byte that it reads, it calls a function and a bare one, and writes the difference. A capital
-/// letter asks for few series.
+/// The child's side: for every byte that it reads, it calls one function and the bare one, and writes the difference. A
+/// capital letter asks for few series.
 pub fn be_subject(_arguments: impl Iterator<Item = OsString>) -> std::process::ExitCode {
     match answer_orders() {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -275,7 +275,7 @@ fn answer_orders() -> io::Result<()> {
     Ok(())
 }
 
-/// What a server does between two calls of its allocator.
+/// The kernel work that a server does between two calls of its allocator.
 struct KernelWork {
     here: UnixStream,
     there: UnixStream,
@@ -295,13 +295,13 @@ impl KernelWork {
     }
 }
 
-/// Processor time of this thread: what others do meanwhile on a busy machine does not count.
+/// Processor time of this thread: other processes on a busy machine do not count.
 fn own_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What `calls` calls of `function` take, each after work in the kernel where there is some.
+/// The time of `calls` calls of `function`, each after `before`, if there is some.
 fn time_of(function: extern "C" fn(), calls: u32, before: &mut Option<KernelWork>) -> io::Result<Duration> {
     let begun = own_time();
     for _ in 0..calls {
@@ -313,10 +313,10 @@ fn time_of(function: extern "C" fn(), calls: u32, before: &mut Option<KernelWork
     Ok(own_time().saturating_sub(begun))
 }
 
-/// Several series of what `function` takes longer than [`bare`], as [`parse`] reads them.
+/// Several series of how much longer `function` takes than [`bare`], in the form that [`parse`] reads.
 fn timed(function: extern "C" fn(), series: usize, mut before: Option<KernelWork>) -> io::Result<String> {
     let mut time = |function, calls| time_of(function, calls, &mut before);
-    // The first calls of all find nothing in the caches.
+    // The first calls find nothing in the caches.
     let first = time(function, CALLS[0])?.min(time(function, CALLS[0])?).as_nanos().max(1);
     let calls = (SERIES_TIME.as_nanos() * u128::from(CALLS[0]) / first) as u32;
     let a_turn = calls.clamp(CALLS[0], CALLS[1]) / TURNS;

@@ -1,24 +1,24 @@
-//! Taking probes away.
+//! Detaching probes.
 
 use std::thread;
 
 use super::uprobe::Links;
 
-/// Attachments that are taken away at the same time, at most.
+/// Most links that are closed at the same time.
 const MOST_AT_ONCE: usize = 32;
 
-/// Takes all of them away, in no particular order. Closing one takes its breakpoints out, and then waits until no task can be
-/// in its programs any more (a grace period of RCU tasks trace, 20 to 70 ms, up to a second on a machine where tasks wait for a
-/// processor): all of them wait together.
+/// Detaches all of them, in any order. Closing a link removes its breakpoints, and then waits until no task can be in
+/// its programs any more (a grace period of RCU tasks trace: 20 to 70 ms, up to a second on a busy machine). Closed at
+/// the same time, all of them wait together.
 pub(crate) fn all_at_once(mut links: Vec<Links>) {
     while !links.is_empty() {
         let rest = links.split_off(links.len().min(MOST_AT_ONCE));
         thread::scope(|scope| {
             let mut links = std::mem::replace(&mut links, rest).into_iter();
-            // One is for this thread.
+            // This thread closes some as well.
             let last = links.next();
             for links in links {
-                // Where no thread can be started, they go with the closure, here.
+                // If no thread can be started, its links are closed here, with the closure.
                 let _ =
                     thread::Builder::new().name("detach".to_owned()).spawn_scoped(scope, move || drop(links));
             }

@@ -1,4 +1,5 @@
-//! From a BPF object to probes in a running process, and back: the only place that owns links.
+//! Loading BPF objects, attaching their probes to a running process, and detaching them. No other module owns links of
+//! tools.
 
 pub mod calibration;
 pub mod canary;

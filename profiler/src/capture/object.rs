@@ -1,8 +1,8 @@
-//! One BPF object: its maps, created when it is loaded, and its programs, each loaded when it is needed.
+//! One BPF object: its maps, created when it is loaded, and its programs, loaded when they are needed.
 //!
-//! aya reads and relocates the object and creates the maps. Its own loader is not used: it reads all types of the
-//! running kernel first, of which we need none, and it lets one program be loaded at a time, where the verifier is
-//! what takes the time.
+//! aya reads and relocates the object and creates the maps. Its own loader is not used: it first reads all types of the
+//! running kernel, which are not needed, and it loads programs one after the other, although verifying them takes most
+//! of the time.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +22,7 @@ use crate::{
     kernel::bpf::{self, ProgramKind, ProgramSpec},
 };
 
-/// The types of the running kernel. Its BPF side needs them (task storage), although we do not read them.
+/// The types of the running kernel. The kernel needs them for task storage; we do not read them.
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// Sizes and settings of an object, patched in before it is loaded.
@@ -49,7 +49,7 @@ pub(crate) struct Object {
     btf: OwnedFd,
 }
 
-/// What the libraries and the kernel may answer while an object is loaded.
+/// Any error of the libraries or the kernel while an object is loaded.
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Object {
@@ -136,7 +136,7 @@ impl Object {
         Error::new(ErrorKind::Kernel, format_args!("tried to find map {name} of {}", self.tool))
     }
 
-    /// Loads a program. That is mostly the verifier's work, on the calling thread.
+    /// Loads a program. Most of the time goes to the verifier, on the calling thread.
     pub(crate) fn load_program(&self, name: &str, kind: ProgramKind) -> io::Result<OwnedFd> {
         let begun = Instant::now();
         let missing = || io::Error::other(format!("the object has no program {name}"));
@@ -177,7 +177,7 @@ impl Object {
     }
 }
 
-/// Creates a map, with what the object says that it holds at first.
+/// Creates a map with its initial contents.
 fn create_map(
     name: &str,
     definition: &aya_obj::Map,
@@ -198,7 +198,7 @@ fn create_map(
     Ok(map)
 }
 
-/// Adds the cause, and the way out of lacking privileges and of limits.
+/// Adds the cause, and a hint for missing privileges and for limits.
 pub(crate) fn explain(error: Error, cause: impl Into<AnyError>) -> Error {
     let cause = cause.into();
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&*cause);
@@ -214,7 +214,7 @@ pub(crate) fn explain(error: Error, cause: impl Into<AnyError>) -> Error {
     }
 }
 
-/// What helps against an error of the kernel.
+/// The hint for an error of the kernel.
 fn remedy(number: Option<i32>) -> Option<&'static str> {
     match number? {
         libc::EPERM | libc::EACCES => Some(

@@ -1,14 +1,14 @@
-//! Where functions of our own lie in our own executable: processes that we start from it are probed there.
+//! Offsets of our own functions in our own executable, for probing processes that we start from it.
 
 use crate::{
     error::{Error, ErrorKind, Result},
     target::modules::{Layout, Modules, Place},
 };
 
-/// Path that leads to our own executable, whatever became of its name.
+/// A path to our own executable, even if the file was renamed or deleted.
 pub(crate) const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
-/// Offset of the code at one of our addresses in our executable.
+/// Offset in our executable of the code at an address.
 ///
 /// # Errors
 /// If our own mappings cannot be read.

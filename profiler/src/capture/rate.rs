@@ -1,4 +1,4 @@
-//! How often threads pass the sites of a tool, counted by programs that do nothing else, for a moment.
+//! How often threads pass the sites of a tool, counted for a moment by programs that do nothing else.
 
 use std::{
     collections::HashMap,
@@ -30,13 +30,13 @@ const PROGRAMS: CallPrograms = CallPrograms {
     at_ret: "rate_hit",
     plain: "rate_hit",
 };
-/// Counting ends when a thread has had so many hits: less than a tenth of a second of its time.
+/// Counting ends when a thread has had this many hits: less than a tenth of a second of its time.
 const MOST_HITS: u64 = 100_000;
-/// ... or when everything is attached and so much time is over. Several ticks of the slowest game servers (50 ms) fit in.
+/// It also ends after this time, which covers several ticks of the slowest game servers (50 ms).
 const MOST_TIME: Duration = Duration::from_millis(700);
-/// How often it is looked whether that is so.
+/// Interval at which these limits are checked.
 const LOOK: Duration = Duration::from_millis(2);
-/// Processes that are counted in; the others of a large group are taken to be like them.
+/// Most processes that are counted; the others of a large group are assumed to be like them.
 const MOST_PROCESSES: usize = 8;
 
 /// The sites of one process.
@@ -47,24 +47,24 @@ pub(crate) struct Passed {
     pub(crate) files: Vec<(PathBuf, Vec<ProbeSite>)>,
 }
 
-/// What was counted.
+/// The result.
 #[derive(Debug)]
 pub(crate) struct Counting {
-    /// For so long.
+    /// How long hits were counted.
     pub(crate) length: Duration,
     /// By thread id: the threads that had hits, and others of the processes ([`threads::of_processes`]).
     pub(crate) threads: HashMap<u32, Counted>,
 }
 
 impl Counting {
-    /// How late the hits of each thread came on average, by thread id ([`Counted::late`]); of threads that had hits.
+    /// How late the hits of each thread were on average, by thread id ([`Counted::late`]), for threads with hits.
     pub(crate) fn late(&self) -> HashMap<u32, f64> {
         self.threads.iter().filter_map(|(tid, counted)| Some((*tid, counted.late()?))).collect()
     }
 }
 
-/// Counts, by thread. `None` where the kernel has no multi links (before Linux 6.6): to take a perf uprobe away takes
-/// 100 ms for each site, so that counting would cost more than it saves.
+/// Counts hits by thread. `None` if the kernel has no multi links (before Linux 6.6): detaching a perf uprobe takes 100
+/// ms for each site, so that counting would cost more than it saves.
 ///
 /// # Errors
 /// If the kernel refuses the programs, or the processes are gone.
@@ -80,7 +80,7 @@ pub(crate) fn count(processes: &[Passed], at_most: Method) -> Result<Option<Coun
         for (path, sites) in process.files.iter().filter(|(_, sites)| !sites.is_empty()) {
             match attacher.look(&object, path, process.pid, sites) {
                 Ok(looks) => links.push(looks),
-                // Of several, one may end meanwhile: the others are counted.
+                // A process may end meanwhile: the others are counted.
                 Err(error) if error.kind() == ErrorKind::NoSuchProcess && processes.len() > 1 => break,
                 Err(error) => return Err(error),
             }
@@ -91,7 +91,7 @@ pub(crate) fn count(processes: &[Passed], at_most: Method) -> Result<Option<Coun
     let had = threads::of_processes(pids).into_iter();
     let mut marks: HashMap<u32, Mark> =
         had.map(|(tid, had)| (tid, Mark { had, ..Mark::default() })).collect();
-    // Attaching takes its time, and what came first was hit meanwhile.
+    // Attaching takes a while, in which the first probes were hit.
     let mut hits = read(&object)?;
     for (tid, hits) in &hits {
         marks.entry(*tid).and_modify(|mark| mark.hits = *hits);
@@ -114,7 +114,7 @@ pub(crate) fn count(processes: &[Passed], at_most: Method) -> Result<Option<Coun
     Ok(Some(Counting { length: at, threads }))
 }
 
-/// A thread at some moment.
+/// What a thread had used at some moment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     /// Since counting began.
@@ -141,8 +141,8 @@ impl Mark {
 }
 
 impl Hits {
-    /// Since an earlier reading. They only rise: nothing takes a thread's entry out of the map, and a thread that gets
-    /// the id of one that ended adds to that one's hits. A reading that says otherwise counts as none.
+    /// The difference to an earlier reading. Hits only grow: entries of threads are never removed from the map, and a
+    /// thread with the id of an ended one adds to its hits. A reading that contradicts this counts as 0.
     fn since(mut self, before: Hits) -> Hits {
         let less = |now: &mut [u64; CLASSES], before: [u64; CLASSES]| {
             now.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
@@ -153,7 +153,7 @@ impl Hits {
     }
 }
 
-/// Marks the threads that have hits and no mark yet: they are beyond those that were looked at in the beginning, or new.
+/// Marks threads that have hits and no mark yet: they are new, or were not among those looked at in the beginning.
 fn mark_new(marks: &mut HashMap<u32, Mark>, hits: &HashMap<u32, Hits>, at: Duration) {
     for (tid, hits) in hits {
         if !marks.contains_key(tid)
@@ -164,7 +164,7 @@ fn mark_new(marks: &mut HashMap<u32, Mark>, hits: &HashMap<u32, Hits>, at: Durat
     }
 }
 
-/// Whether it has been counted for long enough. `elapsed`: since everything was attached.
+/// Whether counting can end. `elapsed`: since everything was attached.
 fn is_enough(marks: &HashMap<u32, Mark>, hits: &HashMap<u32, Hits>, elapsed: Duration) -> bool {
     let of = |(tid, hits): (&u32, &Hits)| -> u64 {
         hits.since(marks.get(tid).map_or_else(Hits::default, |mark| mark.hits)).of.iter().sum()

@@ -1,4 +1,4 @@
-//! Ways of attaching, tried on ourselves: on a function of our own that nobody calls.
+//! Ways of attaching, tried on a function of our own that is never called.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use crate::kernel::{
 /// `r0 = 0; exit`
 const NOTHING: [u64; 2] = [0xb7, 0x95];
 
-/// Attaches an empty program in this way, and takes it away again.
+/// Attaches an empty program in this way, and detaches it again.
 pub(crate) fn attach(method: Method) -> io::Result<()> {
     let offset = own_offset(quiet_function()).map_err(io::Error::other)?;
     let (exe, pid) = (Path::new(OWN_EXECUTABLE), std::process::id());
@@ -38,7 +38,7 @@ pub(crate) fn attach(method: Method) -> io::Result<()> {
     }
 }
 
-/// Attaches an empty program to the tracepoint of execs, and takes it away again.
+/// Attaches an empty program to the tracepoint of execs, and detaches it again.
 pub(crate) fn exec_tracepoint() -> io::Result<()> {
     let program = bpf::load_bare(ProgramKind::Tracepoint, &NOTHING, &mut [])?;
     bpf::open_tracepoint(program.as_fd(), c"sched_process_exec").map(drop)

@@ -1,8 +1,8 @@
 //! Attaching programs to functions of a running process.
 //!
-//! The best way that the kernel knows is taken: a *session* (one program for entry and return, and the return can
-//! be skipped), else *multi* links (many sites, one link), else one perf event per site, which is slow to take away
-//! again (about 100 ms each). Links are file descriptors: whatever happens to us, the kernel takes them away.
+//! The best way that the kernel supports is used: a *session* (one program for entry and return, and the return can be
+//! skipped), else *multi* links (many sites, one link), else one perf event per site, which is slow to detach (about
+//! 100 ms each). Links are file descriptors: whatever happens to us, the kernel closes them.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// `ENOTSUPP` of include/linux/errno.h, which libc does not know: the instruction cannot be probed.
+/// `ENOTSUPP` of include/linux/errno.h, which libc lacks: the instruction cannot be probed.
 const ENOTSUPP: i32 = 524;
 
 /// The programs of a tool that follow function calls.
@@ -36,7 +36,7 @@ pub(crate) struct CallPrograms {
     pub(crate) ret: &'static str,
     /// At the `ret` instructions of functions that must not have a return probe.
     pub(crate) at_ret: &'static str,
-    /// Entry of functions of which nothing else is to be known.
+    /// Entry of functions of which only the entry is observed.
     pub(crate) plain: &'static str,
 }
 
@@ -67,14 +67,14 @@ impl Method {
 pub(crate) struct ProbeSite {
     /// Offset in the file.
     pub(crate) offset: u64,
-    /// Handed to the program at each hit.
+    /// The program gets this at each hit.
     pub(crate) cookie: u64,
 }
 
-/// Links of one attachment. Dropping it takes the probes away.
+/// Links of one attachment. Dropping this detaches the probes.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    /// Dropped one after the other, in the order in which they were made.
+    /// Closed one after the other, in the order in which they were created.
     pub(super) held: Vec<OwnedFd>,
     /// Sites that the kernel refused to probe, by offset.
     pub(crate) refused: Vec<u64>,
@@ -97,7 +97,7 @@ pub(crate) struct Attacher {
     loaded: Vec<Loaded>,
 }
 
-/// The programs that following calls will take.
+/// The programs that will be needed for following calls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ahead {
     allowed: Method,
@@ -105,8 +105,8 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Loads those of the best method that works, which takes long. What cannot be loaded is tried again, and
-    /// explained, when it is needed.
+    /// Loads the programs of the best method that works, which takes long. If one cannot be loaded, it is tried again
+    /// when it is needed, and the error is reported then.
     pub(crate) fn load(self, object: &Object) -> Vec<Loaded> {
         let Ahead { allowed, calls } = self;
         let multi = ProgramKind::Multi(MultiKind::Multi);
@@ -125,8 +125,8 @@ impl Ahead {
 }
 
 impl Attacher {
-    /// `at_most` is for measurements. What the kernel does not know is not tried: programs for it would be loaded, and
-    /// verified, in vain.
+    /// `at_most` is for measurements. Methods that the kernel lacks are not tried: their programs would be loaded and
+    /// verified in vain.
     pub(crate) fn new(calls: CallPrograms, at_most: Method) -> Attacher {
         let known = [(Method::Session, MultiKind::Session), (Method::Multi, MultiKind::Multi)]
             .into_iter()
@@ -144,22 +144,22 @@ impl Attacher {
         self.used
     }
 
-    /// What following calls will take, to be loaded on another thread and handed to [`Attacher::adopt`].
+    /// The programs that will be needed, to load them on another thread and pass them to [`Attacher::adopt`].
     pub(crate) fn ahead(&self) -> Ahead {
         Ahead { allowed: self.allowed, calls: self.calls }
     }
 
-    /// Takes programs over that were loaded ahead.
+    /// Takes over programs that were loaded ahead.
     pub(crate) fn adopt(&mut self, loaded: Vec<Loaded>) {
         self.loaded.extend(loaded);
     }
 
-    /// Whether many sites can be probed by one link, which is quickly taken away.
+    /// Whether many sites can be probed by one link, which is detached quickly.
     pub(crate) fn has_multi(&self) -> bool {
         self.allowed >= Method::Multi
     }
 
-    /// How long the programs ran while that was measured.
+    /// How long the programs ran while run statistics were on.
     pub(crate) fn run_times(&self) -> RunTimes {
         let mut times = RunTimes::default();
         for loaded in &self.loaded {
@@ -174,8 +174,8 @@ impl Attacher {
         times
     }
 
-    /// Follows calls: entry, and the return unless the program skips it. `None` if the kernel has no sessions: it would
-    /// put a return probe into every call.
+    /// Follows calls: entry, and the return unless the program skips it. `None` if the kernel has no sessions: without
+    /// them, every call would get a return probe.
     pub(crate) fn follow_unless_skipped(
         &mut self,
         object: &Object,
@@ -208,7 +208,7 @@ impl Attacher {
             return Ok(links);
         }
         if self.allowed >= Method::Multi {
-            // The return first: a return without an entry is ignored, an entry without a return would be missed.
+            // The return first: a return without an entry is ignored, while an entry without a return would be missed.
             let ret = self.multi(object, self.calls.ret, MultiKind::Multi, true, file, pid, sites);
             match ret {
                 Ok(mut links) => {
@@ -226,7 +226,7 @@ impl Attacher {
         Ok(links)
     }
 
-    /// Looks at entries only.
+    /// Probes entries only.
     pub(crate) fn look(
         &mut self,
         object: &Object,
@@ -343,10 +343,10 @@ impl Attacher {
     }
 }
 
-/// Links a program to sites: pairs of file offset and cookie.
+/// Links a program to sites, which are pairs of file offset and cookie.
 type Linker<'a> = dyn FnMut(&[(u64, u64)]) -> io::Result<OwnedFd> + 'a;
 
-/// One link for all sites; if one instruction among them cannot be probed, links for the others.
+/// One link for all sites. If an instruction among them cannot be probed, several links for the others.
 fn link_or_bisect(sites: &[(u64, u64)], link: &mut Linker<'_>) -> io::Result<Links> {
     if sites.is_empty() {
         return Ok(Links::default());
@@ -373,7 +373,7 @@ impl Links {
     }
 }
 
-/// Whether the kernel says that it does not know this way of attaching at all.
+/// Whether the kernel lacks this way of attaching.
 fn unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
         || error.kind() == io::ErrorKind::InvalidInput

@@ -1,30 +1,30 @@
-//! Run times of our programs, as far as they tell what a hit takes now.
+//! Measured run times of our programs, as far as they apply to the present load.
 
 use std::time::Duration;
 
 use super::prices::RunTimes;
 
-/// A stretch with so many runs tells what a run takes. The few hits of an idle thread find nothing in the caches: each takes
-/// tens of microseconds, a hundred times what it takes under load.
+/// Runs in an interval from which on their mean is meaningful. The few hits of an idle thread find nothing in the
+/// caches: each takes tens of microseconds, a hundred times as long as under load.
 const ENOUGH: u64 = 1_000;
-/// Hits per second from which on it matters what they take: fewer take less than a hundredth of a thread's time.
+/// Hits per second from which on their cost matters: fewer take less than a hundredth of a thread's time.
 const LOAD_PER_S: f64 = 1_000.0;
 
-/// What was measured, and what the target did meanwhile.
+/// The run times, and the load under which they were measured.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     /// In all.
     all: RunTimes,
-    /// In the last stretch that had enough runs.
+    /// In the last interval with enough runs.
     lately: Option<RunTimes>,
-    /// Hits per second in that stretch.
+    /// Hits per second in that interval.
     lately_per_s: f64,
     /// Hits per second now.
     now_per_s: f64,
 }
 
 impl Measured {
-    /// Takes in a reading. `hits` are those of the time since the last one.
+    /// Adds a reading. `hits` are those since the last one.
     pub(super) fn add(&mut self, reading: RunTimes, hits: u64, length: Duration) {
         self.now_per_s = hits as f64 / length.as_secs_f64().max(1e-3);
         let since = reading.since(self.all);
@@ -34,12 +34,12 @@ impl Measured {
         }
     }
 
-    /// Whether the target does much more now than when it was measured.
+    /// Whether the load is now much higher than when it was measured.
     pub(super) fn is_outdated(&self) -> bool {
         self.now_per_s >= LOAD_PER_S && self.now_per_s > 2.0 * self.lately_per_s
     }
 
-    /// What tells most about now: nothing, where nothing was measured under such a load.
+    /// The run times that apply now; none if nothing was measured under such a load.
     pub(super) fn times(&self) -> RunTimes {
         match self.lately {
             Some(lately) => lately,

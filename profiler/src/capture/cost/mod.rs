@@ -30,22 +30,22 @@ use crate::{
     text::Text,
 };
 
-/// Run statistics of BPF programs cost two clock reads per run: they are on for the first part of this period, and until
-/// enough was measured under a load that is new.
+/// Run statistics of BPF programs cost two clock reads per run. So they are on for the first part of this period only,
+/// and while a new load has not been measured yet.
 const STATS_PERIOD: Duration = Duration::from_secs(30);
 const STATS_ON: Duration = Duration::from_secs(1);
-/// How often it is added up what threads paid.
+/// Interval at which the cost of each thread is added up.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Measures while an observation runs.
+/// Measures the cost during an observation.
 #[derive(Debug)]
 pub(crate) struct CostMeter {
     asked: Instant,
     attach: Duration,
-    /// How long hits were counted before the real probes came.
+    /// How long hits were counted before the real probes were attached.
     counted: Option<Duration>,
     predicted: Option<f64>,
-    /// How late the hits of each thread came when they were counted, by thread id.
+    /// How late the hits of each thread were in that count, by thread id.
     counted_late: HashMap<u32, f64>,
     /// Hits of threads so far, and how many of them found the caches cold.
     billed: Billed,
@@ -57,7 +57,7 @@ pub(crate) struct CostMeter {
     stats: Option<OwnedFd>,
     calibration: Calibration,
     guess: Programs,
-    /// Where each thread was when it was last looked at.
+    /// What each thread had used when it was last looked at.
     marks: HashMap<u32, Mark>,
     names: HashMap<u32, Text>,
     hits: Hits,
@@ -66,14 +66,14 @@ pub(crate) struct CostMeter {
     spending: Spending,
 }
 
-/// A thread at some moment.
+/// What a thread had used at some moment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     had: Had,
     hits: ThreadHits,
 }
 
-/// What a trap costs here: known, or being measured.
+/// The cost of a trap here: known, or still being measured.
 #[derive(Debug)]
 enum Calibration {
     None,
@@ -81,19 +81,19 @@ enum Calibration {
     Known(Traps),
 }
 
-/// What was counted of the target, by thread and in all.
+/// Counts of the target, by thread and in total.
 #[derive(Default)]
 pub(crate) struct Reading {
     /// Hits by thread id.
     pub(crate) threads: Vec<(u32, ThreadHits)>,
-    /// Hits of all.
+    /// Hits of all threads.
     pub(crate) hits: Hits,
     /// Run times of our programs.
     pub(crate) measured: RunTimes,
 }
 
 impl Reading {
-    /// Adds what another tool counted.
+    /// Adds the counts of another tool.
     pub(crate) fn add(&mut self, other: Reading) {
         for (tid, hits) in other.threads {
             match self.threads.iter_mut().find(|(known, _)| *known == tid) {
@@ -110,7 +110,7 @@ impl Reading {
 }
 
 impl CostMeter {
-    /// `asked` is when the user asked; `guess` is what the programs take, until that is measured.
+    /// `asked` is when the user asked. `guess` stands for the run times of the programs until they are measured.
     pub(crate) fn new(asked: Instant, guess: Programs) -> CostMeter {
         CostMeter {
             asked,
@@ -135,7 +135,7 @@ impl CostMeter {
         }
     }
 
-    /// Begins to measure what a trap costs, on a thread of its own, unless that is known or under way.
+    /// Begins to measure the cost of a trap on another thread, unless it is known or being measured.
     pub(crate) fn calibrate(&mut self, measure: impl FnOnce() -> Option<Costs> + Send + 'static) {
         if matches!(self.calibration, Calibration::None) {
             let work = || {
@@ -147,7 +147,7 @@ impl CostMeter {
         }
     }
 
-    /// What a trap costs here, as far as it is known. `wait`: until it is.
+    /// The cost of a trap here, measured or assumed. `wait`: waits for the measurement.
     pub(crate) fn traps(&mut self, wait: bool) -> Traps {
         match &self.calibration {
             Calibration::None => return Traps::ASSUMED,
@@ -163,15 +163,15 @@ impl CostMeter {
         traps
     }
 
-    /// Hits were counted before the real probes came. `predicted` is the share of a thread that followed from it, `late`
-    /// how late the hits of each thread came.
+    /// Records that hits were counted before the real probes were attached. `predicted` is the share of a thread that
+    /// followed from the count, `late` how late the hits of each thread were.
     pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>, late: HashMap<u32, f64>) {
         self.counted = Some(took);
         self.predicted = predicted;
         self.counted_late = late;
     }
 
-    /// Everything is attached to these processes.
+    /// Records that everything is attached to these processes.
     pub(crate) fn attached(&mut self, pids: impl Iterator<Item = u32>) {
         self.attach = self.asked.elapsed().saturating_sub(self.counted.unwrap_or_default());
         self.own_cpu_before = own_cpu();
@@ -182,7 +182,7 @@ impl CostMeter {
         self.last = self.began;
     }
 
-    /// Time from the question to everything attached, without the time that counting took.
+    /// Time from the user's request until everything was attached, without the time for counting.
     pub(crate) fn attach_time(&self) -> Duration {
         self.attach
     }
@@ -221,7 +221,7 @@ impl CostMeter {
         }
     }
 
-    /// What a thread had since it was last looked at; `None` if it had no hits, or if it is not known since when.
+    /// What a thread had since it was last looked at; `None` if it had no hits, or if there was no earlier look.
     fn since_last(&mut self, tid: u32, hits: ThreadHits) -> Option<Worked> {
         let known = self.marks.get(&tid).copied();
         if hits == known.unwrap_or_default().hits {
@@ -229,8 +229,8 @@ impl CostMeter {
         }
         let had = threads::had(tid)?;
         self.marks.insert(tid, Mark { had, hits });
-        // All that a thread had is ours to count if it began since. What an older one had before it was first seen
-        // is not: it is counted from here on.
+        // If the thread began since the last look, all of its time counts. If it is older, its time before the first
+        // look does not: it counts from now on.
         let since = || threads::began_after(tid, self.began_ticks).then(Mark::default);
         let before = known.or_else(since)?;
         let allocs = hits.calls.saturating_sub(before.hits.calls) as f64;
@@ -238,18 +238,18 @@ impl CostMeter {
         Some(Worked { tid, had: had.since(before.had), allocs, frees })
     }
 
-    /// What the thread that pays most has paid lately.
+    /// The present share of the thread that pays most.
     pub(crate) fn now(&self) -> Option<Share> {
         self.spending.lately()
     }
 
-    /// The thread that pays more than `limit`, on the average of so many seconds.
+    /// The thread that pays more than `limit` on the average of the last `seconds` seconds.
     pub(crate) fn over(&self, limit: f64, seconds: usize) -> Option<Share> {
         self.spending.over(limit, seconds)
     }
 
-    /// What all threads together pay, as a share of this machine's processors, if it is more than `limit` on the average of
-    /// so many seconds.
+    /// What all threads together pay, as a share of this machine's processors, if that is more than `limit` on the
+    /// average of the last `seconds` seconds.
     pub(crate) fn all_over(&self, limit: f64, seconds: usize) -> Option<f64> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         self.spending.all_over(limit, seconds, processors)
@@ -266,7 +266,7 @@ impl CostMeter {
         (entries + returns + frees) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
     }
 
-    /// The programs are about to go: the last moment to read what they ran.
+    /// Called before the programs are detached: the last moment to read their run times.
     pub(crate) fn before_detach(&mut self, reading: Option<Reading>) {
         if let Some(reading) = reading {
             self.add(reading);
@@ -274,12 +274,12 @@ impl CostMeter {
         self.stats = None;
     }
 
-    /// Everything is detached.
+    /// Records how long detaching took.
     pub(crate) fn detached(&mut self, took: Duration) {
         self.detach = Some(took);
     }
 
-    /// The figures. `hits` over all probes.
+    /// The figures. `hits` is the total of all probes.
     pub(crate) fn cost<'a>(
         &mut self,
         length: Duration,
@@ -326,13 +326,13 @@ fn own_cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Peak resident memory without the BPF maps that we have mapped: those are counted with the maps.
+/// Peak resident memory without the BPF maps that we have mapped, which are counted as maps.
 fn own_peak_bytes() -> u64 {
     let status = Status::read(std::process::id()).unwrap_or_default();
     status.peak_bytes.unwrap_or(0).saturating_sub(status.shared_bytes.unwrap_or(0))
 }
 
-/// Kernel memory of a map, as the kernel states it (`memlock` in fdinfo).
+/// Kernel memory of a map by the kernel's own figure (`memlock` in fdinfo).
 fn map_bytes(map: BorrowedFd<'_>) -> u64 {
     use std::os::fd::AsRawFd as _;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What the probes took from each thread, second by second. Pure arithmetic.
 //!
-//! The share of a thread's processor time says how much longer everything takes that it does, also if it waits most of
-//! the time. The share of all the time in which it could run says what it cannot use otherwise any more: that is bounded.
+//! The share of a thread's processor time says how much longer everything takes that it does, even if it waits most of
+//! the time. The share of all the time in which it could run is what is no longer available to it: that one is limited.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,7 +12,7 @@ use super::prices::Price;
 
 /// Seconds over which the guard averages.
 pub(crate) const GUARD_SECONDS: usize = 10;
-/// Seconds over which it is shown what a thread pays now.
+/// Seconds over which the present cost of a thread is shown.
 const SHOWN_SECONDS: usize = 3;
 /// Threads that run less than this part of the time are left out: what they lose is less than that, and hits are
 /// counted in steps.
@@ -20,7 +20,7 @@ pub(crate) const LEAST_BUSY: f64 = 0.01;
 /// Threads whose sums are kept. Beyond, the threads that come last are only looked at second by second.
 const MOST_THREADS: usize = 4096;
 
-/// What one thread had and paid.
+/// What one thread used and paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Spent {
     pub(crate) tid: u32,
@@ -63,7 +63,7 @@ pub(crate) struct Spending {
     sums: HashMap<u32, Sum>,
 }
 
-/// What one thread paid in all.
+/// What one thread paid in total.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     spent: Spent,

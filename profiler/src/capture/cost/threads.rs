@@ -4,10 +4,10 @@ use std::{collections::HashMap, fs};
 
 use crate::{target::stat::Stat, text::Text};
 
-/// Threads of which [`of_processes`] reads the time, at most: each takes some 10 µs of ours.
+/// Most threads whose time [`of_processes`] reads: each takes some 10 µs of ours.
 const MOST: usize = 1024;
 
-/// What a thread has had so far, to a tick of the kernel (1 to 10 ms).
+/// What a thread has used so far, to a tick of the kernel (1 to 10 ms).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Had {
     /// Processor time.
@@ -19,7 +19,7 @@ pub(crate) struct Had {
 }
 
 impl Had {
-    /// Since an earlier moment. Where that had more, another thread has the id by now.
+    /// Since an earlier moment. If the earlier values are higher, another thread has the id by now.
     pub(crate) fn since(self, before: Had) -> Had {
         match self.busy_ns.checked_sub(before.busy_ns) {
             Some(busy_ns) => Had {
@@ -32,7 +32,7 @@ impl Had {
     }
 }
 
-/// What a thread has had so far.
+/// What a thread has used so far.
 pub(crate) fn had(tid: u32) -> Option<Had> {
     // "time on the processor, time waited for one, turns": Documentation/scheduler/sched-stats.rst. A process directory
     // exists for every thread.
@@ -57,7 +57,7 @@ pub(crate) fn began_after(tid: u32, ticks: u64) -> bool {
     Stat::of_thread(tid).and_then(|stat| stat.started_ticks()).is_some_and(|started| started > ticks)
 }
 
-/// What the threads of these processes have had so far: all of them, or the first 1024.
+/// What the threads of these processes have used so far: of all of them, or of the first 1024.
 pub(crate) fn of_processes(pids: impl Iterator<Item = u32>) -> HashMap<u32, Had> {
     let tids = pids.flat_map(|pid| {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

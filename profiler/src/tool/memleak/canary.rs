@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The space of canaries: the last one, so that it is no target's.
-pub(super) const SPACE: u16 = MAX_SPACES as u16 - 1;
+pub(super) const CANARY_SPACE: u16 = MAX_SPACES as u16 - 1;
 
 /// Probes a canary as a target would be probed.
 ///
@@ -35,14 +35,14 @@ pub(super) fn try_out(method: Method) -> Result<()> {
     let object = load_small()?;
     let canary = Canary::start()?;
     let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 };
-    totals::write(&object, "SPACES", &u32::from(SPACE), &space)?;
+    totals::write(&object, "SPACES", &u32::from(CANARY_SPACE), &space)?;
     let cookie = Cookie {
         size: From::Arg(0),
         count: From::None,
         block: From::Return,
         old: From::None,
         fixed_size: 0,
-        space: SPACE,
+        space: CANARY_SPACE,
         nests: true,
         at_ret: false,
         throws: false,
@@ -52,9 +52,9 @@ pub(super) fn try_out(method: Method) -> Result<()> {
     let mut attacher = Attacher::new(PROGRAMS, method);
     let exe = Path::new("/proc/self/exe");
     let links = attacher.follow(&object, exe, canary.process.pid(), &[site])?;
-    let lived = canary.sings();
+    let survived = canary.survives();
     drop(links);
-    if !lived {
+    if !survived {
         return Err(refused(
             "it was killed: return probes are not safe for filtered processes here".to_owned(),
         ));
