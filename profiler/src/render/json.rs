@@ -16,7 +16,7 @@ use crate::text::is_hidden;
 pub fn json(report: &Report) -> String {
     let mut sound = Cow::Borrowed(report);
     if report.check().is_err() {
-        sound.to_mut().drop_unsound_cells();
+        sound.to_mut().mend();
     }
     let mut out = Vec::new();
     // Writing to memory cannot fail, and no map in a report has keys that are not strings.
@@ -130,6 +130,17 @@ mod tests {
         let text = json(&report);
         assert!(!text.replace('\n', "").contains(is_hidden));
         assert_eq!(serde_json::from_str::<crate::report::Report>(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn rows_with_one_key_do_not_make_the_file_unreadable() {
+        let mut report = sample::pong();
+        let row = report.sections[0].rows[0].clone();
+        report.sections[0].rows.push(row);
+        assert!(report.check().is_err());
+        let read = crate::report::read(json(&report).as_bytes(), &Text::from("a.json")).unwrap();
+        assert_eq!(read.sections[0].columns.last().unwrap().name, "nth");
+        assert_eq!(read.sections[0].rows.len(), 4);
     }
 
     #[test]

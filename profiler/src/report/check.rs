@@ -99,14 +99,23 @@ impl Report {
         self.check_numbers()
     }
 
-    /// Replaces values that JSON cannot hold (NaN, infinity) by [`Value::Unknown`], so that a defect of profiler does not cost the
-    /// user the whole report. [`Value::estimate`] prevents them in the first place.
-    pub(crate) fn drop_unsound_cells(&mut self) {
+    /// Mends what would make readers refuse the report, so that a defect of profiler does not cost the user all of it: invalid values
+    /// (NaN, infinity) become [`Value::Unknown`], and rows with the same key get different ones.
+    /// [`Value::estimate`] and [`Section::number_rows`] prevent both in the first place.
+    pub(crate) fn mend(&mut self) {
         let cells =
             self.sections.iter_mut().flat_map(|section| &mut section.rows).flat_map(|row| &mut row.cells);
         let evidence = self.findings.iter_mut().flat_map(|of| &mut of.evidence).map(|of| &mut of.value);
         for cell in cells.chain(evidence).filter(|cell| !is_sound(cell)) {
-            *cell = Value::Unknown("the number was not finite, which is a defect of profiler".to_owned());
+            *cell = Value::Unknown("the value was not valid, which is a defect of profiler".to_owned());
+        }
+        self.tell_rows_apart();
+    }
+
+    /// Adds a key column to sections in which rows have the same key.
+    pub(super) fn tell_rows_apart(&mut self) {
+        for section in self.sections.iter_mut().filter(|section| section.rows_with_one_key().is_some()) {
+            section.number_rows();
         }
     }
 

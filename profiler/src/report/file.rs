@@ -90,9 +90,8 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     } else {
         serde_json::from_slice(&json).map_err(parse)?
     };
-    report.identify_stacks();
     if is_old {
-        upgrade::tell_rows_apart(&mut report);
+        report.tell_rows_apart();
     }
     report.sum_up();
     report.check().map_err(|defect| invalid().because("the report contradicts itself").because(defect))?;

@@ -42,6 +42,7 @@ impl Report {
     /// Fills the derived fields. Call it when all other fields are set, and again after findings have changed.
     pub fn sum_up(&mut self) {
         self.findings.iter_mut().for_each(Finding::spell);
+        self.identify_stacks();
         self.meta.started = units::rfc3339(self.meta.started_unix_ns);
         self.meta.length_ms = self.meta.length_ns / 1_000_000;
         self.verdict = self.summary();

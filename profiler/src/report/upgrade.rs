@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Report, SCHEMA};
+use super::SCHEMA;
 
 /// Converts the fields whose form has changed. Fields that are not valid in schema 1 stay as they are, so that the parser refuses
 /// them.
@@ -25,13 +25,6 @@ pub(super) fn upgrade(report: &mut Json) {
     }
 }
 
-/// Adds a key column to sections in which rows have the same key.
-pub(super) fn tell_rows_apart(report: &mut Report) {
-    for section in report.sections.iter_mut().filter(|section| section.rows_with_one_key().is_some()) {
-        section.number_rows();
-    }
-}
-
 fn upgrade_row(row: &mut Map<String, Json>) {
     let Some(stack) = row.remove("stack") else { return };
     let stacks = match stack {
@@ -49,7 +42,7 @@ fn of<'a>(parent: &'a mut Json, name: &str) -> impl Iterator<Item = &'a mut Json
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Role, StackRole, sample};
+    use crate::report::{Report, Role, StackRole, sample};
     use crate::text::Text;
 
     /// A report as schema 1 had it: two processes, with two rows of one function.

@@ -7,9 +7,9 @@ mod seen;
 
 use std::time::Duration;
 
-pub(super) use self::processes::processes;
+pub(super) use self::{evidence::nanos, processes::processes};
 use self::{
-    evidence::{counted, leak_evidence, nanos},
+    evidence::{counted, leak_evidence},
     grown::grown,
     processes::{Process, filling, still_fills, whose},
     seen::{age, seen},

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    super::{rules, sentences::plain},
+    super::{
+        rules,
+        sentences::{nanos, plain},
+    },
     Grown, Holder, SLACK_MATTERS_BYTES, SLACK_MATTERS_SHARE, Use,
 };
 use crate::{
@@ -88,7 +91,17 @@ impl Grown {
             sentence.push(plain(format!(" ({})", bytes(grown))));
         }
         sentence.push(plain("."));
-        Finding::new(rules::UNEXPLAINED_GROWTH, Severity::Limit, sentence)
+        let finding = Finding::new(rules::UNEXPLAINED_GROWTH, Severity::Limit, sentence);
+        self.evidence(finding, length)
+    }
+
+    /// Adds the numbers of a target to what is said of its memory.
+    fn evidence(&self, finding: Finding, length: Duration) -> Finding {
+        finding
+            .because("growth_bytes", Unit::Bytes, Value::Exact(self.growth()))
+            .because("unexplained_bytes", Unit::Bytes, Value::Exact(self.unexplained()))
+            .because("after_bytes", Unit::Bytes, Value::Exact(self.after))
+            .because("length_ns", Unit::Nanos, nanos(length))
     }
 }
 
@@ -117,7 +130,8 @@ pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option
     let mut sentence =
         vec![plain("Undecided: live memory of "), Phrase::Name(most.name.clone()), plain(words)];
     sentence.push(plain("Observe for longer, or with a shorter --older."));
-    Some(Finding::new(rules::LIVE_GROWTH, Severity::Limit, sentence))
+    let finding = Finding::new(rules::LIVE_GROWTH, Severity::Limit, sentence);
+    Some(most.evidence(finding, length))
 }
 
 /// Memory by target and kind.

@@ -47,7 +47,7 @@ pub(super) fn total<'a>(estimates: impl Iterator<Item = Option<&'a Estimate>>) -
 }
 
 /// A length of time as evidence.
-pub(super) fn nanos(length: Duration) -> Value {
+pub(in super::super) fn nanos(length: Duration) -> Value {
     Value::Exact(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
 }
 
