@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use profiler::doctor::{Answer, Diagnosis, Readiness};
-use profiler::tool::memleak::CallEnd;
+use profiler::tool::foresight::CallEnd;
 use serde_json::{Value, json};
 use support::compile::Build;
 use support::observer::{Observer, Outcome, program};
