@@ -1,4 +1,4 @@
-//! What the user can switch on where stacks or names are missing in code that a runtime has made.
+//! Advice about stacks and names that are missing in code that a runtime has made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,29 +8,29 @@ use crate::elf::runtime::Runtime;
 /// What is missing in the code that one process has made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// Frames, each as often as it was walked over.
+    /// Frames, counted once for each walk over them.
     pub(super) made_frames: u64,
-    /// Those without a name.
+    /// The frames without a name.
     pub(super) names: u64,
     /// Walks that end in such code.
     pub(super) callers: bool,
-    /// Frames of the interpreter of V8: functions that it runs have its name.
+    /// Frames of V8's interpreter: the functions that it runs are shown by its name.
     pub(super) interpreted: u64,
-    /// Frames of the interpreter of CPython: its functions have frames of their own beside these only if that is asked for.
+    /// Frames of CPython's interpreter: Python functions have frames of their own only if an option asks for it.
     pub(super) evaluated: u64,
-    /// Walks through functions of JavaScript into which V8 may have put others.
+    /// Walks through JavaScript functions into which V8 may have inlined others.
     pub(super) hidden: u64,
 }
 
 impl Missing {
-    /// Whether names are missing to speak of. Where they were switched on, some code is still too new for them, or older
-    /// than the file.
+    /// Whether many names are missing. Even with the option on, some code has no name: it is newer than the last write
+    /// of the file, or older than the file.
     fn lacks_names(self) -> bool {
         self.names > self.made_frames / 100
     }
 
-    /// Whether functions that are interpreted make up most of the script. Some of node's own, which it has ready when it
-    /// starts, keep the interpreter's name whatever is switched on: a fifth of the frames was seen.
+    /// Whether most of the script's functions are interpreted. Some functions of node itself are compiled in advance
+    /// and keep the interpreter's name with any option: up to a fifth of the frames.
     fn lacks_interpreted(self) -> bool {
         self.interpreted > self.made_frames
     }
@@ -40,13 +40,13 @@ impl Missing {
         self.evaluated > self.made_frames
     }
 
-    /// Whether functions that V8 has put into others are missing to speak of.
+    /// Whether many inlined functions of V8 are missing.
     fn lacks_inlined(self) -> bool {
         self.hidden > self.made_frames / 100
     }
 }
 
-/// What can be done about what is missing, by number of the address space; each once.
+/// Advice about what is missing, by number of the address space, without repetition.
 pub(super) fn advice(missing: &BTreeMap<u16, Missing>, spaces: &(impl Spaces + ?Sized)) -> Vec<String> {
     let mut advice = BTreeSet::new();
     for (number, missing) in missing.iter().filter(|(_, missing)| **missing != Missing::default()) {
@@ -135,7 +135,7 @@ mod tests {
         let interpreted = Missing { interpreted: 101, ..NOTHING };
         assert!(of(interpreted, &[Runtime::V8]).contains("--interpreted-frames-native-stack"));
         assert_eq!(of(interpreted, &[Runtime::Jvm]), "");
-        // The other advice says it too.
+        // The other advice contains it.
         assert_eq!(of(Missing { interpreted: 100, ..NOTHING }, &[Runtime::V8]), "");
         let both = of(Missing { names: 2, ..interpreted }, &[Runtime::V8]);
         assert_eq!(both.matches("--interpreted-frames-native-stack").count(), 1, "{both}");

@@ -1,7 +1,8 @@
-//! Whether a return address is one: a call leaves it, so the instruction before it is a call.
+//! Checking return addresses: the instruction before one must be a call.
 //!
-//! A coroutine's stack begins with an address that was put there, most often that of a function's first instruction; no
-//! unwind information says where its caller is. A stack that was left by wrong unwind information shows the same.
+//! A coroutine's stack begins with an address that was written there, mostly that of a function's first instruction; no
+//! unwind information says where its caller is. A walk that went wrong because of bad unwind information finds such
+//! addresses, too.
 
 use std::{collections::HashMap, fs::File, os::unix::fs::FileExt as _};
 
@@ -26,12 +27,12 @@ pub(crate) struct Code<'m> {
 /// A frame of a stack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlacedFrame {
-    /// Where the call returns to, or where the thread was interrupted.
+    /// The return address, or where the thread was interrupted.
     pub(crate) address: u64,
-    /// From the address down to the instruction that the frame is at: 1 (any byte of the call will do) if the address is
-    /// where a call returns to, else 0.
+    /// Distance from the address back to the frame's instruction: 1 for a return address (any byte of the call will
+    /// do), else 0.
     pub(crate) back: u64,
-    /// Where that instruction lies.
+    /// The place of that instruction.
     pub(crate) place: Place,
 }
 
@@ -42,8 +43,8 @@ impl PlacedFrame {
     }
 }
 
-/// Where the frames of a stack are. A handler returns to the first instruction of the signal trampoline, which did not
-/// call it: its frame is at that instruction, like the interrupted one behind it.
+/// The places of the frames of a stack. A signal handler returns to the first instruction of the signal trampoline,
+/// which did not call it: the trampoline's frame is at that instruction, like the interrupted frame after it.
 pub(crate) fn place(frames: &[u64], layout: &Layout) -> Vec<PlacedFrame> {
     let behind = frames.iter().skip(1).map(|frame| unmarked(*frame).1).chain([false]);
     let place = |(frame, before_interrupted): (&u64, bool)| {
@@ -54,13 +55,13 @@ pub(crate) fn place(frames: &[u64], layout: &Layout) -> Vec<PlacedFrame> {
     frames.iter().zip(behind).map(place).collect()
 }
 
-/// What was found out about return addresses, by file and offset.
+/// What is known of return addresses, by file and offset.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(HashMap<(ModuleId, u64), bool>);
 
 impl Calls {
-    /// Takes away what was found behind a frame that no call leads to, and says why the stack ends there. Such a frame
-    /// itself has no caller. Where frames were guessed, one that lies in nothing is none.
+    /// Discards the frames after one whose address no call returns to, and returns why the stack ends there. Such a
+    /// frame itself has no caller. Guessed frames in unmapped memory are discarded.
     pub(crate) fn cut(
         &mut self,
         frames: &mut Vec<PlacedFrame>,
@@ -76,7 +77,7 @@ impl Calls {
         };
         let index = (0..frames.len()).find(|index| match frames.get(*index) {
             Some(frame) if matches!(frame.place, Place::File(..)) => !called(frame),
-            // Of a library that was unloaded meanwhile, if the chain goes on in code that made calls.
+            // It may belong to a library that was unloaded meanwhile, if the chain goes on with real calls.
             Some(frame) if frame.place == Place::Unmapped => {
                 guessed && !frames.iter().skip(index + 1).any(&mut called)
             }
@@ -89,19 +90,20 @@ impl Calls {
         let last = index + 1 == frames.len();
         frames.truncate(index + 1);
         if let Some(frame) = frames.last_mut() {
-            // Where the thread goes on, not behind a call.
+            // The address of the next instruction, not a return address.
             frame.back = 0;
             frame.place = layout.place(frame.address);
         }
         (!last).then_some(End::NOT_CALLED as u8)
     }
 
-    /// Whether a call returns to `offset` of a file, which is mapped at `address`. What cannot be read is believed.
+    /// Whether the instruction before `offset` of a file, which is mapped at `address`, is a call. Code that cannot be
+    /// read counts as one.
     fn leads_to(&mut self, address: u64, module: ModuleId, offset: u64, code: Code<'_>) -> bool {
         *self.0.entry((module, offset)).or_insert_with(|| {
             let held = code.modules.get(module);
             let Some(in_file) = held.and_then(|held| held.code_before(offset)) else { return true };
-            // Calls that the program has put into its own code are in its memory alone.
+            // Calls that the program has patched into its own code are in its memory alone.
             ends_in_call(in_file) || in_memory(code.pid, address).is_none_or(ends_in_call)
         })
     }
@@ -126,7 +128,7 @@ fn ends_in_call(code: u64) -> bool {
 mod tests {
     use super::ends_in_call;
 
-    /// Code bytes, in order, behind some that end no call.
+    /// Bytes of code, in order, after some that are not a call.
     fn code(bytes: &[u8]) -> u64 {
         let mut all = [0x90; 8];
         all[8 - bytes.len()..].copy_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Code that targets make at run time: by which runtime, in which memory, and over which of it a walk can be believed.
+//! Code that targets make at run time: by which runtime, in which memory, and how far a walk through it can be trusted.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -12,9 +12,9 @@ use crate::{
     text::Text,
 };
 
-/// Why the callers of compiled code are unknown, if some of the runtime's code keeps a frame pointer.
+/// Why the callers of compiled code are unknown, if other code of the runtime keeps a frame pointer.
 const NO_POINTER: &str = "compiled code that keeps no frame pointer";
-/// Functions that V8 has compiled with all that it knows of them, and into which it has put others.
+/// Functions that V8 has fully optimised, and into which it has inlined others.
 const V8_OPTIMIZED: &[u8] = b"JS:*";
 /// Functions of JavaScript of node itself.
 const OF_NODE: &str = " node:";
@@ -24,7 +24,7 @@ const OF_NODE: &str = " node:";
 pub(crate) struct Maker {
     /// The runtime; `None` if none is known, or several.
     pub(crate) runtime: Option<Runtime>,
-    /// What of its code keeps a frame pointer.
+    /// Which of its code keeps a frame pointer.
     pub(crate) pointers: FramePointers,
 }
 
@@ -35,12 +35,12 @@ pub(crate) struct MadeCode(HashMap<u16, OfSpace>);
 #[derive(Debug, Default)]
 struct OfSpace {
     maker: Maker,
-    /// Mappings of it, each as it was when code in it was first seen.
+    /// Its mappings, each as it was when code in it was first seen.
     regions: Vec<Range<u64>>,
 }
 
 impl MadeCode {
-    /// Notes where a piece of code lies.
+    /// Records where a piece of code is.
     pub(crate) fn see(&mut self, space: u16, address: u64, layout: &Layout) {
         let regions = &mut self.0.entry(space).or_default().regions;
         if !regions.iter().any(|region| region.contains(&address)) {
@@ -48,12 +48,12 @@ impl MadeCode {
         }
     }
 
-    /// Learns by what it was made.
+    /// Records by which runtime it was made.
     pub(crate) fn learn(&mut self, space: u16, maker: Maker) {
         self.0.entry(space).or_default().maker = maker;
     }
 
-    /// A piece of code for a report.
+    /// The name of a piece of code in a report.
     pub(crate) fn report(&self, space: u16, address: u64) -> Option<Made> {
         let OfSpace { maker, regions } = self.0.get(&space)?;
         let region = regions.iter().find(|region| region.contains(&address))?;
@@ -61,8 +61,8 @@ impl MadeCode {
         Some(Made { by, offset: address - region.start })
     }
 
-    /// How many frames of a walk are believed, the innermost first: behind code that keeps no frame pointer, what was found
-    /// is a caller further out at best. Of each frame: whether it was made at run time, and its name.
+    /// How many frames of a walk can be trusted, the innermost first. After code without frame pointer, the walk may
+    /// have skipped callers. For each frame: whether it was made at run time, and its name.
     pub(crate) fn believed<'n>(
         &self,
         space: u16,
@@ -83,7 +83,7 @@ impl MadeCode {
         all
     }
 
-    /// Why nothing is believed behind such a frame.
+    /// Why nothing after such a frame is trusted.
     pub(crate) fn why(&self, space: u16) -> &'static str {
         match self.pointers(space) {
             FramePointers::Few => NO_POINTER,
@@ -96,8 +96,8 @@ impl MadeCode {
     }
 }
 
-/// Whether a function that HotSpot has made keeps a frame pointer. `entered`: it has called other code than such. These
-/// are its native wrappers and most stubs, but not those of the second compiler, whose names begin with `_`.
+/// Whether a function that HotSpot has made keeps a frame pointer. `entered`: it has called other code. Native wrappers
+/// and most stubs keep one; the stubs of the second compiler, whose names begin with `_`, do not.
 fn keeps_pointer(name: Option<&Text>, entered: bool) -> bool {
     match name {
         Some(name) => naming::is_runtime_loop(&name.terminal()) || (entered && !name.raw().starts_with(b"_")),
@@ -105,7 +105,7 @@ fn keeps_pointer(name: Option<&Text>, entered: bool) -> bool {
     }
 }
 
-/// What the functions of JavaScript in a stack say of the program's own ones.
+/// What the JavaScript functions of a stack show about the program's own functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scripts {
     own: bool,
@@ -113,7 +113,7 @@ pub(crate) struct Scripts {
 }
 
 impl Scripts {
-    /// Takes in the name of a function.
+    /// Adds the name of a function.
     pub(crate) fn add(&mut self, name: &Text) {
         let text = name.terminal();
         if text.starts_with("JS:") {
@@ -122,8 +122,8 @@ impl Scripts {
         }
     }
 
-    /// Whether the program's own functions may be there, and are not seen: V8 has put them into functions of node's that it
-    /// optimized.
+    /// Whether functions of the program may be missing, because V8 has inlined them into functions of node that it
+    /// optimised.
     pub(crate) fn hide(self) -> bool {
         self.optimized && !self.own
     }
@@ -135,7 +135,7 @@ mod tests {
 
     const SPACE: u16 = 3;
 
-    /// How many frames are believed. A `+` stands before code that was made at run time, alone for one without a name.
+    /// How many frames are trusted. `+` marks code made at run time; alone it is such code without a name.
     fn believed(pointers: FramePointers, frames: &[&str]) -> usize {
         let frame = |written: &&str| match written.strip_prefix('+') {
             Some("") => (true, None),
@@ -151,12 +151,12 @@ mod tests {
     #[test]
     fn callers_of_compiled_java_are_not_believed() {
         let few = |frames: &[&str]| believed(FramePointers::Few, frames);
-        // A native method, the compiled method that called it, and what only seems to have called that.
+        // A native method, the compiled method that called it, and a frame that only seems to have called that.
         let compiled =
             ["Unsafe_AllocateMemory0", "+allocateMemory0", "+allocateMemory", "+Interpreter", "start_thread"];
         assert_eq!(few(&compiled), 3);
         assert_eq!(believed(FramePointers::All, &compiled), 5);
-        // The interpreter keeps one.
+        // The interpreter keeps a frame pointer.
         let interpreted = [
             "Unsafe_AllocateMemory0",
             "+allocateMemory0",
@@ -167,7 +167,7 @@ mod tests {
         ];
         assert_eq!(few(&interpreted), 6);
         assert_eq!(few(&["os::malloc", "+_new_array_Java", "+Chat.keep", "main"]), 2);
-        // Without names nobody knows which of them is compiled.
+        // Without names it is unknown which of them is compiled.
         assert_eq!(few(&["Unsafe_AllocateMemory0", "+", "+", "+", "start_thread"]), 3);
         assert_eq!(few(&["main"]), 1);
         assert_eq!(few(&[]), 0);

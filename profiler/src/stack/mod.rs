@@ -1,4 +1,4 @@
-//! From a walk of the kernel side to named, placed and judged frames.
+//! From the walks of the kernel side to frames with files, names and a check of their plausibility.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ pub(crate) mod own;
 pub(crate) mod stacks;
 pub(crate) mod walks;
 
-/// What stacks ask of the address spaces that they belong to, by number.
+/// What stacks need to know of their address spaces, by number.
 pub(crate) trait Spaces {
     /// Where the process writes the names of code that it makes; `None` if it ended too early.
     fn made_code(&self, space: u16) -> Option<Location>;

@@ -1,5 +1,5 @@
-//! The names of all places that stacks lead over, looked up from when the place is first seen, so that nobody waits for
-//! all of them in the end.
+//! The names of all places in stacks. Each is looked up when the place is first seen, so that they need not all be
+//! waited for at the end.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,9 +12,9 @@ use crate::{
     target::modules::{ModuleId, Modules, Place},
 };
 
-/// How often names are asked for again that were not there: a process writes names of its own code when it likes.
+/// Interval at which missing names are asked for again: a process writes names of its own code when it likes.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// So many times as long as the last answer took is waited before: a target that writes a large file anew all the time
+/// The interval is at least this many times the length of the last answer: a target that keeps rewriting a large file
 /// must not keep a processor busy.
 const REST: u32 = 4;
 
@@ -33,15 +33,15 @@ type Places = (Owner, Vec<u64>);
 pub(crate) struct Names {
     /// `None` while it was not looked up yet.
     known: HashMap<(Owner, u64), Option<Resolved>>,
-    /// By file, where names come from; without the names themselves.
+    /// By file: the sources of its names, without the names themselves.
     sources: BTreeMap<ModuleId, Answer>,
     /// Places that were not asked for yet.
     unasked: BTreeMap<Owner, Vec<u64>>,
-    /// Places in code that was made at run time, whose names were not there when they were asked for.
+    /// Places in code made at run time that had no name when they were asked for.
     nameless: BTreeMap<Owner, Vec<u64>>,
     /// When they may be asked for again.
     ask_again: Option<Instant>,
-    /// What was asked for, in the order in which the answers will come, and when.
+    /// Open requests, in the order in which the answers will come, and when they were made.
     asked: Option<Asked>,
 }
 
@@ -52,7 +52,7 @@ struct Asked {
     pending: Pending,
 }
 
-/// The key of a place. `address` is that of the call: of the return address less one.
+/// The key of a place. `address` is that of the call: the return address less one.
 fn key(space: u16, address: u64, place: Place) -> Option<(Owner, u64)> {
     match place {
         Place::File(module, offset) => Some((Owner::File(module), offset)),
@@ -62,7 +62,7 @@ fn key(space: u16, address: u64, place: Place) -> Option<(Owner, u64)> {
 }
 
 impl Names {
-    /// Takes in a place that a name will be wanted for.
+    /// Adds a place whose name is needed.
     pub(crate) fn want(&mut self, space: u16, address: u64, place: Place) {
         let Some((owner, place)) = key(space, address, place) else { return };
         self.known.entry((owner, place)).or_insert_with(|| {
@@ -71,17 +71,17 @@ impl Names {
         });
     }
 
-    /// What is known of a place; `None` if it was not looked up, or cannot be.
+    /// The answer for a place; `None` if it was not looked up, or cannot be.
     pub(crate) fn of(&self, space: u16, address: u64, place: Place) -> Option<&Resolved> {
         self.known.get(&key(space, address, place)?)?.as_ref()
     }
 
-    /// Where the names of each file come from that was asked for.
+    /// The sources of names of each file that was asked for.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (ModuleId, &Answer)> {
         self.sources.iter().map(|(module, answer)| (*module, answer))
     }
 
-    /// Takes in names that were found, and asks for those that are wanted since. Does not wait.
+    /// Takes answers that have arrived, and asks for places that were added since. Does not wait.
     pub(crate) fn look_up(&mut self, modules: &Modules, spaces: &(impl Spaces + ?Sized), worker: &Worker) {
         if let Some(asked) = self.asked.take() {
             match asked.pending.ready() {
@@ -101,7 +101,7 @@ impl Names {
         self.ask(modules, spaces, worker);
     }
 
-    /// Waits until everything that is wanted was looked up. Code without names is asked for once more.
+    /// Waits until all places were looked up. Code without names is asked for once more.
     pub(crate) fn finish(&mut self, modules: &Modules, spaces: &(impl Spaces + ?Sized), worker: &Worker) {
         self.wait();
         self.want_again();
@@ -109,7 +109,7 @@ impl Names {
         self.wait();
     }
 
-    /// Takes in what was asked for.
+    /// Stores one list of answers.
     fn wait(&mut self) {
         if let Some(Asked { places, pending, .. }) = self.asked.take() {
             self.learn(places, pending.wait());
@@ -125,7 +125,7 @@ impl Names {
     fn ask(&mut self, modules: &Modules, spaces: &(impl Spaces + ?Sized), worker: &Worker) {
         let (mut asked, mut requests) = (Vec::new(), Vec::new());
         for (owner, mut places) in std::mem::take(&mut self.unasked) {
-            // Neighbours share a unit of debug information.
+            // Neighbouring addresses share a unit of debug information.
             places.sort_unstable();
             match source(owner, modules, spaces) {
                 Ok(source) => {
@@ -159,7 +159,7 @@ impl Names {
     }
 }
 
-/// Where names are to be found, or why nowhere.
+/// Where to look for names, or why they cannot be looked up.
 fn source(owner: Owner, modules: &Modules, spaces: &(impl Spaces + ?Sized)) -> Result<Source, String> {
     match owner {
         Owner::File(module) => {

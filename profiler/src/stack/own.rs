@@ -1,4 +1,4 @@
-//! What a row is named by: the innermost function of the program's own code that is not an allocation wrapper.
+//! The function that names a row: the innermost function of the program's own code that is not an allocation wrapper.
 
 mod named;
 mod unique;
@@ -14,40 +14,40 @@ use crate::{
 pub(crate) use named::{Named, Weight};
 pub(crate) use unique::{beside, labels};
 
-/// What a stack is named by, and where that is. Two stacks with the same `function`, `file` and `line` were allocated at
-/// the same site.
+/// The function that names a stack, and its place. Two stacks with the same `function`, `file` and `line` were
+/// allocated at the same site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Own {
-    /// What the row shows: the function as people write it.
+    /// The label of the row: the function as people write it.
     pub(crate) label: Text,
     /// The function; for code without a name its file and address, `server+0x1eae98`.
     pub(crate) function: Text,
-    /// Where the function begins, the same way: only of code without a name, and if unwind information says so.
+    /// Where the function begins, in the same form: for code without a name, if the unwind information says so.
     pub(crate) begins: Option<Text>,
-    /// The program file that it is in; `None` for code that was made at run time.
+    /// The program file that it is in; `None` for code made at run time.
     pub(crate) module: Option<Text>,
     /// Its source file, if known.
     pub(crate) file: Option<Text>,
     /// The line in it, of the call that leads to the allocation, if known.
     pub(crate) line: Option<u32>,
-    /// Who called it, the same way; `None` if nobody is known.
+    /// Its caller, in the same form; `None` if it is unknown.
     pub(crate) caller: Option<Text>,
-    /// The address of the call, as the program file counts.
+    /// The address of the call in the program file's own terms.
     pub(crate) address: Option<u64>,
-    /// The allocation wrappers further in, the innermost first.
+    /// The allocation wrappers below it, the innermost first.
     pub(crate) skipped: Vec<Text>,
 }
 
-/// Functions that were found to be allocation wrappers: the program file, and what [`Call::identity`] says.
+/// Functions that were found to be allocation wrappers: the program file, and their [`Call::identity`].
 type Wrappers = HashSet<(Option<Text>, Text)>;
 
-/// Functions of a wrapper between it and the allocator, at most. A name far out may be that of another thing.
+/// Most functions of a wrapper between it and the allocator. A name further out may be that of something else.
 const MOST_PARTS: usize = 2;
 
-/// What a stack is named by. `None` for a stack without frames.
+/// The function that names a stack. `None` for a stack without frames.
 ///
-/// The program's own code comes first, named or not; then, further in before further out, libraries and runtimes; then
-/// the standard library, allocation functions, and at last where threads begin.
+/// The program's own code comes first, named or not; then libraries and runtimes, the innermost first; then the
+/// standard library, allocation functions, and last the functions where threads begin.
 fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     let mut kinds: Vec<Kind> = calls.iter().map(|call| kind(call, wrappers)).collect();
     pass_over_parts(&mut kinds);
@@ -57,7 +57,7 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     let passed = calls.iter().zip(&kinds).take(chosen).filter(|(call, kind)| is_notable(call, **kind));
     let mut skipped: Vec<Text> = passed.map(|(call, _)| call.name.clone()).collect();
     skipped.dedup();
-    // Code without a file or a name is known by its address in the process alone.
+    // Code without a file or a name has nothing but its address in the process.
     let made_at = call.frame.made.as_ref().filter(|_| function.is_none()).map(|_| call.frame.address);
     let mut own = Own {
         label: naming::short(call.name),
@@ -70,7 +70,7 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
         address: call.frame.file_address.or(made_at),
         skipped,
     };
-    // A closure has no name but its number, which is of the function around it: only the line says which is meant.
+    // A closure is named by the function around it and a number: only the line says which closure it is.
     if naming::is_nameless(call.name)
         && let Some(line) = own.source_line()
     {
@@ -82,16 +82,16 @@ fn own(calls: &[Call<'_>], wrappers: &Wrappers) -> Option<Own> {
     Some(own)
 }
 
-/// The runtime whose code the stack ends in, if the call that was chosen is not of the program's own: who called for the
-/// memory is further out.
+/// The runtime in whose code the stack ends, if the chosen call is not the program's own: the function that asked for
+/// the memory is further out.
 fn unseen_callers<'a>(calls: &'a [Call<'a>], chosen: usize, kinds: &[Kind]) -> Option<&'a str> {
     let runtime = calls.last()?.frame.made.as_ref()?.by.as_deref()?;
     let is_own = kinds.get(chosen) == Some(&Kind::Own);
     (!is_own).then_some(runtime)
 }
 
-/// The functions of the program's own code that a stack leads through, the innermost first, each as the name of all that is
-/// allocated in it and below.
+/// The functions of the program's own code in a stack, the innermost first, each as the name of everything that it and
+/// its callees allocate.
 fn path(calls: &[Call<'_>], wrappers: &Wrappers) -> Vec<Own> {
     let mut seen = HashSet::new();
     let own = calls.iter().filter(|call| kind(call, wrappers) == Kind::Own);
@@ -130,11 +130,11 @@ impl Own {
     }
 }
 
-/// What a wrapper that is known by name calls is a part of it: `malloc` ← `ngx_palloc_block`, which is nameless in a
-/// stripped file, ← `ngx_palloc`; or the hook by which a library allocates.
+/// Functions that a well-known wrapper calls are part of it: `malloc` ← `ngx_palloc_block`, which has no name in a
+/// stripped file, ← `ngx_palloc`; so is the hook by which a library allocates.
 fn pass_over_parts(kinds: &mut [Kind]) {
     let of_own = |kinds: &[Kind]| kinds.iter().filter(|kind| **kind == Kind::Own).count();
-    // Behind code of others it is something else that calls, such as a runtime that calls a script.
+    // After other people's code this is no longer so: a runtime may have called a script.
     let of_it = |kind: &&Kind| matches!(kind, Kind::Own | Kind::Wrapper | Kind::Plumbing);
     let first = kinds.iter().take_while(of_it).count();
     let outermost = (0..first).rev().find(|index| {
@@ -146,7 +146,7 @@ fn pass_over_parts(kinds: &mut [Kind]) {
     }
 }
 
-/// The call further out of another function.
+/// The next call further out that is of another function.
 fn caller<'a>(calls: &'a [Call<'a>], of: usize) -> Option<&'a Call<'a>> {
     let name = calls.get(of)?.name;
     calls.get(of + 1..)?.iter().find(|call| call.name != name)
@@ -162,7 +162,7 @@ fn kind(call: &Call<'_>, wrappers: &Wrappers) -> Kind {
     }
 }
 
-/// Whether the reader may want to hear that a call was passed over: not of `malloc` itself.
+/// Whether the report mentions that a call was skipped: `malloc` itself is not worth mentioning.
 fn is_notable(call: &Call<'_>, kind: Kind) -> bool {
     kind == Kind::Wrapper && !call.in_standard_file
 }
@@ -173,7 +173,7 @@ fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
         let mut all = calls.iter().zip(kinds);
         all.position(|(call, kind)| *kind == wanted && call.function.is_some())
     };
-    // Interpreters keep few names, and libraries those that others call.
+    // Interpreters have few names, and libraries only those that others call.
     let foreign = || {
         let mut all = calls.iter().zip(kinds);
         all.position(|(call, kind)| match kind {
@@ -181,10 +181,10 @@ fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
             kind => *kind == Kind::Interpreter,
         })
     };
-    // A wrapper that only the data show is the program's own code all the same.
+    // A wrapper that was found from the data is still the program's own code.
     let own_wrapper =
         || calls.iter().zip(kinds).rposition(|(call, kind)| call.kind == Kind::Own && *kind == Kind::Wrapper);
-    // The outermost one says most, as far as each is a part of the next.
+    // The outermost one says most, because each is a part of the next.
     let wrapper = || {
         let parts = kinds.iter().take_while(|kind| matches!(kind, Kind::Wrapper | Kind::Plumbing)).count();
         kinds.get(..parts)?.iter().rposition(|kind| *kind == Kind::Wrapper)
@@ -200,8 +200,8 @@ fn choose(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
         .or_else(|| of(Kind::Startup))
 }
 
-/// The innermost call of the program's own code. Without debug information nothing tells the crates apart that make up a
-/// Rust program, except their names: its own is called as its file is.
+/// The innermost call of the program's own code. Without debug information, the crates of a Rust program differ only in
+/// their names: its own crate is named like its file.
 fn own_call(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
     let own = || calls.iter().zip(kinds).enumerate().filter(|(_, (_, kind))| **kind == Kind::Own);
     let (innermost, (call, _)) = own().next()?;
@@ -214,8 +214,8 @@ fn own_call(calls: &[Call<'_>], kinds: &[Kind]) -> Option<usize> {
     Some(below_nameless_code(calls, kinds, chosen).unwrap_or(chosen))
 }
 
-/// The function of a runtime that code without a name called, if that code was made at run time: its address is of this run
-/// only and nobody can look it up, while `Unsafe_AllocateMemory0` tells what kind of memory it is.
+/// The function of a runtime that unnamed code made at run time has called. The address of such code is only valid in
+/// this run and cannot be looked up, while `Unsafe_AllocateMemory0` says what kind of memory it is.
 fn below_nameless_code(calls: &[Call<'_>], kinds: &[Kind], chosen: usize) -> Option<usize> {
     let is_nameless = |call: &&Call<'_>| call.function.is_none() && call.frame.module.is_none();
     calls.get(chosen).filter(is_nameless)?;

@@ -1,5 +1,5 @@
-//! The frames of each stack, placed in files as soon as they arrive: later the file may be unmapped, or the process
-//! gone. Their names are wanted from then on too.
+//! The frames of each stack, resolved to files as soon as they arrive: later the file may be unmapped, or the process
+//! gone. Their names are requested then, too.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -21,10 +21,10 @@ use crate::{
     text::Text,
 };
 
-/// The function of CPython in whose frames functions run.
+/// The function of CPython whose frames run Python functions.
 const CPYTHON_EVALUATOR: &[u8] = b"_PyEval_EvalFrameDefault";
 
-/// The interpreter of V8, in whose frames functions run that were not compiled.
+/// The interpreter of V8, whose frames run functions that were not compiled.
 const V8_INTERPRETER: &[u8] = b"Builtins_InterpreterEntryTrampoline";
 
 /// A call stack, innermost frame first.
@@ -39,10 +39,10 @@ pub(crate) struct PlacedStack {
     guessed: bool,
 }
 
-/// A walk as the kernel side tells of it.
+/// A walk as the kernel side reports it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk<'a> {
-    /// The frames, innermost first, as `unmarked` reads them.
+    /// The frames, innermost first, in the form that `unmarked` reads.
     pub(crate) addresses: &'a [u64],
     /// See [`PlacedStack`].
     pub(crate) end: u8,
@@ -50,7 +50,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) guessed: bool,
 }
 
-/// What is known of the walk of a stack.
+/// The statistics of one stack's walk.
 #[derive(Clone, Debug)]
 pub(crate) struct Walked<'a> {
     /// Address space.
@@ -59,19 +59,19 @@ pub(crate) struct Walked<'a> {
     pub(crate) guessed: bool,
     /// Number of frames.
     pub(crate) frames: u64,
-    /// The frames without a name: the file that each is in, and the reason.
+    /// The frames without a name: the file of each, and the reason.
     pub(crate) unnamed: Vec<(Option<&'a Text>, &'a str)>,
-    /// Number of frames in code that was made at run time, and of those without a name.
+    /// Number of frames in code made at run time, and of those without a name.
     pub(crate) made: (u64, u64),
     /// Number of frames of V8's interpreter.
     pub(crate) interpreted: u64,
     /// Number of frames of CPython's.
     pub(crate) evaluated: u64,
-    /// Whether functions of JavaScript may be in it that V8 has put into others.
+    /// Whether V8 may have inlined JavaScript functions into it.
     pub(crate) hides_scripts: bool,
     /// Why the callers of the outermost frame are unknown, if they are.
     pub(crate) cut: Option<String>,
-    /// The file that the walk ended in, if it was cut for a reason that has a place; `Some(None)`: code without a file.
+    /// The file in which the walk was cut, if the reason has a place; `Some(None)`: code without a file.
     pub(crate) ended_in: Option<Option<&'a Text>>,
 }
 
@@ -90,7 +90,8 @@ pub(crate) struct Stacks {
 }
 
 impl Stacks {
-    /// Takes in the frames of a stack. Rereused false if an address lies in nothing that the layout knows: it may be old.
+    /// Adds the frames of a stack. Returns false if an address is in nothing that the layout knows: the layout may be
+    /// old.
     pub(crate) fn add(
         &mut self,
         number: u32,
@@ -101,7 +102,7 @@ impl Stacks {
     ) -> bool {
         let mut frames = place(walk.addresses, layout);
         let known = frames.iter().all(|frame| frame.place != Place::Unmapped);
-        // Of a library that was unloaded before the stack came.
+        // It may be in a library that was unloaded before the stack arrived.
         for frame in frames.iter_mut().filter(|frame| frame.place == Place::Unmapped) {
             frame.place = code.history.place(frame.code()).unwrap_or(Place::Unmapped);
         }
@@ -123,18 +124,18 @@ impl Stacks {
         known
     }
 
-    /// Learns by what code is made in an address space.
+    /// Records which runtime makes code in an address space.
     pub(crate) fn learn_maker(&mut self, space: u16, maker: Maker) {
         self.made.learn(space, maker);
     }
 
-    /// Learns which files are not mapped any more in an address space.
+    /// Records which files are no longer mapped in an address space.
     pub(crate) fn learn_unloaded(&mut self, space: u16, unloaded: BTreeSet<ModuleId>) {
         self.unloaded.insert(space, unloaded);
     }
 
-    /// Notes that several files were mapped there, one after the other: what a stack is known by, its addresses, does not
-    /// say which of them it leads through.
+    /// Records that several files were mapped at these addresses, one after the other. A stack is identified by its
+    /// addresses, which do not say through which of the files it leads.
     pub(crate) fn mark_reused(&mut self, space: u16, reused: &mut Vec<Range<u64>>) {
         for reused in reused.drain(..) {
             if self.reused.contains(&(space, reused.clone())) {
@@ -157,7 +158,7 @@ impl Stacks {
         self.placed.get(number as usize)?.as_ref()
     }
 
-    /// A stack as it stands in the report. Frames whose names were not looked up yet say so.
+    /// A stack in the form of a report. Frames whose names were not looked up yet say so.
     pub(crate) fn report(
         &self,
         number: u32,
@@ -171,7 +172,7 @@ impl Stacks {
         Some(Stack { pid, frames, incomplete: self.cut(stack, modules), ..Stack::default() })
     }
 
-    /// What is known of the walk of a stack, whose names must have been resolved; `None` if its frames are not known.
+    /// The statistics of a stack's walk, whose names must have been resolved; `None` if its frames are unknown.
     pub(crate) fn walked<'a>(&'a self, number: u32, modules: &'a Modules) -> Option<Walked<'a>> {
         let stack = self.get(number)?;
         let cut = self.cut(stack, modules);
@@ -217,7 +218,7 @@ impl Stacks {
         Some(walked)
     }
 
-    /// The frames of a stack that can be believed: see [`MadeCode::believed`].
+    /// The frames of a stack that can be trusted: see [`MadeCode::believed`].
     fn believed<'s>(&self, stack: &'s PlacedStack) -> &'s [PlacedFrame] {
         let name = |frame: &PlacedFrame| {
             let resolved = self.names.of(stack.space, frame.code(), frame.place)?;
@@ -233,13 +234,13 @@ impl Stacks {
         if self.believed(stack).len() < stack.frames.len() {
             return Some(self.made.why(stack.space).to_owned());
         }
-        // A frame pointer register of 0 marks the outermost frame; but no thread begins in code made at run time.
+        // A frame pointer of 0 marks the outermost frame, but no thread begins in code made at run time.
         let begins_nowhere = u64::from(stack.end) == End::ROOT
             && stack.frames.last().is_some_and(|frame| frame.place == Place::Made);
         if begins_nowhere {
             return cut_off(End::NO_TABLE as u8, stack.frames.len(), None);
         }
-        // Only a walk by frame pointers has to be judged by its names.
+        // Only walks by frame pointers need a check of their names.
         let outermost = stack.frames.last().filter(|_| stack.end == ENDED_SOMEHOW).map(frame);
         cut_off(stack.end, stack.frames.len(), outermost.as_ref())
     }
@@ -273,7 +274,7 @@ impl Stacks {
     }
 }
 
-/// Leaves open which file the frames at these addresses are in.
+/// Marks the frames at these addresses as ambiguous.
 fn make_ambiguous(frames: &mut [PlacedFrame], reused: &Range<u64>) {
     for frame in frames.iter_mut().filter(|frame| reused.contains(&frame.code())) {
         frame.place = Place::Shared;
@@ -313,7 +314,7 @@ mod tests {
     #[inline(never)]
     fn seen_late() {}
 
-    /// Nine bytes of code that call nothing. Before a function of the compiler's its neighbour may end in a call.
+    /// Nine bytes of code that are not a call. Before a function of the compiler there may be a call of its neighbour.
     #[unsafe(naked)]
     extern "C" fn without_calls() {
         std::arch::naked_asm!(".skip 8, 0x90", "ret")
@@ -342,7 +343,7 @@ mod tests {
         assert!(name(&stacks, 1, &modules).contains("not looked up"));
         stacks.names.look_up(&modules, &Nowhere, &worker);
         assert!(stacks.add(2, 0, walk(&[seen_late as fn() as usize as u64 | INTERRUPTED]), &layout, code));
-        // Whether the first answer is there by now or not, the second must not get lost behind it.
+        // Whether the first answer has arrived or not, the second must not be lost.
         stacks.names.look_up(&modules, &Nowhere, &worker);
         stacks.names.finish(&modules, &Nowhere, &worker);
         assert!(name(&stacks, 1, &modules).contains("seen_"), "{}", name(&stacks, 1, &modules));

@@ -1,4 +1,4 @@
-//! How the walks of all stacks ended: the sum over what each stack knows of its own.
+//! How the walks of all stacks ended: walk statistics over all stacks.
 
 use std::{
     cmp::Reverse,
@@ -36,11 +36,11 @@ const ROOTS: &[&str] = &[
     "main",
 ];
 
-/// Beginnings of the file names of the libraries in which threads and processes begin.
+/// Prefixes of the file names of the libraries in which threads and processes begin.
 const C_LIBRARIES: &[&str] = &["libc.so", "libc-2.", "libpthread", "ld-musl"];
 
 /// Why the callers of the outermost frame are unknown; `None` if a thread or process begins there. `end` is one of
-/// [`End`]; any other number stands for a walk by frame pointers, which do not tell how they end.
+/// [`End`]; any other number stands for a walk by frame pointers, which has no reason for its end.
 pub(super) fn cut_off(end: u8, depth: usize, outermost: Option<&Frame>) -> Option<String> {
     if u64::from(end) == End::ROOT {
         return None;
@@ -57,13 +57,13 @@ pub(super) fn cut_off(end: u8, depth: usize, outermost: Option<&Frame>) -> Optio
     }
 }
 
-/// Whether the place where a walk ended says something about the reason.
+/// Whether the place where a walk ended explains the reason.
 pub(super) fn has_place(end: u8, depth: usize) -> bool {
     u64::from(end) != End::LIMIT && depth + 1 < MAX_FRAMES
 }
 
-/// Whether a thread or process begins in a frame. In a C library without debug symbols that place has no name; a chain
-/// that ends in such a library without a name ends there.
+/// Whether a thread or process begins in a frame. In a C library without debug symbols that function has no name: a
+/// walk that ends in such a library without a name is complete.
 fn is_root(outermost: &Frame) -> bool {
     match outermost.functions.last() {
         Some(function) => ROOTS.contains(&function.name.terminal().as_str()),
@@ -75,8 +75,8 @@ fn is_root(outermost: &Frame) -> bool {
     }
 }
 
-/// How the walks of all stacks ended, those included that the report does not show. `walked`: the number of each stack, and how
-/// often it was walked.
+/// How the walks of all stacks ended, including those that the report does not show. `walked`: the number of each
+/// stack, and how often it was walked.
 pub(crate) fn walks(
     walked: &[(u32, u64)],
     stacks: &Stacks,
@@ -103,7 +103,7 @@ fn count(to: &mut Count, stacks: u64, walks: u64) {
     to.1 = to.1.saturating_add(walks);
 }
 
-/// Walks that were cut for one reason: all of them, and by the file that they ended in.
+/// Walks that were cut for one reason: in total, and by the file in which they ended.
 #[derive(Default)]
 struct Cuts<'a> {
     all: Count,
@@ -149,7 +149,7 @@ impl<'a> Sum<'a> {
         }
     }
 
-    /// Walks of which no frames are known.
+    /// Walks whose frames are unknown.
     fn lose(&mut self, reason: &str, stacks: u64, walks: u64) {
         count(&mut self.all, stacks, walks);
         count(&mut self.cut.entry(reason.to_owned()).or_default().all, stacks, walks);
@@ -234,7 +234,7 @@ mod tests {
         }
         let deep = ends_in(MAX_FRAMES - 1, frame("/srv/pong", Some("recurse"))).unwrap();
         assert!(deep.contains("deeper than 127"), "{deep}");
-        // A walk by tables knows how it ended, whatever the names are.
+        // A walk by tables knows how it ended, whatever the names.
         let main = frame("/srv/pong", Some("main"));
         let no_table = End::NO_TABLE as u8;
         assert!(cut_off(no_table, 3, Some(&main)).unwrap().contains("without unwind information"));

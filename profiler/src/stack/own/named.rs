@@ -1,4 +1,4 @@
-//! The stacks of all rows with what each is named by.
+//! The stacks of all rows with the functions that name them.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use crate::{
     text::Text,
 };
 
-/// What a stack shows of the functions on it: which of them are wrappers.
+/// The evidence that a stack gives about which of its functions are wrappers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weight {
     /// Its number.
     pub(crate) stack: u32,
-    /// Things that came by it: blocks, for an allocator's.
+    /// How many things came by it: for an allocator, blocks.
     pub(crate) things: u64,
     /// Their sizes.
     pub(crate) bytes: u64,
-    /// How many of them went again.
+    /// How many of them were given back.
     pub(crate) gone: u64,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Named {
 }
 
 impl Named {
-    /// Names the stacks of `weights`, which `stack_of` gives as a report has them. Their names must have been looked up:
-    /// which functions are wrappers follows from all stacks.
+    /// Names the stacks of `weights`; `stack_of` returns a stack in the form of a report. All names must have been
+    /// looked up: which functions are wrappers follows from all stacks together.
     pub(crate) fn new(weights: &[Weight], stack_of: impl Fn(u32, &mut Frames) -> Option<Stack>) -> Named {
         let mut frames = Frames::default();
         let stacks: HashMap<u32, Stack> =
@@ -52,17 +52,17 @@ impl Named {
         Named { owns, paths, stacks, frames }
     }
 
-    /// What a stack is named by; `None` if its frames are not known.
+    /// The function that names a stack; `None` if its frames are unknown.
     pub(crate) fn own(&self, stack: u32) -> Option<&Own> {
         self.owns.get(&stack)
     }
 
-    /// The program's own functions that a stack leads through, the innermost first, none of them twice.
+    /// The program's own functions in a stack, the innermost first, without duplicates.
     pub(crate) fn path(&self, stack: u32) -> &[Own] {
         self.paths.get(&stack).map_or(&[], |path| path)
     }
 
-    /// The stacks with these numbers for a report, `None` where the frames are not known, and the frames that they have.
+    /// The stacks with these numbers for a report, `None` where the frames are unknown; and their frames.
     pub(crate) fn report(&self, numbers: impl Iterator<Item = u32>) -> (Vec<Option<Stack>>, Vec<Frame>) {
         let mut frames = Frames::default();
         let stack = |number: u32| {
@@ -75,7 +75,7 @@ impl Named {
     }
 }
 
-/// The wrappers that the data show.
+/// The wrappers that follow from the data.
 fn by_data(weights: &[Weight], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers {
     let mut numbers: HashMap<(Option<&Text>, &Text), u32> = HashMap::new();
     let mut names = Vec::new();

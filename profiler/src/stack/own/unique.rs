@@ -1,12 +1,12 @@
-//! Labels that tell rows apart.
+//! Labels that distinguish rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Own;
 use crate::{naming::BESIDE, text::Text};
 
-/// The labels of rows, in which no two different sites have the same: beside a name that several have stands the line,
-/// else the caller, else the address. `None` for a row without a name.
+/// The labels of rows. Different sites have different labels: a name that several sites have is followed by the line,
+/// else by the caller, else by the address. `None` for a row without a name.
 pub(crate) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
     let mut alike: BTreeMap<&Text, Vec<&Own>> = BTreeMap::new();
     for own in rows.iter().flatten() {
@@ -21,14 +21,14 @@ pub(crate) fn labels(rows: &[Option<&Own>]) -> Vec<Option<Text>> {
     rows.iter().map(|own| own.as_ref().map(label)).collect()
 }
 
-/// A name with what tells it apart.
+/// A name, followed by what distinguishes it.
 pub(crate) fn beside(name: &Text, what: &Text) -> Text {
     Text::new([name.raw(), BESIDE.as_bytes(), what.raw()].concat())
 }
 
 type Distinction = fn(&Own) -> Option<Text>;
 
-/// What tells sites apart that have one label; `None` if it is one site.
+/// What distinguishes the sites with one label; `None` if there is only one site.
 fn distinction(owns: &[&Own]) -> Option<Distinction> {
     const ALL: [Distinction; 5] = [Own::source_line, called_by, module, Own::place, everything];
     let sites: BTreeSet<_> = owns.iter().map(|own| site(own)).collect();
@@ -42,7 +42,7 @@ fn distinction(owns: &[&Own]) -> Option<Distinction> {
     })
 }
 
-/// Where a row's memory was allocated: by line, else by the address of the call.
+/// The site of a row: the line, else the address of the call.
 fn site(own: &Own) -> (Option<&Text>, Option<&Text>, Option<u32>, Option<u64>) {
     let address = if own.line.is_some() { None } else { own.address };
     (own.module.as_ref(), own.file.as_ref(), own.line, address)
@@ -57,7 +57,7 @@ fn module(own: &Own) -> Option<Text> {
     own.module.clone()
 }
 
-/// All that is known. Where it is the same too, nobody could tell the sites apart.
+/// Everything that is known. If that is equal too, the sites cannot be distinguished.
 fn everything(own: &Own) -> Option<Text> {
     let all = [own.source_line(), called_by(own), own.place(), own.module.clone()];
     let all: Vec<Text> = all.into_iter().flatten().collect();
@@ -104,11 +104,11 @@ mod tests {
             ["push  called by tick", "push  called by join"]
         );
         assert_eq!(shown(&[own(None, "tick", 1), own(None, "tick", 2)]), ["push  at 0x1", "push  at 0x2"]);
-        // One line is known, the other is not; and the callers do not tell.
+        // One line is known, the other is not, and the callers are equal.
         assert_eq!(shown(&[own(Some(7), "tick", 1), own(None, "tick", 2)]), ["push  at 0x1", "push  at 0x2"]);
         let other = Own { module: Some(Text::from("/srv/libchat.so")), ..own(None, "tick", 1) };
         assert_eq!(shown(&[own(None, "tick", 1), other]), ["push  /srv/pong", "push  /srv/libchat.so"]);
-        // Three, of which no single trait tells all.
+        // Three sites that no single trait distinguishes.
         let mixed =
             [own(None, "tick", 1), own(None, "join", 1), Own { module: None, ..own(None, "tick", 1) }];
         let labels = shown(&mixed);

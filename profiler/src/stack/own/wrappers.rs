@@ -1,42 +1,44 @@
-//! Allocation wrappers that no list knows, found from the data: what becomes of a block is decided by who called.
+//! Allocation wrappers that are not on a list, found from the data: what happens to a block depends on the wrapper's
+//! caller.
 //!
-//! `engine_alloc(size)` says nothing about a leak, `chat_push()` says where it is. Both may be called from many places, so
-//! counting callers does not tell them apart. What does: through a wrapper each caller asks for a size of its own, and
-//! some callers free what others keep; a function that leaks does so whoever called it.
+//! `engine_alloc(size)` says nothing about a leak, `chat_push()` says where it is. Both may be called from many places,
+//! so the number of callers does not distinguish them. Two signs do: each caller of a wrapper asks for its own size,
+//! and some callers free what others keep. A function that leaks does so for every caller.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Blocks of a caller from which on its size and fate count.
+/// Least blocks of a caller for its size and fate to count.
 const MIN_BLOCKS: u64 = 8;
-/// Callers that a wrapper has at least; [`MIN_CALLERS_IF_NAMED`] if its name says that it allocates.
+/// Least callers of a wrapper; [`MIN_CALLERS_IF_NAMED`] if its name says that it allocates.
 const MIN_CALLERS: usize = 3;
 const MIN_CALLERS_IF_NAMED: usize = 2;
-/// Different sizes that the callers ask for at least, for the size to be their choice.
+/// Least different sizes for the size to be the callers' choice.
 const MIN_SIZES: usize = 3;
-/// Callers, and different sizes that they ask for, from which on that alone makes a wrapper. A program may have several, for
-/// `malloc`, `calloc` and `realloc`: none of them has half of all callers then, nor one that keeps what it gets.
+/// With this many callers that ask for this many different sizes, a function is a wrapper without further signs. A
+/// program may have several, for `malloc`, `calloc` and `realloc`: then none of them has half of all callers, or a
+/// caller that keeps its blocks.
 const MANY_USES: usize = 12;
 const MANY_SIZES: usize = 6;
-/// With this many callers, mean sizes of this many different powers of two are enough: through a
-/// wrapper of `realloc` no caller asks for the same size twice.
+/// With this many callers, mean sizes of this many different powers of two are enough: callers of a wrapper of
+/// `realloc` ask for another size each time.
 const SOME_USES: usize = 6;
 const MANY_ORDERS: usize = 4;
-/// Callers that a frame has at least to be one that most of the program shares.
+/// Least callers of a function that most of the program uses.
 const MIN_SHARED: usize = 6;
-/// Share of the blocks of a caller that is freed at least, or at most, for the caller to be one that frees, or keeps.
+/// A caller frees if at least the first share of its blocks is freed, and keeps if at most the second is.
 const FREES: f64 = 0.9;
 const KEEPS: f64 = 0.1;
 /// Signs that make a wrapper.
 const MIN_SIGNS: usize = 2;
-/// Share of the blocks of a function that must come through callers which are wrappers, for it to be one below them.
+/// Least share of the blocks of a function that must come through wrappers for the function to be a part of them.
 const THROUGH_WRAPPERS: f64 = 0.9;
-/// Levels of wrappers around wrappers that are looked through.
+/// Most levels of wrappers around wrappers.
 const MAX_LEVELS: usize = 4;
 
 /// One call stack: the functions of the program's own code, and what was allocated through it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Path {
-    /// Numbers of the functions, the innermost first; without those that are known to be wrappers.
+    /// Numbers of the functions, the innermost first, without known wrappers.
     pub(super) functions: Vec<u32>,
     /// Blocks allocated.
     pub(super) blocks: u64,
@@ -46,9 +48,10 @@ pub(super) struct Path {
     pub(super) freed: u64,
 }
 
-/// The functions that are allocation wrappers. `says_so` tells whether a function's name says that it allocates.
+/// The functions that are allocation wrappers. `says_so` returns whether a function's name says that it allocates.
 ///
-/// Functions are looked at from the allocator outwards: a function is a candidate where all further in are wrappers.
+/// Functions are examined from the allocator outwards: a function is a candidate if all functions below it are
+/// wrappers.
 pub(super) fn wrappers(paths: &[Path], says_so: impl Fn(u32) -> bool) -> HashSet<u32> {
     let mut found = HashSet::new();
     loop {
@@ -85,7 +88,7 @@ impl<'a> At<'a> {
         self.path.functions.get(self.depth).copied().unwrap_or(u32::MAX)
     }
 
-    /// The next other function further out: one that calls itself has no caller of that name.
+    /// The next other function further out: recursion is not a call by another function.
     fn caller(self) -> Option<At<'a>> {
         let function = self.function();
         let out = self.path.functions.iter().skip(self.depth).position(|caller| *caller != function)?;
@@ -118,7 +121,7 @@ fn is_wrapper(
     through > 0.0 && through >= THROUGH_WRAPPERS * blocks(stacks)
 }
 
-/// Whether the callers of a function decide about its blocks.
+/// Whether the fate of a function's blocks depends on its callers.
 fn has_signs(says_so: bool, callers: &BTreeMap<u32, Vec<At<'_>>>, all_callers: usize) -> bool {
     let uses: Vec<Use> =
         callers.values().map(|stacks| Use::of(stacks)).filter(|of| of.blocks >= MIN_BLOCKS).collect();
@@ -146,7 +149,7 @@ fn has_signs(says_so: bool, callers: &BTreeMap<u32, Vec<At<'_>>>, all_callers: u
 struct Use {
     blocks: u64,
     freed: u64,
-    /// The size of each of its blocks, if they are all the same, as far as the sum tells.
+    /// The size of each of its blocks, if the sum shows that they may all have the same.
     size: Option<u64>,
     /// Their size on average, in bytes.
     mean_size: u64,
@@ -170,7 +173,7 @@ impl Use {
     }
 }
 
-/// Ends of words that say so.
+/// Ends of words that say that a function allocates.
 const ALLOCATE: &[&str] = &["alloc", "allocate", "alloc0"];
 
 /// Whether a function's name says that it allocates: `engine_alloc`, `Pool::allocate`, `newBlockAlloc`.
@@ -183,7 +186,7 @@ pub(super) fn says_so(bare: &str) -> bool {
     })
 }
 
-/// The words that a name is made of, in small letters.
+/// The words of a name, in lower case.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = '_';
