@@ -1,4 +1,4 @@
-//! The arguments, and nothing but the arguments: no file, process or environment is looked at here.
+//! The arguments. Nothing here looks at files, processes or the environment.
 
 mod measure;
 
@@ -9,7 +9,7 @@ use super::{gate::GateArgs, values};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use profiler::{capture::uprobe::Method, exit, render::Format};
 
-/// Widest help: the texts are written for it.
+/// Widest help: its texts are written for this width.
 pub(super) const HELP_WIDTH: usize = 80;
 
 /// Answers questions about a running Linux game server: no restart, no rebuild, nothing injected.
@@ -39,7 +39,7 @@ pub(crate) struct Voice {
     pub(crate) quiet: bool,
 }
 
-/// The commands that are no tools.
+/// The commands that are not tools.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Can this machine and a process be observed? What is missing, and how to fix it.

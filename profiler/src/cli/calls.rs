@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Done, args::CallsArgs, observe, print_json, stop::Stop};
 
-/// How often the ring is read.
+/// Interval at which the ring is read.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Attaches, says so, and waits to be interrupted; then prints what was counted as JSON.
@@ -64,7 +64,7 @@ fn wait(mut look: impl FnMut()) -> Result<()> {
     runtime.block_on(async {
         let mut signals = Stop::listen(1)?;
         let mut stop = std::pin::pin!(signals.next());
-        // Whoever measures waits for this line; without it there is nobody to tell.
+        // Measuring programs wait for this line. If it cannot be written, nobody reads it.
         let _ = writeln!(std::io::stderr(), "attached");
         while tokio::time::timeout(PAUSE, &mut stop).await.is_err() {
             look();

@@ -10,7 +10,7 @@ use profiler::{
 
 use super::{Done, args::FloorArgs, observe, stop::Stop};
 
-/// Attaches, says so, and waits to be interrupted.
+/// Attaches, reports that it has, and waits to be interrupted.
 pub(crate) fn run(args: &FloorArgs) -> Done {
     observe::require_root()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &FloorArgs) -> Done {
         let mut signals = Stop::listen(1)?;
         let stop = signals.next();
         floor::hold(args.pid, args.method.into(), args.what.into(), stop, |line| {
-            // Whoever measures waits for this line; without it there is nobody to tell.
+            // Measuring programs wait for this line. If it cannot be written, nobody reads it.
             let _ = writeln!(std::io::stderr(), "{line}");
         })
         .await

@@ -1,4 +1,4 @@
-//! `--gate`: the options, and the code that a run ends with.
+//! `--gate`: its options, and the exit code of a run.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ impl GateArgs {
         (self.known.as_deref().and_then(FileId::at), "it is the file of known leaks (--known)")
     }
 
-    /// The gate, if one was asked for. Reads the file: before an observation, not after.
+    /// The gate, if one was asked for. Reads the file of known leaks, so this is called before an observation.
     pub(crate) fn gate(&self) -> Result<Option<Gate>> {
         if !self.gate {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `-- COMMAND`: the options, and what our executable does when it is started as a helper of a command.
+//! `-- COMMAND`: its options, and the roles in which our executable is started for a command.
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode, time::Duration};
 
@@ -28,11 +28,11 @@ impl From<&LaunchArgs> for launch::Manner {
 /// The child's side of a launched command.
 pub(crate) fn become_command(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     launch::wait_and_become(arguments);
-    // Our parent says why, if it is there. Shells use 127 for a command that cannot run.
+    // The parent reports why. Shells use 127 for a command that cannot run.
     ExitCode::from(127)
 }
 
-/// The child's side of the look for a command as another user.
+/// The child's side of finding a command as another user.
 pub(crate) fn find_command(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (answer, code) = launch::find_as(arguments);
     match std::io::stdout().write_all(&answer) {
@@ -41,9 +41,9 @@ pub(crate) fn find_command(arguments: impl Iterator<Item = OsString>) -> ExitCod
     }
 }
 
-/// The child's side of the list of libraries that a command will load, as another user.
+/// The child's side of listing the libraries of a command as another user.
 pub(crate) fn list_libraries(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    // Whoever asked reads standard output alone: without a list it goes on.
+    // The parent reads only standard output. Without a list it goes on.
     let _error = launch::list_as(arguments);
     ExitCode::FAILURE
 }

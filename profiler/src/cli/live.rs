@@ -1,4 +1,4 @@
-//! The live view: it takes the screen of standard output, and is drawn anew in place.
+//! The live view: it uses the screen of standard output, and is redrawn in place.
 
 use std::io::{self, Write as _};
 
@@ -15,7 +15,7 @@ pub(crate) struct LiveView {
     options: HumanOptions,
     status: String,
     report: Option<Report>,
-    /// Lines for standard error, if that is the same screen: they are said when the view is gone.
+    /// Lines for standard error, if that is the same screen: they are written when the view is gone.
     notices: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ impl LiveView {
         LiveView { options, status: String::new(), report: None, notices: Vec::new() }
     }
 
-    /// Makes room: what was on the screen is scrolled away, not overwritten.
+    /// Makes room: scrolls the screen's contents away, so that they are not overwritten.
     pub(crate) fn begin(&self) -> io::Result<()> {
         let rows = terminal::stdout_size().map_or(0, |size| size.rows);
         let mut out = io::stdout().lock();
@@ -33,13 +33,13 @@ impl LiveView {
         out.flush()
     }
 
-    /// Another first line.
+    /// Sets the first line.
     pub(crate) fn tick(&mut self, line: impl FnOnce(usize) -> String) -> io::Result<()> {
         self.status = line(terminal::stdout_size().map_or(self.options.width, |size| size.columns));
         self.draw()
     }
 
-    /// Another report.
+    /// Sets the report.
     pub(crate) fn show(&mut self, report: &Report) -> io::Result<()> {
         self.report = Some(report.clone());
         self.draw()
@@ -50,10 +50,10 @@ impl LiveView {
         self.notices.push(words.to_owned());
     }
 
-    /// Takes the view off the screen, and gives the lines that were kept.
+    /// Removes the view from the screen, and returns the lines that were kept.
     pub(crate) fn finish(&mut self) -> Vec<String> {
         let mut out = io::stdout().lock();
-        // If standard output is gone, the report will say so.
+        // If standard output is gone, writing the report will fail too.
         let _ = write!(out, "\x1b[H\x1b[J").and_then(|()| out.flush());
         std::mem::take(&mut self.notices)
     }
@@ -69,14 +69,14 @@ impl LiveView {
     }
 }
 
-/// What draws the lines from the top on a screen of so many rows. It never makes the screen scroll.
+/// The bytes that draw the lines from the top on a screen of `rows` rows, without scrolling it.
 fn frame(lines: &[String], rows: usize) -> String {
     let mut out = "\x1b[H".to_owned();
     for (number, line) in lines.iter().take(rows).enumerate() {
         if number > 0 {
             out.push_str("\r\n");
         }
-        // Cleared first: behind a line that fills its row the cursor still is on its last character.
+        // Each row is cleared first: after a line that fills its row, the cursor is still on its last character.
         out.push_str("\x1b[2K");
         out.push_str(line);
     }

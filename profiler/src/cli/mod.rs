@@ -1,4 +1,4 @@
-//! What the user types, and what they read back. Results go to standard output, everything else to standard error.
+//! The command line. Results go to standard output, everything else to standard error.
 #![allow(clippy::print_stderr, reason = "the command line is where words go to people")]
 
 mod args;
@@ -34,7 +34,7 @@ use args::{Cli, Command, Voice};
 pub(crate) use launch::{become_command, find_command, list_libraries};
 use terminal::Terminal;
 
-/// Parses the arguments, does what they ask for, and says what went wrong.
+/// Parses the arguments, runs the command, and reports errors.
 pub(crate) fn run() -> ExitCode {
     let parsed = command().try_get_matches().and_then(|matches| Asked::from(&matches));
     let (asked, voice) = match parsed {
@@ -77,13 +77,14 @@ impl Asked {
     }
 }
 
-/// The commands, tools first, with help as wide as the terminal. We compute the width: clap would take `COLUMNS=0` literally.
+/// The commands, tools first, with help as wide as the terminal. We compute the width: clap would take `COLUMNS=0`
+/// literally.
 fn command() -> clap::Command {
     let tools = observe::commands().map(|command| command.display_order(0));
     Cli::command().subcommands(tools).term_width(Terminal::stdout(true).width.min(args::HELP_WIDTH))
 }
 
-/// Prints a line of JSON: the answer of the commands for measurements.
+/// Prints a line of JSON, the result of the commands for measurements.
 fn print_json(value: &impl serde::Serialize) -> Done {
     let mut line = serde_json::to_vec(value).map_err(|error| output::failed(error.into()))?;
     line.push(b'\n');
@@ -91,7 +92,7 @@ fn print_json(value: &impl serde::Serialize) -> Done {
     Ok(ExitCode::Ok)
 }
 
-/// Says what went wrong, and what the user can do.
+/// Reports an error and its hint.
 fn complain(error: &Error) -> ExitCode {
     let err = Terminal::stderr();
     err.say("error: ", &error.to_string());
@@ -107,7 +108,7 @@ fn start_logging(verbose: u8) {
         1 => "profiler=info",
         _ => "profiler=debug",
     };
-    // The environment is not asked: under sudo it is not the administrator's.
+    // Variables are not read: under sudo they are not the administrator's.
     let filter = tracing_subscriber::EnvFilter::new(level);
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,4 +1,4 @@
-//! Where names come from: what the arguments say, checked before an observation begins.
+//! Where names come from, by the arguments, checked before an observation begins.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -9,7 +9,7 @@ use profiler::{
 
 use super::args::NamesArgs;
 
-/// Where distributions name their servers.
+/// Files in which distributions name their servers.
 const SERVER_LISTS: &str = "/etc/debuginfod";
 
 impl NamesArgs {
@@ -57,8 +57,8 @@ fn servers() -> Result<Servers> {
     Ok(Servers { urls, kept: cache()?, patience: Servers::PATIENCE })
 }
 
-/// Where the tools of elfutils keep what they have fetched. A directory that only follows from who we are is not used if
-/// another user could change it: sudo may leave `HOME` as it is.
+/// The directory in which the tools of elfutils keep fetched files. If it was derived from `HOME` and another user
+/// could change it, it is not used: sudo may leave `HOME` as it is.
 fn cache() -> Result<Option<DebugFileCache>> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(directory) = of("DEBUGINFOD_CACHE_PATH") {

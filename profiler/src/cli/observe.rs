@@ -1,4 +1,4 @@
-//! Observing, with whatever tool: the options that all have, and running one.
+//! Observing with any tool: the options that all tools have, and running one.
 
 use std::{task::Poll, time::Duration};
 
@@ -24,7 +24,7 @@ use super::{
     values,
 };
 
-/// What every tool takes.
+/// The options of every tool.
 #[derive(Debug, Args)]
 struct ObserveArgs {
     #[command(flatten)]
@@ -83,7 +83,7 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
         let mut asked = false;
         let stop = async || match std::mem::replace(&mut asked, true) {
             false => or_unread(signals.next(), is_unread).await,
-            // That nobody reads is no reason to give a command less time.
+            // A missing reader is no reason to give a command less time.
             true => signals.next().await,
         };
         observe(&settings, (tool, matches), stop, |event| match event {
@@ -108,7 +108,8 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
     failed.map_or(written, Err).map(|()| code)
 }
 
-/// Signals that do not end us at once: the first asks for the report, a second one cuts the grace of a command short.
+/// Number of signals that do not end us at once: the first asks for the report, a second one cuts the grace of a
+/// command short.
 fn heard(args: &ObserveArgs) -> usize {
     let ends_command = !args.target.command.is_empty() && !args.launch.leave_running;
     if ends_command { 2 } else { 1 }
@@ -139,10 +140,10 @@ fn settings(args: &ObserveArgs) -> Settings {
     settings
 }
 
-/// Ready also when nobody reads standard output any more, if nothing else was asked for.
+/// Also ready when standard output has no reader any more, if there is no other output.
 async fn or_unread(stop: impl Future<Output = ()>, is_unread: impl Fn() -> bool) {
     let mut stop = std::pin::pin!(stop);
-    // It is asked again after every report.
+    // It is polled again after every report.
     std::future::poll_fn(|context| match is_unread() {
         true => Poll::Ready(()),
         false => stop.as_mut().poll(context),
@@ -150,7 +151,7 @@ async fn or_unread(stop: impl Future<Output = ()>, is_unread: impl Fn() -> bool)
     .await;
 }
 
-/// Said before anything is tried: the kernel's own refusals are hard to read.
+/// Checked before anything is tried: the kernel's own refusals are hard to read.
 pub(super) fn require_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());

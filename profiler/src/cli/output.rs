@@ -14,10 +14,10 @@ use profiler::{
 
 use super::{args::OutputArgs, terminal::Terminal};
 
-/// A file that must stay as it is, if it is there, and why it cannot be written.
+/// A file that must not be overwritten, if it exists, and the reason.
 pub(crate) type Kept = (Option<FileId>, &'static str);
 
-/// Where the results of a command go.
+/// Where the results of a command are written.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     format: Format,
@@ -25,22 +25,22 @@ pub(crate) struct Outputs {
     human: HumanOptions,
     terminal: Terminal,
     invoker: Invoker,
-    /// A report is on standard output already.
+    /// Whether a report is on standard output already.
     began: Cell<bool>,
     /// The column names that the last table of values on standard output had.
     header: RefCell<String>,
 }
 
 impl Outputs {
-    /// Looks at the terminal, and makes sure that the files can be written: before an observation, not after. `kept` are files
-    /// that must stay as they are, and what each is.
+    /// Looks at the terminal, and checks that the files can be written, before an observation begins. `kept` are files
+    /// that must not be overwritten, with the reasons.
     pub(crate) fn new(args: &OutputArgs, verbose: bool, kept: &[Kept]) -> Result<Outputs> {
         let invoker = Invoker::current();
         let files = args.outputs.iter().map(|argument| OutputTarget::parse(argument, args.format));
         let mut wanted = Vec::new();
         for file in files {
             let file = file?;
-            // Standard output has the report in any case, and a file that is named twice has it once.
+            // Standard output gets the report in any case, and a file that is named twice gets it once.
             if matches!(file, OutputTarget::File { .. }) && !wanted.contains(&file) {
                 wanted.push(file);
             }
@@ -76,7 +76,8 @@ impl Outputs {
         Ok(self.divided(report, page) + between(self.format))
     }
 
-    /// The page behind those that are on standard output already: people see where one ends, and when the next was made.
+    /// The page, after a divider if there are pages on standard output already: people see where one ends, and when the
+    /// next was made.
     fn divided(&self, report: &Report, page: String) -> String {
         match self.format {
             Format::Human if self.began.replace(true) => {
@@ -87,7 +88,7 @@ impl Outputs {
         }
     }
 
-    /// Values whose columns are those of the table before, without their names: a script reads all of them as one table.
+    /// Values without column names, if these are the same as before: a script reads all of them as one table.
     fn without_known_header(&self, page: String) -> String {
         let Some((header, rows)) = page.split_once('\n') else { return page };
         match self.header.replace(header.to_owned()) {
@@ -97,17 +98,17 @@ impl Outputs {
         }
     }
 
-    /// How to show a view that is drawn anew in place, if standard output is a screen for people.
+    /// How to show a redrawn view, if standard output is a screen for people.
     pub(crate) fn live(&self) -> Option<HumanOptions> {
         (self.terminal.redraws && self.format == Format::Human).then_some(self.human)
     }
 
-    /// Whether nothing but standard output was asked for.
+    /// Whether standard output is the only output.
     pub(crate) fn is_stdout_alone(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// As [`Outputs::render`], with the answer at the end, too, where the screen would not show it any more.
+    /// As [`Outputs::render`]; the answer is repeated at the end if it would have left the screen.
     fn render_last(&self, report: &Report) -> Result<String> {
         let text = self.render(report)?;
         Ok(match self.format {
@@ -120,7 +121,7 @@ impl Outputs {
         })
     }
 
-    /// Writes a report everywhere. A file that fails does not keep the others, or standard output, from theirs.
+    /// Writes a report to all outputs. If one fails, the others are still written.
     pub(crate) fn write(&self, report: &Report) -> Result<()> {
         let mut stdout = io::stdout().lock();
         let mut failed = None;
@@ -145,14 +146,15 @@ impl Outputs {
     }
 }
 
-/// Makes a write beyond `ulimit -f` return an error: by default SIGXFSZ ends us and leaves a part of a file. The handler does
-/// nothing; commands that we start would inherit `SIG_IGN`.
+/// Makes a write beyond `ulimit -f` return an error: by default SIGXFSZ would end us and leave a partial file. An empty
+/// handler is used, because commands that we start would inherit `SIG_IGN`.
 pub(super) fn survive_file_size_limit() {
-    // SAFETY: it does nothing. Where it cannot be installed, all is as before.
+    // SAFETY: the handler does nothing. If it cannot be installed, everything is as before.
     let _ = unsafe { signal_hook::low_level::register(libc::SIGXFSZ, || {}) };
 }
 
-/// What stands behind an interim report for programs. An empty line is no line of JSON and no row; people see a divider instead.
+/// Separates interim reports for programs. An empty line is neither a line of JSON nor a row; people see a divider
+/// instead.
 fn between(format: Format) -> &'static str {
     match format {
         Format::Human | Format::Jsonl | Format::Csv => "",
@@ -160,7 +162,7 @@ fn between(format: Format) -> &'static str {
     }
 }
 
-/// Writes to standard output. It is no failure if that is a pipe that nobody reads any more.
+/// Writes to standard output. A pipe without a reader is not an error.
 pub(super) fn print(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -169,7 +171,7 @@ pub(super) fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Standard output cannot be written.
+/// The error of a write to standard output.
 pub(super) fn failed(cause: io::Error) -> Error {
     Error::new(ErrorKind::Output, "tried to write to standard output")
         .because_of(cause)

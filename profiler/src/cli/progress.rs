@@ -11,10 +11,10 @@ use profiler::{error::Result, observe::Progress, render::HumanOptions, report::R
 
 use super::{live::LiveView, output, output::Outputs, status::Status, terminal::Terminal, waiting::Watch};
 
-/// How often a line says how it goes on, on a terminal where lines cannot be redrawn.
+/// Interval of progress lines where lines cannot be redrawn.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
-/// Tells how an observation goes on.
+/// Shows the progress of an observation.
 #[derive(Debug)]
 pub(crate) struct Teller {
     err: Terminal,
@@ -22,9 +22,9 @@ pub(crate) struct Teller {
     status: RefCell<Status>,
     bar: Option<ProgressBar>,
     live: Option<RefCell<LiveView>>,
-    /// When progress was last said in a line of its own.
+    /// When the last line of progress was written.
     said: Cell<Duration>,
-    /// Nobody reads standard output any more.
+    /// Whether standard output has no reader any more.
     unread: Cell<bool>,
 }
 
@@ -44,25 +44,25 @@ impl Teller {
         }
     }
 
-    /// Says what is being waited for, as long as the result is held.
+    /// Shows what is being waited for, as long as the result is held.
     pub(crate) fn watch(&self, stage: Stage) -> Watch {
         Watch::start(stage, self.bar.clone(), self.quiet)
     }
 
-    /// One line that stays.
+    /// Writes a line that stays.
     pub(crate) fn line(&self, words: &str) {
         if self.quiet {
             return;
         }
         match (&self.bar, &self.live) {
             (Some(bar), _) => bar.println(self.err.lines("", words).trim_end()),
-            // The same screen, most likely.
+            // Standard error is most likely the same screen.
             (None, Some(live)) if self.err.rows.is_some() => live.borrow_mut().keep(words),
             (None, _) => self.err.say("", words),
         }
     }
 
-    /// Numbers that change.
+    /// Shows numbers that change.
     pub(crate) fn progress(&self, progress: &Progress) {
         let mut status = self.status.borrow_mut();
         status.update(progress);
@@ -71,7 +71,7 @@ impl Teller {
             return self.written(drawn);
         }
         if let Some(bar) = &self.bar {
-            // The last column stays free: some terminals wrap behind it.
+            // The last column stays empty: some terminals wrap after it.
             bar.set_message(status.line(self.err.width - 1));
         } else if !self.quiet
             && self.err.rows.is_some()
@@ -82,7 +82,7 @@ impl Teller {
         }
     }
 
-    /// An interim report: redrawn in place on a terminal, else one after the other.
+    /// Shows an interim report: redrawn in place on a terminal, else one after the other.
     pub(crate) fn interim(&self, outputs: &Outputs, report: &Report) -> Result<()> {
         let shown = match &self.live {
             Some(live) => live.borrow_mut().show(report),
@@ -101,7 +101,7 @@ impl Teller {
         }
     }
 
-    /// Whether nobody reads the interim reports any more.
+    /// Whether the interim reports have no reader any more.
     pub(crate) fn is_unread(&self) -> bool {
         self.unread.get()
     }
@@ -113,7 +113,7 @@ impl Teller {
         }
     }
 
-    /// Takes the moving parts off the screen.
+    /// Removes the changing parts from the screen.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

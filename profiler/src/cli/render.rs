@@ -1,4 +1,4 @@
-//! `profiler report FILE`: a recorded report again, in any form.
+//! `profiler report FILE`: shows a recorded report in any form.
 
 use profiler::{
     report::{Selection, Source},

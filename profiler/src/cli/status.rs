@@ -1,29 +1,29 @@
-//! A running observation in one line.
+//! The progress of an observation in one line.
 
 use std::time::Duration;
 
 use profiler::{observe::Progress, units};
 
-/// The shortest time that a rate is taken over.
+/// Shortest time over which a rate is computed.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
-/// What is said of a running observation.
+/// The state that the line shows.
 #[derive(Debug)]
 pub(crate) struct Status {
     length: Option<Duration>,
-    /// Since when hits are counted for the rate, and how many there were then.
+    /// When the interval of the rate began, and the number of hits then.
     from: Option<(Duration, u64)>,
     hits_per_s: Option<f64>,
     now: Progress,
 }
 
 impl Status {
-    /// Of an observation that lasts so long.
+    /// For an observation of this length.
     pub(crate) fn new(length: Option<Duration>) -> Status {
         Status { length, from: None, hits_per_s: None, now: Progress::default() }
     }
 
-    /// Takes in the latest numbers.
+    /// Takes the latest numbers.
     pub(crate) fn update(&mut self, progress: &Progress) {
         self.now = *progress;
         let (then, hits) = *self.from.get_or_insert((progress.elapsed, progress.counts.hits));
@@ -54,7 +54,7 @@ impl Status {
             Some("Ctrl-C: report now".to_owned()),
         ];
         for part in parts.into_iter().flatten() {
-            // All of it is ASCII: a character is a column.
+            // The text is ASCII: a character is a column.
             if line.len() + 2 + part.len() > width {
                 break;
             }
@@ -75,7 +75,7 @@ impl Status {
         }
     }
 
-    /// How long it takes until there is an answer, unless it is over before.
+    /// The time until there is an answer, unless the observation ends before.
     fn verdicts_in(&self) -> Option<Duration> {
         let needed = self.now.answers_after;
         if self.length.is_some_and(|length| length < needed) {

@@ -1,4 +1,4 @@
-//! What the terminal is, and what it can show. The only place that asks the environment about it.
+//! The terminal and what it can show. No other module asks the environment about it.
 
 use std::{
     env,
@@ -16,56 +16,56 @@ pub(crate) struct Size {
     pub(crate) rows: usize,
 }
 
-/// Where words for people go.
+/// An output for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Terminal {
     /// Columns of a line.
     pub(crate) width: usize,
-    /// Rows of the screen; `None` where it is no terminal, or does not tell.
+    /// Rows of the screen; `None` if it is not a terminal, or does not report its size.
     pub(crate) rows: Option<usize>,
-    /// Nothing but ASCII.
+    /// Whether only ASCII can be shown.
     pub(crate) ascii: bool,
-    /// Lines can be written over: the cursor can be moved.
+    /// Whether the cursor can be moved, so that lines can be redrawn.
     pub(crate) redraws: bool,
-    /// Colours are wanted.
+    /// Whether to use colours.
     pub(crate) colour: bool,
 }
 
 impl Terminal {
-    /// What standard output leads to.
+    /// The terminal of standard output.
     pub(crate) fn stdout(no_color: bool) -> Terminal {
         let out = io::stdout();
         Terminal::of(out.is_terminal(), size(&out), no_color, |name| env::var_os(name))
     }
 
-    /// What standard error leads to.
+    /// The terminal of standard error.
     pub(crate) fn stderr() -> Terminal {
         let out = io::stderr();
         Terminal::of(out.is_terminal(), size(&out), true, |name| env::var_os(name))
     }
 
-    /// How text for people is to be shown on it.
+    /// The options for text on it.
     pub(crate) fn options(&self) -> HumanOptions {
         let Terminal { width, colour, ascii, .. } = *self;
         HumanOptions { width, colour, ascii, ..HumanOptions::default() }
     }
 
-    /// Says something on standard error: a line, and on a screen as many as it takes.
+    /// Writes a message to standard error, in as many lines as it takes.
     pub(crate) fn say(&self, label: &str, words: &str) {
-        // If standard error is gone as well, the exit code has to do.
+        // If standard error is gone as well, the exit code is all that is left.
         let _ = io::stderr().write_all(self.lines(label, words).as_bytes());
     }
 
-    /// The lines for something to say.
+    /// The lines of a message.
     pub(crate) fn lines(&self, label: &str, words: &str) -> String {
-        // Whoever reads from a pipe reads by lines, and a log may be wider than we know.
+        // Programs read a pipe by lines, and a log may be wider than we know.
         let width = if self.rows.is_some() { self.width } else { usize::MAX };
         profiler::render::message(label, words, &HumanOptions { width, ..self.options() })
     }
 
-    /// The text, and behind it the answer once more if its beginning will have left the screen.
+    /// The text, and the answer again at its end if the beginning will have left the screen.
     pub(crate) fn with_answer_last(&self, mut text: String, answer: impl FnOnce() -> String) -> String {
-        // The prompt takes the last row.
+        // The last row is the prompt's.
         if self.rows.is_some_and(|rows| text.lines().count() >= rows) {
             text.push('\n');
             text.push_str(&answer());
@@ -73,7 +73,7 @@ impl Terminal {
         text
     }
 
-    /// From what is known: whether it is a terminal, its size, and the environment.
+    /// From its properties: whether it is a terminal, its size, and the environment.
     fn of(
         is_terminal: bool,
         size: Option<Size>,
@@ -82,7 +82,7 @@ impl Terminal {
     ) -> Terminal {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let number = |name: &str| set(name)?.to_str()?.parse::<usize>().ok().filter(|n| *n > 0);
-        // TERM=dumb counts for a pipe, too; no TERM at all only for a terminal.
+        // TERM=dumb also counts for a pipe; a missing TERM only for a terminal.
         let is_dumb = set("TERM").is_some_and(|term| term == "dumb");
         let dumb = is_dumb || set("TERM").is_none();
         let size = size.filter(|_| is_terminal);
@@ -98,8 +98,8 @@ impl Terminal {
     }
 }
 
-/// Whether the locale has other characters than ASCII, by the variable that decides (POSIX: the first of these that is
-/// set). Without any, we cannot know: most systems of today have, and `sudo` and service managers take the variables away.
+/// Whether the locale has more characters than ASCII, by the variable that decides (POSIX: the first of these that is
+/// set). Without any, it is assumed: most systems have, and `sudo` and service managers remove the variables.
 fn is_utf8(set: impl Fn(&str) -> Option<OsString>) -> bool {
     let Some(locale) = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| set(name)) else { return true };
     let locale = locale.to_string_lossy().to_ascii_lowercase();
@@ -111,7 +111,7 @@ pub(crate) fn stdout_size() -> Option<Size> {
     size(&io::stdout())
 }
 
-/// The size that a terminal tells. A serial line has none.
+/// The size that a terminal reports. A serial line has none.
 fn size(out: &impl AsFd) -> Option<Size> {
     let size = rustix::termios::tcgetwinsize(out).ok()?;
     let size = Size { columns: size.ws_col.into(), rows: size.ws_row.into() };

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in our own form: one line that says so, and one hint.
+//! Errors of the command line, in our own form: one line with the error, and one hint.
 
 use std::io::IsTerminal as _;
 
@@ -7,7 +7,7 @@ use profiler::{exit::ExitCode, text::visible, units};
 
 use super::{output, terminal::Terminal};
 
-/// Prints what the parser has to say. Help and version are results; everything else is a usage error.
+/// Prints the parser's result. Help and version are results; everything else is a usage error.
 pub(super) fn tell(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let text = error.render();
@@ -58,7 +58,7 @@ fn words(error: &clap::Error, typed: &[String]) -> (String, String) {
         _ => {
             let empty = of_empty(error, typed);
             let hint = "is a shell variable in it unset?".to_owned();
-            // What there is says more.
+            // The list of what is possible says more.
             let offered = lines.find_map(|line| line.strip_prefix('[')?.strip_suffix(']').map(str::to_owned));
             let hint = offered.or(empty.is_some().then_some(hint));
             cause = empty.unwrap_or(cause);
@@ -79,7 +79,7 @@ fn invalid(error: &clap::Error, kind: ContextKind) -> &str {
     }
 }
 
-/// The error line for a value that was given and is empty: of some options the parser says that it is missing.
+/// The error line for an empty value, which the parser reports as missing for some options.
 fn of_empty(error: &clap::Error, typed: &[String]) -> Option<String> {
     let of_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
     let given = typed.iter().any(|word| word.is_empty() || word.ends_with('='));
@@ -87,7 +87,7 @@ fn of_empty(error: &clap::Error, typed: &[String]) -> Option<String> {
     is_empty.then(|| format!("error: the value of '{}' is empty", invalid(error, ContextKind::InvalidArg)))
 }
 
-/// The commands, or the one that was meant. Hidden ones are not for people.
+/// The hint for an unknown command: the commands, or the one that was meant. Hidden ones are left out.
 fn of_commands(root: &clap::Command, typed: &str) -> Option<String> {
     let mut shown: Vec<&clap::Command> =
         root.get_subcommands().filter(|command| !command.is_hide_set()).collect();
@@ -101,7 +101,7 @@ fn of_commands(root: &clap::Command, typed: &str) -> Option<String> {
     )
 }
 
-/// The option that was meant; hidden ones are not for people.
+/// The option that was meant; hidden ones are left out.
 fn similar_option(command: &clap::Command, typed: &str) -> Option<String> {
     let typed = typed.split('=').next().unwrap_or(typed);
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
@@ -109,7 +109,7 @@ fn similar_option(command: &clap::Command, typed: &str) -> Option<String> {
     Some(format!("did you mean `--{meant}`?"))
 }
 
-/// What to do with the unit of a size that is apart from its number.
+/// The hint for a size whose unit is a word of its own.
 fn of_unit(typed: &[String], word: &str) -> Option<String> {
     let place = typed.iter().position(|other| other == word)?;
     let number = typed.get(place.checked_sub(1)?)?;
@@ -119,12 +119,12 @@ fn of_unit(typed: &[String], word: &str) -> Option<String> {
     is_size.then(|| format!("write a size as one word: {size}"))
 }
 
-/// A value below 0 is taken for options of one letter.
+/// The hint for a value below 0, which the parser takes for options of one letter.
 fn of_negative(typed: &[String]) -> Option<String> {
     let is_negative = |word: &&String| {
         word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    // What follows `--` is the command's.
+    // Words after `--` belong to the command.
     typed
         .iter()
         .take_while(|word| *word != "--")
@@ -132,7 +132,7 @@ fn of_negative(typed: &[String]) -> Option<String> {
         .map(|word| format!("no option takes a value below 0, such as {word}"))
 }
 
-/// What to do with a word that belongs to no option.
+/// The hint for a word that belongs to no option.
 fn of_stray(command: &str, word: &str) -> Option<String> {
     if word.starts_with('-') && word != "-" {
         return None;
@@ -143,7 +143,7 @@ fn of_stray(command: &str, word: &str) -> Option<String> {
             Some(format!("to observe process {word}: --pid {word}"))
         }
         _ if super::observe::commands().any(|tool| tool.get_name() == command) => {
-            // A name has no directory.
+            // A process name has no directory.
             let name = word.rsplit('/').find(|part| !part.is_empty()).unwrap_or(word);
             Some(format!("to observe what runs: --name {name}; to start it: -- {word}"))
         }
@@ -151,8 +151,7 @@ fn of_stray(command: &str, word: &str) -> Option<String> {
     }
 }
 
-/// The candidate with the fewest slips of the keyboard between it and what was typed, if they are few, or one that
-/// begins with what was typed.
+/// The candidate with the fewest typing errors, if there are few, or one that begins with what was typed.
 fn closest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips = |candidate: &str| match candidate.strip_prefix(typed) {
         Some(_) if typed.len() >= 2 => 0,

@@ -1,4 +1,4 @@
-//! The values of options: from words to numbers, with the range in words where one is out of it.
+//! Parsing the values of options. Errors state the range.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use profiler::{
 /// The shortest `--every`.
 const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Most of a thread's time that the probes may take, from 0 to 1; `None`: whatever it is.
+/// Most of a thread's time that the probes may take, from 0 to 1; `None`: no limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MaxCost(pub(crate) Option<f64>);
 
@@ -57,7 +57,7 @@ pub(super) fn max_cost(text: &str) -> Result<MaxCost, String> {
     })
 }
 
-/// Between two reports: one takes milliseconds to make.
+/// The time between two reports. Making one takes milliseconds.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     duration_from(LEAST_INTERVAL, "", text)
 }

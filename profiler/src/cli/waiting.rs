@@ -1,4 +1,4 @@
-//! Says on standard error what is being waited for, if it takes long.
+//! Shows on standard error what is being waited for, if it takes long.
 
 use std::{
     io::Write as _,
@@ -10,27 +10,27 @@ use std::{
 use indicatif::ProgressBar;
 use profiler::stage::Stage;
 
-/// A wait shorter than this is not worth a line.
+/// Shorter waits are not shown.
 const SHORT: Duration = Duration::from_secs(1);
-/// How often the stage is looked at.
+/// Interval at which the stage is read.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often it is said again where lines cannot be redrawn.
+/// Interval at which the line is repeated where lines cannot be redrawn.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Watches a stage as long as it is held.
+/// Watches a stage as long as this is held.
 #[derive(Debug)]
 pub(crate) struct Watch {
     _stop: Option<Sender<()>>,
 }
 
 impl Watch {
-    /// Begins to watch. `bar`: where to say it; without one, each wait is a line of its own.
+    /// Begins to watch. `bar`: where to show the stage; without one, each wait is a line of its own.
     pub(crate) fn start(stage: Stage, bar: Option<ProgressBar>, quiet: bool) -> Watch {
         if quiet {
             return Watch { _stop: None };
         }
         let (stop, stopped) = channel::<()>();
-        // Without the thread there is nobody who says it, and nothing else is lost.
+        // Without the thread nothing is shown, and nothing else is lost.
         let _ = thread::Builder::new().name("waiting".to_owned()).spawn(move || {
             let mut said: Option<(Instant, Instant)> = None;
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
@@ -42,7 +42,7 @@ impl Watch {
                     bar.tick();
                 } else if said.is_none_or(|(of, at)| of != current.since || at.elapsed() >= AGAIN) {
                     said = Some((current.since, Instant::now()));
-                    // Without standard error there is nobody to tell.
+                    // If standard error is gone, nobody reads this.
                     let _ = writeln!(std::io::stderr(), "{} ...", current.words);
                 }
             }

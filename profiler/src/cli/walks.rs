@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Done, args::WalksArgs, observe, print_json, stop::Stop};
 
-/// How often the end of the target and ours is looked for.
+/// Interval at which the end of the target, and ours, is checked.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is printed.
@@ -26,11 +26,11 @@ struct Counted {
     complete: usize,
     /// Frames of the deepest.
     frames: u64,
-    /// Instructions that the verifier has looked at.
+    /// Instructions that the verifier processed.
     verified_insns: u32,
 }
 
-/// Attaches, says so, and waits to be interrupted; then prints what was counted as JSON.
+/// Attaches, reports that it has, and waits to be interrupted; then prints what was counted as JSON.
 pub(crate) fn run(args: &WalksArgs) -> Done {
     observe::require_root()?;
     let work = Work::from(args.work);
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &WalksArgs) -> Done {
         let mut signals = Stop::listen(1)?;
         let mut stop = std::pin::pin!(signals.next());
         let mut witness = Witness::attach(&Options { pid: args.pid, on, one_in: 1 })?;
-        // Whoever measures waits for this line; without it there is nobody to tell.
+        // Measuring programs wait for this line. If it cannot be written, nobody reads it.
         let _ = writeln!(std::io::stderr(), "attached: {work:?}");
         while tokio::time::timeout(PAUSE, &mut stop).await.is_err() {
             witness.watch(Duration::ZERO, |_| true)?;

@@ -1,4 +1,4 @@
-//! The arguments of the hidden commands, which are for measurements.
+//! The arguments of the hidden commands for measurements.
 
 use std::path::PathBuf;
 
