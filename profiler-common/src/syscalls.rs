@@ -116,10 +116,12 @@ wire! {
         pub enters: u64,
         /// Hits of the program at the return of calls.
         pub exits: u64,
-        /// How long the last call took that has returned, in nanoseconds.
+        /// How long the last call took that has returned, in nanoseconds. With the next two: between the steps of one program.
         pub duration_ns: u64,
         /// What it returned.
         pub result: u64,
+        /// What became of it.
+        pub fate: u64,
         /// Number of the stack of the call under way, if stacks are taken at every entry; 0: not known.
         pub stack: u32,
         /// The process.

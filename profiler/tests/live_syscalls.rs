@@ -280,3 +280,52 @@ fn operations_of_io_uring_count() {
     }
     assert_eq!(counted["uring"], books["uring"]);
 }
+
+/// Children have address spaces of their own. The first thing that is seen of each is a return from the call that made it, which its
+/// parent has, too.
+#[test]
+fn forked_children_count_apart() {
+    let Some(_live) = support::live() else { return };
+    let (books, cells, whole_books, counted) = observe(&[], &["--children"]);
+    let of_children = |cell: &&Value| number(cell, "space") != 0;
+    let mut children: BTreeMap<u64, [u64; 2]> = BTreeMap::new();
+    for cell in counted["cells"].as_array().unwrap().iter().filter(of_children) {
+        let [count, ended] = children.entry(number(cell, "call")).or_default();
+        *count += number(cell, "count");
+        *ended += number(cell, "ended");
+    }
+    let born = whole_books["threads"].as_array().unwrap().iter().find(|t| t["name"] == "children").unwrap();
+    let born: u64 = born["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|calls| calls["nr"] == 57 || calls["nr"] == 58)
+        .map(|calls| number(calls, "count"))
+        .sum();
+    // getppid, execve that fails, exit_group.
+    assert_eq!(children, BTreeMap::from([(110, [17 * 13, 0]), (59, [3, 0]), (231, [0, born])]), "{counted}");
+    assert_eq!(number(&counted["ledger"]["sys_exit"], "child_began"), born);
+    let parents: Accounts = cells.into_iter().filter(|(key, _)| books.contains_key(key)).collect();
+    assert_eq!(parents, books);
+}
+
+/// Every slow call is listed with its stack, and put down to it.
+#[test]
+fn slow_calls_are_listed_with_their_stacks() {
+    let Some(_live) = support::live() else { return };
+    const SLOW_NS: u64 = 5_000_000;
+    const WAY_NS: u64 = 1_000_000;
+    let (_, _, books, counted) = observe(&[], &["--stacks", "slow", "--slow", &SLOW_NS.to_string()]);
+    let naps = books["threads"].as_array().unwrap().iter().find(|thread| thread["name"] == "naps").unwrap();
+    let slow = counted["slow"].as_array().unwrap();
+    assert!(slow.iter().all(|call| number(call, "duration_ns") >= SLOW_NS && number(call, "stack") > 0));
+    let listed =
+        slow.iter().filter(|call| call["tid"] == naps["tid"] && call["call"] == naps["timed"]).count();
+    let longer_than =
+        |ns: u64| naps["ns"].as_array().unwrap().iter().filter(|own| own.as_u64() >= Some(ns)).count();
+    assert!((longer_than(SLOW_NS + WAY_NS)..=longer_than(SLOW_NS)).contains(&listed), "{listed}: {naps}");
+    let callers = counted["callers"].as_array().unwrap();
+    assert_eq!(callers.iter().map(|caller| number(caller, "count")).sum::<u64>(), slow.len() as u64);
+    let total = |calls: &[Value], field| calls.iter().map(|call| number(call, field)).sum::<u64>();
+    assert_eq!(total(callers, "total_ns"), total(slow, "duration_ns"));
+}

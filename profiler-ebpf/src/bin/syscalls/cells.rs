@@ -4,7 +4,7 @@ use core::ptr;
 
 use profiler_common::{
     histogram::{BUCKETS, bucket},
-    opaque::{forget, opaque},
+    opaque::opaque,
     syscalls::{CELL_ERRORS, COMPAT, Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
 };
 use profiler_ebpf::atomic;
@@ -13,7 +13,7 @@ use crate::{
     look::is_to_be_looked_at,
     maps::{BYTE_CALLS, CELLS, ERRORS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, SHARED, count},
     suspended::is_sigreturn,
-    threads::{comm, task},
+    threads::{comm, recorded, task, tid_of},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -73,7 +73,7 @@ unsafe fn raise(max: *mut u64, value: u64) {
     count(Counter::MaxRaced);
 }
 
-/// What became of a call. A number, so that the verifier can be made to forget which.
+/// What became of a call. A number, as records keep it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate(u64);
 
@@ -87,74 +87,128 @@ impl Fate {
     /// Its thread ended.
     pub(crate) const ENDED: Fate = Fate(3);
 
-    /// The same, of which the verifier knows nothing any more.
+    /// As records keep it.
     #[inline(always)]
-    pub(crate) fn forgotten(self, unknown: u64) -> Fate {
-        Fate(forget(self.0, unknown))
+    pub(crate) const fn number(self) -> u64 {
+        self.0
     }
 }
 
-/// Counts the end of the thread's last call. Whether it is to be looked at more closely.
+/// Notes the end of the thread's last call, for [`finish`].
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
-#[inline(never)]
-pub(crate) unsafe fn finish(thread: *mut Thread, fate: Fate, result: i64, now_ns: u64) -> bool {
-    // SAFETY: the caller vouches for the record; cells are map values.
+#[inline(always)]
+pub(crate) unsafe fn note(thread: *mut Thread, fate: Fate, result: i64, now_ns: u64) {
+    // SAFETY: the caller vouches for the record.
     unsafe {
-        let call = (&raw const (*thread).call).read_volatile();
-        let failed = fate != Fate::ENDED && result as u64 >= FIRST_ERROR && !is_sigreturn(call);
-        let bytes = if failed || fate == Fate::ENDED { 0 } else { result as u64 };
-        let duration_ns = now_ns.wrapping_sub((*thread).start_ns);
-        let own = own_cell(thread, call);
-        if !own.is_null() {
-            if fate == Fate::RETURNED {
-                add(own, duration_ns, bytes);
-            } else {
-                add_other(own, fate, bytes);
-            }
-            if failed {
-                fail(thread, own, result);
-            }
-        } else if !finish_shared(thread, fate, bytes, duration_ns) {
-            lose(thread, fate);
-            return false;
-        } else if failed {
-            add_error(thread, 0, result);
-        }
-        fate == Fate::RETURNED && is_to_be_looked_at(thread, duration_ns, result as u64)
+        (*thread).fate = fate.0;
+        (*thread).result = result as u64;
+        (*thread).duration_ns = now_ns.wrapping_sub((*thread).start_ns);
     }
 }
 
-/// Counts a call in the cell that the threads of its space share; whether there is memory for it.
+/// What was noted.
+#[derive(Clone, Copy)]
+struct Noted {
+    call: u64,
+    fate: Fate,
+    result: u64,
+    duration_ns: u64,
+}
+
+impl Noted {
+    #[inline(always)]
+    unsafe fn read(thread: *const Thread) -> Noted {
+        // SAFETY: the caller vouches for the record.
+        unsafe {
+            Noted {
+                call: (&raw const (*thread).call).read_volatile(),
+                fate: Fate((&raw const (*thread).fate).read_volatile()),
+                result: (&raw const (*thread).result).read_volatile(),
+                duration_ns: (&raw const (*thread).duration_ns).read_volatile(),
+            }
+        }
+    }
+
+    /// Whether the call returned an error.
+    #[inline(always)]
+    fn has_failed(self) -> bool {
+        self.fate != Fate::ENDED && self.result >= FIRST_ERROR && !is_sigreturn(self.call)
+    }
+
+    /// What a call returned that returns bytes.
+    #[inline(always)]
+    fn bytes(self) -> u64 {
+        if self.fate == Fate::ENDED || self.result >= FIRST_ERROR { 0 } else { self.result }
+    }
+}
+
+/// Counts the end of the current thread's last call, which was noted. Whether it is to be looked at more closely.
+///
+/// It takes no pointers, nor do the other steps of these programs: the verifier follows each step once, and not once for every way in
+/// which the one before may end. Old kernels look at several times as many instructions otherwise.
 #[inline(never)]
-unsafe fn finish_shared(thread: *mut Thread, fate: Fate, bytes: u64, duration_ns: u64) -> bool {
-    // SAFETY: the caller vouches for the record; the cell is a map value.
+pub(crate) fn finish() -> bool {
+    let index = own_index();
+    if index == 0 { finish_shared() } else { finish_own(index) }
+}
+
+/// Counts the call in a cell of its thread's own.
+#[inline(never)]
+fn finish_own(index: u32) -> bool {
+    let Some(thread) = recorded(tid_of(task())) else { return false };
+    let Some(cell) = CELLS.get_ptr_mut(index) else { return false };
+    // SAFETY: the record of the current thread, and a cell that is its own.
     unsafe {
-        let shared = shared_cell(thread);
-        if shared.is_null() {
+        let noted = Noted::read(thread);
+        if noted.fate == Fate::RETURNED {
+            add(cell, noted.duration_ns, noted.bytes());
+        } else {
+            add_other(cell, noted);
+        }
+        if noted.has_failed() {
+            fail(thread, cell, noted.result as i64);
+        }
+        noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result)
+    }
+}
+
+/// Counts the call in the cell that the threads of its space share.
+#[inline(never)]
+fn finish_shared() -> bool {
+    let Some(thread) = recorded(tid_of(task())) else { return false };
+    // SAFETY: the record of the current thread; the cell is a map value.
+    unsafe {
+        let noted = Noted::read(thread);
+        let cell = shared_cell(thread);
+        if cell.is_null() {
+            lose(thread, noted.fate);
             return false;
         }
-        if fate == Fate::RETURNED {
-            add_shared(shared, duration_ns, bytes);
+        if noted.fate == Fate::RETURNED {
+            add_shared(cell, noted.duration_ns, noted.bytes());
         } else {
-            add_other(shared, fate, bytes);
+            add_other(cell, noted);
         }
-        true
+        if noted.has_failed() {
+            add_error(thread, 0, noted.result as i64);
+        }
+        noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result)
     }
 }
 
 /// Counts a call of which the beginning or the end is not known.
 #[inline(always)]
-unsafe fn add_other(cell: *mut Cell, fate: Fate, bytes: u64) {
+unsafe fn add_other(cell: *mut Cell, noted: Noted) {
     // SAFETY: the caller vouches for the cell.
     unsafe {
-        match fate {
+        match noted.fate {
             Fate::REFUSED => atomic::add(&raw mut (*cell).refused, 1),
             Fate::ENDED => atomic::add(&raw mut (*cell).ended, 1),
             _ => atomic::add(&raw mut (*cell).under_way, 1),
         }
-        atomic::add(&raw mut (*cell).bytes, bytes & (*cell).bytes_mask);
+        atomic::add(&raw mut (*cell).bytes, noted.bytes() & (*cell).bytes_mask);
     }
 }
 
@@ -216,21 +270,15 @@ unsafe fn add_error(thread: *mut Thread, tid: u32, result: i64) {
     }
 }
 
-/// The thread's own cell of its call; null if there are no more cells.
+/// Index of the current thread's own cell of its last call; 0 if there are no more cells.
 #[inline(never)]
-unsafe fn own_cell(thread: *mut Thread, call: u64) -> *mut Cell {
-    // SAFETY: the caller vouches for the record.
+fn own_index() -> u32 {
+    let Some(thread) = recorded(tid_of(task())) else { return 0 };
+    // SAFETY: the record of the current thread.
     unsafe {
-        let mut index = known_cell(thread, call);
-        if index == 0 {
-            index = new_cell(thread, call);
-        }
-        // One way for the verifier, however the index was found.
-        let index = forget(index.into(), call) as u32;
-        if index == 0 {
-            return ptr::null_mut();
-        }
-        CELLS.get_ptr_mut(index).unwrap_or(ptr::null_mut())
+        let call = (&raw const (*thread).call).read_volatile();
+        let known = known_cell(thread, call);
+        if known == 0 { new_cell(thread, call) } else { known }
     }
 }
 
@@ -296,8 +344,9 @@ unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
             return cell;
         }
         let Some(nothing) = NO_CELL.get_ptr(0) else { return ptr::null_mut() };
+        let nothing: &Cell = &*nothing;
         // Another thread may be faster, and describe it in the same words.
-        let _ = SHARED.insert(key, &*nothing, BPF_NOEXIST);
+        let _ = SHARED.insert(key, nothing, BPF_NOEXIST);
         let Some(cell) = SHARED.get_ptr_mut(key) else { return ptr::null_mut() };
         describe(cell, thread);
         cell

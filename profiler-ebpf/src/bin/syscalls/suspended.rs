@@ -13,7 +13,7 @@ use profiler_common::{
 };
 
 use crate::{
-    cells::{Fate, finish},
+    cells::{Fate, finish, note},
     look::look,
     maps::{ACTION_FLAGS, ACTION_HANDLER, count},
     threads::{is_candidate, member, recorded, task, tid_of},
@@ -55,10 +55,10 @@ pub(crate) fn is_one_of<const N: usize>(number: u64, of: [u64; N]) -> bool {
 /// Whether a result is one of those codes.
 #[inline(always)]
 pub(crate) fn is_suspension(result: i64) -> bool {
-    const CODES: u64 = 1 << ERESTARTSYS % 64
-        | 1 << ERESTARTNOINTR % 64
-        | 1 << ERESTARTNOHAND % 64
-        | 1 << ERESTART_RESTARTBLOCK % 64;
+    const CODES: u64 = 1 << (ERESTARTSYS % 64)
+        | 1 << (ERESTARTNOINTR % 64)
+        | 1 << (ERESTARTNOHAND % 64)
+        | 1 << (ERESTART_RESTARTBLOCK % 64);
     let code = result.wrapping_neg() as u64;
     code & !63 == u64::from(ERESTARTSYS) && CODES >> (code & 63) & 1 != 0
 }
@@ -156,35 +156,40 @@ pub(crate) fn syscalls_signal(ctx: *mut c_void) -> i32 {
     // SAFETY: the thread's own record, and an argument of which the verifier knows the type.
     unsafe {
         let depth = (&raw const (*thread).depth).read_volatile();
-        if depth != 0 {
-            let action = ctx.cast::<*const u8>().add(2).read_volatile();
-            let handler: u64 = member(action, ACTION_HANDLER.load());
-            let flags: u64 = member(action, ACTION_FLAGS.load());
-            deliver(thread, depth, handler, flags);
+        if depth == 0 {
+            return 0;
         }
+        let action = ctx.cast::<*const u8>().add(2).read_volatile();
+        let handler: u64 = member(action, ACTION_HANDLER.load());
+        let flags: u64 = member(action, ACTION_FLAGS.load());
+        if !deliver(thread, depth, handler, flags) {
+            return 0;
+        }
+    }
+    if finish() {
+        look();
     }
     0
 }
 
-/// Decides over the last suspended call as the kernel does (`handle_signal`, arch/x86/kernel/signal.c).
+/// Decides over the last suspended call as the kernel does (`handle_signal`, arch/x86/kernel/signal.c); whether it ends.
 #[inline(never)]
-unsafe fn deliver(thread: *mut Thread, depth: u32, handler: u64, flags: u64) {
+unsafe fn deliver(thread: *mut Thread, depth: u32, handler: u64, flags: u64) -> bool {
     // SAFETY: the caller vouches for the record.
     unsafe {
         let last = place(thread, depth - 1);
         if handler < LEAST_HANDLER || (*last).handled != 0 {
-            return;
+            return false;
         }
         let code = (&raw const (*last).code).read_volatile();
         if code == ERESTARTNOINTR || (code == ERESTARTSYS && flags & SA_RESTART != 0) {
             (*last).handled = 1;
-            return;
+            return false;
         }
         count(Counter::Interrupted);
         take_up(thread, last, depth);
         let fate = if (*thread).start_ns == 0 { Fate::UNDER_WAY } else { Fate::RETURNED };
-        if finish(thread, fate, INTERRUPTED, bpf_ktime_get_ns()) {
-            look();
-        }
+        note(thread, fate, INTERRUPTED, bpf_ktime_get_ns());
+        true
     }
 }

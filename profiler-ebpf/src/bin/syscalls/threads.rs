@@ -94,7 +94,8 @@ fn beyond_or_new(tid: u32, task: *const u8, hits: Counter, lost: Counter) -> *mu
             return thread;
         }
         if let Some(nothing) = NO_THREAD.get_ptr(0) {
-            let _ = BEYOND.insert(tid, &*nothing, BPF_NOEXIST);
+            let nothing: &Thread = &*nothing;
+            let _ = BEYOND.insert(tid, nothing, BPF_NOEXIST);
         }
         let Some(thread) = BEYOND.get_ptr_mut(tid) else {
             count(hits);
