@@ -180,6 +180,27 @@ wire! {
     }
 }
 
+impl SlowCall {
+    /// Reads a record; `None` if it is of another length.
+    pub fn read(record: &[u8]) -> Option<SlowCall> {
+        if record.len() != size_of::<SlowCall>() {
+            return None;
+        }
+        // SAFETY: as many bytes as the type has, of which any are valid.
+        Some(unsafe { record.as_ptr().cast::<SlowCall>().read_unaligned() })
+    }
+
+    /// Number of its address space.
+    pub const fn space(&self) -> u16 {
+        (self.head >> 16) as u16
+    }
+
+    /// Number of its stack; 0: not known.
+    pub const fn stack(&self) -> u32 {
+        (self.head >> 32) as u32
+    }
+}
+
 wire! {
     /// Key of what a stack did with a call.
     pub struct CallerKey {

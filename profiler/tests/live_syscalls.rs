@@ -329,3 +329,50 @@ fn slow_calls_are_listed_with_their_stacks() {
     let total = |calls: &[Value], field| calls.iter().map(|call| number(call, field)).sum::<u64>();
     assert_eq!(total(callers, "total_ns"), total(slow, "duration_ns"));
 }
+
+/// What users read is what the program did: by call, with errors, and what is still in progress.
+#[test]
+fn the_report_has_every_call_of_the_books() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("syscalls.c").build();
+    let mut target = Workload::spawn::<&str>(&program, &["--stop"]);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&["syscalls", "--format", "json", "--pid", &pid, "--stacks", "all"]);
+    observer.wait_attached();
+    target.say("go");
+    let line = target.expect_line("{", PATIENCE);
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.quit();
+    support::account::assert_nothing_lost(&report);
+    let books: Value = serde_json::from_str(&line).unwrap();
+    let mut expected: BTreeMap<u64, u64> = BTreeMap::new();
+    for ((_, call), account) in of_books(&books, line.len() as u64 + 1) {
+        *expected.entry(call).or_default() += account.count;
+    }
+    let section = report["sections"].as_array().unwrap().iter().find(|s| s["name"] == "calls").unwrap();
+    let column = |name: &str| {
+        let columns = section["columns"].as_array().unwrap();
+        columns.iter().position(|column| column["name"] == name).unwrap()
+    };
+    let (name_at, calls_at) = (column("call"), column("calls"));
+    let rows = section["rows"].as_array().unwrap();
+    let calls = |name: &str| {
+        let row = rows.iter().find(|row| row["cells"][name_at]["word"] == name);
+        row.unwrap_or_else(|| panic!("no row of {name}"))["cells"][calls_at]["exact"].as_u64().unwrap()
+    };
+    for (number, name) in
+        [(110, "getppid"), (35, "nanosleep"), (257, "openat"), (318, "getrandom"), (57, "fork")]
+    {
+        assert_eq!(calls(name), expected[&number], "{name}");
+    }
+    assert_eq!(calls("i386:getppid"), expected[&(1 << 32 | 64)]);
+}
+
+/// An invalid pattern is an error of the command line.
+#[test]
+fn wrong_options_are_refused() {
+    let observed = Observer::spawn(&["syscalls", "--pid", "1", "--thread", "a[", "--for", "1s"]);
+    let outcome = observed.finish(PATIENCE);
+    assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
+}

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, thread};
 
+use profiler_common::record::RECORD_OF_TOOL;
+
 use super::{
     ground::{Ground, Shape},
     observation::monotonic_ns,
@@ -42,6 +44,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) launched: bool,
     /// Now, on the monotonic clock.
     pub(crate) start_ns: u64,
+    /// The kind of the tool's own records in the ring.
+    pub(crate) record_kind: u8,
 }
 
 /// Unwind tables that were made, and the room that they are to get.
@@ -100,8 +104,12 @@ impl Found {
         modules: &mut Modules,
     ) -> Result<(Ground, Vec<Object>, Tracking)> {
         let launched = self.launched.is_some();
-        let beginning = Beginning { settings, spaces: &self.spaces, launched, start_ns: monotonic_ns() };
-        let loadings: Vec<_> = tools.iter_mut().map(|tool| tool.begin(&beginning)).collect();
+        let start_ns = monotonic_ns();
+        let spaces = &self.spaces;
+        let begin = |(record_kind, tool): (u8, &mut Box<dyn Tool>)| {
+            tool.begin(&Beginning { settings, spaces, launched, start_ns, record_kind })
+        };
+        let loadings: Vec<_> = (RECORD_OF_TOOL..).zip(tools.iter_mut()).map(begin).collect();
         // A command maps nothing yet: what its files hold is at least its text.
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);

@@ -42,6 +42,11 @@ impl Observation<'_> {
         self.length.unwrap_or_else(|| self.began.elapsed())
     }
 
+    /// When it began, on the monotonic clock in nanoseconds.
+    pub(crate) fn began_ns(&self) -> u64 {
+        monotonic_ns().saturating_sub(self.began.elapsed().as_nanos() as u64)
+    }
+
     /// How long it took to attach everything.
     pub(crate) fn attach_time(&self) -> Duration {
         self.cost.attach_time()

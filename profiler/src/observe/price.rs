@@ -35,7 +35,8 @@ impl Run<'_> {
         let reading = self.cost_reading()?;
         let hits = reading.hits;
         self.on.cost.add(reading);
-        if !self.cost_told && self.on.began.elapsed().as_secs() >= TELL_AFTER {
+        let has_price = self.tools.iter().any(|tool| tool.about().has_uprobes);
+        if has_price && !self.cost_told && self.on.began.elapsed().as_secs() >= TELL_AFTER {
             self.cost_told = true;
             tell(Event::Notice(&self.cost_line()));
             let stepped = self

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::record::{RECORD_EXEC, RECORD_STACK, SOME_GUESSED};
+use profiler_common::record::{RECORD_EXEC, RECORD_OF_TOOL, RECORD_STACK, SOME_GUESSED};
 
 use super::{
     observation::{Observation, monotonic_ns},
@@ -85,8 +85,14 @@ impl Run<'_> {
     pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
         let mut replaced = Vec::new();
         let mut taken = 0_u32;
-        while let Some(Record { kind, depth, space: number, stack, frames }) = next_record(&mut self.records)
-        {
+        while let Some(record) = next_record(&mut self.records) {
+            let Record { kind, depth, space: number, stack, frames, .. } = record;
+            if let Some(nth) = (kind & 15).checked_sub(RECORD_OF_TOOL) {
+                if let Some(tool) = self.tools.get_mut(usize::from(nth)) {
+                    tool.take_record(&record.bytes);
+                }
+                continue;
+            }
             let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
             let Some(space) = spaces.iter_mut().find(|s| s.number == number) else { continue };
             match kind & 15 {
@@ -254,6 +260,8 @@ struct Record {
     space: u16,
     stack: u32,
     frames: Vec<u64>,
+    /// All of it, of a record that belongs to a tool.
+    bytes: Vec<u8>,
 }
 
 /// The next record, if there is one.
@@ -265,7 +273,8 @@ fn next_record(records: &mut RingBuf<MapData>) -> Option<Record> {
         let frames = body.chunks_exact(8).take((depth & !SOME_GUESSED).into());
         let frames = frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
         let (space, stack) = (u16::from_ne_bytes([low, high]), u32::from_ne_bytes([a, b, c, d]));
-        return Some(Record { kind, depth, space, stack, frames });
+        let bytes = if kind & 15 >= RECORD_OF_TOOL { record.to_vec() } else { Vec::new() };
+        return Some(Record { kind, depth, space, stack, frames, bytes });
     }
 }
 

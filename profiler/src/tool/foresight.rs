@@ -8,6 +8,7 @@ use crate::{capture::cost::named, error::Error, text::Text, units};
 pub(crate) const PROPOSED: &str = "512KiB";
 
 /// What a tool would do with a process.
+#[derive(Default)]
 pub(crate) struct Foresight {
     /// The allocators that were found.
     pub(crate) allocators: Vec<AllocatorFound>,

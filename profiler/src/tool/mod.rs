@@ -31,7 +31,7 @@ pub mod syscalls;
 use self::foresight::{Forecast, Foresight};
 
 /// Every tool: a new one takes a line here.
-pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT];
+pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT, syscalls::ABOUT];
 
 /// What is to be known of a tool without running it.
 pub(crate) struct About {
@@ -168,6 +168,9 @@ pub(crate) trait Tool: Send {
 
     /// Looks at what goes on, once a second.
     fn look(&mut self, on: &Observation<'_>) -> Result<()>;
+
+    /// Takes in a record that the tool's own programs sent through the ring.
+    fn take_record(&mut self, _record: &[u8]) {}
 
     /// What was counted so far.
     fn counts(&self) -> Result<Counts>;

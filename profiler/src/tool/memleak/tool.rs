@@ -204,7 +204,7 @@ impl Tool for Memleak {
     }
 
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
-        let Beginning { settings, spaces, launched, start_ns } = *beginning;
+        let Beginning { settings, spaces, launched, start_ns, .. } = *beginning;
         self.start_ns = start_ns;
         self.bytes_before = match launched {
             true => 0,

@@ -1,4 +1,6 @@
-//! Calls whose result is a number of bytes.
+//! Calls whose result is a number of bytes, or of things: their results are added up.
+
+use super::kinds::count_things;
 
 /// By their numbers on x86-64 (arch/x86/entry/syscalls/syscall_64.tbl): read, write, pread64, pwrite64, readv, writev, sendfile, sendto,
 /// recvfrom, sendmsg, recvmsg, msgrcv, getdents, getcwd, readlink, getdents64, mq_timedreceive, readlinkat, splice, tee, vmsplice,
@@ -23,6 +25,10 @@ pub(super) fn words() -> [u64; 16] {
             words[first + *call as usize / 64] |= 1 << (call % 64);
         }
     }
+    // The same sum serves calls that return a number of things.
+    for call in count_things() {
+        words[call as usize / 64] |= 1 << (call % 64);
+    }
     words
 }
 
@@ -33,7 +39,10 @@ mod tests {
     #[test]
     fn a_call_has_its_bit() {
         let words = words();
-        assert_eq!(words.map(u64::count_ones).iter().sum::<u32>() as usize, NATIVE.len() + COMPAT.len());
+        assert_eq!(
+            words.map(u64::count_ones).iter().sum::<u32>() as usize,
+            NATIVE.len() + COMPAT.len() + count_things().count()
+        );
         assert_eq!(words[0] & 0b1111, 0b0011, "read and write, not open and close");
         assert_eq!(words[8] & 0b111_1111, 0b001_1000);
         assert_eq!(words[401 / 64 + 8] >> (401 % 64) & 1, 1);

@@ -1,7 +1,42 @@
-//! `syscalls`: where threads spend their time in the kernel, with which errors.
+//! `syscalls`: where threads spend their time in the kernel, with which errors, called from where.
 
 pub mod alone;
+mod args;
 mod byte_calls;
 pub mod counted;
+mod findings;
 pub mod floor;
+mod kinds;
+mod names;
 pub mod probes;
+mod rows;
+mod rules;
+mod tables;
+mod tool;
+
+use crate::tool::{About, foresight::Foresight};
+
+/// The tool, for those who ask what there is.
+pub(crate) const ABOUT: About = About {
+    name: "syscalls",
+    question: "Where is time spent in the kernel, with which errors, called from where?",
+    example: "sudo profiler syscalls --pid 4242 --for 15m",
+    explained: "profiler counts every system call of the target by thread: how many, how long,\n\
+        which errors. Calls that are in progress are shown as such.",
+    options: args::options,
+    make: args::make,
+    sees: &[
+        "every system call of every thread, native, of i386 and of x32, with its duration and its error",
+        "calls that are in progress at the end, and calls that ended with their thread",
+    ],
+    cannot_see: &[
+        "how long operations of io_uring take: they are counted by kind",
+        "calls of the vDSO, which do not enter the kernel",
+        "child processes, unless they are targets themselves",
+    ],
+    has_uprobes: false,
+    object: probes::OBJECT,
+    trial: |_| Ok(()),
+    foresee: |_, _, _| Ok(Foresight::default()),
+    predict: |_, _, _, _| Ok(None),
+};

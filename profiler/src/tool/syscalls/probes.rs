@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use profiler_common::syscalls::{ALL_STACKS, NO_STACKS, SLOW_STACKS, Settings as Live};
+use profiler_common::{
+    record::RECORD_OF_TOOL,
+    syscalls::{ALL_STACKS, NO_STACKS, SLOW_STACKS, Settings as Live},
+};
 
 use super::byte_calls;
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
 };
 
 const TOOL: &str = "syscalls";
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls"));
 
 /// The map of the settings: a section of the object.
 const SETTINGS: &str = ".bss.settings";
@@ -111,11 +114,20 @@ impl Probes {
     /// # Errors
     /// If the kernel has no types, lacks a member or a tracepoint, or refuses a program.
     pub(crate) fn attach(limits: Limits, shared: Maps) -> Result<Probes> {
-        let types = Types::of_kernel().map_err(|e| tried("to read the kernel's types").because_of(e))?;
+        let mut probes = Probes::over(Probes::load(limits, RECORD_OF_TOOL, shared)?, limits)?;
+        probes.attach_once()?;
+        Ok(probes)
+    }
+
+    /// Creates the maps. `record_kind`: that of records of single calls in the ring.
+    ///
+    /// # Errors
+    /// If the kernel has no types, lacks a member, or refuses a map.
+    pub(crate) fn load(limits: Limits, record_kind: u8, shared: Maps) -> Result<Object> {
+        let types = types()?;
         let places = places(&types)?;
-        let cells = limits.cells.clamp(1, u16::MAX.into());
+        let [(_, cells), (_, slots), (_, threads)] = entries(limits);
         let max_cells = cells.to_ne_bytes();
-        let (slots, threads) = (limits.slots.next_power_of_two(), limits.threads.max(1) + 1);
         let (slot_mask, max_threads) = ((slots - 1).to_ne_bytes(), threads.to_ne_bytes());
         let max_stacks = limits.max_stacks.to_ne_bytes();
         let stacks = match limits.stacks {
@@ -124,6 +136,7 @@ impl Probes {
             Stacks::All => ALL_STACKS,
         };
         let stacks = stacks.to_ne_bytes();
+        let record_kind = u32::from(record_kind).to_ne_bytes();
         let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         let opcode = types.offset("io_kiocb", &["opcode"]);
         let opcode_bytes = opcode.unwrap_or(0).to_ne_bytes();
@@ -134,22 +147,42 @@ impl Probes {
             ("MAX_THREADS", &max_threads),
             ("STACKS", &stacks),
             ("MAX_STACKS", &max_stacks),
+            ("RECORD_KIND", &record_kind),
         ]);
         let returns = Returns::of_kernel();
         globals.extend(returns.globals());
-        let entries = [("CELLS", cells), ("SLOTS", slots), ("THREADS", threads)];
-        let object = Object::load(TOOL, OBJECT, Settings { globals, entries: entries.to_vec(), shared })?;
-        let mut probes = Probes { object, entries, programs: Vec::new(), links: Vec::new() };
+        let entries = entries(limits).to_vec();
+        Object::load(TOOL, OBJECT, Settings { globals, entries, shared })
+    }
+
+    /// Readies what [`Probes::load`] has created with the same limits.
+    ///
+    /// # Errors
+    /// If the kernel does not take the settings.
+    pub(crate) fn over(object: Object, limits: Limits) -> Result<Probes> {
+        let probes = Probes { object, entries: entries(limits), programs: Vec::new(), links: Vec::new() };
         probes.prepare(limits)?;
+        Ok(probes)
+    }
+
+    /// Attaches the programs, unless they are.
+    ///
+    /// # Errors
+    /// If the kernel lacks a tracepoint or refuses a program.
+    pub(crate) fn attach_once(&mut self) -> Result<()> {
+        if !self.links.is_empty() {
+            return Ok(());
+        }
+        let types = types()?;
         for (program, tracepoint) in PROGRAMS {
-            probes.attach_to(&types, program, tracepoint).map_err(|error| {
+            self.attach_to(&types, program, tracepoint).map_err(|error| {
                 explain(tried(format_args!("to attach to the tracepoint {tracepoint}")), error)
             })?;
         }
-        if opcode.is_some() {
-            probes.attach_optional(&types);
+        if types.offset("io_kiocb", &["opcode"]).is_some() {
+            self.attach_optional(&types);
         }
-        Ok(probes)
+        Ok(())
     }
 
     /// Without these programs the operations of io_uring do not count.
@@ -197,7 +230,9 @@ impl Probes {
     pub fn close(&mut self) -> Result<()> {
         self.set(Limits::default(), true)?;
         for place in AWAY {
-            self.links[place] = None;
+            if let Some(link) = self.links.get_mut(place) {
+                *link = None;
+            }
         }
         self.links.truncate(PROGRAMS.len());
         Ok(())
@@ -229,6 +264,16 @@ impl Probes {
         bpf::update(self.map(map)?, key, value)
             .map_err(|e| tried(format_args!("to write BPF map {map}")).because_of(e))
     }
+}
+
+/// The sizes of maps.
+fn entries(limits: Limits) -> [(&'static str, u32); 3] {
+    let cells = limits.cells.clamp(1, u16::MAX.into());
+    [("CELLS", cells), ("SLOTS", limits.slots.next_power_of_two()), ("THREADS", limits.threads.max(1) + 1)]
+}
+
+fn types() -> Result<Types> {
+    Types::of_kernel().map_err(|e| tried("to read the kernel's types").because_of(e))
 }
 
 fn places(types: &Types) -> Result<Vec<(&'static str, [u8; 8])>> {

@@ -1,0 +1,91 @@
+//! The options of `syscalls` on the command line.
+
+use std::time::Duration;
+
+use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum, builder::NonEmptyStringValueParser};
+
+use super::{probes::Stacks, tool::Syscalls};
+use crate::{observe::settings::Settings, tool::Made, units::options::positive_duration};
+
+/// What only this tool takes.
+#[derive(Debug, Args)]
+struct SyscallsArgs {
+    /// Also list single calls of at least TIME, with thread, result and stack.
+    #[arg(long, value_name = "TIME", value_parser = positive_duration)]
+    slow: Option<Duration>,
+    /// Only threads of this name; * and ? are wildcards.
+    #[arg(long, value_name = "GLOB", value_parser = NonEmptyStringValueParser::new())]
+    thread: Option<String>,
+    /// What the first table has a row for.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "call")]
+    by: By,
+    /// Whose call stacks are taken. Those of slow calls cost little: what is slow adapts so that about 100 calls a second are.
+    #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
+    stacks: StacksArg,
+}
+
+/// What the first table has a row for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum By {
+    /// A system call.
+    #[default]
+    Call,
+    /// A thread.
+    Thread,
+    /// A call stack.
+    Caller,
+}
+
+/// Whose stacks are taken.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StacksArg {
+    /// Those of slow calls.
+    Slow,
+    /// Those of all calls.
+    All,
+    /// Nobody's.
+    None,
+}
+
+/// What a run is asked to do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    /// Calls of at least this length are listed one by one.
+    pub(super) slow: Option<Duration>,
+    /// Which threads are shown, by name.
+    pub(super) thread: Option<glob::Pattern>,
+    /// What the first table has a row for.
+    pub(super) by: By,
+    /// Whose stacks are taken.
+    pub(super) stacks: Stacks,
+}
+
+/// Adds the options to a command.
+pub(crate) fn options(command: clap::Command) -> clap::Command {
+    SyscallsArgs::augment_args(command)
+}
+
+/// The tool as it was asked for.
+///
+/// # Errors
+/// If the options are not those of [`options`], or the name of a thread is no pattern.
+pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
+    let args = SyscallsArgs::from_arg_matches(matches)?;
+    let pattern = |text: &String| {
+        glob::Pattern::new(text).map_err(|error| {
+            let words = format!("'{text}' for '--thread <GLOB>' is no pattern: {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, words)
+        })
+    };
+    let options = Options {
+        slow: args.slow,
+        thread: args.thread.as_ref().map(pattern).transpose()?,
+        by: args.by,
+        stacks: match args.stacks {
+            StacksArg::Slow => Stacks::Slow,
+            StacksArg::All => Stacks::All,
+            StacksArg::None => Stacks::None,
+        },
+    };
+    Ok(Box::new(Syscalls::new(options, settings)))
+}

@@ -1,0 +1,120 @@
+//! Names of system calls and of errors.
+
+use profiler_common::syscalls::COMPAT;
+use syscalls::{Errno, x86, x86_64};
+
+/// Bit of a number: a call of x32.
+const X32: u32 = 1 << 30;
+
+/// The name of a call: `read`, `i386:read`, `x32:read`; a number that has no name is shown as it is.
+pub(super) fn call(call: u64) -> String {
+    let number = call as u32;
+    if call & COMPAT != 0 {
+        return match x86::Sysno::new(number as usize) {
+            Some(known) => format!("i386:{}", known.name()),
+            None => format!("i386:{}", number.cast_signed()),
+        };
+    }
+    let native = |number: u32| x86_64::Sysno::new(number as usize).map(|known| known.name());
+    match native(number) {
+        Some(name) => name.to_owned(),
+        None if number & X32 != 0 && number.cast_signed() > 0 => {
+            let plain = number & !X32;
+            native(plain).map_or_else(|| format!("x32:{plain}"), |name| format!("x32:{name}"))
+        }
+        None => format!("call {}", number.cast_signed()),
+    }
+}
+
+/// The name of an operation of io_uring (`enum io_uring_op`, include/uapi/linux/io_uring.h); a number that has no name is shown
+/// as it is.
+pub(super) fn operation(number: u32) -> String {
+    const NAMES: [&str; 58] = [
+        "NOP",
+        "READV",
+        "WRITEV",
+        "FSYNC",
+        "READ_FIXED",
+        "WRITE_FIXED",
+        "POLL_ADD",
+        "POLL_REMOVE",
+        "SYNC_FILE_RANGE",
+        "SENDMSG",
+        "RECVMSG",
+        "TIMEOUT",
+        "TIMEOUT_REMOVE",
+        "ACCEPT",
+        "ASYNC_CANCEL",
+        "LINK_TIMEOUT",
+        "CONNECT",
+        "FALLOCATE",
+        "OPENAT",
+        "CLOSE",
+        "FILES_UPDATE",
+        "STATX",
+        "READ",
+        "WRITE",
+        "FADVISE",
+        "MADVISE",
+        "SEND",
+        "RECV",
+        "OPENAT2",
+        "EPOLL_CTL",
+        "SPLICE",
+        "PROVIDE_BUFFERS",
+        "REMOVE_BUFFERS",
+        "TEE",
+        "SHUTDOWN",
+        "RENAMEAT",
+        "UNLINKAT",
+        "MKDIRAT",
+        "SYMLINKAT",
+        "LINKAT",
+        "MSG_RING",
+        "FSETXATTR",
+        "SETXATTR",
+        "FGETXATTR",
+        "GETXATTR",
+        "SOCKET",
+        "URING_CMD",
+        "SEND_ZC",
+        "SENDMSG_ZC",
+        "READ_MULTISHOT",
+        "WAITID",
+        "FUTEX_WAIT",
+        "FUTEX_WAKE",
+        "FUTEX_WAITV",
+        "FIXED_FD_INSTALL",
+        "FTRUNCATE",
+        "BIND",
+        "LISTEN",
+    ];
+    NAMES.get(number as usize).map_or_else(|| format!("operation {number}"), |name| (*name).to_owned())
+}
+
+/// The name of an error: `EAGAIN`; a number that has no name is shown as it is.
+pub(super) fn error(number: u64) -> String {
+    let known = i32::try_from(number).ok().and_then(|number| Errno::new(number).name());
+    known.map_or_else(|| format!("error {number}"), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_of_calling_has_its_own_names() {
+        assert_eq!([call(0), call(232), call(435)], ["read", "epoll_wait", "clone3"]);
+        assert_eq!([call(COMPAT | 3), call(COMPAT | 20)], ["i386:read", "i386:getpid"]);
+        assert_eq!(call(u64::from(X32) | 110), "x32:getppid");
+        assert_eq!(
+            [call(600), call(u64::from(u32::MAX)), call(COMPAT | 9_999)],
+            ["call 600", "call -1", "i386:9999"]
+        );
+        assert_eq!(
+            [operation(0), operation(22), operation(57), operation(900)],
+            ["NOP", "READ", "LISTEN", "operation 900"]
+        );
+        assert_eq!([error(11), error(2), error(4_000)], ["EAGAIN", "ENOENT", "error 4000"]);
+    }
+}

@@ -1,0 +1,191 @@
+//! From cells of the kernel side to numbers per thread and call: the step that knows wire types.
+
+use std::collections::{BTreeMap, HashMap};
+
+use profiler_common::{
+    histogram::BUCKETS,
+    syscalls::{Cell, HAS_ENDED, IN_CALL, Thread},
+};
+
+use super::counted::Counted;
+use crate::{stats::Histogram, text::Text};
+
+/// A thread of an address space; `tid` 0 stands for all that had no room of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Who {
+    pub(super) space: u16,
+    pub(super) tid: u32,
+}
+
+/// What calls of one kind did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sum {
+    /// Calls that began and returned.
+    pub(super) returned: u64,
+    /// Time in them, in nanoseconds.
+    pub(super) total_ns: u64,
+    pub(super) max_ns: u64,
+    /// Sum of their results, of calls that return a number of bytes or of things.
+    pub(super) results: u64,
+    /// Calls that ended with their thread.
+    pub(super) ended: u64,
+    /// Calls that were under way at the start and have returned.
+    pub(super) under_way: u64,
+    /// Calls that were refused before they began.
+    pub(super) refused: u64,
+    /// By error number.
+    pub(super) errors: BTreeMap<u64, u64>,
+    /// Calls by duration.
+    pub(super) counts: Vec<u64>,
+    /// Calls that are in progress now: how many, and how long the longest has been; `None` in it if since before the start.
+    pub(super) now: Option<(u64, Option<u64>)>,
+}
+
+impl Sum {
+    /// Calls of all kinds that are over.
+    pub(super) fn calls(&self) -> u64 {
+        self.returned + self.ended + self.under_way + self.refused
+    }
+
+    /// Calls that failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    pub(super) fn histogram(&self) -> Histogram {
+        Histogram::from_kernel(&self.counts, self.total_ns, self.max_ns)
+    }
+
+    pub(super) fn add(&mut self, other: &Sum) {
+        self.returned += other.returned;
+        self.total_ns += other.total_ns;
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.results += other.results;
+        self.ended += other.ended;
+        self.under_way += other.under_way;
+        self.refused += other.refused;
+        for (error, count) in &other.errors {
+            *self.errors.entry(*error).or_default() += count;
+        }
+        self.counts.resize(BUCKETS, 0);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum += more);
+        if let Some((calls, longest)) = other.now {
+            self.note_now(calls, longest);
+        }
+    }
+
+    /// Notes calls that are in progress, the longest for so long; `None` if since before the start.
+    pub(super) fn note_now(&mut self, calls: u64, longest: Option<u64>) {
+        self.now = Some(match self.now {
+            None => (calls, longest),
+            Some((before, known)) => (before + calls, known.zip(longest).map(|(a, b)| a.max(b))),
+        });
+    }
+
+    fn of(cell: &Cell) -> Sum {
+        let errors =
+            cell.errors.iter().zip(&cell.error_counts).filter(|(error, count)| **error != 0 && **count != 0);
+        Sum {
+            returned: cell.count,
+            total_ns: cell.total_ns,
+            max_ns: cell.max_ns,
+            results: cell.bytes,
+            ended: cell.ended,
+            under_way: cell.under_way,
+            refused: cell.refused,
+            errors: errors.map(|(error, count)| (*error, *count)).collect(),
+            counts: cell.histogram.to_vec(),
+            now: None,
+        }
+    }
+}
+
+/// Everything by thread and call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    pub(super) by: BTreeMap<(Who, u64), Sum>,
+    /// Names of threads, the last one that each had.
+    pub(super) names: HashMap<Who, Text>,
+}
+
+impl Rows {
+    /// `now_ns` is on the monotonic clock.
+    pub(super) fn of(counted: &Counted, now_ns: u64) -> Rows {
+        let mut rows = Rows::default();
+        for cell in &counted.cells {
+            let who = Who { space: cell.space as u16, tid: cell.tid };
+            rows.by.entry((who, cell.call)).or_default().add(&Sum::of(cell));
+            rows.name(who, cell.comm);
+        }
+        for (key, count) in &counted.errors {
+            let who = Who { space: key.space as u16, tid: key.tid };
+            *rows.by.entry((who, key.call)).or_default().errors.entry(key.error).or_default() += count;
+        }
+        for thread in counted.threads.iter().filter(|thread| thread.tid != 0) {
+            let who = Who { space: thread.space as u16, tid: thread.tid };
+            rows.name(who, thread.comm);
+            if thread.state & (HAS_ENDED | IN_CALL) == IN_CALL {
+                rows.in_progress(who, thread, now_ns);
+            }
+        }
+        rows
+    }
+
+    fn in_progress(&mut self, who: Who, thread: &Thread, now_ns: u64) {
+        let longest = (thread.start_ns != 0).then(|| now_ns.saturating_sub(thread.start_ns));
+        self.by.entry((who, thread.call)).or_default().note_now(1, longest);
+    }
+
+    fn name(&mut self, who: Who, comm: [u64; 2]) {
+        let bytes: Vec<u8> =
+            comm.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect();
+        if who.tid != 0 && !bytes.is_empty() {
+            self.names.insert(who, Text::from(bytes.as_slice()));
+        }
+    }
+
+    /// Keeps only threads whose name fits.
+    pub(super) fn keep(&mut self, fits: impl Fn(&Text) -> bool) {
+        let names = &self.names;
+        self.by.retain(|(who, _), _| names.get(who).is_some_and(&fits));
+    }
+
+    /// Adds up what has the same key.
+    pub(super) fn sums<K: Ord>(&self, key: impl Fn(Who, u64) -> K) -> BTreeMap<K, Sum> {
+        let mut sums: BTreeMap<K, Sum> = BTreeMap::new();
+        for ((who, call), sum) in &self.by {
+            sums.entry(key(*who, *call)).or_default().add(sum);
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_began_before_the_start_makes_the_longest_unknown() {
+        let mut sum = Sum::default();
+        sum.note_now(1, Some(5));
+        sum.note_now(1, Some(9));
+        assert_eq!(sum.now, Some((2, Some(9))));
+        sum.note_now(1, None);
+        assert_eq!(sum.now, Some((3, None)));
+    }
+
+    #[test]
+    fn sums_keep_errors_and_durations_apart() {
+        let one = |error, bucket: usize| {
+            let mut counts = vec![0; BUCKETS];
+            counts[bucket] = 1;
+            Sum { returned: 1, total_ns: 4, max_ns: 4, errors: [(error, 1)].into(), counts, ..Sum::default() }
+        };
+        let mut sum = one(11, 4);
+        sum.add(&one(2, 4));
+        sum.add(&one(11, 5));
+        assert_eq!((sum.calls(), sum.failed()), (3, 3));
+        assert_eq!(sum.errors, BTreeMap::from([(2, 1), (11, 2)]));
+        assert_eq!(sum.histogram().total(), 3);
+    }
+}

@@ -1,0 +1,49 @@
+//! The rules of `syscalls`: the stable names of what its findings say. `docs/syscalls.md` lists them with their thresholds.
+
+/// Where the time in the kernel goes.
+pub(super) const TIME: &str = "syscalls.time";
+/// No call was seen.
+pub(super) const NOTHING_SEEN: &str = "syscalls.nothing_seen";
+/// Losses could change the answer.
+pub(super) const INCOMPLETE: &str = "syscalls.incomplete";
+/// A thread asks again and again whether something is ready, without waiting.
+pub(super) const POLL_SPIN: &str = "syscalls.poll_spin";
+/// A thread reads or writes byte by byte.
+pub(super) const TINY_TRANSFERS: &str = "syscalls.tiny_transfers";
+/// A thread sends many messages one by one in each of its turns.
+pub(super) const UNBATCHED_SENDS: &str = "syscalls.unbatched_sends";
+/// Nearly all of a thread's calls find nothing to do.
+pub(super) const EAGAIN_STORM: &str = "syscalls.eagain_storm";
+/// Clocks are read through the kernel.
+pub(super) const CLOCK_CALLS: &str = "syscalls.clock_calls";
+/// Threads wake each other all the time.
+pub(super) const FUTEX_STORM: &str = "syscalls.futex_storm";
+/// Files that do not exist are looked up again and again.
+pub(super) const MISSING_FILES: &str = "syscalls.missing_files";
+/// A thread that sleeps regularly waits for a disk.
+pub(super) const SYNC_IN_LOOP: &str = "syscalls.sync_in_loop";
+/// Work went through rings of io_uring, which calls do not show.
+pub(super) const IO_URING: &str = "syscalls.io_uring";
+/// The safety guard ended the observation.
+pub(super) const GUARD: &str = "syscalls.guard";
+/// A remark on a target.
+pub(super) const NOTE: &str = "syscalls.note";
+
+/// Every rule.
+#[cfg(test)]
+pub(super) const ALL: [&str; 14] = [
+    TIME,
+    NOTHING_SEEN,
+    INCOMPLETE,
+    POLL_SPIN,
+    TINY_TRANSFERS,
+    UNBATCHED_SENDS,
+    EAGAIN_STORM,
+    CLOCK_CALLS,
+    FUTEX_STORM,
+    MISSING_FILES,
+    SYNC_IN_LOOP,
+    IO_URING,
+    GUARD,
+    NOTE,
+];

@@ -1,0 +1,342 @@
+//! The tables: by call, by thread, by caller, by error, single calls, and calls in progress.
+
+use std::collections::BTreeMap;
+
+use profiler_common::syscalls::SlowCall;
+
+use super::{
+    args::By,
+    kinds, names,
+    rows::{Rows, Sum, Who},
+};
+use crate::{
+    observe::Observation,
+    report::{Column, Role, Row, RowRef, Section, StackRef, Unit, Value},
+    text::Text,
+    units,
+};
+
+/// What all threads did with a call, and its first row in the table of calls.
+pub(super) type OfCall = (u64, Sum, Option<RowRef>);
+
+/// A call stack with a call.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) space: u16,
+    pub(super) call: u64,
+    pub(super) count: u64,
+    pub(super) total_ns: u64,
+    /// Its place in the part of the report, and what it is named by.
+    pub(super) stack: Option<usize>,
+    pub(super) id: String,
+    pub(super) name: Option<Text>,
+}
+
+/// A single call.
+#[derive(Clone, Debug)]
+pub(super) struct Single {
+    pub(super) call: SlowCall,
+    pub(super) space: u16,
+    pub(super) stack: Option<usize>,
+}
+
+/// What the tables are made from.
+pub(super) struct Tables<'a> {
+    pub(super) on: &'a Observation<'a>,
+    pub(super) rows: &'a Rows,
+    pub(super) callers: &'a [Caller],
+    pub(super) singles: &'a [Single],
+    /// Operations of io_uring that were submitted, by address space and operation.
+    pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
+    /// Single calls that were not kept.
+    pub(super) not_listed: u64,
+    pub(super) by: By,
+}
+
+type Described = (&'static str, &'static str, Unit, Role, bool);
+
+const WHOSE: [Described; 2] =
+    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
+const CALL: Described = ("call", "Call", Unit::None, Role::Key, true);
+const SUMS: [Described; 10] = [
+    ("calls", "Calls", Unit::Count, Role::Sum, false),
+    ("calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
+    ("total_ns", "Time", Unit::Nanos, Role::Sum, false),
+    ("time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
+    ("duration_ns", "Took", Unit::Nanos, Role::Gauge, true),
+    ("errors", "Errors", Unit::Count, Role::Sum, false),
+    ("errors_by_name", "Errors", Unit::None, Role::Label, true),
+    ("results", "Results", Unit::Count, Role::Sum, false),
+    ("in_progress", "Now", Unit::Count, Role::Gauge, true),
+    ("in_progress_ns", "Longest now", Unit::Nanos, Role::Max, false),
+];
+
+impl Tables<'_> {
+    /// All tables, the one that was asked for first, and the row of each call.
+    pub(super) fn sections(&self) -> (Vec<Section>, Vec<OfCall>) {
+        let calls = self.calls();
+        let mut sections = vec![calls.0, self.threads(), self.by_caller(), self.by_thread_and_call()];
+        let first = match self.by {
+            By::Call => 0,
+            By::Thread => 1,
+            By::Caller => 2,
+        };
+        for (index, section) in sections.iter_mut().enumerate() {
+            section.detail = index != first;
+        }
+        sections.swap(0, first);
+        let at = sections.iter().position(|section| section.name == "calls").unwrap_or(0);
+        let rows = calls
+            .1
+            .into_iter()
+            .map(|(call, sum, row)| (call, sum, row.map(|row| RowRef { section: at, row })));
+        let rows = rows.collect();
+        if !self.uring.is_empty() {
+            sections.push(self.io_uring());
+        }
+        if !self.singles.is_empty() || self.not_listed > 0 {
+            sections.push(self.single_calls());
+        }
+        (sections, rows)
+    }
+
+    fn several(&self) -> bool {
+        self.on.spaces.len() > 1
+    }
+
+    fn whose(&self, space: u16) -> [Value; 2] {
+        let pid = self.on.spaces.iter().find(|of| of.number == space).map_or(0, |of| of.process.pid());
+        let before = self.on.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space).count();
+        [Value::Exact(pid.into()), Value::Exact(before as u64)]
+    }
+
+    fn section(
+        &self,
+        name: &str,
+        title: &str,
+        keys: &[Described],
+        rows: Vec<Row>,
+        sums: &[Described],
+    ) -> Section {
+        let column = |(name, title, unit, role, shown): &Described| Column {
+            name: (*name).to_owned(),
+            title: (*title).to_owned(),
+            unit: *unit,
+            role: *role,
+            shown: *shown && (*name != "pid" || self.several()),
+        };
+        Section {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            columns: WHOSE.iter().chain(keys).chain(sums).map(column).collect(),
+            rows,
+            notes: Vec::new(),
+            detail: false,
+            folded: None,
+        }
+    }
+
+    fn cells(&self, sum: &Sum) -> Vec<Value> {
+        let seconds = self.on.lasted().as_secs_f64().max(1e-9);
+        // A rate of a counted number is exact to its last digit; below 10 a whole number would say too little.
+        let rate = |value: u64| match value as f64 / seconds {
+            rate if rate >= 10.0 || value == 0 => Value::Exact(rate.round() as u64),
+            rate => Value::estimate(rate, rate, Some(rate)),
+        };
+        let (now, longest) = sum.now.map_or((0, Some(0)), |now| now);
+        let longest = match (now, longest) {
+            (0, _) => Value::Unknown("no call is in progress".to_owned()),
+            (_, Some(ns)) => Value::Exact(ns),
+            (_, None) => Value::Unknown("since before the start".to_owned()),
+        };
+        vec![
+            Value::Exact(sum.calls()),
+            rate(sum.calls()),
+            Value::Exact(sum.total_ns),
+            rate(sum.total_ns),
+            match sum.returned {
+                0 => Value::Unknown("no call that began here has returned".to_owned()),
+                _ => Value::Histogram(sum.histogram()),
+            },
+            Value::Exact(sum.failed()),
+            Value::Word(errors(sum)),
+            Value::Exact(sum.results),
+            Value::Exact(now),
+            longest,
+        ]
+    }
+
+    fn calls(&self) -> (Section, Vec<(u64, Sum, Option<usize>)>) {
+        let sums = self.rows.sums(|who, call| (who.space, call));
+        let mut sorted: Vec<((u16, u64), Sum)> = sums.into_iter().collect();
+        // Waiting is what a server does most of the time: calls that are made to wait come behind the others.
+        sorted.sort_by_key(|((_, call), sum)| {
+            (kinds::is_wait(*call), std::cmp::Reverse((sum.total_ns, sum.calls())))
+        });
+        let rows = sorted.iter().map(|((space, call), sum)| {
+            let caller = self.callers.iter().filter(|of| of.space == *space && of.call == *call);
+            let top = caller.max_by_key(|of| of.total_ns);
+            let mut cells = self.whose(*space).to_vec();
+            cells.push(Value::Word(names::call(*call)));
+            cells.extend(self.cells(sum));
+            cells.push(match top.and_then(|top| top.name.clone()) {
+                Some(name) => Value::Name(name),
+                None => Value::Unknown("no stack of it was taken".to_owned()),
+            });
+            cells.push(Value::Word(if kinds::is_wait(*call) { "yes" } else { "no" }.to_owned()));
+            Row { cells, stacks: stack_of(top.and_then(|top| top.stack)), severity: None }
+        });
+        let mut columns = SUMS.to_vec();
+        columns.push(("caller", "Top caller", Unit::None, Role::Label, true));
+        columns.push(("waits", "Waits", Unit::None, Role::Label, false));
+        let section = self.section(
+            "calls",
+            "System calls, the most time first; those that wait come last",
+            &[CALL],
+            rows.collect(),
+            &columns,
+        );
+        let mut of_all: BTreeMap<u64, (Sum, Option<usize>)> = BTreeMap::new();
+        for (row, ((_, call), sum)) in sorted.iter().enumerate() {
+            let (all, first) = of_all.entry(*call).or_default();
+            all.add(sum);
+            first.get_or_insert(row);
+        }
+        (section, of_all.into_iter().map(|(call, (sum, row))| (call, sum, row)).collect())
+    }
+
+    fn thread_cells(&self, who: Who) -> Vec<Value> {
+        let mut cells = self.whose(who.space).to_vec();
+        cells.push(Value::Exact(who.tid.into()));
+        cells.push(match self.rows.names.get(&who) {
+            Some(name) => Value::Name(name.clone()),
+            None => Value::Word("other threads".to_owned()),
+        });
+        cells
+    }
+
+    fn threads(&self) -> Section {
+        let sums = self.rows.sums(|who, _| who);
+        let all: u64 = sums.values().map(|sum| sum.calls()).sum();
+        let mut sorted: Vec<(Who, Sum)> = sums.into_iter().collect();
+        sorted.sort_by_key(|(_, sum)| std::cmp::Reverse((sum.calls(), sum.total_ns)));
+        let rows = sorted.iter().map(|(who, sum)| {
+            let mut cells = self.thread_cells(*who);
+            cells.extend(self.cells(sum));
+            let share = sum.calls() as f64 / all.max(1) as f64;
+            cells.push(Value::estimate(share, share, Some(share)));
+            let own = self.rows.by.iter().filter(|((of, _), _)| of == who);
+            let top = own.max_by_key(|((_, call), sum)| (!kinds::is_wait(*call), sum.total_ns));
+            cells.push(Value::Word(top.map_or_else(String::new, |((_, call), _)| names::call(*call))));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let mut columns = SUMS.to_vec();
+        columns.push(("share", "Share", Unit::Ratio, Role::Gauge, true));
+        columns.push(("top_call", "Top call", Unit::None, Role::Label, true));
+        self.section("threads", "Threads, the most calls first", &THREAD, rows.collect(), &columns)
+    }
+
+    fn by_thread_and_call(&self) -> Section {
+        let rows = self.rows.by.iter().map(|((who, call), sum)| {
+            let mut cells = self.thread_cells(*who);
+            cells.push(Value::Word(names::call(*call)));
+            cells.extend(self.cells(sum));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let keys = [THREAD[0], THREAD[1], CALL];
+        self.section("thread_calls", "Calls of each thread", &keys, rows.collect(), &SUMS)
+    }
+
+    fn by_caller(&self) -> Section {
+        let mut sorted: Vec<&Caller> = self.callers.iter().collect();
+        sorted.sort_by_key(|caller| std::cmp::Reverse((caller.total_ns, caller.count)));
+        let rows = sorted.into_iter().map(|caller| {
+            let mut cells = self.whose(caller.space).to_vec();
+            cells.push(Value::Word(names::call(caller.call)));
+            cells.push(Value::Word(caller.id.clone()));
+            cells.push(match &caller.name {
+                Some(name) => Value::Name(name.clone()),
+                None => Value::Unknown("its frames are not known".to_owned()),
+            });
+            cells.push(Value::Exact(caller.count));
+            cells.push(Value::Exact(caller.total_ns));
+            Row { cells, stacks: stack_of(caller.stack), severity: None }
+        });
+        let keys = [CALL, ("stack_id", "Stack", Unit::None, Role::Key, false)];
+        let sums = [
+            ("caller", "Caller", Unit::None, Role::Name, true),
+            ("calls", "Calls", Unit::Count, Role::Sum, true),
+            ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
+        ];
+        let mut section =
+            self.section("callers", "Callers, of calls whose stack was taken", &keys, rows.collect(), &sums);
+        section.number_rows();
+        section
+    }
+
+    fn io_uring(&self) -> Section {
+        let rows = self.uring.iter().map(|((space, operation), count)| {
+            let mut cells = self.whose(*space).to_vec();
+            cells.push(Value::Word(names::operation(*operation)));
+            cells.push(Value::Exact(*count));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let keys = [("operation", "Operation", Unit::None, Role::Key, true)];
+        let sums = [("submitted", "Submitted", Unit::Count, Role::Sum, true)];
+        self.section("io_uring", "Operations of io_uring", &keys, rows.collect(), &sums)
+    }
+
+    fn single_calls(&self) -> Section {
+        let rows = self.singles.iter().map(|single| {
+            let who = Who { space: single.space, tid: single.call.tid as u32 };
+            let mut cells = self.thread_cells(who);
+            cells.push(Value::Word(names::call(single.call.call)));
+            cells.push(Value::Exact(single.call.start_ns.saturating_sub(self.on.began_ns())));
+            cells.push(Value::Exact(single.call.duration_ns));
+            cells.push(Value::Word(result(single.call.result.cast_signed())));
+            cells.push(Value::Exact(single.call.argument));
+            Row { cells, stacks: stack_of(single.stack), severity: None }
+        });
+        let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
+        let sums = [
+            ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
+            ("result", "Result", Unit::None, Role::Label, true),
+            ("argument", "First argument", Unit::None, Role::Label, false),
+        ];
+        let mut section =
+            self.section("slow", "Single calls, the longest first", &keys, rows.collect(), &sums);
+        if self.not_listed > 0 {
+            let more = units::plural(self.not_listed as usize, "more call", "more calls");
+            section.notes.push(format!("{more} as slow: only the longest are listed"));
+        }
+        section.number_rows();
+        section
+    }
+}
+
+const THREAD: [Described; 2] =
+    [("tid", "TID", Unit::None, Role::Key, true), ("thread", "Thread", Unit::None, Role::Name, true)];
+
+fn stack_of(stack: Option<usize>) -> Vec<StackRef> {
+    StackRef::user(stack)
+}
+
+/// `EAGAIN 97 %, EINTR 3 %`, of all calls.
+fn errors(sum: &Sum) -> String {
+    let mut errors: Vec<(&u64, &u64)> = sum.errors.iter().collect();
+    errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let calls = sum.calls().max(1) as f64;
+    let words = errors.iter().map(|(error, count)| {
+        format!("{} {}", names::error(**error), units::percent(**count as f64 / calls))
+    });
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+/// A result: an error by its name.
+fn result(result: i64) -> String {
+    match result {
+        -4095..=-1 => names::error(result.unsigned_abs()),
+        other => other.to_string(),
+    }
+}

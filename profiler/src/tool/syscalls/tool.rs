@@ -1,0 +1,468 @@
+//! `syscalls` at work in an observation.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use profiler_common::{
+    ledger::{Class, Ledger as _},
+    syscalls::{Counter, Probe, SlowCall, URING_COMPLETED},
+};
+
+use super::{
+    ABOUT,
+    args::Options,
+    counted::Counted,
+    findings::{Facts, findings},
+    probes::{Limits, Probes, Stacks},
+    rows::{Rows, Who},
+    rules,
+    tables::{Caller, Single, Tables},
+};
+use crate::{
+    capture::{
+        cost::{CostMeter, Reading, prices::Programs},
+        object::Object,
+        uprobe::{Links, Loaded},
+    },
+    error::{Error, ErrorKind, Result},
+    observe::{Beginning, Observation, Part, ground::Ground, monotonic_ns, settings::Settings, space::Space},
+    report::{
+        Ended, Finding, Ledger, Outcome, OutcomeClass, Probed, Severity, Unit, Value, identity::identify,
+    },
+    stack::own::{Named, Weight},
+    target::modules::{ModuleId, Modules},
+    tool::{About, Counts, Loading, Preloading, Tool},
+    units,
+};
+
+/// Single calls that are kept, the longest.
+const MOST_LISTED: usize = 1_000;
+/// Calls per second whose stacks are taken, at most, if those of slow calls are.
+const STACKS_PER_S: u64 = 100;
+/// A call is slow from here on, before the first second has shown what slow means here.
+const FIRST_SLOW_NS: u64 = 1_000_000;
+
+/// The tool in one observation.
+pub(super) struct Syscalls {
+    options: Options,
+    limits: Limits,
+    probes: Option<Probes>,
+    /// Durations of all calls up to the last look, by bucket.
+    durations: Vec<u64>,
+    singles: Vec<SlowCall>,
+    not_listed: u64,
+    read: Option<(Counted, u64)>,
+    /// Threads that are in a call and have no record: they have waited since before the start.
+    waiting: Vec<(Who, u64)>,
+}
+
+impl Syscalls {
+    pub(super) fn new(options: Options, settings: &Settings) -> Syscalls {
+        let list_ns = options.slow.map_or(u64::MAX, |slow| slow.as_nanos() as u64);
+        let stack_ns = if options.stacks == Stacks::None { u64::MAX } else { FIRST_SLOW_NS.min(list_ns) };
+        let limits = Limits {
+            list_ns,
+            stacks: options.stacks,
+            stack_ns,
+            max_stacks: settings.max_stacks,
+            ..Limits::default()
+        };
+        Syscalls {
+            options,
+            limits,
+            probes: None,
+            durations: Vec::new(),
+            singles: Vec::new(),
+            not_listed: 0,
+            read: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn probes(&self) -> Result<&Probes> {
+        self.probes.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Kernel, "tried to read what was counted").because("nothing is loaded")
+        })
+    }
+
+    /// Chooses what is slow, so that about [`STACKS_PER_S`] calls a second are.
+    fn adapt(&mut self, counted: &Counted) -> Result<()> {
+        if self.limits.stacks != Stacks::Slow {
+            return Ok(());
+        }
+        let mut now = vec![0u64; profiler_common::histogram::BUCKETS];
+        for cell in &counted.cells {
+            now.iter_mut().zip(cell.histogram).for_each(|(sum, more)| *sum += more);
+        }
+        self.durations.resize(now.len(), 0);
+        let mut left = STACKS_PER_S;
+        let mut slow = 0;
+        for (index, (now, before)) in now.iter().zip(&self.durations).enumerate().rev() {
+            let new = now.saturating_sub(*before);
+            if new > left {
+                slow = index + 1;
+                break;
+            }
+            left -= new;
+        }
+        self.durations = now;
+        let first = profiler_common::histogram::first(profiler_common::histogram::GROUPING_POWER, slow);
+        self.limits.stack_ns = first.unwrap_or(u64::MAX).min(self.limits.list_ns);
+        self.probes()?.set(self.limits, false)
+    }
+}
+
+impl Tool for Syscalls {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn programs(&self) -> Programs {
+        Programs { call_ns: 0.0, free_ns: 0.0, returns: false }
+    }
+
+    fn answers_after(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn too_short(&self, _: &Settings) -> Option<String> {
+        None
+    }
+
+    fn check_file(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    fn check(&self, _: &Space, _: &Modules) -> Result<()> {
+        Ok(())
+    }
+
+    fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
+        let (limits, kind) = (self.limits, beginning.record_kind);
+        Box::new(move |shared| Probes::load(limits, kind, shared))
+    }
+
+    fn plan(&mut self, _: &mut Space, _: &mut Modules, _: Option<&[PathBuf]>) -> Vec<ModuleId> {
+        Vec::new()
+    }
+
+    fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
+        self.probes = Some(Probes::over(object, self.limits)?);
+        Ok(())
+    }
+
+    fn refuse(&self, _: &[Space], _: &Modules, _: &Settings) -> Result<()> {
+        Ok(())
+    }
+
+    fn admit(&mut self, _: &[Space], _: &Settings, _: &mut CostMeter) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn preloading(&self) -> Option<Preloading> {
+        None
+    }
+
+    fn preloaded(&mut self, _: Vec<Loaded>) {}
+
+    fn attach_first(&mut self, _: &mut Space, _: &Ground) -> Result<()> {
+        Ok(())
+    }
+
+    fn attach(&mut self, _: &mut Space, _: &Ground, _: &Modules) -> Result<()> {
+        match &mut self.probes {
+            Some(probes) => probes.attach_once(),
+            None => Ok(()),
+        }
+    }
+
+    fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
+        if on.in_initial_namespace {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::UnsupportedTarget, "tried to observe system calls")
+            .because(
+                "profiler is in a pid namespace (a container), where the kernel's process ids are not known",
+            )
+            .hint("run profiler on the host"))
+    }
+
+    fn attached_line(&self, on: &Observation<'_>) -> String {
+        let who = match on.spaces.as_slice() {
+            [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
+            many => format!("{} processes", many.len()),
+        };
+        format!("attached: all system calls of {who}, by tracepoints in {} ms", on.attach_time().as_millis())
+    }
+
+    fn attach_anew(&mut self, _: &mut Space, _: &Ground, _: &mut Modules, _: bool) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn sees(&self, _: u16) -> bool {
+        true
+    }
+
+    fn look(&mut self, _: &Observation<'_>) -> Result<()> {
+        let counted = Counted::read(self.probes()?)?;
+        self.adapt(&counted)
+    }
+
+    fn take_record(&mut self, record: &[u8]) {
+        let Some(call) = SlowCall::read(record) else { return };
+        self.singles.push(call);
+        if self.singles.len() >= 2 * MOST_LISTED {
+            self.keep_longest();
+        }
+    }
+
+    fn counts(&self) -> Result<Counts> {
+        let counted = Counted::read(self.probes()?)?;
+        let ledger = counted.ledger();
+        let sum = |class: Class| -> u64 {
+            Counter::ALL.iter().filter(|c| c.class() == class).map(|c| ledger[c.index()]).sum()
+        };
+        let calls = counted.cells.iter().map(|cell| cell.count + cell.ended).sum();
+        Ok(Counts { hits: sum(Class::Hits), lost: sum(Class::Lost), things: (calls, "calls") })
+    }
+
+    fn reading(&self, _: bool) -> Result<Reading> {
+        Ok(Reading::default())
+    }
+
+    fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
+        Box::new(self.probes.iter().flat_map(|probes| probes.object.own_maps()))
+    }
+
+    fn probed(&self, _: u16) -> &[Probed] {
+        &[]
+    }
+
+    fn closing(&mut self) {}
+
+    fn has_calls_under_way(&self) -> bool {
+        false
+    }
+
+    fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
+        if space.is_none()
+            && let Some(probes) = &mut self.probes
+            && let Err(error) = probes.close()
+        {
+            tracing::debug!("the end of the observation cannot be made known: {error}");
+        }
+        Vec::new()
+    }
+
+    fn take_last(&mut self, _: Option<u16>) -> Vec<Links> {
+        Vec::new()
+    }
+
+    fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
+        let now_ns = on.end_ns.unwrap_or_else(monotonic_ns);
+        let counted = Counted::read(self.probes()?)?;
+        self.waiting = waiting(on, &counted);
+        self.read = Some((counted, now_ns));
+        self.keep_longest();
+        Ok(())
+    }
+
+    fn conclude(&mut self, on: &Observation<'_>, ended: Ended) -> Result<Part> {
+        let (counted, now_ns) = self.read.take().ok_or_else(|| {
+            Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
+        })?;
+        let mut rows = Rows::of(&counted, now_ns);
+        for (who, call) in &self.waiting {
+            rows.by.entry((*who, *call)).or_default().note_now(1, None);
+            if let Ok(name) = fs::read(format!("/proc/{}/comm", who.tid)) {
+                rows.names.insert(*who, name.trim_ascii_end().into());
+            }
+        }
+        if let Some(pattern) = &self.options.thread {
+            rows.keep(|name| pattern.matches(&name.terminal()));
+        }
+        let mut part = Part { settings: self.settings(), ..Part::default() };
+        let (callers, singles) = self.stacks(on, &counted, &mut part);
+        let uring = uring(&counted);
+        let tables = Tables {
+            uring: &uring,
+            on,
+            rows: &rows,
+            callers: &callers,
+            singles: &singles,
+            not_listed: self.not_listed,
+            by: self.options.by,
+        };
+        let (sections, calls) = tables.sections();
+        part.sections = sections;
+        let name = |who: Who| rows.names.get(&who).cloned();
+        let facts = Facts { by: &rows.by, calls: &calls, name: &name, length: on.lasted() };
+        account(&counted, &mut part);
+        part.findings = said(&facts, &part.losses, on, ended);
+        part.findings.extend(io_uring(&uring));
+        Ok(part)
+    }
+}
+
+/// What is said, in order.
+fn said(facts: &Facts<'_>, losses: &[String], on: &Observation<'_>, ended: Ended) -> Vec<Finding> {
+    let mut all = Vec::new();
+    if ended == Ended::StoppedByGuard {
+        let words = format!("Stopped by the safety guard after {}.", units::duration(on.lasted()));
+        all.push(Finding::plain(rules::GUARD, Severity::Limit, words));
+    }
+    if let Some(first) = losses.first() {
+        let words = format!("The data are incomplete: {first}.");
+        all.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
+    } else {
+        all.extend(findings(facts));
+    }
+    let notes = on.spaces.iter().flat_map(|space| &space.notes);
+    all.extend(notes.map(|note| Finding::plain(rules::NOTE, Severity::Info, note.clone())));
+    all
+}
+
+/// Operations that were submitted to rings of io_uring.
+fn uring(counted: &Counted) -> BTreeMap<(u16, u32), u64> {
+    let submitted = counted.uring.iter().filter(|(key, _)| key.operation != URING_COMPLETED);
+    submitted.map(|(key, count)| ((key.space as u16, key.operation), *count)).collect()
+}
+
+/// Says that io_uring is in use: what goes through it is in no table of calls.
+fn io_uring(uring: &BTreeMap<(u16, u32), u64>) -> Option<Finding> {
+    let all: u64 = uring.values().sum();
+    (all > 0).then(|| {
+        let words = format!(
+            "{} operations went through io_uring: they are counted by kind, and are in no other table.",
+            units::count(all as f64)
+        );
+        Finding::plain(rules::IO_URING, Severity::Info, words).because(
+            "operations",
+            Unit::Count,
+            Value::Exact(all),
+        )
+    })
+}
+
+/// The ledger, and what it means.
+fn account(counted: &Counted, part: &mut Part) {
+    let ledger = counted.ledger();
+    let count = |counter: Counter| ledger[counter.index()];
+    part.ledger = Probe::ALL
+        .iter()
+        .map(|probe| {
+            let of_probe = || Counter::ALL.iter().filter(|counter| counter.probe() == *probe);
+            let hits = of_probe().find(|c| c.class() == Class::Hits).map_or(0, |c| count(*c));
+            let outcomes = of_probe().filter_map(|counter| {
+                let class = match counter.class() {
+                    Class::Hits | Class::Quality => return None,
+                    Class::Recorded => OutcomeClass::Recorded,
+                    Class::Filtered => OutcomeClass::Filtered,
+                    Class::SampledOut => OutcomeClass::SampledOut,
+                    Class::Lost => OutcomeClass::Lost,
+                };
+                Some(Outcome { name: counter.name().to_owned(), class, count: count(*counter) })
+            });
+            Ledger::new(probe.name(), hits, outcomes.collect())
+        })
+        .collect();
+    part.hits = Counter::ALL.iter().filter(|c| c.class() == Class::Hits).map(|c| count(*c)).sum();
+    let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
+    part.quality = quality.map(|c| (c.name().to_owned(), count(*c))).collect();
+    let lost: u64 = Counter::ALL.iter().filter(|c| c.class() == Class::Lost).map(|c| count(*c)).sum();
+    if lost > 0 {
+        let hits = units::count(lost as f64);
+        part.losses
+            .push(format!("{hits} hits were lost because the kernel had no memory for them: free memory"));
+    }
+}
+
+impl Syscalls {
+    fn settings(&self) -> BTreeMap<String, String> {
+        let stacks = match self.limits.stacks {
+            Stacks::None => "none".to_owned(),
+            Stacks::All => "all".to_owned(),
+            Stacks::Slow => format!("slow, at the end from {}", units::nanos(self.limits.stack_ns as f64)),
+        };
+        let mut settings = BTreeMap::from([("stacks".to_owned(), stacks)]);
+        if let Some(slow) = self.options.slow {
+            settings.insert("slow".to_owned(), units::exact_duration(slow));
+        }
+        settings
+    }
+
+    fn keep_longest(&mut self) {
+        self.singles.sort_by_key(|call| std::cmp::Reverse(call.duration_ns));
+        self.not_listed += self.singles.len().saturating_sub(MOST_LISTED) as u64;
+        self.singles.truncate(MOST_LISTED);
+    }
+
+    /// Names the stacks that were taken, and puts them into the part.
+    fn stacks(&self, on: &Observation<'_>, counted: &Counted, part: &mut Part) -> (Vec<Caller>, Vec<Single>) {
+        let mut weights: BTreeMap<u32, Weight> = BTreeMap::new();
+        for (key, caller) in &counted.callers {
+            let weight = weights.entry(key.stack).or_insert(Weight { stack: key.stack, ..Weight::default() });
+            weight.things += caller.count;
+            weight.bytes += caller.total_ns;
+        }
+        for single in &self.singles {
+            weights.entry(single.stack()).or_insert(Weight {
+                stack: single.stack(),
+                things: 1,
+                ..Weight::default()
+            });
+        }
+        part.walked = weights.values().map(|weight| (weight.stack, weight.things)).collect();
+        let weights: Vec<Weight> = weights.into_values().collect();
+        let named = Named::new(&weights, |number, frames| on.stack_of(number, frames));
+        let (found, frames) = named.report(weights.iter().map(|weight| weight.stack));
+        let mut places: BTreeMap<u32, usize> = BTreeMap::new();
+        for (weight, stack) in weights.iter().zip(found) {
+            if let Some(stack) = stack {
+                places.insert(weight.stack, part.stacks.len());
+                part.stacks.push(stack);
+            }
+        }
+        part.frames = frames;
+        identify(&mut part.stacks, &part.frames);
+        let place = |stack: u32| places.get(&stack).copied();
+        let callers = counted.callers.iter().map(|(key, caller)| Caller {
+            space: key.space as u16,
+            call: key.call,
+            count: caller.count,
+            total_ns: caller.total_ns,
+            stack: place(key.stack),
+            id: place(key.stack).map_or_else(String::new, |at| part.stacks[at].id.clone()),
+            name: named.own(key.stack).map(|own| own.label.clone()),
+        });
+        let singles = self.singles.iter().map(|call| Single {
+            call: *call,
+            space: call.space(),
+            stack: place(call.stack()),
+        });
+        (callers.collect(), singles.collect())
+    }
+}
+
+/// Threads that are in a call and of which nothing was seen, with that call.
+fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)> {
+    let mut waiting = Vec::new();
+    for space in on.spaces.iter().filter(|space| space.ended.is_none()) {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", space.process.pid())) else { continue };
+        for tid in tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+            if counted.threads.iter().any(|thread| thread.tid == tid) {
+                continue;
+            }
+            let Ok(text) = fs::read_to_string(format!("/proc/{tid}/syscall")) else { continue };
+            // `running`, or a number and its arguments; -1 if it is in the kernel for something else.
+            let number = text.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
+            waiting.extend(number.map(|number| (Who { space: space.number, tid }, u64::from(number))));
+        }
+    }
+    waiting
+}
