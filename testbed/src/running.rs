@@ -98,6 +98,12 @@ impl Running {
         Ok(Self { name, child, started, stdin, lines, heard: Vec::new(), stdout })
     }
 
+    /// The program, as the command named it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {

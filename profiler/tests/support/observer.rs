@@ -1,20 +1,18 @@
 //! A run of profiler.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-
-use super::workload::{PATIENCE, send, wait};
 use testbed::place;
+use testbed::running::{self, Line, Running, Stream};
+
+use super::workload::{PATIENCE, panic};
 
 /// What the line on stderr begins with that says that everything is attached.
 const ATTACHED: &str = "attached";
@@ -43,11 +41,9 @@ pub(crate) fn public_copy(file: &Path) -> (tempfile::TempDir, PathBuf) {
 
 /// A running profiler. Killed when dropped.
 pub(crate) struct Observer {
-    child: Child,
-    started: Instant,
-    lines: Receiver<String>,
+    running: Running,
+    /// What it said on stderr so far.
     stderr: String,
-    stdout: Option<JoinHandle<Vec<u8>>>,
 }
 
 /// How a run of profiler ended.
@@ -90,30 +86,14 @@ impl Observer {
     /// Starts any command that runs profiler.
     pub(crate) fn spawn_command(mut command: Command) -> Observer {
         super::about_to_run();
-        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let started = Instant::now();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let mut stdout = child.stdout.take().expect("stdout is piped");
-        let stdout = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = stdout.read_to_end(&mut bytes);
-            bytes
-        });
-        let (sender, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        std::thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    break;
-                }
-            }
-        });
-        Observer { child, started, lines, stderr: String::new(), stdout: Some(stdout) }
+        command.env("NO_COLOR", "1").stdin(Stdio::null());
+        let running = Running::start(&mut command, &[Stream::Stdout, Stream::Stderr]).unwrap_or_else(panic);
+        Observer { running, stderr: String::new() }
     }
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.id()
     }
 
     /// Waits until everything is attached.
@@ -121,9 +101,8 @@ impl Observer {
     /// # Panics
     /// If it ends before, or takes too long.
     pub(crate) fn wait_attached(&mut self) {
-        if !self.attached_or_ended() {
-            let state = wait(&mut self.child, Duration::from_secs(1));
-            panic!("profiler did not attach: {state:?}; its stderr:\n{}", self.stderr)
+        if let Err(error) = self.line_on_stderr("that it is attached", is_attached) {
+            panic!("{error:#}");
         }
     }
 
@@ -132,14 +111,7 @@ impl Observer {
     /// # Panics
     /// If there is none in time.
     pub(crate) fn expect_line(&mut self, start: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.keep(&line);
-            if line.starts_with(start) {
-                return line;
-            }
-        }
-        panic!("no line `{start}...` on stderr:\n{}", self.stderr)
+        self.line_on_stderr(start, |line| line.starts_with(start)).unwrap_or_else(panic)
     }
 
     /// What it said on stderr so far.
@@ -149,19 +121,19 @@ impl Observer {
 
     /// Waits until everything is attached, or until it gives up: whether it is attached.
     pub(crate) fn attached_or_ended(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.keep(&line);
-            if line.trim_start().starts_with(ATTACHED) {
-                return true;
-            }
-        }
-        false
+        self.line_on_stderr("that it is attached", is_attached).is_ok()
+    }
+
+    fn line_on_stderr(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> testbed::Result<String> {
+        let is_it = |line: &Line| line.from == Stream::Stderr && is_it(&line.text);
+        let found = self.running.wait_for(what, PATIENCE, is_it);
+        self.stderr = self.running.said_on(Stream::Stderr);
+        Ok(found?.text)
     }
 
     /// Sends a signal. One that ended already is no error: it may end by itself at any moment.
     pub(crate) fn signal(&self, signal: Signal) {
-        send(self.child.id(), signal);
+        self.running.signal(signal);
     }
 
     /// Waits until it catches a signal, which it does from before it looks at its target on.
@@ -170,7 +142,7 @@ impl Observer {
     /// If it takes too long.
     pub(crate) fn wait_until_it_catches(&self, signal: Signal) {
         let deadline = Instant::now() + PATIENCE;
-        while !super::process::catches(self.child.id(), signal) {
+        while !super::process::catches(self.pid(), signal) {
             assert!(Instant::now() < deadline, "{signal:?} is never caught");
             std::thread::yield_now();
         }
@@ -184,39 +156,20 @@ impl Observer {
 
     /// Waits for its end.
     pub(crate) fn finish(mut self, patience: Duration) -> Outcome {
-        let status = wait(&mut self.child, patience);
-        let took = self.started.elapsed();
-        if status.is_none() {
-            let _ = self.child.kill();
-        }
-        // The pipe ends with the process, so this does.
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
-            self.keep(&line);
-        }
-        let stderr = std::mem::take(&mut self.stderr);
-        let status =
-            status.unwrap_or_else(|| panic!("profiler did not end within {patience:?}; stderr:\n{stderr}"));
-        let reader = self.stdout.take().expect("stdout is read once");
-        Outcome { status, stdout: reader.join().expect("to read stdout"), stderr, took }
+        let running::Outcome { status, stdout, stderr, took, .. } =
+            self.running.finish(patience).unwrap_or_else(panic);
+        Outcome { status, stdout, stderr, took }
     }
 
     /// Kills it at once, as the OOM killer would, and waits until the kernel has cleaned up behind it.
     pub(crate) fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn keep(&mut self, line: &str) {
-        self.stderr.push_str(line);
-        self.stderr.push('\n');
+        self.running.kill();
     }
 }
 
-impl Drop for Observer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Whether a line on stderr says that everything is attached.
+fn is_attached(line: &str) -> bool {
+    line.trim_start().starts_with(ATTACHED)
 }
 
 impl Outcome {

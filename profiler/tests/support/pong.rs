@@ -1,12 +1,14 @@
 //! The Pong server of `examples/`, with the faults that it is told to have.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 use testbed::place;
+use testbed::running::{Running, Stream};
+
+use super::workload::{PATIENCE, panic};
 
 /// Names the program, for whoever built it already: `cargo xtask test` does.
 const PROGRAM: &str = "PROFILER_PONG";
@@ -31,22 +33,17 @@ pub(crate) fn path() -> &'static Path {
 }
 
 /// A running server. Killed when dropped.
-pub(crate) struct Pong(Child);
+pub(crate) struct Pong(Running);
 
 impl Pong {
     /// Starts a server and waits until it listens.
     pub(crate) fn start(flags: &[&str]) -> Pong {
-        let mut child = Command::new(&*PONG)
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", PONG.display()));
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let pong = Pong(child);
-        // Its last words on stdout: nothing is written to the pipe after it is closed here.
-        let said = BufReader::new(stdout).lines().map_while(Result::ok).find(|line| line.starts_with("pid "));
-        assert_eq!(said, Some(format!("pid {}", pong.pid())), "pong does not say that it listens");
-        pong
+        let mut running =
+            Running::start(Command::new(&*PONG).args(flags), &[Stream::Stdout]).unwrap_or_else(panic);
+        // The last line that it says before it serves.
+        let said = running.wait_for("its pid", PATIENCE, |line| line.text.starts_with("pid "));
+        assert_eq!(said.unwrap_or_else(panic).text, format!("pid {}", running.id()));
+        Pong(running)
     }
 
     /// Its process id.
@@ -56,8 +53,7 @@ impl Pong {
 
     /// Asserts that the server still runs: it was not harmed.
     pub(crate) fn assert_alive(&mut self) {
-        let state = self.0.try_wait().expect("to wait for a child");
-        assert!(state.is_none(), "pong ended: {state:?}");
+        assert!(!self.0.has_ended(), "pong ended; it said:\n{}", self.0.said());
     }
 
     /// What a leak hunter should find with these flags.
@@ -66,12 +62,5 @@ impl Pong {
         let run = run.unwrap_or_else(|error| panic!("cannot start {}: {error}", PONG.display()));
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         serde_json::from_slice(&run.stdout).expect("the explanation is JSON")
-    }
-}
-
-impl Drop for Pong {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -16,7 +16,7 @@ pub(crate) use memleak::median;
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
-use clap::Subcommand;
+use clap::{Arg, ArgAction, ArgMatches, FromArgMatches, Subcommand, error::ErrorKind};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -27,31 +27,113 @@ use crate::{
     workspace,
 };
 
+/// Every bench, by name: a new one takes a line here.
+const BENCHES: &[Bench] = &[
+    Bench::new(
+        "footprint",
+        "Time to attach and detach, stalls of the target, our CPU and memory",
+        footprint::run,
+    )
+    .or(
+        "busy",
+        "Only attaching and detaching, beside four threads that want all processors",
+        footprint::run_busy,
+    ),
+    Bench::new("memleak", "Nanoseconds that memleak adds to a malloc and its free", memleak::run).or(
+        "without-frame-pointers",
+        "On a C++ program without frame pointers, whose stacks have 16 frames",
+        memleak::run_without_frame_pointers,
+    ),
+    Bench::new(
+        "syscalls",
+        "Nanoseconds that counting adds to a system call, against empty programs and what others add",
+        syscalls::run,
+    ),
+    Bench::new(
+        "unwind",
+        "Nanoseconds that a stack costs, against the kernel's walk by frame pointers",
+        unwind::run,
+    ),
+];
+
+/// What a bench does.
+type Run = fn(&Rig) -> Result<Figures>;
+
+/// A bench, and with a flag another one of the same subject.
+struct Bench {
+    name: &'static str,
+    about: &'static str,
+    run: Run,
+    /// The flag, what it changes, and what is done then.
+    other: Option<(&'static str, &'static str, Run)>,
+}
+
+impl Bench {
+    const fn new(name: &'static str, about: &'static str, run: Run) -> Self {
+        Self { name, about, run, other: None }
+    }
+
+    /// With `--flag`, something else is done.
+    const fn or(self, flag: &'static str, help: &'static str, run: Run) -> Self {
+        Self { other: Some((flag, help, run)), ..self }
+    }
+
+    fn command(&self) -> clap::Command {
+        let command = clap::Command::new(self.name).about(self.about);
+        match self.other {
+            Some((flag, help, _)) => {
+                command.arg(Arg::new(flag).long(flag).help(help).action(ArgAction::SetTrue))
+            }
+            None => command,
+        }
+    }
+
+    /// What is to be done with these options.
+    fn chosen(&self, options: &ArgMatches) -> Run {
+        match self.other {
+            Some((flag, _, other)) if options.get_flag(flag) => other,
+            _ => self.run,
+        }
+    }
+}
+
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    bench: Bench,
+    choice: Choice,
 }
 
-#[derive(Clone, Copy, Subcommand)]
-enum Bench {
-    /// Nanoseconds that memleak adds to a malloc and its free
-    Memleak {
-        /// On a C++ program without frame pointers, whose stacks have 16 frames
-        #[arg(long)]
-        without_frame_pointers: bool,
-    },
-    /// Time to attach and detach, stalls of the target, our CPU and memory
-    Footprint {
-        /// Only attaching and detaching, beside four threads that want all processors
-        #[arg(long)]
-        busy: bool,
-    },
-    /// Nanoseconds that counting adds to a system call, against empty programs and what others add
-    Syscalls,
-    /// Nanoseconds that a stack costs, against the kernel's walk by frame pointers
-    Unwind,
+/// The bench that was chosen.
+struct Choice(Run);
+
+impl FromArgMatches for Choice {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let chosen = matches.subcommand().and_then(|(name, options)| {
+            let bench = BENCHES.iter().find(|bench| bench.name == name)?;
+            Some(Self(bench.chosen(options)))
+        });
+        chosen.ok_or_else(|| clap::Error::new(ErrorKind::MissingSubcommand))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Subcommand for Choice {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        command.subcommands(BENCHES.iter().map(Bench::command)).subcommand_required(true)
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        BENCHES.iter().any(|bench| bench.name == name)
+    }
 }
 
 /// `cargo xtask bench`.
@@ -59,14 +141,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let privilege = Privilege::find()?;
     setup::ensure(&[Need::Build, Need::Bench])?;
     let rig = Rig::build(privilege)?;
-    let figures = match args.bench {
-        Bench::Memleak { without_frame_pointers: false } => memleak::run(&rig),
-        Bench::Memleak { without_frame_pointers: true } => memleak::run_without_frame_pointers(&rig),
-        Bench::Syscalls => syscalls::run(&rig),
-        Bench::Unwind => unwind::run(&rig),
-        Bench::Footprint { busy: false } => footprint::run(&rig),
-        Bench::Footprint { busy: true } => footprint::run_busy(&rig),
-    };
+    let figures = (args.choice.0)(&rig);
     privilege.hand_back(&rig.scratch)?;
     println!("{}", Value::Object(figures?));
     Ok(())
@@ -95,5 +170,30 @@ impl Rig {
     /// profiler, to be run as root.
     fn profiler(&self) -> Command {
         self.privilege.command(&self.profiler, &[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(words: &[&str]) -> Result<Run, ErrorKind> {
+        let command = Choice::augment_subcommands(clap::Command::new("bench").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).map_err(|error| error.kind())?;
+        Choice::from_arg_matches(&matches).map(|choice| choice.0).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn each_bench_and_its_flag_choose_what_is_done() {
+        for bench in BENCHES {
+            assert_eq!(chosen(&[bench.name]).unwrap() as usize, bench.run as usize, "{}", bench.name);
+            if let Some((flag, _, other)) = bench.other {
+                let words = [bench.name, &format!("--{flag}")];
+                assert_eq!(chosen(&words).unwrap() as usize, other as usize, "{words:?}");
+            }
+        }
+        assert_eq!(chosen(&[]).unwrap_err(), ErrorKind::MissingSubcommand);
+        assert_eq!(chosen(&["no-such"]).unwrap_err(), ErrorKind::InvalidSubcommand);
+        assert_eq!(chosen(&["unwind", "--busy"]).unwrap_err(), ErrorKind::UnknownArgument);
     }
 }

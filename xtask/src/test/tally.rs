@@ -41,16 +41,22 @@ impl Tally {
     /// Runs one test program, shows what it prints and adds up its results.
     pub(super) fn run(&mut self, title: &str, program: &mut Command) -> Result<()> {
         println!("\n== {title}");
-        self.follow(title, program, &mut stdout().lock())
+        self.follow(title, program, &mut stdout().lock(), stderr())
     }
 
-    fn follow(&mut self, title: &str, program: &mut Command, out: &mut impl Write) -> Result<()> {
+    fn follow(
+        &mut self,
+        title: &str,
+        program: &mut Command,
+        out: &mut impl Write,
+        err: impl Write + Send + 'static,
+    ) -> Result<()> {
         let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot run {title}"))?;
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             bail!("{title} has no pipes");
         };
-        let skips = listen(errors);
+        let skips = listen(errors, err);
         let mut results = Results::default();
         for line in BufReader::new(output).split(b'\n') {
             let line = line?;
@@ -131,11 +137,10 @@ impl Tally {
 }
 
 /// Shows a test program's standard error and passes on what says that a test is skipped. The channel ends with the stream.
-fn listen(errors: impl Read + Send + 'static) -> Receiver<Skip> {
+fn listen(errors: impl Read + Send + 'static, mut shown: impl Write + Send + 'static) -> Receiver<Skip> {
     let (sender, skips) = channel();
     thread::spawn(move || {
         for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
-            let mut shown = stderr().lock();
             // Without standard error there is nobody to show it to.
             let _ = shown.write_all(&line).and_then(|()| shown.write_all(b"\n"));
             if let Some(skip) = Skip::read(&String::from_utf8_lossy(&line)) {
@@ -193,7 +198,7 @@ mod tests {
     /// would count them too.
     fn follow(tally: &mut Tally, title: &str, script: &str) -> String {
         let mut shown = Vec::new();
-        tally.follow(title, command("sh").args(["-c", script]), &mut shown).unwrap();
+        tally.follow(title, command("sh").args(["-c", script]), &mut shown, std::io::sink()).unwrap();
         String::from_utf8(shown).unwrap()
     }
 
