@@ -41,15 +41,12 @@ const KNOWN: &[&str] = &[
     "profiler-ebpf/src/bin/floor/main.rs",
     "profiler/src/cli/args.rs",
     "profiler/src/cli/args/measure.rs",
+    "profiler/src/cli/calls.rs",
     "profiler/src/cli/floor.rs",
-    "profiler/src/cli/memleak.rs",
-    "profiler/src/cli/mod.rs",
-    "profiler/src/cli/progress.rs",
-    "profiler/src/cli/status.rs",
     "profiler/src/cli/usage.rs",
-    "profiler/src/cli/values.rs",
-    "profiler/src/cli/walks.rs",
     "profiler/src/kernel/tick.rs",
+    "profiler/src/observe/refusals.rs",
+    "profiler/src/observe/targets.rs",
     "profiler/tests/support/observer.rs",
 ];
 
