@@ -99,7 +99,7 @@ pub struct Counts {
 }
 
 /// A tool at work in one observation. The methods are called in the order in which they stand here; those from
-/// [`Tool::plan_anew`] on as often as something happens.
+/// [`Tool::attach_anew`] on as often as something happens.
 pub(crate) trait Tool: Send {
     /// What is to be known of it.
     fn about(&self) -> &'static About;

@@ -60,7 +60,7 @@ pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
 }
 
 /// Refuses a program that is about to run, for the reasons that
-/// [`Space::check`](super::space::Space::check) refuses a running one.
+/// [`check`](super::probes::check) refuses a running one.
 pub(super) fn check_image(path: &Path) -> Result<()> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let name = Text::from(path);
