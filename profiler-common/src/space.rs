@@ -3,7 +3,7 @@
 use crate::wire;
 
 /// Address spaces that the kernel side has room for.
-pub const MAX_SPACES: u32 = 256;
+pub const MAX_SPACES: u32 = 1024;
 
 /// Words of the filter in front of the table of targets, a power of two: a bit for each process id modulo 65,536.
 pub const FILTER_WORDS: u32 = 1 << 10;

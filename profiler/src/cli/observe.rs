@@ -31,6 +31,9 @@ struct ObserveArgs {
     target: TargetArgs,
     #[command(flatten)]
     launch: LaunchArgs,
+    /// Also observe processes that the targets fork from now on.
+    #[arg(long)]
+    children: bool,
     /// How long to observe. Default: until the target ends or Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = profiler::units::options::positive_duration)]
     length: Option<Duration>,
@@ -86,7 +89,7 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
             // A missing reader is no reason to give a command less time.
             true => signals.next().await,
         };
-        observe(&settings, (tool, matches), stop, |event| match event {
+        observe(&settings, &[(tool, matches)], stop, |event| match event {
             Event::Attached(line) => {
                 teller.begin();
                 teller.line(line);
@@ -131,6 +134,7 @@ fn settings(args: &ObserveArgs) -> Settings {
     };
     let mut settings = Settings::new(targets);
     settings.launch = (&args.launch).into();
+    settings.children = args.children;
     settings.length = args.length;
     settings.every = args.every;
     settings.max_stacks = args.max_stacks;

@@ -26,6 +26,8 @@ use crate::{
 
 /// Programs that targets may become by exec, with their stacks walked by tables.
 const EXECS: usize = 16;
+/// The same, children included, if these are observed. Each takes 24 KiB.
+const CHILDREN: usize = 128;
 
 /// Who is observed.
 pub(super) struct Found {
@@ -113,14 +115,18 @@ impl Found {
         // A command maps nothing yet: what its files hold is at least its text.
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);
-        let tracked = (self.spaces.len() + EXECS) as u32;
+        let to_come_later = if settings.children { CHILDREN } else { EXECS };
+        let tracked = (self.spaces.len() + to_come_later) as u32;
         let mut files = Files::reporting(settings.stage.clone());
         let (ground, objects) = thread::scope(|scope| {
             let loading = scope.spawn(move || {
                 use_batch_scheduling();
                 let tables = Tracker::entries(capacity, tracked).to_vec();
-                let ground =
-                    Ground::load(&Shape { max_stacks: settings.max_stacks, children: false, tables })?;
+                let ground = Ground::load(&Shape {
+                    max_stacks: settings.max_stacks,
+                    children: settings.children,
+                    tables,
+                })?;
                 let load = |loading: crate::tool::Loading| loading(ground.shared());
                 let objects = loadings.into_iter().map(load).collect::<Result<Vec<_>>>()?;
                 Ok::<_, Error>((ground, objects))

@@ -53,7 +53,8 @@ pub struct Progress {
     pub cost: Option<f64>,
 }
 
-/// Observes with one tool, as a command line asks for it: see [`tool::commands`](crate::tool::commands).
+/// Observes with tools as a command line asks for them, by name: see [`tool::commands`](crate::tool::commands). Several share the
+/// targets, the unwind tables and the numbers of stacks, and write one report.
 ///
 /// Observes until the time is over, the targets end, or `stop` is ready, and reports. Then a launched command is ended;
 /// `stop` is called a second time, and when it is ready again, the command is given no more time. Dropping the future takes
@@ -63,15 +64,18 @@ pub struct Progress {
 /// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
 pub async fn observe(
     settings: &Settings,
-    (name, matches): (&str, &clap::ArgMatches),
+    tools: &[(&str, &clap::ArgMatches)],
     stop: impl AsyncFnMut(),
     tell: impl FnMut(Event<'_>),
 ) -> Result<Report> {
-    let wrong = || Error::new(ErrorKind::Usage, format_args!("tried to use the tool {name}"));
-    let about = TOOLS.iter().find(|about| about.name == name);
-    let about = about.ok_or_else(|| wrong().because("there is no such tool"))?;
-    let tool = (about.make)(matches, settings).map_err(|e| wrong().because_of(e))?;
-    observe_with(settings, vec![tool], stop, tell).await
+    let make = |(name, matches): &(&str, &clap::ArgMatches)| {
+        let wrong = || Error::new(ErrorKind::Usage, format_args!("tried to use the tool {name}"));
+        let about = TOOLS.iter().find(|about| about.name == *name);
+        let about = about.ok_or_else(|| wrong().because("there is no such tool"))?;
+        (about.make)(matches, settings).map_err(|e| wrong().because_of(e))
+    };
+    let tools = tools.iter().map(make).collect::<Result<Vec<_>>>()?;
+    observe_with(settings, tools, stop, tell).await
 }
 
 /// The same with several tools on the same targets.
@@ -118,6 +122,8 @@ pub(super) struct Run<'a> {
     pub(super) records: RingBuf<MapData>,
     /// Address spaces of programs that processes were for a moment, between two execs, with their pids.
     pub(super) passing: BTreeMap<u16, u32>,
+    /// Processes that targets have forked and that are observed.
+    pub(super) children: u32,
     /// Tells when a target ends.
     pub(super) ends: Ends,
     /// When the maps of targets were last read for libraries that were loaded meanwhile.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub targets: Targets,
     /// How a command is launched and ended.
     pub launch: launch::Manner,
+    /// Whether processes that targets fork are observed too.
+    pub children: bool,
     /// How long to observe; `None` until the targets end, or until told to stop.
     pub length: Option<Duration>,
     /// Interval of interim reports.
@@ -51,6 +53,7 @@ impl Settings {
         Settings {
             targets,
             launch: launch::Manner::default(),
+            children: false,
             length: None,
             every: None,
             max_stacks: 1 << 14,

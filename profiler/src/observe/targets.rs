@@ -13,9 +13,9 @@ use crate::{
     tool::Tool,
 };
 
-/// Processes that can be observed at once: entries of the kernel side's table of spaces, some of which are left for
-/// execs and for the canary.
-const MAX_TARGETS: usize = MAX_SPACES as usize / 2;
+/// Processes that can be observed from the start: of the entries of the kernel side's table of spaces most are left for children,
+/// for execs and for the canary.
+const MAX_TARGETS: usize = MAX_SPACES as usize / 8;
 
 /// A space for each process. Of those that a name or a cgroup stands for, some may have ended since, and some may be of a
 /// kind that cannot be observed: they are left out, with a note, as long as others remain.

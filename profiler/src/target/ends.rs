@@ -19,13 +19,19 @@ impl Ends {
     pub(crate) fn of<'a>(processes: impl Iterator<Item = &'a Process>) -> io::Result<Ends> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for process in processes {
-            // Report each end once: the descriptor of a process that has ended stays readable.
-            let events = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
-            epoll::add(&all, process.handle(), epoll::EventData::new_u64(0), events)?;
+            add(&all, process)?;
         }
         // SAFETY: the descriptor is owned by the value that is registered, and closed only with it.
         let registered = unsafe { AsyncFd::register(all) };
         registered.map(Ends).map_err(io::Error::from)
+    }
+
+    /// Also reports the end of this process.
+    ///
+    /// # Errors
+    /// If the system has no room for it.
+    pub(crate) fn add(&self, process: &Process) -> io::Result<()> {
+        add(self.0.get_ref(), process)
     }
 
     /// Ready when another process has ended.
@@ -41,6 +47,12 @@ impl Ends {
         }
         std::future::pending().await
     }
+}
+
+fn add(all: &OwnedFd, process: &Process) -> io::Result<()> {
+    // Report each end once: the descriptor of a process that has ended stays readable.
+    let events = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
+    Ok(epoll::add(all, process.handle(), epoll::EventData::new_u64(0), events)?)
 }
 
 #[cfg(test)]

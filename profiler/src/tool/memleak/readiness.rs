@@ -29,7 +29,7 @@ pub(crate) const ABOUT: About = About {
     cannot_see: &[
         "what was allocated before it was attached: releases of it are counted, its stacks are unknown",
         "memory taken from the kernel directly (mmap, brk): heaps of garbage collectors, engines and Wine, file caches",
-        "child processes, unless they are targets themselves",
+        "child processes, without --children",
         "programs of Go and 32-bit programs: they are refused",
     ],
     example: "sudo profiler memleak --pid 4242 --older 30m",

@@ -32,7 +32,7 @@ pub(crate) const ABOUT: About = About {
     cannot_see: &[
         "how long operations of io_uring take: they are counted by kind",
         "calls of the vDSO, which do not enter the kernel",
-        "child processes, unless they are targets themselves",
+        "child processes, without --children",
     ],
     has_uprobes: false,
     object: probes::OBJECT,

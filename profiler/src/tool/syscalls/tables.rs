@@ -101,11 +101,14 @@ impl Tables<'_> {
     }
 
     fn several(&self) -> bool {
-        self.on.spaces.len() > 1
+        self.on.spaces.len() > 1 || self.on.settings.children
     }
 
     fn whose(&self, space: u16) -> [Value; 2] {
-        let pid = self.on.spaces.iter().find(|of| of.number == space).map_or(0, |of| of.process.pid());
+        // A child that ended at once was never opened here.
+        let of_kernel = || self.on.ground.space(space).tgid;
+        let known = self.on.spaces.iter().find(|of| of.number == space);
+        let pid = known.map_or_else(of_kernel, |of| of.process.pid());
         let before = self.on.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space).count();
         [Value::Exact(pid.into()), Value::Exact(before as u64)]
     }

@@ -1,0 +1,63 @@
+//! `--children`: processes that a target forks are observed too, by every tool, and several tools can share one observation.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// A report of a server that forks a room, which allocates once it is observed.
+fn observed(tool: &[&str]) -> Value {
+    let program = Build::c("room.c").build();
+    let mut target = Workload::spawn::<&str>(&program, &[]);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&[tool, &["--children", "--format", "json", "--pid", &pid]].concat());
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("CHILD", PATIENCE);
+    observer.expect_line("process ");
+    target.say("work");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let targets = account::list(&report["meta"], "targets");
+    assert_eq!(targets.len(), 2, "the server and its room: {targets:?}");
+    report
+}
+
+/// Every allocation of the room counts, none of the server's.
+#[test]
+fn allocations_of_a_forked_process_count() {
+    let Some(_live) = support::live() else { return };
+    let report = observed(&["memleak", "--max-cost", "off", "--older", "10ms"]);
+    assert_eq!(account::outcome(&report, "alloc_return", "recorded"), 1009);
+    assert_eq!(account::outcome(&report, "free", "recorded"), 503);
+    let room = &report["meta"]["targets"][1];
+    assert!(room["notes"][0].as_str().unwrap().contains("was forked during the observation"), "{room}");
+}
+
+/// Its calls count from the first one on, under its own pid.
+#[test]
+fn calls_of_a_forked_process_count() {
+    let Some(_live) = support::live() else { return };
+    let report = observed(&["syscalls"]);
+    let room = report["meta"]["targets"][1]["pid"].as_u64().unwrap();
+    let section = account::list(&report, "sections").iter().find(|s| s["name"] == "calls").unwrap();
+    let at = |name: &str| {
+        account::list(section, "columns").iter().position(|column| column["name"] == name).unwrap()
+    };
+    let calls = |call: &str| {
+        let is_its = |row: &&Value| {
+            row["cells"][at("pid")]["exact"] == room && row["cells"][at("call")]["word"] == call
+        };
+        let rows = account::list(section, "rows");
+        rows.iter().find(is_its).map_or(0, |row| row["cells"][at("calls")]["exact"].as_u64().unwrap())
+    };
+    // CHILD and DONE; "work" byte by byte.
+    assert_eq!((calls("write"), calls("read")), (2, 5));
+}

@@ -1,0 +1,96 @@
+//! Several tools in one observation: they share what every observation has, and each counts for itself.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use profiler::observe::{
+    Event, observe,
+    settings::{Settings, Targets},
+};
+use profiler::report::Report;
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::process::bpf_objects_of;
+use support::workload::Workload;
+
+/// How many maps of each name this process holds.
+fn own_maps() -> HashMap<String, u32> {
+    let held: BTreeSet<u32> = bpf_objects_of(std::process::id())
+        .into_iter()
+        .filter(|(kind, _)| kind == "map_id")
+        .map(|(_, id)| id)
+        .collect();
+    let mut names = HashMap::new();
+    for map in aya::maps::loaded_maps().map(|map| map.unwrap()).filter(|map| held.contains(&map.id())) {
+        *names.entry(map.name_as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    names
+}
+
+/// Observes a workload with both tools; the report, the books of the workload, and the maps that were held.
+fn with_both() -> (Report, Value, HashMap<String, u32>, u32) {
+    let program = Build::c("books.c").build();
+    let mut target =
+        Workload::spawn(&program, &["--wait", "--threads", "4", "--ops", "10007", "--seed", "5"]);
+    let mut settings = Settings::new(Targets::Pids(vec![target.pid()]));
+    settings.max_cost = None;
+    let options: Vec<(String, clap::ArgMatches)> = profiler::tool::commands()
+        .map(|command| (command.get_name().to_owned(), command.get_matches_from(["profiler"])))
+        .collect();
+    let tools: Vec<(&str, &clap::ArgMatches)> =
+        options.iter().map(|(name, matches)| (name.as_str(), matches)).collect();
+    let (mut books, mut maps) = (Value::Null, HashMap::new());
+    let pid = target.pid();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // It is looked at whenever something else happens.
+    let is_over = Cell::new(false);
+    let report = runtime.block_on(observe(
+        &settings,
+        &tools,
+        async || poll_fn(|_| if is_over.get() { Poll::Ready(()) } else { Poll::Pending }).await,
+        |event| {
+            // What a trap costs is measured by programs with maps of their own, which are gone after a moment.
+            if let Event::Progress(progress) = event
+                && books.is_null()
+            {
+                maps = own_maps();
+                if maps.get("COUNTERS") != Some(&3) && progress.elapsed < Duration::from_secs(20) {
+                    return;
+                }
+                books = target.run();
+                is_over.set(true);
+            }
+        },
+    ));
+    target.quit();
+    (report.unwrap(), books, maps, pid)
+}
+
+#[test]
+fn two_tools_share_one_observation() {
+    let Some(_live) = support::live() else { return };
+    let (report, books, maps, pid) = with_both();
+    assert_eq!(report.meta.tool, "memleak+syscalls");
+    report.check().unwrap();
+    for shared in
+        ["UNWIND_ROWS", "UNWIND_BLOCKS", "UNWIND_SPACES", "STACK_NUMBERS", "SPACES", "TARGETS", "RING"]
+    {
+        assert_eq!(maps.get(shared), Some(&1), "{shared}: {maps:?}");
+    }
+    assert_eq!(maps.get("COUNTERS"), Some(&3), "one ledger for each tool, and an unused one: {maps:?}");
+    let json: Value = serde_json::to_value(&report).unwrap();
+    account::assert_nothing_lost(&json);
+    let probes: Vec<&str> = report.coverage.ledger.iter().map(|ledger| ledger.probe.as_str()).collect();
+    assert_eq!(probes, ["alloc_entry", "alloc_return", "free", "sys_enter", "sys_exit"]);
+    assert!(report.coverage.ledger.iter().all(|ledger| ledger.hits > 0 && ledger.unaccounted == 0));
+    account::assert_books(&json, pid, &books);
+    let ids: BTreeSet<&str> = report.stacks.iter().map(|stack| stack.id.as_str()).collect();
+    assert_eq!(ids.len(), report.stacks.len(), "a stack has one number in both");
+}
