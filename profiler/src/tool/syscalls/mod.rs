@@ -36,7 +36,7 @@ pub(crate) const ABOUT: About = About {
     ],
     has_uprobes: false,
     object: probes::OBJECT,
-    trial: |_| Ok(()),
+    trial: |_| probes::try_out(),
     foresee: |_, _, _| Ok(Foresight::default()),
     predict: |_, _, _, _| Ok(None),
 };

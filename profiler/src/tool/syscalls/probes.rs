@@ -18,6 +18,7 @@ use crate::{
         bpf::{self, ProgramKind},
         types::Types,
     },
+    observe::ground::{Ground, Shape},
     unwind::returns::Returns,
 };
 
@@ -274,6 +275,16 @@ fn entries(limits: Limits) -> [(&'static str, u32); 3] {
 
 fn types() -> Result<Types> {
     Types::of_kernel().map_err(|e| tried("to read the kernel's types").because_of(e))
+}
+
+/// Attaches the programs for a moment, with nobody to observe: whether the kernel takes them.
+///
+/// # Errors
+/// If it does not.
+pub(super) fn try_out() -> Result<()> {
+    let ground = Ground::load(&Shape { max_stacks: 16, children: false, tables: Vec::new() })?;
+    let limits = Limits { slots: 1, threads: 1, cells: 2, max_stacks: 16, ..Limits::default() };
+    Probes::attach(limits, ground.shared()).map(drop)
 }
 
 fn places(types: &Types) -> Result<Vec<(&'static str, [u8; 8])>> {
