@@ -1,4 +1,4 @@
-//! What is different where nobody reads the output.
+//! What is stricter in CI.
 
 use std::env;
 

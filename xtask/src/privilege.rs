@@ -78,8 +78,8 @@ impl Privilege {
 
 /// Refuses `sudo cargo xtask`: cargo would leave files in the user's `target/` that the user cannot replace.
 ///
-/// Cargo built this very program before it could refuse, so what it left is handed back first. Root at work in its
-/// own checkout (a container, a CI machine) is not concerned.
+/// Cargo built this program before it could refuse, so the files are given back to the user first. Root in its own checkout
+/// (a container, a CI machine) is allowed.
 ///
 /// # Errors
 /// If it was run so, or the checkout cannot be looked at.

@@ -26,7 +26,7 @@ const PAIRS_PER_S: [u64; 2] = [100_000, 300_000];
 /// Allocations of a tick that takes as long unobserved as one of 50 does under observation: a machine that stops for a
 /// while by itself, as a shared one does, hits long ticks more often than short ones.
 const CONTROL_ALLOCS: &str = "8000";
-/// Ticks are watched for so long before a probe is there, as what the machine does by itself.
+/// Ticks are watched for this long before any probe is there, for the noise of the machine itself.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Threads that want all processors, in a busy run.

@@ -1,5 +1,5 @@
-//! A program as large as a game server's: the loop workload, linked with functions that nobody calls and all that a
-//! debugger wants to know of them.
+//! A program as large as a game server's: the loop workload, linked with unused functions and their
+//! debugging information.
 
 use std::{
     fmt::Write as _,

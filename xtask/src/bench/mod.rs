@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what profiler costs, against what nobody can go below and against what others do.
+//! `cargo xtask bench`: what profiler costs, compared with empty programs and with other tools.
 //!
 //! A bench builds as the user and measures as root. It prints what it does on the way; its last line on stdout is
 //! one JSON object, which is what is kept and compared.

@@ -28,7 +28,7 @@ const OTHER_FRAMES: u64 = 6;
 /// Text whose tables are to be ready in `TABLES_MS`.
 const TEXT_BYTES: f64 = 50e6;
 
-/// One depth, and what it took in each round.
+/// The times of one depth, by round.
 #[derive(Default)]
 struct Depth {
     walk: Vec<f64>,

@@ -36,7 +36,7 @@ fn redis(place: &Place) -> Result<Command> {
     let mut server = place.command("redis-server");
     server.args(["--bind", "127.0.0.1", "--port", &place.port.to_string(), "--dir"]).arg(place.path());
     server.args(["--save", "", "--appendonly", "no"]);
-    // Commands that a busy machine makes slow would be kept in a list: growth that is not the load's.
+    // The list of slow commands would grow on a busy machine, which has nothing to do with the load.
     server.args(["--slowlog-log-slower-than", "-1"]);
     Ok(server)
 }

@@ -1,4 +1,4 @@
-//! Game servers. None of them announces itself to anybody.
+//! Game servers, started so that none of them announces itself on the network.
 
 use super::server::{Question, Ready, Server, Work};
 use crate::{process::command, process::die_with_us, setup::Package};
@@ -10,7 +10,7 @@ pub(super) const PONG: Server = Server {
     does: "40 bots play and chat; started with `--leak chat`",
     start: |place| {
         let mut pong = command(&place.pong);
-        // As who builds it: nobody else may be able to read where it was built.
+        // As the user who built it: other users may not be able to read the build directory.
         die_with_us(&mut pong, Signal::KILL);
         pong.args(["--bots", "40", "--leak", "chat", "--listen"]).arg(format!("127.0.0.1:{}", place.port));
         Ok(pong)
@@ -61,7 +61,7 @@ pub(super) const FREECIV: Server = Server {
     },
     ready: Ready::Port,
     load: None,
-    // A packet of three bytes, of a kind that there is not: it closes the connection.
+    // A packet of three bytes, of an unknown kind: it closes the connection.
     question: Question::Tcp(b"\x00\x03\xc8"),
     work: None,
 };

@@ -29,7 +29,7 @@ const TOLERANCE_SHARE: f64 = 0.02;
 /// Medians of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Loss {
-    /// Pieces of work per second; none of a server that does the same work each second, whatever that takes.
+    /// Pieces of work per second; `None` for a server that does the same work every second.
     pub(super) work_per_s: Option<Pair>,
     /// Processor seconds of the server per second.
     pub(super) busy: Pair,
@@ -108,7 +108,7 @@ pub(super) fn measure(rig: &Rig, place: &Place, pid: Pid, work: &Work, stop: &St
     })
 }
 
-/// The share of the server's busy time that the probes took: what it did no more in a second of it.
+/// The share of the server's busy time that the probes took.
 fn share(without: Window, with: Window) -> f64 {
     1.0 - with.work_per_busy_second() / without.work_per_busy_second()
 }

@@ -32,7 +32,7 @@ pub(super) struct Rig {
     pub(super) length: Duration,
 }
 
-/// What an observation said.
+/// The result of an observation.
 pub(super) struct Observed {
     pub(super) status: ExitStatus,
     pub(super) answer: Answer,
@@ -57,7 +57,7 @@ impl Rig {
     pub(super) fn memleak(&self, pid: Pid) -> Command {
         let mut memleak = self.privilege.command(&self.profiler, &[]);
         memleak.args(["memleak", "--pid", &pid.as_raw_nonzero().to_string()]);
-        // What it costs is to be predicted, whatever it is, and refused by nobody.
+        // The cost is predicted, and no cost is refused.
         memleak.args(["--max-cost", "100%", "--older", &format!("{}s", self.older.as_secs())]);
         memleak
     }

@@ -75,25 +75,25 @@ impl Running {
         }
     }
 
-    /// The next line, if it says one in this time.
+    /// The next line, if there is one within `patience`.
     ///
     /// # Errors
     /// It has ended, or we are to end.
     fn listen(&mut self, patience: Duration, stop: &Stop) -> Result<Option<String>> {
         stop.check()?;
-        let line = self.hear(patience);
+        let line = self.next_line(patience);
         if line.is_none() {
             self.check_lives()?;
         }
         Ok(line)
     }
 
-    fn hear(&mut self, patience: Duration) -> Option<String> {
+    fn next_line(&mut self, patience: Duration) -> Option<String> {
         match self.program.next_line(patience) {
             Ok(line) => Some(line.text),
             Err(Silence::Late) => None,
             Err(Silence::Closed) => {
-                // It closed its output. There is nothing to hear, and no reason to ask again at once.
+                // It closed its output. There is nothing to read, and asking again at once would only burn time.
                 thread::sleep(patience);
                 None
             }
@@ -101,7 +101,7 @@ impl Running {
     }
 
     fn last_words(&mut self) -> String {
-        while self.hear(Duration::ZERO).is_some() {}
+        while self.next_line(Duration::ZERO).is_some() {}
         let heard = self.program.heard();
         let last = heard.get(heard.len().saturating_sub(LINES_SHOWN)..).unwrap_or_default();
         last.iter().map(|line| line.text.trim_end()).collect::<Vec<_>>().join("\n")
@@ -134,7 +134,7 @@ impl Running {
             Question::Udp(bytes, length) => ask_udp(port, bytes, *length),
             Question::Line(text) => {
                 // What it said until now does not count.
-                while self.hear(Duration::ZERO).is_some() {}
+                while self.next_line(Duration::ZERO).is_some() {}
                 self.wait_for_line(text, Instant::now() + ANSWER, stop)
             }
         };
@@ -180,7 +180,7 @@ impl Drop for Running {
                 self.program.signal(Signal::KILL);
             }
             // The lines of one that writes much while it ends are not to pile up.
-            self.hear(Duration::from_millis(20));
+            self.next_line(Duration::from_millis(20));
         }
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
@@ -210,7 +210,7 @@ mod tests {
         let pid = running.pid();
         let said = running.program.said();
         let child = said.lines().find_map(|line| line.strip_prefix("child ")).unwrap().to_owned();
-        // As a machine that is asked to end a server that refuses to.
+        // The server ignores SIGTERM.
         rustix::process::kill_process(pid, Signal::KILL).unwrap();
         drop(running);
         assert!(rustix::process::test_kill_process(pid).is_err());

@@ -31,7 +31,7 @@ pub(super) struct Server {
     pub(super) load: Option<fn(&Place) -> Result<Command>>,
     /// How one sees that it still works.
     pub(super) question: Question,
-    /// What its loss of throughput is measured by, where it is.
+    /// How its loss of throughput is measured, if it is.
     pub(super) work: Option<Work>,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Question {
     Tcp(&'static [u8]),
     /// A datagram of these bytes, with zeros up to a length.
     Udp(&'static [u8], usize),
-    /// None: it prints a line that contains this again and again.
+    /// There is no question: it prints a line that contains this again and again.
     Line(&'static str),
 }
 

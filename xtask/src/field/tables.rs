@@ -15,7 +15,7 @@ pub(super) struct Outcome {
     pub(super) because: &'static str,
     /// The package's version; empty for what we build.
     pub(super) version: String,
-    /// What the first line said, if it came to one.
+    /// The first line, if there was a report.
     pub(super) answer: Option<Answer>,
     pub(super) loss: Option<Loss>,
     /// What is not as it has to be. Empty: all is well.

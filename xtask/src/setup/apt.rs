@@ -22,8 +22,8 @@ pub(super) fn available() -> Result<Privilege> {
     Privilege::find()
 }
 
-/// Runs a command while no package may start its service: `policy-rc.d` says so, and is removed afterwards. One that is
-/// there is left alone.
+/// Runs a command while no package may start its service: a `policy-rc.d` forbids it and is removed afterwards. An existing
+/// one is left alone.
 const WITHOUT_SERVICES: &str = "
 policy=/usr/sbin/policy-rc.d
 if ! [ -e $policy ]; then

@@ -93,8 +93,8 @@ fn works(linker: &Path) -> bool {
     linker.is_file() && process::succeeds(command(linker).arg("--version"))
 }
 
-/// A bpf-linker that the user installed, if it runs and says by its libraries that it fits the compiler. One with
-/// LLVM inside does not say, and is not taken.
+/// A bpf-linker that the user installed, if it runs and links the LLVM of the compiler. One that has LLVM linked in is not
+/// used: its version cannot be seen.
 fn fitting_linker_on_path(toolchain: &Toolchain) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let linker = env::split_paths(&path).map(|dir| dir.join("bpf-linker")).find(|file| file.is_file())?;

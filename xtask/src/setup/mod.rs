@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     ensure(&needs)
 }
 
-/// Makes sure of everything in `needs`, and says in a line each what there is.
+/// Installs what is missing for `needs`, and prints one line for each.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     for need in needs {
         match need {

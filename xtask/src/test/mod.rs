@@ -41,7 +41,7 @@ pub(crate) struct Args {
 /// `cargo xtask test`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     die_of_ctrl_c()?;
-    // Before anything is built: nobody should wait minutes for this answer.
+    // Before the build, so that the answer comes at once.
     let privilege = if args.no_root {
         None
     } else {
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     setup::ensure(&[Need::Build])?;
     match setup::ensure(&[Need::Test]) {
-        // Who has no root cannot install either. What a test misses then, it says itself.
+        // Without root nothing can be installed. A test that lacks a package says so itself.
         Err(error) if args.no_root => println!("note: {error:#}"),
         outcome => outcome?,
     }
@@ -89,7 +89,7 @@ fn run_live(privilege: Privilege, live: &[&Executable], args: &Args, tally: &mut
     privilege.hand_back(&workspace::target_dir())
 }
 
-/// What a test program is to be asked for: everything, if it is the program that was named.
+/// The filter to pass to a test program: none if the filter names the program itself.
 fn filter<'a>(test: &Executable, args: &'a Args) -> Option<&'a String> {
     args.filter.as_ref().filter(|filter| !test.name.contains(*filter))
 }

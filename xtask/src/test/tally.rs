@@ -15,13 +15,13 @@ use testbed::skip::Skip;
 use crate::vm;
 
 /// How long we wait for the end of a test program's standard error after the program itself has ended: what a test left running
-/// may hold it open for longer, and has nothing to say to us.
+/// may hold it open for longer.
 const REST: Duration = Duration::from_secs(1);
 
 /// How tests went. Every test that did not run is named with its reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// A test that was skipped is a failure, unless nobody could have avoided it.
+    /// Whether a skipped test is a failure, unless its reason is unavoidable ([`Skip::is_unavoidable`]).
     strict: bool,
     passed: u64,
     failed: u64,
@@ -109,7 +109,7 @@ impl Tally {
         self.left_out.extend(other.left_out.iter().map(|why| format!("skipped: {why}")));
     }
 
-    /// Says how it went.
+    /// Prints what did not run, what failed, and the counts.
     ///
     /// # Errors
     /// If something failed, or nothing ran.
@@ -141,7 +141,7 @@ fn listen(errors: impl Read + Send + 'static, mut shown: impl Write + Send + 'st
     let (sender, skips) = channel();
     thread::spawn(move || {
         for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
-            // Without standard error there is nobody to show it to.
+            // If standard error is closed, there is nothing else to do.
             let _ = shown.write_all(&line).and_then(|()| shown.write_all(b"\n"));
             if let Some(skip) = Skip::read(&String::from_utf8_lossy(&line)) {
                 let _ = sender.send(skip);

@@ -19,7 +19,7 @@ struct Of {
     program: &'static str,
     /// Those that are always run: loading everything, one exact count, stacks, exec, fork, exceptions, an end by force.
     few: &'static [&'static str],
-    /// The others, for whoever has some minutes.
+    /// The others, which take some minutes (`--full`).
     more: &'static [&'static str],
 }
 

@@ -1,4 +1,4 @@
-//! The guest's side: process 1 of a machine that has nothing but the tests. Runs them one after the other, tells how
+//! The guest's side: process 1 of a machine that has nothing but the tests. Runs them one after the other, reports how
 //! each ended, and switches the machine off.
 
 use std::{
@@ -25,7 +25,7 @@ use super::wire::{Case, Event, PLAN, Plan};
 
 /// The port that events go to. The first one has the kernel's log.
 const PORT: &str = "/dev/ttyS1";
-/// What one test may take. Longer than any patience inside the tests, so that they can say what hangs.
+/// Time limit of one test. Longer than any timeout inside the tests, so that they can say what hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 /// More of a test's output would only be in the way.
 const MAX_OUTPUT_BYTES: usize = 32 << 10;
@@ -41,7 +41,7 @@ pub(super) fn run() -> Result<()> {
         rustix::termios::tcdrain(&port).context("cannot drain the port")
     });
     if let Err(error) = outcome {
-        // Nobody reads it but from the kernel's log, which is on the console too.
+        // It ends up in the log of the console, beside the kernel's.
         println!("guest: {error:#}");
     }
     rustix::fs::sync();
@@ -93,7 +93,7 @@ fn run_case(
     let mut command = Command::new(&case.file);
     command.args(["--exact", &case.test, "--test-threads=1"]).current_dir(&case.directory);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
-    // A group of its own: what hangs is ended with all that it started.
+    // A process group of its own, so that a test that hangs is ended with all its children.
     command.stdin(Stdio::null()).stdout(file(out)?).stderr(file(err)?).process_group(0);
     let mut child = command.spawn().with_context(|| format!("cannot run {}", case.file.display()))?;
     let status = wait(&mut child)?;
@@ -150,7 +150,7 @@ impl KernelLog {
                     let text = text.split_once(';').map_or("", |(_, text)| text);
                     lines.extend(text.lines().next().map(str::to_owned));
                 }
-                // Overwritten before it was read: said, not passed over.
+                // Overwritten before it was read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                     lines.push("(lines lost)".to_owned());
                 }

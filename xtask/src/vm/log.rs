@@ -1,4 +1,4 @@
-//! What in a kernel's log says that something went wrong.
+//! Signs in a kernel's log that something went wrong.
 
 /// Parts of lines by which the kernel reports a defect of its own, or a process that was harmed.
 const COMPLAINTS: [&str; 18] = [
@@ -18,7 +18,7 @@ const COMPLAINTS: [&str; 18] = [
     "soft lockup",
     "hard LOCKUP",
     "blocked for more than",
-    // Of a process: it ran into a breakpoint that nobody handles, or into nothing.
+    // A process hit a breakpoint that has no handler, or an address that is not mapped.
     "trap int3",
     "segfault at",
 ];

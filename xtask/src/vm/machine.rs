@@ -16,8 +16,8 @@ use rustix::process::Signal;
 use super::{emulator::Emulator, kernel::Kernel, wire::Event};
 use crate::process;
 
-/// The limit is counted in steps of this length, however long one really took: whoever stops this job for a while, or
-/// puts the computer to sleep, does not end the machine.
+/// The limit is counted in steps of at most this length, so that a job that was stopped for a while, or a computer that was
+/// suspended, does not end the machine.
 const STEP: Duration = Duration::from_secs(1);
 /// Lines of the kernel's log that are shown when the machine fails.
 const TAIL: usize = 40;
@@ -44,7 +44,7 @@ impl Machine {
         File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut qemu = emulator.command();
         // The plainest processor: vector instructions, which libraries use where they can, are slow to emulate. Its
-        // random numbers are wanted early on.
+        // random number instruction is needed early in the boot.
         qemu.args(["-machine", "pc", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "1024"]);
         qemu.args(["-smp", &processors.to_string()]);
         if processors == 1 {
@@ -54,8 +54,8 @@ impl Machine {
         }
         qemu.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
-        // A panic ends the machine. Mitigations would cost time and protect nobody, and what is not at least a warning
-        // only costs time here: the guest sends the whole log.
+        // A panic ends the machine. Mitigations would only cost time, and so would messages below warnings: the guest
+        // sends the whole log.
         qemu.args(["-append", "console=ttyS0 loglevel=5 panic=-1 mitigations=off rdinit=/init -- vm-guest"]);
         qemu.arg("-serial").arg(format!("file:{}", log.display())).args(["-serial", "stdio"]);
         qemu.stdout(Stdio::piped());

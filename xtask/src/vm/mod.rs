@@ -47,7 +47,7 @@ use crate::{
 
 /// Where programs are, on Debian.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What one kernel may take with the few tests if nothing else is said: several times what it takes on two idle cores.
+/// Default time limit of one kernel with the few tests: several times what it takes on two idle cores.
 const LIMIT: Duration = Duration::from_secs(600);
 /// The same with all tests.
 const LIMIT_FULL: Duration = Duration::from_secs(1800);
@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Seconds after which a machine is ended [default: 600; with --full or --only 1800]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     limit: Option<u64>,
-    /// Processors of a machine. One has a time of its own, so that a busy host changes nothing; more really meet
+    /// Processors of a machine. With one, time is virtual and a busy host changes nothing; several really run at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     cpus: u8,
 }
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The part of `cargo xtask test`: the few tests on both usual kernels, where this machine can have them. Where not, that
-/// is a skip with its reason; in CI (`CI=true`) a failure, because nobody reads there what was skipped.
+/// is a skip with its reason; with `CI=true` a failure.
 pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result<Summary> {
     let mut summary = Summary::new();
     let cases = cases::select(built, Breadth::Few, filter)?;
@@ -125,7 +125,7 @@ pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result
         let settings = Settings { processors: 1, limit: LIMIT };
         match Guest::build(built, cases).and_then(|guest| guest.run_on(emulator, &kernels, settings)) {
             Ok(ran) => summary.add(ran),
-            // What ran before is to be counted too.
+            // The tests that ran before count too.
             Err(error) => summary.fail(format!("other kernels: {error:#}")),
         }
     }

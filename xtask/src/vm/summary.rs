@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// Judges by the exit status (`None`: ended because it took too long), by what was said, and by the kernel's log.
+    /// Judges by the exit status (`None`: ended because it took too long), the output, and the kernel's log.
     pub(super) fn of(status: Option<i32>, stdout: &str, stderr: &str, kernel: &[String]) -> Self {
         let complaints = complaints(kernel.iter().map(String::as_str));
         if !complaints.is_empty() {
@@ -44,7 +44,7 @@ impl Verdict {
     }
 }
 
-/// What the first test that failed said.
+/// The message of the first panic.
 fn panic_message(stdout: &str) -> Option<String> {
     let mut lines = stdout.lines().skip_while(|line| !line.contains(" panicked at "));
     lines.nth(1).map(str::to_owned)
@@ -53,9 +53,9 @@ fn panic_message(stdout: &str) -> Option<String> {
 /// The count, of one kernel or over all.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Whose it is; shown before each line.
+    /// The kernel; shown before each line.
     kernel: String,
-    /// A test that was skipped is a failure, unless nobody could have avoided it.
+    /// Whether a skipped test is a failure, unless its reason is unavoidable ([`Skip::is_unavoidable`]).
     strict: bool,
     /// Tests that passed.
     pub(crate) passed: u64,
@@ -82,7 +82,7 @@ impl Summary {
         Self { kernel: kernel.to_owned(), ..Self::new() }
     }
 
-    /// Shows lines of one kernel: several are at it at the same time.
+    /// Shows lines with the name of the kernel: several run at the same time.
     pub(super) fn say(&self, lines: &str) {
         let name = format!("Linux {}", self.kernel);
         lines.lines().for_each(|line| println!("{name:<10} {line}"));
@@ -113,7 +113,7 @@ impl Summary {
         self.broken.push(why);
     }
 
-    /// The guest is up. Shows what its kernel complained of while it booted, which is not ours to judge.
+    /// The guest is up. Shows complaints of its kernel from the boot, which do not count as failures.
     pub(super) fn booted(&self, release: &str, took: Duration, kernel: &[String]) {
         self.say(&format!("booted {release} in {:.1} s", took.as_secs_f64()));
         for line in complaints(kernel.iter().map(String::as_str)) {
@@ -169,7 +169,7 @@ impl Summary {
         self.broken.push(format!("Linux {}: {} tests did not end: {how}", self.kernel, missing.len()));
     }
 
-    /// Says how it went.
+    /// Prints what failed, what was skipped, and the counts.
     ///
     /// # Errors
     /// If a test failed, or none ran.

@@ -1,4 +1,4 @@
-//! What a kernel's verifier had to look at, program by program, as the tests tell it.
+//! Instructions that a kernel's verifier looked at, by program, as the tests print them.
 
 use std::collections::BTreeMap;
 

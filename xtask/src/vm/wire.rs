@@ -1,4 +1,4 @@
-//! What host and guest say to each other: a plan in a file, and one line of JSON per event on the second serial port.
+//! The protocol between host and guest: a plan in a file, and one line of JSON per event on the second serial port.
 
 use std::path::PathBuf;
 
@@ -46,9 +46,9 @@ pub(super) enum Event {
         case: usize,
         /// How it ended: `None` if it took too long.
         status: Option<i32>,
-        /// What the test harness said.
+        /// Its standard output: that of the test harness.
         stdout: String,
-        /// What the test said.
+        /// Its standard error: that of the test itself.
         stderr: String,
         /// What the kernel logged meanwhile.
         kernel: Vec<String>,
