@@ -1,4 +1,4 @@
-//! The command line, without root and without a target: help, version, and usage errors, which are told before
+//! The command line, without root and without a target: help, version, and usage errors, which are reported before
 //! anything else is looked at.
 
 use std::process::{Command, Output};
@@ -248,7 +248,7 @@ fn files_that_are_no_report() {
     assert_usage_error(&["report", "/etc/passwd"], &["it is no report of profiler"]);
 }
 
-/// As with `| head -3`: nobody reads any more.
+/// As with `| head -3`: the reader is gone.
 #[test]
 fn a_closed_pipe_is_no_failure() {
     for arguments in ["--help", "doctor", "__tables /bin/true"] {

@@ -12,7 +12,7 @@ use support::observer::Observer;
 use support::process;
 use support::workload::{PATIENCE, Workload};
 
-/// A program that does nothing but allocate and release, as soon as it is told to, for so long.
+/// A program that does nothing but allocate and release, on request, for a given time.
 fn hot(milliseconds: &str, spins: &str) -> Workload {
     working(milliseconds, &["--spins", spins])
 }
@@ -51,7 +51,7 @@ fn what_would_cost_too_much_is_refused_with_its_price() {
     assert_eq!(doctor.status.code(), Some(5), "{}", doctor.text());
     assert!(doctor.text().starts_with("NOT READY: memleak: thread loop"), "{}", doctor.text());
     process::assert_code_unchanged(target.pid());
-    // It is still at it, and what the user types next is obeyed.
+    // It still runs, and reacts to the next word.
     let report = Observer::attach(target.pid(), &["--for", "300ms"]).finish(PATIENCE).report(0);
     account::assert_nothing_lost(&report);
     assert!(report["meta"]["cost"]["hits"].as_u64().unwrap() > 0);

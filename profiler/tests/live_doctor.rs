@@ -1,4 +1,4 @@
-//! `profiler doctor` as root: what it predicts is what `memleak` does, and the process asked about notices nothing.
+//! `profiler doctor` as root: what it predicts is what `memleak` does, and the process is not disturbed.
 
 mod support;
 
@@ -34,7 +34,7 @@ fn answer(diagnosis: &Diagnosis, name: &str) -> Answer {
     diagnosis.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}")).answer
 }
 
-/// Asserts that `memleak` probes the very instructions that `doctor` names, in the order that it names them.
+/// Asserts that `memleak` probes the same instructions that `doctor` names, in the order that it names them.
 fn assert_predicted(pid: u32) -> Diagnosis {
     let diagnosis = ready(pid);
     let predicted: Vec<Value> = diagnosis.tools[0]
@@ -226,7 +226,7 @@ fn node_with_and_without_names() {
     }
 }
 
-/// As in a container with the usual filter: what refuses is told from what the kernel lacks.
+/// As in a container with the usual filter: a refusal of the filter is not taken for a missing feature of the kernel.
 #[test]
 fn a_filter_on_profiler_itself_is_blamed() {
     let Some(_live) = support::live() else { return };

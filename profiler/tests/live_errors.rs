@@ -52,7 +52,7 @@ fn a_process_whose_first_thread_has_ended() {
     let target = Workload::spawn::<&str>(&Build::c("first_ends.c").build(), &[]);
     let stat = format!("/proc/{}/stat", target.pid());
     let begun = Instant::now();
-    // The other thread is told of the end before the state is.
+    // The other thread sees the end before the state changes.
     while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
         assert!(begun.elapsed() < PATIENCE, "its first thread does not end");
         std::thread::yield_now();
@@ -165,7 +165,7 @@ fn an_output_that_cannot_be_written() {
     for file in ["/no-such-directory/report.json", "/proc/report.json", "/tmp"] {
         let outcome = observe(target.pid(), &["-o", file]);
         if file == "/tmp" {
-            // No format either: whichever of the two is told first.
+            // The format is wrong too: either of the two may be reported first.
             assert!(matches!(outcome.status.code(), Some(2 | 7)), "{}: {}", outcome.status, outcome.stderr);
             continue;
         }
@@ -176,7 +176,7 @@ fn an_output_that_cannot_be_written() {
     target.quit();
 }
 
-/// As with `| head -1`: whoever read stdout is gone when the report comes, which is no failure.
+/// As with `| head -1`: the reader of stdout is gone when the report comes, which is no failure.
 #[test]
 fn stdout_is_closed() {
     let Some(_live) = support::live() else { return };
@@ -193,7 +193,7 @@ fn stdout_is_closed() {
     target.quit();
 }
 
-/// A race by design. Whoever wins: a report, or one clear message; never a hang, never an empty result.
+/// A race by design. Either way there is a report or one clear message, never a hang and never an empty result.
 #[test]
 fn target_gone_during_attach() {
     let Some(_live) = support::live() else { return };
@@ -241,7 +241,7 @@ fn interrupted_at_once() {
                 assert_eq!(messages.count(), 1, "{delay_ms:?} ms:\n{stderr}");
             }
             (None, false) => {
-                // Whoever was seen to catch it must not die of it.
+                // Once it catches the signal, it must not die of it.
                 assert!(delay_ms.is_some(), "it catches the signal and dies of it:\n{stderr}");
                 assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{delay_ms:?} ms:\n{stderr}");
                 assert!(outcome.stdout.is_empty() && stderr.is_empty(), "{delay_ms:?} ms:\n{stderr}");
@@ -304,7 +304,7 @@ fn a_command_inside_a_container() {
     Observer::spawn_command(command).finish(PATIENCE).assert_error(4, &["pid namespace"]);
 }
 
-/// The command's own exit code is told in the report, not taken over: exit codes of profiler mean what they mean.
+/// The command's exit code is in the report and does not become that of profiler, whose exit codes have meanings of their own.
 #[test]
 fn a_command_that_fails() {
     let Some(_live) = support::live() else { return };

@@ -353,7 +353,7 @@ fn stacks_are_told_apart() {
     workload.quit();
 }
 
-/// `--sample-bytes` draws: the books must lie in the interval that the report gives, and the report must say that it
+/// `--sample-bytes` samples: the books must lie in the interval that the report gives, and the report must say that it
 /// estimates. One run per seed; the interval is meant to miss one time in twenty.
 #[test]
 fn sampling_is_unbiased() {

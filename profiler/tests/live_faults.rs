@@ -44,7 +44,7 @@ fn profiler_killed_at_random_moments() {
             observer.signal(Signal::INT);
             sleep(moments.within_ms(150));
         }
-        // Stopped first, so that what it holds is all that it will ever hold.
+        // Stopped first, so that it opens nothing more.
         observer.signal(Signal::STOP);
         sleep(Duration::from_millis(2));
         let objects = process::bpf_objects_of(observer.pid());
@@ -128,7 +128,7 @@ fn target_killed_at_random_moments() {
     }
 }
 
-/// An exit code of the target is told, and its books were complete when it ended.
+/// The exit code of the target is reported, and its books were complete when it ended.
 #[test]
 fn target_exits_while_observed() {
     let Some(_live) = support::live() else { return };

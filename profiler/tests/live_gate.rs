@@ -35,7 +35,7 @@ fn script() -> Command {
 
 fn start(out: &Path, leaks: &[&str]) -> Child {
     let mut command = script();
-    // A load that outlives what it is for, unless it is ended.
+    // A load that outlives the server unless it is ended.
     command
         .env("OUT", out)
         .env("READY", "true")
@@ -71,7 +71,7 @@ fn a_leak_fails_the_job_and_an_honest_server_passes() {
     let (code, report) = end(second, honest);
     assert_eq!((code, &report["verdict"]["word"]), (Some(0), &"clean".into()), "{:#}", report["findings"]);
 
-    // The leak is accepted, and another entry is none any more.
+    // The leak is accepted, and the other entry matches no leak.
     let known = leaks.join("known.txt");
     fs::write(&known, "*ChatHistory::push*  # trimmed from 2.4 on\nroom::Gone::load\n")
         .expect("to write a file");

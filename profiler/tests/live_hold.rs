@@ -107,7 +107,7 @@ impl Outcome {
     }
 }
 
-/// The call that the command is stopped at tells of no stack.
+/// The call at which the command is stopped records no stack.
 #[test]
 fn a_first_call_that_is_not_drawn() {
     let Some(_live) = support::live() else { return };
@@ -163,7 +163,7 @@ fn a_profiler_that_is_killed_leaves_nothing_stopped() {
     }
 }
 
-/// The grace is one in which it runs: it is woken to hear what it is asked, and again if it was stopped meanwhile.
+/// The command runs during its grace time: it is continued so that it gets the signal, and again if it was stopped meanwhile.
 #[test]
 fn a_command_that_stops_when_it_is_asked_to_end() {
     let Some(_live) = support::live() else { return };

@@ -1,6 +1,6 @@
 //! What the running kernel takes: every program of every object, and the best way of attaching that it has.
 //!
-//! `cargo xtask vm` runs this on older kernels, and shows what it remarks.
+//! `cargo xtask vm` runs this on older kernels, and shows the numbers that it prints.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
@@ -48,7 +48,7 @@ fn methods() -> Vec<(&'static str, [&'static str; 2])> {
     methods
 }
 
-/// Tells how many instructions the verifier looked at, and returns the programs that had it look at too many.
+/// Prints how many instructions the verifier looked at, and returns the programs that had it look at too many.
 fn verified(how: &str, programs: &Verified) -> Vec<String> {
     for (name, instructions) in programs {
         remark(&format!("VERIFIED {name} {instructions} {how}"));

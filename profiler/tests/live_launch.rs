@@ -13,9 +13,9 @@ use serde_json::Value;
 use support::observer::{NOBODY, Observer, Outcome, program};
 use support::workload::{PATIENCE, Workload, send};
 
-/// A shell that tells the pids of itself and of a child that it waits for.
+/// A shell that prints its pid and that of a child that it waits for.
 const WITH_A_CHILD: &str = "sleep 1000 & echo pids $$ $! >&2; wait";
-/// The same, deaf to SIGTERM, as is its child.
+/// The same; it and its child ignore SIGTERM.
 const DEAF: &str = "trap '' TERM; sleep 1000 & echo pids $$ $! >&2; wait; wait";
 
 /// Starts `profiler memleak --format json OPTIONS -- sh -c SCRIPT`.
@@ -24,13 +24,13 @@ fn launch(options: &[&str], script: &str) -> Observer {
     Observer::spawn(&[&["memleak", "--format", "json"][..], options, &command].concat())
 }
 
-/// The pids that the command tells.
+/// The pids that the command prints.
 fn pids(observer: &mut Observer) -> Vec<u32> {
     let line = observer.expect_line("pids ");
     line.split(' ').skip(1).map(|pid| pid.parse().expect("a pid")).collect()
 }
 
-/// Whether a process runs: one that nobody collects does not.
+/// Whether a process runs: a zombie does not.
 fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))

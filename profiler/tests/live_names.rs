@@ -88,7 +88,7 @@ fn the_target_has_ended() {
     assert_named(&observer.finish(PATIENCE).report(0));
 }
 
-/// As a package manager does: another file takes the name, and the old one goes when nobody uses it any more.
+/// As a package manager does: another file takes the name, and the old one disappears with its last user.
 #[test]
 fn the_binary_is_replaced() {
     let Some(_live) = support::live() else { return };

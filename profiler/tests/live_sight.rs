@@ -287,7 +287,7 @@ fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
         let (rule, text) = first(&report);
         let child = pid_of("not observed: daemon", text);
         send(child, Signal::KILL);
-        // It has a group of its own, is not asked to end, and that is what is said.
+        // It has a process group of its own and is not asked to end; the report says so.
         assert!(!outcome.stderr.contains("is asked to end"), "{}", outcome.stderr);
         let goes_on = format!("daemon (pid {child}) left the process group of the command, and goes on");
         assert!(outcome.stderr.contains(&goes_on), "{}", outcome.stderr);

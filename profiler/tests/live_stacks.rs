@@ -142,7 +142,7 @@ fn a_library_loaded_later() {
     assert!(leads_to_main, "no stack leads through the library to main");
 }
 
-/// The tables of a command are made before it starts, and told with its first stacks: there is room for a large one.
+/// The tables of a command are made before it starts, and published with its first stacks: there is room for a large one.
 #[test]
 fn a_large_command_from_its_start() {
     let Some(_live) = support::live() else { return };
@@ -164,7 +164,7 @@ fn a_large_command_from_its_start() {
     assert!(by_tables * 100 >= counted["walks"].as_u64().unwrap() * 97, "{counted:#}");
 }
 
-/// A command waits at its first call until its mappings are told: all others are walked by tables, however soon they come.
+/// A command waits at its first call until its mappings are published: all later ones are walked by tables, however early they come.
 #[test]
 fn a_command_that_allocates_at_once() {
     const CALLS: u64 = 211;

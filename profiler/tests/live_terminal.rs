@@ -1,4 +1,4 @@
-//! What is to be seen on a terminal while a process is observed.
+//! The view on a terminal while a process is observed.
 
 mod support;
 

@@ -161,7 +161,7 @@ fn linkage_tables() {
         account::assert_nothing_lost(&report);
         let witnessed = witnessed(&std::fs::read_to_string(&seen).unwrap());
         assert_eq!(witnessed.values().sum::<u64>(), books["taken"].as_u64().unwrap());
-        // The dynamic linker counts its frame from rbx, which nobody restores on the way.
+        // The CFA of the dynamic linker is based on rbx, which is not restored on the way.
         let linker = ("_dl_runtime_resolve", End::WORDS[End::REGISTER as usize]);
         assert_same_stacks(&raw_up_to(&report, "take", linker, &witnessed), &witnessed);
         let places = interrupted_in_tables(&report, &[&program, Path::new(library)]);

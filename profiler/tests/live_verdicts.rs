@@ -1,4 +1,4 @@
-//! memleak is right: on two servers whose leaks are known, every planted leak is a LEAK, nothing honest is, and the
+//! memleak is right: on two servers whose leaks are known, every planted leak is a LEAK, no healthy site is, and the
 //! leaking function is in the frames that are printed.
 //!
 //! Both servers say themselves what is planted: pong by `--explain-leaks`, the C++ twin by its books. The age A asked
@@ -24,7 +24,7 @@ const AGE: &str = "4s";
 const AGE_S: &str = "4";
 const LENGTH: &str = "18s";
 const LENGTH_S: &str = "18";
-/// What every pong here is told: blocks leak at 64 per A and more from each stack, and all honest ones live for A/2.
+/// The options of every pong here: blocks leak at 64 per A and more from each stack, and all healthy ones live for A/2.
 const PACE: [&str; 6] = ["--bots", "40", "--session-mean", "2s", "--pause-mean", "500ms"];
 /// Servers that run at once: each of them and its profiler take about a tenth of a core.
 const AT_ONCE: usize = 4;

@@ -34,7 +34,7 @@ const KEPT: usize = 3;
 
 /// What enters a handler of an exception. Before its last instructions it overwrites the return address and the saved
 /// registers of its own frame with those of the handler, while its unwind information still describes the frame as it
-/// was: nobody can walk from there.
+/// was: no unwinder can walk from there.
 const ENTERS_A_HANDLER: [&str; 2] = ["_Unwind_RaiseException", "_Unwind_Resume"];
 
 /// What became of the walks of one program.

@@ -179,7 +179,7 @@ fn serve(listener: TcpListener, answers: Vec<(&'static str, Vec<u8>)>) -> JoinHa
 fn a_server_is_asked_only_if_the_user_wants_it() {
     let unnamed = Unnamed::new();
     let (listener, url) = listen();
-    // Nobody serves: a request would not be answered, and a connection would wait here.
+    // There is no server: a request would not be answered, and a connection would wait here.
     unnamed.assert_nameless(&unnamed.report("old.json", &url, &[]), "");
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
@@ -217,7 +217,7 @@ fn what_was_fetched_is_here_the_next_time() {
     unnamed.report("old.json", &url, &["--debuginfod", "-o", tried.to_str().unwrap()]);
     unnamed.assert_named(&unnamed.report("old.json", &url, &["--debuginfod"]));
     served.join().unwrap();
-    // Now nobody listens there.
+    // Now the port is closed.
     unnamed.assert_named(&unnamed.report("old.json", &url, &["--debuginfod"]));
     // That there was none when it was asked before is no problem any more.
     unnamed.assert_nameless(&unnamed.report("tried.json", &url, &[]), "(404)");

@@ -106,7 +106,7 @@ const HONEST: &[Listed] = &[
     of("buffers that fill", 4.0, 30.0, fill_up),
 ];
 
-/// Said of few sessions that all outlive most of the observation; nobody could tell them from a leak.
+/// Said of few sessions that all outlive most of the observation; they cannot be told from a leak.
 const SLOW: &[Listed] = &[
     of("buffers of one session per age, mean 2 ages", 4.0, 1.0, exponential_2),
     of("buffers of one session per age, mean 5 ages", 4.0, 1.0, exponential_5),

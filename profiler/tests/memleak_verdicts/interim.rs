@@ -74,7 +74,7 @@ fn is_as(expected: &[Verdict], said: &[Verdict]) -> bool {
     said.iter().all(|verdict| left.any(|expected| expected == verdict))
 }
 
-/// How often what was said was not as it must be, and what it was then.
+/// How often the answer was wrong, and which answers those were.
 fn others(
     repetitions: u64,
     run: impl Fn(u64) -> Vec<Verdict> + Sync,
@@ -134,7 +134,7 @@ fn that_a_leak_has_stopped_is_seen_as_soon_with_many_looks() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Whether something is said again that was taken back. That it is too early for an answer comes first, and is none.
+/// Whether an answer that was withdrawn comes back. "Too early" at the start is not an answer.
 fn flips(said: &[Verdict]) -> bool {
     let answers = if said.first() == Some(&Young) { &said[1..] } else { said };
     (1..answers.len()).any(|at| answers[..at].contains(&answers[at]))

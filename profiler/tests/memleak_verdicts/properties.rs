@@ -80,7 +80,7 @@ fn any_window() -> impl Strategy<Value = Window> {
     })
 }
 
-/// Rows with counts that a target could produce, and some that it could not: nothing may depend on their being right.
+/// Rows with counts that a target could produce, and some that it could not: nothing may rely on them.
 fn any_row() -> impl Strategy<Value = StackRow> {
     let counts = || prop::collection::vec((0..BINS, prop_oneof![0u64..4, 0u64..100_000]), 0..12);
     let births = prop::array::uniform16(prop_oneof![Just(0u64), 0u64..50]);

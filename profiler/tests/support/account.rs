@@ -79,7 +79,7 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    /// Whether the truth lies in the interval.
+    /// Whether the true value is in the interval.
     #[expect(clippy::cast_precision_loss, reason = "bytes of a test run are far below 2^53")]
     pub(crate) fn contains(&self, truth: u64) -> bool {
         (truth as f64 - self.value).abs() <= 1.96 * self.variance.sqrt()

@@ -10,7 +10,7 @@ pub(crate) enum Feature {
     Multi,
     /// Entry and return in one program (Linux 6.13).
     Session,
-    /// How a process ended is told after its parent has collected it (Linux 6.15).
+    /// The exit code of a process can be read after its parent has reaped it (Linux 6.15).
     EndOfCollected,
 }
 

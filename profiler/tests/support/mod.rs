@@ -74,7 +74,7 @@ pub(crate) fn about_to_run() {
     }
 }
 
-/// Tells something that is worth knowing of a test that passed, past the capture of the test harness.
+/// Prints a remark of a test that passed to standard error itself, which the test harness does not capture.
 pub(crate) fn remark(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
