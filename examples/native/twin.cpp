@@ -337,7 +337,7 @@ class Worker {
 
 // ---- The main thread: stdin, signals, books ----------------------------------------------------------------------
 
-// Everything that can tell us to start or to stop.
+// Every source of a start or a stop: standard input and signals.
 class Orders {
  public:
   enum class Order { kGo, kQuit, kNone };

@@ -1,4 +1,4 @@
-//! Is the C++ twin what it says it is? Its plan is run without waiting, and the books are held against the
+//! The C++ twin behaves as planned. Its plan is run without waiting, and the books are held against the
 //! distributions in its table. Needs g++.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]

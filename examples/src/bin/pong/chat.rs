@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// Most lines told at once. Who has missed more, or has just come, gets the last ones.
+/// Most lines sent at once. Players who missed more, or have just joined, get the last ones.
 pub(crate) const LINES_AT_ONCE: usize = 32;
 
 /// One line of chat.

@@ -10,7 +10,7 @@ use crate::court::{Court, Side};
 use crate::room::{self, Seat};
 use crate::server::World;
 
-/// The way in: new players, and those whose match is over.
+/// Where players wait for a match: new ones, and those whose match is over.
 #[derive(Debug, Clone)]
 pub(crate) struct Lobby(mpsc::UnboundedSender<Seat>);
 

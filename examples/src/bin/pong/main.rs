@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Serves until a signal comes or `--for` has passed; either is a success.
 async fn run(options: Options) -> anyhow::Result<()> {
-    // Handlers first: whoever has read our pid may signal at once.
+    // Handlers first: a signal may come as soon as our pid is printed.
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
 
@@ -86,7 +86,7 @@ async fn stop_asked(terminate: &mut Signal, interrupt: &mut Signal, run_for: Opt
     }
 }
 
-/// Writes one line and flushes: whoever started us reads the address from a pipe.
+/// Writes one line and flushes: the starting program reads the address from a pipe.
 fn print_line(line: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("writing to stdout")

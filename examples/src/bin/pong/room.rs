@@ -71,7 +71,7 @@ pub(crate) async fn run(world: Arc<World>, room: u64, seats: [Seat; 2], mut cour
     }
 }
 
-/// Tells each player which side is theirs, and shows them their opponent.
+/// Sends each player their side and the card of their opponent.
 fn introduce(world: &World, room: u64, seats: &[Seat; 2]) {
     for side in [Side::Left, Side::Right] {
         let opponent = &seats[side.other().index()].name;

@@ -24,7 +24,7 @@ use crate::sessions::{SessionId, SessionStore};
 
 /// Messages that may wait for a slow player before snapshots are left out: about one second of play.
 const OUTBOX_MESSAGES: usize = 64;
-/// How often chat and notices are told.
+/// Interval at which chat and notices are sent.
 const NEWS_EVERY: Duration = Duration::from_millis(250);
 /// How often expired player cards are dropped.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ pub(crate) type SessionId = u64;
 /// Notices a player may have waiting; older ones are dropped for newer ones.
 pub(crate) const INBOX_NOTICES: usize = 64;
 
-/// What happened to a player, to be told at the next occasion.
+/// An event of a player, sent with the next notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Notice {
