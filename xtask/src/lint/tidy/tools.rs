@@ -24,6 +24,8 @@ const LISTS: &[&str] = &[
     "CHANGELOG.md",
     "examples/README.md",
     "schema/",
+    // A dependency may be called like a tool.
+    "Cargo.lock",
     // What runs a tool as a user does: tests, measurements, pages with examples.
     "profiler/tests/",
     "examples/ci/",
