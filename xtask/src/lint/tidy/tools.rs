@@ -22,6 +22,8 @@ const LISTS: &[&str] = &[
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    // A dependency may have the name of a tool.
+    "Cargo.lock",
     "examples/README.md",
     "schema/",
     // A dependency may be called like a tool.
