@@ -1,6 +1,7 @@
 //! What an observation costs the target, the machine, and ourselves.
 
 mod measured;
+mod ourselves;
 pub(crate) mod prices;
 pub(crate) mod spending;
 pub(crate) mod threads;
@@ -17,6 +18,7 @@ use profiler_common::busiest::ThreadHits;
 
 use self::{
     measured::Measured,
+    ourselves::{map_bytes, own_cpu, own_peak_bytes},
     prices::{Hits, Prices, Programs, RunTimes, Traps},
     spending::{Share, Spending},
     threads::Had,
@@ -26,7 +28,7 @@ use super::calibration::Costs;
 use crate::{
     kernel::{bpf, priority::use_batch_scheduling},
     report::Cost,
-    target::{stat::ticks_now, status::Status},
+    target::stat::ticks_now,
     text::Text,
 };
 
@@ -319,24 +321,6 @@ impl CostMeter {
 /// A thread by its id and its name, for people.
 pub(crate) fn named(tid: u32, name: &Text) -> String {
     format!("thread {} ({tid})", name.terminal())
-}
-
-fn own_cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Peak resident memory without the BPF maps that we have mapped, which are counted as maps.
-fn own_peak_bytes() -> u64 {
-    let status = Status::read(std::process::id()).unwrap_or_default();
-    status.peak_bytes.unwrap_or(0).saturating_sub(status.shared_bytes.unwrap_or(0))
-}
-
-/// Kernel memory of a map by the kernel's own figure (`memlock` in fdinfo).
-fn map_bytes(map: BorrowedFd<'_>) -> u64 {
-    use std::os::fd::AsRawFd as _;
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd())).unwrap_or_default();
-    info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
