@@ -190,6 +190,11 @@ pub(super) fn bpf_works(checks: &[Check]) -> Answer {
     checks.iter().find(|check| check.name == MAPS.name).map_or(Answer::CannotTell, |check| check.answer)
 }
 
+/// Whether programs can be attached to tracepoints according to these checks.
+pub(super) fn tracepoints_work(checks: &[Check]) -> Answer {
+    checks.iter().find(|check| check.name == EXEC.name).map_or(Answer::CannotTell, |check| check.answer)
+}
+
 /// Whether processes with a seccomp filter survive return probes, which the tools have tried.
 pub(super) fn filters_check(filters: Answer, may_bpf: bool) -> Check {
     let check = match filters {

@@ -98,7 +98,7 @@ pub fn examine(pid: Option<u32>, count: bool) -> Result<Diagnosis> {
     let may_bpf = privileges::may_bpf();
     let mut checks = kernel::checks(may_bpf);
     let method = kernel::best_method(&checks);
-    let mut tools = tools::trials(method);
+    let mut tools = tools::trials(method, kernel::tracepoints_work(&checks));
     let filters = tools::filters(&tools);
     checks.push(kernel::filters_check(filters, may_bpf));
     let examined = process.as_ref().map(|process| target::examine(process, filters));

@@ -60,14 +60,16 @@ pub(super) struct Tried {
     filters: Answer,
 }
 
-/// Tries every tool on processes of our own. `method`: the best way of attaching, if one works.
-pub(super) fn trials(method: Option<Method>) -> Vec<Tried> {
-    TOOLS.iter().map(|tool| trial(tool, method)).collect()
+/// Tries every tool on processes of our own. `method`: the best way of attaching to functions, if one works.
+/// `tracepoints`: whether programs can be attached to tracepoints.
+pub(super) fn trials(method: Option<Method>, tracepoints: Answer) -> Vec<Tried> {
+    TOOLS.iter().map(|tool| trial(tool, method, tracepoints)).collect()
 }
 
-fn trial(tool: &'static About, method: Option<Method>) -> Tried {
-    // A tool without probes on functions needs no way of attaching them.
-    let tried = if tool.has_uprobes { method } else { method.or(Some(Method::Perf)) }.map(tool.trial);
+fn trial(tool: &'static About, method: Option<Method>, tracepoints: Answer) -> Tried {
+    // A tool without probes on functions needs no way of attaching them, but tracepoints.
+    let without_uprobes = || (tracepoints == Answer::Yes).then(|| method.unwrap_or(Method::Perf));
+    let tried = if tool.has_uprobes { method } else { without_uprobes() }.map(tool.trial);
     let (answer, why, filters) = match &tried {
         None => (Answer::CannotTell, Some("no probe could be attached".to_owned()), Answer::CannotTell),
         Some(Ok(())) => (Answer::Yes, None, Answer::Yes),
