@@ -4,5 +4,4 @@ pub(crate) mod bpf;
 pub(crate) mod helpers;
 pub(crate) mod perf;
 pub(crate) mod priority;
-pub(crate) mod tick;
 pub(crate) mod types;

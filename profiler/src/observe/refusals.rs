@@ -15,7 +15,7 @@ pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
     if process.wait(Duration::from_millis(if gone { 100 } else { 0 })) {
         return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
             .because("it ended meanwhile")
-            .hint("to observe a command from its start: profiler memleak -- COMMAND");
+            .hint("to observe a command from its start, give it behind -- in place of --pid");
     }
     let forbidden = error.kind() == std::io::ErrorKind::PermissionDenied;
     let denied = Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))
@@ -34,5 +34,5 @@ pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
 pub(crate) fn replaces_itself(pid: u32) -> Error {
     Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
         .because("it replaced itself by exec before probes could be attached")
-        .hint("try again once it runs, or observe it from its start: profiler memleak -- COMMAND")
+        .hint("try again once it runs, or observe it from its start: give the command behind -- in place of --pid")
 }

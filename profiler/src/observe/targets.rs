@@ -105,7 +105,7 @@ pub(crate) fn leave_out_unseen(
 fn all_ended() -> Error {
     Error::new(ErrorKind::NoSuchProcess, "tried to observe several processes")
         .because("all of them ended while they were attached to")
-        .hint("look for those that run with `pgrep -a NAME`, or observe them from their start: profiler memleak -- COMMAND")
+        .hint("look for those that run with `pgrep -a NAME`, or observe one from its start: give the command behind -- in place of --pid")
 }
 
 fn not_observed(pid: u32, error: &Error) -> String {

@@ -1,4 +1,4 @@
-//! Programs that do nothing, for the sites of `memleak` and for system calls: what is left is what the kernel takes for a probe, the
+//! Programs that do nothing, for functions of the target and for system calls: what is left is what the kernel takes for a probe, the
 //! floor of every tool that probes the same places. Only measurements attach them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]

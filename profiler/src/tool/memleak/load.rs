@@ -7,11 +7,10 @@ use profiler_common::memleak::{
     sampling::{WEIGHT_POINTS, point_size_bytes},
 };
 
-use super::{blocks::Room, collect, options::Options, totals};
+use super::{blocks::Room, collect, options::Options, tick::Ticks, totals};
 use crate::{
     capture::object::{Maps, Object, Settings},
     error::Result,
-    kernel::tick::Ticks,
     observe::monotonic_ns,
     unwind::returns::Returns,
 };

@@ -50,6 +50,7 @@ mod spoken;
 pub mod survival;
 pub mod survivors;
 mod table;
+mod tick;
 mod tool;
 mod totals;
 pub mod verdict;

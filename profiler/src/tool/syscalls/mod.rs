@@ -8,6 +8,7 @@ mod findings;
 pub mod floor;
 mod kinds;
 mod names;
+mod part;
 pub mod probes;
 mod rows;
 mod rules;

@@ -6,7 +6,7 @@ use std::io;
 use aya_obj::generated::bpf_func_id;
 use profiler_common::memleak::age::{TICK_SHIFT, UNIT_SHIFT};
 
-use super::bpf;
+use crate::kernel::bpf;
 
 /// The tick counter at one moment, and the length of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,161 @@
+//! What a report says of what was counted: sentences, ledger, stacks, and threads that were not seen.
+
+use std::{collections::BTreeMap, fs};
+
+use profiler_common::{
+    ledger::{Class, Ledger as _},
+    syscalls::{Counter, Probe, SlowCall, URING_COMPLETED},
+};
+
+use super::{
+    counted::Counted,
+    findings::{Facts, findings},
+    rows::Who,
+    rules,
+    tables::{Caller, Single},
+};
+use crate::{
+    observe::{Observation, Part},
+    report::{Ended, Finding, Ledger, Outcome, OutcomeClass, Severity, Unit, Value, identity::identify},
+    stack::own::{Named, Weight},
+    units,
+};
+
+/// What is said, in order.
+pub(super) fn said(facts: &Facts<'_>, losses: &[String], on: &Observation<'_>, ended: Ended) -> Vec<Finding> {
+    let mut all = Vec::new();
+    if ended == Ended::StoppedByGuard {
+        let words = format!("Stopped by the safety guard after {}.", units::duration(on.lasted()));
+        all.push(Finding::plain(rules::GUARD, Severity::Limit, words));
+    }
+    if let Some(first) = losses.first() {
+        let words = format!("The data are incomplete: {first}.");
+        all.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
+    } else {
+        all.extend(findings(facts));
+    }
+    let notes = on.spaces.iter().flat_map(|space| &space.notes);
+    all.extend(notes.map(|note| Finding::plain(rules::NOTE, Severity::Info, note.clone())));
+    all
+}
+
+/// Operations that were submitted to rings of io_uring.
+pub(super) fn uring(counted: &Counted) -> BTreeMap<(u16, u32), u64> {
+    let submitted = counted.uring.iter().filter(|(key, _)| key.operation != URING_COMPLETED);
+    submitted.map(|(key, count)| ((key.space as u16, key.operation), *count)).collect()
+}
+
+/// Says that io_uring is in use: what goes through it is in no table of calls.
+pub(super) fn io_uring(uring: &BTreeMap<(u16, u32), u64>) -> Option<Finding> {
+    let all: u64 = uring.values().sum();
+    (all > 0).then(|| {
+        let words = format!(
+            "{} operations went through io_uring: they are counted by kind, and are in no other table.",
+            units::count(all as f64)
+        );
+        Finding::plain(rules::IO_URING, Severity::Info, words).because(
+            "operations",
+            Unit::Count,
+            Value::Exact(all),
+        )
+    })
+}
+
+/// The ledger, and what it means.
+pub(super) fn account(counted: &Counted, part: &mut Part) {
+    let ledger = counted.ledger();
+    let count = |counter: Counter| ledger[counter.index()];
+    part.ledger = Probe::ALL
+        .iter()
+        .map(|probe| {
+            let of_probe = || Counter::ALL.iter().filter(|counter| counter.probe() == *probe);
+            let hits = of_probe().find(|c| c.class() == Class::Hits).map_or(0, |c| count(*c));
+            let outcomes = of_probe().filter_map(|counter| {
+                let class = match counter.class() {
+                    Class::Hits | Class::Quality => return None,
+                    Class::Recorded => OutcomeClass::Recorded,
+                    Class::Filtered => OutcomeClass::Filtered,
+                    Class::SampledOut => OutcomeClass::SampledOut,
+                    Class::Lost => OutcomeClass::Lost,
+                };
+                Some(Outcome { name: counter.name().to_owned(), class, count: count(*counter) })
+            });
+            Ledger::new(probe.name(), hits, outcomes.collect())
+        })
+        .collect();
+    part.hits = Counter::ALL.iter().filter(|c| c.class() == Class::Hits).map(|c| count(*c)).sum();
+    let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
+    part.quality = quality.map(|c| (c.name().to_owned(), count(*c))).collect();
+    let lost: u64 = Counter::ALL.iter().filter(|c| c.class() == Class::Lost).map(|c| count(*c)).sum();
+    if lost > 0 {
+        let hits = units::count(lost as f64);
+        part.losses
+            .push(format!("{hits} hits were lost because the kernel had no memory for them: free memory"));
+    }
+}
+
+/// Names the stacks that were taken, and puts them into the part.
+pub(super) fn stacks(
+    listed: &[SlowCall],
+    on: &Observation<'_>,
+    counted: &Counted,
+    part: &mut Part,
+) -> (Vec<Caller>, Vec<Single>) {
+    let mut weights: BTreeMap<u32, Weight> = BTreeMap::new();
+    for (key, caller) in &counted.callers {
+        let weight = weights.entry(key.stack).or_insert(Weight { stack: key.stack, ..Weight::default() });
+        weight.things += caller.count;
+        weight.bytes += caller.total_ns;
+    }
+    for single in listed {
+        weights.entry(single.stack()).or_insert(Weight {
+            stack: single.stack(),
+            things: 1,
+            ..Weight::default()
+        });
+    }
+    part.walked = weights.values().map(|weight| (weight.stack, weight.things)).collect();
+    let weights: Vec<Weight> = weights.into_values().collect();
+    let named = Named::new(&weights, |number, frames| on.stack_of(number, frames));
+    let (found, frames) = named.report(weights.iter().map(|weight| weight.stack));
+    let mut places: BTreeMap<u32, usize> = BTreeMap::new();
+    for (weight, stack) in weights.iter().zip(found) {
+        if let Some(stack) = stack {
+            places.insert(weight.stack, part.stacks.len());
+            part.stacks.push(stack);
+        }
+    }
+    part.frames = frames;
+    identify(&mut part.stacks, &part.frames);
+    let place = |stack: u32| places.get(&stack).copied();
+    let callers = counted.callers.iter().map(|(key, caller)| Caller {
+        space: key.space as u16,
+        call: key.call,
+        count: caller.count,
+        total_ns: caller.total_ns,
+        stack: place(key.stack),
+        id: place(key.stack).map_or_else(String::new, |at| part.stacks[at].id.clone()),
+        name: named.own(key.stack).map(|own| own.label.clone()),
+    });
+    let singles =
+        listed.iter().map(|call| Single { call: *call, space: call.space(), stack: place(call.stack()) });
+    (callers.collect(), singles.collect())
+}
+
+/// Threads that are in a call and of which nothing was seen, with that call.
+pub(super) fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)> {
+    let mut waiting = Vec::new();
+    for space in on.spaces.iter().filter(|space| space.ended.is_none()) {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", space.process.pid())) else { continue };
+        for tid in tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
+            if counted.threads.iter().any(|thread| thread.tid == tid) {
+                continue;
+            }
+            let Ok(text) = fs::read_to_string(format!("/proc/{tid}/syscall")) else { continue };
+            // `running`, or a number and its arguments; -1 if it is in the kernel for something else.
+            let number = text.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
+            waiting.extend(number.map(|number| (Who { space: space.number, tid }, u64::from(number))));
+        }
+    }
+    waiting
+}
