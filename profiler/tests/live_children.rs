@@ -1,4 +1,4 @@
-//! `--children`: processes that a target forks are observed too, by every tool, and several tools can share one observation.
+//! Processes that join: those that a target forks (`--children`), and those that begin later and have the name that was asked for.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
@@ -38,7 +38,7 @@ fn allocations_of_a_forked_process_count() {
     assert_eq!(account::outcome(&report, "alloc_return", "recorded"), 1009);
     assert_eq!(account::outcome(&report, "free", "recorded"), 503);
     let room = &report["meta"]["targets"][1];
-    assert!(room["notes"][0].as_str().unwrap().contains("was forked during the observation"), "{room}");
+    assert!(room["notes"][0].as_str().unwrap().contains("began during the observation"), "{room}");
 }
 
 /// Its calls count from the first one on, under its own pid.
@@ -60,4 +60,41 @@ fn calls_of_a_forked_process_count() {
     };
     // CHILD and DONE; "work" byte by byte.
     assert_eq!((calls("write"), calls("read")), (2, 5));
+}
+
+/// A process of the name that begins later is observed, too.
+#[test]
+fn a_process_of_the_name_that_begins_later_is_observed() {
+    let Some(_live) = support::live() else { return };
+    let built = Build::c("room.c").build();
+    let folder = tempfile::tempdir().unwrap();
+    let name = "a-room-of-late";
+    let program = folder.path().join(name);
+    std::fs::copy(built, &program).unwrap();
+    let mut first = Workload::spawn::<&str>(&program, &[]);
+    let mut observer = Observer::spawn(&["syscalls", "--format", "json", "--name", name]);
+    observer.wait_attached();
+    let mut second = Workload::spawn::<&str>(&program, &[]);
+    observer.expect_line(&format!("process {} is observed too", second.pid()));
+    for workload in [&mut first, &mut second] {
+        workload.say("go");
+        workload.expect_line("CHILD", PATIENCE);
+    }
+    let report = observer.interrupt().report(0);
+    for mut workload in [first, second] {
+        workload.say("work");
+        workload.expect_line("DONE", PATIENCE);
+        workload.say("quit");
+        workload.quit();
+    }
+    account::assert_nothing_lost(&report);
+    let section = account::list(&report, "sections").iter().find(|s| s["name"] == "calls").unwrap();
+    let at = |name: &str| {
+        account::list(section, "columns").iter().position(|column| column["name"] == name).unwrap()
+    };
+    let forks = account::list(section, "rows").iter().filter(|row| {
+        let call = &row["cells"][at("call")]["word"];
+        call == "clone" || call == "fork"
+    });
+    assert_eq!(forks.count(), 2, "one row for each process: {section}");
 }

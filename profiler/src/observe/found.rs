@@ -1,6 +1,6 @@
 //! What is observed: who was asked for, their files, and where they are to be probed.
 
-use std::{path::PathBuf, thread};
+use std::{collections::BTreeSet, path::PathBuf, thread};
 
 use profiler_common::record::RECORD_OF_TOOL;
 
@@ -36,6 +36,8 @@ pub(super) struct Found {
     /// The files that it is going to map.
     ahead: Vec<PathBuf>,
     pub(super) spaces: Vec<Space>,
+    /// Pids of all that the user asked for.
+    pub(super) met: BTreeSet<u32>,
 }
 
 /// What a tool may want to know of the targets before anything is attached.
@@ -95,7 +97,7 @@ impl Found {
         if launched.is_some() || spaces.iter().any(filtered) {
             tools.iter().try_for_each(|tool| (tool.about().trial)(settings.method))?;
         }
-        Ok(Found { launched, ahead, spaces })
+        Ok(Found { launched, ahead, spaces, met: pids.into_iter().collect() })
     }
 
     /// Decides where to probe, and makes unwind tables, while the objects are loaded. One object for each tool.

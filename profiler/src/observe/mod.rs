@@ -5,6 +5,7 @@
 mod ending;
 mod found;
 pub(crate) mod ground;
+mod joining;
 mod observation;
 mod price;
 pub(crate) mod refusals;

@@ -1,7 +1,7 @@
 //! One observation, from the first probe to the report.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
     pin::pin,
     time::{Duration, Instant},
@@ -122,8 +122,10 @@ pub(super) struct Run<'a> {
     pub(super) records: RingBuf<MapData>,
     /// Address spaces of programs that processes were for a moment, between two execs, with their pids.
     pub(super) passing: BTreeMap<u16, u32>,
-    /// Processes that targets have forked and that are observed.
-    pub(super) children: u32,
+    /// Processes that were said to join, or not to.
+    pub(super) announced: u32,
+    /// Processes of the name or the cgroup that was asked for, at the last look.
+    pub(super) met: BTreeSet<u32>,
     /// Tells when a target ends.
     pub(super) ends: Ends,
     /// When the maps of targets were last read for libraries that were loaded meanwhile.

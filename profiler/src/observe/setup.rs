@@ -54,7 +54,7 @@ impl<'a> Run<'a> {
         let ring = wait_for(&records)?;
         let ends = watch_ends(&found.spaces)?;
         let worker = start_worker(settings)?;
-        let Found { launched, spaces, .. } = found;
+        let Found { launched, spaces, met, .. } = found;
         let now = Instant::now();
         let on = Observation {
             settings,
@@ -78,7 +78,8 @@ impl<'a> Run<'a> {
             ring,
             records,
             passing: BTreeMap::new(),
-            children: 0,
+            announced: 0,
+            met,
             ends,
             rescanned: now,
             guard_seconds,

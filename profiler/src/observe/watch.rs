@@ -15,21 +15,14 @@ use super::{
     space::{Seen, Space},
 };
 use crate::{
-    capture::detach,
-    error::{Error, ErrorKind, Result},
-    report::Ended,
-    stack::stacks::Walk,
-    target::process::Process,
-    tool::Counts,
-    units,
+    capture::detach, error::Result, report::Ended, stack::stacks::Walk, target::process::Process,
+    tool::Counts, units,
 };
 
 /// How often progress is told and targets are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// New stacks after which new mappings are published, if more stacks wait.
 const PUBLISH_EVERY: u32 = 256;
-/// Children that are told one by one.
-const CHILDREN_TOLD: u32 = 5;
 /// How often the maps of targets are read again for libraries that were loaded meanwhile.
 const RESCAN: Duration = Duration::from_secs(1);
 
@@ -180,46 +173,6 @@ impl Run<'_> {
         }
     }
 
-    /// A target has forked a process, which the kernel side has given a space. One that ended at once is only in what tools
-    /// without probes of their own have counted.
-    fn forked(&mut self, number: u16, parent: u32, tell: &mut impl FnMut(Event<'_>)) {
-        let pid = self.on.ground.space(number).tgid;
-        let line = match self.follow_fork(pid, number) {
-            Ok(()) => format!(
-                "process {pid} is observed too: {} forked it",
-                self.on.ground.space(parent as u16).tgid
-            ),
-            Err(error) if error.kind() == ErrorKind::NoSuchProcess => return,
-            Err(error) => format!("process {pid}, a child, is not observed: {error}"),
-        };
-        self.children += 1;
-        match self.children {
-            ..=CHILDREN_TOLD => tell(Event::Notice(&line)),
-            _ => tracing::info!("{line}"),
-        }
-    }
-
-    fn follow_fork(&mut self, pid: u32, number: u16) -> Result<()> {
-        let Run { on, tools, ends, .. } = self;
-        let mut space = Space::new(number, Process::open(pid)?, &mut on.modules)?;
-        tools.iter().try_for_each(|tool| tool.check(&space, &on.modules))?;
-        for tool in &mut *tools {
-            tool.attach_anew(&mut space, &on.ground, &mut on.modules, false)?;
-        }
-        space.seen = Seen::since(monotonic_ns());
-        if tools.iter().any(|tool| tool.about().has_uprobes) {
-            space.notes.push(format!(
-                "process {pid} was forked during the observation: what it did in its first moments, before probes were in it, is not seen"
-            ));
-        }
-        ends.add(&space.process).map_err(|e| {
-            Error::new(ErrorKind::Limit, format_args!("tried to wait for the end of process {pid}"))
-                .because_of(e)
-        })?;
-        on.spaces.push(space);
-        Ok(())
-    }
-
     /// Observes what a process has become. `None` if it has become something else meanwhile.
     fn follow_exec(&mut self, pid: u32, number: u16) -> Result<Option<String>> {
         let Run { on, tools, .. } = self;
@@ -250,6 +203,7 @@ impl Run<'_> {
         }
         if self.rescanned.elapsed() >= RESCAN {
             self.rescan(tell);
+            self.join_newcomers(tell);
             let Run { on, tools, .. } = self;
             tools.iter_mut().try_for_each(|tool| tool.look(on))?;
             self.on.publish_mappings();
