@@ -47,7 +47,7 @@ impl ExitCode {
     pub const fn meaning(self) -> &'static str {
         match self {
             ExitCode::Ok => "done; with --gate: no problem found",
-            ExitCode::Refuted => "with --gate: something leaks, or the command failed",
+            ExitCode::Refuted => "with --gate: a problem was found, or the command failed",
             ExitCode::Usage => "the command line, or a file named on it, is wrong",
             ExitCode::Inconclusive => "with --gate: undecided, or the answer is limited",
             ExitCode::CannotObserve => "cannot observe: permission, kernel, symbols, no such process",

@@ -187,11 +187,12 @@ fn code_that_differs_from_its_file_is_found() {
 
 /// A report with one site in two stacks, as the format has it.
 fn report() -> Value {
-    let column = |name: &str| json!({ "name": name });
-    let names = ["verdict", "allocs", "alloc_bytes", "frees", "live_blocks", "live_bytes"];
+    let column = |name: &str| json!({ "name": name, "role": if name == "stack_id" { "key" } else { "sum" } });
+    let names = ["verdict", "allocs", "alloc_bytes", "frees", "live_blocks", "live_bytes", "stack_id"];
     let row = |stack: u64, numbers: [u64; 5]| {
         let mut cells = vec![json!({"word": "YOUNG"})];
         cells.extend(numbers.map(|n| json!({ "exact": n })));
+        cells.push(json!({ "word": stack.to_string() }));
         json!({"cells": cells, "stacks": [{"role": "user", "stack": stack}]})
     };
     let frame = |name: &str| json!({"functions": [{ "name": name }]});

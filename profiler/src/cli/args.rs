@@ -134,8 +134,8 @@ impl From<MethodArg> for Method {
     Each test runs on profiler itself or on a process that it starts. To estimate\n\
     the cost, probes that only count are put into the process for less than a\n\
     second; with --no-count nothing is attached to it.\n\
-    Exit code 0 if something can be observed, 5 if it would be refused because of\n\
-    what it costs or does to the process, else 4.")]
+    Exit code 0 if a tool can observe it, 5 if every tool refuses it because of\n\
+    what that costs or does to the process, else 4.")]
 pub(crate) struct DoctorArgs {
     /// Process to check.
     #[arg(short, long, value_name = "PID", value_parser = values::one_pid)]

@@ -16,7 +16,7 @@ use super::output::Kept;
 /// What makes a job fail.
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// Fail if something leaks, or if the command does (exit code 1), or if that is not decided (3).
+    /// Fail if a problem is found, or if the command fails (exit code 1), or if that is not decided (3).
     #[arg(long, help_heading = "For CI")]
     pub(crate) gate: bool,
     /// Leaks that grow by less do not fail, e.g. 1MiB/h. They are still reported. 0: every leak fails.

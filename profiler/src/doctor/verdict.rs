@@ -6,6 +6,7 @@ use super::{
     check::{Answer, Check},
     tools::ToolState,
 };
+use crate::tool::TOOLS;
 
 /// Whether something can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +65,19 @@ impl Verdict {
     pub fn headline(&self) -> String {
         match (self.readiness, self.reasons.len()) {
             (Readiness::Ready, _) => "READY".to_owned(),
-            (Readiness::ReadyWithLimits, 1) => "READY with 1 limit".to_owned(),
-            (Readiness::ReadyWithLimits, n) => format!("READY with {n} limits"),
+            (Readiness::ReadyWithLimits, n) => {
+                let limits = if n == 1 { "1 limit".to_owned() } else { format!("{n} limits") };
+                // Who came for a tool that cannot work must not take the others for it.
+                let of_tool = |reason: &&String| {
+                    TOOLS
+                        .iter()
+                        .any(|tool| reason.strip_prefix(tool.name).is_some_and(|rest| rest.starts_with(": ")))
+                };
+                match self.reasons.iter().find(of_tool) {
+                    Some(reason) => format!("READY with {limits}, NOT for {reason}"),
+                    None => format!("READY with {limits}"),
+                }
+            }
             (Readiness::NotReady, _) => {
                 format!(
                     "NOT READY: {}",

@@ -1,0 +1,189 @@
+/* Pointless work in system calls, one kind at a time, and its healthy twin.
+ *
+ *     pointless KIND planted|healthy FILE
+ *
+ * At "go" it works for 1.5 s, says DONE, and waits for "quit". FILE is written to by the kind `sync`. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LENGTH_MS = 1500, TURN = 200, LARGE = 1 << 20, LARGE_WRITES = 192 };
+
+static int planted;
+static const char *file;
+static int socket_fd;
+
+static void check(int ok, const char *what)
+{
+    if (!ok) {
+        perror(what);
+        exit(1);
+    }
+}
+
+static void rest(long us)
+{
+    struct timespec time = {0, us * 1000};
+    nanosleep(&time, NULL);
+}
+
+static void spin(void)
+{
+    static int epoll;
+    struct epoll_event event;
+    if (!epoll)
+        check((epoll = epoll_create1(0)) > 0, "epoll_create1");
+    epoll_wait(epoll, &event, 1, planted ? 0 : 1);
+}
+
+static void tiny(void)
+{
+    static int zero;
+    static char buffer[4096];
+    if (!zero)
+        check((zero = open("/dev/zero", O_RDONLY)) > 0, "open");
+    check(read(zero, buffer, planted ? 1 : sizeof buffer) > 0, "read");
+    if (!planted)
+        rest(100);
+}
+
+static void sends(void)
+{
+    static char byte[64];
+    static struct iovec part = {byte, sizeof byte};
+    static struct mmsghdr messages[TURN];
+    for (int i = 0; i < TURN; i++) {
+        messages[i].msg_hdr.msg_iov = &part;
+        messages[i].msg_hdr.msg_iovlen = 1;
+        if (planted)
+            send(socket_fd, byte, sizeof byte, MSG_DONTWAIT);
+    }
+    if (!planted)
+        sendmmsg(socket_fd, messages, TURN, MSG_DONTWAIT);
+    rest(1000);
+}
+
+static void eagain(void)
+{
+    char byte;
+    struct pollfd ready = {socket_fd, POLLIN, 0};
+    if (planted || poll(&ready, 1, 1) > 0)
+        recv(socket_fd, &byte, 1, MSG_DONTWAIT);
+}
+
+static void clocks(void)
+{
+    struct timespec now;
+    if (planted)
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    else
+        rest(1000);
+}
+
+static void futexes(void)
+{
+    static int word;
+    struct timespec time = {0, 1000000};
+    if (planted)
+        syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    else
+        syscall(SYS_futex, &word, FUTEX_WAIT, 0, &time, NULL, 0);
+}
+
+static void missing(void)
+{
+    int fd = open(planted ? "/nonexistent/map.cfg" : "/dev/null", O_RDONLY);
+    if (fd >= 0)
+        close(fd);
+    rest(1000);
+}
+
+static void *save(void *unused)
+{
+    static char large[LARGE];
+    int fd = open(file, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    check(fd >= 0, "open");
+    for (int i = 0; i < LARGE_WRITES; i++)
+        check(write(fd, large, sizeof large) > 0, "write");
+    fdatasync(fd);
+    close(fd);
+    return unused;
+}
+
+static void syncs(void)
+{
+    static int turn;
+    rest(20000);
+    if (turn++ != 5)
+        return;
+    pthread_t saver;
+    if (planted)
+        save(NULL);
+    else
+        check(pthread_create(&saver, NULL, save, NULL) == 0, "pthread_create");
+}
+
+static const struct {
+    const char *name;
+    void (*work)(void);
+} KINDS[] = {
+    {"spin", spin},       {"tiny", tiny},       {"sends", sends},     {"eagain", eagain},
+    {"clocks", clocks},   {"futexes", futexes}, {"missing", missing}, {"syncs", syncs},
+};
+
+static void say(const char *words)
+{
+    check(write(1, words, strlen(words)) > 0, "write");
+}
+
+static long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void work(void (*kind)(void))
+{
+    long end = now_ms() + LENGTH_MS;
+    /* The clock may be a system call here: not at every turn of a fast kind. */
+    for (unsigned turn = 0;; turn++) {
+        kind();
+        if ((kind == syncs || kind == sends || kind == missing || !planted || turn % 4096 == 0) && now_ms() >= end)
+            return;
+    }
+}
+
+int main(int count, char **arguments)
+{
+    char line[16];
+    check(count == 4, "usage: pointless KIND planted|healthy FILE");
+    planted = strcmp(arguments[2], "planted") == 0;
+    file = arguments[3];
+    struct sockaddr_in own = {AF_INET, 0, {htonl(INADDR_LOOPBACK)}, {0}};
+    socklen_t size = sizeof own;
+    socket_fd = socket(AF_INET, SOCK_DGRAM, 0);
+    int other = socket(AF_INET, SOCK_DGRAM, 0);
+    check(bind(other, (struct sockaddr *)&own, sizeof own) == 0, "bind");
+    check(getsockname(other, (struct sockaddr *)&own, &size) == 0, "getsockname");
+    check(connect(socket_fd, (struct sockaddr *)&own, sizeof own) == 0, "connect");
+    say("READY\n");
+    check(read(0, line, sizeof line) > 0, "read");
+    for (unsigned i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
+        if (strcmp(KINDS[i].name, arguments[1]) == 0)
+            work(KINDS[i].work);
+    say("DONE\n");
+    check(read(0, line, sizeof line) > 0, "read");
+    return 0;
+}
