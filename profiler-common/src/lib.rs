@@ -6,6 +6,7 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod age;
 pub mod busiest;
 pub mod histogram;
 pub mod ledger;

@@ -1,12 +1,11 @@
 //! Wire types of `memleak`.
 
-pub mod age;
 pub mod cookie;
 pub mod counters;
 pub mod sampling;
 
-use self::age::BINS;
 use crate::{
+    age::BINS,
     space::{FLAGS_OF_TOOLS, address_key},
     wire,
 };

@@ -1,7 +1,7 @@
 //! A leak beside a cache of the same site: what is said of it must not depend on when one happens to look.
 
-use profiler::tool::memleak::judge::judge;
-use profiler::tool::memleak::verdict::{Judgement, Verdict};
+use profiler::stats::lifetimes::judge::judge;
+use profiler::stats::lifetimes::verdict::{Judgement, Verdict};
 
 use crate::model::{Rng, Site};
 use crate::{OLDER_NS, failures, repetitions, tally};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use profiler::tool::memleak::judge::judge;
-use profiler::tool::memleak::verdict::{Reason, Verdict};
+use profiler::stats::lifetimes::judge::judge;
+use profiler::stats::lifetimes::verdict::{Reason, Verdict};
 
 use crate::model::{Rng, Site};
 use crate::{OLDER_NS, failures, repetitions, soaks, tally};

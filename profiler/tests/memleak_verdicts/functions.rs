@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use profiler::tool::memleak::analyze::analyze;
-use profiler::tool::memleak::before::Before;
-use profiler::tool::memleak::rows::{StackRow, Window};
-use profiler::tool::memleak::sites::{JudgedSite, sites_and_functions};
-use profiler::tool::memleak::verdict::Verdict;
+use profiler::stats::lifetimes::analyze::analyze;
+use profiler::stats::lifetimes::before::Before;
+use profiler::stats::lifetimes::rows::{StackRow, Window};
+use profiler::stats::lifetimes::sites::{JudgedSite, sites_and_functions};
+use profiler::stats::lifetimes::verdict::Verdict;
 
 use crate::model::{Rng, Site};
 use crate::scenarios::HONEST;

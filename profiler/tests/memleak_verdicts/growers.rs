@@ -1,6 +1,6 @@
 //! Blocks that grow by realloc: each has parts with ages of their own, and they are all freed at once.
 
-use profiler::tool::memleak::verdict::Verdict;
+use profiler::stats::lifetimes::verdict::Verdict;
 
 use crate::model::{Rng, Site};
 use crate::scenarios::{Listed, of};

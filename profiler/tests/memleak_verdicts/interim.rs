@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use profiler::tool::memleak::judge::{MARGIN, judge_again};
-use profiler::tool::memleak::verdict::Said;
-use profiler::tool::memleak::verdict::Verdict::{self, Cache, Churn, Leak, LongLived, Young};
+use profiler::stats::lifetimes::judge::{MARGIN, judge_again};
+use profiler::stats::lifetimes::verdict::Said;
+use profiler::stats::lifetimes::verdict::Verdict::{self, Cache, Churn, Leak, LongLived, Young};
 
 use crate::bursts::{Beat, beats, window_of};
 use crate::model::{Rng, Site};

@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use model::{Rng, Site};
-use profiler::tool::memleak::judge::{MARGIN, judge};
-use profiler::tool::memleak::rows::{StackRow, Window};
-use profiler::tool::memleak::verdict::{Judgement, Verdict};
-use profiler_common::memleak::age::UNIT_NS;
+use profiler::stats::lifetimes::judge::{MARGIN, judge};
+use profiler::stats::lifetimes::rows::{StackRow, Window};
+use profiler::stats::lifetimes::verdict::{Judgement, Verdict};
+use profiler_common::age::UNIT_NS;
 use scenarios::{HONEST, Listed, PLANTED, Scenario, UNEVEN};
 
 /// Ages asked about: a test's 2 and 7 seconds, a quick look's 5 minutes, and half an hour. They differ in where the
@@ -137,7 +137,7 @@ fn intervals_hold_the_truth_as_often_as_they_say() {
     let (mut survival, mut hazard) = (0, 0);
     for seed in 0..1_000 {
         let judgement = run(&scenario, seed);
-        let holds = |estimate: &profiler::tool::memleak::estimate::Estimate, truth: f64| {
+        let holds = |estimate: &profiler::stats::estimate::Estimate, truth: f64| {
             estimate.low <= truth && estimate.high.is_none_or(|high| truth <= high)
         };
         let kept = judgement.survival.expect("watched for longer than the age");

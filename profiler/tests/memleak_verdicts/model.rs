@@ -1,7 +1,7 @@
 //! Synthetic call stacks with known lifetimes. Time is counted in ages: 1 is the age asked about.
 
-use profiler::tool::memleak::rows::{BIRTH_SLICES, StackRow, Window};
-use profiler_common::memleak::age::{self, UNIT_NS};
+use profiler::stats::lifetimes::rows::{BIRTH_SLICES, StackRow, Window};
+use profiler_common::age::{self, UNIT_NS};
 
 /// SplitMix64 (Steele, Lea and Flood 2014): the same numbers on every machine and with every library version.
 pub(crate) struct Rng(u64);

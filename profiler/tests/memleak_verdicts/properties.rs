@@ -1,12 +1,12 @@
 //! What holds for every row, whatever the target did.
 
-use profiler::tool::memleak::analyze::{analyze, rank};
-use profiler::tool::memleak::before::Before;
-use profiler::tool::memleak::judge::{MARGIN, judge};
-use profiler::tool::memleak::rows::{StackRow, Weighted, Window};
-use profiler::tool::memleak::survival::survival;
-use profiler::tool::memleak::verdict::Verdict;
-use profiler_common::memleak::age::{self, BINS, UNIT_NS};
+use profiler::stats::lifetimes::analyze::{analyze, rank};
+use profiler::stats::lifetimes::before::Before;
+use profiler::stats::lifetimes::judge::{MARGIN, judge};
+use profiler::stats::lifetimes::rows::{StackRow, Weighted, Window};
+use profiler::stats::lifetimes::survival::survival;
+use profiler::stats::lifetimes::verdict::Verdict;
+use profiler_common::age::{self, BINS, UNIT_NS};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 

@@ -6,8 +6,9 @@ use aya_ebpf::{
     EbpfContext as _, bindings::pt_regs, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext,
 };
 use profiler_common::{
+    age,
     memleak::{
-        Block, FREES_NEST, LATER, age,
+        Block, FREES_NEST, LATER,
         cookie::{Cookie, From, packed},
         counters::Counter,
     },

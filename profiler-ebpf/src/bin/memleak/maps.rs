@@ -6,8 +6,9 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray},
 };
-use profiler_common::memleak::{
-    Block, Bucket, Part, StackTotals, age, counters::Counter, sampling::WEIGHT_POINTS,
+use profiler_common::{
+    age,
+    memleak::{Block, Bucket, Part, StackTotals, counters::Counter, sampling::WEIGHT_POINTS},
 };
 use profiler_ebpf::{
     ledger,

@@ -8,7 +8,7 @@ use profiler_common::memleak::{
 };
 
 use super::totals::unreadable;
-use crate::{capture::object::Object, error::Result, kernel::bpf};
+use crate::{capture::object::Object, error::Result, kernel::bpf, stats::lifetimes::live::Live};
 
 /// How often a place is read until two readings agree. Each is a few nanoseconds after the one before, and a
 /// different block at the same address takes the target a malloc and its probes.
@@ -62,7 +62,11 @@ impl Blocks {
     }
 
     /// Every live block with its key: the address space and the address. A block that grew comes in its parts.
-    pub(crate) fn for_each_placed(&self, object: &Object, mut each: impl FnMut(u64, Live)) -> Result<()> {
+    pub(crate) fn for_each_placed(
+        &self,
+        object: &Object,
+        mut each: impl FnMut(u64, LiveBlock),
+    ) -> Result<()> {
         let mut parts = HashMap::new();
         bpf::for_each_element(object.map("PARTS")?, |key, part| {
             parts.insert(key, part);
@@ -94,42 +98,35 @@ impl Blocks {
 
 /// A live block, or a part of one that grew by realloc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Live {
-    /// The bytes of the part, when the last of them came, and their stack.
-    pub(crate) block: Block,
-    /// Whether it is the oldest of its stack in the block. The others are no blocks.
-    pub(crate) oldest: bool,
-    /// Whether some of its bytes may have been there before the observation.
-    pub(crate) inherited: bool,
+pub(crate) struct LiveBlock {
+    /// The bytes of the part, and when the last of them came.
+    pub(crate) part: Live,
+    /// Number of the stack that asked for them.
+    pub(crate) stack: u32,
     /// With the newest part, the bytes of the block; 0 with those below.
     pub(crate) whole_bytes: u64,
 }
 
-impl Live {
-    /// A block that never grew.
-    #[cfg(test)]
-    pub(super) fn alone(block: Block) -> Live {
-        Live::new(block, block.size_bytes)
-    }
-
-    fn new(block: Block, whole_bytes: u64) -> Live {
-        Live {
-            block: Block { size_bytes: block.size_bytes & SIZE_BITS, ..block },
+impl LiveBlock {
+    fn new(block: Block, whole_bytes: u64) -> LiveBlock {
+        let part = Live {
+            size_bytes: block.size_bytes & SIZE_BITS,
+            born_units: block.born_units,
             oldest: block.size_bytes & LATER == 0,
             inherited: block.size_bytes & INHERITED != 0,
-            whole_bytes,
-        }
+        };
+        LiveBlock { part, stack: block.stack, whole_bytes }
     }
 }
 
 /// A block of the table, and the parts below it.
-fn in_parts(key: u64, newest: Block, parts: &mut HashMap<u64, Part>, each: &mut impl FnMut(u64, Live)) {
+fn in_parts(key: u64, newest: Block, parts: &mut HashMap<u64, Part>, each: &mut impl FnMut(u64, LiveBlock)) {
     let mut next = if newest.size_bytes & GREW == 0 { None } else { parts.remove(&key) };
     let whole_bytes = (newest.size_bytes & SIZE_BITS) + next.map_or(0, |part| part.total_bytes);
-    each(key, Live::new(newest, whole_bytes));
+    each(key, LiveBlock::new(newest, whole_bytes));
     while let Some(part) = next {
         next = parts.remove(&part.below);
-        each(key, Live::new(part.block, 0));
+        each(key, LiveBlock::new(part.block, 0));
     }
 }
 
@@ -192,8 +189,8 @@ mod tests {
     }
 
     /// What comes of it: the key, the birth, whether it is the oldest of its stack, and the bytes of the whole.
-    fn noted(found: &mut Vec<(u64, u32, bool, u64)>) -> impl FnMut(u64, Live) {
-        |key, live| found.push((key, live.block.born_units, live.oldest, live.whole_bytes))
+    fn noted(found: &mut Vec<(u64, u32, bool, u64)>) -> impl FnMut(u64, LiveBlock) {
+        |key, live| found.push((key, live.part.born_units, live.part.oldest, live.whole_bytes))
     }
 
     #[test]
@@ -218,7 +215,7 @@ mod tests {
         let block = Block { size_bytes: 64 | INHERITED, born_units: 1, stack: 1 };
         let mut found = Vec::new();
         in_parts(0x5000, block, &mut HashMap::new(), &mut |_, live| found.push(live));
-        let clean = Block { size_bytes: 64, ..block };
-        assert_eq!(found, [Live { block: clean, oldest: true, inherited: true, whole_bytes: 64 }]);
+        let part = Live { inherited: true, ..Live::alone(64, 1) };
+        assert_eq!(found, [LiveBlock { part, stack: 1, whole_bytes: 64 }]);
     }
 }

@@ -1,16 +1,18 @@
 //! The columns of the table of stacks.
 
-use super::{
-    analyze::Judged,
-    estimate::Estimate,
-    growth::Growth,
-    rows::StackRow,
-    sentences::rounded_up,
-    verdict::{Judgement, Verdict},
-};
+use super::sentences::rounded_up;
 use crate::{
     report::{Column, Role, Unit, Value},
     stack::own::Own,
+    stats::{
+        estimate::Estimate,
+        lifetimes::{
+            analyze::Judged,
+            growth::Growth,
+            rows::StackRow,
+            verdict::{Judgement, Verdict},
+        },
+    },
     text::Text,
 };
 
@@ -167,8 +169,8 @@ fn estimate(estimate: Option<&Estimate>, missing: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{hazard::LateHazard, verdict::Reason};
     use super::*;
+    use crate::stats::lifetimes::{hazard::LateHazard, verdict::Reason};
 
     #[test]
     fn what_cannot_go_on_growing_has_no_growth_per_hour() {

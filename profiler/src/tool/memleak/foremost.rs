@@ -6,7 +6,6 @@ use std::{collections::BTreeSet, time::Duration};
 use profiler_common::memleak::counters::Counter;
 
 use super::{
-    collect::Moment,
     gone, harm, memory, rules,
     session::Session,
     sight::{Sight, sight},
@@ -15,6 +14,7 @@ use crate::{
     error::Result,
     observe::Part,
     report::{Ended, Finding, Severity},
+    stats::lifetimes::moments::Moment,
     units,
 };
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{lately::Freed, rules, sentences::plain, session::Session};
+use super::{rules, sentences::plain, session::Session};
 use crate::{
     observe::{how_it_ended, space::Space},
     report::{Finding, Phrase, Severity},
+    stats::lifetimes::lately::Released,
     units,
 };
 
@@ -35,7 +36,7 @@ pub(super) fn findings<'a>(session: Session<'a>) -> impl Iterator<Item = Finding
 /// One finding for each target that freed most of what was old as it ended.
 pub(super) fn freed<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> + 'a {
     let estimated = session.tool.options.sample_bytes.is_some();
-    let of = move |space: &'a Space| Some((space, session.tool.lately.freed.get(&space.number)?));
+    let of = move |space: &'a Space| Some((space, session.tool.lately.released.get(&space.number)?));
     session.on.spaces.iter().filter_map(of).map(move |(space, freed)| {
         let words = freed_words(space.process.pid(), freed, estimated);
         Finding::new(
@@ -46,7 +47,7 @@ pub(super) fn freed<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> +
     })
 }
 
-fn freed_words(pid: u32, freed: &Freed, estimated: bool) -> String {
+fn freed_words(pid: u32, freed: &Released, estimated: bool) -> String {
     let about = if estimated { "~" } else { "" };
     let bytes = units::bytes(freed.bytes);
     let when = match freed.before {
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_was_freed_at_the_end_is_said_with_the_moment_that_is_judged() {
-        let freed = |ms| Freed { bytes: 12.0 * 1_048_576.0, before: Duration::from_millis(ms) };
+        let freed = |ms| Released { bytes: 12.0 * 1_048_576.0, before: Duration::from_millis(ms) };
         assert_eq!(
             freed_words(7, &freed(800), false),
             " (pid 7) freed 12 MiB as it ended: judged as it was 800ms before."

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use profiler_common::memleak::{
+use profiler_common::{
     age::UNIT_NS,
-    sampling::{WEIGHT_POINTS, point_size_bytes},
+    memleak::sampling::{WEIGHT_POINTS, point_size_bytes},
 };
 
 use super::{blocks::Room, collect, options::Options, tick::Ticks, totals};

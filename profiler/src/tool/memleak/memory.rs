@@ -18,14 +18,11 @@ use std::{
 use profiler_common::space::{key_address, key_space};
 
 pub(super) use self::report::{finding, live_growth, section};
-use super::{
-    collect::{Moment, stands_for},
-    session::Session,
-    sight::Families,
-};
+use super::{session::Session, sight::Families};
 use crate::{
     error::Result,
     observe::space::Space,
+    stats::{drawing::stands_for, lifetimes::moments::Moment},
     target::memory::{Kind, Reading, Region},
     text::Text,
 };

@@ -3,20 +3,18 @@
 use std::collections::HashMap;
 
 use profiler_common::{
-    memleak::age::{UNIT_NS, UNIT_SHIFT},
+    age::{UNIT_NS, UNIT_SHIFT},
     space::key_space,
 };
 
-use super::{
-    collect::{Moment, Moments},
-    tool::Memleak,
-};
+use super::tool::Memleak;
 use crate::{
     error::Result,
     observe::{
         Observation, monotonic_ns,
         space::{Seen, Space},
     },
+    stats::lifetimes::moments::{Moment, Moments},
 };
 
 impl Memleak {
@@ -70,7 +68,7 @@ impl Memleak {
         }
         self.blocks()?.for_each_placed(self.object()?, |key, live| {
             if let Some(newest) = newest.get_mut(&key_space(key)) {
-                *newest = (*newest).max(live.block.born_units.into());
+                *newest = (*newest).max(live.part.born_units.into());
             }
         })?;
         let end = |space: &Space| {

@@ -1,19 +1,16 @@
 //! From judged stacks to the tool's part of the report.
 
-use super::{
-    analyze::{Judged, analyze},
-    before::Before,
-    collect::{Moment, Snapshot},
-    coverage::coverage,
-    foremost,
-    session::Session,
-    table::Table,
-};
+use super::{collect::Snapshot, coverage::coverage, foremost, session::Session, table::Table};
 use crate::{
     error::Result,
     observe::Part,
     report::{Ended, identity::identify},
     stack::own::{Named, Weight},
+    stats::lifetimes::{
+        analyze::{Judged, analyze},
+        before::Before,
+        moments::Moment,
+    },
     units,
 };
 

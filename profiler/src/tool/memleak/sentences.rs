@@ -14,17 +14,15 @@ use self::{
     processes::{Process, filling, still_fills, whose},
     seen::{age, seen},
 };
-use super::{
-    coarse::Drawing,
-    judge::MARGIN,
-    rules,
-    session::Session,
-    sites::JudgedSite,
-    verdict::{Reason, Verdict},
-};
+use super::{coarse::Drawing, rules, session::Session};
 use crate::{
     naming::in_prose,
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
+    stats::lifetimes::{
+        judge::MARGIN,
+        sites::JudgedSite,
+        verdict::{Reason, Verdict},
+    },
     text::Text,
     units,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::memleak::{age::UNIT_NS, counters::Counter};
+use profiler_common::{age::UNIT_NS, memleak::counters::Counter};
 
 use super::tool::Memleak;
 use crate::observe::{Observation, space::Space};

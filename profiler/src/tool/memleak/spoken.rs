@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{sites::JudgedSite, verdict::Verdict};
 use crate::{
     stack::own::{Own, beside},
+    stats::lifetimes::{sites::JudgedSite, verdict::Verdict},
     text::Text,
 };
 
@@ -38,12 +38,10 @@ pub(super) fn spoken(
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{
-            rows::StackRow,
-            verdict::{Judgement, Reason},
-        },
-        *,
+    use super::*;
+    use crate::stats::lifetimes::{
+        rows::StackRow,
+        verdict::{Judgement, Reason},
     };
 
     fn nameless(begins: u64, address: u64) -> Own {

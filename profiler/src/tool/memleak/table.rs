@@ -5,21 +5,23 @@ use std::time::Duration;
 use profiler_common::memleak::counters::Counter;
 
 use super::{
-    analyze::Judged,
-    before::Before,
     coarse::Drawing,
     columns::{cells, site_columns, site_key, stack_columns, with_ends},
-    rows::{StackRow, Window},
     sentences::{self, Facts},
     session::Session,
-    sites::{JudgedSite, sites_and_functions},
     spoken::spoken,
-    verdict::Verdict,
 };
 use crate::{
     naming,
     report::{Finding, Folded, Row, RowRef, Section, Severity, Stack, StackRef, Value},
     stack::own::{Named, Own, labels},
+    stats::lifetimes::{
+        analyze::Judged,
+        before::Before,
+        rows::{StackRow, Window},
+        sites::{JudgedSite, sites_and_functions},
+        verdict::Verdict,
+    },
     text::Text,
     units,
 };
@@ -303,10 +305,8 @@ fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::verdict::{Judgement, Reason},
-        JudgedSite, StackRow, Verdict, elsewhere, notes,
-    };
+    use super::{JudgedSite, StackRow, Verdict, elsewhere, notes};
+    use crate::stats::lifetimes::verdict::{Judgement, Reason};
 
     #[test]
     fn stacks_through_a_function_that_are_no_part_of_its_row_are_counted() {

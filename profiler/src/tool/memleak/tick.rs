@@ -4,7 +4,7 @@
 use std::io;
 
 use aya_obj::generated::bpf_func_id;
-use profiler_common::memleak::age::{TICK_SHIFT, UNIT_SHIFT};
+use profiler_common::age::{TICK_SHIFT, UNIT_SHIFT};
 
 use crate::kernel::bpf;
 

@@ -12,11 +12,9 @@ use profiler_common::{ledger::Class, memleak::counters::Counter};
 
 use super::{
     admission,
-    before::Before,
     blocks::{Blocks, Room},
-    collect::{Moments, Snapshot},
+    collect::Snapshot,
     harm,
-    lately::Lately,
     load::{fill_weights, load, room_for},
     memory::Memory,
     options::Options,
@@ -42,6 +40,7 @@ use crate::{
         Beginning, Observation, Part, ground::Ground, leave_out_unseen, settings::Settings, space::Space,
     },
     report::{Ended, Probed},
+    stats::lifetimes::{before::Before, lately::Lately, moments::Moments},
     target::{
         maps,
         modules::{ModuleId, Modules},

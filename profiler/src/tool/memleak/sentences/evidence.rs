@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{super::sites::JudgedSite, Leak};
+use super::Leak;
 use crate::{
     report::{Finding, Unit, Value},
-    tool::memleak::estimate::Estimate,
+    stats::{estimate::Estimate, lifetimes::sites::JudgedSite},
 };
 
 /// What the answer that something leaks rests on: the leaks together.

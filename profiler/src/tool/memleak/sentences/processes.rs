@@ -112,7 +112,7 @@ mod tests {
         super::tests::{said, said_of, seen_for, site},
         *,
     };
-    use crate::tool::memleak::verdict::Reason;
+    use crate::stats::lifetimes::verdict::Reason;
 
     /// Processes 7 and up, that have run for so many seconds.
     fn aged(ages: &[u64]) -> Vec<Process> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use profiler_common::memleak::age::UNIT_NS;
+use profiler_common::age::UNIT_NS;
 
 use super::{Facts, Leak, range, rounded_up};
-use crate::{tool::memleak::survivors::Kept, units};
+use crate::{stats::lifetimes::survivors::Kept, units};
 
 /// Not more than was seen: what will be freed later, nobody knows. `functions` is how many leak.
 pub(super) fn seen(leaks: &[Leak<'_>], functions: usize, facts: &Facts<'_>) -> String {

@@ -2,13 +2,13 @@
 
 use profiler_common::memleak::counters::Counter;
 
-use super::super::{
+use super::*;
+use crate::stats::lifetimes::{
     rows::{Observed, StackRow},
     sites::Leaking,
     survivors::Kept,
     verdict::Judgement,
 };
-use super::*;
 
 use Reason::{
     BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, Reallocated, SomeStay,
@@ -90,7 +90,7 @@ fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
 #[test]
 fn a_leak_beside_what_is_freed_names_the_age_that_counts() {
     let mut beside = site(KeptAndGrowing, 11.0, 42, 2);
-    let from_units = 4_600 * 1_000_000 / profiler_common::memleak::age::UNIT_NS;
+    let from_units = 4_600 * 1_000_000 / profiler_common::age::UNIT_NS;
     let kept = |freed_before| Some(Kept { from_units, blocks: 7, bytes: 9.0 * 1024.0, freed_before });
     beside.judgement.kept = kept(312);
     assert_eq!(
@@ -190,7 +190,7 @@ fn programs_that_a_process_was_in_turn_never_grew_at_once() {
 
 /// A site of a program that was observed for so long.
 pub(super) fn seen_for(site: JudgedSite, ms: u64, ended: bool) -> JudgedSite {
-    let length_units = ms * 1_000_000 / profiler_common::memleak::age::UNIT_NS;
+    let length_units = ms * 1_000_000 / profiler_common::age::UNIT_NS;
     let row = StackRow { observed: Some(Observed { length_units, ended }), ..site.row };
     JudgedSite { row, ..site }
 }

@@ -3,11 +3,11 @@
 //! Frees divided by the block-time at risk, both counted from some age on only. This tells a leak from state that
 //! lives long: both leave old blocks behind, but old blocks of the second kind go on being freed.
 
-use profiler_common::memleak::age::{self, BINS, UNIT_NS};
+use profiler_common::age::{self, BINS, UNIT_NS};
 
-use super::estimate::Estimate;
-use super::interval::{ALPHA, at_least, poisson_lower, poisson_upper};
 use super::rows::Lifetimes;
+use crate::stats::estimate::Estimate;
+use crate::stats::interval::{ALPHA, at_least, poisson_lower, poisson_upper};
 
 /// Age units in one hour.
 pub(super) const UNITS_PER_HOUR: f64 = 3.6e12 / UNIT_NS as f64;

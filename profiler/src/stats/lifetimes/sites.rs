@@ -147,7 +147,7 @@ fn chosen(
 
 impl JudgedSite {
     /// Whether the stack at a place, which is one of its, is a part of its leak.
-    pub(super) fn leaks_at(&self, place: usize) -> bool {
+    pub(crate) fn leaks_at(&self, place: usize) -> bool {
         self.judgement.verdict == Verdict::Leak
             && self.leaking.as_ref().is_none_or(|leaking| leaking.stacks.contains(&place))
     }
@@ -160,7 +160,7 @@ impl JudgedSite {
 
 #[cfg(test)]
 mod tests {
-    use profiler_common::memleak::age;
+    use profiler_common::age;
 
     use super::super::{analyze::analyze, rows::Observed, verdict::Reason};
     use super::*;
@@ -177,7 +177,7 @@ mod tests {
         let mut row = StackRow { stack, ..StackRow::default() };
         let births = (0..).map(|i| first + f64::from(i) * period).take_while(|&birth| birth < 5.0);
         for birth in births {
-            row.allocate(((5.0 - birth) * OLDER as f64) as u64, (lifetime * OLDER as f64) as u64, &window);
+            row.acquire(((5.0 - birth) * OLDER as f64) as u64, (lifetime * OLDER as f64) as u64, &window);
         }
         row
     }

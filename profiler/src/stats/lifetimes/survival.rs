@@ -5,11 +5,11 @@
 //! uses each block for exactly as long as it was seen. Lifetimes come in bins, so blocks censored within a bin
 //! count as at risk for half of it (the actuarial method; Cutler and Ederer 1958).
 
-use profiler_common::memleak::age::{self, BINS};
+use profiler_common::age::{self, BINS};
 
-use super::estimate::Estimate;
-use super::interval::{ALPHA, normal, share_lower, share_upper};
 use super::rows::Lifetimes;
+use crate::stats::estimate::Estimate;
+use crate::stats::interval::{ALPHA, normal, share_lower, share_upper};
 
 /// Up to this many blocks, and without censoring, the exact binomial interval is used.
 const SMALL: f64 = 200.0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::memleak::age::{BINS, UNIT_NS};
+use profiler_common::age::{BINS, UNIT_NS};
 
 pub use super::arrivals::Arrivals;
 
@@ -34,7 +34,7 @@ pub struct StackRow {
     /// Bytes of live blocks that a realloc has made of others, as far as it is not known when they came; of a sampled run, the
     /// estimate.
     pub reallocated_bytes: f64,
-    /// Lifetimes, by bin of the age scale of `profiler_common::memleak::age`. A block that grew counts once, as old as its oldest part
+    /// Lifetimes, by bin of the age scale of `profiler_common::age`. A block that grew counts once, as old as its oldest part
     /// of this stack.
     pub lifetimes: Lifetimes,
     /// Live parts of blocks that grew by realloc, by age, but for the oldest of each block, which is in `lifetimes`.
@@ -105,13 +105,13 @@ impl StackRow {
     }
 
     /// The length of that window, where the whole observation is so long.
-    pub(super) fn lasted(&self, whole: Duration) -> Duration {
+    pub(crate) fn lasted(&self, whole: Duration) -> Duration {
         self.observed
             .map_or(whole, |observed| Duration::from_nanos(observed.length_units.saturating_mul(UNIT_NS)))
     }
 
     /// Whether its address space has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.observed.is_some_and(|observed| observed.ended)
     }
 }

@@ -7,16 +7,16 @@ mod again;
 
 use std::time::Duration;
 
-use profiler_common::memleak::age::{self, UNIT_NS};
+use profiler_common::age::{self, UNIT_NS};
 
 use super::growers;
 use super::growth::{self, Growth, HALF_OLD, growth_within};
 use super::hazard::{LateAges, Suffix, exposure_factor};
-use super::interval::ALPHA;
 use super::rows::{BIRTH_SLICES, StackRow, Weighted, Window};
 use super::survival::{Curve, median_units, survival};
 use super::survivors::Survivors;
 use super::verdict::{Judgement, Reason, Said, Verdict};
+use crate::stats::interval::ALPHA;
 
 /// The observation must be this many times longer than the age asked about before old blocks are judged.
 pub const MARGIN: f64 = 1.25;

@@ -16,7 +16,7 @@ fn even(count: u64, ages: f64, lifetime: f64) -> StackRow {
     let mut row = StackRow::default();
     for block in 0..count {
         let age = ((block as f64 + 0.5) / count as f64 * window.length_units as f64) as u64;
-        row.allocate(age, (lifetime * OLDER as f64) as u64, &window);
+        row.acquire(age, (lifetime * OLDER as f64) as u64, &window);
     }
     row
 }
@@ -54,7 +54,7 @@ fn blocks_that_are_not_old_yet_are_no_leak() {
     let mut row = StackRow::default();
     let mut born = |from: u64, to: u64| {
         for block in 0..5_000 {
-            row.allocate(from * OLDER / 100 + block * (to - from) * OLDER / 100 / 5_000, u64::MAX, &window);
+            row.acquire(from * OLDER / 100 + block * (to - from) * OLDER / 100 / 5_000, u64::MAX, &window);
         }
         judge(&row, &window)
     };
@@ -173,7 +173,7 @@ fn what_has_outlived_a_cache_is_doubted() {
 fn a_table_lends_nothing_to_what_comes_and_goes() {
     let mut table = StackRow::default();
     for block in 0..500 {
-        table.allocate(4 * OLDER - block * 100, 1_000 * OLDER, &window(4.0));
+        table.acquire(4 * OLDER - block * 100, 1_000 * OLDER, &window(4.0));
     }
     for lifetime in [0.8, 1.5] {
         let row = StackRow::pool([&table, &even(240, 4.0, lifetime)]);
@@ -190,7 +190,7 @@ fn a_few_drawn_blocks_decide_nothing() {
         let mut row = StackRow::default();
         for block in 0..count {
             let age = 4 * OLDER - 1_000 * (block + 1);
-            row.allocate(age, (lifetime * OLDER as f64) as u64, &window(4.0));
+            row.acquire(age, (lifetime * OLDER as f64) as u64, &window(4.0));
         }
         row
     };

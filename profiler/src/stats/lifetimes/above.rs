@@ -10,12 +10,12 @@ use super::{
     analyze::Judged,
     before::Before,
     growth::{Growth, growth_within, outpaces_the_start},
-    interval::ALPHA,
     judge::judge_within,
     rows::{StackRow, Window},
     sites::JudgedSite,
     verdict::{Reason, Verdict},
 };
+use crate::stats::interval::ALPHA;
 
 /// With fewer old blocks than this, growth is not known to go on, and nothing is a leak.
 const LEAST_OLD: u64 = 5;

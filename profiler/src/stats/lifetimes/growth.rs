@@ -4,14 +4,14 @@
 //! have filled up also keep everything, but their old blocks were all born early. So the births of old blocks are
 //! looked at over the period in which a block could be born and be old now.
 
-use profiler_common::memleak::age;
+use profiler_common::age;
 
-use super::estimate::Estimate;
 use super::hazard::UNITS_PER_HOUR;
-use super::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
 use super::rows::{BIRTH_SLICES, StackRow, Window};
 use super::survival::Curve;
 use super::survivors::Survivors;
+use crate::stats::estimate::Estimate;
+use crate::stats::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
 
 /// Blocks count as half-old from this part of the age on: what is in use for a moment is younger.
 pub(super) const HALF_OLD: f64 = 1.0 / 3.0;

@@ -6,11 +6,11 @@
 //! without frees to others that come and go: of what an early slice of that time brought, no more counts as watched than
 //! the fullest of the later half.
 
-use super::estimate::Estimate;
 use super::growth::{LEAST_LATE, Pace, spread_between, together};
 use super::hazard::UNITS_PER_HOUR;
-use super::interval::{ALPHA, normal};
 use super::rows::{BIRTH_SLICES, StackRow, Window};
+use crate::stats::estimate::Estimate;
+use crate::stats::interval::{ALPHA, normal};
 
 /// The blocks older than some age, which is not below the one asked about.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +180,7 @@ mod tests {
         for (slice, count) in births.into_iter().enumerate() {
             for block in 0..count {
                 let birth = (slice as u64 * (OLDER >> 3)) + (block * 2 + 1) * (OLDER >> 3) / (2 * count);
-                row.allocate(WINDOW.length_units - birth, 1_000 * OLDER, &WINDOW);
+                row.acquire(WINDOW.length_units - birth, 1_000 * OLDER, &WINDOW);
             }
         }
         assert_eq!(row.births, births);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::estimate::Estimate;
 use super::growth::Growth;
 use super::hazard::LateHazard;
 use super::survivors::Kept;
+use crate::stats::estimate::Estimate;
 
 /// What a call stack does with its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

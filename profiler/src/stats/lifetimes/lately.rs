@@ -1,40 +1,38 @@
-//! What targets held a moment ago. Many programs free everything as they end: these are judged as they were just before.
+//! What was held a moment ago. Many programs release everything as they end: these are judged as they were just before.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use profiler_common::memleak::age::UNIT_NS;
+use profiler_common::age::UNIT_NS;
 
 use super::{
-    collect::{self, Moments, Snapshot},
+    moments::Moment,
     rows::{Observed, StackRow},
-    tool::Memleak,
 };
-use crate::{error::Result, observe::Observation};
 
 /// What is held is not read again before so long. A little less than a second, for a look that is due every second.
 const REST: Duration = Duration::from_millis(900);
 /// Nor before so many times as long as it took: one percent of a processor.
 const RESTS: u32 = 100;
-/// To free much under observation may take longer than the time between two looks. While a target holds much less than it
-/// did, what it held is not forgotten for so long.
+/// To release much under observation may take longer than the time between two looks. While much less is held than was, what
+/// was held is not forgotten for so long.
 const HOLD: Duration = Duration::from_secs(5);
 /// Much less is less than this part.
 const HOLD_PART: f64 = 0.75;
 
-/// Targets as they were at the last look at which they lived.
+/// Address spaces as they were at the last look at which they lived.
 #[derive(Debug, Default)]
-pub(super) struct Lately {
+pub(crate) struct Lately {
     /// By number of the space.
     spaces: BTreeMap<u16, Lived>,
     again: Option<Instant>,
-    /// The spaces that freed most of what was old, as they ended.
-    pub(super) freed: BTreeMap<u16, Freed>,
+    /// The spaces that released most of what was old, as they ended.
+    pub(crate) released: BTreeMap<u16, Released>,
 }
 
-/// One target as it was.
+/// One of them as it was.
 #[derive(Debug)]
 struct Lived {
     rows: Vec<StackRow>,
@@ -43,18 +41,36 @@ struct Lived {
     length_units: u64,
 }
 
-/// What a target freed as it ended.
+/// What was released at the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Freed {
+pub(crate) struct Released {
     /// An estimate in a sampled run.
-    pub(super) bytes: f64,
+    pub(crate) bytes: f64,
     /// How long before its end it was looked at.
-    pub(super) before: Duration,
+    pub(crate) before: Duration,
 }
 
 impl Lately {
-    /// Keeps how a target is now, unless it has just begun to free what it had.
-    fn keep(&mut self, space: u16, now: Lived) {
+    /// Whether it is too soon for another look.
+    pub(crate) fn is_too_soon(&self, now: Instant) -> bool {
+        self.again.is_some_and(|again| now < again)
+    }
+
+    /// A look that began at `begun` is over.
+    pub(crate) fn looked(&mut self, begun: Instant) {
+        self.again = Some(Instant::now() + REST.max(begun.elapsed() * RESTS));
+    }
+
+    /// Keeps what a space that lives holds at this moment, read since `begun`, unless it has just begun to release what it
+    /// had. Returns how many live bytes are kept or are held now, whichever are more.
+    pub(crate) fn keep(&mut self, space: u16, rows: Vec<StackRow>, moment: &Moment, begun: Instant) -> f64 {
+        let live = live_bytes(&rows);
+        let (now_units, length_units) = (moment.now_units, moment.window().length_units);
+        self.keep_lived(space, Lived { rows, read: begun, now_units, length_units });
+        live.max(self.live_bytes(space))
+    }
+
+    fn keep_lived(&mut self, space: u16, now: Lived) {
         let is_ending = |kept: &Lived| {
             now.read.duration_since(kept.read) < HOLD
                 && (old_bytes(&now.rows) as f64) < HOLD_PART * old_bytes(&kept.rows) as f64
@@ -67,75 +83,27 @@ impl Lately {
     fn live_bytes(&self, space: u16) -> f64 {
         self.spaces.get(&space).map_or(0.0, |kept| live_bytes(&kept.rows))
     }
-}
 
-impl Memleak {
-    /// Reads the maps, for these moments.
-    pub(super) fn read(&self, on: &Observation<'_>, moments: &Moments) -> Result<Snapshot> {
-        let stacks = on.settings.max_stacks as usize;
-        let space_of = |stack| on.stacks.get(stack).map(|stack| stack.space);
-        collect::snapshot(self.object()?, self.totals()?, self.blocks()?, stacks, moments, space_of)
-    }
-
-    /// Keeps what the targets hold, where that is not too soon.
-    pub(super) fn look_at_held(&mut self, on: &Observation<'_>) -> Result<()> {
-        let begun = Instant::now();
-        let too_soon = self.lately.again.is_some_and(|again| begun < again);
-        if too_soon || on.spaces.iter().all(|space| space.ended.is_some()) {
-            return Ok(());
-        }
-        let moments = self.moments(on)?;
-        let snapshot = self.read(on, &moments)?;
-        self.keep(on, &snapshot.rows, &moments, begun);
-        Ok(())
-    }
-
-    /// Keeps what was read since `begun` of targets that still live.
-    pub(super) fn keep(
+    /// Puts a space that ended at `end` by itself back to how it was just before, if it released most of what was old as it
+    /// ended. `is_of` tells the stacks of the space.
+    pub(crate) fn put_back(
         &mut self,
-        on: &Observation<'_>,
-        rows: &[StackRow],
-        moments: &Moments,
-        begun: Instant,
+        space: u16,
+        end: &Moment,
+        rows: &mut [StackRow],
+        is_of: impl Fn(u32) -> bool,
     ) {
-        let Memleak { lately, memory, .. } = self;
-        let lives = on.spaces.iter().filter(|space| space.ended.is_none() && !space.process.ended());
-        let mut of_spaces: BTreeMap<u16, Vec<StackRow>> =
-            lives.map(|space| (space.number, Vec::new())).collect();
-        for row in rows {
-            if let Some(kept) = on.stacks.get(row.stack).and_then(|stack| of_spaces.get_mut(&stack.space)) {
-                kept.push(row.clone());
-            }
-        }
-        for (space, rows) in of_spaces {
-            let moment = moments.of(space).0;
-            let (now_units, length_units) = (moment.now_units, moment.window().length_units);
-            let live = live_bytes(&rows);
-            lately.keep(space, Lived { rows, read: begun, now_units, length_units });
-            memory.note_followed(space, live.max(lately.live_bytes(space)));
-        }
-        lately.again = Some(Instant::now() + REST.max(begun.elapsed() * RESTS));
-    }
-
-    /// Puts those that freed most of what was old as they ended back to how they were just before.
-    pub(super) fn as_they_lived(&mut self, on: &Observation<'_>, rows: &mut [StackRow], moments: &Moments) {
-        let lately = &mut self.lately;
-        let by_themselves =
-            on.spaces.iter().filter(|space| space.ended.is_some() && space.killed_by != Some(libc::SIGKILL));
-        for space in by_themselves.map(|space| space.number) {
-            let Some(lived) = lately.spaces.get(&space) else { continue };
-            let is_of = |stack| on.stacks.get(stack).is_some_and(|stack| stack.space == space);
-            if let Some(bytes) = put_back(rows, lived, is_of) {
-                let units = moments.of(space).0.now_units.saturating_sub(lived.now_units);
-                let before = Duration::from_nanos(units.saturating_mul(UNIT_NS));
-                lately.freed.insert(space, Freed { bytes, before });
-            }
+        let Some(lived) = self.spaces.get(&space) else { return };
+        if let Some(bytes) = put_back(rows, lived, is_of) {
+            let units = end.now_units.saturating_sub(lived.now_units);
+            let before = Duration::from_nanos(units.saturating_mul(UNIT_NS));
+            self.released.insert(space, Released { bytes, before });
         }
     }
 }
 
 /// If at least half of what was old is gone, makes the rows of this space those that it had while it lived, and returns how
-/// many bytes it freed since. A stack that is newer keeps its row.
+/// many bytes it released since. A stack that is newer keeps its row.
 fn put_back(rows: &mut [StackRow], lived: &Lived, is_of: impl Fn(u32) -> bool) -> Option<f64> {
     let of_space: Vec<usize> =
         (0..rows.len()).filter(|&at| rows.get(at).is_some_and(|row| is_of(row.stack))).collect();
@@ -144,7 +112,7 @@ fn put_back(rows: &mut [StackRow], lived: &Lived, is_of: impl Fn(u32) -> bool) -
     if was_old == 0 || old_bytes(ended()) > was_old / 2 {
         return None;
     }
-    let freed = (live_bytes(&lived.rows) - live_bytes(ended())).max(0.0);
+    let released = (live_bytes(&lived.rows) - live_bytes(ended())).max(0.0);
     let observed = Observed { length_units: lived.length_units, ended: true };
     let by_stack: BTreeMap<u32, &StackRow> = lived.rows.iter().map(|row| (row.stack, row)).collect();
     for at in of_space {
@@ -154,7 +122,7 @@ fn put_back(rows: &mut [StackRow], lived: &Lived, is_of: impl Fn(u32) -> bool) -
             *row = StackRow { observed: Some(observed), ..(*lived).clone() };
         }
     }
-    Some(freed)
+    Some(released)
 }
 
 fn old_bytes<'a>(rows: impl IntoIterator<Item = &'a StackRow>) -> u64 {
@@ -212,7 +180,7 @@ mod tests {
         let mut lately = Lately::default();
         let begun = Instant::now();
         let mut look = |after_s: u64, old: u64| {
-            lately.keep(1, lived(vec![row(1, old, old)], begun + Duration::from_secs(after_s)));
+            lately.keep_lived(1, lived(vec![row(1, old, old)], begun + Duration::from_secs(after_s)));
             lately.live_bytes(1)
         };
         assert_eq!([look(0, 100), look(1, 110), look(2, 60), look(3, 1)], [100.0, 110.0, 110.0, 110.0]);
