@@ -1,6 +1,6 @@
 //! Confidence limits of counts: how far may the truth be from what was counted?
 //!
-//! Blocks that matter are often few, so the limits come from the Poisson and binomial distributions themselves
+//! Items that matter are often few, so the limits come from the Poisson and binomial distributions themselves
 //! and not from the normal curve. All limits are one-sided: each is wrong with probability `tail` at most, and two
 //! of them with `tail` each make a two-sided interval of confidence `1 - 2 tail`.
 

@@ -50,7 +50,7 @@ fn its_growth_is_that_of_the_leak_alone() {
             let truth = LEAKED * MEAN_BYTES / hours;
             let near = (growth.value / truth - 1.0).abs() < 0.4;
             let holds = growth.low <= truth && growth.high.is_none_or(|high| truth <= high);
-            let kept = judgement.kept.is_some_and(|kept| kept.freed_before > 0);
+            let kept = judgement.kept.is_some_and(|kept| kept.released_before > 0);
             (judgement.verdict.name(), near, holds, kept)
         });
         let of = |is: fn(&(&str, bool, bool, bool)) -> bool| -> u64 {

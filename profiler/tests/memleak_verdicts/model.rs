@@ -155,8 +155,8 @@ fn add(row: &mut StackRow, born: &Born, window: &Window, slot_units: u64) {
     if left < 0.0 {
         return;
     }
-    row.allocs += times;
-    row.alloc_bytes += bytes * times;
+    row.acquired += times;
+    row.acquired_bytes += bytes * times;
     let lifetime = lifetime * older;
     if lifetime <= left {
         if later {

@@ -89,17 +89,17 @@ fn any_row() -> impl Strategy<Value = StackRow> {
             let mut row = StackRow { stack, births, ..StackRow::default() };
             for (bin, count) in died {
                 row.lifetimes.died[bin] += count;
-                row.allocs += count;
+                row.acquired += count;
             }
             for (bin, count) in live {
                 row.lifetimes.live[bin] += count;
                 row.lifetimes.live_age_units[bin] += (age::start(bin) + age::start(bin + 1)) / 2 * count;
-                row.allocs += count;
+                row.acquired += count;
                 row.live += count;
                 row.arrivals.mark(age::start(bin), 1 << 12);
             }
             row.old = births.iter().sum();
-            (row.alloc_bytes, row.live_bytes) = (row.allocs * 100, row.live * 100);
+            (row.acquired_bytes, row.live_bytes) = (row.acquired * 100, row.live * 100);
             row.old_bytes = row.old * 100;
             row.old_bytes_squared = row.old as f64 * 1e4;
             let old_bytes = (row.old as f64 * 130.0, row.old as f64 * 900.0);

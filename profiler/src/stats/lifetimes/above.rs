@@ -17,7 +17,7 @@ use super::{
 };
 use crate::stats::interval::ALPHA;
 
-/// With fewer old blocks than this, growth is not known to go on, and nothing is a leak.
+/// With fewer old items than this, growth is not known to go on, and nothing is a leak.
 const LEAST_OLD: u64 = 5;
 
 /// All stacks through one function.
@@ -66,7 +66,7 @@ pub(super) fn leaks<F: Ord>(
     leaks
 }
 
-/// Whether the same memory is kept and grows. A table that was filled once in one stack, and sessions that come and go in
+/// Whether the same items are kept and grows. A table that was filled once in one stack, and sessions that come and go in
 /// another, must not add up to a leak: so growth is tested on the undecided stacks alone, and again without the one that
 /// holds most.
 fn grows_together<'a>(stacks: impl Iterator<Item = &'a Judged<'a>>, window: &Window, alpha: f64) -> bool {
@@ -82,7 +82,7 @@ fn grows_together<'a>(stacks: impl Iterator<Item = &'a Judged<'a>>, window: &Win
     rows.len() > 1 && grow(&rows) && grow(&rows[1..])
 }
 
-/// Whether a stack shows by itself that its memory is kept but does not grow. It could add nothing but time without frees, as
+/// Whether a stack shows by itself that its items are kept but do not grow in number. It could add nothing but time without releases, as
 /// if others leaked.
 fn is_filled_table(stack: &Judged<'_>) -> bool {
     let judgement = &stack.judgement;
@@ -91,7 +91,7 @@ fn is_filled_table(stack: &Judged<'_>) -> bool {
         Reason::StillNone => judgement.verdict == Verdict::LongLived,
         _ => false,
     };
-    kept && judgement.hazard.frees == 0
+    kept && judgement.hazard.releases == 0
 }
 
 /// The functions that may say more than the sites, the innermost first, and of these the one that holds most.
@@ -115,7 +115,7 @@ fn candidates<F: Ord>(
     let old = |group: &Group| -> u64 {
         group.stacks.iter().filter_map(|&place| stacks.get(place)).map(|stack| stack.row.old).sum()
     };
-    // What all memory leads through tells nothing, and what is a site was judged.
+    // What all stacks lead through tells nothing, and what is a site was judged.
     let known: HashSet<&[usize]> = sites.iter().map(|site| &site.stacks[..]).chain([&places[..]]).collect();
     let says_more = |group: &Group| {
         group.stacks.len() > 1 && !known.contains(&group.stacks[..]) && old(group) >= LEAST_OLD

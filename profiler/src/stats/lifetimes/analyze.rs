@@ -27,7 +27,7 @@ pub fn analyze<'a>(rows: &'a [StackRow], window: &Window, before: &Before) -> Ve
 /// The places of `judged` in the order in which a person wants to see them.
 ///
 /// Leaks come first, by growth; then what is long-lived and what is too young to judge, by old bytes, then by live
-/// bytes; then caches by live bytes and churn by bytes allocated. Equals are ordered by the number of the stack, so
+/// bytes; then caches by live bytes and churn by bytes acquired. Equals are ordered by the number of the stack, so
 /// that the same data always gives the same report.
 pub fn rank(judged: &[Judged<'_>]) -> Vec<usize> {
     let mut order: Vec<_> = (0..judged.len()).collect();
@@ -65,7 +65,7 @@ fn weights(judged: &Judged<'_>) -> (f64, f64) {
         Verdict::Leak => (judged.judgement.growth_bytes_per_hour.map_or(0.0, |growth| growth.value), live),
         Verdict::LongLived | Verdict::Young => (old, live),
         Verdict::Cache => (live, old),
-        Verdict::Churn => (bytes(row.alloc_bytes, |weighted| weighted.alloc_bytes.0), live),
+        Verdict::Churn => (bytes(row.acquired_bytes, |weighted| weighted.acquired_bytes.0), live),
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn judged(row: &StackRow, verdict: Verdict, growth: f64) -> Judged<'_> {
-        let judgement = Judgement::sample(verdict, Reason::FewBlocks, growth);
+        let judgement = Judgement::sample(verdict, Reason::FewItems, growth);
         Judged { row, judgement }
     }
 

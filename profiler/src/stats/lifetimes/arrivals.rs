@@ -1,8 +1,8 @@
-//! When did the blocks come that are still live, and have they stopped coming?
+//! When did the items come that are still live, and have they stopped coming?
 //!
-//! Blocks that come together are one event: a server that leaks a thousand blocks in every tick leaks once per tick.
-//! So time is cut into slots, and a slot in which any number of live blocks was born is *taken*. How long a silence
-//! is has to be judged by the gaps between taken slots, never by the number of blocks.
+//! Items that come together are one event: a server that leaks a thousand items in every tick leaks once per tick.
+//! So time is cut into slots, and a slot in which any number of live items was born is *taken*. How long a silence
+//! is has to be judged by the gaps between taken slots, never by the number of items.
 //!
 //! The typical gap is the one that a moment chosen at random falls into, `sum of gap^2 / sum of gaps`. It needs no
 //! rule of what belongs to one burst: gaps within bursts are short, and hardly weigh. Of a fixed beat it is the
@@ -17,7 +17,7 @@ use super::rows::Window;
 const SLOTS: usize = 4096;
 /// Slots reach back this many ages: the rhythm of today counts, not that of last week.
 const REACH_AGES: u64 = 32;
-/// Ages of blocks may be too large by this much, in units: the kernel's clock of births goes by ticks of up to 10 ms.
+/// Ages of items may be too large by this much, in units: the kernel's clock of births goes by ticks of up to 10 ms.
 const CLOCK_UNITS: f64 = 10.0;
 /// Chance of taking a pause between births at random moments for their end.
 const SILENT_TAIL: f64 = 1e-5;
@@ -37,7 +37,7 @@ const GAPS: f64 = 2.0;
 /// With fewer gaps than this a beat is not known, and a silence has to last an age longer.
 const KNOWN_GAPS: f64 = 5.0;
 
-/// In which slots of time blocks were born that are still live: a bit for each slot, counted from the end of the
+/// In which slots of time items were born that are still live: a bit for each slot, counted from the end of the
 /// observation backwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrivals([u64; SLOTS / 64]);
@@ -49,7 +49,7 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// A block of this age is live. `slot_units` is [`Window::slot_units`], divided by here so that the caller does
+    /// An item of this age is live. `slot_units` is [`Window::slot_units`], divided by here so that the caller does
     /// it once.
     pub fn mark(&mut self, age_units: u64, slot_units: u64) {
         let slot = (age_units / slot_units.max(1)) as usize;
@@ -79,12 +79,12 @@ impl Arrivals {
         })
     }
 
-    /// Number of slots taken by blocks of at least that age.
+    /// Number of slots taken by items of at least that age.
     pub(super) fn events(&self, age_units: u64, window: &Window) -> usize {
         self.taken((age_units / window.slot_units()) as usize).count()
     }
 
-    /// At how many moments blocks of these ages were born: births that follow within `apart_units` of the youngest of a
+    /// At how many moments items of these ages were born: births that follow within `apart_units` of the youngest of a
     /// moment belong to it.
     pub(super) fn moments(&self, ages: RangeInclusive<u64>, apart_units: u64, window: &Window) -> usize {
         let slot = window.slot_units();
@@ -103,11 +103,11 @@ impl Arrivals {
         moments
     }
 
-    /// True if blocks have certainly stopped coming: none was born for so long that the gaps before would have to
-    /// have gone on in between. Either no block at all, or none that is at least a third of the age by now: what is
+    /// True if items have certainly stopped coming: none was born for so long that the gaps before would have to
+    /// have gone on in between. Either no item at all, or none that is at least a third of the age by now: what is
     /// in use for a moment is always young.
     ///
-    /// Only of a row that has old blocks: without a birth in reach, all of them are older than that. `was_leak`: an earlier
+    /// Only of a row that has old items: without a birth in reach, all of them are older than that. `was_leak`: an earlier
     /// look has proved that they came.
     pub(super) fn ended(&self, window: &Window, was_leak: bool) -> bool {
         let third = (window.older_units as f64 * HALF_OLD) as u64;
@@ -115,7 +115,7 @@ impl Arrivals {
         silent_from(0) || silent_from(third)
     }
 
-    /// The same of the blocks of at least that age alone, with no allowance for a stall.
+    /// The same of the items of at least that age alone, with no allowance for a stall.
     pub(super) fn silent_from(&self, age_units: u64, window: &Window, was_leak: bool) -> bool {
         self.silence_ends(age_units, 0.0, window, was_leak)
     }

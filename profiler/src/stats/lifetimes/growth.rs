@@ -1,8 +1,8 @@
 //! Do the survivors of a stack keep growing in number, and how fast in bytes?
 //!
-//! Blocks that are never freed are a leak only if ever more of them come. Tables filled at start and caches that
-//! have filled up also keep everything, but their old blocks were all born early. So the births of old blocks are
-//! looked at over the period in which a block could be born and be old now.
+//! Items that are never released are a leak only if ever more of them come. Tables filled at start and caches that
+//! have filled up also keep everything, but their old items were all born early. So the births of old items are
+//! looked at over the period in which an item could be born and be old now.
 
 use profiler_common::age;
 
@@ -13,7 +13,7 @@ use super::survivors::Survivors;
 use crate::stats::estimate::Estimate;
 use crate::stats::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upper};
 
-/// Blocks count as half-old from this part of the age on: what is in use for a moment is younger.
+/// Items count as half-old from this part of the age on: what is in use for a moment is younger.
 pub(super) const HALF_OLD: f64 = 1.0 / 3.0;
 /// The later half must bring at least this share of what the earlier half brought.
 const LEAST_RATIO: f64 = 0.2;
@@ -29,10 +29,10 @@ const SLOWED_TAIL: f64 = 0.01;
 const SLOWED_AFTER_LEAK_TAIL: f64 = 1e-4;
 /// Chance of error where "probably" is enough.
 pub(super) const PROBABLY: f64 = 0.2;
-/// Fewer blocks than this and their bytes are not near to normal.
+/// Fewer items than this and their bytes are not near to normal.
 const FEW: u64 = 10;
 
-/// What the births of old blocks say.
+/// What the births of old items say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
     /// They go on to the end.
@@ -43,7 +43,7 @@ pub enum Growth {
     Unclear,
 }
 
-/// Do births of blocks that grow old continue? `was_leak`: an earlier look has proved that they did.
+/// Do births of items that grow old continue? `was_leak`: an earlier look has proved that they did.
 #[cfg(test)]
 pub(super) fn growth(row: &StackRow, window: &Window, was_leak: bool) -> Growth {
     growth_within(row, window, was_leak, ALPHA)
@@ -56,7 +56,7 @@ pub(super) fn growth_within(row: &StackRow, window: &Window, was_leak: bool, alp
     }
     let late_total: u64 = row.births.split_at(BIRTH_SLICES / 2).1.iter().sum();
 
-    // Blocks born too late to be old yet must go on where the late births end.
+    // Items born too late to be old yet must go on where the late births end.
     let younger = row.live.saturating_sub(row.old);
     let older = window.older_units as f64;
     let half = window.length_units.saturating_sub(window.older_units) as f64 / 2.0;
@@ -137,14 +137,14 @@ fn faded(row: &StackRow, window: &Window, clump: f64, tail: f64) -> bool {
     slowed(early.iter().sum(), later, (half + rest) / (2.0 * half + rest), clump, tail)
 }
 
-/// Live blocks of a third of the age and more that are not old yet, to the bin.
+/// Live items of a third of the age and more that are not old yet, to the bin.
 fn half_old(row: &StackRow, window: &Window) -> u64 {
     let older = window.older_units as f64;
     let bins = (0..age::BINS).filter(|&bin| age::start(bin) as f64 >= HALF_OLD * older);
     bins.map(|bin| row.lifetimes.live[bin] + row.later_parts[bin]).sum::<u64>().saturating_sub(row.old)
 }
 
-/// How many of these will get old, if blocks go on being freed as they were: the entries of a cache that is emptied before
+/// How many of these will get old, if items go on being released as they were: the entries of a cache that is emptied before
 /// the age asked about are not the next of a table's.
 fn getting_old(row: &StackRow, window: &Window) -> u64 {
     let half_old = half_old(row, window);
@@ -210,7 +210,7 @@ fn slowed(early: u64, late: u64, late_share: f64, clump: f64, tail: f64) -> bool
     1.0 - at_least(late + 1, early + late, fair_share(late_share)) < tail
 }
 
-/// One burst of allocations is not growth: births that are half-old came at several moments, and two of these are in
+/// One burst of acquisitions is not growth: births that are half-old came at several moments, and two of these are in
 /// the later half or since.
 fn spread_out(row: &StackRow, window: &Window) -> bool {
     let older = window.older_units as f64;
@@ -219,17 +219,17 @@ fn spread_out(row: &StackRow, window: &Window) -> bool {
     spread_between(row, window, youngest, late)
 }
 
-/// The same of blocks that are at least as old as `youngest`; those born since `late`, as an age too, are the later ones.
+/// The same of items that are at least as old as `youngest`; those born since `late`, as an age too, are the later ones.
 pub(super) fn spread_between(row: &StackRow, window: &Window, youngest: u64, late: u64) -> bool {
     let moment = (window.older_units as f64 * MOMENT).max(1.0) as u64;
     let moments = |oldest: u64| row.arrivals.moments(youngest..=oldest, moment, window);
     moments(u64::MAX) >= LEAST_MOMENTS && moments(late) >= 2
 }
 
-/// Growth of the bytes in blocks older than the age asked about, per hour of the time in which such blocks could be
+/// Growth of the bytes in items older than the age asked about, per hour of the time in which such items could be
 /// born; missing if the observation is not longer than that age.
 ///
-/// The interval is that of a compound Poisson total, `1.96 sqrt(sum of size^2)`; for few blocks the exact one of
+/// The interval is that of a compound Poisson total, `1.96 sqrt(sum of size^2)`; for few items the exact one of
 /// their number, times their mean size. In a sampled run the variance of the drawing is added.
 pub(super) fn bytes_per_hour(row: &StackRow, window: &Window) -> Option<Estimate> {
     let eligible = window.length_units.checked_sub(window.older_units).filter(|&units| units > 0)?;
@@ -254,10 +254,10 @@ pub(super) fn bytes_per_hour(row: &StackRow, window: &Window) -> Option<Estimate
     })
 }
 
-/// Bytes that one counted block stands for, over all blocks of the stack.
+/// Bytes that one counted item stands for, over all items of the stack.
 fn mean_bytes(row: &StackRow) -> f64 {
-    let bytes = row.weighted.as_ref().map_or(row.alloc_bytes as f64, |weighted| weighted.alloc_bytes.0);
-    if row.allocs > 0 { bytes / row.allocs as f64 } else { 0.0 }
+    let bytes = row.weighted.as_ref().map_or(row.acquired_bytes as f64, |weighted| weighted.acquired_bytes.0);
+    if row.acquired > 0 { bytes / row.acquired as f64 } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -271,7 +271,7 @@ mod tests {
         Window { length_units: 4 * older_units, older_units }
     }
 
-    /// `younger` blocks are live that are not old yet, born evenly since.
+    /// `younger` items are live that are not old yet, born evenly since.
     fn births(births: [u64; BIRTH_SLICES], younger: u64) -> StackRow {
         let old = births.iter().sum();
         let mut row = StackRow { old, live: old + younger, births, ..StackRow::default() };
@@ -365,13 +365,13 @@ mod tests {
     }
 
     #[test]
-    fn few_blocks_have_poisson_limits() {
+    fn few_items_have_poisson_limits() {
         let row = StackRow { old: 4, old_bytes: 4_000, old_bytes_squared: 4e6, ..StackRow::default() };
         let growth = bytes_per_hour(&row, &window()).unwrap();
         close(growth.low, 1_089.9 / 3.0);
         close(growth.high.unwrap(), 10_242.0 / 3.0);
 
-        let none = StackRow { allocs: 50, alloc_bytes: 5_000, ..StackRow::default() };
+        let none = StackRow { acquired: 50, acquired_bytes: 5_000, ..StackRow::default() };
         let growth = bytes_per_hour(&none, &window()).unwrap();
         assert_eq!((growth.value, growth.low), (0.0, 0.0));
         close(growth.high.unwrap(), 368.9 / 3.0);

@@ -1,7 +1,7 @@
-//! The late-age free hazard: are blocks that got old still being freed, and how often?
+//! The late-age release hazard: are items that got old still being released, and how often?
 //!
-//! Frees divided by the block-time at risk, both counted from some age on only. This tells a leak from state that
-//! lives long: both leave old blocks behind, but old blocks of the second kind go on being freed.
+//! Releases divided by the item-time at risk, both counted from some age on only. This tells a leak from state that
+//! lives long: both leave old items behind, but old items of the second kind go on being released.
 
 use profiler_common::age::{self, BINS, UNIT_NS};
 
@@ -12,58 +12,58 @@ use crate::stats::interval::{ALPHA, at_least, poisson_lower, poisson_upper};
 /// Age units in one hour.
 pub(super) const UNITS_PER_HOUR: f64 = 3.6e12 / UNIT_NS as f64;
 
-/// Confidence of the check that frees do not become frequent again at a later age.
+/// Confidence of the check that releases do not become frequent again at a later age.
 const VETO_TAIL: f64 = 0.01;
 
-/// How often blocks beyond some age are freed.
+/// How often items beyond some age are released.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LateHazard {
-    /// Frees of blocks of at least `from_units`.
-    pub frees: u64,
-    /// Time that blocks spent live beyond that age, summed over blocks, in hours.
-    pub exposure_block_hours: f64,
-    /// Frees per block and hour, with Garwood's (1936) exact interval. With no free seen the upper limit is the
-    /// one-sided one, about 3 / exposure; it is missing if no block was watched beyond `from_units`.
+    /// Releases of items of at least `from_units`.
+    pub releases: u64,
+    /// Time that items spent live beyond that age, summed over items, in hours.
+    pub exposure_item_hours: f64,
+    /// Releases per item and hour, with Garwood's (1936) exact interval. With no release seen the upper limit is the
+    /// one-sided one, about 3 / exposure; it is missing if no item was watched beyond `from_units`.
     pub per_hour: Estimate,
-    /// The age from which frees count, in age units. It is the start of a bin of the age scale.
+    /// The age from which releases count, in age units. It is the start of a bin of the age scale.
     pub from_units: u64,
     /// The oldest age that could be seen, in age units: the length of the observation.
     pub to_units: u64,
 }
 
-/// Frees and block-time from the start of each bin on; the last entry is the end of the age scale.
+/// Releases and item-time from the start of each bin on; the last entry is the end of the age scale.
 #[derive(Clone, Debug)]
 pub(super) struct LateAges {
-    frees: [u64; BINS + 1],
-    blocks: [u64; BINS + 1],
+    releases: [u64; BINS + 1],
+    items: [u64; BINS + 1],
     exposure_units: [f64; BINS + 1],
 }
 
-/// Frees and block-time from one age on.
+/// Releases and item-time from one age on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Suffix {
-    pub(super) frees: u64,
-    /// Blocks that were watched beyond that age, freed or not.
-    pub(super) blocks: u64,
+    pub(super) releases: u64,
+    /// Items that were watched beyond that age, released or not.
+    pub(super) items: u64,
     pub(super) exposure_units: f64,
     pub(super) from_units: u64,
     bin: usize,
 }
 
 impl LateAges {
-    /// Block-time of live blocks is exact; a freed block counts to the middle of the bin it was freed in.
+    /// Item-time of live items is exact; a released item counts to the middle of the bin it was released in.
     pub(super) fn new(lifetimes: &Lifetimes) -> LateAges {
         let mut late =
-            LateAges { frees: [0; BINS + 1], blocks: [0; BINS + 1], exposure_units: [0.0; BINS + 1] };
-        let (mut frees, mut blocks, mut exposure) = (0, 0, 0.0);
+            LateAges { releases: [0; BINS + 1], items: [0; BINS + 1], exposure_units: [0.0; BINS + 1] };
+        let (mut releases, mut items, mut exposure) = (0, 0, 0.0);
         for bin in (0..BINS).rev() {
             let (start, width) = (age::start(bin), (age::start(bin + 1) - age::start(bin)) as f64);
             let (died, live) = (lifetimes.died[bin], lifetimes.live[bin]);
             let watched = lifetimes.live_age_units[bin].saturating_sub(live.saturating_mul(start));
-            exposure += blocks as f64 * width + watched as f64 + died as f64 * width / 2.0;
-            frees += died;
-            blocks += died + live;
-            (late.frees[bin], late.blocks[bin], late.exposure_units[bin]) = (frees, blocks, exposure);
+            exposure += items as f64 * width + watched as f64 + died as f64 * width / 2.0;
+            releases += died;
+            items += died + live;
+            (late.releases[bin], late.items[bin], late.exposure_units[bin]) = (releases, items, exposure);
         }
         late
     }
@@ -76,47 +76,47 @@ impl LateAges {
 
     fn at(&self, bin: usize) -> Suffix {
         Suffix {
-            frees: self.frees[bin],
-            blocks: self.blocks[bin],
+            releases: self.releases[bin],
+            items: self.items[bin],
             exposure_units: self.exposure_units[bin],
             from_units: age::start(bin),
             bin,
         }
     }
 
-    /// From the start of the last bin that holds a block, if there is any block.
+    /// From the start of the last bin that holds an item, if there is any item.
     pub(super) fn oldest(&self) -> Option<Suffix> {
-        (0..BINS).rev().find(|&bin| self.blocks[bin] > 0).map(|bin| self.at(bin))
+        (0..BINS).rev().find(|&bin| self.items[bin] > 0).map(|bin| self.at(bin))
     }
 
-    /// True if beyond some later age than the start of `suffix` frees are more frequent than `limit` per unit: a
+    /// True if beyond some later age than the start of `suffix` releases are more frequent than `limit` per unit: a
     /// cache whose oldest entries have just begun to expire has a low hazard on average, yet forgets everything.
     /// `lent` is the time beyond an age that does not count.
     pub(super) fn rises(&self, suffix: &Suffix, limit: f64, lent: impl Fn(u64) -> f64) -> bool {
-        let mut later = (suffix.bin + 1..BINS).map(|bin| self.at(bin)).filter(|later| later.frees > 0);
+        let mut later = (suffix.bin + 1..BINS).map(|bin| self.at(bin)).filter(|later| later.releases > 0);
         later.any(|later| later.without(lent(later.from_units)).above(limit, VETO_TAIL))
     }
 
-    /// The first age from which on no more are freed than from the start of `suffix`, in units.
+    /// The first age from which on no more are released than from the start of `suffix`, in units.
     pub(super) fn quiet_from(&self, suffix: &Suffix) -> u64 {
-        let bin = (0..=suffix.bin).find(|&bin| self.frees[bin] == suffix.frees).unwrap_or(suffix.bin);
+        let bin = (0..=suffix.bin).find(|&bin| self.releases[bin] == suffix.releases).unwrap_or(suffix.bin);
         age::start(bin)
     }
 
-    /// From the first bin on, at or beyond the start of `suffix`, in which a block was freed.
-    pub(super) fn first_free(&self, suffix: &Suffix) -> Option<Suffix> {
+    /// From the first bin on, at or beyond the start of `suffix`, in which an item was released.
+    pub(super) fn first_release(&self, suffix: &Suffix) -> Option<Suffix> {
         let mut bins = suffix.bin..BINS;
-        bins.find(|&bin| self.frees[bin] > self.frees[bin + 1]).map(|bin| self.at(bin))
+        bins.find(|&bin| self.releases[bin] > self.releases[bin + 1]).map(|bin| self.at(bin))
     }
 
-    /// From the first bin on beyond which none was freed.
-    pub(super) fn beyond_frees(&self) -> Suffix {
-        self.at((0..BINS).find(|&bin| self.frees[bin] == 0).unwrap_or(BINS))
+    /// From the first bin on beyond which none was released.
+    pub(super) fn beyond_releases(&self) -> Suffix {
+        self.at((0..BINS).find(|&bin| self.releases[bin] == 0).unwrap_or(BINS))
     }
 
-    /// From the start of each bin on that begins at `units` or later and has blocks.
+    /// From the start of each bin on that begins at `units` or later and has items.
     pub(super) fn since(&self, units: f64) -> impl Iterator<Item = Suffix> + '_ {
-        let bins = (0..BINS).filter(move |&bin| age::start(bin) as f64 >= units && self.blocks[bin] > 0);
+        let bins = (0..BINS).filter(move |&bin| age::start(bin) as f64 >= units && self.items[bin] > 0);
         bins.map(|bin| self.at(bin))
     }
 }
@@ -129,13 +129,13 @@ impl Suffix {
 
     /// True if the hazard is above `limit` per unit, wrong with probability `tail`.
     pub(super) fn above(&self, limit: f64, tail: f64) -> bool {
-        self.frees > 0 && poisson_lower(self.frees as f64, tail) > limit * self.exposure_units
+        self.releases > 0 && poisson_lower(self.releases as f64, tail) > limit * self.exposure_units
     }
 
-    /// Lower limit of the frees per unit, wrong with probability `tail`.
+    /// Lower limit of the releases per unit, wrong with probability `tail`.
     pub(super) fn at_least_per_unit(&self, tail: f64) -> f64 {
         if self.exposure_units > 0.0 {
-            poisson_lower(self.frees as f64, tail) / self.exposure_units
+            poisson_lower(self.releases as f64, tail) / self.exposure_units
         } else {
             0.0
         }
@@ -151,23 +151,23 @@ impl Suffix {
         Suffix { exposure_units: (self.exposure_units - lent_units).max(0.0), ..self }
     }
 
-    /// True if frees are rarer here than among all of `earlier`, of which these blocks are a part, wrong with probability
+    /// True if releases are rarer here than among all of `earlier`, of which these items are a part, wrong with probability
     /// `tail`.
     pub(super) fn rarer_than(&self, earlier: &Suffix, tail: f64) -> bool {
         let share = self.exposure_units / earlier.exposure_units;
-        self.exposure_units > 0.0 && 1.0 - at_least(self.frees + 1, earlier.frees, share) < tail
+        self.exposure_units > 0.0 && 1.0 - at_least(self.releases + 1, earlier.releases, share) < tail
     }
 
-    /// Frees per unit, if any block was watched.
+    /// Releases per unit, if any item was watched.
     pub(super) fn per_unit(&self) -> Option<f64> {
-        (self.exposure_units > 0.0).then(|| self.frees as f64 / self.exposure_units)
+        (self.exposure_units > 0.0).then(|| self.releases as f64 / self.exposure_units)
     }
 
-    /// Upper limit of the expected number of frees. With none seen there is nothing to say about the lower side,
+    /// Upper limit of the expected number of releases. With none seen there is nothing to say about the lower side,
     /// and the whole of `alpha` goes to the upper one.
     fn upper(&self, alpha: f64) -> f64 {
-        let tail = if self.frees == 0 { alpha } else { alpha / 2.0 };
-        poisson_upper(self.frees as f64, tail)
+        let tail = if self.releases == 0 { alpha } else { alpha / 2.0 };
+        poisson_upper(self.releases as f64, tail)
     }
 
     /// The figures to show, with an interval of confidence `1 - alpha`.
@@ -175,17 +175,17 @@ impl Suffix {
         let hours = self.exposure_units / UNITS_PER_HOUR;
         let per_hour = if hours > 0.0 {
             Estimate {
-                value: self.frees as f64 / hours,
-                low: poisson_lower(self.frees as f64, alpha / 2.0) / hours,
+                value: self.releases as f64 / hours,
+                low: poisson_lower(self.releases as f64, alpha / 2.0) / hours,
                 high: Some(self.upper(alpha) / hours),
-                exact: self.frees == 0 && !sampled,
+                exact: self.releases == 0 && !sampled,
             }
         } else {
             Estimate { value: 0.0, low: 0.0, high: None, exact: false }
         };
         LateHazard {
-            frees: self.frees,
-            exposure_block_hours: hours,
+            releases: self.releases,
+            exposure_item_hours: hours,
             per_hour,
             from_units: self.from_units,
             to_units,
@@ -197,16 +197,16 @@ impl Suffix {
 /// below `limit` per unit. At least 1; missing if that takes more than a hundred times as much, or no time at all
 /// has been watched.
 pub(super) fn exposure_factor(suffix: &Suffix, limit: f64) -> Option<f64> {
-    let (frees, exposure) = (suffix.frees as f64, suffix.exposure_units);
+    let (releases, exposure) = (suffix.releases as f64, suffix.exposure_units);
     if exposure <= 0.0 {
         return None;
     }
-    if suffix.frees == 0 {
+    if suffix.releases == 0 {
         return Some((poisson_upper(0.0, ALPHA) / (limit * exposure)).max(1.0));
     }
     let mut factor = 1.0;
     while factor <= 100.0 {
-        if poisson_upper(frees * factor, ALPHA / 2.0) < limit * exposure * factor {
+        if poisson_upper(releases * factor, ALPHA / 2.0) < limit * exposure * factor {
             return Some(factor);
         }
         factor *= 1.1;
@@ -235,8 +235,8 @@ mod tests {
         let late = LateAges::new(&lifetimes(&[(900, 10)], &[(600, 2), (1_100, 3), (2_000, 1)]));
         // Bins around here start at 640, 768, 896, 1024.
         let suffix = late.from(650.0);
-        assert_eq!((suffix.frees, suffix.from_units), (10, 768));
-        // Three live to 1100, one to 2000, ten freed in the middle of 896..1024.
+        assert_eq!((suffix.releases, suffix.from_units), (10, 768));
+        // Three live to 1100, one to 2000, ten released in the middle of 896..1024.
         let want = 3.0 * (1_100.0 - 768.0) + (2_000.0 - 768.0) + 10.0 * (960.0 - 768.0);
         assert_eq!(suffix.exposure_units, want);
         assert_eq!(late.from(768.0), suffix);
@@ -244,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn frees_per_hour_with_garwoods_interval() {
+    fn releases_per_hour_with_garwoods_interval() {
         let units = UNITS_PER_HOUR / 2.0;
-        let suffix = Suffix { frees: 10, exposure_units: 4.0 * units, from_units: 0, bin: 0, blocks: 0 };
+        let suffix = Suffix { releases: 10, exposure_units: 4.0 * units, from_units: 0, bin: 0, items: 0 };
         let hazard = suffix.hazard(0.05, 9, false);
-        assert_eq!(hazard.exposure_block_hours, 2.0);
+        assert_eq!(hazard.exposure_item_hours, 2.0);
         assert_eq!(hazard.per_hour.value, 5.0);
         assert!((hazard.per_hour.low - 4.7954 / 2.0).abs() < 1e-4);
         assert!((hazard.per_hour.high.unwrap() - 18.390 / 2.0).abs() < 1e-3);
@@ -256,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn no_free_seen_leaves_an_upper_limit_of_three_per_exposure() {
+    fn no_release_seen_leaves_an_upper_limit_of_three_per_exposure() {
         let suffix =
-            Suffix { frees: 0, exposure_units: 4.0 * UNITS_PER_HOUR, from_units: 0, bin: 0, blocks: 0 };
+            Suffix { releases: 0, exposure_units: 4.0 * UNITS_PER_HOUR, from_units: 0, bin: 0, items: 0 };
         let hazard = suffix.hazard(0.05, 9, false).per_hour;
         assert_eq!((hazard.value, hazard.low, hazard.exact), (0.0, 0.0, true));
         assert!((hazard.high.unwrap() - 2.9957 / 4.0).abs() < 1e-4);
-        // 30 block-ages prove a hazard below a tenth per age, 29 do not.
+        // 30 item-ages prove a hazard below a tenth per age, 29 do not.
         let ages = |n: f64| Suffix { exposure_units: n * 700.0, ..suffix };
         assert!(ages(30.0).below(0.1 / 700.0, 0.05));
         assert!(!ages(29.0).below(0.1 / 700.0, 0.05));
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn nothing_watched_is_no_limit() {
-        let suffix = Suffix { frees: 0, exposure_units: 0.0, from_units: 0, bin: 0, blocks: 0 };
+        let suffix = Suffix { releases: 0, exposure_units: 0.0, from_units: 0, bin: 0, items: 0 };
         assert_eq!(suffix.hazard(0.05, 9, false).per_hour.high, None);
         assert_eq!(suffix.per_unit(), None);
         assert!(!suffix.below(1.0, 0.05));
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_cache_that_has_just_begun_to_expire_rises() {
-        // 1000 blocks of age up to 1500 still live, the 30 oldest were all freed at 1500.
+        // 1000 items of age up to 1500 still live, the 30 oldest were all released at 1500.
         let live: Vec<_> = (0..1_000).map(|i| (1 + i * 3 / 2, 1)).collect();
         let limit = 0.1 / 1_000.0;
         let late = LateAges::new(&lifetimes(&[(1_500, 30)], &live));
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn factor_of_exposure_until_proved() {
         let suffix =
-            |frees, exposure_units| Suffix { frees, exposure_units, from_units: 0, bin: 0, blocks: 0 };
+            |releases, exposure_units| Suffix { releases, exposure_units, from_units: 0, bin: 0, items: 0 };
         let factor = exposure_factor(&suffix(0, 10.0), 0.1).unwrap();
         assert!((factor - 2.9957).abs() < 1e-3);
         assert_eq!(exposure_factor(&suffix(0, 100.0), 0.1), Some(1.0));

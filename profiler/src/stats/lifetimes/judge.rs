@@ -1,6 +1,6 @@
 //! How a verdict is reached: the order of the questions, and how much evidence each of them takes.
 //!
-//! A leak is proved, never assumed: late frees must be rarer than once in ten ages beyond doubt, and survivors must
+//! A leak is proved, never assumed: late releases must be rarer than once in ten ages beyond doubt, and survivors must
 //! keep coming. Whatever might still turn out to be one is called young until it is decided.
 
 mod again;
@@ -18,33 +18,33 @@ use super::survivors::Survivors;
 use super::verdict::{Judgement, Reason, Said, Verdict};
 use crate::stats::interval::ALPHA;
 
-/// The observation must be this many times longer than the age asked about before old blocks are judged.
+/// The observation must be this many times longer than the age asked about before old items are judged.
 pub const MARGIN: f64 = 1.25;
-/// A leak is freed less than once in this many ages: blocks of that age would live on that much longer.
+/// A leak is released less than once in this many ages: items of that age would live on that much longer.
 const LIMIT_AGES: f64 = 10.0;
-/// Ages from which frees are counted, in parts of the age asked about. The first decides alone; the later ones find
+/// Ages from which releases are counted, in parts of the age asked about. The first decides alone; the later ones find
 /// a leak behind a cache whose entries live longer than the age, and share their risk of being wrong.
 const STARTS: [f64; 6] = [2.0 / 3.0, 1.0, 4.0 / 3.0, 2.0, 8.0 / 3.0, 4.0];
-/// Chance of error where old blocks that nobody is seen to free are suspect.
+/// Chance of error where old items that nobody is seen to release are suspect.
 const DOUBT: f64 = 0.37;
-/// Chance of taking frees to be rarer at a later age than before where they are not.
+/// Chance of taking releases to be rarer at a later age than before where they are not.
 const RARER_TAIL: f64 = 0.05;
 /// A leak that was taken back is said again with this part of the chance of error.
 const AGAIN: f64 = 0.4;
-/// Of fewer drawn blocks nothing is said in a sampled run.
+/// Of fewer drawn items nothing is said in a sampled run.
 const LEAST_DRAWN: u64 = 5;
-/// Temporary blocks live shorter than this part of the age, in the median.
+/// Temporary items live shorter than this part of the age, in the median.
 const SHORT: f64 = 0.1;
-/// A stack of temporary blocks keeps at most this share of them to the age.
+/// A stack of temporary items keeps at most this share of them to the age.
 const CHURN_SURVIVAL: f64 = 0.01;
-/// A cache keeps at most this share of its blocks to the age, or to twice the age.
+/// A cache keeps at most this share of its items to the age, or to twice the age.
 const CACHE_SURVIVAL: f64 = 0.05;
-/// With fewer blocks of known fate nothing is said from survival alone.
-const LEAST_BLOCKS: u64 = 20;
-/// So many blocks that nobody is seen to free might be the beginning of a leak.
+/// With fewer items of known fate nothing is said from survival alone.
+const LEAST_ITEMS: u64 = 20;
+/// So many items that nobody is seen to release might be the beginning of a leak.
 const SUSPECT: u64 = 3;
-/// Old blocks that the question of growth takes, on average.
-const GROWTH_BLOCKS: f64 = 12.0;
+/// Old items that the question of growth takes, on average.
+const GROWTH_ITEMS: f64 = 12.0;
 
 /// Judges one call stack. Pure: the same row and window give the same judgement.
 pub fn judge(row: &StackRow, window: &Window) -> Judgement {
@@ -78,7 +78,7 @@ pub(super) fn judge_within(row: &StackRow, window: &Window, before: Option<Said>
             Some(kept) => Some(kept.bytes_per_hour()),
             None => growth::bytes_per_hour(row, window),
         },
-        kept: kept.map(|kept| kept.kept(case.ages.from(case.older).frees.saturating_sub(late.frees))),
+        kept: kept.map(|kept| kept.kept(case.ages.from(case.older).releases.saturating_sub(late.releases))),
         judged_after: if verdict == Verdict::Young && !row.has_ended() {
             case.judged_after(reason)
         } else {
@@ -98,28 +98,28 @@ struct Case<'a> {
     ages: LateAges,
     /// The age asked about, in age units.
     older: f64,
-    /// The hazard, per unit, below which a block is as good as never freed.
+    /// The hazard, per unit, below which an item is as good as never released.
     limit: f64,
-    /// Frees from two thirds of the age on.
+    /// Releases from two thirds of the age on.
     late: Suffix,
     /// The same without the time of what was loaded at once.
     own: Suffix,
-    /// The first ages whose hazard is proved to be below the limit, of those whose blocks grow if there are any.
+    /// The first ages whose hazard is proved to be below the limit, of those whose items grow if there are any.
     proof: Option<Proof<'a>>,
-    /// The first ages whose blocks might be a leak, though those before are freed.
+    /// The first ages whose items might be a leak, though those before are released.
     tail: Option<Suffix>,
     growth: Growth,
-    /// The median lifetime, if half of the blocks were seen to be freed.
+    /// The median lifetime, if half of the items were seen to be released.
     median_units: Option<f64>,
 }
 
-/// Ages from which on blocks are proved to be kept.
+/// Ages from which on items are proved to be kept.
 struct Proof<'a> {
     suffix: Suffix,
     /// The error allowed there.
     alpha: f64,
     survivors: Option<Survivors<'a>>,
-    /// True if ever more blocks come that stay for so long.
+    /// True if ever more items come that stay for so long.
     grows: bool,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Case<'a> {
         case
     }
 
-    /// What the verdict rests on: the ages from which frees count, the error allowed there, and the blocks that are kept.
+    /// What the verdict rests on: the ages from which releases count, the error allowed there, and the items that are kept.
     fn evidence(&self, reason: Reason) -> (Suffix, f64, Option<Survivors<'a>>) {
         let usual = (self.late, ALPHA, None);
         match reason {
@@ -167,7 +167,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The first of the starts from which on blocks are kept, and ever more of them.
+    /// The first of the starts from which on items are kept, and ever more of them.
     fn prove(&self, alpha: f64) -> Option<Proof<'a>> {
         let mut first = None;
         for (place, start) in STARTS.iter().enumerate() {
@@ -192,13 +192,13 @@ impl<'a> Case<'a> {
         endless.then(|| whole(self.late)).or(first)
     }
 
-    /// The blocks that have outlived what is freed: of younger ones than `suffix` too, where no more of these are freed. The
+    /// The items that have outlived what is released: of younger ones than `suffix` too, where no more of these are released. The
     /// longer the time in which they could be born, the more is known of how they grow.
     fn survivors(&self, suffix: &Suffix) -> Option<Survivors<'a>> {
         Survivors::beyond(self.row, self.window, self.ages.quiet_from(suffix))
     }
 
-    /// Whether blocks of that age are freed so rarely, by their time without what was loaded at once, and no later age is
+    /// Whether items of that age are released so rarely, by their time without what was loaded at once, and no later age is
     /// against it.
     fn kept_from(
         &self,
@@ -210,7 +210,7 @@ impl<'a> Case<'a> {
         rare(&suffix.without(lent(suffix.from_units))) && !self.ages.rises(suffix, self.limit, lent)
     }
 
-    /// The first age from which on blocks may be kept, and may grow, though younger ones are freed.
+    /// The first age from which on items may be kept, and may grow, though younger ones are released.
     fn doubted(&self) -> Option<Suffix> {
         if self.growth == Growth::Stopped {
             return None;
@@ -231,13 +231,13 @@ impl<'a> Case<'a> {
     fn decide(&self) -> (Verdict, Reason) {
         if (self.window.length_units as f64) < MARGIN * self.older {
             return if self.seems_in_flight() {
-                (Verdict::Churn, Reason::FreedSoon)
+                (Verdict::Churn, Reason::ReleasedSoon)
             } else {
                 (Verdict::Young, Reason::TooShort)
             };
         }
-        if self.is_thin(self.row.allocs) {
-            return (Verdict::Young, Reason::FewBlocks);
+        if self.is_thin(self.row.acquired) {
+            return (Verdict::Young, Reason::FewItems);
         }
         // Where nothing is as old as was asked about, nothing can be said of what is, however much there is that is younger.
         if self.row.old > 0 && self.proof.as_ref().is_some_and(|proof| proof.grows) {
@@ -246,64 +246,64 @@ impl<'a> Case<'a> {
         if self.suspect() {
             return match self.proof {
                 Some(_) => (Verdict::Young, Reason::GrowthUnclear),
-                None => (Verdict::Young, Reason::FewBlockHours),
+                None => (Verdict::Young, Reason::FewItemHours),
             };
         }
         if self.tail.is_some() {
             return (Verdict::Young, Reason::SomeStay);
         }
-        if self.is_reallocated() {
-            return (Verdict::Young, Reason::Reallocated);
+        if self.is_inherited() {
+            return (Verdict::Young, Reason::Inherited);
         }
         if let Some(verdict) = self.bounded() {
             return verdict;
         }
-        if self.still_freed() && !self.is_thin(self.late.blocks) {
-            (Verdict::LongLived, Reason::StillFreed)
+        if self.still_released() && !self.is_thin(self.late.items) {
+            (Verdict::LongLived, Reason::StillReleased)
         } else if self.row.old > 0 && self.growth == Growth::Stopped && !self.is_thin(self.row.old) {
             (Verdict::LongLived, Reason::StoppedGrowing)
         } else {
-            (Verdict::Young, Reason::FewBlocks)
+            (Verdict::Young, Reason::FewItems)
         }
     }
 
-    /// True if it is not known how long memory is held, since realloc made the blocks of others: of those from before, or, in
+    /// True if it is not known how long bytes are held, since the items were made of others: of those from before, or, in
     /// a sampled run, of any.
-    fn is_reallocated(&self) -> bool {
-        let held = |drawn: &Weighted| 2.0 * self.row.reallocated_bytes >= drawn.live_bytes.0;
+    fn is_inherited(&self) -> bool {
+        let held = |drawn: &Weighted| 2.0 * self.row.inherited_bytes >= drawn.live_bytes.0;
         match &self.row.weighted {
-            Some(drawn) => self.row.reallocated_bytes > 0.0 && held(drawn),
+            Some(drawn) => self.row.inherited_bytes > 0.0 && held(drawn),
             None => growers::go_on_from_before(self.row),
         }
     }
 
-    /// True if so few blocks were drawn in a sampled run that they say nothing of those that they stand for.
+    /// True if so few items were drawn in a sampled run that they say nothing of those that they stand for.
     fn is_thin(&self, drawn: u64) -> bool {
         self.row.weighted.is_some() && drawn < LEAST_DRAWN
     }
 
-    /// True if there are blocks that may be the beginning of a leak: old ones that nobody is seen to free, or half-old
-    /// ones if not even these are freed.
+    /// True if there are items that may be the beginning of a leak: old ones that nobody is seen to release, or half-old
+    /// ones if not even these are released.
     fn suspect(&self) -> bool {
         let half_old = self.ages.from(HALF_OLD * self.older);
-        let held = if half_old.frees == 0 { half_old.blocks } else { self.row.old };
-        held >= SUSPECT && !self.still_freed() && self.growth != Growth::Stopped
+        let held = if half_old.releases == 0 { half_old.items } else { self.row.old };
+        held >= SUSPECT && !self.still_released() && self.growth != Growth::Stopped
     }
 
-    /// True if late blocks are certainly, or after enough exposure probably, freed more often than a leak's.
-    fn still_freed(&self) -> bool {
+    /// True if late items are certainly, or after enough exposure probably, released more often than a leak's.
+    fn still_released(&self) -> bool {
         let enough = self.own.exposure_units * self.limit >= -ALPHA.ln();
         self.own.above(self.limit, ALPHA / 2.0)
             || (enough && self.own.per_unit().is_some_and(|hazard| hazard >= self.limit))
     }
 
-    /// A verdict for stacks whose blocks do not get old.
+    /// A verdict for stacks whose items do not get old.
     fn bounded(&self) -> Option<(Verdict, Reason)> {
         let to_age = self.survival_at_most(self.older);
         let watched_twice = self.watched_twice();
-        let none_left = self.row.live == 0 && self.row.allocs > 0;
+        let none_left = self.row.live == 0 && self.row.acquired > 0;
         let none_old = self.row.old == 0
-            && self.known_fates(self.older) >= LEAST_BLOCKS
+            && self.known_fates(self.older) >= LEAST_ITEMS
             && Curve::to(&self.row.lifetimes, self.window.older_units).survival() <= 2.0 * CACHE_SURVIVAL;
         let few_die_late = none_left
             || none_old
@@ -314,19 +314,19 @@ impl<'a> Case<'a> {
         } else if !self.is_short() {
             Some((Verdict::Cache, Reason::BoundedAge))
         } else if to_age <= CHURN_SURVIVAL || self.row.old == 0 {
-            Some((Verdict::Churn, Reason::FreedSoon))
+            Some((Verdict::Churn, Reason::ReleasedSoon))
         } else {
             None
         }
     }
 
-    /// Whether blocks could be watched for twice the age asked about.
+    /// Whether items could be watched for twice the age asked about.
     fn watched_twice(&self) -> bool {
         self.window.length_units as f64 >= 2.0 * MARGIN * self.older
     }
 
-    /// Upper limit of the share of blocks that live to `units`. Where no block was watched that long, the oldest
-    /// ones are taken to go on being freed as they are: all entries of a cache expire before the age asked about.
+    /// Upper limit of the share of items that live to `units`. Where no item was watched that long, the oldest
+    /// ones are taken to go on being released as they are: all entries of a cache expire before the age asked about.
     fn survival_at_most(&self, units: f64) -> f64 {
         let curve = Curve::to(&self.row.lifetimes, units as u64);
         let Some(oldest) = self.ages.oldest().filter(|_| !curve.reached) else { return curve.high() };
@@ -334,12 +334,12 @@ impl<'a> Case<'a> {
         curve.high() * (-oldest.at_least_per_unit(ALPHA / 2.0) * remaining).exp()
     }
 
-    /// True if the blocks still live are just those in use at this moment: their age is far from the one asked
+    /// True if the items still live are just those in use at this moment: their age is far from the one asked
     /// about, and so were the lifetimes of all others. This needs no long observation.
     fn only_in_flight(&self) -> bool {
         let brief = SHORT * self.older;
         let watched =
-            self.window.length_units as f64 >= 2.0 * brief && self.known_fates(brief) >= LEAST_BLOCKS;
+            self.window.length_units as f64 >= 2.0 * brief && self.known_fates(brief) >= LEAST_ITEMS;
         self.is_short() && (self.row.live == 0 || (watched && self.held() == 0))
     }
 
@@ -348,13 +348,13 @@ impl<'a> Case<'a> {
         self.median_units.is_some_and(|median| median < SHORT * self.older)
     }
 
-    /// Live blocks that are older than those in use at this moment.
+    /// Live items that are older than those in use at this moment.
     fn held(&self) -> u64 {
         let bins = (0..age::BINS).filter(|&bin| age::start(bin) as f64 >= SHORT * self.older);
         bins.map(|bin| self.row.lifetimes.live[bin]).sum()
     }
 
-    /// Blocks of which it is known whether they lived to `units`.
+    /// Items of which it is known whether they lived to `units`.
     fn known_fates(&self, units: f64) -> u64 {
         let reached = |bin: &usize| age::start(*bin) as f64 >= units;
         let died: u64 = self.row.lifetimes.died.iter().sum();
@@ -367,7 +367,7 @@ impl<'a> Case<'a> {
         let (length, from) = (self.window.length_units as f64, late.from_units as f64);
         let eligible = length - self.older;
         let mut needed = MARGIN * self.older;
-        // Of a stack that allocates steadily, the time at risk grows with the square of the time beyond `from`.
+        // Of a stack that acquires steadily, the time at risk grows with the square of the time beyond `from`.
         if late.exposure_units > 0.0 {
             let factor = exposure_factor(late, self.limit)?;
             needed = needed.max(from + (length - from) * factor.sqrt());
@@ -382,7 +382,7 @@ impl<'a> Case<'a> {
             needed = needed.min(after);
         }
         if self.row.old > 0 && eligible > 0.0 {
-            needed = needed.max(self.older + eligible * GROWTH_BLOCKS / self.row.old as f64);
+            needed = needed.max(self.older + eligible * GROWTH_ITEMS / self.row.old as f64);
         }
         if reason == Reason::GrowthUnclear {
             // Then the births seen so far lie in the earlier half, and the later half shows what followed.

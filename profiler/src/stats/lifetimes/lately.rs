@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn row(stack: u32, live_bytes: u64, old_bytes: u64) -> StackRow {
-        StackRow { stack, allocs: 9, live_bytes, old_bytes, ..StackRow::default() }
+        StackRow { stack, acquired: 9, live_bytes, old_bytes, ..StackRow::default() }
     }
 
     fn lived(rows: Vec<StackRow>, read: Instant) -> Lived {
@@ -149,16 +149,16 @@ mod tests {
 
     /// Stacks from 10 on are of another space.
     fn ended(before: &[StackRow], mut end: Vec<StackRow>) -> (Option<f64>, Vec<StackRow>) {
-        let freed = put_back(&mut end, &lived(before.to_vec(), Instant::now()), |stack| stack < 10);
-        (freed, end)
+        let released = put_back(&mut end, &lived(before.to_vec(), Instant::now()), |stack| stack < 10);
+        (released, end)
     }
 
     #[test]
-    fn what_was_freed_at_the_end_is_judged_as_it_was_before() {
+    fn what_was_released_at_the_end_is_judged_as_it_was_before() {
         let before = [row(1, 1_000, 600), row(2, 50, 0)];
         let end = vec![row(1, 0, 0), row(2, 40, 0), row(3, 10, 0), row(11, 7, 7)];
-        let (freed, rows) = ended(&before, end.clone());
-        assert_eq!(freed, Some(1_000.0));
+        let (released, rows) = ended(&before, end.clone());
+        assert_eq!(released, Some(1_000.0));
         let observed = Some(Observed { length_units: 800, ended: true });
         assert_eq!(rows[0], StackRow { observed, ..row(1, 1_000, 600) });
         assert_eq!(rows[1], StackRow { observed, ..row(2, 50, 0) });
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn freeing_that_takes_a_while_does_not_hide_what_was_there() {
+    fn releasing_that_takes_a_while_does_not_hide_what_was_there() {
         let mut lately = Lately::default();
         let begun = Instant::now();
         let mut look = |after_s: u64, old: u64| {

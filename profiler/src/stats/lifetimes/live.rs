@@ -52,7 +52,7 @@ impl StackRow {
             self.old_bytes += live.size_bytes;
         }
         if live.inherited {
-            self.reallocated_bytes += size * stands_for;
+            self.inherited_bytes += size * stands_for;
         }
         if live.inherited && moment.sample_bytes.is_none() {
             // Not known when it came: it tells nothing of growth.

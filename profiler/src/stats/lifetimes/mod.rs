@@ -1,4 +1,5 @@
-//! Do things that come and go pile up? Items are acquired and released: blocks of memory, say, or descriptors.
+//! Do things that come and go pile up? Items are acquired and released: blocks of memory, say, or
+//! descriptors.
 //!
 //! `rows` has what each call stack acquired, released and still holds; `judge` says whether it leaks, and rests on `survival`,
 //! `hazard` (are old items still released?), `growth` (do ever more of them come? by `arrivals`), `survivors` (those that

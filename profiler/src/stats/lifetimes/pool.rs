@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use super::rows::{StackRow, Weighted};
 
 impl StackRow {
-    /// The sum of rows of one observation, as if all their blocks had come from one stack; births of one moment are
+    /// The sum of rows of one observation, as if all their items had come from one stack; births of one moment are
     /// one event in it. It has the number of the first, and is empty without any.
     pub fn pool<'a>(rows: impl IntoIterator<Item = &'a StackRow>) -> StackRow {
         let mut rows = rows.into_iter();
@@ -17,15 +17,15 @@ impl StackRow {
     }
 
     fn add(&mut self, row: &StackRow) {
-        self.allocs += row.allocs;
-        self.alloc_bytes += row.alloc_bytes;
+        self.acquired += row.acquired;
+        self.acquired_bytes += row.acquired_bytes;
         self.live += row.live;
         self.live_bytes += row.live_bytes;
         self.old += row.old;
         self.old_bytes += row.old_bytes;
         self.old_bytes_squared += row.old_bytes_squared;
         self.old_inherited_bytes += row.old_inherited_bytes;
-        self.reallocated_bytes += row.reallocated_bytes;
+        self.inherited_bytes += row.inherited_bytes;
         self.oldest_later_units = self.oldest_later_units.max(row.oldest_later_units);
         self.merged += row.merged;
         let (sum, more) = (&mut self.lifetimes, &row.lifetimes);
@@ -49,8 +49,8 @@ impl Weighted {
     /// Draws are independent, so variances add up as the estimates do.
     fn add(&mut self, more: &Weighted) {
         let add = |sum: &mut (f64, f64), more: (f64, f64)| *sum = (sum.0 + more.0, sum.1 + more.1);
-        add(&mut self.allocs, more.allocs);
-        add(&mut self.alloc_bytes, more.alloc_bytes);
+        add(&mut self.acquired, more.acquired);
+        add(&mut self.acquired_bytes, more.acquired_bytes);
         add(&mut self.live, more.live);
         add(&mut self.live_bytes, more.live_bytes);
         add(&mut self.old, more.old);
@@ -71,15 +71,15 @@ mod tests {
     fn row(stack: u32, n: u64) -> StackRow {
         let mut row = StackRow {
             stack,
-            allocs: 7 * n,
-            alloc_bytes: 700 * n,
+            acquired: 7 * n,
+            acquired_bytes: 700 * n,
             live: 5 * n,
             live_bytes: 500 * n,
             old: 3 * n,
             old_bytes: 300 * n,
             old_bytes_squared: 3e4 * n as f64,
             old_inherited_bytes: 30 * n,
-            reallocated_bytes: 60.0 * n as f64,
+            inherited_bytes: 60.0 * n as f64,
             oldest_later_units: 9,
             merged: 11 * n,
             ..StackRow::default()
@@ -95,8 +95,8 @@ mod tests {
         row.arrivals.mark(12, 1);
         let of = |value: u64| (value as f64, value as f64 / 2.0);
         row.weighted = Some(Weighted {
-            allocs: of(70 * n),
-            alloc_bytes: of(7_000 * n),
+            acquired: of(70 * n),
+            acquired_bytes: of(7_000 * n),
             live: of(50 * n),
             live_bytes: of(5_000 * n),
             old: of(30 * n),

@@ -1,4 +1,4 @@
-//! The model of `memleak`: what each call stack allocated, released and still holds.
+//! The model: what each call stack acquired, released and still holds.
 
 use std::time::Duration;
 
@@ -6,52 +6,52 @@ use profiler_common::age::{BINS, UNIT_NS};
 
 pub use super::arrivals::Arrivals;
 
-/// What one call stack did during the observation. Counts of blocks; in a sampled run of the drawn blocks only,
+/// What one call stack did during the observation. Counts of items; in a sampled run of the drawn items only,
 /// and the `weighted` fields then carry the estimates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StackRow {
     /// Number of the stack; its frames are kept elsewhere under this number.
     pub stack: u32,
-    /// Blocks allocated.
-    pub allocs: u64,
+    /// Items acquired.
+    pub acquired: u64,
     /// Their requested sizes, in bytes.
-    pub alloc_bytes: u64,
-    /// Blocks live at the end. One that grew by realloc counts for each part that has an age of its own.
+    pub acquired_bytes: u64,
+    /// Items live at the end. One that grew (a block, by realloc) counts for each part that has an age of its own.
     pub live: u64,
     /// Their requested sizes, in bytes.
     pub live_bytes: u64,
-    /// Blocks live at the end and at least `older` old.
+    /// Items live at the end and at least `older` old.
     pub old: u64,
     /// Their requested sizes, in bytes.
     pub old_bytes: u64,
     /// Sum of the squares of their sizes, in bytes squared: the variance of a compound Poisson total. In a sampled
-    /// run each square is divided by the chance that the block had to be drawn.
+    /// run each square is divided by the chance that the item had to be drawn.
     pub old_bytes_squared: f64,
-    /// Of `old_bytes`, those of which it is not known when they came: a realloc made the block of one from before.
+    /// Of `old_bytes`, those of which it is not known when they came: the item was made of one from before.
     pub old_inherited_bytes: u64,
-    /// Their blocks by the time of that realloc, in the slices of `births`, where they are not counted.
+    /// Their items by the time of that, in the slices of `births`, where they are not counted.
     pub inherited_births: [u64; BIRTH_SLICES],
-    /// Bytes of live blocks that a realloc has made of others, as far as it is not known when they came; of a sampled run, the
+    /// Bytes of live items that were made of others, as far as it is not known when they came; of a sampled run, the
     /// estimate.
-    pub reallocated_bytes: f64,
-    /// Lifetimes, by bin of the age scale of `profiler_common::age`. A block that grew counts once, as old as its oldest part
+    pub inherited_bytes: f64,
+    /// Lifetimes, by bin of the age scale of `profiler_common::age`. An item that grew counts once, as old as its oldest part
     /// of this stack.
     pub lifetimes: Lifetimes,
-    /// Live parts of blocks that grew by realloc, by age, but for the oldest of each block, which is in `lifetimes`.
+    /// Live parts of items that grew, by age, but for the oldest of each item, which is in `lifetimes`.
     pub later_parts: [u64; BINS],
     /// Of `births`, those of such parts.
     pub later_births: [u64; BIRTH_SLICES],
     /// The age of the oldest such part, in age units.
     pub oldest_later_units: u64,
-    /// Calls of realloc that are no longer told apart from others of the same block.
+    /// Acquisitions that made an item grow, and are no longer told apart from others of it.
     pub merged: u64,
-    /// Old blocks by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
+    /// Old items by time of birth: the eligible period (from the start to `older` before the end) in equal slices.
     pub births: [u64; BIRTH_SLICES],
     /// The requested bytes of these, by slice; in a sampled run their estimates.
     pub birth_bytes: [f64; BIRTH_SLICES],
     /// The variance of each of them, in bytes squared: that of a compound Poisson total, and of the drawing.
     pub birth_variances: [f64; BIRTH_SLICES],
-    /// When the live blocks were born, however many at once.
+    /// When the live items were born, however many at once.
     pub arrivals: Arrivals,
     /// Estimates of a sampled run.
     pub weighted: Option<Weighted>,
@@ -72,8 +72,8 @@ impl Default for StackRow {
     fn default() -> Self {
         StackRow {
             stack: 0,
-            allocs: 0,
-            alloc_bytes: 0,
+            acquired: 0,
+            acquired_bytes: 0,
             live: 0,
             live_bytes: 0,
             old: 0,
@@ -81,7 +81,7 @@ impl Default for StackRow {
             old_bytes_squared: 0.0,
             old_inherited_bytes: 0,
             inherited_births: [0; BIRTH_SLICES],
-            reallocated_bytes: 0.0,
+            inherited_bytes: 0.0,
             lifetimes: Lifetimes::default(),
             later_parts: [0; BINS],
             later_births: [0; BIRTH_SLICES],
@@ -116,17 +116,17 @@ impl StackRow {
     }
 }
 
-/// Number of slices of the eligible period that births of old blocks are counted in.
+/// Number of slices of the eligible period that births of old items are counted in.
 pub const BIRTH_SLICES: usize = 16;
 
-/// Lifetimes of a stack's blocks on the age scale: right-censored data.
+/// Lifetimes of a stack's items on the age scale: right-censored data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lifetimes {
-    /// Blocks released, by age at release.
+    /// Items released, by age at release.
     pub died: [u64; BINS],
-    /// Blocks still live (censored), by age at the end.
+    /// Items still live (censored), by age at the end.
     pub live: [u64; BINS],
-    /// Sum of the ages of those live blocks, in age units.
+    /// Sum of the ages of those live items, in age units.
     pub live_age_units: [u64; BINS],
 }
 
@@ -136,20 +136,20 @@ impl Default for Lifetimes {
     }
 }
 
-/// Estimates of a run that draws allocations by bytes. Each pair is (estimate, variance).
+/// Estimates of a run that draws acquisitions by bytes. Each pair is (estimate, variance).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weighted {
-    /// Blocks allocated.
-    pub allocs: (f64, f64),
-    /// Bytes allocated.
-    pub alloc_bytes: (f64, f64),
-    /// Live blocks.
+    /// Items acquired.
+    pub acquired: (f64, f64),
+    /// Bytes acquired.
+    pub acquired_bytes: (f64, f64),
+    /// Live items.
     pub live: (f64, f64),
     /// Live bytes.
     pub live_bytes: (f64, f64),
-    /// Live blocks of at least `older`.
+    /// Live items of at least `older`.
     pub old: (f64, f64),
-    /// Bytes in live blocks of at least `older`.
+    /// Bytes in live items of at least `older`.
     pub old_bytes: (f64, f64),
 }
 

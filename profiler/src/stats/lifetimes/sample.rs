@@ -15,7 +15,7 @@ use crate::stats::estimate::Estimate;
 impl StackRow {
     /// Adds an item of 100 bytes, born so many units before the end of the window, that lives for `lifetime_units`.
     pub(super) fn acquire(&mut self, age_units: u64, lifetime_units: u64, window: &Window) {
-        self.allocs += 1;
+        self.acquired += 1;
         if lifetime_units <= age_units {
             self.lifetimes.died[age::bin(lifetime_units as u32)] += 1;
             return;
@@ -40,8 +40,8 @@ impl Judgement {
             reason,
             survival: None,
             hazard: LateHazard {
-                frees: 0,
-                exposure_block_hours: 0.0,
+                releases: 0,
+                exposure_item_hours: 0.0,
                 per_hour: estimate(0.0),
                 from_units: 0,
                 to_units: 0,

@@ -1,8 +1,8 @@
-//! Sites: the function and line that allocates, with all call stacks that lead to it, judged as one.
+//! Sites: the function and line that acquires, with all call stacks that lead to it, judged as one.
 //!
-//! A leak that a hundred stacks share leaves too few blocks in each of them to be proved. So all stacks of a site are
-//! judged together: all, whatever each of them looks like alone. To leave out those that happened to free would make a
-//! leak of any site. And since the frees of a large cache can hide a small leak of another stack, a site leaks too if
+//! A leak that a hundred stacks share leaves too few items in each of them to be proved. So all stacks of a site are
+//! judged together: all, whatever each of them looks like alone. To leave out those that happened to release would make a
+//! leak of any site. And since the releases of a large cache can hide a small leak of another stack, a site leaks too if
 //! one of its stacks does by itself.
 
 use std::collections::{BTreeMap, HashSet};
@@ -104,7 +104,7 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: 
     let mut judgement = judge_again(&row, window, before);
     let mut leaking = None;
     if judgement.verdict == Verdict::Leak {
-        // What is known to be short-lived is no part of it: its frees would make survival that of something else.
+        // What is known to be short-lived is no part of it: its releases would make survival that of something else.
         let is_short =
             |stack: &Judged<'_>| matches!(stack.judgement.verdict, Verdict::Churn | Verdict::Cache);
         if of().any(is_short) {
@@ -171,7 +171,7 @@ mod tests {
         Window { length_units: 5 * OLDER, older_units: OLDER }
     }
 
-    /// Blocks born every `period` ages from `first` on, that live for `lifetime` ages.
+    /// Items born every `period` ages from `first` on, that live for `lifetime` ages.
     fn row(stack: u32, first: f64, period: f64, lifetime: f64) -> StackRow {
         let window = window();
         let mut row = StackRow { stack, ..StackRow::default() };
@@ -211,12 +211,12 @@ mod tests {
         assert_eq!((judgement.verdict, judgement.survival.unwrap().value), (Verdict::Leak, 1.0));
         assert_eq!(judgement.growth_bytes_per_hour, judge(&rows[0], &window()).growth_bytes_per_hour);
         assert_eq!(sites[0].leaking.as_ref().unwrap().row.old, rows[0].old);
-        assert_eq!(sites[0].row.allocs, rows[0].allocs + rows[1].allocs);
+        assert_eq!(sites[0].row.acquired, rows[0].acquired + rows[1].acquired);
     }
 
     #[test]
     fn a_large_cache_does_not_hide_the_leak_of_another_stack() {
-        // Entries of 3 ages: their frees outweigh the leak at every age.
+        // Entries of 3 ages: their releases outweigh the leak at every age.
         let rows = [row(1, 0.0, 0.002, 3.0), row(2, 0.0, 0.05, 1e9)];
         let stacks = analyze(&rows, &window(), &Before::default());
         let together = judge(&StackRow::pool(&rows), &window());
@@ -225,12 +225,12 @@ mod tests {
         assert_eq!(sites[0].judgement.verdict, Verdict::Leak);
         let growth = |judgement: &Judgement| judgement.growth_bytes_per_hour.unwrap().value;
         assert_eq!(growth(&sites[0].judgement), growth(&judge(&rows[1], &window())));
-        assert_eq!(sites[0].row.allocs, rows[0].allocs + rows[1].allocs);
+        assert_eq!(sites[0].row.acquired, rows[0].acquired + rows[1].acquired);
         let leaking = sites[0].leaking.as_ref().unwrap();
         assert_eq!((leaking.stacks.len(), leaking.row.old_bytes), (1, rows[1].old_bytes), "of one set");
     }
 
-    /// Each stack alone has too few frees to be honest, and those without any must not be picked out.
+    /// Each stack alone has too few releases to be honest, and those without any must not be picked out.
     #[test]
     fn sessions_that_many_stacks_share_are_honest_together() {
         let rows: Vec<StackRow> =
@@ -238,7 +238,7 @@ mod tests {
         let stacks = analyze(&rows, &window(), &Before::default());
         let sites = sites(&stacks, &window(), &Before::default(), |_| ());
         let judgement = &sites[0].judgement;
-        assert_eq!((judgement.verdict, judgement.reason), (Verdict::LongLived, Reason::StillFreed));
+        assert_eq!((judgement.verdict, judgement.reason), (Verdict::LongLived, Reason::StillReleased));
     }
 
     /// A program that leaked and ended long ago leaks no less, alone or in a site, and no more can be known of it.

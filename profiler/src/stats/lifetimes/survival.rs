@@ -1,8 +1,8 @@
-//! Survival: which share of a stack's blocks lives to a given age?
+//! Survival: which share of a stack's items lives to a given age?
 //!
-//! Blocks that are still live have not told their lifetime yet, they are *censored*. Leaving them out would make
-//! every lifetime look short, and counting them as freed now would too. The estimate of Kaplan and Meier (1958)
-//! uses each block for exactly as long as it was seen. Lifetimes come in bins, so blocks censored within a bin
+//! Items that are still live have not told their lifetime yet, they are *censored*. Leaving them out would make
+//! every lifetime look short, and counting them as released now would too. The estimate of Kaplan and Meier (1958)
+//! uses each item for exactly as long as it was seen. Lifetimes come in bins, so items censored within a bin
 //! count as at risk for half of it (the actuarial method; Cutler and Ederer 1958).
 
 use profiler_common::age::{self, BINS};
@@ -11,18 +11,18 @@ use super::rows::Lifetimes;
 use crate::stats::estimate::Estimate;
 use crate::stats::interval::{ALPHA, normal, share_lower, share_upper};
 
-/// Up to this many blocks, and without censoring, the exact binomial interval is used.
+/// Up to this many items, and without censoring, the exact binomial interval is used.
 const SMALL: f64 = 200.0;
 
-/// The share of blocks that live to `age_units`, or nothing if that was not seen at all.
+/// The share of items that live to `age_units`, or nothing if that was not seen at all.
 ///
 /// The interval is Greenwood's (1926) on the scale of `log(-log S)`, which stays within 0 and 1 (Kalbfleisch and
 /// Prentice 1980). Where that has no meaning (all or none survive) it is the binomial one of Clopper and Pearson
-/// (1934) for the effective number of blocks, and it is that one too if nothing was censored and blocks are few.
+/// (1934) for the effective number of items, and it is that one too if nothing was censored and items are few.
 ///
-/// If blocks were watched, but none for so long, the truth lies between the survival at the last watched age and
+/// If items were watched, but none for so long, the truth lies between the survival at the last watched age and
 /// zero (Gill's and Efron's readings of the unknown tail): that survival is the value, and zero the lower limit. If
-/// moreover none was freed, nothing is known.
+/// moreover none was released, nothing is known.
 pub fn survival(lifetimes: &Lifetimes, age_units: u64) -> Option<Estimate> {
     let curve = Curve::to(lifetimes, age_units);
     let (low, high) = curve.limits();
@@ -33,7 +33,7 @@ pub fn survival(lifetimes: &Lifetimes, age_units: u64) -> Option<Estimate> {
     }
 }
 
-/// The age that half of the blocks live to, in age units; missing if more than half live as long as was watched.
+/// The age that half of the items live to, in age units; missing if more than half live as long as was watched.
 pub fn median_units(lifetimes: &Lifetimes) -> Option<f64> {
     let mut curve = Curve::new(lifetimes);
     for bin in 0..BINS {
@@ -52,19 +52,19 @@ pub fn median_units(lifetimes: &Lifetimes) -> Option<f64> {
 /// The survival curve up to an age.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
-    /// Blocks that were not censored or freed before the age that the curve has come to.
+    /// Items that were not censored or released before the age that the curve has come to.
     at_risk: f64,
-    /// Share of blocks that live to that age.
+    /// Share of items that live to that age.
     survival: f64,
     /// Greenwood's sum: the relative variance of `survival`.
     variance: f64,
-    /// Blocks of the stack.
+    /// Items of the stack.
     entered: f64,
-    /// Blocks lost from sight so far.
+    /// Items lost from sight so far.
     censored: f64,
-    /// Effective number of blocks just before the last one was freed.
+    /// Effective number of items just before the last one was released.
     size_before_zero: f64,
-    /// Whether some block was watched up to the age asked for.
+    /// Whether some item was watched up to the age asked for.
     pub(super) reached: bool,
 }
 
@@ -89,7 +89,7 @@ impl Curve {
         }
     }
 
-    /// The curve at `age_units`, or at the last age at which a block was watched.
+    /// The curve at `age_units`, or at the last age at which an item was watched.
     pub(super) fn to(lifetimes: &Lifetimes, age_units: u64) -> Curve {
         let mut curve = Curve::new(lifetimes);
         for bin in 0..BINS {
@@ -100,12 +100,12 @@ impl Curve {
             let Some(interval) = curve.next_interval(lifetimes, bin) else { return curve };
             curve.pass(interval, ((age_units - start) as f64 / (end - start) as f64).min(1.0));
         }
-        // Once all are freed, none reaches any later age.
+        // Once all are released, none reaches any later age.
         curve.reached = curve.at_risk > 0.0 || (curve.survival == 0.0 && curve.entered > 0.0);
         curve
     }
 
-    /// What happened in `bin`, or nothing if no block was left to watch and some had been censored.
+    /// What happened in `bin`, or nothing if no item was left to watch and some had been censored.
     fn next_interval(&self, lifetimes: &Lifetimes, bin: usize) -> Option<Interval> {
         if self.at_risk <= 0.0 && self.survival > 0.0 {
             return None;
@@ -120,7 +120,7 @@ impl Curve {
             let hazard = (interval.deaths / at_risk).min(1.0);
             let kept = 1.0 - share * hazard;
             if kept > 0.0 {
-                // Within an interval it is not known who was freed before the age: as many as that, by chance.
+                // Within an interval it is not known who was released before the age: as many as that, by chance.
                 self.variance += (1.0 - kept) / (at_risk * kept);
             } else {
                 self.size_before_zero = self.effective_size(at_risk);
@@ -131,12 +131,12 @@ impl Curve {
         self.censored += interval.censored;
     }
 
-    /// How many uncensored blocks would tell as much as these do (Cutler and Ederer 1958).
+    /// How many uncensored items would tell as much as these do (Cutler and Ederer 1958).
     fn effective_size(&self, at_risk: f64) -> f64 {
         if self.variance > 0.0 { (1.0 - self.survival) / (self.survival * self.variance) } else { at_risk }
     }
 
-    /// Share of blocks that live to the age that the curve has come to.
+    /// Share of items that live to the age that the curve has come to.
     pub(super) fn survival(&self) -> f64 {
         self.survival
     }
@@ -160,7 +160,7 @@ impl Curve {
             return (0.0, share_upper(0.0, self.size_before_zero, tail));
         }
         if s >= 1.0 {
-            // Nobody was freed: those still watched are the trials (Peto's size; Dorey and Korn 1987).
+            // Nobody was released: those still watched are the trials (Peto's size; Dorey and Korn 1987).
             return (share_lower(self.at_risk, self.at_risk, tail), 1.0);
         }
         if self.censored == 0.0 && self.entered <= SMALL {
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn an_age_within_a_bin_is_interpolated() {
-        // Ages 1024 to 1279 share a bin; all were freed there.
+        // Ages 1024 to 1279 share a bin; all were released there.
         let part = survival(&lifetimes(&[(1_100, 20)], &[]), 1_088).unwrap();
         assert_eq!(part.value, 0.75);
         close(part.low, 0.5090, 1e-4); // Clopper-Pearson, 15 of 20
@@ -334,7 +334,7 @@ mod tests {
     fn median() {
         assert_eq!(median_units(&Lifetimes::default()), None);
         assert_eq!(median_units(&lifetimes(&[(10, 40)], &[(1_000, 60)])), None);
-        // Ages 16 to 19 share a bin: half of its 80 blocks have gone in the middle of it.
+        // Ages 16 to 19 share a bin: half of its 80 items have gone in the middle of it.
         assert_eq!(median_units(&lifetimes(&[(17, 80)], &[])), Some(18.0));
         assert_eq!(median_units(&lifetimes(&[(5, 10)], &[])), Some(5.5));
     }

@@ -1,9 +1,9 @@
-//! The blocks of a stack that have outlived an age: do ever more of them come, and how fast?
+//! The items of a stack that have outlived an age: do ever more of them come, and how fast?
 //!
-//! A place may hold a cache, a table that was filled once, and a leak. Beyond the age at which the cache has freed its
-//! entries, table and leak are left, and of these only the leak goes on. So growth is looked at among those blocks that
-//! are kept, in the time in which such blocks could be born. And what was loaded at once must not lend its long time
-//! without frees to others that come and go: of what an early slice of that time brought, no more counts as watched than
+//! A place may hold a cache, a table that was filled once, and a leak. Beyond the age at which the cache has released its
+//! entries, table and leak are left, and of these only the leak goes on. So growth is looked at among those items that
+//! are kept, in the time in which such items could be born. And what was loaded at once must not lend its long time
+//! without releases to others that come and go: of what an early slice of that time brought, no more counts as watched than
 //! the fullest of the later half.
 
 use super::growth::{LEAST_LATE, Pace, spread_between, together};
@@ -12,7 +12,7 @@ use super::rows::{BIRTH_SLICES, StackRow, Window};
 use crate::stats::estimate::Estimate;
 use crate::stats::interval::{ALPHA, normal};
 
-/// The blocks older than some age, which is not below the one asked about.
+/// The items older than some age, which is not below the one asked about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Survivors<'a> {
     row: &'a StackRow,
@@ -27,11 +27,11 @@ pub struct Kept {
     /// They are older than this, in age units.
     pub from_units: u64,
     /// How many they are; of a sampled run, the drawn ones.
-    pub blocks: u64,
+    pub items: u64,
     /// Their bytes; of a sampled run, the estimate.
     pub bytes: f64,
-    /// Blocks that were freed at the age asked about or later, and earlier than those of `from_units`.
-    pub freed_before: u64,
+    /// Items that were released at the age asked about or later, and earlier than those of `from_units`.
+    pub released_before: u64,
 }
 
 impl<'a> Survivors<'a> {
@@ -44,7 +44,7 @@ impl<'a> Survivors<'a> {
         (slices >= 2).then_some(Survivors { row, window, slices })
     }
 
-    /// True if they are all blocks older than the age asked about.
+    /// True if they are all items older than the age asked about.
     pub(super) fn are_all(&self) -> bool {
         self.slices == BIRTH_SLICES
     }
@@ -69,8 +69,8 @@ impl<'a> Survivors<'a> {
         self.row.births[..self.slices].split_at(self.slices / 2)
     }
 
-    /// Blocks born in a slice; the later parts of one that grew by realloc are none, and are not watched apart from it.
-    fn blocks(&self, slice: usize) -> u64 {
+    /// Items born in a slice; the later parts of one that grew are none, and are not watched apart from it.
+    fn items(&self, slice: usize) -> u64 {
         self.row.births[slice].saturating_sub(self.row.later_births[slice])
     }
 
@@ -82,37 +82,37 @@ impl<'a> Survivors<'a> {
     /// What the early slices brought beyond the fullest of the later half, by slice.
     fn excess(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         let half = self.slices / 2;
-        let fullest = (half..self.slices).map(|slice| self.blocks(slice)).max().unwrap_or(0);
+        let fullest = (half..self.slices).map(|slice| self.items(slice)).max().unwrap_or(0);
         (0..half)
-            .map(move |slice| (slice, self.blocks(slice).saturating_sub(fullest)))
+            .map(move |slice| (slice, self.items(slice).saturating_sub(fullest)))
             .filter(|(_, more)| *more > 0)
     }
 
-    /// The time, in block units, that this excess was live beyond `units`: it is lent, and does not count.
+    /// The time, in item units, that this excess was live beyond `units`: it is lent, and does not count.
     pub(super) fn lent_units(&self, units: u64) -> f64 {
         self.excess().map(|(slice, more)| more as f64 * self.watched_units(slice, units)).sum()
     }
 
     /// The same of what was loaded at once alone: what the fullest of the early slices brought beyond any other.
     pub(super) fn lent_at_once_units(&self, units: u64) -> f64 {
-        let fullest = (0..self.slices / 2).max_by_key(|&slice| self.blocks(slice)).unwrap_or(0);
+        let fullest = (0..self.slices / 2).max_by_key(|&slice| self.items(slice)).unwrap_or(0);
         let others = (0..self.slices).filter(|&slice| slice != fullest);
-        let next = others.map(|slice| self.blocks(slice)).max().unwrap_or(0);
-        let more = self.blocks(fullest).saturating_sub(next);
+        let next = others.map(|slice| self.items(slice)).max().unwrap_or(0);
+        let more = self.items(fullest).saturating_sub(next);
         more as f64 * self.watched_units(fullest, units)
     }
 
-    /// How long a block born at the start of a slice was watched beyond `units`.
+    /// How long an item born at the start of a slice was watched beyond `units`.
     fn watched_units(&self, slice: usize, units: u64) -> f64 {
         (self.window.length_units as f64 - self.slice_units() * slice as f64 - units as f64).max(0.0)
     }
 
-    /// Blocks of the excess.
+    /// Items of the excess.
     pub(super) fn lent(&self) -> u64 {
         self.excess().map(|(_, more)| more).sum()
     }
 
-    /// True if ever more of them come, wrong with the chance `alpha`: as of all old blocks, but without those that are too
+    /// True if ever more of them come, wrong with the chance `alpha`: as of all old items, but without those that are too
     /// young to tell.
     /// `was_leak`: an earlier look has proved that they came.
     pub(super) fn grow(&self, was_leak: bool, alpha: f64) -> bool {
@@ -142,10 +142,10 @@ impl<'a> Survivors<'a> {
         self.row.arrivals.silent_from(self.least_units(), self.window, was_leak)
     }
 
-    /// How many they are, and what they hold. `freed` tells how many blocks were freed before they got so old.
-    pub(super) fn kept(&self, freed_before: u64) -> Kept {
-        let blocks = self.row.births[..self.slices].iter().sum();
-        Kept { from_units: self.least_units(), blocks, bytes: self.bytes(), freed_before }
+    /// How many they are, and what they hold. `released` tells how many items were released before they got so old.
+    pub(super) fn kept(&self, released_before: u64) -> Kept {
+        let items = self.row.births[..self.slices].iter().sum();
+        Kept { from_units: self.least_units(), items, bytes: self.bytes(), released_before }
     }
 
     fn bytes(&self) -> f64 {
@@ -178,8 +178,8 @@ mod tests {
     fn row(births: [u64; BIRTH_SLICES]) -> StackRow {
         let mut row = StackRow::default();
         for (slice, count) in births.into_iter().enumerate() {
-            for block in 0..count {
-                let birth = (slice as u64 * (OLDER >> 3)) + (block * 2 + 1) * (OLDER >> 3) / (2 * count);
+            for item in 0..count {
+                let birth = (slice as u64 * (OLDER >> 3)) + (item * 2 + 1) * (OLDER >> 3) / (2 * count);
                 row.acquire(WINDOW.length_units - birth, 1_000 * OLDER, &WINDOW);
             }
         }
@@ -197,7 +197,7 @@ mod tests {
         let some = beyond(1.55).unwrap();
         assert_eq!((some.are_all(), some.slices, some.least_units()), (false, 11, OLDER * 13 / 8));
         let kept = some.kept(5);
-        assert_eq!((kept.blocks, kept.bytes, kept.freed_before), (22, 2_200.0, 5));
+        assert_eq!((kept.items, kept.bytes, kept.released_before), (22, 2_200.0, 5));
         let per_unit = some.bytes_per_hour();
         assert!((per_unit.value * (11.0 * (OLDER >> 3) as f64 / UNITS_PER_HOUR) - 2_200.0).abs() < 1e-6);
         assert!(per_unit.low > 0.0 && per_unit.high.unwrap() < 2.0 * per_unit.value);
@@ -227,7 +227,7 @@ mod tests {
             (survivors.grow(false, ALPHA), survivors.may_grow())
         };
         assert_eq!(at([3; BIRTH_SLICES], 1.5), (true, true));
-        // Filled in half an age; what is younger than 1.5 ages will still be freed.
+        // Filled in half an age; what is younger than 1.5 ages will still be released.
         assert_eq!(at([20, 20, 20, 20, 0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3], 1.5), (false, false));
         assert!(!at([20, 20, 20, 20, 1, 0, 1, 0, 1, 0, 1, 0, 3, 3, 3, 3], 1.5).0);
     }

@@ -60,7 +60,7 @@ pub(crate) fn snapshot(
 
 fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
     let mut row =
-        StackRow { stack, allocs: total.allocs, alloc_bytes: total.alloc_bytes, ..StackRow::default() };
+        StackRow { stack, acquired: total.allocs, acquired_bytes: total.alloc_bytes, ..StackRow::default() };
     row.lifetimes.died = total.died;
     row.merged = total.merged;
     if moment.sample_bytes.is_some() {
@@ -69,8 +69,8 @@ fn row(stack: u32, total: &StackTotals, moment: &Moment) -> StackRow {
         let bytes = total.weight_bytes as f64;
         let mean_size = if count > 0.0 { bytes / count } else { 0.0 };
         row.weighted = Some(Weighted {
-            allocs: (count, variance),
-            alloc_bytes: (bytes, variance * mean_size * mean_size),
+            acquired: (count, variance),
+            acquired_bytes: (bytes, variance * mean_size * mean_size),
             ..Weighted::default()
         });
     }

@@ -1,6 +1,6 @@
 //! The columns of the table of stacks.
 
-use super::sentences::rounded_up;
+use super::{reasons::why, sentences::rounded_up};
 use crate::{
     report::{Column, Role, Unit, Value},
     stack::own::Own,
@@ -118,9 +118,9 @@ pub(super) fn cells(
         }
         None => Value::Exact(exact),
     };
-    let frees = drawn.map(|w| ((w.allocs.0 - w.live.0).max(0.0), w.allocs.1 - w.live.1));
+    let frees = drawn.map(|w| ((w.acquired.0 - w.live.0).max(0.0), w.acquired.1 - w.live.1));
     let hazard = &judgement.hazard;
-    let why = judgement.reason.text();
+    let why = why(judgement.reason);
     vec![
         verdict.map_or_else(|| Value::Unknown(WITHHELD.to_owned()), |v| Value::Word(v.name().to_owned())),
         function.map_or_else(|| Value::Unknown("no frame has a name".to_owned()), Value::Name),
@@ -128,11 +128,11 @@ pub(super) fn cells(
         number(row.live_bytes, drawn.map(|w| w.live_bytes)),
         number(row.live, drawn.map(|w| w.live)),
         number(kept.old, kept_drawn.map(|w| w.old)),
-        number(row.allocs, drawn.map(|w| w.allocs)),
-        number(row.alloc_bytes, drawn.map(|w| w.alloc_bytes)),
+        number(row.acquired, drawn.map(|w| w.acquired)),
+        number(row.acquired_bytes, drawn.map(|w| w.acquired_bytes)),
         number(row.merged + row.lifetimes.died.iter().sum::<u64>(), frees),
         estimate(judgement.survival.as_ref(), "no block was watched for that long"),
-        estimate((hazard.exposure_block_hours > 0.0).then_some(&hazard.per_hour), "no block got that old"),
+        estimate((hazard.exposure_item_hours > 0.0).then_some(&hazard.per_hour), "no block got that old"),
         growth(judgement),
         Value::Word(match judgement.judged_after {
             Some(after) => {
@@ -176,8 +176,8 @@ mod tests {
     fn what_cannot_go_on_growing_has_no_growth_per_hour() {
         let exact = |value| Estimate { value, low: value, high: Some(value), exact: true };
         let hazard = LateHazard {
-            frees: 0,
-            exposure_block_hours: 0.0,
+            releases: 0,
+            exposure_item_hours: 0.0,
             per_hour: exact(0.0),
             from_units: 0,
             to_units: 0,

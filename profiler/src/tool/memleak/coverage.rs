@@ -24,7 +24,7 @@ pub(super) fn coverage(session: Session<'_>, snapshot: &Snapshot, part: &mut Par
     part.losses = losses(&count);
     part.ledger = Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect();
     part.quality = quality.map(|c| (c.name().to_owned(), count(*c))).collect();
-    part.walked = snapshot.rows.iter().map(|row| (row.stack, row.allocs)).collect();
+    part.walked = snapshot.rows.iter().map(|row| (row.stack, row.acquired)).collect();
     part.before_attach = before(session.tool.bytes_before, freed);
     part.hits = Counter::ALL.iter().filter(|c| c.class() == Class::Hits).map(|c| count(*c)).sum();
 }

@@ -25,6 +25,7 @@ pub mod options;
 pub mod plan;
 mod probes;
 pub(crate) mod readiness;
+mod reasons;
 mod refusals;
 pub mod rules;
 mod section;

@@ -49,9 +49,9 @@ fn weight(judged: &Judged<'_>) -> Weight {
     let row = judged.row;
     Weight {
         stack: row.stack,
-        things: row.allocs,
-        bytes: row.alloc_bytes,
-        gone: row.allocs.saturating_sub(row.live),
+        things: row.acquired,
+        bytes: row.acquired_bytes,
+        gone: row.acquired.saturating_sub(row.live),
     }
 }
 

@@ -14,7 +14,7 @@ use self::{
     processes::{Process, filling, still_fills, whose},
     seen::{age, seen},
 };
-use super::{coarse::Drawing, rules, session::Session};
+use super::{coarse::Drawing, reasons::why, rules, session::Session};
 use crate::{
     naming::in_prose,
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
@@ -193,12 +193,12 @@ impl<'a> Leak<'a> {
             ),
             // Of a sampled run, each of the kept stands for as many as any that is old.
             old_blocks: kept
-                .map_or(old_blocks, |kept| old_blocks * kept.blocks as f64 / row.old.max(1) as f64),
+                .map_or(old_blocks, |kept| old_blocks * kept.items as f64 / row.old.max(1) as f64),
             lasted: row.lasted(facts.length),
             stacks,
             from: kept.as_ref().map_or(facts.older, age),
-            freed: site.judgement.hazard.frees > 0,
-            freed_before: kept.map_or(0, |kept| kept.freed_before),
+            freed: site.judgement.hazard.releases > 0,
+            freed_before: kept.map_or(0, |kept| kept.released_before),
         }
     }
 
@@ -243,7 +243,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let is_left = |site: &JudgedSite| site.judgement.reason == Reason::TooShort && site.row.has_ended();
     let left: f64 = facts.sites.iter().filter(|site| is_left(site)).map(live_bytes).sum();
     let suspect = |site: &JudgedSite| {
-        let few = site.judgement.reason == Reason::FewBlocks || (is_left(site) && left < LEFT_BYTES);
+        let few = site.judgement.reason == Reason::FewItems || (is_left(site) && left < LEFT_BYTES);
         site.judgement.verdict == Verdict::Young && (!few || is_most(site))
     };
     let held = |of: fn(&JudgedSite) -> f64| -> (f64, f64) {
@@ -278,9 +278,9 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     sentence.push(plain(format!(
         " {holds} {about}{} {part}, and whether {it} is not known{yet}: {}. {}",
         units::bytes(some),
-        facts.sites.get(first)?.judgement.reason.text(),
+        why(facts.sites.get(first)?.judgement.reason),
         match facts.sites.get(first)?.judgement.reason {
-            Reason::Reallocated if facts.drawing.is_some() => "Leave out --sample-bytes.".to_owned(),
+            Reason::Inherited if facts.drawing.is_some() => "Leave out --sample-bytes.".to_owned(),
             _ => undecided_advice(suspects(), facts),
         }
     )));

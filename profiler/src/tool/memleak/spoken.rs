@@ -77,7 +77,7 @@ mod tests {
         };
         assert_eq!(said(&sites), ["server+0x1000  at 0x1010", "server+0x1000  at 0x1034", "server+0x2010"]);
         // Of one place the address says where: it is what addr2line takes.
-        let churn = Judgement::sample(Verdict::Churn, Reason::FreedSoon, 0.0);
+        let churn = Judgement::sample(Verdict::Churn, Reason::ReleasedSoon, 0.0);
         let one = [leak(0), JudgedSite { judgement: churn, ..leak(1) }, leak(2)];
         assert_eq!(said(&one)[0], "server+0x1010");
     }

@@ -126,7 +126,7 @@ impl<'a> Table<'a> {
         let program = |site: &JudgedSite| self.programs[site.stacks[0]];
         let programs: Vec<(u32, u16)> = self.sites.iter().map(program).collect();
         let spoken = spoken(&self.sites, &names, &self.of_site);
-        let drawn = self.judged.iter().map(|stack| stack.row.allocs).sum();
+        let drawn = self.judged.iter().map(|stack| stack.row.acquired).sum();
         let facts = Facts {
             sites: &self.sites,
             names: &names,
@@ -234,7 +234,7 @@ impl<'a> Table<'a> {
         let rate = folded.iter().map(|site| {
             let seconds = site.row.lasted(length).as_secs_f64();
             let drawn = site.row.weighted.as_ref();
-            let allocated = drawn.map_or(site.row.alloc_bytes as f64, |drawn| drawn.alloc_bytes.0);
+            let allocated = drawn.map_or(site.row.acquired_bytes as f64, |drawn| drawn.acquired_bytes.0);
             if seconds > 0.0 { allocated / seconds } else { 0.0 }
         });
         let live = weighted(|site| {

@@ -8,9 +8,9 @@ use super::super::survivors::Survivors;
 use super::super::verdict::{Reason, Verdict};
 use super::{CACHE_SURVIVAL, Case, DOUBT, MARGIN, SHORT, STARTS, SUSPECT};
 
-/// Chance of error where old blocks that nobody is seen to free speak against what was said.
+/// Chance of error where old items that nobody is seen to release speak against what was said.
 const DOUBT_AGAIN: f64 = 0.1;
-/// A median lifetime speaks against temporary blocks, or for them, beyond the line by this factor.
+/// A median lifetime speaks against temporary items, or for them, beyond the line by this factor.
 const MEDIAN_FACTOR: f64 = 2.0;
 
 impl<'a> Case<'a> {
@@ -18,15 +18,15 @@ impl<'a> Case<'a> {
     pub(super) fn decide_again(&self) -> (Verdict, Reason) {
         let decided = self.decide();
         match (decided, self.before) {
-            ((_, Reason::TooShort | Reason::Reallocated), _) | (_, None) => decided,
+            ((_, Reason::TooShort | Reason::Inherited), _) | (_, None) => decided,
             ((Verdict::Young, _), Some(before)) => self.still(before.verdict).unwrap_or(decided),
             ((Verdict::Leak, _), _) => decided,
             ((now, _), Some(before)) => self.still_the_same(before.verdict, now).unwrap_or(decided),
         }
     }
 
-    /// Of a leak that was proved before: the first of the starts from which on blocks seem to be kept, and grow, and these
-    /// blocks.
+    /// Of a leak that was proved before: the first of the starts from which on items seem to be kept, and grow, and these
+    /// items.
     pub(super) fn seem_kept(&self) -> Option<(Suffix, Option<Survivors<'a>>)> {
         STARTS.iter().find_map(|start| {
             let suffix = self.ages.from(start * self.older);
@@ -36,7 +36,7 @@ impl<'a> Case<'a> {
             let kept = own.per_unit().is_some_and(|hazard| hazard < self.limit)
                 && !self.ages.rises(&suffix, self.limit, lent)
                 && survivors.is_none_or(|survivors| {
-                    // Beyond all frees there is always an age from which on none is seen.
+                    // Beyond all releases there is always an age from which on none is seen.
                     let known = || own.below(self.limit, DOUBT);
                     survivors.are_all() || (known() && survivors.may_grow())
                 });
@@ -44,7 +44,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// What was said before, where nothing speaks against it: neither the estimates of how often old blocks are freed, nor
+    /// What was said before, where nothing speaks against it: neither the estimates of how often old items are released, nor
     /// what growth probably does.
     fn still(&self, before: Verdict) -> Option<(Verdict, Reason)> {
         match before {
@@ -59,7 +59,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// True if blocks are probably kept that are more than what was there at once, and more keep coming.
+    /// True if items are probably kept that are more than what was there at once, and more keep coming.
     fn is_suspected(&self) -> bool {
         self.growth != Growth::Stopped
             && STARTS.iter().any(|start| {
@@ -87,7 +87,7 @@ impl<'a> Case<'a> {
         stays.then_some((before, Reason::StillNone))
     }
 
-    /// True if certainly more blocks than a cache's live to the age, and to twice the age.
+    /// True if certainly more items than a cache's live to the age, and to twice the age.
     fn certainly_gets_old(&self) -> bool {
         let more = |units: f64| {
             let curve = Curve::to(&self.row.lifetimes, units as u64);
@@ -106,13 +106,13 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// After a leak was taken back since blocks are freed after all: those that have outlived all that were, or that could
+    /// After a leak was taken back since items are released after all: those that have outlived all that were, or that could
     /// not be watched yet for longer than the first. A cache may hide a leak, and does not while it is new.
     pub(super) fn outlived(&self) -> Option<Suffix> {
         self.before.filter(|before| before.verdict == Verdict::Leak || before.took_back(Verdict::Leak))?;
-        let first = self.ages.first_free(&self.late)?;
-        let outlived = self.ages.beyond_frees();
+        let first = self.ages.first_release(&self.late)?;
+        let outlived = self.ages.beyond_releases();
         let new = (self.window.length_units as f64) < MARGIN * first.end_units();
-        (new || outlived.blocks >= SUSPECT).then_some(outlived)
+        (new || outlived.items >= SUSPECT).then_some(outlived)
     }
 }

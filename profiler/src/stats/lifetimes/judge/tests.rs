@@ -1,4 +1,4 @@
-//! Tests of the verdicts on rows with known blocks.
+//! Tests of the verdicts on rows with known items.
 
 use super::super::rows::Weighted;
 use super::*;
@@ -10,12 +10,12 @@ fn window(ages: f64) -> Window {
     Window { length_units: (OLDER as f64 * ages) as u64, older_units: OLDER }
 }
 
-/// `count` blocks of 100 bytes, born evenly over the observation, that live for `lifetime` ages.
+/// `count` items of 100 bytes, born evenly over the observation, that live for `lifetime` ages.
 fn even(count: u64, ages: f64, lifetime: f64) -> StackRow {
     let window = window(ages);
     let mut row = StackRow::default();
-    for block in 0..count {
-        let age = ((block as f64 + 0.5) / count as f64 * window.length_units as f64) as u64;
+    for item in 0..count {
+        let age = ((item as f64 + 0.5) / count as f64 * window.length_units as f64) as u64;
         row.acquire(age, (lifetime * OLDER as f64) as u64, &window);
     }
     row
@@ -33,12 +33,12 @@ fn an_even_leak() {
     let judgement = judge(&even(100, 4.0, FOREVER), &window(4.0));
     assert_eq!((judgement.verdict, judgement.reason), (Verdict::Leak, Reason::KeptAndGrowing));
     assert_eq!(judgement.survival.map(|survival| survival.value), Some(1.0));
-    assert_eq!((judgement.hazard.frees, judgement.hazard.from_units), (0, OLDER * 3 / 4));
+    assert_eq!((judgement.hazard.releases, judgement.hazard.from_units), (0, OLDER * 3 / 4));
     assert_eq!(judgement.hazard.to_units, 4 * OLDER);
     assert_eq!(judgement.judged_after, None);
-    // A block reaches three quarters of the age if born in the first 3.25 ages: 25 * 3.25^2 / 2 block-ages.
+    // An item reaches three quarters of the age if born in the first 3.25 ages: 25 * 3.25^2 / 2 item-ages.
     let hours = 132.0 * OLDER as f64 * UNIT_NS as f64 / 3.6e12;
-    assert!((judgement.hazard.exposure_block_hours / hours - 1.0).abs() < 0.01);
+    assert!((judgement.hazard.exposure_item_hours / hours - 1.0).abs() < 0.01);
 }
 
 #[test]
@@ -47,14 +47,14 @@ fn the_margin_before_a_leak_is_called() {
     assert_eq!(verdict(&even(5_000, 1.26, FOREVER), 1.26), (Verdict::Leak, Reason::KeptAndGrowing));
 }
 
-/// A program that began to allocate a little less than an age ago, and much.
+/// A program that began to acquire a little less than an age ago, and much.
 #[test]
-fn blocks_that_are_not_old_yet_are_no_leak() {
+fn items_that_are_not_old_yet_are_no_leak() {
     let window = window(1.3);
     let mut row = StackRow::default();
     let mut born = |from: u64, to: u64| {
-        for block in 0..5_000 {
-            row.acquire(from * OLDER / 100 + block * (to - from) * OLDER / 100 / 5_000, u64::MAX, &window);
+        for item in 0..5_000 {
+            row.acquire(from * OLDER / 100 + item * (to - from) * OLDER / 100 / 5_000, u64::MAX, &window);
         }
         judge(&row, &window)
     };
@@ -66,7 +66,7 @@ fn blocks_that_are_not_old_yet_are_no_leak() {
 #[test]
 fn too_little_exposure_is_young_and_says_when() {
     let judgement = judge(&even(12, 4.0, FOREVER), &window(4.0));
-    assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::FewBlockHours));
+    assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::FewItemHours));
     // 3 per age from 3/4 on: 1.5 (T - 0.75)^2 reaches 30 at T = 5.22 ages.
     let ages = judgement.judged_after.unwrap().as_nanos() as f64 / (OLDER * UNIT_NS) as f64;
     assert!((ages - 5.22).abs() < 0.1, "{ages}");
@@ -79,14 +79,14 @@ fn what_was_said_is_taken_back_for_a_reason_only() {
         (judgement.verdict, judgement.reason)
     };
     let mut few = even(12, 4.0, FOREVER);
-    assert_eq!(verdict(&few, 4.0), (Verdict::Young, Reason::FewBlockHours));
+    assert_eq!(verdict(&few, 4.0), (Verdict::Young, Reason::FewItemHours));
     assert_eq!(again(&few, Verdict::Leak), (Verdict::Leak, Reason::StillKeptAndGrowing));
-    // 16 block-ages without a free do not speak against what was said, and 33 do.
+    // 16 item-ages without a release do not speak against what was said, and 33 do.
     for before in [Verdict::LongLived, Verdict::Cache, Verdict::Churn] {
         assert_eq!(again(&few, before), (before, Reason::StillNone));
     }
     assert_eq!(again(&even(24, 4.0, FOREVER), Verdict::LongLived).0, Verdict::Leak);
-    // 3 frees in 16 block-ages: more than a leak's, though not beyond doubt.
+    // 3 releases in 16 item-ages: more than a leak's, though not beyond doubt.
     few.lifetimes.died[age::bin(2 * OLDER as u32)] += 3;
     assert_eq!(verdict(&few, 4.0).0, Verdict::Young);
     assert_eq!(again(&few, Verdict::Leak).0, Verdict::Young);
@@ -105,15 +105,15 @@ fn short_looks_announce_the_margin() {
 fn caches_and_churn() {
     assert_eq!(verdict(&even(400, 4.0, 0.5), 4.0), (Verdict::Cache, Reason::BoundedAge));
     assert_eq!(verdict(&even(400, 4.0, 1.5), 4.0), (Verdict::Cache, Reason::BoundedAge));
-    assert_eq!(verdict(&even(400, 4.0, 0.01), 4.0), (Verdict::Churn, Reason::FreedSoon));
-    assert_eq!(verdict(&even(400, 0.3, 0.01), 0.3), (Verdict::Churn, Reason::FreedSoon));
+    assert_eq!(verdict(&even(400, 4.0, 0.01), 4.0), (Verdict::Churn, Reason::ReleasedSoon));
+    assert_eq!(verdict(&even(400, 0.3, 0.01), 0.3), (Verdict::Churn, Reason::ReleasedSoon));
     assert_eq!(verdict(&even(400, 0.3, 0.2), 0.3), (Verdict::Young, Reason::TooShort));
 }
 
 #[test]
-fn nothing_allocated_is_young() {
+fn nothing_acquired_is_young() {
     let judgement = judge(&StackRow::default(), &window(4.0));
-    assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::FewBlocks));
+    assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::FewItems));
     assert_eq!(judgement.judged_after, None);
     let nothing = Window { length_units: 0, older_units: 0 };
     assert_eq!(judge(&StackRow::default(), &nothing).verdict, Verdict::Young);
@@ -124,14 +124,14 @@ fn a_leak_behind_a_cache_is_found_at_a_later_age() {
     let leak = even(200, 4.0, FOREVER);
     let row = StackRow::pool([&even(2_000, 4.0, 1.5), &leak]);
     let judgement = judge(&row, &window(4.0));
-    assert_eq!((judgement.verdict, judgement.hazard.frees), (Verdict::Leak, 0));
+    assert_eq!((judgement.verdict, judgement.hazard.releases), (Verdict::Leak, 0));
     assert_eq!(judgement.hazard.from_units, 2 * OLDER);
-    // The entries are freed in the bin of 1.5 ages, which ends at 1.75: nothing older is.
+    // The entries are released in the bin of 1.5 ages, which ends at 1.75: nothing older is.
     let kept = judgement.kept.unwrap();
     assert!((1.75..2.0).contains(&(kept.from_units as f64 / OLDER as f64)), "{kept:?}");
-    assert_eq!(kept.freed_before, row.lifetimes.died.iter().sum::<u64>());
-    assert_eq!((kept.bytes, kept.blocks.abs_diff(113) < 8), (100.0 * kept.blocks as f64, true));
-    // 50 blocks of 100 bytes in an age, as the leak has; with the cache it would be 142.
+    assert_eq!(kept.released_before, row.lifetimes.died.iter().sum::<u64>());
+    assert_eq!((kept.bytes, kept.items.abs_diff(113) < 8), (100.0 * kept.items as f64, true));
+    // 50 items of 100 bytes in an age, as the leak has; with the cache it would be 142.
     let per_age = judgement.growth_bytes_per_hour.unwrap().value * OLDER as f64 * UNIT_NS as f64 / 3.6e12;
     assert!((per_age / 5_000.0 - 1.0).abs() < 0.02, "{per_age}");
     assert_eq!(judge(&leak, &window(4.0)).kept, None, "all that is old");
@@ -165,31 +165,31 @@ fn what_has_outlived_a_cache_is_doubted() {
     assert_eq!((judgement.verdict, judgement.reason), (Verdict::Young, Reason::SomeStay));
     let ages = judgement.judged_after.unwrap().as_nanos() as f64 / (OLDER * UNIT_NS) as f64;
     assert!(ages > 4.0 && ages < 6.0, "{ages}");
-    assert_eq!(verdict(&even(1_600, 4.0, 2.2), 4.0), (Verdict::LongLived, Reason::StillFreed));
+    assert_eq!(verdict(&even(1_600, 4.0, 2.2), 4.0), (Verdict::LongLived, Reason::StillReleased));
 }
 
-/// It was loaded at once, and is kept: its time without frees says nothing of the others.
+/// It was loaded at once, and is kept: its time without releases says nothing of the others.
 #[test]
 fn a_table_lends_nothing_to_what_comes_and_goes() {
     let mut table = StackRow::default();
-    for block in 0..500 {
-        table.acquire(4 * OLDER - block * 100, 1_000 * OLDER, &window(4.0));
+    for item in 0..500 {
+        table.acquire(4 * OLDER - item * 100, 1_000 * OLDER, &window(4.0));
     }
     for lifetime in [0.8, 1.5] {
         let row = StackRow::pool([&table, &even(240, 4.0, lifetime)]);
-        assert_eq!(verdict(&row, 4.0), (Verdict::LongLived, Reason::StillFreed), "{lifetime}");
+        assert_eq!(verdict(&row, 4.0), (Verdict::LongLived, Reason::StillReleased), "{lifetime}");
     }
     let row = StackRow::pool([&table, &even(240, 4.0, FOREVER)]);
     assert_eq!(verdict(&row, 4.0).0, Verdict::Leak, "what keeps coming is found all the same");
 }
 
-/// A drawn block stands for many others, of which it tells nothing.
+/// A drawn item stands for many others, of which it tells nothing.
 #[test]
-fn a_few_drawn_blocks_decide_nothing() {
+fn a_few_drawn_items_decide_nothing() {
     let drawn = |count: u64, lifetime: f64| {
         let mut row = StackRow::default();
-        for block in 0..count {
-            let age = 4 * OLDER - 1_000 * (block + 1);
+        for item in 0..count {
+            let age = 4 * OLDER - 1_000 * (item + 1);
             row.acquire(age, (lifetime * OLDER as f64) as u64, &window(4.0));
         }
         row

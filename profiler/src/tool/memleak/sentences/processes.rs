@@ -179,7 +179,7 @@ mod tests {
         let several = |facts: &mut Facts<'_>| facts.processes = Box::leak(aged(&[90, 90]).into());
         let text = said_of(&[(8, 1)], &open, &["push"], several).text;
         assert!(text.starts_with("Undecided: push in pong (pid 8) holds 8.0 KiB older than 2s"), "{text}");
-        let clean = [site(Reason::FreedSoon, 0.0, 0, 1)];
+        let clean = [site(Reason::ReleasedSoon, 0.0, 0, 1)];
         let text = said_of(&[(8, 1)], &clean, &["push"], several).text;
         assert_eq!(text, "No leak found: 417 call stacks of 2 processes looked at for 10s, age 2s.");
     }

@@ -11,8 +11,8 @@ use crate::stats::lifetimes::{
 };
 
 use Reason::{
-    BoundedAge, FewBlockHours, FewBlocks, FreedSoon, GrowthUnclear, KeptAndGrowing, Reallocated, SomeStay,
-    StillFreed, StillKeptAndGrowing, StillNone, StoppedGrowing, TooShort,
+    BoundedAge, FewItemHours, FewItems, GrowthUnclear, Inherited, KeptAndGrowing, ReleasedSoon, SomeStay,
+    StillKeptAndGrowing, StillNone, StillReleased, StoppedGrowing, TooShort,
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -21,10 +21,10 @@ const MIB: f64 = (1 << 20) as f64;
 pub(super) fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
     let verdict = match reason {
         KeptAndGrowing | StillKeptAndGrowing => Verdict::Leak,
-        StillFreed | StoppedGrowing | StillNone => Verdict::LongLived,
+        StillReleased | StoppedGrowing | StillNone => Verdict::LongLived,
         BoundedAge => Verdict::Cache,
-        FreedSoon => Verdict::Churn,
-        TooShort | FewBlocks | FewBlockHours | SomeStay | GrowthUnclear | Reallocated => Verdict::Young,
+        ReleasedSoon => Verdict::Churn,
+        TooShort | FewItems | FewItemHours | SomeStay | GrowthUnclear | Inherited => Verdict::Young,
     };
     let judgement = Judgement {
         judged_after: (verdict == Verdict::Young).then(|| Duration::from_millis(14_200)),
@@ -71,7 +71,7 @@ fn sampled(facts: &mut Facts<'_>) {
 
 #[test]
 fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
-    let sites = [site(KeptAndGrowing, 11.0, 42, 2), site(FreedSoon, 0.0, 0, 9)];
+    let sites = [site(KeptAndGrowing, 11.0, 42, 2), site(ReleasedSoon, 0.0, 0, 9)];
     let finding = said(&sites, &["connect", "x"], |_| {});
     assert_eq!(
         finding.text,
@@ -80,7 +80,7 @@ fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
     );
     assert_eq!((finding.severity, finding.rows), (Severity::Problem, vec![RowRef { section: 0, row: 0 }]));
     let mut freed = site(KeptAndGrowing, 11.0, 42, 2);
-    freed.judgement.hazard.frees = 3;
+    freed.judgement.hazard.releases = 3;
     assert!(
         said(&[freed], &["connect"], |_| {}).text.contains("It has freed hardly any of what got that old")
     );
@@ -91,7 +91,7 @@ fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
 fn a_leak_beside_what_is_freed_names_the_age_that_counts() {
     let mut beside = site(KeptAndGrowing, 11.0, 42, 2);
     let from_units = 4_600 * 1_000_000 / profiler_common::age::UNIT_NS;
-    let kept = |freed_before| Some(Kept { from_units, blocks: 7, bytes: 9.0 * 1024.0, freed_before });
+    let kept = |released_before| Some(Kept { from_units, items: 7, bytes: 9.0 * 1024.0, released_before });
     beside.judgement.kept = kept(312);
     assert_eq!(
         said(std::slice::from_ref(&beside), &["connect"], |_| {}).text,
@@ -154,7 +154,7 @@ fn of_a_cache_with_a_leak_the_leak_counts() {
 #[test]
 fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     let sites = |kib| {
-        [site(StillFreed, 0.0, 900, 1), site(FewBlockHours, 0.0, kib, 1), site(GrowthUnclear, 0.0, 1, 1)]
+        [site(StillReleased, 0.0, 900, 1), site(FewItemHours, 0.0, kib, 1), site(GrowthUnclear, 0.0, 1, 1)]
     };
     let finding = said(&sites(200), &["a", "b", "c"], |_| {});
     assert_eq!(
@@ -176,7 +176,7 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
         "Undecided: a function without a name holds 8.0 KiB older than 2s, and whether it leaks is not known yet"
     ));
     // A few blocks are no suspicion.
-    assert_eq!(said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
+    assert_eq!(said(&[site(FewItems, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
 }
 
 #[test]
@@ -214,17 +214,17 @@ fn each_program_is_spoken_of_by_its_own_time() {
 fn of_what_has_ended_no_more_will_be_known() {
     let ended = |reason, ms| seen_for(site(reason, 0.0, 8, 1), ms, true);
     assert_eq!(
-        said(&[ended(FewBlockHours, 4_010)], &["a"], |_| {}).text,
+        said(&[ended(FewItemHours, 4_010)], &["a"], |_| {}).text,
         "Undecided: a holds 8.0 KiB older than 2s, and whether it leaks is not known: old blocks were not watched \
          for long enough to see whether they are freed. Its program ended after 4s: ask about a shorter age (--older)."
     );
-    let going = site(FewBlockHours, 0.0, 8, 1);
-    let text = said(&[ended(FewBlockHours, 4_010), going], &["a", "b"], |_| {}).text;
+    let going = site(FewItemHours, 0.0, 8, 1);
+    let text = said(&[ended(FewItemHours, 4_010), going], &["a", "b"], |_| {}).text;
     assert!(text.ends_with("Observe for 15s: this was 10s."), "{text}");
     // What a shell left that became the program is not worth more than that.
     let brief = |kib| seen_for(site(TooShort, 0.0, kib, 1), 20, true);
     assert_eq!(
-        said(&[brief(8), site(FreedSoon, 0.0, 1, 1)], &["a", "b"], |_| {}).text,
+        said(&[brief(8), site(ReleasedSoon, 0.0, 1, 1)], &["a", "b"], |_| {}).text,
         "No leak found: 417 call stacks looked at for 10s, age 2s. 1 site of a program that ended cannot be judged; it \
          holds 16 KiB of 18 KiB."
     );
@@ -233,7 +233,7 @@ fn of_what_has_ended_no_more_will_be_known() {
     let dead = || [brief(55), brief(55)];
     assert_eq!(said(&dead(), &["a", "b"], |_| {}).rule, rules::UNDECIDED);
     let [one, two] = dead();
-    let beside = [one, two, site(FreedSoon, 0.0, 1_000, 1)];
+    let beside = [one, two, site(ReleasedSoon, 0.0, 1_000, 1)];
     assert_eq!(said(&beside, &["a", "b", "c"], |_| {}).rule, rules::CLEAN);
 }
 
@@ -280,7 +280,7 @@ fn no_advice_is_shorter_than_what_was_had() {
 
 #[test]
 fn one_site_is_singular() {
-    let text = said(&[site(FewBlocks, 0.0, 8, 1)], &["a"], |_| {}).text;
+    let text = said(&[site(FewItems, 0.0, 8, 1)], &["a"], |_| {}).text;
     assert!(text.ends_with("1 site cannot be judged yet; it holds 16 KiB of 16 KiB."), "{text}");
 }
 
@@ -289,10 +289,10 @@ fn a_drawing_of_next_to_nothing_is_undecided_whatever_it_shows() {
     let coarse = |facts: &mut Facts<'_>| {
         facts.drawing = Drawing::of(&[9_000; Counter::COUNT], Some(1 << 30), 2);
     };
-    let finding = said(&[site(FreedSoon, 0.0, 0, 1)], &["a"], coarse);
+    let finding = said(&[site(ReleasedSoon, 0.0, 0, 1)], &["a"], coarse);
     assert_eq!((finding.rule.as_ref(), finding.severity), (rules::UNDECIDED, Severity::Limit));
     assert!(finding.text.contains("has drawn 2 of 9.0k calls"), "{}", finding.text);
-    let enough = said(&[site(FreedSoon, 0.0, 0, 1)], &["a"], sampled);
+    let enough = said(&[site(ReleasedSoon, 0.0, 0, 1)], &["a"], sampled);
     assert_eq!(enough.rule, rules::CLEAN);
     assert!(
         enough.text.ends_with(" Sampled: leaks of less than ~21 MiB/h can go unseen."),
