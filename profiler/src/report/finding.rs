@@ -66,6 +66,13 @@ pub enum Phrase {
     Name(Text),
 }
 
+impl Phrase {
+    /// Our own words.
+    pub fn plain(words: impl Into<String>) -> Phrase {
+        Phrase::Plain(words.into())
+    }
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -307,6 +307,11 @@ impl Series {
 }
 
 impl Value {
+    /// A length of time, in nanoseconds.
+    pub fn nanos(length: std::time::Duration) -> Value {
+        Value::Exact(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// Makes an estimate with its interval; `high` is absent if there is no upper bound.
     ///
     /// NaN, infinity, and a value outside its interval become [`Value::Unknown`], because JSON cannot hold the first two and one bad

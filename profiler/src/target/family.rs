@@ -80,6 +80,28 @@ impl Used {
     }
 }
 
+/// What processes and their children had used at some moment.
+#[derive(Debug, Default)]
+pub(crate) struct Families(BTreeMap<u32, Used>);
+
+impl Families {
+    /// Looks at processes and their children now.
+    pub(crate) fn of(pids: &[u32]) -> Families {
+        let all = descendants(pids).into_iter().chain(pids.iter().copied());
+        Families(all.filter_map(|pid| Some((pid, Used::of(pid)?))).collect())
+    }
+
+    /// What a process has used since; all of it, if it was not there then.
+    pub(crate) fn since(&self, pid: u32) -> Option<Used> {
+        Some(self.after(pid, Used::of(pid)?))
+    }
+
+    /// The same of a process that had used this much in all.
+    pub(crate) fn after(&self, pid: u32, now: Used) -> Used {
+        now.without(&self.0.get(&pid).copied().unwrap_or_default())
+    }
+}
+
 /// All living descendants of these processes, without the processes themselves, by pid. If they started us, we and our
 /// ancestors (`sudo`) are left out.
 pub(crate) fn descendants(of: &[u32]) -> Vec<u32> {

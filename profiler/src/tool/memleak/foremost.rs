@@ -6,37 +6,73 @@ use std::{collections::BTreeSet, time::Duration};
 use profiler_common::memleak::counters::Counter;
 
 use super::{
-    gone, harm, memory, rules,
+    gone,
+    grown::{grown, live_growth},
+    rules,
     session::Session,
-    sight::{Sight, sight},
+    unrecorded,
 };
 use crate::{
     error::Result,
-    observe::Part,
+    observe::{
+        Part, memory,
+        sight::{self, Sight, Terms, View, sight},
+    },
     report::{Ended, Finding, Severity},
-    stats::lifetimes::moments::Moment,
+    tool::Tool as _,
     units,
+};
+
+/// What blocks of memory are called where nothing was seen of them.
+const TERMS: Terms = Terms {
+    nothing: "No allocation was seen",
+    does: "allocates",
+    did: "allocated",
+    calls: "none of the functions that are followed. Observe for longer, or name the functions of a pool: --alloc-fn, \
+            --free-fn.",
+    aged: "its blocks aged meanwhile",
+    nothing_seen: rules::NOTHING_SEEN,
+    halted: rules::HALTED,
+    children: rules::CHILDREN,
+    unobserved: rules::UNOBSERVED,
+    ended: rules::ENDED,
 };
 
 /// Completes a part of a report. `seen`: the processes of which blocks were recorded.
 pub(super) fn complete(
     part: &mut Part,
     session: Session<'_>,
-    moment: &Moment,
     counters: &[u64; Counter::COUNT],
     seen: &BTreeSet<u32>,
     ended: Ended,
 ) -> Result<()> {
     let length = session.on.lasted();
-    let grown = memory::grown(session, moment)?;
+    let grown = grown(session)?;
     let leaks = part.findings.iter().any(|finding| finding.rule == rules::LEAK);
-    let Sight { instead, before, before_no_leak, behind } = sight(session, counters, seen, leaks, length);
+    let Session { tool, on } = session;
+    let view = View {
+        on,
+        terms: &TERMS,
+        families: &tool.memory.families,
+        active: seen,
+        proved: leaks,
+        older: tool.options.older,
+        length,
+        lasted: &|space| session.lasted(space),
+        sees: &|space| tool.sees(space),
+        why_unseen: &|space| tool.nothing_to_probe(space),
+    };
+    let unrecorded = || {
+        let while_attached = session.counts_while_all_attached(counters);
+        unrecorded::finding(counters, &while_attached, tool.options.sample_bytes, length)
+    };
+    let Sight { instead, before, before_unproved, behind } = sight(&view, unrecorded);
     let nothing = part.findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
     }
     if let Some(clean) = part.findings.iter_mut().find(|finding| finding.rule == rules::CLEAN)
-        && let Some(growth) = memory::live_growth(&grown, length)
+        && let Some(growth) = live_growth(&grown, length)
     {
         *clean = growth;
     }
@@ -44,18 +80,19 @@ pub(super) fn complete(
     if before.iter().any(|finding| finding.rule == rules::HALTED) {
         part.findings.retain(|finding| finding.rule != rules::CLEAN);
     }
-    let (before_no_leak, limits) =
-        if leaks { (Vec::new(), before_no_leak) } else { (before_no_leak, Vec::new()) };
+    let (before_unproved, limits) =
+        if leaks { (Vec::new(), before_unproved) } else { (before_unproved, Vec::new()) };
     let guard = (ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
     let limiting: Vec<Finding> = guard
         .into_iter()
         .chain(before)
-        .chain(memory::finding(&grown, length))
-        .chain(before_no_leak)
+        .chain(memory::finding(&grown, length, rules::UNEXPLAINED_GROWTH))
+        .chain(before_unproved)
         .collect();
-    place(&mut part.findings, limiting, harm::findings(session));
-    part.findings
-        .extend(limits.into_iter().chain(gone::findings(session)).chain(gone::freed(session)).chain(behind));
+    place(&mut part.findings, limiting, sight::gone::killed(on, rules::KILLED));
+    part.findings.extend(
+        limits.into_iter().chain(sight::gone::findings(view)).chain(gone::freed(session)).chain(behind),
+    );
     if !grown.is_empty() {
         part.sections.push(memory::section(&grown));
     }

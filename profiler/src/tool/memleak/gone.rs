@@ -1,37 +1,14 @@
-//! What is said of targets that ended before the observation did: what they did is judged up to then.
+//! What is said of targets that freed what they held as they ended.
 
 use std::time::Duration;
 
-use super::{rules, sentences::plain, session::Session};
+use super::{rules, session::Session};
 use crate::{
-    observe::{how_it_ended, space::Space},
+    observe::space::Space,
     report::{Finding, Phrase, Severity},
     stats::lifetimes::lately::Released,
     units,
 };
-
-/// One finding for each target that a signal killed, and for each that ended or became another program by exec while
-/// something is still observed. The latter only if it was observed for at least the age asked about: of less, nothing is
-/// judged.
-pub(super) fn findings<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> + 'a {
-    let others_go_on = session.on.spaces.iter().any(|space| space.ended.is_none());
-    let is_said = move |space: &&Space| match space.killed_by {
-        // SIGTRAP, and the end of the command, are reported elsewhere.
-        Some(signal) => signal != libc::SIGTRAP && !is_command(session, space),
-        None => others_go_on && session.lasted(space) >= session.tool.options.older,
-    };
-    let of = move |space: &'a Space| Some((space, space.ended.as_deref()?));
-    session.on.spaces.iter().filter(is_said).filter_map(of).map(move |(space, how)| {
-        let after = units::duration(session.lasted(space));
-        let words = format!(
-            " (pid {}) {} after {after}: what it allocated is judged up to then.",
-            space.process.pid(),
-            how_it_ended(how)
-        );
-        let sentence = vec![Phrase::Name(space.process.name().clone()), plain(words)];
-        Finding::new(rules::ENDED, Severity::Info, sentence)
-    })
-}
 
 /// One finding for each target that freed most of what was old as it ended.
 pub(super) fn freed<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> + 'a {
@@ -42,7 +19,7 @@ pub(super) fn freed<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> +
         Finding::new(
             rules::FREED_AT_END,
             Severity::Info,
-            vec![Phrase::Name(space.process.name().clone()), plain(words)],
+            vec![Phrase::Name(space.process.name().clone()), Phrase::plain(words)],
         )
     })
 }
@@ -55,10 +32,6 @@ fn freed_words(pid: u32, freed: &Released, estimated: bool) -> String {
         before => format!("{} before", units::duration(before)),
     };
     format!(" (pid {pid}) freed {about}{bytes} as it ended: judged as it was {when}.")
-}
-
-fn is_command(session: Session<'_>, space: &Space) -> bool {
-    session.on.command().is_some_and(|command| command.pid() == space.process.pid())
 }
 
 #[cfg(test)]

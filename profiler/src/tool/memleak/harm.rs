@@ -1,15 +1,9 @@
-//! Targets that would die of the observation, and what is said of those that did.
+//! Targets that would die of the observation.
 
-use super::{
-    probes::{Probes, is_starting},
-    rules,
-    sentences::plain,
-    session::Session,
-};
+use super::probes::{Probes, is_starting};
 use crate::{
     error::Result,
-    observe::{settings::Targets, space::Space},
-    report::{Finding, Phrase, Severity},
+    observe::settings::Targets,
     target::{modules::Modules, process::Process, start::Start},
 };
 
@@ -26,25 +20,4 @@ pub(super) fn refuse_what_copies_its_code(
         _ => return Ok(()),
     };
     probes.refuse_if_copied(process.pid(), modules, &start)
-}
-
-/// One finding for each target that a breakpoint has killed: nothing is more important.
-pub(super) fn findings(session: Session<'_>) -> impl Iterator<Item = Finding> {
-    session.on.spaces.iter().filter(|space| space.killed_by == Some(libc::SIGTRAP)).map(died)
-}
-
-fn died(space: &Space) -> Finding {
-    Finding::new(
-        rules::KILLED,
-        Severity::Problem,
-        vec![
-            Phrase::Name(space.process.name().clone()),
-            plain(format!(
-                " (pid {}) was killed by SIGTRAP (signal {}), most likely by our breakpoints: a program that copies its \
-                 own code takes them along. Start it without huge pages for code, or observe it by --pid once it runs.",
-                space.process.pid(),
-                libc::SIGTRAP
-            )),
-        ],
-    )
 }

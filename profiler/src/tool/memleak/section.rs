@@ -41,7 +41,7 @@ pub(super) fn part(
     coverage(session, snapshot, &mut part);
     (part.sections, part.findings) =
         table.sections(session, &part.stacks, &places, &snapshot.counters, part.losses.is_empty());
-    foremost::complete(&mut part, session, moment, &snapshot.counters, &seen, ended)?;
+    foremost::complete(&mut part, session, &snapshot.counters, &seen, ended)?;
     Ok((part, said))
 }
 

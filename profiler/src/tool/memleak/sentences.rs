@@ -1,22 +1,22 @@
 //! The answer in sentences, the most important first.
 
 mod evidence;
+mod fills;
 mod grown;
-mod processes;
 mod seen;
 
 use std::time::Duration;
 
-pub(super) use self::{evidence::nanos, processes::processes};
 use self::{
     evidence::{counted, leak_evidence},
+    fills::still_fills,
     grown::grown,
-    processes::{Process, filling, still_fills, whose},
     seen::{age, seen},
 };
 use super::{coarse::Drawing, reasons::why, rules, session::Session};
 use crate::{
     naming::in_prose,
+    observe::processes::{Process, filling, whose},
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     stats::lifetimes::{
         judge::MARGIN,
@@ -70,7 +70,7 @@ pub(super) fn findings(session: Session<'_>, facts: &Facts<'_>, complete: bool) 
     if complete {
         findings.push(answer(facts));
         // Where no allocation was seen, nothing is filled.
-        findings.extend(filling(facts.processes, facts.older).filter(|_| facts.stacks > 0));
+        findings.extend(filling(facts.processes, facts.older, rules::FILLING).filter(|_| facts.stacks > 0));
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
         findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
@@ -101,8 +101,8 @@ fn answer(facts: &Facts<'_>) -> Finding {
             units::duration(facts.length)
         );
         return Finding::plain(rules::TOO_EARLY, Severity::Limit, words)
-            .because("length_ns", Unit::Nanos, nanos(facts.length))
-            .because("needed_ns", Unit::Nanos, nanos(needed));
+            .because("length_ns", Unit::Nanos, Value::nanos(facts.length))
+            .because("needed_ns", Unit::Nanos, Value::nanos(needed));
     }
     if let Some(drawing) = facts.drawing.filter(Drawing::is_too_coarse) {
         return drawing.finding(facts.length);
@@ -132,9 +132,10 @@ fn seen_for_moments(facts: &Facts<'_>) -> Finding {
     );
     let label = facts.names.get(place).and_then(Option::as_ref);
     let rows = facts.rows.get(place).copied().flatten().into_iter().collect();
-    let mut sentence = vec![plain("Too early to say: "), named(label.map(in_prose))];
-    sentence.extend(facts.programs.get(place).into_iter().flat_map(|(pid, _)| whose(&[*pid], facts)));
-    sentence.push(plain(words));
+    let mut sentence = vec![Phrase::plain("Too early to say: "), named(label.map(in_prose))];
+    sentence
+        .extend(facts.programs.get(place).into_iter().flat_map(|(pid, _)| whose(&[*pid], facts.processes)));
+    sentence.push(Phrase::plain(words));
     Finding::new(rules::TOO_EARLY, Severity::Limit, sentence).on(rows)
 }
 
@@ -210,28 +211,31 @@ impl<'a> Leak<'a> {
 
 fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
     let functions = grown(leaks);
-    let mut sentence = vec![plain("LEAK: ")];
+    let mut sentence = vec![Phrase::plain("LEAK: ")];
     let mut spoken_of = Vec::new();
     let fastest = &functions[..functions.len().min(MOST_NAMED)];
     let unnamed = functions.len() - fastest.len();
     for (i, grown) in fastest.iter().enumerate() {
         if i > 0 {
-            sentence.push(plain(if unnamed == 0 && i + 1 == fastest.len() { " and " } else { ", " }));
+            sentence.push(Phrase::plain(if unnamed == 0 && i + 1 == fastest.len() { " and " } else { ", " }));
         }
         sentence.push(named(grown.name()));
         let pids = grown.pids();
         if pids != spoken_of {
-            sentence.extend(whose(&pids, facts));
+            sentence.extend(whose(&pids, facts.processes));
             spoken_of = pids;
         }
         let grows = if i == 0 { "grows by" } else { "by" };
-        sentence.push(plain(format!(" {grows} ~{}", grown.per_hour())));
+        sentence.push(Phrase::plain(format!(" {grows} ~{}", grown.per_hour())));
     }
     if unnamed > 0 {
-        sentence.push(plain(format!(" and {}", units::plural(unnamed, "more function", "more functions"))));
+        sentence.push(Phrase::plain(format!(
+            " and {}",
+            units::plural(unnamed, "more function", "more functions")
+        )));
     }
-    sentence.extend(still_fills(leaks, facts).map(plain));
-    sentence.push(plain(seen(leaks, functions.len(), facts)));
+    sentence.extend(still_fills(leaks, facts).map(Phrase::plain));
+    sentence.push(Phrase::plain(seen(leaks, functions.len(), facts)));
     sentence
 }
 
@@ -264,10 +268,14 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let weight = |at: &usize| facts.sites.get(*at).map_or(0.0, |site| old_bytes(site) + live_bytes(site));
     sites.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
     let first = *sites.first()?;
-    let mut sentence = vec![plain("Undecided: "), named(facts.names.get(first)?.as_ref().map(in_prose))];
-    sentence.extend(whose(&[facts.programs.get(first)?.0], facts));
+    let mut sentence =
+        vec![Phrase::plain("Undecided: "), named(facts.names.get(first)?.as_ref().map(in_prose))];
+    sentence.extend(whose(&[facts.programs.get(first)?.0], facts.processes));
     if sites.len() > 1 {
-        sentence.push(plain(format!(" and {}", units::plural(sites.len() - 1, "more site", "more sites"))));
+        sentence.push(Phrase::plain(format!(
+            " and {}",
+            units::plural(sites.len() - 1, "more site", "more sites")
+        )));
     }
     let about = if facts.drawing.is_some() { "~" } else { "" };
     let (holds, it) = if sites.len() == 1 { ("holds", "it leaks") } else { ("hold", "they leak") };
@@ -275,7 +283,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
         if some < all { format!("of the {about}{} that are {which}", units::bytes(all)) } else { which };
     let suspects = || sites.iter().filter_map(|&at| facts.sites.get(at));
     let yet = if suspects().all(|site| site.row.has_ended()) { "" } else { " yet" };
-    sentence.push(plain(format!(
+    sentence.push(Phrase::plain(format!(
         " {holds} {about}{} {part}, and whether {it} is not known{yet}: {}. {}",
         units::bytes(some),
         why(facts.sites.get(first)?.judgement.reason),
@@ -344,8 +352,8 @@ fn clean(facts: &Facts<'_>) -> Finding {
     }
     Finding::plain(rules::CLEAN, Severity::Info, words)
         .because("stacks", Unit::Count, Value::Exact(facts.stacks as u64))
-        .because("length_ns", Unit::Nanos, nanos(facts.length))
-        .because("older_ns", Unit::Nanos, nanos(facts.older))
+        .because("length_ns", Unit::Nanos, Value::nanos(facts.length))
+        .because("older_ns", Unit::Nanos, Value::nanos(facts.older))
 }
 
 fn old_bytes(site: &JudgedSite) -> f64 {
@@ -377,11 +385,7 @@ fn range(lengths: impl Iterator<Item = Duration> + Clone) -> String {
 }
 
 fn named(name: Option<Text>) -> Phrase {
-    name.map_or_else(|| plain("a function without a name"), Phrase::Name)
-}
-
-pub(super) fn plain(words: impl Into<String>) -> Phrase {
-    Phrase::Plain(words.into())
+    name.map_or_else(|| Phrase::plain("a function without a name"), Phrase::Name)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     naming,
+    observe::processes::processes,
     report::{Finding, Folded, Row, RowRef, Section, Severity, Stack, StackRef, Value},
     stack::own::{Named, Own, labels},
     stats::lifetimes::{
@@ -132,7 +133,7 @@ impl<'a> Table<'a> {
             names: &names,
             spoken: &spoken,
             programs: &programs,
-            processes: &sentences::processes(session),
+            processes: &processes(session.on, |space| session.lasted(space)),
             rows: &refs,
             stacks: self.judged.len(),
             length,

@@ -16,7 +16,6 @@ use super::{
     collect::Snapshot,
     harm,
     load::{fill_weights, load, room_for},
-    memory::Memory,
     options::Options,
     probes::{At, Probes, check},
     readiness::ABOUT,
@@ -37,7 +36,8 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     observe::{
-        Beginning, Observation, Part, ground::Ground, leave_out_unseen, settings::Settings, space::Space,
+        Beginning, Observation, Part, ground::Ground, leave_out_unseen, memory::Memory, settings::Settings,
+        space::Space,
     },
     report::{Ended, Probed},
     stats::lifetimes::{before::Before, lately::Lately, moments::Moments},

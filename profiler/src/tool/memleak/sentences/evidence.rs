@@ -1,7 +1,5 @@
 //! The numbers that sentences rest on, before they are rounded.
 
-use std::time::Duration;
-
 use super::Leak;
 use crate::{
     report::{Finding, Unit, Value},
@@ -44,11 +42,6 @@ pub(super) fn total<'a>(estimates: impl Iterator<Item = Option<&'a Estimate>>) -
         high = high.zip(of.high).map(|(sum, of)| sum + of);
     }
     Value::estimate(value, low, high)
-}
-
-/// A length of time as evidence.
-pub(in super::super) fn nanos(length: Duration) -> Value {
-    Value::Exact(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

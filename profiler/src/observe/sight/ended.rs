@@ -1,7 +1,8 @@
-//! Children that have ended: nobody saw what they allocated, and only what they used is known.
+//! Children that have ended: nobody saw what they did, and only what they used is known.
 
 use std::time::Duration;
 
+use super::Terms;
 use crate::{
     target::family::{Used, children_do_the_work},
     units,
@@ -30,7 +31,8 @@ pub(super) fn may_hold_the_answer(used: &Used, idle: bool) -> bool {
 }
 
 /// Says how much children that have ended have worked.
-pub(super) fn words(used: &Used) -> String {
+pub(super) fn words(used: &Used, terms: &Terms) -> String {
+    let did = terms.did;
     let cpu = units::duration(used.of_ended_children);
     let touched = match used.touched_bytes_of_ended_children {
         bytes if bytes >= TOUCHES_BYTES => format!(" and touched {} of memory", units::bytes(bytes as f64)),
@@ -42,13 +44,14 @@ pub(super) fn words(used: &Used) -> String {
     };
     format!(
         "Children of the target that have ended used {cpu} of processor time{touched}, and the target {own}: what they \
-         allocated was not seen. Observe each by itself: start it directly after `--`, or use --name NAME while it lives."
+         {did} was not seen. Observe each by itself: start it directly after `--`, or use --name NAME while it lives."
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::sight::sample::TERMS;
 
     fn used(own_ms: u64, theirs_ms: u64, [own_bytes, their_bytes]: [u64; 2]) -> Used {
         Used {
@@ -81,11 +84,11 @@ mod tests {
 
     #[test]
     fn what_they_used_is_said() {
-        let said = words(&used(20, 1200, [0, 12 << 20]));
+        let said = words(&used(20, 1200, [0, 12 << 20]), &TERMS);
         let start = "Children of the target that have ended used 1.2s of processor time and touched 12 MiB of memory, and the \
                      target 20ms: what they allocated was not seen.";
         assert!(said.starts_with(start), "{said}");
-        let said = words(&used(0, 20, [0, 0]));
+        let said = words(&used(0, 20, [0, 0]), &TERMS);
         assert!(!said.contains("touched") && said.contains("and the target hardly any: "), "{said}");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use profiler_common::memleak::counters::Counter;
 
-use super::super::{coarse::Drawing, rules};
+use super::{coarse::Drawing, rules};
 use crate::{
     report::{Finding, Severity},
     units,

@@ -15,15 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::space::{key_address, key_space};
-
-pub(super) use self::report::{finding, live_growth, section};
-use super::{session::Session, sight::Families};
+pub(crate) use self::report::{finding, section};
+use super::space::Space;
 use crate::{
-    error::Result,
-    observe::space::Space,
-    stats::{drawing::stands_for, lifetimes::moments::Moment},
-    target::memory::{Kind, Reading, Region},
+    stats::drawing::stands_for,
+    target::{
+        family::Families,
+        memory::{Kind, Reading, Region},
+    },
     text::Text,
 };
 
@@ -42,6 +41,7 @@ const MATTERS_BYTES: u64 = 4 << 20;
 /// The same if allocators hold most of it: what they keep free comes and goes.
 const SLACK_MATTERS_SHARE: f64 = 0.2;
 const SLACK_MATTERS_BYTES: u64 = 32 << 20;
+
 /// Who holds memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
@@ -76,11 +76,11 @@ impl Holder {
 
 /// The targets' memory from the beginning on.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// What was there when the observation began, while it is being read.
     first: Option<JoinHandle<First>>,
     /// What targets and their children had used then.
-    pub(super) families: Families,
+    pub(crate) families: Families,
     watched: BTreeMap<u16, Watched>,
 }
 
@@ -101,7 +101,7 @@ struct Watched {
 
 impl Memory {
     /// Begins with what is in use now; of a command that was not let go yet, with nothing.
-    pub(super) fn start(spaces: &[Space], launched: bool) -> Memory {
+    pub(crate) fn start(spaces: &[Space], launched: bool) -> Memory {
         let pids: Vec<(u16, u32)> = spaces.iter().map(|s| (s.number, s.process.pid())).collect();
         let read = move || -> First {
             let readings = pids.iter().filter_map(|(n, pid)| Some((*n, Reading::of(*pid).ok()?))).collect();
@@ -122,7 +122,7 @@ impl Memory {
     }
 
     /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
-    pub(super) fn look(&mut self, spaces: &[Space], last: bool) {
+    pub(crate) fn look(&mut self, spaces: &[Space], last: bool) {
         // Of a large target it takes long, and what is recorded meanwhile has to be taken in.
         if !last && self.first.as_ref().is_some_and(|first| !first.is_finished()) {
             return;
@@ -147,7 +147,7 @@ impl Memory {
     }
 
     /// Notes what followed blocks hold, for a reading that was made at the same time.
-    pub(super) fn note_followed(&mut self, space: u16, bytes: f64) {
+    pub(crate) fn note_followed(&mut self, space: u16, bytes: f64) {
         if let Some(watched) = self.watched.get_mut(&space)
             && watched.read.is_some_and(|read| read.elapsed() < SAME_TIME)
         {
@@ -176,9 +176,9 @@ impl Use {
 
 /// The memory of one target.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Grown {
+pub(crate) struct Grown {
     pid: u32,
-    name: Text,
+    pub(crate) name: Text,
     before: u64,
     after: u64,
     shared: (u64, u64),
@@ -186,9 +186,9 @@ pub(super) struct Grown {
     unmapped: u64,
     estimated: bool,
     /// Of a target that has ended: bytes of followed blocks that were there when its memory was read, and are not any more.
-    freed: f64,
+    pub(crate) released: f64,
     /// How many more there may have been, if nobody looked.
-    freed_at_most: f64,
+    released_at_most: f64,
     /// By kind, the most unexplained growth first.
     uses: Vec<Use>,
 }
@@ -210,49 +210,64 @@ impl Followed {
     }
 }
 
-/// How the memory of each target changed, as far as it was read.
-pub(super) fn grown(session: Session<'_>, moment: &Moment) -> Result<Vec<Grown>> {
-    let mut read: BTreeMap<u16, (&Watched, &Reading, Vec<Followed>)> = BTreeMap::new();
-    for (number, watched) in &session.tool.memory.watched {
-        if let Some(now) = &watched.now {
-            read.insert(*number, (watched, now, vec![Followed::default(); now.regions.len()]));
+/// Live followed blocks, put into the memory that they lie in.
+pub(crate) struct Explanation<'a> {
+    read: BTreeMap<u16, (&'a Watched, &'a Reading, Vec<Followed>)>,
+    live_bytes: BTreeMap<u16, f64>,
+    /// Mean gap between drawn bytes, in a sampled run.
+    sample_bytes: Option<u64>,
+}
+
+impl Memory {
+    /// Begins to explain what was read by blocks. `sample_bytes`: the mean gap between drawn bytes, in a sampled run.
+    pub(crate) fn explain(&self, sample_bytes: Option<u64>) -> Explanation<'_> {
+        let read = self.watched.iter().filter_map(|(number, watched)| {
+            let now = watched.now.as_ref()?;
+            Some((*number, (watched, now, vec![Followed::default(); now.regions.len()])))
+        });
+        Explanation { read: read.collect(), live_bytes: BTreeMap::new(), sample_bytes }
+    }
+}
+
+impl Explanation<'_> {
+    /// A live block of a space.
+    pub(crate) fn add(&mut self, space: u16, address: u64, bytes: u64) {
+        *self.live_bytes.entry(space).or_default() += estimate(bytes, self.sample_bytes);
+        if let Some((_, now, followed)) = self.read.get_mut(&space)
+            && let Some(place) = now.region_of(address).and_then(|at| followed.get_mut(at))
+        {
+            place.add(bytes, self.sample_bytes);
         }
     }
-    let mut live_bytes: BTreeMap<u16, f64> = BTreeMap::new();
-    session.tool.blocks()?.for_each_placed(session.tool.object()?, |key, live| {
-        if live.whole_bytes > 0 {
-            *live_bytes.entry(key_space(key)).or_default() += estimate(live.whole_bytes, moment.sample_bytes);
-        }
-        if live.whole_bytes > 0
-            && let Some((_, now, followed)) = read.get_mut(&key_space(key))
-            && let Some(place) = now.region_of(key_address(key)).and_then(|at| followed.get_mut(at))
-        {
-            place.add(live.whole_bytes, moment.sample_bytes);
-        }
-    })?;
-    let grown = session.on.spaces.iter().filter_map(|space| {
-        let (watched, now, followed) = read.get(&space.number)?;
-        let (freed, freed_at_most) = match watched.followed {
-            _ if space.ended.is_none() => (0.0, 0.0),
-            Some(then) => ((then - live_bytes.get(&space.number).copied().unwrap_or(0.0)).max(0.0), 0.0),
-            None => (0.0, ever(session, space.number)),
-        };
-        let mut uses = uses(&watched.before, now, followed);
-        explain(&mut uses, freed);
-        Some(Grown {
-            pid: space.process.pid(),
-            name: space.process.name().clone(),
-            before: watched.before.bytes,
-            after: now.bytes,
-            shared: (watched.before.shared_bytes, now.shared_bytes),
-            unmapped: unmapped(&watched.before, now),
-            estimated: watched.before.estimated || now.estimated,
-            freed,
-            freed_at_most,
-            uses,
-        })
-    });
-    Ok(grown.collect())
+
+    /// How the memory of each target changed, as far as it was read. `ever`: all bytes of blocks that a space ever had.
+    pub(crate) fn grown(self, spaces: &[Space], ever: impl Fn(u16) -> f64) -> Vec<Grown> {
+        let grown = spaces.iter().filter_map(|space| {
+            let (watched, now, followed) = self.read.get(&space.number)?;
+            let (released, released_at_most) = match watched.followed {
+                _ if space.ended.is_none() => (0.0, 0.0),
+                Some(then) => {
+                    ((then - self.live_bytes.get(&space.number).copied().unwrap_or(0.0)).max(0.0), 0.0)
+                }
+                None => (0.0, ever(space.number)),
+            };
+            let mut uses = uses(&watched.before, now, followed);
+            explain(&mut uses, released);
+            Some(Grown {
+                pid: space.process.pid(),
+                name: space.process.name().clone(),
+                before: watched.before.bytes,
+                after: now.bytes,
+                shared: (watched.before.shared_bytes, now.shared_bytes),
+                unmapped: unmapped(&watched.before, now),
+                estimated: watched.before.estimated || now.estimated,
+                released,
+                released_at_most,
+                uses,
+            })
+        });
+        grown.collect()
+    }
 }
 
 /// What a followed block stands for, in bytes.
@@ -261,21 +276,12 @@ fn estimate(size: u64, sample_bytes: Option<u64>) -> f64 {
     bytes * sample_bytes.map_or(1.0, |mean| stands_for(bytes, mean as f64))
 }
 
-/// All bytes that a space ever allocated by followed functions.
-fn ever(session: Session<'_>, space: u16) -> f64 {
-    let sampled = session.tool.options.sample_bytes.is_some();
-    let stacks = (0..session.on.settings.max_stacks)
-        .filter(|&stack| session.on.stacks.get(stack).is_some_and(|s| s.space == space));
-    let totals = stacks.filter_map(|stack| session.tool.totals().ok()?.of(stack as usize));
-    totals.map(|total| if sampled { total.weight_bytes as f64 } else { total.alloc_bytes as f64 }).sum()
-}
-
 /// Adds blocks that are not there any more. Where they lay is not known: what they leave unexplained is the least that can be.
-fn explain(uses: &mut [Use], mut freed: f64) {
+fn explain(uses: &mut [Use], mut released: f64) {
     for of in uses.iter_mut() {
-        let explained = freed.min(of.unexplained() as f64);
+        let explained = released.min(of.unexplained() as f64);
         of.followed.0 += explained;
-        freed -= explained;
+        released -= explained;
     }
     uses.sort_by_key(|of| std::cmp::Reverse((of.unexplained(), of.after)));
 }
@@ -333,13 +339,19 @@ fn unmapped(before: &Reading, now: &Reading) -> u64 {
 }
 
 impl Grown {
-    fn growth(&self) -> u64 {
+    /// Growth of what is in use, in bytes.
+    pub(crate) fn growth(&self) -> u64 {
         self.after.saturating_sub(self.before)
     }
 
     /// Growth that live followed blocks do not explain, in bytes.
-    fn unexplained(&self) -> u64 {
+    pub(crate) fn unexplained(&self) -> u64 {
         self.uses.iter().map(Use::unexplained).sum::<u64>().min(self.growth())
+    }
+
+    /// Whether growth by so much is more than what allocators keep free now and then.
+    pub(crate) fn is_more_than_slack(&self, bytes: u64) -> bool {
+        bytes >= SLACK_MATTERS_BYTES && bytes as f64 >= SLACK_MATTERS_SHARE * self.after as f64
     }
 
     /// Whether so much growth is unexplained, and so much of it, that it belongs into the first line.
@@ -353,7 +365,7 @@ impl Grown {
             (MATTERS_SHARE, MATTERS_BYTES)
         };
         unexplained * 2 > self.growth()
-            && unexplained as f64 > self.freed_at_most
+            && unexplained as f64 > self.released_at_most
             && unexplained >= bytes
             && unexplained as f64 >= share * self.after as f64
     }

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{
-        rules,
-        sentences::{nanos, plain},
-    },
-    Grown, Holder, SLACK_MATTERS_BYTES, SLACK_MATTERS_SHARE, Use,
-};
+use super::{Grown, Holder, Use};
 use crate::{
     report::{Column, Finding, Phrase, Role, Row, Section, Severity, Unit, Value},
     text::Text,
@@ -40,7 +34,7 @@ impl Holder {
 
     /// For the sentence: what it is that grew, beside live blocks.
     fn phrase(&self) -> Phrase {
-        plain(match self {
+        Phrase::plain(match self {
             Holder::Heap | Holder::Arena | Holder::Allocator => "what the allocator holds beside live blocks",
             Holder::ThreadStack => "stacks of threads",
             Holder::Stack => "the stack of the first thread",
@@ -61,17 +55,17 @@ impl Grown {
         if beside.abs() < PAGE_BYTES.max(growth / 100.0) { 0.0 } else { beside }
     }
 
-    fn finding(&self, length: Duration, several: bool) -> Finding {
+    fn finding(&self, length: Duration, several: bool, rule: &'static str) -> Finding {
         let bytes = |bytes: u64| units::bytes(bytes as f64);
         let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
         let explained = (self.growth() - self.unexplained()).min(followed as u64);
-        let mut sentence = vec![plain("Memory ")];
+        let mut sentence = vec![Phrase::plain("Memory ")];
         if several {
-            sentence.push(plain("of "));
+            sentence.push(Phrase::plain("of "));
             sentence.push(Phrase::Name(self.name.clone()));
-            sentence.push(plain(format!(" (pid {}) ", self.pid)));
+            sentence.push(Phrase::plain(format!(" (pid {}) ", self.pid)));
         }
-        sentence.push(plain(format!(
+        sentence.push(Phrase::plain(format!(
             "grew by {} in {}, of which allocations that are followed explain {}: ",
             bytes(self.growth()),
             units::duration(length),
@@ -86,56 +80,34 @@ impl Grown {
             }
         }
         for (at, (phrase, grown)) in parts.into_iter().take(MOST_NAMED).enumerate() {
-            sentence.extend((at > 0).then(|| plain(", ")));
+            sentence.extend((at > 0).then(|| Phrase::plain(", ")));
             sentence.push(phrase);
-            sentence.push(plain(format!(" ({})", bytes(grown))));
+            sentence.push(Phrase::plain(format!(" ({})", bytes(grown))));
         }
-        sentence.push(plain("."));
-        let finding = Finding::new(rules::UNEXPLAINED_GROWTH, Severity::Limit, sentence);
+        sentence.push(Phrase::plain("."));
+        let finding = Finding::new(rule, Severity::Limit, sentence);
         self.evidence(finding, length)
     }
 
     /// Adds the numbers of a target to what is said of its memory.
-    fn evidence(&self, finding: Finding, length: Duration) -> Finding {
+    pub(crate) fn evidence(&self, finding: Finding, length: Duration) -> Finding {
         finding
             .because("growth_bytes", Unit::Bytes, Value::Exact(self.growth()))
             .because("unexplained_bytes", Unit::Bytes, Value::Exact(self.unexplained()))
             .because("after_bytes", Unit::Bytes, Value::Exact(self.after))
-            .because("length_ns", Unit::Nanos, nanos(length))
+            .because("length_ns", Unit::Nanos, Value::nanos(length))
     }
 }
 
-/// What is to be said before the answer: the target whose memory grew most without an explanation.
-pub(in super::super) fn finding(grown: &[Grown], length: Duration) -> Option<Finding> {
+/// What is to be said before the answer: the target whose memory grew most without an explanation. `rule` is that of
+/// the tool that says it.
+pub(crate) fn finding(grown: &[Grown], length: Duration, rule: &'static str) -> Option<Finding> {
     let most = grown.iter().filter(|grown| grown.matters()).max_by_key(|grown| grown.unexplained())?;
-    Some(most.finding(length, grown.len() > 1))
-}
-
-/// What is to be said in place of "no leak": the target whose live blocks grew most, if they grew by much. A block that grows
-/// by being moved to a new one is always young, however long its owner keeps it: a vector of C++, or `realloc` in a
-/// sampled run.
-pub(in super::super) fn live_growth(grown: &[Grown], length: Duration) -> Option<Finding> {
-    let grew =
-        |grown: &Grown| grown.growth().saturating_sub(grown.unexplained()).saturating_sub(grown.freed as u64);
-    let matters = |grown: &&Grown| {
-        grew(grown) >= SLACK_MATTERS_BYTES && grew(grown) as f64 >= SLACK_MATTERS_SHARE * grown.after as f64
-    };
-    let most = grown.iter().filter(matters).max_by_key(|grown| grew(grown))?;
-    let words = format!(
-        " grew by {} in {}, and nothing that could be judged leaks: the blocks are too young. A buffer that moves \
-         as it grows, like a C++ vector, or one that fills, looks like this. ",
-        units::bytes(grew(most) as f64),
-        units::duration(length),
-    );
-    let mut sentence =
-        vec![plain("Undecided: live memory of "), Phrase::Name(most.name.clone()), plain(words)];
-    sentence.push(plain("Observe for longer, or with a shorter --older."));
-    let finding = Finding::new(rules::LIVE_GROWTH, Severity::Limit, sentence);
-    Some(most.evidence(finding, length))
+    Some(most.finding(length, grown.len() > 1, rule))
 }
 
 /// Memory by target and kind.
-pub(in super::super) fn section(grown: &[Grown]) -> Section {
+pub(crate) fn section(grown: &[Grown]) -> Section {
     const COLUMNS: [(&str, &str, Unit, Role); 6] = [
         ("pid", "Process", Unit::None, Role::Key),
         ("kind", "Memory", Unit::None, Role::Key),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{rules, sentences::plain, session::Session};
+use super::{Terms, View};
 use crate::{
     observe::space::Space,
     report::{Finding, Phrase, Severity},
@@ -16,39 +16,36 @@ const PART_OF_AGE: f64 = 0.25;
 /// To have been stopped for this part of the observation limits what is known, too.
 const PART_OF_LENGTH: f64 = 0.1;
 
-/// What is to be said of a target that does not run, or did not for long. `seen`: blocks were recorded; `leak`: one leaks,
-/// which is proved all the same.
-pub(super) fn halted(
-    session: Session<'_>,
-    space: &Space,
-    [seen, leak]: [bool; 2],
-    length: Duration,
-) -> Option<Finding> {
+/// What is to be said of a target that does not run, or did not for long.
+pub(super) fn halted(view: &View<'_>, space: &Space) -> Option<Finding> {
+    let View { terms, length, .. } = *view;
     let pid = space.process.pid();
-    let stopped = if space.ended.is_some() { None } else { stopped_words(space) };
+    let stopped = if space.ended.is_some() { None } else { stopped_words(space, terms) };
     let halts = &space.seen.halts;
-    if !seen {
-        let sentence = vec![plain("No allocation was seen: "), name(space), plain(stopped?)];
-        return Some(Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence));
+    if view.active.is_empty() {
+        let sentence =
+            vec![Phrase::plain(format!("{}: ", terms.nothing)), name(space), Phrase::plain(stopped?)];
+        return Some(Finding::new(terms.nothing_seen, Severity::Limit, sentence));
     }
-    let limited = limits(halts.total(), session.tool.options.older, length);
+    let limited = limits(halts.total(), view.older, length);
     if !limited && (stopped.is_none() || halts.since_ns().is_none()) {
         return None;
     }
     let whole = units::duration(length);
     let words = if let Some(stopped) = stopped.filter(|_| halts.since_ns().is_some()) {
-        let lasted = units::duration(session.lasted(space));
+        let lasted = units::duration((view.lasted)(space));
         format!("{stopped} It was observed for {lasted} of {whole} only.")
     } else {
         let total = units::duration(halts.total());
         format!(
-            " (pid {pid}) was stopped for at least {total} of {whole}: its blocks aged meanwhile, and nothing it does could be \
-             observed. Observe it again while it runs."
+            " (pid {pid}) was stopped for at least {total} of {whole}: {}, and nothing it does could be observed. Observe it \
+             again while it runs.",
+            terms.aged
         )
     };
-    let answer = (limited && !leak).then(|| plain("Undecided: "));
-    let sentence = answer.into_iter().chain([name(space), plain(words)]).collect();
-    Some(Finding::new(rules::HALTED, if limited { Severity::Limit } else { Severity::Info }, sentence))
+    let answer = (limited && !view.proved).then(|| Phrase::plain("Undecided: "));
+    let sentence = answer.into_iter().chain([name(space), Phrase::plain(words)]).collect();
+    Some(Finding::new(terms.halted, if limited { Severity::Limit } else { Severity::Info }, sentence))
 }
 
 fn name(space: &Space) -> Phrase {
@@ -61,12 +58,13 @@ fn limits(stopped: Duration, older: Duration, length: Duration) -> bool {
 }
 
 /// That it does not run now, and what lets it go on; `None` if it runs.
-fn stopped_words(space: &Space) -> Option<String> {
+fn stopped_words(space: &Space, terms: &Terms) -> Option<String> {
+    let does = terms.does;
     let pid = space.process.pid();
     if let Some(group) = space.freezer.as_ref().filter(|freezer| freezer.is_frozen()) {
         let group = Text::from(group.directory()).terminal();
         return Some(format!(
-            " (pid {pid}) is frozen with its control group {group}, so it allocates nothing. Thaw it: `systemctl thaw`, \
+            " (pid {pid}) is frozen with its control group {group}, so it {does} nothing. Thaw it: `systemctl thaw`, \
              `docker unpause`, or 0 into its cgroup.freeze."
         ));
     }
@@ -77,7 +75,7 @@ fn stopped_words(space: &Space) -> Option<String> {
             format!(" (pid {pid}) is stopped by {by} (pid {tracer}), which traces it: resume it there.")
         }
         None => {
-            format!(" (pid {pid}) is stopped, so it allocates nothing. To resume it: kill -CONT {pid}.")
+            format!(" (pid {pid}) is stopped, so it {does} nothing. To resume it: kill -CONT {pid}.")
         }
     })
 }

@@ -2,37 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{rules, sentences::plain, session::Session};
+use super::View;
 use crate::{
     observe::space::Space,
     report::{Finding, Phrase, Severity},
     target::process::name_of,
     text::Text,
-    tool::Tool as _,
 };
 
-/// One finding for each target that lives and has no probes: it became a program without a known allocator, or one that
-/// could not be attached to in time.
-pub(super) fn findings(session: Session<'_>) -> Vec<Finding> {
+/// One finding for each target that lives and has no probes: it became a program in which there is nothing to probe,
+/// or one that could not be attached to in time.
+pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
     // Of the programs that a process was, the last one counts.
     let last: BTreeMap<u32, &Space> =
-        session.on.spaces.iter().map(|space| (space.process.pid(), space)).collect();
-    let is_unobserved = |space: &&&Space| space.ended.is_some() || !session.tool.sees(space.number);
+        view.on.spaces.iter().map(|space| (space.process.pid(), space)).collect();
+    let is_unobserved = |space: &&&Space| space.ended.is_some() || !(view.sees)(space.number);
     last.values()
         .filter(is_unobserved)
         .filter(|space| !space.process.ended())
-        .map(|space| finding(session, space))
+        .map(|space| finding(view, space))
         .collect()
 }
 
-fn finding(session: Session<'_>, space: &Space) -> Finding {
+fn finding(view: &View<'_>, space: &Space) -> Finding {
     let pid = space.process.pid();
     let name = Text::from(name_of(pid).unwrap_or_default().as_slice());
     let why = if space.ended.is_some() {
         "it became another program by exec, which could not be attached to".to_owned()
     } else {
-        session.tool.nothing_to_probe(space).to_string()
+        (view.why_unseen)(space).to_string()
     };
     let words = format!(" (pid {pid}) goes on, and nothing is seen of it: {why}.");
-    Finding::new(rules::UNOBSERVED, Severity::Limit, vec![Phrase::Name(name), plain(words)])
+    Finding::new(view.terms.unobserved, Severity::Limit, vec![Phrase::Name(name), Phrase::plain(words)])
 }

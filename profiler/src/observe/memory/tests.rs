@@ -27,14 +27,14 @@ fn grown(before: &Reading, now: &Reading, blocks: &[(u64, u64)]) -> Grown {
         shared: (0, 0),
         unmapped: unmapped(before, now),
         estimated: false,
-        freed: 0.0,
-        freed_at_most: 0.0,
+        released: 0.0,
+        released_at_most: 0.0,
         uses: uses(before, now, &followed),
     }
 }
 
 fn text(grown: &Grown) -> Option<String> {
-    finding(std::slice::from_ref(grown), Duration::from_secs(5)).map(|finding| finding.text)
+    finding(std::slice::from_ref(grown), Duration::from_secs(5), "sample.growth").map(|finding| finding.text)
 }
 
 #[test]
@@ -162,15 +162,15 @@ fn blocks_that_were_freed_at_the_end_explain_what_was_read_before() {
     let now = reading(27, vec![region(0, 20, Kind::Heap, 2), region(100, 130, Kind::Mapped, 25)]);
     let grew = || grown(&before, &now, &[]);
     assert!(text(&grew()).is_some());
-    let mut freed = Grown { freed: 24.0 * MIB as f64, ..grew() };
-    explain(&mut freed.uses, freed.freed);
-    assert_eq!((freed.unexplained(), text(&freed)), (2 * MIB, None));
+    let mut released = Grown { released: 24.0 * MIB as f64, ..grew() };
+    explain(&mut released.uses, released.released);
+    assert_eq!((released.unexplained(), text(&released)), (2 * MIB, None));
     // Beside them grew what nobody follows.
-    let mut mapped = Grown { freed: 10.0 * MIB as f64, ..grew() };
-    explain(&mut mapped.uses, mapped.freed);
+    let mut mapped = Grown { released: 10.0 * MIB as f64, ..grew() };
+    explain(&mut mapped.uses, mapped.released);
     let said = text(&mapped).unwrap();
     assert!(said.contains("explain 10 MiB: mmap of the target itself (15 MiB)"), "{said}");
     // What they held is not known.
-    let bound = |mib: u64| Grown { freed_at_most: (mib * MIB) as f64, ..grew() };
+    let bound = |mib: u64| Grown { released_at_most: (mib * MIB) as f64, ..grew() };
     assert_eq!((text(&bound(26)), text(&bound(25)).is_some()), (None, true));
 }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{rules, sentences::plain, session::Session},
-    GROWS_BYTES, works,
-};
+use super::{GROWS_BYTES, View, works};
 use crate::{
     observe::space::Space,
     report::{Finding, Phrase, Severity},
@@ -38,38 +35,34 @@ enum Way {
 
 /// The children of targets that are not observed: only those that work, if some do.
 pub(super) struct Children<'a> {
+    view: View<'a>,
     targets: &'a [&'a Space],
     children: Vec<Child>,
     way: Way,
-    /// Whether the targets leak: then they do not only wait.
-    leak: bool,
-    length: Duration,
+    /// Whether it is proved what the targets do: then they do not only wait.
+    proved: bool,
 }
 
 /// Looks for the children of targets, the busiest first.
-pub(super) fn children<'a>(
-    session: Session<'_>,
-    targets: &'a [&'a Space],
-    leak: bool,
-    length: Duration,
-) -> Children<'a> {
+pub(super) fn children<'a>(view: &View<'a>, targets: &'a [&'a Space], proved: bool) -> Children<'a> {
+    let on = view.on;
     let pids: Vec<u32> = targets.iter().map(|space| space.process.pid()).collect();
     let child = |pid: u32| {
-        let used = session.tool.memory.families.since(pid)?;
+        let used = view.families.since(pid)?;
         let name = Text::from(name_of(pid)?.as_slice());
-        let works = works(used.cpu, used.anonymous_bytes, length);
+        let works = works(used.cpu, used.anonymous_bytes, view.length);
         Some(Child { pid, name, cpu: used.cpu, grew_bytes: used.anonymous_bytes, works })
     };
     // A child may be a target itself.
-    let is_target = |pid: &u32| session.on.spaces.iter().any(|space| space.process.pid() == *pid);
+    let is_target = |pid: &u32| on.spaces.iter().any(|space| space.process.pid() == *pid);
     let others = descendants(&pids).into_iter().filter(|pid| !is_target(pid));
     let mut children: Vec<Child> = others.filter_map(child).collect();
     if children.iter().any(|child| child.works) {
         children.retain(|child| child.works);
     }
     children.sort_by_key(|child| std::cmp::Reverse((child.cpu, child.grew_bytes)));
-    let ends = session.on.command().is_some_and(|command| !command.manner().leave_running);
-    Children { targets, children, way: if ends { Way::OfCommand } else { Way::Pid }, leak, length }
+    let ends = on.command().is_some_and(|command| !command.manner().leave_running);
+    Children { view: *view, targets, children, way: if ends { Way::OfCommand } else { Way::Pid }, proved }
 }
 
 impl Children<'_> {
@@ -87,16 +80,17 @@ impl Children<'_> {
         children_do_the_work(own, self.children.iter().map(|child| child.cpu).sum())
     }
 
-    /// "No allocation was seen in `instead`", if so, and which children there are.
+    /// That nothing was seen, if it is to be said `instead` of that, and which children there are.
     pub(super) fn finding(&self, instead: bool) -> Finding {
         let mut sentence = Vec::new();
         if instead {
-            sentence.push(plain(format!("No allocation was seen in {}: ", units::duration(self.length))));
+            sentence.push(Phrase::plain(format!("{}: ", self.view.nothing())));
         }
         self.say_who(instead, &mut sentence);
         self.say_children(&mut sentence);
-        sentence.push(plain(format!(", not observed. {}", to_type(&self.children, self.way))));
-        let rule = if instead { rules::NOTHING_SEEN } else { rules::CHILDREN };
+        sentence.push(Phrase::plain(format!(", not observed. {}", to_type(&self.children, self.way))));
+        let terms = self.view.terms;
+        let rule = if instead { terms.nothing_seen } else { terms.children };
         Finding::new(rule, Severity::Limit, sentence)
     }
 
@@ -107,13 +101,13 @@ impl Children<'_> {
                 let name = Phrase::Name(one.process.name().clone());
                 let pid = one.process.pid();
                 if works {
-                    sentence.push(plain(if instead { "the work of " } else { "Work of " }));
-                    sentence.extend([name, plain(format!(" (pid {pid}) is done by "))]);
+                    sentence.push(Phrase::plain(if instead { "the work of " } else { "Work of " }));
+                    sentence.extend([name, Phrase::plain(format!(" (pid {pid}) is done by "))]);
                 } else {
-                    sentence.extend([name, plain(format!(" (pid {pid}) {}", relation(self.leak)))]);
+                    sentence.extend([name, Phrase::plain(format!(" (pid {pid}) {}", relation(self.proved)))]);
                 }
             }
-            _ => sentence.push(plain(match (works, instead) {
+            _ => sentence.push(Phrase::plain(match (works, instead) {
                 (true, true) => "the work is done by ",
                 (true, false) => "Work of the targets is done by ",
                 (false, true) => "the targets only wait for ",
@@ -121,9 +115,9 @@ impl Children<'_> {
             })),
         }
         let number = (self.targets.len(), self.children.len());
-        sentence.push(plain(match number {
-            (1, 1) if self.leak && !works => "the child ",
-            (1, _) if self.leak && !works => "the children ",
+        sentence.push(Phrase::plain(match number {
+            (1, 1) if self.proved && !works => "the child ",
+            (1, _) if self.proved && !works => "the children ",
             (1, 1) => "its child ",
             (1, _) => "its children ",
             (_, 1) => "their child ",
@@ -132,9 +126,9 @@ impl Children<'_> {
     }
 
     fn say_children(&self, sentence: &mut Vec<Phrase>) {
-        let seconds = self.length.as_secs_f64().max(1e-9);
+        let seconds = self.view.length.as_secs_f64().max(1e-9);
         for (at, child) in self.children.iter().take(MOST_NAMED).enumerate() {
-            sentence.extend((at > 0).then(|| plain(", ")));
+            sentence.extend((at > 0).then(|| Phrase::plain(", ")));
             sentence.push(Phrase::Name(child.name.clone()));
             let grew = match child.grew_bytes {
                 bytes if bytes >= GROWS_BYTES => format!(", grew by {}", units::bytes(bytes as f64)),
@@ -142,17 +136,17 @@ impl Children<'_> {
             };
             let share = units::percent(child.cpu.as_secs_f64() / seconds);
             let of_cpu = if child.works { format!(", {share} of a CPU{grew}") } else { String::new() };
-            sentence.push(plain(format!(" (pid {}{of_cpu})", child.pid)));
+            sentence.push(Phrase::plain(format!(" (pid {}{of_cpu})", child.pid)));
         }
         if self.children.len() > MOST_NAMED {
-            sentence.push(plain(format!(" and {} more", self.children.len() - MOST_NAMED)));
+            sentence.push(Phrase::plain(format!(" and {} more", self.children.len() - MOST_NAMED)));
         }
     }
 }
 
 /// What a target that does next to nothing has to do with its children.
-fn relation(leaks: bool) -> &'static str {
-    if leaks { "has " } else { "only waits for " }
+fn relation(proved: bool) -> &'static str {
+    if proved { "has " } else { "only waits for " }
 }
 
 /// How to observe them: by pid, and by name if they share one that needs no quotes in a shell.
@@ -177,10 +171,11 @@ fn to_type(children: &[Child], way: Way) -> String {
 }
 
 /// Says of a command that ended by itself what of it goes on: it became a daemon, or was a script that starts one.
-pub(super) fn left_behind(session: Session<'_>) -> Option<Finding> {
-    let command = session.on.command()?;
-    let ended = session.on.spaces.iter().rev().find(|space| space.process.pid() == command.pid())?;
-    if ended.ended.is_none() || session.on.spaces.iter().any(|space| space.ended.is_none()) {
+pub(super) fn left_behind(view: &View<'_>) -> Option<Finding> {
+    let on = view.on;
+    let command = on.command()?;
+    let ended = on.spaces.iter().rev().find(|space| space.process.pid() == command.pid())?;
+    if ended.ended.is_none() || on.spaces.iter().any(|space| space.ended.is_none()) {
         return None;
     }
     let pids = command.left_behind();
@@ -201,11 +196,11 @@ pub(super) fn left_behind(session: Session<'_>) -> Option<Finding> {
     };
     let sentence = vec![
         Phrase::Name(ended.process.name().clone()),
-        plain(format!(" (pid {}) has ended, and {fate}: ", command.pid())),
+        Phrase::plain(format!(" (pid {}) has ended, and {fate}: ", command.pid())),
         Phrase::Name(name),
-        plain(format!(" (pid {first}){more}. Start it so that it stays in the foreground{advice}")),
+        Phrase::plain(format!(" (pid {first}){more}. Start it so that it stays in the foreground{advice}")),
     ];
-    Some(Finding::new(rules::CHILDREN, Severity::Limit, sentence))
+    Some(Finding::new(view.terms.children, Severity::Limit, sentence))
 }
 
 #[cfg(test)]
@@ -227,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaks_does_not_only_wait() {
+    fn who_does_something_does_not_only_wait() {
         assert_eq!([relation(true), relation(false)], ["has ", "only waits for "]);
     }
 

@@ -1,0 +1,322 @@
+//! Why nothing, or not what was meant, is in sight: targets that are stopped or only wait, children that do the work or are
+//! all that a target waits for, programs of which nothing is seen, and targets that ended.
+//!
+//! A tool says by [`Terms`] what it calls what it looks for, and by a [`View`] what it saw.
+
+pub(crate) mod children;
+mod ended;
+pub(crate) mod gone;
+mod halted;
+mod unobserved;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use self::{
+    children::{Children, children, left_behind},
+    halted::halted,
+};
+use super::{observation::Observation, space::Space};
+use crate::{
+    error::Error,
+    report::{Finding, Phrase, Severity},
+    target::family::{Families, Used},
+    units,
+};
+
+/// A process does next to nothing if it takes less than this share of a processor.
+const IDLE_SHARE: f64 = 0.005;
+/// A child works if it takes this share of a processor,
+const WORKS_SHARE: f64 = 0.02;
+/// and this much time at least (ticks of 10 ms are all that there is to see),
+const WORKS_LEAST: Duration = Duration::from_millis(50);
+/// or if its memory grew by this much.
+const GROWS_BYTES: u64 = 1 << 20;
+/// A target that takes no time is said to wait after so long: ticks are no measure of less.
+const TELLS_WAITING: Duration = Duration::from_millis(500);
+
+/// What a tool calls what it looks for.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// That nothing was seen: "No allocation was seen".
+    pub(crate) nothing: &'static str,
+    /// What a target does that is seen: "allocates".
+    pub(crate) does: &'static str,
+    /// The same in the past: "allocated".
+    pub(crate) did: &'static str,
+    /// What a target calls that works and does nothing that is seen, and what to do then: "none of the functions that ...".
+    pub(crate) calls: &'static str,
+    /// What went on while a target was stopped: "its blocks aged meanwhile".
+    pub(crate) aged: &'static str,
+    /// Rules of its findings, by what they say: that nothing was seen,
+    pub(crate) nothing_seen: &'static str,
+    /// that a target was stopped,
+    pub(crate) halted: &'static str,
+    /// that children work and are not observed,
+    pub(crate) children: &'static str,
+    /// that a target goes on as a program of which nothing is seen,
+    pub(crate) unobserved: &'static str,
+    /// and that one ended before the observation did.
+    pub(crate) ended: &'static str,
+}
+
+/// What a tool saw.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) on: &'a Observation<'a>,
+    pub(crate) terms: &'a Terms,
+    /// What targets and their children had used when the observation began.
+    pub(crate) families: &'a Families,
+    /// The targets of which something was seen.
+    pub(crate) active: &'a BTreeSet<u32>,
+    /// Whether the answer is proved, whatever else was not in sight.
+    pub(crate) proved: bool,
+    /// The age asked about.
+    pub(crate) older: Duration,
+    /// How long the observation lasted.
+    pub(crate) length: Duration,
+    /// How long a space was observed.
+    pub(crate) lasted: &'a dyn Fn(&Space) -> Duration,
+    /// Whether anything is seen of a space.
+    pub(crate) sees: &'a dyn Fn(u16) -> bool,
+    /// Why nothing is.
+    pub(crate) why_unseen: &'a dyn Fn(&Space) -> Error,
+}
+
+impl View<'_> {
+    /// "No allocation was seen in 10s".
+    fn nothing(&self) -> String {
+        format!("{} in {}", self.terms.nothing, units::duration(self.length))
+    }
+}
+
+/// What there is to say of targets that are not what was meant.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// In place of "nothing was seen".
+    pub(crate) instead: Option<Finding>,
+    /// Before the answer.
+    pub(crate) before: Vec<Finding>,
+    /// Before the answer, unless that is proved: they limit only what else could be said.
+    pub(crate) before_unproved: Vec<Finding>,
+    /// Behind it.
+    pub(crate) behind: Vec<Finding>,
+}
+
+/// Looks at targets and children. `unrecorded` says why nothing was recorded, if something was called.
+pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding>) -> Sight {
+    let View { on, active, length, .. } = *view;
+    let seen = !active.is_empty();
+    let living: Vec<&Space> = on.spaces.iter().filter(|space| space.ended.is_none()).collect();
+    let mut sight = Sight::default();
+    for space in &on.spaces {
+        let Some(finding) = halted(view, space) else { continue };
+        match finding.severity {
+            Severity::Info => sight.behind.push(finding),
+            _ if seen => sight.before.push(finding),
+            _ => sight.instead = Some(finding),
+        }
+    }
+    if !seen && sight.instead.is_none() {
+        sight.instead = unrecorded();
+    }
+    sight.before.extend(left_behind(view));
+    sight.before_unproved.extend(unobserved::findings(view));
+    if living.is_empty() {
+        look_at_ended(&mut sight, view);
+        return sight;
+    }
+    if seen && living.len() > 1 {
+        // Each by itself: one may only wait while another works.
+        for target in living.chunks(1) {
+            if target.iter().all(|space| !active.contains(&space.process.pid())) {
+                let own = Own::of(view, target);
+                look_at_children(&mut sight, &children(view, target, false), &own, view);
+            }
+        }
+        return sight;
+    }
+    let own = Own::of(view, &living);
+    look_at_children(&mut sight, &children(view, &living, view.proved), &own, view);
+    if seen || sight.instead.is_some() {
+        return sight;
+    }
+    if own.used.cpu >= WORKS_LEAST {
+        sight.instead = Some(calls_nothing(view, &living, own.used.cpu));
+    } else if length >= TELLS_WAITING {
+        // In less time nobody can be seen to work.
+        sight.instead = Some(if works(own.used.of_ended_children, 0, length) {
+            let words = format!("{}. {}", view.nothing(), ended::words(&own.used, view.terms));
+            Finding::plain(view.terms.nothing_seen, Severity::Limit, words)
+        } else {
+            waits(view, &living)
+        });
+        sight.behind.retain(|finding| finding.rule != view.terms.children);
+    }
+    sight
+}
+
+/// Targets that have ended by themselves: children may have done their work.
+fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
+    let View { on, families, length, .. } = *view;
+    let seen = !view.active.is_empty();
+    let pids: BTreeSet<u32> = on.spaces.iter().map(|space| space.process.pid()).collect();
+    // The kernel tells what a process and its children have used until its parent collects it. Ours is collected, and what
+    // it had used was kept.
+    let command = on.command().and_then(|command| Some((command.pid(), command.used()?)));
+    let command = command.map(|(pid, used)| families.after(pid, used));
+    let others = pids.iter().filter_map(|pid| families.since(*pid));
+    let own = Own::by(command.into_iter().chain(others), length);
+    let undecided = own.children_may_hold_the_answer();
+    let words = ended::words(&own.used, view.terms);
+    if !seen && sight.instead.is_none() {
+        if undecided || own.children_worked(length) {
+            let words = format!("{}. {words}", view.nothing());
+            sight.instead = Some(Finding::plain(view.terms.nothing_seen, Severity::Limit, words));
+        }
+    } else if undecided {
+        sight.before_unproved.push(Finding::plain(view.terms.children, Severity::Limit, words));
+    }
+}
+
+/// What targets did themselves, and their children that have ended.
+struct Own {
+    used: Used,
+    /// Next to nothing.
+    idle: bool,
+}
+
+impl Own {
+    fn of(view: &View<'_>, targets: &[&Space]) -> Own {
+        let pids = targets.iter().map(|space| space.process.pid());
+        Own::by(pids.filter_map(|pid| view.families.since(pid)), view.length)
+    }
+
+    /// By what each has used.
+    fn by(each: impl Iterator<Item = Used>, length: Duration) -> Own {
+        let used = each.fold(Used::default(), |sum, used| sum.with(&used));
+        Own { used, idle: is_idle(used.cpu, used.anonymous_bytes, length) }
+    }
+
+    /// Whether children that have ended work, and more than the targets.
+    fn children_worked(&self, length: Duration) -> bool {
+        works(self.used.of_ended_children, 0, length) && self.used.of_ended_children > self.used.cpu
+    }
+
+    fn children_may_hold_the_answer(&self) -> bool {
+        ended::may_hold_the_answer(&self.used, self.idle)
+    }
+}
+
+fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view: &View<'_>) {
+    let seen = !view.active.is_empty();
+    let instead = !seen && sight.instead.is_none();
+    if children.work() {
+        let finding = children.finding(instead);
+        if instead {
+            sight.instead = Some(finding);
+        } else if own.idle || children.do_the_work_of(own.used.cpu) {
+            sight.before.push(finding);
+        } else {
+            sight.behind.push(Finding { severity: Severity::Info, ..finding });
+        }
+    } else if seen && own.children_may_hold_the_answer() {
+        let words = ended::words(&own.used, view.terms);
+        sight.before_unproved.push(Finding::plain(view.terms.children, Severity::Limit, words));
+    } else if own.idle && !children.is_empty() {
+        // They may do it as slowly as they work, and an answer about who waits for them is no answer about them.
+        let finding = children.finding(instead);
+        if instead { sight.instead = Some(finding) } else { sight.before_unproved.push(finding) }
+    }
+}
+
+/// Whether something with this use works.
+fn works(cpu: Duration, grew_bytes: u64, length: Duration) -> bool {
+    cpu >= WORKS_LEAST.max(length.mul_f64(WORKS_SHARE)) || grew_bytes >= GROWS_BYTES
+}
+
+/// Whether something with this use does next to nothing.
+fn is_idle(cpu: Duration, grew_bytes: u64, length: Duration) -> bool {
+    cpu < WORKS_LEAST.max(length.mul_f64(IDLE_SHARE)) && grew_bytes < GROWS_BYTES
+}
+
+/// Targets without work and without children that work.
+fn waits(view: &View<'_>, targets: &[&Space]) -> Finding {
+    let nothing = view.nothing();
+    let sentence = match targets {
+        [one] => vec![
+            Phrase::plain(format!("{nothing}: ")),
+            Phrase::Name(one.process.name().clone()),
+            Phrase::plain(format!(
+                " (pid {}) was idle: it used almost no processor time, and has no child that works. Make it do something \
+                 while it is observed: connect to it, send it a request.",
+                one.process.pid()
+            )),
+        ],
+        _ => vec![Phrase::plain(format!(
+            "{nothing}: the targets were idle: they used almost no processor time, and have no \
+             children that work. Make them do something while they are observed: connect to them, send them a request."
+        ))],
+    };
+    Finding::new(view.terms.nothing_seen, Severity::Limit, sentence)
+}
+
+/// Targets that work, and call nothing that is followed.
+fn calls_nothing(view: &View<'_>, targets: &[&Space], cpu: Duration) -> Finding {
+    let mut sentence = vec![Phrase::plain(format!("{}, though ", view.nothing()))];
+    let it_calls = match targets {
+        [one] => {
+            sentence.push(Phrase::Name(one.process.name().clone()));
+            sentence.push(Phrase::plain(format!(" (pid {})", one.process.pid())));
+            "it calls"
+        }
+        _ => {
+            sentence.push(Phrase::plain("the targets"));
+            "they call"
+        }
+    };
+    sentence.push(Phrase::plain(format!(
+        " used {} of processor time: {it_calls} {}",
+        units::duration(cpu),
+        view.terms.calls
+    )));
+    Finding::new(view.terms.nothing_seen, Severity::Limit, sentence)
+}
+
+#[cfg(test)]
+mod sample {
+    use super::Terms;
+
+    pub(super) const TERMS: Terms = Terms {
+        nothing: "No allocation was seen",
+        does: "allocates",
+        did: "allocated",
+        calls: "none of the functions that are followed.",
+        aged: "its blocks aged meanwhile",
+        nothing_seen: "sample.nothing_seen",
+        halted: "sample.halted",
+        children: "sample.children",
+        unobserved: "sample.unobserved",
+        ended: "sample.ended",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_time_or_growth() {
+        let second = Duration::from_secs(1);
+        assert!(works(Duration::from_millis(60), 0, second) && works(Duration::ZERO, GROWS_BYTES, second));
+        assert!(!works(Duration::from_millis(40), 0, second), "a few ticks are no work");
+        assert!(!works(Duration::from_secs(1), 0, Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn who_only_waits_takes_hardly_any_time_and_no_memory() {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        assert!(is_idle(Duration::from_millis(40), 0, second) && is_idle(second * 17, 0, hour));
+        assert!(!is_idle(Duration::from_millis(60), 0, second) && !is_idle(second * 19, 0, hour));
+        assert!(!is_idle(Duration::ZERO, GROWS_BYTES, second));
+    }
+}
