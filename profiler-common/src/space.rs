@@ -8,6 +8,9 @@ pub const MAX_SPACES: u32 = 1024;
 /// Words of the filter in front of the table of targets, a power of two: a bit for each process id modulo 65,536.
 pub const FILTER_WORDS: u32 = 1 << 10;
 
+/// Slots of the filter of threads, a power of two: one for each page that may have the registers of a thread, modulo their number.
+pub const THREAD_SLOTS: usize = 1 << 16;
+
 /// An address of an address space as one number: the space is in the upper 16 bits.
 #[inline(always)]
 pub const fn address_key(space: u16, address: u64) -> u64 {

@@ -18,6 +18,17 @@ pub unsafe fn add(counter: *mut u64, value: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
 }
 
+/// Adds to a 32-bit counter in a map, modulo 2^32.
+///
+/// # Safety
+/// `counter` points to an aligned 32-bit value in a map.
+#[inline(always)]
+pub unsafe fn add_word(counter: *mut u32, value: u32) {
+    // `lock *(u32 *)(r1 + 0) += r2`, by its encoding: the intrinsic has no types of this size here.
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { asm!(".quad 0x00000000000021c3", in("r1") counter, in("r2") u64::from(value)) };
+}
+
 /// Takes the next number from a counter in a map.
 ///
 /// # Safety

@@ -22,6 +22,8 @@ pub mod space;
 pub mod stack;
 #[cfg(target_arch = "bpf")]
 pub mod task;
+#[cfg(target_arch = "bpf")]
+pub mod threads;
 
 /// What the kernel demands of programs that call GPL-only helpers.
 #[cfg(target_arch = "bpf")]

@@ -208,6 +208,7 @@ fn calls_that_never_return_end_with_their_threads() {
     // The exit of one, the last reads of seven, and the end of the process.
     assert_eq!(number(ledger, "ended_with_its_thread"), 1 + KILLED_IN_A_READ + 1, "{ledger}");
     assert!(counted["threads"].as_array().unwrap().iter().all(|thread| thread["ended"] == true), "{counted}");
+    assert_eq!(counted["entered_threads"], 0, "all have left the filter");
 }
 
 /// `execve` counts once, where it was called; what follows is another address space, although the thread has the id of the first one.

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use profiler::{
     error::{Error, ErrorKind, Result},
-    tool::syscalls::{alone::Alone, floor::Floor, probes::Limits},
+    tool::syscalls::{
+        alone::{Alone, Finished},
+        floor::Floor,
+        probes::Limits,
+    },
 };
 use profiler_common::{
     ledger::Class,
@@ -40,7 +44,7 @@ pub(crate) fn run(args: &CallsArgs) -> Done {
     };
     let mut alone = Alone::attach(&args.pid, limits, args.children)?;
     wait(|| alone.drain())?;
-    let (counted, slow, verified) = alone.finish()?;
+    let Finished { counted, slow, verified, entered_threads } = alone.finish()?;
     let verified: BTreeMap<_, _> = verified.into_iter().collect();
     let cells: Vec<Value> = counted.cells.iter().map(|cell| of_cell(cell, &counted.errors)).collect();
     let callers: Vec<Value> = counted.callers.iter().map(of_caller).collect();
@@ -51,6 +55,7 @@ pub(crate) fn run(args: &CallsArgs) -> Done {
         "uring": of_uring(&counted.uring),
         "slow": slow.iter().map(of_slow).collect::<Vec<_>>(),
         "ledger": of_ledger(&counted.ledger()),
+        "entered_threads": entered_threads,
         "verified_insns": verified,
     }))
 }

@@ -7,6 +7,7 @@ mod maps;
 
 use std::{
     ffi::{CStr, CString},
+    fs::File,
     io, mem,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
@@ -47,6 +48,8 @@ pub(crate) enum ProgramKind {
     Tracepoint,
     /// A tracepoint with typed arguments (`tp_btf`), by the number of its type in the kernel's BTF.
     TypedTracepoint(u32),
+    /// An iterator over tasks, by the number of the type of `bpf_iter_task` in the kernel's BTF.
+    Iterator(u32),
     /// A perf event that samples.
     Sample,
 }
@@ -56,7 +59,7 @@ impl ProgramKind {
         match self {
             Self::Perf | Self::Multi(_) => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
             Self::Tracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
-            Self::TypedTracepoint(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            Self::TypedTracepoint(_) | Self::Iterator(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING,
             Self::Sample => bpf_prog_type::BPF_PROG_TYPE_PERF_EVENT,
         }
     }
@@ -65,6 +68,7 @@ impl ProgramKind {
         match self {
             Self::Multi(kind) => kind as u32,
             Self::TypedTracepoint(_) => bpf_attach_type::BPF_TRACE_RAW_TP as u32,
+            Self::Iterator(_) => bpf_attach_type::BPF_TRACE_ITER as u32,
             Self::Perf | Self::Tracepoint | Self::Sample => 0,
         }
     }
@@ -172,7 +176,7 @@ fn program(kind: ProgramKind, instructions: &[u8], license: &CStr) -> bpf_attr {
     attr.__bindgen_anon_3.insn_cnt = (instructions.len() / size_of::<bpf_insn>()) as u32;
     attr.__bindgen_anon_3.insns = address(instructions);
     attr.__bindgen_anon_3.license = address(license);
-    if let ProgramKind::TypedTracepoint(type_number) = kind {
+    if let ProgramKind::TypedTracepoint(type_number) | ProgramKind::Iterator(type_number) = kind {
         attr.__bindgen_anon_3.attach_btf_id = type_number;
     }
     attr
@@ -261,6 +265,23 @@ pub(crate) fn open_typed_tracepoint(program: BorrowedFd<'_>) -> io::Result<Owned
     let mut attr = no_arguments();
     attr.raw_tracepoint.prog_fd = number(program);
     call_for_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+}
+
+/// Runs an iterator once for each thread of a process (Linux 6.1), which is given by its id in our pid namespace.
+pub(crate) fn for_each_thread(program: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
+    // `union bpf_iter_link_info`, of which the member for tasks is `{ tid, pid, pid_fd }`.
+    let of_process = [0, pid, 0, 0];
+    let mut attr = no_arguments();
+    attr.link_create.__bindgen_anon_1.prog_fd = number(program);
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    attr.link_create.__bindgen_anon_3.__bindgen_anon_1.iter_info = address(&of_process);
+    attr.link_create.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = size_of_val(&of_process) as u32;
+    let link = call_for_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    let mut attr = no_arguments();
+    attr.iter_create.link_fd = number(link.as_fd());
+    let mut iterator = File::from(call_for_fd(bpf_cmd::BPF_ITER_CREATE, &mut attr)?);
+    // It runs while it is read, and writes nothing.
+    io::copy(&mut iterator, &mut io::sink()).map(drop)
 }
 
 /// Switches run statistics on for every BPF program of the system until the descriptor is closed (Linux 5.8).

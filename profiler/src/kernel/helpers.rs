@@ -27,12 +27,16 @@ const UNKNOWN: u32 = 1 << 20;
 /// A tracepoint that every kernel has; which helpers there are does not depend on the tracepoint.
 const SOME_TRACEPOINT: &str = "sched_process_exec";
 
+/// What an iterator over tasks is attached to.
+pub(crate) const TASK_ITERATOR: &str = "bpf_iter_task";
+
 /// What programs are attached to. Each has helpers of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Attached {
     Uprobe,
     Tracepoint,
     TypedTracepoint,
+    Iterator,
     PerfEvent,
 }
 
@@ -43,6 +47,7 @@ impl Attached {
             ProgramSection::UProbe { .. } | ProgramSection::URetProbe { .. } => Some(Attached::Uprobe),
             ProgramSection::RawTracePoint => Some(Attached::Tracepoint),
             ProgramSection::BtfTracePoint => Some(Attached::TypedTracepoint),
+            ProgramSection::Iter { .. } => Some(Attached::Iterator),
             ProgramSection::PerfEvent => Some(Attached::PerfEvent),
             _ => None,
         }
@@ -55,12 +60,18 @@ impl Attached {
             Attached::PerfEvent => ProgramKind::Sample,
             Attached::TypedTracepoint => {
                 let number = Types::of_kernel()?.tracepoint(SOME_TRACEPOINT);
-                ProgramKind::TypedTracepoint(number.ok_or_else(|| {
-                    io::Error::other(format!("the kernel has no type for the tracepoint {SOME_TRACEPOINT}"))
-                })?)
+                ProgramKind::TypedTracepoint(number.ok_or_else(|| has_no_type(SOME_TRACEPOINT))?)
+            }
+            Attached::Iterator => {
+                let number = Types::of_kernel()?.function(TASK_ITERATOR);
+                ProgramKind::Iterator(number.ok_or_else(|| has_no_type(TASK_ITERATOR))?)
             }
         })
     }
+}
+
+fn has_no_type(of: &str) -> io::Error {
+    io::Error::other(format!("the kernel has no type for {of}"))
 }
 
 /// Numbers of helpers (`enum bpf_func_id`), by what the programs that call them are attached to.

@@ -17,6 +17,7 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
+const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -76,12 +77,20 @@ impl Types {
 
     /// The number of a tracepoint's type, by the tracepoint's name.
     pub(crate) fn tracepoint(&self, name: &str) -> Option<u32> {
-        let name = format!("btf_trace_{name}");
+        self.number(TYPEDEF, &format!("btf_trace_{name}"))
+    }
+
+    fn number(&self, kind: u32, name: &str) -> Option<u32> {
         let named = |at: &usize| {
-            self.word(*at + 4).is_some_and(|info| info >> 24 & 0x1f == TYPEDEF)
-                && self.word(*at).is_some_and(|offset| self.is_named(offset, &name))
+            self.word(*at + 4).is_some_and(|info| info >> 24 & 0x1f == kind)
+                && self.word(*at).is_some_and(|offset| self.is_named(offset, name))
         };
         self.starts.iter().skip(1).position(named).map(|index| index as u32 + 1)
+    }
+
+    /// The number of a function's type.
+    pub(crate) fn function(&self, name: &str) -> Option<u32> {
+        self.number(FUNC, name)
     }
 
     /// Offset in bytes of a member of a structure. A path of several names goes on into that member's structure. `None`

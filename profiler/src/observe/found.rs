@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, thread};
 use profiler_common::record::RECORD_OF_TOOL;
 
 use super::{
-    ground::{Ground, Shape},
+    ground::{Follows, Ground, Shape},
     observation::monotonic_ns,
     settings::{Settings, Targets},
     setup::{joined, require_initial_namespace},
@@ -120,15 +120,13 @@ impl Found {
         let to_come_later = if settings.children { CHILDREN } else { EXECS };
         let tracked = (self.spaces.len() + to_come_later) as u32;
         let mut files = Files::reporting(settings.stage.clone());
+        let threads = tools.iter().any(|tool| tool.about().probes_calls);
+        let follows = Follows { children: settings.children, threads };
         let (ground, objects) = thread::scope(|scope| {
             let loading = scope.spawn(move || {
                 use_batch_scheduling();
                 let tables = Tracker::entries(capacity, tracked).to_vec();
-                let ground = Ground::load(&Shape {
-                    max_stacks: settings.max_stacks,
-                    children: settings.children,
-                    tables,
-                })?;
+                let ground = Ground::load(&Shape { max_stacks: settings.max_stacks, follows, tables })?;
                 let load = |loading: crate::tool::Loading| loading(ground.shared());
                 let objects = loadings.into_iter().map(load).collect::<Result<Vec<_>>>()?;
                 Ok::<_, Error>((ground, objects))

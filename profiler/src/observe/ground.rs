@@ -4,18 +4,22 @@
 use std::{
     ffi::CStr,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
-use profiler_common::space::{FILTER_WORDS, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space};
+use profiler_common::space::{FILTER_WORDS, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space, THREAD_SLOTS};
 
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
+        helpers::TASK_ITERATOR,
         types::Types,
     },
 };
@@ -24,9 +28,12 @@ use crate::{
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ground"));
 /// The filter in front of the table of targets: a section of the object.
 const FILTER: &str = ".bss.filter";
+/// The filter of threads: another section.
+const FILTER_OF_THREADS: &str = ".bss.threads";
 /// The maps that tools use in place of their own.
-const SHARED: [&str; 13] = [
+const SHARED: [&str; 14] = [
     FILTER,
+    FILTER_OF_THREADS,
     "CALLER_STEPS",
     "HOLDS",
     "NEXT_SPACE",
@@ -47,6 +54,18 @@ pub(crate) struct Ground {
     next_space: MmapRaw,
     filter: MmapRaw,
     spaces: MmapRaw,
+    /// The program that has the threads of a process enter the filter of threads, once it is loaded.
+    enter_threads: OnceLock<OwnedFd>,
+    follows: Follows,
+}
+
+/// What is noticed of targets besides their execs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Follows {
+    /// Processes that they fork: those are observed too.
+    pub(crate) children: bool,
+    /// Their threads, for programs that run at every system call of the host.
+    pub(crate) threads: bool,
 }
 
 /// How large the shared maps are, and what is followed.
@@ -54,8 +73,7 @@ pub(crate) struct Ground {
 pub(crate) struct Shape {
     /// Call stacks that can be told apart, plus one.
     pub(crate) max_stacks: u32,
-    /// Whether processes that targets fork are observed too.
-    pub(crate) children: bool,
+    pub(crate) follows: Follows,
     /// Entries of the maps for unwind tables.
     pub(crate) tables: Vec<(&'static str, u32)>,
 }
@@ -70,7 +88,8 @@ impl Ground {
             let types = Types::of_kernel().ok()?;
             u32::try_from(types.offset("task_struct", &[member])?).ok()
         };
-        let (pid, tgid) = match shape.children {
+        let Follows { children, threads } = shape.follows;
+        let (pid, tgid) = match children || threads {
             true => (offset("pid"), offset("tgid")),
             // Nothing else needs them, and to look for them takes milliseconds.
             false => (Some(0), Some(0)),
@@ -78,12 +97,12 @@ impl Ground {
         let (Some(pid), Some(tgid)) = (pid, tgid) else {
             return Err(Error::new(
                 ErrorKind::Kernel,
-                "tried to follow the children of processes (--children)",
+                "tried to follow the threads and children of processes",
             )
             .because("the kernel's types have no task_struct with pid and tgid"));
         };
         let (children, pid, tgid) =
-            (u32::from(shape.children).to_ne_bytes(), pid.to_ne_bytes(), tgid.to_ne_bytes());
+            (u32::from(children).to_ne_bytes(), pid.to_ne_bytes(), tgid.to_ne_bytes());
         let stacks = shape.max_stacks.to_ne_bytes();
         let globals: [(&str, &[u8]); 4] = [
             ("FOLLOW_CHILDREN", &children),
@@ -102,7 +121,8 @@ impl Ground {
         let next_space = map("NEXT_SPACE", size_of::<u64>())?;
         let filter = map(FILTER, FILTER_WORDS as usize * size_of::<u64>())?;
         let spaces = map("SPACES", MAX_SPACES as usize * size_of::<Space>())?;
-        Ok(Ground { object, next_space, filter, spaces })
+        let (enter_threads, follows) = (OnceLock::new(), shape.follows);
+        Ok(Ground { object, next_space, filter, spaces, enter_threads, follows })
     }
 
     /// The object, to map its arrays.
@@ -125,6 +145,29 @@ impl Ground {
         self.object.own_maps()
     }
 
+    /// Has the threads of a process, which was let through, enter the filter of threads. Nothing is done before the programs are attached
+    /// that follow threads.
+    fn enter_threads(&self, tgid: u32) -> Result<()> {
+        let Some(program) = self.enter_threads.get() else { return Ok(()) };
+        bpf::for_each_thread(program.as_fd(), tgid).map_err(|e| {
+            Error::new(ErrorKind::Kernel, format_args!("tried to find the threads of process {tgid}"))
+                .because_of(e)
+        })
+    }
+
+    /// Threads that are in the filter of threads: at least those of targets.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub(crate) fn entered_threads(&self) -> Result<u32> {
+        let mut slots = vec![0u32; THREAD_SLOTS];
+        bpf::lookup(self.object.map(FILTER_OF_THREADS)?, &0u32, &mut slots).map_err(|e| {
+            Error::new(ErrorKind::Kernel, format_args!("tried to read BPF map {FILTER_OF_THREADS}"))
+                .because_of(e)
+        })?;
+        Ok(slots.into_iter().fold(0, u32::wrapping_add))
+    }
+
     /// Makes an address space known, before anything is attached to its process: later, what the kernel side writes would be
     /// undone.
     pub(crate) fn register(&self, number: u16, space: &Space) -> Result<()> {
@@ -132,6 +175,7 @@ impl Ground {
         // Where pids are those of another namespace, processes cannot be told apart by them.
         if space.tgid != 0 {
             self.let_through(space.tgid);
+            self.enter_threads(space.tgid)?;
             self.write("TARGETS", &space.tgid, &u32::from(number))?;
         }
         Ok(())
@@ -206,18 +250,37 @@ impl Ground {
     ///
     /// # Errors
     /// If the kernel refuses the programs.
-    pub(crate) fn attach(&self, children: bool) -> Result<Vec<OwnedFd>> {
+    pub(crate) fn attach(&self) -> Result<Vec<OwnedFd>> {
         let mut links =
             vec![self.attach_to("ground_exec", c"sched_process_exec", ProgramKind::Tracepoint)?];
-        if children {
-            let tried =
-                || Error::new(ErrorKind::Kernel, "tried to attach to the tracepoint sched_process_fork");
-            let types = Types::of_kernel().map_err(|e| tried().because_of(e))?;
-            let kind = types
-                .tracepoint("sched_process_fork")
-                .map(ProgramKind::TypedTracepoint)
-                .ok_or_else(|| tried().because("the kernel's types do not have it"))?;
-            links.push(self.attach_to("ground_fork", c"sched_process_fork", kind)?);
+        let Follows { children, threads } = self.follows;
+        if !children && !threads {
+            return Ok(links);
+        }
+        let tried = || Error::new(ErrorKind::Kernel, "tried to follow the threads and children of processes");
+        let lacks = |what: &str| tried().because(format_args!("the kernel's types do not have {what}"));
+        let types = Types::of_kernel().map_err(|e| tried().because_of(e))?;
+        let typed = |tracepoint: &CStr| {
+            let name = tracepoint.to_string_lossy();
+            types.tracepoint(&name).map(ProgramKind::TypedTracepoint).ok_or_else(|| lacks(&name))
+        };
+        links.push(self.attach_to("ground_fork", c"sched_process_fork", typed(c"sched_process_fork")?)?);
+        if threads {
+            let iterator = types.function(TASK_ITERATOR).ok_or_else(|| lacks(TASK_ITERATOR))?;
+            let program = self.object.load_program("ground_thread", ProgramKind::Iterator(iterator));
+            let _ = self.enter_threads.set(program.map_err(|e| explain(tried(), e))?);
+            // New threads enter by now. Those that were there do before any of them can leave.
+            for number in 0..MAX_SPACES as u16 {
+                match self.space(number).tgid {
+                    0 => {}
+                    tgid => self.enter_threads(tgid)?,
+                }
+            }
+            links.push(self.attach_to(
+                "ground_exit",
+                c"sched_process_exit",
+                typed(c"sched_process_exit")?,
+            )?);
         }
         Ok(links)
     }

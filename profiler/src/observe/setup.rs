@@ -50,7 +50,7 @@ impl<'a> Run<'a> {
         let in_initial_namespace = initial_pid_namespace();
         found.register(&ground, &mut tracker, &modules, in_initial_namespace)?;
         let records = ground.ring()?;
-        let processes = attach(&ground, settings.children, &mut tools, &mut found.spaces, &modules)?;
+        let processes = attach(&ground, &mut tools, &mut found.spaces, &modules)?;
         let ring = wait_for(&records)?;
         let ends = watch_ends(&found.spaces)?;
         let worker = start_worker(settings)?;
@@ -142,7 +142,6 @@ fn admit(
 /// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
 fn attach(
     ground: &Ground,
-    children: bool,
     tools: &mut [Box<dyn Tool>],
     spaces: &mut [Space],
     modules: &Modules,
@@ -155,7 +154,7 @@ fn attach(
         });
         let processes = scope.spawn(|| {
             use_batch_scheduling();
-            ground.attach(children)
+            ground.attach()
         });
         joined(scope.spawn(move || {
             use_batch_scheduling();

@@ -53,6 +53,8 @@ pub(crate) struct About {
     pub(crate) cannot_see: &'static [&'static str],
     /// Whether it puts probes on functions of the target. One that does not can work where such probes cannot.
     pub(crate) has_uprobes: bool,
+    /// Whether it has programs that run at every system call of the host. They ask the filter of threads first.
+    pub(crate) probes_calls: bool,
     /// Its BPF object.
     pub(crate) object: &'static [u8],
     /// Tries its programs on a process of our own under a seccomp filter. An error of the kind `Safety` is about such

@@ -9,7 +9,7 @@ use profiler_common::{
     record::{RECORD_EXEC, RECORD_FORK, RecordHead},
     space::Space,
 };
-use profiler_ebpf::{ring, space};
+use profiler_ebpf::{ring, space, threads};
 
 /// Whether processes that targets fork are observed too.
 #[unsafe(no_mangle)]
@@ -48,28 +48,41 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// `sched_process_fork`: runs in the parent, before the child does.
+/// A member of a task.
+///
+/// # Safety
+/// `task` was given by the kernel with its type; the loader vouches for the offset.
+#[inline(always)]
+unsafe fn member(task: *const u8, offset: &Global<u32>) -> u32 {
+    // SAFETY: the kernel makes such loads safe.
+    unsafe { task.add(offset.load() as usize).cast::<u32>().read_volatile() }
+}
+
+/// `sched_process_fork`: runs in the parent, before the child does, which may be a thread.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sched_process_fork")]
 pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
-    if FOLLOW_CHILDREN.load() == 0 {
-        return 0;
-    }
     // SAFETY: a helper without arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    let Some(parent) = space::of_process(tgid) else { return 0 };
-    // SAFETY: the second argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
-    let (pid, child) = unsafe {
-        let task = *ctx.cast::<*const u8>().add(1);
-        (
-            task.add(TASK_PID.load() as usize).cast::<u32>().read_volatile(),
-            task.add(TASK_TGID.load() as usize).cast::<u32>().read_volatile(),
-        )
-    };
-    // Another is a thread.
-    if pid != child {
+    if !space::may_be_observed(tgid) {
         return 0;
     }
+    // SAFETY: the second argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
+    let (task, pid, child) = unsafe {
+        let task = *ctx.cast::<*const u8>().add(1);
+        (task, member(task, &TASK_PID), member(task, &TASK_TGID))
+    };
+    let is_process = pid == child;
+    if is_process && FOLLOW_CHILDREN.load() == 0 {
+        return 0;
+    }
+    // Whether or not its process is in the table of targets yet.
+    // SAFETY: as above.
+    unsafe { threads::enter(task.cast_mut().cast()) };
+    if !is_process {
+        return 0;
+    }
+    let Some(parent) = space::of_process(tgid) else { return 0 };
     let Some(like) = space::get(parent) else { return 0 };
     // SAFETY: a map value.
     if unsafe { (*like).replaced | (*like).execs_to_come } != 0 {
@@ -78,5 +91,35 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     // Its addresses are those of its parent until it maps something else.
     let Some(number) = space::open(child, Some(like.cast_const().cast::<Space>())) else { return 0 };
     ring::send_head(&RecordHead { kind: RECORD_FORK, depth: 0, space: number as u16, stack: parent });
+    0
+}
+
+/// `sched_process_exit`: runs in a thread that makes no further system call.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_process_exit")]
+pub(crate) fn ground_exit(ctx: *mut c_void) -> i32 {
+    // SAFETY: the first argument is the task, of which the kernel knows the type; the offset is that of this kernel. Threads of processes
+    // in the table have entered.
+    unsafe {
+        let task = *ctx.cast::<*const u8>();
+        let tgid = member(task, &TASK_TGID);
+        if space::may_be_observed(tgid) && space::of_process(tgid).is_some() {
+            threads::leave(task.cast_mut().cast());
+        }
+    }
+    0
+}
+
+/// Runs for each thread of a process that is about to be observed.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub(crate) fn ground_thread(ctx: *mut c_void) -> i32 {
+    // SAFETY: the second member of `struct bpf_iter__task` is a task, or null at the end.
+    unsafe {
+        let task = *ctx.cast::<*mut c_void>().add(1);
+        if !task.is_null() {
+            threads::enter(task);
+        }
+    }
     0
 }

@@ -5,11 +5,13 @@ use core::ffi::c_void;
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
 use profiler_common::syscalls::{ALL_STACKS, COMPAT, Counter, IN_CALL, IS_NEW, Thread};
 
+use profiler_ebpf::threads;
+
 use crate::{
     look::stack,
     maps::{STACKS, TASK_STATUS, count, settings},
     suspended,
-    threads::{current, is_candidate, member, task},
+    threads::{current, member, task},
 };
 
 /// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the task is in a call of i386.
@@ -20,16 +22,16 @@ const TO_COMPAT: u32 = COMPAT.trailing_zeros() - TS_COMPAT.trailing_zeros();
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sys_enter")]
 pub(crate) fn syscalls_enter(ctx: *mut c_void) -> i32 {
-    let task = task();
-    if is_candidate(task) {
-        // A function of its own: what other processes run stays short.
-        candidate(ctx, task);
+    // SAFETY: an argument of this tracepoint.
+    if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
+        candidate(ctx);
     }
     0
 }
 
 #[inline(always)]
-fn candidate(ctx: *mut c_void, task: *const u8) -> i32 {
+fn candidate(ctx: *mut c_void) -> i32 {
+    let task = task();
     let Some(thread) = current(task, Counter::EnterHits, Counter::EnterLostThread) else { return 0 };
     // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
     unsafe {

@@ -7,6 +7,7 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{COMPAT, Counter, DIRECT_CALLS, HAS_SUSPENDED, IN_CALL, IS_NEW, Thread},
 };
+use profiler_ebpf::threads;
 
 use crate::{
     cells::{self, FIRST_ERROR, Fate, finish},
@@ -15,7 +16,7 @@ use crate::{
     look::{is_to_be_looked_at, look},
     maps::{CELLS, count},
     suspended::{self, is_one_of},
-    threads::{current, is_candidate, recorded, task, tid_of},
+    threads::{current, recorded, task, tid_of},
 };
 
 /// What comes next at a return.
@@ -31,11 +32,16 @@ const LOOK: Step = 3;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sys_exit")]
 pub(crate) fn syscalls_exit(ctx: *mut c_void) -> i32 {
-    let task = task();
-    if !is_candidate(task) {
-        return 0;
+    // SAFETY: an argument of this tracepoint.
+    if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
+        candidate(ctx);
     }
-    let mut step = count_usual(ctx, task);
+    0
+}
+
+#[inline(always)]
+fn candidate(ctx: *mut c_void) {
+    let mut step = count_usual(ctx, task());
     if step == UNUSUAL {
         step = unusual(ctx);
     }
@@ -49,7 +55,6 @@ pub(crate) fn syscalls_exit(ctx: *mut c_void) -> i32 {
     if step == LOOK {
         look();
     }
-    0
 }
 
 /// Counts the return of a call that the thread has made before and that did not fail.

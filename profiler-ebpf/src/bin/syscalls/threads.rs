@@ -1,4 +1,4 @@
-//! From the current task to its record. This is what every system call of every process of the host pays.
+//! From the current task to its record.
 
 use core::ptr;
 
@@ -76,6 +76,9 @@ pub(crate) fn recorded(tid: u32) -> Option<*mut Thread> {
 fn beyond_or_new(tid: u32, task: *const u8, hits: Counter, lost: Counter) -> *mut Thread {
     if let Some(thread) = BEYOND.get_ptr_mut(tid) {
         return thread;
+    }
+    if !is_candidate(task) {
+        return ptr::null_mut();
     }
     // SAFETY: the current task, and map values: a record belongs to this thread as soon as it is given out.
     unsafe {

@@ -39,6 +39,7 @@ pub(crate) const ABOUT: About = About {
     options: args::options,
     make: args::make,
     has_uprobes: true,
+    probes_calls: false,
     object: OBJECT,
     trial: canary::try_out,
     foresee,

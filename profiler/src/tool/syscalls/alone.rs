@@ -11,20 +11,30 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    observe::ground::{Ground, Shape},
+    observe::ground::{Follows, Ground, Shape},
     target::modules::{Layout, Modules},
     unwind::tracker::{Files, Tracker},
 };
 
-/// What was counted, the slow calls, and how many instructions of each program were verified.
-pub type Finished = (Counted, Vec<SlowCall>, Vec<(&'static str, u32)>);
+/// What an observation has found.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What was counted.
+    pub counted: Counted,
+    /// The slow calls.
+    pub slow: Vec<SlowCall>,
+    /// How many instructions the verifier looked at, by program.
+    pub verified: Vec<(&'static str, u32)>,
+    /// Threads that the filter lets through.
+    pub entered_threads: u32,
+}
 
 /// An observation.
 pub struct Alone {
     probes: Probes,
     ring: RingBuf<MapData>,
     slow: Vec<SlowCall>,
-    _ground: (Ground, Vec<OwnedFd>),
+    ground: (Ground, Vec<OwnedFd>),
     _tracker: Tracker,
 }
 
@@ -44,8 +54,9 @@ impl Alone {
         files.prepare(layouts.iter().flat_map(Layout::files).map(|(_, id)| id), &modules);
         let capacity = Tracker::capacity(layouts.iter(), 0);
         let tables = Tracker::entries(capacity, spaces).to_vec();
-        let ground = Ground::load(&Shape { max_stacks: limits.max_stacks, children, tables })?;
-        let links = ground.attach(children)?;
+        let follows = Follows { children, threads: true };
+        let ground = Ground::load(&Shape { max_stacks: limits.max_stacks, follows, tables })?;
+        let links = ground.attach()?;
         let probes = Probes::attach(limits, ground.shared())?;
         let mut tracker = Tracker::map(&probes.object, files, capacity, spaces)?;
         let ring = ground.ring()?;
@@ -59,7 +70,7 @@ impl Alone {
             let space = Space { tgid: *pid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation };
             ground.register(number, &space)?;
         }
-        Ok(Alone { probes, ring, slow: Vec::new(), _ground: (ground, links), _tracker: tracker })
+        Ok(Alone { probes, ring, slow: Vec::new(), ground: (ground, links), _tracker: tracker })
     }
 
     /// Reads the ring; to be called often enough that it does not overflow.
@@ -79,7 +90,12 @@ impl Alone {
     pub fn finish(mut self) -> Result<Finished> {
         self.probes.close()?;
         self.drain();
-        Ok((Counted::read(&self.probes)?, self.slow, self.probes.verified()))
+        Ok(Finished {
+            counted: Counted::read(&self.probes)?,
+            slow: self.slow,
+            verified: self.probes.verified(),
+            entered_threads: self.ground.0.entered_threads()?,
+        })
     }
 }
 

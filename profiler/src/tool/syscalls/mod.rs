@@ -36,6 +36,7 @@ pub(crate) const ABOUT: About = About {
         "child processes, without --children",
     ],
     has_uprobes: false,
+    probes_calls: true,
     object: probes::OBJECT,
     trial: |_| probes::try_out(),
     foresee: |_, _, _| Ok(Foresight::default()),

@@ -18,7 +18,7 @@ use crate::{
         bpf::{self, ProgramKind},
         types::Types,
     },
-    observe::ground::{Ground, Shape},
+    observe::ground::{Follows, Ground, Shape},
     unwind::returns::Returns,
 };
 
@@ -282,7 +282,7 @@ fn types() -> Result<Types> {
 /// # Errors
 /// If it does not.
 pub(super) fn try_out() -> Result<()> {
-    let ground = Ground::load(&Shape { max_stacks: 16, children: false, tables: Vec::new() })?;
+    let ground = Ground::load(&Shape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
     let limits = Limits { slots: 1, threads: 1, cells: 2, max_stacks: 16, ..Limits::default() };
     Probes::attach(limits, ground.shared()).map(drop)
 }

@@ -1,0 +1,74 @@
+//! Which threads may be observed: what a program at every system call of the host asks first.
+//!
+//! The kernel hands such a program the place of the caller's registers, which is at the top of the thread's kernel stack and the same
+//! for each of its calls. So it says which thread calls without a load and without a helper, whose call costs a process
+//! that is not observed more than all else here.
+
+use core::{arch::asm, ffi::c_void};
+
+use aya_ebpf::{
+    bindings::{pt_regs, task_struct},
+    helpers::generated::bpf_task_pt_regs,
+};
+use profiler_common::space::THREAD_SLOTS;
+
+use crate::atomic;
+
+/// The registers of threads are in different pages.
+const PAGE_BITS: u32 = 12;
+
+/// How many threads of targets there are by the page that has their registers, modulo the number of slots. Never less than there
+/// are: a thread enters before its process is observed, or before it runs, and leaves as it ends. The section becomes a map
+/// of its own, which programs address without a lookup.
+#[unsafe(link_section = ".bss.threads")]
+#[unsafe(no_mangle)]
+static mut THREADS_BY_STACK: [u32; THREAD_SLOTS] = [0; THREAD_SLOTS];
+
+#[inline(always)]
+fn slot(registers: *const pt_regs) -> *mut u32 {
+    let slots = (&raw mut THREADS_BY_STACK).cast::<u32>();
+    // The verifier takes the difference of two pointers for a number, and nothing else that is made of one. What is subtracted
+    // is the same for all programs.
+    let mut distance = registers as u64;
+    // SAFETY: a subtraction.
+    unsafe { asm!("{0} -= {1}", inout(reg) distance, in(reg) slots, options(pure, nomem, nostack)) };
+    // SAFETY: a map value; the mask keeps the index within it.
+    unsafe { slots.add((distance >> PAGE_BITS) as usize & (THREAD_SLOTS - 1)) }
+}
+
+/// Whether the thread with these registers may be observed: false for nearly all that are not.
+#[inline(always)]
+pub fn may_be_observed(registers: *const pt_regs) -> bool {
+    // SAFETY: a map value, which others may write meanwhile.
+    unsafe { slot(registers).read_volatile() != 0 }
+}
+
+/// Registers of a thread, as its own system calls will hand them over.
+///
+/// # Safety
+/// `task` was given by the kernel with its type.
+#[inline(always)]
+unsafe fn registers(task: *mut c_void) -> *const pt_regs {
+    // SAFETY: the caller vouches for the task.
+    unsafe { bpf_task_pt_regs(task.cast::<task_struct>()) as *const pt_regs }
+}
+
+/// A thread is to be observed.
+///
+/// # Safety
+/// `task` was given by the kernel with its type.
+#[inline(always)]
+pub unsafe fn enter(task: *mut c_void) {
+    // SAFETY: the caller vouches for the task; a map value.
+    unsafe { atomic::add_word(slot(registers(task)), 1) };
+}
+
+/// A thread that has entered ends.
+///
+/// # Safety
+/// As for [`enter`].
+#[inline(always)]
+pub unsafe fn leave(task: *mut c_void) {
+    // SAFETY: the caller vouches for the task; a map value.
+    unsafe { atomic::add_word(slot(registers(task)), u32::MAX) };
+}
