@@ -94,10 +94,7 @@ fn names_that_are_written_while_it_is_observed() {
     let (reasons, advice) = missing(&report);
     assert!(!reasons.iter().any(|reason| reason.contains("run time")), "{reasons:?}");
     assert_eq!(advice, "");
-    assert_eq!(
-        account::list(account::stacks_section(&report), "rows")[0]["cells"][1]["name"],
-        "game::Chat::keep"
-    );
+    assert_eq!(account::row_names(&report)[0], "game::Chat::keep");
 }
 
 /// Memory with a file's number is no file to look for symbols in.
@@ -208,8 +205,7 @@ fn interprets(names: &[String]) -> bool {
 }
 
 fn function_of_first_row(report: &Value) -> String {
-    let row = &account::list(account::stacks_section(report), "rows")[0];
-    row["cells"][1]["name"].as_str().unwrap_or("no name").to_owned()
+    account::row_names(report).swap_remove(0)
 }
 
 fn node(flags: &[&str]) -> Value {

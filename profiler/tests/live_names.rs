@@ -227,7 +227,7 @@ fn servers_are_asked_for_debug_files_only_if_the_user_wants_it() {
         target.quit();
         report
     };
-    let without = row_names(&observe(&[]));
+    let without = account::row_names(&observe(&[]));
     assert!(without.iter().all(|name| name.starts_with("idle+0x")), "{without:?}");
     assert!(requests.try_recv().is_err(), "nobody was to be asked");
     assert_named(&observe(&["--debuginfod"]));
@@ -236,15 +236,6 @@ fn servers_are_asked_for_debug_files_only_if_the_user_wants_it() {
     // The second time it is here.
     assert_named(&observe(&["--debuginfod"]));
     assert_eq!(requests.try_iter().filter(|wanted| *wanted == path).count(), 0);
-}
-
-/// What the rows of a report are named by.
-fn row_names(report: &Value) -> Vec<String> {
-    let section = account::stacks_section(report);
-    let columns = account::list(section, "columns");
-    let function = columns.iter().position(|column| column["name"] == "function").unwrap();
-    let name = |row: &Value| row["cells"][function]["name"].as_str().unwrap_or_default().to_owned();
-    account::list(section, "rows").iter().map(name).collect()
 }
 
 /// The answer as people read it.
@@ -279,7 +270,7 @@ fn who_called_a_wrapper_is_named() {
     for (report, program) in reports.iter().zip([None, Some(&unstripped[0]), Some(&unstripped[1])]) {
         account::assert_nothing_lost(report);
         let function = |name: String| program.map_or(name.clone(), |program| function_at(program, &name));
-        let mut names: Vec<String> = row_names(report).into_iter().map(function).collect();
+        let mut names: Vec<String> = account::row_names(report).into_iter().map(function).collect();
         names.sort_unstable();
         assert_eq!(names, callers);
         let words = first_words(report);

@@ -148,6 +148,17 @@ pub(crate) fn stack_functions(report: &Value, row: &Value) -> Vec<String> {
     stack.into_iter().flat_map(|stack| frame_names(report, stack)).map(str::to_owned).collect()
 }
 
+/// The functions that the rows of the section `stacks` are named by; empty for one without.
+pub(crate) fn row_names(report: &Value) -> Vec<String> {
+    let section = stacks_section(report);
+    let at = list(section, "columns")
+        .iter()
+        .position(|column| column["name"] == "function")
+        .expect("a column of functions");
+    let name = |row: &Value| row["cells"][at]["name"].as_str().unwrap_or_default().to_owned();
+    list(section, "rows").iter().map(name).collect()
+}
+
 /// Number of rows of the section `stacks`.
 pub(crate) fn row_count(report: &Value) -> usize {
     list(stacks_section(report), "rows").len()

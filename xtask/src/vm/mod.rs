@@ -18,7 +18,7 @@ mod wire;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     num::NonZero,
     path::{Path, PathBuf},
     thread,
@@ -158,11 +158,7 @@ impl Guest {
         for place in ["/dev", "/proc", "/sys", "/tmp", "/run", "/root"] {
             files.directory(Path::new(place));
         }
-        files.add_program(
-            &env::current_exe().context("cannot find this program")?,
-            Path::new("/init"),
-            &folder,
-        )?;
+        files.add_program(&own_program(&folder)?, Path::new("/init"), &folder)?;
         // The tests know the profiler that cargo built beside them by its path.
         files.file(&artifacts::program(built, "profiler")?.path, &profiler);
         let tests: BTreeSet<&Path> = cases.iter().map(|case| case.file.as_path()).collect();
@@ -248,6 +244,14 @@ impl Guest {
         summary.say(&format!("{} s; log: {}", begun.elapsed().as_secs(), log.display()));
         Ok(summary)
     }
+}
+
+/// A copy of this program. Its file may be gone: cargo replaces it when a test needs it with other features.
+fn own_program(folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join("init.whole");
+    fs::copy("/proc/self/exe", &copy)
+        .with_context(|| format!("cannot copy this program to {}", copy.display()))?;
+    Ok(copy)
 }
 
 impl Initramfs {
