@@ -16,6 +16,8 @@ pub mod exit;
 pub mod export;
 pub mod gate;
 pub(crate) mod kernel;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod naming;
 pub mod observe;
 pub mod output;

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
+use profiler::lab::witness::{On, Options, Witness, Work};
 use profiler::unwind::host::Space;
-use profiler::unwind::witness::{On, Options, Witness, Work};
 use profiler_common::unwind::unmarked;
 use profiler_common::unwind::walk::End;
 use profiler_common::witness::{Context, Record};

@@ -1,10 +1,7 @@
 //! The arguments. Nothing here looks at files, processes or the environment.
 
-mod measure;
-
 use std::{ffi::OsString, path::PathBuf};
 
-pub(crate) use self::measure::{CallsArgs, FloorArgs, TablesArgs, WalksArgs};
 use super::{gate::GateArgs, values};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use profiler::{capture::uprobe::Method, exit, render::Format};
@@ -45,19 +42,11 @@ pub(crate) enum Command {
     /// Can this machine and a process be observed? What is missing, and how to fix it.
     Doctor(DoctorArgs),
     /// Show a recorded report (JSON) again. Needs no privileges; works on any machine.
-    Report(ReportArgs),
-    /// For measurements: empty programs where `memleak` would probe, until interrupted.
-    #[command(name = "__floor", hide = true)]
-    Floor(FloorArgs),
-    /// For measurements: counts system calls until interrupted, and prints what was counted as JSON.
-    #[command(name = "__calls", hide = true)]
-    Calls(CallsArgs),
-    /// For measurements: makes unwind tables, and prints their sizes and how long it took as JSON.
-    #[command(name = "__tables", hide = true)]
-    Tables(TablesArgs),
-    /// For measurements: walks the stack at an instruction, until interrupted, and prints what was counted as JSON.
-    #[command(name = "__walks", hide = true)]
-    Walks(WalksArgs),
+    Report(Box<ReportArgs>),
+    /// For tests and measurements.
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    Lab(super::lab::Command),
 }
 
 /// Which processes.

@@ -2,10 +2,10 @@
 #![allow(clippy::print_stderr, reason = "the command line is where words go to people")]
 
 mod args;
-mod calls;
 mod doctor;
-mod floor;
 mod gate;
+#[cfg(feature = "lab")]
+mod lab;
 mod launch;
 mod live;
 mod names;
@@ -16,12 +16,10 @@ mod render;
 mod select;
 mod status;
 mod stop;
-mod tables;
 mod terminal;
 mod usage;
 mod values;
 mod waiting;
-mod walks;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use profiler::{
@@ -47,10 +45,8 @@ pub(crate) fn run() -> ExitCode {
     let done = match &asked {
         Asked::Tool(name, matches) => observe::run(name, matches, &voice),
         Asked::Other(Command::Doctor(args)) => doctor::run(args, &voice),
-        Asked::Other(Command::Floor(args)) => floor::run(args),
-        Asked::Other(Command::Calls(args)) => calls::run(args),
-        Asked::Other(Command::Tables(args)) => tables::run(args),
-        Asked::Other(Command::Walks(args)) => walks::run(args),
+        #[cfg(feature = "lab")]
+        Asked::Other(Command::Lab(command)) => lab::run(command),
         Asked::Other(Command::Report(args)) => render::run(args, &voice),
     };
     done.unwrap_or_else(|error| complain(&error))
@@ -82,14 +78,6 @@ impl Asked {
 fn command() -> clap::Command {
     let tools = observe::commands().map(|command| command.display_order(0));
     Cli::command().subcommands(tools).term_width(Terminal::stdout(true).width.min(args::HELP_WIDTH))
-}
-
-/// Prints a line of JSON, the result of the commands for measurements.
-fn print_json(value: &impl serde::Serialize) -> Done {
-    let mut line = serde_json::to_vec(value).map_err(|error| output::failed(error.into()))?;
-    line.push(b'\n');
-    output::print(&line)?;
-    Ok(ExitCode::Ok)
 }
 
 /// Reports an error and its hint.

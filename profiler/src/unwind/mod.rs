@@ -16,7 +16,6 @@ pub(crate) mod returns;
 pub mod spaces;
 pub mod table;
 pub(crate) mod tracker;
-pub mod witness;
 
 #[cfg(test)]
 mod own_stack;

@@ -160,8 +160,15 @@ struct Rig {
 
 impl Rig {
     fn build(privilege: Privilege) -> Result<Self> {
-        let built =
-            artifacts::build(cargo().args(["build", "--release", "--package", "profiler", "--bins"]))?;
+        let built = artifacts::build(cargo().args([
+            "build",
+            "--release",
+            "--package",
+            "profiler",
+            "--bins",
+            "--features",
+            "lab",
+        ]))?;
         let scratch = workspace::target_dir().join("bench");
         std::fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
         Ok(Self { privilege, profiler: artifacts::program(&built, "profiler")?.path.clone(), scratch })

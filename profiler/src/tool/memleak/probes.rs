@@ -16,7 +16,7 @@ use profiler_common::{
 
 use super::{
     options::Options,
-    plan::{Fate, Plan, Planned, Return, plan},
+    plan::{Fate, Plan, Planned, plan},
     refusals::{NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood},
 };
 use crate::{
@@ -58,6 +58,7 @@ struct Part {
 }
 
 /// Where probes would be put in one file.
+#[cfg(feature = "lab")]
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
     pub(crate) path: PathBuf,
@@ -188,8 +189,11 @@ impl Probes {
         }
     }
 
-    /// The sites that an observation would take, by file. For measurements.
+    /// The sites that an observation would take, by file.
+    #[cfg(feature = "lab")]
     pub(crate) fn sites(&mut self, space: &mut Space, modules: &Modules, options: &Options) -> Vec<Sites> {
+        use super::plan::Return;
+
         let parts = self.parts(space, modules, options, space.mapped());
         let space = &*space;
         let sites = |part: &Part| {

@@ -1,11 +1,9 @@
 //! `syscalls`: where threads spend their time in the kernel, with which errors, called from where.
 
-pub mod alone;
 mod args;
 mod byte_calls;
 pub mod counted;
 mod findings;
-pub mod floor;
 mod kinds;
 mod names;
 mod part;

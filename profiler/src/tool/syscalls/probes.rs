@@ -102,7 +102,7 @@ impl Default for Limits {
 
 /// The attached programs. Dropping them takes them away.
 pub struct Probes {
-    pub(super) object: Object,
+    pub(crate) object: Object,
     entries: [(&'static str, u32); 3],
     programs: Vec<(&'static str, OwnedFd)>,
     links: Vec<Option<OwnedFd>>,

@@ -1,10 +1,10 @@
-//! `profiler __walks`: for measurements.
+//! `profiler __walks`
 
 use std::{io::Write as _, time::Duration};
 
 use profiler::{
     error::{Error, ErrorKind},
-    unwind::witness::{On, Options, Witness, Work},
+    lab::witness::{On, Options, Witness, Work},
 };
 use profiler_common::unwind::walk::End;
 use serde::Serialize;

@@ -14,10 +14,6 @@ use profiler_common::{
     witness::{Record, SLOTS_PER_CPU, Tally, Target},
 };
 
-use super::{
-    returns::Returns,
-    tracker::{Files, Tracker},
-};
 use crate::{
     capture::object::{Object, Settings},
     error::{Error, ErrorKind, Result},
@@ -25,6 +21,10 @@ use crate::{
     target::{
         modules::{Layout, Modules},
         process::Process,
+    },
+    unwind::{
+        returns::Returns,
+        tracker::{Files, Tracker},
     },
 };
 use attach::Attached;

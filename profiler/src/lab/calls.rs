@@ -1,18 +1,18 @@
-//! This tool's kernel side alone on a few processes, without a report: for measurements and tests.
+//! The kernel side of `syscalls` alone on a few processes, without a report.
 
 use std::os::fd::OwnedFd;
 
 use aya::maps::{MapData, RingBuf};
 use profiler_common::{record::RECORD_OF_TOOL, space::Space, syscalls::SlowCall};
 
-use super::{
-    counted::Counted,
-    probes::{Limits, Probes, Stacks},
-};
 use crate::{
     error::{Error, ErrorKind, Result},
     observe::ground::{Follows, Ground, Shape},
     target::modules::{Layout, Modules},
+    tool::syscalls::{
+        counted::Counted,
+        probes::{Limits, Probes, Stacks},
+    },
     unwind::tracker::{Files, Tracker},
 };
 

@@ -1,14 +1,14 @@
-//! The arguments of the hidden commands for measurements.
+//! The arguments.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use profiler::{
-    tool::{memleak::floor::Floor, syscalls::probes::Stacks},
-    unwind::witness::Work,
+    lab::{empty_probes::Floor, witness::Work},
+    tool::syscalls::probes::Stacks,
 };
 
-use super::MethodArg;
+use crate::cli::args::MethodArg;
 
 /// Empty programs where `memleak` would probe.
 #[derive(Debug, Args)]

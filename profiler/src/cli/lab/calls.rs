@@ -1,14 +1,14 @@
-//! `profiler __calls`: for measurements and tests.
+//! `profiler __calls`
 
 use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use profiler::{
     error::{Error, ErrorKind, Result},
-    tool::syscalls::{
-        alone::{Alone, Finished},
-        floor::Floor,
-        probes::Limits,
+    lab::{
+        calls::{Alone, Finished},
+        empty_calls::Floor,
     },
+    tool::syscalls::probes::Limits,
 };
 use profiler_common::{
     ledger::Class,

@@ -1,11 +1,7 @@
-//! Empty programs on the sites of `memleak`: what the kernel alone takes. For measurements.
+//! Empty programs on the sites of `memleak`: what the kernel alone takes.
 
 use std::future::Future;
 
-use super::{
-    options::Options,
-    probes::{Probes, Sites},
-};
 use crate::{
     capture::{
         floor::empty,
@@ -14,6 +10,10 @@ use crate::{
     error::Result,
     observe::space::Space,
     target::{modules::Modules, process::Process},
+    tool::memleak::{
+        options::Options,
+        probes::{Probes, Sites},
+    },
 };
 
 /// Which probes a tool cannot do without.

@@ -1,11 +1,11 @@
-//! `profiler __floor`: for measurements.
+//! `profiler __floor`
 
 use std::io::Write as _;
 
 use profiler::{
     error::{Error, ErrorKind},
     exit::ExitCode,
-    tool::memleak::floor,
+    lab::empty_probes,
 };
 
 use super::{Done, args::FloorArgs, observe, stop::Stop};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &FloorArgs) -> Done {
     runtime.block_on(async {
         let mut signals = Stop::listen(1)?;
         let stop = signals.next();
-        floor::hold(args.pid, args.method.into(), args.what.into(), stop, |line| {
+        empty_probes::hold(args.pid, args.method.into(), args.what.into(), stop, |line| {
             // Measuring programs wait for this line. If it cannot be written, nobody reads it.
             let _ = writeln!(std::io::stderr(), "{line}");
         })

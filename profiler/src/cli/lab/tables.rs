@@ -1,4 +1,4 @@
-//! `profiler __tables`: for measurements.
+//! `profiler __tables`
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Empty programs at the entry and the return of every system call: what the kernel alone takes. For measurements.
+//! Empty programs at the entry and the return of every system call: what the kernel alone takes.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
