@@ -159,6 +159,7 @@ impl Ground {
     ///
     /// # Errors
     /// If the kernel does not say.
+    #[cfg(feature = "lab")]
     pub(crate) fn entered_threads(&self) -> Result<u32> {
         let mut slots = vec![0u32; THREAD_SLOTS];
         bpf::lookup(self.object.map(FILTER_OF_THREADS)?, &0u32, &mut slots).map_err(|e| {
