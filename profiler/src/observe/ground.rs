@@ -12,7 +12,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
-use profiler_common::space::{FILTER_WORDS, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space, THREAD_SLOTS};
+use profiler_common::space::{FILTER_WORDS, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space};
 
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
@@ -161,7 +161,7 @@ impl Ground {
     /// If the kernel does not say.
     #[cfg(feature = "lab")]
     pub(crate) fn entered_threads(&self) -> Result<u32> {
-        let mut slots = vec![0u32; THREAD_SLOTS];
+        let mut slots = vec![0u32; profiler_common::space::THREAD_SLOTS];
         bpf::lookup(self.object.map(FILTER_OF_THREADS)?, &0u32, &mut slots).map_err(|e| {
             Error::new(ErrorKind::Kernel, format_args!("tried to read BPF map {FILTER_OF_THREADS}"))
                 .because_of(e)
