@@ -27,7 +27,7 @@ const PROGRAM: Question = Question {
     area: Area::Target,
     title: "64-bit x86 program",
     need: Need::Required,
-    disables: "every tool: arguments and stacks lie elsewhere",
+    disables: "tools with probes on its functions, and its stacks: arguments and stacks lie elsewhere",
     remedy: "run a 64-bit build of the server for x86_64",
     fix: Some("file -L /proc/PID/exe"),
 };
@@ -139,7 +139,7 @@ pub(super) fn examine(process: &Process, filters: Answer) -> Examined {
     let layout = Layout::read(pid, &mut modules);
     let cgroup = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let container = container::of_cgroup(&String::from_utf8_lossy(&cgroup)).map(Text::from);
-    let mut checks = vec![program(pid)];
+    let mut checks = vec![program(pid).of_uprobe_tools()];
     let mut found = Vec::new();
     let mut code = None;
     match &layout {
