@@ -8,11 +8,16 @@
 use std::{
     ffi::OsString,
     io::{Read as _, Write as _},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use super::own_code::{OWN_EXECUTABLE, own_offset};
+use super::{
+    object::Object,
+    own_code::{OWN_EXECUTABLE, own_offset},
+    uprobe::{Attacher, ProbeSite},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     target::process::Process,
@@ -21,22 +26,22 @@ use crate::{
 /// The hidden first argument that makes our executable a canary.
 pub const CANARY_ARGUMENT: &str = "__canary";
 /// Calls that a canary makes.
-pub(crate) const CALLS: u64 = 100;
+const CALLS: u64 = 100;
 /// Longest life of a canary. One that takes longer is stuck, which counts as dead.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A canary that waits before its calls.
 #[derive(Debug)]
-pub(crate) struct Canary {
+struct Canary {
     child: Child,
-    pub(crate) process: Process,
+    process: Process,
     /// Offset in our executable of the function that it will call.
-    pub(crate) offset: u64,
+    offset: u64,
 }
 
 impl Canary {
     /// Starts one.
-    pub(crate) fn start() -> Result<Canary> {
+    fn start() -> Result<Canary> {
         let tried = || Error::new(ErrorKind::Safety, "tried to start a process to test probes on");
         let offset = own_offset(called as extern "C" fn(u64) -> u64 as usize)?;
         let child = Command::new(OWN_EXECUTABLE)
@@ -51,7 +56,7 @@ impl Canary {
     }
 
     /// Has it make its calls under a strict filter. True if it survived.
-    pub(crate) fn survives(mut self) -> bool {
+    fn survives(mut self) -> bool {
         let gate = self.child.stdin.take();
         let let_go = gate.is_some_and(|mut gate| gate.write_all(b"g").is_ok());
         let ended = let_go && self.process.wait(PATIENCE);
@@ -60,6 +65,37 @@ impl Canary {
             let _ = self.child.kill();
         }
         self.child.wait().is_ok_and(|status| status.success())
+    }
+}
+
+/// Follows the calls of a canary as those of a target would be followed. `seen` tells how many returns were seen.
+///
+/// # Errors
+/// If it dies, or if its calls are not counted exactly.
+pub(crate) fn follow(
+    object: &Object,
+    mut attacher: Attacher,
+    cookie: u64,
+    seen: impl FnOnce() -> Result<u64>,
+) -> Result<()> {
+    let refused = |cause: String| {
+        Error::new(ErrorKind::Safety, "tried the probes on a process of our own under a seccomp filter")
+            .because(cause)
+            .hint("update the kernel: Linux 6.11 to 6.13 need the fix that lets return probes pass seccomp")
+    };
+    let canary = Canary::start()?;
+    let site = ProbeSite { offset: canary.offset, cookie };
+    let links = attacher.follow(object, Path::new(OWN_EXECUTABLE), canary.process.pid(), &[site])?;
+    let survived = canary.survives();
+    drop(links);
+    if !survived {
+        return Err(refused(
+            "it was killed: return probes are not safe for filtered processes here".to_owned(),
+        ));
+    }
+    match seen()? {
+        CALLS => Ok(()),
+        seen => Err(refused(format!("{seen} of its {CALLS} calls were seen"))),
     }
 }
 

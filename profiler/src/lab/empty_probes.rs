@@ -8,12 +8,12 @@ use crate::{
         uprobe::{Links, Method},
     },
     error::Result,
-    observe::space::Space,
-    target::{modules::Modules, process::Process},
-    tool::memleak::{
-        options::Options,
-        probes::{Probes, Sites},
+    observe::{
+        functions::{Probes, Sites},
+        space::Space,
     },
+    target::{modules::Modules, process::Process},
+    tool::memleak::{options::Options, plan::Allocators},
 };
 
 /// Which probes a tool cannot do without.
@@ -42,13 +42,14 @@ pub async fn hold(
     let (object, mut attacher) = empty(method)?;
     let mut links: Vec<Links> = Vec::new();
     let mut functions = 0;
-    for Sites { path, frees, calls, entries, returns } in
-        Probes::default().sites(&mut space, &modules, &Options::default())
+    let options = Options::default();
+    for Sites { path, looks, calls, entries, returns } in
+        Probes::default().sites(&mut space, &modules, &Allocators::of(&options))
     {
-        functions += frees.len() + calls.len() + entries.len();
+        functions += looks.len() + calls.len() + entries.len();
         let looked = match floor {
-            Floor::Exact => vec![&frees],
-            Floor::Entry => vec![&frees, &calls, &entries],
+            Floor::Exact => vec![&looks],
+            Floor::Entry => vec![&looks, &calls, &entries],
         };
         for sites in looked.into_iter().filter(|sites| !sites.is_empty()) {
             links.push(attacher.look(&object, &path, pid, sites)?);

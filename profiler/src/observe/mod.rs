@@ -2,8 +2,10 @@
 //!
 //! `found` finds the targets, `setup` attaches, `watch` waits for the end, `report` puts the parts of the tools together.
 
+pub(crate) mod admission;
 mod ending;
 mod found;
+pub(crate) mod functions;
 pub(crate) mod ground;
 mod joining;
 pub(crate) mod memory;

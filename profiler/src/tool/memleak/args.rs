@@ -7,10 +7,10 @@ use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 use super::{
     custom::{self, Custom},
     options::{LEAST_AGE, Options},
-    plan::Placement,
     tool::Memleak,
 };
 use crate::{
+    observe::functions::plan::Placement,
     observe::settings::Settings,
     tool::Made,
     units::options::{bytes, duration_from, positive_bytes, whole},

@@ -3,7 +3,6 @@
 //! Data goes one way: `tool` attaches and owns the probes, `collect` turns the kernel side's maps into rows, which
 //! `stats::lifetimes` judges (pure), and `section` makes them part of a report.
 
-mod admission;
 pub(crate) mod allocators;
 mod args;
 mod blocks;
@@ -16,16 +15,14 @@ pub mod custom;
 mod foremost;
 mod gone;
 mod grown;
-mod harm;
 mod held;
 mod load;
 mod moments;
 pub mod options;
-pub mod plan;
-pub(crate) mod probes;
+pub(crate) mod plan;
+mod price;
 pub(crate) mod readiness;
 mod reasons;
-mod refusals;
 pub mod rules;
 mod section;
 mod sentences;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::{
     custom::Custom,
-    plan::Placement,
     sentences::{needed, rounded_up},
 };
-use crate::units;
+use crate::{observe::functions::plan::Placement, units};
 
 /// Everything that can be set. The defaults are those of the command line.
 #[derive(Clone, Debug)]

@@ -10,140 +10,54 @@ use profiler_common::memleak::cookie::Cookie;
 use super::{
     allocators::{self, Meaning, Role},
     custom::Custom,
-    refusals::{NEW_IS_NOT_FOLLOWED, OWN_NEW_IS_NOT_FOLLOWED},
+    options::Options,
 };
 use crate::{
     elf::{
         Image, Symbol, SymbolKind,
-        caller_step::CallerStep,
         forwarding::{Callee, Callees},
-        placement::{ArgUse, Obstacle, Site, SiteReason},
-        returns::HiddenReturn,
     },
-    report::Probed,
-    text::Text,
+    observe::functions::{
+        Functions, Plan, Planned, Return, Wanted,
+        plan::{Placement, choose_site, steps},
+    },
 };
 
-/// Where in a function a probe is put.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Placement {
-    /// At the first instruction that the kernel emulates, if that is safe.
-    #[default]
-    Cheapest,
-    /// At the first instruction, as other tools do. For measurements.
-    FirstInstruction,
+/// What the user is told where `operator new` of an allocator of its own cannot be followed.
+const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
+    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
+    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
+
+/// The same where the program has an `operator new` of its own, whose returns are not to be found.
+const OWN_NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: the program has its own, which may throw, and its \
+    returns cannot be seen without a return probe, which would turn that exception into a crash";
+
+/// What is said where there is no allocator.
+pub(super) const WANTED: Wanted = Wanted {
+    what: "an allocator",
+    because: "none of the files it maps defines malloc, operator new, or a known allocator's functions",
+    hint: "name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'",
+};
+
+/// The functions of every allocator that is known, and those that the user names.
+pub(crate) struct Allocators<'a> {
+    custom: &'a [Custom],
+    placement: Placement,
 }
 
-/// A function to probe.
-#[derive(Clone, Debug)]
-pub(crate) struct Planned {
-    pub(crate) symbol: Symbol,
-    pub(crate) meaning: Meaning,
-    pub(crate) site: Site,
-    /// Whether it may call another probed allocation function.
-    pub(crate) nests: bool,
-    /// How its return is seen.
-    pub(crate) ret: Return,
-}
-
-/// How the return of an allocation function is seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Return {
-    /// By a return probe.
-    Probe,
-    /// By a return probe, which must not be there when the function fails: it throws.
-    ProbeUnlessItThrows,
-    /// At its `ret` instructions, by file offset: exceptions may pass.
-    Instructions(Vec<u64>),
-    /// Not at all, and why: the user's function must not be followed.
-    Hidden(HiddenReturn),
-    /// The same of a function that nobody named: it is left out.
-    LeftOut,
-}
-
-/// What becomes of an allocation function in an address space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate<'a> {
-    /// Followed by a return probe.
-    Plain,
-    /// Followed by a return probe that is left out when the call is going to throw: it takes sessions.
-    Throwing,
-    /// Followed to these `ret` instructions, by file offset.
-    ToRet(&'a [u64]),
-    /// Left out, and what the user is told.
-    LeftOut(&'static str),
-    /// The observation is refused: the user named it, and it cannot be followed.
-    Refused(HiddenReturn),
-}
-
-impl Planned {
-    /// What becomes of it. `rationed`: whether small requests may fail in the address space, so that what throws when
-    /// memory is short may throw at any time.
-    pub(crate) fn fate(&self, rationed: bool) -> Fate<'_> {
-        match &self.ret {
-            Return::Probe => Fate::Plain,
-            Return::ProbeUnlessItThrows if rationed => Fate::LeftOut(NEW_IS_NOT_FOLLOWED),
-            Return::ProbeUnlessItThrows => Fate::Throwing,
-            Return::Instructions(offsets) => Fate::ToRet(offsets),
-            Return::Hidden(why) => Fate::Refused(*why),
-            Return::LeftOut => Fate::LeftOut(OWN_NEW_IS_NOT_FOLLOWED),
-        }
-    }
-
-    /// Offset of the site in the file.
-    pub(crate) fn file_offset(&self) -> u64 {
-        self.symbol.file_offset + self.site.offset
-    }
-
-    /// What the kernel side is told at each hit.
-    pub(crate) fn cookie(&self, space: u16) -> u64 {
-        let Meaning { size, count, block, old, fixed_size, .. } = self.meaning;
-        Cookie {
-            size,
-            count,
-            block,
-            old,
-            fixed_size,
-            space,
-            nests: self.nests,
-            at_ret: matches!(self.ret, Return::Instructions(_)),
-            throws: self.ret == Return::ProbeUnlessItThrows,
-            stepped: !self.site.emulated,
-        }
-        .pack()
-    }
-
-    /// The line in the report.
-    pub(crate) fn probed(&self, module: &Text) -> Probed {
-        Probed {
-            function: Text::from(self.symbol.name.as_str()),
-            module: module.clone(),
-            offset_bytes: self.site.offset,
-            emulated: self.site.emulated,
-            reason: self.site.reason.to_string(),
-        }
+impl Allocators<'_> {
+    pub(crate) fn of(options: &Options) -> Allocators<'_> {
+        Allocators { custom: &options.custom, placement: options.placement }
     }
 }
 
-/// What to probe in one file.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Plan {
-    pub(crate) allocs: Vec<Planned>,
-    pub(crate) frees: Vec<Planned>,
-    /// How to step out of functions that stand between an application and its allocator, by the file offset of the
-    /// return address in them.
-    pub(crate) steps: Vec<(u64, CallerStep)>,
-}
-
-impl Plan {
-    /// Whether there is nothing to probe.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.allocs.is_empty() && self.frees.is_empty()
+impl Functions for Allocators<'_> {
+    fn plan(&self, image: &Image<'_>, space: u16) -> Plan {
+        plan(image, self.custom, self.placement, space)
     }
 
-    /// Whether something in it throws when memory is short.
-    pub(crate) fn throws(&self) -> bool {
-        self.allocs.iter().any(|planned| planned.ret == Return::ProbeUnlessItThrows)
+    fn wanted(&self) -> &'static Wanted {
+        &WANTED
     }
 }
 
@@ -158,11 +72,11 @@ struct Found {
 }
 
 /// Plans the probes of a file.
-pub(crate) fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement) -> Plan {
+fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement, space: u16) -> Plan {
     let functions = find(image, custom);
     let of_allocator = !image.functions(&allocators::brings_new).is_empty();
     let forwarding = forwarders(image, &functions);
-    let mut plan = Plan { steps: steps(image, &functions, &forwarding), ..Plan::default() };
+    let mut plan = Plan { steps: steps(image, &between(&functions, &forwarding)), ..Plan::default() };
     let allocs: Vec<u64> = of_role(&functions, Role::Alloc).filter(|a| !forwarding.contains(a)).collect();
     let names = allocators::names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -171,22 +85,34 @@ pub(crate) fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement) -
             continue;
         }
         let Found { symbol, meaning, own, throws } = found;
-        let site = choose_site(image, &symbol, &meaning, placement);
+        let site = choose_site(image, &symbol, meaning.arguments(), placement);
         let targets = Callees { addresses: &allocs, names: &names };
         let nests = own || meaning.role == Role::Alloc && image.forwards_to(&symbol, &targets).is_some();
         let ret = if image.may_unwind() && (own || throws && !of_allocator) {
             match image.returns(&symbol) {
                 Ok(returns) => Return::Instructions(returns),
                 Err(why) if own => Return::Hidden(why),
-                Err(_) => Return::LeftOut,
+                Err(_) => Return::LeftOut(OWN_NEW_IS_NOT_FOLLOWED),
             }
         } else if throws {
-            Return::ProbeUnlessItThrows
+            Return::ProbeUnlessItThrows(NEW_IS_NOT_FOLLOWED)
         } else {
             Return::Probe
         };
-        let list = if meaning.role == Role::Alloc { &mut plan.allocs } else { &mut plan.frees };
-        list.push(Planned { symbol, meaning, site, nests, ret });
+        let list = if meaning.role == Role::Alloc { &mut plan.calls } else { &mut plan.looks };
+        let cookie = Cookie {
+            size: meaning.size,
+            count: meaning.count,
+            block: meaning.block,
+            old: meaning.old,
+            fixed_size: meaning.fixed_size,
+            space,
+            nests,
+            at_ret: matches!(ret, Return::Instructions(_)),
+            throws: matches!(ret, Return::ProbeUnlessItThrows(_)),
+            stepped: !site.emulated,
+        };
+        list.push(Planned { symbol, site, cookie: cookie.pack(), ret });
     }
     plan
 }
@@ -261,31 +187,13 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
     forwarding
 }
 
-/// Steps out of the operators that stand on top of another allocator: they keep no frame pointer.
-fn steps(image: &Image<'_>, functions: &BTreeMap<u64, Found>, forwarding: &[u64]) -> Vec<(u64, CallerStep)> {
+/// The operators that stand on top of another allocator: they keep no frame pointer, and are stepped out of.
+fn between(functions: &BTreeMap<u64, Found>, forwarding: &[u64]) -> Vec<Symbol> {
     let between = |(address, found): (&u64, &Found)| {
         let stands_between = found.meaning.operator && found.meaning.role == Role::Alloc;
         (stands_between && forwarding.contains(address)).then(|| found.symbol.clone())
     };
-    let between: Vec<Symbol> = functions.iter().filter_map(between).collect();
-    if between.is_empty() {
-        return Vec::new();
-    }
-    let steps = image.caller_steps(&between).map(|found| found.steps).unwrap_or_default();
-    let placed = |step: CallerStep| Some((image.file_offset(step.return_address)?, step));
-    steps.into_iter().filter_map(placed).collect()
-}
-
-fn choose_site(image: &Image<'_>, symbol: &Symbol, meaning: &Meaning, placement: Placement) -> Site {
-    let uses = meaning.arguments().fold(ArgUse::NONE, ArgUse::and);
-    let best = image.site(symbol, uses);
-    match placement {
-        Placement::Cheapest => best,
-        Placement::FirstInstruction if best.offset == 0 => best,
-        Placement::FirstInstruction => {
-            Site { offset: 0, emulated: false, reason: SiteReason::EntryOnly(Obstacle::NothingEmulated) }
-        }
-    }
+    functions.iter().filter_map(between).collect()
 }
 
 #[cfg(test)]
@@ -305,13 +213,13 @@ mod tests {
 
     fn planned(path: &Path) -> (Vec<String>, Vec<String>, Plan) {
         let bytes = std::fs::read(path).unwrap();
-        let plan = plan(&Image::parse(&bytes).unwrap(), &[], Placement::Cheapest);
+        let plan = plan(&Image::parse(&bytes).unwrap(), &[], Placement::Cheapest, 0);
         let names = |list: &[Planned]| {
             let mut names: Vec<String> = list.iter().map(|p| p.symbol.name.clone()).collect();
             names.sort();
             names
         };
-        (names(&plan.allocs), names(&plan.frees), plan)
+        (names(&plan.calls), names(&plan.looks), plan)
     }
 
     #[test]
@@ -322,10 +230,10 @@ mod tests {
         for name in ["malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "valloc", "pvalloc"] {
             assert!(allocs.iter().any(|a| a == name), "{name} is not in {allocs:?}");
         }
-        let of = |name: &str| plan.allocs.iter().find(|p| p.symbol.name == name).unwrap();
-        assert!(!of("malloc").nests);
-        assert!(of("realloc").nests, "realloc(NULL, n) calls malloc");
-        assert!(plan.frees[0].site.emulated && of("malloc").site.emulated);
+        let of = |name: &str| plan.calls.iter().find(|p| p.symbol.name == name).unwrap();
+        assert!(!Cookie::unpack(of("malloc").cookie).nests);
+        assert!(Cookie::unpack(of("realloc").cookie).nests, "realloc(NULL, n) calls malloc");
+        assert!(plan.looks[0].site.emulated && of("malloc").site.emulated);
     }
 
     #[test]
@@ -344,7 +252,7 @@ mod tests {
         }
         let (allocs, _, plan) = planned(&program);
         assert_eq!(allocs, ["_Znwm"]);
-        assert!(matches!(&plan.allocs[0].ret, Return::Instructions(at) if !at.is_empty()));
+        assert!(matches!(&plan.calls[0].ret, Return::Instructions(at) if !at.is_empty()));
     }
 
     #[test]
@@ -365,7 +273,8 @@ mod tests {
             let (allocs, frees, plan) = planned(&path);
             assert!(allocs.iter().any(|a| a.ends_with("malloc")), "{name}: {allocs:?}");
             assert!(!frees.is_empty(), "{name}");
-            let throwing = plan.allocs.iter().filter(|p| p.ret == Return::ProbeUnlessItThrows).count();
+            let throwing =
+                plan.calls.iter().filter(|p| matches!(p.ret, Return::ProbeUnlessItThrows(_))).count();
             assert!(throwing >= 1, "{name}: an operator new that throws, or what stands in for it");
             let operator = allocs.iter().any(|a| a == "_Znwm" || a == "_Znam");
             assert!(operator || !new, "{name}: {allocs:?}");

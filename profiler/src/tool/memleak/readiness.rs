@@ -1,21 +1,24 @@
 //! Whether `memleak` can observe a process, and what it would do.
 
-use super::{
-    admission, allocators, args, canary, harm,
-    load::OBJECT,
-    options::Options,
-    probes::{Preview, Probes, check},
-};
+use super::{allocators, args, canary, load::OBJECT, options::Options, plan::Allocators, price::taken};
 use crate::{
     capture::{cost::prices::Traps, uprobe::Method},
-    error::{Error, Result},
-    observe::{settings::Targets, space::Space},
+    error::Result,
+    observe::{
+        admission,
+        functions::{self, Probes, refusals::check},
+        settings::DEFAULT_MAX_COST,
+        space::Space,
+    },
     target::{modules::Modules, process::Process},
     tool::{
         About,
         foresight::{AllocatorFound, Forecast, Foresight, Site},
     },
 };
+
+/// What to do with a program of Go.
+pub(super) const FOR_GO: &str = "go tool pprof http://HOST/debug/pprof/heap";
 
 /// The tool, for those who ask what there is.
 pub(crate) const ABOUT: About = About {
@@ -48,20 +51,10 @@ pub(crate) const ABOUT: About = About {
 
 /// What it would do with a process. `method`: the best way of attaching that works here, if one does.
 fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> Result<Foresight> {
-    let pid = process.pid();
-    let mut space = Space::new(0, process, modules)?;
-    let mut probes = Probes::default();
-    let checked = check(&space, modules);
-    let has_sessions = method == Some(Method::Session);
-    let Preview { sites, refused } = probes.preview(&mut space, modules, &Options::default(), has_sessions);
-    let nothing = || sites.iter().all(|site| site.left_out.is_some()).then(|| probes.nothing_to_probe(pid));
-    let targets = Targets::Pids(vec![pid]);
-    let copies = || harm::refuse_what_copies_its_code(&probes, &space.process, modules, &targets).err();
-    let refused: Option<Error> = checked.err().or(refused).or_else(nothing).or_else(copies);
-    // What is refused is not probed.
-    let sites = if refused.is_some() { Vec::new() } else { sites };
-    let notes = std::mem::take(&mut space.notes);
-    Ok(Foresight { allocators: found(&sites), sites, refused, notes })
+    let options = Options::default();
+    let check = |space: &Space, modules: &Modules| check(space, modules, FOR_GO);
+    let foresight = functions::foresee(process, modules, method, &Allocators::of(&options), check)?;
+    Ok(Foresight { allocators: found(&foresight.sites), ..foresight })
 }
 
 /// What it would cost the process, with the default options.
@@ -72,10 +65,11 @@ fn predict(
     traps: &Traps,
 ) -> Result<Option<Forecast>> {
     let pid = process.pid();
+    let options = Options::default();
     let mut space = Space::new(0, process, modules)?;
     let mut probes = Probes::default();
-    probes.plan(&mut space, modules, &Options::default());
-    admission::predict(probes.passed(pid), method, traps)
+    probes.plan(&mut space, modules, &Allocators::of(&options));
+    admission::predict(probes.passed(pid), method, traps, &taken(&options), Some(DEFAULT_MAX_COST))
 }
 
 /// The allocators behind these sites, one per file.

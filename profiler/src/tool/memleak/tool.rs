@@ -8,18 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::{ledger::Class, memleak::counters::Counter};
+use profiler_common::{
+    ledger::Class,
+    memleak::{FREES_NEST, counters::Counter},
+};
 
 use super::{
-    admission,
     blocks::{Blocks, Room},
     collect::Snapshot,
-    harm,
     load::{fill_weights, load, room_for},
     options::Options,
-    probes::{At, Probes, check},
-    readiness::ABOUT,
-    refusals::check_image,
+    plan::{Allocators, WANTED},
+    price::taken,
+    readiness::{ABOUT, FOR_GO},
     section,
     sentences::needed,
     session::Session,
@@ -36,7 +37,15 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     observe::{
-        Beginning, Observation, Part, ground::Ground, leave_out_unseen, memory::Memory, settings::Settings,
+        Beginning, Observation, Part, admission,
+        functions::{
+            At, Probes,
+            refusals::{check, check_image},
+        },
+        ground::Ground,
+        leave_out_unseen,
+        memory::Memory,
+        settings::Settings,
         space::Space,
     },
     report::{Ended, Probed},
@@ -142,7 +151,7 @@ impl Memleak {
         attach: impl FnOnce(&mut Probes, &mut At<'_>) -> Result<T>,
     ) -> Result<T> {
         let object = Arc::clone(&self.maps()?.object);
-        let mut at = At { ground, object: &object, attacher: &mut self.attacher };
+        let mut at = At { ground, object: &object, attacher: &mut self.attacher, looks_nest: FREES_NEST };
         attach(self.probes.entry(number).or_default(), &mut at)
     }
 
@@ -166,7 +175,7 @@ impl Memleak {
     /// Why nothing is probed in a space.
     pub(super) fn nothing_to_probe(&self, space: &Space) -> Error {
         let nothing = Probes::default();
-        self.probes.get(&space.number).unwrap_or(&nothing).nothing_to_probe(space.process.pid())
+        self.probes.get(&space.number).unwrap_or(&nothing).nothing_to_probe(space.process.pid(), &WANTED)
     }
 
     fn probes_of(&mut self, space: Option<u16>) -> impl Iterator<Item = &mut Probes> {
@@ -183,7 +192,7 @@ impl Tool for Memleak {
     }
 
     fn programs(&self) -> Programs {
-        admission::programs(&self.options)
+        taken(&self.options).programs
     }
 
     fn answers_after(&self) -> Duration {
@@ -195,11 +204,11 @@ impl Tool for Memleak {
     }
 
     fn check_file(&self, image: &Path) -> Result<()> {
-        check_image(image)
+        check_image(image, FOR_GO)
     }
 
     fn check(&self, space: &Space, modules: &Modules) -> Result<()> {
-        check(space, modules)
+        check(space, modules, FOR_GO)
     }
 
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
@@ -218,9 +227,9 @@ impl Tool for Memleak {
     fn plan(&mut self, space: &mut Space, modules: &mut Modules, ahead: Option<&[PathBuf]>) -> Vec<ModuleId> {
         let probes = self.probes.entry(space.number).or_default();
         match ahead {
-            Some(files) => probes.plan_ahead(space, modules, &self.options, files),
+            Some(files) => probes.plan_ahead(space, modules, &Allocators::of(&self.options), files),
             None => {
-                probes.plan(space, modules, &self.options);
+                probes.plan(space, modules, &Allocators::of(&self.options));
                 Vec::new()
             }
         }
@@ -238,7 +247,7 @@ impl Tool for Memleak {
         let nothing = Probes::default();
         spaces.iter().try_for_each(|space| {
             let probes = self.probes.get(&space.number).unwrap_or(&nothing);
-            harm::refuse_what_copies_its_code(probes, &space.process, modules, &settings.targets)
+            probes.refuse_what_copies_its_code(&space.process, modules, &settings.targets)
         })
     }
 
@@ -246,7 +255,7 @@ impl Tool for Memleak {
         let passed = spaces
             .iter()
             .filter_map(|space| Some(self.probes.get(&space.number)?.passed(space.process.pid())));
-        admission::admit(&passed.collect::<Vec<_>>(), &self.options, settings, cost)
+        admission::admit(&passed.collect::<Vec<_>>(), &taken(&self.options), settings, cost)
     }
 
     fn preloading(&self) -> Option<Preloading> {
@@ -260,11 +269,11 @@ impl Tool for Memleak {
     }
 
     fn attach_first(&mut self, space: &mut Space, ground: &Ground) -> Result<()> {
-        self.with(space.number, ground, |probes, at| probes.attach_frees(space, at))
+        self.with(space.number, ground, |probes, at| probes.attach_looks(space, at))
     }
 
     fn attach(&mut self, space: &mut Space, ground: &Ground, modules: &Modules) -> Result<()> {
-        self.with(space.number, ground, |probes, at| probes.attach_allocs(space, at, modules))
+        self.with(space.number, ground, |probes, at| probes.attach_calls(space, at, modules))
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
@@ -297,13 +306,13 @@ impl Tool for Memleak {
         let options = self.options.clone();
         self.with(space.number, ground, |probes, at| {
             let before = probes.probed.len();
-            probes.plan(space, modules, &options);
+            probes.plan(space, modules, &Allocators::of(&options));
             if is_new {
                 let start = Start::of_process(space.process.pid());
                 probes.refuse_if_copied(space.process.pid(), modules, &start)?;
             }
-            probes.attach_frees(space, at)?;
-            probes.attach_allocs(space, at, modules)?;
+            probes.attach_looks(space, at)?;
+            probes.attach_calls(space, at, modules)?;
             Ok(probes.probed.len() - before)
         })
     }
@@ -359,11 +368,11 @@ impl Tool for Memleak {
     }
 
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
-        self.probes_of(space).flat_map(Probes::take_allocs).collect()
+        self.probes_of(space).flat_map(Probes::take_calls).collect()
     }
 
     fn take_last(&mut self, space: Option<u16>) -> Vec<Links> {
-        self.probes_of(space).flat_map(Probes::take_frees).collect()
+        self.probes_of(space).flat_map(Probes::take_looks).collect()
     }
 
     fn snapshot(&mut self, on: &mut Observation<'_>, ended: Ended) -> Result<()> {

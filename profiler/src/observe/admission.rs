@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::options::Options;
+use super::settings::Settings;
 use crate::{
     capture::{
         cost::{
@@ -16,30 +16,37 @@ use crate::{
         uprobe::Method,
     },
     error::{Error, ErrorKind, Result},
-    observe::settings::{DEFAULT_MAX_COST, Settings},
     tool::foresight::{Forecast, PROPOSED},
     units,
 };
 
-/// Run time of the programs that follow everything: between a loop whose calls all come from one place (0.6 µs for a
-/// call and its release) and a server whose stacks are deep and change with every call (1.9 µs).
-const EXACT: Programs = Programs { call_ns: 950.0, free_ns: 150.0, returns: true };
-/// The same of a sampled run: 104 ns for a hit of a game server, calls and releases together, where one call in a hundred is
-/// drawn and followed. The more of them are drawn, the more it takes: it is said as the least.
-const SAMPLED: Programs = Programs { call_ns: 125.0, free_ns: 85.0, returns: false };
-/// A server calls its allocator more often at one time than at another, by so much at least.
+/// A server makes more calls at one time than at another, by so much at least.
 const UNEVEN: f64 = 1.25;
+
+/// What the programs of a tool take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) programs: Programs,
+    /// The same if it drew by bytes, if it can do that.
+    pub(crate) sampled: Option<Programs>,
+    /// Whether it does.
+    pub(crate) is_sampled: bool,
+}
+
 impl Forecast {
     /// From what was counted; `None` if no thread ran long enough to say.
-    fn of(counting: &Counting, traps: &Traps, options: &Options, max_cost: Option<f64>) -> Option<Forecast> {
+    fn of(counting: &Counting, traps: &Traps, taken: &Taken, max_cost: Option<f64>) -> Option<Forecast> {
         let least = counting.length.as_nanos() as f64 * LEAST_BUSY;
         let most = |programs: &Programs| {
             let busy = counting.threads.iter().filter(|(_, counted)| counted.busy_ns as f64 >= least);
             let prices = busy.map(|(tid, counted)| (*tid, counted, counted.forecast(traps, programs)));
             prices.max_by(|a, b| a.2.of_all.total_cmp(&b.2.of_all))
         };
-        let (thread, counted, price) = most(&programs(options))?;
-        let sampled_share = Some(most(&SAMPLED)?.2.of_all);
+        let (thread, counted, price) = most(&taken.programs)?;
+        let sampled_share = match &taken.sampled {
+            Some(sampled) => Some(most(sampled)?.2.of_all),
+            None => None,
+        };
         let (share, taken_share) = (price.of_busy, price.of_all);
         let (name, calls_per_s) = (threads::name(thread), counted.hits_per_s());
         let limit = max_cost.unwrap_or(1.0);
@@ -47,7 +54,7 @@ impl Forecast {
     }
 
     /// The refusal, if it is over the limit.
-    fn refused(&self, options: &Options) -> Option<Error> {
+    fn refused(&self, taken: &Taken) -> Option<Error> {
         if !self.is_over() {
             return None;
         }
@@ -58,7 +65,7 @@ impl Forecast {
             self.who(),
             units::count(self.calls_per_s)
         ));
-        let unsampled = self.sampled_share.filter(|_| options.sample_bytes.is_none());
+        let unsampled = self.sampled_share.filter(|_| !taken.is_sampled);
         let least =
             |share| format!("--sample-bytes {PROPOSED} would take at least {}", units::percent(share));
         Some(match unsampled {
@@ -75,16 +82,11 @@ impl Forecast {
     }
 }
 
-/// What the programs take, as far as is known beforehand.
-pub(crate) fn programs(options: &Options) -> Programs {
-    if options.sample_bytes.is_some() { SAMPLED } else { EXACT }
-}
-
 /// Counts what the processes do, and refuses what would cost them more than they may lose. False if nothing could be
 /// counted: then only the real probes show it.
 pub(crate) fn admit(
     passed: &[Passed],
-    options: &Options,
+    taken: &Taken,
     settings: &Settings,
     cost: &mut CostMeter,
 ) -> Result<bool> {
@@ -95,19 +97,25 @@ pub(crate) fn admit(
     let traps = cost.traps(true);
     let late = counting.late();
     tracing::debug!(?traps, ?late, "what counted hits would cost");
-    let forecast = Forecast::of(&counting, &traps, options, settings.max_cost);
+    let forecast = Forecast::of(&counting, &traps, taken, settings.max_cost);
     cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), late);
-    match forecast.and_then(|forecast| forecast.refused(options)) {
+    match forecast.and_then(|forecast| forecast.refused(taken)) {
         Some(refused) => Err(refused),
         None => Ok(true),
     }
 }
 
-/// The price for a process, with the default options. `None` if calls cannot be counted here, or if no thread runs long
+/// The price for a process. `None` if calls cannot be counted here, or if no thread runs long
 /// enough.
-pub(crate) fn predict(passed: Passed, method: Method, traps: &Traps) -> Result<Option<Forecast>> {
+pub(crate) fn predict(
+    passed: Passed,
+    method: Method,
+    traps: &Traps,
+    taken: &Taken,
+    max_cost: Option<f64>,
+) -> Result<Option<Forecast>> {
     let counting = rate::count(&[passed], method)?;
-    let of = |counting| Forecast::of(&counting, traps, &Options::default(), Some(DEFAULT_MAX_COST));
+    let of = |counting| Forecast::of(&counting, traps, taken, max_cost);
     Ok(counting.and_then(of))
 }
 
@@ -119,6 +127,14 @@ mod tests {
 
     use super::*;
     use crate::capture::cost::prices::Counted;
+    use crate::observe::settings::DEFAULT_MAX_COST;
+
+    const SAMPLED: Programs = Programs { call_ns: 125.0, free_ns: 85.0, returns: false };
+    const EXACT: Taken = Taken {
+        programs: Programs { call_ns: 950.0, free_ns: 150.0, returns: true },
+        sampled: Some(SAMPLED),
+        is_sampled: false,
+    };
 
     /// A thread that makes so many pairs of calls in a busy second of its own.
     fn counting(pairs: u64, busy_ms: u64) -> Counting {
@@ -135,30 +151,30 @@ mod tests {
         Counting { length: Duration::from_secs(1), threads: HashMap::from([(u32::MAX / 2, counted)]) }
     }
 
-    fn refusal_above(max_cost: Option<f64>, counting: &Counting, options: &Options) -> Option<Error> {
-        Forecast::of(counting, &Traps::ASSUMED, options, max_cost)?.refused(options)
+    fn refusal_above(max_cost: Option<f64>, counting: &Counting, taken: &Taken) -> Option<Error> {
+        Forecast::of(counting, &Traps::ASSUMED, taken, max_cost)?.refused(taken)
     }
 
-    fn refusal(counting: &Counting, options: &Options) -> Option<Error> {
-        refusal_above(Some(DEFAULT_MAX_COST), counting, options)
+    fn refusal(counting: &Counting, taken: &Taken) -> Option<Error> {
+        refusal_above(Some(DEFAULT_MAX_COST), counting, taken)
     }
 
     fn forecast(counting: &Counting) -> Forecast {
-        Forecast::of(counting, &Traps::ASSUMED, &Options::default(), Some(DEFAULT_MAX_COST)).unwrap()
+        Forecast::of(counting, &Traps::ASSUMED, &EXACT, Some(DEFAULT_MAX_COST)).unwrap()
     }
 
     #[test]
     fn what_fits_is_not_refused() {
-        assert_eq!(refusal(&counting(50_000, 1_000), &Options::default()), None);
+        assert_eq!(refusal(&counting(50_000, 1_000), &EXACT), None);
         // A thread that hardly runs loses little, whatever part of its busy time that is.
         let idle = counting(20_000, 40);
         assert!(forecast(&idle).share > 0.5);
-        assert_eq!(refusal(&idle, &Options::default()), None);
+        assert_eq!(refusal(&idle, &EXACT), None);
     }
 
     #[test]
     fn what_costs_too_much_is_refused_with_the_price_and_the_ways_out() {
-        let error = refusal(&counting(150_000, 1_000), &Options::default()).unwrap();
+        let error = refusal(&counting(150_000, 1_000), &EXACT).unwrap();
         assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
         let words = error.to_string();
         assert!(words.contains("more than --max-cost 30%"), "{words}");
@@ -170,13 +186,13 @@ mod tests {
             (0.26..0.28).contains(&forecast.sampled_share.unwrap())
         };
         let pairs = (150_000..700_000).step_by(5_000).find(close).unwrap();
-        let error = refusal(&counting(pairs, 1_000), &Options::default()).unwrap();
+        let error = refusal(&counting(pairs, 1_000), &EXACT).unwrap();
         let advice = error.advice().unwrap();
         assert!(advice.ends_with("which may still exceed the limit; --max-cost 35% allows it"), "{advice}");
         // Nothing is proposed that would be refused too.
-        let error = refusal(&counting(700_000, 1_000), &Options::default()).unwrap();
+        let error = refusal(&counting(700_000, 1_000), &EXACT).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");
-        let sampled = Options { sample_bytes: Some(1 << 19), ..Options::default() };
+        let sampled = Taken { programs: SAMPLED, is_sampled: true, ..EXACT };
         assert!(
             !refusal(&counting(700_000, 1_000), &sampled).unwrap().advice().unwrap().contains("--sample")
         );
@@ -186,8 +202,8 @@ mod tests {
     fn the_user_decides_how_much_is_too_much() {
         let hot = counting(700_000, 1_000);
         for max_cost in [None, Some(1.0)] {
-            assert_eq!(refusal_above(max_cost, &hot, &Options::default()), None);
+            assert_eq!(refusal_above(max_cost, &hot, &EXACT), None);
         }
-        assert!(refusal_above(Some(0.01), &counting(50_000, 1_000), &Options::default()).is_some());
+        assert!(refusal_above(Some(0.01), &counting(50_000, 1_000), &EXACT).is_some());
     }
 }

@@ -2,33 +2,27 @@
 
 use std::path::Path;
 
+use super::plan::Wanted;
 use crate::{
     elf::{self, Image, returns::HiddenReturn, runtime::Runtime},
     error::{Error, ErrorKind, Result},
+    observe::{refusals::unreadable, space::Space},
+    target::modules::Modules,
     text::Text,
     units,
 };
 
-/// What the user is told where `operator new` of an allocator of its own cannot be followed.
-pub(super) const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
-    memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
-    that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
-
-/// The same where the program has an `operator new` of its own, whose returns are not to be found.
-pub(super) const OWN_NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: the program has its own, which may throw, and its \
-    returns cannot be seen without a return probe, which would turn that exception into a crash";
-
 /// None of its files defines anything that could be probed.
-pub(super) fn no_allocator(pid: u32) -> Error {
-    Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
-        .because("none of the files it maps defines malloc, operator new, or a known allocator's functions")
-        .hint("name its functions: --alloc-fn 'pool_get:size=arg0,ptr=ret' --free-fn 'pool_put:ptr=arg0'")
+pub(super) fn nothing_wanted(pid: u32, wanted: &Wanted) -> Error {
+    Error::new(ErrorKind::NothingToObserve, format_args!("tried to find {} in process {pid}", wanted.what))
+        .because(wanted.because)
+        .hint(wanted.hint)
 }
 
-/// It has moved its code, and the allocator with it.
-pub(super) fn is_moved(pid: u32, file: &Text, functions: usize) -> Error {
+/// It has moved its code, and what is wanted with it.
+pub(super) fn is_moved(pid: u32, wanted: &Wanted, file: &Text, functions: usize) -> Error {
     let functions = units::plural(functions, "function", "functions");
-    Error::new(ErrorKind::NothingToObserve, format_args!("tried to find an allocator in process {pid}"))
+    Error::new(ErrorKind::NothingToObserve, format_args!("tried to find {} in process {pid}", wanted.what))
         .because(format_args!(
             "the program has moved its code, with {functions} of {} that would be probed, into memory of its own, \
              where probes do not reach",
@@ -59,34 +53,59 @@ pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
         .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
 }
 
-/// Refuses a program that is about to run, for the reasons that
-/// [`check`](super::probes::check) refuses a running one.
-pub(super) fn check_image(path: &Path) -> Result<()> {
+/// Refuses a program that is about to run, for the reasons that [`check`] refuses a running one. `instead` is what to do with
+/// a program of Go.
+///
+/// # Errors
+/// With these reasons.
+pub(crate) fn check_image(path: &Path, instead: &str) -> Result<()> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let name = Text::from(path);
     let tried = format!("tried to observe {}", name.terminal());
     match Image::parse(&bytes) {
-        Ok(image) if image.is_go() => Err(is_go(&tried, &name)),
+        Ok(image) if image.is_go() => Err(is_go(&tried, &name, instead)),
         Ok(_) => Ok(()),
         Err(error) => Err(not_understood(&tried, error)),
     }
 }
 
+/// Refuses what would be harmed or misread: Go moves its stacks, and 32-bit code passes arguments elsewhere.
+/// `instead` is what to do with a program of Go.
+///
+/// # Errors
+/// With these reasons.
+pub(crate) fn check(space: &Space, modules: &Modules, instead: &str) -> Result<()> {
+    let pid = space.process.pid();
+    let exe = format!("/proc/{pid}/exe");
+    let file = std::fs::File::open(&exe).map_err(|e| unreadable(&space.process, e))?;
+    // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
+    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&space.process, e))?;
+    let tried = format!("tried to observe process {pid}");
+    Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
+    for (mapping, id) in space.layout.files() {
+        let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok()) else { continue };
+        if Image::parse(&bytes).is_ok_and(|image| image.is_go()) {
+            return Err(is_go(&tried, &Text::from(mapping.path.as_path()), instead));
+        }
+    }
+    Ok(())
+}
+
 /// Its executable is none that we understand.
-pub(super) fn not_understood(tried: &str, error: elf::Error) -> Error {
+fn not_understood(tried: &str, error: elf::Error) -> Error {
     Error::new(ErrorKind::UnsupportedTarget, tried)
         .because(format_args!("it is {error}"))
         .hint("run a 64-bit build of the server")
 }
 
 /// A Go program.
-pub(super) fn is_go(tried: &str, name: &Text) -> Error {
+fn is_go(tried: &str, name: &Text, instead: &str) -> Error {
     Error::new(ErrorKind::UnsupportedTarget, tried)
         .because(format_args!("{} is {}", name.terminal(), Runtime::Go.limit()))
-        .hint("go tool pprof http://HOST/debug/pprof/heap")
+        .hint(instead)
 }
 
-/// Whether small requests may fail while the machine has memory: then `operator new` may throw at any time.
+/// Whether small requests may fail while the machine has memory: then what throws when memory is short may throw at any time.
 pub(super) fn memory_is_rationed(pid: u32) -> bool {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
     let limited = |name: &str| {

@@ -1,23 +1,15 @@
-//! The probes of `memleak` in one address space.
-
-mod preview;
-mod reach;
-
-pub(crate) use preview::Preview;
-pub(crate) use reach::is_starting;
+//! The probes of a tool in one address space.
 
 use std::{collections::HashSet, mem::take, path::PathBuf};
 
 use profiler_common::{
-    memleak::FREES_NEST,
     space::{CALLER_STEPS, address_key},
     unwind::CallerStep,
 };
 
 use super::{
-    options::Options,
-    plan::{Fate, Plan, Planned, plan},
-    refusals::{NEW_IS_NOT_FOLLOWED, exceptions_may_pass, is_go, memory_is_rationed, not_understood},
+    plan::{Fate, Functions, Plan, Planned},
+    refusals::{exceptions_may_pass, memory_is_rationed},
 };
 use crate::{
     capture::{
@@ -26,7 +18,7 @@ use crate::{
     },
     elf::Image,
     error::Result,
-    observe::{ground::Ground, refusals::unreadable, space::Space},
+    observe::{ground::Ground, space::Space},
     report::Probed,
     target::modules::{ModuleId, Modules},
     text::Text,
@@ -39,22 +31,22 @@ pub(crate) struct Probes {
     stepped: HashSet<ModuleId>,
     pub(crate) probed: Vec<Probed>,
     /// Found, and not attached to yet.
-    coming: Vec<Part>,
-    allocs: Vec<Links>,
-    frees: Vec<Links>,
-    free_sites: usize,
+    pub(super) coming: Vec<Part>,
+    calls: Vec<Links>,
+    looks: Vec<Links>,
+    look_sites: usize,
     /// Sites of functions that are planned for, but must not be followed here.
     unfollowed: HashSet<u64>,
     /// Functions that cannot be probed because their code was moved out of its file, and how many, by file.
-    moved: Vec<(Text, usize)>,
+    pub(super) moved: Vec<(Text, usize)>,
 }
 
 /// What to probe in one module of a space.
 #[derive(Debug)]
-struct Part {
-    module: ModuleId,
-    path: PathBuf,
-    plan: Plan,
+pub(super) struct Part {
+    pub(super) module: ModuleId,
+    pub(super) path: PathBuf,
+    pub(super) plan: Plan,
 }
 
 /// Where probes would be put in one file.
@@ -62,9 +54,9 @@ struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
     pub(crate) path: PathBuf,
-    /// Entries of releases.
-    pub(crate) frees: Vec<ProbeSite>,
-    /// Allocations with a return probe.
+    /// Entries of functions of which nothing else is seen.
+    pub(crate) looks: Vec<ProbeSite>,
+    /// Calls with a return probe.
     pub(crate) calls: Vec<ProbeSite>,
     /// Entries and `ret` instructions of those without.
     pub(crate) entries: Vec<ProbeSite>,
@@ -76,55 +68,57 @@ pub(crate) struct At<'a> {
     pub(crate) ground: &'a Ground,
     pub(crate) object: &'a Object,
     pub(crate) attacher: &'a mut Attacher,
+    /// Flag of the space if several functions are probed of which only the entry is seen: one may call another.
+    pub(crate) looks_nest: u32,
 }
 
 impl Probes {
-    /// Looks for allocators in every file that is mapped and was not looked at before.
-    pub(crate) fn plan(&mut self, space: &mut Space, modules: &Modules, options: &Options) {
-        let parts = self.parts(space, modules, options, space.mapped());
+    /// Looks for functions to probe in every file that is mapped and was not looked at before.
+    pub(crate) fn plan(&mut self, space: &mut Space, modules: &Modules, wanted: &dyn Functions) {
+        let parts = self.parts(space, modules, wanted, space.mapped());
         self.coming.extend(parts);
     }
 
-    /// Looks for allocators in files that the process is about to map.
+    /// Looks for them in files that the process is about to map.
     pub(crate) fn plan_ahead(
         &mut self,
         space: &mut Space,
         modules: &mut Modules,
-        options: &Options,
+        wanted: &dyn Functions,
         files: &[PathBuf],
     ) -> Vec<ModuleId> {
         let coming = files.iter().filter_map(|path| modules.of_file(path)).collect::<Vec<_>>();
-        let parts = self.parts(space, modules, options, coming.clone());
+        let parts = self.parts(space, modules, wanted, coming.clone());
         self.coming.extend(parts);
         coming
     }
 
-    /// Attaches to the release functions that were found. They come first: a block that is recorded must not escape
-    /// its release.
-    pub(crate) fn attach_frees(&mut self, space: &mut Space, at: &mut At<'_>) -> Result<()> {
+    /// Attaches to the functions that were found of which only the entry is seen. They come first: what is recorded must not
+    /// escape its release.
+    pub(crate) fn attach_looks(&mut self, space: &mut Space, at: &mut At<'_>) -> Result<()> {
         let parts = take(&mut self.coming);
         for part in &parts {
             self.teach_steps(space, at.ground, part)?;
-            self.free_sites += part.plan.frees.len();
+            self.look_sites += part.plan.looks.len();
         }
-        let flags = if self.free_sites > 1 { FREES_NEST } else { 0 }
+        let flags = if self.look_sites > 1 { at.looks_nest } else { 0 }
             | if self.stepped.is_empty() { 0 } else { CALLER_STEPS };
         at.ground.change_flags(space.number, |others| others | flags);
         let pid = space.process.pid();
         for part in &parts {
-            let sites: Vec<ProbeSite> = part.plan.frees.iter().map(|p| site(space, p)).collect();
+            let sites: Vec<ProbeSite> = part.plan.looks.iter().map(site).collect();
             if !sites.is_empty() {
                 let links = at.attacher.look(at.object, &part.path, pid, &sites)?;
                 note_refused(space, &links, &part.plan);
-                self.frees.push(links);
+                self.looks.push(links);
             }
         }
         self.coming = parts;
         Ok(())
     }
 
-    /// Attaches to the allocation functions of the same files. Call it after [`Probes::attach_frees`].
-    pub(crate) fn attach_allocs(
+    /// Attaches to the functions of the same files that are followed. Call it after [`Probes::attach_looks`].
+    pub(crate) fn attach_calls(
         &mut self,
         space: &mut Space,
         at: &mut At<'_>,
@@ -133,24 +127,24 @@ impl Probes {
         for part in &take(&mut self.coming) {
             self.follow(space, at, part)?;
             let name = modules.get(part.module).map_or_else(|| Text::from("?"), |m| m.name.clone());
-            let followed = part.plan.allocs.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
-            let probed = part.plan.frees.iter().chain(followed).map(|p| p.probed(&name));
+            let followed = part.plan.calls.iter().filter(|p| !self.unfollowed.contains(&p.file_offset()));
+            let probed = part.plan.looks.iter().chain(followed).map(|p| p.probed(&name));
             self.probed.extend(probed);
         }
         Ok(())
     }
 
-    /// Follows the allocation functions of a part, each in the way that cannot harm it.
+    /// Follows the functions of a part, each in the way that cannot harm it.
     fn follow(&mut self, space: &mut Space, at: &mut At<'_>, part: &Part) -> Result<()> {
         let At { object, attacher, .. } = at;
         let pid = space.process.pid();
         let (mut plain, mut throwing, mut entries, mut returns) = (vec![], vec![], vec![], vec![]);
         let rationed = part.plan.throws() && memory_is_rationed(pid);
-        for planned in &part.plan.allocs {
-            let site = site(space, planned);
+        for planned in &part.plan.calls {
+            let site = site(planned);
             match planned.fate(rationed) {
                 Fate::Plain => plain.push(site),
-                Fate::Throwing => throwing.push(site),
+                Fate::Throwing(why) => throwing.push((site, why)),
                 Fate::ToRet(offsets) => {
                     entries.push(site);
                     returns.extend(offsets.iter().map(|offset| ProbeSite { offset: *offset, ..site }));
@@ -165,11 +159,10 @@ impl Probes {
         }
         if !throwing.is_empty() {
             // Only a session can leave out the return probe of the very call that is going to throw.
-            match attacher.follow_unless_skipped(object, &part.path, pid, &throwing)? {
+            let sites: Vec<ProbeSite> = throwing.iter().map(|(site, _)| *site).collect();
+            match attacher.follow_unless_skipped(object, &part.path, pid, &sites)? {
                 Some(links) => attached.push(links),
-                None => {
-                    throwing.iter().for_each(|site| self.leave_out(space, site.offset, NEW_IS_NOT_FOLLOWED))
-                }
+                None => throwing.iter().for_each(|(site, why)| self.leave_out(space, site.offset, why)),
             }
         }
         if !entries.is_empty() {
@@ -177,7 +170,7 @@ impl Probes {
         }
         for links in attached {
             note_refused(space, &links, &part.plan);
-            self.allocs.push(links);
+            self.calls.push(links);
         }
         Ok(())
     }
@@ -191,23 +184,27 @@ impl Probes {
 
     /// The sites that an observation would take, by file.
     #[cfg(feature = "lab")]
-    pub(crate) fn sites(&mut self, space: &mut Space, modules: &Modules, options: &Options) -> Vec<Sites> {
+    pub(crate) fn sites(
+        &mut self,
+        space: &mut Space,
+        modules: &Modules,
+        wanted: &dyn Functions,
+    ) -> Vec<Sites> {
         use super::plan::Return;
 
-        let parts = self.parts(space, modules, options, space.mapped());
-        let space = &*space;
+        let parts = self.parts(space, modules, wanted, space.mapped());
         let sites = |part: &Part| {
             let mut sites = Sites { path: part.path.clone(), ..Sites::default() };
-            sites.frees.extend(part.plan.frees.iter().map(|p| site(space, p)));
-            for planned in &part.plan.allocs {
-                let site = site(space, planned);
+            sites.looks.extend(part.plan.looks.iter().map(site));
+            for planned in &part.plan.calls {
+                let site = site(planned);
                 match &planned.ret {
-                    Return::Probe | Return::ProbeUnlessItThrows => sites.calls.push(site),
+                    Return::Probe | Return::ProbeUnlessItThrows(_) => sites.calls.push(site),
                     Return::Instructions(offsets) => {
                         sites.entries.push(site);
                         sites.returns.extend(offsets.iter().map(|o| ProbeSite { offset: *o, ..site }));
                     }
-                    Return::Hidden(_) | Return::LeftOut => {}
+                    Return::Hidden(_) | Return::LeftOut(_) => {}
                 }
             }
             sites
@@ -216,22 +213,22 @@ impl Probes {
     }
 
     /// Plans for the modules that were not planned for before.
-    fn parts(
+    pub(super) fn parts(
         &mut self,
         space: &mut Space,
         modules: &Modules,
-        options: &Options,
-        wanted: Vec<ModuleId>,
+        wanted: &dyn Functions,
+        files: Vec<ModuleId>,
     ) -> Vec<Part> {
         let mut parts = Vec::new();
-        for module in wanted {
+        for module in files {
             if !self.planned.insert(module) {
                 continue;
             }
             let Some(held) = modules.get(module) else { continue };
             let (Some(path), Ok(bytes)) = (held.path(), held.bytes()) else { continue };
             let Ok(image) = Image::parse(&bytes) else { continue };
-            let plan = plan(&image, &options.custom, options.placement);
+            let plan = wanted.plan(&image, space.number);
             let plan = self.within_reach(space, plan, module, &held.name);
             if !plan.is_empty() || !plan.steps.is_empty() {
                 parts.push(Part { module, path, plan });
@@ -245,7 +242,7 @@ impl Probes {
         !self.probed.is_empty()
     }
 
-    /// Tells the kernel side how to step out of `operator new`, where it is mapped.
+    /// Tells the kernel side how to step out of functions that stand in between, where they are mapped.
     fn teach_steps(&mut self, space: &Space, ground: &Ground, part: &Part) -> Result<()> {
         if part.plan.steps.is_empty() {
             return Ok(());
@@ -275,44 +272,26 @@ impl Probes {
         Ok(())
     }
 
-    /// Hands over the allocation probes, to be taken away with those of others
+    /// Hands over the probes of functions that are followed, to be taken away with those of others
     /// ([`all_at_once`](crate::capture::detach::all_at_once)).
-    pub(crate) fn take_allocs(&mut self) -> Vec<Links> {
-        take(&mut self.allocs)
+    pub(crate) fn take_calls(&mut self) -> Vec<Links> {
+        take(&mut self.calls)
     }
 
-    /// Hands over the release probes, to be taken away when the allocation probes are gone.
-    pub(crate) fn take_frees(&mut self) -> Vec<Links> {
-        take(&mut self.frees)
+    /// Hands over the others, to be taken away when those are gone.
+    pub(crate) fn take_looks(&mut self) -> Vec<Links> {
+        take(&mut self.looks)
     }
 }
 
-fn site(space: &Space, planned: &Planned) -> ProbeSite {
-    ProbeSite { offset: planned.file_offset(), cookie: planned.cookie(space.number) }
+fn site(planned: &Planned) -> ProbeSite {
+    ProbeSite { offset: planned.file_offset(), cookie: planned.cookie }
 }
 
 fn note_refused(space: &mut Space, links: &Links, plan: &Plan) {
     for offset in &links.refused {
-        let planned = plan.allocs.iter().chain(&plan.frees).find(|p| p.file_offset() == *offset);
+        let planned = plan.calls.iter().chain(&plan.looks).find(|p| p.file_offset() == *offset);
         let name = planned.map_or("?", |p| p.symbol.name.as_str());
         space.notes.push(format!("the kernel cannot probe {name}: calls of it are not seen"));
     }
-}
-
-/// Refuses what would be harmed or misread: Go moves its stacks, and 32-bit code passes arguments elsewhere.
-pub(crate) fn check(space: &Space, modules: &Modules) -> Result<()> {
-    let pid = space.process.pid();
-    let exe = format!("/proc/{pid}/exe");
-    let file = std::fs::File::open(&exe).map_err(|e| unreadable(&space.process, e))?;
-    // SAFETY: the mapping is private and only read; the executable of a running process cannot be written.
-    let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| unreadable(&space.process, e))?;
-    let tried = format!("tried to observe process {pid}");
-    Image::parse(&bytes).map_err(|error| not_understood(&tried, error))?;
-    for (mapping, id) in space.layout.files() {
-        let Some(bytes) = modules.get(id).and_then(|module| module.bytes().ok()) else { continue };
-        if Image::parse(&bytes).is_ok_and(|image| image.is_go()) {
-            return Err(is_go(&tried, &Text::from(mapping.path.as_path())));
-        }
-    }
-    Ok(())
 }

@@ -6,20 +6,21 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Plan, Probes, Space};
+use super::{
+    plan::{Plan, Planned, Return, Wanted},
+    probes::Probes,
+    refusals::{copies_its_code, is_moved, nothing_wanted},
+};
 use crate::{
     elf::{Image, Mover, runtime::Runtime},
     error::{Error, Result},
+    observe::{settings::Targets, space::Space},
     target::{
         modules::{ModuleId, Modules},
         process::Process,
         start::Start,
     },
     text::Text,
-    tool::memleak::{
-        plan::{Planned, Return},
-        refusals::{copies_its_code, is_moved, no_allocator},
-    },
     units,
 };
 
@@ -43,10 +44,10 @@ impl Probes {
                     _ => true,
                 }
         };
-        let found = plan.allocs.len() + plan.frees.len();
-        plan.allocs.retain(reached);
-        plan.frees.retain(reached);
-        let lost = found - plan.allocs.len() - plan.frees.len();
+        let found = plan.calls.len() + plan.looks.len();
+        plan.calls.retain(reached);
+        plan.looks.retain(reached);
+        let lost = found - plan.calls.len() - plan.looks.len();
         if lost != 0 {
             self.moved.push((name.clone(), lost));
             let functions = units::plural(lost, "function", "functions");
@@ -60,11 +61,29 @@ impl Probes {
     }
 
     /// Why nothing is probed here.
-    pub(crate) fn nothing_to_probe(&self, pid: u32) -> Error {
+    pub(crate) fn nothing_to_probe(&self, pid: u32, wanted: &Wanted) -> Error {
         match self.moved.first() {
-            Some((file, functions)) => is_moved(pid, file, *functions),
-            None => no_allocator(pid),
+            Some((file, functions)) => is_moved(pid, wanted, file, *functions),
+            None => nothing_wanted(pid, wanted),
         }
+    }
+
+    /// Refuses a target that would copy breakpoints with its code: one that starts now, or has just begun.
+    ///
+    /// # Errors
+    /// As of [`Probes::refuse_if_copied`].
+    pub(crate) fn refuse_what_copies_its_code(
+        &self,
+        process: &Process,
+        modules: &Modules,
+        targets: &Targets,
+    ) -> Result<()> {
+        let start = match targets {
+            Targets::Command(command) => Start::of_command(command),
+            _ if is_starting(process) => Start::of_process(process.pid()),
+            _ => return Ok(()),
+        };
+        self.refuse_if_copied(process.pid(), modules, &start)
     }
 
     /// Refuses a program that copies its own code when it starts, if breakpoints would be in that code. To be asked when
@@ -78,7 +97,7 @@ impl Probes {
             let Ok(bytes) = module.bytes() else { continue };
             let Ok(image) = Image::parse(&bytes) else { continue };
             if let Some(sign) = copied(&image, &module.name, start) {
-                let first = part.plan.allocs.iter().chain(&part.plan.frees).next();
+                let first = part.plan.calls.iter().chain(&part.plan.looks).next();
                 let function = first.map_or("?", |planned| planned.symbol.name.as_str());
                 return Err(copies_its_code(pid, &module.name, function, sign));
             }
@@ -88,7 +107,7 @@ impl Probes {
 }
 
 /// Whether a process is so young that it may be about to move its code.
-pub(crate) fn is_starting(process: &Process) -> bool {
+fn is_starting(process: &Process) -> bool {
     let age = SystemTime::now().duration_since(process.started());
     age.is_ok_and(|age| age < STARTING)
 }

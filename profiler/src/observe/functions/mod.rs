@@ -1,0 +1,20 @@
+//! Probes on functions of the files that processes map: allocators, locks, the main loop of a server.
+//!
+//! A tool says by [`Functions`] which functions of a file are to be probed, what its programs are told of them, and how their
+//! returns are seen (`plan`). `probes` attaches them in one address space, each in the way that cannot harm it; `preview` says
+//! what it would do, by the same plan; `reach` leaves out code that breakpoints do not reach, or must not be in; `refusals` has
+//! what is said then.
+
+pub(crate) mod plan;
+mod preview;
+mod probes;
+mod reach;
+pub(crate) mod refusals;
+
+#[cfg(feature = "lab")]
+pub(crate) use self::probes::Sites;
+pub(crate) use self::{
+    plan::{Functions, Plan, Planned, Return, Wanted},
+    preview::foresee,
+    probes::{At, Probes},
+};
