@@ -1,4 +1,4 @@
-//! Links of Markdown files.
+//! Links of Markdown files, and source files that they name.
 
 use std::{fs, path::Path};
 
@@ -25,6 +25,34 @@ pub(super) fn broken_links(root: &Path, file: &str, text: &str) -> Vec<String> {
         faults.extend(fault.map(|fault| format!("{file}:{line}: {target}: {fault}")));
     }
     faults
+}
+
+/// Crates whose source files are named by their path from the root.
+const CRATES: [&str; 4] = ["profiler/", "profiler-common/", "profiler-ebpf/", "xtask/"];
+
+/// Source files that a Markdown file names, as `profiler/src/{a,b}.rs`, and that are not there. A path with `*` or `<` is that of
+/// any such file.
+pub(super) fn missing_files(root: &Path, file: &str, text: &str) -> Vec<String> {
+    let named = prose(text)
+        .flat_map(|(number, line)| line.split('`').skip(1).step_by(2).map(move |path| (number, path)));
+    let is_source = |path: &str| {
+        path.ends_with(".rs")
+            && CRATES.iter().any(|of| path.starts_with(of))
+            && !path.contains(['*', '<', ' '])
+    };
+    let mut faults = Vec::new();
+    for (line, path) in named.filter(|(_, path)| is_source(path)) {
+        let missing = each(path).into_iter().filter(|path| !root.join(path).exists());
+        faults.extend(missing.map(|path| format!("{file}:{line}: {path}: no such file")));
+    }
+    faults
+}
+
+/// The paths that `a/{b,c}.rs` stands for.
+fn each(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let Some((names, after)) = rest.split_once('}') else { return vec![path.to_owned()] };
+    names.split(',').map(|name| format!("{before}{name}{after}")).collect()
 }
 
 fn has_heading(text: &str, heading: &str) -> bool {
@@ -67,6 +95,15 @@ mod tests {
                     [d](#first-part) [e](#second)\n```\n[f](in-code.md)\n```\n";
         let faults = broken_links(&workspace::root(), "X.md", text);
         assert_eq!(faults, ["X.md:2: gone.md: no such file", "X.md:3: #second: no such heading"]);
+    }
+
+    #[test]
+    fn source_files_that_are_named_are_there() {
+        let text =
+            "`xtask/src/{main,gone}.rs` `xtask/src/<x>.rs`\n`xtask/src/*.rs` `profiler/gone.rs` `x.rs`\n";
+        let faults = missing_files(&workspace::root(), "X.md", text);
+        let expected = ["X.md:1: xtask/src/gone.rs: no such file", "X.md:2: profiler/gone.rs: no such file"];
+        assert_eq!(faults, expected);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Rules about the tree that no other linter knows.
 
 mod links;
+mod size;
 mod tools;
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{links::broken_links, tools::Rule};
+use self::{
+    links::{broken_links, missing_files},
+    size::Sizes,
+    tools::Rule,
+};
 use crate::{
     process::{self, command},
     workspace,
@@ -30,18 +35,26 @@ pub(crate) fn run() -> Result<()> {
     let files = process::ask(&mut list).context("cannot list the files: is this a git checkout?")?;
     let tools = tools::names(&root)?;
     let mut names = Rule::new(&tools);
+    let mut sizes = Sizes::default();
     let mut faults = Vec::new();
     for file in files.lines() {
         // Deleted but not yet committed, or not text.
         let Ok(text) = fs::read_to_string(root.join(file)) else { continue };
         match Path::new(file).extension().and_then(|extension| extension.to_str()) {
-            Some("rs") => faults.extend(rust_faults(file, &text)),
-            Some("md") => faults.extend(broken_links(&root, file, &text)),
+            Some("rs") => {
+                faults.extend(rust_faults(file, &text));
+                sizes.add(file, &text);
+            }
+            Some("md") => {
+                faults.extend(broken_links(&root, file, &text));
+                faults.extend(missing_files(&root, file, &text));
+            }
             _ => {}
         }
         faults.extend(names.faults(file, &text));
     }
     faults.extend(names.conclude());
+    faults.extend(sizes.faults());
     faults.iter().for_each(|fault| println!("{fault}"));
     if faults.iter().any(|fault| !fault.starts_with(NOTE)) {
         bail!("the tree is not tidy");
