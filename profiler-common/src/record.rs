@@ -2,7 +2,7 @@
 
 use crate::wire;
 
-/// Stack number 0 stands for "the stack is not known"; its reasons are counted in the ledger.
+/// Stack number 0: the stack is not known. The ledger counts why.
 pub const NO_STACK: u32 = 0;
 
 wire! {
@@ -14,23 +14,25 @@ wire! {
         pub depth: u8,
         /// Address space that the record is about.
         pub space: u16,
-        /// Number of the stack; of [`RECORD_EXEC`] and [`RECORD_FORK`] another address space.
+        /// Number of the stack; of [`RECORD_EXEC`] and [`RECORD_FORK`] another address space; of [`RECORD_BEGUN`] a process id.
         pub stack: u32,
     }
 }
 
 /// In the depth of a record: some frames were found by their frame pointers alone.
 pub const SOME_GUESSED: u8 = 1 << 7;
-/// How a walk ended, if it was by frame pointers because the mappings were not known yet: then nobody can tell.
+/// How a walk ended is not known: it went by frame pointers, because the mappings were not published yet.
 pub const ENDED_SOMEHOW: u8 = 15;
 /// Ring record: the frames of a stack that was not seen before.
 pub const RECORD_STACK: u8 = 1;
-/// Ring record: the process of this address space replaced itself by exec, and is the space in `stack` from now on; 0 if there
-/// was no number left.
+/// Ring record: the process of this address space replaced itself by exec, and has the space in `stack` from now on; 0 if no number
+/// was left. A hint, as is [`RECORD_FORK`]: user space learns of new spaces from the table of spaces, also if a record was lost.
 pub const RECORD_EXEC: u8 = 2;
 /// Ring record: the hold of this address space is [`HOLD_SIGNALLED`](crate::space::HOLD_SIGNALLED).
 pub const RECORD_HELD: u8 = 3;
 /// Ring record: the process of the address space in `stack` forked this one.
 pub const RECORD_FORK: u8 = 4;
+/// Ring record: the process whose id is in `stack` has begun, or has become another program, and is not observed.
+pub const RECORD_BEGUN: u8 = 5;
 /// The first kind that belongs to a tool: its loader says which.
 pub const RECORD_OF_TOOL: u8 = 8;

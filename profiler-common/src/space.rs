@@ -2,8 +2,12 @@
 
 use crate::wire;
 
-/// Address spaces that the kernel side has room for.
-pub const MAX_SPACES: u32 = 1024;
+/// Address spaces of one observation, at most: numbers are not used again, because what was counted is kept by them. An exec and a fork
+/// take a number each. As many as a cookie of a probe can name.
+pub const MAX_SPACES: u32 = 1 << 14;
+
+/// Processes that can be observed from the start, at most.
+pub const MAX_TARGETS: u32 = 128;
 
 /// Words of the filter in front of the table of targets, a power of two: a bit for each process id modulo 65,536.
 pub const FILTER_WORDS: u32 = 1 << 10;
@@ -34,14 +38,38 @@ wire! {
         pub tgid: u32,
         /// Execs to come before the space opens: 1 while a launched child has not become its command yet.
         pub execs_to_come: u32,
-        /// 1 once the process replaced itself by exec: hits no longer belong to this space.
+        /// 1 once the process replaced itself by exec: hits no longer belong to this space. Its next space is in the table by then,
+        /// if there was a number left.
         pub replaced: u32,
         /// [`CALLER_STEPS`], [`OVER`] and [`HOLD`], as they apply, and from [`FLAGS_OF_TOOLS`] on those of tools.
         pub flags: u32,
         /// Slot of its mappings, for walking stacks; 0 while they are not known.
         pub slot: u32,
-        /// How often its mappings were told.
+        /// How often its mappings were published.
         pub generation: u32,
+        /// The space of the process that forked this one, or the one that it had before its exec.
+        pub before: u32,
+        /// How it came to be: [`GIVEN`], [`FORKED`] or [`EXECED`]. 0 while it is not complete. Written last.
+        pub origin: u32,
+    }
+}
+
+/// Origin of a space: user space took the number.
+pub const GIVEN: u32 = 1;
+/// Origin of a space: an observed process forked it.
+pub const FORKED: u32 = 2;
+/// Origin of a space: an observed process replaced itself by exec.
+pub const EXECED: u32 = 3;
+
+wire! {
+    /// Processes that are not observed although they should be.
+    pub struct Missed {
+        /// Processes that were forked when no number for a space was left.
+        pub forks: u64,
+        /// Programs that processes became by exec then.
+        pub execs: u64,
+        /// Processes and programs for which the kernel had no memory.
+        pub no_memory: u64,
     }
 }
 
@@ -49,16 +77,16 @@ wire! {
 pub const CALLER_STEPS: u32 = 2;
 /// The observation is over: calls that begin now do not count, and those under way may still return.
 pub const OVER: u32 = 4;
-/// There may be a hold to look at, see [`HOLD_WANTED`]. A hint for the many calls that come when there is none any more.
+/// There may be a hold, see [`HOLD_WANTED`]. Without this flag a call does not look at `HOLDS`.
 pub const HOLD: u32 = 8;
 /// The first flag that belongs to a tool.
 pub const FLAGS_OF_TOOLS: u32 = 1 << 16;
 
-/// State of a hold: the process is not stopped. A command that is to be stopped has the states from [`HOLD_WANTED`] on, in this
-/// order, in the map `HOLDS`. User space writes the first, before the command is let go, and from then on only reads.
+/// State of a hold: the process is not to be stopped. The hold of a command goes through the states from [`HOLD_WANTED`] on, in this
+/// order, in the map `HOLDS`. User space writes the first one before it lets the command go, and only reads from then on.
 pub const HOLD_NONE: u64 = 0;
-/// State of a hold: the process is stopped (SIGSTOP) at its first call that counts. It has mapped its libraries by then, and
-/// goes on when user space has told where.
+/// State of a hold: the process is to be stopped (SIGSTOP) at its first call that counts. It has mapped its libraries by then, and
+/// goes on when user space has published its mappings.
 pub const HOLD_WANTED: u64 = 1;
 /// State of a hold: one thread, and no other, is about to send the signal.
 pub const HOLD_CLAIMED: u64 = 2;

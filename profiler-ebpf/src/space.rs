@@ -7,27 +7,32 @@ use aya_ebpf::{
 };
 use profiler_common::{
     record::{RECORD_HELD, RecordHead},
-    space::{FILTER_WORDS, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES, Space},
+    space::{
+        EXECED, FILTER_WORDS, FORKED, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES,
+        MAX_TARGETS, Missed, Space,
+    },
 };
 
 use crate::{atomic, ring};
 
+const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_ANY: u64 = 0;
 /// Stops a process, which cannot catch it: `SIGSTOP` of x86.
 const SIGSTOP: u32 = 19;
 
-/// The observed address spaces, by number. User space writes single fields through a mapping, none that a program here writes.
+/// The observed address spaces, by number. User space makes those that it takes a number for, and the programs of `ground` the others;
+/// then user space writes `flags`, `slot` and `generation` through a mapping, and `ground` writes `replaced` and `execs_to_come`.
 #[map]
 static SPACES: Array<Space> = Array::with_max_entries(MAX_SPACES, BPF_F_MMAPABLE);
 
-/// The space of each observed process, by its id in the initial pid namespace (thread group). Processes leave it when they
-/// end. Twice the number of spaces: a process that ends and one that begins may both be in it.
+/// The space of each observed process, by its id in the initial pid namespace (thread group), until its last thread ends.
 #[map]
-static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(2 * MAX_SPACES, 0);
+static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_SPACES, BPF_F_NO_PREALLOC);
 
-/// A bit for each process id modulo 65,536, set before such a process enters the table above and never cleared: what every hit of every
-/// process of the host is checked against. The section becomes a map of its own, which programs address without a lookup.
+/// A bit for each process id modulo 65,536, set before such a process enters `TARGETS` and never cleared: several ids share a bit. A
+/// tracepoint program checks it at each hit of each process of the host. The section becomes a map of its own, which programs address
+/// without a lookup.
 #[unsafe(link_section = ".bss.filter")]
 #[unsafe(no_mangle)]
 static mut TARGET_FILTER: [u64; FILTER_WORDS as usize] = [0; FILTER_WORDS as usize];
@@ -37,9 +42,13 @@ static mut TARGET_FILTER: [u64; FILTER_WORDS as usize] = [0; FILTER_WORDS as usi
 static NEXT_SPACE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Whether a process is to be stopped at its first call, or was, by the number of its space: `HOLD_WANTED` and the states behind
-/// it. Not a part of `Space`, which user space writes as a whole.
+/// it. Only a target that was there from the start can be stopped.
 #[map]
-static HOLDS: Array<u64> = Array::with_max_entries(MAX_SPACES, 0);
+static HOLDS: Array<u64> = Array::with_max_entries(MAX_TARGETS, 0);
+
+/// Processes that are not observed although they should be.
+#[map]
+static MISSED: Array<Missed> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// What the loader knows of an address space, if the current process owns it.
 #[inline(always)]
@@ -67,7 +76,8 @@ fn filter_word(tgid: u32) -> *mut u64 {
     unsafe { (&raw mut TARGET_FILTER).cast::<u64>().add(index) }
 }
 
-/// Whether a process may be observed: false for nearly all that are not. A tracepoint program asks this first.
+/// False if a process is not observed, but for the few of those that share a bit with an observed one. A tracepoint program checks this
+/// first.
 #[inline(always)]
 pub fn may_be_observed(tgid: u32) -> bool {
     // SAFETY: a map value. Others set bits meanwhile.
@@ -80,41 +90,70 @@ pub fn get(space: u32) -> Option<*mut Space> {
     SPACES.get_ptr_mut(space)
 }
 
-/// Makes the process of this id that of a new address space, as it was before its first call, walked by the mappings in `like`.
-/// `None` if there is no number left: then it is not observed.
-#[inline(always)]
-pub fn open(tgid: u32, like: Option<*const Space>) -> Option<u32> {
-    let next = NEXT_SPACE.get_ptr_mut(0)?;
-    // SAFETY: a map value.
-    let number = unsafe { atomic::take(next) } as u32;
-    // The last one belongs to canaries.
-    if number == 0 || number >= MAX_SPACES - 1 {
-        let _ = TARGETS.remove(tgid);
-        return None;
-    }
-    let space = SPACES.get_ptr_mut(number)?;
-    // SAFETY: map values; nobody else has this number.
-    unsafe {
-        let (slot, generation) = like.map_or((0, 0), |like| ((*like).slot, (*like).generation));
-        *space = Space { tgid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation };
-    }
-    // SAFETY: a map value.
-    unsafe { atomic::set_bits(filter_word(tgid), 1 << (tgid & 63)) };
-    if TARGETS.insert(tgid, number, BPF_ANY).is_err() {
-        let _ = TARGETS.remove(tgid);
-        return None;
-    }
-    Some(number)
+/// How an observed process came to have a new address space.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// A process forked it. Until it maps something else, its addresses are those of its parent.
+    Forked,
+    /// It replaced itself by exec.
+    Execed,
 }
 
-/// The process of this id has ended.
+/// Gives the process of this id a new address space; `before` is the number of the space that it comes from. `None` if there is no
+/// number left, or no memory: then it is not observed, and is counted in `MISSED`.
+#[inline(always)]
+pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
+    let next = NEXT_SPACE.get_ptr_mut(0)?;
+    let from = SPACES.get_ptr(before)?;
+    // SAFETY: a map value.
+    let number = unsafe { atomic::take(next) };
+    // The last one belongs to canaries.
+    if number >= u64::from(MAX_SPACES) - 1 {
+        miss(|missed| match origin {
+            // SAFETY: a field of a map value, as in the next line and below.
+            Origin::Forked => unsafe { &raw mut (*missed).forks },
+            Origin::Execed => unsafe { &raw mut (*missed).execs },
+        });
+        close(tgid);
+        return None;
+    }
+    let space = SPACES.get_ptr_mut(number as u32)?;
+    // SAFETY: map values; nobody else has this number.
+    unsafe {
+        let (slot, generation, origin) = match origin {
+            Origin::Forked => ((*from).slot, (*from).generation, FORKED),
+            Origin::Execed => (0, 0, EXECED),
+        };
+        *space = Space { tgid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation, before, origin: 0 };
+        // Atomic, so that it comes after what is before it and before what is behind it.
+        atomic::set_bits((&raw mut (*space).before).cast(), u64::from(origin) << 32);
+        atomic::set_bits(filter_word(tgid), 1 << (tgid & 63));
+    }
+    if TARGETS.insert(tgid, number as u32, BPF_ANY).is_err() {
+        // SAFETY: as above.
+        miss(|missed| unsafe { &raw mut (*missed).no_memory });
+        close(tgid);
+    }
+    Some(number as u32)
+}
+
+/// Counts a process that is not observed although it should be.
+#[inline(always)]
+fn miss(field: impl FnOnce(*mut Missed) -> *mut u64) {
+    if let Some(missed) = MISSED.get_ptr_mut(0) {
+        // SAFETY: a field of a map value.
+        unsafe { atomic::add(field(missed), 1) };
+    }
+}
+
+/// The process of this id is not observed any more.
 #[inline(always)]
 pub fn close(tgid: u32) {
     let _ = TARGETS.remove(tgid);
 }
 
 /// Stops the process, if that is wanted and no other thread has done so. The signal is pending when the helper returns, and
-/// takes effect when this thread goes back to its own code. Only then user space is told that there is someone to wake.
+/// takes effect when this thread goes back to its own code. Only after that is user space told that there is a process to wake.
 #[inline(never)]
 pub fn hold(space: u16) {
     let Some(state) = HOLDS.get_ptr_mut(space.into()) else { return };
@@ -126,7 +165,7 @@ pub fn hold(space: u16) {
         }
         let sent = bpf_send_signal(SIGSTOP) == 0;
         state.write_volatile(if sent { HOLD_SIGNALLED } else { HOLD_NONE });
-        // Many calls tell nothing else. If it is lost, user space finds the state when it next looks.
+        // Many calls send nothing else. If this is lost, user space finds the state when it next looks.
         ring::send_head(&RecordHead { kind: RECORD_HELD, depth: 0, space, stack: 0 });
     }
 }

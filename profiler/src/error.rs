@@ -150,6 +150,11 @@ impl Error {
         self.0.kind.exit_code()
     }
 
+    /// The causes, without what was tried; `None` if none was given.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
     /// What the user can do about it, if there is something.
     pub fn advice(&self) -> Option<&str> {
         self.0.hint.as_deref()

@@ -72,7 +72,7 @@ fn a_target_that_turns_hot_is_left_alone_after_ten_seconds() {
     let outcome = observer.finish(PATIENCE);
     let report = outcome.report(5);
     assert_eq!(report["meta"]["ended"], "stopped_by_guard");
-    assert_eq!(report["findings"][0]["rule"], "memleak.guard", "{:#}", report["findings"]);
+    assert_eq!(report["findings"][0]["rule"], "observation.guard", "{:#}", report["findings"]);
     for words in
         ["cost in the first seconds: ~", "stopped by the safety guard: thread loop", "--max-cost off"]
     {

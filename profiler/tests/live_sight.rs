@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,6 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::account;
+use support::cgroup::Group;
 use support::compile::Build;
 use support::observer::{Observer, program};
 use support::workload::{PATIENCE, Workload, send};
@@ -103,46 +102,6 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
     assert_eq!(report["findings"][1]["rule"], "memleak.halted", "{}", report["findings"]);
     for target in [stays, goes_on, leaks] {
         target.signal(Signal::CONT);
-    }
-}
-
-/// A control group of its own (version 2), in a hierarchy that is mounted for it.
-struct Group(tempfile::TempDir);
-
-impl Group {
-    fn of(targets: &[&Workload]) -> Group {
-        let group = Group(tempfile::Builder::new().prefix("profiler-test-cgroup").tempdir().unwrap());
-        let mounted =
-            Command::new("mount").args(["-t", "cgroup2", "none"]).arg(group.0.path()).status().unwrap();
-        assert!(mounted.success(), "the hierarchy of control groups can be mounted");
-        fs::create_dir(group.directory()).unwrap();
-        for target in targets {
-            fs::write(group.directory().join("cgroup.procs"), target.pid_argument()).unwrap();
-        }
-        group
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.0.path().join(format!("profiler-test-{}", std::process::id()))
-    }
-
-    fn freeze(&self, how: &str) {
-        fs::write(self.directory().join("cgroup.freeze"), how).unwrap();
-    }
-
-    /// Takes it away, with what is in it gone.
-    fn end(self) {
-        fs::remove_dir(self.directory()).unwrap();
-        let unmounted = Command::new("umount").arg(self.0.path()).status().unwrap();
-        assert!(unmounted.success());
-    }
-}
-
-/// Whatever a test that failed has left in it.
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::write(self.directory().join("cgroup.freeze"), "0");
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
     }
 }
 

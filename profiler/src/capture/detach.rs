@@ -27,6 +27,36 @@ pub(crate) fn all_at_once(mut links: Vec<Links>) {
     }
 }
 
+/// Links that are closed on threads of their own, while the observation goes on. Dropping it waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving(Vec<thread::JoinHandle<()>>);
+
+impl Leaving {
+    /// Begins to close links.
+    pub(crate) fn close(&mut self, links: Vec<Links>) {
+        self.0.retain(|closing| !closing.is_finished());
+        if !links.is_empty() {
+            // If no thread can be started, they are closed here, with the closure.
+            let started = thread::Builder::new().name("detach".to_owned()).spawn(move || all_at_once(links));
+            self.0.extend(started);
+        }
+    }
+
+    /// Waits until all are closed.
+    pub(crate) fn wait(&mut self) {
+        for closing in self.0.drain(..) {
+            // It has nothing to say, and its panic is printed.
+            let _ = closing.join();
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;

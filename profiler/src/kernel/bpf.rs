@@ -21,7 +21,7 @@ use aya_obj::generated::{
     bpf_stats_type,
 };
 
-pub(crate) use self::maps::{BareMap, create_map, for_each_element, freeze, lookup, update};
+pub(crate) use self::maps::{BareMap, create_map, delete, for_each_element, freeze, lookup, update};
 
 /// Bytes of a program's name in the kernel, with the 0 that ends it (`BPF_OBJ_NAME_LEN`).
 const NAME_BYTES: usize = 16;

@@ -3,7 +3,11 @@
 use std::os::fd::OwnedFd;
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::{record::RECORD_OF_TOOL, space::Space, syscalls::SlowCall};
+use profiler_common::{
+    record::RECORD_OF_TOOL,
+    space::{GIVEN, Space},
+    syscalls::SlowCall,
+};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -54,7 +58,7 @@ impl Alone {
         files.prepare(layouts.iter().flat_map(Layout::files).map(|(_, id)| id), &modules);
         let capacity = Tracker::capacity(layouts.iter(), 0);
         let tables = Tracker::entries(capacity, spaces).to_vec();
-        let follows = Follows { children, threads: true };
+        let follows = Follows { children, threads: true, beginnings: false };
         let ground = Ground::load(&Shape { max_stacks: limits.max_stacks, follows, tables })?;
         let links = ground.attach()?;
         let probes = Probes::attach(limits, ground.shared())?;
@@ -65,9 +69,19 @@ impl Alone {
                 Error::new(ErrorKind::Limit, format_args!("tried to observe process {pid}"))
                     .because("so many cannot be observed at the same time")
             })?;
-            let told = layouts.get(index).and_then(|layout| tracker.publish(number, *pid, layout, &modules));
-            let (slot, generation) = told.map_or((0, 0), |told| (told.slot, told.generation));
-            let space = Space { tgid: *pid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation };
+            let published =
+                layouts.get(index).and_then(|layout| tracker.publish(number, *pid, layout, &modules));
+            let (slot, generation) = published.map_or((0, 0), |at| (at.slot, at.generation));
+            let space = Space {
+                tgid: *pid,
+                execs_to_come: 0,
+                replaced: 0,
+                flags: 0,
+                slot,
+                generation,
+                before: 0,
+                origin: GIVEN,
+            };
             ground.register(number, &space)?;
         }
         Ok(Alone { probes, ring, slow: Vec::new(), ground: (ground, links), _tracker: tracker })

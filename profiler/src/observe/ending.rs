@@ -28,13 +28,22 @@ use crate::{
 impl Run<'_> {
     /// Notes which targets have ended, and how.
     pub(super) fn note_ends(&mut self) {
-        let child = self.on.launched.as_mut().and_then(launch::Waiting::ended);
+        let launched = self.on.launched.as_mut().map(|launched| (launched.pid(), launched.ended()));
+        let mut gone = Vec::new();
         for space in self.on.spaces.iter_mut().filter(|s| s.ended.is_none()) {
             if space.process.ended() {
-                let status = child.or_else(|| space.process.exit_status());
+                let of_command = launched.filter(|(pid, _)| *pid == space.process.pid());
+                let status = of_command.and_then(|(_, status)| status);
+                let status = status.or_else(|| space.process.exit_status());
                 space.end(status.map_or_else(|| "ended".to_owned(), how), monotonic_ns());
                 space.killed_by = status.and_then(|status| status.signal());
+                gone.push(space.number);
             }
+        }
+        self.joining.passing.retain(|_, process| !process.ended());
+        for number in gone {
+            self.on.tracker.forget(number);
+            self.forget(number);
         }
     }
 

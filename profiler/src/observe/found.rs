@@ -26,7 +26,7 @@ use crate::{
 
 /// Programs that targets may become by exec, with their stacks walked by tables.
 const EXECS: usize = 16;
-/// The same, children included, if these are observed. Each takes 24 KiB.
+/// The same if other processes may join. Each takes 24 KiB, and is free again when its process has ended.
 const CHILDREN: usize = 128;
 
 /// Who is observed.
@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) spaces: Vec<Space>,
     /// Pids of all that the user asked for.
     pub(super) met: BTreeSet<u32>,
+    /// Whether probes are safe for processes with a seccomp filter, if that was tried.
+    pub(super) trial: Option<Result<()>>,
 }
 
 /// What a tool may want to know of the targets before anything is attached.
@@ -92,12 +94,19 @@ impl Found {
             // One that outlives us must not stay stopped if we are killed meanwhile; others are woken and ended then.
             space.held = !settings.launch.leave_running;
         }
-        // A command may install a filter at any time; of a running process we see whether it has.
+        // What begins may install a filter at any time; of a running process we see whether it has.
         let filtered = |space: &Space| space.process.seccomp().is_none_or(|mode| mode != 0);
-        if launched.is_some() || spaces.iter().any(filtered) {
-            tools.iter().try_for_each(|tool| (tool.about().trial)(settings.method))?;
+        let mut trial = None;
+        if launched.is_some() || settings.others_may_join() || spaces.iter().any(filtered) {
+            let mut with_probes = tools.iter().map(|tool| tool.about()).filter(|about| about.has_uprobes);
+            let tried = with_probes.try_for_each(|about| (about.trial)(settings.method));
+            // Those that join are refused one by one.
+            if launched.is_some() || spaces.iter().any(filtered) {
+                tried.clone()?;
+            }
+            trial = Some(tried);
         }
-        Ok(Found { launched, ahead, spaces, met: pids.into_iter().collect() })
+        Ok(Found { launched, ahead, spaces, met: pids.into_iter().collect(), trial })
     }
 
     /// Decides where to probe, and makes unwind tables, while the objects are loaded. One object for each tool.
@@ -117,11 +126,12 @@ impl Found {
         // A command maps nothing yet: what its files hold is at least its text.
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);
-        let to_come_later = if settings.children { CHILDREN } else { EXECS };
+        let to_come_later = if settings.others_may_join() { CHILDREN } else { EXECS };
         let tracked = (self.spaces.len() + to_come_later) as u32;
         let mut files = Files::reporting(settings.stage.clone());
         let threads = tools.iter().any(|tool| tool.about().probes_calls);
-        let follows = Follows { children: settings.children, threads };
+        let beginnings = !settings.are_chosen_one_by_one();
+        let follows = Follows { children: settings.children, threads, beginnings };
         let (ground, objects) = thread::scope(|scope| {
             let loading = scope.spawn(move || {
                 use_batch_scheduling();

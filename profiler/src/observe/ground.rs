@@ -12,7 +12,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
-use profiler_common::space::{FILTER_WORDS, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Space};
+use profiler_common::space::{FILTER_WORDS, GIVEN, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Missed, Space};
 
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
@@ -57,6 +57,7 @@ pub(crate) struct Ground {
     /// The program that has the threads of a process enter the filter of threads, once it is loaded.
     enter_threads: OnceLock<OwnedFd>,
     follows: Follows,
+    missed: MmapRaw,
 }
 
 /// What is noticed of targets besides their execs.
@@ -66,6 +67,8 @@ pub(crate) struct Follows {
     pub(crate) children: bool,
     /// Their threads, for programs that run at every system call of the host.
     pub(crate) threads: bool,
+    /// All processes of the host that begin: they are reported.
+    pub(crate) beginnings: bool,
 }
 
 /// How large the shared maps are, and what is followed.
@@ -84,30 +87,34 @@ impl Ground {
     /// # Errors
     /// If the kernel refuses them.
     pub(crate) fn load(shape: &Shape) -> Result<Ground> {
-        let offset = |member: &str| {
-            let types = Types::of_kernel().ok()?;
-            u32::try_from(types.offset("task_struct", &[member])?).ok()
+        let types = Types::of_kernel()
+            .map_err(|e| Error::new(ErrorKind::Kernel, "tried to read the kernel's types").because_of(e))?;
+        let offset = |structure: &str, path: &[&str]| {
+            let missing = || {
+                Error::new(ErrorKind::Kernel, "tried to follow the starts and ends of processes")
+                    .because(format_args!("the kernel's types have no {structure}.{}", path.join(".")))
+            };
+            let offset = types.offset(structure, path).and_then(|offset| u32::try_from(offset).ok());
+            offset.map(u32::to_ne_bytes).ok_or_else(missing)
         };
-        let Follows { children, threads } = shape.follows;
-        let (pid, tgid) = match children || threads {
-            true => (offset("pid"), offset("tgid")),
-            // Nothing else needs them, and to look for them takes milliseconds.
-            false => (Some(0), Some(0)),
-        };
-        let (Some(pid), Some(tgid)) = (pid, tgid) else {
-            return Err(Error::new(
-                ErrorKind::Kernel,
-                "tried to follow the threads and children of processes",
-            )
-            .because("the kernel's types have no task_struct with pid and tgid"));
-        };
-        let (children, pid, tgid) =
-            (u32::from(children).to_ne_bytes(), pid.to_ne_bytes(), tgid.to_ne_bytes());
+        let Follows { children, threads, beginnings } = shape.follows;
+        let children_followed = u32::from(children).to_ne_bytes();
         let stacks = shape.max_stacks.to_ne_bytes();
-        let globals: [(&str, &[u8]); 4] = [
-            ("FOLLOW_CHILDREN", &children),
+        let beginnings_reported = u32::from(beginnings).to_ne_bytes();
+        let [pid, tgid] = match children || threads || beginnings {
+            true => [offset("task_struct", &["pid"])?, offset("task_struct", &["tgid"])?],
+            // Nothing else needs them, and to look for each takes a millisecond.
+            false => [[0; 4]; 2],
+        };
+        let signal = offset("task_struct", &["signal"])?;
+        let live = offset("signal_struct", &["live"])?;
+        let globals: [(&str, &[u8]); 7] = [
+            ("FOLLOW_CHILDREN", &children_followed),
+            ("REPORT_BEGINNINGS", &beginnings_reported),
             ("TASK_PID", &pid),
             ("TASK_TGID", &tgid),
+            ("TASK_SIGNAL", &signal),
+            ("SIGNAL_LIVE", &live),
             ("MAX_STACKS", &stacks),
         ];
         let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
@@ -122,7 +129,8 @@ impl Ground {
         let filter = map(FILTER, FILTER_WORDS as usize * size_of::<u64>())?;
         let spaces = map("SPACES", MAX_SPACES as usize * size_of::<Space>())?;
         let (enter_threads, follows) = (OnceLock::new(), shape.follows);
-        Ok(Ground { object, next_space, filter, spaces, enter_threads, follows })
+        let missed = map("MISSED", size_of::<Missed>())?;
+        Ok(Ground { object, next_space, filter, spaces, enter_threads, follows, missed })
     }
 
     /// The object, to map its arrays.
@@ -169,8 +177,7 @@ impl Ground {
         Ok(slots.into_iter().fold(0, u32::wrapping_add))
     }
 
-    /// Makes an address space known, before anything is attached to its process: later, what the kernel side writes would be
-    /// undone.
+    /// Makes an address space known. Only before anything is attached to its process: it overwrites what the kernel side writes.
     pub(crate) fn register(&self, number: u16, space: &Space) -> Result<()> {
         self.write("SPACES", &u32::from(number), space)?;
         // Where pids are those of another namespace, processes cannot be told apart by them.
@@ -192,11 +199,55 @@ impl Ground {
 
     /// A number for an address space; `None` if all are taken. The kernel side takes numbers too.
     pub(crate) fn take_space(&self) -> Option<u16> {
-        // SAFETY: the first word of the mapping, which lives as long as this value. The kernel side adds atomically.
-        let next = unsafe { AtomicU64::from_ptr(self.next_space.as_mut_ptr().cast()) };
-        let number = next.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_space().fetch_add(1, Ordering::Relaxed);
         // The last one belongs to canaries.
-        u16::try_from(number).ok().filter(|number| u32::from(*number) < MAX_SPACES - 1)
+        let number = u16::try_from(number).ok().filter(|number| *number < MAX_SPACES as u16 - 1)?;
+        self.set_in_space(number, std::mem::offset_of!(Space, origin), GIVEN);
+        Some(number)
+    }
+
+    /// Numbers that were taken so far, by us and by the kernel side: those below this one.
+    pub(crate) fn taken_spaces(&self) -> u16 {
+        self.next_space().load(Ordering::Acquire).min(u64::from(MAX_SPACES) - 1) as u16
+    }
+
+    fn next_space(&self) -> &AtomicU64 {
+        // SAFETY: the first word of the mapping, which lives as long as this value. The kernel side adds atomically.
+        unsafe { AtomicU64::from_ptr(self.next_space.as_mut_ptr().cast()) }
+    }
+
+    /// An address space that the kernel side has made, or we have; `None` while it is not complete.
+    pub(crate) fn complete_space(&self, number: u16) -> Option<Space> {
+        let place = usize::from(number) * size_of::<Space>() + std::mem::offset_of!(Space, origin);
+        assert!(place < MAX_SPACES as usize * size_of::<Space>());
+        // SAFETY: a field within the mapping, which lives as long as this value.
+        let origin = unsafe { AtomicU32::from_ptr(self.spaces.as_mut_ptr().add(place).cast()) };
+        // What is written before it is read behind it.
+        (origin.load(Ordering::Acquire) != 0).then(|| self.space(number))
+    }
+
+    /// The address space of a process that has not ended, if it is observed.
+    pub(crate) fn space_of(&self, tgid: u32) -> Option<u16> {
+        let mut number = [0u32];
+        let found = self.object.map("TARGETS").map(|map| bpf::lookup(map, &tgid, &mut number));
+        let [number] = number;
+        matches!(found, Ok(Ok(()))).then_some(number as u16)
+    }
+
+    /// The process of this id is not observed any more, if it has this address space.
+    pub(crate) fn forget_target(&self, tgid: u32, number: u16) {
+        if self.space_of(tgid) == Some(number)
+            && let Ok(map) = self.object.map("TARGETS")
+            && let Err(error) = bpf::delete(map, &tgid)
+        {
+            tracing::debug!("process {tgid} stays in the table of targets: {error}");
+        }
+    }
+
+    /// Processes that are not observed although they should be.
+    pub(crate) fn missed(&self) -> Missed {
+        // SAFETY: the only element of the mapping, which lives as long as this value; any bytes are valid.
+        unsafe { self.missed.as_ptr().cast::<Missed>().read_volatile() }
     }
 
     /// What the kernel side knows of an address space.
@@ -206,8 +257,8 @@ impl Ground {
         unsafe { self.spaces.as_ptr().cast::<Space>().add(number.into()).read_volatile() }
     }
 
-    /// Writes a field of what the kernel side knows of an address space, and leaves alone what the kernel side writes
-    /// meanwhile. `offset` is that of the field, which is a `u32`, in bytes.
+    /// Writes one field of what the kernel side knows of an address space, because the kernel side writes others at the same time.
+    /// `offset` is that of the field, which is a `u32`, in bytes.
     pub(crate) fn set_in_space(&self, number: u16, offset: usize, value: u32) {
         assert!(
             u32::from(number) < MAX_SPACES
@@ -226,7 +277,7 @@ impl Ground {
         self.set_in_space(number, std::mem::offset_of!(Space, flags), changed(flags));
     }
 
-    /// Whether the process of an address space has replaced itself by exec, though we may not have been told yet.
+    /// Whether the process of an address space has replaced itself by exec, even if its record has not arrived yet.
     pub(crate) fn is_replaced(&self, number: u16) -> bool {
         self.space(number).replaced != 0
     }
@@ -254,35 +305,34 @@ impl Ground {
     pub(crate) fn attach(&self) -> Result<Vec<OwnedFd>> {
         let mut links =
             vec![self.attach_to("ground_exec", c"sched_process_exec", ProgramKind::Tracepoint)?];
-        let Follows { children, threads } = self.follows;
-        if !children && !threads {
-            return Ok(links);
-        }
-        let tried = || Error::new(ErrorKind::Kernel, "tried to follow the threads and children of processes");
+        let Follows { children, threads, beginnings } = self.follows;
+        let tried = || Error::new(ErrorKind::Kernel, "tried to follow the starts and ends of processes");
         let lacks = |what: &str| tried().because(format_args!("the kernel's types do not have {what}"));
         let types = Types::of_kernel().map_err(|e| tried().because_of(e))?;
         let typed = |tracepoint: &CStr| {
             let name = tracepoint.to_string_lossy();
             types.tracepoint(&name).map(ProgramKind::TypedTracepoint).ok_or_else(|| lacks(&name))
         };
-        links.push(self.attach_to("ground_fork", c"sched_process_fork", typed(c"sched_process_fork")?)?);
+        if children || threads || beginnings {
+            links.push(self.attach_to(
+                "ground_fork",
+                c"sched_process_fork",
+                typed(c"sched_process_fork")?,
+            )?);
+        }
         if threads {
             let iterator = types.function(TASK_ITERATOR).ok_or_else(|| lacks(TASK_ITERATOR))?;
             let program = self.object.load_program("ground_thread", ProgramKind::Iterator(iterator));
             let _ = self.enter_threads.set(program.map_err(|e| explain(tried(), e))?);
             // New threads enter by now. Those that were there do before any of them can leave.
-            for number in 0..MAX_SPACES as u16 {
+            for number in 0..self.taken_spaces() {
                 match self.space(number).tgid {
                     0 => {}
                     tgid => self.enter_threads(tgid)?,
                 }
             }
-            links.push(self.attach_to(
-                "ground_exit",
-                c"sched_process_exit",
-                typed(c"sched_process_exit")?,
-            )?);
         }
+        links.push(self.attach_to("ground_exit", c"sched_process_exit", typed(c"sched_process_exit")?)?);
         Ok(links)
     }
 

@@ -13,6 +13,7 @@ mod observation;
 mod price;
 pub(crate) mod processes;
 pub(crate) mod refusals;
+mod remarks;
 mod report;
 pub(crate) mod rules;
 mod run;

@@ -1,7 +1,7 @@
 //! What is known of a running observation, for its tools.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,21 @@ impl Observation<'_> {
     /// The command that was started, if that is observed.
     pub(crate) fn command(&self) -> Option<&launch::Waiting> {
         self.launched.as_ref()
+    }
+
+    /// Whose address spaces are: by their number, the pid, and how many spaces that process had before. A process that ended at once is
+    /// known to the kernel side only.
+    pub(crate) fn owners(&self) -> Vec<(u32, u64)> {
+        let mut of_pid: BTreeMap<u32, u64> = BTreeMap::new();
+        let ours: BTreeMap<u16, u32> =
+            self.spaces.iter().map(|space| (space.number, space.process.pid())).collect();
+        let owner = |number| {
+            let pid = ours.get(&number).copied().unwrap_or_else(|| self.ground.space(number).tgid);
+            let spaces = of_pid.entry(pid).or_default();
+            *spaces += 1;
+            (pid, *spaces - 1)
+        };
+        (0..self.ground.taken_spaces()).map(owner).collect()
     }
 
     /// The pid and the space of a stack; 0 if it is not known.

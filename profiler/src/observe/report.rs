@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{observation::Observation, run::Run, space::Space};
+use super::{observation::Observation, remarks, run::Run, space::Space};
 use crate::{
     error::Result,
     report::{
@@ -47,7 +47,7 @@ impl Run<'_> {
         let Run { on, tools, .. } = self;
         tools.iter_mut().try_for_each(|tool| tool.snapshot(on, ended))?;
         find_names(on, ended);
-        let parts = tools.iter_mut().map(|tool| tool.conclude(on, ended)).collect::<Result<Vec<Part>>>()?;
+        let parts = tools.iter_mut().map(|tool| tool.conclude(on)).collect::<Result<Vec<Part>>>()?;
         let mut report = self.put_together(parts, ended);
         report.sum_up();
         Ok(report)
@@ -72,10 +72,25 @@ impl Run<'_> {
                 ..Coverage::default()
             },
         };
-        for part in parts {
-            meta.settings.extend(part.settings.clone());
+        let several = parts.len() > 1;
+        for (mut part, tool) in parts.into_iter().zip(&self.tools) {
+            let name = tool.about().name;
+            let settings = std::mem::take(&mut part.settings).into_iter();
+            // What two tools call the same is not the same.
+            let of_tool = |key: String| if several { format!("{name}.{key}") } else { key };
+            meta.settings.extend(settings.map(|(key, value)| (of_tool(key), value)));
             add(&mut report, part);
         }
+        let losses = remarks::losses(on.ground.missed(), self.joining.no_room);
+        let facts = remarks::Facts {
+            ended,
+            length: on.lasted(),
+            targets: &meta.targets,
+            others: self.joining.remarks(),
+            losses: &losses,
+        };
+        remarks::add(&mut report.findings, &facts);
+        report.coverage.incomplete_because.extend(losses);
         report.coverage.complete = report.coverage.incomplete_because.is_empty();
         report.meta = meta;
         report
@@ -163,9 +178,10 @@ fn add(report: &mut Report, part: Part) {
         *coverage.quality.entry(name).or_default() += count;
     }
     coverage.incomplete_because.extend(part.losses);
-    if coverage.before_attach.is_none() {
-        coverage.before_attach = part.before_attach;
-    }
+    coverage.before_attach = match (coverage.before_attach.take(), part.before_attach) {
+        (Some(before), Some(more)) => Some(format!("{before}; {more}")),
+        (before, more) => before.or(more),
+    };
 }
 
 /// Where the names of each file come from.

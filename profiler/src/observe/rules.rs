@@ -4,3 +4,9 @@
 pub(crate) const COMMAND_FAILED: &str = "command.failed";
 /// The command did not end when it was asked to.
 pub(crate) const COMMAND_KILLED: &str = "command.killed";
+/// The safety guard ended the observation.
+pub(crate) const GUARD: &str = "observation.guard";
+/// Processes that were to be observed were not.
+pub(crate) const INCOMPLETE: &str = "observation.incomplete";
+/// A remark on targets that limits what can be known of them.
+pub(crate) const NOTE: &str = "observation.note";

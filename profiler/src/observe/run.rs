@@ -1,7 +1,6 @@
 //! One observation, from the first probe to the report.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
     pin::pin,
     time::{Duration, Instant},
@@ -10,9 +9,9 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
-use super::{observation::Observation, settings::Settings};
+use super::{joining::Joining, observation::Observation, settings::Settings};
 use crate::{
-    capture::detach,
+    capture::detach::{self, Leaving},
     error::{Error, ErrorKind, Result},
     report::Report,
     target::ends::Ends,
@@ -108,6 +107,7 @@ pub(crate) async fn observe_with(
     };
     run.detach();
     // Behind the probes: whatever died of one is found here.
+    run.take_in_spaces(&mut tell);
     run.note_ends();
     let mut report = run.report(ended)?;
     run.end_command(&mut report, stop(), &mut tell).await;
@@ -120,13 +120,11 @@ pub(super) struct Run<'a> {
     pub(super) tools: Vec<Box<dyn Tool>>,
     pub(super) ring: AsyncFd<OwnedFd>,
     pub(super) records: RingBuf<MapData>,
-    /// Address spaces of programs that processes were for a moment, between two execs, with their pids.
-    pub(super) passing: BTreeMap<u16, u32>,
-    /// Processes that were said to join, or not to.
-    pub(super) announced: u32,
-    /// Processes of the name or the cgroup that was asked for, at the last look.
-    pub(super) met: BTreeSet<u32>,
-    /// Tells when a target ends.
+    /// Processes that join.
+    pub(super) joining: Joining,
+    /// Probes of what has ended.
+    pub(super) leaving: Leaving,
+    /// Reports when a target ends.
     pub(super) ends: Ends,
     /// When the maps of targets were last read for libraries that were loaded meanwhile.
     pub(super) rescanned: Instant,
@@ -152,6 +150,7 @@ impl Run<'_> {
         self.on.let_commands_go_on();
         detach::all_at_once(self.tools.iter_mut().flat_map(|tool| tool.take_first(None)).collect());
         detach::all_at_once(self.tools.iter_mut().flat_map(|tool| tool.take_last(None)).collect());
+        self.leaving.wait();
         // A call that was on its way to stop the command has done so: the kernel waits for the calls of a probe that it takes away.
         self.on.let_commands_go_on();
         self.on.cost.detached(begun.elapsed());

@@ -65,6 +65,11 @@ impl Settings {
         }
     }
 
+    /// Whether processes may join the targets.
+    pub(crate) fn others_may_join(&self) -> bool {
+        self.children || !self.are_chosen_one_by_one()
+    }
+
     /// Whether the user named each process, and misses any that is left out.
     pub(crate) fn are_chosen_one_by_one(&self) -> bool {
         matches!(self.targets, Targets::Pids(_) | Targets::Command(_))

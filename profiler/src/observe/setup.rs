@@ -1,7 +1,6 @@
 //! From what the user asked for to attached probes.
 
 use std::{
-    collections::BTreeMap,
     os::fd::{AsFd as _, OwnedFd},
     thread::{self, ScopedJoinHandle},
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -11,12 +10,13 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    found::Found, ground::Ground, observation::Observation, refusals::replaces_itself, run::Run,
-    settings::Settings, space::Space, targets,
+    found::Found, ground::Ground, joining::Joining, observation::Observation, refusals::replaces_itself,
+    run::Run, settings::Settings, space::Space, targets,
 };
 use crate::{
     capture::{
         cost::{CostMeter, prices::Programs, spending::GUARD_SECONDS},
+        detach::Leaving,
         floor,
         uprobe::Loaded,
     },
@@ -34,6 +34,7 @@ const UNCOUNTED_SECONDS: usize = 2;
 impl<'a> Run<'a> {
     pub(super) fn start(settings: &'a Settings, mut tools: Vec<Box<dyn Tool>>) -> Result<Run<'a>> {
         let asked = Instant::now();
+        require_what_joining_needs(settings)?;
         settings.stage.begin("reading the target's files");
         let mut modules = Modules::default();
         let mut found = Found::find(settings, &tools, &mut modules)?;
@@ -50,11 +51,12 @@ impl<'a> Run<'a> {
         let in_initial_namespace = initial_pid_namespace();
         found.register(&ground, &mut tracker, &modules, in_initial_namespace)?;
         let records = ground.ring()?;
+        let given = ground.taken_spaces();
         let processes = attach(&ground, &mut tools, &mut found.spaces, &modules)?;
         let ring = wait_for(&records)?;
         let ends = watch_ends(&found.spaces)?;
         let worker = start_worker(settings)?;
-        let Found { launched, spaces, met, .. } = found;
+        let Found { launched, spaces, met, trial, .. } = found;
         let now = Instant::now();
         let on = Observation {
             settings,
@@ -77,9 +79,8 @@ impl<'a> Run<'a> {
             tools,
             ring,
             records,
-            passing: BTreeMap::new(),
-            announced: 0,
-            met,
+            joining: Joining::new(given, met, trial),
+            leaving: Leaving::default(),
             ends,
             rescanned: now,
             guard_seconds,
@@ -208,6 +209,19 @@ fn watch_ends(spaces: &[Space]) -> Result<Ends> {
 /// (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 fn initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// Children are known by the kernel's pids.
+fn require_what_joining_needs(settings: &Settings) -> Result<()> {
+    if !settings.children || initial_pid_namespace() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedTarget,
+        "tried to follow the processes that targets fork (--children)",
+    )
+    .because("profiler is in a pid namespace (a container), where it does not see them begin")
+    .hint("run profiler on the host, or give --name or --cgroup: they are looked for once a second"))
 }
 
 /// A command is known by the exec that starts it, and an exec by the kernel's pid. Where ours is another, the exec

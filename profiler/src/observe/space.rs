@@ -32,6 +32,9 @@ use crate::{
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
 
+/// A program that has run for longer has mapped its libraries, and has copied its code if it does.
+const STARTING: Duration = Duration::from_secs(1);
+
 /// An address space.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -64,6 +67,10 @@ pub(crate) struct Space {
     /// Where several files were mapped, one after the other, as far as the stacks do not know yet.
     pub(crate) reused: Vec<Range<u64>>,
     layout_read: Instant,
+    /// When the process, or the program that it has become, was seen to begin; `None` if that was before it was observed.
+    pub(crate) begun: Option<Instant>,
+    /// Whether a tool must not put probes into it.
+    pub(crate) refused: bool,
     pub(crate) notes: Vec<String>,
     pub(crate) ended: Option<String>,
     pub(crate) killed_by: Option<i32>,
@@ -92,6 +99,8 @@ impl Space {
             history: History::default(),
             reused: Vec::new(),
             layout_read: Instant::now(),
+            begun: None,
+            refused: false,
             notes: Vec::new(),
             ended: None,
             killed_by: None,
@@ -103,6 +112,11 @@ impl Space {
         space.history.add(&space.layout);
         space.identify(modules);
         Ok(space)
+    }
+
+    /// Whether it is still starting: it maps libraries, and may copy its code.
+    pub(crate) fn has_just_begun(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() < STARTING)
     }
 
     /// Whether the process became another program after it was looked at: whatever was found out then, what must not be

@@ -1,6 +1,6 @@
 //! Which of the processes that the user asked for are observed.
 
-use profiler_common::space::MAX_SPACES;
+use profiler_common::space;
 
 use super::{
     observation::{Observation, monotonic_ns},
@@ -13,9 +13,8 @@ use crate::{
     tool::Tool,
 };
 
-/// Processes that can be observed from the start: of the entries of the kernel side's table of spaces most are left for children,
-/// for execs and for the canary.
-const MAX_TARGETS: usize = MAX_SPACES as usize / 8;
+/// Processes that can be observed from the start.
+const MAX_TARGETS: usize = space::MAX_TARGETS as usize;
 
 /// A space for each process. Of those that a name or a cgroup stands for, some may have ended since, and some may be of a
 /// kind that cannot be observed: they are left out, with a note, as long as others remain.

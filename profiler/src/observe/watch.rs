@@ -7,16 +7,20 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::record::{RECORD_EXEC, RECORD_FORK, RECORD_OF_TOOL, RECORD_STACK, SOME_GUESSED};
+use profiler_common::record::{
+    RECORD_BEGUN, RECORD_EXEC, RECORD_FORK, RECORD_OF_TOOL, RECORD_STACK, SOME_GUESSED,
+};
 
 use super::{
     observation::{Observation, monotonic_ns},
     run::{Event, Progress, Run},
-    space::{Seen, Space},
 };
 use crate::{
-    capture::detach, error::Result, report::Ended, stack::stacks::Walk, target::process::Process,
-    tool::Counts, units,
+    error::{ErrorKind, Result},
+    report::Ended,
+    stack::stacks::Walk,
+    tool::Counts,
+    units,
 };
 
 /// How often progress is told and targets are looked at.
@@ -52,7 +56,7 @@ impl Run<'_> {
                 () = self.ends.next() => {
                     self.drain(tell)?;
                     self.note_ends();
-                    if self.on.spaces.iter().all(|space| space.ended.is_some()) {
+                    if self.all_have_ended() {
                         return Ok(self.end(Ended::TargetsGone));
                     }
                 }
@@ -81,9 +85,8 @@ impl Run<'_> {
         ended
     }
 
-    /// Takes in new stacks and execs.
+    /// Takes in new stacks, and processes that fork, exec or begin.
     pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
-        let mut replaced = Vec::new();
         let mut taken = 0_u32;
         while let Some(record) = next_record(&mut self.records) {
             let Record { kind, depth, space: number, stack, frames, .. } = record;
@@ -94,9 +97,9 @@ impl Run<'_> {
                 continue;
             }
             match kind & 15 {
-                // Before the first stack of it comes.
-                RECORD_FORK => self.forked(number, stack, tell),
-                RECORD_EXEC => replaced.push((number, stack)),
+                // Before the first stack of the new space comes.
+                RECORD_FORK | RECORD_EXEC => self.take_in_spaces(tell),
+                RECORD_BEGUN => self.begun(stack, tell),
                 RECORD_STACK => {
                     let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
                     let Some(space) = spaces.iter_mut().find(|s| s.number == number) else { continue };
@@ -122,9 +125,6 @@ impl Run<'_> {
                 _ => {}
             }
         }
-        for (number, next) in replaced {
-            self.replaced(number, next as u16, tell);
-        }
         self.let_held_up_go_on();
         // Those of a program that took the place of another, too: no stack of it has come yet.
         self.on.publish_mappings();
@@ -142,67 +142,20 @@ impl Run<'_> {
         spaces.iter_mut().filter(|space| space.number == number).for_each(|space| space.let_go_on(ground));
     }
 
-    /// A target became another program: its books are closed, and the new program's are opened. `next`: the space that the
-    /// kernel side has given to that; 0 if it had none left.
-    fn replaced(&mut self, number: u16, next: u16, tell: &mut impl FnMut(Event<'_>)) {
-        let old = self.on.spaces.iter_mut().find(|s| s.number == number && s.ended.is_none());
-        let pid = match old {
-            Some(old) => {
-                old.end("replaced itself by exec".to_owned(), monotonic_ns());
-                let tools = &mut self.tools;
-                detach::all_at_once(
-                    tools.iter_mut().flat_map(|tool| tool.take_first(Some(number))).collect(),
-                );
-                detach::all_at_once(tools.iter_mut().flat_map(|tool| tool.take_last(Some(number))).collect());
-                old.process.pid()
-            }
-            None => match self.passing.remove(&number) {
-                Some(pid) => pid,
-                None => return,
-            },
-        };
-        if next == 0 {
-            tell(Event::Notice(&format!("process {pid} replaced itself once too often: no longer observed")));
-            return;
-        }
-        match self.follow_exec(pid, next) {
-            Ok(Some(line)) => tell(Event::Notice(&line)),
-            // The record of its next exec follows.
-            Ok(None) => drop(self.passing.insert(next, pid)),
-            Err(error) => tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}"))),
-        }
-    }
-
-    /// Observes what a process has become. `None` if it has become something else meanwhile.
-    fn follow_exec(&mut self, pid: u32, number: u16) -> Result<Option<String>> {
-        let Run { on, tools, .. } = self;
-        let mut space = Space::new(number, Process::open(pid)?, &mut on.modules)?;
-        tools.iter().try_for_each(|tool| tool.check(&space, &on.modules))?;
-        if on.ground.is_replaced(number) || space.is_another_program() {
-            return Ok(None);
-        }
-        for tool in &mut *tools {
-            tool.attach_anew(&mut space, &on.ground, &mut on.modules, true)?;
-        }
-        space.seen = Seen::since(monotonic_ns());
-        // Its dynamic linker may not have begun: then the next looks find what is to be probed.
-        let is_seen = tools.iter().all(|tool| tool.sees(number));
-        let anew = if is_seen { "observed anew" } else { "nothing of it is probed yet" };
-        let line = format!("process {pid} is now {}: {anew}", space.exe.terminal());
-        on.spaces.push(space);
-        Ok(Some(line))
-    }
-
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
+        // Some may have no record in the ring: it was full.
+        self.take_in_spaces(tell);
         self.note_ends();
         for space in self.on.spaces.iter_mut().filter(|space| space.ended.is_none()) {
             space.seen.alive_ns = now_ns;
             space.look_whether_it_runs(now_ns);
         }
-        if self.rescanned.elapsed() >= RESCAN {
-            self.rescan(tell);
+        let rescans = self.rescanned.elapsed() >= RESCAN;
+        self.rescan(!rescans, tell);
+        if rescans {
+            self.rescanned = Instant::now();
             self.join_newcomers(tell);
             let Run { on, tools, .. } = self;
             tools.iter_mut().try_for_each(|tool| tool.look(on))?;
@@ -211,29 +164,45 @@ impl Run<'_> {
         let Observation { stacks, modules, spaces, worker, .. } = &mut self.on;
         stacks.names.look_up(modules, spaces.as_slice(), worker);
         tell(Event::Progress(&self.progress()?));
-        Ok(self.on.spaces.iter().all(|s| s.ended.is_some()))
+        Ok(self.all_have_ended())
     }
 
-    /// Attaches to what was loaded meanwhile.
-    fn rescan(&mut self, tell: &mut impl FnMut(Event<'_>)) {
+    /// Whether no target is left.
+    fn all_have_ended(&self) -> bool {
+        self.joining.passing.is_empty() && self.on.spaces.iter().all(|space| space.ended.is_some())
+    }
+
+    /// Attaches to what was loaded meanwhile, in all targets or only in those that have just begun.
+    fn rescan(&mut self, only_new: bool, tell: &mut impl FnMut(Event<'_>)) {
         let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
-        for space in spaces.iter_mut().filter(|s| s.ended.is_none()) {
+        let mut refused = Vec::new();
+        for space in spaces.iter_mut().filter(|s| s.ended.is_none() && !s.refused) {
+            let is_new = space.has_just_begun();
+            if only_new && !is_new {
+                continue;
+            }
             space.refresh(ground, modules);
             stacks.mark_reused(space.number, &mut space.reused);
             for tool in &mut self.tools {
-                match tool.attach_anew(space, ground, modules, false) {
+                match tool.attach_anew(space, ground, modules, is_new) {
+                    Err(error) if is_new && error.kind() == ErrorKind::Safety => {
+                        refused.push((space.number, error));
+                        break;
+                    }
                     // A process that is about to end, most often; what was attached before stays.
                     Err(error) => tracing::debug!("rescan of process {}: {error}", space.process.pid()),
                     Ok(0) => {}
                     Ok(new) => tell(Event::Notice(&format!(
-                        "process {} loaded another allocator: {} attached",
+                        "process {} loaded a library: {} attached",
                         space.process.pid(),
                         units::plural(new, "function", "functions")
                     ))),
                 }
             }
         }
-        self.rescanned = Instant::now();
+        for (number, error) in refused {
+            self.refuse(number, &error, tell);
+        }
     }
 
     fn progress(&self) -> Result<Progress> {

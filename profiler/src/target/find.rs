@@ -33,6 +33,16 @@ pub fn by_name(pattern: &str) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
+/// Whether [`by_name`] would find a process.
+pub(crate) fn has_name(pid: u32, pattern: &str) -> bool {
+    pid != std::process::id() && is_called(pid, &Pattern::whole(pattern))
+}
+
+/// Whether [`by_cgroup`] would find a process.
+pub(crate) fn is_in_cgroup(pid: u32, directory: &Path) -> bool {
+    by_cgroup(directory).is_ok_and(|pids| pids.contains(&pid))
+}
+
 fn is_called(pid: u32, wanted: &Pattern) -> bool {
     let fits = |name: &[u8]| wanted.fits(&String::from_utf8_lossy(name));
     let executable = exe_name(pid);

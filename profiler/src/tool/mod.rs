@@ -202,5 +202,5 @@ pub(crate) trait Tool: Send {
     fn snapshot(&mut self, on: &mut Observation<'_>, ended: Ended) -> Result<()>;
 
     /// Its part of the report, from the last snapshot.
-    fn conclude(&mut self, on: &Observation<'_>, ended: Ended) -> Result<Part>;
+    fn conclude(&mut self, on: &Observation<'_>) -> Result<Part>;
 }

@@ -71,6 +71,10 @@ pub(crate) struct Tracker {
     slots: MmapRaw,
     spaces: u32,
     known: HashMap<u16, Known>,
+    /// Pairs of slots that were given out: those below this one.
+    given: u32,
+    /// Those of them that are free again, with the generation that they have.
+    free: Vec<Published>,
 }
 
 #[derive(Debug)]
@@ -104,7 +108,7 @@ impl Tracker {
             map("UNWIND_RULES", RARE_CAPACITY * size_of::<Rare>())?,
         );
         let slots = map("UNWIND_SPACES", (1 + SLOTS * spaces) as usize * size_of::<Mappings>())?;
-        Ok(Tracker { files, arena, slots, spaces, known: HashMap::new() })
+        Ok(Tracker { files, arena, slots, spaces, known: HashMap::new(), given: 0, free: Vec::new() })
     }
 
     /// Room for the tables of these address spaces, for `to_come_bytes` of text that is not mapped yet, and for as much
@@ -123,6 +127,27 @@ impl Tracker {
         self.known.contains_key(&space)
     }
 
+    /// Frees the slots of an address space that is gone.
+    pub(crate) fn forget(&mut self, space: u16) {
+        self.free.extend(self.known.remove(&space).map(|known| known.published));
+    }
+
+    /// The pair of slots of an address space, and the generation that it has. `None` if there is no room.
+    fn place(&mut self, space: u16) -> Option<(u32, u32)> {
+        let place = |published: Published| ((published.slot - 1) / SLOTS, published.generation);
+        if let Some(known) = self.known.get(&space) {
+            return Some(place(known.published));
+        }
+        if let Some(free) = self.free.pop() {
+            return Some(place(free));
+        }
+        let index = self.given;
+        (index < self.spaces).then(|| {
+            self.given += 1;
+            (index, 0)
+        })
+    }
+
     /// Writes the mappings of an address space, if they have changed. `None` if they have not, or if there is no room.
     pub(crate) fn publish(
         &mut self,
@@ -136,13 +161,7 @@ impl Tracker {
         if mappings.is_empty() || self.known.get(&space).is_some_and(|known| known.mappings == mappings) {
             return None;
         }
-        let index = self
-            .known
-            .get(&space)
-            .map_or(self.known.len() as u32, |known| (known.published.slot - 1) / SLOTS);
-        if index >= self.spaces {
-            return None;
-        }
+        let (index, before) = self.place(space)?;
         let mut mapped: Vec<Mapped> = layout
             .files()
             .map(|(mapping, id)| Mapped { mapping: mapping.clone(), file: self.files.open(id, modules) })
@@ -152,7 +171,7 @@ impl Tracker {
         for (path, why) in &found.left_out {
             tracing::info!("no unwind table for {path}: {why}");
         }
-        let generation = self.known.get(&space).map_or(0, |known| known.published.generation) + 1;
+        let generation = before + 1;
         let published = Published { slot: 1 + index * SLOTS + generation % SLOTS, generation };
         let slot = self.slots.as_mut_ptr().cast::<Mappings>();
         // SAFETY: the slot lies within the mapping, and the kernel side does not read it: it was last given the other

@@ -5,20 +5,30 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _, Global, helpers::generated::bpf_get_current_pid_tgid, programs::BtfTracePointContext,
 };
-use profiler_common::{
-    record::{RECORD_EXEC, RECORD_FORK, RecordHead},
-    space::Space,
+use profiler_common::record::{RECORD_BEGUN, RECORD_EXEC, RECORD_FORK, RecordHead};
+use profiler_ebpf::{
+    ring,
+    space::{self, Origin},
+    threads,
 };
-use profiler_ebpf::{ring, space, threads};
 
 /// Whether processes that targets fork are observed too.
 #[unsafe(no_mangle)]
 static FOLLOW_CHILDREN: Global<u32> = Global::new(0);
+/// Whether user space wants to hear of every process of the host that begins: it looks for those of a name or a cgroup.
+#[unsafe(no_mangle)]
+static REPORT_BEGINNINGS: Global<u32> = Global::new(0);
 /// Offsets in `struct task_struct`, in bytes.
 #[unsafe(no_mangle)]
 static TASK_PID: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static TASK_TGID: Global<u32> = Global::new(0);
+
+/// Offset in `struct task_struct`, and in `struct signal_struct`, in bytes.
+#[unsafe(no_mangle)]
+static TASK_SIGNAL: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SIGNAL_LIVE: Global<u32> = Global::new(0);
 
 /// `sched_process_exec`: runs after the new image is in place and before its first instruction. The addresses of the old one
 /// mean nothing any more.
@@ -28,7 +38,10 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
     let _ = BtfTracePointContext::new(ctx).as_ptr();
     // SAFETY: a helper without arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    let Some(number) = space::of_process(tgid) else { return 0 };
+    let Some(number) = space::of_process(tgid) else {
+        report_beginning(tgid);
+        return 0;
+    };
     let Some(old) = space::get(number) else { return 0 };
     // SAFETY: a map value, in which only this program writes these fields once the loader has made the space known; a process
     // execs one at a time.
@@ -40,10 +53,10 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
             (*old).execs_to_come -= 1;
             return 0;
         }
-        (*old).replaced = 1;
     }
-    let next = space::open(tgid, None).unwrap_or(0);
-    // A lost record is not lost knowledge: user space also looks at the spaces themselves.
+    let next = space::open(tgid, number, Origin::Execed).unwrap_or(0);
+    // SAFETY: as above. After the next space is there: user space looks for it when it sees this.
+    unsafe { (&raw mut (*old).replaced).write_volatile(1) };
     ring::send_head(&RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: next });
     0
 }
@@ -64,7 +77,8 @@ unsafe fn member(task: *const u8, offset: &Global<u32>) -> u32 {
 pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     // SAFETY: a helper without arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
-    if !space::may_be_observed(tgid) {
+    let is_candidate = space::may_be_observed(tgid);
+    if !is_candidate && REPORT_BEGINNINGS.load() == 0 {
         return 0;
     }
     // SAFETY: the second argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
@@ -72,40 +86,51 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
         let task = *ctx.cast::<*const u8>().add(1);
         (task, member(task, &TASK_PID), member(task, &TASK_TGID))
     };
-    let is_process = pid == child;
-    if is_process && FOLLOW_CHILDREN.load() == 0 {
+    if pid != child {
+        if is_candidate {
+            // Whether or not its process is in the table of targets yet.
+            // SAFETY: as above.
+            unsafe { threads::enter(task.cast_mut().cast()) };
+        }
         return 0;
     }
-    // Whether or not its process is in the table of targets yet.
-    // SAFETY: as above.
-    unsafe { threads::enter(task.cast_mut().cast()) };
-    if !is_process {
+    let parent = if FOLLOW_CHILDREN.load() == 0 { None } else { space::of_process(tgid) };
+    let Some(parent) = parent else {
+        report_beginning(child);
         return 0;
-    }
-    let Some(parent) = space::of_process(tgid) else { return 0 };
-    let Some(like) = space::get(parent) else { return 0 };
+    };
+    let Some(of_parent) = space::get(parent) else { return 0 };
     // SAFETY: a map value.
-    if unsafe { (*like).replaced | (*like).execs_to_come } != 0 {
+    if unsafe { (*of_parent).replaced | (*of_parent).execs_to_come } != 0 {
         return 0;
     }
-    // Its addresses are those of its parent until it maps something else.
-    let Some(number) = space::open(child, Some(like.cast_const().cast::<Space>())) else { return 0 };
+    let Some(number) = space::open(child, parent, Origin::Forked) else { return 0 };
+    // SAFETY: as above. It does not run yet.
+    unsafe { threads::enter(task.cast_mut().cast()) };
     ring::send_head(&RecordHead { kind: RECORD_FORK, depth: 0, space: number as u16, stack: parent });
     0
 }
 
-/// `sched_process_exit`: runs in a thread that makes no further system call.
+/// `sched_process_exit`: runs in each thread that ends, and makes no further system call. With the last one the process leaves the table,
+/// before its id can be that of another process.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sched_process_exit")]
 pub(crate) fn ground_exit(ctx: *mut c_void) -> i32 {
-    // SAFETY: the first argument is the task, of which the kernel knows the type; the offset is that of this kernel. Threads of processes
-    // in the table have entered.
-    unsafe {
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    if !space::may_be_observed(tgid) || space::of_process(tgid).is_none() {
+        return 0;
+    }
+    // SAFETY: the first argument is the current task, of which the kernel knows the type, as of what it points to; the offsets are
+    // those of this kernel. Threads of processes in the table have entered. The kernel has counted this thread out already.
+    let live = unsafe {
         let task = *ctx.cast::<*const u8>();
-        let tgid = member(task, &TASK_TGID);
-        if space::may_be_observed(tgid) && space::of_process(tgid).is_some() {
-            threads::leave(task.cast_mut().cast());
-        }
+        threads::leave(task.cast_mut().cast());
+        let signal = task.add(TASK_SIGNAL.load() as usize).cast::<*const u8>().read_volatile();
+        signal.add(SIGNAL_LIVE.load() as usize).cast::<u32>().read_volatile()
+    };
+    if live == 0 {
+        space::close(tgid);
     }
     0
 }
@@ -122,4 +147,12 @@ pub(crate) fn ground_thread(ctx: *mut c_void) -> i32 {
         }
     }
     0
+}
+
+/// Reports a process that has begun, or has become another program, and is not observed.
+#[inline(always)]
+fn report_beginning(tgid: u32) {
+    if REPORT_BEGINNINGS.load() != 0 {
+        ring::send_head(&RecordHead { kind: RECORD_BEGUN, depth: 0, space: 0, stack: tgid });
+    }
 }

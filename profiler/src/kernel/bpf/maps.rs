@@ -65,6 +65,14 @@ pub(crate) fn update<K, V: ?Sized>(map: BorrowedFd<'_>, key: &K, value: &V) -> i
     call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(|_| ())
 }
 
+/// Deletes one element.
+pub(crate) fn delete<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let mut attr = no_arguments();
+    attr.__bindgen_anon_2.map_fd = number(map);
+    attr.__bindgen_anon_2.key = address(key);
+    call(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr).map(|_| ())
+}
+
 /// Reads a hash map in batches of whole buckets, each consistent in itself, and calls `each` with every element.
 pub(crate) fn for_each_element<K: Copy, V: Copy>(
     map: BorrowedFd<'_>,

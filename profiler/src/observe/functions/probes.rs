@@ -1,6 +1,10 @@
 //! The probes of a tool in one address space.
 
-use std::{collections::HashSet, mem::take, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashSet},
+    mem::take,
+    path::PathBuf,
+};
 
 use profiler_common::{
     space::{CALLER_STEPS, address_key},
@@ -16,11 +20,14 @@ use crate::{
         object::Object,
         uprobe::{Attacher, Links, ProbeSite},
     },
-    elf::Image,
+    elf::{Image, runtime::Runtime},
     error::Result,
     observe::{ground::Ground, space::Space},
     report::Probed,
-    target::modules::{ModuleId, Modules},
+    target::{
+        modules::{ModuleId, Modules},
+        start::Start,
+    },
     text::Text,
 };
 
@@ -28,6 +35,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     planned: HashSet<ModuleId>,
+    /// Runtimes that were looked at.
+    runtimes: BTreeSet<Runtime>,
     stepped: HashSet<ModuleId>,
     pub(crate) probed: Vec<Probed>,
     /// Found, and not attached to yet.
@@ -220,6 +229,7 @@ impl Probes {
         wanted: &dyn Functions,
         files: Vec<ModuleId>,
     ) -> Vec<Part> {
+        self.note_runtimes(space);
         let mut parts = Vec::new();
         for module in files {
             if !self.planned.insert(module) {
@@ -235,6 +245,16 @@ impl Probes {
             }
         }
         parts
+    }
+
+    /// Notes what allocator probes cannot see of the runtimes in a process.
+    fn note_runtimes(&mut self, space: &mut Space) {
+        let new: Vec<_> =
+            space.runtimes.iter().copied().filter(|runtime| self.runtimes.insert(*runtime)).collect();
+        if !new.is_empty() {
+            let start = Start::of_process(space.process.pid());
+            space.notes.extend(new.into_iter().filter_map(|runtime| start.limit(runtime)).map(str::to_owned));
+        }
     }
 
     /// Whether anything is probed.

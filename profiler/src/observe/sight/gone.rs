@@ -8,29 +8,47 @@ use crate::{
     units,
 };
 
+/// Targets that ended are named up to this number; of more it is said how many.
+const MOST_NAMED: usize = 3;
+
 /// One finding for each target that a signal killed, and for each that ended or became another program by exec while
-/// something is still observed. The latter only if it was observed for at least the age asked about: of less, nothing is
-/// judged.
-pub(crate) fn findings<'a>(view: View<'a>) -> impl Iterator<Item = Finding> + 'a {
+/// something is still observed, or one for all of the latter if they are many. Only those that were observed for at least the age
+/// asked about: of less, nothing is judged.
+pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     let on = view.on;
     let others_go_on = on.spaces.iter().any(|space| space.ended.is_none());
-    let is_said = move |space: &&Space| match space.killed_by {
-        // SIGTRAP, and the end of the command, are reported elsewhere.
-        Some(signal) => signal != libc::SIGTRAP && !is_command(on, space),
-        None => others_go_on && (view.lasted)(space) >= view.older,
+    let ended = || on.spaces.iter().filter(|space| space.ended.is_some());
+    // SIGTRAP, and the end of the command, are reported elsewhere.
+    let was_killed = |space: &&Space| {
+        space.killed_by.is_some_and(|signal| signal != libc::SIGTRAP) && !is_command(on, space)
     };
-    let of = move |space: &'a Space| Some((space, space.ended.as_deref()?));
-    on.spaces.iter().filter(is_said).filter_map(of).map(move |(space, how)| {
-        let after = units::duration((view.lasted)(space));
+    let just_ended =
+        |space: &&Space| others_go_on && space.killed_by.is_none() && (view.lasted)(space) >= view.older;
+    let mut findings: Vec<Finding> = ended().filter(was_killed).map(|space| gone(view, space)).collect();
+    let others: Vec<&Space> = ended().filter(just_ended).collect();
+    if others.len() > MOST_NAMED {
         let words = format!(
-            " (pid {}) {} after {after}: what it {} is judged up to then.",
-            space.process.pid(),
-            how_it_ended(how),
+            "{} targets ended or became another program by exec: what they {} is judged up to then.",
+            units::grouped(others.len() as u64),
             view.terms.did
         );
-        let sentence = vec![Phrase::Name(space.process.name().clone()), Phrase::plain(words)];
-        Finding::new(view.terms.ended, Severity::Info, sentence)
-    })
+        findings.push(Finding::plain(view.terms.ended, Severity::Info, words));
+    } else {
+        findings.extend(others.into_iter().map(|space| gone(view, space)));
+    }
+    findings
+}
+
+fn gone(view: View<'_>, space: &Space) -> Finding {
+    let after = units::duration((view.lasted)(space));
+    let words = format!(
+        " (pid {}) {} after {after}: what it {} is judged up to then.",
+        space.process.pid(),
+        how_it_ended(space.ended.as_deref().unwrap_or("ended")),
+        view.terms.did
+    );
+    let sentence = vec![Phrase::Name(space.process.name().clone()), Phrase::plain(words)];
+    Finding::new(view.terms.ended, Severity::Info, sentence)
 }
 
 fn is_command(on: &Observation<'_>, space: &Space) -> bool {

@@ -14,7 +14,6 @@ use crate::{
         hotspot::Switch,
         modules::{Layout, ModuleId, Modules},
         program,
-        start::Start,
     },
     text::Text,
 };
@@ -41,7 +40,7 @@ impl Space {
             self.program = own;
             runtimes.extend(own.into_iter().flat_map(|own| linked_in(own, modules)));
         }
-        self.add_runtimes(runtimes);
+        self.runtimes.extend(runtimes);
         self.learn_maker(modules);
     }
 
@@ -60,12 +59,6 @@ impl Space {
             }
         }
         self.maker = Maker { runtime, pointers };
-    }
-
-    fn add_runtimes(&mut self, found: BTreeSet<Runtime>) {
-        let start = Start::of_process(self.process.pid());
-        let new = found.into_iter().filter(|runtime| self.runtimes.insert(*runtime));
-        self.notes.extend(new.filter_map(|runtime| start.limit(runtime)).map(str::to_owned));
     }
 
     /// Its code, for looking stacks up in it.

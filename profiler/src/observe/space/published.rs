@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::space::{HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as WireSpace};
+use profiler_common::space::{GIVEN, HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as WireSpace};
 
 use super::{super::ground::Ground, Space};
 use crate::{error::Result, target::modules::Modules, unwind::tracker::Tracker};
@@ -25,6 +25,8 @@ impl Space {
             flags: if self.held { HOLD } else { 0 },
             slot: 0,
             generation: 0,
+            before: 0,
+            origin: GIVEN,
         };
         if self.held {
             ground.want_hold(self.number)?;

@@ -35,9 +35,7 @@ pub(super) fn write(page: &mut Page, report: &Report, verbose: bool) {
         page.paragraph(Style::Plain, "unseen    ", &visible(before));
     }
     write_cost(page, &report.meta, verbose);
-    for target in &report.meta.targets {
-        write_target(page, target, verbose);
-    }
+    write_targets(page, &report.meta.targets, verbose);
     let meta = &report.meta;
     let how = match meta.ended {
         Ended::Running => ", still running",
@@ -175,6 +173,45 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
         }
     }
     page.paragraph(Style::Plain, if target.is_empty() { "cost      " } else { "          " }, &ours);
+}
+
+/// Targets that are shown one by one.
+const TARGETS_SHOWN: usize = 5;
+
+/// Writes the targets: each of a few; of many the first, and how many others there are of each executable and each end.
+fn write_targets(page: &mut Page, targets: &[Target], verbose: bool) {
+    let shown = if verbose || targets.len() <= TARGETS_SHOWN { targets.len() } else { 1 };
+    let (first, others) = targets.split_at(shown);
+    first.iter().for_each(|target| write_target(page, target, verbose));
+    let mut groups: Vec<(&Target, u64)> = Vec::new();
+    for target in others {
+        let is_like = |other: &Target| other.exe == target.exe && other.ended == target.ended;
+        match groups.iter_mut().find(|(other, _)| is_like(other)) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((target, 1)),
+        }
+    }
+    // The rarest end may be the one that matters.
+    groups.sort_by_key(|(_, count)| *count);
+    for (like, count) in groups.iter().take(TARGETS_SHOWN) {
+        let ended =
+            like.ended.as_deref().map_or(", still running".into(), |how| format!(", {}", visible(how)));
+        let line = format!(
+            "{} more of {} {}{ended}",
+            units::grouped(*count),
+            like.name.terminal(),
+            like.exe.terminal()
+        );
+        page.paragraph(Style::Plain, "          ", &line);
+    }
+    let hidden: u64 = groups.iter().skip(TARGETS_SHOWN).map(|(_, count)| count).sum();
+    if hidden > 0 {
+        page.paragraph(
+            Style::Plain,
+            "          ",
+            &format!("and {} others: --verbose", units::grouped(hidden)),
+        );
+    }
 }
 
 fn write_target(page: &mut Page, target: &Target, verbose: bool) {

@@ -5,7 +5,7 @@ use profiler_common::{
         cookie::{Cookie, From},
         counters::Counter,
     },
-    space::{MAX_SPACES, Space as WireSpace},
+    space::{GIVEN, MAX_SPACES, Space as WireSpace},
 };
 
 use super::{load::load_small, tool::PROGRAMS, totals};
@@ -26,7 +26,16 @@ pub(super) const CANARY_SPACE: u16 = MAX_SPACES as u16 - 1;
 /// If it dies, or if its calls are not counted exactly.
 pub(super) fn try_out(method: Method) -> Result<()> {
     let object = load_small()?;
-    let space = WireSpace { tgid: 0, execs_to_come: 0, replaced: 0, flags: 0, slot: 0, generation: 0 };
+    let space = WireSpace {
+        tgid: 0,
+        execs_to_come: 0,
+        replaced: 0,
+        flags: 0,
+        slot: 0,
+        generation: 0,
+        before: 0,
+        origin: GIVEN,
+    };
     totals::write(&object, "SPACES", &u32::from(CANARY_SPACE), &space)?;
     let cookie = Cookie {
         size: From::Arg(0),

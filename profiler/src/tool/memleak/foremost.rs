@@ -1,7 +1,7 @@
 //! What is said besides the answer, in the order of what matters: before it what died, what was not in sight and what grew
 //! out of sight; behind it what may be worth a look.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use profiler_common::memleak::counters::Counter;
 
@@ -18,9 +18,8 @@ use crate::{
         Part, memory,
         sight::{self, Sight, Terms, View, sight},
     },
-    report::{Ended, Finding, Severity},
+    report::Finding,
     tool::Tool as _,
-    units,
 };
 
 /// What blocks of memory are called where nothing was seen of them.
@@ -44,7 +43,6 @@ pub(super) fn complete(
     session: Session<'_>,
     counters: &[u64; Counter::COUNT],
     seen: &BTreeSet<u32>,
-    ended: Ended,
 ) -> Result<()> {
     let length = session.on.lasted();
     let grown = grown(session)?;
@@ -82,10 +80,8 @@ pub(super) fn complete(
     }
     let (before_unproved, limits) =
         if leaks { (Vec::new(), before_unproved) } else { (before_unproved, Vec::new()) };
-    let guard = (ended == Ended::StoppedByGuard).then(|| stopped_by_guard(length));
-    let limiting: Vec<Finding> = guard
+    let limiting: Vec<Finding> = before
         .into_iter()
-        .chain(before)
         .chain(memory::finding(&grown, length, rules::UNEXPLAINED_GROWTH))
         .chain(before_unproved)
         .collect();
@@ -108,18 +104,10 @@ fn place(findings: &mut Vec<Finding>, limiting: Vec<Finding>, harm: impl Iterato
     findings.splice(0..0, harm);
 }
 
-fn stopped_by_guard(length: Duration) -> Finding {
-    let words = format!(
-        "Stopped by the safety guard after {}: a thread of the target lost more time to the probes than --max-cost \
-         allows. What follows is what was seen until then.",
-        units::duration(length)
-    );
-    Finding::plain(rules::GUARD, Severity::Limit, words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Severity;
 
     #[test]
     fn a_leak_comes_before_what_limits_other_answers_and_behind_what_died() {
@@ -128,14 +116,14 @@ mod tests {
             let mut findings =
                 vec![finding(answer, Severity::Problem), finding(rules::FILLING, Severity::Info)];
             let limiting =
-                [rules::GUARD, rules::UNEXPLAINED_GROWTH].map(|rule| finding(rule, Severity::Limit));
+                [rules::HALTED, rules::UNEXPLAINED_GROWTH].map(|rule| finding(rule, Severity::Limit));
             let harm = harm.then(|| finding(rules::KILLED, Severity::Problem));
             place(&mut findings, limiting.into(), harm.into_iter());
             findings.into_iter().map(|finding| finding.rule).collect::<Vec<_>>()
         };
-        let [guard, grown, filling] = [rules::GUARD, rules::UNEXPLAINED_GROWTH, rules::FILLING];
-        assert_eq!(order(rules::LEAK, false), [rules::LEAK, guard, grown, filling]);
-        assert_eq!(order(rules::LEAK, true), [rules::KILLED, rules::LEAK, guard, grown, filling]);
-        assert_eq!(order(rules::CLEAN, false), [guard, grown, rules::CLEAN, filling]);
+        let [halted, grown, filling] = [rules::HALTED, rules::UNEXPLAINED_GROWTH, rules::FILLING];
+        assert_eq!(order(rules::LEAK, false), [rules::LEAK, halted, grown, filling]);
+        assert_eq!(order(rules::LEAK, true), [rules::KILLED, rules::LEAK, halted, grown, filling]);
+        assert_eq!(order(rules::CLEAN, false), [halted, grown, rules::CLEAN, filling]);
     }
 }

@@ -2,7 +2,7 @@
 //! meaning. `docs/memleak.md` lists them.
 
 #[cfg(test)]
-use crate::observe::rules::{COMMAND_FAILED, COMMAND_KILLED};
+use crate::observe::rules::{COMMAND_FAILED, COMMAND_KILLED, GUARD, INCOMPLETE as NOT_ALL_OBSERVED, NOTE};
 
 /// A target died under observation, most likely of it.
 pub const KILLED: &str = "memleak.killed";
@@ -10,8 +10,6 @@ pub const KILLED: &str = "memleak.killed";
 pub const UNEXPLAINED_GROWTH: &str = "memleak.unexplained_growth";
 /// Nothing that could be judged leaks, but live blocks grew by much.
 pub const LIVE_GROWTH: &str = "memleak.live_growth";
-/// The safety guard ended the observation.
-pub const GUARD: &str = "memleak.guard";
 /// A target was stopped.
 pub const HALTED: &str = "memleak.halted";
 /// Children of a target work, and are not observed.
@@ -36,12 +34,10 @@ pub const FILLING: &str = "memleak.filling";
 pub const ENDED: &str = "memleak.ended";
 /// A target freed what it held as it ended: it is judged as it was just before.
 pub const FREED_AT_END: &str = "memleak.freed_at_end";
-/// A remark on a target that limits what can be known of it.
-pub const NOTE: &str = "memleak.note";
 
 /// Every rule that a report of `memleak` may name.
 #[cfg(test)]
-const ALL: [&str; 19] = [
+const ALL: [&str; 20] = [
     KILLED,
     UNEXPLAINED_GROWTH,
     LIVE_GROWTH,
@@ -54,6 +50,7 @@ const ALL: [&str; 19] = [
     TOO_EARLY,
     CLEAN,
     INCOMPLETE,
+    NOT_ALL_OBSERVED,
     NOTHING_SEEN,
     FILLING,
     ENDED,

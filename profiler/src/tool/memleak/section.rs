@@ -4,7 +4,7 @@ use super::{collect::Snapshot, coverage::coverage, foremost, session::Session, t
 use crate::{
     error::Result,
     observe::Part,
-    report::{Ended, identity::identify},
+    report::identity::identify,
     stack::own::{Named, Weight},
     stats::lifetimes::{
         analyze::{Judged, analyze},
@@ -15,12 +15,7 @@ use crate::{
 };
 
 /// Builds the part, and what the next report is to know of it.
-pub(super) fn part(
-    session: Session<'_>,
-    snapshot: &Snapshot,
-    moment: &Moment,
-    ended: Ended,
-) -> Result<(Part, Before)> {
+pub(super) fn part(session: Session<'_>, snapshot: &Snapshot, moment: &Moment) -> Result<(Part, Before)> {
     let window = moment.window();
     let judged = analyze(&snapshot.rows, &window, &session.tool.before);
     let weights: Vec<Weight> = judged.iter().map(weight).collect();
@@ -41,7 +36,7 @@ pub(super) fn part(
     coverage(session, snapshot, &mut part);
     (part.sections, part.findings) =
         table.sections(session, &part.stacks, &places, &snapshot.counters, part.losses.is_empty());
-    foremost::complete(&mut part, session, &snapshot.counters, &seen, ended)?;
+    foremost::complete(&mut part, session, &snapshot.counters, &seen)?;
     Ok((part, said))
 }
 

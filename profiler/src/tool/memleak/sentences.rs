@@ -13,7 +13,7 @@ use self::{
     grown::grown,
     seen::{age, seen},
 };
-use super::{coarse::Drawing, reasons::why, rules, session::Session};
+use super::{coarse::Drawing, reasons::why, rules};
 use crate::{
     naming::in_prose,
     observe::processes::{Process, filling, whose},
@@ -65,7 +65,7 @@ pub(super) struct Facts<'a> {
 }
 
 /// The sentences of a report.
-pub(super) fn findings(session: Session<'_>, facts: &Facts<'_>, complete: bool) -> Vec<Finding> {
+pub(super) fn findings(facts: &Facts<'_>, complete: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if complete {
         findings.push(answer(facts));
@@ -74,11 +74,6 @@ pub(super) fn findings(session: Session<'_>, facts: &Facts<'_>, complete: bool) 
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
         findings.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
-    }
-    for space in &session.on.spaces {
-        for note in &space.notes {
-            findings.push(Finding::plain(rules::NOTE, Severity::Limit, format!("Note: {note}.")));
-        }
     }
     findings
 }

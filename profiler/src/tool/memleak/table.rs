@@ -121,6 +121,7 @@ impl<'a> Table<'a> {
         let age = units::duration(session.tool.options.older);
         let length = session.on.lasted();
         let several = session.on.spaces.len() > 1;
+        let owners = session.on.owners();
         let names = labels(&self.of_site);
         let refs: Vec<Option<RowRef>> =
             self.row_of.iter().map(|row| row.map(|row| RowRef { section: SITES, row })).collect();
@@ -140,12 +141,12 @@ impl<'a> Table<'a> {
             older: session.tool.options.older,
             drawing: Drawing::of(counters, session.tool.options.sample_bytes, drawn),
         };
-        let findings = sentences::findings(session, &facts, complete);
+        let findings = sentences::findings(&facts, complete);
         let site_rows = self.rows.iter().map(|&at| {
             let site = &self.sites[at];
             let first = site.stacks[0];
             let stack = self.shown.binary_search(&first).ok().and_then(|row| stacks.get(row).copied()?);
-            let number = program_number(session, self.programs[first]);
+            let number = owner_of(&owners, self.programs[first]);
             let leaks = site.judgement.verdict == Verdict::Leak;
             let line = Line {
                 judged: &site.judged(),
@@ -173,7 +174,7 @@ impl<'a> Table<'a> {
             name: "stacks".to_owned(),
             title: "Call stacks, the worst first".to_owned(),
             columns: stack_columns(&age, several),
-            rows: self.stack_rows(session, of_report, stacks, complete),
+            rows: self.stack_rows(&owners, of_report, stacks, complete),
             notes: Vec::new(),
             detail: true,
             folded: None,
@@ -186,7 +187,7 @@ impl<'a> Table<'a> {
 
     fn stack_rows(
         &self,
-        session: Session<'_>,
+        owners: &[(u32, u64)],
         of_report: &[Stack],
         stacks: &[Option<usize>],
         complete: bool,
@@ -199,7 +200,7 @@ impl<'a> Table<'a> {
             let line = Line { judged, leaking: None, name, own: self.owns[place], stack, leaks };
             let id = stack.and_then(|stack| of_report.get(stack)).map(|stack| stack.id.clone());
             let id = id.map_or_else(|| Value::Unknown("its frames are not known".to_owned()), Value::Word);
-            let number = program_number(session, self.programs[place]);
+            let number = owner_of(owners, self.programs[place]);
             line.row(number, vec![Value::Exact(site as u64), id], complete)
         };
         shown.map(row).collect()
@@ -288,10 +289,10 @@ fn is_minor(site: &JudgedSite) -> bool {
     site.judgement.verdict == Verdict::Churn || site.row.live == 0
 }
 
-/// The process, and how many programs it was before this one.
-fn program_number(session: Session<'_>, (pid, space): (u32, u16)) -> (u32, u64) {
-    let before = session.on.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space);
-    (pid, before.count() as u64)
+/// The process of a stack, and how many spaces it had before.
+fn owner_of(owners: &[(u32, u64)], (pid, space): (u32, u16)) -> (u32, u64) {
+    let known = owners.get(usize::from(space)).filter(|(owner, _)| *owner == pid);
+    known.copied().unwrap_or((pid, 0))
 }
 
 fn notes(hidden: usize, min_bytes: u64) -> Vec<String> {

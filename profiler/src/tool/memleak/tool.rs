@@ -388,11 +388,11 @@ impl Tool for Memleak {
         Ok(())
     }
 
-    fn conclude(&mut self, on: &Observation<'_>, ended: Ended) -> Result<Part> {
+    fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
         let nothing = || unreadable("what was recorded", std::io::ErrorKind::NotFound.into());
         let (snapshot, moments) = self.read.take().ok_or_else(nothing)?;
         let session = Session { tool: self, on };
-        let (part, said) = section::part(session, &snapshot, &moments.whole, ended)?;
+        let (part, said) = section::part(session, &snapshot, &moments.whole)?;
         self.before = said;
         Ok(part)
     }

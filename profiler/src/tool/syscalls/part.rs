@@ -16,26 +16,20 @@ use super::{
 };
 use crate::{
     observe::{Observation, Part},
-    report::{Ended, Finding, Ledger, Outcome, OutcomeClass, Severity, Unit, Value, identity::identify},
+    report::{Finding, Ledger, Outcome, OutcomeClass, Severity, Unit, Value, identity::identify},
     stack::own::{Named, Weight},
     units,
 };
 
 /// What is said, in order.
-pub(super) fn said(facts: &Facts<'_>, losses: &[String], on: &Observation<'_>, ended: Ended) -> Vec<Finding> {
+pub(super) fn said(facts: &Facts<'_>, losses: &[String]) -> Vec<Finding> {
     let mut all = Vec::new();
-    if ended == Ended::StoppedByGuard {
-        let words = format!("Stopped by the safety guard after {}.", units::duration(on.lasted()));
-        all.push(Finding::plain(rules::GUARD, Severity::Limit, words));
-    }
     if let Some(first) = losses.first() {
         let words = format!("The data are incomplete: {first}.");
         all.push(Finding::plain(rules::INCOMPLETE, Severity::Limit, words));
     } else {
         all.extend(findings(facts));
     }
-    let notes = on.spaces.iter().flat_map(|space| &space.notes);
-    all.extend(notes.map(|note| Finding::plain(rules::NOTE, Severity::Info, note.clone())));
     all
 }
 

@@ -24,14 +24,10 @@ pub(super) const MISSING_FILES: &str = "syscalls.missing_files";
 pub(super) const SYNC_IN_LOOP: &str = "syscalls.sync_in_loop";
 /// Work went through rings of io_uring, which calls do not show.
 pub(super) const IO_URING: &str = "syscalls.io_uring";
-/// The safety guard ended the observation.
-pub(super) const GUARD: &str = "syscalls.guard";
-/// A remark on a target.
-pub(super) const NOTE: &str = "syscalls.note";
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 14] = [
+pub(super) const ALL: [&str; 12] = [
     TIME,
     NOTHING_SEEN,
     INCOMPLETE,
@@ -44,6 +40,4 @@ pub(super) const ALL: [&str; 14] = [
     MISSING_FILES,
     SYNC_IN_LOOP,
     IO_URING,
-    GUARD,
-    NOTE,
 ];

@@ -43,6 +43,8 @@ pub(super) struct Single {
 /// What the tables are made from.
 pub(super) struct Tables<'a> {
     pub(super) on: &'a Observation<'a>,
+    /// Whose address spaces are, see [`Observation::owners`].
+    pub(super) owners: &'a [(u32, u64)],
     pub(super) rows: &'a Rows,
     pub(super) callers: &'a [Caller],
     pub(super) singles: &'a [Single],
@@ -105,12 +107,8 @@ impl Tables<'_> {
     }
 
     fn whose(&self, space: u16) -> [Value; 2] {
-        // A child that ended at once was never opened here.
-        let of_kernel = || self.on.ground.space(space).tgid;
-        let known = self.on.spaces.iter().find(|of| of.number == space);
-        let pid = known.map_or_else(of_kernel, |of| of.process.pid());
-        let before = self.on.spaces.iter().filter(|of| of.process.pid() == pid && of.number < space).count();
-        [Value::Exact(pid.into()), Value::Exact(before as u64)]
+        let (pid, before) = self.owners.get(usize::from(space)).copied().unwrap_or_default();
+        [Value::Exact(pid.into()), Value::Exact(before)]
     }
 
     fn section(

@@ -269,7 +269,7 @@ impl Tool for Syscalls {
         Ok(())
     }
 
-    fn conclude(&mut self, on: &Observation<'_>, ended: Ended) -> Result<Part> {
+    fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
         let (counted, now_ns) = self.read.take().ok_or_else(|| {
             Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
         })?;
@@ -289,6 +289,7 @@ impl Tool for Syscalls {
         let tables = Tables {
             uring: &uring,
             on,
+            owners: &on.owners(),
             rows: &rows,
             callers: &callers,
             singles: &singles,
@@ -300,7 +301,7 @@ impl Tool for Syscalls {
         let name = |who: Who| rows.names.get(&who).cloned();
         let facts = Facts { by: &rows.by, calls: &calls, name: &name, length: on.lasted() };
         account(&counted, &mut part);
-        part.findings = said(&facts, &part.losses, on, ended);
+        part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
         Ok(part)
     }

@@ -1,0 +1,254 @@
+//! Processes that join in numbers: a room server with a process per match, by `--children`, `--name` and `--cgroup`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::account;
+use support::cgroup::Group;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// Writes of a match, from `matches.c`.
+const WRITES: u64 = 7;
+
+/// The room server under a name of its own, and where it is.
+fn server(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let built = Build::c("matches.c").build();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(name);
+    std::fs::copy(built, &program).unwrap();
+    (folder, program)
+}
+
+/// The sum of a column over the rows of a call, by process.
+fn calls(report: &Value, call: &str) -> BTreeMap<u64, u64> {
+    let section = account::list(report, "sections").iter().find(|s| s["name"] == "calls").unwrap();
+    let at = |name: &str| {
+        account::list(section, "columns").iter().position(|column| column["name"] == name).unwrap()
+    };
+    let mut calls = BTreeMap::new();
+    for row in account::list(section, "rows").iter().filter(|row| row["cells"][at("call")]["word"] == call) {
+        let [pid, count] = ["pid", "calls"].map(|name| row["cells"][at(name)]["exact"].as_u64().unwrap());
+        *calls.entry(pid).or_default() += count;
+    }
+    calls
+}
+
+/// What is seen of the matches that a server plays.
+fn played(how: &str, matches: u64, tool: &[&str]) -> Value {
+    let (_folder, program) = server("server");
+    let mut target = Workload::spawn(&program, &[how, &matches.to_string(), "0", "0"]);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&[tool, &["--children", "--format", "json", "--pid", &pid]].concat());
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+    report
+}
+
+/// More processes than an earlier table had room for; each counts under its own pid, from its first call on.
+#[test]
+fn every_match_of_a_room_server_counts() {
+    let Some(_live) = support::live() else { return };
+    for (how, matches) in [("fork", 1103), ("exec", 601), ("spawn", 307)] {
+        let report = played(how, matches, &["syscalls", "--stacks", "none"]);
+        let writes = calls(&report, "write");
+        let server = report["meta"]["targets"][0]["pid"].as_u64().unwrap();
+        let of_matches: Vec<u64> =
+            writes.iter().filter(|(pid, _)| **pid != server).map(|(_, count)| *count).collect();
+        assert_eq!(of_matches.iter().sum::<u64>(), matches * WRITES, "{how}");
+        assert_eq!(of_matches.len() as u64, matches, "{how}: each has a pid of its own");
+    }
+}
+
+/// A process whose record was lost, because the ring was full, is observed all the same.
+#[test]
+fn a_child_is_observed_although_its_record_was_lost() {
+    let Some(_live) = support::live() else { return };
+    let (_folder, program) = server("server");
+    let mut flood = Workload::spawn(&program, &["fork", "1801", "0", "0"]);
+    let room = Build::c("room.c").build();
+    let mut room = Workload::spawn::<&str>(&room, &[]);
+    let pids = [flood.pid_argument(), room.pid_argument()];
+    let mut observer = Observer::spawn(&[
+        "syscalls",
+        "--children",
+        "--slow",
+        "1ns",
+        "--format",
+        "json",
+        "--pid",
+        &pids[0],
+        "--pid",
+        &pids[1],
+    ]);
+    observer.wait_attached();
+    observer.signal(Signal::STOP);
+    flood.say("go");
+    flood.expect_line("DONE", PATIENCE);
+    room.say("go");
+    room.expect_line("CHILD", PATIENCE);
+    observer.signal(Signal::CONT);
+    observer.expect_line(&format!("process {} is observed too", child_of(room.pid())));
+    let report = observer.interrupt().json();
+    room.say("work");
+    room.expect_line("DONE", PATIENCE);
+    for mut workload in [flood, room] {
+        workload.say("quit");
+        workload.quit();
+    }
+    let quality = &report["coverage"]["quality"];
+    assert!(
+        quality["slow_lost"].as_u64().is_some_and(|lost| lost > 0) || quality.to_string().contains("slow"),
+        "the ring was full: {quality}"
+    );
+}
+
+/// The only child of a process.
+fn child_of(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
+/// Its pid may be that of a stranger later, who is not observed.
+#[test]
+fn a_target_that_has_ended_is_forgotten() {
+    let Some(_live) = support::live() else { return };
+    let mut parent = Workload::spawn::<&str>(&Build::c("reuse.c").build(), &[]);
+    let idle = Workload::spawn::<&str>(&Build::c("room.c").build(), &[]);
+    let child = child_of(parent.pid());
+    let mut observer = Observer::spawn(&[
+        "syscalls",
+        "--children",
+        "--format",
+        "json",
+        "--pid",
+        &child.to_string(),
+        "--pid",
+        &idle.pid_argument(),
+    ]);
+    observer.wait_attached();
+    parent.say("go");
+    parent.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    parent.say("quit");
+    parent.quit();
+    let mut idle = idle;
+    idle.kill();
+    assert_eq!(calls(&report, "write").get(&child.into()), None, "a stranger writes under this pid");
+    assert_eq!(account::list(&report["meta"], "targets").len(), 2, "nor is its child observed");
+}
+
+/// All that a server of the name forks have its name, and are observed while they run: each once, although they are its children, too.
+#[test]
+fn short_lived_processes_of_the_name_are_observed_once() {
+    let Some(_live) = support::live() else { return };
+    for more in [&[][..], &["--children"]] {
+        let (_folder, program) = server("a-match-server");
+        let mut target = Workload::spawn(&program, &["fork", "41", "10", "300"]);
+        let common = ["syscalls", "--format", "json", "--name", "a-match-server"];
+        let mut observer = Observer::spawn(&[&common[..], more].concat());
+        observer.wait_attached();
+        target.say("go");
+        target.expect_line("DONE", PATIENCE);
+        let report = observer.interrupt().report(0);
+        target.say("quit");
+        target.quit();
+        account::assert_keys(&report);
+        let mut pids: Vec<u64> = account::list(&report["meta"], "targets")
+            .iter()
+            .map(|target| target["pid"].as_u64().unwrap())
+            .collect();
+        pids.sort_unstable();
+        let all = pids.len();
+        pids.dedup();
+        assert_eq!((pids.len(), all), (42, 42), "the server and its matches, each once: {more:?}");
+    }
+}
+
+/// A process that begins in the cgroup that was asked for is observed.
+#[test]
+fn a_process_that_begins_in_the_cgroup_is_observed() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("matches.c").build();
+    let mut server = Workload::spawn(&program, &["exec", "13", "20", "300"]);
+    let group = Group::of(&[&server]);
+    let directory = group.directory();
+    let common = ["syscalls", "--format", "json", "--cgroup"];
+    let mut observer = Observer::spawn(&[&common[..], &[directory.to_str().unwrap()]].concat());
+    observer.wait_attached();
+    server.say("go");
+    server.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    server.say("quit");
+    server.quit();
+    group.end();
+    let targets = account::list(&report["meta"], "targets").iter();
+    let pids: std::collections::BTreeSet<u64> =
+        targets.map(|target| target["pid"].as_u64().unwrap()).collect();
+    assert_eq!(pids.len(), 14, "the server and its matches: {}", report["meta"]["targets"]);
+}
+
+/// One that copies its code as it starts would take the probes along, and die of them.
+#[test]
+fn a_newcomer_that_copies_its_code_is_refused() {
+    let Some(_live) = support::live() else { return };
+    // Its allocator is in the file of the program.
+    let built = Build::musl("matches.c").build();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("a-late-copier");
+    std::fs::copy(built, &program).unwrap();
+    let mut first = Workload::spawn(&program, &["fork", "1", "0", "0"]);
+    let mut observer = Observer::spawn(&["memleak", "--format", "json", "--name", "a-late-copier"]);
+    observer.wait_attached();
+    let mut command = std::process::Command::new(&program);
+    command.args(["fork", "1", "0", "0"]).env("LD_PRELOAD", "liblppreload.so");
+    let mut second = Workload::spawn_command(command);
+    observer.expect_line(&format!("process {} is not observed", second.pid()));
+    let report = observer.interrupt().report(0);
+    first.kill();
+    second.kill();
+    let said = report["findings"].to_string();
+    assert!(said.contains("began during the observation and is not observed: "), "{said}");
+}
+
+/// The stacks of a program that a process has just become are known, also if they wait in the ring with its exec.
+#[test]
+fn the_first_stacks_of_a_program_are_known() {
+    let Some(_live) = support::live() else { return };
+    let (_folder, program) = server("server");
+    let mut target = Workload::spawn(&program, &["exec", "1", "0", "2000"]);
+    let common = ["syscalls", "--children", "--stacks", "all", "--format", "json"];
+    let mut observer = Observer::spawn(&[&common[..], &["--pid", &target.pid_argument()]].concat());
+    observer.wait_attached();
+    observer.signal(Signal::STOP);
+    target.say("go");
+    let asleep = |pid: u32| {
+        let of = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        of("cmdline").contains("match\0") && of("syscall").starts_with("230 ")
+    };
+    let children = format!("/proc/{0}/task/{0}/children", target.pid());
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(&children).unwrap().trim().parse().is_ok_and(asleep) {
+        assert!(std::time::Instant::now() < deadline, "the match never sleeps");
+        std::thread::yield_now();
+    }
+    observer.signal(Signal::CONT);
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    let played = account::list(&report["meta"], "targets").last().unwrap()["pid"].as_u64().unwrap();
+    let names = account::function_names(&report, u32::try_from(played).unwrap());
+    assert!(names.iter().any(|name| name == "main"), "{names:?}");
+}
