@@ -4,6 +4,7 @@
 pub mod calibration;
 pub mod canary;
 pub mod cost;
+pub(crate) mod counted;
 pub(crate) mod detach;
 pub(crate) mod floor;
 pub(crate) mod object;

@@ -104,6 +104,16 @@ impl Object {
         Ok(Object { tool, maps, own, relocated: object, btf })
     }
 
+    /// Writes one element of a map.
+    ///
+    /// # Errors
+    /// If there is no such map, or if the kernel refuses.
+    pub(crate) fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
+        bpf::update(self.map(map)?, key, value).map_err(|e| {
+            Error::new(ErrorKind::Kernel, format_args!("tried to write BPF map {map}")).because_of(e)
+        })
+    }
+
     /// The descriptor of a map.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         self.maps.get(name).map(|data| data.fd().as_fd()).ok_or_else(|| self.no_map(name))

@@ -4,4 +4,5 @@ pub(crate) mod bpf;
 pub(crate) mod helpers;
 pub(crate) mod perf;
 pub(crate) mod priority;
+pub(crate) mod ticks;
 pub(crate) mod types;

@@ -2,6 +2,7 @@
 //!
 //! `found` finds the targets, `setup` attaches, `watch` waits for the end, `report` puts the parts of the tools together.
 
+mod accounts;
 pub(crate) mod admission;
 mod ending;
 mod found;

@@ -7,8 +7,12 @@ use profiler_common::memleak::{
     BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket, GREW, INHERITED, LATER, Part, SIZE_BITS,
 };
 
-use super::totals::unreadable;
-use crate::{capture::object::Object, error::Result, kernel::bpf, stats::lifetimes::live::Live};
+use crate::{
+    capture::{counted::unreadable, object::Object},
+    error::Result,
+    kernel::bpf,
+    stats::lifetimes::live::Live,
+};
 
 /// How often a place is read until two readings agree. Each is a few nanoseconds after the one before, and a
 /// different block at the same address takes the target a malloc and its probes.

@@ -8,10 +8,11 @@ use profiler_common::{
     space::{GIVEN, MAX_SPACES, Space as WireSpace},
 };
 
-use super::{load::load_small, tool::PROGRAMS, totals};
+use super::{load::load_small, tool::PROGRAMS};
 use crate::{
     capture::{
         canary,
+        counted::counters,
         uprobe::{Attacher, Method},
     },
     error::Result,
@@ -36,7 +37,7 @@ pub(super) fn try_out(method: Method) -> Result<()> {
         before: 0,
         origin: GIVEN,
     };
-    totals::write(&object, "SPACES", &u32::from(CANARY_SPACE), &space)?;
+    object.write("SPACES", &u32::from(CANARY_SPACE), &space)?;
     let cookie = Cookie {
         size: From::Arg(0),
         count: From::None,
@@ -50,6 +51,6 @@ pub(super) fn try_out(method: Method) -> Result<()> {
         stepped: false,
     };
     let attacher = Attacher::new(PROGRAMS, method);
-    let seen = || Ok(totals::counters(&object)?[Counter::ReturnHits as usize]);
+    let seen = || Ok(counters::<{ Counter::COUNT }>(&object)?[Counter::ReturnHits as usize]);
     canary::follow(&object, attacher, cookie.pack(), seen)
 }

@@ -5,12 +5,9 @@ use profiler_common::{
     space::key_space,
 };
 
-use super::{
-    blocks::Blocks,
-    totals::{self, Totals},
-};
+use super::{blocks::Blocks, totals::Totals};
 use crate::{
-    capture::object::Object,
+    capture::{counted::counters, object::Object},
     error::Result,
     stats::{
         drawing::stands_for,
@@ -54,7 +51,7 @@ pub(crate) fn snapshot(
             row.add_live(&live.part, moment, moment.window().slot_units());
         }
     })?;
-    let counters = totals::counters(object)?;
+    let counters = counters(object)?;
     Ok(Snapshot { rows: rows.into_iter().flatten().map(|row| *row).collect(), counters })
 }
 

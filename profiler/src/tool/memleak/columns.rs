@@ -1,6 +1,6 @@
 //! The columns of the table of stacks.
 
-use super::{reasons::why, sentences::rounded_up};
+use super::reasons::why;
 use crate::{
     report::{Column, Role, Unit, Value},
     stack::own::Own,
@@ -14,6 +14,7 @@ use crate::{
         },
     },
     text::Text,
+    units,
 };
 
 /// Shown beside every value that cannot rest on incomplete data.
@@ -136,7 +137,7 @@ pub(super) fn cells(
         growth(judgement),
         Value::Word(match judgement.judged_after {
             Some(after) => {
-                let after = rounded_up(after);
+                let after = units::rounded_up(after);
                 format!("{why}; can be judged once observed for {after}")
             }
             None => why.to_owned(),

@@ -1,16 +1,9 @@
 //! The ledger and the quality of stacks and names, as they stand in the report.
 
-use profiler_common::{
-    ledger::Class,
-    memleak::counters::{Counter, Probe},
-};
+use profiler_common::memleak::counters::Counter;
 
 use super::{collect::Snapshot, session::Session};
-use crate::{
-    observe::Part,
-    report::{Ledger, Outcome, OutcomeClass},
-    units,
-};
+use crate::{observe::Part, units};
 
 /// The smallest block that an allocator gives, in bytes: what it holds beside it needs as much.
 const SMALLEST_BLOCK_BYTES: u64 = 16;
@@ -19,30 +12,11 @@ const SMALLEST_BLOCK_BYTES: u64 = 16;
 pub(super) fn coverage(session: Session<'_>, snapshot: &Snapshot, part: &mut Part) {
     let counters = &snapshot.counters;
     let count = |c: Counter| counters[c as usize];
-    let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
     let freed = session.counts_while_all_attached(counters)[Counter::FreeUntracked as usize];
     part.losses = losses(&count);
-    part.ledger = Probe::ALL.iter().map(|probe| ledger(*probe, counters)).collect();
-    part.quality = quality.map(|c| (c.name().to_owned(), count(*c))).collect();
+    part.account::<Counter>(counters);
     part.walked = snapshot.rows.iter().map(|row| (row.stack, row.acquired)).collect();
     part.before_attach = before(session.tool.bytes_before, freed);
-    part.hits = Counter::ALL.iter().filter(|c| c.class() == Class::Hits).map(|c| count(*c)).sum();
-}
-
-fn ledger(probe: Probe, counters: &[u64; Counter::COUNT]) -> Ledger {
-    let of_probe = Counter::ALL.iter().filter(|c| c.probe() == probe);
-    let hits = of_probe.clone().find(|c| c.class() == Class::Hits).map_or(0, |c| counters[*c as usize]);
-    let outcomes = of_probe.filter_map(|c| {
-        let class = match c.class() {
-            Class::Hits | Class::Quality => return None,
-            Class::Recorded => OutcomeClass::Recorded,
-            Class::Filtered => OutcomeClass::Filtered,
-            Class::SampledOut => OutcomeClass::SampledOut,
-            Class::Lost => OutcomeClass::Lost,
-        };
-        Some(Outcome { name: c.name().to_owned(), class, count: counters[*c as usize] })
-    });
-    Ledger::new(probe.name(), hits, outcomes.collect())
 }
 
 /// What was lost, each with what to do about it.

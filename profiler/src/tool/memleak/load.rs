@@ -7,10 +7,11 @@ use profiler_common::{
     memleak::sampling::{WEIGHT_POINTS, point_size_bytes},
 };
 
-use super::{blocks::Room, collect, options::Options, tick::Ticks, totals};
+use super::{blocks::Room, collect, options::Options};
 use crate::{
     capture::object::{Maps, Object, Settings},
     error::Result,
+    kernel::ticks::Ticks,
     observe::monotonic_ns,
     unwind::returns::Returns,
 };
@@ -82,7 +83,7 @@ pub(super) fn fill_weights(object: &Object, options: &Options) -> Result<()> {
     let Some(mean) = options.sample_bytes else { return Ok(()) };
     for point in 0..WEIGHT_POINTS {
         let weight = collect::weight(point_size_bytes(point), mean as f64);
-        totals::write(object, "WEIGHTS", &(point as u32), &weight)?;
+        object.write("WEIGHTS", &(point as u32), &weight)?;
     }
     Ok(())
 }

@@ -29,7 +29,6 @@ mod sentences;
 mod session;
 mod spoken;
 mod table;
-mod tick;
 mod tool;
 mod totals;
 mod unrecorded;

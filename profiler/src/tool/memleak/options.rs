@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    custom::Custom,
-    sentences::{needed, rounded_up},
-};
+use super::{custom::Custom, sentences::needed};
 use crate::{observe::functions::plan::Placement, units};
 
 /// Everything that can be set. The defaults are those of the command line.
@@ -55,7 +52,7 @@ impl Options {
                 "{} is too short to judge blocks of {} (--older): that takes --for {} at least{}",
                 units::exact_duration(length),
                 units::exact_duration(self.older),
-                rounded_up(needed),
+                units::rounded_up(needed),
                 better.unwrap_or_default()
             )
         })

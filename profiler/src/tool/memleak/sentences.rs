@@ -92,7 +92,7 @@ fn answer(facts: &Facts<'_>) -> Finding {
     if facts.length < needed {
         let words = format!(
             "Too early to say: blocks of {age} can be judged once observed for {}; this was {}.",
-            rounded_up(needed),
+            units::rounded_up(needed),
             units::duration(facts.length)
         );
         return Finding::plain(rules::TOO_EARLY, Severity::Limit, words)
@@ -301,7 +301,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
 fn undecided_advice<'a>(suspects: impl Iterator<Item = &'a JudgedSite>, facts: &Facts<'_>) -> String {
     let (ended, going): (Vec<&JudgedSite>, Vec<_>) = suspects.partition(|site| site.row.has_ended());
     if going.is_empty() {
-        let after = range(ended.iter().map(|site| site.row.lasted(facts.length)));
+        let after = units::range(ended.iter().map(|site| site.row.lasted(facts.length)));
         let program = if ended.len() == 1 { "Its program" } else { "Their program" };
         return format!("{program} ended after {after}: ask about a shorter age (--older).");
     }
@@ -310,7 +310,7 @@ fn undecided_advice<'a>(suspects: impl Iterator<Item = &'a JudgedSite>, facts: &
     let lasted = going.iter().map(|site| site.row.lasted(facts.length)).max().unwrap_or(facts.length);
     let length = units::duration(lasted);
     match when.filter(|when| *when > lasted) {
-        Some(when) => format!("Observe for {}: this was {length}.", rounded_up(when)),
+        Some(when) => format!("Observe for {}: this was {length}.", units::rounded_up(when)),
         None => format!("Observe for longer than {length}."),
     }
 }
@@ -357,26 +357,6 @@ fn old_bytes(site: &JudgedSite) -> f64 {
 
 fn live_bytes(site: &JudgedSite) -> f64 {
     site.row.weighted.as_ref().map_or(site.row.live_bytes as f64, |w| w.live_bytes.0)
-}
-
-/// A length that is said to be enough: rounding never makes it shorter.
-pub(super) fn rounded_up(length: Duration) -> String {
-    let shown_ms = match length.as_secs() {
-        86_400.. => 3_600_000,
-        3600.. => 60_000,
-        10.. => 1_000,
-        1.. => 100,
-        0 => 1,
-    };
-    let ms = length.as_nanos().div_ceil(1_000_000).next_multiple_of(shown_ms);
-    units::duration(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
-}
-
-/// Lengths of time in words: one, or the shortest and the longest.
-fn range(lengths: impl Iterator<Item = Duration> + Clone) -> String {
-    let shown = |length: Option<Duration>| units::duration(length.unwrap_or_default());
-    let (shortest, longest) = (shown(lengths.clone().min()), shown(lengths.max()));
-    if shortest == longest { longest } else { format!("{shortest} to {longest}") }
 }
 
 fn named(name: Option<Text>) -> Phrase {

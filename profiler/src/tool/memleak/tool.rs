@@ -24,7 +24,7 @@ use super::{
     section,
     sentences::needed,
     session::Session,
-    totals::{self, Totals, unreadable},
+    totals::{self, Totals},
 };
 use crate::{
     capture::{
@@ -32,6 +32,7 @@ use crate::{
             CostMeter, Reading,
             prices::{Hits, Programs},
         },
+        counted::{self, unreadable},
         object::Object,
         uprobe::{Attacher, CallPrograms, Links, Loaded},
     },
@@ -140,7 +141,7 @@ impl Memleak {
     }
 
     fn counters(&self) -> Result<[u64; Counter::COUNT]> {
-        totals::counters(self.object()?)
+        counted::counters(self.object()?)
     }
 
     /// Attaches to a space with what it takes.
@@ -347,7 +348,7 @@ impl Tool for Memleak {
             frees: of(Counter::FreeHits),
             stepped: of(Counter::SingleStepped),
         };
-        let threads = if with_threads { totals::thread_hits(self.object()?)? } else { Vec::new() };
+        let threads = if with_threads { counted::thread_hits(self.object()?)? } else { Vec::new() };
         Ok(Reading { threads, hits, measured: self.attacher.run_times() })
     }
 

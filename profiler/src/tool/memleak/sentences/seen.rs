@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use profiler_common::age::UNIT_NS;
 
-use super::{Facts, Leak, range, rounded_up};
+use super::{Facts, Leak};
 use crate::{stats::lifetimes::survivors::Kept, units};
 
 /// Not more than was seen: what will be freed later, nobody knows. `functions` is how many leak.
@@ -23,7 +23,7 @@ pub(super) fn seen(leaks: &[Leak<'_>], functions: usize, facts: &Facts<'_>) -> S
     };
     format!(
         ". {they} freed {freed} of what got that old in {}: {about}{held} older than {}, from {} of {}{}.",
-        range(leaks.iter().map(|leak| leak.lasted)),
+        units::range(leaks.iter().map(|leak| leak.lasted)),
         ages(leaks, facts),
         leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
         units::plural(facts.stacks, "call stack", "call stacks"),
@@ -55,7 +55,7 @@ fn ages(leaks: &[Leak<'_>], facts: &Facts<'_>) -> String {
 
 /// An age that was not asked for is rounded up: some may have been freed that were a little younger.
 fn shown(age: Duration, facts: &Facts<'_>) -> String {
-    if age == facts.older { units::duration(age) } else { rounded_up(age) }
+    if age == facts.older { units::duration(age) } else { units::rounded_up(age) }
 }
 
 /// The age from which on blocks are kept.

@@ -262,9 +262,6 @@ fn lengths_are_never_the_same_words() {
         early(300, 100),
         "Too early to say: blocks of 100ms can be judged once observed for 1s; this was 300ms."
     );
-    assert_eq!(rounded_up(Duration::from_millis(12_001)), "13s");
-    assert_eq!(rounded_up(Duration::from_secs(5_401)), "1h31m");
-    assert_eq!(rounded_up(Duration::from_nanos(2_400_000_001)), "2.5s");
 }
 
 #[test]
