@@ -4,8 +4,8 @@ use crate::wire;
 
 /// Bit of a class: the site's instruction runs under single step.
 pub const STEPPED: u64 = 1;
-/// Class of a site of which nothing but the entry is seen: a release.
-pub const FREE: u64 = 0;
+/// Class of a site of which nothing but the entry is seen.
+pub const LOOK: u64 = 0;
 /// Class of a call that is followed to its return by a return probe.
 pub const CALL: u64 = 2;
 /// Class of a call that is followed to the `ret` instructions of its function.

@@ -178,7 +178,7 @@ fn read(object: &Object) -> Result<HashMap<u32, Hits>> {
         hits.insert(tid, Hits { of: rate.of, cooling_ns: rate.cooling_ns });
     })
     .map_err(|e| {
-        Error::new(ErrorKind::Kernel, "tried to read how often allocators are called").because_of(e)
+        Error::new(ErrorKind::Kernel, "tried to read how often functions are called").because_of(e)
     })?;
     Ok(hits)
 }

@@ -165,7 +165,7 @@ impl Attacher {
         for loaded in &self.loaded {
             let Ok((ns, runs)) = bpf::run_stats(loaded.fd.as_fd()) else { continue };
             let of = match loaded.name {
-                name if name == self.calls.plain => &mut times.frees,
+                name if name == self.calls.plain => &mut times.looks,
                 name if name == self.calls.at_ret => &mut times.at_ret,
                 _ => &mut times.calls,
             };

@@ -123,15 +123,15 @@ pub(crate) fn predict(
 mod tests {
     use std::{collections::HashMap, time::Duration};
 
-    use profiler_common::rate::{CALL, CLASSES, FREE, class};
+    use profiler_common::rate::{CALL, CLASSES, LOOK, class};
 
     use super::*;
     use crate::capture::cost::prices::Counted;
     use crate::observe::settings::DEFAULT_MAX_COST;
 
-    const SAMPLED: Programs = Programs { call_ns: 125.0, free_ns: 85.0, returns: false };
+    const SAMPLED: Programs = Programs { call_ns: 125.0, look_ns: 85.0, returns: false };
     const EXACT: Taken = Taken {
-        programs: Programs { call_ns: 950.0, free_ns: 150.0, returns: true },
+        programs: Programs { call_ns: 950.0, look_ns: 150.0, returns: true },
         sampled: Some(SAMPLED),
         is_sampled: false,
     };
@@ -140,7 +140,7 @@ mod tests {
     fn counting(pairs: u64, busy_ms: u64) -> Counting {
         let mut hits = [0; CLASSES];
         hits[class(CALL, false) as usize] = pairs;
-        hits[class(FREE, false) as usize] = pairs;
+        hits[class(LOOK, false) as usize] = pairs;
         let counted = Counted {
             hits,
             cooling_ns: [0; CLASSES],

@@ -92,7 +92,7 @@ const NAMED: usize = 3;
 /// What it means that some of the functions, which have these names, are probed at an instruction that is single-stepped; nothing
 /// if they are hardly called.
 fn stepped_words(names: &BTreeSet<String>, hits: &Hits, traps: &Traps) -> Option<String> {
-    let share = hits.stepped as f64 / (hits.entries + hits.frees).max(1) as f64;
+    let share = hits.stepped as f64 / (hits.entries + hits.looks).max(1) as f64;
     if share < MATTERS || names.is_empty() {
         return None;
     }
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_single_stepped_is_said_where_it_is_called_often() {
         let said = |names: &[&str], stepped| {
-            let hits = Hits { entries: 700, returns: 700, frees: 300, stepped };
+            let hits = Hits { entries: 700, returns: 700, looks: 300, stepped };
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             stepped_words(&names, &hits, &Traps::ASSUMED)
         };

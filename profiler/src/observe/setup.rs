@@ -115,10 +115,10 @@ impl<'a> Run<'a> {
 /// What the programs of all tools take together.
 fn programs(tools: &[Box<dyn Tool>]) -> Programs {
     let mut all = tools.iter().map(|tool| tool.programs());
-    let first = all.next().unwrap_or(Programs { call_ns: 0.0, free_ns: 0.0, returns: false });
+    let first = all.next().unwrap_or(Programs { call_ns: 0.0, look_ns: 0.0, returns: false });
     all.fold(first, |sum, tool| Programs {
         call_ns: sum.call_ns + tool.call_ns,
-        free_ns: sum.free_ns + tool.free_ns,
+        look_ns: sum.look_ns + tool.look_ns,
         returns: sum.returns || tool.returns,
     })
 }

@@ -55,27 +55,27 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn frees(ns: u64, runs: u64) -> RunTimes {
-        RunTimes { frees: RunTime { ns, runs }, ..RunTimes::default() }
+    fn looks(ns: u64, runs: u64) -> RunTimes {
+        RunTimes { looks: RunTime { ns, runs }, ..RunTimes::default() }
     }
 
     #[test]
     fn hits_of_an_idle_target_do_not_tell_what_they_take_under_load() {
         let mut measured = Measured::default();
-        measured.add(frees(60 * 30_000, 60), 60, SECOND);
+        measured.add(looks(60 * 30_000, 60), 60, SECOND);
         assert_eq!(measured.times().all().mean_ns(), Some(30_000.0), "it is all that it has");
         assert!(!measured.is_outdated(), "a few hits do not matter");
         // The load comes in a second in which nothing is measured.
-        measured.add(frees(60 * 30_000, 60), 400_000, SECOND);
+        measured.add(looks(60 * 30_000, 60), 400_000, SECOND);
         assert_eq!(measured.times().all().mean_ns(), None);
         assert!(measured.is_outdated());
-        measured.add(frees(60 * 30_000 + 300 * 400_000, 400_060), 400_000, SECOND);
+        measured.add(looks(60 * 30_000 + 300 * 400_000, 400_060), 400_000, SECOND);
         assert_eq!(measured.times().all().mean_ns(), Some(300.0));
         assert!(!measured.is_outdated());
         // It stays so while nothing is measured, until there is twice as much to do.
-        measured.add(frees(60 * 30_000 + 300 * 400_000, 400_060), 700_000, SECOND);
+        measured.add(looks(60 * 30_000 + 300 * 400_000, 400_060), 700_000, SECOND);
         assert_eq!((measured.times().all().mean_ns(), measured.is_outdated()), (Some(300.0), false));
-        measured.add(frees(60 * 30_000 + 300 * 400_000, 400_060), 900_000, SECOND);
+        measured.add(looks(60 * 30_000 + 300 * 400_000, 400_060), 900_000, SECOND);
         assert!(measured.is_outdated());
     }
 }

@@ -235,9 +235,9 @@ impl CostMeter {
         // look does not: it counts from now on.
         let since = || threads::began_after(tid, self.began_ticks).then(Mark::default);
         let before = known.or_else(since)?;
-        let allocs = hits.calls.saturating_sub(before.hits.calls) as f64;
-        let frees = hits.others.saturating_sub(before.hits.others) as f64;
-        Some(Worked { tid, had: had.since(before.had), allocs, frees })
+        let calls = hits.calls.saturating_sub(before.hits.calls) as f64;
+        let looks = hits.others.saturating_sub(before.hits.others) as f64;
+        Some(Worked { tid, had: had.since(before.had), calls, looks })
     }
 
     /// The present share of the thread that pays most.
@@ -264,8 +264,8 @@ impl CostMeter {
 
     /// Hits per second so far.
     pub(crate) fn hits_per_s(&self) -> f64 {
-        let Hits { entries, returns, frees, .. } = self.hits;
-        (entries + returns + frees) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
+        let Hits { entries, returns, looks, .. } = self.hits;
+        (entries + returns + looks) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
     }
 
     /// Called before the programs are detached: the last moment to read their run times.
@@ -329,7 +329,7 @@ mod tests {
 
     use super::*;
 
-    const GUESS: Programs = Programs { call_ns: 1000.0, free_ns: 100.0, returns: true };
+    const GUESS: Programs = Programs { call_ns: 1000.0, look_ns: 100.0, returns: true };
 
     fn own_tid() -> u32 {
         rustix::thread::gettid().as_raw_nonzero().get() as u32
@@ -345,9 +345,9 @@ mod tests {
         }
     }
 
-    fn reading(tid: u32, allocs: u64) -> Reading {
-        let hits = Hits { entries: allocs, ..Hits::default() };
-        let threads = vec![(tid, ThreadHits { calls: allocs, ..ThreadHits::default() })];
+    fn reading(tid: u32, calls: u64) -> Reading {
+        let hits = Hits { entries: calls, ..Hits::default() };
+        let threads = vec![(tid, ThreadHits { calls, ..ThreadHits::default() })];
         Reading { threads, hits, measured: RunTimes::default() }
     }
 

@@ -4,7 +4,7 @@
 //! tool's program, measured by the kernel while it runs. Both are time of the thread that has the hit, so a thread that
 //! never waits loses of its work the share `ours / (ours + its own)`.
 
-use profiler_common::rate::{CALL_TO_RET, CLASSES, COOLING_NS, FREE, STEPPED};
+use profiler_common::rate::{CALL_TO_RET, CLASSES, COOLING_NS, LOOK, STEPPED};
 
 use crate::capture::calibration::Costs;
 
@@ -58,8 +58,8 @@ impl From<&Costs> for Traps {
 pub(crate) struct Programs {
     /// Of a call: entry and return.
     pub(crate) call_ns: f64,
-    /// Of a release.
-    pub(crate) free_ns: f64,
+    /// Of a look: a function of which nothing but the entry is seen.
+    pub(crate) look_ns: f64,
     /// Whether returns are seen at all.
     pub(crate) returns: bool,
 }
@@ -112,7 +112,7 @@ impl Counted {
             let warm = if stepped { traps.stepped_ns } else { traps.entry_ns };
             let entry = warm + cold * traps.cold_entry_ns;
             let more = match class as u64 & !STEPPED {
-                FREE => programs.free_ns,
+                LOOK => programs.look_ns,
                 _ if !programs.returns => programs.call_ns,
                 // A `ret` is an instruction that no kernel emulates.
                 CALL_TO_RET => traps.stepped_ns + programs.call_ns,
@@ -135,9 +135,9 @@ impl Counted {
     fn program_ns(&self, programs: &Programs) -> f64 {
         let (mut ns, mut ran) = (0.0, 0.0);
         for (class, hits) in self.hits.iter().enumerate() {
-            let is_free = class as u64 & !STEPPED == FREE;
-            ns += *hits as f64 * if is_free { programs.free_ns } else { programs.call_ns };
-            ran += *hits as f64 * if is_free || !programs.returns { 1.0 } else { 2.0 };
+            let is_look = class as u64 & !STEPPED == LOOK;
+            ns += *hits as f64 * if is_look { programs.look_ns } else { programs.call_ns };
+            ran += *hits as f64 * if is_look || !programs.returns { 1.0 } else { 2.0 };
         }
         if ran > 0.0 { ns / ran } else { 0.0 }
     }
@@ -171,8 +171,8 @@ impl Counted {
 pub(crate) struct Hits {
     pub(crate) entries: u64,
     pub(crate) returns: u64,
-    pub(crate) frees: u64,
-    /// How many of the entries and releases were at an instruction that runs under single step.
+    pub(crate) looks: u64,
+    /// How many of the entries and looks were at an instruction that runs under single step.
     pub(crate) stepped: u64,
 }
 
@@ -182,14 +182,14 @@ impl Hits {
         Hits {
             entries: self.entries + other.entries,
             returns: self.returns + other.returns,
-            frees: self.frees + other.frees,
+            looks: self.looks + other.looks,
             stepped: self.stepped + other.stepped,
         }
     }
 
     /// Of all kinds.
     pub(crate) fn all(self) -> u64 {
-        self.entries + self.returns + self.frees
+        self.entries + self.returns + self.looks
     }
 
     /// What came since an earlier reading.
@@ -197,7 +197,7 @@ impl Hits {
         Hits {
             entries: self.entries.saturating_sub(before.entries),
             returns: self.returns.saturating_sub(before.returns),
-            frees: self.frees.saturating_sub(before.frees),
+            looks: self.looks.saturating_sub(before.looks),
             stepped: self.stepped.saturating_sub(before.stepped),
         }
     }
@@ -234,7 +234,7 @@ pub(crate) struct RunTimes {
     pub(crate) calls: RunTime,
     /// Returns seen at `ret` instructions.
     pub(crate) at_ret: RunTime,
-    pub(crate) frees: RunTime,
+    pub(crate) looks: RunTime,
 }
 
 impl RunTimes {
@@ -243,7 +243,7 @@ impl RunTimes {
         RunTimes {
             calls: self.calls.and(other.calls),
             at_ret: self.at_ret.and(other.at_ret),
-            frees: self.frees.and(other.frees),
+            looks: self.looks.and(other.looks),
         }
     }
 
@@ -252,22 +252,22 @@ impl RunTimes {
         RunTimes {
             calls: self.calls.since(before.calls),
             at_ret: self.at_ret.since(before.at_ret),
-            frees: self.frees.since(before.frees),
+            looks: self.looks.since(before.looks),
         }
     }
 
     /// Of all programs.
     pub(crate) fn all(self) -> RunTime {
-        self.calls.and(self.at_ret).and(self.frees)
+        self.calls.and(self.at_ret).and(self.looks)
     }
 }
 
-/// What an allocation and a release took, on average over all threads, in nanoseconds.
+/// What a call that is followed and a look took, on average over all threads, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Prices {
-    /// An allocation, with its return where that is seen.
-    pub(crate) alloc_ns: f64,
-    pub(crate) free_ns: f64,
+    /// A call, with its return where that is seen.
+    pub(crate) call_ns: f64,
+    pub(crate) look_ns: f64,
     /// The traps alone, per hit.
     pub(crate) trap_ns: f64,
     /// The programs alone, per hit.
@@ -292,23 +292,23 @@ impl Prices {
     pub(crate) fn of(hits: Hits, traps: &Traps, cold: f64, measured: &RunTimes, guess: &Programs) -> Prices {
         let entry_ns = traps.entry_ns + cold * traps.cold_entry_ns;
         let return_ns = traps.return_ns + cold * traps.cold_return_ns;
-        let (entries, returns, frees) = (hits.entries as f64, hits.returns as f64, hits.frees as f64);
+        let (entries, returns, looks) = (hits.entries as f64, hits.returns as f64, hits.looks as f64);
         let per = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
         let call = measured.calls.and(measured.at_ret);
         let at_ret = per(measured.at_ret.runs as f64, call.runs as f64) * (entries + returns);
         let at_ret = at_ret.min(returns);
         // Which hits were stepped is not known, only how many.
         let stepping =
-            per(hits.stepped as f64, entries + frees) * (traps.stepped_ns - traps.entry_ns).max(0.0);
+            per(hits.stepped as f64, entries + looks) * (traps.stepped_ns - traps.entry_ns).max(0.0);
         let return_traps = (returns - at_ret) * return_ns + at_ret * traps.stepped_ns;
         let call_ns = call.mean_ns().map_or(guess.call_ns, |ns| ns * per(entries + returns, entries));
-        let free_ns = measured.frees.mean_ns().unwrap_or(guess.free_ns);
-        let all_traps = (entries + frees) * (entry_ns + stepping) + return_traps;
+        let look_ns = measured.looks.mean_ns().unwrap_or(guess.look_ns);
+        let all_traps = (entries + looks) * (entry_ns + stepping) + return_traps;
         Prices {
-            alloc_ns: entry_ns + stepping + per(return_traps, entries) + call_ns,
-            free_ns: entry_ns + stepping + free_ns,
-            trap_ns: per(all_traps, entries + returns + frees),
-            program_ns: per(entries * call_ns + frees * free_ns, entries + returns + frees),
+            call_ns: entry_ns + stepping + per(return_traps, entries) + call_ns,
+            look_ns: entry_ns + stepping + look_ns,
+            trap_ns: per(all_traps, entries + returns + looks),
+            program_ns: per(entries * call_ns + looks * look_ns, entries + returns + looks),
         }
     }
 }

@@ -15,8 +15,8 @@ use super::{
 pub(super) struct Worked {
     pub(super) tid: u32,
     pub(super) had: Had,
-    pub(super) allocs: f64,
-    pub(super) frees: f64,
+    pub(super) calls: f64,
+    pub(super) looks: f64,
 }
 
 impl Worked {
@@ -25,7 +25,7 @@ impl Worked {
         Spent {
             tid: self.tid,
             busy_ns: self.had.busy_ns as f64,
-            ours_ns: self.allocs * prices.alloc_ns + self.frees * prices.free_ns,
+            ours_ns: self.calls * prices.call_ns + self.looks * prices.look_ns,
             waited_ns: self.had.waited_ns as f64,
         }
     }
@@ -40,9 +40,9 @@ impl Worked {
         cold_share(late * kernel_share(own, self.had.user_ns as f64), warm.program_ns)
     }
 
-    /// Allocations and releases.
+    /// Calls and looks.
     fn hits(&self) -> f64 {
-        self.allocs + self.frees
+        self.calls + self.looks
     }
 }
 
@@ -93,10 +93,10 @@ fn late_at_random(own_ns: f64, hits: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const PRICES: Prices = Prices { alloc_ns: 2_000.0, free_ns: 1_000.0, trap_ns: 500.0, program_ns: 0.0 };
+    const PRICES: Prices = Prices { call_ns: 2_000.0, look_ns: 1_000.0, trap_ns: 500.0, program_ns: 0.0 };
 
     fn worked(busy_ns: u64, pairs: f64) -> Worked {
-        Worked { tid: 7, had: Had { busy_ns, waited_ns: 5, user_ns: 0 }, allocs: pairs, frees: pairs }
+        Worked { tid: 7, had: Had { busy_ns, waited_ns: 5, user_ns: 0 }, calls: pairs, looks: pairs }
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         let mut computing = worked(1_000_000, 100.0);
         computing.had.user_ns = 350_000;
         assert!((computing.cold(None, &PRICES) - cold / 2.0).abs() < 1e-12);
-        // A thread that does nothing else than to allocate has no time of its own.
+        // A thread that does nothing else than to call has no time of its own.
         assert_eq!(worked(300_000, 100.0).cold(None, &PRICES), 0.0);
     }
 
@@ -134,8 +134,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_computes_does_not_pay_for_what_another_finds_cold() {
-        let at =
-            |cold| Prices { alloc_ns: 2_000.0 + cold * 800.0, free_ns: 1_000.0 + cold * 400.0, ..PRICES };
+        let at = |cold| Prices { call_ns: 2_000.0 + cold * 800.0, look_ns: 1_000.0 + cold * 400.0, ..PRICES };
         let talks = Worked { tid: 1, ..worked(1_000_000, 100.0) };
         let mut computes = Worked { tid: 2, ..talks };
         computes.had.user_ns = 700_000;

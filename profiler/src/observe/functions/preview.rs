@@ -2,7 +2,7 @@
 //!
 //! It follows the same plan as an observation does, so that what is predicted and what is done cannot differ.
 
-use profiler_common::rate::{CALL, CALL_TO_RET, FREE, class};
+use profiler_common::rate::{CALL, CALL_TO_RET, LOOK, class};
 
 use super::{
     plan::{Fate, Functions, Planned},
@@ -57,7 +57,7 @@ impl Probes {
                 offset: planned.file_offset(),
                 cookie: class(kind, !planned.site.emulated),
             };
-            let looks = part.plan.looks.iter().map(|planned| site(planned, FREE));
+            let looks = part.plan.looks.iter().map(|planned| site(planned, LOOK));
             let calls = part.plan.calls.iter().filter_map(|planned| match planned.fate(rationed) {
                 Fate::Plain | Fate::Throwing(_) => Some(site(planned, CALL)),
                 Fate::ToRet(_) => Some(site(planned, CALL_TO_RET)),

@@ -5,10 +5,10 @@ use crate::{capture::cost::prices::Programs, observe::admission::Taken};
 
 /// Run time of the programs that follow everything: between a loop whose calls all come from one place (0.6 µs for a
 /// call and its release) and a server whose stacks are deep and change with every call (1.9 µs).
-const EXACT: Programs = Programs { call_ns: 950.0, free_ns: 150.0, returns: true };
+const EXACT: Programs = Programs { call_ns: 950.0, look_ns: 150.0, returns: true };
 /// The same of a sampled run: 104 ns for a hit of a game server, calls and releases together, where one call in a hundred is
 /// drawn and followed. The more of them are drawn, the more it takes: it is said as the least.
-const SAMPLED: Programs = Programs { call_ns: 125.0, free_ns: 85.0, returns: false };
+const SAMPLED: Programs = Programs { call_ns: 125.0, look_ns: 85.0, returns: false };
 
 /// What the programs of a run take.
 pub(super) fn taken(options: &Options) -> Taken {

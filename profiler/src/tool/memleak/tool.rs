@@ -345,7 +345,7 @@ impl Tool for Memleak {
         let hits = Hits {
             entries: of(Counter::EntryHits),
             returns: of(Counter::ReturnHits),
-            frees: of(Counter::FreeHits),
+            looks: of(Counter::FreeHits),
             stepped: of(Counter::SingleStepped),
         };
         let threads = if with_threads { counted::thread_hits(self.object()?)? } else { Vec::new() };

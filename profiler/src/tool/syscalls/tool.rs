@@ -120,7 +120,7 @@ impl Tool for Syscalls {
     }
 
     fn programs(&self) -> Programs {
-        Programs { call_ns: 0.0, free_ns: 0.0, returns: false }
+        Programs { call_ns: 0.0, look_ns: 0.0, returns: false }
     }
 
     fn answers_after(&self) -> Duration {

@@ -12,14 +12,14 @@ const TRAPS: Traps = Traps {
     cold_return_ns: 150.0,
     calibrated: true,
 };
-const PROGRAMS: Programs = Programs { call_ns: 1_000.0, free_ns: 200.0, returns: true };
-/// What the programs make cold of the hits of calls and as many releases: they run 400 ns a hit.
+const PROGRAMS: Programs = Programs { call_ns: 1_000.0, look_ns: 200.0, returns: true };
+/// What the programs make cold of the hits of calls and as many looks: they run 400 ns a hit.
 const COOLED: f64 = 400.0 / COOLING_NS as f64;
 
-fn counted(calls: u64, frees: u64, busy_ns: u64) -> Counted {
+fn counted(calls: u64, looks: u64, busy_ns: u64) -> Counted {
     let mut hits = [0; CLASSES];
     hits[class(CALL, false) as usize] = calls;
-    hits[class(FREE, false) as usize] = frees;
+    hits[class(LOOK, false) as usize] = looks;
     Counted { hits, cooling_ns: [0; CLASSES], busy_ns, could_ns: busy_ns, user_ns: 0 }
 }
 
@@ -69,41 +69,41 @@ fn single_steps_and_returns_that_are_not_seen_count_for_what_they_are() {
     let mut to_ret = counted(0, 0, 1_000_000_000);
     to_ret.hits[class(CALL_TO_RET, false) as usize] = 10_000;
     assert!(share(&to_ret, &PROGRAMS) > 4.0 * share(&emulated, &PROGRAMS));
-    let sampled = Programs { call_ns: 70.0, free_ns: 60.0, returns: false };
+    let sampled = Programs { call_ns: 70.0, look_ns: 60.0, returns: false };
     assert!(share(&emulated, &sampled) < 0.4 * share(&emulated, &PROGRAMS));
 }
 
 #[test]
 fn prices_are_what_was_measured() {
-    let hits = Hits { entries: 1_000, returns: 1_000, frees: 1_000, stepped: 0 };
+    let hits = Hits { entries: 1_000, returns: 1_000, looks: 1_000, stepped: 0 };
     let measured = RunTimes {
         calls: RunTime { ns: 80_000, runs: 200 },
         at_ret: RunTime::default(),
-        frees: RunTime { ns: 20_000, runs: 100 },
+        looks: RunTime { ns: 20_000, runs: 100 },
     };
     let prices = Prices::of(hits, &TRAPS, 0.0, &measured, &PROGRAMS);
-    assert!((prices.alloc_ns - (500.0 + 300.0 + 800.0)).abs() < 1e-9, "{prices:?}");
-    assert!((prices.free_ns - 700.0).abs() < 1e-9, "{prices:?}");
+    assert!((prices.call_ns - (500.0 + 300.0 + 800.0)).abs() < 1e-9, "{prices:?}");
+    assert!((prices.look_ns - 700.0).abs() < 1e-9, "{prices:?}");
     assert!((prices.trap_ns - 1_300.0 / 3.0).abs() < 1e-9, "{prices:?}");
     // A sampled run: hardly any return is seen.
     let sampled = Prices::of(Hits { returns: 10, ..hits }, &TRAPS, 0.0, &measured, &PROGRAMS);
-    assert!(sampled.alloc_ns < 1_000.0, "{sampled:?}");
+    assert!(sampled.call_ns < 1_000.0, "{sampled:?}");
     // Nothing is measured yet.
     let guessed = Prices::of(hits, &TRAPS, 0.0, &RunTimes::default(), &PROGRAMS);
-    assert!((guessed.alloc_ns - 1_800.0).abs() < 1e-9, "{guessed:?}");
+    assert!((guessed.call_ns - 1_800.0).abs() < 1e-9, "{guessed:?}");
     assert_eq!(Prices::of(Hits::default(), &TRAPS, 0.0, &measured, &PROGRAMS).trap_ns, 0.0);
 }
 
 #[test]
 fn returns_at_ret_instructions_and_stepped_entries_cost_a_single_step() {
-    let hits = Hits { entries: 1_000, returns: 1_000, frees: 0, stepped: 500 };
+    let hits = Hits { entries: 1_000, returns: 1_000, looks: 0, stepped: 500 };
     let measured = RunTimes {
         calls: RunTime { ns: 100, runs: 100 },
         at_ret: RunTime { ns: 100, runs: 100 },
-        frees: RunTime::default(),
+        looks: RunTime::default(),
     };
     let prices = Prices::of(hits, &TRAPS, 0.0, &measured, &PROGRAMS);
-    assert!((prices.alloc_ns - (500.0 + 4_250.0 + 9_000.0 + 2.0)).abs() < 1e-9, "{prices:?}");
+    assert!((prices.call_ns - (500.0 + 4_250.0 + 9_000.0 + 2.0)).abs() < 1e-9, "{prices:?}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn hits_that_find_the_caches_cold_cost_more() {
     let warm = counted(10_000, 10_000, 100_000_000);
     let mut cold = warm;
     cold.cooling_ns[class(CALL, false) as usize] = 10_000 * COOLING_NS;
-    cold.cooling_ns[class(FREE, false) as usize] = 10_000 * COOLING_NS;
+    cold.cooling_ns[class(LOOK, false) as usize] = 10_000 * COOLING_NS;
     let (warm_price, cold_price) =
         (warm.forecast(&TRAPS, &PROGRAMS).of_busy, cold.forecast(&TRAPS, &PROGRAMS).of_busy);
     // 27.3 ms of ours beside 88.4 ms of its own; 33.5 ms beside 81.4 ms, as counting was dearer too.
@@ -123,10 +123,10 @@ fn hits_that_find_the_caches_cold_cost_more() {
     let computing = Counted { user_ns: 66_300_000, ..cold };
     let computing_price = computing.forecast(&TRAPS, &PROGRAMS).of_busy;
     assert!(warm_price < computing_price && computing_price < cold_price, "{computing_price}");
-    let hits = Hits { entries: 1_000, returns: 1_000, frees: 1_000, stepped: 0 };
+    let hits = Hits { entries: 1_000, returns: 1_000, looks: 1_000, stepped: 0 };
     let prices = Prices::of(hits, &TRAPS, 0.5, &RunTimes::default(), &PROGRAMS);
-    assert!((prices.alloc_ns - (1_800.0 + 250.0)).abs() < 1e-9, "{prices:?}");
-    assert!((prices.free_ns - (700.0 + 175.0)).abs() < 1e-9, "{prices:?}");
+    assert!((prices.call_ns - (1_800.0 + 250.0)).abs() < 1e-9, "{prices:?}");
+    assert!((prices.look_ns - (700.0 + 175.0)).abs() < 1e-9, "{prices:?}");
 }
 
 #[test]
