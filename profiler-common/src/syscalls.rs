@@ -2,7 +2,10 @@
 //!
 //! What one thread did with one call is a [`Cell`]. A thread writes its own cells without atomics: it runs on one CPU at a time, and the
 //! kernel does not preempt it inside the programs. When threads or cells run out, what would be theirs is added to a cell that
-//! all threads of the address space share.
+//! all threads of the same name share; and what threads did that have ended is added to it when room runs short.
+//!
+//! User space reads while the programs run: a thread counts the programs that have begun ([`Thread::begun`]) and those that are done, and
+//! what lies between two equal numbers belongs together.
 
 use crate::{counters, histogram::BUCKETS, wire};
 
@@ -18,9 +21,9 @@ pub const MAX_SUSPENDED: usize = 4;
 pub const COMPAT: u64 = 1 << 32;
 
 wire! {
-    /// What one thread did with one call, or all threads of an address space that have no room of their own.
+    /// What one thread did with one call, or all threads of a name that have no room of their own.
     pub struct Cell {
-        /// The thread as the kernel numbers it in the initial pid namespace; 0: all threads of the space that have no own cell.
+        /// The thread as the kernel numbers it in the initial pid namespace; 0: all threads of the name that have no own cell.
         pub tid: u32,
         /// Number of the address space.
         pub space: u32,
@@ -38,6 +41,8 @@ wire! {
         pub bytes: u64,
         /// All ones if the call returns a number of bytes, else 0.
         pub bytes_mask: u64,
+        /// Index of the next cell of the same thread; 0: none.
+        pub next: u64,
         /// Calls that did not return, because their thread ended: `exit`, and what a thread was killed in.
         pub ended: u64,
         /// Calls that were under way at the start and returned: nobody knows how long they took.
@@ -64,16 +69,20 @@ wire! {
         pub call: u64,
         /// The error number.
         pub error: u64,
+        /// Name of the thread when it failed, ended by a zero byte.
+        pub comm: [u64; 2],
     }
 }
 
 wire! {
-    /// Key of a shared cell.
+    /// Key of a shared cell: that of all threads of a name that have no room of their own, or that have ended and gave theirs back.
     pub struct SharedKey {
         /// Number of the address space.
         pub space: u64,
         /// The call.
         pub call: u64,
+        /// Name of the threads, ended by a zero byte.
+        pub comm: [u64; 2],
     }
 }
 
@@ -116,6 +125,14 @@ wire! {
         pub enters: u64,
         /// Hits of the program at the return of calls.
         pub exits: u64,
+        /// Other programs that have begun to change the record.
+        pub others: u64,
+        /// Programs that have changed the record and its cells, and are done.
+        pub done: u64,
+        /// Index of the first of its cells; 0: it has none.
+        pub first_cell: u64,
+        /// What became of its hits, by [`OF_THREADS`].
+        pub outcomes: [u64; OF_THREADS.len()],
         /// How long the last call took that has returned, in nanoseconds. With the next two: between the steps of one program.
         pub duration_ns: u64,
         /// What it returned.
@@ -132,6 +149,47 @@ wire! {
         pub suspended: [Suspended; MAX_SUSPENDED],
         /// Index of the cell of a native call by its number; 0: none yet.
         pub cells: [u16; DIRECT_CALLS],
+    }
+}
+
+impl Thread {
+    /// Programs that have begun to change the record.
+    pub const fn begun(&self) -> u64 {
+        self.enters.wrapping_add(self.exits).wrapping_add(self.others)
+    }
+}
+
+/// Counters that each thread has, in their order there. Those of threads without a record are in the ledger's.
+pub const OF_THREADS: [Counter; 10] = [
+    Counter::EnterContinued,
+    Counter::EnterLate,
+    Counter::EnterAbandoned,
+    Counter::EnterLostReturn,
+    Counter::EnterLostCell,
+    Counter::ExitSuspended,
+    Counter::ExitChildBegan,
+    Counter::ExitLostCell,
+    Counter::EndedSinceBefore,
+    Counter::Interrupted,
+];
+
+/// The place of one of [`OF_THREADS`].
+#[inline(always)]
+pub const fn of_thread(counter: Counter) -> usize {
+    let mut place = 0;
+    while place < OF_THREADS.len() && OF_THREADS[place] as usize != counter as usize {
+        place += 1;
+    }
+    place
+}
+
+wire! {
+    /// How often room was given back, see [`SharedKey`]. While it is, what is moved is in two places or in none.
+    pub struct Folds {
+        /// Begun.
+        pub begun: u64,
+        /// Done.
+        pub done: u64,
     }
 }
 
@@ -228,13 +286,10 @@ wire! {
     pub struct UringKey {
         /// Number of the address space.
         pub space: u32,
-        /// Operation (`IORING_OP_...`) of what was submitted, or [`URING_COMPLETED`].
+        /// Operation (`IORING_OP_...`) of what was submitted.
         pub operation: u32,
     }
 }
-
-/// Instead of an operation: all completions. The tracepoint does not tell of which operation they are.
-pub const URING_COMPLETED: u32 = u32::MAX;
 
 /// No stacks are taken.
 pub const NO_STACKS: u32 = 0;
@@ -251,7 +306,8 @@ counters! {
         Exit = "sys_exit",
     }
 
-    /// Hits at the entry. The kernel side counts them in each [`Thread`], and here only those of threads whose record is gone.
+    /// Hits at the entry. The kernel side counts them in each [`Thread`], and here only those of threads whose record is gone; those of threads
+    /// that never had one are `EnterLostThread`.
     EnterHits = "hits" in Enter as Hits,
     /// The call has returned. The kernel side counts it in its [`Cell`] only.
     EnterReturned = "returned" in Enter as Recorded,

@@ -68,3 +68,10 @@ pub unsafe fn replace(place: *mut u64, expected: u64, new: u64) -> bool {
     }
     found == expected
 }
+
+/// The compiler moves no access to memory over it. The processor (x86) keeps the order of stores.
+#[inline(always)]
+pub fn barrier() {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
+}

@@ -11,9 +11,12 @@ use profiler_ebpf::atomic;
 
 use crate::{
     look::is_to_be_looked_at,
-    maps::{BYTE_CALLS, CELLS, ERRORS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, SHARED, count},
+    maps::{
+        BYTE_CALLS, CELLS, ERRORS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, SHARED, count,
+        count_more,
+    },
     suspended::is_sigreturn,
-    threads::{comm, recorded, task, tid_of},
+    threads::{comm, recorded, tally, task, tid_of},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -59,8 +62,12 @@ unsafe fn add_shared(cell: *mut Cell, duration_ns: u64, result: u64) {
     }
 }
 
+/// Makes a value in a map at least as large as another.
+///
+/// # Safety
+/// `max` points to an aligned 64-bit value in a map.
 #[inline(always)]
-unsafe fn raise(max: *mut u64, value: u64) {
+pub(crate) unsafe fn raise(max: *mut u64, value: u64) {
     for _ in 0..MAX_TRIES {
         // SAFETY: the caller vouches for the place.
         unsafe {
@@ -192,7 +199,7 @@ fn finish_shared() -> bool {
             add_other(cell, noted);
         }
         if noted.has_failed() {
-            add_error(thread, 0, noted.result as i64);
+            add_errors(thread, 0, noted.result.wrapping_neg(), 1);
         }
         noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result)
     }
@@ -219,10 +226,10 @@ unsafe fn lose(thread: *mut Thread, fate: Fate) {
     unsafe {
         // Of the hits that the call has had, each is lost.
         if matches!(fate, Fate::RETURNED | Fate::ENDED) && (*thread).start_ns != 0 {
-            count(Counter::EnterLostCell);
+            tally(thread, Counter::EnterLostCell);
         }
         if fate != Fate::ENDED {
-            count(Counter::ExitLostCell);
+            tally(thread, Counter::ExitLostCell);
         }
     }
 }
@@ -245,27 +252,26 @@ unsafe fn fail(thread: *mut Thread, cell: *mut Cell, result: i64) {
                 return;
             }
         }
-        add_error(thread, (*thread).tid, result);
+        add_errors(thread, (*thread).tid, error, 1);
     }
 }
 
-/// Counts an error in the table of errors.
+/// Counts errors in the table of errors.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
 #[inline(never)]
-unsafe fn add_error(thread: *mut Thread, tid: u32, result: i64) {
+pub(crate) unsafe fn add_errors(thread: *mut Thread, tid: u32, error: u64, more: u64) {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let key = ErrorKey {
-            space: (*thread).space,
-            tid,
-            call: (*thread).call,
-            error: result.wrapping_neg() as u64,
-        };
+        let (space, call, comm) = ((*thread).space, (*thread).call, comm(task()));
+        let key = ErrorKey { space, tid, call, error, comm };
         if ERRORS.get_ptr_mut(key).is_none() {
             let _ = ERRORS.insert(key, 0, BPF_NOEXIST);
         }
         match ERRORS.get_ptr_mut(key) {
-            Some(counted) => atomic::add(counted, 1),
-            None => count(Counter::ErrorLost),
+            Some(counted) => atomic::add(counted, more),
+            None => count_more(Counter::ErrorLost, more),
         }
     }
 }
@@ -283,16 +289,23 @@ fn own_index() -> u32 {
 }
 
 /// The place of a native call's cell index in a record.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
 #[inline(always)]
-unsafe fn index_place(thread: *mut Thread, call: u64) -> *mut u16 {
+pub(crate) unsafe fn index_place(thread: *mut Thread, call: u64) -> *mut u16 {
     // SAFETY: the caller vouches for the record; the mask keeps the index within it.
     unsafe { (&raw mut (*thread).cells).cast::<u16>().add(opaque(call) as usize & (DIRECT_CALLS - 1)) }
 }
 
+/// The key of the cell index of another call.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
 #[inline(always)]
-unsafe fn indirect_key(thread: *mut Thread, call: u64) -> ErrorKey {
+pub(crate) unsafe fn indirect_key(thread: *mut Thread, call: u64) -> ErrorKey {
     // SAFETY: the caller vouches for the record.
-    unsafe { ErrorKey { space: (*thread).space, tid: (*thread).tid, call, error: 0 } }
+    unsafe { ErrorKey { space: (*thread).space, tid: (*thread).tid, call, error: 0, comm: [0; 2] } }
 }
 
 /// Index of the cell of a call that the thread has made before, else 0.
@@ -310,36 +323,54 @@ unsafe fn known_cell(thread: *mut Thread, call: u64) -> u32 {
 /// Index of a new cell for a call of the thread; 0 if there are no more.
 #[inline(always)]
 unsafe fn new_cell(thread: *mut Thread, call: u64) -> u32 {
-    let Some(next) = NEXT_CELL.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the caller vouches for the record; others are map values.
+    let index = free_cell();
+    let Some(cell) = CELLS.get_ptr_mut(index) else { return 0 };
+    if index == 0 {
+        return 0;
+    }
+    // SAFETY: the caller vouches for the record; the cell is a map value that nobody else has.
     unsafe {
-        // Read first, so that the number does not grow without end.
-        if next.read_volatile() + 1 >= MAX_CELLS.load().into() {
-            return 0;
-        }
-        let index = atomic::take(next) + 1;
-        if index >= MAX_CELLS.load().into() {
-            return 0;
-        }
-        let index = index as u32;
-        let Some(cell) = CELLS.get_ptr_mut(index) else { return 0 };
-        (*cell).tid = (*thread).tid;
-        describe(cell, thread);
         if call < DIRECT_CALLS as u64 {
             index_place(thread, call).write_volatile(index as u16);
         } else if INDIRECT.insert(indirect_key(thread, call), index, BPF_NOEXIST).is_err() {
-            return 0; // no memory: the cell stays empty
+            let _ = FREE_CELLS.push(index, 0);
+            return 0;
         }
-        index
+        (*cell).tid = (*thread).tid;
+        describe(cell, thread);
+        (*cell).next = (*thread).first_cell;
+        (*thread).first_cell = index.into();
+    }
+    index
+}
+
+/// Index of a cell that no thread has; 0 if there is none.
+#[inline(always)]
+fn free_cell() -> u32 {
+    if let Ok(Some(index)) = FREE_CELLS.pop() {
+        return index;
+    }
+    let Some(next) = NEXT_CELL.get_ptr_mut(0) else { return 0 };
+    let most = u64::from(MAX_CELLS.load());
+    // SAFETY: a map value. Read first, so that the number does not grow without end.
+    unsafe {
+        if next.read_volatile() + 1 >= most {
+            return 0;
+        }
+        let index = atomic::take(next) + 1;
+        if index < most { index as u32 } else { 0 }
     }
 }
 
-/// The cell of the call that the threads of the space share; null without memory.
+/// The cell of the call that the threads of the current thread's name share; null without memory.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
 #[inline(never)]
-unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
+pub(crate) unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let key = SharedKey { space: (*thread).space.into(), call: (*thread).call };
+        let key = SharedKey { space: (*thread).space.into(), call: (*thread).call, comm: comm(task()) };
         if let Some(cell) = SHARED.get_ptr_mut(key) {
             return cell;
         }

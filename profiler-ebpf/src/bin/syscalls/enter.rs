@@ -5,13 +5,13 @@ use core::ffi::c_void;
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
 use profiler_common::syscalls::{ALL_STACKS, COMPAT, Counter, IN_CALL, IS_NEW, Thread};
 
-use profiler_ebpf::threads;
+use profiler_ebpf::{atomic, threads};
 
 use crate::{
     look::stack,
-    maps::{STACKS, TASK_STATUS, count, settings},
+    maps::{STACKS, TASK_STATUS, settings},
     suspended,
-    threads::{current, member, task},
+    threads::{current, done, member, tally, task},
 };
 
 /// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the task is in a call of i386.
@@ -30,24 +30,24 @@ pub(crate) fn syscalls_enter(ctx: *mut c_void) -> i32 {
 }
 
 #[inline(always)]
-fn candidate(ctx: *mut c_void) -> i32 {
+fn candidate(ctx: *mut c_void) {
     let task = task();
-    let Some(thread) = current(task, Counter::EnterHits, Counter::EnterLostThread) else { return 0 };
+    let Some(thread) = current(task, Counter::EnterLostThread) else { return };
     // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
     unsafe {
         let call = call(task, ctx.cast::<u64>().add(1).read_volatile());
         (*thread).enters += 1;
-        if (*thread).state != 0 && !begins(thread, call, ctx) {
-            return 0;
+        atomic::barrier();
+        if (*thread).state == 0 || begins(thread, call, ctx) {
+            (*thread).call = call;
+            (*thread).state |= IN_CALL;
+            if STACKS.load() == ALL_STACKS {
+                (*thread).stack = stack((*thread).space);
+            }
+            (*thread).start_ns = bpf_ktime_get_ns();
         }
-        (*thread).call = call;
-        (*thread).state |= IN_CALL;
-        if STACKS.load() == ALL_STACKS {
-            (*thread).stack = stack((*thread).space);
-        }
-        (*thread).start_ns = bpf_ktime_get_ns();
+        done(thread);
     }
-    0
 }
 
 /// The call of this number, made by the current task.
@@ -66,10 +66,10 @@ unsafe fn begins(thread: *mut Thread, call: u64, ctx: *mut c_void) -> bool {
         if (*thread).state & IN_CALL != 0 {
             // Returns are not seen any more while the programs are being taken away.
             if (&raw const (*settings()).over).read_volatile() != 0 {
-                count(Counter::EnterLate);
+                tally(thread, Counter::EnterLate);
                 return false;
             }
-            count(Counter::EnterLostReturn);
+            tally(thread, Counter::EnterLostReturn);
         }
         (*thread).state &= !IS_NEW;
         let regs = ctx.cast::<*const pt_regs>().read_volatile();

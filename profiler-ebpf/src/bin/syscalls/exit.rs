@@ -7,16 +7,16 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{COMPAT, Counter, DIRECT_CALLS, HAS_SUSPENDED, IN_CALL, IS_NEW, Thread},
 };
-use profiler_ebpf::threads;
+use profiler_ebpf::{atomic, threads};
 
 use crate::{
     cells::{self, FIRST_ERROR, Fate, finish},
     enter::call,
     life,
     look::{is_to_be_looked_at, look},
-    maps::{CELLS, count},
+    maps::CELLS,
     suspended::{self, is_one_of},
-    threads::{current, recorded, task, tid_of},
+    threads::{all_done, current, done, recorded, tally, task, tid_of},
 };
 
 /// What comes next at a return.
@@ -44,15 +44,17 @@ fn candidate(ctx: *mut c_void) {
     let mut step = count_usual(ctx, task());
     if step == UNUSUAL {
         step = unusual(ctx);
-    }
-    if step == FINISH {
-        step = if finish() { LOOK } else { DONE };
-        if life::retire_after_exec() {
-            // What it was called from is gone.
-            step = DONE;
+        if step == FINISH {
+            step = if finish() { LOOK } else { DONE };
+            if life::retire_after_exec() {
+                // What it was called from is gone, and so is its record.
+                return;
+            }
         }
+        all_done();
     }
-    if step == LOOK {
+    // The compiler would make two calls of it, and the verifier would follow both.
+    if opaque(step.into()) == u64::from(LOOK) {
         look();
     }
 }
@@ -60,12 +62,13 @@ fn candidate(ctx: *mut c_void) {
 /// Counts the return of a call that the thread has made before and that did not fail.
 #[inline(always)]
 fn count_usual(ctx: *mut c_void, task: *const u8) -> Step {
-    let Some(thread) = current(task, Counter::ExitHits, Counter::ExitLostThread) else { return DONE };
+    let Some(thread) = current(task, Counter::ExitLostThread) else { return DONE };
     // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own, and so are its cells.
     unsafe {
         let now_ns = bpf_ktime_get_ns();
         let result = ctx.cast::<u64>().add(1).read_volatile();
         (*thread).exits += 1;
+        atomic::barrier();
         let (state, call) = ((*thread).state, (*thread).call);
         if state & !HAS_SUSPENDED == IN_CALL && result < FIRST_ERROR && call < DIRECT_CALLS as u64 {
             let cells = (&raw const (*thread).cells).cast::<u16>();
@@ -78,6 +81,7 @@ fn count_usual(ctx: *mut c_void, task: *const u8) -> Step {
                 (*thread).state = state & !IN_CALL;
                 let duration_ns = now_ns.wrapping_sub(start_ns);
                 cells::add(cell, duration_ns, result);
+                done(thread);
                 return if is_to_be_looked_at(thread, duration_ns, result) { LOOK } else { DONE };
             }
         }
@@ -88,6 +92,8 @@ fn count_usual(ctx: *mut c_void, task: *const u8) -> Step {
 
 /// Calls that return twice, native and of i386: once in the thread that they make.
 const FORKS: [u64; 8] = [56, 57, 58, 435, COMPAT | 2, COMPAT | 120, COMPAT | 190, COMPAT | 435];
+/// The bit of calls of x32, which have these numbers too.
+const X32: u64 = 1 << 30;
 
 /// Finds out what another return is.
 #[inline(never)]
@@ -103,8 +109,8 @@ fn unusual(ctx: *mut c_void) -> Step {
         // Read again: the verifier forgets by which way it came.
         let call = (&raw const (*thread).call).read_volatile();
         let result = (&raw const (*thread).result).read_volatile() as i64;
-        if state & (IN_CALL | IS_NEW) == IS_NEW && result == 0 && is_one_of(call, FORKS) {
-            count(Counter::ExitChildBegan);
+        if state & (IN_CALL | IS_NEW) == IS_NEW && result == 0 && is_one_of(call & !X32, FORKS) {
+            tally(thread, Counter::ExitChildBegan);
             return DONE;
         }
         if fate != Fate::REFUSED.number()

@@ -4,13 +4,16 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use profiler_common::opaque::opaque;
-use profiler_common::syscalls::{Counter, HAS_ENDED, HAS_EXECED, IN_CALL, MAX_SUSPENDED, Suspended, Thread};
+use profiler_common::syscalls::{
+    Counter, HAS_ENDED, HAS_EXECED, IN_CALL, MAX_SUSPENDED, OF_THREADS, Suspended, Thread,
+};
 use profiler_ebpf::atomic;
 
 use crate::{
     cells::{Fate, finish, note},
-    maps::{BEYOND, SLOT_MASK, SLOTS, count, count_more},
-    threads::{comm, in_slot, is_candidate, recorded, task, tid_of},
+    fold,
+    maps::{BEYOND, FREE_THREADS, SLOT_MASK, SLOTS, folds},
+    threads::{comm, done, in_slot, is_candidate, recorded, tally, task, tid_of},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -26,6 +29,8 @@ pub(crate) fn syscalls_thread_exit(_ctx: *mut c_void) -> i32 {
     let Some(thread) = recorded(tid_of(task)) else { return 0 };
     // SAFETY: the thread's own record; the callback takes nothing, and the loop ends before this does.
     unsafe {
+        (*thread).others += 1;
+        atomic::barrier();
         (*thread).comm = comm(task);
         bpf_loop(1 + MAX_SUSPENDED as u32, end_one as *mut c_void, ptr::null_mut(), 0);
     }
@@ -52,7 +57,7 @@ extern "C" fn end_one(_turn: u32, _nothing: *mut c_void) -> i64 {
             (*thread).depth = depth - 1;
         }
         if (*thread).start_ns == 0 {
-            count(Counter::EndedSinceBefore);
+            tally(thread, Counter::EndedSinceBefore);
         }
         note(thread, Fate::ENDED, 0, 0);
     }
@@ -68,26 +73,89 @@ pub(crate) fn retire_after_exec() -> bool {
     if unsafe { (*thread).state } & HAS_EXECED == 0 {
         return false;
     }
-    retire();
+    close();
     true
 }
 
-/// Closes the record of the current thread, which has one: it has ended, or goes on in another address space.
+/// Closes the record of the current thread, which has one and goes on in another address space. Its room is not given back: address spaces
+/// run out earlier, and the verifier would follow that in one more program.
+#[inline(never)]
+fn close() {
+    let tid = tid_of(task());
+    let Some(thread) = recorded(tid) else { return };
+    // SAFETY: the thread's own record.
+    unsafe {
+        (*thread).state = HAS_ENDED;
+        if own_number(tid) != 0 {
+            done(thread);
+            return free_slot(tid);
+        }
+    }
+    leave_beyond(tid);
+}
+
+/// Closes the record of the current thread, which has one and has ended.
 #[inline(never)]
 fn retire() {
     let tid = tid_of(task());
-    let Some(thread) = recorded(tid) else { return };
-    // SAFETY: the thread's own record; a slot with the thread's id is the thread's own.
-    unsafe {
-        (*thread).state = HAS_ENDED;
-        let Some(slot) = SLOTS.get_ptr_mut(tid & SLOT_MASK.load()) else { return };
-        if slot.read_volatile() as u32 == tid {
-            slot.write_volatile(0);
-        } else {
-            count_more(Counter::EnterHits, (*thread).enters);
-            count_more(Counter::ExitHits, (*thread).exits);
-            let _ = BEYOND.remove(tid);
+    let number = own_number(tid);
+    if !fold::is_wanted() {
+        return close();
+    }
+    // SAFETY: a value in a section.
+    unsafe { atomic::add(&raw mut (*folds()).begun, 1) };
+    let is_empty = fold::fold_cells();
+    if number == 0 {
+        leave_beyond(tid);
+    } else {
+        let Some(thread) = recorded(tid) else { return };
+        // SAFETY: the thread's own record.
+        unsafe {
+            (*thread).state = HAS_ENDED;
+            if is_empty {
+                fold::fold_record(thread);
+            } else {
+                done(thread);
+            }
         }
+        free_slot(tid);
+        if is_empty {
+            let _ = FREE_THREADS.push(number, 0);
+        }
+    }
+    // SAFETY: a value in a section.
+    unsafe { atomic::add(&raw mut (*folds()).done, 1) };
+}
+
+/// Removes the record of the current thread, which is found by hashing.
+#[inline(never)]
+fn leave_beyond(tid: u32) {
+    // SAFETY: a value in a section.
+    unsafe { atomic::add(&raw mut (*folds()).begun, 1) };
+    if let Some(thread) = BEYOND.get_ptr_mut(tid) {
+        // SAFETY: the thread's own record.
+        unsafe { fold::fold_record(thread) };
+        let _ = BEYOND.remove(tid);
+    }
+    // SAFETY: as above.
+    unsafe { atomic::add(&raw mut (*folds()).done, 1) };
+}
+
+/// The number of the record in the slot of the current thread; 0 if it has none there.
+#[inline(always)]
+fn own_number(tid: u32) -> u32 {
+    let Some(slot) = SLOTS.get_ptr(tid & SLOT_MASK.load()) else { return 0 };
+    // SAFETY: a map value. What concerns a thread is only written by this thread.
+    let slot = unsafe { slot.read_volatile() };
+    if slot as u32 == tid { (slot >> 32) as u32 } else { 0 }
+}
+
+/// Frees the slot of the current thread, which has one.
+#[inline(always)]
+fn free_slot(tid: u32) {
+    if let Some(slot) = SLOTS.get_ptr_mut(tid & SLOT_MASK.load()) {
+        // SAFETY: a map value, and this thread's own.
+        unsafe { slot.write_volatile(0) };
     }
 }
 
@@ -102,15 +170,28 @@ pub(crate) fn syscalls_exec(ctx: *mut c_void) -> i32 {
     if !is_candidate(task) {
         return 0;
     }
+    let Some(thread) = recorded(before) else { return 0 };
+    // SAFETY: the thread's own record, and a value in a section.
+    unsafe {
+        (*thread).state |= HAS_EXECED;
+        atomic::add(&raw mut (*folds()).begun, 1);
+    }
     let now = tid_of(task);
+    if before != now {
+        move_record(before, now);
+    }
+    // SAFETY: as above.
+    unsafe { atomic::add(&raw mut (*folds()).done, 1) };
+    0
+}
+
+/// The current thread has another id from now on.
+#[inline(never)]
+fn move_record(before: u32, now: u32) -> u32 {
     let has_slot = in_slot(before).is_some();
     let Some(thread) = recorded(before) else { return 0 };
     // SAFETY: the thread's own record, and map values.
     unsafe {
-        (*thread).state |= HAS_EXECED;
-        if before == now {
-            return 0;
-        }
         (*thread).tid = now;
         let record: &Thread = &*thread;
         let Some(slot) = SLOTS.get_ptr_mut(before & SLOT_MASK.load()) else { return 0 };
@@ -125,10 +206,26 @@ pub(crate) fn syscalls_exec(ctx: *mut c_void) -> i32 {
         if !atomic::replace(to, 0, held >> 32 << 32 | u64::from(now)) {
             let _ = BEYOND.insert(now, record, BPF_NOEXIST);
             // What it counted goes on there.
-            (*thread).enters = 0;
-            (*thread).exits = 0;
-            (*thread).state = HAS_ENDED;
+            forget(thread);
         }
     }
     0
+}
+
+/// Empties a record that goes on elsewhere. Its number is not given out again.
+#[inline(always)]
+unsafe fn forget(thread: *mut Thread) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        (*thread).tid = 0;
+        (*thread).enters = 0;
+        (*thread).exits = 0;
+        (*thread).others = 0;
+        (*thread).done = 0;
+        (*thread).first_cell = 0;
+        for place in 0..OF_THREADS.len() {
+            (&raw mut (*thread).outcomes).cast::<u64>().add(place).write_volatile(0);
+        }
+        (*thread).state = HAS_ENDED;
+    }
 }

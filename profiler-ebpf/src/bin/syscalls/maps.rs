@@ -3,11 +3,11 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use profiler_common::{
     record::RECORD_OF_TOOL,
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Settings, SharedKey, Thread, UringKey},
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Folds, Settings, SharedKey, Thread, UringKey},
 };
 use profiler_ebpf::stack::number::{Remarks, TaskWalker};
 
@@ -60,6 +60,17 @@ pub(crate) static STACKS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static mut SETTINGS: Settings = Settings { least_ns: 0, list_ns: 0, stack_ns: 0, over: 0 };
 
+/// A section of its own, too.
+#[unsafe(link_section = ".bss.folds")]
+#[unsafe(no_mangle)]
+static mut FOLDS: Folds = Folds { begun: 0, done: 0 };
+
+/// How often room was given back.
+#[inline(always)]
+pub(crate) fn folds() -> *mut Folds {
+    &raw mut FOLDS
+}
+
 /// The settings, to be read one by one.
 #[inline(always)]
 pub(crate) fn settings() -> *const Settings {
@@ -72,9 +83,12 @@ pub(crate) static SLOTS: Array<u64> = Array::with_max_entries(1, 0);
 /// Records of threads, from 1 on.
 #[map]
 pub(crate) static THREADS: Array<Thread> = Array::with_max_entries(2, BPF_F_MMAPABLE);
-/// Records given out.
+/// Records given out, without those that were given back and out again.
 #[map]
 pub(crate) static NEXT_THREAD: Array<u64> = Array::with_max_entries(1, 0);
+/// Records that were given back. The loader sizes it as it does `THREADS`.
+#[map]
+pub(crate) static FREE_THREADS: Stack<u32> = Stack::with_max_entries(2, 0);
 /// Records of threads that found no slot or no record, by thread id. They last as long as the thread.
 #[map]
 pub(crate) static BEYOND: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
@@ -82,13 +96,16 @@ pub(crate) static BEYOND: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 
 /// What each thread did with each call, from 1 on. The loader sizes it.
 #[map]
 pub(crate) static CELLS: Array<Cell> = Array::with_max_entries(2, BPF_F_MMAPABLE);
-/// Cells given out.
+/// Cells given out, without those that were given back and out again.
 #[map]
 pub(crate) static NEXT_CELL: Array<u64> = Array::with_max_entries(1, 0);
+/// Cells that were given back. The loader sizes it as it does `CELLS`.
+#[map]
+pub(crate) static FREE_CELLS: Stack<u32> = Stack::with_max_entries(2, 0);
 /// Index of the cell of a thread and a call that has no index in the thread's record; the field `error` of the key is 0.
 #[map]
 pub(crate) static INDIRECT: HashMap<ErrorKey, u32> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
-/// What the threads of a space did that have no cell of their own.
+/// What the threads of a name did that have no cell of their own, or no longer.
 #[map]
 pub(crate) static SHARED: HashMap<SharedKey, Cell> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
 /// Calls that failed with an error that has no place in a cell.
@@ -110,7 +127,7 @@ pub(crate) static CALLERS: HashMap<CallerKey, Caller> = HashMap::with_max_entrie
 /// What went through rings of io_uring.
 #[map]
 pub(crate) static URING: HashMap<UringKey, u64> = HashMap::with_max_entries(1 << 12, BPF_F_NO_PREALLOC);
-/// What a walk works with. These programs are not preempted, and only one of them walks.
+/// What a walk works with. Several programs walk, but none of them is preempted or interrupts another.
 #[map]
 pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 

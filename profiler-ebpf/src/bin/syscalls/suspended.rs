@@ -11,12 +11,13 @@ use profiler_common::{
     opaque::{not_negative, opaque},
     syscalls::{COMPAT, Counter, HAS_SUSPENDED, IN_CALL, MAX_SUSPENDED, Suspended, Thread},
 };
+use profiler_ebpf::atomic;
 
 use crate::{
     cells::{Fate, finish, note},
     look::look,
-    maps::{ACTION_FLAGS, ACTION_HANDLER, count},
-    threads::{is_candidate, member, recorded, task, tid_of},
+    maps::{ACTION_FLAGS, ACTION_HANDLER},
+    threads::{all_done, is_candidate, member, recorded, tally, task, tid_of},
 };
 
 /// Codes of the kernel, include/linux/errno.h.
@@ -80,11 +81,11 @@ unsafe fn place(thread: *mut Thread, number: u32) -> *mut Suspended {
 pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_regs) {
     // SAFETY: the caller vouches for both.
     unsafe {
-        count(Counter::ExitSuspended);
+        tally(thread, Counter::ExitSuspended);
         let mut depth = (&raw const (*thread).depth).read_volatile();
         if depth >= MAX_SUSPENDED as u32 {
             // The oldest was left by a handler that did not return.
-            count(Counter::EnterAbandoned);
+            tally(thread, Counter::EnterAbandoned);
             for number in 1..MAX_SUSPENDED as u32 {
                 *place(thread, number - 1) = *place(thread, number);
             }
@@ -122,7 +123,14 @@ pub(crate) unsafe fn goes_on(thread: *mut Thread, call: u64, regs: *const pt_reg
         if !same || (*last).ip != ip || (*last).sp != sp {
             return false; // a call of a handler
         }
-        count(Counter::EnterContinued);
+        // A handler that ran in between has returned, or the program has left it by a jump and begins anew.
+        let before = (&raw const (*thread).call).read_volatile();
+        if (*last).handled != 0 && !is_sigreturn(before) {
+            tally(thread, Counter::EnterAbandoned);
+            drop_last(thread, depth);
+            return false;
+        }
+        tally(thread, Counter::EnterContinued);
         take_up(thread, last, depth);
         (*thread).state |= IN_CALL;
         true
@@ -137,6 +145,15 @@ unsafe fn take_up(thread: *mut Thread, last: *const Suspended, depth: u32) {
         (*thread).call = (*last).call;
         (*thread).start_ns = (*last).start_ns;
         (*thread).stack = (*last).stack as u32;
+        drop_last(thread, depth);
+    }
+}
+
+/// Drops the last suspended call.
+#[inline(always)]
+unsafe fn drop_last(thread: *mut Thread, depth: u32) {
+    // SAFETY: as above.
+    unsafe {
         (*thread).depth = depth - 1;
         if depth == 1 {
             (*thread).state &= !HAS_SUSPENDED;
@@ -162,11 +179,16 @@ pub(crate) fn syscalls_signal(ctx: *mut c_void) -> i32 {
         let action = ctx.cast::<*const u8>().add(2).read_volatile();
         let handler: u64 = member(action, ACTION_HANDLER.load());
         let flags: u64 = member(action, ACTION_FLAGS.load());
+        (*thread).others += 1;
+        atomic::barrier();
         if !deliver(thread, depth, handler, flags) {
+            all_done();
             return 0;
         }
     }
-    if finish() {
+    let is_to_be_looked_at = finish();
+    all_done();
+    if is_to_be_looked_at {
         look();
     }
     0
@@ -186,7 +208,7 @@ unsafe fn deliver(thread: *mut Thread, depth: u32, handler: u64, flags: u64) -> 
             (*last).handled = 1;
             return false;
         }
-        count(Counter::Interrupted);
+        tally(thread, Counter::Interrupted);
         take_up(thread, last, depth);
         let fate = if (*thread).start_ns == 0 { Fate::UNDER_WAY } else { Fate::RETURNED };
         note(thread, fate, INTERRUPTED, bpf_ktime_get_ns());

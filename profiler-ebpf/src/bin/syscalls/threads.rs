@@ -3,12 +3,12 @@
 use core::ptr;
 
 use aya_ebpf::helpers::bpf_get_current_task_btf;
-use profiler_common::syscalls::{Counter, IS_NEW, Thread};
+use profiler_common::syscalls::{Counter, IS_NEW, Thread, of_thread};
 use profiler_ebpf::{atomic, space};
 
 use crate::maps::{
-    BEYOND, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, TASK_COMM, TASK_PID, TASK_TGID, THREADS,
-    count,
+    BEYOND, FREE_THREADS, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, TASK_COMM, TASK_PID,
+    TASK_TGID, THREADS, count,
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -45,14 +45,14 @@ pub(crate) fn is_candidate(task: *const u8) -> bool {
 }
 
 /// The record of the current thread, whose process may be observed; `None` if it is not. A hit of an observed thread for which there is no
-/// memory is counted as `hits` and as `lost`.
+/// memory is counted as `lost`.
 #[inline(always)]
-pub(crate) fn current(task: *const u8, hits: Counter, lost: Counter) -> Option<*mut Thread> {
+pub(crate) fn current(task: *const u8, lost: Counter) -> Option<*mut Thread> {
     let tid = tid_of(task);
     if let Some(thread) = in_slot(tid) {
         return Some(thread);
     }
-    let thread = beyond_or_new(tid, task, hits, lost);
+    let thread = beyond_or_new(tid, task, lost);
     if thread.is_null() { None } else { Some(thread) }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn recorded(tid: u32) -> Option<*mut Thread> {
 
 /// The record of a thread without a slot: a new one, if its process is observed. Null if it is not, or if there is no memory.
 #[inline(never)]
-fn beyond_or_new(tid: u32, task: *const u8, hits: Counter, lost: Counter) -> *mut Thread {
+fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
     if let Some(thread) = BEYOND.get_ptr_mut(tid) {
         return thread;
     }
@@ -101,7 +101,6 @@ fn beyond_or_new(tid: u32, task: *const u8, hits: Counter, lost: Counter) -> *mu
             let _ = BEYOND.insert(tid, nothing, BPF_NOEXIST);
         }
         let Some(thread) = BEYOND.get_ptr_mut(tid) else {
-            count(hits);
             count(lost);
             return ptr::null_mut();
         };
@@ -110,25 +109,74 @@ fn beyond_or_new(tid: u32, task: *const u8, hits: Counter, lost: Counter) -> *mu
     }
 }
 
-/// A new record in the slot of the thread, if there is a record and the slot is free.
+/// A record for the thread in its slot, if there is a record and the slot is free.
 #[inline(always)]
 fn with_slot(tid: u32) -> Option<*mut Thread> {
     let slot = SLOTS.get_ptr_mut(tid & SLOT_MASK.load())?;
-    let next = NEXT_THREAD.get_ptr_mut(0)?;
-    // SAFETY: map values; several threads may want the same slot.
+    // SAFETY: a map value; several threads may want the same slot.
     unsafe {
         if slot.read_volatile() != 0 {
             return None;
         }
+        let number = free_record()?;
+        if !atomic::replace(slot, 0, u64::from(tid) | u64::from(number) << 32) {
+            // Another thread was faster.
+            let _ = FREE_THREADS.push(number, 0);
+            return None;
+        }
+        THREADS.get_ptr_mut(number)
+    }
+}
+
+/// The number of a record that no thread has.
+#[inline(always)]
+fn free_record() -> Option<u32> {
+    if let Ok(Some(number)) = FREE_THREADS.pop() {
+        return Some(number);
+    }
+    let next = NEXT_THREAD.get_ptr_mut(0)?;
+    let most = u64::from(MAX_THREADS.load());
+    // SAFETY: a map value. Read first, so that the number does not grow without end.
+    unsafe {
+        if next.read_volatile() + 1 >= most {
+            return None;
+        }
         let number = atomic::take(next) + 1;
-        if number >= u64::from(MAX_THREADS.load()) {
-            return None;
-        }
-        // If another thread is faster, this record stays empty.
-        if !atomic::replace(slot, 0, u64::from(tid) | number << 32) {
-            return None;
-        }
-        THREADS.get_ptr_mut(number as u32)
+        if number < most { Some(number as u32) } else { None }
+    }
+}
+
+/// Counts what became of a hit.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
+#[inline(always)]
+pub(crate) unsafe fn tally(thread: *mut Thread, counter: Counter) {
+    // SAFETY: the caller vouches for the record; the counter is one of those that it has.
+    unsafe { *(&raw mut (*thread).outcomes).cast::<u64>().add(of_thread(counter)) += 1 };
+}
+
+/// The program is done with the record: what the record and its cells have belongs together again. Each program that changes them has
+/// counted that it began.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
+#[inline(always)]
+pub(crate) unsafe fn done(thread: *mut Thread) {
+    atomic::barrier();
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let done = &raw mut (*thread).done;
+        done.write_volatile(done.read_volatile() + 1);
+    }
+}
+
+/// [`done`] with the record of the current thread, unless it is gone.
+#[inline(never)]
+pub(crate) fn all_done() {
+    if let Some(thread) = recorded(tid_of(task())) {
+        // SAFETY: the record of the current thread.
+        unsafe { done(thread) };
     }
 }
 

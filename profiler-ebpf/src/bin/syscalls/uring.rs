@@ -1,9 +1,9 @@
-//! What goes through rings of io_uring, which no system call shows. Whoever submits or completes an operation for a process, be it a thread
-//! that polls the ring or one that works for it, has the id of that process.
+//! What goes through rings of io_uring, which no system call shows. Whoever submits an operation for a process, be it a thread
+//! that polls the ring, has the id of that process.
 
 use core::ffi::c_void;
 
-use profiler_common::syscalls::{Counter, URING_COMPLETED, UringKey};
+use profiler_common::syscalls::{Counter, UringKey};
 use profiler_ebpf::{atomic, space};
 
 use crate::{
@@ -22,17 +22,6 @@ pub(crate) fn syscalls_submit(ctx: *mut c_void) -> i32 {
         // SAFETY: an argument of which the verifier knows the type.
         let operation: u8 = unsafe { member(ctx.cast::<*const u8>().read_volatile(), REQUEST_OPCODE.load()) };
         add(task, operation.into());
-    }
-    0
-}
-
-/// An operation is complete.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "tp_btf/io_uring_complete")]
-pub(crate) fn syscalls_complete(_ctx: *mut c_void) -> i32 {
-    let task = task();
-    if is_candidate(task) {
-        add(task, URING_COMPLETED);
     }
     0
 }

@@ -13,8 +13,7 @@ use profiler::{
 use profiler_common::{
     ledger::Class,
     syscalls::{
-        Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, Probe, SlowCall, Thread,
-        URING_COMPLETED, UringKey,
+        Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, Probe, SlowCall, Thread, UringKey,
     },
 };
 use serde_json::{Value, json};
@@ -98,15 +97,11 @@ fn of_ledger(ledger: &[u64]) -> Value {
     json!(by_probe)
 }
 
-/// Operations by number, and completions.
+/// Operations by number.
 fn of_uring(uring: &[(UringKey, u64)]) -> Value {
     let mut operations: BTreeMap<String, u64> = BTreeMap::new();
     for (key, count) in uring {
-        let name = match key.operation {
-            URING_COMPLETED => "completed".to_owned(),
-            operation => operation.to_string(),
-        };
-        *operations.entry(name).or_default() += count;
+        *operations.entry(key.operation.to_string()).or_default() += count;
     }
     json!(operations)
 }
@@ -148,7 +143,8 @@ fn of_cell(cell: &Cell, errors: &[(ErrorKey, u64)]) -> Value {
     let own = cell.errors.iter().zip(cell.error_counts).filter(|(_, count)| *count > 0);
     let mut failed: BTreeMap<u64, u64> = own.map(|(error, count)| (*error, count)).collect();
     for (key, count) in errors {
-        if (key.space, key.tid, key.call) == (cell.space, cell.tid, cell.call) {
+        let is_of_cell = (key.space, key.tid, key.call) == (cell.space, cell.tid, cell.call);
+        if is_of_cell && (key.tid != 0 || key.comm == cell.comm) {
             *failed.entry(key.error).or_default() += count;
         }
     }

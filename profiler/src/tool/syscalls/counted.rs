@@ -1,22 +1,25 @@
 //! What the kernel side of `syscalls` has counted.
 
+use std::collections::HashMap;
+
 use profiler_common::{
-    ledger::{Counters, MAX_COUNTERS},
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, HAS_ENDED, IN_CALL, SharedKey, Thread, UringKey},
+    histogram::{self, BUCKETS, GROUPING_POWER},
+    ledger::Ledger as _,
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, SharedKey, Thread, UringKey},
 };
 
-use super::probes::Probes;
+use super::{mapped::settled, probes::Probes, sums};
 use crate::{
     error::{Error, ErrorKind, Result},
     kernel::bpf,
 };
 
-/// Everything that was counted so far. Exact when the programs are away; else a thread may be between two of its numbers.
+/// Everything that was counted so far. The ledger belongs together even while the programs run; so does each cell.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// Cells of threads, and after them those that threads share.
+    /// Cells of threads, and after them those that threads of a name share.
     pub cells: Vec<Cell>,
-    /// Threads that have a record, those that have ended included.
+    /// Threads that have a record, those that have ended included, unless their records were given to others.
     pub threads: Vec<Thread>,
     /// Calls that failed, by cell and error; what the cells do not have.
     pub errors: Vec<(ErrorKey, u64)>,
@@ -24,7 +27,7 @@ pub struct Counted {
     pub uring: Vec<(UringKey, u64)>,
     /// What stacks did with calls, as far as stacks were taken.
     pub callers: Vec<(CallerKey, Caller)>,
-    /// What the kernel side counted by [`Counter`]; [`Counted::ledger`] has all.
+    /// The ledger, by [`Counter`].
     pub counters: [u64; Counter::COUNT],
 }
 
@@ -34,93 +37,126 @@ impl Counted {
     /// # Errors
     /// If the kernel does not say.
     pub fn read(probes: &Probes) -> Result<Counted> {
-        let cells = each(probes, "CELLS", "NEXT_CELL")?;
-        let threads = each(probes, "THREADS", "NEXT_THREAD")?;
-        let counters = [0; Counter::COUNT];
-        let mut counted =
-            Counted { cells, threads, errors: Vec::new(), uring: Vec::new(), callers: Vec::new(), counters };
-        let failed = |map: &str, e| {
-            Error::new(ErrorKind::Kernel, format_args!("tried to read BPF map {map}")).because_of(e)
+        let mut counted = Counted {
+            cells: Vec::new(),
+            threads: Vec::new(),
+            errors: Vec::new(),
+            uring: Vec::new(),
+            callers: Vec::new(),
+            counters: sums::read(probes)?,
         };
-        bpf::for_each_element(probes.map("SHARED")?, |_: SharedKey, cell: Cell| counted.cells.push(cell))
-            .map_err(|e| failed("SHARED", e))?;
-        bpf::for_each_element(probes.map("BEYOND")?, |_: u32, thread: Thread| counted.threads.push(thread))
-            .map_err(|e| failed("BEYOND", e))?;
-        bpf::for_each_element(probes.map("ERRORS")?, |key, count| counted.errors.push((key, count)))
-            .map_err(|e| failed("ERRORS", e))?;
-        bpf::for_each_element(probes.map("URING")?, |key, operations| counted.uring.push((key, operations)))
-            .map_err(|e| failed("URING", e))?;
-        bpf::for_each_element(probes.map("CALLERS")?, |key, caller| counted.callers.push((key, caller)))
-            .map_err(|e| failed("CALLERS", e))?;
-        let cpus = aya::util::nr_cpus().map_err(|(what, e)| {
-            Error::new(ErrorKind::Kernel, format_args!("tried to read {what}")).because_of(e)
+        counted.read_threads(probes)?;
+        each(probes, "SHARED", |_: SharedKey, mut cell: Cell| {
+            mend(&mut cell);
+            counted.cells.push(cell);
         })?;
-        let mut by_cpu = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
-        probes.read("COUNTERS", &0u32, &mut by_cpu)?;
-        for counters in &by_cpu {
-            counted.counters.iter_mut().zip(counters.of).for_each(|(sum, more)| *sum += more);
-        }
+        each(probes, "ERRORS", |key, count| counted.errors.push((key, count)))?;
+        each(probes, "URING", |key, operations| counted.uring.push((key, operations)))?;
+        each(probes, "CALLERS", |key, caller| counted.callers.push((key, caller)))?;
         Ok(counted)
+    }
+
+    /// Threads and their own cells.
+    fn read_threads(&mut self, probes: &Probes) -> Result<()> {
+        let mut records = HashMap::new();
+        for (_, record) in probes.threads.up_to(probes.given_out("NEXT_THREAD")?) {
+            // SAFETY: an element of the mapping; any bytes are valid for a wire type.
+            let (thread, _) = settled(record, || unsafe { record.read_volatile() });
+            if thread.tid != 0 {
+                records.insert((thread.space, thread.tid), record);
+                self.threads.push(thread);
+            }
+        }
+        each(probes, "BEYOND", |_: u32, thread: Thread| self.threads.push(thread))?;
+        for (_, place) in probes.cells.up_to(probes.given_out("NEXT_CELL")?) {
+            // SAFETY: as above.
+            let read = || unsafe { place.read_volatile() };
+            let cell = read();
+            let (mut cell, is_settled) = match records.get(&(cell.space, cell.tid)) {
+                Some(record) => settled(*record, read),
+                None => (cell, false),
+            };
+            if !is_settled {
+                mend(&mut cell);
+            }
+            if cell.tid != 0 {
+                self.cells.push(cell);
+            }
+        }
+        Ok(())
     }
 
     /// One of the counters.
     pub fn counter(&self, counter: Counter) -> u64 {
-        self.counters[counter as usize]
+        self.counters[counter.index()]
     }
 
-    /// Calls that are under way, and calls that wait for a signal handler, of threads that have not ended.
-    pub fn under_way(&self) -> u64 {
-        let alive = self.threads.iter().filter(|thread| thread.state & HAS_ENDED == 0);
-        alive.map(|thread| u64::from(thread.depth) + u64::from(thread.state & IN_CALL)).sum()
-    }
-
-    /// Of those, the ones that were under way at the start, so that their entry was no hit.
-    fn under_way_since_before(&self) -> u64 {
-        let alive = self.threads.iter().filter(|thread| thread.state & HAS_ENDED == 0);
-        alive
-            .map(|thread| {
-                let waiting = thread.suspended.iter().take(thread.depth as usize);
-                let in_call = thread.state & IN_CALL != 0 && thread.start_ns == 0;
-                waiting.filter(|call| call.start_ns == 0).count() as u64 + u64::from(in_call)
-            })
-            .sum()
-    }
-
-    fn sum(&self, of: fn(&Cell) -> u64) -> u64 {
-        self.cells.iter().map(of).sum()
-    }
-
-    /// The ledger. What the kernel side counts in threads and cells only is filled in: hits come from threads, outcomes from
-    /// cells and from what threads are doing, so that they prove each other.
+    /// The ledger. Hits come from threads, what became of them from cells and from what threads are doing, so that they prove each other.
     pub fn ledger(&self) -> [u64; Counter::COUNT] {
-        let mut ledger = self.counters;
-        let mut add = |counter: Counter, more: u64| ledger[counter as usize] += more;
-        let returned = self.sum(|cell| cell.count);
-        add(Counter::EnterHits, self.threads.iter().map(|thread| thread.enters).sum());
-        add(Counter::EnterReturned, returned);
-        let ended = self.sum(|cell| cell.ended);
-        add(Counter::EnterEnded, ended.saturating_sub(self.counter(Counter::EndedSinceBefore)));
-        add(Counter::EnterUnderWay, self.under_way().saturating_sub(self.under_way_since_before()));
-        add(Counter::ExitHits, self.threads.iter().map(|thread| thread.exits).sum());
-        add(Counter::ExitReturned, returned.saturating_sub(self.counter(Counter::Interrupted)));
-        add(Counter::ExitUnderWay, self.sum(|cell| cell.under_way));
-        add(Counter::ExitRefused, self.sum(|cell| cell.refused));
-        ledger
+        self.counters
     }
 }
 
-/// The elements of an array from 1 on, as many as were given out.
-fn each<T: Copy>(probes: &Probes, map: &str, given_out: &str) -> Result<Vec<T>> {
-    let mut next = [0u64];
-    probes.read(given_out, &0u32, &mut next)?;
-    // The counter may be beyond the last one that there was.
-    let most = probes.entries(map).saturating_sub(1);
-    let mut all = Vec::new();
-    for index in 1..=next[0].min(most.into()) as u32 {
-        let mut value = [const { std::mem::MaybeUninit::<T>::zeroed() }];
-        probes.read(map, &index, &mut value)?;
-        // SAFETY: the kernel wrote the value, and any bytes are valid for a wire type.
-        all.push(unsafe { value[0].assume_init() });
+/// Makes the numbers of a cell fit each other that were read while a call was added: its histogram has the calls.
+fn mend(cell: &mut Cell) {
+    cell.count = cell.histogram.iter().sum();
+    let used = |(bucket, count): (usize, &u64)| (*count > 0).then_some(bucket);
+    let Some(last) = cell.histogram.iter().enumerate().filter_map(used).next_back() else {
+        (cell.total_ns, cell.max_ns) = (0, 0);
+        return;
+    };
+    let low = |bucket| histogram::first(GROUPING_POWER, bucket).unwrap_or_default();
+    let high = |bucket| match bucket + 1 == BUCKETS {
+        true => u64::MAX,
+        false => histogram::last(GROUPING_POWER, bucket).unwrap_or(u64::MAX),
+    };
+    cell.max_ns = cell.max_ns.clamp(low(last), high(last));
+    let sum = |end: &dyn Fn(usize) -> u64| {
+        let buckets = cell.histogram.iter().enumerate();
+        buckets.fold(0u64, |sum, (bucket, count)| sum.saturating_add(count.saturating_mul(end(bucket))))
+    };
+    let (least, most) = (sum(&low), sum(&|bucket| high(bucket).min(cell.max_ns)));
+    cell.total_ns = cell.total_ns.clamp(least, most);
+}
+
+/// Calls `element` with every element of a hash map.
+pub(super) fn each<K: Copy, V: Copy>(probes: &Probes, map: &str, element: impl FnMut(K, V)) -> Result<()> {
+    bpf::for_each_element(probes.map(map)?, element)
+        .map_err(|e| Error::new(ErrorKind::Kernel, format_args!("tried to read BPF map {map}")).because_of(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Histogram;
+
+    fn cell(count: u64, total_ns: u64, max_ns: u64, buckets: &[(u64, u64)]) -> Cell {
+        // SAFETY: any bytes are valid for a wire type.
+        let mut cell: Cell = unsafe { std::mem::zeroed() };
+        (cell.count, cell.total_ns, cell.max_ns) = (count, total_ns, max_ns);
+        for (ns, calls) in buckets {
+            cell.histogram[histogram::bucket(*ns)] += calls;
+        }
+        cell
     }
-    Ok(all)
+
+    #[test]
+    fn a_cell_that_was_read_in_between_is_a_sound_histogram() {
+        // The sum and the number came before the histogram, then the longest, then nothing but the histogram.
+        for mut torn in [
+            cell(3, 3_000, 1_000, &[(1_000, 2)]),
+            cell(2, 2_000, 9_000_000, &[(1_000, 2)]),
+            cell(1, 1_000, 1_000, &[(1_000, 1), (5_000_000, 1)]),
+            cell(1, 1_000, 1_000, &[]),
+            cell(1, 7, 7, &[(u64::MAX, 2)]),
+        ] {
+            mend(&mut torn);
+            let histogram = Histogram::from_kernel(&torn.histogram, torn.total_ns, torn.max_ns);
+            assert_eq!(histogram.check(), Ok(()), "{histogram:?}");
+            assert_eq!(torn.count, histogram.total());
+        }
+        let mut sound = cell(2, 2_100, 1_100, &[(1_000, 1), (1_100, 1)]);
+        mend(&mut sound);
+        assert_eq!((sound.count, sound.total_ns, sound.max_ns), (2, 2_100, 1_100));
+    }
 }

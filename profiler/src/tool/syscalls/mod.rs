@@ -5,11 +5,13 @@ mod byte_calls;
 pub mod counted;
 mod findings;
 mod kinds;
+mod mapped;
 mod names;
 mod part;
 pub mod probes;
 mod rows;
 mod rules;
+mod sums;
 mod tables;
 mod tool;
 

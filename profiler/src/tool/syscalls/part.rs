@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use profiler_common::{
     ledger::{Class, Ledger as _},
-    syscalls::{Counter, Probe, SlowCall, URING_COMPLETED},
+    syscalls::{Counter, Probe, SlowCall},
 };
 
 use super::{
@@ -35,8 +35,7 @@ pub(super) fn said(facts: &Facts<'_>, losses: &[String]) -> Vec<Finding> {
 
 /// Operations that were submitted to rings of io_uring.
 pub(super) fn uring(counted: &Counted) -> BTreeMap<(u16, u32), u64> {
-    let submitted = counted.uring.iter().filter(|(key, _)| key.operation != URING_COMPLETED);
-    submitted.map(|(key, count)| ((key.space as u16, key.operation), *count)).collect()
+    counted.uring.iter().map(|(key, count)| ((key.space as u16, key.operation), *count)).collect()
 }
 
 /// Says that io_uring is in use: what goes through it is in no table of calls.

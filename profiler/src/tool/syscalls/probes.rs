@@ -6,11 +6,12 @@ use std::{
 };
 
 use profiler_common::{
+    ledger::{Counters, MAX_COUNTERS},
     record::RECORD_OF_TOOL,
-    syscalls::{ALL_STACKS, NO_STACKS, SLOW_STACKS, Settings as Live},
+    syscalls::{ALL_STACKS, Cell, Counter, NO_STACKS, SLOW_STACKS, Settings as Live, Thread},
 };
 
-use super::byte_calls;
+use super::{byte_calls, mapped::Mapped};
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
     error::{Error, ErrorKind, Result},
@@ -47,12 +48,9 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("syscalls_enter", "sys_enter"),
 ];
 /// Programs that a kernel may lack the tracepoint of: it has no io_uring, or names it differently (before Linux 6.4).
-const OPTIONAL: [(&str, &[&str]); 2] = [
-    ("syscalls_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
-    ("syscalls_complete", &["io_uring_complete"]),
-];
-/// In the order in which they are taken away, as places in [`PROGRAMS`]. Entries come last: while returns are no longer seen, they find
-/// their threads in a call, and do not count.
+const OPTIONAL: [(&str, &[&str]); 1] = [("syscalls_submit", &["io_uring_submit_req", "io_uring_submit_sqe"])];
+/// In the order in which they are taken away, as places in [`PROGRAMS`]: returns first. An entry that finds its thread in a call, because the
+/// return was not seen any more, does not count.
 const AWAY: [usize; 5] = [3, 4, 2, 1, 0];
 
 /// Whose stacks are taken.
@@ -103,7 +101,8 @@ impl Default for Limits {
 /// The attached programs. Dropping them takes them away.
 pub struct Probes {
     pub(crate) object: Object,
-    entries: [(&'static str, u32); 3],
+    pub(super) cells: Mapped<Cell>,
+    pub(super) threads: Mapped<Thread>,
     programs: Vec<(&'static str, OwnedFd)>,
     links: Vec<Option<OwnedFd>>,
 }
@@ -127,7 +126,7 @@ impl Probes {
     pub(crate) fn load(limits: Limits, record_kind: u8, shared: Maps) -> Result<Object> {
         let types = types()?;
         let places = places(&types)?;
-        let [(_, cells), (_, slots), (_, threads)] = entries(limits);
+        let [(_, cells), (_, slots), (_, threads), ..] = entries(limits);
         let max_cells = cells.to_ne_bytes();
         let (slot_mask, max_threads) = ((slots - 1).to_ne_bytes(), threads.to_ne_bytes());
         let max_stacks = limits.max_stacks.to_ne_bytes();
@@ -161,7 +160,10 @@ impl Probes {
     /// # Errors
     /// If the kernel does not take the settings.
     pub(crate) fn over(object: Object, limits: Limits) -> Result<Probes> {
-        let probes = Probes { object, entries: entries(limits), programs: Vec::new(), links: Vec::new() };
+        let [(cells_name, cells), _, (threads_name, threads), ..] = entries(limits);
+        let cells = Mapped::new(&object, cells_name, cells)?;
+        let threads = Mapped::new(&object, threads_name, threads)?;
+        let probes = Probes { object, cells, threads, programs: Vec::new(), links: Vec::new() };
         probes.prepare(limits)?;
         Ok(probes)
     }
@@ -229,14 +231,15 @@ impl Probes {
     /// # Errors
     /// If the kernel cannot be told that it is over.
     pub fn close(&mut self) -> Result<()> {
-        self.set(Limits::default(), true)?;
+        // Whatever becomes of that, nothing stays attached.
+        let told = self.set(Limits::default(), true);
         for place in AWAY {
             if let Some(link) = self.links.get_mut(place) {
                 *link = None;
             }
         }
-        self.links.truncate(PROGRAMS.len());
-        Ok(())
+        self.links.clear();
+        told
     }
 
     /// Instructions that the verifier has looked at, by program.
@@ -247,9 +250,24 @@ impl Probes {
         self.programs.iter().map(verified).collect()
     }
 
-    /// Number of elements of one of the maps that are sized here.
-    pub(super) fn entries(&self, map: &str) -> u32 {
-        self.entries.iter().find(|(name, _)| *name == map).map_or(0, |(_, entries)| *entries)
+    /// How many elements of an array were given out so far, by the map that has the number.
+    pub(super) fn given_out(&self, map: &str) -> Result<u64> {
+        let mut next = [0u64];
+        self.read(map, &0u32, &mut next)?;
+        Ok(next[0])
+    }
+
+    /// The kernel side's counters, without those that threads and cells have.
+    pub(super) fn counters(&self) -> Result<[u64; Counter::COUNT]> {
+        let cpus =
+            aya::util::nr_cpus().map_err(|(what, e)| tried(format_args!("to read {what}")).because_of(e))?;
+        let mut by_cpu = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
+        self.read("COUNTERS", &0u32, &mut by_cpu)?;
+        let mut sums = [0; Counter::COUNT];
+        for counters in &by_cpu {
+            sums.iter_mut().zip(counters.of).for_each(|(sum, more)| *sum += more);
+        }
+        Ok(sums)
     }
 
     pub(super) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
@@ -268,9 +286,16 @@ impl Probes {
 }
 
 /// The sizes of maps.
-fn entries(limits: Limits) -> [(&'static str, u32); 3] {
+fn entries(limits: Limits) -> [(&'static str, u32); 5] {
     let cells = limits.cells.clamp(1, u16::MAX.into());
-    [("CELLS", cells), ("SLOTS", limits.slots.next_power_of_two()), ("THREADS", limits.threads.max(1) + 1)]
+    let threads = limits.threads.max(1) + 1;
+    [
+        ("CELLS", cells),
+        ("SLOTS", limits.slots.next_power_of_two()),
+        ("THREADS", threads),
+        ("FREE_CELLS", cells),
+        ("FREE_THREADS", threads),
+    ]
 }
 
 fn types() -> Result<Types> {

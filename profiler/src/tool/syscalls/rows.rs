@@ -10,11 +10,22 @@ use profiler_common::{
 use super::counted::Counted;
 use crate::{stats::Histogram, text::Text};
 
-/// A thread of an address space; `tid` 0 stands for all that had no room of their own.
+/// A thread of an address space, or several of the same name: those that had no room of their own, and those that have ended and gave theirs
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Who {
     pub(super) space: u16,
     pub(super) tid: u32,
+}
+
+/// Bit of a thread id that no thread has: the rest is the number of a name.
+const SEVERAL: u32 = 1 << 31;
+
+impl Who {
+    /// Whether it stands for several threads.
+    pub(super) fn is_several(self) -> bool {
+        self.tid & SEVERAL != 0
+    }
 }
 
 /// What calls of one kind did.
@@ -112,13 +123,26 @@ impl Rows {
     /// `now_ns` is on the monotonic clock.
     pub(super) fn of(counted: &Counted, now_ns: u64) -> Rows {
         let mut rows = Rows::default();
+        let mut of_name = HashMap::new();
+        let mut several = |space: u32, comm: [u64; 2]| {
+            let number = of_name.len() as u32;
+            Who { space: space as u16, tid: SEVERAL | *of_name.entry(comm).or_insert(number) }
+        };
         for cell in &counted.cells {
-            let who = Who { space: cell.space as u16, tid: cell.tid };
+            let who = match cell.tid {
+                0 => several(cell.space, cell.comm),
+                tid => Who { space: cell.space as u16, tid },
+            };
             rows.by.entry((who, cell.call)).or_default().add(&Sum::of(cell));
             rows.name(who, cell.comm);
         }
         for (key, count) in &counted.errors {
-            let who = Who { space: key.space as u16, tid: key.tid };
+            let mut who = Who { space: key.space as u16, tid: key.tid };
+            // Those of a thread that gave its room back are with its name.
+            if key.tid == 0 || !rows.by.contains_key(&(who, key.call)) {
+                who = several(key.space, key.comm);
+                rows.name(who, key.comm);
+            }
             *rows.by.entry((who, key.call)).or_default().errors.entry(key.error).or_default() += count;
         }
         for thread in counted.threads.iter().filter(|thread| thread.tid != 0) {

@@ -208,10 +208,15 @@ impl Tables<'_> {
 
     fn thread_cells(&self, who: Who) -> Vec<Value> {
         let mut cells = self.whose(who.space).to_vec();
-        cells.push(Value::Exact(who.tid.into()));
-        cells.push(match self.rows.names.get(&who) {
+        let name = self.rows.names.get(&who);
+        cells.push(match name {
+            Some(name) if who.is_several() => Value::Word(format!("several: {}", name.terminal())),
+            None if who.is_several() => Value::Word("several".to_owned()),
+            _ => Value::Exact(who.tid.into()),
+        });
+        cells.push(match name {
             Some(name) => Value::Name(name.clone()),
-            None => Value::Word("other threads".to_owned()),
+            None => Value::Word("without a name".to_owned()),
         });
         cells
     }

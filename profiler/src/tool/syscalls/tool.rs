@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use profiler_common::{
-    ledger::{Class, Ledger as _},
-    syscalls::{Counter, SlowCall},
-};
+use profiler_common::syscalls::SlowCall;
 
 use super::{
     ABOUT,
@@ -21,6 +18,7 @@ use super::{
     part::{account, io_uring, said, stacks, uring, waiting},
     probes::{Limits, Probes, Stacks},
     rows::{Rows, Who},
+    sums,
     tables::Tables,
 };
 use crate::{
@@ -219,13 +217,9 @@ impl Tool for Syscalls {
     }
 
     fn counts(&self) -> Result<Counts> {
-        let counted = Counted::read(self.probes()?)?;
-        let ledger = counted.ledger();
-        let sum = |class: Class| -> u64 {
-            Counter::ALL.iter().filter(|c| c.class() == class).map(|c| ledger[c.index()]).sum()
-        };
-        let calls = counted.cells.iter().map(|cell| cell.count + cell.ended).sum();
-        Ok(Counts { hits: sum(Class::Hits), lost: sum(Class::Lost), things: (calls, "calls") })
+        let probes = self.probes()?;
+        let [enters, exits] = sums::hits(probes)?;
+        Ok(Counts { hits: enters + exits, lost: sums::lost(probes)?, things: (enters, "calls") })
     }
 
     fn reading(&self, _: bool) -> Result<Reading> {

@@ -1,0 +1,182 @@
+//! Room that threads which have ended give back: what their cells counted goes on in those of their name.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use profiler_common::{
+    histogram::BUCKETS,
+    opaque::opaque,
+    syscalls::{CELL_ERRORS, Cell, Counter, DIRECT_CALLS, OF_THREADS, Thread},
+};
+use profiler_ebpf::atomic;
+
+use crate::{
+    cells::{add_errors, index_place, indirect_key, raise, shared_cell},
+    maps::{CELLS, FREE_CELLS, INDIRECT, MAX_CELLS, MAX_THREADS, NEXT_CELL, NEXT_THREAD, count_more},
+    threads::{recorded, task, tid_of},
+};
+
+/// Cells that a thread may have: more than there are calls.
+const MOST_CELLS: u32 = 1 << 11;
+/// Buckets that one turn of the kernel's loop adds up: the verifier looks at one turn.
+const BUCKETS_AT_A_TIME: usize = 16;
+const _: () = assert!(BUCKETS.is_multiple_of(BUCKETS_AT_A_TIME), "no bucket is left over");
+
+/// Whether half of the room for threads or cells was given out. Until then those that have ended are kept apart.
+#[inline(always)]
+pub(crate) fn is_wanted() -> bool {
+    let (Some(cells), Some(threads)) = (NEXT_CELL.get_ptr(0), NEXT_THREAD.get_ptr(0)) else { return false };
+    // SAFETY: map values.
+    unsafe {
+        2 * cells.read_volatile() >= MAX_CELLS.load().into()
+            || 2 * threads.read_volatile() >= MAX_THREADS.load().into()
+    }
+}
+
+/// Moves what the current thread's cells have counted into those of its name, and frees them. Whether none is left.
+#[inline(never)]
+pub(crate) fn fold_cells() -> bool {
+    // SAFETY: the callback takes nothing, and the loop ends before this does.
+    unsafe { bpf_loop(MOST_CELLS, fold_one as *mut c_void, ptr::null_mut(), 0) };
+    let Some(thread) = recorded(tid_of(task())) else { return false };
+    // SAFETY: the thread's own record.
+    unsafe { (&raw const (*thread).first_cell).read_volatile() == 0 }
+}
+
+/// Counts what the record has, which is going to be used by another thread, for those that have none.
+///
+/// # Safety
+/// `thread` is the record of the current thread, which has ended.
+#[inline(always)]
+pub(crate) unsafe fn fold_record(thread: *mut Thread) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        count_more(Counter::EnterHits, (*thread).enters);
+        count_more(Counter::ExitHits, (*thread).exits);
+        (*thread).enters = 0;
+        (*thread).exits = 0;
+        (*thread).others = 0;
+        (*thread).done = 0;
+        for (place, counter) in OF_THREADS.into_iter().enumerate() {
+            let counted = (&raw mut (*thread).outcomes).cast::<u64>().add(place);
+            let more = counted.read_volatile();
+            if more != 0 {
+                count_more(counter, more);
+                counted.write_volatile(0);
+            }
+        }
+        (*thread).tid = 0;
+        (*thread).depth = 0;
+    }
+}
+
+struct Histograms {
+    from: *mut u64,
+    to: *mut u64,
+}
+
+/// Folds the first cell of the current thread; 1 when there is none, or no memory for the cell of its name.
+#[inline(never)]
+extern "C" fn fold_one(_turn: u32, _nothing: *mut c_void) -> i64 {
+    let Some(thread) = recorded(tid_of(task())) else { return 1 };
+    // SAFETY: the thread's own record, its own cell, and a map value that others write too.
+    unsafe {
+        let index = (&raw const (*thread).first_cell).read_volatile() as u32;
+        if index == 0 {
+            return 1;
+        }
+        let Some(cell) = CELLS.get_ptr_mut(index) else { return 1 };
+        let call = (&raw const (*cell).call).read_volatile();
+        (*thread).call = call;
+        let shared = shared_cell(thread);
+        if shared.is_null() {
+            return 1;
+        }
+        add_all(shared, cell);
+        bpf_loop(CELL_ERRORS as u32, fold_error as *mut c_void, ptr::null_mut(), 0);
+        if call < DIRECT_CALLS as u64 {
+            index_place(thread, call).write_volatile(0);
+        } else {
+            let _ = INDIRECT.remove(indirect_key(thread, call));
+        }
+        (*thread).first_cell = (&raw const (*cell).next).read_volatile();
+        (*cell).tid = 0;
+        let _ = FREE_CELLS.push(index, 0);
+    }
+    0
+}
+
+/// Adds a cell to another one that others write too, and empties it.
+#[inline(always)]
+unsafe fn add_all(to: *mut Cell, from: *mut Cell) {
+    /// The sums of a cell.
+    const SUMS: [fn(*mut Cell) -> *mut u64; 6] = [
+        |cell| unsafe { &raw mut (*cell).count },
+        |cell| unsafe { &raw mut (*cell).total_ns },
+        |cell| unsafe { &raw mut (*cell).bytes },
+        |cell| unsafe { &raw mut (*cell).ended },
+        |cell| unsafe { &raw mut (*cell).under_way },
+        |cell| unsafe { &raw mut (*cell).refused },
+    ];
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        for sum in SUMS {
+            atomic::add(sum(to), sum(from).read_volatile());
+            sum(from).write_volatile(0);
+        }
+        raise(&raw mut (*to).max_ns, (*from).max_ns);
+        (*from).max_ns = 0;
+        let mut histograms =
+            Histograms { from: (&raw mut (*from).histogram).cast(), to: (&raw mut (*to).histogram).cast() };
+        bpf_loop(
+            (BUCKETS / BUCKETS_AT_A_TIME) as u32,
+            add_buckets as *mut c_void,
+            (&raw mut histograms).cast(),
+            0,
+        );
+    }
+}
+
+#[inline(never)]
+extern "C" fn add_buckets(turn: u32, histograms: *mut Histograms) -> i64 {
+    // SAFETY: the caller's, with histograms of cells.
+    unsafe {
+        let (from, to) = ((*histograms).from, (*histograms).to);
+        let first = opaque(u64::from(turn) * BUCKETS_AT_A_TIME as u64) as usize;
+        if first > BUCKETS - BUCKETS_AT_A_TIME {
+            return 1;
+        }
+        for bucket in first..first + BUCKETS_AT_A_TIME {
+            let count = from.add(bucket).read_volatile();
+            if count != 0 {
+                atomic::add(to.add(bucket), count);
+                from.add(bucket).write_volatile(0);
+            }
+        }
+    }
+    0
+}
+
+/// Moves an error of the current thread's first cell to the table of errors, which has those of all cells that threads share.
+#[inline(never)]
+extern "C" fn fold_error(turn: u32, _nothing: *mut c_void) -> i64 {
+    const { assert!(CELL_ERRORS.is_power_of_two()) };
+    let Some(thread) = recorded(tid_of(task())) else { return 1 };
+    // SAFETY: the thread's own record, and its own cell; the mask keeps the place within it.
+    unsafe {
+        let Some(cell) = CELLS.get_ptr_mut((&raw const (*thread).first_cell).read_volatile() as u32) else {
+            return 1;
+        };
+        let place = opaque(turn.into()) as usize & (CELL_ERRORS - 1);
+        let error = (&raw mut (*cell).errors).cast::<u64>().add(place);
+        let counted = (&raw mut (*cell).error_counts).cast::<u64>().add(place);
+        let (number, more) = (error.read_volatile(), counted.read_volatile());
+        if number == 0 {
+            return 1;
+        }
+        error.write_volatile(0);
+        counted.write_volatile(0);
+        add_errors(thread, 0, number, more);
+    }
+    0
+}

@@ -1,0 +1,133 @@
+//! System calls of threads that come and go, of handlers that jump, and reports of threads that never rest.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+const FUTEX: u64 = 202;
+const GETPPID: u64 = 110;
+const GETRANDOM: u64 = 318;
+const READ: u64 = 0;
+
+fn number(value: &Value, field: &str) -> u64 {
+    value[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {value}"))
+}
+
+/// Runs the workload under observation up to its end: its books, and what was counted, with every hit accounted for and none lost.
+#[track_caller]
+fn observe(workload: &[&str], arguments: &[&str], ends: bool) -> (Value, Value) {
+    let program = Build::c("many_calls.c").flags(&["-pthread"]).build();
+    let mut target = Workload::spawn(&program, workload);
+    let mut observer = Observer::spawn(&[&["__calls", "--pid", &target.pid_argument()], arguments].concat());
+    observer.wait_attached();
+    target.say("go");
+    let books = target.expect_line("{", PATIENCE);
+    target.expect_line("DONE", PATIENCE);
+    let outcome = if ends {
+        target.quit();
+        observer.interrupt()
+    } else {
+        let outcome = observer.interrupt();
+        target.quit();
+        outcome
+    };
+    assert!(outcome.status.success(), "{}", outcome.stderr);
+    let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    for probe in ["sys_enter", "sys_exit"] {
+        let ledger = &counted["ledger"][probe];
+        assert!(number(ledger, "hits") > 0, "{ledger}");
+        assert_eq!((number(ledger, "unaccounted"), number(ledger, "lost")), (0, 0), "{ledger}");
+    }
+    (serde_json::from_str(&books).unwrap(), counted)
+}
+
+/// A server with a thread for each connection: what they did is exact and under their names, however many there were, and they give
+/// their room back.
+#[test]
+fn ten_thousand_short_threads_count_by_name() {
+    let Some(_live) = support::live() else { return };
+    let threads = support::by_length("1008", "10000", "10000");
+    for arguments in
+        [[].as_slice(), &["--threads", "100", "--cells", "200"], &["--slots", "1", "--cells", "200"]]
+    {
+        let (books, counted) = observe(&["short", threads], arguments, true);
+        let mut calls: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+        let mut errors: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for cell in counted["cells"].as_array().unwrap() {
+            let name = cell["comm"].as_str().unwrap();
+            let over = ["count", "ended", "under_way"].map(|field| number(cell, field)).iter().sum::<u64>();
+            *calls.entry((name, number(cell, "call"))).or_default() += over;
+            for (error, count) in cell["errors"].as_object().unwrap() {
+                *errors.entry((name, error)).or_default() += count.as_u64().unwrap();
+            }
+        }
+        for name in ["task", "conn"] {
+            let threads = number(&books, name);
+            for (call, times) in [(GETPPID, 3), (READ, 1), (FUTEX, 5), (GETRANDOM, 1)] {
+                assert!(calls[&(name, call)] >= times * threads, "{name} {call}: {calls:?} {arguments:?}");
+            }
+            // Nothing but the workload itself makes these.
+            for (call, times) in [(GETPPID, 3), (GETRANDOM, 1)] {
+                assert_eq!(calls[&(name, call)], times * threads, "{name} {call}: {calls:?} {arguments:?}");
+            }
+            assert_eq!(errors[&(name, "9")], threads, "{errors:?} {arguments:?}");
+        }
+        assert_eq!(counted["entered_threads"], 0, "all have left the filter");
+        let own = counted["cells"].as_array().unwrap().iter().filter(|cell| cell["tid"] != 0).count();
+        assert!(own < 4096, "{own}");
+    }
+}
+
+/// A handler that a program leaves by a jump: the call that it interrupted is over, and the same call from the same place is another.
+#[test]
+fn a_call_that_a_handler_jumped_out_of_is_not_taken_up() {
+    let Some(_live) = support::live() else { return };
+    const BLOCKED_NS: u64 = 60_000_000;
+    let (books, counted) = observe(&["jump"], &[], false);
+    let (left, returned) = (number(&books, "left"), number(&books, "returned"));
+    assert!(left > 0 && left == returned, "{books}");
+    let ledger = &counted["ledger"]["sys_enter"];
+    assert_eq!(number(ledger, "abandoned"), left, "{ledger}");
+    let read = counted["cells"].as_array().unwrap().iter().find(|cell| cell["call"] == READ).unwrap();
+    // The rest of `go`, of which the first byte was under way.
+    assert_eq!((number(read, "count"), number(read, "under_way")), (returned + 2, 1), "{read}");
+    if support::by_length(false, true, true) {
+        assert!(number(read, "max_ns") < BLOCKED_NS / 2, "{read}");
+    }
+}
+
+/// In reports of threads that are always between two calls, hits are what became of them, and histograms are sound.
+#[test]
+fn interim_reports_account_for_every_hit() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("many_calls.c").flags(&["-pthread"]).build();
+    let mut target = Workload::spawn(&program, &["busy"]);
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    for stacks in ["none", "slow"] {
+        let pid = target.pid_argument();
+        let how = ["syscalls", "--format", "json", "--stacks", stacks, "--every", "100ms", "--for", "1s"];
+        let outcome = Observer::spawn(&[how.as_slice(), &["--pid", &pid]].concat()).finish(PATIENCE);
+        assert!(outcome.status.success(), "{}", outcome.stderr);
+        let mut reports = 0;
+        for report in serde_json::Deserializer::from_slice(&outcome.stdout).into_iter::<Value>() {
+            let report = report.unwrap();
+            reports += 1;
+            for ledger in report["coverage"]["ledger"].as_array().unwrap() {
+                assert!(number(ledger, "hits") > 0, "{ledger}");
+                assert_eq!(ledger["unaccounted"], 0, "report {reports}: {ledger}");
+            }
+            assert_eq!(report["coverage"]["complete"], true, "{}", report["coverage"]);
+            let report: profiler::report::Report = serde_json::from_value(report).unwrap();
+            report.check().unwrap_or_else(|defect| panic!("report {reports}: {defect}"));
+        }
+        assert!(reports >= 5, "{reports}");
+    }
+    target.quit();
+}
