@@ -221,9 +221,9 @@ fn only_what_is_used_is_loaded() {
         programs.sort();
         let session = outcome.stderr.contains("by uprobe session");
         let used: &[&str] = if session {
-            &["ground_exec", "memleak_free", "memleak_session"]
+            &["ground_exec", "ground_exit", "memleak_free", "memleak_session"]
         } else {
-            &["ground_exec", "memleak_entry", "memleak_free", "memleak_return"]
+            &["ground_exec", "ground_exit", "memleak_entry", "memleak_free", "memleak_return"]
         };
         assert_eq!(programs, used, "--method {method}: {}", outcome.stderr);
         target.kill();

@@ -89,7 +89,7 @@ fn programs_load(what: &str, arguments: &[&str]) {
         let programs = programs_of(observer.pid());
         let of_tool = [own.as_slice(), &["entry", "ret", "free"]].concat();
         let of_tool = of_tool.into_iter().map(|name| format!("memleak_{name}"));
-        for name in of_tool.chain(["ground_exec".to_owned()]) {
+        for name in of_tool.chain(["ground_exec", "ground_exit"].map(str::to_owned)) {
             let instructions = programs.get(&name).copied().unwrap_or(0);
             assert!(instructions > 0, "{method}: {name} of {programs:?}");
         }

@@ -37,6 +37,7 @@ impl Run<'_> {
                 let status = status.or_else(|| space.process.exit_status());
                 space.end(status.map_or_else(|| "ended".to_owned(), how), monotonic_ns());
                 space.killed_by = status.and_then(|status| status.signal());
+                space.release();
                 gone.push(space.number);
             }
         }

@@ -274,7 +274,14 @@ impl Run<'_> {
             self.on.ground.forget_target(pid, next);
             return;
         }
-        match self.follow_exec(pid, next) {
+        let followed = self.follow_exec(pid, next);
+        // Its process is held by the space of what it has become.
+        if let [spaces @ .., last] = self.on.spaces.as_mut_slice()
+            && last.number == next
+        {
+            spaces.iter_mut().filter(|space| space.number == before).for_each(Space::release);
+        }
+        match followed {
             Ok(Some(line)) => tell(Event::Notice(&line)),
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::NoSuchProcess => {

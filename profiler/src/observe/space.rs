@@ -119,6 +119,15 @@ impl Space {
         self.begun.is_some_and(|begun| begun.elapsed() < STARTING)
     }
 
+    /// Closes the descriptors of a space that has ended.
+    pub(super) fn release(&mut self) {
+        self.process.release();
+        // Names of code that was made at run time are looked up at the end, if there can be such code.
+        if self.seen.since_ns.is_some() && self.maker.runtime.is_none() {
+            self.made_code = None;
+        }
+    }
+
     /// Whether the process became another program after it was looked at: whatever was found out then, what must not be
     /// probed above all, is of the one before. To be asked once the kernel side knows the space, and notices execs.
     pub(crate) fn is_another_program(&self) -> bool {

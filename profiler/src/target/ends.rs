@@ -52,7 +52,8 @@ impl Ends {
 fn add(all: &OwnedFd, process: &Process) -> io::Result<()> {
     // Report each end once: the descriptor of a process that has ended stays readable.
     let events = epoll::EventFlags::IN | epoll::EventFlags::ONESHOT;
-    Ok(epoll::add(all, process.handle(), epoll::EventData::new_u64(0), events)?)
+    let Some(handle) = process.handle() else { return Ok(()) };
+    Ok(epoll::add(all, handle, epoll::EventData::new_u64(0), events)?)
 }
 
 #[cfg(test)]

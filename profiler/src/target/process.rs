@@ -31,7 +31,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
-    handle: OwnedFd,
+    /// `None` once it has ended and was released.
+    handle: Option<OwnedFd>,
     name: Text,
     started_ticks: u64,
 }
@@ -126,7 +127,12 @@ impl Process {
                 "start the server again and observe the new process, or start it under profiler: -- COMMAND",
             ));
         }
-        Ok(Process { pid, handle, name: whole(pid, facts.name), started_ticks: facts.started_ticks })
+        Ok(Process {
+            pid,
+            handle: Some(handle),
+            name: whole(pid, facts.name),
+            started_ticks: facts.started_ticks,
+        })
     }
 
     /// Its pid in our pid namespace.
@@ -151,9 +157,15 @@ impl Process {
         self.name = Text::from(name);
     }
 
-    /// Becomes readable when the process ends.
-    pub fn handle(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
+    /// Becomes readable when the process ends. `None` once it was released.
+    pub fn handle(&self) -> Option<BorrowedFd<'_>> {
+        self.handle.as_ref().map(|handle| handle.as_fd())
+    }
+
+    /// Closes the descriptor of a process that has ended, or has become another program that is observed apart: there may be thousands.
+    /// From then on it counts as ended, and how it ended is not known.
+    pub(crate) fn release(&mut self) {
+        self.handle = None;
     }
 
     /// Continues it if it was stopped.
@@ -164,7 +176,7 @@ impl Process {
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         // A process that is gone needs no signal.
-        let _ = pidfd_send_signal(&self.handle, signal);
+        let _ = self.handle.as_ref().map(|handle| pidfd_send_signal(handle, signal));
     }
 
     /// Whether it has ended.
@@ -176,7 +188,8 @@ impl Process {
     pub fn wait(&self, at_most: Duration) -> bool {
         let timeout =
             Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: i64::from(at_most.subsec_nanos()) };
-        let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
+        let Some(handle) = &self.handle else { return true };
+        let mut fds = [PollFd::new(handle, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
     }
 
@@ -201,9 +214,10 @@ impl Process {
 
     /// From the kernel's record of processes that were collected while someone held them (Linux 6.15).
     fn status_of_collected(&self) -> Option<i32> {
+        let handle = self.handle.as_ref()?;
         let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
         // SAFETY: the request is for this structure, whose size is part of its number.
-        let done = unsafe { libc::ioctl(self.handle.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+        let done = unsafe { libc::ioctl(handle.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
         (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
     }
 
