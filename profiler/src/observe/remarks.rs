@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_if_all_are_observed() {
-        assert!(super::losses(Missed { forks: 0, execs: 0, no_memory: 0 }, 0).is_empty());
-        assert_eq!(super::losses(Missed { forks: 0, execs: 0, no_memory: 1 }, 0).len(), 1);
+        assert!(losses(Missed { forks: 0, execs: 0, no_memory: 0 }, 0).is_empty());
+        assert_eq!(losses(Missed { forks: 0, execs: 0, no_memory: 1 }, 0).len(), 1);
     }
 }
