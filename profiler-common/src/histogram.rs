@@ -5,7 +5,7 @@
 
 /// Grouping power of the histograms that the kernel side fills: 8 buckets for each power of two, at most 12.5 % wide.
 pub const GROUPING_POWER: u32 = 3;
-/// The kernel side tells values below `2^MAX_VALUE_POWER` apart: in nanoseconds that is 18 minutes.
+/// The kernel side distinguishes values below `2^MAX_VALUE_POWER`: in nanoseconds that is 18 minutes.
 pub const MAX_VALUE_POWER: u32 = 40;
 /// Number of buckets that the kernel side fills. The last one also takes every larger value.
 pub const BUCKETS: usize = buckets(GROUPING_POWER, MAX_VALUE_POWER);

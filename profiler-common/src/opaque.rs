@@ -19,7 +19,7 @@ pub fn opaque(value: u64) -> u64 {
     value
 }
 
-/// The same value, of which the verifier knows nothing any more: ways through a program that only differ in what is
+/// The same value, about which the verifier no longer knows anything: ways through a program that only differ in what is
 /// known of it are one way from here on. `unknown` is any value that the verifier does not know.
 #[inline(always)]
 pub fn forget(value: u64, unknown: u64) -> u64 {

@@ -359,7 +359,7 @@ counters! {
     UringLost = "uring_not_counted" in Exit as Quality,
     /// The kernel had no memory to put a call down to its stack.
     CallerLost = "caller_not_counted" in Exit as Quality,
-    /// No more stacks could be told apart (`--max-stacks`).
+    /// All numbers of stacks were taken (`--max-stacks`).
     StackTableFull = "stack_table_full" in Exit as Quality,
     /// The frames of a new stack did not fit into the ring; they are sent at its next use.
     StackRingFull = "stack_ring_full" in Exit as Quality,

@@ -76,11 +76,11 @@ fn filter_word(tgid: u32) -> *mut u64 {
     unsafe { (&raw mut TARGET_FILTER).cast::<u64>().add(index) }
 }
 
-/// False if a process is not observed, but for the few of those that share a bit with an observed one. A tracepoint program checks this
+/// False if a process is not observed, except for the few that share a bit with an observed one. A tracepoint program checks this
 /// first.
 #[inline(always)]
 pub fn may_be_observed(tgid: u32) -> bool {
-    // SAFETY: a map value. Others set bits meanwhile.
+    // SAFETY: a map value. Others set bits at the same time.
     unsafe { filter_word(tgid).read_volatile() >> (tgid & 63) & 1 != 0 }
 }
 

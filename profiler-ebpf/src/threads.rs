@@ -36,10 +36,10 @@ fn slot(registers: *const pt_regs) -> *mut u32 {
     unsafe { slots.add((distance >> PAGE_BITS) as usize & (THREAD_SLOTS - 1)) }
 }
 
-/// Whether the thread with these registers may be observed: false for nearly all that are not.
+/// False if the thread with these registers is not observed, except for the few that share a slot with an observed one.
 #[inline(always)]
 pub fn may_be_observed(registers: *const pt_regs) -> bool {
-    // SAFETY: a map value, which others may write meanwhile.
+    // SAFETY: a map value, which others may write at the same time.
     unsafe { slot(registers).read_volatile() != 0 }
 }
 

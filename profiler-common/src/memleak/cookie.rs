@@ -47,7 +47,7 @@ pub struct Cookie {
     pub block: From,
     /// The block that the call takes over (`realloc`), or `None`.
     pub old: From,
-    /// Size in bytes if no argument tells; at most [`Cookie::MAX_FIXED_SIZE`].
+    /// Size in bytes if no argument has it; at most [`Cookie::MAX_FIXED_SIZE`].
     pub fixed_size: u32,
     /// Which observed address space the hit belongs to; at most [`Cookie::MAX_SPACE`].
     pub space: u16,

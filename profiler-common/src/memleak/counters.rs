@@ -84,7 +84,7 @@ counters! {
     OldLost = "lost_old_block" in AllocReturn as Quality,
     /// A block that grew lost the age of what it had before: there was no room for its parts.
     GrewAnew = "grown_block_counts_as_new" in AllocReturn as Quality,
-    /// No more stacks could be told apart (`--max-stacks`).
+    /// All numbers of stacks were taken (`--max-stacks`).
     StackTableFull = "stack_table_full" in AllocEntry as Quality,
     /// The frames of a new stack did not fit into the ring; they are sent at its next use.
     StackRingFull = "stack_ring_full" in AllocEntry as Quality,

@@ -10,7 +10,7 @@ use crate::{
     wire,
 };
 
-/// Flag of an address space: one release function may call another, and the second must be told apart.
+/// Flag of an address space: one release function may call another, and the inner call must not count.
 pub const FREES_NEST: u32 = FLAGS_OF_TOOLS;
 
 wire! {

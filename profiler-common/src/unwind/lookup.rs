@@ -17,7 +17,7 @@ pub unsafe trait Tables: Copy {
     /// Rule number `index` of the dictionary.
     fn rare(self, index: u32) -> Option<*const Rare>;
 
-    /// The rule at an address, if [`keep`](Tables::keep) was told of it under the same mappings.
+    /// The rule at an address, if it was given to [`keep`](Tables::keep) under the same mappings.
     fn kept(self, address: u64) -> Option<Row> {
         let _ = address;
         None

@@ -54,7 +54,7 @@ impl Row {
     pub const NONE: Row = Row(0);
     /// A clean end, from the start of a block on.
     pub const END: Row = Row::of(Kind::END, 0, 0);
-    /// A rule that exists and that nobody here understands: entry 0 of every dictionary.
+    /// A rule that is not supported: entry 0 of every dictionary.
     pub const UNSUPPORTED: Row = Row::rare(0);
 
     /// A row at the start of a block, from its fields in their units. Bits that do not fit are cut off.

@@ -46,7 +46,7 @@ impl End {
     pub const REGISTER: u64 = 5;
     /// The caller's frame would not be above the frame: the tables do not fit the code, or the stack is damaged.
     pub const BACKWARDS: u64 = 6;
-    /// A return probe holds the return address, and the kernel does not tell it.
+    /// A return probe holds the return address, which cannot be read from the kernel.
     pub const PROBED: u64 = 7;
     /// No call leads to the outermost frame. User space finds that out.
     pub const NOT_CALLED: u64 = 8;

@@ -67,7 +67,7 @@ pub struct Place {
     pub space: u16,
     /// Slot of its mappings; 0 while they are not known.
     pub slot: u32,
-    /// How often its mappings were told.
+    /// How often its mappings were published.
     pub generation: u32,
     /// Whether there are `CALLER_STEPS` for it.
     pub steps: bool,

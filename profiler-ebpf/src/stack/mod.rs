@@ -48,7 +48,7 @@ struct Here {
     /// Rules that this thread's walks have found, in a map; null if none are kept.
     rules: *mut Rules,
 }
-// SAFETY: map values live as long as the program; the helper writes what it is told, or fails.
+// SAFETY: map values live as long as the program; the helper writes at most so many bytes, or fails.
 unsafe impl Tables for Here {
     #[inline(always)]
     fn block(self, index: u32) -> Option<Block> {

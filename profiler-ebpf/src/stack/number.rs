@@ -41,7 +41,7 @@ pub trait Remarks {
     fn truncated();
     /// The stack could not be read beyond its first frame.
     fn short();
-    /// No more stacks could be told apart.
+    /// All numbers of stacks are taken.
     fn table_full();
     /// The frames of a new stack did not fit into the ring; they are sent at its next use.
     fn ring_full();
@@ -92,7 +92,7 @@ impl Walker {
     }
 }
 
-/// The number of the stack of a thread that has just entered a function, which is 0 if it cannot be told.
+/// The number of the stack of a thread that has just entered a function, or 0 if it is not known.
 ///
 /// # Safety
 /// `regs` are the registers at the entry of a function, `known` a map value, `walker` in a map and the current thread's own.
@@ -103,7 +103,7 @@ pub unsafe fn at_entry<R: Remarks>(
     known: *const Space,
     walker: *mut Walker,
 ) -> u32 {
-    // SAFETY: the caller vouches for all pointers. The generation is read before the slot is: if another is told in
+    // SAFETY: the caller vouches for all pointers. The generation is read before the slot is: if another is published in
     // between, the walk is remembered for a generation that is over.
     unsafe {
         let generation = (&raw const (*known).generation).read_volatile();
@@ -160,10 +160,10 @@ pub struct TaskWalker {
     record: Record,
 }
 
-/// The number of the stack with which the current thread entered the kernel, which is 0 if it cannot be told.
+/// The number of the stack with which the current thread entered the kernel, or 0 if it is not known.
 ///
 /// # Safety
-/// `known` is a map value, `walker` is in a map and nobody else's meanwhile.
+/// `known` is a map value, `walker` is in a map, and this call alone uses it.
 #[inline(always)]
 pub unsafe fn of_task<R: Remarks>(space: u16, known: *const Space, walker: *mut TaskWalker) -> u32 {
     // SAFETY: the caller vouches for all pointers.

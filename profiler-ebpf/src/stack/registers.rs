@@ -67,7 +67,7 @@ pub unsafe fn take(from: *const pt_regs, to: *mut Registers) {
 /// `to` is in a map.
 #[inline(always)]
 pub unsafe fn take_of_task(to: *mut Registers) {
-    // SAFETY: the kernel gives its own pointer to its own task, and to registers of which it knows the type.
+    // SAFETY: the kernel gives its own pointer to its own task, and to registers with their type.
     unsafe { take(bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs, to) };
 }
 

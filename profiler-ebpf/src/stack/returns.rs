@@ -46,7 +46,7 @@ const TRAMPOLINE_BYTES: u64 = 128;
 /// Probed calls of a thread that are looked through for one. The kernel allows 64.
 const MAX_RETURNS: usize = 64;
 
-/// A member of a kernel structure, of which the verifier knows the type.
+/// A member of a kernel structure whose type the verifier knows.
 ///
 /// # Safety
 /// `of` was given by the kernel with its type, or was loaded so; the loader vouches for the offset.

@@ -1,7 +1,7 @@
 //! Rules that the walks of a thread have found, by address.
 //!
 //! Walks of one thread lead over the same few hundred return addresses again and again. To look a rule up here costs a
-//! fifth of the search in the tables. Each thread has its own, so no other can write to it meanwhile.
+//! fifth of the search in the tables. Each thread has its own, so no other can write to it.
 
 use profiler_common::{opaque::opaque, unwind::Row};
 

@@ -68,7 +68,7 @@ impl Canary {
     }
 }
 
-/// Follows the calls of a canary as those of a target would be followed. `seen` tells how many returns were seen.
+/// Follows the calls of a canary as those of a target would be followed. `seen` returns how many returns were seen.
 ///
 /// # Errors
 /// If it dies, or if its calls are not counted exactly.

@@ -45,7 +45,7 @@ impl Leaving {
     /// Waits until all are closed.
     pub(crate) fn wait(&mut self) {
         for closing in self.0.drain(..) {
-            // It has nothing to say, and its panic is printed.
+            // It returns nothing. If it panics, that is printed.
             let _ = closing.join();
         }
     }

@@ -228,7 +228,7 @@ pub(crate) fn explain(error: Error, cause: impl Into<AnyError>) -> Error {
 fn remedy(number: Option<i32>) -> Option<&'static str> {
     match number? {
         libc::EPERM | libc::EACCES => Some(
-            "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` tells what is missing",
+            "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` shows what is missing",
         ),
         libc::EMFILE => Some("raise the hard limit of open files (`ulimit -Hn`), or observe fewer processes"),
         libc::ENOMEM => Some(

@@ -80,7 +80,7 @@ pub(crate) fn count(processes: &[Passed], at_most: Method) -> Result<Option<Coun
         for (path, sites) in process.files.iter().filter(|(_, sites)| !sites.is_empty()) {
             match attacher.look(&object, path, process.pid, sites) {
                 Ok(looks) => links.push(looks),
-                // A process may end meanwhile: the others are counted.
+                // A process may have ended: the others are counted.
                 Err(error) if error.kind() == ErrorKind::NoSuchProcess && processes.len() > 1 => break,
                 Err(error) => return Err(error),
             }

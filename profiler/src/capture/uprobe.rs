@@ -36,7 +36,7 @@ pub(crate) struct CallPrograms {
     pub(crate) ret: &'static str,
     /// At the `ret` instructions of functions that must not have a return probe.
     pub(crate) at_ret: &'static str,
-    /// Entry of functions of which only the entry is observed.
+    /// The program at the entry of functions whose return is not followed.
     pub(crate) plain: &'static str,
 }
 
@@ -388,7 +388,7 @@ fn cannot_attach(file: &Path, pid: u32, error: io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ESRCH) => {
             Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
-                .because("it ended meanwhile")
+                .because("it has ended")
                 .hint("start it again and observe the new process, or start it under profiler: -- COMMAND")
         }
         Some(libc::EINVAL) => tried.because_of(error).hint(

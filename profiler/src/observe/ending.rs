@@ -133,7 +133,7 @@ fn goes_on(pid: u32, is_stopped: bool) -> String {
     format!("the command goes on as process {pid}; end it with: kill {pid}")
 }
 
-/// Says what of a command that has ended goes on: daemons have a group of their own, and are nobody's to end.
+/// Says which processes of a command go on after it has ended. Daemons have a process group of their own and are not ended.
 fn left_the_group(pids: &[u32]) -> Option<String> {
     let first = *pids.first()?;
     let name = Text::from(name_of(first).unwrap_or_default().as_slice()).terminal();

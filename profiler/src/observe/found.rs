@@ -1,4 +1,4 @@
-//! What is observed: who was asked for, their files, and where they are to be probed.
+//! Finds the targets, reads their files, and plans where they are probed.
 
 use std::{collections::BTreeSet, path::PathBuf, thread};
 
@@ -29,7 +29,7 @@ const EXECS: usize = 16;
 /// The same if other processes may join. Each takes 24 KiB, and is free again when its process has ended.
 const CHILDREN: usize = 128;
 
-/// Who is observed.
+/// The processes to observe.
 pub(super) struct Found {
     /// The command, which waits.
     pub(super) launched: Option<launch::Waiting>,
@@ -54,7 +54,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) record_kind: u8,
 }
 
-/// Unwind tables that were made, and the room that they are to get.
+/// Unwind tables, and how large the maps for them are to be.
 pub(super) struct Tracking {
     files: Files,
     capacity: Capacity,
@@ -91,7 +91,7 @@ impl Found {
         let mut spaces = targets::spaces(&pids, settings, tools, launched.is_some(), modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
             space.forget_layout(waiting.program());
-            // One that outlives us must not stay stopped if we are killed meanwhile; others are woken and ended then.
+            // A command that may outlive us must not stay stopped if we are killed. Others are woken and ended then.
             space.held = !settings.launch.leave_running;
         }
         // What begins may install a filter at any time; of a running process we see whether it has.

@@ -60,7 +60,7 @@ pub(crate) struct Ground {
     missed: MmapRaw,
 }
 
-/// What is noticed of targets besides their execs.
+/// What the programs follow besides execs and ends of targets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Follows {
     /// Processes that they fork: those are observed too.
@@ -74,7 +74,7 @@ pub(crate) struct Follows {
 /// How large the shared maps are, and what is followed.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    /// Call stacks that can be told apart, plus one.
+    /// Most call stacks that get a number of their own, plus one.
     pub(crate) max_stacks: u32,
     pub(crate) follows: Follows,
     /// Entries of the maps for unwind tables.
@@ -180,7 +180,7 @@ impl Ground {
     /// Makes an address space known. Only before anything is attached to its process: it overwrites what the kernel side writes.
     pub(crate) fn register(&self, number: u16, space: &Space) -> Result<()> {
         self.write("SPACES", &u32::from(number), space)?;
-        // Where pids are those of another namespace, processes cannot be told apart by them.
+        // Where pids are those of another namespace, they do not identify processes.
         if space.tgid != 0 {
             self.let_through(space.tgid);
             self.enter_threads(space.tgid)?;
@@ -271,7 +271,7 @@ impl Ground {
         field.store(value, Ordering::Release);
     }
 
-    /// Changes the flags of an address space, which nobody else writes.
+    /// Changes the flags of an address space, which only user space writes.
     pub(crate) fn change_flags(&self, number: u16, changed: impl FnOnce(u32) -> u32) {
         let flags = self.space(number).flags;
         self.set_in_space(number, std::mem::offset_of!(Space, flags), changed(flags));

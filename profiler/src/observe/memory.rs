@@ -1,7 +1,7 @@
 //! Growth of the targets' memory, and how much of it the followed blocks explain.
 //!
 //! A leak need not go through an allocator. What a target has in use is read by kind of memory when the observation begins
-//! and when it ends; what grew and holds no followed block is told apart, and said first if it is the larger part.
+//! and when it ends; growth without followed blocks is reported separately, and first if it is the larger part.
 
 mod report;
 
@@ -123,7 +123,7 @@ impl Memory {
 
     /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
     pub(crate) fn look(&mut self, spaces: &[Space], last: bool) {
-        // Of a large target it takes long, and what is recorded meanwhile has to be taken in.
+        // It takes long for a large target, while the ring has to be read.
         if !last && self.first.as_ref().is_some_and(|first| !first.is_finished()) {
             return;
         }
@@ -187,7 +187,7 @@ pub(crate) struct Grown {
     estimated: bool,
     /// Of a target that has ended: bytes of followed blocks that were there when its memory was read, and are not any more.
     pub(crate) released: f64,
-    /// How many more there may have been, if nobody looked.
+    /// How many more there may have been between two looks.
     released_at_most: f64,
     /// By kind, the most unexplained growth first.
     uses: Vec<Use>,

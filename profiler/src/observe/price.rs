@@ -12,7 +12,7 @@ use crate::{
     units,
 };
 
-/// Seconds after which the user is told what it costs.
+/// Seconds after which a notice says what the observation costs.
 const TELL_AFTER: u64 = 2;
 
 impl Run<'_> {

@@ -14,7 +14,7 @@ pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
     let gone = matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT));
     if process.wait(Duration::from_millis(if gone { 100 } else { 0 })) {
         return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
-            .because("it ended meanwhile")
+            .because("it has ended")
             .hint("to observe a command from its start, give it behind -- in place of --pid");
     }
     let forbidden = error.kind() == std::io::ErrorKind::PermissionDenied;
@@ -24,7 +24,7 @@ pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
         return denied
             .because("it is kept from this root: profiler is in a container, or a security module forbids it")
             .hint(format_args!(
-                "run profiler on the host; `profiler doctor --pid {pid}` tells what is missing"
+                "run profiler on the host; `profiler doctor --pid {pid}` shows what is missing"
             ));
     }
     denied.hint("run as root: sudo profiler ...")

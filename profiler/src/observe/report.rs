@@ -133,7 +133,7 @@ impl Run<'_> {
     }
 }
 
-/// Looks names up: for an interim report those that are there, for nothing else would be looked after meanwhile.
+/// Looks names up. An interim report takes those that are known already: waiting for others would stop the observation's loop.
 fn find_names(on: &mut Observation<'_>, ended: Ended) {
     let Observation { settings, ground, spaces, modules, stacks, worker, .. } = on;
     if ended == Ended::Running {

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How often it is looked whether they have.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What an observation tells while it runs.
+/// What an observation reports while it runs.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Everything is attached; one line for people.
@@ -126,11 +126,11 @@ pub(super) struct Run<'a> {
     pub(super) leaving: Leaving,
     /// Reports when a target ends.
     pub(super) ends: Ends,
-    /// When the maps of targets were last read for libraries that were loaded meanwhile.
+    /// When the maps of targets were last read to find new libraries.
     pub(super) rescanned: Instant,
     /// Seconds over which the guard averages before it may stop the observation.
     pub(super) guard_seconds: usize,
-    /// Whether the user was told what it costs.
+    /// Whether the notice on its cost was sent.
     pub(super) cost_told: bool,
     /// Follow what targets become, as long as they are held.
     pub(super) _processes: Vec<OwnedFd>,
@@ -138,7 +138,7 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     /// Takes all probes away, in the order that the tools want. Before that, the calls under way may return: of a call whose
-    /// return is not seen, nobody would know what became of it.
+    /// return is not seen, the outcome is not known.
     fn detach(&mut self) {
         let begun = Instant::now();
         self.on.settings.stage.begin("detaching");

@@ -29,11 +29,11 @@ pub struct Settings {
     pub launch: launch::Manner,
     /// Whether processes that targets fork are observed too.
     pub children: bool,
-    /// How long to observe; `None` until the targets end, or until told to stop.
+    /// How long to observe; `None`: until the targets end or a signal stops it.
     pub length: Option<Duration>,
     /// Interval of interim reports.
     pub every: Option<Duration>,
-    /// Call stacks that can be told apart.
+    /// Most call stacks that get a number of their own.
     pub max_stacks: u32,
     /// Where else to look for names.
     pub names: symbolize::Settings,
@@ -43,12 +43,12 @@ pub struct Settings {
     pub max_cost: Option<f64>,
     /// The command line, which the report repeats; empty if there was none.
     pub command_line: Vec<OsString>,
-    /// Where it is said what is being waited for.
+    /// Where progress is reported while the user waits.
     pub stage: Stage,
 }
 
 impl Settings {
-    /// The defaults: until told to stop.
+    /// The defaults, which observe until the targets end or a signal stops it.
     pub fn new(targets: Targets) -> Settings {
         Settings {
             targets,

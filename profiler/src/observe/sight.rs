@@ -1,5 +1,5 @@
 //! Why nothing, or not what was meant, is in sight: targets that are stopped or only wait, children that do the work or are
-//! all that a target waits for, programs of which nothing is seen, and targets that ended.
+//! all that a target waits for, programs without probes, and targets that ended.
 //!
 //! A tool says by [`Terms`] what it calls what it looks for, and by a [`View`] what it saw.
 
@@ -143,7 +143,7 @@ pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding
     if own.used.cpu >= WORKS_LEAST {
         sight.instead = Some(calls_nothing(view, &living, own.used.cpu));
     } else if length >= TELLS_WAITING {
-        // In less time nobody can be seen to work.
+        // A shorter time does not show whether a process works.
         sight.instead = Some(if works(own.used.of_ended_children, 0, length) {
             let words = format!("{}. {}", view.nothing(), ended::words(&own.used, view.terms));
             Finding::plain(view.terms.nothing_seen, Severity::Limit, words)
@@ -160,7 +160,7 @@ fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
     let View { on, families, length, .. } = *view;
     let seen = !view.active.is_empty();
     let pids: BTreeSet<u32> = on.spaces.iter().map(|space| space.process.pid()).collect();
-    // The kernel tells what a process and its children have used until its parent collects it. Ours is collected, and what
+    // The kernel keeps what a process and its children have used until its parent collects it. Ours is collected, and what
     // it had used was kept.
     let command = on.command().and_then(|command| Some((command.pid(), command.used()?)));
     let command = command.map(|(pid, used)| families.after(pid, used));

@@ -40,7 +40,7 @@ const STARTING: Duration = Duration::from_secs(1);
 pub(crate) struct Space {
     pub(crate) number: u16,
     pub(crate) process: Process,
-    /// Where the kernel tells whether its control group is frozen.
+    /// Its control group, which shows whether it is frozen.
     pub(crate) freezer: Option<Freezer>,
     /// Which program it was when it was looked at.
     incarnation: Option<Incarnation>,
@@ -58,7 +58,7 @@ pub(crate) struct Space {
     pub(crate) layout: Layout,
     /// Where the process writes the names of code that it makes; `None` if it ended too early.
     pub(crate) made_code: Option<Location>,
-    /// Whether the kernel side is to stop the process at its first call, or has done so and nobody has let it go on: see
+    /// Whether the kernel side is to stop the process at its first call, or has done so and it was not resumed yet: see
     /// `profiler_common::space::HOLD_WANTED`.
     pub(crate) held: bool,
     /// Whether the layout was read anew since it was published.

@@ -23,11 +23,11 @@ use crate::{
     units,
 };
 
-/// How often progress is told and targets are looked at.
+/// How often progress is reported and targets are checked.
 const LOOK: Duration = Duration::from_millis(250);
 /// New stacks after which new mappings are published, if more stacks wait.
 const PUBLISH_EVERY: u32 = 256;
-/// How often the maps of targets are read again for libraries that were loaded meanwhile.
+/// How often the maps of targets are read again, to find libraries that were loaded since.
 const RESCAN: Duration = Duration::from_secs(1);
 
 impl Run<'_> {
@@ -52,7 +52,7 @@ impl Run<'_> {
                     self.drain(tell)?;
                 }
                 () = sleep_until(end) => return Ok(self.end(Ended::Elapsed)),
-                // At once, for the exact length; what is due from time to time need not be now.
+                // At once, for the exact length.
                 () = self.ends.next() => {
                     self.drain(tell)?;
                     self.note_ends();
@@ -121,7 +121,7 @@ impl Run<'_> {
                         self.on.publish_mappings();
                     }
                 }
-                // RECORD_HELD: whoever is stopped goes on below.
+                // RECORD_HELD: a stopped process is resumed below.
                 _ => {}
             }
         }
@@ -172,7 +172,7 @@ impl Run<'_> {
         self.joining.passing.is_empty() && self.on.spaces.iter().all(|space| space.ended.is_some())
     }
 
-    /// Attaches to what was loaded meanwhile, in all targets or only in those that have just begun.
+    /// Attaches to libraries that were loaded since the last look, in all targets or only in those that have just begun.
     fn rescan(&mut self, only_new: bool, tell: &mut impl FnMut(Event<'_>)) {
         let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
         let mut refused = Vec::new();

@@ -11,7 +11,7 @@ use std::{
 pub(crate) struct Freezer(PathBuf);
 
 impl Freezer {
-    /// The cgroup of a process; `None` if it is in none that we can see.
+    /// The cgroup of a process; `None` if it is in no such cgroup, or it is not mounted here.
     pub(crate) fn of(pid: u32) -> Option<Freezer> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;

@@ -184,7 +184,7 @@ fn use_of(
             seen += got as u64;
             used += part.iter().take(got).filter(|entry| is_own(**entry, zero)).count() as u64;
             if got < wanted {
-                break; // unmapped meanwhile
+                break; // it was unmapped since
             }
         }
         let whole =

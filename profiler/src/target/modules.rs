@@ -77,7 +77,7 @@ impl Module {
     /// If it could not be opened or mapped.
     pub fn bytes(&self) -> io::Result<Mmap> {
         let file = self.file.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        // SAFETY: the mapping is private and only read. If a file is truncated meanwhile, that ends us, not the target:
+        // SAFETY: the mapping is private and only read. If a file is truncated while it is read, that ends us, not the target:
         // a running executable cannot be written, and libraries are replaced by renaming.
         unsafe { Mmap::map(file) }
     }

@@ -193,8 +193,8 @@ impl Process {
         matches!(poll(&mut fds, Some(&timeout)), Ok(n) if n > 0)
     }
 
-    /// How it ended, whoever its parent is. `None` while it runs, and if the kernel does not say: before Linux 6.15 it
-    /// says nothing once the parent has collected the process.
+    /// How it ended; it need not be our child. `None` while it runs, and if the kernel does not know any more: before Linux 6.15 that
+    /// is so once the parent has collected the process.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         if !self.ended() {
             return None;

@@ -182,7 +182,7 @@ unsafe fn return_address(sp: u64) -> u64 {
     word
 }
 
-/// Gives up a call that never returned. A block that it had taken over may live on or not: nobody can tell.
+/// Gives up a call that never returned. Whether a block that it had taken over is still live is not known.
 #[inline(always)]
 unsafe fn abandon(thread: *mut Thread) {
     count(Counter::Abandoned);

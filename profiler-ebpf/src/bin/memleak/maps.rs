@@ -77,7 +77,7 @@ pub(crate) struct Thread {
     pub size_bytes: u64,
     /// Cookie of the call.
     pub cookie: u64,
-    /// Key of the block that the call takes over, taken out of the table meanwhile; 0 if none.
+    /// Key of the block that the call takes over, taken out of the table until the call returns; 0: none.
     pub old_key: u64,
     /// Key of the block that was given to the call to take over, recorded or not; 0 if none.
     pub given_key: u64,
@@ -93,10 +93,10 @@ pub(crate) struct Thread {
     pub stack: u32,
     /// What becomes of the block that the call has taken over: `parts::KEPT` and others.
     pub resized: u32,
-    /// Block and stack pointer of the last release on this thread, to tell nested releases.
+    /// Block and stack pointer of the last release on this thread, to recognize nested releases.
     pub freed_key: u64,
     pub freed_sp: u64,
-    /// Where the call is told to write the block's address (`posix_memalign`).
+    /// Where the call is to write the block's address (`posix_memalign`).
     pub behind: u64,
     /// What its stacks are walked with.
     pub walker: Walker,
@@ -130,7 +130,7 @@ pub(crate) static BUCKET_SHIFT: Global<u32> = Global::new(54);
 #[map]
 pub(crate) static BLOCKS: HashMap<u64, Block> = HashMap::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
 
-/// Parts of live blocks that grew by realloc, but for the newest of each block, which is in the table. Elements are allocated
+/// Parts of live blocks that grew by realloc, except the newest of each block, which is in the table. Elements are allocated
 /// as needed, about 96 bytes each. When full, a block that grows counts as new, and is counted.
 #[map]
 pub(crate) static PARTS: HashMap<u64, Part> = HashMap::with_max_entries(1 << 18, BPF_F_NO_PREALLOC);

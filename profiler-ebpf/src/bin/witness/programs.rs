@@ -39,7 +39,7 @@ pub(crate) fn witness_trace(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// A probed instruction, be it a function's first or not.
+/// Any probed instruction, a function's first or not.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn witness_probe(ctx: *mut c_void) -> u32 {

@@ -84,7 +84,7 @@ fn late_at_random(own_ns: f64, hits: f64) -> f64 {
     if own_ns <= 0.0 {
         return 0.0;
     }
-    // The mean of an exponentially distributed gap of which no more counts than makes a hit cold.
+    // The mean of an exponentially distributed gap, cut off at the length that makes a hit cold.
     let cooled = COOLING_NS as f64 * hits / own_ns;
     if cooled > 0.0 { -(-cooled).exp_m1() / cooled } else { 1.0 }
 }

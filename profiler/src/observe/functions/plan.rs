@@ -16,7 +16,7 @@ pub(crate) trait Functions {
     /// What to probe in a file, for an address space.
     fn plan(&self, image: &Image<'_>, space: u16) -> Plan;
 
-    /// What is looked for, and what to do where there is none of it.
+    /// What is looked for, and what to do if it is missing.
     fn wanted(&self) -> &'static Wanted;
 }
 
@@ -25,7 +25,7 @@ pub(crate) trait Functions {
 pub(crate) struct Wanted {
     /// "an allocator".
     pub(crate) what: &'static str,
-    /// Why there is none.
+    /// Why it is missing.
     pub(crate) because: &'static str,
     /// What to do then.
     pub(crate) hint: &'static str,
@@ -46,7 +46,7 @@ pub enum Placement {
 pub(crate) struct Planned {
     pub(crate) symbol: Symbol,
     pub(crate) site: Site,
-    /// What the kernel side is told at each hit.
+    /// The cookie, which the kernel side gets at each hit.
     pub(crate) cookie: u64,
     /// How its return is seen.
     pub(crate) ret: Return,
@@ -64,7 +64,7 @@ pub(crate) enum Return {
     Instructions(Vec<u64>),
     /// Not at all, and why: the user's function must not be followed.
     Hidden(HiddenReturn),
-    /// The same of a function that nobody named: it is left out, and the user is told this.
+    /// As before, for a function that the user did not name: it is left out, with this note.
     LeftOut(&'static str),
 }
 
@@ -78,7 +78,7 @@ pub(crate) enum Fate<'a> {
     Throwing(&'static str),
     /// Followed to these `ret` instructions, by file offset.
     ToRet(&'a [u64]),
-    /// Left out, and what the user is told.
+    /// Left out, with this note for the user.
     LeftOut(&'static str),
     /// The observation is refused: the user named it, and it cannot be followed.
     Refused(HiddenReturn),
@@ -120,7 +120,7 @@ impl Planned {
 pub(crate) struct Plan {
     /// Functions that are followed to their return.
     pub(crate) calls: Vec<Planned>,
-    /// Functions of which only the entry is seen.
+    /// Functions whose return is not followed.
     pub(crate) looks: Vec<Planned>,
     /// How to step out of functions that stand between an application and those that are probed, by the file offset of the
     /// return address in them.

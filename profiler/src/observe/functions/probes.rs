@@ -63,7 +63,7 @@ pub(super) struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
     pub(crate) path: PathBuf,
-    /// Entries of functions of which nothing else is seen.
+    /// Entries of functions whose return is not followed.
     pub(crate) looks: Vec<ProbeSite>,
     /// Calls with a return probe.
     pub(crate) calls: Vec<ProbeSite>,
@@ -77,7 +77,7 @@ pub(crate) struct At<'a> {
     pub(crate) ground: &'a Ground,
     pub(crate) object: &'a Object,
     pub(crate) attacher: &'a mut Attacher,
-    /// Flag of the space if several functions are probed of which only the entry is seen: one may call another.
+    /// Flag of the space if several functions are probed at their entry only: one may call another.
     pub(crate) looks_nest: u32,
 }
 

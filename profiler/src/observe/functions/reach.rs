@@ -116,7 +116,7 @@ fn is_starting(process: &Process) -> bool {
 fn copied(image: &Image<'_>, name: &Text, start: &Start) -> Option<&'static str> {
     let is_library = name.raw().windows(3).any(|part| part == b".so");
     match image.mover() {
-        // It is in every build of Node.js, and does nothing unless it is told to.
+        // It is in every build of Node.js, and does nothing without an option.
         Some(Mover::Iodlr) if image.runtimes().contains(&Runtime::V8) => start.node_moves_code(),
         Some(mover) => Some(mover.sign()),
         None if !is_library => start.preloaded_mover(),

@@ -91,7 +91,7 @@ pub(crate) fn check(space: &Space, modules: &Modules, instead: &str) -> Result<(
     Ok(())
 }
 
-/// Its executable is none that we understand.
+/// Its executable has a format that profiler does not support.
 fn not_understood(tried: &str, error: elf::Error) -> Error {
     Error::new(ErrorKind::UnsupportedTarget, tried)
         .because(format_args!("it is {error}"))

@@ -1,4 +1,4 @@
-//! Children that have ended: nobody saw what they did, and only what they used is known.
+//! Children that have ended: they were not observed, and only what they used is known.
 
 use std::time::Duration;
 

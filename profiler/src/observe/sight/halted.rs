@@ -11,7 +11,7 @@ use crate::{
     units,
 };
 
-/// To have been stopped for this part of the age asked about limits what is known: blocks got older meanwhile.
+/// A target that was stopped for this part of the age limits what is known, because its blocks aged while it did nothing.
 const PART_OF_AGE: f64 = 0.25;
 /// To have been stopped for this part of the observation limits what is known, too.
 const PART_OF_LENGTH: f64 = 0.1;

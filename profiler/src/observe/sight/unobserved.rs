@@ -1,4 +1,4 @@
-//! Targets that go on as another program, of which nothing is seen.
+//! Targets that have become another program, in which nothing is probed.
 
 use std::collections::BTreeMap;
 

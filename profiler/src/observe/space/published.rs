@@ -47,18 +47,18 @@ impl Space {
         ground.set_in_space(self.number, offset_of!(WireSpace, generation), published.generation);
     }
 
-    /// Whether the kernel side has stopped the process and nobody has let it go on.
+    /// Whether the kernel side has stopped the process and it was not resumed yet.
     pub(crate) fn is_held_up(&self, ground: &Ground) -> bool {
         self.held && ground.hold(self.number) == HOLD_SIGNALLED
     }
 
-    /// Lets a process go on that the kernel side has stopped. One that was not stopped gets no signal.
+    /// Resumes a process that the kernel side has stopped. One that was not stopped gets no signal.
     pub(crate) fn let_go_on(&mut self, ground: &Ground) {
         if !self.is_held_up(ground) {
             return;
         }
         self.held = false;
-        // Until then every call looks whether there is a hold, and finds none.
+        // While the flag is set, every call looks up the hold.
         ground.change_flags(self.number, |flags| flags & !HOLD);
         self.process.wake();
     }

@@ -1,4 +1,4 @@
-//! When an address space was observed, for how long it did not run meanwhile, and its end.
+//! From when to when an address space was observed, and for how long it was stopped.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::target::{freezer::Freezer, status::Status};
 pub(crate) struct Seen {
     /// Since when; `None` if since the observation began.
     pub(crate) since_ns: Option<u64>,
-    /// When it was last known to go on.
+    /// When it was last seen alive.
     pub(crate) alive_ns: u64,
     /// When its end was noticed.
     pub(crate) noticed_ns: Option<u64>,

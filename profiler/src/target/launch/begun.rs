@@ -43,7 +43,7 @@ impl Refusal {
         move |cause| Refusal { step, cause }
     }
 
-    /// The child's side: reports it. If profiler is gone, nobody reads the report.
+    /// The child's side: reports it. If profiler has ended, the report is lost, which is harmless.
     pub(super) fn report(&self, mut parent: UnixStream) {
         let step = match self.step {
             Step::User => b'u',
