@@ -54,7 +54,7 @@ pub unsafe fn set_bits(place: *mut u64, bits: u64) {
     unsafe { asm!(".quad 0x00000040000021db", in("r1") place, in("r2") bits) };
 }
 
-/// Replaces a value in a map if it is the one expected; whether it was.
+/// Replaces a value in a map if it is the one expected. Returns whether it was.
 ///
 /// # Safety
 /// `place` points to an aligned 64-bit value in a map.

@@ -1,4 +1,4 @@
-//! Counting where every hit went.
+//! Counters: one outcome for every hit.
 
 use core::marker::PhantomData;
 
@@ -20,7 +20,7 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Hits by thread, in steps: what each thread pays. When full, the threads that come last are not looked at; nothing
+/// Hits by thread, in steps: what each thread pays. When it is full, later threads get no entry; nothing
 /// else depends on it.
 #[map]
 static THREAD_HITS: HashMap<u32, ThreadHits> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
@@ -50,8 +50,8 @@ impl<C: ledger::Ledger> Ledger<C> {
         unsafe { (&raw mut (*self.0).of).cast::<u64>().add(counter.index()) }
     }
 
-    /// Counts a hit. One of so many puts them all down to the thread that has it: on average that is right, and it
-    /// costs next to nothing. `is_call`: it is followed to its return.
+    /// Counts a hit. One hit in `THREAD_HITS_STEP` adds the whole step to the thread that makes it: on average that is
+    /// right, and it costs next to nothing. `is_call`: it is followed to its return.
     #[inline(always)]
     pub fn hit(self, counter: C, is_call: bool) {
         // SAFETY: a map value.
@@ -86,7 +86,7 @@ pub fn count_more<C: ledger::Ledger>(counter: C, more: u64) {
     }
 }
 
-/// Puts a step of hits down to the current thread.
+/// Adds a step of hits to the current thread.
 #[inline(never)]
 fn publish(others: bool) {
     const BPF_NOEXIST: u64 = 1;

@@ -6,7 +6,7 @@ use profiler_common::record::RecordHead;
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Sends a record; whether there was room.
+/// Sends a record. Returns whether there was room.
 ///
 /// # Safety
 /// `record` points to `bytes` bytes that the verifier knows to be readable, and begins with a [`RecordHead`].
@@ -18,7 +18,7 @@ pub unsafe fn send(record: *const RecordHead, bytes: u64) -> bool {
     }
 }
 
-/// Sends a record without a body; whether there was room.
+/// Sends a record without a body. Returns whether there was room.
 #[inline(always)]
 pub fn send_head(head: &RecordHead) -> bool {
     // SAFETY: a record without a body is its head.

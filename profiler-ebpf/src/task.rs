@@ -1,5 +1,5 @@
 //! State of the current thread, kept by the kernel with the thread itself: it is found without hashing, belongs to
-//! no other context, and goes when the thread goes.
+//! no other context, and is freed with the thread.
 
 use core::{ffi::c_void, ptr};
 

@@ -1,8 +1,8 @@
-//! Which threads may be observed: what a program at every system call of the host asks first.
+//! Which threads may be observed: what a program at every system call of the host checks first.
 //!
 //! The kernel hands such a program the place of the caller's registers, which is at the top of the thread's kernel stack and the same
-//! for each of its calls. So it says which thread calls without a load and without a helper, whose call costs a process
-//! that is not observed more than all else here.
+//! for each of its calls. It identifies the thread without a load and without a helper, which would cost a process that is not
+//! observed more than the rest of the program.
 
 use core::{arch::asm, ffi::c_void};
 
@@ -27,8 +27,8 @@ static mut THREADS_BY_STACK: [u32; THREAD_SLOTS] = [0; THREAD_SLOTS];
 #[inline(always)]
 fn slot(registers: *const pt_regs) -> *mut u32 {
     let slots = (&raw mut THREADS_BY_STACK).cast::<u32>();
-    // The verifier takes the difference of two pointers for a number, and nothing else that is made of one. What is subtracted
-    // is the same for all programs.
+    // The verifier accepts the difference of two pointers as a number, and no other result of pointer arithmetic. The
+    // subtracted pointer is the same for all programs.
     let mut distance = registers as u64;
     // SAFETY: a subtraction.
     unsafe { asm!("{0} -= {1}", inout(reg) distance, in(reg) slots, options(pure, nomem, nostack)) };

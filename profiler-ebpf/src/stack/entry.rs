@@ -60,7 +60,7 @@ const MEMOS: usize = 4;
 /// Words compared at once, a power of two: every way out of the comparison is followed by the verifier.
 const GROUP: usize = 8;
 
-/// Where a walk begins, and in what.
+/// Where a walk begins, and in which address space.
 #[derive(Clone, Copy)]
 pub struct Place {
     /// Number of the address space.
@@ -80,7 +80,7 @@ impl Place {
     }
 }
 
-/// The memo for a call, if there is one: where it would be.
+/// The place of the memo for a call, whether or not it holds one.
 #[inline(always)]
 unsafe fn memo(room: *mut Room, sp: u64, fp: u64) -> *mut Memo {
     // SAFETY: the caller vouches for the room; the index is masked to the memos.

@@ -105,7 +105,7 @@ unsafe impl Machine for Here {
     }
 }
 
-/// Reads a field, so that neither the compiler nor the verifier knows more than what lies there.
+/// Reads a field from memory each time: the compiler and the verifier know nothing of its value.
 macro_rules! get {
     ($of:expr, $field:ident) => {
         (&raw const (*$of).$field).read_volatile()

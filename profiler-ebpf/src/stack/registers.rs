@@ -24,7 +24,7 @@ pub struct Registers {
     pub of: [u64; COUNT],
     /// Address of the instruction.
     pub ip: u64,
-    /// Code segment: says in which mode it is to be run.
+    /// Code segment, which is that of 64-bit or of 32-bit code.
     pub cs: u64,
 }
 

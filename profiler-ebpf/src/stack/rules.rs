@@ -18,7 +18,7 @@ const HASH_SHIFT: u32 = 57;
 pub(super) struct Rules {
     /// What the rules depend on besides the address: see [`use_for`].
     context: u64,
-    /// How often that has changed. The rules of another age do not count.
+    /// How often that has changed. Rules of an earlier age are ignored.
     age: u64,
     kept: [Kept; COUNT],
 }
