@@ -11,7 +11,8 @@ mod tests;
 use std::{
     collections::BTreeMap,
     ops::Range,
-    thread::{self, JoinHandle},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,8 @@ use crate::{
     text::Text,
 };
 
+/// The first reading is waited for so long. That of most targets takes less; then it has nothing that they took later.
+const SOON: Duration = Duration::from_millis(20);
 /// A reading is not repeated before so long.
 const REST: Duration = Duration::from_secs(1);
 /// Nor before so many times as long as it took: half a percent of a processor.
@@ -78,7 +81,7 @@ impl Holder {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// What was there when the observation began, while it is being read.
-    first: Option<JoinHandle<First>>,
+    first: Option<Receiver<First>>,
     /// What targets and their children had used then.
     pub(crate) families: Families,
     watched: BTreeMap<u16, Watched>,
@@ -107,27 +110,38 @@ impl Memory {
             let readings = pids.iter().filter_map(|(n, pid)| Some((*n, Reading::of(*pid).ok()?))).collect();
             (readings, Families::of(&pids.iter().map(|(_, pid)| *pid).collect::<Vec<u32>>()))
         };
-        let first = (!launched).then(|| thread::Builder::new().name("memory".into()).spawn(read));
-        let first = first.and_then(std::io::Result::ok);
-        Memory { first, families: Families::default(), watched: BTreeMap::new() }
+        let mut memory = Memory::default();
+        if !launched {
+            let (sender, first) = channel();
+            // If the thread cannot be started or nobody waits any more, there is no first reading.
+            let _ = thread::Builder::new().name("memory".into()).spawn(move || sender.send(read()));
+            memory.first = Some(first);
+            memory.take_first(SOON);
+        }
+        memory
     }
 
-    /// Takes over the first reading, for which it waits.
-    fn take_first(&mut self) {
-        if let Some((readings, families)) = self.first.take().and_then(|first| first.join().ok()) {
-            let watched = |(number, before)| (number, Watched { before, ..Watched::default() });
-            self.watched.extend(readings.into_iter().map(watched));
-            self.families = families;
+    /// Takes over the first reading. False if it did not come within `patience`.
+    fn take_first(&mut self, patience: Duration) -> bool {
+        match self.first.as_ref().map(|first| first.recv_timeout(patience)) {
+            Some(Err(RecvTimeoutError::Timeout)) => return false,
+            Some(Ok((readings, families))) => {
+                let watched = |(number, before)| (number, Watched { before, ..Watched::default() });
+                self.watched.extend(readings.into_iter().map(watched));
+                self.families = families;
+            }
+            Some(Err(RecvTimeoutError::Disconnected)) | None => {}
         }
+        self.first = None;
+        true
     }
 
     /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
     pub(crate) fn look(&mut self, spaces: &[Space], last: bool) {
         // It takes long for a large target, while the ring has to be read.
-        if !last && self.first.as_ref().is_some_and(|first| !first.is_finished()) {
+        if !self.take_first(if last { Duration::MAX } else { Duration::ZERO }) {
             return;
         }
-        self.take_first();
         for space in spaces.iter().filter(|space| space.ended.is_none()) {
             let watched = self.watched.entry(space.number).or_default();
             let begun = Instant::now();

@@ -22,7 +22,7 @@ const GNU: &str = "x86_64-unknown-linux-gnu";
 /// `cargo xtask dist`.
 pub(crate) fn run() -> Result<()> {
     setup::ensure(&[Need::Build])?;
-    let profiler = static_profiler()?;
+    let profiler = static_profiler("")?;
     let dist = workspace::target_dir().join("dist");
     fs::create_dir_all(&dist).with_context(|| format!("cannot create {}", dist.display()))?;
     copy(&profiler.path, &dist.join("profiler"))?;
@@ -44,8 +44,8 @@ pub(crate) struct StaticProfiler {
     target: &'static str,
 }
 
-/// Builds the profiler that is released.
-pub(crate) fn static_profiler() -> Result<StaticProfiler> {
+/// Builds the profiler as it is released, with more `features`, separated by commas.
+pub(crate) fn static_profiler(features: &str) -> Result<StaticProfiler> {
     let target = match missing_for_musl() {
         None => MUSL,
         Some(lacks) => {
@@ -56,6 +56,7 @@ pub(crate) fn static_profiler() -> Result<StaticProfiler> {
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked", "--package", "profiler", "--bin", "profiler"])
+        .args(["--features", features])
         // Named even where it is the host's, so that the flags do not reach build scripts and macros.
         .args(["--target", target])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")

@@ -151,7 +151,7 @@ impl Guest {
     fn build(built: &[Executable], cases: Vec<Case>) -> Result<Self> {
         let folder = cache();
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let profiler = dist::static_profiler()?.path;
+        let profiler = dist::static_profiler("lab")?.path;
         let workloads = folder.join("workloads");
         let programs = cases::build_workloads(&cases, &workloads)?;
         let mut files = Initramfs::default();
