@@ -109,10 +109,14 @@ pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
     let number = unsafe { atomic::take(next) };
     // The last one belongs to canaries.
     if number >= u64::from(MAX_SPACES) - 1 {
-        miss(|missed| match origin {
-            // SAFETY: a field of a map value, as in the next line and below.
-            Origin::Forked => unsafe { &raw mut (*missed).forks },
-            Origin::Execed => unsafe { &raw mut (*missed).execs },
+        miss(|missed| {
+            // SAFETY: fields of a map value.
+            unsafe {
+                match origin {
+                    Origin::Forked => &raw mut (*missed).forks,
+                    Origin::Execed => &raw mut (*missed).execs,
+                }
+            }
         });
         close(tgid);
         return None;
