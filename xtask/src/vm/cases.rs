@@ -56,6 +56,11 @@ const CASES: &[Of] = &[
         ],
     },
     Of {
+        program: "live_joining",
+        few: &[],
+        more: &["a_target_that_has_ended_is_forgotten", "every_match_of_a_room_server_counts"],
+    },
+    Of {
         program: "live_syscalls",
         few: &["every_call_counts_once", "every_program_is_easy_to_verify"],
         more: &[

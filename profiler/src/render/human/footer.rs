@@ -244,8 +244,35 @@ pub fn divider(report: &Report, options: &HumanOptions) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{HumanOptions, divider};
-    use crate::report::sample;
+    use super::{HumanOptions, Page, TARGETS_SHOWN, divider, write_targets};
+    use crate::report::{Target, sample};
+
+    #[test]
+    fn many_targets_are_counted_by_executable_and_end() {
+        let target = |pid: u32, ended: Option<&str>| Target {
+            pid,
+            ended: ended.map(str::to_owned),
+            ..sample::pong().meta.targets.remove(0)
+        };
+        let mut targets = vec![target(1, None), target(2, Some("killed by signal 11 (SIGSEGV)"))];
+        targets.extend((0..1500).map(|pid| target(pid + 3, Some("ended with exit code 0"))));
+        let shown = |targets: &[Target], verbose| {
+            let mut page = Page::new(&HumanOptions { width: 200, ..HumanOptions::default() });
+            write_targets(&mut page, targets, verbose);
+            page.finish()
+        };
+        let few = shown(&targets, false);
+        assert!(few.contains("(pid 1)") && !few.contains("(pid 2)"), "{few}");
+        let killed = few.find("1 more of ").unwrap();
+        assert!(killed < few.find("1,500 more of ").unwrap(), "the rarest first: {few}");
+        assert!(
+            few.contains("killed by signal 11 (SIGSEGV)") && few.contains("ended with exit code 0"),
+            "{few}"
+        );
+        assert_eq!(few.matches("more of ").count(), 2, "{few}");
+        assert_eq!(shown(&targets, true).matches("(pid ").count(), targets.len());
+        assert_eq!(shown(&targets[..TARGETS_SHOWN], false).matches("(pid ").count(), TARGETS_SHOWN);
+    }
 
     #[test]
     fn the_line_between_two_reports_has_the_time_of_the_second() {
