@@ -302,6 +302,11 @@ pub(crate) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> 
     Ok(program_info(program)?.verified_insns)
 }
 
+/// The number of a program in the kernel.
+pub(crate) fn program_number(program: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(program_info(program)?.id)
+}
+
 fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: it is made of integers, for which 0 is a value.
     let mut info: bpf_prog_info = unsafe { mem::zeroed() };

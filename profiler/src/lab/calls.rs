@@ -104,10 +104,12 @@ impl Alone {
     pub fn finish(mut self) -> Result<Finished> {
         self.probes.close()?;
         self.drain();
+        let mut verified = self.probes.verified();
+        verified.push(("ground_exec", self.ground.0.verified_exec()?));
         Ok(Finished {
             counted: Counted::read(&self.probes)?,
             slow: self.slow,
-            verified: self.probes.verified(),
+            verified,
             entered_threads: self.ground.0.entered_threads()?,
         })
     }

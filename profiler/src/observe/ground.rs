@@ -5,7 +5,7 @@ use std::{
     ffi::CStr,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -14,6 +14,7 @@ use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::space::{FILTER_WORDS, GIVEN, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Missed, Space};
 
+use super::kernel_log::{self, KernelLog};
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
     error::{Error, ErrorKind, Result},
@@ -58,6 +59,8 @@ pub(crate) struct Ground {
     enter_threads: OnceLock<OwnedFd>,
     follows: Follows,
     missed: MmapRaw,
+    /// What its programs log, once they are attached and if it is wanted.
+    log: Mutex<Option<KernelLog>>,
 }
 
 /// What the programs follow besides execs and ends of targets.
@@ -108,7 +111,10 @@ impl Ground {
         };
         let signal = offset("task_struct", &["signal"])?;
         let live = offset("signal_struct", &["live"])?;
-        let globals: [(&str, &[u8]); 7] = [
+        let (level, log_bytes) = kernel_log::wanted();
+        let level = [level];
+        let globals: [(&str, &[u8]); 8] = [
+            (kernel_log::LEVEL, &level),
             ("FOLLOW_CHILDREN", &children_followed),
             ("REPORT_BEGINNINGS", &beginnings_reported),
             ("TASK_PID", &pid),
@@ -117,7 +123,12 @@ impl Ground {
             ("SIGNAL_LIVE", &live),
             ("MAX_STACKS", &stacks),
         ];
-        let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
+        let entries = shape
+            .tables
+            .iter()
+            .copied()
+            .chain([("STACK_NUMBERS", shape.max_stacks), (kernel_log::RING, log_bytes)])
+            .collect();
         let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
         let map = |name: &str, bytes: usize| {
@@ -130,7 +141,16 @@ impl Ground {
         let spaces = map("SPACES", MAX_SPACES as usize * size_of::<Space>())?;
         let (enter_threads, follows) = (OnceLock::new(), shape.follows);
         let missed = map("MISSED", size_of::<Missed>())?;
-        Ok(Ground { object, next_space, filter, spaces, enter_threads, follows, missed })
+        Ok(Ground {
+            object,
+            next_space,
+            filter,
+            spaces,
+            enter_threads,
+            follows,
+            missed,
+            log: Mutex::new(None),
+        })
     }
 
     /// The object, to map its arrays.
@@ -339,6 +359,10 @@ impl Ground {
     fn attach_to(&self, program: &str, tracepoint: &CStr, kind: ProgramKind) -> Result<OwnedFd> {
         let load = || {
             let program = self.object.load_program(program, kind)?;
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            if log.is_none() {
+                *log = KernelLog::of(program.as_fd());
+            }
             match kind {
                 ProgramKind::TypedTracepoint(_) => bpf::open_typed_tracepoint(program.as_fd()),
                 _ => bpf::open_tracepoint(program.as_fd(), tracepoint),
@@ -348,6 +372,21 @@ impl Ground {
         let tried =
             || Error::new(ErrorKind::Kernel, format_args!("tried to attach to the tracepoint {name}"));
         load().map_err(|e| explain(tried(), e))
+    }
+
+    /// Hands on what its programs have logged.
+    pub(crate) fn hand_on_log(&self) {
+        if let Some(log) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner) {
+            log.hand_on();
+        }
+    }
+
+    /// How many instructions the verifier looks at in the program that follows execs.
+    #[cfg(feature = "lab")]
+    pub(crate) fn verified_exec(&self) -> Result<u32> {
+        let program = self.object.load_program("ground_exec", ProgramKind::Tracepoint);
+        let verified = program.and_then(|program| bpf::verified_instructions(program.as_fd()));
+        verified.map_err(|e| Error::new(ErrorKind::Kernel, "tried to load ground_exec").because_of(e))
     }
 
     /// Writes one element of a shared map.

@@ -88,6 +88,7 @@ impl Run<'_> {
     /// Takes in new stacks, and processes that fork, exec or begin.
     pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
         let mut taken = 0_u32;
+        self.on.ground.hand_on_log();
         while let Some(record) = next_record(&mut self.records) {
             let Record { kind, depth, space: number, stack, frames, .. } = record;
             if let Some(nth) = (kind & 15).checked_sub(RECORD_OF_TOOL) {

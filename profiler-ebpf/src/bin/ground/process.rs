@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _, Global, helpers::generated::bpf_get_current_pid_tgid, programs::BtfTracePointContext,
 };
+use aya_log_ebpf::{debug, warn};
 use profiler_common::record::{RECORD_BEGUN, RECORD_EXEC, RECORD_FORK, RecordHead};
 use profiler_ebpf::{
     ring,
@@ -57,7 +58,10 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
     let next = space::open(tgid, number, Origin::Execed).unwrap_or(0);
     // SAFETY: as above. After the next space is there: user space looks for it when it sees this.
     unsafe { (&raw mut (*old).replaced).write_volatile(1) };
-    ring::send_head(&RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: next });
+    if !ring::send_head(&RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: next }) {
+        warn!(ctx, "the record of an exec of process {} did not fit into the ring", tgid);
+    }
+    debug!(ctx, "process {} replaced its program: address space {} became {}", tgid, number, next);
     0
 }
 
