@@ -13,6 +13,11 @@ use crate::{counters, histogram::BUCKETS, wire};
 pub const DIRECT_CALLS: usize = 512;
 /// Kinds of errors that a cell of one thread counts by itself. Others are counted in the map `ERRORS`.
 pub const CELL_ERRORS: usize = 4;
+/// `clock_gettime` on x86-64.
+pub const CLOCK_GETTIME: u64 = 228;
+/// Bit by number of a clock: the vDSO has it. Those are `CLOCK_REALTIME`, `CLOCK_MONOTONIC`, `CLOCK_MONOTONIC_RAW`, `CLOCK_REALTIME_COARSE`,
+/// `CLOCK_MONOTONIC_COARSE`, `CLOCK_BOOTTIME` and `CLOCK_TAI`.
+pub const VDSO_CLOCKS: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 11;
 /// Calls of one thread that may wait at the same time for a signal handler to return.
 pub const MAX_SUSPENDED: usize = 4;
 
@@ -43,6 +48,8 @@ wire! {
         pub bytes_mask: u64,
         /// Index of the next cell of the same thread; 0: none.
         pub next: u64,
+        /// Of the calls that began and returned, those that returned 0.
+        pub zeros: u64,
         /// Calls that did not return, because their thread ended: `exit`, and what a thread was killed in.
         pub ended: u64,
         /// Calls that were under way at the start and returned: nobody knows how long they took.
@@ -139,6 +146,8 @@ wire! {
         pub result: u64,
         /// What became of it.
         pub fate: u64,
+        /// Calls of `clock_gettime` for clocks that no vDSO has ([`VDSO_CLOCKS`]).
+        pub kernel_clocks: u64,
         /// Number of the stack of the call under way, if stacks are taken at every entry; 0: not known.
         pub stack: u32,
         /// The process.
@@ -207,12 +216,14 @@ pub const HAS_ENDED: u32 = 16;
 wire! {
     /// Settings that user space changes while the programs run.
     pub struct Settings {
-        /// Calls at least this long are looked at more closely; the least of the next two.
+        /// Calls at least this long are looked at more closely; the least of the next three.
         pub least_ns: u64,
         /// Calls at least this long are sent one by one.
         pub list_ns: u64,
         /// Calls at least this long have their stack taken.
         pub stack_ns: u64,
+        /// The same of calls that wait.
+        pub wait_ns: u64,
         /// 1 once the observation is over, and the programs are being taken away.
         pub over: u64,
     }

@@ -371,10 +371,24 @@ fn the_report_has_every_call_of_the_books() {
     assert_eq!(calls("i386:getppid"), expected[&(1 << 32 | 64)]);
 }
 
-/// An invalid pattern is an error of the command line.
+/// Callers are counted for all threads together.
 #[test]
-fn wrong_options_are_refused() {
-    let observed = Observer::spawn(&["syscalls", "--pid", "1", "--thread", "a[", "--for", "1s"]);
-    let outcome = observed.finish(PATIENCE);
-    assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
+fn options_that_do_not_go_together_are_refused() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
+    let pid = target.pid_argument();
+    let observer = Observer::spawn(&[
+        "syscalls",
+        "--pid",
+        &pid,
+        "--thread",
+        "worker[1]",
+        "--by",
+        "caller",
+        "--for",
+        "1s",
+    ]);
+    let outcome = observer.finish(PATIENCE);
+    target.quit();
+    outcome.assert_error(2, &["--by caller", "--thread"]);
 }

@@ -52,6 +52,14 @@ impl Observation<'_> {
         self.cost.attach_time()
     }
 
+    /// The targets, for people.
+    pub(crate) fn who(&self) -> String {
+        match self.spaces.as_slice() {
+            [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
+            many => format!("{} processes", many.len()),
+        }
+    }
+
     /// The command that was started, if that is observed.
     pub(crate) fn command(&self) -> Option<&launch::Waiting> {
         self.launched.as_ref()

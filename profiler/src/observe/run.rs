@@ -71,7 +71,12 @@ pub async fn observe(
         let wrong = || Error::new(ErrorKind::Usage, format_args!("tried to use the tool {name}"));
         let about = TOOLS.iter().find(|about| about.name == *name);
         let about = about.ok_or_else(|| wrong().because("there is no such tool"))?;
-        (about.make)(matches, settings).map_err(|e| wrong().because_of(e))
+        (about.make)(matches, settings).map_err(|e| {
+            let words = e.to_string();
+            wrong()
+                .because(words.trim().trim_start_matches("error: "))
+                .hint(format_args!("`profiler {name} --help` has the options"))
+        })
     };
     let tools = tools.iter().map(make).collect::<Result<Vec<_>>>()?;
     observe_with(settings, tools, stop, tell).await

@@ -2,7 +2,8 @@
  *
  *     pointless KIND planted|healthy FILE
  *
- * At "go" it works for 1.5 s, says DONE, and waits for "quit". FILE is written to by the kind `sync`. */
+ * At "go" it works for 1.5 s, says DONE, and waits for "quit". FILE is written to by the kind `syncs`. The last kinds are only healthy:
+ * they look as if they were pointless. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LENGTH_MS = 1500, TURN = 200, LARGE = 1 << 20, LARGE_WRITES = 192 };
+enum { LENGTH_MS = 1500, TURN = 200, LARGE = 1 << 20, LARGE_WRITES = 32, SAVE_EVERY = 10 };
 
 static int planted;
 static const char *file;
@@ -124,14 +125,99 @@ static void *save(void *unused)
 static void syncs(void)
 {
     static int turn;
-    rest(20000);
-    if (turn++ != 5)
+    static pthread_t saver;
+    rest(10000);
+    if (++turn % SAVE_EVERY)
         return;
-    pthread_t saver;
-    if (planted)
+    if (planted) {
         save(NULL);
-    else
+    } else if (!saver) {
         check(pthread_create(&saver, NULL, save, NULL) == 0, "pthread_create");
+        pthread_detach(saver);
+    }
+}
+
+/* Each poll finds several descriptors ready, and returns at once. */
+static void ready(void)
+{
+    static struct pollfd fds[8];
+    for (int i = 0; !fds[7].fd && i < 8; i++)
+        fds[i] = (struct pollfd){open("/dev/zero", O_RDWR), POLLIN | POLLOUT, 0};
+    check(poll(fds, 8, 0) == 8, "poll");
+}
+
+static int wake[2];
+
+static void *waker(void *unused)
+{
+    for (;;) {
+        rest(100);
+        check(write(wake[1], "", 1) == 1, "write");
+    }
+    return unused;
+}
+
+/* A thread that is woken by a byte in a pipe, thousands of times a second. */
+static void woken(void)
+{
+    static pthread_t thread;
+    char byte;
+    if (!thread) {
+        check(pipe(wake) == 0, "pipe");
+        check(pthread_create(&thread, NULL, waker, NULL) == 0, "pthread_create");
+    }
+    struct pollfd ready = {wake[0], POLLIN, 0};
+    if (poll(&ready, 1, -1) > 0)
+        check(read(wake[0], &byte, 1) == 1, "read");
+}
+
+/* The same, where the read itself waits. */
+static void blocked(void)
+{
+    static pthread_t thread;
+    char byte;
+    if (!thread) {
+        check(pipe(wake) == 0, "pipe");
+        check(pthread_create(&thread, NULL, waker, NULL) == 0, "pthread_create");
+    }
+    check(read(wake[0], &byte, 1) == 1, "read");
+}
+
+/* Reads a clock that no vDSO has. */
+static void cpu_clock(void)
+{
+    struct timespec now;
+    for (int i = 0; i < 10; i++)
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    rest(1000);
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static long items;
+
+static void *worker(void *unused)
+{
+    pthread_mutex_lock(&mutex);
+    for (;;) {
+        while (!items)
+            pthread_cond_wait(&changed, &mutex);
+        items--;
+    }
+    return unused;
+}
+
+/* Items are handed to a thread one by one. */
+static void handed_over(void)
+{
+    static pthread_t thread;
+    if (!thread)
+        check(pthread_create(&thread, NULL, worker, NULL) == 0, "pthread_create");
+    pthread_mutex_lock(&mutex);
+    items++;
+    pthread_cond_signal(&changed);
+    pthread_mutex_unlock(&mutex);
+    rest(50);
 }
 
 static const struct {
@@ -140,6 +226,8 @@ static const struct {
 } KINDS[] = {
     {"spin", spin},       {"tiny", tiny},       {"sends", sends},     {"eagain", eagain},
     {"clocks", clocks},   {"futexes", futexes}, {"missing", missing}, {"syncs", syncs},
+    {"ready", ready},     {"woken", woken},     {"blocked", blocked}, {"cpu-clock", cpu_clock},
+    {"handed-over", handed_over},
 };
 
 static void say(const char *words)

@@ -5,7 +5,7 @@ use core::ptr;
 use profiler_common::{
     histogram::{BUCKETS, bucket},
     opaque::opaque,
-    syscalls::{CELL_ERRORS, COMPAT, Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
+    syscalls::{CELL_ERRORS, Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
 };
 use profiler_ebpf::atomic;
 
@@ -13,7 +13,7 @@ use crate::{
     look::is_to_be_looked_at,
     maps::{
         BYTE_CALLS, CELLS, ERRORS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, SHARED, count,
-        count_more,
+        count_more, has_bit,
     },
     suspended::is_sigreturn,
     threads::{comm, recorded, tally, task, tid_of},
@@ -35,7 +35,10 @@ pub(crate) unsafe fn add(cell: *mut Cell, duration_ns: u64, result: u64) {
     unsafe {
         (*cell).count += 1;
         (*cell).total_ns += duration_ns;
-        (*cell).bytes += result & (*cell).bytes_mask;
+        if result < FIRST_ERROR {
+            (*cell).bytes += result & (*cell).bytes_mask;
+        }
+        (*cell).zeros += u64::from(result == 0);
         if duration_ns > (*cell).max_ns {
             (*cell).max_ns = duration_ns;
         }
@@ -53,7 +56,10 @@ unsafe fn add_shared(cell: *mut Cell, duration_ns: u64, result: u64) {
     unsafe {
         atomic::add(&raw mut (*cell).count, 1);
         atomic::add(&raw mut (*cell).total_ns, duration_ns);
-        atomic::add(&raw mut (*cell).bytes, result & (*cell).bytes_mask);
+        if result < FIRST_ERROR {
+            atomic::add(&raw mut (*cell).bytes, result & (*cell).bytes_mask);
+        }
+        atomic::add(&raw mut (*cell).zeros, u64::from(result == 0));
         raise(&raw mut (*cell).max_ns, duration_ns);
         let at = opaque(bucket(duration_ns) as u64) as usize;
         if at < BUCKETS {
@@ -170,7 +176,7 @@ fn finish_own(index: u32) -> bool {
     unsafe {
         let noted = Noted::read(thread);
         if noted.fate == Fate::RETURNED {
-            add(cell, noted.duration_ns, noted.bytes());
+            add(cell, noted.duration_ns, noted.result);
         } else {
             add_other(cell, noted);
         }
@@ -194,7 +200,7 @@ fn finish_shared() -> bool {
             return false;
         }
         if noted.fate == Fate::RETURNED {
-            add_shared(cell, noted.duration_ns, noted.bytes());
+            add_shared(cell, noted.duration_ns, noted.result);
         } else {
             add_other(cell, noted);
         }
@@ -392,11 +398,6 @@ unsafe fn describe(cell: *mut Cell, thread: *mut Thread) {
         (*cell).space = (*thread).space;
         (*cell).call = call;
         (*cell).comm = comm(task());
-        let word = (call >> 6 & 7) as u32 | if call & COMPAT == 0 { 0 } else { 8 };
-        if call & 0xbfff_ffff < DIRECT_CALLS as u64
-            && let Some(word) = BYTE_CALLS.get_ptr(word)
-        {
-            (*cell).bytes_mask = 0u64.wrapping_sub(word.read_volatile() >> (call & 63) & 1);
-        }
+        (*cell).bytes_mask = 0u64.wrapping_sub(has_bit(&BYTE_CALLS, call).into());
     }
 }

@@ -3,7 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
-use profiler_common::syscalls::{ALL_STACKS, COMPAT, Counter, IN_CALL, IS_NEW, Thread};
+use profiler_common::syscalls::{
+    ALL_STACKS, CLOCK_GETTIME, COMPAT, Counter, IN_CALL, IS_NEW, Thread, VDSO_CLOCKS,
+};
 
 use profiler_ebpf::{atomic, threads};
 
@@ -41,12 +43,28 @@ fn candidate(ctx: *mut c_void) {
         if (*thread).state == 0 || begins(thread, call, ctx) {
             (*thread).call = call;
             (*thread).state |= IN_CALL;
+            if call == CLOCK_GETTIME {
+                note_clock(thread, ctx);
+            }
             if STACKS.load() == ALL_STACKS {
                 (*thread).stack = stack((*thread).space);
             }
             (*thread).start_ns = bpf_ktime_get_ns();
         }
         done(thread);
+    }
+}
+
+/// Notes whether the vDSO has the clock that `clock_gettime` reads.
+#[inline(always)]
+unsafe fn note_clock(thread: *mut Thread, ctx: *mut c_void) {
+    // SAFETY: the caller vouches for the record; the registers are an argument of this tracepoint.
+    unsafe {
+        let regs = ctx.cast::<*const pt_regs>().read_volatile();
+        let clock = (&raw const (*regs).rdi).read_volatile() & 0xffff_ffff;
+        if clock >= 64 || VDSO_CLOCKS >> clock & 1 == 0 {
+            (*thread).kernel_clocks += 1;
+        }
     }
 }
 

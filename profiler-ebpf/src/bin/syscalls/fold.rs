@@ -110,10 +110,11 @@ extern "C" fn fold_one(_turn: u32, _nothing: *mut c_void) -> i64 {
 #[inline(always)]
 unsafe fn add_all(to: *mut Cell, from: *mut Cell) {
     /// The sums of a cell.
-    const SUMS: [fn(*mut Cell) -> *mut u64; 6] = [
+    const SUMS: [fn(*mut Cell) -> *mut u64; 7] = [
         |cell| unsafe { &raw mut (*cell).count },
         |cell| unsafe { &raw mut (*cell).total_ns },
         |cell| unsafe { &raw mut (*cell).bytes },
+        |cell| unsafe { &raw mut (*cell).zeros },
         |cell| unsafe { &raw mut (*cell).ended },
         |cell| unsafe { &raw mut (*cell).under_way },
         |cell| unsafe { &raw mut (*cell).refused },

@@ -6,12 +6,12 @@ use aya_ebpf::{
 };
 use profiler_common::{
     record::{NO_STACK, RecordHead},
-    syscalls::{ALL_STACKS, COMPAT, Caller, CallerKey, Counter, NO_STACKS, SLOW_STACKS, SlowCall, Thread},
+    syscalls::{ALL_STACKS, COMPAT, Caller, CallerKey, Counter, SLOW_STACKS, SlowCall, Thread},
 };
 use profiler_ebpf::{atomic, ring, space, stack::number};
 
 use crate::{
-    maps::{CALLERS, Quality, RECORD_KIND, STACKS, WALKER, count, settings},
+    maps::{CALLERS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, count, has_bit, settings},
     threads::{recorded, task, tid_of},
 };
 
@@ -40,29 +40,42 @@ pub(crate) unsafe fn is_to_be_looked_at(thread: *mut Thread, duration_ns: u64, r
 #[inline(never)]
 pub(crate) fn look() {
     let mut stack = NO_STACK;
-    let Some((space, duration_ns, taken)) = with_thread(|thread| {
+    let Some((space, call, duration_ns, taken)) = with_thread(|thread| {
         // SAFETY: the record of the current thread.
-        unsafe { ((*thread).space, (*thread).duration_ns, (*thread).stack) }
+        unsafe { ((*thread).space, (*thread).call, (*thread).duration_ns, (*thread).stack) }
     }) else {
         return;
     };
-    // SAFETY: map values.
-    let (list_ns, stack_ns) = unsafe {
-        let settings = settings();
-        ((&raw const (*settings).list_ns).read_volatile(), (&raw const (*settings).stack_ns).read_volatile())
-    };
-    if STACKS.load() == SLOW_STACKS && duration_ns >= stack_ns {
+    // SAFETY: a map value.
+    let list_ns = unsafe { (&raw const (*settings()).list_ns).read_volatile() };
+    if STACKS.load() == SLOW_STACKS && is_slow(call, duration_ns) {
         stack = self::stack(space);
     }
     if STACKS.load() == ALL_STACKS {
         stack = taken;
     }
-    if STACKS.load() != NO_STACKS {
+    // Of slow calls, those whose stack was to be taken.
+    if STACKS.load() == ALL_STACKS || stack != NO_STACK {
         with_thread(|thread| add(thread, stack));
     }
     if duration_ns >= list_ns {
         with_thread(|thread| list(thread, stack));
     }
+}
+
+/// Whether the stack of a call of this length is to be taken. A function of its own, so that the verifier follows the walk once.
+#[inline(never)]
+fn is_slow(call: u64, duration_ns: u64) -> bool {
+    // SAFETY: map values.
+    let slow_ns = unsafe {
+        let settings = settings();
+        if has_bit(&WAIT_CALLS, call) {
+            (&raw const (*settings).wait_ns).read_volatile()
+        } else {
+            (&raw const (*settings).stack_ns).read_volatile()
+        }
+    };
+    duration_ns >= slow_ns
 }
 
 #[inline(always)]

@@ -7,7 +7,10 @@ use aya_ebpf::{
 };
 use profiler_common::{
     record::RECORD_OF_TOOL,
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Folds, Settings, SharedKey, Thread, UringKey},
+    syscalls::{
+        COMPAT, Caller, CallerKey, Cell, Counter, DIRECT_CALLS, ErrorKey, Folds, Settings, SharedKey, Thread,
+        UringKey,
+    },
 };
 use profiler_ebpf::stack::number::{Remarks, TaskWalker};
 
@@ -58,7 +61,7 @@ pub(crate) static STACKS: Global<u32> = Global::new(0);
 /// without a lookup.
 #[unsafe(link_section = ".bss.settings")]
 #[unsafe(no_mangle)]
-static mut SETTINGS: Settings = Settings { least_ns: 0, list_ns: 0, stack_ns: 0, over: 0 };
+static mut SETTINGS: Settings = Settings { least_ns: 0, list_ns: 0, stack_ns: 0, wait_ns: 0, over: 0 };
 
 /// A section of its own, too.
 #[unsafe(link_section = ".bss.folds")]
@@ -114,6 +117,18 @@ pub(crate) static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(1 <
 /// Bit by call: its result is a number of bytes. The first eight words are for native calls, the others for those of i386.
 #[map]
 pub(crate) static BYTE_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+/// Bit by call: it waits. As in `BYTE_CALLS`.
+#[map]
+pub(crate) static WAIT_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+
+/// Whether a call has its bit in one of these two maps.
+#[inline(always)]
+pub(crate) fn has_bit(map: &Array<u64>, call: u64) -> bool {
+    let word = (call >> 6 & 7) as u32 | if call & COMPAT == 0 { 0 } else { 8 };
+    call & 0xbfff_ffff < DIRECT_CALLS as u64
+        // SAFETY: a word of a map.
+        && map.get_ptr(word).is_some_and(|word| unsafe { word.read_volatile() } >> (call & 63) & 1 != 0)
+}
 
 /// A record of zeroes, to copy from: it is too large for the stack. So is a cell.
 #[map]

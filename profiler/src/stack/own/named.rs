@@ -19,8 +19,8 @@ pub(crate) struct Weight {
     pub(crate) stack: u32,
     /// How many things came by it: for an allocator, blocks.
     pub(crate) things: u64,
-    /// Their sizes.
-    pub(crate) bytes: u64,
+    /// The sum of their sizes; 0 if things have no size.
+    pub(crate) size_sum: u64,
     /// How many of them were given back.
     pub(crate) gone: u64,
 }
@@ -93,7 +93,7 @@ fn by_data(weights: &[Weight], calls: &HashMap<u32, Vec<Call<'_>>>) -> Wrappers 
         paths.push(Path {
             functions: functions.collect(),
             blocks: weight.things,
-            bytes: weight.bytes,
+            bytes: weight.size_sum,
             freed: weight.gone,
         });
     }
@@ -113,7 +113,7 @@ mod tests {
         let row = |stack, allocs, size, live| Weight {
             stack,
             things: allocs,
-            bytes: allocs * size,
+            size_sum: allocs * size,
             gone: allocs - live,
         };
         let rows =

@@ -45,7 +45,7 @@ fn weight(judged: &Judged<'_>) -> Weight {
     Weight {
         stack: row.stack,
         things: row.acquired,
-        bytes: row.acquired_bytes,
+        size_sum: row.acquired_bytes,
         gone: row.acquired.saturating_sub(row.live),
     }
 }

@@ -289,11 +289,7 @@ impl Tool for Memleak {
     fn attached_line(&self, on: &Observation<'_>) -> String {
         let functions: usize = self.probes.values().map(|probes| probes.probed.len()).sum();
         let functions = units::plural(functions, "function", "functions");
-        let who = match on.spaces.as_slice() {
-            [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
-            many => format!("{} processes", many.len()),
-        };
-        let took = on.attach_time().as_millis();
+        let (who, took) = (on.who(), on.attach_time().as_millis());
         format!("attached: {functions} of {who}, by {} in {took} ms", self.attacher.method().name())
     }
 

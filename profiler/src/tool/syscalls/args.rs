@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum, builder::NonEmptyStringValueParser};
 
 use super::{probes::Stacks, tool::Syscalls};
-use crate::{observe::settings::Settings, tool::Made, units::options::positive_duration};
+use crate::{observe::settings::Settings, text::Pattern, tool::Made, units::options::positive_duration};
 
 /// What only this tool takes.
 #[derive(Debug, Args)]
 struct SyscallsArgs {
-    /// Also list single calls of at least TIME, with thread, result and stack.
+    /// Also list single calls of at least TIME, with thread and result, and with the stack of those whose stack was taken.
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     slow: Option<Duration>,
     /// Only threads of this name; * and ? are wildcards.
@@ -19,7 +19,8 @@ struct SyscallsArgs {
     /// What the first table has a row for.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "call")]
     by: By,
-    /// Whose call stacks are taken. Those of slow calls cost little: what is slow adapts so that about 100 calls a second are.
+    /// Whose call stacks are taken. Those of slow calls cost little: what is slow adapts so that about 100 calls a second are, and
+    /// 20 of those that only wait.
     #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
     stacks: StacksArg,
 }
@@ -53,7 +54,7 @@ pub(super) struct Options {
     /// Calls of at least this length are listed one by one.
     pub(super) slow: Option<Duration>,
     /// Which threads are shown, by name.
-    pub(super) thread: Option<glob::Pattern>,
+    pub(super) thread: Option<Pattern>,
     /// What the first table has a row for.
     pub(super) by: By,
     /// Whose stacks are taken.
@@ -68,18 +69,16 @@ pub(crate) fn options(command: clap::Command) -> clap::Command {
 /// The tool as it was asked for.
 ///
 /// # Errors
-/// If the options are not those of [`options`], or the name of a thread is no pattern.
+/// If the options are not those of [`options`], or cannot be used together.
 pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
     let args = SyscallsArgs::from_arg_matches(matches)?;
-    let pattern = |text: &String| {
-        glob::Pattern::new(text).map_err(|error| {
-            let words = format!("'{text}' for '--thread <GLOB>' is no pattern: {error}\n");
-            clap::Error::raw(clap::error::ErrorKind::ValueValidation, words)
-        })
-    };
+    if args.thread.is_some() && args.by == By::Caller {
+        let words = "'--by caller' cannot be used with '--thread <GLOB>': callers are counted for all threads together\n";
+        return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, words));
+    }
     let options = Options {
         slow: args.slow,
-        thread: args.thread.as_ref().map(pattern).transpose()?,
+        thread: args.thread.as_deref().map(Pattern::whole),
         by: args.by,
         stacks: match args.stacks {
             StacksArg::Slow => Stacks::Slow,

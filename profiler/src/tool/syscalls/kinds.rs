@@ -1,5 +1,10 @@
-//! What calls are for, as far as it matters to what is said of them. Numbers are those of x86-64
-//! (arch/x86/entry/syscalls/syscall_64.tbl).
+//! Kinds of calls, as far as findings and tables ask for them: calls that poll, send, look a path up, or wait. Numbers are those
+//! of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl); [`native`] has the number for calls of i386 and x32.
+
+use profiler_common::syscalls::COMPAT;
+use syscalls::x86_64;
+
+use super::names;
 
 /// Calls that return how many of several descriptors are ready: poll, select, epoll_wait, pselect6, ppoll, epoll_pwait, epoll_pwait2.
 pub(super) const POLLS: [u64; 7] = [7, 23, 232, 270, 271, 281, 441];
@@ -7,27 +12,86 @@ pub(super) const POLLS: [u64; 7] = [7, 23, 232, 270, 271, 281, 441];
 pub(super) const SLEEPS: [u64; 2] = [35, 230];
 /// futex.
 pub(super) const FUTEX: u64 = 202;
-/// Others that are made to wait: pause, wait4, rt_sigsuspend, rt_sigtimedwait, waitid, io_getevents, io_pgetevents, futex_wait,
-/// futex_waitv.
-const OTHER_WAITS: [u64; 9] = [34, 61, 128, 130, 208, 247, 333, 449, 455];
-/// Calls that transfer bytes to or from one descriptor: read, write, pread64, pwrite64, readv, writev, sendto, recvfrom, sendmsg,
-/// recvmsg.
-pub(super) const TRANSFERS: [u64; 10] = [0, 1, 17, 18, 19, 20, 44, 45, 46, 47];
+/// Other calls that wait for somebody else: pause, accept, wait4, semop, msgrcv, flock, rt_sigsuspend, rt_sigtimedwait, io_getevents,
+/// semtimedop, mq_timedreceive, waitid, accept4, io_pgetevents, futex_waitv, futex_wait.
+const OTHER_WAITS: [u64; 16] = [34, 43, 61, 65, 70, 73, 128, 130, 208, 220, 243, 247, 288, 333, 449, 455];
+/// Calls that read from one descriptor: read, pread64, readv, recvfrom, recvmsg.
+pub(super) const READS: [u64; 5] = [0, 17, 19, 45, 47];
+/// Calls that write to one descriptor: write, pwrite64, writev, sendto, sendmsg.
+pub(super) const WRITES: [u64; 5] = [1, 18, 20, 44, 46];
 /// Calls that send one message: sendto, sendmsg.
 pub(super) const SENDS: [u64; 2] = [44, 46];
 /// Calls that read a clock, for which there is a vDSO: gettimeofday, time, clock_gettime.
-pub(super) const CLOCKS: [u64; 3] = [96, 201, 228];
+pub(super) const CLOCKS: [u64; 3] = [96, 201, CLOCK_GETTIME];
+/// clock_gettime.
+pub(super) const CLOCK_GETTIME: u64 = 228;
 /// Calls that look a path up: open, stat, lstat, access, readlink, openat, newfstatat, readlinkat, faccessat, statx, faccessat2,
 /// openat2.
 pub(super) const LOOKUPS: [u64; 12] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332, 439, 437];
 /// Calls that wait for a disk: msync, fsync, fdatasync, sync, sync_file_range, syncfs.
 pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];
+
 /// Calls whose result is a number of things: those of [`POLLS`], futex (threads that were woken), recvmmsg, sendmmsg.
 pub(super) fn count_things() -> impl Iterator<Item = u64> {
     POLLS.into_iter().chain([FUTEX, 299, 307])
 }
 
-/// Whether a call is made to wait: time in it is time in which the thread has nothing to do.
+/// The number of the x86-64 call that does the same; `None` if there is none of that name.
+pub(super) fn native(call: u64) -> Option<u64> {
+    if call < names::X32.into() {
+        return Some(call);
+    }
+    let name = names::call(call);
+    let (_, name) = name.split_once(':')?;
+    let known = |name: &str| name.parse::<x86_64::Sysno>().ok().map(|known| known.id() as u64);
+    // i386 has some calls twice: with short numbers and with longer ones, or with times of 32 and of 64 bits.
+    let same = match name {
+        "_newselect" => "select",
+        "fstatat64" => "newfstatat",
+        "waitpid" => "wait4",
+        name => name.strip_suffix("_time64").unwrap_or(name),
+    };
+    known(same).or_else(|| known(same.strip_suffix("64")?))
+}
+
+/// Whether a call waits until something happens: time in it is time in which the thread has nothing to do.
 pub(super) fn is_wait(call: u64) -> bool {
-    POLLS.contains(&call) || SLEEPS.contains(&call) || call == FUTEX || OTHER_WAITS.contains(&call)
+    native(call).is_some_and(|call| {
+        POLLS.contains(&call) || SLEEPS.contains(&call) || call == FUTEX || OTHER_WAITS.contains(&call)
+    })
+}
+
+/// The words of the kernel side's map of calls that wait: as [`super::byte_calls::words`].
+pub(super) fn wait_words() -> [u64; 16] {
+    let mut words = [0; 16];
+    for (first, kind) in [(0, 0), (8, COMPAT)] {
+        for call in (0..512u64).filter(|call| is_wait(kind | call)) {
+            words[first + call as usize / 64] |= 1 << (call % 64);
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of i386: poll, futex, _newselect, stat64, clock_gettime64, fstatat64, pread64; of x32: poll, recvfrom.
+    #[test]
+    fn calls_of_other_kinds_are_known_by_their_names() {
+        let of_i386 = [168, 240, 142, 195, 403, 300, 180].map(|call| native(COMPAT | call));
+        assert_eq!(of_i386, [7, 202, 23, 4, 228, 262, 17].map(Some));
+        let x32 = u64::from(names::X32);
+        assert_eq!([native(x32 | 7), native(x32 | 517)], [Some(7), Some(45)]);
+        assert_eq!([native(COMPAT | 7), native(COMPAT | 102)], [Some(61), None], "waitpid, socketcall");
+        assert!(is_wait(COMPAT | 168) && is_wait(x32 | 7) && !is_wait(COMPAT | 3));
+    }
+
+    #[test]
+    fn the_kernel_side_has_a_bit_for_each_call_that_waits() {
+        let words = wait_words();
+        let has = |call: usize| words[call / 64] >> (call % 64) & 1 == 1;
+        assert!(has(232) && has(202) && has(7) && !has(0) && !has(1));
+        assert!(has(512 + 168) && has(512 + 240) && !has(512 + 3));
+    }
 }

@@ -4,7 +4,46 @@ use profiler_common::syscalls::COMPAT;
 use syscalls::{Errno, x86, x86_64};
 
 /// Bit of a number: a call of x32.
-const X32: u32 = 1 << 30;
+pub(super) const X32: u32 = 1 << 30;
+/// Calls that have numbers of their own in x32, from 512 on.
+const OF_X32: [&str; 36] = [
+    "rt_sigaction",
+    "rt_sigreturn",
+    "ioctl",
+    "readv",
+    "writev",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "execve",
+    "ptrace",
+    "rt_sigpending",
+    "rt_sigtimedwait",
+    "rt_sigqueueinfo",
+    "sigaltstack",
+    "timer_create",
+    "mq_notify",
+    "kexec_load",
+    "waitid",
+    "set_robust_list",
+    "get_robust_list",
+    "vmsplice",
+    "move_pages",
+    "preadv",
+    "pwritev",
+    "rt_tgsigqueueinfo",
+    "recvmmsg",
+    "sendmmsg",
+    "process_vm_readv",
+    "process_vm_writev",
+    "setsockopt",
+    "getsockopt",
+    "io_setup",
+    "io_submit",
+    "execveat",
+    "preadv2",
+    "pwritev2",
+];
 
 /// The name of a call: `read`, `i386:read`, `x32:read`; a number that has no name is shown as it is.
 pub(super) fn call(call: u64) -> String {
@@ -20,7 +59,8 @@ pub(super) fn call(call: u64) -> String {
         Some(name) => name.to_owned(),
         None if number & X32 != 0 && number.cast_signed() > 0 => {
             let plain = number & !X32;
-            native(plain).map_or_else(|| format!("x32:{plain}"), |name| format!("x32:{name}"))
+            let own = || (plain as usize).checked_sub(512).and_then(|at| OF_X32.get(at).copied());
+            native(plain).or_else(own).map_or_else(|| format!("x32:{plain}"), |name| format!("x32:{name}"))
         }
         None => format!("call {}", number.cast_signed()),
     }
@@ -107,6 +147,10 @@ mod tests {
         assert_eq!([call(0), call(232), call(435)], ["read", "epoll_wait", "clone3"]);
         assert_eq!([call(COMPAT | 3), call(COMPAT | 20)], ["i386:read", "i386:getpid"]);
         assert_eq!(call(u64::from(X32) | 110), "x32:getppid");
+        assert_eq!(
+            [call(u64::from(X32) | 517), call(u64::from(X32) | 547)],
+            ["x32:recvfrom", "x32:pwritev2"]
+        );
         assert_eq!(
             [call(600), call(u64::from(u32::MAX)), call(COMPAT | 9_999)],
             ["call 600", "call -1", "i386:9999"]

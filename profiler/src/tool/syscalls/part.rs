@@ -1,10 +1,11 @@
 //! What a report says of what was counted: sentences, ledger, stacks, and threads that were not seen.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, io::Read as _};
 
 use profiler_common::{
     ledger::{Class, Ledger as _},
-    syscalls::{Counter, Probe, SlowCall},
+    record::NO_STACK,
+    syscalls::{COMPAT, Counter, Probe, SlowCall},
 };
 
 use super::{
@@ -85,7 +86,28 @@ pub(super) fn account(counted: &Counted, part: &mut Part) {
         part.losses
             .push(format!("{hits} hits were lost because the kernel had no memory for them: free memory"));
     }
+    let more = LOSSES.iter().filter(|(counter, ..)| count(*counter) > 0);
+    part.losses.extend(
+        more.map(|(counter, what, advice)| {
+            format!("{} {what}: {advice}", units::count(count(*counter) as f64))
+        }),
+    );
 }
+
+/// Losses of things that are no hits.
+const LOSSES: [(Counter, &str, &str); 3] = [
+    (Counter::ErrorLost, "errors were not counted because the kernel had no memory for them", "free memory"),
+    (
+        Counter::UringLost,
+        "operations of io_uring were not counted because the kernel had no memory for them",
+        "free memory",
+    ),
+    (
+        Counter::CallerLost,
+        "calls were not put down to their stack because the table of callers is full",
+        "--stacks slow has fewer",
+    ),
+];
 
 /// Names the stacks that were taken, and puts them into the part.
 pub(super) fn stacks(
@@ -98,7 +120,6 @@ pub(super) fn stacks(
     for (key, caller) in &counted.callers {
         let weight = weights.entry(key.stack).or_insert(Weight { stack: key.stack, ..Weight::default() });
         weight.things += caller.count;
-        weight.bytes += caller.total_ns;
     }
     for single in listed {
         weights.entry(single.stack()).or_insert(Weight {
@@ -107,7 +128,10 @@ pub(super) fn stacks(
             ..Weight::default()
         });
     }
-    part.walked = weights.values().map(|weight| (weight.stack, weight.things)).collect();
+    let walked = weights.values().map(|weight| (weight.stack, weight.things));
+    // Calls without a stack: none was asked for, or the table was full. Only the second is a walk that failed.
+    let without = counted.counter(Counter::StackTableFull);
+    part.walked = walked.filter(|(stack, _)| *stack != NO_STACK).chain([(NO_STACK, without)]).collect();
     let weights: Vec<Weight> = weights.into_values().collect();
     let named = Named::new(&weights, |number, frames| on.stack_of(number, frames));
     let (found, frames) = named.report(weights.iter().map(|weight| weight.stack));
@@ -147,8 +171,57 @@ pub(super) fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)
             let Ok(text) = fs::read_to_string(format!("/proc/{tid}/syscall")) else { continue };
             // `running`, or a number and its arguments; -1 if it is in the kernel for something else.
             let number = text.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
-            waiting.extend(number.map(|number| (Who { space: space.number, tid }, u64::from(number))));
+            let kind = if is_32_bit(space.process.pid()) { COMPAT } else { 0 };
+            waiting.extend(number.map(|number| (Who { space: space.number, tid }, kind | u64::from(number))));
         }
     }
     waiting
+}
+
+/// Whether a process runs a 32-bit program, whose calls have the numbers of i386.
+fn is_32_bit(pid: u32) -> bool {
+    // The magic number, and the class: ELFCLASS32.
+    let mut start = [0; 5];
+    let read = fs::File::open(format!("/proc/{pid}/exe")).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *b"\x7fELF\x01"
+}
+
+/// Whether a process has a socket for datagrams; true if that is not known.
+pub(super) fn has_datagrams(pid: u32) -> bool {
+    let inodes: Option<Vec<String>> = ["udp", "udp6"]
+        .into_iter()
+        .map(|kind| fs::read_to_string(format!("/proc/{pid}/net/{kind}")).ok())
+        .collect();
+    let (Some(tables), Ok(descriptors)) = (inodes, fs::read_dir(format!("/proc/{pid}/fd"))) else {
+        return true;
+    };
+    // Column 10 is the inode.
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let inodes: Vec<String> =
+        lines.filter_map(|line| Some(format!("socket:[{}]", line.split_whitespace().nth(9)?))).collect();
+    descriptors
+        .filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok())
+        .any(|link| inodes.iter().any(|socket| link.as_os_str() == socket.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn sockets_for_datagrams_are_found() {
+        // Another test of this process may hold one: only the answer with one of our own is certain.
+        let _stream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(has_datagrams(std::process::id()));
+        assert!(has_datagrams(u32::MAX / 2), "nothing is known of it");
+    }
+
+    #[test]
+    fn our_own_program_is_of_64_bits() {
+        assert!(!is_32_bit(std::process::id()));
+        assert!(!is_32_bit(u32::MAX / 2));
+    }
 }

@@ -11,7 +11,7 @@ use profiler_common::{
     syscalls::{ALL_STACKS, Cell, Counter, NO_STACKS, SLOW_STACKS, Settings as Live, Thread},
 };
 
-use super::{byte_calls, mapped::Mapped};
+use super::{byte_calls, kinds::wait_words, mapped::Mapped};
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
     error::{Error, ErrorKind, Result},
@@ -80,6 +80,8 @@ pub struct Limits {
     pub stacks: Stacks,
     /// Calls of at least this length are slow, for [`Stacks::Slow`].
     pub stack_ns: u64,
+    /// The same for calls that wait; `None`: as for others.
+    pub wait_ns: Option<u64>,
     /// Call stacks that can be told apart, plus one: as many as the shared maps have room for.
     pub max_stacks: u32,
 }
@@ -93,6 +95,7 @@ impl Default for Limits {
             list_ns: u64::MAX,
             stacks: Stacks::None,
             stack_ns: u64::MAX,
+            wait_ns: None,
             max_stacks: 1 << 14,
         }
     }
@@ -204,6 +207,9 @@ impl Probes {
         for (word, bits) in (0u32..).zip(byte_calls::words()) {
             self.write("BYTE_CALLS", &word, &bits)?;
         }
+        for (word, bits) in (0u32..).zip(wait_words()) {
+            self.write("WAIT_CALLS", &word, &bits)?;
+        }
         self.set(limits, false)
     }
 
@@ -213,7 +219,9 @@ impl Probes {
     /// If the kernel does not take it.
     pub fn set(&self, limits: Limits, over: bool) -> Result<()> {
         let Limits { list_ns, stack_ns, .. } = limits;
-        let live = Live { least_ns: list_ns.min(stack_ns), list_ns, stack_ns, over: over.into() };
+        let wait_ns = limits.wait_ns.unwrap_or(stack_ns);
+        let least_ns = list_ns.min(stack_ns).min(wait_ns);
+        let live = Live { least_ns, list_ns, stack_ns, wait_ns, over: over.into() };
         self.write(SETTINGS, &0u32, &live)
     }
 

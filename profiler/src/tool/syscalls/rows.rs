@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use profiler_common::{
     histogram::BUCKETS,
-    syscalls::{Cell, HAS_ENDED, IN_CALL, Thread},
+    syscalls::{Cell, HAS_ENDED, IN_CALL, Suspended, Thread},
 };
 
 use super::counted::Counted;
-use crate::{stats::Histogram, text::Text};
+use crate::{stats::Histogram, text::Text, units};
 
 /// A thread of an address space, or several of the same name: those that had no room of their own, and those that have ended and gave theirs
 /// back.
@@ -38,6 +38,10 @@ pub(super) struct Sum {
     pub(super) max_ns: u64,
     /// Sum of their results, of calls that return a number of bytes or of things.
     pub(super) results: u64,
+    /// Of the calls that returned, those that returned 0.
+    pub(super) zeros: u64,
+    /// Calls that are over, and time in them, since the report before.
+    pub(super) lately: (u64, u64),
     /// Calls that ended with their thread.
     pub(super) ended: u64,
     /// Calls that were under way at the start and have returned.
@@ -72,6 +76,8 @@ impl Sum {
         self.total_ns += other.total_ns;
         self.max_ns = self.max_ns.max(other.max_ns);
         self.results += other.results;
+        self.zeros += other.zeros;
+        self.lately = (self.lately.0 + other.lately.0, self.lately.1 + other.lately.1);
         self.ended += other.ended;
         self.under_way += other.under_way;
         self.refused += other.refused;
@@ -101,6 +107,8 @@ impl Sum {
             total_ns: cell.total_ns,
             max_ns: cell.max_ns,
             results: cell.bytes,
+            zeros: cell.zeros,
+            lately: (0, 0),
             ended: cell.ended,
             under_way: cell.under_way,
             refused: cell.refused,
@@ -117,7 +125,14 @@ pub(super) struct Rows {
     pub(super) by: BTreeMap<(Who, u64), Sum>,
     /// Names of threads, the last one that each had.
     pub(super) names: HashMap<Who, Text>,
+    /// Threads that had not ended.
+    pub(super) alive: Vec<Who>,
+    /// Calls of `clock_gettime` for clocks that no vDSO has, by thread.
+    pub(super) kernel_clocks: BTreeMap<Who, u64>,
 }
+
+/// Calls that are over, and time in them, by thread and call: what a report says, for the next one.
+pub(super) type Before = BTreeMap<(Who, u64), (u64, u64)>;
 
 impl Rows {
     /// `now_ns` is on the monotonic clock.
@@ -148,16 +163,53 @@ impl Rows {
         for thread in counted.threads.iter().filter(|thread| thread.tid != 0) {
             let who = Who { space: thread.space as u16, tid: thread.tid };
             rows.name(who, thread.comm);
-            if thread.state & (HAS_ENDED | IN_CALL) == IN_CALL {
-                rows.in_progress(who, thread, now_ns);
+            rows.kernel_clocks.insert(who, thread.kernel_clocks);
+            if thread.state & HAS_ENDED == 0 {
+                rows.alive.push(who);
+            }
+            for (call, start_ns) in under_way(thread) {
+                // What began after the end does not belong to the report.
+                if start_ns <= now_ns {
+                    let longest = (start_ns != 0).then(|| now_ns - start_ns);
+                    rows.by.entry((who, call)).or_default().note_now(1, longest);
+                }
             }
         }
         rows
     }
 
-    fn in_progress(&mut self, who: Who, thread: &Thread, now_ns: u64) {
-        let longest = (thread.start_ns != 0).then(|| now_ns.saturating_sub(thread.start_ns));
-        self.by.entry((who, thread.call)).or_default().note_now(1, longest);
+    /// Takes the names that living threads have now: a thread is first seen before it gives itself a name.
+    pub(super) fn rename(&mut self, of: impl Fn(Who) -> Option<Text>) {
+        for who in &self.alive {
+            if let Some(now) = of(*who) {
+                self.names.insert(*who, now);
+            }
+        }
+    }
+
+    /// Finds out what came since the report before.
+    pub(super) fn since(&mut self, before: &Before) {
+        // What threads did that have given their room back went on in a row of several.
+        let mut gone: BTreeMap<(u16, u64), (u64, u64)> = BTreeMap::new();
+        for ((who, call), (calls, ns)) in before.iter().filter(|(key, _)| !self.by.contains_key(key)) {
+            let sum = gone.entry((who.space, *call)).or_default();
+            *sum = (sum.0 + calls, sum.1 + ns);
+        }
+        for (key, sum) in &mut self.by {
+            let (mut calls, mut ns) = before.get(key).copied().unwrap_or_default();
+            let (who, call) = key;
+            if who.is_several()
+                && let Some((more, more_ns)) = gone.remove(&(who.space, *call))
+            {
+                (calls, ns) = (calls + more, ns + more_ns);
+            }
+            sum.lately = (sum.calls().saturating_sub(calls), sum.total_ns.saturating_sub(ns));
+        }
+    }
+
+    /// What the next report begins from.
+    pub(super) fn before(&self) -> Before {
+        self.by.iter().map(|(key, sum)| (*key, (sum.calls(), sum.total_ns))).collect()
     }
 
     fn name(&mut self, who: Who, comm: [u64; 2]) {
@@ -168,10 +220,17 @@ impl Rows {
         }
     }
 
-    /// Keeps only threads whose name fits.
-    pub(super) fn keep(&mut self, fits: impl Fn(&Text) -> bool) {
+    /// Keeps only threads whose name fits. Says what is left out that could be theirs.
+    pub(super) fn keep(&mut self, fits: impl Fn(&Text) -> bool) -> Option<String> {
+        let nameless: u64 =
+            self.by.iter().filter(|((who, _), _)| who.tid == 0).map(|(_, sum)| sum.calls()).sum();
+        self.names.retain(|_, name| fits(name));
         let names = &self.names;
-        self.by.retain(|(who, _), _| names.get(who).is_some_and(&fits));
+        self.by.retain(|(who, _), _| names.contains_key(who));
+        (nameless > 0).then(|| {
+            let calls = units::plural(nameless as usize, "call", "calls");
+            format!("without {calls} of threads that have no record of their own: their names are not known")
+        })
     }
 
     /// Adds up what has the same key.
@@ -184,9 +243,78 @@ impl Rows {
     }
 }
 
+/// The calls that a thread is in, with their beginnings: the one that it makes, and those that wait for a signal handler or to be
+/// started again.
+fn under_way(thread: &Thread) -> impl Iterator<Item = (u64, u64)> {
+    let alive = thread.state & HAS_ENDED == 0;
+    let own = (alive && thread.state & IN_CALL != 0).then_some((thread.call, thread.start_ns));
+    let suspended = thread.suspended.iter().take(if alive { thread.depth as usize } else { 0 });
+    // One without a call and a beginning was under way at the start, and is not known.
+    let known = |call: &&Suspended| (call.call, call.start_ns) != (0, 0);
+    own.into_iter().chain(suspended.filter(known).map(|call| (call.call, call.start_ns)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn thread() -> Thread {
+        // SAFETY: any bytes are valid for a wire type.
+        let mut thread: Thread = unsafe { std::mem::zeroed() };
+        (thread.tid, thread.state, thread.call, thread.start_ns) = (7, IN_CALL, 232, 50);
+        thread
+    }
+
+    /// Calls in progress with how long each has been.
+    fn now(threads: &[Thread], now_ns: u64) -> Vec<(u64, u64)> {
+        let counted = Counted {
+            cells: Vec::new(),
+            threads: threads.to_vec(),
+            errors: Vec::new(),
+            uring: Vec::new(),
+            callers: Vec::new(),
+            counters: [0; profiler_common::syscalls::Counter::COUNT],
+        };
+        let rows = Rows::of(&counted, now_ns).by.into_iter();
+        rows.map(|((_, call), sum)| (call, sum.now.and_then(|(_, longest)| longest).unwrap_or(0))).collect()
+    }
+
+    #[test]
+    fn a_stopped_call_is_in_progress_and_one_that_began_after_the_end_is_not() {
+        assert_eq!(now(&[thread()], 80), [(232, 30)]);
+        assert_eq!(now(&[thread()], 40), []);
+        let mut stopped = thread();
+        (stopped.state, stopped.depth) = (profiler_common::syscalls::HAS_SUSPENDED, 1);
+        (stopped.suspended[0].call, stopped.suspended[0].start_ns) = (7, 20);
+        assert_eq!(now(&[stopped], 80), [(7, 60)]);
+        let ended = Thread { state: IN_CALL | HAS_ENDED, ..thread() };
+        assert_eq!(now(&[ended], 80), []);
+    }
+
+    #[test]
+    fn what_came_since_the_report_before_is_known_by_thread_and_call() {
+        let who = Who { space: 0, tid: 7 };
+        let sum = |returned, total_ns| Sum { returned, total_ns, ..Sum::default() };
+        let mut rows = Rows { by: [((who, 0), sum(10, 100))].into(), ..Rows::default() };
+        rows.since(&Before::new());
+        assert_eq!(rows.by[&(who, 0)].lately, (10, 100));
+        let before = rows.before();
+        rows.by.insert((who, 0), sum(13, 190));
+        rows.by.insert((who, 1), sum(2, 4));
+        rows.since(&before);
+        assert_eq!((rows.by[&(who, 0)].lately, rows.by[&(who, 1)].lately), ((3, 90), (2, 4)));
+        let all = rows.sums(|who, _| who);
+        assert_eq!(all[&who].lately, (5, 94));
+    }
+
+    #[test]
+    fn a_thread_has_the_name_that_it_has_now() {
+        let [old, gone] = [1, 2].map(|tid| Who { space: 0, tid });
+        let names = [old, gone].map(|who| (who, Text::from("server"))).into();
+        let mut rows = Rows { names, alive: vec![old], ..Rows::default() };
+        rows.rename(|_| Some(Text::from("worker")));
+        assert_eq!([&rows.names[&old], &rows.names[&gone]], [&Text::from("worker"), &Text::from("server")]);
+    }
 
     #[test]
     fn what_began_before_the_start_makes_the_longest_unknown() {

@@ -1,11 +1,12 @@
 //! The tables: by call, by thread, by caller, by error, single calls, and calls in progress.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use profiler_common::syscalls::SlowCall;
 
 use super::{
     args::By,
+    findings::thresholds,
     kinds, names,
     rows::{Rows, Sum, Who},
 };
@@ -16,8 +17,8 @@ use crate::{
     units,
 };
 
-/// What all threads did with a call, and its first row in the table of calls.
-pub(super) type OfCall = (u64, Sum, Option<RowRef>);
+/// Rows in the table of calls, by address space and call.
+pub(super) type OfCalls = BTreeMap<(u16, u64), RowRef>;
 
 /// A call stack with a call.
 #[derive(Clone, Debug)]
@@ -53,6 +54,11 @@ pub(super) struct Tables<'a> {
     /// Single calls that were not kept.
     pub(super) not_listed: u64,
     pub(super) by: By,
+    /// What is left out because other threads than some are not asked for.
+    pub(super) left_out: Option<String>,
+    /// Time since the report before, if this one is not the last.
+    pub(super) lately: Duration,
+    pub(super) is_interim: bool,
 }
 
 type Described = (&'static str, &'static str, Unit, Role, bool);
@@ -60,10 +66,12 @@ type Described = (&'static str, &'static str, Unit, Role, bool);
 const WHOSE: [Described; 2] =
     [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
 const CALL: Described = ("call", "Call", Unit::None, Role::Key, true);
-const SUMS: [Described; 10] = [
-    ("calls", "Calls", Unit::Count, Role::Sum, false),
+const SUMS: [Described; 12] = [
+    ("lately_calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
+    ("lately_time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
+    ("calls", "Calls", Unit::Count, Role::Sum, true),
     ("calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
-    ("total_ns", "Time", Unit::Nanos, Role::Sum, false),
+    ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
     ("time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
     ("duration_ns", "Took", Unit::Nanos, Role::Gauge, true),
     ("errors", "Errors", Unit::Count, Role::Sum, false),
@@ -75,7 +83,7 @@ const SUMS: [Described; 10] = [
 
 impl Tables<'_> {
     /// All tables, the one that was asked for first, and the row of each call.
-    pub(super) fn sections(&self) -> (Vec<Section>, Vec<OfCall>) {
+    pub(super) fn sections(&self) -> (Vec<Section>, OfCalls) {
         let calls = self.calls();
         let mut sections = vec![calls.0, self.threads(), self.by_caller(), self.by_thread_and_call()];
         let first = match self.by {
@@ -85,14 +93,17 @@ impl Tables<'_> {
         };
         for (index, section) in sections.iter_mut().enumerate() {
             section.detail = index != first;
+            section.notes.extend(self.left_out.clone());
+            if self.is_interim && index != 2 {
+                let length = units::duration(self.lately);
+                section
+                    .notes
+                    .push(format!("rates of the last {length}, numbers and quantiles since the start"));
+            }
         }
         sections.swap(0, first);
         let at = sections.iter().position(|section| section.name == "calls").unwrap_or(0);
-        let rows = calls
-            .1
-            .into_iter()
-            .map(|(call, sum, row)| (call, sum, row.map(|row| RowRef { section: at, row })));
-        let rows = rows.collect();
+        let rows = calls.1.into_iter().map(|(key, row)| (key, RowRef { section: at, row })).collect();
         if !self.uring.is_empty() {
             sections.push(self.io_uring());
         }
@@ -124,7 +135,7 @@ impl Tables<'_> {
             title: (*title).to_owned(),
             unit: *unit,
             role: *role,
-            shown: *shown && (*name != "pid" || self.several()),
+            shown: self.shows(name, *shown),
         };
         Section {
             name: name.to_owned(),
@@ -137,13 +148,23 @@ impl Tables<'_> {
         }
     }
 
+    /// A live view shows what goes on now beside the sums, and the last report the mean rates.
+    fn shows(&self, name: &str, shown: bool) -> bool {
+        match name {
+            "pid" => shown && self.several(),
+            "lately_calls_per_s" | "lately_time_per_s" | "calls" | "total_ns" => self.is_interim,
+            "calls_per_s" | "time_per_s" => !self.is_interim,
+            _ => shown,
+        }
+    }
+
     fn cells(&self, sum: &Sum) -> Vec<Value> {
-        let seconds = self.on.lasted().as_secs_f64().max(1e-9);
         // A rate of a counted number is exact to its last digit; below 10 a whole number would say too little.
-        let rate = |value: u64| match value as f64 / seconds {
+        let per = |length: Duration, value: u64| match value as f64 / length.as_secs_f64().max(1e-9) {
             rate if rate >= 10.0 || value == 0 => Value::Exact(rate.round() as u64),
             rate => Value::estimate(rate, rate, Some(rate)),
         };
+        let rate = |value| per(self.on.lasted(), value);
         let (now, longest) = sum.now.map_or((0, Some(0)), |now| now);
         let longest = match (now, longest) {
             (0, _) => Value::Unknown("no call is in progress".to_owned()),
@@ -151,6 +172,8 @@ impl Tables<'_> {
             (_, None) => Value::Unknown("since before the start".to_owned()),
         };
         vec![
+            per(self.lately, sum.lately.0),
+            per(self.lately, sum.lately.1),
             Value::Exact(sum.calls()),
             rate(sum.calls()),
             Value::Exact(sum.total_ns),
@@ -167,7 +190,7 @@ impl Tables<'_> {
         ]
     }
 
-    fn calls(&self) -> (Section, Vec<(u64, Sum, Option<usize>)>) {
+    fn calls(&self) -> (Section, BTreeMap<(u16, u64), usize>) {
         let sums = self.rows.sums(|who, call| (who.space, call));
         let mut sorted: Vec<((u16, u64), Sum)> = sums.into_iter().collect();
         // Waiting is what a server does most of the time: calls that are made to wait come behind the others.
@@ -197,13 +220,8 @@ impl Tables<'_> {
             rows.collect(),
             &columns,
         );
-        let mut of_all: BTreeMap<u64, (Sum, Option<usize>)> = BTreeMap::new();
-        for (row, ((_, call), sum)) in sorted.iter().enumerate() {
-            let (all, first) = of_all.entry(*call).or_default();
-            all.add(sum);
-            first.get_or_insert(row);
-        }
-        (section, of_all.into_iter().map(|(call, (sum, row))| (call, sum, row)).collect())
+        let rows = sorted.iter().enumerate().map(|(row, (key, _))| (*key, row));
+        (section, rows.collect())
     }
 
     fn thread_cells(&self, who: Who) -> Vec<Value> {
@@ -250,7 +268,10 @@ impl Tables<'_> {
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let keys = [THREAD[0], THREAD[1], CALL];
-        self.section("thread_calls", "Calls of each thread", &keys, rows.collect(), &SUMS)
+        let mut section = self.section("thread_calls", "Calls of each thread", &keys, rows.collect(), &SUMS);
+        section.notes.push(format!("what is called pointless, from when on: {}", thresholds::common()));
+        section.notes.extend(thresholds::thresholds().map(|(rule, words)| format!("{rule}: {words}")));
+        section
     }
 
     fn by_caller(&self) -> Section {

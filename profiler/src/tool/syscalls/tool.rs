@@ -2,28 +2,31 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use profiler_common::syscalls::SlowCall;
+use profiler_common::{
+    histogram::{self, BUCKETS},
+    syscalls::{Counter, SlowCall},
+};
 
 use super::{
     ABOUT,
     args::Options,
     counted::Counted,
     findings::Facts,
-    part::{account, io_uring, said, stacks, uring, waiting},
+    kinds::is_wait,
+    part::{account, has_datagrams, io_uring, said, stacks, uring, waiting},
     probes::{Limits, Probes, Stacks},
-    rows::{Rows, Who},
+    rows::{Before, Rows, Who},
     sums,
     tables::Tables,
 };
 use crate::{
     capture::{
-        cost::{CostMeter, Reading, prices::Programs},
+        cost::{CostMeter, Reading, prices::Programs, threads::name as thread_name},
         object::Object,
         uprobe::{Links, Loaded},
     },
@@ -39,6 +42,8 @@ use crate::{
 const MOST_LISTED: usize = 1_000;
 /// Calls per second whose stacks are taken, at most, if those of slow calls are.
 const STACKS_PER_S: u64 = 100;
+/// The same of calls that wait: those are slow because nothing happens.
+const WAITS_PER_S: u64 = 20;
 /// A call is slow from here on, before the first second has shown what slow means here.
 const FIRST_SLOW_NS: u64 = 1_000_000;
 
@@ -47,8 +52,10 @@ pub(super) struct Syscalls {
     options: Options,
     limits: Limits,
     probes: Option<Probes>,
-    /// Durations of all calls up to the last look, by bucket.
-    durations: Vec<u64>,
+    /// Durations of all calls up to the last look, by bucket: of those that work, and of those that wait.
+    durations: [Vec<u64>; 2],
+    /// What the report before said, and when it was made.
+    before: (Before, Duration),
     singles: Vec<SlowCall>,
     not_listed: u64,
     read: Option<(Counted, u64)>,
@@ -59,7 +66,7 @@ pub(super) struct Syscalls {
 impl Syscalls {
     pub(super) fn new(options: Options, settings: &Settings) -> Syscalls {
         let list_ns = options.slow.map_or(u64::MAX, |slow| slow.as_nanos() as u64);
-        let stack_ns = if options.stacks == Stacks::None { u64::MAX } else { FIRST_SLOW_NS.min(list_ns) };
+        let stack_ns = if options.stacks == Stacks::None { u64::MAX } else { FIRST_SLOW_NS };
         let limits = Limits {
             list_ns,
             stacks: options.stacks,
@@ -71,7 +78,8 @@ impl Syscalls {
             options,
             limits,
             probes: None,
-            durations: Vec::new(),
+            durations: [Vec::new(), Vec::new()],
+            before: (Before::new(), Duration::ZERO),
             singles: Vec::new(),
             not_listed: 0,
             read: None,
@@ -85,31 +93,44 @@ impl Syscalls {
         })
     }
 
-    /// Chooses what is slow, so that about [`STACKS_PER_S`] calls a second are.
+    /// Chooses what is slow, so that about [`STACKS_PER_S`] calls a second are, and [`WAITS_PER_S`] of those that wait.
     fn adapt(&mut self, counted: &Counted) -> Result<()> {
         if self.limits.stacks != Stacks::Slow {
             return Ok(());
         }
-        let mut now = vec![0u64; profiler_common::histogram::BUCKETS];
+        let mut now = [const { vec![] }; 2].map(|empty: Vec<u64>| {
+            let mut durations = empty;
+            durations.resize(BUCKETS, 0);
+            durations
+        });
         for cell in &counted.cells {
-            now.iter_mut().zip(cell.histogram).for_each(|(sum, more)| *sum += more);
+            let [works, waits] = &mut now;
+            let sums = if is_wait(cell.call) { waits } else { works };
+            sums.iter_mut().zip(cell.histogram).for_each(|(sum, more)| *sum += more);
         }
-        self.durations.resize(now.len(), 0);
-        let mut left = STACKS_PER_S;
-        let mut slow = 0;
-        for (index, (now, before)) in now.iter().zip(&self.durations).enumerate().rev() {
-            let new = now.saturating_sub(*before);
-            if new > left {
-                slow = index + 1;
-                break;
-            }
-            left -= new;
-        }
+        let [works, waits] = &now;
+        let [works_before, waits_before] = &self.durations;
+        self.limits.stack_ns = slow_from(works, works_before, STACKS_PER_S);
+        self.limits.wait_ns = Some(slow_from(waits, waits_before, WAITS_PER_S));
         self.durations = now;
-        let first = profiler_common::histogram::first(profiler_common::histogram::GROUPING_POWER, slow);
-        self.limits.stack_ns = first.unwrap_or(u64::MAX).min(self.limits.list_ns);
         self.probes()?.set(self.limits, false)
     }
+}
+
+/// The length from which on at most `most` of the calls are that came since the last look. `now` and `before` count calls by
+/// bucket of their duration.
+fn slow_from(now: &[u64], before: &[u64], most: u64) -> u64 {
+    let mut left = most;
+    let mut slow = 0;
+    for (index, now) in now.iter().enumerate().rev() {
+        let new = now.saturating_sub(before.get(index).copied().unwrap_or(0));
+        if new > left {
+            slow = index + 1;
+            break;
+        }
+        left -= new;
+    }
+    histogram::first(histogram::GROUPING_POWER, slow).unwrap_or(u64::MAX)
 }
 
 impl Tool for Syscalls {
@@ -188,11 +209,8 @@ impl Tool for Syscalls {
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
-        let who = match on.spaces.as_slice() {
-            [one] => format!("{} (pid {})", one.process.name().terminal(), one.process.pid()),
-            many => format!("{} processes", many.len()),
-        };
-        format!("attached: all system calls of {who}, by tracepoints in {} ms", on.attach_time().as_millis())
+        let took = on.attach_time().as_millis();
+        format!("attached: all system calls of {}, by tracepoints in {took} ms", on.who())
     }
 
     fn attach_anew(&mut self, _: &mut Space, _: &Ground, _: &mut Modules, _: bool) -> Result<usize> {
@@ -264,21 +282,31 @@ impl Tool for Syscalls {
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let (counted, now_ns) = self.read.take().ok_or_else(|| {
+        let (mut counted, now_ns) = self.read.take().ok_or_else(|| {
             Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
         })?;
         let mut rows = Rows::of(&counted, now_ns);
         for (who, call) in &self.waiting {
             rows.by.entry((*who, *call)).or_default().note_now(1, None);
-            if let Ok(name) = fs::read(format!("/proc/{}/comm", who.tid)) {
-                rows.names.insert(*who, name.trim_ascii_end().into());
-            }
+            rows.alive.push(*who);
         }
-        if let Some(pattern) = &self.options.thread {
-            rows.keep(|name| pattern.matches(&name.terminal()));
-        }
+        rows.rename(|who| thread_name(who.tid));
+        rows.since(&self.before.0);
+        let lately = on.lasted().saturating_sub(self.before.1);
+        self.before = (rows.before(), on.lasted());
+        let left_out =
+            self.options.thread.as_ref().and_then(|pattern| rows.keep(|name| pattern.fits(&name.terminal())));
         let mut part = Part { settings: self.settings(), ..Part::default() };
-        let (callers, singles) = stacks(&self.singles, on, &counted, &mut part);
+        let not_listed = self.not_listed + counted.counter(Counter::SlowLost);
+        let mut listed = std::borrow::Cow::from(&self.singles);
+        if self.options.thread.is_some() {
+            listed
+                .to_mut()
+                .retain(|call| rows.names.contains_key(&Who { space: call.space(), tid: call.tid as u32 }));
+            // Callers are counted for all threads together.
+            counted.callers.clear();
+        }
+        let (callers, singles) = stacks(&listed, on, &counted, &mut part);
         let uring = uring(&counted);
         let tables = Tables {
             uring: &uring,
@@ -287,13 +315,24 @@ impl Tool for Syscalls {
             rows: &rows,
             callers: &callers,
             singles: &singles,
-            not_listed: self.not_listed,
+            not_listed,
             by: self.options.by,
+            left_out,
+            lately,
+            is_interim: on.length.is_none(),
         };
-        let (sections, calls) = tables.sections();
+        let (sections, places) = tables.sections();
         part.sections = sections;
-        let name = |who: Who| rows.names.get(&who).cloned();
-        let facts = Facts { by: &rows.by, calls: &calls, name: &name, length: on.lasted() };
+        let pid_of = |space: u16| on.spaces.iter().find(|of| of.number == space).map(|of| of.process.pid());
+        let facts = Facts {
+            by: &rows.by,
+            rows: &places,
+            kernel_clocks: &rows.kernel_clocks,
+            name: &|who| rows.names.get(&who).cloned(),
+            pid: &|space| if on.spaces.len() > 1 { pid_of(space) } else { None },
+            has_datagrams: &|space| pid_of(space).is_none_or(has_datagrams),
+            length: on.lasted(),
+        };
         account(&counted, &mut part);
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
@@ -306,7 +345,16 @@ impl Syscalls {
         let stacks = match self.limits.stacks {
             Stacks::None => "none".to_owned(),
             Stacks::All => "all".to_owned(),
-            Stacks::Slow => format!("slow, at the end from {}", units::nanos(self.limits.stack_ns as f64)),
+            Stacks::Slow => {
+                let from =
+                    |ns: u64| if ns == u64::MAX { "no length".to_owned() } else { units::nanos(ns as f64) };
+                let wait_ns = self.limits.wait_ns.unwrap_or(self.limits.stack_ns);
+                format!(
+                    "slow, at the end from {}, calls that wait from {}",
+                    from(self.limits.stack_ns),
+                    from(wait_ns)
+                )
+            }
         };
         let mut settings = BTreeMap::from([("stacks".to_owned(), stacks)]);
         if let Some(slow) = self.options.slow {

@@ -1,4 +1,10 @@
+use profiler_common::syscalls::COMPAT;
+
 use super::*;
+use crate::tool::syscalls::kinds::FUTEX;
+
+const EAGAIN: u64 = 11;
+const ENOENT: u64 = 2;
 
 const LENGTH: Duration = Duration::from_secs(10);
 const WHO: Who = Who { space: 0, tid: 7 };
@@ -17,25 +23,52 @@ fn failing(mut sum: Sum, error: u64, per_s: u64) -> Sum {
     sum
 }
 
+/// What of these calls returns 0, per second.
+fn with_zeros(mut sum: Sum, per_s: u64) -> Sum {
+    sum.zeros = per_s * 10;
+    sum
+}
+
+/// What is said of threads of address spaces that make these calls.
+fn of_spaces(made: &[(u16, u64, Sum)], kernel_clocks: u64, has_datagrams: bool) -> Vec<Finding> {
+    let who = |space: u16| Who { space, ..WHO };
+    let by = made.iter().map(|(space, call, sum)| ((who(*space), *call), sum.clone())).collect();
+    let row =
+        |(row, (space, call, _)): (usize, &(u16, u64, Sum))| ((*space, *call), RowRef { section: 0, row });
+    let rows = made.iter().enumerate().map(row).collect();
+    let several = made.iter().any(|(space, ..)| *space != 0);
+    let facts = Facts {
+        by: &by,
+        rows: &rows,
+        kernel_clocks: &[(WHO, kernel_clocks * 10)].into(),
+        name: &|_| Some(Text::from("tick")),
+        pid: &|space| several.then(|| 4000 + u32::from(space)),
+        has_datagrams: &|_| has_datagrams,
+        length: LENGTH,
+    };
+    findings(&facts)
+}
+
+fn rules_of(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(|finding| finding.rule.trim_start_matches("syscalls.").to_owned()).collect()
+}
+
 /// The rules of what is said of a thread that makes these calls.
 fn said(made: &[(u64, Sum)]) -> Vec<String> {
-    let by = made.iter().map(|(call, sum)| ((WHO, *call), sum.clone())).collect();
-    let calls: Vec<_> = made.iter().map(|(call, sum)| (*call, sum.clone(), None)).collect();
-    let name = |_: Who| Some(Text::from("tick"));
-    let facts = Facts { by: &by, calls: &calls, name: &name, length: LENGTH };
-    findings(&facts)
-        .into_iter()
-        .map(|finding| finding.rule.trim_start_matches("syscalls.").to_owned())
-        .collect()
+    let made: Vec<_> = made.iter().map(|(call, sum)| (0, *call, sum.clone())).collect();
+    rules_of(&of_spaces(&made, 0, true))
 }
 
 #[test]
 fn only_polls_that_do_not_wait_and_find_nothing_spin() {
     const EPOLL_WAIT: u64 = 232;
-    assert_eq!(said(&[(EPOLL_WAIT, calls(5_000, 800, 10))]), ["poll_spin", "time"]);
+    let spins = || with_zeros(calls(5_000, 800, 10_000), 4_800);
+    assert_eq!(said(&[(EPOLL_WAIT, spins())]), ["poll_spin", "time"], "one of many finds fifty");
+    assert_eq!(said(&[(COMPAT | 168, spins())]), ["poll_spin", "time"], "poll of i386");
     assert_eq!(said(&[(EPOLL_WAIT, calls(5_000, 800, 5_000))]), ["time"], "a busy server");
-    assert_eq!(said(&[(EPOLL_WAIT, calls(5_000, 100_000, 10))]), ["time"], "it waits");
-    assert_eq!(said(&[(EPOLL_WAIT, calls(60, 800, 0))]), ["time"], "once in a tick");
+    assert_eq!(said(&[(EPOLL_WAIT, calls(5_000, 800, 40_000))]), ["time"], "each finds eight");
+    assert_eq!(said(&[(EPOLL_WAIT, with_zeros(calls(5_000, 100_000, 10), 4_990))]), ["time"], "it waits");
+    assert_eq!(said(&[(EPOLL_WAIT, with_zeros(calls(60, 800, 0), 60))]), ["time"], "once in a tick");
 }
 
 #[test]
@@ -43,6 +76,10 @@ fn transfers_are_tiny_by_their_mean() {
     assert_eq!(said(&[(0, calls(2_000, 500, 2_000))]), ["tiny_transfers", "time"]);
     assert_eq!(said(&[(0, calls(2_000, 500, 20_000))]), ["time"]);
     assert_eq!(said(&[(1, calls(10, 500, 10))]), ["time"], "a wake-up by a pipe now and then");
+    let polls = || (232, calls(2_000, 100_000, 2_000));
+    assert_eq!(said(&[(0, calls(2_000, 500, 2_000)), polls()]), ["time"], "a wake-up for each poll");
+    assert_eq!(said(&[(0, calls(2_000, 400_000, 2_000))]), ["time"], "it waits in the read");
+    assert_eq!(said(&[(0, calls(90_000, 500, 90_000)), polls()]), ["tiny_transfers", "time"]);
 }
 
 #[test]
@@ -54,6 +91,12 @@ fn a_call_that_nearly_always_finds_nothing_is_a_storm() {
         "read until it is empty"
     );
     assert_eq!(said(&[(FUTEX, failing(calls(5_000, 400, 0), EAGAIN, 4_900))]), ["time"]);
+    const SEMTIMEDOP: u64 = 220;
+    assert_eq!(
+        said(&[(SEMTIMEDOP, failing(calls(2_000, 400_000, 0), EAGAIN, 2_000))]),
+        ["time"],
+        "time-outs"
+    );
 }
 
 #[test]
@@ -62,23 +105,65 @@ fn sends_are_counted_by_turn() {
     let sends = || (SENDTO, calls(10_000, 3_000, 900_000));
     assert_eq!(said(&[sends(), (35, calls(60, 16_000_000, 0))]), ["unbatched_sends", "time"]);
     assert_eq!(said(&[sends(), (7, calls(9_000, 60_000, 9_000))]), ["time"], "one for each request");
+    let made = [(0, SENDTO, sends().1), (0, 35, calls(60, 16_000_000, 0))];
+    assert_eq!(rules_of(&of_spaces(&made, 0, false)), ["time"], "to streams");
 }
 
 #[test]
 fn clocks_missing_files_and_syncs() {
     assert_eq!(said(&[(228, calls(3_000, 200, 0))]), ["clock_calls", "time"]);
+    let cpu_clocks = of_spaces(&[(0, 228, calls(3_000, 200, 0))], 2_990, true);
+    assert_eq!(rules_of(&cpu_clocks), ["time"], "no vDSO has the clock of a thread's processor time");
     assert_eq!(said(&[(257, failing(calls(300, 2_000, 0), ENOENT, 290))]), ["missing_files", "time"]);
     assert_eq!(said(&[(257, failing(calls(300, 2_000, 0), ENOENT, 3))]), ["time"]);
     let sleeps = || (230, calls(60, 15_000_000, 0));
     assert_eq!(said(&[sleeps(), (74, calls(1, 90_000_000, 0))]), ["sync_in_loop", "time"]);
+    let saver = [(230, calls(10, 15_000_000, 0)), (74, calls(10, 30_000_000, 0))];
+    assert_eq!(said(&saver), ["time"], "a thread that does nothing else");
     assert_eq!(said(&[(74, calls(1, 90_000_000, 0))]), ["time"], "a thread for it");
 }
 
 #[test]
 fn short_futex_calls_at_a_high_rate_are_a_storm() {
-    assert_eq!(said(&[(FUTEX, calls(40_000, 1_000, 10_000))]), ["futex_storm", "time"]);
-    assert_eq!(said(&[(FUTEX, calls(40_000, 100_000, 10_000))]), ["time"]);
-    assert_eq!(said(&[(FUTEX, calls(2_000, 1_000, 10_000))]), ["time"]);
+    let in_vain = |per_s, each_ns| (FUTEX, with_zeros(calls(per_s, each_ns, per_s / 10), per_s * 8 / 10));
+    assert_eq!(said(&[in_vain(40_000, 1_000)]), ["futex_storm", "time"]);
+    assert_eq!(said(&[in_vain(40_000, 100_000)]), ["time"]);
+    assert_eq!(said(&[in_vain(2_000, 1_000)]), ["time"]);
+    let handed_over = |per_s: u64| (FUTEX, with_zeros(calls(per_s, 1_000, per_s / 2), per_s / 2));
+    assert_eq!(said(&[handed_over(40_000)]), ["time"], "each call wakes a thread, or is woken");
+    assert_eq!(said(&[handed_over(200_000)]), ["futex_storm", "time"]);
+}
+
+#[test]
+fn each_process_has_its_own_sentence_and_row() {
+    let storm = || with_zeros(calls(40_000, 1_000, 0), 40_000);
+    let found = of_spaces(&[(0, FUTEX, storm()), (3, FUTEX, storm())], 0, true);
+    let said: Vec<(String, Vec<RowRef>)> =
+        found.iter().take(2).map(|finding| (finding.text.to_string(), finding.rows.clone())).collect();
+    for ((words, rows), (pid, row)) in said.iter().zip([(4000, 0), (4003, 1)]) {
+        assert!(words.contains(&format!("of process {pid} ")), "{words}");
+        assert_eq!(rows.as_slice(), [RowRef { section: 0, row }]);
+    }
+    let found = of_spaces(&[(1, 230, calls(60, 9_000, 0)), (3, 0, calls(2_000, 500, 2_000))], 0, true);
+    assert_eq!(found[0].rows, [RowRef { section: 0, row: 1 }], "{found:?}");
+}
+
+#[test]
+fn time_in_calls_that_wait_is_said_of_no_program() {
+    let words = |made: &[(u64, Sum)]| {
+        let made: Vec<_> = made.iter().map(|(call, sum)| (0, *call, sum.clone())).collect();
+        of_spaces(&made, 0, true).last().unwrap().text.to_string()
+    };
+    let works = (1, calls(100, 2_000, 9_000));
+    let i386_poll = (COMPAT | 168, calls(60, 16_000_000, 60));
+    assert!(
+        words(&[works.clone(), i386_poll])
+            .starts_with("write takes 100 % of the time in calls other than poll")
+    );
+    let accept = (43, calls(1, 900_000_000, 0));
+    assert!(words(&[works.clone(), accept]).starts_with("write takes 100 %"));
+    let blocked = (45, calls(1, 900_000_000, 100));
+    assert!(words(&[works, blocked]).contains("futex, time in which it waits for data included: "));
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! Pointless work of all threads of a process together.
+
+use std::collections::BTreeMap;
+
+use super::{Facts, share_below};
+use crate::{
+    report::{Finding, Severity, Unit, Value},
+    tool::syscalls::{
+        kinds::{FUTEX, native},
+        rows::Sum,
+        rules,
+    },
+    units,
+};
+
+/// A process makes so many futex calls per second, half of which return within 20 us: they wake, or find nothing to wait for.
+pub(super) const FUTEX_PER_S: f64 = 20_000.0;
+pub(super) const FUTEX_SHORT: f64 = 0.5;
+pub(super) const FUTEX_SHORT_NS: u64 = 20_000;
+/// This share of them is in vain: they wake nobody, or come too late to wait.
+pub(super) const FUTEX_IN_VAIN: f64 = 0.5;
+/// From this rate on it is a storm even if each call wakes somebody.
+pub(super) const FUTEX_ALWAYS_PER_S: f64 = 100_000.0;
+
+const EAGAIN: u64 = 11;
+
+/// Storms of futex calls, by address space.
+pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut futexes: BTreeMap<(u16, u64), Sum> = BTreeMap::new();
+    for ((who, call), sum) in facts.by.iter().filter(|((_, call), _)| native(*call) == Some(FUTEX)) {
+        futexes.entry((who.space, *call)).or_default().add(sum);
+    }
+    futexes.iter().filter_map(|((space, call), sum)| storm(facts, *space, *call, sum)).collect()
+}
+
+/// How many of the calls were in vain, at least. A thread that was woken returned 0 from its call, as a call that woke nobody did.
+/// Whoever woke it returned 1 or more.
+fn in_vain(sum: &Sum) -> u64 {
+    let too_late = sum.errors.get(&EAGAIN).copied().unwrap_or(0);
+    sum.zeros.saturating_sub(sum.results) + too_late
+}
+
+fn storm(facts: &Facts<'_>, space: u16, call: u64, sum: &Sum) -> Option<Finding> {
+    let (rate, short) = (facts.rate(sum.returned), share_below(sum, FUTEX_SHORT_NS));
+    let in_vain = in_vain(sum);
+    let vain = in_vain as f64 / sum.returned.max(1) as f64;
+    let is_storm = rate >= FUTEX_PER_S && vain >= FUTEX_IN_VAIN || rate >= FUTEX_ALWAYS_PER_S;
+    (is_storm && short >= FUTEX_SHORT).then(|| {
+        let process = (facts.pid)(space).map_or_else(String::new, |pid| format!(" of process {pid}"));
+        let words = format!(
+            "Threads{process} wake each other all the time: {} futex calls a second, {} of them within {}, {} in vain. A lock \
+             is contended, or a condition is signalled for every item.",
+            units::count(rate),
+            units::percent(short),
+            units::nanos(FUTEX_SHORT_NS as f64),
+            units::percent(vain)
+        );
+        Finding::plain(rules::FUTEX_STORM, Severity::Problem, words)
+            .on(facts.row(space, call))
+            .because("calls", Unit::Count, Value::Exact(sum.returned))
+            .because("in_vain", Unit::Count, Value::Exact(in_vain))
+    })
+}
