@@ -34,8 +34,8 @@ impl Run<'_> {
         }
         let reading = self.cost_reading()?;
         let hits = reading.hits;
+        let has_price = self.tools.iter().any(|tool| tool.about().has_uprobes) || !reading.priced.is_empty();
         self.on.cost.add(reading);
-        let has_price = self.tools.iter().any(|tool| tool.about().has_uprobes);
         if has_price && !self.cost_told && self.on.began.elapsed().as_secs() >= TELL_AFTER {
             self.cost_told = true;
             tell(Event::Notice(&self.cost_line()));

@@ -40,7 +40,8 @@ impl<'a> Run<'a> {
         let mut found = Found::find(settings, &tools, &mut modules)?;
         let (ground, objects, tracking) = found.plan_and_load(settings, &mut tools, &mut modules)?;
         tools.iter().try_for_each(|tool| tool.refuse(&found.spaces, &modules, settings))?;
-        let mut cost = CostMeter::new(asked, programs(&tools));
+        let needs_run_times = tools.iter().any(|tool| tool.needs_run_times());
+        let mut cost = CostMeter::new(asked, programs(&tools), needs_run_times);
         let guard_seconds = admit(&found, settings, &mut tools, &mut cost)?;
         settings.stage.begin("attaching");
         tools
@@ -99,7 +100,9 @@ impl<'a> Run<'a> {
         on.began = Instant::now();
         on.started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         on.cost.attached(on.spaces.iter().map(|space| space.process.pid()));
-        floor::calibrate(&mut on.cost, on.settings.method);
+        if self.tools.iter().any(|tool| tool.about().has_uprobes) {
+            floor::calibrate(&mut on.cost, on.settings.method);
+        }
         on.settings.stage.end();
     }
 

@@ -144,7 +144,10 @@ pub struct Cost {
     /// Mean time of the trap of a hit, in nanoseconds.
     #[serde(default)]
     pub trap_ns_per_hit: Option<f64>,
-    /// Whether the trap was measured on this machine; otherwise it is assumed.
+    /// Mean time that a system call takes longer, in nanoseconds, by tools that count those. Absent if none does.
+    #[serde(default)]
+    pub call_ns: Option<f64>,
+    /// Whether the price of a trap and of a call were measured on this machine; otherwise they are assumed.
     #[serde(default)]
     pub calibrated: bool,
     /// CPU time of profiler itself, as a share of one CPU; absent if it could not be read.

@@ -180,6 +180,11 @@ pub(crate) trait Tool: Send {
     /// What threads pay, as far as is known.
     fn reading(&self, with_threads: bool) -> Result<Reading>;
 
+    /// Whether what they pay follows from the run times of its programs, which to measure costs every program of the host.
+    fn needs_run_times(&self) -> bool {
+        self.about().has_uprobes
+    }
+
     /// The descriptors of its own maps.
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_>;
 

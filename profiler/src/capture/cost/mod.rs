@@ -61,6 +61,14 @@ pub(crate) struct CostMeter {
     guess: Programs,
     /// What each thread had used when it was last looked at.
     marks: HashMap<u32, Mark>,
+    /// Hits whose price their tool knows, by tool and thread, up to the last look; in all, and what they took.
+    priced: HashMap<(usize, u32), u64>,
+    priced_hits: u64,
+    priced_ns: f64,
+    /// Whether all those prices were measured here.
+    priced_measured: bool,
+    /// Whether prices follow from the run times of programs.
+    needs_run_times: bool,
     names: HashMap<u32, Text>,
     hits: Hits,
     measured: Measured,
@@ -92,6 +100,19 @@ pub(crate) struct Reading {
     pub(crate) hits: Hits,
     /// Run times of our programs.
     pub(crate) measured: RunTimes,
+    /// Hits of tools that know what a hit costs: one for each of them.
+    pub(crate) priced: Vec<Priced>,
+}
+
+/// Hits of a tool that knows what each costs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Priced {
+    /// Hits so far by thread id.
+    pub(crate) threads: Vec<(u32, u64)>,
+    /// What one takes from its thread, in nanoseconds.
+    pub(crate) each_ns: f64,
+    /// Whether that was measured on this machine.
+    pub(crate) measured: bool,
 }
 
 impl Reading {
@@ -108,12 +129,14 @@ impl Reading {
         }
         self.hits = self.hits.and(other.hits);
         self.measured = self.measured.and(other.measured);
+        self.priced.extend(other.priced);
     }
 }
 
 impl CostMeter {
-    /// `asked` is when the user asked. `guess` stands for the run times of the programs until they are measured.
-    pub(crate) fn new(asked: Instant, guess: Programs) -> CostMeter {
+    /// `asked` is when the user asked. `guess` stands for the run times of the programs until they are measured, which happens if
+    /// they are needed.
+    pub(crate) fn new(asked: Instant, guess: Programs, needs_run_times: bool) -> CostMeter {
         CostMeter {
             asked,
             attach: Duration::ZERO,
@@ -129,6 +152,11 @@ impl CostMeter {
             calibration: Calibration::None,
             guess,
             marks: HashMap::new(),
+            priced: HashMap::new(),
+            priced_hits: 0,
+            priced_ns: 0.0,
+            priced_measured: true,
+            needs_run_times,
             names: HashMap::new(),
             hits: Hits::default(),
             measured: Measured::default(),
@@ -168,20 +196,28 @@ impl CostMeter {
     /// Records that hits were counted before the real probes were attached. `predicted` is the share of a thread that
     /// followed from the count, `late` how late the hits of each thread were.
     pub(crate) fn counted(&mut self, took: Duration, predicted: Option<f64>, late: HashMap<u32, f64>) {
-        self.counted = Some(took);
-        self.predicted = predicted;
-        self.counted_late = late;
+        self.counted = Some(self.counted.unwrap_or_default() + took);
+        // Several tools take their parts one after another.
+        self.predicted = match (self.predicted, predicted) {
+            (Some(before), Some(more)) => Some((before + more).min(1.0)),
+            (before, more) => more.or(before),
+        };
+        self.counted_late.extend(late);
     }
 
     /// Records that everything is attached to these processes.
     pub(crate) fn attached(&mut self, pids: impl Iterator<Item = u32>) {
         self.attach = self.asked.elapsed().saturating_sub(self.counted.unwrap_or_default());
         self.own_cpu_before = own_cpu();
-        self.stats = bpf::enable_run_stats().ok();
+        self.stats = self.run_stats();
         let busy = threads::of_processes(pids).into_iter();
         self.marks = busy.map(|(tid, had)| (tid, Mark { had, ..Mark::default() })).collect();
         (self.began, self.began_ticks) = (Instant::now(), ticks_now());
         self.last = self.began;
+    }
+
+    fn run_stats(&self) -> Option<OwnedFd> {
+        self.needs_run_times.then(|| bpf::enable_run_stats().ok()).flatten()
     }
 
     /// Time from the user's request until everything was attached, without the time for counting.
@@ -194,7 +230,7 @@ impl CostMeter {
         let into = self.began.elapsed().as_nanos() % STATS_PERIOD.as_nanos();
         let on = into < STATS_ON.as_nanos() || self.measured.is_outdated();
         if on && self.stats.is_none() {
-            self.stats = bpf::enable_run_stats().ok();
+            self.stats = self.run_stats();
         } else if !on {
             self.stats = None;
         }
@@ -209,8 +245,17 @@ impl CostMeter {
         self.hits = reading.hits;
         self.measured.add(reading.measured, hits.all(), length);
         let measured = self.measured.times();
-        let worked: Vec<Worked> =
-            reading.threads.into_iter().filter_map(|(tid, hits)| self.since_last(tid, hits)).collect();
+        let mut threads: HashMap<u32, (ThreadHits, f64)> = HashMap::new();
+        for (tid, ns) in self.price(reading.priced) {
+            threads.entry(tid).or_default().1 += ns;
+        }
+        for (tid, hits) in reading.threads {
+            threads.entry(tid).or_default().0 = hits;
+        }
+        let worked: Vec<Worked> = threads
+            .into_iter()
+            .filter_map(|(tid, (hits, priced_ns))| self.since_last(tid, hits, priced_ns))
+            .collect();
         let traps = self.traps(false);
         let at = |cold| Prices::of(hits, &traps, cold, &measured, &self.guess);
         let spent = self.billed.add(&worked, &self.counted_late, at);
@@ -223,10 +268,29 @@ impl CostMeter {
         }
     }
 
-    /// What a thread had since it was last looked at; `None` if it had no hits, or if there was no earlier look.
-    fn since_last(&mut self, tid: u32, hits: ThreadHits) -> Option<Worked> {
+    /// What hits since the last look took from threads, of tools that know their prices.
+    fn price(&mut self, priced: Vec<Priced>) -> Vec<(u32, f64)> {
+        let mut took = Vec::new();
+        for (tool, Priced { threads, each_ns, measured }) in priced.into_iter().enumerate() {
+            self.priced_measured &= measured;
+            for (tid, hits) in threads {
+                let before = self.priced.insert((tool, tid), hits).unwrap_or(0);
+                let new = hits.saturating_sub(before);
+                if new > 0 {
+                    took.push((tid, new as f64 * each_ns));
+                    self.priced_hits += new;
+                    self.priced_ns += new as f64 * each_ns;
+                }
+            }
+        }
+        took
+    }
+
+    /// What a thread had since it was last looked at; `None` if it had no hits, or if there was no earlier look. `priced_ns`: what
+    /// hits took since then whose price is known.
+    fn since_last(&mut self, tid: u32, hits: ThreadHits, priced_ns: f64) -> Option<Worked> {
         let known = self.marks.get(&tid).copied();
-        if hits == known.unwrap_or_default().hits {
+        if hits == known.unwrap_or_default().hits && priced_ns <= 0.0 {
             return None;
         }
         let had = threads::had(tid)?;
@@ -237,7 +301,7 @@ impl CostMeter {
         let before = known.or_else(since)?;
         let calls = hits.calls.saturating_sub(before.hits.calls) as f64;
         let looks = hits.others.saturating_sub(before.hits.others) as f64;
-        Some(Worked { tid, had: had.since(before.had), calls, looks })
+        Some(Worked { tid, had: had.since(before.had), calls, looks, priced_ns })
     }
 
     /// The present share of the thread that pays most.
@@ -265,7 +329,7 @@ impl CostMeter {
     /// Hits per second so far.
     pub(crate) fn hits_per_s(&self) -> f64 {
         let Hits { entries, returns, looks, .. } = self.hits;
-        (entries + returns + looks) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
+        (entries + returns + looks + self.priced_hits) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
     }
 
     /// Called before the programs are detached: the last moment to read their run times.
@@ -279,6 +343,11 @@ impl CostMeter {
     /// Records how long detaching took.
     pub(crate) fn detached(&mut self, took: Duration) {
         self.detach = Some(took);
+    }
+
+    /// Whether all prices that were used were measured here.
+    fn is_calibrated(&self, traps: Traps) -> bool {
+        (traps.calibrated || self.hits.all() == 0) && self.priced_measured
     }
 
     /// The figures. `hits` is the total of all probes.
@@ -305,8 +374,9 @@ impl CostMeter {
             busiest_thread: mean.and_then(|mean| self.names.get(&mean.tid).cloned()),
             predicted_share: self.predicted,
             bpf_ns_per_hit: measured.all().mean_ns(),
-            trap_ns_per_hit: (hits > 0).then_some(prices.trap_ns),
-            calibrated: traps.calibrated,
+            trap_ns_per_hit: (self.hits.all() > 0).then_some(prices.trap_ns),
+            call_ns: (self.priced_hits > 0).then(|| self.priced_ns / self.priced_hits as f64),
+            calibrated: self.is_calibrated(traps),
             own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64())
                 .filter(|_| is_long),
             own_memory_bytes: own_peak_bytes(),
@@ -348,13 +418,13 @@ mod tests {
     fn reading(tid: u32, calls: u64) -> Reading {
         let hits = Hits { entries: calls, ..Hits::default() };
         let threads = vec![(tid, ThreadHits { calls, ..ThreadHits::default() })];
-        Reading { threads, hits, measured: RunTimes::default() }
+        Reading { threads, hits, ..Reading::default() }
     }
 
     #[test]
     fn time_before_a_thread_was_first_seen_is_not_counted() {
         work();
-        let mut meter = CostMeter::new(Instant::now(), GUESS);
+        let mut meter = CostMeter::new(Instant::now(), GUESS, true);
         // As where it is one more than are looked at in the beginning.
         meter.attached(std::iter::empty());
         meter.add(reading(own_tid(), 1));
@@ -367,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_began_since_has_had_all_of_its_time_since() {
-        let mut meter = CostMeter::new(Instant::now(), GUESS);
+        let mut meter = CostMeter::new(Instant::now(), GUESS, true);
         meter.attached(std::iter::empty());
         // The kernel says in ticks when a thread began.
         while ticks_now() <= meter.began_ticks {

@@ -99,6 +99,17 @@ pub(crate) struct Price {
     pub(crate) of_all: f64,
 }
 
+impl Price {
+    /// Of what was taken from a thread beside its own processor time, and the time in which it could have run.
+    pub(crate) fn of(ours_ns: f64, own_ns: f64, could_ns: f64) -> Price {
+        if ours_ns <= 0.0 {
+            return Price { of_busy: 0.0, of_all: 0.0 };
+        }
+        let busy = ours_ns + own_ns;
+        Price { of_busy: ours_ns / busy, of_all: ours_ns / busy.max(could_ns) }
+    }
+}
+
 impl Counted {
     /// What real probes would take.
     pub(crate) fn forecast(&self, traps: &Traps, programs: &Programs) -> Price {
@@ -123,12 +134,8 @@ impl Counted {
         }
         let busy = self.busy_ns as f64;
         let own = (busy - counting).max(busy * LEAST_OWN);
-        if ours <= 0.0 {
-            return Price { of_busy: 0.0, of_all: 0.0 };
-        }
         // It does the same work as now, if there is time for all of it.
-        let could = (self.could_ns as f64).max(busy);
-        Price { of_busy: ours / (ours + own), of_all: ours / (ours + own).max(could) }
+        Price::of(ours, own, (self.could_ns as f64).max(busy))
     }
 
     /// Run time of the real programs per hit, on average.

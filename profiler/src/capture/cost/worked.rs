@@ -17,6 +17,8 @@ pub(super) struct Worked {
     pub(super) had: Had,
     pub(super) calls: f64,
     pub(super) looks: f64,
+    /// Time of hits whose price their tool knows.
+    pub(super) priced_ns: f64,
 }
 
 impl Worked {
@@ -25,7 +27,7 @@ impl Worked {
         Spent {
             tid: self.tid,
             busy_ns: self.had.busy_ns as f64,
-            ours_ns: self.calls * prices.call_ns + self.looks * prices.look_ns,
+            ours_ns: self.calls * prices.call_ns + self.looks * prices.look_ns + self.priced_ns,
             waited_ns: self.had.waited_ns as f64,
         }
     }
@@ -96,13 +98,16 @@ mod tests {
     const PRICES: Prices = Prices { call_ns: 2_000.0, look_ns: 1_000.0, trap_ns: 500.0, program_ns: 0.0 };
 
     fn worked(busy_ns: u64, pairs: f64) -> Worked {
-        Worked { tid: 7, had: Had { busy_ns, waited_ns: 5, user_ns: 0 }, calls: pairs, looks: pairs }
+        let had = Had { busy_ns, waited_ns: 5, user_ns: 0 };
+        Worked { tid: 7, had, calls: pairs, looks: pairs, priced_ns: 0.0 }
     }
 
     #[test]
     fn what_a_thread_spent_is_what_its_hits_cost() {
         let spent = worked(1_000_000, 100.0).spent(&PRICES);
         assert_eq!(spent, Spent { tid: 7, busy_ns: 1e6, ours_ns: 300_000.0, waited_ns: 5.0 });
+        let both = Worked { priced_ns: 40_000.0, ..worked(1_000_000, 100.0) };
+        assert_eq!(both.spent(&PRICES).ours_ns, 340_000.0);
     }
 
     #[test]

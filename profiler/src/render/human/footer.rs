@@ -156,6 +156,10 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
         });
         target.push(format!("{} of BPF{} per hit", units::nanos(ns), trap.unwrap_or_default()));
     }
+    if let Some(ns) = cost.call_ns {
+        let how = if cost.calibrated { "" } else { " (assumed)" };
+        target.push(format!("{} per system call{how}", units::nanos(ns)));
+    }
     if !target.is_empty() {
         page.paragraph(Style::Plain, "cost      ", &format!("to the target: {}", target.join(", ")));
     }

@@ -345,7 +345,7 @@ impl Tool for Memleak {
             stepped: of(Counter::SingleStepped),
         };
         let threads = if with_threads { counted::thread_hits(self.object()?)? } else { Vec::new() };
-        Ok(Reading { threads, hits, measured: self.attacher.run_times() })
+        Ok(Reading { threads, hits, measured: self.attacher.run_times(), ..Reading::default() })
     }
 
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {

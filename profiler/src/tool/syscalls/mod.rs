@@ -8,6 +8,7 @@ mod kinds;
 mod mapped;
 mod names;
 mod part;
+mod price;
 pub mod probes;
 mod rows;
 mod rules;

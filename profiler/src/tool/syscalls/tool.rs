@@ -1,10 +1,10 @@
 //! `syscalls` at work in an observation.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use profiler_common::{
@@ -19,6 +19,7 @@ use super::{
     findings::Facts,
     kinds::is_wait,
     part::{account, has_datagrams, io_uring, said, stacks, uring, waiting},
+    price::{PerCall, find_out, refused},
     probes::{Limits, Probes, Stacks},
     rows::{Before, Rows, Who},
     sums,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     capture::{
-        cost::{CostMeter, Reading, prices::Programs, threads::name as thread_name},
+        cost::{CostMeter, Priced, Reading, prices::Programs, threads::name as thread_name},
         object::Object,
         uprobe::{Links, Loaded},
     },
@@ -52,6 +53,8 @@ pub(super) struct Syscalls {
     options: Options,
     limits: Limits,
     probes: Option<Probes>,
+    /// What a call costs, once that is known.
+    per_call: Option<PerCall>,
     /// Durations of all calls up to the last look, by bucket: of those that work, and of those that wait.
     durations: [Vec<u64>; 2],
     /// What the report before said, and when it was made.
@@ -78,6 +81,7 @@ impl Syscalls {
             options,
             limits,
             probes: None,
+            per_call: None,
             durations: [Vec::new(), Vec::new()],
             before: (Before::new(), Duration::ZERO),
             singles: Vec::new(),
@@ -169,6 +173,12 @@ impl Tool for Syscalls {
 
     fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
         self.probes = Some(Probes::over(object, self.limits)?);
+        if self.per_call.is_none() {
+            // Nothing was to be predicted; what it costs is said all the same.
+            let found = find_out(&[], self.limits.stacks);
+            let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
+            self.per_call = Some(found.map_or(PerCall::ASSUMED, |found| found.per_call));
+        }
         Ok(())
     }
 
@@ -176,8 +186,18 @@ impl Tool for Syscalls {
         Ok(())
     }
 
-    fn admit(&mut self, _: &[Space], _: &Settings, _: &mut CostMeter) -> Result<bool> {
-        Ok(false)
+    fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool> {
+        let begun = Instant::now();
+        settings.stage.begin("counting calls, to predict the cost");
+        let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
+        let found = find_out(&pids, self.limits.stacks)?;
+        self.per_call = Some(found.per_call);
+        let forecast = found.forecast(self.limits.stacks, settings.max_cost);
+        cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
+        match forecast.and_then(|forecast| refused(&forecast, self.limits.stacks, settings.max_cost)) {
+            Some(refused) => Err(refused),
+            None => Ok(true),
+        }
     }
 
     fn preloading(&self) -> Option<Preloading> {
@@ -241,7 +261,21 @@ impl Tool for Syscalls {
     }
 
     fn reading(&self, _: bool) -> Result<Reading> {
-        Ok(Reading::default())
+        let probes = self.probes()?;
+        let counted = Counted::read(probes)?;
+        let (ns, runs) = probes.entry_run_time();
+        let entry_ns = (runs > 0).then(|| ns as f64 / runs as f64);
+        let per_call = self.per_call.unwrap_or(PerCall::ASSUMED);
+        let priced = Priced {
+            threads: counted.threads.iter().map(|thread| (thread.tid, thread.enters)).collect(),
+            each_ns: per_call.ns(self.limits.stacks, entry_ns),
+            measured: per_call.measured,
+        };
+        Ok(Reading { priced: vec![priced], ..Reading::default() })
+    }
+
+    fn needs_run_times(&self) -> bool {
+        self.limits.stacks == Stacks::All
     }
 
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {

@@ -1,0 +1,261 @@
+//! What counting costs the thread that makes a call, measured on a thread of our own; and what it would cost the threads of the
+//! targets, from calls that are counted for a moment.
+//!
+//! The price is that of a call of a server: a short message that is sent and received. It finds the caches as calls of servers do,
+//! while a loop of the shortest call has everything in the nearest ones.
+
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use profiler_common::space::{GIVEN, Space};
+
+use super::{
+    counted::Counted,
+    probes::{Limits, Probes, Stacks},
+};
+use crate::{
+    capture::cost::{
+        prices::Price,
+        spending::LEAST_BUSY,
+        threads::{self, Had},
+    },
+    error::{Error, ErrorKind, Result},
+    observe::ground::{Follows, Ground, Shape},
+    tool::foresight::Forecast,
+    units,
+};
+
+/// A message as long as a short request of a server.
+const MESSAGE: [u8; 128] = [7; 128];
+/// Messages of a series: less than a millisecond, so that the scheduler leaves most of them alone.
+const MESSAGES: u32 = 300;
+/// Series before, while and after the programs are attached. Whatever disturbs one makes it longer: the shortest counts.
+const SERIES: usize = 15;
+/// How long calls are counted: several ticks of the slowest game servers (50 ms).
+const COUNTING: Duration = Duration::from_millis(500);
+/// Room for the threads and calls of that moment; others are counted without a record of their own, and not judged.
+const ROOM: u32 = 2_048;
+/// What a walk takes at each call, until it is measured on the target: 16 frames of C++.
+const WALK_NS: f64 = 800.0;
+
+/// What a call costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct PerCall {
+    /// Both programs with their tracepoints, without stacks.
+    pub(super) counted_ns: f64,
+    /// What the program at the entry runs of that, as the kernel measures it; 0 if that is not known.
+    pub(super) entry_ns: f64,
+    /// Whether it was measured here.
+    pub(super) measured: bool,
+}
+
+impl PerCall {
+    /// Of a virtual machine of 2026, for where nothing could be measured.
+    pub(super) const ASSUMED: PerCall = PerCall { counted_ns: 350.0, entry_ns: 0.0, measured: false };
+
+    /// What a call costs with stacks as asked for. `entry_ns`: what the program at the entry runs on the targets, if that is known.
+    pub(super) fn ns(&self, stacks: Stacks, entry_ns: Option<f64>) -> f64 {
+        match (stacks, entry_ns) {
+            (Stacks::All, Some(entry_ns)) => self.counted_ns + (entry_ns - self.entry_ns).max(0.0),
+            (Stacks::All, None) => self.counted_ns + WALK_NS,
+            // Of the slow ones, too few for it to matter.
+            (Stacks::Slow | Stacks::None, _) => self.counted_ns,
+        }
+    }
+}
+
+/// The programs on some processes for a moment, apart from an observation.
+struct Moment {
+    probes: Probes,
+    _ground: (Ground, Vec<OwnedFd>),
+}
+
+impl Moment {
+    fn attach(pids: &[u32]) -> Result<Moment> {
+        let follows = Follows { children: false, threads: true, beginnings: false };
+        let ground = Ground::load(&Shape { max_stacks: 16, follows, tables: Vec::new() })?;
+        let links = ground.attach()?;
+        let limits = Limits { threads: ROOM, cells: ROOM, max_stacks: 16, ..Limits::default() };
+        let probes = Probes::attach(limits, ground.shared())?;
+        for pid in pids {
+            let Some(number) = ground.take_space() else { break };
+            let space = Space {
+                tgid: *pid,
+                execs_to_come: 0,
+                replaced: 0,
+                flags: 0,
+                slot: 0,
+                generation: 0,
+                before: 0,
+                origin: GIVEN,
+            };
+            ground.register(number, &space)?;
+        }
+        Ok(Moment { probes, _ground: (ground, links) })
+    }
+
+    /// Calls so far, by thread id.
+    fn calls(&self) -> Result<HashMap<u32, u64>> {
+        let counted = Counted::read(&self.probes)?;
+        Ok(counted.threads.iter().map(|thread| (thread.tid, thread.enters)).collect())
+    }
+}
+
+/// What was found out in a moment.
+pub(super) struct Found {
+    pub(super) per_call: PerCall,
+    /// How long the calls of the targets were counted, and what each thread did.
+    pub(super) counted: (Duration, HashMap<u32, Made>),
+}
+
+/// What a thread did while its calls were counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Made {
+    calls: u64,
+    had: Had,
+}
+
+/// Measures the price of a call, and counts those of processes meanwhile. Without processes it takes less time.
+///
+/// # Errors
+/// If the kernel refuses the programs.
+pub(super) fn find_out(pids: &[u32], stacks: Stacks) -> Result<Found> {
+    let tried = || Error::new(ErrorKind::Limit, "tried to measure what a system call costs");
+    let mut pair = UnixStream::pair().map_err(|e| tried().because_of(e))?;
+    let mut series = || -> Result<f64> { per_call_ns(&mut pair).map_err(|e| tried().because_of(e)) };
+    let before = shortest(&mut series)?;
+    let own: Vec<u32> = pids.iter().copied().chain([std::process::id()]).collect();
+    let moment = Moment::attach(&own)?;
+    let begun = Instant::now();
+    let (calls, had) = (moment.calls()?, threads::of_processes(pids.iter().copied()));
+    let observed = shortest(&mut series)?;
+    let entry_ns = if stacks == Stacks::All { moment.probes.entry_ns_in(&mut series)? } else { 0.0 };
+    if !pids.is_empty() {
+        thread::sleep(COUNTING.saturating_sub(begun.elapsed()));
+    }
+    let (length, calls_after) = (begun.elapsed(), moment.calls()?);
+    let made = calls_after.iter().filter_map(|(tid, after)| {
+        let before = had.get(tid).copied().unwrap_or_default();
+        let calls = after.saturating_sub(calls.get(tid).copied().unwrap_or(0));
+        Some((*tid, Made { calls, had: threads::had(*tid)?.since(before) }))
+    });
+    let own_tid = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+    let counted = (length, made.filter(|(tid, _)| *tid != own_tid && had.contains_key(tid)).collect());
+    drop(moment);
+    let price = observed - before.min(shortest(&mut series)?);
+    let is_seen = calls_after.get(&own_tid).is_some_and(|calls| *calls >= MESSAGES.into());
+    let per_call = match is_seen && price > 0.0 {
+        true => PerCall { counted_ns: price, entry_ns, measured: true },
+        false => PerCall::ASSUMED,
+    };
+    tracing::debug!(?per_call, "what a call costs");
+    Ok(Found { per_call, counted })
+}
+
+fn shortest(series: &mut impl FnMut() -> Result<f64>) -> Result<f64> {
+    (0..SERIES).try_fold(f64::INFINITY, |least, _| Ok(least.min(series()?)))
+}
+
+/// How long one call takes, sending or receiving.
+fn per_call_ns((to, from): &mut (UnixStream, UnixStream)) -> std::io::Result<f64> {
+    let mut buffer = MESSAGE;
+    let begun = Instant::now();
+    for _ in 0..MESSAGES {
+        to.write_all(&MESSAGE)?;
+        from.read_exact(&mut buffer)?;
+    }
+    Ok(begun.elapsed().as_nanos() as f64 / f64::from(2 * MESSAGES))
+}
+
+impl Found {
+    /// What an observation would cost the thread that it would cost most; `None` if none ran long enough to say.
+    pub(super) fn forecast(&self, stacks: Stacks, max_cost: Option<f64>) -> Option<Forecast> {
+        let (length, threads) = &self.counted;
+        let length_ns = length.as_nanos() as f64;
+        let prices = threads.iter().filter_map(|(tid, made)| {
+            let (calls, busy) = (made.calls as f64, made.had.busy_ns as f64);
+            let own = (busy - calls * self.per_call.counted_ns).max(0.0);
+            let ours = calls * self.per_call.ns(stacks, None);
+            let could = length_ns - made.had.waited_ns as f64;
+            (busy >= length_ns * LEAST_BUSY).then(|| (*tid, made, Price::of(ours, own, could.max(busy))))
+        });
+        let (thread, made, price) = prices.max_by(|a, b| a.2.of_all.total_cmp(&b.2.of_all))?;
+        Some(Forecast {
+            thread,
+            name: threads::name(thread),
+            share: price.of_busy,
+            taken_share: price.of_all,
+            sampled_share: None,
+            calls_per_s: made.calls as f64 / (made.had.busy_ns as f64 / 1e9),
+            limit: max_cost.unwrap_or(1.0),
+        })
+    }
+}
+
+/// The refusal, if a forecast is over its limit.
+pub(super) fn refused(forecast: &Forecast, stacks: Stacks, max_cost: Option<f64>) -> Option<Error> {
+    let most = max_cost.filter(|_| forecast.is_over())?;
+    let error = Error::new(ErrorKind::Safety, "tried to predict the cost").because(format_args!(
+        "{} would lose ~{} of its time (it makes {} system calls per busy second), more than --max-cost {}; --max-cost off \
+         observes it anyway",
+        forecast.who(),
+        units::percent(forecast.taken_share),
+        units::count(forecast.calls_per_s),
+        units::percentage(most)
+    ));
+    Some(error.hint(match stacks {
+        Stacks::All => "--stacks slow costs less: a walk at every call is most of it",
+        Stacks::Slow | Stacks::None => "observe it when it has less to do, or another process of its kind",
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PER_CALL: PerCall = PerCall { counted_ns: 400.0, entry_ns: 100.0, measured: true };
+
+    /// A thread that makes so many calls in a busy part of a second.
+    fn found(calls: u64, busy_ms: u64) -> Found {
+        let had = Had { busy_ns: busy_ms * 1_000_000, waited_ns: 0, user_ns: 0 };
+        let threads = HashMap::from([(u32::MAX / 2, Made { calls, had })]);
+        Found { per_call: PER_CALL, counted: (Duration::from_secs(1), threads) }
+    }
+
+    #[test]
+    fn a_walk_at_every_call_is_measured_on_the_target() {
+        assert_eq!(PER_CALL.ns(Stacks::Slow, Some(900.0)), 400.0);
+        assert_eq!(PER_CALL.ns(Stacks::All, Some(900.0)), 1_200.0);
+        assert_eq!(PER_CALL.ns(Stacks::All, None), 400.0 + WALK_NS);
+    }
+
+    #[test]
+    fn a_thread_loses_what_its_calls_cost() {
+        // Half of what it used was ours already while its calls were counted.
+        let all = found(1_250_000, 1_000).forecast(Stacks::Slow, Some(0.3)).unwrap();
+        assert!((all.taken_share - 0.5).abs() < 1e-9 && all.is_over(), "{all:?}");
+        let idle = found(25_000, 20).forecast(Stacks::Slow, Some(0.3)).unwrap();
+        assert!((idle.share - 0.5).abs() < 1e-9 && idle.taken_share < 0.02 && !idle.is_over(), "{idle:?}");
+        assert!(found(10, 1).forecast(Stacks::Slow, Some(0.3)).is_none(), "it hardly runs");
+    }
+
+    #[test]
+    fn what_costs_too_much_is_refused_with_the_ways_out() {
+        let of = |max_cost, stacks| {
+            let forecast = found(1_250_000, 1_000).forecast(stacks, max_cost).unwrap();
+            refused(&forecast, stacks, max_cost)
+        };
+        let error = of(Some(0.3), Stacks::All).unwrap();
+        assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
+        let words = error.to_string();
+        assert!(words.ends_with("more than --max-cost 30%; --max-cost off observes it anyway"), "{words}");
+        assert!(error.advice().unwrap().starts_with("--stacks slow"), "{error:?}");
+        assert!(of(Some(0.3), Stacks::Slow).unwrap().advice().unwrap().starts_with("observe it when"));
+        assert_eq!((of(None, Stacks::All), of(Some(0.6), Stacks::Slow)), (None, None));
+    }
+}

@@ -1,0 +1,77 @@
+//! What counting system calls costs the target: predicted, measured, and bounded.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use serde_json::Value;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+fn ns_per_turn(target: &mut Workload) -> f64 {
+    target.say("go");
+    let line = target.expect_line("{", PATIENCE);
+    serde_json::from_str::<Value>(&line).unwrap()["ns_per_turn"].as_f64().unwrap()
+}
+
+/// The bar for every figure that says what a thread loses: a quarter of it, or two points.
+fn assert_near(what: &str, said: f64, truth: f64) {
+    let off = (said - truth).abs();
+    assert!(off <= 0.25 * truth || off <= 0.02, "{what}: {said:.3} was said, {truth:.3} is true");
+}
+
+/// What the report says is what the program loses by its own clock.
+#[test]
+fn what_calls_cost_is_what_the_program_loses() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("turns.c").build(), &["3000"]);
+    let bare = ns_per_turn(&mut target);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&["syscalls", "--max-cost", "off", "--format", "json", "--pid", &pid]);
+    observer.wait_attached();
+    let observed = (0..3).map(|_| ns_per_turn(&mut target)).fold(f64::INFINITY, f64::min);
+    let report = observer.interrupt().report(0);
+    target.quit();
+    let cost = &report["meta"]["cost"];
+    support::remark(&format!("BARE {bare} OBSERVED {observed} {cost}"));
+    assert_near("the share", cost["busiest_thread_share"].as_f64().unwrap(), (observed - bare) / observed);
+    assert_eq!(cost["calibrated"], true, "{cost}");
+    assert_eq!(cost["trap_ns_per_hit"], Value::Null, "there are no traps: {cost}");
+}
+
+#[test]
+fn what_would_cost_too_much_is_refused_with_its_price() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("turns.c").build();
+    let mut target = Workload::spawn(&program, &["0"]);
+    // It works for longer than counting takes.
+    (0..8).for_each(|_| target.say("go"));
+    let pid = target.pid_argument();
+    let outcome = Observer::spawn(&["syscalls", "--max-cost", "1%", "--pid", &pid]).finish(PATIENCE);
+    outcome
+        .assert_error(5, &["thread turns", "of its time", "system calls per busy second", "--max-cost 1%"]);
+    assert!(!outcome.stderr.contains("attached:"), "{}", outcome.stderr);
+    // It goes on, and an idle one is not refused.
+    (0..8).for_each(|_| drop(target.expect_line("{", PATIENCE)));
+    let observed = Observer::spawn(&["syscalls", "--max-cost", "1%", "--pid", &pid, "--for", "100ms"]);
+    let report = observed.finish(PATIENCE);
+    target.quit();
+    assert_eq!(report.status.code(), Some(0), "{}", report.stderr);
+}
+
+/// What begins to work only after it was counted is stopped after ten seconds above the limit.
+#[test]
+fn the_guard_stops_what_costs_too_much() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("turns.c").build(), &["0"]);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&["syscalls", "--max-cost", "1%", "--format", "json", "--pid", &pid]);
+    observer.wait_attached();
+    (0..40).for_each(|_| target.say("go"));
+    let outcome = observer.finish(PATIENCE);
+    (0..40).for_each(|_| drop(target.expect_line("{", PATIENCE)));
+    target.quit();
+    assert!(outcome.stderr.contains("stopped by the safety guard: thread turns"), "{}", outcome.stderr);
+    let report = outcome.report(5);
+    assert_eq!(report["meta"]["ended"], "stopped_by_guard", "{}", report["meta"]);
+}
