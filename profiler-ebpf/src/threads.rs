@@ -25,7 +25,10 @@ const PAGE_BITS: u32 = 12;
 static mut THREADS_BY_STACK: [u32; THREAD_SLOTS] = [0; THREAD_SLOTS];
 
 #[inline(always)]
-#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is a number here; nothing reads what it points to")]
+#[expect(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "the pointer is a number here; nothing reads what it points to"
+)]
 fn slot(registers: *const pt_regs) -> *mut u32 {
     let slots = (&raw mut THREADS_BY_STACK).cast::<u32>();
     // The verifier accepts the difference of two pointers as a number, and no other result of pointer arithmetic. The

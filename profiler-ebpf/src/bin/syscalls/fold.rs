@@ -1,6 +1,6 @@
 //! Room that threads which have ended give back: what their cells counted goes on in those of their name.
 
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, mem::offset_of, ptr};
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use profiler_common::{
@@ -109,21 +109,22 @@ extern "C" fn fold_one(_turn: u32, _nothing: *mut c_void) -> i64 {
 /// Adds a cell to another one that others write too, and empties it.
 #[inline(always)]
 unsafe fn add_all(to: *mut Cell, from: *mut Cell) {
-    /// The sums of a cell.
-    const SUMS: [fn(*mut Cell) -> *mut u64; 7] = [
-        |cell| unsafe { &raw mut (*cell).count },
-        |cell| unsafe { &raw mut (*cell).total_ns },
-        |cell| unsafe { &raw mut (*cell).bytes },
-        |cell| unsafe { &raw mut (*cell).zeros },
-        |cell| unsafe { &raw mut (*cell).ended },
-        |cell| unsafe { &raw mut (*cell).under_way },
-        |cell| unsafe { &raw mut (*cell).refused },
+    /// Where the sums of a cell are.
+    const SUMS: [usize; 7] = [
+        offset_of!(Cell, count),
+        offset_of!(Cell, total_ns),
+        offset_of!(Cell, bytes),
+        offset_of!(Cell, zeros),
+        offset_of!(Cell, ended),
+        offset_of!(Cell, under_way),
+        offset_of!(Cell, refused),
     ];
     // SAFETY: the caller vouches for both.
     unsafe {
         for sum in SUMS {
-            atomic::add(sum(to), sum(from).read_volatile());
-            sum(from).write_volatile(0);
+            let (to, from) = (to.byte_add(sum).cast::<u64>(), from.byte_add(sum).cast::<u64>());
+            atomic::add(to, from.read_volatile());
+            from.write_volatile(0);
         }
         raise(&raw mut (*to).max_ns, (*from).max_ns);
         (*from).max_ns = 0;
