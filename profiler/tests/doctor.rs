@@ -105,7 +105,7 @@ fn arguments_that_are_wrong() {
     }
 }
 
-/// As with `| head -1`, when that is fast: the reader is gone, which is no failure.
+/// As with `| head -1`, when that is fast: the reader is gone, which is not a failure.
 #[test]
 fn nobody_reads_it() {
     let mut child = Command::new(program())

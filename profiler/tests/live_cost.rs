@@ -53,7 +53,7 @@ fn what_would_cost_too_much_is_refused_with_its_price() {
     assert!(doctor.text().starts_with(answer), "{}", doctor.text());
     process::assert_code_unchanged(target.pid());
     // It still runs, and reacts to the next word.
-    let report = Observer::attach(target.pid(), &["--for", "300ms"]).finish(PATIENCE).report(0);
+    let report = Observer::attach("memleak", target.pid(), &["--for", "300ms"]).finish(PATIENCE).report(0);
     account::assert_nothing_lost(&report);
     assert!(report["meta"]["cost"]["hits"].as_u64().unwrap() > 0);
     target.books();

@@ -48,7 +48,7 @@ fn assert_predicted(pid: u32) -> Diagnosis {
             })
         })
         .collect();
-    let report = Observer::attach(pid, &["--for", "100ms"]).finish(PATIENCE).report(0);
+    let report = Observer::attach("memleak", pid, &["--for", "100ms"]).finish(PATIENCE).report(0);
     let probed = report["meta"]["targets"][0]["probes"].as_array().expect("probes").clone();
     assert!(!probed.is_empty());
     assert_eq!(predicted, probed);
@@ -162,7 +162,7 @@ fn what_memleak_refuses_is_said_first() {
         assert!(answer.contains(", NOT for memleak: "), "{answer}");
         assert!(diagnosis.verdict.reasons.iter().any(|why| why.contains(word)), "{:?}", diagnosis.verdict);
         assert!(diagnosis.tools[0].sites.is_empty());
-        let refusal = Observer::start(target.pid(), &[]).finish(PATIENCE);
+        let refusal = Observer::start("memleak", target.pid(), &[]).finish(PATIENCE);
         assert_eq!(refusal.status.code(), Some(4), "{}", refusal.stderr);
         let why = diagnosis.tools[0].why.clone().unwrap_or_default();
         assert!(refusal.stderr.contains(&format!("error: {why}\n")), "{why}\n{}", refusal.stderr);

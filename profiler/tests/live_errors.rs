@@ -22,7 +22,7 @@ use testbed::skip;
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn observe(pid: u32, arguments: &[&str]) -> Outcome {
-    Observer::start(pid, arguments).finish(PATIENCE)
+    Observer::start("memleak", pid, arguments).finish(PATIENCE)
 }
 
 fn idle() -> Workload {
@@ -143,7 +143,7 @@ fn an_unreadable_binary() {
 fn a_map_that_is_too_small() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("books.c").build(), &["--wait", "--ops", "100003"]);
-    let observer = Observer::attach(target.pid(), &["--max-blocks", "1000"]);
+    let observer = Observer::attach("memleak", target.pid(), &["--max-blocks", "1000"]);
     target.run();
     let report = observer.interrupt().report(6);
     account::assert_all_accounted(&report);
@@ -176,7 +176,7 @@ fn an_output_that_cannot_be_written() {
     target.quit();
 }
 
-/// As with `| head -1`: the reader of stdout is gone when the report comes, which is no failure.
+/// As with `| head -1`: the reader of stdout is gone when the report comes, which is not a failure.
 #[test]
 fn stdout_is_closed() {
     let Some(_live) = support::live() else { return };
@@ -201,7 +201,7 @@ fn target_gone_during_attach() {
     let mut moments = Moments::new(0x5EED_0003);
     for round in 0..rounds {
         let mut target = idle();
-        let observer = Observer::start(target.pid(), &[]);
+        let observer = Observer::start("memleak", target.pid(), &[]);
         sleep(moments.within_ms(120));
         target.kill();
         let outcome = observer.finish(Duration::from_secs(10));
@@ -223,7 +223,7 @@ fn interrupted_at_once() {
     let mut target = idle();
     let mut before_anything = 0;
     for delay_ms in [None, None, None, None, Some(0), Some(5), Some(20), Some(60)] {
-        let observer = Observer::start(target.pid(), &[]);
+        let observer = Observer::start("memleak", target.pid(), &[]);
         match delay_ms {
             Some(delay_ms) => sleep(Duration::from_millis(delay_ms)),
             None => observer.wait_until_it_catches(Signal::INT),

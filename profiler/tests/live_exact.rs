@@ -27,7 +27,7 @@ fn at_most(usual: &str) -> &str {
 #[track_caller]
 fn assert_exact(workload: &Path, arguments: &[&str]) -> (Value, Value) {
     let mut workload = Workload::spawn(workload, &run());
-    let observer = Observer::attach(workload.pid(), arguments);
+    let observer = Observer::attach("memleak", workload.pid(), arguments);
     let books = workload.run();
     let report = observer.interrupt().report(0);
     account::assert_books(&report, workload.pid(), &books);
@@ -165,7 +165,7 @@ fn cpp_mimalloc() {
 #[track_caller]
 fn assert_exact_with_new(workload: &Path) {
     let mut workload = Workload::spawn(workload, &run());
-    let observer = Observer::attach(workload.pid(), &[]);
+    let observer = Observer::attach("memleak", workload.pid(), &[]);
     let books = workload.run();
     account::assert_books_unless_new_is_left_out(&observer.interrupt().report(0), workload.pid(), &books);
     workload.quit();
@@ -211,7 +211,7 @@ fn only_what_is_used_is_loaded() {
     let idle = Build::c("idle.c").build();
     for method in ["session", "multi", "perf"] {
         let mut target = Workload::spawn(&idle, &["--leak-every", "3"]);
-        let outcome = Observer::attach(target.pid(), &["-vv", "--method", method]).interrupt();
+        let outcome = Observer::attach("memleak", target.pid(), &["-vv", "--method", method]).interrupt();
         let loaded = |line: &str| {
             let (program, _) = line.split_once("loading ")?.1.split_once(" took ")?;
             // Those of the calibration are taken away again.
@@ -267,7 +267,7 @@ fn forked_children_do_not_count() {
     let program = Build::c("books.c").build();
     let run = ["--wait", "--threads", "4", "--ops", at_most("100003"), "--seed", "5", "--fork", "4"];
     let mut workload = Workload::spawn(&program, &run);
-    let observer = Observer::attach(workload.pid(), &[]);
+    let observer = Observer::attach("memleak", workload.pid(), &[]);
     let books = workload.run();
     let report = observer.interrupt().report(0);
     account::assert_books(&report, workload.pid(), &books);
@@ -328,8 +328,9 @@ fn a_command_from_its_first_allocation() {
 fn two_observers_at_once() {
     let Some(_live) = support::live() else { return };
     let mut workload = Workload::spawn(&Build::c("books.c").build(), &run());
-    let (first, second) = (Observer::attach(workload.pid(), &[]), Observer::attach(workload.pid(), &[]));
-    let passing = Observer::attach(workload.pid(), &[]);
+    let (first, second) =
+        (Observer::attach("memleak", workload.pid(), &[]), Observer::attach("memleak", workload.pid(), &[]));
+    let passing = Observer::attach("memleak", workload.pid(), &[]);
     account::assert_all_accounted(&passing.interrupt().report(0));
     let books = workload.run();
     for observer in [first, second] {
@@ -345,7 +346,7 @@ fn stacks_are_told_apart() {
     let Some(_live) = support::live() else { return };
     let blocks = Build::c("blocks.c").build();
     let mut workload = Workload::spawn(&blocks, &["--stacks", "5000", "--blocks", "100003"]);
-    let observer = Observer::attach(workload.pid(), &[]);
+    let observer = Observer::attach("memleak", workload.pid(), &[]);
     let books = workload.run();
     let report = observer.interrupt().report(0);
     account::assert_books(&report, workload.pid(), &books);
@@ -364,7 +365,7 @@ fn sampling_is_unbiased() {
         let seed = (round + 1).to_string();
         let run = ["--wait", "--threads", "4", "--ops", "60013", "--seed", &seed];
         let mut workload = Workload::spawn(&Build::c("books.c").build(), &run);
-        let observer = Observer::attach(workload.pid(), &["--sample-bytes", "64KiB"]);
+        let observer = Observer::attach("memleak", workload.pid(), &["--sample-bytes", "64KiB"]);
         let books = workload.run();
         let report = observer.interrupt().report(0);
         account::assert_nothing_lost(&report);

@@ -28,14 +28,14 @@ fn profiler_killed_at_random_moments() {
     let (mut ever_changed, mut leaks) = (false, 0);
     // Into the attaching and beyond, however long it takes on this machine.
     let begun = Instant::now();
-    assert_eq!(Observer::attach(target.pid(), &[]).interrupt().status.code(), Some(0));
+    assert_eq!(Observer::attach("memleak", target.pid(), &[]).interrupt().status.code(), Some(0));
     let bound_ms = u64::try_from(begun.elapsed().as_millis()).unwrap().max(400) * 5 / 4;
     for round in 0..rounds {
         let observer = if round == 0 {
             // Once certainly while it observes.
-            Observer::attach(target.pid(), &[])
+            Observer::attach("memleak", target.pid(), &[])
         } else {
-            let observer = Observer::start(target.pid(), &[]);
+            let observer = Observer::start("memleak", target.pid(), &[]);
             sleep(moments.within_ms(bound_ms));
             observer
         };
@@ -75,7 +75,7 @@ fn profiler_killed_at_random_moments() {
 fn nothing_is_left_after_a_normal_end() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("tick.c").build(), &["--allocs", "50"]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let objects = process::bpf_objects_of(observer.pid());
     assert!(objects.iter().any(|(kind, _)| kind == "prog_id"), "profiler holds no program: {objects:?}");
     process::assert_bpf_objects_exist(&objects);
@@ -96,7 +96,7 @@ fn the_end_cuts_no_realloc_short() {
     target.run();
     for round in 0..by_length(1, 2, 50) {
         for method in [&[][..], &["--method", "perf"]] {
-            let observer = Observer::attach(target.pid(), &[&["--for", "100ms"], method].concat());
+            let observer = Observer::attach("memleak", target.pid(), &[&["--for", "100ms"], method].concat());
             let report = observer.finish(PATIENCE).report(0);
             account::assert_all_accounted(&report);
             assert_eq!(account::quality(&report, "lost_old_block"), 0, "round {round}, {method:?}");
@@ -117,7 +117,7 @@ fn target_killed_at_random_moments() {
         let arguments = ["--threads", "2", "--pairs-per-s", "20000", "--seconds", "60"];
         let mut target = Workload::spawn(&program, &arguments);
         target.say("go");
-        let observer = Observer::attach(target.pid(), &[]);
+        let observer = Observer::attach("memleak", target.pid(), &[]);
         sleep(moments.within_ms(300));
         target.kill();
         let outcome = observer.finish(Duration::from_secs(5));
@@ -133,7 +133,7 @@ fn target_killed_at_random_moments() {
 fn target_exits_while_observed() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("forks.c").build(), &["--children", "3"]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let books = target.run();
     let pid = target.pid();
     target.quit();
@@ -165,7 +165,7 @@ fn target_replaces_itself_unnoticed() {
 fn replaced(unnoticed: bool) {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&Build::c("exec.c").build(), &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     if unnoticed {
         observer.signal(Signal::STOP);
         // Not to wait for something: what profiler knows of the mappings must be older than it trusts without looking.
@@ -252,7 +252,7 @@ fn an_exception_out_of_operator_new() {
     let build = |library| Build::cpp("books.cpp").link(&["-Wl,--no-as-needed", library]).build();
     for (library, program) in ["-ljemalloc", "-ltcmalloc_minimal"].map(|library| (library, build(library))) {
         let mut target = Workload::spawn(&program, &["--wait", "--ops", "20011"]);
-        let observer = Observer::attach(target.pid(), &[]);
+        let observer = Observer::attach("memleak", target.pid(), &[]);
         let books = target.run();
         assert!(books["failed_calls"].as_u64().unwrap() > 20, "{library}: nothing was thrown");
         account::assert_books_unless_new_is_left_out(&observer.interrupt().report(0), target.pid(), &books);
@@ -280,7 +280,7 @@ fn a_seccomp_filter() {
     alone.quit();
 
     let mut target = Workload::spawn(&program, &["--ops", "20011"]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     let books = target.books();
     assert_eq!(target.expect_line("checksum", PATIENCE), checksum);
@@ -295,7 +295,7 @@ fn a_stopped_target() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     target.signal(Signal::STOP);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     sleep(Duration::from_millis(200));
     account::assert_nothing_lost(&observer.interrupt().report(0));
     target.signal(Signal::CONT);
@@ -307,7 +307,7 @@ fn a_stopped_target() {
 #[track_caller]
 fn assert_exact(build: &Build, workload: &[&str], arguments: &[&str]) -> serde_json::Value {
     let mut target = Workload::spawn(&build.build(), workload);
-    let observer = Observer::attach(target.pid(), arguments);
+    let observer = Observer::attach("memleak", target.pid(), arguments);
     let books = target.run();
     let report = observer.interrupt().report(0);
     account::assert_books(&report, target.pid(), &books);

@@ -95,7 +95,7 @@ fn a_leak_fails_the_job_and_an_honest_server_passes() {
     }
 }
 
-/// A server that fails is no server that does not leak.
+/// A server that fails is not a server that does not leak.
 #[test]
 fn a_server_that_fails_fails_the_job() {
     let Some(_live) = support::live() else { return };

@@ -66,7 +66,7 @@ fn pid(report: &Value) -> u32 {
 fn an_allocator_that_was_moved_out_of_reach() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&moving("moving_static", &["-static"]).build(), &[]);
-    let outcome = Observer::start(target.pid(), &["--for", "1s"]).finish(PATIENCE);
+    let outcome = Observer::start("memleak", target.pid(), &["--for", "1s"]).finish(PATIENCE);
     outcome.assert_error(4, &["has moved its code", "moving_static"]);
     let doctor =
         Observer::spawn(&["doctor", "--format", "json", "--pid", &target.pid_argument()]).finish(PATIENCE);
@@ -82,7 +82,7 @@ fn an_allocator_that_was_moved_out_of_reach() {
 fn code_that_was_moved_keeps_its_names_and_callers() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&moving("moving", &[]).build(), &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     let books = target.books();
     let report = observer.interrupt().report(0);
@@ -112,7 +112,7 @@ fn memory(report: &Value, kind: &str) -> [f64; 3] {
 /// A report of a target that grows by 50 MiB.
 fn growing(what: &str) -> Value {
     let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", what, "--mib", "50"]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.run();
     let report = observer.interrupt().report(0);
     target.quit();
@@ -159,7 +159,7 @@ fn growth_of_live_memory_is_no_clean_bill() {
     let program = Build::c("grow.c").build();
     let grow = |mib: &str| {
         let mut target = Workload::spawn(&program, &["--what", "4", "--mib", mib]);
-        let observer = Observer::attach(target.pid(), &["--older", "1s", "--for", "2s"]);
+        let observer = Observer::attach("memleak", target.pid(), &["--older", "1s", "--for", "2s"]);
         target.run();
         (target, observer)
     };
@@ -176,7 +176,7 @@ fn growth_of_live_memory_is_no_clean_bill() {
 
 /// The first line of a second of observation.
 fn after_a_second(target: &Workload) -> String {
-    first_line(&Observer::attach(target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0))
+    first_line(&Observer::attach("memleak", target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0))
 }
 
 #[test]

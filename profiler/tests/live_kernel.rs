@@ -71,7 +71,7 @@ fn every_program_is_easy_to_verify() {
     programs_load("exact", &[]);
 }
 
-/// Drawing adds code that is no part of the programs otherwise: the verifier sees settings as constants.
+/// Drawing adds code that is not part of the programs otherwise: the verifier sees settings as constants.
 #[test]
 fn every_sampling_program_is_easy_to_verify() {
     let Some(_live) = support::live() else { return };
@@ -85,7 +85,7 @@ fn programs_load(what: &str, arguments: &[&str]) {
     for (method, own) in methods() {
         let mut target = Workload::spawn(&program, &["--rounds", "101"]);
         let arguments = [&POOL, ["--method", method].as_slice(), arguments].concat();
-        let observer = Observer::attach(target.pid(), &arguments);
+        let observer = Observer::attach("memleak", target.pid(), &arguments);
         let programs = programs_of(observer.pid());
         let of_tool = [own.as_slice(), &["entry", "ret", "free"]].concat();
         let of_tool = of_tool.into_iter().map(|name| format!("memleak_{name}"));
@@ -133,7 +133,7 @@ fn every_empty_program_is_easy_to_verify() {
 fn the_best_way_of_attaching_is_taken() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let line = observer.said().lines().last().unwrap().trim_start().to_owned();
     remark(&line);
     let best = kernel::best_method();

@@ -140,7 +140,7 @@ fn a_second_interrupt_cuts_the_grace_short() {
 fn a_second_signal_ends_profiler_where_there_is_no_command() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; exec sleep 1000"]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     // Both are there before it looks.
     observer.signal(Signal::STOP);
     observer.signal(Signal::INT);
@@ -152,7 +152,7 @@ fn a_second_signal_ends_profiler_where_there_is_no_command() {
     assert!([libc::SIGINT, libc::SIGTERM].map(Some).contains(&killer), "{:?}", outcome.status);
 }
 
-/// The probes are gone by then: it is no harm of ours, and not the guard that ended the observation.
+/// The probes are gone by then: we did not end it, and neither did the guard.
 #[test]
 fn a_sigtrap_in_the_grace_is_a_failure_of_the_command() {
     let Some(_live) = support::live() else { return };

@@ -83,7 +83,7 @@ fn names_that_are_written_while_it_is_observed() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
     let mut target = root.start(&[], &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let line = go(&mut target);
     fs::write(root.map(target.pid()), format!("{line} game::Chat::keep\nhalf a li")).unwrap();
     let report = observer.interrupt().report(0);
@@ -97,13 +97,13 @@ fn names_that_are_written_while_it_is_observed() {
     assert_eq!(account::row_names(&report)[0], "game::Chat::keep");
 }
 
-/// Memory with a file's number is no file to look for symbols in.
+/// Memory with a file's number is not a file to look for symbols in.
 #[test]
 fn code_that_is_mapped_twice() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
     let mut target = root.start(&[], &["--memfd"]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let line = go(&mut target);
     fs::write(root.map(target.pid()), format!("{line} Game.Chat::Keep\n")).unwrap();
     let report = observer.interrupt().report(0);
@@ -117,7 +117,7 @@ fn names_outlive_the_target() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
     let mut target = root.start(&[], &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let line = go(&mut target);
     fs::write(root.map(target.pid()), format!("{line} game::Chat::keep\n")).unwrap();
     target.kill();
@@ -132,7 +132,7 @@ fn in_a_pid_namespace() {
     let root = Root::new();
     let mut target = root.start(&["unshare", "--pid", "--fork", "--kill-child"], &[]);
     let pid = only_child(target.pid());
-    let observer = Observer::attach(pid, &[]);
+    let observer = Observer::attach("memleak", pid, &[]);
     let line = go(&mut target);
     fs::write(root.map(pid), format!("{line} of another process\n")).unwrap();
     fs::write(root.map(1), format!("{line} game::Chat::keep\n")).unwrap();
@@ -157,7 +157,7 @@ fn a_file_that_others_could_have_written_names_nothing() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
     let mut target = root.start(&[], &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let line = go(&mut target);
     let map = root.map(target.pid());
     fs::write(&map, format!("{line} game::Chat::keep\n")).unwrap();
@@ -173,7 +173,7 @@ fn a_file_that_others_could_have_written_names_nothing() {
 /// Starts a program that knows the protocol of the workloads, and observes one `go`. `first` runs before the report.
 fn observe(command: Command, first: impl FnOnce(u32)) -> Value {
     let mut target = Workload::spawn_command(command);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     target.books();
     first(target.pid());

@@ -40,7 +40,7 @@ fn a_library_is_unloaded() {
     let library = plugin.to_str().unwrap();
     let arguments = ["--library", library, "--cycles", "1", "--early", "1"];
     let mut target = Workload::spawn(&Build::c("dl.c").build(), &arguments);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     let books = target.run();
     let report = observer.interrupt().report(0);
     account::assert_books(&report, target.pid(), &books);
@@ -82,7 +82,7 @@ fn assert_named(report: &Value) {
 fn the_target_has_ended() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&idle(), &FLAGS);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     sleep(A_WHILE);
     target.kill();
     assert_named(&observer.finish(PATIENCE).report(0));
@@ -97,7 +97,7 @@ fn the_binary_is_replaced() {
     fs::copy(idle(), &program).unwrap();
     fs::copy(another(), &new).unwrap();
     let mut target = Workload::spawn(&program, &FLAGS);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     fs::rename(&new, &program).unwrap();
     sleep(A_WHILE);
     target.kill();
@@ -111,7 +111,7 @@ fn the_binary_is_deleted_while_observed() {
     let program = folder.path().join("idle");
     fs::copy(idle(), &program).unwrap();
     let mut target = Workload::spawn(&program, &FLAGS);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     fs::remove_file(&program).unwrap();
     sleep(A_WHILE);
     target.kill();
@@ -167,7 +167,7 @@ fn install(program: &Path, place: &Path) {
 
 #[track_caller]
 fn observe_for_a_while(target: Workload) {
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     sleep(A_WHILE);
     let report = observer.interrupt().report(0);
     assert_named(&report);
@@ -265,7 +265,7 @@ fn who_called_a_wrapper_is_named() {
     let programs = [&unstripped[0], &stripped[0], &stripped[1]];
     let targets = programs.map(|program| Workload::spawn(program, &[] as &[&str]));
     let arguments = ["--older", "1s", "--for", "5s"];
-    let observers = targets.each_ref().map(|target| Observer::attach(target.pid(), &arguments));
+    let observers = targets.each_ref().map(|target| Observer::attach("memleak", target.pid(), &arguments));
     let reports = observers.map(|observer| observer.finish(PATIENCE).report(0));
     for (report, program) in reports.iter().zip([None, Some(&unstripped[0]), Some(&unstripped[1])]) {
         account::assert_nothing_lost(report);
@@ -288,8 +288,9 @@ fn a_function_that_leaks_at_several_places_is_named_once() {
     let unstripped = Build::c("leaks.c").build();
     let stripped = Build::c("leaks.c").flags(&["-s"]).build();
     let targets = [&unstripped, &stripped].map(|program| Workload::spawn(program, &["statements", "5"]));
-    let observers =
-        targets.each_ref().map(|target| Observer::attach(target.pid(), &["--older", "1s", "--for", "5s"]));
+    let observers = targets
+        .each_ref()
+        .map(|target| Observer::attach("memleak", target.pid(), &["--older", "1s", "--for", "5s"]));
     let reports = observers.map(|observer| observer.finish(PATIENCE).report(0));
     let names = ["keep_plan", "keep_list", "keep_text"].map(str::to_owned);
     for (report, is_stripped) in reports.iter().zip([false, true]) {

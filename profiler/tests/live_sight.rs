@@ -48,7 +48,8 @@ fn a_command_that_only_waits_for_its_child_passes_no_gate() {
 fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
-    let report = Observer::attach(target.pid(), &["--gate", "--for", "1s"]).finish(PATIENCE).report(3);
+    let report =
+        Observer::attach("memleak", target.pid(), &["--gate", "--for", "1s"]).finish(PATIENCE).report(3);
     let (rule, text) = first(&report);
     let child = pid_of("its child sleep", text);
     send(child, Signal::KILL);
@@ -66,7 +67,7 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
         .map(|arguments| Workload::spawn(&program, arguments));
     let options = ["--gate", "--older", "1s", "--for", "12s"];
     let [of_stays, of_goes_on, of_leaks] =
-        [&stays, &goes_on, &leaks].map(|target| Observer::attach(target.pid(), &options));
+        [&stays, &goes_on, &leaks].map(|target| Observer::attach("memleak", target.pid(), &options));
     sleep(Duration::from_millis(5000));
     for target in [&stays, &goes_on, &leaks] {
         target.signal(Signal::STOP);
@@ -114,7 +115,8 @@ fn what_is_frozen_is_not_said_to_be_free_of_leaks() {
         [&["calm", "10"][..], &["bursts", "1", "10"]].map(|arguments| Workload::spawn(&program, arguments));
     let group = Group::of(&[&calm, &leaks]);
     let options = ["--gate", "--older", "1s", "--for", "9s"];
-    let [of_calm, of_leaks] = [&calm, &leaks].map(|target| Observer::attach(target.pid(), &options));
+    let [of_calm, of_leaks] =
+        [&calm, &leaks].map(|target| Observer::attach("memleak", target.pid(), &options));
     sleep(Duration::from_millis(5000));
     group.freeze("1");
 
@@ -154,7 +156,7 @@ fn of_several_targets_only_the_one_that_waits_is_said_to() {
     let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
     let other = honest.pid_argument();
     let options = ["--pid", &other, "--gate", "--older", "200ms", "--for", "1s"];
-    let report = Observer::attach(target.pid(), &options).finish(PATIENCE).report(3);
+    let report = Observer::attach("memleak", target.pid(), &options).finish(PATIENCE).report(3);
     let (rule, text) = first(&report);
     send(pid_of("its child sleep", text), Signal::KILL);
     assert_eq!(rule, "memleak.children");
@@ -182,7 +184,7 @@ fn one_of_several_targets_that_execs_meanwhile_is_observed_anew_or_said_not_to_b
     for round in 0..support::by_length(4, 6, 40) {
         let mut target = Workload::spawn("sh".as_ref(), &["-c", &script]);
         let options = ["--pid", &other, "--gate", "--older", "200ms", "--for", "1s"];
-        let mut observer = Observer::start(target.pid(), &options);
+        let mut observer = Observer::start("memleak", target.pid(), &options);
         if round % 2 == 0 {
             observer.wait_attached();
         } else {
@@ -221,7 +223,7 @@ fn a_target_that_becomes_a_program_without_an_allocator_passes_no_gate() {
         let mut target = Workload::spawn("sh".as_ref(), &["-c", &script]);
         let mut options: Vec<&str> = others.iter().map(String::as_str).collect();
         options.extend(["--gate", "--older", "200ms", "--for", "2s"]);
-        let observer = Observer::attach(target.pid(), &options);
+        let observer = Observer::attach("memleak", target.pid(), &options);
         target.say("go");
         let report = observer.finish(PATIENCE).report(3);
         let (rule, text) = first(&report);
@@ -272,12 +274,12 @@ fn a_program_that_others_start_is_not_left_behind() {
     drop(other);
 }
 
-/// Two of a few calls are no evidence of anything, and none is no silence.
+/// Two of a few calls prove nothing, and none of a few does not either.
 #[test]
 fn a_sampling_that_saw_nothing_decides_nothing() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0", "--mib", "1"]);
-    let observer = Observer::attach(target.pid(), &["--gate", "--sample-bytes", "1TiB"]);
+    let observer = Observer::attach("memleak", target.pid(), &["--gate", "--sample-bytes", "1TiB"]);
     target.run();
     let report = observer.interrupt().report(3);
     target.quit();
@@ -327,7 +329,7 @@ fn releases_while_probes_come_and_go_are_not_of_memory_from_before() {
     let arguments = ["--threads", "1", "--pairs-per-s", "200000", "--seconds", "60"];
     let mut target = Workload::spawn(&Build::c("loop.c").build(), &arguments);
     target.say("go");
-    let report = Observer::attach(target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0);
+    let report = Observer::attach("memleak", target.pid(), &["--for", "1s"]).finish(PATIENCE).report(0);
     target.kill();
     let text = report["coverage"]["before_attach"].as_str().unwrap();
     let freed = text.split_once("; up to ").map_or("0", |(_, rest)| rest.split(' ').next().unwrap());

@@ -66,7 +66,7 @@ fn leaks_by_the_tick_of_a_hundred_stacks_and_of_eight_functions() {
     ];
     let running = cases.map(|(arguments, function, stacks)| {
         let target = Workload::spawn(&program, arguments);
-        let observer = Observer::attach(target.pid(), &["--older", "1s", "--for", "6s"]);
+        let observer = Observer::attach("memleak", target.pid(), &["--older", "1s", "--for", "6s"]);
         (arguments, function, stacks, target, observer)
     });
     for (arguments, function, stacks, target, observer) in running {
@@ -81,7 +81,7 @@ fn leaks_by_the_tick_of_a_hundred_stacks_and_of_eight_functions() {
 fn a_leak_beside_a_cache_of_the_same_line_is_told_apart_from_it() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn(&Build::c("leaks.c").build(), &["beside", "5", "360"]);
-    let observer = Observer::attach(target.pid(), &["--older", "1s", "--for", "6s"]);
+    let observer = Observer::attach("memleak", target.pid(), &["--older", "1s", "--for", "6s"]);
     let report = observer.finish(RUN_PATIENCE).report(0);
     account::assert_nothing_lost(&report);
     let answer = report["findings"][0]["text"].as_str().unwrap();
@@ -105,7 +105,7 @@ fn a_leak_beside_a_cache_of_the_same_line_is_told_apart_from_it() {
 fn an_observation_that_can_decide_nothing_is_announced() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn(&Build::c("leaks.c").build(), &["bursts", "10", "50"]);
-    let observer = Observer::attach(target.pid(), &["--older", "2s", "--for", "2s"]);
+    let observer = Observer::attach("memleak", target.pid(), &["--older", "2s", "--for", "2s"]);
     let outcome = observer.finish(RUN_PATIENCE);
     let words = "2s is too short to judge blocks of 2s (--older): that takes --for 2.5s at least, better 8s";
     assert!(outcome.stderr.contains(words), "{}", outcome.stderr);

@@ -44,7 +44,7 @@ fn assert_callers(report: &Value, function: &str, callers: &[&str], allocs: u64)
 fn without_frame_pointers() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&shipped(), &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     target.books();
     let report = observer.interrupt().report(0);
@@ -59,7 +59,7 @@ fn without_frame_pointers() {
 fn a_stack_has_the_same_id_and_key_in_every_process() {
     let Some(_live) = support::live() else { return };
     let mut targets = [(); 2].map(|()| Workload::spawn::<&str>(&shipped(), &[]));
-    let observer = Observer::attach(targets[0].pid(), &["--pid", &targets[1].pid_argument()]);
+    let observer = Observer::attach("memleak", targets[0].pid(), &["--pid", &targets[1].pid_argument()]);
     for target in &mut targets {
         target.say("go");
         target.books();
@@ -96,7 +96,7 @@ fn every_walk_is_counted_with_how_it_ended() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("endings.c").build();
     let mut target = Workload::spawn::<&str>(&program, &[]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     target.expect_line("DONE", PATIENCE);
     let report = observer.interrupt().report(0);
@@ -124,7 +124,7 @@ fn a_library_loaded_later() {
     let Some(_live) = support::live() else { return };
     let plugin = Build::cpp("plugin.cpp").flags(&["-fomit-frame-pointer", "-shared", "-fPIC"]).build();
     let mut target = Workload::spawn(&shipped(), &[plugin.to_str().unwrap()]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("load");
     for _ in 0..20 {
         target.books();

@@ -42,7 +42,7 @@ fn observe(program: &Path) -> (Value, Value) {
 }
 
 fn observe_target(mut target: Workload) -> (Value, Value) {
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     let books = target.books();
     let report = observer.interrupt().report(0);
@@ -127,7 +127,7 @@ fn a_storm_of_signals_whose_handler_allocates() {
     let seen = folder.path().join("seen");
     let storm = program("signal_storm.c").flags(&["-fstack-clash-protection"]).build();
     let mut target = Workload::spawn(&storm, &[&seen]);
-    let observer = Observer::attach(target.pid(), &["--alloc-fn", "pool_get:size=arg0,ptr=ret"]);
+    let observer = Observer::attach("memleak", target.pid(), &["--alloc-fn", "pool_get:size=arg0,ptr=ret"]);
     target.say("go");
     let books = target.books();
     let report = observer.interrupt().report(0);
@@ -153,7 +153,8 @@ fn linkage_tables() {
         let seen = folder.path().join("seen");
         let program = program("linkage.c").flags(&["-Wl,-z,lazy", protection]).link(&[library]).build();
         let mut target = Workload::spawn(&program, &[&seen]);
-        let observer = Observer::attach(target.pid(), &["--alloc-fn", "pool_get:size=arg0,ptr=ret"]);
+        let observer =
+            Observer::attach("memleak", target.pid(), &["--alloc-fn", "pool_get:size=arg0,ptr=ret"]);
         target.say("go");
         let books = target.books();
         let report = observer.interrupt().report(0);
@@ -217,7 +218,7 @@ fn assert_plugins_are_told_apart(addresses: &str) {
         plugin("keep_c", "300", "99"),
     ]);
     let mut target = Workload::spawn(&program("plugins.c").link(&["-ldl"]).build(), &arguments);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     // The last plugin stays: profiler reads the mappings again at the latest a second later.
     let same = addresses == "same";

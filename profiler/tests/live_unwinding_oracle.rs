@@ -18,7 +18,7 @@ fn a_hundred_thousand_stacks() {
     let seen = folder.path().join("seen");
     let program = Build::cpp("unwinding/oracle.cpp").flags(&["-fomit-frame-pointer"]).build();
     let mut target = Workload::spawn(&program, &[&seen]);
-    let observer = Observer::attach(target.pid(), &[]);
+    let observer = Observer::attach("memleak", target.pid(), &[]);
     target.say("go");
     target.books();
     let report = observer.interrupt().report(0);

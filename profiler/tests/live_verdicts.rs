@@ -51,7 +51,7 @@ impl Watch {
         let page = tempfile::Builder::new().suffix(".txt").tempfile().unwrap().into_temp_path();
         let mut all = vec!["-o", page.to_str().unwrap()];
         all.extend(arguments);
-        let observer = Observer::attach(pid, &all);
+        let observer = Observer::attach("memleak", pid, &all);
         Watch { observer, page }
     }
 

@@ -219,7 +219,7 @@ fn what_was_fetched_is_here_the_next_time() {
     served.join().unwrap();
     // Now the port is closed.
     unnamed.assert_named(&unnamed.report("old.json", &url, &["--debuginfod"]));
-    // That there was none when it was asked before is no problem any more.
+    // That there was none when it was asked before is not a problem any more.
     unnamed.assert_nameless(&unnamed.report("tried.json", &url, &[]), "(404)");
     let named = unnamed.report("tried.json", &url, &["--debuginfod"]);
     unnamed.assert_named(&named);

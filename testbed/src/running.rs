@@ -209,7 +209,7 @@ impl Running {
         !matches!(rustix::process::waitid(WaitId::Pid(self.pid()), options), Ok(None))
     }
 
-    /// Sends a signal. One that has ended is no error: it may do so at any moment.
+    /// Sends a signal. One that has ended is not an error: it may do so at any moment.
     pub fn signal(&self, signal: Signal) {
         if !self.has_ended() {
             let _ = rustix::process::kill_process(self.pid(), signal);
@@ -351,7 +351,7 @@ mod tests {
         let status = running.wait(PATIENCE).unwrap().unwrap();
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
         assert!(running.has_ended());
-        // There is nobody to send it to any more, which is no error.
+        // There is nobody to send it to any more, which is not an error.
         running.signal(Signal::TERM);
     }
 }

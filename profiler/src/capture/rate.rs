@@ -241,7 +241,7 @@ mod tests {
             could_ns: SECOND / 2 - 100,
         };
         assert_eq!(before.until(now), counted);
-        // What cannot be is no negative number of hits.
+        // An impossible price gives no negative number of hits.
         let hits = before.until(Mark { hits: of(&[1]), ..now }).hits;
         assert_eq!(hits, [0; CLASSES]);
     }

@@ -86,7 +86,7 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
         let mut asked = false;
         let stop = async || match std::mem::replace(&mut asked, true) {
             false => or_unread(signals.next(), is_unread).await,
-            // A missing reader is no reason to give a command less time.
+            // A missing reader is not a reason to give a command less time.
             true => signals.next().await,
         };
         observe(&settings, &[(tool, matches)], stop, |event| match event {

@@ -165,7 +165,7 @@ impl Run<'_> {
         }
     }
 
-    /// Observes a process. `is_new`: it has just begun, and is no copy of an observed one.
+    /// Observes a process. `is_new`: it has just begun, and is not a copy of an observed one.
     fn join(&mut self, pid: u32, number: u16, is_new: bool) -> Result<Joined> {
         let process = Process::open(pid)?;
         let knows_pids = self.on.in_initial_namespace;

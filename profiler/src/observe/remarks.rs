@@ -15,7 +15,7 @@ pub(super) struct Facts<'a> {
     pub(super) ended: Ended,
     pub(super) length: Duration,
     pub(super) targets: &'a [Target],
-    /// Remarks on processes that are no targets.
+    /// Remarks on processes that are not targets.
     pub(super) others: Vec<String>,
     /// Losses of the observation itself.
     pub(super) losses: &'a [String],

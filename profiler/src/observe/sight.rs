@@ -31,7 +31,7 @@ const WORKS_SHARE: f64 = 0.02;
 const WORKS_LEAST: Duration = Duration::from_millis(50);
 /// or if its memory grew by this much.
 const GROWS_BYTES: u64 = 1 << 20;
-/// A target that takes no time is said to wait after so long: ticks are no measure of less.
+/// A target that takes no time is said to wait after so long: ticks cannot measure less.
 const TELLS_WAITING: Duration = Duration::from_millis(500);
 
 /// What a tool calls what it looks for.
@@ -223,7 +223,7 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view:
         let words = ended::words(&own.used, view.terms);
         sight.before_unproved.push(Finding::plain(view.terms.children, Severity::Limit, words));
     } else if own.idle && !children.is_empty() {
-        // They may do it as slowly as they work, and an answer about who waits for them is no answer about them.
+        // They may do it as slowly as they work, and an answer about who waits for them is not an answer about them.
         let finding = children.finding(instead);
         if instead { sight.instead = Some(finding) } else { sight.before_unproved.push(finding) }
     }
@@ -308,7 +308,7 @@ mod tests {
     fn work_is_time_or_growth() {
         let second = Duration::from_secs(1);
         assert!(works(Duration::from_millis(60), 0, second) && works(Duration::ZERO, GROWS_BYTES, second));
-        assert!(!works(Duration::from_millis(40), 0, second), "a few ticks are no work");
+        assert!(!works(Duration::from_millis(40), 0, second), "a few ticks are not work");
         assert!(!works(Duration::from_secs(1), 0, Duration::from_secs(3600)));
     }
 

@@ -62,7 +62,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     }
     if json.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(invalid()
-            .because("it is no report of profiler: that is JSON, and begins with {")
+            .because("it is not a report of profiler: that is JSON, and begins with {")
             .hint(HINT));
     }
     scan(&json).map_err(|cause| invalid().because(cause))?;
@@ -247,10 +247,10 @@ mod tests {
     fn each_kind_of_bad_file_has_its_own_message() {
         for (json, message) in [
             ("{\"schema\":1,}", "it is not JSON"),
-            ("[1]", "it is no report of profiler"),
-            ("7", "it is no report of profiler"),
-            ("root:x:0:0:NaN:/root:/bin/sh", "it is no report of profiler"),
-            ("\x7fELF\x02", "it is no report of profiler"),
+            ("[1]", "it is not a report of profiler"),
+            ("7", "it is not a report of profiler"),
+            ("root:x:0:0:NaN:/root:/bin/sh", "it is not a report of profiler"),
+            ("\x7fELF\x02", "it is not a report of profiler"),
             ("{}", "it is JSON, but no report of profiler"),
             ("{\"schema\":1}", "missing field `meta`"),
             ("{\"schema\":1,\"schema\":1}", "duplicate field"),

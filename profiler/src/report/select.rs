@@ -79,7 +79,7 @@ impl Report {
                 .because("there is none of this name")
                 .hint(format_args!("the sections are {}", names.join(", "))));
         };
-        // Without its parent it is no detail, and human output must show it.
+        // Without its parent it is not a detail, and human output must show it.
         let section = Section { detail: false, ..self.sections.swap_remove(kept) };
         self.sections = vec![section];
         for rows in self.findings.iter_mut().map(|finding| &mut finding.rows) {

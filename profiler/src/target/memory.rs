@@ -256,7 +256,7 @@ mod tests {
         let expected =
             [Kind::Variables, Kind::Heap, Kind::Arena, Kind::ThreadStack, named, Kind::Mapped, Kind::Stack];
         assert_eq!(kinds(text), expected);
-        // A full arena has nothing closed behind; memory beside a large closed area is no stack.
+        // A full arena has nothing closed behind; memory beside a large closed area is not a stack.
         assert_eq!(kinds("7f0000000000-7f0004000000 rw-p 00000000 00:00 0 \n"), [Kind::Arena]);
         let reserved = "7f0000001000-7f0040000000 ---p 00000000 00:00 0 \n\
             7f0040000000-7f0040100000 rw-p 00000000 00:00 0 \n";

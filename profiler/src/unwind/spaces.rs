@@ -99,7 +99,7 @@ fn place(mapping: &maps::Mapping, file: &ProgramFile, placed: &[Placed]) -> Resu
     let part = placed
         .iter()
         .find(holds)
-        .ok_or_else(|| "the part of the file that is mapped here is no code".to_owned())?;
+        .ok_or_else(|| "the part of the file that is mapped here is not code".to_owned())?;
     Ok(Mapping {
         start: mapping.start,
         bytes: mapping.end - mapping.start,

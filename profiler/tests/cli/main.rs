@@ -2,6 +2,7 @@
 //! anything else is looked at.
 
 mod output;
+mod usage;
 
 use std::process::{Command, Output};
 use testbed::place;
@@ -132,14 +133,14 @@ fn what_is_for_a_command_needs_one() {
 }
 
 #[test]
-fn pids_that_are_none() {
+fn invalid_pids() {
     for pid in ["0", "-1", "abc", "4242x", "99999999999", ""] {
         assert_usage_error(&["memleak", &format!("--pid={pid}")], &["--pid"]);
     }
 }
 
 #[test]
-fn durations_that_are_none() {
+fn invalid_durations() {
     for duration in ["30", "30 parsecs", "-1s", "NaNs", "1e400h", "99999999999999h", ""] {
         assert_usage_error(&["memleak", NO_PROCESS, &format!("--older={duration}")], &["--older"]);
     }
@@ -149,7 +150,7 @@ fn durations_that_are_none() {
 }
 
 #[test]
-fn sizes_that_are_none() {
+fn invalid_sizes() {
     for size in ["5XB", "-1KiB", "1.5.5M", "99999999999TiB", ""] {
         assert_usage_error(&["memleak", NO_PROCESS, &format!("--min-bytes={size}")], &["--min-bytes"]);
         assert_usage_error(&["memleak", NO_PROCESS, &format!("--sample-bytes={size}")], &["--sample-bytes"]);
@@ -161,7 +162,7 @@ fn sizes_that_are_none() {
 }
 
 #[test]
-fn counts_that_are_none() {
+fn invalid_counts() {
     for option in ["--top", "--max-blocks", "--max-stacks"] {
         for count in ["-1", "1.5", "many", "99999999999999999999"] {
             assert_usage_error(&["memleak", NO_PROCESS, &format!("{option}={count}")], &[option]);
@@ -238,7 +239,7 @@ fn hostile_arguments_are_not_repeated_raw() {
     assert!(!text(&output.stderr).contains(['\u{1b}', '\u{202e}']));
 }
 
-/// What is no report is called none, whatever it holds.
+/// A file that is not a report is refused, whatever it holds.
 #[test]
 fn files_that_are_no_report() {
     for file in ["/etc/passwd", "/bin/ls", "/tmp", "/no/such/file", "/proc/self/mem"] {
@@ -247,7 +248,7 @@ fn files_that_are_no_report() {
             &[file, "hint: name a file that was written by `-o FILE.json`"],
         );
     }
-    assert_usage_error(&["report", "/etc/passwd"], &["it is no report of profiler"]);
+    assert_usage_error(&["report", "/etc/passwd"], &["it is not a report of profiler"]);
 }
 
 #[test]

@@ -67,18 +67,18 @@ impl Observer {
         Observer::spawn_command(command)
     }
 
-    /// Starts `profiler memleak --format json --pid N` with more arguments, and waits until it is attached.
-    pub(crate) fn attach(pid: u32, arguments: &[&str]) -> Observer {
-        let mut observer = Observer::start(pid, arguments);
+    /// Starts `profiler TOOL --format json --pid N` with more arguments, and waits until it is attached.
+    pub(crate) fn attach(tool: &str, pid: u32, arguments: &[&str]) -> Observer {
+        let mut observer = Observer::start(tool, pid, arguments);
         observer.wait_attached();
         observer
     }
 
-    /// Starts `profiler memleak --format json --pid N` with more arguments.
-    pub(crate) fn start(pid: u32, arguments: &[&str]) -> Observer {
+    /// Starts `profiler TOOL --format json --pid N` with more arguments.
+    pub(crate) fn start(tool: &str, pid: u32, arguments: &[&str]) -> Observer {
         let pid = pid.to_string();
-        // Workloads do nothing but allocate.
-        let mut all = vec!["memleak", "--max-cost", "off", "--format", "json", "--pid", &pid];
+        // Workloads do nothing but what the tool looks at.
+        let mut all = vec![tool, "--max-cost", "off", "--format", "json", "--pid", &pid];
         all.extend(arguments);
         Observer::spawn(&all)
     }
@@ -131,7 +131,7 @@ impl Observer {
         Ok(found?.text)
     }
 
-    /// Sends a signal. One that ended already is no error: it may end by itself at any moment.
+    /// Sends a signal. One that ended already is not an error: it may end by itself at any moment.
     pub(crate) fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
@@ -187,7 +187,7 @@ impl Outcome {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| {
             let start: String = String::from_utf8_lossy(&self.stdout).chars().take(400).collect();
             panic!(
-                "stdout is no report: {error}; {}; stdout:\n{start}\nstderr:\n{}",
+                "stdout is not a report: {error}; {}; stdout:\n{start}\nstderr:\n{}",
                 self.status, self.stderr
             )
         })

@@ -103,7 +103,7 @@ pub(super) fn panic<T>(error: testbed::Error) -> T {
     panic!("{error:#}")
 }
 
-/// Sends a signal to a child. One that ended already is no error: it is not reaped yet, so the number is still its own.
+/// Sends a signal to a child. One that ended already is not an error: it is not reaped yet, so the number is still its own.
 pub(crate) fn send(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid above 0");
     let _ = kill_process(pid, signal);

@@ -75,7 +75,7 @@ impl Machine {
             match received {
                 Ok(line) => match serde_json::from_str(&line) {
                     Ok(event) => return Ok(Some(event)),
-                    Err(error) => bail!("the guest said what is no event ({error}): {line}"),
+                    Err(error) => bail!("the guest sent a line that is not an event ({error}): {line}"),
                 },
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -145,7 +145,7 @@ async fn attend(
     }
 }
 
-/// Does what the player says. What is no message of ours is ignored.
+/// Does what the player says. What is not a message of ours is ignored.
 fn heed(text: &str, world: &World, session: SessionId, stick: &AtomicI8) {
     match serde_json::from_str(text) {
         Ok(ClientMessage::Stick { dir }) => stick.store(dir, Ordering::Relaxed),

@@ -6,7 +6,7 @@
 //! is one part, as old as the last of it: so a list stays short, and nothing looks older than it is. A block that grows again
 //! within the step in which it was allocated counts as a new one. Of the parts of one stack the lowest stands for the block.
 //!
-//! User space finds parts by their block. So what is left of a list whose block is lost, and counted as such, is no live
+//! User space finds parts by their block. So what is left of a list whose block is lost, and counted as such, is not a live
 //! memory to anybody.
 
 use core::ffi::c_void;
@@ -210,7 +210,7 @@ unsafe fn change(thread: *mut Thread, key: u64) {
         let step = step_shift(least, new.born_units);
         let within = below == 0 || new.size_bytes > below_bytes; // a block of 0 bytes is one, too
         if within && old.born_units >> step == new.born_units >> step {
-            // What comes in the same step is one part. If steps are long, the end of the other is no sign of short lives.
+            // What comes in the same step is one part. If steps are long, the end of the other is not a sign of short lives.
             let goes_on = old.stack == new.stack || step > least;
             (*thread).ends = Block { size_bytes: old.size_bytes | (LATER * u64::from(goes_on)), ..old };
             let marks = old.size_bytes & (GREW | INHERITED) | later(below, new.stack);

@@ -207,7 +207,11 @@ mod tests {
         spending.add(SECOND, vec![spent(1, 9.0, 9.0), spent(2, 100.0, 10.0)]);
         assert_eq!(share(spending.mean()), (2, 0.1));
         spending.add(Duration::from_millis(10), vec![spent(2, 10.0, 10.0)]);
-        assert_eq!(spending.worst(), spending.mean().map(|mean| mean.price.of_busy), "a moment is no second");
+        assert_eq!(
+            spending.worst(),
+            spending.mean().map(|mean| mean.price.of_busy),
+            "a moment is not a second"
+        );
         assert_eq!(Spending::default().mean(), None);
     }
 

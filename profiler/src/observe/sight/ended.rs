@@ -8,7 +8,7 @@ use crate::{
     units,
 };
 
-/// Ended children are no remark any more if they took this much time, and more than their parent.
+/// Ended children are not worth a remark if they took this much time, and more than their parent.
 const MATTERS: Duration = Duration::from_millis(100);
 /// The same if their parent did next to nothing. Times are known to a tick of 10 ms.
 const MATTERS_BESIDE_IDLE: Duration = Duration::from_millis(10);

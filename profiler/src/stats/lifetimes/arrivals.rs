@@ -186,7 +186,7 @@ impl Rhythm {
         if gap > 0.0 { (self.oldest_units - self.youngest_units) / gap } else { 0.0 }
     }
 
-    /// True if a silence of that length is no gap like the others, even if `stall` of it was one.
+    /// True if a silence of that length is not a gap like the others, even if `stall` of it was one.
     fn ended_after(&self, silence: f64, stall: f64, window: &Window, was_leak: bool) -> bool {
         if silence <= 0.0 {
             return false;

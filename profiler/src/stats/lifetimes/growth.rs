@@ -17,7 +17,7 @@ use crate::stats::interval::{ALPHA, at_least, normal, poisson_lower, poisson_upp
 pub(super) const HALF_OLD: f64 = 1.0 / 3.0;
 /// The later half must bring at least this share of what the earlier half brought.
 const LEAST_RATIO: f64 = 0.2;
-/// Fewer births of survivors than this in the later half are no growth to speak of.
+/// Fewer births of survivors than this in the later half are not growth to speak of.
 pub(super) const LEAST_LATE: u64 = 5;
 /// Births less than this part of the age apart came at one moment, when it is asked whether there were several.
 const MOMENT: f64 = 1.0 / 16.0;
@@ -82,7 +82,7 @@ pub(super) fn slackens(row: &StackRow, window: &Window) -> bool {
 }
 
 /// True if births since are at least a fifth as frequent as in the whole earlier half, what was loaded at once included,
-/// with this chance of error. So many tables that each get an entry now and then are no leak.
+/// with this chance of error. So many tables that each get an entry now and then are not leak.
 pub(super) fn outpaces_the_start(row: &StackRow, window: &Window, tail: f64) -> bool {
     let early = row.births.split_at(BIRTH_SLICES / 2).0.iter().sum();
     Pace { early, ..Pace::of(row, window) }.is_kept(tail)

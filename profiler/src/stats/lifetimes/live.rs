@@ -15,7 +15,7 @@ pub(crate) struct Live {
     pub(crate) size_bytes: u64,
     /// When it was acquired, in age units since the start of the clock.
     pub(crate) born_units: u32,
-    /// Whether it is the oldest part of its stack in the item. The others are no items.
+    /// Whether it is the oldest part of its stack in the item. The others are not items.
     pub(crate) oldest: bool,
     /// Whether some of its bytes may have been there before the observation.
     pub(crate) inherited: bool,

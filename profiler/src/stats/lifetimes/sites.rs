@@ -104,7 +104,7 @@ fn judge_site(stacks: &[Judged<'_>], window: &Window, before: &Before, members: 
     let mut judgement = judge_again(&row, window, before);
     let mut leaking = None;
     if judgement.verdict == Verdict::Leak {
-        // What is known to be short-lived is no part of it: its releases would make survival that of something else.
+        // What is known to be short-lived is not part of it: its releases would make survival that of something else.
         let is_short =
             |stack: &Judged<'_>| matches!(stack.judgement.verdict, Verdict::Churn | Verdict::Cache);
         if of().any(is_short) {

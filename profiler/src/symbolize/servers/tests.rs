@@ -73,7 +73,7 @@ fn a_build_is_asked_for_by_its_id_below_the_address() {
     assert_eq!(fetch(&mut fetcher, "89ab").unwrap_err(), [broken]);
     let cut = fetch(&mut fetcher, "cdef").unwrap_err();
     assert!(cut.len() == 1 && cut[0].starts_with(&format!("{shown}: its file did not arrive: ")), "{cut:?}");
-    // What is no build id is asked of nobody.
+    // Nobody is asked about a malformed build id.
     for wrong in ["", "../../etc", "0123/", &"0".repeat(200)] {
         assert_eq!(
             fetch(&mut fetcher, wrong).unwrap_err(),

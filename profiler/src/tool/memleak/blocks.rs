@@ -48,7 +48,7 @@ impl Room {
     }
 }
 
-/// The buckets, mapped: reading them is no system call.
+/// The buckets, mapped: reading them is not a system call.
 #[derive(Debug)]
 pub(crate) struct Blocks {
     map: MmapRaw,

@@ -18,7 +18,7 @@ use crate::{
     error::Result,
 };
 
-/// The space of canaries: the last one, so that it is no target's.
+/// The space of canaries: the last one, so that it is not a target's.
 pub(super) const CANARY_SPACE: u16 = MAX_SPACES as u16 - 1;
 
 /// Probes a canary as a target would be probed.

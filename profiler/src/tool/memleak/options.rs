@@ -12,7 +12,7 @@ pub struct Options {
     pub older: Duration,
     /// Sample one allocation per so many bytes, in the mean.
     pub sample_bytes: Option<u64>,
-    /// Stacks that hold less, and are no leaks, are left out of the report's rows, in bytes.
+    /// Stacks that hold less, and are not leaks, are left out of the report's rows, in bytes.
     pub min_bytes: u64,
     /// Live blocks that fit into the kernel's table; `None`: by the size of the targets.
     pub max_blocks: Option<u32>,

@@ -206,7 +206,7 @@ impl<'a> Table<'a> {
         shown.map(row).collect()
     }
 
-    /// Says of functions that leak with what they call which of their stacks are no part of that.
+    /// Says of functions that leak with what they call which of their stacks are not part of that.
     fn apart(&self, names: &[Option<Text>]) -> impl Iterator<Item = String> {
         let named = self.rows.iter().filter_map(|&at| Some((names[at].as_ref()?, self.elsewhere[at])));
         named.filter(|(_, elsewhere)| *elsewhere > 0).map(|(name, elsewhere)| {
@@ -252,7 +252,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// How many stacks lead through the function that a site is with what it calls, and are no part of it: those of sites
+/// How many stacks lead through the function that a site is with what it calls, and are not part of it: those of sites
 /// that leak by themselves, and tables that were filled once. `path` tells the functions of the stack at a place.
 fn elsewhere<F: PartialEq>(site: &JudgedSite, stacks: usize, path: impl Fn(usize) -> Vec<F>) -> usize {
     let Some(nth) = site.through else { return 0 };

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
 };
 
-/// The totals of every stack, mapped: reading them is no system call, whatever their number.
+/// The totals of every stack, mapped: reading them is not a system call, whatever their number.
 #[derive(Debug)]
 pub(crate) struct Totals {
     map: MmapRaw,

@@ -1,4 +1,4 @@
-//! Arrays of the kernel side, mapped: reading them is no system call.
+//! Arrays of the kernel side, mapped: reading them is not a system call.
 
 use std::{
     marker::PhantomData,

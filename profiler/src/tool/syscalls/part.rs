@@ -94,7 +94,7 @@ pub(super) fn account(counted: &Counted, part: &mut Part) {
     );
 }
 
-/// Losses of things that are no hits.
+/// Losses of things that are not hits.
 const LOSSES: [(Counter, &str, &str); 3] = [
     (Counter::ErrorLost, "errors were not counted because the kernel had no memory for them", "free memory"),
     (

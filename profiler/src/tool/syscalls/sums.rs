@@ -74,7 +74,7 @@ impl Part {
             if state & HAS_ENDED != 0 {
                 return;
             }
-            // Of those that were under way at the start, the entry was no hit.
+            // Of those that were under way at the start, the entry was not a hit.
             if state & IN_CALL != 0 && (&raw const (*thread).start_ns).read_volatile() != 0 {
                 self.under_way += 1;
             }

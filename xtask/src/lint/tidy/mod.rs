@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result, bail};
 use self::{
     links::{broken_links, missing_files},
     size::Sizes,
-    tools::Rule,
 };
 use crate::{
     process::{self, command},
@@ -34,7 +33,6 @@ pub(crate) fn run() -> Result<()> {
     list.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     let files = process::ask(&mut list).context("cannot list the files: is this a git checkout?")?;
     let tools = tools::names(&root)?;
-    let mut names = Rule::new(&tools);
     let mut sizes = Sizes::default();
     let mut faults = Vec::new();
     for file in files.lines() {
@@ -51,9 +49,8 @@ pub(crate) fn run() -> Result<()> {
             }
             _ => {}
         }
-        faults.extend(names.faults(file, &text));
+        faults.extend(tools::faults(&tools, file, &text));
     }
-    faults.extend(names.conclude());
     faults.extend(sizes.faults());
     faults.iter().for_each(|fault| println!("{fault}"));
     if faults.iter().any(|fault| !fault.starts_with(NOTE)) {

@@ -43,9 +43,6 @@ const LISTS: &[&str] = &[
 /// Parts of `LISTS` that may not name a tool after all: all tests stand on them.
 const NOT_LISTS: &[&str] = &["profiler/tests/support/"];
 
-/// Files that name a tool and should not. A file that no longer does must leave this list, and none may join it.
-const KNOWN: &[&str] = &["profiler/src/cli/usage.rs", "profiler/tests/support/observer.rs"];
-
 /// Tools whose names are ordinary words. Such a word alone does not name the tool: only a path, a text that is nothing but the
 /// name, the name of a rule, or a command line does.
 const ORDINARY: &[&str] = &["syscalls", "sockets", "disk", "cpu", "locks", "ticks"];
@@ -68,43 +65,11 @@ pub(super) fn names(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Looks for names of tools in files that may not hold them.
-pub(super) struct Rule<'a> {
-    tools: &'a [String],
-    known: &'a [&'a str],
-    /// Files of `known` that name a tool.
-    seen: Vec<&'a str>,
-}
-
-impl<'a> Rule<'a> {
-    /// The rule of this tree, for these tools.
-    pub(super) fn new(tools: &'a [String]) -> Self {
-        Self { tools, known: KNOWN, seen: Vec::new() }
-    }
-
-    /// The faults of one file: the first line that names each tool that it may not name.
-    pub(super) fn faults(&mut self, file: &str, text: &str) -> Vec<String> {
-        let tools = self.tools;
-        let foreign = tools.iter().filter(|tool| !may_name(file, tool));
-        let named = foreign.filter_map(|tool| Some((tool, line_that_names(text, tool)?)));
-        let faults: Vec<String> =
-            named.map(|(tool, line)| format!("{file}:{line}: names the tool `{tool}`")).collect();
-        match self.known.iter().find(|known| **known == file) {
-            Some(known) if !faults.is_empty() => {
-                self.seen.push(known);
-                Vec::new()
-            }
-            _ => faults,
-        }
-    }
-
-    /// The faults of the list of known files, after all files: those that no longer name a tool.
-    pub(super) fn conclude(self) -> Vec<String> {
-        let outdated = self.known.iter().filter(|known| !self.seen.contains(*known));
-        outdated
-            .map(|file| format!("{file}: names no tool any more: take it out of the list `KNOWN`"))
-            .collect()
-    }
+/// The faults of one file: the first line that names each of these tools that it may not name.
+pub(super) fn faults(tools: &[String], file: &str, text: &str) -> Vec<String> {
+    let foreign = tools.iter().filter(|tool| !may_name(file, tool));
+    let named = foreign.filter_map(|tool| Some((tool, line_that_names(text, tool)?)));
+    named.map(|(tool, line)| format!("{file}:{line}: names the tool `{tool}`")).collect()
 }
 
 /// Whether a file is the tool's own, or one of the lists.
@@ -172,20 +137,17 @@ mod tests {
     #[test]
     fn the_ground_names_no_tool() {
         let tools = tools(&["memleak", "locks"]);
-        let mut rule = Rule { tools: &tools, known: &[], seen: Vec::new() };
         let text = "fn f() {\n    if tool == \"memleak\" || tool == \"locks\" {}\n}\n// MEMLEAK\n";
-        let faults = ["names the tool `memleak`", "names the tool `locks`"];
-        let expected = faults.map(|fault| format!("profiler/src/observe/x.rs:2: {fault}"));
-        assert_eq!(rule.faults("profiler/src/observe/x.rs", text), expected);
-        assert_eq!(rule.faults("profiler/tests/support/mod.rs", text).len(), 2);
-        assert!(rule.faults("profiler/src/observe/y.rs", "fn f() {}\n").is_empty());
-        assert!(rule.conclude().is_empty());
+        let named = ["names the tool `memleak`", "names the tool `locks`"];
+        let expected = named.map(|fault| format!("profiler/src/observe/x.rs:2: {fault}"));
+        assert_eq!(faults(&tools, "profiler/src/observe/x.rs", text), expected);
+        assert_eq!(faults(&tools, "profiler/tests/support/mod.rs", text).len(), 2);
+        assert!(faults(&tools, "profiler/src/observe/y.rs", "fn f() {}\n").is_empty());
     }
 
     #[test]
     fn a_tool_names_itself_and_no_other() {
         let tools = tools(&["memleak", "locks"]);
-        let mut rule = Rule { tools: &tools, known: &[], seen: Vec::new() };
         let text = "use crate::tool::memleak::args;\n";
         for own in [
             "profiler/src/tool/memleak/mod.rs",
@@ -196,22 +158,11 @@ mod tests {
             "docs/memleak.md",
             "profiler/tests/live_exact.rs",
         ] {
-            assert!(rule.faults(own, text).is_empty(), "{own}");
+            assert!(faults(&tools, own, text).is_empty(), "{own}");
         }
         for other in ["profiler/src/tool/locks/mod.rs", "profiler-common/src/memleak_more.rs", "deny.toml"] {
-            assert_eq!(rule.faults(other, text), [format!("{other}:1: names the tool `memleak`")]);
+            assert_eq!(faults(&tools, other, text), [format!("{other}:1: names the tool `memleak`")]);
         }
-    }
-
-    #[test]
-    fn a_known_file_must_leave_the_list_once_it_names_no_tool() {
-        let tools = tools(&["memleak"]);
-        let mut rule = Rule { tools: &tools, known: &["a.rs", "b.rs", "gone.rs"], seen: Vec::new() };
-        assert!(rule.faults("a.rs", "memleak").is_empty());
-        assert!(rule.faults("b.rs", "nothing").is_empty());
-        let outdated = ["b.rs", "gone.rs"]
-            .map(|file| format!("{file}: names no tool any more: take it out of the list `KNOWN`"));
-        assert_eq!(rule.conclude(), outdated);
     }
 
     #[test]

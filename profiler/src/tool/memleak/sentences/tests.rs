@@ -175,7 +175,7 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     assert!(said(&alone, &["", ""], |_| {}).text.starts_with(
         "Undecided: a function without a name holds 8.0 KiB older than 2s, and whether it leaks is not known yet"
     ));
-    // A few blocks are no suspicion.
+    // A few blocks are not suspicion.
     assert_eq!(said(&[site(FewItems, 0.0, 8, 1)], &["a"], |_| {}).rule, rules::CLEAN);
 }
 

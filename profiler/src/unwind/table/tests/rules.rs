@@ -58,7 +58,7 @@ fn forms_of_linkers_and_compilers() {
 
 #[test]
 fn what_goes_into_the_dictionary() {
-    // 65 536, and 70 000 from rbp; rbp 256 words below the CFA; a frame that is no multiple of 8; above the CFA.
+    // 65 536, and 70 000 from rbp; rbp 256 words below the CFA; a frame that is not a multiple of 8; above the CFA.
     assert_eq!(rare_of("0e808004"), value(register::RSP, 65_536));
     assert_eq!(rare_of("0c06f0a204"), value(register::RBP, 70_000));
     let at_cfa =
