@@ -1,6 +1,8 @@
 //! Calls whose result is a number of bytes, or of things: their results are added up.
 
-use super::kinds::count_things;
+use profiler_common::syscalls::COMPAT as COMPAT_CALL;
+
+use super::kinds::counts_things;
 
 /// By their numbers on x86-64 (arch/x86/entry/syscalls/syscall_64.tbl): read, write, pread64, pwrite64, readv, writev, sendfile, sendto,
 /// recvfrom, sendmsg, recvmsg, msgrcv, getdents, getcwd, readlink, getdents64, mq_timedreceive, readlinkat, splice, tee, vmsplice,
@@ -26,8 +28,10 @@ pub(super) fn words() -> [u64; 16] {
         }
     }
     // The same sum serves calls that return a number of things.
-    for call in count_things() {
-        words[call as usize / 64] |= 1 << (call % 64);
+    for (first, kind) in [(0, 0), (8, COMPAT_CALL)] {
+        for call in (0..512u64).filter(|call| counts_things(kind | call)) {
+            words[first + call as usize / 64] |= 1 << (call % 64);
+        }
     }
     words
 }
@@ -39,12 +43,23 @@ mod tests {
     #[test]
     fn a_call_has_its_bit() {
         let words = words();
+        // Of calls that return a number of things there are ten, and fifteen in i386, which has some twice.
         assert_eq!(
             words.map(u64::count_ones).iter().sum::<u32>() as usize,
-            NATIVE.len() + COMPAT.len() + count_things().count()
+            NATIVE.len() + COMPAT.len() + 10 + 15
         );
         assert_eq!(words[0] & 0b1111, 0b0011, "read and write, not open and close");
         assert_eq!(words[8] & 0b111_1111, 0b001_1000);
-        assert_eq!(words[401 / 64 + 8] >> (401 % 64) & 1, 1);
+        let has = |call: usize| words[call / 64] >> (call % 64) & 1 == 1;
+        assert!(has(512 + 401) && has(202) && has(232) && !has(128));
+    }
+
+    /// futex, futex_time64, poll, epoll_wait, recvmmsg of i386.
+    #[test]
+    fn calls_of_i386_that_return_a_number_of_things_have_theirs() {
+        let words = words();
+        for call in [240, 422, 168, 256, 337] {
+            assert_eq!(words[8 + call / 64] >> (call % 64) & 1, 1, "{call}");
+        }
     }
 }

@@ -31,9 +31,9 @@ pub(super) const LOOKUPS: [u64; 12] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332,
 /// Calls that wait for a disk: msync, fsync, fdatasync, sync, sync_file_range, syncfs.
 pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];
 
-/// Calls whose result is a number of things: those of [`POLLS`], futex (threads that were woken), recvmmsg, sendmmsg.
-pub(super) fn count_things() -> impl Iterator<Item = u64> {
-    POLLS.into_iter().chain([FUTEX, 299, 307])
+/// Whether the result of a call is a number of things: those of [`POLLS`], futex (threads that were woken), recvmmsg, sendmmsg.
+pub(super) fn counts_things(call: u64) -> bool {
+    native(call).is_some_and(|call| POLLS.contains(&call) || [FUTEX, 299, 307].contains(&call))
 }
 
 /// The number of the x86-64 call that does the same; `None` if there is none of that name.

@@ -1,6 +1,11 @@
 //! What a report says of what was counted: sentences, ledger, stacks, and threads that were not seen.
 
-use std::{collections::BTreeMap, fs, io::Read as _};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{ErrorKind, Read as _},
+    path::Path,
+};
 
 use profiler_common::{
     ledger::{Class, Ledger as _},
@@ -188,11 +193,20 @@ fn is_32_bit(pid: u32) -> bool {
 
 /// Whether a process has a socket for datagrams; true if that is not known.
 pub(super) fn has_datagrams(pid: u32) -> bool {
-    let inodes: Option<Vec<String>> = ["udp", "udp6"]
-        .into_iter()
-        .map(|kind| fs::read_to_string(format!("/proc/{pid}/net/{kind}")).ok())
-        .collect();
-    let (Some(tables), Ok(descriptors)) = (inodes, fs::read_dir(format!("/proc/{pid}/fd"))) else {
+    has_datagrams_in(Path::new(&format!("/proc/{pid}")))
+}
+
+/// The same, by the directory of the process.
+fn has_datagrams_in(process: &Path) -> bool {
+    // A kernel without IPv6 has no table of it.
+    let table = |kind: &str| match fs::read_to_string(process.join("net").join(kind)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(String::new()),
+        read => read.ok(),
+    };
+    let (Some(tables), Ok(descriptors)) = (
+        ["udp", "udp6"].map(table).into_iter().collect::<Option<Vec<_>>>(),
+        fs::read_dir(process.join("fd")),
+    ) else {
         return true;
     };
     // Column 10 is the inode.
@@ -206,7 +220,10 @@ pub(super) fn has_datagrams(pid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, UdpSocket};
+    use std::{
+        net::{TcpListener, UdpSocket},
+        os::unix::fs::symlink,
+    };
 
     use super::*;
 
@@ -217,6 +234,26 @@ mod tests {
         let _socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(has_datagrams(std::process::id()));
         assert!(has_datagrams(u32::MAX / 2), "nothing is known of it");
+    }
+
+    #[test]
+    fn a_kernel_without_ipv6_has_one_table() {
+        let process = tempfile::tempdir().unwrap();
+        let path = |name: &str| process.path().join(name);
+        let table =
+            |inode: u32| format!("  sl  local_address ...\n 1: 0100007F:1 0:0 07 0:0 0:0 0 0 0 {inode} 2\n");
+        fs::create_dir(path("net")).unwrap();
+        fs::create_dir(path("fd")).unwrap();
+        fs::write(path("net/udp"), table(8)).unwrap();
+        symlink("socket:[7]", path("fd/3")).unwrap();
+        assert!(!has_datagrams_in(process.path()), "socket 7 is a stream");
+        fs::write(path("net/udp"), table(7)).unwrap();
+        assert!(has_datagrams_in(process.path()));
+        fs::write(path("net/udp"), table(8)).unwrap();
+        fs::write(path("net/udp6"), table(7)).unwrap();
+        assert!(has_datagrams_in(process.path()));
+        fs::remove_dir_all(path("fd")).unwrap();
+        assert!(has_datagrams_in(process.path()), "nothing is known of it");
     }
 
     #[test]
