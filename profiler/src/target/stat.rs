@@ -103,9 +103,16 @@ pub(crate) fn ticks_per_s() -> u64 {
 
 /// Ticks since boot, as [`Stat::started_ticks`] counts them.
 pub(crate) fn ticks_now() -> u64 {
+    ticks_before(Duration::ZERO)
+}
+
+/// Ticks since boot, as of some time ago.
+pub(crate) fn ticks_before(ago: Duration) -> u64 {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let part = (since_boot.tv_nsec.max(0) as u64) / (1_000_000_000 / ticks_per_s());
-    (since_boot.tv_sec.max(0) as u64).saturating_mul(ticks_per_s()).saturating_add(part)
+    let since_boot = Duration::new(since_boot.tv_sec.max(0) as u64, since_boot.tv_nsec.max(0) as u32);
+    let then = since_boot.saturating_sub(ago);
+    let part = u64::from(then.subsec_nanos()) / (1_000_000_000 / ticks_per_s());
+    then.as_secs().saturating_mul(ticks_per_s()).saturating_add(part)
 }
 
 #[cfg(test)]

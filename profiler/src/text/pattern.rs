@@ -5,6 +5,7 @@ use glob::MatchOptions;
 /// A pattern. Unlike in a shell, brackets and braces match themselves: names contain them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
+    given: String,
     compiled: glob::Pattern,
     options: MatchOptions,
 }
@@ -12,15 +13,15 @@ pub struct Pattern {
 impl Pattern {
     /// Matches whole names, case-sensitively.
     pub fn whole(pattern: &str) -> Pattern {
-        Pattern::compile(pattern, true)
+        Pattern::compile(pattern, pattern, true)
     }
 
     /// Matches any part of a name, whatever its case.
     pub fn anywhere(pattern: &str) -> Pattern {
-        Pattern::compile(&format!("*{pattern}*"), false)
+        Pattern::compile(pattern, &format!("*{pattern}*"), false)
     }
 
-    fn compile(pattern: &str, case_sensitive: bool) -> Pattern {
+    fn compile(given: &str, pattern: &str, case_sensitive: bool) -> Pattern {
         let mut escaped = String::with_capacity(pattern.len() + 8);
         for c in pattern.chars() {
             match c {
@@ -37,7 +38,13 @@ impl Pattern {
             require_literal_leading_dot: false,
         };
         // An escaped pattern is always well formed. The default, an empty pattern, matches empty names only.
-        Pattern { compiled: glob::Pattern::new(&escaped).unwrap_or_default(), options }
+        let compiled = glob::Pattern::new(&escaped).unwrap_or_default();
+        Pattern { given: given.to_owned(), compiled, options }
+    }
+
+    /// The pattern as it was given.
+    pub fn given(&self) -> &str {
+        &self.given
     }
 
     /// Whether the pattern matches a name.

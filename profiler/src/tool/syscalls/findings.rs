@@ -4,7 +4,10 @@ mod of_process;
 mod of_thread;
 pub(super) mod thresholds;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     kinds, names,
@@ -19,6 +22,8 @@ use crate::{
 
 /// Nothing is called pointless that was seen for less.
 const LEAST: Duration = Duration::from_secs(1);
+/// Names of threads in one sentence.
+const MOST_NAMES: usize = 8;
 
 /// What findings are made from.
 pub(super) struct Facts<'a> {
@@ -34,7 +39,20 @@ pub(super) struct Facts<'a> {
     pub(super) pid: &'a dyn Fn(u16) -> Option<u32>,
     /// Whether the process of an address space has sockets for datagrams, as far as is known.
     pub(super) has_datagrams: &'a dyn Fn(u16) -> bool,
+    /// Threads that are asked for, if not all are.
+    pub(super) asked: Option<&'a Asked>,
     pub(super) length: Duration,
+}
+
+/// Threads that are asked for by name.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The pattern of their names, as it was given.
+    pub(super) pattern: Text,
+    /// Whether there is one.
+    pub(super) is_there: bool,
+    /// The names that there are.
+    pub(super) names: BTreeSet<Text>,
 }
 
 impl Facts<'_> {
@@ -53,6 +71,11 @@ type ByCall<'a> = BTreeMap<u64, &'a Sum>;
 
 /// All of them, the answer first unless something is pointless.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    if let Some(asked) = facts.asked
+        && !asked.is_there
+    {
+        return vec![nobody(asked)];
+    }
     let mut findings = Vec::new();
     if facts.length >= LEAST {
         let mut threads: BTreeMap<Who, ByCall<'_>> = BTreeMap::new();
@@ -63,10 +86,41 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         for (who, calls) in threads.iter().filter(|(who, _)| !who.is_several()) {
             findings.extend(of_thread::findings(facts, *who, calls));
         }
-        findings.extend(of_process::findings(facts));
+        // What is in vain among all threads of a process is not known of some of them.
+        if facts.asked.is_none() {
+            findings.extend(of_process::findings(facts));
+        }
     }
     findings.push(time(facts));
     findings
+}
+
+/// No thread has such a name.
+fn nobody(asked: &Asked) -> Finding {
+    let mut sentence = vec![
+        Phrase::plain("No thread is named "),
+        Phrase::Name(asked.pattern.clone()),
+        Phrase::plain(", as --thread asks for"),
+    ];
+    for (place, name) in asked.names.iter().take(MOST_NAMES).enumerate() {
+        sentence.push(Phrase::plain(if place == 0 { ": there are " } else { ", " }));
+        sentence.push(Phrase::Name(name.clone()));
+    }
+    let more = asked.names.len().saturating_sub(MOST_NAMES);
+    let end = if more > 0 { format!(" and {more} more names.") } else { ".".to_owned() };
+    sentence.push(Phrase::Plain(end));
+    Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence)
+}
+
+/// A sentence on the calls of all threads, or of those that are asked for.
+fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
+    let Some(asked) = facts.asked else { return Finding::plain(rule, Severity::Info, words) };
+    let sentence = vec![
+        Phrase::plain("Threads named "),
+        Phrase::Name(asked.pattern.clone()),
+        Phrase::Plain(format!(": {words}")),
+    ];
+    Finding::new(rule, Severity::Info, sentence)
 }
 
 /// Where the time goes that is not spent waiting.
@@ -86,11 +140,15 @@ fn time(facts: &Facts<'_>) -> Finding {
         let (rule, words) = match all {
             0 => (
                 rules::NOTHING_SEEN,
-                format!("No system call returned in {}.", units::duration(facts.length)),
+                format!(
+                    "{} returned in {}.",
+                    if facts.asked.is_some() { "no system call" } else { "No system call" },
+                    units::duration(facts.length)
+                ),
             ),
             _ => (rules::TIME, format!("{} system calls, all of which only wait.", units::count(all as f64))),
         };
-        return Finding::plain(rule, Severity::Info, words);
+        return of_all(facts, rule, words);
     };
     let share = sum.total_ns as f64 / total as f64;
     let quantile = sum
@@ -110,7 +168,7 @@ fn time(facts: &Facts<'_>) -> Finding {
         units::count(sum.calls() as f64),
     );
     let space = rows.get(call).map_or(0, |(_, space)| *space);
-    Finding::plain(rules::TIME, Severity::Info, words)
+    of_all(facts, rules::TIME, words)
         .on(facts.row(space, *call))
         .because("calls", Unit::Count, Value::Exact(sum.calls()))
         .because("total_ns", Unit::Nanos, Value::Exact(sum.total_ns))
@@ -126,7 +184,7 @@ fn problem(facts: &Facts<'_>, who: Who, rule: &'static str, call: u64, words: St
             Phrase::Name(name),
             Phrase::Plain(format!(" ({}{process})", who.tid)),
         ],
-        None => vec![Phrase::Plain(format!("Threads without a record of their own{process}"))],
+        None => vec![Phrase::Plain(format!("Thread {}{process}", who.tid))],
     };
     sentence.push(Phrase::Plain(format!(" {words}")));
     Finding::new(rule, Severity::Problem, sentence).on(facts.row(who.space, call)).because(

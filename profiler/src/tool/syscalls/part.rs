@@ -1,7 +1,7 @@
 //! What a report says of what was counted: sentences, ledger, stacks, and threads that were not seen.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     io::{ErrorKind, Read as _},
     path::Path,
@@ -16,14 +16,17 @@ use profiler_common::{
 use super::{
     counted::Counted,
     findings::{Facts, findings},
-    rows::Who,
+    rows::{Rows, Who},
     rules,
     tables::{Caller, Single},
 };
 use crate::{
-    observe::{Observation, Part},
+    capture::cost::threads,
+    observe::{Observation, Part, space::Space},
     report::{Finding, Ledger, Outcome, OutcomeClass, Severity, Unit, Value, identity::identify},
     stack::own::{Named, Weight},
+    target::stat::ticks_before,
+    text::Text,
     units,
 };
 
@@ -164,23 +167,44 @@ pub(super) fn stacks(
     (callers.collect(), singles.collect())
 }
 
-/// Threads that are in a call and of which nothing was seen, with that call.
+/// The threads of a process that there are now.
+fn threads_of(pid: u32) -> impl Iterator<Item = u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The names of all threads, also of those that made no call.
+pub(super) fn names(on: &Observation<'_>, rows: &Rows) -> BTreeSet<Text> {
+    let alive = on.spaces.iter().filter(|space| space.ended.is_none());
+    let now = alive.flat_map(|space| threads_of(space.process.pid())).filter_map(threads::name);
+    now.chain(rows.names.values().cloned()).collect()
+}
+
+/// Threads that are in a call and of which nothing was seen, with that call: it has gone on since before the start.
 pub(super) fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)> {
-    let mut waiting = Vec::new();
-    for space in on.spaces.iter().filter(|space| space.ended.is_none()) {
-        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", space.process.pid())) else { continue };
-        for tid in tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse::<u32>().ok()) {
-            if counted.threads.iter().any(|thread| thread.tid == tid) {
-                continue;
-            }
-            let Ok(text) = fs::read_to_string(format!("/proc/{tid}/syscall")) else { continue };
-            // `running`, or a number and its arguments; -1 if it is in the kernel for something else.
-            let number = text.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
-            let kind = if is_32_bit(space.process.pid()) { COMPAT } else { 0 };
-            waiting.extend(number.map(|number| (Who { space: space.number, tid }, kind | u64::from(number))));
-        }
-    }
-    waiting
+    let known: HashSet<u32> = counted.threads.iter().map(|thread| thread.tid).collect();
+    let began_ticks = ticks_before(on.began.elapsed());
+    let alive = on.spaces.iter().filter(|space| space.ended.is_none());
+    let of_space = |space: &Space| {
+        let waiting = waiting_in(space.process.pid(), &known, began_ticks).into_iter();
+        let number = space.number;
+        waiting.map(move |(tid, call)| (Who { space: number, tid }, call))
+    };
+    alive.flat_map(of_space).collect()
+}
+
+/// The same of one process. Threads that began after `began_ticks` are left out: their calls may have begun after what was counted was
+/// read.
+fn waiting_in(pid: u32, known: &HashSet<u32>, began_ticks: u64) -> Vec<(u32, u64)> {
+    let kind = if is_32_bit(pid) { COMPAT } else { 0 };
+    let unknown = threads_of(pid).filter(|tid| !known.contains(tid));
+    let in_call = unknown.filter_map(|tid| {
+        let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+        // `running`, or a number and its arguments; -1 if it is in the kernel for something else.
+        let number: u32 = text.split_whitespace().next()?.parse().ok()?;
+        Some((tid, kind | u64::from(number)))
+    });
+    in_call.filter(|(tid, _)| !threads::began_after(*tid, began_ticks)).collect()
 }
 
 /// Whether a process runs a 32-bit program, whose calls have the numbers of i386.
@@ -221,11 +245,16 @@ fn has_datagrams_in(process: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::{
+        io::Write as _,
         net::{TcpListener, UdpSocket},
-        os::unix::fs::symlink,
+        os::unix::{fs::symlink, net::UnixStream},
+        sync::mpsc::channel,
+        thread,
+        time::{Duration, Instant},
     };
 
     use super::*;
+    use crate::target::stat::ticks_now;
 
     #[test]
     fn sockets_for_datagrams_are_found() {
@@ -254,6 +283,34 @@ mod tests {
         assert!(has_datagrams_in(process.path()));
         fs::remove_dir_all(path("fd")).unwrap();
         assert!(has_datagrams_in(process.path()), "nothing is known of it");
+    }
+
+    #[test]
+    fn a_thread_that_began_since_has_not_waited_since_before() {
+        let began_ticks = ticks_now();
+        while ticks_now() <= began_ticks {
+            thread::yield_now();
+        }
+        let (mut end, mut ends) = UnixStream::pair().unwrap();
+        let (tell, told) = channel();
+        let waits = thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            ends.read_exact(&mut [0]).unwrap();
+        });
+        let tid = told.recv().unwrap();
+        let of = |known: &[u32], began_ticks| {
+            let known = known.iter().copied().collect();
+            waiting_in(std::process::id(), &known, began_ticks).into_iter().find(|(of, _)| *of == tid)
+        };
+        let begun = Instant::now();
+        // recvfrom; until then it runs.
+        while of(&[], ticks_now()) != Some((tid, 45)) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", of(&[], ticks_now()));
+            thread::yield_now();
+        }
+        assert_eq!((of(&[], began_ticks), of(&[tid], ticks_now())), (None, None));
+        end.write_all(&[0]).unwrap();
+        waits.join().unwrap();
     }
 
     #[test]

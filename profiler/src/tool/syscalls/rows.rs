@@ -8,7 +8,7 @@ use profiler_common::{
 };
 
 use super::counted::Counted;
-use crate::{stats::Histogram, text::Text, units};
+use crate::{stats::Histogram, text::Text};
 
 /// A thread of an address space, or several of the same name: those that had no room of their own, and those that have ended and gave theirs
 /// back.
@@ -220,17 +220,11 @@ impl Rows {
         }
     }
 
-    /// Keeps only threads whose name fits. Says what is left out that could be theirs.
-    pub(super) fn keep(&mut self, fits: impl Fn(&Text) -> bool) -> Option<String> {
-        let nameless: u64 =
-            self.by.iter().filter(|((who, _), _)| who.tid == 0).map(|(_, sum)| sum.calls()).sum();
+    /// Keeps only threads whose name fits.
+    pub(super) fn keep(&mut self, fits: impl Fn(&Text) -> bool) {
         self.names.retain(|_, name| fits(name));
         let names = &self.names;
         self.by.retain(|(who, _), _| names.contains_key(who));
-        (nameless > 0).then(|| {
-            let calls = units::plural(nameless as usize, "call", "calls");
-            format!("without {calls} of threads that have no record of their own: their names are not known")
-        })
     }
 
     /// Adds up what has the same key.

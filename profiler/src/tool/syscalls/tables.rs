@@ -54,8 +54,6 @@ pub(super) struct Tables<'a> {
     /// Single calls that were not kept.
     pub(super) not_listed: u64,
     pub(super) by: By,
-    /// What is left out because other threads than some are not asked for.
-    pub(super) left_out: Option<String>,
     /// Time since the report before, if this one is not the last.
     pub(super) lately: Duration,
     pub(super) is_interim: bool,
@@ -93,7 +91,6 @@ impl Tables<'_> {
         };
         for (index, section) in sections.iter_mut().enumerate() {
             section.detail = index != first;
-            section.notes.extend(self.left_out.clone());
             if self.is_interim && index != 2 {
                 let length = units::duration(self.lately);
                 section

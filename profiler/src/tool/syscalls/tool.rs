@@ -16,9 +16,9 @@ use super::{
     ABOUT,
     args::Options,
     counted::Counted,
-    findings::Facts,
+    findings::{Asked, Facts},
     kinds::is_wait,
-    part::{account, has_datagrams, io_uring, said, stacks, uring, waiting},
+    part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
     price::{PerCall, find_out, refused},
     probes::{Limits, Probes, Stacks},
     rows::{Before, Rows, Who},
@@ -35,6 +35,7 @@ use crate::{
     observe::{Beginning, Observation, Part, ground::Ground, monotonic_ns, settings::Settings, space::Space},
     report::{Ended, Probed},
     target::modules::{ModuleId, Modules},
+    text::Text,
     tool::{About, Counts, Loading, Preloading, Tool},
     units,
 };
@@ -328,8 +329,12 @@ impl Tool for Syscalls {
         rows.since(&self.before.0);
         let lately = on.lasted().saturating_sub(self.before.1);
         self.before = (rows.before(), on.lasted());
-        let left_out =
-            self.options.thread.as_ref().and_then(|pattern| rows.keep(|name| pattern.fits(&name.terminal())));
+        let asked = self.options.thread.as_ref().map(|pattern| {
+            let names = names(on, &rows);
+            let fits = |name: &Text| pattern.fits(&name.terminal());
+            rows.keep(fits);
+            Asked { pattern: pattern.given().into(), is_there: names.iter().any(fits), names }
+        });
         let mut part = Part { settings: self.settings(), ..Part::default() };
         let not_listed = self.not_listed + counted.counter(Counter::SlowLost);
         let mut listed = std::borrow::Cow::from(&self.singles);
@@ -351,7 +356,6 @@ impl Tool for Syscalls {
             singles: &singles,
             not_listed,
             by: self.options.by,
-            left_out,
             lately,
             is_interim: on.length.is_none(),
         };
@@ -365,6 +369,7 @@ impl Tool for Syscalls {
             name: &|who| rows.names.get(&who).cloned(),
             pid: &|space| if on.spaces.len() > 1 { pid_of(space) } else { None },
             has_datagrams: &|space| pid_of(space).is_none_or(has_datagrams),
+            asked: asked.as_ref(),
             length: on.lasted(),
         };
         account(&counted, &mut part);

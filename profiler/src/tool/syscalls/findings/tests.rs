@@ -44,9 +44,29 @@ fn of_spaces(made: &[(u16, u64, Sum)], kernel_clocks: u64, has_datagrams: bool) 
         name: &|_| Some(Text::from("tick")),
         pid: &|space| several.then(|| 4000 + u32::from(space)),
         has_datagrams: &|_| has_datagrams,
+        asked: None,
         length: LENGTH,
     };
     findings(&facts)
+}
+
+/// What is said of threads that were asked for by name, and make these calls.
+fn of_asked(made: &[(u64, Sum)], pattern: &str, names: &[&str]) -> Vec<Finding> {
+    let asked = Asked {
+        pattern: pattern.into(),
+        is_there: names.contains(&pattern),
+        names: names.iter().map(|name| Text::from(*name)).collect(),
+    };
+    findings(&Facts {
+        by: &made.iter().map(|(call, sum)| ((WHO, *call), sum.clone())).collect(),
+        rows: &BTreeMap::new(),
+        kernel_clocks: &BTreeMap::new(),
+        name: &|_| Some(Text::from(pattern)),
+        pid: &|_| None,
+        has_datagrams: &|_| true,
+        asked: Some(&asked),
+        length: LENGTH,
+    })
 }
 
 fn rules_of(findings: &[Finding]) -> Vec<String> {
@@ -132,6 +152,33 @@ fn short_futex_calls_at_a_high_rate_are_a_storm() {
     let handed_over = |per_s: u64| (FUTEX, with_zeros(calls(per_s, 1_000, per_s / 2), per_s / 2));
     assert_eq!(said(&[handed_over(40_000)]), ["time"], "each call wakes a thread, or is woken");
     assert_eq!(said(&[handed_over(200_000)]), ["futex_storm", "time"]);
+}
+
+#[test]
+fn what_is_said_of_some_threads_says_of_which() {
+    let words = |found: &[Finding]| found.iter().map(|finding| finding.text.to_string()).collect::<Vec<_>>();
+    let write = (1, calls(100, 2_000, 9_000));
+    let found = of_asked(std::slice::from_ref(&write), "tick", &["tick", "main"]);
+    assert!(words(&found)[0].starts_with("Threads named tick: write takes 100 % of the time"), "{found:?}");
+    assert_eq!(
+        words(&of_asked(&[], "tick", &["tick"])),
+        ["Threads named tick: no system call returned in 10s."]
+    );
+    // A typing error.
+    let found = of_asked(&[], "tcik", &["tick", "main"]);
+    assert_eq!(
+        words(&found),
+        ["No thread is named tcik, as --thread asks for: there are main, tick."],
+        "in place of an answer"
+    );
+    assert_eq!((found[0].severity, found[0].rule.as_ref()), (Severity::Limit, rules::NOTHING_SEEN));
+    let many: Vec<String> = (0..11).map(|number| format!("t{number:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(words(&of_asked(&[], "x", &many))[0].ends_with(", t07 and 3 more names."), "{many:?}");
+    assert_eq!(words(&of_asked(&[], "x", &[])), ["No thread is named x, as --thread asks for."]);
+    // Others wake them, or are woken by them.
+    let woken = (FUTEX, with_zeros(calls(40_000, 1_000, 0), 40_000));
+    assert_eq!(rules_of(&of_asked(&[woken], "tick", &["tick"])), ["time"]);
 }
 
 #[test]
