@@ -8,7 +8,7 @@ use super::fit::{self, width};
 use super::page::Page;
 use super::style::Style;
 use crate::naming::{self, Catalog};
-use crate::report::{Frame, Function, Report, Role, Row, RowRef, Section, Severity, Stack, Value};
+use crate::report::{Column, Frame, Function, Report, Role, Row, RowRef, Section, Severity, Stack, Value};
 use crate::text::{Text, visible};
 use crate::units;
 
@@ -80,8 +80,11 @@ fn wanted<'a>(
     let above = stacks_above(report, index, options.top);
     let below =
         rows.iter().enumerate().filter(|(_, row)| row.stack().is_none_or(|stack| !above.contains(&stack)));
+    // Rows that are no problems and have one stack, such as single calls from one place, show it once.
+    let mut taken = HashSet::new();
     let with_stack: Vec<_> = below
         .filter_map(|(row, of)| Some((RowRef { section: index, row }, *of, report.stack_of(of)?)))
+        .filter(|(_, row, _)| taken.insert(row.stack()) || is_problem(row))
         .collect();
     let any_problem = with_stack.iter().any(|(_, row, _)| is_problem(row));
     let most = match (options.verbose, any_problem) {
@@ -142,13 +145,20 @@ fn number(section: &Section, rows: &[&Row]) -> Option<String> {
 /// Least width of the name in a heading, in columns.
 const LEAST_NAME: usize = 8;
 
-/// The heading of a row: its words and a number, so that it can be found in the table.
+/// The heading of a row: its words and a number, so that it can be found in the table. Words are what was judged, which stands before
+/// the name, and other keys; labels behind the name are details.
 fn heading(section: &Section, row: &Row, pid: Option<u32>, number: Option<String>, room: usize) -> String {
-    let cells = || section.columns.iter().zip(&row.cells).filter(|(column, _)| column.shown);
-    let word = cells().find(|(column, _)| column.role == Role::Label);
-    let word = word.map(|(column, value)| cell::text(value, column.unit, false));
+    let name = section.name_column();
+    let is_told = |index: usize, column: &Column, value: &Value| match column.role {
+        Role::Label => name.is_none_or(|name| index < name),
+        Role::Key => Some(index) != name && matches!(value, Value::Word(_)),
+        _ => false,
+    };
+    let cells = section.columns.iter().zip(&row.cells).enumerate();
+    let words = cells.filter(|(index, (column, value))| column.shown && is_told(*index, column, value));
+    let words = words.map(|(_, (column, value))| cell::text(value, column.unit, false));
     let pid = pid.map(|pid| format!("pid {pid}"));
-    let before: Vec<String> = [word, pid, number].into_iter().flatten().collect();
+    let before: Vec<String> = words.chain([pid, number].into_iter().flatten()).collect();
     let name = key(section, row);
     if name.is_empty() {
         return fit::start(&before.join("  "), room);

@@ -2,7 +2,7 @@
 //!
 //! A row is not wrapped, so that it can be read and grepped as one line. If the table is too wide, the intervals are dropped first,
 //! then the name of each row moves to a line below its numbers, and last columns are dropped, the least important first, which the
-//! page says.
+//! page says. Where that leaves room for whole names after all, they stay beside their numbers.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
@@ -78,7 +78,7 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
     let form = Form { intervals, ascii };
     let is_shown = |index: &usize| section.columns.get(*index).is_some_and(|column| column.shown);
     let key = section.name_column().filter(is_shown);
-    let names = key.map(|key| texts(section, rows, (key, Part::Whole), false, form));
+    let mut names = key.map(|key| texts(section, rows, (key, Part::Whole), false, form));
     let columns = (0..section.columns.len()).filter(|index| is_shown(index) && Some(*index) != key);
     let of_column = |index| cell::parts(rows, index).iter().map(move |part| (index, *part));
     let others: Vec<Shown> = columns.flat_map(of_column).collect();
@@ -105,7 +105,12 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
         if total(&columns) <= room || kept.len() <= 1 {
             left_out.sort_by_key(|(index, _)| *index);
             let title = |(index, part)| Some(cell::title_of(section.columns.get(index)?, part));
+            let has_lost = !left_out.is_empty();
             let left_out = left_out.into_iter().filter_map(title).collect();
+            let is_room = |names: &Texts| has_lost && total(&columns) + GAP + names.width() <= room;
+            if let Some(whole) = names.take_if(|names| is_room(names)) {
+                return draw(columns, Some(whole), before, None, left_out, marks);
+            }
             let below = names.map(|names| shortened(names, room.saturating_sub(2 * GAP)));
             return draw(columns, None, 0, below, left_out, marks);
         }

@@ -7,6 +7,7 @@ mod findings;
 mod kinds;
 mod mapped;
 mod names;
+mod outlook;
 mod part;
 mod price;
 pub mod probes;

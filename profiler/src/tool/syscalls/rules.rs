@@ -4,6 +4,14 @@
 pub(super) const TIME: &str = "syscalls.time";
 /// No call was seen.
 pub(super) const NOTHING_SEEN: &str = "syscalls.nothing_seen";
+/// A target was stopped, or was for a while.
+pub(super) const HALTED: &str = "syscalls.halted";
+/// Children of the targets work and are not observed.
+pub(super) const CHILDREN: &str = "syscalls.children";
+/// A target goes on as a program of which nothing is seen.
+pub(super) const UNOBSERVED: &str = "syscalls.unobserved";
+/// A target ended, or was killed, before the observation did.
+pub(super) const ENDED: &str = "syscalls.ended";
 /// Losses could change the answer.
 pub(super) const INCOMPLETE: &str = "syscalls.incomplete";
 /// A thread asks again and again whether something is ready, without waiting.
@@ -27,9 +35,13 @@ pub(super) const IO_URING: &str = "syscalls.io_uring";
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 12] = [
+pub(super) const ALL: [&str; 16] = [
     TIME,
     NOTHING_SEEN,
+    HALTED,
+    CHILDREN,
+    UNOBSERVED,
+    ENDED,
     INCOMPLETE,
     POLL_SPIN,
     TINY_TRANSFERS,

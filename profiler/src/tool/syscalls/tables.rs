@@ -127,12 +127,13 @@ impl Tables<'_> {
         rows: Vec<Row>,
         sums: &[Described],
     ) -> Section {
+        let has_rates = sums.iter().any(|(name, ..)| *name == "calls_per_s");
         let column = |(name, title, unit, role, shown): &Described| Column {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
             unit: *unit,
             role: *role,
-            shown: self.shows(name, *shown),
+            shown: self.shows(name, *shown, has_rates),
         };
         Section {
             name: name.to_owned(),
@@ -145,11 +146,12 @@ impl Tables<'_> {
         }
     }
 
-    /// A live view shows what goes on now beside the sums, and the last report the mean rates.
-    fn shows(&self, name: &str, shown: bool) -> bool {
+    /// A live view shows what goes on now beside the sums, and the last report the mean rates. A table without rates shows its sums.
+    fn shows(&self, name: &str, shown: bool, has_rates: bool) -> bool {
         match name {
             "pid" => shown && self.several(),
-            "lately_calls_per_s" | "lately_time_per_s" | "calls" | "total_ns" => self.is_interim,
+            "lately_calls_per_s" | "lately_time_per_s" => self.is_interim,
+            "calls" | "total_ns" if has_rates => self.is_interim,
             "calls_per_s" | "time_per_s" => !self.is_interim,
             _ => shown,
         }

@@ -18,6 +18,7 @@ use super::{
     counted::Counted,
     findings::{Asked, Facts},
     kinds::is_wait,
+    outlook,
     part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
     price::{PerCall, find_out, refused},
     probes::{Limits, Probes, Stacks},
@@ -34,7 +35,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     observe::{Beginning, Observation, Part, ground::Ground, monotonic_ns, settings::Settings, space::Space},
     report::{Ended, Probed},
-    target::modules::{ModuleId, Modules},
+    target::{
+        family::Families,
+        modules::{ModuleId, Modules},
+    },
     text::Text,
     tool::{About, Counts, Loading, Preloading, Tool},
     units,
@@ -65,6 +69,8 @@ pub(super) struct Syscalls {
     read: Option<(Counted, u64)>,
     /// Threads that are in a call and have no record: they have waited since before the start.
     waiting: Vec<(Who, u64)>,
+    /// What targets and their children had used in the beginning.
+    families: Families,
 }
 
 impl Syscalls {
@@ -89,6 +95,7 @@ impl Syscalls {
             not_listed: 0,
             read: None,
             waiting: Vec::new(),
+            families: Families::default(),
         }
     }
 
@@ -219,6 +226,8 @@ impl Tool for Syscalls {
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
+        self.families =
+            Families::of(&on.spaces.iter().map(|space| space.process.pid()).collect::<Vec<u32>>());
         if on.in_initial_namespace {
             return Ok(());
         }
@@ -329,6 +338,8 @@ impl Tool for Syscalls {
         rows.since(&self.before.0);
         let lately = on.lasted().saturating_sub(self.before.1);
         self.before = (rows.before(), on.lasted());
+        // Of all threads: what others do is no reason to call a target idle.
+        let calling = outlook::calling(&rows);
         let asked = self.options.thread.as_ref().map(|pattern| {
             let names = names(on, &rows);
             let fits = |name: &Text| pattern.fits(&name.terminal());
@@ -375,6 +386,7 @@ impl Tool for Syscalls {
         account(&counted, &mut part);
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
+        outlook::complete(&mut part.findings, on, &self.families, &calling);
         Ok(part)
     }
 }

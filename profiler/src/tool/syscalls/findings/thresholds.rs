@@ -2,7 +2,7 @@
 
 use super::{
     LEAST,
-    of_process::{FUTEX_ALWAYS_PER_S, FUTEX_IN_VAIN, FUTEX_PER_S, FUTEX_SHORT, FUTEX_SHORT_NS},
+    of_process::{FUTEX_IN_VAIN, FUTEX_PER_S, FUTEX_SHORT, FUTEX_SHORT_NS},
     of_thread::{
         CLOCKS_PER_S, EAGAIN_PER_S, EAGAIN_SHARE, MISSING_LEAST, MISSING_PER_S, REGULAR_PER_S, SENDS_PER_S,
         SENDS_PER_TURN, SHORT, SHORT_NS, SLEEPS_PER_SYNC, SPIN_EMPTY, SPIN_PER_S, SYNC_NS, TINY_BYTES,
@@ -44,10 +44,9 @@ pub(in crate::tool::syscalls) fn thresholds() -> [(&'static str, String); 8] {
         (
             rules::FUTEX_STORM,
             format!(
-                "{}/s in a process, {} in vain, or {}/s; {} within {}",
+                "{}/s in a process, {} in vain, {} within {}",
                 count(FUTEX_PER_S),
                 percentage(FUTEX_IN_VAIN),
-                count(FUTEX_ALWAYS_PER_S),
                 percentage(FUTEX_SHORT),
                 nanos(FUTEX_SHORT_NS as f64)
             ),

@@ -1,0 +1,97 @@
+//! What is said of targets besides their calls: who makes none, is stopped, has children that do the work, or has ended.
+
+use std::collections::BTreeSet;
+
+use super::{rows::Rows, rules};
+use crate::{
+    error::{Error, ErrorKind},
+    observe::{
+        Observation,
+        sight::{self, Sight, Terms, View, sight},
+    },
+    report::{Finding, Severity},
+    target::family::Families,
+};
+
+const TERMS: Terms = Terms {
+    nothing: "No system call returned",
+    does: "calls",
+    did: "called",
+    calls: "nothing in the kernel.",
+    aged: "it made no calls meanwhile",
+    nothing_seen: rules::NOTHING_SEEN,
+    halted: rules::HALTED,
+    children: rules::CHILDREN,
+    unobserved: rules::UNOBSERVED,
+    ended: rules::ENDED,
+};
+
+/// The address spaces in which a call returned.
+pub(super) fn calling(rows: &Rows) -> BTreeSet<u16> {
+    rows.by.iter().filter(|(_, sum)| sum.calls() > 0).map(|((who, _), _)| who.space).collect()
+}
+
+/// Completes what was found. `families`: what targets and their children had used when the observation began.
+pub(super) fn complete(
+    findings: &mut Vec<Finding>,
+    on: &Observation<'_>,
+    families: &Families,
+    calling: &BTreeSet<u16>,
+) {
+    let of_calling = on.spaces.iter().filter(|space| calling.contains(&space.number));
+    let active: BTreeSet<u32> = of_calling.map(|space| space.process.pid()).collect();
+    let length = on.lasted();
+    let view = View {
+        on,
+        terms: &TERMS,
+        families,
+        active: &active,
+        proved: false,
+        // There is no age to wait for: what counts is the length.
+        older: length,
+        length,
+        lasted: &|_| length,
+        sees: &|_| true,
+        why_unseen: &|_| Error::new(ErrorKind::Kernel, "tried to observe system calls"),
+    };
+    place(findings, sight(&view, || None), sight::gone::findings(view));
+}
+
+/// What limits the answer comes first. Calls were counted whatever else could have been meant: the rest is a remark.
+fn place(findings: &mut Vec<Finding>, sight: Sight, gone: Vec<Finding>) {
+    let Sight { instead, before, before_unproved, behind } = sight;
+    let nothing = findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
+    if let (Some(instead), Some(nothing)) = (instead, nothing) {
+        *nothing = instead;
+    }
+    findings.splice(0..0, before);
+    let remarks = before_unproved.into_iter().chain(behind).chain(gone);
+    findings.extend(remarks.map(|finding| Finding { severity: Severity::Info, ..finding }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_that_work_are_said_in_place_of_nothing_and_before_an_answer() {
+        let finding = |rule, severity| Finding::plain(rule, severity, "words");
+        let children = || finding(rules::CHILDREN, Severity::Limit);
+        let mut nothing = vec![finding(rules::NOTHING_SEEN, Severity::Info)];
+        place(&mut nothing, Sight { instead: Some(children()), ..Sight::default() }, Vec::new());
+        assert_eq!(
+            nothing.iter().map(|finding| finding.rule.as_ref()).collect::<Vec<_>>(),
+            [rules::CHILDREN]
+        );
+        let mut answer = vec![finding(rules::TIME, Severity::Info)];
+        let sight = Sight {
+            before: vec![children()],
+            before_unproved: vec![finding(rules::HALTED, Severity::Limit)],
+            ..Sight::default()
+        };
+        place(&mut answer, sight, Vec::new());
+        let order: Vec<_> = answer.iter().map(|finding| (finding.rule.as_ref(), finding.severity)).collect();
+        let info = Severity::Info;
+        assert_eq!(order, [(rules::CHILDREN, Severity::Limit), (rules::TIME, info), (rules::HALTED, info)]);
+    }
+}
