@@ -1,10 +1,10 @@
 //! Answers questions about a running Linux game server.
 //!
-//! [`tool`] has the tools. They put probes into the processes that [`target`] finds (`capture`, by way of `kernel`), and make a
-//! [`report::Report`] of what the probes count. [`unwind`] makes the tables for walking their stacks, [`symbolize`] names the
-//! code of the stacks, and [`naming`] knows which names matter; [`elf`] reads program files for all of these. [`render`] and
-//! [`export`] turn a report into text and pictures, and [`gate`] into an exit code. [`doctor`] finds out whether any of
-//! this works on a machine.
+//! [`observe`] runs one observation: it looks for the processes ([`target`]), lets each of the [`tool`]s attach its probes
+//! ([`capture`], on `kernel`), and takes in what these count until the end. `stack` turns recorded stacks into named frames, with
+//! the tables of [`unwind`], the names of [`symbolize`], and [`naming`], which knows which names matter; [`elf`] reads program files
+//! for all of these. [`stats`] has the statistics. The result is a [`report::Report`]: [`render`] and [`export`] turn it into text and
+//! pictures, [`gate`] into an exit code. [`doctor`] finds out whether any of this works on a machine.
 //!
 //! Nothing in here prints, ends the process or installs signal handlers: the command line (`cli`, in the binary) does.
 

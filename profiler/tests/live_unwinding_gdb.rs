@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 use profiler::symbolize::{Program, Request, Settings, Source, Worker};
 use profiler::target::maps;
-use profiler::unwind::host::{self, Space, Start, Thread};
+use profiler::unwind::host::{self, HostSpace, Start, Thread};
 use profiler_common::unwind::unmarked;
 use profiler_common::unwind::walk::End;
 use rustix::process::Signal;
@@ -29,14 +29,14 @@ const RIP: usize = 16;
 
 /// The tables of a process, and its memory.
 struct Stopped {
-    space: Space,
+    space: HostSpace,
     layout: Vec<maps::Mapping>,
     memory: File,
 }
 
 impl Stopped {
     fn new(pid: u32) -> Stopped {
-        let space = Space::of(pid).unwrap();
+        let space = HostSpace::of(pid).unwrap();
         assert_eq!(space.left_out, [], "every file has a table");
         let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
         Stopped { space, layout: maps::executable(pid).unwrap(), memory }

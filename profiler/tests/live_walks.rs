@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use profiler::lab::witness::{On, Options, Witness, Work};
-use profiler::unwind::host::Space;
+use profiler::unwind::host::HostSpace;
 use profiler_common::unwind::unmarked;
 use profiler_common::unwind::walk::End;
 use profiler_common::witness::{Context, Record};
@@ -63,7 +63,7 @@ struct Judged {
 
 impl Judged {
     /// The same walk by the same source outside of the kernel; kept if it is of a new kind.
-    fn walk_again(&mut self, space: &Space, record: &Record) {
+    fn walk_again(&mut self, space: &HostSpace, record: &Record) {
         let (outcome, recorded) = RecordedWalk::of(space, record);
         assert_eq!(outcome, Outcome::of(record), "the kernel side, and its source on this side");
         let kept = self.recorded.entry(context_name(record.context)).or_default();
@@ -112,7 +112,7 @@ impl Judged {
 /// Looks at a process in one context, and has every walk judged.
 fn look(
     oracle: &mut Oracle,
-    space: &mut Option<Space>,
+    space: &mut Option<HostSpace>,
     pid: u32,
     on: &[On],
     one_in: u64,
@@ -135,7 +135,7 @@ fn look(
     // Where the kernel itself runs on behalf of the thread it has no user code to return to.
     assert!(tally.not_walkable <= 10 + tally.hits / 1000, "{tally:?}");
     oracle.look_again();
-    let space = space.get_or_insert_with(|| Space::of(pid).unwrap());
+    let space = space.get_or_insert_with(|| HostSpace::of(pid).unwrap());
     let enters = code_of(pid, &ENTERS_A_HANDLER);
     drop(witness);
     for record in records {

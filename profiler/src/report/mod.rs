@@ -39,7 +39,7 @@ pub use self::source::{FileId, Source};
 pub use self::stack::{Frame, Frames, Function, Made, Stack};
 pub(crate) use self::summary::Site;
 pub use self::summary::Summary;
-pub use self::walks::{Complete, Cut, EndedIn, Method, Unnamed, Walks};
+pub use self::walks::{Complete, Cut, EndedIn, Unnamed, WalkMethod, Walks};
 
 /// Version of the report format. It stays the same when a field is added, and is raised when one is removed or changes its meaning.
 pub const SCHEMA: u32 = 2;

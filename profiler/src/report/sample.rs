@@ -333,8 +333,8 @@ fn walks() -> Walks {
         stacks: 214,
         walks: 8_998_976,
         complete: vec![
-            Complete { method: Method::UnwindTables, stacks: 198, walks: 8_818_996 },
-            Complete { method: Method::FramePointers, stacks: 9, walks: 107_987 },
+            Complete { method: WalkMethod::UnwindTables, stacks: 198, walks: 8_818_996 },
+            Complete { method: WalkMethod::FramePointers, stacks: 9, walks: 107_987 },
         ],
         cut: vec![
             Cut {

@@ -45,7 +45,7 @@ pub struct Unnamed {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Complete {
     /// Which method they used.
-    pub method: Method,
+    pub method: WalkMethod,
     /// Number of different stacks.
     pub stacks: u64,
     /// Number of walks.
@@ -57,19 +57,19 @@ pub struct Complete {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Method {
+pub enum WalkMethod {
     /// All frames by unwind tables.
     UnwindTables,
     /// At least one frame by its frame pointer, because its code has no unwind table or the table was not known yet.
     FramePointers,
 }
 
-impl Method {
+impl WalkMethod {
     /// The name in human output.
     pub fn name(self) -> &'static str {
         match self {
-            Method::UnwindTables => "unwind tables",
-            Method::FramePointers => "with frame pointers",
+            WalkMethod::UnwindTables => "unwind tables",
+            WalkMethod::FramePointers => "with frame pointers",
         }
     }
 }

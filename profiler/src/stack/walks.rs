@@ -16,7 +16,7 @@ use super::{
     stacks::{Stacks, Walked},
 };
 use crate::{
-    report::{Complete, Cut, EndedIn, Frame, Method, Unnamed, Walks},
+    report::{Complete, Cut, EndedIn, Frame, Unnamed, WalkMethod, Walks},
     target::modules::Modules,
     text::Text,
 };
@@ -156,7 +156,8 @@ impl<'a> Sum<'a> {
     }
 
     fn finish(self) -> Walks {
-        let methods = [(Method::UnwindTables, self.by_tables), (Method::FramePointers, self.by_pointers)];
+        let methods =
+            [(WalkMethod::UnwindTables, self.by_tables), (WalkMethod::FramePointers, self.by_pointers)];
         let complete = methods.into_iter().filter(|(_, (stacks, _))| *stacks > 0);
         let mut complete: Vec<Complete> =
             complete.map(|(method, (stacks, walks))| Complete { method, stacks, walks }).collect();
@@ -274,7 +275,7 @@ mod tests {
         let walks = sum.finish();
         assert_eq!((walks.stacks, walks.walks), (6, 42));
         let complete: Vec<_> = walks.complete.iter().map(|c| (c.method, c.stacks, c.walks)).collect();
-        assert_eq!(complete, [(Method::FramePointers, 1, 11), (Method::UnwindTables, 1, 7)]);
+        assert_eq!(complete, [(WalkMethod::FramePointers, 1, 11), (WalkMethod::UnwindTables, 1, 7)]);
         let cut: Vec<_> = walks.cut.iter().map(|c| (c.reason.as_str(), c.stacks, c.walks)).collect();
         assert_eq!(cut, [("too many", 0, 13), ("no table", 3, 9), ("unreadable", 1, 2)]);
         let places = walks.cut[1].ended_in.iter().map(|e| (e.module.as_ref().map(Text::terminal), e.walks));

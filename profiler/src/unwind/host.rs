@@ -21,7 +21,7 @@ const CAPACITY: Capacity = Capacity { blocks: 1 << 22, chunks: 1 << 14 };
 
 /// Tables and mappings of a process.
 #[derive(Debug)]
-pub struct Space {
+pub struct HostSpace {
     /// The tables of all files that it maps.
     pub arena: Arena,
     /// The mappings.
@@ -30,12 +30,12 @@ pub struct Space {
     pub left_out: Vec<(String, String)>,
 }
 
-impl Space {
+impl HostSpace {
     /// Makes the tables of what a process maps now.
     ///
     /// # Errors
     /// If the process is gone or may not be read, or there is no memory.
-    pub fn of(pid: u32) -> io::Result<Space> {
+    pub fn of(pid: u32) -> io::Result<HostSpace> {
         let mut mapped = Vec::new();
         for mapping in maps::executable(pid)? {
             if mapping.path.as_os_str() == VDSO {
@@ -47,7 +47,7 @@ impl Space {
         }
         let mut arena = Arena::anonymous(CAPACITY)?;
         let found = walkable(&mapped, &Cache::default(), &mut arena);
-        Ok(Space { arena, mappings: found.mappings, left_out: found.left_out })
+        Ok(HostSpace { arena, mappings: found.mappings, left_out: found.left_out })
     }
 }
 
@@ -98,7 +98,7 @@ pub fn walk<M: Machine>(machine: M, mappings: &Mappings, start: Start) -> Walked
 #[derive(Clone, Copy, Debug)]
 pub struct Thread<'a> {
     /// Tables and mappings of the process.
-    pub space: &'a Space,
+    pub space: &'a HostSpace,
     /// Its memory, `/proc/PID/mem`.
     pub memory: &'a File,
     /// The thread's registers by DWARF number, as far as they are known.

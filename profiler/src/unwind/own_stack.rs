@@ -12,7 +12,7 @@ use profiler_common::unwind::{
     walk::{End, FRAME_ROOM},
 };
 
-use super::host::{self, Space, Start, Thread};
+use super::host::{self, HostSpace, Start, Thread};
 
 unsafe extern "C" {
     /// glibc: the unwinder of libgcc, which reads `.eh_frame` by itself.
@@ -21,13 +21,13 @@ unsafe extern "C" {
 
 /// Tables of this process, and its memory.
 struct Own {
-    space: Space,
+    space: HostSpace,
     memory: File,
 }
 
 impl Own {
     fn new() -> Own {
-        let space = Space::of(std::process::id()).unwrap();
+        let space = HostSpace::of(std::process::id()).unwrap();
         assert_eq!(space.left_out, [], "every file that we map has a table");
         Own { space, memory: File::open("/proc/self/mem").unwrap() }
     }

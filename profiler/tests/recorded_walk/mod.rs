@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use profiler::unwind::host::{self, Space, Start, Walked};
+use profiler::unwind::host::{self, HostSpace, Start, Walked};
 use profiler_common::unwind::walk::Machine;
 use profiler_common::unwind::{
     Block, CHUNK_ROWS, MAX_MAPPINGS, Mapping, Mappings, NO_MAPPING, Rare, Row, Tables, unmarked,
@@ -51,7 +51,7 @@ pub(crate) struct RecordedWalk {
 
 impl RecordedWalk {
     /// Walks what was recorded; what is found, and what that depended on.
-    pub(crate) fn of(space: &Space, record: &Record) -> (Outcome, RecordedWalk) {
+    pub(crate) fn of(space: &HostSpace, record: &Record) -> (Outcome, RecordedWalk) {
         let machine = Recorder {
             space,
             record,
@@ -135,7 +135,7 @@ fn run<M: Machine>(machine: M, mappings: &Mappings, context: u64, ip: u64, regis
 
 /// The tables of a process, noting what is looked at.
 struct Recorder<'s> {
-    space: &'s Space,
+    space: &'s HostSpace,
     record: &'s Record,
     reach: Cell<usize>,
     blocks: RefCell<BTreeMap<u32, (u64, Vec<u32>)>>,
