@@ -49,7 +49,7 @@ wire! {
         pub generation: u32,
         /// The space of the process that forked this one, or the one that it had before its exec.
         pub before: u32,
-        /// How it came to be: [`GIVEN`], [`FORKED`] or [`EXECED`]. 0 while it is not complete. Written last.
+        /// How it came to be: [`GIVEN`], [`FORKED`], [`EXECED`], or not: [`UNOBSERVED`]. 0 while it is not complete. Written last.
         pub origin: u32,
     }
 }
@@ -60,6 +60,8 @@ pub const GIVEN: u32 = 1;
 pub const FORKED: u32 = 2;
 /// Origin of a space: an observed process replaced itself by exec.
 pub const EXECED: u32 = 3;
+/// Origin of a space: the kernel had no memory for the process in the table of targets.
+pub const UNOBSERVED: u32 = 4;
 
 wire! {
     /// Processes that are not observed although they should be.

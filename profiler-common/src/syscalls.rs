@@ -138,6 +138,8 @@ wire! {
         pub done: u64,
         /// Index of the first of its cells; 0: it has none.
         pub first_cell: u64,
+        /// Number of the record that it had in the program before its exec, and that waits for its end; 0: none.
+        pub before: u64,
         /// What became of its hits, by [`OF_THREADS`].
         pub outcomes: [u64; OF_THREADS.len()],
         /// How long the last call took that has returned, in nanoseconds. With the next two: between the steps of one program.

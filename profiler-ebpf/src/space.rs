@@ -9,7 +9,7 @@ use profiler_common::{
     record::{RECORD_HELD, RecordHead},
     space::{
         EXECED, FILTER_WORDS, FORKED, HOLD_CLAIMED, HOLD_NONE, HOLD_SIGNALLED, HOLD_WANTED, MAX_SPACES,
-        MAX_TARGETS, Missed, Space,
+        MAX_TARGETS, Missed, Space, UNOBSERVED,
     },
 };
 
@@ -129,16 +129,19 @@ pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
             Origin::Execed => (0, 0, EXECED),
         };
         *space = Space { tgid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation, before, origin: 0 };
+        atomic::set_bits(filter_word(tgid), 1 << (tgid & 63));
+        let is_known = TARGETS.insert(tgid, number as u32, BPF_ANY).is_ok();
+        let origin = if is_known { origin } else { UNOBSERVED };
         // Atomic, so that it comes after what is before it and before what is behind it.
         atomic::set_bits((&raw mut (*space).before).cast(), u64::from(origin) << 32);
-        atomic::set_bits(filter_word(tgid), 1 << (tgid & 63));
+        if is_known {
+            return Some(number as u32);
+        }
     }
-    if TARGETS.insert(tgid, number as u32, BPF_ANY).is_err() {
-        // SAFETY: as above.
-        miss(|missed| unsafe { &raw mut (*missed).no_memory });
-        close(tgid);
-    }
-    Some(number as u32)
+    // SAFETY: a field of a map value.
+    miss(|missed| unsafe { &raw mut (*missed).no_memory });
+    close(tgid);
+    None
 }
 
 /// Counts a process that is not observed although it should be.

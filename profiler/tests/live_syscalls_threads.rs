@@ -14,6 +14,9 @@ const FUTEX: u64 = 202;
 const GETPPID: u64 = 110;
 const GETRANDOM: u64 = 318;
 const READ: u64 = 0;
+const WRITE: u64 = 1;
+/// Cells of threads, unless a test wants fewer.
+const MAX_CELLS: usize = 4096;
 
 fn number(value: &Value, field: &str) -> u64 {
     value[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {value}"))
@@ -80,7 +83,8 @@ fn ten_thousand_short_threads_count_by_name() {
         }
         assert_eq!(counted["entered_threads"], 0, "all have left the filter");
         let own = counted["cells"].as_array().unwrap().iter().filter(|cell| cell["tid"] != 0).count();
-        assert!(own < 4096, "{own}");
+        // Half of the room at most, and the cells of the threads that run at a time.
+        assert!(own <= MAX_CELLS / 2 + 17 * 6, "{own}");
     }
 }
 
@@ -102,6 +106,31 @@ fn a_call_that_a_handler_jumped_out_of_is_not_taken_up() {
     }
 }
 
+/// A server that starts a program for each match: what came and went leaves room for what comes. A program that comes late is told apart.
+#[test]
+fn children_that_become_other_programs_give_their_room_back() {
+    let Some(_live) = support::live() else { return };
+    let children = support::by_length("103", "307", "409");
+    let few = ["--children", "--threads", "100", "--cells", "200"];
+    let (books, counted) = observe(&["exec", children], &few, false);
+    let children = number(&books, "children");
+    let cells = counted["cells"].as_array().unwrap();
+    let late: Vec<_> =
+        cells.iter().filter(|cell| cell["comm"] == "late" && cell["call"] == GETPPID).collect();
+    let [late] = late.as_slice() else { panic!("{late:?}") };
+    assert_eq!(number(late, "count"), 11);
+    // What the program became last found room of its own.
+    let writes = cells.iter().filter(|cell| cell["call"] == WRITE && cell["tid"] != 0 && cell["space"] != 0);
+    assert!(writes.count() > 0, "{counted}");
+    let own = cells.iter().filter(|cell| cell["tid"] != 0).count();
+    // Half of the room, and what one child and the server take.
+    assert!(own < 160, "{own}");
+    let made = cells.iter().filter(|cell| cell["call"] == GETPPID).map(|cell| number(cell, "count"));
+    assert_eq!(made.sum::<u64>(), 3 * children + 11);
+    // The read in which the program became another one.
+    assert_eq!(number(&counted["ledger"]["sys_enter"], "abandoned"), 1, "{}", counted["ledger"]);
+}
+
 /// In reports of threads that are always between two calls, hits are what became of them, and histograms are sound.
 #[test]
 fn interim_reports_account_for_every_hit() {
@@ -112,7 +141,19 @@ fn interim_reports_account_for_every_hit() {
     target.expect_line("DONE", PATIENCE);
     for stacks in ["none", "slow"] {
         let pid = target.pid_argument();
-        let how = ["syscalls", "--format", "json", "--stacks", stacks, "--every", "100ms", "--for", "1s"];
+        let how = [
+            "syscalls",
+            "--max-cost",
+            "off",
+            "--format",
+            "json",
+            "--stacks",
+            stacks,
+            "--every",
+            "100ms",
+            "--for",
+            "1s",
+        ];
         let outcome = Observer::spawn(&[how.as_slice(), &["--pid", &pid]].concat()).finish(PATIENCE);
         assert!(outcome.status.success(), "{}", outcome.stderr);
         let mut reports = 0;

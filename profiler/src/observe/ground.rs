@@ -334,11 +334,7 @@ impl Ground {
             types.tracepoint(&name).map(ProgramKind::TypedTracepoint).ok_or_else(|| lacks(&name))
         };
         if children || threads || beginnings {
-            links.push(self.attach_to(
-                "ground_fork",
-                c"sched_process_fork",
-                typed(c"sched_process_fork")?,
-            )?);
+            links.push(self.attach_to("ground_fork", c"task_newtask", typed(c"task_newtask")?)?);
         }
         if threads {
             let iterator = types.function(TASK_ITERATOR).ok_or_else(|| lacks(TASK_ITERATOR))?;

@@ -3,8 +3,10 @@
 //     short N  N threads one after another, 16 at a time, which give themselves a name, make a few calls and end
 //     busy     eight threads that make calls without a pause until the end
 //     jump     reads that a handler leaves by a jump, each followed by the same read from the same place
+//     exec N   N children that become this program again, one after another, and then a thread named "late"; the program itself ends
+//              in a handler that interrupts a read and becomes this program again
 //
-// Books: how many threads, by name; how many reads were left, and how many returned.
+// Books: how many threads, by name; how many reads were left, and how many returned; how many children.
 #include "workload.h"
 
 #include <pthread.h>
@@ -13,8 +15,9 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
-enum { AT_A_TIME = 16, BUSY = 8, JUMPS = 7, BLOCKED_US = 60000 };
+enum { AT_A_TIME = 16, BUSY = 8, JUMPS = 7, BLOCKED_US = 60000, LATE_CALLS = 11 };
 
 static void *be_short(void *argument) {
     prctl(PR_SET_NAME, argument);
@@ -100,9 +103,62 @@ static void run_jumps(void) {
     say("{\"left\":%d,\"returned\":%d}", left, returned);
 }
 
+static const char *program;
+
+static void *be_late(void *nothing) {
+    (void)nothing;
+    prctl(PR_SET_NAME, "late");
+    for (int i = 0; i < LATE_CALLS; i++)
+        syscall(SYS_getppid);
+    return NULL;
+}
+
+static void on_alarm_exec(int signal) {
+    (void)signal;
+    execl(program, program, "again", NULL);
+    _exit(75);
+}
+
+static void run_execs(int children) {
+    for (int i = 0; i < children; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            execl(program, program, "child", NULL);
+            _exit(76);
+        }
+        int status;
+        if (child < 0 || waitpid(child, &status, 0) != child || status)
+            _exit(77);
+    }
+    pthread_t late;
+    if (pthread_create(&late, NULL, be_late, NULL))
+        _exit(72);
+    pthread_join(late, NULL);
+    say("{\"children\":%d}", children);
+    // Signals that are blocked stay blocked in the program that comes next.
+    const struct sigaction action = {.sa_handler = on_alarm_exec, .sa_flags = SA_RESTART | SA_NODEFER};
+    const struct itimerval once = {.it_value = {0, BLOCKED_US}};
+    int pipe_fds[2];
+    char byte;
+    if (pipe(pipe_fds) || sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &once, NULL))
+        _exit(73);
+    (void)read_one(pipe_fds[0], &byte);
+}
+
 int main(int argc, char **argv) {
     if (argc < 2)
         return 64;
+    program = argv[0];
+    if (!strcmp(argv[1], "child")) {
+        for (int i = 0; i < 3; i++)
+            syscall(SYS_getppid);
+        return 0;
+    }
+    if (!strcmp(argv[1], "again")) {
+        say("DONE");
+        (void)wait_for("quit");
+        return 0;
+    }
     say_ready();
     if (!wait_for("go"))
         return 0;
@@ -110,6 +166,8 @@ int main(int argc, char **argv) {
         run_short(argc > 2 ? atoi(argv[2]) : 0);
     else if (!strcmp(argv[1], "busy"))
         run_busy();
+    else if (!strcmp(argv[1], "exec"))
+        run_execs(argc > 2 ? atoi(argv[2]) : 0);
     else
         run_jumps();
     say("DONE");

@@ -1,15 +1,21 @@
 // Operations through a ring of io_uring: 101 that do nothing, 13 reads of 64 bytes from /dev/zero, and 7 of descriptor 9999, which fail.
 // Says what it submitted by operation, and how many completions it saw; or the error number if the kernel gives it no ring.
+//
+// With the argument "workers", the reads are made by workers of the kernel. They have ended when it starts 64 threads, each of which
+// makes 7 calls of getppid. How many workers there were is said, too.
 #include "workload.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-enum { ENTRIES = 8, NOTHINGS = 101, READS = 13, FAILURES = 7 };
+enum { ENTRIES = 8, NOTHINGS = 101, READS = 13, FAILURES = 7, THREADS = 64, CALLS = 7 };
 
-static int ring;
+static int ring, with_workers;
 static struct io_uring_params params;
 static char *submissions, *completions;
 static struct io_uring_sqe *entries;
@@ -36,7 +42,7 @@ static int open_ring(void) {
 static void operate(unsigned char operation, int file) {
     unsigned tail = *of(submissions, params.sq_off.tail);
     unsigned index = tail & *of(submissions, params.sq_off.ring_mask);
-    entries[index] = (struct io_uring_sqe){.opcode = operation, .fd = file};
+    entries[index] = (struct io_uring_sqe){.opcode = operation, .fd = file, .flags = with_workers ? IOSQE_ASYNC : 0};
     if (operation == IORING_OP_READ) {
         entries[index].addr = (uintptr_t)block;
         entries[index].len = sizeof block;
@@ -51,7 +57,41 @@ static void operate(unsigned char operation, int file) {
     __atomic_store_n(of(completions, params.cq_off.head), head + 1, __ATOMIC_RELEASE);
 }
 
-int main(void) {
+static int tasks(void) {
+    DIR *all = opendir("/proc/self/task");
+    int found = 0;
+    while (all && readdir(all))
+        found++;
+    closedir(all);
+    return found - 2;
+}
+
+static void *ask(void *nothing) {
+    for (int i = 0; i < CALLS; i++)
+        syscall(SYS_getppid);
+    return nothing;
+}
+
+static int run_threads(void) {
+    pthread_t threads[THREADS];
+    int workers = tasks() - 1;
+    // They end some time after the ring.
+    munmap(submissions, params.sq_off.array + params.sq_entries * sizeof(unsigned));
+    munmap(completions, params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe));
+    munmap(entries, params.sq_entries * sizeof *entries);
+    close(ring);
+    while (tasks() > 1)
+        sched_yield();
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&threads[i], NULL, ask, NULL))
+            _exit(72);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    return workers;
+}
+
+int main(int argc, char **argv) {
+    with_workers = argc > 1 && !strcmp(argv[1], "workers");
     int zero = open("/dev/zero", O_RDONLY), failed = open_ring();
     say_ready();
     if (zero < 0 || !wait_for("go"))
@@ -62,7 +102,8 @@ int main(void) {
         operate(IORING_OP_READ, zero);
     for (int i = 0; i < FAILURES && !failed; i++)
         operate(IORING_OP_READ, 9999);
-    say("{\"errno\":%d,\"uring\":{\"%d\":%d,\"%d\":%d}}", failed, IORING_OP_NOP, NOTHINGS, IORING_OP_READ,
+    int workers = with_workers && !failed ? run_threads() : 0;
+    say("{\"errno\":%d,\"workers\":%d,\"uring\":{\"%d\":%d,\"%d\":%d}}", failed, workers, IORING_OP_NOP, NOTHINGS, IORING_OP_READ,
         READS + FAILURES);
     say("DONE");
     (void)wait_for("quit");

@@ -75,9 +75,10 @@ unsafe fn member(task: *const u8, offset: &Global<u32>) -> u32 {
     unsafe { task.add(offset.load() as usize).cast::<u32>().read_volatile() }
 }
 
-/// `sched_process_fork`: runs in the parent, before the child does, which may be a thread.
+/// `task_newtask`: runs in the parent, before the child does, which may be a thread. Unlike `sched_process_fork`, it also reports the workers
+/// that the kernel makes for io_uring in a process, and those end like threads.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "tp_btf/sched_process_fork")]
+#[unsafe(link_section = "tp_btf/task_newtask")]
 pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     // SAFETY: a helper without arguments.
     let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
@@ -85,9 +86,9 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     if !is_candidate && REPORT_BEGINNINGS.load() == 0 {
         return 0;
     }
-    // SAFETY: the second argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
+    // SAFETY: the first argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
     let (task, pid, child) = unsafe {
-        let task = *ctx.cast::<*const u8>().add(1);
+        let task = *ctx.cast::<*const u8>();
         (task, member(task, &TASK_PID), member(task, &TASK_TGID))
     };
     if pid != child {

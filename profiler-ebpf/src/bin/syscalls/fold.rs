@@ -67,6 +67,7 @@ pub(crate) unsafe fn fold_record(thread: *mut Thread) {
         }
         (*thread).tid = 0;
         (*thread).depth = 0;
+        (*thread).kernel_clocks = 0;
     }
 }
 

@@ -5,18 +5,21 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::helpers::generated::bpf_loop;
 use profiler_common::opaque::opaque;
 use profiler_common::syscalls::{
-    Counter, HAS_ENDED, HAS_EXECED, IN_CALL, MAX_SUSPENDED, OF_THREADS, Suspended, Thread,
+    Counter, HAS_ENDED, HAS_EXECED, IN_CALL, MAX_SUSPENDED, OF_THREADS, Suspended, Thread, of_thread,
 };
 use profiler_ebpf::atomic;
 
 use crate::{
     cells::{Fate, finish, note},
     fold,
-    maps::{BEYOND, FREE_THREADS, SLOT_MASK, SLOTS, folds},
+    maps::{BEYOND, EXECED, FREE_THREADS, SLOT_MASK, SLOTS, THREADS, folds},
     threads::{comm, done, in_slot, is_candidate, recorded, tally, task, tid_of},
 };
 
+const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
+/// Programs that a thread was before and that give their room back.
+const MOST_PROGRAMS: u32 = 8;
 
 /// A thread ends.
 #[unsafe(no_mangle)]
@@ -27,14 +30,14 @@ pub(crate) fn syscalls_thread_exit(_ctx: *mut c_void) -> i32 {
         return 0;
     }
     let Some(thread) = recorded(tid_of(task)) else { return 0 };
-    // SAFETY: the thread's own record; the callback takes nothing, and the loop ends before this does.
+    // SAFETY: the thread's own record; the callbacks take nothing, and the loops end before this does.
     unsafe {
         (*thread).others += 1;
         atomic::barrier();
         (*thread).comm = comm(task);
         bpf_loop(1 + MAX_SUSPENDED as u32, end_one as *mut c_void, ptr::null_mut(), 0);
+        bpf_loop(1 + MOST_PROGRAMS, retire_one as *mut c_void, ptr::null_mut(), 0);
     }
-    retire();
     0
 }
 
@@ -73,12 +76,74 @@ pub(crate) fn retire_after_exec() -> bool {
     if unsafe { (*thread).state } & HAS_EXECED == 0 {
         return false;
     }
-    close();
+    // SAFETY: as above. Handlers in which the old program made the exec do not return to what they interrupted.
+    unsafe {
+        let depth = (&raw const (*thread).depth).read_volatile();
+        if depth != 0 {
+            let abandoned = of_thread(Counter::EnterAbandoned);
+            *(&raw mut (*thread).outcomes).cast::<u64>().add(abandoned) += u64::from(depth);
+            (*thread).depth = 0;
+        }
+    }
+    keep_for_later();
     true
 }
 
-/// Closes the record of the current thread, which has one and goes on in another address space. Its room is not given back: address spaces
-/// run out earlier, and the verifier would follow that in one more program.
+/// Closes the record of the current thread, which has one and goes on in another address space. Its room is given back when the thread
+/// ends: here, the verifier would follow that in the program at the return of every call.
+#[inline(never)]
+fn keep_for_later() {
+    let tid = tid_of(task());
+    let number = own_number(tid);
+    if number != 0
+        && let Some(thread) = recorded(tid)
+    {
+        // SAFETY: the thread's own record; the value is copied at once.
+        unsafe { (*thread).before = EXECED.get(tid).copied().unwrap_or(0).into() };
+        let _ = EXECED.insert(tid, number, BPF_ANY);
+    }
+    close();
+}
+
+/// Retires the current thread, and then what it was before each exec, the last one first; 1 when there are no more.
+#[inline(never)]
+extern "C" fn retire_one(turn: u32, _nothing: *mut c_void) -> i64 {
+    let tid = tid_of(task());
+    if turn != 0 && !take_up_earlier(tid) {
+        return 1;
+    }
+    retire();
+    0
+}
+
+/// Gives the current thread, which has retired, the record that it had before its last exec. False if there is none.
+#[inline(always)]
+fn take_up_earlier(tid: u32) -> bool {
+    // SAFETY: the value is copied at once.
+    let Some(number) = (unsafe { EXECED.get(tid).copied() }) else { return false };
+    let (Some(slot), Some(thread)) = (SLOTS.get_ptr_mut(tid & SLOT_MASK.load()), THREADS.get_ptr_mut(number))
+    else {
+        return false;
+    };
+    // SAFETY: map values; nobody else has the record. Another thread may have taken the slot.
+    unsafe {
+        let before = (&raw const (*thread).before).read_volatile() as u32;
+        if before == 0 {
+            let _ = EXECED.remove(tid);
+        } else {
+            let _ = EXECED.insert(tid, before, BPF_ANY);
+        }
+        (*thread).before = 0;
+        if !fold::is_wanted() || !atomic::replace(slot, 0, u64::from(tid) | u64::from(number) << 32) {
+            return false;
+        }
+        (*thread).others += 1;
+        atomic::barrier();
+    }
+    true
+}
+
+/// Closes the record of the current thread, which has one, and keeps its room.
 #[inline(never)]
 fn close() {
     let tid = tid_of(task());

@@ -96,6 +96,10 @@ pub(crate) static FREE_THREADS: Stack<u32> = Stack::with_max_entries(2, 0);
 #[map]
 pub(crate) static BEYOND: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 16, BPF_F_NO_PREALLOC);
 
+/// Number of the record that a thread had before its last exec, by thread id.
+#[map]
+pub(crate) static EXECED: HashMap<u32, u32> = HashMap::with_max_entries(1 << 13, BPF_F_NO_PREALLOC);
+
 /// What each thread did with each call, from 1 on. The loader sizes it.
 #[map]
 pub(crate) static CELLS: Array<Cell> = Array::with_max_entries(2, BPF_F_MMAPABLE);
