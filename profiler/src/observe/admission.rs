@@ -136,7 +136,7 @@ mod tests {
         is_sampled: false,
     };
 
-    /// A thread that makes so many pairs of calls in a busy second of its own.
+    /// A thread that makes this many pairs of calls in a busy second of its own.
     fn counting(pairs: u64, busy_ms: u64) -> Counting {
         let mut hits = [0; CLASSES];
         hits[class(CALL, false) as usize] = pairs;

@@ -202,7 +202,7 @@ impl Ground {
         self.write("SPACES", &u32::from(number), space)?;
         // Where pids are those of another namespace, they do not identify processes.
         if space.tgid != 0 {
-            self.let_through(space.tgid);
+            self.set_filter_bit(space.tgid);
             self.enter_threads(space.tgid)?;
             self.write("TARGETS", &space.tgid, &u32::from(number))?;
         }
@@ -210,7 +210,7 @@ impl Ground {
     }
 
     /// Sets the bit of a process in the filter.
-    fn let_through(&self, tgid: u32) {
+    fn set_filter_bit(&self, tgid: u32) {
         let index = (tgid / 64 % FILTER_WORDS) as usize;
         // SAFETY: a word of the mapping, which lives as long as this value. The kernel side sets bits atomically.
         let word = unsafe { AtomicU64::from_ptr(self.filter.as_mut_ptr().cast::<u64>().add(index)) };

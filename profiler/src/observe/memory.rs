@@ -31,7 +31,7 @@ use crate::{
 const SOON: Duration = Duration::from_millis(20);
 /// A reading is not repeated before so long.
 const REST: Duration = Duration::from_secs(1);
-/// Nor before so many times as long as it took: half a percent of a processor.
+/// Nor before this many times as long as it took: half a percent of a processor.
 const RESTS: u32 = 200;
 /// What followed blocks held so long after a reading is what they held at it.
 const SAME_TIME: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Whose memory it is, where several processes are observed, and which of them have not run for long.
+//! The names of observed processes, where there are several, and which of them have not run for long.
 
 use std::time::{Duration, SystemTime};
 
@@ -94,7 +94,7 @@ pub(crate) fn filling(processes: &[Process], older: Duration, rule: &'static str
 mod tests {
     use super::*;
 
-    /// Processes 7 and up, that have run for so many seconds.
+    /// Processes 7 and up, that have run for these numbers of seconds.
     fn aged(ages: &[u64]) -> Vec<Process> {
         let process = |(pid, age): (u32, &u64)| Process {
             pid,

@@ -126,14 +126,14 @@ impl Run<'_> {
                 _ => {}
             }
         }
-        self.let_held_up_go_on();
+        self.resume_held_command();
         // Those of a program that took the place of another, too: no stack of it has come yet.
         self.on.publish_mappings();
         Ok(())
     }
 
-    /// Lets a command go on that waits at its first call until its mappings are published.
-    fn let_held_up_go_on(&mut self) {
+    /// Resumes a command that waits at its first call until its mappings are published.
+    fn resume_held_command(&mut self) {
         let Observation { ground, modules, spaces, .. } = &mut self.on;
         let Some(space) = spaces.iter_mut().find(|space| space.is_held_up(ground)) else { return };
         space.refresh(ground, modules);

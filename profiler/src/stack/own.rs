@@ -1,4 +1,4 @@
-//! The function that names a row: the innermost function of the program's own code that is not an allocation wrapper.
+//! The function that names a row: the innermost function of the program's own code that is not a wrapper of a library's function.
 
 mod named;
 mod unique;
@@ -14,8 +14,8 @@ use crate::{
 pub(crate) use named::{Named, Weight};
 pub(crate) use unique::{beside, labels};
 
-/// The function that names a stack, and its place. Two stacks with the same `function`, `file` and `line` were
-/// allocated at the same site.
+/// The function that names a stack, and its place. Two stacks with the same `function`, `file` and `line` are
+/// of the same site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Own {
     /// The label of the row: the function as people write it.
@@ -28,20 +28,20 @@ pub(crate) struct Own {
     pub(crate) module: Option<Text>,
     /// Its source file, if known.
     pub(crate) file: Option<Text>,
-    /// The line in it, of the call that leads to the allocation, if known.
+    /// The line in it, of the call that leads to the observed one, if known.
     pub(crate) line: Option<u32>,
     /// Its caller, in the same form; `None` if it is unknown.
     pub(crate) caller: Option<Text>,
     /// The address of the call in the program file's own terms.
     pub(crate) address: Option<u64>,
-    /// The allocation wrappers below it, the innermost first.
+    /// The wrappers below it, the innermost first.
     pub(crate) skipped: Vec<Text>,
 }
 
-/// Functions that were found to be allocation wrappers: the program file, and their [`Call::identity`].
+/// Functions that were found to be wrappers: the program file, and their [`Call::identity`].
 type Wrappers = HashSet<(Option<Text>, Text)>;
 
-/// Most functions of a wrapper between it and the allocator. A name further out may be that of something else.
+/// Most functions of a wrapper between it and the observed function. A name further out may be that of something else.
 const MOST_PARTS: usize = 2;
 
 /// The function that names a stack. `None` for a stack without frames.

@@ -33,7 +33,7 @@ use self::foresight::{Forecast, Foresight};
 /// Every tool: a new one takes a line here.
 pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT, syscalls::ABOUT];
 
-/// What is to be known of a tool without running it.
+/// What help, `doctor` and the docs show of a tool.
 pub(crate) struct About {
     /// Its name on the command line.
     pub(crate) name: &'static str,

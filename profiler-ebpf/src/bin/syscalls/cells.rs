@@ -86,7 +86,7 @@ pub(crate) unsafe fn raise(max: *mut u64, value: u64) {
     count(Counter::MaxRaced);
 }
 
-/// What became of a call. A number, as records keep it.
+/// What became of a call, as the number that records have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate(u64);
 

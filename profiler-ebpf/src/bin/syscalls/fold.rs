@@ -43,7 +43,7 @@ pub(crate) fn fold_cells() -> bool {
     unsafe { (&raw const (*thread).first_cell).read_volatile() == 0 }
 }
 
-/// Counts what the record has, which is going to be used by another thread, for those that have none.
+/// Moves the counters of a record, which another thread is going to use, to the ledger of threads without a record.
 ///
 /// # Safety
 /// `thread` is the record of the current thread, which has ended.

@@ -8,7 +8,7 @@ use super::growth::LEAST_LATE;
 use super::hazard::LateAges;
 use super::rows::{BIRTH_SLICES, StackRow};
 
-/// An item must have grown for so many of the ages asked about.
+/// An item must have grown for this many of the ages asked about.
 const GROWN_AGES: f64 = 3.0;
 /// If an item of the stack older than this part of the age was released, the others may be released, too. Below it, to
 /// grow may count as a release: an item has no part for each time that it grew.

@@ -113,7 +113,7 @@ impl Pace {
         }
     }
 
-    /// True if births since are probably less than a fifth as frequent; those that came together, so many on average, are one.
+    /// True if births since are probably less than a fifth as frequent; those that came together, as many as on average, are one.
     pub(super) fn slackens(&self, together: f64) -> bool {
         slowed(self.early, self.later, self.late_share, together, PROBABLY)
     }

@@ -14,7 +14,7 @@ use super::{
 
 /// What is held is not read again before so long. A little less than a second, for a look that is due every second.
 const REST: Duration = Duration::from_millis(900);
-/// Nor before so many times as long as it took: one percent of a processor.
+/// Nor before this many times as long as it took: one percent of a processor.
 const RESTS: u32 = 100;
 /// To release much under observation may take longer than the time between two looks. While much less is held than was, what
 /// was held is not forgotten for so long.
@@ -85,7 +85,7 @@ impl Lately {
     }
 
     /// Puts a space that ended at `end` by itself back to how it was just before, if it released most of what was old as it
-    /// ended. `is_of` tells the stacks of the space.
+    /// ended. `is_of` returns true for stacks of the space.
     pub(crate) fn put_back(
         &mut self,
         space: u16,

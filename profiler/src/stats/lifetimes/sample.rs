@@ -13,7 +13,7 @@ use super::{
 use crate::stats::estimate::Estimate;
 
 impl StackRow {
-    /// Adds an item of 100 bytes, born so many units before the end of the window, that lives for `lifetime_units`.
+    /// Adds an item of 100 bytes, born `age_units` before the end of the window, that lives for `lifetime_units`.
     pub(super) fn acquire(&mut self, age_units: u64, lifetime_units: u64, window: &Window) {
         self.acquired += 1;
         if lifetime_units <= age_units {

@@ -40,7 +40,7 @@ pub struct Leaking {
     pub stacks: Vec<usize>,
 }
 
-/// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), `before` as there, and `site` tells the
+/// Judges every site. `stacks` is in the order of [`analyze`](super::analyze::analyze), `before` as there, and `site` returns the
 /// site of the stack at a place. The result is in the same order.
 pub fn sites<K: Ord>(
     stacks: &[Judged<'_>],
@@ -52,7 +52,7 @@ pub fn sites<K: Ord>(
 }
 
 /// The same, and the functions above sites that leak where the sites leave it open: these have their stacks for themselves.
-/// `path` tells the functions that the stack at a place leads through, the innermost first, none of them twice.
+/// `path` returns the functions that the stack at a place leads through, the innermost first, none of them twice.
 pub fn sites_and_functions<K: Ord, F: Ord>(
     stacks: &[Judged<'_>],
     window: &Window,

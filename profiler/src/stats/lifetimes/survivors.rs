@@ -17,7 +17,7 @@ use crate::stats::interval::{ALPHA, normal};
 pub(super) struct Survivors<'a> {
     row: &'a StackRow,
     window: &'a Window,
-    /// They were born in so many slices, the first ones.
+    /// They were born in this many slices, the first ones.
     slices: usize,
 }
 

@@ -10,7 +10,7 @@ use crate::{observe::functions::plan::Placement, units};
 pub struct Options {
     /// Age from which a block counts as old.
     pub older: Duration,
-    /// Sample one allocation per so many bytes, in the mean.
+    /// Sample one allocation per this many bytes, in the mean.
     pub sample_bytes: Option<u64>,
     /// Stacks that hold less, and are not leaks, are left out of the report's rows, in bytes.
     pub min_bytes: u64,

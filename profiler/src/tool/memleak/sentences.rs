@@ -31,7 +31,7 @@ use crate::{
 const MOST_NAMED: usize = 3;
 /// What is undecided matters if it holds this share of all that is old, or of all that is live.
 const MATTERS: f64 = 0.1;
-/// Few blocks matter if they hold this share of all that is live, and so many bytes.
+/// Few blocks matter if they hold this share of all that is live, and this many bytes.
 const MOST: f64 = 0.5;
 const MOST_BYTES: f64 = 1_048_576.0;
 /// What programs leave behind that ended too early to be judged matters if it is so much together: a shell that becomes the

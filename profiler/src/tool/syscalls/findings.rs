@@ -1,4 +1,4 @@
-//! What is said of the calls: where the time goes, and which work is pointless. Rates are per second of the observation.
+//! Findings: where the time goes, and which work is pointless. Rates are per second of the observation.
 
 mod of_process;
 mod of_thread;

@@ -1,4 +1,4 @@
-//! Kinds of calls, as far as findings and tables ask for them: calls that poll, send, look a path up, or wait. Numbers are those
+//! Kinds of calls that findings and tables ask for: calls that poll, send, look a path up, or wait. Numbers are those
 //! of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl); [`native`] has the number for calls of i386 and x32.
 
 use profiler_common::syscalls::COMPAT;

@@ -28,7 +28,7 @@ pub(super) struct Mapped<T> {
 }
 
 impl<T> Mapped<T> {
-    /// Maps an array with so many elements.
+    /// Maps an array of this many elements.
     ///
     /// # Errors
     /// If the kernel refuses.

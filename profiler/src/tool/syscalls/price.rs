@@ -120,7 +120,7 @@ pub(super) struct Made {
     had: Had,
 }
 
-/// Measures the price of a call, and counts those of processes meanwhile. Without processes it takes less time.
+/// Measures the price of a call, and counts those of processes at the same time. Without processes it is faster.
 ///
 /// # Errors
 /// If the kernel refuses the programs.
@@ -220,7 +220,7 @@ mod tests {
 
     const PER_CALL: PerCall = PerCall { counted_ns: 400.0, entry_ns: 100.0, measured: true };
 
-    /// A thread that makes so many calls in a busy part of a second.
+    /// A thread that makes this many calls in a busy part of a second.
     fn found(calls: u64, busy_ms: u64) -> Found {
         let had = Had { busy_ns: busy_ms * 1_000_000, waited_ns: 0, user_ns: 0 };
         let threads = HashMap::from([(u32::MAX / 2, Made { calls, had })]);

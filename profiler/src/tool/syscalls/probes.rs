@@ -1,4 +1,4 @@
-//! The programs of `syscalls`: loaded, attached, told whom to observe, and taken away.
+//! The programs of `syscalls`: loading, attaching and detaching them.
 
 use std::{
     io,
@@ -237,17 +237,17 @@ impl Probes {
     /// Takes the programs away, in an order in which no call is counted that is not over. What was counted stays.
     ///
     /// # Errors
-    /// If the kernel cannot be told that it is over.
+    /// If the kernel refuses to change their settings.
     pub fn close(&mut self) -> Result<()> {
         // Whatever becomes of that, nothing stays attached.
-        let told = self.set(Limits::default(), true);
+        let set = self.set(Limits::default(), true);
         for place in AWAY {
             if let Some(link) = self.links.get_mut(place) {
                 *link = None;
             }
         }
         self.links.clear();
-        told
+        set
     }
 
     /// Run time and runs of the program at the entry so far, while the kernel measures them.

@@ -1,8 +1,8 @@
 //! The ledger of `syscalls`, read while the programs run.
 //!
-//! Hits come from threads; what became of them comes from cells, and from what threads are doing: so they prove each other. That needs numbers
+//! Hits come from threads; what became of them comes from cells, and from what threads are doing: so each checks the other. That needs numbers
 //! that belong together, which each thread has between two of its programs. Threads that share cells have no such moment:
-//! then hits are read before and behind what became of them, and what lies in between is accounted for.
+//! then hits are read before and after what became of them, and only a difference outside of that range is an error.
 
 use std::collections::HashSet;
 

@@ -34,7 +34,7 @@ mod tests {
     };
     use crate::{observe::processes::Process, stats::lifetimes::verdict::Reason, text::Text};
 
-    /// Processes 7 and up, that have run for so many seconds.
+    /// Processes 7 and up, that have run for these numbers of seconds.
     fn aged(ages: &[u64]) -> Vec<Process> {
         let process = |(pid, age): (u32, &u64)| Process {
             pid,

@@ -13,7 +13,7 @@ use crate::{
     units,
 };
 
-/// A process makes so many futex calls per second, half of which return within 20 us: they wake, or find nothing to wait for.
+/// A process makes this many futex calls per second, half of which return within 20 us: they wake, or find nothing to wait for.
 pub(super) const FUTEX_PER_S: f64 = 20_000.0;
 pub(super) const FUTEX_SHORT: f64 = 0.5;
 pub(super) const FUTEX_SHORT_NS: u64 = 20_000;

@@ -22,14 +22,14 @@ pub(super) const SPIN_EMPTY: f64 = 0.9;
 /// and this share of them returns within 50 us, so they do not wait.
 pub(super) const SHORT: f64 = 0.9;
 pub(super) const SHORT_NS: u64 = 50_000;
-/// Transfers are tiny from this rate on, at so many bytes each in the mean,
+/// Transfers are tiny from this rate on, at this many bytes each in the mean,
 pub(super) const TINY_PER_S: f64 = 1_000.0;
 pub(super) const TINY_BYTES: f64 = 1.5;
-/// if there are so many of them for each call that waits: a byte that wakes a thread is read once for each poll.
+/// if there are this many of them for each call that waits: a byte that wakes a thread is read once for each poll.
 pub(super) const TINY_PER_WAIT: f64 = 8.0;
 /// A read that takes this long waits for the byte, which is how some programs wake a thread.
 pub(super) const TINY_READ_NS: u64 = 10_000;
-/// Sends could be batched from this rate on, if there are so many of them for each time that the thread polls or sleeps.
+/// Sends could be batched from this rate on, if there are this many of them for each time that the thread polls or sleeps.
 pub(super) const SENDS_PER_S: f64 = 5_000.0;
 pub(super) const SENDS_PER_TURN: f64 = 32.0;
 /// A storm of EAGAIN: this rate, and this share of the calls.
@@ -122,7 +122,7 @@ impl Judged<'_> {
         }
         (!is_read || share_below(sum, TINY_READ_NS) >= SHORT).then(|| {
             let words = format!(
-                "calls {} {} times a second for {} byte(s) each: use a buffer.",
+                "calls {} {} times a second, {} bytes each on average: use a buffer.",
                 names::call(call),
                 units::count(rate),
                 units::plain(mean)
