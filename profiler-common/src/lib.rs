@@ -8,6 +8,7 @@
 
 pub mod age;
 pub mod busiest;
+pub mod event;
 pub mod histogram;
 pub mod ledger;
 pub mod memleak;

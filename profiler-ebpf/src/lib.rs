@@ -15,6 +15,8 @@ pub mod atomic;
 #[cfg(target_arch = "bpf")]
 pub mod ledger;
 #[cfg(target_arch = "bpf")]
+pub mod log;
+#[cfg(target_arch = "bpf")]
 pub mod ring;
 #[cfg(target_arch = "bpf")]
 pub mod space;

@@ -78,6 +78,17 @@ fn every_sampling_program_is_easy_to_verify() {
     programs_load("sampled", &["--sample-bytes", "64KiB"]);
 }
 
+/// What logs is more than this; what is left of it without `-vv` is not looked at.
+const LEAST_OF_A_LOG: u32 = 100;
+
+/// The programs as they are loaded with `-vv`.
+fn logging_programs(target: &Workload, arguments: &[&str]) -> Verified {
+    let observer = Observer::attach("memleak", target.pid(), &[arguments, ["-vv"].as_slice()].concat());
+    let programs = programs_of(observer.pid());
+    observer.interrupt();
+    programs
+}
+
 #[track_caller]
 fn programs_load(what: &str, arguments: &[&str]) {
     let program = Build::cpp("throw.cpp").build();
@@ -85,8 +96,14 @@ fn programs_load(what: &str, arguments: &[&str]) {
     for (method, own) in methods() {
         let mut target = Workload::spawn(&program, &["--rounds", "101"]);
         let arguments = [&POOL, ["--method", method].as_slice(), arguments].concat();
+        let logging = logging_programs(&target, &arguments);
         let observer = Observer::attach("memleak", target.pid(), &arguments);
         let programs = programs_of(observer.pid());
+        for name in own.iter().chain(&["entry", "ret"]).map(|name| format!("memleak_{name}")) {
+            let (with, without) = (logging[&name], programs[&name]);
+            assert!(without + LEAST_OF_A_LOG < with, "{method}: {name} {without}, with -vv {with}");
+        }
+        heavy.extend(verified(&format!("{what} with -vv, {method}"), &logging));
         let of_tool = [own.as_slice(), &["entry", "ret", "free"]].concat();
         let of_tool = of_tool.into_iter().map(|name| format!("memleak_{name}"));
         for name in of_tool.chain(["ground_exec", "ground_exit"].map(str::to_owned)) {

@@ -247,20 +247,28 @@ fn every_program_is_easy_to_verify() {
     let Some(_live) = support::live() else { return };
     const TOO_MANY_VERIFIED: u64 = 20_000;
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
-    for stacks in ["none", "slow", "all"] {
-        let observer = count_calls(&target.pid_argument(), &["--stacks", stacks, "--slow", "1"]);
-        let outcome = observer.interrupt();
+    let verified = |stacks: &str, verbose: &[&str]| {
+        let asked = [verbose, &["--stacks", stacks, "--slow", "1"]].concat();
+        let outcome = count_calls(&target.pid_argument(), &asked).interrupt();
         let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-        let verified = counted["verified_insns"].as_object().unwrap();
+        let verified = counted["verified_insns"].as_object().unwrap().clone();
         assert!(verified.len() >= 5, "{verified:?}");
-        for (program, instructions) in verified {
-            support::remark(&format!("VERIFIED {program} {instructions} {stacks}"));
-            assert!(
-                instructions.as_u64().unwrap() < TOO_MANY_VERIFIED,
-                "{program} {instructions} ({stacks})"
-            );
+        verified.into_iter().map(|(program, count)| (program, count.as_u64().unwrap())).collect::<Vec<_>>()
+    };
+    let mut heavy = Vec::new();
+    for stacks in ["none", "slow", "all"] {
+        let (with, without) = (verified(stacks, &["-vv"]), verified(stacks, &[]));
+        for ((program, with), (_, without)) in with.iter().zip(&without) {
+            support::remark(&format!("VERIFIED {program} {without} {stacks}"));
+            support::remark(&format!("VERIFIED {program} {with} {stacks} with -vv"));
+            assert!(without <= with, "{program} {without}, with -vv {with}");
+            heavy.extend((*with >= TOO_MANY_VERIFIED).then(|| format!("{program} {with} ({stacks})")));
         }
+        // What logs is not looked at otherwise.
+        let all = |of: &[(String, u64)]| of.iter().map(|(_, instructions)| instructions).sum::<u64>();
+        assert!(all(&without) + 100 < all(&with), "{without:?} {with:?}");
     }
+    assert!(heavy.is_empty(), "{heavy:?}");
     target.quit();
 }
 

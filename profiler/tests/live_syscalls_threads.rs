@@ -172,35 +172,3 @@ fn interim_reports_account_for_every_hit() {
     }
     target.quit();
 }
-
-/// What programs in the kernel log comes with `-vv`. Otherwise there is nothing of it, for the verifier either.
-#[test]
-fn the_kernel_side_logs_an_exec_with_vv_only() {
-    let Some(_live) = support::live() else { return };
-    const LOGGED: &str = "in the kernel: process ";
-    let verified = |more: &[&str]| {
-        let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
-        let mut observer = Observer::spawn(&[more, &["__calls", "--pid", &target.pid_argument()]].concat());
-        observer.wait_attached();
-        let counted: Value = serde_json::from_slice(&observer.interrupt().stdout).unwrap();
-        target.quit();
-        number(&counted["verified_insns"], "ground_exec")
-    };
-    let (with, without) = (verified(&["-vv"]), verified(&[]));
-    support::remark(&format!("VERIFIED ground_exec {without}, with -vv {with}"));
-    // What is left of it is the look at its level.
-    assert!(without + 100 < with && with < 20_000, "{without} {with}");
-    for (verbose, is_logged) in [("-vv", true), ("-v", false)] {
-        let mut target = Workload::spawn::<&str>(&Build::c("exec_thread.c").build(), &[]);
-        let pid = target.pid_argument();
-        let mut observer = Observer::spawn(&[verbose, "syscalls", "--pid", &pid]);
-        observer.wait_attached();
-        target.say("go");
-        target.expect_line("AGAIN", PATIENCE);
-        let outcome = observer.interrupt();
-        target.quit();
-        let logged = outcome.stderr.matches(&format!("{LOGGED}{pid} replaced its program")).count();
-        assert_eq!(logged, usize::from(is_logged), "{verbose}: {}", outcome.stderr);
-        assert!(is_logged || !outcome.stderr.contains("in the kernel"), "{}", outcome.stderr);
-    }
-}

@@ -8,6 +8,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use profiler_common::{
+    event::Event,
     record::{ENDED_SOMEHOW, NO_STACK, RECORD_STACK, RecordHead},
     space::{CALLER_STEPS, Space},
     unwind::walk::{End, FRAME_ROOM, MAX_FRAMES, Walk},
@@ -17,7 +18,7 @@ use super::{
     entry::{self, Place, Room},
     registers::{self, Registers},
 };
-use crate::{atomic, ring};
+use crate::{atomic, log, ring};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const SENT: u64 = 1 << 32;
@@ -206,16 +207,14 @@ unsafe fn introduce<R: Remarks>(identity: u64, space: u16, record: *mut Record) 
             Some(known) => *known as u32,
             None => {
                 let Some(number) = next_stack() else {
-                    R::table_full();
-                    return NO_STACK;
+                    return without_number::<R>(space);
                 };
                 if STACK_NUMBERS.insert(identity, u64::from(number), BPF_NOEXIST).is_ok() {
                     number
                 } else if let Some(known) = STACK_NUMBERS.get_ptr_mut(identity) {
                     *known as u32 // another CPU was faster
                 } else {
-                    R::table_full();
-                    return NO_STACK;
+                    return without_number::<R>(space);
                 }
             }
         };
@@ -224,11 +223,20 @@ unsafe fn introduce<R: Remarks>(identity: u64, space: u16, record: *mut Record) 
         (*record).head = core::mem::transmute::<RecordHead, u64>(head) | (*record).end;
         if !ring::send((&raw const (*record).head).cast(), 8 + 8 * (depth & 127)) {
             R::ring_full();
+            log::event(Event::StackRingFull, space.into(), number.into());
         } else if let Some(known) = STACK_NUMBERS.get_ptr_mut(identity) {
             *known = u64::from(number) | SENT;
         }
         number
     }
+}
+
+/// What a stack has instead of a number.
+#[inline(always)]
+fn without_number<R: Remarks>(space: u16) -> u32 {
+    R::table_full();
+    log::event(Event::StackTableFull, space.into(), 0);
+    NO_STACK
 }
 
 /// A new stack number, or `None` when all are given out.

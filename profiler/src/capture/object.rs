@@ -17,6 +17,7 @@ use std::{
 use aya::maps::{Map, MapData, RingBuf};
 use aya_obj::EbpfSectionKind;
 
+use super::kernel_log;
 use crate::{
     error::{Error, ErrorKind, Result},
     kernel::bpf::{self, ProgramKind, ProgramSpec},
@@ -76,7 +77,9 @@ impl Object {
     ) -> std::result::Result<Object, AnyError> {
         let features = aya::features();
         let mut object = aya_obj::Object::parse(bytes)?;
-        object.patch_map_data(settings.globals.into_iter().map(|(n, data)| (n, (data, true))).collect())?;
+        let (level, log_bytes) = kernel_log::wanted();
+        let globals = settings.globals.into_iter().map(|(name, data)| (name, (data, true)));
+        object.patch_map_data(globals.chain([(kernel_log::LEVEL, ([level].as_slice(), false))]).collect())?;
         let kernel_btf = features.btf().ok_or("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)")?;
         let btf = object.fixup_and_sanitize_btf(kernel_btf)?.ok_or("the object has no BTF")?.to_bytes();
         let btf = bpf::load_btf(&btf)?;
@@ -85,6 +88,9 @@ impl Object {
         for (name, entries) in settings.entries {
             let map = object.maps.get_mut(name).ok_or_else(|| format!("the object has no map {name}"))?;
             map.set_max_entries(entries);
+        }
+        if let Some(ring) = object.maps.get_mut(kernel_log::RING) {
+            ring.set_max_entries(log_bytes);
         }
         let definitions: Vec<_> = object.maps.drain().collect();
         let mut own = HashSet::new();

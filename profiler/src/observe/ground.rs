@@ -14,9 +14,11 @@ use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::space::{FILTER_WORDS, GIVEN, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Missed, Space};
 
-use super::kernel_log::{self, KernelLog};
 use crate::{
-    capture::object::{Maps, Object, Settings, explain},
+    capture::{
+        kernel_log::{self, KernelLog},
+        object::{Maps, Object, Settings, explain},
+    },
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
@@ -32,9 +34,10 @@ const FILTER: &str = ".bss.filter";
 /// The filter of threads: another section.
 const FILTER_OF_THREADS: &str = ".bss.threads";
 /// The maps that tools use in place of their own.
-const SHARED: [&str; 14] = [
+const SHARED: [&str; 15] = [
     FILTER,
     FILTER_OF_THREADS,
+    kernel_log::RING,
     "CALLER_STEPS",
     "HOLDS",
     "NEXT_SPACE",
@@ -59,7 +62,7 @@ pub(crate) struct Ground {
     enter_threads: OnceLock<OwnedFd>,
     follows: Follows,
     missed: MmapRaw,
-    /// What its programs log, once they are attached and if it is wanted.
+    /// What its programs and those of tools log, once its programs are attached and if it is wanted.
     log: Mutex<Option<KernelLog>>,
 }
 
@@ -111,10 +114,7 @@ impl Ground {
         };
         let signal = offset("task_struct", &["signal"])?;
         let live = offset("signal_struct", &["live"])?;
-        let (level, log_bytes) = kernel_log::wanted();
-        let level = [level];
-        let globals: [(&str, &[u8]); 8] = [
-            (kernel_log::LEVEL, &level),
+        let globals: [(&str, &[u8]); 7] = [
             ("FOLLOW_CHILDREN", &children_followed),
             ("REPORT_BEGINNINGS", &beginnings_reported),
             ("TASK_PID", &pid),
@@ -123,12 +123,7 @@ impl Ground {
             ("SIGNAL_LIVE", &live),
             ("MAX_STACKS", &stacks),
         ];
-        let entries = shape
-            .tables
-            .iter()
-            .copied()
-            .chain([("STACK_NUMBERS", shape.max_stacks), (kernel_log::RING, log_bytes)])
-            .collect();
+        let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
         let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
         let map = |name: &str, bytes: usize| {
@@ -370,7 +365,7 @@ impl Ground {
         load().map_err(|e| explain(tried(), e))
     }
 
-    /// Hands on what its programs have logged.
+    /// Hands on what programs have logged.
     pub(crate) fn hand_on_log(&self) {
         if let Some(log) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner) {
             log.hand_on();

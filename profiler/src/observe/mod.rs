@@ -9,7 +9,6 @@ mod found;
 pub(crate) mod functions;
 pub(crate) mod ground;
 mod joining;
-mod kernel_log;
 pub(crate) mod memory;
 mod observation;
 mod price;

@@ -5,10 +5,12 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext as _, Global, helpers::generated::bpf_get_current_pid_tgid, programs::BtfTracePointContext,
 };
-use aya_log_ebpf::{debug, warn};
-use profiler_common::record::{RECORD_BEGUN, RECORD_EXEC, RECORD_FORK, RecordHead};
+use profiler_common::{
+    event::Event,
+    record::{RECORD_BEGUN, RECORD_EXEC, RECORD_FORK, RecordHead},
+};
 use profiler_ebpf::{
-    ring,
+    log, ring,
     space::{self, Origin},
     threads,
 };
@@ -59,9 +61,9 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
     // SAFETY: as above. After the next space is there: user space looks for it when it sees this.
     unsafe { (&raw mut (*old).replaced).write_volatile(1) };
     if !ring::send_head(&RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: next }) {
-        warn!(ctx, "the record of an exec of process {} did not fit into the ring", tgid);
+        log::event(Event::RecordLost, tgid.into(), number.into());
     }
-    debug!(ctx, "process {} replaced its program: address space {} became {}", tgid, number, next);
+    log::event(Event::Execed, tgid.into(), next.into());
     0
 }
 
@@ -112,7 +114,9 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     let Some(number) = space::open(child, parent, Origin::Forked) else { return 0 };
     // SAFETY: as above. It does not run yet.
     unsafe { threads::enter(task.cast_mut().cast()) };
-    ring::send_head(&RecordHead { kind: RECORD_FORK, depth: 0, space: number as u16, stack: parent });
+    if !ring::send_head(&RecordHead { kind: RECORD_FORK, depth: 0, space: number as u16, stack: parent }) {
+        log::event(Event::RecordLost, child.into(), number.into());
+    }
     0
 }
 

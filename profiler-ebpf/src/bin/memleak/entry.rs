@@ -13,6 +13,7 @@ use aya_ebpf::{
     programs::ProbeContext,
 };
 use profiler_common::{
+    event::Event,
     memleak::{
         cookie::{
             Cookie, From,
@@ -24,7 +25,7 @@ use profiler_common::{
     space::{HOLD, OVER, address_key},
 };
 use profiler_ebpf::{
-    space,
+    log, space,
     stack::number::{self, Walker},
 };
 
@@ -188,6 +189,8 @@ unsafe fn abandon(thread: *mut Thread) {
     count(Counter::Abandoned);
     // SAFETY: the thread's own state.
     unsafe {
+        let space = Cookie::unpack((*thread).cookie).space;
+        log::event(Event::CallAbandoned, space.into(), (*thread).size_bytes);
         if (*thread).old_key != 0 {
             count(Counter::OldLost); // and what it has below its newest part stays
         }

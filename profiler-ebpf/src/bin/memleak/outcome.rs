@@ -6,6 +6,7 @@ use aya_ebpf::{
     EbpfContext as _, bindings::pt_regs, helpers::generated::bpf_probe_read_user, programs::ProbeContext,
 };
 use profiler_common::{
+    event::Event,
     memleak::{
         Block, INHERITED,
         cookie::{Cookie, From},
@@ -14,7 +15,7 @@ use profiler_common::{
     opaque::forget,
     space::address_key,
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{atomic, log};
 
 use crate::{
     alloc::AFTER_RET,
@@ -140,9 +141,14 @@ fn record(key: u64, block: Block, size_bytes: u64, stack: u32) -> Counter {
             count(Counter::MissedFree);
             died(old);
         }
-        Put::Refused(E2BIG) => return Counter::ReturnLostFull,
-        Put::Refused(ENOMEM) => return Counter::ReturnLostMemory,
-        Put::Refused(_) => return Counter::ReturnLostBusy,
+        Put::Refused(error) => {
+            log::event(Event::BlockRefused, u64::from(error.unsigned_abs()), size_bytes);
+            return match error {
+                E2BIG => Counter::ReturnLostFull,
+                ENOMEM => Counter::ReturnLostMemory,
+                _ => Counter::ReturnLostBusy,
+            };
+        }
     }
     if let Some(totals) = totals(stack) {
         // SAFETY: a map value.

@@ -3,11 +3,12 @@
 use core::ptr;
 
 use profiler_common::{
+    event::Event,
     histogram::{BUCKETS, bucket},
     opaque::opaque,
     syscalls::{CELL_ERRORS, Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{atomic, log};
 
 use crate::{
     look::is_to_be_looked_at,
@@ -237,6 +238,7 @@ unsafe fn lose(thread: *mut Thread, fate: Fate) {
         if fate != Fate::ENDED {
             tally(thread, Counter::ExitLostCell);
         }
+        log::event(Event::CellRefused, (*thread).tid.into(), (*thread).call);
     }
 }
 
@@ -277,7 +279,10 @@ pub(crate) unsafe fn add_errors(thread: *mut Thread, tid: u32, error: u64, more:
         }
         match ERRORS.get_ptr_mut(key) {
             Some(counted) => atomic::add(counted, more),
-            None => count_more(Counter::ErrorLost, more),
+            None => {
+                count_more(Counter::ErrorLost, more);
+                log::event(Event::ErrorRefused, tid.into(), call);
+            }
         }
     }
 }

@@ -5,10 +5,11 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use profiler_common::{
+    event::Event,
     record::{NO_STACK, RecordHead},
     syscalls::{ALL_STACKS, COMPAT, Caller, CallerKey, Counter, SLOW_STACKS, SlowCall, Thread},
 };
-use profiler_ebpf::{atomic, ring, space, stack::number};
+use profiler_ebpf::{atomic, log, ring, space, stack::number};
 
 use crate::{
     maps::{CALLERS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, count, has_bit, settings},
@@ -100,7 +101,10 @@ fn add(thread: *mut Thread, stack: u32) {
         if CALLERS.get_ptr_mut(key).is_none() {
             let _ = CALLERS.insert(key, Caller { count: 0, total_ns: 0 }, BPF_NOEXIST);
         }
-        let Some(caller) = CALLERS.get_ptr_mut(key) else { return count(Counter::CallerLost) };
+        let Some(caller) = CALLERS.get_ptr_mut(key) else {
+            log::event(Event::CallerRefused, (*thread).tid.into(), key.call);
+            return count(Counter::CallerLost);
+        };
         atomic::add(&raw mut (*caller).count, 1);
         atomic::add(&raw mut (*caller).total_ns, (*thread).duration_ns);
     }
@@ -131,6 +135,7 @@ fn list(thread: *mut Thread, stack: u32) {
         };
         if !ring::send((&raw const slow).cast(), size_of::<SlowCall>() as u64) {
             count(Counter::SlowLost);
+            log::event(Event::SlowCallLost, slow.tid, call);
         }
     }
 }

@@ -3,8 +3,11 @@
 use core::ptr;
 
 use aya_ebpf::helpers::bpf_get_current_task_btf;
-use profiler_common::syscalls::{Counter, IS_NEW, Thread, of_thread};
-use profiler_ebpf::{atomic, space};
+use profiler_common::{
+    event::Event,
+    syscalls::{Counter, IS_NEW, Thread, of_thread},
+};
+use profiler_ebpf::{atomic, log, space};
 
 use crate::maps::{
     BEYOND, FREE_THREADS, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, TASK_COMM, TASK_PID,
@@ -102,6 +105,7 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
         }
         let Some(thread) = BEYOND.get_ptr_mut(tid) else {
             count(lost);
+            log::event(Event::ThreadRefused, tid.into(), tgid.into());
             return ptr::null_mut();
         };
         describe(thread, tid, tgid, number, task);

@@ -3,8 +3,11 @@
 
 use core::ffi::c_void;
 
-use profiler_common::syscalls::{Counter, UringKey};
-use profiler_ebpf::{atomic, space};
+use profiler_common::{
+    event::Event,
+    syscalls::{Counter, UringKey},
+};
+use profiler_ebpf::{atomic, log, space};
 
 use crate::{
     maps::{REQUEST_OPCODE, TASK_TGID, URING, count},
@@ -37,6 +40,9 @@ fn add(task: *const u8, operation: u32) {
     match URING.get_ptr_mut(key) {
         // SAFETY: a map value.
         Some(operations) => unsafe { atomic::add(operations, 1) },
-        None => count(Counter::UringLost),
+        None => {
+            count(Counter::UringLost);
+            log::event(Event::UringRefused, space.into(), operation.into());
+        }
     }
 }
