@@ -131,7 +131,24 @@ fn children_that_become_other_programs_give_their_room_back() {
     assert_eq!(number(&counted["ledger"]["sys_enter"], "abandoned"), 1, "{}", counted["ledger"]);
 }
 
-/// In reports of threads that are always between two calls, hits are what became of them, and histograms are sound.
+/// When single calls began, by thread, call and duration, in one report.
+fn beginnings(report: &Value) -> BTreeMap<String, Value> {
+    let sections = report["sections"].as_array().unwrap();
+    let Some(slow) = sections.iter().find(|section| section["name"] == "slow") else {
+        return BTreeMap::new();
+    };
+    let column = |name: &str| {
+        let columns = slow["columns"].as_array().unwrap();
+        columns.iter().position(|column| column["name"] == name).unwrap()
+    };
+    let key = ["tid", "call", "duration_ns"].map(column);
+    let start = column("start_ns");
+    let rows = slow["rows"].as_array().unwrap().iter().map(|row| &row["cells"]);
+    rows.map(|cells| (key.map(|at| cells[at].to_string()).concat(), cells[start].clone())).collect()
+}
+
+/// In reports of threads that are always between two calls, hits are what became of them, and histograms are sound. A single call has the
+/// same key in each.
 #[test]
 fn interim_reports_account_for_every_hit() {
     let Some(_live) = support::live() else { return };
@@ -141,22 +158,13 @@ fn interim_reports_account_for_every_hit() {
     target.expect_line("DONE", PATIENCE);
     for stacks in ["none", "slow"] {
         let pid = target.pid_argument();
-        let how = [
-            "syscalls",
-            "--max-cost",
-            "off",
-            "--format",
-            "json",
-            "--stacks",
-            stacks,
-            "--every",
-            "100ms",
-            "--for",
-            "1s",
-        ];
-        let outcome = Observer::spawn(&[how.as_slice(), &["--pid", &pid]].concat()).finish(PATIENCE);
+        let how = ["syscalls", "--format", "json", "--stacks", stacks, "--every", "100ms", "--for", "1s"];
+        // These threads do nothing but system calls.
+        let how = [how.as_slice(), &["--slow", "50us", "--max-cost", "off"]].concat();
+        let outcome = Observer::spawn(&[how, vec!["--pid", &pid]].concat()).finish(PATIENCE);
         assert!(outcome.status.success(), "{}", outcome.stderr);
-        let mut reports = 0;
+        let (mut reports, mut again) = (0, 0);
+        let mut before = BTreeMap::new();
         for report in serde_json::Deserializer::from_slice(&outcome.stdout).into_iter::<Value>() {
             let report = report.unwrap();
             reports += 1;
@@ -165,10 +173,16 @@ fn interim_reports_account_for_every_hit() {
                 assert_eq!(ledger["unaccounted"], 0, "report {reports}: {ledger}");
             }
             assert_eq!(report["coverage"]["complete"], true, "{}", report["coverage"]);
+            for (call, start) in beginnings(&report) {
+                if let Some(known) = before.insert(call, start.clone()) {
+                    assert_eq!(start, known);
+                    again += 1;
+                }
+            }
             let report: profiler::report::Report = serde_json::from_value(report).unwrap();
             report.check().unwrap_or_else(|defect| panic!("report {reports}: {defect}"));
         }
-        assert!(reports >= 5, "{reports}");
+        assert!(reports >= 5 && again > 0, "{reports} {again}");
     }
     target.quit();
 }

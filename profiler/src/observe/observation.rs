@@ -28,6 +28,8 @@ pub(crate) struct Observation<'a> {
     pub(super) cost: CostMeter,
     pub(crate) started_unix_ns: u64,
     pub(crate) began: Instant,
+    /// The same on the monotonic clock, in nanoseconds; see [`Observation::begin_at`].
+    pub(super) began_ns: u64,
     /// How long it lasted, once it is over.
     pub(crate) length: Option<Duration>,
     /// When that length was over, on the monotonic clock. Ages are counted to here: to take the probes away takes time.
@@ -42,9 +44,15 @@ impl Observation<'_> {
         self.length.unwrap_or_else(|| self.began.elapsed())
     }
 
+    /// Notes when it began. Once: two clocks read again would give another time, and what reports call by it another key.
+    pub(super) fn begin_at(&mut self, began: Instant) {
+        self.began = began;
+        self.began_ns = monotonic_ns().saturating_sub(began.elapsed().as_nanos() as u64);
+    }
+
     /// When it began, on the monotonic clock in nanoseconds.
     pub(crate) fn began_ns(&self) -> u64 {
-        monotonic_ns().saturating_sub(self.began.elapsed().as_nanos() as u64)
+        self.began_ns
     }
 
     /// How long it took to attach everything.

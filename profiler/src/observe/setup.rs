@@ -10,8 +10,15 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    found::Found, ground::Ground, joining::Joining, observation::Observation, refusals::replaces_itself,
-    run::Run, settings::Settings, space::Space, targets,
+    found::Found,
+    ground::Ground,
+    joining::Joining,
+    observation::{Observation, monotonic_ns},
+    refusals::replaces_itself,
+    run::Run,
+    settings::Settings,
+    space::Space,
+    targets,
 };
 use crate::{
     capture::{
@@ -70,6 +77,7 @@ impl<'a> Run<'a> {
             cost,
             started_unix_ns: 0,
             began: now,
+            began_ns: monotonic_ns(),
             length: None,
             end_ns: None,
             launched,
@@ -97,7 +105,7 @@ impl<'a> Run<'a> {
     /// Everything is attached: the observation begins.
     fn begin(&mut self) {
         let on = &mut self.on;
-        on.began = Instant::now();
+        on.begin_at(Instant::now());
         on.started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
         on.cost.attached(on.spaces.iter().map(|space| space.process.pid()));
         if self.tools.iter().any(|tool| tool.about().has_uprobes) {
@@ -109,7 +117,8 @@ impl<'a> Run<'a> {
     /// Lets a launched command run.
     pub(super) fn release_command(&mut self) -> Result<()> {
         if let Some(launched) = &mut self.on.launched {
-            self.on.began = launched.release()?;
+            let began = launched.release()?;
+            self.on.begin_at(began);
         }
         Ok(())
     }
