@@ -1,6 +1,6 @@
 //! Databases, with the loads that come with them.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -17,6 +17,7 @@ pub(super) const REDIS: Server = Server {
     start: redis,
     ready: Ready::Port,
     load: Some(|place| Ok(redis_benchmark(place, "1"))),
+    loaded: Ready::AtOnce,
     question: Question::Tcp(b"PING\r\n"),
     work: Some(Work::Counter(redis_commands)),
 };
@@ -28,6 +29,7 @@ pub(super) const REDIS_PIPELINED: Server = Server {
     start: redis,
     ready: Ready::Port,
     load: Some(|place| Ok(redis_benchmark(place, "16"))),
+    loaded: Ready::AtOnce,
     question: Question::Tcp(b"PING\r\n"),
     work: Some(Work::Counter(redis_commands)),
 };
@@ -89,6 +91,7 @@ pub(super) const MARIADB: Server = Server {
         Ok(load)
     }),
     // The server speaks first.
+    loaded: Ready::AtOnce,
     question: Question::Tcp(b""),
     work: None,
 };
@@ -99,6 +102,52 @@ fn sysbench(place: &Place) -> Command {
     sysbench.arg(format!("--mysql-socket={}", place.join("socket").display()));
     sysbench.args(["--tables=2", "--table-size=5000"]);
     sysbench
+}
+
+pub(super) const POSTGRES: Server = Server {
+    name: "postgres",
+    packages: &[Package::program("postgresql", "pgbench")],
+    does: "`pgbench` with four clients",
+    start: |place| {
+        let data = place.join("data");
+        let mut install = place.command(&postgres_program("initdb")?);
+        prepare(install.args(["--auth=trust", "--username=field", "--pgdata"]).arg(&data))?;
+        let mut server = place.command(&postgres_program("postgres")?);
+        server.arg("-D").arg(data).arg("-k").arg(place.path());
+        server.args(["-h", "127.0.0.1", "-p", &place.port.to_string()]);
+        Ok(server)
+    },
+    ready: Ready::Line("ready to accept connections"),
+    load: Some(|place| {
+        prepare(pgbench(place)?.args(["--initialize", "--scale=2"]))?;
+        let mut load = pgbench(place)?;
+        load.args(["--client=4", "--time=3600", "--progress=1"]);
+        Ok(load)
+    }),
+    loaded: Ready::Line("progress:"),
+    // A request for an encrypted connection: it answers with one letter.
+    question: Question::Tcp(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"),
+    work: None,
+};
+
+fn pgbench(place: &Place) -> Result<Command> {
+    let mut pgbench = place.command(&postgres_program("pgbench")?);
+    pgbench.args(["--host=127.0.0.1", "--username=field", "--port", &place.port.to_string()]);
+    pgbench.env("PGDATABASE", "postgres");
+    Ok(pgbench)
+}
+
+/// A program of the newest version that is installed: they are not on `PATH`.
+fn postgres_program(name: &str) -> Result<String> {
+    let versions = fs::read_dir("/usr/lib/postgresql").context("PostgreSQL is not installed")?;
+    let programs = versions.filter_map(|version| {
+        let version = version.ok()?;
+        let number: u32 = version.file_name().to_str()?.parse().ok()?;
+        let program = version.path().join("bin").join(name);
+        program.is_file().then_some((number, program))
+    });
+    let (_, newest) = programs.max().with_context(|| format!("no version of PostgreSQL has {name}"))?;
+    Ok(newest.display().to_string())
 }
 
 #[cfg(test)]

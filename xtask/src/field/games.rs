@@ -17,6 +17,7 @@ pub(super) const PONG: Server = Server {
     },
     ready: Ready::Line("listening on"),
     load: None,
+    loaded: Ready::AtOnce,
     question: Question::Tcp(b"GET / HTTP/1.0\r\n\r\n"),
     work: Some(Work::SamePerSecond),
 };
@@ -42,6 +43,7 @@ pub(super) const MINETEST: Server = Server {
     ready: Ready::Line("listening on"),
     load: None,
     // What the lists of servers ask: a packet of the protocol without a peer.
+    loaded: Ready::AtOnce,
     question: Question::Udp(b"\x4f\x45\x74\x03\x00\x00\x00\x01", 8),
     work: None,
 };
@@ -62,6 +64,7 @@ pub(super) const FREECIV: Server = Server {
     ready: Ready::Port,
     load: None,
     // A packet of three bytes, of an unknown kind: it closes the connection.
+    loaded: Ready::AtOnce,
     question: Question::Tcp(b"\x00\x03\xc8"),
     work: None,
 };
@@ -84,13 +87,29 @@ pub(super) const OPENTTD: Server = Server {
     ready: Ready::Port,
     load: None,
     // PACKET_CLIENT_GAME_INFO: three bytes, two of which are the length.
+    loaded: Ready::AtOnce,
     question: Question::Tcp(b"\x03\x00\x07"),
     work: None,
 };
 
+const TEEWORLDS_PACKAGE: Package = Package::file("teeworlds-server", "/usr/games/teeworlds-server");
+
+/// The same for those who look at its calls.
+pub(super) const TEEWORLDS_LOADED: Server = Server {
+    packages: &[TEEWORLDS_PACKAGE, Package::file("python3", "/usr/bin/python3")],
+    does: "thousands of packets a second ask for a token, as players do that connect",
+    load: Some(|place| {
+        let script = place.write("tokens.py", include_str!("scripts/tokens.py"))?;
+        let mut load = place.command("/usr/bin/python3");
+        load.arg(script).arg(place.port.to_string());
+        Ok(load)
+    }),
+    ..TEEWORLDS
+};
+
 pub(super) const TEEWORLDS: Server = Server {
     name: "teeworlds-server",
-    packages: &[Package::file("teeworlds-server", "/usr/games/teeworlds-server")],
+    packages: &[TEEWORLDS_PACKAGE],
     does: "waits for players",
     start: |place| {
         let mut server = place.command("/usr/games/teeworlds-server");
@@ -100,6 +119,7 @@ pub(super) const TEEWORLDS: Server = Server {
     ready: Ready::Line("version"),
     load: None,
     // A control packet that asks for a token, which a client has to fill up to the size of an answer.
+    loaded: Ready::AtOnce,
     question: Question::Udp(b"\x04\x00\x00\xff\xff\xff\xff\x05\x01\x02\x03\x04", 519),
     work: None,
 };

@@ -4,6 +4,7 @@
 //! of its own, as a user without privileges. Each is loaded, observed as a sysadmin would, asked whether it still works, and
 //! ended. The first lines are compared with what was judged to be right.
 
+mod calls;
 mod databases;
 mod expect;
 mod games;
@@ -48,7 +49,10 @@ const SERVERS: [&Server; 12] = [
 pub(crate) struct Args {
     /// Only these servers
     names: Vec<String>,
-    /// Write docs/field.md from the results of all servers
+    /// Observe by `profiler syscalls`: healthy servers under load, of which nothing may be called pointless
+    #[arg(long)]
+    syscalls: bool,
+    /// Write docs/field.md, or docs/field-syscalls.md, from the results of all servers
     #[arg(long, conflicts_with = "names")]
     write_docs: bool,
     /// Do not measure what the observation costs
@@ -70,7 +74,8 @@ pub(crate) struct Args {
 
 /// `cargo xtask field`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let servers = chosen(&args.names)?;
+    let all: &[&Server] = if args.syscalls { &calls::SERVERS } else { &SERVERS };
+    let servers = chosen(all, &args.names)?;
     let privilege = Privilege::find()?;
     let packages: Vec<_> = servers.iter().flat_map(|server| server.packages).collect();
     setup::ensure_packages(&packages, "the field")?;
@@ -93,6 +98,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         length: Duration::from_secs(args.seconds),
     };
     let stop = Stop::listen()?;
+    if args.syscalls {
+        return calls::run(&rig, &servers, args.write_docs, &stop);
+    }
     let mut outcomes = Vec::new();
     for server in servers {
         println!("\n== {}: {}", server.name, server.does);
@@ -116,12 +124,12 @@ fn build() -> Result<PathBuf> {
     Ok(artifacts::program(&built, "profiler")?.path.clone())
 }
 
-fn chosen(names: &[String]) -> Result<Vec<&'static Server>> {
+fn chosen(all: &[&'static Server], names: &[String]) -> Result<Vec<&'static Server>> {
     if names.is_empty() {
-        return Ok(SERVERS.to_vec());
+        return Ok(all.to_vec());
     }
-    let find = |name: &String| SERVERS.into_iter().find(|server| server.name == name);
-    let known = || SERVERS.map(|server| server.name).join(", ");
+    let find = |name: &String| all.iter().copied().find(|server| server.name == name);
+    let known = || all.iter().map(|server| server.name).collect::<Vec<_>>().join(", ");
     names
         .iter()
         .map(|name| find(name).with_context(|| format!("no server `{name}`; there are: {}", known())))
@@ -193,9 +201,9 @@ mod tests {
     #[test]
     fn servers_are_chosen_by_name() {
         let names = |chosen: Vec<&Server>| chosen.iter().map(|server| server.name).collect::<Vec<_>>();
-        assert_eq!(names(chosen(&["nginx".into(), "pong".into()]).unwrap()), ["nginx", "pong"]);
-        assert_eq!(chosen(&[]).unwrap().len(), SERVERS.len());
-        assert!(chosen(&["apache".into()]).is_err());
+        assert_eq!(names(chosen(&SERVERS, &["nginx".into(), "pong".into()]).unwrap()), ["nginx", "pong"]);
+        assert_eq!(chosen(&SERVERS, &[]).unwrap().len(), SERVERS.len());
+        assert!(chosen(&SERVERS, &["apache".into()]).is_err());
     }
 
     #[test]

@@ -62,27 +62,43 @@ impl Rig {
         memleak
     }
 
-    /// Observes a process for [`Rig::length`]. The reports are `target/field/NAME.json` and `.txt`.
+    /// `profiler syscalls` on a process and on what it forks, to be run as root.
+    pub(super) fn syscalls(&self, pid: Pid) -> Command {
+        let mut syscalls = self.privilege.command(&self.profiler, &[]);
+        syscalls.args(["syscalls", "--pid", &pid.as_raw_nonzero().to_string()]);
+        // Children that are there already.
+        syscalls.args(children(pid).iter().flat_map(|child| ["--pid", child]));
+        syscalls.args(["--children", "--max-cost", "100%"]);
+        syscalls
+    }
+
+    /// Observes a process by `memleak`.
     pub(super) fn observe(&self, name: &str, pid: Pid, stop: &Stop) -> Result<Observed> {
+        let status = self.run(name, self.memleak(pid), stop)?;
+        let answer = read(&self.output.join(format!("{name}.json")))?;
+        Ok(Observed { status, answer })
+    }
+
+    /// Runs an observation for [`Rig::length`]. The reports are `target/field/NAME.json` and `.txt`.
+    pub(super) fn run(&self, name: &str, mut observation: Command, stop: &Stop) -> Result<ExitStatus> {
         let [json, text, stderr] =
             ["json", "txt", "err"].map(|kind| self.output.join(format!("{name}.{kind}")));
         for file in [&json, &text] {
             // What an earlier run left would pass for the result of this one.
             let _ = fs::remove_file(file);
         }
-        let mut memleak = self.memleak(pid);
-        memleak.args(["--for", &format!("{}s", self.length.as_secs())]);
-        memleak.arg("-o").arg(&json).arg("-o").arg(&text);
+        observation.args(["--for", &format!("{}s", self.length.as_secs())]);
+        observation.arg("-o").arg(&json).arg("-o").arg(&text);
         let said = File::create(&stderr).with_context(|| format!("cannot write {}", stderr.display()))?;
-        memleak.stdout(Stdio::null()).stderr(said);
-        println!("$ {}", process::show(&memleak));
-        let status = self.wait(&mut memleak, stop)?;
+        observation.stdout(Stdio::null()).stderr(said);
+        println!("$ {}", process::show(&observation));
+        let status = self.wait(&mut observation, stop)?;
         self.privilege.hand_back(&self.output)?;
-        let answer = read(&json).with_context(|| {
+        if !json.is_file() {
             let said = fs::read_to_string(&stderr).unwrap_or_default();
-            format!("profiler made no report of {name} ({status}):\n{said}")
-        })?;
-        Ok(Observed { status, answer })
+            bail!("profiler made no report of {name} ({status}):\n{said}");
+        }
+        Ok(status)
     }
 
     fn wait(&self, memleak: &mut Command, stop: &Stop) -> Result<ExitStatus> {
@@ -105,6 +121,13 @@ impl Rig {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The processes that a process has forked and that live.
+fn children(pid: Pid) -> Vec<String> {
+    let pid = pid.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
 }
 
 fn read(report: &Path) -> Result<Answer> {

@@ -49,6 +49,7 @@ impl Running {
     pub(super) fn wait_until(&mut self, ready: &Ready, port: u16, stop: &Stop) -> Result<()> {
         let deadline = Instant::now() + START;
         match ready {
+            Ready::AtOnce => self.check_lives(),
             Ready::Line(text) => self.wait_for_line(text, deadline, stop),
             Ready::Port => loop {
                 if TcpStream::connect_timeout(&address(port), ANSWER).is_ok() {

@@ -29,6 +29,8 @@ pub(super) struct Server {
     pub(super) ready: Ready,
     /// Fills it and returns the command that keeps it busy until it is ended. A server without one is busy by itself.
     pub(super) load: Option<fn(&Place) -> Result<Command>>,
+    /// How one sees that the load has begun, where its first seconds are not like the others.
+    pub(super) loaded: Ready,
     /// How one sees that it still works.
     pub(super) question: Question,
     /// How its loss of throughput is measured, if it is.
@@ -41,6 +43,8 @@ pub(super) enum Ready {
     Port,
     /// It prints a line that contains this.
     Line(&'static str),
+    /// It is as soon as it runs.
+    AtOnce,
 }
 
 /// A question that only a working server answers.

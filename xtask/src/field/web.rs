@@ -34,6 +34,7 @@ pub(super) const NGINX: Server = Server {
         load.arg(format!("http://127.0.0.1:{}/index.html", place.port));
         Ok(load)
     }),
+    loaded: Ready::AtOnce,
     question: GET,
     work: Some(Work::Counter(nginx_requests)),
 };
@@ -66,8 +67,29 @@ pub(super) const NODE: Server = Server {
     },
     ready: Ready::Port,
     load: None,
+    loaded: Ready::AtOnce,
     question: GET,
     work: None,
+};
+
+/// The same program with requests to answer.
+pub(super) const NODE_HTTP: Server = Server {
+    name: "node-http",
+    does: "answers each request with a small file, over 16 connections",
+    start: |place| {
+        let file = place.write("answer.txt", "a small file\n")?;
+        let script = place.write("http.js", include_str!("scripts/http.js"))?;
+        let mut node = place.command("node");
+        node.arg(script).arg(place.port.to_string()).arg(file);
+        Ok(node)
+    },
+    load: Some(|place| {
+        let script = place.write("ask.js", include_str!("scripts/ask.js"))?;
+        let mut load = place.command("node");
+        load.arg(script).arg(place.port.to_string());
+        Ok(load)
+    }),
+    ..NODE
 };
 
 pub(super) const JAVA: Server = Server {
@@ -83,6 +105,7 @@ pub(super) const JAVA: Server = Server {
     },
     ready: Ready::Port,
     load: None,
+    loaded: Ready::AtOnce,
     question: GET,
     work: None,
 };
@@ -99,6 +122,7 @@ pub(super) const LUAJIT: Server = Server {
     },
     ready: Ready::Line("tick"),
     load: None,
+    loaded: Ready::AtOnce,
     question: Question::Line("tick"),
     work: None,
 };
