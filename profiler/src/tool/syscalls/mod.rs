@@ -5,6 +5,7 @@ mod byte_calls;
 pub mod counted;
 mod findings;
 mod kinds;
+mod lately;
 mod mapped;
 mod names;
 mod outlook;

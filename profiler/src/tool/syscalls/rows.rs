@@ -19,7 +19,7 @@ pub(super) struct Who {
 }
 
 /// Bit of a thread id that no thread has: the rest is the number of a name.
-const SEVERAL: u32 = 1 << 31;
+pub(super) const SEVERAL: u32 = 1 << 31;
 
 impl Who {
     /// Whether it stands for several threads.
@@ -131,9 +131,6 @@ pub(super) struct Rows {
     pub(super) kernel_clocks: BTreeMap<Who, u64>,
 }
 
-/// Calls that are over, and time in them, by thread and call: what a report says, for the next one.
-pub(super) type Before = BTreeMap<(Who, u64), (u64, u64)>;
-
 impl Rows {
     /// `now_ns` is on the monotonic clock.
     pub(super) fn of(counted: &Counted, now_ns: u64) -> Rows {
@@ -185,31 +182,6 @@ impl Rows {
                 self.names.insert(*who, now);
             }
         }
-    }
-
-    /// Finds out what came since the report before.
-    pub(super) fn since(&mut self, before: &Before) {
-        // What threads did that have given their room back went on in a row of several.
-        let mut gone: BTreeMap<(u16, u64), (u64, u64)> = BTreeMap::new();
-        for ((who, call), (calls, ns)) in before.iter().filter(|(key, _)| !self.by.contains_key(key)) {
-            let sum = gone.entry((who.space, *call)).or_default();
-            *sum = (sum.0 + calls, sum.1 + ns);
-        }
-        for (key, sum) in &mut self.by {
-            let (mut calls, mut ns) = before.get(key).copied().unwrap_or_default();
-            let (who, call) = key;
-            if who.is_several()
-                && let Some((more, more_ns)) = gone.remove(&(who.space, *call))
-            {
-                (calls, ns) = (calls + more, ns + more_ns);
-            }
-            sum.lately = (sum.calls().saturating_sub(calls), sum.total_ns.saturating_sub(ns));
-        }
-    }
-
-    /// What the next report begins from.
-    pub(super) fn before(&self) -> Before {
-        self.by.iter().map(|(key, sum)| (*key, (sum.calls(), sum.total_ns))).collect()
     }
 
     fn name(&mut self, who: Who, comm: [u64; 2]) {
@@ -283,22 +255,6 @@ mod tests {
         assert_eq!(now(&[stopped], 80), [(7, 60)]);
         let ended = Thread { state: IN_CALL | HAS_ENDED, ..thread() };
         assert_eq!(now(&[ended], 80), []);
-    }
-
-    #[test]
-    fn what_came_since_the_report_before_is_known_by_thread_and_call() {
-        let who = Who { space: 0, tid: 7 };
-        let sum = |returned, total_ns| Sum { returned, total_ns, ..Sum::default() };
-        let mut rows = Rows { by: [((who, 0), sum(10, 100))].into(), ..Rows::default() };
-        rows.since(&Before::new());
-        assert_eq!(rows.by[&(who, 0)].lately, (10, 100));
-        let before = rows.before();
-        rows.by.insert((who, 0), sum(13, 190));
-        rows.by.insert((who, 1), sum(2, 4));
-        rows.since(&before);
-        assert_eq!((rows.by[&(who, 0)].lately, rows.by[&(who, 1)].lately), ((3, 90), (2, 4)));
-        let all = rows.sums(|who, _| who);
-        assert_eq!(all[&who].lately, (5, 94));
     }
 
     #[test]
