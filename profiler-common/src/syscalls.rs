@@ -150,6 +150,8 @@ wire! {
         pub fate: u64,
         /// Calls of `clock_gettime` for clocks that no vDSO has ([`VDSO_CLOCKS`]).
         pub kernel_clocks: u64,
+        /// Time in walks, in nanoseconds, if stacks are taken at every entry.
+        pub walk_ns: u64,
         /// Number of the stack of the call under way, if stacks are taken at every entry; 0: not known.
         pub stack: u32,
         /// The process.
@@ -248,6 +250,8 @@ wire! {
         pub result: u64,
         /// Its first argument, for most calls a descriptor.
         pub argument: u64,
+        /// Name of the thread, ended by a zero byte.
+        pub comm: [u64; 2],
     }
 }
 

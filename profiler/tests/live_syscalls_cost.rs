@@ -39,6 +39,35 @@ fn what_calls_cost_is_what_the_program_loses() {
     assert_eq!(cost["trap_ns_per_hit"], Value::Null, "there are no traps: {cost}");
 }
 
+/// What a call costs with these stacks, in nanoseconds, beside a process that calls all the time or not.
+fn call_ns(stacks: &str, has_neighbour: bool) -> f64 {
+    let program = Build::c("turns.c").build();
+    let mut target = Workload::spawn(&program, &["3000"]);
+    let mut neighbour = Workload::spawn(&program, &["0"]);
+    let pid = target.pid_argument();
+    let how = ["syscalls", "--max-cost", "off", "--format", "json", "--stacks", stacks, "--pid", &pid];
+    let mut observer = Observer::spawn(&how);
+    observer.wait_attached();
+    let turns = if has_neighbour { 3 } else { 0 };
+    (0..turns).for_each(|_| neighbour.say("go"));
+    ns_per_turn(&mut target);
+    (0..turns).for_each(|_| drop(neighbour.expect_line("{", PATIENCE)));
+    let report = observer.interrupt().report(0);
+    target.quit();
+    neighbour.quit();
+    report["meta"]["cost"]["call_ns"].as_f64().unwrap()
+}
+
+/// What processes do that are not observed does not hide what a walk at each call takes.
+#[test]
+fn a_walk_costs_the_same_beside_a_busy_neighbour() {
+    let Some(_live) = support::live() else { return };
+    let (without, alone, beside) = (call_ns("none", false), call_ns("all", false), call_ns("all", true));
+    support::remark(&format!("A CALL without stacks {without}, with {alone}, beside a neighbour {beside}"));
+    assert!(alone - without > 50.0, "{alone} {without}");
+    assert!(beside - without > (alone - without) / 2.0, "{beside} {alone} {without}");
+}
+
 #[test]
 fn what_would_cost_too_much_is_refused_with_its_price() {
     let Some(_live) = support::live() else { return };

@@ -46,10 +46,14 @@ fn candidate(ctx: *mut c_void) {
             if call == CLOCK_GETTIME {
                 note_clock(thread, ctx);
             }
+            let mut now_ns = bpf_ktime_get_ns();
             if STACKS.load() == ALL_STACKS {
                 (*thread).stack = stack((*thread).space);
+                let walked_ns = bpf_ktime_get_ns();
+                (*thread).walk_ns += walked_ns - now_ns;
+                now_ns = walked_ns;
             }
-            (*thread).start_ns = bpf_ktime_get_ns();
+            (*thread).start_ns = now_ns;
         }
         done(thread);
     }

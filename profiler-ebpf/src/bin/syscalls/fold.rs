@@ -57,6 +57,7 @@ pub(crate) unsafe fn fold_record(thread: *mut Thread) {
         (*thread).exits = 0;
         (*thread).others = 0;
         (*thread).done = 0;
+        (*thread).walk_ns = 0;
         for (place, counter) in OF_THREADS.into_iter().enumerate() {
             let counted = (&raw mut (*thread).outcomes).cast::<u64>().add(place);
             let more = counted.read_volatile();

@@ -287,6 +287,7 @@ unsafe fn forget(thread: *mut Thread) {
         (*thread).exits = 0;
         (*thread).others = 0;
         (*thread).done = 0;
+        (*thread).walk_ns = 0;
         (*thread).first_cell = 0;
         for place in 0..OF_THREADS.len() {
             (&raw mut (*thread).outcomes).cast::<u64>().add(place).write_volatile(0);

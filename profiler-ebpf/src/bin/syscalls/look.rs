@@ -13,7 +13,7 @@ use profiler_ebpf::{atomic, log, ring, space, stack::number};
 
 use crate::{
     maps::{CALLERS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, count, has_bit, settings},
-    threads::{recorded, task, tid_of},
+    threads::{comm, recorded, task, tid_of},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -132,6 +132,7 @@ fn list(thread: *mut Thread, stack: u32) {
             duration_ns: (*thread).duration_ns,
             result: (*thread).result,
             argument,
+            comm: comm(task()),
         };
         if !ring::send((&raw const slow).cast(), size_of::<SlowCall>() as u64) {
             count(Counter::SlowLost);

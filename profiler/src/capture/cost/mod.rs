@@ -2,6 +2,7 @@
 
 mod measured;
 mod ourselves;
+pub(crate) mod priced;
 pub(crate) mod prices;
 pub(crate) mod spending;
 pub(crate) mod threads;
@@ -19,6 +20,7 @@ use profiler_common::busiest::ThreadHits;
 use self::{
     measured::Measured,
     ourselves::{map_bytes, own_cpu, own_peak_bytes},
+    priced::{Bills, Priced},
     prices::{Hits, Prices, Programs, RunTimes, Traps},
     spending::{Share, Spending},
     threads::Had,
@@ -61,12 +63,8 @@ pub(crate) struct CostMeter {
     guess: Programs,
     /// What each thread had used when it was last looked at.
     marks: HashMap<u32, Mark>,
-    /// Hits whose price their tool knows, by tool and thread, up to the last look; in all, and what they took.
-    priced: HashMap<(usize, u32), u64>,
-    priced_hits: u64,
-    priced_ns: f64,
-    /// Whether all those prices were measured here.
-    priced_measured: bool,
+    /// Hits whose price their tool knows, up to the last look.
+    bills: Bills,
     /// Whether prices follow from the run times of programs.
     needs_run_times: bool,
     names: HashMap<u32, Text>,
@@ -102,17 +100,6 @@ pub(crate) struct Reading {
     pub(crate) measured: RunTimes,
     /// Hits of tools that know what a hit costs: one for each of them.
     pub(crate) priced: Vec<Priced>,
-}
-
-/// Hits of a tool that knows what each costs.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Priced {
-    /// Hits so far by thread id.
-    pub(crate) threads: Vec<(u32, u64)>,
-    /// What one takes from its thread, in nanoseconds.
-    pub(crate) each_ns: f64,
-    /// Whether that was measured on this machine.
-    pub(crate) measured: bool,
 }
 
 impl Reading {
@@ -152,10 +139,7 @@ impl CostMeter {
             calibration: Calibration::None,
             guess,
             marks: HashMap::new(),
-            priced: HashMap::new(),
-            priced_hits: 0,
-            priced_ns: 0.0,
-            priced_measured: true,
+            bills: Bills::default(),
             needs_run_times,
             names: HashMap::new(),
             hits: Hits::default(),
@@ -246,7 +230,7 @@ impl CostMeter {
         self.measured.add(reading.measured, hits.all(), length);
         let measured = self.measured.times();
         let mut threads: HashMap<u32, (ThreadHits, f64)> = HashMap::new();
-        for (tid, ns) in self.price(reading.priced) {
+        for (tid, ns) in self.bills.add(reading.priced) {
             threads.entry(tid).or_default().1 += ns;
         }
         for (tid, hits) in reading.threads {
@@ -266,24 +250,6 @@ impl CostMeter {
                 self.names.insert(share.tid, name);
             }
         }
-    }
-
-    /// What hits since the last look took from threads, of tools that know their prices.
-    fn price(&mut self, priced: Vec<Priced>) -> Vec<(u32, f64)> {
-        let mut took = Vec::new();
-        for (tool, Priced { threads, each_ns, measured }) in priced.into_iter().enumerate() {
-            self.priced_measured &= measured;
-            for (tid, hits) in threads {
-                let before = self.priced.insert((tool, tid), hits).unwrap_or(0);
-                let new = hits.saturating_sub(before);
-                if new > 0 {
-                    took.push((tid, new as f64 * each_ns));
-                    self.priced_hits += new;
-                    self.priced_ns += new as f64 * each_ns;
-                }
-            }
-        }
-        took
     }
 
     /// What a thread had since it was last looked at; `None` if it had no hits, or if there was no earlier look. `priced_ns`: what
@@ -329,7 +295,8 @@ impl CostMeter {
     /// Hits per second so far.
     pub(crate) fn hits_per_s(&self) -> f64 {
         let Hits { entries, returns, looks, .. } = self.hits;
-        (entries + returns + looks + self.priced_hits) as f64 / self.began.elapsed().as_secs_f64().max(1e-3)
+        (entries + returns + looks + self.bills.all_hits()) as f64
+            / self.began.elapsed().as_secs_f64().max(1e-3)
     }
 
     /// Called before the programs are detached: the last moment to read their run times.
@@ -347,7 +314,7 @@ impl CostMeter {
 
     /// Whether all prices that were used were measured here.
     fn is_calibrated(&self, traps: Traps) -> bool {
-        (traps.calibrated || self.hits.all() == 0) && self.priced_measured
+        (traps.calibrated || self.hits.all() == 0) && self.bills.measured
     }
 
     /// The figures. `hits` is the total of all probes.
@@ -375,7 +342,7 @@ impl CostMeter {
             predicted_share: self.predicted,
             bpf_ns_per_hit: measured.all().mean_ns(),
             trap_ns_per_hit: (self.hits.all() > 0).then_some(prices.trap_ns),
-            call_ns: (self.priced_hits > 0).then(|| self.priced_ns / self.priced_hits as f64),
+            call_ns: self.bills.each_ns(),
             calibrated: self.is_calibrated(traps),
             own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64())
                 .filter(|_| is_long),

@@ -12,14 +12,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::space::{GIVEN, Space};
+use profiler_common::{
+    space::{GIVEN, Space},
+    syscalls::{HAS_ENDED, Thread},
+};
 
 use super::{
-    counted::Counted,
+    counted::{Counted, each},
     probes::{Limits, Probes, Stacks},
+    sums,
 };
 use crate::{
     capture::cost::{
+        priced::{Paid, Priced},
         prices::Price,
         spending::LEAST_BUSY,
         threads::{self, Had},
@@ -48,23 +53,20 @@ const WALK_NS: f64 = 800.0;
 pub(super) struct PerCall {
     /// Both programs with their tracepoints, without stacks.
     pub(super) counted_ns: f64,
-    /// What the program at the entry runs of that, as the kernel measures it; 0 if that is not known.
-    pub(super) entry_ns: f64,
     /// Whether it was measured here.
     pub(super) measured: bool,
 }
 
 impl PerCall {
     /// Of a virtual machine of 2026, for where nothing could be measured.
-    pub(super) const ASSUMED: PerCall = PerCall { counted_ns: 350.0, entry_ns: 0.0, measured: false };
+    pub(super) const ASSUMED: PerCall = PerCall { counted_ns: 350.0, measured: false };
 
-    /// What a call costs with stacks as asked for. `entry_ns`: what the program at the entry runs on the targets, if that is known.
-    pub(super) fn ns(&self, stacks: Stacks, entry_ns: Option<f64>) -> f64 {
-        match (stacks, entry_ns) {
-            (Stacks::All, Some(entry_ns)) => self.counted_ns + (entry_ns - self.entry_ns).max(0.0),
-            (Stacks::All, None) => self.counted_ns + WALK_NS,
+    /// What a call will cost with stacks as asked for.
+    fn expected_ns(&self, stacks: Stacks) -> f64 {
+        match stacks {
+            Stacks::All => self.counted_ns + WALK_NS,
             // Of the slow ones, too few for it to matter.
-            (Stacks::Slow | Stacks::None, _) => self.counted_ns,
+            Stacks::Slow | Stacks::None => self.counted_ns,
         }
     }
 }
@@ -124,7 +126,7 @@ pub(super) struct Made {
 ///
 /// # Errors
 /// If the kernel refuses the programs.
-pub(super) fn find_out(pids: &[u32], stacks: Stacks) -> Result<Found> {
+pub(super) fn find_out(pids: &[u32]) -> Result<Found> {
     let tried = || Error::new(ErrorKind::Limit, "tried to measure what a system call costs");
     let mut pair = UnixStream::pair().map_err(|e| tried().because_of(e))?;
     let mut series = || -> Result<f64> { per_call_ns(&mut pair).map_err(|e| tried().because_of(e)) };
@@ -134,7 +136,6 @@ pub(super) fn find_out(pids: &[u32], stacks: Stacks) -> Result<Found> {
     let begun = Instant::now();
     let (calls, had) = (moment.calls()?, threads::of_processes(pids.iter().copied()));
     let observed = shortest(&mut series)?;
-    let entry_ns = if stacks == Stacks::All { moment.probes.entry_ns_in(&mut series)? } else { 0.0 };
     if !pids.is_empty() {
         thread::sleep(COUNTING.saturating_sub(begun.elapsed()));
     }
@@ -150,7 +151,7 @@ pub(super) fn find_out(pids: &[u32], stacks: Stacks) -> Result<Found> {
     let price = observed - before.min(shortest(&mut series)?);
     let is_seen = calls_after.get(&own_tid).is_some_and(|calls| *calls >= MESSAGES.into());
     let per_call = match is_seen && price > 0.0 {
-        true => PerCall { counted_ns: price, entry_ns, measured: true },
+        true => PerCall { counted_ns: price, measured: true },
         false => PerCall::ASSUMED,
     };
     tracing::debug!(?per_call, "what a call costs");
@@ -180,7 +181,7 @@ impl Found {
         let prices = threads.iter().filter_map(|(tid, made)| {
             let (calls, busy) = (made.calls as f64, made.had.busy_ns as f64);
             let own = (busy - calls * self.per_call.counted_ns).max(0.0);
-            let ours = calls * self.per_call.ns(stacks, None);
+            let ours = calls * self.per_call.expected_ns(stacks);
             let could = length_ns - made.had.waited_ns as f64;
             (busy >= length_ns * LEAST_BUSY).then(|| (*tid, made, Price::of(ours, own, could.max(busy))))
         });
@@ -195,6 +196,37 @@ impl Found {
             limit: max_cost.unwrap_or(1.0),
         })
     }
+}
+
+/// What calls have taken so far from threads that have not ended: what counting costs, and what each walk took.
+///
+/// # Errors
+/// If the kernel does not say.
+pub(super) fn paid(probes: &Probes, per_call: PerCall) -> Result<Priced> {
+    let mut threads = Vec::new();
+    let mut add = |space: u32, tid: u32, state: u32, calls: u64, walk_ns: u64| {
+        if tid != 0 && state & HAS_ENDED == 0 {
+            let ns = calls as f64 * per_call.counted_ns + walk_ns as f64;
+            threads.push(Paid { space: space as u16, tid, hits: calls, ns });
+        }
+    };
+    for (_, thread) in probes.threads.up_to(probes.given_out("NEXT_THREAD")?) {
+        // SAFETY: an element of the mapping; any bytes are valid.
+        unsafe {
+            add(
+                (&raw const (*thread).space).read_volatile(),
+                (&raw const (*thread).tid).read_volatile(),
+                (&raw const (*thread).state).read_volatile(),
+                (&raw const (*thread).enters).read_volatile(),
+                (&raw const (*thread).walk_ns).read_volatile(),
+            );
+        }
+    }
+    each(probes, "BEYOND", |_: u32, thread: Thread| {
+        add(thread.space, thread.tid, thread.state, thread.enters, thread.walk_ns);
+    })?;
+    let [enters, exits] = sums::hits(probes)?;
+    Ok(Priced { threads, hits: enters + exits, measured: per_call.measured })
 }
 
 /// The refusal, if a forecast is over its limit.
@@ -218,20 +250,13 @@ pub(super) fn refused(forecast: &Forecast, stacks: Stacks, max_cost: Option<f64>
 mod tests {
     use super::*;
 
-    const PER_CALL: PerCall = PerCall { counted_ns: 400.0, entry_ns: 100.0, measured: true };
+    const PER_CALL: PerCall = PerCall { counted_ns: 400.0, measured: true };
 
     /// A thread that makes this many calls in a busy part of a second.
     fn found(calls: u64, busy_ms: u64) -> Found {
         let had = Had { busy_ns: busy_ms * 1_000_000, waited_ns: 0, user_ns: 0 };
         let threads = HashMap::from([(u32::MAX / 2, Made { calls, had })]);
         Found { per_call: PER_CALL, counted: (Duration::from_secs(1), threads) }
-    }
-
-    #[test]
-    fn a_walk_at_every_call_is_measured_on_the_target() {
-        assert_eq!(PER_CALL.ns(Stacks::Slow, Some(900.0)), 400.0);
-        assert_eq!(PER_CALL.ns(Stacks::All, Some(900.0)), 1_200.0);
-        assert_eq!(PER_CALL.ns(Stacks::All, None), 400.0 + WALK_NS);
     }
 
     #[test]

@@ -250,21 +250,6 @@ impl Probes {
         set
     }
 
-    /// Run time and runs of the program at the entry so far, while the kernel measures them.
-    pub(super) fn entry_run_time(&self) -> (u64, u64) {
-        let entry = self.programs.iter().find(|(name, _)| *name == "syscalls_enter");
-        entry.and_then(|(_, program)| bpf::run_stats(program.as_fd()).ok()).unwrap_or_default()
-    }
-
-    /// The mean run time of the program at the entry while `work` goes on, in nanoseconds.
-    pub(super) fn entry_ns_in(&self, work: &mut impl FnMut() -> Result<f64>) -> Result<f64> {
-        let Ok(_stats) = bpf::enable_run_stats() else { return Ok(0.0) };
-        let before = self.entry_run_time();
-        work()?;
-        let after = self.entry_run_time();
-        Ok((after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64)
-    }
-
     /// Instructions that the verifier has looked at, by program.
     pub fn verified(&self) -> Vec<(&'static str, u32)> {
         let verified = |(name, program): &(&'static str, OwnedFd)| {

@@ -185,10 +185,8 @@ impl Rows {
     }
 
     fn name(&mut self, who: Who, comm: [u64; 2]) {
-        let bytes: Vec<u8> =
-            comm.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect();
-        if who.tid != 0 && !bytes.is_empty() {
-            self.names.insert(who, Text::from(bytes.as_slice()));
+        if who.tid != 0 && comm != [0; 2] {
+            self.names.insert(who, self::comm(comm));
         }
     }
 
@@ -207,6 +205,13 @@ impl Rows {
         }
         sums
     }
+}
+
+/// The name of a thread, as the kernel has it.
+pub(super) fn comm(comm: [u64; 2]) -> Text {
+    let bytes: Vec<u8> =
+        comm.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect();
+    Text::from(bytes.as_slice())
 }
 
 /// The calls that a thread is in, with their beginnings: the one that it makes, and those that wait for a signal handler or to be

@@ -8,7 +8,7 @@ use super::{
     args::By,
     findings::thresholds,
     kinds, names,
-    rows::{Rows, Sum, Who},
+    rows::{Rows, Sum, Who, comm},
 };
 use crate::{
     observe::Observation,
@@ -51,8 +51,9 @@ pub(super) struct Tables<'a> {
     pub(super) singles: &'a [Single],
     /// Operations of io_uring that were submitted, by address space and operation.
     pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
-    /// Single calls that were not kept.
+    /// Single calls that were not kept, and those that did not fit into the ring.
     pub(super) not_listed: u64,
+    pub(super) not_sent: u64,
     pub(super) by: By,
     /// Time since the report before, if this one is not the last.
     pub(super) lately: Duration,
@@ -104,7 +105,7 @@ impl Tables<'_> {
         if !self.uring.is_empty() {
             sections.push(self.io_uring());
         }
-        if !self.singles.is_empty() || self.not_listed > 0 {
+        if !self.singles.is_empty() || self.not_listed + self.not_sent > 0 {
             sections.push(self.single_calls());
         }
         (sections, rows)
@@ -314,8 +315,10 @@ impl Tables<'_> {
 
     fn single_calls(&self) -> Section {
         let rows = self.singles.iter().map(|single| {
-            let who = Who { space: single.space, tid: single.call.tid as u32 };
-            let mut cells = self.thread_cells(who);
+            let mut cells = self.whose(single.space).to_vec();
+            cells.push(Value::Exact(single.call.tid));
+            // The one that it had then: it may have ended since.
+            cells.push(Value::Name(comm(single.call.comm)));
             cells.push(Value::Word(names::call(single.call.call)));
             cells.push(Value::Exact(single.call.start_ns.saturating_sub(self.on.began_ns())));
             cells.push(Value::Exact(single.call.duration_ns));
@@ -333,7 +336,11 @@ impl Tables<'_> {
             self.section("slow", "Single calls, the longest first", &keys, rows.collect(), &sums);
         if self.not_listed > 0 {
             let more = units::plural(self.not_listed as usize, "more call", "more calls");
-            section.notes.push(format!("{more} as slow: only the longest are listed"));
+            section.notes.push(format!("{more} of at least that length: only the longest are listed"));
+        }
+        if self.not_sent > 0 {
+            let more = units::plural(self.not_sent as usize, "call", "calls");
+            section.notes.push(format!("without {more} of any thread that did not fit into the ring"));
         }
         section.number_rows();
         section

@@ -8,28 +8,27 @@ use std::{
 };
 
 use profiler_common::{
-    histogram::{self, BUCKETS},
+    histogram,
     syscalls::{Counter, SlowCall},
 };
 
 use super::{
     ABOUT,
     args::Options,
-    counted::Counted,
+    counted::{Counted, durations},
     findings::{Asked, Facts},
-    kinds::is_wait,
     outlook,
     lately::Before,
     part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
-    price::{PerCall, find_out, refused},
+    price::{PerCall, find_out, paid, refused},
     probes::{Limits, Probes, Stacks},
-    rows::{Rows, Who},
+    rows::{Rows, Who, comm},
     sums,
     tables::Tables,
 };
 use crate::{
     capture::{
-        cost::{CostMeter, Priced, Reading, prices::Programs, threads::name as thread_name},
+        cost::{CostMeter, Reading, prices::Programs, threads::name as thread_name},
         object::Object,
         uprobe::{Links, Loaded},
     },
@@ -40,7 +39,7 @@ use crate::{
         family::Families,
         modules::{ModuleId, Modules},
     },
-    text::Text,
+    text::{Pattern, Text},
     tool::{About, Counts, Loading, Preloading, Tool},
     units,
 };
@@ -107,20 +106,8 @@ impl Syscalls {
     }
 
     /// Chooses what is slow, so that about [`STACKS_PER_S`] calls a second are, and [`WAITS_PER_S`] of those that wait.
-    fn adapt(&mut self, counted: &Counted) -> Result<()> {
-        if self.limits.stacks != Stacks::Slow {
-            return Ok(());
-        }
-        let mut now = [const { vec![] }; 2].map(|empty: Vec<u64>| {
-            let mut durations = empty;
-            durations.resize(BUCKETS, 0);
-            durations
-        });
-        for cell in &counted.cells {
-            let [works, waits] = &mut now;
-            let sums = if is_wait(cell.call) { waits } else { works };
-            sums.iter_mut().zip(cell.histogram).for_each(|(sum, more)| *sum += more);
-        }
+    fn adapt(&mut self) -> Result<()> {
+        let now = durations(self.probes()?)?;
         let [works, waits] = &now;
         let [works_before, waits_before] = &self.durations;
         self.limits.stack_ns = slow_from(works, works_before, STACKS_PER_S);
@@ -184,7 +171,7 @@ impl Tool for Syscalls {
         self.probes = Some(Probes::over(object, self.limits)?);
         if self.per_call.is_none() {
             // Nothing was to be predicted; what it costs is said all the same.
-            let found = find_out(&[], self.limits.stacks);
+            let found = find_out(&[]);
             let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
             self.per_call = Some(found.map_or(PerCall::ASSUMED, |found| found.per_call));
         }
@@ -199,7 +186,7 @@ impl Tool for Syscalls {
         let begun = Instant::now();
         settings.stage.begin("counting calls, to predict the cost");
         let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let found = find_out(&pids, self.limits.stacks)?;
+        let found = find_out(&pids)?;
         self.per_call = Some(found.per_call);
         let forecast = found.forecast(self.limits.stacks, settings.max_cost);
         cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
@@ -253,12 +240,15 @@ impl Tool for Syscalls {
     }
 
     fn look(&mut self, _: &Observation<'_>) -> Result<()> {
-        let counted = Counted::read(self.probes()?)?;
-        self.adapt(&counted)
+        if self.limits.stacks == Stacks::Slow { self.adapt() } else { Ok(()) }
     }
 
     fn take_record(&mut self, record: &[u8]) {
         let Some(call) = SlowCall::read(record) else { return };
+        let fits = |pattern: &Pattern| pattern.fits(&comm(call.comm).terminal());
+        if !self.options.thread.as_ref().is_none_or(fits) {
+            return;
+        }
         self.singles.push(call);
         if self.singles.len() >= 2 * MOST_LISTED {
             self.keep_longest();
@@ -272,21 +262,12 @@ impl Tool for Syscalls {
     }
 
     fn reading(&self, _: bool) -> Result<Reading> {
-        let probes = self.probes()?;
-        let counted = Counted::read(probes)?;
-        let (ns, runs) = probes.entry_run_time();
-        let entry_ns = (runs > 0).then(|| ns as f64 / runs as f64);
         let per_call = self.per_call.unwrap_or(PerCall::ASSUMED);
-        let priced = Priced {
-            threads: counted.threads.iter().map(|thread| (thread.tid, thread.enters)).collect(),
-            each_ns: per_call.ns(self.limits.stacks, entry_ns),
-            measured: per_call.measured,
-        };
-        Ok(Reading { priced: vec![priced], ..Reading::default() })
+        Ok(Reading { priced: vec![paid(self.probes()?, per_call)?], ..Reading::default() })
     }
 
     fn needs_run_times(&self) -> bool {
-        self.limits.stacks == Stacks::All
+        false
     }
 
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
@@ -348,16 +329,11 @@ impl Tool for Syscalls {
             Asked { pattern: pattern.given().into(), is_there: names.iter().any(fits), names }
         });
         let mut part = Part { settings: self.settings(), ..Part::default() };
-        let not_listed = self.not_listed + counted.counter(Counter::SlowLost);
-        let mut listed = std::borrow::Cow::from(&self.singles);
         if self.options.thread.is_some() {
-            listed
-                .to_mut()
-                .retain(|call| rows.names.contains_key(&Who { space: call.space(), tid: call.tid as u32 }));
-            // Callers are counted for all threads together.
+            // They are counted for all threads together.
             counted.callers.clear();
         }
-        let (callers, singles) = stacks(&listed, on, &counted, &mut part);
+        let (callers, singles) = stacks(&self.singles, on, &counted, &mut part);
         let uring = uring(&counted);
         let tables = Tables {
             uring: &uring,
@@ -366,7 +342,8 @@ impl Tool for Syscalls {
             rows: &rows,
             callers: &callers,
             singles: &singles,
-            not_listed,
+            not_listed: self.not_listed,
+            not_sent: counted.counter(Counter::SlowLost),
             by: self.options.by,
             lately,
             is_interim: on.length.is_none(),
