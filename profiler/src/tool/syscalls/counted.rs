@@ -1,14 +1,20 @@
 //! What the kernel side of `syscalls` has counted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use profiler_common::{
     histogram::{self, BUCKETS, GROUPING_POWER},
     ledger::Ledger as _,
-    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, SharedKey, Thread, UringKey},
+    syscalls::{Caller, CallerKey, Cell, Counter, ErrorKey, Folds, SharedKey, Thread, UringKey},
 };
 
-use super::{kinds::is_wait, mapped::settled, probes::Probes, sums};
+use super::{
+    cells::{self, Books, OneCall, Places, Read},
+    kinds::is_wait,
+    mapped::settled,
+    probes::Probes,
+    sums,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     kernel::bpf,
@@ -45,19 +51,21 @@ impl Counted {
             callers: Vec::new(),
             counters: sums::read(probes)?,
         };
-        counted.read_threads(probes)?;
-        each(probes, "SHARED", |_: SharedKey, mut cell: Cell| {
-            mend(&mut cell);
-            counted.cells.push(cell);
+        let records = counted.read_threads(probes)?;
+        let read = cells::read(&Live { probes, records })?;
+        (counted.cells, counted.errors) = (read.cells, read.errors);
+        each(probes, "ERRORS", |key: ErrorKey, count| {
+            if key.tid != 0 {
+                counted.errors.push((key, count));
+            }
         })?;
-        each(probes, "ERRORS", |key, count| counted.errors.push((key, count)))?;
         each(probes, "URING", |key, operations| counted.uring.push((key, operations)))?;
         each(probes, "CALLERS", |key, caller| counted.callers.push((key, caller)))?;
         Ok(counted)
     }
 
-    /// Threads and their own cells.
-    fn read_threads(&mut self, probes: &Probes) -> Result<()> {
+    /// Reads threads. Where the records are of those that have one.
+    fn read_threads(&mut self, probes: &Probes) -> Result<Records> {
         let mut records = HashMap::new();
         for (_, record) in probes.threads.up_to(probes.given_out("NEXT_THREAD")?) {
             // SAFETY: an element of the mapping; any bytes are valid for a wire type.
@@ -68,22 +76,7 @@ impl Counted {
             }
         }
         each(probes, "BEYOND", |_: u32, thread: Thread| self.threads.push(thread))?;
-        for (_, place) in probes.cells.up_to(probes.given_out("NEXT_CELL")?) {
-            // SAFETY: as above.
-            let read = || unsafe { place.read_volatile() };
-            let cell = read();
-            let (mut cell, is_settled) = match records.get(&(cell.space, cell.tid)) {
-                Some(record) => settled(*record, read),
-                None => (cell, false),
-            };
-            if !is_settled {
-                mend(&mut cell);
-            }
-            if cell.tid != 0 {
-                self.cells.push(cell);
-            }
-        }
-        Ok(())
+        Ok(records)
     }
 
     /// One of the counters.
@@ -94,6 +87,103 @@ impl Counted {
     /// The ledger. Hits come from threads, what became of them from cells and from what threads are doing, so that they prove each other.
     pub fn ledger(&self) -> [u64; Counter::COUNT] {
         self.counters
+    }
+}
+
+/// Records by address space and thread.
+type Records = HashMap<(u32, u32), *const Thread>;
+
+/// What the programs have while they run.
+struct Live<'a> {
+    probes: &'a Probes,
+    records: Records,
+}
+
+impl Live<'_> {
+    /// A cell, so that its numbers belong together; `None` if no thread has it.
+    fn cell(&self, place: *const Cell) -> Option<Cell> {
+        // SAFETY: an element of the mapping; any bytes are valid for a wire type.
+        let read = || unsafe { place.read_volatile() };
+        let cell = read();
+        let (mut cell, is_settled) = match self.records.get(&(cell.space, cell.tid)) {
+            Some(record) => settled(*record, read),
+            None => (cell, false),
+        };
+        if !is_settled {
+            mend(&mut cell);
+        }
+        (cell.tid != 0).then_some(cell)
+    }
+
+    fn own_cells(&self) -> Result<impl Iterator<Item = (u32, *const Cell)>> {
+        Ok(self.probes.cells.up_to(self.probes.given_out("NEXT_CELL")?))
+    }
+}
+
+impl Books for Live<'_> {
+    fn folds(&self) -> Result<Folds> {
+        sums::folds(self.probes)
+    }
+
+    fn all(&self) -> Result<Read> {
+        let mut read = Read::default();
+        read.cells.extend(self.own_cells()?.filter_map(|(_, place)| self.cell(place)));
+        each(self.probes, "SHARED", |_: SharedKey, mut cell: Cell| {
+            mend(&mut cell);
+            read.cells.push(cell);
+        })?;
+        each(self.probes, "ERRORS", |key: ErrorKey, count| {
+            if key.tid == 0 {
+                read.errors.push((key, count));
+            }
+        })?;
+        Ok(read)
+    }
+
+    fn own_places(&self) -> Result<BTreeMap<OneCall, Vec<u32>>> {
+        let mut places: BTreeMap<OneCall, Vec<u32>> = BTreeMap::new();
+        for (index, place) in self.own_cells()? {
+            // SAFETY: as in `cell`.
+            let (tid, of) = unsafe {
+                let of =
+                    ((&raw const (*place).space).read_volatile(), (&raw const (*place).call).read_volatile());
+                ((&raw const (*place).tid).read_volatile(), of)
+            };
+            if tid != 0 {
+                places.entry(of).or_default().push(index);
+            }
+        }
+        Ok(places)
+    }
+
+    fn shared_places(&self, places: &mut BTreeMap<OneCall, Places>) -> Result<()> {
+        each(self.probes, "SHARED", |key: SharedKey, _: Cell| {
+            places.entry((key.space as u32, key.call)).or_default().shared.push(key);
+        })?;
+        each(self.probes, "ERRORS", |key: ErrorKey, _: u64| {
+            if key.tid == 0 {
+                places.entry((key.space, key.call)).or_default().errors.push(key);
+            }
+        })
+    }
+
+    fn own(&self, of: OneCall, index: u32) -> Option<Cell> {
+        let cell = self.cell(self.probes.cells.at(index)?)?;
+        ((cell.space, cell.call) == of).then_some(cell)
+    }
+
+    fn shared(&self, key: &SharedKey) -> Result<Option<Cell>> {
+        // SAFETY: any bytes are valid for a wire type.
+        let mut cell = [unsafe { std::mem::zeroed::<Cell>() }];
+        let found = self.probes.find("SHARED", key, &mut cell)?;
+        let [mut cell] = cell;
+        mend(&mut cell);
+        Ok(found.then_some(cell))
+    }
+
+    fn errors(&self, key: &ErrorKey) -> Result<Option<u64>> {
+        let mut count = [0u64];
+        Ok(self.probes.find("ERRORS", key, &mut count)?.then_some(count[0]))
     }
 }
 

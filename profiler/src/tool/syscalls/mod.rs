@@ -2,6 +2,7 @@
 
 mod args;
 mod byte_calls;
+mod cells;
 pub mod counted;
 mod findings;
 mod kinds;

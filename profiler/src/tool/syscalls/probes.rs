@@ -287,6 +287,15 @@ impl Probes {
             .map_err(|e| tried(format_args!("to read BPF map {map}")).because_of(e))
     }
 
+    /// Reads an element of a hash map, if it is there.
+    pub(super) fn find<K, V: Copy>(&self, map: &str, key: &K, values: &mut [V]) -> Result<bool> {
+        match bpf::lookup(self.map(map)?, key, values) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(tried(format_args!("to read BPF map {map}")).because_of(error)),
+        }
+    }
+
     fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
         bpf::update(self.map(map)?, key, value)
             .map_err(|e| tried(format_args!("to write BPF map {map}")).because_of(e))

@@ -191,7 +191,8 @@ pub(super) fn lost(probes: &Probes) -> Result<u64> {
     Ok(lost)
 }
 
-fn folds(probes: &Probes) -> Result<Folds> {
+/// How often room was given back so far.
+pub(super) fn folds(probes: &Probes) -> Result<Folds> {
     let mut folds = [Folds { begun: 0, done: 0 }];
     probes.read(".bss.folds", &0u32, &mut folds)?;
     let [folds] = folds;
