@@ -10,7 +10,6 @@ use profiler_common::{
 
 use super::{
     cells::{self, Books, OneCall, Places, Read},
-    kinds::is_wait,
     mapped::settled,
     probes::Probes,
     sums,
@@ -185,25 +184,6 @@ impl Books for Live<'_> {
         let mut count = [0u64];
         Ok(self.probes.find("ERRORS", key, &mut count)?.then_some(count[0]))
     }
-}
-
-/// Durations of all calls so far, by bucket: of those that work, and of those that wait. Calls that return meanwhile may or may not be
-/// among them.
-pub(super) fn durations(probes: &Probes) -> Result<[Vec<u64>; 2]> {
-    let mut durations = [const { vec![] }; 2].map(|_: Vec<u64>| vec![0; BUCKETS]);
-    let mut add = |call: u64, histogram: &[u64; BUCKETS]| {
-        let [works, waits] = &mut durations;
-        let sums = if is_wait(call) { waits } else { works };
-        sums.iter_mut().zip(histogram).for_each(|(sum, more)| *sum += more);
-    };
-    for (_, cell) in probes.cells.up_to(probes.given_out("NEXT_CELL")?) {
-        // SAFETY: an element of the mapping; any bytes are valid for a wire type.
-        unsafe {
-            add((&raw const (*cell).call).read_volatile(), &(&raw const (*cell).histogram).read_volatile())
-        };
-    }
-    each(probes, "SHARED", |key: SharedKey, cell: Cell| add(key.call, &cell.histogram))?;
-    Ok(durations)
 }
 
 /// Makes the numbers of a cell fit each other that were read while a call was added: its histogram has the calls.

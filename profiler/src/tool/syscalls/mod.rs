@@ -15,6 +15,7 @@ mod price;
 pub mod probes;
 mod rows;
 mod rules;
+mod slow;
 mod sums;
 mod tables;
 mod tool;

@@ -7,22 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::{
-    histogram,
-    syscalls::{Counter, SlowCall},
-};
+use profiler_common::syscalls::{Counter, SlowCall};
 
 use super::{
     ABOUT,
     args::Options,
-    counted::{Counted, durations},
+    counted::Counted,
     findings::{Asked, Facts},
-    outlook,
     lately::Before,
+    outlook,
     part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
     price::{PerCall, find_out, paid, refused},
     probes::{Limits, Probes, Stacks},
     rows::{Rows, Who, comm},
+    slow::{durations, slow_from},
     sums,
     tables::Tables,
 };
@@ -115,22 +113,6 @@ impl Syscalls {
         self.durations = now;
         self.probes()?.set(self.limits, false)
     }
-}
-
-/// The length from which on at most `most` of the calls are that came since the last look. `now` and `before` count calls by
-/// bucket of their duration.
-fn slow_from(now: &[u64], before: &[u64], most: u64) -> u64 {
-    let mut left = most;
-    let mut slow = 0;
-    for (index, now) in now.iter().enumerate().rev() {
-        let new = now.saturating_sub(before.get(index).copied().unwrap_or(0));
-        if new > left {
-            slow = index + 1;
-            break;
-        }
-        left -= new;
-    }
-    histogram::first(histogram::GROUPING_POWER, slow).unwrap_or(u64::MAX)
 }
 
 impl Tool for Syscalls {
