@@ -1,5 +1,7 @@
-//! Processes that join an observation: those that targets fork (`--children`), those that begin later and have the name or are in
-//! the cgroup that was asked for; and the programs that observed processes become by exec.
+//! Processes that join an observation: those that targets fork (`--children`), and those that begin later and have the name or are
+//! in the cgroup that was asked for.
+
+mod execs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -262,106 +264,6 @@ impl Run<'_> {
             .iter_mut()
             .flat_map(|tool| tool.take_first(Some(number)).into_iter().chain(tool.take_last(Some(number))));
         self.leaving.close(links.collect());
-    }
-
-    /// A target became another program, which has the address space `next`: the old one is complete.
-    fn replaced(&mut self, next: u16, pid: u32, before: u16, tell: &mut impl FnMut(Event<'_>)) {
-        self.end_replaced(before);
-        self.joining.passing.remove(&before);
-        // A server that runs a command becomes two processes of its name for a moment.
-        if !self.on.settings.children && self.joining.newcomers.contains(&pid) && !self.is_wanted(pid) {
-            self.joining.newcomers.remove(&pid);
-            self.on.ground.forget_target(pid, next);
-            return;
-        }
-        let followed = self.follow_exec(pid, next);
-        // Its process is held by the space of what it has become.
-        if let [spaces @ .., last] = self.on.spaces.as_mut_slice()
-            && last.number == next
-        {
-            spaces.iter_mut().filter(|space| space.number == before).for_each(Space::release);
-        }
-        match followed {
-            Ok(Some(line)) => tell(Event::Notice(&line)),
-            Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::NoSuchProcess => {
-                self.joining.too_short += u64::from(self.tools.iter().any(|tool| tool.about().has_uprobes));
-            }
-            Err(error) => {
-                self.forget(next);
-                self.joining.refuse(pid, &error);
-                tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}")));
-            }
-        }
-    }
-
-    /// The program of a space is gone; whether it was observed.
-    fn end_replaced(&mut self, number: u16) -> bool {
-        let live = |space: &&mut Space| space.number == number && space.ended.is_none();
-        let Some(old) = self.on.spaces.iter_mut().find(live) else { return false };
-        old.end("replaced itself by exec".to_owned(), monotonic_ns());
-        self.on.tracker.forget(number);
-        self.forget(number);
-        true
-    }
-
-    /// Ends the spaces of programs that were replaced by others for which the kernel side had no number left.
-    fn note_unfollowed_execs(&mut self, tell: &mut impl FnMut(Event<'_>)) {
-        let ground = &self.on.ground;
-        let is_lost = |space: &&Space| space.ended.is_none() && ground.is_replaced(space.number);
-        let lost = self.on.spaces.iter().filter(is_lost).map(|space| (space.number, space.process.pid()));
-        for (number, pid) in lost.collect::<Vec<_>>() {
-            // Its next space may have come since.
-            if self.joining.next < self.on.ground.taken_spaces() {
-                return;
-            }
-            self.end_replaced(number);
-            tell(Event::Notice(&format!(
-                "process {pid} replaced itself by exec and is no longer observed: there is no room for another program"
-            )));
-        }
-    }
-
-    /// Observes what a process has become. `None` if it has become something else meanwhile, or one of many is not worth a line.
-    fn follow_exec(&mut self, pid: u32, number: u16) -> Result<Option<String>> {
-        let process = Process::open(pid)?;
-        if self.on.ground.is_replaced(number) {
-            self.joining.passing.insert(number, process);
-            return Ok(None);
-        }
-        let knows_pids = self.on.in_initial_namespace;
-        if knows_pids && self.on.ground.space_of(pid) != Some(number) {
-            return Err(Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
-                .because("it has ended"));
-        }
-        self.try_probes_under_seccomp()?;
-        let Run { on, tools, ends, joining, .. } = self;
-        let mut space = Space::new(number, process, &mut on.modules)?;
-        tools.iter().try_for_each(|tool| tool.check(&space, &on.modules))?;
-        if on.ground.is_replaced(number) || space.is_another_program() {
-            joining.passing.insert(number, space.process);
-            return Ok(None);
-        }
-        for tool in &mut *tools {
-            tool.attach_anew(&mut space, &on.ground, &mut on.modules, true)?;
-        }
-        space.seen = Seen::since(monotonic_ns());
-        space.begun = Some(Instant::now());
-        // Its dynamic linker may not have begun: then the next looks find what is to be probed.
-        let is_seen = tools.iter().all(|tool| tool.sees(number));
-        let anew = if is_seen { "observed anew" } else { "nothing of it is probed yet" };
-        let line = format!("process {pid} is now {}: {anew}", space.exe.terminal());
-        ends.add(&space.process).map_err(|e| {
-            Error::new(ErrorKind::Limit, format_args!("tried to wait for the end of process {pid}"))
-                .because_of(e)
-        })?;
-        on.spaces.push(space);
-        joining.execs += 1;
-        let is_told = joining.execs <= ANNOUNCED || !on.settings.children;
-        if !is_told {
-            tracing::info!("{line}");
-        }
-        Ok(is_told.then_some(line))
     }
 }
 
