@@ -3,6 +3,14 @@
 
 mod support;
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use profiler::observe::{
+    Event, observe,
+    settings::{Settings, Targets},
+};
 use serde_json::Value;
 use support::account;
 use support::compile::Build;
@@ -97,4 +105,42 @@ fn a_process_of_the_name_that_begins_later_is_observed() {
         call == "clone" || call == "fork"
     });
     assert_eq!(forks.count(), 2, "one row for each process: {section}");
+}
+
+/// A process that begins while all probes are taken away gets none.
+#[test]
+fn what_begins_behind_the_end_gets_no_probes() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("room.c").build();
+    let mut target = Workload::spawn::<&str>(&program, &[]);
+    let settings = Settings { children: true, ..Settings::new(Targets::Pids(vec![target.pid()])) };
+    let memleak = profiler::tool::commands().find(|command| command.get_name() == "memleak").unwrap();
+    let options = memleak.get_matches_from(["profiler", "--older", "10ms"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let is_over = Cell::new(false);
+    let mut notices = Vec::new();
+    let report = runtime.block_on(observe(
+        &settings,
+        &[("memleak", &options)],
+        async || poll_fn(|_| if is_over.get() { Poll::Ready(()) } else { Poll::Pending }).await,
+        |event| match event {
+            // The next thing that is looked at is whether it is over, before what waits in the ring.
+            Event::Progress(_) if !is_over.get() => {
+                target.say("go");
+                target.expect_line("CHILD", PATIENCE);
+                is_over.set(true);
+            }
+            Event::Notice(line) => notices.push(line.to_owned()),
+            _ => {}
+        },
+    ));
+    let report = report.unwrap();
+    target.say("work");
+    target.expect_line("DONE", PATIENCE);
+    target.say("quit");
+    target.quit();
+    assert!(!notices.iter().any(|line| line.contains("is observed too")), "{notices:?}");
+    assert_eq!(report.meta.targets.len(), 1, "{:?}", report.meta.targets);
+    let said: Vec<&str> = report.findings.iter().map(|finding| &*finding.text).collect();
+    assert!(said.iter().any(|text| text.contains("1 process began as the observation ended")), "{said:?}");
 }

@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -112,6 +113,64 @@ fn a_child_is_observed_although_its_record_was_lost() {
     assert!(lost.is_some_and(|lost| lost > 0), "the ring was full: {}", report["coverage"]["quality"]);
 }
 
+/// Stops it as Ctrl-Z does not: it may not catch this.
+fn halt(observer: &Observer) {
+    observer.signal(Signal::STOP);
+    let deadline = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(format!("/proc/{}/status", observer.pid())).unwrap().contains("State:\tT")
+    {
+        assert!(Instant::now() < deadline, "profiler never stops");
+        std::thread::yield_now();
+    }
+}
+
+/// Frames are sent once. Those of a process whose record was lost come before the next look finds it.
+#[test]
+fn the_first_stacks_of_a_child_are_known_although_its_record_was_lost() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("busy_child.c").build();
+    let mut target = Workload::spawn::<&str>(&program, &[]);
+    let common = ["syscalls", "--children", "--stacks", "all", "--slow", "1ns", "--max-cost", "off"];
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&[&common[..], &["--format", "json", "--pid", &pid]].concat());
+    observer.wait_attached();
+    halt(&observer);
+    target.say("go");
+    target.expect_line("CHILD", PATIENCE);
+    let child = child_of(target.pid());
+    observer.signal(Signal::CONT);
+    observer.expect_line(&format!("process {child} is observed too"));
+    let report = observer.interrupt().json();
+    target.say("quit");
+    target.quit();
+    let lost = report["coverage"]["quality"]["slow_call_not_listed"].as_u64();
+    assert!(lost.is_some_and(|lost| lost > 0), "the ring was full: {}", report["coverage"]["quality"]);
+    let names = account::function_names(&report, child);
+    assert!(names.iter().any(|name| name == "site_busy"), "{names:?}, {}", report["coverage"]["quality"]);
+}
+
+/// A match that ends is not the end of matches, if the time is not over.
+#[test]
+fn matches_are_waited_for_while_there_is_none() {
+    let Some(_live) = support::live() else { return };
+    let (_folder, program) = server("one-match-a-time");
+    let start = || Workload::spawn(&program, &["fork", "1", "0", "0"]);
+    let mut first = start();
+    let common = ["syscalls", "--format", "json", "--for", "1h", "--every", "200ms", "--name"];
+    let mut observer = Observer::spawn(&[&common[..], &["one-match-a-time"]].concat());
+    observer.wait_attached();
+    first.kill();
+    let mut second = start();
+    observer.expect_line(&format!("process {} is observed too", second.pid()));
+    let outcome = observer.interrupt();
+    second.kill();
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    let reports = serde_json::Deserializer::from_slice(&outcome.stdout).into_iter::<Value>();
+    let last = reports.last().unwrap().unwrap();
+    assert_eq!(last["meta"]["ended"], "interrupted", "{}", last["meta"]);
+    assert_eq!(account::list(&last["meta"], "targets").len(), 2, "{}", last["meta"]["targets"]);
+}
+
 /// The only child of a process.
 fn child_of(pid: u32) -> u32 {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
@@ -197,6 +256,30 @@ fn a_process_that_begins_in_the_cgroup_is_observed() {
     assert_eq!(pids.len(), 14, "the server and its matches: {}", report["meta"]["targets"]);
 }
 
+/// One that is older than the observation did not begin during it.
+#[test]
+fn an_old_process_that_moves_into_the_cgroup_is_observed_as_it_is() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("room.c").build();
+    let mut workloads = [(); 2].map(|()| Workload::spawn::<&str>(&program, &[]));
+    let [first, late] = &mut workloads;
+    let group = Group::of(&[first]);
+    let directory = group.directory();
+    let mut observer =
+        Observer::spawn(&["memleak", "--format", "json", "--cgroup", directory.to_str().unwrap()]);
+    observer.wait_attached();
+    group.take_in(late);
+    let line = observer.expect_line(&format!("process {} is observed too", late.pid()));
+    assert!(line.ends_with("it is in the cgroup by now"), "{line}");
+    let report = observer.interrupt().report(0);
+    for workload in &mut workloads {
+        workload.kill();
+    }
+    group.end();
+    let notes = report["meta"]["targets"][1]["notes"].to_string();
+    assert!(notes.contains("joined the observation late"), "{notes}");
+}
+
 /// One that copies its code as it starts would take the probes along, and die of them.
 #[test]
 fn a_newcomer_that_copies_its_code_is_refused() {
@@ -236,9 +319,9 @@ fn the_first_stacks_of_a_program_are_known() {
         of("cmdline").contains("match\0") && of("syscall").starts_with("230 ")
     };
     let children = format!("/proc/{0}/task/{0}/children", target.pid());
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(&children).unwrap().trim().parse().is_ok_and(asleep) {
-        assert!(std::time::Instant::now() < deadline, "the match never sleeps");
+        assert!(Instant::now() < deadline, "the match never sleeps");
         std::thread::yield_now();
     }
     observer.signal(Signal::CONT);

@@ -6,6 +6,7 @@ mod support;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
+use std::path::Path;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 use support::account;
 use support::compile::Build;
 use support::process::bpf_objects_of;
-use support::workload::Workload;
+use support::workload::{PATIENCE, Workload};
 
 /// How many maps of each name this process holds.
 fn own_maps() -> HashMap<String, u32> {
@@ -93,4 +94,64 @@ fn two_tools_share_one_observation() {
     account::assert_books(&json, pid, &books);
     let ids: BTreeSet<&str> = report.stacks.iter().map(|stack| stack.id.as_str()).collect();
     assert_eq!(ids.len(), report.stacks.len(), "a stack has one number in both");
+}
+
+/// Observes all processes of a name with both tools, one of which refuses those that join: it tries its probes on a process of this
+/// program first, and this program is a test. The report, and the pid of the one that was refused.
+fn with_one_refused(program: &Path, name: &str) -> (Report, u32) {
+    let mut first = Workload::spawn(program, &["fork", "1", "0", "0"]);
+    let settings = Settings::new(Targets::Name(name.to_owned()));
+    let options: Vec<(String, clap::ArgMatches)> = profiler::tool::commands()
+        .map(|command| (command.get_name().to_owned(), command.get_matches_from(["profiler"])))
+        .collect();
+    let tools: Vec<(&str, &clap::ArgMatches)> =
+        options.iter().map(|(name, matches)| (name.as_str(), matches)).collect();
+    let mut second: Option<Workload> = None;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let is_over = Cell::new(false);
+    let report = runtime.block_on(observe(
+        &settings,
+        &tools,
+        async || poll_fn(|_| if is_over.get() { Poll::Ready(()) } else { Poll::Pending }).await,
+        |event| match event {
+            // Of each tool one.
+            Event::Attached(_) if second.is_none() => {
+                second = Some(Workload::spawn(program, &["fork", "41", "0", "0"]));
+            }
+            Event::Notice(line) if line.contains(" is not observed") => {
+                if let Some(second) = &mut second {
+                    second.say("go");
+                    second.expect_line("DONE", PATIENCE);
+                }
+                is_over.set(true);
+            }
+            Event::Progress(progress) => assert!(progress.elapsed < PATIENCE, "nothing is refused"),
+            _ => {}
+        },
+    ));
+    let mut second = second.unwrap();
+    let pid = second.pid();
+    first.kill();
+    second.kill();
+    (report.unwrap(), pid)
+}
+
+/// What one tool must not put probes into is not a target: the others do not count it either.
+#[test]
+fn a_process_that_one_tool_refuses_does_not_count() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let name = "a-match-of-late";
+    let program = folder.path().join(name);
+    std::fs::copy(Build::c("matches.c").build(), &program).unwrap();
+    let (report, refused) = with_one_refused(&program, name);
+    let json: Value = serde_json::to_value(&report).unwrap();
+    let section = account::list(&json, "sections").iter().find(|s| s["name"] == "calls").unwrap();
+    let columns = account::list(section, "columns");
+    let at = |name: &str| columns.iter().position(|column| column["name"] == name).unwrap();
+    // It waited for a word until it was refused, and waited for its children after that.
+    let waits = account::list(section, "rows").iter().filter(|row| {
+        row["cells"][at("pid")]["exact"] == refused && row["cells"][at("call")]["word"] == "wait4"
+    });
+    assert_eq!(waits.count(), 0, "{section}");
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub(crate) use self::report::{finding, section};
-use super::space::Space;
+use super::space::{Came, Space};
 use crate::{
     stats::drawing::stands_for,
     target::{
@@ -93,6 +93,8 @@ type First = (Vec<(u16, Reading)>, Families);
 #[derive(Debug, Default)]
 struct Watched {
     before: Reading,
+    /// Whether what the first reading finds was there before its process was observed.
+    joined: bool,
     now: Option<Reading>,
     /// When that was read.
     read: Option<Instant>,
@@ -100,6 +102,13 @@ struct Watched {
     followed: Option<f64>,
     /// When it may be read again.
     again: Option<Instant>,
+}
+
+impl Watched {
+    /// Of a space that was not read when the observation began. A program begins with nothing, a process that joins does not.
+    fn of(came: Came) -> Watched {
+        Watched { joined: matches!(came, Came::Forked | Came::Began | Came::Late), ..Watched::default() }
+    }
 }
 
 impl Memory {
@@ -142,8 +151,8 @@ impl Memory {
         if !self.take_first(if last { Duration::MAX } else { Duration::ZERO }) {
             return;
         }
-        for space in spaces.iter().filter(|space| space.ended.is_none()) {
-            let watched = self.watched.entry(space.number).or_default();
+        for space in spaces.iter().filter(|space| space.ended.is_none() && !space.refused) {
+            let watched = self.watched.entry(space.number).or_insert_with(|| Watched::of(space.seen.came));
             let begun = Instant::now();
             if !last && watched.again.is_some_and(|again| begun < again) {
                 continue;
@@ -151,6 +160,9 @@ impl Memory {
             if let Ok(reading) = Reading::of(space.process.pid()) {
                 // A process that ends has given up its memory before it is seen to end.
                 if reading.bytes > 0 && !space.process.ended() {
+                    if std::mem::take(&mut watched.joined) {
+                        watched.before = reading.clone();
+                    }
                     watched.now = Some(reading);
                     watched.read = Some(begun);
                     watched.followed = None;

@@ -39,6 +39,11 @@ pub(crate) struct Observation<'a> {
 }
 
 impl Observation<'_> {
+    /// Whether it is over: what begins from now on does not belong to it.
+    pub(super) fn is_over(&self) -> bool {
+        self.length.is_some()
+    }
+
     /// How long it has lasted.
     pub(crate) fn lasted(&self) -> Duration {
         self.length.unwrap_or_else(|| self.began.elapsed())

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{observation::Observation, space::Space};
+use super::{
+    observation::Observation,
+    space::{Came, Space},
+};
 use crate::{
     report::{Finding, Phrase, Severity},
     text::Text,
@@ -32,10 +35,12 @@ pub(crate) fn processes(on: &Observation<'_>, lasted: impl Fn(&Space) -> Duratio
     let process = |space: &Space| {
         let lasted = lasted(space);
         // A command began with the observation, and what a process became by exec with that.
-        let age = if on.command().is_some() || space.seen.since_ns.is_some() {
+        let age = if on.command().is_some() || space.seen.came == Came::Execed {
             Some(lasted)
         } else {
-            (began + lasted).duration_since(space.process.started()).ok()
+            let joined = space.seen.since_ns.map_or(0, |since| since.saturating_sub(on.began_ns()));
+            let end = began + Duration::from_nanos(joined) + lasted;
+            end.duration_since(space.process.started()).ok()
         };
         Process { pid: space.process.pid(), name: space.process.name().clone(), age }
     };

@@ -13,6 +13,9 @@ use crate::{
     text::Text,
 };
 
+/// The name of the remark on quality that counts stacks without a process.
+const UNKNOWN_STACKS: &str = "stack_of_unobserved_process";
+
 /// What a tool has to say.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
@@ -80,6 +83,9 @@ impl Run<'_> {
             let of_tool = |key: String| if several { format!("{name}.{key}") } else { key };
             meta.settings.extend(settings.map(|(key, value)| (of_tool(key), value)));
             add(&mut report, part);
+        }
+        if self.unknown_stacks > 0 {
+            report.coverage.quality.insert(UNKNOWN_STACKS.to_owned(), self.unknown_stacks);
         }
         let losses = remarks::losses(on.ground.missed(), self.joining.no_room);
         let facts = remarks::Facts {

@@ -129,6 +129,8 @@ pub(super) struct Run<'a> {
     pub(super) joining: Joining,
     /// Probes of what has ended.
     pub(super) leaving: Leaving,
+    /// Stacks that came from processes that are not observed: those that could not join, and those that ended before they did.
+    pub(super) unknown_stacks: u64,
     /// Reports when a target ends.
     pub(super) ends: Ends,
     /// When the maps of targets were last read to find new libraries.

@@ -29,9 +29,10 @@ pub struct Settings {
     pub launch: launch::Manner,
     /// Whether processes that targets fork are observed too.
     pub children: bool,
-    /// How long to observe; `None`: until the targets end or a signal stops it.
+    /// How long to observe; `None`: until the targets end or a signal stops it. See [`Settings::every`].
     pub length: Option<Duration>,
-    /// Interval of interim reports.
+    /// Interval of interim reports. With this or a length, processes of a name or a cgroup are waited for while there are none: the
+    /// observation ends when its time is over, or by a signal.
     pub every: Option<Duration>,
     /// Most call stacks that get a number of their own.
     pub max_stacks: u32,
@@ -70,8 +71,33 @@ impl Settings {
         self.children || !self.are_chosen_one_by_one()
     }
 
+    /// Whether the observation goes on while there is no target, for those that may begin.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        !self.are_chosen_one_by_one() && (self.length.is_some() || self.every.is_some())
+    }
+
     /// Whether the user named each process, and misses any that is left out.
     pub(crate) fn are_chosen_one_by_one(&self) -> bool {
         matches!(self.targets, Targets::Pids(_) | Targets::Command(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_waited_for_if_a_time_is_set() {
+        let time = Some(Duration::from_secs(3600));
+        let waits = |targets: &Targets, length, every| {
+            Settings { length, every, ..Settings::new(targets.clone()) }.waits_for_others()
+        };
+        for targets in [Targets::Name("match-*".into()), Targets::Cgroup("/sys/fs/cgroup/a".into())] {
+            assert!(waits(&targets, time, None) && waits(&targets, None, time), "{targets:?}");
+            assert!(!waits(&targets, None, None), "{targets:?}");
+        }
+        for targets in [Targets::Pids(vec![7]), Targets::Command(vec!["server".into()])] {
+            assert!(!waits(&targets, time, time), "{targets:?}");
+        }
     }
 }

@@ -90,6 +90,7 @@ impl<'a> Run<'a> {
             records,
             joining: Joining::new(given, met, trial),
             leaving: Leaving::default(),
+            unknown_stacks: 0,
             ends,
             rescanned: now,
             guard_seconds,

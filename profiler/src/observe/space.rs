@@ -4,7 +4,7 @@ mod identity;
 mod published;
 mod seen;
 
-pub(crate) use seen::Seen;
+pub(crate) use seen::{Came, Seen};
 
 use std::{
     collections::BTreeSet,
@@ -32,8 +32,9 @@ use crate::{
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
 
-/// A program that has run for longer has mapped its libraries, and has copied its code if it does.
-const STARTING: Duration = Duration::from_secs(1);
+/// A program that has run for longer has mapped its libraries, and has moved or copied its code if it does: all known ways do it before
+/// `main` or first thing in it.
+pub(super) const STARTING: Duration = Duration::from_secs(1);
 
 /// An address space.
 #[derive(Debug)]

@@ -82,6 +82,7 @@ impl Run<'_> {
     fn end(&mut self, ended: Ended) -> Ended {
         self.on.length = Some(self.on.began.elapsed());
         self.on.end_ns = Some(monotonic_ns());
+        self.close_to_others();
         ended
     }
 
@@ -102,6 +103,11 @@ impl Run<'_> {
                 RECORD_FORK | RECORD_EXEC => self.take_in_spaces(tell),
                 RECORD_BEGUN => self.begun(stack, tell),
                 RECORD_STACK => {
+                    if !self.holds_space(number, tell) {
+                        // The kernel side does not send it again.
+                        self.unknown_stacks += 1;
+                        continue;
+                    }
                     let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
                     let Some(space) = spaces.iter_mut().find(|s| s.number == number) else { continue };
                     taken += 1;
@@ -130,6 +136,15 @@ impl Run<'_> {
         // Those of a program that took the place of another, too: no stack of it has come yet.
         self.on.publish_mappings();
         Ok(())
+    }
+
+    /// Whether an address space is observed. The record of the fork or exec that made it may be lost, because the ring was full.
+    fn holds_space(&mut self, number: u16, tell: &mut impl FnMut(Event<'_>)) -> bool {
+        let is_held = |run: &Self| run.on.spaces.iter().any(|space| space.number == number);
+        if !is_held(self) && self.joining.is_behind(number) {
+            self.take_in_spaces(tell);
+        }
+        is_held(self)
     }
 
     /// Resumes a command that waits at its first call until its mappings are published.
@@ -168,9 +183,11 @@ impl Run<'_> {
         Ok(self.all_have_ended())
     }
 
-    /// Whether no target is left.
+    /// Whether no target is left, and none is waited for.
     fn all_have_ended(&self) -> bool {
-        self.joining.passing.is_empty() && self.on.spaces.iter().all(|space| space.ended.is_some())
+        !self.on.settings.waits_for_others()
+            && self.joining.passing.is_empty()
+            && self.on.spaces.iter().all(|space| space.ended.is_some())
     }
 
     /// Attaches to libraries that were loaded since the last look, in all targets or only in those that have just begun.

@@ -223,11 +223,19 @@ impl Process {
 
     /// When it began, on the wall clock, to a tick of the kernel (10 ms).
     pub fn started(&self) -> SystemTime {
+        SystemTime::now().checked_sub(self.age()).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// How long ago it began, to a tick of the kernel (10 ms).
+    pub(crate) fn age(&self) -> Duration {
         let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let since_boot = Duration::new(since_boot.tv_sec.max(0) as u64, since_boot.tv_nsec.max(0) as u32);
-        let age = since_boot
-            .saturating_sub(Duration::from_secs_f64(self.started_ticks as f64 / ticks_per_s() as f64));
-        SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+        since_boot.saturating_sub(Duration::from_secs_f64(self.started_ticks as f64 / ticks_per_s() as f64))
+    }
+
+    /// Whether it began before this moment, in ticks since boot ([`ticks_now`](super::stat::ticks_now)): in the same tick it did not.
+    pub(crate) fn began_before(&self, ticks: u64) -> bool {
+        self.started_ticks < ticks
     }
 
     /// The path of its executable, as the target sees it.

@@ -4,6 +4,8 @@ use std::{fs, str::FromStr, time::Duration};
 
 /// Fields before the state, which is the first after the name: pid and name.
 const BEFORE_STATE: usize = 2;
+/// Its parent.
+const PARENT: usize = 4;
 /// Page faults without input or output, and those of the children that ended and were collected.
 const MINOR_FAULTS: usize = 10;
 const MINOR_FAULTS_OF_CHILDREN: usize = 11;
@@ -39,6 +41,11 @@ impl Stat {
     /// The state: `R`, `S`, `Z` and so on.
     pub(crate) fn state(&self) -> Option<u8> {
         self.text(BEFORE_STATE + 1)?.bytes().next()
+    }
+
+    /// The pid of its parent.
+    pub(crate) fn parent(&self) -> Option<u32> {
+        self.field(PARENT)
     }
 
     /// A field after the name, by its number in proc(5), which counts from 1.
@@ -128,7 +135,7 @@ mod tests {
         let tick = Duration::from_nanos(1_000_000_000 / ticks_per_s());
         assert_eq!((stat.cpu(), stat.cpu_of_ended_children()), (Some(tick * 42), Some(tick * 11)));
         assert_eq!((stat.minor_faults(), stat.minor_faults_of_ended_children()), (Some(31), Some(32)));
-        assert_eq!(stat.started_ticks(), Some(4711));
+        assert_eq!((stat.started_ticks(), stat.parent()), (Some(4711), Some(1)));
         assert_eq!((stat.field::<u64>(2), stat.field::<u64>(99)), (None, None));
     }
 

@@ -25,11 +25,14 @@ impl Group {
             .expect("to work with control groups");
         assert!(mounted.success(), "the hierarchy of control groups can be mounted");
         fs::create_dir(group.directory()).expect("to work with control groups");
-        for target in targets {
-            fs::write(group.directory().join("cgroup.procs"), target.pid_argument())
-                .expect("to work with control groups");
-        }
+        targets.iter().for_each(|target| group.take_in(target));
         group
+    }
+
+    /// Moves one more into it.
+    pub(crate) fn take_in(&self, target: &Workload) {
+        fs::write(self.directory().join("cgroup.procs"), target.pid_argument())
+            .expect("to work with control groups");
     }
 
     /// Its directory.

@@ -4,8 +4,6 @@
 //! is not hit by it. Code that is copied while the breakpoint is in it takes the breakpoint along, and the process dies
 //! of it.
 
-use std::time::{Duration, SystemTime};
-
 use super::{
     plan::{Plan, Planned, Return, Wanted},
     probes::Probes,
@@ -14,7 +12,10 @@ use super::{
 use crate::{
     elf::{Image, Mover, runtime::Runtime},
     error::{Error, Result},
-    observe::{settings::Targets, space::Space},
+    observe::{
+        settings::Targets,
+        space::{STARTING, Space},
+    },
     target::{
         modules::{ModuleId, Modules},
         process::Process,
@@ -23,9 +24,6 @@ use crate::{
     text::Text,
     units,
 };
-
-/// A process that is older has moved its code, if it does: all known ways do it before `main` or first thing in it.
-const STARTING: Duration = Duration::from_secs(1);
 
 impl Probes {
     /// Without what the process does not map from the file any more.
@@ -80,7 +78,7 @@ impl Probes {
     ) -> Result<()> {
         let start = match targets {
             Targets::Command(command) => Start::of_command(command),
-            _ if is_starting(process) => Start::of_process(process.pid()),
+            _ if process.age() < STARTING => Start::of_process(process.pid()),
             _ => return Ok(()),
         };
         self.refuse_if_copied(process.pid(), modules, &start)
@@ -104,12 +102,6 @@ impl Probes {
         }
         Ok(())
     }
-}
-
-/// Whether a process is so young that it may be about to move its code.
-fn is_starting(process: &Process) -> bool {
-    let age = SystemTime::now().duration_since(process.started());
-    age.is_ok_and(|age| age < STARTING)
 }
 
 /// By what it is known that the code of a file is copied when its program starts.

@@ -6,7 +6,7 @@ use super::{
     super::{
         observation::monotonic_ns,
         run::{Event, Run},
-        space::{Seen, Space},
+        space::{Came, Seen, Space},
     },
     ANNOUNCED,
 };
@@ -26,6 +26,9 @@ impl Run<'_> {
             self.on.ground.forget_target(pid, next);
             return;
         }
+        if self.joining.is_closed_to(next) {
+            return;
+        }
         let followed = self.follow_exec(pid, next);
         // Its process is held by the space of what it has become.
         if let [spaces @ .., last] = self.on.spaces.as_mut_slice()
@@ -40,8 +43,8 @@ impl Run<'_> {
                 self.joining.too_short += u64::from(self.tools.iter().any(|tool| tool.about().has_uprobes));
             }
             Err(error) => {
-                self.forget(next);
-                self.joining.refuse(pid, &error);
+                self.leave_out(pid, next);
+                self.joining.refuse(pid, Came::Execed, &error);
                 tell(Event::Notice(&format!("process {pid} replaced itself by exec: {error}")));
             }
         }
@@ -97,7 +100,7 @@ impl Run<'_> {
         for tool in &mut *tools {
             tool.attach_anew(&mut space, &on.ground, &mut on.modules, true)?;
         }
-        space.seen = Seen::since(monotonic_ns());
+        space.seen = Seen::since(Came::Execed, monotonic_ns());
         space.begun = Some(Instant::now());
         // Its dynamic linker may not have begun: then the next looks find what is to be probed.
         let is_seen = tools.iter().all(|tool| tool.sees(number));

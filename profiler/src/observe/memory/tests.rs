@@ -2,7 +2,12 @@ use super::{
     report::{finding, notes, section},
     *,
 };
-use crate::{report::Value, target::memory::Region, text::Text};
+use crate::{
+    observe::space::Seen,
+    report::Value,
+    target::{memory::Region, modules::Modules, process::Process},
+    text::Text,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -35,6 +40,27 @@ fn grown(before: &Reading, now: &Reading, blocks: &[(u64, u64)]) -> Grown {
 
 fn text(grown: &Grown) -> Option<String> {
     finding(std::slice::from_ref(grown), Duration::from_secs(5), "sample.growth").map(|finding| finding.text)
+}
+
+/// A child of a large server has what its parent had, and an old process that moves into the cgroup what it took before.
+#[test]
+fn what_a_process_had_when_it_joined_is_not_growth() {
+    let own = std::process::id();
+    let seen = |came| {
+        let mut space = Space::new(7, Process::open(own).unwrap(), &mut Modules::default()).unwrap();
+        space.seen = Seen::since(came, 0);
+        let mut memory = Memory::default();
+        memory.look(std::slice::from_ref(&space), true);
+        let mut grown = memory.explain(None).grown(&[space], |_| 0.0);
+        grown.pop().unwrap()
+    };
+    for came in [Came::Forked, Came::Began, Came::Late] {
+        let grown = seen(came);
+        assert!(grown.growth() == 0 && grown.before > 0, "{came:?}: {grown:?}");
+        assert_eq!(text(&grown), None, "{came:?}");
+    }
+    let execed = seen(Came::Execed);
+    assert_eq!((execed.before, execed.growth()), (0, execed.after), "a program begins with nothing");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
     last.values()
         .filter(is_unobserved)
         .filter(|space| !space.process.ended())
+        // What it became after the observation was not to be seen.
+        .filter(|space| !space.ended_after(view.on.end_ns))
         .map(|space| finding(view, space))
         .collect()
 }

@@ -1,13 +1,30 @@
-//! From when to when an address space was observed, and for how long it was stopped.
+//! How an address space came to be observed, from when to when it was, and for how long it was stopped.
 
 use std::time::Duration;
 
 use super::Space;
 use crate::target::{freezer::Freezer, status::Status};
 
+/// How an address space came to be observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Came {
+    /// Its process was a target when the observation began.
+    #[default]
+    First,
+    /// A target forked its process.
+    Forked,
+    /// Its process began during the observation, with the name or in the cgroup that was asked for.
+    Began,
+    /// Its process is older than the observation, and got the name or came into the cgroup later.
+    Late,
+    /// An observed process became this program by exec.
+    Execed,
+}
+
 /// When an address space was observed. Nanoseconds are those of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
+    pub(crate) came: Came,
     /// Since when; `None` if since the observation began.
     pub(crate) since_ns: Option<u64>,
     /// When it was last seen alive.
@@ -56,8 +73,8 @@ impl Halts {
 
 impl Seen {
     /// Since now.
-    pub(crate) fn since(now_ns: u64) -> Seen {
-        Seen { since_ns: Some(now_ns), alive_ns: now_ns, ..Seen::default() }
+    pub(crate) fn since(came: Came, now_ns: u64) -> Seen {
+        Seen { came, since_ns: Some(now_ns), alive_ns: now_ns, ..Seen::default() }
     }
 }
 
@@ -72,6 +89,11 @@ impl Space {
     /// Whether its control group is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         self.freezer.as_ref().is_some_and(Freezer::is_frozen)
+    }
+
+    /// Whether its end was noticed when the observation was over, at this moment if it is.
+    pub(crate) fn ended_after(&self, end_ns: Option<u64>) -> bool {
+        end_ns.zip(self.seen.noticed_ns).is_some_and(|(end, noticed)| noticed >= end)
     }
 
     /// It has ended, as is noticed now.
