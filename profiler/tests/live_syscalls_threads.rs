@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use support::compile::Build;
@@ -131,8 +131,8 @@ fn children_that_become_other_programs_give_their_room_back() {
     assert_eq!(number(&counted["ledger"]["sys_enter"], "abandoned"), 1, "{}", counted["ledger"]);
 }
 
-/// When single calls began, by thread, call and duration, in one report.
-fn beginnings(report: &Value) -> BTreeMap<String, Value> {
+/// When single calls began, by thread, call and duration, in one report. Two calls of a thread may take equally long.
+fn beginnings(report: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let sections = report["sections"].as_array().unwrap();
     let Some(slow) = sections.iter().find(|section| section["name"] == "slow") else {
         return BTreeMap::new();
@@ -144,7 +144,12 @@ fn beginnings(report: &Value) -> BTreeMap<String, Value> {
     let key = ["tid", "call", "duration_ns"].map(column);
     let start = column("start_ns");
     let rows = slow["rows"].as_array().unwrap().iter().map(|row| &row["cells"]);
-    rows.map(|cells| (key.map(|at| cells[at].to_string()).concat(), cells[start].clone())).collect()
+    let mut began: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for cells in rows {
+        let call = key.map(|at| cells[at].to_string()).concat();
+        began.entry(call).or_default().insert(cells[start].to_string());
+    }
+    began
 }
 
 /// In reports of threads that are always between two calls, hits are what became of them, and histograms are sound. A single call has the
@@ -175,7 +180,7 @@ fn interim_reports_account_for_every_hit() {
             assert_eq!(report["coverage"]["complete"], true, "{}", report["coverage"]);
             for (call, start) in beginnings(&report) {
                 if let Some(known) = before.insert(call, start.clone()) {
-                    assert_eq!(start, known);
+                    assert!(!start.is_disjoint(&known), "{start:?} {known:?}");
                     again += 1;
                 }
             }
