@@ -68,6 +68,25 @@ fn a_walk_costs_the_same_beside_a_busy_neighbour() {
     assert!(beside - without > (alone - without) / 2.0, "{beside} {alone} {without}");
 }
 
+/// A server with a thread for each connection: none of its threads lives long enough to be looked at.
+#[test]
+fn threads_that_end_between_two_looks_pay_too() {
+    let Some(_live) = support::live() else { return };
+    let mut target =
+        Workload::spawn(&Build::c("many_calls.c").flags(&["-pthread"]).build(), &["short", "30000"]);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&["syscalls", "--max-cost", "off", "--format", "json", "--pid", &pid]);
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.quit();
+    let cost = &report["meta"]["cost"];
+    support::remark(&format!("COST OF SHORT THREADS {cost}"));
+    assert_eq!(cost["busiest_thread"], "threads that have ended", "{cost}");
+    assert!(cost["busiest_thread_share"].as_f64().unwrap() > 0.001, "{cost}");
+}
+
 #[test]
 fn what_would_cost_too_much_is_refused_with_its_price() {
     let Some(_live) = support::live() else { return };

@@ -114,6 +114,9 @@ pub struct Probed {
     pub reason: String,
 }
 
+/// In place of a name: threads that have ended, together. No thread has a name of this length.
+pub const THREADS_THAT_ENDED: &str = "threads that have ended";
+
 /// What the observation cost. All shares are fractions of one CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -132,7 +135,7 @@ pub struct Cost {
     /// Share of the time in which that thread could run, asleep or not: the share that `--max-cost` limits.
     #[serde(default)]
     pub taken_share: Option<f64>,
-    /// Name of the thread with the highest share.
+    /// Name of the thread with the highest share, or `threads that have ended`.
     #[serde(default)]
     pub busiest_thread: Option<Text>,
     /// The share that was predicted from hits counted before the probes were attached. Absent if no hits were counted, or no

@@ -31,7 +31,7 @@ pub use self::check::Defect;
 pub use self::coverage::{Coverage, Ledger, Outcome, OutcomeClass};
 pub use self::file::{MAX_FILE_BYTES, read};
 pub use self::finding::{Evidence, Finding, Phrase, RowRef, Severity};
-pub use self::meta::{Cost, Ended, Meta, Probed, Target};
+pub use self::meta::{Cost, Ended, Meta, Probed, THREADS_THAT_ENDED, Target};
 pub use self::names::FileNames;
 pub use self::section::{Column, Folded, Role, Row, Section, Series, StackRef, StackRole, Unit, Value};
 pub use self::select::Selection;

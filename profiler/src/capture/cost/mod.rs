@@ -1,5 +1,6 @@
 //! What an observation costs the target, the machine, and ourselves.
 
+mod figures;
 mod measured;
 mod ourselves;
 pub(crate) mod priced;
@@ -10,7 +11,7 @@ mod worked;
 
 use std::{
     collections::HashMap,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,18 +20,18 @@ use profiler_common::busiest::ThreadHits;
 
 use self::{
     measured::Measured,
-    ourselves::{map_bytes, own_cpu, own_peak_bytes},
+    ourselves::own_cpu,
     priced::{Bills, Priced},
     prices::{Hits, Prices, Programs, RunTimes, Traps},
-    spending::{Share, Spending},
+    spending::{ENDED, Share, Spending, Spent},
     threads::Had,
     worked::{Billed, Worked},
 };
 use super::calibration::Costs;
 use crate::{
     kernel::{bpf, priority::use_batch_scheduling},
-    report::Cost,
-    target::stat::ticks_now,
+    report::THREADS_THAT_ENDED,
+    target::stat::{Stat, ticks_now},
     text::Text,
 };
 
@@ -65,6 +66,8 @@ pub(crate) struct CostMeter {
     marks: HashMap<u32, Mark>,
     /// Hits whose price their tool knows, up to the last look.
     bills: Bills,
+    /// Processor time of processes, that of threads which have ended included, at the last look.
+    of_processes: HashMap<u32, Duration>,
     /// Whether prices follow from the run times of programs.
     needs_run_times: bool,
     names: HashMap<u32, Text>,
@@ -140,6 +143,7 @@ impl CostMeter {
             guess,
             marks: HashMap::new(),
             bills: Bills::default(),
+            of_processes: HashMap::new(),
             needs_run_times,
             names: HashMap::new(),
             hits: Hits::default(),
@@ -194,7 +198,9 @@ impl CostMeter {
         self.attach = self.asked.elapsed().saturating_sub(self.counted.unwrap_or_default());
         self.own_cpu_before = own_cpu();
         self.stats = self.run_stats();
-        let busy = threads::of_processes(pids).into_iter();
+        let pids: Vec<u32> = pids.collect();
+        self.of_processes = pids.iter().filter_map(|pid| Some((*pid, cpu(*pid)?))).collect();
+        let busy = threads::of_processes(pids.into_iter()).into_iter();
         self.marks = busy.map(|(tid, had)| (tid, Mark { had, ..Mark::default() })).collect();
         (self.began, self.began_ticks) = (Instant::now(), ticks_now());
         self.last = self.began;
@@ -230,7 +236,9 @@ impl CostMeter {
         self.measured.add(reading.measured, hits.all(), length);
         let measured = self.measured.times();
         let mut threads: HashMap<u32, (ThreadHits, f64)> = HashMap::new();
-        for (tid, ns) in self.bills.add(reading.priced) {
+        let busy_ns = self.since_last_of(reading.priced.iter().flat_map(|priced| &priced.processes));
+        let took = self.bills.add(reading.priced);
+        for (tid, ns) in took.threads {
             threads.entry(tid).or_default().1 += ns;
         }
         for (tid, hits) in reading.threads {
@@ -242,7 +250,14 @@ impl CostMeter {
             .collect();
         let traps = self.traps(false);
         let at = |cold| Prices::of(hits, &traps, cold, &measured, &self.guess);
-        let spent = self.billed.add(&worked, &self.counted_late, at);
+        let mut spent = self.billed.add(&worked, &self.counted_late, at);
+        if took.ended_ns > 0.0 {
+            let others: f64 = spent.iter().map(|spent| spent.busy_ns).sum();
+            // That of processes which have ended is not known: what they paid is then a share of all the time.
+            let known = (busy_ns - others >= took.ended_ns).then_some(busy_ns - others);
+            let busy_ns = known.unwrap_or_else(|| took.ended_ns.max(length.as_nanos() as f64));
+            spent.push(Spent { tid: ENDED, busy_ns, ours_ns: took.ended_ns, waited_ns: 0.0 });
+        }
         self.spending.add(length, spent);
         let told = [self.spending.mean(), self.spending.recent(), self.spending.lately()];
         for share in told.into_iter().flatten() {
@@ -250,6 +265,19 @@ impl CostMeter {
                 self.names.insert(share.tid, name);
             }
         }
+    }
+
+    /// Processor time of processes since they were last looked at, in nanoseconds. That of a process that has ended is not known.
+    fn since_last_of<'a>(&mut self, processes: impl Iterator<Item = &'a u32>) -> f64 {
+        let mut sum = Duration::ZERO;
+        for pid in processes {
+            let Some(now) = cpu(*pid) else { continue };
+            // One that began since has had all of its time since.
+            let began = || threads::began_after(*pid, self.began_ticks).then_some(Duration::ZERO);
+            let before = self.of_processes.insert(*pid, now).or_else(began).unwrap_or(now);
+            sum += now.saturating_sub(before);
+        }
+        sum.as_nanos() as f64
     }
 
     /// What a thread had since it was last looked at; `None` if it had no hits, or if there was no earlier look. `priced_ns`: what
@@ -289,7 +317,10 @@ impl CostMeter {
 
     /// A thread, for people.
     pub(crate) fn thread(&self, tid: u32) -> String {
-        self.names.get(&tid).map_or_else(|| format!("thread {tid}"), |name| named(tid, name))
+        match tid {
+            ENDED => THREADS_THAT_ENDED.to_owned(),
+            _ => self.names.get(&tid).map_or_else(|| format!("thread {tid}"), |name| named(tid, name)),
+        }
     }
 
     /// Hits per second so far.
@@ -311,48 +342,11 @@ impl CostMeter {
     pub(crate) fn detached(&mut self, took: Duration) {
         self.detach = Some(took);
     }
+}
 
-    /// Whether all prices that were used were measured here.
-    fn is_calibrated(&self, traps: Traps) -> bool {
-        (traps.calibrated || self.hits.all() == 0) && self.bills.measured
-    }
-
-    /// The figures. `hits` is the total of all probes.
-    pub(crate) fn cost<'a>(
-        &mut self,
-        length: Duration,
-        hits: u64,
-        maps: impl Iterator<Item = BorrowedFd<'a>>,
-    ) -> Cost {
-        let seconds = length.as_secs_f64();
-        let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
-        let traps = self.traps(false);
-        let measured = self.measured.times();
-        let prices = Prices::of(self.hits, &traps, self.billed.cold(), &measured, &self.guess);
-        // In less than a second, what a thread loses is a matter of chance.
-        let is_long = length >= SECOND;
-        let mean = self.spending.mean().filter(|_| is_long);
-        Cost {
-            hits,
-            hits_per_s: per_second(hits as f64),
-            busiest_thread_share: mean.map(|mean| mean.price.of_busy),
-            worst_second_share: self.spending.worst().filter(|_| is_long),
-            taken_share: mean.map(|mean| mean.price.of_all),
-            busiest_thread: mean.and_then(|mean| self.names.get(&mean.tid).cloned()),
-            predicted_share: self.predicted,
-            bpf_ns_per_hit: measured.all().mean_ns(),
-            trap_ns_per_hit: (self.hits.all() > 0).then_some(prices.trap_ns),
-            call_ns: self.bills.each_ns(),
-            calibrated: self.is_calibrated(traps),
-            own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64())
-                .filter(|_| is_long),
-            own_memory_bytes: own_peak_bytes(),
-            map_memory_bytes: maps.map(map_bytes).sum(),
-            attach_ns: self.attach.as_nanos() as u64,
-            count_ns: self.counted.map(|took| took.as_nanos() as u64),
-            detach_ns: self.detach.map(|d| d.as_nanos() as u64),
-        }
-    }
+/// Processor time of a process, that of threads which have ended included.
+fn cpu(pid: u32) -> Option<Duration> {
+    Stat::of_process(pid)?.cpu()
 }
 
 /// A thread by its id and its name, for people.
@@ -361,66 +355,4 @@ pub(crate) fn named(tid: u32, name: &Text) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    const GUESS: Programs = Programs { call_ns: 1000.0, look_ns: 100.0, returns: true };
-
-    fn own_tid() -> u32 {
-        rustix::thread::gettid().as_raw_nonzero().get() as u32
-    }
-
-    /// Uses up some processor time of this thread.
-    fn work() {
-        let own = own_tid();
-        let before = threads::had(own).unwrap();
-        let begun = Instant::now();
-        while threads::had(own).unwrap().since(before).busy_ns < 30_000_000 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "its time stands still");
-        }
-    }
-
-    fn reading(tid: u32, calls: u64) -> Reading {
-        let hits = Hits { entries: calls, ..Hits::default() };
-        let threads = vec![(tid, ThreadHits { calls, ..ThreadHits::default() })];
-        Reading { threads, hits, ..Reading::default() }
-    }
-
-    #[test]
-    fn time_before_a_thread_was_first_seen_is_not_counted() {
-        work();
-        let mut meter = CostMeter::new(Instant::now(), GUESS, true);
-        // As where it is one more than are looked at in the beginning.
-        meter.attached(std::iter::empty());
-        meter.add(reading(own_tid(), 1));
-        assert_eq!(meter.spending.mean(), None, "all that it had was before");
-        work();
-        meter.add(reading(own_tid(), 2));
-        let share = meter.spending.mean().unwrap();
-        assert_eq!(share.tid, own_tid());
-    }
-
-    #[test]
-    fn a_thread_that_began_since_has_had_all_of_its_time_since() {
-        let mut meter = CostMeter::new(Instant::now(), GUESS, true);
-        meter.attached(std::iter::empty());
-        // The kernel says in ticks when a thread began.
-        while ticks_now() <= meter.began_ticks {
-            thread::yield_now();
-        }
-        let (tell, told) = channel();
-        let (end, ends) = channel::<()>();
-        let worker = thread::spawn(move || {
-            work();
-            tell.send(own_tid()).unwrap();
-            ends.recv()
-        });
-        let tid = told.recv().unwrap();
-        meter.add(reading(tid, 1));
-        assert_eq!(meter.spending.mean().map(|share| share.tid), Some(tid));
-        drop(end);
-        assert!(worker.join().unwrap().is_err());
-    }
-}
+mod tests;

@@ -20,6 +20,9 @@ pub(crate) const LEAST_BUSY: f64 = 0.01;
 /// Threads whose sums are kept. Beyond, the threads that come last are only looked at second by second.
 const MOST_THREADS: usize = 4096;
 
+/// In place of the id of a thread: those that have ended.
+pub(crate) const ENDED: u32 = 0;
+
 /// What one thread used and paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Spent {
@@ -36,6 +39,10 @@ impl Spent {
     /// The part of a stretch of time. A thread without hits is not looked at, so what it had for minutes may come with
     /// its first hit; all its hits came in the stretch.
     fn within(self, length: Duration) -> Spent {
+        // Several threads have more time than there is.
+        if self.tid == ENDED {
+            return self;
+        }
         let length = length.as_nanos() as f64;
         Spent { busy_ns: self.busy_ns.min(length), waited_ns: self.waited_ns.min(length), ..self }
     }
@@ -291,6 +298,18 @@ mod tests {
         assert!(spending.over(0.3, GUARD_SECONDS).is_some());
         assert_eq!(spending.over(0.9, GUARD_SECONDS), None);
         assert_eq!(spending.over(1.0, GUARD_SECONDS), None, "100 % is never exceeded");
+    }
+
+    #[test]
+    fn threads_that_have_ended_lose_what_they_lose_in_the_mean() {
+        let mut spending = Spending::default();
+        // Eight at a time, that lose a tenth.
+        for _ in 0..GUARD_SECONDS {
+            spending.add(SECOND, vec![spent(ENDED, 8_000.0, 800.0)]);
+        }
+        assert_eq!(share(spending.recent()), (ENDED, 0.1));
+        assert_eq!(spending.over(0.2, GUARD_SECONDS), None);
+        assert!(spending.all_over(0.3, GUARD_SECONDS, 2).is_some());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::names;
 use super::page::Page;
 use super::style::Style;
 use super::walks;
-use crate::report::{Cost, Coverage, Ended, Ledger, Meta, OutcomeClass, Report, Target};
-use crate::text::visible;
+use crate::report::{Cost, Coverage, Ended, Ledger, Meta, OutcomeClass, Report, THREADS_THAT_ENDED, Target};
+use crate::text::{Text, visible};
 use crate::units;
 
 /// Writes the losses if they could change the answer. They are shown above the tables.
@@ -128,10 +128,11 @@ fn write_cost(page: &mut Page, meta: &Meta, verbose: bool) {
         target.push(format!("{} hits/s", units::count(rate)));
     }
     if let Some(share) = cost.busiest_thread_share {
-        let who = cost
-            .busiest_thread
-            .as_ref()
-            .map_or("a thread".to_owned(), |name| format!("thread {}", name.terminal()));
+        let who = match cost.busiest_thread.as_ref().map(Text::terminal) {
+            Some(name) if name == THREADS_THAT_ENDED => name,
+            Some(name) => format!("thread {name}"),
+            None => "a thread".to_owned(),
+        };
         let worst =
             cost.worst_second_share.map(|worst| format!(" ({} in the worst second)", units::percent(worst)));
         let taken = cost.taken_share.map(|taken| format!(", {} of all its time", units::percent(taken)));

@@ -13,8 +13,9 @@ use std::{
 };
 
 use profiler_common::{
+    ledger::Ledger as _,
     space::{GIVEN, Space},
-    syscalls::{HAS_ENDED, Thread},
+    syscalls::{Counter, HAS_ENDED, Thread},
 };
 
 use super::{
@@ -198,35 +199,63 @@ impl Found {
     }
 }
 
-/// What calls have taken so far from threads that have not ended: what counting costs, and what each walk took.
+/// What calls have taken so far from each thread: what counting costs, and what each walk took.
 ///
 /// # Errors
 /// If the kernel does not say.
 pub(super) fn paid(probes: &Probes, per_call: PerCall) -> Result<Priced> {
-    let mut threads = Vec::new();
-    let mut add = |space: u32, tid: u32, state: u32, calls: u64, walk_ns: u64| {
-        if tid != 0 && state & HAS_ENDED == 0 {
-            let ns = calls as f64 * per_call.counted_ns + walk_ns as f64;
-            threads.push(Paid { space: space as u16, tid, hits: calls, ns });
+    // Of threads whose record is gone, what their walks took is not known: the mean of the others stands for it.
+    let gone = probes.counters()?[Counter::EnterHits.index()];
+    let (mut priced, mut of_all) = (Priced { measured: per_call.measured, ..Priced::default() }, (0, 0));
+    let mut add = |record: Seen| {
+        if record.tid == 0 {
+            return;
+        }
+        of_all = (of_all.0 + record.calls, of_all.1 + record.walk_ns);
+        let ns = record.calls as f64 * per_call.counted_ns + record.walk_ns as f64;
+        let paid = Paid { space: record.space as u16, tid: record.tid, hits: record.calls, ns };
+        if record.state & HAS_ENDED == 0 {
+            priced.threads.push(paid);
+            priced.processes.insert(record.tgid);
+        } else {
+            priced.ended.hits += paid.hits;
+            priced.ended.ns += paid.ns;
         }
     };
     for (_, thread) in probes.threads.up_to(probes.given_out("NEXT_THREAD")?) {
         // SAFETY: an element of the mapping; any bytes are valid.
         unsafe {
-            add(
-                (&raw const (*thread).space).read_volatile(),
-                (&raw const (*thread).tid).read_volatile(),
-                (&raw const (*thread).state).read_volatile(),
-                (&raw const (*thread).enters).read_volatile(),
-                (&raw const (*thread).walk_ns).read_volatile(),
-            );
+            add(Seen {
+                space: (&raw const (*thread).space).read_volatile(),
+                tid: (&raw const (*thread).tid).read_volatile(),
+                tgid: (&raw const (*thread).tgid).read_volatile(),
+                state: (&raw const (*thread).state).read_volatile(),
+                calls: (&raw const (*thread).enters).read_volatile(),
+                walk_ns: (&raw const (*thread).walk_ns).read_volatile(),
+            });
         }
     }
     each(probes, "BEYOND", |_: u32, thread: Thread| {
-        add(thread.space, thread.tid, thread.state, thread.enters, thread.walk_ns);
+        let Thread { space, tid, tgid, state, enters: calls, walk_ns, .. } = thread;
+        add(Seen { space, tid, tgid, state, calls, walk_ns });
     })?;
+    let (calls, walk_ns) = of_all;
+    let each_ns = per_call.counted_ns + walk_ns as f64 / calls.max(1) as f64;
+    priced.ended.hits += gone;
+    priced.ended.ns += gone as f64 * each_ns;
     let [enters, exits] = sums::hits(probes)?;
-    Ok(Priced { threads, hits: enters + exits, measured: per_call.measured })
+    priced.hits = enters + exits;
+    Ok(priced)
+}
+
+/// What is read of the record of a thread.
+struct Seen {
+    space: u32,
+    tid: u32,
+    tgid: u32,
+    state: u32,
+    calls: u64,
+    walk_ns: u64,
 }
 
 /// The refusal, if a forecast is over its limit.
