@@ -28,7 +28,10 @@ const HEALTHY: [&str; 5] = ["ready", "woken", "blocked", "cpu-clock", "handed-ov
 
 /// The rules of the problems that are found, and the exit code of a run with `--gate`.
 fn problems(program: &Path, kinds: &[&str], how: &str) -> (Vec<String>, Option<i32>) {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Not in /tmp: a sync is slow only where there is a disk.
+    let kept = testbed::place::kept_files();
+    std::fs::create_dir_all(&kept).unwrap();
+    let folder = tempfile::tempdir_in(kept).unwrap();
     let spawn = |kind: &&str| {
         let file = folder.path().join(kind);
         Workload::spawn(program, &[kind, how, file.to_str().unwrap()])

@@ -5,6 +5,7 @@
 mod accounts;
 pub(crate) mod admission;
 mod ending;
+mod failures;
 mod found;
 pub(crate) mod functions;
 pub(crate) mod ground;

@@ -32,7 +32,8 @@ impl Run<'_> {
         if !self.on.cost.look() {
             return Ok(false);
         }
-        let reading = self.cost_reading()?;
+        let reading = self.cost_reading();
+        let Some(reading) = self.failures.cost.forgive(reading)? else { return Ok(false) };
         let hits = reading.hits;
         let has_price = self.tools.iter().any(|tool| tool.about().has_uprobes) || !reading.priced.is_empty();
         self.on.cost.add(reading);

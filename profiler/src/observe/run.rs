@@ -9,7 +9,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
-use super::{joining::Joining, observation::Observation, settings::Settings};
+use super::{failures::Failures, joining::Joining, observation::Observation, settings::Settings};
 use crate::{
     capture::detach::{self, Leaving},
     error::{Error, ErrorKind, Result},
@@ -137,6 +137,8 @@ pub(super) struct Run<'a> {
     pub(super) rescanned: Instant,
     /// Seconds over which the guard averages before it may stop the observation.
     pub(super) guard_seconds: usize,
+    /// Reads that have failed.
+    pub(super) failures: Failures,
     /// Whether the notice on its cost was sent.
     pub(super) cost_told: bool,
     /// Follow what targets become, as long as they are held.

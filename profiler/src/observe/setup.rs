@@ -10,6 +10,7 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 
 use super::{
+    failures::Failures,
     found::Found,
     ground::Ground,
     joining::Joining,
@@ -94,6 +95,7 @@ impl<'a> Run<'a> {
             ends,
             rescanned: now,
             guard_seconds,
+            failures: Failures::default(),
             cost_told: false,
             _processes: processes,
         };

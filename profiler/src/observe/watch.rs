@@ -62,8 +62,10 @@ impl Run<'_> {
                 }
                 () = sleep_until(due) => {
                     self.drain(tell)?;
-                    let report = self.report(Ended::Running)?;
-                    tell(Event::Interim(&report));
+                    let report = self.report(Ended::Running);
+                    if let Some(report) = self.failures.report.forgive(report)? {
+                        tell(Event::Interim(&report));
+                    }
                     due = due.zip(self.on.settings.every).map(|(due, every)| (due + every).max(Instant::now()));
                 }
                 _ = look.tick() => {
@@ -173,13 +175,16 @@ impl Run<'_> {
         if rescans {
             self.rescanned = Instant::now();
             self.join_newcomers(tell);
-            let Run { on, tools, .. } = self;
-            tools.iter_mut().try_for_each(|tool| tool.look(on))?;
+            let Run { on, tools, failures, .. } = self;
+            failures.look.forgive(tools.iter_mut().try_for_each(|tool| tool.look(on)))?;
             self.on.publish_mappings();
         }
         let Observation { stacks, modules, spaces, worker, .. } = &mut self.on;
         stacks.names.look_up(modules, spaces.as_slice(), worker);
-        tell(Event::Progress(&self.progress()?));
+        let progress = self.progress();
+        if let Some(progress) = self.failures.counts.forgive(progress)? {
+            tell(Event::Progress(&progress));
+        }
         Ok(self.all_have_ended())
     }
 

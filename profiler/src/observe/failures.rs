@@ -1,0 +1,69 @@
+//! Reads of the kernel's maps that fail while the observation goes on: for a moment it may have no memory for them.
+
+use crate::error::Result;
+
+/// Reads of one kind that may fail in a row: ten seconds of looks.
+const MOST: u32 = 40;
+
+/// By what was read.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// What tools look at now and then.
+    pub(super) look: InARow,
+    /// Counts for the progress.
+    pub(super) counts: InARow,
+    /// What threads pay.
+    pub(super) cost: InARow,
+    /// Interim reports.
+    pub(super) report: InARow,
+}
+
+/// How many of the last reads have failed, without one that did not.
+#[derive(Debug, Default)]
+pub(super) struct InARow(u32);
+
+impl InARow {
+    /// What was read; `None` if the observation goes on without it. The failure is logged.
+    ///
+    /// # Errors
+    /// The last one, once too many have failed in a row.
+    pub(super) fn forgive<T>(&mut self, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Ok(read) => {
+                self.0 = 0;
+                Ok(Some(read))
+            }
+            Err(error) if self.0 < MOST => {
+                self.0 += 1;
+                tracing::warn!("the observation goes on without what could not be read: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    fn failed() -> Result<()> {
+        Err(Error::new(ErrorKind::Kernel, "tried to read a map"))
+    }
+
+    #[test]
+    fn a_read_may_fail_but_not_for_long() {
+        let mut failures = InARow::default();
+        for _ in 0..3 {
+            for _ in 0..MOST {
+                assert_eq!(failures.forgive(failed()).unwrap(), None);
+            }
+            assert_eq!(failures.forgive(Ok(())).unwrap(), Some(()));
+        }
+        for _ in 0..MOST {
+            assert_eq!(failures.forgive(failed()).unwrap(), None);
+        }
+        assert!(failures.forgive(failed()).is_err());
+    }
+}
