@@ -54,6 +54,22 @@ wire! {
     }
 }
 
+impl Space {
+    /// A process that user space has chosen, of which the mappings are not known yet.
+    pub const fn given(tgid: u32) -> Space {
+        Space {
+            tgid,
+            execs_to_come: 0,
+            replaced: 0,
+            flags: 0,
+            slot: 0,
+            generation: 0,
+            before: 0,
+            origin: GIVEN,
+        }
+    }
+}
+
 /// Origin of a space: user space took the number.
 pub const GIVEN: u32 = 1;
 /// Origin of a space: an observed process forked it.

@@ -42,10 +42,10 @@ wire! {
         pub total_ns: u64,
         /// Time in the longest.
         pub max_ns: u64,
-        /// Results of the calls that return a number of bytes.
-        pub bytes: u64,
-        /// All ones if the call returns a number of bytes, else 0.
-        pub bytes_mask: u64,
+        /// Sum of the results of calls that return a number of bytes or of things.
+        pub results: u64,
+        /// All ones if the call returns such a number, else 0.
+        pub results_mask: u64,
         /// Index of the next cell of the same thread; 0: none.
         pub next: u64,
         /// Of the calls that began and returned, those that returned 0.

@@ -66,7 +66,7 @@ fn of_cells(counted: &Value) -> Accounts {
         assert_eq!(in_histogram, number(cell, "count"), "{cell}");
         let count = ["count", "ended", "under_way", "refused"].map(|field| number(cell, field)).iter().sum();
         let account = all.entry((number(cell, "tid"), number(cell, "call"))).or_default();
-        account.add(count, number(cell, "bytes"));
+        account.add(count, number(cell, "results"));
         for (errno, count) in cell["errors"].as_object().unwrap() {
             *account.errors.entry(errno.parse().unwrap()).or_default() += count.as_u64().unwrap();
         }

@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     event::Event,
+    ledger::Ledger,
     record::{ENDED_SOMEHOW, NO_STACK, RECORD_STACK, RecordHead},
     space::{CALLER_STEPS, Space},
     unwind::walk::{End, FRAME_ROOM, MAX_FRAMES, Walk},
@@ -18,7 +19,7 @@ use super::{
     entry::{self, Place, Room},
     registers::{self, Registers},
 };
-use crate::{atomic, log, ring};
+use crate::{atomic, ledger::count, log, ring};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const SENT: u64 = 1 << 32;
@@ -38,14 +39,16 @@ static NEXT_STACK: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Remarks on the quality of stacks, which each tool counts in its own ledger.
 pub trait Remarks {
+    /// The counters of the tool.
+    type Counter: Ledger;
     /// The stack was deeper than the limit.
-    fn truncated();
+    const TRUNCATED: Self::Counter;
     /// The stack could not be read beyond its first frame.
-    fn short();
+    const SHORT: Self::Counter;
     /// All numbers of stacks are taken.
-    fn table_full();
+    const TABLE_FULL: Self::Counter;
     /// The frames of a new stack did not fit into the ring; they are sent at its next use.
-    fn ring_full();
+    const RING_FULL: Self::Counter;
 }
 
 /// What a thread's walks at entries of functions work with. It lies in a map.
@@ -119,8 +122,8 @@ pub unsafe fn at_entry<R: Remarks>(
         }
         let found = entry::walk_at_entry(regs, place, frames, room);
         match found.end {
-            End::LIMIT => R::truncated(),
-            End::UNREADABLE => R::short(),
+            End::LIMIT => count(R::TRUNCATED),
+            End::UNREADABLE => count(R::SHORT),
             _ => {}
         }
         // Through memory: the verifier would follow the rest of the program once for every depth.
@@ -173,7 +176,7 @@ pub unsafe fn of_task<R: Remarks>(space: u16, known: *const Space, walker: *mut 
         let registers = &raw mut (*walker).registers;
         registers::take_of_task(registers);
         if !(*registers).are_walkable() {
-            R::short();
+            count(R::SHORT);
             return NO_STACK;
         }
         let record = &raw mut (*walker).record;
@@ -181,8 +184,8 @@ pub unsafe fn of_task<R: Remarks>(space: u16, known: *const Space, walker: *mut 
         let frames = (&raw mut (*record).frames).cast::<u64>();
         let found = registers::walk_from(registers, false, place, frames, &raw mut (*walker).walk);
         match found.end {
-            End::LIMIT => R::truncated(),
-            End::UNREADABLE => R::short(),
+            End::LIMIT => count(R::TRUNCATED),
+            End::UNREADABLE => count(R::SHORT),
             _ => {}
         }
         (*record).depth = found.depth;
@@ -222,7 +225,7 @@ unsafe fn introduce<R: Remarks>(identity: u64, space: u16, record: *mut Record) 
         let head = RecordHead { kind: RECORD_STACK, depth: depth as u8, space, stack: number };
         (*record).head = core::mem::transmute::<RecordHead, u64>(head) | (*record).end;
         if !ring::send((&raw const (*record).head).cast(), 8 + 8 * (depth & 127)) {
-            R::ring_full();
+            count(R::RING_FULL);
             log::event(Event::StackRingFull, space.into(), number.into());
         } else if let Some(known) = STACK_NUMBERS.get_ptr_mut(identity) {
             *known = u64::from(number) | SENT;
@@ -234,7 +237,7 @@ unsafe fn introduce<R: Remarks>(identity: u64, space: u16, record: *mut Record) 
 /// What a stack has instead of a number.
 #[inline(always)]
 fn without_number<R: Remarks>(space: u16) -> u32 {
-    R::table_full();
+    count(R::TABLE_FULL);
     log::event(Event::StackTableFull, space.into(), 0);
     NO_STACK
 }

@@ -3,11 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::{
-    record::RECORD_OF_TOOL,
-    space::{GIVEN, Space},
-    syscalls::SlowCall,
-};
+use profiler_common::{record::RECORD_OF_TOOL, space::Space, syscalls::SlowCall};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -72,16 +68,7 @@ impl Alone {
             let published =
                 layouts.get(index).and_then(|layout| tracker.publish(number, *pid, layout, &modules));
             let (slot, generation) = published.map_or((0, 0), |at| (at.slot, at.generation));
-            let space = Space {
-                tgid: *pid,
-                execs_to_come: 0,
-                replaced: 0,
-                flags: 0,
-                slot,
-                generation,
-                before: 0,
-                origin: GIVEN,
-            };
+            let space = Space { slot, generation, ..Space::given(*pid) };
             ground.register(number, &space)?;
         }
         Ok(Alone { probes, ring, slow: Vec::new(), ground: (ground, links), _tracker: tracker })

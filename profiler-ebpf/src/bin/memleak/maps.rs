@@ -25,25 +25,11 @@ pub(crate) type Ledger = ledger::Ledger<Counter>;
 pub(crate) struct Quality;
 
 impl Remarks for Quality {
-    #[inline(always)]
-    fn truncated() {
-        count(Counter::StackTruncated);
-    }
-
-    #[inline(always)]
-    fn short() {
-        count(Counter::StackShort);
-    }
-
-    #[inline(always)]
-    fn table_full() {
-        count(Counter::StackTableFull);
-    }
-
-    #[inline(always)]
-    fn ring_full() {
-        count(Counter::StackRingFull);
-    }
+    type Counter = Counter;
+    const TRUNCATED: Counter = Counter::StackTruncated;
+    const SHORT: Counter = Counter::StackShort;
+    const TABLE_FULL: Counter = Counter::StackTableFull;
+    const RING_FULL: Counter = Counter::StackRingFull;
 }
 
 const BPF_F_NO_PREALLOC: u32 = 1;

@@ -13,7 +13,7 @@ use profiler_ebpf::{atomic, log};
 use crate::{
     look::is_to_be_looked_at,
     maps::{
-        BYTE_CALLS, CELLS, ERRORS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, SHARED, count,
+        CELLS, ERRORS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, NUMBER_CALLS, SHARED, count,
         count_more, has_bit,
     },
     suspended::is_sigreturn,
@@ -37,7 +37,7 @@ pub(crate) unsafe fn add(cell: *mut Cell, duration_ns: u64, result: u64) {
         (*cell).count += 1;
         (*cell).total_ns += duration_ns;
         if result < FIRST_ERROR {
-            (*cell).bytes += result & (*cell).bytes_mask;
+            (*cell).results += result & (*cell).results_mask;
         }
         (*cell).zeros += u64::from(result == 0);
         if duration_ns > (*cell).max_ns {
@@ -58,7 +58,7 @@ unsafe fn add_shared(cell: *mut Cell, duration_ns: u64, result: u64) {
         atomic::add(&raw mut (*cell).count, 1);
         atomic::add(&raw mut (*cell).total_ns, duration_ns);
         if result < FIRST_ERROR {
-            atomic::add(&raw mut (*cell).bytes, result & (*cell).bytes_mask);
+            atomic::add(&raw mut (*cell).results, result & (*cell).results_mask);
         }
         atomic::add(&raw mut (*cell).zeros, u64::from(result == 0));
         raise(&raw mut (*cell).max_ns, duration_ns);
@@ -151,9 +151,9 @@ impl Noted {
         self.fate != Fate::ENDED && self.result >= FIRST_ERROR && !is_sigreturn(self.call)
     }
 
-    /// What a call returned that returns bytes.
+    /// The number that a call returned, if it returns one.
     #[inline(always)]
-    fn bytes(self) -> u64 {
+    fn number(self) -> u64 {
         if self.fate == Fate::ENDED || self.result >= FIRST_ERROR { 0 } else { self.result }
     }
 }
@@ -222,7 +222,7 @@ unsafe fn add_other(cell: *mut Cell, noted: Noted) {
             Fate::ENDED => atomic::add(&raw mut (*cell).ended, 1),
             _ => atomic::add(&raw mut (*cell).under_way, 1),
         }
-        atomic::add(&raw mut (*cell).bytes, noted.bytes() & (*cell).bytes_mask);
+        atomic::add(&raw mut (*cell).results, noted.number() & (*cell).results_mask);
     }
 }
 
@@ -403,6 +403,6 @@ unsafe fn describe(cell: *mut Cell, thread: *mut Thread) {
         (*cell).space = (*thread).space;
         (*cell).call = call;
         (*cell).comm = comm(task());
-        (*cell).bytes_mask = 0u64.wrapping_sub(has_bit(&BYTE_CALLS, call).into());
+        (*cell).results_mask = 0u64.wrapping_sub(has_bit(&NUMBER_CALLS, call).into());
     }
 }

@@ -115,7 +115,7 @@ unsafe fn add_all(to: *mut Cell, from: *mut Cell) {
     const SUMS: [usize; 7] = [
         offset_of!(Cell, count),
         offset_of!(Cell, total_ns),
-        offset_of!(Cell, bytes),
+        offset_of!(Cell, results),
         offset_of!(Cell, zeros),
         offset_of!(Cell, ended),
         offset_of!(Cell, under_way),

@@ -118,10 +118,10 @@ pub(crate) static SHARED: HashMap<SharedKey, Cell> = HashMap::with_max_entries(1
 /// Calls that failed with an error that has no place in a cell.
 #[map]
 pub(crate) static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
-/// Bit by call: its result is a number of bytes. The first eight words are for native calls, the others for those of i386.
+/// Bit by call: its result is a number of bytes or of things. The first eight words are for native calls, the others for those of i386.
 #[map]
-pub(crate) static BYTE_CALLS: Array<u64> = Array::with_max_entries(16, 0);
-/// Bit by call: it waits. As in `BYTE_CALLS`.
+pub(crate) static NUMBER_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+/// Bit by call: it waits. As in `NUMBER_CALLS`.
 #[map]
 pub(crate) static WAIT_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 
@@ -154,23 +154,9 @@ pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entrie
 pub(crate) struct Quality;
 
 impl Remarks for Quality {
-    #[inline(always)]
-    fn truncated() {
-        count(Counter::StackTruncated);
-    }
-
-    #[inline(always)]
-    fn short() {
-        count(Counter::StackShort);
-    }
-
-    #[inline(always)]
-    fn table_full() {
-        count(Counter::StackTableFull);
-    }
-
-    #[inline(always)]
-    fn ring_full() {
-        count(Counter::StackRingFull);
-    }
+    type Counter = Counter;
+    const TRUNCATED: Counter = Counter::StackTruncated;
+    const SHORT: Counter = Counter::StackShort;
+    const TABLE_FULL: Counter = Counter::StackTableFull;
+    const RING_FULL: Counter = Counter::StackRingFull;
 }

@@ -157,7 +157,7 @@ fn of_cell(cell: &Cell, errors: &[(ErrorKey, u64)]) -> Value {
         "count": cell.count,
         "total_ns": cell.total_ns,
         "max_ns": cell.max_ns,
-        "bytes": cell.bytes,
+        "results": cell.results,
         "ended": cell.ended,
         "under_way": cell.under_way,
         "refused": cell.refused,

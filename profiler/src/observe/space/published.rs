@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use profiler_common::space::{GIVEN, HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as WireSpace};
+use profiler_common::space::{HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as WireSpace};
 
 use super::{super::ground::Ground, Space};
 use crate::{error::Result, target::modules::Modules, unwind::tracker::Tracker};
@@ -19,14 +19,9 @@ impl Space {
     /// Makes this space known to the kernel side. `launched`: the process will become its command by one exec.
     pub(crate) fn register(&self, ground: &Ground, launched: bool, in_initial_namespace: bool) -> Result<()> {
         let space = WireSpace {
-            tgid: if in_initial_namespace { self.process.pid() } else { 0 },
             execs_to_come: u32::from(launched),
-            replaced: 0,
             flags: if self.held { HOLD } else { 0 },
-            slot: 0,
-            generation: 0,
-            before: 0,
-            origin: GIVEN,
+            ..WireSpace::given(if in_initial_namespace { self.process.pid() } else { 0 })
         };
         if self.held {
             ground.want_hold(self.number)?;

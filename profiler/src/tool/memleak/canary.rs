@@ -5,7 +5,7 @@ use profiler_common::{
         cookie::{Cookie, From},
         counters::Counter,
     },
-    space::{GIVEN, MAX_SPACES, Space as WireSpace},
+    space::{MAX_SPACES, Space as WireSpace},
 };
 
 use super::{load::load_small, tool::PROGRAMS};
@@ -27,17 +27,7 @@ pub(super) const CANARY_SPACE: u16 = MAX_SPACES as u16 - 1;
 /// If it dies, or if its calls are not counted exactly.
 pub(super) fn try_out(method: Method) -> Result<()> {
     let object = load_small()?;
-    let space = WireSpace {
-        tgid: 0,
-        execs_to_come: 0,
-        replaced: 0,
-        flags: 0,
-        slot: 0,
-        generation: 0,
-        before: 0,
-        origin: GIVEN,
-    };
-    object.write("SPACES", &u32::from(CANARY_SPACE), &space)?;
+    object.write("SPACES", &u32::from(CANARY_SPACE), &WireSpace::given(0))?;
     let cookie = Cookie {
         size: From::Arg(0),
         count: From::None,

@@ -61,7 +61,7 @@ pub(super) fn is_wait(call: u64) -> bool {
     })
 }
 
-/// The words of the kernel side's map of calls that wait: as [`super::byte_calls::words`].
+/// The words of the kernel side's map of calls that wait: as [`super::number_calls::words`].
 pub(super) fn wait_words() -> [u64; 16] {
     let mut words = [0; 16];
     for (first, kind) in [(0, 0), (8, COMPAT)] {

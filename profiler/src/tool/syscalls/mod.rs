@@ -1,7 +1,6 @@
 //! `syscalls`: where threads spend their time in the kernel, with which errors, called from where.
 
 mod args;
-mod byte_calls;
 mod cells;
 pub mod counted;
 mod findings;
@@ -9,6 +8,7 @@ mod kinds;
 mod lately;
 mod mapped;
 mod names;
+mod number_calls;
 mod outlook;
 mod part;
 mod price;

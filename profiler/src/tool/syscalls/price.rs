@@ -14,7 +14,7 @@ use std::{
 
 use profiler_common::{
     ledger::Ledger as _,
-    space::{GIVEN, Space},
+    space::Space,
     syscalls::{Counter, HAS_ENDED, Thread},
 };
 
@@ -87,17 +87,7 @@ impl Moment {
         let probes = Probes::attach(limits, ground.shared())?;
         for pid in pids {
             let Some(number) = ground.take_space() else { break };
-            let space = Space {
-                tgid: *pid,
-                execs_to_come: 0,
-                replaced: 0,
-                flags: 0,
-                slot: 0,
-                generation: 0,
-                before: 0,
-                origin: GIVEN,
-            };
-            ground.register(number, &space)?;
+            ground.register(number, &Space::given(*pid))?;
         }
         Ok(Moment { probes, _ground: (ground, links) })
     }

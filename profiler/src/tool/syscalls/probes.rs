@@ -11,7 +11,7 @@ use profiler_common::{
     syscalls::{ALL_STACKS, Cell, Counter, NO_STACKS, SLOW_STACKS, Settings as Live, Thread},
 };
 
-use super::{byte_calls, kinds::wait_words, mapped::Mapped};
+use super::{kinds::wait_words, mapped::Mapped, number_calls};
 use crate::{
     capture::object::{Maps, Object, Settings, explain},
     error::{Error, ErrorKind, Result},
@@ -204,8 +204,8 @@ impl Probes {
     }
 
     fn prepare(&self, limits: Limits) -> Result<()> {
-        for (word, bits) in (0u32..).zip(byte_calls::words()) {
-            self.write("BYTE_CALLS", &word, &bits)?;
+        for (word, bits) in (0u32..).zip(number_calls::words()) {
+            self.write("NUMBER_CALLS", &word, &bits)?;
         }
         for (word, bits) in (0u32..).zip(wait_words()) {
             self.write("WAIT_CALLS", &word, &bits)?;

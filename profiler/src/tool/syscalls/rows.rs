@@ -106,7 +106,7 @@ impl Sum {
             returned: cell.count,
             total_ns: cell.total_ns,
             max_ns: cell.max_ns,
-            results: cell.bytes,
+            results: cell.results,
             zeros: cell.zeros,
             lately: (0, 0),
             ended: cell.ended,

@@ -269,7 +269,7 @@ impl Tables<'_> {
         });
         let keys = [THREAD[0], THREAD[1], CALL];
         let mut section = self.section("thread_calls", "Calls of each thread", &keys, rows.collect(), &SUMS);
-        section.notes.push(format!("what is called pointless, from when on: {}", thresholds::common()));
+        section.notes.push(format!("thresholds of pointless work: {}", thresholds::common()));
         section.notes.extend(thresholds::thresholds().map(|(rule, words)| format!("{rule}: {words}")));
         section
     }
