@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use super::{gate::GateArgs, values};
+use super::{
+    gate::{GateArgs, LeakArgs},
+    values,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use profiler::{capture::uprobe::Method, exit, render::Format};
 
@@ -63,7 +66,7 @@ pub(crate) struct TargetArgs {
     /// Observe every process of this cgroup (a directory below /sys/fs/cgroup), also those that come into it later, as of --name.
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup: Option<PathBuf>,
-    /// Start this command and observe it from its first allocation. Its output goes to standard error.
+    /// Start this command and observe it from its beginning. Its output goes to standard error.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -163,6 +166,8 @@ pub(crate) struct ReportArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) gate: GateArgs,
+    #[command(flatten)]
+    pub(crate) leaks: LeakArgs,
 }
 
 #[cfg(test)]

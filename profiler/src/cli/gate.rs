@@ -19,6 +19,11 @@ pub(crate) struct GateArgs {
     /// Fail if a problem is found, or if the command fails (exit code 1), or if that is not decided (3).
     #[arg(long, help_heading = "For CI")]
     pub(crate) gate: bool,
+}
+
+/// Which leaks do not make it fail.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LeakArgs {
     /// Leaks that grow by less do not fail, e.g. 1MiB/h. They are still reported. 0: every leak fails.
     #[arg(long, value_name = "SIZE/h", requires = "gate", value_parser = growth, help_heading = "For CI")]
     pub(crate) gate_above: Option<u64>,
@@ -27,19 +32,21 @@ pub(crate) struct GateArgs {
     pub(crate) known: Option<PathBuf>,
 }
 
-impl GateArgs {
+impl LeakArgs {
     /// The file of known leaks, which must stay as it is.
     pub(crate) fn kept(&self) -> Kept {
         (self.known.as_deref().and_then(FileId::at), "it is the file of known leaks (--known)")
     }
+}
 
+impl GateArgs {
     /// The gate, if one was asked for. Reads the file of known leaks, so this is called before an observation.
-    pub(crate) fn gate(&self) -> Result<Option<Gate>> {
+    pub(crate) fn gate(&self, leaks: &LeakArgs) -> Result<Option<Gate>> {
         if !self.gate {
             return Ok(None);
         }
-        let known = self.known.as_deref().map(Known::open).transpose()?.unwrap_or_default();
-        Ok(Some(Gate { above_bytes_per_hour: self.gate_above.map(|bytes| bytes as f64), known }))
+        let known = leaks.known.as_deref().map(Known::open).transpose()?.unwrap_or_default();
+        Ok(Some(Gate { above_bytes_per_hour: leaks.gate_above.map(|bytes| bytes as f64), known }))
     }
 }
 

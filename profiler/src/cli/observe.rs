@@ -15,7 +15,7 @@ use profiler::{
 use super::{
     Done,
     args::{MethodArg, NamesArgs, OutputArgs, TargetArgs, Voice},
-    gate::{self, GateArgs},
+    gate::{self, GateArgs, LeakArgs},
     launch::LaunchArgs,
     output::Outputs,
     progress::Teller,
@@ -60,15 +60,26 @@ struct ObserveArgs {
 
 /// The commands of all tools.
 pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
-    tool::commands().map(ObserveArgs::augment_args)
+    tool::commands().map(|command| {
+        // The comments of structs of options would take the place of the tool's question.
+        let question = command.get_about().cloned().unwrap_or_default();
+        let finds_leaks = tool::finds_leaks(command.get_name());
+        let command = ObserveArgs::augment_args(command);
+        let command = if finds_leaks { LeakArgs::augment_args(command) } else { command };
+        command.about(question)
+    })
 }
 
 /// Observes with a tool, and reports.
 pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
     let wrong = |e| Error::new(ErrorKind::Usage, "tried to read the command line").because_of(e);
     let args = &ObserveArgs::from_arg_matches(matches).map_err(wrong)?;
-    let outputs = Outputs::new(&args.output, voice.verbose > 0, &[args.gate.kept()])?;
-    let gate = args.gate.gate()?;
+    let leaks = match tool::finds_leaks(tool) {
+        true => LeakArgs::from_arg_matches(matches).map_err(wrong)?,
+        false => LeakArgs::default(),
+    };
+    let outputs = Outputs::new(&args.output, voice.verbose > 0, &[leaks.kept()])?;
+    let gate = args.gate.gate(&leaks)?;
     require_root()?;
     let mut settings = settings(args);
     settings.names = args.names.settings()?;

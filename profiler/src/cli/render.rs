@@ -18,7 +18,7 @@ use super::{
 pub(crate) fn run(args: &ReportArgs, voice: &Voice) -> Done {
     let names = args.names.settings()?;
     let source = Source::open(&args.file)?;
-    let kept = [(source.id(), "it is the report that is read"), args.gate.kept()];
+    let kept = [(source.id(), "it is the report that is read"), args.leaks.kept()];
     let outputs = Outputs::new(&args.output, voice.verbose > 0, &kept)?;
     let mut report = source.read()?;
     if names.asks_for_more() {
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ReportArgs, voice: &Voice) -> Done {
         let _watch = Watch::start(stage.clone(), None, voice.quiet);
         symbolize::resolve_later(&mut report, names);
     }
-    let gate = args.gate.gate()?;
+    let gate = args.gate.gate(&args.leaks)?;
     if gate.is_none() {
         profiler::gate::mark_as_recorded(&mut report);
     }

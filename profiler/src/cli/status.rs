@@ -81,7 +81,8 @@ impl Status {
         if self.length.is_some_and(|length| length < needed) {
             return None;
         }
-        needed.checked_sub(self.now.elapsed).filter(|wait| !wait.is_zero())
+        // Less than a second would be shown as none.
+        needed.checked_sub(self.now.elapsed).filter(|wait| wait.as_secs() > 0)
     }
 }
 
@@ -141,6 +142,11 @@ mod tests {
         let mut status = Status::new(Some(MINUTE));
         status.update(&at(61_000, 5, 0));
         assert_eq!(status.line(60), "1m1s of 1m, 0s to go, cost ~6.3 %, 0 lost, 443 stacks");
+        let mut status = Status::new(None);
+        status.update(&Progress { answers_after: Duration::ZERO, ..at(250, 5, 0) });
+        assert_eq!(status.line(40), "0s, cost ~6.3 %, 0 lost, 443 stacks");
+        status.update(&Progress { answers_after: Duration::from_secs(1), ..at(250, 5, 0) });
+        assert_eq!(status.line(40), "0s, cost ~6.3 %, 0 lost, 443 stacks", "not in 0s");
     }
 
     #[test]

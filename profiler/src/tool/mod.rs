@@ -51,6 +51,8 @@ pub(crate) struct About {
     pub(crate) sees: &'static [&'static str],
     /// What it never sees.
     pub(crate) cannot_see: &'static [&'static str],
+    /// Whether what it finds are leaks, which `--known` and `--gate-above` choose from.
+    pub(crate) finds_leaks: bool,
     /// Whether it puts probes on functions of the target. One that does not can work where such probes cannot.
     pub(crate) has_uprobes: bool,
     /// Whether it has programs that run at every system call of the host. They ask the filter of threads first.
@@ -76,11 +78,18 @@ pub fn commands() -> impl Iterator<Item = clap::Command> {
         let usage = ["--pid <PID>", "--name <GLOB>", "--cgroup <PATH>", "-- <COMMAND>..."]
             .map(|target| format!("profiler {name} [OPTIONS] {target}"))
             .join("\n       ");
-        let command = clap::Command::new(name).about(about.question).override_usage(usage).after_help(
-            format!("Example: {}\n\n{} Ctrl-C prints the report so far.", about.example, about.explained),
-        );
-        (about.options)(command)
+        let command = clap::Command::new(name).override_usage(usage).after_help(format!(
+            "Example: {}\n\n{} Ctrl-C prints the report so far.",
+            about.example, about.explained
+        ));
+        // Behind the options: the comment of a struct of options is a text about the command, too.
+        (about.options)(command).about(about.question)
     })
+}
+
+/// Whether the findings of the tool of this name are leaks, of which some may be known.
+pub fn finds_leaks(name: &str) -> bool {
+    TOOLS.iter().any(|about| about.name == name && about.finds_leaks)
 }
 
 /// Creates the maps of a tool's object, given those that it shares with the observation. It may run on another thread.
@@ -109,7 +118,7 @@ pub(crate) trait Tool: Send {
     /// What its programs take, as far as is known beforehand.
     fn programs(&self) -> Programs;
 
-    /// How long it takes until it can answer.
+    /// How long it takes until it can answer; zero if it answers at any time.
     fn answers_after(&self) -> Duration;
 
     /// What to say at the start if the observation cannot answer the question.

@@ -78,11 +78,40 @@ fn help_of_memleak_names_every_option() {
     }
 }
 
+/// The first line of a tool's help, and its line in the list of commands, are the question that it answers.
+#[test]
+fn help_says_what_each_tool_answers() {
+    let all = profiler(&["--help"]);
+    for (tool, question) in [
+        ("memleak", "Which call stacks allocate memory that is never freed?"),
+        ("syscalls", "Where is time spent in the kernel, with which errors, called from where?"),
+    ] {
+        let help = profiler(&[tool, "--help"]);
+        assert!(text(&help.stdout).starts_with(question), "{}", text(&help.stdout));
+        // The list breaks lines.
+        let words: Vec<&str> = text(&all.stdout).split_whitespace().collect();
+        assert!(words.join(" ").contains(&format!("{tool} {question}")), "{}", text(&all.stdout));
+    }
+}
+
+/// What is for leaks is not offered by a tool that finds none.
+#[test]
+fn options_for_leaks_are_those_of_memleak() {
+    let help = profiler(&["syscalls", "--help"]);
+    let help = text(&help.stdout);
+    assert!(help.contains("--gate") && help.contains("--slow"), "{help}");
+    for word in ["--known", "--gate-above", "eak", "alloc"] {
+        assert!(!help.contains(word), "{word} is in:\n{help}");
+    }
+    assert_usage_error(&["syscalls", NO_PROCESS, "--gate", "--known", "leaks"], &["--known"]);
+    assert_usage_error(&["syscalls", NO_PROCESS, "--gate", "--gate-above", "1MiB/h"], &["--gate-above"]);
+}
+
 #[test]
 fn help_fits_80_columns() {
-    for arguments in
-        [&["--help"][..], &["-h"], &["memleak", "--help"], &["memleak", "-h"], &["doctor", "--help"]]
-    {
+    let memleak =
+        [&["--help"][..], &["-h"], &["memleak", "--help"], &["memleak", "-h"], &["doctor", "--help"]];
+    for arguments in memleak.into_iter().chain([&["syscalls", "--help"][..], &["syscalls", "-h"]]) {
         let output = profiler(arguments);
         let long = text(&output.stdout).lines().find(|line| line.chars().count() > 80);
         assert_eq!(long, None, "{arguments:?}");

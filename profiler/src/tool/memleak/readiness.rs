@@ -41,6 +41,7 @@ pub(crate) const ABOUT: About = About {
         and churn.",
     options: args::options,
     make: args::make,
+    finds_leaks: true,
     has_uprobes: true,
     probes_calls: false,
     object: OBJECT,

@@ -40,6 +40,7 @@ pub(crate) const ABOUT: About = About {
         "calls of the vDSO, which do not enter the kernel",
         "child processes, without --children",
     ],
+    finds_leaks: false,
     has_uprobes: false,
     probes_calls: true,
     object: probes::OBJECT,
