@@ -144,3 +144,25 @@ fn what_begins_behind_the_end_gets_no_probes() {
     let said: Vec<&str> = report.findings.iter().map(|finding| &*finding.text).collect();
     assert!(said.iter().any(|text| text.contains("1 process began as the observation ended")), "{said:?}");
 }
+
+/// Children that have ended are said not to have been seen only if they were not.
+#[test]
+fn children_that_have_ended_were_observed_if_that_was_asked_for() {
+    let Some(_live) = support::live() else { return };
+    let work = "for child in 1 2 3 4; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done); done; true";
+    for (more, unseen) in [(&["--children"][..], false), (&[][..], true)] {
+        let common = ["syscalls", "--format", "json"];
+        let arguments = [&common[..], more, &["--", "sh", "-c", work]].concat();
+        let report = Observer::spawn(&arguments).finish(PATIENCE).report(0);
+        let of_children =
+            account::list(&report, "findings").iter().find(|finding| finding["rule"] == "syscalls.children");
+        let text = of_children.map(|finding| finding["text"].as_str().unwrap());
+        assert_eq!(
+            text.is_some_and(|text| text.contains("Observe them, too: --children")),
+            unseen,
+            "{text:?}"
+        );
+        assert_eq!(text.is_some(), unseen, "{text:?}");
+        account::assert_nothing_lost(&report);
+    }
+}

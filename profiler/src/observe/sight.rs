@@ -19,7 +19,7 @@ use super::{observation::Observation, space::Space};
 use crate::{
     error::Error,
     report::{Finding, Phrase, Severity},
-    target::family::{Families, Used},
+    target::family::{Families, Used, children_do_the_work},
     units,
 };
 
@@ -83,6 +83,12 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whether a process is a target, or is observed since it was forked: of one that was forked a moment ago only the kernel side knows.
+    fn is_observed(&self, pid: u32) -> bool {
+        self.on.spaces.iter().any(|space| space.process.pid() == pid)
+            || self.on.ground.space_of(pid).is_some_and(self.sees)
+    }
+
     /// "No allocation was seen in 10s".
     fn nothing(&self) -> String {
         format!("{} in {}", self.terms.nothing, units::duration(self.length))
@@ -145,7 +151,7 @@ pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding
     } else if length >= TELLS_WAITING {
         // A shorter time does not show whether a process works.
         sight.instead = Some(if works(own.used.of_ended_children, 0, length) {
-            let words = format!("{}. {}", view.nothing(), ended::words(&own.used, view.terms));
+            let words = format!("{}. {}", view.nothing(), ended::words(&own.used, view));
             Finding::plain(view.terms.nothing_seen, Severity::Limit, words)
         } else {
             waits(view, &living)
@@ -165,9 +171,9 @@ fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
     let command = on.command().and_then(|command| Some((command.pid(), command.used()?)));
     let command = command.map(|(pid, used)| families.after(pid, used));
     let others = pids.iter().filter_map(|pid| families.since(*pid));
-    let own = Own::by(command.into_iter().chain(others), length);
+    let own = Own::by(command.into_iter().chain(others), view);
     let undecided = own.children_may_hold_the_answer();
-    let words = ended::words(&own.used, view.terms);
+    let words = ended::words(&own.used, view);
     if !seen && sight.instead.is_none() {
         if undecided || own.children_worked(length) {
             let words = format!("{}. {words}", view.nothing());
@@ -180,6 +186,7 @@ fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
 
 /// What targets did themselves, and their children that have ended.
 struct Own {
+    /// Without what children used that were observed.
     used: Used,
     /// Next to nothing.
     idle: bool,
@@ -188,13 +195,17 @@ struct Own {
 impl Own {
     fn of(view: &View<'_>, targets: &[&Space]) -> Own {
         let pids = targets.iter().map(|space| space.process.pid());
-        Own::by(pids.filter_map(|pid| view.families.since(pid)), view.length)
+        Own::by(pids.filter_map(|pid| view.families.since(pid)), view)
     }
 
     /// By what each has used.
-    fn by(each: impl Iterator<Item = Used>, length: Duration) -> Own {
-        let used = each.fold(Used::default(), |sum, used| sum.with(&used));
-        Own { used, idle: is_idle(used.cpu, used.anonymous_bytes, length) }
+    fn by(each: impl Iterator<Item = Used>, view: &View<'_>) -> Own {
+        let mut used = each.fold(Used::default(), |sum, used| sum.with(&used));
+        if ended::were_seen(view) {
+            used.of_ended_children = Duration::ZERO;
+            used.touched_bytes_of_ended_children = 0;
+        }
+        Own { used, idle: is_idle(used.cpu, used.anonymous_bytes, view.length) }
     }
 
     /// Whether children that have ended work, and more than the targets.
@@ -212,16 +223,27 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view:
     let instead = !seen && sight.instead.is_none();
     if children.work() {
         let finding = children.finding(instead);
+        // Those that have ended count, too: which of a row of short-lived children lives right now is chance.
         if instead {
             sight.instead = Some(finding);
-        } else if own.idle || children.do_the_work_of(own.used.cpu) {
+        } else if own.idle || children_do_the_work(own.used.cpu, children.cpu() + own.used.of_ended_children)
+        {
             sight.before.push(finding);
+        } else if own.children_may_hold_the_answer() {
+            sight.before_unproved.push(finding);
         } else {
             sight.behind.push(Finding { severity: Severity::Info, ..finding });
         }
     } else if seen && own.children_may_hold_the_answer() {
-        let words = ended::words(&own.used, view.terms);
-        sight.before_unproved.push(Finding::plain(view.terms.children, Severity::Limit, words));
+        let words = ended::words(&own.used, view);
+        let finding = Finding::plain(view.terms.children, Severity::Limit, words);
+        let they_work = own.children_worked(view.length)
+            && (own.idle || children_do_the_work(own.used.cpu, own.used.of_ended_children));
+        if they_work && !view.proved {
+            sight.before.push(finding);
+        } else {
+            sight.before_unproved.push(finding);
+        }
     } else if own.idle && !children.is_empty() {
         // They may do it as slowly as they work, and an answer about who waits for them is not an answer about them.
         let finding = children.finding(instead);
@@ -280,24 +302,6 @@ fn calls_nothing(view: &View<'_>, targets: &[&Space], cpu: Duration) -> Finding 
         view.terms.calls
     )));
     Finding::new(view.terms.nothing_seen, Severity::Limit, sentence)
-}
-
-#[cfg(test)]
-mod sample {
-    use super::Terms;
-
-    pub(super) const TERMS: Terms = Terms {
-        nothing: "No allocation was seen",
-        does: "allocates",
-        did: "allocated",
-        calls: "none of the functions that are followed.",
-        aged: "its blocks aged meanwhile",
-        nothing_seen: "sample.nothing_seen",
-        halted: "sample.halted",
-        children: "sample.children",
-        unobserved: "sample.unobserved",
-        ended: "sample.ended",
-    };
 }
 
 #[cfg(test)]

@@ -91,6 +91,11 @@ impl Families {
         Families(all.filter_map(|pid| Some((pid, Used::of(pid)?))).collect())
     }
 
+    /// Whether one of them has ended, but for those that are `observed`.
+    pub(crate) fn has_ended_but(&self, observed: impl Fn(u32) -> bool) -> bool {
+        self.0.keys().any(|pid| !observed(*pid) && living(*pid).is_none())
+    }
+
     /// What a process has used since; all of it, if it was not there then.
     pub(crate) fn since(&self, pid: u32) -> Option<Used> {
         Some(self.after(pid, Used::of(pid)?))

@@ -7,7 +7,7 @@ use crate::{
     observe::space::Space,
     report::{Finding, Phrase, Severity},
     target::{
-        family::{self, MOST_NAMED, children_do_the_work, descendants, pid_options},
+        family::{self, MOST_NAMED, descendants, pid_options},
         process::name_of,
     },
     text::Text,
@@ -53,9 +53,8 @@ pub(super) fn children<'a>(view: &View<'a>, targets: &'a [&'a Space], proved: bo
         let works = works(used.cpu, used.anonymous_bytes, view.length);
         Some(Child { pid, name, cpu: used.cpu, grew_bytes: used.anonymous_bytes, works })
     };
-    // A child may be a target itself.
-    let is_target = |pid: &u32| on.spaces.iter().any(|space| space.process.pid() == *pid);
-    let others = descendants(&pids).into_iter().filter(|pid| !is_target(pid));
+    // A child may be a target itself, or be observed since it was forked.
+    let others = descendants(&pids).into_iter().filter(|pid| !view.is_observed(*pid));
     let mut children: Vec<Child> = others.filter_map(child).collect();
     if children.iter().any(|child| child.works) {
         children.retain(|child| child.works);
@@ -75,9 +74,9 @@ impl Children<'_> {
         self.children.iter().any(|child| child.works)
     }
 
-    /// Whether they do the work of targets that took this much processor time.
-    pub(super) fn do_the_work_of(&self, own: Duration) -> bool {
-        children_do_the_work(own, self.children.iter().map(|child| child.cpu).sum())
+    /// Processor time that they took.
+    pub(super) fn cpu(&self) -> Duration {
+        self.children.iter().map(|child| child.cpu).sum()
     }
 
     /// That nothing was seen, if it is to be said `instead` of that, and which children there are.
@@ -155,7 +154,7 @@ fn to_type(children: &[Child], way: Way) -> String {
     let pids = pid_options(children.iter().map(|child| child.pid));
     if way == Way::OfCommand {
         return format!(
-            "To observe {it}: let the command `exec` {it}, start {it} directly after `--`, or use --leave-running and then \
+            "To observe {it}: --children. Or let the command `exec` {it}, start {it} directly after `--`, or use --leave-running and then \
              --pid"
         );
     }

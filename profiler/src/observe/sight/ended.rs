@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Terms;
+use super::View;
 use crate::{
     target::family::{Used, children_do_the_work},
     units,
@@ -30,9 +30,26 @@ pub(super) fn may_hold_the_answer(used: &Used, idle: bool) -> bool {
     worked_more || touched_more
 }
 
-/// Says how much children that have ended have worked.
-pub(super) fn words(used: &Used, terms: &Terms) -> String {
-    let did = terms.did;
+/// Whether all children that have ended were observed while they lived.
+pub(super) fn were_seen(view: &View<'_>) -> bool {
+    let on = view.on;
+    let ground = &on.ground;
+    let missed = ground.missed();
+    let has_room = (missed.forks, missed.no_memory) == (0, 0);
+    // What lived before the observation and is gone was not forked in it.
+    let all_forked = || !view.families.has_ended_but(|pid| view.is_observed(pid));
+    let joined = |pid| on.spaces.iter().any(|space| space.process.pid() == pid && !space.refused);
+    let is_seen = |number| (view.sees)(number) || joined(ground.space(number).tgid);
+    on.settings.children && has_room && all_forked() && (0..ground.taken_spaces()).all(is_seen)
+}
+
+/// Says how much children that have ended have worked, and were not observed.
+pub(super) fn words(used: &Used, view: &View<'_>) -> String {
+    say(used, view.terms.did, view.on.settings.children)
+}
+
+/// `followed`: children are observed, but not all of them were.
+fn say(used: &Used, did: &str, followed: bool) -> String {
     let cpu = units::duration(used.of_ended_children);
     let touched = match used.touched_bytes_of_ended_children {
         bytes if bytes >= TOUCHES_BYTES => format!(" and touched {} of memory", units::bytes(bytes as f64)),
@@ -42,16 +59,19 @@ pub(super) fn words(used: &Used, terms: &Terms) -> String {
         Duration::ZERO => "hardly any".to_owned(),
         cpu => units::duration(cpu),
     };
+    let (they, advice) = match followed {
+        false => ("they", "Observe them, too: --children. Or observe"),
+        true => ("some of them", "Observe"),
+    };
     format!(
-        "Children of the target that have ended used {cpu} of processor time{touched}, and the target {own}: what they \
-         {did} was not seen. Observe each by itself: start it directly after `--`, or use --name NAME while it lives."
+        "Children of the target that have ended used {cpu} of processor time{touched}, and the target {own}: what {they} \
+         {did} was not seen. {advice} each by itself: start it directly after `--`, or use --name NAME while it lives."
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::sight::sample::TERMS;
 
     fn used(own_ms: u64, theirs_ms: u64, [own_bytes, their_bytes]: [u64; 2]) -> Used {
         Used {
@@ -84,11 +104,13 @@ mod tests {
 
     #[test]
     fn what_they_used_is_said() {
-        let said = words(&used(20, 1200, [0, 12 << 20]), &TERMS);
+        let said = say(&used(20, 1200, [0, 12 << 20]), "allocated", false);
         let start = "Children of the target that have ended used 1.2s of processor time and touched 12 MiB of memory, and the \
                      target 20ms: what they allocated was not seen.";
         assert!(said.starts_with(start), "{said}");
-        let said = words(&used(0, 20, [0, 0]), &TERMS);
+        assert!(said.contains("--children"), "{said}");
+        let said = say(&used(0, 20, [0, 0]), "allocated", true);
+        assert!(said.contains(": what some of them allocated") && !said.contains("--children"), "{said}");
         assert!(!said.contains("touched") && said.contains("and the target hardly any: "), "{said}");
     }
 }
