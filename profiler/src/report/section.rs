@@ -263,7 +263,7 @@ pub enum Value {
     Name(Text),
     /// An exact whole number.
     Exact(u64),
-    /// An estimate with its 95 % interval. [`Value::estimate`] makes it.
+    /// An estimate with its 95 % interval. [`Value::estimate`] makes it, and [`Value::known`] one that is certain.
     Estimate {
         /// Best value.
         value: f64,
@@ -323,6 +323,16 @@ impl Value {
         } else {
             Value::Unknown("not enough data for an estimate".to_owned())
         }
+    }
+
+    /// A number that is known and not whole, such as a share of things that were all counted: its interval is the number itself.
+    pub fn known(value: f64) -> Value {
+        Value::estimate(value, value, Some(value))
+    }
+
+    /// Whether it is an estimate: a number that may be another one. Those of [`Value::known`] may not.
+    pub fn is_estimated(&self) -> bool {
+        matches!(self, Value::Estimate { low, high, .. } if Some(*low) != *high)
     }
 
     /// The number, if the value is an exact or estimated number.

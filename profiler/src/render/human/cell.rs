@@ -73,6 +73,7 @@ pub(super) fn text(value: &Value, unit: Unit, interval: bool) -> String {
         Value::Word(word) => visible(word).into_owned(),
         Value::Name(name) => name.terminal(),
         Value::Exact(exact) => number(*exact as f64, unit),
+        Value::Estimate { value: known, .. } if !value.is_estimated() => number(*known, unit),
         Value::Estimate { value, low, high } => estimate(*value, *low, *high, unit, interval),
         Value::Histogram(of) => histogram(of, unit),
         Value::Series(of) => series(of),
@@ -164,6 +165,8 @@ mod tests {
         let ratio = Value::estimate(0.3, 0.27, Some(0.32));
         assert_eq!(text(&ratio, Unit::Ratio, true), "0.30 ±0.03");
         assert_eq!(text(&ratio, Unit::Ratio, false), "~0.30");
+        let known = Value::known(2.6);
+        assert_eq!([true, false].map(|interval| text(&known, Unit::PerSecond, interval)), ["2.6", "2.6"]);
         let open = Value::estimate(240.0, 200.0, None);
         assert_eq!(text(&open, Unit::PerHour, true), "240 (≥200)");
         assert_eq!(text(&open, Unit::PerHour, false), "~240");

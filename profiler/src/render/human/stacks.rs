@@ -135,8 +135,12 @@ fn number(section: &Section, rows: &[&Row]) -> Option<String> {
         [only] => (*only).clone(),
         all => {
             let sum: f64 = all.iter().map(|value| value.number()).sum::<Option<f64>>()?;
-            let is_exact = all.iter().all(|value| matches!(value, Value::Exact(_)));
-            if is_exact { Value::Exact(sum as u64) } else { Value::estimate(sum, sum, Some(sum)) }
+            // A bound is not needed: no interval is shown.
+            if all.iter().any(|value| value.is_estimated()) {
+                Value::estimate(sum, sum, None)
+            } else {
+                Value::known(sum)
+            }
         }
     };
     Some(format!("{} {}", cell::text(&sum, column.unit, false), cell::title(column).to_lowercase()))

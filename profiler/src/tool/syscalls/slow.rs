@@ -1,12 +1,55 @@
-//! Which calls are slow, by the durations of all.
+//! Which calls are slow, by the durations of all, and the single calls that are listed.
+
+use std::cmp::Reverse;
 
 use profiler_common::{
     histogram::{self, BUCKETS},
-    syscalls::{Cell, SharedKey},
+    syscalls::{Cell, SharedKey, SlowCall},
 };
 
 use super::{counted::each, kinds::is_wait, probes::Probes};
 use crate::error::Result;
+
+/// Single calls that are kept, of those that work: the longest.
+const MOST_THAT_WORK: usize = 1_000;
+/// The same of those that wait. A thread that sleeps has longer calls than one that works, and says nothing by them.
+const MOST_THAT_WAIT: usize = 100;
+
+/// Single calls that are listed: the longest of those that work, then the longest of those that wait.
+#[derive(Debug, Default)]
+pub(super) struct Singles {
+    pub(super) kept: Vec<SlowCall>,
+    /// Calls that were left out because others are longer.
+    pub(super) left_out: LeftOut,
+}
+
+/// Numbers of calls that are not listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    pub(super) work: u64,
+    pub(super) wait: u64,
+}
+
+impl Singles {
+    /// Takes in a call, which may be one of the longest.
+    pub(super) fn take(&mut self, call: SlowCall) {
+        self.kept.push(call);
+        // Not at each call: that would sort the list each time.
+        if self.kept.len() >= 2 * (MOST_THAT_WORK + MOST_THAT_WAIT) {
+            self.keep_longest();
+        }
+    }
+
+    /// Leaves out what is too much, and puts the others in order.
+    pub(super) fn keep_longest(&mut self) {
+        self.kept.sort_by_key(|call| (is_wait(call.call), Reverse(call.duration_ns)));
+        let waits = self.kept.split_off(self.kept.partition_point(|call| !is_wait(call.call)));
+        self.left_out.work += self.kept.len().saturating_sub(MOST_THAT_WORK) as u64;
+        self.left_out.wait += waits.len().saturating_sub(MOST_THAT_WAIT) as u64;
+        self.kept.truncate(MOST_THAT_WORK);
+        self.kept.extend(waits.into_iter().take(MOST_THAT_WAIT));
+    }
+}
 
 /// Durations of all calls so far, by bucket: of those that work, and of those that wait. Calls that return meanwhile may or may not be
 /// among them.
@@ -46,6 +89,33 @@ pub(super) fn slow_from(now: &[u64], before: &[u64], most: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn call(call: u64, duration_ns: u64) -> SlowCall {
+        // SAFETY: any bytes are valid for a wire type.
+        SlowCall { call, duration_ns, ..unsafe { std::mem::zeroed() } }
+    }
+
+    #[test]
+    fn calls_that_wait_take_no_room_from_calls_that_work() {
+        // clock_nanosleep, and fsync.
+        let [sleep, sync] = [230, 74];
+        let mut singles = Singles::default();
+        for turn in 0..5_000 {
+            singles.take(call(sleep, 50_000_000 + turn));
+            if turn % 50 == 0 {
+                singles.take(call(sync, 1_000_000 + turn));
+            }
+        }
+        singles.keep_longest();
+        let of = |number| singles.kept.iter().filter(move |call| call.call == number).map(|c| c.duration_ns);
+        assert_eq!((of(sync).count(), of(sleep).count()), (100, MOST_THAT_WAIT));
+        assert_eq!((singles.kept[0].call, singles.kept[0].duration_ns), (sync, 1_004_950));
+        assert_eq!(of(sleep).min(), Some(50_004_900), "the longest");
+        assert_eq!(singles.left_out, LeftOut { work: 0, wait: 4_900 });
+        (0..3_000).for_each(|turn| singles.take(call(sync, turn)));
+        singles.keep_longest();
+        assert_eq!((singles.kept.len(), singles.left_out), (1_100, LeftOut { work: 2_100, wait: 4_900 }));
+    }
 
     #[test]
     fn as_many_calls_are_slow_as_are_to_be() {

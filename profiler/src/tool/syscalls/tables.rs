@@ -9,6 +9,7 @@ use super::{
     findings::thresholds,
     kinds, names,
     rows::{Rows, Sum, Who, comm},
+    slow::LeftOut,
 };
 use crate::{
     observe::Observation,
@@ -51,14 +52,16 @@ pub(super) struct Tables<'a> {
     pub(super) singles: &'a [Single],
     /// Operations of io_uring that were submitted, by address space and operation.
     pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
-    /// Single calls that were not kept, and those that did not fit into the ring.
-    pub(super) not_listed: u64,
+    /// Single calls that were left out, and those that did not fit into the ring.
+    pub(super) left_out: LeftOut,
     pub(super) not_sent: u64,
     pub(super) by: By,
     /// Time since the report before, if this one is not the last.
     pub(super) lately: Duration,
     pub(super) is_interim: bool,
 }
+
+const SLOW_TITLE: &str = "Single calls, the longest first; those that wait come last";
 
 type Described = (&'static str, &'static str, Unit, Role, bool);
 
@@ -105,7 +108,7 @@ impl Tables<'_> {
         if !self.uring.is_empty() {
             sections.push(self.io_uring());
         }
-        if !self.singles.is_empty() || self.not_listed + self.not_sent > 0 {
+        if !self.singles.is_empty() || self.not_sent > 0 {
             sections.push(self.single_calls());
         }
         (sections, rows)
@@ -162,7 +165,7 @@ impl Tables<'_> {
         // A rate of a counted number is exact to its last digit; below 10 a whole number would say too little.
         let per = |length: Duration, value: u64| match value as f64 / length.as_secs_f64().max(1e-9) {
             rate if rate >= 10.0 || value == 0 => Value::Exact(rate.round() as u64),
-            rate => Value::estimate(rate, rate, Some(rate)),
+            rate => Value::known(rate),
         };
         let rate = |value| per(self.on.lasted(), value);
         let (now, longest) = sum.now.map_or((0, Some(0)), |now| now);
@@ -228,8 +231,9 @@ impl Tables<'_> {
         let mut cells = self.whose(who.space).to_vec();
         let name = self.rows.names.get(&who);
         cells.push(match name {
-            Some(name) if who.is_several() => Value::Word(format!("several: {}", name.terminal())),
-            None if who.is_several() => Value::Word("several".to_owned()),
+            // How many there were is not known: it may be one.
+            Some(name) if who.is_several() => Value::Word(format!("named {}", name.terminal())),
+            None if who.is_several() => Value::Word("without a name".to_owned()),
             _ => Value::Exact(who.tid.into()),
         });
         cells.push(match name {
@@ -248,7 +252,7 @@ impl Tables<'_> {
             let mut cells = self.thread_cells(*who);
             cells.extend(self.cells(sum));
             let share = sum.calls() as f64 / all.max(1) as f64;
-            cells.push(Value::estimate(share, share, Some(share)));
+            cells.push(Value::known(share));
             let own = self.rows.by.iter().filter(|((of, _), _)| of == who);
             let top = own.max_by_key(|((_, call), sum)| (!kinds::is_wait(*call), sum.total_ns));
             cells.push(Value::Word(top.map_or_else(String::new, |((_, call), _)| names::call(*call))));
@@ -332,11 +336,14 @@ impl Tables<'_> {
             ("result", "Result", Unit::None, Role::Label, true),
             ("argument", "First argument", Unit::None, Role::Label, false),
         ];
-        let mut section =
-            self.section("slow", "Single calls, the longest first", &keys, rows.collect(), &sums);
-        if self.not_listed > 0 {
-            let more = units::plural(self.not_listed as usize, "more call", "more calls");
-            section.notes.push(format!("{more} of at least that length: only the longest are listed"));
+        let mut section = self.section("slow", SLOW_TITLE, &keys, rows.collect(), &sums);
+        for (number, which) in [(self.left_out.work, "that work"), (self.left_out.wait, "that wait")] {
+            if number > 0 {
+                let more = units::plural(number as usize, "more call", "more calls");
+                section
+                    .notes
+                    .push(format!("{more} {which}, of at least that length: only the longest are listed"));
+            }
         }
         if self.not_sent > 0 {
             let more = units::plural(self.not_sent as usize, "call", "calls");
@@ -354,7 +361,7 @@ fn stack_of(stack: Option<usize>) -> Vec<StackRef> {
     StackRef::user(stack)
 }
 
-/// `EAGAIN 97 %, EINTR 3 %`, of all calls.
+/// `EAGAIN 97 %, EINTR 3 %`, of all calls; empty if none failed.
 fn errors(sum: &Sum) -> String {
     let mut errors: Vec<(&u64, &u64)> = sum.errors.iter().collect();
     errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -362,8 +369,7 @@ fn errors(sum: &Sum) -> String {
     let words = errors.iter().map(|(error, count)| {
         format!("{} {}", names::error(**error), units::percent(**count as f64 / calls))
     });
-    let words: Vec<String> = words.collect();
-    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+    words.collect::<Vec<String>>().join(", ")
 }
 
 /// A result: an error by its name.

@@ -20,7 +20,7 @@ use super::{
     price::{PerCall, find_out, paid, refused},
     probes::{Limits, Probes, Stacks},
     rows::{Rows, Who, comm},
-    slow::{durations, slow_from},
+    slow::{Singles, durations, slow_from},
     sums,
     tables::Tables,
 };
@@ -42,8 +42,6 @@ use crate::{
     units,
 };
 
-/// Single calls that are kept, the longest.
-const MOST_LISTED: usize = 1_000;
 /// Calls per second whose stacks are taken, at most, if those of slow calls are.
 const STACKS_PER_S: u64 = 100;
 /// The same of calls that wait: those are slow because nothing happens.
@@ -62,8 +60,7 @@ pub(super) struct Syscalls {
     durations: [Vec<u64>; 2],
     /// What the report before said, and when it was made.
     before: (Before, Duration),
-    singles: Vec<SlowCall>,
-    not_listed: u64,
+    singles: Singles,
     read: Option<(Counted, u64)>,
     /// Threads that are in a call and have no record: they have waited since before the start.
     waiting: Vec<(Who, u64)>,
@@ -89,8 +86,7 @@ impl Syscalls {
             per_call: None,
             durations: [Vec::new(), Vec::new()],
             before: (Before::default(), Duration::ZERO),
-            singles: Vec::new(),
-            not_listed: 0,
+            singles: Singles::default(),
             read: None,
             waiting: Vec::new(),
             families: Families::default(),
@@ -125,7 +121,7 @@ impl Tool for Syscalls {
     }
 
     fn answers_after(&self) -> Duration {
-        Duration::from_secs(1)
+        Duration::ZERO
     }
 
     fn too_short(&self, _: &Settings) -> Option<String> {
@@ -231,10 +227,7 @@ impl Tool for Syscalls {
         if !self.options.thread.as_ref().is_none_or(fits) {
             return;
         }
-        self.singles.push(call);
-        if self.singles.len() >= 2 * MOST_LISTED {
-            self.keep_longest();
-        }
+        self.singles.take(call);
     }
 
     fn counts(&self) -> Result<Counts> {
@@ -285,7 +278,7 @@ impl Tool for Syscalls {
         let counted = Counted::read(self.probes()?)?;
         self.waiting = waiting(on, &counted);
         self.read = Some((counted, now_ns));
-        self.keep_longest();
+        self.singles.keep_longest();
         Ok(())
     }
 
@@ -315,7 +308,7 @@ impl Tool for Syscalls {
             // They are counted for all threads together.
             counted.callers.clear();
         }
-        let (callers, singles) = stacks(&self.singles, on, &counted, &mut part);
+        let (callers, singles) = stacks(&self.singles.kept, on, &counted, &mut part);
         let uring = uring(&counted);
         let tables = Tables {
             uring: &uring,
@@ -324,7 +317,7 @@ impl Tool for Syscalls {
             rows: &rows,
             callers: &callers,
             singles: &singles,
-            not_listed: self.not_listed,
+            left_out: self.singles.left_out,
             not_sent: counted.counter(Counter::SlowLost),
             by: self.options.by,
             lately,
@@ -372,11 +365,5 @@ impl Syscalls {
             settings.insert("slow".to_owned(), units::exact_duration(slow));
         }
         settings
-    }
-
-    fn keep_longest(&mut self) {
-        self.singles.sort_by_key(|call| std::cmp::Reverse(call.duration_ns));
-        self.not_listed += self.singles.len().saturating_sub(MOST_LISTED) as u64;
-        self.singles.truncate(MOST_LISTED);
     }
 }
