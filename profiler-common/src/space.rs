@@ -51,6 +51,8 @@ wire! {
         pub before: u32,
         /// How it came to be: [`GIVEN`], [`FORKED`], [`EXECED`], or not: [`UNOBSERVED`]. 0 while it is not complete. Written last.
         pub origin: u32,
+        /// 1 and the number of the space of the target that it descends from by forks; 0 if its process is a target itself.
+        pub child_of: u64,
     }
 }
 
@@ -66,6 +68,7 @@ impl Space {
             generation: 0,
             before: 0,
             origin: GIVEN,
+            child_of: 0,
         }
     }
 }

@@ -152,6 +152,8 @@ wire! {
         pub kernel_clocks: u64,
         /// Time in walks, in nanoseconds, if stacks are taken at every entry.
         pub walk_ns: u64,
+        /// Number of the address space under which cells are shared: its own, or with [`CHILDREN`] that of the target that it descends from.
+        pub shared_space: u64,
         /// Number of the stack of the call under way, if stacks are taken at every entry; 0: not known.
         pub stack: u32,
         /// The process.
@@ -206,6 +208,9 @@ wire! {
     }
 }
 
+/// Bit of the number of an address space: not the space itself, but the processes that descend from it by forks, and gave their room back.
+pub const CHILDREN: u32 = 1 << 15;
+
 /// State of a thread: it is in a call.
 pub const IN_CALL: u32 = 1;
 /// State of a thread: `depth` is not 0.
@@ -228,6 +233,8 @@ wire! {
         pub stack_ns: u64,
         /// The same of calls that wait.
         pub wait_ns: u64,
+        /// 1 once all programs are attached: what threads do before that is not counted.
+        pub begun: u64,
         /// 1 once the observation is over, and the programs are being taken away.
         pub over: u64,
     }

@@ -124,11 +124,15 @@ pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
     let space = SPACES.get_ptr_mut(number as u32)?;
     // SAFETY: map values; nobody else has this number.
     unsafe {
-        let (slot, generation, origin) = match origin {
-            Origin::Forked => ((*from).slot, (*from).generation, FORKED),
-            Origin::Execed => (0, 0, EXECED),
+        let of_parent = (*from).child_of;
+        let (slot, generation, origin, child_of) = match origin {
+            Origin::Forked if of_parent == 0 => {
+                ((*from).slot, (*from).generation, FORKED, u64::from(before) + 1)
+            }
+            Origin::Forked => ((*from).slot, (*from).generation, FORKED, of_parent),
+            Origin::Execed => (0, 0, EXECED, of_parent),
         };
-        *space = Space { tgid, execs_to_come: 0, replaced: 0, flags: 0, slot, generation, before, origin: 0 };
+        *space = Space { slot, generation, before, origin: 0, child_of, ..Space::given(tgid) };
         atomic::set_bits(filter_word(tgid), 1 << (tgid & 63));
         let is_known = TARGETS.insert(tgid, number as u32, BPF_ANY).is_ok();
         let origin = if is_known { origin } else { UNOBSERVED };

@@ -110,7 +110,7 @@ fn a_call_that_a_handler_jumped_out_of_is_not_taken_up() {
 #[test]
 fn children_that_become_other_programs_give_their_room_back() {
     let Some(_live) = support::live() else { return };
-    let children = support::by_length("103", "307", "409");
+    let children = support::by_length("307", "1009", "4001");
     let few = ["--children", "--threads", "100", "--cells", "200"];
     let (books, counted) = observe(&["exec", children], &few, false);
     let children = number(&books, "children");
@@ -129,6 +129,58 @@ fn children_that_become_other_programs_give_their_room_back() {
     assert_eq!(made.sum::<u64>(), 3 * children + 11);
     // The read in which the program became another one.
     assert_eq!(number(&counted["ledger"]["sys_enter"], "abandoned"), 1, "{}", counted["ledger"]);
+}
+
+/// The same in a report: all children that have ended have one row for each call.
+#[test]
+fn many_children_of_a_server_are_in_one_row() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("many_calls.c").flags(&["-pthread"]).build();
+    let children = support::by_length("53", "307", "4001");
+    let mut target = Workload::spawn(&program, &["exec", children]);
+    let pid = target.pid_argument();
+    let mut observer = Observer::spawn(&["syscalls", "--format", "json", "--children", "--pid", &pid]);
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.quit();
+    let calls = report["sections"].as_array().unwrap().iter().find(|s| s["name"] == "calls").unwrap();
+    let column =
+        |name: &str| calls["columns"].as_array().unwrap().iter().position(|c| c["name"] == name).unwrap();
+    let (whose, call, count) = (column("pid"), column("call"), column("calls"));
+    let rows = calls["rows"].as_array().unwrap().iter().map(|row| &row["cells"]);
+    let of_children = serde_json::json!({ "word": format!("children of {pid}") });
+    let made: BTreeMap<String, u64> = rows
+        .filter(|cells| cells[call] == serde_json::json!({ "word": "getppid" }))
+        .map(|cells| {
+            let whose = if cells[whose] == of_children { "children" } else { "server" };
+            (whose.to_owned(), cells[count]["exact"].as_u64().unwrap())
+        })
+        .collect();
+    let children: u64 = children.parse().unwrap();
+    assert_eq!(made, BTreeMap::from([("children".to_owned(), 3 * children), ("server".to_owned(), 11)]));
+    assert_eq!(report["coverage"]["complete"], true, "{}", report["coverage"]);
+}
+
+/// Programs are attached one after another. What threads do until the last one is does not count.
+#[test]
+fn calls_before_the_start_do_not_count() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("many_calls.c").flags(&["-pthread"]).build();
+    let mut target = Workload::spawn(&program, &["busy"]);
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let mut observer = Observer::spawn(&["__calls", "--pid", &target.pid_argument()]);
+    observer.wait_attached();
+    let outcome = observer.interrupt();
+    target.quit();
+    let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let cells = counted["cells"].as_array().unwrap();
+    let sum = |field: &str| cells.iter().map(|cell| number(cell, field)).sum::<u64>();
+    assert!(sum("count") > 0, "{counted}");
+    assert_eq!(sum("refused"), 0, "{counted}");
+    assert!(sum("under_way") <= 9, "one for each thread: {counted}");
 }
 
 /// When single calls began, by thread, call and duration, in one report. Two calls of a thread may take equally long.

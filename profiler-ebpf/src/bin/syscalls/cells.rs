@@ -272,8 +272,8 @@ unsafe fn fail(thread: *mut Thread, cell: *mut Cell, result: i64) {
 pub(crate) unsafe fn add_errors(thread: *mut Thread, tid: u32, error: u64, more: u64) {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let (space, call, comm) = ((*thread).space, (*thread).call, comm(task()));
-        let key = ErrorKey { space, tid, call, error, comm };
+        let space = if tid == 0 { (*thread).shared_space as u32 } else { (*thread).space };
+        let key = ErrorKey { space, tid, call: (*thread).call, error, comm: comm(task()) };
         if ERRORS.get_ptr_mut(key).is_none() {
             let _ = ERRORS.insert(key, 0, BPF_NOEXIST);
         }
@@ -281,7 +281,7 @@ pub(crate) unsafe fn add_errors(thread: *mut Thread, tid: u32, error: u64, more:
             Some(counted) => atomic::add(counted, more),
             None => {
                 count_more(Counter::ErrorLost, more);
-                log::event(Event::ErrorRefused, tid.into(), call);
+                log::event(Event::ErrorRefused, tid.into(), (*thread).call);
             }
         }
     }
@@ -381,7 +381,8 @@ fn free_cell() -> u32 {
 pub(crate) unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let key = SharedKey { space: (*thread).space.into(), call: (*thread).call, comm: comm(task()) };
+        let space = (*thread).shared_space as u32;
+        let key = SharedKey { space: space.into(), call: (*thread).call, comm: comm(task()) };
         if let Some(cell) = SHARED.get_ptr_mut(key) {
             return cell;
         }
@@ -391,6 +392,7 @@ pub(crate) unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
         let _ = SHARED.insert(key, nothing, BPF_NOEXIST);
         let Some(cell) = SHARED.get_ptr_mut(key) else { return ptr::null_mut() };
         describe(cell, thread);
+        (*cell).space = space;
         cell
     }
 }

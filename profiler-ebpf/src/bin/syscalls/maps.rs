@@ -61,7 +61,8 @@ pub(crate) static STACKS: Global<u32> = Global::new(0);
 /// without a lookup.
 #[unsafe(link_section = ".bss.settings")]
 #[unsafe(no_mangle)]
-static mut SETTINGS: Settings = Settings { least_ns: 0, list_ns: 0, stack_ns: 0, wait_ns: 0, over: 0 };
+static mut SETTINGS: Settings =
+    Settings { least_ns: 0, list_ns: 0, stack_ns: 0, wait_ns: 0, begun: 0, over: 0 };
 
 /// A section of its own, too.
 #[unsafe(link_section = ".bss.folds")]

@@ -5,13 +5,13 @@ use core::ptr;
 use aya_ebpf::helpers::bpf_get_current_task_btf;
 use profiler_common::{
     event::Event,
-    syscalls::{Counter, IS_NEW, Thread, of_thread},
+    syscalls::{CHILDREN, Counter, IS_NEW, Thread, of_thread},
 };
 use profiler_ebpf::{atomic, log, space};
 
 use crate::maps::{
     BEYOND, FREE_THREADS, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, TASK_COMM, TASK_PID,
-    TASK_TGID, THREADS, count,
+    TASK_TGID, THREADS, count, settings,
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -80,7 +80,8 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
     if let Some(thread) = BEYOND.get_ptr_mut(tid) {
         return thread;
     }
-    if !is_candidate(task) {
+    // SAFETY: a value in a section.
+    if !is_candidate(task) || unsafe { (&raw const (*settings()).begun).read_volatile() } == 0 {
         return ptr::null_mut();
     }
     // SAFETY: the current task, and map values: a record belongs to this thread as soon as it is given out.
@@ -95,8 +96,10 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
         {
             return ptr::null_mut();
         }
+        let child_of = (&raw const (*space).child_of).read_volatile();
+        let shared = if child_of == 0 { number.into() } else { (child_of - 1) | u64::from(CHILDREN) };
         if let Some(thread) = with_slot(tid) {
-            describe(thread, tid, tgid, number, task);
+            describe(thread, tid, tgid, number, shared, task);
             return thread;
         }
         if let Some(nothing) = NO_THREAD.get_ptr(0) {
@@ -108,7 +111,7 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
             log::event(Event::ThreadRefused, tid.into(), tgid.into());
             return ptr::null_mut();
         };
-        describe(thread, tid, tgid, number, task);
+        describe(thread, tid, tgid, number, shared, task);
         thread
     }
 }
@@ -185,12 +188,13 @@ pub(crate) fn all_done() {
 }
 
 #[inline(always)]
-unsafe fn describe(thread: *mut Thread, tid: u32, tgid: u32, space: u32, task: *const u8) {
+unsafe fn describe(thread: *mut Thread, tid: u32, tgid: u32, space: u32, shared_space: u64, task: *const u8) {
     // SAFETY: the caller vouches for both.
     unsafe {
         (*thread).tid = tid;
         (*thread).tgid = tgid;
         (*thread).space = space;
+        (*thread).shared_space = shared_space;
         (*thread).state = IS_NEW;
         (*thread).comm = comm(task);
     }

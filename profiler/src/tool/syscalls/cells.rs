@@ -17,8 +17,8 @@ const TRIES: usize = 200;
 /// How often keys are listed: new ones may come when a thread gives its room back.
 const LISTS: usize = 4;
 
-/// Address space and call. Room is given back within one of these.
-pub(super) type OneCall = (u32, u64);
+/// A system call. Room is given back from cells to others of the same call.
+pub(super) type OneCall = u64;
 
 /// What was read.
 #[derive(Clone, Debug, Default)]
@@ -206,9 +206,7 @@ mod tests {
         fn own_places(&self) -> Result<BTreeMap<OneCall, Vec<u32>>> {
             Ok(self.look(|of| {
                 let mut places: BTreeMap<OneCall, Vec<u32>> = BTreeMap::new();
-                of.own
-                    .iter()
-                    .for_each(|(index, (call, _))| places.entry((0, *call)).or_default().push(*index));
+                of.own.iter().for_each(|(index, (call, _))| places.entry(*call).or_default().push(*index));
                 places
             }))
         }
@@ -216,7 +214,7 @@ mod tests {
         fn shared_places(&self, places: &mut BTreeMap<OneCall, Places>) -> Result<()> {
             self.look(|of| {
                 for call in of.shared.keys() {
-                    let of_call = places.entry((0, *call)).or_default();
+                    let of_call = places.entry(*call).or_default();
                     of_call.shared.push(shared_key(*call));
                     of_call.errors.push(error_key(*call));
                 }
@@ -226,7 +224,7 @@ mod tests {
 
         fn own(&self, of: OneCall, index: u32) -> Option<Cell> {
             let found = self.look(|ending| ending.own.get(&index).copied());
-            found.filter(|(call, _)| *call == of.1).map(|(call, count)| cell(index, call, count))
+            found.filter(|(call, _)| *call == of).map(|(call, count)| cell(index, call, count))
         }
 
         fn shared(&self, key: &SharedKey) -> Result<Option<Cell>> {

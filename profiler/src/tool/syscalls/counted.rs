@@ -144,9 +144,7 @@ impl Books for Live<'_> {
         for (index, place) in self.own_cells()? {
             // SAFETY: as in `cell`.
             let (tid, of) = unsafe {
-                let of =
-                    ((&raw const (*place).space).read_volatile(), (&raw const (*place).call).read_volatile());
-                ((&raw const (*place).tid).read_volatile(), of)
+                ((&raw const (*place).tid).read_volatile(), (&raw const (*place).call).read_volatile())
             };
             if tid != 0 {
                 places.entry(of).or_default().push(index);
@@ -157,18 +155,18 @@ impl Books for Live<'_> {
 
     fn shared_places(&self, places: &mut BTreeMap<OneCall, Places>) -> Result<()> {
         each(self.probes, "SHARED", |key: SharedKey, _: Cell| {
-            places.entry((key.space as u32, key.call)).or_default().shared.push(key);
+            places.entry(key.call).or_default().shared.push(key);
         })?;
         each(self.probes, "ERRORS", |key: ErrorKey, _: u64| {
             if key.tid == 0 {
-                places.entry((key.space, key.call)).or_default().errors.push(key);
+                places.entry(key.call).or_default().errors.push(key);
             }
         })
     }
 
     fn own(&self, of: OneCall, index: u32) -> Option<Cell> {
         let cell = self.cell(self.probes.cells.at(index)?)?;
-        ((cell.space, cell.call) == of).then_some(cell)
+        (cell.call == of).then_some(cell)
     }
 
     fn shared(&self, key: &SharedKey) -> Result<Option<Cell>> {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::rows::{Rows, Who};
+use super::{
+    children::Gathered,
+    rows::{Rows, Who},
+};
 use crate::text::Text;
 
 /// Whose calls a row has: those of a thread, or those of several threads of a name. Their numbers in [`Who`] are those of one report.
@@ -25,6 +28,20 @@ struct Said {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before(BTreeMap<(u16, u64, Whose), Said>);
 
+impl Before {
+    /// The same with the rows of now.
+    fn gathered(&self, gathered: &Gathered) -> BTreeMap<(u16, u64, Whose), Said> {
+        let mut all: BTreeMap<(u16, u64, Whose), Said> = BTreeMap::new();
+        for ((space, call, whose), said) in &self.0 {
+            let number = gathered.number(*space);
+            let whose = if number == *space { whose.clone() } else { Whose::Several(said.name.clone()) };
+            let nothing = || Said { sums: [0; 2], name: said.name.clone() };
+            add(&mut all.entry((number, *call, whose)).or_insert_with(nothing).sums, said.sums);
+        }
+        all
+    }
+}
+
 impl Rows {
     /// What the next report begins from.
     pub(super) fn before(&self) -> Before {
@@ -35,9 +52,9 @@ impl Rows {
         Before(said.collect())
     }
 
-    /// Finds out what came since the report before.
-    pub(super) fn since(&mut self, before: &Before) {
-        let mut before = before.0.clone();
+    /// Finds out what came since the report before. `gathered`: which processes are in one row now.
+    pub(super) fn since(&mut self, before: &Before, gathered: &Gathered) {
+        let mut before = before.gathered(gathered);
         let mut new: BTreeMap<(Who, u64), [u64; 2]> = BTreeMap::new();
         // What threads had that gave their room back since: it is in a row of several now.
         let mut moved: BTreeMap<(u16, u64, Text), [u64; 2]> = BTreeMap::new();
@@ -117,7 +134,7 @@ mod tests {
     /// What came between two reports, by name.
     fn lately(before: &[(u32, &str, u64, u64)], now: &[(u32, &str, u64, u64)]) -> Vec<(String, (u64, u64))> {
         let mut rows_now = rows(now);
-        rows_now.since(&rows(before).before());
+        rows_now.since(&rows(before).before(), &Gathered::default());
         let mut lately: Vec<(String, (u64, u64))> =
             rows_now.by.iter().map(|((who, _), sum)| (rows_now.names[who].terminal(), sum.lately)).collect();
         lately.sort();

@@ -2,6 +2,7 @@
 
 mod args;
 mod cells;
+mod children;
 pub mod counted;
 mod findings;
 mod kinds;

@@ -91,8 +91,10 @@ pub(super) fn account(counted: &Counted, part: &mut Part) {
     let lost: u64 = Counter::ALL.iter().filter(|c| c.class() == Class::Lost).map(|c| count(*c)).sum();
     if lost > 0 {
         let hits = units::count(lost as f64);
-        part.losses
-            .push(format!("{hits} hits were lost because the kernel had no memory for them: free memory"));
+        part.losses.push(format!(
+            "{hits} hits were lost because there was no room for so many names of threads and calls (docs/syscalls.md), or the \
+             kernel had no memory: observe fewer processes"
+        ));
     }
     let more = LOSSES.iter().filter(|(counter, ..)| count(*counter) > 0);
     part.losses.extend(
@@ -104,11 +106,15 @@ pub(super) fn account(counted: &Counted, part: &mut Part) {
 
 /// Losses of things that are not hits.
 const LOSSES: [(Counter, &str, &str); 3] = [
-    (Counter::ErrorLost, "errors were not counted because the kernel had no memory for them", "free memory"),
+    (
+        Counter::ErrorLost,
+        "errors were not counted because the table of errors is full, or the kernel had no memory",
+        "observe fewer processes",
+    ),
     (
         Counter::UringLost,
-        "operations of io_uring were not counted because the kernel had no memory for them",
-        "free memory",
+        "operations of io_uring were not counted because their table is full, or the kernel had no memory",
+        "observe fewer processes",
     ),
     (
         Counter::CallerLost,

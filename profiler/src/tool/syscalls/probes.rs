@@ -104,6 +104,7 @@ impl Default for Limits {
 /// The attached programs. Dropping them takes them away.
 pub struct Probes {
     pub(crate) object: Object,
+    limits: Limits,
     pub(super) cells: Mapped<Cell>,
     pub(super) threads: Mapped<Thread>,
     programs: Vec<(&'static str, OwnedFd)>,
@@ -166,7 +167,7 @@ impl Probes {
         let [(cells_name, cells), _, (threads_name, threads), ..] = entries(limits);
         let cells = Mapped::new(&object, cells_name, cells)?;
         let threads = Mapped::new(&object, threads_name, threads)?;
-        let probes = Probes { object, cells, threads, programs: Vec::new(), links: Vec::new() };
+        let probes = Probes { object, limits, cells, threads, programs: Vec::new(), links: Vec::new() };
         probes.prepare(limits)?;
         Ok(probes)
     }
@@ -188,7 +189,7 @@ impl Probes {
         if types.offset("io_kiocb", &["opcode"]).is_some() {
             self.attach_optional(&types);
         }
-        Ok(())
+        self.set(self.limits, false)
     }
 
     /// Without these programs the operations of io_uring do not count.
@@ -221,7 +222,14 @@ impl Probes {
         let Limits { list_ns, stack_ns, .. } = limits;
         let wait_ns = limits.wait_ns.unwrap_or(stack_ns);
         let least_ns = list_ns.min(stack_ns).min(wait_ns);
-        let live = Live { least_ns, list_ns, stack_ns, wait_ns, over: over.into() };
+        let live = Live {
+            least_ns,
+            list_ns,
+            stack_ns,
+            wait_ns,
+            begun: (!self.links.is_empty()).into(),
+            over: over.into(),
+        };
         self.write(SETTINGS, &0u32, &live)
     }
 

@@ -6,6 +6,7 @@ use profiler_common::syscalls::SlowCall;
 
 use super::{
     args::By,
+    children,
     findings::thresholds,
     kinds, names,
     rows::{Rows, Sum, Who, comm},
@@ -119,7 +120,12 @@ impl Tables<'_> {
     }
 
     fn whose(&self, space: u16) -> [Value; 2] {
-        let (pid, before) = self.owners.get(usize::from(space)).copied().unwrap_or_default();
+        let target = children::target_of(space);
+        let owner = self.owners.get(usize::from(target.unwrap_or(space)));
+        let (pid, before) = owner.copied().unwrap_or_default();
+        if target.is_some() {
+            return [Value::Word(format!("children of {pid}")), Value::Exact(before)];
+        }
         [Value::Exact(pid.into()), Value::Exact(before)]
     }
 

@@ -12,6 +12,7 @@ use profiler_common::syscalls::{Counter, SlowCall};
 use super::{
     ABOUT,
     args::Options,
+    children::Gathered,
     counted::Counted,
     findings::{Asked, Facts},
     lately::Before,
@@ -286,17 +287,20 @@ impl Tool for Syscalls {
         let (mut counted, now_ns) = self.read.take().ok_or_else(|| {
             Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
         })?;
+        let gathered = Gathered::of(on);
+        gathered.gather(&mut counted);
         let mut rows = Rows::of(&counted, now_ns);
         for (who, call) in &self.waiting {
             rows.by.entry((*who, *call)).or_default().note_now(1, None);
             rows.alive.push(*who);
         }
         rows.rename(|who| thread_name(who.tid));
-        rows.since(&self.before.0);
+        rows.since(&self.before.0, &gathered);
         let lately = on.lasted().saturating_sub(self.before.1);
         self.before = (rows.before(), on.lasted());
         // Of all threads: what others do is no reason to call a target idle.
-        let calling = outlook::calling(&rows);
+        let mut calling = outlook::calling(&rows);
+        gathered.with_gathered(&mut calling);
         let asked = self.options.thread.as_ref().map(|pattern| {
             let names = names(on, &rows);
             let fits = |name: &Text| pattern.fits(&name.terminal());

@@ -1,0 +1,117 @@
+//! Children of a target that have ended: where there are many, their calls are in one row, as those of a server that starts a
+//! process for each match.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use profiler_common::syscalls::{CHILDREN, HAS_ENDED};
+
+use super::counted::Counted;
+use crate::observe::Observation;
+
+/// Children of one target that have rows of their own after they have ended.
+const APART: usize = 16;
+
+/// Bit of an address space in rows: the processes that descend from it, and have ended.
+const OF_CHILDREN: u16 = CHILDREN as u16;
+
+/// What is known of an address space.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The space of the target that its process descends from by forks.
+    target: Option<u16>,
+    is_gone: bool,
+}
+
+/// The number under which rows have an address space, by its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered(Vec<u16>);
+
+impl Gathered {
+    pub(super) fn of(on: &Observation<'_>) -> Gathered {
+        let alive = on.spaces.iter().filter(|space| space.ended.is_none());
+        let alive: HashSet<u16> = alive.map(|space| space.number).collect();
+        let known = |number| {
+            let space = on.ground.space(number);
+            let target = space.child_of.checked_sub(1).and_then(|target| u16::try_from(target).ok());
+            Known { target, is_gone: space.replaced != 0 || !alive.contains(&number) }
+        };
+        Gathered::from(&(0..on.ground.taken_spaces()).map(known).collect::<Vec<_>>())
+    }
+
+    fn from(spaces: &[Known]) -> Gathered {
+        let mut gone: BTreeMap<u16, usize> = BTreeMap::new();
+        for target in spaces.iter().filter(|space| space.is_gone).filter_map(|space| space.target) {
+            *gone.entry(target).or_default() += 1;
+        }
+        let number = |(own, space): (u16, &Known)| match space.target {
+            Some(target) if space.is_gone && gone[&target] > APART => target | OF_CHILDREN,
+            _ => own,
+        };
+        Gathered((0..).zip(spaces).map(number).collect())
+    }
+
+    /// The number under which rows have a space.
+    pub(super) fn number(&self, space: u16) -> u16 {
+        self.0.get(usize::from(space)).copied().unwrap_or(space)
+    }
+
+    /// Gives what was counted the numbers that rows have. What is gathered is of no single thread.
+    pub(super) fn gather(&self, counted: &mut Counted) {
+        let is_gathered = |space: &mut u32| {
+            let own = *space;
+            *space = self.number(own as u16).into();
+            *space != own
+        };
+        for cell in &mut counted.cells {
+            if is_gathered(&mut cell.space) {
+                cell.tid = 0;
+            }
+        }
+        for (key, _) in &mut counted.errors {
+            if is_gathered(&mut key.space) {
+                key.tid = 0;
+            }
+        }
+        for (key, _) in &mut counted.callers {
+            is_gathered(&mut key.space);
+        }
+        counted.threads.retain(|thread| {
+            thread.state & HAS_ENDED == 0 || self.number(thread.space as u16) == thread.space as u16
+        });
+    }
+
+    /// Adds the spaces that are in rows of others.
+    pub(super) fn with_gathered(&self, spaces: &mut BTreeSet<u16>) {
+        let gathered = (0..).zip(&self.0).filter(|(own, number)| own != *number);
+        let more: Vec<u16> =
+            gathered.filter(|(_, number)| spaces.contains(number)).map(|(own, _)| own).collect();
+        spaces.extend(more);
+    }
+}
+
+/// The target, if rows have this number for processes that descend from it.
+pub(super) fn target_of(space: u16) -> Option<u16> {
+    (space & OF_CHILDREN != 0).then_some(space & !OF_CHILDREN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_ended_children_are_gathered_and_few_are_not() {
+        let target = Known { target: None, is_gone: false };
+        let child = |is_gone| Known { target: Some(0), is_gone };
+        let mut spaces = vec![target, child(false)];
+        spaces.extend((0..APART).map(|_| child(true)));
+        let few = Gathered::from(&spaces);
+        assert!((0..18).all(|number| few.number(number) == number));
+        spaces.push(child(true));
+        let many = Gathered::from(&spaces);
+        assert_eq!((many.number(0), many.number(1), many.number(2)), (0, 1, OF_CHILDREN));
+        assert_eq!((target_of(many.number(18)), target_of(many.number(1))), (Some(0), None));
+        let mut calling = BTreeSet::from([OF_CHILDREN]);
+        many.with_gathered(&mut calling);
+        assert_eq!(calling.len(), 1 + APART + 1);
+    }
+}
