@@ -18,7 +18,7 @@ use super::{
     lately::Before,
     outlook,
     part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
-    price::{PerCall, find_out, paid, refused},
+    price::{PerCall, find_out, later, least, paid, refused},
     probes::{Limits, Probes, Stacks},
     rows::{Rows, Who, comm},
     slow::{Singles, durations, slow_from},
@@ -152,7 +152,8 @@ impl Tool for Syscalls {
             // Nothing was to be predicted; what it costs is said all the same.
             let found = find_out(&[]);
             let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
-            self.per_call = Some(found.map_or(PerCall::ASSUMED, |found| found.per_call));
+            let first = found.map_or(PerCall::ASSUMED, |found| found.per_call);
+            self.per_call = Some(least(first, |_| false, later));
         }
         Ok(())
     }
@@ -165,7 +166,8 @@ impl Tool for Syscalls {
         let begun = Instant::now();
         settings.stage.begin("counting calls, to predict the cost");
         let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let found = find_out(&pids)?;
+        let mut found = find_out(&pids)?;
+        found.settle(self.limits.stacks, settings.max_cost, later);
         self.per_call = Some(found.per_call);
         let forecast = found.forecast(self.limits.stacks, settings.max_cost);
         cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
