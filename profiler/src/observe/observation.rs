@@ -49,6 +49,12 @@ impl Observation<'_> {
         self.length.unwrap_or_else(|| self.began.elapsed())
     }
 
+    /// For how much of it a space was observed: from when it joined to its end, or to when it was stopped, if it still is.
+    pub(crate) fn lasted_of(&self, space: &Space) -> Duration {
+        let now_ns = self.end_ns.unwrap_or_else(monotonic_ns);
+        Duration::from_nanos(space.seen.ran_ns(self.began_ns, now_ns))
+    }
+
     /// Notes when it began. Once: two clocks read again would give another time, and what reports call by it another key.
     pub(super) fn begin_at(&mut self, began: Instant) {
         self.began = began;

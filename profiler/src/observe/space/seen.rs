@@ -76,6 +76,12 @@ impl Seen {
     pub(crate) fn since(came: Came, now_ns: u64) -> Seen {
         Seen { came, since_ns: Some(now_ns), alive_ns: now_ns, ..Seen::default() }
     }
+
+    /// For how long it was observed between these two moments: to its end, or to when it was stopped, if it still is.
+    pub(crate) fn ran_ns(&self, began_ns: u64, now_ns: u64) -> u64 {
+        let end_ns = self.noticed_ns.or(self.halts.since_ns()).map_or(now_ns, |end| end.min(now_ns));
+        end_ns.saturating_sub(self.since_ns.map_or(began_ns, |since| since.max(began_ns)))
+    }
 }
 
 impl Space {
@@ -114,6 +120,23 @@ mod tests {
             halts.look(status.is_stopped(), &status, at * 250);
         }
         (halts.since_ns(), halts.total_ns)
+    }
+
+    #[test]
+    fn what_is_stopped_or_has_ended_was_observed_up_to_then() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.ran_ns(1_000, 6_000), 5_000);
+        let stopped = Status { state: Some('T'), switches: Some(7), ..Status::default() };
+        for now_ns in [1_250, 1_500, 5_900] {
+            seen.halts.look(true, &stopped, now_ns);
+        }
+        assert_eq!(seen.ran_ns(1_000, 6_000), 250, "up to the first look that found it stopped");
+        seen.halts.look(false, &Status::default(), 5_950);
+        assert_eq!(seen.ran_ns(1_000, 6_000), 5_000, "it goes on");
+        seen.noticed_ns = Some(4_000);
+        assert_eq!((seen.ran_ns(1_000, 6_000), seen.ran_ns(1_000, 3_000)), (3_000, 2_000));
+        seen.since_ns = Some(3_500);
+        assert_eq!(seen.ran_ns(1_000, 6_000), 500, "from when it joined");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is said of targets besides their calls: who makes none, is stopped, has children that do the work, or has ended.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{rows::Rows, rules};
 use crate::{
@@ -50,11 +50,13 @@ pub(super) fn complete(
         // There is no age to wait for: what counts is the length.
         older: length,
         length,
-        lasted: &|_| length,
+        lasted: &|space| on.lasted_of(space),
         sees: &|_| true,
         why_unseen: &|_| Error::new(ErrorKind::Kernel, "tried to observe system calls"),
     };
-    place(findings, sight(&view, || None), sight::gone::findings(view));
+    // Calls are counted from the first moment on: of no target was too little seen to say when it ended.
+    let gone = sight::gone::findings(View { older: Duration::ZERO, ..view });
+    place(findings, sight(&view, || None), gone);
 }
 
 /// What limits the answer comes first. Calls were counted whatever else could have been meant: the rest is a remark.
