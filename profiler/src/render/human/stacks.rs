@@ -16,6 +16,8 @@ use crate::units;
 const MAX_LINES: usize = 24;
 /// Number of consecutive calls of one function (recursion) from which on they are counted instead of listed.
 const MANY_ALIKE: usize = 4;
+/// Innermost calls that are shown of a stack without own code.
+const INNERMOST: usize = 3;
 /// Number of rows whose stacks are shown: of problems, and if there is no problem.
 const PROBLEMS: usize = 5;
 const WITHOUT_PROBLEM: usize = 3;
@@ -51,7 +53,7 @@ pub(super) fn write(
             remarks(page, section, row);
             calls.iter().for_each(|call| write_whole(page, call));
         } else {
-            write_part(page, part(calls, &key(section, row)), &mut shown);
+            write_part(page, part(calls, &key(section, row), stack.incomplete.is_none()), &mut shown);
         }
         if let Some(why) = &stack.incomplete {
             page.paragraph(Style::Warn, "      ", &format!("… its callers are unknown: {}", visible(why)));
@@ -203,6 +205,8 @@ struct Call {
     place: String,
     /// Whether it is library code, which is left out between other library code.
     foreign: bool,
+    /// Whether it only starts a process or a thread.
+    starts: bool,
 }
 
 /// The calls of a stack, innermost first, including inlined ones. The reason why a file has no names is given at its first call.
@@ -210,18 +214,19 @@ fn calls(catalog: &Catalog<'_>, stack: &Stack) -> Vec<Call> {
     let mut said = HashSet::new();
     let mut call = |call: &naming::Call<'_>| {
         let foreign = call.is_foreign();
+        let starts = call.kind == naming::Kind::Startup;
         let (name, short) = (call.name.terminal(), naming::short(call.name).terminal());
         match call.function {
             Some(function) => {
                 let mark = if function.inlined { " (inlined)" } else { "" };
-                Call { name, short, mark, place: place(function, call.frame), foreign }
+                Call { name, short, mark, place: place(function, call.frame), foreign, starts }
             }
             None => {
                 let why = visible(call.frame.unresolved.as_deref().unwrap_or("no reason given"));
                 let is_new = said.insert((call.frame.module.clone(), call.frame.unresolved.clone()));
                 let unloaded = if call.frame.unloaded { "unloaded; " } else { "" };
                 let place = if is_new { format!("({unloaded}{why})") } else { String::new() };
-                Call { name, short, mark: "", place, foreign }
+                Call { name, short, mark: "", place, foreign, starts }
             }
         }
     };
@@ -241,13 +246,19 @@ enum Line {
     FurtherOut(usize),
 }
 
-/// Shortens a stack to the program's own calls, the library calls that they make, and the call that the row is named by.
-fn part(calls: Vec<Call>, key: &str) -> Vec<Line> {
+/// Shortens a stack to the program's own calls, the library calls that they make, and the call that the row is named by. Without own
+/// calls, as in an interpreter, to the innermost ones and, of a whole stack, the outermost one that does more than start the process.
+fn part(calls: Vec<Call>, key: &str, whole: bool) -> Vec<Line> {
     // Take the longest name that the key starts with. The key may end in text that distinguishes it from other rows.
     let matches = |call: &Call| key.starts_with(&call.short);
     let longest = calls.iter().filter(|call| matches(call)).map(|call| call.short.len()).max();
     let named = calls.iter().position(|call| Some(call.short.len()) == longest && matches(call));
+    let has_own = calls.iter().any(|call| !call.foreign);
+    let outermost = calls.iter().rposition(|call| !call.starts).filter(|_| whole);
     let is_kept = |(index, call): (usize, &Call)| {
+        if !has_own {
+            return index < INNERMOST || Some(index) == outermost || Some(index) == named;
+        }
         let called_by_own = calls.get(index + 1).is_some_and(|caller| !caller.foreign);
         !call.foreign || called_by_own || Some(index) == named
     };

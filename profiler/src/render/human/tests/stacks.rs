@@ -44,6 +44,37 @@ fn a_deep_stack_shows_own_code_and_counts_the_rest() {
 }
 
 #[test]
+fn a_stack_without_own_code_shows_its_innermost_calls_and_the_outermost() {
+    let mut report = deep(20, 0);
+    // As in an interpreter: nothing is the program's, and the row is named by nothing in the stack.
+    let innermost = report.frames[report.stacks[0].frames[0]].clone();
+    report.stacks[0].frames = (0..12)
+        .map(|n| {
+            let mut frame = innermost.clone();
+            let name = if n == 11 { "_start".to_owned() } else { format!("step_{n}") };
+            frame.functions[0].name = Text::from(name);
+            report.frames.push(frame);
+            report.frames.len() - 1
+        })
+        .collect();
+    let page = at(&report, 80);
+    let expected = "\
+      step_0  libc.so.6
+      step_1  libc.so.6
+      step_2  libc.so.6
+      … 7 calls of libraries: --verbose
+      step_10  libc.so.6
+      _start  libc.so.6
+";
+    assert!(page.contains(expected), "{page}");
+    report.stacks[0].incomplete = Some("truncated".to_owned());
+    let page = at(&report, 80);
+    let cut =
+        "      step_2  libc.so.6\n      … 9 calls of libraries: --verbose\n      … its callers are unknown";
+    assert!(page.contains(cut), "{page}");
+}
+
+#[test]
 fn a_long_stack_of_own_code_is_cut() {
     let mut report = deep(1, 0);
     let named = report.frames[report.stacks[0].frames[1]].clone();
