@@ -103,9 +103,15 @@ pub fn ratio(value: f64) -> String {
     if value.is_finite() { format!("{value:.2}") } else { UNKNOWN.to_owned() }
 }
 
-/// A limit as it is typed: "30%".
+/// A limit as it is typed: "30%", "0.0001%". To two decimals, or to two digits where that would be 0.
 pub fn percentage(limit: f64) -> String {
-    format!("{}%", (limit * 1e4).round() / 1e2)
+    let percent = limit * 100.0;
+    let rounded = (percent * 1e2).round() / 1e2;
+    if rounded != 0.0 || percent == 0.0 || !percent.is_finite() {
+        return format!("{rounded}%");
+    }
+    let digits = format!("{percent:.1e}").parse::<f64>().unwrap_or(percent);
+    format!("{digits}%")
 }
 
 /// A fraction of 1 as a percentage. Rounding never makes 100 % of less, nor 0 % of more: `99.9 %`, `0.1 %`, `<0.1 %`.
@@ -286,6 +292,15 @@ mod tests {
         for (value, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (9_001_204, "9,001,204")] {
             assert_eq!(grouped(value), text);
         }
+    }
+
+    #[test]
+    fn a_limit_is_written_as_it_was_typed() {
+        for typed in ["30%", "0%", "100%", "33.33%", "0.5%", "0.01%", "0.0001%", "0.000023%"] {
+            let limit = typed.trim_end_matches('%').parse::<f64>().unwrap() / 100.0;
+            assert_eq!(percentage(limit), typed);
+        }
+        assert_eq!(percentage(1.0 / 3.0), "33.33%");
     }
 
     #[test]
