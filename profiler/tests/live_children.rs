@@ -150,10 +150,10 @@ fn what_begins_behind_the_end_gets_no_probes() {
 fn children_that_have_ended_were_observed_if_that_was_asked_for() {
     let Some(_live) = support::live() else { return };
     let work = "for child in 1 2 3 4; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done); done; true";
-    for (more, unseen) in [(&["--children"][..], false), (&[][..], true)] {
-        let common = ["syscalls", "--format", "json"];
+    for (more, code, unseen) in [(&["--children"][..], 0, false), (&[][..], 3, true)] {
+        let common = ["syscalls", "--format", "json", "--gate"];
         let arguments = [&common[..], more, &["--", "sh", "-c", work]].concat();
-        let report = Observer::spawn(&arguments).finish(PATIENCE).report(0);
+        let report = Observer::spawn(&arguments).finish(PATIENCE).report(code);
         let of_children =
             account::list(&report, "findings").iter().find(|finding| finding["rule"] == "syscalls.children");
         let text = of_children.map(|finding| finding["text"].as_str().unwrap());

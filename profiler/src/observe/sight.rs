@@ -180,7 +180,11 @@ fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
             sight.instead = Some(Finding::plain(view.terms.nothing_seen, Severity::Limit, words));
         }
     } else if undecided {
-        sight.before_unproved.push(Finding::plain(view.terms.children, Severity::Limit, words));
+        let finding = Finding::plain(view.terms.children, Severity::Limit, words);
+        match Weight::of(&own, None, length) {
+            Weight::AllWork if seen && !view.proved => sight.before.push(finding),
+            _ => sight.before_unproved.push(finding),
+        }
     }
 }
 
@@ -218,36 +222,61 @@ impl Own {
     }
 }
 
+/// How much children matter that were not observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// They do the work of the targets.
+    AllWork,
+    /// Those that have ended did more than the targets, and may hold the answer.
+    MayHoldIt,
+    /// They work beside the targets.
+    SomeWork,
+    None,
+}
+
+impl Weight {
+    /// `living`: the processor time that living children took, if any of them works. Which of a row of short-lived children lives right
+    /// now is chance: it follows from all of them, also those that have ended.
+    fn of(own: &Own, living: Option<Duration>, length: Duration) -> Weight {
+        let theirs = living.unwrap_or_default() + own.used.of_ended_children;
+        let they_work = living.is_some() || own.children_worked(length);
+        if they_work && (own.idle || children_do_the_work(own.used.cpu, theirs)) {
+            Weight::AllWork
+        } else if own.children_may_hold_the_answer() {
+            Weight::MayHoldIt
+        } else if living.is_some() {
+            Weight::SomeWork
+        } else {
+            Weight::None
+        }
+    }
+}
+
 fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view: &View<'_>) {
     let seen = !view.active.is_empty();
     let instead = !seen && sight.instead.is_none();
-    if children.work() {
-        let finding = children.finding(instead);
-        // Those that have ended count, too: which of a row of short-lived children lives right now is chance.
-        if instead {
-            sight.instead = Some(finding);
-        } else if own.idle || children_do_the_work(own.used.cpu, children.cpu() + own.used.of_ended_children)
-        {
-            sight.before.push(finding);
-        } else if own.children_may_hold_the_answer() {
-            sight.before_unproved.push(finding);
-        } else {
-            sight.behind.push(Finding { severity: Severity::Info, ..finding });
+    let living = children.work().then(|| children.cpu());
+    if instead && (living.is_some() || own.idle && !children.is_empty()) {
+        sight.instead = Some(children.finding(true));
+        return;
+    }
+    // Those that have ended are spoken of only if they did more: the living can be named.
+    let of_living = living.is_some_and(|cpu| cpu >= own.used.of_ended_children);
+    let finding = || match of_living || !seen {
+        true => children.finding(false),
+        false => Finding::plain(view.terms.children, Severity::Limit, ended::words(&own.used, view)),
+    };
+    match Weight::of(own, living, view.length) {
+        Weight::None if own.idle && !children.is_empty() => {
+            // They may do it as slowly as they work, and an answer about who waits for them is not an answer about them.
+            sight.before_unproved.push(children.finding(false));
         }
-    } else if seen && own.children_may_hold_the_answer() {
-        let words = ended::words(&own.used, view);
-        let finding = Finding::plain(view.terms.children, Severity::Limit, words);
-        let they_work = own.children_worked(view.length)
-            && (own.idle || children_do_the_work(own.used.cpu, own.used.of_ended_children));
-        if they_work && !view.proved {
-            sight.before.push(finding);
-        } else {
-            sight.before_unproved.push(finding);
-        }
-    } else if own.idle && !children.is_empty() {
-        // They may do it as slowly as they work, and an answer about who waits for them is not an answer about them.
-        let finding = children.finding(instead);
-        if instead { sight.instead = Some(finding) } else { sight.before_unproved.push(finding) }
+        // Without an answer there is nothing that it could limit.
+        _ if !seen && living.is_none() => {}
+        Weight::AllWork if living.is_some() || !view.proved => sight.before.push(finding()),
+        Weight::AllWork | Weight::MayHoldIt => sight.before_unproved.push(finding()),
+        Weight::SomeWork => sight.behind.push(Finding { severity: Severity::Info, ..finding() }),
+        Weight::None => {}
     }
 }
 
@@ -314,6 +343,21 @@ mod tests {
         assert!(works(Duration::from_millis(60), 0, second) && works(Duration::ZERO, GROWS_BYTES, second));
         assert!(!works(Duration::from_millis(40), 0, second), "a few ticks are not work");
         assert!(!works(Duration::from_secs(1), 0, Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn who_of_short_lived_children_lives_at_the_end_decides_nothing() {
+        let (ms, length) = (Duration::from_millis, Duration::from_secs(3));
+        let weight = |own: u64, ended: u64, living: Option<u64>| {
+            let used = Used { cpu: ms(own), of_ended_children: ms(ended), ..Used::default() };
+            Weight::of(&Own { used, idle: false }, living.map(ms), length)
+        };
+        for living in [None, Some(60), Some(110)] {
+            assert_eq!(weight(90, 2_800, living), Weight::AllWork, "{living:?}");
+            assert_eq!(weight(900, 1_500, living), Weight::MayHoldIt, "{living:?}");
+        }
+        assert_eq!(weight(90, 0, Some(2_800)), Weight::AllWork);
+        assert_eq!((weight(900, 0, Some(300)), weight(900, 300, None)), (Weight::SomeWork, Weight::None));
     }
 
     #[test]
