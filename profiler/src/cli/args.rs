@@ -60,7 +60,7 @@ pub(crate) struct TargetArgs {
     #[arg(short, long, value_name = "PID", num_args = 1.., value_parser = values::pids, allow_negative_numbers = true)]
     pub(crate) pid: Vec<values::Pids>,
     /// Observe every process of this name, also those that begin later; * and ? are wildcards. A script has the name of its file, such
-    /// as server.py. With --for or --every the observation goes on while there is none.
+    /// as server.py. One must be there at the start; with --for or --every the observation then goes on while there is none.
     #[arg(short, long, value_name = "GLOB", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
     /// Observe every process of this cgroup (a directory below /sys/fs/cgroup), also those that come into it later, as of --name.

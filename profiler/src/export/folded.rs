@@ -80,10 +80,13 @@ impl<'a> Weighed<'a> {
     /// Chooses them as [`folded`] describes.
     pub(super) fn of(report: &'a Report, weight: Option<&str>) -> Result<Weighed<'a>> {
         let tried = || Error::new(ErrorKind::Usage, "tried to fold the stacks of the report");
+        // One with weights if there is one: a table of single calls has none.
+        let stacks = |section: &&Section| section.rows.iter().filter(|row| !row.stacks.is_empty()).count();
+        let has_weights = |section: &&Section| weight_column(section, weight).is_some();
         let section = report
             .sections
             .iter()
-            .max_by_key(|section| section.rows.iter().filter(|row| !row.stacks.is_empty()).count())
+            .max_by_key(|section| (has_weights(section), stacks(section)))
             .ok_or_else(|| tried().because("it has no section"))?;
         let (index, column) = weight_column(section, weight).ok_or_else(|| {
             let numbers = section.columns.iter().filter(|column| column.unit != Unit::None);
@@ -223,6 +226,16 @@ mod tests {
         assert_eq!(folded(&report, None).unwrap().weight, "live_bytes");
         assert_eq!(folded(&report, Some("old_bytes")).unwrap().lines, Vec::<String>::new());
         assert_eq!(folded(&sample::many(0), None).unwrap().weight, "old_bytes");
+    }
+
+    #[test]
+    fn a_table_without_weights_is_not_drawn() {
+        let mut report = sample::pong();
+        let mut single = report.sections[0].clone();
+        single.columns.iter_mut().for_each(|column| column.role = Role::Key);
+        single.rows.push(single.rows[0].clone());
+        report.sections.insert(0, single);
+        assert_eq!(folded(&report, None).unwrap().weight, "old_bytes");
     }
 
     #[test]

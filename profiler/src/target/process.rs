@@ -14,7 +14,8 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process},
 };
 
 use super::{
@@ -82,17 +83,24 @@ impl Process {
                 .because("there is no such process")
                 .hint("look for it with `pgrep -af NAME`, or give --name NAME")
         };
-        let facts = facts(pid).ok_or_else(gone)?;
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+        let unreadable = || {
+            Error::new(ErrorKind::Kernel, format_args!("tried to read /proc/{pid}/stat"))
+                .because("the process is there, but its file cannot be read")
+                .hint("is /proc mounted, and are there enough descriptors (`ulimit -n`)?")
+        };
+        let is_there = || test_kill_process(raw).is_ok();
+        let facts = facts(pid).ok_or_else(|| if is_there() { unreadable() } else { gone() })?;
         if facts.leader != pid && facts.leader != 0 {
             return Err(Error::new(ErrorKind::Usage, format_args!("tried to observe process {pid}"))
                 .because(format_args!("it is a thread of process {}", facts.leader))
                 .hint(format_args!("give --pid {}", facts.leader)));
         }
-        let handle = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or_else(gone)
-            .and_then(|raw| pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|_no_such_process| gone()))?;
+        let handle = pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|error| match error {
+            Errno::SRCH => gone(),
+            other => Error::new(ErrorKind::Kernel, format_args!("tried to open process {pid}"))
+                .because_of(io::Error::from(other)),
+        })?;
         if matches!(facts.state, b'Z' | b'X') {
             let others = living_threads(pid);
             if others > 0 {

@@ -120,7 +120,8 @@ fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
         Phrase::Name(asked.pattern.clone()),
         Phrase::Plain(format!(": {words}")),
     ];
-    Finding::new(rule, Severity::Info, sentence)
+    let severity = if rule == rules::NOTHING_SEEN { Severity::Limit } else { Severity::Info };
+    Finding::new(rule, severity, sentence)
 }
 
 /// Where the time goes that is not spent waiting.

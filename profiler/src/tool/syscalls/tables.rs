@@ -9,6 +9,7 @@ use super::{
     children,
     findings::thresholds,
     kinds, names,
+    probes::Stacks,
     rows::{Rows, Sum, Who, comm},
     slow::LeftOut,
 };
@@ -57,6 +58,8 @@ pub(super) struct Tables<'a> {
     pub(super) left_out: LeftOut,
     pub(super) not_sent: u64,
     pub(super) by: By,
+    /// Whose stacks were taken: with some only, the top caller is that of the slow calls.
+    pub(super) stacks: Stacks,
     /// Time since the report before, if this one is not the last.
     pub(super) lately: Duration,
     pub(super) is_interim: bool,
@@ -219,8 +222,9 @@ impl Tables<'_> {
             cells.push(Value::Word(if kinds::is_wait(*call) { "yes" } else { "no" }.to_owned()));
             Row { cells, stacks: stack_of(top.and_then(|top| top.stack)), severity: None }
         });
+        let title = if self.stacks == Stacks::Slow { "Slowest caller" } else { "Top caller" };
         let mut columns = SUMS.to_vec();
-        columns.push(("caller", "Top caller", Unit::None, Role::Label, true));
+        columns.push(("caller", title, Unit::None, Role::Label, true));
         columns.push(("waits", "Waits", Unit::None, Role::Label, false));
         let section = self.section(
             "calls",

@@ -326,6 +326,7 @@ impl Tool for Syscalls {
             left_out: self.singles.left_out,
             not_sent: counted.counter(Counter::SlowLost),
             by: self.options.by,
+            stacks: self.limits.stacks,
             lately,
             is_interim: on.length.is_none(),
         };
