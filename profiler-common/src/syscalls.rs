@@ -383,6 +383,8 @@ counters! {
     UringLost = "uring_not_counted" in Exit as Quality,
     /// The kernel had no memory to put a call down to its stack.
     CallerLost = "caller_not_counted" in Exit as Quality,
+    /// The stack of a slow call was not taken because the CPU had taken enough in that second.
+    WalkSpared = "slow_call_without_stack" in Exit as Quality,
     /// All numbers of stacks were taken (`--max-stacks`).
     StackTableFull = "stack_table_full" in Exit as Quality,
     /// The frames of a new stack did not fit into the ring; they are sent at its next use.

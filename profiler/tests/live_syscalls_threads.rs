@@ -88,6 +88,27 @@ fn ten_thousand_short_threads_count_by_name() {
     }
 }
 
+/// What is slow is chosen once a second. A burst within that second takes few stacks; every slow call beyond counts as one without.
+#[test]
+fn a_burst_of_slow_calls_takes_few_stacks() {
+    let Some(_live) = support::live() else { return };
+    const MOST_OF_A_SECOND: u64 = 2 * 100;
+    let begun = std::time::Instant::now();
+    // Every call is slow.
+    let (_, counted) = observe(&["short", "1008"], &["--stacks", "slow", "--slow", "1"], true);
+    let seconds = begun.elapsed().as_secs() + 2;
+    let cpus = std::thread::available_parallelism().unwrap().get() as u64;
+    let taken: u64 =
+        counted["callers"].as_array().unwrap().iter().map(|caller| number(caller, "count")).sum();
+    let ledger = &counted["ledger"]["sys_exit"];
+    let spared = number(ledger, "slow_call_without_stack");
+    assert!((1..=seconds * cpus * MOST_OF_A_SECOND).contains(&taken), "{taken} in {seconds} s: {ledger}");
+    assert!(spared > taken, "{taken}: {ledger}");
+    // Each was sent, if there was room for it.
+    let sent = counted["slow"].as_array().unwrap().len() as u64 + number(ledger, "slow_call_not_listed");
+    assert_eq!(taken + spared, sent, "{ledger}");
+}
+
 /// A handler that a program leaves by a jump: the call that it interrupted is over, and the same call from the same place is another.
 #[test]
 fn a_call_that_a_handler_jumped_out_of_is_not_taken_up() {

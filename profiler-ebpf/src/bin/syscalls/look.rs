@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_task_pt_regs},
 };
 use profiler_common::{
     event::Event,
@@ -12,11 +12,18 @@ use profiler_common::{
 use profiler_ebpf::{atomic, log, ring, space, stack::number};
 
 use crate::{
-    maps::{CALLERS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, count, has_bit, settings},
+    maps::{
+        CALLERS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count, has_bit, settings,
+    },
     threads::{comm, recorded, task, tid_of},
 };
 
 const BPF_NOEXIST: u64 = 1;
+/// Stacks of slow calls that a CPU takes in a span, at most, and as many of calls that wait. User space chooses what is slow once a
+/// second; a burst comes before it can.
+const MOST_WALKS: u64 = 100;
+/// A span is 2^30 ns, about a second.
+const SPAN_SHIFT: u32 = 30;
 
 /// Whether a call that has returned is to be looked at. If so, the thread's record has what [`look`] needs.
 ///
@@ -68,15 +75,34 @@ pub(crate) fn look() {
 #[inline(never)]
 fn is_slow(call: u64, duration_ns: u64) -> bool {
     // SAFETY: map values.
-    let slow_ns = unsafe {
+    let (kind, slow_ns) = unsafe {
         let settings = settings();
         if has_bit(&WAIT_CALLS, call) {
-            (&raw const (*settings).wait_ns).read_volatile()
+            (1, (&raw const (*settings).wait_ns).read_volatile())
         } else {
-            (&raw const (*settings).stack_ns).read_volatile()
+            (0, (&raw const (*settings).stack_ns).read_volatile())
         }
     };
-    duration_ns >= slow_ns
+    duration_ns >= slow_ns && may_walk(kind)
+}
+
+/// Whether this CPU may take another stack in the present span.
+#[inline(always)]
+fn may_walk(kind: u32) -> bool {
+    let Some(walks) = WALKS.get_ptr_mut(kind) else { return false };
+    // SAFETY: a map value of this CPU, which no other program uses before this one ends.
+    unsafe {
+        let span = bpf_ktime_get_ns() >> SPAN_SHIFT;
+        if (*walks).span != span {
+            *walks = Walks { span, taken: 0 };
+        }
+        if (*walks).taken >= MOST_WALKS {
+            count(Counter::WalkSpared);
+            return false;
+        }
+        (*walks).taken += 1;
+    }
+    true
 }
 
 #[inline(always)]

@@ -151,6 +151,18 @@ pub(crate) static URING: HashMap<UringKey, u64> = HashMap::with_max_entries(1 <<
 #[map]
 pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 
+/// Stacks of slow calls that a CPU has taken in a span of time.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Walks {
+    pub(crate) span: u64,
+    pub(crate) taken: u64,
+}
+
+/// Of calls that work, and of calls that wait.
+#[map]
+pub(crate) static WALKS: PerCpuArray<Walks> = PerCpuArray::with_max_entries(2, 0);
+
 /// Where this tool counts remarks on stacks.
 pub(crate) struct Quality;
 
