@@ -90,17 +90,16 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
         let left = room.saturating_sub(total(&columns));
         if total(&columns) <= room && (names.is_none() || left >= want(least) + GAP) {
             let beside = names.map(|names| shortened(names, left.saturating_sub(GAP)));
-            return draw(columns, beside, before, None, vec![], !with);
+            return draw(columns, beside, before, None, vec![]);
         }
     }
     let mut kept = others;
     let mut left_out: Vec<Shown> = Vec::new();
     loop {
         let with_intervals = all(section, rows, &kept, true, form);
-        let (columns, marks) = if total(&with_intervals) <= room {
-            (with_intervals, false)
-        } else {
-            (all(section, rows, &kept, false, form), true)
+        let columns = match total(&with_intervals) <= room {
+            true => with_intervals,
+            false => all(section, rows, &kept, false, form),
         };
         if total(&columns) <= room || kept.len() <= 1 {
             left_out.sort_by_key(|(index, _)| *index);
@@ -109,10 +108,10 @@ pub(super) fn lay_out(section: &Section, rows: &[&Row], room: usize, intervals: 
             let left_out = left_out.into_iter().filter_map(title).collect();
             let is_room = |names: &Texts| has_lost && total(&columns) + GAP + names.width() <= room;
             if let Some(whole) = names.take_if(|names| is_room(names)) {
-                return draw(columns, Some(whole), before, None, left_out, marks);
+                return draw(columns, Some(whole), before, None, left_out);
             }
             let below = names.map(|names| shortened(names, room.saturating_sub(2 * GAP)));
-            return draw(columns, None, 0, below, left_out, marks);
+            return draw(columns, None, 0, below, left_out);
         }
         if let Some(place) = least_used(section, &kept) {
             left_out.push(kept.remove(place));
@@ -179,7 +178,6 @@ fn draw(
     at: usize,
     below: Option<Texts>,
     left_out: Vec<String>,
-    marks: bool,
 ) -> Laid {
     if let Some(names) = beside {
         columns.insert(at.min(columns.len()), names);
@@ -210,8 +208,8 @@ fn draw(
             row.push(format!("{:indent$}{name}", "", indent = 2 * GAP));
         }
     }
-    let marked = columns.iter().flat_map(|column| &column.cells).any(|cell| cell.starts_with('~'));
-    Laid { header, rows, left_out, marks: marks || marked }
+    let marks = columns.iter().flat_map(|column| &column.cells).any(|cell| cell.starts_with('~'));
+    Laid { header, rows, left_out, marks }
 }
 
 #[cfg(test)]

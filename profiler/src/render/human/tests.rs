@@ -31,6 +31,22 @@ fn look() {
 }
 
 #[test]
+fn a_table_of_known_numbers_has_no_estimates() {
+    for mut report in [sample::timed(), sample::pong()] {
+        let rows = report.sections.iter_mut().flat_map(|section| &mut section.rows);
+        for cell in rows.flat_map(|row| &mut row.cells) {
+            if let Some(number) = cell.number().filter(|_| cell.is_estimated()) {
+                *cell = Value::known(number);
+            }
+        }
+        for (width, verbose) in [60, 80, 120].into_iter().flat_map(|width| [(width, false), (width, true)]) {
+            let page = human(&report, &HumanOptions { width, verbose, ..HumanOptions::default() });
+            assert!(!page.contains("~ estimate"), "{page}");
+        }
+    }
+}
+
+#[test]
 fn a_page_of_80_columns() {
     let expected = "\
 LEAK: 1 of 214 call stacks keeps every block it allocates: chat::History::push
