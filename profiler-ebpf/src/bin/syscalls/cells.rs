@@ -181,10 +181,13 @@ fn finish_own(index: u32) -> bool {
         } else {
             add_other(cell, noted);
         }
+        // Before the errors: the verifier would follow it once for each way through them.
+        let is_wanted =
+            noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result);
         if noted.has_failed() {
             fail(thread, cell, noted.result as i64);
         }
-        noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result)
+        is_wanted
     }
 }
 
@@ -205,10 +208,12 @@ fn finish_shared() -> bool {
         } else {
             add_other(cell, noted);
         }
+        let is_wanted =
+            noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result);
         if noted.has_failed() {
             add_errors(thread, 0, noted.result.wrapping_neg(), 1);
         }
-        noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result)
+        is_wanted
     }
 }
 
