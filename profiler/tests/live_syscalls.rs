@@ -10,7 +10,6 @@ use serde_json::Value;
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
-use testbed::skip::kernel_has_no;
 
 /// Threads that wait in a read when an observer attaches.
 const FIRST_READS: u64 = 9;
@@ -270,43 +269,6 @@ fn every_program_is_easy_to_verify() {
     }
     assert!(heavy.is_empty(), "{heavy:?}");
     target.quit();
-}
-
-/// System calls do not show what goes through a ring of io_uring: its own tracepoints do.
-#[test]
-fn operations_of_io_uring_count() {
-    let Some(_live) = support::live() else { return };
-    let _ = operations_of_io_uring(&[]);
-}
-
-/// The kernel makes workers for a ring, which end like threads. Threads that get their kernel stacks after them count.
-#[test]
-fn workers_of_io_uring_hide_no_thread() {
-    let Some(_live) = support::live() else { return };
-    let Some((books, counted)) = operations_of_io_uring(&["workers"]) else { return };
-    assert!(number(&books, "workers") > 0, "{books}");
-    let cells = counted["cells"].as_array().unwrap().iter().filter(|cell| cell["call"] == 110);
-    assert_eq!(cells.map(|cell| number(cell, "count")).sum::<u64>(), 64 * 7, "{counted}");
-    assert_eq!(counted["entered_threads"], 1, "the first thread is still there");
-}
-
-/// Counts the operations of the workload; `None` if the kernel gives it no ring.
-fn operations_of_io_uring(how: &[&str]) -> Option<(Value, Value)> {
-    let program = Build::c("uring.c").flags(&["-pthread"]).build();
-    let mut target = Workload::spawn(&program, how);
-    let observer = count_calls(&target.pid_argument(), &[]);
-    target.say("go");
-    let line = target.expect_line("{", PATIENCE);
-    target.expect_line("DONE", PATIENCE);
-    let counted = counted(observer);
-    target.quit();
-    let books: Value = serde_json::from_str(&line).unwrap();
-    if books["errno"] != 0 {
-        kernel_has_no(&format!("io_uring for this process: {line}"));
-        return None;
-    }
-    assert_eq!(counted["uring"], books["uring"]);
-    Some((books, counted))
 }
 
 /// Children have address spaces of their own. The first thing that is seen of each is a return from the call that made it, which its

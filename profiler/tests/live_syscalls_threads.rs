@@ -1,4 +1,4 @@
-//! System calls of threads that come and go, of handlers that jump, and reports of threads that never rest.
+//! System calls of threads that come and go, of handlers that jump, and of io_uring; reports of threads that never rest.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
@@ -9,6 +9,7 @@ use serde_json::Value;
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
+use testbed::skip::kernel_has_no;
 
 const FUTEX: u64 = 202;
 const GETPPID: u64 = 110;
@@ -24,8 +25,8 @@ fn number(value: &Value, field: &str) -> u64 {
 
 /// Runs the workload under observation up to its end: its books, and what was counted, with every hit accounted for and none lost.
 #[track_caller]
-fn observe(workload: &[&str], arguments: &[&str], ends: bool) -> (Value, Value) {
-    let program = Build::c("many_calls.c").flags(&["-pthread"]).build();
+fn observe(source: &str, workload: &[&str], arguments: &[&str], ends: bool) -> (Value, Value) {
+    let program = Build::c(source).flags(&["-pthread"]).build();
     let mut target = Workload::spawn(&program, workload);
     let mut observer = Observer::spawn(&[&["__calls", "--pid", &target.pid_argument()], arguments].concat());
     observer.wait_attached();
@@ -59,7 +60,7 @@ fn ten_thousand_short_threads_count_by_name() {
     for arguments in
         [[].as_slice(), &["--threads", "100", "--cells", "200"], &["--slots", "1", "--cells", "200"]]
     {
-        let (books, counted) = observe(&["short", threads], arguments, true);
+        let (books, counted) = observe("many_calls.c", &["short", threads], arguments, true);
         let mut calls: BTreeMap<(&str, u64), u64> = BTreeMap::new();
         let mut errors: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for cell in counted["cells"].as_array().unwrap() {
@@ -95,7 +96,8 @@ fn a_burst_of_slow_calls_takes_few_stacks() {
     const MOST_OF_A_SECOND: u64 = 2 * 100;
     let begun = std::time::Instant::now();
     // Every call is slow.
-    let (_, counted) = observe(&["short", "1008"], &["--stacks", "slow", "--slow", "1"], true);
+    let (_, counted) =
+        observe("many_calls.c", &["short", "1008"], &["--stacks", "slow", "--slow", "1"], true);
     let seconds = begun.elapsed().as_secs() + 2;
     let cpus = std::thread::available_parallelism().unwrap().get() as u64;
     let taken: u64 =
@@ -114,7 +116,7 @@ fn a_burst_of_slow_calls_takes_few_stacks() {
 fn a_call_that_a_handler_jumped_out_of_is_not_taken_up() {
     let Some(_live) = support::live() else { return };
     const BLOCKED_NS: u64 = 60_000_000;
-    let (books, counted) = observe(&["jump"], &[], false);
+    let (books, counted) = observe("many_calls.c", &["jump"], &[], false);
     let (left, returned) = (number(&books, "left"), number(&books, "returned"));
     assert!(left > 0 && left == returned, "{books}");
     let ledger = &counted["ledger"]["sys_enter"];
@@ -133,7 +135,7 @@ fn children_that_become_other_programs_give_their_room_back() {
     let Some(_live) = support::live() else { return };
     let children = support::by_length("307", "1009", "4001");
     let few = ["--children", "--threads", "100", "--cells", "200"];
-    let (books, counted) = observe(&["exec", children], &few, false);
+    let (books, counted) = observe("many_calls.c", &["exec", children], &few, false);
     let children = number(&books, "children");
     let cells = counted["cells"].as_array().unwrap();
     let late: Vec<_> =
@@ -202,6 +204,35 @@ fn calls_before_the_start_do_not_count() {
     assert!(sum("count") > 0, "{counted}");
     assert_eq!(sum("refused"), 0, "{counted}");
     assert!(sum("under_way") <= 9, "one for each thread: {counted}");
+}
+
+/// System calls do not show what goes through a ring of io_uring: its own tracepoints do.
+#[test]
+fn operations_of_io_uring_count() {
+    let Some(_live) = support::live() else { return };
+    let _ = operations_of_io_uring(&[]);
+}
+
+/// The kernel makes workers for a ring, which end like threads. Threads that get their kernel stacks after them count.
+#[test]
+fn workers_of_io_uring_hide_no_thread() {
+    let Some(_live) = support::live() else { return };
+    let Some((books, counted)) = operations_of_io_uring(&["workers"]) else { return };
+    assert!(number(&books, "workers") > 0, "{books}");
+    let cells = counted["cells"].as_array().unwrap().iter().filter(|cell| cell["call"] == GETPPID);
+    assert_eq!(cells.map(|cell| number(cell, "count")).sum::<u64>(), 64 * 7, "{counted}");
+    assert_eq!(counted["entered_threads"], 1, "the first thread is still there");
+}
+
+/// Counts the operations of the workload; `None` if the kernel gives it no ring.
+fn operations_of_io_uring(how: &[&str]) -> Option<(Value, Value)> {
+    let (books, counted) = observe("uring.c", how, &[], false);
+    if books["errno"] != 0 {
+        kernel_has_no(&format!("io_uring for this process: {books}"));
+        return None;
+    }
+    assert_eq!(counted["uring"], books["uring"]);
+    Some((books, counted))
 }
 
 /// When single calls began, by thread, call and duration, in one report. Two calls of a thread may take equally long.

@@ -68,8 +68,15 @@ const CASES: &[Of] = &[
             "threads_without_cells_share_them",
             "calls_that_never_return_end_with_their_threads",
             "an_exec_of_another_thread_counts_once",
-            "operations_of_io_uring_count",
         ],
+    },
+    Of {
+        program: "live_syscalls_threads",
+        few: &[
+            "workers_of_io_uring_hide_no_thread",
+            "children_that_become_other_programs_give_their_room_back",
+        ],
+        more: &["operations_of_io_uring_count", "ten_thousand_short_threads_count_by_name"],
     },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {

@@ -6,15 +6,15 @@ use profiler_common::{
     event::Event,
     histogram::{BUCKETS, bucket},
     opaque::opaque,
-    syscalls::{CELL_ERRORS, Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
+    syscalls::{Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
 };
 use profiler_ebpf::{atomic, log};
 
 use crate::{
+    errors::{add_errors, fail},
     look::is_to_be_looked_at,
     maps::{
-        CELLS, ERRORS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, NUMBER_CALLS, SHARED, count,
-        count_more, has_bit,
+        CELLS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, NUMBER_CALLS, SHARED, count, has_bit,
     },
     suspended::is_sigreturn,
     threads::{comm, recorded, tally, task, tid_of},
@@ -244,51 +244,6 @@ unsafe fn lose(thread: *mut Thread, fate: Fate) {
             tally(thread, Counter::ExitLostCell);
         }
         log::event(Event::CellRefused, (*thread).tid.into(), (*thread).call);
-    }
-}
-
-/// Counts an error in a cell of the thread's own.
-#[inline(always)]
-unsafe fn fail(thread: *mut Thread, cell: *mut Cell, result: i64) {
-    let error = result.wrapping_neg() as u64;
-    // SAFETY: the caller vouches for both.
-    unsafe {
-        let (errors, counts) =
-            ((&raw mut (*cell).errors).cast::<u64>(), (&raw mut (*cell).error_counts).cast::<u64>());
-        for place in 0..CELL_ERRORS {
-            let there = errors.add(place).read_volatile();
-            if there == 0 {
-                errors.add(place).write_volatile(error);
-            }
-            if there == 0 || there == error {
-                *counts.add(place) += 1;
-                return;
-            }
-        }
-        add_errors(thread, (*thread).tid, error, 1);
-    }
-}
-
-/// Counts errors in the table of errors.
-///
-/// # Safety
-/// `thread` is the record of the current thread.
-#[inline(never)]
-pub(crate) unsafe fn add_errors(thread: *mut Thread, tid: u32, error: u64, more: u64) {
-    // SAFETY: the caller vouches for the record.
-    unsafe {
-        let space = if tid == 0 { (*thread).shared_space as u32 } else { (*thread).space };
-        let key = ErrorKey { space, tid, call: (*thread).call, error, comm: comm(task()) };
-        if ERRORS.get_ptr_mut(key).is_none() {
-            let _ = ERRORS.insert(key, 0, BPF_NOEXIST);
-        }
-        match ERRORS.get_ptr_mut(key) {
-            Some(counted) => atomic::add(counted, more),
-            None => {
-                count_more(Counter::ErrorLost, more);
-                log::event(Event::ErrorRefused, tid.into(), (*thread).call);
-            }
-        }
     }
 }
 

@@ -11,7 +11,8 @@ use profiler_common::{
 use profiler_ebpf::atomic;
 
 use crate::{
-    cells::{add_errors, index_place, indirect_key, raise, shared_cell},
+    cells::{index_place, indirect_key, raise, shared_cell},
+    errors::add_errors,
     maps::{CELLS, FREE_CELLS, INDIRECT, MAX_CELLS, MAX_THREADS, NEXT_CELL, NEXT_THREAD, count_more},
     threads::{recorded, task, tid_of},
 };

@@ -7,6 +7,8 @@ mod cells;
 #[cfg(target_arch = "bpf")]
 mod enter;
 #[cfg(target_arch = "bpf")]
+mod errors;
+#[cfg(target_arch = "bpf")]
 mod exit;
 #[cfg(target_arch = "bpf")]
 mod fold;

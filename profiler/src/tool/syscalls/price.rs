@@ -357,11 +357,8 @@ mod tests {
             let is_over = found.forecast(Stacks::Slow, max_cost).unwrap().is_over();
             (found.per_call.counted_ns, is_over, measured.len())
         };
-        assert_eq!(
-            settled(2_400.0, Some(0.3), &[2_600.0, 400.0, 9.0]),
-            (400.0, false, 1),
-            "no more than needed"
-        );
+        // No more measurements than needed.
+        assert_eq!(settled(2_400.0, Some(0.3), &[2_600.0, 400.0, 9.0]), (400.0, false, 1));
         assert_eq!(
             settled(2_400.0, Some(0.3), &[2_600.0, 2_300.0, 2_500.0, 9.0]),
             (2_300.0, true, 1),
@@ -392,8 +389,8 @@ mod tests {
         };
         let error = of(Some(0.3), Stacks::All).unwrap();
         assert_eq!(error.exit_code(), crate::exit::ExitCode::SafetyStop);
-        let words = error.to_string();
-        assert!(words.ends_with("more than --max-cost 30%; --max-cost off observes it anyway"), "{words}");
+        let end = "more than --max-cost 30%; --max-cost off observes it anyway";
+        assert!(error.to_string().ends_with(end), "{error}");
         assert!(error.advice().unwrap().starts_with("--stacks slow"), "{error:?}");
         assert!(of(Some(0.3), Stacks::Slow).unwrap().advice().unwrap().starts_with("observe it when"));
         assert_eq!((of(None, Stacks::All), of(Some(0.6), Stacks::Slow)), (None, None));
