@@ -68,12 +68,13 @@ fn a_walk_costs_the_same_beside_a_busy_neighbour() {
     assert!(beside - without > (alone - without) / 2.0, "{beside} {alone} {without}");
 }
 
-/// A server with a thread for each connection: none of its threads lives long enough to be looked at.
+/// A server with a thread for each connection: none of its threads lives long enough to be looked at. It works for some seconds, as
+/// costs are summed up once a second.
 #[test]
 fn threads_that_end_between_two_looks_pay_too() {
     let Some(_live) = support::live() else { return };
     let mut target =
-        Workload::spawn(&Build::c("many_calls.c").flags(&["-pthread"]).build(), &["short", "30000"]);
+        Workload::spawn(&Build::c("many_calls.c").flags(&["-pthread"]).build(), &["short", "100000"]);
     let pid = target.pid_argument();
     let mut observer = Observer::spawn(&["syscalls", "--max-cost", "off", "--format", "json", "--pid", &pid]);
     observer.wait_attached();

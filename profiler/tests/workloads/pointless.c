@@ -2,8 +2,8 @@
  *
  *     pointless KIND planted|healthy FILE
  *
- * At "go" it works for 1.5 s, says DONE, and waits for "quit". FILE is written to by the kind `syncs`. The last kinds are only healthy:
- * they look as if they were pointless. */
+ * At "go" it works for 1.5 s, says DONE, and waits for "quit". FILE is written to by the kind `syncs`, so much
+ * at a time that it takes a while to reach the disk. The last kinds are only healthy: they look as if they were pointless. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LENGTH_MS = 1500, TURN = 200, LARGE = 1 << 20, LARGE_WRITES = 32, SAVE_EVERY = 10 };
+enum { LENGTH_MS = 1500, TURN = 200, LARGE = 1 << 20, MOST_WRITES = 1024, SAVE_EVERY = 10, SYNC_MS = 30 };
 
 static int planted;
 static const char *file;
@@ -110,16 +110,39 @@ static void missing(void)
     rest(1000);
 }
 
+static long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int writes = 32;
+static long sync_ms;
+
 static void *save(void *unused)
 {
     static char large[LARGE];
     int fd = open(file, O_CREAT | O_TRUNC | O_WRONLY, 0600);
     check(fd >= 0, "open");
-    for (int i = 0; i < LARGE_WRITES; i++)
+    for (int i = 0; i < writes; i++)
         check(write(fd, large, sizeof large) > 0, "write");
+    long begun = now_ms();
     fdatasync(fd);
+    sync_ms = now_ms() - begun;
     close(fd);
     return unused;
+}
+
+/* A sync of a fast disk is short if there is little to write. */
+static void measure_syncs(void)
+{
+    for (;; writes *= 2) {
+        check(writes <= MOST_WRITES, "a disk on which a sync takes a while");
+        save(NULL);
+        if (sync_ms >= SYNC_MS)
+            return;
+    }
 }
 
 static void syncs(void)
@@ -235,13 +258,6 @@ static void say(const char *words)
     check(write(1, words, strlen(words)) > 0, "write");
 }
 
-static long now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void work(void (*kind)(void))
 {
     long end = now_ms() + LENGTH_MS;
@@ -266,6 +282,8 @@ int main(int count, char **arguments)
     check(bind(other, (struct sockaddr *)&own, sizeof own) == 0, "bind");
     check(getsockname(other, (struct sockaddr *)&own, &size) == 0, "getsockname");
     check(connect(socket_fd, (struct sockaddr *)&own, sizeof own) == 0, "connect");
+    if (strcmp(arguments[1], "syncs") == 0 && planted)
+        measure_syncs();
     say("READY\n");
     check(read(0, line, sizeof line) > 0, "read");
     for (unsigned i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
