@@ -131,7 +131,7 @@ impl Tried {
             self.state.forecast_unknown = Some("it cannot be observed".to_owned());
             return;
         };
-        if method < Method::Multi {
+        if self.tool.has_uprobes && method < Method::Multi {
             let why = "before Linux 6.6 calls cannot be counted without costing more than the count saves; the first two \
                        seconds of an observation tell";
             self.state.forecast_unknown = Some(why.to_owned());
@@ -147,7 +147,11 @@ impl Tried {
                 self.state.forecast = Some(forecast);
             }
             Ok(None) => {
-                let why = "no thread of it ran for a hundredth of the time while calls were counted";
+                let why = if self.tool.has_uprobes {
+                    "no thread of it ran for a hundredth of the time while calls were counted"
+                } else {
+                    "it is measured when the tool starts, which ends with exit code 5 if it is above --max-cost"
+                };
                 self.state.forecast_unknown = Some(why.to_owned());
             }
             Err(error) => self.state.forecast_unknown = Some(error.to_string()),
