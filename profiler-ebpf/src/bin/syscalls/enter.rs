@@ -31,7 +31,8 @@ pub(crate) fn syscalls_enter(ctx: *mut c_void) -> i32 {
     0
 }
 
-#[inline(always)]
+/// A function of its own: the program saves no registers for threads that are not observed.
+#[inline(never)]
 fn candidate(ctx: *mut c_void) {
     let task = task();
     let Some(thread) = current(task, Counter::EnterLostThread) else { return };
