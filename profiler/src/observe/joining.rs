@@ -239,7 +239,8 @@ impl Run<'_> {
     }
 
     /// A process is not observed after all, by any tool: no further call of it counts, and no child of it is followed.
-    fn leave_out(&mut self, pid: u32, number: u16) {
+    pub(super) fn leave_out(&mut self, pid: u32, number: u16) {
+        self.on.left_out.insert(number);
         self.on.ground.forget_target(pid, number);
         self.forget(number);
     }

@@ -21,6 +21,8 @@ pub(crate) struct Observation<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) ground: Ground,
     pub(crate) spaces: Vec<Space>,
+    /// Address spaces of processes that were to join and are not observed. Something of them may have been counted before that was known.
+    pub(crate) left_out: BTreeSet<u16>,
     pub(crate) modules: Modules,
     pub(crate) stacks: Stacks,
     pub(crate) worker: Worker,

@@ -1,6 +1,7 @@
 //! From what the user asked for to attached probes.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
     thread::{self, ScopedJoinHandle},
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -71,6 +72,7 @@ impl<'a> Run<'a> {
             settings,
             ground,
             spaces,
+            left_out: BTreeSet::new(),
             modules,
             stacks: Stacks::default(),
             worker,

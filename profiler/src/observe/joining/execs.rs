@@ -23,7 +23,7 @@ impl Run<'_> {
         // A server that runs a command becomes two processes of its name for a moment.
         if !self.on.settings.children && self.joining.newcomers.contains(&pid) && !self.is_wanted(pid) {
             self.joining.newcomers.remove(&pid);
-            self.on.ground.forget_target(pid, next);
+            self.leave_out(pid, next);
             return;
         }
         if self.joining.is_closed_to(next) {

@@ -1,5 +1,5 @@
-//! Children of a target that have ended: where there are many, their calls are in one row, as those of a server that starts a
-//! process for each match.
+//! Which row the calls of a process are in. Where many children of a target have ended, theirs are in one row, as those of a server that
+//! starts a process for each match. Those of a process that is not observed after all are in none.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -22,9 +22,14 @@ struct Known {
     is_gone: bool,
 }
 
-/// The number under which rows have an address space, by its own.
+/// The number under which rows have an address space.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gathered(Vec<u16>);
+pub(super) struct Gathered {
+    /// By the space's own number.
+    numbers: Vec<u16>,
+    /// Spaces that are in no row.
+    left_out: BTreeSet<u16>,
+}
 
 impl Gathered {
     pub(super) fn of(on: &Observation<'_>) -> Gathered {
@@ -35,10 +40,11 @@ impl Gathered {
             let target = space.child_of.checked_sub(1).and_then(|target| u16::try_from(target).ok());
             Known { target, is_gone: space.replaced != 0 || !alive.contains(&number) }
         };
-        Gathered::from(&(0..on.ground.taken_spaces()).map(known).collect::<Vec<_>>())
+        let spaces: Vec<Known> = (0..on.ground.taken_spaces()).map(known).collect();
+        Gathered::from(&spaces, on.left_out.clone())
     }
 
-    fn from(spaces: &[Known]) -> Gathered {
+    fn from(spaces: &[Known], left_out: BTreeSet<u16>) -> Gathered {
         let mut gone: BTreeMap<u16, usize> = BTreeMap::new();
         for target in spaces.iter().filter(|space| space.is_gone).filter_map(|space| space.target) {
             *gone.entry(target).or_default() += 1;
@@ -47,16 +53,27 @@ impl Gathered {
             Some(target) if space.is_gone && gone[&target] > APART => target | OF_CHILDREN,
             _ => own,
         };
-        Gathered((0..).zip(spaces).map(number).collect())
+        Gathered { numbers: (0..).zip(spaces).map(number).collect(), left_out }
     }
 
     /// The number under which rows have a space.
     pub(super) fn number(&self, space: u16) -> u16 {
-        self.0.get(usize::from(space)).copied().unwrap_or(space)
+        self.numbers.get(usize::from(space)).copied().unwrap_or(space)
     }
 
-    /// Gives what was counted the numbers that rows have. What is gathered is of no single thread.
+    /// Whether a space is in a row.
+    pub(super) fn has(&self, space: u16) -> bool {
+        !self.left_out.contains(&space)
+    }
+
+    /// Gives what was counted the numbers that rows have, and takes out what is in none. What is gathered is of no single thread.
     pub(super) fn gather(&self, counted: &mut Counted) {
+        let has = |space: u32| self.has(space as u16);
+        counted.cells.retain(|cell| has(cell.space));
+        counted.errors.retain(|(key, _)| has(key.space));
+        counted.callers.retain(|(key, _)| has(key.space));
+        counted.uring.retain(|(key, _)| has(key.space));
+        counted.threads.retain(|thread| has(thread.space));
         let is_gathered = |space: &mut u32| {
             let own = *space;
             *space = self.number(own as u16).into();
@@ -82,7 +99,7 @@ impl Gathered {
 
     /// Adds the spaces that are in rows of others.
     pub(super) fn with_gathered(&self, spaces: &mut BTreeSet<u16>) {
-        let gathered = (0..).zip(&self.0).filter(|(own, number)| own != *number);
+        let gathered = (0..).zip(&self.numbers).filter(|(own, number)| own != *number);
         let more: Vec<u16> =
             gathered.filter(|(_, number)| spaces.contains(number)).map(|(own, _)| own).collect();
         spaces.extend(more);
@@ -96,6 +113,8 @@ pub(super) fn target_of(space: u16) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::syscalls::{Cell, Counter, UringKey};
+
     use super::*;
 
     #[test]
@@ -104,14 +123,33 @@ mod tests {
         let child = |is_gone| Known { target: Some(0), is_gone };
         let mut spaces = vec![target, child(false)];
         spaces.extend((0..APART).map(|_| child(true)));
-        let few = Gathered::from(&spaces);
+        let few = Gathered::from(&spaces, BTreeSet::new());
         assert!((0..18).all(|number| few.number(number) == number));
         spaces.push(child(true));
-        let many = Gathered::from(&spaces);
+        let many = Gathered::from(&spaces, BTreeSet::new());
         assert_eq!((many.number(0), many.number(1), many.number(2)), (0, 1, OF_CHILDREN));
         assert_eq!((target_of(many.number(18)), target_of(many.number(1))), (Some(0), None));
         let mut calling = BTreeSet::from([OF_CHILDREN]);
         many.with_gathered(&mut calling);
         assert_eq!(calling.len(), 1 + APART + 1);
+    }
+
+    #[test]
+    fn what_is_not_observed_after_all_is_in_no_row() {
+        let spaces = [false, true].map(|is_gone| Known { target: is_gone.then_some(0), is_gone });
+        let gathered = Gathered::from(&spaces, BTreeSet::from([1]));
+        // SAFETY: any bytes are valid for wire types.
+        let mut cells = unsafe { std::mem::zeroed::<[Cell; 2]>() };
+        cells[1].space = 1;
+        let mut counted = Counted {
+            cells: cells.to_vec(),
+            threads: Vec::new(),
+            errors: Vec::new(),
+            uring: [0, 1].map(|space| (UringKey { space, operation: 3 }, 7)).to_vec(),
+            callers: Vec::new(),
+            counters: [0; Counter::COUNT],
+        };
+        gathered.gather(&mut counted);
+        assert_eq!((counted.cells.len(), counted.cells[0].space, counted.uring.len()), (1, 0, 1));
     }
 }

@@ -291,6 +291,7 @@ impl Tool for Syscalls {
         })?;
         let gathered = Gathered::of(on);
         gathered.gather(&mut counted);
+        self.singles.kept.retain(|call| gathered.has(call.space()));
         let mut rows = Rows::of(&counted, now_ns);
         for (who, call) in &self.waiting {
             rows.by.entry((*who, *call)).or_default().note_now(1, None);
