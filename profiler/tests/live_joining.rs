@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -44,6 +44,11 @@ fn calls(report: &Value, call: &str) -> BTreeMap<u64, u64> {
         *calls.entry(pid).or_default() += row["cells"][at("calls")]["exact"].as_u64().unwrap();
     }
     calls
+}
+
+/// The processes that were observed, by pid: one that has replaced itself by exec is there twice.
+fn seen(report: &Value) -> Vec<u64> {
+    account::list(&report["meta"], "targets").iter().map(|target| target["pid"].as_u64().unwrap()).collect()
 }
 
 /// What is seen of the matches that a server plays.
@@ -215,7 +220,7 @@ fn short_lived_processes_of_the_name_are_observed_once() {
     let Some(_live) = support::live() else { return };
     for more in [&[][..], &["--children"]] {
         let (_folder, program) = server("a-match-server");
-        let mut target = Workload::spawn(&program, &["fork", "41", "10", "300"]);
+        let mut target = Workload::spawn(&program, &["fork", "41", "10", "1500"]);
         let common = ["syscalls", "--format", "json", "--name", "a-match-server"];
         let mut observer = Observer::spawn(&[&common[..], more].concat());
         observer.wait_attached();
@@ -225,14 +230,9 @@ fn short_lived_processes_of_the_name_are_observed_once() {
         target.say("quit");
         target.quit();
         account::assert_keys(&report);
-        let mut pids: Vec<u64> = account::list(&report["meta"], "targets")
-            .iter()
-            .map(|target| target["pid"].as_u64().unwrap())
-            .collect();
-        pids.sort_unstable();
-        let all = pids.len();
-        pids.dedup();
-        assert_eq!((pids.len(), all), (42, 42), "the server and its matches, each once: {more:?}");
+        let pids = seen(&report);
+        let once: BTreeSet<u64> = pids.iter().copied().collect();
+        assert_eq!((once.len(), pids.len()), (42, 42), "the server and its matches, each once: {more:?}");
     }
 }
 
@@ -241,7 +241,7 @@ fn short_lived_processes_of_the_name_are_observed_once() {
 fn a_process_that_begins_in_the_cgroup_is_observed() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("matches.c").build();
-    let mut server = Workload::spawn(&program, &["exec", "13", "20", "300"]);
+    let mut server = Workload::spawn(&program, &["exec", "13", "20", "1500"]);
     let group = Group::of(&[&server]);
     let directory = group.directory();
     let common = ["syscalls", "--format", "json", "--cgroup"];
@@ -253,9 +253,7 @@ fn a_process_that_begins_in_the_cgroup_is_observed() {
     server.say("quit");
     server.quit();
     group.end();
-    let targets = account::list(&report["meta"], "targets").iter();
-    let pids: std::collections::BTreeSet<u64> =
-        targets.map(|target| target["pid"].as_u64().unwrap()).collect();
+    let pids: BTreeSet<u64> = seen(&report).into_iter().collect();
     assert_eq!(pids.len(), 14, "the server and its matches: {}", report["meta"]["targets"]);
 }
 

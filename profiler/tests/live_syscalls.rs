@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use profiler_common::histogram;
 use serde_json::Value;
+use support::calls::{self, number};
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
@@ -73,10 +74,6 @@ fn of_cells(counted: &Value) -> Accounts {
     all
 }
 
-fn number(value: &Value, field: &str) -> u64 {
-    value[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {value}"))
-}
-
 /// All threads together.
 fn by_call(accounts: Accounts) -> BTreeMap<u64, Account> {
     let mut all: BTreeMap<u64, Account> = BTreeMap::new();
@@ -90,37 +87,16 @@ fn by_call(accounts: Accounts) -> BTreeMap<u64, Account> {
     all
 }
 
-/// Starts counting the calls of a process.
-fn count_calls(pid: &str, arguments: &[&str]) -> Observer {
-    let mut observer = Observer::spawn(&[&["__calls", "--pid", pid], arguments].concat());
-    observer.wait_attached();
-    observer
-}
-
-/// Ends counting. Every hit is accounted for, and none is lost.
-#[track_caller]
-fn counted(observer: Observer) -> Value {
-    let outcome = observer.interrupt();
-    assert!(outcome.status.success(), "{}", outcome.stderr);
-    let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    for probe in ["sys_enter", "sys_exit"] {
-        let ledger = &counted["ledger"][probe];
-        assert!(number(ledger, "hits") > 0, "{ledger}");
-        assert_eq!((number(ledger, "unaccounted"), number(ledger, "lost")), (0, 0), "{ledger}");
-    }
-    counted
-}
-
 /// Runs the workload under observation; its accounts by both.
 #[track_caller]
 fn observe(workload: &[&str], arguments: &[&str]) -> (Accounts, Accounts, Value, Value) {
     let program = Build::c("syscalls.c").build();
     let mut target = Workload::spawn(&program, workload);
-    let observer = count_calls(&target.pid_argument(), arguments);
+    let observer = calls::count(&target.pid_argument(), arguments);
     target.say("go");
     let line = target.expect_line("{", PATIENCE);
     target.expect_line("DONE", PATIENCE);
-    let counted = counted(observer);
+    let counted = calls::counted(observer);
     target.quit();
     let books = serde_json::from_str(&line).unwrap();
     (of_books(&books, line.len() as u64 + 1), of_cells(&counted), books, counted)
@@ -199,10 +175,10 @@ fn calls_that_never_return_end_with_their_threads() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("syscalls.c").build();
     let mut target = Workload::spawn::<&str>(&program, &[]);
-    let observer = count_calls(&target.pid_argument(), &[]);
+    let observer = calls::count(&target.pid_argument(), &[]);
     target.run();
     target.quit();
-    let counted = counted(observer);
+    let counted = calls::counted(observer);
     let ledger = &counted["ledger"]["sys_enter"];
     assert_eq!(number(ledger, "under_way"), 0, "{ledger}");
     // The exit of one, the last reads of seven, and the end of the process.
@@ -218,12 +194,12 @@ fn an_exec_of_another_thread_counts_once() {
     for arguments in [[].as_slice(), &["--slots", "1"]] {
         let program = Build::c("exec_thread.c").build();
         let mut target = Workload::spawn::<&str>(&program, &[]);
-        let observer = count_calls(&target.pid_argument(), arguments);
+        let observer = calls::count(&target.pid_argument(), arguments);
         target.say("go");
         target.expect_line("AGAIN", PATIENCE);
         target.say("go");
         target.expect_line("DONE", PATIENCE);
-        let counted = counted(observer);
+        let counted = calls::counted(observer);
         target.quit();
         let mut of: BTreeMap<(u64, u64), Account> = BTreeMap::new();
         for cell in counted["cells"].as_array().unwrap() {
@@ -248,7 +224,7 @@ fn every_program_is_easy_to_verify() {
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let verified = |stacks: &str, verbose: &[&str]| {
         let asked = [verbose, &["--stacks", stacks, "--slow", "1"]].concat();
-        let outcome = count_calls(&target.pid_argument(), &asked).interrupt();
+        let outcome = calls::count(&target.pid_argument(), &asked).interrupt();
         let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
         let verified = counted["verified_insns"].as_object().unwrap().clone();
         assert!(verified.len() >= 5, "{verified:?}");

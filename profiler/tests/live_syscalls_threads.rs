@@ -6,6 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use support::calls::{self, number};
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
@@ -19,35 +20,23 @@ const WRITE: u64 = 1;
 /// Cells of threads, unless a test wants fewer.
 const MAX_CELLS: usize = 4096;
 
-fn number(value: &Value, field: &str) -> u64 {
-    value[field].as_u64().unwrap_or_else(|| panic!("no number {field} in {value}"))
-}
-
 /// Runs the workload under observation up to its end: its books, and what was counted, with every hit accounted for and none lost.
 #[track_caller]
 fn observe(source: &str, workload: &[&str], arguments: &[&str], ends: bool) -> (Value, Value) {
     let program = Build::c(source).flags(&["-pthread"]).build();
     let mut target = Workload::spawn(&program, workload);
-    let mut observer = Observer::spawn(&[&["__calls", "--pid", &target.pid_argument()], arguments].concat());
-    observer.wait_attached();
+    let observer = calls::count(&target.pid_argument(), arguments);
     target.say("go");
     let books = target.expect_line("{", PATIENCE);
     target.expect_line("DONE", PATIENCE);
-    let outcome = if ends {
+    let counted = if ends {
         target.quit();
-        observer.interrupt()
+        calls::counted(observer)
     } else {
-        let outcome = observer.interrupt();
+        let counted = calls::counted(observer);
         target.quit();
-        outcome
+        counted
     };
-    assert!(outcome.status.success(), "{}", outcome.stderr);
-    let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    for probe in ["sys_enter", "sys_exit"] {
-        let ledger = &counted["ledger"][probe];
-        assert!(number(ledger, "hits") > 0, "{ledger}");
-        assert_eq!((number(ledger, "unaccounted"), number(ledger, "lost")), (0, 0), "{ledger}");
-    }
     (serde_json::from_str(&books).unwrap(), counted)
 }
 

@@ -35,6 +35,12 @@ fn own_maps() -> HashMap<String, u32> {
     names
 }
 
+/// Every tool with its default options.
+fn all_tools() -> Vec<(String, clap::ArgMatches)> {
+    let commands = profiler::tool::commands();
+    commands.map(|command| (command.get_name().to_owned(), command.get_matches_from(["profiler"]))).collect()
+}
+
 /// Observes a workload with both tools; the report, the books of the workload, and the maps that were held.
 fn with_both() -> (Report, Value, HashMap<String, u32>, u32) {
     let program = Build::c("books.c").build();
@@ -42,9 +48,7 @@ fn with_both() -> (Report, Value, HashMap<String, u32>, u32) {
         Workload::spawn(&program, &["--wait", "--threads", "4", "--ops", "10007", "--seed", "5"]);
     let mut settings = Settings::new(Targets::Pids(vec![target.pid()]));
     settings.max_cost = None;
-    let options: Vec<(String, clap::ArgMatches)> = profiler::tool::commands()
-        .map(|command| (command.get_name().to_owned(), command.get_matches_from(["profiler"])))
-        .collect();
+    let options = all_tools();
     let tools: Vec<(&str, &clap::ArgMatches)> =
         options.iter().map(|(name, matches)| (name.as_str(), matches)).collect();
     let (mut books, mut maps) = (Value::Null, HashMap::new());
@@ -101,9 +105,7 @@ fn two_tools_share_one_observation() {
 fn with_one_refused(program: &Path, name: &str) -> (Report, u32) {
     let mut first = Workload::spawn(program, &["fork", "1", "0", "0"]);
     let settings = Settings::new(Targets::Name(name.to_owned()));
-    let options: Vec<(String, clap::ArgMatches)> = profiler::tool::commands()
-        .map(|command| (command.get_name().to_owned(), command.get_matches_from(["profiler"])))
-        .collect();
+    let options = all_tools();
     let tools: Vec<(&str, &clap::ArgMatches)> =
         options.iter().map(|(name, matches)| (name.as_str(), matches)).collect();
     let mut second: Option<Workload> = None;

@@ -12,6 +12,8 @@ use profiler::{
     tool,
 };
 
+use tokio::runtime::{self, Runtime};
+
 use super::{
     Done,
     args::{MethodArg, NamesArgs, OutputArgs, TargetArgs, Voice},
@@ -70,6 +72,15 @@ pub(super) fn commands() -> impl Iterator<Item = clap::Command> {
     })
 }
 
+/// The event loop of a command that observes.
+pub(super) fn event_loop() -> Result<Runtime> {
+    let mut builder = runtime::Builder::new_current_thread();
+    builder
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))
+}
+
 /// Observes with a tool, and reports.
 pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
     let wrong = |e| Error::new(ErrorKind::Usage, "tried to read the command line").because_of(e);
@@ -83,15 +94,12 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
     require_root()?;
     let mut settings = settings(args);
     settings.names = args.names.settings()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
+    let event_loop = event_loop()?;
     let live = args.every.and_then(|_| outputs.live());
     let teller = Teller::new(voice.quiet, Status::new(args.length), live);
     let _watch = teller.watch(settings.stage.clone());
     let mut failed = None;
-    let report = runtime.block_on(async {
+    let report = event_loop.block_on(async {
         let mut signals = Stop::listen(heard(args))?;
         let is_unread = || outputs.is_stdout_alone() && teller.is_unread();
         let mut asked = false;

@@ -2,26 +2,12 @@
  * line. */
 #include <fcntl.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "workload.h"
 
 /* More than there is room for in the ring, if each sends a record. */
 enum { CALLS = 100003 };
-
-static void say(const char *words)
-{
-    if (write(1, words, strlen(words)) < 0)
-        _exit(2);
-}
-
-static void wait_for_line(void)
-{
-    char byte;
-    while (read(0, &byte, 1) == 1 && byte != '\n')
-        ;
-}
 
 __attribute__((noinline)) static void site_busy(int sink)
 {
@@ -36,17 +22,17 @@ __attribute__((noinline)) static void site_busy(int sink)
 int main(void)
 {
     int sink = open("/dev/null", O_WRONLY);
-    say("READY\n");
-    wait_for_line();
+    say("READY");
+    hear_line();
     for (int i = 0; i < CALLS; i++)
         if (write(sink, "x", 1) != 1)
             return 4;
     pid_t child = fork();
     if (child == 0) {
-        say("CHILD\n");
+        say("CHILD");
         site_busy(sink);
     }
-    wait_for_line();
+    hear_line();
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     return 0;

@@ -5,29 +5,13 @@
  * closes 53 of them, writes 17 bytes to /dev/null 7 times, and ends after LENGTH_MS. As an argument, "match" plays one and says nothing. */
 #include <fcntl.h>
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "workload.h"
 
 enum { SESSIONS = 101, CLOSED = 53, BYTES = 96, WRITES = 7 };
 
 extern char **environ;
-
-static void say(const char *words)
-{
-    if (write(1, words, strlen(words)) < 0)
-        _exit(2);
-}
-
-static void wait_for_line(void)
-{
-    char byte;
-    while (read(0, &byte, 1) == 1 && byte != '\n')
-        ;
-}
 
 static void pause_for(long ms)
 {
@@ -77,8 +61,8 @@ int main(int count, char **arguments)
     if (count != 5)
         return 1;
     long matches = atol(arguments[2]), period_ms = atol(arguments[3]);
-    say("READY\n");
-    wait_for_line();
+    say("READY");
+    hear_line();
     for (long i = 0; i < matches; i++) {
         if (start_match(arguments[1], "/proc/self/exe", arguments[4]) < 0)
             return 5;
@@ -90,7 +74,7 @@ int main(int count, char **arguments)
     while (wait(&status) > 0)
         if (status != 0)
             return 6;
-    say("DONE\n");
-    wait_for_line();
+    say("DONE");
+    hear_line();
     return 0;
 }

@@ -1,29 +1,14 @@
 /* A process id that two processes have, one after the other. The first waits; at "go" it ends, and the next process of this id writes to
  * /dev/null 103 times and forks a process that does the same. Says DONE, and waits for another line. */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
+
+#include "workload.h"
 
 enum { WRITES = 103 };
-
-static void say(const char *words)
-{
-    if (write(1, words, strlen(words)) < 0)
-        _exit(2);
-}
-
-static void wait_for_line(void)
-{
-    char byte;
-    while (read(0, &byte, 1) == 1 && byte != '\n')
-        ;
-}
 
 static void write_much(void)
 {
@@ -39,8 +24,8 @@ int main(void)
     if (first == 0)
         for (;;)
             pause();
-    say("READY\n");
-    wait_for_line();
+    say("READY");
+    hear_line();
     kill(first, SIGKILL);
     waitpid(first, NULL, 0);
     struct clone_args again = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&first, .set_tid_size = 1};
@@ -60,7 +45,7 @@ int main(void)
     int status;
     if (waitpid((pid_t)second, &status, 0) != first || status != 0)
         return 5;
-    say("DONE\n");
-    wait_for_line();
+    say("DONE");
+    hear_line();
     return 0;
 }

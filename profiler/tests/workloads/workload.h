@@ -71,6 +71,12 @@ static inline int hear(char *line, size_t capacity) {
     return 1;
 }
 
+// Waits for a line, or for the end of stdin.
+static inline void hear_line(void) {
+    char line[64];
+    (void)hear(line, sizeof line);
+}
+
 // Waits for `word`; returns 0 when stdin ends or `quit` comes first.
 static inline int wait_for(const char *word) {
     char line[64];

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use profiler::{
-    error::{Error, ErrorKind, Result},
+    error::Result,
     lab::{
         calls::{Alone, Finished},
         empty_calls::Floor,
@@ -61,11 +61,7 @@ pub(crate) fn run(args: &CallsArgs) -> Done {
 
 /// Says that it is attached, and waits to be interrupted.
 fn wait(mut look: impl FnMut()) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
-    runtime.block_on(async {
+    observe::event_loop()?.block_on(async {
         let mut signals = Stop::listen(1)?;
         let mut stop = std::pin::pin!(signals.next());
         // Measuring programs wait for this line. If it cannot be written, nobody reads it.

@@ -2,10 +2,7 @@
 
 use std::{io::Write as _, time::Duration};
 
-use profiler::{
-    error::{Error, ErrorKind},
-    lab::witness::{On, Options, Witness, Work},
-};
+use profiler::lab::witness::{On, Options, Witness, Work};
 use profiler_common::unwind::walk::End;
 use serde::Serialize;
 
@@ -35,11 +32,7 @@ pub(crate) fn run(args: &WalksArgs) -> Done {
     observe::require_root()?;
     let work = Work::from(args.work);
     let on = vec![On::Timed(args.file.clone(), args.offset, work)];
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::new(ErrorKind::Limit, "tried to start the event loop").because_of(e))?;
-    let counted = runtime.block_on(async {
+    let counted = observe::event_loop()?.block_on(async {
         let mut signals = Stop::listen(1)?;
         let mut stop = std::pin::pin!(signals.next());
         let mut witness = Witness::attach(&Options { pid: args.pid, on, one_in: 1 })?;

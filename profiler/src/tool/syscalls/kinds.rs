@@ -13,8 +13,10 @@ pub(super) const SLEEPS: [u64; 2] = [35, 230];
 /// futex.
 pub(super) const FUTEX: u64 = 202;
 /// Other calls that wait for somebody else: pause, accept, wait4, semop, msgrcv, flock, rt_sigsuspend, rt_sigtimedwait, io_getevents,
-/// semtimedop, mq_timedreceive, waitid, accept4, io_pgetevents, futex_waitv, futex_wait.
-const OTHER_WAITS: [u64; 16] = [34, 43, 61, 65, 70, 73, 128, 130, 208, 220, 243, 247, 288, 333, 449, 455];
+/// semtimedop, mq_timedreceive, waitid, accept4, io_pgetevents, futex_waitv, futex_wait; vfork, which waits for the exec of its child, and
+/// io_uring_enter.
+const OTHER_WAITS: [u64; 18] =
+    [34, 43, 61, 65, 70, 73, 128, 130, 208, 220, 243, 247, 288, 333, 449, 455, 58, 426];
 /// Calls that read from one descriptor: read, pread64, readv, recvfrom, recvmsg.
 pub(super) const READS: [u64; 5] = [0, 17, 19, 45, 47];
 /// Calls that write to one descriptor: write, pwrite64, writev, sendto, sendmsg.
@@ -61,11 +63,12 @@ pub(super) fn is_wait(call: u64) -> bool {
     })
 }
 
-/// The words of the kernel side's map of calls that wait: as [`super::number_calls::words`].
-pub(super) fn wait_words() -> [u64; 16] {
+/// The words of a map of the kernel side that has the calls of a kind: a bit for each call, eight words for native calls and eight for
+/// those of i386.
+pub(super) fn words(is_of_kind: impl Fn(u64) -> bool) -> [u64; 16] {
     let mut words = [0; 16];
     for (first, kind) in [(0, 0), (8, COMPAT)] {
-        for call in (0..512u64).filter(|call| is_wait(kind | call)) {
+        for call in (0..512u64).filter(|call| is_of_kind(kind | call)) {
             words[first + call as usize / 64] |= 1 << (call % 64);
         }
     }
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_kernel_side_has_a_bit_for_each_call_that_waits() {
-        let words = wait_words();
+        let words = words(is_wait);
         let has = |call: usize| words[call / 64] >> (call % 64) & 1 == 1;
         assert!(has(232) && has(202) && has(7) && !has(0) && !has(1));
         assert!(has(512 + 168) && has(512 + 240) && !has(512 + 3));

@@ -10,7 +10,7 @@ use std::{
 use profiler_common::{
     ledger::{Class, Ledger as _},
     record::NO_STACK,
-    syscalls::{COMPAT, Counter, Probe, SlowCall},
+    syscalls::{COMPAT, Counter, SlowCall},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     capture::cost::threads,
     observe::{Observation, Part, space::Space},
-    report::{Finding, Ledger, Outcome, OutcomeClass, Severity, Unit, Value, identity::identify},
+    report::{Finding, Severity, Unit, Value, identity::identify},
     stack::own::{Named, Weight},
     target::stat::ticks_before,
     text::Text,
@@ -65,29 +65,9 @@ pub(super) fn io_uring(uring: &BTreeMap<(u16, u32), u64>) -> Option<Finding> {
 
 /// The ledger, and what it means.
 pub(super) fn account(counted: &Counted, part: &mut Part) {
-    let ledger = counted.ledger();
-    let count = |counter: Counter| ledger[counter.index()];
-    part.ledger = Probe::ALL
-        .iter()
-        .map(|probe| {
-            let of_probe = || Counter::ALL.iter().filter(|counter| counter.probe() == *probe);
-            let hits = of_probe().find(|c| c.class() == Class::Hits).map_or(0, |c| count(*c));
-            let outcomes = of_probe().filter_map(|counter| {
-                let class = match counter.class() {
-                    Class::Hits | Class::Quality => return None,
-                    Class::Recorded => OutcomeClass::Recorded,
-                    Class::Filtered => OutcomeClass::Filtered,
-                    Class::SampledOut => OutcomeClass::SampledOut,
-                    Class::Lost => OutcomeClass::Lost,
-                };
-                Some(Outcome { name: counter.name().to_owned(), class, count: count(*counter) })
-            });
-            Ledger::new(probe.name(), hits, outcomes.collect())
-        })
-        .collect();
-    part.hits = Counter::ALL.iter().filter(|c| c.class() == Class::Hits).map(|c| count(*c)).sum();
-    let quality = Counter::ALL.iter().filter(|c| c.class() == Class::Quality && count(**c) > 0);
-    part.quality = quality.map(|c| (c.name().to_owned(), count(*c))).collect();
+    let counters = counted.ledger();
+    part.account::<Counter>(&counters);
+    let count = |counter: Counter| counters[counter.index()];
     let lost: u64 = Counter::ALL.iter().filter(|c| c.class() == Class::Lost).map(|c| count(*c)).sum();
     if lost > 0 {
         let hits = units::count(lost as f64);

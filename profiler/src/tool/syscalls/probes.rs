@@ -6,14 +6,20 @@ use std::{
 };
 
 use profiler_common::{
-    ledger::{Counters, MAX_COUNTERS},
     record::RECORD_OF_TOOL,
     syscalls::{ALL_STACKS, Cell, Counter, NO_STACKS, SLOW_STACKS, Settings as Live, Thread},
 };
 
-use super::{kinds::wait_words, mapped::Mapped, number_calls};
+use super::{
+    kinds::{is_wait, words},
+    mapped::Mapped,
+    number_calls::is_number,
+};
 use crate::{
-    capture::object::{Maps, Object, Settings, explain},
+    capture::{
+        counted::counters,
+        object::{Maps, Object, Settings, explain},
+    },
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
@@ -205,10 +211,10 @@ impl Probes {
     }
 
     fn prepare(&self, limits: Limits) -> Result<()> {
-        for (word, bits) in (0u32..).zip(number_calls::words()) {
+        for (word, bits) in (0u32..).zip(words(is_number)) {
             self.write("NUMBER_CALLS", &word, &bits)?;
         }
-        for (word, bits) in (0u32..).zip(wait_words()) {
+        for (word, bits) in (0u32..).zip(words(is_wait)) {
             self.write("WAIT_CALLS", &word, &bits)?;
         }
         self.set(limits, false)
@@ -275,15 +281,7 @@ impl Probes {
 
     /// The kernel side's counters, without those that threads and cells have.
     pub(super) fn counters(&self) -> Result<[u64; Counter::COUNT]> {
-        let cpus =
-            aya::util::nr_cpus().map_err(|(what, e)| tried(format_args!("to read {what}")).because_of(e))?;
-        let mut by_cpu = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
-        self.read("COUNTERS", &0u32, &mut by_cpu)?;
-        let mut sums = [0; Counter::COUNT];
-        for counters in &by_cpu {
-            sums.iter_mut().zip(counters.of).for_each(|(sum, more)| *sum += more);
-        }
-        Ok(sums)
+        counters(&self.object)
     }
 
     pub(super) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
