@@ -16,9 +16,9 @@ pub(super) struct Measured {
     /// In all.
     all: RunTimes,
     /// In the last interval with enough runs.
-    lately: Option<RunTimes>,
+    recent: Option<RunTimes>,
     /// Hits per second in that interval.
-    lately_per_s: f64,
+    recent_per_s: f64,
     /// Hits per second now.
     now_per_s: f64,
 }
@@ -30,19 +30,19 @@ impl Measured {
         let since = reading.since(self.all);
         self.all = reading;
         if since.all().runs >= ENOUGH {
-            (self.lately, self.lately_per_s) = (Some(since), self.now_per_s);
+            (self.recent, self.recent_per_s) = (Some(since), self.now_per_s);
         }
     }
 
     /// Whether the load is now much higher than when it was measured.
     pub(super) fn is_outdated(&self) -> bool {
-        self.now_per_s >= LOAD_PER_S && self.now_per_s > 2.0 * self.lately_per_s
+        self.now_per_s >= LOAD_PER_S && self.now_per_s > 2.0 * self.recent_per_s
     }
 
     /// The run times that apply now; none if nothing was measured under such a load.
     pub(super) fn times(&self) -> RunTimes {
-        match self.lately {
-            Some(lately) => lately,
+        match self.recent {
+            Some(recent) => recent,
             None if self.now_per_s >= LOAD_PER_S => RunTimes::default(),
             None => self.all,
         }

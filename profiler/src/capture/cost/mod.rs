@@ -259,7 +259,7 @@ impl CostMeter {
             spent.push(Spent { tid: ENDED, busy_ns, ours_ns: took.ended_ns, waited_ns: 0.0 });
         }
         self.spending.add(length, spent);
-        let told = [self.spending.mean(), self.spending.recent(), self.spending.lately()];
+        let told = [self.spending.mean(), self.spending.recent(), self.spending.shown()];
         for share in told.into_iter().flatten() {
             if let (false, Some(name)) = (self.names.contains_key(&share.tid), threads::name(share.tid)) {
                 self.names.insert(share.tid, name);
@@ -300,7 +300,7 @@ impl CostMeter {
 
     /// The present share of the thread that pays most.
     pub(crate) fn now(&self) -> Option<Share> {
-        self.spending.lately()
+        self.spending.shown()
     }
 
     /// The thread that pays more than `limit` on the average of the last `seconds` seconds.

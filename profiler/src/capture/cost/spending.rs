@@ -120,7 +120,7 @@ impl Spending {
     }
 
     /// The same over the last seconds, for people: what a start has cost is not what it costs now.
-    pub(crate) fn lately(&self) -> Option<Share> {
+    pub(crate) fn shown(&self) -> Option<Share> {
         self.over_last(SHOWN_SECONDS)
     }
 
@@ -264,7 +264,7 @@ mod tests {
         for second in 0..8 {
             spending.add(SECOND, vec![spent(1, 1000.0, if second < 2 { 800.0 } else { 10.0 })]);
         }
-        assert_eq!(share(spending.lately()), (1, 0.01));
+        assert_eq!(share(spending.shown()), (1, 0.01));
         assert_eq!(share(spending.recent()), (1, 0.208), "the guard looks at ten seconds");
     }
 

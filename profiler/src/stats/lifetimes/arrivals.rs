@@ -152,7 +152,7 @@ struct Rhythm {
     /// The typical gap; 0 without a gap.
     typical: f64,
     /// The same of the later half of the time, if it is longer.
-    lately: f64,
+    recent: f64,
     /// The longest gap.
     longest: f64,
 }
@@ -175,7 +175,7 @@ impl Rhythm {
             youngest_units: youngest as f64 * unit,
             oldest_units: oldest as f64 * unit,
             typical: typical(&slots) * unit,
-            lately: typical(&slots).max(typical(&slots[..later])) * unit,
+            recent: typical(&slots).max(typical(&slots[..later])) * unit,
             longest: longest as f64 * unit,
         })
     }
@@ -196,9 +196,9 @@ impl Rhythm {
         if self.gaps(self.typical) >= KNOWN_GAPS {
             // Of births at random moments the mean of n gaps is half the typical one, and the next gap is longer
             // than x such means with the chance (1 + x/n)^-n: it and the mean are not known apart.
-            let gaps = self.gaps(self.lately);
+            let gaps = self.gaps(self.recent);
             let beyond_stall = (silence - stall).max(0.0);
-            let chance = (1.0 + beyond_stall / self.lately / gaps).powf(-2.0 * gaps);
+            let chance = (1.0 + beyond_stall / self.recent / gaps).powf(-2.0 * gaps);
             // Births that go on for long between rare pauses have short gaps, typically: the pauses count too, and
             // the time before the first birth may have been one.
             let (tail, times) =

@@ -14,10 +14,10 @@ mod growers;
 pub mod growth;
 pub mod hazard;
 pub mod judge;
-pub(crate) mod lately;
 pub(crate) mod live;
 pub(crate) mod moments;
 mod pool;
+pub(crate) mod recent;
 pub mod rows;
 #[cfg(test)]
 mod sample;

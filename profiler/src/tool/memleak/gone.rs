@@ -6,14 +6,14 @@ use super::{rules, session::Session};
 use crate::{
     observe::space::Space,
     report::{Finding, Phrase, Severity},
-    stats::lifetimes::lately::Released,
+    stats::lifetimes::recent::Released,
     units,
 };
 
 /// One finding for each target that freed most of what was old as it ended.
 pub(super) fn freed<'a>(session: Session<'a>) -> impl Iterator<Item = Finding> + 'a {
     let estimated = session.tool.options.sample_bytes.is_some();
-    let of = move |space: &'a Space| Some((space, session.tool.lately.released.get(&space.number)?));
+    let of = move |space: &'a Space| Some((space, session.tool.recent.released.get(&space.number)?));
     session.on.spaces.iter().filter_map(of).map(move |(space, freed)| {
         let words = freed_words(space.process.pid(), freed, estimated);
         Finding::new(

@@ -23,7 +23,7 @@ impl Memleak {
     /// Keeps what the targets hold, where that is not too soon.
     pub(super) fn look_at_held(&mut self, on: &Observation<'_>) -> Result<()> {
         let begun = Instant::now();
-        if self.lately.is_too_soon(begun) || on.spaces.iter().all(|space| space.ended.is_some()) {
+        if self.recent.is_too_soon(begun) || on.spaces.iter().all(|space| space.ended.is_some()) {
             return Ok(());
         }
         let moments = self.moments(on)?;
@@ -40,7 +40,7 @@ impl Memleak {
         moments: &Moments,
         begun: Instant,
     ) {
-        let Memleak { lately, memory, .. } = self;
+        let Memleak { recent, memory, .. } = self;
         let lives = on.spaces.iter().filter(|space| space.ended.is_none() && !space.process.ended());
         let mut of_spaces: BTreeMap<u16, Vec<StackRow>> =
             lives.map(|space| (space.number, Vec::new())).collect();
@@ -50,10 +50,10 @@ impl Memleak {
             }
         }
         for (space, rows) in of_spaces {
-            let held = lately.keep(space, rows, moments.of(space).0, begun);
+            let held = recent.keep(space, rows, moments.of(space).0, begun);
             memory.note_followed(space, held);
         }
-        lately.looked(begun);
+        recent.looked(begun);
     }
 
     /// Puts those that freed most of what was old as they ended back to how they were just before.
@@ -62,7 +62,7 @@ impl Memleak {
             on.spaces.iter().filter(|space| space.ended.is_some() && space.killed_by != Some(libc::SIGKILL));
         for space in by_themselves.map(|space| space.number) {
             let is_of = |stack| on.stacks.get(stack).is_some_and(|stack| stack.space == space);
-            self.lately.put_back(space, moments.of(space).0, rows, is_of);
+            self.recent.put_back(space, moments.of(space).0, rows, is_of);
         }
     }
 }

@@ -50,7 +50,7 @@ use crate::{
         space::Space,
     },
     report::{Ended, Probed},
-    stats::lifetimes::{before::Before, lately::Lately, moments::Moments},
+    stats::lifetimes::{before::Before, moments::Moments, recent::Recent},
     target::{
         maps,
         modules::{ModuleId, Modules},
@@ -83,7 +83,7 @@ pub(crate) struct Memleak {
     /// Their memory by kind, from then on.
     pub(super) memory: Memory,
     /// What they held a moment ago.
-    pub(super) lately: Lately,
+    pub(super) recent: Recent,
     /// The end of address spaces that are gone, in age units.
     pub(super) ends: BTreeMap<u16, u64>,
     /// Counters when the last probe was attached.
@@ -115,7 +115,7 @@ impl Memleak {
             start_ns: 0,
             bytes_before: 0,
             memory: Memory::default(),
-            lately: Lately::default(),
+            recent: Recent::default(),
             ends: BTreeMap::new(),
             early: [0; Counter::COUNT],
             late: None,

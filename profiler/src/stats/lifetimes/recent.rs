@@ -24,7 +24,7 @@ const HOLD_PART: f64 = 0.75;
 
 /// Address spaces as they were at the last look at which they lived.
 #[derive(Debug, Default)]
-pub(crate) struct Lately {
+pub(crate) struct Recent {
     /// By number of the space.
     spaces: BTreeMap<u16, Lived>,
     again: Option<Instant>,
@@ -50,7 +50,7 @@ pub(crate) struct Released {
     pub(crate) before: Duration,
 }
 
-impl Lately {
+impl Recent {
     /// Whether it is too soon for another look.
     pub(crate) fn is_too_soon(&self, now: Instant) -> bool {
         self.again.is_some_and(|again| now < again)
@@ -177,11 +177,11 @@ mod tests {
 
     #[test]
     fn releasing_that_takes_a_while_does_not_hide_what_was_there() {
-        let mut lately = Lately::default();
+        let mut recent = Recent::default();
         let begun = Instant::now();
         let mut look = |after_s: u64, old: u64| {
-            lately.keep_lived(1, lived(vec![row(1, old, old)], begun + Duration::from_secs(after_s)));
-            lately.live_bytes(1)
+            recent.keep_lived(1, lived(vec![row(1, old, old)], begun + Duration::from_secs(after_s)));
+            recent.live_bytes(1)
         };
         assert_eq!([look(0, 100), look(1, 110), look(2, 60), look(3, 1)], [100.0, 110.0, 110.0, 110.0]);
         assert_eq!([look(6, 1), look(7, 2)], [1.0, 2.0], "it goes on without it");
