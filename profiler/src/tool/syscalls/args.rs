@@ -7,10 +7,10 @@ use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum, builder::NonEmptySt
 use super::{probes::Stacks, tool::Syscalls};
 use crate::{observe::settings::Settings, text::Pattern, tool::Made, units::options::positive_duration};
 
-/// What only this tool takes.
+/// The options that only this tool has.
 #[derive(Debug, Args)]
 struct SyscallsArgs {
-    /// Also list single calls of at least TIME, with thread and result, and with the stack of those whose stack was taken.
+    /// Also list single calls that took at least TIME, with thread and result, and with their stack if it was taken.
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     slow: Option<Duration>,
     /// Only threads of this name; * and ? are wildcards.
@@ -19,8 +19,8 @@ struct SyscallsArgs {
     /// What the first table has a row for.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "call")]
     by: By,
-    /// Whose call stacks are taken. Those of slow calls cost little: what is slow adapts so that about 100 calls a second are, and
-    /// 20 of those that only wait.
+    /// Which calls have their stack taken. "slow" costs little: the limit of what counts as slow adapts, so that about 100 stacks
+    /// a second are taken, and 20 of calls that only wait.
     #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
     stacks: StacksArg,
 }
@@ -37,14 +37,14 @@ pub(super) enum By {
     Caller,
 }
 
-/// Whose stacks are taken.
+/// Which calls have their stack taken.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StacksArg {
-    /// Those of slow calls.
+    /// Slow calls.
     Slow,
-    /// Those of all calls.
+    /// All calls.
     All,
-    /// Nobody's.
+    /// No calls.
     None,
 }
 
@@ -53,11 +53,11 @@ enum StacksArg {
 pub(super) struct Options {
     /// Calls of at least this length are listed one by one.
     pub(super) slow: Option<Duration>,
-    /// Which threads are shown, by name.
+    /// Which threads are shown: a pattern of their names.
     pub(super) thread: Option<Pattern>,
     /// What the first table has a row for.
     pub(super) by: By,
-    /// Whose stacks are taken.
+    /// Which calls have their stack taken.
     pub(super) stacks: Stacks,
 }
 

@@ -1,8 +1,8 @@
-//! Cells of threads, and those that threads of a name share, read so that each call is in one of them.
+//! Reads the cells of threads, and the cells that threads of one name share, so that each call is counted in exactly one of them.
 //!
-//! A thread that ends may give its room back: what its cells counted is added to shared ones. What is read while that happens is in both,
-//! or in none. If threads end all the time, there is no moment for all cells in which none does. So they are read call by call: that is
-//! short enough.
+//! When a thread ends, its cells may be added to shared ones and given to other threads. A reader that is not careful then sees
+//! the same calls twice, or not at all. If threads end all the time, there is never a moment to read all cells at once. So cells
+//! are then read one system call at a time, which is quick enough.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use profiler_common::syscalls::{Cell, ErrorKey, Folds, SharedKey};
 
 use crate::error::Result;
 
-/// How often everything is read at once before it is read call by call.
+/// How often all cells are read at once before they are read one system call at a time.
 const TRIES_AT_ONCE: usize = 2;
-/// How often the cells of one call are read, until no room was given back meanwhile.
+/// How often the cells of one call are read, until no cells were given back meanwhile.
 const TRIES: usize = 200;
-/// How often keys are listed: new ones may come when a thread gives its room back.
+/// How often keys are listed: more may appear when a thread gives its cells back.
 const LISTS: usize = 4;
 
-/// A system call. Room is given back from cells to others of the same call.
+/// A system call of an address space. Cells are only ever added to shared cells of the same call.
 pub(super) type OneCall = u64;
 
 /// What was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Read {
     pub(super) cells: Vec<Cell>,
-    /// Of shared cells.
+    /// Keys of shared cells.
     pub(super) errors: Vec<(ErrorKey, u64)>,
 }
 
@@ -36,17 +36,17 @@ pub(super) struct Places {
     pub(super) errors: Vec<ErrorKey>,
 }
 
-/// What the kernel side has.
+/// The kernel side's counts.
 pub(super) trait Books {
-    /// How often room was given back.
+    /// How often threads have given their cells back.
     fn folds(&self) -> Result<Folds>;
     /// Everything at once.
     fn all(&self) -> Result<Read>;
-    /// Where own cells are now.
+    /// Where the threads' own cells are now.
     fn own_places(&self) -> Result<BTreeMap<OneCall, Vec<u32>>>;
     /// Adds where shared cells and their errors are now.
     fn shared_places(&self, places: &mut BTreeMap<OneCall, Places>) -> Result<()>;
-    /// A cell of a thread's own; `None` if it is not one of that call any more.
+    /// A cell of a thread; `None` if it is now used for another call.
     fn own(&self, of: OneCall, index: u32) -> Option<Cell>;
     /// A shared cell.
     fn shared(&self, key: &SharedKey) -> Result<Option<Cell>>;
@@ -57,7 +57,7 @@ pub(super) trait Books {
 /// Reads everything.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If a map cannot be read.
 pub(super) fn read(books: &impl Books) -> Result<Read> {
     for _ in 0..TRIES_AT_ONCE {
         let before = books.folds()?;
@@ -73,7 +73,7 @@ fn by_call(books: &impl Books) -> Result<Read> {
     let own = books.own_places()?;
     let mut read: BTreeMap<OneCall, (Places, Read)> = BTreeMap::new();
     for _ in 0..LISTS {
-        // After the own ones: what was given back since is in one of those that are listed.
+        // After the threads' own cells: whatever they gave back since is then in a shared cell that is listed here.
         let mut places: BTreeMap<OneCall, Places> =
             own.iter().map(|(of, own)| (*of, Places { own: own.clone(), ..Places::default() })).collect();
         books.shared_places(&mut places)?;
@@ -99,7 +99,7 @@ fn by_call(books: &impl Books) -> Result<Read> {
     Ok(all)
 }
 
-/// Reads the cells of one call in a moment in which no room is given back, if there is one.
+/// Reads the cells of one call while none are given back, if there is such a moment.
 fn one_call(books: &impl Books, of: OneCall, places: &Places) -> Result<Read> {
     let mut read = Read::default();
     for _ in 0..TRIES {
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// Threads of one name, of which some give their room back while they are looked at.
+    /// Threads of one name, some of which give their cells back while they are read.
     #[derive(Default)]
     struct Ending {
         own: BTreeMap<u32, (u64, u64)>,
@@ -137,7 +137,7 @@ mod tests {
         errors: BTreeMap<u64, u64>,
         folds: u64,
         looks: usize,
-        /// Which cells give their room back, by the look before which they do.
+        /// Which threads give their cells back, and before which read.
         ends: Vec<(usize, u32)>,
     }
 

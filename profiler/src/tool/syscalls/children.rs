@@ -1,5 +1,5 @@
-//! Which row the calls of a process are in. Where many children of a target have ended, theirs are in one row, as those of a server that
-//! starts a process for each match. Those of a process that is not observed after all are in none.
+//! Which row has the calls of a process. If many children of a target have ended, they share one row: think of a server that starts a
+//! process for each match. The calls of a process that is not observed after all are in no row.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -8,21 +8,21 @@ use profiler_common::syscalls::{CHILDREN, HAS_ENDED};
 use super::counted::Counted;
 use crate::observe::Observation;
 
-/// Children of one target that have rows of their own after they have ended.
+/// How many ended children of one target have rows of their own.
 const APART: usize = 16;
 
-/// Bit of an address space in rows: the processes that descend from it, and have ended.
+/// Bit of an address space number in rows: stands for the ended descendants of that target.
 const OF_CHILDREN: u16 = CHILDREN as u16;
 
 /// What is known of an address space.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The space of the target that its process descends from by forks.
+    /// The address space of the target that this process descends from by forks.
     target: Option<u16>,
     is_gone: bool,
 }
 
-/// The number under which rows have an address space.
+/// The number that rows use for an address space.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
     /// By the space's own number.
@@ -56,7 +56,7 @@ impl Gathered {
         Gathered { numbers: (0..).zip(spaces).map(number).collect(), left_out }
     }
 
-    /// The number under which rows have a space.
+    /// The number that rows use for a space.
     pub(super) fn number(&self, space: u16) -> u16 {
         self.numbers.get(usize::from(space)).copied().unwrap_or(space)
     }
@@ -66,7 +66,8 @@ impl Gathered {
         !self.left_out.contains(&space)
     }
 
-    /// Gives what was counted the numbers that rows have, and takes out what is in none. What is gathered is of no single thread.
+    /// Replaces the numbers of address spaces by those that rows use, and drops counts that are in no row. Counts that are put together
+    /// no longer belong to a single thread.
     pub(super) fn gather(&self, counted: &mut Counted) {
         let has = |space: u32| self.has(space as u16);
         counted.cells.retain(|cell| has(cell.space));
@@ -97,7 +98,7 @@ impl Gathered {
         });
     }
 
-    /// Adds the spaces that are in rows of others.
+    /// Adds the spaces whose calls are in a common row.
     pub(super) fn with_gathered(&self, spaces: &mut BTreeSet<u16>) {
         let gathered = (0..).zip(&self.numbers).filter(|(own, number)| own != *number);
         let more: Vec<u16> =
@@ -106,7 +107,7 @@ impl Gathered {
     }
 }
 
-/// The target, if rows have this number for processes that descend from it.
+/// The target, if rows use this number for its ended descendants.
 pub(super) fn target_of(space: u16) -> Option<u16> {
     (space & OF_CHILDREN != 0).then_some(space & !OF_CHILDREN)
 }

@@ -19,18 +19,18 @@ use crate::{
     kernel::bpf,
 };
 
-/// Everything that was counted so far. The ledger belongs together even while the programs run; so does each cell.
+/// Everything that was counted so far. The ledger is consistent even while the programs run, and so is each cell.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// Cells of threads, and after them those that threads of a name share.
+    /// Cells of threads, followed by the cells that threads of one name share.
     pub cells: Vec<Cell>,
-    /// Threads that have a record, those that have ended included, unless their records were given to others.
+    /// Threads that have a record, including those that have ended, unless the record has been reused.
     pub threads: Vec<Thread>,
-    /// Calls that failed, by cell and error; what the cells do not have.
+    /// Calls that failed, by cell and error, as far as the cells do not have them.
     pub errors: Vec<(ErrorKey, u64)>,
     /// Operations that went through rings of io_uring, by space and operation; empty also where the kernel has no such tracepoints.
     pub uring: Vec<(UringKey, u64)>,
-    /// What stacks did with calls, as far as stacks were taken.
+    /// Calls and time by call stack, as far as stacks were taken.
     pub callers: Vec<(CallerKey, Caller)>,
     /// The ledger, by [`Counter`].
     pub counters: [u64; Counter::COUNT],
@@ -40,7 +40,7 @@ impl Counted {
     /// Reads it.
     ///
     /// # Errors
-    /// If the kernel does not say.
+    /// If a map cannot be read.
     pub fn read(probes: &Probes) -> Result<Counted> {
         let mut counted = Counted {
             cells: Vec::new(),
@@ -63,7 +63,7 @@ impl Counted {
         Ok(counted)
     }
 
-    /// Reads threads. Where the records are of those that have one.
+    /// Reads the threads. Returns where their records are.
     fn read_threads(&mut self, probes: &Probes) -> Result<Records> {
         let mut records = HashMap::new();
         for (_, record) in probes.threads.up_to(probes.given_out("NEXT_THREAD")?) {
@@ -83,7 +83,7 @@ impl Counted {
         self.counters[counter.index()]
     }
 
-    /// The ledger. Hits come from threads, what became of them from cells and from what threads are doing, so that they prove each other.
+    /// The ledger. Hits come from threads; their outcomes come from cells and from calls in progress. So one checks the other.
     pub fn ledger(&self) -> [u64; Counter::COUNT] {
         self.counters
     }
@@ -92,14 +92,14 @@ impl Counted {
 /// Records by address space and thread.
 type Records = HashMap<(u32, u32), *const Thread>;
 
-/// What the programs have while they run.
+/// What the programs have counted, while they run.
 struct Live<'a> {
     probes: &'a Probes,
     records: Records,
 }
 
 impl Live<'_> {
-    /// A cell, so that its numbers belong together; `None` if no thread has it.
+    /// A consistent copy of a cell; `None` if no thread has it.
     fn cell(&self, place: *const Cell) -> Option<Cell> {
         // SAFETY: an element of the mapping; any bytes are valid for a wire type.
         let read = || unsafe { place.read_volatile() };
@@ -184,7 +184,7 @@ impl Books for Live<'_> {
     }
 }
 
-/// Makes the numbers of a cell fit each other that were read while a call was added: its histogram has the calls.
+/// Makes a cell consistent that was read while a call was added to it: its count and sums follow the histogram.
 fn mend(cell: &mut Cell) {
     cell.count = cell.histogram.iter().sum();
     let used = |(bucket, count): (usize, &u64)| (*count > 0).then_some(bucket);
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_cell_that_was_read_in_between_is_a_sound_histogram() {
-        // The sum and the number came before the histogram, then the longest, then nothing but the histogram.
+        // Sum and count were written before the histogram; the maximum was not written yet.
         for mut torn in [
             cell(3, 3_000, 1_000, &[(1_000, 2)]),
             cell(2, 2_000, 9_000_000, &[(1_000, 2)]),

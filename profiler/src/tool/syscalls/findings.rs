@@ -20,9 +20,9 @@ use crate::{
     units,
 };
 
-/// Nothing is called pointless that was seen for less.
+/// Nothing is called pointless in a shorter observation.
 const LEAST: Duration = Duration::from_secs(1);
-/// Names of threads in one sentence.
+/// How many names of threads a sentence has at most.
 const MOST_NAMES: usize = 8;
 
 /// What findings are made from.
@@ -37,21 +37,21 @@ pub(super) struct Facts<'a> {
     pub(super) name: &'a dyn Fn(Who) -> Option<Text>,
     /// The process of an address space, if there are several.
     pub(super) pid: &'a dyn Fn(u16) -> Option<u32>,
-    /// Whether the process of an address space has sockets for datagrams, as far as is known.
+    /// Whether the process of an address space has datagram sockets; true if that is not known.
     pub(super) has_datagrams: &'a dyn Fn(u16) -> bool,
-    /// Threads that are asked for, if not all are.
+    /// The threads that `--thread` asks for.
     pub(super) asked: Option<&'a Asked>,
     pub(super) length: Duration,
 }
 
-/// Threads that are asked for by name.
+/// Threads that `--thread` asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    /// The pattern of their names, as it was given.
+    /// The pattern, as it was given.
     pub(super) pattern: Text,
-    /// Whether there is one.
+    /// Whether any thread matches.
     pub(super) is_there: bool,
-    /// The names that there are.
+    /// The names of all threads.
     pub(super) names: BTreeSet<Text>,
 }
 
@@ -66,10 +66,10 @@ impl Facts<'_> {
     }
 }
 
-/// What a thread or all threads of a process did, by call.
+/// The calls of a thread, or of all threads of a process.
 type ByCall<'a> = BTreeMap<u64, &'a Sum>;
 
-/// All of them, the answer first unless something is pointless.
+/// All findings. The answer comes first, unless something is pointless.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     if let Some(asked) = facts.asked
         && !asked.is_there
@@ -82,11 +82,12 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         for ((who, call), sum) in facts.by {
             threads.entry(*who).or_default().insert(*call, sum);
         }
-        // What several threads did together says nothing of one of them.
+        // Sums over several threads do not show what one of them does.
         for (who, calls) in threads.iter().filter(|(who, _)| !who.is_several()) {
             findings.extend(of_thread::findings(facts, *who, calls));
         }
-        // What is in vain among all threads of a process is not known of some of them.
+        // Of futex calls, some threads may wake and others wait: only all threads of a process together show whether
+        // calls are in vain.
         if facts.asked.is_none() {
             findings.extend(of_process::findings(facts));
         }
@@ -95,13 +96,10 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-/// No thread has such a name.
+/// No thread has a name that matches.
 fn nobody(asked: &Asked) -> Finding {
-    let mut sentence = vec![
-        Phrase::plain("No thread is named "),
-        Phrase::Name(asked.pattern.clone()),
-        Phrase::plain(", as --thread asks for"),
-    ];
+    let mut sentence =
+        vec![Phrase::plain("No thread matches --thread "), Phrase::Name(asked.pattern.clone())];
     for (place, name) in asked.names.iter().take(MOST_NAMES).enumerate() {
         sentence.push(Phrase::plain(if place == 0 { ": there are " } else { ", " }));
         sentence.push(Phrase::Name(name.clone()));
@@ -124,7 +122,7 @@ fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
     Finding::new(rule, severity, sentence)
 }
 
-/// Where the time goes that is not spent waiting.
+/// Which call takes the most time, apart from calls that are meant to wait.
 fn time(facts: &Facts<'_>) -> Finding {
     let mut calls: BTreeMap<u64, Sum> = BTreeMap::new();
     let mut rows: BTreeMap<u64, (u64, u16)> = BTreeMap::new();
@@ -147,7 +145,10 @@ fn time(facts: &Facts<'_>) -> Finding {
                     units::duration(facts.length)
                 ),
             ),
-            _ => (rules::TIME, format!("{} system calls, all of which only wait.", units::count(all as f64))),
+            _ => (
+                rules::TIME,
+                format!("{} system calls, all of them meant to wait.", units::count(all as f64)),
+            ),
         };
         return of_all(facts, rule, words);
     };
@@ -158,11 +159,11 @@ fn time(facts: &Facts<'_>) -> Finding {
         .map_or_else(String::new, |p99| format!(", p99 {}", units::nanos(p99.middle())));
     let may_wait = kinds::native(*call).is_some_and(|call| kinds::READS.contains(&call));
     let words = format!(
-        "{} takes {} of the time in calls other than poll, sleep and futex{}: {}/s, {}/s of time{quantile}, {} of {} \
+        "{} takes {} of the time in calls that are not meant to wait{}: {}/s, {}/s of time{quantile}, {} of {} \
          calls failed.",
         names::call(*call),
         units::percent(share),
-        if may_wait { ", time in which it waits for data included" } else { "" },
+        if may_wait { " (this may include waiting for data)" } else { "" },
         units::count(facts.rate(sum.calls())),
         units::nanos(facts.rate(sum.total_ns)),
         units::count(sum.failed() as f64),
@@ -176,7 +177,7 @@ fn time(facts: &Facts<'_>) -> Finding {
         .because("working_ns", Unit::Nanos, Value::Exact(total))
 }
 
-/// A problem of a thread.
+/// A finding on pointless work of a thread.
 fn problem(facts: &Facts<'_>, who: Who, rule: &'static str, call: u64, words: String) -> Finding {
     let process = (facts.pid)(who.space).map_or_else(String::new, |pid| format!(" of process {pid}"));
     let mut sentence = match (facts.name)(who) {
@@ -195,7 +196,7 @@ fn problem(facts: &Facts<'_>, who: Who, rule: &'static str, call: u64, words: St
     )
 }
 
-/// The share of the calls that surely took less; those in the bucket of the limit do not count.
+/// The share of calls that certainly took less. Calls in the bucket of the limit do not count.
 fn share_below(sum: &Sum, limit_ns: u64) -> f64 {
     let histogram = sum.histogram();
     let below = histogram

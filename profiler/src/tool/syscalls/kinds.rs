@@ -33,12 +33,13 @@ pub(super) const LOOKUPS: [u64; 12] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332,
 /// Calls that wait for a disk: msync, fsync, fdatasync, sync, sync_file_range, syncfs.
 pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];
 
-/// Whether the result of a call is a number of things: those of [`POLLS`], futex (threads that were woken), recvmmsg, sendmmsg.
+/// Whether the result of a call is a number of things: [`POLLS`] (descriptors that are ready), futex (threads that were woken),
+/// recvmmsg and sendmmsg (messages).
 pub(super) fn counts_things(call: u64) -> bool {
     native(call).is_some_and(|call| POLLS.contains(&call) || [FUTEX, 299, 307].contains(&call))
 }
 
-/// The number of the x86-64 call that does the same; `None` if there is none of that name.
+/// The x86-64 number of the same call; `None` if x86-64 has no call of that name.
 pub(super) fn native(call: u64) -> Option<u64> {
     if call < names::X32.into() {
         return Some(call);
@@ -46,7 +47,7 @@ pub(super) fn native(call: u64) -> Option<u64> {
     let name = names::call(call);
     let (_, name) = name.split_once(':')?;
     let known = |name: &str| name.parse::<x86_64::Sysno>().ok().map(|known| known.id() as u64);
-    // i386 has some calls twice: with short numbers and with longer ones, or with times of 32 and of 64 bits.
+    // i386 has several forms of some calls: with short and long numbers, or with times of 32 and 64 bits.
     let same = match name {
         "_newselect" => "select",
         "fstatat64" => "newfstatat",
@@ -56,15 +57,14 @@ pub(super) fn native(call: u64) -> Option<u64> {
     known(same).or_else(|| known(same.strip_suffix("64")?))
 }
 
-/// Whether a call waits until something happens: time in it is time in which the thread has nothing to do.
+/// Whether a call is meant to wait until something happens: a thread in such a call has nothing else to do.
 pub(super) fn is_wait(call: u64) -> bool {
     native(call).is_some_and(|call| {
         POLLS.contains(&call) || SLEEPS.contains(&call) || call == FUTEX || OTHER_WAITS.contains(&call)
     })
 }
 
-/// The words of a map of the kernel side that has the calls of a kind: a bit for each call, eight words for native calls and eight for
-/// those of i386.
+/// The bitmap of the calls of a kind, for the kernel side: eight words for native calls and eight for those of i386.
 pub(super) fn words(is_of_kind: impl Fn(u64) -> bool) -> [u64; 16] {
     let mut words = [0; 16];
     for (first, kind) in [(0, 0), (8, COMPAT)] {

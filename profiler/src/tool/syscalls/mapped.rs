@@ -15,8 +15,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 
-/// How long a thread is waited for that is in the middle of a program. Those take less than a microsecond, unless the machine is one of
-/// several that share a processor.
+/// How long to wait for a program that is changing the record of a thread. Programs take less than a microsecond, unless a
+/// hypervisor preempts this virtual processor.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// An array of wire types.
@@ -42,22 +42,24 @@ impl<T> Mapped<T> {
         Ok(Mapped { map, entries, of: PhantomData })
     }
 
-    /// The place of an element; `None` behind the last one. The kernel side may write meanwhile: see [`settled`].
+    /// A pointer to an element; `None` beyond the last one. The kernel side may write at the same time: see
+    /// [`settled`].
     pub(super) fn at(&self, index: u32) -> Option<*const T> {
         // SAFETY: within the mapping.
         (index < self.entries).then(|| unsafe { self.map.as_ptr().cast::<T>().add(index as usize) })
     }
 
-    /// Elements from 1 up to a number, as far as there are any.
+    /// Elements from 1 to `last`, as far as the array has them.
     pub(super) fn up_to(&self, last: u64) -> impl Iterator<Item = (u32, *const T)> + use<'_, T> {
         let last = last.min(u64::from(self.entries.saturating_sub(1))) as u32;
         (1..=last).filter_map(|index| Some((index, self.at(index)?)))
     }
 }
 
-/// Programs that have begun to change a record, and those that are done.
+/// How many programs have begun to change a record, and how many are done.
 fn programs(thread: *const Thread) -> (u64, u64) {
-    // SAFETY: an element of a mapping. What is done is read first: if it equals what has begun, nothing was in between.
+    // SAFETY: an element of a mapping. The count of those that are done is read first: if it equals the other, no
+    // program was running.
     unsafe {
         let done = (&raw const (*thread).done).read_volatile();
         fence(Ordering::Acquire);
@@ -67,8 +69,8 @@ fn programs(thread: *const Thread) -> (u64, u64) {
     }
 }
 
-/// What is read while no program changes the record of a thread or its cells, so that it belongs together. `false` with what was read last
-/// if there was no such moment.
+/// Reads while no program changes the record of a thread or its cells, so that what is read is consistent. If there was no such
+/// moment, returns the last attempt and `false`.
 pub(super) fn settled<T>(thread: *const Thread, read: impl Fn() -> T) -> (T, bool) {
     let began = Instant::now();
     loop {

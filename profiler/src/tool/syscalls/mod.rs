@@ -6,7 +6,6 @@ mod children;
 pub mod counted;
 mod findings;
 mod kinds;
-mod lately;
 mod mapped;
 mod names;
 mod number_calls;
@@ -14,6 +13,7 @@ mod outlook;
 mod part;
 mod price;
 pub mod probes;
+mod recent;
 mod rows;
 mod rules;
 mod slow;
@@ -23,7 +23,7 @@ mod tool;
 
 use crate::tool::{About, foresight::Foresight};
 
-/// The tool, for those who ask what there is.
+/// The tool, as the registry has it.
 pub(crate) const ABOUT: About = About {
     name: "syscalls",
     question: "Where is time spent in the kernel, with which errors, called from where?",

@@ -5,7 +5,7 @@ use syscalls::{Errno, x86, x86_64};
 
 /// Bit of a number: a call of x32.
 pub(super) const X32: u32 = 1 << 30;
-/// Calls that have numbers of their own in x32, from 512 on.
+/// Calls that have their own numbers in x32, from 512 on.
 const OF_X32: [&str; 36] = [
     "rt_sigaction",
     "rt_sigreturn",
@@ -45,7 +45,7 @@ const OF_X32: [&str; 36] = [
     "pwritev2",
 ];
 
-/// The name of a call: `read`, `i386:read`, `x32:read`; a number that has no name is shown as it is.
+/// The name of a call: `read`, `i386:read`, `x32:read`; the number if it has no name.
 pub(super) fn call(call: u64) -> String {
     let number = call as u32;
     if call & COMPAT != 0 {
@@ -66,8 +66,7 @@ pub(super) fn call(call: u64) -> String {
     }
 }
 
-/// The name of an operation of io_uring (`enum io_uring_op`, include/uapi/linux/io_uring.h); a number that has no name is shown
-/// as it is.
+/// The name of an operation of io_uring (`enum io_uring_op`, include/uapi/linux/io_uring.h); the number if it has no name.
 pub(super) fn operation(number: u32) -> String {
     const NAMES: [&str; 58] = [
         "NOP",
@@ -132,7 +131,7 @@ pub(super) fn operation(number: u32) -> String {
     NAMES.get(number as usize).map_or_else(|| format!("operation {number}"), |name| (*name).to_owned())
 }
 
-/// The name of an error: `EAGAIN`; a number that has no name is shown as it is.
+/// The name of an error: `EAGAIN`; the number if it has no name.
 pub(super) fn error(number: u64) -> String {
     let known = i32::try_from(number).ok().and_then(|number| Errno::new(number).name());
     known.map_or_else(|| format!("error {number}"), str::to_owned)

@@ -1,4 +1,4 @@
-//! Calls whose result is a number of bytes, or of things: their results are added up.
+//! Calls whose result is a number of bytes or of things: these results are added up.
 
 use super::kinds::{counts_things, native};
 
@@ -11,7 +11,7 @@ const BYTES: [u64; 29] = [
 ];
 /// Whether the results of a call are added up.
 pub(super) fn is_number(call: u64) -> bool {
-    // The same sum serves calls that return a number of things.
+    // Calls that return a number of things use the same sum.
     is_number_of_bytes(call) || counts_things(call)
 }
 

@@ -1,4 +1,5 @@
-//! What is said of targets besides their calls: who makes none, is stopped, has children that do the work, or has ended.
+//! Findings about targets rather than calls: those that make no calls, are stopped, have children that do the work, or
+//! have ended.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -31,7 +32,7 @@ pub(super) fn calling(rows: &Rows) -> BTreeSet<u16> {
     rows.by.iter().filter(|(_, sum)| sum.calls() > 0).map(|((who, _), _)| who.space).collect()
 }
 
-/// Completes what was found. `families`: what targets and their children had used when the observation began.
+/// Adds these findings. `families`: what targets and their children had used when the observation began.
 pub(super) fn complete(
     findings: &mut Vec<Finding>,
     on: &Observation<'_>,
@@ -47,19 +48,19 @@ pub(super) fn complete(
         families,
         active: &active,
         proved: false,
-        // There is no age to wait for: what counts is the length.
+        // This tool has no age to wait for; the length of the observation takes its place.
         older: length,
         length,
         lasted: &|space| on.lasted_of(space),
         sees: &|_| true,
         why_unseen: &|_| Error::new(ErrorKind::Kernel, "tried to observe system calls"),
     };
-    // Calls are counted from the first moment on: of no target was too little seen to say when it ended.
+    // Calls are counted from the first moment on, so no target was observed for too short a time to mention its end.
     let gone = sight::gone::findings(View { older: Duration::ZERO, ..view });
     place(findings, sight(&view, || None), gone);
 }
 
-/// What limits the answer comes first. Calls were counted whatever else could have been meant: the rest is a remark.
+/// What limits the answer comes first. Calls were counted even if something else was meant, so the rest comes last.
 fn place(findings: &mut Vec<Finding>, sight: Sight, gone: Vec<Finding>) {
     let Sight { instead, before, before_unproved, behind } = sight;
     let nothing = findings.iter_mut().find(|finding| finding.rule == rules::NOTHING_SEEN);
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_that_work_are_said_in_place_of_nothing_and_before_an_answer() {
+    fn children_that_work_come_before_the_answer_or_replace_nothing_seen() {
         let finding = |rule, severity| Finding::plain(rule, severity, "words");
         let children = || finding(rules::CHILDREN, Severity::Limit);
         let mut nothing = vec![finding(rules::NOTHING_SEEN, Severity::Info)];

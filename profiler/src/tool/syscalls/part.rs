@@ -1,4 +1,4 @@
-//! What a report says of what was counted: sentences, ledger, stacks, and threads that were not seen.
+//! Turns the counts into parts of the report: findings, ledger, stacks, and threads from which no event came.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -30,7 +30,7 @@ use crate::{
     units,
 };
 
-/// What is said, in order.
+/// The findings, in order.
 pub(super) fn said(facts: &Facts<'_>, losses: &[String]) -> Vec<Finding> {
     let mut all = Vec::new();
     if let Some(first) = losses.first() {
@@ -47,7 +47,7 @@ pub(super) fn uring(counted: &Counted) -> BTreeMap<(u16, u32), u64> {
     counted.uring.iter().map(|(key, count)| ((key.space as u16, key.operation), *count)).collect()
 }
 
-/// Says that io_uring is in use: what goes through it is in no table of calls.
+/// Says that io_uring is in use: its operations are not in the tables of calls.
 pub(super) fn io_uring(uring: &BTreeMap<(u16, u32), u64>) -> Option<Finding> {
     let all: u64 = uring.values().sum();
     (all > 0).then(|| {
@@ -63,7 +63,7 @@ pub(super) fn io_uring(uring: &BTreeMap<(u16, u32), u64>) -> Option<Finding> {
     })
 }
 
-/// The ledger, and what it means.
+/// Writes the ledger, and what its losses mean.
 pub(super) fn account(counted: &Counted, part: &mut Part) {
     let counters = counted.ledger();
     part.account::<Counter>(&counters);
@@ -84,7 +84,7 @@ pub(super) fn account(counted: &Counted, part: &mut Part) {
     );
 }
 
-/// Losses of things that are not hits.
+/// Losses that are not hits.
 const LOSSES: [(Counter, &str, &str); 3] = [
     (
         Counter::ErrorLost,
@@ -98,12 +98,12 @@ const LOSSES: [(Counter, &str, &str); 3] = [
     ),
     (
         Counter::CallerLost,
-        "calls were not put down to their stack because the table of callers is full",
-        "--stacks slow has fewer",
+        "calls are missing from the table of callers because it is full",
+        "--stacks slow takes fewer stacks",
     ),
 ];
 
-/// Names the stacks that were taken, and puts them into the part.
+/// Names the stacks that were taken, and adds them to the part.
 pub(super) fn stacks(
     listed: &[SlowCall],
     on: &Observation<'_>,
@@ -123,7 +123,8 @@ pub(super) fn stacks(
         });
     }
     let walked = weights.values().map(|weight| (weight.stack, weight.things));
-    // Calls without a stack: none was asked for, or the table was full. Only the second is a walk that failed.
+    // A call may have no stack because none was asked for, or because the table was full. Only the latter counts as a
+    // failed walk.
     let without = counted.counter(Counter::StackTableFull);
     part.walked = walked.filter(|(stack, _)| *stack != NO_STACK).chain([(NO_STACK, without)]).collect();
     let weights: Vec<Weight> = weights.into_values().collect();
@@ -153,7 +154,7 @@ pub(super) fn stacks(
     (callers.collect(), singles.collect())
 }
 
-/// The threads of a process that there are now.
+/// The current threads of a process.
 fn threads_of(pid: u32) -> impl Iterator<Item = u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
@@ -166,7 +167,7 @@ pub(super) fn names(on: &Observation<'_>, rows: &Rows) -> BTreeSet<Text> {
     now.chain(rows.names.values().cloned()).collect()
 }
 
-/// Threads that are in a call and of which nothing was seen, with that call: it has gone on since before the start.
+/// Threads that are in a call, and from which no event came, with that call: it began before the observation.
 pub(super) fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)> {
     let known: HashSet<u32> = counted.threads.iter().map(|thread| thread.tid).collect();
     let began_ticks = ticks_before(on.began.elapsed());
@@ -179,14 +180,14 @@ pub(super) fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)
     alive.flat_map(of_space).collect()
 }
 
-/// The same of one process. Threads that began after `began_ticks` are left out: their calls may have begun after what was counted was
-/// read.
+/// The same for one process. Threads that began after `began_ticks` are left out: their calls may have begun after the counts
+/// were read.
 fn waiting_in(pid: u32, known: &HashSet<u32>, began_ticks: u64) -> Vec<(u32, u64)> {
     let kind = if is_32_bit(pid) { COMPAT } else { 0 };
     let unknown = threads_of(pid).filter(|tid| !known.contains(tid));
     let in_call = unknown.filter_map(|tid| {
         let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
-        // `running`, or a number and its arguments; -1 if it is in the kernel for something else.
+        // The file has `running`, or a number and its arguments; -1 if the thread is in the kernel for another reason.
         let number: u32 = text.split_whitespace().next()?.parse().ok()?;
         Some((tid, kind | u64::from(number)))
     });
@@ -201,14 +202,14 @@ fn is_32_bit(pid: u32) -> bool {
     read.is_ok() && start == *b"\x7fELF\x01"
 }
 
-/// Whether a process has a socket for datagrams; true if that is not known.
+/// Whether a process has a datagram socket; true if that is not known.
 pub(super) fn has_datagrams(pid: u32) -> bool {
     has_datagrams_in(Path::new(&format!("/proc/{pid}")))
 }
 
-/// The same, by the directory of the process.
+/// The same, given the directory of the process in `/proc`.
 fn has_datagrams_in(process: &Path) -> bool {
-    // A kernel without IPv6 has no table of it.
+    // A kernel without IPv6 has no `udp6`.
     let table = |kind: &str| match fs::read_to_string(process.join("net").join(kind)) {
         Err(error) if error.kind() == ErrorKind::NotFound => Some(String::new()),
         read => read.ok(),
@@ -243,8 +244,8 @@ mod tests {
     use crate::target::stat::ticks_now;
 
     #[test]
-    fn sockets_for_datagrams_are_found() {
-        // Another test of this process may hold one: only the answer with one of our own is certain.
+    fn datagram_sockets_are_found() {
+        // Another test of this process may have such a socket open, so only the positive answer can be checked here.
         let _stream = TcpListener::bind("127.0.0.1:0").unwrap();
         let _socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(has_datagrams(std::process::id()));
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_began_since_has_not_waited_since_before() {
+    fn a_call_of_a_thread_that_began_later_is_not_from_before_the_start() {
         let began_ticks = ticks_now();
         while ticks_now() <= began_ticks {
             thread::yield_now();
@@ -289,7 +290,7 @@ mod tests {
             waiting_in(std::process::id(), &known, began_ticks).into_iter().find(|(of, _)| *of == tid)
         };
         let begun = Instant::now();
-        // recvfrom; until then it runs.
+        // recvfrom; until the thread waits in it, it runs.
         while of(&[], ticks_now()) != Some((tid, 45)) {
             assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", of(&[], ticks_now()));
             thread::yield_now();
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_program_is_of_64_bits() {
+    fn this_program_is_64_bit() {
         assert!(!is_32_bit(std::process::id()));
         assert!(!is_32_bit(u32::MAX / 2));
     }

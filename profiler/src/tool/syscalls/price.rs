@@ -1,8 +1,6 @@
-//! What counting costs the thread that makes a call, measured on a thread of our own; and what it would cost the threads of the
-//! targets, from calls that are counted for a moment.
-//!
-//! The price is that of a call of a server: a short message that is sent and received. It finds the caches as calls of servers do,
-//! while a loop of the shortest call has everything in the nearest ones.
+//! What counting costs the thread that makes a call, and what it would cost the threads of the targets, from a short count of
+//! their calls. The price is measured on a call that servers make, a short message that is sent and received: a loop of the
+//! shortest call finds everything in the nearest caches, and would look too cheap.
 
 use std::{
     collections::HashMap,
@@ -36,25 +34,25 @@ use crate::{
     units,
 };
 
-/// A message as long as a short request of a server.
+/// Length of a short request of a server.
 const MESSAGE: [u8; 128] = [7; 128];
-/// Messages of a series: less than a millisecond, so that the scheduler leaves most of them alone.
+/// Messages in a series. It takes less than a millisecond, so that the scheduler rarely interrupts it.
 const MESSAGES: u32 = 300;
-/// Series before, while and after the programs are attached. Whatever disturbs one makes it longer: the shortest counts.
+/// Series before, while and after the programs are attached. The shortest counts: a disturbance makes one longer.
 const SERIES: usize = 15;
-/// How often the price is measured again, at most, if it seems too high,
+/// How often a price that seems too high is measured again,
 const AGAIN: usize = 3;
-/// and how long to wait for another moment.
+/// and how long to wait before that.
 const ANOTHER_MOMENT: Duration = Duration::from_millis(200);
-/// A price from here on is measured again: it takes a slow machine, or one that was busy when it was measured.
+/// A price above this is measured again: either the machine is slow, or it was busy during the measurement.
 const HIGH_NS: f64 = 1_000.0;
-/// How long to leave the processor to others between series that are measured while calls are counted.
+/// How long to leave the processor to others between series, while calls are counted.
 const BETWEEN: Duration = Duration::from_millis(20);
 /// How long calls are counted: several ticks of the slowest game servers (50 ms).
 const COUNTING: Duration = Duration::from_millis(500);
-/// Room for the threads and calls of that moment; others are counted without a record of their own, and not judged.
+/// Room for threads and calls in that time. Others are counted without a record of their own, and not judged.
 const ROOM: u32 = 2_048;
-/// What a walk takes at each call, until it is measured on the target: 16 frames of C++.
+/// Time for a walk at each call, until it is measured on the target: 16 frames of C++.
 const WALK_NS: f64 = 800.0;
 
 /// What a call costs.
@@ -67,20 +65,20 @@ pub(super) struct PerCall {
 }
 
 impl PerCall {
-    /// Of a virtual machine of 2026, for where nothing could be measured.
+    /// Measured on a virtual machine in 2026, for use where nothing could be measured.
     pub(super) const ASSUMED: PerCall = PerCall { counted_ns: 350.0, measured: false };
 
     /// What a call will cost with stacks as asked for.
     fn expected_ns(&self, stacks: Stacks) -> f64 {
         match stacks {
             Stacks::All => self.counted_ns + WALK_NS,
-            // Of the slow ones, too few for it to matter.
+            // So few slow calls are walked that it does not matter.
             Stacks::Slow | Stacks::None => self.counted_ns,
         }
     }
 }
 
-/// The programs on some processes for a moment, apart from an observation.
+/// The programs, attached to some processes for a moment without an observation.
 struct Moment {
     probes: Probes,
     _ground: (Ground, Vec<OwnedFd>),
@@ -107,21 +105,22 @@ impl Moment {
     }
 }
 
-/// What was found out in a moment.
+/// What the short count has shown.
 pub(super) struct Found {
     pub(super) per_call: PerCall,
-    /// How long the calls of the targets were counted, and what each thread did.
+    /// How long calls were counted, and what each thread did.
     pub(super) counted: (Duration, HashMap<u32, Made>),
 }
 
-/// What a thread did while its calls were counted.
+/// What a thread did in that time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Made {
     calls: u64,
     had: Had,
 }
 
-/// Measures the price of a call, and counts those of processes at the same time. Without processes it is faster.
+/// Measures the price of a call, and counts the calls of processes at the same time. It takes less time if no processes
+/// are given.
 ///
 /// # Errors
 /// If the kernel refuses the programs.
@@ -159,8 +158,8 @@ pub(super) fn find_out(pids: &[u32]) -> Result<Found> {
     Ok(Found { per_call, counted })
 }
 
-/// The least of the prices that were measured, which is what a call costs: whatever disturbs the measuring makes it dearer. It is
-/// measured again while it seems too high, a few times, each at another moment.
+/// The least of the measured prices, which is what a call costs: any disturbance makes a measurement higher. While it seems too
+/// high, it is measured again, a few times, with pauses.
 pub(super) fn least(
     first: PerCall,
     refuses: impl Fn(PerCall) -> bool,
@@ -184,7 +183,7 @@ pub(super) fn least(
     least
 }
 
-/// Measures the price of a call a moment later.
+/// Measures the price of a call again after a pause.
 ///
 /// # Errors
 /// As [`find_out`].
@@ -197,7 +196,7 @@ fn shortest(series: &mut impl FnMut() -> Result<f64>) -> Result<f64> {
     (0..SERIES).try_fold(f64::INFINITY, |least, _| Ok(least.min(series()?)))
 }
 
-/// How long one call takes, sending or receiving.
+/// Mean time of one call, sending or receiving.
 fn per_call_ns((to, from): &mut (UnixStream, UnixStream)) -> std::io::Result<f64> {
     let mut buffer = MESSAGE;
     let begun = Instant::now();
@@ -209,7 +208,8 @@ fn per_call_ns((to, from): &mut (UnixStream, UnixStream)) -> std::io::Result<f64
 }
 
 impl Found {
-    /// Takes the least price: a high one, or one for which a process would be refused, is measured again.
+    /// Replaces the price by the least measured one. It is measured again if it is high, or if a process would be
+    /// refused because of it.
     pub(super) fn settle(
         &mut self,
         stacks: Stacks,
@@ -223,7 +223,7 @@ impl Found {
         self.per_call = least(self.per_call, refuses, again);
     }
 
-    /// What an observation would cost the thread that it would cost most; `None` if none ran long enough to say.
+    /// What an observation would cost the thread that pays most; `None` if no thread ran long enough to say.
     pub(super) fn forecast(&self, stacks: Stacks, max_cost: Option<f64>) -> Option<Forecast> {
         let (length, threads) = &self.counted;
         let length_ns = length.as_nanos() as f64;
@@ -247,12 +247,13 @@ impl Found {
     }
 }
 
-/// What calls have taken so far from each thread: what counting costs, and what each walk took.
+/// What calls have cost each thread so far: counting, and walks.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If a map cannot be read.
 pub(super) fn paid(probes: &Probes, per_call: PerCall) -> Result<Priced> {
-    // Of threads whose record is gone, what their walks took is not known: the mean of the others stands for it.
+    // Records that were reused no longer have the cost of their thread's walks. The mean of the other threads is used
+    // instead.
     let gone = probes.counters()?[Counter::EnterHits.index()];
     let (mut priced, mut of_all) = (Priced { measured: per_call.measured, ..Priced::default() }, (0, 0));
     let mut add = |record: Seen| {
@@ -296,7 +297,7 @@ pub(super) fn paid(probes: &Probes, per_call: PerCall) -> Result<Priced> {
     Ok(priced)
 }
 
-/// What is read of the record of a thread.
+/// The fields that are read from the record of a thread.
 struct Seen {
     space: u32,
     tid: u32,
@@ -306,7 +307,7 @@ struct Seen {
     walk_ns: u64,
 }
 
-/// The refusal, if a forecast is over its limit.
+/// The refusal, if the predicted cost is over its limit.
 pub(super) fn refused(forecast: &Forecast, stacks: Stacks, max_cost: Option<f64>) -> Option<Error> {
     let most = max_cost.filter(|_| forecast.is_over())?;
     let error = Error::new(ErrorKind::Safety, "tried to predict the cost").because(format_args!(
@@ -329,7 +330,7 @@ mod tests {
 
     const PER_CALL: PerCall = PerCall { counted_ns: 400.0, measured: true };
 
-    /// A thread that makes this many calls in a busy part of a second.
+    /// A thread that makes this many calls in a part of a second in which it is busy.
     fn found(calls: u64, busy_ms: u64) -> Found {
         let had = Had { busy_ns: busy_ms * 1_000_000, waited_ns: 0, user_ns: 0 };
         let threads = HashMap::from([(u32::MAX / 2, Made { calls, had })]);
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_thread_loses_what_its_calls_cost() {
-        // Half of what it used was ours already while its calls were counted.
+        // Half of the time that it used was already spent on counting.
         let all = found(1_250_000, 1_000).forecast(Stacks::Slow, Some(0.3)).unwrap();
         assert!((all.taken_share - 0.5).abs() < 1e-9 && all.is_over(), "{all:?}");
         let idle = found(25_000, 20).forecast(Stacks::Slow, Some(0.3)).unwrap();

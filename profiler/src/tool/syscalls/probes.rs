@@ -34,7 +34,7 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 
 /// The map of the settings: a section of the object.
 const SETTINGS: &str = ".bss.settings";
-/// Settings of the kernel side by name, and the members of kernel structures that they stand for.
+/// Settings of the kernel side, and the members of kernel structures whose offsets they hold.
 const PLACES: [(&str, &str, &[&str]); 6] = [
     ("TASK_PID", "task_struct", &["pid"]),
     ("TASK_TGID", "task_struct", &["tgid"]),
@@ -44,8 +44,8 @@ const PLACES: [(&str, &str, &[&str]); 6] = [
     ("ACTION_FLAGS", "k_sigaction", &["sa", "sa_flags"]),
 ];
 
-/// Programs and their tracepoints, in the order in which they are attached. Returns come before entries: a return whose entry was not
-/// seen can be counted, an entry whose return was not seen cannot.
+/// Programs and their tracepoints, in the order in which they are attached. Returns come before entries: a return without its
+/// entry can be counted, but an entry without its return cannot.
 const PROGRAMS: [(&str, &str); 5] = [
     ("syscalls_thread_exit", "sched_process_exit"),
     ("syscalls_exec", "sched_process_exec"),
@@ -53,42 +53,42 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("syscalls_exit", "sys_exit"),
     ("syscalls_enter", "sys_enter"),
 ];
-/// Programs that a kernel may lack the tracepoint of: it has no io_uring, or names it differently (before Linux 6.4).
+/// Programs whose tracepoint a kernel may lack: it has no io_uring, or uses the name from before Linux 6.4.
 const OPTIONAL: [(&str, &[&str]); 1] = [("syscalls_submit", &["io_uring_submit_req", "io_uring_submit_sqe"])];
-/// In the order in which they are taken away, as places in [`PROGRAMS`]: returns first. An entry that finds its thread in a call, because the
-/// return was not seen any more, does not count.
+/// Order of detaching, as indices into [`PROGRAMS`]: returns first. An entry that finds its thread still in a call, because the
+/// return was not seen, does not count.
 const AWAY: [usize; 5] = [3, 4, 2, 1, 0];
 
-/// Whose stacks are taken.
+/// Which calls have their stack taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stacks {
-    /// Those of no call.
+    /// No calls.
     #[default]
     None,
-    /// Those of slow calls, when they return.
+    /// Slow calls, when they return.
     Slow,
-    /// Those of all calls, when they begin.
+    /// All calls, when they begin.
     All,
 }
 
 /// How much room the kernel side has, and which calls it looks at more closely.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Slots by which a thread is found at once, a power of two: a thread whose slot is taken by another is found by hashing.
+    /// Slots for finding a thread's record quickly, a power of two. A thread whose slot is taken is found by hashing.
     pub slots: u32,
     /// Threads that have a record of their own; others are found by hashing. Each takes 1.3 KiB.
     pub threads: u32,
-    /// Pairs of a thread and a call that are counted apart, at most 65,535. Each takes 2.6 KiB.
+    /// Pairs of a thread and a call that have a cell, at most 65,535. Each takes 2.6 KiB.
     pub cells: u32,
     /// Calls of at least this length are sent one by one; `u64::MAX`: none.
     pub list_ns: u64,
-    /// Whose stacks are taken. It cannot be changed while the programs run.
+    /// Which calls have their stack taken. It cannot be changed while the programs run.
     pub stacks: Stacks,
     /// Calls of at least this length are slow, for [`Stacks::Slow`].
     pub stack_ns: u64,
-    /// The same for calls that wait; `None`: as for others.
+    /// The same for calls that wait; `None`: the same limit as for others.
     pub wait_ns: Option<u64>,
-    /// Call stacks that can be told apart, plus one: as many as the shared maps have room for.
+    /// One more than the number of call stacks that can be told apart: as many as the shared maps have room for.
     pub max_stacks: u32,
 }
 
@@ -118,8 +118,8 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Loads and attaches the programs. They count calls of processes that are in the shared table of targets: those are to be entered
-    /// later, so that an entry is not seen without its return.
+    /// Loads and attaches the programs. They count calls of processes in the shared table of targets. Enter processes there after
+    /// attaching, so that no entry is seen without its return.
     ///
     /// # Errors
     /// If the kernel has no types, lacks a member or a tracepoint, or refuses a program.
@@ -129,7 +129,7 @@ impl Probes {
         Ok(probes)
     }
 
-    /// Creates the maps. `record_kind`: that of records of single calls in the ring.
+    /// Creates the maps. `record_kind`: the kind of the records of single calls in the ring.
     ///
     /// # Errors
     /// If the kernel has no types, lacks a member, or refuses a map.
@@ -165,7 +165,7 @@ impl Probes {
         Object::load(TOOL, OBJECT, Settings { globals, entries, shared })
     }
 
-    /// Readies what [`Probes::load`] has created with the same limits.
+    /// Makes probes of an object that [`Probes::load`] has created with the same limits.
     ///
     /// # Errors
     /// If the kernel does not take the settings.
@@ -178,7 +178,7 @@ impl Probes {
         Ok(probes)
     }
 
-    /// Attaches the programs, unless they are.
+    /// Attaches the programs unless they are attached already.
     ///
     /// # Errors
     /// If the kernel lacks a tracepoint or refuses a program.
@@ -198,14 +198,18 @@ impl Probes {
         self.set(self.limits, false)
     }
 
-    /// Without these programs the operations of io_uring do not count.
+    /// Without these programs, operations of io_uring are not counted.
     fn attach_optional(&mut self, types: &Types) {
         for (program, tracepoints) in OPTIONAL {
             let known = tracepoints.iter().find(|tracepoint| types.tracepoint(tracepoint).is_some());
             match known.map(|tracepoint| self.attach_to(types, program, tracepoint)) {
                 Some(Ok(())) => {}
-                Some(Err(error)) => tracing::info!("io_uring is not seen by {program}: {error}"),
-                None => tracing::info!("io_uring is not seen: the kernel has none of {tracepoints:?}"),
+                Some(Err(error)) => {
+                    tracing::info!("io_uring operations are not counted by {program}: {error}")
+                }
+                None => tracing::info!(
+                    "io_uring operations are not counted: the kernel has none of {tracepoints:?}"
+                ),
             }
         }
     }
@@ -223,7 +227,7 @@ impl Probes {
     /// Changes what is looked at more closely.
     ///
     /// # Errors
-    /// If the kernel does not take it.
+    /// Changes which calls are slow and which are sent one by one.
     pub fn set(&self, limits: Limits, over: bool) -> Result<()> {
         let Limits { list_ns, stack_ns, .. } = limits;
         let wait_ns = limits.wait_ns.unwrap_or(stack_ns);
@@ -248,12 +252,12 @@ impl Probes {
         Ok(())
     }
 
-    /// Takes the programs away, in an order in which no call is counted that is not over. What was counted stays.
+    /// Detaches the programs, in an order in which no unfinished call is counted. The counts stay.
     ///
     /// # Errors
     /// If the kernel refuses to change their settings.
     pub fn close(&mut self) -> Result<()> {
-        // Whatever becomes of that, nothing stays attached.
+        // Whatever happens, nothing stays attached.
         let set = self.set(Limits::default(), true);
         for place in AWAY {
             if let Some(link) = self.links.get_mut(place) {
@@ -272,7 +276,7 @@ impl Probes {
         self.programs.iter().map(verified).collect()
     }
 
-    /// How many elements of an array were given out so far, by the map that has the number.
+    /// How many elements of an array were given out so far. `map`: where that number is.
     pub(super) fn given_out(&self, map: &str) -> Result<u64> {
         let mut next = [0u64];
         self.read(map, &0u32, &mut next)?;
@@ -325,7 +329,7 @@ fn types() -> Result<Types> {
     Types::of_kernel().map_err(|e| tried("to read the kernel's types").because_of(e))
 }
 
-/// Attaches the programs for a moment, with nobody to observe: whether the kernel takes them.
+/// Attaches the programs for a moment without any target, to find out whether the kernel accepts them.
 ///
 /// # Errors
 /// If it does not.

@@ -1,4 +1,4 @@
-//! What came since the report before.
+//! What was counted since the previous report.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,29 @@ use super::{
 };
 use crate::text::Text;
 
-/// Whose calls a row has: those of a thread, or those of several threads of a name. Their numbers in [`Who`] are those of one report.
+/// Whose calls a row has: a thread's, or those of several threads of one name. The numbers that [`Who`] has for names differ from
+/// report to report.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Whose {
     Thread(u32),
     Several(Text),
 }
 
-/// What a report said of a thread and a call.
+/// What the previous report had for a thread and a call.
 #[derive(Clone, Debug)]
 struct Said {
-    /// Calls that were over, and time in them.
+    /// Calls that had ended, and the time in them.
     sums: [u64; 2],
     /// The name of the thread.
     name: Text,
 }
 
-/// What a report said, for the next one: by address space, call, and whose calls they are.
+/// What the previous report had: by address space, call, and whose calls they are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before(BTreeMap<(u16, u64, Whose), Said>);
 
 impl Before {
-    /// The same with the rows of now.
+    /// The same, with calls put together in the rows that the new report has.
     fn gathered(&self, gathered: &Gathered) -> BTreeMap<(u16, u64, Whose), Said> {
         let mut all: BTreeMap<(u16, u64, Whose), Said> = BTreeMap::new();
         for ((space, call, whose), said) in &self.0 {
@@ -52,11 +53,11 @@ impl Rows {
         Before(said.collect())
     }
 
-    /// Finds out what came since the report before. `gathered`: which processes are in one row now.
+    /// Computes what was counted since the previous report. `gathered`: which processes share a row now.
     pub(super) fn since(&mut self, before: &Before, gathered: &Gathered) {
         let mut before = before.gathered(gathered);
         let mut new: BTreeMap<(Who, u64), [u64; 2]> = BTreeMap::new();
-        // What threads had that gave their room back since: it is in a row of several now.
+        // Counts of threads that have since given their cells back: they are now in a row of several threads.
         let mut moved: BTreeMap<(u16, u64, Text), [u64; 2]> = BTreeMap::new();
         let mut move_away =
             |space, call, said: Said| add(moved.entry((space, call, said.name)).or_default(), said.sums);
@@ -65,7 +66,7 @@ impl Rows {
             let row = new.entry((*who, *call)).or_insert(now);
             let Some(mut said) = before.remove(&(who.space, *call, self.whose(*who))) else { continue };
             if now[0] < said.sums[0] {
-                // Another thread has the id.
+                // The thread id was reused.
                 move_away(who.space, *call, said);
             } else {
                 take(row, &mut said.sums);
@@ -74,7 +75,7 @@ impl Rows {
         for ((space, call, _), said) in before {
             move_away(space, call, said);
         }
-        // First from the row of the same name. What is left had another name when it ended.
+        // First take them from the row of the same name. The rest had another name when their thread ended.
         for is_named in [true, false] {
             for ((who, call), row) in new.iter_mut().filter(|((who, _), _)| who.is_several()) {
                 let name = self.name_of(*who);
@@ -86,7 +87,7 @@ impl Rows {
         }
         for (key, [calls, ns]) in new {
             if let Some(sum) = self.by.get_mut(&key) {
-                sum.lately = (calls, ns);
+                sum.recent = (calls, ns);
             }
         }
     }
@@ -104,7 +105,7 @@ fn add(sums: &mut [u64; 2], more: [u64; 2]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
-/// Takes as much of `from` away from `row` as there is in both.
+/// Subtracts from both what they have in common.
 fn take(row: &mut [u64; 2], from: &mut [u64; 2]) {
     for (row, from) in row.iter_mut().zip(from) {
         let both = (*row).min(*from);
@@ -131,14 +132,14 @@ mod tests {
         rows
     }
 
-    /// What came between two reports, by name.
-    fn lately(before: &[(u32, &str, u64, u64)], now: &[(u32, &str, u64, u64)]) -> Vec<(String, (u64, u64))> {
+    /// What was counted between two reports, by name.
+    fn recent(before: &[(u32, &str, u64, u64)], now: &[(u32, &str, u64, u64)]) -> Vec<(String, (u64, u64))> {
         let mut rows_now = rows(now);
         rows_now.since(&rows(before).before(), &Gathered::default());
-        let mut lately: Vec<(String, (u64, u64))> =
-            rows_now.by.iter().map(|((who, _), sum)| (rows_now.names[who].terminal(), sum.lately)).collect();
-        lately.sort();
-        lately
+        let mut recent: Vec<(String, (u64, u64))> =
+            rows_now.by.iter().map(|((who, _), sum)| (rows_now.names[who].terminal(), sum.recent)).collect();
+        recent.sort();
+        recent
     }
 
     fn said(of: &[(&str, (u64, u64))]) -> Vec<(String, (u64, u64))> {
@@ -146,31 +147,31 @@ mod tests {
     }
 
     #[test]
-    fn what_came_since_the_report_before_is_known_by_thread_and_call() {
-        assert_eq!(lately(&[], &[(7, "tick", 10, 100)]), said(&[("tick", (10, 100))]));
-        assert_eq!(lately(&[(7, "tick", 10, 100)], &[(7, "tick", 13, 190)]), said(&[("tick", (3, 90))]));
-        assert_eq!(lately(&[(7, "main", 10, 100)], &[(7, "tick", 13, 190)]), said(&[("tick", (3, 90))]));
+    fn calls_since_the_previous_report_are_counted_by_thread_and_call() {
+        assert_eq!(recent(&[], &[(7, "tick", 10, 100)]), said(&[("tick", (10, 100))]));
+        assert_eq!(recent(&[(7, "tick", 10, 100)], &[(7, "tick", 13, 190)]), said(&[("tick", (3, 90))]));
+        assert_eq!(recent(&[(7, "main", 10, 100)], &[(7, "tick", 13, 190)]), said(&[("tick", (3, 90))]));
     }
 
     #[test]
-    fn threads_of_a_name_keep_their_sums_whatever_number_a_report_gives_it() {
+    fn threads_of_a_name_keep_their_sums_when_the_number_of_the_name_changes() {
         let before = [(SEVERAL, "conn", 1_000, 10), (SEVERAL | 1, "task", 50, 5)];
         let now = [(SEVERAL, "task", 52, 6), (SEVERAL | 1, "conn", 1_030, 14)];
-        assert_eq!(lately(&before, &now), said(&[("conn", (30, 4)), ("task", (2, 1))]));
+        assert_eq!(recent(&before, &now), said(&[("conn", (30, 4)), ("task", (2, 1))]));
     }
 
     #[test]
-    fn what_a_thread_had_that_gave_its_room_back_is_not_new() {
-        // It went on under its name, and made ten more calls.
+    fn calls_of_a_thread_that_gave_its_cells_back_are_not_new() {
+        // The thread kept its name, and made ten more calls.
         let before = [(7, "task", 1_000, 100), (SEVERAL, "conn", 20, 2)];
         let now = [(SEVERAL, "conn", 25, 3), (SEVERAL | 1, "task", 1_010, 101)];
-        assert_eq!(lately(&before, &now), said(&[("conn", (5, 1)), ("task", (10, 1))]));
-        // It had another name when it ended: nobody knows which, but the calls are not new ones.
+        assert_eq!(recent(&before, &now), said(&[("conn", (5, 1)), ("task", (10, 1))]));
+        // The thread had another name when it ended. That name is not known, but its calls are not new.
         let now = [(SEVERAL, "conn", 25, 3), (SEVERAL | 1, "late", 1_010, 101)];
-        let sums = lately(&before, &now);
+        let sums = recent(&before, &now);
         assert_eq!(sums.iter().map(|(_, (calls, _))| calls).sum::<u64>(), 15, "{sums:?}");
-        // Another thread has its id.
+        // The thread id was reused.
         let now = [(7, "next", 3, 1), (SEVERAL, "conn", 20, 2), (SEVERAL | 1, "task", 1_000, 100)];
-        assert_eq!(lately(&before, &now), said(&[("conn", (0, 0)), ("next", (3, 1)), ("task", (0, 0))]));
+        assert_eq!(recent(&before, &now), said(&[("conn", (0, 0)), ("next", (3, 1)), ("task", (0, 0))]));
     }
 }

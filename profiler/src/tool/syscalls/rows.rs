@@ -1,4 +1,4 @@
-//! From cells of the kernel side to numbers per thread and call: the step that knows wire types.
+//! Turns cells of the kernel side into numbers per thread and call. Wire types end here.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,15 +10,15 @@ use profiler_common::{
 use super::counted::Counted;
 use crate::{stats::Histogram, text::Text};
 
-/// A thread of an address space, or several of the same name: those that had no room of their own, and those that have ended and gave theirs
-/// back.
+/// A thread of an address space, or several threads of one name: those that had no cells of their own, and those that have ended
+/// and gave theirs back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Who {
     pub(super) space: u16,
     pub(super) tid: u32,
 }
 
-/// Bit of a thread id that no thread has: the rest is the number of a name.
+/// Bit that no thread id has. It marks the number of a name.
 pub(super) const SEVERAL: u32 = 1 << 31;
 
 impl Who {
@@ -28,7 +28,7 @@ impl Who {
     }
 }
 
-/// What calls of one kind did.
+/// What is known of the calls of one kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sum {
     /// Calls that began and returned.
@@ -36,15 +36,15 @@ pub(super) struct Sum {
     /// Time in them, in nanoseconds.
     pub(super) total_ns: u64,
     pub(super) max_ns: u64,
-    /// Sum of their results, of calls that return a number of bytes or of things.
+    /// Sum of their results, for calls that return a number of bytes or of things.
     pub(super) results: u64,
-    /// Of the calls that returned, those that returned 0.
+    /// Calls that returned 0.
     pub(super) zeros: u64,
-    /// Calls that are over, and time in them, since the report before.
-    pub(super) lately: (u64, u64),
+    /// Calls that ended since the previous report, and the time in them.
+    pub(super) recent: (u64, u64),
     /// Calls that ended with their thread.
     pub(super) ended: u64,
-    /// Calls that were under way at the start and have returned.
+    /// Calls in progress at the start that have returned.
     pub(super) under_way: u64,
     /// Calls that were refused before they began.
     pub(super) refused: u64,
@@ -52,12 +52,13 @@ pub(super) struct Sum {
     pub(super) errors: BTreeMap<u64, u64>,
     /// Calls by duration.
     pub(super) counts: Vec<u64>,
-    /// Calls that are in progress now: how many, and how long the longest has been; `None` in it if since before the start.
+    /// Calls in progress now: how many, and how long the longest has taken; `None` for the latter if it began before the
+    /// start.
     pub(super) now: Option<(u64, Option<u64>)>,
 }
 
 impl Sum {
-    /// Calls of all kinds that are over.
+    /// All calls that have ended.
     pub(super) fn calls(&self) -> u64 {
         self.returned + self.ended + self.under_way + self.refused
     }
@@ -77,7 +78,7 @@ impl Sum {
         self.max_ns = self.max_ns.max(other.max_ns);
         self.results += other.results;
         self.zeros += other.zeros;
-        self.lately = (self.lately.0 + other.lately.0, self.lately.1 + other.lately.1);
+        self.recent = (self.recent.0 + other.recent.0, self.recent.1 + other.recent.1);
         self.ended += other.ended;
         self.under_way += other.under_way;
         self.refused += other.refused;
@@ -91,7 +92,7 @@ impl Sum {
         }
     }
 
-    /// Notes calls that are in progress, the longest for so long; `None` if since before the start.
+    /// Adds calls in progress, the longest of which has taken so long; `None` if it began before the start.
     pub(super) fn note_now(&mut self, calls: u64, longest: Option<u64>) {
         self.now = Some(match self.now {
             None => (calls, longest),
@@ -108,7 +109,7 @@ impl Sum {
             max_ns: cell.max_ns,
             results: cell.results,
             zeros: cell.zeros,
-            lately: (0, 0),
+            recent: (0, 0),
             ended: cell.ended,
             under_way: cell.under_way,
             refused: cell.refused,
@@ -123,9 +124,9 @@ impl Sum {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     pub(super) by: BTreeMap<(Who, u64), Sum>,
-    /// Names of threads, the last one that each had.
+    /// The last name of each thread.
     pub(super) names: HashMap<Who, Text>,
-    /// Threads that had not ended.
+    /// Threads that were still alive.
     pub(super) alive: Vec<Who>,
     /// Calls of `clock_gettime` for clocks that no vDSO has, by thread.
     pub(super) kernel_clocks: BTreeMap<Who, u64>,
@@ -150,7 +151,7 @@ impl Rows {
         }
         for (key, count) in &counted.errors {
             let mut who = Who { space: key.space as u16, tid: key.tid };
-            // Those of a thread that gave its room back are with its name.
+            // If a thread has given its cells back, these calls are in the row of its name.
             if key.tid == 0 || !rows.by.contains_key(&(who, key.call)) {
                 who = several(key.space, key.comm);
                 rows.name(who, key.comm);
@@ -165,7 +166,7 @@ impl Rows {
                 rows.alive.push(who);
             }
             for (call, start_ns) in under_way(thread) {
-                // What began after the end does not belong to the report.
+                // Calls that began after the end do not belong to the report.
                 if start_ns <= now_ns {
                     let longest = (start_ns != 0).then(|| now_ns - start_ns);
                     rows.by.entry((who, call)).or_default().note_now(1, longest);
@@ -175,7 +176,7 @@ impl Rows {
         rows
     }
 
-    /// Takes the names that living threads have now: a thread is first seen before it gives itself a name.
+    /// Takes the present names of living threads: a thread is often seen before it sets its name.
     pub(super) fn rename(&mut self, of: impl Fn(Who) -> Option<Text>) {
         for who in &self.alive {
             if let Some(now) = of(*who) {
@@ -190,7 +191,7 @@ impl Rows {
         }
     }
 
-    /// Keeps only threads whose name fits.
+    /// Keeps only threads whose name matches.
     pub(super) fn keep(&mut self, fits: impl Fn(&Text) -> bool) {
         self.names.retain(|_, name| fits(name));
         let names = &self.names;
@@ -214,13 +215,13 @@ pub(super) fn comm(comm: [u64; 2]) -> Text {
     Text::from(bytes.as_slice())
 }
 
-/// The calls that a thread is in, with their beginnings: the one that it makes, and those that wait for a signal handler or to be
-/// started again.
+/// The calls that a thread is in, with the times at which they began: its current one, and those that are suspended by a signal
+/// handler or wait to be restarted.
 fn under_way(thread: &Thread) -> impl Iterator<Item = (u64, u64)> {
     let alive = thread.state & HAS_ENDED == 0;
     let own = (alive && thread.state & IN_CALL != 0).then_some((thread.call, thread.start_ns));
     let suspended = thread.suspended.iter().take(if alive { thread.depth as usize } else { 0 });
-    // One without a call and a beginning was under way at the start, and is not known.
+    // One that has neither a call nor a time was in progress at the start, and is not known.
     let known = |call: &&Suspended| (call.call, call.start_ns) != (0, 0);
     own.into_iter().chain(suspended.filter(known).map(|call| (call.call, call.start_ns)))
 }
@@ -236,7 +237,7 @@ mod tests {
         thread
     }
 
-    /// Calls in progress with how long each has been.
+    /// Calls in progress, and how long each has taken.
     fn now(threads: &[Thread], now_ns: u64) -> Vec<(u64, u64)> {
         let counted = Counted {
             cells: Vec::new(),
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_has_the_name_that_it_has_now() {
+    fn a_living_thread_has_its_present_name() {
         let [old, gone] = [1, 2].map(|tid| Who { space: 0, tid });
         let names = [old, gone].map(|who| (who, Text::from("server"))).into();
         let mut rows = Rows { names, alive: vec![old], ..Rows::default() };

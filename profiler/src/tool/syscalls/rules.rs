@@ -1,14 +1,14 @@
-//! The rules of `syscalls`: the stable names of what its findings say. `docs/syscalls.md` lists them with their thresholds.
+//! The rules of `syscalls`: the stable names of its findings. `docs/syscalls.md` lists them with their thresholds.
 
 /// Where the time in the kernel goes.
 pub(super) const TIME: &str = "syscalls.time";
 /// No call was seen.
 pub(super) const NOTHING_SEEN: &str = "syscalls.nothing_seen";
-/// A target was stopped, or was for a while.
+/// A target is stopped, or was for a while.
 pub(super) const HALTED: &str = "syscalls.halted";
-/// Children of the targets work and are not observed.
+/// Children of the targets do work, and are not observed.
 pub(super) const CHILDREN: &str = "syscalls.children";
-/// A target goes on as a program of which nothing is seen.
+/// A target has become a program that is not observed.
 pub(super) const UNOBSERVED: &str = "syscalls.unobserved";
 /// A target ended, or was killed, before the observation did.
 pub(super) const ENDED: &str = "syscalls.ended";
@@ -30,7 +30,7 @@ pub(super) const FUTEX_STORM: &str = "syscalls.futex_storm";
 pub(super) const MISSING_FILES: &str = "syscalls.missing_files";
 /// A thread that sleeps regularly waits for a disk.
 pub(super) const SYNC_IN_LOOP: &str = "syscalls.sync_in_loop";
-/// Work went through rings of io_uring, which calls do not show.
+/// io_uring was used: its operations are not in the tables of calls.
 pub(super) const IO_URING: &str = "syscalls.io_uring";
 
 /// Every rule.

@@ -1,4 +1,4 @@
-//! Which calls are slow, by the durations of all, and the single calls that are listed.
+//! Which calls are slow, judged by the durations of all; and the single calls that are listed.
 
 use std::cmp::Reverse;
 
@@ -10,12 +10,12 @@ use profiler_common::{
 use super::{counted::each, kinds::is_wait, probes::Probes};
 use crate::error::Result;
 
-/// Single calls that are kept, of those that work: the longest.
+/// How many single calls of those that do not wait are kept: the longest.
 const MOST_THAT_WORK: usize = 1_000;
-/// The same of those that wait. A thread that sleeps has longer calls than one that works, and says nothing by them.
+/// The same for calls that wait. They are kept apart because they are longer than others, and mean less.
 const MOST_THAT_WAIT: usize = 100;
 
-/// Single calls that are listed: the longest of those that work, then the longest of those that wait.
+/// The listed single calls: first the longest of those that do not wait, then the longest of those that do.
 #[derive(Debug, Default)]
 pub(super) struct Singles {
     pub(super) kept: Vec<SlowCall>,
@@ -31,7 +31,7 @@ pub(super) struct LeftOut {
 }
 
 impl Singles {
-    /// Takes in a call, which may be one of the longest.
+    /// Adds a call, which may be one of the longest.
     pub(super) fn take(&mut self, call: SlowCall) {
         self.kept.push(call);
         // Not at each call: that would sort the list each time.
@@ -40,7 +40,7 @@ impl Singles {
         }
     }
 
-    /// Leaves out what is too much, and puts the others in order.
+    /// Drops all but the longest, and sorts the rest.
     pub(super) fn keep_longest(&mut self) {
         self.kept.sort_by_key(|call| (is_wait(call.call), Reverse(call.duration_ns)));
         let waits = self.kept.split_off(self.kept.partition_point(|call| !is_wait(call.call)));
@@ -51,8 +51,8 @@ impl Singles {
     }
 }
 
-/// Durations of all calls so far, by bucket: of those that work, and of those that wait. Calls that return meanwhile may or may not be
-/// among them.
+/// Durations of all calls so far, by bucket: of those that do not wait, and of those that do. Calls that return during the read
+/// may or may not be included.
 pub(super) fn durations(probes: &Probes) -> Result<[Vec<u64>; 2]> {
     let mut durations = [const { vec![] }; 2].map(|_: Vec<u64>| vec![0; BUCKETS]);
     let mut add = |call: u64, histogram: &[u64; BUCKETS]| {
@@ -70,8 +70,7 @@ pub(super) fn durations(probes: &Probes) -> Result<[Vec<u64>; 2]> {
     Ok(durations)
 }
 
-/// The length from which on at most `most` of the calls are that came since the last look. `now` and `before` count calls by
-/// bucket of their duration.
+/// The least length that at most `most` calls reached since the last look. `now` and `before` count calls by bucket of duration.
 pub(super) fn slow_from(now: &[u64], before: &[u64], most: u64) -> u64 {
     let mut left = most;
     let mut slow = 0;
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_calls_are_slow_as_are_to_be() {
+    fn the_limit_lets_through_as_many_calls_as_wanted() {
         let mut before = vec![0; BUCKETS];
         before[histogram::bucket(1 << 20)] = 500;
         let mut now = before.clone();

@@ -1,8 +1,8 @@
 //! The ledger of `syscalls`, read while the programs run.
 //!
-//! Hits come from threads; what became of them comes from cells, and from what threads are doing: so each checks the other. That needs numbers
-//! that belong together, which each thread has between two of its programs. Threads that share cells have no such moment:
-//! then hits are read before and after what became of them, and only a difference outside of that range is an error.
+//! Hits come from threads; their outcomes come from cells and from calls in progress: so each checks the other. For that, the
+//! numbers must be consistent. Those of one thread are, between two programs that run on it. Threads that share cells have no
+//! such moment. For these, hits are read before and after their outcomes, and only an outcome outside of that range is an error.
 
 use std::collections::HashSet;
 
@@ -17,16 +17,16 @@ use profiler_common::{
 use super::{counted::each, mapped::settled, probes::Probes};
 use crate::error::Result;
 
-/// How often the ledger is read again if what was read does not belong together.
+/// How often the ledger is read again if the numbers are not consistent.
 const TRIES: usize = 20;
 
-/// Cells that a thread may have.
+/// How many cells a thread may have.
 const MOST_CELLS: usize = u16::MAX as usize;
 
 /// The ledger.
 pub(super) type Sums = [u64; Counter::COUNT];
 
-/// What cells and threads have.
+/// Sums over cells and threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Part {
     enters: u64,
@@ -74,7 +74,7 @@ impl Part {
             if state & HAS_ENDED != 0 {
                 return;
             }
-            // Of those that were under way at the start, the entry was not a hit.
+            // For calls in progress at the start, the entry was not a hit.
             if state & IN_CALL != 0 && (&raw const (*thread).start_ns).read_volatile() != 0 {
                 self.under_way += 1;
             }
@@ -112,7 +112,7 @@ impl Part {
 /// Reads the ledger.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If a map cannot be read.
 pub(super) fn read(probes: &Probes) -> Result<Sums> {
     let mut ledger = [0; Counter::COUNT];
     for turn in 0..TRIES {
@@ -133,7 +133,7 @@ pub(super) fn read(probes: &Probes) -> Result<Sums> {
     Ok(ledger)
 }
 
-/// By how much hits exceed what became of them.
+/// By how much hits exceed their outcomes.
 fn off(ledger: &Sums, probe: Probe) -> i64 {
     let of = |counter: &&Counter| counter.probe() == probe;
     let sum = |is: fn(Class) -> bool| -> u64 {
@@ -143,7 +143,7 @@ fn off(ledger: &Sums, probe: Probe) -> i64 {
     hits.wrapping_sub(sum(|class| !matches!(class, Class::Hits | Class::Quality))).cast_signed()
 }
 
-/// Takes as hits what became of them, where that lies between the hits before and behind.
+/// Sets hits to the sum of their outcomes, if that lies between the hits before and after.
 fn within(ledger: &mut Sums, before: [u64; 2], behind: [u64; 2]) {
     for (at, (probe, hits)) in
         [(Probe::Enter, Counter::EnterHits), (Probe::Exit, Counter::ExitHits)].into_iter().enumerate()
@@ -155,7 +155,7 @@ fn within(ledger: &mut Sums, before: [u64; 2], behind: [u64; 2]) {
     }
 }
 
-/// Hits of both probes now.
+/// Present hits of both probes.
 pub(super) fn hits(probes: &Probes) -> Result<[u64; 2]> {
     let counters = probes.counters()?;
     let of = |counter: Counter| counters[counter.index()];
@@ -177,7 +177,7 @@ pub(super) fn hits(probes: &Probes) -> Result<[u64; 2]> {
     Ok(hits)
 }
 
-/// Hits that were lost so far.
+/// Hits lost so far.
 pub(super) fn lost(probes: &Probes) -> Result<u64> {
     let counters = probes.counters()?;
     let is_lost = |counter: &Counter| counter.class() == Class::Lost;
@@ -191,7 +191,7 @@ pub(super) fn lost(probes: &Probes) -> Result<u64> {
     Ok(lost)
 }
 
-/// How often room was given back so far.
+/// How often threads have given their cells back.
 pub(super) fn folds(probes: &Probes) -> Result<Folds> {
     let mut folds = [Folds { begun: 0, done: 0 }];
     probes.read(".bss.folds", &0u32, &mut folds)?;
@@ -199,7 +199,7 @@ pub(super) fn folds(probes: &Probes) -> Result<Folds> {
     Ok(folds)
 }
 
-/// What cells and threads have, and whether it belongs together for all threads.
+/// Sums over cells and threads, and whether they are consistent for all threads.
 fn read_once(probes: &Probes) -> Result<(Part, bool)> {
     let (mut sum, mut all_settled) = (Part::default(), true);
     let mut seen = HashSet::new();
@@ -213,7 +213,7 @@ fn read_once(probes: &Probes) -> Result<(Part, bool)> {
         all_settled = false;
         sum.add_thread(&raw const thread);
     })?;
-    // Those of threads without a record in the array.
+    // Cells of threads that have no record in the array.
     for (index, cell) in probes.cells.up_to(probes.given_out("NEXT_CELL")?) {
         if !seen.contains(&index) {
             sum.add_cell(cell);
@@ -226,13 +226,13 @@ fn read_once(probes: &Probes) -> Result<(Part, bool)> {
     Ok((sum, all_settled))
 }
 
-/// A thread with its cells, and which those are.
+/// The sums of a thread with its cells, and the indices of these.
 fn with_cells(probes: &Probes, thread: *const Thread) -> (Part, Vec<u32>) {
     let (mut part, mut cells) = (Part::default(), Vec::new());
     part.add_thread(thread);
     // SAFETY: an element of the mapping; any bytes are valid.
     let mut next = unsafe { (&raw const (*thread).first_cell).read_volatile() } as u32;
-    // A chain that is read while it changes may have any form.
+    // A chain that is read while it changes may lead anywhere.
     while next != 0 && cells.len() < MOST_CELLS {
         let Some(cell) = probes.cells.at(next) else { break };
         part.add_cell(cell);

@@ -30,7 +30,7 @@ pub(super) struct Caller {
     pub(super) call: u64,
     pub(super) count: u64,
     pub(super) total_ns: u64,
-    /// Its place in the part of the report, and what it is named by.
+    /// Its index in the part of the report, and the frame that names it.
     pub(super) stack: Option<usize>,
     pub(super) id: String,
     pub(super) name: Option<Text>,
@@ -47,21 +47,21 @@ pub(super) struct Single {
 /// What the tables are made from.
 pub(super) struct Tables<'a> {
     pub(super) on: &'a Observation<'a>,
-    /// Whose address spaces are, see [`Observation::owners`].
+    /// Which process each address space belongs to, see [`Observation::owners`].
     pub(super) owners: &'a [(u32, u64)],
     pub(super) rows: &'a Rows,
     pub(super) callers: &'a [Caller],
     pub(super) singles: &'a [Single],
     /// Operations of io_uring that were submitted, by address space and operation.
     pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
-    /// Single calls that were left out, and those that did not fit into the ring.
+    /// Single calls that were not listed, and those that did not fit into the ring.
     pub(super) left_out: LeftOut,
     pub(super) not_sent: u64,
     pub(super) by: By,
-    /// Whose stacks were taken: with some only, the top caller is that of the slow calls.
+    /// Which calls had their stack taken: if only slow ones, the top caller is that of the slow calls.
     pub(super) stacks: Stacks,
-    /// Time since the report before, if this one is not the last.
-    pub(super) lately: Duration,
+    /// Time since the previous report, if this one is not the last.
+    pub(super) recent: Duration,
     pub(super) is_interim: bool,
 }
 
@@ -73,8 +73,8 @@ const WHOSE: [Described; 2] =
     [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
 const CALL: Described = ("call", "Call", Unit::None, Role::Key, true);
 const SUMS: [Described; 12] = [
-    ("lately_calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
-    ("lately_time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
+    ("recent_calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
+    ("recent_time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
     ("calls", "Calls", Unit::Count, Role::Sum, true),
     ("calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
     ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
@@ -88,7 +88,7 @@ const SUMS: [Described; 12] = [
 ];
 
 impl Tables<'_> {
-    /// All tables, the one that was asked for first, and the row of each call.
+    /// All tables, starting with the one that was asked for, and the row of each call.
     pub(super) fn sections(&self) -> (Vec<Section>, OfCalls) {
         let calls = self.calls();
         let mut sections = vec![calls.0, self.threads(), self.by_caller(), self.by_thread_and_call()];
@@ -100,7 +100,7 @@ impl Tables<'_> {
         for (index, section) in sections.iter_mut().enumerate() {
             section.detail = index != first;
             if self.is_interim && index != 2 {
-                let length = units::duration(self.lately);
+                let length = units::duration(self.recent);
                 section
                     .notes
                     .push(format!("rates of the last {length}, numbers and quantiles since the start"));
@@ -159,11 +159,11 @@ impl Tables<'_> {
         }
     }
 
-    /// A live view shows what goes on now beside the sums, and the last report the mean rates. A table without rates shows its sums.
+    /// A live view shows recent rates beside the sums, the last report shows mean rates. A table without rates shows its sums.
     fn shows(&self, name: &str, shown: bool, has_rates: bool) -> bool {
         match name {
             "pid" => shown && self.several(),
-            "lately_calls_per_s" | "lately_time_per_s" => self.is_interim,
+            "recent_calls_per_s" | "recent_time_per_s" => self.is_interim,
             "calls" | "total_ns" if has_rates => self.is_interim,
             "calls_per_s" | "time_per_s" => !self.is_interim,
             _ => shown,
@@ -171,7 +171,7 @@ impl Tables<'_> {
     }
 
     fn cells(&self, sum: &Sum) -> Vec<Value> {
-        // A rate of a counted number is exact to its last digit; below 10 a whole number would say too little.
+        // A rate is exact, because the count is. Below 10, a whole number would have too few digits.
         let per = |length: Duration, value: u64| match value as f64 / length.as_secs_f64().max(1e-9) {
             rate if rate >= 10.0 || value == 0 => Value::Exact(rate.round() as u64),
             rate => Value::known(rate),
@@ -184,8 +184,8 @@ impl Tables<'_> {
             (_, None) => Value::Unknown("since before the start".to_owned()),
         };
         vec![
-            per(self.lately, sum.lately.0),
-            per(self.lately, sum.lately.1),
+            per(self.recent, sum.recent.0),
+            per(self.recent, sum.recent.1),
             Value::Exact(sum.calls()),
             rate(sum.calls()),
             Value::Exact(sum.total_ns),
@@ -205,7 +205,7 @@ impl Tables<'_> {
     fn calls(&self) -> (Section, BTreeMap<(u16, u64), usize>) {
         let sums = self.rows.sums(|who, call| (who.space, call));
         let mut sorted: Vec<((u16, u64), Sum)> = sums.into_iter().collect();
-        // Waiting is what a server does most of the time: calls that are made to wait come behind the others.
+        // A server waits most of the time: calls that are meant to wait come after the others.
         sorted.sort_by_key(|((_, call), sum)| {
             (kinds::is_wait(*call), std::cmp::Reverse((sum.total_ns, sum.calls())))
         });
@@ -241,7 +241,7 @@ impl Tables<'_> {
         let mut cells = self.whose(who.space).to_vec();
         let name = self.rows.names.get(&who);
         cells.push(match name {
-            // How many there were is not known: it may be one.
+            // It may be one thread or several.
             Some(name) if who.is_several() => Value::Word(format!("named {}", name.terminal())),
             None if who.is_several() => Value::Word("without a name".to_owned()),
             _ => Value::Exact(who.tid.into()),
@@ -331,7 +331,7 @@ impl Tables<'_> {
         let rows = self.singles.iter().map(|single| {
             let mut cells = self.whose(single.space).to_vec();
             cells.push(Value::Exact(single.call.tid));
-            // The one that it had then: it may have ended since.
+            // The name that the thread had then: it may have ended since.
             cells.push(Value::Name(comm(single.call.comm)));
             cells.push(Value::Word(names::call(single.call.call)));
             cells.push(Value::Exact(single.call.start_ns.saturating_sub(self.on.began_ns())));
@@ -371,7 +371,7 @@ fn stack_of(stack: Option<usize>) -> Vec<StackRef> {
     StackRef::user(stack)
 }
 
-/// `EAGAIN 97 %, EINTR 3 %`, of all calls; empty if none failed.
+/// `EAGAIN 97 %, EINTR 3 %`, as shares of all calls; empty if none failed.
 fn errors(sum: &Sum) -> String {
     let mut errors: Vec<(&u64, &u64)> = sum.errors.iter().collect();
     errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -382,7 +382,7 @@ fn errors(sum: &Sum) -> String {
     words.collect::<Vec<String>>().join(", ")
 }
 
-/// A result: an error by its name.
+/// A result, with the name of the error if it is one.
 fn result(result: i64) -> String {
     match result {
         -4095..=-1 => names::error(result.unsigned_abs()),

@@ -1,4 +1,4 @@
-//! `syscalls` at work in an observation.
+//! `syscalls` as a tool of an observation.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,11 +15,11 @@ use super::{
     children::Gathered,
     counted::Counted,
     findings::{Asked, Facts},
-    lately::Before,
     outlook,
     part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
     price::{PerCall, find_out, later, least, paid, refused},
     probes::{Limits, Probes, Stacks},
+    recent::Before,
     rows::{Rows, Who, comm},
     slow::{Singles, durations, slow_from},
     sums,
@@ -43,11 +43,11 @@ use crate::{
     units,
 };
 
-/// Calls per second whose stacks are taken, at most, if those of slow calls are.
+/// How many slow calls per second have their stack taken, at most.
 const STACKS_PER_S: u64 = 100;
-/// The same of calls that wait: those are slow because nothing happens.
+/// The same for calls that wait: long ones only show that nothing happens.
 const WAITS_PER_S: u64 = 20;
-/// A call is slow from here on, before the first second has shown what slow means here.
+/// A call is slow from this length on, until the first second has shown how long calls take here.
 const FIRST_SLOW_NS: u64 = 1_000_000;
 
 /// The tool in one observation.
@@ -57,15 +57,15 @@ pub(super) struct Syscalls {
     probes: Option<Probes>,
     /// What a call costs, once that is known.
     per_call: Option<PerCall>,
-    /// Durations of all calls up to the last look, by bucket: of those that work, and of those that wait.
+    /// Durations of all calls up to the last look, by bucket: of those that do not wait, and of those that do.
     durations: [Vec<u64>; 2],
-    /// What the report before said, and when it was made.
+    /// The counts of the previous report, and when it was made.
     before: (Before, Duration),
     singles: Singles,
     read: Option<(Counted, u64)>,
-    /// Threads that are in a call and have no record: they have waited since before the start.
+    /// Threads that are in a call and have no record: that call began before the observation.
     waiting: Vec<(Who, u64)>,
-    /// What targets and their children had used in the beginning.
+    /// What targets and their children had used at the start.
     families: Families,
 }
 
@@ -100,7 +100,8 @@ impl Syscalls {
         })
     }
 
-    /// Chooses what is slow, so that about [`STACKS_PER_S`] calls a second are, and [`WAITS_PER_S`] of those that wait.
+    /// Adapts the limit of what is slow, so that about [`STACKS_PER_S`] calls a second are, and [`WAITS_PER_S`] of
+    /// those that wait.
     fn adapt(&mut self) -> Result<()> {
         let now = durations(self.probes()?)?;
         let [works, waits] = &now;
@@ -149,7 +150,7 @@ impl Tool for Syscalls {
     fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
         self.probes = Some(Probes::over(object, self.limits)?);
         if self.per_call.is_none() {
-            // Nothing was to be predicted; what it costs is said all the same.
+            // No prediction is wanted, but the cost is reported all the same.
             let found = find_out(&[]);
             let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
             let first = found.map_or(PerCall::ASSUMED, |found| found.per_call);
@@ -299,9 +300,9 @@ impl Tool for Syscalls {
         }
         rows.rename(|who| thread_name(who.tid));
         rows.since(&self.before.0, &gathered);
-        let lately = on.lasted().saturating_sub(self.before.1);
+        let recent = on.lasted().saturating_sub(self.before.1);
         self.before = (rows.before(), on.lasted());
-        // Of all threads: what others do is no reason to call a target idle.
+        // Of all threads: a target is not idle because the selected threads are.
         let mut calling = outlook::calling(&rows);
         gathered.with_gathered(&mut calling);
         let asked = self.options.thread.as_ref().map(|pattern| {
@@ -328,7 +329,7 @@ impl Tool for Syscalls {
             not_sent: counted.counter(Counter::SlowLost),
             by: self.options.by,
             stacks: self.limits.stacks,
-            lately,
+            recent,
             is_interim: on.length.is_none(),
         };
         let (sections, places) = tables.sections();

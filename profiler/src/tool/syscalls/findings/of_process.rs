@@ -13,11 +13,12 @@ use crate::{
     units,
 };
 
-/// A process makes this many futex calls per second, half of which return within 20 us: they wake, or find nothing to wait for.
+/// Futex calls per second of a process, half of which return within 20 us: those wake a thread, or find that they need not
+/// wait.
 pub(super) const FUTEX_PER_S: f64 = 20_000.0;
 pub(super) const FUTEX_SHORT: f64 = 0.5;
 pub(super) const FUTEX_SHORT_NS: u64 = 20_000;
-/// This share of them is in vain: they wake nobody, or come too late to wait.
+/// The share of them that is in vain: they wake nobody, or return at once because the value has changed.
 pub(super) const FUTEX_IN_VAIN: f64 = 0.5;
 
 const EAGAIN: u64 = 11;
@@ -31,8 +32,8 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     futexes.iter().filter_map(|((space, call), sum)| storm(facts, *space, *call, sum)).collect()
 }
 
-/// How many of the calls were in vain, at least. A thread that was woken returned 0 from its call, as a call that woke nobody did.
-/// Whoever woke it returned 1 or more.
+/// A lower bound of the calls that were in vain. A thread that was woken returns 0, as does a call that wakes nobody. But each
+/// thread that was woken is also counted in the result of the call that woke it.
 fn in_vain(sum: &Sum) -> u64 {
     let too_late = sum.errors.get(&EAGAIN).copied().unwrap_or(0);
     sum.zeros.saturating_sub(sum.results) + too_late
@@ -42,7 +43,7 @@ fn storm(facts: &Facts<'_>, space: u16, call: u64, sum: &Sum) -> Option<Finding>
     let (rate, short) = (facts.rate(sum.returned), share_below(sum, FUTEX_SHORT_NS));
     let in_vain = in_vain(sum);
     let vain = in_vain as f64 / sum.returned.max(1) as f64;
-    // Calls that wake somebody are work handed over, however many: a pool of threads makes 170,000 a second.
+    // Calls that wake a thread hand over work, however many there are: a thread pool may make 170,000 a second.
     (rate >= FUTEX_PER_S && vain >= FUTEX_IN_VAIN && short >= FUTEX_SHORT).then(|| {
         let process = (facts.pid)(space).map_or_else(String::new, |pid| format!(" of process {pid}"));
         let words = format!(

@@ -1,4 +1,4 @@
-//! Pointless work of one thread. Every threshold is a constant here; `docs/syscalls.md` has them with their reasons.
+//! Pointless work of one thread. Every threshold is a constant here; `docs/syscalls.md` gives the reasons.
 
 use super::{ByCall, Facts, problem, share_below};
 use crate::{
@@ -15,33 +15,34 @@ use crate::{
     units,
 };
 
-/// A thread spins if it polls this often per second,
+/// A thread spins if it polls at least this often per second,
 pub(super) const SPIN_PER_S: f64 = 1_000.0;
-/// finds nothing ready in this share of the polls at least,
+/// at least this share of the polls find nothing ready,
 pub(super) const SPIN_EMPTY: f64 = 0.9;
-/// and this share of them returns within 50 us, so they do not wait.
+/// and this share of them return within 50 us, so they do not wait.
 pub(super) const SHORT: f64 = 0.9;
 pub(super) const SHORT_NS: u64 = 50_000;
-/// Transfers are tiny from this rate on, at this many bytes each in the mean,
+/// Transfers are tiny if there are this many per second, of this many bytes on average,
 pub(super) const TINY_PER_S: f64 = 1_000.0;
 pub(super) const TINY_BYTES: f64 = 1.5;
-/// if there are this many of them for each call that waits: a byte that wakes a thread is read once for each poll.
+/// and this many for each call that waits: a single byte that wakes a thread is read once per poll.
 pub(super) const TINY_PER_WAIT: f64 = 8.0;
-/// A read that takes this long waits for the byte, which is how some programs wake a thread.
+/// A read that takes longer has waited for its byte. Some programs wake a thread that way.
 pub(super) const TINY_READ_NS: u64 = 10_000;
-/// Sends could be batched from this rate on, if there are this many of them for each time that the thread polls or sleeps.
+/// Sends could be batched if there are this many per second, and this many each time the thread polls or sleeps.
 pub(super) const SENDS_PER_S: f64 = 5_000.0;
 pub(super) const SENDS_PER_TURN: f64 = 32.0;
-/// A storm of EAGAIN: this rate, and this share of the calls.
+/// A storm of EAGAIN: this many per second, and this share of the calls.
 pub(super) const EAGAIN_PER_S: f64 = 1_000.0;
 pub(super) const EAGAIN_SHARE: f64 = 0.9;
-/// Clocks are read through the kernel at this rate.
+/// This many clock reads per second go through the kernel.
 pub(super) const CLOCKS_PER_S: f64 = 1_000.0;
-/// Lookups of files that do not exist, per second and in all: a program that starts looks for many, for a moment.
+/// Lookups of files that do not exist, per second and in all. A program that starts also looks for many, but only
+/// briefly.
 pub(super) const MISSING_PER_S: f64 = 100.0;
 pub(super) const MISSING_LEAST: u64 = 1_000;
-/// A thread is regular if it sleeps this often per second, and so often for each sync; a sync of this length is then longer
-/// than it may take.
+/// A thread has a regular loop if it sleeps this often per second, and this many times for each sync. A sync that takes longer
+/// than this then delays the loop.
 pub(super) const REGULAR_PER_S: f64 = 5.0;
 pub(super) const SLEEPS_PER_SYNC: u64 = 5;
 pub(super) const SYNC_NS: u64 = 10_000_000;
@@ -49,14 +50,14 @@ pub(super) const SYNC_NS: u64 = 10_000_000;
 const EAGAIN: u64 = 11;
 const ENOENT: u64 = 2;
 
-/// One thread of those that are judged.
+/// A thread that is judged.
 struct Judged<'a> {
     facts: &'a Facts<'a>,
     who: Who,
     calls: &'a ByCall<'a>,
 }
 
-/// Everything that is pointless in what a thread does.
+/// Everything in a thread's calls that is pointless.
 pub(super) fn findings(facts: &Facts<'_>, who: Who, calls: &ByCall<'_>) -> Vec<Finding> {
     let thread = Judged { facts, who, calls };
     let mut findings = Vec::new();
@@ -77,7 +78,7 @@ impl Judged<'_> {
         self.facts.rate(count)
     }
 
-    /// The calls of some kinds, natively numbered, whichever way they were made.
+    /// The calls of some kinds, given by their x86-64 numbers; includes the same calls of i386 and x32.
     fn of(&self, kinds: &[u64]) -> Vec<(u64, &Sum)> {
         let is_one = |call: u64| native(call).is_some_and(|call| kinds.contains(&call));
         self.calls.iter().filter(|(call, _)| is_one(**call)).map(|(call, sum)| (*call, *sum)).collect()
@@ -95,7 +96,7 @@ impl Judged<'_> {
         }
         (share_below(sum, SHORT_NS) >= SHORT).then(|| {
             let words = format!(
-                "asks by {} {} times a second whether something is ready, and {} of the time nothing is: give it a timeout.",
+                "polls with {} {} times a second, and {} of the polls find nothing ready: give them a timeout.",
                 names::call(call),
                 units::count(rate),
                 units::percent(empty)
@@ -134,7 +135,7 @@ impl Judged<'_> {
     }
 
     fn eagain(&self, call: u64, sum: &Sum) -> Option<Finding> {
-        // A futex whose value has changed meanwhile is how futexes work.
+        // A futex call that finds the value changed is normal.
         if native(call)? == FUTEX {
             return None;
         }
@@ -143,7 +144,7 @@ impl Judged<'_> {
         if self.rate(count) < EAGAIN_PER_S || share < EAGAIN_SHARE {
             return None;
         }
-        // Some calls fail with this error when their timeout is over: those have waited.
+        // Some calls fail with this error when they time out. Those have waited.
         (share_below(sum, SHORT_NS) >= SHORT).then(|| {
             let words = format!(
                 "calls {} {} times a second, and {} of the calls find nothing to do (EAGAIN): wait until something is ready.",
@@ -166,10 +167,10 @@ impl Judged<'_> {
         if turns == 0 || self.rate(sent) < SENDS_PER_S || per_turn < SENDS_PER_TURN {
             return None;
         }
-        // Of a stream, each client has its own socket: nothing can be batched there.
+        // On a stream, each client has its own socket: nothing could be batched.
         (self.facts.has_datagrams)(self.who.space).then(|| {
             let words = format!(
-                "sends {} messages a second one by one, {} of them in each turn: sendmmsg sends many through a socket at once.",
+                "sends {} messages a second one by one, {} each time it polls or sleeps: sendmmsg sends many through a socket at once.",
                 units::count(self.rate(sent)),
                 units::count(per_turn)
             );
@@ -179,7 +180,8 @@ impl Judged<'_> {
         })
     }
 
-    /// Clocks that no vDSO has do not count. They are known for native calls of threads that have a record.
+    /// Reads of clocks that the vDSO does not have are left out. They are known only for native calls, and for threads
+    /// that have a record.
     fn clocks(&self) -> Option<Finding> {
         let kernel_clocks = self.facts.kernel_clocks.get(&self.who).copied();
         let avoidable = |call: &u64| {
@@ -193,8 +195,8 @@ impl Judged<'_> {
         let rate = self.rate(count);
         (rate >= CLOCKS_PER_S).then(|| {
             let words = format!(
-                "reads a clock by {} {} times a second through the kernel: the vDSO has CLOCK_REALTIME and CLOCK_MONOTONIC \
-                 without a call, unless the clock source of this machine (/sys/devices/system/clocksource) has none.",
+                "reads a clock with {} {} times a second through the kernel: the vDSO reads CLOCK_REALTIME and CLOCK_MONOTONIC \
+                 without a system call, unless the clock source of this machine (/sys/devices/system/clocksource) prevents that.",
                 names::call(call),
                 units::count(rate)
             );
@@ -209,7 +211,7 @@ impl Judged<'_> {
         let rate = self.rate(missing(sum));
         (rate >= MISSING_PER_S && missing(sum) >= MISSING_LEAST).then(|| {
             let words = format!(
-                "looks by {} {} times a second for files that do not exist: remember that they do not.",
+                "calls {} {} times a second for files that do not exist: remember which are missing.",
                 names::call(*call),
                 units::count(rate)
             );
@@ -229,7 +231,7 @@ impl Judged<'_> {
         let is_regular = self.rate(slept) >= REGULAR_PER_S && slept >= SLEEPS_PER_SYNC * synced;
         (is_regular && sum.max_ns >= SYNC_NS).then(|| {
             let words = format!(
-                "sleeps {} times a second, and waited for the disk in between: {} of {}, the longest {}. Let another \
+                "sleeps {} times a second, and waits for the disk in between: {} of {}, the longest {}. Let another \
                  thread do it.",
                 units::count(self.rate(slept)),
                 units::plural(sum.returned as usize, "call", "calls"),

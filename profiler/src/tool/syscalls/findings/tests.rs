@@ -9,7 +9,7 @@ const ENOENT: u64 = 2;
 const LENGTH: Duration = Duration::from_secs(10);
 const WHO: Who = Who { space: 0, tid: 7 };
 
-/// Calls per second, each of so many nanoseconds, with the sum of their results per second.
+/// So many calls per second, of this length each, with this sum of results per second.
 fn calls(per_s: u64, each_ns: u64, results: u64) -> Sum {
     let returned = per_s * 10;
     let mut counts = vec![0; profiler_common::histogram::BUCKETS];
@@ -23,13 +23,13 @@ fn failing(mut sum: Sum, error: u64, per_s: u64) -> Sum {
     sum
 }
 
-/// What of these calls returns 0, per second.
+/// The same calls, so many of which return 0 per second.
 fn with_zeros(mut sum: Sum, per_s: u64) -> Sum {
     sum.zeros = per_s * 10;
     sum
 }
 
-/// What is said of threads of address spaces that make these calls.
+/// The findings on threads of several address spaces that make these calls.
 fn of_spaces(made: &[(u16, u64, Sum)], kernel_clocks: u64, has_datagrams: bool) -> Vec<Finding> {
     let who = |space: u16| Who { space, ..WHO };
     let by = made.iter().map(|(space, call, sum)| ((who(*space), *call), sum.clone())).collect();
@@ -50,7 +50,7 @@ fn of_spaces(made: &[(u16, u64, Sum)], kernel_clocks: u64, has_datagrams: bool) 
     findings(&facts)
 }
 
-/// What is said of threads that were asked for by name, and make these calls.
+/// The findings on threads selected by `--thread` that make these calls.
 fn of_asked(made: &[(u64, Sum)], pattern: &str, names: &[&str]) -> Vec<Finding> {
     let asked = Asked {
         pattern: pattern.into(),
@@ -73,7 +73,7 @@ fn rules_of(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(|finding| finding.rule.trim_start_matches("syscalls.").to_owned()).collect()
 }
 
-/// The rules of what is said of a thread that makes these calls.
+/// The rules of the findings on a thread that makes these calls.
 fn said(made: &[(u64, Sum)]) -> Vec<String> {
     let made: Vec<_> = made.iter().map(|(call, sum)| (0, *call, sum.clone())).collect();
     rules_of(&of_spaces(&made, 0, true))
@@ -92,7 +92,7 @@ fn only_polls_that_do_not_wait_and_find_nothing_spin() {
 }
 
 #[test]
-fn transfers_are_tiny_by_their_mean() {
+fn transfers_are_tiny_if_their_mean_is() {
     assert_eq!(said(&[(0, calls(2_000, 500, 2_000))]), ["tiny_transfers", "time"]);
     assert_eq!(said(&[(0, calls(2_000, 500, 20_000))]), ["time"]);
     assert_eq!(said(&[(1, calls(10, 500, 10))]), ["time"], "a wake-up by a pipe now and then");
@@ -151,12 +151,12 @@ fn short_futex_calls_at_a_high_rate_are_a_storm() {
     assert_eq!(said(&[in_vain(2_000, 1_000)]), ["time"]);
     let handed_over = |per_s: u64| (FUTEX, with_zeros(calls(per_s, 1_000, per_s / 2), per_s / 2));
     assert_eq!(said(&[handed_over(40_000)]), ["time"], "each call wakes a thread, or is woken");
-    // What a node server does that answers 15,000 requests a second by its pool of threads.
+    // What a Node.js server does that answers 15,000 requests a second from its thread pool.
     assert_eq!(said(&[(FUTEX, with_zeros(calls(174_000, 1_700, 73_000), 102_000))]), ["time"]);
 }
 
 #[test]
-fn what_is_said_of_some_threads_says_of_which() {
+fn findings_on_selected_threads_name_the_selection() {
     let words = |found: &[Finding]| found.iter().map(|finding| finding.text.to_string()).collect::<Vec<_>>();
     let write = (1, calls(100, 2_000, 9_000));
     let found = of_asked(std::slice::from_ref(&write), "tick", &["tick", "main"]);
@@ -165,19 +165,19 @@ fn what_is_said_of_some_threads_says_of_which() {
         words(&of_asked(&[], "tick", &["tick"])),
         ["Threads named tick: no system call returned in 10s."]
     );
-    // A typing error.
+    // A typo.
     let found = of_asked(&[], "tcik", &["tick", "main"]);
     assert_eq!(
         words(&found),
-        ["No thread is named tcik, as --thread asks for: there are main, tick."],
+        ["No thread matches --thread tcik: there are main, tick."],
         "in place of an answer"
     );
     assert_eq!((found[0].severity, found[0].rule.as_ref()), (Severity::Limit, rules::NOTHING_SEEN));
     let many: Vec<String> = (0..11).map(|number| format!("t{number:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert!(words(&of_asked(&[], "x", &many))[0].ends_with(", t07 and 3 more names."), "{many:?}");
-    assert_eq!(words(&of_asked(&[], "x", &[])), ["No thread is named x, as --thread asks for."]);
-    // Others wake them, or are woken by them.
+    assert_eq!(words(&of_asked(&[], "x", &[])), ["No thread matches --thread x."]);
+    // Threads outside the selection wake them, or are woken by them.
     let woken = (FUTEX, with_zeros(calls(40_000, 1_000, 0), 40_000));
     assert_eq!(rules_of(&of_asked(&[woken], "tick", &["tick"])), ["time"]);
 }
@@ -197,7 +197,7 @@ fn each_process_has_its_own_sentence_and_row() {
 }
 
 #[test]
-fn time_in_calls_that_wait_is_said_of_no_program() {
+fn time_in_calls_that_are_meant_to_wait_does_not_count() {
     let words = |made: &[(u64, Sum)]| {
         let made: Vec<_> = made.iter().map(|(call, sum)| (0, *call, sum.clone())).collect();
         of_spaces(&made, 0, true).last().unwrap().text.to_string()
@@ -206,12 +206,12 @@ fn time_in_calls_that_wait_is_said_of_no_program() {
     let i386_poll = (COMPAT | 168, calls(60, 16_000_000, 60));
     assert!(
         words(&[works.clone(), i386_poll])
-            .starts_with("write takes 100 % of the time in calls other than poll")
+            .starts_with("write takes 100 % of the time in calls that are not meant to wait")
     );
     let accept = (43, calls(1, 900_000_000, 0));
     assert!(words(&[works.clone(), accept]).starts_with("write takes 100 %"));
     let blocked = (45, calls(1, 900_000_000, 100));
-    assert!(words(&[works, blocked]).contains("futex, time in which it waits for data included: "));
+    assert!(words(&[works, blocked]).contains("meant to wait (this may include waiting for data): "));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! From when on something is called pointless, in words. `docs/syscalls.md` has the same with the reasons.
+//! The thresholds of pointless work, in words. `docs/syscalls.md` has the same with the reasons.
 
 use super::{
     LEAST,
@@ -67,7 +67,7 @@ pub(in crate::tool::syscalls) fn thresholds() -> [(&'static str, String); 8] {
     ]
 }
 
-/// What all of them have in common.
+/// What holds for all of them.
 pub(in crate::tool::syscalls) fn common() -> String {
     format!("by a thread, in {} at least", duration(LEAST))
 }
