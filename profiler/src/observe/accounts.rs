@@ -6,7 +6,7 @@ use super::Part;
 use crate::report::{Ledger, Outcome, OutcomeClass};
 
 impl Part {
-    /// Takes in what a tool has counted, by its counters `C`: hits, what became of them by probe, and remarks on quality.
+    /// Adds what a tool has counted, by its counters `C`: hits, their outcomes by probe, and remarks on quality.
     pub(crate) fn account<C: Counters>(&mut self, counts: &[u64]) {
         let counted = || C::ENTRIES.iter().zip(counts.iter().copied());
         let of = |class: Class| counted().filter(move |(entry, _)| entry.class == class);
@@ -53,7 +53,7 @@ mod tests {
         SecondLost = "lost" in Second as Lost,
         /// A remark.
         Odd = "odd" in Second as Quality,
-        /// A remark that was not made.
+        /// A remark that never applied.
         Never = "never" in Second as Quality,
     }
 

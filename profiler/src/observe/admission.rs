@@ -20,21 +20,21 @@ use crate::{
     units,
 };
 
-/// A server makes more calls at one time than at another, by so much at least.
+/// The rate of a server's calls varies by at least this factor.
 const UNEVEN: f64 = 1.25;
 
-/// What the programs of a tool take.
+/// What the programs of a tool cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
     pub(crate) programs: Programs,
-    /// The same if it drew by bytes, if it can do that.
+    /// The cost if the tool sampled by bytes, if it can.
     pub(crate) sampled: Option<Programs>,
-    /// Whether it does.
+    /// Whether it does sample.
     pub(crate) is_sampled: bool,
 }
 
 impl Forecast {
-    /// From what was counted; `None` if no thread ran long enough to say.
+    /// From counted calls; `None` if no thread ran long enough to say.
     fn of(counting: &Counting, traps: &Traps, taken: &Taken, max_cost: Option<f64>) -> Option<Forecast> {
         let least = counting.length.as_nanos() as f64 * LEAST_BUSY;
         let most = |programs: &Programs| {
@@ -82,8 +82,8 @@ impl Forecast {
     }
 }
 
-/// Counts what the processes do, and refuses what would cost them more than they may lose. False if nothing could be
-/// counted: then only the real probes show it.
+/// Counts the calls of the processes, and refuses an observation that would cost them more than the limit. False if nothing could
+/// be counted: then only the real probes show the cost.
 pub(crate) fn admit(
     passed: &[Passed],
     taken: &Taken,
@@ -105,8 +105,7 @@ pub(crate) fn admit(
     }
 }
 
-/// The price for a process. `None` if calls cannot be counted here, or if no thread runs long
-/// enough.
+/// The cost for a process. `None` if calls cannot be counted here, or if no thread runs long enough.
 pub(crate) fn predict(
     passed: Passed,
     method: Method,
@@ -166,7 +165,7 @@ mod tests {
     #[test]
     fn what_fits_is_not_refused() {
         assert_eq!(refusal(&counting(50_000, 1_000), &EXACT), None);
-        // A thread that hardly runs loses little, whatever part of its busy time that is.
+        // A thread that hardly runs loses little, even if that is a large part of its busy time.
         let idle = counting(20_000, 40);
         assert!(forecast(&idle).share > 0.5);
         assert_eq!(refusal(&idle, &EXACT), None);
@@ -189,7 +188,7 @@ mod tests {
         let error = refusal(&counting(pairs, 1_000), &EXACT).unwrap();
         let advice = error.advice().unwrap();
         assert!(advice.ends_with("which may still exceed the limit; --max-cost 35% allows it"), "{advice}");
-        // Nothing is proposed that would be refused too.
+        // A proposal that would be refused too is not made.
         let error = refusal(&counting(700_000, 1_000), &EXACT).unwrap();
         assert!(!error.advice().unwrap().contains("--sample-bytes"), "{error:?}");
         let sampled = Taken { programs: SAMPLED, is_sampled: true, ..EXACT };

@@ -1,4 +1,4 @@
-//! The end of a launched command: it is ended when the observation is over, and the report says how it ended.
+//! The end of a launched command: it is ended when the observation is over, and the report says how.
 
 use std::{
     future::Future,
@@ -48,8 +48,8 @@ impl Run<'_> {
         }
     }
 
-    /// Ends a launched command, unless it is to be left running, and writes into the report how it ended. Until then
-    /// the probes are taken away and names are looked up: a command that ends frees what it held.
+    /// Ends a launched command, unless it is to be left running, and writes into the report how it ended. Call this after the
+    /// probes were detached and names were looked up: a command that ends frees its memory.
     ///
     /// `stop` cuts the grace short.
     pub(super) async fn end_command(
@@ -62,14 +62,14 @@ impl Run<'_> {
         let ending = end(launched, pin!(stop), tell).await;
         let pid = launched.pid();
         let of_command = report.meta.targets.iter_mut().rev().find(|target| target.pid == pid);
-        // Of one that ended under observation it is known already.
+        // If it ended under observation, that is already in the report.
         if let Some(target) = of_command.filter(|target| target.ended.is_none())
             && let Some(words) = words(ending)
         {
             target.ended = Some(words);
             target.killed_by = signal(ending);
         }
-        // One that died of our breakpoints has its finding.
+        // If our breakpoints killed it, there is a finding for that.
         if report.meta.targets.iter().any(Target::died_of_breakpoint) {
             return;
         }
@@ -112,7 +112,7 @@ async fn end(
         }
     }
     let ended = launched.ended();
-    // What has left the group of the command is not asked to end.
+    // Processes that have left the group of the command are not asked to end.
     if let Some(line) = ended.and_then(|_| left_the_group(&launched.left_behind())) {
         tell(Event::Notice(&line));
     }
@@ -123,7 +123,7 @@ async fn end(
     }
 }
 
-/// Says that a command goes on. One that is stopped hears of a signal only when it is woken.
+/// Says that a command keeps running. A stopped process acts on a signal only when it is resumed.
 fn goes_on(pid: u32, is_stopped: bool) -> String {
     if is_stopped {
         return format!(
@@ -133,7 +133,7 @@ fn goes_on(pid: u32, is_stopped: bool) -> String {
     format!("the command goes on as process {pid}; end it with: kill {pid}")
 }
 
-/// Says which processes of a command go on after it has ended. Daemons have a process group of their own and are not ended.
+/// Says which processes of a command outlive it. Daemons have a process group of their own and are not ended.
 fn left_the_group(pids: &[u32]) -> Option<String> {
     let first = *pids.first()?;
     let name = Text::from(name_of(first).unwrap_or_default().as_slice()).terminal();
@@ -164,8 +164,8 @@ fn words(ending: Ending) -> Option<String> {
     })
 }
 
-/// The signal that it died of, when the observation was over. Not a SIGTRAP: in a report that means a breakpoint of
-/// ours, and there are none any more.
+/// The signal that killed it after the observation. Not SIGTRAP: in a report that means one of our breakpoints, and they are gone
+/// by then.
 fn signal(ending: Ending) -> Option<i32> {
     match ending {
         Ending::ByItself(status) | Ending::Asked(status) => {
@@ -194,8 +194,8 @@ pub(crate) fn predicate(how: &str) -> String {
     format!("{was}{how}")
 }
 
-/// What is to be known of the end of a command before its exit code is 0. One that is asked to end may end with any
-/// code, but not by a fault.
+/// The finding about the end of a command. There is none if its exit code is 0. A command that was asked to end may end with any
+/// exit code, but not by a fault.
 fn finding(ending: Ending, length: Duration) -> Option<Finding> {
     let failed = |status, when: String| {
         let words = format!("The command {} {when}.", predicate(&how(status)));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_end_that_is_not_well_is_a_finding() {
+    fn only_a_failure_is_a_finding() {
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
         let signal = ExitStatus::from_raw;
         let some = |text: &str| Some(text.to_owned());
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_said_with_what_ends_it() {
+    fn processes_that_keep_running_are_named_with_the_command_that_ends_them() {
         assert_eq!(goes_on(7, false), "the command goes on as process 7; end it with: kill 7");
         assert!(goes_on(7, true).ends_with("stopped; end it with: kill 7 && kill -CONT 7"));
         assert_eq!(left_the_group(&[]), None);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sigtrap_behind_the_probes_is_not_counted_as_ours() {
+    fn a_sigtrap_after_the_probes_are_gone_is_not_ours() {
         let trap = Ending::Asked(ExitStatus::from_raw(libc::SIGTRAP));
         assert_eq!(signal(trap), None);
         assert_eq!(

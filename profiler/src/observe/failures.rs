@@ -1,29 +1,29 @@
-//! Reads of the kernel's maps that fail while the observation goes on: for a moment it may have no memory for them.
+//! Reads of the kernel's maps that fail during an observation: the kernel may run out of memory for a moment.
 
 use crate::error::Result;
 
-/// Reads of one kind that may fail in a row: ten seconds of looks.
+/// How many reads of one kind may fail in a row: those of ten seconds.
 const MOST: u32 = 40;
 
-/// By what was read.
+/// Failures by what was read.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    /// What tools look at now and then.
+    /// The periodic look of the tools.
     pub(super) look: InARow,
-    /// Counts for the progress.
+    /// The counts for the progress.
     pub(super) counts: InARow,
-    /// What threads pay.
+    /// The cost for threads.
     pub(super) cost: InARow,
     /// Interim reports.
     pub(super) report: InARow,
 }
 
-/// How many of the last reads have failed, without one that did not.
+/// How many of the last reads have failed in a row.
 #[derive(Debug, Default)]
 pub(super) struct InARow(u32);
 
 impl InARow {
-    /// What was read; `None` if the observation goes on without it. The failure is logged.
+    /// The value that was read; `None` if the observation goes on without it. The failure is logged.
     ///
     /// # Errors
     /// The last one, once too many have failed in a row.
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_may_fail_but_not_for_long() {
+    fn reads_may_fail_but_not_for_long() {
         let mut failures = InARow::default();
         for _ in 0..3 {
             for _ in 0..MOST {

@@ -24,21 +24,21 @@ use crate::{
     },
 };
 
-/// Programs that targets may become by exec, with their stacks walked by tables.
+/// How many programs, which targets become by exec, can have their stacks walked by tables.
 const EXECS: usize = 16;
 /// The same if other processes may join. Each takes 24 KiB, and is free again when its process has ended.
 const CHILDREN: usize = 128;
 
 /// The processes to observe.
 pub(super) struct Found {
-    /// The command, which waits.
+    /// The command, which waits to be released.
     pub(super) launched: Option<launch::Waiting>,
     /// The files that it is going to map.
     ahead: Vec<PathBuf>,
     pub(super) spaces: Vec<Space>,
     /// Pids of all that the user asked for.
     pub(super) met: BTreeSet<u32>,
-    /// Whether probes are safe for processes with a seccomp filter, if that was tried.
+    /// Whether probes are safe for processes with a seccomp filter, if that was tested.
     pub(super) trial: Option<Result<()>>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Found {
 pub(crate) struct Beginning<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) spaces: &'a [Space],
-    /// Whether they are a command that has not begun.
+    /// Whether they are a command that does not run yet.
     pub(crate) launched: bool,
     /// Now, on the monotonic clock.
     pub(crate) start_ns: u64,
@@ -91,16 +91,17 @@ impl Found {
         let mut spaces = targets::spaces(&pids, settings, tools, launched.is_some(), modules)?;
         if let (Some(waiting), Some(space)) = (&launched, spaces.first_mut()) {
             space.forget_layout(waiting.program());
-            // A command that may outlive us must not stay stopped if we are killed. Others are woken and ended then.
+            // A command that may outlive us must not stay stopped if we are killed. Any other is resumed and ended
+            // then.
             space.held = !settings.launch.leave_running;
         }
-        // What begins may install a filter at any time; of a running process we see whether it has.
+        // A process that starts may install a filter at any time; of a running one we see whether it has one.
         let filtered = |space: &Space| space.process.seccomp().is_none_or(|mode| mode != 0);
         let mut trial = None;
         if launched.is_some() || settings.others_may_join() || spaces.iter().any(filtered) {
             let mut with_probes = tools.iter().map(|tool| tool.about()).filter(|about| about.has_uprobes);
             let tried = with_probes.try_for_each(|about| (about.trial)(settings.method));
-            // Those that join are refused one by one.
+            // Processes that join are refused one by one.
             if launched.is_some() || spaces.iter().any(filtered) {
                 tried.clone()?;
             }
@@ -123,7 +124,7 @@ impl Found {
             tool.begin(&Beginning { settings, spaces, launched, start_ns, record_kind })
         };
         let loadings: Vec<_> = (RECORD_OF_TOOL..).zip(tools.iter_mut()).map(begin).collect();
-        // A command maps nothing yet: what its files hold is at least its text.
+        // A command maps nothing yet. Its files hold at least its text.
         let to_come = self.ahead.iter().filter_map(|image| Some(std::fs::metadata(image).ok()?.len())).sum();
         let capacity = Tracker::capacity(self.spaces.iter().map(|space| &space.layout), to_come);
         let to_come_later = if settings.others_may_join() { CHILDREN } else { EXECS };
@@ -141,7 +142,7 @@ impl Found {
                 let objects = loadings.into_iter().map(load).collect::<Result<Vec<_>>>()?;
                 Ok::<_, Error>((ground, objects))
             });
-            // What a waiting child maps is our own executable, not yet the command.
+            // What a waiting child maps is our own executable, not the command yet.
             let ahead = launched.then_some(self.ahead.as_slice());
             for space in &mut self.spaces {
                 for tool in &mut *tools {
@@ -157,7 +158,7 @@ impl Found {
         Ok((ground, objects, Tracking { files, capacity, spaces: tracked }))
     }
 
-    /// Makes the targets known to the kernel side, and what they map.
+    /// Registers the targets and their mappings with the kernel side.
     pub(super) fn register(
         &mut self,
         ground: &Ground,

@@ -1,5 +1,5 @@
-//! What all tools of an observation share in the kernel: which process is which address space, unwind tables, the numbers of
-//! stacks, the ring. It is created once, and given to the object of each tool by descriptor.
+//! What all tools of an observation share in the kernel: the table of observed processes and their address spaces, unwind tables,
+//! stack numbers, the ring. It is created once; each tool's object gets the descriptors.
 
 use std::{
     ffi::CStr,
@@ -58,22 +58,22 @@ pub(crate) struct Ground {
     next_space: MmapRaw,
     filter: MmapRaw,
     spaces: MmapRaw,
-    /// The program that has the threads of a process enter the filter of threads, once it is loaded.
+    /// The program that adds the threads of a process to the filter of threads, once it is loaded.
     enter_threads: OnceLock<OwnedFd>,
     follows: Follows,
     missed: MmapRaw,
-    /// What its programs and those of tools log, once its programs are attached and if it is wanted.
+    /// The log of its programs and those of tools, if it is wanted and its programs are attached.
     log: Mutex<Option<KernelLog>>,
 }
 
 /// What the programs follow besides execs and ends of targets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Follows {
-    /// Processes that they fork: those are observed too.
+    /// Processes that targets fork: those are observed too.
     pub(crate) children: bool,
-    /// Their threads, for programs that run at every system call of the host.
+    /// Threads of targets, for programs that run at every system call of the host.
     pub(crate) threads: bool,
-    /// All processes of the host that begin: they are reported.
+    /// All processes that start on the host: they are reported.
     pub(crate) beginnings: bool,
 }
 
@@ -109,7 +109,7 @@ impl Ground {
         let beginnings_reported = u32::from(beginnings).to_ne_bytes();
         let [pid, tgid] = match children || threads || beginnings {
             true => [offset("task_struct", &["pid"])?, offset("task_struct", &["tgid"])?],
-            // Nothing else needs them, and to look for each takes a millisecond.
+            // Nothing else needs these, and each lookup takes a millisecond.
             false => [[0; 4]; 2],
         };
         let signal = offset("task_struct", &["signal"])?;
@@ -168,8 +168,8 @@ impl Ground {
         self.object.own_maps()
     }
 
-    /// Has the threads of a process, which was let through, enter the filter of threads. Nothing is done before the programs are attached
-    /// that follow threads.
+    /// Has the threads of a process, which already passes the filter of processes, added to the filter of threads. Does nothing
+    /// before the programs that follow threads are attached.
     fn enter_threads(&self, tgid: u32) -> Result<()> {
         let Some(program) = self.enter_threads.get() else { return Ok(()) };
         bpf::for_each_thread(program.as_fd(), tgid).map_err(|e| {
@@ -178,10 +178,10 @@ impl Ground {
         })
     }
 
-    /// Threads that are in the filter of threads: at least those of targets.
+    /// Number of threads in the filter of threads: at least those of targets.
     ///
     /// # Errors
-    /// If the kernel does not say.
+    /// If the map cannot be read.
     #[cfg(feature = "lab")]
     pub(crate) fn entered_threads(&self) -> Result<u32> {
         let mut slots = vec![0u32; profiler_common::space::THREAD_SLOTS];
@@ -192,10 +192,11 @@ impl Ground {
         Ok(slots.into_iter().fold(0, u32::wrapping_add))
     }
 
-    /// Makes an address space known. Only before anything is attached to its process: it overwrites what the kernel side writes.
+    /// Registers an address space. Call it before anything is attached to its process: it overwrites fields that the kernel side
+    /// writes.
     pub(crate) fn register(&self, number: u16, space: &Space) -> Result<()> {
         self.write("SPACES", &u32::from(number), space)?;
-        // Where pids are those of another namespace, they do not identify processes.
+        // In another pid namespace, our pids do not identify processes to the kernel.
         if space.tgid != 0 {
             self.set_filter_bit(space.tgid);
             self.enter_threads(space.tgid)?;
@@ -212,7 +213,7 @@ impl Ground {
         word.fetch_or(1 << (tgid % 64), Ordering::Relaxed);
     }
 
-    /// A number for an address space; `None` if all are taken. The kernel side takes numbers too.
+    /// A free number for an address space; `None` if all are taken. The kernel side takes numbers too.
     pub(crate) fn take_space(&self) -> Option<u16> {
         let number = self.next_space().fetch_add(1, Ordering::Relaxed);
         // The last one belongs to canaries.
@@ -231,13 +232,13 @@ impl Ground {
         unsafe { AtomicU64::from_ptr(self.next_space.as_mut_ptr().cast()) }
     }
 
-    /// An address space that the kernel side has made, or we have; `None` while it is not complete.
+    /// An address space that was registered by the kernel side or by us; `None` while it is not complete.
     pub(crate) fn complete_space(&self, number: u16) -> Option<Space> {
         let place = usize::from(number) * size_of::<Space>() + std::mem::offset_of!(Space, origin);
         assert!(place < MAX_SPACES as usize * size_of::<Space>());
         // SAFETY: a field within the mapping, which lives as long as this value.
         let origin = unsafe { AtomicU32::from_ptr(self.spaces.as_mut_ptr().add(place).cast()) };
-        // What is written before it is read behind it.
+        // Read first: the other fields were written before it.
         (origin.load(Ordering::Acquire) != 0).then(|| self.space(number))
     }
 
@@ -249,7 +250,7 @@ impl Ground {
         matches!(found, Ok(Ok(()))).then_some(number as u16)
     }
 
-    /// The process of this id is not observed any more, if it has this address space.
+    /// Stops observing the process of this id, if it still has this address space.
     pub(crate) fn forget_target(&self, tgid: u32, number: u16) {
         if self.space_of(tgid) == Some(number)
             && let Ok(map) = self.object.map("TARGETS")
@@ -259,21 +260,21 @@ impl Ground {
         }
     }
 
-    /// Processes that are not observed although they should be.
+    /// Processes that should be observed but are not.
     pub(crate) fn missed(&self) -> Missed {
         // SAFETY: the only element of the mapping, which lives as long as this value; any bytes are valid.
         unsafe { self.missed.as_ptr().cast::<Missed>().read_volatile() }
     }
 
-    /// What the kernel side knows of an address space.
+    /// The kernel side's record of an address space.
     pub(crate) fn space(&self, number: u16) -> Space {
         assert!(u32::from(number) < MAX_SPACES);
         // SAFETY: an element of the mapping, which lives as long as this value; any bytes are valid.
         unsafe { self.spaces.as_ptr().cast::<Space>().add(number.into()).read_volatile() }
     }
 
-    /// Writes one field of what the kernel side knows of an address space, because the kernel side writes others at the same time.
-    /// `offset` is that of the field, which is a `u32`, in bytes.
+    /// Writes one field of the kernel side's record, because the kernel side writes other fields at the same time. `offset`: of
+    /// the field, a `u32`, in bytes.
     pub(crate) fn set_in_space(&self, number: u16, offset: usize, value: u32) {
         assert!(
             u32::from(number) < MAX_SPACES
@@ -297,12 +298,13 @@ impl Ground {
         self.space(number).replaced != 0
     }
 
-    /// Has the kernel side stop the process of an address space at its first call. Before it is let go.
+    /// Asks the kernel side to stop the process of an address space at its first call. Call it before the process is
+    /// released.
     pub(crate) fn want_hold(&self, number: u16) -> Result<()> {
         self.write("HOLDS", &u32::from(number), &HOLD_WANTED)
     }
 
-    /// Whether the kernel side is to stop the process of an address space, or has: [`HOLD_WANTED`] and the states behind it.
+    /// Whether the kernel side is to stop the process of an address space, or has: [`HOLD_WANTED`] and the states after it.
     pub(crate) fn hold(&self, number: u16) -> u64 {
         let mut state = [HOLD_NONE];
         let read = self.object.map("HOLDS").map(|map| bpf::lookup(map, &u32::from(number), &mut state));
@@ -313,7 +315,7 @@ impl Ground {
         state
     }
 
-    /// Follows what processes become, as long as the links are held.
+    /// Follows forks, execs and ends, as long as the links are held.
     ///
     /// # Errors
     /// If the kernel refuses the programs.
@@ -335,7 +337,7 @@ impl Ground {
             let iterator = types.function(TASK_ITERATOR).ok_or_else(|| lacks(TASK_ITERATOR))?;
             let program = self.object.load_program("ground_thread", ProgramKind::Iterator(iterator));
             let _ = self.enter_threads.set(program.map_err(|e| explain(tried(), e))?);
-            // New threads enter by now. Those that were there do before any of them can leave.
+            // New threads are added from here on. Existing ones are added before any of them can leave.
             for number in 0..self.taken_spaces() {
                 match self.space(number).tgid {
                     0 => {}
@@ -365,7 +367,7 @@ impl Ground {
         load().map_err(|e| explain(tried(), e))
     }
 
-    /// Hands on what programs have logged.
+    /// Passes on what programs have logged.
     pub(crate) fn hand_on_log(&self) {
         if let Some(log) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner) {
             log.hand_on();

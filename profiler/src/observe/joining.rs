@@ -21,47 +21,47 @@ use crate::{
     target::{find, process::Process, stat::Stat},
 };
 
-/// Processes that are announced one by one; others only with `-v`.
+/// How many processes are announced one by one; others only with `-v`.
 const ANNOUNCED: u32 = 5;
 /// Notes on processes that joined. [`Joining::remarks`] counts those that did not.
 const BEGAN: &str = "began during the observation: what came before the probes were in place is not seen";
 const LATE: &str = "joined the observation late: what came before the probes were in place is not seen";
 
-/// What became of a process that was to join.
+/// What happened to a process that was to join.
 enum Joined {
     /// It is observed.
     Observed,
-    /// It has become another program already, whose address space is taken in next.
+    /// It has already become another program, whose address space comes next.
     Passing(Process),
 }
 
 impl Run<'_> {
-    /// The observation is over: what begins from now on does not join, if it would take probes. They would be put in while all others are
-    /// taken away.
+    /// The observation is over: later processes do not join if that takes probes, which would be inserted while all others are
+    /// removed.
     pub(super) fn close_to_others(&mut self) {
         if self.tools.iter().any(|tool| tool.about().has_uprobes) {
             self.joining.close(self.on.ground.taken_spaces());
         }
     }
 
-    /// Takes in the address spaces that the kernel side has made since the last time, in their order.
+    /// Adds the address spaces that the kernel side has created since the last call, in order.
     pub(super) fn take_in_spaces(&mut self, tell: &mut impl FnMut(Event<'_>)) {
         while self.joining.next < self.on.ground.taken_spaces() {
             let number = self.joining.next;
-            // Its number was taken an instant ago. The next look finds it complete.
+            // Its number was taken a moment ago. It will be complete at the next look.
             let Some(space) = self.on.ground.complete_space(number) else { return };
             self.joining.next += 1;
             match space.origin {
                 FORKED => self.forked(number, space.tgid, space.before as u16, tell),
                 EXECED => self.replaced(number, space.tgid, space.before as u16, tell),
-                // We have taken it.
+                // We have created it.
                 _ => {}
             }
         }
         self.note_unfollowed_execs(tell);
     }
 
-    /// A target has forked a process. One that ends at once is only in what tools without probes of their own have counted.
+    /// A target has forked a process. If it has already ended, only tools without probes in the process have counted it.
     fn forked(&mut self, number: u16, pid: u32, parent: u16, tell: &mut impl FnMut(Event<'_>)) {
         if self.joining.is_closed_to(number) {
             return;
@@ -71,7 +71,7 @@ impl Run<'_> {
         self.announce(pid, number, Came::Forked, &format!("{parent} forked it"), joined, tell);
     }
 
-    /// Observes processes that have begun since the last look, if a name or a cgroup was asked for.
+    /// Observes processes that have started since the last look, if the user asked for a name or a cgroup.
     pub(super) fn join_newcomers(&mut self, tell: &mut impl FnMut(Event<'_>)) {
         let found = match &self.on.settings.targets {
             Targets::Name(pattern) => find::by_name(pattern),
@@ -89,9 +89,9 @@ impl Run<'_> {
         }
     }
 
-    /// The kernel side has reported a process that has begun or has become another program.
+    /// The kernel side has reported a process that has started or has become another program.
     pub(super) fn begun(&mut self, pid: u32, tell: &mut impl FnMut(Event<'_>)) {
-        // What a process does while all probes are taken away does not count.
+        // Processes do not count while all probes are being removed.
         if !self.on.is_over() && self.is_wanted(pid) && self.joining.met.insert(pid) {
             self.join_newcomer(pid, tell);
         }
@@ -108,7 +108,7 @@ impl Run<'_> {
 
     fn join_newcomer(&mut self, pid: u32, tell: &mut impl FnMut(Event<'_>)) {
         let is_observed = |space: &Space| space.process.pid() == pid && space.ended.is_none();
-        // One that the kernel side knows is a child that is about to be taken in.
+        // A process that the kernel side knows is a child, which is about to be added.
         if self.on.ground.space_of(pid).is_some() || self.on.spaces.iter().any(is_observed) {
             return;
         }
@@ -140,7 +140,7 @@ impl Run<'_> {
         let pid = process.pid();
         let knows_pids = self.on.in_initial_namespace;
         let is_forked = came == Came::Forked;
-        // It is held: what the kernel side knows now is of this very process.
+        // The process is held, so the kernel side's record is of this very process.
         if is_forked && self.on.ground.is_replaced(number) {
             return Ok(Joined::Passing(process));
         }
@@ -154,12 +154,12 @@ impl Run<'_> {
         tools.iter().try_for_each(|tool| tool.check(&space, &on.modules))?;
         if !is_forked {
             space.register(&on.ground, false, knows_pids)?;
-            // Whatever was read may be of the program before.
+            // What was read may be about the previous program.
             if space.is_another_program() {
                 space.refresh(&on.ground, &mut on.modules);
             }
         }
-        // An older one has mapped its libraries, and so has the parent of a forked one.
+        // An older process has mapped its libraries, and so has the parent of a forked one.
         let is_starting = came == Came::Began || came == Came::Late && space.process.age() < STARTING;
         for tool in &mut *tools {
             tool.attach_anew(&mut space, &on.ground, &mut on.modules, is_starting)?;
@@ -178,14 +178,15 @@ impl Run<'_> {
         Ok(Joined::Observed)
     }
 
-    /// Tries probes on a process of our own under a seccomp filter, once: what has just begun may install a filter at any time.
+    /// Tests probes under a seccomp filter once, on a process of our own: a process that has just started may install a filter
+    /// at any time.
     fn try_probes_under_seccomp(&mut self) -> Result<()> {
         let Run { on, tools, joining, .. } = self;
         let method = on.settings.method;
         let mut with_probes = tools.iter().map(|tool| tool.about()).filter(|about| about.has_uprobes);
         let trial = || with_probes.try_for_each(|about| (about.trial)(method));
         let tried = joining.trial.get_or_insert_with(trial).clone();
-        // Whatever became of our own process, the one that joins has not ended.
+        // Whatever happened to our own process, the one that joins has not ended.
         tried.map_err(|error| match error.kind() {
             ErrorKind::NoSuchProcess => {
                 Error::new(ErrorKind::Kernel, "tried probes on a process of our own").because_of(error)
@@ -228,7 +229,7 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the probes out of a process that is observed, and would be harmed by them.
+    /// Removes the probes from an observed process that would be harmed by them.
     pub(super) fn refuse(&mut self, number: u16, error: &Error, tell: &mut impl FnMut(Event<'_>)) {
         let Some(space) = self.on.spaces.iter_mut().find(|space| space.number == number) else { return };
         space.refused = true;
@@ -238,14 +239,14 @@ impl Run<'_> {
         tell(Event::Notice(&format!("process {pid} is not observed: {error}")));
     }
 
-    /// A process is not observed after all, by any tool: no further call of it counts, and no child of it is followed.
+    /// A process is not observed after all, by any tool: its calls do not count, and its children are not followed.
     pub(super) fn leave_out(&mut self, pid: u32, number: u16) {
         self.on.left_out.insert(number);
         self.on.ground.forget_target(pid, number);
         self.forget(number);
     }
 
-    /// Takes away what was attached for a space that is not observed.
+    /// Detaches everything from a space that is not observed.
     pub(super) fn forget(&mut self, number: u16) {
         let links = self
             .tools

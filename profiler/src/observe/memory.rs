@@ -1,7 +1,7 @@
 //! Growth of the targets' memory, and how much of it the followed blocks explain.
 //!
-//! A leak need not go through an allocator. What a target has in use is read by kind of memory when the observation begins
-//! and when it ends; growth without followed blocks is reported separately, and first if it is the larger part.
+//! A leak may bypass every allocator. So the memory that a target has in use is read by kind at the start and at the end; growth
+//! without followed blocks is reported separately, and first if it is the larger part.
 
 mod report;
 
@@ -27,25 +27,26 @@ use crate::{
     text::Text,
 };
 
-/// The first reading is waited for so long. That of most targets takes less; then it has nothing that they took later.
+/// How long to wait for the first reading. Most targets take less: then the reading has nothing that they allocated
+/// later.
 const SOON: Duration = Duration::from_millis(20);
-/// A reading is not repeated before so long.
+/// A reading is not repeated sooner than this,
 const REST: Duration = Duration::from_secs(1);
-/// Nor before this many times as long as it took: half a percent of a processor.
+/// nor sooner than this many times as long as it took: half a percent of a processor.
 const RESTS: u32 = 200;
-/// What followed blocks held so long after a reading is what they held at it.
+/// What followed blocks held this soon after a reading counts as held at the time of the reading.
 const SAME_TIME: Duration = Duration::from_millis(500);
-/// Blocks below this lie in memory that an allocator divides. C libraries map larger ones one by one: glibc from 128 KiB on,
-/// musl from 128 KiB on.
+/// Smaller blocks lie in memory that an allocator divides. C libraries map larger ones one by one: glibc and musl from 128 KiB
+/// on.
 const DIVIDED_BYTES: u64 = 64 << 10;
-/// Unexplained growth matters from here on: as a part of what is in use at the end, and in bytes.
+/// Unexplained growth matters above these: as a part of the memory in use at the end, and in bytes.
 const MATTERS_SHARE: f64 = 0.02;
 const MATTERS_BYTES: u64 = 4 << 20;
-/// The same if allocators hold most of it: what they keep free comes and goes.
+/// The same if allocators hold most of it: the free memory that they keep varies.
 const SLACK_MATTERS_SHARE: f64 = 0.2;
 const SLACK_MATTERS_BYTES: u64 = 32 << 20;
 
-/// Who holds memory.
+/// Who uses memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Heap,
@@ -77,23 +78,23 @@ impl Holder {
     }
 }
 
-/// The targets' memory from the beginning on.
+/// The targets' memory since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// What was there when the observation began, while it is being read.
+    /// What was in use when the observation began, while it is being read.
     first: Option<Receiver<First>>,
-    /// What targets and their children had used then.
+    /// What targets and their children had used by then.
     pub(crate) families: Families,
     watched: BTreeMap<u16, Watched>,
 }
 
-/// What there was in the beginning.
+/// What was in use at the start.
 type First = (Vec<(u16, Reading)>, Families);
 
 #[derive(Debug, Default)]
 struct Watched {
     before: Reading,
-    /// Whether what the first reading finds was there before its process was observed.
+    /// Whether the memory that the first reading finds was there before its process was observed.
     joined: bool,
     now: Option<Reading>,
     /// When that was read.
@@ -105,14 +106,14 @@ struct Watched {
 }
 
 impl Watched {
-    /// Of a space that was not read when the observation began. A program begins with nothing, a process that joins does not.
+    /// For a space that was not read at the start. A program begins with nothing, but a process that joins does not.
     fn of(came: Came) -> Watched {
         Watched { joined: matches!(came, Came::Forked | Came::Began | Came::Late), ..Watched::default() }
     }
 }
 
 impl Memory {
-    /// Begins with what is in use now; of a command that was not let go yet, with nothing.
+    /// Starts with what is in use now, or, for a command that does not run yet, with nothing.
     pub(crate) fn start(spaces: &[Space], launched: bool) -> Memory {
         let pids: Vec<(u16, u32)> = spaces.iter().map(|s| (s.number, s.process.pid())).collect();
         let read = move || -> First {
@@ -122,7 +123,7 @@ impl Memory {
         let mut memory = Memory::default();
         if !launched {
             let (sender, first) = channel();
-            // If the thread cannot be started or nobody waits any more, there is no first reading.
+            // If the thread cannot be started, or nobody waits any more, there is no first reading.
             let _ = thread::Builder::new().name("memory".into()).spawn(move || sender.send(read()));
             memory.first = Some(first);
             memory.take_first(SOON);
@@ -130,7 +131,7 @@ impl Memory {
         memory
     }
 
-    /// Takes over the first reading. False if it did not come within `patience`.
+    /// Takes the first reading. False if it did not come within `patience`.
     fn take_first(&mut self, patience: Duration) -> bool {
         match self.first.as_ref().map(|first| first.recv_timeout(patience)) {
             Some(Err(RecvTimeoutError::Timeout)) => return false,
@@ -145,9 +146,9 @@ impl Memory {
         true
     }
 
-    /// Reads what is in use now, where that is not too soon; at once if it is the `last` time.
+    /// Reads what is in use now, unless that is too soon; always if it is the `last` time.
     pub(crate) fn look(&mut self, spaces: &[Space], last: bool) {
-        // It takes long for a large target, while the ring has to be read.
+        // This takes long for a large target, and the ring has to be read meanwhile.
         if !self.take_first(if last { Duration::MAX } else { Duration::ZERO }) {
             return;
         }
@@ -158,7 +159,7 @@ impl Memory {
                 continue;
             }
             if let Ok(reading) = Reading::of(space.process.pid()) {
-                // A process that ends has given up its memory before it is seen to end.
+                // A process that ends gives up its memory before its end is noticed.
                 if reading.bytes > 0 && !space.process.ended() {
                     if std::mem::take(&mut watched.joined) {
                         watched.before = reading.clone();
@@ -172,7 +173,7 @@ impl Memory {
         }
     }
 
-    /// Notes what followed blocks hold, for a reading that was made at the same time.
+    /// Notes what followed blocks hold, for a reading at the same time.
     pub(crate) fn note_followed(&mut self, space: u16, bytes: f64) {
         if let Some(watched) = self.watched.get_mut(&space)
             && watched.read.is_some_and(|read| read.elapsed() < SAME_TIME)
@@ -193,7 +194,7 @@ struct Use {
 }
 
 impl Use {
-    /// Growth that its live blocks do not explain, in bytes.
+    /// Growth that live blocks do not explain, in bytes.
     fn unexplained(&self) -> u64 {
         let grown = self.after.saturating_sub(self.before) as f64;
         (grown - self.followed.0).max(0.0) as u64
@@ -208,10 +209,10 @@ pub(crate) struct Grown {
     before: u64,
     after: u64,
     shared: (u64, u64),
-    /// What was in use in the beginning at addresses that are not mapped any more.
+    /// What was in use at the start, at addresses that are no longer mapped.
     unmapped: u64,
     estimated: bool,
-    /// Of a target that has ended: bytes of followed blocks that were there when its memory was read, and are not any more.
+    /// For a target that has ended: bytes of followed blocks that existed when its memory was read, and no longer do.
     pub(crate) released: f64,
     /// How many more there may have been between two looks.
     released_at_most: f64,
@@ -240,12 +241,12 @@ impl Followed {
 pub(crate) struct Explanation<'a> {
     read: BTreeMap<u16, (&'a Watched, &'a Reading, Vec<Followed>)>,
     live_bytes: BTreeMap<u16, f64>,
-    /// Mean gap between drawn bytes, in a sampled run.
+    /// Mean gap between sampled bytes, in a sampled run.
     sample_bytes: Option<u64>,
 }
 
 impl Memory {
-    /// Begins to explain what was read by blocks. `sample_bytes`: the mean gap between drawn bytes, in a sampled run.
+    /// Starts to explain the readings by blocks. `sample_bytes`: the mean gap between sampled bytes, in a sampled run.
     pub(crate) fn explain(&self, sample_bytes: Option<u64>) -> Explanation<'_> {
         let read = self.watched.iter().filter_map(|(number, watched)| {
             let now = watched.now.as_ref()?;
@@ -266,7 +267,7 @@ impl Explanation<'_> {
         }
     }
 
-    /// How the memory of each target changed, as far as it was read. `ever`: all bytes of blocks that a space ever had.
+    /// How the memory of each target changed, as far as it was read. `ever`: all bytes that a space ever had in blocks.
     pub(crate) fn grown(self, spaces: &[Space], ever: impl Fn(u16) -> f64) -> Vec<Grown> {
         let grown = spaces.iter().filter_map(|space| {
             let (watched, now, followed) = self.read.get(&space.number)?;
@@ -302,7 +303,7 @@ fn estimate(size: u64, sample_bytes: Option<u64>) -> f64 {
     bytes * sample_bytes.map_or(1.0, |mean| stands_for(bytes, mean as f64))
 }
 
-/// Adds blocks that are not there any more. Where they lay is not known: what they leave unexplained is the least that can be.
+/// Adds blocks that no longer exist. Where they were is not known, so the unexplained growth that remains is a lower bound.
 fn explain(uses: &mut [Use], mut released: f64) {
     for of in uses.iter_mut() {
         let explained = released.min(of.unexplained() as f64);
@@ -330,7 +331,7 @@ fn uses(before: &Reading, now: &Reading, followed: &[Followed]) -> Vec<Use> {
             holder = Holder::Allocator;
             divided.push(region.start..region.end);
         }
-        // What was asked for and never touched is not in use.
+        // Memory that was allocated and never touched is not in use.
         let explained = followed.bytes.0.min(region.used_bytes as f64);
         add(holder, 0, region.used_bytes, (explained, followed.bytes.1));
     }
@@ -349,7 +350,7 @@ fn uses(before: &Reading, now: &Reading, followed: &[Followed]) -> Vec<Use> {
     uses
 }
 
-/// What was in use at addresses that are not mapped any more; of a region that is mapped in part, a part.
+/// What was in use at addresses that are no longer mapped; of a region that is still mapped in part, a proportional share.
 fn unmapped(before: &Reading, now: &Reading) -> u64 {
     let kept = |start: u64, end: u64| -> u64 {
         let first = now.regions.partition_point(|region| region.end <= start);
@@ -375,12 +376,12 @@ impl Grown {
         self.uses.iter().map(Use::unexplained).sum::<u64>().min(self.growth())
     }
 
-    /// Whether growth by so much is more than what allocators keep free now and then.
+    /// Whether this much growth exceeds the free memory that allocators keep now and then.
     pub(crate) fn is_more_than_slack(&self, bytes: u64) -> bool {
         bytes >= SLACK_MATTERS_BYTES && bytes as f64 >= SLACK_MATTERS_SHARE * self.after as f64
     }
 
-    /// Whether so much growth is unexplained, and so much of it, that it belongs into the first line.
+    /// Whether there is so much unexplained growth that it belongs into the first line.
     fn matters(&self) -> bool {
         let unexplained = self.unexplained();
         let slack: u64 =

@@ -1,4 +1,4 @@
-//! One observation of one or several tools: what they share, whatever they are.
+//! One observation with one or several tools: everything that does not depend on the tool.
 //!
 //! `found` finds the targets, `setup` attaches, `watch` waits for the end, `report` puts the parts of the tools together.
 

@@ -1,4 +1,4 @@
-//! What is known of a running observation, for its tools.
+//! The state of a running observation, for its tools.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,14 +34,14 @@ pub(crate) struct Observation<'a> {
     pub(super) began_ns: u64,
     /// How long it lasted, once it is over.
     pub(crate) length: Option<Duration>,
-    /// When that length was over, on the monotonic clock. Ages are counted to here: to take the probes away takes time.
+    /// When that time was over, on the monotonic clock. Ages are counted to here, because detaching takes time.
     pub(crate) end_ns: Option<u64>,
     pub(super) launched: Option<launch::Waiting>,
     pub(crate) in_initial_namespace: bool,
 }
 
 impl Observation<'_> {
-    /// Whether it is over: what begins from now on does not belong to it.
+    /// Whether it is over: later events do not belong to it.
     pub(super) fn is_over(&self) -> bool {
         self.length.is_some()
     }
@@ -51,13 +51,14 @@ impl Observation<'_> {
         self.length.unwrap_or_else(|| self.began.elapsed())
     }
 
-    /// For how much of it a space was observed: from when it joined to its end, or to when it was stopped, if it still is.
+    /// How much of it a space was observed: from when it joined until its end, or until it was stopped if it still is.
     pub(crate) fn lasted_of(&self, space: &Space) -> Duration {
         let now_ns = self.end_ns.unwrap_or_else(monotonic_ns);
         Duration::from_nanos(space.seen.ran_ns(self.began_ns, now_ns))
     }
 
-    /// Notes when it began. Once: two clocks read again would give another time, and what reports call by it another key.
+    /// Notes when it began. Call it once: reading both clocks again would give another time, and keys in reports that
+    /// depend on it would change.
     pub(super) fn begin_at(&mut self, began: Instant) {
         self.began = began;
         self.began_ns = monotonic_ns().saturating_sub(began.elapsed().as_nanos() as u64);
@@ -86,8 +87,8 @@ impl Observation<'_> {
         self.launched.as_ref()
     }
 
-    /// Whose address spaces are: by their number, the pid, and how many spaces that process had before. A process that ended at once is
-    /// known to the kernel side only.
+    /// Which process each address space belongs to: by number of the space, its pid, and how many spaces that process had before.
+    /// A process that ended at once is known to the kernel side only.
     pub(crate) fn owners(&self) -> Vec<(u32, u64)> {
         let mut of_pid: BTreeMap<u32, u64> = BTreeMap::new();
         let ours: BTreeMap<u16, u32> =
@@ -108,13 +109,13 @@ impl Observation<'_> {
         space.map_or((0, 0), |space| (space.process.pid(), space.number))
     }
 
-    /// A stack as it stands in the report; `None` if its frames are not known.
+    /// A stack in the form of the report; `None` if its frames are not known.
     pub(crate) fn stack_of(&self, number: u32, frames: &mut Frames) -> Option<Stack> {
         self.stacks.get(number)?;
         self.stacks.report(number, self.program_of(number).0, &self.modules, frames)
     }
 
-    /// Makes known to the kernel side what was learnt of mappings.
+    /// Publishes new mappings to the kernel side.
     pub(super) fn publish_mappings(&mut self) {
         let Observation { ground, spaces, modules, tracker, .. } = self;
         for space in spaces {
@@ -122,7 +123,7 @@ impl Observation<'_> {
         }
     }
 
-    /// Lets commands go on that are stopped, or about to be.
+    /// Resumes commands that are stopped, or about to be.
     pub(super) fn let_commands_go_on(&mut self) {
         for space in &mut self.spaces {
             space.let_go_on_at_last(&self.ground);
@@ -131,7 +132,7 @@ impl Observation<'_> {
 }
 
 impl Drop for Observation<'_> {
-    /// An error may end an observation before anything else lets a stopped command go on.
+    /// If an error ends the observation early, nothing else resumes a stopped command.
     fn drop(&mut self) {
         self.let_commands_go_on();
     }
@@ -150,7 +151,7 @@ impl Spaces for [Space] {
     }
 }
 
-/// The monotonic clock, which is that of the kernel side, in nanoseconds.
+/// The monotonic clock, which the kernel side uses too, in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

@@ -1,4 +1,4 @@
-//! What the observation costs while it runs, and the guard that ends it.
+//! What the observation costs while it runs, and the guard that stops it.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ use crate::{
 const TELL_AFTER: u64 = 2;
 
 impl Run<'_> {
-    /// What was counted so far, by all tools.
+    /// The counts so far, of all tools.
     pub(super) fn cost_reading(&self) -> Result<Reading> {
-        // Where pids are those of another namespace, their threads are not to be found.
+        // In another pid namespace, the threads of our pids cannot be found.
         let with_threads = self.on.in_initial_namespace;
         let mut all = Reading::default();
         for tool in &self.tools {
@@ -27,7 +27,7 @@ impl Run<'_> {
         Ok(all)
     }
 
-    /// Adds up what threads pay, once a second, and says it after two. True if it is more than they may.
+    /// Adds up the cost of threads once a second, and reports it after two. True if it is over the limit.
     pub(super) fn watch_cost(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         if !self.on.cost.look() {
             return Ok(false);
@@ -70,7 +70,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// What it costs, in a line for people.
+    /// The cost, in a line for people.
     fn cost_line(&self) -> String {
         let rate = format!("{} hits/s", units::count(self.on.cost.hits_per_s()));
         match self.on.cost.now() {
@@ -85,13 +85,12 @@ impl Run<'_> {
     }
 }
 
-/// Calls of functions whose probe is single-stepped matter from this share of all calls on.
+/// Single-stepped probes matter if they get at least this share of the calls.
 const MATTERS: f64 = 0.01;
-/// Functions that are named.
+/// How many functions are named.
 const NAMED: usize = 3;
 
-/// What it means that some of the functions, which have these names, are probed at an instruction that is single-stepped; nothing
-/// if they are hardly called.
+/// A sentence on functions whose probed instruction is single-stepped, given their names; nothing if they are hardly called.
 fn stepped_words(names: &BTreeSet<String>, hits: &Hits, traps: &Traps) -> Option<String> {
     let share = hits.stepped as f64 / (hits.entries + hits.looks).max(1) as f64;
     if share < MATTERS || names.is_empty() {
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_single_stepped_is_said_where_it_is_called_often() {
+    fn single_stepping_is_reported_where_it_is_frequent() {
         let said = |names: &[&str], stepped| {
             let hits = Hits { entries: 700, returns: 700, looks: 300, stepped };
             let names = names.iter().map(|name| (*name).to_owned()).collect();

@@ -1,4 +1,4 @@
-//! The names of observed processes, where there are several, and which of them have not run for long.
+//! The names of observed processes, if there are several, and which of them are young.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,20 +12,20 @@ use crate::{
     units,
 };
 
-/// A process younger than this many ages may still fill what it fills once.
+/// A process younger than this many ages may still be filling caches and tables for the first time.
 const FILLING_AGES: u32 = 4;
 
 /// A process that is observed.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// That of the last program that it was.
+    /// The name of its last program.
     pub(crate) name: Text,
-    /// How long it had run when the observation of it was over; `None` if that is not known.
+    /// How long it had run when it was last observed; `None` if that is not known.
     pub(crate) age: Option<Duration>,
 }
 
-/// Once each, whatever programs it was. `lasted`: how long a space was observed.
+/// Each process once, however many programs it was. `lasted`: how long a space was observed.
 pub(crate) fn processes(on: &Observation<'_>, lasted: impl Fn(&Space) -> Duration) -> Vec<Process> {
     let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(on.started_unix_ns);
     let is_last = |space: &&Space| {
@@ -34,7 +34,7 @@ pub(crate) fn processes(on: &Observation<'_>, lasted: impl Fn(&Space) -> Duratio
     };
     let process = |space: &Space| {
         let lasted = lasted(space);
-        // A command began with the observation, and what a process became by exec with that.
+        // A command began with the observation, and a program that a process became began with its exec.
         let age = if on.command().is_some() || space.seen.came == Came::Execed {
             Some(lasted)
         } else {
@@ -65,7 +65,7 @@ pub(crate) fn whose(pids: &[u32], processes: &[Process]) -> Vec<Phrase> {
     }
 }
 
-/// Whether a process of this age may still fill what it fills once.
+/// Whether a process of this age may still be filling caches and tables for the first time.
 pub(crate) fn is_filling(age: Duration, older: Duration) -> bool {
     age < older * FILLING_AGES
 }

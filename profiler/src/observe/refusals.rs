@@ -10,7 +10,7 @@ use crate::{
 /// Its memory map cannot be read.
 pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
     let pid = process.pid();
-    // What ends gives up its memory a moment before it is seen to have ended.
+    // A process that ends gives up its memory a moment before its end can be seen.
     let gone = matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT));
     if process.wait(Duration::from_millis(if gone { 100 } else { 0 })) {
         return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
@@ -30,7 +30,7 @@ pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
     denied.hint("run as root: sudo profiler ...")
 }
 
-/// It became another program while it was looked at.
+/// It became another program while it was examined.
 pub(crate) fn replaces_itself(pid: u32) -> Error {
     Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
         .because("it replaced itself by exec before probes could be attached")

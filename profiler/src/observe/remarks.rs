@@ -1,4 +1,5 @@
-//! What is said of an observation as a whole, whatever its tools are: what ended it, who was not observed, and remarks on targets.
+//! Findings about an observation as a whole, for every tool: what stopped it, which processes were not observed, and notes on
+//! targets.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::{
     units,
 };
 
-/// What is known of an observation as a whole.
+/// Facts about an observation as a whole.
 pub(super) struct Facts<'a> {
     pub(super) ended: Ended,
     pub(super) length: Duration,
@@ -21,8 +22,8 @@ pub(super) struct Facts<'a> {
     pub(super) losses: &'a [String],
 }
 
-/// What was lost because processes were not observed, each with what to do about it. `no_room`: processes of a name or a cgroup for
-/// which there was no room.
+/// Losses because processes were not observed, each with advice. `no_room`: processes with the name or in the cgroup for which
+/// there was no room.
 pub(super) fn losses(missed: Missed, no_room: u64) -> Vec<String> {
     let Missed { forks, execs, no_memory } = missed;
     let processes = forks + no_room;
@@ -43,7 +44,7 @@ pub(super) fn losses(missed: Missed, no_room: u64) -> Vec<String> {
     losses
 }
 
-/// Adds what is said of the observation: what limits the answer behind the problems that stand first, remarks at the end.
+/// Adds these findings: those that limit the answer after the problems, remarks at the end.
 pub(super) fn add(findings: &mut Vec<Finding>, facts: &Facts<'_>) {
     let proved = findings.iter().take_while(|finding| finding.severity == Severity::Problem).count();
     let mut limits = Vec::new();
@@ -65,7 +66,7 @@ pub(super) fn add(findings: &mut Vec<Finding>, facts: &Facts<'_>) {
     );
 }
 
-/// The notes on targets, each once, with whose it is if there are several targets.
+/// The notes on targets, each once, with the processes that it is about if there are several targets.
 fn of_targets(targets: &[Target]) -> Vec<String> {
     let mut notes: Vec<(&str, Vec<u32>)> = Vec::new();
     for (note, pid) in targets.iter().flat_map(|target| target.notes.iter().map(|note| (note, target.pid))) {
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn each_note_is_said_once() {
+    fn each_note_appears_once() {
         assert_eq!(of_targets(&[target(7, &["it is late"])]), ["it is late"]);
         let many = [target(7, &["first"]), target(8, &["it is late"]), target(9, &["it is late", "last"])];
         assert_eq!(
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_limits_the_answer_comes_behind_what_is_proved() {
+    fn limits_come_after_proved_problems() {
         let finding = |rule, severity| Finding::plain(rule, severity, "words");
         let mut findings = vec![finding("a.leak", Severity::Problem), finding("a.clean", Severity::Info)];
         let losses = losses(Missed { forks: 2, execs: 1, no_memory: 0 }, 3);

@@ -16,36 +16,36 @@ use crate::{
 /// The name of the remark on quality that counts stacks without a process.
 const UNKNOWN_STACKS: &str = "stack_of_unobserved_process";
 
-/// What a tool has to say.
+/// A tool's part of the report.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
-    /// What it was asked, beside what every observation is.
+    /// The settings of the tool, beside those of every observation.
     pub(crate) settings: BTreeMap<String, String>,
-    /// Its answer, the most important first. They refer to its own sections.
+    /// Findings, the most important first. They refer to its own sections.
     pub(crate) findings: Vec<Finding>,
-    /// Its tables. They refer to its own stacks.
+    /// Tables. They refer to its own stacks.
     pub(crate) sections: Vec<Section>,
-    /// The stacks that they refer to. They refer to its own frames.
+    /// The stacks of the tables. They refer to its own frames.
     pub(crate) stacks: Vec<Stack>,
     pub(crate) frames: Vec<Frame>,
-    /// Where its hits went.
+    /// The outcomes of its hits.
     pub(crate) ledger: Vec<Ledger>,
     /// Remarks of the kernel side on quality, by name.
     pub(crate) quality: BTreeMap<String, u64>,
-    /// What was lost that could change the answer, each with what to do about it.
+    /// Losses that could change the answer, each with advice.
     pub(crate) losses: Vec<String>,
     /// Numbers of all stacks that it walked, and how often.
     pub(crate) walked: Vec<(u32, u64)>,
-    /// What there was before, and is not judged.
+    /// What existed before the observation, and is not judged.
     pub(crate) before_attach: Option<String>,
     /// Hits of all its probes.
     pub(crate) hits: u64,
 }
 
 impl Run<'_> {
-    /// The report of what is known now.
+    /// The report at this moment.
     pub(super) fn report(&mut self, ended: Ended) -> Result<Report> {
-        // What still waits in the ring belongs to the report.
+        // Records that are still in the ring belong to the report.
         self.drain(&mut |_| {})?;
         let Run { on, tools, .. } = self;
         tools.iter_mut().try_for_each(|tool| tool.snapshot(on, ended))?;
@@ -79,7 +79,7 @@ impl Run<'_> {
         for (mut part, tool) in parts.into_iter().zip(&self.tools) {
             let name = tool.about().name;
             let settings = std::mem::take(&mut part.settings).into_iter();
-            // What two tools call the same is not the same.
+            // Equal names of two tools mean different things.
             let of_tool = |key: String| if several { format!("{name}.{key}") } else { key };
             meta.settings.extend(settings.map(|(key, value)| (of_tool(key), value)));
             add(&mut report, part);
@@ -139,13 +139,14 @@ impl Run<'_> {
     }
 }
 
-/// Looks names up. An interim report takes those that are known already: waiting for others would stop the observation's loop.
+/// Looks up names. An interim report only uses names that are already known: waiting for others would stop the observation's
+/// loop.
 fn find_names(on: &mut Observation<'_>, ended: Ended) {
     let Observation { settings, ground, spaces, modules, stacks, worker, .. } = on;
     if ended == Ended::Running {
         stacks.names.look_up(modules, spaces.as_slice(), worker);
     } else {
-        // What the targets map now that it is over: a library may have been unloaded just before.
+        // Reads the mappings again at the end: a library may have been loaded since the last look.
         for space in spaces.iter_mut().filter(|space| space.ended.is_none()) {
             space.refresh(ground, modules);
             stacks.mark_reused(space.number, &mut space.reused);
@@ -161,7 +162,7 @@ fn find_names(on: &mut Observation<'_>, ended: Ended) {
     }
 }
 
-/// Adds the part of a tool, whose references are moved behind those of others.
+/// Adds the part of a tool; its indices are moved behind those of other tools.
 fn add(report: &mut Report, part: Part) {
     let (sections, stacks, frames) = (report.sections.len(), report.stacks.len(), report.frames.len());
     let Part { findings, sections: mut tables, stacks: mut walked, .. } = part;

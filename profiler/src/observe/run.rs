@@ -18,12 +18,12 @@ use crate::{
     tool::{Counts, TOOLS, Tool},
 };
 
-/// How long calls under way may take to return at the end.
+/// How long calls in progress may take to return at the end.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// How often it is looked whether they have.
+/// How often to check whether they have.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What an observation reports while it runs.
+/// The events of an observation while it runs.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Everything is attached; one line for people.
@@ -41,23 +41,23 @@ pub enum Event<'a> {
 pub struct Progress {
     /// Time since everything was attached.
     pub elapsed: Duration,
-    /// Of all tools; the things are those of the first.
+    /// Of all tools; the name of the things is that of the first.
     pub counts: Counts,
     /// How long it takes from the start until the first tool can answer.
     pub answers_after: Duration,
     /// Call stacks seen.
     pub stacks: usize,
-    /// Share of the time in which it could run that the probes took lately from the thread that pays most, from 0 to 1: what
-    /// `--max-cost` bounds. `None` before the first second is over, and if no thread runs long enough to say.
+    /// The share of the time in which it could run that the probes have recently cost the thread that pays most, from 0 to 1.
+    /// `--max-cost` limits it. `None` before the first second is over, and if no thread runs long enough to say.
     pub cost: Option<f64>,
 }
 
-/// Observes with tools as a command line asks for them, by name: see [`tool::commands`](crate::tool::commands). Several share the
-/// targets, the unwind tables and the numbers of stacks, and write one report.
+/// Observes with tools given by name, and their options as on the command line: see [`tool::commands`](crate::tool::commands).
+/// Several tools share the targets, the unwind tables and the stack numbers, and write one report.
 ///
-/// Observes until the time is over, the targets end, or `stop` is ready, and reports. Then a launched command is ended;
-/// `stop` is called a second time, and when it is ready again, the command is given no more time. Dropping the future takes
-/// all probes away. Needs a tokio runtime with time and I/O.
+/// It observes until the time is over, the targets end, or `stop` is ready, and then reports. A launched command is ended
+/// afterwards; `stop` is called a second time, and when that is ready, the command is killed. Dropping the future removes all
+/// probes. Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
 /// If the targets cannot be found or observed, the kernel lacks what is needed, or a command cannot be started.
@@ -95,7 +95,7 @@ pub(crate) async fn observe_with(
     let mut run = Run::start(settings, tools)?;
     let ended = {
         let mut asked = pin!(stop());
-        // A signal that came meanwhile: nothing can be said of a target that was seen for a moment.
+        // A signal came meanwhile: an observation of a moment has no answer.
         if tokio::time::timeout(Duration::from_millis(1), asked.as_mut()).await.is_ok() {
             run.detach();
             return Err(Error::new(ErrorKind::Interrupted, "tried to observe")
@@ -111,7 +111,7 @@ pub(crate) async fn observe_with(
         run.watch(asked, &mut tell).await?
     };
     run.detach();
-    // Behind the probes: whatever died of one is found here.
+    // After detaching: any process that a probe has killed is found here.
     run.take_in_spaces(&mut tell);
     run.note_ends();
     let mut report = run.report(ended)?;
@@ -125,29 +125,29 @@ pub(super) struct Run<'a> {
     pub(super) tools: Vec<Box<dyn Tool>>,
     pub(super) ring: AsyncFd<OwnedFd>,
     pub(super) records: RingBuf<MapData>,
-    /// Processes that join.
+    /// State of processes that join.
     pub(super) joining: Joining,
-    /// Probes of what has ended.
+    /// Probes of spaces that have ended.
     pub(super) leaving: Leaving,
-    /// Stacks that came from processes that are not observed: those that could not join, and those that ended before they did.
+    /// Stacks of processes that are not observed: those that could not join, and those that ended before they did.
     pub(super) unknown_stacks: u64,
     /// Reports when a target ends.
     pub(super) ends: Ends,
     /// When the maps of targets were last read to find new libraries.
     pub(super) rescanned: Instant,
-    /// Seconds over which the guard averages before it may stop the observation.
+    /// Over how many seconds the guard averages before it may stop the observation.
     pub(super) guard_seconds: usize,
     /// Reads that have failed.
     pub(super) failures: Failures,
     /// Whether the notice on its cost was sent.
     pub(super) cost_told: bool,
-    /// Follow what targets become, as long as they are held.
+    /// Follow forks, execs and ends, as long as they are held.
     pub(super) _processes: Vec<OwnedFd>,
 }
 
 impl Run<'_> {
-    /// Takes all probes away, in the order that the tools want. Before that, the calls under way may return: of a call whose
-    /// return is not seen, the outcome is not known.
+    /// Detaches all probes, in the order that the tools want. Before that, calls in progress may return, because the outcome of a
+    /// call is not known if its return is not seen.
     fn detach(&mut self) {
         let begun = Instant::now();
         self.on.settings.stage.begin("detaching");
@@ -155,24 +155,25 @@ impl Run<'_> {
         self.on.cost.before_detach(reading);
         self.tools.iter_mut().for_each(|tool| tool.closing());
         self.drain_calls();
-        // Before the probes go, which may take seconds.
+        // Before the probes are removed, which may take seconds.
         self.on.let_commands_go_on();
         detach::all_at_once(self.tools.iter_mut().flat_map(|tool| tool.take_first(None)).collect());
         detach::all_at_once(self.tools.iter_mut().flat_map(|tool| tool.take_last(None)).collect());
         self.leaving.wait();
-        // A call that was on its way to stop the command has done so: the kernel waits for the calls of a probe that it takes away.
+        // A call that was about to stop the command has done so: the kernel waits for running calls of a probe that it removes.
         self.on.let_commands_go_on();
         self.on.cost.detached(begun.elapsed());
         self.on.settings.stage.end();
     }
 
-    /// Follows no new calls, and waits a little for those under way: a thread may have ended inside one, or sleep there.
+    /// Follows no new calls, and waits a little for those in progress: a thread may have ended inside one, or sleep
+    /// there.
     fn drain_calls(&self) {
         let running = || self.on.spaces.iter().filter(|space| space.ended.is_none());
         running().for_each(|space| space.close(&self.on.ground));
         let deadline = Instant::now() + PATIENCE;
         while running().next().is_some() {
-            // First of all: a hit that came before the space was closed may still be on its way to the ledger.
+            // First of all: a hit from before the space was closed may still be on its way to the ledger.
             std::thread::sleep(PAUSE);
             if !self.tools.iter().any(|tool| tool.has_calls_under_way()) || Instant::now() >= deadline {
                 break;

@@ -1,10 +1,10 @@
-//! What is asked of an observation, whatever its tools are.
+//! The settings of an observation that do not depend on the tool.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use crate::{capture::uprobe::Method, stage::Stage, symbolize, target::launch};
 
-/// Most of a thread's processor time that the probes may take, unless the user says otherwise.
+/// The share of a thread's processor time that the probes may take by default.
 pub const DEFAULT_MAX_COST: f64 = 0.30;
 
 /// Which processes to observe.
@@ -12,11 +12,11 @@ pub const DEFAULT_MAX_COST: f64 = 0.30;
 pub enum Targets {
     /// These processes.
     Pids(Vec<u32>),
-    /// All processes of a name, or whose executable has it; a glob.
+    /// All processes with this name, or whose executable has it; a glob.
     Name(String),
-    /// All processes of a cgroup, by its directory.
+    /// All processes of a cgroup, given by its directory.
     Cgroup(PathBuf),
-    /// A command, from its start on.
+    /// A command, from its start.
     Command(Vec<OsString>),
 }
 
@@ -31,8 +31,8 @@ pub struct Settings {
     pub children: bool,
     /// How long to observe; `None`: until the targets end or a signal stops it. See [`Settings::every`].
     pub length: Option<Duration>,
-    /// Interval of interim reports. With this or a length, processes of a name or a cgroup are waited for while there are none: the
-    /// observation ends when its time is over, or by a signal.
+    /// Interval of interim reports. If this or a length is set, and no process has the name or is in the cgroup, the observation
+    /// waits for one. It ends when its time is over, or by a signal.
     pub every: Option<Duration>,
     /// Most call stacks that get a number of their own.
     pub max_stacks: u32,
@@ -40,7 +40,7 @@ pub struct Settings {
     pub names: symbolize::Settings,
     /// The best way of attaching that may be used.
     pub method: Method,
-    /// Most that the probes may take of the time in which a thread can run, from 0 to 1; `None`: whatever it is.
+    /// Share of the time in which a thread can run that the probes may take, from 0 to 1; `None`: no limit.
     pub max_cost: Option<f64>,
     /// The command line, which the report repeats; empty if there was none.
     pub command_line: Vec<OsString>,
@@ -71,12 +71,12 @@ impl Settings {
         self.children || !self.are_chosen_one_by_one()
     }
 
-    /// Whether the observation goes on while there is no target, for those that may begin.
+    /// Whether the observation goes on while there is no target, because one may start.
     pub(crate) fn waits_for_others(&self) -> bool {
         !self.are_chosen_one_by_one() && (self.length.is_some() || self.every.is_some())
     }
 
-    /// Whether the user named each process, and misses any that is left out.
+    /// Whether the user named each process, so that leaving one out would be missed.
     pub(crate) fn are_chosen_one_by_one(&self) -> bool {
         matches!(self.targets, Targets::Pids(_) | Targets::Command(_))
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_are_waited_for_if_a_time_is_set() {
+    fn an_observation_with_a_time_waits_for_processes() {
         let time = Some(Duration::from_secs(3600));
         let waits = |targets: &Targets, length, every| {
             Settings { length, every, ..Settings::new(targets.clone()) }.waits_for_others()

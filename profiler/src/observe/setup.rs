@@ -37,7 +37,7 @@ use crate::{
     tool::Tool,
 };
 
-/// Seconds after which the guard may stop an observation whose cost was not predicted.
+/// Over how many seconds the guard averages if the cost was not predicted.
 const UNCOUNTED_SECONDS: usize = 2;
 
 impl<'a> Run<'a> {
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What the programs of all tools take together.
+/// The combined needs of all tools' programs.
 fn programs(tools: &[Box<dyn Tool>]) -> Programs {
     let mut all = tools.iter().map(|tool| tool.programs());
     let first = all.next().unwrap_or(Programs { call_ns: 0.0, look_ns: 0.0, returns: false });
@@ -140,7 +140,7 @@ fn programs(tools: &[Box<dyn Tool>]) -> Programs {
     })
 }
 
-/// Refuses what would cost too much. The seconds after which the guard may stop the observation.
+/// Refuses an observation that would cost too much. Returns over how many seconds the guard averages.
 fn admit(
     found: &Found,
     settings: &Settings,
@@ -153,11 +153,12 @@ fn admit(
             counted |= tool.admit(&found.spaces, settings, cost)?;
         }
     }
-    // A start is not how a command goes on; a process that could not be counted in beforehand goes on as it does now.
+    // The start of a command is not typical of it; a process that could not be counted beforehand goes on as it does
+    // now.
     Ok(if found.launched.is_some() || counted { GUARD_SECONDS } else { UNCOUNTED_SECONDS })
 }
 
-/// Attaches to everything that was found. The verifier takes most of the time, and takes it beside all else.
+/// Attaches to everything that was found. The verifier takes most of the time, and runs in parallel with the rest.
 fn attach(
     ground: &Ground,
     tools: &mut [Box<dyn Tool>],
@@ -182,7 +183,7 @@ fn attach(
                 targets::unless_it_ended(attached, space, alone)?;
             }
             tools.iter_mut().zip(joined(programs)).for_each(|(tool, loaded)| tool.preloaded(loaded));
-            // Nothing is recorded before an exec would be noticed.
+            // Nothing is recorded before execs are followed.
             let processes = joined(processes)?;
             for space in spaces.iter_mut().filter(|space| space.ended.is_none()) {
                 let attached = match space.is_another_program() {
@@ -204,7 +205,7 @@ fn start_worker(settings: &Settings) -> Result<Worker> {
     })
 }
 
-/// Makes what the kernel side records something that can be waited for.
+/// Makes the ring something that can be waited for.
 fn wait_for(records: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>> {
     let tried = || Error::new(ErrorKind::Kernel, "tried to wait for the ring");
     let descriptor = records.as_fd().try_clone_to_owned().map_err(|e| tried().because_of(e))?;
@@ -212,7 +213,7 @@ fn wait_for(records: &RingBuf<MapData>) -> Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register(descriptor) }.map_err(|e| tried().because_of(e))
 }
 
-/// What a thread made; its panic is ours.
+/// The result of a thread; if it panics, so do we.
 pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -228,7 +229,7 @@ fn initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
-/// Children are known by the kernel's pids.
+/// Children are identified by the kernel's pids.
 fn require_what_joining_needs(settings: &Settings) -> Result<()> {
     if !settings.children || initial_pid_namespace() {
         return Ok(());
@@ -241,8 +242,8 @@ fn require_what_joining_needs(settings: &Settings) -> Result<()> {
     .hint("run profiler on the host, or give --name or --cgroup: they are looked for once a second"))
 }
 
-/// A command is known by the exec that starts it, and an exec by the kernel's pid. Where ours is another, the exec
-/// would not be noticed, and the report would be empty.
+/// A command is recognized by the exec that starts it, and an exec by the kernel's pid. If our pids differ, the exec would not be
+/// noticed, and the report would be empty.
 pub(super) fn require_initial_namespace() -> Result<()> {
     if initial_pid_namespace() {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Why nothing, or not what was meant, is in sight: targets that are stopped or only wait, children that do the work or are
-//! all that a target waits for, programs without probes, and targets that ended.
+//! Explains why nothing was seen, or not what the user meant: targets that are stopped or idle, children that do the work,
+//! programs without probes, and targets that ended.
 //!
-//! A tool says by [`Terms`] what it calls what it looks for, and by a [`View`] what it saw.
+//! A tool gives its vocabulary as [`Terms`], and what it saw as a [`View`].
 
 pub(crate) mod children;
 mod ended;
@@ -23,39 +23,39 @@ use crate::{
     units,
 };
 
-/// A process does next to nothing if it takes less than this share of a processor.
+/// A process is idle if it takes less than this share of a processor.
 const IDLE_SHARE: f64 = 0.005;
-/// A child works if it takes this share of a processor,
+/// A child works if it takes at least this share of a processor,
 const WORKS_SHARE: f64 = 0.02;
-/// and this much time at least (ticks of 10 ms are all that there is to see),
+/// and at least this much time (the kernel counts in ticks of 10 ms),
 const WORKS_LEAST: Duration = Duration::from_millis(50);
 /// or if its memory grew by this much.
 const GROWS_BYTES: u64 = 1 << 20;
-/// A target that takes no time is said to wait after so long: ticks cannot measure less.
+/// A target is called idle only after this long: ticks cannot measure less.
 const TELLS_WAITING: Duration = Duration::from_millis(500);
 
-/// What a tool calls what it looks for.
+/// The vocabulary of a tool.
 #[derive(Debug)]
 pub(crate) struct Terms {
-    /// That nothing was seen: "No allocation was seen".
+    /// Nothing was seen: "No allocation was seen".
     pub(crate) nothing: &'static str,
-    /// What a target does that is seen: "allocates".
+    /// What targets do that the tool sees: "allocates".
     pub(crate) does: &'static str,
-    /// The same in the past: "allocated".
+    /// The same in the past tense: "allocated".
     pub(crate) did: &'static str,
-    /// What a target calls that works and does nothing that is seen, and what to do then: "none of the functions that ...".
+    /// What a busy target calls of which nothing is seen, and what to do then: "none of the functions that ...".
     pub(crate) calls: &'static str,
-    /// What went on while a target was stopped: "its blocks aged meanwhile".
+    /// What happened while a target was stopped: "its blocks aged meanwhile".
     pub(crate) aged: &'static str,
-    /// Rules of its findings, by what they say: that nothing was seen,
+    /// Rules of its findings: nothing was seen,
     pub(crate) nothing_seen: &'static str,
-    /// that a target was stopped,
+    /// a target was stopped,
     pub(crate) halted: &'static str,
-    /// that children work and are not observed,
+    /// children work and are not observed,
     pub(crate) children: &'static str,
-    /// that a target goes on as a program of which nothing is seen,
+    /// a target has become a program that is not observed,
     pub(crate) unobserved: &'static str,
-    /// and that one ended before the observation did.
+    /// a target ended before the observation did.
     pub(crate) ended: &'static str,
 }
 
@@ -68,22 +68,23 @@ pub(crate) struct View<'a> {
     pub(crate) families: &'a Families,
     /// The targets of which something was seen.
     pub(crate) active: &'a BTreeSet<u32>,
-    /// Whether the answer is proved, whatever else was not in sight.
+    /// Whether the answer is proved, whatever was not seen.
     pub(crate) proved: bool,
     /// The age asked about.
     pub(crate) older: Duration,
-    /// How long the observation lasted.
+    /// The length of the observation.
     pub(crate) length: Duration,
     /// How long a space was observed.
     pub(crate) lasted: &'a dyn Fn(&Space) -> Duration,
-    /// Whether anything is seen of a space.
+    /// Whether a space is observed.
     pub(crate) sees: &'a dyn Fn(u16) -> bool,
-    /// Why nothing is.
+    /// The reason if it is not.
     pub(crate) why_unseen: &'a dyn Fn(&Space) -> Error,
 }
 
 impl View<'_> {
-    /// Whether a process is a target, or is observed since it was forked: of one that was forked a moment ago only the kernel side knows.
+    /// Whether a process is a target, or was forked by one and is observed. Only the kernel side knows a process that was forked a moment
+    /// ago.
     fn is_observed(&self, pid: u32) -> bool {
         self.on.spaces.iter().any(|space| space.process.pid() == pid)
             || self.on.ground.space_of(pid).is_some_and(self.sees)
@@ -95,20 +96,20 @@ impl View<'_> {
     }
 }
 
-/// What there is to say of targets that are not what was meant.
+/// Findings about targets that are not what the user meant.
 #[derive(Debug, Default)]
 pub(crate) struct Sight {
-    /// In place of "nothing was seen".
+    /// Instead of "nothing was seen".
     pub(crate) instead: Option<Finding>,
     /// Before the answer.
     pub(crate) before: Vec<Finding>,
-    /// Before the answer, unless that is proved: they limit only what else could be said.
+    /// Before the answer, unless it is proved: these only limit what else could be said.
     pub(crate) before_unproved: Vec<Finding>,
-    /// Behind it.
+    /// After the answer.
     pub(crate) behind: Vec<Finding>,
 }
 
-/// Looks at targets and children. `unrecorded` says why nothing was recorded, if something was called.
+/// Looks at targets and children. `unrecorded` explains why nothing was recorded, if something was called.
 pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding>) -> Sight {
     let View { on, active, length, .. } = *view;
     let seen = !active.is_empty();
@@ -132,7 +133,7 @@ pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding
         return sight;
     }
     if seen && living.len() > 1 {
-        // Each by itself: one may only wait while another works.
+        // One by one: one may be idle while another works.
         for target in living.chunks(1) {
             if target.iter().all(|space| !active.contains(&space.process.pid())) {
                 let own = Own::of(view, target);
@@ -149,7 +150,7 @@ pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding
     if own.used.cpu >= WORKS_LEAST {
         sight.instead = Some(calls_nothing(view, &living, own.used.cpu));
     } else if length >= TELLS_WAITING {
-        // A shorter time does not show whether a process works.
+        // A shorter observation does not show whether a process works.
         sight.instead = Some(if works(own.used.of_ended_children, 0, length) {
             let words = format!("{}. {}", view.nothing(), ended::words(&own.used, view));
             Finding::plain(view.terms.nothing_seen, Severity::Limit, words)
@@ -166,8 +167,8 @@ fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
     let View { on, families, length, .. } = *view;
     let seen = !view.active.is_empty();
     let pids: BTreeSet<u32> = on.spaces.iter().map(|space| space.process.pid()).collect();
-    // The kernel keeps what a process and its children have used until its parent collects it. Ours is collected, and what
-    // it had used was kept.
+    // The kernel keeps the usage of a process and its children until its parent reaps it. We reap our command, and have kept its
+    // usage.
     let command = on.command().and_then(|command| Some((command.pid(), command.used()?)));
     let command = command.map(|(pid, used)| families.after(pid, used));
     let others = pids.iter().filter_map(|pid| families.since(*pid));
@@ -188,11 +189,11 @@ fn look_at_ended(sight: &mut Sight, view: &View<'_>) {
     }
 }
 
-/// What targets did themselves, and their children that have ended.
+/// What targets used themselves, and their children that have ended.
 struct Own {
-    /// Without what children used that were observed.
+    /// Without children that were observed.
     used: Used,
-    /// Next to nothing.
+    /// Whether the targets were idle.
     idle: bool,
 }
 
@@ -202,7 +203,7 @@ impl Own {
         Own::by(pids.filter_map(|pid| view.families.since(pid)), view)
     }
 
-    /// By what each has used.
+    /// Computed from what each has used.
     fn by(each: impl Iterator<Item = Used>, view: &View<'_>) -> Own {
         let mut used = each.fold(Used::default(), |sum, used| sum.with(&used));
         if ended::were_seen(view) {
@@ -212,7 +213,7 @@ impl Own {
         Own { used, idle: is_idle(used.cpu, used.anonymous_bytes, view.length) }
     }
 
-    /// Whether children that have ended work, and more than the targets.
+    /// Whether children that have ended worked, and more than the targets.
     fn children_worked(&self, length: Duration) -> bool {
         works(self.used.of_ended_children, 0, length) && self.used.of_ended_children > self.used.cpu
     }
@@ -222,21 +223,21 @@ impl Own {
     }
 }
 
-/// How much children matter that were not observed.
+/// How much unobserved children matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
-    /// They do the work of the targets.
+    /// They do the targets' work.
     AllWork,
-    /// Those that have ended did more than the targets, and may hold the answer.
+    /// Those that have ended did more than the targets, so the answer may lie with them.
     MayHoldIt,
-    /// They work beside the targets.
+    /// They work as well as the targets.
     SomeWork,
     None,
 }
 
 impl Weight {
-    /// `living`: the processor time that living children took, if any of them works. Which of a row of short-lived children lives right
-    /// now is chance: it follows from all of them, also those that have ended.
+    /// `living`: the processor time of living children, if any of them works. If many short-lived children follow one another, it
+    /// is chance which one is alive now: so those that have ended count, too.
     fn of(own: &Own, living: Option<Duration>, length: Duration) -> Weight {
         let theirs = living.unwrap_or_default() + own.used.of_ended_children;
         let they_work = living.is_some() || own.children_worked(length);
@@ -260,7 +261,7 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view:
         sight.instead = Some(children.finding(true));
         return;
     }
-    // Those that have ended are spoken of only if they did more: the living can be named.
+    // Ended children are mentioned only if they did more: living ones can be named.
     let of_living = living.is_some_and(|cpu| cpu >= own.used.of_ended_children);
     let finding = || match of_living || !seen {
         true => children.finding(false),
@@ -268,10 +269,11 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view:
     };
     match Weight::of(own, living, view.length) {
         Weight::None if own.idle && !children.is_empty() => {
-            // They may do it as slowly as they work, and an answer about who waits for them is not an answer about them.
+            // They may do the same as slowly as they work; and an answer about a target that waits for them is not an
+            // answer about them.
             sight.before_unproved.push(children.finding(false));
         }
-        // Without an answer there is nothing that it could limit.
+        // Without an answer there is nothing to limit.
         _ if !seen && living.is_none() => {}
         Weight::AllWork if living.is_some() || !view.proved => sight.before.push(finding()),
         Weight::AllWork | Weight::MayHoldIt => sight.before_unproved.push(finding()),
@@ -280,17 +282,17 @@ fn look_at_children(sight: &mut Sight, children: &Children<'_>, own: &Own, view:
     }
 }
 
-/// Whether something with this use works.
+/// Whether this usage counts as work.
 fn works(cpu: Duration, grew_bytes: u64, length: Duration) -> bool {
     cpu >= WORKS_LEAST.max(length.mul_f64(WORKS_SHARE)) || grew_bytes >= GROWS_BYTES
 }
 
-/// Whether something with this use does next to nothing.
+/// Whether this usage counts as idle.
 fn is_idle(cpu: Duration, grew_bytes: u64, length: Duration) -> bool {
     cpu < WORKS_LEAST.max(length.mul_f64(IDLE_SHARE)) && grew_bytes < GROWS_BYTES
 }
 
-/// Targets without work and without children that work.
+/// Targets that are idle and have no children that work.
 fn waits(view: &View<'_>, targets: &[&Space]) -> Finding {
     let nothing = view.nothing();
     let sentence = match targets {
@@ -311,7 +313,7 @@ fn waits(view: &View<'_>, targets: &[&Space]) -> Finding {
     Finding::new(view.terms.nothing_seen, Severity::Limit, sentence)
 }
 
-/// Targets that work, and call nothing that is followed.
+/// Targets that work, but do not call what is followed.
 fn calls_nothing(view: &View<'_>, targets: &[&Space], cpu: Duration) -> Finding {
     let mut sentence = vec![Phrase::plain(format!("{}, though ", view.nothing()))];
     let it_calls = match targets {
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn who_of_short_lived_children_lives_at_the_end_decides_nothing() {
+    fn it_does_not_matter_which_short_lived_child_is_alive_at_the_end() {
         let (ms, length) = (Duration::from_millis, Duration::from_secs(3));
         let weight = |own: u64, ended: u64, living: Option<u64>| {
             let used = Used { cpu: ms(own), of_ended_children: ms(ended), ..Used::default() };
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn who_only_waits_takes_hardly_any_time_and_no_memory() {
+    fn an_idle_process_takes_hardly_any_time_and_no_memory() {
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
         assert!(is_idle(Duration::from_millis(40), 0, second) && is_idle(second * 17, 0, hour));
         assert!(!is_idle(Duration::from_millis(60), 0, second) && !is_idle(second * 19, 0, hour));

@@ -1,4 +1,4 @@
-//! One observed address space: a process between its start, or its last exec, and its next exec or its end.
+//! One observed address space: a process from its start, or its last exec, to its next exec or its end.
 
 mod identity;
 mod published;
@@ -32,8 +32,8 @@ use crate::{
 /// A layout younger than this is not read again for a new stack.
 const LAYOUT_FRESH: Duration = Duration::from_millis(100);
 
-/// A program that has run for longer has mapped its libraries, and has moved or copied its code if it does: all known ways do it before
-/// `main` or first thing in it.
+/// A program that has run for longer has mapped its libraries, and has moved or copied its code if it ever does: all known
+/// programs do that before `main` or at its very beginning.
 pub(super) const STARTING: Duration = Duration::from_secs(1);
 
 /// An address space.
@@ -43,32 +43,32 @@ pub(crate) struct Space {
     pub(crate) process: Process,
     /// Its control group, which shows whether it is frozen.
     pub(crate) freezer: Option<Freezer>,
-    /// Which program it was when it was looked at.
+    /// The program that it was when it was examined.
     incarnation: Option<Incarnation>,
-    /// The path that it was started by.
+    /// The path of its program.
     pub(crate) exe: Text,
     /// Its executable, if that is mapped.
     pub(crate) program: Option<ModuleId>,
-    /// The runtimes that are in it.
+    /// The runtimes in it.
     pub(crate) runtimes: BTreeSet<Runtime>,
     /// Where its Java virtual machine has the option that makes compiled code keep a frame pointer.
     java_keeps_pointers: Option<Switch>,
-    /// By what code is made in it.
+    /// The kind of run-time compiler in it.
     pub(crate) maker: Maker,
     pub(crate) build_id: Option<String>,
     pub(crate) layout: Layout,
-    /// Where the process writes the names of code that it makes; `None` if it ended too early.
+    /// Where the process writes the names of code that it makes at run time; `None` if it ended too early.
     pub(crate) made_code: Option<Location>,
     /// Whether the kernel side is to stop the process at its first call, or has done so and it was not resumed yet: see
     /// `profiler_common::space::HOLD_WANTED`.
     pub(crate) held: bool,
-    /// Whether the layout was read anew since it was published.
+    /// Whether the layout was read again since it was published.
     dirty: bool,
     history: History,
-    /// Where several files were mapped, one after the other, as far as the stacks do not know yet.
+    /// Where several files were mapped one after the other, as far as the stacks have not learnt of it.
     pub(crate) reused: Vec<Range<u64>>,
     layout_read: Instant,
-    /// When the process, or the program that it has become, was seen to begin; `None` if that was before it was observed.
+    /// When the process, or its present program, was seen to start; `None` if that was before it was observed.
     pub(crate) begun: Option<Instant>,
     /// Whether a tool must not put probes into it.
     pub(crate) refused: bool,
@@ -79,7 +79,7 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// Readies a space for a process; nothing is attached yet.
+    /// Creates a space for a process; nothing is attached yet.
     pub(crate) fn new(number: u16, process: Process, modules: &mut Modules) -> Result<Space> {
         let pid = process.pid();
         let incarnation = process.settled_incarnation();
@@ -129,20 +129,20 @@ impl Space {
         }
     }
 
-    /// Whether the process became another program after it was looked at: whatever was found out then, what must not be
-    /// probed above all, is of the one before. To be asked once the kernel side knows the space, and notices execs.
+    /// Whether the process became another program after it was examined. If so, everything that was learnt is about the previous
+    /// one, most importantly what must not be probed. Call this once the kernel side knows the space and notices execs.
     pub(crate) fn is_another_program(&self) -> bool {
         self.process.incarnation().is_some_and(|now| self.incarnation != Some(now))
     }
 
-    /// Files that it maps.
+    /// The files that it maps.
     pub(crate) fn mapped(&self) -> Vec<ModuleId> {
         self.layout.files().map(|(_, id)| id).collect()
     }
 
     /// Reads the layout again; keeps the old one if the process is gone.
     pub(crate) fn refresh(&mut self, ground: &Ground, modules: &mut Modules) {
-        // Read first: what was read before an exec is of this program.
+        // Read before the check for an exec: then it is of this program.
         if let Ok(layout) = Layout::read(self.process.pid(), modules)
             && layout.files().next().is_some()
             && !ground.is_replaced(self.number)
@@ -160,7 +160,7 @@ impl Space {
         self.layout_read = Instant::now();
     }
 
-    /// Reads the layout again unless it was just read.
+    /// Reads the layout again, unless it was read a moment ago.
     pub(crate) fn refresh_if_stale(&mut self, ground: &Ground, modules: &mut Modules) {
         let unknown = self.layout.files().next().is_none();
         if self.ended.is_none() && (unknown || self.layout_read.elapsed() > LAYOUT_FRESH) {

@@ -16,8 +16,8 @@ use crate::{
 /// Processes that can be observed from the start.
 const MAX_TARGETS: usize = space::MAX_TARGETS as usize;
 
-/// A space for each process. Of those that a name or a cgroup stands for, some may have ended since, and some may be of a
-/// kind that cannot be observed: they are left out, with a note, as long as others remain.
+/// A space for each process. Some processes of a name or a cgroup may have ended, or may be of a kind that cannot be observed:
+/// they are left out, with a note, as long as others remain.
 pub(super) fn spaces(
     pids: &[u32],
     settings: &Settings,
@@ -57,7 +57,7 @@ pub(super) fn spaces(
         ));
     };
     for (pid, error) in left_out {
-        // One that has ended since is not missed.
+        // If it has ended, it is not missed.
         if error.kind() != ErrorKind::NoSuchProcess {
             first.notes.push(not_observed(pid, &error));
         }
@@ -65,7 +65,7 @@ pub(super) fn spaces(
     Ok(spaces)
 }
 
-/// A target that ends while it is attached to does not end the observation of others.
+/// If a target ends while probes are attached to it, the observation of others goes on.
 pub(super) fn unless_it_ended(attached: Result<()>, space: &mut Space, alone: bool) -> Result<()> {
     match attached {
         Err(error) if error.kind() == ErrorKind::NoSuchProcess && !alone => {
@@ -77,8 +77,7 @@ pub(super) fn unless_it_ended(attached: Result<()>, space: &mut Space, alone: bo
     }
 }
 
-/// Leaves out those of which a tool sees nothing once it is attached, as those of [`spaces`] that cannot be observed. `why` says why
-/// it sees nothing of one.
+/// Leaves out processes that a tool cannot see once it is attached, like those that [`spaces`] leaves out. `why` has the reason.
 pub(crate) fn leave_out_unseen(
     on: &mut Observation<'_>,
     is_seen: impl Fn(&Space) -> bool,

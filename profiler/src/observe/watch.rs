@@ -25,9 +25,9 @@ use crate::{
 
 /// How often progress is reported and targets are checked.
 const LOOK: Duration = Duration::from_millis(250);
-/// New stacks after which new mappings are published, if more stacks wait.
+/// Mappings are published again after this many new stacks, if more are waiting.
 const PUBLISH_EVERY: u32 = 256;
-/// How often the maps of targets are read again, to find libraries that were loaded since.
+/// How often the maps of targets are read again, to find new libraries.
 const RESCAN: Duration = Duration::from_secs(1);
 
 impl Run<'_> {
@@ -52,7 +52,7 @@ impl Run<'_> {
                     self.drain(tell)?;
                 }
                 () = sleep_until(end) => return Ok(self.end(Ended::Elapsed)),
-                // At once, for the exact length.
+                // At once, for an exact length.
                 () = self.ends.next() => {
                     self.drain(tell)?;
                     self.note_ends();
@@ -88,7 +88,7 @@ impl Run<'_> {
         ended
     }
 
-    /// Takes in new stacks, and processes that fork, exec or begin.
+    /// Processes records of the ring: new stacks, and processes that fork, exec or start.
     pub(super) fn drain(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<()> {
         let mut taken = 0_u32;
         self.on.ground.hand_on_log();
@@ -101,7 +101,7 @@ impl Run<'_> {
                 continue;
             }
             match kind & 15 {
-                // Before the first stack of the new space comes.
+                // Before the first stack of the new space arrives.
                 RECORD_FORK | RECORD_EXEC => self.take_in_spaces(tell),
                 RECORD_BEGUN => self.begun(stack, tell),
                 RECORD_STACK => {
@@ -124,8 +124,8 @@ impl Run<'_> {
                         let code = space.code(modules);
                         stacks.add(stack, number, walk, &space.layout, code);
                     }
-                    // At once, the first time: until then every stack is walked badly, and is a new one. Later in steps:
-                    // while tables are made, other libraries come and go.
+                    // At once the first time: until then every stack is walked badly, and counts as new. Later in steps, because
+                    // other libraries come and go while tables are made.
                     if !self.on.tracker.knows(number) || taken.is_multiple_of(PUBLISH_EVERY) {
                         self.on.publish_mappings();
                     }
@@ -135,12 +135,12 @@ impl Run<'_> {
             }
         }
         self.resume_held_command();
-        // Those of a program that took the place of another, too: no stack of it has come yet.
+        // A program that replaced another counts, too: no stack of it has come yet.
         self.on.publish_mappings();
         Ok(())
     }
 
-    /// Whether an address space is observed. The record of the fork or exec that made it may be lost, because the ring was full.
+    /// Whether an address space is observed. The record of the fork or exec that created it may have been lost in a full ring.
     fn holds_space(&mut self, number: u16, tell: &mut impl FnMut(Event<'_>)) -> bool {
         let is_held = |run: &Self| run.on.spaces.iter().any(|space| space.number == number);
         if !is_held(self) && self.joining.is_behind(number) {
@@ -149,7 +149,7 @@ impl Run<'_> {
         is_held(self)
     }
 
-    /// Resumes a command that waits at its first call until its mappings are published.
+    /// Resumes a command that is stopped at its first call until its mappings are published.
     fn resume_held_command(&mut self) {
         let Observation { ground, modules, spaces, .. } = &mut self.on;
         let Some(space) = spaces.iter_mut().find(|space| space.is_held_up(ground)) else { return };
@@ -163,7 +163,7 @@ impl Run<'_> {
     /// Looks after the targets; true if all have ended.
     fn look(&mut self, tell: &mut impl FnMut(Event<'_>)) -> Result<bool> {
         let now_ns = monotonic_ns();
-        // Some may have no record in the ring: it was full.
+        // The ring may have been full when their records were sent.
         self.take_in_spaces(tell);
         self.note_ends();
         for space in self.on.spaces.iter_mut().filter(|space| space.ended.is_none()) {
@@ -195,7 +195,8 @@ impl Run<'_> {
             && self.on.spaces.iter().all(|space| space.ended.is_some())
     }
 
-    /// Attaches to libraries that were loaded since the last look, in all targets or only in those that have just begun.
+    /// Attaches to libraries that were loaded since the last look, in all targets or only in those that have just
+    /// started.
     fn rescan(&mut self, only_new: bool, tell: &mut impl FnMut(Event<'_>)) {
         let Observation { ground, spaces, modules, stacks, .. } = &mut self.on;
         let mut refused = Vec::new();
@@ -212,7 +213,7 @@ impl Run<'_> {
                         refused.push((space.number, error));
                         break;
                     }
-                    // A process that is about to end, most often; what was attached before stays.
+                    // Most often the process is about to end; what was attached before stays.
                     Err(error) => tracing::debug!("rescan of process {}: {error}", space.process.pid()),
                     Ok(0) => {}
                     Ok(new) => tell(Event::Notice(&format!(
@@ -255,7 +256,7 @@ struct Record {
     space: u16,
     stack: u32,
     frames: Vec<u64>,
-    /// All of it, of a record that belongs to a tool.
+    /// The whole record, if it belongs to a tool.
     bytes: Vec<u8>,
 }
 

@@ -11,7 +11,7 @@ use crate::{
     text::Text,
 };
 
-/// What a tool knows of the functions that it probes.
+/// What a tool knows about the functions that it probes.
 pub(crate) trait Functions {
     /// What to probe in a file, for an address space.
     fn plan(&self, image: &Image<'_>, space: u16) -> Plan;
@@ -57,35 +57,35 @@ pub(crate) struct Planned {
 pub(crate) enum Return {
     /// By a return probe.
     Probe,
-    /// By a return probe, which must not be there when the function fails: it throws. What the user is told where that
-    /// cannot be.
+    /// By a return probe. It must be absent when the function fails, because the function throws. The text is for the user where
+    /// that is not possible.
     ProbeUnlessItThrows(&'static str),
     /// At its `ret` instructions, by file offset: exceptions may pass.
     Instructions(Vec<u64>),
     /// Not at all, and why: the user's function must not be followed.
     Hidden(HiddenReturn),
-    /// As before, for a function that the user did not name: it is left out, with this note.
+    /// Not at all, for a function that the user did not name: it is left out, with this note.
     LeftOut(&'static str),
 }
 
-/// What becomes of a function in an address space.
+/// How a function is treated in an address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate<'a> {
     /// Followed by a return probe.
     Plain,
-    /// Followed by a return probe that is left out when the call is going to throw: it takes sessions. What the user is told
+    /// Followed by a return probe that is left out when the call is about to throw. This needs sessions. The text is for the user
     /// where there are none.
     Throwing(&'static str),
     /// Followed to these `ret` instructions, by file offset.
     ToRet(&'a [u64]),
     /// Left out, with this note for the user.
     LeftOut(&'static str),
-    /// The observation is refused: the user named it, and it cannot be followed.
+    /// The observation is refused: the user named this function, and it cannot be followed.
     Refused(HiddenReturn),
 }
 
 impl Planned {
-    /// What becomes of it. `rationed`: whether small requests may fail in the address space, so that what throws when
+    /// How it is treated. `rationed`: whether small requests may fail in the address space, so that functions that throw when
     /// memory is short may throw at any time.
     pub(crate) fn fate(&self, rationed: bool) -> Fate<'_> {
         match &self.ret {
@@ -122,8 +122,8 @@ pub(crate) struct Plan {
     pub(crate) calls: Vec<Planned>,
     /// Functions whose return is not followed.
     pub(crate) looks: Vec<Planned>,
-    /// How to step out of functions that stand between an application and those that are probed, by the file offset of the
-    /// return address in them.
+    /// How to step out of functions between the application and the probed ones, by the file offset of the return address in
+    /// them.
     pub(crate) steps: Vec<(u64, CallerStep)>,
 }
 
@@ -133,13 +133,13 @@ impl Plan {
         self.calls.is_empty() && self.looks.is_empty()
     }
 
-    /// Whether something in it throws when memory is short.
+    /// Whether any of the functions throws when memory is short.
     pub(crate) fn throws(&self) -> bool {
         self.calls.iter().any(|planned| matches!(planned.ret, Return::ProbeUnlessItThrows(_)))
     }
 }
 
-/// Where to probe a function that has these arguments read at its entry.
+/// Where to probe a function whose given arguments are read at its entry.
 pub(crate) fn choose_site(
     image: &Image<'_>,
     symbol: &Symbol,
@@ -156,7 +156,7 @@ pub(crate) fn choose_site(
     }
 }
 
-/// Steps out of these functions, which keep no frame pointer.
+/// How to step out of these functions, which keep no frame pointer.
 pub(crate) fn steps(image: &Image<'_>, out_of: &[Symbol]) -> Vec<(u64, CallerStep)> {
     if out_of.is_empty() {
         return Vec::new();

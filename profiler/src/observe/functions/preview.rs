@@ -1,6 +1,6 @@
 //! What an observation would probe in an address space, without probing it.
 //!
-//! It follows the same plan as an observation does, so that what is predicted and what is done cannot differ.
+//! It uses the plan of an observation, so that prediction and observation cannot differ.
 
 use profiler_common::rate::{CALL, CALL_TO_RET, LOOK, class};
 
@@ -48,8 +48,8 @@ impl Probes {
         preview
     }
 
-    /// The entries that the process passes, of what was planned and is not attached to yet. Their cookies are classes
-    /// of [`profiler_common::rate`].
+    /// The planned entries that the process calls, as far as they are not attached to yet. Their cookies are classes of
+    /// [`profiler_common::rate`].
     pub(crate) fn passed(&self, pid: u32) -> Passed {
         let sites = |part: &Part| {
             let rationed = part.plan.throws() && memory_is_rationed(pid);
@@ -69,8 +69,8 @@ impl Probes {
     }
 }
 
-/// What a tool would do with a process; it names the allocators, or whatever its functions belong to, by the sites. `check`
-/// refuses what would be harmed or misread; `method`: the best way of attaching that works here, if one does.
+/// What a tool would do with a process. It names the allocators, or whatever its functions belong to, by the sites. `check`
+/// refuses processes that would be harmed or misread; `method`: the best way of attaching that works here, if any.
 pub(crate) fn foresee(
     process: Process,
     modules: &mut Modules,
@@ -89,7 +89,7 @@ pub(crate) fn foresee(
     let targets = Targets::Pids(vec![pid]);
     let copies = || probes.refuse_what_copies_its_code(&space.process, modules, &targets).err();
     let refused: Option<Error> = checked.err().or(refused).or_else(nothing).or_else(copies);
-    // What is refused is not probed.
+    // A refused process is not probed.
     let sites = if refused.is_some() { Vec::new() } else { sites };
     let notes = std::mem::take(&mut space.notes);
     Ok(Foresight { sites, refused, notes, ..Foresight::default() })

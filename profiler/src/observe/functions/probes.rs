@@ -31,7 +31,7 @@ use crate::{
     text::Text,
 };
 
-/// What is, or is going to be, probed in an address space.
+/// What is probed in an address space, or will be.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     planned: HashSet<ModuleId>,
@@ -39,12 +39,12 @@ pub(crate) struct Probes {
     runtimes: BTreeSet<Runtime>,
     stepped: HashSet<ModuleId>,
     pub(crate) probed: Vec<Probed>,
-    /// Found, and not attached to yet.
+    /// Found, but not attached to yet.
     pub(super) coming: Vec<Part>,
     calls: Vec<Links>,
     looks: Vec<Links>,
     look_sites: usize,
-    /// Sites of functions that are planned for, but must not be followed here.
+    /// Sites of functions that are planned, but must not be followed here.
     unfollowed: HashSet<u64>,
     /// Functions that cannot be probed because their code was moved out of its file, and how many, by file.
     pub(super) moved: Vec<(Text, usize)>,
@@ -102,8 +102,7 @@ impl Probes {
         coming
     }
 
-    /// Attaches to the functions that were found of which only the entry is seen. They come first: what is recorded must not
-    /// escape its release.
+    /// Attaches to functions of which only the entry is seen. They come first: a recorded block must not escape its release.
     pub(crate) fn attach_looks(&mut self, space: &mut Space, at: &mut At<'_>) -> Result<()> {
         let parts = take(&mut self.coming);
         for part in &parts {
@@ -126,7 +125,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Attaches to the functions of the same files that are followed. Call it after [`Probes::attach_looks`].
+    /// Attaches to functions of the same files that are followed to their return. Call it after
+    /// [`Probes::attach_looks`].
     pub(crate) fn attach_calls(
         &mut self,
         space: &mut Space,
@@ -167,7 +167,7 @@ impl Probes {
             attached.push(attacher.follow(object, &part.path, pid, &plain)?);
         }
         if !throwing.is_empty() {
-            // Only a session can leave out the return probe of the very call that is going to throw.
+            // Only a session can leave out the return probe of the very call that is about to throw.
             let sites: Vec<ProbeSite> = throwing.iter().map(|(site, _)| *site).collect();
             match attacher.follow_unless_skipped(object, &part.path, pid, &sites)? {
                 Some(links) => attached.push(links),
@@ -262,7 +262,7 @@ impl Probes {
         !self.probed.is_empty()
     }
 
-    /// Tells the kernel side how to step out of functions that stand in between, where they are mapped.
+    /// Gives the kernel side the steps out of functions in between, where they are mapped.
     fn teach_steps(&mut self, space: &Space, ground: &Ground, part: &Part) -> Result<()> {
         if part.plan.steps.is_empty() {
             return Ok(());
@@ -292,13 +292,13 @@ impl Probes {
         Ok(())
     }
 
-    /// Hands over the probes of functions that are followed, to be taken away with those of others
+    /// Hands over the probes of functions that are followed, to be detached together with those of other spaces
     /// ([`all_at_once`](crate::capture::detach::all_at_once)).
     pub(crate) fn take_calls(&mut self) -> Vec<Links> {
         take(&mut self.calls)
     }
 
-    /// Hands over the others, to be taken away when those are gone.
+    /// Hands over the other probes, to be detached after those.
     pub(crate) fn take_looks(&mut self) -> Vec<Links> {
         take(&mut self.looks)
     }

@@ -1,8 +1,8 @@
 //! Code that a breakpoint does not reach, or must not be in: programs that move their own code.
 //!
-//! A probe is the kernel's breakpoint in the pages that a process maps from a file. Code that was moved into other memory
-//! is not hit by it. Code that is copied while the breakpoint is in it takes the breakpoint along, and the process dies
-//! of it.
+//! A probe is the kernel's breakpoint in the pages that a process maps from a file. If the code was moved into other memory, the
+//! probe is never hit. If the code is copied while the breakpoint is in it, the copy has the breakpoint too, and kills the
+//! process.
 
 use super::{
     plan::{Plan, Planned, Return, Wanted},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl Probes {
-    /// Without what the process does not map from the file any more.
+    /// Leaves out functions that the process no longer maps from the file.
     pub(super) fn within_reach(
         &mut self,
         space: &mut Space,
@@ -58,7 +58,7 @@ impl Probes {
         plan
     }
 
-    /// Why nothing is probed here.
+    /// The error if nothing can be probed.
     pub(crate) fn nothing_to_probe(&self, pid: u32, wanted: &Wanted) -> Error {
         match self.moved.first() {
             Some((file, functions)) => is_moved(pid, wanted, file, *functions),
@@ -66,7 +66,7 @@ impl Probes {
         }
     }
 
-    /// Refuses a target that would copy breakpoints with its code: one that starts now, or has just begun.
+    /// Refuses a target that would copy breakpoints with its code, if it starts now or has just started.
     ///
     /// # Errors
     /// As of [`Probes::refuse_if_copied`].
@@ -84,11 +84,11 @@ impl Probes {
         self.refuse_if_copied(process.pid(), modules, &start)
     }
 
-    /// Refuses a program that copies its own code when it starts, if breakpoints would be in that code. To be asked when
-    /// it is planned what to probe, of a process that starts.
+    /// Refuses a program that copies its own code when it starts, if breakpoints would be in that code. Call this for a process
+    /// that starts, once it is planned what to probe.
     ///
     /// # Errors
-    /// With the sign that it is known by, and what to do instead.
+    /// Names the sign of it, and what to do instead.
     pub(crate) fn refuse_if_copied(&self, pid: u32, modules: &Modules, start: &Start) -> Result<()> {
         let probed = self.coming.iter().filter(|part| !part.plan.is_empty());
         for (module, part) in probed.filter_map(|part| Some((modules.get(part.module)?, part))) {
@@ -104,11 +104,11 @@ impl Probes {
     }
 }
 
-/// By what it is known that the code of a file is copied when its program starts.
+/// The sign that a program copies the code of a file when it starts.
 fn copied(image: &Image<'_>, name: &Text, start: &Start) -> Option<&'static str> {
     let is_library = name.raw().windows(3).any(|part| part == b".so");
     match image.mover() {
-        // It is in every build of Node.js, and does nothing without an option.
+        // Every build of Node.js has it, and does nothing without an option.
         Some(Mover::Iodlr) if image.runtimes().contains(&Runtime::V8) => start.node_moves_code(),
         Some(mover) => Some(mover.sign()),
         None if !is_library => start.preloaded_mover(),

@@ -1,4 +1,4 @@
-//! Processes and functions that are not observed, and what is said then.
+//! Messages about processes and functions that are not observed.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::{
     units,
 };
 
-/// None of its files defines anything that could be probed.
+/// None of its files defines a function that could be probed.
 pub(super) fn nothing_wanted(pid: u32, wanted: &Wanted) -> Error {
     Error::new(ErrorKind::NothingToObserve, format_args!("tried to find {} in process {pid}", wanted.what))
         .because(wanted.because)
         .hint(wanted.hint)
 }
 
-/// It has moved its code, and what is wanted with it.
+/// It has moved its code, including the wanted functions.
 pub(super) fn is_moved(pid: u32, wanted: &Wanted, file: &Text, functions: usize) -> Error {
     let functions = units::plural(functions, "function", "functions");
     Error::new(ErrorKind::NothingToObserve, format_args!("tried to find {} in process {pid}", wanted.what))
@@ -31,7 +31,7 @@ pub(super) fn is_moved(pid: u32, wanted: &Wanted, file: &Text, functions: usize)
         .hint("start it without huge pages for code (--use-largepages, iodlr, hugify), and observe it then")
 }
 
-/// It copies its own code when it starts, and would take breakpoints along.
+/// It copies its own code when it starts, and would copy breakpoints too.
 pub(super) fn copies_its_code(pid: u32, file: &Text, function: &str, sign: &str) -> Error {
     Error::new(
         ErrorKind::Safety,
@@ -43,7 +43,7 @@ pub(super) fn copies_its_code(pid: u32, file: &Text, function: &str, sign: &str)
     .hint("start it without huge pages for code, or start it first and observe it by --pid once it runs")
 }
 
-/// A function of the user's choice cannot be followed safely.
+/// A function that the user named cannot be followed safely.
 pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
     Error::new(ErrorKind::UnsupportedTarget, format_args!("tried to follow {name}"))
         .because(format_args!(
@@ -53,11 +53,11 @@ pub(super) fn exceptions_may_pass(name: &str, why: HiddenReturn) -> Error {
         .hint("name the function that it ends in, or build it without tail calls (-fno-optimize-sibling-calls)")
 }
 
-/// Refuses a program that is about to run, for the reasons that [`check`] refuses a running one. `instead` is what to do with
-/// a program of Go.
+/// Refuses a program that is about to run, for the reasons for which [`check`] refuses a running one. `instead` says what to do
+/// with a Go program.
 ///
 /// # Errors
-/// With these reasons.
+/// For these reasons.
 pub(crate) fn check_image(path: &Path, instead: &str) -> Result<()> {
     let Ok(bytes) = std::fs::read(path) else { return Ok(()) };
     let name = Text::from(path);
@@ -69,11 +69,11 @@ pub(crate) fn check_image(path: &Path, instead: &str) -> Result<()> {
     }
 }
 
-/// Refuses what would be harmed or misread: Go moves its stacks, and 32-bit code passes arguments elsewhere.
-/// `instead` is what to do with a program of Go.
+/// Refuses processes that would be harmed or misread: Go moves its stacks, and 32-bit code passes arguments elsewhere. `instead`
+/// says what to do with a Go program.
 ///
 /// # Errors
-/// With these reasons.
+/// For these reasons.
 pub(crate) fn check(space: &Space, modules: &Modules, instead: &str) -> Result<()> {
     let pid = space.process.pid();
     let exe = format!("/proc/{pid}/exe");
@@ -105,7 +105,8 @@ fn is_go(tried: &str, name: &Text, instead: &str) -> Error {
         .hint(instead)
 }
 
-/// Whether small requests may fail while the machine has memory: then what throws when memory is short may throw at any time.
+/// Whether small requests may fail while the machine has memory: then functions that throw when memory is short may throw at
+/// any time.
 pub(super) fn memory_is_rationed(pid: u32) -> bool {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
     let limited = |name: &str| {

@@ -1,4 +1,4 @@
-//! The programs that observed processes become by exec.
+//! Programs that observed processes become by exec.
 
 use std::time::Instant;
 
@@ -16,11 +16,11 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// A target became another program, which has the address space `next`: the old one is complete.
+    /// A target has become another program, in address space `next`: the old space is complete.
     pub(super) fn replaced(&mut self, next: u16, pid: u32, before: u16, tell: &mut impl FnMut(Event<'_>)) {
         self.end_replaced(before);
         self.joining.passing.remove(&before);
-        // A server that runs a command becomes two processes of its name for a moment.
+        // A server that runs a command is two processes of its name for a moment.
         if !self.on.settings.children && self.joining.newcomers.contains(&pid) && !self.is_wanted(pid) {
             self.joining.newcomers.remove(&pid);
             self.leave_out(pid, next);
@@ -30,7 +30,7 @@ impl Run<'_> {
             return;
         }
         let followed = self.follow_exec(pid, next);
-        // Its process is held by the space of what it has become.
+        // The space of the new program holds its process now.
         if let [spaces @ .., last] = self.on.spaces.as_mut_slice()
             && last.number == next
         {
@@ -50,7 +50,7 @@ impl Run<'_> {
         }
     }
 
-    /// The program of a space is gone; whether it was observed.
+    /// Ends the space of a replaced program. Returns whether it was observed.
     fn end_replaced(&mut self, number: u16) -> bool {
         let live = |space: &&mut Space| space.number == number && space.ended.is_none();
         let Some(old) = self.on.spaces.iter_mut().find(live) else { return false };
@@ -60,13 +60,13 @@ impl Run<'_> {
         true
     }
 
-    /// Ends the spaces of programs that were replaced by others for which the kernel side had no number left.
+    /// Ends the spaces of replaced programs whose successor got no number, because none was left.
     pub(super) fn note_unfollowed_execs(&mut self, tell: &mut impl FnMut(Event<'_>)) {
         let ground = &self.on.ground;
         let is_lost = |space: &&Space| space.ended.is_none() && ground.is_replaced(space.number);
         let lost = self.on.spaces.iter().filter(is_lost).map(|space| (space.number, space.process.pid()));
         for (number, pid) in lost.collect::<Vec<_>>() {
-            // Its next space may have come since.
+            // Its next space may have been created since.
             if self.joining.next < self.on.ground.taken_spaces() {
                 return;
             }
@@ -77,7 +77,8 @@ impl Run<'_> {
         }
     }
 
-    /// Observes what a process has become. `None` if it has become something else meanwhile, or one of many is not worth a line.
+    /// Observes the new program of a process. `None` if it has already become yet another one, or if there were too many to
+    /// announce.
     fn follow_exec(&mut self, pid: u32, number: u16) -> Result<Option<String>> {
         let process = Process::open(pid)?;
         if self.on.ground.is_replaced(number) {
@@ -102,7 +103,7 @@ impl Run<'_> {
         }
         space.seen = Seen::since(Came::Execed, monotonic_ns());
         space.begun = Some(Instant::now());
-        // Its dynamic linker may not have begun: then the next looks find what is to be probed.
+        // Its dynamic linker may not have started: then later looks find what to probe.
         let is_seen = tools.iter().all(|tool| tool.sees(number));
         let anew = if is_seen { "observed anew" } else { "nothing of it is probed yet" };
         let line = format!("process {pid} is now {}: {anew}", space.exe.terminal());

@@ -1,4 +1,4 @@
-//! What is known of processes that join an observation, and what is said of those that did not.
+//! State of processes that join an observation, and remarks on those that did not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,22 @@ use crate::{
     units,
 };
 
-/// What is known of processes that join.
+/// State of processes that join.
 #[derive(Debug, Default)]
 pub(in crate::observe) struct Joining {
     /// Address spaces with a number below this one are taken in.
     pub(super) next: u16,
-    /// Programs that processes were for a moment, until their next exec, by the number of their space.
+    /// Programs that processes were only briefly, until their next exec, by the number of their space.
     pub(in crate::observe) passing: BTreeMap<u16, Process>,
-    /// When it began, in ticks since boot.
+    /// When the observation began, in ticks since boot.
     pub(super) began_ticks: u64,
-    /// Processes of the name or the cgroup that was asked for, at the last look.
+    /// Processes with the name or in the cgroup, at the last look.
     pub(super) met: BTreeSet<u32>,
-    /// Those of them that the kernel side may be about to take in.
+    /// Those of them that the kernel side may be about to add.
     expected: BTreeSet<u32>,
-    /// Once the observation is over and probes must not be put in any more: spaces with this number or a higher one came after it.
+    /// Once the observation is over and no more probes are inserted: spaces from this number on came too late.
     closed: Option<u16>,
-    /// Whether probes are safe for processes with a seccomp filter, if that was tried.
+    /// Whether probes are safe for processes with a seccomp filter, if that was tested.
     pub(super) trial: Option<Result<()>>,
     pub(super) announced: u32,
     /// Execs that were followed.
@@ -47,7 +47,7 @@ impl Joining {
         Joining { next: given, began_ticks: ticks_now(), met, trial, ..Joining::default() }
     }
 
-    /// Puts no probes in from now on, where that is what joining takes. `taken`: how many address spaces there are.
+    /// From now on, no process joins if that takes probes. `taken`: how many address spaces there are.
     pub(super) fn close(&mut self, taken: u16) {
         self.closed = Some(taken);
     }
@@ -57,15 +57,15 @@ impl Joining {
         self.next <= number
     }
 
-    /// Whether a space must not join any more. One that was there when the observation ended is counted.
+    /// Whether a space must not join any more. It is counted if it existed when the observation ended.
     pub(super) fn is_closed_to(&mut self, number: u16) -> bool {
         self.at_the_end += u64::from(self.closed.is_some_and(|taken| number < taken));
         self.closed.is_some()
     }
 
-    /// Of the processes of the name or the cgroup, those that join now: all that were not there at the last look. One that a target may
-    /// have forked (`may_be_forked`) waits until the next: it is to be seen in `/proc` an instant before the kernel side gives it an
-    /// address space, and must not have two.
+    /// Of the processes with the name or in the cgroup, those that join now: all that were not there at the last look. A process
+    /// that a target may have forked (`may_be_forked`) waits until the next look: it appears in `/proc` shortly before the kernel
+    /// side gives it an address space, and must not get two.
     pub(super) fn newcomers(
         &mut self,
         found: BTreeSet<u32>,
@@ -80,7 +80,7 @@ impl Joining {
         join
     }
 
-    /// What the report says of processes that did not join.
+    /// The remarks of the report on processes that did not join.
     pub(in crate::observe) fn remarks(&self) -> Vec<String> {
         let refused = self.refused.iter();
         let mut remarks: Vec<String> =
@@ -104,13 +104,13 @@ impl Joining {
     }
 
     pub(super) fn refuse(&mut self, pid: u32, came: Came, error: &Error) {
-        // The same reason has other words for each process in front.
+        // The error names the process, so only the causes are compared.
         let why = error.cause().map_or_else(|| error.to_string(), str::to_owned);
         self.refused.entry((came, why)).or_insert((pid, 0)).1 += 1;
     }
 }
 
-/// That processes are not observed: how many, and the first of them.
+/// Says that processes are not observed: how many, and the first of them.
 fn not_observed(came: Came, pid: u32, count: u64, why: &str) -> String {
     let did = match came {
         Came::Forked | Came::Began => "began during the observation",
@@ -129,7 +129,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn what_did_not_join_is_counted_by_reason() {
+    fn processes_that_did_not_join_are_counted_by_reason() {
         let mut joining = Joining::default();
         assert!(joining.remarks().is_empty());
         let error = |why: &str| Error::new(ErrorKind::UnsupportedTarget, "tried this").because(why);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_process_came_is_said_as_it_was() {
+    fn the_remark_says_how_the_process_came() {
         let said = |came| not_observed(came, 7, 1, "why");
         assert_eq!(said(Came::Forked), "process 7 began during the observation and is not observed: why");
         assert_eq!(said(Came::Late), "process 7 joined the observation late and is not observed: why");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_joins_behind_the_end() {
+    fn nothing_joins_after_the_end() {
         let mut joining = Joining::default();
         assert!(!joining.is_closed_to(6) && joining.remarks().is_empty());
         joining.close(7);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_target_forks_waits_for_its_address_space() {
+    fn a_forked_process_waits_for_its_address_space() {
         let mut joining = Joining { met: BTreeSet::from([1, 2]), ..Joining::default() };
         let mut found = |pids: &[u32]| joining.newcomers(pids.iter().copied().collect(), |pid| pid == 3);
         assert_eq!(found(&[1, 3, 4]), [4]);

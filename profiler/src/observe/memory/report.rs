@@ -11,7 +11,7 @@ use crate::{
 
 /// Kinds that hold less are left out of the table, in bytes.
 const SHOWN_BYTES: u64 = 64 << 10;
-/// What the kernel gives memory in, in bytes: no smaller difference is worth a word.
+/// The unit in which the kernel gives out memory, in bytes: smaller differences are not mentioned.
 const PAGE_BYTES: f64 = 4096.0;
 /// Kinds that a sentence names.
 const MOST_NAMED: usize = 3;
@@ -32,7 +32,7 @@ impl Holder {
         Value::Word(word.to_owned())
     }
 
-    /// For the sentence: what it is that grew, beside live blocks.
+    /// For the sentence: what grew, apart from live blocks.
     fn phrase(&self) -> Phrase {
         Phrase::plain(match self {
             Holder::Heap | Holder::Arena | Holder::Allocator => "what the allocator holds beside live blocks",
@@ -46,8 +46,8 @@ impl Holder {
 }
 
 impl Grown {
-    /// The unexplained growth of the whole, less what its row suggests (growth less followed blocks), in bytes; 0 if too
-    /// small to show.
+    /// The unexplained growth of the whole, minus what the row suggests (growth minus followed blocks), in bytes; 0 if too small
+    /// to show.
     fn row_discrepancy(&self) -> f64 {
         let followed: f64 = self.uses.iter().map(|of| of.followed.0).sum();
         let growth = self.growth() as f64;
@@ -89,7 +89,7 @@ impl Grown {
         self.evidence(finding, length)
     }
 
-    /// Adds the numbers of a target to what is said of its memory.
+    /// Adds the numbers of a target to a finding about its memory.
     pub(crate) fn evidence(&self, finding: Finding, length: Duration) -> Finding {
         finding
             .because("growth_bytes", Unit::Bytes, Value::Exact(self.growth()))
@@ -99,8 +99,8 @@ impl Grown {
     }
 }
 
-/// What is to be said before the answer: the target whose memory grew most without an explanation. `rule` is that of
-/// the tool that says it.
+/// The finding that comes before the answer: the target whose memory has the most unexplained growth. `rule` is that of the tool
+/// that reports it.
 pub(crate) fn finding(grown: &[Grown], length: Duration, rule: &'static str) -> Option<Finding> {
     let most = grown.iter().filter(|grown| grown.matters()).max_by_key(|grown| grown.unexplained())?;
     Some(most.finding(length, grown.len() > 1, rule))

@@ -42,7 +42,8 @@ fn text(grown: &Grown) -> Option<String> {
     finding(std::slice::from_ref(grown), Duration::from_secs(5), "sample.growth").map(|finding| finding.text)
 }
 
-/// A child of a large server has what its parent had, and an old process that moves into the cgroup what it took before.
+/// A child of a large server starts with its parent's memory; an old process that moves into the cgroup brings what it
+/// had.
 #[test]
 fn what_a_process_had_when_it_joined_is_not_growth() {
     let own = std::process::id();
@@ -64,7 +65,7 @@ fn what_a_process_had_when_it_joined_is_not_growth() {
 }
 
 #[test]
-fn growth_beside_allocators_is_said() {
+fn growth_that_bypasses_allocators_is_reported() {
     let before = reading(10, vec![region(0, 20, Kind::Heap, 8), region(100, 104, Kind::Mapped, 2)]);
     let now = reading(60, vec![region(0, 20, Kind::Heap, 8), region(100, 154, Kind::Mapped, 52)]);
     assert_eq!(
@@ -75,13 +76,13 @@ fn growth_beside_allocators_is_said() {
 }
 
 #[test]
-fn growth_that_live_blocks_explain_is_not() {
+fn growth_that_live_blocks_explain_is_not_reported() {
     let before = reading(10, vec![region(0, 20, Kind::Heap, 10)]);
     let now = reading(60, vec![region(0, 70, Kind::Heap, 60)]);
     let blocks: Vec<(u64, u64)> = (20..68).map(|mib| (mib * MIB, MIB)).collect();
     let explained = grown(&before, &now, &blocks);
     assert_eq!((explained.unexplained(), text(&explained)), (2 * MIB, None));
-    // Large blocks are mapped one by one, and lie in one mapping in the end.
+    // Large blocks are mapped one by one, and end up in one mapping.
     let now = reading(60, vec![region(0, 20, Kind::Heap, 10), region(100, 150, Kind::Mapped, 50)]);
     let blocks: Vec<(u64, u64)> = (100..148).map(|mib| (mib * MIB + 16, MIB)).collect();
     let explained = grown(&before, &now, &blocks);
@@ -90,7 +91,7 @@ fn growth_that_live_blocks_explain_is_not() {
 }
 
 #[test]
-fn what_an_allocator_has_mapped_is_told_from_what_the_target_has() {
+fn mappings_of_an_allocator_and_of_the_target_are_kept_apart() {
     let before = reading(10, vec![region(100, 110, Kind::Mapped, 10)]);
     let now = reading(90, vec![region(100, 170, Kind::Mapped, 70), region(300, 320, Kind::Mapped, 20)]);
     let grown = grown(&before, &now, &[(101 * MIB, 64)]);
@@ -104,7 +105,7 @@ fn what_an_allocator_has_mapped_is_told_from_what_the_target_has() {
 }
 
 #[test]
-fn memory_that_an_allocator_divides_now_was_its_before_too() {
+fn memory_that_an_allocator_divides_now_belonged_to_it_before() {
     let mapped = |start, end| region(start, end, Kind::Mapped, 1);
     let now = reading(60, vec![mapped(5, 22), mapped(30, 40), mapped(45, 60)]);
     let blocks = [(6 * MIB, 64), (46 * MIB, 64)];
@@ -121,7 +122,7 @@ fn memory_that_an_allocator_divides_now_was_its_before_too() {
 }
 
 #[test]
-fn what_an_allocator_keeps_free_matters_only_if_it_is_much() {
+fn free_memory_of_an_allocator_matters_only_if_there_is_much() {
     let before = reading(100, vec![region(0, 900, Kind::Heap, 100)]);
     let with = |mib: u64| grown(&before, &reading(mib, vec![region(0, 900, Kind::Heap, mib)]), &[]);
     assert_eq!(text(&with(120)), None);
@@ -144,7 +145,7 @@ fn a_large_block_that_was_never_touched_explains_nothing_else() {
 }
 
 #[test]
-fn what_was_unmapped_is_told() {
+fn unmapped_memory_is_reported() {
     let before = reading(50, vec![region(0, 20, Kind::Heap, 10), region(100, 140, Kind::Mapped, 40)]);
     let now = reading(20, vec![region(0, 20, Kind::Heap, 10), region(100, 110, Kind::Mapped, 10)]);
     let grown = grown(&before, &now, &[]);
@@ -164,11 +165,11 @@ fn every_row_has_a_cell_for_every_column() {
 }
 
 #[test]
-fn a_whole_that_does_not_follow_from_its_row_is_explained() {
+fn a_note_explains_a_total_that_differs_from_its_row() {
     let before = reading(30, vec![region(0, 20, Kind::Heap, 20), region(100, 110, Kind::Mapped, 10)]);
     let now = reading(40, vec![region(0, 20, Kind::Heap, 12), region(100, 128, Kind::Mapped, 28)]);
     let shrank = grown(&before, &now, &[(101 * MIB, MIB)]);
-    // 10 MiB more, 1 MiB of them followed; but what is mapped grew by 18 MiB.
+    // 10 MiB more, 1 MiB of it followed; but mapped memory grew by 18 MiB.
     assert_eq!((shrank.growth(), shrank.unexplained()), (10 * MIB, 10 * MIB));
     assert!(
         notes(std::slice::from_ref(&shrank))[0]
@@ -176,7 +177,7 @@ fn a_whole_that_does_not_follow_from_its_row_is_explained() {
     );
     let now = reading(40, vec![region(0, 20, Kind::Heap, 20), region(100, 128, Kind::Mapped, 20)]);
     assert!(notes(&[grown(&before, &now, &[(101 * MIB, MIB)])]).is_empty());
-    // The kernel counts pages that are of no kind.
+    // The kernel counts pages that have no kind.
     let now = reading(60, vec![region(0, 20, Kind::Heap, 20), region(100, 128, Kind::Mapped, 20)]);
     let less = notes(&[grown(&before, &now, &[(101 * MIB, MIB)])]);
     assert!(less[0].starts_with("all includes pages of no kind"), "{less:?}");
@@ -191,7 +192,7 @@ fn blocks_that_were_freed_at_the_end_explain_what_was_read_before() {
     let mut released = Grown { released: 24.0 * MIB as f64, ..grew() };
     explain(&mut released.uses, released.released);
     assert_eq!((released.unexplained(), text(&released)), (2 * MIB, None));
-    // Beside them grew what nobody follows.
+    // Apart from them, memory grew that nobody follows.
     let mut mapped = Grown { released: 10.0 * MIB as f64, ..grew() };
     explain(&mut mapped.uses, mapped.released);
     let said = text(&mapped).unwrap();

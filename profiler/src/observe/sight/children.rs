@@ -1,4 +1,4 @@
-//! Children of targets that are not observed: those that work, and those that a target only waits for.
+//! Children of targets that are not observed: those that work, and those for which a target only waits.
 
 use std::time::Duration;
 
@@ -74,12 +74,12 @@ impl Children<'_> {
         self.children.iter().any(|child| child.works)
     }
 
-    /// Processor time that they took.
+    /// The processor time that they took.
     pub(super) fn cpu(&self) -> Duration {
         self.children.iter().map(|child| child.cpu).sum()
     }
 
-    /// That nothing was seen, if it is to be said `instead` of that, and which children there are.
+    /// The finding, either `instead` of "nothing was seen" or on its own, with the names of the children.
     pub(super) fn finding(&self, instead: bool) -> Finding {
         let mut sentence = Vec::new();
         if instead {
@@ -143,7 +143,7 @@ impl Children<'_> {
     }
 }
 
-/// What a target that does next to nothing has to do with its children.
+/// How an idle target is related to its children.
 fn relation(proved: bool) -> &'static str {
     if proved { "has " } else { "only waits for " }
 }
@@ -169,7 +169,8 @@ fn to_type(children: &[Child], way: Way) -> String {
     }
 }
 
-/// Says of a command that ended by itself what of it goes on: it became a daemon, or was a script that starts one.
+/// The finding about a command that has ended and left processes behind: it became a daemon, or was a script that
+/// starts one.
 pub(super) fn left_behind(view: &View<'_>) -> Option<Finding> {
     let on = view.on;
     let command = on.command()?;
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_type_can_be_typed() {
+    fn the_advice_can_be_typed() {
         let of = |children: &[Child]| to_type(children, Way::Pid);
         assert_eq!(of(&[child(7, "pong")]), "Observe it: --pid 7");
         let workers = [child(7, "nginx"), child(8, "nginx")];
@@ -221,12 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn who_does_something_does_not_only_wait() {
+    fn a_target_with_an_answer_does_not_only_wait() {
         assert_eq!([relation(true), relation(false)], ["has ", "only waits for "]);
     }
 
     #[test]
-    fn no_pid_is_to_be_typed_that_ends_with_us() {
+    fn the_advice_has_no_pid_that_ends_with_us() {
         let words = to_type(&[child(7, "pong")], Way::OfCommand);
         assert!(
             !words.contains('7') && words.contains("`exec`") && words.contains("--leave-running"),

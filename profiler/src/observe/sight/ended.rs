@@ -1,4 +1,4 @@
-//! Children that have ended: they were not observed, and only what they used is known.
+//! Children that have ended: they were not observed, and only their usage is known.
 
 use std::time::Duration;
 
@@ -8,17 +8,16 @@ use crate::{
     units,
 };
 
-/// Ended children are not worth a remark if they took this much time, and more than their parent.
+/// Ended children are mentioned only if they took more time than this, and more than their parent.
 const MATTERS: Duration = Duration::from_millis(100);
-/// The same if their parent did next to nothing. Times are known to a tick of 10 ms.
+/// The same if their parent was idle. Times are known to a tick of 10 ms.
 const MATTERS_BESIDE_IDLE: Duration = Duration::from_millis(10);
-/// Times in user mode and in the kernel are each cut to a tick: so much may be missing.
+/// User and system time are each rounded down to a tick: this much may be missing.
 const CUT: Duration = Duration::from_millis(20);
-/// Or if they touched this much new memory, and more than their parent. A program that starts touches half of a MiB.
+/// Or if they touched this much new memory, and more than their parent. A program that starts touches half a MiB.
 const TOUCHES_BYTES: u64 = 4 << 20;
 
-/// Whether the ended children of targets may hold the answer: what the targets did is the smaller part. `idle`: the targets
-/// did next to nothing.
+/// Whether the answer may lie with the ended children, because the targets did the smaller part. `idle`: the targets were idle.
 pub(super) fn may_hold_the_answer(used: &Used, idle: bool) -> bool {
     let least = if idle { MATTERS_BESIDE_IDLE } else { MATTERS };
     let worked_more = used.of_ended_children > used.cpu && used.of_ended_children >= least;
@@ -36,19 +35,19 @@ pub(super) fn were_seen(view: &View<'_>) -> bool {
     let ground = &on.ground;
     let missed = ground.missed();
     let has_room = (missed.forks, missed.no_memory) == (0, 0);
-    // What lived before the observation and is gone was not forked in it.
+    // Children from before the observation that have ended since were not forked during it.
     let all_forked = || !view.families.has_ended_but(|pid| view.is_observed(pid));
     let joined = |pid| on.spaces.iter().any(|space| space.process.pid() == pid && !space.refused);
     let is_seen = |number| (view.sees)(number) || joined(ground.space(number).tgid);
     on.settings.children && has_room && all_forked() && (0..ground.taken_spaces()).all(is_seen)
 }
 
-/// Says how much children that have ended have worked, and were not observed.
+/// Says how much the ended children, which were not observed, have worked.
 pub(super) fn words(used: &Used, view: &View<'_>) -> String {
     say(used, view.terms.did, view.on.settings.children)
 }
 
-/// `followed`: children are observed, but not all of them were.
+/// `followed`: children are observed, but some were missed.
 fn say(used: &Used, did: &str, followed: bool) -> String {
     let cpu = units::duration(used.of_ended_children);
     let touched = match used.touched_bytes_of_ended_children {
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_they_used_is_said() {
+    fn their_usage_is_reported() {
         let said = say(&used(20, 1200, [0, 12 << 20]), "allocated", false);
         let start = "Children of the target that have ended used 1.2s of processor time and touched 12 MiB of memory, and the \
                      target 20ms: what they allocated was not seen.";

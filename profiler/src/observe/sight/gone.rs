@@ -1,5 +1,5 @@
-//! What is said of targets that ended before the observation did: what they did is judged up to then; and of those that died
-//! of it.
+//! Findings about targets that ended before the observation did: they are judged up to then. And about targets that were killed
+//! by it.
 
 use super::View;
 use crate::{
@@ -8,12 +8,12 @@ use crate::{
     units,
 };
 
-/// Targets that ended are named up to this number; of more it is said how many.
+/// How many ended targets are named; if there are more, only their number is given.
 const MOST_NAMED: usize = 3;
 
-/// One finding for each target that a signal killed, and for each that ended or became another program by exec while
-/// something is still observed, or one for all of the latter if they are many. Only those that were observed for at least the age
-/// asked about: of less, nothing is judged.
+/// One finding for each target that a signal killed, and for each that ended or became another program by exec while something
+/// else is still observed (one for all of the latter if there are many). Targets that were observed for less than the age asked
+/// about are left out: nothing is judged of them.
 pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     let on = view.on;
     let others_go_on = on.spaces.iter().any(|space| space.ended.is_none());
@@ -55,7 +55,7 @@ fn is_command(on: &Observation<'_>, space: &Space) -> bool {
     on.command().is_some_and(|command| command.pid() == space.process.pid())
 }
 
-/// One finding for each target that a breakpoint has killed: nothing is more important. `rule` is that of the tool that says
+/// One finding for each target that a breakpoint has killed: nothing is more important. `rule` is that of the tool that reports
 /// it.
 pub(crate) fn killed<'a>(on: &'a Observation<'_>, rule: &'static str) -> impl Iterator<Item = Finding> + 'a {
     on.spaces

@@ -1,4 +1,4 @@
-//! Targets that are stopped, or were for a while: what did not run was not observed.
+//! Targets that are stopped, or were for a while: what they would have done was not observed.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::{
     units,
 };
 
-/// A target that was stopped for this part of the age limits what is known, because its blocks aged while it did nothing.
+/// If a target was stopped for this part of the age, its blocks aged while it did nothing: that limits the answer.
 const PART_OF_AGE: f64 = 0.25;
-/// To have been stopped for this part of the observation limits what is known, too.
+/// If a target was stopped for this part of the observation, that limits the answer, too.
 const PART_OF_LENGTH: f64 = 0.1;
 
-/// What is to be said of a target that does not run, or did not for long.
+/// The finding about a target that is stopped, or was for long.
 pub(super) fn halted(view: &View<'_>, space: &Space) -> Option<Finding> {
     let View { terms, length, .. } = *view;
     let pid = space.process.pid();
@@ -52,12 +52,12 @@ fn name(space: &Space) -> Phrase {
     Phrase::Name(space.process.name().clone())
 }
 
-/// Whether to have been stopped for so long limits what is known.
+/// Whether a stop of this length limits the answer.
 fn limits(stopped: Duration, older: Duration, length: Duration) -> bool {
     !stopped.is_zero() && stopped >= older.mul_f64(PART_OF_AGE).min(length.mul_f64(PART_OF_LENGTH))
 }
 
-/// That it does not run now, and what lets it go on; `None` if it runs.
+/// Says that it is stopped now, and how to resume it; `None` if it runs.
 fn stopped_words(space: &Space, terms: &Terms) -> Option<String> {
     let does = terms.does;
     let pid = space.process.pid();

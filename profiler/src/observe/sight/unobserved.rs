@@ -1,4 +1,4 @@
-//! Targets that have become another program, in which nothing is probed.
+//! Targets that have become a program without probes.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,16 @@ use crate::{
     text::Text,
 };
 
-/// One finding for each target that lives and has no probes: it became a program in which there is nothing to probe,
-/// or one that could not be attached to in time.
+/// One finding for each living target without probes: its program has nothing to probe, or could not be attached to in time.
 pub(super) fn findings(view: &View<'_>) -> Vec<Finding> {
-    // Of the programs that a process was, the last one counts.
+    // Of several programs of one process, the last one counts.
     let last: BTreeMap<u32, &Space> =
         view.on.spaces.iter().map(|space| (space.process.pid(), space)).collect();
     let is_unobserved = |space: &&&Space| space.ended.is_some() || !(view.sees)(space.number);
     last.values()
         .filter(is_unobserved)
         .filter(|space| !space.process.ended())
-        // What it became after the observation was not to be seen.
+        // Programs that began after the observation could not be observed.
         .filter(|space| !space.ended_after(view.on.end_ns))
         .map(|space| finding(view, space))
         .collect()

@@ -1,4 +1,4 @@
-//! What runs in an address space: its program, and the runtimes in it.
+//! What runs in an address space: its program and its runtimes.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -22,7 +22,7 @@ use crate::{
 const KEEPS_POINTERS: &str = "PreserveFramePointer";
 
 impl Space {
-    /// Learns what runs: once for a running process, again when a launched one has become its command.
+    /// Finds out what runs: once for a running process, and again when a launched one has become its command.
     pub(super) fn identify(&mut self, modules: &mut Modules) {
         let Ok(exe) = self.process.exe() else { return };
         let name = program::path(self.process.pid()).unwrap_or_else(|_| exe.clone());
@@ -44,7 +44,8 @@ impl Space {
         self.learn_maker(modules);
     }
 
-    /// Learns what makes code here, and whether stacks can be followed through it. Java says so once it has read its options.
+    /// Finds out what makes code at run time here, and whether stacks can be followed through it. A Java process shows this
+    /// once it has read its options.
     fn learn_maker(&mut self, modules: &Modules) {
         let mut makers = self.runtimes.iter().filter(|runtime| runtime.makes_code());
         let runtime = makers.next().filter(|_| makers.next().is_none()).copied();
@@ -66,16 +67,16 @@ impl Space {
         Code { pid: self.process.pid(), modules, history: &self.history }
     }
 
-    /// The files that it has unloaded; none once it has ended, for then it has nothing mapped.
+    /// The files that it has unloaded; none if it has ended, because it maps nothing then.
     pub(crate) fn unloaded(&self) -> BTreeSet<ModuleId> {
         if self.ended.is_some() { BTreeSet::new() } else { self.history.unloaded(&self.layout) }
     }
 
-    /// Forgets what the process maps now: it is about to become another program.
+    /// Forgets the layout: the process is about to become another program.
     pub(crate) fn forget_layout(&mut self, program: &Path) {
         self.layout = Layout::default();
         self.history = History::default();
-        // Absolute, as the kernel says it: of a command that ends at once it cannot be asked any more.
+        // As an absolute path, as from the kernel: a command that ends at once cannot be asked any more.
         self.exe = Text::from(program::of_command(program).as_path());
         self.program = None;
         self.runtimes = BTreeSet::new();

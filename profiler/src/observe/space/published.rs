@@ -1,4 +1,4 @@
-//! What the kernel side knows of an address space.
+//! The kernel side's record of an address space.
 
 use std::{
     mem::offset_of,
@@ -10,13 +10,14 @@ use profiler_common::space::{HOLD, HOLD_CLAIMED, HOLD_SIGNALLED, OVER, Space as 
 use super::{super::ground::Ground, Space};
 use crate::{error::Result, target::modules::Modules, unwind::tracker::Tracker};
 
-/// How long a thread may take from its claim of the hold to the signal: some instructions, and more if it is preempted there.
+/// How long a thread may take from claiming the hold to sending the signal: a few instructions, or more if it is preempted
+/// there.
 const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
-/// How often it is looked whether it has sent it.
+/// How often to check whether it has sent it.
 const SIGNAL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Space {
-    /// Makes this space known to the kernel side. `launched`: the process will become its command by one exec.
+    /// Registers this space with the kernel side. `launched`: the process will become its command by one exec.
     pub(crate) fn register(&self, ground: &Ground, launched: bool, in_initial_namespace: bool) -> Result<()> {
         let space = WireSpace {
             execs_to_come: u32::from(launched),
@@ -29,7 +30,7 @@ impl Space {
         ground.register(self.number, &space)
     }
 
-    /// Publishes where things are mapped, if that has changed, so that the kernel side can walk stacks.
+    /// Publishes the mappings if they have changed, so that the kernel side can walk stacks.
     pub(crate) fn publish_mappings(&mut self, ground: &Ground, tracker: &mut Tracker, modules: &Modules) {
         if self.ended.is_some() || !std::mem::take(&mut self.dirty) {
             return;
@@ -37,7 +38,7 @@ impl Space {
         let Some(published) = tracker.publish(self.number, self.process.pid(), &self.layout, modules) else {
             return;
         };
-        // In this order: what is remembered for a generation was walked in its slot.
+        // In this order: what the kernel side remembers for a generation was walked with the mappings of its slot.
         ground.set_in_space(self.number, offset_of!(WireSpace, slot), published.slot);
         ground.set_in_space(self.number, offset_of!(WireSpace, generation), published.generation);
     }
@@ -47,7 +48,7 @@ impl Space {
         self.held && ground.hold(self.number) == HOLD_SIGNALLED
     }
 
-    /// Resumes a process that the kernel side has stopped. One that was not stopped gets no signal.
+    /// Resumes a process that the kernel side has stopped. Other processes get no signal.
     pub(crate) fn let_go_on(&mut self, ground: &Ground) {
         if !self.is_held_up(ground) {
             return;
@@ -58,7 +59,7 @@ impl Space {
         self.process.wake();
     }
 
-    /// The same at the end, when no call will be seen any more: waits for the signal if it is about to be sent.
+    /// The same at the end, when no more calls are seen: waits for the signal if it is about to be sent.
     pub(crate) fn let_go_on_at_last(&mut self, ground: &Ground) {
         let deadline = Instant::now() + SIGNAL_PATIENCE;
         while self.held && ground.hold(self.number) == HOLD_CLAIMED && Instant::now() < deadline {
@@ -67,7 +68,7 @@ impl Space {
         self.let_go_on(ground);
     }
 
-    /// The observation is over: what begins from now on does not count.
+    /// The observation is over: calls that begin from now on do not count.
     pub(crate) fn close(&self, ground: &Ground) {
         ground.change_flags(self.number, |flags| flags | OVER);
     }

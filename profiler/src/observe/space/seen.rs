@@ -1,4 +1,4 @@
-//! How an address space came to be observed, from when to when it was, and for how long it was stopped.
+//! How an address space came to be observed, when it was, and for how long it was stopped.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ pub(crate) enum Came {
     First,
     /// A target forked its process.
     Forked,
-    /// Its process began during the observation, with the name or in the cgroup that was asked for.
+    /// Its process started during the observation, with the name or in the cgroup that the user asked for.
     Began,
-    /// Its process is older than the observation, and got the name or came into the cgroup later.
+    /// Its process is older than the observation, and was renamed or moved into the cgroup later.
     Late,
     /// An observed process became this program by exec.
     Execed,
 }
 
-/// When an address space was observed. Nanoseconds are those of the monotonic clock.
+/// When an address space was observed. Times are nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) came: Came,
-    /// Since when; `None` if since the observation began.
+    /// Since when; `None` if since the start of the observation.
     pub(crate) since_ns: Option<u64>,
     /// When it was last seen alive.
     pub(crate) alive_ns: u64,
@@ -35,19 +35,20 @@ pub(crate) struct Seen {
     pub(crate) halts: Halts,
 }
 
-/// How long a process was stopped, by a signal, by a tracer or with its control group, as far as looks at it show. Nanoseconds of the monotonic clock.
+/// How long a process was stopped (by a signal, by a tracer or with its control group), as far as regular looks show it. Times are
+/// nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Halts {
     /// When the last look found it stopped, and how often it had given up its processor by then.
     last: Option<(u64, u64)>,
-    /// The first of the looks at this stop.
+    /// The first look at which it was stopped, of the present stop.
     since_ns: Option<u64>,
     total_ns: u64,
 }
 
 impl Halts {
-    /// Takes in what is seen of the process now. It was stopped between two looks if both found it so, and it did not run
-    /// meanwhile: a tracer stops it at each system call and lets it go on.
+    /// Updates from one look at the process. It was stopped between two looks if both found it stopped and it did not run in
+    /// between. A tracer, for example, stops it at each system call and resumes it.
     fn look(&mut self, is_stopped: bool, status: &Status, now_ns: u64) {
         let stopped = is_stopped.then(|| (now_ns, status.switches.unwrap_or(0)));
         match (self.last, stopped) {
@@ -60,7 +61,7 @@ impl Halts {
         self.last = stopped;
     }
 
-    /// Since when it has been stopped, if it is, and was at the look before.
+    /// Since when it has been stopped, if it is, and was at the previous look.
     pub(crate) fn since_ns(&self) -> Option<u64> {
         self.since_ns
     }
@@ -77,7 +78,7 @@ impl Seen {
         Seen { came, since_ns: Some(now_ns), alive_ns: now_ns, ..Seen::default() }
     }
 
-    /// For how long it was observed between these two moments: to its end, or to when it was stopped, if it still is.
+    /// For how long it was observed between these two moments: until its end, or until it was stopped, if it still is.
     pub(crate) fn ran_ns(&self, began_ns: u64, now_ns: u64) -> u64 {
         let end_ns = self.noticed_ns.or(self.halts.since_ns()).map_or(now_ns, |end| end.min(now_ns));
         end_ns.saturating_sub(self.since_ns.map_or(began_ns, |since| since.max(began_ns)))
@@ -97,12 +98,12 @@ impl Space {
         self.freezer.as_ref().is_some_and(Freezer::is_frozen)
     }
 
-    /// Whether its end was noticed when the observation was over, at this moment if it is.
+    /// Whether its end was noticed only after the observation, given the end of that.
     pub(crate) fn ended_after(&self, end_ns: Option<u64>) -> bool {
         end_ns.zip(self.seen.noticed_ns).is_some_and(|(end, noticed)| noticed >= end)
     }
 
-    /// It has ended, as is noticed now.
+    /// Notes that it has ended.
     pub(crate) fn end(&mut self, how: String, now_ns: u64) {
         self.ended = Some(how);
         self.seen.noticed_ns = Some(now_ns);
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stopped_or_has_ended_was_observed_up_to_then() {
+    fn a_process_counts_as_observed_until_it_stops_or_ends() {
         let mut seen = Seen::default();
         assert_eq!(seen.ran_ns(1_000, 6_000), 5_000);
         let stopped = Status { state: Some('T'), switches: Some(7), ..Status::default() };
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_stopped_from_look_to_look_did_not_run() {
+    fn only_stops_that_last_from_look_to_look_count() {
         assert_eq!(halts(&[('S', 1), ('R', 2), ('S', 3)]), (None, 0));
         assert_eq!(halts(&[('S', 1), ('T', 2)]), (None, 0), "since a moment");
         assert_eq!(halts(&[('S', 1), ('T', 2), ('T', 2), ('T', 2)]), (Some(250), 500));
