@@ -2,11 +2,11 @@
 
 use crate::wire;
 
-/// Hits are put down to threads in steps of so many, a power of two: every 64th hit on a CPU stands for 64.
+/// Hits are attributed to threads in steps of this many, a power of two: every 64th hit on a CPU counts as 64.
 pub const THREAD_HITS_STEP: u64 = 64;
 
 wire! {
-    /// Hits of a thread, to a step.
+    /// Hits of a thread, rounded to a step.
     #[derive(Default)]
     pub struct ThreadHits {
         /// Calls that are followed to their return.

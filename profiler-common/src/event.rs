@@ -1,7 +1,7 @@
 //! Rare events of the kernel side, which programs log with `-vv`.
 //!
-//! They cross as numbers, through one statement that all programs share: the verifier looks at thousands of instructions for each
-//! statement that logs. The words are in user space.
+//! They are sent as numbers, through one statement that all programs share, because the verifier looks at thousands of
+//! instructions for each statement that logs. User space has the words.
 
 /// Declares the events, each with what its two numbers mean.
 macro_rules! events {
@@ -25,13 +25,13 @@ events! {
     Execed,
     /// The record of an exec or a fork did not fit into the ring: process id, address space.
     RecordLost,
-    /// A stack got no number, because all are taken: address space, 0.
+    /// A stack got no number, because all are used up: address space, 0.
     StackTableFull,
     /// The frames of a stack did not fit into the ring: address space, number of the stack.
     StackRingFull,
     /// A block was not put into the table of blocks: the kernel's error number, its size in bytes.
     BlockRefused,
-    /// An allocation was left without returning: address space, its size in bytes.
+    /// An allocation call was left without returning: address space, its size in bytes.
     CallAbandoned,
     /// A thread got no record: its id, that of its process.
     ThreadRefused,
@@ -55,5 +55,5 @@ impl Event {
     }
 }
 
-/// The target of records that have an event, and its numbers: three decimal numbers with a space in between.
+/// The target of log records that carry an event, and its numbers: three decimal numbers separated by spaces.
 pub const EVENTS: &str = "event";

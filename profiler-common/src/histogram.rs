@@ -1,7 +1,8 @@
-//! Histogram buckets: H2, as in the crate `histogram` and in rezolus, the same arithmetic in the kernel and in user space.
+//! Histogram buckets: H2, as in the crate `histogram` and in rezolus. The kernel side and user space share the arithmetic.
 //!
-//! Every power of two is divided into `2^grouping_power` buckets of equal width, so a bucket is at most `2^-grouping_power` of its
-//! values wide. Values below `2^(grouping_power + 1)` have a bucket each and are exact. There is no table, no loop and one branch.
+//! Every power of two is divided into `2^grouping_power` buckets of equal width, so a bucket is at most `2^-grouping_power` of
+//! its values wide. Values below `2^(grouping_power + 1)` have a bucket each and are exact. Finding a bucket takes one branch,
+//! without a table or a loop.
 
 /// Grouping power of the histograms that the kernel side fills: 8 buckets for each power of two, at most 12.5 % wide.
 pub const GROUPING_POWER: u32 = 3;
@@ -57,7 +58,7 @@ pub const fn last(grouping_power: u32, index: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Around every boundary that a bucket can have.
+    /// Values around every boundary that a bucket can have.
     fn edges() -> impl Iterator<Item = u64> {
         let steps =
             (0..64).flat_map(|power| (0..16).map(move |part| (1u64 << power) + ((part << power) >> 4)));

@@ -1,8 +1,8 @@
-//! Keeping what the verifier needs to see, and hiding what it must not follow.
+//! Keeps what the verifier needs to see, and hides what it must not follow.
 //!
 //! On the host these are plain operations, so that code which both sides share can be tested there.
 
-/// A value that the compiler knows nothing about any more: it proves bounds that the verifier cannot follow, and then
+/// Makes the compiler forget what it knows about a value. Otherwise it proves bounds that the verifier cannot follow, and then
 /// drops the checks that the verifier would have understood.
 #[inline(always)]
 pub fn opaque(value: u64) -> u64 {
@@ -19,15 +19,15 @@ pub fn opaque(value: u64) -> u64 {
     value
 }
 
-/// The same value, about which the verifier no longer knows anything: ways through a program that only differ in what is
-/// known of it are one way from here on. `unknown` is any value that the verifier does not know.
+/// Makes the verifier forget what it knows about a value: paths that differ only in that become one path from here on. `unknown`
+/// is any value that the verifier does not know.
 #[inline(always)]
 pub fn forget(value: u64, unknown: u64) -> u64 {
     opaque(value ^ unknown) ^ unknown
 }
 
-/// 1 if the highest bit is clear, else 0, without a branch: a search step that branches would make the verifier follow
-/// every way through the search. The compiler turns the usual idioms back into branches.
+/// 1 if the highest bit is clear, else 0, without a branch: with branches in a search step, the verifier would follow every path
+/// through the search. The compiler turns the usual idioms back into branches.
 #[inline(always)]
 pub fn not_negative(value: u64) -> u64 {
     #[cfg(target_arch = "bpf")]

@@ -13,26 +13,27 @@ pub const CALL_TO_RET: u64 = 4;
 /// Number of classes.
 pub const CLASSES: usize = 6;
 
-/// From one hit of a thread to its next in nanoseconds, the trap between them included. Up to the first, the next finds
-/// the kernel's code for probes in the nearest caches. From the second on it does not, if the thread was in the kernel
-/// for something else meanwhile: a message sent and one received suffice. In between it is part of the way.
+/// How hot the kernel's code for probes is in the caches, by the time from one hit of a thread to its next in nanoseconds,
+/// including the trap between them. Below the first limit, the next hit finds the code in the nearest caches. Above the second it
+/// does not, if the thread was in the kernel for something else in between: sending and receiving one message is enough. In
+/// between, the cost grows gradually.
 pub const COLD_NS: [u64; 2] = [500, 2_000];
 /// The time in which a hit becomes cold.
 pub const COOLING_NS: u64 = COLD_NS[1] - COLD_NS[0];
 
-/// The class of a site: what a hit of it costs depends on it. It is the site's cookie, and an index.
+/// The class of a site, which determines what a hit costs. It is the site's cookie, and an index.
 pub const fn class(kind: u64, stepped: bool) -> u64 {
     kind | if stepped { STEPPED } else { 0 }
 }
 
 wire! {
-    /// What a thread passed, by class.
+    /// The hits of a thread, by class.
     pub struct ThreadRate {
         /// Hits.
         pub of: [u64; CLASSES],
-        /// Time between the two of [`COLD_NS`], summed over these hits.
+        /// How much of the time between the two limits of [`COLD_NS`] had passed, summed over these hits.
         pub cooling_ns: [u64; CLASSES],
-        /// When it had the last one, nanoseconds of the monotonic clock.
+        /// When it had its last hit, nanoseconds of the monotonic clock.
         pub last_ns: u64,
     }
 }

@@ -1,34 +1,34 @@
 //! Wire types of `syscalls`.
 //!
-//! What one thread did with one call is a [`Cell`]. A thread writes its own cells without atomics: it runs on one CPU at a time, and the
-//! kernel does not preempt it inside the programs. When threads or cells run out, what would be theirs is added to a cell that
-//! all threads of the same name share; and what threads did that have ended is added to it when room runs short.
+//! The calls of one thread to one system call are counted in a [`Cell`]. A thread writes its own cells without atomics: it runs
+//! on one CPU at a time, and the kernel does not preempt it inside the programs. When threads or cells run out, calls are counted
+//! in a cell that all threads of the same name share. When room runs short, the cells of threads that have ended are added to it.
 //!
-//! User space reads while the programs run: a thread counts the programs that have begun ([`Thread::begun`]) and those that are done, and
-//! what lies between two equal numbers belongs together.
+//! User space reads while the programs run. Each thread counts the programs that have begun to change its record
+//! ([`Thread::begun`]) and those that are done: what is read while both numbers are equal is consistent.
 
 use crate::{counters, histogram::BUCKETS, wire};
 
-/// Numbers of native calls below this one have an index to their cell in the thread's record.
+/// Native calls with lower numbers have an index to their cell in the thread's record.
 pub const DIRECT_CALLS: usize = 512;
-/// Kinds of errors that a cell of one thread counts by itself. Others are counted in the map `ERRORS`.
+/// How many kinds of errors a thread's cell counts itself. Others are counted in the map `ERRORS`.
 pub const CELL_ERRORS: usize = 4;
 /// `clock_gettime` on x86-64.
 pub const CLOCK_GETTIME: u64 = 228;
-/// Bit by number of a clock: the vDSO has it. Those are `CLOCK_REALTIME`, `CLOCK_MONOTONIC`, `CLOCK_MONOTONIC_RAW`, `CLOCK_REALTIME_COARSE`,
-/// `CLOCK_MONOTONIC_COARSE`, `CLOCK_BOOTTIME` and `CLOCK_TAI`.
+/// Bit by number of a clock: the vDSO has it. These are `CLOCK_REALTIME`, `CLOCK_MONOTONIC`, `CLOCK_MONOTONIC_RAW`,
+/// `CLOCK_REALTIME_COARSE`, `CLOCK_MONOTONIC_COARSE`, `CLOCK_BOOTTIME` and `CLOCK_TAI`.
 pub const VDSO_CLOCKS: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 11;
-/// Calls of one thread that may wait at the same time for a signal handler to return.
+/// How many calls of one thread may wait for signal handlers to return at the same time.
 pub const MAX_SUSPENDED: usize = 4;
 
-/// Bit of a call: it was made by `int 0x80` or from 32-bit code, and its number is that of i386. The lower 32 bits are the number; a
-/// number with bit 30 is one of x32.
+/// Bit of a call: it was made by `int 0x80` or from 32-bit code, and its number is that of i386. The lower 32 bits are the
+/// number; bit 30 of it marks x32.
 pub const COMPAT: u64 = 1 << 32;
 
 wire! {
-    /// What one thread did with one call, or all threads of a name that have no room of their own.
+    /// The calls to one system call of one thread, or of all threads of a name that have no cells of their own.
     pub struct Cell {
-        /// The thread as the kernel numbers it in the initial pid namespace; 0: all threads of the name that have no own cell.
+        /// The thread id in the initial pid namespace; 0: all threads of the name that have no cell of their own.
         pub tid: u32,
         /// Number of the address space.
         pub space: u32,
@@ -48,13 +48,13 @@ wire! {
         pub results_mask: u64,
         /// Index of the next cell of the same thread; 0: none.
         pub next: u64,
-        /// Of the calls that began and returned, those that returned 0.
+        /// Calls that began, and returned 0.
         pub zeros: u64,
-        /// Calls that did not return, because their thread ended: `exit`, and what a thread was killed in.
+        /// Calls that did not return because their thread ended: `exit`, or a call in which the thread was killed.
         pub ended: u64,
-        /// Calls that were under way at the start and returned: nobody knows how long they took.
+        /// Calls that returned and were in progress at the start: how long they took is not known.
         pub under_way: u64,
-        /// Calls that were refused before they began, by a seccomp filter or a tracer.
+        /// Calls that a seccomp filter or a tracer refused before they began.
         pub refused: u64,
         /// Error numbers by place; 0: the place is free.
         pub errors: [u64; CELL_ERRORS],
@@ -82,7 +82,8 @@ wire! {
 }
 
 wire! {
-    /// Key of a shared cell: that of all threads of a name that have no room of their own, or that have ended and gave theirs back.
+    /// Key of a shared cell: that of all threads of a name that have no cells of their own, or that have ended and gave theirs
+    /// back.
     pub struct SharedKey {
         /// Number of the address space.
         pub space: u64,
@@ -94,19 +95,19 @@ wire! {
 }
 
 wire! {
-    /// A call that a signal interrupted and that the kernel may start again.
+    /// A call that a signal interrupted and that the kernel may restart.
     pub struct Suspended {
-        /// The call; 0 with `start_ns` 0 stands for a call that was under way at the start.
+        /// The call; 0 with `start_ns` 0 stands for a call that was in progress at the start.
         pub call: u64,
         /// When it began, nanoseconds of the monotonic clock; 0: before the start.
         pub start_ns: u64,
-        /// The user's instruction behind the call.
+        /// Address of the user's instruction after the call.
         pub ip: u64,
         /// The user's stack pointer.
         pub sp: u64,
-        /// The kernel's code, which says when it starts again: `ERESTARTSYS` or another.
+        /// The kernel's code, which decides when it is restarted: `ERESTARTSYS` or another.
         pub code: u32,
-        /// 1 once a handler was started from which the call will start again.
+        /// 1 once a handler was started after which the call will be restarted.
         pub handled: u32,
         /// Number of its stack, if stacks are taken at every entry.
         pub stack: u64,
@@ -116,7 +117,7 @@ wire! {
 wire! {
     /// A thread.
     pub struct Thread {
-        /// As the kernel numbers it in the initial pid namespace.
+        /// Its id in the initial pid namespace.
         pub tid: u32,
         /// Number of the address space.
         pub space: u32,
@@ -124,7 +125,7 @@ wire! {
         pub state: u32,
         /// Valid entries of `suspended`.
         pub depth: u32,
-        /// The call under way, or the last one.
+        /// The call in progress, or the last one.
         pub call: u64,
         /// When it began, nanoseconds of the monotonic clock; 0: before the start.
         pub start_ns: u64,
@@ -132,17 +133,18 @@ wire! {
         pub enters: u64,
         /// Hits of the program at the return of calls.
         pub exits: u64,
-        /// Other programs that have begun to change the record.
+        /// How many other programs have begun to change the record.
         pub others: u64,
-        /// Programs that have changed the record and its cells, and are done.
+        /// How many programs have changed the record and its cells, and are done.
         pub done: u64,
         /// Index of the first of its cells; 0: it has none.
         pub first_cell: u64,
-        /// Number of the record that it had in the program before its exec, and that waits for its end; 0: none.
+        /// Number of the record that it had before its exec, and that is kept until the thread ends; 0: none.
         pub before: u64,
-        /// What became of its hits, by [`OF_THREADS`].
+        /// Outcomes of its hits, by [`OF_THREADS`].
         pub outcomes: [u64; OF_THREADS.len()],
-        /// How long the last call took that has returned, in nanoseconds. With the next two: between the steps of one program.
+        /// How long the last call that returned took, in nanoseconds. This and the next two are passed between the steps of
+        /// one program.
         pub duration_ns: u64,
         /// What it returned.
         pub result: u64,
@@ -152,15 +154,16 @@ wire! {
         pub kernel_clocks: u64,
         /// Time in walks, in nanoseconds, if stacks are taken at every entry.
         pub walk_ns: u64,
-        /// Number of the address space under which cells are shared: its own, or with [`CHILDREN`] that of the target that it descends from.
+        /// Number of the address space under which its calls are shared: its own, or with [`CHILDREN`] that of the target from which it
+        /// descends.
         pub shared_space: u64,
-        /// Number of the stack of the call under way, if stacks are taken at every entry; 0: not known.
+        /// Number of the stack of the call in progress, if stacks are taken at every entry; 0: not known.
         pub stack: u32,
         /// The process.
         pub tgid: u32,
-        /// Name when the thread was first seen, and from its end on the last one; ended by a zero byte.
+        /// Its name when it was first seen, and once it has ended the last one; ended by a zero byte.
         pub comm: [u64; 2],
-        /// Calls that wait for a handler to return, or to be started again.
+        /// Calls that wait for a handler to return, or to be restarted.
         pub suspended: [Suspended; MAX_SUSPENDED],
         /// Index of the cell of a native call by its number; 0: none yet.
         pub cells: [u16; DIRECT_CALLS],
@@ -174,7 +177,7 @@ impl Thread {
     }
 }
 
-/// Counters that each thread has, in their order there. Those of threads without a record are in the ledger's.
+/// Counters that each thread has, in this order. Those of threads without a record are in the ledger.
 pub const OF_THREADS: [Counter; 10] = [
     Counter::EnterContinued,
     Counter::EnterLate,
@@ -199,7 +202,7 @@ pub const fn of_thread(counter: Counter) -> usize {
 }
 
 wire! {
-    /// How often room was given back, see [`SharedKey`]. While it is, what is moved is in two places or in none.
+    /// How often room was given back, see [`SharedKey`]. Meanwhile, what is moved is in two places or in none.
     pub struct Folds {
         /// Begun.
         pub begun: u64,
@@ -208,7 +211,7 @@ wire! {
     }
 }
 
-/// Bit of the number of an address space: not the space itself, but the processes that descend from it by forks, and gave their room back.
+/// Bit of the number of an address space: it stands for the processes that descend from the space by forks and gave their cells back.
 pub const CHILDREN: u32 = 1 << 15;
 
 /// State of a thread: it is in a call.
@@ -219,23 +222,23 @@ pub const HAS_SUSPENDED: u32 = 2;
 pub const IS_NEW: u32 = 4;
 /// State of a thread: the call under way is an `execve` that has replaced the program.
 pub const HAS_EXECED: u32 = 8;
-/// State of a thread: it has ended, or gone on as the first thread of another program.
+/// State of a thread: it has ended, or continues as the first thread of another program.
 pub const HAS_ENDED: u32 = 16;
 
 wire! {
     /// Settings that user space changes while the programs run.
     pub struct Settings {
-        /// Calls at least this long are looked at more closely; the least of the next three.
+        /// Calls of at least this length are looked at more closely; the least of the next three.
         pub least_ns: u64,
-        /// Calls at least this long are sent one by one.
+        /// Calls of at least this length are sent one by one.
         pub list_ns: u64,
-        /// Calls at least this long have their stack taken.
+        /// Calls of at least this length have their stack taken.
         pub stack_ns: u64,
-        /// The same of calls that wait.
+        /// The same for calls that wait.
         pub wait_ns: u64,
-        /// 1 once all programs are attached: what threads do before that is not counted.
+        /// 1 once all programs are attached: nothing before that is counted.
         pub begun: u64,
-        /// 1 once the observation is over, and the programs are being taken away.
+        /// 1 once the observation is over, and the programs are being detached.
         pub over: u64,
     }
 }
@@ -263,12 +266,12 @@ wire! {
 }
 
 impl SlowCall {
-    /// Reads a record; `None` if it is of another length.
+    /// Reads a record; `None` if it has another length.
     pub fn read(record: &[u8]) -> Option<SlowCall> {
         if record.len() != size_of::<SlowCall>() {
             return None;
         }
-        // SAFETY: as many bytes as the type has, of which any are valid.
+        // SAFETY: it has as many bytes as the type, and any bytes are valid.
         Some(unsafe { record.as_ptr().cast::<SlowCall>().read_unaligned() })
     }
 
@@ -284,7 +287,7 @@ impl SlowCall {
 }
 
 wire! {
-    /// Key of what a stack did with a call.
+    /// Key of the calls of a stack to one system call.
     pub struct CallerKey {
         /// Number of the address space.
         pub space: u32,
@@ -296,7 +299,7 @@ wire! {
 }
 
 wire! {
-    /// What a stack did with a call.
+    /// The calls of a stack to one system call.
     pub struct Caller {
         /// Calls.
         pub count: u64,
@@ -306,7 +309,7 @@ wire! {
 }
 
 wire! {
-    /// Key of what went through rings of io_uring.
+    /// Key of operations of io_uring.
     pub struct UringKey {
         /// Number of the address space.
         pub space: u32,
@@ -330,20 +333,20 @@ counters! {
         Exit = "sys_exit",
     }
 
-    /// Hits at the entry. The kernel side counts them in each [`Thread`], and here only those of threads whose record is gone; those of threads
-    /// that never had one are `EnterLostThread`.
+    /// Hits at the entry. The kernel side counts them in each [`Thread`]; here are only those of threads whose record is gone.
+    /// Those of threads that never had one are `EnterLostThread`.
     EnterHits = "hits" in Enter as Hits,
-    /// The call has returned. The kernel side counts it in its [`Cell`] only.
+    /// The call has returned. Counted in its [`Cell`] only.
     EnterReturned = "returned" in Enter as Recorded,
-    /// The call did not return, because its thread ended. In its cell only.
+    /// The call did not return because its thread ended. Counted in its cell only.
     EnterEnded = "ended_with_its_thread" in Enter as Recorded,
-    /// The call is under way, or waits for a signal handler. In its thread only.
+    /// The call is in progress, or waits for a signal handler. Known from its thread only.
     EnterUnderWay = "under_way" in Enter as Recorded,
-    /// A call goes on after a signal: not a new one.
+    /// A call continues after a signal: it is not a new one.
     EnterContinued = "continued" in Enter as Filtered,
-    /// The call began while the programs were being taken away.
+    /// The call began while the programs were being detached.
     EnterLate = "after_the_end" in Enter as Filtered,
-    /// A suspended call never went on: its handler was left by `longjmp`.
+    /// A suspended call was never continued: its handler was left by `longjmp`.
     EnterAbandoned = "abandoned" in Enter as Filtered,
     /// The kernel had no memory for the state of this thread.
     EnterLostThread = "lost_thread_state" in Enter as Lost,
@@ -352,26 +355,26 @@ counters! {
     /// The kernel had no memory for the cell of the call, which did not return.
     EnterLostCell = "lost_cell" in Enter as Lost,
 
-    /// Hits at the return. The kernel side counts them in each [`Thread`], and here only those of threads whose record is gone.
+    /// Hits at the return. The kernel side counts them in each [`Thread`]; here are only those of threads whose record is gone.
     ExitHits = "hits" in Exit as Hits,
-    /// A call returned. In its cell only.
+    /// A call returned. Counted in its cell only.
     ExitReturned = "returned" in Exit as Recorded,
-    /// A call returned that was under way at the start. In its cell only.
+    /// A call returned that was in progress at the start. Counted in its cell only.
     ExitUnderWay = "under_way_at_start" in Exit as Recorded,
-    /// A seccomp filter or a tracer refused the call before it began. In its cell only.
+    /// A seccomp filter or a tracer refused the call before it began. Counted in its cell only.
     ExitRefused = "refused" in Exit as Recorded,
-    /// A signal interrupted the call: the kernel starts it again, unless a handler ends it.
+    /// A signal interrupted the call: the kernel restarts it, unless a handler ends it.
     ExitSuspended = "suspended" in Exit as Filtered,
-    /// Not a return: the beginning of a thread or process that `fork` or `clone` made.
+    /// Not a return: a thread or process that `fork` or `clone` made begins here.
     ExitChildBegan = "child_began" in Exit as Filtered,
     /// The kernel had no memory for the state of this thread.
     ExitLostThread = "lost_thread_state" in Exit as Lost,
     /// The kernel had no memory for the cell of the call.
     ExitLostCell = "lost_cell" in Exit as Lost,
 
-    /// A call that was under way at the start ended with its thread: it is in its cell, and no hit of an entry is.
+    /// A call that was in progress at the start ended with its thread: its cell has it, but no hit of an entry.
     EndedSinceBefore = "ended_under_way_at_start" in Enter as Quality,
-    /// A handler ended a suspended call with EINTR: it is in its cell, and no hit of a return is.
+    /// A handler ended a suspended call with EINTR: its cell has it, but no hit of a return.
     Interrupted = "interrupted" in Exit as Quality,
     /// The kernel had no memory for an error number: the call counts, its error does not.
     ErrorLost = "lost_error" in Exit as Quality,
@@ -381,9 +384,9 @@ counters! {
     SlowLost = "slow_call_not_listed" in Exit as Quality,
     /// The kernel had no memory to count operations of io_uring.
     UringLost = "uring_not_counted" in Exit as Quality,
-    /// The kernel had no memory to put a call down to its stack.
+    /// The kernel had no memory to attribute a call to its stack.
     CallerLost = "caller_not_counted" in Exit as Quality,
-    /// The stack of a slow call was not taken because the CPU had taken enough in that second.
+    /// The stack of a slow call was not taken, because this CPU had already taken enough in that second.
     WalkSpared = "slow_call_without_stack" in Exit as Quality,
     /// All numbers of stacks were taken (`--max-stacks`).
     StackTableFull = "stack_table_full" in Exit as Quality,

@@ -20,8 +20,7 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Hits by thread, in steps: what each thread pays. When it is full, later threads get no entry; nothing
-/// else depends on it.
+/// Hits by thread, in steps: the cost for each thread. When it is full, later threads get no entry; nothing else depends on it.
 #[map]
 static THREAD_HITS: HashMap<u32, ThreadHits> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
@@ -50,8 +49,8 @@ impl<C: ledger::Ledger> Ledger<C> {
         unsafe { (&raw mut (*self.0).of).cast::<u64>().add(counter.index()) }
     }
 
-    /// Counts a hit. One hit in `THREAD_HITS_STEP` adds the whole step to the thread that makes it: on average that is
-    /// right, and it costs next to nothing. `is_call`: it is followed to its return.
+    /// Counts a hit. One hit in `THREAD_HITS_STEP` adds the whole step to the thread that makes it: that is right on average, and
+    /// costs next to nothing. `is_call`: it is followed to its return.
     #[inline(always)]
     pub fn hit(self, counter: C, is_call: bool) {
         // SAFETY: a map value.
@@ -77,7 +76,7 @@ pub fn count<C: ledger::Ledger>(counter: C) {
     }
 }
 
-/// Counts several of a rare kind.
+/// Counts several outcomes of a rare kind.
 #[inline(always)]
 pub fn count_more<C: ledger::Ledger>(counter: C, more: u64) {
     if let Some(ledger) = Ledger::open() {

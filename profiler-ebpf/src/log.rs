@@ -1,4 +1,4 @@
-//! What programs log with `-vv`. Otherwise their level is 0 when they are loaded, and the verifier removes it.
+//! What programs log with `-vv`. Otherwise the level is 0 when they are loaded, and the verifier removes the code.
 
 use aya_log_ebpf::macro_support::{
     AYA_LOGS, Argument as _, DisplayHint, Field, Header, Level, LogValueLength, level_enabled,
@@ -10,7 +10,7 @@ const ROOM: usize = 128;
 /// Values of a record: three numbers, each behind its hint, and what is between them.
 const VALUES: u32 = 8;
 
-/// Logs an event, with the numbers that it is documented to have.
+/// Logs an event with its two numbers, as the event documents them.
 #[inline(always)]
 pub fn event(event: Event, first: u64, second: u64) {
     log_event(event as u32, first, second);
@@ -26,8 +26,8 @@ extern "C" fn log_event(event: u32, first: u64, second: u64) -> i32 {
     0
 }
 
-/// What `debug!(target: EVENTS, "{} {} {}", ..)` of aya-log does, with room of a constant size. The macro finds the size out as the
-/// program runs: the verifier looks at the statement once for each size, at 2,700 instructions instead of 150.
+/// Does what `debug!(target: EVENTS, "{} {} {}", ..)` of aya-log does, with a record of constant size. The macro computes the
+/// size at run time, and so the verifier looks at the statement once for each possible size: 2,700 instructions instead of 150.
 #[inline(always)]
 fn send(event: u32, first: u64, second: u64) -> Option<()> {
     let header = Header::new(EVENTS, Level::Debug, "", "", 0, VALUES)?;

@@ -1,4 +1,4 @@
-//! The ring that user space reads: frames of new stacks, and what happens to targets. Only what is rare goes through it.
+//! The ring that user space reads: frames of new stacks, and events of targets. Only rare events go through it.
 
 use aya_ebpf::{helpers::generated::bpf_ringbuf_output, macros::map, maps::RingBuf};
 use profiler_common::record::RecordHead;

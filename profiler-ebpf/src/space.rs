@@ -18,11 +18,12 @@ use crate::{atomic, ring};
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 const BPF_ANY: u64 = 0;
-/// Stops a process, which cannot catch it: `SIGSTOP` of x86.
+/// The signal that stops a process, which cannot catch it: `SIGSTOP` of x86.
 const SIGSTOP: u32 = 19;
 
-/// The observed address spaces, by number. User space makes those that it takes a number for, and the programs of `ground` the others;
-/// then user space writes `flags`, `slot` and `generation` through a mapping, and `ground` writes `replaced` and `execs_to_come`.
+/// The observed address spaces, by number. Whoever takes a number creates the space: user space, or the programs of `ground`.
+/// After that, user space writes `flags`, `slot` and `generation` through a mapping, and `ground` writes `replaced` and
+/// `execs_to_come`.
 #[map]
 static SPACES: Array<Space> = Array::with_max_entries(MAX_SPACES, BPF_F_MMAPABLE);
 
@@ -30,9 +31,9 @@ static SPACES: Array<Space> = Array::with_max_entries(MAX_SPACES, BPF_F_MMAPABLE
 #[map]
 static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_SPACES, BPF_F_NO_PREALLOC);
 
-/// A bit for each process id modulo 65,536, set before such a process enters `TARGETS` and never cleared: several ids share a bit. A
-/// tracepoint program checks it at each hit of each process of the host. The section becomes a map of its own, which programs address
-/// without a lookup.
+/// A bit for each process id modulo 65,536, set before such a process enters `TARGETS` and never cleared. Several ids share a
+/// bit. A tracepoint program checks it at each hit of each process of the host. The section becomes a map of its own, which
+/// programs address without a lookup.
 #[unsafe(link_section = ".bss.filter")]
 #[unsafe(no_mangle)]
 static mut TARGET_FILTER: [u64; FILTER_WORDS as usize] = [0; FILTER_WORDS as usize];
@@ -41,16 +42,16 @@ static mut TARGET_FILTER: [u64; FILTER_WORDS as usize] = [0; FILTER_WORDS as usi
 #[map]
 static NEXT_SPACE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether a process is to be stopped at its first call, or was, by the number of its space: `HOLD_WANTED` and the states behind
+/// Whether a process is to be stopped at its first call, or was, by the number of its space: `HOLD_WANTED` and the states after
 /// it. Only a target that was there from the start can be stopped.
 #[map]
 static HOLDS: Array<u64> = Array::with_max_entries(MAX_TARGETS, 0);
 
-/// Processes that are not observed although they should be.
+/// Processes that should be observed but are not.
 #[map]
 static MISSED: Array<Missed> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// What the loader knows of an address space, if the current process owns it.
+/// The record of an address space, if the current process owns it.
 #[inline(always)]
 pub fn own(space: u16) -> Option<*const Space> {
     let space = SPACES.get_ptr(u32::from(space))?;
@@ -90,7 +91,7 @@ pub fn get(space: u32) -> Option<*mut Space> {
     SPACES.get_ptr_mut(space)
 }
 
-/// How an observed process came to have a new address space.
+/// How an observed process got a new address space.
 #[derive(Clone, Copy)]
 pub enum Origin {
     /// A process forked it. Until it maps something else, its addresses are those of its parent.
@@ -99,15 +100,15 @@ pub enum Origin {
     Execed,
 }
 
-/// Gives the process of this id a new address space; `before` is the number of the space that it comes from. `None` if there is no
-/// number left, or no memory: then it is not observed, and is counted in `MISSED`.
+/// Gives the process of this id a new address space; `before` is the number of the space that it comes from. `None` if no number
+/// or no memory is left: then it is not observed, and counted in `MISSED`.
 #[inline(always)]
 pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
     let next = NEXT_SPACE.get_ptr_mut(0)?;
     let from = SPACES.get_ptr(before)?;
     // SAFETY: a map value.
     let number = unsafe { atomic::take(next) };
-    // The last one belongs to canaries.
+    // The last one is for canaries.
     if number >= u64::from(MAX_SPACES) - 1 {
         miss(|missed| {
             // SAFETY: fields of a map value.
@@ -136,7 +137,7 @@ pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
         atomic::set_bits(filter_word(tgid), 1 << (tgid & 63));
         let is_known = TARGETS.insert(tgid, number as u32, BPF_ANY).is_ok();
         let origin = if is_known { origin } else { UNOBSERVED };
-        // Atomic, so that it comes after what is before it and before what is behind it.
+        // Atomic, so that it comes after everything before it and before everything after it.
         atomic::set_bits((&raw mut (*space).before).cast(), u64::from(origin) << 32);
         if is_known {
             return Some(number as u32);
@@ -148,7 +149,7 @@ pub fn open(tgid: u32, before: u32, origin: Origin) -> Option<u32> {
     None
 }
 
-/// Counts a process that is not observed although it should be.
+/// Counts a process that should be observed but is not.
 #[inline(always)]
 fn miss(field: impl FnOnce(*mut Missed) -> *mut u64) {
     if let Some(missed) = MISSED.get_ptr_mut(0) {
@@ -157,14 +158,14 @@ fn miss(field: impl FnOnce(*mut Missed) -> *mut u64) {
     }
 }
 
-/// The process of this id is not observed any more.
+/// The process of this id is no longer observed.
 #[inline(always)]
 pub fn close(tgid: u32) {
     let _ = TARGETS.remove(tgid);
 }
 
-/// Stops the process, if that is wanted and no other thread has done so. The signal is pending when the helper returns, and
-/// takes effect when this thread goes back to its own code. Only after that is user space told that there is a process to wake.
+/// Stops the process, if that is wanted and no other thread has done so. The signal is pending when the helper returns, and takes
+/// effect when this thread returns to user code. Only then is user space told that there is a process to resume.
 #[inline(never)]
 pub fn hold(space: u16) {
     let Some(state) = HOLDS.get_ptr_mut(space.into()) else { return };
@@ -176,7 +177,7 @@ pub fn hold(space: u16) {
         }
         let sent = bpf_send_signal(SIGSTOP) == 0;
         state.write_volatile(if sent { HOLD_SIGNALLED } else { HOLD_NONE });
-        // Many calls send nothing else. If this is lost, user space finds the state when it next looks.
+        // Many calls send no other record. If this one is lost, user space finds the state at its next look.
         ring::send_head(&RecordHead { kind: RECORD_HELD, depth: 0, space, stack: 0 });
     }
 }

@@ -1,5 +1,5 @@
-//! State of the current thread, kept by the kernel with the thread itself: it is found without hashing, belongs to
-//! no other context, and is freed with the thread.
+//! State of the current thread, which the kernel keeps with the thread itself: it is found without hashing, belongs to no other
+//! context, and is freed with the thread.
 
 use core::{ffi::c_void, ptr};
 

@@ -1,7 +1,7 @@
-//! Which threads may be observed: what a program at every system call of the host checks first.
+//! Which threads may be observed: the first check of a program at every system call of the host.
 //!
-//! The kernel hands such a program the place of the caller's registers, which is at the top of the thread's kernel stack and the same
-//! for each of its calls. It identifies the thread without a load and without a helper, which would cost a process that is not
+//! The kernel passes such a program the address of the caller's registers, which is at the top of the thread's kernel stack and
+//! the same for each of its calls. It identifies the thread without a load or a helper. Those would cost a process that is not
 //! observed more than the rest of the program.
 
 use core::{arch::asm, ffi::c_void};
@@ -14,12 +14,12 @@ use profiler_common::space::THREAD_SLOTS;
 
 use crate::atomic;
 
-/// The registers of threads are in different pages.
+/// The registers of different threads are in different pages.
 const PAGE_BITS: u32 = 12;
 
-/// How many threads of targets there are by the page that has their registers, modulo the number of slots. Never less than there
-/// are: a thread enters before its process is observed, or before it runs, and leaves as it ends. The section becomes a map
-/// of its own, which programs address without a lookup.
+/// How many threads of targets there are, by the page that has their registers, modulo the number of slots. A count is never too
+/// low: a thread is added before its process is observed, or before it runs, and removed as it ends. The section becomes a map of
+/// its own, which programs address without a lookup.
 #[unsafe(link_section = ".bss.threads")]
 #[unsafe(no_mangle)]
 static mut THREADS_BY_STACK: [u32; THREAD_SLOTS] = [0; THREAD_SLOTS];
@@ -57,7 +57,7 @@ unsafe fn registers(task: *mut c_void) -> *const pt_regs {
     unsafe { bpf_task_pt_regs(task.cast::<task_struct>()) as *const pt_regs }
 }
 
-/// A thread is to be observed.
+/// Adds a thread that is to be observed.
 ///
 /// # Safety
 /// `task` was given by the kernel with its type.
@@ -67,7 +67,7 @@ pub unsafe fn enter(task: *mut c_void) {
     unsafe { atomic::add_word(slot(registers(task)), 1) };
 }
 
-/// A thread that has entered ends.
+/// Removes a thread that ends.
 ///
 /// # Safety
 /// As for [`enter`].

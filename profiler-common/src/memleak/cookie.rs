@@ -1,7 +1,7 @@
 //! What one probe site means, packed into the 64-bit cookie that the kernel hands to the program on every hit.
 //!
-//! One program serves every allocator function: the cookie says which argument is the size, where the block's
-//! address will be, and which target the hit belongs to. So a custom pool costs no code.
+//! One program serves every allocator function: the cookie says which argument is the size, where the block's address will be,
+//! and which target the hit belongs to. So custom pools need no code.
 
 /// Where a value of the call is found. Arguments are those of the System V calling convention, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,12 +51,11 @@ pub struct Cookie {
     pub fixed_size: u32,
     /// Which observed address space the hit belongs to; at most [`Cookie::MAX_SPACE`].
     pub space: u16,
-    /// Whether the function may call other probed functions. If not, its return need not be awaited just to know
-    /// where nested calls end.
+    /// Whether the function may call other probed functions. If not, and nothing else needs the return, it need not be followed.
     pub nests: bool,
     /// Whether the return is seen at the function's own `ret` instructions instead of by a return probe.
     pub at_ret: bool,
-    /// Whether the function throws an exception when it fails, which a return probe must not be in the way of.
+    /// Whether the function throws an exception when it fails: a return probe must not be in its way.
     pub throws: bool,
     /// Whether the probed instruction runs under single step: such hits cost many times as much, and are counted.
     pub stepped: bool,

@@ -25,11 +25,11 @@ counters! {
     /// The kernel had no memory for the state of this thread.
     EntryLostThread = "lost_thread_state" in AllocEntry as Lost,
 
-    /// So large a request of a function that throws when it fails is not followed: a return probe would turn the
-    /// exception into a crash.
+    /// A request this large to a function that throws when it fails is not followed: a return probe would turn the exception into
+    /// a crash.
     EntryUnsafe = "lost_unsafe_to_follow" in AllocEntry as Lost,
 
-    /// A request beyond the address space, of a function that throws when it fails: it will.
+    /// A request beyond the address space to a function that throws when it fails: it will throw.
     EntryImpossible = "impossible_size" in AllocEntry as Filtered,
 
     /// The call was made when the observation was over, while its probes were taken away.
@@ -62,8 +62,8 @@ counters! {
     FreeFreed = "recorded" in Free as Recorded,
     /// Release of NULL.
     FreeNull = "null" in Free as Filtered,
-    /// The block was not recorded: allocated before the start, sampled out, or lost and counted there. In a sampled
-    /// run also what is `FreeNested` or `FreeOther` in an exact one.
+    /// The block was not recorded: allocated before the start, sampled out, or lost and counted there. In a sampled run this
+    /// includes hits that are `FreeNested` or `FreeOther` in an exact one.
     FreeUntracked = "untracked" in Free as Filtered,
     /// The call was made by another release function, or inside the call that takes the block over.
     FreeNested = "nested" in Free as Filtered,
@@ -82,7 +82,7 @@ counters! {
     OldUntracked = "realloc_of_untracked" in AllocEntry as Quality,
     /// The old block of a realloc that failed could not be put back, or the call never returned.
     OldLost = "lost_old_block" in AllocReturn as Quality,
-    /// A block that grew lost the age of what it had before: there was no room for its parts.
+    /// A block that grew counts as new: there was no room for its parts.
     GrewAnew = "grown_block_counts_as_new" in AllocReturn as Quality,
     /// All numbers of stacks were taken (`--max-stacks`).
     StackTableFull = "stack_table_full" in AllocEntry as Quality,

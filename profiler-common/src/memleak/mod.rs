@@ -35,8 +35,8 @@ pub const LATER: u64 = 1 << 61;
 pub const SIZE_BITS: u64 = LATER - 1;
 
 wire! {
-    /// A part of a block that grew by realloc. What a block had already keeps its age, and its stack, when the block grows:
-    /// only what is added is new.
+    /// A part of a block that grew by realloc. When a block grows, what it had keeps its age and its stack: only what is added is
+    /// new.
     pub struct Part {
         /// Its bytes, when the last of them came, and the stack that asked for them.
         pub block: Block,
@@ -49,14 +49,14 @@ wire! {
     }
 }
 
-/// The bit of a stack in a set of 64. Stacks that share one count as the same: a block then has fewer parts that stand for it
-/// than it could, and never more.
+/// The bit of a stack in a set of 64. Stacks that share a bit count as the same: a block may then have too few parts that stand
+/// for it, but never too many.
 #[inline(always)]
 pub const fn stack_bit(stack: u32) -> u64 {
     1 << (stack & 63)
 }
 
-/// The key of a part that has two others above it, by its number.
+/// The key of a part that has at least two others above it, by its number.
 #[inline(always)]
 pub const fn part_key(space: u16, number: u64) -> u64 {
     address_key(space, number | NO_ADDRESS)
@@ -103,7 +103,7 @@ pub const fn bucket_index(key: u64, shift: u32) -> u32 {
 }
 
 wire! {
-    /// What one call stack did so far. In a sampled run these are the drawn calls only.
+    /// The totals of a call stack. In a sampled run, of the sampled calls only.
     pub struct StackTotals {
         /// Blocks allocated.
         pub allocs: u64,

@@ -21,16 +21,16 @@ use super::{
 /// Callers only need what the stack holds.
 const HERE: Here = Here { registers: ptr::null(), rules: ptr::null_mut() };
 
-/// Steps over functions that keep no frame pointer and call an allocator, by return address: `operator new` above all.
-/// They are known before a command maps anything, and are needed until its mappings are known. A few entries per target;
-/// one that does not fit costs a caller's name, and the loader says so.
+/// Steps over functions that keep no frame pointer and call an allocator, by return address: mostly `operator new`. They are
+/// known before a command maps anything, and are needed until its mappings are known. A few entries per target; one that does not
+/// fit costs a caller's name, and the loader reports that.
 #[map]
 static CALLER_STEPS: HashMap<u64, CallerStep> = HashMap::with_max_entries(256, 0);
 
-/// Operators that stand on top of each other: `operator new[](nothrow)` on `operator new[]` on `operator new`.
+/// Operators may call one another: `operator new[](nothrow)` calls `operator new[]`, which calls `operator new`.
 const MAX_STEPS: u32 = 3;
 
-/// What a thread's walks work with. It lies in a map.
+/// Working memory of a thread's walks. It lies in a map.
 #[repr(C)]
 pub struct Room {
     /// The word at the stack pointer of the last walk.
@@ -40,7 +40,7 @@ pub struct Room {
     rules: Rules,
 }
 
-/// A walk that led to a known stack: starting there, with these words on the stack, a walk leads there again.
+/// A walk that led to a known stack: a walk from there, with these words on the stack, gives the same result.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Memo {
@@ -54,10 +54,11 @@ struct Memo {
     places: [u8; DRAFT_WORDS + GROUP],
 }
 
-/// Walks remembered per thread, a power of two. Most calls come from a place that the thread was at just before.
+/// How many walks are remembered per thread, a power of two. Most calls come from a place where the thread was just
+/// before.
 const MEMOS: usize = 4;
 
-/// Words compared at once, a power of two: every way out of the comparison is followed by the verifier.
+/// How many words are compared at once, a power of two: the verifier follows every exit of the comparison.
 const GROUP: usize = 8;
 
 /// Where a walk begins, and in which address space.
@@ -90,8 +91,8 @@ unsafe fn memo(room: *mut Room, sp: u64, fp: u64) -> *mut Memo {
     }
 }
 
-/// Reads the top of the stack of a thread that has just entered a function; the number that was remembered for this
-/// very stack.
+/// Reads the top of the stack of a thread that has just entered a function. Returns the number that was remembered for exactly
+/// this stack.
 ///
 /// # Safety
 /// As for [`walk_at_entry`], which must come next if there is no number.
@@ -131,7 +132,7 @@ pub unsafe fn recall(regs: *const pt_regs, place: Place, room: *mut Room) -> Opt
     }
 }
 
-/// The word at the top of the stack that was recalled or walked last: the return address; 0 if it could not be read.
+/// The word at the top of the stack of the last recall or walk: the return address; 0 if it could not be read.
 ///
 /// # Safety
 /// As for [`recall`].
@@ -141,7 +142,7 @@ pub unsafe fn top(room: *const Room) -> u64 {
     unsafe { get!(room, top) }
 }
 
-/// Remembers that the walk just made led to a stack.
+/// Remembers that the walk just made led to this stack.
 ///
 /// # Safety
 /// As for [`walk_at_entry`], which came last.
@@ -163,7 +164,7 @@ pub unsafe fn remember(regs: *const pt_regs, place: Place, room: *mut Room, numb
         set!(memo, count, count);
         (&raw mut (*memo).words).cast::<[u64; DRAFT_WORDS]>().write((*walk).draft_words);
         (&raw mut (*memo).places).cast::<[u8; DRAFT_WORDS]>().write((*walk).draft_places);
-        // What is left of the last group: the top of the stack again.
+        // The last group is not full: repeat the top of the stack.
         let (words, places) =
             ((&raw mut (*memo).words).cast::<u64>(), (&raw mut (*memo).places).cast::<u8>());
         for ahead in 0..GROUP as u64 {
@@ -205,7 +206,7 @@ pub unsafe fn walk_at_entry(regs: *const pt_regs, place: Place, frames: *mut u64
     }
 }
 
-/// The callers of operators that are on top of the stack.
+/// Steps to the caller of the operators on top of the stack.
 #[inline(always)]
 unsafe fn step_over_operators(space: u16, walk: *mut Walk, frames: *mut u64) {
     // SAFETY: as for `walk_at_entry`; steps are written before the probes are attached.

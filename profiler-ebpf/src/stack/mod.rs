@@ -1,7 +1,7 @@
 //! Walking the user stack of the current thread.
 //!
-//! The walk itself is `profiler_common::unwind::walk`, which tests run on the host too. Here are its tables and its
-//! memory. [`entry`] begins at a function's entry, and saves most walks by a memo of the last ones; [`registers`] begins
+//! The walk itself is `profiler_common::unwind::walk`, which tests run on the host too. This module has its tables and its
+//! memory. [`entry`] begins at a function's entry, and avoids most walks by remembering recent ones; [`registers`] begins
 //! anywhere: where a sample, a tracepoint or a probe in the middle of a function interrupted the thread.
 
 use core::ffi::c_void;
@@ -27,7 +27,7 @@ mod rules;
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// Blocks of all unwind tables. User space writes it through a mapping, as it does the next three.
+/// Blocks of all unwind tables. User space writes it through a mapping, like the next three.
 #[map]
 static UNWIND_BLOCKS: Array<Block> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Rows of all unwind tables.
@@ -105,7 +105,7 @@ unsafe impl Machine for Here {
     }
 }
 
-/// Reads a field from memory each time: the compiler and the verifier know nothing of its value.
+/// Reads a field from memory each time, so that the compiler and the verifier know nothing about its value.
 macro_rules! get {
     ($of:expr, $field:ident) => {
         (&raw const (*$of).$field).read_volatile()
@@ -123,7 +123,7 @@ use {get, set};
 
 use self::rules::Rules;
 
-/// A walk under way.
+/// A walk in progress.
 struct Chain {
     walk: *mut Walk,
     frames: *mut u64,
@@ -131,7 +131,7 @@ struct Chain {
     here: Here,
 }
 
-/// Walks from where a walk stands to its end.
+/// Continues a walk to its end.
 ///
 /// # Safety
 /// The walk was begun; `frames` points to `FRAME_ROOM` words in a map. Both are the caller's own.
@@ -154,7 +154,7 @@ extern "C" fn follow(_turn: u32, chain: *mut c_void) -> i64 {
     }
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Clone, Copy)]
 pub struct Found {
     /// Number of frames.
@@ -167,7 +167,7 @@ pub struct Found {
     pub guessed: bool,
 }
 
-/// What a walk that has ended found.
+/// The result of a walk that has ended.
 ///
 /// # Safety
 /// `walk` is valid.

@@ -1,4 +1,4 @@
-//! From the frames of a walk to the number of its stack. One stack has one number in all tools of an observation, and its
+//! From the frames of a walk to the number of its stack. A stack has the same number in all tools of an observation, and its
 //! frames are sent once.
 
 use aya_ebpf::{
@@ -25,11 +25,11 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 const SENT: u64 = 1 << 32;
 const BPF_NOEXIST: u64 = 1;
 
-/// Numbers of stacks below this one may be given out.
+/// Stack numbers below this one may be given out.
 #[unsafe(no_mangle)]
 static MAX_STACKS: Global<u32> = Global::new(2);
 
-/// Identity of a stack to its number, and in the upper half whether its frames have been sent.
+/// The number of a stack by its identity, and in the upper half whether its frames were sent.
 #[map]
 static STACK_NUMBERS: HashMap<u64, u64> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
 
@@ -51,11 +51,11 @@ pub trait Remarks {
     const RING_FULL: Self::Counter;
 }
 
-/// What a thread's walks at entries of functions work with. It lies in a map.
+/// Working memory of a thread's walks at entries of functions. It lies in a map.
 #[repr(C)]
 pub struct Walker {
-    /// Stacks of the last calls: their identity, and their number, which is 0 for none. Most calls come from a stack
-    /// that the thread was at just before.
+    /// Stacks of the last calls: identity and number, which is 0 for none. Most calls come from a stack that the thread had just
+    /// before.
     recent: [Recent; RECENT],
     /// What the walk works with.
     room: Room,
@@ -74,7 +74,7 @@ struct Record {
     frames: [u64; FRAME_ROOM],
 }
 
-/// A stack that a thread was at.
+/// A recent stack of a thread.
 #[repr(C)]
 struct Recent {
     identity: u64,
@@ -126,7 +126,7 @@ pub unsafe fn at_entry<R: Remarks>(
             End::UNREADABLE => count(R::SHORT),
             _ => {}
         }
-        // Through memory: the verifier would follow the rest of the program once for every depth.
+        // Through memory: otherwise the verifier would follow the rest of the program once for every depth.
         (*record).depth = found.depth;
         let end = if slot == 0 { ENDED_SOMEHOW } else { found.end as u8 & 15 };
         (*record).end = u64::from(end) << 4 | u64::from(found.guessed) << 15;
@@ -139,7 +139,7 @@ pub unsafe fn at_entry<R: Remarks>(
         if (*recent).identity == identity && (*recent).number != 0 {
             let number = (*recent).number as u32;
             if found.end != End::LIMIT && found.end != End::UNREADABLE {
-                // Those are counted each time.
+                // Stacks that get a remark are counted each time.
                 entry::remember(regs, place, room, number);
             }
             return number;
@@ -156,7 +156,7 @@ pub unsafe fn at_entry<R: Remarks>(
     }
 }
 
-/// What walks work with that begin where a thread was interrupted. It lies in a map.
+/// Working memory of walks that begin where a thread was interrupted. It lies in a map.
 #[repr(C)]
 pub struct TaskWalker {
     registers: Registers,
@@ -234,7 +234,7 @@ unsafe fn introduce<R: Remarks>(identity: u64, space: u16, record: *mut Record) 
     }
 }
 
-/// What a stack has instead of a number.
+/// The result for a stack that gets no number.
 #[inline(always)]
 fn without_number<R: Remarks>(space: u16) -> u32 {
     count(R::TABLE_FULL);

@@ -1,4 +1,4 @@
-//! Walking the user stack of the current thread from wherever it was interrupted.
+//! Walks the user stack of the current thread from wherever it was interrupted.
 
 use core::ptr;
 
@@ -71,8 +71,8 @@ pub unsafe fn take_of_task(to: *mut Registers) {
     unsafe { take(bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs, to) };
 }
 
-/// Collects the addresses of the frames of a thread, from the innermost on. `returned`: whether it has just returned to
-/// its instruction, so that the call is the one before.
+/// Collects the addresses of the frames of a thread, from the innermost on. `returned`: whether it has just returned to its
+/// instruction, so that the call is the instruction before.
 ///
 /// # Safety
 /// `registers` are the current thread's; `frames` points to `FRAME_ROOM` words; all three are in a map, and the caller's

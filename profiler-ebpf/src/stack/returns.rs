@@ -1,7 +1,7 @@
 //! What return probes have put in place of return addresses.
 //!
-//! The kernel keeps the originals in a list of the thread, innermost first. It is read by typed loads, at the places
-//! that the loader found in the types of the running kernel.
+//! The kernel keeps the originals in a list of the thread, innermost first. It is read by typed loads, at offsets that the loader
+//! found in the types of the running kernel.
 
 use aya_ebpf::{
     Global,
@@ -37,13 +37,13 @@ static RETURN_NEXT: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static UTASK_VADDR: Global<u64> = Global::new(0);
 
-/// The page in which the kernel runs what it puts in place of the program's code.
+/// The page in which the kernel runs the instructions that it puts in place of the program's code.
 const AREA_BYTES: u64 = 4096;
-/// What a return probe makes functions return to lies at its start (`UPROBE_XOL_SLOT_BYTES`, include/linux/uprobes.h);
-/// behind it are instructions that are single-stepped, out of line.
+/// Functions with a return probe return to its start (`UPROBE_XOL_SLOT_BYTES`, include/linux/uprobes.h); after that come
+/// instructions that are single-stepped out of line.
 const TRAMPOLINE_BYTES: u64 = 128;
 
-/// Probed calls of a thread that are looked through for one. The kernel allows 64.
+/// How many probed calls of a thread are searched. The kernel allows 64.
 const MAX_RETURNS: usize = 64;
 
 /// A member of a kernel structure whose type the verifier knows.
@@ -56,7 +56,7 @@ unsafe fn member(of: *const u8, offset: u64) -> *const u8 {
     unsafe { of.add(offset as usize).cast::<*const u8>().read_volatile() }
 }
 
-/// Where a function with a return probe seems to have been called from; 0 if the thread's process has no such probe.
+/// The return address that a function with a return probe seems to have; 0 if the thread's process has no such probe.
 #[inline(always)]
 pub(super) fn trampoline() -> u64 {
     if XOL_AREA_VADDR.load() == 0 {
@@ -70,7 +70,7 @@ pub(super) fn trampoline() -> u64 {
     }
 }
 
-/// Where a thread is in its program that was interrupted in the kernel's own page.
+/// Where in its program a thread is that was interrupted in the kernel's own page.
 pub(super) struct Position {
     pub(super) ip: u64,
     pub(super) sp: u64,
@@ -78,7 +78,7 @@ pub(super) struct Position {
     pub(super) returned: bool,
 }
 
-/// Where a thread at these addresses is in its program.
+/// Where in its program a thread with these registers is.
 #[inline(always)]
 pub(super) fn position(trampoline: u64, ip: u64, sp: u64, rax: u64, returned: bool) -> Position {
     let ahead = ip.wrapping_sub(trampoline);
@@ -93,7 +93,7 @@ pub(super) fn position(trampoline: u64, ip: u64, sp: u64, rax: u64, returned: bo
         }
         let instance = member(task, UTASK_RETURN_INSTANCES.load());
         let slot = member(instance, RETURN_STACK.load()) as u64;
-        // The trampoline has pushed up to three registers over the slot that the return address was popped from.
+        // The trampoline has pushed up to three registers over the slot from which the return address was popped.
         if slot.wrapping_sub(sp).wrapping_add(8) > 24 {
             return leaving(ahead, sp, rax).unwrap_or(Position { ip, sp, returned });
         }
@@ -120,7 +120,7 @@ unsafe fn leaving(ahead: u64, sp: u64, rax: u64) -> Option<Position> {
     (ip != rax).then_some(Position { ip, sp: slot + 8, returned: true })
 }
 
-/// The return address that lay in a slot of the stack before a return probe replaced it; 0 if it is not known.
+/// The return address that was in a slot of the stack before a return probe replaced it; 0 if it is not known.
 #[inline(always)]
 pub(super) fn original(slot: u64) -> u64 {
     if XOL_AREA_VADDR.load() == 0 {

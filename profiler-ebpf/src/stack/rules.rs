@@ -1,14 +1,14 @@
-//! Rules that the walks of a thread have found, by address.
+//! Unwind rules that the walks of a thread have found, by address.
 //!
-//! Walks of one thread lead over the same few hundred return addresses again and again. To look a rule up here costs a
-//! fifth of the search in the tables. Each thread has its own, so no other can write to it.
+//! Walks of one thread pass the same few hundred return addresses again and again. A lookup here costs a fifth of the search in
+//! the tables. Each thread has its own rules, so no other can write to them.
 
 use profiler_common::{opaque::opaque, unwind::Row};
 
 use super::{get, set};
 
-/// Rules kept, a power of two: one for each value of the hash. With them the state of a thread still fits what the
-/// kernel allocates for it, 8 KiB.
+/// How many rules are kept, a power of two: one for each value of the hash. With them, the state of a thread still fits into 8
+/// KiB, which is what the kernel allocates for it.
 const COUNT: usize = 128;
 /// 64 - log2 of [`COUNT`].
 const HASH_SHIFT: u32 = 57;

@@ -18,7 +18,7 @@ use profiler_ebpf::{
 /// Whether processes that targets fork are observed too.
 #[unsafe(no_mangle)]
 static FOLLOW_CHILDREN: Global<u32> = Global::new(0);
-/// Whether user space wants to hear of every process of the host that begins: it looks for those of a name or a cgroup.
+/// Whether every process of the host that starts is reported: user space looks for a name or a cgroup.
 #[unsafe(no_mangle)]
 static REPORT_BEGINNINGS: Global<u32> = Global::new(0);
 /// Offsets in `struct task_struct`, in bytes.
@@ -33,8 +33,8 @@ static TASK_SIGNAL: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SIGNAL_LIVE: Global<u32> = Global::new(0);
 
-/// `sched_process_exec`: runs after the new image is in place and before its first instruction. The addresses of the old one
-/// mean nothing any more.
+/// `sched_process_exec`: runs after the new image is in place and before its first instruction. Addresses of the old image no
+/// longer mean anything.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sched_process_exec")]
 pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
@@ -58,7 +58,7 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
         }
     }
     let next = space::open(tgid, number, Origin::Execed).unwrap_or(0);
-    // SAFETY: as above. After the next space is there: user space looks for it when it sees this.
+    // SAFETY: as above. Written after the next space is complete: user space looks for that when it sees this.
     unsafe { (&raw mut (*old).replaced).write_volatile(1) };
     if !ring::send_head(&RecordHead { kind: RECORD_EXEC, depth: 0, space: number as u16, stack: next }) {
         log::event(Event::RecordLost, tgid.into(), number.into());
@@ -77,8 +77,8 @@ unsafe fn member(task: *const u8, offset: &Global<u32>) -> u32 {
     unsafe { task.add(offset.load() as usize).cast::<u32>().read_volatile() }
 }
 
-/// `task_newtask`: runs in the parent, before the child does, which may be a thread. Unlike `sched_process_fork`, it also reports the workers
-/// that the kernel makes for io_uring in a process, and those end like threads.
+/// `task_newtask`: runs in the parent before the child does, which may be a thread. Unlike `sched_process_fork`, it also reports
+/// the workers that the kernel makes for io_uring in a process, and those end like threads.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/task_newtask")]
 pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
@@ -112,7 +112,7 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
         return 0;
     }
     let Some(number) = space::open(child, parent, Origin::Forked) else { return 0 };
-    // SAFETY: as above. It does not run yet.
+    // SAFETY: as above. The child does not run yet.
     unsafe { threads::enter(task.cast_mut().cast()) };
     if !ring::send_head(&RecordHead { kind: RECORD_FORK, depth: 0, space: number as u16, stack: parent }) {
         log::event(Event::RecordLost, child.into(), number.into());
@@ -120,8 +120,8 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// `sched_process_exit`: runs in each thread that ends, and makes no further system call. With the last one the process leaves the table,
-/// before its id can be that of another process.
+/// `sched_process_exit`: runs in each thread that ends, after its last system call. When the last thread ends, the process leaves
+/// the table before its id can be reused.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sched_process_exit")]
 pub(crate) fn ground_exit(ctx: *mut c_void) -> i32 {
@@ -158,7 +158,7 @@ pub(crate) fn ground_thread(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// Reports a process that has begun, or has become another program, and is not observed.
+/// Reports a process that has started, or has become another program, and is not observed.
 #[inline(always)]
 fn report_beginning(tgid: u32) {
     if REPORT_BEGINNINGS.load() != 0 {

@@ -9,7 +9,7 @@ use profiler_common::memleak::{cookie::packed, counters::Counter};
 
 use crate::{entry, maps::Ledger, outcome};
 
-/// Stack pointer, relative to that at the entry, in a return probe: the return address was popped.
+/// Stack pointer in a return probe, relative to that at the entry: the return address was popped.
 pub(crate) const AFTER_RET: u64 = 8;
 /// The same at a `ret` instruction.
 const BEFORE_RET: u64 = 0;
@@ -51,7 +51,7 @@ pub(crate) fn memleak_ret(ctx: *mut c_void) -> u32 {
     on_return(&ProbeContext::new(ctx), BEFORE_RET)
 }
 
-/// The register arguments of the call under way (System V calling convention).
+/// The register arguments of the present call (System V calling convention).
 ///
 /// # Safety
 /// `regs` are the registers at a function's entry.
@@ -70,8 +70,8 @@ unsafe fn arguments(regs: *const pt_regs) -> [u64; 6] {
     }
 }
 
-/// The value at a place of the call. A choice, not an index: the verifier allows no address into the registers to be
-/// computed.
+/// The value at a place of the call. A choice instead of an index, because the verifier does not allow computed addresses into
+/// the registers.
 ///
 /// # Safety
 /// `regs` are the registers at a function's entry.

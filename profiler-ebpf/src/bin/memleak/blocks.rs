@@ -1,7 +1,7 @@
 //! The table of live blocks: buckets of a few places, and a hash map for what does not fit.
 //!
-//! A place costs one atomic instruction to take and one to leave, and no lock. That is less than half of what a hash
-//! map of the kernel costs, which allocates and frees an element for every block.
+//! Each place is taken with one atomic instruction and freed with one, without a lock. That is less than half of the cost of the
+//! kernel's hash map, which allocates and frees an element for every block.
 
 use profiler_common::memleak::{BEING_WRITTEN, BUCKET_BLOCKS, Block, Bucket, bucket_index};
 use profiler_ebpf::atomic;
@@ -11,11 +11,11 @@ use crate::maps::{BLOCKS, BUCKET_SHIFT, BUCKETS};
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 
-/// What became of a block that was to be recorded.
+/// The result of recording a block.
 pub(crate) enum Put {
     /// It is in the table.
     Done,
-    /// It is in the table, in place of another one at the same address.
+    /// It is in the table, and has replaced another one at the same address.
     Replaced(Block),
     /// It is not in the table; the kernel's error number.
     Refused(i32),
@@ -83,7 +83,8 @@ pub(crate) fn put(key: u64, block: Block) -> Put {
     }
 }
 
-/// Whether the table may hold a block: not, if it is not in its bucket and nothing has spilled from that.
+/// Whether the table may hold a block. It does not, if the block is not in its bucket and nothing has spilled from
+/// there.
 #[inline(always)]
 pub(crate) fn may_hold(key: u64) -> bool {
     let Some(bucket) = bucket(key) else { return false };
@@ -107,7 +108,7 @@ pub(crate) fn take(key: u64) -> Option<Block> {
             let at = key_at(bucket, place);
             if at.read_volatile() == key {
                 let block = *block_at(bucket, place);
-                // Not, if two threads release it at once, which is the target's own defect.
+                // Unless two threads release it at once, which is a defect of the target.
                 return if atomic::replace(at, key, 0) { Some(block) } else { None };
             }
         }

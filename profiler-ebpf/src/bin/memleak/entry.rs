@@ -1,8 +1,8 @@
 //! Entry of an allocation function.
 //!
-//! Only the outermost allocation call of a thread counts. It is known by its stack pointer: a call at or below it is
-//! nested, its own return has the stack pointer just above it, and anything else means that it was left by
-//! `longjmp`, an exception or a coroutine. So no depth has to be counted, and nothing can get stuck.
+//! Only the outermost allocation call of a thread counts. It is identified by its stack pointer: a call at or below it is nested,
+//! its own return has the stack pointer just above it, and anything else means that it was left by `longjmp`, an exception or a
+//! coroutine. So there is no depth counter that could get stuck.
 
 use core::ffi::c_void;
 
@@ -36,11 +36,11 @@ use crate::{
     parts, sample,
 };
 
-/// Requests of functions that throw are followed up to this size, 1 GiB: smaller ones do not fail on a machine whose
-/// memory is not rationed, and user space follows no such function where it is.
+/// Calls of functions that throw are followed for requests up to this size, 1 GiB: smaller requests do not fail unless memory is
+/// rationed, and then user space follows no such function.
 const MAX_SAFE_BYTES: u64 = 1 << 30;
 
-/// Follows a call, if it counts: what became of it, and whether its return need not be seen.
+/// Follows a call if it counts. Returns the outcome, and whether its return need not be seen.
 #[inline(always)]
 pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
@@ -56,7 +56,8 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
         let impossible = size_bytes >> 47 != 0; // user addresses of x86-64 have 47 bits
         return (if impossible { Counter::EntryImpossible } else { Counter::EntryUnsafe }, true);
     }
-    // Most calls of a sampled run end here: whose they are, or inside which other, would cost more than all else.
+    // Most calls of a sampled run end here: finding out whether they are nested, or of another process, would cost more
+    // than all the rest.
     let drawn = sample::draws(size_bytes);
     if !drawn && !cookie.nests {
         return (Counter::EntrySampledOut, true);
@@ -107,7 +108,8 @@ pub(crate) fn begin(ctx: &ProbeContext) -> (Counter, bool) {
     }
 }
 
-/// The bytes asked for. A product that no allocator can serve is `u64::MAX`: it may not fit, and the call fails.
+/// The bytes asked for. `u64::MAX` stands for a product that no allocator can serve: it may not fit, and the call
+/// fails.
 #[inline(always)]
 unsafe fn requested(regs: *const pt_regs, cookie: u64, fixed_size: u32) -> u64 {
     let (size, by) = (place(cookie, packed::SIZE), place(cookie, packed::COUNT));
@@ -131,7 +133,7 @@ unsafe fn requested(regs: *const pt_regs, cookie: u64, fixed_size: u32) -> u64 {
 
 /// Takes the block that a realloc is about to move out of the table, before another thread can get its address.
 ///
-/// Its address is in `given_key`: in a map, so that the verifier knows the same of it, whichever argument it was.
+/// The address is in `given_key`, in a map, so that the verifier knows the same about it whichever argument it was.
 #[inline(never)]
 unsafe fn take_over(thread: *mut Thread, space: u64) {
     // SAFETY: the thread's own state, and a map value that no other thread may touch while its owner reallocates.
@@ -153,9 +155,9 @@ unsafe fn take_over(thread: *mut Thread, space: u64) {
     }
 }
 
-/// Whether the outermost call is still on the stack: then the word at its stack pointer is its return address, or
-/// what the kernel has put there because of a return probe. A function that ends by jumping to another has the
-/// other's entry at the very same stack pointer.
+/// Whether the outermost call is still on the stack: then the word at its stack pointer is its return address, or what the kernel
+/// has put there for a return probe. If a function ends by jumping to another, the entry of that one has the very same stack
+/// pointer.
 #[inline(always)]
 unsafe fn still_inside(thread: *mut Thread, sp: u64) -> bool {
     // SAFETY: the thread's own state.
@@ -183,7 +185,7 @@ unsafe fn return_address(sp: u64) -> u64 {
     word
 }
 
-/// Gives up a call that never returned. Whether a block that it had taken over is still live is not known.
+/// Gives up a call that never returned. Whether the block that it had taken over is still live is not known.
 #[inline(always)]
 unsafe fn abandon(thread: *mut Thread) {
     count(Counter::Abandoned);

@@ -78,8 +78,8 @@ fn release(ctx: &ProbeContext) -> Counter {
     Counter::FreeFreed
 }
 
-/// The release of a block that is not in the table: another release function, or the realloc under way, took it out
-/// and hands it over.
+/// The release of a block that is not in the table: another release function, or the present realloc, has taken it out and hands
+/// it over.
 #[inline(always)]
 fn missing(key: u64, sp: u64) -> Counter {
     let Some(thread) = THREADS.current() else { return Counter::FreeUntracked };
@@ -91,10 +91,10 @@ fn missing(key: u64, sp: u64) -> Counter {
     }
 }
 
-/// Adds the end of a block, or of a part of one, to its stack. If another part stands for the block ([`LATER`]), it has not
-/// ended by that.
+/// Adds the end of a block, or of a part of one, to its stack. If another part stands for the block ([`LATER`]), the block has
+/// not ended.
 ///
-/// One way through, whatever it is: the verifier follows each for all that comes after.
+/// There is a single path through this function, because the verifier follows each path together with everything after it.
 #[inline(always)]
 pub(crate) fn died(block: Block) {
     let Some(totals) = totals(block.stack) else { return };

@@ -1,8 +1,8 @@
 //! Kernel side of `memleak`: follows every block from its allocation to its release.
 //!
-//! Three probes: the entry of an allocation function notes what is asked for and by whom, its return records the
-//! block, the entry of a release function takes it out again. What can be added up is added up here; a ring carries
-//! only what is rare: the frames of a stack that was not seen before, and execs.
+//! Three probes: the entry of an allocation function notes what is asked for and by whom, its return records the block, and the
+//! entry of a release function removes it. Sums are made here; only rare events go through the ring: the frames of a new stack,
+//! and execs.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
 

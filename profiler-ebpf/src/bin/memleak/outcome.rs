@@ -1,4 +1,4 @@
-//! Return of an allocation function: what the call did.
+//! Return of an allocation function: the result of the call.
 
 use core::ffi::c_void;
 
@@ -27,11 +27,11 @@ use crate::{
 
 const ENOMEM: i32 = -12;
 const E2BIG: i32 = -7;
-/// No address: beyond the 48 bits that one has.
+/// Not an address: it does not fit into 48 bits.
 const UNREADABLE: u64 = u64::MAX;
 
-/// Ends the call that the thread is in, if this is its return. `popped` is how far the stack pointer is above that at
-/// the entry by then.
+/// Ends the call that the thread is in, if this is its return. `popped`: how far the stack pointer is now above that at the
+/// entry.
 #[inline(always)]
 pub(crate) fn finish(ctx: &ProbeContext, popped: u64) -> Counter {
     let regs = ctx.as_ptr().cast::<pt_regs>().cast_const();
@@ -45,7 +45,7 @@ pub(crate) fn finish(ctx: &ProbeContext, popped: u64) -> Counter {
         if sp != (*thread).sp + popped {
             return if sp <= (*thread).sp { Counter::ReturnNested } else { Counter::ReturnUnmatched };
         }
-        // Not read from the stack now: the trampoline itself has pushed over it (Linux 6.11).
+        // Not read from the stack now: the trampoline itself has overwritten it (Linux 6.11).
         if popped == AFTER_RET && (*thread).trampoline == 0 {
             (*thread).trampoline = (*thread).candidate;
         }
@@ -54,7 +54,7 @@ pub(crate) fn finish(ctx: &ProbeContext, popped: u64) -> Counter {
     }
 }
 
-/// Records what the outermost call did.
+/// Records the result of the outermost call.
 #[inline(always)]
 unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
     // SAFETY: the thread's own state.
@@ -62,7 +62,7 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
         let cookie = Cookie::unpack((*thread).cookie);
         let address = block_address(thread, cookie, returned);
         let size_bytes = (*thread).size_bytes;
-        // Without a block, the old one stays, unless the call was a release in disguise (`realloc(p, 0)`).
+        // Without a new block the old one stays, unless the call was in fact a release (`realloc(p, 0)`).
         let releases = (*thread).old_key != 0 && size_bytes == 0 && matches!(cookie.old, From::Arg(_));
         if address == 0 && !releases {
             return failed(thread);
@@ -86,14 +86,14 @@ unsafe fn settle(thread: *mut Thread, returned: u64) -> Counter {
             if address >> 48 != 0 {
                 return Counter::ReturnLostAddress;
             }
-            // A sampled run knows no parts: whatever it draws of a realloc may have been there before.
+            // A sampled run keeps no parts: bytes that it samples from a realloc may have been there before.
             let new = SAMPLE_BYTES.load() == 0 && resized != parts::NOTHING;
             let inherited = (*thread).given_key != 0 && !new;
             let mark = if inherited { INHERITED } else { 0 };
             let size_bytes = (*thread).size_bytes | mark;
             (*thread).old = Block { size_bytes, born_units: now_units(), stack: (*thread).stack };
         }
-        // Read anew: by now the verifier knows the same of them, however it got here, and follows the rest once.
+        // Read again: by now the verifier knows the same about them, however it got here, and follows the rest once.
         let size_bytes = (&raw const (*thread).size_bytes).read_volatile();
         let stack = (&raw const (*thread).stack).read_volatile();
         record(forget(key, size_bytes), (*thread).old, size_bytes, stack)
@@ -115,7 +115,7 @@ unsafe fn block_address(thread: *mut Thread, cookie: Cookie, returned: u64) -> u
     }
 }
 
-/// A call that gave no block: the one which it had taken over stays as it was.
+/// The call gave no block: the one that it had taken over stays as it was.
 #[inline(always)]
 unsafe fn failed(thread: *mut Thread) -> Counter {
     // SAFETY: the thread's own state.
@@ -131,7 +131,7 @@ unsafe fn failed(thread: *mut Thread) -> Counter {
     }
 }
 
-/// Puts a block, or the newest part of one, into the table, and adds the call to its stack. `size_bytes` is what was asked for.
+/// Puts a block, or the newest part of one, into the table, and adds the call to its stack. `size_bytes` is the requested size.
 #[inline(always)]
 fn record(key: u64, block: Block, size_bytes: u64, stack: u32) -> Counter {
     match blocks::put(key, block) {

@@ -1,13 +1,13 @@
 //! Blocks that grow by realloc.
 //!
-//! What a block had before it grew has not been freed: it keeps its age and its stack, as one part of the block, and what
-//! is added is another part. The newest part is in the table of live blocks, under the key of the block; those below are
-//! a list in `PARTS`, whose head has the same key. Time is cut into steps (see `step_shift`), and what comes within one step
-//! is one part, as old as the last of it: so a list stays short, and nothing looks older than it is. A block that grows again
-//! within the step in which it was allocated counts as a new one. Of the parts of one stack the lowest stands for the block.
+//! What a block had before it grew has not been freed: it keeps its age and its stack, as one part of the block, and what is
+//! added is another part. The newest part is in the table of live blocks, under the key of the block; those below are a list in
+//! `PARTS`, whose head has the same key. Time is divided into steps (see `step_shift`), and all growth within one step is one
+//! part, which has the age of the last growth in it. So lists stay short, and nothing looks older than it is. A block that grows
+//! again within the step in which it was allocated counts as new. Of the parts of one stack, the lowest stands for the block.
 //!
-//! User space finds parts by their block. So what is left of a list whose block is lost, and counted as such, is not a live
-//! memory to anybody.
+//! User space finds parts by their block. So if a block is lost, and counted as such, the rest of its list is not taken for live
+//! memory.
 
 use core::ffi::c_void;
 
@@ -31,7 +31,7 @@ pub(crate) fn grew(block: Block) -> bool {
     SAMPLE_BYTES.load() == 0 && block.size_bytes & GREW != 0
 }
 
-/// Takes the list of a block's parts from its key, for a realloc that may give the block another one.
+/// Takes the list of a block's parts from under its key, for a realloc that may give the block another key.
 ///
 /// # Safety
 /// The thread's own state; it has just taken `old` out of the table.
@@ -52,7 +52,7 @@ pub(crate) unsafe fn take_over(thread: *mut Thread) {
     }
 }
 
-/// Gives the list back to the block that a failed realloc has left as it was; whether there was room.
+/// Gives the list back to the block that a failed realloc left as it was. Returns whether there was room.
 ///
 /// # Safety
 /// The thread's own state.
@@ -62,12 +62,12 @@ pub(crate) unsafe fn put_back(thread: *mut Thread) -> bool {
     unsafe { !grew((*thread).old) || PARTS.insert((*thread).old_key, (*thread).old_below, BPF_ANY).is_ok() }
 }
 
-/// What `end` has before it: the key of the next part.
+/// What `end` still has to do: the key of the next part.
 struct List {
     key: u64,
 }
 
-/// Takes the parts of a block out that is released, from the one with this key down.
+/// Removes the parts of a released block, from the one with this key down.
 #[inline(never)]
 pub(crate) fn end(key: u64) {
     let mut list = List { key };
@@ -93,26 +93,24 @@ extern "C" fn end_one(_turn: u32, list: *mut c_void) -> i64 {
     }
 }
 
-/// Values of [`Thread::resized`]: what becomes of the block that a realloc has taken over. Nothing was.
+/// Values of [`Thread::resized`]: what happens to the block that a realloc has taken over. There was none.
 pub(crate) const NOTHING: u32 = 0;
 /// It is released.
 pub(crate) const RELEASED: u32 = 1;
-/// It goes on, with `old` as its newest part.
+/// It continues, with `old` as its newest part.
 pub(crate) const KEPT: u32 = 2;
-/// It should go on, and there is no room for its parts: it ends, and a new block begins.
+/// It should continue, but there is no room for its parts: it ends, and a new block begins.
 pub(crate) const NO_ROOM: u32 = 3;
-/// It goes on without some of its parts, which have not been taken off yet.
+/// It continues without some of its parts, which have not been removed yet.
 const SHRUNK: u32 = 4;
 /// Value of [`Thread::size_bytes_left`]: not even the lowest part is left.
 const NONE_LEFT: u64 = u64::MAX;
 /// A stack that has no totals.
 const NOBODY: u32 = u32::MAX;
 
-/// Settles what becomes of the block that a realloc has taken over, and says it in `resized`. `goes_on`: the call has returned a
-/// block, whose key this is.
-///
-/// In functions of their own that say in a map what came of it: the verifier then follows the rest once, and not for each
-/// way through them.
+/// Decides what happens to the block that a realloc has taken over, and notes it in `resized`. `goes_on`: the call has returned a
+/// block, whose key this is. Separate functions do this, and leave their result in a map, so that the verifier follows the rest
+/// once, and not for each path through them.
 ///
 /// # Safety
 /// The thread's own state.
@@ -121,7 +119,8 @@ pub(crate) unsafe fn settle(thread: *mut Thread, key: u64, goes_on: bool) {
     // SAFETY: the caller vouches for the state.
     unsafe {
         if SAMPLE_BYTES.load() != 0 {
-            // A sampled run draws each call by all of its bytes: what it adds to the block before has no weight of its own.
+            // A sampled run samples each call by all of its bytes: what it adds to the existing block has no weight of its
+            // own.
             died((*thread).old);
             (*thread).resized = RELEASED;
         } else {
@@ -146,7 +145,7 @@ pub(crate) unsafe fn settle(thread: *mut Thread, key: u64, goes_on: bool) {
 unsafe fn keep(thread: *mut Thread, key: u64) {
     // SAFETY: as for `settle`.
     unsafe {
-        // There may be a list already, if the release of a block at this address was not seen. It is of no use.
+        // There may already be a list, if the release of a block at this address was not seen. It is of no use.
         if (*thread).resized == KEPT
             && grew((*thread).old)
             && PARTS.insert(key, (*thread).old_below, BPF_ANY).is_err()
@@ -158,14 +157,14 @@ unsafe fn keep(thread: *mut Thread, key: u64) {
     }
 }
 
-/// Counts what ends though the block goes on.
+/// Counts what ends although the block continues.
 #[inline(never)]
 unsafe fn count_end(thread: *mut Thread) {
     // SAFETY: as for `settle`.
     died(unsafe { (*thread).ends });
 }
 
-/// Takes the parts off that are no longer needed.
+/// Removes the parts that are no longer needed.
 #[inline(never)]
 unsafe fn take_off_all(thread: *mut Thread) {
     // SAFETY: as for `settle`; the callback takes the thread's state, and the loop ends before this does.
@@ -193,7 +192,7 @@ unsafe fn shed(thread: *mut Thread, key: u64) {
     }
 }
 
-/// Adds to the newest part, puts another one above it, or takes parts off, if there is room.
+/// Adds to the newest part, puts another one above it, or removes parts, if there is room.
 #[inline(never)]
 unsafe fn change(thread: *mut Thread, key: u64) {
     // SAFETY: as for `settle`.
@@ -210,7 +209,8 @@ unsafe fn change(thread: *mut Thread, key: u64) {
         let step = step_shift(least, new.born_units);
         let within = below == 0 || new.size_bytes > below_bytes; // a block of 0 bytes is one, too
         if within && old.born_units >> step == new.born_units >> step {
-            // What comes in the same step is one part. If steps are long, the end of the other is not a sign of short lives.
+            // Growth within one step is one part. If steps are long, the end of the other part is not a sign of short
+            // lifetimes.
             let goes_on = old.stack == new.stack || step > least;
             (*thread).ends = Block { size_bytes: old.size_bytes | (LATER * u64::from(goes_on)), ..old };
             let marks = old.size_bytes & (GREW | INHERITED) | later(below, new.stack);
@@ -241,7 +241,7 @@ fn later(below: u64, stack: u32) -> u64 {
     LATER * u64::from(below & stack_bit(stack) != 0)
 }
 
-/// Makes the newest part of a block that grows one of those below; whether there was room.
+/// Makes the newest part of a growing block one of those below. Returns whether there was room.
 #[inline(always)]
 unsafe fn push(thread: *mut Thread, key: u64, total_bytes: u64, stacks: u64) -> bool {
     // SAFETY: as for `settle`, and a map value.
@@ -260,7 +260,7 @@ unsafe fn push(thread: *mut Thread, key: u64, total_bytes: u64, stacks: u64) -> 
     }
 }
 
-/// Takes the newest part off, until those below have less than `size_bytes_left`; 1 when that is so.
+/// Removes the newest part, until those below have less than `size_bytes_left`; 1 when they do.
 #[inline(never)]
 extern "C" fn take_one_off(_turn: u32, given: *mut c_void) -> i64 {
     // SAFETY: the state that `shed` gives, and a map value.

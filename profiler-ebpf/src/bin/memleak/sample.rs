@@ -1,4 +1,4 @@
-//! Drawing allocations by bytes (see `profiler_common::memleak::sampling`).
+//! Sampling allocations by bytes (see `profiler_common::memleak::sampling`).
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use profiler_common::memleak::{
@@ -9,10 +9,10 @@ use profiler_ebpf::atomic;
 
 use crate::maps::{DRAWING, Drawing, SAMPLE_BYTES, WEIGHTS};
 
-/// Whether a call for so many bytes is drawn.
+/// Whether a call for this many bytes is sampled.
 ///
-/// The bytes are counted per CPU: the process has no memory, so it does not matter which allocations are lined up.
-/// Only if a thread is preempted between the two additions, others may be drawn that were not hit.
+/// The bytes are counted per CPU: the process is memoryless, so it does not matter which allocations follow one another. Only if
+/// a thread is preempted between the two additions may other allocations be sampled than those that were hit.
 #[inline(always)]
 pub(crate) fn draws(size_bytes: u64) -> bool {
     let mean = SAMPLE_BYTES.load();
@@ -27,14 +27,14 @@ pub(crate) fn draws(size_bytes: u64) -> bool {
             (*drawing).random = u64::from(bpf_get_prandom_u32()) << 32 | u64::from(bpf_get_prandom_u32()) | 1;
             atomic::add(gap, sampling::gap_bytes(random(drawing), mean));
         }
-        // A request too large for the signed gap fails anyway; its weight is 1 whatever is left.
+        // A request too large for the signed gap fails anyway; its weight is 1 whatever the gap.
         let size = if size_bytes == 0 { 1 } else { size_bytes.min(1 << 48) };
         atomic::add(gap, size.wrapping_neg());
         let left = gap.read_volatile() as i64;
         if left > 0 {
             return false;
         }
-        // Where in the block it was hit does not matter for the next gap either.
+        // The position of the hit within the block does not matter for the next gap either.
         atomic::add(gap, sampling::gap_bytes(random(drawing), mean).wrapping_sub(left as u64));
     }
     true
@@ -54,7 +54,7 @@ unsafe fn random(drawing: *mut Drawing) -> u64 {
     }
 }
 
-/// Adds what a drawn block stands for.
+/// Adds what a sampled block stands for.
 ///
 /// # Safety
 /// `totals` is a map value.

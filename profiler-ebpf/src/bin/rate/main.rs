@@ -1,5 +1,5 @@
-//! Counts how often each thread passes a site, by class of site, and does nothing else: what real probes would cost is
-//! known from that before they are there.
+//! Counts how often each thread passes a site, by class of site, and does nothing else: from that, the cost of the real probes is
+//! predicted before they are attached.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
 
@@ -18,7 +18,7 @@ mod programs {
     const BPF_NOEXIST: u64 = 1;
     const BPF_F_NO_PREALLOC: u32 = 1;
 
-    /// Hits by thread. When full, the threads that come last are not counted.
+    /// Hits by thread. When it is full, further threads are not counted.
     #[map]
     static RATES: HashMap<u32, ThreadRate> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 

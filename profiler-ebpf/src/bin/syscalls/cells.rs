@@ -1,4 +1,4 @@
-//! Counting what became of a call.
+//! Counts the outcomes of calls.
 
 use core::ptr;
 
@@ -23,7 +23,7 @@ use crate::{
 const BPF_NOEXIST: u64 = 1;
 /// Results from here on, as unsigned numbers, are errors (`MAX_ERRNO`).
 pub(crate) const FIRST_ERROR: u64 = -4095i64 as u64;
-/// Tries to replace the longest time in a cell that others write too.
+/// How often to try to replace the longest time in a cell that others write too.
 const MAX_TRIES: usize = 4;
 
 /// Adds a call that has returned to a cell that only this thread writes.
@@ -87,21 +87,21 @@ pub(crate) unsafe fn raise(max: *mut u64, value: u64) {
     count(Counter::MaxRaced);
 }
 
-/// What became of a call, as the number that records have.
+/// The outcome of a call, as a number for records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate(u64);
 
 impl Fate {
     /// It returned.
     pub(crate) const RETURNED: Fate = Fate(0);
-    /// It returned, and was under way at the start.
+    /// It returned, and was in progress at the start.
     pub(crate) const UNDER_WAY: Fate = Fate(1);
     /// It was refused before it began.
     pub(crate) const REFUSED: Fate = Fate(2);
     /// Its thread ended.
     pub(crate) const ENDED: Fate = Fate(3);
 
-    /// As records keep it.
+    /// The number in records.
     #[inline(always)]
     pub(crate) const fn number(self) -> u64 {
         self.0
@@ -158,10 +158,10 @@ impl Noted {
     }
 }
 
-/// Counts the end of the current thread's last call, which was noted. Whether it is to be looked at more closely.
+/// Counts the end of the current thread's last call, which was noted. Returns whether to look at it more closely.
 ///
-/// It takes no pointers, nor do the other steps of these programs: the verifier follows each step once, and not once for every way in
-/// which the one before may end. Old kernels look at several times as many instructions otherwise.
+/// Neither this step nor the others of these programs take pointers. So the verifier follows each step once, and not once for
+/// every way in which the previous one may end; old kernels would look at several times as many instructions otherwise.
 #[inline(never)]
 pub(crate) fn finish() -> bool {
     let index = own_index();
@@ -181,7 +181,7 @@ fn finish_own(index: u32) -> bool {
         } else {
             add_other(cell, noted);
         }
-        // Before the errors: the verifier would follow it once for each way through them.
+        // Before the errors: otherwise the verifier would follow it once for each path through them.
         let is_wanted =
             noted.fate == Fate::RETURNED && is_to_be_looked_at(thread, noted.duration_ns, noted.result);
         if noted.has_failed() {
@@ -191,7 +191,7 @@ fn finish_own(index: u32) -> bool {
     }
 }
 
-/// Counts the call in the cell that the threads of its space share.
+/// Counts the call in the cell that threads of this name share.
 #[inline(never)]
 fn finish_shared() -> bool {
     let Some(thread) = recorded(tid_of(task())) else { return false };
@@ -217,7 +217,7 @@ fn finish_shared() -> bool {
     }
 }
 
-/// Counts a call of which the beginning or the end is not known.
+/// Counts a call whose beginning or end is not known.
 #[inline(always)]
 unsafe fn add_other(cell: *mut Cell, noted: Noted) {
     // SAFETY: the caller vouches for the cell.
@@ -231,12 +231,12 @@ unsafe fn add_other(cell: *mut Cell, noted: Noted) {
     }
 }
 
-/// Counts that there is no memory for the cell of a call.
+/// Counts that there was no memory for the cell of a call.
 #[inline(always)]
 unsafe fn lose(thread: *mut Thread, fate: Fate) {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        // Of the hits that the call has had, each is lost.
+        // Each hit that the call has had is lost.
         if matches!(fate, Fate::RETURNED | Fate::ENDED) && (*thread).start_ns != 0 {
             tally(thread, Counter::EnterLostCell);
         }
@@ -247,7 +247,7 @@ unsafe fn lose(thread: *mut Thread, fate: Fate) {
     }
 }
 
-/// Index of the current thread's own cell of its last call; 0 if there are no more cells.
+/// Index of the current thread's own cell for its last call; 0 if no cell is left.
 #[inline(never)]
 fn own_index() -> u32 {
     let Some(thread) = recorded(tid_of(task())) else { return 0 };
@@ -259,7 +259,7 @@ fn own_index() -> u32 {
     }
 }
 
-/// The place of a native call's cell index in a record.
+/// Where a record has the cell index of a native call.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
@@ -269,7 +269,7 @@ pub(crate) unsafe fn index_place(thread: *mut Thread, call: u64) -> *mut u16 {
     unsafe { (&raw mut (*thread).cells).cast::<u16>().add(opaque(call) as usize & (DIRECT_CALLS - 1)) }
 }
 
-/// The key of the cell index of another call.
+/// The key of the cell index of any other call.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
@@ -279,7 +279,7 @@ pub(crate) unsafe fn indirect_key(thread: *mut Thread, call: u64) -> ErrorKey {
     unsafe { ErrorKey { space: (*thread).space, tid: (*thread).tid, call, error: 0, comm: [0; 2] } }
 }
 
-/// Index of the cell of a call that the thread has made before, else 0.
+/// Index of the cell of a call that the thread has made before, or 0.
 #[inline(always)]
 unsafe fn known_cell(thread: *mut Thread, call: u64) -> u32 {
     // SAFETY: the caller vouches for the record.
@@ -291,7 +291,7 @@ unsafe fn known_cell(thread: *mut Thread, call: u64) -> u32 {
     }
 }
 
-/// Index of a new cell for a call of the thread; 0 if there are no more.
+/// Index of a new cell for a call of the thread; 0 if none is left.
 #[inline(always)]
 unsafe fn new_cell(thread: *mut Thread, call: u64) -> u32 {
     let index = free_cell();
@@ -323,7 +323,7 @@ fn free_cell() -> u32 {
     }
     let Some(next) = NEXT_CELL.get_ptr_mut(0) else { return 0 };
     let most = u64::from(MAX_CELLS.load());
-    // SAFETY: a map value. Read first, so that the number does not grow without end.
+    // SAFETY: a map value. Read first, so that the number does not grow without bound.
     unsafe {
         if next.read_volatile() + 1 >= most {
             return 0;
@@ -333,7 +333,7 @@ fn free_cell() -> u32 {
     }
 }
 
-/// The cell of the call that the threads of the current thread's name share; null without memory.
+/// The cell of the call that threads of the current thread's name share; null if there is no memory.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
@@ -348,7 +348,7 @@ pub(crate) unsafe fn shared_cell(thread: *mut Thread) -> *mut Cell {
         }
         let Some(nothing) = NO_CELL.get_ptr(0) else { return ptr::null_mut() };
         let nothing: &Cell = &*nothing;
-        // Another thread may be faster, and describe it in the same words.
+        // Another thread may be faster, and describe it in the same way.
         let _ = SHARED.insert(key, nothing, BPF_NOEXIST);
         let Some(cell) = SHARED.get_ptr_mut(key) else { return ptr::null_mut() };
         describe(cell, thread);

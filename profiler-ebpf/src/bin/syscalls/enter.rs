@@ -18,7 +18,7 @@ use crate::{
 
 /// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the task is in a call of i386.
 const TS_COMPAT: u32 = 2;
-/// From that bit to the one of [`COMPAT`].
+/// From that bit to the bit of [`COMPAT`].
 const TO_COMPAT: u32 = COMPAT.trailing_zeros() - TS_COMPAT.trailing_zeros();
 
 #[unsafe(no_mangle)]
@@ -73,7 +73,7 @@ unsafe fn note_clock(thread: *mut Thread, ctx: *mut c_void) {
     }
 }
 
-/// The call of this number, made by the current task.
+/// The call with this number, made by the current task.
 #[inline(always)]
 pub(crate) fn call(task: *const u8, number: u64) -> u64 {
     // SAFETY: the current task.
@@ -81,13 +81,13 @@ pub(crate) fn call(task: *const u8, number: u64) -> u64 {
     number & 0xffff_ffff | u64::from(status & TS_COMPAT) << TO_COMPAT
 }
 
-/// Whether a call begins, where the thread's state is not the usual one.
+/// Whether a call begins, if the thread is not in its usual state.
 #[inline(never)]
 unsafe fn begins(thread: *mut Thread, call: u64, ctx: *mut c_void) -> bool {
     // SAFETY: the caller vouches for the record.
     unsafe {
         if (*thread).state & IN_CALL != 0 {
-            // Returns are not seen any more while the programs are being taken away.
+            // Returns are no longer seen while the programs are being detached.
             if (&raw const (*settings()).over).read_volatile() != 0 {
                 tally(thread, Counter::EnterLate);
                 return false;

@@ -1,4 +1,4 @@
-//! Counting the errors of calls: in the cell of the call, which has places for a few, and else in the table of errors.
+//! Counts the errors of calls: a few kinds in the cell of the call, others in the table of errors.
 
 use profiler_common::{
     event::Event,
@@ -13,7 +13,7 @@ use crate::{
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Counts an error in a cell of the thread's own.
+/// Counts an error in a cell of the thread.
 ///
 /// # Safety
 /// `thread` is the record of the current thread, and `cell` one of its own.

@@ -19,7 +19,7 @@ use crate::{
     threads::{all_done, current, done, recorded, tally, task, tid_of},
 };
 
-/// What comes next at a return.
+/// The next step at a return.
 type Step = u32;
 const DONE: Step = 0;
 /// See [`unusual`].
@@ -48,13 +48,13 @@ fn candidate(ctx: *mut c_void) {
         if step == FINISH {
             step = if finish() { LOOK } else { DONE };
             if life::retire_after_exec() {
-                // What it was called from is gone, and so is its record.
+                // Its program is gone, and so is its record.
                 return;
             }
         }
         all_done();
     }
-    // The compiler would make two calls of it, and the verifier would follow both.
+    // Otherwise the compiler makes two calls of it, and the verifier follows both.
     if opaque(step.into()) == u64::from(LOOK) {
         look();
     }
@@ -91,12 +91,12 @@ fn count_usual(ctx: *mut c_void, task: *const u8) -> Step {
     UNUSUAL
 }
 
-/// Calls that return twice, native and of i386: once in the thread that they make.
+/// Calls that return twice, native and of i386: the second time in the thread that they make.
 const FORKS: [u64; 8] = [56, 57, 58, 435, COMPAT | 2, COMPAT | 120, COMPAT | 190, COMPAT | 435];
-/// The bit of calls of x32, which have these numbers too.
+/// The bit of x32 calls, which have these numbers too.
 const X32: u64 = 1 << 30;
 
-/// Finds out what another return is.
+/// Handles any other return.
 #[inline(never)]
 fn unusual(ctx: *mut c_void) -> Step {
     let Some(thread) = recorded(tid_of(task())) else { return DONE };
@@ -107,7 +107,7 @@ fn unusual(ctx: *mut c_void) -> Step {
         let fate = fate(thread, state, regs);
         (*thread).state = state & !(IN_CALL | IS_NEW);
         (*thread).fate = fate;
-        // Read again: the verifier forgets by which way it came.
+        // Read again: the verifier forgets which path it came by.
         let call = (&raw const (*thread).call).read_volatile();
         let result = (&raw const (*thread).result).read_volatile() as i64;
         if state & (IN_CALL | IS_NEW) == IS_NEW && result == 0 && is_one_of(call & !X32, FORKS) {
@@ -125,7 +125,7 @@ fn unusual(ctx: *mut c_void) -> Step {
     FINISH
 }
 
-/// What became of the call that returns; its entry may not have been seen.
+/// The outcome of the call that returns; its entry may not have been seen.
 #[inline(always)]
 unsafe fn fate(thread: *mut Thread, state: u32, regs: *const pt_regs) -> u64 {
     // SAFETY: the caller vouches for both.

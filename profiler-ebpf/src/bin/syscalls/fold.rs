@@ -1,4 +1,4 @@
-//! Room that threads which have ended give back: what their cells counted goes on in those of their name.
+//! Threads that have ended give their cells back: the counts are added to the shared cells of their name.
 
 use core::{ffi::c_void, mem::offset_of, ptr};
 
@@ -17,13 +17,13 @@ use crate::{
     threads::{recorded, task, tid_of},
 };
 
-/// Cells that a thread may have: more than there are calls.
+/// How many cells a thread may have: more than there are calls.
 const MOST_CELLS: u32 = 1 << 11;
-/// Buckets that one turn of the kernel's loop adds up: the verifier looks at one turn.
+/// How many buckets one turn of the kernel's loop adds: the verifier looks at one turn.
 const BUCKETS_AT_A_TIME: usize = 16;
 const _: () = assert!(BUCKETS.is_multiple_of(BUCKETS_AT_A_TIME), "no bucket is left over");
 
-/// Whether half of the room for threads or cells was given out. Until then those that have ended are kept apart.
+/// Whether half of the room for threads or cells is in use. Until then, threads that have ended keep their cells.
 #[inline(always)]
 pub(crate) fn is_wanted() -> bool {
     let (Some(cells), Some(threads)) = (NEXT_CELL.get_ptr(0), NEXT_THREAD.get_ptr(0)) else { return false };
@@ -34,7 +34,7 @@ pub(crate) fn is_wanted() -> bool {
     }
 }
 
-/// Moves what the current thread's cells have counted into those of its name, and frees them. Whether none is left.
+/// Adds the current thread's cells to those of its name, and frees them. Returns whether none is left.
 #[inline(never)]
 pub(crate) fn fold_cells() -> bool {
     // SAFETY: the callback takes nothing, and the loop ends before this does.
@@ -44,7 +44,7 @@ pub(crate) fn fold_cells() -> bool {
     unsafe { (&raw const (*thread).first_cell).read_volatile() == 0 }
 }
 
-/// Moves the counters of a record, which another thread is going to use, to the ledger of threads without a record.
+/// Moves the counters of a record, which another thread is going to use, to the ledger.
 ///
 /// # Safety
 /// `thread` is the record of the current thread, which has ended.
@@ -78,7 +78,7 @@ struct Histograms {
     to: *mut u64,
 }
 
-/// Folds the first cell of the current thread; 1 when there is none, or no memory for the cell of its name.
+/// Folds the first cell of the current thread; 1 if there is none, or no memory for the shared cell.
 #[inline(never)]
 extern "C" fn fold_one(_turn: u32, _nothing: *mut c_void) -> i64 {
     let Some(thread) = recorded(tid_of(task())) else { return 1 };
@@ -162,7 +162,7 @@ extern "C" fn add_buckets(turn: u32, histograms: *mut Histograms) -> i64 {
     0
 }
 
-/// Moves an error of the current thread's first cell to the table of errors, which has those of all cells that threads share.
+/// Moves an error of the current thread's first cell to the table of errors, which has those of all shared cells.
 #[inline(never)]
 extern "C" fn fold_error(turn: u32, _nothing: *mut c_void) -> i64 {
     const { assert!(CELL_ERRORS.is_power_of_two()) };

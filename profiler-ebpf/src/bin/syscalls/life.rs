@@ -41,7 +41,7 @@ pub(crate) fn syscalls_thread_exit(_ctx: *mut c_void) -> i32 {
     0
 }
 
-/// Counts a call of the current thread that does not return, be it under way or suspended; 1 when there are no more.
+/// Counts an unfinished call of the current thread, in progress or suspended; 1 when there are no more.
 #[inline(never)]
 extern "C" fn end_one(_turn: u32, _nothing: *mut c_void) -> i64 {
     let Some(thread) = recorded(tid_of(task())) else { return 1 };
@@ -68,7 +68,7 @@ extern "C" fn end_one(_turn: u32, _nothing: *mut c_void) -> i64 {
     0
 }
 
-/// Closes the record of the current thread, if it goes on in another address space; whether it does.
+/// Closes the record of the current thread, if it continues in another address space. Returns whether it does.
 #[inline(never)]
 pub(crate) fn retire_after_exec() -> bool {
     let Some(thread) = recorded(tid_of(task())) else { return false };
@@ -89,8 +89,8 @@ pub(crate) fn retire_after_exec() -> bool {
     true
 }
 
-/// Closes the record of the current thread, which has one and goes on in another address space. Its room is given back when the thread
-/// ends: here, the verifier would follow that in the program at the return of every call.
+/// Closes the record of the current thread, which has one and continues in another address space. Its cells are given back when
+/// the thread ends: if that happened here, the verifier would follow it in the program at the return of every call.
 #[inline(never)]
 fn keep_for_later() {
     let tid = tid_of(task());
@@ -105,7 +105,8 @@ fn keep_for_later() {
     close();
 }
 
-/// Retires the current thread, and then what it was before each exec, the last one first; 1 when there are no more.
+/// Retires the current thread, and then its records from before each exec, the last one first; 1 when there are no
+/// more.
 #[inline(never)]
 extern "C" fn retire_one(turn: u32, _nothing: *mut c_void) -> i64 {
     let tid = tid_of(task());
@@ -143,7 +144,7 @@ fn take_up_earlier(tid: u32) -> bool {
     true
 }
 
-/// Closes the record of the current thread, which has one, and keeps its room.
+/// Closes the record of the current thread, which has one, and keeps its cells.
 #[inline(never)]
 fn close() {
     let tid = tid_of(task());
@@ -224,8 +225,8 @@ fn free_slot(tid: u32) {
     }
 }
 
-/// A program is replaced by another: (task, thread id before, program). If it is not the first thread that does so, it takes over the
-/// id of the first thread, which has ended.
+/// A process replaces its program: (task, previous thread id, program). If another thread than the first one does so, it takes
+/// over the id of the first thread, which has ended.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sched_process_exec")]
 pub(crate) fn syscalls_exec(ctx: *mut c_void) -> i32 {
@@ -250,7 +251,7 @@ pub(crate) fn syscalls_exec(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// The current thread has another id from now on.
+/// Moves the record: the current thread has a new id.
 #[inline(never)]
 fn move_record(before: u32, now: u32) -> u32 {
     let has_slot = in_slot(before).is_some();
@@ -270,14 +271,14 @@ fn move_record(before: u32, now: u32) -> u32 {
         let Some(to) = SLOTS.get_ptr_mut(now & SLOT_MASK.load()) else { return 0 };
         if !atomic::replace(to, 0, held >> 32 << 32 | u64::from(now)) {
             let _ = BEYOND.insert(now, record, BPF_NOEXIST);
-            // What it counted goes on there.
+            // The counts continue there.
             forget(thread);
         }
     }
     0
 }
 
-/// Empties a record that goes on elsewhere. Its number is not given out again.
+/// Empties a record that continues elsewhere. Its number is not given out again.
 #[inline(always)]
 unsafe fn forget(thread: *mut Thread) {
     // SAFETY: the caller vouches for the record.

@@ -19,13 +19,13 @@ use crate::{
 };
 
 const BPF_NOEXIST: u64 = 1;
-/// Stacks of slow calls that a CPU takes in a span, at most, and as many of calls that wait. User space chooses what is slow once a
-/// second; a burst comes before it can.
+/// How many stacks of slow calls a CPU takes in a span, at most, and as many again of calls that wait. User space adapts the
+/// limit of what is slow once a second, which is too late for a burst.
 const MOST_WALKS: u64 = 100;
 /// A span is 2^30 ns, about a second.
 const SPAN_SHIFT: u32 = 30;
 
-/// Whether a call that has returned is to be looked at. If so, the thread's record has what [`look`] needs.
+/// Whether to look at a call that has returned. If so, the thread's record has what [`look`] needs.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
@@ -43,8 +43,8 @@ pub(crate) unsafe fn is_to_be_looked_at(thread: *mut Thread, duration_ns: u64, r
     }
 }
 
-/// Looks at the last call of the current thread, which has a record. It takes no pointers: the verifier follows the walk once, whichever
-/// record it is.
+/// Looks at the last call of the current thread, which has a record. It takes no pointers, so that the verifier follows the walk
+/// once, whichever record it is.
 #[inline(never)]
 pub(crate) fn look() {
     let mut stack = NO_STACK;
@@ -62,7 +62,7 @@ pub(crate) fn look() {
     if STACKS.load() == ALL_STACKS {
         stack = taken;
     }
-    // Of slow calls, those whose stack was to be taken.
+    // The slow calls whose stack should have been taken.
     if STACKS.load() == ALL_STACKS || stack != NO_STACK {
         with_thread(|thread| add(thread, stack));
     }
@@ -71,7 +71,7 @@ pub(crate) fn look() {
     }
 }
 
-/// Whether the stack of a call of this length is to be taken. A function of its own, so that the verifier follows the walk once.
+/// Whether to take the stack of a call of this length. A separate function, so that the verifier follows the walk once.
 #[inline(never)]
 fn is_slow(call: u64, duration_ns: u64) -> bool {
     // SAFETY: map values.
@@ -118,7 +118,7 @@ pub(crate) fn stack(space: u32) -> u32 {
     unsafe { number::of_task::<Quality>(space as u16, known, walker) }
 }
 
-/// Puts the thread's last call down to a stack.
+/// Attributes the thread's last call to a stack.
 #[inline(always)]
 fn add(thread: *mut Thread, stack: u32) {
     // SAFETY: the record of the current thread, and a map value.

@@ -1,4 +1,4 @@
-//! `syscalls`: what threads spend in system calls, by thread and call, with errors, bytes and durations.
+//! `syscalls`: time in system calls by thread and call, with errors, bytes and durations.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
 

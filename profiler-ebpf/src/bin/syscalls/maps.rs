@@ -19,7 +19,7 @@ pub(crate) use profiler_ebpf::ledger::{count, count_more};
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// `task_struct.pid`, in bytes, as are the next: from the types of the running kernel.
+/// `task_struct.pid`, in bytes, like the next ones: from the types of the running kernel.
 #[unsafe(no_mangle)]
 pub(crate) static TASK_PID: Global<u64> = Global::new(0);
 /// `task_struct.tgid`
@@ -40,7 +40,7 @@ pub(crate) static ACTION_FLAGS: Global<u64> = Global::new(0);
 /// `io_kiocb.opcode`
 #[unsafe(no_mangle)]
 pub(crate) static REQUEST_OPCODE: Global<u64> = Global::new(0);
-/// Slots for threads less one: the bits of a thread id that choose its slot.
+/// Number of slots for threads minus one: the bits of a thread id that choose its slot.
 #[unsafe(no_mangle)]
 pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);
 /// Records below this one may be given to threads.
@@ -50,15 +50,15 @@ pub(crate) static MAX_THREADS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static MAX_CELLS: Global<u32> = Global::new(2);
 
-/// Kind of the record of a slow call.
+/// Kind of the ring record of a slow call.
 #[unsafe(no_mangle)]
 pub(crate) static RECORD_KIND: Global<u32> = Global::new(RECORD_OF_TOOL as u32);
-/// Whose stacks are taken: `NO_STACKS` and others.
+/// Which calls have their stack taken: `NO_STACKS` and others.
 #[unsafe(no_mangle)]
 pub(crate) static STACKS: Global<u32> = Global::new(0);
 
-/// What user space changes while the programs run, through a mapping. The section becomes a map of its own, which programs address
-/// without a lookup.
+/// Settings that user space changes while the programs run, through a mapping. The section becomes a map of its own, which
+/// programs address without a lookup.
 #[unsafe(link_section = ".bss.settings")]
 #[unsafe(no_mangle)]
 static mut SETTINGS: Settings =
@@ -69,7 +69,7 @@ static mut SETTINGS: Settings =
 #[unsafe(no_mangle)]
 static mut FOLDS: Folds = Folds { begun: 0, done: 0 };
 
-/// How often room was given back.
+/// How often threads have given cells back.
 #[inline(always)]
 pub(crate) fn folds() -> *mut Folds {
     &raw mut FOLDS
@@ -81,16 +81,17 @@ pub(crate) fn settings() -> *const Settings {
     &raw const SETTINGS
 }
 
-/// Thread id, and in the upper half the number of its record, by the low bits of the id; 0: free. The loader sizes it, and the next.
+/// Thread id, and in the upper half the number of its record, by the low bits of the id; 0: free. The loader sets its size, and that
+/// of the next.
 #[map]
 pub(crate) static SLOTS: Array<u64> = Array::with_max_entries(1, 0);
 /// Records of threads, from 1 on.
 #[map]
 pub(crate) static THREADS: Array<Thread> = Array::with_max_entries(2, BPF_F_MMAPABLE);
-/// Records given out, without those that were given back and out again.
+/// How many records were given out, not counting reused ones.
 #[map]
 pub(crate) static NEXT_THREAD: Array<u64> = Array::with_max_entries(1, 0);
-/// Records that were given back. The loader sizes it as it does `THREADS`.
+/// Records that were given back. As large as `THREADS`.
 #[map]
 pub(crate) static FREE_THREADS: Stack<u32> = Stack::with_max_entries(2, 0);
 /// Records of threads that found no slot or no record, by thread id. They last as long as the thread.
@@ -101,19 +102,20 @@ pub(crate) static BEYOND: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 
 #[map]
 pub(crate) static EXECED: HashMap<u32, u32> = HashMap::with_max_entries(1 << 13, BPF_F_NO_PREALLOC);
 
-/// What each thread did with each call, from 1 on. The loader sizes it.
+/// Cells, from 1 on. The loader sets the size.
 #[map]
 pub(crate) static CELLS: Array<Cell> = Array::with_max_entries(2, BPF_F_MMAPABLE);
-/// Cells given out, without those that were given back and out again.
+/// How many cells were given out, not counting reused ones.
 #[map]
 pub(crate) static NEXT_CELL: Array<u64> = Array::with_max_entries(1, 0);
-/// Cells that were given back. The loader sizes it as it does `CELLS`.
+/// Cells that were given back. As large as `CELLS`.
 #[map]
 pub(crate) static FREE_CELLS: Stack<u32> = Stack::with_max_entries(2, 0);
-/// Index of the cell of a thread and a call that has no index in the thread's record; the field `error` of the key is 0.
+/// Index of the cell of a thread and a call, if the thread's record has no room for that index; the field `error` of the
+/// key is 0.
 #[map]
 pub(crate) static INDIRECT: HashMap<ErrorKey, u32> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
-/// What the threads of a name did that have no cell of their own, or no longer.
+/// Calls of threads that have no cell of their own, or no longer, by name of the thread.
 #[map]
 pub(crate) static SHARED: HashMap<SharedKey, Cell> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
 /// Calls that failed with an error that has no place in a cell.
@@ -122,11 +124,11 @@ pub(crate) static ERRORS: HashMap<ErrorKey, u64> = HashMap::with_max_entries(1 <
 /// Bit by call: its result is a number of bytes or of things. The first eight words are for native calls, the others for those of i386.
 #[map]
 pub(crate) static NUMBER_CALLS: Array<u64> = Array::with_max_entries(16, 0);
-/// Bit by call: it waits. As in `NUMBER_CALLS`.
+/// Bit by call: it is meant to wait. Laid out like `NUMBER_CALLS`.
 #[map]
 pub(crate) static WAIT_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 
-/// Whether a call has its bit in one of these two maps.
+/// Whether the bit of a call is set in one of these two maps.
 #[inline(always)]
 pub(crate) fn has_bit(map: &Array<u64>, call: u64) -> bool {
     let word = (call >> 6 & 7) as u32 | if call & COMPAT == 0 { 0 } else { 8 };
@@ -135,23 +137,23 @@ pub(crate) fn has_bit(map: &Array<u64>, call: u64) -> bool {
         && map.get_ptr(word).is_some_and(|word| unsafe { word.read_volatile() } >> (call & 63) & 1 != 0)
 }
 
-/// A record of zeroes, to copy from: it is too large for the stack. So is a cell.
+/// Zeroes to copy from: a record is too large for the stack. So is a cell.
 #[map]
 pub(crate) static NO_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static NO_CELL: Array<Cell> = Array::with_max_entries(1, 0);
 
-/// What each stack did with each call.
+/// The calls of each stack.
 #[map]
 pub(crate) static CALLERS: HashMap<CallerKey, Caller> = HashMap::with_max_entries(1 << 14, BPF_F_NO_PREALLOC);
-/// What went through rings of io_uring.
+/// Operations of io_uring.
 #[map]
 pub(crate) static URING: HashMap<UringKey, u64> = HashMap::with_max_entries(1 << 12, BPF_F_NO_PREALLOC);
-/// What a walk works with. Several programs walk, but none of them is preempted or interrupts another.
+/// Working memory of walks. Several programs walk, but none of them is preempted or interrupts another.
 #[map]
 pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 
-/// Stacks of slow calls that a CPU has taken in a span of time.
+/// How many stacks of slow calls a CPU has taken in a span of time.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Walks {
@@ -159,7 +161,7 @@ pub(crate) struct Walks {
     pub(crate) taken: u64,
 }
 
-/// Of calls that work, and of calls that wait.
+/// Of calls that do not wait, and of calls that do.
 #[map]
 pub(crate) static WALKS: PerCpuArray<Walks> = PerCpuArray::with_max_entries(2, 0);
 

@@ -1,8 +1,9 @@
 //! Calls that a signal interrupts.
 //!
-//! Such a call returns a code that no program ever sees. What becomes of it, the kernel decides when it delivers the signal: if a handler
-//! runs, the call ends with EINTR or is made again when the handler has returned; if none runs, it is made again at once, either
-//! itself or as `restart_syscall`. We follow that decision, so that it is one call, however often it is made again.
+//! Such a call returns a code that no program ever sees. When the kernel delivers the signal, it decides how the call continues.
+//! If a handler runs, the call ends with EINTR, or is restarted when the handler has returned. If none runs, it is restarted at
+//! once, either as itself or as `restart_syscall`. We follow that decision, so that it counts as one call, however often it is
+//! restarted.
 
 use core::ffi::c_void;
 
@@ -37,7 +38,7 @@ const RESTART_SYSCALL_32: u64 = COMPAT;
 /// `rt_sigreturn`, native, of x32, and of i386; and the older `sigreturn` of i386.
 const SIGRETURN: [u64; 4] = [15, 0x4000_0000 | 513, COMPAT | 173, COMPAT | 119];
 
-/// Whether a call gives back registers: then what stands in that of the result is not a result.
+/// Whether a call restores registers: then the result register does not hold a result.
 #[inline(always)]
 pub(crate) fn is_sigreturn(call: u64) -> bool {
     is_one_of(call, SIGRETURN)
@@ -73,7 +74,7 @@ unsafe fn place(thread: *mut Thread, number: u32) -> *mut Suspended {
     unsafe { (&raw mut (*thread).suspended).cast::<Suspended>().add(number) }
 }
 
-/// Puts the call under way aside: it has returned with one of the codes.
+/// Suspends the call in progress: it has returned with one of the codes.
 ///
 /// # Safety
 /// `thread` is the record of the current thread, `regs` are its registers.
@@ -104,7 +105,7 @@ pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_r
     }
 }
 
-/// Whether the call that is being made is the last suspended one: then that is under way again.
+/// Whether the present call is the last suspended one: then that is in progress again.
 ///
 /// # Safety
 /// As for [`suspend`].
@@ -123,7 +124,7 @@ pub(crate) unsafe fn goes_on(thread: *mut Thread, call: u64, regs: *const pt_reg
         if !same || (*last).ip != ip || (*last).sp != sp {
             return false; // a call of a handler
         }
-        // A handler that ran in between has returned, or the program has left it by a jump and begins anew.
+        // A handler that ran in between has returned, or the program has left it by a jump and starts a new call.
         let before = (&raw const (*thread).call).read_volatile();
         if (*last).handled != 0 && !is_sigreturn(before) {
             tally(thread, Counter::EnterAbandoned);
@@ -137,7 +138,7 @@ pub(crate) unsafe fn goes_on(thread: *mut Thread, call: u64, regs: *const pt_reg
     }
 }
 
-/// Makes the last suspended call the one that is under way.
+/// Makes the last suspended call the one in progress.
 #[inline(always)]
 unsafe fn take_up(thread: *mut Thread, last: *const Suspended, depth: u32) {
     // SAFETY: the caller vouches for the record, and for the depth being above 0.
@@ -194,7 +195,8 @@ pub(crate) fn syscalls_signal(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// Decides over the last suspended call as the kernel does (`handle_signal`, arch/x86/kernel/signal.c); whether it ends.
+/// Decides on the last suspended call as the kernel does (`handle_signal`, arch/x86/kernel/signal.c). Returns whether it
+/// ends.
 #[inline(never)]
 unsafe fn deliver(thread: *mut Thread, depth: u32, handler: u64, flags: u64) -> bool {
     // SAFETY: the caller vouches for the record.

@@ -1,4 +1,4 @@
-//! From the current task to its record.
+//! Finds the record of the current task.
 
 use core::ptr;
 
@@ -47,8 +47,8 @@ pub(crate) fn is_candidate(task: *const u8) -> bool {
     space::may_be_observed(unsafe { member(task, TASK_TGID.load()) })
 }
 
-/// The record of the current thread, whose process may be observed; `None` if it is not. A hit of an observed thread for which there is no
-/// memory is counted as `lost`.
+/// The record of the current thread, whose process may be observed; `None` if it is not. If there is no memory for the record of
+/// an observed thread, the hit is counted as `lost`.
 #[inline(always)]
 pub(crate) fn current(task: *const u8, lost: Counter) -> Option<*mut Thread> {
     let tid = tid_of(task);
@@ -89,7 +89,7 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
         let tgid: u32 = member(task, TASK_TGID.load());
         let Some(number) = space::of_process(tgid) else { return ptr::null_mut() };
         let Some(space) = space::get(number) else { return ptr::null_mut() };
-        // A command that is not itself yet, or a process that was the last for which there was a number.
+        // A launched child that is not its command yet, or a process that got no number because none was left.
         if (&raw const (*space).execs_to_come).read_volatile()
             | (&raw const (*space).replaced).read_volatile()
             != 0
@@ -116,7 +116,7 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
     }
 }
 
-/// A record for the thread in its slot, if there is a record and the slot is free.
+/// A record for the thread in its slot, if a record is left and the slot is free.
 #[inline(always)]
 fn with_slot(tid: u32) -> Option<*mut Thread> {
     let slot = SLOTS.get_ptr_mut(tid & SLOT_MASK.load())?;
@@ -135,7 +135,7 @@ fn with_slot(tid: u32) -> Option<*mut Thread> {
     }
 }
 
-/// The number of a record that no thread has.
+/// The number of a free record.
 #[inline(always)]
 fn free_record() -> Option<u32> {
     if let Ok(Some(number)) = FREE_THREADS.pop() {
@@ -143,7 +143,7 @@ fn free_record() -> Option<u32> {
     }
     let next = NEXT_THREAD.get_ptr_mut(0)?;
     let most = u64::from(MAX_THREADS.load());
-    // SAFETY: a map value. Read first, so that the number does not grow without end.
+    // SAFETY: a map value. Read first, so that the number does not grow without bound.
     unsafe {
         if next.read_volatile() + 1 >= most {
             return None;
@@ -153,7 +153,7 @@ fn free_record() -> Option<u32> {
     }
 }
 
-/// Counts what became of a hit.
+/// Counts the outcome of a hit.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
@@ -163,8 +163,8 @@ pub(crate) unsafe fn tally(thread: *mut Thread, counter: Counter) {
     unsafe { *(&raw mut (*thread).outcomes).cast::<u64>().add(of_thread(counter)) += 1 };
 }
 
-/// The program is done with the record: what the record and its cells have belongs together again. Each program that changes them has
-/// counted that it began.
+/// Marks the record as consistent again: the program is done with it. Each program that changes a record or its cells has counted
+/// that it began.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
@@ -178,7 +178,7 @@ pub(crate) unsafe fn done(thread: *mut Thread) {
     }
 }
 
-/// [`done`] with the record of the current thread, unless it is gone.
+/// [`done`] for the record of the current thread, unless it is gone.
 #[inline(never)]
 pub(crate) fn all_done() {
     if let Some(thread) = recorded(tid_of(task())) {

@@ -1,5 +1,5 @@
-//! What goes through rings of io_uring, which no system call shows. Whoever submits an operation for a process, be it a thread
-//! that polls the ring, has the id of that process.
+//! Operations of io_uring, which no system call shows. Whichever thread submits an operation for a process, even one that polls
+//! the ring, has the id of that process.
 
 use core::ffi::c_void;
 

@@ -17,8 +17,7 @@ use profiler_ebpf::{atomic, stack::registers::Registers};
 #[unsafe(no_mangle)]
 static ONE_IN: Global<u64> = Global::new(1);
 
-/// What a walk works with. A program may be interrupted by another one on the same processor, so it takes a slot for
-/// itself.
+/// Working memory of walks. A program may be interrupted by another one on the same processor, so each takes a slot for itself.
 #[repr(C)]
 pub(crate) struct Slot {
     taken: u64,
@@ -45,7 +44,7 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(32 << 20, 0);
 #[map]
 pub(crate) static SEEN: HashMap<u64, u64> = HashMap::with_max_entries(1 << 14, 0);
 
-/// What the kernel's own walk is timed with.
+/// Working memory for timing the kernel's own walk.
 #[map]
 pub(crate) static KERNEL_STACKS: StackTrace = StackTrace::with_max_entries(1 << 14, 0);
 

@@ -11,7 +11,7 @@ use crate::{
     record::record,
 };
 
-/// Bit of `cs` that says user mode.
+/// Bit of `cs` that means user mode.
 const USER: u64 = 3;
 const BPF_F_USER_STACK: u64 = 1 << 8;
 const BPF_ANY: u64 = 0;
@@ -39,7 +39,7 @@ pub(crate) fn witness_trace(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// Any probed instruction, a function's first or not.
+/// Any probed instruction, whether or not it is a function's first.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn witness_probe(ctx: *mut c_void) -> u32 {
@@ -82,7 +82,7 @@ fn witness(ctx: *mut c_void, context: u64, take: impl FnOnce(*mut Slot)) {
     }
 }
 
-/// For timing: a walk, and the look whether its stack was seen before.
+/// For timing: a walk, and the check whether its stack is new.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn witness_walk(ctx: *mut c_void) -> u32 {
@@ -122,7 +122,7 @@ pub(crate) fn witness_kernel(ctx: *mut c_void) -> u32 {
     0
 }
 
-/// For timing: what the two above do beside walking.
+/// For timing: what the two above do apart from walking.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
 pub(crate) fn witness_nothing(_ctx: *mut c_void) -> u32 {

@@ -1,4 +1,4 @@
-//! A walk, and what it walked on.
+//! A walk, and the data that it used.
 
 use core::ffi::c_void;
 
@@ -17,7 +17,7 @@ use profiler_ebpf::stack::{entry::Place, registers};
 
 use crate::maps::{Counts, RECORDS, Slot};
 
-/// What lies behind the end of the stack does not keep what lies before it from being read.
+/// The memory beyond the end of the stack may be unreadable: that does not prevent reading what comes before.
 const PAGES: u32 = (STACK_ROOM / PAGE_BYTES) as u32;
 
 /// Walks from the registers in a slot, and records the walk.
