@@ -267,7 +267,7 @@ fn packed_symbols_are_found_and_damage_costs_no_others() {
 }
 
 #[test]
-fn a_damaged_section_costs_what_it_holds() {
+fn a_damaged_section_costs_only_its_own_names() {
     let place = Place::new();
     let offsets = place.compile("");
     place.run("seq 100 | tr -d '\\n' | head -c 150 > noise");
@@ -285,7 +285,7 @@ fn a_damaged_section_costs_what_it_holds() {
 }
 
 #[test]
-fn a_file_that_is_no_program_has_no_names() {
+fn a_file_that_is_not_a_program_has_no_names() {
     let place = Place::new();
     fs::write(place.path("server"), "no program").unwrap();
     let answer = place.answer("server", &[0, 1]);

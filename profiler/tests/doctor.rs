@@ -64,7 +64,7 @@ fn without_root_the_json_says_the_same() {
 
 /// A process that it may read is described as far as reading goes: what would be probed needs no privileges to know.
 #[test]
-fn without_root_a_process_of_ones_own_is_described() {
+fn without_root_an_own_process_is_described() {
     let (_folder, copy) = public_copy(&program());
     let mut command = Command::new("sh");
     command.args(["-c", "\"$0\" doctor --format json --pid $$; true"]).arg(copy);
@@ -121,7 +121,7 @@ fn nobody_reads_it() {
 }
 
 #[test]
-fn the_first_line_can_be_taken_alone() {
+fn the_first_line_stands_alone() {
     let shell = format!("{} doctor | head -1", program().display());
     let output = Command::new("sh").args(["-c", &shell]).output().expect("to run a shell");
     let line = String::from_utf8_lossy(&output.stdout);
@@ -131,7 +131,7 @@ fn the_first_line_can_be_taken_alone() {
 
 /// What is fine is counted, and the answer is the last line as well where the page is longer than the screen.
 #[test]
-fn the_answer_is_first_and_last_and_what_is_fine_is_asked_for() {
+fn the_answer_is_first_and_last_and_passed_checks_need_verbose() {
     let mut command = Command::new(program());
     command.args(["doctor", "--no-count"]).env("LC_ALL", "C.UTF-8");
     let mut terminal = Terminal::start(command, "xterm", 80, 10);

@@ -72,7 +72,7 @@ fn calls_of_a_forked_process_count() {
 
 /// A process of the name that begins later is observed, too.
 #[test]
-fn a_process_of_the_name_that_begins_later_is_observed() {
+fn a_process_of_the_name_that_starts_later_is_observed() {
     let Some(_live) = support::live() else { return };
     let built = Build::c("room.c").build();
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ fn a_process_of_the_name_that_begins_later_is_observed() {
 
 /// A process that begins while all probes are taken away gets none.
 #[test]
-fn what_begins_behind_the_end_gets_no_probes() {
+fn a_process_that_starts_after_the_end_gets_no_probes() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("room.c").build();
     let mut target = Workload::spawn::<&str>(&program, &[]);
@@ -147,7 +147,7 @@ fn what_begins_behind_the_end_gets_no_probes() {
 
 /// Children that have ended are said not to have been seen only if they were not.
 #[test]
-fn children_that_have_ended_were_observed_if_that_was_asked_for() {
+fn ended_children_were_observed_with_the_option_children() {
     let Some(_live) = support::live() else { return };
     let work = "for child in 1 2 3 4; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done); done; true";
     for (more, code, unseen) in [(&["--children"][..], 0, false), (&[][..], 3, true)] {

@@ -35,7 +35,7 @@ fn assert_near(what: &str, said: f64, truth: f64) {
 }
 
 #[test]
-fn what_would_cost_too_much_is_refused_with_its_price() {
+fn a_target_that_costs_too_much_is_refused_with_the_price() {
     let Some(_live) = support::live() else { return };
     let mut target = hot("8000", "0");
     target.say("go");
@@ -89,7 +89,7 @@ fn a_target_that_turns_hot_is_left_alone_after_ten_seconds() {
 
 /// As on Linux before 6.6: nothing is counted beforehand, and the first two seconds decide.
 #[test]
-fn without_multi_links_the_first_seconds_decide() {
+fn without_multi_links_the_cost_of_the_first_seconds_decides() {
     let Some(_live) = support::live() else { return };
     let mut target = hot("9000", "0");
     target.say("go");
@@ -188,7 +188,7 @@ fn observed(target: &mut Workload) -> (Value, f64) {
 
 /// A limit that is not reached leaves everything as it is.
 #[test]
-fn what_costs_little_is_observed() {
+fn a_cheap_target_is_observed() {
     let Some(_live) = support::live() else { return };
     let mut target = hot("2500", "400000");
     target.say("go");

@@ -98,7 +98,7 @@ fn the_sites_of_a_program_with_operators_of_its_own_are_those_that_memleak_takes
 }
 
 #[test]
-fn a_healthy_target_is_told_in_every_part_and_left_alone() {
+fn a_healthy_target_is_described_in_full_and_not_changed() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let diagnosis = assert_predicted(target.pid());
@@ -135,7 +135,7 @@ fn the_json_satisfies_the_published_schema() {
 }
 
 #[test]
-fn a_filter_is_seen_and_its_process_still_ready() {
+fn a_process_with_a_filter_is_ready() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn::<&str>(&Build::c("seccomp.c").build(), &[]);
     let diagnosis = ready(target.pid());
@@ -145,7 +145,7 @@ fn a_filter_is_seen_and_its_process_still_ready() {
 }
 
 #[test]
-fn what_memleak_refuses_is_said_first() {
+fn refusals_of_memleak_come_first() {
     let Some(_live) = support::live() else { return };
     let bare = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
     let narrow = Build::plain_c("idle.c").named("idle32").flags(&["-m32", "-O1", "-D_FILE_OFFSET_BITS=64"]);
@@ -183,7 +183,7 @@ fn a_pid_namespace_is_seen() {
 
 /// Root without the capabilities of BPF: a definite no, and nothing is blamed on the kernel.
 #[test]
-fn root_without_capabilities_is_told_from_a_kernel_without_features() {
+fn root_without_capabilities_is_not_taken_for_an_old_kernel() {
     let Some(_live) = support::live() else { return };
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all"]).arg(program());

@@ -157,7 +157,7 @@ fn gated(arguments: [&str; 2]) -> (Option<i32>, Value) {
 
 /// What is left at the end says nothing of a program that frees all it has on its way out.
 #[test]
-fn a_leak_that_is_freed_at_the_end_is_one() {
+fn a_leak_that_is_freed_at_the_end_is_still_a_leak() {
     let Some(_live) = support::live() else { return };
     let (code, report) = gated(["leak", "5500"]);
     assert_eq!((code, &report["verdict"]["word"]), (Some(1), &"leak".into()), "{:#}", report["findings"]);
@@ -177,7 +177,7 @@ fn a_leak_that_is_freed_at_the_end_is_one() {
 }
 
 #[test]
-fn a_table_that_is_freed_at_the_end_is_no_leak() {
+fn a_table_that_is_freed_at_the_end_is_not_a_leak() {
     let Some(_live) = support::live() else { return };
     let (code, report) = gated(["table", "5500"]);
     assert_eq!((code, &report["verdict"]["word"]), (Some(0), &"clean".into()), "{:#}", report["findings"]);

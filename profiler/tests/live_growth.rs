@@ -70,7 +70,7 @@ fn a_buffer_that_grows_from_two_callers_leaks() {
 
 /// What a realloc takes away is freed.
 #[test]
-fn buffers_that_are_emptied_by_realloc_do_not() {
+fn buffers_that_are_emptied_by_realloc_do_not_leak() {
     let Some(_live) = support::live() else { return };
     let report = observed(&["emptied", "10", "150"]);
     assert_ne!(report["verdict"]["word"], "leak", "{}", report["verdict"]["text"]);
@@ -78,7 +78,7 @@ fn buffers_that_are_emptied_by_realloc_do_not() {
 
 /// By how much they grow is not known: they may have had that size before.
 #[test]
-fn of_buffers_from_before_it_is_not_known() {
+fn buffers_from_before_the_start_are_not_judged() {
     let Some(_live) = support::live() else { return };
     let report = observed(&["before", "1"]);
     assert_eq!(report["verdict"]["word"], "undecided", "{}", report["verdict"]["text"]);
@@ -105,7 +105,7 @@ fn many_buffers_that_grow_and_are_kept_leak() {
 }
 
 #[test]
-fn buffers_that_grow_and_are_freed_do_not() {
+fn buffers_that_grow_and_are_freed_do_not_leak() {
     let Some(_live) = support::live() else { return };
     let report = observed(&["freed", "20", "75"]);
     assert_eq!(report["verdict"]["word"], "clean", "{}", report["findings"]);
@@ -113,7 +113,7 @@ fn buffers_that_grow_and_are_freed_do_not() {
 
 /// Grows, shrinks, failures and releases at random, by a program whose buffers live for many steps of their parts.
 #[test]
-fn what_is_held_is_known_to_the_byte() {
+fn live_memory_is_known_to_the_byte() {
     let Some(_live) = support::live() else { return };
     for older in ["40ms", "30m"] {
         let mut workload = Workload::spawn(&program(), &["books", "20000"]);

@@ -46,7 +46,7 @@ fn a_target_that_died_of_our_breakpoints() {
 
 /// What has the sign of it is refused when it starts, before it runs, and observed once it runs if it can be.
 #[test]
-fn a_program_with_the_sign_that_it_copies_its_code() {
+fn a_program_that_shows_that_it_copies_its_code() {
     let Some(_live) = support::live() else { return };
     let stays = moving("moving_stub", &["-static", "-DLPSTUB"]).build();
     let only_its_own = moving("moving_stub_dynamic", &["-DLPSTUB"]).build();
@@ -123,7 +123,7 @@ fn growing(what: &str) -> Value {
 }
 
 #[test]
-fn growth_by_mmap_is_said_first() {
+fn growth_by_mmap_is_reported_first() {
     let Some(_live) = support::live() else { return };
     let report = growing("1");
     let line = first_line(&report);
@@ -135,7 +135,7 @@ fn growth_by_mmap_is_said_first() {
 }
 
 #[test]
-fn growth_of_stacks_of_threads_is_said_first() {
+fn growth_of_thread_stacks_is_reported_first() {
     let Some(_live) = support::live() else { return };
     let report = growing("2");
     let line = first_line(&report);
@@ -145,7 +145,7 @@ fn growth_of_stacks_of_threads_is_said_first() {
 }
 
 #[test]
-fn growth_that_blocks_explain_is_not_said() {
+fn growth_that_blocks_explain_is_not_reported() {
     let Some(_live) = support::live() else { return };
     let report = growing("0");
     assert_ne!(report["findings"][0]["rule"], "memleak.unexplained_growth", "{}", first_line(&report));
@@ -154,7 +154,7 @@ fn growth_that_blocks_explain_is_not_said() {
 
 /// Blocks that are replaced again and again are always young, however much there are: that nothing leaks is not known.
 #[test]
-fn growth_of_live_memory_is_no_clean_bill() {
+fn growth_of_live_memory_is_not_called_clean() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("grow.c").build();
     let grow = |mib: &str| {
@@ -194,7 +194,7 @@ fn a_child_that_does_the_work_is_named() {
 
 /// What it takes while its calls are counted and it is attached to was there at the start.
 #[test]
-fn growth_of_the_time_before_is_none_of_the_observation() {
+fn growth_before_the_observation_does_not_count() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "6"]);
     target.say("go");
@@ -220,7 +220,7 @@ fn growth_of_the_time_before_is_none_of_the_observation() {
 }
 
 #[test]
-fn a_target_that_is_stopped_or_waits_is_said_to() {
+fn a_target_that_is_stopped_or_idle_is_reported() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0"]);
     let line = after_a_second(&target);

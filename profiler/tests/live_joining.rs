@@ -69,7 +69,7 @@ fn played(how: &str, matches: u64, tool: &[&str]) -> Value {
 
 /// More processes than an earlier table had room for. All of them count from their first call on, in one row.
 #[test]
-fn every_match_of_a_room_server_counts() {
+fn calls_of_every_match_of_a_room_server_count() {
     let Some(_live) = support::live() else { return };
     let [forks, execs, spawns] = support::by_length([103, 61, 37], [1103, 601, 307], [6007, 3001, 307]);
     for (how, matches) in [("fork", forks), ("exec", execs), ("spawn", spawns)] {
@@ -159,7 +159,7 @@ fn the_first_stacks_of_a_child_are_known_although_its_record_was_lost() {
 
 /// A match that ends is not the end of matches, if the time is not over.
 #[test]
-fn matches_are_waited_for_while_there_is_none() {
+fn an_observation_waits_for_matches_while_there_is_none() {
     let Some(_live) = support::live() else { return };
     let (_folder, program) = server("one-match-a-time");
     let start = || Workload::spawn(&program, &["fork", "1", "0", "0"]);
@@ -238,7 +238,7 @@ fn short_lived_processes_of_the_name_are_observed_once() {
 
 /// A process that begins in the cgroup that was asked for is observed.
 #[test]
-fn a_process_that_begins_in_the_cgroup_is_observed() {
+fn a_process_that_starts_in_the_cgroup_is_observed() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("matches.c").build();
     let mut server = Workload::spawn(&program, &["exec", "13", "20", "1500"]);

@@ -93,7 +93,7 @@ fn the_end_of_the_time_ends_the_command_and_what_it_started() {
 }
 
 #[test]
-fn a_command_that_is_deaf_is_killed_when_its_grace_is_over() {
+fn a_command_that_ignores_sigterm_is_killed_after_its_grace() {
     let Some(_live) = support::live() else { return };
     let mut observer = launch(&["--for", "1s", "--grace", "300ms"], DEAF);
     let pids = pids(&mut observer);
@@ -180,7 +180,7 @@ fn interim_reports_are_lines_of_json() {
 
 /// What was asked to end, and what its parent left behind.
 #[test]
-fn what_a_command_leaves_behind_is_ended_too() {
+fn processes_that_a_command_leaves_behind_are_ended_too() {
     let Some(_live) = support::live() else { return };
     let mut observer = launch(&[], "sleep 1000 & echo pids $! >&2");
     let pids = pids(&mut observer);
@@ -222,7 +222,7 @@ fn the_command_does_not_outlive_profiler_and_keeper() {
 }
 
 #[test]
-fn a_command_that_is_left_running_goes_on() {
+fn a_command_that_is_left_running_keeps_running() {
     let Some(_live) = support::live() else { return };
     let script = "echo pids $$ >&2; exec sleep 1000";
     let mut observer = launch(&["--leave-running", "--for", "1s"], script);
@@ -243,7 +243,7 @@ fn a_command_that_is_left_running_goes_on() {
 }
 
 #[test]
-fn a_command_runs_as_the_user_that_is_asked_for() {
+fn a_command_runs_as_the_requested_user() {
     let Some(_live) = support::live() else { return };
     let script = "echo ids $(id -u):$(id -g):$(id -G):$HOME:$USER:$LOGNAME >&2";
     let mut observer = launch(&["--user", "nobody"], script);
@@ -260,7 +260,7 @@ fn a_command_runs_as_the_user_that_is_asked_for() {
 
 /// A program names the linker that lists its libraries, and its owner may have named any executable.
 #[test]
-fn the_linker_that_a_program_names_runs_as_the_user() {
+fn the_dynamic_linker_of_a_program_runs_as_the_user() {
     let Some(_live) = support::live() else { return };
     let folder = tempfile::tempdir_in("/tmp").expect("a directory");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("to let others in");
@@ -290,7 +290,7 @@ fn the_linker_that_a_program_names_runs_as_the_user() {
 }
 
 #[test]
-fn a_user_that_is_none_and_a_command_out_of_reach_are_said_at_once() {
+fn an_unknown_user_and_an_unreachable_command_are_reported_at_once() {
     let Some(_live) = support::live() else { return };
     let run = |user: &str, command: &str| {
         Observer::spawn(&["memleak", "--user", user, "--", command]).finish(PATIENCE)
@@ -332,7 +332,7 @@ impl Outcome {
 
 /// Where profiler ends by an error behind the start of the command, which has not begun then.
 #[test]
-fn a_command_of_an_observation_that_cannot_begin_never_runs() {
+fn a_command_never_runs_if_its_observation_cannot_begin() {
     let Some(_live) = support::live() else { return };
     let folder = tempfile::tempdir().expect("a directory");
     let witness = folder.path().join("it-ran");
@@ -346,7 +346,7 @@ fn a_command_of_an_observation_that_cannot_begin_never_runs() {
 
 /// What does not start is an error, and no report of nothing.
 #[test]
-fn what_cannot_be_started_is_said_and_gives_no_report() {
+fn a_command_that_cannot_start_is_an_error_without_a_report() {
     let Some(_live) = support::live() else { return };
     let folder = tempfile::tempdir().expect("a directory");
     let file = |name: &str, text: &[u8]| {
@@ -388,7 +388,7 @@ fn the_end_of_a_command_is_noticed_at_once() {
 
 /// We take room for our files; the command has the limit that the user gave.
 #[test]
-fn a_low_limit_of_open_files_is_the_commands_alone() {
+fn a_low_limit_of_open_files_applies_to_the_command_only() {
     let Some(_live) = support::live() else { return };
     let script = "ulimit -Sn 20; exec \"$0\" memleak --format json -- sh -c 'echo limit $(ulimit -n) >&2'";
     let output = Command::new("sh").args(["-c", script]).arg(program()).output().unwrap();

@@ -153,7 +153,7 @@ fn only_child(pid: u32) -> u32 {
 }
 
 #[test]
-fn a_file_that_others_could_have_written_names_nothing() {
+fn names_from_a_file_that_others_could_have_written_are_not_used() {
     let Some(_live) = support::live() else { return };
     let root = Root::new();
     let mut target = root.start(&[], &[]);

@@ -255,7 +255,7 @@ fn function_at(unstripped: &Path, name: &str) -> String {
 /// All allocations go through the program's own wrappers, and no list knows them. The row is that of their callers: by
 /// name, and by file and address where the program is stripped, whether it keeps frame pointers or not.
 #[test]
-fn who_called_a_wrapper_is_named() {
+fn callers_of_a_wrapper_are_named() {
     let Some(_live) = support::live() else { return };
     let callers = ["chat_push", "path_find", "session_open"];
     let without_pointers = ["-fomit-frame-pointer"];

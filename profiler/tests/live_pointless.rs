@@ -58,7 +58,7 @@ fn problems(program: &Path, kinds: &[&str], how: &str) -> (Vec<String>, Option<i
 }
 
 #[test]
-fn what_is_planted_is_found_and_fails_the_gate() {
+fn planted_faults_are_found_and_fail_the_gate() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("pointless.c").build();
     for (kind, rule) in KINDS {

@@ -31,7 +31,7 @@ fn pid_of(name: &str, text: &str) -> u32 {
 
 /// The shell of `sh -c 'server & wait'` leaks nothing, and nothing is known of the server.
 #[test]
-fn a_command_that_only_waits_for_its_child_passes_no_gate() {
+fn a_command_that_only_waits_for_its_child_does_not_pass_a_gate() {
     let Some(_live) = support::live() else { return };
     let options = ["memleak", "--format", "json", "--gate", "--older", "200ms", "--for", "1s"];
     let report = Observer::spawn(&[&options[..], &["--", "sh", "-c", "sleep 1000; true"]].concat())
@@ -60,7 +60,7 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
 
 /// What did not run was not observed. First line, verdict and gate say the same.
 #[test]
-fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
+fn a_stopped_target_is_not_called_free_of_leaks() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("leaks.c").build();
     let [stays, goes_on, leaks] = [&["calm", "10"][..], &["calm", "10"], &["bursts", "1", "10"]]
@@ -108,7 +108,7 @@ fn what_is_stopped_meanwhile_is_not_said_to_be_free_of_leaks() {
 
 /// As `systemctl freeze` and `docker pause` do it: the state of the process is that of one that sleeps.
 #[test]
-fn what_is_frozen_is_not_said_to_be_free_of_leaks() {
+fn a_frozen_target_is_not_called_free_of_leaks() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("leaks.c").build();
     let [mut calm, mut leaks] =
@@ -136,7 +136,7 @@ fn what_is_frozen_is_not_said_to_be_free_of_leaks() {
 
 /// What leaks does not only wait, however little it does.
 #[test]
-fn a_target_that_leaks_is_not_said_to_wait_for_its_child() {
+fn a_target_that_leaks_is_not_reported_as_waiting_for_its_child() {
     let Some(_live) = support::live() else { return };
     let script = format!("sleep 1000 & exec {} bursts 1 10", Build::c("leaks.c").build().display());
     let options =
@@ -150,7 +150,7 @@ fn a_target_that_leaks_is_not_said_to_wait_for_its_child() {
 
 /// Beside a target that allocates, it is the one that is said to wait, and not both.
 #[test]
-fn of_several_targets_only_the_one_that_waits_is_said_to() {
+fn of_several_targets_only_the_idle_one_is_reported_as_idle() {
     let Some(_live) = support::live() else { return };
     let honest = Workload::spawn(&Build::c("leaks.c").build(), &["calm", "10"]);
     let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
@@ -174,7 +174,7 @@ fn of_several_targets_only_the_one_that_waits_is_said_to() {
 /// One of several targets becomes another program while it is attached to, or just after. Whichever it is: that program is
 /// observed from then on, or it is said that nothing is seen of it, which passes no gate.
 #[test]
-fn one_of_several_targets_that_execs_meanwhile_is_observed_anew_or_said_not_to_be() {
+fn one_of_several_targets_that_execs_is_observed_again_or_reported() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("leaks.c").build();
     let script = format!("echo READY; read go; exec {} calm 10", program.display());
@@ -214,7 +214,7 @@ fn one_of_several_targets_that_execs_meanwhile_is_observed_anew_or_said_not_to_b
 
 /// Beside another target, too, of which everything is known.
 #[test]
-fn a_target_that_becomes_a_program_without_an_allocator_passes_no_gate() {
+fn a_target_that_becomes_a_program_without_an_allocator_does_not_pass_a_gate() {
     let Some(_live) = support::live() else { return };
     let build = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
     let script = format!("echo READY; read go; exec {}", build.build().display());
@@ -236,7 +236,7 @@ fn a_target_that_becomes_a_program_without_an_allocator_passes_no_gate() {
 
 /// Itself, or a script that starts one and ends, with the environment of the script or with none.
 #[test]
-fn a_command_that_becomes_a_daemon_is_said_to_go_on() {
+fn a_command_that_becomes_a_daemon_is_reported_as_running() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("daemon.c").build();
     let program = program.to_str().unwrap();
@@ -276,7 +276,7 @@ fn a_program_that_others_start_is_not_left_behind() {
 
 /// Two of a few calls prove nothing, and none of a few does not either.
 #[test]
-fn a_sampling_that_saw_nothing_decides_nothing() {
+fn a_sample_without_blocks_decides_nothing() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0", "--mib", "1"]);
     let observer = Observer::attach("memleak", target.pid(), &["--gate", "--sample-bytes", "1TiB"]);
@@ -302,7 +302,7 @@ fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
 
 /// A child that has ended by the time of the report may have leaked all that there was: its parent only waited for it.
 #[test]
-fn a_command_whose_ended_child_filled_memory_passes_no_gate() {
+fn a_command_whose_ended_child_filled_memory_does_not_pass_a_gate() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("waits.c").build();
     for (work, code) in [("leaks", 3), ("works", 0)] {
@@ -324,7 +324,7 @@ fn a_command_whose_ended_child_filled_memory_passes_no_gate() {
 /// The probes come and go one after the other, and releases are seen for longer than allocations are: these are of blocks that
 /// nobody saw begin, not of memory from before. The target never holds more than 64 blocks.
 #[test]
-fn releases_while_probes_come_and_go_are_not_of_memory_from_before() {
+fn releases_during_attaching_do_not_count_as_memory_from_before() {
     let Some(_live) = support::live() else { return };
     let arguments = ["--threads", "1", "--pairs-per-s", "200000", "--seconds", "60"];
     let mut target = Workload::spawn(&Build::c("loop.c").build(), &arguments);
@@ -337,7 +337,7 @@ fn releases_while_probes_come_and_go_are_not_of_memory_from_before() {
 }
 
 #[test]
-fn quiet_is_obeyed_beside_verbose() {
+fn quiet_is_obeyed_with_verbose() {
     let Some(_live) = support::live() else { return };
     let said = |options: &[&str]| {
         let command = ["memleak", "--", "true"];

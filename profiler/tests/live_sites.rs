@@ -78,7 +78,7 @@ fn leaks_by_the_tick_of_a_hundred_stacks_and_of_eight_functions() {
 
 /// What the cache holds goes: only what has outlived it leaks, and the answer says from which age on.
 #[test]
-fn a_leak_beside_a_cache_of_the_same_line_is_told_apart_from_it() {
+fn a_leak_and_a_cache_of_the_same_line_are_kept_apart() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn(&Build::c("leaks.c").build(), &["beside", "5", "360"]);
     let observer = Observer::attach("memleak", target.pid(), &["--older", "1s", "--for", "6s"]);

@@ -337,7 +337,7 @@ fn the_report_has_every_call_of_the_books() {
 
 /// Callers are counted for all threads together.
 #[test]
-fn options_that_do_not_go_together_are_refused() {
+fn options_that_contradict_each_other_are_refused() {
     let Some(_live) = support::live() else { return };
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let pid = target.pid_argument();

@@ -22,7 +22,7 @@ fn assert_near(what: &str, said: f64, truth: f64) {
 
 /// What the report says is what the program loses by its own clock.
 #[test]
-fn what_calls_cost_is_what_the_program_loses() {
+fn the_reported_cost_is_what_the_program_loses() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("turns.c").build(), &["3000"]);
     let bare = ns_per_turn(&mut target);
@@ -89,7 +89,7 @@ fn threads_that_end_between_two_looks_pay_too() {
 }
 
 #[test]
-fn what_would_cost_too_much_is_refused_with_its_price() {
+fn a_target_that_costs_too_much_is_refused_with_the_price() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("turns.c").build();
     let mut target = Workload::spawn(&program, &["0"]);

@@ -102,7 +102,7 @@ fn a_burst_of_slow_calls_takes_few_stacks() {
 
 /// A handler that a program leaves by a jump: the call that it interrupted is over, and the same call from the same place is another.
 #[test]
-fn a_call_that_a_handler_jumped_out_of_is_not_taken_up() {
+fn a_call_whose_handler_jumped_out_is_not_continued() {
     let Some(_live) = support::live() else { return };
     const BLOCKED_NS: u64 = 60_000_000;
     let (books, counted) = observe("many_calls.c", &["jump"], &[], false);

@@ -76,7 +76,7 @@ fn a_script_is_found_by_its_name() {
 /// Of the processes of a name, those that cannot be observed are left out with a note; named one by one, each has to be
 /// one that can.
 #[test]
-fn what_cannot_be_observed_does_not_keep_the_others() {
+fn a_process_that_cannot_be_observed_does_not_stop_the_others() {
     let Some(_live) = support::live() else { return };
     let folder = tempfile::tempdir().unwrap();
     let good = Workload::spawn::<&str>(&idle(folder.path(), "mixed-64"), &[]);

@@ -193,19 +193,19 @@ fn linkage_tables_of(file: &Path) -> Vec<(&Path, Range<u64>)> {
 #[test]
 fn plugins_at_changing_addresses() {
     let Some(_live) = support::live() else { return };
-    assert_plugins_are_told_apart("apart");
+    assert_plugins_are_kept_apart("apart");
 }
 
 /// Plugins that follow each other at the same addresses: which of them a stack leads through is not known.
 #[test]
 fn plugins_at_the_same_addresses() {
     let Some(_live) = support::live() else { return };
-    assert_plugins_are_told_apart("same");
+    assert_plugins_are_kept_apart("same");
 }
 
 /// A name is that of the plugin that was there, or is said to be unknown; it is never that of another plugin.
 #[track_caller]
-fn assert_plugins_are_told_apart(addresses: &str) {
+fn assert_plugins_are_kept_apart(addresses: &str) {
     let plugin = |name: &str, bytes: &str, frame: &str| {
         let defines = [format!("-DKEEP={name}"), format!("-DBYTES={bytes}"), format!("-DFRAME={frame}")];
         let defines: Vec<&str> = defines.iter().map(String::as_str).collect();

@@ -94,7 +94,7 @@ fn a_dumb_terminal_gets_plain_lines() {
 }
 
 #[test]
-fn the_answer_is_the_last_thing_on_the_screen_as_well() {
+fn the_answer_is_also_the_last_line_on_the_screen() {
     let mut terminal = Terminal::start(command(&[], &[("LC_ALL", "C.UTF-8")]), "xterm", 80, 24);
     assert_eq!(terminal.finish().code(), Some(0));
     let screen = terminal.screen();
@@ -142,7 +142,7 @@ fn rows_are_sorted_by_name_or_title_of_a_column() {
 
 /// A report that was made with a gate is shown without one, and with a file that cannot be written: the words fit the code.
 #[test]
-fn what_the_gate_says_fits_the_exit_code() {
+fn the_message_of_the_gate_fits_the_exit_code() {
     let directory = tempfile::tempdir().expect("a directory");
     let gated = directory.path().join("gated.json");
     let made = piped(&["--gate", "-o", gated.to_str().expect("a path in UTF-8")], &[]);
@@ -206,7 +206,7 @@ fn a_report_is_not_read_from_a_terminal() {
 
 /// What is read, and what standard output goes to, is not written over.
 #[test]
-fn no_output_takes_the_place_of_what_is_needed() {
+fn outputs_do_not_overwrite_files_that_are_needed() {
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path().canonicalize().expect("its path");
     let (leak, known) = (directory.join("leak.json"), directory.join("known.txt"));

@@ -56,7 +56,7 @@ fn nameless(address: u64) -> Value {
 }
 
 #[test]
-fn what_was_unnamed_is_named_by_build_id() {
+fn unnamed_frames_are_named_by_build_id() {
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name);
     let source = place::package().join("tests/workloads/names/join.c");
@@ -102,7 +102,7 @@ fn what_was_unnamed_is_named_by_build_id() {
 }
 
 #[test]
-fn a_directory_that_is_none_is_refused() {
+fn a_path_that_is_not_a_directory_is_refused() {
     let output = report(&["report.json", "--debug-dir", "/nonexistent"]);
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{words}");
@@ -187,7 +187,7 @@ fn a_server_is_asked_only_if_the_user_wants_it() {
 }
 
 #[test]
-fn what_a_server_has_names_frames_later_if_it_is_of_the_build() {
+fn debug_files_from_a_server_name_frames_later_if_the_build_fits() {
     let unnamed = Unnamed::new();
     let (listener, url) = listen();
     let another = fs::read(place::program("profiler")).unwrap();
@@ -208,7 +208,7 @@ fn what_a_server_has_names_frames_later_if_it_is_of_the_build() {
 }
 
 #[test]
-fn what_was_fetched_is_here_the_next_time() {
+fn fetched_files_are_kept_for_the_next_time() {
     let unnamed = Unnamed::new();
     let (listener, url) = listen();
     let whole = unnamed.program.clone();

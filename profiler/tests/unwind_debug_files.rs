@@ -165,7 +165,7 @@ fn a_debug_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn one_table_for_all_who_map_a_file() {
+fn all_processes_that_map_a_file_share_one_table() {
     let place = Place::new();
     let program = place.compile("-Wl,--build-id=0x0123456789abcdef");
     let cache = Cache::new(place.options.clone());

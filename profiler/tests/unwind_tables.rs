@@ -227,7 +227,7 @@ fn the_vdso_has_a_table() {
 }
 
 #[test]
-fn tables_do_not_depend_on_threads_or_company() {
+fn tables_do_not_depend_on_threads_or_other_files() {
     let files: Vec<ProgramFile> = files().iter().map(|path| ProgramFile::open(path).unwrap()).collect();
     let files: Vec<&ProgramFile> = files.iter().filter(|file| file.bytes().len() < 8 << 20).collect();
     let together = build_all(&files, &Options { threads: 3, ..Options::default() });

@@ -165,7 +165,7 @@ fn targets_for_errors() {
 }
 
 #[test]
-fn code_as_in_its_file_is_unchanged() {
+fn code_that_equals_its_file_is_unchanged() {
     let mut workload = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     assert_eq!(process::changed_code(workload.pid()), Vec::<String>::new());
     assert!(workload.lives());

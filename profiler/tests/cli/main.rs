@@ -154,7 +154,7 @@ fn two_kinds_of_target() {
 }
 
 #[test]
-fn what_is_for_a_command_needs_one() {
+fn options_for_a_command_need_one() {
     for option in ["--grace=5s", "--user=nobody", "--leave-running"] {
         let name = option.split('=').next().unwrap();
         assert_usage_error(&["memleak", NO_PROCESS, option], &[name]);
@@ -290,7 +290,7 @@ fn help_lists_every_exit_code() {
 }
 
 #[test]
-fn help_does_not_mind_a_width_that_is_none() {
+fn help_ignores_an_invalid_width() {
     let help = |columns: &str| {
         let mut command = Command::new(place::program("profiler"));
         command.arg("--help").env("COLUMNS", columns).env("NO_COLOR", "1");

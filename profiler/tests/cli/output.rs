@@ -4,7 +4,7 @@ use super::*;
 
 /// As with `| head -3`: the reader is gone.
 #[test]
-fn a_closed_pipe_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     for arguments in ["--help", "doctor", "__tables /bin/true"] {
         let shell =
             format!("{} {arguments} | true; exit ${{PIPESTATUS[0]}}", place::program("profiler").display());
@@ -53,7 +53,7 @@ fn a_recorded_leak_fails_a_gate_unless_it_is_known() {
 }
 
 #[test]
-fn what_does_not_count_needs_a_gate_and_a_file() {
+fn known_leaks_need_a_gate_and_a_file() {
     assert_usage_error(&["memleak", NO_PROCESS, "--user", "nobody"], &["--user", "--pid"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--known", "x"], &["--gate"]);
     assert_usage_error(&["memleak", NO_PROCESS, "--gate-above", "1MiB/h"], &["--gate"]);
@@ -119,7 +119,7 @@ fn a_file_beyond_the_limit_of_sizes_leaves_nothing_behind() {
 
 /// As with `>&-`: what is written goes to `/dev/null`, where the runtime leads it.
 #[test]
-fn a_closed_stdout_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     let directory = tempfile::tempdir().expect("a directory");
     let report = recorded(directory.path());
     let mut shell = Command::new("sh");

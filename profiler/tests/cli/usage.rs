@@ -18,7 +18,7 @@ fn errors(output: &Output) -> (String, String) {
 }
 
 #[test]
-fn typing_errors_are_understood() {
+fn typing_errors_get_a_suggestion() {
     for (line, hint) in [
         ("memleak --pdi 1", "did you mean `--pid`?"),
         ("memleak --oldr 30m", "did you mean `--older`?"),
@@ -48,7 +48,7 @@ fn hidden_commands_are_in_no_hint() {
 }
 
 #[test]
-fn a_word_without_an_option_is_taken_for_what_it_may_be() {
+fn a_stray_word_gets_a_hint_for_what_it_may_be() {
     for (line, hint) in [
         ("memleak 4242", "to observe process 4242: --pid 4242"),
         ("doctor 4242", "to observe process 4242: --pid 4242"),
@@ -70,7 +70,7 @@ fn a_wrong_value_comes_with_the_possible_ones() {
     let (cause, _) = said("memleak --pid 12,x");
     assert_eq!(
         cause,
-        "error: invalid value '12,x' for '--pid <PID>...': 'x' is no process id, which is a whole number from 1 on"
+        "error: invalid value '12,x' for '--pid <PID>...': 'x' is not a process id, which is a whole number from 1 on"
     );
     for (line, option) in [
         ("memleak --name ", "--name <GLOB>"),

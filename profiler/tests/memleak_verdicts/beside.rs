@@ -24,7 +24,7 @@ fn beside(lifetime: f64, ages: f64, seed: u64) -> (Judgement, f64) {
 }
 
 #[test]
-fn a_leak_beside_a_cache_of_twice_the_age_is_found_however_long_it_was_watched() {
+fn a_leak_beside_a_cache_of_twice_the_age_is_found_after_any_time() {
     let lengths = [3.25, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 8.0];
     let lifetimes = [1.5, 1.8, 2.0, 2.1];
     let failed =
@@ -41,7 +41,7 @@ fn a_leak_beside_a_cache_of_twice_the_age_is_found_however_long_it_was_watched()
 
 /// Without the entries of the cache, which go: with them it would be up to three times as much.
 #[test]
-fn its_growth_is_that_of_the_leak_alone() {
+fn its_growth_is_that_of_the_leak_only() {
     let repetitions = repetitions(1_000);
     for (life, ages) in [(1.5, 5.0), (2.0, 5.0), (2.0, 8.0)] {
         let counts = tally(repetitions, |seed| {

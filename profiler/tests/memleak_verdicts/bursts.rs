@@ -102,7 +102,7 @@ fn repetitions_of(beat: &Beat) -> u64 {
 }
 
 #[test]
-fn a_beat_that_goes_on_is_found_and_never_called_stopped() {
+fn a_steady_rhythm_is_found_and_never_called_stopped() {
     let failed = failures(beats(), |beat| {
         let repetitions = repetitions_of(beat);
         let counts = going_on(beat, 0.0, repetitions);
@@ -115,7 +115,7 @@ fn a_beat_that_goes_on_is_found_and_never_called_stopped() {
 
 /// On a busy machine a program may not run for a tenth of a second, and its report is late.
 #[test]
-fn a_stall_before_the_look_is_no_end() {
+fn a_stall_before_the_look_is_not_an_end() {
     let failed = failures(beats(), |beat| {
         let repetitions = repetitions_of(beat);
         let counts = going_on(beat, 0.1, repetitions);
@@ -125,7 +125,7 @@ fn a_stall_before_the_look_is_no_end() {
 }
 
 #[test]
-fn a_beat_that_stops_is_seen_to_within_three_periods_and_an_age() {
+fn the_end_of_a_rhythm_is_seen_within_three_periods_and_an_age() {
     let failed = failures(beats(), |beat| {
         let repetitions = repetitions_of(beat);
         let counts = stopped(beat, repetitions);

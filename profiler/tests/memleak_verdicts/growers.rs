@@ -120,7 +120,7 @@ fn blocks_that_grow_for_ever_leak() {
 
 /// Of the many parts of a few blocks nothing is proved: they are freed together.
 #[test]
-fn blocks_that_grow_and_are_freed_are_no_leak() {
+fn blocks_that_grow_and_are_freed_are_not_a_leak() {
     assert_verdicts(HONEST, |counts, of| count(counts, Verdict::Leak) * 100 <= of);
 }
 

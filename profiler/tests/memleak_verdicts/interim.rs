@@ -107,7 +107,7 @@ fn assert_changes(expected: &'static [Verdict], until: f64) {
 }
 
 #[test]
-fn a_leak_that_goes_on_stays_a_leak_in_every_interim_report() {
+fn a_continuing_leak_stays_a_leak_in_every_interim_report() {
     assert_changes(&[Young, Leak], f64::INFINITY);
 }
 
@@ -119,7 +119,7 @@ fn a_leak_that_stops_is_taken_back_once() {
 
 /// As if there had been one look: within three of its periods and an age.
 #[test]
-fn that_a_leak_has_stopped_is_seen_as_soon_with_many_looks() {
+fn more_looks_do_not_delay_noticing_that_a_leak_has_stopped() {
     let repetitions = repetitions(40);
     let failed = failures(slow(), |beat| {
         let run = |seed: u64| {
@@ -143,7 +143,7 @@ fn flips(said: &[Verdict]) -> bool {
 /// Of what leaks and of what is honest: a leak in one run of a hundred at most, and the verdict of a row, whatever it is, in
 /// one of twenty, since what is honest may come near to the line.
 #[test]
-fn what_was_taken_back_is_not_said_again() {
+fn a_verdict_that_was_taken_back_does_not_return() {
     let scenarios = PLANTED.iter().chain(UNEVEN).chain(HONEST);
     let failed = failures(scenarios.filter(|scenario| scenario.changes == Changes::Once), |scenario| {
         let repetitions = repetitions(40);
@@ -161,7 +161,7 @@ fn what_was_taken_back_is_not_said_again() {
 /// As long as the cache is new, everything is kept. When its first entries are freed, what is left is not known to leak until
 /// it has been watched for long enough: but it is not said to be none meanwhile, but for one run in twenty.
 #[test]
-fn a_leak_in_a_new_cache_is_not_said_to_be_none() {
+fn a_leak_in_a_new_cache_is_not_called_clean() {
     let new = PLANTED.iter().filter(|scenario| scenario.changes == Changes::NewCache);
     let failed = failures(new, |scenario| {
         let repetitions = repetitions(40);
@@ -175,7 +175,7 @@ fn a_leak_in_a_new_cache_is_not_said_to_be_none() {
 /// While it is filled, a table beside a cache is taken for a leak, and not any more once it is full. When the first entries of the
 /// cache are freed, the leak may be taken back and said again, which is known; it must not become more frequent, nor last.
 #[test]
-fn a_table_that_was_filled_is_no_leak_in_the_end() {
+fn a_table_that_was_filled_once_is_not_a_leak() {
     const RUNS: u64 = 200;
     let fill = HONEST.iter().filter(|scenario| scenario.changes == Changes::Fills);
     let failed = failures(fill, |scenario| {

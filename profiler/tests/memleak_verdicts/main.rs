@@ -114,7 +114,7 @@ fn honest_memory_is_never_called_a_leak() {
 
 /// Half an hour asked about, 45 minutes watched: what sorting by outstanding bytes, by age or by survival gets wrong.
 #[test]
-fn four_stacks_of_a_game_server_are_told_apart() {
+fn four_stacks_of_a_game_server_are_kept_apart() {
     let scenarios = PLANTED.iter().chain(HONEST);
     let named = |name| scenarios.clone().find(|scenario| scenario.name == name).expect("is in the lists");
     for (name, verdict) in [

@@ -58,7 +58,7 @@ const CASES: &[Of] = &[
     Of {
         program: "live_joining",
         few: &[],
-        more: &["a_target_that_has_ended_is_forgotten", "every_match_of_a_room_server_counts"],
+        more: &["a_target_that_has_ended_is_forgotten", "calls_of_every_match_of_a_room_server_count"],
     },
     Of {
         program: "live_syscalls",
@@ -103,30 +103,31 @@ const CASES: &[Of] = &[
     },
     Of {
         program: "live_harm",
-        few: &["a_target_that_died_of_our_breakpoints", "growth_by_mmap_is_said_first"],
+        few: &["a_target_that_died_of_our_breakpoints", "growth_by_mmap_is_reported_first"],
         more: &[
-            "a_program_with_the_sign_that_it_copies_its_code",
+            "a_program_that_shows_that_it_copies_its_code",
             "an_allocator_that_was_moved_out_of_reach",
             "code_that_was_moved_keeps_its_names_and_callers",
-            "growth_of_stacks_of_threads_is_said_first",
-            "a_target_that_is_stopped_or_waits_is_said_to",
+            "growth_of_thread_stacks_is_reported_first",
+            "a_target_that_is_stopped_or_idle_is_reported",
             "a_target_that_dies_while_it_is_attached_to",
         ],
     },
-    Of { program: "live_cost", few: &["without_multi_links_the_first_seconds_decide"], more: &[] },
+    Of {
+        program: "live_cost",
+        few: &["without_multi_links_the_cost_of_the_first_seconds_decides"],
+        more: &[],
+    },
     Of {
         program: "live_launch",
-        few: &[
-            "nothing_outlives_a_killed_profiler",
-            "a_command_of_an_observation_that_cannot_begin_never_runs",
-        ],
+        few: &["nothing_outlives_a_killed_profiler", "a_command_never_runs_if_its_observation_cannot_begin"],
         more: &[
             "the_end_of_the_time_ends_the_command_and_what_it_started",
-            "a_command_that_is_deaf_is_killed_when_its_grace_is_over",
+            "a_command_that_ignores_sigterm_is_killed_after_its_grace",
             "an_interrupt_ends_the_command_and_gives_the_report",
-            "what_a_command_leaves_behind_is_ended_too",
+            "processes_that_a_command_leaves_behind_are_ended_too",
             "the_command_does_not_outlive_profiler_and_keeper",
-            "a_command_that_is_left_running_goes_on",
+            "a_command_that_is_left_running_keeps_running",
             "a_command_that_fails_fails_a_gate",
         ],
     },
