@@ -64,11 +64,11 @@ impl Toolchain {
         if !sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file() {
             return Err(lacks("has no sources of core (component rust-src)"));
         }
-        let version = ask(&name, &["-vV"]).ok_or_else(|| lacks("does not tell its version"))?;
+        let version = ask(&name, &["-vV"]).ok_or_else(|| lacks("does not print its version"))?;
         let llvm = version
             .lines()
             .find_map(|line| line.strip_prefix("LLVM version: "))
-            .ok_or_else(|| lacks("does not tell its LLVM version"))?
+            .ok_or_else(|| lacks("does not print its LLVM version"))?
             .to_owned();
         let (first, last) = LLVM_MAJORS;
         match major(&llvm) {

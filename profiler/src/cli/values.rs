@@ -27,7 +27,7 @@ pub(super) fn pids(text: &str) -> Result<Pids, String> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
     let pid = |word: &str| match word.parse::<i32>() {
         Ok(pid) if pid > 0 => Ok(pid.unsigned_abs()),
-        _ => Err(format!("'{word}' is no process id, which is a whole number from 1 on")),
+        _ => Err(format!("'{word}' is not a process id, which is a whole number from 1 on")),
     };
     match words.map(pid).collect::<Result<Vec<u32>, String>>()? {
         none if none.is_empty() => {

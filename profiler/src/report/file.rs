@@ -69,7 +69,7 @@ pub fn read(source: impl Read, name: &Text) -> Result<Report> {
     let parse = |cause| parse_error(error, &json, &cause);
     let head: Head = serde_json::from_slice(&json).map_err(parse)?;
     match head.schema {
-        None => return Err(invalid().because("it is JSON, but no report of profiler").hint(HINT)),
+        None => return Err(invalid().because("it is JSON, but not a report of profiler").hint(HINT)),
         Some(schema) if schema > SCHEMA.into() => {
             return Err(error(ErrorKind::NewerFile)
                 .because(format_args!("it has schema {schema}, and this version reads up to {SCHEMA}"))
@@ -251,7 +251,7 @@ mod tests {
             ("7", "it is not a report of profiler"),
             ("root:x:0:0:NaN:/root:/bin/sh", "it is not a report of profiler"),
             ("\x7fELF\x02", "it is not a report of profiler"),
-            ("{}", "it is JSON, but no report of profiler"),
+            ("{}", "it is JSON, but not a report of profiler"),
             ("{\"schema\":1}", "missing field `meta`"),
             ("{\"schema\":1,\"schema\":1}", "duplicate field"),
             ("{\"schema\":-1}", "invalid value"),

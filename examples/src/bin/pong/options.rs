@@ -104,9 +104,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("`{unit}` is no unit: ms, s, m or h")),
+        _ => return Err(format!("`{unit}` is not a unit: ms, s, m or h")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+    let number: f64 = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
     match Duration::try_from_secs_f64(number * seconds_per_unit) {
         Ok(length) if !length.is_zero() => Ok(length),
         _ => Err("must be more than zero, and finite".to_owned()),

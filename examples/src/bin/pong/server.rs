@@ -130,7 +130,7 @@ async fn attend(
     loop {
         tokio::select! {
             frame = socket.next() => match frame {
-                Some(Ok(Message::Text(text))) => heed(&text, world, session, &stick),
+                Some(Ok(Message::Text(text))) => handle(&text, world, session, &stick),
                 Some(Ok(Message::Close(_))) | None => return Ok(()),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
@@ -146,7 +146,7 @@ async fn attend(
 }
 
 /// Does what the player says. What is not a message of ours is ignored.
-fn heed(text: &str, world: &World, session: SessionId, stick: &AtomicI8) {
+fn handle(text: &str, world: &World, session: SessionId, stick: &AtomicI8) {
     match serde_json::from_str(text) {
         Ok(ClientMessage::Stick { dir }) => stick.store(dir, Ordering::Relaxed),
         Ok(ClientMessage::Say { text }) => {
