@@ -19,7 +19,7 @@ pub(super) const HELP_WIDTH: usize = 80;
     Observing needs root. `profiler report` does not; `profiler doctor` says what\n\
     it cannot find out without.", exit::table()))]
 pub(crate) struct Cli {
-    /// How much to say.
+    /// How much to print.
     #[command(flatten)]
     pub(crate) voice: Voice,
     /// What to do.
@@ -27,7 +27,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// How much to say.
+/// How much to print.
 #[derive(Debug, Args)]
 pub(crate) struct Voice {
     /// Show more: intervals, all stacks, each probe with the reason for its place, each test of doctor. Twice: also

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_how_long_how_much_and_when_there_is_an_answer() {
+    fn the_line_has_the_time_the_counts_and_when_there_is_an_answer() {
         let mut status = Status::new(Some(120 * MINUTE));
         status.update(&at(64_000, 1_000, 0));
         status.update(&at(65_000, 93_000, 0));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_length_there_is_no_time_to_go_and_too_short_a_length_gives_no_verdict() {
+    fn without_a_length_no_time_to_go_and_with_too_short_a_length_no_verdict() {
         let at = |elapsed_ms, hits, lost| Progress {
             answers_after: MINUTE + MINUTE / 4,
             ..at(elapsed_ms, hits, lost)
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_late() {
+    fn the_rate_is_recent() {
         let mut status = Status::new(None);
         for (ms, hits, rate) in [
             (0, 0, None),

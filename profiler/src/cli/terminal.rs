@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_tells_its_size_and_a_pipe_is_told() {
+    fn a_terminal_reports_its_size_and_a_pipe_uses_columns() {
         let term = ("TERM", "xterm");
         let here = with(true, SIZE, &[term, ("COLUMNS", "70")]);
         assert_eq!((here.width, here.rows, here.redraws, here.colour), (100, Some(30), true, true));
@@ -180,17 +180,14 @@ mod tests {
             assert!(dumb.ascii && !dumb.redraws && !dumb.colour, "{dumb:?}");
             assert_eq!((dumb.width, dumb.rows), (100, Some(30)));
         }
-        assert!(
-            with(false, None, &[("TERM", "dumb")]).ascii,
-            "what reads from the pipe is the dumb terminal"
-        );
+        assert!(with(false, None, &[("TERM", "dumb")]).ascii, "the reader of the pipe is the dumb terminal");
         assert!(!with(false, None, &[]).ascii, "as from cron");
         let serial = with(true, None, &[("TERM", "vt102")]);
         assert!(!serial.redraws && serial.rows.is_none(), "{serial:?}");
     }
 
     #[test]
-    fn the_locale_decides_on_ascii_and_the_first_variable_counts() {
+    fn the_first_variable_of_the_locale_decides_on_ascii() {
         for (variables, ascii) in [
             (&[("LC_ALL", "C")][..], true),
             (&[("LC_ALL", "POSIX"), ("LANG", "de_DE.UTF-8")], true),

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_is_told_the_range() {
+    fn the_error_for_a_number_out_of_range_has_the_range() {
         assert_eq!((rows("0"), stacks("16384")), (Ok(0), Ok(16_384)));
         assert_eq!(rows("007"), Ok(7));
         for wrong in ["-1", "1.5", "many", "", "+", "99999999999999999999", "4294967296"] {

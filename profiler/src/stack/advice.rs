@@ -73,7 +73,7 @@ fn words(missing: Missing, runtimes: &BTreeSet<Runtime>) -> Vec<&'static str> {
         }
         if missing.lacks_inlined() && !lacks_names && *runtime == Runtime::V8 {
             words.push(
-                "JavaScript functions that V8 puts into others have no names of their own there: start node with \
+                "JavaScript functions that V8 inlines into others have no names of their own: start node with \
                  --no-turbo-inlining as well",
             );
         }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_name_is_not_passed_over() {
+    fn code_without_names_gets_advice() {
         assert!(of(NAMES, &[]).contains("/tmp/perf-PID.map"));
         assert!(of(NAMES, &[Runtime::CPython]).contains("/tmp/perf-PID.map"));
         assert_eq!(of(CALLERS, &[]), "");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn interpreted_functions_are_the_matter_of_v8_alone() {
+    fn only_v8_gets_advice_on_interpreted_functions() {
         let interpreted = Missing { interpreted: 101, ..NOTHING };
         assert!(of(interpreted, &[Runtime::V8]).contains("--interpreted-frames-native-stack"));
         assert_eq!(of(interpreted, &[Runtime::Jvm]), "");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_python_are_asked_for_where_there_are_none() {
+    fn cpython_without_python_functions_gets_advice() {
         let evaluated = Missing { made_frames: 0, evaluated: 7, ..NOTHING };
         assert!(of(evaluated, &[Runtime::CPython]).contains("python3 -X perf"));
         assert_eq!(of(evaluated, &[Runtime::V8]), "");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_that_were_put_into_others_are_the_matter_of_v8_alone() {
+    fn only_v8_gets_advice_on_inlined_functions() {
         let hidden = Missing { hidden: 2, ..NOTHING };
         assert!(of(hidden, &[Runtime::V8]).contains("--no-turbo-inlining"));
         assert_eq!(of(hidden, &[Runtime::Jvm]), "");

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn code_is_placed_in_its_memory_as_that_was_first_seen() {
+    fn code_is_placed_in_its_mapping_as_first_seen() {
         let mut made = MadeCode::default();
         assert_eq!(made.report(SPACE, 0x1234), None);
         made.0.entry(SPACE).or_default().regions.push(0x1000..0x3000);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_that_v8_put_into_others_are_missed() {
+    fn functions_that_v8_inlined_are_missing() {
         let hide = |names: &[&str]| {
             let mut scripts = Scripts::default();
             names.iter().for_each(|name| scripts.add(&Text::from(*name)));

@@ -295,7 +295,7 @@ fn unresolved(resolved: Option<&Resolved>, place: Place) -> &str {
         Place::File(..) | Place::Made => {
             resolved.and_then(|resolved| resolved.unresolved.as_deref()).unwrap_or("not looked up")
         }
-        Place::Kernel => "code of the kernel's: vdso",
+        Place::Kernel => "code of the kernel (vdso)",
         Place::Unmapped => "nothing was mapped there when we looked",
         Place::Shared => "several libraries were mapped there, one after the other",
     }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_looked_up_ahead_and_none_is_missing_in_the_end() {
+    fn names_are_looked_up_early_and_none_is_missing_at_the_end() {
         let mut modules = Modules::default();
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_unloaded_before_its_stack_came_keeps_its_names() {
+    fn a_library_unloaded_before_its_stack_arrived_keeps_its_names() {
         let mut modules = Modules::default();
         let layout = Layout::read(std::process::id(), &mut modules).unwrap();
         let worker = Worker::start(crate::symbolize::Settings::default()).unwrap();
@@ -382,7 +382,7 @@ mod tests {
         let (planted, guessed) = ([last, 0x1234, 0x5678], [last | INTERRUPTED, 0x1234, 0x5678]);
         assert!(
             !stacks.add(1, 0, walk(&planted), &layout, code),
-            "what lies in nothing is to be looked for again"
+            "an address outside of all mappings is looked up again"
         );
         stacks.add(2, 0, Walk { guessed: true, ..walk(&guessed) }, &layout, code);
         stacks.names.finish(&modules, &Nowhere, &worker);

@@ -88,7 +88,7 @@ pub(crate) fn walks(
         match stacks.walked(stack, modules) {
             Some(walked) => sum.add(walks, walked),
             None if stack == NO_STACK => sum.lose("too many different stacks", 0, walks),
-            None => sum.lose("the frames did not get through to profiler", 1, walks),
+            None => sum.lose("the frames did not reach profiler", 1, walks),
         }
     }
     let advice = advice(&sum.missing, spaces);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_is_cut_says_why() {
+    fn a_cut_stack_has_a_reason() {
         for outermost in [
             frame("/srv/pong", Some("work")),
             frame("/srv/pong", None),

@@ -16,7 +16,7 @@ pub(crate) struct Foresight {
     pub(crate) sites: Vec<Site>,
     /// Why it would refuse the process.
     pub(crate) refused: Option<Error>,
-    /// What it would tell the user about the process.
+    /// Notes for the user about the process.
     pub(crate) notes: Vec<String>,
 }
 

@@ -48,19 +48,19 @@ pub(crate) struct CallsArgs {
     /// List calls of at least this length.
     #[arg(long, value_name = "NS", default_value_t = u64::MAX)]
     pub(crate) slow: u64,
-    /// Whose stacks are taken.
+    /// Which calls have their stack taken.
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) stacks: StacksArg,
 }
 
-/// Whose stacks are taken.
+/// Which calls have their stack taken.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum StacksArg {
-    /// Those of no call.
+    /// No calls.
     None,
-    /// Those of calls that are listed.
+    /// Calls that are listed.
     Slow,
-    /// Those of all calls.
+    /// All calls.
     All,
 }
 

@@ -82,7 +82,7 @@ fn wanted<'a>(
     let above = stacks_above(report, index, options.top);
     let below =
         rows.iter().enumerate().filter(|(_, row)| row.stack().is_none_or(|stack| !above.contains(&stack)));
-    // Rows that are no problems and have one stack, such as single calls from one place, show it once.
+    // Rows that are not problems and have one stack, such as single calls from one place, show it once.
     let mut taken = HashSet::new();
     let with_stack: Vec<_> = below
         .filter_map(|(row, of)| Some((RowRef { section: index, row }, *of, report.stack_of(of)?)))

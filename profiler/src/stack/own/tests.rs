@@ -58,7 +58,7 @@ fn the_users_function_is_named_not_the_library_below_it() {
 }
 
 #[test]
-fn code_of_ones_own_without_a_name_is_not_passed_over_for_its_caller() {
+fn own_code_without_a_name_is_not_skipped() {
     let frames = [
         nameless("/srv/server (deleted)", 0x1e_ae98),
         nameless("/srv/server (deleted)", 0x1e_0000),
@@ -73,7 +73,7 @@ fn code_of_ones_own_without_a_name_is_not_passed_over_for_its_caller() {
 }
 
 #[test]
-fn wrappers_that_everybody_knows_are_skipped_and_listed() {
+fn known_wrappers_are_skipped_and_listed() {
     let frames = [
         frame("/usr/bin/redis-server", "je_malloc", None),
         frame("/usr/bin/redis-server", "ztrymalloc_usable_internal", None),
@@ -101,7 +101,7 @@ fn wrappers_that_everybody_knows_are_skipped_and_listed() {
 }
 
 #[test]
-fn where_a_thread_begins_is_named_only_if_there_is_nothing_else() {
+fn the_start_of_a_thread_is_named_only_if_there_is_nothing_else() {
     let libc = "/usr/lib/x86_64-linux-gnu/libc.so.6";
     let begin = frame(libc, "start_thread", None);
     let library = frame("/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0", "g_list_append", None);
@@ -118,7 +118,7 @@ fn where_a_thread_begins_is_named_only_if_there_is_nothing_else() {
 }
 
 #[test]
-fn code_that_a_macro_derived_is_passed_over_for_its_caller() {
+fn code_that_a_macro_derived_is_skipped() {
     let own = Some("/src/protocol.rs");
     let frames = [
         frame("/srv/pong", "serde_json::ser::format_escaped", Some("/.cargo/registry/src/x/ser.rs")),
@@ -140,7 +140,7 @@ fn a_closure_is_named_by_its_function_and_line() {
 }
 
 #[test]
-fn a_method_of_the_program_is_named_not_how_the_jdk_gets_its_memory() {
+fn a_method_of_the_program_is_named_instead_of_the_jdk_below_it() {
     let made = |name| Frame { module: None, file_offset: None, ..frame("", name, None) };
     let jvm = |name| frame("/usr/lib/jvm/java-17-openjdk-amd64/lib/server/libjvm.so", name, None);
     let inner = [
@@ -168,7 +168,7 @@ fn a_method_of_the_program_is_named_not_how_the_jdk_gets_its_memory() {
 }
 
 #[test]
-fn a_script_is_named_not_the_runtime_that_runs_it() {
+fn a_script_is_named_instead_of_its_runtime() {
     let made = |name| Frame { module: None, file_offset: None, ..frame("", name, None) };
     let frames = [
         frame("/usr/bin/node", "node::Buffer::New(v8::Isolate*, unsigned long)", None),

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_tell_sites_apart_and_else_callers_and_else_addresses() {
+    fn sites_are_distinguished_by_line_else_by_caller_else_by_address() {
         assert_eq!(
             shown(&[own(Some(7), "tick", 1), own(Some(9), "tick", 2)]),
             ["push  chat.c:7", "push  chat.c:9"]

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_leaks_whoever_called_it_is_none() {
+    fn a_function_that_leaks_for_every_caller_is_not_a_wrapper() {
         // The same block each time, however many the callers are.
         let push = |caller| path(&[20, caller, 99], 500, 80, 0);
         assert_eq!(found(&[push(1), push(2), push(3)]), NONE);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_loop_nor_recursion_is_taken_for_callers() {
+    fn loops_and_recursion_do_not_count_as_callers() {
         // One hot site below `main`, and others that it calls.
         let paths = [path(&[1, 99], 10_000, 64, 0), path(&[2, 99], 10, 8, 10), path(&[3, 99], 10, 16, 10)];
         assert_eq!(found(&paths), NONE);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn several_entries_of_one_allocator_are_wrappers_as_it_is() {
+    fn several_entries_of_one_allocator_are_wrappers_too() {
         // core <- {alloc, calloc, strdup} <- many.
         let mut paths = Vec::new();
         for (entry, first) in [(40, 100), (41, 200), (42, 300)] {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_most_of_the_program_uses_is_passed_over() {
+    fn a_container_that_most_of_the_program_uses_is_skipped() {
         let append = |caller: u32| Path {
             bytes: 10_007 + u64::from(caller),
             ..path(&[7, caller, 99], 100, 1, if caller.is_multiple_of(2) { 0 } else { 100 })
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_says_so_needs_less() {
+    fn a_function_named_as_an_allocator_needs_less_evidence() {
         let paths = [path(&[1, 10, 99], 100, 24, 0), path(&[1, 11, 99], 100, 40, 0)];
         assert_eq!(wrappers(&paths, |function| function == 1), HashSet::from([1]));
         assert_eq!(wrappers(&paths, |_| false), HashSet::new());
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn few_blocks_say_nothing() {
+    fn few_blocks_are_not_evidence() {
         let paths = [path(&[1, 10, 9], 3, 24, 0), path(&[1, 11, 9], 3, 40, 3), path(&[1, 12, 9], 3, 48, 0)];
         assert_eq!(found(&paths), NONE);
     }

@@ -16,11 +16,11 @@ pub struct Meaning {
     pub block: From,
     /// The block that the call takes over.
     pub old: From,
-    /// Size if no argument tells.
+    /// Size if no argument has it.
     pub fixed_size: u32,
     /// Whether the function hands memory out or takes it back.
     pub role: Role,
-    /// Whether it belongs to the C++ operators, which mostly stand on top of another allocator.
+    /// Whether it is one of the C++ operators, which mostly call another allocator.
     pub operator: bool,
 }
 
@@ -106,7 +106,7 @@ const C: &[(&str, Meaning)] = &[
 /// Plain; jemalloc's, configured or through Rust's tikv-jemallocator; gperftools'; mimalloc's.
 const C_PREFIXES: &[&str] = &["", "je_", "_rjem_", "tc_", "mi_"];
 
-/// What jemalloc has besides.
+/// Further functions of jemalloc.
 const JEMALLOC: &[(&str, Meaning)] = &[
     ("mallocx", Meaning::alloc(0)),
     ("rallocx", Meaning::realloc(0, 1)),
@@ -115,7 +115,7 @@ const JEMALLOC: &[(&str, Meaning)] = &[
 ];
 const JEMALLOC_PREFIXES: &[&str] = &["", "je_", "_rjem_"];
 
-/// What mimalloc has besides.
+/// Further functions of mimalloc.
 const MIMALLOC: &[(&str, Meaning)] = &[
     ("mi_malloc_small", Meaning::alloc(0)),
     ("mi_zalloc", Meaning::alloc(0)),
@@ -186,20 +186,20 @@ pub(crate) fn meaning(name: &str) -> Option<Meaning> {
     prefixed(C_PREFIXES, C).or_else(|| prefixed(JEMALLOC_PREFIXES, JEMALLOC)).or_else(|| find(MIMALLOC, name))
 }
 
-/// Whether a known function throws an exception when it fails: `operator new` and what stands in for it, unless it
-/// promises not to.
+/// Whether a known function throws an exception when it fails: `operator new` and its equivalents, unless they are declared not
+/// to throw.
 pub(crate) fn throws(name: &str) -> bool {
     let new = NEW.iter().any(|stem| name.starts_with(stem)) || name.starts_with("mi_new");
     new && !name.contains("nothrow")
 }
 
-/// Whether only an allocator defines such a function that also has an `operator new`, which throws when the machine
-/// has no memory, and at no other time: jemalloc, gperftools, mimalloc.
+/// Whether such a function is defined only by allocators whose `operator new` throws when the machine has no memory, and at no
+/// other time: jemalloc, gperftools, mimalloc.
 pub(crate) fn brings_new(name: &str) -> bool {
     name.starts_with("tc_") || name.starts_with("mi_") || name.ends_with("mallocx")
 }
 
-/// Which allocator it is that has these functions in this file, as far as names tell.
+/// The allocator that has these functions in this file, as far as names show.
 pub(crate) fn family(file: &str, functions: &[String]) -> &'static str {
     let file = file.rsplit('/').next().unwrap_or(file);
     let any = |fits: &dyn Fn(&str) -> bool| functions.iter().any(|name| fits(name));

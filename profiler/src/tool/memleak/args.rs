@@ -16,7 +16,7 @@ use crate::{
     units::options::{bytes, duration_from, positive_bytes, whole},
 };
 
-/// What only this tool takes.
+/// The options that only this tool has.
 #[derive(Debug, Args)]
 struct MemleakArgs {
     /// Age from which a block is suspicious: one that healthy allocations never reach.
@@ -76,9 +76,9 @@ pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
     Ok(Box::new(Memleak::new(options, settings)))
 }
 
-/// Ages below the clock's step are all the same.
+/// Ages below the clock's step cannot be distinguished.
 fn age(text: &str) -> Result<Duration, String> {
-    duration_from(LEAST_AGE, ": on some kernels the clock that ages are taken from ticks no oftener", text)
+    duration_from(LEAST_AGE, ": on some kernels the clock for ages does not tick more often", text)
 }
 
 fn blocks(text: &str) -> Result<u32, String> {
@@ -95,8 +95,7 @@ mod tests {
         for short in ["9.9ms", "0.0000001s", "0s", "1ns"] {
             let why = age(short).unwrap_err();
             assert_eq!(
-                why,
-                "must be 10ms or more: on some kernels the clock that ages are taken from ticks no oftener",
+                why, "must be 10ms or more: on some kernels the clock for ages does not tick more often",
                 "{short}"
             );
         }

@@ -14,21 +14,21 @@ use crate::{
     stats::lifetimes::live::Live,
 };
 
-/// How often a place is read until two readings agree. Each is a few nanoseconds after the one before, and a
-/// different block at the same address takes the target a malloc and its probes.
+/// How often a place is read until two readings agree. A reading takes a few nanoseconds, while it takes the target a malloc with
+/// its probes to put a different block at the same address.
 const READINGS: usize = 8;
 
 /// The sizes of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// log2 of the number of buckets. They are there from the start, [`BUCKET_BLOCKS`] blocks in 128 bytes each.
+    /// log2 of the number of buckets. All exist from the start, with [`BUCKET_BLOCKS`] blocks in 128 bytes each.
     bucket_bits: u32,
     /// Most blocks in the hash map for those that do not fit into their bucket. It takes memory as it fills.
     pub(crate) spilled: u32,
 }
 
 impl Room {
-    /// Room for a number of blocks at least, of which some are expected.
+    /// Room for at least this many blocks, of which some are expected.
     pub(crate) fn new(expected: u64, at_least: u32) -> Room {
         /// 128 KiB and 128 MiB.
         const BITS: std::ops::RangeInclusive<u32> = 10..=20;
@@ -65,7 +65,7 @@ impl Blocks {
         Ok(Blocks { map, buckets })
     }
 
-    /// Every live block with its key: the address space and the address. A block that grew comes in its parts.
+    /// Every live block with its key: the address space and the address. A block that grew is given part by part.
     pub(crate) fn for_each_placed(
         &self,
         object: &Object,

@@ -17,7 +17,7 @@ use crate::{
     units,
 };
 
-/// Shown beside every value that cannot rest on incomplete data.
+/// Shown in place of every value that incomplete data cannot support.
 const WITHHELD: &str = "withheld: the data are incomplete";
 
 /// The columns, in order. `{A}` in a title stands for the age asked about.
@@ -52,7 +52,7 @@ const OF_SITES: [Described; 5] = [
 /// Columns that only stacks have.
 const OF_STACKS: [Described; 2] =
     [("site", "Site", Unit::Count, Role::Label, false), ("stack_id", "Stack", Unit::None, Role::Key, false)];
-/// The process, which people see if there are several, and which of the programs it is that the process was one after the other.
+/// The process, which is shown if there are several, and the number of the program if the process executed several in turn.
 const PID: Described = ("pid", "PID", Unit::None, Role::Key, true);
 const PROGRAM: Described = ("program", "Program", Unit::Count, Role::Key, false);
 
@@ -82,8 +82,8 @@ pub(super) fn with_ends((pid, program): (u32, u64), cells: Vec<Value>, last: Vec
     [Value::Exact(pid.into()), Value::Exact(program)].into_iter().chain(cells).chain(last).collect()
 }
 
-/// What identifies a site, whatever other sites there are: the function, its file, its place in the source, and whether the row
-/// is of a line or of a function with all that it calls.
+/// What identifies a site, independent of other sites: the function, its file, its place in the source, and whether the row is
+/// about a line or about a function with everything that it calls.
 pub(super) fn site_key(own: Option<&Own>, with_callees: bool) -> [Value; 4] {
     let missing = |why: &str| Value::Unknown(why.to_owned());
     let named =
@@ -98,9 +98,8 @@ pub(super) fn site_key(own: Option<&Own>, with_callees: bool) -> [Value; 4] {
     ]
 }
 
-/// The cells of a stack. Without a verdict if the data do not carry one. `skipped` are the allocation wrappers further in
-/// than the function. `leaking` are the stacks that leak, if not all of them do: what is old is theirs, as are the figures of
-/// the judgement.
+/// The cells of a stack; without a verdict if the data do not support one. `skipped`: the allocation wrappers further in than the
+/// function. `leaking`: the stacks that leak, if not all do; the old memory and the figures of the judgement are theirs.
 pub(super) fn cells(
     judged: &Judged<'_>,
     leaking: Option<&StackRow>,
@@ -158,7 +157,7 @@ fn passed_over(wrappers: &[Text]) -> Value {
 fn growth(judgement: &Judgement) -> Value {
     match judgement.growth {
         Growth::Stopped => Value::Word("stopped".to_owned()),
-        // Its blocks get old one after the other, and none much older: the bytes older than the age stay as many.
+        // Its blocks get old one after the other, and none gets much older: the amount of old memory stays the same.
         _ if judgement.verdict == Verdict::Cache => Value::Word("bounded".to_owned()),
         _ => estimate(judgement.growth_bytes_per_hour.as_ref(), "observed for less than the age asked about"),
     }

@@ -5,7 +5,7 @@ use profiler_common::memleak::counters::Counter;
 use super::{collect::Snapshot, session::Session};
 use crate::{observe::Part, units};
 
-/// The smallest block that an allocator gives, in bytes: what it holds beside it needs as much.
+/// The smallest block of an allocator, in bytes. Its own bookkeeping for a block needs as much.
 const SMALLEST_BLOCK_BYTES: u64 = 16;
 
 /// Puts the coverage of a snapshot into a part.
@@ -19,7 +19,7 @@ pub(super) fn coverage(session: Session<'_>, snapshot: &Snapshot, part: &mut Par
     part.before_attach = before(session.tool.bytes_before, freed);
 }
 
-/// What was lost, each with what to do about it.
+/// The losses, each with advice.
 fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
     let shown = |n: u64| units::count(n as f64);
     let mut because = Vec::new();
@@ -54,8 +54,8 @@ fn losses(count: &dyn Fn(Counter) -> u64) -> Vec<String> {
     because
 }
 
-/// Says what was in use before. `freed`: releases of unknown blocks. One that began between the first probe and the last, and
-/// is released later, counts as one from before: so there may be no more of them than fit.
+/// Says what was in use before. `freed`: releases of unknown blocks. A block that was allocated between the first probe and the
+/// last, and released later, is counted among them: so the number is limited to what fits into that memory.
 fn before(bytes: u64, freed: u64) -> Option<String> {
     if bytes == 0 {
         return None;

@@ -1,5 +1,5 @@
-//! What is said besides the answer, in the order of what matters: before it what died, what was not in sight and what grew
-//! out of sight; behind it what may be worth a look.
+//! Findings besides the answer, in the order of their importance: before it, targets that died, what was not seen, and growth
+//! that bypasses allocators; after it, what may be worth a look.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use crate::{
     tool::Tool as _,
 };
 
-/// What blocks of memory are called where nothing was seen of them.
+/// The vocabulary of this tool where nothing was seen.
 const TERMS: Terms = Terms {
     nothing: "No allocation was seen",
     does: "allocates",
@@ -74,7 +74,7 @@ pub(super) fn complete(
     {
         *clean = growth;
     }
-    // What did not run was not observed: nothing is known to be without a leak.
+    // A target that did not run was not observed: it is not known to be free of leaks.
     if before.iter().any(|finding| finding.rule == rules::HALTED) {
         part.findings.retain(|finding| finding.rule != rules::CLEAN);
     }
@@ -95,8 +95,7 @@ pub(super) fn complete(
     Ok(())
 }
 
-/// What died is said first of all; what limits the answer is said before it, but behind a leak: that is proved whatever else
-/// was not in sight.
+/// Deaths come first of all. Limits come before the answer, but after a leak, which is proved whatever was not seen.
 fn place(findings: &mut Vec<Finding>, limiting: Vec<Finding>, harm: impl Iterator<Item = Finding>) {
     let leak = findings.iter().position(|finding| finding.rule == rules::LEAK);
     let before_answer = leak.map_or(0, |leak| leak + 1);

@@ -1,4 +1,4 @@
-//! What is said of targets that freed what they held as they ended.
+//! Findings about targets that freed their memory as they ended.
 
 use std::time::Duration;
 

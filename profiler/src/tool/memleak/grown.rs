@@ -33,9 +33,9 @@ fn ever(session: Session<'_>, space: u16) -> f64 {
     totals.map(|total| if sampled { total.weight_bytes as f64 } else { total.alloc_bytes as f64 }).sum()
 }
 
-/// What is to be said in place of "no leak": the target whose live blocks grew most, if they grew by much. A block that grows
-/// by being moved to a new one is always young, however long its owner keeps it: a vector of C++, or `realloc` in a
-/// sampled run.
+/// The finding instead of "no leak" if live blocks grew by much: it names the target whose live blocks grew most. A block that
+/// grows by being moved to a new one is always young, however long its owner keeps it: a C++ vector, or `realloc` in a sampled
+/// run.
 pub(super) fn live_growth(grown: &[Grown], length: Duration) -> Option<Finding> {
     let grew = |grown: &Grown| {
         grown.growth().saturating_sub(grown.unexplained()).saturating_sub(grown.released as u64)

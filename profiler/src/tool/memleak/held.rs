@@ -1,4 +1,4 @@
-//! What targets hold, read now and then: what they held a moment before their end is what they are judged by.
+//! What targets hold, read at intervals: a target is judged by what it held just before it ended.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -20,7 +20,7 @@ impl Memleak {
         collect::snapshot(self.object()?, self.totals()?, self.blocks()?, stacks, moments, space_of)
     }
 
-    /// Keeps what the targets hold, where that is not too soon.
+    /// Notes what the targets hold, unless the last look was too recent.
     pub(super) fn look_at_held(&mut self, on: &Observation<'_>) -> Result<()> {
         let begun = Instant::now();
         if self.recent.is_too_soon(begun) || on.spaces.iter().all(|space| space.ended.is_some()) {
@@ -32,7 +32,7 @@ impl Memleak {
         Ok(())
     }
 
-    /// Keeps what was read since `begun` of targets that still live.
+    /// Keeps what was read since `begun`, for targets that are still alive.
     pub(super) fn keep(
         &mut self,
         on: &Observation<'_>,
@@ -56,7 +56,7 @@ impl Memleak {
         recent.looked(begun);
     }
 
-    /// Puts those that freed most of what was old as they ended back to how they were just before.
+    /// Replaces the rows of targets that freed most of their old memory as they ended by those from just before.
     pub(super) fn as_they_lived(&mut self, on: &Observation<'_>, rows: &mut [StackRow], moments: &Moments) {
         let by_themselves =
             on.spaces.iter().filter(|space| space.ended.is_some() && space.killed_by != Some(libc::SIGKILL));

@@ -1,4 +1,4 @@
-//! The object of the kernel side, with room for what is to come.
+//! The kernel side's object, with room for what is expected.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::{
 
 const TOOL: &str = "memleak";
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memleak"));
-/// Room for live blocks, at least: a server that leaks may be small when it is attached to. It costs 16 MiB.
+/// Least room for live blocks: a server that leaks may be small when it is attached to. It costs 16 MiB.
 const LEAST_BLOCKS: u64 = 1 << 20;
-/// The same, at most, if the user does not ask for more.
+/// Most room, unless the user asks for more.
 const MOST_BLOCKS: u64 = 1 << 22;
 
-/// The object with room for next to nothing, to try things out.
+/// The object with minimal room, for trying it out.
 pub(crate) fn load_small() -> Result<Object> {
     load(&Options::default(), monotonic_ns(), 16, Room::new(0, 1024), Maps::new())
 }
@@ -63,7 +63,8 @@ pub(super) fn load(
     Object::load(TOOL, OBJECT, Settings { globals, entries, shared })
 }
 
-/// log2 of the step, in age units, in which blocks that grow get parts: an eighth of the age asked about, or up to half that.
+/// log2 of the step, in age units, in which growing blocks get parts: between a sixteenth and an eighth of the age asked
+/// about.
 fn part_shift(older: Duration) -> u32 {
     let eighth = older.as_nanos() as u64 / UNIT_NS / 8;
     eighth.max(1).ilog2()

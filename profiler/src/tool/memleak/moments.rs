@@ -1,4 +1,4 @@
-//! The time that is looked at: of the whole observation, and of each address space up to its own end.
+//! The time that is judged: of the whole observation, and of each address space up to its own end.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ impl Memleak {
 
     /// The part of it in which a space was observed.
     pub(super) fn moment_of(&self, space: &Space, whole: Moment) -> Moment {
-        // What is stopped does nothing: its blocks are as old as they were then.
+        // A stopped process does nothing: its blocks are as old as they were when it stopped.
         let halted = space.seen.halts.since_ns().map(|since| self.units(since));
         let end = self.ends.get(&space.number).copied().or(halted);
         let now_units = end.map_or(whole.now_units, |end| end.min(whole.now_units));
@@ -54,8 +54,8 @@ impl Memleak {
         Ok(moments)
     }
 
-    /// The end of spaces that are gone: their last allocation, if it came after they were last seen alive. The end is
-    /// noticed later, and a leak must not seem to have ended before its process.
+    /// When spaces that are gone ended: at their last allocation, if that came after they were last seen alive. The end is
+    /// noticed later, and a leak must not seem to have stopped before its process did.
     fn find_ends(&mut self, on: &Observation<'_>) -> Result<()> {
         let open = || {
             on.spaces

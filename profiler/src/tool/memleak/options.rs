@@ -1,4 +1,4 @@
-//! What a run of `memleak` is asked to do.
+//! The settings of `memleak`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{observe::functions::plan::Placement, units};
 pub struct Options {
     /// Age from which a block counts as old.
     pub older: Duration,
-    /// Sample one allocation per this many bytes, in the mean.
+    /// Sample one allocation per this many bytes, on average.
     pub sample_bytes: Option<u64>,
     /// Stacks that hold less, and are not leaks, are left out of the report's rows, in bytes.
     pub min_bytes: u64,
@@ -22,8 +22,8 @@ pub struct Options {
     pub placement: Placement,
 }
 
-/// The shortest age that can be told from none on every kernel: the clock of ages is the kernel's tick counter, of which a step
-/// takes up to this (CONFIG_HZ=100).
+/// The shortest age that can be distinguished from 0 on every kernel: the clock for ages is the kernel's tick counter, whose step
+/// is at most this long (CONFIG_HZ=100).
 pub const LEAST_AGE: Duration = Duration::from_millis(10);
 
 impl Default for Options {
@@ -41,7 +41,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What to say at the start if the observation is too short to judge blocks of that age.
+    /// The warning at the start if the observation is too short to judge blocks of that age.
     pub(super) fn too_short(&self, length: Option<Duration>) -> Option<String> {
         let length = length?;
         let needed = needed(self.older);

@@ -1,7 +1,7 @@
 //! Which functions of a file to probe, and where.
 //!
-//! Everything that hands out or takes back memory is probed, but nothing twice: a function with several names once,
-//! and a function that only hands over to another (`operator new` on top of `malloc`) not at all.
+//! Everything that hands out or takes back memory is probed, but nothing twice: a function with several names is probed once, and
+//! a function that only calls another one (`operator new` calling `malloc`) not at all.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -23,16 +23,16 @@ use crate::{
     },
 };
 
-/// What the user is told where `operator new` of an allocator of its own cannot be followed.
+/// The note if `operator new` of an allocator cannot be followed.
 const NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: it belongs to the allocator itself and throws when \
     memory is short, and here a return probe would turn that exception into a crash (it takes Linux 6.13 and memory \
     that is not rationed by RLIMIT_AS, RLIMIT_DATA or vm.overcommit_memory=2)";
 
-/// The same where the program has an `operator new` of its own, whose returns are not to be found.
+/// The same if the program has an `operator new` of its own, whose returns cannot be found.
 const OWN_NEW_IS_NOT_FOLLOWED: &str = "operator new is not followed: the program has its own, which may throw, and its \
     returns cannot be seen without a return probe, which would turn that exception into a crash";
 
-/// What is said where there is no allocator.
+/// The error if there is no allocator.
 pub(super) const WANTED: Wanted = Wanted {
     what: "an allocator",
     because: "none of the files it maps defines malloc, operator new, or a known allocator's functions",
@@ -61,7 +61,7 @@ impl Functions for Allocators<'_> {
     }
 }
 
-/// A function that was found, under the best of its names.
+/// A function that was found, with its best name.
 struct Found {
     symbol: Symbol,
     meaning: Meaning,
@@ -117,8 +117,8 @@ fn plan(image: &Image<'_>, custom: &[Custom], placement: Placement, space: u16) 
     plan
 }
 
-/// The functions to consider, each once however many names it has: one that the user gave, else a plain one rather
-/// than an operator, else the shortest.
+/// The functions to consider. Each appears once, under one of its names: one that the user gave, else a plain one instead of an
+/// operator, else the shortest.
 fn find(image: &Image<'_>, custom: &[Custom]) -> BTreeMap<u64, Found> {
     let named = |name: &str| custom.iter().find(|c| c.name == name);
     let symbols = image.functions(&|name| allocators::meaning(name).is_some() || named(name).is_some());
@@ -150,7 +150,7 @@ fn of_role(functions: &BTreeMap<u64, Found>, role: Role) -> impl Iterator<Item =
     functions.iter().filter(move |(_, f)| f.meaning.role == role).map(|(address, _)| *address)
 }
 
-/// Addresses of the functions that hand every call over to another that is probed.
+/// Addresses of the functions that pass every call on to another one that is probed.
 fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
     let names = allocators::names();
     let mut forwarding: Vec<u64> = Vec::new();
@@ -160,7 +160,7 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
         let is_allocator =
             functions.values().any(|f| f.meaning.role == role && !f.meaning.operator && !f.own);
         for (address, found) in functions.iter().filter(|(_, f)| f.meaning.role == role) {
-            // A function that the user names is what the user wants to see.
+            // If the user names a function, that is the one to show.
             if found.own {
                 continue;
             }
@@ -175,9 +175,9 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
                     operator || Meaning { operator: false, ..other.meaning } == found.meaning
                 }),
             };
-            // Two functions that hand over to each other must not both be left out.
+            // Of two functions that call each other, one must be kept.
             let mutual = matches!(handed.to, Callee::Address(to) if forwarding.contains(&to) && !operator);
-            // An operator that leaves its file for `malloc` has no memory of its own, whatever else it does: it throws.
+            // An operator that calls `malloc` in another file has no memory of its own, even if it also throws.
             let leaves = matches!(handed.to, Callee::Name(_)) && !is_allocator;
             if same && !mutual && (leaves || handed.every_call) {
                 forwarding.push(*address);
@@ -187,7 +187,7 @@ fn forwarders(image: &Image<'_>, functions: &BTreeMap<u64, Found>) -> Vec<u64> {
     forwarding
 }
 
-/// The operators that stand on top of another allocator: they keep no frame pointer, and are stepped out of.
+/// The operators that call another allocator: they keep no frame pointer, and walks step over them.
 fn between(functions: &BTreeMap<u64, Found>, forwarding: &[u64]) -> Vec<Symbol> {
     let between = |(address, found): (&u64, &Found)| {
         let stands_between = found.meaning.operator && found.meaning.role == Role::Alloc;

@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// What to do with a program of Go.
+/// What to do with a Go program.
 pub(super) const FOR_GO: &str = "go tool pprof http://HOST/debug/pprof/heap";
 
-/// The tool, for those who ask what there is.
+/// The tool, as the registry has it.
 pub(crate) const ABOUT: About = About {
     name: "memleak",
     question: "Which call stacks allocate memory that is never freed?",
@@ -50,7 +50,7 @@ pub(crate) const ABOUT: About = About {
     predict,
 };
 
-/// What it would do with a process. `method`: the best way of attaching that works here, if one does.
+/// What it would do with a process. `method`: the best way of attaching that works here, if any.
 fn foresee(process: Process, modules: &mut Modules, method: Option<Method>) -> Result<Foresight> {
     let options = Options::default();
     let check = |space: &Space, modules: &Modules| check(space, modules, FOR_GO);

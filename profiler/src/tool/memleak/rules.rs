@@ -1,24 +1,24 @@
-//! The rules of `memleak`: the stable names of what its findings say. Scripts decide by them; a name never changes its
-//! meaning. `docs/memleak.md` lists them.
+//! The rules of `memleak`: the stable names of its findings. Scripts rely on them, and a name never changes its meaning.
+//! `docs/memleak.md` lists them.
 
 #[cfg(test)]
 use crate::observe::rules::{COMMAND_FAILED, COMMAND_KILLED, GUARD, INCOMPLETE as NOT_ALL_OBSERVED, NOTE};
 
-/// A target died under observation, most likely of it.
+/// A target died under observation, most likely because of it.
 pub const KILLED: &str = "memleak.killed";
-/// Memory grew by much that allocations which are followed do not explain.
+/// Memory grew by much that followed allocations do not explain.
 pub const UNEXPLAINED_GROWTH: &str = "memleak.unexplained_growth";
 /// Nothing that could be judged leaks, but live blocks grew by much.
 pub const LIVE_GROWTH: &str = "memleak.live_growth";
 /// A target was stopped.
 pub const HALTED: &str = "memleak.halted";
-/// Children of a target work, and are not observed.
+/// Children of a target do work, and are not observed.
 pub const CHILDREN: &str = "memleak.children";
-/// A target goes on as a program of which nothing is seen.
+/// A target has become a program that is not observed.
 pub const UNOBSERVED: &str = "memleak.unobserved";
 /// Something leaks.
 pub const LEAK: &str = "memleak.leak";
-/// What is not decided yet holds too much for "no leak".
+/// The sites that are not decided yet hold too much for "no leak".
 pub const UNDECIDED: &str = "memleak.undecided";
 /// The observation was too short to judge anything.
 pub const TOO_EARLY: &str = "memleak.too_early";
@@ -28,7 +28,7 @@ pub const CLEAN: &str = "memleak.clean";
 pub const INCOMPLETE: &str = "memleak.incomplete";
 /// No allocation was seen.
 pub const NOTHING_SEEN: &str = "memleak.nothing_seen";
-/// A target has not run for long: what it fills once may still look like growth.
+/// A target is young: whatever fills once after the start may still look like growth.
 pub const FILLING: &str = "memleak.filling";
 /// A target ended before the observation did: it is judged up to then.
 pub const ENDED: &str = "memleak.ended";

@@ -14,7 +14,7 @@ use crate::{
     units,
 };
 
-/// Builds the part, and what the next report is to know of it.
+/// Makes the part, and what the next report compares with.
 pub(super) fn part(session: Session<'_>, snapshot: &Snapshot, moment: &Moment) -> Result<(Part, Before)> {
     let window = moment.window();
     let judged = analyze(&snapshot.rows, &window, &session.tool.before);

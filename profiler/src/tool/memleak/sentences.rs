@@ -27,26 +27,26 @@ use crate::{
     units,
 };
 
-/// Leaking functions that the sentence names.
+/// How many leaking functions a sentence names.
 const MOST_NAMED: usize = 3;
-/// What is undecided matters if it holds this share of all that is old, or of all that is live.
+/// Undecided sites matter if they hold this share of all old memory, or of all live memory.
 const MATTERS: f64 = 0.1;
-/// Few blocks matter if they hold this share of all that is live, and this many bytes.
+/// A few blocks matter if they hold this share of all live memory, and this many bytes.
 const MOST: f64 = 0.5;
 const MOST_BYTES: f64 = 1_048_576.0;
-/// What programs leave behind that ended too early to be judged matters if it is so much together: a shell that becomes the
-/// program leaves less (bash: 65 KiB).
+/// What programs leave that ended too early to be judged matters if it is this much in total: a shell that becomes the program
+/// leaves less (bash: 65 KiB).
 const LEFT_BYTES: f64 = 131_072.0;
-/// Of nothing that was seen for less is it said what it does, however short the age asked about is.
+/// Nothing is judged that was observed for less, however short the age asked about.
 const LEAST_SEEN: Duration = Duration::from_secs(1);
 
-/// What the sentences are made of.
+/// Facts for the sentences.
 pub(super) struct Facts<'a> {
     /// All sites, the worst first.
     pub(super) sites: &'a [JudgedSite],
     /// Their names.
     pub(super) names: &'a [Option<Text>],
-    /// What the sentence calls those that leak.
+    /// What the sentence calls the leaking ones.
     pub(super) spoken: &'a [Option<Text>],
     /// Their processes and address spaces.
     pub(super) programs: &'a [(u32, u16)],
@@ -54,13 +54,13 @@ pub(super) struct Facts<'a> {
     pub(super) processes: &'a [Process],
     /// The rows of the report that show them, if they are shown.
     pub(super) rows: &'a [Option<RowRef>],
-    /// Call stacks looked at.
+    /// Number of call stacks that were looked at.
     pub(super) stacks: usize,
     /// Length of the observation.
     pub(super) length: Duration,
     /// The age asked about.
     pub(super) older: Duration,
-    /// What was drawn, in a sampled run: its figures are estimates.
+    /// What was sampled, in a sampled run: its figures are estimates.
     pub(super) drawing: Option<Drawing>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn findings(facts: &Facts<'_>, complete: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if complete {
         findings.push(answer(facts));
-        // Where no allocation was seen, nothing is filled.
+        // If no allocation was seen, nothing fills up.
         findings.extend(filling(facts.processes, facts.older, rules::FILLING).filter(|_| facts.stacks > 0));
     } else {
         let words = "No verdict: the data are incomplete, and what is missing could change the answer.";
@@ -105,17 +105,17 @@ fn answer(facts: &Facts<'_>) -> Finding {
     undecided(facts).unwrap_or_else(|| clean(facts))
 }
 
-/// How long it takes at least until blocks of this age are judged.
+/// How long it takes until blocks of this age can be judged.
 pub(super) fn needed(older: Duration) -> Duration {
     older.mul_f64(MARGIN).max(LEAST_SEEN)
 }
 
-/// Whether a site leaks, and was seen for long enough to say so.
+/// Whether a site leaks, and was observed long enough to say so.
 fn is_said(site: &JudgedSite, facts: &Facts<'_>) -> bool {
     site.judgement.verdict == Verdict::Leak && site.row.lasted(facts.length) >= LEAST_SEEN
 }
 
-/// What is said where everything that looks like a leak was seen for moments only.
+/// The sentence if everything that looks like a leak was observed only briefly.
 fn seen_for_moments(facts: &Facts<'_>) -> Finding {
     let place =
         facts.sites.iter().position(|site| site.judgement.verdict == Verdict::Leak).unwrap_or_default();
@@ -134,7 +134,7 @@ fn seen_for_moments(facts: &Facts<'_>) -> Finding {
     Finding::new(rules::TOO_EARLY, Severity::Limit, sentence).on(rows)
 }
 
-/// Names what leaks, the fastest first. One function may leak at several lines: it is named once.
+/// Names the leaks, the fastest first. If one function leaks at several lines, it is named once.
 fn leak(facts: &Facts<'_>) -> Finding {
     let leaks: Vec<Leak<'_>> = facts
         .sites
@@ -152,7 +152,7 @@ fn leak(facts: &Facts<'_>) -> Finding {
     leak_evidence(finding, &leaks, said, facts.drawing.is_some())
 }
 
-/// A site that leaks, as the sentence speaks of it.
+/// A leaking site, as the sentence needs it.
 struct Leak<'a> {
     label: Option<&'a Text>,
     /// Its process and its address space.
@@ -163,11 +163,11 @@ struct Leak<'a> {
     /// How long it was observed.
     lasted: Duration,
     stacks: usize,
-    /// The age that counts: of the blocks that got older, none or hardly any was freed.
+    /// The age that counts: none or hardly any of the blocks that got older was freed.
     from: Duration,
     /// Whether any of them was.
     freed: bool,
-    /// Blocks freed at a lower age, though not below the one asked about.
+    /// Blocks freed at a lower age, but not below the age asked about.
     freed_before: u64,
 }
 
@@ -187,7 +187,7 @@ impl<'a> Leak<'a> {
                 || row.weighted.as_ref().map_or(row.old_bytes as f64, |w| w.old_bytes.0),
                 |kept| kept.bytes,
             ),
-            // Of a sampled run, each of the kept stands for as many as any that is old.
+            // In a sampled run, each kept block stands for as many as any old one.
             old_blocks: kept
                 .map_or(old_blocks, |kept| old_blocks * kept.items as f64 / row.old.max(1) as f64),
             lasted: row.lasted(facts.length),
@@ -237,7 +237,7 @@ fn leak_sentence(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Vec<Phrase> {
 /// Says what is undecided, if it holds so much that "no leak found" would be a guess.
 fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     let all_live: f64 = facts.sites.iter().map(live_bytes).sum();
-    // Few blocks are suspect too if they are most of what is live: a long list in one block.
+    // A few blocks are suspect too if they are most of the live memory: a long list in one block.
     let is_most = |site: &JudgedSite| live_bytes(site) >= MOST_BYTES.max(MOST * all_live);
     let is_left = |site: &JudgedSite| site.judgement.reason == Reason::TooShort && site.row.has_ended();
     let left: f64 = facts.sites.iter().filter(|site| is_left(site)).map(live_bytes).sum();
@@ -297,7 +297,7 @@ fn undecided(facts: &Facts<'_>) -> Option<Finding> {
     )
 }
 
-/// What would decide it: time, unless there is no more of it.
+/// What would decide it: more time, unless the program has ended.
 fn undecided_advice<'a>(suspects: impl Iterator<Item = &'a JudgedSite>, facts: &Facts<'_>) -> String {
     let (ended, going): (Vec<&JudgedSite>, Vec<_>) = suspects.partition(|site| site.row.has_ended());
     if going.is_empty() {
@@ -306,7 +306,7 @@ fn undecided_advice<'a>(suspects: impl Iterator<Item = &'a JudgedSite>, facts: &
         return format!("{program} ended after {after}: ask about a shorter age (--older).");
     }
     let when = going.iter().filter_map(|site| site.judgement.judged_after).max();
-    // Seen for as long as the one that was seen for the longest time.
+    // The site that was observed longest counts.
     let lasted = going.iter().map(|site| site.row.lasted(facts.length)).max().unwrap_or(facts.length);
     let length = units::duration(lasted);
     match when.filter(|when| *when > lasted) {

@@ -1,4 +1,4 @@
-//! `memleak` in an observation, for what is said in the end.
+//! `memleak` and its observation, for the report.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use profiler_common::{age::UNIT_NS, memleak::counters::Counter};
 use super::tool::Memleak;
 use crate::observe::{Observation, space::Space};
 
-/// The tool and what it is part of.
+/// The tool and the observation that it is part of.
 #[derive(Clone, Copy)]
 pub(super) struct Session<'a> {
     pub(super) tool: &'a Memleak,
@@ -21,8 +21,8 @@ impl Session<'_> {
         Duration::from_nanos(window.length_units * UNIT_NS)
     }
 
-    /// What was counted while all probes were attached. While they come and go, releases are seen of blocks whose allocation
-    /// was not.
+    /// The counts of the time in which all probes were attached. While probes are being attached or detached, releases are seen
+    /// of blocks whose allocation was not.
     pub(super) fn counts_while_all_attached(
         &self,
         counters: &[u64; Counter::COUNT],

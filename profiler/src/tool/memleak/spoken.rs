@@ -1,4 +1,5 @@
-//! What the first line calls the sites that leak: a function without a name once, whatever places of it leak.
+//! What the first line calls the leaking sites: a function without a name appears once, however many of its places
+//! leak.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use crate::{
     text::Text,
 };
 
-/// What the first line calls each site, given the labels of their rows: where several sites of one function without a name leak,
-/// the function with the place. `owns` has what the sites are named by.
+/// What the first line calls each site, given the labels of their rows: if several sites of one function without a name leak, the
+/// function with the place. `owns`: the functions that name the sites.
 pub(super) fn spoken(
     sites: &[JudgedSite],
     labels: &[Option<Text>],
@@ -76,7 +77,7 @@ mod tests {
             spoken(sites, &labels, &owns).into_iter().map(|label| label.unwrap().terminal()).collect()
         };
         assert_eq!(said(&sites), ["server+0x1000  at 0x1010", "server+0x1000  at 0x1034", "server+0x2010"]);
-        // Of one place the address says where: it is what addr2line takes.
+        // If only one place leaks, the address says which: it is what addr2line takes.
         let churn = Judgement::sample(Verdict::Churn, Reason::ReleasedSoon, 0.0);
         let one = [leak(0), JudgedSite { judgement: churn, ..leak(1) }, leak(2)];
         assert_eq!(said(&one)[0], "server+0x1010");

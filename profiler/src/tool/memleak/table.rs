@@ -1,4 +1,4 @@
-//! The tables of a report: sites, and the stacks that they are made of.
+//! The tables of a report: sites, and the stacks of each site.
 
 use std::time::Duration;
 
@@ -33,13 +33,13 @@ const SITES: usize = 0;
 /// Judged stacks and the sites that they belong to.
 pub(super) struct Table<'a> {
     judged: &'a [Judged<'a>],
-    /// What each of the stacks is named by.
+    /// The function that names each stack.
     owns: Vec<Option<&'a Own>>,
     /// The process and the address space of each of the stacks.
     programs: Vec<(u32, u16)>,
     /// All sites, the worst first.
     sites: Vec<JudgedSite>,
-    /// What each of these is named by.
+    /// The function that names each site.
     of_site: Vec<Option<&'a Own>>,
     /// Of each site that is a function with what it calls, how many stacks through it are judged elsewhere.
     elsewhere: Vec<usize>,

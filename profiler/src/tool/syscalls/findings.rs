@@ -86,8 +86,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         for (who, calls) in threads.iter().filter(|(who, _)| !who.is_several()) {
             findings.extend(of_thread::findings(facts, *who, calls));
         }
-        // Of futex calls, some threads may wake and others wait: only all threads of a process together show whether
-        // calls are in vain.
+        // Of futex calls, some threads may wake and others wait: only all threads of a process together show whether calls are in vain.
         if facts.asked.is_none() {
             findings.extend(of_process::findings(facts));
         }

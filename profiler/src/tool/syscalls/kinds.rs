@@ -27,8 +27,7 @@ pub(super) const SENDS: [u64; 2] = [44, 46];
 pub(super) const CLOCKS: [u64; 3] = [96, 201, CLOCK_GETTIME];
 /// clock_gettime.
 pub(super) const CLOCK_GETTIME: u64 = 228;
-/// Calls that look a path up: open, stat, lstat, access, readlink, openat, newfstatat, readlinkat, faccessat, statx, faccessat2,
-/// openat2.
+/// Calls that look a path up: open, stat, lstat, access, readlink, openat, newfstatat, readlinkat, faccessat, statx, faccessat2, openat2.
 pub(super) const LOOKUPS: [u64; 12] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332, 439, 437];
 /// Calls that wait for a disk: msync, fsync, fdatasync, sync, sync_file_range, syncfs.
 pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];

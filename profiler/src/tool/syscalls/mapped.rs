@@ -42,8 +42,7 @@ impl<T> Mapped<T> {
         Ok(Mapped { map, entries, of: PhantomData })
     }
 
-    /// A pointer to an element; `None` beyond the last one. The kernel side may write at the same time: see
-    /// [`settled`].
+    /// A pointer to an element; `None` beyond the last one. The kernel side may write at the same time: see [`settled`].
     pub(super) fn at(&self, index: u32) -> Option<*const T> {
         // SAFETY: within the mapping.
         (index < self.entries).then(|| unsafe { self.map.as_ptr().cast::<T>().add(index as usize) })
@@ -58,8 +57,7 @@ impl<T> Mapped<T> {
 
 /// How many programs have begun to change a record, and how many are done.
 fn programs(thread: *const Thread) -> (u64, u64) {
-    // SAFETY: an element of a mapping. The count of those that are done is read first: if it equals the other, no
-    // program was running.
+    // SAFETY: an element of a mapping. The count of those that are done is read first: if it equals the other, no program was running.
     unsafe {
         let done = (&raw const (*thread).done).read_volatile();
         fence(Ordering::Acquire);

@@ -1,5 +1,4 @@
-//! Findings about targets rather than calls: those that make no calls, are stopped, have children that do the work, or
-//! have ended.
+//! Findings about targets rather than calls: those that make no calls, are stopped, have children that do the work, or have ended.
 
 use std::{collections::BTreeSet, time::Duration};
 

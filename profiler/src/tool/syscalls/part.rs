@@ -123,8 +123,7 @@ pub(super) fn stacks(
         });
     }
     let walked = weights.values().map(|weight| (weight.stack, weight.things));
-    // A call may have no stack because none was asked for, or because the table was full. Only the latter counts as a
-    // failed walk.
+    // A call may have no stack because none was asked for, or because the table was full. Only the latter counts as a failed walk.
     let without = counted.counter(Counter::StackTableFull);
     part.walked = walked.filter(|(stack, _)| *stack != NO_STACK).chain([(NO_STACK, without)]).collect();
     let weights: Vec<Weight> = weights.into_values().collect();
@@ -180,8 +179,7 @@ pub(super) fn waiting(on: &Observation<'_>, counted: &Counted) -> Vec<(Who, u64)
     alive.flat_map(of_space).collect()
 }
 
-/// The same for one process. Threads that began after `began_ticks` are left out: their calls may have begun after the counts
-/// were read.
+/// The same for one process. Threads that began after `began_ticks` are left out: their calls may have begun after the counts were read.
 fn waiting_in(pid: u32, known: &HashSet<u32>, began_ticks: u64) -> Vec<(u32, u64)> {
     let kind = if is_32_bit(pid) { COMPAT } else { 0 };
     let unknown = threads_of(pid).filter(|tid| !known.contains(tid));

@@ -119,8 +119,7 @@ pub(super) struct Made {
     had: Had,
 }
 
-/// Measures the price of a call, and counts the calls of processes at the same time. It takes less time if no processes
-/// are given.
+/// Measures the price of a call, and counts the calls of processes at the same time. It takes less time if no processes are given.
 ///
 /// # Errors
 /// If the kernel refuses the programs.
@@ -208,8 +207,7 @@ fn per_call_ns((to, from): &mut (UnixStream, UnixStream)) -> std::io::Result<f64
 }
 
 impl Found {
-    /// Replaces the price by the least measured one. It is measured again if it is high, or if a process would be
-    /// refused because of it.
+    /// Replaces the price by the least measured one. It is measured again if it is high, or if a process would be refused because of it.
     pub(super) fn settle(
         &mut self,
         stacks: Stacks,
@@ -252,8 +250,7 @@ impl Found {
 /// # Errors
 /// If a map cannot be read.
 pub(super) fn paid(probes: &Probes, per_call: PerCall) -> Result<Priced> {
-    // Records that were reused no longer have the cost of their thread's walks. The mean of the other threads is used
-    // instead.
+    // Records that were reused no longer have the cost of their thread's walks. The mean of the other threads is used instead.
     let gone = probes.counters()?[Counter::EnterHits.index()];
     let (mut priced, mut of_all) = (Priced { measured: per_call.measured, ..Priced::default() }, (0, 0));
     let mut add = |record: Seen| {

@@ -52,8 +52,7 @@ pub(super) struct Sum {
     pub(super) errors: BTreeMap<u64, u64>,
     /// Calls by duration.
     pub(super) counts: Vec<u64>,
-    /// Calls in progress now: how many, and how long the longest has taken; `None` for the latter if it began before the
-    /// start.
+    /// Calls in progress now: how many, and how long the longest has taken; `None` for the latter if it began before the start.
     pub(super) now: Option<(u64, Option<u64>)>,
 }
 

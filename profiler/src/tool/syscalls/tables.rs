@@ -347,7 +347,10 @@ impl Tables<'_> {
             ("argument", "First argument", Unit::None, Role::Label, false),
         ];
         let mut section = self.section("slow", SLOW_TITLE, &keys, rows.collect(), &sums);
-        for (number, which) in [(self.left_out.work, "that work"), (self.left_out.wait, "that wait")] {
+        for (number, which) in [
+            (self.left_out.work, "that are not meant to wait"),
+            (self.left_out.wait, "that are meant to wait"),
+        ] {
             if number > 0 {
                 let more = units::plural(number as usize, "more call", "more calls");
                 section

@@ -100,8 +100,7 @@ impl Syscalls {
         })
     }
 
-    /// Adapts the limit of what is slow, so that about [`STACKS_PER_S`] calls a second are, and [`WAITS_PER_S`] of
-    /// those that wait.
+    /// Adapts the limit of what is slow, so that about [`STACKS_PER_S`] calls a second are, and [`WAITS_PER_S`] of those that wait.
     fn adapt(&mut self) -> Result<()> {
         let now = durations(self.probes()?)?;
         let [works, waits] = &now;

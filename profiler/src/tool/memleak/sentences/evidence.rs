@@ -1,4 +1,4 @@
-//! The numbers that sentences rest on, before they are rounded.
+//! The unrounded numbers behind the sentences.
 
 use super::Leak;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     stats::{estimate::Estimate, lifetimes::sites::JudgedSite},
 };
 
-/// What the answer that something leaks rests on: the leaks together.
+/// The evidence for the answer that something leaks: the sums over all leaks.
 pub(super) fn leak_evidence<'a>(
     finding: Finding,
     leaks: &[Leak<'_>],
@@ -24,7 +24,7 @@ pub(super) fn leak_evidence<'a>(
         .because("stacks", Unit::Count, Value::Exact(stacks))
 }
 
-/// Bytes or blocks, which are exact unless they were sampled. How far a sampled sum can be off is in the rows.
+/// Bytes or blocks, which are exact unless they were sampled. The rows have the error of sampled sums.
 pub(super) fn counted(number: f64, is_sampled: bool) -> Value {
     match is_sampled {
         false => Value::Exact(number as u64),
@@ -32,7 +32,7 @@ pub(super) fn counted(number: f64, is_sampled: bool) -> Value {
     }
 }
 
-/// The sum of estimates, between the sums of their ends: wider than need be, and certain to hold if theirs do.
+/// The sum of estimates, between the sums of their ends: wider than necessary, but certain to hold if theirs do.
 pub(super) fn total<'a>(estimates: impl Iterator<Item = Option<&'a Estimate>>) -> Value {
     let (mut value, mut low, mut high) = (0.0, 0.0, Some(0.0));
     for estimate in estimates {

@@ -1,15 +1,14 @@
-//! The doubt that what is called a leak still fills up.
+//! The doubt whether what is called a leak is only filling up.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Facts, Leak};
 use crate::{observe::processes::is_filling, units};
 
-/// What is called a leak after fewer ages than this rests on so little that the answer itself says so.
+/// A leak that was called one after fewer ages than this has so little evidence that the answer itself says so.
 const FEW_AGES: u32 = 2;
 
-/// What the answer says itself if all that it calls a leak was seen for a short time only, in processes that have just
-/// begun.
+/// The words in the answer if all its leaks were observed only briefly, in processes that have just started.
 pub(super) fn still_fills(leaks: &[Leak<'_>], facts: &Facts<'_>) -> Option<String> {
     let ages = leaks.iter().map(|leak| {
         let process = facts.processes.iter().find(|process| process.pid == leak.program.0)?;
@@ -44,7 +43,7 @@ mod tests {
         (7..).zip(ages).map(process).collect()
     }
 
-    /// The doubt is where the claim is.
+    /// The doubt is part of the claim.
     #[test]
     fn a_leak_that_was_seen_briefly_in_a_young_process_may_still_fill() {
         let sites = [site(Reason::KeptAndGrowing, 11.0, 42, 2), site(Reason::KeptAndGrowing, 2.0, 4, 1)];
@@ -57,7 +56,7 @@ mod tests {
         };
         let doubt = " (or they are still filling up: the oldest started 13s ago). They have freed none";
         assert!(of(6, &[12, 13]).contains(doubt), "{}", of(6, &[12, 13]));
-        // Watched for ten seconds, which are two ages of 5.
+        // Observed for ten seconds, which are two ages of 5.
         assert!(!of(5, &[12, 13]).contains("filling") && !of(6, &[12, 24]).contains("filling"));
         let one = seen_for(site(Reason::KeptAndGrowing, 11.0, 42, 2), 3_520, true);
         assert!(!said(&[one], &["push"], |_| {}).text.contains("filling"), "of an age that is not known");

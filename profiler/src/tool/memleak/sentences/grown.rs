@@ -1,20 +1,20 @@
-//! How fast the functions grow that leak.
+//! How fast the leaking functions grow.
 
 use std::collections::BTreeMap;
 
 use super::Leak;
 use crate::{naming, text::Text, units};
 
-/// Places of one function that the sentence names.
+/// How many places of one function the sentence names.
 const MOST_PLACES: usize = 3;
 
 /// Bytes and blocks per hour.
 type Rate = (f64, f64);
 
-/// A function that grows, by all its sites that leak.
+/// A growing function, with all its leaking sites.
 pub(super) struct Grown<'a> {
     function: Option<&'a [u8]>,
-    /// What tells its sites apart, each once: lines, callers, addresses or files.
+    /// What distinguishes its sites, each once: lines, callers, addresses or files.
     places: Vec<&'a [u8]>,
     /// By process, and there by address space.
     rates: BTreeMap<u32, BTreeMap<u16, Rate>>,
@@ -48,8 +48,8 @@ fn faster(a: Rate, b: Rate) -> std::cmp::Ordering {
 }
 
 impl Grown<'_> {
-    /// The sum of all processes. Of the programs that one process was, one after the other, it is that of the fastest:
-    /// never did all of them grow at once.
+    /// The sum over all processes. If a process was several programs in turn, the fastest of them counts: they never grew at the
+    /// same time.
     fn rate(&self) -> Rate {
         let fastest = |spaces: &BTreeMap<u16, Rate>| spaces.values().copied().max_by(|a, b| faster(*a, *b));
         let add = |sum: Rate, more: Rate| (sum.0 + more.0, sum.1 + more.1);
@@ -75,7 +75,7 @@ impl Grown<'_> {
         Some(Text::new([name, b" (", &places, b")"].concat()))
     }
 
-    /// Its growth; in blocks where they hold nothing.
+    /// Its growth; in blocks if they have no size.
     pub(super) fn per_hour(&self) -> String {
         let (bytes, blocks) = self.rate();
         if bytes <= 0.0 && blocks > 0.0 {

@@ -1,4 +1,4 @@
-//! What was seen of the leaks: how old the blocks are of which none was freed, what they hold, and what was freed before.
+//! What was seen of the leaks: the age of blocks of which none was freed, what they hold, and what was freed before.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use profiler_common::age::UNIT_NS;
 use super::{Facts, Leak};
 use crate::{stats::lifetimes::survivors::Kept, units};
 
-/// Not more than was seen: what will be freed later, nobody knows. `functions` is how many leak.
+/// Says no more than was seen: what will be freed later is not known. `functions`: how many leak.
 pub(super) fn seen(leaks: &[Leak<'_>], functions: usize, facts: &Facts<'_>) -> String {
     let freed = if leaks.iter().any(|leak| leak.freed) { "hardly any" } else { "none" };
     let they = if functions == 1 { "It has" } else { "They have" };
     let bytes: f64 = leaks.iter().map(|leak| leak.old_bytes).sum();
     let about = if facts.drawing.is_some() { "~" } else { "" };
     let held = match bytes {
-        // Each takes the allocator's least.
+        // Each takes the smallest block of the allocator.
         0.0 => {
             let blocks: f64 = leaks.iter().map(|leak| leak.old_blocks).sum();
             format!("{} blocks of 0 B", units::count(blocks))
@@ -31,7 +31,7 @@ pub(super) fn seen(leaks: &[Leak<'_>], functions: usize, facts: &Facts<'_>) -> S
     )
 }
 
-/// What was freed at an age between the one asked about and the one that the leaks are counted from.
+/// What was freed between the age asked about and the age from which leaks are counted.
 fn freed_before(leaks: &[Leak<'_>], facts: &Facts<'_>) -> String {
     let blocks: u64 = leaks.iter().map(|leak| leak.freed_before).sum();
     let from = leaks.iter().map(|leak| leak.from).max().unwrap_or(facts.older);
@@ -53,7 +53,7 @@ fn ages(leaks: &[Leak<'_>], facts: &Facts<'_>) -> String {
     if lowest == highest { highest } else { format!("{lowest} to {highest}") }
 }
 
-/// An age that was not asked for is rounded up: some may have been freed that were a little younger.
+/// Any other age than the one asked about is rounded up, because some slightly younger blocks may have been freed.
 fn shown(age: Duration, facts: &Facts<'_>) -> String {
     if age == facts.older { units::duration(age) } else { units::rounded_up(age) }
 }

@@ -1,4 +1,4 @@
-//! What is said, word by word.
+//! The exact words of the sentences.
 
 use profiler_common::memleak::counters::Counter;
 
@@ -17,7 +17,7 @@ use Reason::{
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// A site whose blocks hold `kib` that are old and as much again that is not.
+/// A site whose blocks hold `kib` of old memory and as much that is younger.
 pub(super) fn site(reason: Reason, mib_per_hour: f64, kib: u64, stacks: usize) -> JudgedSite {
     let verdict = match reason {
         KeptAndGrowing | StillKeptAndGrowing => Verdict::Leak,
@@ -64,7 +64,7 @@ pub(super) fn said_of(
     answer(&facts)
 }
 
-/// A sampled run that drew enough.
+/// A sampled run that has sampled enough.
 fn sampled(facts: &mut Facts<'_>) {
     facts.drawing = Drawing::of(&[1_000_000; Counter::COUNT], Some(4096), 1_000);
 }
@@ -86,7 +86,7 @@ fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
     );
 }
 
-/// Beside a cache: the age that counts is that from which on nothing is freed.
+/// Beside a cache, the age that counts is that from which on nothing is freed.
 #[test]
 fn a_leak_beside_what_is_freed_names_the_age_that_counts() {
     let mut beside = site(KeptAndGrowing, 11.0, 42, 2);
@@ -188,7 +188,7 @@ fn programs_that_a_process_was_in_turn_never_grew_at_once() {
     assert!(of(&[(7, 0), (7, 0), (8, 1), (8, 1)]).starts_with("LEAK: push grows by ~17 MiB/h."));
 }
 
-/// A site of a program that was observed for so long.
+/// A site of a program that was observed for this long.
 pub(super) fn seen_for(site: JudgedSite, ms: u64, ended: bool) -> JudgedSite {
     let length_units = ms * 1_000_000 / profiler_common::age::UNIT_NS;
     let row = StackRow { observed: Some(Observed { length_units, ended }), ..site.row };
@@ -221,7 +221,7 @@ fn of_what_has_ended_no_more_will_be_known() {
     let going = site(FewItemHours, 0.0, 8, 1);
     let text = said(&[ended(FewItemHours, 4_010), going], &["a", "b"], |_| {}).text;
     assert!(text.ends_with("Observe for 15s: this was 10s."), "{text}");
-    // What a shell left that became the program is not worth more than that.
+    // What a shell left that became the program does not matter more than that.
     let brief = |kib| seen_for(site(TooShort, 0.0, kib, 1), 20, true);
     assert_eq!(
         said(&[brief(8), site(ReleasedSoon, 0.0, 1, 1)], &["a", "b"], |_| {}).text,

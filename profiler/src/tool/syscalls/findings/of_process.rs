@@ -13,8 +13,7 @@ use crate::{
     units,
 };
 
-/// Futex calls per second of a process, half of which return within 20 us: those wake a thread, or find that they need not
-/// wait.
+/// Futex calls per second of a process, half of which return within 20 us: those wake a thread, or find that they need not wait.
 pub(super) const FUTEX_PER_S: f64 = 20_000.0;
 pub(super) const FUTEX_SHORT: f64 = 0.5;
 pub(super) const FUTEX_SHORT_NS: u64 = 20_000;

@@ -37,8 +37,7 @@ pub(super) const EAGAIN_PER_S: f64 = 1_000.0;
 pub(super) const EAGAIN_SHARE: f64 = 0.9;
 /// This many clock reads per second go through the kernel.
 pub(super) const CLOCKS_PER_S: f64 = 1_000.0;
-/// Lookups of files that do not exist, per second and in all. A program that starts also looks for many, but only
-/// briefly.
+/// Lookups of files that do not exist, per second and in all. A program that starts also looks for many, but only briefly.
 pub(super) const MISSING_PER_S: f64 = 100.0;
 pub(super) const MISSING_LEAST: u64 = 1_000;
 /// A thread has a regular loop if it sleeps this often per second, and this many times for each sync. A sync that takes longer
