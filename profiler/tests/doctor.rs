@@ -1,4 +1,4 @@
-//! `profiler doctor` where it may not do much: without root, with wrong arguments, without anybody who reads it. It always
+//! `profiler doctor` with few rights: without root, with wrong arguments, with no reader of its output. It always
 //! answers.
 
 mod support;
@@ -62,7 +62,7 @@ fn without_root_the_json_says_the_same() {
     }
 }
 
-/// A process that it may read is described as far as reading goes: what would be probed needs no privileges to know.
+/// A process whose files it may read is described: finding out what would be probed needs no privileges.
 #[test]
 fn without_root_an_own_process_is_described() {
     let (_folder, copy) = public_copy(&program());
@@ -129,7 +129,7 @@ fn the_first_line_stands_alone() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
 }
 
-/// What is fine is counted, and the answer is the last line as well where the page is longer than the screen.
+/// Passed checks are counted, and the answer is repeated as the last line if the page is longer than the screen.
 #[test]
 fn the_answer_is_first_and_last_and_passed_checks_need_verbose() {
     let mut command = Command::new(program());

@@ -1,4 +1,4 @@
-//! Processes that join: those that a target forks (`--children`), and those that begin later and have the name that was asked for.
+//! Processes that join: those that a target forks (`--children`), and those that start later with the requested name.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
@@ -124,7 +124,7 @@ fn a_process_that_starts_after_the_end_gets_no_probes() {
         &[("memleak", &options)],
         async || poll_fn(|_| if is_over.get() { Poll::Ready(()) } else { Poll::Pending }).await,
         |event| match event {
-            // The next thing that is looked at is whether it is over, before what waits in the ring.
+            // Next, profiler checks whether the time is over, before it reads the ring.
             Event::Progress(_) if !is_over.get() => {
                 target.say("go");
                 target.expect_line("CHILD", PATIENCE);
@@ -145,7 +145,7 @@ fn a_process_that_starts_after_the_end_gets_no_probes() {
     assert!(said.iter().any(|text| text.contains("1 process began as the observation ended")), "{said:?}");
 }
 
-/// Children that have ended are said not to have been seen only if they were not.
+/// Ended children are reported as not seen only if they were not observed.
 #[test]
 fn ended_children_were_observed_with_the_option_children() {
     let Some(_live) = support::live() else { return };

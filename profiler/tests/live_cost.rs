@@ -28,7 +28,7 @@ fn share(report: &Value, name: &str) -> f64 {
     share.as_f64().unwrap_or_else(|| panic!("{name} is {share}: {:#}", report["meta"]["cost"]))
 }
 
-/// The bar for every figure that says what a thread loses: a quarter of it, or two points.
+/// The allowed error of every figure for what a thread loses: a quarter of it, or two percentage points.
 fn assert_near(what: &str, said: f64, truth: f64) {
     let off = (said - truth).abs();
     assert!(off <= 0.25 * truth || off <= 0.02, "{what}: {said:.3} was said, {truth:.3} is true");
@@ -60,7 +60,7 @@ fn a_target_that_costs_too_much_is_refused_with_the_price() {
     target.quit();
 }
 
-/// Nothing but the guard knows: it was idle when its calls were counted.
+/// Only the guard can notice this: the target was idle when its calls were counted.
 #[test]
 fn a_target_that_turns_hot_is_left_alone_after_ten_seconds() {
     let Some(_live) = support::live() else { return };
@@ -106,7 +106,7 @@ fn without_multi_links_the_cost_of_the_first_seconds_decides() {
     target.quit();
 }
 
-/// Rounds of which the medians are compared: one of them may meet a moment of noise.
+/// Number of rounds. Their medians are compared, because one of them may be disturbed.
 const ROUNDS: usize = 3;
 
 /// The median of each figure, of so many rounds.
@@ -119,8 +119,8 @@ fn medians<const N: usize>(mut round: impl FnMut() -> [f64; N]) -> [f64; N] {
     })
 }
 
-/// The work that a thread does with its time, before and under observation, is the truth that doctor's forecast,
-/// memleak's own and the report have to meet.
+/// The work that a thread does in its time, before and under observation, is the truth with which doctor's forecast,
+/// memleak's own forecast and the report must agree.
 #[test]
 fn forecast_report_and_truth_agree() {
     let Some(_live) = support::live() else { return };
@@ -172,7 +172,7 @@ fn ns_per_pair(target: &mut Workload) -> f64 {
     target.books()["cpu_ns_per_pair"].as_f64().expect("a time")
 }
 
-/// What memleak says of two intervals of work, during the first of which it came, and the time per pair in the other.
+/// What memleak reports on two intervals of work, in the first of which it attached; and the time per pair in the other.
 fn observed(target: &mut Workload) -> (Value, f64) {
     target.say("go");
     let pid = target.pid_argument();

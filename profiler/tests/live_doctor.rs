@@ -120,7 +120,7 @@ fn a_healthy_target_is_described_in_full_and_not_changed() {
     target.quit();
 }
 
-/// What can be written is what the published schema says.
+/// Everything that is written satisfies the published schema.
 #[test]
 fn the_json_satisfies_the_published_schema() {
     let Some(_live) = support::live() else { return };
@@ -198,7 +198,7 @@ fn root_without_capabilities_is_not_taken_for_an_old_kernel() {
     }
 }
 
-/// A runtime that makes code: its heap is out of sight, and the names of its code are there if it was asked for them.
+/// A runtime that makes code: its heap is not seen, and its code has names if an option of the runtime asks for them.
 #[test]
 fn node_with_and_without_names() {
     let Some(_live) = support::live() else { return };

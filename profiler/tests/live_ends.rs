@@ -155,7 +155,7 @@ fn gated(arguments: [&str; 2]) -> (Option<i32>, Value) {
     (outcome.status.code(), report)
 }
 
-/// What is left at the end says nothing of a program that frees all it has on its way out.
+/// What is left at the end proves nothing about a program that frees everything as it ends.
 #[test]
 fn a_leak_that_is_freed_at_the_end_is_still_a_leak() {
     let Some(_live) = support::live() else { return };

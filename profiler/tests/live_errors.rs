@@ -18,7 +18,7 @@ use support::workload::{PATIENCE, Workload, wait};
 use support::{Moments, process};
 use testbed::skip;
 
-/// How long an end may take that a user asked for, on a busy machine.
+/// How long profiler may take to end after a signal, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn observe(pid: u32, arguments: &[&str]) -> Outcome {

@@ -1,4 +1,4 @@
-//! memleak is exact: per call site, its counts equal the books that the workload keeps, for every allocator, and its
+//! memleak is exact: per call site, its counts equal the records of the workload, for every allocator, and its
 //! ledger has a place for every hit.
 //!
 //! 1 000 003 operations (a prime: no count comes out right by accident), eight threads, a fixed seed; 5 003 on a

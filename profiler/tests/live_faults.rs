@@ -1,5 +1,5 @@
-//! memleak does no harm, and lies about nothing, when things go wrong: profiler killed at any moment, targets killed,
-//! replaced, forking, storming, leaving probed functions by other ways than their return.
+//! memleak does no harm, and reports nothing false, when things go wrong: profiler killed at any moment, targets killed,
+//! replaced, forking, storming, leaving probed functions in other ways than by returning.
 
 mod support;
 
@@ -168,7 +168,7 @@ fn replaced(unnoticed: bool) {
     let observer = Observer::attach("memleak", target.pid(), &[]);
     if unnoticed {
         observer.signal(Signal::STOP);
-        // Not to wait for something: what profiler knows of the mappings must be older than it trusts without looking.
+        // This does not wait for anything: the mappings that profiler has read must be so old that it reads them again.
         sleep(Duration::from_millis(150));
     }
     target.say("allocate");

@@ -1,5 +1,5 @@
 //! `examples/ci/leak-gate.sh`, as a job of CI runs it: a server that leaks fails it, an honest one passes, and nothing
-//! goes on behind it.
+//! keeps running afterwards.
 
 mod support;
 

@@ -246,7 +246,7 @@ fn first_words(report: &Value) -> String {
 
 /// The function that a name such as `wrapped+0x11a2` stands for, according to addr2line and the same program with its symbols.
 fn function_at(unstripped: &Path, name: &str) -> String {
-    let (file, address) = name.split_once('+').unwrap_or_else(|| panic!("{name} is no file and address"));
+    let (file, address) = name.split_once('+').unwrap_or_else(|| panic!("{name} is not a file and address"));
     assert_eq!(unstripped.file_name().unwrap(), file);
     let tool = Command::new("addr2line").arg("-f").arg("-e").arg(unstripped).arg(address).output().unwrap();
     String::from_utf8(tool.stdout).unwrap().lines().next().unwrap().to_owned()

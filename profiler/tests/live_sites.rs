@@ -18,7 +18,7 @@ fn cell<'a>(section: &'a Value, row: &'a Value, name: &str) -> &'a Value {
 }
 
 fn exact(section: &Value, row: &Value, name: &str) -> u64 {
-    cell(section, row, name)["exact"].as_u64().unwrap_or_else(|| panic!("`{name}` is no number: {row}"))
+    cell(section, row, name)["exact"].as_u64().unwrap_or_else(|| panic!("`{name}` is not a number: {row}"))
 }
 
 /// Asserts that exactly one site leaks, the one of this function, with all that its stacks hold.

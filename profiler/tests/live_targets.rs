@@ -1,5 +1,5 @@
-//! Which processes are observed: by lists of pids, by name, by the name of a script, and what is left out of those that a
-//! name stands for.
+//! Which processes are observed: by lists of pids, by name, by the name of a script; and which processes of a
+//! name are left out.
 
 mod support;
 
@@ -73,8 +73,8 @@ fn a_script_is_found_by_its_name() {
     target.quit();
 }
 
-/// Of the processes of a name, those that cannot be observed are left out with a note; named one by one, each has to be
-/// one that can.
+/// Processes of a name that cannot be observed are left out with a note. Processes that are given one by one must all be
+/// observable.
 #[test]
 fn a_process_that_cannot_be_observed_does_not_stop_the_others() {
     let Some(_live) = support::live() else { return };
@@ -99,7 +99,7 @@ fn a_process_that_cannot_be_observed_does_not_stop_the_others() {
     [good, narrow, bare].into_iter().for_each(Workload::quit);
 }
 
-/// As with `| head -1`, and the interim reports of an observation without end: it ends with its reader.
+/// As with `| head -1`, with the interim reports of an unlimited observation: it ends when its reader does.
 #[test]
 fn an_observation_that_nobody_reads_ends() {
     let Some(_live) = support::live() else { return };

@@ -56,7 +56,7 @@ fn the_live_view_stays_on_the_screen() {
     target.quit();
 }
 
-/// Without interim reports one line says how it goes on.
+/// Without interim reports, one line shows the progress.
 #[test]
 fn a_plain_run_shows_progress_in_one_line() {
     let Some(_live) = support::live() else { return };

@@ -1,4 +1,4 @@
-//! Several tools in one observation: they share what every observation has, and each counts for itself.
+//! Several tools in one observation: they share the observation's maps, and each counts for itself.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
@@ -138,7 +138,7 @@ fn with_one_refused(program: &Path, name: &str) -> (Report, u32) {
     (report.unwrap(), pid)
 }
 
-/// What one tool must not put probes into is not a target: the others do not count it either.
+/// A process that one tool must not probe is not a target: the other tools do not count it either.
 #[test]
 fn a_process_that_one_tool_refuses_does_not_count() {
     let Some(_live) = support::live() else { return };

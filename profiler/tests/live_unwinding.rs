@@ -1,4 +1,4 @@
-//! Stacks of programs that make it hard: no frame pointer anywhere, and frames, stacks and files of every odd kind.
+//! Stacks of programs that are hard to unwind: no frame pointer anywhere, and frames, stacks and files of every odd kind.
 //!
 //! Each program of `workloads/unwinding` says along which chains of functions it has allocated, and what another unwinder
 //! finds above them.
@@ -203,7 +203,7 @@ fn plugins_at_the_same_addresses() {
     assert_plugins_are_kept_apart("same");
 }
 
-/// A name is that of the plugin that was there, or is said to be unknown; it is never that of another plugin.
+/// A frame has the name of the plugin that was there, or none with a reason; never that of another plugin.
 #[track_caller]
 fn assert_plugins_are_kept_apart(addresses: &str) {
     let plugin = |name: &str, bytes: &str, frame: &str| {
@@ -303,7 +303,7 @@ fn functions_of(file: &Path) -> Vec<(Range<u64>, String)> {
 /// What is done to the bytes of a section.
 type Damage<'a> = &'a dyn Fn(&mut [u8]);
 
-/// Unwind information that lies: no count is wrong for it, and what ends early says why.
+/// Wrong unwind information: it does not make any count wrong, and stacks that end early have a reason.
 #[test]
 fn damaged_unwind_information() {
     let Some(_live) = support::live() else { return };

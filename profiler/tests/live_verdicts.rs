@@ -39,10 +39,10 @@ struct Watch {
     page: tempfile::TempPath,
 }
 
-/// What a run led to.
+/// The result of a run.
 struct Seen {
     report: Value,
-    /// What stands in a file that people read, at 80 columns.
+    /// The text of the page for people, at 80 columns.
     page: String,
 }
 
@@ -172,7 +172,7 @@ fn pong() {
                 .collect();
             assert_eq!(planted.len(), flags.iter().filter(|flag| **flag == "--leak").count());
             assert_leaks(&format!("pong {}", flags.join(" ")), &seen, &planted);
-            // What the first sentence says is the qualified name, so that it can be searched for.
+            // The first sentence has the qualified name, so that users can search for it.
             let answer = seen.report["findings"][0].to_string();
             for function in planted {
                 assert!(answer.contains(&format!("::{function}")), "{answer}");
@@ -249,7 +249,7 @@ fn assert_sums_agree(answer: &str, rows: &[Row]) {
     assert!(rows.iter().all(|row| row.marked || row.verdict != "LEAK"), "{answer}");
     let stacks = answer.split(", from ").nth(1).and_then(|rest| rest.split(' ').next());
     let stacks: usize = stacks.and_then(|stacks| stacks.parse().ok()).expect("a number of stacks");
-    // Leaks of one site that are proved one by one only are spoken of by the worst of them.
+    // If leaks of one site are proved only one by one, the sentence has the figures of the worst.
     assert!(stacks <= marked.len(), "{answer}: {} are marked", marked.len());
     if stacks == marked.len() {
         let bytes = marked.iter().map(|row| row.old_bytes).sum::<u64>();

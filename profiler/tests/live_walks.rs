@@ -29,7 +29,7 @@ const LONG_LOOK: Duration = Duration::from_secs(20);
 /// Records that are enough.
 const ENOUGH: u64 = 800;
 const LONG_ENOUGH: u64 = 20_000;
-/// Walks kept of a program and context.
+/// How many walks of a program and context are kept.
 const KEPT: usize = 3;
 
 /// What enters a handler of an exception. Before its last instructions it overwrites the return address and the saved
@@ -37,7 +37,7 @@ const KEPT: usize = 3;
 /// was: no unwinder can walk from there.
 const ENTERS_A_HANDLER: [&str; 2] = ["_Unwind_RaiseException", "_Unwind_Resume"];
 
-/// What became of the walks of one program.
+/// Results of the walks of one program.
 #[derive(Debug, Default)]
 struct Judged {
     walks: u64,
@@ -225,7 +225,7 @@ fn static_glibc() {
     assert_right("static glibc", &ours(&build));
 }
 
-/// musl has no unwind information: what its functions hide is said, and nothing is made up.
+/// musl has no unwind information: stacks that its functions cut have a reason, and no frame is invented.
 #[test]
 fn static_musl() {
     let Some(_live) = support::live() else { return };

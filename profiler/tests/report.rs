@@ -1,4 +1,4 @@
-//! `profiler report` on a recorded report: as wide, as plain, and as much of it as was asked for. No root.
+//! `profiler report` on a recorded report: with the requested width, characters and rows. No root.
 
 mod support;
 
@@ -245,7 +245,7 @@ fn an_output_that_is_named_twice_is_written_once() {
     assert!(std::fs::read_to_string(again).expect("to read the file") == json);
 }
 
-/// As on a telephone: words are broken at spaces, and of the table stays what people act on.
+/// As on a phone: text is broken at spaces, and the table keeps the columns that people act on.
 #[test]
 fn a_narrow_screen_is_readable() {
     let mut terminal = Terminal::start(command(&[], &[("LC_ALL", "C.UTF-8")]), "xterm", 40, 200);

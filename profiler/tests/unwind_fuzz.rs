@@ -1,4 +1,4 @@
-//! Does any file bring the table builder down, or make it lie? Kept files are changed at random; inputs whose outcome was not
+//! Does any file crash the table builder, or make its tables wrong? Kept files are changed at random; inputs whose outcome was not
 //! seen before are changed further. Every table is checked for its form and its bounds, and against gimli wherever both
 //! read the same entries.
 //!

@@ -113,7 +113,7 @@ int main(void) {
         running = number;
         switch_stack(&main_stack, fiber_stacks[number]);
     }
-    // What __start_context returns to is no return address: another unwinder must not have gone on.
+    // What __start_context returns to is not a return address: another unwinder must not have continued.
     for (int number = 0; number < FIBERS; number++)
         if (in_context[number].count != 1)
             return 2;
