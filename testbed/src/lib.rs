@@ -1,4 +1,4 @@
-//! What tests, benches, the demo and the field runs share.
+//! Code that tests, benches, the demo and the field runs share.
 
 pub use anyhow::{Error, Result};
 

@@ -1,6 +1,6 @@
-//! Where things are while a test runs.
+//! The paths that a test needs.
 //!
-//! All of it is found at run time. A path that the compiler put into a test would still be that of the old place after the
+//! They are found at run time. A path that the compiler put into a test would still be that of the old place after the
 //! checkout was moved or copied together with its `target/`: cargo sees no reason to build the test again.
 
 use std::{

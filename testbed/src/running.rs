@@ -1,4 +1,4 @@
-//! A program that was started: what it says line by line, and how it ends.
+//! A started program: its output line by line, and how it ends.
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
@@ -224,10 +224,10 @@ impl Running {
         wait(&mut self.child, patience).with_context(|| format!("cannot wait for {}", self.name))
     }
 
-    /// Waits for its end, and for the end of what it says.
+    /// Waits for its end, and for the end of its output.
     ///
     /// # Errors
-    /// If it goes on for longer than `patience`: it is killed then, and the error has what it said.
+    /// If it takes longer than `patience`: it is killed then, and the error has its output.
     pub fn finish(&mut self, patience: Duration) -> Result<Outcome> {
         let status = self.wait(patience)?;
         let ended = Instant::now();
@@ -282,7 +282,7 @@ fn text<'l>(lines: impl Iterator<Item = &'l Line>) -> String {
     lines.flat_map(|line| [line.text.as_str(), "\n"]).collect()
 }
 
-/// Sends every line on as it comes, and returns all bytes at the end. It reads on when nobody wants the lines any more: a program
+/// Sends every line on as it comes, and returns all bytes at the end. It keeps reading when nobody takes the lines: a program
 /// whose pipe is full or closed would stop.
 fn listen(stream: impl Read + Send + 'static, from: Stream, to: Sender<Line>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {

@@ -6,12 +6,12 @@ use std::{
     thread,
 };
 
-/// What the line begins with that says that a test is skipped.
+/// Start of the line that reports a skipped test.
 const SKIPPED: &str = "SKIPPED ";
 
-/// What a reason begins with that is good enough everywhere: nobody can install another kernel for a test.
+/// Start of a reason that is accepted everywhere: nobody can install another kernel for a test.
 const OF_THE_KERNEL: &str = "the kernel has no ";
-/// The other one: everybody may run the tests that are not live.
+/// The other accepted reason: tests that are not live may be run without root.
 const OF_ROOT: &str = "only root can ";
 
 /// Says that the running test, or a part of it, is skipped because the kernel lacks something.
@@ -30,11 +30,11 @@ pub fn only_root_can(what: &str) {
 pub fn skip(why: &str) {
     let thread = thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Without standard error there is nobody to tell.
+    // Without standard error, nobody would read it.
     let _ = writeln!(stderr(), "{SKIPPED}{test}: {why}");
 }
 
-/// A test that said that it is skipped.
+/// A test that was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
     /// Its name, with its modules.
@@ -44,7 +44,7 @@ pub struct Skip {
 }
 
 impl Skip {
-    /// Reads a line of a test's standard error; `None` if it says something else.
+    /// Reads a line of a test's standard error; `None` if it is any other line.
     #[must_use]
     pub fn read(line: &str) -> Option<Self> {
         let (test, why) = line.strip_prefix(SKIPPED)?.split_once(": ")?;

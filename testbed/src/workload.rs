@@ -1,4 +1,4 @@
-//! A workload: a program that says `READY`, and then answers words with lines of JSON.
+//! A workload: a program that prints `READY`, and then answers words with lines of JSON.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::running::{Running, Stream};
 
-/// What a workload says when it can be spoken to.
+/// What a workload prints when it is ready for words.
 const READY: &str = "READY";
 
 /// A running workload. Killed when dropped.
@@ -43,29 +43,29 @@ impl Workload {
     /// Its next line of JSON.
     ///
     /// # Errors
-    /// If there is none within `patience`, or it is none.
+    /// If there is none within `patience`, or it is not JSON.
     pub fn json(&mut self, patience: Duration) -> Result<Value> {
         let line = self.line("{", patience)?;
-        serde_json::from_str(&line).with_context(|| format!("the workload's answer is no JSON: {line}"))
+        serde_json::from_str(&line).with_context(|| format!("the workload's answer is not JSON: {line}"))
     }
 
-    /// Says a word and returns the line of JSON that answers it.
+    /// Sends a word and returns the line of JSON that answers it.
     ///
     /// # Errors
-    /// As [`Workload::json`], or if it does not listen.
+    /// As [`Workload::json`], or if it does not read the word.
     pub fn ask(&mut self, word: &str, patience: Duration) -> Result<Value> {
         self.running.say(word)?;
         self.json(patience)
     }
 
-    /// What it said of itself, behind this word at the start of a line.
+    /// The rest of the line that it printed with this word at the start.
     ///
     /// # Errors
-    /// If it did not.
+    /// If there is no such line.
     pub fn told(&self, word: &str) -> Result<String> {
         let rest = self.running.heard().iter().find_map(|line| line.text.strip_prefix(word));
         rest.map(|rest| rest.trim().to_owned())
-            .with_context(|| format!("the workload did not say its {word}"))
+            .with_context(|| format!("the workload did not print its {word}"))
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn build(cargo: &mut Command) -> Result<Vec<Executable>> {
     let messages = child.stdout.take().context("cargo has no output")?;
     let mut executables = Vec::new();
     for line in BufReader::new(messages).lines() {
-        executables.extend(executable(&line.context("cannot read what cargo says")?));
+        executables.extend(executable(&line.context("cannot read the output of cargo")?));
     }
     let status = child.wait()?;
     if !status.success() {

@@ -1,4 +1,4 @@
-//! What is stricter in CI.
+//! Rules that are stricter in CI.
 
 use std::env;
 

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let profiler = &artifacts::program(&built, "profiler")?.path;
     let pong = examples::pong()?;
     let output = workspace::target_dir().join("demo");
-    // What an earlier run left would pass for the result of this one.
+    // Files of an earlier run would be taken for results of this one.
     match fs::remove_dir_all(&output) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(error).context("cannot clear target/demo");
@@ -134,7 +134,7 @@ impl Stop {
         Ok(Self { ended })
     }
 
-    /// Somebody wants this task, and not all programs of the terminal, to end.
+    /// A signal asks this task to end, and not all programs of the terminal.
     fn requested(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
@@ -172,7 +172,7 @@ impl Drop for Server {
             Ok(Some(status)) if status.signal().is_some_and(|signal| signal != SIGTERM) => {
                 println!("pong was ended: {status}");
             }
-            Ok(None) => println!("pong does not end: it is killed"),
+            Ok(None) => println!("pong does not end, and is killed"),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What profiler itself takes: time to attach and to detach, stalls of the target, its own memory and processor time.
+//! The cost of profiler itself: time to attach and to detach, stalls of the target, its own memory and processor time.
 
 use std::{
     hint::spin_loop,
@@ -21,7 +21,7 @@ use crate::process::command;
 const ROUNDS: usize = 10;
 const LIVE_BLOCKS: u64 = 2_000_000;
 const LIVE_STACKS: u64 = 5_000;
-/// What we take must not depend on how fast the target allocates, so two paces are measured.
+/// Our own cost must not depend on how fast the target allocates, so two rates are measured.
 const PAIRS_PER_S: [u64; 2] = [100_000, 300_000];
 /// Allocations of a tick that takes as long unobserved as one of 50 does under observation: a machine that stops for a
 /// while by itself, as a shared one does, hits long ticks more often than short ones.
@@ -72,9 +72,9 @@ fn observe(rig: &Rig, target: &Target, options: &[&str]) -> Result<Observer> {
     Observer::start(&mut memleak, rig.privilege, "attached")
 }
 
-/// What the report says that profiler cost; the report is JSON on standard output.
+/// The cost of profiler according to the report, which is JSON on standard output.
 fn cost(ended: &Ended) -> Result<Value> {
-    let report: Value = serde_json::from_str(&ended.stdout).context("the report is no JSON")?;
+    let report: Value = serde_json::from_str(&ended.stdout).context("the report is not JSON")?;
     report.pointer("/meta/cost").or_else(|| report.get("cost")).cloned().context("the report states no cost")
 }
 

@@ -28,10 +28,10 @@ const STATISTICS_OFF_AFTER: Duration = Duration::from_millis(1350);
 /// The share of time in which they are on.
 const STATISTICS_SHARE: f64 = 1.0 / 30.0;
 
-/// bpftrace says that it is about to attach, and never that it has.
+/// bpftrace prints that it is about to attach, but not that it has.
 const BPFTRACE_ATTACHES: Duration = Duration::from_secs(2);
 
-/// A way of observing, and what it took in each round.
+/// A way of observing, and its cost in each round.
 struct Way {
     name: &'static str,
     observe: Observe,
@@ -176,7 +176,7 @@ fn ratio(over: &[f64], under: &[f64]) -> f64 {
     median(&over.iter().zip(under).map(|(over, under)| over / under).collect::<Vec<_>>())
 }
 
-/// What memleak takes, over what the probes alone take.
+/// The cost of memleak relative to that of the probes alone.
 fn over_floor(ways: &[Way], figures: &mut Figures) -> Result<()> {
     let cheaper = if median(of(ways, "floor_session")?) <= median(of(ways, "floor_multi")?) {
         "floor_session"
@@ -210,7 +210,7 @@ fn all_figures(ways: &[Way], figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// The middle one, or the mean of the two in the middle; zero of none.
+/// The middle one, or the mean of the two in the middle; zero if there are none.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -73,7 +73,7 @@ impl Bench {
         Self { name, about, run, other: None }
     }
 
-    /// With `--flag`, something else is done.
+    /// With `--flag`, another bench is run.
     const fn or(self, flag: &'static str, help: &'static str, run: Run) -> Self {
         Self { other: Some((flag, help, run)), ..self }
     }
@@ -88,7 +88,7 @@ impl Bench {
         }
     }
 
-    /// What is to be done with these options.
+    /// The bench to run with these options.
     fn chosen(&self, options: &ArgMatches) -> Run {
         match self.other {
             Some((flag, _, other)) if options.get_flag(flag) => other,
@@ -150,7 +150,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// What a bench prints on its last line. Names carry their unit.
 type Figures = Map<String, Value>;
 
-/// Release builds of what is measured, and root to run them.
+/// Release builds of the measured programs, and root to run them.
 struct Rig {
     privilege: Privilege,
     profiler: PathBuf,

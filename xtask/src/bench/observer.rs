@@ -1,4 +1,4 @@
-//! Who measures: a program that attaches to a target, says so, and detaches when it is interrupted.
+//! An observing program: it attaches to a target, prints that it has, and detaches when it is interrupted.
 
 use std::{
     process::Command,
@@ -54,7 +54,7 @@ impl Observer {
             bail!("the observer does not end");
         }
         let outcome = self.running.finish(PATIENCE)?;
-        let stdout = String::from_utf8(outcome.stdout).context("what the observer wrote is not UTF-8")?;
+        let stdout = String::from_utf8(outcome.stdout).context("the output of the observer is not UTF-8")?;
         Ok(Ended { stdout, took: outcome.ended - began })
     }
 

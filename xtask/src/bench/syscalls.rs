@@ -25,9 +25,9 @@ const ROUNDS: usize = 7;
 const INTERVAL_MS: &str = "300";
 /// Frames below the loop that make stacks of 16: besides `syscall`, the loop, its first caller, `main`, two of the C library, `_start`.
 const DEPTH: &str = "9";
-/// bpftrace and syscount say that they are about to attach, and never that they have.
+/// bpftrace and syscount print that they are about to attach, but not that they have.
 const PEERS_ATTACH: Duration = Duration::from_secs(2);
-/// What the ratios should not be above, and the last one not below.
+/// Upper bounds of the ratios; the last one is a lower bound.
 const BARS: [(&str, f64); 5] = [
     ("added_over_floor", 2.2),
     ("others_over_floor", 1.0),
@@ -50,7 +50,7 @@ enum Observe {
     Floor,
     /// Ours, on the target.
     Target,
-    /// Ours, on another process: what the target pays for it.
+    /// Ours, on another process: the cost to one that is not observed.
     Another,
     /// Ours, with the stacks of all calls.
     Stacks,

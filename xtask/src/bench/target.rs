@@ -1,4 +1,4 @@
-//! What is measured: workloads of the tests, compiled, running, and spoken to line by line.
+//! The measured programs: workloads of the tests, compiled, running, and controlled line by line.
 
 use std::{
     ffi::OsStr,
@@ -31,7 +31,7 @@ pub(super) fn compile(source: &str, into: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Whether a program keeps them.
+/// Whether a program keeps frame pointers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum FramePointers {
     Yes,
@@ -63,7 +63,7 @@ impl Target {
         Workload::start(command, PATIENCE).map(Self)
     }
 
-    /// What it said of itself before it was ready, behind this word.
+    /// The rest of the line with this word that it printed before it was ready.
     pub(super) fn said(&self, word: &str) -> Result<String> {
         self.0.told(word)
     }

@@ -86,7 +86,7 @@ fn cost(rig: &Rig, program: &PathBuf, work: &str, frames: u64) -> Result<(f64, u
         let ns = interval(&mut target)?;
         let ended = observer.end()?;
         let counted =
-            serde_json::from_str(ended.stdout.trim()).context("profiler did not say what it counted")?;
+            serde_json::from_str(ended.stdout.trim()).context("profiler did not print its counts")?;
         Ok((ns, counted))
     };
     let (nothing, _) = under("nothing")?;

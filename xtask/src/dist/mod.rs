@@ -66,7 +66,7 @@ pub(crate) fn static_profiler(features: &str) -> Result<StaticProfiler> {
     Ok(StaticProfiler { path: artifacts::program(&built, "profiler")?.path.clone(), target })
 }
 
-/// What is not here of all that a build for musl needs. Some crates hold C, for which the headers have to be musl's too.
+/// What is missing here for a build for musl. Some crates hold C, for which the headers have to be musl's too.
 fn missing_for_musl() -> Option<String> {
     let sysroot = process::ask(command("rustc").args(["--print", "sysroot"]));
     let is_there = |sysroot: String| Path::new(sysroot.trim()).join("lib/rustlib").join(MUSL).is_dir();

@@ -21,7 +21,7 @@ use crate::workspace;
 pub(super) const SERVERS: [&Server; 7] =
     [&REDIS, &REDIS_PIPELINED, &POSTGRES, &MARIADB, &NGINX, &NODE_HTTP, &TEEWORLDS_LOADED];
 
-/// What the first finding of a server that works has to be.
+/// The rule that the first finding on a healthy server must have.
 const ANSWER: &str = "syscalls.time";
 
 /// Observes each server, and writes the page if that is asked for.
@@ -51,7 +51,7 @@ pub(super) fn run(rig: &Rig, servers: &[&'static Server], write_docs: bool, stop
         }
     }
     if !failed.is_empty() {
-        bail!("not as it has to be: {}", failed.join(", "));
+        bail!("not as expected: {}", failed.join(", "));
     }
     if write_docs {
         let file = workspace::root().join("docs/field-syscalls.md");

@@ -54,8 +54,8 @@ fn redis_benchmark(place: &Place, pipeline: &str) -> Command {
 fn redis_commands(place: &Place) -> Result<u64> {
     let mut client = process::command("redis-cli");
     client.args(["-p", &place.port.to_string(), "info", "stats"]);
-    let stats = process::ask(&mut client).context("redis-server does not tell its statistics")?;
-    commands_processed(&stats).context("redis-server does not tell how many commands it has processed")
+    let stats = process::ask(&mut client).context("redis-server does not print its statistics")?;
+    commands_processed(&stats).context("redis-server does not print how many commands it has processed")
 }
 
 fn commands_processed(stats: &str) -> Option<u64> {

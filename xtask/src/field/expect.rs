@@ -1,4 +1,4 @@
-//! What the first line about each server has to say, and what no first line may say.
+//! What the first line about each server must say, and what no first line may say.
 //!
 //! Each expectation was judged by hand once: from the server's source, and from what it did while it was observed.
 
@@ -18,7 +18,7 @@ pub(super) struct Expected {
 
 const LEAK: &[&str] = &["memleak.leak"];
 const NO_LEAK: &[&str] = &["memleak.clean"];
-/// What grows does not grow for ever, which is not to be known in so short a time; a leak found is the right answer to a
+/// What grows does not grow for ever, but that cannot be known in so short a time; a leak is the right answer to a
 /// wrong `--older`.
 const STILL_FILLING: &[&str] =
     &["memleak.leak", "memleak.undecided", "memleak.clean", "memleak.unexplained_growth"];
@@ -88,7 +88,7 @@ const EXPECTED: &[Expected] = &[
     },
 ];
 
-/// Names that say nothing about who keeps the memory: wrappers of an allocator, and what starts a program or a thread.
+/// Names that do not show who keeps the memory: wrappers of an allocator, and what starts a program or a thread.
 const USELESS: &[&str] = &[
     "malloc",
     "calloc",
@@ -141,12 +141,12 @@ const USELESS: &[&str] = &[
     "a function without a name",
 ];
 
-/// Everything that is wrong with an answer. Empty: it is right.
+/// Everything that is wrong with an answer; empty if it is right.
 pub(super) fn faults(server: &str, answer: &Answer) -> Vec<String> {
     let mut faults = Vec::new();
     for name in &answer.names {
         if let Some(useless) = USELESS.iter().find(|useless| is_function(name, useless)) {
-            faults.push(format!("names `{useless}`, which says nothing"));
+            faults.push(format!("names `{useless}`, which explains nothing"));
         }
     }
     if answer.text.contains("without a name") {

@@ -1,4 +1,4 @@
-//! What an observation costs a server, measured on the server, beside what the report says.
+//! What an observation costs a server, measured on the server and according to the report.
 //!
 //! Rounds without and with observation take turns, so that a machine that gets slower meanwhile slows both.
 
@@ -63,7 +63,7 @@ impl Window {
 }
 
 impl Loss {
-    /// What is not near enough to what was measured.
+    /// The figures that differ too much from the measured ones.
     pub(super) fn faults(&self) -> Vec<&'static str> {
         let is_near = |said: f64| {
             let off = (said - self.measured_share).abs();
@@ -86,7 +86,8 @@ pub(super) fn measure(rig: &Rig, place: &Place, pid: Pid, work: &Work, stop: &St
         let mut memleak = rig.memleak(pid);
         let observer = Observer::start(memleak.args(["--format", "json"]), rig.privilege, "attached")?;
         let observed = window(place, pid, work, stop)?;
-        let report: Value = serde_json::from_str(&observer.end()?.stdout).context("the report is no JSON")?;
+        let report: Value =
+            serde_json::from_str(&observer.end()?.stdout).context("the report is not JSON")?;
         measured.push(share(free, observed));
         predicted.push(said(&report, "predicted_share")?);
         reported.push(said(&report, "busiest_thread_share")?);
@@ -113,10 +114,10 @@ fn share(without: Window, with: Window) -> f64 {
     1.0 - with.work_per_busy_second() / without.work_per_busy_second()
 }
 
-/// What the report says of the cost by this name.
+/// The figure of this name in the report's cost.
 fn said(report: &Value, name: &str) -> Result<f64> {
     let cost = report.pointer("/meta/cost").and_then(|cost| cost.get(name)?.as_f64());
-    cost.with_context(|| format!("the report does not say its {name}"))
+    cost.with_context(|| format!("the report has no {name}"))
 }
 
 /// Looks at a server for a while.

@@ -1,4 +1,4 @@
-//! `cargo xtask field`: what the first line says about real servers, and what that costs them.
+//! `cargo xtask field`: the first lines of reports on real servers, and what the observation costs them.
 //!
 //! Servers from Debian's packages, and our own pong, run one after the other on the loopback interface, each in a directory
 //! of its own, as a user without privileges. Each is loaded, observed as a sysadmin would, asked whether it still works, and
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let failed: Vec<&str> = outcomes.iter().filter(|o| !o.faults.is_empty()).map(|o| o.name).collect();
     if !failed.is_empty() {
-        bail!("not as it has to be: {}", failed.join(", "));
+        bail!("not as expected: {}", failed.join(", "));
     }
     Ok(())
 }
@@ -136,7 +136,7 @@ fn chosen(all: &[&'static Server], names: &[String]) -> Result<Vec<&'static Serv
         .collect()
 }
 
-/// Runs one server. What goes wrong is its result, and the next one follows, but for a signal that ends this task.
+/// Runs one server. A failure is its result, and the next server follows; only a signal ends this task.
 fn outcome(rig: &Rig, server: &Server, with_loss: bool, stop: &Stop) -> Result<Outcome> {
     let mut outcome = Outcome {
         name: server.name,

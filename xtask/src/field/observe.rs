@@ -1,4 +1,4 @@
-//! One observation as a sysadmin would make it, and what its first line says.
+//! One observation as a sysadmin would make it, and its first line.
 
 use std::{
     fs::{self, File},
@@ -84,7 +84,7 @@ impl Rig {
         let [json, text, stderr] =
             ["json", "txt", "err"].map(|kind| self.output.join(format!("{name}.{kind}")));
         for file in [&json, &text] {
-            // What an earlier run left would pass for the result of this one.
+            // Files of an earlier run would be taken for results of this one.
             let _ = fs::remove_file(file);
         }
         observation.args(["--for", &format!("{}s", self.length.as_secs())]);

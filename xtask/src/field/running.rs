@@ -1,4 +1,4 @@
-//! Servers and loads while they run. Whatever was started is ended, by its own number.
+//! Running servers and loads. Whatever was started is ended, by its process id.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -134,12 +134,12 @@ impl Running {
             Question::Tcp(bytes) => ask_tcp(port, bytes),
             Question::Udp(bytes, length) => ask_udp(port, bytes, *length),
             Question::Line(text) => {
-                // What it said until now does not count.
+                // Lines from before do not count.
                 while self.next_line(Duration::ZERO).is_some() {}
                 self.wait_for_line(text, Instant::now() + ANSWER, stop)
             }
         };
-        answered.with_context(|| format!("{} lives but does not answer", self.name))
+        answered.with_context(|| format!("{} is running but does not answer", self.name))
     }
 }
 
@@ -177,7 +177,7 @@ impl Drop for Running {
         let deadline = Instant::now() + END;
         while !self.program.has_ended() {
             if Instant::now() > deadline {
-                println!("{} does not end: it is killed", self.name);
+                println!("{} does not end, and is killed", self.name);
                 self.program.signal(Signal::KILL);
             }
             // The lines of one that writes much while it ends are not to pile up.

@@ -1,4 +1,4 @@
-//! What a server of the field is: how it is started, asked, loaded and measured.
+//! A server of the field runs: how it is started, asked, loaded and measured.
 
 use std::{
     net::{Ipv4Addr, TcpListener, UdpSocket},
@@ -15,7 +15,7 @@ use crate::{
     setup::Package,
 };
 
-/// A server, and what is done to it.
+/// A server and its run.
 pub(super) struct Server {
     /// Its name on the command line and in the tables.
     pub(super) name: &'static str,
@@ -25,13 +25,13 @@ pub(super) struct Server {
     pub(super) does: &'static str,
     /// Makes its configuration, and the command that runs it in the foreground on `127.0.0.1` and [`Place::port`].
     pub(super) start: fn(&Place) -> Result<Command>,
-    /// How one sees that it is ready.
+    /// The sign that it is ready.
     pub(super) ready: Ready,
     /// Fills it and returns the command that keeps it busy until it is ended. A server without one is busy by itself.
     pub(super) load: Option<fn(&Place) -> Result<Command>>,
-    /// How one sees that the load has begun, where its first seconds are not like the others.
+    /// The sign that the load has begun, if its first seconds are not typical.
     pub(super) loaded: Ready,
-    /// How one sees that it still works.
+    /// The sign that it still works.
     pub(super) question: Question,
     /// How its loss of throughput is measured, if it is.
     pub(super) work: Option<Work>,
@@ -43,7 +43,7 @@ pub(super) enum Ready {
     Port,
     /// It prints a line that contains this.
     Line(&'static str),
-    /// It is as soon as it runs.
+    /// It is ready as soon as it runs.
     AtOnce,
 }
 
@@ -148,13 +148,13 @@ impl User {
     fn nobody() -> Result<Self> {
         let number = |option| -> Result<u32> {
             let answer = ask(command("id").args([option, "nobody"])).context("there is no user `nobody`")?;
-            answer.trim().parse().context("`id` answers no number")
+            answer.trim().parse().context("`id` does not print a number")
         };
         Ok(Self { uid: number("-u")?, gid: number("-g")? })
     }
 }
 
-/// Runs a command that prepares something, and shows what it said only if it fails.
+/// Runs a command that prepares something, and shows its output only if it fails.
 pub(super) fn prepare(command: &mut Command) -> Result<()> {
     println!("$ {}", process::show(command));
     let output = command.output().with_context(|| format!("cannot run `{}`", process::show(command)))?;

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like: noted, so that what was started is ended in order.
+//! Ctrl-C and similar signals: they are noted, so that everything that was started is ended properly.
 
 use std::{
     sync::{
@@ -42,7 +42,7 @@ impl Stop {
         Ok(())
     }
 
-    /// Lets time pass, which is what is measured.
+    /// Waits for a time that is measured.
     ///
     /// # Errors
     /// This task is to end.

@@ -7,18 +7,18 @@ use anyhow::{Context as _, Result};
 use super::{loss::Loss, observe::Answer};
 use crate::{process, workspace};
 
-/// What is known of one server after its run.
+/// The result of a server's run.
 pub(super) struct Outcome {
     pub(super) name: &'static str,
     pub(super) does: &'static str,
-    /// Why what is expected of the first line is right.
+    /// Why the expected first line is right.
     pub(super) because: &'static str,
     /// The package's version; empty for what we build.
     pub(super) version: String,
     /// The first line, if there was a report.
     pub(super) answer: Option<Answer>,
     pub(super) loss: Option<Loss>,
-    /// What is not as it has to be. Empty: all is well.
+    /// Everything that is not as expected; empty if all is well.
     pub(super) faults: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ fn figures(loss: &Loss) -> String {
     format!("{without} -> {with}: lost {measured}, predicted {predicted}, reported {reported}")
 }
 
-/// What the server did without and with observation, in words.
+/// The server's work without and with observation, in words.
 fn done(loss: &Loss) -> [String; 2] {
     loss.work_per_s.map_or_else(
         || [loss.busy.without, loss.busy.with].map(|busy| format!("{} of a CPU", percent(busy))),

@@ -45,8 +45,8 @@ fn nginx_requests(place: &Place) -> Result<u64> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
     let mut status = String::new();
-    stream.read_to_string(&mut status).context("nginx does not tell its status")?;
-    requests(&status).with_context(|| format!("nginx does not tell its requests:\n{status}"))
+    stream.read_to_string(&mut status).context("nginx does not print its status")?;
+    requests(&status).with_context(|| format!("nginx does not print its requests:\n{status}"))
 }
 
 /// The third number below `server accepts handled requests`.
