@@ -16,7 +16,7 @@ use crate::{
 /// Hits by thread id, in whole steps.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If the map cannot be read.
 pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
     let mut hits = Vec::new();
     bpf::for_each_element(object.map("THREAD_HITS")?, |tid: u32, n: ThreadHits| hits.push((tid, n)))
@@ -27,7 +27,7 @@ pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
 /// The ledger's counters, of which the tool has `N`, added up over the CPUs.
 ///
 /// # Errors
-/// If the kernel does not say.
+/// If the map cannot be read.
 pub(crate) fn counters<const N: usize>(object: &Object) -> Result<[u64; N]> {
     let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", e))?;
     let mut per_cpu = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];

@@ -1,5 +1,5 @@
-//! What the programs in the kernel log, with `-vv`: rare events only. Otherwise their level is 0 when they are loaded, and the verifier
-//! removes what would log.
+//! What programs in the kernel log with `-vv`: rare events only. Otherwise the level is 0 when they are loaded, and the verifier
+//! removes the code that logs.
 
 use std::{
     os::fd::BorrowedFd,
@@ -12,11 +12,11 @@ use profiler_common::event::{EVENTS, Event};
 
 use crate::kernel::bpf;
 
-/// The global of an object that has the level, and the ring that records go through. The objects of tools use that of the ground.
+/// The global that holds the level, and the ring for records. The objects of tools use the ring of the ground.
 pub(crate) const LEVEL: &str = aya_log::LEVEL;
 pub(crate) const RING: &str = "AYA_LOGS";
 
-/// Bytes of the ring if nothing is logged: the least that the kernel makes.
+/// Size of the ring if nothing is logged, in bytes: the smallest that the kernel makes.
 const NO_RING_BYTES: u32 = 1 << 12;
 const RING_BYTES: u32 = 1 << 16;
 
@@ -29,14 +29,14 @@ pub(super) fn wanted() -> (u8, u32) {
     }
 }
 
-/// What the programs log that use one ring.
+/// The log of the programs that use one ring.
 pub(crate) struct KernelLog {
     logger: EbpfLogger<Bridge>,
     last: Arc<Mutex<Option<Line>>>,
 }
 
 impl KernelLog {
-    /// The log of a loaded program, and of all that use the same ring; `None` if nothing is logged, or if the kernel does not let us.
+    /// The log of a loaded program, and of all that use the same ring; `None` if nothing is logged, or if the kernel denies access.
     pub(crate) fn of(program: BorrowedFd<'_>) -> Option<KernelLog> {
         if wanted().0 == 0 {
             return None;
@@ -52,7 +52,7 @@ impl KernelLog {
         }
     }
 
-    /// Hands on what was logged.
+    /// Passes on what was logged.
     pub(crate) fn hand_on(&mut self) {
         self.logger.flush();
         if let Some(line) = self.last.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -61,7 +61,7 @@ impl KernelLog {
     }
 }
 
-/// What was logged, and how often in a row: a table that is full has the same to say at every hit.
+/// The last record, and how often it came in a row: a full table logs the same at every hit.
 struct Line {
     is_warning: bool,
     words: String,

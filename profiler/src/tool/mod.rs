@@ -1,4 +1,4 @@
-//! The tools: the registry of them, and what an observation asks of each.
+//! The tools: their registry, and what an observation requires of each.
 
 use std::{
     os::fd::BorrowedFd,
@@ -39,21 +39,21 @@ pub(crate) struct About {
     pub(crate) name: &'static str,
     /// The question that it answers.
     pub(crate) question: &'static str,
-    /// How it is called, for the help text.
+    /// An example of its use, for the help text.
     pub(crate) example: &'static str,
     /// What it does, for the help text: lines of at most 80 columns.
     pub(crate) explained: &'static str,
     /// Adds its own options to a command.
     pub(crate) options: fn(clap::Command) -> clap::Command,
-    /// The tool as a command line asks for it.
+    /// The tool with the options of a command line.
     pub(crate) make: fn(&clap::ArgMatches, &Settings) -> Made,
     /// What it sees, wherever it can observe.
     pub(crate) sees: &'static [&'static str],
     /// What it never sees.
     pub(crate) cannot_see: &'static [&'static str],
-    /// Whether what it finds are leaks, which `--known` and `--gate-above` choose from.
+    /// Whether its findings are leaks, from which `--known` and `--gate-above` can choose.
     pub(crate) finds_leaks: bool,
-    /// Whether it puts probes on functions of the target. One that does not can work where such probes cannot.
+    /// Whether it puts probes on functions of the target. A tool that does not can work where such probes cannot.
     pub(crate) has_uprobes: bool,
     /// Whether it has programs that run at every system call of the host. They ask the filter of threads first.
     pub(crate) probes_calls: bool,
@@ -64,7 +64,7 @@ pub(crate) struct About {
     pub(crate) trial: fn(Method) -> Result<()>,
     /// What it would do with a process; nothing is attached.
     pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
-    /// What it would cost a process, from hits that are counted for a moment; `None` if that cannot be told here.
+    /// The predicted cost to a process, from hits that are counted for a moment; `None` if that is not known here.
     pub(crate) predict: fn(Process, &mut Modules, Method, &Traps) -> Result<Option<Forecast>>,
 }
 
@@ -105,23 +105,23 @@ pub struct Counts {
     pub hits: u64,
     /// Hits that were lost.
     pub lost: u64,
-    /// What the tool counts for people, and what it calls that: blocks recorded and not released.
+    /// How many things the tool has counted, for people, and what they are called: for example live blocks.
     pub things: (u64, &'static str),
 }
 
-/// A tool at work in one observation. The methods are called in the order in which they stand here; those from
-/// [`Tool::attach_anew`] on as often as something happens.
+/// A tool in one observation. The methods are listed in the order in which they are called; those from [`Tool::attach_anew`] on
+/// are called as often as needed.
 pub(crate) trait Tool: Send {
-    /// What is to be known of it.
+    /// Its description.
     fn about(&self) -> &'static About;
 
-    /// What its programs take, as far as is known beforehand.
+    /// The cost of its programs, as far as it is known beforehand.
     fn programs(&self) -> Programs;
 
     /// How long it takes until it can answer; zero if it answers at any time.
     fn answers_after(&self) -> Duration;
 
-    /// What to say at the start if the observation cannot answer the question.
+    /// The warning at the start if the observation cannot answer the question.
     fn too_short(&self, settings: &Settings) -> Option<String>;
 
     /// Refuses a program file that it would harm or misread, of a command that is about to start.
@@ -133,39 +133,39 @@ pub(crate) trait Tool: Send {
     /// Looks at the targets before anything is attached, and says how to create its maps.
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading;
 
-    /// Decides what to probe in a process, in the files that it maps; and in those that it is about to map (`ahead`). Returns
-    /// these.
+    /// Decides what to probe in a process, in the files that it maps, and in files that it is about to map (`ahead`), which are
+    /// returned.
     fn plan(&mut self, space: &mut Space, modules: &mut Modules, ahead: Option<&[PathBuf]>) -> Vec<ModuleId>;
 
-    /// Takes over its object. `max_stacks`: call stacks that can be told apart, plus one.
+    /// Takes its object. `max_stacks`: one more than the number of call stacks that can be told apart.
     fn loaded(&mut self, object: Object, max_stacks: u32) -> Result<()>;
 
     /// Refuses targets that the planned probes would harm.
     fn refuse(&self, spaces: &[Space], modules: &Modules, settings: &Settings) -> Result<()>;
 
-    /// Refuses what would cost too much. False if the cost could not be predicted.
+    /// Refuses an observation that would cost too much. False if the cost could not be predicted.
     fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool>;
 
-    /// The programs that take the verifier long, if there are such.
+    /// Programs that take the verifier long, if there are any.
     fn preloading(&self) -> Option<Preloading>;
 
-    /// Takes over programs that were loaded ahead.
+    /// Takes programs that were loaded ahead.
     fn preloaded(&mut self, loaded: Vec<Loaded>);
 
-    /// Attaches what has to come before all other probes.
+    /// Attaches the probes that must come before all others.
     fn attach_first(&mut self, space: &mut Space, ground: &Ground) -> Result<()>;
 
     /// Attaches the rest.
     fn attach(&mut self, space: &mut Space, ground: &Ground, modules: &Modules) -> Result<()>;
 
-    /// Everything is attached. Refuses targets of which nothing would be seen.
+    /// Called when everything is attached. Refuses targets of which nothing would be seen.
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()>;
 
     /// One line for people: what was attached to.
     fn attached_line(&self, on: &Observation<'_>) -> String;
 
-    /// Plans and attaches again: a process has become another program, or has loaded a library. Returns how many functions are
-    /// probed that were not before.
+    /// Plans and attaches again, because a process has become another program or has loaded a library. Returns how many more
+    /// functions are probed.
     fn attach_anew(
         &mut self,
         space: &mut Space,
@@ -177,19 +177,19 @@ pub(crate) trait Tool: Send {
     /// Whether anything is seen of a process.
     fn sees(&self, space: u16) -> bool;
 
-    /// Looks at what goes on, once a second.
+    /// Regular work, once a second.
     fn look(&mut self, on: &Observation<'_>) -> Result<()>;
 
-    /// Takes in a record that the tool's own programs sent through the ring.
+    /// Takes a record that the tool's own programs sent through the ring.
     fn take_record(&mut self, _record: &[u8]) {}
 
     /// What was counted so far.
     fn counts(&self) -> Result<Counts>;
 
-    /// What threads pay, as far as is known.
+    /// The cost to threads, as far as it is known.
     fn reading(&self, with_threads: bool) -> Result<Reading>;
 
-    /// Whether what they pay follows from the run times of its programs, which to measure costs every program of the host.
+    /// Whether that cost is derived from run times of its programs. Measuring them costs every BPF program of the host.
     fn needs_run_times(&self) -> bool {
         self.about().has_uprobes
     }
@@ -203,16 +203,16 @@ pub(crate) trait Tool: Send {
     /// The observation is over, and everything is still attached.
     fn closing(&mut self);
 
-    /// Whether calls that began before the end are still under way.
+    /// Whether calls that began before the end are still in progress.
     fn has_calls_under_way(&self) -> bool;
 
-    /// Hands over the probes that are to be taken away first, of one address space or of all.
+    /// Hands over the probes that must be detached first, of one address space or of all.
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links>;
 
     /// Hands over the others.
     fn take_last(&mut self, space: Option<u16>) -> Vec<Links>;
 
-    /// Reads what was recorded. Names are looked up after that.
+    /// Reads the counts. Names are looked up after that.
     fn snapshot(&mut self, on: &mut Observation<'_>, ended: Ended) -> Result<()>;
 
     /// Its part of the report, from the last snapshot.

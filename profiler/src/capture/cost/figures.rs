@@ -1,4 +1,4 @@
-//! What an observation has cost, as a report says it.
+//! What an observation has cost, for the report.
 
 use std::{os::fd::BorrowedFd, time::Duration};
 

@@ -56,7 +56,7 @@ pub(crate) struct CostMeter {
     billed: Billed,
     detach: Option<Duration>,
     began: Instant,
-    /// The same as threads count it.
+    /// The same for the threads' own counts.
     began_ticks: u64,
     own_cpu_before: Duration,
     stats: Option<OwnedFd>,
@@ -227,7 +227,7 @@ impl CostMeter {
         self.last.elapsed() >= SECOND
     }
 
-    /// Adds what was spent since the last time.
+    /// Adds the cost since the last call.
     pub(crate) fn add(&mut self, reading: Reading) {
         let length = self.last.elapsed();
         self.last = Instant::now();
@@ -253,7 +253,7 @@ impl CostMeter {
         let mut spent = self.billed.add(&worked, &self.counted_late, at);
         if took.ended_ns > 0.0 {
             let others: f64 = spent.iter().map(|spent| spent.busy_ns).sum();
-            // That of processes which have ended is not known: what they paid is then a share of all the time.
+            // The time of processes that have ended is not known: their cost is then related to all the time.
             let known = (busy_ns - others >= took.ended_ns).then_some(busy_ns - others);
             let busy_ns = known.unwrap_or_else(|| took.ended_ns.max(length.as_nanos() as f64));
             spent.push(Spent { tid: ENDED, busy_ns, ours_ns: took.ended_ns, waited_ns: 0.0 });
@@ -272,7 +272,7 @@ impl CostMeter {
         let mut sum = Duration::ZERO;
         for pid in processes {
             let Some(now) = cpu(*pid) else { continue };
-            // One that began since has had all of its time since.
+            // A process that began since then has had all of its time since then.
             let began = || threads::began_after(*pid, self.began_ticks).then_some(Duration::ZERO);
             let before = self.of_processes.insert(*pid, now).or_else(began).unwrap_or(now);
             sum += now.saturating_sub(before);

@@ -1,11 +1,11 @@
-//! Hits of tools that know what each takes.
+//! Hits of tools that know the cost of each.
 
 use std::collections::{BTreeSet, HashMap};
 
-/// What the hits of a tool took so far.
+/// The cost of a tool's hits so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Priced {
-    /// By thread, of those that have not ended.
+    /// By thread, for those that have not ended.
     pub(crate) threads: Vec<Paid>,
     /// Of all that have ended.
     pub(crate) ended: Paid,
@@ -13,7 +13,7 @@ pub(crate) struct Priced {
     pub(crate) processes: BTreeSet<u32>,
     /// Hits of all its programs so far, as its part of the report has them.
     pub(crate) hits: u64,
-    /// Whether what one takes was measured on this machine.
+    /// Whether the cost of a hit was measured on this machine.
     pub(crate) measured: bool,
 }
 
@@ -42,22 +42,22 @@ impl Paid {
 /// What came since the last look.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Took {
-    /// Nanoseconds by thread, of those that paid.
+    /// Nanoseconds by thread, for those that paid.
     pub(super) threads: HashMap<u32, f64>,
-    /// Of threads that have ended.
+    /// The same for threads that have ended.
     pub(super) ended_ns: f64,
 }
 
 /// What was paid, by tool.
 #[derive(Debug)]
 pub(super) struct Bills {
-    /// What each thread had paid when it was last looked at, by tool, address space and thread.
+    /// What each thread had paid at the last look, by tool, address space and thread.
     before: HashMap<(usize, u16, u32), Paid>,
-    /// Of what threads have paid that have ended since, by tool: they are billed for the rest.
+    /// What threads that have ended since had paid by then, by tool: they are billed for the rest.
     ended: Vec<Paid>,
     /// Hits of all programs so far, by tool.
     all_hits: Vec<u64>,
-    /// Hits that were billed, and what they took.
+    /// Hits that were billed, and their cost.
     hits: u64,
     ns: f64,
     /// Whether all prices were measured here.
@@ -78,7 +78,7 @@ impl Default for Bills {
 }
 
 impl Bills {
-    /// Adds what came since the last look.
+    /// Adds the cost since the last look.
     pub(super) fn add(&mut self, priced: Vec<Priced>) -> Took {
         let mut took = Took::default();
         let mut now = HashMap::new();
@@ -88,7 +88,7 @@ impl Bills {
             self.all_hits.push(hits);
             for paid in threads {
                 let key = (tool, paid.space, paid.tid);
-                // If the earlier number is higher, another thread has the id by now.
+                // If the earlier number is higher, the thread id was reused.
                 let is_same = self.before.get(&key).is_some_and(|before| before.hits <= paid.hits);
                 let before = if is_same { self.before.remove(&key) } else { None };
                 now.insert(key, paid);
@@ -109,7 +109,7 @@ impl Bills {
         let paid = gone.fold(self.ended.get(tool).copied().unwrap_or_default(), Paid::and);
         let new = ended.without(paid);
         self.ended.resize(self.ended.len().max(tool + 1), Paid::default());
-        // One that ends between two of our reads may be missing among the ended: it is there at the next look.
+        // If a thread ends between two of our reads, it may be missing among the ended: it is there at the next look.
         self.ended[tool] = paid.and(new);
         self.bill(new)
     }
@@ -125,7 +125,7 @@ impl Bills {
         self.all_hits.iter().sum()
     }
 
-    /// What a hit took in the mean, in nanoseconds; `None` without one.
+    /// The mean cost of a hit, in nanoseconds; `None` without hits.
     pub(super) fn each_ns(&self) -> Option<f64> {
         (self.hits > 0).then(|| self.ns / self.hits as f64)
     }
@@ -173,12 +173,12 @@ mod tests {
     fn after_an_exec_a_thread_pays_for_its_new_calls_only() {
         let mut bills = Bills::default();
         bills.add(priced(&[(0, 7, 2_000_000)]));
-        // Its record in the old address space is closed, and another goes on under the same id.
+        // Its record in the old address space is closed, and another one continues under the same id.
         for calls in [5, 8] {
             let new = bills.add(with_ended(&[(1, 7, calls)], 2_000_000));
             assert_eq!(new, took(&[(7, if calls == 5 { 2_000.0 } else { 1_200.0 })]));
         }
-        // Another thread of the same program has the id.
+        // Another thread of the same program has got the id.
         assert_eq!(bills.add(with_ended(&[(1, 7, 3)], 2_000_008)), took(&[(7, 1_200.0)]));
     }
 
@@ -190,7 +190,7 @@ mod tests {
         let new = bills.add(with_ended(&[], 55));
         assert_eq!(new, Took { ended_ns: 45.0 * 400.0, ..Took::default() });
         assert_eq!(bills.add(with_ended(&[(0, 8, 10)], 55)), took(&[(8, 4_000.0)]));
-        // It is not among those that are alive any more, and not yet among the ended.
+        // It is no longer among the living, and not yet among the ended.
         assert_eq!(bills.add(with_ended(&[], 55)), took(&[]));
         assert_eq!(bills.add(with_ended(&[], 68)), Took { ended_ns: 3.0 * 400.0, ..Took::default() });
     }

@@ -1,4 +1,4 @@
-//! What a hit takes from the thread that has it, and what share of a thread's time that is. Pure arithmetic.
+//! What a hit costs its thread, and what share of the thread's time that is. Pure arithmetic.
 //!
 //! A hit takes the kernel's trap, measured on this machine ([`super::super::calibration`]), and the run time of the
 //! tool's program, measured by the kernel while it runs. Both are time of the thread that has the hit, so a thread that
@@ -8,7 +8,7 @@ use profiler_common::rate::{CALL_TO_RET, CLASSES, COOLING_NS, LOOK, STEPPED};
 
 use crate::capture::calibration::Costs;
 
-/// What the kernel takes at a hit, in nanoseconds.
+/// The kernel's cost of a hit, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Traps {
     /// At an entry whose instruction is emulated.
@@ -17,16 +17,16 @@ pub(crate) struct Traps {
     pub(crate) return_ns: f64,
     /// At an instruction that runs under single step.
     pub(crate) stepped_ns: f64,
-    /// What an entry takes on top, if the thread has been in the kernel for something else since its last hit.
+    /// Additional cost of an entry, if the thread has been in the kernel for something else since its last hit.
     pub(crate) cold_entry_ns: f64,
-    /// The same of the return of such a call.
+    /// The same for the return of such a call.
     pub(crate) cold_return_ns: f64,
     /// Whether these were measured here.
     pub(crate) calibrated: bool,
 }
 
 impl Traps {
-    /// Of a virtual machine of 2026, for where nothing could be measured.
+    /// Measured on a virtual machine in 2026, for use where nothing could be measured.
     pub(crate) const ASSUMED: Traps = Traps {
         entry_ns: 500.0,
         return_ns: 300.0,
@@ -53,20 +53,20 @@ impl From<&Costs> for Traps {
     }
 }
 
-/// Run time of a tool's programs, in nanoseconds, for as long as it was not measured.
+/// Assumed run time of a tool's programs, in nanoseconds, until it is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Programs {
     /// Of a call: entry and return.
     pub(crate) call_ns: f64,
-    /// Of a look: a function of which nothing but the entry is seen.
+    /// Of a look: a function of which only the entry is seen.
     pub(crate) look_ns: f64,
     /// Whether returns are seen at all.
     pub(crate) returns: bool,
 }
 
-/// What a hit of the counting programs takes besides the trap, in nanoseconds.
+/// The cost of a hit of the counting programs beside the trap, in nanoseconds.
 const COUNTING_NS: f64 = 80.0;
-/// Least part of a thread's time that is taken to be its own. With more hits than that, figures mean little.
+/// Least part of a thread's time that counts as its own. With more hits than that, figures mean little.
 const LEAST_OWN: f64 = 0.01;
 
 /// How late hits are on average, from 0 to 1.
@@ -79,28 +79,28 @@ fn part(cooling_ns: u64, hits: u64) -> f64 {
 pub(crate) struct Counted {
     /// Hits by class, see [`profiler_common::rate`].
     pub(crate) hits: [u64; CLASSES],
-    /// By class, what they had of [`COOLING_NS`] each, summed.
+    /// By class, the sum of their parts of [`COOLING_NS`].
     pub(crate) cooling_ns: [u64; CLASSES],
     /// Its processor time, counting included.
     pub(crate) busy_ns: u64,
     /// The part of it outside of the kernel.
     pub(crate) user_ns: u64,
-    /// Time in which it could have run: all but that in which it waited for a processor.
+    /// Time in which it could have run: all except the time for which it waited for a processor.
     pub(crate) could_ns: u64,
 }
 
 /// What probes take from a thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Price {
-    /// Of its processor time: how much longer everything takes that it does. From 0 to 1.
+    /// As a share of its processor time, from 0 to 1: how much longer all its work takes.
     pub(crate) of_busy: f64,
-    /// Of the time in which it can run: what it cannot use otherwise any more. From 0 to 1; of a thread that never
-    /// waits, the same.
+    /// As a share of the time in which it can run, from 0 to 1: how much less it can do. For a thread that never waits, both are
+    /// the same.
     pub(crate) of_all: f64,
 }
 
 impl Price {
-    /// Of what was taken from a thread beside its own processor time, and the time in which it could have run.
+    /// From the time that was taken, the thread's own processor time, and the time in which it could have run.
     pub(crate) fn of(ours_ns: f64, own_ns: f64, could_ns: f64) -> Price {
         if ours_ns <= 0.0 {
             return Price { of_busy: 0.0, of_all: 0.0 };

@@ -119,7 +119,7 @@ impl Spending {
         self.over_last(GUARD_SECONDS)
     }
 
-    /// The same over the last seconds, for people: what a start has cost is not what it costs now.
+    /// The same over the last seconds, for people: the cost of the start is not the present cost.
     pub(crate) fn shown(&self) -> Option<Share> {
         self.over_last(SHOWN_SECONDS)
     }

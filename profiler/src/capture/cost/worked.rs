@@ -1,4 +1,4 @@
-//! What a thread did for a while, and what that cost it.
+//! What a thread did in a period, and its cost for probes.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use super::{
     threads::Had,
 };
 
-/// What a thread had for a while.
+/// What a thread used and passed in a period.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worked {
     pub(super) tid: u32,
     pub(super) had: Had,
     pub(super) calls: f64,
     pub(super) looks: f64,
-    /// Time of hits whose price their tool knows.
+    /// Cost of hits whose price their tool knows.
     pub(super) priced_ns: f64,
 }
 
@@ -48,7 +48,7 @@ impl Worked {
     }
 }
 
-/// Hits that were put down to threads.
+/// Hits that were attributed to threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Billed {
     hits: f64,

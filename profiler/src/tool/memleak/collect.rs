@@ -27,7 +27,7 @@ pub(crate) struct Snapshot {
     pub(crate) counters: [u64; Counter::COUNT],
 }
 
-/// Reads the maps. `space_of` tells the space of a stack.
+/// Reads the maps. `space_of`: the space of a stack.
 pub(crate) fn snapshot(
     object: &Object,
     totals: &Totals,

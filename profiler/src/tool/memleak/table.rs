@@ -41,17 +41,17 @@ pub(super) struct Table<'a> {
     sites: Vec<JudgedSite>,
     /// The function that names each site.
     of_site: Vec<Option<&'a Own>>,
-    /// Of each site that is a function with what it calls, how many stacks through it are judged elsewhere.
+    /// For each site that is a function with its callees: how many stacks through it are judged elsewhere.
     elsewhere: Vec<usize>,
-    /// The sites that have a row, in order: those that one line sums up come last.
+    /// The sites that have a row, in order: those that are summed up in one line come last.
     rows: Vec<usize>,
-    /// How many of them have a line of their own for people.
+    /// How many of them are shown on a line of their own.
     unfolded: usize,
     /// The row of each site.
     row_of: Vec<Option<usize>>,
-    /// Places of the stacks that have a row, the worst first: all stacks of the sites that have one.
+    /// Indices of the stacks that have a row, the worst first: all stacks of the sites that have one.
     pub(super) shown: Vec<usize>,
-    /// The row of the site of each of these.
+    /// For each of these, the row of its site.
     site_rows: Vec<usize>,
 }
 
@@ -67,9 +67,9 @@ impl<'a> Table<'a> {
         let owns: Vec<Option<&Own>> = judged.iter().map(|stack| named.own(stack.row.stack)).collect();
         let site = |place: usize| {
             let own = owns[place].map(|own| (&own.module, &own.function, &own.file, own.line));
-            // Stacks without a name have nothing in common.
+            // Stacks without a name are not related.
             let nameless = own.is_none().then_some(place);
-            // What one process was before and after an exec is apart.
+            // The programs that one process executed in turn are kept apart.
             (programs[place], own, nameless)
         };
         let path = |place: usize| named.path(judged[place].row.stack);
@@ -104,12 +104,12 @@ impl<'a> Table<'a> {
         Table { judged, owns, programs, sites, of_site, elsewhere, rows, unfolded, row_of, shown, site_rows }
     }
 
-    /// What is said of stacks and sites, for the report that follows.
+    /// The judgements on stacks and sites, for the next report.
     pub(super) fn said(&self, before: &Before) -> Before {
         before.after(self.judged, &self.sites)
     }
 
-    /// The tables, and what they say. `stacks` are the places in the report (`of_report`) of the stacks that have a row.
+    /// The tables and findings. `stacks`: the indices in the report (`of_report`) of the stacks that have a row.
     pub(super) fn sections(
         &self,
         session: Session<'_>,
@@ -179,7 +179,8 @@ impl<'a> Table<'a> {
             detail: true,
             folded: None,
         };
-        // Sites without a name have no other key; a library that was loaded twice has two stacks of one id.
+        // Sites without a name have no other key; and if a library was loaded twice, two of its stacks have the same
+        // id.
         sites.number_rows();
         stacks.number_rows();
         (vec![sites, stacks], findings)
@@ -206,7 +207,7 @@ impl<'a> Table<'a> {
         shown.map(row).collect()
     }
 
-    /// Says of functions that leak with what they call which of their stacks are not part of that.
+    /// Notes on functions that leak with their callees: which of their stacks do not belong to that leak.
     fn apart(&self, names: &[Option<Text>]) -> impl Iterator<Item = String> {
         let named = self.rows.iter().filter_map(|&at| Some((names[at].as_ref()?, self.elsewhere[at])));
         named.filter(|(_, elsewhere)| *elsewhere > 0).map(|(name, elsewhere)| {
@@ -219,14 +220,14 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Whether a stack is a part of the leak of the site in a row: what is proved is proved of all of its stacks that leak,
-    /// whatever each of them shows alone.
+    /// Whether a stack is part of the leak of its row's site: the proof holds for all of its leaking stacks together, whatever
+    /// each shows alone.
     fn is_part_of_leak(&self, row: usize, place: usize) -> bool {
         let site = self.rows.get(row).and_then(|&at| self.sites.get(at));
         site.is_some_and(|site| site.leaks_at(place))
     }
 
-    /// What the sites are together that have no line of their own.
+    /// The sum of the sites that have no line of their own.
     fn folded(&self, length: Duration, complete: bool) -> Option<Folded> {
         let folded: Vec<&JudgedSite> = self.rows[self.unfolded..].iter().map(|&at| &self.sites[at]).collect();
         if folded.is_empty() || !complete {
@@ -252,8 +253,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// How many stacks lead through the function that a site is with what it calls, and are not part of it: those of sites
-/// that leak by themselves, and tables that were filled once. `path` tells the functions of the stack at a place.
+/// How many stacks lead through the function of a site (with its callees) and do not belong to it: those of sites that leak by
+/// themselves, and tables that were filled once. `path`: the functions of a stack.
 fn elsewhere<F: PartialEq>(site: &JudgedSite, stacks: usize, path: impl Fn(usize) -> Vec<F>) -> usize {
     let Some(nth) = site.through else { return 0 };
     let Some(function) = site.stacks.first().and_then(|&first| path(first).into_iter().nth(nth)) else {
@@ -263,10 +264,10 @@ fn elsewhere<F: PartialEq>(site: &JudgedSite, stacks: usize, path: impl Fn(usize
     through.filter(|place| !site.stacks.contains(place)).count()
 }
 
-/// What a row of either table is made of.
+/// The content of a row of either table.
 struct Line<'a> {
     judged: &'a Judged<'a>,
-    /// The stacks that leak, if not all of them do.
+    /// The stacks that leak, if not all do.
     leaking: Option<&'a StackRow>,
     name: Option<Text>,
     own: Option<&'a Own>,
@@ -284,7 +285,7 @@ impl Line<'_> {
     }
 }
 
-/// True for what is in use for moments only, or not at all.
+/// True if the memory is in use only briefly, or not at all.
 fn is_minor(site: &JudgedSite) -> bool {
     site.judgement.verdict == Verdict::Churn || site.row.live == 0
 }

@@ -1,4 +1,4 @@
-//! `memleak` at work in an observation.
+//! `memleak` as a tool of an observation.
 
 use std::{
     collections::BTreeMap,
@@ -80,9 +80,9 @@ pub(crate) struct Memleak {
     pub(super) start_ns: u64,
     /// Anonymous memory of the targets before anything was attached, in bytes.
     pub(super) bytes_before: u64,
-    /// Their memory by kind, from then on.
+    /// Their memory by kind, since then.
     pub(super) memory: Memory,
-    /// What they held a moment ago.
+    /// What they held at the last look.
     pub(super) recent: Recent,
     /// The end of address spaces that are gone, in age units.
     pub(super) ends: BTreeMap<u16, u64>,
@@ -90,7 +90,7 @@ pub(crate) struct Memleak {
     pub(super) early: [u64; Counter::COUNT],
     /// Counters when detaching began.
     pub(super) late: Option<[u64; Counter::COUNT]>,
-    /// What the interim report before said.
+    /// The judgements of the previous interim report.
     pub(super) before: Before,
     read: Option<(Snapshot, Moments)>,
 }
@@ -144,7 +144,7 @@ impl Memleak {
         counted::counters(self.object()?)
     }
 
-    /// Attaches to a space with what it takes.
+    /// Attaches to a space with what is needed for it.
     fn with<T>(
         &mut self,
         number: u16,
@@ -156,7 +156,7 @@ impl Memleak {
         attach(self.probes.entry(number).or_default(), &mut at)
     }
 
-    /// A function that the user named, and that is not there, is an error: the report would lack it.
+    /// A function that the user named and that does not exist is an error: the report would lack it.
     fn require_custom(&self) -> Result<()> {
         for custom in &self.options.custom {
             let name = custom.name.as_str();
@@ -278,7 +278,8 @@ impl Tool for Memleak {
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
-        // Not before: what a target takes while it is attached to would be growth that no followed block explains.
+        // Not earlier: memory that a target takes while probes are being attached would be growth that no followed
+        // block explains.
         self.memory = Memory::start(&on.spaces, on.command().is_some());
         self.require_custom()?;
         leave_out_unseen(on, |space| self.sees(space.number), |space| self.nothing_to_probe(space))?;

@@ -1,4 +1,4 @@
-//! The kernel side's totals per stack, read, and what they say of calls.
+//! The kernel side's totals per stack, and what follows from them about calls.
 
 use std::os::fd::AsRawFd as _;
 
@@ -10,7 +10,7 @@ use crate::{
     error::Result,
 };
 
-/// The totals of every stack, mapped: reading them is not a system call, whatever their number.
+/// The totals of every stack, mapped, so that reading them is not a system call.
 #[derive(Debug)]
 pub(crate) struct Totals {
     map: MmapRaw,
@@ -27,7 +27,7 @@ impl Totals {
         Ok(Totals { map, stacks })
     }
 
-    /// The totals of a stack as they are now.
+    /// The present totals of a stack.
     pub(crate) fn of(&self, stack: usize) -> Option<StackTotals> {
         if stack >= self.stacks {
             return None;
@@ -38,7 +38,8 @@ impl Totals {
     }
 }
 
-/// Allocation calls that have begun and not returned, with those whose thread ended inside and was not noticed yet.
+/// Allocation calls that have begun and not returned, including those whose thread ended inside, if that was not
+/// noticed yet.
 pub(crate) fn under_way(counters: &[u64; Counter::COUNT]) -> u64 {
     const ENDED: [Counter; 8] = [
         Counter::ReturnRecorded,

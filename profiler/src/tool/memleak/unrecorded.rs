@@ -1,4 +1,4 @@
-//! Calls of allocators that gave no block to look at: not one was drawn, all of them failed, or all of them were releases.
+//! Calls of allocators that gave no block to judge: none was sampled, all failed, or all were releases.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     units,
 };
 
-/// What became of calls that gave no block.
+/// Outcomes of calls that gave no block.
 const ENDS: [(Counter, &str); 6] = [
     (Counter::ReturnFailed, "failed"),
     (Counter::EntryImpossible, "asked for more than there can be"),
@@ -20,8 +20,9 @@ const ENDS: [(Counter, &str); 6] = [
     (Counter::Abandoned, "never returned"),
 ];
 
-/// Says so in place of "no allocation was seen". `None` if there were no calls at all. `counts_while_all_attached`: what of
-/// the counts came while all probes sat; before and behind that, releases are seen and allocations are not.
+/// The finding instead of "no allocation was seen". `None` if there were no calls at all. `counts_while_all_attached`: the part
+/// of the counts from the time in which all probes were attached; before and after that, releases are seen and allocations are
+/// not.
 pub(super) fn finding(
     counters: &[u64; Counter::COUNT],
     counts_while_all_attached: &[u64; Counter::COUNT],
