@@ -5,6 +5,7 @@ mod support;
 
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::account;
 use support::compile::Build;
@@ -75,5 +76,28 @@ fn healthy_twins_have_no_finding_and_pass_the_gate() {
     let (spins, rests): (Vec<&str>, Vec<&str>) = kinds.into_iter().partition(|kind| *kind == "ready");
     for kinds in [spins, rests] {
         assert_eq!(problems(&program, &kinds, "healthy"), (Vec::new(), Some(0)), "{kinds:?}");
+    }
+}
+
+/// A server that crashes while it is observed is not what a gate lets pass; one that is ended in order is.
+#[test]
+fn a_crash_leaves_the_gate_undecided() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("pointless.c").build();
+    for (signal, code, severity) in [(Signal::SEGV, 3, "limit"), (Signal::TERM, 0, "info")] {
+        let mut target = Workload::spawn(&program, &["spin", "healthy", "/dev/null"]);
+        let pid = target.pid_argument();
+        let mut observer =
+            Observer::spawn(&["syscalls", "--gate", "--for", "1h", "--format", "json", "--pid", &pid]);
+        observer.wait_attached();
+        target.say("go");
+        target.expect_line("DONE", PATIENCE);
+        target.signal(signal);
+        let report = observer.finish(PATIENCE).report(code);
+        target.end();
+        let findings = account::list(&report, "findings");
+        let place = findings.iter().position(|finding| finding["rule"] == "syscalls.ended").unwrap();
+        assert_eq!(findings[place]["severity"], severity, "{signal:?}");
+        assert_eq!(place == 0, code == 3, "{signal:?}: {findings:?}");
     }
 }

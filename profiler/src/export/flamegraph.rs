@@ -78,16 +78,21 @@ fn palette(layout: &Layout) -> Option<PaletteMap> {
     Some(palette)
 }
 
+/// Targets that the title names; of others it has the number.
+const MOST_NAMED: usize = 3;
+
 /// `sample: Live > 30m (bytes) of pong (4242)`.
 fn title(report: &Report, weighed: &Weighed<'_>) -> String {
-    let names: Vec<String> = report
-        .meta
-        .targets
-        .iter()
-        .map(|target| format!("{} ({})", target.name.terminal(), target.pid))
-        .collect();
+    let targets = &report.meta.targets;
+    let named = targets.iter().take(MOST_NAMED);
+    let names: Vec<String> =
+        named.map(|target| format!("{} ({})", target.name.terminal(), target.pid)).collect();
+    let more = match targets.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     let (weight, unit) = (visible(&weighed.column.title), unit_name(weighed.column.unit));
-    format!("{}: {weight} ({unit}) of {}", visible(&report.meta.tool), names.join(", "))
+    format!("{}: {weight} ({unit}) of {}{more}", visible(&report.meta.tool), names.join(", "))
 }
 
 fn subtitle(report: &Report, weighed: &Weighed<'_>, layout: &Layout) -> Option<String> {

@@ -87,6 +87,23 @@ impl Report {
         behind.collect()
     }
 
+    /// Rows of detail sections that have all keys of a row and more: parts of what it stands for.
+    pub(crate) fn with_keys_of(&self, at: RowRef) -> Vec<(&Section, &Row)> {
+        let (Some(section), Some(row)) = (self.sections.get(at.section), self.row(at)) else {
+            return Vec::new();
+        };
+        let keys: Vec<(&str, &Value)> =
+            section.key(row).map(|(column, value)| (column.name.as_str(), value)).collect();
+        let has_them = |detail: &Section, of: &Row| {
+            let own: Vec<(&str, &Value)> =
+                detail.key(of).map(|(column, value)| (column.name.as_str(), value)).collect();
+            own.len() > keys.len() && keys.iter().all(|key| own.contains(key))
+        };
+        let details = self.sections.iter().filter(|detail| detail.detail);
+        let rows = details.flat_map(|detail| detail.rows.iter().map(move |row| (detail, row)));
+        rows.filter(|(detail, row)| has_them(detail, row)).collect()
+    }
+
     /// The frames of a stack, innermost first. Indices out of range, which [`Report::check`] reports, are skipped.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> + 'a {
         stack.frames.iter().filter_map(|&index| self.frames.get(index))

@@ -3,7 +3,11 @@
 
 use super::View;
 use crate::{
-    observe::{how_it_ended, observation::Observation, space::Space},
+    observe::{
+        how_it_ended,
+        observation::Observation,
+        space::{Came, Space},
+    },
     report::{Finding, Phrase, Severity},
     units,
 };
@@ -13,7 +17,8 @@ const MOST_NAMED: usize = 3;
 
 /// One finding for each target that a signal killed, and for each that ended or became another program by exec while something
 /// else is still observed (one for all of the latter if there are many). Targets that were observed for less than the age asked
-/// about are left out: nothing is judged of them.
+/// about are left out: nothing is judged of them. If a signal other than an order to end killed a target that was there from the start,
+/// that limits the answer.
 pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     let on = view.on;
     let others_go_on = on.spaces.iter().any(|space| space.ended.is_none());
@@ -24,7 +29,16 @@ pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     };
     let just_ended =
         |space: &&Space| others_go_on && space.killed_by.is_none() && (view.lasted)(space) >= view.older;
-    let mut findings: Vec<Finding> = ended().filter(was_killed).map(|space| gone(view, space)).collect();
+    let crashed = |space: &Space| {
+        // Whoever ends a server sends one of these; the kernel, or the program itself, sends the others.
+        let is_order = matches!(space.killed_by, Some(libc::SIGHUP | libc::SIGINT | libc::SIGTERM));
+        space.seen.came == Came::First && !is_order
+    };
+    let killed = |space: &Space| Finding {
+        severity: if crashed(space) { Severity::Limit } else { Severity::Info },
+        ..gone(view, space)
+    };
+    let mut findings: Vec<Finding> = ended().filter(was_killed).map(killed).collect();
     let others: Vec<&Space> = ended().filter(just_ended).collect();
     if others.len() > MOST_NAMED {
         let words = format!(

@@ -206,9 +206,13 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool
     }
     if tool.sites.is_empty() {
         if !verbose {
-            let by = tool.attached_by.as_deref().unwrap_or("no way of attaching");
-            let seen = tool.why.clone().unwrap_or_else(|| format!("{by}, tried on a process of our own"));
-            page.paragraph(Style::Plain, &label(tool.answer, "probes"), &visible(&seen));
+            // A tool that attaches to functions says by what; others attach to tracepoints.
+            let (what, tried) = match &tool.attached_by {
+                Some(by) => ("probes", format!("{by}, tried on a process of our own")),
+                None => ("tracepoints", "attached for a moment, with nobody to observe".to_owned()),
+            };
+            let seen = tool.why.clone().unwrap_or(tried);
+            page.paragraph(Style::Plain, &label(tool.answer, what), &visible(&seen));
         }
         return;
     }

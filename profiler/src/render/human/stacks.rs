@@ -113,6 +113,9 @@ type Detail<'a> = (&'a Section, &'a Row);
 /// The detail rows of a row: that of the stack that is shown, and the others.
 fn parts<'a>(report: &'a Report, at: RowRef, row: &Row) -> (Option<Detail<'a>>, Vec<Detail<'a>>) {
     let mut others = report.details(at);
+    if others.is_empty() {
+        others = report.with_keys_of(at).into_iter().filter(|(_, row)| row.stack().is_some()).collect();
+    }
     let shown =
         others.iter().position(|(_, detail)| detail.stack().is_some() && detail.stack() == row.stack());
     (shown.map(|shown| others.remove(shown)), others)

@@ -121,6 +121,9 @@ fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
     Finding::new(rule, severity, sentence)
 }
 
+/// Share of the time of one thread: if all calls that are not meant to wait take less, there is little to gain.
+const LITTLE: f64 = 0.01;
+
 /// Which call takes the most time, apart from calls that are meant to wait.
 fn time(facts: &Facts<'_>) -> Finding {
     let mut calls: BTreeMap<u64, Sum> = BTreeMap::new();
@@ -157,11 +160,17 @@ fn time(facts: &Facts<'_>) -> Finding {
         .quantile(0.99)
         .map_or_else(String::new, |p99| format!(", p99 {}", units::nanos(p99.middle())));
     let may_wait = kinds::native(*call).is_some_and(|call| kinds::READS.contains(&call));
+    let (name, share) = (names::call(*call), units::percent(share));
+    let of_a_thread = total as f64 / facts.length.as_nanos().max(1) as f64;
+    let most = match of_a_thread < LITTLE {
+        true => format!(
+            "Calls that are not meant to wait take little time, {} of that of one thread; {name} takes {share} of it",
+            units::percent(of_a_thread)
+        ),
+        false => format!("{name} takes {share} of the time in calls that are not meant to wait"),
+    };
     let words = format!(
-        "{} takes {} of the time in calls that are not meant to wait{}: {}/s, {}/s of time{quantile}, {} of {} \
-         calls failed.",
-        names::call(*call),
-        units::percent(share),
+        "{most}{}: {}/s, {}/s of time{quantile}, {} of {} calls failed.",
         if may_wait { " (this may include waiting for data)" } else { "" },
         units::count(facts.rate(sum.calls())),
         units::nanos(facts.rate(sum.total_ns)),

@@ -66,7 +66,9 @@ fn place(findings: &mut Vec<Finding>, sight: Sight, gone: Vec<Finding>) {
     if let (Some(instead), Some(nothing)) = (instead, nothing) {
         *nothing = instead;
     }
-    findings.splice(0..0, before);
+    let (crashed, gone): (Vec<Finding>, Vec<Finding>) =
+        gone.into_iter().partition(|finding| finding.severity == Severity::Limit);
+    findings.splice(0..0, crashed.into_iter().chain(before));
     let remarks = before_unproved.into_iter().chain(behind).chain(gone);
     findings.extend(remarks.map(|finding| Finding { severity: Severity::Info, ..finding }));
 }

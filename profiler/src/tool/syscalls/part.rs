@@ -85,7 +85,7 @@ pub(super) fn account(counted: &Counted, part: &mut Part) {
 }
 
 /// Losses that are not hits.
-const LOSSES: [(Counter, &str, &str); 3] = [
+const LOSSES: [(Counter, &str, &str); 2] = [
     (
         Counter::ErrorLost,
         "errors were not counted because the table of errors is full, or the kernel had no memory",
@@ -96,12 +96,20 @@ const LOSSES: [(Counter, &str, &str); 3] = [
         "operations of io_uring were not counted because their table is full, or the kernel had no memory",
         "observe fewer processes",
     ),
-    (
-        Counter::CallerLost,
-        "calls are missing from the table of callers because it is full",
-        "--stacks slow takes fewer stacks",
-    ),
 ];
+
+/// Limits what the table of callers says, if it had no room for all of them. Calls were counted all the same.
+pub(super) fn callers_lost(counted: &Counted) -> Option<Finding> {
+    let lost = counted.counter(Counter::CallerLost);
+    (lost > 0).then(|| {
+        let words = format!(
+            "{} calls are missing from the table of callers because it is full: --stacks slow takes fewer stacks. The other \
+             tables have all calls.",
+            units::count(lost as f64)
+        );
+        Finding::plain(rules::CALLERS_LOST, Severity::Limit, words)
+    })
+}
 
 /// Names the stacks that were taken, and adds them to the part.
 pub(super) fn stacks(

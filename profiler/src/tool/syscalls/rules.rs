@@ -14,6 +14,8 @@ pub(super) const UNOBSERVED: &str = "syscalls.unobserved";
 pub(super) const ENDED: &str = "syscalls.ended";
 /// Losses could change the answer.
 pub(super) const INCOMPLETE: &str = "syscalls.incomplete";
+/// The table of callers lacks calls.
+pub(super) const CALLERS_LOST: &str = "syscalls.callers_incomplete";
 /// A thread asks again and again whether something is ready, without waiting.
 pub(super) const POLL_SPIN: &str = "syscalls.poll_spin";
 /// A thread reads or writes byte by byte.
@@ -35,7 +37,7 @@ pub(super) const IO_URING: &str = "syscalls.io_uring";
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 16] = [
+pub(super) const ALL: [&str; 17] = [
     TIME,
     NOTHING_SEEN,
     HALTED,
@@ -43,6 +45,7 @@ pub(super) const ALL: [&str; 16] = [
     UNOBSERVED,
     ENDED,
     INCOMPLETE,
+    CALLERS_LOST,
     POLL_SPIN,
     TINY_TRANSFERS,
     UNBATCHED_SENDS,

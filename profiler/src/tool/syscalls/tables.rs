@@ -290,7 +290,9 @@ impl Tables<'_> {
 
     fn by_caller(&self) -> Section {
         let mut sorted: Vec<&Caller> = self.callers.iter().collect();
-        sorted.sort_by_key(|caller| std::cmp::Reverse((caller.total_ns, caller.count)));
+        sorted.sort_by_key(|caller| {
+            (kinds::is_wait(caller.call), std::cmp::Reverse((caller.total_ns, caller.count)))
+        });
         let rows = sorted.into_iter().map(|caller| {
             let mut cells = self.whose(caller.space).to_vec();
             cells.push(Value::Word(names::call(caller.call)));
@@ -299,15 +301,19 @@ impl Tables<'_> {
                 Some(name) => Value::Name(name.clone()),
                 None => Value::Unknown("its frames are not known".to_owned()),
             });
-            cells.push(Value::Exact(caller.count));
             cells.push(Value::Exact(caller.total_ns));
+            cells.push(Value::Exact(caller.count));
             Row { cells, stacks: stack_of(caller.stack), severity: None }
         });
         let keys = [CALL, ("stack_id", "Stack", Unit::None, Role::Key, false)];
+        let (time, calls) = match self.stacks {
+            Stacks::All => ("Time", "Calls"),
+            Stacks::Slow | Stacks::None => ("Sampled time", "Sampled calls"),
+        };
         let sums = [
             ("caller", "Caller", Unit::None, Role::Name, true),
-            ("calls", "Calls", Unit::Count, Role::Sum, true),
-            ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
+            ("total_ns", time, Unit::Nanos, Role::Sum, true),
+            ("calls", calls, Unit::Count, Role::Sum, true),
         ];
         let mut section =
             self.section("callers", "Callers, of calls whose stack was taken", &keys, rows.collect(), &sums);

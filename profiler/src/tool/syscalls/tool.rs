@@ -16,7 +16,7 @@ use super::{
     counted::Counted,
     findings::{Asked, Facts},
     outlook,
-    part::{account, has_datagrams, io_uring, names, said, stacks, uring, waiting},
+    part::{account, callers_lost, has_datagrams, io_uring, names, said, stacks, uring, waiting},
     price::{PerCall, find_out, later, least, paid, refused},
     probes::{Limits, Probes, Stacks},
     recent::Before,
@@ -347,6 +347,7 @@ impl Tool for Syscalls {
         account(&counted, &mut part);
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
+        part.findings.extend(callers_lost(&counted));
         outlook::complete(&mut part.findings, on, &self.families, &calling);
         Ok(part)
     }

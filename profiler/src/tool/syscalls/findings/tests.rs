@@ -158,7 +158,7 @@ fn short_futex_calls_at_a_high_rate_are_a_storm() {
 #[test]
 fn findings_on_selected_threads_name_the_selection() {
     let words = |found: &[Finding]| found.iter().map(|finding| finding.text.to_string()).collect::<Vec<_>>();
-    let write = (1, calls(100, 2_000, 9_000));
+    let write = (1, calls(100, 2_000_000, 9_000));
     let found = of_asked(std::slice::from_ref(&write), "tick", &["tick", "main"]);
     assert!(words(&found)[0].starts_with("Threads named tick: write takes 100 % of the time"), "{found:?}");
     assert_eq!(
@@ -202,7 +202,7 @@ fn time_in_calls_that_are_meant_to_wait_does_not_count() {
         let made: Vec<_> = made.iter().map(|(call, sum)| (0, *call, sum.clone())).collect();
         of_spaces(&made, 0, true).last().unwrap().text.to_string()
     };
-    let works = (1, calls(100, 2_000, 9_000));
+    let works = (1, calls(100, 2_000_000, 9_000));
     let i386_poll = (COMPAT | 168, calls(60, 16_000_000, 60));
     assert!(
         words(&[works.clone(), i386_poll])
@@ -212,6 +212,18 @@ fn time_in_calls_that_are_meant_to_wait_does_not_count() {
     assert!(words(&[works.clone(), accept]).starts_with("write takes 100 %"));
     let blocked = (45, calls(1, 900_000_000, 100));
     assert!(words(&[works, blocked]).contains("meant to wait (this may include waiting for data): "));
+}
+
+#[test]
+fn a_target_that_mostly_waits_is_called_so() {
+    let made = [(0, 1, calls(100, 2_000, 9_000)), (0, 7, calls(60, 16_000_000, 0))];
+    let found = of_spaces(&made, 0, true);
+    let words = found.last().unwrap().text.to_string();
+    assert!(
+        words.starts_with("Calls that are not meant to wait take little time, <0.1 % of that of one "),
+        "{words}"
+    );
+    assert!(words.contains("thread; write takes 100 % of it: 100/s"), "{words}");
 }
 
 #[test]
