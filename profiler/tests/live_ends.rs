@@ -3,14 +3,15 @@
 mod support;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::account;
 use support::compile::Build;
 use support::observer::Observer;
-use support::workload::{RUN_PATIENCE, Workload};
+use support::workload::{PATIENCE, RUN_PATIENCE, Workload};
 
 /// The age asked about, in seconds.
 const OLDER_S: f64 = 0.5;
@@ -191,4 +192,35 @@ fn blocks_that_are_freed_at_the_end_explain_memory_that_grew() {
     let (code, report) = gated(["large", "3300"]);
     assert_eq!(text(&report, "memleak.unexplained_growth"), "", "{:#}", report["sections"]);
     assert_eq!(code, Some(0), "{:#}", report["findings"]);
+}
+
+/// A reader that does not read, such as a pager that waits for a key, holds up neither the end of the time nor the files.
+#[test]
+fn an_observation_ends_in_time_although_nobody_reads() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("pointless.c").build();
+    let mut target = Workload::spawn(&program, &["spin", "planted", "/dev/null"]);
+    target.say("go");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let mut command = Command::new(support::observer::program());
+    // Far more than a pipe has room for.
+    command.args(["syscalls", "--every", "100ms", "--for", "3s", "--format", "json", "--stacks", "all"]);
+    command.args(["--max-cost", "off", "--pid", &target.pid_argument(), "-o"]).arg(&file);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let profiler = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while !file.exists() {
+        assert!(Instant::now() < deadline, "the file is never written");
+        sleep(Duration::from_millis(20));
+    }
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let length_ms = report["meta"]["length_ms"].as_u64().unwrap();
+    assert!((3_000..3_500).contains(&length_ms), "{length_ms} ms");
+    let outcome = profiler.wait_with_output().unwrap();
+    target.quit();
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    assert!(outcome.status.success() && said.contains("left out"), "{said}");
+    let pages = serde_json::Deserializer::from_slice(&outcome.stdout).into_iter::<Value>();
+    assert_eq!(pages.last().unwrap().unwrap()["meta"], report["meta"]);
 }

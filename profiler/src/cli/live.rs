@@ -1,7 +1,5 @@
 //! The live view: it uses the screen of standard output, and is redrawn in place.
 
-use std::io::{self, Write as _};
-
 use profiler::{
     render::{self, HumanOptions},
     report::Report,
@@ -25,22 +23,20 @@ impl LiveView {
         LiveView { options, status: String::new(), report: None, notices: Vec::new() }
     }
 
-    /// Makes room: scrolls the screen's contents away, so that they are not overwritten.
-    pub(crate) fn begin(&self) -> io::Result<()> {
+    /// What makes room: it scrolls the screen's contents away, so that they are not overwritten.
+    pub(crate) fn begin() -> String {
         let rows = terminal::stdout_size().map_or(0, |size| size.rows);
-        let mut out = io::stdout().lock();
-        write!(out, "{}\x1b[H\x1b[J", "\n".repeat(rows))?;
-        out.flush()
+        format!("{}\x1b[H\x1b[J", "\n".repeat(rows))
     }
 
-    /// Sets the first line.
-    pub(crate) fn tick(&mut self, line: impl FnOnce(usize) -> String) -> io::Result<()> {
+    /// Sets the first line. Returns what draws the view.
+    pub(crate) fn tick(&mut self, line: impl FnOnce(usize) -> String) -> String {
         self.status = line(terminal::stdout_size().map_or(self.options.width, |size| size.columns));
         self.draw()
     }
 
-    /// Sets the report.
-    pub(crate) fn show(&mut self, report: &Report) -> io::Result<()> {
+    /// Sets the report. Returns what draws the view.
+    pub(crate) fn show(&mut self, report: &Report) -> String {
         self.report = Some(report.clone());
         self.draw()
     }
@@ -50,22 +46,17 @@ impl LiveView {
         self.notices.push(words.to_owned());
     }
 
-    /// Removes the view from the screen, and returns the lines that were kept.
-    pub(crate) fn finish(&mut self) -> Vec<String> {
-        let mut out = io::stdout().lock();
-        // If standard output is gone, writing the report will fail too.
-        let _ = write!(out, "\x1b[H\x1b[J").and_then(|()| out.flush());
-        std::mem::take(&mut self.notices)
+    /// What removes the view from the screen, and the lines that were kept.
+    pub(crate) fn finish(&mut self) -> (String, Vec<String>) {
+        ("\x1b[H\x1b[J".to_owned(), std::mem::take(&mut self.notices))
     }
 
-    fn draw(&self) -> io::Result<()> {
+    fn draw(&self) -> String {
         // The size may change at any time.
-        let Some(size) = terminal::stdout_size() else { return Ok(()) };
+        let Some(size) = terminal::stdout_size() else { return String::new() };
         let options = HumanOptions { width: size.columns, ..self.options };
         let lines = render::live(&self.status, self.report.as_ref(), &options, size.rows);
-        let mut out = io::stdout().lock();
-        out.write_all(frame(&lines, size.rows).as_bytes())?;
-        out.flush()
+        frame(&lines, size.rows)
     }
 }
 

@@ -20,6 +20,7 @@ mod terminal;
 mod usage;
 mod values;
 mod waiting;
+mod writer;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use profiler::{

@@ -96,7 +96,7 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
     settings.names = args.names.settings()?;
     let event_loop = event_loop()?;
     let live = args.every.and_then(|_| outputs.live());
-    let teller = Teller::new(voice.quiet, Status::new(args.length), live);
+    let teller = Teller::new(voice.quiet, Status::new(args.length), live)?;
     let _watch = teller.watch(settings.stage.clone());
     let mut failed = None;
     let report = event_loop.block_on(async {
@@ -123,11 +123,19 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
         })
         .await
     });
-    teller.finish();
-    let mut report = report?;
+    let mut report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            let _ = teller.finish();
+            return Err(error);
+        }
+    };
     let code = gate::decide(gate.as_ref(), &mut report);
-    let written = outputs.write(&report);
-    failed.map_or(written, Err).map(|()| code)
+    // Files come first: standard output may wait for its reader.
+    let files = outputs.write_files(&report);
+    let interim = teller.finish();
+    let stdout = outputs.write_stdout(&report);
+    failed.map_or(Ok(()), Err).and(interim).and(files).and(stdout).map(|()| code)
 }
 
 /// Number of signals that do not end us at once: the first asks for the report, a second one cuts the grace of a

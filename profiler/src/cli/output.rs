@@ -123,26 +123,25 @@ impl Outputs {
 
     /// Writes a report to all outputs. If one fails, the others are still written.
     pub(crate) fn write(&self, report: &Report) -> Result<()> {
-        let mut stdout = io::stdout().lock();
-        let mut failed = None;
-        let to_stdout = OutputTarget::Stdout(self.format);
-        for target in std::iter::once(&to_stdout).chain(&self.files) {
-            let plain = HumanOptions { colour: false, ..self.human };
-            let content = match target {
-                OutputTarget::Stdout(_) => self.render_last(report),
-                OutputTarget::File { format, .. } => format.render(report, &plain),
-            };
-            let written =
-                content.and_then(|content| target.write(content.as_bytes(), &self.invoker, &mut stdout));
-            if let Err(error) = written {
-                failed.get_or_insert(error);
-            }
-        }
-        let _ = stdout.flush();
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        let files = self.write_files(report);
+        self.write_stdout(report).and(files)
+    }
+
+    /// Writes a report to standard output.
+    pub(crate) fn write_stdout(&self, report: &Report) -> Result<()> {
+        let content = self.render_last(report)?;
+        OutputTarget::Stdout(self.format).write(content.as_bytes(), &self.invoker, &mut io::stdout().lock())
+    }
+
+    /// Writes a report to the files. If one fails, the others are still written.
+    pub(crate) fn write_files(&self, report: &Report) -> Result<()> {
+        let plain = HumanOptions { colour: false, ..self.human };
+        let write = |target: &OutputTarget| {
+            let content = target.format().render(report, &plain)?;
+            target.write(content.as_bytes(), &self.invoker, &mut io::sink())
+        };
+        let written: Vec<Result<()>> = self.files.iter().map(write).collect();
+        written.into_iter().collect()
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io::{self, Write as _},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use profiler::{error::Result, observe::Progress, render::HumanOptions, report::Report, stage::Stage};
+use profiler::{error::Result, observe::Progress, render::HumanOptions, report::Report, stage::Stage, units};
 
-use super::{live::LiveView, output, output::Outputs, status::Status, terminal::Terminal, waiting::Watch};
+use super::{
+    live::LiveView, output, output::Outputs, status::Status, terminal::Terminal, waiting::Watch,
+    writer::Writer,
+};
 
 /// Interval of progress lines where lines cannot be redrawn.
 const SAY_EVERY: Duration = Duration::from_secs(30);
@@ -24,24 +26,29 @@ pub(crate) struct Teller {
     live: Option<RefCell<LiveView>>,
     /// When the last line of progress was written.
     said: Cell<Duration>,
-    /// Whether standard output has no reader any more.
-    unread: Cell<bool>,
+    writer: RefCell<Writer>,
+    /// Interim reports for which the reader of standard output was too slow.
+    left_out: Cell<u64>,
 }
 
 impl Teller {
     /// `live`: how to show the live view, if there is one.
-    pub(crate) fn new(quiet: bool, status: Status, live: Option<HumanOptions>) -> Teller {
+    ///
+    /// # Errors
+    /// If there can be no more threads.
+    pub(crate) fn new(quiet: bool, status: Status, live: Option<HumanOptions>) -> Result<Teller> {
         let err = Terminal::stderr();
         let bar = (!quiet && live.is_none() && err.redraws).then(bar);
-        Teller {
+        Ok(Teller {
             err,
             quiet,
             status: RefCell::new(status),
             bar,
             live: live.map(|options| RefCell::new(LiveView::new(options))),
             said: Cell::new(Duration::ZERO),
-            unread: Cell::new(false),
-        }
+            writer: RefCell::new(Writer::start()?),
+            left_out: Cell::new(0),
+        })
     }
 
     /// Shows what is being waited for, as long as the result is held.
@@ -58,7 +65,7 @@ impl Teller {
             (Some(bar), _) => bar.println(self.err.lines("", words).trim_end()),
             // Standard error is most likely the same screen.
             (None, Some(live)) if self.err.rows.is_some() => live.borrow_mut().keep(words),
-            (None, _) => self.err.say("", words),
+            (None, _) => self.writer.borrow().line(self.err.lines("", words)),
         }
     }
 
@@ -68,7 +75,7 @@ impl Teller {
         status.update(progress);
         if let Some(live) = &self.live {
             let drawn = live.borrow_mut().tick(|width| status.line(width));
-            return self.written(drawn);
+            return self.draw(drawn);
         }
         if let Some(bar) = &self.bar {
             // The last column stays empty: some terminals wrap after it.
@@ -78,55 +85,70 @@ impl Teller {
             && progress.elapsed.saturating_sub(self.said.get()) >= SAY_EVERY
         {
             self.said.set(progress.elapsed);
-            self.err.say("", &status.line(self.err.width));
+            self.writer.borrow().line(self.err.lines("", &status.line(self.err.width)));
         }
     }
 
     /// Shows an interim report: redrawn in place on a terminal, else one after the other.
     pub(crate) fn interim(&self, outputs: &Outputs, report: &Report) -> Result<()> {
-        let shown = match &self.live {
-            Some(live) => live.borrow_mut().show(report),
-            None => {
-                let page = outputs.render_interim(report)?;
-                let mut out = io::stdout().lock();
-                out.write_all(page.as_bytes()).and_then(|()| out.flush())
-            }
-        };
-        match shown {
-            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(output::failed(cause)),
-            shown => {
-                self.written(shown);
-                Ok(())
-            }
+        if let Some(live) = &self.live {
+            self.draw(live.borrow_mut().show(report));
+        } else if self.writer.borrow().has_room() {
+            let page = outputs.render_interim(report)?;
+            self.writer.borrow().page(page);
+        } else {
+            self.left_out.set(self.left_out.get() + 1);
+        }
+        self.failure()
+    }
+
+    /// Draws the live view, unless the terminal is slower than that: the next one has newer numbers.
+    fn draw(&self, drawn: String) {
+        let writer = self.writer.borrow();
+        if writer.has_room() {
+            writer.page(drawn);
         }
     }
 
     /// Whether the interim reports have no reader any more.
     pub(crate) fn is_unread(&self) -> bool {
-        self.unread.get()
+        self.writer.borrow().is_unread()
+    }
+
+    fn failure(&self) -> Result<()> {
+        self.writer.borrow().failure().map_or(Ok(()), |cause| Err(output::failed(cause)))
     }
 
     /// Makes room on the screen for the live view.
     pub(crate) fn begin(&self) {
-        if let Some(live) = &self.live {
-            self.written(live.borrow().begin());
+        if self.live.is_some() {
+            self.draw(LiveView::begin());
         }
     }
 
-    /// Removes the changing parts from the screen.
-    pub(crate) fn finish(&self) {
+    /// Removes the changing parts from the screen, and waits until everything is written.
+    ///
+    /// # Errors
+    /// If standard output could not be written.
+    pub(crate) fn finish(&self) -> Result<()> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        let mut writer = self.writer.borrow_mut();
         if let Some(live) = &self.live {
-            live.borrow_mut().finish().iter().for_each(|words| self.err.say("", words));
+            let (cleared, kept) = live.borrow_mut().finish();
+            writer.page(cleared);
+            kept.iter().for_each(|words| writer.line(self.err.lines("", words)));
         }
-    }
-
-    fn written(&self, written: io::Result<()>) {
-        if written.is_err() {
-            self.unread.set(true);
+        if self.left_out.get() > 0 {
+            let reports =
+                units::plural(self.left_out.get() as usize, "interim report was", "interim reports were");
+            let words = format!("{reports} left out: standard output was not read fast enough");
+            writer.line(self.err.lines("", &words));
         }
+        writer.finish();
+        drop(writer);
+        self.failure()
     }
 }
 

@@ -92,7 +92,19 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         }
     }
     findings.push(time(facts));
+    if facts.length < LEAST {
+        findings.push(too_short(facts.length));
+    }
     findings
+}
+
+fn too_short(length: Duration) -> Finding {
+    let words = format!(
+        "{} is too short to judge whether calls are pointless: that takes {} at least.",
+        units::duration(length),
+        units::duration(LEAST)
+    );
+    Finding::plain(rules::TOO_SHORT, Severity::Limit, words)
 }
 
 /// No thread has a name that matches.
@@ -111,13 +123,13 @@ fn nobody(asked: &Asked) -> Finding {
 
 /// A sentence on the calls of all threads, or of those that are asked for.
 fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
-    let Some(asked) = facts.asked else { return Finding::plain(rule, Severity::Info, words) };
+    let severity = if rule == rules::NOTHING_SEEN { Severity::Limit } else { Severity::Info };
+    let Some(asked) = facts.asked else { return Finding::plain(rule, severity, words) };
     let sentence = vec![
         Phrase::plain("Threads named "),
         Phrase::Name(asked.pattern.clone()),
         Phrase::Plain(format!(": {words}")),
     ];
-    let severity = if rule == rules::NOTHING_SEEN { Severity::Limit } else { Severity::Info };
     Finding::new(rule, severity, sentence)
 }
 

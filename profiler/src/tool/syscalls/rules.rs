@@ -4,6 +4,8 @@
 pub(super) const TIME: &str = "syscalls.time";
 /// No call was seen.
 pub(super) const NOTHING_SEEN: &str = "syscalls.nothing_seen";
+/// The observation was too short to call anything pointless.
+pub(super) const TOO_SHORT: &str = "syscalls.too_short";
 /// A target is stopped, or was for a while.
 pub(super) const HALTED: &str = "syscalls.halted";
 /// Children of the targets do work, and are not observed.
@@ -37,9 +39,10 @@ pub(super) const IO_URING: &str = "syscalls.io_uring";
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 17] = [
+pub(super) const ALL: [&str; 18] = [
     TIME,
     NOTHING_SEEN,
+    TOO_SHORT,
     HALTED,
     CHILDREN,
     UNOBSERVED,
