@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use ::csv::{QuoteStyle, WriterBuilder};
 
 use super::frames;
-use crate::report::{Column, Report, Row, Section, Unit, Value};
+use crate::report::{Column, Form, Report, Row, Section, Unit, Value};
 use crate::stats::Histogram;
 use crate::text::visible;
 
@@ -62,34 +62,46 @@ fn fields(section: &Section) -> Vec<(usize, &Column, Part)> {
     let mut taken: HashSet<String> = [LENGTH, STACK_ID, STACK].map(str::to_owned).into();
     let columns = section.columns.iter().enumerate();
     let all = columns.flat_map(|(place, column)| {
-        parts(&section.rows, place, column.unit).into_iter().map(move |part| (place, column, part))
+        parts(&section.rows, place, column).into_iter().map(move |part| (place, column, part))
     });
     all.filter(|(_, column, part)| taken.insert(part.name(column))).collect()
 }
 
-/// The parts of a column, which depend on the kinds of its cells. Shares and hourly rates are estimates as soon as they are known: their
-/// intervals have fields from the first interim report on, so that all reports of a run have the same fields.
-fn parts(rows: &[Row], column: usize, unit: Unit) -> Vec<Part> {
-    let any = |is: fn(&Value) -> bool| rows.iter().any(|row| row.cells.get(column).is_some_and(is));
-    let mut parts = vec![Part::Whole];
-    let is_estimated = matches!(unit, Unit::Ratio | Unit::PerHour | Unit::BytesPerHour);
-    if is_estimated || any(|value| matches!(value, Value::Estimate { .. })) {
-        parts.extend([Part::Low, Part::High]);
+/// The parts of a column. They follow from its form, so that all reports of a tool have the same fields.
+fn parts(rows: &[Row], place: usize, column: &Column) -> Vec<Part> {
+    match column.form.unwrap_or_else(|| form_of(rows, place, column.unit)) {
+        Form::Single => vec![Part::Whole],
+        Form::Interval => vec![Part::Whole, Part::Low, Part::High],
+        Form::Histogram => {
+            let quantiles = super::jsonl::QUANTILES.map(|(name, q)| Part::Quantile(name, q));
+            [Part::Count, Part::Sum].into_iter().chain(quantiles).chain([Part::Max]).collect()
+        }
     }
-    if any(|value| matches!(value, Value::Histogram(_))) {
-        parts = vec![Part::Count, Part::Sum];
-        parts.extend(super::jsonl::QUANTILES.map(|(name, q)| Part::Quantile(name, q)));
-        parts.push(Part::Max);
+}
+
+/// The form of a column of a report that does not say it. Shares and hourly rates are taken for estimates while none is known.
+fn form_of(rows: &[Row], place: usize, unit: Unit) -> Form {
+    let mut values = rows.iter().filter_map(|row| row.cells.get(place));
+    let is_certain = |value: &Value| value.number().is_some() && !value.is_estimated();
+    if values.clone().any(|value| matches!(value, Value::Histogram(_))) {
+        Form::Histogram
+    } else if values.clone().any(Value::is_estimated) {
+        Form::Interval
+    } else if matches!(unit, Unit::Ratio | Unit::PerHour | Unit::BytesPerHour) && !values.any(is_certain) {
+        Form::Interval
+    } else {
+        Form::Single
     }
-    parts
 }
 
 impl Part {
     /// The name of the field, with the unit at its end.
     fn name(self, column: &Column) -> String {
-        let unit = suffix(column.unit);
-        let base = column.name.strip_suffix(unit).and_then(|base| base.strip_suffix('_'));
-        let base = base.unwrap_or(&column.name);
+        // Names may have the unit in short: `calls_per_s`.
+        let ends = suffixes(column.unit).iter();
+        let found = ends.filter_map(|end| Some((column.name.strip_suffix(end)?.strip_suffix('_')?, *end)));
+        let long = suffixes(column.unit).first().copied().unwrap_or_default();
+        let (base, unit) = found.into_iter().next().unwrap_or((&column.name, long));
         let (part, unit) = match self {
             Part::Whole => ("", unit),
             Part::Low => ("low", unit),
@@ -129,18 +141,18 @@ impl Part {
     }
 }
 
-/// The suffix of a column name for a unit; empty if values have none.
-fn suffix(unit: Unit) -> &'static str {
+/// What the name of a column with this unit may end in; the first is appended to one that does not. None if values have no unit.
+fn suffixes(unit: Unit) -> &'static [&'static str] {
     match unit {
-        Unit::None | Unit::Count => "",
-        Unit::Bytes => "bytes",
-        Unit::BytesPerSecond => "bytes_per_second",
-        Unit::BytesPerHour => "bytes_per_hour",
-        Unit::Nanos => "ns",
-        Unit::NanosPerSecond => "ns_per_second",
-        Unit::PerSecond => "per_second",
-        Unit::PerHour => "per_hour",
-        Unit::Ratio => "ratio",
+        Unit::None | Unit::Count => &[],
+        Unit::Bytes => &["bytes"],
+        Unit::BytesPerSecond => &["bytes_per_second", "bytes_per_s"],
+        Unit::BytesPerHour => &["bytes_per_hour"],
+        Unit::Nanos => &["ns"],
+        Unit::NanosPerSecond => &["ns_per_second", "per_s"],
+        Unit::PerSecond => &["per_second", "per_s"],
+        Unit::PerHour => &["per_hour"],
+        Unit::Ratio => &["ratio"],
     }
 }
 
@@ -159,7 +171,7 @@ fn text(printable: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::{Role, sample};
     use crate::text::{Text, is_hidden};
 
     fn read(report: &Report) -> Vec<Vec<String>> {
@@ -210,6 +222,57 @@ mod tests {
         }
         assert_eq!(read(&early)[0], read(&sample::pong())[0]);
         assert_eq!(cell(&read(&early), 0, "survival_low_ratio"), "");
+    }
+
+    #[test]
+    fn the_fields_of_a_column_follow_from_its_form_whatever_its_values_are() {
+        let mut report = sample::timed();
+        let column = |name: &str, unit, form| Column {
+            name: name.into(),
+            title: name.into(),
+            unit,
+            role: Role::Gauge,
+            shown: true,
+            form: Some(form),
+        };
+        let unknown = || Value::Unknown("too early".into());
+        let section = &mut report.sections[0];
+        section.columns = vec![
+            column("calls_per_s", Unit::PerSecond, Form::Single),
+            column("time_per_s", Unit::NanosPerSecond, Form::Single),
+            column("share", Unit::Ratio, Form::Single),
+            column("survival", Unit::Ratio, Form::Interval),
+            column("duration_ns", Unit::Nanos, Form::Histogram),
+        ];
+        let histogram = section.rows[0].cells[4].clone();
+        let rate = Value::known(9.959);
+        section.rows[0].cells =
+            vec![rate.clone(), rate, Value::known(0.5), Value::estimate(0.5, 0.4, None), histogram];
+        section.rows.truncate(1);
+        let header = "length_ms,calls_per_s,time_per_s,share_ratio,survival_ratio,survival_low_ratio,\
+                      survival_high_ratio,duration_count,duration_sum_ns,duration_p50_ns,duration_p90_ns,\
+                      duration_p99_ns,duration_p99_9_ns,duration_max_ns,stack_id,stack";
+        assert_eq!(read(&report)[0].join(","), header);
+        assert_eq!(cell(&read(&report), 0, "calls_per_s"), "9.959");
+        report.sections[0].rows[0].cells =
+            vec![Value::Exact(10), Value::known(10.0), unknown(), unknown(), unknown()];
+        assert_eq!(read(&report)[0].join(","), header);
+        assert_eq!(
+            (cell(&read(&report), 0, "calls_per_s"), cell(&read(&report), 0, "time_per_s")),
+            ("10".into(), "10".into())
+        );
+        report.sections[0].rows.clear();
+        assert_eq!(read(&report)[0].join(","), header);
+    }
+
+    #[test]
+    fn numbers_that_are_certain_have_no_interval_in_reports_without_forms_either() {
+        let mut report = sample::timed();
+        report.sections[0].columns.iter_mut().for_each(|column| column.form = None);
+        let names = |report: &Report| read(report)[0].join(",");
+        assert!(names(&report).contains("read_low_bytes_per_second"));
+        report.sections[0].rows.iter_mut().for_each(|row| row.cells[2] = Value::known(0.5));
+        assert!(!names(&report).contains("read_low_bytes_per_second"), "{}", names(&report));
     }
 
     #[test]

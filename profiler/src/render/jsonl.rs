@@ -178,7 +178,7 @@ pub(super) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p9
 /// The name of a column and the 95 % interval of its estimate.
 fn interval(column: &Column, cell: &Value) -> Option<(String, Json)> {
     match cell {
-        Value::Estimate { low, high, .. } => {
+        Value::Estimate { low, high, .. } if cell.is_estimated() => {
             Some((column.name.clone(), Json::Array(vec![real(Some(*low)), real(*high)])))
         }
         _ => None,

@@ -33,7 +33,7 @@ pub use self::file::{MAX_FILE_BYTES, read};
 pub use self::finding::{Evidence, Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, THREADS_THAT_ENDED, Target};
 pub use self::names::FileNames;
-pub use self::section::{Column, Folded, Role, Row, Section, Series, StackRef, StackRole, Unit, Value};
+pub use self::section::{Column, Folded, Form, Role, Row, Section, Series, StackRef, StackRole, Unit, Value};
 pub use self::select::Selection;
 pub use self::source::{FileId, Source};
 pub use self::stack::{Frame, Frames, Function, Made, Stack};

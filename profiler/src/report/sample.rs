@@ -153,6 +153,7 @@ fn columns() -> Vec<Column> {
         unit,
         role,
         shown,
+        form: None,
     };
     vec![
         column("verdict", "Verdict", Unit::None, Label, true),

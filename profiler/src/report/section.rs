@@ -87,6 +87,7 @@ impl Section {
             unit: Unit::Count,
             role: Role::Key,
             shown: false,
+            form: Some(Form::Single),
         });
         for (row, number) in self.rows.iter_mut().zip(numbers) {
             row.cells.push(Value::Exact(number));
@@ -119,6 +120,23 @@ pub struct Column {
     pub role: Role,
     /// Whether human output shows it.
     pub shown: bool,
+    /// What its known values are, if the tool says so; absent in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
+}
+
+/// What the known values of a column are. Comma-separated values get their fields from it, so that these do not depend on the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Form {
+    /// One number, word, name or series, which is certain.
+    Single,
+    /// A number that may be an estimate, with its interval.
+    Interval,
+    /// A histogram.
+    Histogram,
 }
 
 impl Column {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Grown, Holder, Use};
 use crate::{
-    report::{Column, Finding, Phrase, Role, Row, Section, Severity, Unit, Value},
+    report::{Column, Finding, Form, Phrase, Role, Row, Section, Severity, Unit, Value},
     text::Text,
     units,
 };
@@ -122,6 +122,7 @@ pub(crate) fn section(grown: &[Grown]) -> Section {
         unit,
         role,
         shown: name != "pid" || grown.len() > 1,
+        form: Some(Form::Single),
     };
     let mut section = Section {
         name: "memory".to_owned(),

@@ -193,8 +193,14 @@ mod tests {
 
     #[test]
     fn rates_have_their_unit_in_the_title() {
-        let column =
-            |unit| Column { name: "read".into(), title: "Read".into(), unit, role: Role::Gauge, shown: true };
+        let column = |unit| Column {
+            name: "read".into(),
+            title: "Read".into(),
+            unit,
+            role: Role::Gauge,
+            shown: true,
+            form: None,
+        };
         for (unit, value, shown) in [
             (Unit::BytesPerSecond, 3 << 20, "3.0 MiB"),
             (Unit::PerSecond, 1_500, "1.5k"),
@@ -244,6 +250,7 @@ mod tests {
             unit: Unit::BytesPerHour,
             role: Role::Gauge,
             shown: true,
+            form: None,
         };
         assert_eq!(title(&column), "Growth/h");
     }

@@ -37,6 +37,7 @@ pub(crate) fn grouped() -> Report {
         unit: Unit::Count,
         role: Role::Label,
         shown: false,
+        form: None,
     };
     let section = |name: &str, rows, columns, detail| Section {
         name: name.into(),

@@ -2,7 +2,7 @@
 
 use super::pong;
 use crate::report::{
-    Column, Report, Role, Row, RowRef, Section, Series, Severity, StackRef, StackRole, Unit, Value,
+    Column, Form, Report, Role, Row, RowRef, Section, Series, Severity, StackRef, StackRole, Unit, Value,
 };
 use crate::stats::Histogram;
 
@@ -15,6 +15,11 @@ pub(crate) fn timed() -> Report {
         unit,
         role,
         shown: true,
+        form: Some(match unit {
+            Unit::BytesPerSecond => Form::Interval,
+            Unit::Nanos => Form::Histogram,
+            _ => Form::Single,
+        }),
     };
     let with = |role, stack| StackRef { role, stack };
     let (on_lock, on_disk) =

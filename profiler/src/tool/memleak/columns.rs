@@ -2,7 +2,7 @@
 
 use super::reasons::why;
 use crate::{
-    report::{Column, Role, Unit, Value},
+    report::{Column, Form, Role, Unit, Value},
     stack::own::Own,
     stats::{
         estimate::Estimate,
@@ -56,25 +56,36 @@ const OF_STACKS: [Described; 2] =
 const PID: Described = ("pid", "PID", Unit::None, Role::Key, true);
 const PROGRAM: Described = ("program", "Program", Unit::Count, Role::Key, false);
 
-fn columns(age: &str, last: &[Described], several: bool) -> Vec<Column> {
+fn columns(age: &str, last: &[Described], several: bool, drawn: bool) -> Vec<Column> {
     let column = |(name, title, unit, role, shown): Described| Column {
         name: name.to_owned(),
         title: title.replace("{A}", age),
         unit,
         role,
         shown: shown && (name != PID.0 || several),
+        form: Some(form(name, unit, drawn)),
     };
     [PID, PROGRAM].into_iter().chain(COLUMNS).chain(last.iter().copied()).map(column).collect()
 }
 
-/// The columns of sites; people see the process if there are several.
-pub(super) fn site_columns(age: &str, several: bool) -> Vec<Column> {
-    columns(age, &OF_SITES, several)
+/// Survival and rates are estimates. Numbers and sizes of memory are exact, or estimates if blocks are drawn.
+fn form(name: &str, unit: Unit, drawn: bool) -> Form {
+    let is_of_memory = COLUMNS.iter().any(|column| column.0 == name);
+    match unit {
+        Unit::Ratio | Unit::PerHour | Unit::BytesPerHour => Form::Interval,
+        Unit::Bytes | Unit::Count if drawn && is_of_memory => Form::Interval,
+        _ => Form::Single,
+    }
+}
+
+/// The columns of sites; people see the process if there are several. `drawn`: whether only some blocks are followed (`--sample-bytes`).
+pub(super) fn site_columns(age: &str, several: bool, drawn: bool) -> Vec<Column> {
+    columns(age, &OF_SITES, several, drawn)
 }
 
 /// The columns of stacks, the same.
-pub(super) fn stack_columns(age: &str, several: bool) -> Vec<Column> {
-    columns(age, &OF_STACKS, several)
+pub(super) fn stack_columns(age: &str, several: bool, drawn: bool) -> Vec<Column> {
+    columns(age, &OF_STACKS, several, drawn)
 }
 
 /// A row: the process, which of its programs, the cells, and what only this kind of row has.

@@ -121,6 +121,7 @@ impl<'a> Table<'a> {
         let age = units::duration(session.tool.options.older);
         let length = session.on.lasted();
         let several = session.on.spaces.len() > 1;
+        let drawn = session.tool.options.sample_bytes.is_some();
         let owners = session.on.owners();
         let names = labels(&self.of_site);
         let refs: Vec<Option<RowRef>> =
@@ -128,7 +129,7 @@ impl<'a> Table<'a> {
         let program = |site: &JudgedSite| self.programs[site.stacks[0]];
         let programs: Vec<(u32, u16)> = self.sites.iter().map(program).collect();
         let spoken = spoken(&self.sites, &names, &self.of_site);
-        let drawn = self.judged.iter().map(|stack| stack.row.acquired).sum();
+        let acquired = self.judged.iter().map(|stack| stack.row.acquired).sum();
         let facts = Facts {
             sites: &self.sites,
             names: &names,
@@ -139,7 +140,7 @@ impl<'a> Table<'a> {
             stacks: self.judged.len(),
             length,
             older: session.tool.options.older,
-            drawing: Drawing::of(counters, session.tool.options.sample_bytes, drawn),
+            drawing: Drawing::of(counters, session.tool.options.sample_bytes, acquired),
         };
         let findings = sentences::findings(&facts, complete);
         let site_rows = self.rows.iter().map(|&at| {
@@ -164,7 +165,7 @@ impl<'a> Table<'a> {
         let mut sites = Section {
             name: "sites".to_owned(),
             title: "Where memory is allocated, the worst first".to_owned(),
-            columns: site_columns(&age, several),
+            columns: site_columns(&age, several, drawn),
             rows: site_rows.collect(),
             notes: self.apart(&names).chain(notes(hidden, session.tool.options.min_bytes)).collect(),
             detail: false,
@@ -173,7 +174,7 @@ impl<'a> Table<'a> {
         let mut stacks = Section {
             name: "stacks".to_owned(),
             title: "Call stacks, the worst first".to_owned(),
-            columns: stack_columns(&age, several),
+            columns: stack_columns(&age, several, drawn),
             rows: self.stack_rows(&owners, of_report, stacks, complete),
             notes: Vec::new(),
             detail: true,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     observe::Observation,
-    report::{Column, Role, Row, RowRef, Section, StackRef, Unit, Value},
+    report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value},
     text::Text,
     units,
 };
@@ -147,6 +147,7 @@ impl Tables<'_> {
             unit: *unit,
             role: *role,
             shown: self.shows(name, *shown, has_rates),
+            form: Some(form(name, *role)),
         };
         Section {
             name: name.to_owned(),
@@ -171,9 +172,9 @@ impl Tables<'_> {
     }
 
     fn cells(&self, sum: &Sum) -> Vec<Value> {
-        // A rate is exact, because the count is. Below 10, a whole number would have too few digits.
+        // A rate is certain, because the count is. Below 10, a whole number would have too few digits.
         let per = |length: Duration, value: u64| match value as f64 / length.as_secs_f64().max(1e-9) {
-            rate if rate >= 10.0 || value == 0 => Value::Exact(rate.round() as u64),
+            rate if rate >= 10.0 => Value::known(rate.round()),
             rate => Value::known(rate),
         };
         let rate = |value| per(self.on.lasted(), value);
@@ -371,6 +372,11 @@ impl Tables<'_> {
         section.number_rows();
         section
     }
+}
+
+/// Single calls have a duration, sums of calls a histogram of durations.
+fn form(name: &str, role: Role) -> Form {
+    if name == "duration_ns" && role == Role::Gauge { Form::Histogram } else { Form::Single }
 }
 
 const THREAD: [Described; 2] =

@@ -115,6 +115,7 @@ fn several_processes_are_told_apart() {
         unit: Unit::None,
         role: Role::Key,
         shown: true,
+        form: None,
     };
     section.columns.insert(0, pid);
     for row in &mut section.rows {
