@@ -90,7 +90,7 @@ pub(crate) struct OutputArgs {
     #[arg(short, long = "output", value_name = "FILE")]
     pub(crate) outputs: Vec<OsString>,
     /// Format of standard output.
-    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = values::format)]
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = values::format())]
     pub(crate) format: Format,
     /// Rows to show per table.
     #[arg(long, value_name = "N", default_value = "20", value_parser = values::rows, allow_negative_numbers = true)]

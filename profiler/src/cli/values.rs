@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use profiler::{
     render::Format,
     units::options::{duration_from, whole},
@@ -18,8 +19,10 @@ pub(crate) struct MaxCost(pub(crate) Option<f64>);
 #[derive(Clone, Debug)]
 pub(crate) struct Pids(pub(crate) Vec<u32>);
 
-pub(super) fn format(text: &str) -> Result<Format, String> {
-    Format::from_name(text).map_err(|e| e.advice().map_or_else(|| e.to_string(), str::to_owned))
+/// `--format`: help and errors list the formats.
+pub(super) fn format() -> impl TypedValueParser<Value = Format> {
+    let known = Format::ALL.map(|format| PossibleValue::new(format.name()).help(format.purpose()));
+    PossibleValuesParser::new(known).try_map(|name| Format::from_name(&name))
 }
 
 /// `4242`, or a list with commas or spaces.

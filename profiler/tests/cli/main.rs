@@ -111,10 +111,26 @@ fn options_for_leaks_are_those_of_memleak() {
 fn help_fits_80_columns() {
     let memleak =
         [&["--help"][..], &["-h"], &["memleak", "--help"], &["memleak", "-h"], &["doctor", "--help"]];
-    for arguments in memleak.into_iter().chain([&["syscalls", "--help"][..], &["syscalls", "-h"]]) {
+    let others = [&["syscalls", "--help"][..], &["syscalls", "-h"], &["report", "--help"], &["report", "-h"]];
+    for arguments in memleak.into_iter().chain(others) {
         let output = profiler(arguments);
         let long = text(&output.stdout).lines().find(|line| line.chars().count() > 80);
         assert_eq!(long, None, "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_lists_the_formats() {
+    for command in ["memleak", "syscalls", "report"] {
+        let output = profiler(&[command, "--help"]);
+        let help = text(&output.stdout);
+        for line in [
+            "- human:  text for people\n",
+            "- csv:    the rows of the first table, for",
+            "- svg:    a flame graph",
+        ] {
+            assert!(help.contains(line), "{command}: {help}");
+        }
     }
 }
 
