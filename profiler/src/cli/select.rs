@@ -12,10 +12,10 @@ pub(crate) struct SelectArgs {
     /// Only this table, by its name in JSON. With --format csv, which has one table: the first unless another is named.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) section: Option<String>,
-    /// Sort by this column, by its name in JSON or its title: largest first.
+    /// Sort by this column, by its name in JSON or its heading, such as 'Took p99': largest first.
     #[arg(long, value_name = "COLUMN", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) sort: Option<String>,
-    /// Leave out rows that hold less than SIZE, unless they leak.
+    /// Leave out rows that hold less than SIZE, unless they leak. Needs a table with a column of bytes.
     #[arg(long, value_name = "SIZE", default_value = "0B", value_parser = bytes)]
     pub(crate) min_bytes: u64,
 }

@@ -1,8 +1,11 @@
 //! Selects and sorts the rows of a report.
 
-use std::{cmp::Ordering, collections::HashMap};
+mod sort;
 
-use super::{Column, Phrase, Report, Row, RowRef, Section, Severity, Unit, Value};
+use std::collections::HashMap;
+
+use self::sort::{by, order, title};
+use super::{Phrase, Report, Row, RowRef, Section, Severity, Unit, Value};
 use crate::{
     error::{Error, ErrorKind, Result},
     text::{Pattern, Text},
@@ -16,7 +19,8 @@ pub struct Selection {
     pub section: Option<String>,
     /// Keeps rows of which the name, or a function or file of the stack, matches ([`Pattern::anywhere`]).
     pub matching: Option<String>,
-    /// Name or title of the column to sort by: numbers in descending order, words in alphabetical order.
+    /// Name or title of the column to sort by, or the heading of a part of a histogram such as `Took p99`: numbers in descending
+    /// order, words in alphabetical order.
     pub sort: Option<String>,
     /// Drops rows of which no shown size has at least this many bytes, except problems.
     pub min_bytes: u64,
@@ -37,13 +41,18 @@ impl Report {
     /// Keeps the selected rows, and adds a note to each section that had more. Stacks and frames stay.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] if there is no such section, or no section has the column.
+    /// [`ErrorKind::Usage`] if there is no such section, or no section has the column, or none has sizes and some are asked for.
     pub fn select(&mut self, wanted: &Selection) -> Result<()> {
         if let Some(name) = &wanted.section {
             self.keep_section(name)?;
         }
         if let Some(column) = &wanted.sort {
             self.require_column(column)?;
+        }
+        if wanted.min_bytes > 0 && !self.sections.iter().any(has_sizes) {
+            return Err(Error::new(ErrorKind::Usage, "tried to leave out small rows (--min-bytes)")
+                .because("no table has a column of bytes")
+                .hint("leave it out"));
         }
         let pattern = wanted.matching.as_deref().map(Pattern::anywhere);
         let mut some_are_left_out = false;
@@ -56,14 +65,18 @@ impl Report {
                 .filter(|(_, row)| {
                     is_account || pattern.as_ref().is_none_or(|pattern| self.fits(section, row, pattern))
                 })
-                .filter(|(_, row)| is_account || holds(section, row, wanted.min_bytes))
+                .filter(|(_, row)| is_account || !has_sizes(section) || holds(section, row, wanted.min_bytes))
                 .map(|(index, _)| index)
                 .collect();
-            if let Some(column) = wanted.sort.as_deref().and_then(|name| column_named(section, name)) {
-                kept.sort_by(|a, b| order(&section.rows, *a, *b, column));
+            let sorted_by = wanted.sort.as_deref().and_then(|name| by(section, name));
+            if let Some(by) = &sorted_by {
+                kept.sort_by(|a, b| order(&section.rows, *a, *b, by));
             }
             some_are_left_out |= kept.len() < section.rows.len();
             self.keep(index, &kept, wanted);
+            if let (Some(by), Some(section)) = (sorted_by, self.sections.get_mut(index)) {
+                section.title = title(&section.title, &by.heading(section));
+            }
         }
         if some_are_left_out {
             self.say_what_it_is_about(wanted);
@@ -99,14 +112,16 @@ impl Report {
     }
 
     fn require_column(&self, name: &str) -> Result<()> {
-        if self.sections.iter().any(|section| column_named(section, name).is_some()) {
+        if self.sections.iter().any(|section| by(section, name).is_some()) {
             return Ok(());
         }
-        let columns = self.sections.iter().flat_map(|section| &section.columns);
-        let mut names: Vec<&str> = Vec::new();
-        for column in columns {
-            if !names.contains(&column.name.as_str()) {
-                names.push(&column.name);
+        let mut names: Vec<String> = Vec::new();
+        for section in &self.sections {
+            for (place, column) in section.columns.iter().enumerate() {
+                let name = format!("{}{}", column.name, sort::parts(section, place));
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
         }
         Err(Error::on(ErrorKind::Usage, "tried to sort by the column", name)
@@ -171,14 +186,9 @@ impl Report {
     }
 }
 
-/// The column with this name, or with this title with or without its unit. Tables break long titles, so white space does not count.
-fn column_named(section: &Section, name: &str) -> Option<usize> {
-    let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-    let is = |column: &Column| {
-        column.name == name
-            || [&column.title, &column.shown_title()].map(|title| spaced(title)).contains(&spaced(name))
-    };
-    section.columns.iter().position(is)
+/// Whether people see sizes in a table.
+fn has_sizes(section: &Section) -> bool {
+    section.columns.iter().any(|column| column.shown && column.unit == Unit::Bytes)
 }
 
 fn holds(section: &Section, row: &Row, bytes: u64) -> bool {
@@ -186,38 +196,6 @@ fn holds(section: &Section, row: &Row, bytes: u64) -> bool {
     bytes == 0
         || row.severity == Some(Severity::Problem)
         || sizes.any(|(_, value)| value.number().is_some_and(|size| size >= bytes as f64))
-}
-
-/// Compares two rows by a column. Unknown values come last.
-fn order(rows: &[Row], a: usize, b: usize, column: usize) -> Ordering {
-    let value = |row: usize| rows.get(row).and_then(|row| row.cells.get(column));
-    let (Some(a), Some(b)) = (value(a), value(b)) else { return Ordering::Equal };
-    match (size(a), size(b)) {
-        (Some(a), Some(b)) => b.total_cmp(&a),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => match (word(a), word(b)) {
-            (Some(a), Some(b)) => a.cmp(b),
-            (a, b) => a.is_none().cmp(&b.is_none()),
-        },
-    }
-}
-
-/// The number that a value is sorted by: the 99th percentile of a histogram, the last value of a series.
-fn size(value: &Value) -> Option<f64> {
-    match value {
-        Value::Histogram(histogram) => Some(histogram.quantile(0.99)?.middle()),
-        Value::Series(series) => series.last(),
-        other => other.number(),
-    }
-}
-
-fn word(value: &Value) -> Option<&[u8]> {
-    match value {
-        Value::Word(word) => Some(word.as_bytes()),
-        Value::Name(name) => Some(name.raw()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -277,6 +255,18 @@ mod tests {
         let hint =
             twice.select(&Selection { sort: Some("size".into()), ..Selection::default() }).unwrap_err();
         assert_eq!(hint.advice(), error.advice(), "each name once");
+    }
+
+    #[test]
+    fn rows_without_sizes_are_not_chosen_by_size() {
+        let mut report = sample::timed();
+        let wanted = Selection { min_bytes: 1, ..Selection::default() };
+        let error = report.select(&wanted).unwrap_err();
+        assert_eq!((error.kind(), report.sections[0].rows.len()), (ErrorKind::Usage, 2));
+        assert!(error.to_string().contains("no table has a column of bytes"), "{error}");
+        report.sections.push(sample::pong().sections[0].clone());
+        report.select(&wanted).unwrap();
+        assert_eq!(report.sections[0].rows.len(), 2, "a table without sizes stays whole");
     }
 
     #[test]
