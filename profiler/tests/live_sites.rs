@@ -27,7 +27,7 @@ fn assert_leaks(what: &str, report: &Value, function: &str, stacks: std::ops::Ra
     account::assert_nothing_lost(report);
     let answer = report["findings"][0]["text"].as_str().unwrap();
     assert!(answer.starts_with(&format!("LEAK: {function} grows by ~")), "{what}: {answer}");
-    assert!(answer.contains("It has freed none of what got that old in "), "{what}: {answer}");
+    assert!(answer.contains("It has freed none of what got older than "), "{what}: {answer}");
     let section = &report["sections"][0];
     assert_eq!(section["name"], "sites", "{what}");
     let of = |verdict: &str| {

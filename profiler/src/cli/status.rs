@@ -68,7 +68,9 @@ impl Status {
         let elapsed = self.now.elapsed;
         match self.length {
             Some(length) => {
-                let left = length.saturating_sub(elapsed);
+                // Rounded up, because the time that has passed is rounded down: together they are the length.
+                let left = length.saturating_sub(elapsed).as_nanos().div_ceil(1_000_000_000);
+                let left = Duration::from_secs(u64::try_from(left).unwrap_or(u64::MAX));
                 format!("{} of {}, {} to go", clock(elapsed), units::duration(length), clock(left))
             }
             None => clock(elapsed),
@@ -147,6 +149,20 @@ mod tests {
         assert_eq!(status.line(40), "0s, cost ~6.3 %, 0 lost, 443 stacks");
         status.update(&Progress { answers_after: Duration::from_secs(1), ..at(250, 5, 0) });
         assert_eq!(status.line(40), "0s, cost ~6.3 %, 0 lost, 443 stacks", "not in 0s");
+    }
+
+    #[test]
+    fn the_time_that_has_passed_and_the_time_to_go_add_up() {
+        let mut status = Status::new(Some(Duration::from_secs(7)));
+        for (ms, line) in [
+            (0, "0s of 7s, 7s to go"),
+            (1_300, "1s of 7s, 6s to go"),
+            (6_400, "6s of 7s, 1s to go"),
+            (7_000, "7s of 7s, 0s to go"),
+        ] {
+            status.update(&at(ms, 0, 0));
+            assert_eq!(status.line(18), line);
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn decision(
     together: Option<&limit::Group>,
 ) -> (ExitCode, Finding) {
     let own = report.exit_code();
-    let limited = report.findings.iter().enumerate().find(|(place, finding)| limits(*place, finding));
+    let limited = why_open(report);
     let (code, rule, severity, why) = if own == ExitCode::SafetyStop {
         let died = report.meta.targets.iter().any(Target::died_of_breakpoint);
         let guard = "the safety guard ended the observation";
@@ -146,8 +146,8 @@ fn decision(
         (ExitCode::Refuted, FAILED, Severity::Problem, format!("{problems} found{}", beside(excused)))
     } else if own != ExitCode::Ok {
         (own, UNDECIDED, Severity::Limit, "the data are incomplete".to_owned())
-    } else if limited.is_some() {
-        (ExitCode::Inconclusive, UNDECIDED, Severity::Limit, "the answer is open or limited".to_owned())
+    } else if let Some(why) = limited {
+        (ExitCode::Inconclusive, UNDECIDED, Severity::Limit, why)
     } else {
         (ExitCode::Ok, PASSED, Severity::Info, format!("no problem found{}", beside(excused)))
     };
@@ -164,6 +164,20 @@ fn decision(
         sentence.extend([Phrase::Plain(" ".to_owned()), Phrase::Name(name), Phrase::Plain(words)]);
     }
     (code, Finding::new(rule, severity, sentence))
+}
+
+/// Why the answer is open or limited, if it is: the rules of the findings that make it so.
+fn why_open(report: &Report) -> Option<String> {
+    let findings = report.findings.iter().enumerate();
+    let open = findings.filter(|(place, finding)| limits(*place, finding));
+    let mut rules: Vec<&str> = open.map(|(_, finding)| finding.rule.as_ref()).collect();
+    rules.dedup();
+    match rules.as_slice() {
+        [] => None,
+        // Reports of versions without rules.
+        [""] => Some("the answer is open or limited".to_owned()),
+        rules => Some(format!("the answer is open or limited ({})", rules.join(", "))),
+    }
 }
 
 /// `, 2 excused`.

@@ -53,11 +53,15 @@ fn an_open_answer_is_undecided() {
         let mut report = answer(rule, Severity::Limit);
         assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive, "{rule}");
         assert_eq!(rules(&report), [UNDECIDED]);
+        let why = if rule.is_empty() { String::new() } else { format!(" ({rule})") };
+        assert_eq!(said(&report, UNDECIDED), format!("Gate undecided: the answer is open or limited{why}."));
     }
     // A clean answer with another finding that is open.
     let mut report = answer("sample.clean", Severity::Info);
     report.findings.push(Finding::plain("sample.undecided", Severity::Limit, "3 stacks are open."));
+    report.findings.push(Finding::plain("sample.halted", Severity::Limit, "It was stopped."));
     assert_eq!(Gate::default().decide(&mut report), ExitCode::Inconclusive);
+    assert!(said(&report, UNDECIDED).ends_with(" (sample.undecided, sample.halted)."));
 }
 
 #[test]

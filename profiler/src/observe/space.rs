@@ -120,6 +120,11 @@ impl Space {
         self.begun.is_some_and(|begun| begun.elapsed() < STARTING)
     }
 
+    /// Whether its process became another program by exec: the words in `ended` are ours.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.ended.as_deref().is_some_and(|how| how.contains("by exec"))
+    }
+
     /// Closes the descriptors of a space that has ended.
     pub(super) fn release(&mut self) {
         self.process.release();

@@ -84,13 +84,13 @@ fn form_of(rows: &[Row], place: usize, unit: Unit) -> Form {
     let mut values = rows.iter().filter_map(|row| row.cells.get(place));
     let is_certain = |value: &Value| value.number().is_some() && !value.is_estimated();
     if values.clone().any(|value| matches!(value, Value::Histogram(_))) {
-        Form::Histogram
-    } else if values.clone().any(Value::is_estimated) {
-        Form::Interval
-    } else if matches!(unit, Unit::Ratio | Unit::PerHour | Unit::BytesPerHour) && !values.any(is_certain) {
-        Form::Interval
-    } else {
-        Form::Single
+        return Form::Histogram;
+    }
+    let is_estimated = values.clone().any(Value::is_estimated);
+    let may_be = matches!(unit, Unit::Ratio | Unit::PerHour | Unit::BytesPerHour);
+    match is_estimated || may_be && !values.any(is_certain) {
+        true => Form::Interval,
+        false => Form::Single,
     }
 }
 

@@ -41,16 +41,31 @@ pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = ended().filter(was_killed).map(killed).collect();
     let others: Vec<&Space> = ended().filter(just_ended).collect();
     if others.len() > MOST_NAMED {
-        let words = format!(
-            "{} targets ended or became another program by exec: what they {} is judged up to then.",
-            units::grouped(others.len() as u64),
-            view.terms.did
-        );
+        let execed = others.iter().filter(|space| space.is_replaced()).count();
+        let words = of_many(others.len() - execed, execed);
         findings.push(Finding::plain(view.terms.ended, Severity::Info, words));
     } else {
         findings.extend(others.into_iter().map(|space| gone(view, space)));
     }
     findings
+}
+
+/// `ended`, and `execed`: became another program by exec. More than one in all.
+fn of_many(ended: usize, execed: usize) -> String {
+    let what = |number: usize, ends: &str| {
+        let targets = if number == 1 { "target" } else { "targets" };
+        format!("{} {targets} {ends}", units::grouped(number as u64))
+    };
+    let words = match (ended, execed) {
+        (ended, 0) => what(ended, "ended before the observation did"),
+        (0, execed) => what(execed, "became another program by exec"),
+        (ended, execed) => format!(
+            "{}, and {} became another program by exec",
+            what(ended, "ended before the observation did"),
+            units::grouped(execed as u64)
+        ),
+    };
+    format!("{words}: each is judged up to then.")
 }
 
 fn gone(view: View<'_>, space: &Space) -> Finding {
@@ -92,4 +107,20 @@ fn died(space: &Space, rule: &'static str) -> Finding {
             )),
         ],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_many;
+
+    #[test]
+    fn targets_that_ended_are_not_said_to_have_called_exec() {
+        let ended = "302 targets ended before the observation did";
+        assert_eq!(of_many(302, 0), format!("{ended}: each is judged up to then."));
+        assert_eq!(
+            of_many(302, 1),
+            format!("{ended}, and 1 became another program by exec: each is judged up to then.")
+        );
+        assert_eq!(of_many(0, 4), "4 targets became another program by exec: each is judged up to then.");
+    }
 }

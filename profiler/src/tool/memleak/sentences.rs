@@ -337,7 +337,9 @@ fn clean(facts: &Facts<'_>) -> Finding {
         let cannot = units::plural(young.len(), &format!("site{of} cannot"), &format!("sites{of} cannot"));
         let hold = if young.len() == 1 { "it holds" } else { "together they hold" };
         let (held, all) = (units::bytes(held), units::bytes(all));
-        words = format!("{words} {cannot} be judged{yet}; {hold} {held} of {all}.");
+        words = format!(
+            "{words} {cannot} be judged{yet}; {hold} {held} of the {all} allocated since the start and not freed."
+        );
     }
     let eligible = facts.length.saturating_sub(facts.older);
     if let Some(growth) = facts.drawing.and_then(|drawing| drawing.blind_below(eligible)) {

@@ -112,7 +112,7 @@ fn nobody(asked: &Asked) -> Finding {
     let mut sentence =
         vec![Phrase::plain("No thread matches --thread "), Phrase::Name(asked.pattern.clone())];
     for (place, name) in asked.names.iter().take(MOST_NAMES).enumerate() {
-        sentence.push(Phrase::plain(if place == 0 { ": there are " } else { ", " }));
+        sentence.push(Phrase::plain(if place == 0 { ". The threads are named " } else { ", " }));
         sentence.push(Phrase::Name(name.clone()));
     }
     let more = asked.names.len().saturating_sub(MOST_NAMES);

@@ -137,6 +137,14 @@ pub(super) fn error(number: u64) -> String {
     known.map_or_else(|| format!("error {number}"), str::to_owned)
 }
 
+/// A result, with the name of the error if it is one.
+pub(super) fn result(result: i64) -> String {
+    match result {
+        -4095..=-1 => error(result.unsigned_abs()),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,8 @@ pub(super) struct Tables<'a> {
     pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
     /// Single calls that were not listed, and those that did not fit into the ring.
     pub(super) left_out: LeftOut,
+    /// The length from which on single calls are listed, in words.
+    pub(super) slow: String,
     pub(super) not_sent: u64,
     pub(super) by: By,
     /// Which calls had their stack taken: if only slow ones, the top caller is that of the slow calls.
@@ -343,7 +345,7 @@ impl Tables<'_> {
             cells.push(Value::Word(names::call(single.call.call)));
             cells.push(Value::Exact(single.call.start_ns.saturating_sub(self.on.began_ns())));
             cells.push(Value::Exact(single.call.duration_ns));
-            cells.push(Value::Word(result(single.call.result.cast_signed())));
+            cells.push(Value::Word(names::result(single.call.result.cast_signed())));
             cells.push(Value::Exact(single.call.argument));
             Row { cells, stacks: stack_of(single.stack), severity: None }
         });
@@ -360,9 +362,10 @@ impl Tables<'_> {
         ] {
             if number > 0 {
                 let more = units::plural(number as usize, "more call", "more calls");
-                section
-                    .notes
-                    .push(format!("{more} {which}, of at least that length: only the longest are listed"));
+                section.notes.push(format!(
+                    "{more} {which}, of at least {} (--slow): only the longest are listed",
+                    self.slow
+                ));
             }
         }
         if self.not_sent > 0 {
@@ -395,12 +398,4 @@ fn errors(sum: &Sum) -> String {
         format!("{} {}", names::error(**error), units::percent(**count as f64 / calls))
     });
     words.collect::<Vec<String>>().join(", ")
-}
-
-/// A result, with the name of the error if it is one.
-fn result(result: i64) -> String {
-    match result {
-        -4095..=-1 => names::error(result.unsigned_abs()),
-        other => other.to_string(),
-    }
 }

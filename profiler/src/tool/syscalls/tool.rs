@@ -325,6 +325,7 @@ impl Tool for Syscalls {
             callers: &callers,
             singles: &singles,
             left_out: self.singles.left_out,
+            slow: self.options.slow.map(units::exact_duration).unwrap_or_default(),
             not_sent: counted.counter(Counter::SlowLost),
             by: self.options.by,
             stacks: self.limits.stacks,

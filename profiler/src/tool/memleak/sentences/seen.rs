@@ -22,9 +22,9 @@ pub(super) fn seen(leaks: &[Leak<'_>], functions: usize, facts: &Facts<'_>) -> S
         bytes => units::bytes(bytes),
     };
     format!(
-        ". {they} freed {freed} of what got that old in {}: {about}{held} older than {}, from {} of {}{}.",
-        units::range(leaks.iter().map(|leak| leak.lasted)),
+        ". {they} freed {freed} of what got older than {}, in {} of observation: {about}{held}, from {} of {}{}.",
         ages(leaks, facts),
+        units::range(leaks.iter().map(|leak| leak.lasted)),
         leaks.iter().map(|leak| leak.stacks).sum::<usize>(),
         units::plural(facts.stacks, "call stack", "call stacks"),
         freed_before(leaks, facts)

@@ -75,14 +75,16 @@ fn a_leak_is_named_with_what_was_seen_of_it_and_no_more() {
     let finding = said(&sites, &["connect", "x"], |_| {});
     assert_eq!(
         finding.text,
-        "LEAK: connect grows by ~11 MiB/h. It has freed none of what got that old in 10s: 42 KiB older than 2s, \
-         from 2 of 417 call stacks."
+        "LEAK: connect grows by ~11 MiB/h. It has freed none of what got older than 2s, in 10s of observation: \
+         42 KiB, from 2 of 417 call stacks."
     );
     assert_eq!((finding.severity, finding.rows), (Severity::Problem, vec![RowRef { section: 0, row: 0 }]));
     let mut freed = site(KeptAndGrowing, 11.0, 42, 2);
     freed.judgement.hazard.releases = 3;
     assert!(
-        said(&[freed], &["connect"], |_| {}).text.contains("It has freed hardly any of what got that old")
+        said(&[freed], &["connect"], |_| {})
+            .text
+            .contains("It has freed hardly any of what got older than 2s, in")
     );
 }
 
@@ -95,13 +97,13 @@ fn a_leak_beside_what_is_freed_names_the_age_that_counts() {
     beside.judgement.kept = kept(312);
     assert_eq!(
         said(std::slice::from_ref(&beside), &["connect"], |_| {}).text,
-        "LEAK: connect grows by ~11 MiB/h. It has freed none of what got that old in 10s: 9.0 KiB older than 4.6s, \
-         from 2 of 417 call stacks; 312 blocks were freed at ages between 2s and 4.6s."
+        "LEAK: connect grows by ~11 MiB/h. It has freed none of what got older than 4.6s, in 10s of observation: \
+         9.0 KiB, from 2 of 417 call stacks; 312 blocks were freed at ages between 2s and 4.6s."
     );
     beside.judgement.kept = kept(1);
     let both = [beside, site(KeptAndGrowing, 3.0, 1, 1)];
     let text = said(&both, &["connect", "push"], sampled).text;
-    assert!(text.contains("~10 KiB older than 2s to 4.6s, from 3 of 417"), "{text}");
+    assert!(text.contains("older than 2s to 4.6s, in 10s of observation: ~10 KiB, from 3 of 417"), "{text}");
     assert!(text.ends_with("stacks; 1 drawn block was freed at ages between 2s and 4.6s."), "{text}");
 }
 
@@ -114,8 +116,8 @@ fn the_fastest_functions_are_named_once_and_the_others_counted() {
     ];
     assert_eq!(
         said(&sites, &["push", "connect", "connect"], sampled).text,
-        "LEAK: push grows by ~9.0 MiB/h and connect by ~3.0 MiB/h. They have freed none of what got that old in \
-         10s: ~48 KiB older than 2s, from 4 of 417 call stacks."
+        "LEAK: push grows by ~9.0 MiB/h and connect by ~3.0 MiB/h. They have freed none of what got older than \
+         2s, in 10s of observation: ~48 KiB, from 4 of 417 call stacks."
     );
     sites.extend([site(KeptAndGrowing, 0.5, 0, 1), site(KeptAndGrowing, 0.2, 0, 1)]);
     let text = said(&sites, &["push", "connect", "", "d", "e"], |_| {}).text;
@@ -144,11 +146,7 @@ fn of_a_cache_with_a_leak_the_leak_counts() {
     let mut cache = site(KeptAndGrowing, 1.0, 9_000, 2);
     let row = StackRow { old_bytes: 3 << 10, ..StackRow::default() };
     cache.leaking = Some(Box::new(Leaking { row, stacks: vec![0] }));
-    assert!(
-        said(&[cache], &["get"], |_| {})
-            .text
-            .ends_with(": 3.0 KiB older than 2s, from 1 of 417 call stacks.")
-    );
+    assert!(said(&[cache], &["get"], |_| {}).text.ends_with(": 3.0 KiB, from 1 of 417 call stacks."));
 }
 
 #[test]
@@ -168,7 +166,7 @@ fn what_is_undecided_is_said_if_it_holds_a_tenth() {
     assert_eq!(
         said(&sites(80), &["a", "b", "c"], |_| {}).text,
         "No leak found: 417 call stacks looked at for 10s, age 2s. 2 sites cannot be judged yet; together they \
-         hold 162 KiB of 1.9 MiB."
+         hold 162 KiB of the 1.9 MiB allocated since the start and not freed."
     );
     // All that is there.
     let alone = [site(GrowthUnclear, 0.0, 8, 3), site(BoundedAge, 0.0, 0, 3)];
@@ -199,10 +197,13 @@ pub(super) fn seen_for(site: JudgedSite, ms: u64, ended: bool) -> JudgedSite {
 fn each_program_is_spoken_of_by_its_own_time() {
     let leak = || site(KeptAndGrowing, 11.0, 42, 2);
     let text = said(&[seen_for(leak(), 3_520, true)], &["connect"], |_| {}).text;
-    assert!(text.contains("freed none of what got that old in 3.5s: 42 KiB"), "{text}");
+    assert!(text.contains("freed none of what got older than 2s, in 3.5s of observation: 42 KiB"), "{text}");
     let two = [leak(), seen_for(leak(), 3_520, true), seen_for(leak(), 5_010, false)];
     let text = said(&two, &["a", "b", "c"], |_| {}).text;
-    assert!(text.contains("They have freed none of what got that old in 3.5s to 10s: "), "{text}");
+    assert!(
+        text.contains("They have freed none of what got older than 2s, in 3.5s to 10s of observation: "),
+        "{text}"
+    );
     let empty = site(KeptAndGrowing, 0.0, 0, 1);
     let mut empty = seen_for(empty, 5_001, false);
     empty.row.old = 12;
@@ -226,7 +227,7 @@ fn of_what_has_ended_no_more_will_be_known() {
     assert_eq!(
         said(&[brief(8), site(ReleasedSoon, 0.0, 1, 1)], &["a", "b"], |_| {}).text,
         "No leak found: 417 call stacks looked at for 10s, age 2s. 1 site of a program that ended cannot be judged; it \
-         holds 16 KiB of 18 KiB."
+         holds 16 KiB of the 18 KiB allocated since the start and not freed."
     );
     assert_eq!(said(&[brief(40_000)], &["a"], |_| {}).rule, rules::UNDECIDED);
     // A target that died held all of this, in two sites; a live one holds eight times more.
@@ -278,7 +279,7 @@ fn no_advice_is_shorter_than_what_was_had() {
 #[test]
 fn one_site_is_singular() {
     let text = said(&[site(FewItems, 0.0, 8, 1)], &["a"], |_| {}).text;
-    assert!(text.ends_with("1 site cannot be judged yet; it holds 16 KiB of 16 KiB."), "{text}");
+    assert!(text.ends_with("1 site cannot be judged yet; it holds 16 KiB of the 16 KiB allocated since the start and not freed."), "{text}");
 }
 
 #[test]
@@ -305,8 +306,8 @@ fn blocks_of_no_size_are_counted() {
     let text = said(&[empty], &["connect"], |facts| facts.older = Duration::from_secs(4)).text;
     assert_eq!(
         text,
-        "LEAK: connect grows by ~7.2k blocks/h. It has freed none of what got that old in 10s: 12 blocks of \
-         0 B older than 4s, from 1 of 417 call stacks."
+        "LEAK: connect grows by ~7.2k blocks/h. It has freed none of what got older than 4s, in 10s of \
+         observation: 12 blocks of 0 B, from 1 of 417 call stacks."
     );
 }
 

@@ -169,7 +169,7 @@ fn findings_on_selected_threads_name_the_selection() {
     let found = of_asked(&[], "tcik", &["tick", "main"]);
     assert_eq!(
         words(&found),
-        ["No thread matches --thread tcik: there are main, tick."],
+        ["No thread matches --thread tcik. The threads are named main, tick."],
         "in place of an answer"
     );
     assert_eq!((found[0].severity, found[0].rule.as_ref()), (Severity::Limit, rules::NOTHING_SEEN));
