@@ -8,6 +8,7 @@ pub(crate) mod counted;
 pub(crate) mod detach;
 pub(crate) mod floor;
 pub(crate) mod kernel_log;
+pub(crate) mod mapped;
 pub(crate) mod object;
 pub(crate) mod own_code;
 pub(crate) mod rate;

@@ -10,8 +10,8 @@ use profiler_common::{
 
 use super::{
     cells::{self, Books, OneCall, Places, Read},
-    mapped::settled,
     probes::Probes,
+    settled::settled,
     sums,
 };
 use crate::{

@@ -12,12 +12,12 @@ use profiler_common::{
 
 use super::{
     kinds::{is_wait, words},
-    mapped::Mapped,
     number_calls::is_number,
 };
 use crate::{
     capture::{
         counted::counters,
+        mapped::Mapped,
         object::{Maps, Object, Settings, explain},
     },
     error::{Error, ErrorKind, Result},

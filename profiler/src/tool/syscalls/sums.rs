@@ -14,7 +14,7 @@ use profiler_common::{
     },
 };
 
-use super::{counted::each, mapped::settled, probes::Probes};
+use super::{counted::each, probes::Probes, settled::settled};
 use crate::error::Result;
 
 /// How often the ledger is read again if the numbers are not consistent.

@@ -223,7 +223,7 @@ impl Tables<'_> {
                 None => Value::Unknown("no stack of it was taken".to_owned()),
             });
             cells.push(Value::Word(if kinds::is_wait(*call) { "yes" } else { "no" }.to_owned()));
-            Row { cells, stacks: stack_of(top.and_then(|top| top.stack)), severity: None }
+            Row { cells, stacks: StackRef::user(top.and_then(|top| top.stack)), severity: None }
         });
         let title = if self.stacks == Stacks::Slow { "Slowest caller" } else { "Top caller" };
         let mut columns = SUMS.to_vec();
@@ -306,7 +306,7 @@ impl Tables<'_> {
             });
             cells.push(Value::Exact(caller.total_ns));
             cells.push(Value::Exact(caller.count));
-            Row { cells, stacks: stack_of(caller.stack), severity: None }
+            Row { cells, stacks: StackRef::user(caller.stack), severity: None }
         });
         let keys = [CALL, ("stack_id", "Stack", Unit::None, Role::Key, false)];
         let (time, calls) = match self.stacks {
@@ -347,7 +347,7 @@ impl Tables<'_> {
             cells.push(Value::Exact(single.call.duration_ns));
             cells.push(Value::Word(names::result(single.call.result.cast_signed())));
             cells.push(Value::Exact(single.call.argument));
-            Row { cells, stacks: stack_of(single.stack), severity: None }
+            Row { cells, stacks: StackRef::user(single.stack), severity: None }
         });
         let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
         let sums = [
@@ -384,10 +384,6 @@ fn form(name: &str, role: Role) -> Form {
 
 const THREAD: [Described; 2] =
     [("tid", "TID", Unit::None, Role::Key, true), ("thread", "Thread", Unit::None, Role::Name, true)];
-
-fn stack_of(stack: Option<usize>) -> Vec<StackRef> {
-    StackRef::user(stack)
-}
 
 /// `EAGAIN 97 %, EINTR 3 %`, as shares of all calls; empty if none failed.
 fn errors(sum: &Sum) -> String {

@@ -1,0 +1,44 @@
+//! Arrays of the kernel side, mapped: reading them is not a system call.
+
+use std::{marker::PhantomData, os::fd::AsRawFd as _};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::object::Object;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An array of wire types.
+#[derive(Debug)]
+pub(crate) struct Mapped<T> {
+    map: MmapRaw,
+    entries: u32,
+    of: PhantomData<T>,
+}
+
+impl<T> Mapped<T> {
+    /// Maps an array of this many elements.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn new(object: &Object, name: &str, entries: u32) -> Result<Mapped<T>> {
+        const { assert!(size_of::<T>().is_multiple_of(8), "elements of arrays are aligned to 8 bytes") };
+        let bytes = (entries as usize * size_of::<T>()).next_multiple_of(4096);
+        let map =
+            MmapOptions::new().len(bytes).map_raw_read_only(object.map(name)?.as_raw_fd()).map_err(|e| {
+                Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")).because_of(e)
+            })?;
+        Ok(Mapped { map, entries, of: PhantomData })
+    }
+
+    /// A pointer to an element; `None` beyond the last one. The kernel side may write at the same time.
+    pub(crate) fn at(&self, index: u32) -> Option<*const T> {
+        // SAFETY: within the mapping.
+        (index < self.entries).then(|| unsafe { self.map.as_ptr().cast::<T>().add(index as usize) })
+    }
+
+    /// Elements from 1 to `last`, as far as the array has them.
+    pub(crate) fn up_to(&self, last: u64) -> impl Iterator<Item = (u32, *const T)> + use<'_, T> {
+        let last = last.min(u64::from(self.entries.saturating_sub(1))) as u32;
+        (1..=last).filter_map(|index| Some((index, self.at(index)?)))
+    }
+}
