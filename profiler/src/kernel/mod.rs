@@ -6,3 +6,4 @@ pub(crate) mod perf;
 pub(crate) mod priority;
 pub(crate) mod ticks;
 pub(crate) mod types;
+pub(crate) mod uring;

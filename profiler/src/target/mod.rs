@@ -15,6 +15,7 @@ mod moved;
 pub mod process;
 pub(crate) mod program;
 mod script;
+pub(crate) mod sockets;
 pub(crate) mod start;
 pub(crate) mod stat;
 pub(crate) mod status;

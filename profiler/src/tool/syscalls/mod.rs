@@ -16,6 +16,7 @@ mod recent;
 mod rows;
 mod rules;
 mod settled;
+mod single;
 mod slow;
 mod sums;
 mod tables;

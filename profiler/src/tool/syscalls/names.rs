@@ -66,71 +66,6 @@ pub(super) fn call(call: u64) -> String {
     }
 }
 
-/// The name of an operation of io_uring (`enum io_uring_op`, include/uapi/linux/io_uring.h); the number if it has no name.
-pub(super) fn operation(number: u32) -> String {
-    const NAMES: [&str; 58] = [
-        "NOP",
-        "READV",
-        "WRITEV",
-        "FSYNC",
-        "READ_FIXED",
-        "WRITE_FIXED",
-        "POLL_ADD",
-        "POLL_REMOVE",
-        "SYNC_FILE_RANGE",
-        "SENDMSG",
-        "RECVMSG",
-        "TIMEOUT",
-        "TIMEOUT_REMOVE",
-        "ACCEPT",
-        "ASYNC_CANCEL",
-        "LINK_TIMEOUT",
-        "CONNECT",
-        "FALLOCATE",
-        "OPENAT",
-        "CLOSE",
-        "FILES_UPDATE",
-        "STATX",
-        "READ",
-        "WRITE",
-        "FADVISE",
-        "MADVISE",
-        "SEND",
-        "RECV",
-        "OPENAT2",
-        "EPOLL_CTL",
-        "SPLICE",
-        "PROVIDE_BUFFERS",
-        "REMOVE_BUFFERS",
-        "TEE",
-        "SHUTDOWN",
-        "RENAMEAT",
-        "UNLINKAT",
-        "MKDIRAT",
-        "SYMLINKAT",
-        "LINKAT",
-        "MSG_RING",
-        "FSETXATTR",
-        "SETXATTR",
-        "FGETXATTR",
-        "GETXATTR",
-        "SOCKET",
-        "URING_CMD",
-        "SEND_ZC",
-        "SENDMSG_ZC",
-        "READ_MULTISHOT",
-        "WAITID",
-        "FUTEX_WAIT",
-        "FUTEX_WAKE",
-        "FUTEX_WAITV",
-        "FIXED_FD_INSTALL",
-        "FTRUNCATE",
-        "BIND",
-        "LISTEN",
-    ];
-    NAMES.get(number as usize).map_or_else(|| format!("operation {number}"), |name| (*name).to_owned())
-}
-
 /// The name of an error: `EAGAIN`; the number if it has no name.
 pub(super) fn error(number: u64) -> String {
     let known = i32::try_from(number).ok().and_then(|number| Errno::new(number).name());
@@ -161,10 +96,6 @@ mod tests {
         assert_eq!(
             [call(600), call(u64::from(u32::MAX)), call(COMPAT | 9_999)],
             ["call 600", "call -1", "i386:9999"]
-        );
-        assert_eq!(
-            [operation(0), operation(22), operation(57), operation(900)],
-            ["NOP", "READ", "LISTEN", "operation 900"]
         );
         assert_eq!([error(11), error(2), error(4_000)], ["EAGAIN", "ENOENT", "error 4000"]);
     }

@@ -10,10 +10,11 @@ use super::{
     findings::thresholds,
     kinds, names,
     probes::Stacks,
-    rows::{Rows, Sum, Who, comm},
+    rows::{Rows, Sum, Who},
     slow::LeftOut,
 };
 use crate::{
+    kernel::uring,
     observe::Observation,
     report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value},
     text::Text,
@@ -67,13 +68,11 @@ pub(super) struct Tables<'a> {
     pub(super) is_interim: bool,
 }
 
-const SLOW_TITLE: &str = "Single calls, the longest first; those that wait come last";
-
-type Described = (&'static str, &'static str, Unit, Role, bool);
+pub(super) type Described = (&'static str, &'static str, Unit, Role, bool);
 
 const WHOSE: [Described; 2] =
     [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
-const CALL: Described = ("call", "Call", Unit::None, Role::Key, true);
+pub(super) const CALL: Described = ("call", "Call", Unit::None, Role::Key, true);
 const SUMS: [Described; 12] = [
     ("recent_calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
     ("recent_time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
@@ -124,7 +123,7 @@ impl Tables<'_> {
         self.on.spaces.len() > 1 || self.on.settings.children
     }
 
-    fn whose(&self, space: u16) -> [Value; 2] {
+    pub(super) fn whose(&self, space: u16) -> [Value; 2] {
         let target = children::target_of(space);
         let owner = self.owners.get(usize::from(target.unwrap_or(space)));
         let (pid, before) = owner.copied().unwrap_or_default();
@@ -134,7 +133,7 @@ impl Tables<'_> {
         [Value::Exact(pid.into()), Value::Exact(before)]
     }
 
-    fn section(
+    pub(super) fn section(
         &self,
         name: &str,
         title: &str,
@@ -327,53 +326,13 @@ impl Tables<'_> {
     fn io_uring(&self) -> Section {
         let rows = self.uring.iter().map(|((space, operation), count)| {
             let mut cells = self.whose(*space).to_vec();
-            cells.push(Value::Word(names::operation(*operation)));
+            cells.push(Value::Word(uring::operation(*operation)));
             cells.push(Value::Exact(*count));
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let keys = [("operation", "Operation", Unit::None, Role::Key, true)];
         let sums = [("submitted", "Submitted", Unit::Count, Role::Sum, true)];
         self.section("io_uring", "Operations of io_uring", &keys, rows.collect(), &sums)
-    }
-
-    fn single_calls(&self) -> Section {
-        let rows = self.singles.iter().map(|single| {
-            let mut cells = self.whose(single.space).to_vec();
-            cells.push(Value::Exact(single.call.tid));
-            // The name that the thread had then: it may have ended since.
-            cells.push(Value::Name(comm(single.call.comm)));
-            cells.push(Value::Word(names::call(single.call.call)));
-            cells.push(Value::Exact(single.call.start_ns.saturating_sub(self.on.began_ns())));
-            cells.push(Value::Exact(single.call.duration_ns));
-            cells.push(Value::Word(names::result(single.call.result.cast_signed())));
-            cells.push(Value::Exact(single.call.argument));
-            Row { cells, stacks: StackRef::user(single.stack), severity: None }
-        });
-        let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
-        let sums = [
-            ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
-            ("result", "Result", Unit::None, Role::Label, true),
-            ("argument", "First argument", Unit::None, Role::Label, false),
-        ];
-        let mut section = self.section("slow", SLOW_TITLE, &keys, rows.collect(), &sums);
-        for (number, which) in [
-            (self.left_out.work, "that are not meant to wait"),
-            (self.left_out.wait, "that are meant to wait"),
-        ] {
-            if number > 0 {
-                let more = units::plural(number as usize, "more call", "more calls");
-                section.notes.push(format!(
-                    "{more} {which}, of at least {} (--slow): only the longest are listed",
-                    self.slow
-                ));
-            }
-        }
-        if self.not_sent > 0 {
-            let more = units::plural(self.not_sent as usize, "call", "calls");
-            section.notes.push(format!("without {more} of any thread that did not fit into the ring"));
-        }
-        section.number_rows();
-        section
     }
 }
 
@@ -382,7 +341,7 @@ fn form(name: &str, role: Role) -> Form {
     if name == "duration_ns" && role == Role::Gauge { Form::Histogram } else { Form::Single }
 }
 
-const THREAD: [Described; 2] =
+pub(super) const THREAD: [Described; 2] =
     [("tid", "TID", Unit::None, Role::Key, true), ("thread", "Thread", Unit::None, Role::Name, true)];
 
 /// `EAGAIN 97 %, EINTR 3 %`, as shares of all calls; empty if none failed.

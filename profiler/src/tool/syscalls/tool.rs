@@ -16,7 +16,7 @@ use super::{
     counted::Counted,
     findings::{Asked, Facts},
     outlook,
-    part::{account, callers_lost, has_datagrams, io_uring, names, said, stacks, uring, waiting},
+    part::{account, callers_lost, io_uring, names, said, stacks, uring, waiting},
     price::{PerCall, find_out, later, least, paid, refused},
     probes::{Limits, Probes, Stacks},
     recent::Before,
@@ -37,6 +37,7 @@ use crate::{
     target::{
         family::Families,
         modules::{ModuleId, Modules},
+        sockets::has_datagrams,
     },
     text::{Pattern, Text},
     tool::{About, Counts, Loading, Preloading, Tool},
