@@ -99,7 +99,7 @@ fn a_stopped_target_is_not_called_free_of_leaks() {
     let report = of_leaks.finish(PATIENCE).report(1);
     let (rule, text) = first(&report);
     assert_eq!(rule, "memleak.leak", "{text}");
-    assert!(text.contains(" of what got that old in ") && !text.contains(" in 12s"), "{text}");
+    assert!(text.contains(" of what got older than ") && !text.contains(" in 12s"), "{text}");
     assert_eq!(report["findings"][1]["rule"], "memleak.halted", "{}", report["findings"]);
     for target in [stays, goes_on, leaks] {
         target.signal(Signal::CONT);

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::calls::{self, number};
@@ -283,5 +284,31 @@ fn interim_reports_account_for_every_hit() {
         }
         assert!(reports >= 5 && again > 0, "{reports} {again}");
     }
+    target.quit();
+}
+
+/// Reports without a call that returned, with rates below and above 10, and with all of them have the same fields.
+#[test]
+fn interim_reports_as_values_have_one_header() {
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("many_calls.c").flags(&["-pthread"]).build(), &["busy"]);
+    let pid = target.pid_argument();
+    let how =
+        ["syscalls", "--format", "csv", "--every", "200ms", "--for", "2s", "--max-cost", "off", "--pid"];
+    let observer = Observer::spawn(&[how.as_slice(), &[&pid]].concat());
+    std::thread::sleep(Duration::from_secs(2));
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let outcome = observer.finish(PATIENCE);
+    assert!(outcome.status.success(), "{}", outcome.stderr);
+    let text = String::from_utf8_lossy(&outcome.stdout);
+    let headers: Vec<&str> = text.lines().filter(|line| line.starts_with("length_ms,")).collect();
+    assert_eq!(headers.len(), 1, "{text}");
+    assert!(
+        headers[0].contains(",calls_per_s,") && headers[0].contains(",duration_p99_ns,"),
+        "{}",
+        headers[0]
+    );
+    assert!(!headers[0].contains("_low"), "{}", headers[0]);
     target.quit();
 }

@@ -253,7 +253,7 @@ fn assert_sums_agree(answer: &str, rows: &[Row]) {
     assert!(stacks <= marked.len(), "{answer}: {} are marked", marked.len());
     if stacks == marked.len() {
         let bytes = marked.iter().map(|row| row.old_bytes).sum::<u64>();
-        let held = format!(": {} older than", profiler::units::bytes(bytes as f64));
+        let held = format!(": {}, from", profiler::units::bytes(bytes as f64));
         assert!(answer.contains(&held), "{answer}: {held}");
     }
 }
