@@ -109,14 +109,15 @@ fn too_short(length: Duration) -> Finding {
 
 /// No thread has a name that matches.
 fn nobody(asked: &Asked) -> Finding {
+    // A name may be empty, or have commas and spaces.
     let mut sentence =
-        vec![Phrase::plain("No thread matches --thread "), Phrase::Name(asked.pattern.clone())];
+        vec![Phrase::plain("No thread matches --thread '"), Phrase::Name(asked.pattern.clone())];
     for (place, name) in asked.names.iter().take(MOST_NAMES).enumerate() {
-        sentence.push(Phrase::plain(if place == 0 { ". The threads are named " } else { ", " }));
+        sentence.push(Phrase::plain(if place == 0 { "'. The threads are named '" } else { "', '" }));
         sentence.push(Phrase::Name(name.clone()));
     }
     let more = asked.names.len().saturating_sub(MOST_NAMES);
-    let end = if more > 0 { format!(" and {more} more names.") } else { ".".to_owned() };
+    let end = if more > 0 { format!("' and {more} more names.") } else { "'.".to_owned() };
     sentence.push(Phrase::Plain(end));
     Finding::new(rules::NOTHING_SEEN, Severity::Limit, sentence)
 }
@@ -136,11 +137,11 @@ fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
 /// Share of the time of one thread: if all calls that are not meant to wait take less, there is little to gain.
 const LITTLE: f64 = 0.01;
 
-/// Which call takes the most time, apart from calls that are meant to wait.
+/// Which call takes the most time, apart from calls that are meant to wait and those that probes make.
 fn time(facts: &Facts<'_>) -> Finding {
     let mut calls: BTreeMap<u64, Sum> = BTreeMap::new();
     let mut rows: BTreeMap<u64, (u64, u16)> = BTreeMap::new();
-    for ((who, call), sum) in facts.by {
+    for ((who, call), sum) in facts.by.iter().filter(|((_, call), _)| !kinds::is_of_probes(*call)) {
         calls.entry(*call).or_default().add(sum);
         let most = rows.entry(*call).or_default();
         *most = (*most).max((sum.total_ns, who.space));

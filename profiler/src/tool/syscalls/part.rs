@@ -63,37 +63,42 @@ pub(super) fn io_uring(uring: &BTreeMap<(u16, u32), u64>) -> Option<Finding> {
 }
 
 /// Writes the ledger, and what its losses mean.
-pub(super) fn account(counted: &Counted, part: &mut Part) {
+pub(super) fn account(counted: &Counted, part: &mut Part, processes: usize) {
     let counters = counted.ledger();
     part.account::<Counter>(&counters);
     let count = |counter: Counter| counters[counter.index()];
     let lost: u64 = Counter::ALL.iter().filter(|c| c.class() == Class::Lost).map(|c| count(*c)).sum();
+    let advice = advice(processes);
     if lost > 0 {
         let hits = units::count(lost as f64);
         part.losses.push(format!(
             "{hits} hits were lost because there was no room for so many names of threads and calls (docs/syscalls.md), or the \
-             kernel had no memory: observe fewer processes"
+             kernel had no memory: {advice}"
         ));
     }
-    let more = LOSSES.iter().filter(|(counter, ..)| count(*counter) > 0);
+    let more = LOSSES.iter().filter(|(counter, _)| count(*counter) > 0);
     part.losses.extend(
-        more.map(|(counter, what, advice)| {
-            format!("{} {what}: {advice}", units::count(count(*counter) as f64))
-        }),
+        more.map(|(counter, what)| format!("{} {what}: {advice}", units::count(count(*counter) as f64))),
     );
 }
 
+/// What helps against full tables. They have rows by target, thread name and call.
+fn advice(processes: usize) -> &'static str {
+    match processes {
+        0 | 1 => "only fewer different names of threads help",
+        _ => "observe fewer processes, or give their threads fewer different names",
+    }
+}
+
 /// Losses that are not hits.
-const LOSSES: [(Counter, &str, &str); 2] = [
+const LOSSES: [(Counter, &str); 2] = [
     (
         Counter::ErrorLost,
         "errors were not counted because the table of errors is full, or the kernel had no memory",
-        "observe fewer processes",
     ),
     (
         Counter::UringLost,
         "operations of io_uring were not counted because their table is full, or the kernel had no memory",
-        "observe fewer processes",
     ),
 ];
 

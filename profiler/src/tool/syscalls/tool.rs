@@ -346,7 +346,7 @@ impl Tool for Syscalls {
             asked: asked.as_ref(),
             length: on.lasted(),
         };
-        account(&counted, &mut part);
+        account(&counted, &mut part, on.spaces.len());
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
         part.findings.extend(callers_lost(&counted));

@@ -169,14 +169,16 @@ fn findings_on_selected_threads_name_the_selection() {
     let found = of_asked(&[], "tcik", &["tick", "main"]);
     assert_eq!(
         words(&found),
-        ["No thread matches --thread tcik. The threads are named main, tick."],
+        ["No thread matches --thread 'tcik'. The threads are named 'main', 'tick'."],
         "in place of an answer"
     );
     assert_eq!((found[0].severity, found[0].rule.as_ref()), (Severity::Limit, rules::NOTHING_SEEN));
     let many: Vec<String> = (0..11).map(|number| format!("t{number:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert!(words(&of_asked(&[], "x", &many))[0].ends_with(", t07 and 3 more names."), "{many:?}");
-    assert_eq!(words(&of_asked(&[], "x", &[])), ["No thread matches --thread x."]);
+    assert!(words(&of_asked(&[], "x", &many))[0].ends_with(", 't07' and 3 more names."), "{many:?}");
+    assert_eq!(words(&of_asked(&[], "x", &[])), ["No thread matches --thread 'x'."]);
+    let found = of_asked(&[], "x", &["", "a, b"]);
+    assert_eq!(words(&found), ["No thread matches --thread 'x'. The threads are named '', 'a, b'."]);
     // Threads outside the selection wake them, or are woken by them.
     let woken = (FUTEX, with_zeros(calls(40_000, 1_000, 0), 40_000));
     assert_eq!(rules_of(&of_asked(&[woken], "tick", &["tick"])), ["time"]);
@@ -194,6 +196,18 @@ fn each_process_has_its_own_sentence_and_row() {
     }
     let found = of_spaces(&[(1, 230, calls(60, 9_000, 0)), (3, 0, calls(2_000, 500, 2_000))], 0, true);
     assert_eq!(found[0].rows, [RowRef { section: 0, row: 1 }], "{found:?}");
+}
+
+#[test]
+fn calls_of_probes_in_the_target_are_not_its_own() {
+    let (uretprobe, uprobe) = (335, 336);
+    let slow = || calls(50_000, 9_000, 0);
+    let found =
+        of_spaces(&[(0, uretprobe, slow()), (0, uprobe, slow()), (0, 1, calls(100, 800, 0))], 0, true);
+    assert!(found[0].text.contains("write takes 100 % of it"), "{}", found[0].text);
+    assert!(found[0].text.ends_with("of 1.0k calls failed."), "{}", found[0].text);
+    let found = of_spaces(&[(0, uretprobe, slow())], 0, true);
+    assert_eq!(found[0].text, "No system call returned in 10s.");
 }
 
 #[test]
