@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    capture::object::explain,
     error::{Error, ErrorKind},
     target::process::Process,
 };
@@ -16,6 +17,12 @@ pub(crate) fn unreadable(process: &Process, error: std::io::Error) -> Error {
         return Error::new(ErrorKind::NoSuchProcess, format_args!("tried to observe process {pid}"))
             .because("it has ended")
             .hint("to observe a command from its start, give it behind -- in place of --pid");
+    }
+    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) {
+        return explain(
+            Error::new(ErrorKind::Limit, format_args!("tried to read what process {pid} maps")),
+            error,
+        );
     }
     let forbidden = error.kind() == std::io::ErrorKind::PermissionDenied;
     let denied = Error::new(ErrorKind::Permission, format_args!("tried to read what process {pid} maps"))

@@ -89,7 +89,7 @@ impl Process {
                 .because("the process is there, but its file cannot be read")
                 .hint("is /proc mounted, and are there enough descriptors (`ulimit -n`)?")
         };
-        let is_there = || test_kill_process(raw).is_ok();
+        let is_there = || !matches!(test_kill_process(raw), Err(Errno::SRCH));
         let facts = facts(pid).ok_or_else(|| if is_there() { unreadable() } else { gone() })?;
         if facts.leader != pid && facts.leader != 0 {
             return Err(Error::new(ErrorKind::Usage, format_args!("tried to observe process {pid}"))
@@ -119,8 +119,10 @@ impl Process {
             ));
         }
         // The facts may be those of an earlier process with this pid.
-        if self::facts(pid).is_none_or(|now| now.started_ticks != facts.started_ticks) {
-            return Err(gone());
+        match self::facts(pid) {
+            Some(now) if now.started_ticks == facts.started_ticks => {}
+            None if is_there() => return Err(unreadable()),
+            _ => return Err(gone()),
         }
         if facts.flags & PF_KTHREAD != 0 {
             return Err(Error::new(
