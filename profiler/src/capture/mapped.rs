@@ -4,7 +4,7 @@ use std::{marker::PhantomData, os::fd::AsRawFd as _};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::object::Object;
+use super::object::{Object, explain};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An array of wire types.
@@ -25,7 +25,7 @@ impl<T> Mapped<T> {
         let bytes = (entries as usize * size_of::<T>()).next_multiple_of(4096);
         let map =
             MmapOptions::new().len(bytes).map_raw_read_only(object.map(name)?.as_raw_fd()).map_err(|e| {
-                Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")).because_of(e)
+                explain(Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")), e)
             })?;
         Ok(Mapped { map, entries, of: PhantomData })
     }

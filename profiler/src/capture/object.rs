@@ -145,7 +145,7 @@ impl Object {
             || Error::new(ErrorKind::Kernel, format_args!("tried to open map {name} of {}", self.tool));
         let descriptor = self.map(name)?.try_clone_to_owned().map_err(|e| tried().because_of(e))?;
         let ring = MapData::from_fd(descriptor).and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
-        ring.map_err(|e| tried().because_of(e))
+        ring.map_err(|e| explain(tried(), e))
     }
 
     fn no_map(&self, name: &str) -> Error {
@@ -236,7 +236,9 @@ fn remedy(number: Option<i32>) -> Option<&'static str> {
         libc::EPERM | libc::EACCES => Some(
             "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN; `profiler doctor` shows what is missing",
         ),
-        libc::EMFILE => Some("raise the hard limit of open files (`ulimit -Hn`), or observe fewer processes"),
+        libc::EMFILE | libc::ENFILE => {
+            Some("raise the hard limit of open files (`ulimit -Hn`), or observe fewer processes")
+        }
         libc::ENOMEM => Some(
             "free memory or raise its limit (`ulimit -v`, the cgroup's memory.max), or lower --max-blocks",
         ),

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Args, FromArgMatches as _};
 use profiler::{
     error::{Error, ErrorKind, Result},
     observe::{
-        Event, observe,
+        Event, observe, require_room,
         settings::{Settings, Targets},
     },
     tool,
@@ -91,6 +91,7 @@ pub(super) fn run(tool: &str, matches: &ArgMatches, voice: &Voice) -> Done {
     };
     let outputs = Outputs::new(&args.output, voice.verbose > 0, &[leaks.kept()])?;
     let gate = args.gate.gate(&leaks)?;
+    require_room()?;
     require_root()?;
     let mut settings = settings(args);
     settings.names = args.names.settings()?;

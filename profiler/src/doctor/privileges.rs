@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use super::check::{Answer, Area, Check, Need, Question};
 use crate::{
     kernel::bpf::{self, BareMap},
+    observe::limits,
     target::status::Status,
 };
 
@@ -19,7 +20,7 @@ const CAP_BPF: u32 = 39;
 const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// Descriptors that an observation takes besides the files of the target: maps, programs, links, the ring.
-const OWN_DESCRIPTORS: u64 = 96;
+const OWN_DESCRIPTORS: u64 = 128;
 /// Descriptors per probed function if every probe is a perf event: event and link, at entry and return.
 const DESCRIPTORS_PER_FUNCTION: u64 = 4;
 /// Functions to probe in an unknown target.
@@ -93,6 +94,8 @@ const FILES: Question = Question {
     remedy: "a higher limit on open files (RLIMIT_NOFILE)",
     fix: Some("ulimit -n 65536   # in the shell that starts profiler"),
 };
+/// So few that nothing is observed.
+const TOO_FEW_FILES: Question = Question { need: Need::Required, disables: "every observation", ..FILES };
 const MEMLOCK: Question = Question {
     name: "locked_memory",
     area: Area::Privileges,
@@ -101,6 +104,14 @@ const MEMLOCK: Question = Question {
     disables: "large targets: tables of live blocks and unwind tables take tens of MiB",
     remedy: "more memory for profiler's cgroup, or a higher limit on locked memory (RLIMIT_MEMLOCK)",
     fix: Some("ulimit -l unlimited   # in the shell that starts profiler"),
+};
+/// So little that nothing is observed.
+const TOO_LITTLE_SPACE: Question = Question {
+    need: Need::Required,
+    disables: "every observation",
+    remedy: "a higher limit on address space (RLIMIT_AS)",
+    fix: Some("ulimit -v unlimited   # in the shell that starts profiler"),
+    ..MEMLOCK
 };
 const CONFINEMENT: Question = Question {
     name: "confinement",
@@ -211,10 +222,13 @@ fn confinement(seccomp: Option<u32>, label: &str, bpf: Answer) -> Check {
 
 fn open_files(Wanted { files, functions, multi, .. }: Wanted) -> Check {
     let functions = if multi { 0 } else { functions.unwrap_or(USUAL_FUNCTIONS) * DESCRIPTORS_PER_FUNCTION };
-    let needed = OWN_DESCRIPTORS + files.unwrap_or(USUAL_FILES) + functions;
+    let needed = (OWN_DESCRIPTORS + files.unwrap_or(USUAL_FILES) + functions).max(limits::OPEN_FILES);
     match getrlimit(Resource::Nofile).current {
         None => FILES.answered(Answer::Yes, "no limit"),
-        Some(limit) => FILES.decided(limit >= needed, format!("at most {limit}, needed about {needed}")),
+        Some(limit) => {
+            let question = if limit < limits::OPEN_FILES { TOO_FEW_FILES } else { FILES };
+            question.decided(limit >= needed, format!("at most {limit}, needed about {needed}"))
+        }
     }
 }
 
@@ -222,6 +236,11 @@ fn open_files(Wanted { files, functions, multi, .. }: Wanted) -> Check {
 fn memory(may_bpf: bool) -> Check {
     const LARGE: u64 = 64 << 20;
     const PAGE: u32 = 4096;
+    if let Some(limit) = getrlimit(Resource::As).current.filter(|limit| *limit < limits::ADDRESS_SPACE) {
+        let words = crate::units::bytes(limit as f64);
+        return TOO_LITTLE_SPACE
+            .answered(Answer::No, format!("at most {words} of address space (RLIMIT_AS)"));
+    }
     let Some(limit) = getrlimit(Resource::Memlock).current.filter(|limit| *limit < LARGE) else {
         return MEMLOCK.answered(Answer::Yes, "no limit on locked memory that matters");
     };
@@ -277,7 +296,7 @@ mod tests {
     fn without_multi_links_every_function_takes_descriptors() {
         let many = Wanted { files: Some(1), functions: Some(1 << 40), ..NOTHING };
         let few = open_files(many);
-        assert!(few.seen.contains("needed about 97"), "{}", few.seen);
+        assert!(few.seen.contains("needed about 256"), "{}", few.seen);
         assert_eq!(open_files(Wanted { multi: false, ..many }).answer, Answer::No);
     }
 

@@ -129,7 +129,7 @@ impl Ground {
         let map = |name: &str, bytes: usize| {
             let tried = || Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}"));
             let options = MmapOptions::new().len(bytes.next_multiple_of(4096)).clone();
-            options.map_raw(object.map(name)?.as_raw_fd()).map_err(|e| tried().because_of(e))
+            options.map_raw(object.map(name)?.as_raw_fd()).map_err(|e| explain(tried(), e))
         };
         let next_space = map("NEXT_SPACE", size_of::<u64>())?;
         let filter = map(FILTER, FILTER_WORDS as usize * size_of::<u64>())?;

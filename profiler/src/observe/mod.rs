@@ -10,6 +10,7 @@ mod found;
 pub(crate) mod functions;
 pub(crate) mod ground;
 mod joining;
+pub(crate) mod limits;
 pub(crate) mod memory;
 mod observation;
 mod price;
@@ -26,6 +27,7 @@ pub(crate) mod space;
 mod targets;
 mod watch;
 
+pub use self::limits::require_room;
 pub use self::run::{Event, Progress, observe};
 pub(crate) use self::{
     ending::predicate as how_it_ended,

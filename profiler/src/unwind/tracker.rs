@@ -12,7 +12,7 @@ use super::{
     spaces::{Mapped, walkable},
 };
 use crate::{
-    capture::object::Object,
+    capture::object::{Object, explain},
     error::{Error, ErrorKind, Result},
     stage::Stage,
     target::{
@@ -98,7 +98,7 @@ impl Tracker {
     pub(crate) fn map(object: &Object, files: Files, capacity: Capacity, spaces: u32) -> Result<Tracker> {
         let map = |name: &str, bytes: usize| {
             MmapOptions::new().len(bytes).map_raw(object.map(name)?.as_raw_fd()).map_err(|e: io::Error| {
-                Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")).because_of(e)
+                explain(Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")), e)
             })
         };
         let arena = Arena::over(

@@ -1,8 +1,10 @@
 //! Usage errors: one line with the error, and one with a hint.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
-use super::{profiler, text};
+use testbed::place;
+
+use super::{NO_PROCESS, profiler, text};
 
 /// The error line and the hint for a command line that is wrong.
 fn said(line: &str) -> (String, String) {
@@ -89,4 +91,19 @@ fn a_wrong_value_comes_with_the_possible_ones() {
         "error: invalid value '-1' for '--top <N>': it takes a whole number from 0 to 4294967295"
     );
     assert_eq!(said("flor").0, "error: there is no command 'flor'");
+}
+
+/// Whoever runs it: the limits are looked at first.
+#[test]
+fn limits_that_are_too_low_are_said_at_once() {
+    for (limit, hint) in [("ulimit -n 6", "ulimit -n 256"), ("ulimit -v 300000", "ulimit -v unlimited")] {
+        for tool in ["syscalls", "memleak"] {
+            let script = format!(r#"{limit}; exec "$0" {tool} {NO_PROCESS}"#);
+            let output = Command::new("sh").arg("-c").arg(script).arg(place::program("profiler")).output();
+            let output = output.expect("to run profiler");
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(4), "{limit}, {tool}: {}\n{stderr}", output.status);
+            assert!(stderr.contains(hint), "{limit}, {tool}:\n{stderr}");
+        }
+    }
 }
