@@ -216,6 +216,21 @@ fn an_exec_of_another_thread_counts_once() {
     }
 }
 
+/// Also a program that ends before anything can be read of it. The one before it keeps its name.
+#[test]
+fn each_program_of_a_process_is_a_target() {
+    let Some(_live) = support::live() else { return };
+    for _ in 0..5 {
+        let command = ["syscalls", "--format", "json", "--", "bash", "-c", "sleep 0.2; exec /bin/true"];
+        let report = Observer::spawn(&command).finish(PATIENCE).report(0);
+        let targets = report["meta"]["targets"].as_array().unwrap();
+        let names: Vec<&str> = targets.iter().map(|target| target["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["bash", "true"], "{targets:#?}");
+        assert_eq!(targets[0]["ended"], "replaced itself by exec", "{targets:#?}");
+        assert_eq!(targets[0]["pid"], targets[1]["pid"], "{targets:#?}");
+    }
+}
+
 /// Whatever is asked for: the verifier sees settings as constants.
 #[test]
 fn every_program_is_easy_to_verify() {

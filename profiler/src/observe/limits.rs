@@ -8,11 +8,11 @@ use crate::{
     units,
 };
 
-/// Descriptors that an observation takes. `syscalls` of one process has 129 at most, while it measures what a call costs; `memleak` has
-/// 99, with one file to probe. The rest is for more files, and for kernels where each probe takes some.
+/// Descriptors that an observation takes. One of a single process has 129 at most, while a tool measures what a system call costs, or 99
+/// with probes in one file. The rest is for more files, and for kernels where each probe takes some.
 pub(crate) const OPEN_FILES: u64 = 256;
-/// Address space that an observation takes. `syscalls` and `memleak` of one process take up to 600 MiB: the program, its threads, and maps
-/// that are shared with the kernel. The rest is for the files of larger targets.
+/// Address space that an observation takes. One of a single small process takes up to 600 MiB: the program, its threads, and maps that
+/// are shared with the kernel. The rest is for the files of larger targets.
 pub(crate) const ADDRESS_SPACE: u64 = 1 << 30;
 
 /// Refuses to go on under limits that an observation would meet.

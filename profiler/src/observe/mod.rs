@@ -4,6 +4,7 @@
 
 mod accounts;
 pub(crate) mod admission;
+mod brief;
 mod ending;
 mod failures;
 mod found;

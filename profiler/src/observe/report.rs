@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{observation::Observation, remarks, run::Run, space::Space};
+use super::{brief, observation::Observation, remarks, run::Run, space::Space};
 use crate::{
     error::Result,
     report::{
@@ -38,6 +38,8 @@ pub(crate) struct Part {
     pub(crate) walked: Vec<(u32, u64)>,
     /// What existed before the observation, and is not judged.
     pub(crate) before_attach: Option<String>,
+    /// Names of threads as the kernel side has them, by the number of their address space and their id.
+    pub(crate) names: BTreeMap<(u16, u32), Text>,
     /// Hits of all its probes.
     pub(crate) hits: u64,
 }
@@ -58,7 +60,8 @@ impl Run<'_> {
 
     fn put_together(&mut self, parts: Vec<Part>, ended: Ended) -> Report {
         let hits = parts.iter().map(|part| part.hits).sum();
-        let mut meta = self.meta(hits, ended);
+        let names = parts.iter().flat_map(|part| part.names.clone()).collect();
+        let mut meta = self.meta(hits, ended, &names);
         let walked: Vec<(u32, u64)> = parts.iter().flat_map(|part| &part.walked).copied().collect();
         let on = &self.on;
         let mut report = Report {
@@ -102,9 +105,9 @@ impl Run<'_> {
         report
     }
 
-    fn meta(&mut self, hits: u64, ended: Ended) -> Meta {
+    fn meta(&mut self, hits: u64, ended: Ended, names: &BTreeMap<(u16, u32), Text>) -> Meta {
         let uname = rustix::system::uname();
-        let names: Vec<&str> = self.tools.iter().map(|tool| tool.about().name).collect();
+        let tools: Vec<&str> = self.tools.iter().map(|tool| tool.about().name).collect();
         let on = &mut self.on;
         let settings = on.settings;
         let common = [("max_stacks".to_owned(), settings.max_stacks.to_string())];
@@ -121,8 +124,15 @@ impl Run<'_> {
             probes: self.tools.iter().flat_map(|tool| tool.probed(space.number)).cloned().collect(),
             notes: space.notes.clone(),
         };
+        let mut targets: Vec<(u16, Target)> =
+            on.spaces.iter().map(|space| (space.number, target(space))).collect();
+        // Probes see nothing of a program that they are not in.
+        if !self.tools.iter().any(|tool| tool.about().has_uprobes) {
+            targets.extend(brief::targets(on, names));
+            targets.sort_by_key(|(number, _)| *number);
+        }
         Meta {
-            tool: names.join("+"),
+            tool: tools.join("+"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: settings.command_line.iter().map(|word| Text::from(word.as_os_str())).collect(),
             host: Text::from(uname.nodename().to_string_lossy().as_ref()),
@@ -132,7 +142,7 @@ impl Run<'_> {
             length_ns: length.as_nanos() as u64,
             length_ms: 0,
             ended,
-            targets: on.spaces.iter().map(target).collect(),
+            targets: targets.into_iter().map(|(_, target)| target).collect(),
             settings: common.into_iter().collect(),
             cost,
         }

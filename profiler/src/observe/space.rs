@@ -4,6 +4,7 @@ mod identity;
 mod published;
 mod seen;
 
+use identity::Names;
 pub(crate) use seen::{Came, Seen};
 
 use std::{
@@ -45,6 +46,8 @@ pub(crate) struct Space {
     pub(crate) freezer: Option<Freezer>,
     /// The program that it was when it was examined.
     incarnation: Option<Incarnation>,
+    /// The program that its names are of; `None` if that is not known, or before a launched process is its command.
+    identified: Option<Incarnation>,
     /// The path of its program.
     pub(crate) exe: Text,
     /// Its executable, if that is mapped.
@@ -108,10 +111,13 @@ impl Space {
             seen: Seen::default(),
             freezer: Freezer::of(pid),
             incarnation,
+            identified: incarnation,
             process,
         };
         space.history.add(&space.layout);
-        space.identify(modules);
+        if let Some(names) = Names::of(&space.process) {
+            space.identify(names, modules);
+        }
         Ok(space)
     }
 
@@ -147,6 +153,12 @@ impl Space {
 
     /// Reads the layout again; keeps the old one if the process is gone.
     pub(crate) fn refresh(&mut self, ground: &Ground, modules: &mut Modules) {
+        if self.identified.is_none() && ground.space(self.number).execs_to_come == 0 {
+            self.identified = self.process.incarnation();
+        }
+        let names = Names::of(&self.process);
+        // In an exec, a process has the names of its next program before the kernel side hears of it.
+        let names = names.filter(|_| !self.identified.is_some_and(|known| self.process.is_no_longer(known)));
         // Read before the check for an exec: then it is of this program.
         if let Ok(layout) = Layout::read(self.process.pid(), modules)
             && layout.files().next().is_some()
@@ -157,7 +169,9 @@ impl Space {
                 self.layout = layout;
                 self.dirty = true;
             }
-            self.identify(modules);
+            if let Some(names) = names {
+                self.identify(names, modules);
+            }
             if let Some(made_code) = &mut self.made_code {
                 made_code.renew_owner(&self.process);
             }

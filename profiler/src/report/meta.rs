@@ -74,7 +74,7 @@ pub struct Target {
     pub pid: u32,
     /// Its name.
     pub name: Text,
-    /// Its executable as the target sees it.
+    /// Its executable as the target sees it; empty if the program ended before it could be looked at.
     pub exe: Text,
     /// Build id of the executable, in hex, if it has one.
     pub build_id: Option<String>,

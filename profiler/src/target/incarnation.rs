@@ -43,6 +43,15 @@ impl Process {
         }
     }
 
+    /// Whether it runs another program than this, or is in the middle of an exec. False if it is gone.
+    pub(crate) fn is_no_longer(&self, known: Incarnation) -> bool {
+        match self.look_at_program() {
+            Look::Is(now) => now != known,
+            Look::InExec => true,
+            Look::Unknown => false,
+        }
+    }
+
     fn look_at_program(&self) -> Look {
         // The first thread of a process that ends has given up its memory already.
         let addresses = living(self.pid()).and_then(|stat| Some((stat.field(26)?, stat.field(28)?)));
@@ -87,6 +96,8 @@ mod tests {
         stdin.write_all(b"go on\nprogram\n").unwrap();
         assert_eq!(lines.next().unwrap().unwrap(), "program");
         let after = process.incarnation();
+        assert!(before.is_some_and(|shell| process.is_no_longer(shell)));
+        assert!(after.is_some_and(|program| !process.is_no_longer(program)));
         drop(stdin);
         assert!(child.wait().unwrap().success());
         assert!(before.is_some() && before == same && after.is_some() && before != after);

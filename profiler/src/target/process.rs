@@ -155,11 +155,14 @@ impl Process {
         &self.name
     }
 
-    /// Reads its name again, which an exec changes.
-    pub(crate) fn rename(&mut self) {
-        if let Some(name) = name_of(self.pid) {
-            self.name = whole(self.pid, name);
-        }
+    /// Its present name, which an exec changes; `None` if it is gone.
+    pub(crate) fn present_name(&self) -> Option<Text> {
+        name_of(self.pid).map(|name| whole(self.pid, name))
+    }
+
+    /// Sets its name, as [`Process::present_name`] has read it.
+    pub(crate) fn rename(&mut self, name: Text) {
+        self.name = name;
     }
 
     /// Sets the name that it will have after an exec that is about to happen.

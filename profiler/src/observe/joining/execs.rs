@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{
     super::{
+        brief::REPLACED,
         observation::monotonic_ns,
         run::{Event, Run},
         space::{Came, Seen, Space},
@@ -54,7 +55,7 @@ impl Run<'_> {
     fn end_replaced(&mut self, number: u16) -> bool {
         let live = |space: &&mut Space| space.number == number && space.ended.is_none();
         let Some(old) = self.on.spaces.iter_mut().find(live) else { return false };
-        old.end("replaced itself by exec".to_owned(), monotonic_ns());
+        old.end(REPLACED.to_owned(), monotonic_ns());
         self.on.tracker.forget(number);
         self.forget(number);
         true

@@ -1,6 +1,9 @@
 //! What runs in an address space: its program and its runtimes.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::Space;
 use crate::{
@@ -13,6 +16,7 @@ use crate::{
         history::History,
         hotspot::Switch,
         modules::{Layout, ModuleId, Modules},
+        process::Process,
         program,
     },
     text::Text,
@@ -21,18 +25,37 @@ use crate::{
 /// The option of Java that makes compiled code keep a frame pointer.
 const KEEPS_POINTERS: &str = "PreserveFramePointer";
 
+/// What a process says of its program.
+pub(super) struct Names {
+    exe: PathBuf,
+    /// The path of the program, which may be run by another.
+    path: PathBuf,
+    /// The name of the process.
+    name: Option<Text>,
+}
+
+impl Names {
+    /// `None` if the process is gone.
+    pub(super) fn of(process: &Process) -> Option<Names> {
+        let exe = process.exe().ok()?;
+        let path = program::path(process.pid()).unwrap_or_else(|_| exe.clone());
+        Some(Names { exe, path, name: process.present_name() })
+    }
+}
+
 impl Space {
     /// Finds out what runs: once for a running process, and again when a launched one has become its command.
-    pub(super) fn identify(&mut self, modules: &mut Modules) {
-        let Ok(exe) = self.process.exe() else { return };
-        let name = program::path(self.process.pid()).unwrap_or_else(|_| exe.clone());
+    pub(super) fn identify(&mut self, names: Names, modules: &mut Modules) {
+        let Names { exe, path: name, name: called } = names;
         let own = self.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
         self.build_id = own.and_then(|id| modules.get(id)?.build_id.clone());
         if let Some(own) = own {
             modules.call(own, &name);
         }
         self.exe = Text::from(name.as_path());
-        self.process.rename();
+        if let Some(called) = called {
+            self.process.rename(called);
+        }
         let mut runtimes = BTreeSet::from_iter(Runtime::of_files(
             self.layout.files().map(|(mapping, _)| mapping.path.as_path()),
         ));
@@ -83,6 +106,7 @@ impl Space {
         self.java_keeps_pointers = None;
         self.maker = Maker::default();
         self.build_id = None;
+        self.identified = None;
         self.process.call(program.file_name().unwrap_or(program.as_os_str()));
     }
 }

@@ -201,12 +201,8 @@ fn write_targets(page: &mut Page, targets: &[Target], verbose: bool) {
     for (like, count) in groups.iter().take(TARGETS_SHOWN) {
         let ended =
             like.ended.as_deref().map_or(", still running".into(), |how| format!(", {}", visible(how)));
-        let line = format!(
-            "{} more of {} {}{ended}",
-            units::grouped(*count),
-            like.name.terminal(),
-            like.exe.terminal()
-        );
+        let line =
+            format!("{} more of {}{}{ended}", units::grouped(*count), like.name.terminal(), executable(like));
         page.paragraph(Style::Plain, "          ", &line);
     }
     let hidden: u64 = groups.iter().skip(TARGETS_SHOWN).map(|(_, count)| count).sum();
@@ -219,9 +215,14 @@ fn write_targets(page: &mut Page, targets: &[Target], verbose: bool) {
     }
 }
 
+/// The executable behind a space; empty if it is not known.
+fn executable(target: &Target) -> String {
+    if target.exe.is_empty() { String::new() } else { format!(" {}", target.exe.terminal()) }
+}
+
 fn write_target(page: &mut Page, target: &Target, verbose: bool) {
     let ended = target.ended.as_deref().map(|how| format!(", {}", visible(how))).unwrap_or_default();
-    let line = format!("{} (pid {}) {}{ended}", target.name.terminal(), target.pid, target.exe.terminal());
+    let line = format!("{} (pid {}){}{ended}", target.name.terminal(), target.pid, executable(target));
     page.paragraph(if ended.is_empty() { Style::Plain } else { Style::Warn }, "target    ", &line);
     for note in &target.notes {
         page.paragraph(Style::Plain, "          ", &visible(note));

@@ -32,12 +32,9 @@ pub(super) const LOOKUPS: [u64; 12] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332,
 /// Calls that wait for a disk: msync, fsync, fdatasync, sync, sync_file_range, syncfs.
 pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];
 
-/// Calls that no program makes: uretprobe and uprobe. The kernel has a thread enter through them where somebody probes its functions.
-const OF_PROBES: [u64; 2] = [335, 336];
-
-/// Whether a call is made by probes in the program, not by the program.
+/// Whether a call is uretprobe or uprobe. No program makes these: the kernel has a thread make them where somebody probes it.
 pub(super) fn is_of_probes(call: u64) -> bool {
-    OF_PROBES.contains(&call)
+    [335, 336].contains(&call)
 }
 
 /// Whether the result of a call is a number of things: [`POLLS`] (descriptors that are ready), futex (threads that were woken),

@@ -305,13 +305,14 @@ impl Tool for Syscalls {
         // Of all threads: a target is not idle because the selected threads are.
         let mut calling = outlook::calling(&rows);
         gathered.with_gathered(&mut calling);
+        let threads = rows.names.iter().map(|(who, name)| ((who.space, who.tid), name.clone())).collect();
         let asked = self.options.thread.as_ref().map(|pattern| {
             let names = names(on, &rows);
             let fits = |name: &Text| pattern.fits(&name.terminal());
             rows.keep(fits);
             Asked { pattern: pattern.given().into(), is_there: names.iter().any(fits), names }
         });
-        let mut part = Part { settings: self.settings(), ..Part::default() };
+        let mut part = Part { settings: self.settings(), names: threads, ..Part::default() };
         if self.options.thread.is_some() {
             // They are counted for all threads together.
             counted.callers.clear();
