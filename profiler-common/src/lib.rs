@@ -9,6 +9,7 @@
 pub mod age;
 pub mod busiest;
 pub mod event;
+pub mod file;
 pub mod histogram;
 pub mod ledger;
 pub mod memleak;

@@ -36,5 +36,7 @@ pub const RECORD_HELD: u8 = 3;
 pub const RECORD_FORK: u8 = 4;
 /// Ring record: the process whose id is in `stack` has started, or has become another program, and is not observed.
 pub const RECORD_BEGUN: u8 = 5;
+/// Ring record: the name of a file that was not seen before, a [`FileRecord`](crate::file::FileRecord).
+pub const RECORD_FILE: u8 = 6;
 /// The first kind that belongs to a tool: its loader says which.
 pub const RECORD_OF_TOOL: u8 = 8;

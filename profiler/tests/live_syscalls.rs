@@ -236,9 +236,11 @@ fn each_program_of_a_process_is_a_target() {
 fn every_program_is_easy_to_verify() {
     let Some(_live) = support::live() else { return };
     const TOO_MANY_VERIFIED: u64 = 20_000;
+    // A path is followed through up to 64 directories.
+    const TOO_MANY_WITH_FILES: u64 = 100_000;
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
-    let verified = |stacks: &str, verbose: &[&str]| {
-        let asked = [verbose, &["--stacks", stacks, "--slow", "1"]].concat();
+    let verified = |stacks: &str, more: &[&str]| {
+        let asked = [more, &["--stacks", stacks]].concat();
         let outcome = calls::count(&target.pid_argument(), &asked).interrupt();
         let counted: Value = serde_json::from_slice(&outcome.stdout).unwrap();
         let verified = counted["verified_insns"].as_object().unwrap().clone();
@@ -253,6 +255,12 @@ fn every_program_is_easy_to_verify() {
             support::remark(&format!("VERIFIED {program} {with} {stacks} with -vv"));
             assert!(without <= with, "{program} {without}, with -vv {with}");
             heavy.extend((*with >= TOO_MANY_VERIFIED).then(|| format!("{program} {with} ({stacks})")));
+        }
+        for (program, count) in verified(stacks, &["-vv", "--slow", "1"]) {
+            support::remark(&format!("VERIFIED {program} {count} {stacks} with -vv and files"));
+            heavy.extend(
+                (count >= TOO_MANY_WITH_FILES).then(|| format!("{program} {count} ({stacks}, files)")),
+            );
         }
         // What logs is not looked at otherwise.
         let all = |of: &[(String, u64)]| of.iter().map(|(_, instructions)| instructions).sum::<u64>();

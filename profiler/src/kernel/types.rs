@@ -17,6 +17,8 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
+const VOLATILE: u32 = 9;
+const CONST: u32 = 10;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
@@ -103,6 +105,35 @@ impl Types {
         self.starts.iter().skip(1).filter(named).find_map(|at| self.member(*at, path, MAX_NESTING))
     }
 
+    /// The same of many, in one search.
+    pub(crate) fn offsets(&self, wanted: &[(&str, &[&str])]) -> Vec<Option<u64>> {
+        let mut found = vec![None; wanted.len()];
+        for at in self.starts.iter().skip(1) {
+            if self.word(at + 4).is_none_or(|info| info >> 24 & 0x1f != STRUCT) {
+                continue;
+            }
+            let Some(name) = self.word(*at) else { continue };
+            for ((structure, path), offset) in wanted.iter().zip(&mut found) {
+                if offset.is_none() && self.is_named(name, structure) {
+                    *offset = self.member(*at, path, MAX_NESTING);
+                }
+            }
+        }
+        found
+    }
+
+    /// Where a type is, without `const`, `volatile` and the names that it has besides.
+    fn plain(&self, mut number: u32) -> Option<usize> {
+        for _ in 0..MAX_NESTING {
+            let at = self.starts.get(number as usize).copied()?;
+            match self.word(at + 4)? >> 24 & 0x1f {
+                TYPEDEF | VOLATILE | CONST => number = self.word(at + 8)?,
+                _ => return Some(at),
+            }
+        }
+        None
+    }
+
     fn member(&self, structure: usize, path: &[&str], nesting: u32) -> Option<u64> {
         let (first, rest) = path.split_first()?;
         let info = self.word(structure + 4)?;
@@ -114,7 +145,7 @@ impl Types {
             let at = structure + 12 + 12 * number;
             let (name, kind, place) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
             let bits = if has_bit_sizes { place & 0x00ff_ffff } else { place };
-            let inside = || self.starts.get(kind as usize).copied();
+            let inside = || self.plain(kind);
             let further = if self.is_named(name, first) {
                 if rest.is_empty() { 0 } else { self.member(inside()?, rest, nesting - 1)? }
             } else if self.is_named(name, "") {

@@ -14,6 +14,7 @@ use aya::maps::{MapData, RingBuf};
 use memmap2::{MmapOptions, MmapRaw};
 use profiler_common::space::{FILTER_WORDS, GIVEN, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Missed, Space};
 
+use super::files::MAX_FILES;
 use crate::{
     capture::{
         kernel_log::{self, KernelLog},
@@ -34,12 +35,14 @@ const FILTER: &str = ".bss.filter";
 /// The filter of threads: another section.
 const FILTER_OF_THREADS: &str = ".bss.threads";
 /// The maps that tools use in place of their own.
-const SHARED: [&str; 15] = [
+const SHARED: [&str; 17] = [
     FILTER,
     FILTER_OF_THREADS,
     kernel_log::RING,
     "CALLER_STEPS",
+    "FILE_NUMBERS",
     "HOLDS",
+    "NEXT_FILE",
     "NEXT_SPACE",
     "NEXT_STACK",
     "RING",
@@ -123,7 +126,12 @@ impl Ground {
             ("SIGNAL_LIVE", &live),
             ("MAX_STACKS", &stacks),
         ];
-        let entries = shape.tables.iter().copied().chain([("STACK_NUMBERS", shape.max_stacks)]).collect();
+        let entries = shape
+            .tables
+            .iter()
+            .copied()
+            .chain([("STACK_NUMBERS", shape.max_stacks), ("FILE_NUMBERS", MAX_FILES)])
+            .collect();
         let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
         let map = |name: &str, bytes: usize| {

@@ -7,6 +7,7 @@ pub(crate) mod admission;
 mod brief;
 mod ending;
 mod failures;
+pub(crate) mod files;
 mod found;
 pub(crate) mod functions;
 pub(crate) mod ground;

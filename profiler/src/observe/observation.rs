@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ground::Ground, settings::Settings, space::Space};
+use super::{files::Files, ground::Ground, settings::Settings, space::Space};
 use crate::{
     capture::cost::CostMeter,
     elf::runtime::Runtime,
@@ -25,6 +25,7 @@ pub(crate) struct Observation<'a> {
     pub(crate) left_out: BTreeSet<u16>,
     pub(crate) modules: Modules,
     pub(crate) stacks: Stacks,
+    pub(crate) files: Files,
     pub(crate) worker: Worker,
     pub(super) tracker: Tracker,
     pub(super) cost: CostMeter,

@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::{
     failures::Failures,
+    files::Files,
     found::Found,
     ground::Ground,
     joining::Joining,
@@ -75,6 +76,7 @@ impl<'a> Run<'a> {
             left_out: BTreeSet::new(),
             modules,
             stacks: Stacks::default(),
+            files: Files::default(),
             worker,
             tracker,
             cost,

@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use profiler_common::record::{
-    RECORD_BEGUN, RECORD_EXEC, RECORD_FORK, RECORD_OF_TOOL, RECORD_STACK, SOME_GUESSED,
+    RECORD_BEGUN, RECORD_EXEC, RECORD_FILE, RECORD_FORK, RECORD_OF_TOOL, RECORD_STACK, SOME_GUESSED,
 };
 
 use super::{
@@ -104,6 +104,7 @@ impl Run<'_> {
                 // Before the first stack of the new space arrives.
                 RECORD_FORK | RECORD_EXEC => self.take_in_spaces(tell),
                 RECORD_BEGUN => self.begun(stack, tell),
+                RECORD_FILE => self.on.files.take(stack, &record.bytes),
                 RECORD_STACK => {
                     if !self.holds_space(number, tell) {
                         // The kernel side does not send it again.
@@ -256,7 +257,7 @@ struct Record {
     space: u16,
     stack: u32,
     frames: Vec<u64>,
-    /// The whole record, if it belongs to a tool.
+    /// The whole record, if it belongs to a tool or is the name of a file.
     bytes: Vec<u8>,
 }
 
@@ -269,7 +270,7 @@ fn next_record(records: &mut RingBuf<MapData>) -> Option<Record> {
         let frames = body.chunks_exact(8).take((depth & !SOME_GUESSED).into());
         let frames = frames.map(|c| c.try_into().map_or(0, u64::from_ne_bytes)).collect();
         let (space, stack) = (u16::from_ne_bytes([low, high]), u32::from_ne_bytes([a, b, c, d]));
-        let bytes = if kind & 15 >= RECORD_OF_TOOL { record.to_vec() } else { Vec::new() };
+        let bytes = if kind & 15 >= RECORD_FILE { record.to_vec() } else { Vec::new() };
         return Some(Record { kind, depth, space, stack, frames, bytes });
     }
 }

@@ -78,6 +78,7 @@ const CASES: &[Of] = &[
         ],
         more: &["operations_of_io_uring_count", "ten_thousand_short_threads_count_by_name"],
     },
+    Of { program: "live_files", few: &["each_call_has_the_file_that_its_descriptor_referred_to"], more: &[] },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {
         program: "live_faults",

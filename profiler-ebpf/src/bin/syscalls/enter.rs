@@ -10,8 +10,9 @@ use profiler_common::syscalls::{
 use profiler_ebpf::{atomic, threads};
 
 use crate::{
+    files,
     look::stack,
-    maps::{STACKS, TASK_STATUS, settings},
+    maps::{LISTS, STACKS, TASK_STATUS, settings},
     suspended,
     threads::{current, done, member, tally, task},
 };
@@ -46,6 +47,9 @@ fn candidate(ctx: *mut c_void) {
             (*thread).state |= IN_CALL;
             if call == CLOCK_GETTIME {
                 note_clock(thread, ctx);
+            }
+            if LISTS.load() != 0 {
+                files::note(thread, call);
             }
             let mut now_ns = bpf_ktime_get_ns();
             if STACKS.load() == ALL_STACKS {

@@ -12,8 +12,10 @@ use profiler_common::{
 use profiler_ebpf::{atomic, log, ring, space, stack::number};
 
 use crate::{
+    files,
     maps::{
-        CALLERS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count, has_bit, settings,
+        CALLERS, LISTS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count, has_bit,
+        settings,
     },
     threads::{comm, recorded, task, tid_of},
 };
@@ -66,7 +68,7 @@ pub(crate) fn look() {
     if STACKS.load() == ALL_STACKS || stack != NO_STACK {
         with_thread(|thread| add(thread, stack));
     }
-    if duration_ns >= list_ns {
+    if LISTS.load() != 0 && duration_ns >= list_ns {
         with_thread(|thread| list(thread, stack));
     }
 }
@@ -136,18 +138,28 @@ fn add(thread: *mut Thread, stack: u32) {
     }
 }
 
-/// Sends the thread's last call.
+/// The first argument of the call that the current thread is in.
 #[inline(always)]
-fn list(thread: *mut Thread, stack: u32) {
-    // SAFETY: the record of the current thread, and its registers, of which the kernel knows the type.
+pub(crate) fn first_argument(call: u64) -> u64 {
+    // SAFETY: the registers of the current task, of which the kernel knows the type.
     unsafe {
         let regs = bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs;
-        let call = (*thread).call;
-        let argument = if call & COMPAT == 0 {
+        if call & COMPAT == 0 {
             (&raw const (*regs).rdi).read_volatile()
         } else {
             (&raw const (*regs).rbx).read_volatile()
-        };
+        }
+    }
+}
+
+/// Sends the thread's last call.
+#[inline(always)]
+fn list(thread: *mut Thread, stack: u32) {
+    // SAFETY: the record of the current thread.
+    unsafe {
+        let call = (*thread).call;
+        let argument = first_argument(call);
+        let (file, no_file) = files::of_call(thread, argument);
         let head =
             RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
         let slow = SlowCall {
@@ -158,6 +170,8 @@ fn list(thread: *mut Thread, stack: u32) {
             duration_ns: (*thread).duration_ns,
             result: (*thread).result,
             argument,
+            file,
+            no_file,
             comm: comm(task()),
         };
         if !ring::send((&raw const slow).cast(), size_of::<SlowCall>() as u64) {

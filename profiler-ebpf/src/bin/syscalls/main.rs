@@ -11,6 +11,8 @@ mod errors;
 #[cfg(target_arch = "bpf")]
 mod exit;
 #[cfg(target_arch = "bpf")]
+mod files;
+#[cfg(target_arch = "bpf")]
 mod fold;
 #[cfg(target_arch = "bpf")]
 mod life;

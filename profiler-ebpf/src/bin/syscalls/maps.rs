@@ -50,6 +50,9 @@ pub(crate) static MAX_THREADS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static MAX_CELLS: Global<u32> = Global::new(2);
 
+/// Whether single calls are listed. If not, the verifier removes what finds their files.
+#[unsafe(no_mangle)]
+pub(crate) static LISTS: Global<u32> = Global::new(0);
 /// Kind of the ring record of a slow call.
 #[unsafe(no_mangle)]
 pub(crate) static RECORD_KIND: Global<u32> = Global::new(RECORD_OF_TOOL as u32);
@@ -128,7 +131,17 @@ pub(crate) static NUMBER_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 #[map]
 pub(crate) static WAIT_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 
-/// Whether the bit of a call is set in one of these two maps.
+/// Bit by call: its first argument is a descriptor. As in `NUMBER_CALLS`.
+#[map]
+pub(crate) static DESCRIPTOR_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+/// Bit by call: it returns a descriptor, and none is its first argument. As in `NUMBER_CALLS`.
+#[map]
+pub(crate) static OPENING_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+/// Bit by call: it closes the descriptor that is its first argument. As in `NUMBER_CALLS`.
+#[map]
+pub(crate) static CLOSING_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+
+/// Whether the bit of a call is set in one of these maps.
 #[inline(always)]
 pub(crate) fn has_bit(map: &Array<u64>, call: u64) -> bool {
     let word = (call >> 6 & 7) as u32 | if call & COMPAT == 0 { 0 } else { 8 };

@@ -10,9 +10,12 @@ use crate::{observe::settings::Settings, text::Pattern, tool::Made, units::optio
 /// The options that only this tool has.
 #[derive(Debug, Args)]
 struct SyscallsArgs {
-    /// Also list single calls that took at least TIME, with thread and result, and with their stack if it was taken.
+    /// Also list single calls that took at least TIME, with thread, result and file or peer, and with their stack if it was taken.
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     slow: Option<Duration>,
+    /// With --slow: show the addresses of peers. Otherwise a hash stands for each that is not on this machine.
+    #[arg(long, requires = "slow")]
+    show_peers: bool,
     /// Only threads of this name; * and ? are wildcards.
     #[arg(long, value_name = "GLOB", value_parser = NonEmptyStringValueParser::new())]
     thread: Option<String>,
@@ -53,6 +56,8 @@ enum StacksArg {
 pub(super) struct Options {
     /// Calls of at least this length are listed one by one.
     pub(super) slow: Option<Duration>,
+    /// Addresses of peers are shown as they are.
+    pub(super) show_peers: bool,
     /// Which threads are shown: a pattern of their names.
     pub(super) thread: Option<Pattern>,
     /// What the first table has a row for.
@@ -78,6 +83,7 @@ pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
     }
     let options = Options {
         slow: args.slow,
+        show_peers: args.show_peers,
         thread: args.thread.as_deref().map(Pattern::whole),
         by: args.by,
         stacks: match args.stacks {

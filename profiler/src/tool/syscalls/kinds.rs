@@ -5,6 +5,7 @@ use profiler_common::syscalls::COMPAT;
 use syscalls::x86_64;
 
 use super::names;
+use crate::observe::files::calls;
 
 /// Calls that return how many of several descriptors are ready: poll, select, epoll_wait, pselect6, ppoll, epoll_pwait, epoll_pwait2.
 pub(super) const POLLS: [u64; 7] = [7, 23, 232, 270, 271, 281, 441];
@@ -35,6 +36,21 @@ pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];
 /// Whether a call is uretprobe or uprobe. No program makes these: the kernel has a thread make them where somebody probes it.
 pub(super) fn is_of_probes(call: u64) -> bool {
     [335, 336].contains(&call)
+}
+
+/// Whether the first argument of a call is a descriptor of a file that it uses.
+pub(super) fn has_descriptor(call: u64) -> bool {
+    native(call).is_some_and(calls::has_descriptor)
+}
+
+/// Whether a call returns a descriptor of a file that it opens.
+pub(super) fn is_opening(call: u64) -> bool {
+    native(call).is_some_and(calls::is_opening)
+}
+
+/// Whether a call closes its first argument.
+pub(super) fn is_closing(call: u64) -> bool {
+    native(call) == Some(calls::CLOSE)
 }
 
 /// Whether the result of a call is a number of things: [`POLLS`] (descriptors that are ready), futex (threads that were woken),

@@ -11,7 +11,7 @@ use profiler_common::{
 };
 
 use super::{
-    kinds::{is_wait, words},
+    kinds::{has_descriptor, is_closing, is_opening, is_wait, words},
     number_calls::is_number,
 };
 use crate::{
@@ -25,9 +25,15 @@ use crate::{
         bpf::{self, ProgramKind},
         types::Types,
     },
-    observe::ground::{Follows, Ground, Shape},
+    observe::{
+        files,
+        ground::{Follows, Ground, Shape},
+    },
     unwind::returns::Returns,
 };
+
+/// Whether a call is of a kind.
+type IsOfKind = fn(u64) -> bool;
 
 const TOOL: &str = "syscalls";
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls"));
@@ -148,6 +154,12 @@ impl Probes {
         let stacks = stacks.to_ne_bytes();
         let record_kind = u32::from(record_kind).to_ne_bytes();
         let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        // Only single calls have files.
+        let lists = limits.list_ns != u64::MAX;
+        let files = if lists { files::members::globals(&types)? } else { Vec::new() };
+        let lists = u32::from(lists).to_ne_bytes();
+        globals.extend(files.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+        let max_files = files::MAX_FILES.to_ne_bytes();
         let opcode = types.offset("io_kiocb", &["opcode"]);
         let opcode_bytes = opcode.unwrap_or(0).to_ne_bytes();
         globals.push(("REQUEST_OPCODE", &opcode_bytes));
@@ -157,6 +169,8 @@ impl Probes {
             ("MAX_THREADS", &max_threads),
             ("STACKS", &stacks),
             ("MAX_STACKS", &max_stacks),
+            ("MAX_FILES", &max_files),
+            ("LISTS", &lists),
             ("RECORD_KIND", &record_kind),
         ]);
         let returns = Returns::of_kernel();
@@ -215,11 +229,17 @@ impl Probes {
     }
 
     fn prepare(&self, limits: Limits) -> Result<()> {
-        for (word, bits) in (0u32..).zip(words(is_number)) {
-            self.write("NUMBER_CALLS", &word, &bits)?;
-        }
-        for (word, bits) in (0u32..).zip(words(is_wait)) {
-            self.write("WAIT_CALLS", &word, &bits)?;
+        let kinds: [(&str, IsOfKind); 5] = [
+            ("NUMBER_CALLS", is_number),
+            ("WAIT_CALLS", is_wait),
+            ("DESCRIPTOR_CALLS", has_descriptor),
+            ("OPENING_CALLS", is_opening),
+            ("CLOSING_CALLS", is_closing),
+        ];
+        for (map, is_of_kind) in kinds {
+            for (word, bits) in (0u32..).zip(words(is_of_kind)) {
+                self.write(map, &word, &bits)?;
+            }
         }
         self.set(limits, false)
     }

@@ -1,4 +1,9 @@
-//! The table of single calls (`--slow`).
+//! The table of single calls (`--slow`), each with the file or socket that it used.
+
+use profiler_common::{
+    file::{NO_FILE, Unknown},
+    syscalls::SlowCall,
+};
 
 use super::{
     names,
@@ -6,6 +11,7 @@ use super::{
     tables::{CALL, THREAD, Tables},
 };
 use crate::{
+    observe::files::Files,
     report::{Role, Row, Section, StackRef, Unit, Value},
     units,
 };
@@ -24,6 +30,7 @@ impl Tables<'_> {
             cells.push(Value::Exact(single.call.duration_ns));
             cells.push(Value::Word(names::result(single.call.result.cast_signed())));
             cells.push(Value::Exact(single.call.argument));
+            cells.push(file(&self.on.files, &single.call));
             Row { cells, stacks: StackRef::user(single.stack), severity: None }
         });
         let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
@@ -31,6 +38,7 @@ impl Tables<'_> {
             ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
             ("result", "Result", Unit::None, Role::Label, true),
             ("argument", "First argument", Unit::None, Role::Label, false),
+            ("file", "File", Unit::None, Role::Name, true),
         ];
         let mut section = self.section("slow", SLOW_TITLE, &keys, rows.collect(), &sums);
         for (number, which) in [
@@ -52,4 +60,23 @@ impl Tables<'_> {
         section.number_rows();
         section
     }
+}
+
+/// What a call used, or why that is not known.
+fn file(files: &Files, call: &SlowCall) -> Value {
+    if call.file != NO_FILE {
+        return match files.label(call.file) {
+            Some(label) => Value::Name(label),
+            None => Value::Unknown("its name did not fit into the ring".to_owned()),
+        };
+    }
+    let why = match Unknown::of_number(call.no_file) {
+        Unknown::None => "the call has no descriptor",
+        Unknown::Closed => "its descriptor was not open",
+        Unknown::Changed => {
+            "its descriptor was closed or given to another file while the call was in progress"
+        }
+        Unknown::Full => "there are more files than there is room for",
+    };
+    Value::Unknown(why.to_owned())
 }

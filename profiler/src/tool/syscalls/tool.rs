@@ -196,6 +196,9 @@ impl Tool for Syscalls {
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
+        if self.options.show_peers {
+            on.files.show_peers();
+        }
         self.families =
             Families::of(&on.spaces.iter().map(|space| space.process.pid()).collect::<Vec<u32>>());
         if on.in_initial_namespace {

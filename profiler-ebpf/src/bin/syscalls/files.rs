@@ -1,0 +1,77 @@
+//! Which file a call uses: what its descriptor referred to when it began, or what it has opened.
+
+use profiler_common::{
+    file::{NO_FILE, Unknown},
+    syscalls::Thread,
+};
+use profiler_ebpf::file::{self, File};
+
+use crate::{
+    look::first_argument,
+    maps::{CLOSING_CALLS, DESCRIPTOR_CALLS, OPENING_CALLS, has_bit},
+};
+
+/// Errors are results from here on, as unsigned numbers: -4095.
+const FIRST_ERROR: u64 = -4095i64 as u64;
+
+/// Notes the file of a call that begins.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
+#[inline(always)]
+pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
+    let (mut found, mut number, mut unknown) = (File::NONE, NO_FILE, Unknown::None);
+    if has_bit(&DESCRIPTOR_CALLS, call) {
+        found = file::of_descriptor(first_argument(call) as u32);
+        if found.file == 0 {
+            unknown = Unknown::Closed;
+        } else if has_bit(&CLOSING_CALLS, call) {
+            number = file::number(found.file);
+            unknown = if number == NO_FILE { Unknown::Full } else { Unknown::None };
+            found = File::NONE;
+        }
+    }
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        (*thread).file = found.file;
+        (*thread).inode = found.inode;
+        (*thread).file_number = number;
+        (*thread).no_file = unknown as u32;
+    }
+}
+
+/// The number of the file of the call that has just returned, or why it is not known.
+///
+/// # Safety
+/// `thread` is the record of the current thread.
+#[inline(always)]
+pub(crate) unsafe fn of_call(thread: *mut Thread, argument: u64) -> (u32, u32) {
+    // SAFETY: the caller vouches for the record.
+    let (found, number, unknown, call, result) = unsafe {
+        let found = File { file: (*thread).file, inode: (*thread).inode };
+        (found, (*thread).file_number, (*thread).no_file, (*thread).call, (*thread).result)
+    };
+    if number != NO_FILE || unknown != Unknown::None as u32 {
+        return (number, unknown);
+    }
+    let descriptor = if found.file != 0 {
+        argument as u32
+    } else if result < FIRST_ERROR && has_bit(&OPENING_CALLS, call) {
+        result as u32
+    } else {
+        return (NO_FILE, Unknown::None as u32);
+    };
+    let now = file::of_descriptor(descriptor);
+    // It may be closed, and another be opened, at any time: before its name is read, and while it is.
+    if now.file == 0 || found.file != 0 && now != found {
+        return (NO_FILE, Unknown::Changed as u32);
+    }
+    let number = file::number(now.file);
+    if number == NO_FILE {
+        return (NO_FILE, Unknown::Full as u32);
+    }
+    if file::of_descriptor(descriptor) != now {
+        return (NO_FILE, Unknown::Changed as u32);
+    }
+    (number, Unknown::None as u32)
+}

@@ -1,0 +1,88 @@
+//! Where the members of kernel structures are, in bytes: from the types of the running kernel.
+
+use aya_ebpf::Global;
+
+macro_rules! members {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] pub(super) static $name: Global<u64> = Global::new(0);)*
+    };
+}
+
+members! {
+    /// `task_struct.files`
+    TASK_FILES,
+    /// `files_struct.fdt`
+    FILES_TABLE,
+    /// `fdtable.max_fds`
+    TABLE_MOST,
+    /// `fdtable.fd`
+    TABLE_FILES,
+    /// `file.f_inode`
+    FILE_INODE,
+    /// `file.f_path.dentry`
+    FILE_ENTRY,
+    /// `file.f_path.mnt`
+    FILE_MOUNT,
+    /// `file.private_data`
+    FILE_DATA,
+    /// `inode.i_ino`
+    INODE_NUMBER,
+    /// `inode.i_mode`
+    INODE_MODE,
+    /// `inode.i_sb`
+    INODE_FILESYSTEM,
+    /// `super_block.s_dev`
+    FILESYSTEM_DEVICE,
+    /// `dentry.d_parent`
+    ENTRY_PARENT,
+    /// `dentry.d_name.hash`
+    ENTRY_HASH,
+    /// `dentry.d_name.len`
+    ENTRY_BYTES,
+    /// `dentry.d_name.name`
+    ENTRY_NAME,
+    /// `dentry.d_hash.pprev`
+    ENTRY_BUCKET,
+    /// `mount.mnt`
+    MOUNT_INNER,
+    /// `mount.mnt_parent`
+    MOUNT_PARENT,
+    /// `mount.mnt_mountpoint`
+    MOUNT_POINT,
+    /// `vfsmount.mnt_root`
+    MOUNT_ROOT,
+    /// `socket.sk`
+    SOCKET_SOCK,
+    /// `socket.type`
+    SOCKET_KIND,
+    /// `sock.sk_protocol`
+    SOCK_PROTOCOL,
+    /// `sock_common.skc_family`
+    SOCK_FAMILY,
+    /// `sock_common.skc_state`
+    SOCK_STATE,
+    /// `sock_common.skc_num`
+    SOCK_LOCAL_PORT,
+    /// `sock_common.skc_dport`
+    SOCK_REMOTE_PORT,
+    /// `sock_common.skc_rcv_saddr`
+    SOCK_LOCAL,
+    /// `sock_common.skc_daddr`
+    SOCK_REMOTE,
+    /// `sock_common.skc_v6_rcv_saddr`
+    SOCK_LOCAL_V6,
+    /// `sock_common.skc_v6_daddr`
+    SOCK_REMOTE_V6,
+    /// `sock_common.skc_net.net`
+    SOCK_NAMESPACE,
+    /// `net.ns.inum`
+    NAMESPACE_NUMBER,
+    /// `unix_sock.addr`
+    UNIX_ADDRESS,
+    /// `unix_sock.peer`
+    UNIX_PEER,
+    /// `unix_address.len`
+    ADDRESS_BYTES,
+    /// `unix_address.name`
+    ADDRESS_NAME,
+}

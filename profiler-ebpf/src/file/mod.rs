@@ -1,0 +1,218 @@
+//! Open files: from a descriptor of the current process to a number, whose name is sent once.
+//!
+//! What is read here belongs to the kernel, and may be freed while it is read: all of it is read by a helper that survives that, and the
+//! caller asks again whether the descriptor still is that file ([`of_descriptor`]).
+
+mod members;
+mod path;
+mod socket;
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use profiler_common::{
+    file::{DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
+    record::{RECORD_FILE, RecordHead},
+};
+
+use self::members as of;
+use crate::{atomic, ring};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
+const SENT: u64 = 1 << 32;
+/// Bytes of a name that are read at once: more than one component has, or the address of a Unix socket.
+const PART_BYTES: usize = 256;
+
+/// Numbers of files below this one may be given out.
+#[unsafe(no_mangle)]
+static MAX_FILES: Global<u32> = Global::new(2);
+
+/// What makes a file the same to its number, and in the upper half whether its name has been sent. The loader sizes it.
+#[map]
+static FILE_NUMBERS: HashMap<FileKey, u64> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
+
+/// The next number of a file.
+#[map]
+static NEXT_FILE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What finding the name of a file works with.
+#[repr(C)]
+struct Room {
+    key: FileKey,
+    steps: path::Steps,
+    record: FileRecord,
+    name: [u8; MAX_NAME_BYTES + PART_BYTES],
+}
+
+#[map]
+static FILE_ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+
+/// A file of the current process: addresses in the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct File {
+    /// Of `struct file`; 0: the descriptor is not open.
+    pub file: u64,
+    /// Of its inode. A file that is closed and another that is opened may have the same address.
+    pub inode: u64,
+}
+
+impl File {
+    /// A descriptor that is not open.
+    pub const NONE: File = File { file: 0, inode: 0 };
+}
+
+/// Reads a value of the kernel; zeroes if there is nothing at that address.
+#[inline(always)]
+fn read<T: Copy>(address: u64) -> T {
+    // SAFETY: the helper survives any address; all zeroes are valid for what is read here: integers, and structs of them.
+    unsafe { bpf_probe_read_kernel(address as *const T).unwrap_or_else(|_| core::mem::zeroed()) }
+}
+
+/// What a descriptor of the current process refers to.
+#[inline(always)]
+pub fn of_descriptor(descriptor: u32) -> File {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let files: u64 = read(task + of::TASK_FILES.load());
+    let table: u64 = read(files + of::FILES_TABLE.load());
+    let most: u32 = read(table + of::TABLE_MOST.load());
+    if descriptor >= most {
+        return File::NONE;
+    }
+    let open: u64 = read(table + of::TABLE_FILES.load());
+    let file: u64 = read(open + 8 * u64::from(descriptor));
+    if file == 0 { File::NONE } else { File { file, inode: read(file + of::FILE_INODE.load()) } }
+}
+
+/// The number of a file of the current process, or [`NO_FILE`] if all are taken.
+#[inline(always)]
+pub fn number(file: u64) -> u32 {
+    file_number(file)
+}
+
+/// A function with a symbol: the verifier looks at it once for each program, and not once for each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn file_number(file: u64) -> u32 {
+    let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return NO_FILE };
+    // SAFETY: a map value of this CPU, which no other program uses before this one ends.
+    unsafe {
+        describe(file, room);
+        if let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).key)
+            && *known & SENT != 0
+        {
+            return *known as u32;
+        }
+        introduce(file, room)
+    }
+}
+
+/// Finds out which file it is.
+#[inline(always)]
+unsafe fn describe(file: u64, room: *mut Room) {
+    // SAFETY: the caller vouches for the room.
+    unsafe {
+        let inode: u64 = read(file + of::FILE_INODE.load());
+        let entry: u64 = read(file + of::FILE_ENTRY.load());
+        let filesystem: u64 = read(inode + of::INODE_FILESYSTEM.load());
+        let device: u32 = read(filesystem + of::FILESYSTEM_DEVICE.load());
+        let mode: u16 = read(inode + of::INODE_MODE.load());
+        let hash: u32 = read(entry + of::ENTRY_HASH.load());
+        let place: u64 = read(file + of::FILE_MOUNT.load());
+        let bucket: u64 = read(entry + of::ENTRY_BUCKET.load());
+        let record = &raw mut (*room).record;
+        (*record).inode = read(inode + of::INODE_NUMBER.load());
+        (*record).device = device;
+        (*record).mode = mode.into();
+        (*record).flags = 0;
+        (*record).name_bytes = 0;
+        // What is in no directory has no bucket either. `path` finds that out.
+        if bucket == 0 {
+            (*record).flags = DELETED;
+        }
+        let key = &raw mut (*room).key;
+        (*key).device = u64::from(device) | u64::from(hash) << 32;
+        (*key).inode = (*record).inode;
+        (*key).entry = entry | u64::from(bucket == 0);
+        (*key).place = place;
+        let addresses = &raw mut (*record).addresses;
+        if socket::is_one(mode) {
+            socket::read_addresses(file, addresses);
+            (*key).place = socket::mix(addresses);
+        } else {
+            addresses.write_bytes(0, 1);
+        }
+    }
+}
+
+/// Gives a new file a number and sends its name, or sends it again if it did not fit into the ring before.
+#[inline(always)]
+unsafe fn introduce(file: u64, room: *mut Room) -> u32 {
+    // SAFETY: the caller vouches for the room.
+    unsafe {
+        let number = match FILE_NUMBERS.get_ptr_mut((*room).key) {
+            Some(known) => *known as u32,
+            None => {
+                let Some(number) = next_number() else { return NO_FILE };
+                let _ = FILE_NUMBERS.insert((*room).key, u64::from(number), BPF_NOEXIST);
+                let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).key) else { return NO_FILE };
+                *known as u32 // that of another CPU, if it was faster
+            }
+        };
+        if socket::is_one((*room).record.mode as u16) {
+            socket::read_name(file, room);
+        } else {
+            path::read_name(file, room);
+        }
+        let record = &raw mut (*room).record;
+        let head = RecordHead { kind: RECORD_FILE, depth: 0, space: 0, stack: number };
+        (*record).head = core::mem::transmute::<RecordHead, u64>(head);
+        let bytes = (&raw const (*record).name_bytes).read_volatile() as u64 & (MAX_NAME_BYTES as u64 - 1);
+        if ring::send((&raw const (*record).head).cast(), size_of::<FileRecord>() as u64 + bytes)
+            && let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).key)
+        {
+            *known |= SENT;
+        }
+        number
+    }
+}
+
+/// A new number, or `None` when all are given out.
+#[inline(always)]
+fn next_number() -> Option<u32> {
+    let next = NEXT_FILE.get_ptr_mut(0)?;
+    let most = u64::from(MAX_FILES.load());
+    // SAFETY: a map value. Read first, so that the number does not grow without end.
+    unsafe {
+        if next.read_volatile() + 1 >= most {
+            return None;
+        }
+        let number = atomic::take(next) + 1; // 0 is NO_FILE
+        if number < most { Some(number as u32) } else { None }
+    }
+}
+
+/// Appends what a string of the kernel has to the name of a file, up to `bytes` bytes and [`PART_BYTES`].
+///
+/// # Safety
+/// `room` is a map value.
+#[inline(always)]
+unsafe fn append(room: *mut Room, from: u64, bytes: u32) {
+    // SAFETY: the masks keep both the place and the length within the name; the helper survives any address.
+    unsafe {
+        let at = (*room).record.name_bytes;
+        let bytes = bytes & (PART_BYTES as u32 - 1);
+        if at + bytes >= MAX_NAME_BYTES as u32 {
+            (*room).record.flags |= profiler_common::file::CUT;
+            return;
+        }
+        let to = (&raw mut (*room).name).cast::<u8>().add(at as usize & (MAX_NAME_BYTES - 1));
+        if aya_ebpf::helpers::generated::bpf_probe_read_kernel(to.cast(), bytes, from as *const _) == 0 {
+            (*room).record.name_bytes = at + bytes;
+        }
+    }
+}

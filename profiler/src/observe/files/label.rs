@@ -1,0 +1,210 @@
+//! What people call a file: its path, or what `/proc/PID/fd` calls it, or the addresses of a socket.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use profiler_common::file::{Addresses, CUT, DELETED, DETACHED, UNNAMED};
+
+use super::File;
+use crate::text::Text;
+
+const KIND: u32 = 0o170_000; // S_IFMT
+const SOCKET: u32 = 0o140_000; // S_IFSOCK
+const PIPE: u32 = 0o010_000; // S_IFIFO
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const AF_NETLINK: u16 = 16;
+const STREAM: u16 = 1; // SOCK_STREAM
+const DATAGRAMS: u16 = 2; // SOCK_DGRAM
+const PACKETS: u16 = 5; // SOCK_SEQPACKET
+const LISTENS: u16 = 10; // TCP_LISTEN
+
+/// How files are called.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    /// Whether addresses of peers are shown as they are. Otherwise they are replaced by a hash that only this run knows.
+    pub(super) show_peers: bool,
+    /// Its keys are chosen anew in each run: an address cannot be found by trying all.
+    hash: RandomState,
+}
+
+impl Labels {
+    pub(super) fn of(&self, file: &File) -> Text {
+        let record = &file.record;
+        if record.mode & KIND == SOCKET {
+            return Text::new(self.socket(&record.addresses, &file.name, record.inode));
+        }
+        if record.flags & UNNAMED != 0 {
+            return Text::new(match file.name.as_slice() {
+                [] if record.mode & KIND == PIPE => format!("pipe:[{}]", record.inode).into_bytes(),
+                [] => format!("inode {}", record.inode).into_bytes(),
+                name => name.to_vec(),
+            });
+        }
+        let mut label = Vec::new();
+        if record.flags & CUT != 0 {
+            label.extend_from_slice("…".as_bytes());
+        }
+        label.extend_from_slice(&file.name);
+        if record.flags & DETACHED != 0 {
+            label.extend_from_slice(b" (mounted nowhere)");
+        }
+        if record.flags & DELETED != 0 {
+            label.extend_from_slice(b" (deleted)");
+        }
+        Text::new(label)
+    }
+
+    fn socket(&self, of: &Addresses, name: &[u8], inode: u64) -> Vec<u8> {
+        let kind = match (of.family, of.kind) {
+            (AF_UNIX, DATAGRAMS) => "unix datagrams",
+            (AF_UNIX, PACKETS) => "unix packets",
+            (AF_UNIX, _) => "unix",
+            (AF_INET | AF_INET6, STREAM) => "tcp",
+            (AF_INET | AF_INET6, DATAGRAMS) => "udp",
+            (AF_NETLINK, _) => "netlink",
+            _ => "socket",
+        };
+        let mut label = kind.as_bytes().to_vec();
+        match of.family {
+            AF_UNIX => {
+                label.push(b' ');
+                match name {
+                    // An abstract address begins with a zero byte; `ss` shows it so.
+                    [0, abstracted @ ..] => label.extend([b"@", abstracted].concat()),
+                    [] => label.extend(format!("without a name, inode {inode}").into_bytes()),
+                    path => label.extend(path.split(|byte| *byte == 0).next().unwrap_or_default()),
+                }
+            }
+            AF_INET | AF_INET6 => label.extend(self.ends(of).into_bytes()),
+            _ => label.extend(format!(":[{inode}]").into_bytes()),
+        }
+        if of.state == LISTENS && of.kind == STREAM {
+            label.extend_from_slice(b", listening");
+        }
+        label
+    }
+
+    /// Both ends of a socket of the internet.
+    fn ends(&self, of: &Addresses) -> String {
+        let address = |bytes: &[u8; 16]| {
+            let [a, b, c, d, ..] = *bytes;
+            match of.family {
+                AF_INET => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+                // An IPv4 peer of an IPv6 socket.
+                _ => Ipv6Addr::from(*bytes).to_canonical(),
+            }
+        };
+        let local = SocketAddr::new(address(&of.local), of.local_port);
+        if of.remote_port == 0 {
+            return format!(" {local}");
+        }
+        let remote = address(&of.remote);
+        let remote = match self.show_peers || remote.is_loopback() || remote == local.ip() {
+            true => SocketAddr::new(remote, of.remote_port).to_string(),
+            false => format!("peer-{:08x}:{}", self.hash.hash_one(remote) as u32, of.remote_port),
+        };
+        format!(" {local} to {remote}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler_common::file::FileRecord;
+
+    use super::*;
+
+    fn file(mode: u32, flags: u32, name: &[u8]) -> File {
+        // SAFETY: any bytes are valid for a wire type.
+        let record = FileRecord { mode, flags, inode: 7, ..unsafe { std::mem::zeroed() } };
+        File { record, name: name.to_vec() }
+    }
+
+    fn label(labels: &Labels, file: &File) -> String {
+        labels.of(file).terminal()
+    }
+
+    #[test]
+    fn files_are_called_by_their_paths_or_by_what_the_kernel_calls_them() {
+        let labels = Labels::default();
+        for (mode, flags, name, expected) in [
+            (0o100_644, 0, &b"/srv/world.db"[..], "/srv/world.db"),
+            (0o100_644, DELETED, b"/srv/world.db", "/srv/world.db (deleted)"),
+            (0o100_644, CUT, b"/deep/file", "…/deep/file"),
+            (0o100_644, DETACHED, b"/file", "/file (mounted nowhere)"),
+            (0o100_644, 0, b"/srv/a\nb", "/srv/a\\nb"),
+            (0o100_777, UNNAMED, b"memfd:pool", "memfd:pool"),
+            (0o600, UNNAMED, b"[eventfd]", "[eventfd]"),
+            (0o010_600, UNNAMED, b"", "pipe:[7]"),
+            (0o010_600, 0, b"/run/fifo", "/run/fifo"),
+        ] {
+            assert_eq!(label(&labels, &file(mode, flags, name)), expected);
+        }
+    }
+
+    fn socket(family: u16, kind: u16, local: &str, remote: &str, state: u16) -> File {
+        let mut of = file(SOCKET, 0, b"");
+        let bytes = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => {
+                let mut bytes = [0; 16];
+                bytes.iter_mut().zip(ip.octets()).for_each(|(to, from)| *to = from);
+                bytes
+            }
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        let [local, remote]: [SocketAddr; 2] = [local, remote].map(|address| address.parse().unwrap());
+        of.record.addresses = Addresses {
+            family,
+            kind,
+            local_port: local.port(),
+            remote_port: remote.port(),
+            protocol: 0,
+            state,
+            namespace: 0,
+            local: bytes(local.ip()),
+            remote: bytes(remote.ip()),
+        };
+        of
+    }
+
+    #[test]
+    fn sockets_are_called_by_their_ends() {
+        let labels = Labels { show_peers: true, ..Labels::default() };
+        let listener = socket(AF_INET, STREAM, "0.0.0.0:80", "0.0.0.0:0", LISTENS);
+        assert_eq!(label(&labels, &listener), "tcp 0.0.0.0:80, listening");
+        let connection = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
+        assert_eq!(label(&labels, &connection), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
+        let mapped = socket(AF_INET6, STREAM, "[::ffff:10.0.0.1]:80", "[::ffff:192.0.2.7]:4711", 1);
+        assert_eq!(label(&labels, &mapped), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
+        let datagrams = socket(AF_INET6, DATAGRAMS, "[::]:27015", "[::]:0", 7);
+        assert_eq!(label(&labels, &datagrams), "udp [::]:27015");
+    }
+
+    #[test]
+    fn peers_are_hashed_unless_they_are_asked_for_or_are_this_machine() {
+        let labels = Labels::default();
+        let one = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
+        let other = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.8:4711", 1);
+        let [one, other] = [one, other].map(|file| label(&labels, &file));
+        assert!(one.starts_with("tcp 10.0.0.1:80 to peer-") && one.ends_with(":4711"), "{one}");
+        assert!(!one.contains("192.0.2") && one != other, "{one} {other}");
+        let loopback = socket(AF_INET, STREAM, "127.0.0.1:80", "127.0.0.1:4711", 1);
+        assert_eq!(label(&labels, &loopback), "tcp 127.0.0.1:80 to 127.0.0.1:4711");
+    }
+
+    #[test]
+    fn unix_sockets_are_called_by_what_they_are_bound_to() {
+        let labels = Labels::default();
+        let bound = |name: &[u8]| {
+            let mut file = file(SOCKET, 0, name);
+            (file.record.addresses.family, file.record.addresses.kind) = (AF_UNIX, STREAM);
+            label(&labels, &file)
+        };
+        assert_eq!(bound(b"/run/redis.sock\0"), "unix /run/redis.sock");
+        assert_eq!(bound(b"\0bus"), "unix @bus");
+        assert_eq!(bound(b""), "unix without a name, inode 7");
+    }
+}

@@ -1,0 +1,82 @@
+//! Where the kernel side finds what it reads of open files.
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    kernel::types::Types,
+};
+
+/// Settings of the kernel side by name, with the members of kernel structures that they stand for.
+const MEMBERS: [(&str, &str, &[&str]); 38] = [
+    ("TASK_FILES", "task_struct", &["files"]),
+    ("FILES_TABLE", "files_struct", &["fdt"]),
+    ("TABLE_MOST", "fdtable", &["max_fds"]),
+    ("TABLE_FILES", "fdtable", &["fd"]),
+    ("FILE_INODE", "file", &["f_inode"]),
+    ("FILE_ENTRY", "file", &["f_path", "dentry"]),
+    ("FILE_MOUNT", "file", &["f_path", "mnt"]),
+    ("FILE_DATA", "file", &["private_data"]),
+    ("INODE_NUMBER", "inode", &["i_ino"]),
+    ("INODE_MODE", "inode", &["i_mode"]),
+    ("INODE_FILESYSTEM", "inode", &["i_sb"]),
+    ("FILESYSTEM_DEVICE", "super_block", &["s_dev"]),
+    ("ENTRY_PARENT", "dentry", &["d_parent"]),
+    ("ENTRY_HASH", "dentry", &["d_name", "hash"]),
+    ("ENTRY_BYTES", "dentry", &["d_name", "len"]),
+    ("ENTRY_NAME", "dentry", &["d_name", "name"]),
+    ("ENTRY_BUCKET", "dentry", &["d_hash", "pprev"]),
+    ("MOUNT_INNER", "mount", &["mnt"]),
+    ("MOUNT_PARENT", "mount", &["mnt_parent"]),
+    ("MOUNT_POINT", "mount", &["mnt_mountpoint"]),
+    ("MOUNT_ROOT", "vfsmount", &["mnt_root"]),
+    ("SOCKET_SOCK", "socket", &["sk"]),
+    ("SOCKET_KIND", "socket", &["type"]),
+    ("SOCK_PROTOCOL", "sock", &["sk_protocol"]),
+    ("SOCK_FAMILY", "sock_common", &["skc_family"]),
+    ("SOCK_STATE", "sock_common", &["skc_state"]),
+    ("SOCK_LOCAL_PORT", "sock_common", &["skc_num"]),
+    ("SOCK_REMOTE_PORT", "sock_common", &["skc_dport"]),
+    ("SOCK_LOCAL", "sock_common", &["skc_rcv_saddr"]),
+    ("SOCK_REMOTE", "sock_common", &["skc_daddr"]),
+    ("SOCK_LOCAL_V6", "sock_common", &["skc_v6_rcv_saddr"]),
+    ("SOCK_REMOTE_V6", "sock_common", &["skc_v6_daddr"]),
+    ("SOCK_NAMESPACE", "sock_common", &["skc_net", "net"]),
+    ("NAMESPACE_NUMBER", "net", &["ns", "inum"]),
+    ("UNIX_ADDRESS", "unix_sock", &["addr"]),
+    ("UNIX_PEER", "unix_sock", &["peer"]),
+    ("ADDRESS_BYTES", "unix_address", &["len"]),
+    ("ADDRESS_NAME", "unix_address", &["name"]),
+];
+
+/// The settings, for an object whose programs look at open files.
+///
+/// # Errors
+/// If this kernel lacks a member. One without IPv6 or without Unix sockets has no sockets of that kind, and needs none of theirs.
+pub(crate) fn globals(types: &Types) -> Result<Vec<(&'static str, [u8; 8])>> {
+    let found = types.offsets(&MEMBERS.map(|(_, structure, path)| (structure, path)));
+    let global = |((name, structure, path), offset): ((&'static str, &str, &[&str]), Option<u64>)| {
+        let is_needless = name.ends_with("_V6") || name.starts_with("UNIX_") || name.starts_with("ADDRESS_");
+        match offset {
+            Some(offset) => Ok((name, offset.to_ne_bytes())),
+            None if is_needless => Ok((name, [0; 8])),
+            None => Err(Error::new(ErrorKind::Kernel, "tried to find the members of kernel structures")
+                .because(format_args!("this kernel has no {structure}.{}", path.join(".")))),
+        }
+    };
+    MEMBERS.into_iter().zip(found).map(global).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_them_all() {
+        let types = Types::of_kernel().unwrap();
+        let globals = globals(&types).unwrap();
+        // The first members of their structures, and none else.
+        let first: Vec<&str> =
+            globals.iter().filter(|(_, bytes)| *bytes == [0; 8]).map(|(name, _)| *name).collect();
+        assert!(first.contains(&"TABLE_MOST") && first.contains(&"MOUNT_ROOT"), "{first:?}");
+        assert!(first.len() < 8, "{first:?}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Files that observed processes use. The kernel side gives each a number, and sends its name once.
+
+pub(crate) mod calls;
+mod label;
+pub(crate) mod members;
+
+use std::collections::HashMap;
+
+use profiler_common::file::FileRecord;
+
+use self::label::Labels;
+use crate::text::Text;
+
+/// Files that are told apart.
+pub(crate) const MAX_FILES: u32 = 1 << 14;
+
+/// An open file, as it was when it was first seen under this name.
+#[derive(Clone, Debug)]
+struct File {
+    record: FileRecord,
+    name: Vec<u8>,
+}
+
+/// Files by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    known: HashMap<u32, File>,
+    labels: Labels,
+}
+
+impl Files {
+    /// Addresses of peers are shown as they are.
+    pub(crate) fn show_peers(&mut self) {
+        self.labels.show_peers = true;
+    }
+
+    /// Takes in the name of the file of this number. A record of another length is not one.
+    pub(super) fn take(&mut self, number: u32, record: &[u8]) {
+        const HEAD: usize = size_of::<FileRecord>();
+        let Some((head, name)) = record.split_at_checked(HEAD) else { return };
+        // SAFETY: as many bytes as the type has, and any are valid for a wire type.
+        let record = unsafe { head.as_ptr().cast::<FileRecord>().read_unaligned() };
+        let name = name.get(..record.name_bytes as usize).unwrap_or(name).to_vec();
+        self.known.insert(number, File { record, name });
+    }
+
+    /// What people call the file of this number; `None` if its name has not come.
+    pub(crate) fn label(&self, number: u32) -> Option<Text> {
+        self.known.get(&number).map(|file| self.labels.of(file))
+    }
+}

@@ -1,0 +1,91 @@
+//! The file or socket of single calls is what their descriptor referred to at that time.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use support::account;
+use support::calls::number;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// Single calls of a report: how many of each call there are with each file.
+fn files(report: &Value) -> BTreeMap<(String, String), u64> {
+    let section = account::list(report, "sections").iter().find(|section| section["name"] == "slow").unwrap();
+    let columns = account::list(section, "columns");
+    let place = |name: &str| columns.iter().position(|column| column["name"] == name).unwrap();
+    let (call, file) = (place("call"), place("file"));
+    let mut files = BTreeMap::new();
+    for row in account::list(section, "rows") {
+        let word = |cell: &Value| {
+            let words = ["name", "word", "unknown"].iter().find_map(|kind| cell[*kind].as_str());
+            words.unwrap_or_else(|| panic!("no words: {cell}")).to_owned()
+        };
+        *files.entry((word(&row["cells"][call]), word(&row["cells"][file]))).or_default() += 1;
+    }
+    files
+}
+
+#[test]
+fn each_call_has_the_file_that_its_descriptor_referred_to() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("files.c").flags(&["-pthread"]).build();
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().to_str().unwrap();
+    let mut target = Workload::spawn(&program, &[directory]);
+    let pid = target.pid_argument();
+    let common = ["syscalls", "--stacks", "none", "--slow", "1ns", "--format", "json", "--pid", &pid];
+    let mut observer = Observer::spawn(&common);
+    observer.wait_attached();
+    target.say("go");
+    let ports: Value = serde_json::from_str(&target.expect_line("{", PATIENCE)).unwrap();
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+
+    let [listener, client, datagrams] =
+        ["listener", "client", "datagrams"].map(|name| format!("127.0.0.1:{}", number(&ports, name)));
+    let of = |name: &str| format!("{directory}/{name}");
+    let expected = [
+        ("pwrite64", of("world\n.db"), 7),
+        ("fdatasync", of("world\n.db"), 3),
+        ("pwrite64", of("saved.db"), 2),
+        ("pwrite64", of("saved.db (deleted)"), 5),
+        ("openat", of("a"), 11),
+        ("pwrite64", of("a"), 11),
+        ("close", of("a"), 11),
+        ("openat", of("b"), 11),
+        ("pwrite64", of("b"), 22),
+        ("close", of("b"), 11),
+        ("pwrite64", "memfd:pool".to_owned(), 13),
+        ("writev", "[eventfd]".to_owned(), 23),
+        ("listen", format!("tcp {listener}, listening"), 1),
+        ("accept", format!("tcp {listener}, listening"), 1),
+        ("connect", format!("tcp {client} to {listener}"), 1),
+        ("sendto", format!("tcp {client} to {listener}"), 29),
+        ("sendto", format!("udp {datagrams}"), 31),
+        ("fsync", "its descriptor was not open".to_owned(), 37),
+        (
+            "read",
+            "its descriptor was closed or given to another file while the call was in progress".to_owned(),
+            1,
+        ),
+    ];
+    let found = files(&report);
+    for (call, file, count) in expected {
+        assert_eq!(found.get(&(call.to_owned(), file.clone())), Some(&count), "{call} {file}: {found:#?}");
+    }
+    let starting = |call: &str, start: &str| -> u64 {
+        let fit = found.iter().filter(|((of, file), _)| of == call && file.starts_with(start));
+        fit.map(|(_, count)| count).sum()
+    };
+    assert_eq!(starting("splice", "pipe:["), 17, "{found:#?}");
+    assert_eq!(starting("sendto", "unix without a name, inode "), 19, "{found:#?}");
+    let all_writes: u64 = starting("pwrite64", "");
+    assert_eq!(all_writes, 7 + 2 + 5 + 11 + 22 + 13, "no other file: {found:#?}");
+}

@@ -1,0 +1,141 @@
+/* files DIRECTORY: calls with descriptors of every kind, a known number of each. At "go" it makes them, prints the ports of its
+ * sockets as {"listener":P,"client":P,"datagrams":P}, says DONE, and waits for another line. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "workload.h"
+
+static void check(int ok, const char *what)
+{
+    if (!ok) {
+        perror(what);
+        _exit(1);
+    }
+}
+
+static void writes(int file, int count)
+{
+    for (int i = 0; i < count; i++)
+        check(pwrite(file, "x", 1, 0) == 1, "pwrite");
+}
+
+static int internet(int kind)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int made = socket(AF_INET, kind, 0);
+    check(made >= 0 && bind(made, (struct sockaddr *)&any, sizeof any) == 0, "bind");
+    return made;
+}
+
+static struct sockaddr_in name_of(int socket)
+{
+    struct sockaddr_in name;
+    socklen_t length = sizeof name;
+    check(getsockname(socket, (struct sockaddr *)&name, &length) == 0, "getsockname");
+    return name;
+}
+
+static int blocked[2];
+static _Atomic int reader_tid;
+
+static void *reader(void *unused)
+{
+    char byte;
+    reader_tid = gettid();
+    check(read(blocked[0], &byte, 1) == 1, "read");
+    return unused;
+}
+
+/* Gives the descriptor of a call that is in progress to another file. */
+static void swap(int other)
+{
+    pthread_t thread;
+    struct timespec pause = {0, 20000000};
+    check(pipe(blocked) == 0 && pthread_create(&thread, NULL, reader, NULL) == 0, "pipe");
+    char path[64], text[64] = "";
+    while (!reader_tid)
+        nanosleep(&pause, NULL);
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", reader_tid);
+    int file = open(path, O_RDONLY);
+    /* In read, whose number is 0. */
+    while (strncmp(text, "0 ", 2) != 0) {
+        nanosleep(&pause, NULL);
+        check(pread(file, text, sizeof text - 1, 0) > 0, "pread");
+    }
+    check(dup2(other, blocked[0]) == blocked[0] && write(blocked[1], "x", 1) == 1, "dup2");
+    pthread_join(thread, NULL);
+}
+
+/* A network namespace of its own, whose loopback is up: that of an emulated machine may not be. */
+static void enter_namespace(void)
+{
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    check(unshare(CLONE_NEWNET) == 0, "unshare");
+    int any = socket(AF_INET, SOCK_DGRAM, 0);
+    check(ioctl(any, SIOCSIFFLAGS, &loopback) == 0, "SIOCSIFFLAGS");
+    close(any);
+}
+
+int main(int count, char **arguments)
+{
+    check(count == 2 && chdir(arguments[1]) == 0, "chdir");
+    enter_namespace();
+    say_ready();
+    hear_line();
+    int world = open("world\n.db", O_RDWR | O_CREAT, 0600);
+    writes(world, 7);
+    int copy = dup(world);
+    for (int i = 0; i < 3; i++)
+        check(fdatasync(copy) == 0, "fdatasync");
+    check(rename("world\n.db", "saved.db") == 0, "rename");
+    writes(world, 2);
+    check(unlink("saved.db") == 0, "unlink");
+    writes(world, 5);
+    for (int i = 0; i < 11; i++) {
+        /* The same number each time. */
+        int a = open("a", O_RDWR | O_CREAT, 0600);
+        writes(a, 1);
+        close(a);
+        int b = open("b", O_RDWR | O_CREAT, 0600);
+        check(a == b, "open");
+        writes(b, 2);
+        close(b);
+    }
+    writes(memfd_create("pool", 0), 13);
+    int pipes[2], pair[2];
+    check(pipe(pipes) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "pipe");
+    for (int i = 0; i < 17; i++)
+        check(splice(pipes[0], NULL, world, NULL, 1, SPLICE_F_NONBLOCK) < 0, "splice");
+    for (int i = 0; i < 19; i++)
+        check(send(pair[0], "x", 1, MSG_DONTWAIT) == 1, "send");
+    uint64_t one = 1;
+    int event = eventfd(0, 0);
+    for (int i = 0; i < 23; i++)
+        check(writev(event, &(struct iovec){&one, 8}, 1) == 8, "writev");
+    int server = internet(SOCK_STREAM), client = internet(SOCK_STREAM), datagrams = internet(SOCK_DGRAM);
+    struct sockaddr_in to = name_of(server);
+    check(listen(server, 5) == 0 && connect(client, (struct sockaddr *)&to, sizeof to) == 0, "connect");
+    check(accept(server, NULL, NULL) >= 0, "accept");
+    for (int i = 0; i < 29; i++)
+        check(send(client, "x", 1, 0) == 1, "send");
+    struct sockaddr_in own = name_of(datagrams);
+    for (int i = 0; i < 31; i++)
+        check(sendto(datagrams, "x", 1, 0, (struct sockaddr *)&own, sizeof own) == 1, "sendto");
+    for (int i = 0; i < 37; i++)
+        check(fsync(999) < 0, "fsync");
+    swap(world);
+    say("{\"listener\":%d,\"client\":%d,\"datagrams\":%d}", ntohs(to.sin_port), ntohs(name_of(client).sin_port),
+        ntohs(own.sin_port));
+    say("DONE");
+    hear_line();
+    return 0;
+}
