@@ -49,6 +49,7 @@ impl Package {
 /// What the tests need.
 pub(super) const TEST: &[Package] = &[
     Package::program("g++", "g++"),
+    Package::file("gcc-multilib", "/usr/lib32/crt1.o"),
     Package::program("musl-tools", "musl-gcc"),
     Package::library("libjemalloc-dev", "jemalloc"),
     Package::library("libgoogle-perftools-dev", "tcmalloc"),

@@ -135,7 +135,7 @@ mod tests {
             (0o100_644, DELETED, b"/srv/world.db", "/srv/world.db (deleted)"),
             (0o100_644, CUT, b"/deep/file", "…/deep/file"),
             (0o100_644, DETACHED, b"/file", "/file (mounted nowhere)"),
-            (0o100_644, 0, b"/srv/a\nb", "/srv/a\\nb"),
+            (0o100_644, 0, b"/srv/a\nb", "/srv/a\\x0ab"),
             (0o100_777, UNNAMED, b"memfd:pool", "memfd:pool"),
             (0o600, UNNAMED, b"[eventfd]", "[eventfd]"),
             (0o010_600, UNNAMED, b"", "pipe:[7]"),
