@@ -238,11 +238,6 @@ fn every_program_is_easy_to_verify() {
     const TOO_MANY_VERIFIED: u64 = 20_000;
     // A path is followed through up to 64 directories.
     const TOO_MANY_WITH_FILES: u64 = 100_000;
-    // Before Linux 6.8 the verifier also looks at functions with a symbol that nothing calls.
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or_default());
-    let version = (numbers.next().unwrap(), numbers.next().unwrap());
-    let too_many = if version >= (6, 8) { TOO_MANY_VERIFIED } else { TOO_MANY_WITH_FILES };
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let verified = |stacks: &str, more: &[&str]| {
         let asked = [more, &["--stacks", stacks]].concat();
@@ -259,7 +254,7 @@ fn every_program_is_easy_to_verify() {
             support::remark(&format!("VERIFIED {program} {without} {stacks}"));
             support::remark(&format!("VERIFIED {program} {with} {stacks} with -vv"));
             assert!(without <= with, "{program} {without}, with -vv {with}");
-            heavy.extend((*with >= too_many).then(|| format!("{program} {with} ({stacks})")));
+            heavy.extend((*with >= TOO_MANY_VERIFIED).then(|| format!("{program} {with} ({stacks})")));
         }
         for (program, count) in verified(stacks, &["-vv", "--slow", "1"]) {
             support::remark(&format!("VERIFIED {program} {count} {stacks} with -vv and files"));

@@ -7,14 +7,16 @@ mod members;
 mod path;
 mod socket;
 
+use core::{ffi::c_void, mem::MaybeUninit};
+
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_task_btf, generated::bpf_probe_read_kernel},
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
 use profiler_common::{
-    file::{DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
+    file::{CUT, DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
     record::{RECORD_FILE, RecordHead},
 };
 
@@ -68,8 +70,14 @@ impl File {
 /// Reads a value of the kernel; zeroes if there is nothing at that address.
 #[inline(always)]
 fn read<T: Copy>(address: u64) -> T {
-    // SAFETY: the helper survives any address; all zeroes are valid for what is read here: integers, and structs of them.
-    unsafe { bpf_probe_read_kernel(address as *const T).unwrap_or_else(|_| core::mem::zeroed()) }
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the helper survives any address, and leaves zeroes then, which are valid for what is read here: integers, and arrays of
+    // them. Whether it failed is not asked: the verifier would follow both ways after each read.
+    unsafe {
+        let _ =
+            bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const c_void);
+        value.assume_init()
+    }
 }
 
 /// What a descriptor of the current process refers to.
@@ -88,16 +96,10 @@ pub fn of_descriptor(descriptor: u32) -> File {
     if file == 0 { File::NONE } else { File { file, inode: read(file + of::FILE_INODE.load()) } }
 }
 
-/// The number of a file of the current process, or [`NO_FILE`] if all are taken.
-#[inline(always)]
-pub fn number(file: u64) -> u32 {
-    file_number(file)
-}
-
-/// A function with a symbol: the verifier looks at it once for each program, and not once for each call.
-#[unsafe(no_mangle)]
+/// The number of a file of the current process, or [`NO_FILE`] if all are taken. A function without a symbol: kernels before 6.8 look at
+/// those that have one also where nothing calls them.
 #[inline(never)]
-extern "C" fn file_number(file: u64) -> u32 {
+pub fn number(file: u64) -> u32 {
     let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return NO_FILE };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends.
     unsafe {
@@ -207,11 +209,11 @@ unsafe fn append(room: *mut Room, from: u64, bytes: u32) {
         let at = (*room).record.name_bytes;
         let bytes = bytes & (PART_BYTES as u32 - 1);
         if at + bytes >= MAX_NAME_BYTES as u32 {
-            (*room).record.flags |= profiler_common::file::CUT;
+            (*room).record.flags |= CUT;
             return;
         }
         let to = (&raw mut (*room).name).cast::<u8>().add(at as usize & (MAX_NAME_BYTES - 1));
-        if aya_ebpf::helpers::generated::bpf_probe_read_kernel(to.cast(), bytes, from as *const _) == 0 {
+        if bpf_probe_read_kernel(to.cast(), bytes, from as *const c_void) == 0 {
             (*room).record.name_bytes = at + bytes;
         }
     }
