@@ -26,6 +26,9 @@ const DATASEC: u32 = 15;
 const DECL_TAG: u32 = 17;
 const ENUM64: u32 = 19;
 
+/// A setting of the kernel side by its name, and the member of a kernel structure whose offset it is.
+pub(crate) type Member = (&'static str, &'static str, &'static [&'static str]);
+
 /// All types of a kernel.
 #[derive(Debug)]
 pub(crate) struct Types {
@@ -98,16 +101,26 @@ impl Types {
     /// Offset in bytes of a member of a structure. A path of several names goes on into that member's structure. `None`
     /// if this kernel has no such member.
     pub(crate) fn offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
-        let named = |at: &&usize| {
-            self.word(**at + 4).is_some_and(|info| info >> 24 & 0x1f == STRUCT)
-                && self.word(**at).is_some_and(|name| self.is_named(name, structure))
-        };
-        self.starts.iter().skip(1).filter(named).find_map(|at| self.member(*at, path, MAX_NESTING))
+        self.offsets(&[(structure, path)]).pop().flatten()
     }
 
-    /// The same of many, in one search.
-    pub(crate) fn offsets(&self, wanted: &[(&str, &[&str])]) -> Vec<Option<u64>> {
+    /// The values of settings of the kernel side that stand for members of structures, by the names of the settings.
+    ///
+    /// # Errors
+    /// If this kernel lacks a member, which is named.
+    pub(crate) fn globals(&self, members: &[Member]) -> io::Result<Vec<(&'static str, [u8; 8])>> {
+        let wanted: Vec<_> = members.iter().map(|(_, structure, path)| (*structure, *path)).collect();
+        let global = |((name, structure, path), offset): (&Member, Option<u64>)| {
+            let missing = || io::Error::other(format!("this kernel has no {structure}.{}", path.join(".")));
+            Ok((*name, offset.ok_or_else(missing)?.to_ne_bytes()))
+        };
+        members.iter().zip(self.offsets(&wanted)).map(global).collect()
+    }
+
+    /// The offsets of several members, in one search.
+    fn offsets(&self, wanted: &[(&str, &[&str])]) -> Vec<Option<u64>> {
         let mut found = vec![None; wanted.len()];
+        let mut left = wanted.len();
         for at in self.starts.iter().skip(1) {
             if self.word(at + 4).is_none_or(|info| info >> 24 & 0x1f != STRUCT) {
                 continue;
@@ -116,7 +129,11 @@ impl Types {
             for ((structure, path), offset) in wanted.iter().zip(&mut found) {
                 if offset.is_none() && self.is_named(name, structure) {
                     *offset = self.member(*at, path, MAX_NESTING);
+                    left -= usize::from(offset.is_some());
                 }
+            }
+            if left == 0 {
+                break;
             }
         }
         found

@@ -1,9 +1,8 @@
 //! Where the kernel keeps the return addresses that return probes have replaced.
 
-use crate::kernel::types::Types;
+use crate::kernel::types::{Member, Types};
 
-/// Settings of the kernel side by name, and the kernel's members whose offsets they are.
-const PLACES: [(&str, &str, &[&str]); 9] = [
+const PLACES: [Member; 9] = [
     ("TASK_MM", "task_struct", &["mm"]),
     ("MM_XOL_AREA", "mm_struct", &["uprobes_state", "xol_area"]),
     ("XOL_AREA_VADDR", "xol_area", &["vaddr"]),
@@ -34,12 +33,8 @@ impl Returns {
     /// # Errors
     /// If the kernel has no types, or lacks a member, which is named.
     pub(crate) fn look_up() -> std::io::Result<Returns> {
-        let types = Types::of_kernel()?;
-        let place = |(_, structure, path): &(&str, &str, &[&str])| {
-            let missing = || std::io::Error::other(format!("no {structure}.{}", path.join(".")));
-            types.offset(structure, path).map(u64::to_ne_bytes).ok_or_else(missing)
-        };
-        let places = PLACES.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        let globals = Types::of_kernel()?.globals(&PLACES)?;
+        let places: Vec<[u8; 8]> = globals.into_iter().map(|(_, offset)| offset).collect();
         Ok(Returns(places.try_into().unwrap_or_default()))
     }
 

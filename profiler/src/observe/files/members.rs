@@ -1,12 +1,10 @@
 //! Where the kernel side finds what it reads of open files.
 
-use crate::{
-    error::{Error, ErrorKind, Result},
-    kernel::types::Types,
-};
+use std::io;
 
-/// Settings of the kernel side by name, with the members of kernel structures that they stand for.
-const MEMBERS: [(&str, &str, &[&str]); 38] = [
+use crate::kernel::types::{Member, Types};
+
+const MEMBERS: [Member; 32] = [
     ("TASK_FILES", "task_struct", &["files"]),
     ("FILES_TABLE", "files_struct", &["fdt"]),
     ("TABLE_MOST", "fdtable", &["max_fds"]),
@@ -37,32 +35,35 @@ const MEMBERS: [(&str, &str, &[&str]); 38] = [
     ("SOCK_REMOTE_PORT", "sock_common", &["skc_dport"]),
     ("SOCK_LOCAL", "sock_common", &["skc_rcv_saddr"]),
     ("SOCK_REMOTE", "sock_common", &["skc_daddr"]),
-    ("SOCK_LOCAL_V6", "sock_common", &["skc_v6_rcv_saddr"]),
-    ("SOCK_REMOTE_V6", "sock_common", &["skc_v6_daddr"]),
     ("SOCK_NAMESPACE", "sock_common", &["skc_net", "net"]),
     ("NAMESPACE_NUMBER", "net", &["ns", "inum"]),
+];
+
+/// Members that only kernels with IPv6 have.
+const OF_V6: [Member; 2] = [
+    ("SOCK_LOCAL_V6", "sock_common", &["skc_v6_rcv_saddr"]),
+    ("SOCK_REMOTE_V6", "sock_common", &["skc_v6_daddr"]),
+];
+
+/// Members that only kernels with Unix sockets have.
+const OF_UNIX: [Member; 4] = [
     ("UNIX_ADDRESS", "unix_sock", &["addr"]),
     ("UNIX_PEER", "unix_sock", &["peer"]),
     ("ADDRESS_BYTES", "unix_address", &["len"]),
     ("ADDRESS_NAME", "unix_address", &["name"]),
 ];
 
-/// The settings, for an object whose programs look at open files.
+/// The settings, for an object whose programs look at open files. Those of a kind of sockets that this kernel does not have stay 0: no
+/// socket needs them.
 ///
 /// # Errors
-/// If this kernel lacks a member. One without IPv6 or without Unix sockets has no sockets of that kind, and needs none of theirs.
-pub(crate) fn globals(types: &Types) -> Result<Vec<(&'static str, [u8; 8])>> {
-    let found = types.offsets(&MEMBERS.map(|(_, structure, path)| (structure, path)));
-    let global = |((name, structure, path), offset): ((&'static str, &str, &[&str]), Option<u64>)| {
-        let is_needless = name.ends_with("_V6") || name.starts_with("UNIX_") || name.starts_with("ADDRESS_");
-        match offset {
-            Some(offset) => Ok((name, offset.to_ne_bytes())),
-            None if is_needless => Ok((name, [0; 8])),
-            None => Err(Error::new(ErrorKind::Kernel, "tried to find the members of kernel structures")
-                .because(format_args!("this kernel has no {structure}.{}", path.join(".")))),
-        }
-    };
-    MEMBERS.into_iter().zip(found).map(global).collect()
+/// If this kernel lacks another member.
+pub(crate) fn globals(types: &Types) -> io::Result<Vec<(&'static str, [u8; 8])>> {
+    let mut globals = types.globals(&MEMBERS)?;
+    for optional in [&OF_V6[..], &OF_UNIX] {
+        globals.extend(types.globals(optional).unwrap_or_default());
+    }
+    Ok(globals)
 }
 
 #[cfg(test)]

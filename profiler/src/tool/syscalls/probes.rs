@@ -23,7 +23,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
-        types::Types,
+        types::{Member, Types},
     },
     observe::{
         files,
@@ -40,8 +40,8 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 
 /// The map of the settings: a section of the object.
 const SETTINGS: &str = ".bss.settings";
-/// Settings of the kernel side, and the members of kernel structures whose offsets they hold.
-const PLACES: [(&str, &str, &[&str]); 6] = [
+/// Members that the programs read.
+const PLACES: [Member; 6] = [
     ("TASK_PID", "task_struct", &["pid"]),
     ("TASK_TGID", "task_struct", &["tgid"]),
     ("TASK_COMM", "task_struct", &["comm"]),
@@ -141,7 +141,8 @@ impl Probes {
     /// If the kernel has no types, lacks a member, or refuses a map.
     pub(crate) fn load(limits: Limits, record_kind: u8, shared: Maps) -> Result<Object> {
         let types = types()?;
-        let places = places(&types)?;
+        let lacks = |e| tried("to find the members of kernel structures").because_of(e);
+        let places = types.globals(&PLACES).map_err(lacks)?;
         let [(_, cells), (_, slots), (_, threads), ..] = entries(limits);
         let max_cells = cells.to_ne_bytes();
         let (slot_mask, max_threads) = ((slots - 1).to_ne_bytes(), threads.to_ne_bytes());
@@ -156,7 +157,7 @@ impl Probes {
         let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         // Only single calls have files.
         let lists = limits.list_ns != u64::MAX;
-        let files = if lists { files::members::globals(&types)? } else { Vec::new() };
+        let files = if lists { files::members::globals(&types).map_err(lacks)? } else { Vec::new() };
         let lists = u32::from(lists).to_ne_bytes();
         globals.extend(files.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
         let max_files = files::MAX_FILES.to_ne_bytes();
@@ -357,17 +358,6 @@ pub(super) fn try_out() -> Result<()> {
     let ground = Ground::load(&Shape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
     let limits = Limits { slots: 1, threads: 1, cells: 2, max_stacks: 16, ..Limits::default() };
     Probes::attach(limits, ground.shared()).map(drop)
-}
-
-fn places(types: &Types) -> Result<Vec<(&'static str, [u8; 8])>> {
-    let place = |(name, structure, path): &(&'static str, &str, &[&str])| {
-        let missing = || {
-            tried("to find the members of kernel structures")
-                .because(format_args!("this kernel has no {structure}.{}", path.join(".")))
-        };
-        Ok((*name, types.offset(structure, path).ok_or_else(missing)?.to_ne_bytes()))
-    };
-    PLACES.iter().map(place).collect()
 }
 
 fn tried(what: impl std::fmt::Display) -> Error {
