@@ -1,15 +1,27 @@
 //! The path of a file, as its mount namespace has it.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use profiler_common::file::{CUT, DETACHED, MAX_STEPS, UNNAMED};
 
 use super::{Room, append, members as of, read};
 
-/// The names on the way from a file up to the root: addresses in the kernel, and lengths in bytes.
+/// The way from a file up to the root.
 #[repr(C)]
 pub(super) struct Steps {
+    /// Where it has come to: addresses of a `dentry` and of its `mount`.
+    entry: u64,
+    mount: u64,
+    /// The names on it: addresses in the kernel, and lengths in bytes.
     count: u64,
     names: [u64; MAX_STEPS],
     bytes: [u64; MAX_STEPS],
+}
+
+/// What the kernel's loop hands to each of its turns: the verifier looks at one turn (Linux 5.17).
+struct Way {
+    room: *mut Room,
 }
 
 /// Finds the path.
@@ -18,7 +30,7 @@ pub(super) struct Steps {
 /// `room` is a map value.
 #[inline(always)]
 pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
-    // SAFETY: the caller vouches for the room.
+    // SAFETY: the caller vouches for the room. The callbacks take a way, and the loops end before this does.
     unsafe {
         let entry: u64 = read(file + of::FILE_ENTRY.load());
         let mount: u64 = read(file + of::FILE_MOUNT.load());
@@ -29,78 +41,83 @@ pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
             append(room, read(entry + of::ENTRY_NAME.load()), read(entry + of::ENTRY_BYTES.load()));
             return;
         }
-        climb(entry, mount - of::MOUNT_INNER.load(), room);
-        descend(room);
-    }
-}
-
-/// Notes the names on the way up.
-#[inline(always)]
-unsafe fn climb(mut entry: u64, mut mount: u64, room: *mut Room) {
-    // SAFETY: the caller vouches for the room; the index is below the number of steps.
-    unsafe {
         let steps = &raw mut (*room).steps;
-        // In memory: the verifier would follow each step once for every number of names before it.
-        let count = &raw mut (*steps).count;
-        count.write_volatile(0);
-        for _ in 0..MAX_STEPS {
-            let root: u64 = read(mount + of::MOUNT_INNER.load() + of::MOUNT_ROOT.load());
-            let parent: u64 = read(entry + of::ENTRY_PARENT.load());
-            if entry == root {
-                let above: u64 = read(mount + of::MOUNT_PARENT.load());
-                if above == mount {
-                    return;
-                }
-                entry = read(mount + of::MOUNT_POINT.load());
-                mount = above;
-                continue;
-            }
-            if parent == entry {
-                // The root of a filesystem that is not that of the mount.
-                (*room).record.flags |= DETACHED;
-                return;
-            }
-            let at = count.read_volatile() as usize & (MAX_STEPS - 1);
-            (&raw mut (*steps).names).cast::<u64>().add(at).write(read(entry + of::ENTRY_NAME.load()));
-            let bytes: u32 = read(entry + of::ENTRY_BYTES.load());
-            (&raw mut (*steps).bytes).cast::<u64>().add(at).write(bytes.into());
-            count.write_volatile(count.read_volatile() + 1);
-            entry = parent;
+        (*steps).entry = entry;
+        (*steps).mount = mount - of::MOUNT_INNER.load();
+        (*steps).count = 0;
+        (*room).record.flags |= CUT; // until it has come to the root
+        let mut way = Way { room };
+        bpf_loop(MAX_STEPS as u32, climb as *mut c_void, (&raw mut way).cast(), 0);
+        if (&raw const (*steps).count).read_volatile() == 0 {
+            slash(room);
         }
-        (*room).record.flags |= CUT;
+        bpf_loop(MAX_STEPS as u32, descend as *mut c_void, (&raw mut way).cast(), 0);
     }
 }
 
-/// Puts the names together, the outermost first.
-#[inline(always)]
-unsafe fn descend(room: *mut Room) {
-    const SLASH: &[u8; 1] = b"/";
-    // SAFETY: the caller vouches for the room; the mask keeps the index within the steps, and the place within the name.
+/// One step up; 1 at the root.
+#[inline(never)]
+extern "C" fn climb(_turn: u32, way: *mut c_void) -> i64 {
+    // SAFETY: the way of `read_name`, which waits for this loop; the mask keeps the index below the number of steps.
     unsafe {
-        let steps = &raw const (*room).steps;
+        let room = (*way.cast::<Way>()).room;
+        let steps = &raw mut (*room).steps;
+        let (entry, mount) = ((*steps).entry, (*steps).mount);
+        let root: u64 = read(mount + of::MOUNT_INNER.load() + of::MOUNT_ROOT.load());
+        let parent: u64 = read(entry + of::ENTRY_PARENT.load());
+        if entry == root {
+            let above: u64 = read(mount + of::MOUNT_PARENT.load());
+            if above == mount {
+                (*room).record.flags &= !CUT;
+                return 1;
+            }
+            (*steps).entry = read(mount + of::MOUNT_POINT.load());
+            (*steps).mount = above;
+            return 0;
+        }
+        if parent == entry {
+            // The root of a filesystem that is not that of the mount.
+            (*room).record.flags = (*room).record.flags & !CUT | DETACHED;
+            return 1;
+        }
+        let count = (&raw mut (*steps).count).read_volatile();
+        let at = count as usize & (MAX_STEPS - 1);
+        (&raw mut (*steps).names).cast::<u64>().add(at).write(read(entry + of::ENTRY_NAME.load()));
+        let bytes: u32 = read(entry + of::ENTRY_BYTES.load());
+        (&raw mut (*steps).bytes).cast::<u64>().add(at).write(bytes.into());
+        (*steps).count = count + 1;
+        (*steps).entry = parent;
+    }
+    0
+}
+
+/// Appends the outermost name that is left; 1 if there is none.
+#[inline(never)]
+extern "C" fn descend(_turn: u32, way: *mut c_void) -> i64 {
+    // SAFETY: as above.
+    unsafe {
+        let room = (*way.cast::<Way>()).room;
+        let steps = &raw mut (*room).steps;
         let count = (&raw const (*steps).count).read_volatile();
         if count == 0 {
-            slash(room, SLASH[0]);
+            return 1;
         }
-        for step in 0..MAX_STEPS as u64 {
-            if step >= count {
-                break;
-            }
-            let at = (count - 1 - step) as usize & (MAX_STEPS - 1);
-            slash(room, SLASH[0]);
-            let name = (&raw const (*steps).names).cast::<u64>().add(at).read();
-            let bytes = (&raw const (*steps).bytes).cast::<u64>().add(at).read();
-            append(room, name, bytes as u32);
-        }
+        (*steps).count = count - 1;
+        let at = (count - 1) as usize & (MAX_STEPS - 1);
+        slash(room);
+        let name = (&raw const (*steps).names).cast::<u64>().add(at).read();
+        let bytes = (&raw const (*steps).bytes).cast::<u64>().add(at).read();
+        append(room, name, bytes as u32);
     }
+    0
 }
 
 #[inline(always)]
-unsafe fn slash(room: *mut Room, slash: u8) {
+unsafe fn slash(room: *mut Room) {
     // SAFETY: the caller vouches for the room; the mask keeps the place within the name.
     unsafe {
         let at = (*room).record.name_bytes as usize & (profiler_common::file::MAX_NAME_BYTES - 1);
-        (&raw mut (*room).name).cast::<u8>().add(at).write(slash);
+        (&raw mut (*room).name).cast::<u8>().add(at).write(b'/');
         (*room).record.name_bytes += 1;
     }
 }

@@ -7,12 +7,24 @@ use profiler_common::{
 use profiler_ebpf::file::{self, File};
 
 use crate::{
+    cells::FIRST_ERROR,
     look::first_argument,
     maps::{CLOSING_CALLS, DESCRIPTOR_CALLS, OPENING_CALLS, has_bit},
 };
 
-/// Errors are results from here on, as unsigned numbers: -4095.
-const FIRST_ERROR: u64 = -4095i64 as u64;
+/// The number of the file that a descriptor refers to. Another thread may close the descriptor while the name is read, so it is looked
+/// up again.
+#[inline(always)]
+fn number(descriptor: u32, file: File) -> (u32, Unknown) {
+    let number = file::number(file.file);
+    if file::of_descriptor(descriptor) != file {
+        (NO_FILE, Unknown::Changed)
+    } else if number == NO_FILE {
+        (NO_FILE, Unknown::Full)
+    } else {
+        (number, Unknown::None)
+    }
+}
 
 /// Notes the file of a call that begins.
 ///
@@ -22,12 +34,13 @@ const FIRST_ERROR: u64 = -4095i64 as u64;
 pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
     let (mut found, mut number, mut unknown) = (File::NONE, NO_FILE, Unknown::None);
     if has_bit(&DESCRIPTOR_CALLS, call) {
-        found = file::of_descriptor(first_argument(call) as u32);
+        let descriptor = first_argument(call) as u32;
+        found = file::of_descriptor(descriptor);
         if found.file == 0 {
             unknown = Unknown::Closed;
         } else if has_bit(&CLOSING_CALLS, call) {
-            number = file::number(found.file);
-            unknown = if number == NO_FILE { Unknown::Full } else { Unknown::None };
+            // When it returns, the descriptor is gone.
+            (number, unknown) = self::number(descriptor, found);
             found = File::NONE;
         }
     }
@@ -66,12 +79,6 @@ pub(crate) unsafe fn of_call(thread: *mut Thread, argument: u64) -> (u32, u32) {
     if now.file == 0 || found.file != 0 && now != found {
         return (NO_FILE, Unknown::Changed as u32);
     }
-    let number = file::number(now.file);
-    if number == NO_FILE {
-        return (NO_FILE, Unknown::Full as u32);
-    }
-    if file::of_descriptor(descriptor) != now {
-        return (NO_FILE, Unknown::Changed as u32);
-    }
-    (number, Unknown::None as u32)
+    let (number, unknown) = self::number(descriptor, now);
+    (number, unknown as u32)
 }
