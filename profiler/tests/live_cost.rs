@@ -10,6 +10,7 @@ use support::account;
 use support::compile::Build;
 use support::observer::Observer;
 use support::process;
+use support::rounds::medians;
 use support::workload::{PATIENCE, Workload};
 
 /// A program that does nothing but allocate and release, on request, for a given time.
@@ -107,19 +108,6 @@ fn without_multi_links_the_cost_of_the_first_seconds_decides() {
     process::assert_code_unchanged(target.pid());
     target.books();
     target.quit();
-}
-
-/// Number of rounds. Their medians are compared: single rounds differ by a third where other machines share the processors.
-const ROUNDS: usize = 7;
-
-/// The median of each figure, of so many rounds.
-fn medians<const N: usize>(mut round: impl FnMut() -> [f64; N]) -> [f64; N] {
-    let rounds: [[f64; N]; ROUNDS] = std::array::from_fn(|_| round());
-    std::array::from_fn(|figure| {
-        let mut of_it = rounds.map(|round| round[figure]);
-        of_it.sort_by(f64::total_cmp);
-        of_it[ROUNDS / 2]
-    })
 }
 
 /// The work that a thread does in its time, before and under observation, is the truth with which doctor's forecast,

@@ -20,6 +20,7 @@ pub(crate) mod observer;
 pub(crate) mod pong;
 pub(crate) mod process;
 pub(crate) mod pty;
+pub(crate) mod rounds;
 pub(crate) mod workload;
 
 use std::io::Write as _;

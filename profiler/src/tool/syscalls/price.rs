@@ -38,16 +38,17 @@ use crate::{
 const MESSAGE: [u8; 128] = [7; 128];
 /// Messages in a series. It takes less than a millisecond, so that the scheduler rarely interrupts it.
 const MESSAGES: u32 = 300;
-/// Series before, while and after the programs are attached. The shortest counts: a disturbance makes one longer.
-const SERIES: usize = 15;
+/// How long series are measured before the programs are attached, while they are, and after. The shortest series counts: a disturbance
+/// makes one longer. On a virtual machine whose processors are shared most are disturbed, for up to 100 ms on end.
+const MEASURING: Duration = Duration::from_millis(200);
 /// How often a price that seems too high is measured again,
 const AGAIN: usize = 3;
 /// and how long to wait before that.
 const ANOTHER_MOMENT: Duration = Duration::from_millis(200);
 /// A price above this is measured again: either the machine is slow, or it was busy during the measurement.
 const HIGH_NS: f64 = 1_000.0;
-/// How long to leave the processor to others between series, while calls are counted.
-const BETWEEN: Duration = Duration::from_millis(20);
+/// How long to leave the processor to others between series.
+const BETWEEN: Duration = Duration::from_millis(5);
 /// How long calls are counted: several ticks of the slowest game servers (50 ms).
 const COUNTING: Duration = Duration::from_millis(500);
 /// Room for threads and calls in that time. Others are counted without a record of their own, and not judged.
@@ -127,17 +128,12 @@ pub(super) fn find_out(pids: &[u32]) -> Result<Found> {
     let tried = || Error::new(ErrorKind::Limit, "tried to measure what a system call costs");
     let mut pair = UnixStream::pair().map_err(|e| tried().because_of(e))?;
     let mut series = || -> Result<f64> { per_call_ns(&mut pair).map_err(|e| tried().because_of(e)) };
-    let before = shortest(&mut series)?;
+    let before = shortest(MEASURING, &mut series)?;
     let own: Vec<u32> = pids.iter().copied().chain([std::process::id()]).collect();
     let moment = Moment::attach(&own)?;
     let begun = Instant::now();
     let (calls, had) = (moment.calls()?, threads::of_processes(pids.iter().copied()));
-    let mut observed = shortest(&mut series)?;
-    // Other moments of that time may be quieter.
-    while !pids.is_empty() && begun.elapsed() < COUNTING {
-        thread::sleep(BETWEEN);
-        observed = observed.min(series()?);
-    }
+    let observed = shortest(if pids.is_empty() { MEASURING } else { COUNTING }, &mut series)?;
     let (length, calls_after) = (begun.elapsed(), moment.calls()?);
     let made = calls_after.iter().filter_map(|(tid, after)| {
         let before = had.get(tid).copied().unwrap_or_default();
@@ -147,7 +143,8 @@ pub(super) fn find_out(pids: &[u32]) -> Result<Found> {
     let own_tid = rustix::thread::gettid().as_raw_nonzero().get() as u32;
     let counted = (length, made.filter(|(tid, _)| *tid != own_tid && had.contains_key(tid)).collect());
     drop(moment);
-    let price = observed - before.min(shortest(&mut series)?);
+    let after = shortest(MEASURING, &mut series)?;
+    let price = observed - before.min(after);
     let is_seen = calls_after.get(&own_tid).is_some_and(|calls| *calls >= MESSAGES.into());
     let per_call = match is_seen && price > 0.0 {
         true => PerCall { counted_ns: price, measured: true },
@@ -191,8 +188,14 @@ pub(super) fn later() -> Result<PerCall> {
     Ok(find_out(&[])?.per_call)
 }
 
-fn shortest(series: &mut impl FnMut() -> Result<f64>) -> Result<f64> {
-    (0..SERIES).try_fold(f64::INFINITY, |least, _| Ok(least.min(series()?)))
+fn shortest(during: Duration, series: &mut impl FnMut() -> Result<f64>) -> Result<f64> {
+    let begun = Instant::now();
+    let mut least = series()?;
+    while begun.elapsed() < during {
+        thread::sleep(BETWEEN);
+        least = least.min(series()?);
+    }
+    Ok(least)
 }
 
 /// Mean time of one call, sending or receiving.
