@@ -176,9 +176,10 @@ impl Outcome {
     /// The report on stdout, from a run that ended with `code`.
     pub(crate) fn report(&self, code: i32) -> Value {
         let (status, stderr) = (self.status, &self.stderr);
-        // An incomplete report says why.
-        let coverage = serde_json::from_slice::<Value>(&self.stdout).map(|report| report["coverage"].clone());
-        assert_eq!(status.code(), Some(code), "{status}, stderr:\n{stderr}\ncoverage: {coverage:#?}");
+        // What decides about the code.
+        let why = serde_json::from_slice::<Value>(&self.stdout)
+            .map(|report| ["coverage", "findings"].map(|part| report[part].clone()));
+        assert_eq!(status.code(), Some(code), "{status}, stderr:\n{stderr}\n{why:#?}");
         self.json()
     }
 
