@@ -11,9 +11,8 @@ use crate::{report::Target, text::Text};
 /// How the target of a program ended that became another one.
 pub(super) const REPLACED: &str = "replaced itself by exec";
 
-/// The targets of such programs, by the number of their address space. `names`: those of threads, by the number of
-/// their address space and their id. Processes that were forked and
-/// ended as the same program are left out: there may be thousands.
+/// The targets of such programs, by the number of their address space. `names`: those of threads, by the number of their address space
+/// and their id. Processes that were forked and ended as the same program are left out: there may be thousands.
 pub(super) fn targets(on: &Observation<'_>, names: &BTreeMap<(u16, u32), Text>) -> Vec<(u16, Target)> {
     let registered: Vec<(u16, Registered)> = (0..on.ground.taken_spaces())
         .filter_map(|number| Some((number, on.ground.complete_space(number)?)))

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ground::Ground, refusals::unreadable};
+use super::{brief::REPLACED, ground::Ground, refusals::unreadable};
 use crate::{
     elf::runtime::Runtime,
     error::Result,
@@ -128,7 +128,7 @@ impl Space {
 
     /// Whether its process became another program by exec: the words in `ended` are ours.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.ended.as_deref().is_some_and(|how| how.contains("by exec"))
+        self.ended.as_deref() == Some(REPLACED)
     }
 
     /// Closes the descriptors of a space that has ended.

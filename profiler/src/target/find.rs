@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_elsewhere_is_no_cgroup() {
+    fn a_directory_elsewhere_is_not_a_cgroup() {
         let folder = tempfile::tempdir().unwrap();
         // Whoever opens it waits for a writer.
         let pipe = folder.path().join("cgroup.procs");

@@ -206,12 +206,12 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool
     }
     if tool.sites.is_empty() {
         if !verbose {
-            // A tool that attaches to functions says by what; others attach to tracepoints.
-            let (what, tried) = match &tool.attached_by {
-                Some(by) => ("probes", format!("{by}, tried on a process of our own")),
-                None => ("tracepoints", "attached for a moment, with nobody to observe".to_owned()),
+            // A tool that attaches to functions says by what, or why not; others attach to tracepoints.
+            let (what, seen) = match (&tool.why, &tool.attached_by) {
+                (Some(why), _) => ("probes", why.clone()),
+                (None, Some(by)) => ("probes", format!("{by}, tried on a process of our own")),
+                (None, None) => ("tracepoints", "attached for a moment, with nobody to observe".to_owned()),
             };
-            let seen = tool.why.clone().unwrap_or(tried);
             page.paragraph(Style::Plain, &label(tool.answer, what), &visible(&seen));
         }
         return;
