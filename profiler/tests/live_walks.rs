@@ -129,8 +129,9 @@ fn look(
         .unwrap();
     let tally = witness.tally().unwrap();
     let accounted = tally.walked + tally.passed_over + tally.not_walkable + tally.lost_slot + tally.lost_ring;
-    // A hit under way is counted first and comes to its end later.
-    assert!(tally.hits - accounted <= 2, "{tally:?}");
+    // A hit is counted first and comes to its end later: each thread may be interrupted in between.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count() as u64;
+    assert!(tally.hits - accounted <= threads, "{threads} threads: {tally:?}");
     assert_eq!(tally.lost_slot, 0, "{tally:?}");
     // Where the kernel itself runs on behalf of the thread it has no user code to return to.
     assert!(tally.not_walkable <= 10 + tally.hits / 1000, "{tally:?}");
