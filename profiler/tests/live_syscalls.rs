@@ -236,8 +236,7 @@ fn each_program_of_a_process_is_a_target() {
 fn every_program_is_easy_to_verify() {
     let Some(_live) = support::live() else { return };
     const TOO_MANY_VERIFIED: u64 = 20_000;
-    // A path is followed through up to 64 directories.
-    const TOO_MANY_WITH_FILES: u64 = 100_000;
+    const TOO_MANY_WITH_FILES: u64 = 40_000;
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let verified = |stacks: &str, more: &[&str]| {
         let asked = [more, &["--stacks", stacks]].concat();
