@@ -1,27 +1,28 @@
-//! Open files: what a descriptor of an observed process refers to.
+//! Open files of observed processes.
 //!
-//! A file gets a number the first time that it matters, and user space its name. The number stands for the file and for its name: one that
-//! is renamed, deleted or connected to another peer has another number.
+//! The kernel side gives a file a number when it first needs one, and sends the file's name to user space once. A number stands for a file
+//! under one name: a file that is renamed or deleted, and an internet socket that gets another peer, get another number. A file whose
+//! directory is renamed does not: it keeps its number, and so the path that it had first.
 
 use crate::wire;
 
 /// File number 0: the file is not known.
 pub const NO_FILE: u32 = 0;
-/// Most bytes of a name that cross. A longer path loses its beginning.
+/// Room for a name, in bytes. Parts of a path that do not fit are left out.
 pub const MAX_NAME_BYTES: usize = 4096;
 /// Most directories and mounts that a path is followed through.
 pub const MAX_STEPS: usize = 64;
 
 wire! {
-    /// What makes a file the same one, with the same name.
+    /// Key of a file under one name.
     pub struct FileKey {
         /// Device of its filesystem, as the kernel numbers it, and in the upper half the hash of its name in its directory.
         pub device: u64,
         /// Number of the inode.
         pub inode: u64,
-        /// Its entry in its directory: an address in the kernel. Bit 0: it is deleted.
+        /// Address of its `dentry` in the kernel. Bit 0: it is deleted.
         pub entry: u64,
-        /// Of a socket: its addresses, mixed. Of others the address of the mount.
+        /// Of a socket a hash of its addresses, of other files the address of the mount in the kernel.
         pub place: u64,
     }
 }
@@ -51,7 +52,7 @@ wire! {
 }
 
 wire! {
-    /// Ring record: the name of a file that was not seen before, which follows.
+    /// Ring record: a file that has a new number. Its name follows.
     pub struct FileRecord {
         /// A `RecordHead` with the number of the file in place of a stack.
         pub head: u64,
@@ -61,30 +62,30 @@ wire! {
         pub device: u32,
         /// Kind and permissions, as `st_mode` has them.
         pub mode: u32,
-        /// Bytes of the name that follow. Of a file of a filesystem a path from the root of its mount namespace; of others what the
-        /// kernel calls it, as `[eventfd]`; of a Unix socket what it is bound to.
+        /// Length of the name that follows, in bytes. For a file in a directory it is the path from the root of its mount namespace;
+        /// for others the kernel's name, such as `[eventfd]`; for a Unix socket the address that it or its peer is bound to.
         pub name_bytes: u32,
         /// [`DELETED`] and others.
         pub flags: u32,
-        /// Of a socket.
+        /// The addresses, if it is a socket.
         pub addresses: Addresses,
     }
 }
 
 /// Flag: the file has no entry in its directory any more.
 pub const DELETED: u32 = 1;
-/// Flag: the beginning of the path is missing, because it has too many directories or bytes.
+/// Flag: parts of the path are missing, because it has too many directories or bytes.
 pub const CUT: u32 = 2;
 /// Flag: the file is in no directory: a pipe, a file of `memfd_create`.
 pub const UNNAMED: u32 = 4;
-/// Flag: the path ends at the root of a filesystem that is mounted nowhere in the process's mount namespace.
+/// Flag: the path begins at the root of a filesystem, and no mount leads further up.
 pub const DETACHED: u32 = 8;
 
 /// Why the file of a call is not known. The order is that of [`Unknown::of_number`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// The call has no descriptor.
+    /// The first argument of the call is no descriptor.
     None,
     /// The descriptor was not open.
     Closed,

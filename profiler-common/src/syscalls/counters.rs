@@ -10,8 +10,8 @@ counters! {
         Exit = "sys_exit",
     }
 
-    /// Hits at the entry. The kernel side counts them in each [`Thread`](super::Thread); here are only those of threads whose record is gone.
-    /// Those of threads that never had one are `EnterLostThread`.
+    /// Hits at the entry. The kernel side counts them in each [`Thread`](super::Thread); here are only those of threads whose record is
+    /// gone. Those of threads that never had one are `EnterLostThread`.
     EnterHits = "hits" in Enter as Hits,
     /// The call has returned. Counted in its [`Cell`](super::Cell) only.
     EnterReturned = "returned" in Enter as Recorded,
@@ -32,7 +32,8 @@ counters! {
     /// The kernel had no memory for the cell of the call, which did not return.
     EnterLostCell = "lost_cell" in Enter as Lost,
 
-    /// Hits at the return. The kernel side counts them in each [`Thread`](super::Thread); here are only those of threads whose record is gone.
+    /// Hits at the return. The kernel side counts them in each [`Thread`](super::Thread); here are only those of threads whose record is
+    /// gone.
     ExitHits = "hits" in Exit as Hits,
     /// A call returned. Counted in its cell only.
     ExitReturned = "returned" in Exit as Recorded,

@@ -1,7 +1,7 @@
-//! Open files: from a descriptor of the current process to a number, whose name is sent once.
+//! Numbers of open files. A descriptor of the current process leads to a file, the file to its number; its name is sent once.
 //!
-//! What is read here belongs to the kernel, and may be freed while it is read: all of it is read by a helper that survives that, and the
-//! caller asks again whether the descriptor still is that file ([`of_descriptor`]).
+//! The kernel may free what is read here at any time. All of it is read by a helper that fails on bad addresses, and the caller looks the
+//! descriptor up again ([`of_descriptor`]) to see whether it still refers to the same file.
 
 mod members;
 mod path;
@@ -26,22 +26,22 @@ use crate::{atomic, ring};
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
 const SENT: u64 = 1 << 32;
-/// Bytes of a name that are read at once: more than one component has, or the address of a Unix socket.
+/// A power of two above the bytes that are appended to a name at once: a component of a path, or the address of a Unix socket.
 const PART_BYTES: usize = 256;
 
 /// Numbers of files below this one may be given out.
 #[unsafe(no_mangle)]
 static MAX_FILES: Global<u32> = Global::new(2);
 
-/// What makes a file the same to its number, and in the upper half whether its name has been sent. The loader sizes it.
+/// The number of each file, and in the upper half [`SENT`] once its name has been sent. The loader sets the size.
 #[map]
 static FILE_NUMBERS: HashMap<FileKey, u64> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
 
-/// The next number of a file.
+/// The highest number that was given out.
 #[map]
 static NEXT_FILE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// What finding the name of a file works with.
+/// Working memory for finding the name of a file.
 #[repr(C)]
 struct Room {
     key: FileKey,
@@ -58,7 +58,7 @@ static FILE_ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 pub struct File {
     /// Of `struct file`; 0: the descriptor is not open.
     pub file: u64,
-    /// Of its inode. A file that is closed and another that is opened may have the same address.
+    /// Of its inode: a file that is opened may get the address of one that was closed.
     pub inode: u64,
 }
 
@@ -71,8 +71,8 @@ impl File {
 #[inline(always)]
 fn read<T: Copy>(address: u64) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
-    // SAFETY: the helper survives any address, and leaves zeroes then, which are valid for what is read here: integers, and arrays of
-    // them. Whether it failed is not asked: the verifier would follow both ways after each read.
+    // SAFETY: the helper takes any address. If it cannot read there, it leaves zeroes, which are valid for what is read here: integers,
+    // and arrays of them. Its result is ignored, because the verifier would follow two paths after each read.
     unsafe {
         let _ =
             bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const c_void);
@@ -96,8 +96,8 @@ pub fn of_descriptor(descriptor: u32) -> File {
     if file == 0 { File::NONE } else { File { file, inode: read(file + of::FILE_INODE.load()) } }
 }
 
-/// The number of a file of the current process, or [`NO_FILE`] if all are taken. A function without a symbol: kernels before 6.8 look at
-/// those that have one also where nothing calls them.
+/// The number of a file of the current process, or [`NO_FILE`] if all are taken. The function has no symbol: kernels before 6.8 verify
+/// those that have one even if nothing calls them.
 #[inline(never)]
 pub fn number(file: u64) -> u32 {
     let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return NO_FILE };
@@ -113,7 +113,7 @@ pub fn number(file: u64) -> u32 {
     }
 }
 
-/// Finds out which file it is.
+/// Fills in the key and the record, except for the name.
 #[inline(always)]
 unsafe fn describe(file: u64, room: *mut Room) {
     // SAFETY: the caller vouches for the room.
@@ -132,7 +132,7 @@ unsafe fn describe(file: u64, room: *mut Room) {
         (*record).mode = mode.into();
         (*record).flags = 0;
         (*record).name_bytes = 0;
-        // What is in no directory has no bucket either. `path` finds that out.
+        // A file that is in no directory has no bucket either: for such a file, `path` replaces this flag.
         if bucket == 0 {
             (*record).flags = DELETED;
         }
@@ -198,13 +198,13 @@ fn next_number() -> Option<u32> {
     }
 }
 
-/// Appends what a string of the kernel has to the name of a file, up to `bytes` bytes and [`PART_BYTES`].
+/// Appends a string of the kernel to the name of a file: `bytes` bytes, fewer than [`PART_BYTES`]. Leaves it out if there is no room.
 ///
 /// # Safety
 /// `room` is a map value.
 #[inline(always)]
 unsafe fn append(room: *mut Room, from: u64, bytes: u32) {
-    // SAFETY: the masks keep both the place and the length within the name; the helper survives any address.
+    // SAFETY: the masks keep both the place and the length within the name; the helper takes any address.
     unsafe {
         let at = (*room).record.name_bytes;
         let bytes = bytes & (PART_BYTES as u32 - 1);

@@ -1,4 +1,4 @@
-//! The path of a file, as its mount namespace has it.
+//! The path of a file, from the root of its mount namespace.
 
 use core::ffi::c_void;
 
@@ -10,21 +10,21 @@ use super::{Room, append, members as of, read};
 /// The way from a file up to the root.
 #[repr(C)]
 pub(super) struct Steps {
-    /// Where it has come to: addresses of a `dentry` and of its `mount`.
+    /// The present position: addresses of a `dentry` and of its `mount`.
     entry: u64,
     mount: u64,
-    /// The names on it: addresses in the kernel, and lengths in bytes.
+    /// The names on the way so far: addresses in the kernel, and lengths in bytes.
     count: u64,
     names: [u64; MAX_STEPS],
     bytes: [u64; MAX_STEPS],
 }
 
-/// What the kernel's loop hands to each of its turns: the verifier looks at one turn (Linux 5.17).
+/// What `bpf_loop` (Linux 5.17) hands to each turn. The verifier follows one turn of it, and every turn of a loop of our own.
 struct Way {
     room: *mut Room,
 }
 
-/// Finds the path.
+/// Finds the path, or the kernel's name of a file that is in no directory.
 ///
 /// # Safety
 /// `room` is a map value.
@@ -45,7 +45,7 @@ pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
         (*steps).entry = entry;
         (*steps).mount = mount - of::MOUNT_INNER.load();
         (*steps).count = 0;
-        (*room).record.flags |= CUT; // until it has come to the root
+        (*room).record.flags |= CUT; // until `climb` has reached the root
         let mut way = Way { room };
         bpf_loop(MAX_STEPS as u32, climb as *mut c_void, (&raw mut way).cast(), 0);
         if (&raw const (*steps).count).read_volatile() == 0 {
@@ -55,7 +55,7 @@ pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
     }
 }
 
-/// One step up; 1 at the root.
+/// Goes one step up. Returns 1 at the root, which ends the loop.
 #[inline(never)]
 extern "C" fn climb(_turn: u32, way: *mut c_void) -> i64 {
     // SAFETY: the way of `read_name`, which waits for this loop; the mask keeps the index below the number of steps.
@@ -76,7 +76,7 @@ extern "C" fn climb(_turn: u32, way: *mut c_void) -> i64 {
             return 0;
         }
         if parent == entry {
-            // The root of a filesystem that is not that of the mount.
+            // The root of the filesystem, but not of the mount, which has only a part of it: the file was moved out of that part.
             (*room).record.flags = (*room).record.flags & !CUT | DETACHED;
             return 1;
         }
@@ -91,7 +91,7 @@ extern "C" fn climb(_turn: u32, way: *mut c_void) -> i64 {
     0
 }
 
-/// Appends the outermost name that is left; 1 if there is none.
+/// Appends the outermost name that is left. Returns 1 if there is none, which ends the loop.
 #[inline(never)]
 extern "C" fn descend(_turn: u32, way: *mut c_void) -> i64 {
     // SAFETY: as above.

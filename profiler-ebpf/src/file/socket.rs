@@ -11,7 +11,8 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const LISTENS: u16 = 10; // TCP_LISTEN
 
-/// Whether the file of this mode is an open socket. The entry of a bound Unix socket in a directory cannot be opened.
+/// Whether the file of this mode is a socket. The path of a bound Unix socket has this mode, too, but can only be opened with `O_PATH`; then
+/// there is no socket behind it, and all addresses are zero.
 #[inline(always)]
 pub(super) fn is_one(mode: u16) -> bool {
     mode & FILE_KIND == SOCKET
@@ -52,7 +53,7 @@ pub(super) unsafe fn read_addresses(file: u64, to: *mut Addresses) {
     }
 }
 
-/// Mixes what makes the label of a socket the same one: ports and addresses, and whether it listens.
+/// A hash of what the label of an internet socket shows: ports, addresses, and whether it listens.
 ///
 /// # Safety
 /// `of` is in a map.
@@ -75,7 +76,7 @@ pub(super) unsafe fn mix(of: *const Addresses) -> u64 {
     }
 }
 
-/// Finds what a Unix socket, or its peer, is bound to.
+/// Finds the address that a Unix socket, or else its peer, is bound to.
 ///
 /// # Safety
 /// `room` is a map value.

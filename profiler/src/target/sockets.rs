@@ -2,7 +2,7 @@
 
 use std::{fs, io::ErrorKind, path::Path};
 
-/// Whether a process has a datagram socket; true if that is not known.
+/// Whether a process has a UDP socket; true if that cannot be found out.
 pub(crate) fn has_datagrams(pid: u32) -> bool {
     has_datagrams_in(Path::new(&format!("/proc/{pid}")))
 }

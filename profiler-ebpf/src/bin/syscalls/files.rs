@@ -39,7 +39,7 @@ pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
         if found.file == 0 {
             unknown = Unknown::Closed;
         } else if has_bit(&CLOSING_CALLS, call) {
-            // When it returns, the descriptor is gone.
+            // Now, because the descriptor is gone when the call returns.
             (number, unknown) = self::number(descriptor, found);
             found = File::NONE;
         }
@@ -75,7 +75,7 @@ pub(crate) unsafe fn of_call(thread: *mut Thread, argument: u64) -> (u32, u32) {
         return (NO_FILE, Unknown::None as u32);
     };
     let now = file::of_descriptor(descriptor);
-    // It may be closed, and another be opened, at any time: before its name is read, and while it is.
+    // Another thread may have closed it and opened another file. That may also happen while the name is read, which `number` checks.
     if now.file == 0 || found.file != 0 && now != found {
         return (NO_FILE, Unknown::Changed as u32);
     }

@@ -50,7 +50,7 @@ pub(crate) static MAX_THREADS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static MAX_CELLS: Global<u32> = Global::new(2);
 
-/// Whether single calls are listed. If not, the verifier removes what finds their files.
+/// Whether single calls are listed. If not, the verifier removes the code that finds their files.
 #[unsafe(no_mangle)]
 pub(crate) static LISTS: Global<u32> = Global::new(0);
 /// Kind of the ring record of a slow call.
@@ -134,7 +134,7 @@ pub(crate) static WAIT_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 /// Bit by call: its first argument is a descriptor. As in `NUMBER_CALLS`.
 #[map]
 pub(crate) static DESCRIPTOR_CALLS: Array<u64> = Array::with_max_entries(16, 0);
-/// Bit by call: it returns a descriptor, and none is its first argument. As in `NUMBER_CALLS`.
+/// Bit by call: it returns a descriptor of the file that it opens. As in `NUMBER_CALLS`.
 #[map]
 pub(crate) static OPENING_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 /// Bit by call: it closes the descriptor that is its first argument. As in `NUMBER_CALLS`.

@@ -11,9 +11,9 @@ const DESCRIPTORS: [u64; 70] = [
     73, 74, 75, 77, 78, 81, 91, 93, 138, 187, 190, 193, 196, 199, 217, 221, 232, 233, 275, 276, 277, 278,
     281, 282, 285, 286, 287, 288, 289, 292, 295, 296, 299, 306, 307, 308, 313, 326, 327, 328, 426, 427, 441,
 ];
-/// Calls that return a descriptor, and have none as their first argument or one of a directory: open, socket, creat, inotify_init,
-/// openat, eventfd, timerfd_create, eventfd2, epoll_create, epoll_create1, inotify_init1, memfd_create, io_uring_setup, pidfd_open,
-/// openat2.
+/// Calls that return a descriptor of a file that they open: open, socket, creat, epoll_create, inotify_init, openat, timerfd_create,
+/// eventfd, eventfd2, epoll_create1, inotify_init1, memfd_create, io_uring_setup, pidfd_open, openat2. Their first argument is no descriptor,
+/// or that of a directory.
 const OPENINGS: [u64; 15] = [2, 41, 85, 213, 253, 257, 283, 284, 290, 291, 294, 319, 425, 434, 437];
 /// close.
 pub(crate) const CLOSE: u64 = 3;

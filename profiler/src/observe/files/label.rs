@@ -1,4 +1,4 @@
-//! What people call a file: its path, or what `/proc/PID/fd` calls it, or the addresses of a socket.
+//! What reports call a file: its path, the kernel's name of a file that is in no directory, or the addresses of a socket.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -22,12 +22,12 @@ const DATAGRAMS: u16 = 2; // SOCK_DGRAM
 const PACKETS: u16 = 5; // SOCK_SEQPACKET
 const LISTENS: u16 = 10; // TCP_LISTEN
 
-/// How files are called.
+/// Makes the labels of files.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     /// Whether addresses of peers are shown as they are. Otherwise they are replaced by a hash that only this run knows.
     pub(super) show_peers: bool,
-    /// Its keys are chosen anew in each run: an address cannot be found by trying all.
+    /// Its keys are random and differ in each run, so nobody can find an address by hashing all there are.
     hash: RandomState,
 }
 
@@ -88,7 +88,7 @@ impl Labels {
         label
     }
 
-    /// Both ends of a socket of the internet.
+    /// Both ends of a socket of IPv4 or IPv6.
     fn ends(&self, of: &Addresses) -> String {
         let address = |bytes: &[u8; 16]| {
             let [a, b, c, d, ..] = *bytes;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_called_by_their_paths_or_by_what_the_kernel_calls_them() {
+    fn the_label_of_a_file_is_its_path_or_the_name_that_the_kernel_gave_it() {
         let labels = Labels::default();
         for (mode, flags, name, expected) in [
             (0o100_644, 0, &b"/srv/world.db"[..], "/srv/world.db"),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_called_by_their_ends() {
+    fn the_label_of_an_internet_socket_has_both_ends() {
         let labels = Labels { show_peers: true, ..Labels::default() };
         let listener = socket(AF_INET, STREAM, "0.0.0.0:80", "0.0.0.0:0", LISTENS);
         assert_eq!(label(&labels, &listener), "tcp 0.0.0.0:80, listening");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_hashed_unless_they_are_asked_for_or_are_this_machine() {
+    fn peers_are_hashed_unless_they_are_asked_for_or_on_this_machine() {
         let labels = Labels::default();
         let one = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
         let other = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.8:4711", 1);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn unix_sockets_are_called_by_what_they_are_bound_to() {
+    fn the_label_of_a_unix_socket_has_the_address_that_it_is_bound_to() {
         let labels = Labels::default();
         let bound = |name: &[u8]| {
             let mut file = file(SOCKET, 0, name);

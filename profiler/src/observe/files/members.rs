@@ -1,4 +1,4 @@
-//! Where the kernel side finds what it reads of open files.
+//! Offsets of the members of kernel structures that the kernel side reads to find the names of open files.
 
 use std::io;
 
@@ -53,8 +53,8 @@ const OF_UNIX: [Member; 4] = [
     ("ADDRESS_NAME", "unix_address", &["name"]),
 ];
 
-/// The settings, for an object whose programs look at open files. Those of a kind of sockets that this kernel does not have stay 0: no
-/// socket needs them.
+/// The offsets, as settings of an object whose programs look at open files. Offsets that only IPv6 or Unix sockets need stay 0 on a
+/// kernel without these.
 ///
 /// # Errors
 /// If this kernel lacks another member.
@@ -74,7 +74,7 @@ mod tests {
     fn the_running_kernel_has_them_all() {
         let types = Types::of_kernel().unwrap();
         let globals = globals(&types).unwrap();
-        // The first members of their structures, and none else.
+        // Only the first members of their structures are at offset 0.
         let first: Vec<&str> =
             globals.iter().filter(|(_, bytes)| *bytes == [0; 8]).map(|(name, _)| *name).collect();
         assert!(first.contains(&"TABLE_MOST") && first.contains(&"MOUNT_ROOT"), "{first:?}");

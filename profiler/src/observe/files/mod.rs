@@ -11,7 +11,7 @@ use profiler_common::file::FileRecord;
 use self::label::Labels;
 use crate::text::Text;
 
-/// Files that are told apart.
+/// Numbers of files. 0 stands for none, so one file fewer can be told apart.
 pub(crate) const MAX_FILES: u32 = 1 << 14;
 
 /// An open file, as it was when it was first seen under this name.
@@ -29,12 +29,12 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Addresses of peers are shown as they are.
+    /// From now on, shows addresses of peers as they are.
     pub(crate) fn show_peers(&mut self) {
         self.labels.show_peers = true;
     }
 
-    /// Takes in the name of the file of this number. A record of another length is not one.
+    /// Keeps the name of the file of this number. Ignores a record that is too short to be one.
     pub(super) fn take(&mut self, number: u32, record: &[u8]) {
         const HEAD: usize = size_of::<FileRecord>();
         let Some((head, name)) = record.split_at_checked(HEAD) else { return };
@@ -44,7 +44,7 @@ impl Files {
         self.known.insert(number, File { record, name });
     }
 
-    /// What people call the file of this number; `None` if its name has not come.
+    /// The label of the file of this number; `None` if its name has not arrived.
     pub(crate) fn label(&self, number: u32) -> Option<Text> {
         self.known.get(&number).map(|file| self.labels.of(file))
     }
