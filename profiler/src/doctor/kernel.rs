@@ -136,7 +136,7 @@ const LOCKDOWN: Question = Question {
     area: Area::Kernel,
     title: "not locked down",
     need: Need::Informative,
-    disables: "programs that read the kernel's memory; no tool does today",
+    disables: "lists of single calls, whose files are found by reading the kernel's memory",
     remedy: "boot without lockdown=confidentiality (integrity is enough for secure boot)",
     fix: Some("cat /sys/kernel/security/lockdown /proc/cmdline"),
 };
