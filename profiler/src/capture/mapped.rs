@@ -1,4 +1,4 @@
-//! Arrays of the kernel side, mapped: reading them is not a system call.
+//! Arrays of the kernel side that are mapped into our memory: reading them takes no system call.
 
 use std::{marker::PhantomData, os::fd::AsRawFd as _};
 

@@ -23,19 +23,19 @@ impl LiveView {
         LiveView { options, status: String::new(), report: None, notices: Vec::new() }
     }
 
-    /// What makes room: it scrolls the screen's contents away, so that they are not overwritten.
+    /// The bytes that scroll the contents of the screen away, so that the view does not overwrite them.
     pub(crate) fn begin() -> String {
         let rows = terminal::stdout_size().map_or(0, |size| size.rows);
         format!("{}\x1b[H\x1b[J", "\n".repeat(rows))
     }
 
-    /// Sets the first line. Returns what draws the view.
+    /// Sets the first line. Returns the bytes that draw the view.
     pub(crate) fn tick(&mut self, line: impl FnOnce(usize) -> String) -> String {
         self.status = line(terminal::stdout_size().map_or(self.options.width, |size| size.columns));
         self.draw()
     }
 
-    /// Sets the report. Returns what draws the view.
+    /// Sets the report. Returns the bytes that draw the view.
     pub(crate) fn show(&mut self, report: &Report) -> String {
         self.report = Some(report.clone());
         self.draw()
@@ -46,7 +46,7 @@ impl LiveView {
         self.notices.push(words.to_owned());
     }
 
-    /// What removes the view from the screen, and the lines that were kept.
+    /// The bytes that remove the view from the screen, and the lines that were kept.
     pub(crate) fn finish(&mut self) -> (String, Vec<String>) {
         ("\x1b[H\x1b[J".to_owned(), std::mem::take(&mut self.notices))
     }

@@ -102,7 +102,7 @@ impl Teller {
         self.failure()
     }
 
-    /// Draws the live view, unless the terminal is slower than that: the next one has newer numbers.
+    /// Draws the live view. Leaves that out if the terminal does not keep up: the next view has newer numbers.
     fn draw(&self, drawn: String) {
         let writer = self.writer.borrow();
         if writer.has_room() {

@@ -68,7 +68,7 @@ impl Status {
         let elapsed = self.now.elapsed;
         match self.length {
             Some(length) => {
-                // Rounded up, because the time that has passed is rounded down: together they are the length.
+                // Rounded up, because the time that has passed is rounded down: so the two add up to the length.
                 let left = length.saturating_sub(elapsed).as_nanos().div_ceil(1_000_000_000);
                 let left = Duration::from_secs(u64::try_from(left).unwrap_or(u64::MAX));
                 format!("{} of {}, {} to go", clock(elapsed), units::duration(length), clock(left))

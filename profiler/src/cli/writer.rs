@@ -1,5 +1,5 @@
-//! Writing while an observation goes on: on a thread of its own. A reader who does not read, as a pager that waits for a key, must not
-//! keep profiler from looking at the time, at the cost, and at signals.
+//! A thread that writes while an observation goes on. A reader that stops reading, such as a pager that waits for a key, must not keep
+//! profiler from watching the time, the cost and signals.
 
 use std::{
     io::{self, Write as _},
@@ -13,7 +13,7 @@ use std::{
 
 use profiler::error::{Error, ErrorKind, Result};
 
-/// Pages that may wait for the reader. Others are left out.
+/// Pages that may wait for the reader. Further ones are left out.
 const MOST_WAITING: usize = 16;
 /// Lines for standard error that may wait besides.
 const MOST_LINES: usize = 1_000;
@@ -27,13 +27,14 @@ enum Piece {
     Line(String),
 }
 
-/// What the thread and the others know.
+/// What the thread and its user share.
 #[derive(Debug, Default)]
 struct Shared {
+    /// Pieces that were not written yet.
     waiting: AtomicUsize,
     /// Whether standard output has no reader any more.
     unread: AtomicBool,
-    /// Why else it could not be written.
+    /// Another error of a write to standard output.
     failed: Mutex<Option<io::Error>>,
 }
 
@@ -96,12 +97,12 @@ impl Writer {
         self.shared.unread.load(Ordering::Relaxed)
     }
 
-    /// Why standard output could not be written since the last time, if it has a reader.
+    /// The first error of a write to standard output since the last call of this function. A missing reader is none.
     pub(super) fn failure(&self) -> Option<io::Error> {
         self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Waits until everything is written, as long as that may take.
+    /// Waits until everything is written, however long that takes.
     pub(super) fn finish(&mut self) {
         self.pieces = None;
         if let Some(thread) = self.thread.take() {

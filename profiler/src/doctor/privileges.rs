@@ -94,7 +94,7 @@ const FILES: Question = Question {
     remedy: "a higher limit on open files (RLIMIT_NOFILE)",
     fix: Some("ulimit -n 65536   # in the shell that starts profiler"),
 };
-/// So few that nothing is observed.
+/// The same for a limit with which nothing is observed.
 const TOO_FEW_FILES: Question = Question { need: Need::Required, disables: "every observation", ..FILES };
 const MEMLOCK: Question = Question {
     name: "locked_memory",
@@ -105,7 +105,7 @@ const MEMLOCK: Question = Question {
     remedy: "more memory for profiler's cgroup, or a higher limit on locked memory (RLIMIT_MEMLOCK)",
     fix: Some("ulimit -l unlimited   # in the shell that starts profiler"),
 };
-/// So little that nothing is observed.
+/// The same for a limit of address space with which nothing is observed.
 const TOO_LITTLE_SPACE: Question = Question {
     need: Need::Required,
     disables: "every observation",

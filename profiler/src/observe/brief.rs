@@ -1,4 +1,4 @@
-//! Targets of programs that ended, or became another program, before anything could be read of them: the kernel side has counted their
+//! Targets of programs that ended, or became another program, before we could read anything about them. The kernel side has counted their
 //! calls all the same.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use profiler_common::space::{EXECED, FORKED, Space as Registered};
 use super::observation::Observation;
 use crate::{report::Target, text::Text};
 
-/// How the target of a program ended that became another one.
+/// How a target ended whose process became another program.
 pub(super) const REPLACED: &str = "replaced itself by exec";
 
 /// The targets of such programs, by the number of their address space. `names`: those of threads, by the number of their address space
@@ -40,7 +40,7 @@ fn chosen(registered: &[(u16, Registered)]) -> Vec<(u16, Registered)> {
     registered.iter().filter(is_one).copied().collect()
 }
 
-/// The name of the first thread, or of any.
+/// The name of the first thread of a process, or else that of another one.
 fn name(names: &BTreeMap<(u16, u32), Text>, number: u16, pid: u32) -> Option<&Text> {
     names
         .get(&(number, pid))

@@ -1,5 +1,5 @@
-//! Limits of our own process below which no observation is possible. They are checked first: later, some of what meets them can only
-//! panic or abort.
+//! Limits of our own process below which no observation is possible. They are checked first: some code that meets them later can only panic
+//! or abort.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -8,14 +8,14 @@ use crate::{
     units,
 };
 
-/// Descriptors that an observation takes. One of a single process has 129 at most, while a tool measures what a system call costs, or 99
-/// with probes in one file. The rest is for more files, and for kernels where each probe takes some.
+/// Descriptors that an observation may need. To observe a single process takes up to 129, while a tool measures what a system call costs, or
+/// up to 99 with probes in one file. The rest is for more files, and for kernels on which each probe takes descriptors.
 pub(crate) const OPEN_FILES: u64 = 256;
-/// Address space that an observation takes. One of a single small process takes up to 600 MiB: the program, its threads, and maps that
-/// are shared with the kernel. The rest is for the files of larger targets.
+/// Address space that an observation may need, in bytes. To observe a single small process takes up to 600 MiB: the program, its threads,
+/// and maps that are shared with the kernel. The rest is for the files of larger targets.
 pub(crate) const ADDRESS_SPACE: u64 = 1 << 30;
 
-/// Refuses to go on under limits that an observation would meet.
+/// Refuses limits that are too low for an observation.
 ///
 /// # Errors
 /// If fewer files may be open, or less memory may be mapped, than an observation takes. The hint has what to type.

@@ -46,7 +46,7 @@ pub(crate) struct Space {
     pub(crate) freezer: Option<Freezer>,
     /// The program that it was when it was examined.
     incarnation: Option<Incarnation>,
-    /// The program that its names are of; `None` if that is not known, or before a launched process is its command.
+    /// The program that its names were read from; `None` if that is not known, or as long as a launched process is not its command yet.
     identified: Option<Incarnation>,
     /// The path of its program.
     pub(crate) exe: Text,
@@ -126,7 +126,7 @@ impl Space {
         self.begun.is_some_and(|begun| begun.elapsed() < STARTING)
     }
 
-    /// Whether its process became another program by exec: the words in `ended` are ours.
+    /// Whether its process became another program by exec.
     pub(crate) fn is_replaced(&self) -> bool {
         self.ended.as_deref() == Some(REPLACED)
     }
@@ -157,7 +157,7 @@ impl Space {
             self.identified = self.process.incarnation();
         }
         let names = Names::of(&self.process);
-        // In an exec, a process has the names of its next program before the kernel side hears of it.
+        // During an exec, a process has the names of its next program before the kernel side reports the exec.
         let names = names.filter(|_| !self.identified.is_some_and(|known| self.process.is_no_longer(known)));
         // Read before the check for an exec: then it is of this program.
         if let Ok(layout) = Layout::read(self.process.pid(), modules)

@@ -79,7 +79,8 @@ fn parts(rows: &[Row], place: usize, column: &Column) -> Vec<Part> {
     }
 }
 
-/// The form of a column of a report that does not say it. Shares and hourly rates are taken for estimates while none is known.
+/// The form of a column, found from its values: reports of earlier versions do not have it. Shares and hourly rates are taken for estimates
+/// as long as none is known.
 fn form_of(rows: &[Row], place: usize, unit: Unit) -> Form {
     let mut values = rows.iter().filter_map(|row| row.cells.get(place));
     let is_certain = |value: &Value| value.number().is_some() && !value.is_estimated();
@@ -141,7 +142,8 @@ impl Part {
     }
 }
 
-/// What the name of a column with this unit may end in; the first is appended to one that does not. None if values have no unit.
+/// What the name of a column with this unit may end in; the first is appended to a name that ends in none of them. Empty if values have no
+/// unit.
 fn suffixes(unit: Unit) -> &'static [&'static str] {
     match unit {
         Unit::None | Unit::Count => &[],

@@ -22,7 +22,7 @@ use crate::{
 pub fn by_name(pattern: &str) -> Result<Vec<u32>> {
     let wanted = Pattern::whole(pattern);
     let own = std::process::id();
-    // That none could be looked at does not mean that there is none.
+    // If processes cannot be listed, it is not known that none has the name.
     let running = list().map_err(|error| {
         Error::new(ErrorKind::Kernel, "tried to list /proc")
             .because_of(error)

@@ -17,8 +17,8 @@ const MOST_NAMED: usize = 3;
 
 /// One finding for each target that a signal killed, and for each that ended or became another program by exec while something
 /// else is still observed (one for all of the latter if there are many). Targets that were observed for less than the age asked
-/// about are left out: nothing is judged of them. If a signal other than an order to end killed a target that was there from the start,
-/// that limits the answer.
+/// about are left out: nothing is judged of them. If a target that was there from the start was killed by a signal that does not ask to
+/// end, that limits the answer.
 pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     let on = view.on;
     let others_go_on = on.spaces.iter().any(|space| space.ended.is_none());
@@ -30,9 +30,9 @@ pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     let just_ended =
         |space: &&Space| others_go_on && space.killed_by.is_none() && (view.lasted)(space) >= view.older;
     let crashed = |space: &Space| {
-        // Whoever ends a server sends one of these; the kernel, or the program itself, sends the others.
-        let is_order = matches!(space.killed_by, Some(libc::SIGHUP | libc::SIGINT | libc::SIGTERM));
-        space.seen.came == Came::First && !is_order
+        // These ask a server to end. Others mean that it crashed, or that it did not end when it was asked to.
+        let was_asked = matches!(space.killed_by, Some(libc::SIGHUP | libc::SIGINT | libc::SIGTERM));
+        space.seen.came == Came::First && !was_asked
     };
     let killed = |space: &Space| Finding {
         severity: if crashed(space) { Severity::Limit } else { Severity::Info },
@@ -50,7 +50,7 @@ pub(crate) fn findings(view: View<'_>) -> Vec<Finding> {
     findings
 }
 
-/// `ended`, and `execed`: became another program by exec. More than one in all.
+/// The words for several targets. `execed`: how many became another program by exec; `ended`: how many ended otherwise.
 fn of_many(ended: usize, execed: usize) -> String {
     let what = |number: usize, ends: &str| {
         let targets = if number == 1 { "target" } else { "targets" };

@@ -25,7 +25,7 @@ use crate::{
 /// The option of Java that makes compiled code keep a frame pointer.
 const KEEPS_POINTERS: &str = "PreserveFramePointer";
 
-/// What a process says of its program.
+/// The names of a process and of its program.
 pub(super) struct Names {
     exe: PathBuf,
     /// The path of the program, which may be run by another.
@@ -46,15 +46,15 @@ impl Names {
 impl Space {
     /// Finds out what runs: once for a running process, and again when a launched one has become its command.
     pub(super) fn identify(&mut self, names: Names, modules: &mut Modules) {
-        let Names { exe, path: name, name: called } = names;
+        let Names { exe, path, name } = names;
         let own = self.layout.files().find(|(mapping, _)| mapping.path == exe).map(|(_, id)| id);
         self.build_id = own.and_then(|id| modules.get(id)?.build_id.clone());
         if let Some(own) = own {
-            modules.call(own, &name);
+            modules.call(own, &path);
         }
-        self.exe = Text::from(name.as_path());
-        if let Some(called) = called {
-            self.process.rename(called);
+        self.exe = Text::from(path.as_path());
+        if let Some(name) = name {
+            self.process.rename(name);
         }
         let mut runtimes = BTreeSet::from_iter(Runtime::of_files(
             self.layout.files().map(|(mapping, _)| mapping.path.as_path()),

@@ -210,7 +210,7 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool
             let (what, seen) = match (&tool.why, &tool.attached_by) {
                 (Some(why), _) => ("probes", why.clone()),
                 (None, Some(by)) => ("probes", format!("{by}, tried on a process of our own")),
-                (None, None) => ("tracepoints", "attached for a moment, with nobody to observe".to_owned()),
+                (None, None) => ("tracepoints", "attached for a moment, without a target".to_owned()),
             };
             page.paragraph(Style::Plain, &label(tool.answer, what), &visible(&seen));
         }

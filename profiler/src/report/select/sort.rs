@@ -25,7 +25,7 @@ impl By {
 }
 
 /// The column with this name, or with this title with or without its unit, or the part of a histogram with this heading: `Took p99`, or
-/// `p99` of the first one. Several columns may have one title: one that is shown counts.
+/// `p99` of the first histogram. If several columns have the same title, one that is shown is preferred.
 pub(super) fn by(section: &Section, name: &str) -> Option<By> {
     if let Some(column) = column_named(section, name, |_| true) {
         return Some(By { column, part: None });
