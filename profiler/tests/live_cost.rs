@@ -44,7 +44,7 @@ fn a_target_that_costs_too_much_is_refused_with_the_price() {
     let outcome = Observer::spawn(&["memleak", "--pid", &pid]).finish(PATIENCE);
     let price_and_option = ["thread loop", "would lose ~", "of its time", "--max-cost 30%", "--max-cost off"];
     outcome.assert_error(5, &price_and_option);
-    // Nearly all of it; how much depends on what a trap costs here.
+    // Most of its time; how much depends on what a trap costs here.
     let (_, price) = outcome.stderr.split_once("would lose ~").unwrap();
     let percent: f64 = price.split_once(' ').unwrap().0.parse().unwrap();
     assert!((75.0..100.0).contains(&percent), "{}", outcome.stderr);

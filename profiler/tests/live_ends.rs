@@ -194,7 +194,7 @@ fn blocks_that_are_freed_at_the_end_explain_memory_that_grew() {
     assert_eq!(code, Some(0), "{:#}", report["findings"]);
 }
 
-/// A reader that does not read, such as a pager that waits for a key, holds up neither the end of the time nor the files.
+/// A reader that stops reading, such as a pager that waits for a key, delays neither the end of the observation nor the files.
 #[test]
 fn an_observation_ends_in_time_although_nobody_reads() {
     let Some(_live) = support::live() else { return };
@@ -204,7 +204,7 @@ fn an_observation_ends_in_time_although_nobody_reads() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.json");
     let mut command = Command::new(support::observer::program());
-    // Far more than a pipe has room for.
+    // Its output is far more than a pipe has room for.
     command.args(["syscalls", "--every", "100ms", "--for", "3s", "--format", "json", "--stacks", "all"]);
     command.args(["--max-cost", "off", "--pid", &target.pid_argument(), "-o"]).arg(&file);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());

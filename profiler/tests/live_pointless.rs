@@ -79,7 +79,7 @@ fn healthy_twins_have_no_finding_and_pass_the_gate() {
     }
 }
 
-/// A server that crashes while it is observed is not what a gate lets pass; one that is ended in order is.
+/// The gate does not pass a server that crashes under observation. It passes one that was asked to end.
 #[test]
 fn a_crash_leaves_the_gate_undecided() {
     let Some(_live) = support::live() else { return };

@@ -216,7 +216,7 @@ fn an_exec_of_another_thread_counts_once() {
     }
 }
 
-/// Also a program that ends before anything can be read of it. The one before it keeps its name.
+/// Also a program that ends before anything can be read about it. The program before it keeps its name.
 #[test]
 fn each_program_of_a_process_is_a_target() {
     let Some(_live) = support::live() else { return };
@@ -236,6 +236,7 @@ fn each_program_of_a_process_is_a_target() {
 fn every_program_is_easy_to_verify() {
     let Some(_live) = support::live() else { return };
     const TOO_MANY_VERIFIED: u64 = 20_000;
+    // Finding files reads about forty members of structures.
     const TOO_MANY_WITH_FILES: u64 = 40_000;
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
     let verified = |stacks: &str, more: &[&str]| {

@@ -21,7 +21,7 @@ fn assert_near(what: &str, said: f64, truth: f64) {
     assert!(off <= 0.25 * truth || off <= 0.02, "{what}: {said:.3} was said, {truth:.3} is true");
 }
 
-/// What is said in one round, and what is true: the loss by the program's own clock, compared to its speed before and after.
+/// The loss that the report of one round says, and the true one: by the program's own clock, compared to its speed before and after.
 fn said_and_true(target: &mut Workload) -> [f64; 2] {
     let before = ns_per_turn(target);
     let pid = target.pid_argument();

@@ -237,8 +237,8 @@ fn compare(stopped: &Stopped, worker: &Worker, shown: &Shown, program: &Path) {
     assert_eq!(addresses, theirs, "ours, and gdb's: {shown:x?}");
     for (frame, (_, name)) in ours.into_iter().zip(&shown.frames) {
         let (our_name, file) = stopped.name(frame, worker);
-        // In a library whose symbols are elsewhere gdb takes the next one that is exported; we say nothing.
-        // Entries of the procedure linkage table have no symbol; gdb makes names for them.
+        // In a library whose symbols are elsewhere gdb takes the next one that is exported; we say nothing. For entries of the procedure
+        // linkage table, which have no symbol, gdb makes up names.
         let unknown = our_name == "?" && (file != program || name.ends_with("@plt"));
         assert!(unknown || is_same(&our_name, name), "{our_name}, by gdb {name}: {shown:x?}");
     }

@@ -129,7 +129,7 @@ impl Running {
     pub fn say(&mut self, word: &str) -> Result<()> {
         let name = &self.name;
         let stdin = self.stdin.as_mut().with_context(|| format!("the standard input of {name} is closed"))?;
-        // In one piece: a program may take what one call reads as one word.
+        // In one write: some programs take what one read returns as one word.
         let line = format!("{word}\n");
         stdin.write_all(line.as_bytes()).with_context(|| format!("{name} does not read `{word}`"))
     }

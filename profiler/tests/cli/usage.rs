@@ -93,9 +93,9 @@ fn a_wrong_value_comes_with_the_possible_ones() {
     assert_eq!(said("flor").0, "error: there is no command 'flor'");
 }
 
-/// Whoever runs it: the limits are looked at first.
+/// Also without root: the limits are checked first.
 #[test]
-fn limits_that_are_too_low_are_said_at_once() {
+fn limits_that_are_too_low_are_refused_at_once() {
     for (limit, hint) in [("ulimit -n 6", "ulimit -n 256"), ("ulimit -v 300000", "ulimit -v unlimited")] {
         for tool in ["syscalls", "memleak"] {
             let script = format!(r#"{limit}; exec "$0" {tool} {NO_PROCESS}"#);

@@ -176,7 +176,7 @@ impl Outcome {
     /// The report on stdout, from a run that ended with `code`.
     pub(crate) fn report(&self, code: i32) -> Value {
         let (status, stderr) = (self.status, &self.stderr);
-        // What decides about the code.
+        // What the exit code depends on.
         let why = serde_json::from_slice::<Value>(&self.stdout)
             .map(|report| ["coverage", "findings"].map(|part| report[part].clone()));
         assert_eq!(status.code(), Some(code), "{status}, stderr:\n{stderr}\n{why:#?}");

@@ -1,9 +1,9 @@
 //! Several rounds of one measurement.
 
-/// Number of rounds. Their medians are compared: single rounds differ by a third or more where other machines share the processors.
+/// Number of rounds. Medians are compared, because single rounds differ by a third or more where other machines share the processors.
 const ROUNDS: usize = 7;
 
-/// The median of each figure, of so many rounds.
+/// The median of each figure over all rounds.
 pub(crate) fn medians<const N: usize>(mut round: impl FnMut() -> [f64; N]) -> [f64; N] {
     let rounds: [[f64; N]; ROUNDS] = std::array::from_fn(|_| round());
     std::array::from_fn(|figure| {

@@ -134,7 +134,7 @@ fn of_all(facts: &Facts<'_>, rule: &'static str, words: String) -> Finding {
     Finding::new(rule, severity, sentence)
 }
 
-/// Share of the time of one thread: if all calls that are not meant to wait take less, there is little to gain.
+/// A share of the time of one thread. If all calls that are not meant to wait take less, there is little to gain.
 const LITTLE: f64 = 0.01;
 
 /// Which call takes the most time, apart from calls that are meant to wait and those that probes make.
@@ -177,7 +177,7 @@ fn time(facts: &Facts<'_>) -> Finding {
     let of_a_thread = total as f64 / facts.length.as_nanos().max(1) as f64;
     let most = match of_a_thread < LITTLE {
         true => format!(
-            "Calls that are not meant to wait take little time, {} of that of one thread; {name} takes {share} of it",
+            "Calls that are not meant to wait take little time ({} of one thread's); {name} takes {share} of it",
             units::percent(of_a_thread)
         ),
         false => format!("{name} takes {share} of the time in calls that are not meant to wait"),

@@ -33,7 +33,7 @@ pub(super) const LOOKUPS: [u64; 12] = [2, 4, 6, 21, 89, 257, 262, 267, 269, 332,
 /// Calls that wait for a disk: msync, fsync, fdatasync, sync, sync_file_range, syncfs.
 pub(super) const SYNCS: [u64; 6] = [26, 74, 75, 162, 277, 306];
 
-/// Whether a call is uretprobe or uprobe. No program makes these: the kernel has a thread make them where somebody probes it.
+/// Whether a call is uretprobe or uprobe. No program makes these by itself: the kernel places them where somebody probes it.
 pub(super) fn is_of_probes(call: u64) -> bool {
     [335, 336].contains(&call)
 }

@@ -85,7 +85,7 @@ pub(super) fn account(counted: &Counted, part: &mut Part, processes: usize) {
 /// What helps against full tables. They have rows by target, thread name and call.
 fn advice(processes: usize) -> &'static str {
     match processes {
-        0 | 1 => "only fewer different names of threads help",
+        0 | 1 => "give its threads fewer different names",
         _ => "observe fewer processes, or give their threads fewer different names",
     }
 }
@@ -102,7 +102,7 @@ const LOSSES: [(Counter, &str); 2] = [
     ),
 ];
 
-/// Limits what the table of callers says, if it had no room for all of them. Calls were counted all the same.
+/// Says that calls are missing from the table of callers, if it had no room. All other tables have them.
 pub(super) fn callers_lost(counted: &Counted) -> Option<Finding> {
     let lost = counted.counter(Counter::CallerLost);
     (lost > 0).then(|| {

@@ -38,8 +38,8 @@ use crate::{
 const MESSAGE: [u8; 128] = [7; 128];
 /// Messages in a series. It takes less than a millisecond, so that the scheduler rarely interrupts it.
 const MESSAGES: u32 = 300;
-/// How long series are measured before the programs are attached, while they are, and after. The shortest series counts: a disturbance
-/// makes one longer. On a virtual machine whose processors are shared most are disturbed, for up to 100 ms on end.
+/// How long series are measured before the programs are attached, while they are, and after. The shortest series counts, because
+/// disturbances only make series longer. On a virtual machine with shared processors most are disturbed, for up to 100 ms at a time.
 const MEASURING: Duration = Duration::from_millis(200);
 /// How often a price that seems too high is measured again,
 const AGAIN: usize = 3;

@@ -48,14 +48,16 @@ impl Tables<'_> {
             if number > 0 {
                 let more = units::plural(number as usize, "more call", "more calls");
                 section.notes.push(format!(
-                    "{more} {which}, of at least {} (--slow): only the longest are listed",
+                    "{more} {which} took at least {} (--slow): only the longest are listed",
                     self.slow
                 ));
             }
         }
         if self.not_sent > 0 {
             let more = units::plural(self.not_sent as usize, "call", "calls");
-            section.notes.push(format!("without {more} of any thread that did not fit into the ring"));
+            section
+                .notes
+                .push(format!("{more}, of any thread, did not fit into the ring and may be missing here"));
         }
         section.number_rows();
         section

@@ -57,7 +57,7 @@ pub(super) struct Tables<'a> {
     pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
     /// Single calls that were not listed, and those that did not fit into the ring.
     pub(super) left_out: LeftOut,
-    /// The length from which on single calls are listed, in words.
+    /// Single calls of at least this length are listed: as words.
     pub(super) slow: String,
     pub(super) not_sent: u64,
     pub(super) by: By,

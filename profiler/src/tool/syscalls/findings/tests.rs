@@ -229,15 +229,15 @@ fn time_in_calls_that_are_meant_to_wait_does_not_count() {
 }
 
 #[test]
-fn a_target_that_mostly_waits_is_called_so() {
+fn a_target_whose_calls_take_little_time_is_said_to_mostly_wait() {
     let made = [(0, 1, calls(100, 2_000, 9_000)), (0, 7, calls(60, 16_000_000, 0))];
     let found = of_spaces(&made, 0, true);
     let words = found.last().unwrap().text.to_string();
     assert!(
-        words.starts_with("Calls that are not meant to wait take little time, <0.1 % of that of one "),
+        words.starts_with("Calls that are not meant to wait take little time (<0.1 % of one thread's); "),
         "{words}"
     );
-    assert!(words.contains("thread; write takes 100 % of it: 100/s"), "{words}");
+    assert!(words.contains("write takes 100 % of it: 100/s"), "{words}");
 }
 
 #[test]
