@@ -289,7 +289,7 @@ fn interim_reports_account_for_every_hit() {
 
 /// Reports without a call that returned, with rates below and above 10, and with all of them have the same fields.
 #[test]
-fn interim_reports_as_values_have_one_header() {
+fn interim_reports_in_csv_have_one_header() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("many_calls.c").flags(&["-pthread"]).build(), &["busy"]);
     let pid = target.pid_argument();

@@ -144,7 +144,7 @@ unsafe fn describe(file: u64, room: *mut Room) {
         let addresses = &raw mut (*record).addresses;
         if socket::is_one(mode) {
             socket::read_addresses(file, addresses);
-            (*key).place = socket::mix(addresses);
+            (*key).place = socket::hash(addresses);
         } else {
             addresses.write_bytes(0, 1);
         }

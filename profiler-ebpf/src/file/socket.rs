@@ -56,23 +56,21 @@ pub(super) unsafe fn read_addresses(file: u64, to: *mut Addresses) {
 /// A hash of what the label of an internet socket shows: ports, addresses, and whether it listens.
 ///
 /// # Safety
-/// `of` is in a map.
+/// `addresses` is in a map.
 #[inline(always)]
-pub(super) unsafe fn mix(of: *const Addresses) -> u64 {
+pub(super) unsafe fn hash(addresses: *const Addresses) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
     // SAFETY: the caller vouches for the addresses.
     unsafe {
-        let listens = u64::from((*of).state == LISTENS);
-        let ports = u64::from((*of).local_port) | u64::from((*of).remote_port) << 16 | listens << 32;
-        let halves = (&raw const (*of).remote).cast::<u64>();
-        let (low, high) = (halves.read_unaligned(), halves.add(1).read_unaligned());
-        let local = (&raw const (*of).local).cast::<u64>();
-        let (near, far) = (local.read_unaligned(), local.add(1).read_unaligned());
-        let mut mixed = ports;
-        mixed = (mixed ^ low).wrapping_mul(MULTIPLIER);
-        mixed = (mixed ^ mixed >> 32 ^ high).wrapping_mul(MULTIPLIER);
-        mixed = (mixed ^ mixed >> 32 ^ near).wrapping_mul(MULTIPLIER);
-        (mixed ^ mixed >> 32 ^ far).wrapping_mul(MULTIPLIER)
+        let listens = u64::from((*addresses).state == LISTENS);
+        let ports =
+            u64::from((*addresses).local_port) | u64::from((*addresses).remote_port) << 16 | listens << 32;
+        let remote = (&raw const (*addresses).remote).cast::<u64>();
+        let local = (&raw const (*addresses).local).cast::<u64>();
+        let mut hash = (ports ^ remote.read_unaligned()).wrapping_mul(MULTIPLIER);
+        hash = (hash ^ hash >> 32 ^ remote.add(1).read_unaligned()).wrapping_mul(MULTIPLIER);
+        hash = (hash ^ hash >> 32 ^ local.read_unaligned()).wrapping_mul(MULTIPLIER);
+        (hash ^ hash >> 32 ^ local.add(1).read_unaligned()).wrapping_mul(MULTIPLIER)
     }
 }
 

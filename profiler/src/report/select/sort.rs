@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_shown_has_the_title() {
+    fn of_columns_with_the_same_title_a_shown_one_is_taken() {
         let mut report = sample::pong();
         report.sections[0].columns[4].title = "Growth".to_owned();
         let wanted = Selection { sort: Some("growth".into()), ..Selection::default() };
