@@ -122,7 +122,8 @@ pub(crate) fn section(grown: &[Grown]) -> Section {
         unit,
         role,
         shown: name != "pid" || grown.len() > 1,
-        form: Some(Form::Single),
+        // Tools may follow only a part of the memory, and estimate the rest.
+        form: Some(if name == "followed_bytes" { Form::Interval } else { Form::Single }),
     };
     let mut section = Section {
         name: "memory".to_owned(),
