@@ -64,6 +64,7 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
         ("close", of("b"), 11),
         ("pwrite64", "memfd:pool".to_owned(), 13),
         ("writev", "[eventfd]".to_owned(), 23),
+        ("fstatfs", "/proc".to_owned(), 41),
         ("listen", format!("tcp {listener}, listening"), 1),
         ("accept", format!("tcp {listener}, listening"), 1),
         ("connect", format!("tcp {client} to {listener}"), 1),

@@ -126,14 +126,15 @@ unsafe fn describe(file: u64, room: *mut Room) {
         let hash: u32 = read(entry + of::ENTRY_HASH.load());
         let place: u64 = read(file + of::FILE_MOUNT.load());
         let bucket: u64 = read(entry + of::ENTRY_BUCKET.load());
+        let parent: u64 = read(entry + of::ENTRY_PARENT.load());
         let record = &raw mut (*room).record;
         (*record).inode = read(inode + of::INODE_NUMBER.load());
         (*record).device = device;
         (*record).mode = mode.into();
         (*record).flags = 0;
         (*record).name_bytes = 0;
-        // A file that is in no directory has no bucket either: for such a file, `path` replaces this flag.
-        if bucket == 0 {
+        // What has no parent has no bucket either: the root of a filesystem, and a file that is in no directory.
+        if bucket == 0 && parent != entry {
             (*record).flags = DELETED;
         }
         let key = &raw mut (*room).key;

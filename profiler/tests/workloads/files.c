@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #include "workload.h"
 
@@ -132,6 +133,11 @@ int main(int count, char **arguments)
         check(sendto(datagrams, "x", 1, 0, (struct sockaddr *)&own, sizeof own) == 1, "sendto");
     for (int i = 0; i < 37; i++)
         check(fsync(999) < 0, "fsync");
+    /* The root of a mount. */
+    int root = open("/proc", O_RDONLY | O_DIRECTORY);
+    struct statfs about;
+    for (int i = 0; i < 41; i++)
+        check(fstatfs(root, &about) == 0, "fstatfs");
     swap(world);
     say("{\"listener\":%d,\"client\":%d,\"datagrams\":%d}", ntohs(to.sin_port), ntohs(name_of(client).sin_port),
         ntohs(own.sin_port));
