@@ -30,7 +30,7 @@ struct Way {
 /// `room` is a map value.
 #[inline(always)]
 pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
-    // SAFETY: the caller vouches for the room. The callbacks take a way, and the loops end before this does.
+    // SAFETY: the caller vouches for the room. The callbacks get a pointer to the way, and the loops end before this function does.
     unsafe {
         let entry: u64 = read(file + of::FILE_ENTRY.load());
         let mount: u64 = read(file + of::FILE_MOUNT.load());

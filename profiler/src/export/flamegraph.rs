@@ -78,7 +78,7 @@ fn palette(layout: &Layout) -> Option<PaletteMap> {
     Some(palette)
 }
 
-/// Targets that the title names; of others it has the number.
+/// How many targets the title names; it counts the others.
 const MOST_NAMED: usize = 3;
 
 /// `sample: Live > 30m (bytes) of pong (4242)`.

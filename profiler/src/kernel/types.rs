@@ -104,7 +104,7 @@ impl Types {
         self.offsets(&[(structure, path)]).pop().flatten()
     }
 
-    /// The values of settings of the kernel side that stand for members of structures, by the names of the settings.
+    /// Settings of the kernel side by their names, with the offsets of the members that they stand for.
     ///
     /// # Errors
     /// If this kernel lacks a member, which is named.
@@ -139,7 +139,7 @@ impl Types {
         found
     }
 
-    /// Where a type is, without `const`, `volatile` and the names that it has besides.
+    /// Offset in `bytes` of a type, behind `const`, `volatile` and `typedef`.
     fn plain(&self, mut number: u32) -> Option<usize> {
         for _ in 0..MAX_NESTING {
             let at = self.starts.get(number as usize).copied()?;

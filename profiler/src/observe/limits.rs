@@ -8,10 +8,10 @@ use crate::{
     units,
 };
 
-/// Descriptors that an observation may need. To observe a single process takes up to 129, while a tool measures what a system call costs, or
+/// Descriptors that an observation may need. One of a single process takes up to 129 (while a tool measures what a system call costs), or
 /// up to 99 with probes in one file. The rest is for more files, and for kernels on which each probe takes descriptors.
 pub(crate) const OPEN_FILES: u64 = 256;
-/// Address space that an observation may need, in bytes. To observe a single small process takes up to 600 MiB: the program, its threads,
+/// Address space that an observation may need, in bytes. One of a single small process takes up to 600 MiB: the program, its threads,
 /// and maps that are shared with the kernel. The rest is for the files of larger targets.
 pub(crate) const ADDRESS_SPACE: u64 = 1 << 30;
 

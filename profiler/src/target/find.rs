@@ -74,7 +74,7 @@ pub fn by_cgroup(directory: &Path) -> Result<Vec<u32>> {
         error.hint("give the directory of a cgroup, such as /sys/fs/cgroup/system.slice/game.service")
     };
     let unreadable = |error: io::Error| not_one(tried(ErrorKind::Usage).because_of(error));
-    // Elsewhere a file of that name may be anything, also a pipe on which we would wait forever.
+    // On another file system, `cgroup.procs` may be anything, such as a pipe on which we would wait forever.
     if !is_cgroup(directory).map_err(unreadable)? {
         let error = tried(ErrorKind::Usage)
             .because(format_args!("{} is not a cgroup", Text::from(directory).terminal()));
@@ -102,8 +102,8 @@ fn is_cgroup(directory: &Path) -> io::Result<bool> {
     Ok(matches!(kind, 0x0027_e0eb | 0x6367_7270))
 }
 
-/// A hierarchy of cgroups mounted below a directory, by the contents of `/proc/self/mounts`: that of the number of processes, if there
-/// is one, because all service managers and containers use it.
+/// A hierarchy of cgroups mounted below a directory, by the contents of `/proc/self/mounts`: that of the controller `pids` if there is
+/// one, because all service managers and containers use it.
 fn hierarchy_below(directory: &Path, mounts: &str) -> Option<PathBuf> {
     let below = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

@@ -7,7 +7,7 @@ use std::{
 
 use profiler_common::syscalls::Thread;
 
-/// How long to wait for a program that is changing the record of a thread. Programs take less than a microsecond, unless a
+/// How long to wait for a program that is changing the record of a thread. Programs take some microseconds at most, unless a
 /// hypervisor preempts this virtual processor.
 const PATIENCE: Duration = Duration::from_millis(5);
 

@@ -57,7 +57,7 @@ pub(super) struct Tables<'a> {
     pub(super) uring: &'a BTreeMap<(u16, u32), u64>,
     /// Single calls that were not listed, and those that did not fit into the ring.
     pub(super) left_out: LeftOut,
-    /// Single calls of at least this length are listed: as words.
+    /// The least length of single calls that are listed, as text.
     pub(super) slow: String,
     pub(super) not_sent: u64,
     pub(super) by: By,
