@@ -114,6 +114,12 @@ wire! {
         pub handled: u32,
         /// Number of its stack, if stacks are taken at every entry.
         pub stack: u64,
+        /// Its file, as [`Thread`] has it.
+        pub file: u64,
+        /// The inode of its file.
+        pub inode: u64,
+        /// Why its file is not known.
+        pub no_file: u64,
     }
 }
 
@@ -155,7 +161,7 @@ wire! {
         pub fate: u64,
         /// Calls of `clock_gettime` for clocks that no vDSO has ([`VDSO_CLOCKS`]).
         pub kernel_clocks: u64,
-        /// Time in walks, in nanoseconds, if stacks are taken at every entry.
+        /// Time in walks, in nanoseconds, if stacks are taken at every entry, and in keeping names of files that calls close.
         pub walk_ns: u64,
         /// Number of the address space under which its calls are shared: its own, or with [`CHILDREN`] that of the target from which it
         /// descends.
@@ -164,8 +170,8 @@ wire! {
         pub file: u64,
         /// Address of that file's inode.
         pub inode: u64,
-        /// Number of the file of the call in progress, if the call closes it; 0: not known.
-        pub file_number: u32,
+        /// 1 if the name of the file of the call in progress was kept when it began, because the call closes the file.
+        pub kept: u32,
         /// Why the file of the call in progress is not known: a [`crate::file::Unknown`].
         pub no_file: u32,
         /// Number of the stack of the call in progress, if stacks are taken at every entry; 0: not known.

@@ -70,6 +70,11 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
         ("connect", format!("tcp {client} to {listener}"), 1),
         ("sendto", format!("tcp {client} to {listener}"), 29),
         ("sendto", format!("udp {datagrams}"), 31),
+        ("pwrite64", of("old/file"), 3),
+        ("pwrite64", of("new/file"), 5),
+        ("pwrite64", of("mount/lost"), 3),
+        ("pwrite64", "/lost (mounted nowhere)".to_owned(), 7),
+        ("sendto", "unix socket".to_owned(), 13),
         ("fsync", "its descriptor was not open".to_owned(), 37),
         (
             "read",
@@ -87,6 +92,16 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
     };
     assert_eq!(starting("splice", "pipe:["), 17, "{found:#?}");
     assert_eq!(starting("sendto", "unix without a name, inode "), 19, "{found:#?}");
+    // Standard input, and the one that a signal interrupts.
+    let pipes = found.keys().filter(|(call, file)| call == "read" && file.starts_with("pipe:["));
+    assert_eq!((pipes.count(), starting("read", "the call has no")), (2, 0), "{found:#?}");
+    let longest = format!("{directory}/{}", "n".repeat(250));
+    assert_eq!(starting("pwrite64", &longest), 19, "{found:#?}");
+    let cut: Vec<&String> =
+        found.keys().filter(|(_, file)| file.starts_with(&longest)).map(|(_, file)| file).collect();
+    assert!(cut.iter().any(|file| file.ends_with("n…") && file.len() > 3800), "{cut:?}");
+    let refused = |(call, file): &&(String, String)| call == "connect" && file.ends_with(" to 127.0.0.1:1");
+    assert_eq!(found.keys().filter(refused).count(), 1, "{found:#?}");
     let all_writes: u64 = starting("pwrite64", "");
-    assert_eq!(all_writes, 7 + 2 + 5 + 11 + 22 + 13, "no other file: {found:#?}");
+    assert_eq!(all_writes, 7 + 2 + 5 + 11 + 22 + 13 + 3 + 5 + 3 + 7 + 19, "no other file: {found:#?}");
 }

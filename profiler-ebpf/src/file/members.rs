@@ -49,14 +49,14 @@ members! {
     MOUNT_PARENT,
     /// `mount.mnt_mountpoint`
     MOUNT_POINT,
+    /// `mount.mnt_ns`
+    MOUNT_NAMESPACE,
     /// `vfsmount.mnt_root`
     MOUNT_ROOT,
     /// `socket.sk`
     SOCKET_SOCK,
     /// `socket.type`
     SOCKET_KIND,
-    /// `sock.sk_protocol`
-    SOCK_PROTOCOL,
     /// `sock_common.skc_family`
     SOCK_FAMILY,
     /// `sock_common.skc_state`
@@ -73,10 +73,6 @@ members! {
     SOCK_LOCAL_V6,
     /// `sock_common.skc_v6_daddr`
     SOCK_REMOTE_V6,
-    /// `sock_common.skc_net.net`
-    SOCK_NAMESPACE,
-    /// `net.ns.inum`
-    NAMESPACE_NUMBER,
     /// `unix_sock.addr`
     UNIX_ADDRESS,
     /// `unix_sock.peer`

@@ -13,10 +13,10 @@ use aya_ebpf::{
     Global,
     helpers::{bpf_get_current_task_btf, generated::bpf_probe_read_kernel},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use profiler_common::{
-    file::{CUT, DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
+    file::{DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
     record::{RECORD_FILE, RecordHead},
 };
 
@@ -41,17 +41,28 @@ static FILE_NUMBERS: HashMap<FileKey, u64> = HashMap::with_max_entries(2, BPF_F_
 #[map]
 static NEXT_FILE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Working memory for finding the name of a file.
+/// A file with its name.
 #[repr(C)]
-struct Room {
+struct Named {
     key: FileKey,
-    steps: path::Steps,
     record: FileRecord,
     name: [u8; MAX_NAME_BYTES + PART_BYTES],
 }
 
+/// Working memory for finding the name of a file.
+#[repr(C)]
+struct Room {
+    steps: path::Steps,
+    named: Named,
+}
+
 #[map]
 static FILE_ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+
+/// Files that are being closed, by the id of the thread that closes them: when the call returns, they are gone. Entries are not removed; the
+/// oldest gives way. The loader sets the size.
+#[map]
+static CLOSING_FILES: LruHashMap<u32, Named> = LruHashMap::with_max_entries(2, 0);
 
 /// A file of the current process: addresses in the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +91,13 @@ fn read<T: Copy>(address: u64) -> T {
     }
 }
 
+/// Adds a value to a hash.
+#[inline(always)]
+fn hash(hash: u64, value: u64) -> u64 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
+    (hash ^ hash >> 32 ^ value).wrapping_mul(MULTIPLIER)
+}
+
 /// What a descriptor of the current process refers to.
 #[inline(always)]
 pub fn of_descriptor(descriptor: u32) -> File {
@@ -96,26 +114,47 @@ pub fn of_descriptor(descriptor: u32) -> File {
     if file == 0 { File::NONE } else { File { file, inode: read(file + of::FILE_INODE.load()) } }
 }
 
-/// The number of a file of the current process, or [`NO_FILE`] if all are taken. The function has no symbol: kernels before 6.8 verify
-/// those that have one even if nothing calls them.
+/// The number of a file of the current process, or [`NO_FILE`] if all are taken. `peer`: the address in user memory that the process asks
+/// the socket to connect to, or 0. The function has no symbol: kernels before 6.8 verify those that have one even if nothing calls them.
 #[inline(never)]
-pub fn number(file: u64) -> u32 {
+pub fn number(file: u64, peer: u64) -> u32 {
     let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return NO_FILE };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends.
     unsafe {
-        describe(file, room);
-        if let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).key)
+        describe(file, peer, room);
+        if let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).named.key)
             && *known & SENT != 0
         {
             return *known as u32;
         }
-        introduce(file, room)
+        read_name(file, room);
+        introduce(&raw mut (*room).named)
     }
+}
+
+/// Keeps the name of a file that the current thread is about to close. Returns 1 if there was room for it.
+#[inline(never)]
+pub fn keep(file: u64, tid: u32) -> u32 {
+    let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as above.
+    unsafe {
+        describe(file, 0, room);
+        read_name(file, room);
+        u32::from(CLOSING_FILES.insert(&tid, &(*room).named, 0).is_ok())
+    }
+}
+
+/// The number of the file that [`keep`] has kept for this thread, or [`NO_FILE`].
+#[inline(never)]
+pub fn kept(tid: u32) -> u32 {
+    // SAFETY: an entry that only this thread uses. If it gives way to another one meanwhile, the name may be that of another file that is
+    // being closed: there are so many entries that this takes as many threads that close files during one system call.
+    CLOSING_FILES.get_ptr_mut(&tid).map_or(NO_FILE, |named| unsafe { introduce(named) })
 }
 
 /// Fills in the key and the record, except for the name.
 #[inline(always)]
-unsafe fn describe(file: u64, room: *mut Room) {
+unsafe fn describe(file: u64, peer: u64, room: *mut Room) {
     // SAFETY: the caller vouches for the room.
     unsafe {
         let inode: u64 = read(file + of::FILE_INODE.load());
@@ -123,60 +162,63 @@ unsafe fn describe(file: u64, room: *mut Room) {
         let filesystem: u64 = read(inode + of::INODE_FILESYSTEM.load());
         let device: u32 = read(filesystem + of::FILESYSTEM_DEVICE.load());
         let mode: u16 = read(inode + of::INODE_MODE.load());
-        let hash: u32 = read(entry + of::ENTRY_HASH.load());
-        let place: u64 = read(file + of::FILE_MOUNT.load());
         let bucket: u64 = read(entry + of::ENTRY_BUCKET.load());
         let parent: u64 = read(entry + of::ENTRY_PARENT.load());
-        let record = &raw mut (*room).record;
-        (*record).inode = read(inode + of::INODE_NUMBER.load());
-        (*record).device = device;
-        (*record).mode = mode.into();
-        (*record).flags = 0;
-        (*record).name_bytes = 0;
         // What has no parent has no bucket either: the root of a filesystem, and a file that is in no directory.
-        if bucket == 0 && parent != entry {
-            (*record).flags = DELETED;
-        }
-        let key = &raw mut (*room).key;
-        (*key).device = u64::from(device) | u64::from(hash) << 32;
+        let deleted = bucket == 0 && parent != entry;
+        let record = &raw mut (*room).named.record;
+        (*record).inode = read(inode + of::INODE_NUMBER.load());
+        (*record).mode = mode.into();
+        (*record).flags = if deleted { DELETED } else { 0 };
+        (*record).name_bytes = 0;
+        let key = &raw mut (*room).named.key;
+        (*key).device = device.into();
         (*key).inode = (*record).inode;
-        (*key).entry = entry | u64::from(bucket == 0);
-        (*key).place = place;
+        (*key).entry = entry | u64::from(deleted);
         let addresses = &raw mut (*record).addresses;
-        if socket::is_one(mode) {
-            socket::read_addresses(file, addresses);
-            (*key).place = socket::hash(addresses);
+        addresses.write_bytes(0, 1);
+        (*key).place = if socket::is_one(mode) {
+            socket::read_addresses(file, peer, addresses)
         } else {
-            addresses.write_bytes(0, 1);
+            path::follow(file, entry, room)
+        };
+    }
+}
+
+/// Finds the name.
+#[inline(always)]
+unsafe fn read_name(file: u64, room: *mut Room) {
+    // SAFETY: the caller vouches for the room.
+    unsafe {
+        if socket::is_one((*room).named.record.mode as u16) {
+            socket::read_name(file, &raw mut (*room).named);
+        } else {
+            path::read_name(file, room);
         }
     }
 }
 
 /// Gives a new file a number and sends its name, or sends it again if it did not fit into the ring before.
 #[inline(always)]
-unsafe fn introduce(file: u64, room: *mut Room) -> u32 {
-    // SAFETY: the caller vouches for the room.
+unsafe fn introduce(named: *mut Named) -> u32 {
+    // SAFETY: the caller vouches for the file.
     unsafe {
-        let number = match FILE_NUMBERS.get_ptr_mut((*room).key) {
+        let number = match FILE_NUMBERS.get_ptr_mut((*named).key) {
+            Some(known) if *known & SENT != 0 => return *known as u32,
             Some(known) => *known as u32,
             None => {
                 let Some(number) = next_number() else { return NO_FILE };
-                let _ = FILE_NUMBERS.insert((*room).key, u64::from(number), BPF_NOEXIST);
-                let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).key) else { return NO_FILE };
+                let _ = FILE_NUMBERS.insert((*named).key, u64::from(number), BPF_NOEXIST);
+                let Some(known) = FILE_NUMBERS.get_ptr_mut((*named).key) else { return NO_FILE };
                 *known as u32 // that of another CPU, if it was faster
             }
         };
-        if socket::is_one((*room).record.mode as u16) {
-            socket::read_name(file, room);
-        } else {
-            path::read_name(file, room);
-        }
-        let record = &raw mut (*room).record;
+        let record = &raw mut (*named).record;
         let head = RecordHead { kind: RECORD_FILE, depth: 0, space: 0, stack: number };
         (*record).head = core::mem::transmute::<RecordHead, u64>(head);
         let bytes = (&raw const (*record).name_bytes).read_volatile() as u64 & (MAX_NAME_BYTES as u64 - 1);
         if ring::send((&raw const (*record).head).cast(), size_of::<FileRecord>() as u64 + bytes)
-            && let Some(known) = FILE_NUMBERS.get_ptr_mut((*room).key)
+            && let Some(known) = FILE_NUMBERS.get_ptr_mut((*named).key)
         {
             *known |= SENT;
         }
@@ -199,23 +241,23 @@ fn next_number() -> Option<u32> {
     }
 }
 
-/// Appends a string of the kernel to the name of a file: `bytes` bytes, fewer than [`PART_BYTES`]. Leaves it out if there is no room.
+/// Appends a string of the kernel to the name of a file: `bytes` bytes, fewer than [`PART_BYTES`]. Returns whether there was room.
 ///
 /// # Safety
-/// `room` is a map value.
+/// `named` is a map value.
 #[inline(always)]
-unsafe fn append(room: *mut Room, from: u64, bytes: u32) {
+unsafe fn append(named: *mut Named, from: u64, bytes: u32) -> bool {
     // SAFETY: the masks keep both the place and the length within the name; the helper takes any address.
     unsafe {
-        let at = (*room).record.name_bytes;
+        let at = (*named).record.name_bytes;
         let bytes = bytes & (PART_BYTES as u32 - 1);
         if at + bytes >= MAX_NAME_BYTES as u32 {
-            (*room).record.flags |= CUT;
-            return;
+            return false;
         }
-        let to = (&raw mut (*room).name).cast::<u8>().add(at as usize & (MAX_NAME_BYTES - 1));
+        let to = (&raw mut (*named).name).cast::<u8>().add(at as usize & (MAX_NAME_BYTES - 1));
         if bpf_probe_read_kernel(to.cast(), bytes, from as *const c_void) == 0 {
-            (*room).record.name_bytes = at + bytes;
+            (*named).record.name_bytes = at + bytes;
         }
+        true
     }
 }

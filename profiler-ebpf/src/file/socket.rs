@@ -1,15 +1,18 @@
 //! The addresses of a socket.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::file::Addresses;
 
-use super::{Room, append, members as of, read};
+use super::{Named, append, hash, members as of, read};
 
 const FILE_KIND: u16 = 0xf000; // S_IFMT
 const SOCKET: u16 = 0xc000; // S_IFSOCK
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-const LISTENS: u16 = 10; // TCP_LISTEN
+const LISTENS: u64 = 10; // TCP_LISTEN
 
 /// Whether the file of this mode is a socket. The path of a bound Unix socket has this mode, too, but can only be opened with `O_PATH`; then
 /// there is no socket behind it, and all addresses are zero.
@@ -18,24 +21,28 @@ pub(super) fn is_one(mode: u16) -> bool {
     mode & FILE_KIND == SOCKET
 }
 
-/// Reads the addresses.
+/// Reads the addresses. Returns a hash of what the label of the socket shows. `peer`: the address in user memory that the process asks it to
+/// connect to, or 0.
 ///
 /// # Safety
-/// `to` is in a map.
+/// `to` is in a map, and all zeroes.
 #[inline(always)]
-pub(super) unsafe fn read_addresses(file: u64, to: *mut Addresses) {
+pub(super) unsafe fn read_addresses(file: u64, peer: u64, to: *mut Addresses) -> u64 {
     let socket: u64 = read(file + of::FILE_DATA.load());
     let sock: u64 = read(socket + of::SOCKET_SOCK.load());
     let family: u16 = read(sock + of::SOCK_FAMILY.load());
     // SAFETY: the caller vouches for the place.
     unsafe {
-        to.write_bytes(0, 1);
         (*to).family = family;
         (*to).kind = read(socket + of::SOCKET_KIND.load());
-        (*to).protocol = read(sock + of::SOCK_PROTOCOL.load());
         (*to).state = read::<u8>(sock + of::SOCK_STATE.load()).into();
-        let namespace: u64 = read(sock + of::SOCK_NAMESPACE.load());
-        (*to).namespace = read(namespace + of::NAMESPACE_NUMBER.load());
+        let listens = u64::from((*to).state == LISTENS);
+        if family == AF_UNIX {
+            let own: u64 = read(sock + of::UNIX_ADDRESS.load());
+            let other: u64 = read(sock + of::UNIX_PEER.load());
+            let others: u64 = read(other + of::UNIX_ADDRESS.load());
+            return hash(hash(own, others), listens);
+        }
         if family == AF_INET || family == AF_INET6 {
             (*to).local_port = read(sock + of::SOCK_LOCAL_PORT.load());
             (*to).remote_port = u16::from_be(read(sock + of::SOCK_REMOTE_PORT.load()));
@@ -50,42 +57,54 @@ pub(super) unsafe fn read_addresses(file: u64, to: *mut Addresses) {
             (*to).local = read(sock + of::SOCK_LOCAL_V6.load());
             (*to).remote = read(sock + of::SOCK_REMOTE_V6.load());
         }
+        if peer != 0 && (*to).remote_port == 0 {
+            read_peer(peer, to);
+        }
+        let ports = u64::from((*to).local_port) | u64::from((*to).remote_port) << 16 | listens << 32;
+        let remote = (&raw const (*to).remote).cast::<u64>();
+        let local = (&raw const (*to).local).cast::<u64>();
+        let remote = hash(hash(ports, remote.read_unaligned()), remote.add(1).read_unaligned());
+        hash(hash(remote, local.read_unaligned()), local.add(1).read_unaligned())
     }
 }
 
-/// A hash of what the label of an internet socket shows: ports, addresses, and whether it listens.
-///
-/// # Safety
-/// `addresses` is in a map.
+/// Reads the peer from what a process hands to `connect`: one that failed has left none in the socket.
 #[inline(always)]
-pub(super) unsafe fn hash(addresses: *const Addresses) -> u64 {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-    // SAFETY: the caller vouches for the addresses.
+unsafe fn read_peer(peer: u64, to: *mut Addresses) {
+    /// What `struct sockaddr_in` and `sockaddr_in6` begin with, and where the latter has its address.
+    const HEAD_BYTES: u32 = 8;
+    let mut head = [0u8; HEAD_BYTES as usize];
+    // SAFETY: the caller vouches for the place; the helper takes any address.
     unsafe {
-        let listens = u64::from((*addresses).state == LISTENS);
-        let ports =
-            u64::from((*addresses).local_port) | u64::from((*addresses).remote_port) << 16 | listens << 32;
-        let remote = (&raw const (*addresses).remote).cast::<u64>();
-        let local = (&raw const (*addresses).local).cast::<u64>();
-        let mut hash = (ports ^ remote.read_unaligned()).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ hash >> 32 ^ remote.add(1).read_unaligned()).wrapping_mul(MULTIPLIER);
-        hash = (hash ^ hash >> 32 ^ local.read_unaligned()).wrapping_mul(MULTIPLIER);
-        (hash ^ hash >> 32 ^ local.add(1).read_unaligned()).wrapping_mul(MULTIPLIER)
+        if bpf_probe_read_user(head.as_mut_ptr().cast(), HEAD_BYTES, peer as *const c_void) != 0 {
+            return;
+        }
+        let [family, more, port, low, address @ ..] = head;
+        let family = u16::from_ne_bytes([family, more]);
+        if family == AF_INET && (*to).family == AF_INET {
+            (*to).remote_port = u16::from_be_bytes([port, low]);
+            (&raw mut (*to).remote).cast::<[u8; 4]>().write(address);
+        }
+        if family == AF_INET6 && (*to).family == AF_INET6 {
+            (*to).remote_port = u16::from_be_bytes([port, low]);
+            let from = peer + u64::from(HEAD_BYTES);
+            let _ = bpf_probe_read_user((&raw mut (*to).remote).cast(), 16, from as *const c_void);
+        }
     }
 }
 
 /// Finds the address that a Unix socket, or else its peer, is bound to.
 ///
 /// # Safety
-/// `room` is a map value.
+/// `named` is a map value.
 #[inline(always)]
-pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
+pub(super) unsafe fn read_name(file: u64, named: *mut Named) {
     // Of `struct sockaddr_un`: the family comes before the path.
     const FAMILY_BYTES: u32 = size_of::<u16>() as u32;
-    // SAFETY: the caller vouches for the room.
+    // SAFETY: the caller vouches for the file.
     unsafe {
-        (*room).record.flags = 0;
-        if (*room).record.addresses.family != AF_UNIX {
+        (*named).record.flags = 0;
+        if (*named).record.addresses.family != AF_UNIX {
             return;
         }
         let socket: u64 = read(file + of::FILE_DATA.load());
@@ -97,7 +116,7 @@ pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
         }
         let bytes: u32 = read(address + of::ADDRESS_BYTES.load());
         if address != 0 && bytes > FAMILY_BYTES {
-            append(room, address + of::ADDRESS_NAME.load() + u64::from(FAMILY_BYTES), bytes - FAMILY_BYTES);
+            append(named, address + of::ADDRESS_NAME.load() + u64::from(FAMILY_BYTES), bytes - FAMILY_BYTES);
         }
     }
 }

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     capture::{trial, uprobe::Method},
-    kernel::bpf::{self, BareMap},
+    kernel::{
+        bpf::{self, BareMap},
+        lockdown,
+    },
     unwind::returns::Returns,
 };
 
@@ -136,7 +139,7 @@ const LOCKDOWN: Question = Question {
     area: Area::Kernel,
     title: "not locked down",
     need: Need::Informative,
-    disables: "lists of single calls, whose files are found by reading the kernel's memory",
+    disables: "the files of single calls (syscalls --slow), which are found by reading the kernel's memory",
     remedy: "boot without lockdown=confidentiality (integrity is enough for secure boot)",
     fix: Some("cat /sys/kernel/security/lockdown /proc/cmdline"),
 };
@@ -172,7 +175,7 @@ pub(super) fn checks(may_bpf: bool) -> Vec<Check> {
         session.of_uprobe_tools(),
         tried(&EXEC, trial::exec_tracepoint(), "attached"),
         tried(&STATISTICS, bpf::enable_run_stats().map(drop), "switched on and off"),
-        lockdown(&fs::read_to_string("/sys/kernel/security/lockdown")),
+        lockdown(&fs::read_to_string(lockdown::FILE)),
     ]
 }
 
@@ -285,7 +288,6 @@ fn compiler(file: &io::Result<String>) -> Check {
     }
 }
 
-/// The active mode is in brackets: `none [integrity] confidentiality`.
 fn lockdown(file: &io::Result<String>) -> Check {
     let Ok(text) = file else {
         return LOCKDOWN.answered(
@@ -293,8 +295,7 @@ fn lockdown(file: &io::Result<String>) -> Check {
             "no /sys/kernel/security/lockdown: not built in, or securityfs is not mounted here",
         );
     };
-    let mode = text.split(['[', ']']).nth(1);
-    match mode {
+    match lockdown::active(text) {
         Some(mode @ ("none" | "integrity")) => LOCKDOWN.answered(Answer::Yes, format!("mode {mode}")),
         Some("confidentiality") => LOCKDOWN.answered(Answer::No, "mode confidentiality"),
         _ => LOCKDOWN.answered(Answer::CannotTell, format!("an unknown mode: {}", text.trim())),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod helpers;
+pub(crate) mod lockdown;
 pub(crate) mod perf;
 pub(crate) mod priority;
 pub(crate) mod ticks;

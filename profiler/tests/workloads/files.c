@@ -6,11 +6,17 @@
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <sys/vfs.h>
 
 #include "workload.h"
@@ -76,6 +82,67 @@ static void swap(int other)
     pthread_join(thread, NULL);
 }
 
+static void on_alarm(int signal)
+{
+    (void)signal;
+}
+
+/* A read that a signal interrupts, and that the kernel restarts. */
+static void restart(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    struct itimerval soon = {.it_value.tv_usec = 20000};
+    struct timespec later = {0, 100000000};
+    int ends[2];
+    char byte;
+    check(pipe(ends) == 0 && sigaction(SIGALRM, &action, NULL) == 0, "sigaction");
+    int child = fork();
+    if (child == 0) {
+        nanosleep(&later, NULL);
+        _exit(write(ends[1], "x", 1) != 1);
+    }
+    check(child > 0 && setitimer(ITIMER_REAL, &soon, NULL) == 0, "setitimer");
+    check(read(ends[0], &byte, 1) == 1 && waitpid(child, NULL, 0) == child, "read");
+}
+
+/* Files whose directory is renamed, whose filesystem is unmounted, and whose path is too long. */
+static void move(void)
+{
+    char name[251];
+    memset(name, 'n', 250);
+    name[250] = 0;
+    check(mkdir("old", 0700) == 0, "mkdir");
+    int moved = open("old/file", O_RDWR | O_CREAT, 0600);
+    writes(moved, 3);
+    check(rename("old", "new") == 0, "rename");
+    writes(moved, 5);
+    check(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "unshare");
+    check(mkdir("mount", 0700) == 0 && mount("none", "mount", "tmpfs", 0, NULL) == 0, "mount");
+    int lost = open("mount/lost", O_RDWR | O_CREAT, 0600);
+    writes(lost, 3);
+    check(umount2("mount", MNT_DETACH) == 0, "umount2");
+    writes(lost, 7);
+    int directory = open(".", O_DIRECTORY);
+    for (int i = 0; i < 17; i++) {
+        check(mkdirat(directory, name, 0700) == 0, "mkdirat");
+        directory = openat(directory, name, O_DIRECTORY);
+    }
+    writes(openat(directory, "long", O_RDWR | O_CREAT, 0600), 19);
+}
+
+/* Sockets that get a peer after they were seen without one, and one that gets none. */
+static void connects(void)
+{
+    struct sockaddr_un path = {AF_UNIX, "socket"};
+    struct sockaddr_in nobody = {.sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+    check(bind(server, (struct sockaddr *)&path, sizeof path) == 0 && listen(server, 1) == 0, "bind");
+    check(connect(client, (struct sockaddr *)&path, sizeof path) == 0, "connect");
+    for (int i = 0; i < 13; i++)
+        check(send(client, "x", 1, 0) == 1, "send");
+    check(connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&nobody, sizeof nobody) < 0, "connect");
+}
+
 /* A network namespace of its own, whose loopback is up: that of an emulated machine may not be. */
 static void enter_namespace(void)
 {
@@ -139,6 +206,9 @@ int main(int count, char **arguments)
     for (int i = 0; i < 41; i++)
         check(fstatfs(root, &about) == 0, "fstatfs");
     swap(world);
+    restart();
+    move();
+    connects();
     say("{\"listener\":%d,\"client\":%d,\"datagrams\":%d}", ntohs(to.sin_port), ntohs(name_of(client).sin_port),
         ntohs(own.sin_port));
     say("DONE");

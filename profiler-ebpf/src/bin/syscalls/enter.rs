@@ -12,7 +12,7 @@ use profiler_ebpf::{atomic, threads};
 use crate::{
     files,
     look::stack,
-    maps::{LISTS, STACKS, TASK_STATUS, settings},
+    maps::{FILES, STACKS, TASK_STATUS, settings},
     suspended,
     threads::{current, done, member, tally, task},
 };
@@ -48,7 +48,7 @@ fn candidate(ctx: *mut c_void) {
             if call == CLOCK_GETTIME {
                 note_clock(thread, ctx);
             }
-            if LISTS.load() != 0 {
+            if FILES.load() != 0 {
                 files::note(thread, call);
             }
             let mut now_ns = bpf_ktime_get_ns();

@@ -1,5 +1,6 @@
 //! Which file a call uses: what its descriptor referred to when it began, or what it has opened.
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use profiler_common::{
     file::{NO_FILE, Unknown},
     syscalls::Thread,
@@ -8,23 +9,12 @@ use profiler_ebpf::file::{self, File};
 
 use crate::{
     cells::FIRST_ERROR,
-    look::first_argument,
-    maps::{CLOSING_CALLS, DESCRIPTOR_CALLS, OPENING_CALLS, has_bit},
+    look::{first_argument, second_argument},
+    maps::{CLOSING_CALLS, DESCRIPTOR_CALLS, FILES, OPENING_CALLS, has_bit},
 };
 
-/// The number of the file that a descriptor refers to. Another thread may close the descriptor while the name is read, so it is looked
-/// up again.
-#[inline(always)]
-fn number(descriptor: u32, file: File) -> (u32, Unknown) {
-    let number = file::number(file.file);
-    if file::of_descriptor(descriptor) != file {
-        (NO_FILE, Unknown::Changed)
-    } else if number == NO_FILE {
-        (NO_FILE, Unknown::Full)
-    } else {
-        (number, Unknown::None)
-    }
-}
+/// `connect` of x86-64.
+const CONNECT: u64 = 42;
 
 /// Notes the file of a call that begins.
 ///
@@ -32,15 +22,15 @@ fn number(descriptor: u32, file: File) -> (u32, Unknown) {
 /// `thread` is the record of the current thread.
 #[inline(always)]
 pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
-    let (mut found, mut number, mut unknown) = (File::NONE, NO_FILE, Unknown::None);
+    let (mut found, mut kept, mut unknown) = (File::NONE, 0, Unknown::NoDescriptor);
     if has_bit(&DESCRIPTOR_CALLS, call) {
         let descriptor = first_argument(call) as u32;
         found = file::of_descriptor(descriptor);
         if found.file == 0 {
             unknown = Unknown::Closed;
         } else if has_bit(&CLOSING_CALLS, call) {
-            // Now, because the descriptor is gone when the call returns.
-            (number, unknown) = self::number(descriptor, found);
+            // SAFETY: the caller vouches for the record.
+            (kept, unknown) = unsafe { keep(thread, descriptor, found) };
             found = File::NONE;
         }
     }
@@ -48,8 +38,26 @@ pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
     unsafe {
         (*thread).file = found.file;
         (*thread).inode = found.inode;
-        (*thread).file_number = number;
+        (*thread).kept = kept;
         (*thread).no_file = unknown as u32;
+    }
+}
+
+/// Keeps the name of a file that the call closes. It takes as long as a walk, and counts as one. Another thread may close the descriptor
+/// while the name is read, so it is looked up again.
+#[inline(always)]
+unsafe fn keep(thread: *mut Thread, descriptor: u32, found: File) -> (u32, Unknown) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let begun_ns = bpf_ktime_get_ns();
+        let kept = file::keep(found.file, (*thread).tid);
+        let changed = file::of_descriptor(descriptor) != found;
+        (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
+        match (kept, changed) {
+            (_, true) => (0, Unknown::Changed),
+            (0, _) => (0, Unknown::Full),
+            _ => (kept, Unknown::NoDescriptor),
+        }
     }
 }
 
@@ -59,26 +67,42 @@ pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
 /// `thread` is the record of the current thread.
 #[inline(always)]
 pub(crate) unsafe fn of_call(thread: *mut Thread, argument: u64) -> (u32, u32) {
+    if FILES.load() == 0 {
+        return (NO_FILE, Unknown::Refused as u32);
+    }
     // SAFETY: the caller vouches for the record.
-    let (found, number, unknown, call, result) = unsafe {
+    let (found, kept, unknown, call, result, tid) = unsafe {
         let found = File { file: (*thread).file, inode: (*thread).inode };
-        (found, (*thread).file_number, (*thread).no_file, (*thread).call, (*thread).result)
+        let Thread { kept, no_file, call, result, tid, .. } = &*thread;
+        (found, *kept, *no_file, *call, *result, *tid)
     };
-    if number != NO_FILE || unknown != Unknown::None as u32 {
-        return (number, unknown);
+    if kept != 0 {
+        return known(file::kept(tid));
+    }
+    if unknown != Unknown::NoDescriptor as u32 {
+        return (NO_FILE, unknown);
     }
     let descriptor = if found.file != 0 {
         argument as u32
     } else if result < FIRST_ERROR && has_bit(&OPENING_CALLS, call) {
         result as u32
     } else {
-        return (NO_FILE, Unknown::None as u32);
+        return (NO_FILE, Unknown::NoDescriptor as u32);
     };
     let now = file::of_descriptor(descriptor);
-    // Another thread may have closed it and opened another file. That may also happen while the name is read, which `number` checks.
+    // It may be closed, and another be opened, at any time: before its name is read, and while it is.
     if now.file == 0 || found.file != 0 && now != found {
         return (NO_FILE, Unknown::Changed as u32);
     }
-    let (number, unknown) = self::number(descriptor, now);
-    (number, unknown as u32)
+    let number = file::number(now.file, if call == CONNECT { second_argument() } else { 0 });
+    if file::of_descriptor(descriptor) != now {
+        return (NO_FILE, Unknown::Changed as u32);
+    }
+    known(number)
+}
+
+/// The number of a file, or that there was none left.
+#[inline(always)]
+fn known(number: u32) -> (u32, u32) {
+    (number, if number == NO_FILE { Unknown::Full } else { Unknown::NoDescriptor } as u32)
 }

@@ -152,6 +152,16 @@ pub(crate) fn first_argument(call: u64) -> u64 {
     }
 }
 
+/// The second argument of the native call that the current thread is in.
+#[inline(always)]
+pub(crate) fn second_argument() -> u64 {
+    // SAFETY: as above.
+    unsafe {
+        let regs = bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs;
+        (&raw const (*regs).rsi).read_volatile()
+    }
+}
+
 /// Sends the thread's last call.
 #[inline(always)]
 fn list(thread: *mut Thread, stack: u32) {

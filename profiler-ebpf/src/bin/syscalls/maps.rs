@@ -50,9 +50,12 @@ pub(crate) static MAX_THREADS: Global<u32> = Global::new(2);
 #[unsafe(no_mangle)]
 pub(crate) static MAX_CELLS: Global<u32> = Global::new(2);
 
-/// Whether single calls are listed. If not, the verifier removes the code that finds their files.
+/// Whether single calls are listed.
 #[unsafe(no_mangle)]
 pub(crate) static LISTS: Global<u32> = Global::new(0);
+/// Whether their files are found. If not, the verifier removes the code that does, and with it a helper that reads the kernel's memory.
+#[unsafe(no_mangle)]
+pub(crate) static FILES: Global<u32> = Global::new(0);
 /// Kind of the ring record of a slow call.
 #[unsafe(no_mangle)]
 pub(crate) static RECORD_KIND: Global<u32> = Global::new(RECORD_OF_TOOL as u32);

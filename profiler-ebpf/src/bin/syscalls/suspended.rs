@@ -17,7 +17,7 @@ use profiler_ebpf::atomic;
 use crate::{
     cells::{Fate, finish, note},
     look::look,
-    maps::{ACTION_FLAGS, ACTION_HANDLER},
+    maps::{ACTION_FLAGS, ACTION_HANDLER, FILES},
     threads::{all_done, is_candidate, member, recorded, tally, task, tid_of},
 };
 
@@ -100,6 +100,11 @@ pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_r
         (*to).code = result.wrapping_neg() as u32;
         (*to).handled = 0;
         (*to).stack = (*thread).stack.into();
+        if FILES.load() != 0 {
+            (*to).file = (*thread).file;
+            (*to).inode = (*thread).inode;
+            (*to).no_file = (*thread).no_file.into();
+        }
         (*thread).depth = depth + 1;
         (*thread).state |= HAS_SUSPENDED;
     }
@@ -146,6 +151,12 @@ unsafe fn take_up(thread: *mut Thread, last: *const Suspended, depth: u32) {
         (*thread).call = (*last).call;
         (*thread).start_ns = (*last).start_ns;
         (*thread).stack = (*last).stack as u32;
+        if FILES.load() != 0 {
+            (*thread).file = (*last).file;
+            (*thread).inode = (*last).inode;
+            (*thread).no_file = (*last).no_file as u32;
+            (*thread).kept = 0; // calls that close a file are not restarted
+        }
         drop_last(thread, depth);
     }
 }

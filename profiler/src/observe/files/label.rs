@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use profiler_common::file::{Addresses, CUT, DELETED, DETACHED, UNNAMED};
+use profiler_common::file::{Addresses, CUT, DELETED, DETACHED, SHORTENED, UNNAMED};
 
 use super::File;
 use crate::text::Text;
@@ -20,7 +20,7 @@ const AF_NETLINK: u16 = 16;
 const STREAM: u16 = 1; // SOCK_STREAM
 const DATAGRAMS: u16 = 2; // SOCK_DGRAM
 const PACKETS: u16 = 5; // SOCK_SEQPACKET
-const LISTENS: u16 = 10; // TCP_LISTEN
+const LISTENS: u64 = 10; // TCP_LISTEN
 
 /// Makes the labels of files.
 #[derive(Debug, Default)]
@@ -48,7 +48,10 @@ impl Labels {
         if record.flags & CUT != 0 {
             label.extend_from_slice("…".as_bytes());
         }
-        label.extend_from_slice(&file.name);
+        label.extend(whole_parts(&file.name));
+        if record.flags & SHORTENED != 0 {
+            label.extend_from_slice("…".as_bytes());
+        }
         if record.flags & DETACHED != 0 {
             label.extend_from_slice(b" (mounted nowhere)");
         }
@@ -82,7 +85,7 @@ impl Labels {
             AF_INET | AF_INET6 => label.extend(self.ends(of).into_bytes()),
             _ => label.extend(format!(":[{inode}]").into_bytes()),
         }
-        if of.state == LISTENS && of.kind == STREAM {
+        if of.state == LISTENS && matches!(of.kind, STREAM | PACKETS) {
             label.extend_from_slice(b", listening");
         }
         label
@@ -111,13 +114,20 @@ impl Labels {
     }
 }
 
+/// A path without what follows a zero byte in a part of it: a file that was renamed while its name was read may have the length of the
+/// longer name, and behind the shorter one other memory of the kernel.
+fn whole_parts(path: &[u8]) -> Vec<u8> {
+    let part = |part: &[u8]| part.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+    path.split(|byte| *byte == b'/').map(part).collect::<Vec<_>>().join(&b'/')
+}
+
 #[cfg(test)]
 mod tests {
     use profiler_common::file::FileRecord;
 
     use super::*;
 
-    fn file(mode: u32, flags: u32, name: &[u8]) -> File {
+    fn file(mode: u32, flags: u64, name: &[u8]) -> File {
         // SAFETY: any bytes are valid for a wire type.
         let record = FileRecord { mode, flags, inode: 7, ..unsafe { std::mem::zeroed() } };
         File { record, name: name.to_vec() }
@@ -134,6 +144,8 @@ mod tests {
             (0o100_644, 0, &b"/srv/world.db"[..], "/srv/world.db"),
             (0o100_644, DELETED, b"/srv/world.db", "/srv/world.db (deleted)"),
             (0o100_644, CUT, b"/deep/file", "…/deep/file"),
+            (0o100_644, SHORTENED, b"/many/bytes", "/many/bytes…"),
+            (0o100_644, 0, b"/srv/new\0bytes of the longer name/a", "/srv/new/a"),
             (0o100_644, DETACHED, b"/file", "/file (mounted nowhere)"),
             (0o100_644, 0, b"/srv/a\nb", "/srv/a\\x0ab"),
             (0o100_777, UNNAMED, b"memfd:pool", "memfd:pool"),
@@ -145,7 +157,7 @@ mod tests {
         }
     }
 
-    fn socket(family: u16, kind: u16, local: &str, remote: &str, state: u16) -> File {
+    fn socket(family: u16, kind: u16, local: &str, remote: &str, state: u64) -> File {
         let mut of = file(SOCKET, 0, b"");
         let bytes = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => {
@@ -161,9 +173,7 @@ mod tests {
             kind,
             local_port: local.port(),
             remote_port: remote.port(),
-            protocol: 0,
             state,
-            namespace: 0,
             local: bytes(local.ip()),
             remote: bytes(remote.ip()),
         };

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::kernel::types::{Member, Types};
 
-const MEMBERS: [Member; 32] = [
+const MEMBERS: [Member; 30] = [
     ("TASK_FILES", "task_struct", &["files"]),
     ("FILES_TABLE", "files_struct", &["fdt"]),
     ("TABLE_MOST", "fdtable", &["max_fds"]),
@@ -25,18 +25,16 @@ const MEMBERS: [Member; 32] = [
     ("MOUNT_INNER", "mount", &["mnt"]),
     ("MOUNT_PARENT", "mount", &["mnt_parent"]),
     ("MOUNT_POINT", "mount", &["mnt_mountpoint"]),
+    ("MOUNT_NAMESPACE", "mount", &["mnt_ns"]),
     ("MOUNT_ROOT", "vfsmount", &["mnt_root"]),
     ("SOCKET_SOCK", "socket", &["sk"]),
     ("SOCKET_KIND", "socket", &["type"]),
-    ("SOCK_PROTOCOL", "sock", &["sk_protocol"]),
     ("SOCK_FAMILY", "sock_common", &["skc_family"]),
     ("SOCK_STATE", "sock_common", &["skc_state"]),
     ("SOCK_LOCAL_PORT", "sock_common", &["skc_num"]),
     ("SOCK_REMOTE_PORT", "sock_common", &["skc_dport"]),
     ("SOCK_LOCAL", "sock_common", &["skc_rcv_saddr"]),
     ("SOCK_REMOTE", "sock_common", &["skc_daddr"]),
-    ("SOCK_NAMESPACE", "sock_common", &["skc_net", "net"]),
-    ("NAMESPACE_NUMBER", "net", &["ns", "inum"]),
 ];
 
 /// Members that only kernels with IPv6 have.

@@ -4,7 +4,7 @@ pub(crate) mod calls;
 mod label;
 pub(crate) mod members;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, num::NonZero, thread};
 
 use profiler_common::file::FileRecord;
 
@@ -13,6 +13,14 @@ use crate::text::Text;
 
 /// Numbers of files. 0 stands for none, so one file fewer can be told apart.
 pub(crate) const MAX_FILES: u32 = 1 << 14;
+
+/// Most files that are being closed at the same time and whose names are kept meanwhile. Each processor sets some entries aside.
+pub(crate) fn max_closing() -> u32 {
+    const FEWEST: u32 = 256;
+    const OF_PROCESSOR: u32 = 16;
+    let processors = thread::available_parallelism().map_or(1, NonZero::get) as u32;
+    FEWEST.max(OF_PROCESSOR.saturating_mul(processors))
+}
 
 /// An open file, as it was when it was first seen under this name.
 #[derive(Clone, Debug)]

@@ -86,11 +86,13 @@ struct Moment {
 }
 
 impl Moment {
-    fn attach(pids: &[u32]) -> Result<Moment> {
+    fn attach(pids: &[u32], lists: bool) -> Result<Moment> {
         let follows = Follows { children: false, threads: true, beginnings: false };
         let ground = Ground::load(&Shape { max_stacks: 16, follows, tables: Vec::new() })?;
         let links = ground.attach()?;
-        let limits = Limits { threads: ROOM, cells: ROOM, max_stacks: 16, ..Limits::default() };
+        // Where single calls are listed, each call pays for finding its file, however short it is.
+        let list_ns = if lists { u64::MAX - 1 } else { u64::MAX };
+        let limits = Limits { threads: ROOM, cells: ROOM, max_stacks: 16, list_ns, ..Limits::default() };
         let probes = Probes::attach(limits, ground.shared())?;
         for pid in pids {
             let Some(number) = ground.take_space() else { break };
@@ -121,16 +123,17 @@ pub(super) struct Made {
 }
 
 /// Measures the price of a call, and counts the calls of processes at the same time. It takes less time if no processes are given.
+/// `lists`: whether single calls will be listed.
 ///
 /// # Errors
 /// If the kernel refuses the programs.
-pub(super) fn find_out(pids: &[u32]) -> Result<Found> {
+pub(super) fn find_out(pids: &[u32], lists: bool) -> Result<Found> {
     let tried = || Error::new(ErrorKind::Limit, "tried to measure what a system call costs");
     let mut pair = UnixStream::pair().map_err(|e| tried().because_of(e))?;
     let mut series = || -> Result<f64> { per_call_ns(&mut pair).map_err(|e| tried().because_of(e)) };
     let before = shortest(MEASURING, &mut series)?;
     let own: Vec<u32> = pids.iter().copied().chain([std::process::id()]).collect();
-    let moment = Moment::attach(&own)?;
+    let moment = Moment::attach(&own, lists)?;
     let begun = Instant::now();
     let (calls, had) = (moment.calls()?, threads::of_processes(pids.iter().copied()));
     let observed = shortest(if pids.is_empty() { MEASURING } else { COUNTING }, &mut series)?;
@@ -183,9 +186,9 @@ pub(super) fn least(
 ///
 /// # Errors
 /// As [`find_out`].
-pub(super) fn later() -> Result<PerCall> {
+pub(super) fn later(lists: bool) -> Result<PerCall> {
     thread::sleep(ANOTHER_MOMENT);
-    Ok(find_out(&[])?.per_call)
+    Ok(find_out(&[], lists)?.per_call)
 }
 
 fn shortest(during: Duration, series: &mut impl FnMut() -> Result<f64>) -> Result<f64> {

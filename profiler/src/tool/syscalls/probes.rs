@@ -23,6 +23,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
+        lockdown,
         types::{Member, Types},
     },
     observe::{
@@ -157,8 +158,9 @@ impl Probes {
         let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         // Only single calls have files.
         let lists = limits.list_ns != u64::MAX;
-        let files = if lists { files::members::globals(&types).map_err(lacks)? } else { Vec::new() };
-        let lists = u32::from(lists).to_ne_bytes();
+        let finds_files = lists && !lockdown::is_confidential();
+        let files = if finds_files { files::members::globals(&types).map_err(lacks)? } else { Vec::new() };
+        let [lists, finds_files] = [lists, finds_files].map(|on| u32::from(on).to_ne_bytes());
         globals.extend(files.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
         let max_files = files::MAX_FILES.to_ne_bytes();
         let opcode = types.offset("io_kiocb", &["opcode"]);
@@ -172,6 +174,7 @@ impl Probes {
             ("MAX_STACKS", &max_stacks),
             ("MAX_FILES", &max_files),
             ("LISTS", &lists),
+            ("FILES", &finds_files),
             ("RECORD_KIND", &record_kind),
         ]);
         let returns = Returns::of_kernel();
@@ -334,7 +337,7 @@ impl Probes {
 }
 
 /// The sizes of maps.
-fn entries(limits: Limits) -> [(&'static str, u32); 5] {
+fn entries(limits: Limits) -> [(&'static str, u32); 6] {
     let cells = limits.cells.clamp(1, u16::MAX.into());
     let threads = limits.threads.max(1) + 1;
     [
@@ -343,6 +346,7 @@ fn entries(limits: Limits) -> [(&'static str, u32); 5] {
         ("THREADS", threads),
         ("FREE_CELLS", cells),
         ("FREE_THREADS", threads),
+        ("CLOSING_FILES", if limits.list_ns == u64::MAX { 2 } else { files::max_closing() }),
     ]
 }
 

@@ -73,12 +73,13 @@ fn file(files: &Files, call: &SlowCall) -> Value {
         };
     }
     let why = match Unknown::of_number(call.no_file) {
-        Unknown::None => "the call has no descriptor",
+        Unknown::NoDescriptor => "the call has no descriptor",
         Unknown::Closed => "its descriptor was not open",
         Unknown::Changed => {
             "its descriptor was closed or given to another file while the call was in progress"
         }
         Unknown::Full => "there are more files than there is room for",
+        Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
     };
     Value::Unknown(why.to_owned())
 }

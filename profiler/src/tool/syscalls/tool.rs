@@ -113,6 +113,13 @@ impl Syscalls {
     }
 }
 
+impl Syscalls {
+    /// Whether single calls are listed.
+    fn lists(&self) -> bool {
+        self.limits.list_ns != u64::MAX
+    }
+}
+
 impl Tool for Syscalls {
     fn about(&self) -> &'static About {
         &ABOUT
@@ -151,10 +158,11 @@ impl Tool for Syscalls {
         self.probes = Some(Probes::over(object, self.limits)?);
         if self.per_call.is_none() {
             // No prediction is wanted, but the cost is reported all the same.
-            let found = find_out(&[]);
+            let lists = self.lists();
+            let found = find_out(&[], lists);
             let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
             let first = found.map_or(PerCall::ASSUMED, |found| found.per_call);
-            self.per_call = Some(least(first, |_| false, later));
+            self.per_call = Some(least(first, |_| false, || later(lists)));
         }
         Ok(())
     }
@@ -167,8 +175,9 @@ impl Tool for Syscalls {
         let begun = Instant::now();
         settings.stage.begin("counting calls, to predict the cost");
         let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let mut found = find_out(&pids)?;
-        found.settle(self.limits.stacks, settings.max_cost, later);
+        let lists = self.lists();
+        let mut found = find_out(&pids, lists)?;
+        found.settle(self.limits.stacks, settings.max_cost, || later(lists));
         self.per_call = Some(found.per_call);
         let forecast = found.forecast(self.limits.stacks, settings.max_cost);
         cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
