@@ -214,3 +214,19 @@ fn a_function_that_is_single_stepped_is_named_if_it_is_called_often() {
     }
     target.quit();
 }
+
+/// While a hit is under way it is counted, and its outcome is not: no report may be made of that.
+#[test]
+fn interim_reports_account_for_every_hit() {
+    let Some(_live) = support::live() else { return };
+    let mut target = hot("4000", "300");
+    target.say("go");
+    let how = ["--older", "1s", "--every", "100ms", "--for", "2s"];
+    let outcome = Observer::attach("memleak", target.pid(), &how).finish(PATIENCE);
+    target.books();
+    target.quit();
+    let reports = serde_json::Deserializer::from_slice(&outcome.stdout).into_iter::<Value>();
+    let reports: Vec<Value> = reports.map(|report| report.expect("a report")).collect();
+    assert!(reports.len() > 10, "{} reports", reports.len());
+    reports.iter().for_each(account::assert_all_accounted);
+}

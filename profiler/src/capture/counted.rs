@@ -1,10 +1,10 @@
 //! What every tool's object counts: the ledger, and hits by thread.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use profiler_common::{
     busiest::ThreadHits,
-    ledger::{Counters, MAX_COUNTERS},
+    ledger::{Class, Counters, Entry, MAX_COUNTERS},
 };
 
 use super::object::Object;
@@ -24,26 +24,74 @@ pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
     Ok(hits)
 }
 
-/// The ledger's counters, of which the tool has `N`, added up over the CPUs.
+/// How often counters are read again, at most, to find each CPU between two hits.
+const READS: usize = 100;
+
+/// The ledger's counters, of which the tool has `N`, added up over the CPUs. While the programs run, a hit may have been counted and its
+/// outcome not yet: each CPU is read again until its counters add up by `entries`. If these are none, they need not.
 ///
 /// # Errors
 /// If the map cannot be read.
-pub(crate) fn counters<const N: usize>(object: &Object) -> Result<[u64; N]> {
+pub(crate) fn counters<const N: usize>(object: &Object, entries: &[Entry]) -> Result<[u64; N]> {
     let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", e))?;
-    let mut per_cpu = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
-    let key = 0u32;
-    bpf::lookup(object.map("COUNTERS")?, &key, per_cpu.as_mut_slice())
-        .map_err(|e| unreadable("the ledger", e))?;
+    let mut read = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
+    let mut settled = vec![None; cpus];
+    for _ in 0..READS {
+        bpf::lookup(object.map("COUNTERS")?, &0u32, read.as_mut_slice())
+            .map_err(|e| unreadable("the ledger", e))?;
+        for (settled, read) in settled.iter_mut().zip(&read) {
+            *settled = settled.or_else(|| adds_up(entries, &read.of).then_some(*read));
+        }
+        if settled.iter().all(Option::is_some) {
+            break;
+        }
+    }
     let mut sum = [0; N];
-    for cpu in per_cpu {
-        for (total, count) in sum.iter_mut().zip(cpu.of) {
+    for (settled, last) in settled.into_iter().zip(read) {
+        for (total, count) in sum.iter_mut().zip(settled.unwrap_or(last).of) {
             *total += count;
         }
     }
     Ok(sum)
 }
 
+/// Whether each probe has as many outcomes as hits.
+fn adds_up(entries: &[Entry], counts: &[u64]) -> bool {
+    let mut left: BTreeMap<&str, u64> = BTreeMap::new();
+    for (entry, count) in entries.iter().zip(counts) {
+        let left = left.entry(entry.probe).or_default();
+        *left = match entry.class {
+            Class::Hits => left.wrapping_add(*count),
+            Class::Quality => *left,
+            _ => left.wrapping_sub(*count),
+        };
+    }
+    left.values().all(|left| *left == 0)
+}
+
 /// A map that cannot be read.
 pub(crate) fn unreadable(what: &str, error: io::Error) -> Error {
     Error::new(ErrorKind::Kernel, format_args!("tried to read {what} from the kernel")).because_of(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hit_under_way_does_not_add_up() {
+        let entry = |probe, class| Entry { name: "", probe, class };
+        let entries = [
+            entry("one", Class::Hits),
+            entry("one", Class::Recorded),
+            entry("two", Class::Hits),
+            entry("one", Class::Lost),
+            entry("two", Class::Filtered),
+            entry("two", Class::Quality),
+        ];
+        assert!(adds_up(&entries, &[3, 2, 5, 1, 5, 9]));
+        assert!(!adds_up(&entries, &[4, 2, 5, 1, 5, 9]), "its outcome comes");
+        assert!(!adds_up(&entries, &[3, 2, 4, 1, 5, 9]), "the hit was read before");
+        assert!(adds_up(&[], &[4, 2]));
+    }
 }

@@ -41,6 +41,6 @@ pub(super) fn try_out(method: Method) -> Result<()> {
         stepped: false,
     };
     let attacher = Attacher::new(PROGRAMS, method);
-    let seen = || Ok(counters::<{ Counter::COUNT }>(&object)?[Counter::ReturnHits as usize]);
+    let seen = || Ok(counters::<{ Counter::COUNT }>(&object, &[])?[Counter::ReturnHits as usize]);
     canary::follow(&object, attacher, cookie.pack(), seen)
 }

@@ -1,6 +1,7 @@
 //! From the kernel side's maps to rows: the only step that sees wire types.
 
 use profiler_common::{
+    ledger::Ledger,
     memleak::{StackTotals, counters::Counter, sampling::WEIGHT_ONE},
     space::key_space,
 };
@@ -51,7 +52,7 @@ pub(crate) fn snapshot(
             row.add_live(&live.part, moment, moment.window().slot_units());
         }
     })?;
-    let counters = counters(object)?;
+    let counters = counters(object, <Counter as Ledger>::ENTRIES)?;
     Ok(Snapshot { rows: rows.into_iter().flatten().map(|row| *row).collect(), counters })
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use profiler_common::{
-    ledger::Class,
+    ledger::{Class, Ledger},
     memleak::{FREES_NEST, counters::Counter},
 };
 
@@ -141,7 +141,7 @@ impl Memleak {
     }
 
     fn counters(&self) -> Result<[u64; Counter::COUNT]> {
-        counted::counters(self.object()?)
+        counted::counters(self.object()?, <Counter as Ledger>::ENTRIES)
     }
 
     /// Attaches to a space with what is needed for it.
@@ -321,6 +321,7 @@ impl Tool for Memleak {
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
         self.memory.look(&on.spaces, false);
+        self.memory.families.look(on.living());
         self.look_at_held(on)
     }
 
