@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -298,6 +299,32 @@ fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
         Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", work]).finish(PATIENCE).report(0);
     let text = report["findings"].to_string();
     assert!(text.contains("Children of the target that have ended used"), "{text}");
+}
+
+/// A target whose parent collects it at once cannot be asked when it has ended: what its children did is known from before.
+#[test]
+fn the_work_of_ended_children_is_known_when_their_parent_has_ended_too() {
+    let Some(_live) = support::live() else { return };
+    // Some seconds of work: with probes on malloc each step takes longer.
+    let memleak = ("memleak", &["--gate", "--older", "200ms"][..], 4_000);
+    for (tool, options, steps) in [memleak, ("syscalls", &["--gate"], 50_000)] {
+        let work = format!(
+            "read go; for a in 1 2 3 4 5 6 7 8 9; do for b in 1 2 3 4 5 6 7 8 9; do \
+             (i=0; while [ $i -lt {steps} ]; do i=$((i+1)); done); done; done"
+        );
+        let parent = format!("exec 3<&0; sh -c '{work}' <&3 & echo $!; wait");
+        let mut shell = Command::new("sh");
+        let mut shell =
+            shell.args(["-c", &parent]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut pid = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        let observer = Observer::attach(tool, pid.trim().parse().unwrap(), options);
+        shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let report = observer.finish(PATIENCE).report(3);
+        shell.wait().unwrap();
+        let text = report["findings"].to_string();
+        assert!(text.contains("Children of the target that have ended"), "{tool}: {text}");
+    }
 }
 
 /// A child that has ended by the time of the report may have leaked all that there was: its parent only waited for it.

@@ -47,6 +47,11 @@ impl Observation<'_> {
         self.length.is_some()
     }
 
+    /// The processes that have not ended.
+    pub(crate) fn living(&self) -> impl Iterator<Item = u32> {
+        self.spaces.iter().filter(|space| space.ended.is_none()).map(|space| space.process.pid())
+    }
+
     /// How long it has lasted.
     pub(crate) fn lasted(&self) -> Duration {
         self.length.unwrap_or_else(|| self.began.elapsed())

@@ -15,7 +15,10 @@ use self::{
     children::{Children, children, left_behind},
     halted::halted,
 };
-use super::{observation::Observation, space::Space};
+use super::{
+    observation::Observation,
+    space::{Came, Space},
+};
 use crate::{
     error::Error,
     report::{Finding, Phrase, Severity},
@@ -132,8 +135,9 @@ pub(crate) fn sight(view: &View<'_>, unrecorded: impl FnOnce() -> Option<Finding
         look_at_ended(&mut sight, view);
         return sight;
     }
-    if seen && living.len() > 1 {
-        // One by one: one may be idle while another works.
+    let from_the_start = living.iter().filter(|space| space.seen.came == Came::First).count();
+    if seen && living.len() > 1 && from_the_start != 1 {
+        // One by one: one may be idle while another works. If only one was there from the start, the others are its children.
         for target in living.chunks(1) {
             if target.iter().all(|space| !active.contains(&space.process.pid())) {
                 let own = Own::of(view, target);

@@ -82,28 +82,39 @@ impl Used {
 
 /// What processes and their children had used at some moment.
 #[derive(Debug, Default)]
-pub(crate) struct Families(BTreeMap<u32, Used>);
+pub(crate) struct Families {
+    before: BTreeMap<u32, Used>,
+    /// What they had used when they were last looked at: for those that are gone.
+    last: BTreeMap<u32, Used>,
+}
 
 impl Families {
     /// Looks at processes and their children now.
     pub(crate) fn of(pids: &[u32]) -> Families {
         let all = descendants(pids).into_iter().chain(pids.iter().copied());
-        Families(all.filter_map(|pid| Some((pid, Used::of(pid)?))).collect())
+        let before = all.filter_map(|pid| Some((pid, Used::of(pid)?))).collect();
+        Families { before, last: BTreeMap::new() }
+    }
+
+    /// Looks at processes again. One that ends and is collected by its parent can no longer be asked.
+    pub(crate) fn look(&mut self, pids: impl Iterator<Item = u32>) {
+        self.last.extend(pids.filter_map(|pid| Some((pid, Used::of(pid)?))));
     }
 
     /// Whether one of them has ended, but for those that are `observed`.
     pub(crate) fn has_ended_but(&self, observed: impl Fn(u32) -> bool) -> bool {
-        self.0.keys().any(|pid| !observed(*pid) && living(*pid).is_none())
+        self.before.keys().any(|pid| !observed(*pid) && living(*pid).is_none())
     }
 
-    /// What a process has used since; all of it, if it was not there then.
+    /// What a process has used since; all of it, if it was not there then. If it is gone, up to the last look.
     pub(crate) fn since(&self, pid: u32) -> Option<Used> {
-        Some(self.after(pid, Used::of(pid)?))
+        let used = Used::of(pid).or_else(|| self.last.get(&pid).copied())?;
+        Some(self.after(pid, used))
     }
 
     /// The same of a process that had used this much in all.
     pub(crate) fn after(&self, pid: u32, now: Used) -> Used {
-        now.without(&self.0.get(&pid).copied().unwrap_or_default())
+        now.without(&self.before.get(&pid).copied().unwrap_or_default())
     }
 }
 

@@ -87,7 +87,13 @@ impl Children<'_> {
         }
         self.say_who(instead, &mut sentence);
         self.say_children(&mut sentence);
-        sentence.push(Phrase::plain(format!(", not observed. {}", to_type(&self.children, self.way))));
+        // Children that begin later are observed.
+        let why = if self.view.on.settings.children {
+            ": --children follows only those that begin later"
+        } else {
+            ""
+        };
+        sentence.push(Phrase::plain(format!(", not observed{why}. {}", to_type(&self.children, self.way))));
         let terms = self.view.terms;
         let rule = if instead { terms.nothing_seen } else { terms.children };
         Finding::new(rule, Severity::Limit, sentence)
