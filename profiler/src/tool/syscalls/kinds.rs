@@ -20,6 +20,8 @@ const OTHER_WAITS: [u64; 18] =
     [34, 43, 61, 65, 70, 73, 128, 130, 208, 220, 243, 247, 288, 333, 449, 455, 58, 426];
 /// Calls that read from one descriptor: read, pread64, readv, recvfrom, recvmsg.
 pub(super) const READS: [u64; 5] = [0, 17, 19, 45, 47];
+/// Calls by which a server receives connections, messages or data: read, readv, accept, recvfrom, recvmsg, accept4, recvmmsg.
+pub(super) const RECEIVES: [u64; 7] = [0, 19, 43, 45, 47, 288, 299];
 /// Calls that write to one descriptor: write, pwrite64, writev, sendto, sendmsg.
 pub(super) const WRITES: [u64; 5] = [1, 18, 20, 44, 46];
 /// Calls that send one message: sendto, sendmsg.

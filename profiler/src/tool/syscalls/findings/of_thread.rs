@@ -5,8 +5,8 @@ use crate::{
     report::{Finding, Unit, Value},
     tool::syscalls::{
         kinds::{
-            CLOCK_GETTIME, CLOCKS, FUTEX, LOOKUPS, POLLS, READS, SENDS, SLEEPS, SYNCS, WRITES, is_wait,
-            native,
+            CLOCK_GETTIME, CLOCKS, FUTEX, LOOKUPS, POLLS, READS, RECEIVES, SENDS, SLEEPS, SYNCS, WRITES,
+            is_wait, native,
         },
         names,
         rows::{Sum, Who},
@@ -37,9 +37,11 @@ pub(super) const EAGAIN_PER_S: f64 = 1_000.0;
 pub(super) const EAGAIN_SHARE: f64 = 0.9;
 /// This many clock reads per second go through the kernel.
 pub(super) const CLOCKS_PER_S: f64 = 1_000.0;
-/// Lookups of files that do not exist, per second and in all. A program that starts also looks for many, but only briefly.
+/// Lookups of files that do not exist, per second and in all. A program that starts also looks for many, but only briefly. A server looks
+/// for what its clients ask for: this many for each call in which the thread receives something.
 pub(super) const MISSING_PER_S: f64 = 100.0;
 pub(super) const MISSING_LEAST: u64 = 1_000;
+pub(super) const MISSING_PER_RECEIVED: u64 = 5;
 /// A thread has a regular loop if it sleeps this often per second, and this many times for each sync. A sync that takes longer
 /// than this then delays the loop.
 pub(super) const REGULAR_PER_S: f64 = 5.0;
@@ -207,8 +209,10 @@ impl Judged<'_> {
         let missing = |sum: &Sum| sum.errors.get(&ENOENT).copied().unwrap_or(0);
         let lookups = self.of(&LOOKUPS);
         let (call, sum) = lookups.iter().max_by_key(|(_, sum)| missing(sum))?;
+        let received: u64 = self.of(&RECEIVES).iter().map(|(_, sum)| sum.returned).sum();
         let rate = self.rate(missing(sum));
-        (rate >= MISSING_PER_S && missing(sum) >= MISSING_LEAST).then(|| {
+        let least = MISSING_LEAST.max(MISSING_PER_RECEIVED * received);
+        (rate >= MISSING_PER_S && missing(sum) >= least).then(|| {
             let words = format!(
                 "calls {} {} times a second for files that do not exist: remember which are missing.",
                 names::call(*call),

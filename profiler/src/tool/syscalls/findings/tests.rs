@@ -136,6 +136,8 @@ fn clocks_missing_files_and_syncs() {
     assert_eq!(rules_of(&cpu_clocks), ["time"], "no vDSO has the clock of a thread's processor time");
     assert_eq!(said(&[(257, failing(calls(300, 2_000, 0), ENOENT, 290))]), ["missing_files", "time"]);
     assert_eq!(said(&[(257, failing(calls(300, 2_000, 0), ENOENT, 3))]), ["time"]);
+    let asked_for = [(257, failing(calls(300, 2_000, 0), ENOENT, 290)), (45, calls(100, 2_000, 100))];
+    assert_eq!(said(&asked_for), ["time"], "clients ask for files that a server does not have");
     let sleeps = || (230, calls(60, 15_000_000, 0));
     assert_eq!(said(&[sleeps(), (74, calls(1, 90_000_000, 0))]), ["sync_in_loop", "time"]);
     let saver = [(230, calls(10, 15_000_000, 0)), (74, calls(10, 30_000_000, 0))];
@@ -273,7 +275,10 @@ fn the_documentation_has_the_thresholds() {
             rules::FUTEX_STORM,
             vec![count(FUTEX_PER_S), share(FUTEX_IN_VAIN), share(FUTEX_SHORT), time(FUTEX_SHORT_NS)],
         ),
-        (rules::MISSING_FILES, vec![count(MISSING_PER_S), count(MISSING_LEAST as f64)]),
+        (
+            rules::MISSING_FILES,
+            vec![count(MISSING_PER_S), count(MISSING_LEAST as f64), MISSING_PER_RECEIVED.to_string()],
+        ),
         (rules::SYNC_IN_LOOP, vec![count(REGULAR_PER_S), SLEEPS_PER_SYNC.to_string(), time(SYNC_NS)]),
     ] {
         let row = page.lines().find(|line| line.starts_with(&format!("| `{rule}` |"))).unwrap();

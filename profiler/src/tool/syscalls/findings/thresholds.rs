@@ -4,9 +4,9 @@ use super::{
     LEAST,
     of_process::{FUTEX_IN_VAIN, FUTEX_PER_S, FUTEX_SHORT, FUTEX_SHORT_NS},
     of_thread::{
-        CLOCKS_PER_S, EAGAIN_PER_S, EAGAIN_SHARE, MISSING_LEAST, MISSING_PER_S, REGULAR_PER_S, SENDS_PER_S,
-        SENDS_PER_TURN, SHORT, SHORT_NS, SLEEPS_PER_SYNC, SPIN_EMPTY, SPIN_PER_S, SYNC_NS, TINY_BYTES,
-        TINY_PER_S, TINY_PER_WAIT, TINY_READ_NS,
+        CLOCKS_PER_S, EAGAIN_PER_S, EAGAIN_SHARE, MISSING_LEAST, MISSING_PER_RECEIVED, MISSING_PER_S,
+        REGULAR_PER_S, SENDS_PER_S, SENDS_PER_TURN, SHORT, SHORT_NS, SLEEPS_PER_SYNC, SPIN_EMPTY, SPIN_PER_S,
+        SYNC_NS, TINY_BYTES, TINY_PER_S, TINY_PER_WAIT, TINY_READ_NS,
     },
 };
 use crate::{
@@ -53,7 +53,12 @@ pub(in crate::tool::syscalls) fn thresholds() -> [(&'static str, String); 8] {
         ),
         (
             rules::MISSING_FILES,
-            format!("{} ENOENT/s, {} in all", count(MISSING_PER_S), count(MISSING_LEAST as f64)),
+            format!(
+                "{} ENOENT/s, {} in all, {} for each call that receives something",
+                count(MISSING_PER_S),
+                count(MISSING_LEAST as f64),
+                MISSING_PER_RECEIVED
+            ),
         ),
         (
             rules::SYNC_IN_LOOP,
