@@ -170,8 +170,12 @@ fn decision(
 fn why_open(report: &Report) -> Option<String> {
     let findings = report.findings.iter().enumerate();
     let open = findings.filter(|(place, finding)| limits(*place, finding));
-    let mut rules: Vec<&str> = open.map(|(_, finding)| finding.rule.as_ref()).collect();
-    rules.dedup();
+    let mut rules: Vec<&str> = Vec::new();
+    for (_, finding) in open {
+        if !rules.contains(&finding.rule.as_ref()) {
+            rules.push(finding.rule.as_ref());
+        }
+    }
     match rules.as_slice() {
         [] => None,
         // Reports of versions without rules.

@@ -56,6 +56,7 @@ impl Run<'_> {
         let live = |space: &&mut Space| space.number == number && space.ended.is_none();
         let Some(old) = self.on.spaces.iter_mut().find(live) else { return false };
         old.end(REPLACED.to_owned(), monotonic_ns());
+        self.joining.too_short += u64::from(!self.tools.iter().all(|tool| tool.sees(number)));
         self.on.tracker.forget(number);
         self.forget(number);
         true
@@ -84,6 +85,7 @@ impl Run<'_> {
         let process = Process::open(pid)?;
         if self.on.ground.is_replaced(number) {
             self.joining.passing.insert(number, process);
+            self.joining.too_short += u64::from(self.tools.iter().any(|tool| tool.about().has_uprobes));
             return Ok(None);
         }
         let knows_pids = self.on.in_initial_namespace;
@@ -97,6 +99,7 @@ impl Run<'_> {
         tools.iter().try_for_each(|tool| tool.check(&space, &on.modules))?;
         if on.ground.is_replaced(number) || space.is_another_program() {
             joining.passing.insert(number, space.process);
+            joining.too_short += u64::from(tools.iter().any(|tool| tool.about().has_uprobes));
             return Ok(None);
         }
         for tool in &mut *tools {

@@ -88,10 +88,10 @@ impl Joining {
         match self.too_short {
             0 => {}
             1 => remarks.push(
-                "1 process ended before probes were in it: what these would have seen is missing".to_owned(),
+                "1 program ended before probes were in it: what these would have seen is missing".to_owned(),
             ),
             many => remarks.push(format!(
-                "{many} processes ended before probes were in them: what these would have seen is missing"
+                "{many} programs ended before probes were in them: what these would have seen is missing"
             )),
         }
         if self.at_the_end > 0 {

@@ -18,7 +18,7 @@ use crate::{
         Part, memory,
         sight::{self, Sight, Terms, View, sight},
     },
-    report::Finding,
+    report::{Finding, Severity},
     tool::Tool as _,
 };
 
@@ -80,15 +80,16 @@ pub(super) fn complete(
     }
     let (before_unproved, limits) =
         if leaks { (Vec::new(), before_unproved) } else { (before_unproved, Vec::new()) };
-    let limiting: Vec<Finding> = before
+    let (crashed, gone): (Vec<Finding>, Vec<Finding>) =
+        sight::gone::findings(view).into_iter().partition(|finding| finding.severity == Severity::Limit);
+    let limiting: Vec<Finding> = crashed
         .into_iter()
+        .chain(before)
         .chain(memory::finding(&grown, length, rules::UNEXPLAINED_GROWTH))
         .chain(before_unproved)
         .collect();
     place(&mut part.findings, limiting, sight::gone::killed(on, rules::KILLED));
-    part.findings.extend(
-        limits.into_iter().chain(sight::gone::findings(view)).chain(gone::freed(session)).chain(behind),
-    );
+    part.findings.extend(limits.into_iter().chain(gone).chain(gone::freed(session)).chain(behind));
     if !grown.is_empty() {
         part.sections.push(memory::section(&grown));
     }
@@ -106,7 +107,6 @@ fn place(findings: &mut Vec<Finding>, limiting: Vec<Finding>, harm: impl Iterato
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Severity;
 
     #[test]
     fn a_leak_comes_before_what_limits_other_answers_and_behind_what_died() {
