@@ -92,7 +92,7 @@ pub(crate) struct OutputArgs {
     /// Format of standard output.
     #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = values::format())]
     pub(crate) format: Format,
-    /// Rows to show per table.
+    /// Rows to show per table of the text; the other formats have all.
     #[arg(long, value_name = "N", default_value = "20", value_parser = values::rows, allow_negative_numbers = true)]
     pub(crate) top: usize,
     /// No colours. The variable NO_COLOR does the same.

@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use super::check::{Answer, Area, Check, Need, Question};
 use crate::{
     kernel::bpf::{self, BareMap},
-    observe::limits,
+    observe::{initial_pid_namespace, limits},
     target::status::Status,
 };
 
@@ -72,7 +72,7 @@ const PID_NAMESPACE: Question = Question {
     area: Area::Privileges,
     title: "the host's pids",
     need: Need::Useful,
-    disables: "`-- COMMAND`, and noticing that a target replaces itself by exec",
+    disables: "syscalls, `-- COMMAND`, and noticing that a target replaces itself by exec",
     remedy: "run profiler on the host, or in a container that shares the host's pids",
     fix: Some(IN_A_CONTAINER),
 };
@@ -177,10 +177,7 @@ pub(super) fn checks(wanted: Wanted) -> Vec<Check> {
 
 fn pid_namespace() -> Check {
     match fs::read_link("/proc/self/ns/pid") {
-        // PROC_PID_INIT_INO, include/linux/proc_ns.h.
-        Ok(link) if link.as_os_str() == "pid:[4026531836]" => {
-            PID_NAMESPACE.answered(Answer::Yes, "the first pid namespace")
-        }
+        Ok(_) if initial_pid_namespace() => PID_NAMESPACE.answered(Answer::Yes, "the first pid namespace"),
         Ok(_) => {
             PID_NAMESPACE.answered(Answer::No, "profiler is in a pid namespace of its own (a container)")
         }

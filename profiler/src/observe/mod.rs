@@ -36,5 +36,6 @@ pub(crate) use self::{
     found::Beginning,
     observation::{Observation, monotonic_ns},
     report::Part,
+    setup::{initial_pid_namespace, require_kernel_pids},
     targets::leave_out_unseen,
 };

@@ -227,8 +227,21 @@ fn watch_ends(spaces: &[Space]) -> Result<Ends> {
 
 /// Whether our pids are those of the kernel. The initial pid namespace has this inode number since Linux 3.8
 /// (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
-fn initial_pid_namespace() -> bool {
+pub(crate) fn initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
+/// For tools that know processes by the kernel's pids.
+///
+/// # Errors
+/// If ours are others.
+pub(crate) fn require_kernel_pids() -> Result<()> {
+    if initial_pid_namespace() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::UnsupportedTarget, "tried to observe processes by their pids")
+        .because("profiler is in a pid namespace (a container), where the kernel's process ids are not known")
+        .hint("run profiler on the host"))
 }
 
 /// Children are identified by the kernel's pids.

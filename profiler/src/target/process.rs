@@ -277,14 +277,18 @@ fn facts(pid: u32) -> Option<Facts> {
     })
 }
 
+/// The threads of a process; none if it is gone.
+pub(crate) fn threads_of(pid: u32) -> impl Iterator<Item = u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok())
+}
+
 /// How many threads of a process have not ended.
 fn living_threads(pid: u32) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let tids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
     let lives = |tid: &u32| {
         Stat::of_thread(*tid).and_then(|stat| stat.state()).is_some_and(|state| !matches!(state, b'Z' | b'X'))
     };
-    tids.filter(lives).count()
+    threads_of(pid).filter(lives).count()
 }
 
 /// The name of a process, if it still runs.

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fs};
 
-use crate::{target::stat::Stat, text::Text};
+use crate::{
+    target::{process::threads_of, stat::Stat},
+    text::Text,
+};
 
 /// Most threads whose time [`of_processes`] reads: each takes some 10 µs of ours.
 const MOST: usize = 1024;
@@ -59,11 +62,7 @@ pub(crate) fn began_after(tid: u32, ticks: u64) -> bool {
 
 /// What the threads of these processes have used so far: of all of them, or of the first 1024.
 pub(crate) fn of_processes(pids: impl Iterator<Item = u32>) -> HashMap<u32, Had> {
-    let tids = pids.flat_map(|pid| {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        tasks.filter_map(|task| task.file_name().to_str()?.parse::<u32>().ok())
-    });
-    tids.take(MOST).filter_map(|tid| Some((tid, had(tid)?))).collect()
+    pids.flat_map(threads_of).take(MOST).filter_map(|tid| Some((tid, had(tid)?))).collect()
 }
 
 /// The name of a thread.

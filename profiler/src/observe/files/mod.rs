@@ -6,10 +6,10 @@ pub(crate) mod members;
 
 use std::{collections::HashMap, num::NonZero, thread};
 
-use profiler_common::file::FileRecord;
+use profiler_common::file::{FileRecord, NO_FILE, Unknown};
 
 use self::label::Labels;
-use crate::text::Text;
+use crate::{report::Value, text::Text};
 
 /// Numbers of files. 0 stands for none, so one file fewer can be told apart.
 pub(crate) const MAX_FILES: u32 = 1 << 14;
@@ -53,7 +53,27 @@ impl Files {
     }
 
     /// The label of the file of this number; `None` if its name has not arrived.
-    pub(crate) fn label(&self, number: u32) -> Option<Text> {
+    fn label(&self, number: u32) -> Option<Text> {
         self.known.get(&number).map(|file| self.labels.of(file))
+    }
+
+    /// The label of the file that a call used, or the words for why it is not known: an [`Unknown`] by its number.
+    pub(crate) fn of_call(&self, number: u32, unknown: u32) -> Value {
+        if number != NO_FILE {
+            return match self.label(number) {
+                Some(label) => Value::Name(label),
+                None => Value::Unknown("its name did not fit into the ring".to_owned()),
+            };
+        }
+        let why = match Unknown::of_number(unknown) {
+            Unknown::NoDescriptor => "the call has no descriptor",
+            Unknown::Closed => "its descriptor was not open",
+            Unknown::Changed => {
+                "its descriptor was closed or given to another file while the call was in progress"
+            }
+            Unknown::Full => "there are more files than there is room for",
+            Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
+        };
+        Value::Unknown(why.to_owned())
     }
 }

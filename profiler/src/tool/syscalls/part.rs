@@ -24,7 +24,7 @@ use crate::{
     observe::{Observation, Part, space::Space},
     report::{Finding, Severity, Unit, Value, identity::identify},
     stack::own::{Named, Weight},
-    target::stat::ticks_before,
+    target::{process::threads_of, stat::ticks_before},
     text::Text,
     units,
 };
@@ -102,13 +102,15 @@ const LOSSES: [(Counter, &str); 2] = [
     ),
 ];
 
-/// Says that calls are missing from the table of callers, if it had no room. All other tables have them.
-pub(super) fn callers_lost(counted: &Counted) -> Option<Finding> {
-    let lost = counted.counter(Counter::CallerLost);
+/// Says that calls are missing from the table of callers, if it or the table of stacks had no room. All other tables have them. Calls
+/// without a stack are in a row of their own, but not those of `children`.
+pub(super) fn callers_lost(counted: &Counted, children: bool) -> Option<Finding> {
+    let without_stack = if children { counted.counter(Counter::StackTableFull) } else { 0 };
+    let lost = counted.counter(Counter::CallerLost) + without_stack;
     (lost > 0).then(|| {
         let words = format!(
-            "{} calls are missing from the table of callers because it is full: --stacks slow takes fewer stacks. The other \
-             tables have all calls.",
+            "{} calls are missing from the table of callers because it is full: --stacks slow takes fewer stacks, and \
+             --max-stacks makes room for more. The other tables have all calls.",
             units::count(lost as f64)
         );
         Finding::plain(rules::CALLERS_LOST, Severity::Limit, words)
@@ -163,12 +165,6 @@ pub(super) fn stacks(
     let singles =
         listed.iter().map(|call| Single { call: *call, space: call.space(), stack: place(call.stack()) });
     (callers.collect(), singles.collect())
-}
-
-/// The current threads of a process.
-fn threads_of(pid: u32) -> impl Iterator<Item = u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-    tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// The names of all threads, also of those that made no call.

@@ -41,11 +41,10 @@ const MESSAGES: u32 = 300;
 /// How long series are measured before the programs are attached, while they are, and after. The shortest series counts, because
 /// disturbances only make series longer. On a virtual machine with shared processors most are disturbed, for up to 100 ms at a time.
 const MEASURING: Duration = Duration::from_millis(200);
-/// How often a price that seems too high is measured again,
+/// How often a price that seems too high is measured again, and how long to wait before that.
 const AGAIN: usize = 3;
-/// and how long to wait before that.
 const ANOTHER_MOMENT: Duration = Duration::from_millis(200);
-/// A price above this is measured again: either the machine is slow, or it was busy during the measurement.
+/// A price above this seems too high: either the machine is slow, or it was busy during the measurement.
 const HIGH_NS: f64 = 1_000.0;
 /// How long to leave the processor to others between series.
 const BETWEEN: Duration = Duration::from_millis(5);
@@ -169,13 +168,8 @@ pub(super) fn least(
         if least.counted_ns < HIGH_NS && !refuses(least) {
             break;
         }
-        let measured = match again() {
-            Ok(price) => price,
-            Err(error) => {
-                tracing::info!("what a call costs is not measured again: {error}");
-                break;
-            }
-        };
+        let measured = again().inspect_err(|error| tracing::info!("a call is not priced again: {error}"));
+        let Ok(measured) = measured else { break };
         let is_better = measured.measured && (!least.measured || measured.counted_ns < least.counted_ns);
         least = if is_better { measured } else { least };
     }

@@ -29,6 +29,7 @@ use crate::{
     observe::{
         files,
         ground::{Follows, Ground, Shape},
+        require_kernel_pids,
     },
     unwind::returns::Returns,
 };
@@ -114,6 +115,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether single calls are listed.
+    pub(super) fn lists(&self) -> bool {
+        self.list_ns != u64::MAX
+    }
+}
+
 /// The attached programs. Dropping them takes them away.
 pub struct Probes {
     pub(crate) object: Object,
@@ -157,7 +165,7 @@ impl Probes {
         let record_kind = u32::from(record_kind).to_ne_bytes();
         let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         // Only single calls have files.
-        let lists = limits.list_ns != u64::MAX;
+        let lists = limits.lists();
         let finds_files = lists && !lockdown::is_confidential();
         let files = if finds_files { files::members::globals(&types).map_err(lacks)? } else { Vec::new() };
         let [lists, finds_files] = [lists, finds_files].map(|on| u32::from(on).to_ne_bytes());
@@ -309,7 +317,8 @@ impl Probes {
 
     /// The kernel side's counters, without those that threads and cells have.
     pub(super) fn counters(&self) -> Result<[u64; Counter::COUNT]> {
-        counters(&self.object)
+        // Threads count their hits themselves.
+        counters(&self.object, &[])
     }
 
     pub(super) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
@@ -346,7 +355,7 @@ fn entries(limits: Limits) -> [(&'static str, u32); 6] {
         ("THREADS", threads),
         ("FREE_CELLS", cells),
         ("FREE_THREADS", threads),
-        ("CLOSING_FILES", if limits.list_ns == u64::MAX { 2 } else { files::max_closing() }),
+        ("CLOSING_FILES", if limits.lists() { files::max_closing() } else { 2 }),
     ]
 }
 
@@ -357,8 +366,9 @@ fn types() -> Result<Types> {
 /// Attaches the programs for a moment without any target, to find out whether the kernel accepts them.
 ///
 /// # Errors
-/// If it does not.
+/// If it does not, or if profiler is in a pid namespace.
 pub(super) fn try_out() -> Result<()> {
+    require_kernel_pids()?;
     let ground = Ground::load(&Shape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
     let limits = Limits { slots: 1, threads: 1, cells: 2, max_stacks: 16, ..Limits::default() };
     Probes::attach(limits, ground.shared()).map(drop)

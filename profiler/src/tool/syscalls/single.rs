@@ -1,17 +1,11 @@
 //! The table of single calls (`--slow`), each with the file or socket that it used.
 
-use profiler_common::{
-    file::{NO_FILE, Unknown},
-    syscalls::SlowCall,
-};
-
 use super::{
     names,
     rows::comm,
     tables::{CALL, THREAD, Tables},
 };
 use crate::{
-    observe::files::Files,
     report::{Role, Row, Section, StackRef, Unit, Value},
     units,
 };
@@ -30,7 +24,7 @@ impl Tables<'_> {
             cells.push(Value::Exact(single.call.duration_ns));
             cells.push(Value::Word(names::result(single.call.result.cast_signed())));
             cells.push(Value::Exact(single.call.argument));
-            cells.push(file(&self.on.files, &single.call));
+            cells.push(self.on.files.of_call(single.call.file, single.call.no_file));
             Row { cells, stacks: StackRef::user(single.stack), severity: None }
         });
         let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
@@ -62,24 +56,4 @@ impl Tables<'_> {
         section.number_rows();
         section
     }
-}
-
-/// What a call used, or why that is not known.
-fn file(files: &Files, call: &SlowCall) -> Value {
-    if call.file != NO_FILE {
-        return match files.label(call.file) {
-            Some(label) => Value::Name(label),
-            None => Value::Unknown("its name did not fit into the ring".to_owned()),
-        };
-    }
-    let why = match Unknown::of_number(call.no_file) {
-        Unknown::NoDescriptor => "the call has no descriptor",
-        Unknown::Closed => "its descriptor was not open",
-        Unknown::Changed => {
-            "its descriptor was closed or given to another file while the call was in progress"
-        }
-        Unknown::Full => "there are more files than there is room for",
-        Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
-    };
-    Value::Unknown(why.to_owned())
 }

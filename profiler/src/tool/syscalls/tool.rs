@@ -32,7 +32,10 @@ use crate::{
         uprobe::{Links, Loaded},
     },
     error::{Error, ErrorKind, Result},
-    observe::{Beginning, Observation, Part, ground::Ground, monotonic_ns, settings::Settings, space::Space},
+    observe::{
+        Beginning, Observation, Part, ground::Ground, monotonic_ns, require_kernel_pids, settings::Settings,
+        space::Space,
+    },
     report::{Ended, Probed},
     target::{
         family::Families,
@@ -113,13 +116,6 @@ impl Syscalls {
     }
 }
 
-impl Syscalls {
-    /// Whether single calls are listed.
-    fn lists(&self) -> bool {
-        self.limits.list_ns != u64::MAX
-    }
-}
-
 impl Tool for Syscalls {
     fn about(&self) -> &'static About {
         &ABOUT
@@ -158,7 +154,7 @@ impl Tool for Syscalls {
         self.probes = Some(Probes::over(object, self.limits)?);
         if self.per_call.is_none() {
             // No prediction is wanted, but the cost is reported all the same.
-            let lists = self.lists();
+            let lists = self.limits.lists();
             let found = find_out(&[], lists);
             let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
             let first = found.map_or(PerCall::ASSUMED, |found| found.per_call);
@@ -175,7 +171,7 @@ impl Tool for Syscalls {
         let begun = Instant::now();
         settings.stage.begin("counting calls, to predict the cost");
         let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let lists = self.lists();
+        let lists = self.limits.lists();
         let mut found = find_out(&pids, lists)?;
         found.settle(self.limits.stacks, settings.max_cost, || later(lists));
         self.per_call = Some(found.per_call);
@@ -210,14 +206,7 @@ impl Tool for Syscalls {
         }
         self.families =
             Families::of(&on.spaces.iter().map(|space| space.process.pid()).collect::<Vec<u32>>());
-        if on.in_initial_namespace {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::UnsupportedTarget, "tried to observe system calls")
-            .because(
-                "profiler is in a pid namespace (a container), where the kernel's process ids are not known",
-            )
-            .hint("run profiler on the host"))
+        require_kernel_pids()
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
@@ -233,7 +222,8 @@ impl Tool for Syscalls {
         true
     }
 
-    fn look(&mut self, _: &Observation<'_>) -> Result<()> {
+    fn look(&mut self, on: &Observation<'_>) -> Result<()> {
+        self.families.look(on.living());
         if self.limits.stacks == Stacks::Slow { self.adapt() } else { Ok(()) }
     }
 
@@ -362,7 +352,7 @@ impl Tool for Syscalls {
         account(&counted, &mut part, on.spaces.len());
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
-        part.findings.extend(callers_lost(&counted));
+        part.findings.extend(callers_lost(&counted, on.settings.children));
         outlook::complete(&mut part.findings, on, &self.families, &calling);
         Ok(part)
     }
