@@ -144,7 +144,7 @@ mod tests {
             remarks[1].starts_with("2 processes that began") && remarks[1].contains("process 8"),
             "{remarks:#?}"
         );
-        assert!(remarks[2].starts_with("2 processes ended before"), "{remarks:#?}");
+        assert!(remarks[2].starts_with("2 programs ended before"), "{remarks:#?}");
     }
 
     #[test]
