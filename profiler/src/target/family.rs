@@ -96,9 +96,9 @@ impl Families {
         Families { before, last: BTreeMap::new() }
     }
 
-    /// Looks at processes again. One that ends and is collected by its parent can no longer be asked.
+    /// Looks at processes again, at a bounded number of them. One that ends and is collected by its parent can no longer be asked.
     pub(crate) fn look(&mut self, pids: impl Iterator<Item = u32>) {
-        self.last.extend(pids.filter_map(|pid| Some((pid, Used::of(pid)?))));
+        self.last.extend(pids.take(MOST).filter_map(|pid| Some((pid, Used::of(pid)?))));
     }
 
     /// Whether one of them has ended, but for those that are `observed`.
