@@ -140,7 +140,7 @@ pub fn keep(file: u64, tid: u32) -> u32 {
     unsafe {
         describe(file, 0, room);
         read_name(file, room);
-        u32::from(CLOSING_FILES.insert(&tid, &(*room).named, 0).is_ok())
+        u32::from(CLOSING_FILES.insert(tid, &(*room).named, 0).is_ok())
     }
 }
 
@@ -149,7 +149,7 @@ pub fn keep(file: u64, tid: u32) -> u32 {
 pub fn kept(tid: u32) -> u32 {
     // SAFETY: an entry that only this thread uses. If it gives way to another one meanwhile, the name may be that of another file that is
     // being closed: there are so many entries that this takes as many threads that close files during one system call.
-    CLOSING_FILES.get_ptr_mut(&tid).map_or(NO_FILE, |named| unsafe { introduce(named) })
+    CLOSING_FILES.get_ptr_mut(tid).map_or(NO_FILE, |named| unsafe { introduce(named) })
 }
 
 /// Fills in the key and the record, except for the name.
