@@ -6,19 +6,13 @@ mod support;
 use serde_json::Value;
 use support::compile::Build;
 use support::observer::Observer;
-use support::rounds::medians;
+use support::rounds::{assert_near, measure};
 use support::workload::{PATIENCE, Workload};
 
 fn ns_per_turn(target: &mut Workload) -> f64 {
     target.say("go");
     let line = target.expect_line("{", PATIENCE);
     serde_json::from_str::<Value>(&line).unwrap()["ns_per_turn"].as_f64().unwrap()
-}
-
-/// The bar for every figure that says what a thread loses: a quarter of it, or two points.
-fn assert_near(what: &str, said: f64, truth: f64) {
-    let off = (said - truth).abs();
-    assert!(off <= 0.25 * truth || off <= 0.02, "{what}: {said:.3} was said, {truth:.3} is true");
 }
 
 /// The loss that the report of one round says, and the true one: by the program's own clock, compared to its speed before and after.
@@ -42,7 +36,7 @@ fn said_and_true(target: &mut Workload) -> [f64; 2] {
 fn the_reported_cost_is_what_the_program_loses() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("turns.c").build(), &["3000"]);
-    let [said, truth] = medians(|| said_and_true(&mut target));
+    let [said, truth] = measure(|| said_and_true(&mut target));
     target.quit();
     assert_near("the share", said, truth);
 }

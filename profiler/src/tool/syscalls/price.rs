@@ -38,9 +38,9 @@ use crate::{
 const MESSAGE: [u8; 128] = [7; 128];
 /// Messages in a series. It takes less than a millisecond, so that the scheduler rarely interrupts it.
 const MESSAGES: u32 = 300;
-/// How long series are measured before the programs are attached, while they are, and after. The shortest series counts, because
-/// disturbances only make series longer. On a virtual machine with shared processors most are disturbed, for up to 100 ms at a time.
-const MEASURING: Duration = Duration::from_millis(200);
+/// How long series are measured before the programs are attached, and after; while they are, for twice as long or more. The shortest series
+/// counts, because disturbances only make series longer. Where processors are shared most are disturbed, for up to 100 ms at a time.
+const MEASURING: Duration = Duration::from_millis(150);
 /// How often a price that seems too high is measured again, and how long to wait before that.
 const AGAIN: usize = 3;
 const ANOTHER_MOMENT: Duration = Duration::from_millis(200);
@@ -135,7 +135,7 @@ pub(super) fn find_out(pids: &[u32], lists: bool) -> Result<Found> {
     let moment = Moment::attach(&own, lists)?;
     let begun = Instant::now();
     let (calls, had) = (moment.calls()?, threads::of_processes(pids.iter().copied()));
-    let observed = shortest(if pids.is_empty() { MEASURING } else { COUNTING }, &mut series)?;
+    let observed = shortest(if pids.is_empty() { 2 * MEASURING } else { COUNTING }, &mut series)?;
     let (length, calls_after) = (begun.elapsed(), moment.calls()?);
     let made = calls_after.iter().filter_map(|(tid, after)| {
         let before = had.get(tid).copied().unwrap_or_default();
