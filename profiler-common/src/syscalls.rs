@@ -114,11 +114,17 @@ wire! {
         pub handled: u32,
         /// Number of its stack, if stacks are taken at every entry.
         pub stack: u64,
-        /// Its file, as [`Thread`] has it.
+    }
+}
+
+wire! {
+    /// The file of such a call, as [`Thread`] has it.
+    pub struct SuspendedFile {
+        /// Its address.
         pub file: u64,
-        /// The inode of its file.
+        /// The address of its inode.
         pub inode: u64,
-        /// Why its file is not known.
+        /// Why it is not known.
         pub no_file: u64,
     }
 }
@@ -182,6 +188,8 @@ wire! {
         pub comm: [u64; 2],
         /// Calls that wait for a handler to return, or to be restarted.
         pub suspended: [Suspended; MAX_SUSPENDED],
+        /// Their files, if single calls are listed.
+        pub suspended_files: [SuspendedFile; MAX_SUSPENDED],
         /// Index of the cell of a native call by its number; 0: none yet.
         pub cells: [u16; DIRECT_CALLS],
     }

@@ -235,7 +235,7 @@ fn each_program_of_a_process_is_a_target() {
 #[test]
 fn every_program_is_easy_to_verify() {
     let Some(_live) = support::live() else { return };
-    const TOO_MANY_VERIFIED: u64 = 25_000;
+    const TOO_MANY_VERIFIED: u64 = 20_000;
     // Finding files reads about forty members of structures.
     const TOO_MANY_WITH_FILES: u64 = 60_000;
     let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);

@@ -10,7 +10,7 @@ use core::ffi::c_void;
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
 use profiler_common::{
     opaque::{not_negative, opaque},
-    syscalls::{COMPAT, Counter, HAS_SUSPENDED, IN_CALL, MAX_SUSPENDED, Suspended, Thread},
+    syscalls::{COMPAT, Counter, HAS_SUSPENDED, IN_CALL, MAX_SUSPENDED, Suspended, SuspendedFile, Thread},
 };
 use profiler_ebpf::atomic;
 
@@ -74,6 +74,14 @@ unsafe fn place(thread: *mut Thread, number: u32) -> *mut Suspended {
     unsafe { (&raw mut (*thread).suspended).cast::<Suspended>().add(number) }
 }
 
+/// The place of its file.
+#[inline(always)]
+unsafe fn place_of_file(thread: *mut Thread, number: u32) -> *mut SuspendedFile {
+    let number = opaque(u64::from(number)) as usize & (MAX_SUSPENDED - 1);
+    // SAFETY: as in `place`.
+    unsafe { (&raw mut (*thread).suspended_files).cast::<SuspendedFile>().add(number) }
+}
+
 /// Suspends the call in progress: it has returned with one of the codes.
 ///
 /// # Safety
@@ -89,6 +97,9 @@ pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_r
             tally(thread, Counter::EnterAbandoned);
             for number in 1..MAX_SUSPENDED as u32 {
                 *place(thread, number - 1) = *place(thread, number);
+                if FILES.load() != 0 {
+                    *place_of_file(thread, number - 1) = *place_of_file(thread, number);
+                }
             }
             depth = MAX_SUSPENDED as u32 - 1;
         }
@@ -101,6 +112,7 @@ pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_r
         (*to).handled = 0;
         (*to).stack = (*thread).stack.into();
         if FILES.load() != 0 {
+            let to = place_of_file(thread, depth);
             (*to).file = (*thread).file;
             (*to).inode = (*thread).inode;
             (*to).no_file = (*thread).no_file.into();
@@ -152,6 +164,7 @@ unsafe fn take_up(thread: *mut Thread, last: *const Suspended, depth: u32) {
         (*thread).start_ns = (*last).start_ns;
         (*thread).stack = (*last).stack as u32;
         if FILES.load() != 0 {
+            let last = place_of_file(thread, depth - 1);
             (*thread).file = (*last).file;
             (*thread).inode = (*last).inode;
             (*thread).no_file = (*last).no_file as u32;
