@@ -29,6 +29,10 @@ pub mod task;
 #[cfg(target_arch = "bpf")]
 pub mod threads;
 
+/// Results and pointers of the kernel from here on, as unsigned numbers, are errors (`MAX_ERRNO`, include/linux/err.h).
+#[cfg(target_arch = "bpf")]
+pub const FIRST_ERROR: u64 = -4095i64 as u64;
+
 /// What the kernel demands of programs that call GPL-only helpers.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]

@@ -6,9 +6,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use profiler_common::file::{CUT, DETACHED, MAX_NAME_BYTES, MAX_STEPS, SHORTENED, UNNAMED};
 
 use super::{Room, append, hash, members as of, read};
-
-/// Error pointers of the kernel are above this: -4095.
-const FIRST_ERROR: u64 = -4095i64 as u64;
+use crate::FIRST_ERROR;
 
 /// The way from a file up to the root.
 #[repr(C)]

@@ -3,22 +3,15 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use profiler_common::file::Addresses;
+use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, FILE_KIND, LISTENS, SOCKET};
 
 use super::{Named, append, hash, members as of, read};
-
-const FILE_KIND: u16 = 0xf000; // S_IFMT
-const SOCKET: u16 = 0xc000; // S_IFSOCK
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const LISTENS: u64 = 10; // TCP_LISTEN
 
 /// Whether the file of this mode is a socket. The path of a bound Unix socket has this mode, too, but can only be opened with `O_PATH`; then
 /// there is no socket behind it, and all addresses are zero.
 #[inline(always)]
 pub(super) fn is_one(mode: u16) -> bool {
-    mode & FILE_KIND == SOCKET
+    u32::from(mode) & FILE_KIND == SOCKET
 }
 
 /// Reads the addresses. Returns a hash of what the label of the socket shows. `peer`: the address in user memory that the process asks it to

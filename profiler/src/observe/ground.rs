@@ -24,7 +24,7 @@ use crate::{
     kernel::{
         bpf::{self, ProgramKind},
         helpers::TASK_ITERATOR,
-        types::Types,
+        types::{Member, Types},
     },
 };
 
@@ -34,6 +34,13 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 const FILTER: &str = ".bss.filter";
 /// The filter of threads: another section.
 const FILTER_OF_THREADS: &str = ".bss.threads";
+/// Members that the programs read.
+const PLACES: [Member; 4] = [
+    ("TASK_PID", "task_struct", &["pid"]),
+    ("TASK_TGID", "task_struct", &["tgid"]),
+    ("TASK_SIGNAL", "task_struct", &["signal"]),
+    ("SIGNAL_LIVE", "signal_struct", &["live"]),
+];
 /// The maps that tools use in place of their own.
 const SHARED: [&str; 17] = [
     FILTER,
@@ -98,41 +105,26 @@ impl Ground {
     pub(crate) fn load(shape: &Shape) -> Result<Ground> {
         let types = Types::of_kernel()
             .map_err(|e| Error::new(ErrorKind::Kernel, "tried to read the kernel's types").because_of(e))?;
-        let offset = |structure: &str, path: &[&str]| {
-            let missing = || {
-                Error::new(ErrorKind::Kernel, "tried to follow the starts and ends of processes")
-                    .because(format_args!("the kernel's types have no {structure}.{}", path.join(".")))
-            };
-            let offset = types.offset(structure, path).and_then(|offset| u32::try_from(offset).ok());
-            offset.map(u32::to_ne_bytes).ok_or_else(missing)
-        };
-        let Follows { children, threads, beginnings } = shape.follows;
+        let places = types.globals(&PLACES).map_err(|e| {
+            Error::new(ErrorKind::Kernel, "tried to follow the starts and ends of processes").because_of(e)
+        })?;
+        let Follows { children, beginnings, .. } = shape.follows;
         let children_followed = u32::from(children).to_ne_bytes();
         let stacks = shape.max_stacks.to_ne_bytes();
         let beginnings_reported = u32::from(beginnings).to_ne_bytes();
-        let [pid, tgid] = match children || threads || beginnings {
-            true => [offset("task_struct", &["pid"])?, offset("task_struct", &["tgid"])?],
-            // Nothing else needs these, and each lookup takes a millisecond.
-            false => [[0; 4]; 2],
-        };
-        let signal = offset("task_struct", &["signal"])?;
-        let live = offset("signal_struct", &["live"])?;
-        let globals: [(&str, &[u8]); 7] = [
-            ("FOLLOW_CHILDREN", &children_followed),
+        let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        globals.extend([
+            ("FOLLOW_CHILDREN", children_followed.as_slice()),
             ("REPORT_BEGINNINGS", &beginnings_reported),
-            ("TASK_PID", &pid),
-            ("TASK_TGID", &tgid),
-            ("TASK_SIGNAL", &signal),
-            ("SIGNAL_LIVE", &live),
             ("MAX_STACKS", &stacks),
-        ];
+        ]);
         let entries = shape
             .tables
             .iter()
             .copied()
             .chain([("STACK_NUMBERS", shape.max_stacks), ("FILE_NUMBERS", MAX_FILES)])
             .collect();
-        let settings = Settings { globals: globals.into(), entries, ..Settings::default() };
+        let settings = Settings { globals, entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
         let map = |name: &str, bytes: usize| {
             let tried = || Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}"));

@@ -231,39 +231,45 @@ pub(crate) fn initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
+/// Refuses what is `tried` in a pid namespace, where something is not known, in the words of `lacks`.
+fn require_initial(tried: &str, lacks: &str, hint: &str) -> Result<()> {
+    if initial_pid_namespace() {
+        return Ok(());
+    }
+    let why = format!("profiler is in a pid namespace (a container), where {lacks}");
+    Err(Error::new(ErrorKind::UnsupportedTarget, tried).because(why).hint(hint))
+}
+
 /// For tools that know processes by the kernel's pids.
 ///
 /// # Errors
 /// If ours are others.
 pub(crate) fn require_kernel_pids() -> Result<()> {
-    if initial_pid_namespace() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::UnsupportedTarget, "tried to observe processes by their pids")
-        .because("profiler is in a pid namespace (a container), where the kernel's process ids are not known")
-        .hint("run profiler on the host"))
+    require_initial(
+        "tried to observe processes by their pids",
+        "the kernel's process ids are not known",
+        "run profiler on the host",
+    )
 }
 
 /// Children are identified by the kernel's pids.
 fn require_what_joining_needs(settings: &Settings) -> Result<()> {
-    if !settings.children || initial_pid_namespace() {
+    if !settings.children {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::UnsupportedTarget,
+    require_initial(
         "tried to follow the processes that targets fork (--children)",
+        "it does not see them begin",
+        "run profiler on the host, or give --name or --cgroup: they are looked for once a second",
     )
-    .because("profiler is in a pid namespace (a container), where it does not see them begin")
-    .hint("run profiler on the host, or give --name or --cgroup: they are looked for once a second"))
 }
 
 /// A command is recognized by the exec that starts it, and an exec by the kernel's pid. If our pids differ, the exec would not be
 /// noticed, and the report would be empty.
 pub(super) fn require_initial_namespace() -> Result<()> {
-    if initial_pid_namespace() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::UnsupportedTarget, "tried to start a command under observation")
-        .because("profiler is in a pid namespace (a container), where it does not see the command begin")
-        .hint("run profiler on the host, or start the command first and give its --pid"))
+    require_initial(
+        "tried to start a command under observation",
+        "it does not see the command begin",
+        "run profiler on the host, or start the command first and give its --pid",
+    )
 }

@@ -23,15 +23,15 @@ static FOLLOW_CHILDREN: Global<u32> = Global::new(0);
 static REPORT_BEGINNINGS: Global<u32> = Global::new(0);
 /// Offsets in `struct task_struct`, in bytes.
 #[unsafe(no_mangle)]
-static TASK_PID: Global<u32> = Global::new(0);
+static TASK_PID: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
-static TASK_TGID: Global<u32> = Global::new(0);
+static TASK_TGID: Global<u64> = Global::new(0);
 
 /// Offset in `struct task_struct`, and in `struct signal_struct`, in bytes.
 #[unsafe(no_mangle)]
-static TASK_SIGNAL: Global<u32> = Global::new(0);
+static TASK_SIGNAL: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
-static SIGNAL_LIVE: Global<u32> = Global::new(0);
+static SIGNAL_LIVE: Global<u64> = Global::new(0);
 
 /// `sched_process_exec`: runs after the new image is in place and before its first instruction. Addresses of the old image no
 /// longer mean anything.
@@ -72,7 +72,7 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
 /// # Safety
 /// `task` was given by the kernel with its type; the loader vouches for the offset.
 #[inline(always)]
-unsafe fn member(task: *const u8, offset: &Global<u32>) -> u32 {
+unsafe fn member(task: *const u8, offset: &Global<u64>) -> u32 {
     // SAFETY: the kernel makes such loads safe.
     unsafe { task.add(offset.load() as usize).cast::<u32>().read_volatile() }
 }

@@ -8,7 +8,7 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
 };
-use profiler_ebpf::{atomic, log};
+use profiler_ebpf::{FIRST_ERROR, atomic, log};
 
 use crate::{
     errors::{add_errors, fail},
@@ -21,8 +21,6 @@ use crate::{
 };
 
 const BPF_NOEXIST: u64 = 1;
-/// Results from here on, as unsigned numbers, are errors (`MAX_ERRNO`).
-pub(crate) const FIRST_ERROR: u64 = -4095i64 as u64;
 /// How often to try to replace the longest time in a cell that others write too.
 const MAX_TRIES: usize = 4;
 

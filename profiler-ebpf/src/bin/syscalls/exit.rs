@@ -7,10 +7,10 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{COMPAT, Counter, DIRECT_CALLS, HAS_SUSPENDED, IN_CALL, IS_NEW, Thread},
 };
-use profiler_ebpf::{atomic, threads};
+use profiler_ebpf::{FIRST_ERROR, atomic, threads};
 
 use crate::{
-    cells::{self, FIRST_ERROR, Fate, finish},
+    cells::{self, Fate, finish},
     enter::call,
     life,
     look::{is_to_be_looked_at, look},

@@ -5,10 +5,12 @@ use profiler_common::{
     file::{NO_FILE, Unknown},
     syscalls::Thread,
 };
-use profiler_ebpf::file::{self, File};
+use profiler_ebpf::{
+    FIRST_ERROR,
+    file::{self, File},
+};
 
 use crate::{
-    cells::FIRST_ERROR,
     look::{first_argument, second_argument},
     maps::{CLOSING_CALLS, DESCRIPTOR_CALLS, FILES, OPENING_CALLS, has_bit},
 };

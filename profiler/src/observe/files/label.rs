@@ -5,22 +5,19 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use profiler_common::file::{Addresses, CUT, DELETED, DETACHED, SHORTENED, UNNAMED};
+use profiler_common::file::{
+    AF_INET, AF_INET6, AF_UNIX, Addresses, CUT, DELETED, DETACHED, FILE_KIND, LISTENS, SHORTENED, SOCKET,
+    UNNAMED,
+};
 
 use super::File;
 use crate::text::Text;
 
-const KIND: u32 = 0o170_000; // S_IFMT
-const SOCKET: u32 = 0o140_000; // S_IFSOCK
 const PIPE: u32 = 0o010_000; // S_IFIFO
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 const AF_NETLINK: u16 = 16;
 const STREAM: u16 = 1; // SOCK_STREAM
 const DATAGRAMS: u16 = 2; // SOCK_DGRAM
 const PACKETS: u16 = 5; // SOCK_SEQPACKET
-const LISTENS: u64 = 10; // TCP_LISTEN
 
 /// Makes the labels of files.
 #[derive(Debug, Default)]
@@ -34,12 +31,12 @@ pub(super) struct Labels {
 impl Labels {
     pub(super) fn of(&self, file: &File) -> Text {
         let record = &file.record;
-        if record.mode & KIND == SOCKET {
+        if record.mode & FILE_KIND == SOCKET {
             return Text::new(self.socket(&record.addresses, &file.name, record.inode));
         }
         if record.flags & UNNAMED != 0 {
             return Text::new(match file.name.as_slice() {
-                [] if record.mode & KIND == PIPE => format!("pipe:[{}]", record.inode).into_bytes(),
+                [] if record.mode & FILE_KIND == PIPE => format!("pipe:[{}]", record.inode).into_bytes(),
                 [] => format!("inode {}", record.inode).into_bytes(),
                 name => name.to_vec(),
             });
