@@ -41,6 +41,7 @@ use self::{
     begun::{Refusal, Step},
     group::Group,
     keeper::Keeper,
+    user::User,
 };
 pub use self::{
     group::Grace,
@@ -68,6 +69,8 @@ pub struct Waiting {
     gate: Option<UnixStream>,
     program: PathBuf,
     manner: Manner,
+    /// The one that it runs as; `None`: our own.
+    user: Option<User>,
     status: Option<ExitStatus>,
     /// What it and its children had used when it ended.
     used: Option<Used>,
@@ -94,7 +97,7 @@ impl Waiting {
 
     /// The files with code that it will map, as its dynamic linker lists them for the user that it runs as.
     pub fn images(&self) -> BTreeSet<PathBuf> {
-        images::of(&self.program, self.manner.user.as_deref())
+        images::of(&self.program, self.user.as_ref())
     }
 
     /// Releases the command, and waits until it runs. Returns when it was released, or now if that was done before.
@@ -232,8 +235,9 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     let (name, arguments) = command
         .split_first()
         .ok_or_else(|| Error::new(ErrorKind::Usage, "tried to start a command").because("none was given"))?;
-    let program = match &manner.user {
-        Some(user) => user::resolve_as(user, name)?,
+    let user = manner.user.as_deref().map(User::named).transpose()?;
+    let program = match &user {
+        Some(user) => user.resolve(name)?,
         None => resolve(name)?,
     };
     begun::check(&program)?;
@@ -241,7 +245,8 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     let (gate, theirs) = UnixStream::pair().map_err(tried)?;
     let mut child = Command::new("/proc/self/exe");
     child.arg(WAIT_ARGUMENT).arg(if manner.leave_running { STAYS } else { ENDS });
-    child.arg(std::process::id().to_string()).arg(manner.user.as_deref().unwrap_or_default());
+    let user_argument = user.as_ref().map(User::argument).transpose().map_err(tried)?;
+    child.arg(std::process::id().to_string()).arg(user_argument.unwrap_or_default());
     child.arg(limits::of_command());
     child.arg(&program).arg(name).args(arguments);
     child.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(io::stderr()));
@@ -260,6 +265,7 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
         gate,
         program,
         manner,
+        user,
         status: None,
         used: None,
         keeper: None,
@@ -295,8 +301,13 @@ fn prepare_and_become(
     if stays {
         rustix::process::setsid().map_err(|errno| set_up(errno.into()))?;
     }
-    let user =
-        if user.is_empty() { None } else { Some(user::assume(&user).map_err(Refusal::at(Step::User))?) };
+    let user = match user.is_empty() {
+        true => None,
+        false => Some(User::of_argument(&user).map_err(&set_up)?),
+    };
+    if let Some(user) = &user {
+        user.assume().map_err(Refusal::at(Step::User))?;
+    }
     let mut go = [0_u8];
     if gate.read_exact(&mut go).is_err() {
         return Ok(GaveUp);

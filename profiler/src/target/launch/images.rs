@@ -14,7 +14,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{resolve, user};
+use super::{resolve, user::User};
 use crate::elf::Image;
 
 /// The hidden first argument with which our executable becomes a user and lists what a program will load.
@@ -27,7 +27,7 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// The files with code that a program will map if this user (`None`: we) runs it: itself, its interpreter, and the
 /// libraries that its dynamic linker lists. For a script, those of its interpreter.
-pub(super) fn of(program: &Path, user: Option<&OsStr>) -> BTreeSet<PathBuf> {
+pub(super) fn of(program: &Path, user: Option<&User>) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     let mut program = program.to_path_buf();
     for _script_of_a_script in 0..4 {
@@ -47,7 +47,8 @@ pub(super) fn of(program: &Path, user: Option<&OsStr>) -> BTreeSet<PathBuf> {
     add(&program);
     let Some(linker) = interpreter(&program) else { return files };
     add(&linker);
-    let list = listed(&mut lister(&linker, &program, user), MOST_TIME);
+    let Ok(mut lister) = lister(&linker, &program, user) else { return files };
+    let list = listed(&mut lister, MOST_TIME);
     for line in list.split(|byte| *byte == b'\n') {
         let line = String::from_utf8_lossy(line);
         let path = line.split_once("=>").map_or(line.as_ref(), |(_, path)| path).trim();
@@ -61,11 +62,17 @@ pub(super) fn of(program: &Path, user: Option<&OsStr>) -> BTreeSet<PathBuf> {
 /// The command that lists the libraries of a program. Both glibc's and musl's dynamic linkers list what they would
 /// load, and run nothing of it. But the program names its linker, which may be any executable: so it runs as the user
 /// that the program will run as.
-fn lister(linker: &Path, program: &Path, user: Option<&OsStr>) -> Command {
+fn lister(linker: &Path, program: &Path, user: Option<&User>) -> io::Result<Command> {
     let mut command = match user {
         Some(user) => {
             let mut helper = Command::new("/proc/self/exe");
-            helper.args([OsStr::new(LIST_ARGUMENT), user, linker.as_os_str(), program.as_os_str()]);
+            let user = user.argument()?;
+            helper.args([
+                OsStr::new(LIST_ARGUMENT),
+                OsStr::new(&user),
+                linker.as_os_str(),
+                program.as_os_str(),
+            ]);
             helper
         }
         None => {
@@ -75,7 +82,7 @@ fn lister(linker: &Path, program: &Path, user: Option<&OsStr>) -> Command {
         }
     };
     command.stdin(Stdio::null()).stderr(Stdio::null());
-    command
+    Ok(command)
 }
 
 /// The child's side of a list for another user: becomes the linker. Returns only if that fails.
@@ -87,7 +94,7 @@ pub fn list_as(arguments: impl Iterator<Item = OsString>) -> io::Error {
 fn become_lister(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Infallible> {
     let mut next = || arguments.next().ok_or(io::ErrorKind::InvalidInput);
     let (user, linker, program) = (next()?, next()?, next()?);
-    user::assume(&user)?;
+    User::of_argument(&user)?.assume()?;
     Err(Command::new(linker).arg("--list").arg(program).exec())
 }
 
