@@ -17,9 +17,12 @@ use super::workload::{PATIENCE, panic};
 /// What the line on stderr begins with that says that everything is attached.
 const ATTACHED: &str = "attached";
 
+/// Names the program under test, for whoever built it otherwise: `cargo xtask test` has the live tests run what is released.
+const PROGRAM: &str = "PROFILER_PROGRAM";
+
 /// Path of the program under test.
 pub(crate) fn program() -> PathBuf {
-    place::program("profiler")
+    std::env::var_os(PROGRAM).map_or_else(|| place::program("profiler"), PathBuf::from)
 }
 
 /// A user without any rights: `nobody` on Debian.

@@ -7,7 +7,7 @@ mod tally;
 
 use std::{
     ffi::{OsStr, OsString},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use self::tally::Tally;
 use crate::{
     artifacts::{self, Executable},
-    ci, examples,
+    ci, dist, examples,
     privilege::Privilege,
     process::{cargo, command, die_of_ctrl_c},
     setup::{self, Need},
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally
         .run("documentation", cargo().args(["test", "--workspace", "--doc", "--quiet"]).args(&args.filter))?;
     match privilege {
-        Some(privilege) => run_live(privilege, &live, args, &mut tally)?,
+        Some(privilege) => run_live(privilege, &live, &observer(&built, args)?, args, &mut tally)?,
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
     // An emulated machine needs no root.
@@ -74,13 +74,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally.conclude()
 }
 
-fn run_live(privilege: Privilege, live: &[&Executable], args: &Args, tally: &mut Tally) -> Result<()> {
+/// The profiler of the live tests: the one that users get. A filter asks for a quick answer, so it is the one that was built with the tests.
+fn observer(built: &[Executable], args: &Args) -> Result<PathBuf> {
+    match &args.filter {
+        None => Ok(dist::static_profiler("lab")?.path),
+        Some(_) => Ok(artifacts::program(built, "profiler")?.path.clone()),
+    }
+}
+
+fn run_live(
+    privilege: Privilege,
+    live: &[&Executable],
+    profiler: &Path,
+    args: &Args,
+    tally: &mut Tally,
+) -> Result<()> {
     let pong = examples::pong()?;
     for test in live {
         let passed = PASSED_TO_ROOT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let mut variables = variables(test, args);
         variables.extend(passed);
         variables.push(("PROFILER_PONG", pong.clone().into_os_string()));
+        variables.push(("PROFILER_PROGRAM", profiler.as_os_str().to_owned()));
         let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect::<Vec<_>>();
         let mut run = privilege.command(&test.path, &variables);
         run.arg("--test-threads=1").args(filter(test, args)).current_dir(&test.package_dir);
