@@ -60,7 +60,8 @@ pub(crate) fn static_profiler(features: &str) -> Result<StaticProfiler> {
         // Named even where it is the host's, so that the flags do not reach build scripts and macros.
         .args(["--target", target])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        // Line tables are most of the file. Function names stay.
+        // Line tables would be most of the file, and a good part of the build. Function names stay.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
         .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     let built = artifacts::build(&mut build)?;
     Ok(StaticProfiler { path: artifacts::program(&built, "profiler")?.path.clone(), target })
