@@ -1,6 +1,10 @@
 //! Arrays of the kernel side that are mapped into our memory: reading them takes no system call.
 
-use std::{marker::PhantomData, os::fd::AsRawFd as _};
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::{AsRawFd as _, RawFd},
+};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -22,11 +26,7 @@ impl<T> Mapped<T> {
     /// If the kernel refuses.
     pub(crate) fn new(object: &Object, name: &str, entries: u32) -> Result<Mapped<T>> {
         const { assert!(size_of::<T>().is_multiple_of(8), "elements of arrays are aligned to 8 bytes") };
-        let bytes = (entries as usize * size_of::<T>()).next_multiple_of(4096);
-        let map =
-            MmapOptions::new().len(bytes).map_raw_read_only(object.map(name)?.as_raw_fd()).map_err(|e| {
-                explain(Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")), e)
-            })?;
+        let map = mapped(object, name, entries as usize * size_of::<T>(), MmapOptions::map_raw_read_only)?;
         Ok(Mapped { map, entries, of: PhantomData })
     }
 
@@ -41,4 +41,24 @@ impl<T> Mapped<T> {
         let last = last.min(u64::from(self.entries.saturating_sub(1))) as u32;
         (1..=last).filter_map(|index| Some((index, self.at(index)?)))
     }
+}
+
+/// Maps an array of this many bytes, which we write, too.
+///
+/// # Errors
+/// If the kernel refuses.
+pub(crate) fn writable(object: &Object, name: &str, bytes: usize) -> Result<MmapRaw> {
+    mapped(object, name, bytes, MmapOptions::map_raw)
+}
+
+fn mapped(
+    object: &Object,
+    name: &str,
+    bytes: usize,
+    map: fn(&MmapOptions, RawFd) -> io::Result<MmapRaw>,
+) -> Result<MmapRaw> {
+    // The kernel allocates whole pages.
+    let options = MmapOptions::new().len(bytes.next_multiple_of(4096)).clone();
+    map(&options, object.map(name)?.as_raw_fd())
+        .map_err(|e| explain(Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")), e))
 }

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::CStr,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -11,13 +11,14 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::MmapRaw;
 use profiler_common::space::{FILTER_WORDS, GIVEN, HOLD_NONE, HOLD_WANTED, MAX_SPACES, Missed, Space};
 
 use super::files::MAX_FILES;
 use crate::{
     capture::{
         kernel_log::{self, KernelLog},
+        mapped,
         object::{Maps, Object, Settings, explain},
     },
     error::{Error, ErrorKind, Result},
@@ -126,11 +127,7 @@ impl Ground {
             .collect();
         let settings = Settings { globals, entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;
-        let map = |name: &str, bytes: usize| {
-            let tried = || Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}"));
-            let options = MmapOptions::new().len(bytes.next_multiple_of(4096)).clone();
-            options.map_raw(object.map(name)?.as_raw_fd()).map_err(|e| explain(tried(), e))
-        };
+        let map = |name: &str, bytes: usize| mapped::writable(&object, name, bytes);
         let next_space = map("NEXT_SPACE", size_of::<u64>())?;
         let filter = map(FILTER, FILTER_WORDS as usize * size_of::<u64>())?;
         let spaces = map("SPACES", MAX_SPACES as usize * size_of::<Space>())?;

@@ -1,8 +1,8 @@
 //! Giving the kernel side the mappings and tables that it walks stacks with.
 
-use std::{collections::HashMap, io, os::fd::AsRawFd as _, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::MmapRaw;
 use profiler_common::unwind::{CHUNK_BYTES, Mappings, RARE_CAPACITY, Rare};
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
     spaces::{Mapped, walkable},
 };
 use crate::{
-    capture::object::{Object, explain},
-    error::{Error, ErrorKind, Result},
+    capture::{mapped, object::Object},
+    error::Result,
     stage::Stage,
     target::{
         maps::Mapping,
@@ -96,11 +96,7 @@ impl Tracker {
 
     /// Maps the kernel side's arrays, made as [`Tracker::entries`] says.
     pub(crate) fn map(object: &Object, files: Files, capacity: Capacity, spaces: u32) -> Result<Tracker> {
-        let map = |name: &str, bytes: usize| {
-            MmapOptions::new().len(bytes).map_raw(object.map(name)?.as_raw_fd()).map_err(|e: io::Error| {
-                explain(Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")), e)
-            })
-        };
+        let map = |name: &str, bytes: usize| mapped::writable(object, name, bytes);
         let arena = Arena::over(
             capacity,
             map("UNWIND_BLOCKS", capacity.blocks as usize * 8)?,

@@ -96,7 +96,7 @@ impl User {
     }
 }
 
-/// The child's side of [`User::resolve`]: what to write to standard output, and the exit code.
+/// The child's side of `User::resolve`: what to write to standard output, and the exit code.
 pub fn find_as(mut arguments: impl Iterator<Item = OsString>) -> (Vec<u8>, u8) {
     let (Some(user), Some(program)) = (arguments.next(), arguments.next()) else {
         return (Vec::new(), NOT_FOUND + 1);
