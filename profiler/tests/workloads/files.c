@@ -7,13 +7,16 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -143,6 +146,67 @@ static void connects(void)
     check(connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&nobody, sizeof nobody) < 0, "connect");
 }
 
+/* Passes a file through a socket. The receiver gets the number of another file that it has closed. */
+static int passed(int file)
+{
+    int pair[2];
+    char byte = 'x', room[CMSG_SPACE(sizeof file)] = "";
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    *rights = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof file), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(rights), &file, sizeof file);
+    int other = open("other", O_RDWR | O_CREAT, 0600);
+    writes(other, 2);
+    check(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    check(sendmsg(pair[0], &message, 0) == 1, "sendmsg");
+    close(other);
+    check(recvmsg(pair[1], &message, 0) == 1, "recvmsg");
+    memcpy(&file, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof file);
+    check(file == other, "the number");
+    return file;
+}
+
+/* A process with the same table of files opens one and gives it a number of which the other process knows nothing yet. */
+static int opener(void *number)
+{
+    int file = open("shared", O_RDWR | O_CREAT, 0600);
+    check(dup2(file, *(int *)number) >= 0, "dup2");
+    return 0;
+}
+
+static void share(int number)
+{
+    static char stack[1 << 16] __attribute__((aligned(16)));
+    int child = clone(opener, stack + sizeof stack, CLONE_FILES | SIGCHLD, &number);
+    check(child > 0 && waitpid(child, NULL, 0) == child, "clone");
+    writes(number, 5);
+    /* From here on, the table is our own: what the child closes stays open here. */
+    child = fork();
+    if (child == 0)
+        _exit(close(number) != 0);
+    check(child > 0 && waitpid(child, NULL, 0) == child, "fork");
+    writes(number, 6);
+}
+
+/* Files without a name of their own. */
+static void anonymous(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    struct itimerspec never = {{0, 0}, {0, 0}};
+    struct epoll_event event = {.events = EPOLLIN};
+    int timer = timerfd_create(CLOCK_MONOTONIC, 0), signals = signalfd(-1, &none, SFD_NONBLOCK), poll = epoll_create1(0);
+    char room[128];
+    for (int i = 0; i < 43; i++)
+        check(timerfd_settime(timer, 0, &never, NULL) == 0, "timerfd_settime");
+    for (int i = 0; i < 47; i++)
+        check(readv(signals, &(struct iovec){room, sizeof room}, 1) < 0, "readv");
+    check(epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event) == 0, "epoll_ctl");
+    for (int i = 0; i < 53; i++)
+        check(epoll_wait(poll, &event, 1, 0) == 0, "epoll_wait");
+}
+
 /* A network namespace of its own, whose loopback is up: that of an emulated machine may not be. */
 static void enter_namespace(void)
 {
@@ -207,6 +271,9 @@ int main(int count, char **arguments)
         check(fstatfs(root, &about) == 0, "fstatfs");
     swap(world);
     restart();
+    writes(passed(open("passed", O_RDWR | O_CREAT, 0600)), 3);
+    share(500);
+    anonymous();
     move();
     connects();
     say("{\"listener\":%d,\"client\":%d,\"datagrams\":%d}", ntohs(to.sin_port), ntohs(name_of(client).sin_port),
