@@ -66,18 +66,18 @@ wire! {
     }
 }
 
-/// `S_IFMT`: the bits of a mode that say what kind of file it is (include/uapi/linux/stat.h).
-pub const FILE_KIND: u32 = 0xf000;
-/// `S_IFSOCK`.
-pub const SOCKET: u32 = 0xc000;
-/// Families of addresses (include/linux/socket.h).
+/// The bits of a mode that say what kind of file it is (include/uapi/linux/stat.h).
+pub const S_IFMT: u32 = 0xf000;
+/// Those of a socket.
+pub const S_IFSOCK: u32 = 0xc000;
+/// Unix sockets (include/linux/socket.h).
 pub const AF_UNIX: u16 = 1;
 /// IPv4.
 pub const AF_INET: u16 = 2;
 /// IPv6.
 pub const AF_INET6: u16 = 10;
-/// `TCP_LISTEN` (include/net/tcp_states.h).
-pub const LISTENS: u64 = 10;
+/// State of a TCP socket that waits for connections (include/net/tcp_states.h).
+pub const TCP_LISTEN: u64 = 10;
 
 /// Flag: the file has no entry in its directory any more.
 pub const DELETED: u64 = 1;

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, FILE_KIND, LISTENS, SOCKET};
+use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, S_IFMT, S_IFSOCK, TCP_LISTEN};
 
 use super::{Named, append, hash, members as of, read};
 
@@ -11,7 +11,7 @@ use super::{Named, append, hash, members as of, read};
 /// there is no socket behind it, and all addresses are zero.
 #[inline(always)]
 pub(super) fn is_one(mode: u16) -> bool {
-    u32::from(mode) & FILE_KIND == SOCKET
+    u32::from(mode) & S_IFMT == S_IFSOCK
 }
 
 /// Reads the addresses. Returns a hash of what the label of the socket shows. `peer`: the address in user memory that the process asks it to
@@ -29,7 +29,7 @@ pub(super) unsafe fn read_addresses(file: u64, peer: u64, to: *mut Addresses) ->
         (*to).family = family;
         (*to).kind = read(socket + of::SOCKET_KIND.load());
         (*to).state = read::<u8>(sock + of::SOCK_STATE.load()).into();
-        let listens = u64::from((*to).state == LISTENS);
+        let listens = u64::from((*to).state == TCP_LISTEN);
         if family == AF_UNIX {
             let own: u64 = read(sock + of::UNIX_ADDRESS.load());
             let other: u64 = read(sock + of::UNIX_PEER.load());

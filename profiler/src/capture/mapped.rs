@@ -1,4 +1,4 @@
-//! Arrays of the kernel side that are mapped into our memory: reading them takes no system call.
+//! Arrays of the kernel side that are mapped into our memory: reading and writing them takes no system call.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ impl<T> Mapped<T> {
     /// If the kernel refuses.
     pub(crate) fn new(object: &Object, name: &str, entries: u32) -> Result<Mapped<T>> {
         const { assert!(size_of::<T>().is_multiple_of(8), "elements of arrays are aligned to 8 bytes") };
-        let map = mapped(object, name, entries as usize * size_of::<T>(), MmapOptions::map_raw_read_only)?;
+        let map = map_array(object, name, entries as usize * size_of::<T>(), MmapOptions::map_raw_read_only)?;
         Ok(Mapped { map, entries, of: PhantomData })
     }
 
@@ -48,17 +48,16 @@ impl<T> Mapped<T> {
 /// # Errors
 /// If the kernel refuses.
 pub(crate) fn writable(object: &Object, name: &str, bytes: usize) -> Result<MmapRaw> {
-    mapped(object, name, bytes, MmapOptions::map_raw)
+    map_array(object, name, bytes, MmapOptions::map_raw)
 }
 
-fn mapped(
+fn map_array(
     object: &Object,
     name: &str,
     bytes: usize,
     map: fn(&MmapOptions, RawFd) -> io::Result<MmapRaw>,
 ) -> Result<MmapRaw> {
     // The kernel allocates whole pages.
-    let options = MmapOptions::new().len(bytes.next_multiple_of(4096)).clone();
-    map(&options, object.map(name)?.as_raw_fd())
+    map(MmapOptions::new().len(bytes.next_multiple_of(4096)), object.map(name)?.as_raw_fd())
         .map_err(|e| explain(Error::new(ErrorKind::Kernel, format_args!("tried to map BPF map {name}")), e))
 }

@@ -8,7 +8,7 @@ use super::{
     ground::{Follows, Ground, Shape},
     observation::monotonic_ns,
     settings::{Settings, Targets},
-    setup::{joined, require_initial_namespace},
+    setup::{joined, require_what_commands_need},
     space::Space,
     targets,
 };
@@ -76,7 +76,7 @@ impl Found {
             Targets::Name(pattern) => find::by_name(pattern)?,
             Targets::Cgroup(directory) => find::by_cgroup(directory)?,
             Targets::Command(command) => {
-                require_initial_namespace()?;
+                require_what_commands_need()?;
                 let waiting = launch::start(command, &settings.launch)?;
                 let pid = waiting.pid();
                 launched = Some(waiting);

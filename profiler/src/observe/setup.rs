@@ -231,12 +231,12 @@ pub(crate) fn initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
-/// Refuses what is `tried` in a pid namespace, where something is not known, in the words of `lacks`.
-fn require_initial(tried: &str, lacks: &str, hint: &str) -> Result<()> {
+/// Fails in a pid namespace other than the initial one. `problem` completes "a container, where".
+fn require_initial_pid_namespace(tried: &str, problem: &str, hint: &str) -> Result<()> {
     if initial_pid_namespace() {
         return Ok(());
     }
-    let why = format!("profiler is in a pid namespace (a container), where {lacks}");
+    let why = format!("profiler is in a pid namespace (a container), where {problem}");
     Err(Error::new(ErrorKind::UnsupportedTarget, tried).because(why).hint(hint))
 }
 
@@ -245,7 +245,7 @@ fn require_initial(tried: &str, lacks: &str, hint: &str) -> Result<()> {
 /// # Errors
 /// If ours are others.
 pub(crate) fn require_kernel_pids() -> Result<()> {
-    require_initial(
+    require_initial_pid_namespace(
         "tried to observe processes by their pids",
         "the kernel's process ids are not known",
         "run profiler on the host",
@@ -257,19 +257,19 @@ fn require_what_joining_needs(settings: &Settings) -> Result<()> {
     if !settings.children {
         return Ok(());
     }
-    require_initial(
+    require_initial_pid_namespace(
         "tried to follow the processes that targets fork (--children)",
-        "it does not see them begin",
+        "profiler does not see these processes start",
         "run profiler on the host, or give --name or --cgroup: they are looked for once a second",
     )
 }
 
 /// A command is recognized by the exec that starts it, and an exec by the kernel's pid. If our pids differ, the exec would not be
 /// noticed, and the report would be empty.
-pub(super) fn require_initial_namespace() -> Result<()> {
-    require_initial(
+pub(super) fn require_what_commands_need() -> Result<()> {
+    require_initial_pid_namespace(
         "tried to start a command under observation",
-        "it does not see the command begin",
+        "profiler does not see the command start",
         "run profiler on the host, or start the command first and give its --pid",
     )
 }

@@ -69,7 +69,7 @@ pub struct Waiting {
     gate: Option<UnixStream>,
     program: PathBuf,
     manner: Manner,
-    /// The one that it runs as; `None`: our own.
+    /// The user that the command runs as; `None`: ours.
     user: Option<User>,
     status: Option<ExitStatus>,
     /// What it and its children had used when it ended.

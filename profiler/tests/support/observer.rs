@@ -17,7 +17,7 @@ use super::workload::{PATIENCE, panic};
 /// What the line on stderr begins with that says that everything is attached.
 const ATTACHED: &str = "attached";
 
-/// Names the program under test, for whoever built it otherwise: `cargo xtask test` has the live tests run what is released.
+/// Path of the profiler to test, by default the one built with the tests. `cargo xtask test` sets it to the one that is released.
 const PROGRAM: &str = "PROFILER_PROGRAM";
 
 /// Path of the program under test.

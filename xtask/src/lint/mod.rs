@@ -14,8 +14,8 @@ use crate::{
 /// A name for the person who reads, and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-/// Tells the build script of profiler whether to build the BPF objects. The first clippy needs them, because the tests that are built next do; they
-/// would be built again for each other set of features.
+/// Tells the build script of profiler whether to build the BPF objects. Only the first clippy builds them, because the tests reuse that build:
+/// each other set of features would build them again.
 const EBPF: &str = "PROFILER_EBPF";
 
 /// `cargo xtask lint`. Every step runs, so that one run shows everything there is to mend.

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally
         .run("documentation", cargo().args(["test", "--workspace", "--doc", "--quiet"]).args(&args.filter))?;
     match privilege {
-        Some(privilege) => run_live(privilege, &live, &observer(&built, args)?, args, &mut tally)?,
+        Some(privilege) => run_live(privilege, &live, &profiler_under_test(&built, args)?, args, &mut tally)?,
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
     // An emulated machine needs no root.
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The profiler of the live tests: the one that users get. A filter asks for a quick answer, so it is the one that was built with the tests.
-fn observer(built: &[Executable], args: &Args) -> Result<PathBuf> {
+fn profiler_under_test(built: &[Executable], args: &Args) -> Result<PathBuf> {
     match &args.filter {
         None => Ok(dist::static_profiler("lab")?.path),
         Some(_) => Ok(artifacts::program(built, "profiler")?.path.clone()),
@@ -89,6 +89,7 @@ fn run_live(
     args: &Args,
     tally: &mut Tally,
 ) -> Result<()> {
+    println!("\nprofiler under test: {}", profiler.display());
     let pong = examples::pong()?;
     for test in live {
         let passed = PASSED_TO_ROOT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));

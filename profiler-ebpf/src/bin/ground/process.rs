@@ -21,15 +21,16 @@ static FOLLOW_CHILDREN: Global<u32> = Global::new(0);
 /// Whether every process of the host that starts is reported: user space looks for a name or a cgroup.
 #[unsafe(no_mangle)]
 static REPORT_BEGINNINGS: Global<u32> = Global::new(0);
-/// Offsets in `struct task_struct`, in bytes.
+/// Offset of `task_struct.pid`, in bytes.
 #[unsafe(no_mangle)]
 static TASK_PID: Global<u64> = Global::new(0);
+/// Offset of `task_struct.tgid`.
 #[unsafe(no_mangle)]
 static TASK_TGID: Global<u64> = Global::new(0);
-
-/// Offset in `struct task_struct`, and in `struct signal_struct`, in bytes.
+/// Offset of `task_struct.signal`.
 #[unsafe(no_mangle)]
 static TASK_SIGNAL: Global<u64> = Global::new(0);
+/// Offset of `signal_struct.live`.
 #[unsafe(no_mangle)]
 static SIGNAL_LIVE: Global<u64> = Global::new(0);
 

@@ -6,14 +6,14 @@ use std::{
 };
 
 use profiler_common::file::{
-    AF_INET, AF_INET6, AF_UNIX, Addresses, CUT, DELETED, DETACHED, FILE_KIND, LISTENS, SHORTENED, SOCKET,
+    AF_INET, AF_INET6, AF_UNIX, Addresses, CUT, DELETED, DETACHED, S_IFMT, S_IFSOCK, SHORTENED, TCP_LISTEN,
     UNNAMED,
 };
 
 use super::File;
 use crate::text::Text;
 
-const PIPE: u32 = 0o010_000; // S_IFIFO
+const S_IFIFO: u32 = 0x1000; // include/uapi/linux/stat.h
 const AF_NETLINK: u16 = 16;
 const STREAM: u16 = 1; // SOCK_STREAM
 const DATAGRAMS: u16 = 2; // SOCK_DGRAM
@@ -31,12 +31,12 @@ pub(super) struct Labels {
 impl Labels {
     pub(super) fn of(&self, file: &File) -> Text {
         let record = &file.record;
-        if record.mode & FILE_KIND == SOCKET {
+        if record.mode & S_IFMT == S_IFSOCK {
             return Text::new(self.socket(&record.addresses, &file.name, record.inode));
         }
         if record.flags & UNNAMED != 0 {
             return Text::new(match file.name.as_slice() {
-                [] if record.mode & FILE_KIND == PIPE => format!("pipe:[{}]", record.inode).into_bytes(),
+                [] if record.mode & S_IFMT == S_IFIFO => format!("pipe:[{}]", record.inode).into_bytes(),
                 [] => format!("inode {}", record.inode).into_bytes(),
                 name => name.to_vec(),
             });
@@ -82,7 +82,7 @@ impl Labels {
             AF_INET | AF_INET6 => label.extend(self.ends(of).into_bytes()),
             _ => label.extend(format!(":[{inode}]").into_bytes()),
         }
-        if of.state == LISTENS && matches!(of.kind, STREAM | PACKETS) {
+        if of.state == TCP_LISTEN && matches!(of.kind, STREAM | PACKETS) {
             label.extend_from_slice(b", listening");
         }
         label
@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn socket(family: u16, kind: u16, local: &str, remote: &str, state: u64) -> File {
-        let mut of = file(SOCKET, 0, b"");
+        let mut of = file(S_IFSOCK, 0, b"");
         let bytes = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => {
                 let mut bytes = [0; 16];
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn the_label_of_an_internet_socket_has_both_ends() {
         let labels = Labels { show_peers: true, ..Labels::default() };
-        let listener = socket(AF_INET, STREAM, "0.0.0.0:80", "0.0.0.0:0", LISTENS);
+        let listener = socket(AF_INET, STREAM, "0.0.0.0:80", "0.0.0.0:0", TCP_LISTEN);
         assert_eq!(label(&labels, &listener), "tcp 0.0.0.0:80, listening");
         let connection = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
         assert_eq!(label(&labels, &connection), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
@@ -206,7 +206,7 @@ mod tests {
     fn the_label_of_a_unix_socket_has_the_address_that_it_is_bound_to() {
         let labels = Labels::default();
         let bound = |name: &[u8]| {
-            let mut file = file(SOCKET, 0, name);
+            let mut file = file(S_IFSOCK, 0, name);
             (file.record.addresses.family, file.record.addresses.kind) = (AF_UNIX, STREAM);
             label(&labels, &file)
         };
