@@ -11,6 +11,8 @@ use super::status::Status;
 
 /// The largest maps file that is read: 65 530 mappings (the kernel's default limit) of 300 bytes.
 const MAX_BYTES: u64 = 20 << 20;
+/// How often an empty maps file is opened. Each takes some ten microseconds, an exec some hundred.
+const LOOKS: u32 = 8;
 
 /// A mapping, most often of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +67,19 @@ pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
     Ok(parse(&read(pid)?))
 }
 
-/// The text of a process's maps file.
+/// The text of a process's maps file; empty if it is about to end and has given up its memory.
 ///
 /// # Errors
 /// If the process is gone or may not be read.
 pub(super) fn read(pid: u32) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    File::open(format!("/proc/{pid}/maps"))?.take(MAX_BYTES).read_to_end(&mut text)?;
+    // The opened file is of the memory that the process had then, which is gone if it replaces itself by exec before the first read.
+    for _ in 0..LOOKS {
+        File::open(format!("/proc/{pid}/maps"))?.take(MAX_BYTES).read_to_end(&mut text)?;
+        if !text.is_empty() {
+            break;
+        }
+    }
     Ok(text)
 }
 

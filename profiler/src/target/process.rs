@@ -19,6 +19,7 @@ use rustix::{
 };
 
 use super::{
+    maps,
     stat::{Stat, ticks_per_s},
     status::Status,
 };
@@ -132,7 +133,7 @@ impl Process {
             .because("it is a kernel thread: it has no memory of its own")
             .hint("give the pid of a user program"));
         }
-        if fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.is_empty()) {
+        if maps::read(pid).is_ok_and(|maps| maps.is_empty()) {
             return Err(tried().because("it is about to end: it has given up its memory").hint(
                 "start the server again and observe the new process, or start it under profiler: -- COMMAND",
             ));
@@ -341,6 +342,25 @@ mod tests {
         let error = Process::open(u32::MAX / 2).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSuchProcess);
         assert!(error.advice().is_some());
+    }
+
+    /// What was opened of the memory of its old program is gone once it has the new one.
+    #[test]
+    fn is_there_while_it_replaces_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("again");
+        fs::write(&script, "exec /bin/sh \"$0\"\n").unwrap();
+        let mut child = std::process::Command::new("/bin/sh").arg(&script).spawn().unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(1);
+        let mut failed = Ok(());
+        let mut tries = 0;
+        while failed.is_ok() && std::time::Instant::now() < until {
+            tries += 1;
+            failed = Process::open(child.id()).map(drop);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        failed.unwrap_or_else(|e| panic!("try {tries}: {e}"));
     }
 
     #[test]
