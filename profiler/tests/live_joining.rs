@@ -185,6 +185,29 @@ fn child_of(pid: u32) -> u32 {
     children.trim().parse().unwrap()
 }
 
+/// What a target becomes by exec is announced a few times, not for ever.
+#[test]
+fn a_target_that_replaces_itself_again_and_again_is_announced_five_times() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("again");
+    let text = "[ $1 = 201 ] && { echo READY; read go; }\n[ $1 != 0 ] && exec sh $0 $(($1 - 1))\necho DONE; read quit\n";
+    std::fs::write(&script, text).unwrap();
+    let mut target = Workload::spawn("sh".as_ref(), &[script.to_str().unwrap(), "201"]);
+    let mut observer = Observer::start("syscalls", target.pid(), &[]);
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let outcome = observer.interrupt();
+    target.say("quit");
+    target.quit();
+    let programs = account::list(&outcome.report(0)["meta"], "targets").len();
+    assert!(programs > 6, "all of them are in the report: {programs}");
+    let announced: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(" is now ")).collect();
+    assert_eq!(announced.len(), 5, "{}", outcome.stderr);
+    assert!(announced[4].ends_with("(further ones are shown with -v)"), "{}", outcome.stderr);
+}
+
 /// Its pid may be that of a stranger later, who is not observed.
 #[test]
 fn a_target_that_has_ended_is_forgotten() {

@@ -21,8 +21,6 @@ use crate::{
     target::{find, process::Process, stat::Stat},
 };
 
-/// How many processes are announced one by one; others only with `-v`.
-const ANNOUNCED: u32 = 5;
 /// Notes on processes that joined. [`Joining::remarks`] counts those that did not.
 const BEGAN: &str = "began during the observation: what came before the probes were in place is not seen";
 const LATE: &str = "joined the observation late: what came before the probes were in place is not seen";
@@ -222,10 +220,8 @@ impl Run<'_> {
                 format!("process {pid} is not observed ({why}): {error}")
             }
         };
-        self.joining.announced += 1;
-        match self.joining.announced {
-            ..=ANNOUNCED => tell(Event::Notice(&line)),
-            _ => tracing::info!("{line}"),
+        if let Some(line) = self.joining.announcement(line) {
+            tell(Event::Notice(&line));
         }
     }
 

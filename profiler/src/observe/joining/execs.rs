@@ -2,14 +2,11 @@
 
 use std::time::Instant;
 
-use super::{
-    super::{
-        brief::REPLACED,
-        observation::monotonic_ns,
-        run::{Event, Run},
-        space::{Came, Seen, Space},
-    },
-    ANNOUNCED,
+use super::super::{
+    brief::REPLACED,
+    observation::monotonic_ns,
+    run::{Event, Run},
+    space::{Came, Seen, Space},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -116,11 +113,6 @@ impl Run<'_> {
                 .because_of(e)
         })?;
         on.spaces.push(space);
-        joining.execs += 1;
-        let is_told = joining.execs <= ANNOUNCED || !on.settings.children;
-        if !is_told {
-            tracing::info!("{line}");
-        }
-        Ok(is_told.then_some(line))
+        Ok(joining.announcement(line))
     }
 }

@@ -9,6 +9,9 @@ use crate::{
     units,
 };
 
+/// How many processes that join, or become another program, are announced; others only with `-v`.
+const ANNOUNCED: u32 = 5;
+
 /// State of processes that join.
 #[derive(Debug, Default)]
 pub(in crate::observe) struct Joining {
@@ -26,9 +29,8 @@ pub(in crate::observe) struct Joining {
     closed: Option<u16>,
     /// Whether probes are safe for processes with a seccomp filter, if that was tested.
     pub(super) trial: Option<Result<()>>,
-    pub(super) announced: u32,
-    /// Execs that were followed.
-    pub(super) execs: u32,
+    /// Processes that joined or became another program.
+    announced: u32,
     /// Processes for which there was no room.
     pub(in crate::observe) no_room: u64,
     /// Processes that joined because of their name or cgroup.
@@ -50,6 +52,19 @@ impl Joining {
     /// From now on, no process joins if that takes probes. `taken`: how many address spaces there are.
     pub(super) fn close(&mut self, taken: u16) {
         self.closed = Some(taken);
+    }
+
+    /// The line about a process as the user sees it; `None` if only the log has it.
+    pub(super) fn announcement(&mut self, line: String) -> Option<String> {
+        self.announced += 1;
+        match self.announced {
+            ..ANNOUNCED => Some(line),
+            ANNOUNCED => Some(format!("{line} (further ones are shown with -v)")),
+            _ => {
+                tracing::info!("{line}");
+                None
+            }
+        }
     }
 
     /// Whether a space was not taken in yet.
