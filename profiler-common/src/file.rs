@@ -4,6 +4,8 @@
 //! under one name: a file gets another number when it, or a directory or mount above it, is renamed, moved or deleted, and a socket when
 //! it gets another address or another peer.
 
+pub mod calls;
+
 use crate::wire;
 
 /// File number 0: the file is not known.
@@ -94,7 +96,7 @@ pub const SHORTENED: u64 = 16;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// The first argument of the call is not a descriptor.
+    /// No argument of the call is a descriptor or a path.
     NoDescriptor,
     /// The descriptor was not open.
     Closed,

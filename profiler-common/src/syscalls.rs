@@ -10,7 +10,7 @@
 mod counters;
 
 pub use self::counters::{Counter, Probe};
-use crate::{histogram::BUCKETS, wire};
+use crate::{file::MAX_NAME_BYTES, histogram::BUCKETS, wire};
 
 /// Native calls with lower numbers have an index to their cell in the thread's record.
 pub const DIRECT_CALLS: usize = 512;
@@ -124,7 +124,11 @@ wire! {
         pub file: u64,
         /// The address of its inode.
         pub inode: u64,
-        /// Why it is not known.
+        /// The same of the other file.
+        pub second: u64,
+        /// The same of the other file.
+        pub second_inode: u64,
+        /// Why the first is not known.
         pub no_file: u64,
     }
 }
@@ -176,6 +180,10 @@ wire! {
         pub file: u64,
         /// Address of that file's inode.
         pub inode: u64,
+        /// Address of the other file that the call in progress uses; 0: none.
+        pub second: u64,
+        /// Address of that file's inode.
+        pub second_inode: u64,
         /// 1 if the name of the file of the call in progress was kept when it began, because the call closes the file.
         pub kept: u32,
         /// Why the file of the call in progress is not known: a [`crate::file::Unknown`].
@@ -285,23 +293,28 @@ wire! {
         pub result: u64,
         /// Its first argument.
         pub argument: u64,
-        /// Number of the file that it used, see [`crate::file`]; 0: not known.
-        pub file: u32,
-        /// Why it is not known: a [`crate::file::Unknown`].
+        /// Numbers of the file that it used, and of another one, see [`crate::file`]; 0: none, or not known.
+        pub files: [u32; 2],
+        /// Why the first is not known: a [`crate::file::Unknown`].
         pub no_file: u32,
+        /// Length of the path that follows, in bytes, without the zero byte at its end. 0: none; [`NO_PATH`].
+        pub path_bytes: u32,
         /// Name of the thread, ended by a zero byte.
         pub comm: [u64; 2],
     }
 }
 
+/// In place of the length of a path: the path could not be read.
+pub const NO_PATH: u32 = MAX_NAME_BYTES as u32;
+
 impl SlowCall {
-    /// Reads a record; `None` if it has another length.
-    pub fn read(record: &[u8]) -> Option<SlowCall> {
-        if record.len() != size_of::<SlowCall>() {
-            return None;
-        }
+    /// Reads a record and the path behind it; `None` if it is too short.
+    pub fn read(record: &[u8]) -> Option<(SlowCall, &[u8])> {
+        let (head, path) = record.split_at_checked(size_of::<SlowCall>())?;
         // SAFETY: it has as many bytes as the type, and any bytes are valid.
-        Some(unsafe { record.as_ptr().cast::<SlowCall>().read_unaligned() })
+        let call = unsafe { head.as_ptr().cast::<SlowCall>().read_unaligned() };
+        let bytes = if call.path_bytes == NO_PATH { 0 } else { call.path_bytes as usize };
+        Some((call, path.get(..bytes)?))
     }
 
     /// Number of its address space.

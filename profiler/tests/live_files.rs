@@ -14,14 +14,22 @@ use support::workload::{PATIENCE, Workload};
 
 /// Single calls of a report: how many of each call there are with each file.
 fn files(report: &Value) -> BTreeMap<(String, String), u64> {
+    files_in(report, "file")
+}
+
+/// The same for another column of files.
+fn files_in(report: &Value, column: &str) -> BTreeMap<(String, String), u64> {
     let section = account::list(report, "sections").iter().find(|section| section["name"] == "slow").unwrap();
     let columns = account::list(section, "columns");
     let place = |name: &str| columns.iter().position(|column| column["name"] == name).unwrap();
-    let (call, file) = (place("call"), place("file"));
+    let (call, file) = (place("call"), place(column));
     let mut files = BTreeMap::new();
     for row in account::list(section, "rows") {
         let word = |cell: &Value| {
-            let words = ["name", "word", "unknown"].iter().find_map(|kind| cell[*kind].as_str());
+            // A name that was cut says so beside its text.
+            let words = ["name", "word", "unknown"]
+                .iter()
+                .find_map(|kind| cell[*kind].as_str().or(cell[*kind]["utf8"].as_str()));
             words.unwrap_or_else(|| panic!("no words: {cell}")).to_owned()
         };
         *files.entry((word(&row["cells"][call]), word(&row["cells"][file]))).or_default() += 1;
@@ -100,7 +108,7 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
     assert_eq!(starting("sendto", "unix without a name, inode "), 19, "{found:#?}");
     // Standard input, and the one that a signal interrupts.
     let pipes = found.keys().filter(|(call, file)| call == "read" && file.starts_with("pipe:["));
-    assert_eq!((pipes.count(), starting("read", "the call has no")), (2, 0), "{found:#?}");
+    assert_eq!((pipes.count(), starting("read", "the call names no")), (2, 0), "{found:#?}");
     let longest = format!("{directory}/{}", "n".repeat(250));
     assert_eq!(starting("pwrite64", &longest), 19, "{found:#?}");
     let cut: Vec<&String> =
@@ -114,4 +122,65 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
         7 + 2 + 5 + 11 + 22 + 13 + (2 + 3 + 5 + 6) + 3 + 5 + 3 + 7 + 19,
         "no other file: {found:#?}"
     );
+}
+
+#[test]
+fn calls_that_name_files_in_other_ways_have_them_too() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("paths.c").build();
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().to_str().unwrap();
+    let mut target = Workload::spawn(&program, &[directory]);
+    let pid = target.pid_argument();
+    let common = ["syscalls", "--stacks", "none", "--slow", "1ns", "--format", "json", "--pid", &pid];
+    let mut observer = Observer::spawn(&common);
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+
+    let of = |name: &str| format!("{directory}/{name}");
+    let expected = [
+        ("openat", of("absent"), 3),
+        ("access", of("inner/../lost"), 5),
+        ("unlinkat", of("inner/deep/none"), 7),
+        ("fchmodat", of("nothing"), 11),
+        ("newfstatat", of("inner"), 13),
+        ("utimensat", of("inner"), 17),
+        ("symlink", of("inner/no/link"), 19),
+        ("rename", of("missing"), 23),
+        ("statfs", "its path could not be read".to_owned(), 29),
+        ("openat", "…/relative".to_owned(), 31),
+        ("mkdir", of("inner/made"), 1),
+        ("mmap", of("map"), 37),
+        ("copy_file_range", of("map"), 43),
+        ("sendfile", of("copy"), 43),
+        ("splice", of("map"), 47),
+        ("epoll_ctl", "[eventpoll]".to_owned(), 54),
+        ("io_uring_enter", "[io_uring]".to_owned(), 29 + 31),
+        ("pwrite64", of("map"), 1),
+        ("pwrite64", of("before"), 71),
+        ("pwrite64", of("after"), 67),
+    ];
+    let found = files(&report);
+    for (call, file, count) in expected {
+        assert_eq!(found.get(&(call.to_owned(), file.clone())), Some(&count), "{call} {file}: {found:#?}");
+    }
+    let anonymous = ("mmap".to_owned(), "the call names no file".to_owned());
+    assert!(found.get(&anonymous).is_some_and(|count| *count >= 41), "{found:#?}");
+    let others = files_in(&report, "other_file");
+    for (call, file, count) in [
+        ("copy_file_range", of("copy"), 43),
+        ("sendfile", of("map"), 43),
+        ("epoll_ctl", "[eventfd]".to_owned(), 54),
+        ("pwrite64", String::new(), 1 + 71 + 67),
+    ] {
+        assert_eq!(others.get(&(call.to_owned(), file.clone())), Some(&count), "{call} {file}: {others:#?}");
+    }
+    let into_pipe = |(call, file): &(String, String)| call == "splice" && file.starts_with("pipe:[");
+    let pipes = others.iter().filter(|(of, _)| into_pipe(of)).map(|(_, count)| count);
+    assert_eq!(pipes.sum::<u64>(), 47, "{others:#?}");
 }

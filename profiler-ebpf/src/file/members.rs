@@ -11,18 +11,26 @@ macro_rules! members {
 members! {
     /// `task_struct.files`
     TASK_FILES,
+    /// `task_struct.fs`
+    TASK_PLACES,
+    /// `fs_struct.pwd`
+    PLACES_WORKING,
+    /// `task_struct.io_uring`; 0: the kernel has no io_uring.
+    TASK_RINGS,
+    /// `io_uring_task.registered_rings`; 0: it has none.
+    RINGS_REGISTERED,
     /// `files_struct.fdt`
     FILES_TABLE,
     /// `fdtable.max_fds`
     TABLE_MOST,
     /// `fdtable.fd`
     TABLE_FILES,
-    /// `file.f_inode`
-    FILE_INODE,
-    /// `file.f_path.dentry`
-    FILE_ENTRY,
-    /// `file.f_path.mnt`
-    FILE_MOUNT,
+    /// `file.f_path`
+    FILE_PATH,
+    /// `path.dentry`
+    PATH_ENTRY,
+    /// `path.mnt`
+    PATH_MOUNT,
     /// `file.private_data`
     FILE_DATA,
     /// `inode.i_ino`
@@ -33,6 +41,8 @@ members! {
     INODE_FILESYSTEM,
     /// `super_block.s_dev`
     FILESYSTEM_DEVICE,
+    /// `dentry.d_inode`
+    ENTRY_INODE,
     /// `dentry.d_parent`
     ENTRY_PARENT,
     /// `dentry.d_name.hash`

@@ -67,20 +67,36 @@ static CLOSING_FILES: LruHashMap<u32, Named> = LruHashMap::with_max_entries(2, 0
 /// A file of the current process: addresses in the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct File {
-    /// Of `struct file`; 0: the descriptor is not open.
-    pub file: u64,
+    /// Of its `struct path`: that in its `struct file`, or that of the working directory. 0: the descriptor is not open.
+    pub path: u64,
     /// Of its inode: a file that is opened may get the address of one that was closed.
     pub inode: u64,
 }
 
+/// Rings that a thread can register (`IO_RINGFD_REG_MAX`, include/linux/io_uring_types.h).
+const MOST_RINGS: u32 = 16;
+
 impl File {
     /// A descriptor that is not open.
-    pub const NONE: File = File { file: 0, inode: 0 };
+    pub const NONE: File = File { path: 0, inode: 0 };
+
+    /// The file with this `struct path`.
+    #[inline(always)]
+    pub fn at(path: u64) -> File {
+        let entry: u64 = read(path + of::PATH_ENTRY.load());
+        File { path, inode: read(entry + of::ENTRY_INODE.load()) }
+    }
+
+    /// A word of its `struct file`, which a working directory does not have.
+    #[inline(always)]
+    fn data(self) -> u64 {
+        read(self.path - of::FILE_PATH.load() + of::FILE_DATA.load())
+    }
 }
 
 /// Reads a value of the kernel; zeroes if there is nothing at that address.
 #[inline(always)]
-fn read<T: Copy>(address: u64) -> T {
+pub fn read<T: Copy>(address: u64) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: the helper takes any address. If it cannot read there, it leaves zeroes, which are valid for what is read here: integers,
     // and arrays of them. Its result is ignored, because the verifier would follow two paths after each read.
@@ -98,26 +114,50 @@ fn hash(hash: u64, value: u64) -> u64 {
     (hash ^ hash >> 32 ^ value).wrapping_mul(MULTIPLIER)
 }
 
-/// What a descriptor of the current process refers to.
+/// The path of the file that a descriptor of the current process refers to, for [`File::at`]; 0: the descriptor is not open.
 #[inline(always)]
-pub fn of_descriptor(descriptor: u32) -> File {
+pub fn of_descriptor(descriptor: u32) -> u64 {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task_btf() } as u64;
     let files: u64 = read(task + of::TASK_FILES.load());
     let table: u64 = read(files + of::FILES_TABLE.load());
     let most: u32 = read(table + of::TABLE_MOST.load());
     if descriptor >= most {
-        return File::NONE;
+        return 0;
     }
     let open: u64 = read(table + of::TABLE_FILES.load());
-    let file: u64 = read(open + 8 * u64::from(descriptor));
-    if file == 0 { File::NONE } else { File { file, inode: read(file + of::FILE_INODE.load()) } }
+    path_of(read(open + 8 * u64::from(descriptor)))
+}
+
+/// The working directory of the current process.
+#[inline(always)]
+pub fn working_directory() -> u64 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    read::<u64>(task + of::TASK_PLACES.load()) + of::PLACES_WORKING.load()
+}
+
+/// The ring of io_uring that the current thread has registered under a number.
+#[inline(always)]
+pub fn registered_ring(number: u32) -> u64 {
+    if number >= MOST_RINGS || of::RINGS_REGISTERED.load() == 0 {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let rings: u64 = read(task + of::TASK_RINGS.load());
+    path_of(read(rings + of::RINGS_REGISTERED.load() + 8 * u64::from(number)))
+}
+
+#[inline(always)]
+fn path_of(file: u64) -> u64 {
+    if file == 0 { 0 } else { file + of::FILE_PATH.load() }
 }
 
 /// The number of a file of the current process, or [`NO_FILE`] if all are taken. `peer`: the address in user memory that the process asks
 /// the socket to connect to, or 0. The function has no symbol: kernels before 6.8 verify those that have one even if nothing calls them.
 #[inline(never)]
-pub fn number(file: u64, peer: u64) -> u32 {
+pub fn number(file: File, peer: u64) -> u32 {
     let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return NO_FILE };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends.
     unsafe {
@@ -134,7 +174,7 @@ pub fn number(file: u64, peer: u64) -> u32 {
 
 /// Keeps the name of a file that the current thread is about to close. Returns 1 if there was room for it.
 #[inline(never)]
-pub fn keep(file: u64, tid: u32) -> u32 {
+pub fn keep(file: File, tid: u32) -> u32 {
     let Some(room) = FILE_ROOM.get_ptr_mut(0) else { return 0 };
     // SAFETY: as above.
     unsafe {
@@ -154,11 +194,11 @@ pub fn kept(tid: u32) -> u32 {
 
 /// Fills in the key and the record, except for the name.
 #[inline(always)]
-unsafe fn describe(file: u64, peer: u64, room: *mut Room) {
+unsafe fn describe(file: File, peer: u64, room: *mut Room) {
     // SAFETY: the caller vouches for the room.
     unsafe {
-        let inode: u64 = read(file + of::FILE_INODE.load());
-        let entry: u64 = read(file + of::FILE_ENTRY.load());
+        let entry: u64 = read(file.path + of::PATH_ENTRY.load());
+        let inode: u64 = read(entry + of::ENTRY_INODE.load());
         let filesystem: u64 = read(inode + of::INODE_FILESYSTEM.load());
         let device: u32 = read(filesystem + of::FILESYSTEM_DEVICE.load());
         let mode: u16 = read(inode + of::INODE_MODE.load());
@@ -178,22 +218,22 @@ unsafe fn describe(file: u64, peer: u64, room: *mut Room) {
         let addresses = &raw mut (*record).addresses;
         addresses.write_bytes(0, 1);
         (*key).place = if socket::is_one(mode) {
-            socket::read_addresses(file, peer, addresses)
+            socket::read_addresses(file.data(), peer, addresses)
         } else {
-            path::follow(file, entry, room)
+            path::follow(entry, read(file.path + of::PATH_MOUNT.load()), room)
         };
     }
 }
 
 /// Finds the name.
 #[inline(always)]
-unsafe fn read_name(file: u64, room: *mut Room) {
+unsafe fn read_name(file: File, room: *mut Room) {
     // SAFETY: the caller vouches for the room.
     unsafe {
         if socket::is_one((*room).named.record.mode as u16) {
-            socket::read_name(file, &raw mut (*room).named);
+            socket::read_name(file.data(), &raw mut (*room).named);
         } else {
-            path::read_name(file, room);
+            path::read_name(read(file.path + of::PATH_ENTRY.load()), room);
         }
     }
 }

@@ -27,15 +27,14 @@ struct Way {
     room: *mut Room,
 }
 
-/// Follows the path up to the root. Returns a hash of what is on it.
+/// Follows the path of a `dentry` in a `vfsmount` up to the root. Returns a hash of what is on it.
 ///
 /// # Safety
 /// `room` is a map value.
 #[inline(always)]
-pub(super) unsafe fn follow(file: u64, entry: u64, room: *mut Room) -> u64 {
+pub(super) unsafe fn follow(entry: u64, mount: u64, room: *mut Room) -> u64 {
     // SAFETY: the caller vouches for the room. The callback gets a pointer to the way, and the loop ends before this function does.
     unsafe {
-        let mount: u64 = read(file + of::FILE_MOUNT.load());
         let flags = &raw mut (*room).named.record.flags;
         if read::<u64>(entry + of::ENTRY_PARENT.load()) == entry
             && read::<u64>(mount + of::MOUNT_ROOT.load()) != entry
@@ -98,17 +97,16 @@ extern "C" fn climb(_turn: u32, way: *mut c_void) -> i64 {
     0
 }
 
-/// Puts the path together.
+/// Puts the path of that `dentry` together.
 ///
 /// # Safety
 /// `room` is a map value, and [`follow`] has filled it in.
 #[inline(always)]
-pub(super) unsafe fn read_name(file: u64, room: *mut Room) {
+pub(super) unsafe fn read_name(entry: u64, room: *mut Room) {
     // SAFETY: as in `follow`.
     unsafe {
         let named = &raw mut (*room).named;
         if (*named).record.flags & UNNAMED != 0 {
-            let entry: u64 = read(file + of::FILE_ENTRY.load());
             append(named, read(entry + of::ENTRY_NAME.load()), read(entry + of::ENTRY_BYTES.load()));
             return;
         }

@@ -14,14 +14,13 @@ pub(super) fn is_one(mode: u16) -> bool {
     u32::from(mode) & S_IFMT == S_IFSOCK
 }
 
-/// Reads the addresses. Returns a hash of what the label of the socket shows. `peer`: the address in user memory that the process asks it to
+/// Reads the addresses of a `struct socket`. Returns a hash of what the label of the socket shows. `peer`: the address in user memory that the process asks it to
 /// connect to, or 0.
 ///
 /// # Safety
 /// `to` is in a map, and all zeroes.
 #[inline(always)]
-pub(super) unsafe fn read_addresses(file: u64, peer: u64, to: *mut Addresses) -> u64 {
-    let socket: u64 = read(file + of::FILE_DATA.load());
+pub(super) unsafe fn read_addresses(socket: u64, peer: u64, to: *mut Addresses) -> u64 {
     let sock: u64 = read(socket + of::SOCKET_SOCK.load());
     let family: u16 = read(sock + of::SOCK_FAMILY.load());
     // SAFETY: the caller vouches for the place.
@@ -91,7 +90,7 @@ unsafe fn read_peer(peer: u64, to: *mut Addresses) {
 /// # Safety
 /// `named` is a map value.
 #[inline(always)]
-pub(super) unsafe fn read_name(file: u64, named: *mut Named) {
+pub(super) unsafe fn read_name(socket: u64, named: *mut Named) {
     // Of `struct sockaddr_un`: the family comes before the path.
     const FAMILY_BYTES: u32 = size_of::<u16>() as u32;
     // SAFETY: the caller vouches for the file.
@@ -100,7 +99,6 @@ pub(super) unsafe fn read_name(file: u64, named: *mut Named) {
         if (*named).record.addresses.family != AF_UNIX {
             return;
         }
-        let socket: u64 = read(file + of::FILE_DATA.load());
         let sock: u64 = read(socket + of::SOCKET_SOCK.load());
         let mut address: u64 = read(sock + of::UNIX_ADDRESS.load());
         if address == 0 {

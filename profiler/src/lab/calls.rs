@@ -77,9 +77,8 @@ impl Alone {
     /// Reads the ring; to be called often enough that it does not overflow.
     pub fn drain(&mut self) {
         while let Some(bytes) = self.ring.next() {
-            if bytes.len() == size_of::<SlowCall>() && bytes.first() == Some(&RECORD_OF_TOOL) {
-                // SAFETY: the kernel side wrote a record; any bytes are valid for a wire type.
-                self.slow.push(unsafe { bytes.as_ptr().cast::<SlowCall>().read_unaligned() });
+            if bytes.first() == Some(&RECORD_OF_TOOL) {
+                self.slow.extend(SlowCall::read(&bytes).map(|(call, _)| call));
             }
         }
     }

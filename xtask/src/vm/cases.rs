@@ -78,7 +78,14 @@ const CASES: &[Of] = &[
         ],
         more: &["operations_of_io_uring_count", "ten_thousand_short_threads_count_by_name"],
     },
-    Of { program: "live_files", few: &["each_call_has_the_file_that_its_descriptor_referred_to"], more: &[] },
+    Of {
+        program: "live_files",
+        few: &[
+            "each_call_has_the_file_that_its_descriptor_referred_to",
+            "calls_that_name_files_in_other_ways_have_them_too",
+        ],
+        more: &[],
+    },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {
         program: "live_faults",

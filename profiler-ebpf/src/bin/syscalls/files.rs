@@ -1,8 +1,10 @@
-//! Which file a call uses: what its descriptor referred to when it began, or what it has opened.
+//! Which files a call uses: what its descriptors referred to when it began, what it has opened, or the path that it names.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use profiler_common::{
-    file::{NO_FILE, Unknown},
+    file::{Unknown, calls::FileUse},
     syscalls::Thread,
 };
 use profiler_ebpf::{
@@ -11,100 +13,238 @@ use profiler_ebpf::{
 };
 
 use crate::{
-    look::{first_argument, second_argument},
-    maps::{CLOSING_CALLS, DESCRIPTOR_CALLS, FILES, OPENING_CALLS, has_bit},
+    arguments::argument,
+    maps::{FILES, Listed, SOUGHT, Sought, file_use},
 };
 
 /// `connect` of x86-64.
 const CONNECT: u64 = 42;
+/// io_uring_enter, on x86-64 and i386.
+const RING_ENTER: u32 = 426;
+/// In the fourth argument of io_uring_enter: `IORING_ENTER_REGISTERED_RING` (include/uapi/linux/io_uring.h).
+const REGISTERED: u64 = 1 << 4;
+/// In the second of io_uring_register: `IORING_REGISTER_USE_REGISTERED_RING`.
+const USE_REGISTERED: u64 = 1 << 31;
+/// In place of a descriptor: the working directory (include/uapi/linux/fcntl.h).
+const AT_FDCWD: u32 = -100i32 as u32;
+/// Beside a descriptor: the call has opened it.
+const IS_OPENED: u64 = 1 << 32;
+/// In place of a descriptor: none.
+const NO_DESCRIPTOR: u32 = u32::MAX;
 
-/// Notes the file of a call that begins.
+/// The first file that a call uses, as its arguments have it now, as `file::of_descriptor` gives it. It takes a [`FileUse`] as a number.
+#[inline(never)]
+fn first(call: u64, used: u64) -> u64 {
+    let used = FileUse::of_bits(used);
+    if used.descriptor() == 0 {
+        return if used.is_in_directory() { file::working_directory() } else { 0 };
+    }
+    let descriptor = argument(call, used.descriptor()) as u32;
+    if used.is_in_directory() && descriptor == AT_FDCWD {
+        return file::working_directory();
+    }
+    if used.is_of_ring() && names_registered_ring(call) {
+        return file::registered_ring(descriptor);
+    }
+    file::of_descriptor(descriptor)
+}
+
+/// Whether a call of io_uring has the number of a registered ring in place of a descriptor.
+#[inline(always)]
+fn names_registered_ring(call: u64) -> bool {
+    if call as u32 == RING_ENTER {
+        argument(call, 4) & REGISTERED != 0
+    } else {
+        argument(call, 2) & USE_REGISTERED != 0
+    }
+}
+
+/// Notes the files of a call that begins.
 ///
 /// # Safety
 /// `thread` is the record of the current thread.
 #[inline(always)]
 pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
-    let (mut found, mut kept, mut unknown) = (File::NONE, 0, Unknown::NoDescriptor);
-    if has_bit(&DESCRIPTOR_CALLS, call) {
-        let descriptor = first_argument(call) as u32;
-        found = file::of_descriptor(descriptor);
-        if found.file == 0 {
-            unknown = Unknown::Closed;
-        } else if has_bit(&CLOSING_CALLS, call) {
-            // SAFETY: the caller vouches for the record.
-            (kept, unknown) = unsafe { keep(thread, descriptor, found) };
-            found = File::NONE;
-        }
-    }
     // SAFETY: the caller vouches for the record.
     unsafe {
-        (*thread).file = found.file;
+        (*thread).file = 0;
+        (*thread).second = 0;
+        (*thread).kept = 0;
+        (*thread).no_file = Unknown::NoDescriptor as u32;
+        let used = file_use(call);
+        if used == FileUse::NONE {
+            return;
+        }
+        let found = File::at(first(call, used.bits()));
+        if used.closes() {
+            return keep(thread, argument(call, used.descriptor()) as u32, found);
+        }
+        (*thread).file = found.path;
         (*thread).inode = found.inode;
-        (*thread).kept = kept;
-        (*thread).no_file = unknown as u32;
+        if found.path == 0
+            && used.descriptor() != 0
+            && argument(call, used.descriptor()) as u32 != NO_DESCRIPTOR
+        {
+            (*thread).no_file = Unknown::Closed as u32;
+        }
+        if used.second() != 0 {
+            let other = File::at(file::of_descriptor(argument(call, used.second()) as u32));
+            (*thread).second = other.path;
+            (*thread).second_inode = other.inode;
+        }
     }
 }
 
 /// Keeps the name of a file that the call closes. It takes as long as a walk, and counts as one. Another thread may close the descriptor
 /// while the name is read, so it is looked up again.
 #[inline(always)]
-unsafe fn keep(thread: *mut Thread, descriptor: u32, found: File) -> (u32, Unknown) {
+unsafe fn keep(thread: *mut Thread, descriptor: u32, found: File) {
     // SAFETY: the caller vouches for the record.
     unsafe {
+        if found.path == 0 {
+            (*thread).no_file = Unknown::Closed as u32;
+            return;
+        }
         let begun_ns = bpf_ktime_get_ns();
-        let kept = file::keep(found.file, (*thread).tid);
-        let changed = file::of_descriptor(descriptor) != found;
+        let kept = file::keep(found, (*thread).tid);
+        let changed = File::at(file::of_descriptor(descriptor)) != found;
         (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
-        match (kept, changed) {
-            (_, true) => (0, Unknown::Changed),
-            (0, _) => (0, Unknown::Full),
-            _ => (kept, Unknown::NoDescriptor),
+        if changed {
+            (*thread).no_file = Unknown::Changed as u32;
+        } else if kept == 0 {
+            (*thread).no_file = Unknown::Full as u32;
+        } else {
+            (*thread).kept = 1;
         }
     }
 }
 
-/// The number of the file of the call that has just returned, or why it is not known.
-///
-/// # Safety
-/// `thread` is the record of the current thread.
+/// Whether the call that has just returned names its file by a path: it has opened none.
 #[inline(always)]
-pub(crate) unsafe fn of_call(thread: *mut Thread, argument: u64) -> (u32, u32) {
-    if FILES.load() == 0 {
-        return (NO_FILE, Unknown::Refused as u32);
-    }
-    // SAFETY: the caller vouches for the record.
-    let (found, kept, unknown, call, result, tid) = unsafe {
-        let found = File { file: (*thread).file, inode: (*thread).inode };
-        let Thread { kept, no_file, call, result, tid, .. } = &*thread;
-        (found, *kept, *no_file, *call, *result, *tid)
-    };
-    if kept != 0 {
-        return known(file::kept(tid));
-    }
-    if unknown != Unknown::NoDescriptor as u32 {
-        return (NO_FILE, unknown);
-    }
-    let descriptor = if found.file != 0 {
-        argument as u32
-    } else if result < FIRST_ERROR && has_bit(&OPENING_CALLS, call) {
-        result as u32
-    } else {
-        return (NO_FILE, Unknown::NoDescriptor as u32);
-    };
-    let now = file::of_descriptor(descriptor);
-    // It may be closed, and another be opened, at any time: before its name is read, and while it is.
-    if now.file == 0 || found.file != 0 && now != found {
-        return (NO_FILE, Unknown::Changed as u32);
-    }
-    let number = file::number(now.file, if call == CONNECT { second_argument() } else { 0 });
-    if file::of_descriptor(descriptor) != now {
-        return (NO_FILE, Unknown::Changed as u32);
-    }
-    known(number)
+pub(crate) fn names_path(call: u64, result: u64) -> bool {
+    let used = file_use(call);
+    FILES.load() != 0 && used.path() != 0 && (!used.opens() || result >= FIRST_ERROR)
 }
 
-/// The number of a file, or that there was none left.
+/// The address of the path that a call names; 0: none.
 #[inline(always)]
-fn known(number: u32) -> (u32, u32) {
-    (number, if number == NO_FILE { Unknown::Full } else { Unknown::NoDescriptor } as u32)
+pub(crate) fn path_of(call: u64) -> u64 {
+    argument(call, file_use(call).path())
+}
+
+/// Finds the numbers of the files of the call that has just returned, or why the first is not known. Of a call that names a path, that is the
+/// directory in which a relative path begins.
+///
+/// # Safety
+/// `thread` is the record of the current thread, `listed` a map value with its call and result.
+#[inline(always)]
+pub(crate) unsafe fn find(thread: *mut Thread, listed: *mut Listed) {
+    // SAFETY: the caller vouches for both. The callback gets a pointer to what is sought, and the loop ends before this function does.
+    unsafe {
+        let slow = &raw mut (*listed).call;
+        if FILES.load() == 0 {
+            (*slow).no_file = Unknown::Refused as u32;
+            return;
+        }
+        (*slow).no_file = (*thread).no_file;
+        if (*thread).kept != 0 {
+            (*slow).no_file = Unknown::Full as u32;
+            (&raw mut (*slow).files).cast::<u32>().write(file::kept((*thread).tid));
+            return;
+        }
+        let (call, result) = ((*slow).call, (*slow).result);
+        let used = file_use(call);
+        let sought = (&raw mut (*listed).sought).cast::<Sought>();
+        *sought = Sought { path: (*thread).file, inode: (*thread).inode, descriptor: 0, number: 0 };
+        (*listed).peer = if call == CONNECT { argument(call, 2) } else { 0 };
+        if used.opens() && result < FIRST_ERROR {
+            let File { path, inode } = File::at(file::of_descriptor(result as u32));
+            *sought = Sought { path, inode, descriptor: IS_OPENED | result, number: 0 };
+            (*slow).no_file = Unknown::Changed as u32;
+        }
+        let descriptor = argument(call, used.second());
+        *sought.add(1) =
+            Sought { path: (*thread).second, inode: (*thread).second_inode, descriptor, number: 0 };
+        let mut search = Search { listed };
+        bpf_loop(SOUGHT as u32, name as *mut c_void, (&raw mut search).cast(), 0);
+    }
+}
+
+/// What the kernel's loop hands to each of its turns: the verifier looks at one turn.
+struct Search {
+    listed: *mut Listed,
+}
+
+/// Finds the number of one of the files. It may be closed, and another be opened, at any time: before its name is read, and while it is. The
+/// steps hand over what they find in the map, of which the verifier does not keep track: it follows the search for a name once.
+#[inline(never)]
+extern "C" fn name(turn: u32, search: *mut c_void) -> i64 {
+    // SAFETY: the search of `find`, which waits for this loop.
+    unsafe {
+        let search = search.cast::<Search>();
+        (&raw mut (*(*search).listed).at).write_volatile(turn.into());
+        if is_there(search) == 0 {
+            return 0;
+        }
+        let sought = sought((*search).listed);
+        let number =
+            file::number(File { path: (*sought).path, inode: (*sought).inode }, (*(*search).listed).peer);
+        (*sought).number = number.into();
+        if is_there(search) != 0 {
+            settle((*search).listed);
+        }
+    }
+    0
+}
+
+/// Which of the files is sought.
+#[inline(always)]
+unsafe fn place(listed: *mut Listed) -> usize {
+    // SAFETY: the caller vouches for the value.
+    unsafe { (&raw const (*listed).at).read_volatile() as usize & (SOUGHT - 1) }
+}
+
+/// That file.
+#[inline(always)]
+unsafe fn sought(listed: *mut Listed) -> *mut Sought {
+    // SAFETY: the caller vouches for the value.
+    unsafe { (&raw mut (*listed).sought).cast::<Sought>().add(place(listed)) }
+}
+
+/// Whether a file is the same as when the call began, or when it had opened it.
+#[inline(never)]
+unsafe fn is_there(search: *mut Search) -> u64 {
+    // SAFETY: the caller vouches for the search.
+    unsafe {
+        let listed = (*search).listed;
+        let Sought { path, inode, descriptor, .. } = *sought(listed);
+        if path == 0 {
+            return 0;
+        }
+        let call = (&raw const (*listed).call.call).read_volatile();
+        let now = if place(listed) == 0 && descriptor & IS_OPENED == 0 {
+            first(call, file_use(call).bits())
+        } else {
+            file::of_descriptor(descriptor as u32)
+        };
+        let is_same = File::at(now) == File { path, inode };
+        if place(listed) == 0 && !is_same {
+            (*listed).call.no_file = Unknown::Changed as u32;
+        }
+        u64::from(is_same)
+    }
+}
+
+/// Writes the number of a file into the record.
+#[inline(always)]
+unsafe fn settle(listed: *mut Listed) {
+    // SAFETY: as in `sought`.
+    unsafe {
+        let number = (*sought(listed)).number as u32;
+        let slow = &raw mut (*listed).call;
+        (&raw mut (*slow).files).cast::<u32>().add(place(listed)).write(number);
+        if place(listed) == 0 {
+            (*slow).no_file = Unknown::Full as u32; // which holds if the number is 0
+        }
+    }
 }

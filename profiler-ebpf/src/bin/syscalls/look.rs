@@ -1,21 +1,22 @@
 //! A closer look at calls that have returned: at slow ones, or at all.
 
-use aya_ebpf::{
-    bindings::pt_regs,
-    helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_task_pt_regs},
-};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user_str};
 use profiler_common::{
     event::Event,
+    file::{MAX_NAME_BYTES, NO_FILE},
     record::{NO_STACK, RecordHead},
-    syscalls::{ALL_STACKS, COMPAT, Caller, CallerKey, Counter, SLOW_STACKS, SlowCall, Thread},
+    syscalls::{ALL_STACKS, Caller, CallerKey, Counter, NO_PATH, SLOW_STACKS, SlowCall, Thread},
 };
 use profiler_ebpf::{atomic, log, ring, space, stack::number};
 
 use crate::{
+    arguments::argument,
     files,
     maps::{
-        CALLERS, LISTS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count, has_bit,
-        settings,
+        CALLERS, LISTED, LISTS, Listed, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks,
+        count, has_bit, settings,
     },
     threads::{comm, recorded, task, tid_of},
 };
@@ -138,55 +139,58 @@ fn add(thread: *mut Thread, stack: u32) {
     }
 }
 
-/// The first argument of the call that the current thread is in.
-#[inline(always)]
-pub(crate) fn first_argument(call: u64) -> u64 {
-    // SAFETY: the registers of the current task, of which the kernel knows the type.
-    unsafe {
-        let regs = bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs;
-        if call & COMPAT == 0 {
-            (&raw const (*regs).rdi).read_volatile()
-        } else {
-            (&raw const (*regs).rbx).read_volatile()
-        }
-    }
-}
-
-/// The second argument of the native call that the current thread is in.
-#[inline(always)]
-pub(crate) fn second_argument() -> u64 {
-    // SAFETY: as above.
-    unsafe {
-        let regs = bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as *const pt_regs;
-        (&raw const (*regs).rsi).read_volatile()
-    }
-}
-
 /// Sends the thread's last call.
 #[inline(always)]
 fn list(thread: *mut Thread, stack: u32) {
-    // SAFETY: the record of the current thread.
+    let Some(listed) = LISTED.get_ptr_mut(0) else { return };
+    // SAFETY: the record of the current thread, and a map value of this CPU, which no other program uses before this one ends.
     unsafe {
         let call = (*thread).call;
-        let argument = first_argument(call);
-        let (file, no_file) = files::of_call(thread, argument);
         let head =
             RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
-        let slow = SlowCall {
+        let slow = &raw mut (*listed).call;
+        *slow = SlowCall {
             head: core::mem::transmute::<RecordHead, u64>(head),
             tid: (*thread).tid.into(),
             call,
             start_ns: (*thread).start_ns,
             duration_ns: (*thread).duration_ns,
             result: (*thread).result,
-            argument,
-            file,
-            no_file,
+            argument: argument(call, 1),
+            files: [NO_FILE; 2],
+            no_file: 0,
+            path_bytes: 0,
             comm: comm(task()),
         };
-        if !ring::send((&raw const slow).cast(), size_of::<SlowCall>() as u64) {
+        if files::names_path(call, (*thread).result) {
+            read_path(listed, files::path_of(call));
+        }
+        files::find(thread, listed);
+        let bytes = u64::from((&raw const (*slow).path_bytes).read_volatile()) & (MAX_NAME_BYTES as u64 - 1);
+        if !ring::send(slow.cast_const().cast(), size_of::<SlowCall>() as u64 + bytes) {
             count(Counter::SlowLost);
-            log::event(Event::SlowCallLost, slow.tid, call);
+            log::event(Event::SlowCallLost, (*slow).tid, call);
+        }
+    }
+}
+
+/// Reads the path that a call names. Some calls have the file of a descriptor if there is none, or if it is empty.
+#[inline(always)]
+unsafe fn read_path(listed: *mut Listed, path: u64) {
+    if path == 0 {
+        return;
+    }
+    // SAFETY: the caller vouches for the place; the helper takes any address, and reads no more than there is room for.
+    unsafe {
+        let to = (&raw mut (*listed).path).cast::<c_void>();
+        let bytes = bpf_probe_read_user_str(to, MAX_NAME_BYTES as u32, path as *const c_void);
+        let slow = &raw mut (*listed).call;
+        if bytes < 0 {
+            (*slow).path_bytes = NO_PATH;
+        }
+        // Without the zero byte at the end. For a path without any other byte, kernels say 0 or 1.
+        if bytes > 1 {
+            (*slow).path_bytes = bytes as u32 - 1;
         }
     }
 }

@@ -6,10 +6,11 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use profiler_common::{
+    file::{MAX_NAME_BYTES, calls::FileUse},
     record::RECORD_OF_TOOL,
     syscalls::{
-        COMPAT, Caller, CallerKey, Cell, Counter, DIRECT_CALLS, ErrorKey, Folds, Settings, SharedKey, Thread,
-        UringKey,
+        COMPAT, Caller, CallerKey, Cell, Counter, DIRECT_CALLS, ErrorKey, Folds, Settings, SharedKey,
+        SlowCall, Thread, UringKey,
     },
 };
 use profiler_ebpf::stack::number::{Remarks, TaskWalker};
@@ -134,15 +135,21 @@ pub(crate) static NUMBER_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 #[map]
 pub(crate) static WAIT_CALLS: Array<u64> = Array::with_max_entries(16, 0);
 
-/// Bit by call: its first argument is a descriptor. As in `NUMBER_CALLS`.
+/// How calls use files, as `FileUse` has it: first native calls, then those of i386.
 #[map]
-pub(crate) static DESCRIPTOR_CALLS: Array<u64> = Array::with_max_entries(16, 0);
-/// Bit by call: it returns a descriptor of the file that it opens. As in `NUMBER_CALLS`.
-#[map]
-pub(crate) static OPENING_CALLS: Array<u64> = Array::with_max_entries(16, 0);
-/// Bit by call: it closes the descriptor that is its first argument. As in `NUMBER_CALLS`.
-#[map]
-pub(crate) static CLOSING_CALLS: Array<u64> = Array::with_max_entries(16, 0);
+static FILE_USES: Array<u64> = Array::with_max_entries(2 * DIRECT_CALLS as u32, 0);
+
+/// How a call uses files.
+#[inline(always)]
+pub(crate) fn file_use(call: u64) -> FileUse {
+    if call & !COMPAT >= DIRECT_CALLS as u64 {
+        return FileUse::NONE;
+    }
+    let place =
+        call as u32 & (DIRECT_CALLS as u32 - 1) | if call & COMPAT == 0 { 0 } else { DIRECT_CALLS as u32 };
+    // SAFETY: a word of a map.
+    FileUse::of_bits(FILE_USES.get_ptr(place).map_or(0, |used| unsafe { used.read_volatile() }))
+}
 
 /// Whether the bit of a call is set in one of these maps.
 #[inline(always)]
@@ -168,6 +175,36 @@ pub(crate) static URING: HashMap<UringKey, u64> = HashMap::with_max_entries(1 <<
 /// Working memory of walks. Several programs walk, but none of them is preempted or interrupts another.
 #[map]
 pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
+
+/// Most files of a call.
+pub(crate) const SOUGHT: usize = 2;
+
+/// A file of a call, whose number is sought: as `File` has it, and by which descriptor it is known.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Sought {
+    pub(crate) path: u64,
+    pub(crate) inode: u64,
+    pub(crate) descriptor: u64,
+    /// The number that was found.
+    pub(crate) number: u64,
+}
+
+/// A single call that is sent, with the path that it names, and its files.
+#[repr(C)]
+pub(crate) struct Listed {
+    pub(crate) call: SlowCall,
+    pub(crate) path: [u8; MAX_NAME_BYTES],
+    pub(crate) sought: [Sought; SOUGHT],
+    /// Which of them is sought now.
+    pub(crate) at: u64,
+    /// The address in user memory of the peer that the call asks a socket to connect to, or 0.
+    pub(crate) peer: u64,
+}
+
+/// Room to put it together.
+#[map]
+pub(crate) static LISTED: PerCpuArray<Listed> = PerCpuArray::with_max_entries(1, 0);
 
 /// How many stacks of slow calls a CPU has taken in a span of time.
 #[repr(C)]

@@ -115,6 +115,8 @@ pub(crate) unsafe fn suspend(thread: *mut Thread, result: i64, regs: *const pt_r
             let to = place_of_file(thread, depth);
             (*to).file = (*thread).file;
             (*to).inode = (*thread).inode;
+            (*to).second = (*thread).second;
+            (*to).second_inode = (*thread).second_inode;
             (*to).no_file = (*thread).no_file.into();
         }
         (*thread).depth = depth + 1;
@@ -167,6 +169,8 @@ unsafe fn take_up(thread: *mut Thread, last: *const Suspended, depth: u32) {
             let last = place_of_file(thread, depth - 1);
             (*thread).file = (*last).file;
             (*thread).inode = (*last).inode;
+            (*thread).second = (*last).second;
+            (*thread).second_inode = (*last).second_inode;
             (*thread).no_file = (*last).no_file as u32;
             (*thread).kept = 0; // calls that close a file are not restarted
         }

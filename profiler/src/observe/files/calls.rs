@@ -1,30 +1,220 @@
-//! Which calls use or open files by their descriptors. Numbers are those of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
+//! Which arguments of system calls are descriptors and paths.
 
-/// Calls whose first argument is a descriptor of a file that they use: read, write, close, fstat, lseek, ioctl, pread64, pwrite64, readv,
-/// writev, dup, dup2, sendfile, connect, accept, sendto, recvfrom, sendmsg, recvmsg, shutdown, bind, listen, getsockname, getpeername,
-/// setsockopt, getsockopt, fcntl, flock, fsync, fdatasync, ftruncate, getdents, fchdir, fchmod, fchown, fstatfs, readahead, fsetxattr,
-/// fgetxattr, flistxattr, fremovexattr, getdents64, fadvise64, epoll_wait, epoll_ctl, mq_timedsend, mq_timedreceive, inotify_add_watch, splice, tee, sync_file_range, vmsplice,
-/// epoll_pwait, signalfd, fallocate, timerfd_settime, timerfd_gettime, accept4, signalfd4, dup3, preadv, pwritev, recvmmsg, syncfs,
-/// fanotify_mark, sendmmsg, setns, finit_module, copy_file_range, preadv2, pwritev2, io_uring_enter, io_uring_register, epoll_pwait2.
-const DESCRIPTORS: [u64; 74] = [
-    0, 1, 3, 5, 8, 16, 17, 18, 19, 20, 32, 33, 40, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 54, 55, 72,
-    73, 74, 75, 77, 78, 81, 91, 93, 138, 187, 190, 193, 196, 199, 217, 221, 232, 233, 242, 243, 254, 275,
-    276, 277, 278, 281, 282, 285, 286, 287, 288, 289, 292, 295, 296, 299, 301, 306, 307, 308, 313, 326, 327,
-    328, 426, 427, 441,
+use profiler_common::file::calls::FileUse;
+use syscalls::x86_64::Sysno;
+
+/// The first argument is the descriptor of a file that they use.
+const DESCRIPTORS: [Sysno; 69] = [
+    Sysno::read,
+    Sysno::write,
+    Sysno::fstat,
+    Sysno::lseek,
+    Sysno::ioctl,
+    Sysno::pread64,
+    Sysno::pwrite64,
+    Sysno::readv,
+    Sysno::writev,
+    Sysno::dup,
+    Sysno::dup2,
+    Sysno::connect,
+    Sysno::accept,
+    Sysno::sendto,
+    Sysno::recvfrom,
+    Sysno::sendmsg,
+    Sysno::recvmsg,
+    Sysno::shutdown,
+    Sysno::bind,
+    Sysno::listen,
+    Sysno::getsockname,
+    Sysno::getpeername,
+    Sysno::setsockopt,
+    Sysno::getsockopt,
+    Sysno::fcntl,
+    Sysno::flock,
+    Sysno::fsync,
+    Sysno::fdatasync,
+    Sysno::ftruncate,
+    Sysno::getdents,
+    Sysno::fchdir,
+    Sysno::fchmod,
+    Sysno::fchown,
+    Sysno::fstatfs,
+    Sysno::readahead,
+    Sysno::fsetxattr,
+    Sysno::fgetxattr,
+    Sysno::flistxattr,
+    Sysno::fremovexattr,
+    Sysno::getdents64,
+    Sysno::fadvise64,
+    Sysno::epoll_wait,
+    Sysno::mq_timedsend,
+    Sysno::mq_timedreceive,
+    Sysno::inotify_add_watch,
+    Sysno::inotify_rm_watch,
+    Sysno::sync_file_range,
+    Sysno::vmsplice,
+    Sysno::epoll_pwait,
+    Sysno::fallocate,
+    Sysno::timerfd_settime,
+    Sysno::timerfd_gettime,
+    Sysno::accept4,
+    Sysno::dup3,
+    Sysno::preadv,
+    Sysno::pwritev,
+    Sysno::recvmmsg,
+    Sysno::fanotify_mark,
+    Sysno::syncfs,
+    Sysno::sendmmsg,
+    Sysno::setns,
+    Sysno::finit_module,
+    Sysno::preadv2,
+    Sysno::pwritev2,
+    Sysno::epoll_pwait2,
+    Sysno::pidfd_send_signal,
+    Sysno::process_madvise,
+    Sysno::cachestat,
+    Sysno::quotactl_fd,
 ];
-/// Calls that return a descriptor of a file that they open: open, socket, creat, epoll_create, inotify_init, openat, timerfd_create,
-/// eventfd, eventfd2, epoll_create1, inotify_init1, memfd_create, io_uring_setup, pidfd_open, openat2. Their first argument is no descriptor,
-/// or that of a directory.
-const OPENINGS: [u64; 15] = [2, 41, 85, 213, 253, 257, 283, 284, 290, 291, 294, 319, 425, 434, 437];
-/// close.
-pub(crate) const CLOSE: u64 = 3;
 
-/// Whether the first argument of a call is a descriptor of a file that it uses.
-pub(crate) fn has_descriptor(call: u64) -> bool {
-    DESCRIPTORS.contains(&call)
+/// They use two files: the arguments that are their descriptors.
+const PAIRS: [(Sysno, u32, u32); 5] = [
+    (Sysno::sendfile, 1, 2),
+    (Sysno::splice, 1, 3),
+    (Sysno::tee, 1, 2),
+    (Sysno::copy_file_range, 1, 3),
+    (Sysno::epoll_ctl, 1, 3),
+];
+
+/// They return a descriptor of a file that they open. The first argument of some is another descriptor, from which they make it.
+const OPENINGS: [Sysno; 17] = [
+    Sysno::socket,
+    Sysno::epoll_create,
+    Sysno::inotify_init,
+    Sysno::timerfd_create,
+    Sysno::eventfd,
+    Sysno::eventfd2,
+    Sysno::epoll_create1,
+    Sysno::inotify_init1,
+    Sysno::memfd_create,
+    Sysno::memfd_secret,
+    Sysno::io_uring_setup,
+    Sysno::pidfd_open,
+    Sysno::userfaultfd,
+    Sysno::perf_event_open,
+    Sysno::open_by_handle_at,
+    Sysno::fanotify_init,
+    Sysno::pidfd_getfd,
+];
+
+/// The first argument is a path. Of two paths it is the one that is there before the call.
+const PATHS: [Sysno; 26] = [
+    Sysno::stat,
+    Sysno::lstat,
+    Sysno::access,
+    Sysno::truncate,
+    Sysno::rename,
+    Sysno::mkdir,
+    Sysno::rmdir,
+    Sysno::link,
+    Sysno::unlink,
+    Sysno::readlink,
+    Sysno::chmod,
+    Sysno::chown,
+    Sysno::lchown,
+    Sysno::utime,
+    Sysno::utimes,
+    Sysno::mknod,
+    Sysno::statfs,
+    Sysno::setxattr,
+    Sysno::lsetxattr,
+    Sysno::getxattr,
+    Sysno::lgetxattr,
+    Sysno::listxattr,
+    Sysno::llistxattr,
+    Sysno::removexattr,
+    Sysno::lremovexattr,
+    Sysno::swapon,
+];
+
+/// The first argument is the descriptor of a directory, and the second a path in it.
+const PATHS_IN_DIRECTORY: [Sysno; 16] = [
+    Sysno::mkdirat,
+    Sysno::mknodat,
+    Sysno::fchownat,
+    Sysno::futimesat,
+    Sysno::newfstatat,
+    Sysno::unlinkat,
+    Sysno::renameat,
+    Sysno::renameat2,
+    Sysno::linkat,
+    Sysno::readlinkat,
+    Sysno::fchmodat,
+    Sysno::faccessat,
+    Sysno::faccessat2,
+    Sysno::utimensat,
+    Sysno::statx,
+    Sysno::name_to_handle_at,
+];
+
+/// The file that a call of x86-64 uses. Not those of `execve`, `chdir` and `chroot`: what their path begins with changes before they return.
+pub(crate) fn use_of(call: u64) -> FileUse {
+    const NONE: FileUse = FileUse::NONE;
+    let Some(call) = Sysno::new(call as usize) else { return NONE };
+    match call {
+        Sysno::close => return NONE.with_descriptor(1).closing(),
+        Sysno::mmap => return NONE.with_descriptor(5),
+        Sysno::symlink => return NONE.with_path(2),
+        Sysno::symlinkat => return NONE.with_descriptor(2).with_path(3),
+        Sysno::open | Sysno::creat => return NONE.with_path(1).opening(),
+        Sysno::openat | Sysno::openat2 => return NONE.with_descriptor(1).with_path(2).opening(),
+        // The first argument may be -1: then they open a file.
+        Sysno::signalfd | Sysno::signalfd4 => return NONE.with_descriptor(1).opening(),
+        Sysno::io_uring_enter | Sysno::io_uring_register => return NONE.with_descriptor(1).of_ring(),
+        _ => {}
+    }
+    if let Some((_, first, second)) = PAIRS.iter().find(|(of, ..)| *of == call) {
+        return NONE.with_descriptor(*first).with_second(*second);
+    }
+    if DESCRIPTORS.contains(&call) {
+        return NONE.with_descriptor(1);
+    }
+    if OPENINGS.contains(&call) {
+        return NONE.opening();
+    }
+    if PATHS.contains(&call) {
+        return NONE.with_path(1);
+    }
+    if PATHS_IN_DIRECTORY.contains(&call) { NONE.with_descriptor(1).with_path(2) } else { NONE }
 }
 
-/// Whether a call returns a descriptor of a file that it opens.
-pub(crate) fn is_opening(call: u64) -> bool {
-    OPENINGS.contains(&call)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_is_in_two_lists() {
+        let pairs = PAIRS.map(|(call, ..)| call);
+        let all = [&DESCRIPTORS[..], &pairs, &OPENINGS, &PATHS, &PATHS_IN_DIRECTORY].concat();
+        let twice: Vec<&Sysno> =
+            all.iter().enumerate().filter(|(at, call)| all[..*at].contains(call)).map(|(_, c)| c).collect();
+        assert!(twice.is_empty(), "{twice:?}");
+    }
+
+    #[test]
+    fn a_use_says_where_descriptors_and_paths_are() {
+        let of = |call: Sysno| use_of(call.id() as u64);
+        let places = |call| (of(call).descriptor(), of(call).second(), of(call).path());
+        assert_eq!(places(Sysno::read), (1, 0, 0));
+        assert_eq!(places(Sysno::mmap), (5, 0, 0));
+        assert_eq!(places(Sysno::sendfile), (1, 2, 0));
+        assert_eq!(places(Sysno::unlink), (0, 0, 1));
+        assert_eq!(places(Sysno::symlinkat), (2, 0, 3));
+        assert_eq!(places(Sysno::getpid), (0, 0, 0));
+        assert!(
+            of(Sysno::openat).opens() && of(Sysno::openat).is_in_directory() && !of(Sysno::openat).closes()
+        );
+        assert!(
+            of(Sysno::close).closes() && !of(Sysno::close).opens() && of(Sysno::io_uring_enter).is_of_ring()
+        );
+    }
 }

@@ -4,19 +4,22 @@ use std::io;
 
 use crate::kernel::types::{Member, Types};
 
-const MEMBERS: [Member; 30] = [
+const MEMBERS: [Member; 33] = [
     ("TASK_FILES", "task_struct", &["files"]),
+    ("TASK_PLACES", "task_struct", &["fs"]),
+    ("PLACES_WORKING", "fs_struct", &["pwd"]),
     ("FILES_TABLE", "files_struct", &["fdt"]),
     ("TABLE_MOST", "fdtable", &["max_fds"]),
     ("TABLE_FILES", "fdtable", &["fd"]),
-    ("FILE_INODE", "file", &["f_inode"]),
-    ("FILE_ENTRY", "file", &["f_path", "dentry"]),
-    ("FILE_MOUNT", "file", &["f_path", "mnt"]),
+    ("FILE_PATH", "file", &["f_path"]),
+    ("PATH_ENTRY", "path", &["dentry"]),
+    ("PATH_MOUNT", "path", &["mnt"]),
     ("FILE_DATA", "file", &["private_data"]),
     ("INODE_NUMBER", "inode", &["i_ino"]),
     ("INODE_MODE", "inode", &["i_mode"]),
     ("INODE_FILESYSTEM", "inode", &["i_sb"]),
     ("FILESYSTEM_DEVICE", "super_block", &["s_dev"]),
+    ("ENTRY_INODE", "dentry", &["d_inode"]),
     ("ENTRY_PARENT", "dentry", &["d_parent"]),
     ("ENTRY_HASH", "dentry", &["d_name", "hash"]),
     ("ENTRY_BYTES", "dentry", &["d_name", "len"]),
@@ -51,14 +54,20 @@ const OF_UNIX: [Member; 4] = [
     ("ADDRESS_NAME", "unix_address", &["name"]),
 ];
 
-/// The offsets, as settings of an object whose programs look at open files. Offsets that only IPv6 or Unix sockets need stay 0 on a
-/// kernel without these.
+/// Members that only kernels with io_uring have, and rings that threads register (Linux 5.18).
+const OF_RINGS: [Member; 2] = [
+    ("TASK_RINGS", "task_struct", &["io_uring"]),
+    ("RINGS_REGISTERED", "io_uring_task", &["registered_rings"]),
+];
+
+/// The offsets, as settings of an object whose programs look at open files. Offsets that only IPv6, Unix sockets or io_uring need
+/// stay 0 on a kernel without these.
 ///
 /// # Errors
 /// If this kernel lacks another member.
 pub(crate) fn globals(types: &Types) -> io::Result<Vec<(&'static str, [u8; 8])>> {
     let mut globals = types.globals(&MEMBERS)?;
-    for optional in [&OF_V6[..], &OF_UNIX] {
+    for optional in [&OF_V6[..], &OF_UNIX, &OF_RINGS] {
         globals.extend(types.globals(optional).unwrap_or_default());
     }
     Ok(globals)

@@ -57,23 +57,43 @@ impl Files {
         self.known.get(&number).map(|file| self.labels.of(file))
     }
 
-    /// The label of the file that a call used, or the words for why it is not known: an [`Unknown`] by its number.
-    pub(crate) fn of_call(&self, number: u32, unknown: u32) -> Value {
-        if number != NO_FILE {
-            return match self.label(number) {
-                Some(label) => Value::Name(label),
-                None => Value::Unknown("its name did not fit into the ring".to_owned()),
-            };
+    /// The label of the file that a call used, or the words for why it is not known: an [`Unknown`] by its number. `path`: the path that
+    /// the call names, or nothing. A relative one begins in the directory of this number.
+    pub(crate) fn of_call(&self, number: u32, unknown: u32, path: &[u8]) -> Value {
+        match (path, self.of_number(number)) {
+            ([b'/', ..], _) => Value::Name(Text::new(path)),
+            ([_, ..], Some(Value::Name(directory))) => Value::Name(in_directory(&directory, path)),
+            // Its beginning is missing.
+            ([_, ..], _) => Value::Name(Text::new(["…/".as_bytes(), path].concat())),
+            ([], Some(known)) => known,
+            ([], None) => Value::Unknown(why(unknown).to_owned()),
         }
-        let why = match Unknown::of_number(unknown) {
-            Unknown::NoDescriptor => "the call has no descriptor",
-            Unknown::Closed => "its descriptor was not open",
-            Unknown::Changed => {
-                "its descriptor was closed or given to another file while the call was in progress"
-            }
-            Unknown::Full => "there are more files than there is room for",
-            Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
-        };
-        Value::Unknown(why.to_owned())
+    }
+
+    /// The label of the file of this number, if the number stands for one.
+    pub(crate) fn of_number(&self, number: u32) -> Option<Value> {
+        (number != NO_FILE).then(|| match self.label(number) {
+            Some(label) => Value::Name(label),
+            None => Value::Unknown("its name did not fit into the ring".to_owned()),
+        })
+    }
+}
+
+/// A relative path behind the directory in which it begins.
+fn in_directory(directory: &Text, path: &[u8]) -> Text {
+    let directory = directory.raw();
+    Text::new([directory.strip_suffix(b"/").unwrap_or(directory), b"/", path].concat())
+}
+
+/// Why a file is not known.
+fn why(unknown: u32) -> &'static str {
+    match Unknown::of_number(unknown) {
+        Unknown::NoDescriptor => "the call names no file",
+        Unknown::Closed => "its descriptor was not open",
+        Unknown::Changed => {
+            "its descriptor was closed or given to another file while the call was in progress"
+        }
+        Unknown::Full => "there are more files than there is room for",
+        Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
     }
 }

@@ -1,7 +1,7 @@
 //! Kinds of calls that findings and tables ask for: calls that poll, send, look a path up, or wait. Numbers are those
 //! of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl); [`native`] has the number for calls of i386 and x32.
 
-use profiler_common::syscalls::COMPAT;
+use profiler_common::{file::calls::FileUse, syscalls::COMPAT};
 use syscalls::x86_64;
 
 use super::names;
@@ -40,19 +40,15 @@ pub(super) fn is_of_probes(call: u64) -> bool {
     [335, 336].contains(&call)
 }
 
-/// Whether the first argument of a call is a descriptor of a file that it uses.
-pub(super) fn has_descriptor(call: u64) -> bool {
-    native(call).is_some_and(calls::has_descriptor)
-}
-
-/// Whether a call returns a descriptor of a file that it opens.
-pub(super) fn is_opening(call: u64) -> bool {
-    native(call).is_some_and(calls::is_opening)
-}
-
-/// Whether a call closes its first argument.
-pub(super) fn is_closing(call: u64) -> bool {
-    native(call) == Some(calls::CLOSE)
+/// How a call uses files.
+pub(super) fn file_use(call: u64) -> FileUse {
+    const MMAP: u64 = 9;
+    match &*names::call(call) {
+        // It has one argument: the address of all.
+        "i386:mmap" => FileUse::NONE,
+        "i386:mmap2" => calls::use_of(MMAP),
+        _ => native(call).map_or(FileUse::NONE, calls::use_of),
+    }
 }
 
 /// Whether the result of a call is a number of things: [`POLLS`] (descriptors that are ready), futex (threads that were woken),

@@ -9,7 +9,7 @@ use std::{
 use profiler_common::{
     ledger::{Class, Ledger as _},
     record::NO_STACK,
-    syscalls::{COMPAT, Counter, SlowCall},
+    syscalls::{COMPAT, Counter},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     findings::{Facts, findings},
     rows::{Rows, Who},
     rules,
+    slow::Listed,
     tables::{Caller, Single},
 };
 use crate::{
@@ -119,7 +120,7 @@ pub(super) fn callers_lost(counted: &Counted, children: bool) -> Option<Finding>
 
 /// Names the stacks that were taken, and adds them to the part.
 pub(super) fn stacks(
-    listed: &[SlowCall],
+    listed: &[Listed],
     on: &Observation<'_>,
     counted: &Counted,
     part: &mut Part,
@@ -129,7 +130,7 @@ pub(super) fn stacks(
         let weight = weights.entry(key.stack).or_insert(Weight { stack: key.stack, ..Weight::default() });
         weight.things += caller.count;
     }
-    for single in listed {
+    for Listed { call: single, .. } in listed {
         weights.entry(single.stack()).or_insert(Weight {
             stack: single.stack(),
             things: 1,
@@ -162,8 +163,12 @@ pub(super) fn stacks(
         id: place(key.stack).map_or_else(String::new, |at| part.stacks[at].id.clone()),
         name: named.own(key.stack).map(|own| own.label.clone()),
     });
-    let singles =
-        listed.iter().map(|call| Single { call: *call, space: call.space(), stack: place(call.stack()) });
+    let singles = listed.iter().map(|Listed { call, path }| Single {
+        call: *call,
+        path: path.clone(),
+        space: call.space(),
+        stack: place(call.stack()),
+    });
     (callers.collect(), singles.collect())
 }
 

@@ -6,12 +6,15 @@ use std::{
 };
 
 use profiler_common::{
+    file::calls::FileUse,
     record::RECORD_OF_TOOL,
-    syscalls::{ALL_STACKS, Cell, Counter, NO_STACKS, SLOW_STACKS, Settings as Live, Thread},
+    syscalls::{
+        ALL_STACKS, COMPAT, Cell, Counter, DIRECT_CALLS, NO_STACKS, SLOW_STACKS, Settings as Live, Thread,
+    },
 };
 
 use super::{
-    kinds::{has_descriptor, is_closing, is_opening, is_wait, words},
+    kinds::{file_use, is_wait, words},
     number_calls::is_number,
 };
 use crate::{
@@ -241,19 +244,28 @@ impl Probes {
     }
 
     fn prepare(&self, limits: Limits) -> Result<()> {
-        let kinds: [(&str, IsOfKind); 5] = [
-            ("NUMBER_CALLS", is_number),
-            ("WAIT_CALLS", is_wait),
-            ("DESCRIPTOR_CALLS", has_descriptor),
-            ("OPENING_CALLS", is_opening),
-            ("CLOSING_CALLS", is_closing),
-        ];
+        let kinds: [(&str, IsOfKind); 2] = [("NUMBER_CALLS", is_number), ("WAIT_CALLS", is_wait)];
         for (map, is_of_kind) in kinds {
             for (word, bits) in (0u32..).zip(words(is_of_kind)) {
                 self.write(map, &word, &bits)?;
             }
         }
+        if limits.lists() {
+            self.write_file_uses()?;
+        }
         self.set(limits, false)
+    }
+
+    /// Says how calls use files: first the native ones, then those of i386.
+    fn write_file_uses(&self) -> Result<()> {
+        let calls = [0, COMPAT].into_iter().flat_map(|kind| (0..DIRECT_CALLS as u64).map(move |n| kind | n));
+        for (place, call) in (0u32..).zip(calls) {
+            let used = file_use(call);
+            if used != FileUse::NONE {
+                self.write("FILE_USES", &place, &used.bits())?;
+            }
+        }
+        Ok(())
     }
 
     /// Changes what is looked at more closely.

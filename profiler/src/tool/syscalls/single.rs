@@ -1,9 +1,15 @@
 //! The table of single calls (`--slow`), each with the file or socket that it used.
 
+use profiler_common::{
+    file::NO_FILE,
+    syscalls::{NO_PATH, SlowCall},
+};
+
 use super::{
+    kinds::file_use,
     names,
     rows::comm,
-    tables::{CALL, THREAD, Tables},
+    tables::{CALL, Single, THREAD, Tables},
 };
 use crate::{
     report::{Role, Row, Section, StackRef, Unit, Value},
@@ -24,15 +30,18 @@ impl Tables<'_> {
             cells.push(Value::Exact(single.call.duration_ns));
             cells.push(Value::Word(names::result(single.call.result.cast_signed())));
             cells.push(Value::Exact(single.call.argument));
-            cells.push(self.on.files.of_call(single.call.file, single.call.no_file));
+            cells.push(self.file(single));
+            cells.push(self.other_file(single));
             Row { cells, stacks: StackRef::user(single.stack), severity: None }
         });
+        let has_other = self.singles.iter().any(|single| single.call.files[1] != NO_FILE);
         let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
         let sums = [
             ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
             ("result", "Result", Unit::None, Role::Label, true),
             ("argument", "First argument", Unit::None, Role::Label, false),
             ("file", "File", Unit::None, Role::Name, true),
+            ("other_file", "Other file", Unit::None, Role::Label, has_other),
         ];
         let mut section = self.section("slow", SLOW_TITLE, &keys, rows.collect(), &sums);
         for (number, which) in [
@@ -55,5 +64,24 @@ impl Tables<'_> {
         }
         section.number_rows();
         section
+    }
+
+    /// The file of a call, or the path that it names.
+    fn file(&self, single: &Single) -> Value {
+        let SlowCall { files: [file, _], no_file, path_bytes, .. } = single.call;
+        match path_bytes {
+            NO_PATH => Value::Unknown("its path could not be read".to_owned()),
+            _ => self.on.files.of_call(file, no_file, &single.path),
+        }
+    }
+
+    /// The second file of a call that uses two, such as `sendfile`. Empty for others.
+    fn other_file(&self, single: &Single) -> Value {
+        let [_, other] = single.call.files;
+        let known = self.on.files.of_number(other);
+        known.unwrap_or_else(|| match file_use(single.call.call).second() {
+            0 => Value::Word(String::new()),
+            _ => Value::Unknown("its descriptor was not open, or not until the call returned".to_owned()),
+        })
     }
 }

@@ -15,10 +15,18 @@ const MOST_THAT_WORK: usize = 1_000;
 /// The same for calls that wait. They are kept apart because they are longer than others, and mean less.
 const MOST_THAT_WAIT: usize = 100;
 
+/// A listed single call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) call: SlowCall,
+    /// The path that it names, if any.
+    pub(super) path: Box<[u8]>,
+}
+
 /// The listed single calls: first the longest of those that do not wait, then the longest of those that do.
 #[derive(Debug, Default)]
 pub(super) struct Singles {
-    pub(super) kept: Vec<SlowCall>,
+    pub(super) kept: Vec<Listed>,
     /// Calls that were left out because others are longer.
     pub(super) left_out: LeftOut,
 }
@@ -32,8 +40,8 @@ pub(super) struct LeftOut {
 
 impl Singles {
     /// Adds a call, which may be one of the longest.
-    pub(super) fn take(&mut self, call: SlowCall) {
-        self.kept.push(call);
+    pub(super) fn take(&mut self, call: SlowCall, path: &[u8]) {
+        self.kept.push(Listed { call, path: path.into() });
         // Not at each call: that would sort the list each time.
         if self.kept.len() >= 2 * (MOST_THAT_WORK + MOST_THAT_WAIT) {
             self.keep_longest();
@@ -42,8 +50,8 @@ impl Singles {
 
     /// Drops all but the longest, and sorts the rest.
     pub(super) fn keep_longest(&mut self) {
-        self.kept.sort_by_key(|call| (is_wait(call.call), Reverse(call.duration_ns)));
-        let waits = self.kept.split_off(self.kept.partition_point(|call| !is_wait(call.call)));
+        self.kept.sort_by_key(|Listed { call, .. }| (is_wait(call.call), Reverse(call.duration_ns)));
+        let waits = self.kept.split_off(self.kept.partition_point(|one| !is_wait(one.call.call)));
         self.left_out.work += self.kept.len().saturating_sub(MOST_THAT_WORK) as u64;
         self.left_out.wait += waits.len().saturating_sub(MOST_THAT_WAIT) as u64;
         self.kept.truncate(MOST_THAT_WORK);
@@ -100,18 +108,19 @@ mod tests {
         let [sleep, sync] = [230, 74];
         let mut singles = Singles::default();
         for turn in 0..5_000 {
-            singles.take(call(sleep, 50_000_000 + turn));
+            singles.take(call(sleep, 50_000_000 + turn), b"");
             if turn % 50 == 0 {
-                singles.take(call(sync, 1_000_000 + turn));
+                singles.take(call(sync, 1_000_000 + turn), b"");
             }
         }
         singles.keep_longest();
-        let of = |number| singles.kept.iter().filter(move |call| call.call == number).map(|c| c.duration_ns);
+        let kept = || singles.kept.iter().map(|one| one.call);
+        let of = |number| kept().filter(move |call| call.call == number).map(|call| call.duration_ns);
         assert_eq!((of(sync).count(), of(sleep).count()), (100, MOST_THAT_WAIT));
-        assert_eq!((singles.kept[0].call, singles.kept[0].duration_ns), (sync, 1_004_950));
+        assert_eq!(kept().next().map(|call| (call.call, call.duration_ns)), Some((sync, 1_004_950)));
         assert_eq!(of(sleep).min(), Some(50_004_900), "the longest");
         assert_eq!(singles.left_out, LeftOut { work: 0, wait: 4_900 });
-        (0..3_000).for_each(|turn| singles.take(call(sync, turn)));
+        (0..3_000).for_each(|turn| singles.take(call(sync, turn), b""));
         singles.keep_longest();
         assert_eq!((singles.kept.len(), singles.left_out), (1_100, LeftOut { work: 2_100, wait: 4_900 }));
     }

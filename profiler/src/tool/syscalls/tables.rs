@@ -41,6 +41,8 @@ pub(super) struct Caller {
 #[derive(Clone, Debug)]
 pub(super) struct Single {
     pub(super) call: SlowCall,
+    /// The path that it names, if any.
+    pub(super) path: Box<[u8]>,
     pub(super) space: u16,
     pub(super) stack: Option<usize>,
 }

@@ -228,12 +228,12 @@ impl Tool for Syscalls {
     }
 
     fn take_record(&mut self, record: &[u8]) {
-        let Some(call) = SlowCall::read(record) else { return };
+        let Some((call, path)) = SlowCall::read(record) else { return };
         let fits = |pattern: &Pattern| pattern.fits(&comm(call.comm).terminal());
         if !self.options.thread.as_ref().is_none_or(fits) {
             return;
         }
-        self.singles.take(call);
+        self.singles.take(call, path);
     }
 
     fn counts(&self) -> Result<Counts> {
@@ -294,7 +294,7 @@ impl Tool for Syscalls {
         })?;
         let gathered = Gathered::of(on);
         gathered.gather(&mut counted);
-        self.singles.kept.retain(|call| gathered.has(call.space()));
+        self.singles.kept.retain(|one| gathered.has(one.call.space()));
         let mut rows = Rows::of(&counted, now_ns);
         for (who, call) in &self.waiting {
             rows.by.entry((*who, *call)).or_default().note_now(1, None);

@@ -1,0 +1,41 @@
+//! Arguments of the call that the current thread is in.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+};
+use profiler_common::syscalls::COMPAT;
+use profiler_ebpf::file;
+
+/// Where the registers of arguments are among the saved ones, in bytes: one byte for each argument, the first in the lowest.
+const NATIVE: u64 = packed([
+    offset_of!(pt_regs, rdi),
+    offset_of!(pt_regs, rsi),
+    offset_of!(pt_regs, rdx),
+    offset_of!(pt_regs, r10),
+    offset_of!(pt_regs, r8),
+]);
+const OF_I386: u64 = packed([
+    offset_of!(pt_regs, rbx),
+    offset_of!(pt_regs, rcx),
+    offset_of!(pt_regs, rdx),
+    offset_of!(pt_regs, rsi),
+    offset_of!(pt_regs, rdi),
+]);
+
+const fn packed([first, second, third, fourth, fifth]: [usize; 5]) -> u64 {
+    first as u64 | (second as u64) << 8 | (third as u64) << 16 | (fourth as u64) << 24 | (fifth as u64) << 32
+}
+
+/// An argument, counted from 1 to 5. Without a branch, because the verifier would follow each.
+#[inline(always)]
+pub(crate) fn argument(call: u64, number: u64) -> u64 {
+    let is_of_i386 = 0u64.wrapping_sub(call / COMPAT & 1);
+    let places = NATIVE ^ (NATIVE ^ OF_I386) & is_of_i386;
+    let place = places >> (8 * (number.wrapping_sub(1) & 7)) & 0xff;
+    // SAFETY: a helper that takes the current task.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf().cast()) } as u64;
+    file::read(registers + place)
+}

@@ -1,0 +1,131 @@
+/* paths DIRECTORY: calls that name files by paths, by other arguments than the first, by two descriptors, or by a registered ring, a known
+ * number of each. At "go" it makes them; replaces itself by exec, which closes a file whose descriptor the new program gives to another
+ * one; says DONE; and waits for another line. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "workload.h"
+
+static void check(int ok, const char *what)
+{
+    if (!ok) {
+        perror(what);
+        _exit(1);
+    }
+}
+
+static void writes(int file, int count)
+{
+    for (int i = 0; i < count; i++)
+        check(pwrite(file, "x", 1, 0) == 1, "pwrite");
+}
+
+/* Paths from the root, from the working directory, and from another one. */
+static void paths(const char *directory)
+{
+    struct stat about;
+    char absolute[512];
+    snprintf(absolute, sizeof absolute, "%s/absent", directory);
+    int inner = open("inner", O_DIRECTORY);
+    for (int i = 0; i < 3; i++)
+        check(open(absolute, O_RDONLY) < 0, "open");
+    for (int i = 0; i < 5; i++)
+        check(syscall(SYS_access, "inner/../lost", F_OK) < 0, "access");
+    for (int i = 0; i < 7; i++)
+        check(unlinkat(inner, "deep/none", 0) < 0, "unlinkat");
+    for (int i = 0; i < 11; i++)
+        check(fchmodat(AT_FDCWD, "nothing", 0600, 0) < 0, "fchmodat");
+    /* Without a path, it is the file of the descriptor itself. */
+    for (int i = 0; i < 13; i++)
+        check(syscall(SYS_newfstatat, inner, "", &about, AT_EMPTY_PATH) == 0, "newfstatat");
+    for (int i = 0; i < 17; i++)
+        check(futimens(inner, NULL) == 0, "futimens");
+    for (int i = 0; i < 19; i++)
+        check(symlink("target", "inner/no/link") < 0, "symlink");
+    for (int i = 0; i < 23; i++)
+        check(rename("missing", "new") < 0, "rename");
+    for (int i = 0; i < 29; i++)
+        check(syscall(SYS_statfs, (char *)1, &about) < 0, "statfs");
+    for (int i = 0; i < 31; i++)
+        check(openat(999, "relative", O_RDONLY) < 0, "openat");
+    check(chdir("inner") == 0 && mkdir("made", 0700) == 0 && chdir("..") == 0, "chdir");
+}
+
+/* Calls with two files, and one whose file is its fifth argument. */
+static void pairs(void)
+{
+    int map = open("map", O_RDWR | O_CREAT, 0600), copy = open("copy", O_RDWR | O_CREAT, 0600), ends[2];
+    writes(map, 1);
+    check(ftruncate(map, 4096) == 0 && pipe(ends) == 0, "pipe");
+    for (int i = 0; i < 37; i++) {
+        void *mapped = mmap(NULL, 4096, PROT_READ, MAP_SHARED, map, 0);
+        check(mapped != MAP_FAILED && munmap(mapped, 4096) == 0, "mmap");
+    }
+    for (int i = 0; i < 41; i++)
+        check(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED, "mmap");
+    for (int i = 0; i < 43; i++) {
+        loff_t from = 0, to = 0;
+        off_t start = 0;
+        check(copy_file_range(map, &from, copy, &to, 1, 0) == 1, "copy_file_range");
+        check(sendfile(copy, map, &start, 1) == 1, "sendfile");
+    }
+    for (int i = 0; i < 47; i++) {
+        loff_t from = 0;
+        char byte;
+        check(splice(map, &from, ends[1], NULL, 1, 0) == 1 && read(ends[0], &byte, 1) == 1, "splice");
+    }
+    int poll = epoll_create1(0), counter = eventfd(0, 0);
+    struct epoll_event event = {.events = EPOLLIN};
+    check(epoll_ctl(poll, EPOLL_CTL_ADD, counter, &event) == 0, "epoll_ctl");
+    for (int i = 0; i < 53; i++)
+        check(epoll_ctl(poll, EPOLL_CTL_MOD, counter, &event) == 0, "epoll_ctl");
+}
+
+/* A ring of io_uring that is known by its number in a table of the thread. Descriptor 0 is another file. */
+static void ring(void)
+{
+    struct io_uring_params params;
+    memset(&params, 0, sizeof params);
+    int ring = (int)syscall(SYS_io_uring_setup, 4, &params);
+    struct io_uring_rsrc_update registered = {.offset = 0, .data = (unsigned)ring};
+    check(ring >= 0, "io_uring_setup");
+    check(syscall(SYS_io_uring_register, ring, IORING_REGISTER_RING_FDS, &registered, 1) == 1, "io_uring_register");
+    for (int i = 0; i < 29; i++)
+        check(syscall(SYS_io_uring_enter, 0, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == 0, "io_uring_enter");
+    for (int i = 0; i < 31; i++)
+        check(syscall(SYS_io_uring_enter, ring, 0, 0, 0, NULL, 0) == 0, "io_uring_enter");
+}
+
+int main(int count, char **arguments)
+{
+    if (count == 3) {
+        int file = open("after", O_RDWR | O_CREAT, 0600);
+        check(file == atoi(arguments[2]), "the number");
+        writes(file, 67);
+        say("DONE");
+        hear_line();
+        return 0;
+    }
+    check(count == 2 && chdir(arguments[1]) == 0 && mkdir("inner", 0700) == 0, "chdir");
+    say_ready();
+    hear_line();
+    int closes = open("before", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    writes(closes, 71);
+    check(dup2(closes, 3) >= 0 && fcntl(3, F_SETFD, FD_CLOEXEC) == 0, "dup2");
+    paths(arguments[1]);
+    pairs();
+    ring();
+    char number[] = "3";
+    for (int i = 3; i < 64; i++)
+        fcntl(i, F_SETFD, FD_CLOEXEC);
+    execl("/proc/self/exe", "paths", arguments[1], number, NULL);
+    return 2;
+}
