@@ -12,6 +12,10 @@ use crate::wire;
 pub const NO_FILE: u32 = 0;
 /// Room for a name, in bytes. The end of a path that does not fit is left out.
 pub const MAX_NAME_BYTES: usize = 4096;
+/// Most files that an instance of epoll watches and that are named with it. A power of two.
+pub const MAX_WATCHED: usize = 4;
+/// Most files of a call that are named: the one that it uses, a second one, and what an epoll watches; and a power of two.
+pub const MAX_OF_CALL: usize = 8;
 /// Most directories and mounts that a path is followed through.
 pub const MAX_STEPS: usize = 64;
 

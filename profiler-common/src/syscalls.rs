@@ -10,7 +10,11 @@
 mod counters;
 
 pub use self::counters::{Counter, Probe};
-use crate::{file::MAX_NAME_BYTES, histogram::BUCKETS, wire};
+use crate::{
+    file::{MAX_NAME_BYTES, MAX_OF_CALL},
+    histogram::BUCKETS,
+    wire,
+};
 
 /// Native calls with lower numbers have an index to their cell in the thread's record.
 pub const DIRECT_CALLS: usize = 512;
@@ -293,8 +297,13 @@ wire! {
         pub result: u64,
         /// Its first argument.
         pub argument: u64,
-        /// Numbers of the file that it used, and of another one, see [`crate::file`]; 0: none, or not known.
-        pub files: [u32; 2],
+        /// Numbers of the file that it used, of another one, and of those that an epoll watches, see [`crate::file`]; 0: none, or not
+        /// known.
+        pub files: [u32; MAX_OF_CALL],
+        /// How many files the epoll watches.
+        pub watched: u32,
+        /// 1 if it watches more than that.
+        pub watches_more: u32,
         /// Why the first is not known: a [`crate::file::Unknown`].
         pub no_file: u32,
         /// Length of the path that follows, in bytes, without the zero byte at its end. 0: none; [`NO_PATH`].

@@ -100,6 +100,8 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
     for (call, file, count) in expected {
         assert_eq!(found.get(&(call.to_owned(), file.clone())), Some(&count), "{call} {file}: {found:#?}");
     }
+    let watched = files_in(&report, "other_file");
+    assert_eq!(watched.get(&("epoll_wait".to_owned(), "[timerfd]".to_owned())), Some(&53), "{watched:#?}");
     let starting = |call: &str, start: &str| -> u64 {
         let fit = found.iter().filter(|((of, file), _)| of == call && file.starts_with(start));
         fit.map(|(_, count)| count).sum()
@@ -159,7 +161,8 @@ fn calls_that_name_files_in_other_ways_have_them_too() {
         ("copy_file_range", of("map"), 43),
         ("sendfile", of("copy"), 43),
         ("splice", of("map"), 47),
-        ("epoll_ctl", "[eventpoll]".to_owned(), 54),
+        ("epoll_ctl", "[eventpoll]".to_owned(), 54 + 8),
+        ("epoll_pwait", "[eventpoll]".to_owned(), 13 + 11 + 7),
         ("io_uring_enter", "[io_uring]".to_owned(), 29 + 31),
         ("pwrite64", of("map"), 1),
         ("pwrite64", of("before"), 71),
@@ -175,7 +178,10 @@ fn calls_that_name_files_in_other_ways_have_them_too() {
     for (call, file, count) in [
         ("copy_file_range", of("copy"), 43),
         ("sendfile", of("map"), 43),
-        ("epoll_ctl", "[eventfd]".to_owned(), 54),
+        ("epoll_ctl", "[eventfd]".to_owned(), 54 + 8),
+        ("epoll_pwait", "[eventfd], [eventfd], [eventfd], [eventfd], 3 more".to_owned(), 13),
+        ("epoll_pwait", "1 file".to_owned(), 11),
+        ("epoll_pwait", "nothing".to_owned(), 7),
         ("pwrite64", String::new(), 1 + 71 + 67),
     ] {
         assert_eq!(others.get(&(call.to_owned(), file.clone())), Some(&count), "{call} {file}: {others:#?}");

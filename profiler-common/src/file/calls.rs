@@ -12,6 +12,7 @@ const IN_DIRECTORY: u64 = 1 << 12;
 const OPENS: u64 = 1 << 13;
 const CLOSES: u64 = 1 << 14;
 const OF_RING: u64 = 1 << 15;
+const POLLS: u64 = 1 << 16;
 
 impl FileUse {
     /// It uses no file.
@@ -66,6 +67,12 @@ impl FileUse {
         FileUse(self.0 | OF_RING)
     }
 
+    /// Its descriptor is that of an epoll, which watches other files.
+    #[must_use]
+    pub const fn polling(self) -> FileUse {
+        FileUse(self.0 | POLLS)
+    }
+
     /// The argument that is a descriptor; 0: none.
     #[must_use]
     #[inline(always)]
@@ -106,6 +113,13 @@ impl FileUse {
     #[inline(always)]
     pub const fn closes(self) -> bool {
         self.0 & CLOSES != 0
+    }
+
+    /// Whether its descriptor is that of an epoll.
+    #[must_use]
+    #[inline(always)]
+    pub const fn polls(self) -> bool {
+        self.0 & POLLS != 0
     }
 
     /// Whether the descriptor may be the number of a registered ring.

@@ -63,6 +63,20 @@ members! {
     MOUNT_NAMESPACE,
     /// `vfsmount.mnt_root`
     MOUNT_ROOT,
+    /// `eventpoll.rbr.rb_root.rb_node`
+    POLL_TREE,
+    /// `rb_node.__rb_parent_color`
+    NODE_PARENT,
+    /// `rb_node.rb_left`
+    NODE_LEFT,
+    /// `rb_node.rb_right`
+    NODE_RIGHT,
+    /// `epitem.rbn`
+    ITEM_NODE,
+    /// `epitem.ffd.file`
+    ITEM_FILE,
+    /// `epitem.ffd.fd`
+    ITEM_DESCRIPTOR,
     /// `socket.sk`
     SOCKET_SOCK,
     /// `socket.type`

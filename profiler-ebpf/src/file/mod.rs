@@ -6,6 +6,7 @@
 mod members;
 mod path;
 mod socket;
+pub mod watched;
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
@@ -65,6 +66,7 @@ static FILE_ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 static CLOSING_FILES: LruHashMap<u32, Named> = LruHashMap::with_max_entries(2, 0);
 
 /// A file of the current process: addresses in the kernel.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct File {
     /// Of its `struct path`: that in its `struct file`, or that of the working directory. 0: the descriptor is not open.

@@ -89,6 +89,34 @@ static void pairs(void)
         check(epoll_ctl(poll, EPOLL_CTL_MOD, counter, &event) == 0, "epoll_ctl");
 }
 
+static int watching(int file)
+{
+    int poll = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLPRI};
+    check(poll >= 0 && epoll_ctl(poll, EPOLL_CTL_ADD, file, &event) == 0, "epoll_ctl");
+    return poll;
+}
+
+static void poll_times(int poll, int count)
+{
+    struct epoll_event event;
+    for (int i = 0; i < count; i++)
+        check(epoll_pwait(poll, &event, 1, 0, NULL) == 0, "epoll_pwait");
+}
+
+/* One epoll that watches seven files, one that watches a file whose number another one has by now, and one that watches none. */
+static void polls(void)
+{
+    int many = watching(eventfd(0, 0)), other = eventfd(0, 0), moved = watching(other);
+    struct epoll_event event = {.events = EPOLLPRI};
+    for (int i = 0; i < 6; i++)
+        check(epoll_ctl(many, EPOLL_CTL_ADD, eventfd(0, 0), &event) == 0, "epoll_ctl");
+    check(dup(other) >= 0 && close(other) == 0 && open("map", O_RDWR) == other, "dup");
+    poll_times(many, 13);
+    poll_times(moved, 11);
+    poll_times(epoll_create1(0), 7);
+}
+
 /* A ring of io_uring that is known by its number in a table of the thread. Descriptor 0 is another file. */
 static void ring(void)
 {
@@ -122,6 +150,7 @@ int main(int count, char **arguments)
     check(dup2(closes, 3) >= 0 && fcntl(3, F_SETFD, FD_CLOEXEC) == 0, "dup2");
     paths(arguments[1]);
     pairs();
+    polls();
     ring();
     char number[] = "3";
     for (int i = 3; i < 64; i++)

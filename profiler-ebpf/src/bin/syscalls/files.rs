@@ -4,17 +4,20 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
 use profiler_common::{
-    file::{Unknown, calls::FileUse},
+    file::{MAX_OF_CALL, MAX_WATCHED, Unknown, calls::FileUse},
     syscalls::Thread,
 };
 use profiler_ebpf::{
     FIRST_ERROR,
-    file::{self, File},
+    file::{
+        self, File,
+        watched::{Known, watched},
+    },
 };
 
 use crate::{
     arguments::argument,
-    maps::{FILES, Listed, SOUGHT, Sought, file_use},
+    maps::{FILES, Listed, Sought, file_use},
 };
 
 /// `connect` of x86-64.
@@ -166,7 +169,33 @@ pub(crate) unsafe fn find(thread: *mut Thread, listed: *mut Listed) {
         *sought.add(1) =
             Sought { path: (*thread).second, inode: (*thread).second_inode, descriptor, number: 0 };
         let mut search = Search { listed };
-        bpf_loop(SOUGHT as u32, name as *mut c_void, (&raw mut search).cast(), 0);
+        for at in 2..MAX_OF_CALL {
+            (*sought.add(at)).path = 0;
+        }
+        if used.polls() {
+            watch(listed);
+        }
+        bpf_loop(MAX_OF_CALL as u32, name as *mut c_void, (&raw mut search).cast(), 0);
+    }
+}
+
+/// Looks for the files that the epoll of the call watches.
+#[inline(always)]
+unsafe fn watch(listed: *mut Listed) {
+    // SAFETY: the caller vouches for the value; there is room for as many files.
+    unsafe {
+        let sought = (&raw mut (*listed).sought).cast::<Sought>();
+        let Sought { path, inode, .. } = *sought;
+        let of = &raw mut (*listed).watched;
+        (&raw mut (*of).first).write_bytes(0, 1);
+        watched(File { path, inode }, of);
+        let slow = &raw mut (*listed).call;
+        (*slow).watched = (*of).count as u32;
+        (*slow).watches_more = ((*of).node != 0).into();
+        for at in 0..MAX_WATCHED {
+            let Known { file, descriptor } = *(&raw const (*of).first).cast::<Known>().add(at);
+            *sought.add(2 + at) = Sought { path: file.path, inode: file.inode, descriptor, number: 0 };
+        }
     }
 }
 
@@ -201,7 +230,7 @@ extern "C" fn name(turn: u32, search: *mut c_void) -> i64 {
 #[inline(always)]
 unsafe fn place(listed: *mut Listed) -> usize {
     // SAFETY: the caller vouches for the value.
-    unsafe { (&raw const (*listed).at).read_volatile() as usize & (SOUGHT - 1) }
+    unsafe { (&raw const (*listed).at).read_volatile() as usize & (MAX_OF_CALL - 1) }
 }
 
 /// That file.

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user_str};
 use profiler_common::{
     event::Event,
-    file::{MAX_NAME_BYTES, NO_FILE},
+    file::{MAX_NAME_BYTES, MAX_OF_CALL, NO_FILE},
     record::{NO_STACK, RecordHead},
     syscalls::{ALL_STACKS, Caller, CallerKey, Counter, NO_PATH, SLOW_STACKS, SlowCall, Thread},
 };
@@ -157,7 +157,9 @@ fn list(thread: *mut Thread, stack: u32) {
             duration_ns: (*thread).duration_ns,
             result: (*thread).result,
             argument: argument(call, 1),
-            files: [NO_FILE; 2],
+            files: [NO_FILE; MAX_OF_CALL],
+            watched: 0,
+            watches_more: 0,
             no_file: 0,
             path_bytes: 0,
             comm: comm(task()),

@@ -6,13 +6,14 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Stack},
 };
 use profiler_common::{
-    file::{MAX_NAME_BYTES, calls::FileUse},
+    file::{MAX_NAME_BYTES, MAX_OF_CALL, calls::FileUse},
     record::RECORD_OF_TOOL,
     syscalls::{
         COMPAT, Caller, CallerKey, Cell, Counter, DIRECT_CALLS, ErrorKey, Folds, Settings, SharedKey,
         SlowCall, Thread, UringKey,
     },
 };
+use profiler_ebpf::file::watched::Watched;
 use profiler_ebpf::stack::number::{Remarks, TaskWalker};
 
 pub(crate) use profiler_ebpf::ledger::{count, count_more};
@@ -176,9 +177,6 @@ pub(crate) static URING: HashMap<UringKey, u64> = HashMap::with_max_entries(1 <<
 #[map]
 pub(crate) static WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 
-/// Most files of a call.
-pub(crate) const SOUGHT: usize = 2;
-
 /// A file of a call, whose number is sought: as `File` has it, and by which descriptor it is known.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -195,11 +193,13 @@ pub(crate) struct Sought {
 pub(crate) struct Listed {
     pub(crate) call: SlowCall,
     pub(crate) path: [u8; MAX_NAME_BYTES],
-    pub(crate) sought: [Sought; SOUGHT],
+    pub(crate) sought: [Sought; MAX_OF_CALL],
     /// Which of them is sought now.
     pub(crate) at: u64,
     /// The address in user memory of the peer that the call asks a socket to connect to, or 0.
     pub(crate) peer: u64,
+    /// What the epoll watches.
+    pub(crate) watched: Watched,
 }
 
 /// Room to put it together.

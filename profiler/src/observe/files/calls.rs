@@ -4,7 +4,7 @@ use profiler_common::file::calls::FileUse;
 use syscalls::x86_64::Sysno;
 
 /// The first argument is the descriptor of a file that they use.
-const DESCRIPTORS: [Sysno; 69] = [
+const DESCRIPTORS: [Sysno; 66] = [
     Sysno::read,
     Sysno::write,
     Sysno::fstat,
@@ -46,14 +46,12 @@ const DESCRIPTORS: [Sysno; 69] = [
     Sysno::fremovexattr,
     Sysno::getdents64,
     Sysno::fadvise64,
-    Sysno::epoll_wait,
     Sysno::mq_timedsend,
     Sysno::mq_timedreceive,
     Sysno::inotify_add_watch,
     Sysno::inotify_rm_watch,
     Sysno::sync_file_range,
     Sysno::vmsplice,
-    Sysno::epoll_pwait,
     Sysno::fallocate,
     Sysno::timerfd_settime,
     Sysno::timerfd_gettime,
@@ -69,7 +67,6 @@ const DESCRIPTORS: [Sysno; 69] = [
     Sysno::finit_module,
     Sysno::preadv2,
     Sysno::pwritev2,
-    Sysno::epoll_pwait2,
     Sysno::pidfd_send_signal,
     Sysno::process_madvise,
     Sysno::cachestat,
@@ -162,6 +159,9 @@ pub(crate) fn use_of(call: u64) -> FileUse {
     let Some(call) = Sysno::new(call as usize) else { return NONE };
     match call {
         Sysno::close => return NONE.with_descriptor(1).closing(),
+        Sysno::epoll_wait | Sysno::epoll_pwait | Sysno::epoll_pwait2 => {
+            return NONE.with_descriptor(1).polling();
+        }
         Sysno::mmap => return NONE.with_descriptor(5),
         Sysno::symlink => return NONE.with_path(2),
         Sysno::symlinkat => return NONE.with_descriptor(2).with_path(3),

@@ -9,7 +9,7 @@ use std::{collections::HashMap, num::NonZero, thread};
 use profiler_common::file::{FileRecord, NO_FILE, Unknown};
 
 use self::label::Labels;
-use crate::{report::Value, text::Text};
+use crate::{report::Value, text::Text, units};
 
 /// Numbers of files. 0 stands for none, so one file fewer can be told apart.
 pub(crate) const MAX_FILES: u32 = 1 << 14;
@@ -70,6 +70,24 @@ impl Files {
         }
     }
 
+    /// The files that an epoll watches: the numbers of some, and how many there are (`at_least`: or more).
+    pub(crate) fn watched(&self, numbers: &[u32], count: u32, at_least: bool) -> Value {
+        let known =
+            numbers.iter().filter(|number| **number != NO_FILE).filter_map(|number| self.label(*number));
+        let mut parts: Vec<Vec<u8>> = known.map(|label| label.raw().to_vec()).collect();
+        let more = count.saturating_sub(parts.len() as u32);
+        let at_least = if at_least { "at least " } else { "" };
+        match (parts.len(), more) {
+            (0, 0) => return Value::Word("nothing".to_owned()),
+            (_, 0) => {}
+            (0, more) => {
+                return Value::Word(format!("{at_least}{}", units::plural(more as usize, "file", "files")));
+            }
+            (_, more) => parts.push(format!("{at_least}{more} more").into_bytes()),
+        }
+        Value::Name(Text::new(parts.join(&b", "[..])))
+    }
+
     /// The label of the file of this number, if the number stands for one.
     pub(crate) fn of_number(&self, number: u32) -> Option<Value> {
         (number != NO_FILE).then(|| match self.label(number) {
@@ -95,5 +113,73 @@ fn why(unknown: u32) -> &'static str {
         }
         Unknown::Full => "there are more files than there is room for",
         Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler_common::file::S_IFSOCK;
+
+    use super::*;
+
+    /// Files by their numbers, from 1 on.
+    fn files(paths: &[&str]) -> Files {
+        let mut files = Files::default();
+        for (number, path) in (1..).zip(paths) {
+            // SAFETY: any bytes are valid for a wire type.
+            let record = FileRecord { mode: 0o100_644, ..unsafe { std::mem::zeroed() } };
+            files.known.insert(number, File { record, name: path.as_bytes().to_vec() });
+        }
+        files
+    }
+
+    fn name(value: &Value) -> String {
+        match value {
+            Value::Name(name) => name.terminal(),
+            Value::Word(words) | Value::Unknown(words) => words.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_relative_path_stands_behind_its_directory() {
+        let files = files(&["/srv", "/"]);
+        let of = |number, path: &[u8]| name(&files.of_call(number, Unknown::Closed as u32, path));
+        assert_eq!(of(1, b"a/../b"), "/srv/a/../b");
+        assert_eq!(of(2, b"a"), "/a");
+        assert_eq!(of(1, b"/etc/passwd"), "/etc/passwd");
+        assert_eq!(of(1, b""), "/srv");
+        assert_eq!(of(NO_FILE, b"a"), "…/a");
+        assert_eq!(of(NO_FILE, b""), "its descriptor was not open");
+        assert_eq!(of(3, b""), "its name did not fit into the ring");
+        assert_eq!(of(3, b"a"), "…/a");
+    }
+
+    #[test]
+    fn what_an_epoll_watches_is_named_and_counted() {
+        let files = files(&["/a", "/b"]);
+        let of = |numbers: &[u32], count, at_least| name(&files.watched(numbers, count, at_least));
+        assert_eq!(of(&[0, 0], 0, false), "nothing");
+        assert_eq!(of(&[1, 2], 2, false), "/a, /b");
+        assert_eq!(of(&[1, 0, 2], 7, false), "/a, /b, 5 more");
+        assert_eq!(of(&[1, 2], 128, true), "/a, /b, at least 126 more");
+        assert_eq!(
+            (of(&[0], 1, false), of(&[0], 128, true)),
+            ("1 file".to_owned(), "at least 128 files".to_owned())
+        );
+    }
+
+    /// The kernel side may have found a number whose record was lost.
+    #[test]
+    fn a_record_that_is_too_short_is_ignored() {
+        let mut files = files(&[]);
+        files.take(1, &[0; 8]);
+        assert_eq!(name(&files.of_call(1, 0, b"")), "its name did not fit into the ring");
+        // SAFETY: any bytes are valid for a wire type.
+        let record = FileRecord { mode: S_IFSOCK, inode: 7, ..unsafe { std::mem::zeroed() } };
+        // SAFETY: a wire type has no padding.
+        let bytes: [u8; size_of::<FileRecord>()] = unsafe { std::mem::transmute(record) };
+        files.take(1, &bytes);
+        assert_eq!(name(&files.of_call(1, 0, b"")), "socket:[7]");
     }
 }

@@ -34,7 +34,8 @@ impl Tables<'_> {
             cells.push(self.other_file(single));
             Row { cells, stacks: StackRef::user(single.stack), severity: None }
         });
-        let has_other = self.singles.iter().any(|single| single.call.files[1] != NO_FILE);
+        let has_other =
+            self.singles.iter().any(|single| single.call.files[1..].iter().any(|file| *file != NO_FILE));
         let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
         let sums = [
             ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
@@ -68,18 +69,26 @@ impl Tables<'_> {
 
     /// The file of a call, or the path that it names.
     fn file(&self, single: &Single) -> Value {
-        let SlowCall { files: [file, _], no_file, path_bytes, .. } = single.call;
+        let SlowCall { files: [file, ..], no_file, path_bytes, .. } = single.call;
         match path_bytes {
             NO_PATH => Value::Unknown("its path could not be read".to_owned()),
             _ => self.on.files.of_call(file, no_file, &single.path),
         }
     }
 
-    /// The second file of a call that uses two, such as `sendfile`. Empty for others.
+    /// The second file of a call that uses two, such as `sendfile`, and what an epoll watches. Empty for others.
     fn other_file(&self, single: &Single) -> Value {
-        let [_, other] = single.call.files;
-        let known = self.on.files.of_number(other);
-        known.unwrap_or_else(|| match file_use(single.call.call).second() {
+        let SlowCall { files: [file, other, watched @ ..], watched: count, watches_more, no_file, .. } =
+            single.call;
+        let used = file_use(single.call.call);
+        let has_another = used.polls() || used.second() != 0;
+        if has_another && file == NO_FILE {
+            return self.on.files.of_call(NO_FILE, no_file, &[]);
+        }
+        if used.polls() {
+            return self.on.files.watched(&watched, count, watches_more != 0);
+        }
+        self.on.files.of_number(other).unwrap_or_else(|| match used.second() {
             0 => Value::Word(String::new()),
             _ => Value::Unknown("its descriptor was not open, or not until the call returned".to_owned()),
         })
