@@ -8,6 +8,7 @@
 
 pub mod age;
 pub mod busiest;
+pub mod call;
 pub mod event;
 pub mod file;
 pub mod histogram;

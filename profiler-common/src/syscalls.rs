@@ -10,6 +10,7 @@
 mod counters;
 
 pub use self::counters::{Counter, Probe};
+pub use crate::call::COMPAT;
 use crate::{
     file::{MAX_NAME_BYTES, MAX_OF_CALL},
     histogram::BUCKETS,
@@ -27,10 +28,6 @@ pub const CLOCK_GETTIME: u64 = 228;
 pub const VDSO_CLOCKS: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 11;
 /// How many calls of one thread may wait for signal handlers to return at the same time.
 pub const MAX_SUSPENDED: usize = 4;
-
-/// Bit of a call: it was made by `int 0x80` or from 32-bit code, and its number is that of i386. The lower 32 bits are the
-/// number; bit 30 of it marks x32.
-pub const COMPAT: u64 = 1 << 32;
 
 wire! {
     /// The calls to one system call of one thread, or of all threads of a name that have no cells of their own.

@@ -32,7 +32,7 @@ const fn packed([first, second, third, fourth, fifth]: [usize; 5]) -> u64 {
 /// An argument, counted from 1 to 5. Without a branch, because the verifier would follow each.
 #[inline(always)]
 pub(crate) fn argument(call: u64, number: u64) -> u64 {
-    let is_of_i386 = 0u64.wrapping_sub(call / COMPAT & 1);
+    let is_of_i386 = 0u64.wrapping_sub((call / COMPAT) & 1);
     let places = NATIVE ^ (NATIVE ^ OF_I386) & is_of_i386;
     let place = places >> (8 * (number.wrapping_sub(1) & 7)) & 0xff;
     // SAFETY: a helper that takes the current task.

@@ -1,7 +1,9 @@
 //! Which arguments of system calls are descriptors and paths.
 
 use profiler_common::file::calls::FileUse;
-use syscalls::x86_64::Sysno;
+use sysno::x86_64::Sysno;
+
+use crate::kernel::calls::{self, native};
 
 /// The first argument is the descriptor of a file that they use.
 const DESCRIPTORS: [Sysno; 66] = [
@@ -153,10 +155,16 @@ const PATHS_IN_DIRECTORY: [Sysno; 16] = [
     Sysno::name_to_handle_at,
 ];
 
-/// The file that a call of x86-64 uses. Not those of `execve`, `chdir` and `chroot`: what their path begins with changes before they return.
+/// The files that a call uses. Not those of `execve`, `chdir` and `chroot`: what their path begins with changes before they return.
 pub(crate) fn use_of(call: u64) -> FileUse {
     const NONE: FileUse = FileUse::NONE;
-    let Some(call) = Sysno::new(call as usize) else { return NONE };
+    let native = match &*calls::call(call) {
+        // It has one argument: the address of all.
+        "i386:mmap" => None,
+        "i386:mmap2" => Some(Sysno::mmap),
+        _ => native(call).and_then(|number| Sysno::new(number as usize)),
+    };
+    let Some(call) = native else { return NONE };
     match call {
         Sysno::close => return NONE.with_descriptor(1).closing(),
         Sysno::epoll_wait | Sysno::epoll_pwait | Sysno::epoll_pwait2 => {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use super::{
-    kinds, names,
+    kinds,
     rows::{Sum, Who},
     rules,
 };
 use crate::{
+    kernel::calls::{self, native},
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     text::Text,
     units,
@@ -172,8 +173,8 @@ fn time(facts: &Facts<'_>) -> Finding {
         .histogram()
         .quantile(0.99)
         .map_or_else(String::new, |p99| format!(", p99 {}", units::nanos(p99.middle())));
-    let may_wait = kinds::native(*call).is_some_and(|call| kinds::READS.contains(&call));
-    let (name, share) = (names::call(*call), units::percent(share));
+    let may_wait = native(*call).is_some_and(|call| kinds::READS.contains(&call));
+    let (name, share) = (calls::call(*call), units::percent(share));
     let of_a_thread = total as f64 / facts.length.as_nanos().max(1) as f64;
     let most = match of_a_thread < LITTLE {
         true => format!(

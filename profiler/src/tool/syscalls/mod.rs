@@ -6,7 +6,6 @@ mod children;
 pub mod counted;
 mod findings;
 mod kinds;
-mod names;
 mod number_calls;
 mod outlook;
 mod part;

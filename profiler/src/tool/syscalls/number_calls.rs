@@ -1,6 +1,7 @@
 //! Calls whose result is a number of bytes or of things: these results are added up.
 
-use super::kinds::{counts_things, native};
+use super::kinds::counts_things;
+use crate::kernel::calls::native;
 
 /// By their numbers on x86-64 (arch/x86/entry/syscalls/syscall_64.tbl): read, write, pread64, pwrite64, readv, writev, sendfile, sendto,
 /// recvfrom, sendmsg, recvmsg, msgrcv, getdents, getcwd, readlink, getdents64, mq_timedreceive, readlinkat, splice, tee, vmsplice,

@@ -14,7 +14,7 @@ use profiler_common::{
 };
 
 use super::{
-    kinds::{file_use, is_wait, words},
+    kinds::{is_wait, words},
     number_calls::is_number,
 };
 use crate::{
@@ -260,7 +260,7 @@ impl Probes {
     fn write_file_uses(&self) -> Result<()> {
         let calls = [0, COMPAT].into_iter().flat_map(|kind| (0..DIRECT_CALLS as u64).map(move |n| kind | n));
         for (place, call) in (0u32..).zip(calls) {
-            let used = file_use(call);
+            let used = files::calls::use_of(call);
             if used != FileUse::NONE {
                 self.write("FILE_USES", &place, &used.bits())?;
             }

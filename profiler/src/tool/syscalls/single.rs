@@ -6,12 +6,12 @@ use profiler_common::{
 };
 
 use super::{
-    kinds::file_use,
-    names,
     rows::comm,
     tables::{CALL, Single, THREAD, Tables},
 };
 use crate::{
+    kernel::calls,
+    observe::files::calls::use_of,
     report::{Role, Row, Section, StackRef, Unit, Value},
     units,
 };
@@ -25,10 +25,10 @@ impl Tables<'_> {
             cells.push(Value::Exact(single.call.tid));
             // The name that the thread had then: it may have ended since.
             cells.push(Value::Name(comm(single.call.comm)));
-            cells.push(Value::Word(names::call(single.call.call)));
+            cells.push(Value::Word(calls::call(single.call.call)));
             cells.push(Value::Exact(single.call.start_ns.saturating_sub(self.on.began_ns())));
             cells.push(Value::Exact(single.call.duration_ns));
-            cells.push(Value::Word(names::result(single.call.result.cast_signed())));
+            cells.push(Value::Word(calls::result(single.call.result.cast_signed())));
             cells.push(Value::Exact(single.call.argument));
             cells.push(self.file(single));
             cells.push(self.other_file(single));
@@ -80,7 +80,7 @@ impl Tables<'_> {
     fn other_file(&self, single: &Single) -> Value {
         let SlowCall { files: [file, other, watched @ ..], watched: count, watches_more, no_file, .. } =
             single.call;
-        let used = file_use(single.call.call);
+        let used = use_of(single.call.call);
         let has_another = used.polls() || used.second() != 0;
         if has_another && file == NO_FILE {
             return self.on.files.of_call(NO_FILE, no_file, &[]);

@@ -8,12 +8,13 @@ use super::{
     args::By,
     children,
     findings::thresholds,
-    kinds, names,
+    kinds,
     probes::Stacks,
     rows::{Rows, Sum, Who},
     slow::LeftOut,
 };
 use crate::{
+    kernel::calls,
     kernel::uring,
     observe::Observation,
     report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value},
@@ -121,10 +122,6 @@ impl Tables<'_> {
         (sections, rows)
     }
 
-    fn several(&self) -> bool {
-        self.on.spaces.len() > 1 || self.on.settings.children
-    }
-
     pub(super) fn whose(&self, space: u16) -> [Value; 2] {
         let target = children::target_of(space);
         let owner = self.owners.get(usize::from(target.unwrap_or(space)));
@@ -144,12 +141,15 @@ impl Tables<'_> {
         sums: &[Described],
     ) -> Section {
         let has_rates = sums.iter().any(|(name, ..)| *name == "calls_per_s");
+        let whose = |row: &Row| row.cells.first().cloned();
+        let first = rows.first().and_then(whose);
+        let of_several = rows.iter().any(|row| whose(row) != first);
         let column = |(name, title, unit, role, shown): &Described| Column {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
             unit: *unit,
             role: *role,
-            shown: self.shows(name, *shown, has_rates),
+            shown: self.shows(name, *shown, has_rates, of_several),
             form: Some(form(name, *role)),
         };
         Section {
@@ -163,10 +163,11 @@ impl Tables<'_> {
         }
     }
 
-    /// A live view shows recent rates beside the sums, the last report shows mean rates. A table without rates shows its sums.
-    fn shows(&self, name: &str, shown: bool, has_rates: bool) -> bool {
+    /// A live view shows recent rates beside the sums, the last report shows mean rates. A table without rates shows its sums. One whose rows
+    /// are all of the same process does not show which.
+    fn shows(&self, name: &str, shown: bool, has_rates: bool, of_several: bool) -> bool {
         match name {
-            "pid" => shown && self.several(),
+            "pid" => shown && of_several,
             "recent_calls_per_s" | "recent_time_per_s" => self.is_interim,
             "calls" | "total_ns" if has_rates => self.is_interim,
             "calls_per_s" | "time_per_s" => !self.is_interim,
@@ -217,7 +218,7 @@ impl Tables<'_> {
             let caller = self.callers.iter().filter(|of| of.space == *space && of.call == *call);
             let top = caller.max_by_key(|of| of.total_ns);
             let mut cells = self.whose(*space).to_vec();
-            cells.push(Value::Word(names::call(*call)));
+            cells.push(Value::Word(calls::call(*call)));
             cells.extend(self.cells(sum));
             cells.push(match top.and_then(|top| top.name.clone()) {
                 Some(name) => Value::Name(name),
@@ -269,7 +270,7 @@ impl Tables<'_> {
             cells.push(Value::known(share));
             let own = self.rows.by.iter().filter(|((of, _), _)| of == who);
             let top = own.max_by_key(|((_, call), sum)| (!kinds::is_wait(*call), sum.total_ns));
-            cells.push(Value::Word(top.map_or_else(String::new, |((_, call), _)| names::call(*call))));
+            cells.push(Value::Word(top.map_or_else(String::new, |((_, call), _)| calls::call(*call))));
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let mut columns = SUMS.to_vec();
@@ -281,7 +282,7 @@ impl Tables<'_> {
     fn by_thread_and_call(&self) -> Section {
         let rows = self.rows.by.iter().map(|((who, call), sum)| {
             let mut cells = self.thread_cells(*who);
-            cells.push(Value::Word(names::call(*call)));
+            cells.push(Value::Word(calls::call(*call)));
             cells.extend(self.cells(sum));
             Row { cells, stacks: Vec::new(), severity: None }
         });
@@ -299,7 +300,7 @@ impl Tables<'_> {
         });
         let rows = sorted.into_iter().map(|caller| {
             let mut cells = self.whose(caller.space).to_vec();
-            cells.push(Value::Word(names::call(caller.call)));
+            cells.push(Value::Word(calls::call(caller.call)));
             cells.push(Value::Word(caller.id.clone()));
             cells.push(match &caller.name {
                 Some(name) => Value::Name(name.clone()),
@@ -352,7 +353,7 @@ fn errors(sum: &Sum) -> String {
     errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let calls = sum.calls().max(1) as f64;
     let words = errors.iter().map(|(error, count)| {
-        format!("{} {}", names::error(**error), units::percent(**count as f64 / calls))
+        format!("{} {}", calls::error(**error), units::percent(**count as f64 / calls))
     });
     words.collect::<Vec<String>>().join(", ")
 }

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Facts, share_below};
 use crate::{
+    kernel::calls::native,
     report::{Finding, Severity, Unit, Value},
-    tool::syscalls::{
-        kinds::{FUTEX, native},
-        rows::Sum,
-        rules,
-    },
+    tool::syscalls::{kinds::FUTEX, rows::Sum, rules},
     units,
 };
 

@@ -2,13 +2,13 @@
 
 use super::{ByCall, Facts, problem, share_below};
 use crate::{
+    kernel::calls::{self, native},
     report::{Finding, Unit, Value},
     tool::syscalls::{
         kinds::{
             CLOCK_GETTIME, CLOCKS, FUTEX, LOOKUPS, POLLS, READS, RECEIVES, SENDS, SLEEPS, SYNCS, WRITES,
-            is_wait, native,
+            is_wait,
         },
-        names,
         rows::{Sum, Who},
         rules,
     },
@@ -98,7 +98,7 @@ impl Judged<'_> {
         (share_below(sum, SHORT_NS) >= SHORT).then(|| {
             let words = format!(
                 "polls with {} {} times a second, and {} of the polls find nothing ready: give them a timeout.",
-                names::call(call),
+                calls::call(call),
                 units::count(rate),
                 units::percent(empty)
             );
@@ -125,7 +125,7 @@ impl Judged<'_> {
         (!is_read || share_below(sum, TINY_READ_NS) >= SHORT).then(|| {
             let words = format!(
                 "calls {} {} times a second, {} bytes each on average: use a buffer.",
-                names::call(call),
+                calls::call(call),
                 units::count(rate),
                 units::plain(mean)
             );
@@ -149,7 +149,7 @@ impl Judged<'_> {
         (share_below(sum, SHORT_NS) >= SHORT).then(|| {
             let words = format!(
                 "calls {} {} times a second, and {} of the calls find nothing to do (EAGAIN): wait until something is ready.",
-                names::call(call),
+                calls::call(call),
                 units::count(self.rate(sum.returned)),
                 units::percent(share)
             );
@@ -198,7 +198,7 @@ impl Judged<'_> {
             let words = format!(
                 "reads a clock with {} {} times a second through the kernel: the vDSO reads CLOCK_REALTIME and CLOCK_MONOTONIC \
                  without a system call, unless the clock source of this machine (/sys/devices/system/clocksource) prevents that.",
-                names::call(call),
+                calls::call(call),
                 units::count(rate)
             );
             self.problem(rules::CLOCK_CALLS, call, words).because("calls", Unit::Count, Value::Exact(count))
@@ -215,7 +215,7 @@ impl Judged<'_> {
         (rate >= MISSING_PER_S && missing(sum) >= least).then(|| {
             let words = format!(
                 "calls {} {} times a second for files that do not exist: remember which are missing.",
-                names::call(*call),
+                calls::call(*call),
                 units::count(rate)
             );
             self.problem(rules::MISSING_FILES, *call, words).because(
@@ -238,7 +238,7 @@ impl Judged<'_> {
                  thread do it.",
                 units::count(self.rate(slept)),
                 units::plural(sum.returned as usize, "call", "calls"),
-                names::call(*call),
+                calls::call(*call),
                 units::nanos(sum.max_ns as f64)
             );
             self.problem(rules::SYNC_IN_LOOP, *call, words)

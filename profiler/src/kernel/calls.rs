@@ -1,10 +1,10 @@
-//! Names of system calls and of errors.
+//! Names of system calls and of errors, and which calls of i386 and x32 are which of x86-64.
 
-use profiler_common::syscalls::COMPAT;
-use syscalls::{Errno, x86, x86_64};
+use profiler_common::call::COMPAT;
+use sysno::{Errno, x86, x86_64};
 
 /// Bit of a number: a call of x32.
-pub(super) const X32: u32 = 1 << 30;
+pub(crate) const X32: u32 = 1 << 30;
 /// Calls that have their own numbers in x32, from 512 on.
 const OF_X32: [&str; 36] = [
     "rt_sigaction",
@@ -46,7 +46,7 @@ const OF_X32: [&str; 36] = [
 ];
 
 /// The name of a call: `read`, `i386:read`, `x32:read`; the number if it has no name.
-pub(super) fn call(call: u64) -> String {
+pub(crate) fn call(call: u64) -> String {
     let number = call as u32;
     if call & COMPAT != 0 {
         return match x86::Sysno::new(number as usize) {
@@ -66,14 +66,32 @@ pub(super) fn call(call: u64) -> String {
     }
 }
 
+/// The x86-64 number of the same call; `None` if x86-64 has no call of that name.
+pub(crate) fn native(call: u64) -> Option<u64> {
+    if call < X32.into() {
+        return Some(call);
+    }
+    let name = self::call(call);
+    let (_, name) = name.split_once(':')?;
+    let known = |name: &str| name.parse::<x86_64::Sysno>().ok().map(|known| known.id() as u64);
+    // i386 has several forms of some calls: with short and long numbers, or with times of 32 and 64 bits.
+    let same = match name {
+        "_newselect" => "select",
+        "fstatat64" => "newfstatat",
+        "waitpid" => "wait4",
+        name => name.strip_suffix("_time64").unwrap_or(name),
+    };
+    known(same).or_else(|| known(same.strip_suffix("64")?))
+}
+
 /// The name of an error: `EAGAIN`; the number if it has no name.
-pub(super) fn error(number: u64) -> String {
+pub(crate) fn error(number: u64) -> String {
     let known = i32::try_from(number).ok().and_then(|number| Errno::new(number).name());
     known.map_or_else(|| format!("error {number}"), str::to_owned)
 }
 
 /// A result, with the name of the error if it is one.
-pub(super) fn result(result: i64) -> String {
+pub(crate) fn result(result: i64) -> String {
     match result {
         -4095..=-1 => error(result.unsigned_abs()),
         other => other.to_string(),
@@ -98,5 +116,15 @@ mod tests {
             ["call 600", "call -1", "i386:9999"]
         );
         assert_eq!([error(11), error(2), error(4_000)], ["EAGAIN", "ENOENT", "error 4000"]);
+    }
+
+    /// Of i386: poll, futex, _newselect, stat64, clock_gettime64, fstatat64, pread64; of x32: poll, recvfrom.
+    #[test]
+    fn calls_of_other_kinds_are_known_by_their_names() {
+        let of_i386 = [168, 240, 142, 195, 403, 300, 180].map(|call| native(COMPAT | call));
+        assert_eq!(of_i386, [7, 202, 23, 4, 228, 262, 17].map(Some));
+        let x32 = u64::from(X32);
+        assert_eq!([native(x32 | 7), native(x32 | 517)], [Some(7), Some(45)]);
+        assert_eq!([native(COMPAT | 7), native(COMPAT | 102)], [Some(61), None], "waitpid, socketcall");
     }
 }
