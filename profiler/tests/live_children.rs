@@ -166,3 +166,18 @@ fn ended_children_were_observed_with_the_option_children() {
         account::assert_nothing_lost(&report);
     }
 }
+
+/// Which process a row is about is shown only if there are rows of several: its column would take the place of others.
+#[test]
+fn the_process_of_a_row_is_shown_if_there_are_several() {
+    let Some(_live) = support::live() else { return };
+    let shows_process = |work: &str| {
+        let common = ["syscalls", "--format", "json", "--children", "--", "sh", "-c", work];
+        let report = Observer::spawn(&common).finish(PATIENCE).report(0);
+        let section = account::list(&report, "sections").iter().find(|s| s["name"] == "calls").unwrap();
+        let column = account::list(section, "columns").iter().find(|column| column["name"] == "pid").unwrap();
+        column["shown"].as_bool().unwrap()
+    };
+    assert!(!shows_process("read line < /dev/null; true"));
+    assert!(shows_process("(read line < /dev/null); true"));
+}
