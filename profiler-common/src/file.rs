@@ -74,6 +74,8 @@ wire! {
 
 /// The bits of a mode that say what kind of file it is (include/uapi/linux/stat.h).
 pub const S_IFMT: u32 = 0xf000;
+/// Those of a directory.
+pub const S_IFDIR: u32 = 0x4000;
 /// Those of a socket.
 pub const S_IFSOCK: u32 = 0xc000;
 /// Unix sockets (include/linux/socket.h).
@@ -100,8 +102,8 @@ pub const SHORTENED: u64 = 16;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// No argument of the call is a descriptor or a path.
-    NoDescriptor,
+    /// The call uses none, or none that is looked for.
+    NoFile,
     /// The descriptor was not open.
     Closed,
     /// The descriptor was closed, or given to another file, while the call was under way.
@@ -121,7 +123,7 @@ impl Unknown {
             2 => Unknown::Changed,
             3 => Unknown::Full,
             4 => Unknown::Refused,
-            _ => Unknown::NoDescriptor,
+            _ => Unknown::NoFile,
         }
     }
 }

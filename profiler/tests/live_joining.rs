@@ -191,19 +191,28 @@ fn a_target_that_replaces_itself_again_and_again_is_announced_five_times() {
     let Some(_live) = support::live() else { return };
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("again");
-    let text = "[ $1 = 201 ] && { echo READY; read go; }\n[ $1 != 0 ] && exec sh $0 $(($1 - 1))\necho DONE; read quit\n";
+    let text = "echo AT $1\nread go\nif [ $1 != 0 ]; then exec sh $0 $(($1 - 1)); fi\n";
     std::fs::write(&script, text).unwrap();
-    let mut target = Workload::spawn("sh".as_ref(), &[script.to_str().unwrap(), "201"]);
+    let mut target = Workload::spawn(
+        "sh".as_ref(),
+        &["-c", "echo READY; read go; exec sh $0 7", script.to_str().unwrap()],
+    );
     let mut observer = Observer::start("syscalls", target.pid(), &[]);
     observer.wait_attached();
-    target.say("go");
-    target.expect_line("DONE", PATIENCE);
+    let announced = format!("process {} is now ", target.pid());
+    for programs in (0..=7).rev() {
+        target.say("go");
+        target.expect_line(&format!("AT {programs}"), PATIENCE);
+        if programs > 2 {
+            observer.expect_line(&announced);
+        }
+    }
     let outcome = observer.interrupt();
     target.say("quit");
     target.quit();
     let programs = account::list(&outcome.report(0)["meta"], "targets").len();
-    assert!(programs > 6, "all of them are in the report: {programs}");
-    let announced: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(" is now ")).collect();
+    assert_eq!(programs, 9, "all of them are in the report");
+    let announced: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with(&announced)).collect();
     assert_eq!(announced.len(), 5, "{}", outcome.stderr);
     assert!(announced[4].ends_with("(further ones are shown with -v)"), "{}", outcome.stderr);
 }

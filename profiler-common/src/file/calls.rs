@@ -8,7 +8,7 @@ pub struct FileUse(u64);
 const SECOND_SHIFT: u32 = 4;
 const PATH_SHIFT: u32 = 8;
 const ARGUMENT: u64 = 15;
-const IN_DIRECTORY: u64 = 1 << 12;
+const MAPS: u64 = 1 << 12;
 const OPENS: u64 = 1 << 13;
 const CLOSES: u64 = 1 << 14;
 const OF_RING: u64 = 1 << 15;
@@ -43,10 +43,16 @@ impl FileUse {
         FileUse(self.0 | (argument as u64) << SECOND_SHIFT)
     }
 
-    /// This argument is the address of a path. A relative one begins in the working directory.
+    /// This argument is the address of a path. A relative one begins in the directory of the descriptor, or else in the working directory.
     #[must_use]
     pub const fn with_path(self, argument: u32) -> FileUse {
-        FileUse(self.0 | (argument as u64) << PATH_SHIFT | IN_DIRECTORY)
+        FileUse(self.0 | (argument as u64) << PATH_SHIFT)
+    }
+
+    /// Its fourth argument may say that it uses no file: it is `mmap`.
+    #[must_use]
+    pub const fn mapping(self) -> FileUse {
+        FileUse(self.0 | MAPS)
     }
 
     /// It returns the descriptor of a file that it opens.
@@ -94,11 +100,11 @@ impl FileUse {
         self.0 >> PATH_SHIFT & ARGUMENT
     }
 
-    /// Whether the file is the directory in which a relative path begins: that of the descriptor, or else the working directory.
+    /// Whether its fourth argument may say that it uses no file.
     #[must_use]
     #[inline(always)]
-    pub const fn is_in_directory(self) -> bool {
-        self.0 & IN_DIRECTORY != 0
+    pub const fn maps(self) -> bool {
+        self.0 & MAPS != 0
     }
 
     /// Whether it returns a descriptor.

@@ -73,6 +73,8 @@ members! {
     NODE_RIGHT,
     /// `epitem.rbn`
     ITEM_NODE,
+    /// `epitem.ep`
+    ITEM_POLL,
     /// `epitem.ffd.file`
     ITEM_FILE,
     /// `epitem.ffd.fd`

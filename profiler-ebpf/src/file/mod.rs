@@ -79,9 +79,6 @@ pub struct File {
 const MOST_RINGS: u32 = 16;
 
 impl File {
-    /// A descriptor that is not open.
-    pub const NONE: File = File { path: 0, inode: 0 };
-
     /// The file with this `struct path`.
     #[inline(always)]
     pub fn at(path: u64) -> File {
@@ -89,7 +86,7 @@ impl File {
         File { path, inode: read(entry + of::ENTRY_INODE.load()) }
     }
 
-    /// A word of its `struct file`, which a working directory does not have.
+    /// `private_data` of its `struct file`, which a working directory does not have.
     #[inline(always)]
     fn data(self) -> u64 {
         read(self.path - of::FILE_PATH.load() + of::FILE_DATA.load())

@@ -7,7 +7,7 @@ use profiler_common::file::MAX_WATCHED;
 
 use super::{File, members as of, read};
 
-/// Most moves from one node of the tree to another: at most three for each watched file.
+/// Most moves from one node of the tree to another: enough for 128 files.
 const MOST_MOVES: u32 = 384;
 /// The bits of a parent's address that are the colour of its child.
 const COLOUR: u64 = 3;
@@ -25,11 +25,13 @@ pub struct Known {
 pub struct Watched {
     /// How many there are, as far as they were counted.
     pub count: u64,
+    /// The instance of epoll: address of its `struct eventpoll`.
+    poll: u64,
     /// Where the search has come to in the tree; 0: at its end.
     pub node: u64,
     /// What comes next there.
     next: Next,
-    /// The first of them. The kernel may change the tree meanwhile: a file is watched only if its descriptor refers to it.
+    /// The first of them. The kernel may change the tree meanwhile, so these are candidates: the descriptor may refer to another file.
     pub first: [Known; MAX_WATCHED],
 }
 
@@ -54,7 +56,8 @@ struct Search {
 pub unsafe fn watched(poll: File, to: *mut Watched) {
     // SAFETY: the caller vouches for the place. The callback gets a pointer to it, and the loop ends before this function does.
     unsafe {
-        let poll: u64 = read(poll.path - of::FILE_PATH.load() + of::FILE_DATA.load());
+        let poll = poll.data();
+        (*to).poll = poll;
         (*to).count = 0;
         (*to).next = LEFT;
         (*to).node = read(poll + of::POLL_TREE.load());
@@ -84,7 +87,12 @@ extern "C" fn step(_turn: u32, search: *mut c_void) -> i64 {
         let side = if next == LEFT { of::NODE_LEFT.load() } else { of::NODE_RIGHT.load() };
         let child: u64 = read(node + side);
         if next == ITSELF {
-            add(to, node - of::ITEM_NODE.load());
+            let item = node - of::ITEM_NODE.load();
+            // The node was freed, or this is no epoll.
+            if read::<u64>(item + of::ITEM_POLL.load()) != (*to).poll {
+                return 1;
+            }
+            add(to, item);
         }
         if child == 0 {
             (*to).next = next + 1;

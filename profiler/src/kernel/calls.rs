@@ -4,7 +4,7 @@ use profiler_common::call::COMPAT;
 use sysno::{Errno, x86, x86_64};
 
 /// Bit of a number: a call of x32.
-pub(crate) const X32: u32 = 1 << 30;
+const X32: u32 = 1 << 30;
 /// Calls that have their own numbers in x32, from 512 on.
 const OF_X32: [&str; 36] = [
     "rt_sigaction",
@@ -74,14 +74,15 @@ pub(crate) fn native(call: u64) -> Option<u64> {
     let name = self::call(call);
     let (_, name) = name.split_once(':')?;
     let known = |name: &str| name.parse::<x86_64::Sysno>().ok().map(|known| known.id() as u64);
-    // i386 has several forms of some calls: with short and long numbers, or with times of 32 and 64 bits.
+    // i386 has several forms of some calls: with short and long numbers of files, users and bytes, or with times of 32 and 64 bits.
     let same = match name {
         "_newselect" => "select",
         "fstatat64" => "newfstatat",
         "waitpid" => "wait4",
+        "_llseek" => "lseek",
         name => name.strip_suffix("_time64").unwrap_or(name),
     };
-    known(same).or_else(|| known(same.strip_suffix("64")?))
+    known(same).or_else(|| known(same.strip_suffix("64").or_else(|| same.strip_suffix("32"))?))
 }
 
 /// The name of an error: `EAGAIN`; the number if it has no name.

@@ -11,7 +11,7 @@ use super::status::Status;
 
 /// The largest maps file that is read: 65 530 mappings (the kernel's default limit) of 300 bytes.
 const MAX_BYTES: u64 = 20 << 20;
-/// How often an empty maps file is opened. Each takes some ten microseconds, an exec some hundred.
+/// How often an empty maps file is opened. The second look sees the new memory, unless another exec comes before its read.
 const LOOKS: u32 = 8;
 
 /// A mapping, most often of a file.

@@ -56,6 +56,8 @@ static void paths(const char *directory)
         check(syscall(SYS_statfs, (char *)1, &about) < 0, "statfs");
     for (int i = 0; i < 31; i++)
         check(openat(999, "relative", O_RDONLY) < 0, "openat");
+    for (int i = 0; i < 5; i++)
+        check(syscall(SYS_access, "", F_OK) < 0 && syscall(SYS_access, NULL, F_OK) < 0, "access");
     check(chdir("inner") == 0 && mkdir("made", 0700) == 0 && chdir("..") == 0, "chdir");
 }
 
@@ -71,6 +73,10 @@ static void pairs(void)
     }
     for (int i = 0; i < 41; i++)
         check(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED, "mmap");
+    /* Without a file, whatever the descriptor. */
+    for (int i = 0; i < 7; i++)
+        check(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, map, 0) != MAP_FAILED, "mmap");
+    check(sendfile(copy, 999, NULL, 1) < 0, "sendfile");
     for (int i = 0; i < 43; i++) {
         loff_t from = 0, to = 0;
         off_t start = 0;
@@ -115,6 +121,7 @@ static void polls(void)
     poll_times(many, 13);
     poll_times(moved, 11);
     poll_times(epoll_create1(0), 7);
+    check(epoll_pwait(open("map", O_RDONLY), &event, 1, 0, NULL) < 0, "epoll_pwait");
 }
 
 /* A ring of io_uring that is known by its number in a table of the thread. Descriptor 0 is another file. */

@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::pt_regs,
     helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
-use profiler_common::syscalls::COMPAT;
+use profiler_common::call::COMPAT;
 use profiler_ebpf::file;
 
 /// Where the registers of arguments are among the saved ones, in bytes: one byte for each argument, the first in the lowest.
@@ -37,5 +37,6 @@ pub(crate) fn argument(call: u64, number: u64) -> u64 {
     let place = places >> (8 * (number.wrapping_sub(1) & 7)) & 0xff;
     // SAFETY: a helper that takes the current task.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf().cast()) } as u64;
-    file::read(registers + place)
+    // Of calls of i386, the kernel takes the lower half.
+    file::read::<u64>(registers + place) & !(is_of_i386 << 32)
 }

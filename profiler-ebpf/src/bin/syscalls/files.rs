@@ -32,18 +32,18 @@ const USE_REGISTERED: u64 = 1 << 31;
 const AT_FDCWD: u32 = -100i32 as u32;
 /// Beside a descriptor: the call has opened it.
 const IS_OPENED: u64 = 1 << 32;
-/// In place of a descriptor: none.
-const NO_DESCRIPTOR: u32 = u32::MAX;
+/// In the fourth argument of `mmap`: `MAP_ANONYMOUS` (include/uapi/asm-generic/mman-common.h).
+const ANONYMOUS: u64 = 0x20;
 
 /// The first file that a call uses, as its arguments have it now, as `file::of_descriptor` gives it. It takes a [`FileUse`] as a number.
 #[inline(never)]
 fn first(call: u64, used: u64) -> u64 {
     let used = FileUse::of_bits(used);
     if used.descriptor() == 0 {
-        return if used.is_in_directory() { file::working_directory() } else { 0 };
+        return if used.path() != 0 { file::working_directory() } else { 0 };
     }
     let descriptor = argument(call, used.descriptor()) as u32;
-    if used.is_in_directory() && descriptor == AT_FDCWD {
+    if used.path() != 0 && descriptor == AT_FDCWD {
         return file::working_directory();
     }
     if used.is_of_ring() && names_registered_ring(call) {
@@ -73,9 +73,9 @@ pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
         (*thread).file = 0;
         (*thread).second = 0;
         (*thread).kept = 0;
-        (*thread).no_file = Unknown::NoDescriptor as u32;
+        (*thread).no_file = Unknown::NoFile as u32;
         let used = file_use(call);
-        if used == FileUse::NONE {
+        if used == FileUse::NONE || used.maps() && argument(call, 4) & ANONYMOUS != 0 {
             return;
         }
         let found = File::at(first(call, used.bits()));
@@ -84,10 +84,7 @@ pub(crate) unsafe fn note(thread: *mut Thread, call: u64) {
         }
         (*thread).file = found.path;
         (*thread).inode = found.inode;
-        if found.path == 0
-            && used.descriptor() != 0
-            && argument(call, used.descriptor()) as u32 != NO_DESCRIPTOR
-        {
+        if found.path == 0 && used.descriptor() != 0 {
             (*thread).no_file = Unknown::Closed as u32;
         }
         if used.second() != 0 {

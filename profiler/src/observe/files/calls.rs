@@ -84,7 +84,7 @@ const PAIRS: [(Sysno, u32, u32); 5] = [
     (Sysno::epoll_ctl, 1, 3),
 ];
 
-/// They return a descriptor of a file that they open. The first argument of some is another descriptor, from which they make it.
+/// They return a descriptor of a file that they open.
 const OPENINGS: [Sysno; 17] = [
     Sysno::socket,
     Sysno::epoll_create,
@@ -106,7 +106,7 @@ const OPENINGS: [Sysno; 17] = [
 ];
 
 /// The first argument is a path. Of two paths it is the one that is there before the call.
-const PATHS: [Sysno; 26] = [
+const PATHS: [Sysno; 29] = [
     Sysno::stat,
     Sysno::lstat,
     Sysno::access,
@@ -133,10 +133,13 @@ const PATHS: [Sysno; 26] = [
     Sysno::removexattr,
     Sysno::lremovexattr,
     Sysno::swapon,
+    Sysno::swapoff,
+    Sysno::umount2,
+    Sysno::acct,
 ];
 
 /// The first argument is the descriptor of a directory, and the second a path in it.
-const PATHS_IN_DIRECTORY: [Sysno; 16] = [
+const PATHS_IN_DIRECTORY: [Sysno; 17] = [
     Sysno::mkdirat,
     Sysno::mknodat,
     Sysno::fchownat,
@@ -148,6 +151,7 @@ const PATHS_IN_DIRECTORY: [Sysno; 16] = [
     Sysno::linkat,
     Sysno::readlinkat,
     Sysno::fchmodat,
+    Sysno::fchmodat2,
     Sysno::faccessat,
     Sysno::faccessat2,
     Sysno::utimensat,
@@ -170,11 +174,13 @@ pub(crate) fn use_of(call: u64) -> FileUse {
         Sysno::epoll_wait | Sysno::epoll_pwait | Sysno::epoll_pwait2 => {
             return NONE.with_descriptor(1).polling();
         }
-        Sysno::mmap => return NONE.with_descriptor(5),
+        Sysno::mmap => return NONE.with_descriptor(5).mapping(),
         Sysno::symlink => return NONE.with_path(2),
         Sysno::symlinkat => return NONE.with_descriptor(2).with_path(3),
         Sysno::open | Sysno::creat => return NONE.with_path(1).opening(),
-        Sysno::openat | Sysno::openat2 => return NONE.with_descriptor(1).with_path(2).opening(),
+        // How its path is followed is in memory.
+        Sysno::openat2 => return NONE.opening(),
+        Sysno::openat => return NONE.with_descriptor(1).with_path(2).opening(),
         // The first argument may be -1: then they open a file.
         Sysno::signalfd | Sysno::signalfd4 => return NONE.with_descriptor(1).opening(),
         Sysno::io_uring_enter | Sysno::io_uring_register => return NONE.with_descriptor(1).of_ring(),
@@ -218,9 +224,7 @@ mod tests {
         assert_eq!(places(Sysno::unlink), (0, 0, 1));
         assert_eq!(places(Sysno::symlinkat), (2, 0, 3));
         assert_eq!(places(Sysno::getpid), (0, 0, 0));
-        assert!(
-            of(Sysno::openat).opens() && of(Sysno::openat).is_in_directory() && !of(Sysno::openat).closes()
-        );
+        assert!(of(Sysno::openat).opens() && !of(Sysno::openat).closes());
         assert!(
             of(Sysno::close).closes() && !of(Sysno::close).opens() && of(Sysno::io_uring_enter).is_of_ring()
         );

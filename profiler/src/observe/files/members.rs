@@ -4,7 +4,7 @@ use std::io;
 
 use crate::kernel::types::{Member, Types};
 
-const MEMBERS: [Member; 40] = [
+const MEMBERS: [Member; 41] = [
     ("TASK_FILES", "task_struct", &["files"]),
     ("TASK_PLACES", "task_struct", &["fs"]),
     ("PLACES_WORKING", "fs_struct", &["pwd"]),
@@ -35,6 +35,7 @@ const MEMBERS: [Member; 40] = [
     ("NODE_LEFT", "rb_node", &["rb_left"]),
     ("NODE_RIGHT", "rb_node", &["rb_right"]),
     ("ITEM_NODE", "epitem", &["rbn"]),
+    ("ITEM_POLL", "epitem", &["ep"]),
     ("ITEM_FILE", "epitem", &["ffd", "file"]),
     ("ITEM_DESCRIPTOR", "epitem", &["ffd", "fd"]),
     ("SOCKET_SOCK", "socket", &["sk"]),

@@ -6,7 +6,7 @@ pub(crate) mod members;
 
 use std::{collections::HashMap, num::NonZero, thread};
 
-use profiler_common::file::{FileRecord, NO_FILE, Unknown};
+use profiler_common::file::{FileRecord, MAX_NAME_BYTES, NO_FILE, S_IFDIR, S_IFMT, Unknown};
 
 use self::label::Labels;
 use crate::{report::Value, text::Text, units};
@@ -60,13 +60,24 @@ impl Files {
     /// The label of the file that a call used, or the words for why it is not known: an [`Unknown`] by its number. `path`: the path that
     /// the call names, or nothing. A relative one begins in the directory of this number.
     pub(crate) fn of_call(&self, number: u32, unknown: u32, path: &[u8]) -> Value {
-        match (path, self.of_number(number)) {
-            ([b'/', ..], _) => Value::Name(Text::new(path)),
-            ([_, ..], Some(Value::Name(directory))) => Value::Name(in_directory(&directory, path)),
+        // The kernel side reads no more.
+        let end = if path.len() + 1 == MAX_NAME_BYTES { "…" } else { "" };
+        match path {
+            [b'/', ..] => Value::Name(Text::new([path, end.as_bytes()].concat())),
+            [_, ..] => Value::Name(self.in_directory(number, &[path, end.as_bytes()].concat())),
+            [] => self.of_number(number).unwrap_or_else(|| Value::Unknown(why(unknown).to_owned())),
+        }
+    }
+
+    /// A relative path behind the directory in which it begins.
+    fn in_directory(&self, directory: u32, path: &[u8]) -> Text {
+        match self.known.get(&directory) {
+            Some(File { record, name }) if record.mode & S_IFMT == S_IFDIR => {
+                let name = name.strip_suffix(b"/").unwrap_or(name);
+                self.labels.of(&File { record: *record, name: [name, b"/", path].concat() })
+            }
             // Its beginning is missing.
-            ([_, ..], _) => Value::Name(Text::new(["…/".as_bytes(), path].concat())),
-            ([], Some(known)) => known,
-            ([], None) => Value::Unknown(why(unknown).to_owned()),
+            _ => Text::new(["…/".as_bytes(), path].concat()),
         }
     }
 
@@ -78,14 +89,15 @@ impl Files {
         let more = count.saturating_sub(parts.len() as u32);
         let at_least = if at_least { "at least " } else { "" };
         match (parts.len(), more) {
-            (0, 0) => return Value::Word("nothing".to_owned()),
+            (0, 0) if at_least.is_empty() => return Value::Word("nothing".to_owned()),
+            (0, 0) => return Value::Unknown("the epoll changed while it was read".to_owned()),
             (_, 0) => {}
             (0, more) => {
                 return Value::Word(format!("{at_least}{}", units::plural(more as usize, "file", "files")));
             }
             (_, more) => parts.push(format!("{at_least}{more} more").into_bytes()),
         }
-        Value::Name(Text::new(parts.join(&b", "[..])))
+        Value::Name(Text::new(parts.join(&b"; "[..])))
     }
 
     /// The label of the file of this number, if the number stands for one.
@@ -97,16 +109,10 @@ impl Files {
     }
 }
 
-/// A relative path behind the directory in which it begins.
-fn in_directory(directory: &Text, path: &[u8]) -> Text {
-    let directory = directory.raw();
-    Text::new([directory.strip_suffix(b"/").unwrap_or(directory), b"/", path].concat())
-}
-
 /// Why a file is not known.
 fn why(unknown: u32) -> &'static str {
     match Unknown::of_number(unknown) {
-        Unknown::NoDescriptor => "the call names no file",
+        Unknown::NoFile => "profiler knows of no file of this call",
         Unknown::Closed => "its descriptor was not open",
         Unknown::Changed => {
             "its descriptor was closed or given to another file while the call was in progress"
@@ -118,7 +124,7 @@ fn why(unknown: u32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use profiler_common::file::S_IFSOCK;
+    use profiler_common::file::{DELETED, S_IFSOCK};
 
     use super::*;
 
@@ -127,7 +133,7 @@ mod tests {
         let mut files = Files::default();
         for (number, path) in (1..).zip(paths) {
             // SAFETY: any bytes are valid for a wire type.
-            let record = FileRecord { mode: 0o100_644, ..unsafe { std::mem::zeroed() } };
+            let record = FileRecord { mode: S_IFDIR, ..unsafe { std::mem::zeroed() } };
             files.known.insert(number, File { record, name: path.as_bytes().to_vec() });
         }
         files
@@ -153,6 +159,16 @@ mod tests {
         assert_eq!(of(NO_FILE, b""), "its descriptor was not open");
         assert_eq!(of(3, b""), "its name did not fit into the ring");
         assert_eq!(of(3, b"a"), "…/a");
+        assert!(of(1, &[b'n'; 4095]).ends_with("n…"));
+    }
+
+    #[test]
+    fn the_label_of_a_path_says_what_became_of_its_directory() {
+        let mut files = files(&["/old", "/file"]);
+        files.known.entry(1).and_modify(|file| file.record.flags = DELETED);
+        files.known.entry(2).and_modify(|file| file.record.mode = S_IFSOCK);
+        let of = |number| name(&files.of_call(number, 0, b"a"));
+        assert_eq!((of(1), of(2)), ("/old/a (deleted)".to_owned(), "…/a".to_owned()));
     }
 
     #[test]
@@ -160,9 +176,9 @@ mod tests {
         let files = files(&["/a", "/b"]);
         let of = |numbers: &[u32], count, at_least| name(&files.watched(numbers, count, at_least));
         assert_eq!(of(&[0, 0], 0, false), "nothing");
-        assert_eq!(of(&[1, 2], 2, false), "/a, /b");
-        assert_eq!(of(&[1, 0, 2], 7, false), "/a, /b, 5 more");
-        assert_eq!(of(&[1, 2], 128, true), "/a, /b, at least 126 more");
+        assert_eq!(of(&[1, 2], 2, false), "/a; /b");
+        assert_eq!(of(&[1, 0, 2], 7, false), "/a; /b; 5 more");
+        assert_eq!(of(&[1, 2], 128, true), "/a; /b; at least 126 more");
         assert_eq!(
             (of(&[0], 1, false), of(&[0], 128, true)),
             ("1 file".to_owned(), "at least 128 files".to_owned())

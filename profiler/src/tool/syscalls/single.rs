@@ -1,7 +1,7 @@
 //! The table of single calls (`--slow`), each with the file or socket that it used.
 
 use profiler_common::{
-    file::NO_FILE,
+    file::{NO_FILE, Unknown},
     syscalls::{NO_PATH, SlowCall},
 };
 
@@ -17,6 +17,17 @@ use crate::{
 };
 
 const SLOW_TITLE: &str = "Single calls, the longest first; those that wait come last";
+
+const ENOENT: i64 = libc::ENOENT as i64;
+const EFAULT: i64 = libc::EFAULT as i64;
+const EINTR: i64 = libc::EINTR as i64;
+/// Results from here on are errors (`MAX_ERRNO`, include/linux/err.h).
+const FIRST_ERROR: u64 = -4095i64 as u64;
+
+/// Whether a call uses more than one file.
+fn has_other_file(call: u64) -> bool {
+    use_of(call).polls() || use_of(call).second() != 0
+}
 
 impl Tables<'_> {
     pub(super) fn single_calls(&self) -> Section {
@@ -34,8 +45,7 @@ impl Tables<'_> {
             cells.push(self.other_file(single));
             Row { cells, stacks: StackRef::user(single.stack), severity: None }
         });
-        let has_other =
-            self.singles.iter().any(|single| single.call.files[1..].iter().any(|file| *file != NO_FILE));
+        let has_other = self.singles.iter().any(|single| has_other_file(single.call.call));
         let keys = [THREAD[0], THREAD[1], CALL, ("start_ns", "At", Unit::Nanos, Role::Key, true)];
         let sums = [
             ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
@@ -70,7 +80,12 @@ impl Tables<'_> {
     /// The file of a call, or the path that it names.
     fn file(&self, single: &Single) -> Value {
         let SlowCall { files: [file, ..], no_file, path_bytes, .. } = single.call;
+        let failed = |error: i64| single.call.result.cast_signed() == -error;
         match path_bytes {
+            // Others have the file of the descriptor without a path.
+            0 if use_of(single.call.call).path() != 0 && (failed(ENOENT) || failed(EFAULT)) => {
+                Value::Unknown("its path is empty".to_owned())
+            }
             NO_PATH => Value::Unknown("its path could not be read".to_owned()),
             _ => self.on.files.of_call(file, no_file, &single.path),
         }
@@ -81,16 +96,18 @@ impl Tables<'_> {
         let SlowCall { files: [file, other, watched @ ..], watched: count, watches_more, no_file, .. } =
             single.call;
         let used = use_of(single.call.call);
-        let has_another = used.polls() || used.second() != 0;
-        if has_another && file == NO_FILE {
+        let is_refused = Unknown::of_number(no_file) == Unknown::Refused;
+        if used.polls() && file == NO_FILE || used.second() != 0 && is_refused {
             return self.on.files.of_call(NO_FILE, no_file, &[]);
         }
-        if used.polls() {
+        // The descriptor may not be that of an epoll.
+        let has_failed = single.call.result >= FIRST_ERROR && single.call.result.cast_signed() != -EINTR;
+        if used.polls() && !has_failed {
             return self.on.files.watched(&watched, count, watches_more != 0);
         }
         self.on.files.of_number(other).unwrap_or_else(|| match used.second() {
             0 => Value::Word(String::new()),
-            _ => Value::Unknown("its descriptor was not open, or not until the call returned".to_owned()),
+            _ => Value::Unknown("its descriptor was not open, or was closed during the call, or there was no room for its name".to_owned()),
         })
     }
 }

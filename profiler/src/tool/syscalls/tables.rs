@@ -1,6 +1,9 @@
 //! The tables: by call, by thread, by caller, by error, single calls, and calls in progress.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use profiler_common::syscalls::SlowCall;
 
@@ -141,9 +144,9 @@ impl Tables<'_> {
         sums: &[Described],
     ) -> Section {
         let has_rates = sums.iter().any(|(name, ..)| *name == "calls_per_s");
-        let whose = |row: &Row| row.cells.first().cloned();
-        let first = rows.first().and_then(whose);
-        let of_several = rows.iter().any(|row| whose(row) != first);
+        let pids: BTreeSet<u32> = self.on.spaces.iter().map(|space| space.process.pid()).collect();
+        let first = rows.first().and_then(|row| row.cells.first());
+        let of_several = pids.len() > 1 || rows.iter().any(|row| row.cells.first() != first);
         let column = |(name, title, unit, role, shown): &Described| Column {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
@@ -163,8 +166,8 @@ impl Tables<'_> {
         }
     }
 
-    /// A live view shows recent rates beside the sums, the last report shows mean rates. A table without rates shows its sums. One whose rows
-    /// are all of the same process does not show which.
+    /// A live view shows recent rates beside the sums, the last report shows mean rates. A table without rates shows its sums. The process of a row
+    /// is shown if there are several.
     fn shows(&self, name: &str, shown: bool, has_rates: bool, of_several: bool) -> bool {
         match name {
             "pid" => shown && of_several,
