@@ -1,11 +1,16 @@
 //! Which of the processes that the user asked for are observed.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use profiler_common::space;
 
 use super::{
     observation::{Observation, monotonic_ns},
     settings::Settings,
-    space::Space,
+    space::{STARTING, Space},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -15,6 +20,10 @@ use crate::{
 
 /// Processes that can be observed from the start.
 const MAX_TARGETS: usize = space::MAX_TARGETS as usize;
+
+/// How long a program may take to map its libraries, and how often it is looked at meanwhile.
+const LONGEST_LINKING: Duration = Duration::from_millis(200);
+const LINKING_STEP: Duration = Duration::from_millis(5);
 
 /// A space for each process. Some processes of a name or a cgroup may have ended, or may be of a kind that cannot be observed:
 /// they are left out, with a note, as long as others remain.
@@ -37,7 +46,7 @@ pub(super) fn spaces(
             .hint("give a narrower --name, or single processes by --pid"));
         }
         let number = spaces.len() as u16;
-        let opened = Process::open(*pid).and_then(|process| Space::new(number, process, modules));
+        let opened = if launched { open(*pid, number, modules) } else { open_linked(*pid, number, modules) };
         let checked = opened.and_then(|space| {
             if !launched {
                 tools.iter().try_for_each(|tool| tool.check(&space, modules))?;
@@ -63,6 +72,30 @@ pub(super) fn spaces(
         }
     }
     Ok(spaces)
+}
+
+fn open(pid: u32, number: u16, modules: &mut Modules) -> Result<Space> {
+    Process::open(pid).and_then(|process| Space::new(number, process, modules))
+}
+
+/// A space for a process whose dynamic linker is done: a program that has just begun, or has just replaced another one, does not map
+/// all its libraries yet.
+fn open_linked(pid: u32, number: u16, modules: &mut Modules) -> Result<Space> {
+    let until = Instant::now() + LONGEST_LINKING;
+    let mut space = open(pid, number, modules)?;
+    loop {
+        // Besides the program, its dynamic linker only, or nothing at all: it is in the middle of an exec.
+        let is_bare = matches!(space.mapped().len(), 0 | 2);
+        if !is_bare && space.process.age() >= STARTING || Instant::now() >= until {
+            return Ok(space);
+        }
+        thread::sleep(LINKING_STEP);
+        let later = open(pid, number, modules)?;
+        if !is_bare && later.layout == space.layout {
+            return Ok(later);
+        }
+        space = later;
+    }
 }
 
 /// If a target ends while probes are attached to it, the observation of others goes on.
