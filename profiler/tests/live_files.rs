@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 use support::account;
@@ -37,24 +38,31 @@ fn files_in(report: &Value, column: &str) -> BTreeMap<(String, String), u64> {
     files
 }
 
-#[test]
-fn each_call_has_the_file_that_its_descriptor_referred_to() {
-    let Some(_live) = support::live() else { return };
-    let program = Build::c("files.c").flags(&["-pthread"]).build();
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().to_str().unwrap();
-    let mut target = Workload::spawn(&program, &[directory]);
+/// Lists all calls of a workload that works in a folder. `hear` reads what it says before it is done.
+fn observe<T>(program: &Path, folder: &Path, hear: impl FnOnce(&mut Workload) -> T) -> (Value, T) {
+    let mut target = Workload::spawn(program, &[folder]);
     let pid = target.pid_argument();
     let common = ["syscalls", "--stacks", "none", "--slow", "1ns", "--format", "json", "--pid", &pid];
     let mut observer = Observer::spawn(&common);
     observer.wait_attached();
     target.say("go");
-    let ports: Value = serde_json::from_str(&target.expect_line("{", PATIENCE)).unwrap();
+    let said = hear(&mut target);
     target.expect_line("DONE", PATIENCE);
     let report = observer.interrupt().report(0);
     target.say("quit");
     target.quit();
     account::assert_nothing_lost(&report);
+    (report, said)
+}
+
+#[test]
+fn each_call_has_the_file_that_its_descriptor_referred_to() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = Build::c("files.c").flags(&["-pthread"]).build();
+    let (report, ports) = observe(&program, folder.path(), |target| target.expect_line("{", PATIENCE));
+    let directory = folder.path().to_str().unwrap();
+    let ports: Value = serde_json::from_str(&ports).unwrap();
 
     let [listener, client, datagrams] =
         ["listener", "client", "datagrams"].map(|name| format!("127.0.0.1:{}", number(&ports, name)));
@@ -129,20 +137,9 @@ fn each_call_has_the_file_that_its_descriptor_referred_to() {
 #[test]
 fn calls_that_name_files_in_other_ways_have_them_too() {
     let Some(_live) = support::live() else { return };
-    let program = Build::c("paths.c").build();
     let folder = tempfile::tempdir().unwrap();
+    let (report, ()) = observe(&Build::c("paths.c").build(), folder.path(), |_| ());
     let directory = folder.path().to_str().unwrap();
-    let mut target = Workload::spawn(&program, &[directory]);
-    let pid = target.pid_argument();
-    let common = ["syscalls", "--stacks", "none", "--slow", "1ns", "--format", "json", "--pid", &pid];
-    let mut observer = Observer::spawn(&common);
-    observer.wait_attached();
-    target.say("go");
-    target.expect_line("DONE", PATIENCE);
-    let report = observer.interrupt().report(0);
-    target.say("quit");
-    target.quit();
-    account::assert_nothing_lost(&report);
 
     let of = |name: &str| format!("{directory}/{name}");
     let expected = [

@@ -21,8 +21,7 @@ use crate::{
 /// Processes that can be observed from the start.
 const MAX_TARGETS: usize = space::MAX_TARGETS as usize;
 
-/// How long a program may take to map its libraries, and how often it is looked at meanwhile.
-const LONGEST_LINKING: Duration = Duration::from_millis(200);
+/// How often a program is looked at that may not have mapped its libraries yet.
 const LINKING_STEP: Duration = Duration::from_millis(5);
 
 /// A space for each process. Some processes of a name or a cgroup may have ended, or may be of a kind that cannot be observed:
@@ -81,7 +80,7 @@ fn open(pid: u32, number: u16, modules: &mut Modules) -> Result<Space> {
 /// A space for a process whose dynamic linker is done: a program that has just begun, or has just replaced another one, does not map
 /// all its libraries yet.
 fn open_linked(pid: u32, number: u16, modules: &mut Modules) -> Result<Space> {
-    let until = Instant::now() + LONGEST_LINKING;
+    let until = Instant::now() + STARTING;
     let mut space = open(pid, number, modules)?;
     loop {
         // Besides the program, its dynamic linker only, or nothing at all: it is in the middle of an exec.
@@ -141,4 +140,30 @@ fn all_ended() -> Error {
 
 fn not_observed(pid: u32, error: &Error) -> String {
     format!("process {pid} is of the same name or cgroup, and is not observed: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::OpenOptions, process::Command};
+
+    use super::*;
+
+    /// The dynamic linker of the program waits for what it is to load before all libraries.
+    #[test]
+    fn a_program_that_has_just_begun_is_looked_at_until_it_has_its_libraries() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("preloaded");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        let mut child = Command::new("/bin/sleep").arg("1000").env("LD_PRELOAD", &pipe).spawn().unwrap();
+        let mut modules = Modules::default();
+        // The linker has opened it, and goes on once it is closed.
+        let linker = OpenOptions::new().write(true).open(&pipe).unwrap();
+        let bare = open(child.id(), 0, &mut modules).map(|space| space.mapped().len());
+        drop(linker);
+        let linked = open_linked(child.id(), 0, &mut modules).map(|space| space.mapped().len());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(bare.unwrap(), 2, "the program and its dynamic linker");
+        assert_eq!(linked.unwrap(), 3, "and the C library");
+    }
 }

@@ -22,21 +22,8 @@
 #include <sys/wait.h>
 #include <sys/vfs.h>
 
+#include "files.h"
 #include "workload.h"
-
-static void check(int ok, const char *what)
-{
-    if (!ok) {
-        perror(what);
-        _exit(1);
-    }
-}
-
-static void writes(int file, int count)
-{
-    for (int i = 0; i < count; i++)
-        check(pwrite(file, "x", 1, 0) == 1, "pwrite");
-}
 
 static int internet(int kind)
 {

@@ -12,21 +12,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "files.h"
 #include "workload.h"
-
-static void check(int ok, const char *what)
-{
-    if (!ok) {
-        perror(what);
-        _exit(1);
-    }
-}
-
-static void writes(int file, int count)
-{
-    for (int i = 0; i < count; i++)
-        check(pwrite(file, "x", 1, 0) == 1, "pwrite");
-}
 
 /* Paths from the root, from the working directory, and from another one. */
 static void paths(const char *directory)

@@ -2,10 +2,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user_str};
 use profiler_common::{
-    file::{MAX_OF_CALL, MAX_WATCHED, Unknown, calls::FileUse},
-    syscalls::Thread,
+    file::{MAX_NAME_BYTES, MAX_OF_CALL, MAX_WATCHED, Unknown, calls::FileUse},
+    syscalls::{NO_PATH, Thread},
 };
 use profiler_ebpf::{
     FIRST_ERROR,
@@ -119,17 +119,34 @@ unsafe fn keep(thread: *mut Thread, descriptor: u32, found: File) {
     }
 }
 
-/// Whether the call that has just returned names its file by a path: it has opened none.
+/// Reads the path that the call that has just returned names, unless it has opened the file. Some calls have the file of a descriptor if
+/// the path is missing or empty.
+///
+/// # Safety
+/// `listed` is a map value with the call and its result.
 #[inline(always)]
-pub(crate) fn names_path(call: u64, result: u64) -> bool {
-    let used = file_use(call);
-    FILES.load() != 0 && used.path() != 0 && (!used.opens() || result >= FIRST_ERROR)
-}
-
-/// The address of the path that a call names; 0: none.
-#[inline(always)]
-pub(crate) fn path_of(call: u64) -> u64 {
-    argument(call, file_use(call).path())
+pub(crate) unsafe fn read_path(listed: *mut Listed) {
+    // SAFETY: the caller vouches for the value; the helper takes any address, and reads no more than there is room for.
+    unsafe {
+        let slow = &raw mut (*listed).call;
+        let used = file_use((*slow).call);
+        if FILES.load() == 0 || used.path() == 0 || used.opens() && (*slow).result < FIRST_ERROR {
+            return;
+        }
+        let path = argument((*slow).call, used.path());
+        if path == 0 {
+            return;
+        }
+        let to = (&raw mut (*listed).path).cast::<c_void>();
+        let bytes = bpf_probe_read_user_str(to, MAX_NAME_BYTES as u32, path as *const c_void);
+        if bytes < 0 {
+            (*slow).path_bytes = NO_PATH;
+        }
+        // Without the zero byte at the end. For a path without any other byte, kernels say 0 or 1.
+        if bytes > 1 {
+            (*slow).path_bytes = bytes as u32 - 1;
+        }
+    }
 }
 
 /// Finds the numbers of the files of the call that has just returned, or why the first is not known. Of a call that names a path, that is the

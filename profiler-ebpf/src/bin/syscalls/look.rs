@@ -1,13 +1,11 @@
 //! A closer look at calls that have returned: at slow ones, or at all.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user_str};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use profiler_common::{
     event::Event,
     file::{MAX_NAME_BYTES, MAX_OF_CALL, NO_FILE},
     record::{NO_STACK, RecordHead},
-    syscalls::{ALL_STACKS, Caller, CallerKey, Counter, NO_PATH, SLOW_STACKS, SlowCall, Thread},
+    syscalls::{ALL_STACKS, Caller, CallerKey, Counter, SLOW_STACKS, SlowCall, Thread},
 };
 use profiler_ebpf::{atomic, log, ring, space, stack::number};
 
@@ -15,8 +13,8 @@ use crate::{
     arguments::argument,
     files,
     maps::{
-        CALLERS, LISTED, LISTS, Listed, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks,
-        count, has_bit, settings,
+        CALLERS, LISTED, LISTS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count,
+        has_bit, settings,
     },
     threads::{comm, recorded, task, tid_of},
 };
@@ -164,35 +162,12 @@ fn list(thread: *mut Thread, stack: u32) {
             path_bytes: 0,
             comm: comm(task()),
         };
-        if files::names_path(call, (*thread).result) {
-            read_path(listed, files::path_of(call));
-        }
+        files::read_path(listed);
         files::find(thread, listed);
         let bytes = u64::from((&raw const (*slow).path_bytes).read_volatile()) & (MAX_NAME_BYTES as u64 - 1);
         if !ring::send(slow.cast_const().cast(), size_of::<SlowCall>() as u64 + bytes) {
             count(Counter::SlowLost);
             log::event(Event::SlowCallLost, (*slow).tid, call);
-        }
-    }
-}
-
-/// Reads the path that a call names. Some calls have the file of a descriptor if there is none, or if it is empty.
-#[inline(always)]
-unsafe fn read_path(listed: *mut Listed, path: u64) {
-    if path == 0 {
-        return;
-    }
-    // SAFETY: the caller vouches for the place; the helper takes any address, and reads no more than there is room for.
-    unsafe {
-        let to = (&raw mut (*listed).path).cast::<c_void>();
-        let bytes = bpf_probe_read_user_str(to, MAX_NAME_BYTES as u32, path as *const c_void);
-        let slow = &raw mut (*listed).call;
-        if bytes < 0 {
-            (*slow).path_bytes = NO_PATH;
-        }
-        // Without the zero byte at the end. For a path without any other byte, kernels say 0 or 1.
-        if bytes > 1 {
-            (*slow).path_bytes = bytes as u32 - 1;
         }
     }
 }
