@@ -374,3 +374,24 @@ fn quiet_is_obeyed_with_verbose() {
     assert!(said(&["-vv"]) > 0);
     assert_eq!(said(&["-q", "-vv"]), 0);
 }
+
+/// A worker of the same name ends while it is observed, as at a reload: its parent is told all that it has used, also before.
+#[test]
+fn an_observed_child_that_ends_is_not_called_unseen() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("a-reloader");
+    std::fs::copy("/bin/sh", &program).unwrap();
+    let worker = "i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done; echo READY; read go <&3";
+    let parent = format!("exec 3<&0; ({worker}) & wait $!; echo DONE; read quit");
+    let mut target = Workload::spawn(&program, &["-c", &parent]);
+    let mut observer = Observer::spawn(&["syscalls", "--format", "json", "--name", "a-reloader"]);
+    observer.wait_attached();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    let findings = account::list(&report, "findings");
+    assert!(findings.iter().all(|finding| finding["rule"] != "syscalls.children"), "{findings:#?}");
+    target.say("quit");
+    target.quit();
+}

@@ -18,6 +18,7 @@ use self::{
 use super::{
     observation::Observation,
     space::{Came, Space},
+    watch::LOOK,
 };
 use crate::{
     error::Error,
@@ -214,6 +215,12 @@ impl Own {
             used.of_ended_children = Duration::ZERO;
             used.touched_bytes_of_ended_children = 0;
         }
+        // Others may have been observed by their name or pid. Since the last look, each may have worked on.
+        let (seen, count) = view.families.ended(|parent| view.is_observed(parent));
+        let unseen = used.of_ended_children.saturating_sub(seen.cpu + LOOK * count);
+        used.of_ended_children = if count > 0 { unseen } else { used.of_ended_children };
+        let touched = &mut used.touched_bytes_of_ended_children;
+        *touched = touched.saturating_sub(seen.touched_bytes);
         Own { used, idle: is_idle(used.cpu, used.anonymous_bytes, view.length) }
     }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How often progress is reported and targets are checked.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// Mappings are published again after this many new stacks, if more are waiting.
 const PUBLISH_EVERY: u32 = 256;
 /// How often the maps of targets are read again, to find new libraries.

@@ -84,8 +84,8 @@ impl Used {
 #[derive(Debug, Default)]
 pub(crate) struct Families {
     before: BTreeMap<u32, Used>,
-    /// What they had used when they were last looked at: for those that are gone.
-    last: BTreeMap<u32, Used>,
+    /// What they had used when they were last looked at, and who their parents were: for those that are gone.
+    last: BTreeMap<u32, (Used, u32)>,
 }
 
 impl Families {
@@ -93,12 +93,15 @@ impl Families {
     pub(crate) fn of(pids: &[u32]) -> Families {
         let all = descendants(pids).into_iter().chain(pids.iter().copied());
         let before = all.filter_map(|pid| Some((pid, Used::of(pid)?))).collect();
-        Families { before, last: BTreeMap::new() }
+        let mut families = Families { before, last: BTreeMap::new() };
+        families.look(pids.iter().copied());
+        families
     }
 
     /// Looks at processes again, at a bounded number of them. One that ends and is collected by its parent can no longer be asked.
     pub(crate) fn look(&mut self, pids: impl Iterator<Item = u32>) {
-        self.last.extend(pids.take(MOST).filter_map(|pid| Some((pid, Used::of(pid)?))));
+        let look = |pid| Some((pid, (Used::of(pid)?, living(pid)?.field(PARENT)?)));
+        self.last.extend(pids.take(MOST).filter_map(look));
     }
 
     /// Whether one of them has ended, but for those that are `observed`.
@@ -106,9 +109,16 @@ impl Families {
         self.before.keys().any(|pid| !observed(*pid) && living(*pid).is_none())
     }
 
+    /// Those that have ended since the last look: what they had used in all, and how many they were. `parent`: whether this process
+    /// is one of their parents.
+    pub(crate) fn ended(&self, parent: impl Fn(u32) -> bool) -> (Used, u32) {
+        let ended = self.last.iter().filter(|(pid, (_, of))| parent(*of) && living(**pid).is_none());
+        ended.fold((Used::default(), 0), |(sum, count), (_, (used, _))| (sum.with(used), count + 1))
+    }
+
     /// What a process has used since; all of it, if it was not there then. If it is gone, up to the last look.
     pub(crate) fn since(&self, pid: u32) -> Option<Used> {
-        let used = Used::of(pid).or_else(|| self.last.get(&pid).copied())?;
+        let used = Used::of(pid).or_else(|| self.last.get(&pid).map(|(used, _)| *used))?;
         Some(self.after(pid, used))
     }
 

@@ -137,12 +137,13 @@ fn add(thread: *mut Thread, stack: u32) {
     }
 }
 
-/// Sends the thread's last call.
+/// Sends the thread's last call. To find its files takes as long as a walk, and counts as one.
 #[inline(always)]
 fn list(thread: *mut Thread, stack: u32) {
     let Some(listed) = LISTED.get_ptr_mut(0) else { return };
     // SAFETY: the record of the current thread, and a map value of this CPU, which no other program uses before this one ends.
     unsafe {
+        let begun_ns = bpf_ktime_get_ns();
         let call = (*thread).call;
         let head =
             RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
@@ -165,9 +166,10 @@ fn list(thread: *mut Thread, stack: u32) {
         files::read_path(listed);
         files::find(thread, listed);
         let bytes = u64::from((&raw const (*slow).path_bytes).read_volatile()) & (MAX_NAME_BYTES as u64 - 1);
-        if !ring::send(slow.cast_const().cast(), size_of::<SlowCall>() as u64 + bytes) {
+        if !ring::send_unhurried(slow.cast_const().cast(), size_of::<SlowCall>() as u64 + bytes) {
             count(Counter::SlowLost);
             log::event(Event::SlowCallLost, (*slow).tid, call);
         }
+        (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
     }
 }

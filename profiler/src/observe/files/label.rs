@@ -107,6 +107,13 @@ impl Labels {
             true => SocketAddr::new(remote, of.remote_port).to_string(),
             false => format!("peer-{:08x}:{}", self.hash.hash_one(remote) as u32, of.remote_port),
         };
+        // The kernel forgets the port of a connection that has ended.
+        let local = match local.port() {
+            0 => {
+                local.to_string().strip_suffix(":0").map(|address| format!("{address}:?")).unwrap_or_default()
+            }
+            _ => local.to_string(),
+        };
         format!(" {local} to {remote}")
     }
 }
@@ -186,6 +193,8 @@ mod tests {
         assert_eq!(label(&labels, &connection), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
         let mapped = socket(AF_INET6, STREAM, "[::ffff:10.0.0.1]:80", "[::ffff:192.0.2.7]:4711", 1);
         assert_eq!(label(&labels, &mapped), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
+        let ended = socket(AF_INET, STREAM, "10.0.0.1:0", "192.0.2.7:4711", 7);
+        assert_eq!(label(&labels, &ended), "tcp 10.0.0.1:? to 192.0.2.7:4711");
         let datagrams = socket(AF_INET6, DATAGRAMS, "[::]:27015", "[::]:0", 7);
         assert_eq!(label(&labels, &datagrams), "udp [::]:27015");
     }
