@@ -14,6 +14,8 @@ pub const NO_FILE: u32 = 0;
 pub const MAX_NAME_BYTES: usize = 4096;
 /// Most files that an instance of epoll watches and that are named with it. A power of two.
 pub const MAX_WATCHED: usize = 4;
+/// What an epoll watches is looked at when a call has waited for so long, in nanoseconds: the look takes up to 40 us.
+pub const LEAST_POLL_NS: u64 = 1_000_000;
 /// Most files of a call that are named: the one that it uses, a second one, and what an epoll watches; and a power of two.
 pub const MAX_OF_CALL: usize = 8;
 /// Most directories and mounts that a path is followed through.

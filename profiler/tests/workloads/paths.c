@@ -43,6 +43,11 @@ static void paths(const char *directory)
         check(syscall(SYS_statfs, (char *)1, &about) < 0, "statfs");
     for (int i = 0; i < 31; i++)
         check(openat(999, "relative", O_RDONLY) < 0, "openat");
+    char longest[4097];
+    memset(longest, '/', sizeof longest - 1);
+    longest[4096] = 0;
+    check(syscall(SYS_access, longest, F_OK) < 0, "access");
+    check(syscall(SYS_access, longest + 1, F_OK) == 0, "access");
     for (int i = 0; i < 5; i++)
         check(syscall(SYS_access, "", F_OK) < 0 && syscall(SYS_access, NULL, F_OK) < 0, "access");
     check(chdir("inner") == 0 && mkdir("made", 0700) == 0 && chdir("..") == 0, "chdir");
@@ -94,10 +99,10 @@ static void poll_times(int poll, int count)
 {
     struct epoll_event event;
     for (int i = 0; i < count; i++)
-        check(epoll_pwait(poll, &event, 1, 0, NULL) == 0, "epoll_pwait");
+        check(epoll_pwait(poll, &event, 1, 2, NULL) == 0, "epoll_pwait");
 }
 
-/* One epoll that watches seven files, one that watches a file whose number another one has by now, and one that watches none. */
+/* A call that is too short for a look at what is watched; and one epoll that watches seven files, one that watches a file whose number another one has by now, and one that watches none. */
 static void polls(void)
 {
     int many = watching(eventfd(0, 0)), other = eventfd(0, 0), moved = watching(other);
@@ -105,6 +110,7 @@ static void polls(void)
     for (int i = 0; i < 6; i++)
         check(epoll_ctl(many, EPOLL_CTL_ADD, eventfd(0, 0), &event) == 0, "epoll_ctl");
     check(dup(other) >= 0 && close(other) == 0 && open("map", O_RDWR) == other, "dup");
+    check(epoll_pwait(many, &event, 1, 0, NULL) == 0, "epoll_pwait");
     poll_times(many, 13);
     poll_times(moved, 11);
     poll_times(epoll_create1(0), 7);

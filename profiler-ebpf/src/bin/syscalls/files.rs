@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user_str};
 use profiler_common::{
-    file::{MAX_NAME_BYTES, MAX_OF_CALL, MAX_WATCHED, Unknown, calls::FileUse},
+    file::{LEAST_POLL_NS, MAX_NAME_BYTES, MAX_OF_CALL, MAX_WATCHED, Unknown, calls::FileUse},
     syscalls::{NO_PATH, Thread},
 };
 use profiler_ebpf::{
@@ -186,7 +186,7 @@ pub(crate) unsafe fn find(thread: *mut Thread, listed: *mut Listed) {
         for at in 2..MAX_OF_CALL {
             (*sought.add(at)).path = 0;
         }
-        if used.polls() {
+        if used.polls() && (*slow).duration_ns >= LEAST_POLL_NS {
             watch(listed);
         }
         bpf_loop(MAX_OF_CALL as u32, name as *mut c_void, (&raw mut search).cast(), 0);

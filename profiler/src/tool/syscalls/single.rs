@@ -1,7 +1,7 @@
 //! The table of single calls (`--slow`), each with the file or socket that it used.
 
 use profiler_common::{
-    file::{NO_FILE, Unknown},
+    file::{LEAST_POLL_NS, NO_FILE, Unknown},
     syscalls::{NO_PATH, SlowCall},
 };
 
@@ -20,6 +20,9 @@ const SLOW_TITLE: &str = "Single calls, the longest first; those that wait come 
 
 const ENOENT: i64 = libc::ENOENT as i64;
 const EFAULT: i64 = libc::EFAULT as i64;
+const ENAMETOOLONG: i64 = libc::ENAMETOOLONG as i64;
+/// Of a path that is cut, in bytes: with a mark at its end it is as long as text can be.
+const LONGEST_CUT: usize = 4092;
 const EINTR: i64 = libc::EINTR as i64;
 /// Results from here on are errors (`MAX_ERRNO`, include/linux/err.h).
 const FIRST_ERROR: u64 = -4095i64 as u64;
@@ -27,6 +30,11 @@ const FIRST_ERROR: u64 = -4095i64 as u64;
 /// Whether a call uses more than one file.
 fn has_other_file(call: u64) -> bool {
     use_of(call).polls() || use_of(call).second() != 0
+}
+
+/// In place of a path.
+fn unread() -> Value {
+    Value::Unknown("its path could not be read".to_owned())
 }
 
 impl Tables<'_> {
@@ -81,13 +89,21 @@ impl Tables<'_> {
     fn file(&self, single: &Single) -> Value {
         let SlowCall { files: [file, ..], no_file, path_bytes, .. } = single.call;
         let failed = |error: i64| single.call.result.cast_signed() == -error;
+        let path = match &*single.path {
+            // The kernel takes no more than it could be read here, and refuses what is longer.
+            path if failed(ENAMETOOLONG) => {
+                &[path.get(..LONGEST_CUT).unwrap_or(path), "…".as_bytes()].concat()
+            }
+            path => path,
+        };
         match path_bytes {
             // Others have the file of the descriptor without a path.
-            0 if use_of(single.call.call).path() != 0 && (failed(ENOENT) || failed(EFAULT)) => {
+            0 if use_of(single.call.call).path() != 0 && failed(ENOENT) => {
                 Value::Unknown("its path is empty".to_owned())
             }
-            NO_PATH => Value::Unknown("its path could not be read".to_owned()),
-            _ => self.on.files.of_call(file, no_file, &single.path),
+            0 if use_of(single.call.call).path() != 0 && failed(EFAULT) => unread(),
+            NO_PATH => unread(),
+            _ => self.on.files.of_call(file, no_file, path),
         }
     }
 
@@ -99,6 +115,9 @@ impl Tables<'_> {
         let is_refused = Unknown::of_number(no_file) == Unknown::Refused;
         if used.polls() && file == NO_FILE || used.second() != 0 && is_refused {
             return self.on.files.of_call(NO_FILE, no_file, &[]);
+        }
+        if used.polls() && single.call.duration_ns < LEAST_POLL_NS {
+            return Value::Unknown("not looked for: the call was too short".to_owned());
         }
         // The descriptor may not be that of an epoll.
         let has_failed = single.call.result >= FIRST_ERROR && single.call.result.cast_signed() != -EINTR;
