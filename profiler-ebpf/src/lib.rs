@@ -13,6 +13,8 @@
 #[cfg(target_arch = "bpf")]
 pub mod atomic;
 #[cfg(target_arch = "bpf")]
+pub mod call;
+#[cfg(target_arch = "bpf")]
 pub mod file;
 #[cfg(target_arch = "bpf")]
 pub mod ledger;

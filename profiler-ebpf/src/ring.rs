@@ -1,11 +1,16 @@
 //! The ring that user space reads: frames of new stacks, events of targets, and single calls.
 
 use aya_ebpf::{
+    Global,
     helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query},
     macros::map,
     maps::RingBuf,
 };
-use profiler_common::record::RecordHead;
+use profiler_common::record::{RECORD_OF_TOOL, RecordHead};
+
+/// Kind of the records of the tool.
+#[unsafe(no_mangle)]
+pub static RECORD_KIND: Global<u32> = Global::new(RECORD_OF_TOOL as u32);
 
 #[map]
 static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);

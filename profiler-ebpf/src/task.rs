@@ -1,9 +1,90 @@
-//! State of the current thread, which the kernel keeps with the thread itself: it is found without hashing, belongs to no other
+//! The current thread: what the kernel knows of it, and state of ours, which the kernel keeps with the thread itself: it is found without hashing, belongs to no other
 //! context, and is freed with the thread.
 
 use core::{ffi::c_void, ptr};
 
-use aya_ebpf::helpers::{bpf_get_current_task_btf, generated::bpf_task_storage_get};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_task_btf, generated::bpf_task_storage_get},
+};
+
+use crate::space;
+
+/// `task_struct.pid`, in bytes, like the next ones: from the types of the running kernel.
+#[unsafe(no_mangle)]
+pub static TASK_PID: Global<u64> = Global::new(0);
+/// `task_struct.tgid`
+#[unsafe(no_mangle)]
+pub static TASK_TGID: Global<u64> = Global::new(0);
+/// `task_struct.comm`
+#[unsafe(no_mangle)]
+pub static TASK_COMM: Global<u64> = Global::new(0);
+/// `task_struct.thread_info.status`
+#[unsafe(no_mangle)]
+pub static TASK_STATUS: Global<u64> = Global::new(0);
+
+/// A task, as the kernel gives it, with its type.
+#[derive(Clone, Copy)]
+pub struct Task(*const u8);
+
+impl Task {
+    /// A task that the kernel gave as an argument of a typed tracepoint.
+    ///
+    /// # Safety
+    /// The verifier knows its type.
+    #[inline(always)]
+    pub unsafe fn given(task: *const u8) -> Task {
+        Task(task)
+    }
+
+    /// A member, at an offset that the loader vouches for.
+    #[inline(always)]
+    pub fn member<T: Copy>(self, offset: u64) -> T {
+        // SAFETY: the kernel makes such loads safe, whatever they meet.
+        unsafe { member(self.0, offset) }
+    }
+}
+
+/// The current task.
+#[inline(always)]
+pub fn task() -> Task {
+    // SAFETY: a helper without arguments.
+    Task(unsafe { bpf_get_current_task_btf().cast::<u8>().cast_const() })
+}
+
+/// A member of a kernel structure, of which the verifier knows the type.
+///
+/// # Safety
+/// `of` was given by the kernel with its type; the loader vouches for the offset.
+#[inline(always)]
+pub unsafe fn member<T: Copy>(of: *const u8, offset: u64) -> T {
+    // SAFETY: the kernel makes such loads safe, whatever they meet.
+    unsafe { of.add(offset as usize).cast::<T>().read_volatile() }
+}
+
+/// The thread id of a task.
+#[inline(always)]
+pub fn tid_of(task: Task) -> u32 {
+    task.member(TASK_PID.load())
+}
+
+/// The process of a task.
+#[inline(always)]
+pub fn tgid_of(task: Task) -> u32 {
+    task.member(TASK_TGID.load())
+}
+
+/// Whether the process of a task may be observed.
+#[inline(always)]
+pub fn is_candidate(task: Task) -> bool {
+    space::may_be_observed(tgid_of(task))
+}
+
+/// The name of a task.
+#[inline(always)]
+pub fn comm(task: Task) -> [u64; 2] {
+    [task.member(TASK_COMM.load()), task.member(TASK_COMM.load() + 8)]
+}
 
 /// A map of type `BPF_MAP_TYPE_TASK_STORAGE` (Linux 5.11). aya-ebpf has no type for it.
 #[repr(C)]

@@ -5,6 +5,7 @@
 mod accounts;
 pub(crate) mod admission;
 mod brief;
+pub(crate) mod call_price;
 mod ending;
 mod failures;
 pub(crate) mod files;

@@ -8,6 +8,7 @@ mod ended;
 pub(crate) mod gone;
 mod halted;
 mod unobserved;
+pub(crate) mod whole;
 
 use std::{collections::BTreeSet, time::Duration};
 

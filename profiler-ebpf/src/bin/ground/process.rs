@@ -12,6 +12,7 @@ use profiler_common::{
 use profiler_ebpf::{
     log, ring,
     space::{self, Origin},
+    task::{Task, tgid_of, tid_of},
     threads,
 };
 
@@ -21,12 +22,6 @@ static FOLLOW_CHILDREN: Global<u32> = Global::new(0);
 /// Whether every process of the host that starts is reported: user space looks for a name or a cgroup.
 #[unsafe(no_mangle)]
 static REPORT_BEGINNINGS: Global<u32> = Global::new(0);
-/// Offset of `task_struct.pid`, in bytes.
-#[unsafe(no_mangle)]
-static TASK_PID: Global<u64> = Global::new(0);
-/// Offset of `task_struct.tgid`.
-#[unsafe(no_mangle)]
-static TASK_TGID: Global<u64> = Global::new(0);
 /// Offset of `task_struct.signal`.
 #[unsafe(no_mangle)]
 static TASK_SIGNAL: Global<u64> = Global::new(0);
@@ -68,16 +63,6 @@ pub(crate) fn ground_exec(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// A member of a task.
-///
-/// # Safety
-/// `task` was given by the kernel with its type; the loader vouches for the offset.
-#[inline(always)]
-unsafe fn member(task: *const u8, offset: &Global<u64>) -> u32 {
-    // SAFETY: the kernel makes such loads safe.
-    unsafe { task.add(offset.load() as usize).cast::<u32>().read_volatile() }
-}
-
 /// `task_newtask`: runs in the parent before the child does, which may be a thread. Unlike `sched_process_fork`, it also reports
 /// the workers that the kernel makes for io_uring in a process, and those end like threads.
 #[unsafe(no_mangle)]
@@ -92,7 +77,7 @@ pub(crate) fn ground_fork(ctx: *mut c_void) -> i32 {
     // SAFETY: the first argument is the child, of which the kernel knows the type; the offsets are those of this kernel.
     let (task, pid, child) = unsafe {
         let task = *ctx.cast::<*const u8>();
-        (task, member(task, &TASK_PID), member(task, &TASK_TGID))
+        (task, tid_of(Task::given(task)), tgid_of(Task::given(task)))
     };
     if pid != child {
         if is_candidate {

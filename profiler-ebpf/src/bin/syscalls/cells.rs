@@ -8,7 +8,10 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{Cell, Counter, DIRECT_CALLS, ErrorKey, SharedKey, Thread},
 };
-use profiler_ebpf::{FIRST_ERROR, atomic, log};
+use profiler_ebpf::{
+    FIRST_ERROR, atomic, log,
+    task::{comm, task, tid_of},
+};
 
 use crate::{
     errors::{add_errors, fail},
@@ -17,7 +20,7 @@ use crate::{
         CELLS, FREE_CELLS, INDIRECT, MAX_CELLS, NEXT_CELL, NO_CELL, NUMBER_CALLS, SHARED, count, has_bit,
     },
     suspended::is_sigreturn,
-    threads::{comm, recorded, tally, task, tid_of},
+    threads::{recorded, tally},
 };
 
 const BPF_NOEXIST: u64 = 1;

@@ -3,24 +3,17 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ktime_get_ns};
-use profiler_common::syscalls::{
-    ALL_STACKS, CLOCK_GETTIME, COMPAT, Counter, IN_CALL, IS_NEW, Thread, VDSO_CLOCKS,
-};
+use profiler_common::syscalls::{ALL_STACKS, CLOCK_GETTIME, Counter, IN_CALL, IS_NEW, Thread, VDSO_CLOCKS};
 
-use profiler_ebpf::{atomic, threads};
+use profiler_ebpf::{atomic, call::call, task::task, threads};
 
 use crate::{
     files,
     look::stack,
-    maps::{FILES, STACKS, TASK_STATUS, settings},
+    maps::{FILES, STACKS, settings},
     suspended,
-    threads::{current, done, member, tally, task},
+    threads::{current, done, tally},
 };
-
-/// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the task is in a call of i386.
-const TS_COMPAT: u32 = 2;
-/// From that bit to the bit of [`COMPAT`].
-const TO_COMPAT: u32 = COMPAT.trailing_zeros() - TS_COMPAT.trailing_zeros();
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sys_enter")]
@@ -75,14 +68,6 @@ unsafe fn note_clock(thread: *mut Thread, ctx: *mut c_void) {
             (*thread).kernel_clocks += 1;
         }
     }
-}
-
-/// The call with this number, made by the current task.
-#[inline(always)]
-pub(crate) fn call(task: *const u8, number: u64) -> u64 {
-    // SAFETY: the current task.
-    let status: u32 = unsafe { member(task, TASK_STATUS.load()) };
-    number & 0xffff_ffff | u64::from(status & TS_COMPAT) << TO_COMPAT
 }
 
 /// Whether a call begins, if the thread is not in its usual state.

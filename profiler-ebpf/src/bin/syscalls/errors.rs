@@ -4,12 +4,12 @@ use profiler_common::{
     event::Event,
     syscalls::{CELL_ERRORS, Cell, Counter, ErrorKey, Thread},
 };
-use profiler_ebpf::{atomic, log};
-
-use crate::{
-    maps::{ERRORS, count_more},
-    threads::{comm, task},
+use profiler_ebpf::{
+    atomic, log,
+    task::{comm, task},
 };
+
+use crate::maps::{ERRORS, count_more};
 
 const BPF_NOEXIST: u64 = 1;
 

@@ -7,16 +7,20 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{COMPAT, Counter, DIRECT_CALLS, HAS_SUSPENDED, IN_CALL, IS_NEW, Thread},
 };
-use profiler_ebpf::{FIRST_ERROR, atomic, threads};
+use profiler_ebpf::{
+    FIRST_ERROR, atomic,
+    call::call,
+    task::{Task, task, tid_of},
+    threads,
+};
 
 use crate::{
     cells::{self, Fate, finish},
-    enter::call,
     life,
     look::{is_to_be_looked_at, look},
     maps::CELLS,
     suspended::{self, is_one_of},
-    threads::{all_done, current, done, recorded, tally, task, tid_of},
+    threads::{all_done, current, done, recorded, tally},
 };
 
 /// The next step at a return.
@@ -62,7 +66,7 @@ fn candidate(ctx: *mut c_void) {
 
 /// Counts the return of a call that the thread has made before and that did not fail.
 #[inline(always)]
-fn count_usual(ctx: *mut c_void, task: *const u8) -> Step {
+fn count_usual(ctx: *mut c_void, task: Task) -> Step {
     let Some(thread) = current(task, Counter::ExitLostThread) else { return DONE };
     // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own, and so are its cells.
     unsafe {

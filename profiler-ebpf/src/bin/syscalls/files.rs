@@ -9,16 +9,14 @@ use profiler_common::{
 };
 use profiler_ebpf::{
     FIRST_ERROR,
+    call::argument,
     file::{
         self, File,
         watched::{Known, watched},
     },
 };
 
-use crate::{
-    arguments::argument,
-    maps::{FILES, Listed, Sought, file_use},
-};
+use crate::maps::{FILES, Listed, Sought, file_use};
 
 /// `connect` of x86-64.
 const CONNECT: u64 = 42;

@@ -8,13 +8,16 @@ use profiler_common::{
     opaque::opaque,
     syscalls::{CELL_ERRORS, Cell, Counter, DIRECT_CALLS, OF_THREADS, Thread},
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{
+    atomic,
+    task::{task, tid_of},
+};
 
 use crate::{
     cells::{index_place, indirect_key, raise, shared_cell},
     errors::add_errors,
     maps::{CELLS, FREE_CELLS, INDIRECT, MAX_CELLS, MAX_THREADS, NEXT_CELL, NEXT_THREAD, count_more},
-    threads::{recorded, task, tid_of},
+    threads::recorded,
 };
 
 /// How many cells a thread may have: more than there are calls.

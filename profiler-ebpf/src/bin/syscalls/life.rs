@@ -7,13 +7,16 @@ use profiler_common::opaque::opaque;
 use profiler_common::syscalls::{
     Counter, HAS_ENDED, HAS_EXECED, IN_CALL, MAX_SUSPENDED, OF_THREADS, Suspended, Thread, of_thread,
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{
+    atomic,
+    task::{comm, is_candidate, task, tid_of},
+};
 
 use crate::{
     cells::{Fate, finish, note},
     fold,
     maps::{BEYOND, EXECED, FREE_THREADS, SLOT_MASK, SLOTS, THREADS, folds},
-    threads::{comm, done, in_slot, is_candidate, recorded, tally, task, tid_of},
+    threads::{done, in_slot, recorded, tally},
 };
 
 const BPF_ANY: u64 = 0;

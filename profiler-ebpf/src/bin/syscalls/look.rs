@@ -7,16 +7,22 @@ use profiler_common::{
     record::{NO_STACK, RecordHead},
     syscalls::{ALL_STACKS, Caller, CallerKey, Counter, SLOW_STACKS, SlowCall, Thread},
 };
-use profiler_ebpf::{atomic, log, ring, space, stack::number};
+use profiler_ebpf::{
+    atomic,
+    call::argument,
+    log,
+    ring::{self, RECORD_KIND},
+    space,
+    stack::number,
+    task::{comm, task, tid_of},
+};
 
 use crate::{
-    arguments::argument,
     files,
     maps::{
-        CALLERS, LISTED, LISTS, Quality, RECORD_KIND, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count,
-        has_bit, settings,
+        CALLERS, LISTED, LISTS, Quality, STACKS, WAIT_CALLS, WALKER, WALKS, Walks, count, has_bit, settings,
     },
-    threads::{comm, recorded, task, tid_of},
+    threads::recorded,
 };
 
 const BPF_NOEXIST: u64 = 1;

@@ -3,8 +3,6 @@
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
 
 #[cfg(target_arch = "bpf")]
-mod arguments;
-#[cfg(target_arch = "bpf")]
 mod cells;
 #[cfg(target_arch = "bpf")]
 mod enter;

@@ -7,7 +7,6 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::{MAX_NAME_BYTES, MAX_OF_CALL, calls::FileUse},
-    record::RECORD_OF_TOOL,
     syscalls::{
         COMPAT, Caller, CallerKey, Cell, Counter, DIRECT_CALLS, ErrorKey, Folds, Settings, SharedKey,
         SlowCall, Thread, UringKey,
@@ -21,19 +20,7 @@ pub(crate) use profiler_ebpf::ledger::{count, count_more};
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// `task_struct.pid`, in bytes, like the next ones: from the types of the running kernel.
-#[unsafe(no_mangle)]
-pub(crate) static TASK_PID: Global<u64> = Global::new(0);
-/// `task_struct.tgid`
-#[unsafe(no_mangle)]
-pub(crate) static TASK_TGID: Global<u64> = Global::new(0);
-/// `task_struct.comm`
-#[unsafe(no_mangle)]
-pub(crate) static TASK_COMM: Global<u64> = Global::new(0);
-/// `task_struct.thread_info.status`
-#[unsafe(no_mangle)]
-pub(crate) static TASK_STATUS: Global<u64> = Global::new(0);
-/// `k_sigaction.sa.sa_handler`
+/// `k_sigaction.sa.sa_handler`, in bytes, like the next ones: from the types of the running kernel.
 #[unsafe(no_mangle)]
 pub(crate) static ACTION_HANDLER: Global<u64> = Global::new(0);
 /// `k_sigaction.sa.sa_flags`
@@ -58,9 +45,6 @@ pub(crate) static LISTS: Global<u32> = Global::new(0);
 /// Whether their files are found. If not, the verifier removes the code that does, and with it a helper that reads the kernel's memory.
 #[unsafe(no_mangle)]
 pub(crate) static FILES: Global<u32> = Global::new(0);
-/// Kind of the ring record of a slow call.
-#[unsafe(no_mangle)]
-pub(crate) static RECORD_KIND: Global<u32> = Global::new(RECORD_OF_TOOL as u32);
 /// Which calls have their stack taken: `NO_STACKS` and others.
 #[unsafe(no_mangle)]
 pub(crate) static STACKS: Global<u32> = Global::new(0);

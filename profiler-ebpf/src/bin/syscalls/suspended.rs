@@ -12,13 +12,16 @@ use profiler_common::{
     opaque::{not_negative, opaque},
     syscalls::{COMPAT, Counter, HAS_SUSPENDED, IN_CALL, MAX_SUSPENDED, Suspended, SuspendedFile, Thread},
 };
-use profiler_ebpf::atomic;
+use profiler_ebpf::{
+    atomic,
+    task::{is_candidate, member, task, tid_of},
+};
 
 use crate::{
     cells::{Fate, finish, note},
     look::look,
     maps::{ACTION_FLAGS, ACTION_HANDLER, FILES},
-    threads::{all_done, is_candidate, member, recorded, tally, task, tid_of},
+    threads::{all_done, recorded, tally},
 };
 
 /// Codes of the kernel, include/linux/errno.h.

@@ -2,55 +2,25 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::bpf_get_current_task_btf;
 use profiler_common::{
     event::Event,
     syscalls::{CHILDREN, Counter, IS_NEW, Thread, of_thread},
 };
-use profiler_ebpf::{atomic, log, space};
+use profiler_ebpf::{
+    atomic, log, space,
+    task::{Task, comm, is_candidate, task, tgid_of, tid_of},
+};
 
 use crate::maps::{
-    BEYOND, FREE_THREADS, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, TASK_COMM, TASK_PID,
-    TASK_TGID, THREADS, count, settings,
+    BEYOND, FREE_THREADS, MAX_THREADS, NEXT_THREAD, NO_THREAD, SLOT_MASK, SLOTS, THREADS, count, settings,
 };
 
 const BPF_NOEXIST: u64 = 1;
 
-/// The current task, as the kernel gives it, with its type.
-#[inline(always)]
-pub(crate) fn task() -> *const u8 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_get_current_task_btf().cast::<u8>().cast_const() }
-}
-
-/// A member of a kernel structure, of which the verifier knows the type.
-///
-/// # Safety
-/// `of` was given by the kernel with its type; the loader vouches for the offset.
-#[inline(always)]
-pub(crate) unsafe fn member<T: Copy>(of: *const u8, offset: u64) -> T {
-    // SAFETY: the kernel makes such loads safe, whatever they meet.
-    unsafe { of.add(offset as usize).cast::<T>().read_volatile() }
-}
-
-/// The current task's thread id.
-#[inline(always)]
-pub(crate) fn tid_of(task: *const u8) -> u32 {
-    // SAFETY: the current task.
-    unsafe { member(task, TASK_PID.load()) }
-}
-
-/// Whether the process of the current task may be observed.
-#[inline(always)]
-pub(crate) fn is_candidate(task: *const u8) -> bool {
-    // SAFETY: the current task.
-    space::may_be_observed(unsafe { member(task, TASK_TGID.load()) })
-}
-
 /// The record of the current thread, whose process may be observed; `None` if it is not. If there is no memory for the record of
 /// an observed thread, the hit is counted as `lost`.
 #[inline(always)]
-pub(crate) fn current(task: *const u8, lost: Counter) -> Option<*mut Thread> {
+pub(crate) fn current(task: Task, lost: Counter) -> Option<*mut Thread> {
     let tid = tid_of(task);
     if let Some(thread) = in_slot(tid) {
         return Some(thread);
@@ -76,7 +46,7 @@ pub(crate) fn recorded(tid: u32) -> Option<*mut Thread> {
 
 /// The record of a thread without a slot: a new one, if its process is observed. Null if it is not, or if there is no memory.
 #[inline(never)]
-fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
+fn beyond_or_new(tid: u32, task: Task, lost: Counter) -> *mut Thread {
     if let Some(thread) = BEYOND.get_ptr_mut(tid) {
         return thread;
     }
@@ -86,7 +56,7 @@ fn beyond_or_new(tid: u32, task: *const u8, lost: Counter) -> *mut Thread {
     }
     // SAFETY: the current task, and map values: a record belongs to this thread as soon as it is given out.
     unsafe {
-        let tgid: u32 = member(task, TASK_TGID.load());
+        let tgid = tgid_of(task);
         let Some(number) = space::of_process(tgid) else { return ptr::null_mut() };
         let Some(space) = space::get(number) else { return ptr::null_mut() };
         // A launched child that is not its command yet, or a process that got no number because none was left.
@@ -188,7 +158,7 @@ pub(crate) fn all_done() {
 }
 
 #[inline(always)]
-unsafe fn describe(thread: *mut Thread, tid: u32, tgid: u32, space: u32, shared_space: u64, task: *const u8) {
+unsafe fn describe(thread: *mut Thread, tid: u32, tgid: u32, space: u32, shared_space: u64, task: Task) {
     // SAFETY: the caller vouches for both.
     unsafe {
         (*thread).tid = tid;
@@ -198,14 +168,4 @@ unsafe fn describe(thread: *mut Thread, tid: u32, tgid: u32, space: u32, shared_
         (*thread).state = IS_NEW;
         (*thread).comm = comm(task);
     }
-}
-
-/// The name of the current task.
-///
-/// # Safety
-/// `task` is the current task.
-#[inline(always)]
-pub(crate) unsafe fn comm(task: *const u8) -> [u64; 2] {
-    // SAFETY: the caller vouches for the task.
-    unsafe { [member(task, TASK_COMM.load()), member(task, TASK_COMM.load() + 8)] }
 }

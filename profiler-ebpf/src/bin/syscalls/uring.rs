@@ -7,12 +7,12 @@ use profiler_common::{
     event::Event,
     syscalls::{Counter, UringKey},
 };
-use profiler_ebpf::{atomic, log, space};
-
-use crate::{
-    maps::{REQUEST_OPCODE, TASK_TGID, URING, count},
-    threads::{is_candidate, member, task},
+use profiler_ebpf::{
+    atomic, log, space,
+    task::{Task, is_candidate, member, task, tgid_of},
 };
+
+use crate::maps::{REQUEST_OPCODE, URING, count};
 
 const BPF_NOEXIST: u64 = 1;
 
@@ -30,9 +30,8 @@ pub(crate) fn syscalls_submit(ctx: *mut c_void) -> i32 {
 }
 
 #[inline(always)]
-fn add(task: *const u8, operation: u32) {
-    // SAFETY: the current task.
-    let Some(space) = space::of_process(unsafe { member(task, TASK_TGID.load()) }) else { return };
+fn add(task: Task, operation: u32) {
+    let Some(space) = space::of_process(tgid_of(task)) else { return };
     let key = UringKey { space, operation };
     if URING.get_ptr_mut(key).is_none() {
         let _ = URING.insert(key, 0, BPF_NOEXIST);

@@ -7,7 +7,6 @@ pub mod counted;
 mod findings;
 mod kinds;
 mod number_calls;
-mod outlook;
 mod part;
 mod price;
 pub mod probes;

@@ -1,6 +1,6 @@
 //! Turns cells of the kernel side into numbers per thread and call. Wire types end here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use profiler_common::{
     histogram::BUCKETS,
@@ -132,6 +132,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// The address spaces in which a call returned.
+    pub(super) fn calling(&self) -> BTreeSet<u16> {
+        self.by.iter().filter(|(_, sum)| sum.calls() > 0).map(|((who, _), _)| who.space).collect()
+    }
+
     /// `now_ns` is on the monotonic clock.
     pub(super) fn of(counted: &Counted, now_ns: u64) -> Rows {
         let mut rows = Rows::default();

@@ -15,12 +15,12 @@ use super::{
     children::Gathered,
     counted::Counted,
     findings::{Asked, Facts},
-    outlook,
     part::{account, callers_lost, io_uring, names, said, stacks, uring, waiting},
-    price::{PerCall, find_out, later, least, paid, refused},
+    price::{hint, paid, with_pricing},
     probes::{Limits, Probes, Stacks},
     recent::Before,
     rows::{Rows, Who, comm},
+    rules,
     slow::{Singles, durations, slow_from},
     sums,
     tables::Tables,
@@ -33,7 +33,12 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     observe::{
-        Beginning, Observation, Part, ground::Ground, monotonic_ns, require_kernel_pids, settings::Settings,
+        Beginning, Observation, Part,
+        call_price::{self, PerCall, find_out, later, refused},
+        ground::Ground,
+        monotonic_ns, require_kernel_pids,
+        settings::Settings,
+        sight::{self, Terms},
         space::Space,
     },
     report::{Ended, Probed},
@@ -53,6 +58,19 @@ const STACKS_PER_S: u64 = 100;
 const WAITS_PER_S: u64 = 20;
 /// A call is slow from this length on, until the first second has shown how long calls take here.
 const FIRST_SLOW_NS: u64 = 1_000_000;
+
+const TERMS: Terms = Terms {
+    nothing: "No system call returned",
+    does: "calls",
+    did: "called",
+    calls: "nothing in the kernel.",
+    aged: "it made no calls meanwhile",
+    nothing_seen: rules::NOTHING_SEEN,
+    halted: rules::HALTED,
+    children: rules::CHILDREN,
+    unobserved: rules::UNOBSERVED,
+    ended: rules::ENDED,
+};
 
 /// The tool in one observation.
 pub(super) struct Syscalls {
@@ -155,10 +173,7 @@ impl Tool for Syscalls {
         if self.per_call.is_none() {
             // No prediction is wanted, but the cost is reported all the same.
             let lists = self.limits.lists();
-            let found = find_out(&[], lists);
-            let found = found.inspect_err(|error| tracing::info!("what a call costs is assumed: {error}"));
-            let first = found.map_or(PerCall::ASSUMED, |found| found.per_call);
-            self.per_call = Some(least(first, |_| false, || later(lists)));
+            self.per_call = Some(with_pricing(lists, self.limits.stacks, call_price::unasked));
         }
         Ok(())
     }
@@ -171,13 +186,16 @@ impl Tool for Syscalls {
         let begun = Instant::now();
         settings.stage.begin("counting calls, to predict the cost");
         let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let lists = self.limits.lists();
-        let mut found = find_out(&pids, lists)?;
-        found.settle(self.limits.stacks, settings.max_cost, || later(lists));
+        let stacks = self.limits.stacks;
+        let found = with_pricing(self.limits.lists(), stacks, |pricing| {
+            let mut found = find_out(&pids, pricing)?;
+            found.settle(settings.max_cost, || later(pricing));
+            Ok(found)
+        })?;
         self.per_call = Some(found.per_call);
-        let forecast = found.forecast(self.limits.stacks, settings.max_cost);
+        let forecast = found.forecast(settings.max_cost);
         cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
-        match forecast.and_then(|forecast| refused(&forecast, self.limits.stacks, settings.max_cost)) {
+        match forecast.and_then(|forecast| refused(&forecast, settings.max_cost, hint(stacks))) {
             Some(refused) => Err(refused),
             None => Ok(true),
         }
@@ -305,7 +323,7 @@ impl Tool for Syscalls {
         let recent = on.lasted().saturating_sub(self.before.1);
         self.before = (rows.before(), on.lasted());
         // Of all threads: a target is not idle because the selected threads are.
-        let mut calling = outlook::calling(&rows);
+        let mut calling = rows.calling();
         gathered.with_gathered(&mut calling);
         let threads = rows.names.iter().map(|(who, name)| ((who.space, who.tid), name.clone())).collect();
         let asked = self.options.thread.as_ref().map(|pattern| {
@@ -353,7 +371,7 @@ impl Tool for Syscalls {
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
         part.findings.extend(callers_lost(&counted, on.settings.children));
-        outlook::complete(&mut part.findings, on, &self.families, &calling);
+        sight::whole::complete(&mut part.findings, on, &self.families, &calling, &TERMS);
         Ok(part)
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments of the call that the current thread is in.
+//! System calls of the current thread: their numbers and arguments.
 
 use core::mem::offset_of;
 
@@ -7,7 +7,16 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use profiler_common::call::COMPAT;
-use profiler_ebpf::file;
+
+use crate::{
+    file,
+    task::{TASK_STATUS, Task},
+};
+
+/// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the task is in a call of i386.
+const TS_COMPAT: u32 = 2;
+/// From that bit to the bit of [`COMPAT`].
+const TO_COMPAT: u32 = COMPAT.trailing_zeros() - TS_COMPAT.trailing_zeros();
 
 /// Where the registers of arguments are among the saved ones, in bytes: one byte for each argument, the first in the lowest.
 const NATIVE: u64 = packed([
@@ -29,9 +38,16 @@ const fn packed([first, second, third, fourth, fifth]: [usize; 5]) -> u64 {
     first as u64 | (second as u64) << 8 | (third as u64) << 16 | (fourth as u64) << 24 | (fifth as u64) << 32
 }
 
+/// The call with this number, made by the current task.
+#[inline(always)]
+pub fn call(task: Task, number: u64) -> u64 {
+    let status: u32 = task.member(TASK_STATUS.load());
+    number & 0xffff_ffff | u64::from(status & TS_COMPAT) << TO_COMPAT
+}
+
 /// An argument, counted from 1 to 5. Without a branch, because the verifier would follow each.
 #[inline(always)]
-pub(crate) fn argument(call: u64, number: u64) -> u64 {
+pub fn argument(call: u64, number: u64) -> u64 {
     let is_of_i386 = 0u64.wrapping_sub((call / COMPAT) & 1);
     let places = NATIVE ^ (NATIVE ^ OF_I386) & is_of_i386;
     let place = places >> (8 * (number.wrapping_sub(1) & 7)) & 0xff;
