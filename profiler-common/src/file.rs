@@ -100,6 +100,10 @@ pub const DETACHED: u64 = 8;
 /// Flag: the end of the path is missing, because it has too many bytes.
 pub const SHORTENED: u64 = 16;
 
+/// Flag: the name is a path that a call names. Unless it begins with a slash, it begins in the directory whose number is in place of the
+/// inode; 0: that directory is not known.
+pub const GIVEN: u64 = 32;
+
 /// Why the file of a call is not known. The order is that of [`Unknown::of_number`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,8 @@ pub enum Unknown {
     Full,
     /// The kernel does not let programs read its memory.
     Refused,
+    /// The path that the call names could not be read.
+    Unread,
 }
 
 impl Unknown {
@@ -125,6 +131,7 @@ impl Unknown {
             2 => Unknown::Changed,
             3 => Unknown::Full,
             4 => Unknown::Refused,
+            5 => Unknown::Unread,
             _ => Unknown::NoFile,
         }
     }

@@ -9,9 +9,11 @@
 pub mod age;
 pub mod busiest;
 pub mod call;
+pub mod disk;
 pub mod event;
 pub mod file;
 pub mod histogram;
+pub mod io;
 pub mod ledger;
 pub mod memleak;
 pub mod opaque;

@@ -3,6 +3,8 @@
 //! The kernel may free what is read here at any time. All of it is read by a helper that fails on bad addresses, and the caller looks the
 //! descriptor up again ([`of_descriptor`]) to see whether it still refers to the same file.
 
+pub mod given;
+pub mod known;
 mod members;
 mod path;
 mod socket;
@@ -126,6 +128,15 @@ pub fn of_descriptor(descriptor: u32) -> u64 {
     }
     let open: u64 = read(table + of::TABLE_FILES.load());
     path_of(read(open + 8 * u64::from(descriptor)))
+}
+
+/// How many tasks use the table of descriptors of the current process. `offset`: that of `files_struct.count`.
+#[inline(always)]
+pub fn users(offset: u64) -> u32 {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let files: u64 = read(task + of::TASK_FILES.load());
+    read(files + offset)
 }
 
 /// The working directory of the current process.

@@ -12,5 +12,6 @@ pub(crate) mod mapped;
 pub(crate) mod object;
 pub(crate) mod own_code;
 pub(crate) mod rate;
+pub(crate) mod tracepoints;
 pub(crate) mod trial;
 pub mod uprobe;

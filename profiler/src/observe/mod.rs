@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod found;
 pub(crate) mod functions;
 pub(crate) mod ground;
+pub(crate) mod io;
 mod joining;
 pub(crate) mod limits;
 pub(crate) mod memory;

@@ -24,6 +24,7 @@ use crate::{
     },
 };
 
+pub(crate) mod disk;
 pub mod foresight;
 pub mod memleak;
 pub mod syscalls;
@@ -31,7 +32,7 @@ pub mod syscalls;
 use self::foresight::{Forecast, Foresight};
 
 /// Every tool: a new one takes a line here.
-pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT, syscalls::ABOUT];
+pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT, syscalls::ABOUT, disk::ABOUT];
 
 /// What help, `doctor` and the docs show of a tool.
 pub(crate) struct About {

@@ -6,7 +6,10 @@ pub(crate) mod members;
 
 use std::{collections::HashMap, num::NonZero, thread};
 
-use profiler_common::file::{FileRecord, NO_FILE, S_IFDIR, S_IFMT, Unknown};
+use profiler_common::{
+    file::{FileRecord, GIVEN, NO_FILE, S_IFDIR, S_IFMT, Unknown},
+    io,
+};
 
 use self::label::Labels;
 use crate::{report::Value, text::Text, units};
@@ -54,7 +57,22 @@ impl Files {
 
     /// The label of the file of this number; `None` if its name has not arrived.
     fn label(&self, number: u32) -> Option<Text> {
-        self.known.get(&number).map(|file| self.labels.of(file))
+        let file = self.known.get(&number)?;
+        Some(match (file.record.flags & GIVEN, file.name.as_slice()) {
+            (0, _) => self.labels.of(file),
+            (_, path @ [b'/', ..]) => Text::new(path),
+            (_, path) => self.in_directory(file.record.inode as u32, path),
+        })
+    }
+
+    /// The label of the file of an operation, or why it is not known: see [`io::number`].
+    pub(crate) fn of_operation(&self, file: u32) -> Value {
+        match io::number(file) {
+            Ok(number) => {
+                self.of_number(number).unwrap_or_else(|| Value::Unknown(why(Unknown::Full as u32).to_owned()))
+            }
+            Err(unknown) => Value::Unknown(why(unknown).to_owned()),
+        }
     }
 
     /// The label of the file that a call used, or the words for why it is not known: an [`Unknown`] by its number. `path`: the path that
@@ -116,6 +134,7 @@ fn why(unknown: u32) -> &'static str {
             "its descriptor was closed or given to another file while the call was in progress"
         }
         Unknown::Full => "there are more files than there is room for",
+        Unknown::Unread => "the path that the call names could not be read",
         Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
     }
 }

@@ -1,0 +1,386 @@
+//! Operations of system calls on files: what threads read, write, sync and look up, by file. Tools choose which kinds of files they count
+//! and number the operations as they like.
+
+use crate::{
+    file::{NO_FILE, Unknown, calls::FileUse},
+    histogram::BUCKETS,
+    wire,
+};
+
+/// Operation 0: the call is not counted.
+pub const NO_OPERATION: u32 = 0;
+/// Durations of the first operations of a cell that are kept one by one, a power of two. Most files are used only a few times, and a
+/// histogram takes 2.4 KiB.
+pub const FIRST_DURATIONS: usize = 8;
+/// Numbers of files from here on are reasons why a file is not known.
+pub const UNKNOWN_FILES: u32 = 0xffff_fff0;
+
+/// In place of the number of a file: it is of a kind that is not looked for, or there is none.
+pub const OF_OTHER_KIND: u32 = u32::MAX;
+
+/// In place of the number of a file: why it is not known.
+#[must_use]
+#[inline(always)]
+pub const fn unknown(why: Unknown) -> u32 {
+    UNKNOWN_FILES | why as u32
+}
+
+/// The number of a file, or why it is not known.
+pub const fn number(file: u32) -> Result<u32, u32> {
+    match file {
+        NO_FILE => Err(Unknown::Full as u32),
+        UNKNOWN_FILES.. => Err(file & !UNKNOWN_FILES),
+        _ => Ok(file),
+    }
+}
+
+/// Calls of each kind that have an entry in the table of calls: numbers below this one, native, and as many of i386.
+pub const TABLED_CALLS: usize = 512;
+
+/// How a call is counted: how it uses files, and which operations that is.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallUse(u64);
+
+const OPERATION_SHIFT: u32 = 32;
+const SECOND_SHIFT: u32 = 40;
+const OPERATION: u64 = 0xff;
+const IN_BYTES: u64 = 1 << 48;
+const WAITS: u64 = 1 << 49;
+const OF_PATH: u64 = 1 << 50;
+const MOVES: u64 = 1 << 51;
+const READS_FIRST: u64 = 1 << 52;
+
+impl CallUse {
+    /// It is not counted.
+    pub const NONE: CallUse = CallUse(0);
+
+    /// A call that uses files so, as this operation on the first of them.
+    #[must_use]
+    pub const fn new(used: FileUse, operation: u32) -> CallUse {
+        CallUse(used.bits() & (u32::MAX as u64) | (operation as u64 & OPERATION) << OPERATION_SHIFT)
+    }
+
+    /// From [`CallUse::bits`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_bits(bits: u64) -> CallUse {
+        CallUse(bits)
+    }
+
+    /// As a number, for a map.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The operation on its second file.
+    #[must_use]
+    pub const fn with_second(self, operation: u32) -> CallUse {
+        CallUse(self.0 | (operation as u64 & OPERATION) << SECOND_SHIFT)
+    }
+
+    /// Of two files, it reads the first.
+    #[must_use]
+    pub const fn reading_first(self) -> CallUse {
+        CallUse(self.0 | READS_FIRST)
+    }
+
+    /// Whether it reads the first of two files.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reads_first(self) -> bool {
+        self.0 & READS_FIRST != 0
+    }
+
+    /// Its result is a number of bytes.
+    #[must_use]
+    pub const fn in_bytes(self) -> CallUse {
+        CallUse(self.0 | IN_BYTES)
+    }
+
+    /// It uses no file that is counted, and waits: its ends divide the life of a thread into turns.
+    #[must_use]
+    pub const fn waiting() -> CallUse {
+        CallUse(WAITS)
+    }
+
+    /// It is counted for the path that it names, even if it opens a file.
+    #[must_use]
+    pub const fn of_path(self) -> CallUse {
+        CallUse(self.0 | OF_PATH)
+    }
+
+    /// It may give files other paths.
+    #[must_use]
+    pub const fn moving(self) -> CallUse {
+        CallUse(self.0 | MOVES)
+    }
+
+    /// Whether it may give files other paths.
+    #[must_use]
+    #[inline(always)]
+    pub const fn moves(self) -> bool {
+        self.0 & MOVES != 0
+    }
+
+    /// How it uses files.
+    #[must_use]
+    #[inline(always)]
+    pub const fn files(self) -> FileUse {
+        FileUse::of_bits(self.0 & u32::MAX as u64)
+    }
+
+    /// The operation; [`NO_OPERATION`]: it is not counted.
+    #[must_use]
+    #[inline(always)]
+    pub const fn operation(self) -> u32 {
+        (self.0 >> OPERATION_SHIFT & OPERATION) as u32
+    }
+
+    /// The operation on its second file.
+    #[must_use]
+    #[inline(always)]
+    pub const fn second(self) -> u32 {
+        (self.0 >> SECOND_SHIFT & OPERATION) as u32
+    }
+
+    /// Whether its result is a number of bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_in_bytes(self) -> bool {
+        self.0 & IN_BYTES != 0
+    }
+
+    /// Whether it waits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn waits(self) -> bool {
+        self.0 & WAITS != 0
+    }
+
+    /// Whether it is counted for its path.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_path(self) -> bool {
+        self.0 & OF_PATH != 0
+    }
+}
+
+wire! {
+    /// Key of a [`IoCell`]: threads of one name in one address space, one file, one operation.
+    pub struct IoKey {
+        /// The address space.
+        pub space: u32,
+        /// Number of the file, see [`number`]; 0: there was no room for it, or for a cell of its own.
+        pub file: u32,
+        /// The operation.
+        pub operation: u64,
+        /// Name that the threads had; zeroes if there was no room for a cell of its own.
+        pub comm: [u64; 2],
+    }
+}
+
+wire! {
+    /// Sums over operations.
+    pub struct IoCell {
+        /// Operations that have ended.
+        pub count: u64,
+        /// Those of them that failed.
+        pub errors: u64,
+        /// Bytes that those which did not fail have moved.
+        pub bytes: u64,
+        /// Bytes that were fetched from a device for them.
+        pub device_bytes: u64,
+        /// Operations for which bytes were fetched from a device.
+        pub from_device: u64,
+        /// Time in them, in nanoseconds.
+        pub total_ns: u64,
+        /// The longest, in nanoseconds.
+        pub max_ns: u64,
+        /// The histogram with the durations that `first` has no room for: 0 as long as there are none.
+        pub histogram: u64,
+        /// Durations that are in no histogram, because none was left.
+        pub without_histogram: u64,
+        /// The first durations, in nanoseconds.
+        pub first: [u64; FIRST_DURATIONS],
+    }
+}
+
+wire! {
+    /// Durations, as [`histogram`](crate::histogram) divides them.
+    pub struct IoHistogram {
+        /// Number of durations by bucket.
+        pub counts: [u64; BUCKETS],
+    }
+}
+
+/// Buckets for the time between two waits of a thread: bucket `n` is for `2^n` nanoseconds and more.
+pub const TURN_BUCKETS: usize = 64;
+
+wire! {
+    /// A thread, from its first call to its end.
+    pub struct IoThread {
+        /// Its id; 0: it has ended, or is to be described again.
+        pub tid: u32,
+        /// Its process.
+        pub tgid: u32,
+        /// Its address space.
+        pub space: u32,
+        /// 1 if the record was given to a thread.
+        pub used: u32,
+        /// Name at its last call.
+        pub comm: [u64; 2],
+        /// Calls that it has made, of any kind.
+        pub calls: u64,
+        /// Those of them that were operations on files.
+        pub operations: u64,
+        /// Time that went into walks, in nanoseconds.
+        pub walk_ns: u64,
+        /// What the present call is, as [`CallUse`] has it; 0: it is not in a call that is counted.
+        pub used_as: u64,
+        /// The present call.
+        pub call: u64,
+        /// When it began, in nanoseconds.
+        pub start_ns: u64,
+        /// Addresses of the paths of its files, while these are looked for; 0: it has none.
+        pub paths: [u64; 2],
+        /// Bit by kind of file: those that are looked for.
+        pub kinds: u64,
+        /// Addresses of the `dentry` of each file; 0: it has none.
+        pub entries: [u64; 2],
+        /// Numbers of the files; of a call that names a path, that of the directory in which the path begins. See [`number`] for what is
+        /// not known; [`OF_OTHER_KIND`]: it is of a kind that is not looked for.
+        pub files: [u32; 2],
+        /// Bytes that the thread had fetched from devices when the call began; when it has ended, those that were fetched for it.
+        pub fetched: u64,
+        /// What was added to the sums when it ended: [`LOST`] and [`IS_SAMPLE`].
+        pub added: u64,
+        /// When it ended, in nanoseconds, and its result.
+        pub end_ns: u64,
+        /// Its result.
+        pub result: u64,
+        /// Since when it does not run, during the present call, in nanoseconds; 0: it runs.
+        pub off_ns: u64,
+        /// What it waits for then: the key of the wait.
+        pub wait: u64,
+        /// When its last wait ended, in nanoseconds.
+        pub turned_ns: u64,
+        /// Times from the end of a wait to the end of the next one, by bucket.
+        pub turns: [u32; TURN_BUCKETS],
+    }
+}
+
+/// There was no memory for the sums of an operation.
+pub const LOST: u64 = 1;
+/// The stack of an operation is worth taking: it is the first of its kind, the second, the fourth, and so on.
+pub const IS_SAMPLE: u64 = 2;
+
+wire! {
+    /// Calls of threads that have ended.
+    pub struct IoEnded {
+        /// Their calls.
+        pub calls: u64,
+        /// Those of them that were operations on files.
+        pub operations: u64,
+        /// Time that went into walks, in nanoseconds.
+        pub walk_ns: u64,
+    }
+}
+
+wire! {
+    /// Ring record: a single operation.
+    pub struct IoSample {
+        /// A `RecordHead`.
+        pub head: u64,
+        /// Thread id.
+        pub tid: u32,
+        /// Number of the file, see [`number`].
+        pub file: u32,
+        /// The call.
+        pub call: u64,
+        /// The operation.
+        pub operation: u64,
+        /// When it began, on the monotonic clock in nanoseconds.
+        pub start_ns: u64,
+        /// How long it took, in nanoseconds.
+        pub duration_ns: u64,
+        /// Its result.
+        pub result: u64,
+        /// Bytes that were fetched from a device for it.
+        pub device_bytes: u64,
+        /// Name of the thread.
+        pub comm: [u64; 2],
+    }
+}
+
+impl IoSample {
+    /// Reads a record from the ring; `None` if it is too short.
+    #[must_use]
+    pub fn read(record: &[u8]) -> Option<IoSample> {
+        if record.len() < size_of::<IoSample>() {
+            return None;
+        }
+        // SAFETY: as many bytes as the type has, and any are valid for a wire type.
+        Some(unsafe { record.as_ptr().cast::<IoSample>().read_unaligned() })
+    }
+
+    /// The address space.
+    #[must_use]
+    pub fn space(&self) -> u16 {
+        (self.head >> 16) as u16
+    }
+
+    /// Number of its stack.
+    #[must_use]
+    pub fn stack(&self) -> u32 {
+        (self.head >> 32) as u32
+    }
+}
+
+/// Seconds of which the kernel side keeps sums, a power of two. User space reads them more often.
+pub const SECONDS: usize = 64;
+/// Operations that have sums by second: numbers below this one, a power of two.
+pub const SECOND_OPERATIONS: usize = 32;
+
+wire! {
+    /// Sums over the operations of one kind that ended within one second.
+    pub struct IoSecond {
+        /// The second, on the monotonic clock.
+        pub second: u64,
+        /// Operations.
+        pub count: u64,
+        /// Bytes.
+        pub bytes: u64,
+        /// Time in them, in nanoseconds.
+        pub total_ns: u64,
+        /// The longest, in nanoseconds.
+        pub max_ns: u64,
+    }
+}
+
+wire! {
+    /// Settings that user space changes while the programs run.
+    pub struct IoSettings {
+        /// Operations of at least this length are sent one by one, in nanoseconds.
+        pub slow_ns: u64,
+        /// 1 while the observation lasts.
+        pub begun: u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_use_keeps_what_it_was_made_of() {
+        let files = FileUse::NONE.with_descriptor(1).with_second(3).with_path(2).opening();
+        let used = CallUse::new(files, 7).with_second(9).in_bytes();
+        assert_eq!(CallUse::of_bits(used.bits()), used);
+        assert_eq!((used.files(), used.operation(), used.second()), (files, 7, 9));
+        assert!(used.is_in_bytes() && !used.waits() && !used.is_of_path());
+        assert!(CallUse::waiting().waits() && CallUse::waiting().operation() == NO_OPERATION);
+        assert!(CallUse::new(files, 1).of_path().is_of_path());
+    }
+}

@@ -1,0 +1,337 @@
+//! Entries and returns of system calls.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::generated::{bpf_ktime_get_ns, bpf_loop},
+};
+use profiler_common::{
+    file::Unknown,
+    io::{CallUse, IS_SAMPLE, IoThread, LOST, OF_OTHER_KIND, unknown},
+    opaque::opaque,
+};
+
+use super::{FILES_USERS, IO_KINDS, Outcomes, TASK_FETCHED, cells, sample, thread, use_of};
+use crate::{
+    FIRST_ERROR,
+    call::{argument, call},
+    file::{self, given, known},
+    ledger::{Ledger, count},
+    task::{comm, task},
+    threads,
+};
+
+/// In place of a descriptor: the working directory (include/uapi/linux/fcntl.h).
+const AT_FDCWD: u32 = -100i32 as u32;
+/// A directory, as a bit of kinds.
+const DIRECTORIES: u32 = 1 << 4;
+/// Results from `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h), which no program sees: a signal has interrupted the
+/// call. Either the kernel begins it again, or it has not moved anything and the program gets `EINTR`.
+const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64;
+
+/// Runs at the entry of each call of each process.
+#[inline(always)]
+pub fn began<O: Outcomes>(ctx: *mut c_void) {
+    // SAFETY: an argument of this tracepoint.
+    if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
+        candidate_began::<O>(ctx);
+    }
+}
+
+/// A function of its own: the program saves no registers for threads that are not observed.
+#[inline(never)]
+fn candidate_began<O: Outcomes>(ctx: *mut c_void) {
+    let task = task();
+    let Some(thread) = thread::current::<O>(task) else { return };
+    let Some(ledger) = Ledger::<O::Counter>::open() else { return };
+    ledger.count(O::ENTERED);
+    // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
+    unsafe {
+        let call = call(task, ctx.cast::<u64>().add(1).read_volatile());
+        if (*thread).used_as != 0 {
+            // Its return was not seen.
+            (*thread).used_as = 0;
+        }
+        (*thread).calls += 1;
+        let used = use_of(call);
+        if used == CallUse::NONE {
+            return ledger.count(O::OTHER);
+        }
+        (*thread).call = call;
+        if used.operation() != 0 {
+            (*thread).start_ns = bpf_ktime_get_ns();
+            let count = note(thread, used);
+            if count != 0 {
+                bpf_loop(count, look_at as *mut c_void, ptr::null_mut(), 0);
+            }
+            if used.files().path() == 0 && count != 0 && is_of_other_kind() {
+                return ledger.count(O::OTHER);
+            }
+        }
+        begin::<O>(used);
+    }
+}
+
+/// The call is in progress.
+#[inline(never)]
+fn begin<O: Outcomes>(used: CallUse) {
+    let (Some(thread), Some(ledger)) = (thread::known(), Ledger::<O::Counter>::open()) else { return };
+    // SAFETY: the thread's own record.
+    unsafe {
+        (*thread).used_as = used.bits();
+        if used.operation() == 0 {
+            return ledger.count(O::OTHER);
+        }
+        if TASK_FETCHED.load() != 0 {
+            (*thread).fetched = task().member(TASK_FETCHED.load());
+        }
+        (*thread).operations += 1;
+    }
+    ledger.count(O::BEGAN);
+}
+
+/// Whether no file of the call that begins is of a kind that is counted.
+#[inline(never)]
+fn is_of_other_kind() -> bool {
+    // SAFETY: the thread's own record.
+    thread::known().is_none_or(|thread| unsafe {
+        (*thread).files[0] == OF_OTHER_KIND && (*thread).files[1] == OF_OTHER_KIND
+    })
+}
+
+/// Notes where the files of a call that begins are. Returns how many there are to look at.
+#[inline(always)]
+unsafe fn note(thread: *mut IoThread, used: CallUse) -> u32 {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let files = used.files();
+        let call = (*thread).call;
+        (*thread).entries = [0; 2];
+        (*thread).files = [OF_OTHER_KIND; 2];
+        (*thread).kinds = IO_KINDS.load().into();
+        if files.descriptor() == 0 {
+            return 0;
+        }
+        let descriptor = argument(call, files.descriptor()) as u32;
+        if files.path() != 0 {
+            // The directory in which a relative path begins, or the file itself if the path is empty.
+            if descriptor == AT_FDCWD {
+                return 0;
+            }
+            (*thread).kinds |= u64::from(DIRECTORIES);
+        }
+        (*thread).paths[0] = file::of_descriptor(descriptor);
+        if files.second() == 0 {
+            return 1;
+        }
+        (*thread).paths[1] = file::of_descriptor(argument(call, files.second()) as u32);
+        2
+    }
+}
+
+/// Looks at one of the files that were noted.
+#[inline(never)]
+extern "C" fn look_at(turn: u32, _nothing: *mut c_void) -> i64 {
+    let Some(thread) = thread::known() else { return 1 };
+    let turn = opaque(turn.into()) as usize & 1;
+    // SAFETY: the thread's own record; the mask keeps the index within it.
+    unsafe {
+        let path = (&raw const (*thread).paths).cast::<u64>().add(turn).read_volatile();
+        let kinds = (&raw const (*thread).kinds).read_volatile() as u32;
+        let start_ns = (&raw const (*thread).start_ns).read_volatile();
+        let (number, entry) = known::find(path, kinds, start_ns);
+        (&raw mut (*thread).files).cast::<u32>().add(turn).write_volatile(number);
+        (&raw mut (*thread).entries).cast::<u64>().add(turn).write_volatile(entry);
+    }
+    0
+}
+
+/// Runs at the return of each call of each process.
+#[inline(always)]
+pub fn returned<O: Outcomes>(ctx: *mut c_void) {
+    // SAFETY: an argument of this tracepoint.
+    if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
+        candidate_returned::<O>(ctx);
+    }
+}
+
+#[inline(never)]
+fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
+    let Some(thread) = thread::known() else { return };
+    let Some(ledger) = Ledger::<O::Counter>::open() else { return };
+    ledger.count(O::RETURNED);
+    // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own.
+    unsafe {
+        let used = CallUse::of_bits((*thread).used_as);
+        (*thread).used_as = 0;
+        let result = ctx.cast::<u64>().add(1).read_volatile();
+        if used.moves() {
+            known::moved();
+        }
+        if used.operation() == 0 {
+            if used.waits() {
+                turn(thread);
+            }
+            return ledger.count(O::NOT_COUNTED);
+        }
+        if RESTARTS.contains(&result) {
+            return ledger.count(O::RESTARTED);
+        }
+        let now_ns = bpf_ktime_get_ns();
+        (*thread).end_ns = now_ns;
+        (*thread).result = result;
+        // Each step finds what it needs in the record: so the verifier follows it once, however the previous one ended.
+        let files = used.files();
+        if files.path() != 0 || files.opens() {
+            name(used);
+        } else if files.descriptor() == 0 {
+            (*thread).files[0] = unknown(Unknown::NoFile);
+        } else if file::users(FILES_USERS.load()) != 1 {
+            confirm(used);
+        }
+    }
+    finish::<O>();
+}
+
+/// Finds the number of the file that a call has opened, or of the path that it names.
+#[inline(always)]
+fn name(used: CallUse) {
+    if find_path(used) {
+        look_at(0, ptr::null_mut());
+    }
+    name_path(used);
+}
+
+/// Notes where the file is that a call has opened, or the directory in which its path begins. Returns whether there is one to look at.
+#[inline(never)]
+fn find_path(used: CallUse) -> bool {
+    let Some(thread) = thread::known() else { return false };
+    let files = used.files();
+    // SAFETY: the thread's own record.
+    unsafe {
+        let call = (*thread).call;
+        let has_opened = files.opens() && (*thread).result < FIRST_ERROR;
+        (*thread).paths[0] = 0;
+        if has_opened {
+            (*thread).kinds = IO_KINDS.load().into();
+            (*thread).paths[0] = file::of_descriptor((*thread).result as u32);
+            return true;
+        }
+        if has_directory(call, used) || !given::is_relative(argument(call, files.path())) {
+            return false;
+        }
+        (*thread).kinds = DIRECTORIES.into();
+        (*thread).paths[0] = file::working_directory();
+    }
+    true
+}
+
+/// Whether a call names the directory in which its path begins.
+#[inline(always)]
+fn has_directory(call: u64, used: CallUse) -> bool {
+    let descriptor = used.files().descriptor();
+    descriptor != 0 && argument(call, descriptor) as u32 != AT_FDCWD
+}
+
+/// Finds the number of the path that a call names, unless it has opened the file.
+#[inline(never)]
+fn name_path(used: CallUse) {
+    let Some(thread) = thread::known() else { return };
+    let files = used.files();
+    // SAFETY: the thread's own record.
+    unsafe {
+        if files.opens() && (*thread).result < FIRST_ERROR {
+            return;
+        }
+        let call = (*thread).call;
+        let first = (&raw mut (*thread).files).cast::<u32>();
+        let number = match given::number(argument(call, files.path()), first.read_volatile()) {
+            // The file is that of the descriptor.
+            given::EMPTY if has_directory(call, used) => return,
+            given::EMPTY => unknown(Unknown::Unread),
+            number => number,
+        };
+        first.write_volatile(number);
+    }
+}
+
+/// Looks whether the descriptors still refer to the files that were noted: another thread may have closed one, or given it to another file,
+/// before the call looked at it.
+#[inline(never)]
+fn confirm(used: CallUse) {
+    let Some(thread) = thread::known() else { return };
+    let files = used.files();
+    // SAFETY: the thread's own record.
+    unsafe {
+        let call = (*thread).call;
+        let is_same = |descriptor: u64, entry: u64| {
+            known::entry_of(file::of_descriptor(argument(call, descriptor) as u32)) == entry
+        };
+        if (*thread).files[0] != OF_OTHER_KIND && !is_same(files.descriptor(), (*thread).entries[0]) {
+            (*thread).files[0] = unknown(Unknown::Changed);
+        }
+        if files.second() != 0
+            && (*thread).files[1] != OF_OTHER_KIND
+            && !is_same(files.second(), (*thread).entries[1])
+        {
+            (*thread).files[1] = unknown(Unknown::Changed);
+        }
+    }
+}
+
+/// Counts a call that has returned. Part of its caller, because the verifier allows eight functions that call one another.
+#[inline(always)]
+fn finish<O: Outcomes>() {
+    if is_of_other_kind() {
+        return count(O::NOT_COUNTED);
+    }
+    if !prepare() {
+        return;
+    }
+    // SAFETY: the callback takes nothing, and the loop ends before this function does.
+    unsafe { bpf_loop(2, cells::add::<O> as *mut c_void, ptr::null_mut(), 0) };
+    cells::add_to_second();
+    let Some(thread) = thread::known() else { return };
+    // SAFETY: the thread's own record.
+    let (added, took_ns) = unsafe {
+        ((&raw const (*thread).added).read_volatile(), (*thread).end_ns.wrapping_sub((*thread).start_ns))
+    };
+    count(if added & LOST == 0 { O::COUNTED } else { O::LOST_CELL });
+    if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
+        sample::send::<O>();
+    }
+}
+
+/// Notes what the end of the call shows.
+#[inline(never)]
+fn prepare() -> bool {
+    let Some(thread) = thread::known() else { return false };
+    let task = task();
+    // SAFETY: the thread's own record.
+    unsafe {
+        (*thread).comm = comm(task);
+        (*thread).added = 0;
+        (*thread).fetched = match TASK_FETCHED.load() {
+            0 => 0,
+            offset => task.member::<u64>(offset).wrapping_sub((*thread).fetched),
+        };
+    }
+    true
+}
+
+/// Counts a turn of the thread: the time from the end of a wait to the end of the next one.
+#[inline(always)]
+unsafe fn turn(thread: *mut IoThread) {
+    // SAFETY: the caller vouches for the record; the mask keeps the index within it.
+    unsafe {
+        let now_ns = bpf_ktime_get_ns();
+        let before_ns = (*thread).turned_ns;
+        (*thread).turned_ns = now_ns;
+        if before_ns != 0 {
+            let bucket = 63 - (now_ns.wrapping_sub(before_ns) | 1).leading_zeros();
+            let place = (&raw mut (*thread).turns).cast::<u32>().add(opaque(bucket.into()) as usize & 63);
+            *place += 1;
+        }
+    }
+}

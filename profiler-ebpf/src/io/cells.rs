@@ -1,0 +1,200 @@
+//! Sums by file, and by second.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap},
+};
+use profiler_common::{
+    event::Event,
+    file::NO_FILE,
+    histogram::{BUCKETS, bucket},
+    io::{
+        FIRST_DURATIONS, IS_SAMPLE, IoCell, IoHistogram, IoKey, IoSecond, LOST, OF_OTHER_KIND,
+        SECOND_OPERATIONS, SECONDS,
+    },
+    opaque::opaque,
+};
+
+use super::{Outcomes, thread, use_of};
+use crate::{FIRST_ERROR, atomic, ledger::count, log};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
+/// How often to try to replace the longest time in a cell that others write too.
+const MAX_TRIES: usize = 4;
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Cells. The loader sets the size.
+#[map]
+static IO_CELLS: HashMap<IoKey, IoCell> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
+/// Cells for what found no room there, by address space and operation. The loader sets the size.
+#[map]
+static IO_BEYOND: HashMap<IoKey, IoCell> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
+/// Histograms, from 1 on. The loader sets the size.
+#[map]
+static IO_HISTOGRAMS: Array<IoHistogram> = Array::with_max_entries(2, 0);
+/// How many were given out.
+#[map]
+static IO_NEXT_HISTOGRAM: Array<u64> = Array::with_max_entries(1, 0);
+/// Sums by second and operation. The loader sets the size.
+#[map]
+static IO_SECONDS: Array<IoSecond> = Array::with_max_entries(2, 0);
+/// Zeroes to copy from.
+#[map]
+static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
+
+/// Adds the operation that the current thread has ended to the sums of the first of its files, and then of the second.
+#[inline(never)]
+pub extern "C" fn add<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
+    let Some(thread) = thread::known() else { return 1 };
+    let turn = opaque(turn.into()) as usize & 1;
+    // SAFETY: the thread's own record; the mask keeps the index within it. Cells are map values.
+    unsafe {
+        let used = use_of((*thread).call);
+        let operation = if turn == 0 { used.operation() } else { used.second() };
+        let file = (&raw const (*thread).files).cast::<u32>().add(turn).read_volatile();
+        if operation == 0 || file == OF_OTHER_KIND {
+            return 0;
+        }
+        let key = IoKey { space: (*thread).space, file, operation: operation.into(), comm: (*thread).comm };
+        let Some(cell) = cell::<O>(&key) else {
+            log::event(Event::CellRefused, (*thread).tid.into(), (*thread).call);
+            (*thread).added |= LOST;
+            return 0;
+        };
+        let before = atomic::take(&raw mut (*cell).count);
+        let result = (*thread).result;
+        if result >= FIRST_ERROR {
+            atomic::add(&raw mut (*cell).errors, 1);
+        } else if used.is_in_bytes() {
+            atomic::add(&raw mut (*cell).bytes, result);
+        }
+        // What a call has fetched was read from one of its files.
+        let fetched = (*thread).fetched;
+        if fetched != 0 && (turn == 0) == (used.second() == 0 || used.reads_first()) {
+            atomic::add(&raw mut (*cell).device_bytes, fetched);
+            atomic::add(&raw mut (*cell).from_device, 1);
+        }
+        let duration_ns = (*thread).end_ns.wrapping_sub((*thread).start_ns);
+        atomic::add(&raw mut (*cell).total_ns, duration_ns);
+        raise(&raw mut (*cell).max_ns, duration_ns);
+        if before < FIRST_DURATIONS as u64 {
+            let place = opaque(before) as usize & (FIRST_DURATIONS - 1);
+            (&raw mut (*cell).first).cast::<u64>().add(place).write_volatile(duration_ns);
+        } else {
+            sort_in::<O>(cell, duration_ns);
+        }
+        if before & (before + 1) == 0 {
+            (*thread).added |= IS_SAMPLE;
+        }
+    }
+    0
+}
+
+/// The cell of a key.
+#[inline(always)]
+unsafe fn cell<O: Outcomes>(key: &IoKey) -> Option<*mut IoCell> {
+    if let Some(cell) = IO_CELLS.get_ptr_mut(key) {
+        return Some(cell);
+    }
+    // SAFETY: zeroes in a map.
+    let nothing = unsafe { &*IO_NO_CELL.get_ptr(0)? };
+    let _ = IO_CELLS.insert(key, nothing, BPF_NOEXIST);
+    if let Some(cell) = IO_CELLS.get_ptr_mut(key) {
+        return Some(cell);
+    }
+    count(O::WITHOUT_CELL);
+    let rest = IoKey { space: key.space, file: NO_FILE, operation: key.operation, comm: [0; 2] };
+    if IO_BEYOND.get_ptr_mut(rest).is_none() {
+        let _ = IO_BEYOND.insert(rest, nothing, BPF_NOEXIST);
+    }
+    IO_BEYOND.get_ptr_mut(rest)
+}
+
+/// Adds a duration to the histogram of a cell.
+#[inline(always)]
+unsafe fn sort_in<O: Outcomes>(cell: *mut IoCell, duration_ns: u64) {
+    // SAFETY: the caller vouches for the cell; the index is that of a bucket.
+    unsafe {
+        let mut number = (&raw const (*cell).histogram).read_volatile();
+        if number == 0 {
+            let new = new_histogram();
+            if new != 0 && !atomic::replace(&raw mut (*cell).histogram, 0, new) {
+                // Another thread was faster; this one stays unused.
+            }
+            number = (&raw const (*cell).histogram).read_volatile();
+        }
+        let Some(histogram) = (if number == 0 { None } else { IO_HISTOGRAMS.get_ptr_mut(number as u32) })
+        else {
+            atomic::add(&raw mut (*cell).without_histogram, 1);
+            return count(O::WITHOUT_HISTOGRAM);
+        };
+        let at = opaque(bucket(duration_ns) as u64) as usize;
+        if at < BUCKETS {
+            atomic::add((&raw mut (*histogram).counts).cast::<u64>().add(at), 1);
+        }
+    }
+}
+
+/// The number of a new histogram; 0 if none is left.
+#[inline(always)]
+fn new_histogram() -> u64 {
+    let Some(next) = IO_NEXT_HISTOGRAM.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a map value. Read first, so that the number does not grow without bound.
+    unsafe {
+        if IO_HISTOGRAMS.get_ptr(next.read_volatile() as u32 + 1).is_none() {
+            return 0;
+        }
+        let number = atomic::take(next) + 1;
+        if IO_HISTOGRAMS.get_ptr(number as u32).is_none() { 0 } else { number }
+    }
+}
+
+/// Adds the operation that the current thread has ended to the sums of its second.
+#[inline(never)]
+pub fn add_to_second() {
+    let Some(thread) = thread::known() else { return };
+    // SAFETY: the thread's own record, and a map value. Several CPUs may see that the second is new: what another one has added meanwhile is
+    // missing from the series then, and only there.
+    unsafe {
+        let used = use_of((*thread).call);
+        let second = (*thread).end_ns / NS_PER_S;
+        let place = (second as usize & (SECONDS - 1)) * SECOND_OPERATIONS
+            + (used.operation() as usize & (SECOND_OPERATIONS - 1));
+        let Some(sums) = IO_SECONDS.get_ptr_mut(place as u32) else { return };
+        let before = (&raw const (*sums).second).read_volatile();
+        if before != second && atomic::replace(&raw mut (*sums).second, before, second) {
+            (&raw mut (*sums).count).write_volatile(0);
+            (&raw mut (*sums).bytes).write_volatile(0);
+            (&raw mut (*sums).total_ns).write_volatile(0);
+            (&raw mut (*sums).max_ns).write_volatile(0);
+        }
+        atomic::add(&raw mut (*sums).count, 1);
+        let result = (*thread).result;
+        if result < FIRST_ERROR && used.is_in_bytes() {
+            atomic::add(&raw mut (*sums).bytes, result);
+        }
+        let duration_ns = (*thread).end_ns.wrapping_sub((*thread).start_ns);
+        atomic::add(&raw mut (*sums).total_ns, duration_ns);
+        raise(&raw mut (*sums).max_ns, duration_ns);
+    }
+}
+
+/// Makes a value in a map at least as large as another.
+///
+/// # Safety
+/// `max` points to an aligned 64-bit value in a map.
+#[inline(always)]
+unsafe fn raise(max: *mut u64, value: u64) {
+    for _ in 0..MAX_TRIES {
+        // SAFETY: the caller vouches for the place.
+        unsafe {
+            let before = max.read_volatile();
+            if value <= before || atomic::replace(max, before, value) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Operations on files: counts what observed threads do to files, by file.
+//!
+//! A tool declares programs at the entry and the return of every system call, which call [`calls::began`] and [`calls::returned`], and at
+//! the end and the exec of threads ([`thread::ended`], [`thread::execed`]). It says which kinds of files it counts, and how calls use files.
+
+pub mod calls;
+pub mod cells;
+pub mod sample;
+pub mod thread;
+
+use aya_ebpf::{Global, macros::map, maps::Array};
+use profiler_common::{
+    call::COMPAT,
+    io::{CallUse, IoSettings, TABLED_CALLS},
+};
+
+use crate::stack::number::Remarks;
+
+/// Bit by kind of file, as [`file::known`](crate::file::known) has it: those that are counted.
+#[unsafe(no_mangle)]
+pub static IO_KINDS: Global<u32> = Global::new(0);
+/// Whether stacks are taken.
+#[unsafe(no_mangle)]
+static IO_STACKS: Global<u32> = Global::new(0);
+/// `task_struct.ioac.read_bytes`, in bytes; 0: the kernel does not have it.
+#[unsafe(no_mangle)]
+static TASK_FETCHED: Global<u64> = Global::new(0);
+/// `files_struct.count`, in bytes.
+#[unsafe(no_mangle)]
+static FILES_USERS: Global<u64> = Global::new(0);
+
+/// Settings that user space changes while the programs run, through a mapping.
+#[unsafe(link_section = ".bss.io_settings")]
+#[unsafe(no_mangle)]
+static mut IO_SETTINGS: IoSettings = IoSettings { slow_ns: 0, begun: 0 };
+
+/// The settings, to be read one by one.
+#[inline(always)]
+pub fn settings() -> *const IoSettings {
+    &raw const IO_SETTINGS
+}
+
+/// How calls are counted, as [`CallUse`] has it: first native calls, then those of i386. The loader sets the size.
+#[map]
+static IO_CALLS: Array<u64> = Array::with_max_entries(2, 0);
+
+/// How a call is counted.
+#[inline(always)]
+fn use_of(call: u64) -> CallUse {
+    if call & !COMPAT >= TABLED_CALLS as u64 {
+        return CallUse::NONE;
+    }
+    let of_i386 = if call & COMPAT == 0 { 0 } else { TABLED_CALLS as u32 };
+    let place = call as u32 & (TABLED_CALLS as u32 - 1) | of_i386;
+    // SAFETY: a word of a map.
+    CallUse::of_bits(IO_CALLS.get_ptr(place).map_or(0, |used| unsafe { used.read_volatile() }))
+}
+
+/// Where a tool counts the outcomes of hits.
+pub trait Outcomes: Remarks {
+    /// Hits at the entry.
+    const ENTERED: Self::Counter;
+    /// The call will be counted.
+    const BEGAN: Self::Counter;
+    /// It uses no file, or none of the kinds that are counted.
+    const OTHER: Self::Counter;
+    /// Its thread ended before it returned.
+    const ENDED_IN_CALL: Self::Counter;
+    /// There was no room for the record of the thread.
+    const LOST_THREAD: Self::Counter;
+    /// Hits at the return.
+    const RETURNED: Self::Counter;
+    /// The call was counted.
+    const COUNTED: Self::Counter;
+    /// It is not to be counted.
+    const NOT_COUNTED: Self::Counter;
+    /// A signal has interrupted it, and the kernel begins it anew.
+    const RESTARTED: Self::Counter;
+    /// There was no memory for its cell.
+    const LOST_CELL: Self::Counter;
+    /// Operations that were counted for no file of their own, because there were too many cells.
+    const WITHOUT_CELL: Self::Counter;
+    /// No histogram was left.
+    const WITHOUT_HISTOGRAM: Self::Counter;
+    /// A single operation did not fit into the ring.
+    const LOST_SAMPLE: Self::Counter;
+    /// A single operation was not sent, because this CPU had sent enough in that second.
+    const SPARED: Self::Counter;
+}

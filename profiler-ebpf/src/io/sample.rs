@@ -1,0 +1,106 @@
+//! Single operations that are sent to user space with their stacks: slow ones, and a few others of each cell.
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::PerCpuArray};
+use profiler_common::{
+    io::{IoSample, OF_OTHER_KIND},
+    record::{NO_STACK, RecordHead},
+};
+
+use super::{IO_STACKS, Outcomes, settings, thread, use_of};
+use crate::{
+    ledger::count,
+    ring::{self, RECORD_KIND},
+    space,
+    stack::number::{self, TaskWalker},
+};
+
+/// How many a CPU sends in a span.
+const MOST: u64 = 200;
+/// A span is 2^30 ns, about a second.
+const SPAN_SHIFT: u32 = 30;
+
+/// How many a CPU has sent in a span of time.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Sent {
+    span: u64,
+    count: u64,
+}
+
+#[map]
+static IO_SENT: PerCpuArray<Sent> = PerCpuArray::with_max_entries(1, 0);
+/// Working memory of walks. Several programs walk, but none of them is preempted or interrupts another.
+#[map]
+static IO_WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
+
+/// From which length on an operation is slow.
+#[inline(always)]
+pub fn slow_ns() -> u64 {
+    // SAFETY: a value in a section.
+    unsafe { (&raw const (*settings()).slow_ns).read_volatile() }
+}
+
+/// Sends the operation that the current thread has ended.
+#[inline(never)]
+pub fn send<O: Outcomes>() {
+    if !may_send() {
+        return count(O::SPARED);
+    }
+    // SAFETY: a helper without arguments.
+    let begun_ns = unsafe { bpf_ktime_get_ns() };
+    let stack = if IO_STACKS.load() == 0 { NO_STACK } else { stack::<O>() };
+    let Some(thread) = thread::known() else { return };
+    // SAFETY: the thread's own record.
+    unsafe {
+        let head =
+            RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
+        let [first, second] = (&raw const (*thread).files).read_volatile();
+        let used = use_of((*thread).call);
+        let (file, operation) =
+            if first == OF_OTHER_KIND { (second, used.second()) } else { (first, used.operation()) };
+        let sample = IoSample {
+            head: core::mem::transmute::<RecordHead, u64>(head),
+            tid: (*thread).tid,
+            file,
+            call: (*thread).call,
+            operation: operation.into(),
+            start_ns: (*thread).start_ns,
+            duration_ns: (*thread).end_ns.wrapping_sub((*thread).start_ns),
+            result: (*thread).result,
+            device_bytes: (*thread).fetched,
+            comm: (*thread).comm,
+        };
+        if !ring::send_unhurried((&raw const sample).cast(), size_of::<IoSample>() as u64) {
+            count(O::LOST_SAMPLE);
+        }
+        (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
+    }
+}
+
+/// Whether this CPU may send another one in the present span.
+#[inline(always)]
+fn may_send() -> bool {
+    let Some(sent) = IO_SENT.get_ptr_mut(0) else { return false };
+    // SAFETY: a map value of this CPU, which no other program uses before this one ends; a helper without arguments.
+    unsafe {
+        let span = bpf_ktime_get_ns() >> SPAN_SHIFT;
+        if (*sent).span != span {
+            *sent = Sent { span, count: 0 };
+        }
+        if (*sent).count >= MOST {
+            return false;
+        }
+        (*sent).count += 1;
+    }
+    true
+}
+
+/// The number of the current thread's stack. It takes no pointers, so that the verifier follows the walk once.
+#[inline(never)]
+fn stack<O: Outcomes>() -> u32 {
+    // SAFETY: the thread's own record.
+    let Some(space) = thread::known().map(|thread| unsafe { (*thread).space }) else { return NO_STACK };
+    let (Some(known), Some(walker)) = (space::get(space), IO_WALKER.get_ptr_mut(0)) else { return NO_STACK };
+    // SAFETY: map values; the walker is not used by anyone else before this program ends.
+    unsafe { number::of_task::<O>(space as u16, known, walker) }
+}

@@ -1,0 +1,169 @@
+//! The record of the current thread.
+
+use core::ptr;
+
+use aya_ebpf::{
+    macros::{btf_map, map},
+    maps::{Array, Stack},
+};
+use profiler_common::{
+    event::Event,
+    io::{IoEnded, IoThread, TURN_BUCKETS},
+};
+
+use super::{Outcomes, settings};
+use crate::{
+    atomic,
+    ledger::{count, count_more},
+    log, space,
+    task::{Task, TaskStorage, comm, is_candidate, task, tgid_of, tid_of},
+};
+
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// The number of the record of a thread; 0: it has none.
+#[btf_map]
+static IO_RECORDS: TaskStorage<u64> = TaskStorage::new();
+/// Records, from 1 on. The loader sets the size, and that of the next.
+#[map]
+static IO_THREADS: Array<IoThread> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+/// Records that were given back.
+#[map]
+static IO_FREE_THREADS: Stack<u32> = Stack::with_max_entries(2, 0);
+/// How many records were given out, not counting reused ones.
+#[map]
+static IO_NEXT_THREAD: Array<u64> = Array::with_max_entries(1, 0);
+/// What threads that have ended have cost.
+#[map]
+static IO_ENDED: Array<IoEnded> = Array::with_max_entries(1, 0);
+
+/// The record of the current thread, if its process is observed. If there is none for it, the hit is counted as lost.
+#[inline(always)]
+pub fn current<O: Outcomes>(task: Task) -> Option<*mut IoThread> {
+    if let Some(thread) = known() {
+        return Some(thread);
+    }
+    let thread = new::<O>(task);
+    if thread.is_null() { None } else { Some(thread) }
+}
+
+/// The record of the current thread, if it has one.
+#[inline(always)]
+pub fn known() -> Option<*mut IoThread> {
+    let number = IO_RECORDS.current()?;
+    // SAFETY: the thread's own number.
+    let thread = IO_THREADS.get_ptr_mut(unsafe { *number } as u32)?;
+    // SAFETY: record 0 belongs to no thread; others to this one.
+    if unsafe { (*thread).tid } != 0 { Some(thread) } else { None }
+}
+
+/// The record of a thread that has none yet, or whose record is to be described again. Null if its process is not observed, or if none is
+/// left.
+#[inline(never)]
+fn new<O: Outcomes>(task: Task) -> *mut IoThread {
+    // SAFETY: a value in a section.
+    if !is_candidate(task) || unsafe { (&raw const (*settings()).begun).read_volatile() } == 0 {
+        return ptr::null_mut();
+    }
+    let tgid = tgid_of(task);
+    let Some(space) = space::of_process(tgid) else { return ptr::null_mut() };
+    let Some(known) = space::get(space) else { return ptr::null_mut() };
+    // SAFETY: map values: a record belongs to this thread as soon as it is given out.
+    unsafe {
+        // A launched child that is not its command yet, or a process that got no number because none was left.
+        if (&raw const (*known).execs_to_come).read_volatile()
+            | (&raw const (*known).replaced).read_volatile()
+            != 0
+        {
+            return ptr::null_mut();
+        }
+        let record = match IO_RECORDS.current() {
+            Some(number) if *number == 0 => {
+                *number = free_record().into();
+                *number as u32
+            }
+            Some(number) => *number as u32,
+            None => 0,
+        };
+        let thread = if record == 0 { None } else { IO_THREADS.get_ptr_mut(record) };
+        let Some(thread) = thread else {
+            // Its return is not seen either.
+            count(O::ENTERED);
+            count(O::LOST_THREAD);
+            log::event(Event::ThreadRefused, tid_of(task).into(), tgid.into());
+            return ptr::null_mut();
+        };
+        (*thread).tgid = tgid;
+        (*thread).space = space;
+        (*thread).used = 1;
+        (*thread).used_as = 0;
+        (*thread).off_ns = 0;
+        (*thread).turned_ns = 0;
+        (*thread).comm = comm(task);
+        (*thread).tid = tid_of(task);
+        thread
+    }
+}
+
+/// The number of a free record; 0 if there is none.
+#[inline(always)]
+fn free_record() -> u32 {
+    if let Ok(Some(number)) = IO_FREE_THREADS.pop() {
+        return number;
+    }
+    let Some(next) = IO_NEXT_THREAD.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a map value. Read first, so that the number does not grow without bound.
+    unsafe {
+        let last = next.read_volatile() as u32;
+        if IO_THREADS.get_ptr(last + 1).is_none() {
+            return 0;
+        }
+        let number = atomic::take(next) as u32 + 1;
+        if IO_THREADS.get_ptr(number).is_none() { 0 } else { number }
+    }
+}
+
+/// The current thread ends: its record is given back.
+#[inline(always)]
+pub fn ended<O: Outcomes>() {
+    if !is_candidate(task()) {
+        return;
+    }
+    let (Some(number), Some(sums)) = (IO_RECORDS.current(), IO_ENDED.get_ptr_mut(0)) else { return };
+    // SAFETY: the thread's own record and number, and a map value.
+    unsafe {
+        let record = *number as u32;
+        if record == 0 {
+            return;
+        }
+        *number = 0;
+        let Some(thread) = IO_THREADS.get_ptr_mut(record) else { return };
+        if (*thread).used_as != 0 {
+            count_more(O::ENDED_IN_CALL, 1);
+        }
+        atomic::add(&raw mut (*sums).calls, (*thread).calls);
+        atomic::add(&raw mut (*sums).operations, (*thread).operations);
+        atomic::add(&raw mut (*sums).walk_ns, (*thread).walk_ns);
+        (*thread).tid = 0;
+        (*thread).calls = 0;
+        (*thread).operations = 0;
+        (*thread).walk_ns = 0;
+        (*thread).used_as = 0;
+        (*thread).off_ns = 0;
+        for bucket in 0..TURN_BUCKETS {
+            (&raw mut (*thread).turns).cast::<u32>().add(bucket).write_volatile(0);
+        }
+        let _ = IO_FREE_THREADS.push(record, 0);
+    }
+}
+
+/// The current thread has become another program, perhaps with another id: its record is described again at its next call.
+#[inline(always)]
+pub fn execed() {
+    if is_candidate(task())
+        && let Some(thread) = known()
+    {
+        // SAFETY: the thread's own record.
+        unsafe { (*thread).tid = 0 };
+    }
+}

@@ -1,0 +1,93 @@
+//! Programs on typed tracepoints.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use super::object::{Object, explain};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    kernel::{
+        bpf::{self, ProgramKind},
+        types::Types,
+    },
+};
+
+/// Attached programs. Dropping them takes them away.
+#[derive(Debug, Default)]
+pub(crate) struct Tracepoints {
+    programs: Vec<(&'static str, OwnedFd)>,
+    links: Vec<(&'static str, OwnedFd)>,
+}
+
+impl Tracepoints {
+    /// Whether any program is attached.
+    pub(crate) fn are_attached(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Attaches programs, each to its tracepoint, in this order.
+    ///
+    /// # Errors
+    /// If the kernel lacks a tracepoint or refuses a program.
+    pub(crate) fn attach(
+        &mut self,
+        object: &Object,
+        types: &Types,
+        programs: &[(&'static str, &'static str)],
+    ) -> Result<()> {
+        programs.iter().try_for_each(|(program, tracepoint)| {
+            self.attach_one(object, types, program, tracepoint).map_err(|error| {
+                let tried = format_args!("tried to attach to the tracepoint {tracepoint}");
+                explain(Error::new(ErrorKind::Kernel, tried), error)
+            })
+        })
+    }
+
+    /// Attaches a program that is left out where the kernel has none of these tracepoints, or refuses it. Returns why it is.
+    pub(crate) fn attach_optional(
+        &mut self,
+        object: &Object,
+        types: &Types,
+        program: &'static str,
+        tracepoints: &[&str],
+    ) -> Option<String> {
+        let known = tracepoints.iter().find(|tracepoint| types.tracepoint(tracepoint).is_some());
+        let Some(tracepoint) = known else {
+            return Some(format!("the kernel has no tracepoint {}", tracepoints.join(" or ")));
+        };
+        self.attach_one(object, types, program, tracepoint).err().map(|error| error.to_string())
+    }
+
+    fn attach_one(
+        &mut self,
+        object: &Object,
+        types: &Types,
+        program: &'static str,
+        tracepoint: &str,
+    ) -> io::Result<()> {
+        let missing = || io::Error::other("the kernel's types do not have it");
+        let number = types.tracepoint(tracepoint).ok_or_else(missing)?;
+        let loaded = object.load_program(program, ProgramKind::TypedTracepoint(number))?;
+        self.links.push((program, bpf::open_typed_tracepoint(loaded.as_fd())?));
+        self.programs.push((program, loaded));
+        Ok(())
+    }
+
+    /// Detaches these programs first, in this order, and then all others.
+    pub(crate) fn detach(&mut self, first: &[&str]) {
+        for program in first {
+            self.links.retain(|(of, _)| of != program);
+        }
+        self.links.clear();
+    }
+
+    /// Instructions that the verifier has looked at, by program.
+    pub(crate) fn verified(&self) -> Vec<(&'static str, u32)> {
+        let verified = |(name, program): &(&'static str, OwnedFd)| {
+            (*name, bpf::verified_instructions(program.as_fd()).unwrap_or_default())
+        };
+        self.programs.iter().map(verified).collect()
+    }
+}

@@ -1,0 +1,178 @@
+//! What the kernel side has counted. Wire types end here.
+
+use std::collections::BTreeMap;
+
+use profiler_common::{
+    histogram::{BUCKETS, bucket},
+    io::{IoCell, IoEnded, IoHistogram, IoKey, IoThread, TURN_BUCKETS},
+};
+
+use super::probes::Probes;
+use crate::{error::Result, stats::Histogram, text::Text};
+
+/// Threads of one name in one address space, one file, one operation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) space: u16,
+    /// Number of the file, see [`profiler_common::io::number`]; 0: there was no room for it.
+    pub(crate) file: u32,
+    pub(crate) operation: u32,
+    pub(crate) thread: Text,
+}
+
+/// Sums over operations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sum {
+    pub(crate) count: u64,
+    /// Those of them that failed.
+    pub(crate) errors: u64,
+    /// Bytes that were moved.
+    pub(crate) bytes: u64,
+    /// Bytes that were fetched from a device, and the operations for which they were.
+    pub(crate) device_bytes: u64,
+    pub(crate) from_device: u64,
+    pub(crate) total_ns: u64,
+    pub(crate) max_ns: u64,
+    /// Durations that are in no histogram.
+    pub(crate) without_histogram: u64,
+    /// Operations by duration.
+    counts: Vec<u64>,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, other: &Sum) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.bytes += other.bytes;
+        self.device_bytes += other.device_bytes;
+        self.from_device += other.from_device;
+        self.total_ns += other.total_ns;
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.without_histogram += other.without_histogram;
+        self.counts.resize(BUCKETS, 0);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// The durations; `None` if some are in no histogram.
+    pub(crate) fn durations(&self) -> Option<Histogram> {
+        (self.without_histogram == 0)
+            .then(|| Histogram::from_kernel(&self.counts, self.total_ns, self.max_ns))
+    }
+
+    fn of(cell: &IoCell, histogram: Option<&IoHistogram>) -> Sum {
+        let mut counts = histogram.map_or_else(|| vec![0; BUCKETS], |histogram| histogram.counts.to_vec());
+        for duration in cell.first.iter().take(cell.count as usize) {
+            if let Some(count) = counts.get_mut(bucket(*duration)) {
+                *count += 1;
+            }
+        }
+        Sum {
+            count: cell.count,
+            errors: cell.errors,
+            bytes: cell.bytes,
+            device_bytes: cell.device_bytes,
+            from_device: cell.from_device,
+            total_ns: cell.total_ns,
+            max_ns: cell.max_ns,
+            without_histogram: cell.without_histogram,
+            counts,
+        }
+    }
+}
+
+/// A thread that has not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive {
+    pub(crate) tid: u32,
+    pub(crate) tgid: u32,
+    pub(crate) space: u16,
+    pub(crate) name: Text,
+    pub(crate) calls: u64,
+    pub(crate) operations: u64,
+    pub(crate) walk_ns: u64,
+    /// The operation that it is in: which, on which file, and since when.
+    pub(crate) now: Option<(u32, u32, u64)>,
+    /// Times from the end of a wait to the end of the next one, by power of two of nanoseconds.
+    pub(crate) turns: [u32; TURN_BUCKETS],
+}
+
+/// Everything that was counted so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) sums: BTreeMap<Key, Sum>,
+    pub(crate) alive: Vec<Alive>,
+}
+
+/// The name of a thread, as the kernel has it.
+pub(crate) fn comm(words: [u64; 2]) -> Text {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    Text::new(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+}
+
+impl Counted {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub(crate) fn read(probes: &Probes) -> Result<Counted> {
+        let mut counted = Counted { alive: threads(probes)?, ..Counted::default() };
+        let mut cells: Vec<(IoKey, IoCell)> = Vec::new();
+        for map in ["IO_CELLS", "IO_BEYOND"] {
+            probes.each(map, |key: IoKey, cell: IoCell| cells.push((key, cell)))?;
+        }
+        for (key, cell) in cells {
+            let histogram = histogram(probes, cell.histogram)?;
+            let of = Key {
+                space: key.space as u16,
+                file: key.file,
+                operation: key.operation as u32,
+                thread: comm(key.comm),
+            };
+            counted.sums.entry(of).or_default().add(&Sum::of(&cell, histogram.as_ref()));
+        }
+        Ok(counted)
+    }
+}
+
+fn histogram(probes: &Probes, number: u64) -> Result<Option<IoHistogram>> {
+    if number == 0 {
+        return Ok(None);
+    }
+    let mut histogram = [IoHistogram { counts: [0; BUCKETS] }];
+    probes.read("IO_HISTOGRAMS", &(number as u32), &mut histogram)?;
+    let [histogram] = histogram;
+    Ok(Some(histogram))
+}
+
+/// The threads that have not ended.
+pub(super) fn threads(probes: &Probes) -> Result<Vec<Alive>> {
+    let mut alive = Vec::new();
+    for (_, thread) in probes.threads.up_to(probes.given_out("IO_NEXT_THREAD")?) {
+        // SAFETY: an element of the mapping; any bytes are valid for a wire type.
+        let thread: IoThread = unsafe { thread.read_volatile() };
+        if thread.tid == 0 {
+            continue;
+        }
+        let operation = profiler_common::io::CallUse::of_bits(thread.used_as).operation();
+        alive.push(Alive {
+            tid: thread.tid,
+            tgid: thread.tgid,
+            space: thread.space as u16,
+            name: comm(thread.comm),
+            calls: thread.calls,
+            operations: thread.operations,
+            walk_ns: thread.walk_ns,
+            now: (operation != 0).then_some((operation, thread.files[0], thread.start_ns)),
+            turns: thread.turns,
+        });
+    }
+    Ok(alive)
+}
+
+/// Calls, operations and nanoseconds of walks of threads that have ended.
+pub(super) fn ended(probes: &Probes) -> Result<(u64, u64, u64)> {
+    let mut ended = [IoEnded { calls: 0, operations: 0, walk_ns: 0 }];
+    probes.read("IO_ENDED", &0u32, &mut ended)?;
+    let [IoEnded { calls, operations, walk_ns }] = ended;
+    Ok((calls, operations, walk_ns))
+}

@@ -1,0 +1,14 @@
+//! Operations on files, as the kernel side counts them for the tools that ask for them: by file, by thread and by second.
+
+mod counted;
+pub(crate) mod price;
+mod probes;
+mod samples;
+mod seconds;
+
+pub(crate) use self::{
+    counted::{Alive, Counted, Sum, comm},
+    probes::{Limits, Probes, Shape},
+    samples::{Moment, Of, Samples},
+    seconds::Seconds,
+};

@@ -1,0 +1,90 @@
+//! What counting operations on files costs.
+
+use std::collections::HashMap;
+
+use profiler_common::record::RECORD_OF_TOOL;
+
+use super::{
+    counted,
+    probes::{Limits, Probes, Shape},
+};
+use crate::{
+    capture::{
+        cost::priced::{Paid, Priced},
+        object::Maps,
+    },
+    error::{Error, Result},
+    observe::call_price::{ByKind, Counting, LESS_BUSY, PerCall, Pricing, find_out, later, refused, unasked},
+    tool::foresight::Forecast,
+};
+
+/// Room for threads and files while the price is measured.
+const ROOM: u32 = 2_048;
+
+impl Counting for Probes {
+    fn calls(&self) -> Result<HashMap<u32, ByKind>> {
+        let of = |calls: u64, operations: u64| [calls.saturating_sub(operations), operations];
+        let threads = counted::threads(self)?.into_iter();
+        Ok(threads.map(|thread| (thread.tid, of(thread.calls, thread.operations))).collect())
+    }
+}
+
+fn with_pricing<T>(shape: &'static Shape, then: impl FnOnce(&Pricing<'_>) -> T) -> T {
+    let attach = |shared: Maps| -> Result<Box<dyn Counting>> {
+        // Nothing is slow, so nothing is walked or sent.
+        let limits = Limits {
+            threads: ROOM,
+            cells: ROOM,
+            histograms: ROOM,
+            slow_ns: u64::MAX,
+            stacks: false,
+            max_stacks: 16,
+        };
+        let object = Probes::load(shape, limits, RECORD_OF_TOOL, &[], shared)?;
+        let mut probes = Probes::over(object, shape, limits)?;
+        probes.attach_once()?;
+        Ok(Box::new(probes))
+    };
+    then(&Pricing { attach: &attach, has_files: true, more_ns: 0.0 })
+}
+
+/// The prices, if nobody asks for a prediction.
+pub(crate) fn prices(shape: &'static Shape) -> PerCall {
+    with_pricing(shape, unasked)
+}
+
+/// The prices, and what an observation would cost the thread that pays most.
+///
+/// # Errors
+/// If the kernel refuses the programs, or if it would cost too much.
+pub(crate) fn admit(
+    shape: &'static Shape,
+    pids: &[u32],
+    max_cost: Option<f64>,
+) -> Result<(PerCall, Option<Forecast>, Option<Error>)> {
+    with_pricing(shape, |pricing| {
+        let mut found = find_out(pids, pricing)?;
+        found.settle(max_cost, || later(pricing));
+        let forecast = found.forecast(max_cost);
+        let refusal = forecast.as_ref().and_then(|forecast| refused(forecast, max_cost, LESS_BUSY));
+        Ok((found.per_call, forecast, refusal))
+    })
+}
+
+/// What calls have cost each thread so far. `hits`: of all programs.
+///
+/// # Errors
+/// If a map cannot be read.
+pub(crate) fn paid(probes: &Probes, per_call: PerCall, hits: u64) -> Result<Priced> {
+    let mut priced = Priced { measured: per_call.measured, hits, ..Priced::default() };
+    for thread in counted::threads(probes)? {
+        let calls = [thread.calls.saturating_sub(thread.operations), thread.operations];
+        let ns = per_call.of(calls) + thread.walk_ns as f64;
+        priced.threads.push(Paid { space: thread.space, tid: thread.tid, hits: thread.calls, ns });
+        priced.processes.insert(thread.tgid);
+    }
+    let (calls, operations, walk_ns) = counted::ended(probes)?;
+    priced.ended.hits = calls;
+    priced.ended.ns = per_call.of([calls.saturating_sub(operations), operations]) + walk_ns as f64;
+    Ok(priced)
+}

@@ -1,0 +1,276 @@
+//! Loading the object of a tool that counts operations on files, and attaching its programs.
+
+use std::os::fd::BorrowedFd;
+
+use profiler_common::{
+    call::COMPAT,
+    io::{CallUse, IoSettings, IoThread, SECOND_OPERATIONS, SECONDS, TABLED_CALLS},
+    ledger::{Entry, Ledger},
+};
+
+use crate::{
+    capture::{
+        counted::counters,
+        mapped::Mapped,
+        object::{Maps, Object, Settings},
+        tracepoints::Tracepoints,
+    },
+    error::{Error, ErrorKind, Result},
+    kernel::{
+        bpf, lockdown,
+        types::{Member, Types},
+    },
+    observe::files,
+    unwind::returns::Returns,
+};
+
+/// The map of the settings: a section of the object.
+const SETTINGS: &str = ".bss.io_settings";
+/// Members that the programs read.
+const PLACES: [Member; 5] = [
+    ("TASK_PID", "task_struct", &["pid"]),
+    ("TASK_TGID", "task_struct", &["tgid"]),
+    ("TASK_COMM", "task_struct", &["comm"]),
+    ("TASK_STATUS", "task_struct", &["thread_info", "status"]),
+    ("FILES_USERS", "files_struct", &["count"]),
+];
+/// Members that lie within the first 128 bytes of their structures, which the programs read at once.
+const NEAR: [(&str, &[&str]); 7] = [
+    ("dentry", &["d_inode"]),
+    ("dentry", &["d_parent"]),
+    ("dentry", &["d_name"]),
+    ("dentry", &["d_hash", "pprev"]),
+    ("inode", &["i_ino"]),
+    ("inode", &["i_mode"]),
+    ("path", &["dentry"]),
+];
+const NEAR_BYTES: u64 = 128;
+/// Address spaces and operations that have sums for what found no room of its own.
+const MOST_BEYOND: u32 = 1 << 14;
+
+/// What makes one of these tools differ from another.
+pub(crate) struct Shape {
+    /// Its name.
+    pub(crate) tool: &'static str,
+    /// Its object.
+    pub(crate) object: &'static [u8],
+    /// Its programs and their tracepoints, in the order in which they are attached. Returns come before entries: a return without its
+    /// entry is left out, but an entry without its return is an operation that never ends.
+    pub(crate) programs: &'static [(&'static str, &'static str)],
+    /// Programs that are detached first.
+    pub(crate) away_first: &'static [&'static str],
+    /// Bit by kind of file, the upper four bits of its mode: those that are counted.
+    pub(crate) kinds: u32,
+    /// How a call is counted.
+    pub(crate) use_of: fn(u64) -> CallUse,
+    /// The counters of its ledger.
+    pub(crate) entries: &'static [Entry],
+}
+
+/// How much room the kernel side has, and what it sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Threads that have a record at the same time. Each takes 0.5 KiB.
+    pub(crate) threads: u32,
+    /// Files by operation and name of thread that have sums of their own. Each takes 0.2 KiB once it is used.
+    pub(crate) cells: u32,
+    /// Those of them that have a histogram. Each takes 2.4 KiB.
+    pub(crate) histograms: u32,
+    /// Operations of at least this length are sent one by one, in nanoseconds.
+    pub(crate) slow_ns: u64,
+    /// Whether stacks are taken.
+    pub(crate) stacks: bool,
+    /// One more than the number of call stacks that can be told apart: as many as the shared maps have room for.
+    pub(crate) max_stacks: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            threads: 1 << 13,
+            cells: 1 << 17,
+            histograms: 1 << 11,
+            slow_ns: 1_000_000,
+            stacks: true,
+            max_stacks: 1 << 14,
+        }
+    }
+}
+
+/// The loaded programs, attached or not. Dropping them takes them away.
+pub(crate) struct Probes {
+    pub(crate) object: Object,
+    shape: &'static Shape,
+    limits: Limits,
+    pub(super) threads: Mapped<IoThread>,
+    pub(crate) attached: Tracepoints,
+}
+
+impl Probes {
+    /// Creates the maps. `record_kind`: the kind of the records of single operations in the ring. `more`: members that only this tool reads.
+    ///
+    /// # Errors
+    /// If the kernel has no types, lacks a member, does not let programs read its memory, or refuses a map.
+    pub(crate) fn load(
+        shape: &Shape,
+        limits: Limits,
+        record_kind: u8,
+        more: &[Member],
+        shared: Maps,
+    ) -> Result<Object> {
+        if lockdown::is_confidential() {
+            return Err(tried(format_args!("to find the files of calls"))
+                .because("the kernel does not let programs read its memory (lockdown=confidentiality)")
+                .hint("start the kernel with lockdown=integrity, or use `profiler syscalls`, which needs no files"));
+        }
+        let types = types()?;
+        let lacks = |e| tried(format_args!("to find the members of kernel structures")).because_of(e);
+        near(&types)?;
+        let mut places = types.globals(&PLACES).map_err(lacks)?;
+        places.extend(files::members::globals(&types).map_err(lacks)?);
+        places.extend(types.globals(more).map_err(lacks)?);
+        let fetched = types.offset("task_struct", &["ioac", "read_bytes"]).unwrap_or(0).to_ne_bytes();
+        let max_files = files::MAX_FILES.to_ne_bytes();
+        let max_stacks = limits.max_stacks.to_ne_bytes();
+        let [kinds, kind, stacks] =
+            [shape.kinds, record_kind.into(), limits.stacks.into()].map(u32::to_ne_bytes);
+        let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        globals.extend([
+            ("TASK_FETCHED", fetched.as_slice()),
+            ("MAX_FILES", &max_files),
+            ("MAX_STACKS", &max_stacks),
+            ("IO_KINDS", &kinds),
+            ("RECORD_KIND", &kind),
+            ("IO_STACKS", &stacks),
+        ]);
+        let returns = Returns::of_kernel();
+        globals.extend(returns.globals());
+        let records = limits.threads + 1;
+        let entries = vec![
+            ("IO_THREADS", records),
+            ("IO_FREE_THREADS", records),
+            ("IO_CELLS", limits.cells),
+            ("IO_HISTOGRAMS", limits.histograms + 1),
+            ("KNOWN_FILES", files::MAX_FILES),
+            ("IO_BEYOND", MOST_BEYOND),
+            ("IO_SECONDS", (SECONDS * SECOND_OPERATIONS) as u32),
+            ("IO_CALLS", 2 * TABLED_CALLS as u32),
+        ];
+        Object::load(shape.tool, shape.object, Settings { globals, entries, shared })
+    }
+
+    /// Makes probes of an object that [`Probes::load`] has created with the same limits.
+    ///
+    /// # Errors
+    /// If the kernel does not take the settings.
+    pub(crate) fn over(object: Object, shape: &'static Shape, limits: Limits) -> Result<Probes> {
+        let threads = Mapped::new(&object, "IO_THREADS", limits.threads + 1)?;
+        let calls = (0..TABLED_CALLS as u64).chain((0..TABLED_CALLS as u64).map(|number| COMPAT | number));
+        for (place, call) in (0u32..).zip(calls) {
+            let used = (shape.use_of)(call);
+            if used != CallUse::NONE {
+                object.write("IO_CALLS", &place, &used.bits())?;
+            }
+        }
+        Ok(Probes { object, shape, limits, threads, attached: Tracepoints::default() })
+    }
+
+    /// Attaches the programs unless they are attached already.
+    ///
+    /// # Errors
+    /// If the kernel lacks a tracepoint or refuses a program.
+    pub(crate) fn attach_once(&mut self) -> Result<()> {
+        if self.attached.are_attached() {
+            return Ok(());
+        }
+        self.attached.attach(&self.object, &types()?, self.shape.programs)?;
+        self.set(self.limits.slow_ns)
+    }
+
+    /// Attaches a program that the tool can do without. Returns why it is left out, if it is.
+    ///
+    /// # Errors
+    /// If the kernel's types cannot be read.
+    pub(crate) fn attach_optional(
+        &mut self,
+        program: &'static str,
+        tracepoints: &[&str],
+    ) -> Result<Option<String>> {
+        Ok(self.attached.attach_optional(&self.object, &types()?, program, tracepoints))
+    }
+
+    /// Changes from which length on operations are sent.
+    fn set(&self, slow_ns: u64) -> Result<()> {
+        let begun = self.attached.are_attached().into();
+        self.object.write(SETTINGS, &0u32, &IoSettings { slow_ns, begun })
+    }
+
+    /// Detaches the programs. The counts stay.
+    pub(crate) fn close(&mut self) {
+        self.attached.detach(self.shape.away_first);
+    }
+
+    /// How many elements of an array were given out so far. `map`: where that number is.
+    pub(super) fn given_out(&self, map: &str) -> Result<u64> {
+        let mut next = [0u64];
+        self.read(map, &0u32, &mut next)?;
+        Ok(next[0])
+    }
+
+    /// The ledger.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn counters<const N: usize>(&self) -> Result<[u64; N]> {
+        counters(&self.object, self.shape.entries)
+    }
+
+    /// One of the counters of the tool.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        self.object.map(name)
+    }
+
+    pub(super) fn read<K, V: Copy>(&self, map: &str, key: &K, values: &mut [V]) -> Result<()> {
+        bpf::lookup(self.map(map)?, key, values)
+            .map_err(|e| tried(format_args!("to read BPF map {map}")).because_of(e))
+    }
+
+    /// Calls `element` with every element of a hash map.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn each<K: Copy, V: Copy>(&self, map: &str, element: impl FnMut(K, V)) -> Result<()> {
+        bpf::for_each_element(self.map(map)?, element)
+            .map_err(|e| tried(format_args!("to read BPF map {map}")).because_of(e))
+    }
+}
+
+/// Checks that members lie where the programs read them.
+fn near(types: &Types) -> Result<()> {
+    for (structure, path) in NEAR {
+        let offset = types.offset(structure, path);
+        if offset.is_none_or(|offset| offset + 8 > NEAR_BYTES) {
+            return Err(tried(format_args!("to find the files of calls")).because(format_args!(
+                "in this kernel, {structure}.{} is further away than profiler reads",
+                path.join(".")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn types() -> Result<Types> {
+    Types::of_kernel().map_err(|e| tried(format_args!("to read the kernel's types")).because_of(e))
+}
+
+fn tried(what: std::fmt::Arguments<'_>) -> Error {
+    Error::new(ErrorKind::Kernel, format_args!("tried {what}"))
+}
+
+/// The index of a counter in what [`Probes::counters`] returns.
+pub(crate) fn of<C: Ledger>(counters: &[u64], counter: C) -> u64 {
+    counters.get(counter.index()).copied().unwrap_or_default()
+}

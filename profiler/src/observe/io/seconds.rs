@@ -1,0 +1,185 @@
+//! Sums by second, for series in reports.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use profiler_common::io::{IoSecond, SECOND_OPERATIONS, SECONDS};
+
+use super::probes::Probes;
+use crate::{
+    error::Result,
+    report::{Series, Unit},
+};
+
+/// Most values of a series. A longer observation has values for longer intervals.
+const MOST_VALUES: usize = 600;
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Sums over the operations of one kind in one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Second {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+    pub(crate) total_ns: u64,
+    pub(crate) max_ns: u64,
+}
+
+impl Second {
+    fn and(self, other: Second) -> Second {
+        Second {
+            count: self.count + other.count,
+            bytes: self.bytes + other.bytes,
+            total_ns: self.total_ns + other.total_ns,
+            max_ns: self.max_ns.max(other.max_ns),
+        }
+    }
+}
+
+/// What happened in each second. Seconds that are long over are kept together, so that there is a bounded number of them.
+#[derive(Debug)]
+pub(crate) struct Seconds {
+    /// The last seconds by operation and second of the monotonic clock, as they were last read.
+    recent: BTreeMap<(u32, u64), Second>,
+    /// Earlier ones by operation and interval of `step` seconds.
+    earlier: BTreeMap<(u32, u64), Second>,
+    step: u64,
+    /// Seconds before this one are among the earlier ones.
+    settled: u64,
+}
+
+impl Default for Seconds {
+    fn default() -> Seconds {
+        Seconds { recent: BTreeMap::new(), earlier: BTreeMap::new(), step: 1, settled: 0 }
+    }
+}
+
+impl Seconds {
+    /// Takes the seconds that the kernel side has. To be called before it reuses their places: it keeps [`SECONDS`].
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn look(&mut self, probes: &Probes) -> Result<()> {
+        for place in 0..(SECONDS * SECOND_OPERATIONS) as u32 {
+            let mut read = [IoSecond { second: 0, count: 0, bytes: 0, total_ns: 0, max_ns: 0 }];
+            probes.read("IO_SECONDS", &place, &mut read)?;
+            let [IoSecond { second, count, bytes, total_ns, max_ns }] = read;
+            if count > 0 {
+                let operation = place % SECOND_OPERATIONS as u32;
+                self.take(operation, second, Second { count, bytes, total_ns, max_ns });
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn take(&mut self, operation: u32, second: u64, sums: Second) {
+        if second >= self.settled {
+            self.recent.insert((operation, second), sums);
+        }
+    }
+
+    /// Moves seconds that will not be read again to the earlier ones, and joins these if there are many.
+    fn settle(&mut self) {
+        let newest = self.recent.keys().map(|(_, second)| *second).max().unwrap_or_default();
+        self.settled = self.settled.max(newest.saturating_sub(SECONDS as u64 - 1));
+        let (settled, step) = (self.settled, self.step);
+        let over = self.recent.extract_if(.., |(_, second), _| *second < settled).collect::<Vec<_>>();
+        for ((operation, second), sums) in over {
+            let interval = self.earlier.entry((operation, second / step)).or_default();
+            *interval = interval.and(sums);
+        }
+        let intervals = |of: &BTreeMap<(u32, u64), Second>| {
+            let (first, last) = (of.keys().map(|(_, at)| *at).min(), of.keys().map(|(_, at)| *at).max());
+            first.zip(last).map_or(0, |(first, last)| last - first)
+        };
+        while intervals(&self.earlier) > 2 * MOST_VALUES as u64 {
+            self.step *= 2;
+            for ((operation, at), sums) in std::mem::take(&mut self.earlier) {
+                let interval = self.earlier.entry((operation, at / 2)).or_default();
+                *interval = interval.and(sums);
+            }
+        }
+    }
+
+    /// All intervals, with the second in which each begins.
+    fn all(&self) -> impl Iterator<Item = (u32, u64, Second)> {
+        let earlier = self.earlier.iter().map(|((of, at), sums)| (*of, at * self.step, *sums));
+        earlier.chain(self.recent.iter().map(|((of, second), sums)| (*of, *second, *sums)))
+    }
+
+    /// The series of an operation, of what `value` makes of the sums of an interval. The observation began at this time of the monotonic
+    /// clock, and has lasted so long.
+    pub(crate) fn series(
+        &self,
+        operations: &[u32],
+        name: &str,
+        unit: Unit,
+        began_ns: u64,
+        lasted: Duration,
+        value: impl Fn(Second, f64) -> f64,
+    ) -> Series {
+        let first = began_ns / NS_PER_S;
+        let seconds = (began_ns + lasted.as_nanos() as u64) / NS_PER_S - first + 1;
+        let step = seconds.div_ceil(MOST_VALUES as u64).max(self.step);
+        let mut values = vec![Second::default(); seconds.div_ceil(step) as usize];
+        for (_, second, sums) in self.all().filter(|(of, ..)| operations.contains(of)) {
+            // The first interval may begin before the observation.
+            let behind = second.saturating_sub(first);
+            if let Some(interval) = values.get_mut((behind / step) as usize) {
+                *interval = interval.and(sums);
+            }
+        }
+        Series {
+            name: name.to_owned(),
+            unit,
+            start_ns: 0,
+            step_ns: step * NS_PER_S,
+            values: values.into_iter().map(|sums| Some(value(sums, step as f64))).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_has_a_value_for_each_second_and_a_bounded_number_of_them() {
+        let mut seconds = Seconds::default();
+        let one = Second { count: 3, bytes: 30, total_ns: 300, max_ns: 200 };
+        seconds.take(2, 101, one);
+        seconds.take(2, 102, Second { max_ns: 900, ..one });
+        seconds.take(3, 101, one);
+        let of = |lasted| {
+            let began_ns = 100 * NS_PER_S + 1;
+            let lasted = Duration::from_secs(lasted);
+            let rate = |second: Second, length: f64| second.count as f64 / length;
+            (
+                seconds.series(&[2, 3], "operations", Unit::PerSecond, began_ns, lasted, rate),
+                seconds
+                    .series(&[2], "longest", Unit::Nanos, began_ns, lasted, |second, _| second.max_ns as f64),
+            )
+        };
+        let (rates, longest) = of(3);
+        assert_eq!(rates.values, [Some(0.0), Some(6.0), Some(3.0), Some(0.0)]);
+        assert_eq!(longest.values, [Some(0.0), Some(200.0), Some(900.0), Some(0.0)]);
+        let (rates, longest) = of(3_000);
+        assert!(rates.values.len() <= MOST_VALUES && rates.step_ns == 6 * NS_PER_S, "{}", rates.values.len());
+        assert_eq!((rates.values[0], longest.values[0]), (Some(9.0 / 6.0), Some(900.0)));
+    }
+
+    #[test]
+    fn seconds_are_kept_together_when_there_are_many_and_none_is_lost_or_counted_twice() {
+        let mut seconds = Seconds::default();
+        const LAST: u64 = 20_000;
+        for second in 1_000..LAST {
+            // Each second is read several times, the last time when it is over.
+            for before in (0..3).rev() {
+                seconds.take(1, second - before, Second { count: 2, ..Second::default() });
+            }
+            seconds.settle();
+        }
+        assert!(seconds.recent.len() + seconds.earlier.len() < 3 * MOST_VALUES, "{}", seconds.earlier.len());
+        let all: u64 = seconds.all().map(|(_, _, sums)| sums.count).sum();
+        assert_eq!(all, 2 * (LAST - 998));
+    }
+}

@@ -1,0 +1,378 @@
+//! The tables: by file, by thread, by operation, single slow operations, and operations in progress.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use profiler_common::{io::IoSample, record::NO_STACK};
+
+use super::{
+    args::{By, Options},
+    lines::{Line, Lines, What, lines},
+    operations::Operation,
+};
+use crate::{
+    kernel::calls,
+    observe::{
+        Observation, Part,
+        io::{Alive, Counted, Samples, Seconds, Sum, comm},
+    },
+    report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value, identity::identify},
+    stack::own::{Named, Weight},
+    text::Text,
+    units,
+};
+
+type Described = (&'static str, &'static str, Unit, Role, bool);
+
+const WHOSE: [Described; 2] =
+    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
+const FILE: Described = ("file", "File", Unit::None, Role::Key, true);
+const OPERATION: Described = ("operation", "Operation", Unit::None, Role::Key, true);
+const THREAD: Described = ("thread", "Thread", Unit::None, Role::Key, true);
+const SUMS: [Described; 9] = [
+    ("operations", "Operations", Unit::Count, Role::Sum, false),
+    ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
+    ("bytes", "Bytes", Unit::Bytes, Role::Sum, true),
+    ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
+    ("duration_ns", "Took", Unit::Nanos, Role::Gauge, true),
+    ("max_ns", "Longest", Unit::Nanos, Role::Max, false),
+    ("device_bytes", "From device", Unit::Bytes, Role::Sum, true),
+    ("device_operations", "Operations that read from a device", Unit::Count, Role::Sum, false),
+    ("errors", "Errors", Unit::Count, Role::Sum, true),
+];
+
+/// Numbers of stacks as indices into the part of the report, and what names them.
+#[derive(Default)]
+struct Stacks {
+    places: BTreeMap<u32, usize>,
+    names: BTreeMap<u32, Text>,
+}
+
+/// What the tables are made from.
+pub(super) struct Tables<'a> {
+    on: &'a Observation<'a>,
+    owners: Vec<(u32, u64)>,
+    samples: &'a Samples,
+    seconds: &'a Seconds,
+    options: &'a Options,
+    alive: &'a [Alive],
+    now_ns: u64,
+    stacks: Stacks,
+    pub(super) lines: Lines,
+    /// What has rows in the table of files, in its order.
+    order: Vec<What>,
+}
+
+impl<'a> Tables<'a> {
+    /// Gathers what they are made from, and adds the stacks to the part.
+    pub(super) fn new(
+        on: &'a Observation<'a>,
+        counted: &'a Counted,
+        samples: &'a Samples,
+        seconds: &'a Seconds,
+        options: &'a Options,
+        now_ns: u64,
+        part: &mut Part,
+    ) -> Tables<'a> {
+        let mut lines = lines(counted, samples, |file| on.files.of_operation(file));
+        lines.retain(|what, _| !on.left_out.contains(&what.space));
+        let mut order: Vec<What> = lines.keys().cloned().collect();
+        order.sort_by_key(|what| Reverse(lines.get(what).map(|line| (line.sum.total_ns, line.sum.count))));
+        let stacks = stacks(on, samples, part);
+        Tables {
+            on,
+            owners: on.owners(),
+            samples,
+            seconds,
+            options,
+            alive: &counted.alive,
+            now_ns,
+            stacks,
+            lines,
+            order,
+        }
+    }
+
+    /// All tables, starting with the one that was asked for.
+    pub(super) fn sections(&self) -> Vec<Section> {
+        let mut sections = vec![self.files(), self.threads(), self.operations()];
+        let first = match self.options.by {
+            By::File => 0,
+            By::Thread => 1,
+            By::Operation => 2,
+        };
+        for (index, section) in sections.iter_mut().enumerate() {
+            section.detail = index != first;
+        }
+        sections.swap(0, first);
+        if !self.samples.longest.is_empty() {
+            sections.push(self.slow());
+        }
+        let now = self.now();
+        if !now.rows.is_empty() {
+            sections.push(now);
+        }
+        sections
+    }
+
+    /// The row of what was done, in the table of files.
+    pub(super) fn row(&self, what: &What) -> Vec<RowRef> {
+        let section = if self.options.by == By::File { 0 } else { self.options.by as usize };
+        let row = self.order.iter().position(|of| of == what);
+        row.map(|row| RowRef { section, row }).into_iter().collect()
+    }
+
+    /// The name of the function that did most of it.
+    pub(super) fn caller(&self, line: &Line) -> Option<&Text> {
+        self.stacks.names.get(&line.stack?)
+    }
+
+    fn whose(&self, space: u16) -> [Value; 2] {
+        let (pid, before) = self.owners.get(usize::from(space)).copied().unwrap_or_default();
+        [Value::Exact(pid.into()), Value::Exact(before)]
+    }
+
+    fn section(
+        &self,
+        name: &str,
+        title: &str,
+        keys: &[Described],
+        rows: Vec<Row>,
+        sums: &[Described],
+    ) -> Section {
+        let pids: BTreeSet<u32> = self.on.spaces.iter().map(|space| space.process.pid()).collect();
+        let column = |(name, title, unit, role, shown): &Described| Column {
+            name: (*name).to_owned(),
+            title: (*title).to_owned(),
+            unit: *unit,
+            role: *role,
+            shown: *shown && (*name != "pid" || pids.len() > 1),
+            form: Some(match *name {
+                "duration_ns" if *role == Role::Gauge => Form::Histogram,
+                _ => Form::Single,
+            }),
+        };
+        Section {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            columns: WHOSE.iter().chain(keys).chain(sums).map(column).collect(),
+            rows,
+            notes: Vec::new(),
+            detail: false,
+            folded: None,
+        }
+    }
+
+    fn cells(&self, sum: &Sum) -> Vec<Value> {
+        // A rate is certain, because the count is. Below 10, a whole number would have too few digits.
+        let rate = match sum.count as f64 / self.on.lasted().as_secs_f64().max(1e-9) {
+            rate if rate >= 10.0 => Value::known(rate.round()),
+            rate => Value::known(rate),
+        };
+        vec![
+            Value::Exact(sum.count),
+            rate,
+            Value::Exact(sum.bytes),
+            Value::Exact(sum.total_ns),
+            match sum.durations() {
+                Some(durations) => Value::Histogram(durations),
+                None => Value::Unknown("no room was left for its histogram".to_owned()),
+            },
+            Value::Exact(sum.max_ns),
+            Value::Exact(sum.device_bytes),
+            Value::Exact(sum.from_device),
+            Value::Exact(sum.errors),
+        ]
+    }
+
+    fn files(&self) -> Section {
+        let rows = self.order.iter().filter_map(|what| Some((what, self.lines.get(what)?)));
+        let rows = rows.map(|(what, line)| {
+            let mut cells = self.whose(what.space).to_vec();
+            cells.push(what.file.value());
+            cells.push(Value::Word(what.operation.name().to_owned()));
+            cells.extend(self.cells(&line.sum));
+            cells.push(line.thread().map_or_else(unnamed, |name| Value::Name(name.clone())));
+            cells.push(match self.caller(line) {
+                Some(name) => Value::Name(name.clone()),
+                None => Value::Unknown("no stack of it was taken".to_owned()),
+            });
+            let stack = line.stack.and_then(|stack| self.stacks.places.get(&stack).copied());
+            Row { cells, stacks: StackRef::user(stack), severity: None }
+        });
+        let mut columns = SUMS.to_vec();
+        columns.push(("thread", "Thread", Unit::None, Role::Label, true));
+        columns.push(("caller", "Caller", Unit::None, Role::Label, true));
+        self.section(
+            "files",
+            "Operations on files, the most time first",
+            &[FILE, OPERATION],
+            rows.collect(),
+            &columns,
+        )
+    }
+
+    fn threads(&self) -> Section {
+        let mut sums: BTreeMap<(u16, &Text, Operation), Sum> = BTreeMap::new();
+        for (what, line) in &self.lines {
+            for (thread, sum) in &line.threads {
+                sums.entry((what.space, thread, what.operation)).or_default().add(sum);
+            }
+        }
+        let mut sorted: Vec<_> = sums.into_iter().collect();
+        sorted.sort_by_key(|(_, sum)| Reverse((sum.total_ns, sum.count)));
+        let rows = sorted.iter().map(|((space, thread, operation), sum)| {
+            let mut cells = self.whose(*space).to_vec();
+            cells.push(if thread.is_empty() { unnamed() } else { Value::Name((*thread).clone()) });
+            cells.push(Value::Word(operation.name().to_owned()));
+            cells.extend(self.cells(sum));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let title = "Threads by name, the most time first";
+        self.section("threads", title, &[THREAD, OPERATION], rows.collect(), &SUMS)
+    }
+
+    fn operations(&self) -> Section {
+        let mut sums: BTreeMap<(u16, Operation), Sum> = BTreeMap::new();
+        for (what, line) in &self.lines {
+            sums.entry((what.space, what.operation)).or_default().add(&line.sum);
+        }
+        let mut sorted: Vec<_> = sums.into_iter().collect();
+        sorted.sort_by_key(|(_, sum)| Reverse((sum.total_ns, sum.count)));
+        let rows = sorted.iter().map(|((space, operation), sum)| {
+            let mut cells = self.whose(*space).to_vec();
+            cells.push(Value::Word(operation.name().to_owned()));
+            cells.extend(self.cells(sum));
+            cells.extend(self.series(*operation));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let mut columns = SUMS.to_vec();
+        columns.push(("over_time", "Over time", Unit::PerSecond, Role::Gauge, true));
+        columns.push(("longest_over_time", "Longest over time", Unit::Nanos, Role::Gauge, true));
+        let title = "Operations, the most time first";
+        let mut section = self.section("operations", title, &[OPERATION], rows.collect(), &columns);
+        if self.on.spaces.len() > 1 {
+            section.notes.push("values over time are of all processes together".to_owned());
+        }
+        section
+    }
+
+    fn series(&self, operation: Operation) -> [Value; 2] {
+        let (began_ns, lasted) = (self.on.began_ns(), self.on.lasted());
+        let of = [operation.number()];
+        let rates =
+            self.seconds.series(&of, "operations", Unit::PerSecond, began_ns, lasted, |of, length| {
+                of.count as f64 / length
+            });
+        let longest =
+            self.seconds.series(&of, "longest", Unit::Nanos, began_ns, lasted, |of, _| of.max_ns as f64);
+        [Value::Series(rates), Value::Series(longest)]
+    }
+
+    fn slow(&self) -> Section {
+        let rows = self.samples.longest.iter().filter_map(|sample| {
+            let operation = Operation::of_number(sample.operation as u32)?;
+            let mut cells = self.whose(sample.space()).to_vec();
+            cells.extend([
+                Value::Exact(sample.tid.into()),
+                Value::Name(comm(sample.comm)),
+                self.on.files.of_operation(sample.file),
+                Value::Word(operation.name().to_owned()),
+                Value::Exact(sample.start_ns.saturating_sub(self.on.began_ns())),
+                Value::Exact(sample.duration_ns),
+                Value::Word(calls::result(sample.result.cast_signed())),
+                Value::Exact(sample.device_bytes),
+            ]);
+            Some(Row { cells, stacks: StackRef::user(self.place(sample)), severity: None })
+        });
+        let keys = [
+            ("tid", "TID", Unit::None, Role::Key, false),
+            THREAD,
+            FILE,
+            OPERATION,
+            ("start_ns", "At", Unit::Nanos, Role::Key, true),
+        ];
+        let sums = [
+            ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
+            ("result", "Result", Unit::None, Role::Label, true),
+            ("device_bytes", "From device", Unit::Bytes, Role::Sum, true),
+        ];
+        let title = "Single operations, the longest first";
+        let mut section = self.section("slow", title, &keys, rows.collect(), &sums);
+        section.number_rows();
+        section.detail = true;
+        if self.samples.left_out > 0 {
+            let slow = units::exact_duration(self.options.slow);
+            let more = units::plural(self.samples.left_out as usize, "more operation", "more operations");
+            section.notes.push(format!("{more} took at least {slow} (--slow): only the longest are listed"));
+        }
+        section
+    }
+
+    fn place(&self, sample: &IoSample) -> Option<usize> {
+        self.stacks.places.get(&sample.stack()).copied()
+    }
+
+    /// Operations in progress.
+    fn now(&self) -> Section {
+        let slow_ns = self.options.slow.as_nanos() as u64;
+        let rows = self.alive.iter().filter_map(|thread| {
+            let (operation, file, since_ns) = thread.now?;
+            let operation = Operation::of_number(operation)?;
+            let took_ns = self.now_ns.saturating_sub(since_ns);
+            if took_ns < slow_ns {
+                return None;
+            }
+            let mut cells = self.whose(thread.space).to_vec();
+            cells.extend([
+                Value::Exact(thread.tid.into()),
+                Value::Name(thread.name.clone()),
+                Value::Word(operation.name().to_owned()),
+                self.on.files.of_operation(file),
+                Value::Exact(took_ns),
+            ]);
+            Some(Row { cells, stacks: Vec::new(), severity: None })
+        });
+        let keys = [("tid", "TID", Unit::None, Role::Key, false), THREAD, OPERATION];
+        let sums = [
+            ("file", "File", Unit::None, Role::Name, true),
+            ("duration_ns", "For", Unit::Nanos, Role::Max, true),
+        ];
+        self.section("now", "Operations in progress at the end", &keys, rows.collect(), &sums)
+    }
+}
+
+fn unnamed() -> Value {
+    Value::Word("without a name".to_owned())
+}
+
+/// Names the stacks that were taken, and adds them to the part.
+fn stacks(on: &Observation<'_>, samples: &Samples, part: &mut Part) -> Stacks {
+    let mut weights: BTreeMap<u32, Weight> = BTreeMap::new();
+    for ((_, stack), (count, _)) in &samples.stacks {
+        let weight = weights.entry(*stack).or_insert(Weight { stack: *stack, ..Weight::default() });
+        weight.things += count;
+    }
+    for stack in samples.longest.iter().map(IoSample::stack).filter(|stack| *stack != NO_STACK) {
+        weights.entry(stack).or_insert(Weight { stack, things: 1, ..Weight::default() });
+    }
+    part.walked = weights.values().map(|weight| (weight.stack, weight.things)).collect();
+    let weights: Vec<Weight> = weights.into_values().collect();
+    let named = Named::new(&weights, |number, frames| on.stack_of(number, frames));
+    let (found, frames) = named.report(weights.iter().map(|weight| weight.stack));
+    let mut stacks = Stacks::default();
+    for (weight, stack) in weights.iter().zip(found) {
+        if let Some(stack) = stack {
+            stacks.places.insert(weight.stack, part.stacks.len());
+            part.stacks.push(stack);
+        }
+        if let Some(own) = named.own(weight.stack) {
+            stacks.names.insert(weight.stack, own.label.clone());
+        }
+    }
+    part.frames = frames;
+    identify(&mut part.stacks, &part.frames);
+    stacks
+}
