@@ -50,6 +50,7 @@ const WAITS: u64 = 1 << 49;
 const OF_PATH: u64 = 1 << 50;
 const MOVES: u64 = 1 << 51;
 const READS_FIRST: u64 = 1 << 52;
+const TIMES_OUT: u64 = 1 << 53;
 
 impl CallUse {
     /// It is not counted.
@@ -99,7 +100,7 @@ impl CallUse {
         CallUse(self.0 | IN_BYTES)
     }
 
-    /// It uses no file that is counted, and waits: its ends divide the life of a thread into turns.
+    /// It uses no file that is counted, and waits for a time to be over, which divides the life of a thread into turns.
     #[must_use]
     pub const fn waiting() -> CallUse {
         CallUse(WAITS)
@@ -109,6 +110,20 @@ impl CallUse {
     #[must_use]
     pub const fn of_path(self) -> CallUse {
         CallUse(self.0 | OF_PATH)
+    }
+
+    /// It waits, and reports the end of its time as `ETIMEDOUT` instead of 0.
+    #[must_use]
+    pub const fn timing_out(self) -> CallUse {
+        CallUse(self.0 | TIMES_OUT)
+    }
+
+    /// Whether this result of a call that waits means that its time was over.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_over(self, result: u64) -> bool {
+        const ETIMEDOUT: u64 = -110i64 as u64;
+        result == if self.0 & TIMES_OUT != 0 { ETIMEDOUT } else { 0 }
     }
 
     /// It may give files other paths.
@@ -188,6 +203,10 @@ wire! {
         pub count: u64,
         /// Those of them that failed.
         pub errors: u64,
+        /// Those that failed because no space was left: `ENOSPC` or `EDQUOT`.
+        pub without_space: u64,
+        /// Those that failed with `EIO`.
+        pub io_errors: u64,
         /// Bytes that those which did not fail have moved.
         pub bytes: u64,
         /// Bytes that were fetched from a device for them.
@@ -264,9 +283,9 @@ wire! {
         pub off_ns: u64,
         /// What it waits for then: the key of the wait.
         pub wait: u64,
-        /// When its last wait ended, in nanoseconds.
+        /// When the time of its last wait was over, in nanoseconds.
         pub turned_ns: u64,
-        /// Times from the end of a wait to the end of the next one, by bucket.
+        /// Times from there to the end of the next such wait, by bucket.
         pub turns: [u32; TURN_BUCKETS],
     }
 }

@@ -170,7 +170,7 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
             known::moved();
         }
         if used.operation() == 0 {
-            if used.waits() {
+            if used.waits() && used.is_over(result) {
                 turn(thread);
             }
             return ledger.count(O::NOT_COUNTED);

@@ -25,6 +25,10 @@ const BPF_NOEXIST: u64 = 1;
 /// How often to try to replace the longest time in a cell that others write too.
 const MAX_TRIES: usize = 4;
 const NS_PER_S: u64 = 1_000_000_000;
+// Results of failed calls (include/uapi/asm-generic/errno-base.h and errno.h).
+const EIO: u64 = -5i64 as u64;
+const ENOSPC: u64 = -28i64 as u64;
+const EDQUOT: u64 = -122i64 as u64;
 
 /// Cells. The loader sets the size.
 #[map]
@@ -68,6 +72,12 @@ pub extern "C" fn add<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
         let result = (*thread).result;
         if result >= FIRST_ERROR {
             atomic::add(&raw mut (*cell).errors, 1);
+            if result == ENOSPC || result == EDQUOT {
+                atomic::add(&raw mut (*cell).without_space, 1);
+            }
+            if result == EIO {
+                atomic::add(&raw mut (*cell).io_errors, 1);
+            }
         } else if used.is_in_bytes() {
             atomic::add(&raw mut (*cell).bytes, result);
         }

@@ -26,6 +26,9 @@ pub(crate) struct Sum {
     pub(crate) count: u64,
     /// Those of them that failed.
     pub(crate) errors: u64,
+    /// Those that failed because no space was left, and those that failed with an error of the device.
+    pub(crate) without_space: u64,
+    pub(crate) io_errors: u64,
     /// Bytes that were moved.
     pub(crate) bytes: u64,
     /// Bytes that were fetched from a device, and the operations for which they were.
@@ -43,6 +46,8 @@ impl Sum {
     pub(crate) fn add(&mut self, other: &Sum) {
         self.count += other.count;
         self.errors += other.errors;
+        self.without_space += other.without_space;
+        self.io_errors += other.io_errors;
         self.bytes += other.bytes;
         self.device_bytes += other.device_bytes;
         self.from_device += other.from_device;
@@ -69,6 +74,8 @@ impl Sum {
         Sum {
             count: cell.count,
             errors: cell.errors,
+            without_space: cell.without_space,
+            io_errors: cell.io_errors,
             bytes: cell.bytes,
             device_bytes: cell.device_bytes,
             from_device: cell.from_device,

@@ -9,6 +9,6 @@ mod seconds;
 pub(crate) use self::{
     counted::{Alive, Counted, Sum, comm},
     probes::{Limits, Probes, Shape},
-    samples::{Moment, Of, Samples},
+    samples::{Moment, Samples},
     seconds::Seconds,
 };

@@ -1,58 +1,341 @@
 //! Findings: what stalls, how regularly, and which work on files is pointless.
 
-use std::{collections::HashMap, time::Duration};
+pub(super) mod thresholds;
 
+use std::time::Duration;
+
+use self::thresholds::{
+    LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, STALL_NS, STALL_SHARE, STUCK_FOR,
+    WRITES_PER_SYNC,
+};
 use super::{
     lines::{File, Line, Lines, What},
     operations::Operation,
     rules,
-    tables::Tables,
+    turns::{Turns, regular},
 };
 use crate::{
-    observe::io::{Alive, Moment, Of},
-    report::{Finding, Phrase, Severity, Unit, Value},
+    observe::io::{Alive, Moment},
+    report::{Finding, Phrase, RowRef, Severity, Unit, Value},
+    stats::period::{self, Period},
+    text::Text,
     units,
 };
 
 /// What findings are made from.
 pub(super) struct Facts<'a> {
-    pub(super) tables: &'a Tables<'a>,
-    pub(super) moments: &'a HashMap<Of, Vec<Moment>>,
+    pub(super) lines: &'a Lines,
+    /// The row of what was done, in the table of files.
+    pub(super) row: &'a dyn Fn(&What) -> Vec<RowRef>,
+    /// The function that did most of it.
+    pub(super) caller: &'a dyn Fn(&Line) -> Option<Text>,
+    /// The label of a file by its number.
+    pub(super) label: &'a dyn Fn(u32) -> File,
     pub(super) alive: &'a [Alive],
-    pub(super) slow: Duration,
-    pub(super) length: Duration,
-    pub(super) now_ns: u64,
+    /// When the observation began, on the monotonic clock in nanoseconds, and when it ended.
+    pub(super) span_ns: (u64, u64),
+}
+
+impl Facts<'_> {
+    fn length(&self) -> Duration {
+        Duration::from_nanos(self.span_ns.1.saturating_sub(self.span_ns.0))
+    }
+
+    fn rate(&self, count: u64) -> f64 {
+        count as f64 / self.length().as_secs_f64().max(1e-9)
+    }
 }
 
 /// All findings, the most important first.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    vec![time(facts)]
+    let mut stalls = stalls(facts);
+    stalls.sort_by_key(|stall| std::cmp::Reverse((stall.period.is_some(), stall.total_ns)));
+    let mut findings: Vec<Finding> =
+        stalls.iter().filter(|stall| stall.period.is_some()).map(|stall| stall.finding(facts)).collect();
+    findings.extend(failures(facts));
+    findings.extend(stuck(facts));
+    findings.extend(stalls.iter().filter(|stall| stall.period.is_none()).map(|stall| stall.finding(facts)));
+    findings.extend(small_synced_writes(facts));
+    findings.extend(reread(facts));
+    findings.push(time(facts));
+    findings
+}
+
+fn named(file: &File) -> Phrase {
+    match file {
+        File::Known(name) => Phrase::Name(name.clone()),
+        File::Unknown(_) => Phrase::plain("a file that is not known"),
+    }
+}
+
+/// A thread that works in turns waits for a file.
+struct Stall<'a> {
+    what: &'a What,
+    line: &'a Line,
+    thread: &'a Alive,
+    turns: Turns,
+    /// Its stalls there.
+    count: usize,
+    total_ns: u64,
+    shortest_ns: u64,
+    longest_ns: u64,
+    period: Option<Period>,
+}
+
+/// Stalls of threads that work in turns: in syncs, and in reads for which a device was asked.
+fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
+    let mut stalls = Vec::new();
+    let regular: Vec<(&Alive, Turns)> = facts
+        .alive
+        .iter()
+        .filter_map(|thread| Some((thread, regular(&thread.turns, facts.length())?)))
+        .collect();
+    for (what, line) in facts.lines {
+        let may_wait = what.operation.is_sync()
+            || what.operation == Operation::Read && line.sum.from_device > 0
+            || what.operation == Operation::Write;
+        for (thread, turns) in regular.iter().filter(|_| may_wait) {
+            if thread.space != what.space {
+                continue;
+            }
+            let least_ns = STALL_NS.max((turns.usual_ns as f64 * STALL_SHARE) as u64);
+            let own = |moment: &&Moment| moment.tid == thread.tid && moment.duration_ns >= least_ns;
+            let own: Vec<&Moment> = line.slow.iter().filter(own).collect();
+            let durations = || own.iter().map(|moment| moment.duration_ns);
+            let (Some(shortest_ns), Some(longest_ns)) = (durations().min(), durations().max()) else {
+                continue;
+            };
+            let times: Vec<u64> = own.iter().map(|moment| moment.start_ns).collect();
+            let period = period::find(&times, facts.span_ns).ok();
+            let (count, total_ns) = (own.len(), durations().sum());
+            stalls.push(Stall {
+                what,
+                line,
+                thread,
+                turns: *turns,
+                count,
+                total_ns,
+                shortest_ns,
+                longest_ns,
+                period,
+            });
+        }
+    }
+    stalls
+}
+
+impl Stall<'_> {
+    fn finding(&self, facts: &Facts<'_>) -> Finding {
+        let (low, high) = (units::nanos(self.shortest_ns as f64), units::nanos(self.longest_ns as f64));
+        let took = if low == high { high } else { format!("{low} to {high}") };
+        let often = match &self.period {
+            Some(period) => format!("STALL: every {} thread ", units::nanos(period.period_ns)),
+            None => format!("STALL: {} thread ", units::plural(self.count, "time", "times")),
+        };
+        let turn = units::nanos(self.turns.usual_ns as f64);
+        let mut sentence = vec![
+            Phrase::Plain(often),
+            Phrase::Name(self.thread.name.clone()),
+            Phrase::Plain(format!(
+                ", which works in turns of about {turn}, waits {took} in {} of ",
+                self.what.operation.name()
+            )),
+            named(&self.what.file),
+        ];
+        if let Some(caller) = (facts.caller)(self.line) {
+            sentence.extend([Phrase::plain(", called by "), Phrase::Name(caller)]);
+        }
+        sentence.push(Phrase::Plain(match &self.period {
+            Some(period) => format!("; {}.", manner(period)),
+            None => ".".to_owned(),
+        }));
+        let rule = if self.period.is_some() { rules::PERIODIC_STALL } else { rules::WAIT_IN_LOOP };
+        let finding = Finding::new(rule, Severity::Problem, sentence)
+            .on((facts.row)(self.what))
+            .because("stalls", Unit::Count, Value::Exact(self.count as u64))
+            .because("total_ns", Unit::Nanos, Value::Exact(self.total_ns))
+            .because("longest_ns", Unit::Nanos, Value::Exact(self.longest_ns))
+            .because("turn_ns", Unit::Nanos, Value::Exact(self.turns.usual_ns))
+            .because("thread", Unit::None, Value::Exact(self.thread.tid.into()));
+        match &self.period {
+            Some(period) => finding
+                .because(
+                    "period_ns",
+                    Unit::Nanos,
+                    Value::estimate(period.period_ns, period.low_ns, Some(period.high_ns)),
+                )
+                .because("period_confidence", Unit::Ratio, Value::known(period.confidence)),
+            None => finding,
+        }
+    }
+}
+
+/// How regular a period is, and what that rests on.
+fn manner(period: &Period) -> String {
+    let lock = if period.phase_locked { "phase-locked" } else { "each counted from the one before" };
+    let missing = match period.missing {
+        0 => String::new(),
+        missing => format!(", {missing} missing"),
+    };
+    format!(
+        "{lock}, {} beats{missing}, {} confidence ({})",
+        period.beats,
+        units::percent(period.confidence),
+        period.test
+    )
+}
+
+/// A disk that is full, and errors of devices.
+fn failures(facts: &Facts<'_>) -> Vec<Finding> {
+    let of = |rule: &'static str, words: &str, count: fn(&Line) -> u64| {
+        let (what, line) =
+            facts.lines.iter().filter(|(_, line)| count(line) > 0).max_by_key(|(_, line)| count(line))?;
+        let failed = units::plural(count(line) as usize, "time", "times");
+        let sentence = vec![
+            Phrase::Plain(format!("{words}: {} of ", what.operation.name())),
+            named(&what.file),
+            Phrase::Plain(format!(" failed {failed}.")),
+        ];
+        let all: u64 = facts.lines.values().map(count).sum();
+        let finding = Finding::new(rule, Severity::Problem, sentence).on((facts.row)(what));
+        Some(finding.because("failed", Unit::Count, Value::Exact(all)))
+    };
+    let errors = of(rules::ERROR, "A device reported errors (EIO)", |line| line.sum.io_errors);
+    let full = of(rules::FULL, "No space is left (ENOSPC)", |line| line.sum.without_space);
+    errors.into_iter().chain(full).collect()
+}
+
+/// Operations that have been in progress for long.
+fn stuck(facts: &Facts<'_>) -> Vec<Finding> {
+    let of = |thread: &Alive| {
+        let (operation, file, since_ns) = thread.now?;
+        let took = Duration::from_nanos(facts.span_ns.1.saturating_sub(since_ns));
+        let operation = Operation::of_number(operation).filter(|_| took >= STUCK_FOR)?;
+        let sentence = vec![
+            Phrase::plain("STUCK: thread "),
+            Phrase::Name(thread.name.clone()),
+            Phrase::Plain(format!(" has been in {} of ", operation.name())),
+            named(&(facts.label)(file)),
+            Phrase::Plain(format!(" for {}.", units::duration(took))),
+        ];
+        let finding = Finding::new(rules::STUCK, Severity::Problem, sentence);
+        Some(finding.because("duration_ns", Unit::Nanos, Value::nanos(took)))
+    };
+    facts.alive.iter().filter_map(of).collect()
+}
+
+/// Another operation on the same file.
+fn beside<'a>(facts: &Facts<'a>, what: &What, is: fn(Operation) -> bool) -> Option<(u64, u64)> {
+    let of_file = facts
+        .lines
+        .iter()
+        .filter(|(of, _)| of.space == what.space && of.file == what.file && is(of.operation));
+    of_file
+        .map(|(_, line)| (line.sum.count, line.sum.total_ns))
+        .reduce(|one, other| (one.0 + other.0, one.1 + other.1))
+}
+
+/// A file to which little is written at a time, and which is synced each time.
+fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
+    let of = |(what, line): (&What, &Line)| {
+        if what.operation != Operation::Write {
+            return None;
+        }
+        let (syncs, sync_ns) = beside(facts, what, Operation::is_sync)?;
+        let mean = line.sum.bytes as f64 / line.sum.count.max(1) as f64;
+        let is_small = syncs >= LEAST_SMALL
+            && facts.rate(syncs) >= SMALL_PER_S
+            && mean <= SMALL_BYTES
+            && line.sum.count as f64 <= WRITES_PER_SYNC * syncs as f64;
+        let sentence = vec![
+            Phrase::Plain(format!(
+                "WRITE AMPLIFICATION: {} writes of {} on average to ",
+                units::count(line.sum.count as f64),
+                units::bytes(mean)
+            )),
+            named(&what.file),
+            Phrase::Plain(format!(
+                ", and {} syncs, which took {}: a device writes 4 KiB or more each time.",
+                units::count(syncs as f64),
+                units::nanos(sync_ns as f64)
+            )),
+        ];
+        let finding =
+            Finding::new(rules::SMALL_SYNCED_WRITES, Severity::Problem, sentence).on((facts.row)(what));
+        is_small.then(|| {
+            finding
+                .because("writes", Unit::Count, Value::Exact(line.sum.count))
+                .because("bytes", Unit::Bytes, Value::Exact(line.sum.bytes))
+                .because("syncs", Unit::Count, Value::Exact(syncs))
+                .because("sync_ns", Unit::Nanos, Value::Exact(sync_ns))
+        })
+    };
+    facts.lines.iter().filter_map(of).collect()
+}
+
+/// A file that is opened and read again and again, and never written.
+fn reread(facts: &Facts<'_>) -> Vec<Finding> {
+    let of = |(what, line): (&What, &Line)| {
+        let File::Known(name) = &what.file else { return None };
+        // Files of the kernel change by themselves.
+        let is_live =
+            ["/proc/", "/sys/", "/dev/"].iter().any(|start| name.raw().starts_with(start.as_bytes()));
+        let opens = line.sum.count - line.sum.errors;
+        if what.operation != Operation::Open
+            || is_live
+            || opens < LEAST_OPENS
+            || facts.rate(opens) < OPENS_PER_S
+        {
+            return None;
+        }
+        let (reads, _) = beside(facts, what, |operation| operation == Operation::Read)?;
+        if reads < opens || beside(facts, what, |operation| operation == Operation::Write).is_some() {
+            return None;
+        }
+        let mut sentence = vec![
+            Phrase::plain("REREAD: "),
+            named(&what.file),
+            Phrase::Plain(format!(
+                " is opened and read {} times a second, and never written",
+                units::count(facts.rate(opens))
+            )),
+        ];
+        if let Some(caller) = (facts.caller)(line) {
+            sentence.extend([Phrase::plain(", by "), Phrase::Name(caller)]);
+        }
+        sentence.push(Phrase::plain("."));
+        let finding = Finding::new(rules::REREAD, Severity::Problem, sentence).on((facts.row)(what));
+        Some(finding.because("opens", Unit::Count, Value::Exact(opens)).because(
+            "reads",
+            Unit::Count,
+            Value::Exact(reads),
+        ))
+    };
+    facts.lines.iter().filter_map(of).collect()
 }
 
 /// Which file and operation take the most time.
 fn time(facts: &Facts<'_>) -> Finding {
-    let lines = &facts.tables.lines;
-    let count: u64 = lines.values().map(|line| line.sum.count).sum();
-    let total: u64 = lines.values().map(|line| line.sum.total_ns).sum();
-    let Some((what, line)) = lines.iter().max_by_key(|(_, line)| line.sum.total_ns) else {
-        let words = format!("No operation on a file ended in {}.", units::duration(facts.length));
+    let count: u64 = facts.lines.values().map(|line| line.sum.count).sum();
+    let total: u64 = facts.lines.values().map(|line| line.sum.total_ns).sum();
+    let Some((what, line)) = facts.lines.iter().max_by_key(|(_, line)| line.sum.total_ns) else {
+        let words = format!("No operation on a file ended in {}.", units::duration(facts.length()));
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     };
     let share = units::percent(line.sum.total_ns as f64 / total.max(1) as f64);
-    let of_a_thread = units::percent(total as f64 / facts.length.as_nanos().max(1) as f64);
-    let mut sentence = vec![Phrase::Plain(format!(
-        "{} operations on files took {} ({of_a_thread} of one thread's time); {share} of it is {} of ",
-        units::count(count as f64),
-        units::nanos(total as f64),
-        what.operation.name(),
-    ))];
-    sentence.push(match &what.file {
-        File::Known(name) => Phrase::Name(name.clone()),
-        File::Unknown(_) => Phrase::plain("a file that is not known"),
-    });
-    sentence.push(Phrase::plain("."));
+    let of_a_thread = units::percent(total as f64 / facts.length().as_nanos().max(1) as f64);
+    let sentence = vec![
+        Phrase::Plain(format!(
+            "{} operations on files took {} ({of_a_thread} of one thread's time); {share} of it is {} of ",
+            units::count(count as f64),
+            units::nanos(total as f64),
+            what.operation.name(),
+        )),
+        named(&what.file),
+        Phrase::plain("."),
+    ];
     Finding::new(rules::TIME, Severity::Info, sentence)
-        .on(facts.tables.row(what))
+        .on((facts.row)(what))
         .because("operations", Unit::Count, Value::Exact(count))
         .because("total_ns", Unit::Nanos, Value::Exact(total))
 }

@@ -17,7 +17,8 @@ pub(super) enum File {
 }
 
 impl File {
-    fn of(value: Value) -> File {
+    /// From a label.
+    pub(super) fn of(value: Value) -> File {
         match value {
             Value::Name(name) => File::Known(name),
             Value::Unknown(why) => File::Unknown(why),

@@ -7,6 +7,7 @@ mod operations;
 mod rules;
 mod tables;
 mod tool;
+mod turns;
 
 use crate::tool::{About, foresight::Foresight};
 

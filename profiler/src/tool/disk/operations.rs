@@ -80,8 +80,8 @@ impl Operation {
     }
 }
 
-/// Calls whose ends divide the life of a thread into turns: they wait for time to pass, or for something to do.
-const WAITS: [Sysno; 12] = [
+/// Calls that wait for a time to be over. Where that happens again and again, a thread works in turns.
+const WAITS: [Sysno; 9] = [
     Sysno::nanosleep,
     Sysno::clock_nanosleep,
     Sysno::epoll_wait,
@@ -91,9 +91,6 @@ const WAITS: [Sysno; 12] = [
     Sysno::ppoll,
     Sysno::select,
     Sysno::pselect6,
-    Sysno::futex,
-    Sysno::rt_sigtimedwait,
-    Sysno::pause,
 ];
 
 /// Calls that give files other paths, and are no operations on files themselves.
@@ -107,6 +104,9 @@ pub(super) fn use_of(call: u64) -> CallUse {
     };
     if WAITS.contains(&native) {
         return CallUse::waiting();
+    }
+    if native == Sysno::futex {
+        return CallUse::waiting().timing_out();
     }
     if MOVES.contains(&native) {
         return CallUse::NONE.moving();

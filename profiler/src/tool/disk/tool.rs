@@ -17,6 +17,7 @@ use super::{
     ABOUT,
     args::Options,
     findings::{self, Facts},
+    lines::File,
     operations, rules,
     tables::Tables,
 };
@@ -288,12 +289,12 @@ impl Tool for Disk {
             Tables::new(on, &counted, &self.samples, &self.seconds, &self.options, now_ns, &mut part);
         part.sections = tables.sections();
         let facts = Facts {
-            tables: &tables,
-            moments: &self.samples.moments,
+            lines: &tables.lines,
+            row: &|what| tables.row(what),
+            caller: &|line| tables.caller(line).cloned(),
+            label: &|file| File::of(on.files.of_operation(file)),
             alive: &counted.alive,
-            slow: self.options.slow,
-            length: on.lasted(),
-            now_ns,
+            span_ns: (on.began_ns(), now_ns),
         };
         part.findings = match part.losses.first() {
             Some(first) => {
