@@ -98,7 +98,7 @@ pub(crate) struct Udp {
 pub(crate) struct Save {
     /// Saves that were completed, by whatever thread.
     pub(crate) saves: Counter,
-    /// Those of them that the loop's own thread did.
+    /// Those of them that the loop's own thread did, with the last one after its last turn.
     pub(crate) saves_on_tick: Counter,
     pub(crate) failed: Counter,
     /// Saves that were left out because the one before was not done yet.

@@ -26,7 +26,7 @@ const SLICES: usize = 10;
 /// How long we wait until everybody is in.
 const JOIN_WITHIN_NS: u64 = 5_000_000_000;
 /// How long we wait until everybody is out.
-const LEAVE_WITHIN_NS: u64 = 1_500_000_000;
+const LEAVE_WITHIN_NS: u64 = 3_000_000_000;
 /// Descriptors that are needed beside those of the players.
 const OTHER_DESCRIPTORS: u64 = 64;
 
@@ -73,7 +73,9 @@ pub(crate) fn run(options: &BotOptions) -> anyhow::Result<()> {
         crowd.live_a_slice();
     }
     let (storm_connections, storm_errors) = storm.map_or(Ok((0, 0)), Storm::end)?;
-    print_line(&serde_json::to_string(&crowd.books(storm_connections, storm_errors))?)
+    let printed = print_line(&serde_json::to_string(&crowd.books(storm_connections, storm_errors))?);
+    // A server that was killed does not read it.
+    if options.owned { Ok(()) } else { printed }
 }
 
 /// Everybody.
@@ -121,6 +123,7 @@ impl Crowd {
 
     fn leave(&mut self, give_up_ns: u64) {
         self.players.iter_mut().for_each(|player| player.leave_for_good(give_up_ns));
+        self.watchers.iter_mut().for_each(Watcher::leave);
     }
 
     fn count_in(&self) -> usize {
@@ -132,7 +135,7 @@ impl Crowd {
     }
 
     fn are_all_out(&self) -> bool {
-        self.players.iter().all(Player::is_out)
+        self.players.iter().all(Player::is_out) && self.watchers.iter().all(Watcher::is_out)
     }
 
     fn books(mut self, storm_connections: u64, storm_errors: u64) -> Books {

@@ -117,11 +117,9 @@ impl Player {
     /// Leaves and does not come back.
     pub(super) fn leave_for_good(&mut self, give_up_ns: u64) {
         self.leaves_for_good = true;
-        match self.state {
-            State::Here { .. } => self.state = State::Leaving { ask_ns: 0, give_up_ns },
-            // Who has not heard a welcome has no session to leave; the server finds that out.
-            State::Joining { .. } => self.state = State::Away { until_ns: u64::MAX },
-            State::Away { .. } | State::Leaving { .. } => {}
+        // Who is about to come in may be in already, for the server: they leave when they know who they are.
+        if matches!(self.state, State::Here { .. }) {
+            self.state = State::Leaving { ask_ns: 0, give_up_ns };
         }
     }
 
@@ -232,7 +230,8 @@ impl Player {
             // Not 0 if the server knew us still from before.
             self.before = header.sequence.saturating_sub(1);
             let stay = exponential(&mut self.rng, manners.visit_mean);
-            self.state = State::Here { until_ns: now_ns.saturating_add(clock::ns(stay)) };
+            let stay_ns = if self.leaves_for_good { 0 } else { clock::ns(stay) };
+            self.state = State::Here { until_ns: now_ns.saturating_add(stay_ns) };
         }
         if header.session == self.session && header.sequence > self.before {
             self.highest = self.highest.max(header.sequence);

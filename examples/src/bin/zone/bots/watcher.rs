@@ -1,7 +1,7 @@
 //! One spectator: reads frames, and says for each that it has seen it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use serde::Serialize;
 
@@ -42,6 +42,7 @@ pub(super) struct Watcher {
     stream: TcpStream,
     unread: Vec<u8>,
     reads: bool,
+    is_leaving: bool,
 }
 
 impl Watcher {
@@ -53,7 +54,7 @@ impl Watcher {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, unread: Vec::new(), reads: true })
+        Ok(Self { stream, unread: Vec::new(), reads: true, is_leaving: false })
     }
 
     /// Where it is, as the server sees it.
@@ -70,6 +71,18 @@ impl Watcher {
         self.reads = false;
     }
 
+    /// Says goodbye: the server closes the connection, and all that it has sent until then is read.
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+        // If the server has gone, there is nobody to say it to.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn is_out(&self) -> bool {
+        !self.reads
+    }
+
     /// Reads what there is.
     pub(super) fn watch(&mut self, books: &mut Books) {
         let mut bytes = [0; 16 << 10];
@@ -83,7 +96,7 @@ impl Watcher {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => {
-                    books.ended += 1;
+                    books.ended += u64::from(!self.is_leaving);
                     self.reads = false;
                 }
             }
