@@ -89,7 +89,7 @@ fn a_healthy_server_ends_by_itself_and_its_books_add_up() {
     assert_consistent(&books);
     assert!(!Path::new(&world).parent().unwrap().exists(), "the temporary directory is removed");
     let number = |path| number(&books, path);
-    assert!(number("/ticks/done") >= 20, "{books}");
+    assert!(number("/ticks/done") >= 5, "{books}");
     assert!(number("/players/joined") >= 50, "{books}");
     assert_eq!(number("/players/left"), number("/players/joined"), "{books}");
     assert_eq!(number("/bots/players/visits"), number("/players/joined"), "{books}");
@@ -246,7 +246,9 @@ fn n_plus_one_asks_for_each_item() {
     assert_consistent(&books);
     let gets = number(&books, "/backend/commands/get");
     assert_eq!(gets, number(&books, "/backend/round_trips_on_tick"), "{books}");
-    assert!(gets >= 7 * 20 && gets.is_multiple_of(7), "{books}");
+    // Each turn asks for one player, if there is one.
+    let of_all_turns = 7 * number(&books, "/ticks/done");
+    assert!(gets * 2 >= of_all_turns && gets <= of_all_turns && gets.is_multiple_of(7), "{books}");
     assert_eq!(number(&books, "/backend/commands/mget"), 0, "{books}");
 }
 
@@ -333,11 +335,11 @@ fn explains_what_is_planted_and_the_functions_are_there() {
     let planted = explained["planted"].as_array().unwrap();
     assert_eq!(planted.len(), 11);
     let program = fs::read(place::program("zone")).unwrap();
+    let program = String::from_utf8_lossy(&program);
     for answer in planted.iter().chain(explained["healthy"].as_array().unwrap()) {
         let name = answer["function"].as_str().unwrap().rsplit("::").next().unwrap();
         // As it is in a mangled name: after its length.
         let mangled = format!("{}{name}", name.len());
-        let is_there = program.windows(mangled.len()).any(|bytes| bytes == mangled.as_bytes());
-        assert!(is_there, "{answer}");
+        assert!(program.contains(&mangled), "{answer}");
     }
 }

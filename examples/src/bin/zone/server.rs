@@ -227,13 +227,7 @@ impl Server {
             refreshes: !planted.n_plus_one,
             give_up_ns: Arc::clone(&give_up_ns),
         };
-        let faults = Faults {
-            saves: planted.autosave_on_tick,
-            chatty: planted.chatty,
-            busy_poll: planted.busy_poll,
-            rereads_config: planted.reread_config,
-            asks: planted.n_plus_one.then(|| Redis::new(backend_at, Waiter::Loop, shared())),
-        };
+        let asks = planted.n_plus_one.then(|| Redis::new(backend_at, Waiter::Loop, shared()));
         let parts = Parts {
             world,
             gateway,
@@ -247,7 +241,7 @@ impl Server {
             autosave: options.autosave,
             items,
             config: home.beside("zone.toml"),
-            faults,
+            faults: Faults::planted(planted, asks),
             stop: Arc::clone(&stop),
         };
         let writes_each_line = planted.small_appends;

@@ -202,7 +202,6 @@ impl Spectator {
         } else {
             self.write_at_once(&header, &frame.body, books);
         }
-        books.spectators.longest_queue_bytes.raise_to(self.queue.len() as u64);
     }
 
     #[inline(never)]
@@ -214,6 +213,7 @@ impl Spectator {
         if kernel_has_room {
             self.flush(books);
         }
+        books.spectators.longest_queue_bytes.raise_to(self.queue.len() as u64);
     }
 
     /// Planted fault (`--nagle`): two small writes. The kernel holds the second one back until the first is acknowledged, and
@@ -222,7 +222,7 @@ impl Spectator {
     fn write_header_then_body(&mut self, header: &[u8], body: &[u8], books: &Books) {
         self.write_at_once(header, &[], books);
         self.write_at_once(&[], body, books);
-        // Something to do after the writes, so that the compiler cannot leave this function out of their stacks.
+        // Something to do after the calls, so that the compiler cannot leave this function out of their stacks.
         std::hint::black_box(self);
     }
 

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config;
 use crate::events::Events;
 use crate::gateway::{self, Gateway, Peer};
+use crate::options::FaultOptions;
 use crate::protocol::{ClientMessage, ENTRIES_AT_ONCE, Entry, ServerKind};
 use crate::redis::Redis;
 use crate::save::Saver;
@@ -42,7 +43,7 @@ struct Player {
 }
 
 /// What is wrong with the loop; nothing, if it is healthy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Faults {
     /// Saves the world itself.
     pub(crate) saves: bool,
@@ -52,6 +53,19 @@ pub(crate) struct Faults {
     pub(crate) rereads_config: bool,
     /// Asks the backend itself, for each item of a player.
     pub(crate) asks: Option<Redis>,
+}
+
+impl Faults {
+    /// Those that were asked for.
+    pub(crate) fn planted(options: &FaultOptions, asks: Option<Redis>) -> Self {
+        Self {
+            saves: options.autosave_on_tick,
+            chatty: options.chatty,
+            busy_poll: options.busy_poll,
+            rereads_config: options.reread_config,
+            asks,
+        }
+    }
 }
 
 /// What the loop is made of.
