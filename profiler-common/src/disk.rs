@@ -1,6 +1,37 @@
 //! What the kernel side of `disk` counts.
 
-use crate::counters;
+use crate::{counters, wire};
+
+/// Frames of a kernel stack that are kept, a power of two.
+pub const WAIT_FRAMES: usize = 16;
+
+wire! {
+    /// Key of a [`Wait`]: what an operation waits for, as the kernel functions that it is in show it.
+    pub struct WaitKey {
+        /// The address space.
+        pub space: u32,
+        /// Number of the file, as in [`IoKey`](crate::io::IoKey).
+        pub file: u32,
+        /// The operation.
+        pub operation: u64,
+        /// A hash of the frames.
+        pub place: u64,
+    }
+}
+
+wire! {
+    /// Waits of operations.
+    pub struct Wait {
+        /// How many have ended.
+        pub count: u64,
+        /// How long they took, in nanoseconds, until the thread ran again.
+        pub total_ns: u64,
+        /// The longest.
+        pub max_ns: u64,
+        /// Return addresses in the kernel, innermost first; zeroes behind the last.
+        pub frames: [u64; WAIT_FRAMES],
+    }
+}
 
 counters! {
     probes {
@@ -30,6 +61,8 @@ counters! {
     /// There was no memory for the sums of the file.
     LostCell = "lost_cell" in Exit as Lost,
 
+    /// There was no memory to note what operations waited for.
+    WaitLost = "wait_not_noted" in Exit as Quality,
     /// The thread ended before its operation did.
     EndedInCall = "ended_with_its_thread" in Enter as Quality,
     /// The operation counts for no file of its own: too many files, threads and operations have sums.

@@ -37,6 +37,12 @@ impl Task {
         Task(task)
     }
 
+    /// Where it is.
+    #[inline(always)]
+    pub fn pointer(self) -> *const u8 {
+        self.0
+    }
+
     /// A member, at an offset that the loader vouches for.
     #[inline(always)]
     pub fn member<T: Copy>(self, offset: u64) -> T {
@@ -117,6 +123,21 @@ impl<T> TaskStorage<T> {
                 bpf_get_current_task_btf().cast(),
                 ptr::null_mut(),
                 CREATE,
+            )
+        };
+        if value.is_null() { None } else { Some(value.cast()) }
+    }
+
+    /// The state of another thread, if it has one. Typed tracepoints may ask (Linux 5.11).
+    #[inline(always)]
+    pub fn of(&'static self, task: Task) -> Option<*mut T> {
+        // SAFETY: the map is a static, and the verifier knows the type of the task.
+        let value = unsafe {
+            bpf_task_storage_get(
+                ptr::from_ref(self).cast_mut().cast::<c_void>(),
+                task.pointer().cast_mut().cast(),
+                ptr::null_mut(),
+                0,
             )
         };
         if value.is_null() { None } else { Some(value.cast()) }

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use profiler_common::space::THREAD_SLOTS;
 
-use crate::atomic;
+use crate::{atomic, task::Task};
 
 /// The registers of different threads are in different pages.
 const PAGE_BITS: u32 = 12;
@@ -55,6 +55,13 @@ pub fn may_be_observed(registers: *const pt_regs) -> bool {
 unsafe fn registers(task: *mut c_void) -> *const pt_regs {
     // SAFETY: the caller vouches for the task.
     unsafe { bpf_task_pt_regs(task.cast::<task_struct>()) as *const pt_regs }
+}
+
+/// [`may_be_observed`] for any thread.
+#[inline(always)]
+pub fn may_be(task: Task) -> bool {
+    // SAFETY: the verifier knows the type of the task.
+    may_be_observed(unsafe { registers(task.pointer().cast_mut().cast()) })
 }
 
 /// Adds a thread that is to be observed.

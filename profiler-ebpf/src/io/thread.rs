@@ -57,6 +57,16 @@ pub fn known() -> Option<*mut IoThread> {
     if unsafe { (*thread).tid } != 0 { Some(thread) } else { None }
 }
 
+/// The record of any thread, if it has one.
+#[inline(always)]
+pub fn of(task: Task) -> Option<*mut IoThread> {
+    let number = IO_RECORDS.of(task)?;
+    // SAFETY: the thread's own number.
+    let thread = IO_THREADS.get_ptr_mut(unsafe { *number } as u32)?;
+    // SAFETY: record 0 belongs to no thread; others to this one.
+    if unsafe { (*thread).tid } != 0 { Some(thread) } else { None }
+}
+
 /// The record of a thread that has none yet, or whose record is to be described again. Null if its process is not observed, or if none is
 /// left.
 #[inline(never)]

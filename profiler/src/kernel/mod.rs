@@ -6,6 +6,7 @@ pub(crate) mod helpers;
 pub(crate) mod lockdown;
 pub(crate) mod perf;
 pub(crate) mod priority;
+pub(crate) mod symbols;
 pub(crate) mod ticks;
 pub(crate) mod types;
 pub(crate) mod uring;

@@ -4,6 +4,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod waits;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

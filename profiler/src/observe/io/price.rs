@@ -40,7 +40,7 @@ fn with_pricing<T>(shape: &'static Shape, then: impl FnOnce(&Pricing<'_>) -> T) 
             stacks: false,
             max_stacks: 16,
         };
-        let object = Probes::load(shape, limits, RECORD_OF_TOOL, &[], shared)?;
+        let object = Probes::load(shape, limits, RECORD_OF_TOOL, shared)?;
         let mut probes = Probes::over(object, shape, limits)?;
         probes.attach_once()?;
         Ok(Box::new(probes))

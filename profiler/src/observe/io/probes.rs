@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use profiler_common::{
     call::COMPAT,
     io::{CallUse, IoSettings, IoThread, SECOND_OPERATIONS, SECONDS, TABLED_CALLS},
-    ledger::{Entry, Ledger},
+    ledger::Entry,
 };
 
 use crate::{
@@ -63,6 +63,8 @@ pub(crate) struct Shape {
     pub(crate) kinds: u32,
     /// How a call is counted.
     pub(crate) use_of: fn(u64) -> CallUse,
+    /// Members of kernel structures that only its own programs read.
+    pub(crate) members: &'static [Member],
     /// The counters of its ledger.
     pub(crate) entries: &'static [Entry],
 }
@@ -107,17 +109,11 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// Creates the maps. `record_kind`: the kind of the records of single operations in the ring. `more`: members that only this tool reads.
+    /// Creates the maps. `record_kind`: the kind of the records of single operations in the ring.
     ///
     /// # Errors
     /// If the kernel has no types, lacks a member, does not let programs read its memory, or refuses a map.
-    pub(crate) fn load(
-        shape: &Shape,
-        limits: Limits,
-        record_kind: u8,
-        more: &[Member],
-        shared: Maps,
-    ) -> Result<Object> {
+    pub(crate) fn load(shape: &Shape, limits: Limits, record_kind: u8, shared: Maps) -> Result<Object> {
         if lockdown::is_confidential() {
             return Err(tried(format_args!("to find the files of calls"))
                 .because("the kernel does not let programs read its memory (lockdown=confidentiality)")
@@ -128,7 +124,7 @@ impl Probes {
         near(&types)?;
         let mut places = types.globals(&PLACES).map_err(lacks)?;
         places.extend(files::members::globals(&types).map_err(lacks)?);
-        places.extend(types.globals(more).map_err(lacks)?);
+        places.extend(types.globals(shape.members).map_err(lacks)?);
         let fetched = types.offset("task_struct", &["ioac", "read_bytes"]).unwrap_or(0).to_ne_bytes();
         let max_files = files::MAX_FILES.to_ne_bytes();
         let max_stacks = limits.max_stacks.to_ne_bytes();
@@ -225,10 +221,10 @@ impl Probes {
         counters(&self.object, self.shape.entries)
     }
 
-    /// One of the counters of the tool.
+    /// The descriptor of a map.
     ///
     /// # Errors
-    /// If the map cannot be read.
+    /// If there is no such map.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         self.object.map(name)
     }
@@ -268,9 +264,4 @@ fn types() -> Result<Types> {
 
 fn tried(what: std::fmt::Arguments<'_>) -> Error {
     Error::new(ErrorKind::Kernel, format_args!("tried {what}"))
-}
-
-/// The index of a counter in what [`Probes::counters`] returns.
-pub(crate) fn of<C: Ledger>(counters: &[u64], counter: C) -> u64 {
-    counters.get(counter.index()).copied().unwrap_or_default()
 }

@@ -77,10 +77,4 @@ impl Samples {
         self.left_out += self.longest.len().saturating_sub(MOST_KEPT) as u64;
         self.longest.truncate(MOST_KEPT);
     }
-
-    /// The stack in which the operations of one kind on a file took the most time, among those that were seen.
-    pub(crate) fn top_stack(&self, of: Of) -> Option<u32> {
-        let seen = self.stacks.range((of, 0)..=(of, u32::MAX));
-        seen.max_by_key(|(_, (count, total_ns))| (*total_ns, *count)).map(|((_, stack), _)| *stack)
-    }
 }

@@ -8,6 +8,7 @@ mod rules;
 mod tables;
 mod tool;
 mod turns;
+mod waits;
 
 use crate::tool::{About, foresight::Foresight};
 

@@ -9,14 +9,15 @@ use profiler_common::{io::IoSample, record::NO_STACK};
 
 use super::{
     args::{By, Options},
-    lines::{Line, Lines, What, lines},
+    lines::{File, Line, Lines, What, lines},
     operations::Operation,
+    waits::{Cause, Waited, Waits},
 };
 use crate::{
     kernel::calls,
     observe::{
         Observation, Part,
-        io::{Alive, Counted, Samples, Seconds, Sum, comm},
+        io::{Counted, Samples, Seconds, Sum, comm},
     },
     report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value, identity::identify},
     stack::own::{Named, Weight},
@@ -51,14 +52,22 @@ struct Stacks {
 }
 
 /// What the tables are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) on: &'a Observation<'a>,
+    pub(super) counted: &'a Counted,
+    pub(super) waits: &'a Waits,
+    pub(super) samples: &'a Samples,
+    pub(super) seconds: &'a Seconds,
+    pub(super) options: &'a Options,
+    /// Up to when it was counted, on the monotonic clock in nanoseconds.
+    pub(super) now_ns: u64,
+}
+
+/// All tables.
 pub(super) struct Tables<'a> {
-    on: &'a Observation<'a>,
+    given: Given<'a>,
     owners: Vec<(u32, u64)>,
-    samples: &'a Samples,
-    seconds: &'a Seconds,
-    options: &'a Options,
-    alive: &'a [Alive],
-    now_ns: u64,
     stacks: Stacks,
     pub(super) lines: Lines,
     /// What has rows in the table of files, in its order.
@@ -67,38 +76,20 @@ pub(super) struct Tables<'a> {
 
 impl<'a> Tables<'a> {
     /// Gathers what they are made from, and adds the stacks to the part.
-    pub(super) fn new(
-        on: &'a Observation<'a>,
-        counted: &'a Counted,
-        samples: &'a Samples,
-        seconds: &'a Seconds,
-        options: &'a Options,
-        now_ns: u64,
-        part: &mut Part,
-    ) -> Tables<'a> {
+    pub(super) fn new(given: Given<'a>, part: &mut Part) -> Tables<'a> {
+        let Given { on, counted, samples, .. } = given;
         let mut lines = lines(counted, samples, |file| on.files.of_operation(file));
         lines.retain(|what, _| !on.left_out.contains(&what.space));
         let mut order: Vec<What> = lines.keys().cloned().collect();
         order.sort_by_key(|what| Reverse(lines.get(what).map(|line| (line.sum.total_ns, line.sum.count))));
         let stacks = stacks(on, samples, part);
-        Tables {
-            on,
-            owners: on.owners(),
-            samples,
-            seconds,
-            options,
-            alive: &counted.alive,
-            now_ns,
-            stacks,
-            lines,
-            order,
-        }
+        Tables { given, owners: on.owners(), stacks, lines, order }
     }
 
     /// All tables, starting with the one that was asked for.
     pub(super) fn sections(&self) -> Vec<Section> {
         let mut sections = vec![self.files(), self.threads(), self.operations()];
-        let first = match self.options.by {
+        let first = match self.given.options.by {
             By::File => 0,
             By::Thread => 1,
             By::Operation => 2,
@@ -107,8 +98,11 @@ impl<'a> Tables<'a> {
             section.detail = index != first;
         }
         sections.swap(0, first);
-        if !self.samples.longest.is_empty() {
+        if !self.given.samples.longest.is_empty() {
             sections.push(self.slow());
+        }
+        if !self.given.waits.is_empty() {
+            sections.push(self.waits());
         }
         let now = self.now();
         if !now.rows.is_empty() {
@@ -119,7 +113,7 @@ impl<'a> Tables<'a> {
 
     /// The row of what was done, in the table of files.
     pub(super) fn row(&self, what: &What) -> Vec<RowRef> {
-        let section = if self.options.by == By::File { 0 } else { self.options.by as usize };
+        let section = if self.given.options.by == By::File { 0 } else { self.given.options.by as usize };
         let row = self.order.iter().position(|of| of == what);
         row.map(|row| RowRef { section, row }).into_iter().collect()
     }
@@ -142,7 +136,7 @@ impl<'a> Tables<'a> {
         rows: Vec<Row>,
         sums: &[Described],
     ) -> Section {
-        let pids: BTreeSet<u32> = self.on.spaces.iter().map(|space| space.process.pid()).collect();
+        let pids: BTreeSet<u32> = self.given.on.spaces.iter().map(|space| space.process.pid()).collect();
         let column = |(name, title, unit, role, shown): &Described| Column {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
@@ -167,7 +161,7 @@ impl<'a> Tables<'a> {
 
     fn cells(&self, sum: &Sum) -> Vec<Value> {
         // A rate is certain, because the count is. Below 10, a whole number would have too few digits.
-        let rate = match sum.count as f64 / self.on.lasted().as_secs_f64().max(1e-9) {
+        let rate = match sum.count as f64 / self.given.on.lasted().as_secs_f64().max(1e-9) {
             rate if rate >= 10.0 => Value::known(rate.round()),
             rate => Value::known(rate),
         };
@@ -253,34 +247,36 @@ impl<'a> Tables<'a> {
         columns.push(("longest_over_time", "Longest over time", Unit::Nanos, Role::Gauge, true));
         let title = "Operations, the most time first";
         let mut section = self.section("operations", title, &[OPERATION], rows.collect(), &columns);
-        if self.on.spaces.len() > 1 {
+        if self.given.on.spaces.len() > 1 {
             section.notes.push("values over time are of all processes together".to_owned());
         }
         section
     }
 
     fn series(&self, operation: Operation) -> [Value; 2] {
-        let (began_ns, lasted) = (self.on.began_ns(), self.on.lasted());
+        let (began_ns, lasted) = (self.given.on.began_ns(), self.given.on.lasted());
         let of = [operation.number()];
         let rates =
-            self.seconds.series(&of, "operations", Unit::PerSecond, began_ns, lasted, |of, length| {
+            self.given.seconds.series(&of, "operations", Unit::PerSecond, began_ns, lasted, |of, length| {
                 of.count as f64 / length
             });
-        let longest =
-            self.seconds.series(&of, "longest", Unit::Nanos, began_ns, lasted, |of, _| of.max_ns as f64);
+        let longest = self
+            .given
+            .seconds
+            .series(&of, "longest", Unit::Nanos, began_ns, lasted, |of, _| of.max_ns as f64);
         [Value::Series(rates), Value::Series(longest)]
     }
 
     fn slow(&self) -> Section {
-        let rows = self.samples.longest.iter().filter_map(|sample| {
+        let rows = self.given.samples.longest.iter().filter_map(|sample| {
             let operation = Operation::of_number(sample.operation as u32)?;
             let mut cells = self.whose(sample.space()).to_vec();
             cells.extend([
                 Value::Exact(sample.tid.into()),
                 Value::Name(comm(sample.comm)),
-                self.on.files.of_operation(sample.file),
+                self.given.on.files.of_operation(sample.file),
                 Value::Word(operation.name().to_owned()),
-                Value::Exact(sample.start_ns.saturating_sub(self.on.began_ns())),
+                Value::Exact(sample.start_ns.saturating_sub(self.given.on.began_ns())),
                 Value::Exact(sample.duration_ns),
                 Value::Word(calls::result(sample.result.cast_signed())),
                 Value::Exact(sample.device_bytes),
@@ -303,9 +299,10 @@ impl<'a> Tables<'a> {
         let mut section = self.section("slow", title, &keys, rows.collect(), &sums);
         section.number_rows();
         section.detail = true;
-        if self.samples.left_out > 0 {
-            let slow = units::exact_duration(self.options.slow);
-            let more = units::plural(self.samples.left_out as usize, "more operation", "more operations");
+        if self.given.samples.left_out > 0 {
+            let slow = units::exact_duration(self.given.options.slow);
+            let more =
+                units::plural(self.given.samples.left_out as usize, "more operation", "more operations");
             section.notes.push(format!("{more} took at least {slow} (--slow): only the longest are listed"));
         }
         section
@@ -315,13 +312,54 @@ impl<'a> Tables<'a> {
         self.stacks.places.get(&sample.stack()).copied()
     }
 
+    /// What operations wait for.
+    fn waits(&self) -> Section {
+        let mut sums: BTreeMap<(u16, File, Operation, &Cause, &str), Waited> = BTreeMap::new();
+        for (place, waited) in self.given.waits {
+            let Some(operation) = Operation::of_number(place.operation) else { continue };
+            let file = File::of(self.given.on.files.of_operation(place.file));
+            let key = (place.space, file, operation, &place.cause, place.function.as_str());
+            sums.entry(key).or_default().add(*waited);
+        }
+        let mut sorted: Vec<_> = sums.into_iter().collect();
+        sorted.sort_by_key(|(_, waited)| Reverse((waited.total_ns, waited.count)));
+        let rows = sorted.into_iter().map(|((space, file, operation, cause, function), waited)| {
+            let mut cells = self.whose(space).to_vec();
+            cells.extend([
+                file.value(),
+                Value::Word(operation.name().to_owned()),
+                Value::Word(cause.name().to_owned()),
+                match function {
+                    "" => Value::Unknown("the kernel does not show its addresses".to_owned()),
+                    name => Value::Word(name.to_owned()),
+                },
+                Value::Exact(waited.count),
+                Value::Exact(waited.total_ns),
+                Value::Exact(waited.max_ns),
+            ]);
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let keys = [
+            FILE,
+            OPERATION,
+            ("cause", "Waits for", Unit::None, Role::Key, true),
+            ("kernel_function", "In the kernel", Unit::None, Role::Key, true),
+        ];
+        let sums = [
+            ("waits", "Waits", Unit::Count, Role::Sum, true),
+            ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
+            ("max_ns", "Longest", Unit::Nanos, Role::Max, true),
+        ];
+        self.section("waits", "What operations wait for, the most time first", &keys, rows.collect(), &sums)
+    }
+
     /// Operations in progress.
     fn now(&self) -> Section {
-        let slow_ns = self.options.slow.as_nanos() as u64;
-        let rows = self.alive.iter().filter_map(|thread| {
+        let slow_ns = self.given.options.slow.as_nanos() as u64;
+        let rows = self.given.counted.alive.iter().filter_map(|thread| {
             let (operation, file, since_ns) = thread.now?;
             let operation = Operation::of_number(operation)?;
-            let took_ns = self.now_ns.saturating_sub(since_ns);
+            let took_ns = self.given.now_ns.saturating_sub(since_ns);
             if took_ns < slow_ns {
                 return None;
             }
@@ -330,7 +368,7 @@ impl<'a> Tables<'a> {
                 Value::Exact(thread.tid.into()),
                 Value::Name(thread.name.clone()),
                 Value::Word(operation.name().to_owned()),
-                self.on.files.of_operation(file),
+                self.given.on.files.of_operation(file),
                 Value::Exact(took_ns),
             ]);
             Some(Row { cells, stacks: Vec::new(), severity: None })

@@ -11,6 +11,7 @@ use profiler_common::{
     disk::Counter,
     io::IoSample,
     ledger::{Class, Ledger as _},
+    record::RECORD_OF_TOOL,
 };
 
 use super::{
@@ -19,7 +20,8 @@ use super::{
     findings::{self, Facts},
     lines::File,
     operations, rules,
-    tables::Tables,
+    tables::{Given, Tables},
+    waits::{self, Waits},
 };
 use crate::{
     capture::{
@@ -28,6 +30,7 @@ use crate::{
         uprobe::{Links, Loaded},
     },
     error::{Error, ErrorKind, Result},
+    kernel::symbols::Symbols,
     observe::{
         Beginning, Observation, Part,
         call_price::PerCall,
@@ -58,6 +61,7 @@ pub(super) static SHAPE: Shape = Shape {
     programs: &[
         ("disk_thread_exit", "sched_process_exit"),
         ("disk_exec", "sched_process_exec"),
+        ("disk_switch", "sched_switch"),
         ("disk_exit", "sys_exit"),
         ("disk_enter", "sys_enter"),
     ],
@@ -65,7 +69,16 @@ pub(super) static SHAPE: Shape = Shape {
     kinds: KINDS,
     use_of: operations::use_of,
     entries: Counter::ENTRIES,
+    members: &[("TASK_STATE", "task_struct", &["__state"])],
 };
+
+/// What was counted up to a moment.
+struct Snapshot {
+    counted: Counted,
+    waits: Waits,
+    counters: [u64; Counter::COUNT],
+    now_ns: u64,
+}
 
 /// The tool in one observation.
 pub(super) struct Disk {
@@ -76,7 +89,9 @@ pub(super) struct Disk {
     prices: Option<PerCall>,
     samples: Samples,
     seconds: Seconds,
-    read: Option<(Counted, [u64; Counter::COUNT], u64)>,
+    read: Option<Snapshot>,
+    /// Functions of the kernel, once some were looked up.
+    symbols: Option<Symbols>,
     /// What targets and their children had used at the start.
     families: Families,
 }
@@ -97,6 +112,7 @@ impl Disk {
             samples: Samples::default(),
             seconds: Seconds::default(),
             read: None,
+            symbols: None,
             families: Families::default(),
         }
     }
@@ -135,7 +151,7 @@ impl Tool for Disk {
 
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
         let (limits, kind) = (self.limits, beginning.record_kind);
-        Box::new(move |shared| Probes::load(&SHAPE, limits, kind, &[], shared))
+        Box::new(move |shared| Probes::load(&SHAPE, limits, kind, shared))
     }
 
     fn plan(&mut self, _: &mut Space, _: &mut Modules, _: Option<&[PathBuf]>) -> Vec<ModuleId> {
@@ -267,8 +283,12 @@ impl Tool for Disk {
 
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
         let now_ns = on.end_ns.unwrap_or_else(monotonic_ns);
-        let (counted, counters) = (Counted::read(self.probes()?)?, self.probes()?.counters()?);
-        self.read = Some((counted, counters, now_ns));
+        let mut symbols = self.symbols.take();
+        let probes = self.probes()?;
+        let (counted, counters) = (Counted::read(probes)?, probes.counters()?);
+        let waits = waits::read(probes, &mut symbols)?;
+        self.symbols = symbols;
+        self.read = Some(Snapshot { counted, waits, counters, now_ns });
         if let Some(probes) = &self.probes {
             self.seconds.look(probes)?;
         }
@@ -277,7 +297,7 @@ impl Tool for Disk {
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let (counted, counters, now_ns) = self.read.take().ok_or_else(|| {
+        let Snapshot { counted, waits, counters, now_ns } = self.read.take().ok_or_else(|| {
             Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
         })?;
         let names = counted.alive.iter().map(|thread| ((thread.space, thread.tid), thread.name.clone()));
@@ -285,8 +305,16 @@ impl Tool for Disk {
         let mut part = Part { settings, names: names.collect(), ..Part::default() };
         part.account::<Counter>(&counters);
         part.losses.extend(losses(&counters));
-        let tables =
-            Tables::new(on, &counted, &self.samples, &self.seconds, &self.options, now_ns, &mut part);
+        let given = Given {
+            on,
+            counted: &counted,
+            waits: &waits,
+            samples: &self.samples,
+            seconds: &self.seconds,
+            options: &self.options,
+            now_ns,
+        };
+        let tables = Tables::new(given, &mut part);
         part.sections = tables.sections();
         let facts = Facts {
             lines: &tables.lines,
@@ -345,6 +373,6 @@ pub(super) fn try_out() -> Result<()> {
     let ground =
         Ground::load(&GroundShape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
     let limits = Limits { threads: 1, cells: 2, histograms: 1, max_stacks: 16, ..Limits::default() };
-    let object = Probes::load(&SHAPE, limits, profiler_common::record::RECORD_OF_TOOL, &[], ground.shared())?;
+    let object = Probes::load(&SHAPE, limits, RECORD_OF_TOOL, ground.shared())?;
     Probes::over(object, &SHAPE, limits)?.attach_once()
 }

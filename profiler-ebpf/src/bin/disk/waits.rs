@@ -1,0 +1,144 @@
+//! What operations wait for: where in the kernel their threads stop running.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::{bpf_get_stack, bpf_ktime_get_ns, bpf_loop},
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
+use profiler_common::{
+    disk::{Counter, WAIT_FRAMES, Wait, WaitKey},
+    io::{CallUse, IoThread},
+};
+use profiler_ebpf::{atomic, io::thread, ledger, task::Task, threads};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
+/// Frames on top that belong to this program and to the tracepoint: there are as many in each stack.
+const OWN_FRAMES: u64 = 3;
+
+/// `task_struct.__state`, in bytes.
+#[unsafe(no_mangle)]
+static TASK_STATE: Global<u64> = Global::new(0);
+
+/// The loader sets the size.
+#[map]
+static WAITS: HashMap<WaitKey, Wait> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+/// Room for a wait that is new.
+#[map]
+static WAIT_ROOM: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
+
+/// Another thread runs: (preempted, previous task, next task, state of the previous).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_switch")]
+pub(crate) fn disk_switch(ctx: *mut c_void) -> i32 {
+    // SAFETY: arguments of which the verifier knows the types.
+    let (preempted, before, next) = unsafe {
+        let arguments = ctx.cast::<u64>();
+        (
+            arguments.read_volatile(),
+            Task::given(arguments.add(1).cast::<*const u8>().read_volatile()),
+            Task::given(arguments.add(2).cast::<*const u8>().read_volatile()),
+        )
+    };
+    if threads::may_be(next)
+        && let Some(thread) = thread::of(next)
+    {
+        // SAFETY: its record, which only programs on the thread itself write besides.
+        unsafe { goes_on(thread) };
+    }
+    if preempted & 0xff == 0
+        && threads::may_be(before)
+        && before.member::<u32>(TASK_STATE.load()) != 0
+        && let Some(thread) = thread::of(before)
+    {
+        // SAFETY: as above.
+        unsafe { stops(thread, ctx) };
+    }
+    0
+}
+
+#[inline(always)]
+unsafe fn key(thread: *const IoThread) -> WaitKey {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        WaitKey {
+            space: (*thread).space,
+            file: (&raw const (*thread).files).cast::<u32>().read_volatile(),
+            operation: CallUse::of_bits((*thread).used_as).operation().into(),
+            place: (*thread).wait,
+        }
+    }
+}
+
+/// A thread stops running.
+#[inline(always)]
+unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
+    // SAFETY: the caller vouches for the record; the room is a map value of this CPU, which no other program uses before this one ends.
+    unsafe {
+        if CallUse::of_bits((*thread).used_as).operation() == 0 {
+            return;
+        }
+        let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
+        let frames = &raw mut (*room).frames;
+        const BYTES: u32 = (WAIT_FRAMES * size_of::<u64>()) as u32;
+        let got = bpf_get_stack(ctx, frames.cast(), BYTES, OWN_FRAMES);
+        let mut sum = Frames { frames: frames.cast(), bytes: if got > 0 { got as u64 } else { 0 }, hash: 0 };
+        bpf_loop(WAIT_FRAMES as u32, add as *mut c_void, (&raw mut sum).cast(), 0);
+        (*thread).wait = (&raw const sum.hash).read_volatile();
+        (*thread).off_ns = bpf_ktime_get_ns();
+        let key = key(thread);
+        if WAITS.get_ptr_mut(key).is_none() {
+            (*room).count = 0;
+            (*room).total_ns = 0;
+            (*room).max_ns = 0;
+            let _ = WAITS.insert(key, *room, BPF_NOEXIST);
+        }
+    }
+}
+
+/// What the kernel's loop hands to each of its turns.
+struct Frames {
+    frames: *mut u64,
+    bytes: u64,
+    hash: u64,
+}
+
+/// Adds a frame to the hash, or clears what is behind the last.
+#[inline(never)]
+extern "C" fn add(turn: u32, sum: *mut c_void) -> i64 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
+    // SAFETY: the sum of `stops`, which waits for this loop; the mask keeps the index within the frames.
+    unsafe {
+        let sum = sum.cast::<Frames>();
+        let frame = (*sum).frames.add(turn as usize & (WAIT_FRAMES - 1));
+        if u64::from(turn) * 8 >= (*sum).bytes {
+            frame.write_volatile(0);
+        }
+        let hash = (*sum).hash;
+        (*sum).hash = (hash ^ hash >> 32 ^ frame.read_volatile()).wrapping_mul(MULTIPLIER);
+    }
+    0
+}
+
+/// A thread runs again.
+#[inline(always)]
+unsafe fn goes_on(thread: *mut IoThread) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let since_ns = (*thread).off_ns;
+        if since_ns == 0 {
+            return;
+        }
+        (*thread).off_ns = 0;
+        let waited_ns = bpf_ktime_get_ns().wrapping_sub(since_ns);
+        let Some(wait) = WAITS.get_ptr_mut(key(thread)) else { return ledger::count(Counter::WaitLost) };
+        atomic::add(&raw mut (*wait).count, 1);
+        atomic::add(&raw mut (*wait).total_ns, waited_ns);
+        if waited_ns > (*wait).max_ns {
+            (*wait).max_ns = waited_ns;
+        }
+    }
+}
