@@ -124,7 +124,7 @@ fn honest(pace: &Pace) -> Vec<HonestSite> {
         },
         HonestSite {
             name: "connections",
-            functions: &["server::host", "server::serve", "Visit::play"],
+            functions: &["websocket::host", "server::serve", "Visit::play"],
             life_s: Some(pace.session_mean.as_secs_f64()),
             why: "buffers of a connection, at both ends: they live as long as the visit",
         },
