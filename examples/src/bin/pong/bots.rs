@@ -1,19 +1,24 @@
 //! Players without patience: they come, play, chat, leave, and come back. Each is a real client over loopback.
 
+pub(crate) mod books;
+mod counted;
+mod frames;
+mod link;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_tungstenite::client_async_with_config;
-use tokio_tungstenite::tungstenite::Message;
 
+use self::books::{Books, Visiting};
+use self::link::Link;
 use crate::court::Side;
-use crate::options::Pace;
-use crate::protocol::{self, ClientMessage, ServerMessage, Snapshot, encode};
+use crate::options::{Options, Pace, Transport};
+use crate::protocol::{ClientMessage, ServerMessage, Snapshot};
 
 /// What bots say.
 pub(crate) const PHRASES: [&str; 8] = [
@@ -33,10 +38,21 @@ const AIM_ERROR: f32 = 12.0;
 const DEAD_ZONE: f32 = 2.0;
 
 /// Starts all bots.
-pub(crate) fn spawn_all(address: SocketAddr, seed: u64, pace: &Pace) {
-    for bot in 0..pace.bots {
-        tokio::spawn(live(reachable(address), seed, bot, pace.clone()));
+pub(crate) fn spawn_all(address: SocketAddr, options: &Options, books: &Arc<Books>) -> JoinSet<()> {
+    let home = Home { address: reachable(address), transport: options.transport, books: Arc::clone(books) };
+    let mut bots = JoinSet::new();
+    for bot in 0..options.pace.bots {
+        bots.spawn(live(home.clone(), options.seed, bot, options.pace.clone()));
     }
+    bots
+}
+
+/// Where bots play, and who keeps their books.
+#[derive(Debug, Clone)]
+struct Home {
+    address: SocketAddr,
+    transport: Transport,
+    books: Arc<Books>,
 }
 
 /// A bot's name. It is the same at every visit, so that regulars have a place on the leaderboard.
@@ -54,13 +70,15 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn live(address: SocketAddr, seed: u64, bot: u32, pace: Pace) {
+async fn live(home: Home, seed: u64, bot: u32, pace: Pace) {
     let name = name(bot);
     for number in 0.. {
         let mut visit = Visit::plan(seed, bot, number, &pace);
         tokio::time::sleep(visit.pause).await;
+        let visiting = Visiting::begin(&home.books);
         // A visit that breaks off is over; the bot comes back like everybody else.
-        let _ = visit.play(address, &name).await;
+        let outcome = visit.play(&home, &name).await;
+        visiting.end(&outcome);
     }
 }
 
@@ -84,30 +102,23 @@ impl Visit {
         Self { pause, stay, chat_every: pace.chat_every, rng }
     }
 
-    async fn play(&mut self, address: SocketAddr, name: &str) -> anyhow::Result<()> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let url = format!("ws://{address}/");
-        let (mut socket, _) = client_async_with_config(url, stream, Some(protocol::small_frames())).await?;
-        socket.send(Message::Text(encode(&ClientMessage::Hello { name: name.to_owned() }))).await?;
-
+    async fn play(&mut self, home: &Home, name: &str) -> anyhow::Result<()> {
+        let mut link = Link::join(home.transport, home.address, name, &home.books).await?;
         let leave = tokio::time::sleep(self.stay);
         let talk = tokio::time::sleep(exponential(&mut self.rng, self.chat_every));
         tokio::pin!(leave, talk);
         let mut player = Player::default();
         loop {
             tokio::select! {
-                () = &mut leave => return Ok(socket.close(None).await?),
+                () = &mut leave => return link.leave().await,
                 () = &mut talk => {
                     let text = PHRASES[self.rng.random_range(0..PHRASES.len())].to_owned();
-                    socket.send(Message::Text(encode(&ClientMessage::Say { text }))).await?;
+                    link.say(ClientMessage::Say { text }).await?;
                     talk.as_mut().reset(Instant::now() + exponential(&mut self.rng, self.chat_every));
                 }
-                frame = socket.next() => {
-                    let Some(frame) = frame else { return Ok(()) };
-                    let Message::Text(text) = frame? else { continue };
-                    if let Some(dir) = player.react(serde_json::from_str(&text)?, &mut self.rng) {
-                        socket.send(Message::Text(encode(&ClientMessage::Stick { dir }))).await?;
+                heard = link.hear() => for message in heard? {
+                    if let Some(dir) = player.react(message, &mut self.rng) {
+                        link.say(ClientMessage::Stick { dir }).await?;
                     }
                 }
             }
@@ -192,6 +203,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let ball = |y| Snapshot {
             tick: 0,
+            at_ns: 0,
             ball: Ball { x: 80.0, y, vx: -1.0, vy: 0.0 },
             paddles: [45.0, 45.0],
             score: [0, 0],

@@ -123,6 +123,12 @@ fn honest(pace: &Pace) -> Vec<HonestSite> {
             why: "a cache with a time to live",
         },
         HonestSite {
+            name: "books",
+            functions: &["Books::open"],
+            life_s: None,
+            why: "a table made at start and kept: it does not grow",
+        },
+        HonestSite {
             name: "connections",
             functions: &["websocket::host", "server::serve", "Visit::play"],
             life_s: Some(pace.session_mean.as_secs_f64()),

@@ -9,6 +9,7 @@
 
 mod bots;
 mod chat;
+mod clock;
 mod court;
 mod leaderboard;
 mod leaks;
@@ -29,6 +30,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::bots::books::Books;
 use crate::options::Options;
 use crate::server::World;
 
@@ -63,12 +65,19 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let world = Arc::new(World::new(&options, lobby));
     tokio::spawn(lobby::pair_up(Arc::clone(&world), arrivals, options.seed));
     tokio::spawn(server::keep_house(Arc::clone(&world)));
-    bots::spawn_all(address, options.seed, &options.pace);
+    let books = Arc::new(Books::open()?);
+    let mut bots = bots::spawn_all(address, &options, &books);
 
     tokio::select! {
-        served = server::serve(listener, world) => served.context("accepting players"),
-        () = stop_asked(&mut terminate, &mut interrupt, options.run_for) => Ok(()),
+        served = server::serve(listener, world) => served.context("accepting players")?,
+        () = stop_asked(&mut terminate, &mut interrupt, options.run_for) => {}
     }
+    if options.books {
+        // What is closed is not written to any more.
+        bots.shutdown().await;
+        print_line(&serde_json::to_string(&books.close(&options))?)?;
+    }
+    Ok(())
 }
 
 /// Resolves at the first of SIGTERM, SIGINT and the end of `run_for`.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum};
+use serde::Serialize;
 
 use crate::leaks::{self, Leak};
 
@@ -14,6 +15,10 @@ pub(crate) struct Options {
     /// Address to listen on; port 0 takes a free one, which is printed
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
+
+    /// How players and server talk
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Transport::WebSocket)]
+    pub(crate) transport: Transport,
 
     /// Seed of everything that is drawn: the same seed plans the same visits
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -31,6 +36,10 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) explain_leaks: bool,
 
+    /// Print at the end, as one line of JSON, what the bots sent and received, and how old the state was that they saw
+    #[arg(long)]
+    pub(crate) books: bool,
+
     #[command(flatten)]
     pub(crate) pace: Pace,
 }
@@ -40,6 +49,15 @@ impl Options {
     pub(crate) fn plants(&self, leak: Leak) -> bool {
         self.leak.contains(&leak)
     }
+}
+
+/// How the messages of the game travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[value(rename_all = "lower")]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transport {
+    /// A connection per visit, which both sides write to
+    WebSocket,
 }
 
 /// How much happens, and how long things live.

@@ -44,7 +44,10 @@ pub(crate) enum ServerMessage {
 /// One tick of a room. It carries the names, so that who starts to watch in the middle sees a full scoreboard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
+    /// Number of the tick, from 1 in every match.
     pub(crate) tick: u64,
+    /// When it began, in nanoseconds: see [`crate::clock`].
+    pub(crate) at_ns: u64,
     pub(crate) ball: Ball,
     pub(crate) paddles: [f32; 2],
     pub(crate) score: [u32; 2],
@@ -86,6 +89,7 @@ mod tests {
         );
         let state = ServerMessage::State(Snapshot {
             tick: 7,
+            at_ns: 116_666_667,
             ball: Ball { x: 80.0, y: 45.0, vx: 1.0, vy: -1.0 },
             paddles: [45.0, 40.5],
             score: [1, 0],
@@ -94,7 +98,7 @@ mod tests {
         let text = encode(&state);
         assert_eq!(
             text.as_str(),
-            r#"{"type":"state","tick":7,"ball":{"x":80.0,"y":45.0,"vx":1.0,"vy":-1.0},"paddles":[45.0,40.5],"score":[1,0],"players":["ada","bot"]}"#
+            r#"{"type":"state","tick":7,"at_ns":116666667,"ball":{"x":80.0,"y":45.0,"vx":1.0,"vy":-1.0},"paddles":[45.0,40.5],"score":[1,0],"players":["ada","bot"]}"#
         );
         assert_eq!(serde_json::from_str::<ServerMessage>(&text).unwrap(), state);
     }

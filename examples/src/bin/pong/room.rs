@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::clock;
 use crate::court::{Court, Side, TICK_HZ};
 use crate::protocol::{ServerMessage, Snapshot, encode};
 use crate::server::{World, lock};
@@ -40,12 +41,13 @@ impl Seat {
 /// Plays one match, until somebody has won or left; then everybody who is still here lines up again.
 pub(crate) async fn run(world: Arc<World>, room: u64, seats: [Seat; 2], mut court: Court) {
     introduce(&world, room, &seats);
-    let mut clock = tokio::time::interval(Duration::from_secs(1) / TICK_HZ);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut interval = tokio::time::interval(Duration::from_secs(1) / TICK_HZ);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
 
     let mut tick = 0;
     let winner = loop {
-        clock.tick().await;
+        interval.tick().await;
+        let at_ns = clock::now_ns();
         match [seats[0].has_left(), seats[1].has_left()] {
             [false, false] => {}
             [true, false] => break Some(Side::Right),
@@ -54,7 +56,7 @@ pub(crate) async fn run(world: Arc<World>, room: u64, seats: [Seat; 2], mut cour
         }
         court.step(seats.each_ref().map(|seat| seat.stick.load(Ordering::Relaxed)), 1.0 / TICK_HZ as f32);
         tick += 1;
-        let snapshot = encode(&ServerMessage::State(snapshot(&court, tick, &seats)));
+        let snapshot = encode(&ServerMessage::State(snapshot(&court, tick, at_ns, &seats)));
         seats.iter().for_each(|seat| seat.push(snapshot.clone()));
         if let Some(winner) = court.winner() {
             break Some(winner);
@@ -82,9 +84,10 @@ fn introduce(world: &World, room: u64, seats: &[Seat; 2]) {
     }
 }
 
-fn snapshot(court: &Court, tick: u64, seats: &[Seat; 2]) -> Snapshot {
+fn snapshot(court: &Court, tick: u64, at_ns: u64, seats: &[Seat; 2]) -> Snapshot {
     Snapshot {
         tick,
+        at_ns,
         ball: court.ball,
         paddles: court.paddles,
         score: court.score,
