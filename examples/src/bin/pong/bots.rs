@@ -4,6 +4,8 @@ pub(crate) mod books;
 mod counted;
 mod frames;
 mod link;
+mod polling;
+mod requests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

@@ -4,7 +4,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::bots::{self, PHRASES};
-use crate::options::{Options, Pace};
+use crate::court::TICK_HZ;
+use crate::options::{Options, Pace, Transport};
 use crate::sessions;
 
 /// A fault that can be planted.
@@ -63,7 +64,7 @@ impl Expectations {
             bytes_per_hour: leak.bytes_per_hour(pace).round() as u64,
             healthy_life_s: leak.healthy_life_s(pace),
         });
-        Self { leaks: leaks.into(), honest: honest(pace) }
+        Self { leaks: leaks.into(), honest: honest(options.transport, pace) }
     }
 }
 
@@ -102,7 +103,18 @@ impl Leak {
     }
 }
 
-fn honest(pace: &Pace) -> Vec<HonestSite> {
+fn honest(transport: Transport, pace: &Pace) -> Vec<HonestSite> {
+    let (connections, messages, message_life_s): (&[_], &[_], _) = match transport {
+        Transport::WebSocket => {
+            (&["server::serve", "websocket::host", "Visit::play"], &["protocol::encode", "room::run"], 0.001)
+        }
+        // A message is kept until the next poll confirms it: for a tick.
+        Transport::LongPoll => (
+            &["server::serve", "longpoll::host", "Visit::play"],
+            &["protocol::encode", "protocol::batch", "room::run"],
+            1.0 / f64::from(TICK_HZ),
+        ),
+    };
     vec![
         HonestSite {
             name: "leaderboard",
@@ -130,15 +142,15 @@ fn honest(pace: &Pace) -> Vec<HonestSite> {
         },
         HonestSite {
             name: "connections",
-            functions: &["websocket::host", "server::serve", "Visit::play"],
+            functions: connections,
             life_s: Some(pace.session_mean.as_secs_f64()),
             why: "buffers of a connection, at both ends: they live as long as the visit",
         },
         HonestSite {
             name: "snapshots",
-            functions: &["protocol::encode", "room::run"],
-            life_s: Some(0.001),
-            why: "churn: one message per room and tick, freed when it is sent",
+            functions: messages,
+            life_s: Some(message_life_s),
+            why: "churn: one message per room and tick, freed when it has arrived",
         },
     ]
 }

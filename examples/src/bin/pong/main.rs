@@ -11,6 +11,7 @@ mod bots;
 mod chat;
 mod clock;
 mod court;
+mod http;
 mod leaderboard;
 mod leaks;
 mod lobby;
@@ -69,7 +70,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let mut bots = bots::spawn_all(address, &options, &books);
 
     tokio::select! {
-        served = server::serve(listener, world) => served.context("accepting players")?,
+        served = server::serve(listener, options.transport, world) => served.context("accepting players")?,
         () = stop_asked(&mut terminate, &mut interrupt, options.run_for) => {}
     }
     if options.books {

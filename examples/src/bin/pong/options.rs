@@ -58,6 +58,8 @@ impl Options {
 pub(crate) enum Transport {
     /// A connection per visit, which both sides write to
     WebSocket,
+    /// HTTP/1.1 requests, which the server answers when there is something new
+    LongPoll,
 }
 
 /// How much happens, and how long things live.

@@ -1,4 +1,7 @@
-//! What goes over the wire: JSON text frames, each an object with a `type`.
+//! What goes over the wire: JSON objects with a `type`. Over WebSocket each is a text frame; what long polling packs
+//! them into stands in `server/longpoll.rs`.
+
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -13,11 +16,14 @@ pub(crate) const NAME_CHARS: usize = 24;
 /// Longest chat line, in characters; the rest is cut off.
 pub(crate) const CHAT_CHARS: usize = 200;
 
+/// Bytes that are read at once.
+pub(crate) const READ_BYTES: usize = 4 * 1024;
+
 /// What a player sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ClientMessage {
-    /// The first message of every connection.
+    /// The first message of every visit.
     Hello { name: String },
     /// Where the paddle shall go: negative is up, positive down, 0 stays.
     Stick { dir: i8 },
@@ -61,6 +67,29 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> Utf8Bytes {
     serde_json::to_string(message).map_or_else(|_| Utf8Bytes::from_static("{}"), Utf8Bytes::from)
 }
 
+/// Messages that answer a poll, as [`Batch`] reads them. `next` is the number of the one that comes after them.
+#[inline(never)]
+pub(crate) fn batch<'a>(next: u64, messages: impl ExactSizeIterator<Item = &'a Utf8Bytes> + Clone) -> String {
+    let length = messages.clone().map(|message| message.len() + 1).sum::<usize>();
+    let mut text = String::with_capacity(length + r#"{"next":,"messages":[]}"#.len() + 20);
+    // Writing to a String cannot fail.
+    let _ = write!(text, r#"{{"next":{next},"messages":["#);
+    for (place, message) in messages.enumerate() {
+        text.push_str(if place == 0 { "" } else { "," });
+        text.push_str(message);
+    }
+    text.push_str("]}");
+    text
+}
+
+/// The answer to a poll.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct Batch {
+    /// What to ask for in the next poll.
+    pub(crate) next: u64,
+    pub(crate) messages: Vec<ServerMessage>,
+}
+
 /// At most `chars` characters of what a player sent.
 pub(crate) fn cut(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).map_or(text, |(end, _)| text.split_at(end).0)
@@ -70,7 +99,7 @@ pub(crate) fn cut(text: &str, chars: usize) -> &str {
 /// The longest message is a full batch of the longest chat lines, every character escaped: 45 KiB.
 pub(crate) fn small_frames() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
+        .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(256 * 1024)
         .max_message_size(Some(64 * 1024))
@@ -101,6 +130,17 @@ mod tests {
             r#"{"type":"state","tick":7,"at_ns":116666667,"ball":{"x":80.0,"y":45.0,"vx":1.0,"vy":-1.0},"paddles":[45.0,40.5],"score":[1,0],"players":["ada","bot"]}"#
         );
         assert_eq!(serde_json::from_str::<ServerMessage>(&text).unwrap(), state);
+    }
+
+    #[test]
+    fn a_batch_is_read_as_it_was_written() {
+        let welcome = |session| ServerMessage::Welcome { session, online: 1 };
+        for count in 0..3 {
+            let texts: Vec<_> = (0..count).map(|session| encode(&welcome(session))).collect();
+            let text = batch(u64::MAX, texts.iter());
+            let read = Batch { next: u64::MAX, messages: (0..count).map(welcome).collect() };
+            assert_eq!(serde_json::from_str::<Batch>(&text).unwrap(), read);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The state that everybody shares, and the door: one task per connection.
 
 mod feed;
+mod guests;
+mod longpoll;
 mod websocket;
 
 use std::io;
@@ -14,14 +16,15 @@ use crate::chat::ChatHistory;
 use crate::leaderboard::Leaderboard;
 use crate::leaks::Leak;
 use crate::lobby::Lobby;
-use crate::options::Options;
+use crate::options::{Options, Transport};
 use crate::profiles::ProfileCache;
 use crate::protocol::{self, CHAT_CHARS, ClientMessage};
+use crate::server::guests::Guests;
 use crate::sessions::{SessionId, SessionStore};
 
-/// How often expired player cards are dropped.
+/// How often expired player cards are dropped, and players who have gone.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
-/// How long a connection may take to say hello.
+/// How long a connection may take to say hello, or to complete what it has begun to say.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
 /// The whole state of the server. Locks are held for a few lines each and never across an await; where two are
@@ -32,6 +35,8 @@ pub(crate) struct World {
     pub(crate) chat: Mutex<ChatHistory>,
     pub(crate) profiles: Mutex<ProfileCache>,
     pub(crate) leaderboard: Mutex<Leaderboard>,
+    /// Only with long polling: over WebSocket a visit is a connection.
+    pub(crate) guests: Mutex<Guests>,
     pub(crate) lobby: Lobby,
 }
 
@@ -43,6 +48,7 @@ impl World {
             chat: Mutex::new(ChatHistory::restore(options.pace.chat_keep, options.plants(Leak::Chat))),
             profiles: Mutex::new(ProfileCache::new(options.pace.profile_ttl)),
             leaderboard: Mutex::new(Leaderboard::open()),
+            guests: Mutex::default(),
             lobby,
         }
     }
@@ -54,10 +60,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Accepts players until the listener breaks.
-pub(crate) async fn serve(listener: TcpListener, world: Arc<World>) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, transport: Transport, world: Arc<World>) -> io::Result<()> {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(websocket::host(stream, Arc::clone(&world)))),
+            Ok((stream, _)) => {
+                let world = Arc::clone(&world);
+                drop(match transport {
+                    Transport::WebSocket => tokio::spawn(websocket::host(stream, world)),
+                    Transport::LongPoll => tokio::spawn(longpoll::host(stream, world)),
+                });
+            }
             Err(error) if passes(&error) => tokio::time::sleep(Duration::from_millis(10)).await,
             Err(error) => return Err(error),
         }
@@ -77,6 +89,7 @@ pub(crate) async fn keep_house(world: Arc<World>) {
     loop {
         clock.tick().await;
         lock(&world.profiles).sweep(Instant::now());
+        longpoll::sweep(&world);
     }
 }
 

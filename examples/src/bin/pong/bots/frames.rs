@@ -22,14 +22,20 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Connects and shakes hands.
-    pub(super) async fn open(address: SocketAddr, books: &Arc<Books>) -> anyhow::Result<Self> {
+    /// Connects, shakes hands and says hello.
+    pub(super) async fn join(
+        address: SocketAddr,
+        hello: &ClientMessage,
+        books: &Arc<Books>,
+    ) -> anyhow::Result<Self> {
         let stream = connect(address, books).await?;
         let url = format!("ws://{address}/");
         books.sent.add_exchange();
         let (socket, _) = client_async_with_config(url, stream, Some(protocol::small_frames())).await?;
         books.received.add_exchange();
-        Ok(Self { socket, books: Arc::clone(books) })
+        let mut frames = Self { socket, books: Arc::clone(books) };
+        frames.say(hello).await?;
+        Ok(frames)
     }
 
     pub(super) async fn say(&mut self, message: &ClientMessage) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::books::Books;
 use super::counted::Counted;
 use super::frames::Frames;
+use super::polling::Polling;
 use crate::options::Transport;
 use crate::protocol::{ClientMessage, ServerMessage};
 
@@ -23,6 +24,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 enum Carrier {
     WebSocket(Box<Frames>),
+    LongPoll(Box<Polling>),
 }
 
 /// What came at once.
@@ -41,12 +43,13 @@ impl Link {
         name: &str,
         books: &Arc<Books>,
     ) -> anyhow::Result<Self> {
+        let hello = ClientMessage::Hello { name: name.to_owned() };
+        books.sent.add_message();
         let carrier = match transport {
-            Transport::WebSocket => Carrier::WebSocket(Box::new(Frames::open(address, books).await?)),
+            Transport::WebSocket => Carrier::WebSocket(Box::new(Frames::join(address, &hello, books).await?)),
+            Transport::LongPoll => Carrier::LongPoll(Box::new(Polling::join(address, &hello, books).await?)),
         };
-        let mut link = Self { carrier, books: Arc::clone(books), next_tick: 1 };
-        link.say(ClientMessage::Hello { name: name.to_owned() }).await?;
-        Ok(link)
+        Ok(Self { carrier, books: Arc::clone(books), next_tick: 1 })
     }
 
     /// Says something.
@@ -54,6 +57,10 @@ impl Link {
         self.books.sent.add_message();
         match &mut self.carrier {
             Carrier::WebSocket(frames) => frames.say(&message).await,
+            Carrier::LongPoll(polling) => {
+                polling.say(message);
+                Ok(())
+            }
         }
     }
 
@@ -62,6 +69,7 @@ impl Link {
     pub(super) async fn hear(&mut self) -> anyhow::Result<Vec<ServerMessage>> {
         let Heard { messages, at_ns } = match &mut self.carrier {
             Carrier::WebSocket(frames) => frames.hear().await?,
+            Carrier::LongPoll(polling) => polling.hear().await?,
         };
         for message in &messages {
             self.books.hear(message, at_ns, &mut self.next_tick);
@@ -73,6 +81,7 @@ impl Link {
     pub(super) async fn leave(self) -> anyhow::Result<()> {
         match self.carrier {
             Carrier::WebSocket(frames) => frames.leave().await,
+            Carrier::LongPoll(polling) => polling.leave().await,
         }
     }
 }

@@ -51,6 +51,11 @@ impl Feed {
         }
     }
 
+    /// Takes what the room has sent besides.
+    pub(super) fn ready(&mut self, queue: &mut VecDeque<Utf8Bytes>) {
+        queue.extend(std::iter::from_fn(|| self.outgoing.try_recv().ok()));
+    }
+
     /// Chat and notices since the last time.
     fn what_is_new(&mut self, world: &World) -> Vec<ServerMessage> {
         let mut messages = Vec::new();
