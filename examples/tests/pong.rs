@@ -93,12 +93,11 @@ fn nonsense_costs_only_the_one_who_sends_it() {
     rude.send(Message::text("not json")).unwrap();
     assert!(rude.read().is_err() || rude.read().is_err(), "no name, no play");
 
-    let Player::WebSocket(mut guest) = Player::join("websocket", pong.address, &"g".repeat(100)) else {
-        unreachable!()
-    };
-    guest.send(Message::text(json!({ "type": "no such type" }).to_string())).unwrap();
-    guest.send(Message::text("[[[[")).unwrap();
-    let mut guest = Player::WebSocket(guest);
+    let mut guest = web_socket(pong.address);
+    for text in [&hello(&"g".repeat(100)), r#"{"type":"no such type"}"#, "[[[["] {
+        guest.send(Message::text(text)).unwrap();
+    }
+    let mut guest = Player::WebSocket(Box::new(guest));
     assert_eq!(guest.hear("match")["opponent"], "bot-0000");
     let names = guest.hear("state")["players"].clone();
     assert!(names.as_array().unwrap().contains(&json!("g".repeat(24))), "{names}");
@@ -156,10 +155,12 @@ fn books_tell_what_long_polling_costs_more_for_the_same_game() {
         let delay = |cell| number(books, "snapshots", cell);
         assert!(delay("delay_p50_us") > 0.0 && delay("delay_p50_us") <= delay("delay_p99_us"), "{books}");
     }
-    // A frame for each message, and three for each visit: the handshake and the goodbye.
-    let around = number(&frames, "visits", "begun") + number(&frames, "visits", "ended");
+    // A frame for each message, a handshake for each visit and a goodbye for each that has ended. Of those that were
+    // cut short, one may not be in all of these books.
+    let [begun, ended] = ["begun", "ended"].map(|visits| number(&frames, "visits", visits));
     let sent = |table| number(&frames, table, "sent");
-    assert_eq!(sent("exchanges"), sent("messages") + around, "{frames}");
+    let difference = sent("exchanges") - (sent("messages") + begun + ended);
+    assert!(difference.abs() <= begun - ended, "{difference}: {frames}");
 
     // A request for each answer, with the fields that a browser sends.
     let per_bot_s = |books, table, way: &str| number(books, table, &format!("{way}_per_bot_s"));
@@ -175,8 +176,8 @@ fn books_tell_what_long_polling_costs_more_for_the_same_game() {
 }
 
 /// A server for long polling, with one player who waits in the lobby.
-fn with_longpoll(flags: &str) -> (Pong, LongPoll) {
-    let pong = Pong::start(&format!("--transport longpoll {flags}"));
+fn with_longpoll() -> (Pong, LongPoll) {
+    let pong = Pong::start("--transport longpoll");
     let player = LongPoll::join(pong.address, "ada");
     (pong, player)
 }
@@ -195,7 +196,7 @@ fn lines(player: &mut LongPoll, count: usize) -> Vec<String> {
 
 #[test]
 fn long_polling_delivers_each_line_once_and_in_order() {
-    let (pong, mut ada) = with_longpoll("");
+    let (pong, mut ada) = with_longpoll();
     let mut bob = LongPoll::join(pong.address, "bob");
     for round in 0..12 {
         let said: Vec<_> = (0..7).map(|number| format!("line {}", round * 7 + number)).collect();
@@ -216,7 +217,7 @@ fn long_polling_delivers_each_line_once_and_in_order() {
 
 #[test]
 fn who_asks_for_nothing_any_more_has_left() {
-    let (pong, mut ada) = with_longpoll("");
+    let (pong, mut ada) = with_longpoll();
     let bob = LongPoll::join(pong.address, "bob");
     ada.hear("state");
     let (session, asked) = (bob.session, Instant::now());
@@ -241,7 +242,7 @@ fn who_asks_for_nothing_any_more_has_left() {
 
 #[test]
 fn what_is_malformed_is_refused_and_loses_nothing() {
-    let (pong, mut ada) = with_longpoll("");
+    let (pong, mut ada) = with_longpoll();
     let mut rude = Http::open(pong.address);
     for body in ["", "{", "[]", r#"{"type":"stick","dir":1}"#, r#"{"type":"hello"}"#] {
         assert_eq!(rude.ask("POST", "/join", body).0, 400, "{body}");

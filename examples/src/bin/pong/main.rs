@@ -4,7 +4,10 @@
 //! can be planted by flag (`--leak sessions`, `--leak chat`); beside them lives honest memory that a leak hunter
 //! must *not* blame: tables made at start, a cache with a time to live, and a lot of churn.
 //!
-//! Where to read: [`court`] is the game, [`room`] the 60 Hz loop, [`server`] the connection, [`bots`] the players.
+//! The same game also runs over HTTP long polling (`--transport longpoll`), and the bots can tell what that costs
+//! (`--books`).
+//!
+//! Where to read: [`court`] is the game, [`room`] the 60 Hz loop, [`server`] the connections, [`bots`] the players.
 //! The state is in [`sessions`], [`chat`], [`profiles`] and [`leaderboard`]; what is planted where is in [`leaks`].
 
 mod bots;

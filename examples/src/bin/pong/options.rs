@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::leaks::{self, Leak};
 
-/// A WebSocket Pong server with bots, and faults planted by flags.
+/// A Pong server for WebSocket or long polling, with bots, and faults planted by flags.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pong", version, after_long_help = leaks::help())]
 pub(crate) struct Options {
@@ -157,6 +157,15 @@ mod tests {
         let options = Options::parse_from(["pong", "--bots", "65"]);
         assert_eq!(options.pace.visits_per_s(), 10.0);
         assert_eq!(options.pace.chat_lines_per_s(), 30.0);
+    }
+
+    #[test]
+    fn players_use_web_sockets_unless_told_otherwise() {
+        let transport = |flags: &[&str]| Options::try_parse_from(flags).map(|options| options.transport).ok();
+        assert_eq!(transport(&["pong"]), Some(Transport::WebSocket));
+        assert_eq!(transport(&["pong", "--transport", "websocket"]), Some(Transport::WebSocket));
+        assert_eq!(transport(&["pong", "--transport", "longpoll"]), Some(Transport::LongPoll));
+        assert_eq!(transport(&["pong", "--transport", "pigeons"]), None);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) struct Heard {
 }
 
 impl Link {
-    /// Connects and says hello.
+    /// Connects and says hello. The books have the hello once it has gone out.
     pub(super) async fn join(
         transport: Transport,
         address: SocketAddr,
@@ -44,11 +44,11 @@ impl Link {
         books: &Arc<Books>,
     ) -> anyhow::Result<Self> {
         let hello = ClientMessage::Hello { name: name.to_owned() };
-        books.sent.add_message();
         let carrier = match transport {
             Transport::WebSocket => Carrier::WebSocket(Box::new(Frames::join(address, &hello, books).await?)),
             Transport::LongPoll => Carrier::LongPoll(Box::new(Polling::join(address, &hello, books).await?)),
         };
+        books.sent.add_message();
         Ok(Self { carrier, books: Arc::clone(books), next_tick: 1 })
     }
 

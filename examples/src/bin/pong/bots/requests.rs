@@ -71,8 +71,8 @@ impl Requests {
     }
 }
 
-/// What a browser puts into every request that a page makes by `fetch`, and no page can leave out: long polling pays
-/// for it with each poll. These are the fields of Firefox on Linux; other browsers send as much or more.
+/// What a browser adds to every request that a page makes by `fetch`: long polling pays for it with each poll. These
+/// are the fields that Firefox sends on Linux.
 fn fields_of_a_browser(address: SocketAddr) -> String {
     format!(
         "Host: {address}\r\n\
