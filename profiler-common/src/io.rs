@@ -1,8 +1,11 @@
 //! Operations of system calls on files: what threads read, write, sync and look up, by file. Tools choose which kinds of files they count
 //! and number the operations as they like.
 
+mod call;
+
+pub use self::call::CallUse;
 use crate::{
-    file::{NO_FILE, Unknown, calls::FileUse},
+    file::{NO_FILE, Unknown},
     histogram::BUCKETS,
     wire,
 };
@@ -36,151 +39,6 @@ pub const fn number(file: u32) -> Result<u32, u32> {
 
 /// Calls of each kind that have an entry in the table of calls: numbers below this one, native, and as many of i386.
 pub const TABLED_CALLS: usize = 512;
-
-/// How a call is counted: how it uses files, and which operations that is.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallUse(u64);
-
-const OPERATION_SHIFT: u32 = 32;
-const SECOND_SHIFT: u32 = 40;
-const OPERATION: u64 = 0xff;
-const IN_BYTES: u64 = 1 << 48;
-const WAITS: u64 = 1 << 49;
-const OF_PATH: u64 = 1 << 50;
-const MOVES: u64 = 1 << 51;
-const READS_FIRST: u64 = 1 << 52;
-const TIMES_OUT: u64 = 1 << 53;
-
-impl CallUse {
-    /// It is not counted.
-    pub const NONE: CallUse = CallUse(0);
-
-    /// A call that uses files so, as this operation on the first of them.
-    #[must_use]
-    pub const fn new(used: FileUse, operation: u32) -> CallUse {
-        CallUse(used.bits() & (u32::MAX as u64) | (operation as u64 & OPERATION) << OPERATION_SHIFT)
-    }
-
-    /// From [`CallUse::bits`].
-    #[must_use]
-    #[inline(always)]
-    pub const fn of_bits(bits: u64) -> CallUse {
-        CallUse(bits)
-    }
-
-    /// As a number, for a map.
-    #[must_use]
-    pub const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// The operation on its second file.
-    #[must_use]
-    pub const fn with_second(self, operation: u32) -> CallUse {
-        CallUse(self.0 | (operation as u64 & OPERATION) << SECOND_SHIFT)
-    }
-
-    /// Of two files, it reads the first.
-    #[must_use]
-    pub const fn reading_first(self) -> CallUse {
-        CallUse(self.0 | READS_FIRST)
-    }
-
-    /// Whether it reads the first of two files.
-    #[must_use]
-    #[inline(always)]
-    pub const fn reads_first(self) -> bool {
-        self.0 & READS_FIRST != 0
-    }
-
-    /// Its result is a number of bytes.
-    #[must_use]
-    pub const fn in_bytes(self) -> CallUse {
-        CallUse(self.0 | IN_BYTES)
-    }
-
-    /// It uses no file that is counted, and waits for a time to be over, which divides the life of a thread into turns.
-    #[must_use]
-    pub const fn waiting() -> CallUse {
-        CallUse(WAITS)
-    }
-
-    /// It is counted for the path that it names, even if it opens a file.
-    #[must_use]
-    pub const fn of_path(self) -> CallUse {
-        CallUse(self.0 | OF_PATH)
-    }
-
-    /// It waits, and reports the end of its time as `ETIMEDOUT` instead of 0.
-    #[must_use]
-    pub const fn timing_out(self) -> CallUse {
-        CallUse(self.0 | TIMES_OUT)
-    }
-
-    /// Whether this result of a call that waits means that its time was over.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_over(self, result: u64) -> bool {
-        const ETIMEDOUT: u64 = -110i64 as u64;
-        result == if self.0 & TIMES_OUT != 0 { ETIMEDOUT } else { 0 }
-    }
-
-    /// It may give files other paths.
-    #[must_use]
-    pub const fn moving(self) -> CallUse {
-        CallUse(self.0 | MOVES)
-    }
-
-    /// Whether it may give files other paths.
-    #[must_use]
-    #[inline(always)]
-    pub const fn moves(self) -> bool {
-        self.0 & MOVES != 0
-    }
-
-    /// How it uses files.
-    #[must_use]
-    #[inline(always)]
-    pub const fn files(self) -> FileUse {
-        FileUse::of_bits(self.0 & u32::MAX as u64)
-    }
-
-    /// The operation; [`NO_OPERATION`]: it is not counted.
-    #[must_use]
-    #[inline(always)]
-    pub const fn operation(self) -> u32 {
-        (self.0 >> OPERATION_SHIFT & OPERATION) as u32
-    }
-
-    /// The operation on its second file.
-    #[must_use]
-    #[inline(always)]
-    pub const fn second(self) -> u32 {
-        (self.0 >> SECOND_SHIFT & OPERATION) as u32
-    }
-
-    /// Whether its result is a number of bytes.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_in_bytes(self) -> bool {
-        self.0 & IN_BYTES != 0
-    }
-
-    /// Whether it waits.
-    #[must_use]
-    #[inline(always)]
-    pub const fn waits(self) -> bool {
-        self.0 & WAITS != 0
-    }
-
-    /// Whether it is counted for its path.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_of_path(self) -> bool {
-        self.0 & OF_PATH != 0
-    }
-}
 
 wire! {
     /// Key of a [`IoCell`]: threads of one name in one address space, one file, one operation.
@@ -258,6 +116,8 @@ wire! {
         pub walk_ns: u64,
         /// What the present call is, as [`CallUse`] has it; 0: it is not in a call that is counted.
         pub used_as: u64,
+        /// The same for the call that has just ended.
+        pub ended_as: u64,
         /// The present call.
         pub call: u64,
         /// When it began, in nanoseconds.
@@ -357,6 +217,25 @@ impl IoSample {
     }
 }
 
+/// Operations of io_uring that have an entry in the table of their uses, a power of two.
+pub const URING_OPERATIONS: usize = 128;
+
+wire! {
+    /// A request of io_uring under way.
+    pub struct UringRequest {
+        /// The address space.
+        pub space: u64,
+        /// The thread that has submitted it.
+        pub tid: u64,
+        /// What it is, as [`CallUse`] has it.
+        pub used_as: u64,
+        /// When, in nanoseconds.
+        pub start_ns: u64,
+        /// Name of the thread.
+        pub comm: [u64; 2],
+    }
+}
+
 /// Seconds of which the kernel side keeps sums, a power of two. User space reads them more often.
 pub const SECONDS: usize = 64;
 /// Operations that have sums by second: numbers below this one, a power of two.
@@ -385,21 +264,7 @@ wire! {
         pub slow_ns: u64,
         /// 1 while the observation lasts.
         pub begun: u64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_use_keeps_what_it_was_made_of() {
-        let files = FileUse::NONE.with_descriptor(1).with_second(3).with_path(2).opening();
-        let used = CallUse::new(files, 7).with_second(9).in_bytes();
-        assert_eq!(CallUse::of_bits(used.bits()), used);
-        assert_eq!((used.files(), used.operation(), used.second()), (files, 7, 9));
-        assert!(used.is_in_bytes() && !used.waits() && !used.is_of_path());
-        assert!(CallUse::waiting().waits() && CallUse::waiting().operation() == NO_OPERATION);
-        assert!(CallUse::new(files, 1).of_path().is_of_path());
+        /// What the tool's own programs are asked to do.
+        pub of_tool: u64,
     }
 }

@@ -159,8 +159,9 @@ pub fn registered_ring(number: u32) -> u64 {
     path_of(read(rings + of::RINGS_REGISTERED.load() + 8 * u64::from(number)))
 }
 
+/// The `struct path` of a `struct file`; 0: there is none.
 #[inline(always)]
-fn path_of(file: u64) -> u64 {
+pub fn path_of(file: u64) -> u64 {
     if file == 0 { 0 } else { file + of::FILE_PATH.load() }
 }
 

@@ -12,7 +12,11 @@ use profiler_common::{
     opaque::opaque,
 };
 
-use super::{FILES_USERS, IO_KINDS, Outcomes, TASK_FETCHED, cells, sample, thread, use_of};
+use super::{
+    FILES_USERS, IO_KINDS, Outcomes, TASK_FETCHED,
+    cells::{self, Of},
+    sample, thread, use_of,
+};
 use crate::{
     FIRST_ERROR,
     call::{argument, call},
@@ -165,6 +169,7 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
     unsafe {
         let used = CallUse::of_bits((*thread).used_as);
         (*thread).used_as = 0;
+        (*thread).ended_as = used.bits();
         let result = ctx.cast::<u64>().add(1).read_volatile();
         if used.moves() {
             known::moved();
@@ -289,9 +294,7 @@ fn finish<O: Outcomes>() {
     if !prepare() {
         return;
     }
-    // SAFETY: the callback takes nothing, and the loop ends before this function does.
-    unsafe { bpf_loop(2, cells::add::<O> as *mut c_void, ptr::null_mut(), 0) };
-    cells::add_to_second();
+    add_all::<O>();
     let Some(thread) = thread::known() else { return };
     // SAFETY: the thread's own record.
     let (added, took_ns) = unsafe {
@@ -300,6 +303,18 @@ fn finish<O: Outcomes>() {
     count(if added & LOST == 0 { O::COUNTED } else { O::LOST_CELL });
     if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
         sample::send::<O>();
+    }
+}
+
+/// Adds the call that has ended to the sums of its files, and of its second.
+#[inline(never)]
+fn add_all<O: Outcomes>() {
+    let Some(record) = thread::known() else { return };
+    let mut of = Of { record };
+    // SAFETY: the thread's own record. The callback gets a pointer to it, and the loop ends before this function does.
+    unsafe {
+        bpf_loop(2, cells::add::<O> as *mut c_void, (&raw mut of).cast(), 0);
+        cells::add_to_second(record);
     }
 }
 

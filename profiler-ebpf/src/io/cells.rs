@@ -11,13 +11,13 @@ use profiler_common::{
     file::NO_FILE,
     histogram::{BUCKETS, bucket},
     io::{
-        FIRST_DURATIONS, IS_SAMPLE, IoCell, IoHistogram, IoKey, IoSecond, LOST, OF_OTHER_KIND,
-        SECOND_OPERATIONS, SECONDS,
+        CallUse, FIRST_DURATIONS, IS_SAMPLE, IoCell, IoHistogram, IoKey, IoSecond, IoThread, LOST,
+        OF_OTHER_KIND, SECOND_OPERATIONS, SECONDS,
     },
     opaque::opaque,
 };
 
-use super::{Outcomes, thread, use_of};
+use super::Outcomes;
 use crate::{FIRST_ERROR, atomic, ledger::count, log};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -49,14 +49,23 @@ static IO_SECONDS: Array<IoSecond> = Array::with_max_entries(2, 0);
 #[map]
 static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
 
-/// Adds the operation that the current thread has ended to the sums of the first of its files, and then of the second.
+/// What the kernel's loop hands to each of its turns.
+pub struct Of {
+    /// The record of an operation that has ended.
+    pub record: *mut IoThread,
+}
+
+/// Adds an operation that has ended to the sums of the first of its files, and then of the second.
+///
+/// # Safety
+/// `of` points to an [`Of`] with a record that nobody else writes meanwhile.
 #[inline(never)]
-pub extern "C" fn add<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
-    let Some(thread) = thread::known() else { return 1 };
+pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
     let turn = opaque(turn.into()) as usize & 1;
-    // SAFETY: the thread's own record; the mask keeps the index within it. Cells are map values.
+    // SAFETY: the caller vouches for the record; the mask keeps the index within it. Cells are map values.
     unsafe {
-        let used = use_of((*thread).call);
+        let thread = (*of.cast::<Of>()).record;
+        let used = CallUse::of_bits((*thread).ended_as);
         let operation = if turn == 0 { used.operation() } else { used.second() };
         let file = (&raw const (*thread).files).cast::<u32>().add(turn).read_volatile();
         if operation == 0 || file == OF_OTHER_KIND {
@@ -162,14 +171,16 @@ fn new_histogram() -> u64 {
     }
 }
 
-/// Adds the operation that the current thread has ended to the sums of its second.
+/// Adds an operation that has ended to the sums of its second.
+///
+/// # Safety
+/// `thread` is a record that nobody else writes meanwhile.
 #[inline(never)]
-pub fn add_to_second() {
-    let Some(thread) = thread::known() else { return };
-    // SAFETY: the thread's own record, and a map value. Several CPUs may see that the second is new: what another one has added meanwhile is
+pub unsafe fn add_to_second(thread: *mut IoThread) {
+    // SAFETY: the caller vouches for the record; the rest is a map value. Several CPUs may see that the second is new: what another one has added meanwhile is
     // missing from the series then, and only there.
     unsafe {
-        let used = use_of((*thread).call);
+        let used = CallUse::of_bits((*thread).ended_as);
         let second = (*thread).end_ns / NS_PER_S;
         let place = (second as usize & (SECONDS - 1)) * SECOND_OPERATIONS
             + (used.operation() as usize & (SECOND_OPERATIONS - 1));

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod cells;
 pub mod sample;
 pub mod thread;
+pub mod uring;
 
 use aya_ebpf::{Global, macros::map, maps::Array};
 use profiler_common::{
@@ -32,7 +33,7 @@ static FILES_USERS: Global<u64> = Global::new(0);
 /// Settings that user space changes while the programs run, through a mapping.
 #[unsafe(link_section = ".bss.io_settings")]
 #[unsafe(no_mangle)]
-static mut IO_SETTINGS: IoSettings = IoSettings { slow_ns: 0, begun: 0 };
+static mut IO_SETTINGS: IoSettings = IoSettings { slow_ns: 0, begun: 0, of_tool: 0 };
 
 /// The settings, to be read one by one.
 #[inline(always)]
@@ -84,6 +85,14 @@ pub trait Outcomes: Remarks {
     const WITHOUT_HISTOGRAM: Self::Counter;
     /// A single operation did not fit into the ring.
     const LOST_SAMPLE: Self::Counter;
+    /// Hits: operations that were submitted to rings of io_uring.
+    const RING_SUBMITTED: Self::Counter;
+    /// Such an operation was counted.
+    const RING_COUNTED: Self::Counter;
+    /// It uses no file of the kinds that are counted.
+    const RING_OTHER: Self::Counter;
+    /// There was no memory to follow or to count it.
+    const RING_LOST: Self::Counter;
     /// A single operation was not sent, because this CPU had sent enough in that second.
     const SPARED: Self::Counter;
 }

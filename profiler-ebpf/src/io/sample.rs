@@ -2,11 +2,11 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::PerCpuArray};
 use profiler_common::{
-    io::{IoSample, OF_OTHER_KIND},
+    io::{CallUse, IoSample, IoThread, OF_OTHER_KIND},
     record::{NO_STACK, RecordHead},
 };
 
-use super::{IO_STACKS, Outcomes, settings, thread, use_of};
+use super::{IO_STACKS, Outcomes, settings, thread};
 use crate::{
     ledger::count,
     ring::{self, RECORD_KIND},
@@ -49,13 +49,27 @@ pub fn send<O: Outcomes>() {
     // SAFETY: a helper without arguments.
     let begun_ns = unsafe { bpf_ktime_get_ns() };
     let stack = if IO_STACKS.load() == 0 { NO_STACK } else { stack::<O>() };
-    let Some(thread) = thread::known() else { return };
-    // SAFETY: the thread's own record.
+    if let Some(thread) = thread::known() {
+        // SAFETY: the thread's own record, and a helper without arguments.
+        unsafe {
+            send_record::<O>(thread, stack);
+            (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
+        }
+    }
+}
+
+/// Sends an operation that has ended, as its record has it. `stack`: the number of its stack.
+///
+/// # Safety
+/// `thread` is a record that nobody else writes meanwhile.
+#[inline(always)]
+pub(super) unsafe fn send_record<O: Outcomes>(thread: *mut IoThread, stack: u32) {
+    // SAFETY: the caller vouches for the record.
     unsafe {
         let head =
             RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
         let [first, second] = (&raw const (*thread).files).read_volatile();
-        let used = use_of((*thread).call);
+        let used = CallUse::of_bits((*thread).ended_as);
         let (file, operation) =
             if first == OF_OTHER_KIND { (second, used.second()) } else { (first, used.operation()) };
         let sample = IoSample {
@@ -73,13 +87,12 @@ pub fn send<O: Outcomes>() {
         if !ring::send_unhurried((&raw const sample).cast(), size_of::<IoSample>() as u64) {
             count(O::LOST_SAMPLE);
         }
-        (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
     }
 }
 
 /// Whether this CPU may send another one in the present span.
 #[inline(always)]
-fn may_send() -> bool {
+pub(super) fn may_send() -> bool {
     let Some(sent) = IO_SENT.get_ptr_mut(0) else { return false };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends; a helper without arguments.
     unsafe {

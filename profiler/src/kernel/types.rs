@@ -85,6 +85,20 @@ impl Types {
         self.number(TYPEDEF, &format!("btf_trace_{name}"))
     }
 
+    /// Whether a tracepoint of this name has an argument of this name.
+    pub(crate) fn has_argument(&self, tracepoint: &str, argument: &str) -> bool {
+        let found = || {
+            let function = self.starts.get(self.function(&format!("__bpf_trace_{tracepoint}"))? as usize)?;
+            let prototype = *self.starts.get(self.word(function + 8)? as usize)?;
+            let count = (self.word(prototype + 4)? & 0xffff) as usize;
+            let named = |number: usize| {
+                self.word(prototype + 12 + 8 * number).is_some_and(|offset| self.is_named(offset, argument))
+            };
+            Some((0..count).any(named))
+        };
+        found().unwrap_or(false)
+    }
+
     fn number(&self, kind: u32, name: &str) -> Option<u32> {
         let named = |at: &usize| {
             self.word(*at + 4).is_some_and(|info| info >> 24 & 0x1f == kind)

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use profiler_common::disk::Counter;
 use profiler_ebpf::{
-    io::{Outcomes, calls, thread},
+    io::{Outcomes, calls, thread, uring},
     stack::number::Remarks,
 };
 
@@ -34,6 +34,10 @@ impl Outcomes for Disk {
     const WITHOUT_HISTOGRAM: Counter = Counter::WithoutHistogram;
     const LOST_SAMPLE: Counter = Counter::LostSample;
     const SPARED: Counter = Counter::Spared;
+    const RING_SUBMITTED: Counter = Counter::RingSubmitted;
+    const RING_COUNTED: Counter = Counter::RingCounted;
+    const RING_OTHER: Counter = Counter::RingOther;
+    const RING_LOST: Counter = Counter::RingLost;
 }
 
 #[unsafe(no_mangle)]
@@ -63,5 +67,21 @@ pub(crate) fn disk_thread_exit(_ctx: *mut c_void) -> i32 {
 #[unsafe(link_section = "tp_btf/sched_process_exec")]
 pub(crate) fn disk_exec(_ctx: *mut c_void) -> i32 {
     thread::execed();
+    0
+}
+
+/// A request of io_uring is submitted.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/io_uring_submit_req")]
+pub(crate) fn disk_submit(ctx: *mut c_void) -> i32 {
+    uring::submitted::<Disk>(ctx);
+    0
+}
+
+/// A request of io_uring is completed.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/io_uring_complete")]
+pub(crate) fn disk_completed(ctx: *mut c_void) -> i32 {
+    uring::completed::<Disk>(ctx);
     0
 }

@@ -26,9 +26,6 @@ pub(crate) static ACTION_HANDLER: Global<u64> = Global::new(0);
 /// `k_sigaction.sa.sa_flags`
 #[unsafe(no_mangle)]
 pub(crate) static ACTION_FLAGS: Global<u64> = Global::new(0);
-/// `io_kiocb.opcode`
-#[unsafe(no_mangle)]
-pub(crate) static REQUEST_OPCODE: Global<u64> = Global::new(0);
 /// Number of slots for threads minus one: the bits of a thread id that choose its slot.
 #[unsafe(no_mangle)]
 pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);

@@ -8,11 +8,13 @@ use profiler_common::{
     syscalls::{Counter, UringKey},
 };
 use profiler_ebpf::{
-    atomic, log, space,
+    atomic,
+    io::uring::REQUEST_OPCODE,
+    log, space,
     task::{Task, is_candidate, member, task, tgid_of},
 };
 
-use crate::maps::{REQUEST_OPCODE, URING, count};
+use crate::maps::{URING, count};
 
 const BPF_NOEXIST: u64 = 1;
 

@@ -37,6 +37,7 @@ fn with_pricing<T>(shape: &'static Shape, then: impl FnOnce(&Pricing<'_>) -> T) 
             cells: ROOM,
             histograms: ROOM,
             slow_ns: u64::MAX,
+            of_tool: 0,
             stacks: false,
             max_stacks: 16,
         };

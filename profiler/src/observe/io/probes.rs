@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use profiler_common::{
     call::COMPAT,
-    io::{CallUse, IoSettings, IoThread, SECOND_OPERATIONS, SECONDS, TABLED_CALLS},
+    io::{CallUse, IoSettings, IoThread, SECOND_OPERATIONS, SECONDS, TABLED_CALLS, URING_OPERATIONS},
     ledger::Entry,
 };
 
@@ -47,6 +47,8 @@ const NEAR: [(&str, &[&str]); 7] = [
 const NEAR_BYTES: u64 = 128;
 /// Address spaces and operations that have sums for what found no room of its own.
 const MOST_BEYOND: u32 = 1 << 14;
+/// Requests of io_uring that can be under way at the same time.
+const MOST_REQUESTS: u32 = 1 << 14;
 
 /// What makes one of these tools differ from another.
 pub(crate) struct Shape {
@@ -63,6 +65,10 @@ pub(crate) struct Shape {
     pub(crate) kinds: u32,
     /// How a call is counted.
     pub(crate) use_of: fn(u64) -> CallUse,
+    /// How an operation of io_uring is counted.
+    pub(crate) ring_use_of: fn(u32) -> CallUse,
+    /// Programs that it can do without, and the names that their tracepoints have in kernels.
+    pub(crate) optional: &'static [(&'static str, &'static [&'static str])],
     /// Members of kernel structures that only its own programs read.
     pub(crate) members: &'static [Member],
     /// The counters of its ledger.
@@ -80,6 +86,8 @@ pub(crate) struct Limits {
     pub(crate) histograms: u32,
     /// Operations of at least this length are sent one by one, in nanoseconds.
     pub(crate) slow_ns: u64,
+    /// What the tool's own programs are asked to do.
+    pub(crate) of_tool: u64,
     /// Whether stacks are taken.
     pub(crate) stacks: bool,
     /// One more than the number of call stacks that can be told apart: as many as the shared maps have room for.
@@ -93,6 +101,7 @@ impl Default for Limits {
             cells: 1 << 17,
             histograms: 1 << 11,
             slow_ns: 1_000_000,
+            of_tool: 0,
             stacks: true,
             max_stacks: 1 << 14,
         }
@@ -105,7 +114,9 @@ pub(crate) struct Probes {
     shape: &'static Shape,
     limits: Limits,
     pub(super) threads: Mapped<IoThread>,
-    pub(crate) attached: Tracepoints,
+    attached: Tracepoints,
+    /// Programs that are not attached, and why.
+    pub(crate) left_out: Vec<(&'static str, String)>,
 }
 
 impl Probes {
@@ -117,7 +128,7 @@ impl Probes {
         if lockdown::is_confidential() {
             return Err(tried(format_args!("to find the files of calls"))
                 .because("the kernel does not let programs read its memory (lockdown=confidentiality)")
-                .hint("start the kernel with lockdown=integrity, or use `profiler syscalls`, which needs no files"));
+                .hint("start the kernel with lockdown=integrity"));
         }
         let types = types()?;
         let lacks = |e| tried(format_args!("to find the members of kernel structures")).because_of(e);
@@ -139,6 +150,8 @@ impl Probes {
             ("RECORD_KIND", &kind),
             ("IO_STACKS", &stacks),
         ]);
+        let ring = ring(&types);
+        globals.extend(ring.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
         let returns = Returns::of_kernel();
         globals.extend(returns.globals());
         let records = limits.threads + 1;
@@ -151,6 +164,8 @@ impl Probes {
             ("IO_BEYOND", MOST_BEYOND),
             ("IO_SECONDS", (SECONDS * SECOND_OPERATIONS) as u32),
             ("IO_CALLS", 2 * TABLED_CALLS as u32),
+            ("IO_URING_USES", URING_OPERATIONS as u32),
+            ("IO_URING_REQUESTS", MOST_REQUESTS),
         ];
         Object::load(shape.tool, shape.object, Settings { globals, entries, shared })
     }
@@ -168,7 +183,13 @@ impl Probes {
                 object.write("IO_CALLS", &place, &used.bits())?;
             }
         }
-        Ok(Probes { object, shape, limits, threads, attached: Tracepoints::default() })
+        for operation in 0..URING_OPERATIONS as u32 {
+            let used = (shape.ring_use_of)(operation);
+            if used != CallUse::NONE {
+                object.write("IO_URING_USES", &operation, &used.bits())?;
+            }
+        }
+        Ok(Probes { object, left_out: Vec::new(), shape, limits, threads, attached: Tracepoints::default() })
     }
 
     /// Attaches the programs unless they are attached already.
@@ -179,26 +200,21 @@ impl Probes {
         if self.attached.are_attached() {
             return Ok(());
         }
-        self.attached.attach(&self.object, &types()?, self.shape.programs)?;
+        let types = types()?;
+        for (program, tracepoints) in self.shape.optional {
+            if let Some(why) = self.attached.attach_optional(&self.object, &types, program, tracepoints) {
+                tracing::info!("{program} is left out: {why}");
+                self.left_out.push((program, why));
+            }
+        }
+        self.attached.attach(&self.object, &types, self.shape.programs)?;
         self.set(self.limits.slow_ns)
-    }
-
-    /// Attaches a program that the tool can do without. Returns why it is left out, if it is.
-    ///
-    /// # Errors
-    /// If the kernel's types cannot be read.
-    pub(crate) fn attach_optional(
-        &mut self,
-        program: &'static str,
-        tracepoints: &[&str],
-    ) -> Result<Option<String>> {
-        Ok(self.attached.attach_optional(&self.object, &types()?, program, tracepoints))
     }
 
     /// Changes from which length on operations are sent.
     fn set(&self, slow_ns: u64) -> Result<()> {
         let begun = self.attached.are_attached().into();
-        self.object.write(SETTINGS, &0u32, &IoSettings { slow_ns, begun })
+        self.object.write(SETTINGS, &0u32, &IoSettings { slow_ns, begun, of_tool: self.limits.of_tool })
     }
 
     /// Detaches the programs. The counts stay.
@@ -242,6 +258,19 @@ impl Probes {
         bpf::for_each_element(self.map(map)?, element)
             .map_err(|e| tried(format_args!("to read BPF map {map}")).because_of(e))
     }
+}
+
+/// Where the programs find the operation, the file and the result of a request of io_uring. Zeroes if the kernel has no io_uring.
+fn ring(types: &Types) -> [(&'static str, Vec<u8>); 4] {
+    let offset =
+        |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();
+    let has_entry = u32::from(types.has_argument("io_uring_complete", "cqe"));
+    [
+        ("REQUEST_OPCODE", offset("io_kiocb", &["opcode"])),
+        ("REQUEST_FILE", offset("io_kiocb", &["file"])),
+        ("ENTRY_RESULT", offset("io_uring_cqe", &["res"])),
+        ("HAS_ENTRY", has_entry.to_ne_bytes().to_vec()),
+    ]
 }
 
 /// Checks that members lie where the programs read them.

@@ -16,6 +16,9 @@ struct DiskArgs {
     /// What the first table has a row for.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "file")]
     by: By,
+    /// Also count what other processes do to devices meanwhile.
+    #[arg(long)]
+    neighbours: bool,
     /// Whether call stacks are taken: of slow operations, and of a few others of each kind.
     #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
     stacks: StacksArg,
@@ -49,6 +52,8 @@ pub(super) struct Options {
     pub(super) slow: Duration,
     /// What the first table has a row for.
     pub(super) by: By,
+    /// Whether other processes are counted.
+    pub(super) neighbours: bool,
     /// Whether stacks are taken.
     pub(super) stacks: bool,
 }
@@ -64,6 +69,11 @@ pub(crate) fn options(command: clap::Command) -> clap::Command {
 /// If the options are not those of [`options`].
 pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
     let args = DiskArgs::from_arg_matches(matches)?;
-    let options = Options { slow: args.slow, by: args.by, stacks: args.stacks == StacksArg::Slow };
+    let options = Options {
+        slow: args.slow,
+        by: args.by,
+        neighbours: args.neighbours,
+        stacks: args.stacks == StacksArg::Slow,
+    };
     Ok(Box::new(Disk::new(options, settings)))
 }

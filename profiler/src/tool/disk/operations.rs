@@ -1,6 +1,6 @@
 //! Operations on files, and the calls that are counted as such.
 
-use profiler_common::io::CallUse;
+use profiler_common::{file::calls::FileUse, io::CallUse};
 use sysno::x86_64::Sysno;
 
 use crate::{kernel::calls::native, observe::files::calls::use_of as files_of};
@@ -169,9 +169,31 @@ fn operation_of(call: Sysno) -> Option<Operation> {
     })
 }
 
+/// How an operation of io_uring is counted (`enum io_uring_op`, include/uapi/linux/io_uring.h).
+pub(super) fn ring_use_of(operation: u32) -> CallUse {
+    let (of, has_path) = match operation {
+        1 | 4 | 22 | 49 | 58 => (Read, false),
+        2 | 5 | 23 | 59 => (Write, false),
+        3 => (Fsync, false),
+        8 => (SyncRange, false),
+        17 => (Fallocate, false),
+        18 | 28 => (Open, true),
+        21 => (Stat, true),
+        24 => (Readahead, false),
+        35 => (Rename, true),
+        36 => (Unlink, true),
+        55 => (Truncate, false),
+        _ => return CallUse::NONE,
+    };
+    let files = if has_path { FileUse::NONE } else { FileUse::NONE.with_descriptor(1) };
+    let used = CallUse::new(files, of.number());
+    if of.moves_bytes() { used.in_bytes() } else { used }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::uring;
 
     #[test]
     fn operations_have_their_numbers() {
@@ -179,6 +201,22 @@ mod tests {
             assert_eq!(Operation::of_number(operation.number()), Some(operation));
         }
         assert_eq!((Operation::of_number(0), Operation::of_number(99)), (None, None));
+    }
+
+    #[test]
+    fn operations_of_io_uring_are_known_by_the_numbers_of_the_kernel() {
+        for (name, operation) in [
+            ("READ", Read),
+            ("WRITEV", Write),
+            ("FSYNC", Fsync),
+            ("OPENAT", Open),
+            ("UNLINKAT", Unlink),
+            ("FTRUNCATE", Truncate),
+        ] {
+            let number = (0..60).find(|number| uring::operation(*number) == name).unwrap();
+            assert_eq!(ring_use_of(number).operation(), operation.number(), "{name}");
+        }
+        assert_eq!(ring_use_of(0), CallUse::NONE);
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The tables: by file, by thread, by operation, single slow operations, and operations in progress.
+//! The tables: by file, by thread, by operation; the others are in `more`.
+
+mod more;
 
 use std::{
     cmp::Reverse,
@@ -9,20 +11,19 @@ use profiler_common::{io::IoSample, record::NO_STACK};
 
 use super::{
     args::{By, Options},
-    lines::{File, Line, Lines, What, lines},
+    devices::Devices,
+    lines::{Line, Lines, What, lines},
     operations::Operation,
-    waits::{Cause, Waited, Waits},
+    waits::Waits,
 };
 use crate::{
-    kernel::calls,
     observe::{
         Observation, Part,
-        io::{Counted, Samples, Seconds, Sum, comm},
+        io::{Counted, Samples, Seconds, Sum},
     },
     report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value, identity::identify},
     stack::own::{Named, Weight},
     text::Text,
-    units,
 };
 
 type Described = (&'static str, &'static str, Unit, Role, bool);
@@ -57,6 +58,7 @@ pub(super) struct Given<'a> {
     pub(super) on: &'a Observation<'a>,
     pub(super) counted: &'a Counted,
     pub(super) waits: &'a Waits,
+    pub(super) devices: &'a Devices,
     pub(super) samples: &'a Samples,
     pub(super) seconds: &'a Seconds,
     pub(super) options: &'a Options,
@@ -104,6 +106,12 @@ impl<'a> Tables<'a> {
         if !self.given.waits.is_empty() {
             sections.push(self.waits());
         }
+        if !self.given.devices.requests.is_empty() {
+            sections.push(self.devices());
+        }
+        if self.given.options.neighbours {
+            sections.push(self.neighbours());
+        }
         let now = self.now();
         if !now.rows.is_empty() {
             sections.push(now);
@@ -144,7 +152,7 @@ impl<'a> Tables<'a> {
             role: *role,
             shown: *shown && (*name != "pid" || pids.len() > 1),
             form: Some(match *name {
-                "duration_ns" if *role == Role::Gauge => Form::Histogram,
+                "duration_ns" | "queued_ns" | "served_ns" if *role == Role::Gauge => Form::Histogram,
                 _ => Form::Single,
             }),
         };
@@ -265,120 +273,6 @@ impl<'a> Tables<'a> {
             .seconds
             .series(&of, "longest", Unit::Nanos, began_ns, lasted, |of, _| of.max_ns as f64);
         [Value::Series(rates), Value::Series(longest)]
-    }
-
-    fn slow(&self) -> Section {
-        let rows = self.given.samples.longest.iter().filter_map(|sample| {
-            let operation = Operation::of_number(sample.operation as u32)?;
-            let mut cells = self.whose(sample.space()).to_vec();
-            cells.extend([
-                Value::Exact(sample.tid.into()),
-                Value::Name(comm(sample.comm)),
-                self.given.on.files.of_operation(sample.file),
-                Value::Word(operation.name().to_owned()),
-                Value::Exact(sample.start_ns.saturating_sub(self.given.on.began_ns())),
-                Value::Exact(sample.duration_ns),
-                Value::Word(calls::result(sample.result.cast_signed())),
-                Value::Exact(sample.device_bytes),
-            ]);
-            Some(Row { cells, stacks: StackRef::user(self.place(sample)), severity: None })
-        });
-        let keys = [
-            ("tid", "TID", Unit::None, Role::Key, false),
-            THREAD,
-            FILE,
-            OPERATION,
-            ("start_ns", "At", Unit::Nanos, Role::Key, true),
-        ];
-        let sums = [
-            ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
-            ("result", "Result", Unit::None, Role::Label, true),
-            ("device_bytes", "From device", Unit::Bytes, Role::Sum, true),
-        ];
-        let title = "Single operations, the longest first";
-        let mut section = self.section("slow", title, &keys, rows.collect(), &sums);
-        section.number_rows();
-        section.detail = true;
-        if self.given.samples.left_out > 0 {
-            let slow = units::exact_duration(self.given.options.slow);
-            let more =
-                units::plural(self.given.samples.left_out as usize, "more operation", "more operations");
-            section.notes.push(format!("{more} took at least {slow} (--slow): only the longest are listed"));
-        }
-        section
-    }
-
-    fn place(&self, sample: &IoSample) -> Option<usize> {
-        self.stacks.places.get(&sample.stack()).copied()
-    }
-
-    /// What operations wait for.
-    fn waits(&self) -> Section {
-        let mut sums: BTreeMap<(u16, File, Operation, &Cause, &str), Waited> = BTreeMap::new();
-        for (place, waited) in self.given.waits {
-            let Some(operation) = Operation::of_number(place.operation) else { continue };
-            let file = File::of(self.given.on.files.of_operation(place.file));
-            let key = (place.space, file, operation, &place.cause, place.function.as_str());
-            sums.entry(key).or_default().add(*waited);
-        }
-        let mut sorted: Vec<_> = sums.into_iter().collect();
-        sorted.sort_by_key(|(_, waited)| Reverse((waited.total_ns, waited.count)));
-        let rows = sorted.into_iter().map(|((space, file, operation, cause, function), waited)| {
-            let mut cells = self.whose(space).to_vec();
-            cells.extend([
-                file.value(),
-                Value::Word(operation.name().to_owned()),
-                Value::Word(cause.name().to_owned()),
-                match function {
-                    "" => Value::Unknown("the kernel does not show its addresses".to_owned()),
-                    name => Value::Word(name.to_owned()),
-                },
-                Value::Exact(waited.count),
-                Value::Exact(waited.total_ns),
-                Value::Exact(waited.max_ns),
-            ]);
-            Row { cells, stacks: Vec::new(), severity: None }
-        });
-        let keys = [
-            FILE,
-            OPERATION,
-            ("cause", "Waits for", Unit::None, Role::Key, true),
-            ("kernel_function", "In the kernel", Unit::None, Role::Key, true),
-        ];
-        let sums = [
-            ("waits", "Waits", Unit::Count, Role::Sum, true),
-            ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
-            ("max_ns", "Longest", Unit::Nanos, Role::Max, true),
-        ];
-        self.section("waits", "What operations wait for, the most time first", &keys, rows.collect(), &sums)
-    }
-
-    /// Operations in progress.
-    fn now(&self) -> Section {
-        let slow_ns = self.given.options.slow.as_nanos() as u64;
-        let rows = self.given.counted.alive.iter().filter_map(|thread| {
-            let (operation, file, since_ns) = thread.now?;
-            let operation = Operation::of_number(operation)?;
-            let took_ns = self.given.now_ns.saturating_sub(since_ns);
-            if took_ns < slow_ns {
-                return None;
-            }
-            let mut cells = self.whose(thread.space).to_vec();
-            cells.extend([
-                Value::Exact(thread.tid.into()),
-                Value::Name(thread.name.clone()),
-                Value::Word(operation.name().to_owned()),
-                self.given.on.files.of_operation(file),
-                Value::Exact(took_ns),
-            ]);
-            Some(Row { cells, stacks: Vec::new(), severity: None })
-        });
-        let keys = [("tid", "TID", Unit::None, Role::Key, false), THREAD, OPERATION];
-        let sums = [
-            ("file", "File", Unit::None, Role::Name, true),
-            ("duration_ns", "For", Unit::Nanos, Role::Max, true),
-        ];
-        self.section("now", "Operations in progress at the end", &keys, rows.collect(), &sums)
     }
 }
 

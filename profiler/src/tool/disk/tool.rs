@@ -8,8 +8,8 @@ use std::{
 };
 
 use profiler_common::{
-    disk::Counter,
-    io::IoSample,
+    disk::{Counter, NEIGHBOURS},
+    io::{IoSample, UringRequest},
     ledger::{Class, Ledger as _},
     record::RECORD_OF_TOOL,
 };
@@ -17,6 +17,7 @@ use profiler_common::{
 use super::{
     ABOUT,
     args::Options,
+    devices::{self, Devices},
     findings::{self, Facts},
     lines::File,
     operations, rules,
@@ -69,13 +70,32 @@ pub(super) static SHAPE: Shape = Shape {
     kinds: KINDS,
     use_of: operations::use_of,
     entries: Counter::ENTRIES,
-    members: &[("TASK_STATE", "task_struct", &["__state"])],
+    ring_use_of: operations::ring_use_of,
+    optional: &[
+        ("disk_completed", &["io_uring_complete"]),
+        ("disk_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
+        ("disk_served", &["block_rq_complete"]),
+        ("disk_issued", &["block_rq_issue"]),
+        ("disk_submitted", &["block_bio_queue"]),
+    ],
+    members: &[
+        ("TASK_STATE", "task_struct", &["__state"]),
+        ("BIO_DEVICE", "bio", &["bi_bdev"]),
+        ("BIO_FLAGS", "bio", &["bi_opf"]),
+        ("BIO_BYTES", "bio", &["bi_iter", "bi_size"]),
+        ("DEVICE_NUMBER", "block_device", &["bd_dev"]),
+        ("REQUEST_BIO", "request", &["bio"]),
+        ("REQUEST_FLAGS", "request", &["cmd_flags"]),
+        ("REQUEST_BYTES", "request", &["__data_len"]),
+        ("REQUEST_PART", "request", &["part"]),
+    ],
 };
 
 /// What was counted up to a moment.
 struct Snapshot {
     counted: Counted,
     waits: Waits,
+    devices: Devices,
     counters: [u64; Counter::COUNT],
     now_ns: u64,
 }
@@ -101,6 +121,7 @@ impl Disk {
         let limits = Limits {
             slow_ns: options.slow.as_nanos() as u64,
             stacks: options.stacks,
+            of_tool: if options.neighbours { NEIGHBOURS } else { 0 },
             max_stacks: settings.max_stacks,
             ..Limits::default()
         };
@@ -285,10 +306,10 @@ impl Tool for Disk {
         let now_ns = on.end_ns.unwrap_or_else(monotonic_ns);
         let mut symbols = self.symbols.take();
         let probes = self.probes()?;
-        let (counted, counters) = (Counted::read(probes)?, probes.counters()?);
-        let waits = waits::read(probes, &mut symbols)?;
+        let (counted, counters) = (Counted::read(probes)?, ledger(probes)?);
+        let (waits, devices) = (waits::read(probes, &mut symbols)?, devices::read(probes)?);
         self.symbols = symbols;
-        self.read = Some(Snapshot { counted, waits, counters, now_ns });
+        self.read = Some(Snapshot { counted, waits, devices, counters, now_ns });
         if let Some(probes) = &self.probes {
             self.seconds.look(probes)?;
         }
@@ -297,7 +318,7 @@ impl Tool for Disk {
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let Snapshot { counted, waits, counters, now_ns } = self.read.take().ok_or_else(|| {
+        let Snapshot { counted, waits, devices, counters, now_ns } = self.read.take().ok_or_else(|| {
             Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
         })?;
         let names = counted.alive.iter().map(|thread| ((thread.space, thread.tid), thread.name.clone()));
@@ -309,6 +330,7 @@ impl Tool for Disk {
             on,
             counted: &counted,
             waits: &waits,
+            devices: &devices,
             samples: &self.samples,
             seconds: &self.seconds,
             options: &self.options,
@@ -337,6 +359,17 @@ impl Tool for Disk {
     }
 }
 
+/// The ledger. How many operations of io_uring are under way is known from their table.
+fn ledger(probes: &Probes) -> Result<[u64; Counter::COUNT]> {
+    let mut counters: [u64; Counter::COUNT] = probes.counters()?;
+    let mut under_way = 0;
+    probes.each("IO_URING_REQUESTS", |_: u64, _: UringRequest| under_way += 1)?;
+    if let Some(counter) = counters.get_mut(Counter::RingUnderWay.index()) {
+        *counter = under_way;
+    }
+    Ok(counters)
+}
+
 /// Losses that could change the answer.
 fn losses(counters: &[u64; Counter::COUNT]) -> Vec<String> {
     let count = |counter: Counter| counters[counter.index()];
@@ -344,6 +377,10 @@ fn losses(counters: &[u64; Counter::COUNT]) -> Vec<String> {
         (
             Counter::LostThread,
             "calls were not looked at because there are too many threads: observe fewer processes",
+        ),
+        (
+            Counter::RingLost,
+            "operations of io_uring were not counted because there are too many at the same time: observe fewer processes",
         ),
         (Counter::LostCell, "operations were not counted because the kernel had no memory: free some"),
     ];

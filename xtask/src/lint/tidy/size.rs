@@ -70,14 +70,14 @@ mod tests {
     fn a_folder_that_is_too_large_is_named() {
         let mut sizes = Sizes::default();
         let many = "x\n".repeat(MOST_LINES);
-        sizes.add("profiler/src/tool/disk/a.rs", &many);
-        sizes.add("profiler/src/tool/disk/a/tests.rs", "x\n");
-        sizes.add("profiler/src/tool/disk/tests/b.rs", "x\n");
+        sizes.add("profiler/src/tool/sample/a.rs", &many);
+        sizes.add("profiler/src/tool/sample/a/tests.rs", "x\n");
+        sizes.add("profiler/src/tool/sample/tests/b.rs", "x\n");
         sizes.add("profiler/src/tool/mod.rs", &many);
         sizes.add("profiler/src/observe/a.rs", &many);
         assert!(sizes.faults().is_empty());
-        sizes.add("profiler/src/tool/disk/b/c.rs", "x\n");
-        let words = "profiler/src/tool/disk: 4001 lines without tests, at most 4000: move what is general to the ground";
+        sizes.add("profiler/src/tool/sample/b/c.rs", "x\n");
+        let words = "profiler/src/tool/sample: 4001 lines without tests, at most 4000: move what is general to the ground";
         assert_eq!(sizes.faults(), [words]);
     }
 }

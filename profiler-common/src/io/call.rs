@@ -1,0 +1,151 @@
+//! How calls are counted.
+
+use crate::file::calls::FileUse;
+
+/// How a call is counted: how it uses files, and which operations that is.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallUse(u64);
+
+const OPERATION_SHIFT: u32 = 32;
+const SECOND_SHIFT: u32 = 40;
+const OPERATION: u64 = 0xff;
+const IN_BYTES: u64 = 1 << 48;
+const WAITS: u64 = 1 << 49;
+const MOVES: u64 = 1 << 51;
+const READS_FIRST: u64 = 1 << 52;
+const TIMES_OUT: u64 = 1 << 53;
+
+impl CallUse {
+    /// It is not counted.
+    pub const NONE: CallUse = CallUse(0);
+
+    /// A call that uses files so, as this operation on the first of them.
+    #[must_use]
+    pub const fn new(used: FileUse, operation: u32) -> CallUse {
+        CallUse(used.bits() & (u32::MAX as u64) | (operation as u64 & OPERATION) << OPERATION_SHIFT)
+    }
+
+    /// From [`CallUse::bits`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_bits(bits: u64) -> CallUse {
+        CallUse(bits)
+    }
+
+    /// As a number, for a map.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The operation on its second file.
+    #[must_use]
+    pub const fn with_second(self, operation: u32) -> CallUse {
+        CallUse(self.0 | (operation as u64 & OPERATION) << SECOND_SHIFT)
+    }
+
+    /// Of two files, it reads the first.
+    #[must_use]
+    pub const fn reading_first(self) -> CallUse {
+        CallUse(self.0 | READS_FIRST)
+    }
+
+    /// Whether it reads the first of two files.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reads_first(self) -> bool {
+        self.0 & READS_FIRST != 0
+    }
+
+    /// Its result is a number of bytes.
+    #[must_use]
+    pub const fn in_bytes(self) -> CallUse {
+        CallUse(self.0 | IN_BYTES)
+    }
+
+    /// It uses no file that is counted, and waits for a time to be over, which divides the life of a thread into turns.
+    #[must_use]
+    pub const fn waiting() -> CallUse {
+        CallUse(WAITS)
+    }
+
+    /// It waits, and reports the end of its time as `ETIMEDOUT` instead of 0.
+    #[must_use]
+    pub const fn timing_out(self) -> CallUse {
+        CallUse(self.0 | TIMES_OUT)
+    }
+
+    /// Whether this result of a call that waits means that its time was over.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_over(self, result: u64) -> bool {
+        const ETIMEDOUT: u64 = -110i64 as u64;
+        result == if self.0 & TIMES_OUT != 0 { ETIMEDOUT } else { 0 }
+    }
+
+    /// It may give files other paths.
+    #[must_use]
+    pub const fn moving(self) -> CallUse {
+        CallUse(self.0 | MOVES)
+    }
+
+    /// Whether it may give files other paths.
+    #[must_use]
+    #[inline(always)]
+    pub const fn moves(self) -> bool {
+        self.0 & MOVES != 0
+    }
+
+    /// How it uses files.
+    #[must_use]
+    #[inline(always)]
+    pub const fn files(self) -> FileUse {
+        FileUse::of_bits(self.0 & u32::MAX as u64)
+    }
+
+    /// The operation; [`NO_OPERATION`]: it is not counted.
+    #[must_use]
+    #[inline(always)]
+    pub const fn operation(self) -> u32 {
+        (self.0 >> OPERATION_SHIFT & OPERATION) as u32
+    }
+
+    /// The operation on its second file.
+    #[must_use]
+    #[inline(always)]
+    pub const fn second(self) -> u32 {
+        (self.0 >> SECOND_SHIFT & OPERATION) as u32
+    }
+
+    /// Whether its result is a number of bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_in_bytes(self) -> bool {
+        self.0 & IN_BYTES != 0
+    }
+
+    /// Whether it waits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn waits(self) -> bool {
+        self.0 & WAITS != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::NO_OPERATION;
+
+    #[test]
+    fn a_call_use_keeps_what_it_was_made_of() {
+        let files = FileUse::NONE.with_descriptor(1).with_second(3).with_path(2).opening();
+        let used = CallUse::new(files, 7).with_second(9).in_bytes();
+        assert_eq!(CallUse::of_bits(used.bits()), used);
+        assert_eq!((used.files(), used.operation(), used.second()), (files, 7, 9));
+        assert!(used.is_in_bytes() && !used.waits());
+        assert!(CallUse::waiting().waits() && CallUse::waiting().operation() == NO_OPERATION);
+        assert!(CallUse::new(files, 1).moving().moves() && !used.moves());
+    }
+}
