@@ -12,6 +12,7 @@ use support::calls::number;
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
+use support::zone::Zone;
 
 /// Count, bytes and errors, by file and operation.
 type Books = BTreeMap<(String, String), (u64, u64, u64)>;
@@ -37,7 +38,7 @@ fn counted(report: &Value, directory: &Path) -> Books {
         let file = file.strip_prefix(&own).unwrap_or(&file).to_owned();
         let sums = books.entry((file, word(cell("operation")))).or_insert((0, 0, 0));
         sums.0 += exact("operations");
-        sums.1 += exact("bytes");
+        sums.1 += exact("moved_bytes");
         sums.2 += exact("errors");
     }
     books
@@ -83,4 +84,104 @@ fn every_operation_is_counted_for_its_file() {
     let missing: Vec<_> = books.iter().filter(|(key, sums)| of_folder.get(key) != Some(sums)).collect();
     let beyond: Vec<_> = of_folder.iter().filter(|(key, sums)| books.get(key) != Some(sums)).collect();
     assert!(missing.is_empty() && beyond.is_empty(), "on the books: {missing:#?}\ncounted: {beyond:#?}");
+}
+
+/// Rows of a table: the cells of these columns.
+fn cells(report: &Value, section: &str, columns: &[&str]) -> Vec<Vec<Value>> {
+    let section = account::list(report, "sections").iter().find(|of| of["name"] == section);
+    let section = section.unwrap_or_else(|| panic!("no such table"));
+    let names = account::list(section, "columns");
+    let places: Vec<usize> =
+        columns.iter().map(|column| names.iter().position(|name| name["name"] == *column).unwrap()).collect();
+    let row = |row: &Value| places.iter().map(|place| row["cells"][place].clone()).collect();
+    account::list(section, "rows").iter().map(row).collect()
+}
+
+/// The kernel's own books of a process: `rchar` and `wchar` of `/proc/PID/io`.
+#[test]
+fn bytes_are_those_that_the_kernel_has_on_its_books() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = Build::c("transfers.c").build();
+    let mut target = Workload::spawn(&program, &[folder.path()]);
+    let pid = target.pid_argument();
+    let io = || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+        ["rchar: ", "wchar: "].map(|name| -> u64 {
+            text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+        })
+    };
+    let mut observer = Observer::spawn(&["disk", "--max-cost", "off", "--format", "json", "--pid", &pid]);
+    observer.wait_attached();
+    let before = io();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let after = io();
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let mut sums = [0, 0];
+    for row in cells(&report, "operations", &["operation", "moved_bytes"]) {
+        let place = ["read", "write"].iter().position(|of| row[0]["word"] == *of);
+        if let Some(place) = place {
+            sums[place] += number(&row[1], "exact");
+        }
+    }
+    // What is said to the test goes through pipes, which are no files: "go" and a line end, "DONE" and a line end.
+    assert_eq!(sums, [after[0] - before[0] - 3, after[1] - before[1] - 5]);
+    target.say("quit");
+    target.quit();
+}
+
+/// A finding of a report by its rule; its text.
+fn finding<'a>(report: &'a Value, rule: &str) -> Option<&'a str> {
+    account::list(report, "findings").iter().find(|finding| finding["rule"] == rule)?["text"].as_str()
+}
+
+/// Observes the example server for some seconds.
+fn observe_zone(arguments: &[&str], seconds: u32) -> Value {
+    let zone = Zone::start(arguments);
+    let observer = Observer::attach("disk", zone.pid(), &["--for", &format!("{seconds}s")]);
+    let report = observer.finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    zone.end();
+    report
+}
+
+#[test]
+fn a_save_on_the_game_loop_is_the_first_finding() {
+    let Some(_live) = support::live() else { return };
+    let report = observe_zone(&["--autosave-on-tick", "--autosave", "700ms"], 9);
+    let first = &account::list(&report, "findings")[0];
+    let text = first["text"].as_str().unwrap();
+    assert!(
+        ["disk.periodic_stall", "disk.wait_in_loop"].contains(&first["rule"].as_str().unwrap()),
+        "{text}"
+    );
+    for words in ["zone-tick", "fsync of ", "world.db.tmp", "zone::save::"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn small_appends_and_a_file_that_is_read_again_are_found() {
+    let Some(_live) = support::live() else { return };
+    let report = observe_zone(&["--small-appends", "--reread-config"], 6);
+    let small = finding(&report, "disk.small_synced_writes").unwrap();
+    assert!(small.contains("events.log"), "{small}");
+    let again = finding(&report, "disk.reread").unwrap();
+    assert!(again.contains("zone.toml") && again.contains("zone::"), "{again}");
+}
+
+#[test]
+fn a_healthy_server_has_no_problem() {
+    let Some(_live) = support::live() else { return };
+    let rounds = if support::soak() { 10 } else { 2 };
+    for _ in 0..rounds {
+        let report = observe_zone(&["--autosave", "1s"], 6);
+        let problems: Vec<&Value> = account::list(&report, "findings")
+            .iter()
+            .filter(|finding| finding["severity"] == "problem")
+            .collect();
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
 }

@@ -122,6 +122,30 @@ fn programs_load(what: &str, arguments: &[&str]) {
     assert_none_is_heavy(&heavy);
 }
 
+/// Programs that find the file of each call.
+#[test]
+fn every_program_that_looks_for_files_is_easy_to_verify() {
+    let Some(_live) = support::live() else { return };
+    let target = Workload::spawn::<&str>(&Build::c("idle.c").build(), &[]);
+    let mut heavy = Vec::new();
+    for more in [&[][..], &["-vv"]] {
+        let observer = Observer::attach("disk", target.pid(), more);
+        let programs = programs_of(observer.pid());
+        observer.interrupt();
+        for name in ["disk_enter", "disk_exit", "disk_switch", "disk_thread_exit", "disk_exec", "disk_issued"]
+        {
+            assert!(programs.contains_key(name), "{name} of {programs:?}");
+        }
+        for (name, instructions) in programs {
+            remark(&format!("VERIFIED {name} {instructions} with {more:?}"));
+            heavy.extend(
+                (instructions >= TOO_MANY_VERIFIED).then(|| format!("{name} {instructions} {more:?}")),
+            );
+        }
+    }
+    assert_none_is_heavy(&heavy);
+}
+
 /// The programs that the benches attach instead.
 #[test]
 fn every_empty_program_is_easy_to_verify() {

@@ -119,11 +119,13 @@ impl Ground {
             ("REPORT_BEGINNINGS", &beginnings_reported),
             ("MAX_STACKS", &stacks),
         ]);
+        // Only programs at every system call look for files.
+        let files = if shape.follows.threads { MAX_FILES } else { 2 };
         let entries = shape
             .tables
             .iter()
             .copied()
-            .chain([("STACK_NUMBERS", shape.max_stacks), ("FILE_NUMBERS", MAX_FILES)])
+            .chain([("STACK_NUMBERS", shape.max_stacks), ("FILE_NUMBERS", files)])
             .collect();
         let settings = Settings { globals, entries, ..Settings::default() };
         let object = Object::load("the observation", OBJECT, settings)?;

@@ -5,6 +5,6 @@ pub mod estimate;
 pub mod histogram;
 mod interval;
 pub mod lifetimes;
-pub(crate) mod period;
+pub mod period;
 
 pub use self::histogram::{Histogram, Quantile};

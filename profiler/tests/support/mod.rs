@@ -22,6 +22,7 @@ pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod rounds;
 pub(crate) mod workload;
+pub(crate) mod zone;
 
 use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -16,12 +16,12 @@ const PROGRAM: &str = "PROFILER_PONG";
 static PONG: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::var_os(PROGRAM).map_or_else(build, PathBuf::from));
 
-/// Builds the server, as `examples/README.md` says.
+/// Builds it, with the other examples beside it, as `examples/README.md` says.
 fn build() -> PathBuf {
     let workspace = place::checkout();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(&workspace).env_remove("CARGO_TARGET_DIR");
-    cargo.args(["build", "--release", "--package", "examples", "--bin", "pong"]);
+    cargo.args(["build", "--release", "--package", "examples"]);
     let done = cargo.output().unwrap_or_else(|error| panic!("cannot run {cargo:?}: {error}"));
     assert!(done.status.success(), "{cargo:?} failed:\n{}", String::from_utf8_lossy(&done.stderr));
     workspace.join("target/release/pong")

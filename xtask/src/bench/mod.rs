@@ -4,6 +4,7 @@
 //! one JSON object, which is what is kept and compared.
 
 mod footprint;
+mod io;
 mod large;
 mod memleak;
 pub(crate) mod observer;
@@ -38,6 +39,11 @@ const BENCHES: &[Bench] = &[
         "busy",
         "Only attaching and detaching, beside four threads that want all processors",
         footprint::run_busy,
+    ),
+    Bench::new(
+        "io",
+        "Nanoseconds that observing files and sockets adds to an operation, against what bpftrace adds",
+        io::run,
     ),
     Bench::new("memleak", "Nanoseconds that memleak adds to a malloc and its free", memleak::run).or(
         "without-frame-pointers",

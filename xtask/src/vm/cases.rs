@@ -34,6 +34,7 @@ const CASES: &[Of] = &[
             "every_program_is_easy_to_verify",
             "every_sampling_program_is_easy_to_verify",
             "every_empty_program_is_easy_to_verify",
+            "every_program_that_looks_for_files_is_easy_to_verify",
         ],
         more: &[],
     },
@@ -85,6 +86,11 @@ const CASES: &[Of] = &[
             "calls_that_name_files_in_other_ways_have_them_too",
         ],
         more: &[],
+    },
+    Of {
+        program: "live_disk",
+        few: &["every_operation_is_counted_for_its_file"],
+        more: &["bytes_are_those_that_the_kernel_has_on_its_books"],
     },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {

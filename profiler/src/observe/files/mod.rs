@@ -15,7 +15,7 @@ use self::label::Labels;
 use crate::{report::Value, text::Text, units};
 
 /// Numbers of files. 0 stands for none, so one file fewer can be told apart.
-pub(crate) const MAX_FILES: u32 = 1 << 14;
+pub(crate) const MAX_FILES: u32 = 1 << 17;
 
 /// Most files that are being closed at the same time and whose names are kept meanwhile. Each processor sets some entries aside.
 pub(crate) fn max_closing() -> u32 {

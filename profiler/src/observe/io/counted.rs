@@ -38,8 +38,8 @@ pub(crate) struct Sum {
     pub(crate) max_ns: u64,
     /// Durations that are in no histogram.
     pub(crate) without_histogram: u64,
-    /// Operations by duration.
-    counts: Vec<u64>,
+    /// The durations that are in one; `None` if there are none.
+    histogram: Option<Histogram>,
 }
 
 impl Sum {
@@ -54,14 +54,19 @@ impl Sum {
         self.total_ns += other.total_ns;
         self.max_ns = self.max_ns.max(other.max_ns);
         self.without_histogram += other.without_histogram;
-        self.counts.resize(BUCKETS, 0);
-        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum += more);
+        match (&mut self.histogram, &other.histogram) {
+            // Both have the buckets of the kernel side, and numbers that it has counted.
+            (Some(all), Some(more)) => {
+                self.without_histogram += if all.merge(more).is_ok() { 0 } else { more.total() }
+            }
+            (all @ None, more) => *all = more.clone(),
+            (Some(_), None) => {}
+        }
     }
 
     /// The durations; `None` if some are in no histogram.
-    pub(crate) fn durations(&self) -> Option<Histogram> {
-        (self.without_histogram == 0)
-            .then(|| Histogram::from_kernel(&self.counts, self.total_ns, self.max_ns))
+    pub(crate) fn durations(&self) -> Option<&Histogram> {
+        self.histogram.as_ref().filter(|_| self.without_histogram == 0)
     }
 
     fn of(cell: &IoCell, histogram: Option<&IoHistogram>) -> Sum {
@@ -82,7 +87,7 @@ impl Sum {
             total_ns: cell.total_ns,
             max_ns: cell.max_ns,
             without_histogram: cell.without_histogram,
-            counts,
+            histogram: Some(Histogram::from_kernel(&counts, cell.total_ns, cell.max_ns)),
         }
     }
 }

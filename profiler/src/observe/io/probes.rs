@@ -45,6 +45,8 @@ const NEAR: [(&str, &[&str]); 7] = [
     ("path", &["dentry"]),
 ];
 const NEAR_BYTES: u64 = 128;
+/// Bytes that a thread has fetched from devices, of `task_struct`. Only kernels with CONFIG_TASK_IO_ACCOUNTING have it.
+const FETCHED: &[&str] = &["ioac", "read_bytes"];
 /// Address spaces and operations that have sums for what found no room of its own.
 const MOST_BEYOND: u32 = 1 << 14;
 /// Requests of io_uring that can be under way at the same time.
@@ -98,7 +100,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             threads: 1 << 13,
-            cells: 1 << 17,
+            cells: 1 << 18,
             histograms: 1 << 11,
             slow_ns: 1_000_000,
             of_tool: 0,
@@ -117,6 +119,8 @@ pub(crate) struct Probes {
     attached: Tracepoints,
     /// Programs that are not attached, and why.
     pub(crate) left_out: Vec<(&'static str, String)>,
+    /// Whether the kernel counts what threads fetch from devices.
+    pub(crate) has_fetched: bool,
 }
 
 impl Probes {
@@ -136,7 +140,7 @@ impl Probes {
         let mut places = types.globals(&PLACES).map_err(lacks)?;
         places.extend(files::members::globals(&types).map_err(lacks)?);
         places.extend(types.globals(shape.members).map_err(lacks)?);
-        let fetched = types.offset("task_struct", &["ioac", "read_bytes"]).unwrap_or(0).to_ne_bytes();
+        let fetched = types.offset("task_struct", FETCHED).unwrap_or(0).to_ne_bytes();
         let max_files = files::MAX_FILES.to_ne_bytes();
         let max_stacks = limits.max_stacks.to_ne_bytes();
         let [kinds, kind, stacks] =
@@ -183,13 +187,22 @@ impl Probes {
                 object.write("IO_CALLS", &place, &used.bits())?;
             }
         }
+        let has_fetched = types()?.offset("task_struct", FETCHED).is_some();
         for operation in 0..URING_OPERATIONS as u32 {
             let used = (shape.ring_use_of)(operation);
             if used != CallUse::NONE {
                 object.write("IO_URING_USES", &operation, &used.bits())?;
             }
         }
-        Ok(Probes { object, left_out: Vec::new(), shape, limits, threads, attached: Tracepoints::default() })
+        Ok(Probes {
+            object,
+            left_out: Vec::new(),
+            has_fetched,
+            shape,
+            limits,
+            threads,
+            attached: Tracepoints::default(),
+        })
     }
 
     /// Attaches the programs unless they are attached already.

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     observe::io::{Alive, Moment},
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
-    stats::period::{self, Period},
+    stats::period::{self, Period, Phase, Verdict},
     text::Text,
     units,
 };
@@ -106,7 +106,11 @@ fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
                 continue;
             };
             let times: Vec<u64> = own.iter().map(|moment| moment.start_ns).collect();
-            let period = period::find(&times, facts.span_ns).ok();
+            let (begin_ns, end_ns) = facts.span_ns;
+            let period = match period::find(&times, begin_ns, end_ns) {
+                Verdict::Periodic(period) => Some(period),
+                Verdict::TooFew { .. } | Verdict::NotPeriodic { .. } => None,
+            };
             let (count, total_ns) = (own.len(), durations().sum());
             stalls.push(Stall {
                 what,
@@ -129,7 +133,7 @@ impl Stall<'_> {
         let (low, high) = (units::nanos(self.shortest_ns as f64), units::nanos(self.longest_ns as f64));
         let took = if low == high { high } else { format!("{low} to {high}") };
         let often = match &self.period {
-            Some(period) => format!("STALL: every {} thread ", units::nanos(period.period_ns)),
+            Some(period) => format!("STALL: every {} thread ", units::nanos(period.period_ns.value)),
             None => format!("STALL: {} thread ", units::plural(self.count, "time", "times")),
         };
         let turn = units::nanos(self.turns.usual_ns as f64);
@@ -162,9 +166,11 @@ impl Stall<'_> {
                 .because(
                     "period_ns",
                     Unit::Nanos,
-                    Value::estimate(period.period_ns, period.low_ns, Some(period.high_ns)),
+                    Value::estimate(period.period_ns.value, period.period_ns.low, period.period_ns.high),
                 )
-                .because("period_confidence", Unit::Ratio, Value::known(period.confidence)),
+                .because("jitter", Unit::Ratio, Value::known(period.jitter))
+                .because("missing_beats", Unit::Count, Value::Exact(period.missing as u64))
+                .because("false_alarm", Unit::Ratio, Value::known(period.false_alarm)),
             None => finding,
         }
     }
@@ -172,16 +178,20 @@ impl Stall<'_> {
 
 /// How regular a period is, and what that rests on.
 fn manner(period: &Period) -> String {
-    let lock = if period.phase_locked { "phase-locked" } else { "each counted from the one before" };
+    let phase = match period.phase {
+        Phase::Locked => "phase-locked, ",
+        Phase::Drifting => "each counted from the one before, ",
+        Phase::Unclear => "",
+    };
     let missing = match period.missing {
         0 => String::new(),
         missing => format!(", {missing} missing"),
     };
     format!(
-        "{lock}, {} beats{missing}, {} confidence ({})",
-        period.beats,
-        units::percent(period.confidence),
-        period.test
+        "{phase}{} beats{missing}, {} confidence by the {}",
+        period.seen,
+        units::percent(1.0 - period.false_alarm),
+        period.test.name()
     )
 }
 
@@ -339,3 +349,6 @@ fn time(facts: &Facts<'_>) -> Finding {
         .because("operations", Unit::Count, Value::Exact(count))
         .because("total_ns", Unit::Nanos, Value::Exact(total))
 }
+
+#[cfg(test)]
+mod tests;

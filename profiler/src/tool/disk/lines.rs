@@ -1,6 +1,6 @@
 //! What was counted, by the label of the file and by operation: rows of tables, and what findings are based on.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::operations::Operation;
 use crate::{
@@ -101,4 +101,46 @@ pub(super) fn lines(counted: &Counted, samples: &Samples, label: impl Fn(u32) ->
         line.slow.sort_by_key(|moment| moment.start_ns);
     }
     lines
+}
+
+/// Keeps the lines with the most time, and puts all others of one operation together. Returns what there are then, the most time first.
+pub(super) fn most(lines: &mut Lines, most: usize) -> Vec<What> {
+    let sorted = |lines: &Lines| {
+        let mut order: Vec<What> = lines.keys().cloned().collect();
+        order.sort_by_key(|what| Reverse(lines.get(what).map(|line| (line.sum.total_ns, line.sum.count))));
+        order
+    };
+    let order = sorted(lines);
+    let Some(others) = order.get(most..).filter(|others| !others.is_empty()) else { return order };
+    let why = format!("one of the files that took less time than the first {most} rows");
+    for what in others {
+        let Some(line) = lines.remove(what) else { continue };
+        let What { space, operation, .. } = *what;
+        let all = lines.entry(What { space, file: File::Unknown(why.clone()), operation }).or_default();
+        all.sum.add(&line.sum);
+        for (thread, sum) in &line.threads {
+            all.threads.entry(thread.clone()).or_default().add(sum);
+        }
+    }
+    sorted(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_little_time_is_put_together_and_nothing_is_lost() {
+        let mut lines = Lines::new();
+        for number in 0..1_000u64 {
+            let file = File::Known(Text::from(format!("file {number}").as_str()));
+            let line = lines.entry(What { space: 0, file, operation: Operation::Read }).or_default();
+            (line.sum.count, line.sum.total_ns) = (number, number * 1_000);
+        }
+        let order = most(&mut lines, 10);
+        assert_eq!(order.len(), 11);
+        assert_eq!(order[1].file, File::Known(Text::from("file 999")), "behind all others together");
+        assert_eq!(lines.values().map(|line| line.sum.count).sum::<u64>(), (0..1_000).sum::<u64>());
+        assert_eq!(most(&mut lines, 11), order, "there are no more");
+    }
 }

@@ -1,5 +1,6 @@
 //! `disk`: which files threads wait for, how long, and whether from memory or from a device.
 
+mod accounts;
 mod args;
 mod devices;
 mod findings;

@@ -1,5 +1,7 @@
 //! The rules of `disk`: the stable names of its findings. `docs/disk.md` lists them with their thresholds.
 
+use crate::observe::sight::Terms;
+
 /// Where the time in operations on files goes.
 pub(super) const TIME: &str = "disk.time";
 /// No operation was seen.
@@ -28,6 +30,20 @@ pub(super) const FULL: &str = "disk.full";
 pub(super) const ERROR: &str = "disk.io_error";
 /// An operation has been in progress for long.
 pub(super) const STUCK: &str = "disk.stuck";
+
+/// What is said about targets that are not what the user meant.
+pub(super) const TERMS: Terms = Terms {
+    nothing: "No operation on a file ended",
+    does: "uses files",
+    did: "used files",
+    calls: "no file.",
+    aged: "it used no files meanwhile",
+    nothing_seen: NOTHING_SEEN,
+    halted: HALTED,
+    children: CHILDREN,
+    unobserved: UNOBSERVED,
+    ended: ENDED,
+};
 
 /// Every rule.
 #[cfg(test)]

@@ -12,7 +12,7 @@ use profiler_common::{io::IoSample, record::NO_STACK};
 use super::{
     args::{By, Options},
     devices::Devices,
-    lines::{Line, Lines, What, lines},
+    lines::{Line, Lines, What, lines, most},
     operations::Operation,
     waits::Waits,
 };
@@ -26,6 +26,9 @@ use crate::{
     text::Text,
 };
 
+/// Most rows in the table of files. Files that took less time have one row for each operation.
+const MOST_ROWS: usize = 5_000;
+
 type Described = (&'static str, &'static str, Unit, Role, bool);
 
 const WHOSE: [Described; 2] =
@@ -36,7 +39,7 @@ const THREAD: Described = ("thread", "Thread", Unit::None, Role::Key, true);
 const SUMS: [Described; 9] = [
     ("operations", "Operations", Unit::Count, Role::Sum, false),
     ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
-    ("bytes", "Bytes", Unit::Bytes, Role::Sum, true),
+    ("moved_bytes", "Bytes", Unit::Bytes, Role::Sum, true),
     ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
     ("duration_ns", "Took", Unit::Nanos, Role::Gauge, true),
     ("max_ns", "Longest", Unit::Nanos, Role::Max, false),
@@ -62,6 +65,10 @@ pub(super) struct Given<'a> {
     pub(super) samples: &'a Samples,
     pub(super) seconds: &'a Seconds,
     pub(super) options: &'a Options,
+    /// Whether the kernel counts what threads fetch from devices.
+    pub(super) has_fetched: bool,
+    /// Programs that are not attached, and why.
+    pub(super) left_out: &'a [(&'static str, String)],
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
     pub(super) now_ns: u64,
 }
@@ -82,8 +89,7 @@ impl<'a> Tables<'a> {
         let Given { on, counted, samples, .. } = given;
         let mut lines = lines(counted, samples, |file| on.files.of_operation(file));
         lines.retain(|what, _| !on.left_out.contains(&what.space));
-        let mut order: Vec<What> = lines.keys().cloned().collect();
-        order.sort_by_key(|what| Reverse(lines.get(what).map(|line| (line.sum.total_ns, line.sum.count))));
+        let order = most(&mut lines, MOST_ROWS);
         let stacks = stacks(on, samples, part);
         Tables { given, owners: on.owners(), stacks, lines, order }
     }
@@ -179,14 +185,22 @@ impl<'a> Tables<'a> {
             Value::Exact(sum.bytes),
             Value::Exact(sum.total_ns),
             match sum.durations() {
-                Some(durations) => Value::Histogram(durations),
+                Some(durations) => Value::Histogram(durations.clone()),
                 None => Value::Unknown("no room was left for its histogram".to_owned()),
             },
             Value::Exact(sum.max_ns),
-            Value::Exact(sum.device_bytes),
-            Value::Exact(sum.from_device),
+            self.fetched(sum.device_bytes),
+            self.fetched(sum.from_device),
             Value::Exact(sum.errors),
         ]
+    }
+
+    /// What was fetched from devices, if the kernel counts it.
+    pub(super) fn fetched(&self, count: u64) -> Value {
+        match self.given.has_fetched {
+            true => Value::Exact(count),
+            false => Value::Unknown("the kernel does not count it (CONFIG_TASK_IO_ACCOUNTING)".to_owned()),
+        }
     }
 
     fn files(&self) -> Section {
@@ -207,13 +221,17 @@ impl<'a> Tables<'a> {
         let mut columns = SUMS.to_vec();
         columns.push(("thread", "Thread", Unit::None, Role::Label, true));
         columns.push(("caller", "Caller", Unit::None, Role::Label, true));
-        self.section(
-            "files",
-            "Operations on files, the most time first",
-            &[FILE, OPERATION],
-            rows.collect(),
-            &columns,
-        )
+        let title = "Operations on files, the most time first";
+        let mut section = self.section("files", title, &[FILE, OPERATION], rows.collect(), &columns);
+        section.notes.extend(self.given.left_out.iter().map(|(program, why)| {
+            let what = match *program {
+                "disk_completed" | "disk_submit" => "operations of io_uring are not counted",
+                _ => "requests to devices are not counted",
+            };
+            format!("{what}: {why}")
+        }));
+        section.notes.dedup();
+        section
     }
 
     fn threads(&self) -> Section {

@@ -9,13 +9,14 @@ use std::{
 
 use profiler_common::{
     disk::{Counter, NEIGHBOURS},
-    io::{IoSample, UringRequest},
+    io::IoSample,
     ledger::{Class, Ledger as _},
     record::RECORD_OF_TOOL,
 };
 
 use super::{
     ABOUT,
+    accounts::{ledger, losses},
     args::Options,
     devices::{self, Devices},
     findings::{self, Facts},
@@ -39,7 +40,7 @@ use crate::{
         io::{Counted, Limits, Probes, Samples, Seconds, Shape, price},
         monotonic_ns, require_kernel_pids,
         settings::Settings,
-        sight::{self, Terms},
+        sight,
         space::Space,
     },
     report::{Ended, Finding, Probed, Severity},
@@ -326,6 +327,7 @@ impl Tool for Disk {
         let mut part = Part { settings, names: names.collect(), ..Part::default() };
         part.account::<Counter>(&counters);
         part.losses.extend(losses(&counters));
+        let probes = self.probes()?;
         let given = Given {
             on,
             counted: &counted,
@@ -334,6 +336,8 @@ impl Tool for Disk {
             samples: &self.samples,
             seconds: &self.seconds,
             options: &self.options,
+            has_fetched: probes.has_fetched,
+            left_out: &probes.left_out,
             now_ns,
         };
         let tables = Tables::new(given, &mut part);
@@ -354,52 +358,10 @@ impl Tool for Disk {
             None => findings::findings(&facts),
         };
         let active: BTreeSet<u16> = counted.sums.keys().map(|key| key.space).collect();
-        sight::whole::complete(&mut part.findings, on, &self.families, &active, &TERMS);
+        sight::whole::complete(&mut part.findings, on, &self.families, &active, &rules::TERMS);
         Ok(part)
     }
 }
-
-/// The ledger. How many operations of io_uring are under way is known from their table.
-fn ledger(probes: &Probes) -> Result<[u64; Counter::COUNT]> {
-    let mut counters: [u64; Counter::COUNT] = probes.counters()?;
-    let mut under_way = 0;
-    probes.each("IO_URING_REQUESTS", |_: u64, _: UringRequest| under_way += 1)?;
-    if let Some(counter) = counters.get_mut(Counter::RingUnderWay.index()) {
-        *counter = under_way;
-    }
-    Ok(counters)
-}
-
-/// Losses that could change the answer.
-fn losses(counters: &[u64; Counter::COUNT]) -> Vec<String> {
-    let count = |counter: Counter| counters[counter.index()];
-    let words = [
-        (
-            Counter::LostThread,
-            "calls were not looked at because there are too many threads: observe fewer processes",
-        ),
-        (
-            Counter::RingLost,
-            "operations of io_uring were not counted because there are too many at the same time: observe fewer processes",
-        ),
-        (Counter::LostCell, "operations were not counted because the kernel had no memory: free some"),
-    ];
-    let lost = words.into_iter().filter(|(counter, _)| count(*counter) > 0);
-    lost.map(|(counter, words)| format!("{} {words}", units::count(count(counter) as f64))).collect()
-}
-
-const TERMS: Terms = Terms {
-    nothing: "No operation on a file ended",
-    does: "uses files",
-    did: "used files",
-    calls: "no file.",
-    aged: "it used no files meanwhile",
-    nothing_seen: rules::NOTHING_SEEN,
-    halted: rules::HALTED,
-    children: rules::CHILDREN,
-    unobserved: rules::UNOBSERVED,
-    ended: rules::ENDED,
-};
 
 /// Attaches the programs for a moment without any target, to find out whether the kernel accepts them.
 ///

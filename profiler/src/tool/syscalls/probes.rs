@@ -1,9 +1,6 @@
 //! The programs of `syscalls`: loading, attaching and detaching them.
 
-use std::{
-    io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-};
+use std::{io, os::fd::BorrowedFd};
 
 use profiler_common::{
     file::calls::FileUse,
@@ -21,12 +18,12 @@ use crate::{
     capture::{
         counted::counters,
         mapped::Mapped,
-        object::{Maps, Object, Settings, explain},
+        object::{Maps, Object, Settings},
+        tracepoints::Tracepoints,
     },
     error::{Error, ErrorKind, Result},
     kernel::{
-        bpf::{self, ProgramKind},
-        lockdown,
+        bpf, lockdown,
         types::{Member, Types},
     },
     observe::{
@@ -66,9 +63,9 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 /// Programs whose tracepoint a kernel may lack: it has no io_uring, or uses the name from before Linux 6.4.
 const OPTIONAL: [(&str, &[&str]); 1] = [("syscalls_submit", &["io_uring_submit_req", "io_uring_submit_sqe"])];
-/// Order of detaching, as indices into [`PROGRAMS`]: returns first. An entry that finds its thread still in a call, because the
-/// return was not seen, does not count.
-const AWAY: [usize; 5] = [3, 4, 2, 1, 0];
+/// Programs that are detached first: returns before entries. An entry that finds its thread still in a call, because the return was not
+/// seen, does not count.
+const AWAY: [&str; 4] = ["syscalls_exit", "syscalls_enter", "syscalls_signal", "syscalls_exec"];
 
 /// Which calls have their stack taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,8 +128,7 @@ pub struct Probes {
     limits: Limits,
     pub(super) cells: Mapped<Cell>,
     pub(super) threads: Mapped<Thread>,
-    programs: Vec<(&'static str, OwnedFd)>,
-    links: Vec<Option<OwnedFd>>,
+    attached: Tracepoints,
 }
 
 impl Probes {
@@ -202,7 +198,7 @@ impl Probes {
         let [(cells_name, cells), _, (threads_name, threads), ..] = entries(limits);
         let cells = Mapped::new(&object, cells_name, cells)?;
         let threads = Mapped::new(&object, threads_name, threads)?;
-        let probes = Probes { object, limits, cells, threads, programs: Vec::new(), links: Vec::new() };
+        let probes = Probes { object, limits, cells, threads, attached: Tracepoints::default() };
         probes.prepare(limits)?;
         Ok(probes)
     }
@@ -212,35 +208,20 @@ impl Probes {
     /// # Errors
     /// If the kernel lacks a tracepoint or refuses a program.
     pub(crate) fn attach_once(&mut self) -> Result<()> {
-        if !self.links.is_empty() {
+        if self.attached.are_attached() {
             return Ok(());
         }
         let types = types()?;
-        for (program, tracepoint) in PROGRAMS {
-            self.attach_to(&types, program, tracepoint).map_err(|error| {
-                explain(tried(format_args!("to attach to the tracepoint {tracepoint}")), error)
-            })?;
-        }
+        self.attached.attach(&self.object, &types, &PROGRAMS)?;
         if types.offset("io_kiocb", &["opcode"]).is_some() {
-            self.attach_optional(&types);
-        }
-        self.set(self.limits, false)
-    }
-
-    /// Without these programs, operations of io_uring are not counted.
-    fn attach_optional(&mut self, types: &Types) {
-        for (program, tracepoints) in OPTIONAL {
-            let known = tracepoints.iter().find(|tracepoint| types.tracepoint(tracepoint).is_some());
-            match known.map(|tracepoint| self.attach_to(types, program, tracepoint)) {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::info!("io_uring operations are not counted by {program}: {error}")
+            // Without these programs, operations of io_uring are not counted.
+            for (program, tracepoints) in OPTIONAL {
+                if let Some(why) = self.attached.attach_optional(&self.object, &types, program, tracepoints) {
+                    tracing::info!("io_uring operations are not counted by {program}: {why}");
                 }
-                None => tracing::info!(
-                    "io_uring operations are not counted: the kernel has none of {tracepoints:?}"
-                ),
             }
         }
+        self.set(self.limits, false)
     }
 
     fn prepare(&self, limits: Limits) -> Result<()> {
@@ -281,19 +262,10 @@ impl Probes {
             list_ns,
             stack_ns,
             wait_ns,
-            begun: (!self.links.is_empty()).into(),
+            begun: self.attached.are_attached().into(),
             over: over.into(),
         };
         self.write(SETTINGS, &0u32, &live)
-    }
-
-    fn attach_to(&mut self, types: &Types, program: &'static str, tracepoint: &str) -> io::Result<()> {
-        let missing = || io::Error::other("the kernel's types do not have it");
-        let number = types.tracepoint(tracepoint).ok_or_else(missing)?;
-        let loaded = self.object.load_program(program, ProgramKind::TypedTracepoint(number))?;
-        self.links.push(Some(bpf::open_typed_tracepoint(loaded.as_fd())?));
-        self.programs.push((program, loaded));
-        Ok(())
     }
 
     /// Detaches the programs, in an order in which no unfinished call is counted. The counts stay.
@@ -303,21 +275,13 @@ impl Probes {
     pub fn close(&mut self) -> Result<()> {
         // Whatever happens, nothing stays attached.
         let set = self.set(Limits::default(), true);
-        for place in AWAY {
-            if let Some(link) = self.links.get_mut(place) {
-                *link = None;
-            }
-        }
-        self.links.clear();
+        self.attached.detach(&AWAY);
         set
     }
 
     /// Instructions that the verifier has looked at, by program.
     pub fn verified(&self) -> Vec<(&'static str, u32)> {
-        let verified = |(name, program): &(&'static str, OwnedFd)| {
-            (*name, bpf::verified_instructions(program.as_fd()).unwrap_or_default())
-        };
-        self.programs.iter().map(verified).collect()
+        self.attached.verified()
     }
 
     /// How many elements of an array were given out so far. `map`: where that number is.

@@ -1,5 +1,7 @@
 //! The rules of `syscalls`: the stable names of its findings. `docs/syscalls.md` lists them with their thresholds.
 
+use crate::observe::sight::Terms;
+
 /// Where the time in the kernel goes.
 pub(super) const TIME: &str = "syscalls.time";
 /// No call was seen.
@@ -36,6 +38,20 @@ pub(super) const MISSING_FILES: &str = "syscalls.missing_files";
 pub(super) const SYNC_IN_LOOP: &str = "syscalls.sync_in_loop";
 /// io_uring was used: its operations are not in the tables of calls.
 pub(super) const IO_URING: &str = "syscalls.io_uring";
+
+/// What is said about targets that are not what the user meant.
+pub(super) const TERMS: Terms = Terms {
+    nothing: "No system call returned",
+    does: "calls",
+    did: "called",
+    calls: "nothing in the kernel.",
+    aged: "it made no calls meanwhile",
+    nothing_seen: NOTHING_SEEN,
+    halted: HALTED,
+    children: CHILDREN,
+    unobserved: UNOBSERVED,
+    ended: ENDED,
+};
 
 /// Every rule.
 #[cfg(test)]

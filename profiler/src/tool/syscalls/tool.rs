@@ -38,7 +38,7 @@ use crate::{
         ground::Ground,
         monotonic_ns, require_kernel_pids,
         settings::Settings,
-        sight::{self, Terms},
+        sight,
         space::Space,
     },
     report::{Ended, Probed},
@@ -58,19 +58,6 @@ const STACKS_PER_S: u64 = 100;
 const WAITS_PER_S: u64 = 20;
 /// A call is slow from this length on, until the first second has shown how long calls take here.
 const FIRST_SLOW_NS: u64 = 1_000_000;
-
-const TERMS: Terms = Terms {
-    nothing: "No system call returned",
-    does: "calls",
-    did: "called",
-    calls: "nothing in the kernel.",
-    aged: "it made no calls meanwhile",
-    nothing_seen: rules::NOTHING_SEEN,
-    halted: rules::HALTED,
-    children: rules::CHILDREN,
-    unobserved: rules::UNOBSERVED,
-    ended: rules::ENDED,
-};
 
 /// The tool in one observation.
 pub(super) struct Syscalls {
@@ -371,7 +358,7 @@ impl Tool for Syscalls {
         part.findings = said(&facts, &part.losses);
         part.findings.extend(io_uring(&uring));
         part.findings.extend(callers_lost(&counted, on.settings.children));
-        sight::whole::complete(&mut part.findings, on, &self.families, &calling, &TERMS);
+        sight::whole::complete(&mut part.findings, on, &self.families, &calling, &rules::TERMS);
         Ok(part)
     }
 }

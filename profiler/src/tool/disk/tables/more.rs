@@ -33,7 +33,7 @@ impl Tables<'_> {
                 Value::Exact(sample.start_ns.saturating_sub(self.given.on.began_ns())),
                 Value::Exact(sample.duration_ns),
                 Value::Word(calls::result(sample.result.cast_signed())),
-                Value::Exact(sample.device_bytes),
+                self.fetched(sample.device_bytes),
             ]);
             Some(Row { cells, stacks: StackRef::user(self.place(sample)), severity: None })
         });
@@ -155,7 +155,7 @@ impl Tables<'_> {
         let keys = [DEVICE, ("request", "Request", Unit::None, Role::Key, true)];
         let sums = [
             ("requests", "Requests", Unit::Count, Role::Sum, true),
-            ("bytes", "Bytes", Unit::Bytes, Role::Sum, true),
+            ("request_bytes", "Bytes", Unit::Bytes, Role::Sum, true),
             ("queued_ns", "Queued", Unit::Nanos, Role::Gauge, true),
             ("served_ns", "Served", Unit::Nanos, Role::Gauge, true),
             ("errors", "Errors", Unit::Count, Role::Sum, true),

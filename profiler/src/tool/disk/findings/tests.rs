@@ -1,0 +1,178 @@
+//! Findings from facts that are made up: each fault, and what looks like it and is none.
+
+use profiler_common::io::TURN_BUCKETS;
+
+use super::*;
+
+const S: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
+
+fn what(file: &str, operation: Operation) -> What {
+    What { space: 0, file: File::Known(Text::from(file)), operation }
+}
+
+fn line(count: u64, bytes: u64, each_ns: u64) -> Line {
+    let mut line = Line::default();
+    (line.sum.count, line.sum.bytes) = (count, bytes);
+    (line.sum.total_ns, line.sum.max_ns) = (count * each_ns, each_ns);
+    line
+}
+
+/// A line with slow operations of thread 7 at these times.
+fn slow(times_ns: impl Iterator<Item = u64>, duration_ns: u64) -> Line {
+    let slow: Vec<Moment> = times_ns.map(|start_ns| Moment { start_ns, duration_ns, tid: 7 }).collect();
+    Line { slow: slow.clone(), ..line(slow.len() as u64, 0, duration_ns) }
+}
+
+/// A thread that works in turns of 50 ms, for as many seconds.
+fn in_turns(seconds: u32) -> Alive {
+    let mut turns = [0; TURN_BUCKETS];
+    turns[25] = 20 * seconds;
+    Alive {
+        tid: 7,
+        tgid: 7,
+        space: 0,
+        name: Text::from("tick"),
+        calls: 0,
+        operations: 0,
+        walk_ns: 0,
+        now: None,
+        turns,
+    }
+}
+
+/// The findings after an observation of a minute.
+fn found(lines: &Lines, alive: &[Alive]) -> Vec<Finding> {
+    findings(&Facts {
+        lines,
+        row: &|_| Vec::new(),
+        caller: &|_| Some(Text::from("world::save")),
+        label: &|_| File::Known(Text::from("/srv/world.db")),
+        alive,
+        span_ns: (S, 61 * S),
+    })
+}
+
+fn rules_of(lines: &Lines, alive: &[Alive]) -> Vec<String> {
+    found(lines, alive).iter().map(|finding| finding.rule.to_string()).collect()
+}
+
+#[test]
+fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
+    let every = |step_ms: u64| slow((0..12).map(move |beat| 2 * S + beat * step_ms * MS), 90 * MS);
+    let of = |operation, line: Line| Lines::from([(what("/srv/world.db", operation), line)]);
+    let periodic = found(&of(Operation::Fsync, every(5_000)), &[in_turns(60)]);
+    assert_eq!(periodic[0].rule, rules::PERIODIC_STALL);
+    assert!(
+        periodic[0].text.starts_with("STALL: every 5.0 s thread tick, which works in turns of about 50 ms, waits 90 ms in fsync of /srv/world.db, called by world::save; "),
+        "{}",
+        periodic[0].text
+    );
+    let at = [2, 3, 11, 19, 20, 21, 48];
+    let irregular = of(Operation::Fsync, slow(at.into_iter().map(|second| second * S), 90 * MS));
+    assert_eq!(rules_of(&irregular, &[in_turns(60)]), [rules::WAIT_IN_LOOP, rules::TIME]);
+    // Another thread saves, or it takes no time, or it is no wait for a disk.
+    let other = Alive { tid: 8, ..in_turns(60) };
+    assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[other]), [rules::TIME]);
+    let idle = Alive { turns: [0; TURN_BUCKETS], ..in_turns(60) };
+    assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[idle]), [rules::TIME]);
+    assert_eq!(rules_of(&of(Operation::Stat, every(5_000)), &[in_turns(60)]), [rules::TIME]);
+    let fast = slow((0..12).map(|beat| beat * 5 * S), STALL_NS - 1);
+    assert_eq!(rules_of(&of(Operation::Fsync, fast), &[in_turns(60)]), [rules::TIME]);
+    // What is read from memory is no wait for a disk.
+    assert_eq!(rules_of(&of(Operation::Read, every(5_000)), &[in_turns(60)]), [rules::TIME]);
+    let mut fetched = every(5_000);
+    fetched.sum.from_device = 12;
+    assert_eq!(rules_of(&of(Operation::Read, fetched), &[in_turns(60)])[0], rules::PERIODIC_STALL);
+}
+
+#[test]
+fn a_sync_after_each_small_write_is_write_amplification() {
+    let of = |writes, bytes, syncs| {
+        let lines = Lines::from([
+            (what("log", Operation::Write), line(writes, bytes, 10_000)),
+            (what("log", Operation::Fdatasync), line(syncs, 0, MS)),
+        ]);
+        rules_of(&lines, &[])
+    };
+    assert_eq!(of(600, 60_000, 600), [rules::SMALL_SYNCED_WRITES, rules::TIME]);
+    assert_eq!(of(600, 600 * 8_192, 600), [rules::TIME], "whole pages");
+    assert_eq!(of(6_000, 600_000, 600), [rules::TIME], "ten writes for each sync");
+    assert_eq!(of(60, 6_000, 60), [rules::TIME], "one a second");
+}
+
+#[test]
+fn a_file_that_is_opened_and_read_again_and_again_is_named() {
+    let of = |file, opens, reads, writes| {
+        let mut lines = Lines::from([
+            (what(file, Operation::Open), line(opens, 0, 10_000)),
+            (what(file, Operation::Read), line(reads, reads * 100, 10_000)),
+        ]);
+        if writes > 0 {
+            lines.insert(what(file, Operation::Write), line(writes, 1, 10_000));
+        }
+        rules_of(&lines, &[])
+    };
+    assert_eq!(of("/srv/config", 1_200, 2_400, 0), [rules::REREAD, rules::TIME]);
+    assert_eq!(of("/srv/config", 60, 120, 0), [rules::TIME], "once a second");
+    assert_eq!(of("/srv/log", 1_200, 2_400, 9), [rules::TIME], "it is written, too");
+    assert_eq!(of("/proc/self/stat", 1_200, 2_400, 0), [rules::TIME], "it changes by itself");
+}
+
+#[test]
+fn errors_and_operations_without_an_end_are_said() {
+    let mut failed = line(5, 0, 10_000);
+    (failed.sum.without_space, failed.sum.io_errors) = (3, 1);
+    let lines = Lines::from([(what("/srv/world.db", Operation::Write), failed)]);
+    let stuck = Alive { now: Some((Operation::Fsync.number(), 1, 50 * S)), ..in_turns(60) };
+    let found = found(&lines, &[stuck]);
+    let texts: Vec<&str> = found.iter().map(|finding| finding.text.as_str()).collect();
+    assert_eq!(
+        texts[..3],
+        [
+            "A device reported errors (EIO): write of /srv/world.db failed 1 time.",
+            "No space is left (ENOSPC): write of /srv/world.db failed 3 times.",
+            "STUCK: thread tick has been in fsync of /srv/world.db for 11s.",
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_said_of_nothing() {
+    assert_eq!(rules_of(&Lines::new(), &[in_turns(60)]), [rules::NOTHING_SEEN]);
+}
+
+#[test]
+fn the_documentation_has_every_rule_and_threshold() {
+    let page = testbed::place::checkout().join("docs/disk.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for rule in rules::ALL {
+        let short = rule.strip_prefix("disk.").unwrap();
+        assert!(
+            page.contains(&format!("`{rule}`")) || page.contains(&format!("`{short}`")),
+            "docs/disk.md does not name {rule}"
+        );
+    }
+    let row = |rule: &str| page.lines().find(|line| line.starts_with(&format!("| `{rule}`"))).unwrap();
+    for (rule, words) in [
+        (
+            rules::WAIT_IN_LOOP,
+            vec![format!("{} ms", STALL_NS / MS), format!("{} % of a turn", STALL_SHARE * 100.0)],
+        ),
+        (rules::STUCK, vec![format!("{} s", STUCK_FOR.as_secs())]),
+        (
+            rules::SMALL_SYNCED_WRITES,
+            vec![
+                format!("{LEAST_SMALL} syncs"),
+                format!("{SMALL_PER_S} per second"),
+                format!("{WRITES_PER_SYNC} writes"),
+                format!("{} KiB", SMALL_BYTES / 1024.0),
+            ],
+        ),
+        (rules::REREAD, vec![format!("{LEAST_OPENS} times"), format!("{OPENS_PER_S} per second")]),
+    ] {
+        for word in words {
+            assert!(row(rule).contains(&word), "docs/disk.md does not have {word} for {rule}");
+        }
+    }
+}
