@@ -5,6 +5,7 @@
 //! it gets another address or another peer.
 
 pub mod calls;
+pub mod socket;
 
 use crate::wire;
 
@@ -103,6 +104,10 @@ pub const SHORTENED: u64 = 16;
 /// Flag: the name is a path that a call names. Unless it begins with a slash, it begins in the directory whose number is in place of the
 /// inode; 0: that directory is not known.
 pub const GIVEN: u64 = 32;
+
+/// Flag: it is not a file, but all sockets that serve one end of this machine, or that lead to one elsewhere: a [`socket::Side`] in place of
+/// the inode says which. Of the addresses, only what they have in common is there.
+pub const SERVICE: u64 = 64;
 
 /// Why the file of a call is not known. The order is that of [`Unknown::of_number`].
 #[repr(u32)]

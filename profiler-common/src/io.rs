@@ -59,12 +59,16 @@ wire! {
     pub struct IoCell {
         /// Operations that have ended.
         pub count: u64,
-        /// Those of them that failed.
+        /// Those of them that failed, other than because nothing was ready.
         pub errors: u64,
         /// Those that failed because no space was left: `ENOSPC` or `EDQUOT`.
         pub without_space: u64,
         /// Those that failed with `EIO`.
         pub io_errors: u64,
+        /// Those of them that had nothing to do yet: `EAGAIN`, and `EINPROGRESS` of a connection that has only begun.
+        pub not_ready: u64,
+        /// Messages that those which did not fail have moved: of a stream, calls that have moved bytes.
+        pub messages: u64,
         /// Bytes that those which did not fail have moved.
         pub bytes: u64,
         /// Bytes that were fetched from a device for them.
@@ -126,13 +130,21 @@ wire! {
         pub paths: [u64; 2],
         /// Bit by kind of file: those that are looked for.
         pub kinds: u64,
-        /// Addresses of the `dentry` of each file; 0: it has none.
+        /// What shows whether a descriptor still refers to each file: the address of its `dentry`, or of a socket the number of its inode.
         pub entries: [u64; 2],
         /// Numbers of the files; of a call that names a path, that of the directory in which the path begins. See [`number`] for what is
         /// not known; [`OF_OTHER_KIND`]: it is of a kind that is not looked for.
         pub files: [u32; 2],
         /// Bytes that the thread had fetched from devices when the call began; when it has ended, those that were fetched for it.
         pub fetched: u64,
+        /// Bytes that it has moved.
+        pub bytes: u64,
+        /// Messages that it has moved.
+        pub messages: u64,
+        /// Another operation that ended with it, and how long that took in nanoseconds; 0: there is none.
+        pub also: u64,
+        /// How long that took.
+        pub also_ns: u64,
         /// What was added to the sums when it ended: [`LOST`] and [`IS_SAMPLE`].
         pub added: u64,
         /// When it ended, in nanoseconds, and its result.
@@ -248,6 +260,8 @@ wire! {
         pub second: u64,
         /// Operations.
         pub count: u64,
+        /// Messages.
+        pub messages: u64,
         /// Bytes.
         pub bytes: u64,
         /// Time in them, in nanoseconds.

@@ -15,6 +15,11 @@ const WAITS: u64 = 1 << 49;
 const MOVES: u64 = 1 << 51;
 const READS_FIRST: u64 = 1 << 52;
 const TIMES_OUT: u64 = 1 << 53;
+const IN_MESSAGES: u64 = 1 << 50;
+const AFTER: u64 = 1 << 54;
+const PATIENT: u64 = 1 << 55;
+const PEEKS_SHIFT: u32 = 56;
+const PEEKS: u64 = 7;
 
 impl CallUse {
     /// It is not counted.
@@ -62,6 +67,48 @@ impl CallUse {
     #[must_use]
     pub const fn in_bytes(self) -> CallUse {
         CallUse(self.0 | IN_BYTES)
+    }
+
+    /// Its result is a number of messages. Its second argument is the address of as many `struct mmsghdr`.
+    #[must_use]
+    pub const fn in_messages(self) -> CallUse {
+        CallUse(self.0 | IN_MESSAGES)
+    }
+
+    /// What its file is shows only after the call, which gives the file a peer.
+    #[must_use]
+    pub const fn known_after(self) -> CallUse {
+        CallUse(self.0 | AFTER)
+    }
+
+    /// It waits for others as long as they have nothing to say: it is not slow.
+    #[must_use]
+    pub const fn patient(self) -> CallUse {
+        CallUse(self.0 | PATIENT)
+    }
+
+    /// If this argument has the flag `MSG_PEEK`, it is this operation, and takes no bytes. Such a call has no second file.
+    #[must_use]
+    pub const fn peeking(self, argument: u32, operation: u32) -> CallUse {
+        CallUse(self.with_second(operation).0 | (argument as u64 & PEEKS) << PEEKS_SHIFT)
+    }
+
+    /// The argument that may have the flag `MSG_PEEK`; 0: none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn peeks(self) -> u64 {
+        self.0 >> PEEKS_SHIFT & PEEKS
+    }
+
+    /// The same call with that flag.
+    #[must_use]
+    #[inline(always)]
+    pub const fn as_peek(self) -> CallUse {
+        let operation = (self.second() as u64) << OPERATION_SHIFT;
+        CallUse(
+            self.0 & !(OPERATION << OPERATION_SHIFT | OPERATION << SECOND_SHIFT | IN_BYTES | IN_MESSAGES)
+                | operation,
+        )
     }
 
     /// It uses no file that is counted, and waits for a time to be over, which divides the life of a thread into turns.
@@ -125,6 +172,27 @@ impl CallUse {
         self.0 & IN_BYTES != 0
     }
 
+    /// Whether its result is a number of messages.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_in_messages(self) -> bool {
+        self.0 & IN_MESSAGES != 0
+    }
+
+    /// Whether what its file is shows only after it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_known_after(self) -> bool {
+        self.0 & AFTER != 0
+    }
+
+    /// Whether it waits for others.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_patient(self) -> bool {
+        self.0 & PATIENT != 0
+    }
+
     /// Whether it waits.
     #[must_use]
     #[inline(always)]
@@ -147,5 +215,10 @@ mod tests {
         assert!(used.is_in_bytes() && !used.waits());
         assert!(CallUse::waiting().waits() && CallUse::waiting().operation() == NO_OPERATION);
         assert!(CallUse::new(files, 1).moving().moves() && !used.moves());
+        let receives = CallUse::new(files, 2).in_bytes().peeking(4, 9).patient();
+        assert_eq!((receives.peeks(), receives.operation()), (4, 2));
+        let peek = receives.as_peek();
+        assert_eq!((peek.operation(), peek.second()), (9, 0));
+        assert!(receives.is_in_bytes() && !peek.is_in_bytes() && peek.is_patient());
     }
 }

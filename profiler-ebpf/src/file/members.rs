@@ -99,6 +99,8 @@ members! {
     SOCK_LOCAL_V6,
     /// `sock_common.skc_v6_daddr`
     SOCK_REMOTE_V6,
+    /// `sock.sk_userlocks`, in bits; 0: not known.
+    SOCK_LOCKS,
     /// `unix_sock.addr`
     UNIX_ADDRESS,
     /// `unix_sock.peer`

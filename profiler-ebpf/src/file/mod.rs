@@ -7,6 +7,7 @@ pub mod given;
 pub mod known;
 mod members;
 mod path;
+pub mod service;
 mod socket;
 pub mod watched;
 

@@ -61,8 +61,11 @@ pub(super) unsafe fn read_addresses(socket: u64, peer: u64, to: *mut Addresses) 
 }
 
 /// Reads the peer from what a process hands to `connect`: one that failed has left none in the socket.
+///
+/// # Safety
+/// `to` is in a map.
 #[inline(always)]
-unsafe fn read_peer(peer: u64, to: *mut Addresses) {
+pub(super) unsafe fn read_peer(peer: u64, to: *mut Addresses) {
     /// What `struct sockaddr_in` and `sockaddr_in6` begin with, and where the latter has its address.
     const HEAD_BYTES: u32 = 8;
     let mut head = [0u8; HEAD_BYTES as usize];

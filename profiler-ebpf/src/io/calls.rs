@@ -28,6 +28,8 @@ use crate::{
 
 /// In place of a descriptor: the working directory (include/uapi/linux/fcntl.h).
 const AT_FDCWD: u32 = -100i32 as u32;
+/// In the flags of a receive (include/linux/socket.h): what is received stays there.
+const MSG_PEEK: u64 = 2;
 /// A directory, as a bit of kinds.
 const DIRECTORIES: u32 = 1 << 4;
 /// Results from `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h), which no program sees: a signal has interrupted the
@@ -58,18 +60,21 @@ fn candidate_began<O: Outcomes>(ctx: *mut c_void) {
             (*thread).used_as = 0;
         }
         (*thread).calls += 1;
-        let used = use_of(call);
+        let mut used = use_of(call);
         if used == CallUse::NONE {
             return ledger.count(O::OTHER);
+        }
+        if used.peeks() != 0 && argument(call, used.peeks()) & MSG_PEEK != 0 {
+            used = used.as_peek();
         }
         (*thread).call = call;
         if used.operation() != 0 {
             (*thread).start_ns = bpf_ktime_get_ns();
             let count = note(thread, used);
             if count != 0 {
-                bpf_loop(count, look_at as *mut c_void, ptr::null_mut(), 0);
+                bpf_loop(count, look_at::<O> as *mut c_void, ptr::null_mut(), 0);
             }
-            if used.files().path() == 0 && count != 0 && is_of_other_kind() {
+            if used.files().path() == 0 && !used.files().opens() && count != 0 && is_of_other_kind() {
                 return ledger.count(O::OTHER);
             }
         }
@@ -136,7 +141,7 @@ unsafe fn note(thread: *mut IoThread, used: CallUse) -> u32 {
 
 /// Looks at one of the files that were noted.
 #[inline(never)]
-extern "C" fn look_at(turn: u32, _nothing: *mut c_void) -> i64 {
+extern "C" fn look_at<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
     let Some(thread) = thread::known() else { return 1 };
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the thread's own record; the mask keeps the index within it.
@@ -144,7 +149,7 @@ extern "C" fn look_at(turn: u32, _nothing: *mut c_void) -> i64 {
         let path = (&raw const (*thread).paths).cast::<u64>().add(turn).read_volatile();
         let kinds = (&raw const (*thread).kinds).read_volatile() as u32;
         let start_ns = (&raw const (*thread).start_ns).read_volatile();
-        let (number, entry) = known::find(path, kinds, start_ns);
+        let (number, entry) = O::find(path, kinds, start_ns);
         (&raw mut (*thread).files).cast::<u32>().add(turn).write_volatile(number);
         (&raw mut (*thread).entries).cast::<u64>().add(turn).write_volatile(entry);
     }
@@ -188,12 +193,17 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
         (*thread).result = result;
         // Each step finds what it needs in the record: so the verifier follows it once, however the previous one ended.
         let files = used.files();
-        if files.path() != 0 || files.opens() {
-            name(used);
+        if files.path() != 0 || files.opens() || used.is_known_after() {
+            name::<O>(used);
         } else if files.descriptor() == 0 {
             (*thread).files[0] = unknown(Unknown::NoFile);
+        } else if files.closes() {
+            // Of several that close a descriptor at the same time, one has closed the file.
+            if result >= FIRST_ERROR {
+                (*thread).files[0] = unknown(Unknown::Closed);
+            }
         } else if file::users(FILES_USERS.load()) != 1 {
-            confirm(used);
+            confirm::<O>(used);
         }
     }
     finish::<O>();
@@ -201,11 +211,13 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
 
 /// Finds the number of the file that a call has opened, or of the path that it names.
 #[inline(always)]
-fn name(used: CallUse) {
+fn name<O: Outcomes>(used: CallUse) {
     if find_path(used) {
-        look_at(0, ptr::null_mut());
+        look_at::<O>(0, ptr::null_mut());
     }
-    name_path(used);
+    if used.files().path() != 0 {
+        name_path(used);
+    }
 }
 
 /// Notes where the file is that a call has opened, or the directory in which its path begins. Returns whether there is one to look at.
@@ -223,7 +235,12 @@ fn find_path(used: CallUse) -> bool {
             (*thread).paths[0] = file::of_descriptor((*thread).result as u32);
             return true;
         }
-        if has_directory(call, used) || !given::is_relative(argument(call, files.path())) {
+        if used.is_known_after() {
+            (*thread).paths[0] = file::of_descriptor(argument(call, files.descriptor()) as u32);
+            return true;
+        }
+        if files.path() == 0 || has_directory(call, used) || !given::is_relative(argument(call, files.path()))
+        {
             return false;
         }
         (*thread).kinds = DIRECTORIES.into();
@@ -264,14 +281,14 @@ fn name_path(used: CallUse) {
 /// Looks whether the descriptors still refer to the files that were noted: another thread may have closed one, or given it to another file,
 /// before the call looked at it.
 #[inline(never)]
-fn confirm(used: CallUse) {
+fn confirm<O: Outcomes>(used: CallUse) {
     let Some(thread) = thread::known() else { return };
     let files = used.files();
     // SAFETY: the thread's own record.
     unsafe {
         let call = (*thread).call;
         let is_same = |descriptor: u64, entry: u64| {
-            known::entry_of(file::of_descriptor(argument(call, descriptor) as u32)) == entry
+            O::identity(file::of_descriptor(argument(call, descriptor) as u32)) == entry
         };
         if (*thread).files[0] != OF_OTHER_KIND && !is_same(files.descriptor(), (*thread).entries[0]) {
             (*thread).files[0] = unknown(Unknown::Changed);
@@ -298,7 +315,13 @@ fn finish<O: Outcomes>() {
     let Some(thread) = thread::known() else { return };
     // SAFETY: the thread's own record.
     let (added, took_ns) = unsafe {
-        ((&raw const (*thread).added).read_volatile(), (*thread).end_ns.wrapping_sub((*thread).start_ns))
+        let used = CallUse::of_bits((*thread).ended_as);
+        let took_ns = if used.is_patient() {
+            (*thread).also_ns
+        } else {
+            (*thread).end_ns.wrapping_sub((*thread).start_ns)
+        };
+        ((&raw const (*thread).added).read_volatile(), took_ns)
     };
     count(if added & LOST == 0 { O::COUNTED } else { O::LOST_CELL });
     if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
@@ -313,7 +336,8 @@ fn add_all<O: Outcomes>() {
     let mut of = Of { record };
     // SAFETY: the thread's own record. The callback gets a pointer to it, and the loop ends before this function does.
     unsafe {
-        bpf_loop(2, cells::add::<O> as *mut c_void, (&raw mut of).cast(), 0);
+        O::ended(record);
+        bpf_loop(cells::TURNS, cells::add::<O> as *mut c_void, (&raw mut of).cast(), 0);
         cells::add_to_second(record);
     }
 }
@@ -327,6 +351,7 @@ fn prepare() -> bool {
     unsafe {
         (*thread).comm = comm(task);
         (*thread).added = 0;
+        cells::note_moved(thread);
         (*thread).fetched = match TASK_FETCHED.load() {
             0 => 0,
             offset => task.member::<u64>(offset).wrapping_sub((*thread).fetched),

@@ -26,6 +26,8 @@ const BPF_NOEXIST: u64 = 1;
 const MAX_TRIES: usize = 4;
 const NS_PER_S: u64 = 1_000_000_000;
 // Results of failed calls (include/uapi/asm-generic/errno-base.h and errno.h).
+const EAGAIN: u64 = -11i64 as u64;
+const EINPROGRESS: u64 = -115i64 as u64;
 const EIO: u64 = -5i64 as u64;
 const ENOSPC: u64 = -28i64 as u64;
 const EDQUOT: u64 = -122i64 as u64;
@@ -49,10 +51,30 @@ static IO_SECONDS: Array<IoSecond> = Array::with_max_entries(2, 0);
 #[map]
 static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
 
+/// The first file, the second, and the first again for an operation that has ended with it.
+pub const TURNS: u32 = 3;
+
 /// What the kernel's loop hands to each of its turns.
 pub struct Of {
     /// The record of an operation that has ended.
     pub record: *mut IoThread,
+}
+
+/// Notes what an operation that has ended has moved, as far as its result shows.
+///
+/// # Safety
+/// `record` is a record that nobody else writes meanwhile.
+#[inline(always)]
+pub unsafe fn note_moved(record: *mut IoThread) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let result = (*record).result;
+        let moves = result < FIRST_ERROR && CallUse::of_bits((*record).ended_as).is_in_bytes();
+        (*record).bytes = if moves { result } else { 0 };
+        (*record).messages = u64::from(moves && result != 0);
+        (*record).also = 0;
+        (*record).also_ns = 0;
+    }
 }
 
 /// Adds an operation that has ended to the sums of the first of its files, and then of the second.
@@ -61,12 +83,17 @@ pub struct Of {
 /// `of` points to an [`Of`] with a record that nobody else writes meanwhile.
 #[inline(never)]
 pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
+    let is_also = turn == 2;
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the caller vouches for the record; the mask keeps the index within it. Cells are map values.
     unsafe {
         let thread = (*of.cast::<Of>()).record;
         let used = CallUse::of_bits((*thread).ended_as);
-        let operation = if turn == 0 { used.operation() } else { used.second() };
+        let operation = match (is_also, turn) {
+            (true, _) => (*thread).also as u32,
+            (false, 0) => used.operation(),
+            _ => used.second(),
+        };
         let file = (&raw const (*thread).files).cast::<u32>().add(turn).read_volatile();
         if operation == 0 || file == OF_OTHER_KIND {
             return 0;
@@ -78,25 +105,11 @@ pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
             return 0;
         };
         let before = atomic::take(&raw mut (*cell).count);
-        let result = (*thread).result;
-        if result >= FIRST_ERROR {
-            atomic::add(&raw mut (*cell).errors, 1);
-            if result == ENOSPC || result == EDQUOT {
-                atomic::add(&raw mut (*cell).without_space, 1);
-            }
-            if result == EIO {
-                atomic::add(&raw mut (*cell).io_errors, 1);
-            }
-        } else if used.is_in_bytes() {
-            atomic::add(&raw mut (*cell).bytes, result);
+        if !is_also {
+            add_result(thread, cell, (turn == 0) == (used.second() == 0 || used.reads_first()));
         }
-        // What a call has fetched was read from one of its files.
-        let fetched = (*thread).fetched;
-        if fetched != 0 && (turn == 0) == (used.second() == 0 || used.reads_first()) {
-            atomic::add(&raw mut (*cell).device_bytes, fetched);
-            atomic::add(&raw mut (*cell).from_device, 1);
-        }
-        let duration_ns = (*thread).end_ns.wrapping_sub((*thread).start_ns);
+        let duration_ns =
+            if is_also { (*thread).also_ns } else { (*thread).end_ns.wrapping_sub((*thread).start_ns) };
         atomic::add(&raw mut (*cell).total_ns, duration_ns);
         raise(&raw mut (*cell).max_ns, duration_ns);
         if before < FIRST_DURATIONS as u64 {
@@ -110,6 +123,36 @@ pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
         }
     }
     0
+}
+
+/// Adds what the operation has moved. `reads`: whether this is the file that it has read from.
+#[inline(always)]
+unsafe fn add_result(thread: *const IoThread, cell: *mut IoCell, reads: bool) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        match (*thread).result {
+            EAGAIN | EINPROGRESS => atomic::add(&raw mut (*cell).not_ready, 1),
+            result @ FIRST_ERROR.. => {
+                atomic::add(&raw mut (*cell).errors, 1);
+                if result == ENOSPC || result == EDQUOT {
+                    atomic::add(&raw mut (*cell).without_space, 1);
+                }
+                if result == EIO {
+                    atomic::add(&raw mut (*cell).io_errors, 1);
+                }
+            }
+            _ => {
+                atomic::add(&raw mut (*cell).messages, (*thread).messages);
+                atomic::add(&raw mut (*cell).bytes, (*thread).bytes);
+            }
+        }
+        // What a call has fetched was read from one of its files.
+        let fetched = (*thread).fetched;
+        if fetched != 0 && reads {
+            atomic::add(&raw mut (*cell).device_bytes, fetched);
+            atomic::add(&raw mut (*cell).from_device, 1);
+        }
+    }
 }
 
 /// The cell of a key.
@@ -188,15 +231,14 @@ pub unsafe fn add_to_second(thread: *mut IoThread) {
         let before = (&raw const (*sums).second).read_volatile();
         if before != second && atomic::replace(&raw mut (*sums).second, before, second) {
             (&raw mut (*sums).count).write_volatile(0);
+            (&raw mut (*sums).messages).write_volatile(0);
             (&raw mut (*sums).bytes).write_volatile(0);
             (&raw mut (*sums).total_ns).write_volatile(0);
             (&raw mut (*sums).max_ns).write_volatile(0);
         }
         atomic::add(&raw mut (*sums).count, 1);
-        let result = (*thread).result;
-        if result < FIRST_ERROR && used.is_in_bytes() {
-            atomic::add(&raw mut (*sums).bytes, result);
-        }
+        atomic::add(&raw mut (*sums).messages, (*thread).messages);
+        atomic::add(&raw mut (*sums).bytes, (*thread).bytes);
         let duration_ns = (*thread).end_ns.wrapping_sub((*thread).start_ns);
         atomic::add(&raw mut (*sums).total_ns, duration_ns);
         raise(&raw mut (*sums).max_ns, duration_ns);

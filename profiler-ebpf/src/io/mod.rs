@@ -12,10 +12,10 @@ pub mod uring;
 use aya_ebpf::{Global, macros::map, maps::Array};
 use profiler_common::{
     call::COMPAT,
-    io::{CallUse, IoSettings, TABLED_CALLS},
+    io::{CallUse, IoSettings, IoThread, TABLED_CALLS},
 };
 
-use crate::stack::number::Remarks;
+use crate::{file::known, stack::number::Remarks};
 
 /// Bit by kind of file, as [`file::known`](crate::file::known) has it: those that are counted.
 #[unsafe(no_mangle)]
@@ -59,6 +59,26 @@ fn use_of(call: u64) -> CallUse {
 
 /// Where a tool counts the outcomes of hits.
 pub trait Outcomes: Remarks {
+    /// Finds the number of the file with a `struct path`, if it is of a kind that is counted, and its [`Outcomes::identity`]. It becomes
+    /// part of its caller.
+    #[inline(always)]
+    fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
+        known::find(path, kinds, now_ns)
+    }
+
+    /// What shows whether a descriptor still refers to the same file. `path`: its `struct path`.
+    #[inline(always)]
+    fn identity(path: u64) -> u64 {
+        known::entry_of(path)
+    }
+
+    /// An operation has ended, and is about to be added to the sums.
+    ///
+    /// # Safety
+    /// `record` is its record, which nobody else writes meanwhile.
+    #[inline(always)]
+    unsafe fn ended(_record: *mut IoThread) {}
+
     /// Hits at the entry.
     const ENTERED: Self::Counter;
     /// The call will be counted.

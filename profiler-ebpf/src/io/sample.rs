@@ -70,16 +70,22 @@ pub(super) unsafe fn send_record<O: Outcomes>(thread: *mut IoThread, stack: u32)
             RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
         let [first, second] = (&raw const (*thread).files).read_volatile();
         let used = CallUse::of_bits((*thread).ended_as);
-        let (file, operation) =
+        let (mut file, mut operation) =
             if first == OF_OTHER_KIND { (second, used.second()) } else { (first, used.operation()) };
+        let mut start_ns = (*thread).start_ns;
+        let also = (*thread).also as u32;
+        if also != 0 && used.is_patient() {
+            (file, operation) = (first, also);
+            start_ns = (*thread).end_ns.wrapping_sub((*thread).also_ns);
+        }
         let sample = IoSample {
             head: core::mem::transmute::<RecordHead, u64>(head),
             tid: (*thread).tid,
             file,
             call: (*thread).call,
             operation: operation.into(),
-            start_ns: (*thread).start_ns,
-            duration_ns: (*thread).end_ns.wrapping_sub((*thread).start_ns),
+            start_ns,
+            duration_ns: (*thread).end_ns.wrapping_sub(start_ns),
             result: (*thread).result,
             device_bytes: (*thread).fetched,
             comm: (*thread).comm,

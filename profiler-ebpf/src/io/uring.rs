@@ -20,7 +20,7 @@ use super::{
     sample,
 };
 use crate::{
-    file::{self, known},
+    file,
     ledger::count,
     space,
     task::{Task, comm, is_candidate, member, task, tgid_of, tid_of},
@@ -100,7 +100,7 @@ pub fn completed<O: Outcomes>(ctx: *mut c_void) {
     // SAFETY: the value is copied at once.
     if let Some(begun) = unsafe { IO_URING_REQUESTS.get(request).copied() } {
         let _ = IO_URING_REQUESTS.remove(request);
-        if prepare(request, &begun, result) {
+        if prepare::<O>(request, &begun, result) {
             finish::<O>();
         } else {
             count(O::RING_OTHER);
@@ -110,7 +110,7 @@ pub fn completed<O: Outcomes>(ctx: *mut c_void) {
 
 /// Fills in the record of the operation. Returns whether it is one on a file that is counted.
 #[inline(never)]
-fn prepare(request: u64, begun: &UringRequest, result: u32) -> bool {
+fn prepare<O: Outcomes>(request: u64, begun: &UringRequest, result: u32) -> bool {
     let Some(record) = IO_ASIDE.get_ptr_mut(0) else { return false };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends.
     unsafe {
@@ -125,6 +125,7 @@ fn prepare(request: u64, begun: &UringRequest, result: u32) -> bool {
         (*record).result = result as i32 as i64 as u64;
         (*record).fetched = 0;
         (*record).added = 0;
+        cells::note_moved(record);
         (*record).files = [OF_OTHER_KIND; 2];
         let used = CallUse::of_bits(begun.used_as);
         if used.files().descriptor() == 0 {
@@ -133,8 +134,9 @@ fn prepare(request: u64, begun: &UringRequest, result: u32) -> bool {
             return true;
         }
         let file: u64 = file::read(request + REQUEST_FILE.load());
-        let (number, _) = known::find(file::path_of(file), IO_KINDS.load(), begun.start_ns);
+        let (number, identity) = O::find(file::path_of(file), IO_KINDS.load(), begun.start_ns);
         (&raw mut (*record).files).cast::<u32>().write_volatile(number);
+        (&raw mut (*record).entries).cast::<u64>().write_volatile(identity);
         number != OF_OTHER_KIND
     }
 }
@@ -146,6 +148,7 @@ fn finish<O: Outcomes>() {
     let mut of = Of { record };
     // SAFETY: as above.
     unsafe {
+        O::ended(record);
         cells::add::<O>(0, (&raw mut of).cast());
         cells::add_to_second(record);
         let added = (&raw const (*record).added).read_volatile();

@@ -118,6 +118,11 @@ impl Types {
         self.offsets(&[(structure, path)]).pop().flatten()
     }
 
+    /// Offset in bits of a member of a structure, which may begin within a byte. `None` if this kernel has no such member.
+    pub(crate) fn bits(&self, structure: &str, member: &str) -> Option<u64> {
+        self.in_bits(&[(structure, &[member])]).pop().flatten()
+    }
+
     /// Settings of the kernel side by their names, with the offsets of the members that they stand for.
     ///
     /// # Errors
@@ -133,6 +138,10 @@ impl Types {
 
     /// The offsets of several members, in one search.
     fn offsets(&self, wanted: &[(&str, &[&str])]) -> Vec<Option<u64>> {
+        self.in_bits(wanted).into_iter().map(|bits| Some(bits? / 8)).collect()
+    }
+
+    fn in_bits(&self, wanted: &[(&str, &[&str])]) -> Vec<Option<u64>> {
         let mut found = vec![None; wanted.len()];
         let mut left = wanted.len();
         for at in self.starts.iter().skip(1) {
@@ -184,7 +193,7 @@ impl Types {
             } else {
                 return None;
             };
-            Some(u64::from(bits / 8) + further)
+            Some(u64::from(bits) + further)
         })
     }
 }
@@ -219,6 +228,7 @@ mod tests {
         assert_eq!(types.offset("outer", &["first"]), Some(0));
         assert_eq!(types.offset("outer", &["nested", "b"]), Some(16));
         assert_eq!(types.offset("inner", &["b"]), Some(8));
+        assert_eq!(types.bits("inner", "b"), Some(64));
         assert_eq!(types.offset("inner", &["c"]), None);
         assert_eq!(types.offset("inner", &["a", "b"]), None, "a number has no members");
         assert_eq!(types.offset("out", &["first"]), None);

@@ -47,7 +47,7 @@ const HIGH_NS: f64 = 1_000.0;
 const BETWEEN: Duration = Duration::from_millis(5);
 /// How long calls are counted: several ticks of the slowest game servers (50 ms).
 const COUNTING: Duration = Duration::from_millis(500);
-/// Kinds of calls that have a price of their own: calls of any kind, and operations on files.
+/// Kinds of calls that have a price of their own: calls of any kind, and operations on files or sockets.
 const KINDS: usize = 2;
 
 /// Calls by kind.
@@ -82,12 +82,23 @@ pub(crate) trait Counting {
     fn calls(&self) -> Result<HashMap<u32, ByKind>>;
 }
 
+/// Which calls have a price of their own, because the kernel side does more at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dearer {
+    /// None.
+    Nothing,
+    /// Operations on files.
+    OnFiles,
+    /// Operations on sockets.
+    OnSockets,
+}
+
 /// How a tool's calls are priced.
 pub(crate) struct Pricing<'a> {
     /// Attaches its programs, given the maps that it shares with an observation.
     pub(crate) attach: &'a dyn Fn(Maps) -> Result<Box<dyn Counting>>,
-    /// Whether operations on files have a price of their own.
-    pub(crate) has_files: bool,
+    /// Which calls have a price of their own.
+    pub(crate) dearer: Dearer,
     /// What each call will cost besides, in nanoseconds: a walk, if every call is walked.
     pub(crate) more_ns: f64,
 }
@@ -134,7 +145,7 @@ struct Made {
 /// If the kernel refuses the programs.
 pub(crate) fn find_out(pids: &[u32], pricing: &Pricing<'_>) -> Result<Found> {
     let tried = || Error::new(ErrorKind::Limit, "tried to measure what a system call costs");
-    let mut loops = Loops::new(pricing.has_files).map_err(|e| tried().because_of(e))?;
+    let mut loops = Loops::new(pricing.dearer).map_err(|e| tried().because_of(e))?;
     let mut series = || -> Result<[f64; KINDS]> { loops.per_call_ns().map_err(|e| tried().because_of(e)) };
     let before = shortest(MEASURING, &mut series)?;
     let own: Vec<u32> = pids.iter().copied().chain([std::process::id()]).collect();
@@ -154,8 +165,8 @@ pub(crate) fn find_out(pids: &[u32], pricing: &Pricing<'_>) -> Result<Found> {
     drop(moment);
     let after = shortest(MEASURING, &mut series)?;
     let price = std::array::from_fn(|kind| observed[kind] - before[kind].min(after[kind]));
-    let is_seen = calls_after.get(&own_tid).is_some_and(|calls| calls[0] >= MESSAGES.into());
-    let is_sound = price[0] > 0.0 && (!pricing.has_files || price[1] > 0.0);
+    let is_seen = calls_after.get(&own_tid).is_some_and(|calls| calls[0] + calls[1] >= MESSAGES.into());
+    let is_sound = price[0] > 0.0 && (pricing.dearer == Dearer::Nothing || price[1] > 0.0);
     let per_call = match is_seen && is_sound {
         true => PerCall { counted_ns: price, measured: true },
         false => PerCall::ASSUMED,
@@ -222,12 +233,13 @@ fn shortest(during: Duration, series: &mut impl FnMut() -> Result<[f64; KINDS]>)
 struct Loops {
     ends: (UnixStream, UnixStream),
     file: Option<File>,
+    dearer: Dearer,
 }
 
 impl Loops {
-    fn new(has_files: bool) -> io::Result<Loops> {
-        let file = if has_files { Some(File::open("/proc/self/exe")?) } else { None };
-        Ok(Loops { ends: UnixStream::pair()?, file })
+    fn new(dearer: Dearer) -> io::Result<Loops> {
+        let file = if dearer == Dearer::Nothing { None } else { Some(File::open("/proc/self/exe")?) };
+        Ok(Loops { ends: UnixStream::pair()?, file, dearer })
     }
 
     /// Mean time of one call, by kind.
@@ -246,7 +258,9 @@ impl Loops {
                 file.read_exact_at(&mut buffer, 0)?;
             }
         }
-        Ok([message, begun.elapsed()].map(|took| took.as_nanos() as f64 / f64::from(2 * MESSAGES)))
+        let [message, file] =
+            [message, begun.elapsed()].map(|took| took.as_nanos() as f64 / f64::from(2 * MESSAGES));
+        Ok(if self.dearer == Dearer::OnSockets { [file, message] } else { [message, file] })
     }
 }
 

@@ -27,12 +27,13 @@ use crate::{
 pub(crate) mod disk;
 pub mod foresight;
 pub mod memleak;
+pub(crate) mod sockets;
 pub mod syscalls;
 
 use self::foresight::{Forecast, Foresight};
 
 /// Every tool: a new one takes a line here.
-pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT, syscalls::ABOUT, disk::ABOUT];
+pub(crate) const TOOLS: &[About] = &[memleak::readiness::ABOUT, syscalls::ABOUT, disk::ABOUT, sockets::ABOUT];
 
 /// What help, `doctor` and the docs show of a tool.
 pub(crate) struct About {

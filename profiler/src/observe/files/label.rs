@@ -6,8 +6,8 @@ use std::{
 };
 
 use profiler_common::file::{
-    AF_INET, AF_INET6, AF_UNIX, Addresses, CUT, DELETED, DETACHED, S_IFMT, S_IFSOCK, SHORTENED, TCP_LISTEN,
-    UNNAMED,
+    AF_INET, AF_INET6, AF_UNIX, Addresses, CUT, DELETED, DETACHED, S_IFMT, S_IFSOCK, SERVICE, SHORTENED,
+    TCP_LISTEN, UNNAMED, socket::Side,
 };
 
 use super::File;
@@ -31,6 +31,9 @@ pub(super) struct Labels {
 impl Labels {
     pub(super) fn of(&self, file: &File) -> Text {
         let record = &file.record;
+        if record.flags & SERVICE != 0 {
+            return Text::new(self.service(Side::of_number(record.inode), &record.addresses, &file.name));
+        }
         if record.mode & S_IFMT == S_IFSOCK {
             return Text::new(self.socket(&record.addresses, &file.name, record.inode));
         }
@@ -58,27 +61,55 @@ impl Labels {
         Text::new(label)
     }
 
-    fn socket(&self, of: &Addresses, name: &[u8], inode: u64) -> Vec<u8> {
-        let kind = match (of.family, of.kind) {
-            (AF_UNIX, DATAGRAMS) => "unix datagrams",
-            (AF_UNIX, PACKETS) => "unix packets",
-            (AF_UNIX, _) => "unix",
-            (AF_INET | AF_INET6, STREAM) => "tcp",
-            (AF_INET | AF_INET6, DATAGRAMS) => "udp",
-            (AF_NETLINK, _) => "netlink",
-            _ => "socket",
-        };
-        let mut label = kind.as_bytes().to_vec();
-        match of.family {
-            AF_UNIX => {
-                label.push(b' ');
-                match name {
-                    // An abstract address begins with a zero byte; `ss` shows it so.
-                    [0, abstracted @ ..] => label.extend([b"@", abstracted].concat()),
-                    [] => label.extend(format!("without a name, inode {inode}").into_bytes()),
-                    path => label.extend(path.split(|byte| *byte == 0).next().unwrap_or_default()),
-                }
+    /// What the sockets of a service have in common.
+    fn service(&self, side: Side, of: &Addresses, name: &[u8]) -> Vec<u8> {
+        let mut label = protocol(of).as_bytes().to_vec();
+        match (side, of.family) {
+            (Side::Unnamed, _) => label.extend_from_slice(b" without a name"),
+            (Side::Calls, AF_UNIX) => label.extend([&b" to "[..], &unix_name(name)].concat()),
+            (Side::Serves | Side::Bound, AF_UNIX) => label.extend([&b" "[..], &unix_name(name)].concat()),
+            (Side::Calls, _) => {
+                let to = SocketAddr::new(address(of.family, &of.remote), of.remote_port);
+                label.extend(format!(" to {}", self.hidden(to, is_near(to.ip()))).into_bytes());
             }
+            (Side::Serves | Side::Bound, _) => label.extend(format!(" :{}", of.local_port).into_bytes()),
+            (Side::Loose, _) if of.kind == STREAM => label.extend_from_slice(b", not connected"),
+            (Side::Loose, AF_INET) if of.kind == DATAGRAMS => {
+                label.extend_from_slice(b", ports that the kernel chose");
+            }
+            (Side::Loose | Side::Other, _) => {}
+        }
+        label
+    }
+
+    /// The peer of a connection: without its port, which is another one for each of them.
+    pub(super) fn peer(&self, of: &Addresses) -> Option<String> {
+        if of.remote_port == 0 || !matches!(of.family, AF_INET | AF_INET6) {
+            return None;
+        }
+        let peer = address(of.family, &of.remote);
+        Some(if self.show_peers || peer.is_loopback() { peer.to_string() } else { self.hash(peer) })
+    }
+
+    fn hash(&self, address: IpAddr) -> String {
+        format!("peer-{:08x}", self.hash.hash_one(address) as u32)
+    }
+
+    /// An address, or what stands for it.
+    fn hidden(&self, of: SocketAddr, is_shown: bool) -> String {
+        match is_shown || self.show_peers {
+            true => of.to_string(),
+            false => format!("{}:{}", self.hash(of.ip()), of.port()),
+        }
+    }
+
+    fn socket(&self, of: &Addresses, name: &[u8], inode: u64) -> Vec<u8> {
+        let mut label = protocol(of).as_bytes().to_vec();
+        match of.family {
+            AF_UNIX if name.is_empty() => {
+                label.extend(format!(" without a name, inode {inode}").into_bytes());
+            }
+            AF_UNIX => label.extend([&b" "[..], &unix_name(name)].concat()),
             AF_INET | AF_INET6 => label.extend(self.ends(of).into_bytes()),
             _ => label.extend(format!(":[{inode}]").into_bytes()),
         }
@@ -90,23 +121,12 @@ impl Labels {
 
     /// Both ends of a socket of IPv4 or IPv6.
     fn ends(&self, of: &Addresses) -> String {
-        let address = |bytes: &[u8; 16]| {
-            let [a, b, c, d, ..] = *bytes;
-            match of.family {
-                AF_INET => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
-                // An IPv4 peer of an IPv6 socket.
-                _ => Ipv6Addr::from(*bytes).to_canonical(),
-            }
-        };
-        let local = SocketAddr::new(address(&of.local), of.local_port);
+        let local = SocketAddr::new(address(of.family, &of.local), of.local_port);
         if of.remote_port == 0 {
             return format!(" {local}");
         }
-        let remote = address(&of.remote);
-        let remote = match self.show_peers || remote.is_loopback() || remote == local.ip() {
-            true => SocketAddr::new(remote, of.remote_port).to_string(),
-            false => format!("peer-{:08x}:{}", self.hash.hash_one(remote) as u32, of.remote_port),
-        };
+        let remote = SocketAddr::new(address(of.family, &of.remote), of.remote_port);
+        let remote = self.hidden(remote, remote.ip().is_loopback() || remote.ip() == local.ip());
         // The kernel forgets the port of a connection that has ended.
         let local = match local.port() {
             0 => {
@@ -115,6 +135,43 @@ impl Labels {
             _ => local.to_string(),
         };
         format!(" {local} to {remote}")
+    }
+}
+
+fn protocol(of: &Addresses) -> &'static str {
+    match (of.family, of.kind) {
+        (AF_UNIX, DATAGRAMS) => "unix datagrams",
+        (AF_UNIX, PACKETS) => "unix packets",
+        (AF_UNIX, _) => "unix",
+        (AF_INET | AF_INET6, STREAM) => "tcp",
+        (AF_INET | AF_INET6, DATAGRAMS) => "udp",
+        (AF_NETLINK, _) => "netlink",
+        _ => "socket",
+    }
+}
+
+/// The name of a Unix socket as `ss` shows it: an abstract one begins with a zero byte.
+fn unix_name(name: &[u8]) -> Vec<u8> {
+    match name {
+        [0, abstracted @ ..] => [b"@", abstracted].concat(),
+        path => path.split(|byte| *byte == 0).next().unwrap_or_default().to_vec(),
+    }
+}
+
+fn address(family: u16, bytes: &[u8; 16]) -> IpAddr {
+    let [a, b, c, d, ..] = *bytes;
+    match family {
+        AF_INET => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        // An IPv4 peer of an IPv6 socket.
+        _ => Ipv6Addr::from(*bytes).to_canonical(),
+    }
+}
+
+/// Whether an address is on this machine or in a private network: then it is no player's.
+fn is_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(of) => of.is_loopback() || of.is_private() || of.is_link_local(),
+        IpAddr::V6(of) => of.is_loopback() || of.is_unique_local() || of.is_unicast_link_local(),
     }
 }
 
@@ -209,6 +266,36 @@ mod tests {
         assert!(!one.contains("192.0.2") && one != other, "{one} {other}");
         let loopback = socket(AF_INET, STREAM, "127.0.0.1:80", "127.0.0.1:4711", 1);
         assert_eq!(label(&labels, &loopback), "tcp 127.0.0.1:80 to 127.0.0.1:4711");
+    }
+
+    #[test]
+    fn the_label_of_a_service_has_what_its_sockets_have_in_common() {
+        let labels = Labels::default();
+        let of = |side: Side, family, kind, local: &str, remote: &str| {
+            let mut service = socket(family, kind, local, remote, 0);
+            (service.record.flags, service.record.inode) = (SERVICE, side as u64);
+            label(&labels, &service)
+        };
+        let (any, here) = ("0.0.0.0:0", "0.0.0.0:8080");
+        assert_eq!(of(Side::Serves, AF_INET, STREAM, here, any), "tcp :8080");
+        assert_eq!(of(Side::Bound, AF_INET, DATAGRAMS, here, any), "udp :8080");
+        assert_eq!(of(Side::Loose, AF_INET, STREAM, any, any), "tcp, not connected");
+        assert_eq!(of(Side::Loose, AF_INET, DATAGRAMS, any, any), "udp, ports that the kernel chose");
+        // The address of a database is no secret; that of somebody on the internet is.
+        assert_eq!(of(Side::Calls, AF_INET, STREAM, any, "10.0.0.5:5432"), "tcp to 10.0.0.5:5432");
+        let mapped = of(Side::Calls, AF_INET6, STREAM, "[::]:0", "[::ffff:10.0.0.5]:5432");
+        assert_eq!(mapped, "tcp to 10.0.0.5:5432");
+        let far = of(Side::Calls, AF_INET, STREAM, any, "192.0.2.7:443");
+        assert!(far.starts_with("tcp to peer-") && far.ends_with(":443"), "{far}");
+        let unix = |side: Side, name: &[u8]| {
+            let mut service = file(S_IFSOCK, SERVICE, name);
+            service.record.inode = side as u64;
+            (service.record.addresses.family, service.record.addresses.kind) = (AF_UNIX, STREAM);
+            label(&labels, &service)
+        };
+        assert_eq!(unix(Side::Serves, b"/run/redis.sock\0"), "unix /run/redis.sock");
+        assert_eq!(unix(Side::Calls, b"\0bus"), "unix to @bus");
+        assert_eq!(unix(Side::Unnamed, b""), "unix without a name");
     }
 
     #[test]

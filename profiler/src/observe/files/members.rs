@@ -78,6 +78,8 @@ pub(crate) fn globals(types: &Types) -> io::Result<Vec<(&'static str, [u8; 8])>>
     for optional in [&OF_V6[..], &OF_UNIX, &OF_RINGS] {
         globals.extend(types.globals(optional).unwrap_or_default());
     }
+    // Before Linux 6.9 it shares a byte with other members.
+    globals.push(("SOCK_LOCKS", types.bits("sock", "sk_userlocks").unwrap_or(0).to_ne_bytes()));
     Ok(globals)
 }
 

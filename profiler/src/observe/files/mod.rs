@@ -7,7 +7,7 @@ pub(crate) mod members;
 use std::{collections::HashMap, num::NonZero, thread};
 
 use profiler_common::{
-    file::{FileRecord, GIVEN, NO_FILE, S_IFDIR, S_IFMT, Unknown},
+    file::{Addresses, FileRecord, GIVEN, NO_FILE, S_IFDIR, S_IFMT, SERVICE, Unknown, socket::Side},
     io,
 };
 
@@ -63,6 +63,23 @@ impl Files {
             (_, path @ [b'/', ..]) => Text::new(path),
             (_, path) => self.in_directory(file.record.inode as u32, path),
         })
+    }
+
+    /// What the sockets of a service have in common; `None` if the number stands for none, or its record has not arrived.
+    pub(crate) fn side(&self, number: u32) -> Option<Side> {
+        let record = &self.known.get(&number)?.record;
+        (record.flags & SERVICE != 0).then(|| Side::of_number(record.inode))
+    }
+
+    /// Whether a service moves datagrams.
+    pub(crate) fn has_datagrams(&self, number: u32) -> bool {
+        const SOCK_DGRAM: u16 = 2;
+        self.known.get(&number).is_some_and(|file| file.record.addresses.kind == SOCK_DGRAM)
+    }
+
+    /// The peer with these addresses, or the hash that stands for it. `None` if it has none.
+    pub(crate) fn peer(&self, of: &Addresses) -> Option<Text> {
+        self.labels.peer(of).map(|peer| Text::new(peer.into_bytes()))
     }
 
     /// The label of the file of an operation, or why it is not known: see [`io::number`].

@@ -24,11 +24,15 @@ pub(crate) struct Key {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sum {
     pub(crate) count: u64,
-    /// Those of them that failed.
+    /// Those of them that failed, other than because nothing was ready.
     pub(crate) errors: u64,
     /// Those that failed because no space was left, and those that failed with an error of the device.
     pub(crate) without_space: u64,
     pub(crate) io_errors: u64,
+    /// Those of them that had nothing to do yet.
+    pub(crate) not_ready: u64,
+    /// Messages that were moved: of a stream, calls that have moved bytes.
+    pub(crate) messages: u64,
     /// Bytes that were moved.
     pub(crate) bytes: u64,
     /// Bytes that were fetched from a device, and the operations for which they were.
@@ -48,6 +52,8 @@ impl Sum {
         self.errors += other.errors;
         self.without_space += other.without_space;
         self.io_errors += other.io_errors;
+        self.not_ready += other.not_ready;
+        self.messages += other.messages;
         self.bytes += other.bytes;
         self.device_bytes += other.device_bytes;
         self.from_device += other.from_device;
@@ -62,6 +68,16 @@ impl Sum {
             (all @ None, more) => *all = more.clone(),
             (Some(_), None) => {}
         }
+    }
+
+    /// Those of them that have not failed; those that are still under way have not.
+    pub(crate) fn begun(&self) -> u64 {
+        self.count - self.errors
+    }
+
+    /// Those of them that have done something.
+    pub(crate) fn done(&self) -> u64 {
+        self.begun() - self.not_ready
     }
 
     /// The durations; `None` if some are in no histogram.
@@ -81,6 +97,8 @@ impl Sum {
             errors: cell.errors,
             without_space: cell.without_space,
             io_errors: cell.io_errors,
+            not_ready: cell.not_ready,
+            messages: cell.messages,
             bytes: cell.bytes,
             device_bytes: cell.device_bytes,
             from_device: cell.from_device,

@@ -1,5 +1,6 @@
 //! Operations on files, as the kernel side counts them for the tools that ask for them: by file, by thread and by second.
 
+mod connections;
 mod counted;
 pub(crate) mod price;
 mod probes;
@@ -7,6 +8,7 @@ mod samples;
 mod seconds;
 
 pub(crate) use self::{
+    connections::{Closed, Connection, Connections, announce_served_ports},
     counted::{Alive, Counted, Sum, comm},
     probes::{Limits, Probes, Shape},
     samples::{Moment, Samples},

@@ -40,13 +40,14 @@ fn with_pricing<T>(shape: &'static Shape, then: impl FnOnce(&Pricing<'_>) -> T) 
             of_tool: 0,
             stacks: false,
             max_stacks: 16,
+            sockets: ROOM,
         };
         let object = Probes::load(shape, limits, RECORD_OF_TOOL, shared)?;
         let mut probes = Probes::over(object, shape, limits)?;
         probes.attach_once()?;
         Ok(Box::new(probes))
     };
-    then(&Pricing { attach: &attach, has_files: true, more_ns: 0.0 })
+    then(&Pricing { attach: &attach, dearer: shape.dearer, more_ns: 0.0 })
 }
 
 /// The prices, if nobody asks for a prediction.

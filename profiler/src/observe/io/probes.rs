@@ -20,7 +20,7 @@ use crate::{
         bpf, lockdown,
         types::{Member, Types},
     },
-    observe::files,
+    observe::{call_price::Dearer, files},
     unwind::returns::Returns,
 };
 
@@ -47,6 +47,21 @@ const NEAR: [(&str, &[&str]); 7] = [
 const NEAR_BYTES: u64 = 128;
 /// Bytes that a thread has fetched from devices, of `task_struct`. Only kernels with CONFIG_TASK_IO_ACCOUNTING have it.
 const FETCHED: &[&str] = &["ioac", "read_bytes"];
+/// Members that lie within as many bytes of their structures, of tools that look at sockets.
+const NEAR_SOCKETS: [(&str, &str, u64); 10] = [
+    ("socket", "sk", 32),
+    ("socket", "type", 32),
+    ("sock_common", "skc_family", 128),
+    ("sock_common", "skc_state", 128),
+    ("sock_common", "skc_num", 128),
+    ("sock_common", "skc_dport", 128),
+    ("sock_common", "skc_rcv_saddr", 128),
+    ("sock_common", "skc_daddr", 128),
+    ("sock_common", "skc_v6_rcv_saddr", 128),
+    ("sock_common", "skc_v6_daddr", 128),
+];
+/// Sockets, by the upper four bits of their mode (include/uapi/linux/stat.h).
+const SOCKETS: u32 = 1 << 12;
 /// Address spaces and operations that have sums for what found no room of its own.
 const MOST_BEYOND: u32 = 1 << 14;
 /// Requests of io_uring that can be under way at the same time.
@@ -65,6 +80,8 @@ pub(crate) struct Shape {
     pub(crate) away_first: &'static [&'static str],
     /// Bit by kind of file, the upper four bits of its mode: those that are counted.
     pub(crate) kinds: u32,
+    /// Which calls cost more than others.
+    pub(crate) dearer: Dearer,
     /// How a call is counted.
     pub(crate) use_of: fn(u64) -> CallUse,
     /// How an operation of io_uring is counted.
@@ -94,6 +111,8 @@ pub(crate) struct Limits {
     pub(crate) stacks: bool,
     /// One more than the number of call stacks that can be told apart: as many as the shared maps have room for.
     pub(crate) max_stacks: u32,
+    /// Sockets that have sums of their own, if sockets are counted. Each takes 0.2 KiB once it is used.
+    pub(crate) sockets: u32,
 }
 
 impl Default for Limits {
@@ -106,6 +125,7 @@ impl Default for Limits {
             of_tool: 0,
             stacks: true,
             max_stacks: 1 << 14,
+            sockets: 1 << 16,
         }
     }
 }
@@ -136,7 +156,7 @@ impl Probes {
         }
         let types = types()?;
         let lacks = |e| tried(format_args!("to find the members of kernel structures")).because_of(e);
-        near(&types)?;
+        near(&types, shape.kinds)?;
         let mut places = types.globals(&PLACES).map_err(lacks)?;
         places.extend(files::members::globals(&types).map_err(lacks)?);
         places.extend(types.globals(shape.members).map_err(lacks)?);
@@ -159,18 +179,22 @@ impl Probes {
         let returns = Returns::of_kernel();
         globals.extend(returns.globals());
         let records = limits.threads + 1;
-        let entries = vec![
+        let mut entries = vec![
             ("IO_THREADS", records),
             ("IO_FREE_THREADS", records),
             ("IO_CELLS", limits.cells),
             ("IO_HISTOGRAMS", limits.histograms + 1),
-            ("KNOWN_FILES", files::MAX_FILES),
             ("IO_BEYOND", MOST_BEYOND),
             ("IO_SECONDS", (SECONDS * SECOND_OPERATIONS) as u32),
             ("IO_CALLS", 2 * TABLED_CALLS as u32),
             ("IO_URING_USES", URING_OPERATIONS as u32),
             ("IO_URING_REQUESTS", MOST_REQUESTS),
         ];
+        if shape.kinds & SOCKETS != 0 {
+            entries.push(("SOCKETS", limits.sockets));
+        } else {
+            entries.push(("KNOWN_FILES", files::MAX_FILES));
+        }
         Object::load(shape.tool, shape.object, Settings { globals, entries, shared })
     }
 
@@ -237,9 +261,20 @@ impl Probes {
 
     /// How many elements of an array were given out so far. `map`: where that number is.
     pub(super) fn given_out(&self, map: &str) -> Result<u64> {
-        let mut next = [0u64];
-        self.read(map, &0u32, &mut next)?;
-        Ok(next[0])
+        self.value(map, 0)
+    }
+
+    /// An element of an array.
+    pub(super) fn value<V: Copy + Default>(&self, map: &str, place: u32) -> Result<V> {
+        let mut value = [V::default()];
+        self.read(map, &place, &mut value)?;
+        let [value] = value;
+        Ok(value)
+    }
+
+    /// How many sockets have room for sums of their own.
+    pub(super) fn most_sockets(&self) -> u32 {
+        self.limits.sockets
     }
 
     /// The ledger.
@@ -256,6 +291,14 @@ impl Probes {
     /// If there is no such map.
     pub(crate) fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         self.object.map(name)
+    }
+
+    /// Writes an element of a map.
+    ///
+    /// # Errors
+    /// If the kernel does not take it.
+    pub(super) fn write<K, V>(&self, map: &str, key: &K, value: &V) -> Result<()> {
+        self.object.write(map, key, value)
     }
 
     pub(super) fn read<K, V: Copy>(&self, map: &str, key: &K, values: &mut [V]) -> Result<()> {
@@ -287,10 +330,14 @@ fn ring(types: &Types) -> [(&'static str, Vec<u8>); 4] {
 }
 
 /// Checks that members lie where the programs read them.
-fn near(types: &Types) -> Result<()> {
-    for (structure, path) in NEAR {
-        let offset = types.offset(structure, path);
-        if offset.is_none_or(|offset| offset + 8 > NEAR_BYTES) {
+fn near(types: &Types, kinds: u32) -> Result<()> {
+    let of_files = NEAR.map(|(structure, path)| (structure, path.to_vec(), NEAR_BYTES));
+    let of_sockets = NEAR_SOCKETS.map(|(structure, member, bytes)| (structure, vec![member], bytes));
+    let members = if kinds & SOCKETS == 0 { of_files.to_vec() } else { of_sockets.to_vec() };
+    for (structure, path, bytes) in members {
+        // A kernel without IPv6 does not have its addresses.
+        let Some(offset) = types.offset(structure, &path) else { continue };
+        if offset + 8 > bytes {
             return Err(tried(format_args!("to find the files of calls")).because(format_args!(
                 "in this kernel, {structure}.{} is further away than profiler reads",
                 path.join(".")

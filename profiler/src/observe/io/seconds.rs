@@ -18,6 +18,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Second {
     pub(crate) count: u64,
+    pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) total_ns: u64,
     pub(crate) max_ns: u64,
@@ -27,6 +28,7 @@ impl Second {
     fn and(self, other: Second) -> Second {
         Second {
             count: self.count + other.count,
+            messages: self.messages + other.messages,
             bytes: self.bytes + other.bytes,
             total_ns: self.total_ns + other.total_ns,
             max_ns: self.max_ns.max(other.max_ns),
@@ -59,12 +61,12 @@ impl Seconds {
     /// If the map cannot be read.
     pub(crate) fn look(&mut self, probes: &Probes) -> Result<()> {
         for place in 0..(SECONDS * SECOND_OPERATIONS) as u32 {
-            let mut read = [IoSecond { second: 0, count: 0, bytes: 0, total_ns: 0, max_ns: 0 }];
+            let mut read = [IoSecond { second: 0, count: 0, messages: 0, bytes: 0, total_ns: 0, max_ns: 0 }];
             probes.read("IO_SECONDS", &place, &mut read)?;
-            let [IoSecond { second, count, bytes, total_ns, max_ns }] = read;
+            let [IoSecond { second, count, messages, bytes, total_ns, max_ns }] = read;
             if count > 0 {
                 let operation = place % SECOND_OPERATIONS as u32;
-                self.take(operation, second, Second { count, bytes, total_ns, max_ns });
+                self.take(operation, second, Second { count, messages, bytes, total_ns, max_ns });
             }
         }
         self.settle();
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn a_series_has_a_value_for_each_second_and_a_bounded_number_of_them() {
         let mut seconds = Seconds::default();
-        let one = Second { count: 3, bytes: 30, total_ns: 300, max_ns: 200 };
+        let one = Second { count: 3, messages: 3, bytes: 30, total_ns: 300, max_ns: 200 };
         seconds.take(2, 101, one);
         seconds.take(2, 102, Second { max_ns: 900, ..one });
         seconds.take(3, 101, one);

@@ -35,7 +35,7 @@ use crate::{
     kernel::symbols::Symbols,
     observe::{
         Beginning, Observation, Part,
-        call_price::PerCall,
+        call_price::{Dearer, PerCall},
         ground::{Follows, Ground, Shape as GroundShape},
         io::{Counted, Limits, Probes, Samples, Seconds, Shape, price},
         monotonic_ns, require_kernel_pids,
@@ -69,6 +69,7 @@ pub(super) static SHAPE: Shape = Shape {
     ],
     away_first: &["disk_enter", "disk_exit"],
     kinds: KINDS,
+    dearer: Dearer::OnFiles,
     use_of: operations::use_of,
     entries: Counter::ENTRIES,
     ring_use_of: operations::ring_use_of,

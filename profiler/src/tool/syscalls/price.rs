@@ -18,7 +18,7 @@ use crate::{
         object::Maps,
     },
     error::Result,
-    observe::call_price::{ByKind, Counting, LESS_BUSY, PerCall, Pricing},
+    observe::call_price::{ByKind, Counting, Dearer, LESS_BUSY, PerCall, Pricing},
 };
 
 /// Room for threads and calls while the price is measured. Others are counted without a record of their own, and not judged.
@@ -46,7 +46,7 @@ pub(super) fn with_pricing<T>(lists: bool, stacks: Stacks, then: impl FnOnce(&Pr
         // So few slow calls are walked that it does not matter.
         Stacks::Slow | Stacks::None => 0.0,
     };
-    then(&Pricing { attach: &attach, has_files: false, more_ns })
+    then(&Pricing { attach: &attach, dearer: Dearer::Nothing, more_ns })
 }
 
 /// What would cost less.

@@ -1,0 +1,160 @@
+//! What an operation has moved, and the sums of each socket.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use profiler_common::{
+    call::COMPAT,
+    file::socket::{ACCEPTED, CONNECTED, Side, Socket},
+    io::{CallUse, IoThread, UNKNOWN_FILES},
+    opaque::opaque,
+    sockets::{ACCEPT, ANSWER, CLOSE, CONNECT, RECEIVE, SEND, TURN_AROUND},
+};
+use profiler_ebpf::{FIRST_ERROR, atomic, call::argument, file::service, io::cells::Of};
+
+/// Most messages of one call (`UIO_MAXIOV`, include/uapi/linux/uio.h).
+const MOST_MESSAGES: u64 = 1024;
+/// Bytes of `struct mmsghdr`, and of `struct msghdr`, with which it begins and behind which it has the bytes of its message.
+const MESSAGE_BYTES: u64 = 64;
+const HEAD_BYTES: u64 = 56;
+const MESSAGE_BYTES_I386: u64 = 32;
+const HEAD_BYTES_I386: u64 = 28;
+const SOCK_DGRAM: u16 = 2;
+const EINPROGRESS: u64 = -115i64 as u64;
+
+/// An operation has ended.
+///
+/// # Safety
+/// `record` is its record, which nobody else writes meanwhile.
+#[inline(always)]
+pub(crate) unsafe fn ended(record: *mut IoThread) {
+    let mut of = Of { record };
+    // SAFETY: the callbacks get a pointer to the record, and the loops end before this function does.
+    unsafe {
+        let messages = messages(record);
+        if messages != 0 {
+            bpf_loop(messages, add_message as *mut c_void, (&raw mut of).cast(), 0);
+        }
+        bpf_loop(2, add as *mut c_void, (&raw mut of).cast(), 0);
+    }
+}
+
+/// How many messages the call has moved, if its result is their number.
+#[inline(always)]
+unsafe fn messages(thread: *mut IoThread) -> u32 {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let result = (*thread).result;
+        if !CallUse::of_bits((*thread).ended_as).is_in_messages() || result > MOST_MESSAGES {
+            return 0;
+        }
+        (*thread).messages = result;
+        result as u32
+    }
+}
+
+/// Adds the bytes of one of several messages.
+#[inline(never)]
+unsafe extern "C" fn add_message(turn: u32, of: *mut c_void) -> i64 {
+    // SAFETY: the record of `ended`, which waits for this loop; the helper takes any address.
+    unsafe {
+        let thread = (*of.cast::<Of>()).record;
+        let call = (*thread).call;
+        let (each, head) = match call & COMPAT {
+            0 => (MESSAGE_BYTES, HEAD_BYTES),
+            _ => (MESSAGE_BYTES_I386, HEAD_BYTES_I386),
+        };
+        let at = argument(call, 2) + u64::from(turn) * each + head;
+        let mut bytes = 0u32;
+        let _ = bpf_probe_read_user((&raw mut bytes).cast(), size_of::<u32>() as u32, at as *const c_void);
+        (*thread).bytes += u64::from(bytes);
+    }
+    0
+}
+
+/// Adds the operation to the sums of the first of its sockets, and then of the second.
+#[inline(never)]
+unsafe extern "C" fn add(turn: u32, of: *mut c_void) -> i64 {
+    let turn = opaque(turn.into()) as usize & 1;
+    // SAFETY: as in `add_message`; the mask keeps the index within the record.
+    unsafe {
+        let thread = (*of.cast::<Of>()).record;
+        let file = (&raw const (*thread).files).cast::<u32>().add(turn).read_volatile();
+        let inode = (&raw const (*thread).entries).cast::<u64>().add(turn).read_volatile();
+        if file >= UNKNOWN_FILES || inode == 0 {
+            return 0;
+        }
+        let Some(socket) = service::socket(inode) else { return 0 };
+        let used = CallUse::of_bits((*thread).ended_as);
+        let operation = if turn == 0 { used.operation() } else { used.second() };
+        (*socket).space = (*thread).space;
+        (*socket).used_ns = (*thread).end_ns;
+        let has_failed = (*thread).result >= FIRST_ERROR;
+        match operation {
+            SEND | RECEIVE if !has_failed => moved(thread, socket, operation == SEND),
+            ACCEPT if !has_failed => atomic::set_bits(&raw mut (*socket).flags, ACCEPTED),
+            CONNECT if !has_failed || (*thread).result == EINPROGRESS => {
+                atomic::set_bits(&raw mut (*socket).flags, CONNECTED);
+            }
+            CLOSE if !has_failed => {
+                (*socket).closed_ns = (*thread).end_ns;
+                return 0;
+            }
+            _ => {}
+        }
+        (*socket).closed_ns = 0;
+    }
+    0
+}
+
+/// Bytes or messages have been sent or received.
+#[inline(always)]
+unsafe fn moved(thread: *mut IoThread, socket: *mut Socket, sends: bool) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let is_datagram = (*socket).addresses.kind == SOCK_DGRAM;
+        if is_datagram && (*thread).messages == 0 {
+            (*thread).messages = 1; // without any bytes
+        }
+        let (messages, bytes, now_ns) = ((*thread).messages, (*thread).bytes, (*thread).end_ns);
+        if messages == 0 {
+            return;
+        }
+        let (sum, sum_bytes) = if sends {
+            (&raw mut (*socket).sent, &raw mut (*socket).sent_bytes)
+        } else {
+            (&raw mut (*socket).received, &raw mut (*socket).received_bytes)
+        };
+        atomic::add(sum, messages);
+        atomic::add(sum_bytes, bytes);
+        let side = (*socket).side;
+        if is_datagram || side != Side::Calls as u64 && side != Side::Serves as u64 {
+            return;
+        }
+        if sends {
+            let received_ns = (&raw const (*socket).last_received_ns).read_volatile();
+            if received_ns != 0 && side == Side::Serves as u64 {
+                (*thread).also = ANSWER.into();
+                (*thread).also_ns = now_ns.saturating_sub(received_ns);
+            }
+            (*socket).last_received_ns = 0;
+            (*socket).last_sent_ns = now_ns;
+            (*socket).sends_in_row += 1;
+            return;
+        }
+        let sent_ns = (&raw const (*socket).last_sent_ns).read_volatile();
+        if sent_ns != 0 && side == Side::Calls as u64 {
+            let took_ns = now_ns.saturating_sub(sent_ns);
+            (*thread).also = TURN_AROUND.into();
+            (*thread).also_ns = took_ns;
+            (*socket).turns += 1;
+            (*socket).turns_ns += took_ns;
+            if took_ns > (*socket).longest_turn_ns {
+                (*socket).longest_turn_ns = took_ns;
+            }
+        }
+        (*socket).last_sent_ns = 0;
+        (*socket).sends_in_row = 0;
+        (*socket).last_received_ns = now_ns;
+    }
+}

@@ -1,0 +1,106 @@
+//! Entries and returns of calls, and the ends of threads.
+
+use core::ffi::c_void;
+
+use profiler_common::{io::IoThread, sockets::Counter};
+use profiler_ebpf::{
+    file::service,
+    io::{Outcomes, calls, thread, uring},
+    stack::number::Remarks,
+};
+
+use crate::moved;
+
+/// Where this tool counts.
+struct Sockets;
+
+impl Remarks for Sockets {
+    type Counter = Counter;
+    const TRUNCATED: Counter = Counter::StackTruncated;
+    const SHORT: Counter = Counter::StackShort;
+    const TABLE_FULL: Counter = Counter::StackTableFull;
+    const RING_FULL: Counter = Counter::StackRingFull;
+}
+
+impl Outcomes for Sockets {
+    #[inline(always)]
+    fn find(path: u64, _: u32, now_ns: u64) -> (u32, u64) {
+        service::find(path, now_ns)
+    }
+
+    #[inline(always)]
+    fn identity(path: u64) -> u64 {
+        service::identity(path)
+    }
+
+    #[inline(always)]
+    unsafe fn ended(record: *mut IoThread) {
+        // SAFETY: the caller vouches for the record.
+        unsafe { moved::ended(record) };
+    }
+
+    const ENTERED: Counter = Counter::EnterHits;
+    const BEGAN: Counter = Counter::Began;
+    const OTHER: Counter = Counter::Other;
+    const ENDED_IN_CALL: Counter = Counter::EndedInCall;
+    const LOST_THREAD: Counter = Counter::LostThread;
+    const RETURNED: Counter = Counter::ExitHits;
+    const COUNTED: Counter = Counter::Counted;
+    const NOT_COUNTED: Counter = Counter::NotCounted;
+    const RESTARTED: Counter = Counter::Restarted;
+    const LOST_CELL: Counter = Counter::LostCell;
+    const WITHOUT_CELL: Counter = Counter::WithoutCell;
+    const WITHOUT_HISTOGRAM: Counter = Counter::WithoutHistogram;
+    const LOST_SAMPLE: Counter = Counter::LostSample;
+    const SPARED: Counter = Counter::Spared;
+    const RING_SUBMITTED: Counter = Counter::RingSubmitted;
+    const RING_COUNTED: Counter = Counter::RingCounted;
+    const RING_OTHER: Counter = Counter::RingOther;
+    const RING_LOST: Counter = Counter::RingLost;
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sys_enter")]
+pub(crate) fn sockets_enter(ctx: *mut c_void) -> i32 {
+    calls::began::<Sockets>(ctx);
+    0
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sys_exit")]
+pub(crate) fn sockets_exit(ctx: *mut c_void) -> i32 {
+    calls::returned::<Sockets>(ctx);
+    0
+}
+
+/// A thread ends.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_process_exit")]
+pub(crate) fn sockets_thread_exit(_ctx: *mut c_void) -> i32 {
+    thread::ended::<Sockets>();
+    0
+}
+
+/// A process replaces its program.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/sched_process_exec")]
+pub(crate) fn sockets_exec(_ctx: *mut c_void) -> i32 {
+    thread::execed();
+    0
+}
+
+/// A request of io_uring is submitted.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/io_uring_submit_req")]
+pub(crate) fn sockets_submit(ctx: *mut c_void) -> i32 {
+    uring::submitted::<Sockets>(ctx);
+    0
+}
+
+/// A request of io_uring is completed.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/io_uring_complete")]
+pub(crate) fn sockets_completed(ctx: *mut c_void) -> i32 {
+    uring::completed::<Sockets>(ctx);
+    0
+}

@@ -1,0 +1,366 @@
+//! Numbers of services: sockets by the port or path that they serve, or by the address that they lead to. A server may have more
+//! connections in a second than there are numbers, but few services.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::bpf_probe_read_kernel,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use profiler_common::{
+    file::{
+        AF_INET, AF_INET6, AF_UNIX, Addresses, NO_FILE, S_IFSOCK, SERVICE, TCP_LISTEN,
+        socket::{LISTENS, Side, Socket},
+    },
+    io::{CallUse, OF_OTHER_KIND},
+};
+
+use super::{FILE_ROOM, hash, introduce, members as of, read, socket};
+use crate::{atomic, call::argument, io::thread};
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_NOEXIST: u64 = 1;
+/// Bytes at the beginning of a `struct socket` and of a `struct sock` that have the members which are read here. The loader checks that.
+const SOCKET_BYTES: usize = 32;
+const SOCK_BYTES: usize = 128;
+/// Words of the name of a Unix socket, which has up to 108 bytes.
+const NAME_WORDS: usize = 14;
+/// The device in the key of a service: no filesystem has this number.
+const OF_SERVICE: u64 = u64::MAX - 1;
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+const TCP_CLOSE: u64 = 7;
+/// `connect` of x86-64, and of i386.
+const CONNECT: u64 = 42;
+const CONNECT_I386: u32 = 362;
+/// In `sock.sk_userlocks`: the program has chosen the port (include/net/sock.h).
+const PORT_IS_CHOSEN: u8 = 8;
+
+/// Sockets that observed processes have used. The loader sets the size.
+#[map]
+static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
+/// Sockets that there was no room for, each time one is used.
+#[map]
+static SOCKETS_BEYOND: Array<u64> = Array::with_max_entries(1, 0);
+/// How many sockets were given an entry.
+#[map]
+static SOCKETS_SEEN: Array<u64> = Array::with_max_entries(1, 0);
+/// Bit by port: first those of TCP on which observed processes wait for connections, then those of UDP to which they are bound. User space
+/// sets those that are there at the start.
+#[map]
+static SERVED_PORTS: Array<u64> = Array::with_max_entries(2 * 1024, 0);
+
+/// What was read of a socket.
+#[repr(C)]
+struct Looked {
+    socket: [u8; SOCKET_BYTES],
+    sock: [u8; SOCK_BYTES],
+    new: Socket,
+    /// Address of its `struct socket`.
+    socket_at: u64,
+    /// Address in user memory of the peer that a call asks for; 0: it does not.
+    peer: u64,
+}
+
+#[map]
+static LOOKED_SOCKET: PerCpuArray<Looked> = PerCpuArray::with_max_entries(1, 0);
+
+/// A member of what was read.
+#[inline(always)]
+unsafe fn at<T: Copy, const N: usize>(bytes: *const [u8; N], offset: u64) -> T {
+    // SAFETY: the caller vouches for the bytes; the mask keeps the place within them, and the loader checks offsets.
+    unsafe { bytes.cast::<u8>().add(offset as usize & (N - size_of::<T>())).cast::<T>().read_unaligned() }
+}
+
+/// The number of the inode of the file with a `struct path`, which the kernel does not reuse.
+#[inline(always)]
+pub fn identity(path: u64) -> u64 {
+    if path == 0 {
+        return 0;
+    }
+    let entry: u64 = read(path + of::PATH_ENTRY.load());
+    let inode: u64 = read(entry + of::ENTRY_INODE.load());
+    read(inode + of::INODE_NUMBER.load())
+}
+
+/// The socket with this number of its inode.
+#[inline(always)]
+pub fn socket(inode: u64) -> Option<*mut Socket> {
+    SOCKETS.get_ptr_mut(inode)
+}
+
+/// The number of the service of the socket with this `struct path`, and the number of its inode; [`OF_OTHER_KIND`] if it is none. Call it
+/// from one place of a program only.
+#[inline(always)]
+pub fn find(path: u64, now_ns: u64) -> (u32, u64) {
+    const OTHER: (u32, u64) = (OF_OTHER_KIND, 0);
+    if path == 0 {
+        return OTHER;
+    }
+    let entry: u64 = read(path + of::PATH_ENTRY.load());
+    let inode_at: u64 = read(entry + of::ENTRY_INODE.load());
+    let mode: u16 = read(inode_at + of::INODE_MODE.load());
+    if !socket::is_one(mode) {
+        return OTHER;
+    }
+    let inode: u64 = read(inode_at + of::INODE_NUMBER.load());
+    let Some(looked) = LOOKED_SOCKET.get_ptr_mut(0) else { return OTHER };
+    // SAFETY: a map value of this CPU, which no other program uses before this one ends; the helper takes any address.
+    unsafe {
+        let from: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
+        let _ = bpf_probe_read_kernel(
+            (&raw mut (*looked).socket).cast(),
+            SOCKET_BYTES as u32,
+            from as *const c_void,
+        );
+        let sock: u64 = at(&raw const (*looked).socket, of::SOCKET_SOCK.load());
+        let _ =
+            bpf_probe_read_kernel((&raw mut (*looked).sock).cast(), SOCK_BYTES as u32, sock as *const c_void);
+        describe(looked, sock);
+        (*looked).peer = if (*looked).new.addresses.remote_port == 0 { wanted_peer() } else { 0 };
+        if let Some(known) = socket(inode)
+            && (&raw const (*known).identity).read_volatile() == (*looked).new.identity
+            && (*looked).peer == 0
+        {
+            return ((*known).service, inode);
+        }
+        (*looked).new.seen_ns = now_ns;
+        (*looked).socket_at = from;
+    }
+    (number(inode), inode)
+}
+
+/// Fills in the addresses, and the hash of what the service depends on.
+#[inline(always)]
+unsafe fn describe(looked: *mut Looked, sock: u64) {
+    // SAFETY: the caller vouches for the place.
+    unsafe {
+        let words = &raw const (*looked).sock;
+        let to = &raw mut (*looked).new.addresses;
+        let family: u16 = at(words, of::SOCK_FAMILY.load());
+        to.write_bytes(0, 1);
+        (*to).family = family;
+        (*to).kind = at(&raw const (*looked).socket, of::SOCKET_KIND.load());
+        (*to).state = at::<u8, SOCK_BYTES>(words, of::SOCK_STATE.load()).into();
+        let kinds = u64::from(family) << 32 | u64::from((*to).kind) << 16;
+        let listens = u64::from((*to).state == TCP_LISTEN);
+        let mut sum = kinds | listens;
+        if family == AF_UNIX {
+            let own: u64 = read(sock + of::UNIX_ADDRESS.load());
+            let other: u64 = read(sock + of::UNIX_PEER.load());
+            let others: u64 = read(other + of::UNIX_ADDRESS.load());
+            sum = hash(hash(sum, own), others);
+        }
+        if family == AF_INET || family == AF_INET6 {
+            (*to).local_port = at(words, of::SOCK_LOCAL_PORT.load());
+            (*to).remote_port = u16::from_be(at(words, of::SOCK_REMOTE_PORT.load()));
+            if family == AF_INET {
+                let local: [u8; 4] = at(words, of::SOCK_LOCAL.load());
+                let remote: [u8; 4] = at(words, of::SOCK_REMOTE.load());
+                (&raw mut (*to).local).cast::<[u8; 4]>().write(local);
+                (&raw mut (*to).remote).cast::<[u8; 4]>().write(remote);
+            } else {
+                (*to).local = at(words, of::SOCK_LOCAL_V6.load());
+                (*to).remote = at(words, of::SOCK_REMOTE_V6.load());
+            }
+            let ports = u64::from((*to).local_port) | u64::from((*to).remote_port) << 16;
+            let remote = (&raw const (*to).remote).cast::<u64>();
+            sum = hash(hash(sum, ports), remote.read_unaligned());
+            sum = hash(sum, remote.add(1).read_unaligned());
+        }
+        (*looked).new.identity = sum;
+    }
+}
+
+/// The number of the service of a socket that is new, or has other addresses than before. It takes no pointers, so that the verifier
+/// follows it once.
+#[inline(never)]
+fn number(inode: u64) -> u32 {
+    let Some(looked) = LOOKED_SOCKET.get_ptr_mut(0) else { return NO_FILE };
+    // SAFETY: a map value of this CPU, as in `find`.
+    unsafe {
+        let new = &raw mut (*looked).new;
+        let addresses = &raw mut (*new).addresses;
+        let peer = (*looked).peer;
+        if peer != 0 {
+            socket::read_peer(peer, addresses);
+        } else if let Some(known) = socket(inode)
+            && has_ended(addresses)
+        {
+            // It has ended, and no longer shows what it was.
+            (*known).identity = (*new).identity;
+            return (*known).service;
+        }
+        (*new).side = side(looked) as u64;
+        (*new).flags = if (*addresses).state == TCP_LISTEN { LISTENS } else { 0 };
+        let service = introduce_service();
+        (*new).service = service;
+        (*new).space = thread::known().map_or(0, |thread| (*thread).space);
+        if let Some(known) = socket(inode) {
+            (*known).identity = (*new).identity;
+            (*known).service = service;
+            (*known).side = (*new).side;
+            (*known).addresses = *addresses;
+            (*known).flags |= (*new).flags;
+            return service;
+        }
+        let value = &*new;
+        if SOCKETS.insert(inode, value, BPF_NOEXIST).is_ok() {
+            add_one(SOCKETS_SEEN.get_ptr_mut(0));
+        } else if socket(inode).is_none() {
+            add_one(SOCKETS_BEYOND.get_ptr_mut(0));
+        }
+        service
+    }
+}
+
+#[inline(always)]
+fn add_one(to: Option<*mut u64>) {
+    if let Some(to) = to {
+        // SAFETY: a map value.
+        unsafe { atomic::add(to, 1) }
+    }
+}
+
+/// The address in user memory to which the current call asks to connect, once it has returned; 0: it is another call.
+#[inline(always)]
+fn wanted_peer() -> u64 {
+    let Some(thread) = thread::known() else { return 0 };
+    // SAFETY: the thread's own record.
+    unsafe {
+        let call = (*thread).call;
+        let connects = call == CONNECT || call as u32 == CONNECT_I386 && call != CONNECT_I386.into();
+        // After the call only: the record says what it is until then.
+        if connects && CallUse::of_bits((*thread).used_as) == CallUse::NONE { argument(call, 2) } else { 0 }
+    }
+}
+
+/// Whether a socket has been connected, and is no longer.
+#[inline(always)]
+unsafe fn has_ended(of: *const Addresses) -> bool {
+    // SAFETY: the caller vouches for the place.
+    unsafe {
+        (*of).kind == SOCK_STREAM
+            && (*of).state == TCP_CLOSE
+            && ((*of).family == AF_INET || (*of).family == AF_INET6)
+            && ((*of).local_port == 0) != ((*of).remote_port == 0)
+    }
+}
+
+/// The bit of a port.
+#[inline(always)]
+fn served(kind: u16, port: u16) -> (Option<*mut u64>, u64) {
+    let place = u32::from(port) / 64 + if kind == SOCK_DGRAM { 1024 } else { 0 };
+    (SERVED_PORTS.get_ptr_mut(place & 2047), 1 << (port & 63))
+}
+
+/// What a socket has in common with others.
+#[inline(always)]
+unsafe fn side(looked: *const Looked) -> Side {
+    // SAFETY: the caller vouches for the place; a map value.
+    unsafe {
+        let of = &raw const (*looked).new.addresses;
+        if (*of).family == AF_UNIX {
+            return unix_side(of, (*looked).socket_at);
+        }
+        if (*of).family != AF_INET && (*of).family != AF_INET6 {
+            return Side::Other;
+        }
+        let (bits, bit) = served((*of).kind, (*of).local_port);
+        let Some(bits) = bits else { return Side::Other };
+        let is_datagram = (*of).kind == SOCK_DGRAM;
+        if (*of).remote_port == 0 {
+            if (*of).state == TCP_LISTEN {
+                atomic::set_bits(bits, bit);
+                return Side::Serves;
+            }
+            if is_datagram && (*of).local_port != 0 && port_is_chosen(looked) {
+                atomic::set_bits(bits, bit);
+                return Side::Bound;
+            }
+            return Side::Loose;
+        }
+        match (bits.read_volatile() & bit != 0, is_datagram) {
+            (true, true) => Side::Bound,
+            (true, false) => Side::Serves,
+            _ => Side::Calls,
+        }
+    }
+}
+
+/// Whether the program has chosen the port, as far as the kernel tells.
+#[inline(always)]
+unsafe fn port_is_chosen(looked: *const Looked) -> bool {
+    let place = of::SOCK_LOCKS.load();
+    // SAFETY: the caller vouches for the place.
+    let sock: u64 = unsafe { at(&raw const (*looked).socket, of::SOCKET_SOCK.load()) };
+    // The place is in bits.
+    place == 0 || read::<u8>(sock + place / 8) >> (place % 8) & PORT_IS_CHOSEN != 0
+}
+
+/// `socket`: the address of its `struct socket`.
+#[inline(always)]
+unsafe fn unix_side(of_addresses: *const Addresses, socket: u64) -> Side {
+    let sock: u64 = read(socket + of::SOCKET_SOCK.load());
+    let own: u64 = read(sock + of::UNIX_ADDRESS.load());
+    let peer: u64 = read(sock + of::UNIX_PEER.load());
+    let others: u64 = read(peer + of::UNIX_ADDRESS.load());
+    // SAFETY: the caller vouches for the place.
+    let is_datagram = unsafe { (*of_addresses).kind == SOCK_DGRAM };
+    match (own != 0, others != 0) {
+        (true, _) if is_datagram => Side::Bound,
+        (true, _) => Side::Serves,
+        (false, true) => Side::Calls,
+        _ => Side::Unnamed,
+    }
+}
+
+/// Gives the service of the socket that was looked at a number, and sends what it is.
+#[inline(always)]
+unsafe fn introduce_service() -> u32 {
+    let (Some(looked), Some(room)) = (LOOKED_SOCKET.get_ptr_mut(0), FILE_ROOM.get_ptr_mut(0)) else {
+        return NO_FILE;
+    };
+    // SAFETY: map values of this CPU, as in `find`.
+    unsafe {
+        let (of, side) = (&raw const (*looked).new.addresses, (*looked).new.side);
+        let named = &raw mut (*room).named;
+        let record = &raw mut (*named).record;
+        let to = &raw mut (*record).addresses;
+        to.write_bytes(0, 1);
+        (*to).kind = (*of).kind;
+        (*to).family = (*of).family;
+        (*record).name_bytes = 0;
+        let words = (&raw mut (*named).name).cast::<u64>();
+        for word in 0..NAME_WORDS {
+            words.add(word).write(0);
+        }
+        if (*of).family == AF_UNIX {
+            socket::read_name((*looked).socket_at, named);
+        } else if side == Side::Calls as u64 {
+            (*to).remote_port = (*of).remote_port;
+            (*to).remote = (*of).remote;
+        } else if side == Side::Serves as u64 || side == Side::Bound as u64 {
+            // A socket of IPv6 may serve IPv4, too.
+            (*to).family = AF_INET;
+            (*to).local_port = (*of).local_port;
+        } else if (*of).family == AF_INET6 {
+            (*to).family = AF_INET;
+        }
+        (*record).inode = side;
+        (*record).mode = S_IFSOCK;
+        (*record).flags = SERVICE;
+        let key = &raw mut (*named).key;
+        (*key).device = OF_SERVICE;
+        (*key).inode = side << 32 | u64::from((*to).family) << 16 | u64::from((*to).kind);
+        (*key).entry = u64::from((*to).local_port) << 16 | u64::from((*to).remote_port);
+        let remote = (&raw const (*to).remote).cast::<u64>();
+        let mut place = hash(remote.read_unaligned(), remote.add(1).read_unaligned());
+        for word in 0..NAME_WORDS {
+            place = hash(place, words.add(word).read());
+        }
+        (*key).place = place;
+        introduce(named)
+    }
+}

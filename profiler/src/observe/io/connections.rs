@@ -1,0 +1,279 @@
+//! Sockets that observed processes have used, one by one. Wire types end here.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+};
+
+use profiler_common::file::{
+    Addresses,
+    socket::{ACCEPTED, CONNECTED, LISTENS, Side, Socket},
+};
+
+use super::probes::Probes;
+use crate::{error::Result, kernel::bpf};
+
+/// The map of the kernel side.
+const SOCKETS: &str = "SOCKETS";
+/// State of a socket of TCP that waits for connections, as `/proc/PID/net/tcp` has it.
+const LISTEN: &str = "0A";
+/// Sockets that are closed are taken out of the kernel's table while it is fuller than this share of it.
+const FULL_SHARE: u64 = 4;
+/// Most closed connections that are kept one by one.
+const MOST_CLOSED: usize = 4_096;
+
+/// One socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    /// The address space that has used it last.
+    pub(crate) space: u16,
+    /// Number of its service.
+    pub(crate) service: u32,
+    pub(crate) side: Side,
+    pub(crate) addresses: Addresses,
+    /// It waits for connections.
+    pub(crate) listens: bool,
+    /// It was accepted while it was observed.
+    pub(crate) was_accepted: bool,
+    /// It was connected while it was observed.
+    pub(crate) was_connected: bool,
+    /// When it was first seen, on the monotonic clock in nanoseconds.
+    pub(crate) seen_ns: u64,
+    /// When it was closed; 0: it is open, as far as was seen.
+    pub(crate) closed_ns: u64,
+    /// When it was last used.
+    pub(crate) used_ns: u64,
+    pub(crate) received: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
+    /// How often something was received after something was sent, and the time between.
+    pub(crate) turns: u64,
+    pub(crate) turns_ns: u64,
+    pub(crate) longest_turn_ns: u64,
+}
+
+impl Connection {
+    fn of(socket: &Socket) -> Connection {
+        Connection {
+            space: socket.space as u16,
+            service: socket.service,
+            side: Side::of_number(socket.side),
+            addresses: socket.addresses,
+            listens: socket.flags & LISTENS != 0,
+            was_accepted: socket.flags & ACCEPTED != 0,
+            was_connected: socket.flags & CONNECTED != 0,
+            seen_ns: socket.seen_ns,
+            closed_ns: socket.closed_ns,
+            used_ns: socket.used_ns,
+            received: socket.received,
+            received_bytes: socket.received_bytes,
+            sent: socket.sent,
+            sent_bytes: socket.sent_bytes,
+            turns: socket.turns,
+            turns_ns: socket.turns_ns,
+            longest_turn_ns: socket.longest_turn_ns,
+        }
+    }
+
+    /// How long it was open, if its whole life was seen.
+    pub(crate) fn life_ns(&self) -> Option<u64> {
+        let begun = self.was_accepted || self.was_connected;
+        (begun && self.closed_ns != 0).then(|| self.closed_ns.saturating_sub(self.seen_ns))
+    }
+}
+
+/// Sums over connections that are closed, by what reports show of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) connections: u64,
+    /// Those of them whose whole life was seen, and how long they lived together.
+    pub(crate) whole: u64,
+    pub(crate) life_ns: u64,
+    /// Those of them that lived less than a second.
+    pub(crate) short: u64,
+    pub(crate) received: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+impl Closed {
+    const SHORT_NS: u64 = 1_000_000_000;
+
+    /// Adds another one.
+    pub(crate) fn add(&mut self, of: &Connection) {
+        self.connections += 1;
+        if let Some(life_ns) = of.life_ns() {
+            self.whole += 1;
+            self.life_ns += life_ns;
+            self.short += u64::from(life_ns < Closed::SHORT_NS);
+        }
+        self.received += of.received;
+        self.received_bytes += of.received_bytes;
+        self.sent += of.sent;
+        self.sent_bytes += of.sent_bytes;
+    }
+
+    /// Adds others.
+    pub(crate) fn add_all(&mut self, of: &Closed) {
+        self.connections += of.connections;
+        self.whole += of.whole;
+        self.life_ns += of.life_ns;
+        self.short += of.short;
+        self.received += of.received;
+        self.received_bytes += of.received_bytes;
+        self.sent += of.sent;
+        self.sent_bytes += of.sent_bytes;
+    }
+}
+
+/// All that were seen so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections {
+    /// Those in the kernel's table at the last look, by the number of their inode.
+    pub(crate) open: BTreeMap<u64, Connection>,
+    /// Closed ones that were taken out of it: the last ones, in the order in which they were closed.
+    pub(crate) closed: Vec<Connection>,
+    /// Sums over all that were taken out, by address space and service.
+    pub(crate) sums: HashMap<(u16, u32), Closed>,
+    /// Times that a socket was used that has no entry, because there was no room.
+    pub(crate) beyond: u64,
+    /// How many were taken out.
+    taken: u64,
+}
+
+impl Connections {
+    /// Makes room in the kernel's table if much of it is used.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub(crate) fn look(&mut self, probes: &Probes) -> Result<()> {
+        let used = probes.given_out("SOCKETS_SEEN")?.saturating_sub(self.taken);
+        if used * FULL_SHARE < u64::from(probes.most_sockets()) {
+            return Ok(());
+        }
+        self.read(probes)?;
+        let gone: Vec<u64> =
+            self.open.iter().filter(|(_, of)| of.closed_ns != 0).map(|(inode, _)| *inode).collect();
+        for inode in gone {
+            if bpf::delete(probes.map(SOCKETS)?, &inode).is_ok()
+                && let Some(of) = self.open.remove(&inode)
+            {
+                self.take_out(of);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_out(&mut self, of: Connection) {
+        self.taken += 1;
+        self.sums.entry((of.space, of.service)).or_default().add(&of);
+        if self.closed.len() >= 2 * MOST_CLOSED {
+            self.closed.drain(..MOST_CLOSED);
+        }
+        self.closed.push(of);
+    }
+
+    /// Reads the kernel's table.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub(crate) fn read(&mut self, probes: &Probes) -> Result<()> {
+        self.open.clear();
+        let open = &mut self.open;
+        probes.each(SOCKETS, |inode: u64, socket: Socket| {
+            open.insert(inode, Connection::of(&socket));
+        })?;
+        self.beyond = probes.given_out("SOCKETS_BEYOND")?;
+        Ok(())
+    }
+
+    /// Marks those as closed that no descriptor of these processes refers to: a process may end without closing them, or hand them over.
+    pub(crate) fn compare(&mut self, living: impl Iterator<Item = u32>) {
+        let held: HashSet<u64> = living.flat_map(sockets_of).collect();
+        for (inode, of) in &mut self.open {
+            match held.contains(inode) {
+                true => of.closed_ns = 0,
+                false if of.closed_ns == 0 => of.closed_ns = of.used_ns.max(1),
+                false => {}
+            }
+        }
+    }
+
+    /// All of them that are kept one by one.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Connection> {
+        self.open.values().chain(&self.closed)
+    }
+}
+
+/// Inodes of the sockets that a process has open.
+fn sockets_of(pid: u32) -> Vec<u64> {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let inode = |link: &std::path::Path| {
+        let name = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        name.parse::<u64>().ok()
+    };
+    let links = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter_map(|link| inode(&link)).collect()
+}
+
+/// Tells the kernel side on which ports a process waits for connections already.
+///
+/// # Errors
+/// If the kernel does not take it.
+pub(crate) fn announce_served_ports(probes: &Probes, pid: u32) -> Result<()> {
+    let own: HashSet<u64> = sockets_of(pid).into_iter().collect();
+    for table in ["tcp", "tcp6"] {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else { continue };
+        for port in text.lines().filter_map(|line| listens(line, &own)) {
+            let place = u32::from(port) / 64;
+            let bits = probes.value::<u64>("SERVED_PORTS", place)? | 1 << (port & 63);
+            probes.write("SERVED_PORTS", &place, &bits)?;
+        }
+    }
+    Ok(())
+}
+
+/// The port of a line of `/proc/PID/net/tcp`, if one of these sockets waits for connections on it.
+fn listens(line: &str, own: &HashSet<u64>) -> Option<u16> {
+    let mut words = line.split_ascii_whitespace();
+    let local = words.nth(1)?;
+    let state = words.nth(1)?;
+    let inode = words.nth(5)?.parse().ok()?;
+    let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+    (state == LISTEN && own.contains(&inode)).then_some(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_on_which_a_process_waits_are_read_from_the_kernels_table() {
+        let own = HashSet::from([48_230]);
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 48230 1 0000 100 0 0 10 0";
+        assert_eq!(listens(line, &own), Some(8080));
+        assert_eq!(listens(line, &HashSet::new()), None, "it is another process's");
+        assert_eq!(listens(&line.replace(" 0A ", " 01 "), &own), None, "it is connected");
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+        assert_eq!(listens(head, &own), None);
+        assert_eq!(listens("", &own), None);
+    }
+
+    #[test]
+    fn sockets_that_no_descriptor_refers_to_are_closed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = sockets_of(std::process::id());
+        assert!(!own.is_empty(), "{listener:?}");
+        // SAFETY: any bytes are valid for a wire type.
+        let socket = Socket { used_ns: 7, ..unsafe { std::mem::zeroed() } };
+        let mut connections = Connections::default();
+        for inode in [own[0], u64::MAX] {
+            connections.open.insert(inode, Connection::of(&socket));
+        }
+        connections.compare([std::process::id()].into_iter());
+        let closed: Vec<u64> = connections.all().map(|of| of.closed_ns).collect();
+        assert_eq!(closed, [0, 7]);
+    }
+}

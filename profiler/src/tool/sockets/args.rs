@@ -1,0 +1,84 @@
+//! The options of `sockets` on the command line.
+
+use std::time::Duration;
+
+use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
+
+use super::tool::Sockets;
+use crate::{observe::settings::Settings, tool::Made, units::options::positive_duration};
+
+/// The options that only this tool has.
+#[derive(Debug, Args)]
+struct SocketsArgs {
+    /// Sends, connects and answers of at least TIME are slow: they are listed one by one. A receive that waits is not slow.
+    #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "10ms")]
+    slow: Duration,
+    /// Show the addresses of peers. Otherwise a hash stands for each that is not on this machine, or in a private network and called by
+    /// the target.
+    #[arg(long)]
+    show_peers: bool,
+    /// What the first table has a row for.
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "service")]
+    by: By,
+    /// Whether call stacks are taken: of slow operations, and of a few others of each kind.
+    #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
+    stacks: StacksArg,
+}
+
+/// What the first table has a row for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum By {
+    /// A port or path that the target serves, or a service that it calls.
+    #[default]
+    Service,
+    /// A peer.
+    Peer,
+    /// A connection.
+    Connection,
+    /// A thread.
+    Thread,
+    /// An operation.
+    Operation,
+}
+
+/// Which operations have their stack taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StacksArg {
+    /// Slow ones.
+    Slow,
+    /// None.
+    None,
+}
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    /// From which length on operations are slow.
+    pub(super) slow: Duration,
+    /// Addresses of peers are shown as they are.
+    pub(super) show_peers: bool,
+    /// What the first table has a row for.
+    pub(super) by: By,
+    /// Whether stacks are taken.
+    pub(super) stacks: bool,
+}
+
+/// Adds the options to a command.
+pub(crate) fn options(command: clap::Command) -> clap::Command {
+    SocketsArgs::augment_args(command)
+}
+
+/// The tool as it was asked for.
+///
+/// # Errors
+/// If the options are not those of [`options`].
+pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
+    let args = SocketsArgs::from_arg_matches(matches)?;
+    let options = Options {
+        slow: args.slow,
+        show_peers: args.show_peers,
+        by: args.by,
+        stacks: args.stacks == StacksArg::Slow,
+    };
+    Ok(Box::new(Sockets::new(options, settings)))
+}

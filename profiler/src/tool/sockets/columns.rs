@@ -1,0 +1,93 @@
+//! The columns of the tables.
+
+use crate::report::{Role, Unit};
+
+/// Its stable name, its title, its unit, its role, and whether it is shown to people.
+pub(super) type Column = (&'static str, &'static str, Unit, Role, bool);
+
+pub(super) const WHOSE: [Column; 2] =
+    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
+pub(super) const SERVICE: Column = ("service", "Service", Unit::None, Role::Key, true);
+pub(super) const PEER: Column = ("peer", "Peer", Unit::None, Role::Key, true);
+pub(super) const THREAD: Column = ("thread", "Thread", Unit::None, Role::Key, true);
+pub(super) const OPERATION: Column = ("operation", "Operation", Unit::None, Role::Key, true);
+pub(super) const CONNECTION: [Column; 5] = [
+    SERVICE,
+    PEER,
+    ("remote_port", "Port", Unit::None, Role::Key, true),
+    ("local_port", "Local port", Unit::None, Role::Key, false),
+    ("start_ns", "Since", Unit::Nanos, Role::Key, false),
+];
+
+/// What was moved.
+pub(super) const TRAFFIC: [Column; 6] = [
+    ("received", "Received", Unit::Count, Role::Sum, false),
+    ("received_per_s", "In", Unit::PerSecond, Role::Gauge, true),
+    ("received_bytes", "Bytes in", Unit::Bytes, Role::Sum, true),
+    ("sent", "Sent", Unit::Count, Role::Sum, false),
+    ("sent_per_s", "Out", Unit::PerSecond, Role::Gauge, true),
+    ("sent_bytes", "Bytes out", Unit::Bytes, Role::Sum, true),
+];
+
+pub(super) const SERVICES: [Column; 14] = [
+    ("connections", "Conns", Unit::Count, Role::Sum, true),
+    ("open", "Open", Unit::Count, Role::Gauge, true),
+    ("accepted", "Accepted", Unit::Count, Role::Sum, false),
+    ("connected", "Connected", Unit::Count, Role::Sum, false),
+    ("life_ns", "Mean life", Unit::Nanos, Role::Gauge, false),
+    ("answers", "Answers", Unit::Count, Role::Sum, false),
+    ("answers_per_s", "Answers", Unit::PerSecond, Role::Gauge, true),
+    ("answer_ns", "Answer", Unit::Nanos, Role::Gauge, true),
+    ("answer_max_ns", "Longest", Unit::Nanos, Role::Max, false),
+    ("operations", "Operations", Unit::Count, Role::Sum, false),
+    ("peeks", "Peeks", Unit::Count, Role::Sum, false),
+    ("not_ready", "Not ready", Unit::Count, Role::Sum, false),
+    ("errors", "Errors", Unit::Count, Role::Sum, true),
+    ("thread", "Thread", Unit::None, Role::Label, true),
+];
+
+pub(super) const PEERS: [Column; 2] = [
+    ("connections", "Conns", Unit::Count, Role::Sum, true),
+    ("open", "Open", Unit::Count, Role::Gauge, true),
+];
+
+pub(super) const CONNECTIONS: [Column; 6] = [
+    ("state", "State", Unit::None, Role::Label, true),
+    ("age_ns", "Age", Unit::Nanos, Role::Gauge, true),
+    ("idle_ns", "Idle", Unit::Nanos, Role::Gauge, true),
+    ("answers", "Answers", Unit::Count, Role::Sum, false),
+    ("answer_mean_ns", "Mean answer", Unit::Nanos, Role::Gauge, true),
+    ("answer_max_ns", "Longest", Unit::Nanos, Role::Max, true),
+];
+
+/// Sums over operations.
+pub(super) const SUMS: [Column; 9] = [
+    ("operations", "Operations", Unit::Count, Role::Sum, false),
+    ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
+    ("messages", "Messages", Unit::Count, Role::Sum, false),
+    ("bytes", "Bytes", Unit::Bytes, Role::Sum, true),
+    ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
+    ("duration_ns", "Took", Unit::Nanos, Role::Gauge, true),
+    ("max_ns", "Longest", Unit::Nanos, Role::Max, false),
+    ("not_ready", "Not ready", Unit::Count, Role::Sum, true),
+    ("errors", "Errors", Unit::Count, Role::Sum, true),
+];
+
+pub(super) const OVER_TIME: [Column; 3] = [
+    ("over_time", "Over time", Unit::PerSecond, Role::Gauge, true),
+    ("bytes_over_time", "Bytes over time", Unit::BytesPerSecond, Role::Gauge, false),
+    ("longest_over_time", "Longest over time", Unit::Nanos, Role::Gauge, false),
+];
+
+pub(super) const SLOW_KEYS: [Column; 5] = [
+    ("tid", "TID", Unit::None, Role::Key, false),
+    THREAD,
+    SERVICE,
+    OPERATION,
+    ("start_ns", "At", Unit::Nanos, Role::Key, true),
+];
+
+pub(super) const SLOW: [Column; 2] = [
+    ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
+    ("result", "Result", Unit::None, Role::Label, true),
+];

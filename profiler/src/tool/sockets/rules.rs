@@ -1,0 +1,20 @@
+//! The rules of `sockets`: the stable names of its findings. `docs/sockets.md` lists them with their thresholds.
+
+/// What was sent and received, and with whom most of it.
+pub(super) const TRAFFIC: &str = "sockets.traffic";
+/// No operation was seen.
+pub(super) const NOTHING_SEEN: &str = "sockets.nothing_seen";
+/// A target is stopped, or was for a while.
+pub(super) const HALTED: &str = "sockets.halted";
+/// Children of the targets do work, and are not observed.
+pub(super) const CHILDREN: &str = "sockets.children";
+/// A target has become a program that is not observed.
+pub(super) const UNOBSERVED: &str = "sockets.unobserved";
+/// A target ended, or was killed, before the observation did.
+pub(super) const ENDED: &str = "sockets.ended";
+/// Losses could change the answer.
+pub(super) const INCOMPLETE: &str = "sockets.incomplete";
+
+/// Every rule.
+#[cfg(test)]
+pub(super) const ALL: [&str; 7] = [TRAFFIC, NOTHING_SEEN, HALTED, CHILDREN, UNOBSERVED, ENDED, INCOMPLETE];
