@@ -51,11 +51,18 @@ static SOCKETS_SEEN: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static SERVED_PORTS: Array<u64> = Array::with_max_entries(2 * 1024, 0);
 
+/// The beginning of a structure of the kernel, and room behind it for the widest member.
+#[repr(C)]
+struct Bytes<const N: usize> {
+    bytes: [u8; N],
+    more: [u8; size_of::<u128>()],
+}
+
 /// What was read of a socket.
 #[repr(C)]
 struct Looked {
-    socket: [u8; SOCKET_BYTES],
-    sock: [u8; SOCK_BYTES],
+    socket: Bytes<SOCKET_BYTES>,
+    sock: Bytes<SOCK_BYTES>,
     new: Socket,
     /// Address of its `struct socket`.
     socket_at: u64,
@@ -68,9 +75,10 @@ static LOOKED_SOCKET: PerCpuArray<Looked> = PerCpuArray::with_max_entries(1, 0);
 
 /// A member of what was read.
 #[inline(always)]
-unsafe fn at<T: Copy, const N: usize>(bytes: *const [u8; N], offset: u64) -> T {
-    // SAFETY: the caller vouches for the bytes; the mask keeps the place within them, and the loader checks offsets.
-    unsafe { bytes.cast::<u8>().add(offset as usize & (N - size_of::<T>())).cast::<T>().read_unaligned() }
+unsafe fn at<T: Copy, const N: usize>(bytes: *const Bytes<N>, offset: u64) -> T {
+    const { assert!(size_of::<T>() <= size_of::<u128>() && N.is_power_of_two(), "a mask and room behind") };
+    // SAFETY: the caller vouches for the bytes; the mask keeps the beginning within them.
+    unsafe { bytes.cast::<u8>().add(offset as usize & (N - 1)).cast::<T>().read_unaligned() }
 }
 
 /// The number of the inode of the file with a `struct path`, which the kernel does not reuse.

@@ -1,0 +1,101 @@
+//! What threads send and receive is counted exactly, for the service that it belongs to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use support::account;
+use support::calls::number;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// What the books and the report both have of a service.
+const COLUMNS: [&str; 13] = [
+    "operations",
+    "received",
+    "received_bytes",
+    "sent",
+    "sent_bytes",
+    "accepted",
+    "connected",
+    "peeks",
+    "not_ready",
+    "errors",
+    "connections",
+    "open",
+    "answers",
+];
+
+/// By service: the values of these columns.
+type Services = BTreeMap<String, BTreeMap<&'static str, u64>>;
+
+fn of_books(books: &Value) -> Services {
+    let service = |of: &Value| {
+        let values = COLUMNS.map(|column| (column, number(of, column)));
+        (of["service"].as_str().unwrap().to_owned(), values.into())
+    };
+    account::list(books, "services").iter().map(service).collect()
+}
+
+/// The rows of the table of services. A service that is not known has its reason in place of its name.
+fn of_report(report: &Value) -> Services {
+    let sections = account::list(report, "sections");
+    let section = sections.iter().find(|section| section["name"] == "services").unwrap();
+    let columns = account::list(section, "columns");
+    let place = |name: &str| columns.iter().position(|column| column["name"] == name).unwrap();
+    let service = |row: &Value| {
+        let name = &row["cells"][place("service")];
+        let name = name["name"].as_str().or(name["unknown"].as_str()).unwrap_or_else(|| panic!("{name}"));
+        let value = |column| row["cells"][place(column)]["exact"].as_u64().unwrap();
+        (name.to_owned(), COLUMNS.map(|column| (column, value(column))).into())
+    };
+    account::list(section, "rows").iter().map(service).collect()
+}
+
+/// Counts what a workload does in a folder. Returns its books and the report.
+fn observe(arguments: &[&str]) -> (Value, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Build::c("sockets.c").build();
+    let directory = folder.path().to_str().unwrap();
+    let mut target = Workload::spawn(&program, &[&[directory], arguments].concat());
+    let observer = Observer::attach("sockets", target.pid(), &["--stacks", "none"]);
+    target.say("go");
+    let books = target.books();
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+    (books, report)
+}
+
+#[test]
+fn every_message_and_byte_counts_once_for_its_service() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = observe(&[]);
+    let (expected, found) = (of_books(&books), of_report(&report));
+    for (service, values) in &expected {
+        assert_eq!(found.get(service), Some(values), "{service}: {found:#?}");
+    }
+    let more: Vec<&String> = found.keys().filter(|service| !expected.contains_key(*service)).collect();
+    assert!(more.is_empty(), "{more:?}");
+}
+
+/// Another thread gives the descriptor to other sockets all the time: a send is counted for the socket that it went to, or for none.
+#[test]
+fn sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = observe(&["--race"]);
+    let found = of_report(&report);
+    let sent = |service: &str| found.get(service).map_or(0, |values| values["sent"]);
+    let all: u64 = found.values().map(|values| values["sent"]).sum();
+    assert_eq!(all, number(&books, "sends"), "{found:#?}");
+    let arrived: Vec<u64> =
+        account::list(&books, "arrived").iter().map(|count| count.as_u64().unwrap()).collect();
+    assert!(sent("unix without a name") <= arrived[0], "{books} {found:#?}");
+    assert!(sent("unix packets without a name") <= arrived[1], "{books} {found:#?}");
+    assert!(arrived.iter().all(|count| *count > 0), "the descriptor has changed: {books}");
+}
