@@ -96,6 +96,8 @@ wire! {
     }
 }
 
+/// Numbers that a tool may keep of each thread.
+pub const OWN_NUMBERS: usize = 8;
 /// Buckets for the time between two waits of a thread: bucket `n` is for `2^n` nanoseconds and more.
 pub const TURN_BUCKETS: usize = 64;
 
@@ -157,6 +159,8 @@ wire! {
         pub wait: u64,
         /// When the time of its last wait was over, in nanoseconds.
         pub turned_ns: u64,
+        /// What the tool keeps of the thread.
+        pub own: [u64; OWN_NUMBERS],
         /// Times from there to the end of the next such wait, by bucket.
         pub turns: [u32; TURN_BUCKETS],
     }

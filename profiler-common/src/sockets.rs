@@ -23,6 +23,23 @@ pub const TURN_AROUND: u32 = 8;
 /// end of the first send.
 pub const ANSWER: u32 = 9;
 
+/// Places of the numbers that are kept of a thread: answers that it waits for now.
+pub const PENDING: usize = 0;
+/// 1 if it has waited for more than one at a time in the present turn. A turn ends with a wait during which it waits for no answer.
+pub const OVERLAPPED: usize = 1;
+/// Answers in the present turn.
+pub const ANSWERS: usize = 2;
+/// How long it took from the ends of sends to them, in nanoseconds.
+pub const ANSWERS_NS: usize = 3;
+/// Turns in which it has waited for answers, for one at a time.
+pub const TURNS: usize = 4;
+/// Answers in these turns.
+pub const TURN_ANSWERS: usize = 5;
+/// How long they took, in nanoseconds.
+pub const TURN_ANSWERS_NS: usize = 6;
+/// Most answers in one of these turns.
+pub const MOST_ANSWERS: usize = 7;
+
 counters! {
     probes {
         /// Entry of a call.

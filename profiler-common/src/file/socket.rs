@@ -77,8 +77,20 @@ wire! {
         pub turns_ns: u64,
         /// The longest.
         pub longest_turn_ns: u64,
+        /// How often something was received after at least two sends in a row,
+        pub after_several: u64,
+        /// of these, [`DELAYED_NS`] to [`DELAYED_END_NS`] after the last send, on a socket of TCP that holds small sends back,
+        pub delayed: u64,
+        /// and beside that: from half of its beginning to twice its end.
+        pub beside_delayed: u64,
     }
 }
+
+/// How long the kernel delays the acknowledgement of what it has received (`TCP_DELACK_MIN`, include/net/tcp.h: 40 ms), in nanoseconds. A
+/// socket that holds small sends back until the earlier ones are acknowledged waits for so long.
+pub const DELAYED_NS: u64 = 38_000_000;
+/// Its end: with what timers and schedulers add.
+pub const DELAYED_END_NS: u64 = 50_000_000;
 
 /// Flag: it was accepted while it was observed.
 pub const ACCEPTED: u64 = 1;

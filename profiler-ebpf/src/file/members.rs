@@ -101,6 +101,10 @@ members! {
     SOCK_REMOTE_V6,
     /// `sock.sk_userlocks`, in bits; 0: not known.
     SOCK_LOCKS,
+    /// `sock.sk_protocol`
+    SOCK_PROTOCOL,
+    /// `tcp_sock.nonagle`; 0: not known.
+    TCP_NAGLE,
     /// `unix_sock.addr`
     UNIX_ADDRESS,
     /// `unix_sock.peer`

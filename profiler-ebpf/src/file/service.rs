@@ -92,6 +92,23 @@ pub fn identity(path: u64) -> u64 {
     read(inode + of::INODE_NUMBER.load())
 }
 
+/// Whether the socket with this `struct path` is one of TCP that holds small sends back until earlier ones are acknowledged.
+#[inline(always)]
+pub fn holds_back(path: u64) -> bool {
+    /// `TCP_NAGLE_OFF`, which `TCP_NODELAY` sets, and `TCP_NAGLE_CORK` (include/net/tcp.h).
+    const DOES_NOT: u8 = 1 | 2;
+    const IPPROTO_TCP: u16 = 6;
+    if path == 0 || of::TCP_NAGLE.load() == 0 {
+        return false;
+    }
+    let socket: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
+    let sock: u64 = read(socket + of::SOCKET_SOCK.load());
+    let family: u16 = read(sock + of::SOCK_FAMILY.load());
+    let protocol: u16 = read(sock + of::SOCK_PROTOCOL.load());
+    let is_tcp = (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
+    is_tcp && read::<u8>(sock + of::TCP_NAGLE.load()) & DOES_NOT == 0
+}
+
 /// The socket with this number of its inode.
 #[inline(always)]
 pub fn socket(inode: u64) -> Option<*mut Socket> {

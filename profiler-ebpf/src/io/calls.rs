@@ -180,8 +180,11 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
             known::moved();
         }
         if used.operation() == 0 {
-            if used.waits() && used.is_over(result) {
-                turn(thread);
+            if used.waits() {
+                if used.is_over(result) {
+                    turn(thread);
+                }
+                O::turned(thread);
             }
             return ledger.count(O::NOT_COUNTED);
         }

@@ -72,6 +72,13 @@ pub trait Outcomes: Remarks {
         known::entry_of(path)
     }
 
+    /// A wait of a thread has ended.
+    ///
+    /// # Safety
+    /// `thread` is the record of the current thread.
+    #[inline(always)]
+    unsafe fn turned(_thread: *mut IoThread) {}
+
     /// An operation has ended, and is about to be added to the sums.
     ///
     /// # Safety

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     event::Event,
-    io::{IoEnded, IoThread, TURN_BUCKETS},
+    io::{IoEnded, IoThread, OWN_NUMBERS, TURN_BUCKETS},
 };
 
 use super::{Outcomes, settings};
@@ -160,6 +160,9 @@ pub fn ended<O: Outcomes>() {
         (*thread).walk_ns = 0;
         (*thread).used_as = 0;
         (*thread).off_ns = 0;
+        for place in 0..OWN_NUMBERS {
+            (&raw mut (*thread).own).cast::<u64>().add(place).write_volatile(0);
+        }
         for bucket in 0..TURN_BUCKETS {
             (&raw mut (*thread).turns).cast::<u32>().add(bucket).write_volatile(0);
         }

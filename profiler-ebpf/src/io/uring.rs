@@ -150,6 +150,7 @@ fn finish<O: Outcomes>() {
     unsafe {
         O::ended(record);
         cells::add::<O>(0, (&raw mut of).cast());
+        cells::add::<O>(2, (&raw mut of).cast());
         cells::add_to_second(record);
         let added = (&raw const (*record).added).read_volatile();
         count(if added & LOST == 0 { O::RING_COUNTED } else { O::RING_LOST });

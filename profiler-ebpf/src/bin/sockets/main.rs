@@ -3,6 +3,8 @@
 #![cfg_attr(target_arch = "bpf", allow(missing_docs, reason = "a program has no public items"))]
 
 #[cfg(target_arch = "bpf")]
+mod answers;
+#[cfg(target_arch = "bpf")]
 mod moved;
 #[cfg(target_arch = "bpf")]
 mod programs;

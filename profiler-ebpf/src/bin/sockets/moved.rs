@@ -8,9 +8,11 @@ use profiler_common::{
     file::socket::{ACCEPTED, CONNECTED, Side, Socket},
     io::{CallUse, IoThread, UNKNOWN_FILES},
     opaque::opaque,
-    sockets::{ACCEPT, ANSWER, CLOSE, CONNECT, RECEIVE, SEND, TURN_AROUND},
+    sockets::{ACCEPT, CLOSE, CONNECT, RECEIVE, SEND},
 };
 use profiler_ebpf::{FIRST_ERROR, atomic, call::argument, file::service, io::cells::Of};
+
+use crate::answers;
 
 /// Most messages of one call (`UIO_MAXIOV`, include/uapi/linux/uio.h).
 const MOST_MESSAGES: u64 = 1024;
@@ -98,6 +100,7 @@ unsafe extern "C" fn add(turn: u32, of: *mut c_void) -> i64 {
             }
             CLOSE if !has_failed => {
                 (*socket).closed_ns = (*thread).end_ns;
+                answers::closed(thread, socket);
                 return 0;
             }
             _ => {}
@@ -116,7 +119,7 @@ unsafe fn moved(thread: *mut IoThread, socket: *mut Socket, sends: bool) {
         if is_datagram && (*thread).messages == 0 {
             (*thread).messages = 1; // without any bytes
         }
-        let (messages, bytes, now_ns) = ((*thread).messages, (*thread).bytes, (*thread).end_ns);
+        let (messages, bytes) = ((*thread).messages, (*thread).bytes);
         if messages == 0 {
             return;
         }
@@ -131,30 +134,6 @@ unsafe fn moved(thread: *mut IoThread, socket: *mut Socket, sends: bool) {
         if is_datagram || side != Side::Calls as u64 && side != Side::Serves as u64 {
             return;
         }
-        if sends {
-            let received_ns = (&raw const (*socket).last_received_ns).read_volatile();
-            if received_ns != 0 && side == Side::Serves as u64 {
-                (*thread).also = ANSWER.into();
-                (*thread).also_ns = now_ns.saturating_sub(received_ns);
-            }
-            (*socket).last_received_ns = 0;
-            (*socket).last_sent_ns = now_ns;
-            (*socket).sends_in_row += 1;
-            return;
-        }
-        let sent_ns = (&raw const (*socket).last_sent_ns).read_volatile();
-        if sent_ns != 0 && side == Side::Calls as u64 {
-            let took_ns = now_ns.saturating_sub(sent_ns);
-            (*thread).also = TURN_AROUND.into();
-            (*thread).also_ns = took_ns;
-            (*socket).turns += 1;
-            (*socket).turns_ns += took_ns;
-            if took_ns > (*socket).longest_turn_ns {
-                (*socket).longest_turn_ns = took_ns;
-            }
-        }
-        (*socket).last_sent_ns = 0;
-        (*socket).sends_in_row = 0;
-        (*socket).last_received_ns = now_ns;
+        if sends { answers::sent(thread, socket) } else { answers::received(thread, socket) }
     }
 }

@@ -9,7 +9,7 @@ use profiler_ebpf::{
     stack::number::Remarks,
 };
 
-use crate::moved;
+use crate::{answers, moved};
 
 /// Where this tool counts.
 struct Sockets;
@@ -31,6 +31,12 @@ impl Outcomes for Sockets {
     #[inline(always)]
     fn identity(path: u64) -> u64 {
         service::identity(path)
+    }
+
+    #[inline(always)]
+    unsafe fn turned(thread: *mut IoThread) {
+        // SAFETY: the caller vouches for the record.
+        unsafe { answers::turned(thread) };
     }
 
     #[inline(always)]

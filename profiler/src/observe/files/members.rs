@@ -4,7 +4,7 @@ use std::io;
 
 use crate::kernel::types::{Member, Types};
 
-const MEMBERS: [Member; 41] = [
+const MEMBERS: [Member; 42] = [
     ("TASK_FILES", "task_struct", &["files"]),
     ("TASK_PLACES", "task_struct", &["fs"]),
     ("PLACES_WORKING", "fs_struct", &["pwd"]),
@@ -44,6 +44,7 @@ const MEMBERS: [Member; 41] = [
     ("SOCK_STATE", "sock_common", &["skc_state"]),
     ("SOCK_LOCAL_PORT", "sock_common", &["skc_num"]),
     ("SOCK_REMOTE_PORT", "sock_common", &["skc_dport"]),
+    ("SOCK_PROTOCOL", "sock", &["sk_protocol"]),
     ("SOCK_LOCAL", "sock_common", &["skc_rcv_saddr"]),
     ("SOCK_REMOTE", "sock_common", &["skc_daddr"]),
 ];
@@ -78,6 +79,7 @@ pub(crate) fn globals(types: &Types) -> io::Result<Vec<(&'static str, [u8; 8])>>
     for optional in [&OF_V6[..], &OF_UNIX, &OF_RINGS] {
         globals.extend(types.globals(optional).unwrap_or_default());
     }
+    globals.push(("TCP_NAGLE", types.offset("tcp_sock", &["nonagle"]).unwrap_or(0).to_ne_bytes()));
     // Before Linux 6.9 it shares a byte with other members.
     globals.push(("SOCK_LOCKS", types.bits("sock", "sk_userlocks").unwrap_or(0).to_ne_bytes()));
     Ok(globals)

@@ -51,6 +51,27 @@ pub(crate) struct Connection {
     pub(crate) turns: u64,
     pub(crate) turns_ns: u64,
     pub(crate) longest_turn_ns: u64,
+    pub(crate) held_back: HeldBack,
+}
+
+/// Receives after several sends in a row, and how many of them came as late as if the sends had been held back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeldBack {
+    /// Receives after at least two sends in a row.
+    pub(crate) all: u64,
+    /// Those that came [`DELAYED_NS`](profiler_common::file::socket::DELAYED_NS) and a little more after the last send, on a socket of
+    /// TCP that holds small sends back.
+    pub(crate) delayed: u64,
+    /// Those that came somewhat earlier or later.
+    pub(crate) beside: u64,
+}
+
+impl HeldBack {
+    fn add(&mut self, of: HeldBack) {
+        self.all += of.all;
+        self.delayed += of.delayed;
+        self.beside += of.beside;
+    }
 }
 
 impl Connection {
@@ -73,6 +94,11 @@ impl Connection {
             turns: socket.turns,
             turns_ns: socket.turns_ns,
             longest_turn_ns: socket.longest_turn_ns,
+            held_back: HeldBack {
+                all: socket.after_several,
+                delayed: socket.delayed,
+                beside: socket.beside_delayed,
+            },
         }
     }
 
@@ -83,9 +109,9 @@ impl Connection {
     }
 }
 
-/// Sums over connections that are closed, by what reports show of them.
+/// Sums over connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub(crate) struct Lives {
     pub(crate) connections: u64,
     /// Those of them whose whole life was seen, and how long they lived together.
     pub(crate) whole: u64,
@@ -96,9 +122,12 @@ pub(crate) struct Closed {
     pub(crate) received_bytes: u64,
     pub(crate) sent: u64,
     pub(crate) sent_bytes: u64,
+    /// Answers that were waited for.
+    pub(crate) turns: u64,
+    pub(crate) held_back: HeldBack,
 }
 
-impl Closed {
+impl Lives {
     const SHORT_NS: u64 = 1_000_000_000;
 
     /// Adds another one.
@@ -107,16 +136,18 @@ impl Closed {
         if let Some(life_ns) = of.life_ns() {
             self.whole += 1;
             self.life_ns += life_ns;
-            self.short += u64::from(life_ns < Closed::SHORT_NS);
+            self.short += u64::from(life_ns < Lives::SHORT_NS);
         }
         self.received += of.received;
         self.received_bytes += of.received_bytes;
         self.sent += of.sent;
         self.sent_bytes += of.sent_bytes;
+        self.turns += of.turns;
+        self.held_back.add(of.held_back);
     }
 
     /// Adds others.
-    pub(crate) fn add_all(&mut self, of: &Closed) {
+    pub(crate) fn add_all(&mut self, of: &Lives) {
         self.connections += of.connections;
         self.whole += of.whole;
         self.life_ns += of.life_ns;
@@ -125,6 +156,8 @@ impl Closed {
         self.received_bytes += of.received_bytes;
         self.sent += of.sent;
         self.sent_bytes += of.sent_bytes;
+        self.turns += of.turns;
+        self.held_back.add(of.held_back);
     }
 }
 
@@ -136,7 +169,7 @@ pub(crate) struct Connections {
     /// Closed ones that were taken out of it: the last ones, in the order in which they were closed.
     pub(crate) closed: Vec<Connection>,
     /// Sums over all that were taken out, by address space and service.
-    pub(crate) sums: HashMap<(u16, u32), Closed>,
+    pub(crate) sums: HashMap<(u16, u32), Lives>,
     /// Times that a socket was used that has no entry, because there was no room.
     pub(crate) beyond: u64,
     /// How many were taken out.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use profiler_common::{
     histogram::{BUCKETS, bucket},
-    io::{IoCell, IoEnded, IoHistogram, IoKey, IoThread, TURN_BUCKETS},
+    io::{IoCell, IoEnded, IoHistogram, IoKey, IoThread, OWN_NUMBERS, TURN_BUCKETS},
 };
 
 use super::probes::Probes;
@@ -122,6 +122,8 @@ pub(crate) struct Alive {
     pub(crate) walk_ns: u64,
     /// The operation that it is in: which, on which file, and since when.
     pub(crate) now: Option<(u32, u32, u64)>,
+    /// What the tool keeps of the thread.
+    pub(crate) own: [u64; OWN_NUMBERS],
     /// Times from the end of a wait to the end of the next one, by power of two of nanoseconds.
     pub(crate) turns: [u32; TURN_BUCKETS],
 }
@@ -193,6 +195,7 @@ pub(super) fn threads(probes: &Probes) -> Result<Vec<Alive>> {
             operations: thread.operations,
             walk_ns: thread.walk_ns,
             now: (operation != 0).then_some((operation, thread.files[0], thread.start_ns)),
+            own: thread.own,
             turns: thread.turns,
         });
     }

@@ -8,7 +8,7 @@ mod samples;
 mod seconds;
 
 pub(crate) use self::{
-    connections::{Closed, Connection, Connections, announce_served_ports},
+    connections::{Connection, Connections, HeldBack, Lives, announce_served_ports},
     counted::{Alive, Counted, Sum, comm},
     probes::{Limits, Probes, Shape},
     samples::{Moment, Samples},

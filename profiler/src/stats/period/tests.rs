@@ -108,7 +108,6 @@ fn a_phase_is_seldom_wrong_and_named_if_there_are_beats_enough() {
             };
             let phases: Vec<Phase> = (0..SERIES).filter_map(phase).collect();
             let count = |phase| phases.iter().filter(|other| **other == phase).count();
-            println!("{beating:?}: {} right, {} wrong of {}", count(right), count(wrong), phases.len());
             assert!(
                 count(wrong) * 1_000 <= 35 * phases.len(),
                 "{beating:?}: {} of {}",
@@ -127,8 +126,8 @@ fn a_phase_is_seldom_wrong_and_named_if_there_are_beats_enough() {
 
 #[test]
 fn the_interval_has_the_period_in_it() {
-    const SERIES: usize = 400;
-    for (seen, missing, extra) in [(8, 0.0, 0.0), (10, 0.2, 0.1), (30, 0.2, 0.1), (100, 0.0, 0.0)] {
+    const SERIES: usize = 300;
+    for (seen, missing, extra) in [(8, 0.0, 0.0), (10, 0.2, 0.1), (30, 0.2, 0.1), (80, 0.0, 0.0)] {
         for drifts in [false, true] {
             let beating = Beating { seen, jitter: 0.02, drifts, missing, extra, ..Beating::PLAIN };
             let within = |series| {
@@ -139,7 +138,6 @@ fn the_interval_has_the_period_in_it() {
             };
             let found: Vec<bool> = (0..SERIES).filter_map(within).collect();
             let right = found.iter().filter(|right| **right).count();
-            println!("{beating:?}: {right} of {}", found.len());
             assert!(right * 100 >= 90 * found.len(), "{beating:?}: {right} of {}", found.len());
         }
     }

@@ -1,27 +1,73 @@
-//! Findings: what was sent and received, and what is wrong with it.
+//! Findings: what was sent and received, and what is wrong with it. Every threshold is a constant here; `docs/sockets.md` gives the reasons.
 
 use std::time::Duration;
 
+use profiler_common::{
+    file::socket::{DELAYED_END_NS, DELAYED_NS, Side},
+    sockets::{MOST_ANSWERS, TURN_ANSWERS, TURN_ANSWERS_NS, TURNS},
+};
+
 use super::{
-    lines::{Line, Service, What},
+    lines::{Line, Lines, Service, What},
     operations::Operation,
     rules,
-    tables::Tables,
 };
 use crate::{
-    report::{Finding, Phrase, Severity, Unit, Value},
+    observe::io::{Alive, HeldBack},
+    report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     units,
 };
 
+/// A thread asks for one thing after another if it waits for at least this many answers in a turn on average,
+const ANSWERS_PER_TURN: f64 = 10.0;
+/// which take at least this long together,
+const ANSWERS_NS_PER_TURN: f64 = 2e6;
+/// in at least this many turns.
+const LEAST_TURNS: u64 = 5;
+/// Sends are held back if at least this many answers came after the time of a delayed acknowledgement,
+const LEAST_DELAYED: u64 = 20;
+/// which are at least this share of all answers to several sends in a row,
+const DELAYED_SHARE: f64 = 0.3;
+/// and this many for each answer that came somewhat earlier or later: otherwise the time is a coincidence.
+const DELAYED_FOR_ONE_BESIDE: u64 = 2;
+/// Connections are not reused if there are at least this many per second, and in all,
+const RECONNECTS_PER_S: f64 = 20.0;
+const LEAST_RECONNECTS: u64 = 100;
+/// with at most this many answers each,
+const ANSWERS_PER_CONNECTION: f64 = 2.0;
+/// of which this share lives less than a second.
+const SHORT_LIVED: f64 = 0.9;
+/// Clients storm in if there are at least this many connections per second.
+const STORM_PER_S: f64 = 100.0;
+
 /// What findings are made from.
 pub(super) struct Facts<'a> {
-    pub(super) tables: &'a Tables<'a>,
+    pub(super) lines: &'a Lines,
+    /// Threads that have not ended.
+    pub(super) alive: &'a [Alive],
+    /// The row of a service.
+    pub(super) row: &'a dyn Fn(&What) -> Vec<RowRef>,
     pub(super) length: Duration,
+}
+
+impl Facts<'_> {
+    fn per_s(&self, count: u64) -> f64 {
+        count as f64 / self.length.as_secs_f64().max(1e-9)
+    }
 }
 
 /// All findings, the most important first.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    vec![traffic(facts)]
+    let mut findings: Vec<Finding> =
+        facts.alive.iter().filter_map(|thread| one_after_another(facts, thread)).collect();
+    for (what, line) in facts.lines {
+        findings.extend(held_back(facts, what, line));
+        findings.extend(not_reused(facts, what, line));
+        findings.extend(storm(facts, what, line));
+    }
+    findings.sort_by_key(|finding| finding.severity != Severity::Problem);
+    findings.push(traffic(facts));
+    findings
 }
 
 /// The name of a service in a sentence.
@@ -32,15 +78,137 @@ fn name(of: &What) -> Phrase {
     }
 }
 
+/// A thread waits for many answers in each of its turns, for one at a time.
+fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
+    let of = |place: usize| thread.own.get(place).copied().unwrap_or_default();
+    let turns = of(TURNS);
+    let per_turn = |count: u64| count as f64 / turns.max(1) as f64;
+    let (answers, took_ns) = (per_turn(of(TURN_ANSWERS)), per_turn(of(TURN_ANSWERS_NS)));
+    if turns < LEAST_TURNS || answers < ANSWERS_PER_TURN || took_ns < ANSWERS_NS_PER_TURN {
+        return None;
+    }
+    let of_thread = |line: &Line| {
+        line.threads.get(&(Operation::TurnAround, thread.name.clone())).map_or(0, |sum| sum.count)
+    };
+    let (what, _) = facts
+        .lines
+        .iter()
+        .filter(|(what, line)| what.space == thread.space && of_thread(line) > 0)
+        .max_by_key(|(_, line)| of_thread(line))?;
+    let sentence = vec![
+        Phrase::plain("Thread "),
+        Phrase::Name(thread.name.clone()),
+        Phrase::Plain(format!(
+            " ({}) asks for one thing after another: {} round trips in each of its turns, {} of waiting, most of them to ",
+            thread.tid,
+            units::count(answers),
+            units::nanos(took_ns),
+        )),
+        name(what),
+        Phrase::plain(". Ask for all of it at once."),
+    ];
+    let finding = Finding::new(rules::ROUND_TRIPS, Severity::Problem, sentence)
+        .on((facts.row)(what))
+        .because("turns", Unit::Count, Value::Exact(turns))
+        .because("answers", Unit::Count, Value::Exact(of(TURN_ANSWERS)))
+        .because("answers_ns", Unit::Nanos, Value::Exact(of(TURN_ANSWERS_NS)))
+        .because("most_answers", Unit::Count, Value::Exact(of(MOST_ANSWERS)));
+    Some(finding)
+}
+
+/// Small sends wait for the delayed acknowledgement of earlier ones.
+fn held_back(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
+    let HeldBack { all, delayed, beside } = line.lives.held_back;
+    let share = delayed as f64 / all.max(1) as f64;
+    if delayed < LEAST_DELAYED || share < DELAYED_SHARE || delayed < DELAYED_FOR_ONE_BESIDE * beside {
+        return None;
+    }
+    let sentence = vec![
+        Phrase::plain("Small sends on "),
+        name(what),
+        Phrase::Plain(format!(
+            " are held back: {} of {} answers to several sends in a row came {} to {} later: the peer delays its \
+             acknowledgement for so long. Send at once what belongs together, or set TCP_NODELAY.",
+            units::count(delayed as f64),
+            units::count(all as f64),
+            units::nanos(DELAYED_NS as f64),
+            units::nanos(DELAYED_END_NS as f64),
+        )),
+    ];
+    let finding = Finding::new(rules::HELD_BACK, Severity::Problem, sentence)
+        .on((facts.row)(what))
+        .because("delayed", Unit::Count, Value::Exact(delayed))
+        .because("after_several_sends", Unit::Count, Value::Exact(all))
+        .because("beside", Unit::Count, Value::Exact(beside));
+    Some(finding)
+}
+
+/// The share of the connections that lived less than a second, of those whose whole life was seen.
+fn short_lived(line: &Line) -> f64 {
+    line.closed.short as f64 / line.closed.whole.max(1) as f64
+}
+
+/// The target connects anew for each request.
+fn not_reused(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
+    let begun = line.of(Operation::Connect).begun();
+    let answers = line.lives.turns as f64 / begun.max(1) as f64;
+    if line.side != Some(Side::Calls)
+        || line.datagrams
+        || begun < LEAST_RECONNECTS
+        || facts.per_s(begun) < RECONNECTS_PER_S
+        || short_lived(line) < SHORT_LIVED
+        || answers > ANSWERS_PER_CONNECTION
+    {
+        return None;
+    }
+    let sentence = vec![
+        Phrase::plain("Connections are not reused: "),
+        name(what),
+        Phrase::Plain(format!(
+            " gets {} new ones per second, and answers {} times per connection.",
+            units::count(facts.per_s(begun)),
+            units::plain(answers),
+        )),
+    ];
+    let finding = Finding::new(rules::NOT_REUSED, Severity::Problem, sentence)
+        .on((facts.row)(what))
+        .because("connected", Unit::Count, Value::Exact(begun))
+        .because("answers", Unit::Count, Value::Exact(line.lives.turns))
+        .because("short_lived", Unit::Count, Value::Exact(line.closed.short));
+    Some(finding)
+}
+
+/// Many clients connect, and soon leave again.
+fn storm(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
+    let accepted = line.of(Operation::Accept).done();
+    if facts.per_s(accepted) < STORM_PER_S || short_lived(line) < SHORT_LIVED || line.closed.whole == 0 {
+        return None;
+    }
+    let life_ns = line.closed.life_ns as f64 / line.closed.whole as f64;
+    let sentence = vec![
+        name(what),
+        Phrase::Plain(format!(
+            " accepts {} connections per second, which live {} on average.",
+            units::count(facts.per_s(accepted)),
+            units::nanos(life_ns),
+        )),
+    ];
+    let finding = Finding::new(rules::STORM, Severity::Info, sentence)
+        .on((facts.row)(what))
+        .because("accepted", Unit::Count, Value::Exact(accepted))
+        .because("short_lived", Unit::Count, Value::Exact(line.closed.short));
+    Some(finding)
+}
+
 /// What was sent and received, and where most of it.
 fn traffic(facts: &Facts<'_>) -> Finding {
-    let lines = &facts.tables.lines;
-    let sum = |of: fn(&Line) -> u64| lines.values().map(of).sum::<u64>();
+    let sum = |of: fn(&Line) -> u64| facts.lines.values().map(of).sum::<u64>();
     let received = sum(|line| line.of(Operation::Receive).messages);
     let sent = sum(|line| line.of(Operation::Send).messages);
     let received_bytes = sum(|line| line.of(Operation::Receive).bytes);
     let sent_bytes = sum(|line| line.of(Operation::Send).bytes);
-    let Some((what, line)) = lines.iter().max_by_key(|(_, line)| (line.messages(), line.bytes())) else {
+    let most = facts.lines.iter().max_by_key(|(_, line)| (line.messages(), line.bytes()));
+    let Some((what, line)) = most else {
         let words = format!("No operation on a socket ended in {}.", units::duration(facts.length));
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     };
@@ -58,9 +226,12 @@ fn traffic(facts: &Facts<'_>) -> Finding {
         Phrase::plain("."),
     ];
     Finding::new(rules::TRAFFIC, Severity::Info, sentence)
-        .on(facts.tables.row(what))
+        .on((facts.row)(what))
         .because("received", Unit::Count, Value::Exact(received))
         .because("sent", Unit::Count, Value::Exact(sent))
         .because("received_bytes", Unit::Bytes, Value::Exact(received_bytes))
         .because("sent_bytes", Unit::Bytes, Value::Exact(sent_bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::operations::Operation;
 use crate::{
     observe::{
         files::Files,
-        io::{Closed, Connection, Connections, Counted, Sum},
+        io::{Connection, Connections, Counted, Lives, Sum},
     },
     report::Value,
     text::Text,
@@ -78,7 +78,9 @@ pub(super) struct Line {
     /// Sockets that are open at the end, except for those that wait for connections.
     pub(super) open: u64,
     /// Those that are not.
-    pub(super) closed: Closed,
+    pub(super) closed: Lives,
+    /// All of them.
+    pub(super) lives: Lives,
 }
 
 impl Line {
@@ -145,12 +147,18 @@ pub(super) fn lines(
         });
     }
     for ((space, number), closed) in &connections.sums {
-        line(&mut lines, *space, *number, &mut |line| line.closed.add_all(closed));
+        line(&mut lines, *space, *number, &mut |line| {
+            line.closed.add_all(closed);
+            line.lives.add_all(closed);
+        });
     }
     for of in connections.open.values().filter(|of| !of.listens) {
-        line(&mut lines, of.space, of.service, &mut |line| match of.closed_ns {
-            0 => line.open += 1,
-            _ => line.closed.add(of),
+        line(&mut lines, of.space, of.service, &mut |line| {
+            match of.closed_ns {
+                0 => line.open += 1,
+                _ => line.closed.add(of),
+            }
+            line.lives.add(of);
         });
     }
     lines

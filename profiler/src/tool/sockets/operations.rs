@@ -65,7 +65,7 @@ impl Operation {
     }
 }
 
-/// Calls whose ends divide the life of a thread into turns: they wait for time to pass, or for something to do.
+/// Calls that wait for time to pass, or for something to do: between two of them, a thread works.
 const WAITS: [Sysno; 12] = [
     Sysno::nanosleep,
     Sysno::clock_nanosleep,

@@ -14,7 +14,27 @@ pub(super) const UNOBSERVED: &str = "sockets.unobserved";
 pub(super) const ENDED: &str = "sockets.ended";
 /// Losses could change the answer.
 pub(super) const INCOMPLETE: &str = "sockets.incomplete";
+/// A thread waits for many answers in each turn, one after another.
+pub(super) const ROUND_TRIPS: &str = "sockets.round_trips";
+/// Small sends wait for the delayed acknowledgement of earlier ones.
+pub(super) const HELD_BACK: &str = "sockets.held_back";
+/// A connection is made for each request.
+pub(super) const NOT_REUSED: &str = "sockets.not_reused";
+/// Many clients connect, and soon leave again.
+pub(super) const STORM: &str = "sockets.connection_storm";
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 7] = [TRAFFIC, NOTHING_SEEN, HALTED, CHILDREN, UNOBSERVED, ENDED, INCOMPLETE];
+pub(super) const ALL: [&str; 11] = [
+    TRAFFIC,
+    NOTHING_SEEN,
+    HALTED,
+    CHILDREN,
+    UNOBSERVED,
+    ENDED,
+    INCOMPLETE,
+    ROUND_TRIPS,
+    HELD_BACK,
+    NOT_REUSED,
+    STORM,
+];

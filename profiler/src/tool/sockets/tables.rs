@@ -200,7 +200,7 @@ impl<'a> Tables<'a> {
     fn durations(&self, sum: &Sum) -> Value {
         match (sum.count, sum.durations()) {
             (0, _) => Value::Unknown("nothing was answered".to_owned()),
-            (_, Some(durations)) => Value::Histogram(durations),
+            (_, Some(durations)) => Value::Histogram(durations.clone()),
             (_, None) => Value::Unknown("no room was left for its histogram".to_owned()),
         }
     }

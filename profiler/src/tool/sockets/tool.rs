@@ -305,7 +305,12 @@ impl Tool for Sockets {
             Gathered { samples: &self.samples, seconds: &self.seconds, connections: &self.connections };
         let tables = Tables::new(on, &counted, gathered, &self.options, now_ns, &mut part);
         part.sections = tables.sections();
-        let facts = Facts { tables: &tables, length: on.lasted() };
+        let facts = Facts {
+            lines: &tables.lines,
+            alive: &counted.alive,
+            row: &|what| tables.row(what),
+            length: on.lasted(),
+        };
         part.findings = match part.losses.first() {
             Some(first) => {
                 let words = format!("The data are incomplete: {first}.");

@@ -1,0 +1,106 @@
+use crate::{
+    observe::io::{Lives, Sum},
+    text::Text,
+};
+
+use super::*;
+
+const LENGTH: Duration = Duration::from_secs(10);
+const NAME: &str = "tcp to 10.0.0.5:5432";
+
+fn sum(count: u64) -> Sum {
+    Sum { count, ..Sum::default() }
+}
+
+/// The rules that are found on one service with these threads.
+fn rules_of(line: Line, alive: &[Alive]) -> Vec<String> {
+    let what = What { space: 0, service: Service::Known(Text::from(NAME)) };
+    let lines = Lines::from([(what, line)]);
+    let facts = Facts { lines: &lines, alive, row: &|_| vec![RowRef { section: 0, row: 0 }], length: LENGTH };
+    let found = findings(&facts);
+    assert_eq!(found.last().unwrap().rule, rules::TRAFFIC, "it comes last");
+    assert!(found.iter().all(|finding| rules::ALL.contains(&&*finding.rule) && !finding.rows.is_empty()));
+    found.iter().take(found.len() - 1).map(|finding| finding.rule.to_string()).collect()
+}
+
+/// A thread that was in so many turns, with so many answers in each, of this length.
+fn thread(turns: u64, answers: u64, each_ns: u64) -> Alive {
+    let mut own = [0; profiler_common::io::OWN_NUMBERS];
+    own[TURNS] = turns;
+    own[TURN_ANSWERS] = turns * answers;
+    own[TURN_ANSWERS_NS] = turns * answers * each_ns;
+    Alive {
+        tid: 7,
+        tgid: 7,
+        space: 0,
+        name: Text::from("tick"),
+        calls: 0,
+        operations: 0,
+        walk_ns: 0,
+        now: None,
+        own,
+        turns: [0; profiler_common::io::TURN_BUCKETS],
+    }
+}
+
+fn asked_by(thread: &str) -> Line {
+    let key = (Operation::TurnAround, Text::from(thread));
+    Line { side: Some(Side::Calls), threads: [(key, sum(100))].into(), ..Line::default() }
+}
+
+#[test]
+fn many_round_trips_in_a_turn_are_found() {
+    let of = |turns, answers, each_ns| rules_of(asked_by("tick"), &[thread(turns, answers, each_ns)]);
+    assert_eq!(of(5, 10, 200_000), [rules::ROUND_TRIPS]);
+    assert!(of(4, 10, 200_000).is_empty(), "too few turns to say");
+    assert!(of(5, 9, 300_000).is_empty(), "few");
+    assert!(of(5, 10, 190_000).is_empty(), "a cache on this machine answers fast");
+    assert!(rules_of(asked_by("other"), &[thread(5, 10, 200_000)]).is_empty(), "no service is known");
+}
+
+fn held(all: u64, delayed: u64, beside: u64) -> Line {
+    let held_back = HeldBack { all, delayed, beside };
+    Line { lives: Lives { held_back, ..Lives::default() }, ..Line::default() }
+}
+
+#[test]
+fn answers_that_come_after_the_time_of_a_delayed_acknowledgement_are_found() {
+    assert_eq!(rules_of(held(60, 20, 10), &[]), [rules::HELD_BACK]);
+    assert!(rules_of(held(60, 19, 0), &[]).is_empty(), "few");
+    assert!(rules_of(held(100, 29, 0), &[]).is_empty(), "most are not delayed");
+    assert!(rules_of(held(60, 20, 11), &[]).is_empty(), "other times are as frequent");
+}
+
+/// Connections to a service, or from clients: how many, how many of those whose life was seen were short, and answers.
+fn connections(side: Side, begun: u64, whole: u64, short: u64, answers: u64) -> Line {
+    let lives = Lives { whole, short, turns: answers, life_ns: whole * 1_000_000, ..Lives::default() };
+    let operation = if side == Side::Calls { Operation::Connect } else { Operation::Accept };
+    Line {
+        side: Some(side),
+        operations: [(operation, sum(begun))].into(),
+        closed: lives,
+        lives,
+        ..Line::default()
+    }
+}
+
+#[test]
+fn connections_that_are_not_reused_are_found() {
+    let of =
+        |begun, whole, short, answers| rules_of(connections(Side::Calls, begun, whole, short, answers), &[]);
+    assert_eq!(of(200, 200, 180, 400), [rules::NOT_REUSED]);
+    assert!(of(199, 199, 199, 199).is_empty(), "few per second");
+    assert!(of(200, 200, 179, 200).is_empty(), "they live");
+    assert!(of(200, 200, 200, 401).is_empty(), "they are used");
+    let mut datagrams = connections(Side::Calls, 200, 200, 200, 200);
+    datagrams.datagrams = true;
+    assert!(rules_of(datagrams, &[]).is_empty(), "UDP has no connections");
+}
+
+#[test]
+fn many_short_connections_of_clients_are_told() {
+    let of = |begun, whole, short| rules_of(connections(Side::Serves, begun, whole, short, 0), &[]);
+    assert_eq!(of(1_000, 1_000, 900), [rules::STORM]);
+    assert!(of(999, 999, 999).is_empty() && of(1_000, 1_000, 899).is_empty());
+    assert!(of(1_000, 0, 0).is_empty(), "none has ended");
+}
