@@ -98,3 +98,5 @@ pub const ACCEPTED: u64 = 1;
 pub const CONNECTED: u64 = 2;
 /// Flag: it waits for connections.
 pub const LISTENS: u64 = 4;
+/// Flag: what its service is changes only if it is connected.
+pub const SETTLED: u64 = 8;

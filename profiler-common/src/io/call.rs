@@ -151,7 +151,7 @@ impl CallUse {
         FileUse::of_bits(self.0 & u32::MAX as u64)
     }
 
-    /// The operation; [`NO_OPERATION`]: it is not counted.
+    /// The operation; [`NO_OPERATION`](super::NO_OPERATION): it is not counted.
     #[must_use]
     #[inline(always)]
     pub const fn operation(self) -> u32 {

@@ -33,6 +33,8 @@ members! {
     PATH_MOUNT,
     /// `file.private_data`
     FILE_DATA,
+    /// `file.f_inode`
+    FILE_INODE,
     /// `inode.i_ino`
     INODE_NUMBER,
     /// `inode.i_mode`

@@ -25,7 +25,10 @@ use profiler_common::{
 };
 
 use self::members as of;
-use crate::{atomic, ring};
+use crate::{
+    atomic, ring,
+    task::{member, task},
+};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
@@ -119,25 +122,22 @@ fn hash(hash: u64, value: u64) -> u64 {
 /// The path of the file that a descriptor of the current process refers to, for [`File::at`]; 0: the descriptor is not open.
 #[inline(always)]
 pub fn of_descriptor(descriptor: u32) -> u64 {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
-    let files: u64 = read(task + of::TASK_FILES.load());
-    let table: u64 = read(files + of::FILES_TABLE.load());
-    let most: u32 = read(table + of::TABLE_MOST.load());
+    // SAFETY: the verifier knows the types of all of these, and makes loads safe. The last one is an address without a type.
+    let (most, open) = unsafe {
+        let table: *const u8 = member(task().member(of::TASK_FILES.load()), of::FILES_TABLE.load());
+        (member::<u32>(table, of::TABLE_MOST.load()), member::<u64>(table, of::TABLE_FILES.load()))
+    };
     if descriptor >= most {
         return 0;
     }
-    let open: u64 = read(table + of::TABLE_FILES.load());
     path_of(read(open + 8 * u64::from(descriptor)))
 }
 
 /// How many tasks use the table of descriptors of the current process. `offset`: that of `files_struct.count`.
 #[inline(always)]
 pub fn users(offset: u64) -> u32 {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
-    let files: u64 = read(task + of::TASK_FILES.load());
-    read(files + offset)
+    // SAFETY: the verifier knows the type, and makes loads safe.
+    unsafe { member(task().member(of::TASK_FILES.load()), offset) }
 }
 
 /// The working directory of the current process.

@@ -11,9 +11,9 @@ use aya_ebpf::{
 use profiler_common::{
     file::{
         AF_INET, AF_INET6, AF_UNIX, Addresses, NO_FILE, S_IFSOCK, SERVICE, TCP_LISTEN,
-        socket::{LISTENS, Side, Socket},
+        socket::{LISTENS, SETTLED, Side, Socket},
     },
-    io::{CallUse, OF_OTHER_KIND},
+    io::OF_OTHER_KIND,
 };
 
 use super::{FILE_ROOM, hash, introduce, members as of, read, socket};
@@ -87,8 +87,7 @@ pub fn identity(path: u64) -> u64 {
     if path == 0 {
         return 0;
     }
-    let entry: u64 = read(path + of::PATH_ENTRY.load());
-    let inode: u64 = read(entry + of::ENTRY_INODE.load());
+    let inode: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
     read(inode + of::INODE_NUMBER.load())
 }
 
@@ -115,25 +114,32 @@ pub fn socket(inode: u64) -> Option<*mut Socket> {
     SOCKETS.get_ptr_mut(inode)
 }
 
-/// The number of the service of the socket with this `struct path`, and the number of its inode; [`OF_OTHER_KIND`] if it is none. Call it
-/// from one place of a program only.
+/// The number of the service of the socket with this `struct path`, and the number of its inode; [`OF_OTHER_KIND`] if it is none.
+/// `anew`: the current call has just asked to connect it. Call it from one place of a program only.
 #[inline(always)]
-pub fn find(path: u64, now_ns: u64) -> (u32, u64) {
+pub fn find(path: u64, anew: bool, now_ns: u64) -> (u32, u64) {
     const OTHER: (u32, u64) = (OF_OTHER_KIND, 0);
     if path == 0 {
         return OTHER;
     }
-    let entry: u64 = read(path + of::PATH_ENTRY.load());
-    let inode_at: u64 = read(entry + of::ENTRY_INODE.load());
+    let file = path - of::FILE_PATH.load();
+    let inode_at: u64 = read(file + of::FILE_INODE.load());
     let mode: u16 = read(inode_at + of::INODE_MODE.load());
     if !socket::is_one(mode) {
         return OTHER;
     }
     let inode: u64 = read(inode_at + of::INODE_NUMBER.load());
+    if !anew && let Some(known) = socket(inode) {
+        // SAFETY: a map value.
+        let (flags, service) = unsafe { ((&raw const (*known).flags).read_volatile(), (*known).service) };
+        if flags & SETTLED != 0 {
+            return (service, inode);
+        }
+    }
     let Some(looked) = LOOKED_SOCKET.get_ptr_mut(0) else { return OTHER };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends; the helper takes any address.
     unsafe {
-        let from: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
+        let from: u64 = read(file + of::FILE_DATA.load());
         let _ = bpf_probe_read_kernel(
             (&raw mut (*looked).socket).cast(),
             SOCKET_BYTES as u32,
@@ -143,7 +149,7 @@ pub fn find(path: u64, now_ns: u64) -> (u32, u64) {
         let _ =
             bpf_probe_read_kernel((&raw mut (*looked).sock).cast(), SOCK_BYTES as u32, sock as *const c_void);
         describe(looked, sock);
-        (*looked).peer = if (*looked).new.addresses.remote_port == 0 { wanted_peer() } else { 0 };
+        (*looked).peer = if anew && (*looked).new.addresses.remote_port == 0 { wanted_peer() } else { 0 };
         if let Some(known) = socket(inode)
             && (&raw const (*known).identity).read_volatile() == (*looked).new.identity
             && (*looked).peer == 0
@@ -218,7 +224,8 @@ fn number(inode: u64) -> u32 {
             return (*known).service;
         }
         (*new).side = side(looked) as u64;
-        (*new).flags = if (*addresses).state == TCP_LISTEN { LISTENS } else { 0 };
+        let listens = if (*addresses).state == TCP_LISTEN { LISTENS } else { 0 };
+        (*new).flags = listens | if is_settled(new) { SETTLED } else { 0 };
         let service = introduce_service();
         (*new).service = service;
         (*new).space = thread::known().map_or(0, |thread| (*thread).space);
@@ -227,7 +234,7 @@ fn number(inode: u64) -> u32 {
             (*known).service = service;
             (*known).side = (*new).side;
             (*known).addresses = *addresses;
-            (*known).flags |= (*new).flags;
+            (*known).flags = (*known).flags & !SETTLED | (*new).flags;
             return service;
         }
         let value = &*new;
@@ -248,7 +255,7 @@ fn add_one(to: Option<*mut u64>) {
     }
 }
 
-/// The address in user memory to which the current call asks to connect, once it has returned; 0: it is another call.
+/// The address in user memory to which the current call asks to connect; 0: it is another call.
 #[inline(always)]
 fn wanted_peer() -> u64 {
     let Some(thread) = thread::known() else { return 0 };
@@ -256,9 +263,18 @@ fn wanted_peer() -> u64 {
     unsafe {
         let call = (*thread).call;
         let connects = call == CONNECT || call as u32 == CONNECT_I386 && call != CONNECT_I386.into();
-        // After the call only: the record says what it is until then.
-        if connects && CallUse::of_bits((*thread).used_as) == CallUse::NONE { argument(call, 2) } else { 0 }
+        if connects { argument(call, 2) } else { 0 }
     }
+}
+
+/// Whether the service of a socket stays the same until it is connected to another peer.
+#[inline(always)]
+unsafe fn is_settled(of: *const Socket) -> bool {
+    // SAFETY: the caller vouches for the place.
+    let (side, kind) = unsafe { ((*of).side, (*of).addresses.kind) };
+    let is_named = side == Side::Serves as u64 || side == Side::Calls as u64 || side == Side::Bound as u64;
+    // A Unix socket of datagrams may be given a name at any time.
+    is_named || side == Side::Unnamed as u64 && kind != SOCK_DGRAM
 }
 
 /// Whether a socket has been connected, and is no longer.

@@ -13,7 +13,7 @@ use profiler_common::{
 };
 
 use super::{
-    FILES_USERS, IO_KINDS, Outcomes, TASK_FETCHED,
+    ANEW, FILES_USERS, IO_KINDS, Outcomes, TASK_FETCHED,
     cells::{self, Of},
     sample, thread, use_of,
 };
@@ -239,6 +239,7 @@ fn find_path(used: CallUse) -> bool {
             return true;
         }
         if used.is_known_after() {
+            (*thread).kinds |= u64::from(ANEW);
             (*thread).paths[0] = file::of_descriptor(argument(call, files.descriptor()) as u32);
             return true;
         }

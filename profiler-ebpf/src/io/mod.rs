@@ -20,6 +20,8 @@ use crate::{file::known, stack::number::Remarks};
 /// Bit by kind of file, as [`file::known`](crate::file::known) has it: those that are counted.
 #[unsafe(no_mangle)]
 pub static IO_KINDS: Global<u32> = Global::new(0);
+/// Among bits of kinds: the call that has just returned may have changed what its file is.
+pub const ANEW: u32 = 1 << 31;
 /// Whether stacks are taken.
 #[unsafe(no_mangle)]
 static IO_STACKS: Global<u32> = Global::new(0);

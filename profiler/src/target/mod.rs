@@ -1,5 +1,6 @@
 //! The observed processes: finding and identifying them, and reading what they map.
 
+pub(crate) mod datagrams;
 pub(crate) mod ends;
 pub(crate) mod family;
 pub mod find;
@@ -15,7 +16,6 @@ mod moved;
 pub mod process;
 pub(crate) mod program;
 mod script;
-pub(crate) mod sockets;
 pub(crate) mod start;
 pub(crate) mod stat;
 pub(crate) mod status;

@@ -39,7 +39,7 @@ fn typing_errors_get_a_suggestion() {
 
 #[test]
 fn hidden_commands_are_in_no_hint() {
-    let commands = "the commands are memleak, syscalls, disk, doctor, report, help";
+    let commands = "the commands are memleak, syscalls, disk, sockets, doctor, report, help";
     for line in ["floor", "flor", "__flor", "tables", "walks", "walk", "help floor", "-v"] {
         assert_eq!(said(line).1, commands, "{line}");
     }

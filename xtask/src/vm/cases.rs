@@ -94,8 +94,11 @@ const CASES: &[Of] = &[
     },
     Of {
         program: "live_sockets",
-        few: &["every_message_and_byte_counts_once_for_its_service"],
-        more: &["sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket"],
+        few: &[],
+        more: &[
+            "every_message_and_byte_counts_once_for_its_service",
+            "sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket",
+        ],
     },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use profiler_common::{io::IoThread, sockets::Counter};
 use profiler_ebpf::{
     file::service,
-    io::{Outcomes, calls, thread, uring},
+    io::{ANEW, Outcomes, calls, thread, uring},
     stack::number::Remarks,
 };
 
@@ -24,8 +24,8 @@ impl Remarks for Sockets {
 
 impl Outcomes for Sockets {
     #[inline(always)]
-    fn find(path: u64, _: u32, now_ns: u64) -> (u32, u64) {
-        service::find(path, now_ns)
+    fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
+        service::find(path, kinds & ANEW != 0, now_ns)
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::kernel::types::{Member, Types};
 
-const MEMBERS: [Member; 42] = [
+const MEMBERS: [Member; 43] = [
     ("TASK_FILES", "task_struct", &["files"]),
     ("TASK_PLACES", "task_struct", &["fs"]),
     ("PLACES_WORKING", "fs_struct", &["pwd"]),
@@ -15,6 +15,7 @@ const MEMBERS: [Member; 42] = [
     ("PATH_ENTRY", "path", &["dentry"]),
     ("PATH_MOUNT", "path", &["mnt"]),
     ("FILE_DATA", "file", &["private_data"]),
+    ("FILE_INODE", "file", &["f_inode"]),
     ("INODE_NUMBER", "inode", &["i_ino"]),
     ("INODE_MODE", "inode", &["i_mode"]),
     ("INODE_FILESYSTEM", "inode", &["i_sb"]),

@@ -43,7 +43,7 @@ pub(crate) struct Sum {
     /// Durations that are in no histogram.
     pub(crate) without_histogram: u64,
     /// The durations that are in one; `None` if there are none.
-    histogram: Option<Histogram>,
+    pub(crate) histogram: Option<Histogram>,
 }
 
 impl Sum {

@@ -84,7 +84,9 @@ impl Seconds {
         let newest = self.recent.keys().map(|(_, second)| *second).max().unwrap_or_default();
         self.settled = self.settled.max(newest.saturating_sub(SECONDS as u64 - 1));
         let (settled, step) = (self.settled, self.step);
-        let over = self.recent.extract_if(.., |(_, second), _| *second < settled).collect::<Vec<_>>();
+        let (over, recent): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.recent).into_iter().partition(|((_, second), _)| *second < settled);
+        self.recent = recent;
         for ((operation, second), sums) in over {
             let interval = self.earlier.entry((operation, second / step)).or_default();
             *interval = interval.and(sums);

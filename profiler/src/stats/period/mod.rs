@@ -9,24 +9,22 @@
 //! a gamma distribution with a shape of 2 to 4 (0.71 to 0.5). In between, the chance to be called periodic falls; see the figures below.
 //!
 //! **Beats.** A stall may consist of several slow calls. Times that follow the one before by less than a tenth of the mean gap between
-//! beats belong to its beat, whose time is that of its first call ([`beats`]). At most the last [`MOST_BEATS`] beats are looked at.
+//! beats belong to its beat, whose time is that of its first call (`beats`). At most the last [`MOST_BEATS`] beats are looked at.
 //!
 //! **Test.** For each of 28 periods around the mean gap, the best chain of beats is found that are whole periods apart and leave out few
-//! stalls ([`chain`]). How narrow its scatter is, is measured in two ways ([`fit`]): that of the gaps, each divided by its number of
+//! stalls (`chain`). How narrow its scatter is, is measured in two ways (`fit`): that of the gaps, each divided by its number of
 //! periods, and that of the beats around an even grid. Phases that know nothing of the period are spread evenly over it, with a standard
 //! deviation of 1/sqrt(12) of the period; the score is the logarithm of how much less likely they are to scatter as little as these do,
 //! less a price for every way of leaving out stalls and beats. Either score must exceed what series without a period reach in less
-//! than 1 % of all cases ([`threshold`]). The scores were chosen over the Rayleigh statistic because that needs a fixed grid: it does not
+//! than 1 % of all cases (`threshold`). The scores were chosen over the Rayleigh statistic because that needs a fixed grid: it does not
 //! find periods that drift.
 //!
 //! **Grid or drift.** If jitter does not accumulate, deviations from the grid are independent, and their differences are large in
 //! comparison (von Neumann's ratio is 2); if each beat is timed from the one before, they wander, and the ratio falls with the number
 //! of beats. A phase is named if the other one would give such a ratio with a chance of 2 % at most; with 10 beats, that is rare.
 //!
-//! **Figures**, from the simulations in this module's tests (`cargo test -p profiler --lib stats::period -- --ignored --nocapture`
-//! prints them in full):
-//!
-//! FIGURES
+//! **Figures.** `cargo test -p profiler --lib stats::period -- --ignored --nocapture` prints, from the simulations in this module's tests, how
+//! often a period is found by jitter, missing beats and number of beats, and how often in series that have none.
 //!
 //! **What it does not find:** several stalls per period at uneven distances, unless they are bursts; a period among many more other
 //! stalls; a period that changes; one of which more than four beats in a row are missing.
@@ -57,10 +55,10 @@ pub const MOST_EXTRA: f64 = 0.25;
 /// The chance to find a period where there is none, at most.
 pub const FALSE_ALARM: f64 = 0.01;
 
-/// The threshold of the score of gaps, of as many beats, is this plus [`THRESHOLD_SLOPE`] times the logarithm of their number: the most
+/// The threshold of the score of gaps, of as many beats, is this plus `THRESHOLD_SLOPE` times the logarithm of their number: the most
 /// that 99 % of each kind of series without a period reach, for 5 to 60 beats (from the simulation in this module's tests).
 const THRESHOLD_BASE: f64 = 0.6;
-/// See [`THRESHOLD_BASE`].
+/// See `THRESHOLD_BASE`.
 const THRESHOLD_SLOPE: f64 = 4.0;
 /// By how much more the score of the grid must be: more grids than gaps fit by chance (from the same simulation).
 const GRID_EXCESS: f64 = 0.5;

@@ -43,9 +43,9 @@ use crate::{
     },
     report::{Ended, Probed},
     target::{
+        datagrams::has_datagrams,
         family::Families,
         modules::{ModuleId, Modules},
-        sockets::has_datagrams,
     },
     text::{Pattern, Text},
     tool::{About, Counts, Loading, Preloading, Tool},

@@ -1,6 +1,6 @@
 //! Findings from facts that are made up: each fault, and what looks like it and is none.
 
-use profiler_common::io::TURN_BUCKETS;
+use profiler_common::io::{OWN_NUMBERS, TURN_BUCKETS};
 
 use super::*;
 
@@ -37,6 +37,7 @@ fn in_turns(seconds: u32) -> Alive {
         operations: 0,
         walk_ns: 0,
         now: None,
+        own: [0; OWN_NUMBERS],
         turns,
     }
 }
