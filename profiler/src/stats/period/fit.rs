@@ -120,7 +120,7 @@ impl Fit {
         let expected = f64::from(periods) + 1.0;
         let missing = expected - seen as f64;
         let too_few = seen < LEAST_BEATS;
-        if too_few || missing > MOST_MISSING * expected || extra as f64 > MOST_EXTRA * stalls as f64 {
+        if too_few || missing > MOST_MISSING * expected || extra as f64 >= MOST_EXTRA * stalls as f64 {
             return None;
         }
         let free = seen as f64 - 2.0;

@@ -83,13 +83,13 @@ fn ten_beats_are_found() {
 #[test]
 fn the_jitter_that_is_said_to_show_does() {
     const SERIES: usize = 500;
-    for seen in [5, 7, 10, 20, 50] {
+    for seen in [5, 7, 10, 15, 20, 50] {
         let jitter = jitter_that_shows(seen);
         for drifts in [false, true] {
             let found = hits(Beating { seen, jitter, drifts, ..Beating::PLAIN }, SERIES);
             assert!(found * 100 >= 94 * SERIES, "{found} of {SERIES} with {seen} beats and {jitter}");
         }
-        assert!(jitter <= MOST_JITTER && jitter > jitter_that_shows(seen - 1));
+        assert!(jitter <= MOST_THAT_SHOWS && jitter >= jitter_that_shows(seen - 1));
     }
 }
 

@@ -147,7 +147,7 @@ proptest! {
             Verdict::TooFew { beats } => prop_assert!(beats < LEAST_BEATS),
             Verdict::NotPeriodic { beats, jitter_that_shows } => {
                 prop_assert!((LEAST_BEATS..=MOST_BEATS).contains(&beats));
-                prop_assert!(jitter_that_shows > 0.0 && jitter_that_shows <= MOST_JITTER);
+                prop_assert!(jitter_that_shows > 0.0 && jitter_that_shows <= MOST_THAT_SHOWS);
             }
             Verdict::Periodic(period) => {
                 prop_assert_eq!(period.seen + period.extra + period.merged + period.older, times.len());
