@@ -112,50 +112,74 @@ pub struct Counts {
 }
 
 /// A tool in one observation. The methods are listed in the order in which they are called; those from [`Tool::attach_anew`] on
-/// are called as often as needed.
+/// are called as often as needed. Those with a body are for tools that look into processes, with probes on their functions; a tool
+/// that does not has nothing to do there.
 pub(crate) trait Tool: Send {
     /// Its description.
     fn about(&self) -> &'static About;
 
     /// The cost of its programs, as far as it is known beforehand.
-    fn programs(&self) -> Programs;
+    fn programs(&self) -> Programs {
+        Programs::default()
+    }
 
     /// How long it takes until it can answer; zero if it answers at any time.
-    fn answers_after(&self) -> Duration;
+    fn answers_after(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The warning at the start if the observation cannot answer the question.
-    fn too_short(&self, settings: &Settings) -> Option<String>;
+    fn too_short(&self, _settings: &Settings) -> Option<String> {
+        None
+    }
 
     /// Refuses a program file that it would harm or misread, of a command that is about to start.
-    fn check_file(&self, image: &Path) -> Result<()>;
+    fn check_file(&self, _image: &Path) -> Result<()> {
+        Ok(())
+    }
 
     /// Refuses a running process for the same reasons.
-    fn check(&self, space: &Space, modules: &Modules) -> Result<()>;
+    fn check(&self, _space: &Space, _modules: &Modules) -> Result<()> {
+        Ok(())
+    }
 
     /// Looks at the targets before anything is attached, and says how to create its maps.
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading;
 
     /// Decides what to probe in a process, in the files that it maps, and in files that it is about to map (`ahead`), which are
     /// returned.
-    fn plan(&mut self, space: &mut Space, modules: &mut Modules, ahead: Option<&[PathBuf]>) -> Vec<ModuleId>;
+    fn plan(
+        &mut self,
+        _space: &mut Space,
+        _modules: &mut Modules,
+        _ahead: Option<&[PathBuf]>,
+    ) -> Vec<ModuleId> {
+        Vec::new()
+    }
 
     /// Takes its object. `max_stacks`: one more than the number of call stacks that can be told apart.
     fn loaded(&mut self, object: Object, max_stacks: u32) -> Result<()>;
 
     /// Refuses targets that the planned probes would harm.
-    fn refuse(&self, spaces: &[Space], modules: &Modules, settings: &Settings) -> Result<()>;
+    fn refuse(&self, _spaces: &[Space], _modules: &Modules, _settings: &Settings) -> Result<()> {
+        Ok(())
+    }
 
     /// Refuses an observation that would cost too much. False if the cost could not be predicted.
     fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool>;
 
     /// Programs that take the verifier long, if there are any.
-    fn preloading(&self) -> Option<Preloading>;
+    fn preloading(&self) -> Option<Preloading> {
+        None
+    }
 
     /// Takes programs that were loaded ahead.
-    fn preloaded(&mut self, loaded: Vec<Loaded>);
+    fn preloaded(&mut self, _loaded: Vec<Loaded>) {}
 
     /// Attaches the probes that must come before all others.
-    fn attach_first(&mut self, space: &mut Space, ground: &Ground) -> Result<()>;
+    fn attach_first(&mut self, _space: &mut Space, _ground: &Ground) -> Result<()> {
+        Ok(())
+    }
 
     /// Attaches the rest.
     fn attach(&mut self, space: &mut Space, ground: &Ground, modules: &Modules) -> Result<()>;
@@ -170,14 +194,18 @@ pub(crate) trait Tool: Send {
     /// functions are probed.
     fn attach_anew(
         &mut self,
-        space: &mut Space,
-        ground: &Ground,
-        modules: &mut Modules,
-        is_new: bool,
-    ) -> Result<usize>;
+        _space: &mut Space,
+        _ground: &Ground,
+        _modules: &mut Modules,
+        _is_new: bool,
+    ) -> Result<usize> {
+        Ok(0)
+    }
 
     /// Whether anything is seen of a process.
-    fn sees(&self, space: u16) -> bool;
+    fn sees(&self, _space: u16) -> bool {
+        true
+    }
 
     /// Regular work, once a second.
     fn look(&mut self, on: &Observation<'_>) -> Result<()>;
@@ -200,19 +228,25 @@ pub(crate) trait Tool: Send {
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_>;
 
     /// The functions that are probed in a process.
-    fn probed(&self, space: u16) -> &[Probed];
+    fn probed(&self, _space: u16) -> &[Probed] {
+        &[]
+    }
 
     /// The observation is over, and everything is still attached.
-    fn closing(&mut self);
+    fn closing(&mut self) {}
 
     /// Whether calls that began before the end are still in progress.
-    fn has_calls_under_way(&self) -> bool;
+    fn has_calls_under_way(&self) -> bool {
+        false
+    }
 
     /// Hands over the probes that must be detached first, of one address space or of all.
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links>;
 
     /// Hands over the others.
-    fn take_last(&mut self, space: Option<u16>) -> Vec<Links>;
+    fn take_last(&mut self, _space: Option<u16>) -> Vec<Links> {
+        Vec::new()
+    }
 
     /// Reads the counts. Names are looked up after that.
     fn snapshot(&mut self, on: &mut Observation<'_>, ended: Ended) -> Result<()>;

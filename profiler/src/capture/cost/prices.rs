@@ -54,7 +54,7 @@ impl From<&Costs> for Traps {
 }
 
 /// Assumed run time of a tool's programs, in nanoseconds, until it is measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Programs {
     /// Of a call: entry and return.
     pub(crate) call_ns: f64,

@@ -3,8 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::BorrowedFd,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use profiler_common::{
@@ -23,9 +22,9 @@ use super::{
 };
 use crate::{
     capture::{
-        cost::{CostMeter, Reading, prices::Programs},
+        cost::{CostMeter, Reading},
         object::Object,
-        uprobe::{Links, Loaded},
+        uprobe::Links,
     },
     error::{Error, ErrorKind, Result},
     observe::{
@@ -38,12 +37,9 @@ use crate::{
         sight::{self, Terms},
         space::Space,
     },
-    report::{Ended, Finding, Probed, Severity},
-    target::{
-        family::Families,
-        modules::{ModuleId, Modules},
-    },
-    tool::{About, Counts, Loading, Preloading, Tool},
+    report::{Ended, Finding, Severity},
+    target::{family::Families, modules::Modules},
+    tool::{About, Counts, Loading, Tool},
     units,
 };
 
@@ -122,33 +118,9 @@ impl Tool for Sockets {
         &ABOUT
     }
 
-    fn programs(&self) -> Programs {
-        Programs { call_ns: 0.0, look_ns: 0.0, returns: false }
-    }
-
-    fn answers_after(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn too_short(&self, _: &Settings) -> Option<String> {
-        None
-    }
-
-    fn check_file(&self, _: &Path) -> Result<()> {
-        Ok(())
-    }
-
-    fn check(&self, _: &Space, _: &Modules) -> Result<()> {
-        Ok(())
-    }
-
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
         let (limits, kind) = (self.limits, beginning.record_kind);
         Box::new(move |shared| Probes::load(&SHAPE, limits, kind, shared))
-    }
-
-    fn plan(&mut self, _: &mut Space, _: &mut Modules, _: Option<&[PathBuf]>) -> Vec<ModuleId> {
-        Vec::new()
     }
 
     fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
@@ -160,10 +132,6 @@ impl Tool for Sockets {
         Ok(())
     }
 
-    fn refuse(&self, _: &[Space], _: &Modules, _: &Settings) -> Result<()> {
-        Ok(())
-    }
-
     fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool> {
         let begun = Instant::now();
         settings.stage.begin("counting calls, to predict the cost");
@@ -172,16 +140,6 @@ impl Tool for Sockets {
         self.prices = Some(prices);
         cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
         refusal.map_or(Ok(true), Err)
-    }
-
-    fn preloading(&self) -> Option<Preloading> {
-        None
-    }
-
-    fn preloaded(&mut self, _: Vec<Loaded>) {}
-
-    fn attach_first(&mut self, _: &mut Space, _: &Ground) -> Result<()> {
-        Ok(())
     }
 
     fn attach(&mut self, space: &mut Space, _: &Ground, _: &Modules) -> Result<()> {
@@ -202,14 +160,6 @@ impl Tool for Sockets {
     fn attached_line(&self, on: &Observation<'_>) -> String {
         let took = on.attach_time().as_millis();
         format!("attached: all operations of {} on sockets, by tracepoints in {took} ms", on.who())
-    }
-
-    fn attach_anew(&mut self, _: &mut Space, _: &Ground, _: &mut Modules, _: bool) -> Result<usize> {
-        Ok(0)
-    }
-
-    fn sees(&self, _: u16) -> bool {
-        true
     }
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
@@ -248,22 +198,8 @@ impl Tool for Sockets {
         })
     }
 
-    fn needs_run_times(&self) -> bool {
-        false
-    }
-
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
         Box::new(self.probes.iter().flat_map(|probes| probes.object.own_maps()))
-    }
-
-    fn probed(&self, _: u16) -> &[Probed] {
-        &[]
-    }
-
-    fn closing(&mut self) {}
-
-    fn has_calls_under_way(&self) -> bool {
-        false
     }
 
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
@@ -272,10 +208,6 @@ impl Tool for Sockets {
         {
             probes.close();
         }
-        Vec::new()
-    }
-
-    fn take_last(&mut self, _: Option<u16>) -> Vec<Links> {
         Vec::new()
     }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     os::fd::BorrowedFd,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -27,9 +26,9 @@ use super::{
 };
 use crate::{
     capture::{
-        cost::{CostMeter, Reading, prices::Programs, threads::name as thread_name},
+        cost::{CostMeter, Reading, threads::name as thread_name},
         object::Object,
-        uprobe::{Links, Loaded},
+        uprobe::Links,
     },
     error::{Error, ErrorKind, Result},
     observe::{
@@ -41,14 +40,10 @@ use crate::{
         sight,
         space::Space,
     },
-    report::{Ended, Probed},
-    target::{
-        datagrams::has_datagrams,
-        family::Families,
-        modules::{ModuleId, Modules},
-    },
+    report::Ended,
+    target::{datagrams::has_datagrams, family::Families, modules::Modules},
     text::{Pattern, Text},
-    tool::{About, Counts, Loading, Preloading, Tool},
+    tool::{About, Counts, Loading, Tool},
     units,
 };
 
@@ -126,33 +121,9 @@ impl Tool for Syscalls {
         &ABOUT
     }
 
-    fn programs(&self) -> Programs {
-        Programs { call_ns: 0.0, look_ns: 0.0, returns: false }
-    }
-
-    fn answers_after(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn too_short(&self, _: &Settings) -> Option<String> {
-        None
-    }
-
-    fn check_file(&self, _: &Path) -> Result<()> {
-        Ok(())
-    }
-
-    fn check(&self, _: &Space, _: &Modules) -> Result<()> {
-        Ok(())
-    }
-
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
         let (limits, kind) = (self.limits, beginning.record_kind);
         Box::new(move |shared| Probes::load(limits, kind, shared))
-    }
-
-    fn plan(&mut self, _: &mut Space, _: &mut Modules, _: Option<&[PathBuf]>) -> Vec<ModuleId> {
-        Vec::new()
     }
 
     fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
@@ -162,10 +133,6 @@ impl Tool for Syscalls {
             let lists = self.limits.lists();
             self.per_call = Some(with_pricing(lists, self.limits.stacks, call_price::unasked));
         }
-        Ok(())
-    }
-
-    fn refuse(&self, _: &[Space], _: &Modules, _: &Settings) -> Result<()> {
         Ok(())
     }
 
@@ -188,16 +155,6 @@ impl Tool for Syscalls {
         }
     }
 
-    fn preloading(&self) -> Option<Preloading> {
-        None
-    }
-
-    fn preloaded(&mut self, _: Vec<Loaded>) {}
-
-    fn attach_first(&mut self, _: &mut Space, _: &Ground) -> Result<()> {
-        Ok(())
-    }
-
     fn attach(&mut self, _: &mut Space, _: &Ground, _: &Modules) -> Result<()> {
         match &mut self.probes {
             Some(probes) => probes.attach_once(),
@@ -217,14 +174,6 @@ impl Tool for Syscalls {
     fn attached_line(&self, on: &Observation<'_>) -> String {
         let took = on.attach_time().as_millis();
         format!("attached: all system calls of {}, by tracepoints in {took} ms", on.who())
-    }
-
-    fn attach_anew(&mut self, _: &mut Space, _: &Ground, _: &mut Modules, _: bool) -> Result<usize> {
-        Ok(0)
-    }
-
-    fn sees(&self, _: u16) -> bool {
-        true
     }
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
@@ -252,22 +201,8 @@ impl Tool for Syscalls {
         Ok(Reading { priced: vec![paid(self.probes()?, per_call)?], ..Reading::default() })
     }
 
-    fn needs_run_times(&self) -> bool {
-        false
-    }
-
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
         Box::new(self.probes.iter().flat_map(|probes| probes.object.own_maps()))
-    }
-
-    fn probed(&self, _: u16) -> &[Probed] {
-        &[]
-    }
-
-    fn closing(&mut self) {}
-
-    fn has_calls_under_way(&self) -> bool {
-        false
     }
 
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
@@ -277,10 +212,6 @@ impl Tool for Syscalls {
         {
             tracing::debug!("the end of the observation cannot be made known: {error}");
         }
-        Vec::new()
-    }
-
-    fn take_last(&mut self, _: Option<u16>) -> Vec<Links> {
         Vec::new()
     }
 
