@@ -7,7 +7,7 @@
 //! bpftrace runs what its users would write for the same question: bytes and time by descriptor. It needs tracefs, and gets it in a mount
 //! namespace of its own.
 
-use std::{ffi::OsStr, process::Command, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -104,7 +104,7 @@ fn measure(rig: &Rig, target: &mut Target, another: &Target, of: &Loop, observe:
         Observe::Nothing => return number(&target.ask(of.word)?, "cpu_ns"),
         Observe::Target => (ours(&pid), "attached"),
         Observe::Another => (ours(&another.pid().to_string()), "attached"),
-        Observe::Bpftrace => (with_tracefs(rig, &["bpftrace", "-e", &script(of, &pid)]), "Attaching"),
+        Observe::Bpftrace => (rig.with_tracefs(&["bpftrace", "-e", &script(of, &pid)]), "Attaching"),
     };
     let observer = Observer::start(&mut observer, rig.privilege, sign)?;
     if observe == Observe::Bpftrace {
@@ -113,14 +113,6 @@ fn measure(rig: &Rig, target: &mut Target, another: &Target, of: &Loop, observe:
     let ns = number(&target.ask(of.word)?, "cpu_ns")?;
     observer.end()?;
     Ok(ns)
-}
-
-/// A command that finds tracefs where it expects it.
-fn with_tracefs(rig: &Rig, words: &[&str]) -> Command {
-    const MOUNT: &str = "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"";
-    let mut command = rig.privilege.command("unshare", &[("LC_ALL", OsStr::new("C"))]);
-    command.args(["--mount", "sh", "-c", MOUNT, "sh"]).args(words);
-    command
 }
 
 /// Bytes and time by descriptor.

@@ -14,7 +14,7 @@ mod unwind;
 
 pub(crate) use memleak::median;
 
-use std::{path::PathBuf, process::Command};
+use std::{ffi::OsStr, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, FromArgMatches, Subcommand, error::ErrorKind};
@@ -183,6 +183,14 @@ impl Rig {
     /// profiler, to be run as root.
     fn profiler(&self) -> Command {
         self.privilege.command(&self.profiler, &[])
+    }
+
+    /// A command that is run as root and finds tracefs where it expects it.
+    fn with_tracefs(&self, words: &[&str]) -> Command {
+        const MOUNT: &str = "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"";
+        let mut command = self.privilege.command("unshare", &[("LC_ALL", OsStr::new("C"))]);
+        command.args(["--mount", "sh", "-c", MOUNT, "sh"]).args(words);
+        command
     }
 }
 

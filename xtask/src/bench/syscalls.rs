@@ -7,7 +7,7 @@
 //!
 //! The peers need tracefs. They get it in a mount namespace of their own.
 
-use std::{ffi::OsStr, process::Command, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -113,9 +113,9 @@ fn measure(rig: &Rig, target: &mut Target, another: &Target, observe: Observe) -
         Observe::Another => (ours(&another.pid().to_string(), &[]), "attached"),
         Observe::Stacks => (ours(&pid, &["--stacks", "all"]), "attached"),
         Observe::Syscount => {
-            (with_tracefs(rig, &["stdbuf", "-oL", "syscount", "-L", "-i", "600", "-p", &pid]), "Tracing")
+            (rig.with_tracefs(&["stdbuf", "-oL", "syscount", "-L", "-i", "600", "-p", &pid]), "Tracing")
         }
-        Observe::Bpftrace => (with_tracefs(rig, &["bpftrace", "-e", &script(&pid)]), "Attaching"),
+        Observe::Bpftrace => (rig.with_tracefs(&["bpftrace", "-e", &script(&pid)]), "Attaching"),
         Observe::Strace => {
             let mut strace = rig.privilege.command("strace", &[]);
             strace.args(["-c", "-f", "-p", &pid]);
@@ -130,14 +130,6 @@ fn measure(rig: &Rig, target: &mut Target, another: &Target, observe: Observe) -
     let ns = number(&target.ask("go")?, time)?;
     observer.end()?;
     Ok(ns)
-}
-
-/// A command that finds tracefs where it expects it.
-fn with_tracefs(rig: &Rig, words: &[&str]) -> Command {
-    const MOUNT: &str = "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"";
-    let mut command = rig.privilege.command("unshare", &[("LC_ALL", OsStr::new("C"))]);
-    command.args(["--mount", "sh", "-c", MOUNT, "sh"]).args(words);
-    command
 }
 
 /// What a bpftrace user would write for the same question: how long calls take.
