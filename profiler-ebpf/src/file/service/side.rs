@@ -1,0 +1,83 @@
+//! What a socket has in common with others: whether it serves, calls, or is bound.
+
+use aya_ebpf::{macros::map, maps::Array};
+use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, TCP_LISTEN, socket::Side};
+
+use super::{Looked, SOCK_DGRAM, at, of, read};
+use crate::atomic;
+
+/// In `sock.sk_userlocks`: the program has chosen the port (include/net/sock.h).
+const PORT_IS_CHOSEN: u8 = 8;
+
+/// Bit by port: first those of TCP on which observed processes wait for connections, then those of UDP to which they are bound. User space
+/// sets those that are there at the start.
+#[map]
+static SERVED_PORTS: Array<u64> = Array::with_max_entries(2 * 1024, 0);
+
+/// The bit of a port.
+#[inline(always)]
+fn served(kind: u16, port: u16) -> (Option<*mut u64>, u64) {
+    let place = u32::from(port) / 64 + if kind == SOCK_DGRAM { 1024 } else { 0 };
+    (SERVED_PORTS.get_ptr_mut(place & 2047), 1 << (port & 63))
+}
+
+/// What a socket has in common with others.
+#[inline(always)]
+pub(super) unsafe fn side(looked: *const Looked) -> Side {
+    // SAFETY: the caller vouches for the place; a map value.
+    unsafe {
+        let of = &raw const (*looked).new.addresses;
+        if (*of).family == AF_UNIX {
+            return unix_side(of, (*looked).socket_at);
+        }
+        if (*of).family != AF_INET && (*of).family != AF_INET6 {
+            return Side::Other;
+        }
+        let (bits, bit) = served((*of).kind, (*of).local_port);
+        let Some(bits) = bits else { return Side::Other };
+        let is_datagram = (*of).kind == SOCK_DGRAM;
+        if (*of).remote_port == 0 {
+            if (*of).state == TCP_LISTEN {
+                atomic::set_bits(bits, bit);
+                return Side::Serves;
+            }
+            if is_datagram && (*of).local_port != 0 && port_is_chosen(looked) {
+                atomic::set_bits(bits, bit);
+                return Side::Bound;
+            }
+            return Side::Loose;
+        }
+        match (bits.read_volatile() & bit != 0, is_datagram) {
+            (true, true) => Side::Bound,
+            (true, false) => Side::Serves,
+            _ => Side::Calls,
+        }
+    }
+}
+
+/// Whether the program has chosen the port, as far as the kernel tells.
+#[inline(always)]
+unsafe fn port_is_chosen(looked: *const Looked) -> bool {
+    let place = of::SOCK_LOCKS.load();
+    // SAFETY: the caller vouches for the place.
+    let sock: u64 = unsafe { at(&raw const (*looked).socket, of::SOCKET_SOCK.load()) };
+    // The place is in bits.
+    place == 0 || read::<u8>(sock + place / 8) >> (place % 8) & PORT_IS_CHOSEN != 0
+}
+
+/// `socket`: the address of its `struct socket`.
+#[inline(always)]
+unsafe fn unix_side(of_addresses: *const Addresses, socket: u64) -> Side {
+    let sock: u64 = read(socket + of::SOCKET_SOCK.load());
+    let own: u64 = read(sock + of::UNIX_ADDRESS.load());
+    let peer: u64 = read(sock + of::UNIX_PEER.load());
+    let others: u64 = read(peer + of::UNIX_ADDRESS.load());
+    // SAFETY: the caller vouches for the place.
+    let is_datagram = unsafe { (*of_addresses).kind == SOCK_DGRAM };
+    match (own != 0, others != 0) {
+        (true, _) if is_datagram => Side::Bound,
+        (true, _) => Side::Serves,
+        (false, true) => Side::Calls,
+        _ => Side::Unnamed,
+    }
+}
