@@ -1,6 +1,6 @@
 //! What the kernel side of `disk` counts.
 
-use crate::{counters, histogram::BUCKETS, wire};
+use crate::{histogram::BUCKETS, io_counters, wire};
 
 /// Setting of the tool: what processes that are not observed do to devices is counted.
 pub const NEIGHBOURS: u64 = 1;
@@ -119,70 +119,13 @@ wire! {
     }
 }
 
-counters! {
-    probes {
-        /// Entry of a call.
-        Enter = "sys_enter",
-        /// Return of a call.
-        Exit = "sys_exit",
-        /// Operation of io_uring.
-        Ring = "io_uring",
-    }
-
-    /// Hits at the entry.
-    EnterHits = "hits" in Enter as Hits,
-    /// The call is an operation on files, and is counted when it returns.
-    Began = "began" in Enter as Recorded,
-    /// The call uses no file, or one of another kind.
-    Other = "of_no_file" in Enter as Filtered,
-    /// There was no room for the record of the thread.
-    LostThread = "lost_thread_state" in Enter as Lost,
-
-    /// Hits at the return.
-    ExitHits = "hits" in Exit as Hits,
-    /// The operation was counted.
-    Counted = "counted" in Exit as Recorded,
-    /// The call is not counted: it uses no file, or one of another kind, or it began before the observation.
-    NotCounted = "of_no_file" in Exit as Filtered,
-    /// A signal has interrupted the call, and the kernel begins it anew.
-    Restarted = "restarted" in Exit as Filtered,
-    /// There was no memory for the sums of the file.
-    LostCell = "lost_cell" in Exit as Lost,
-
-    /// Operations that were submitted to rings of io_uring, of kinds that are counted.
-    RingSubmitted = "hits" in Ring as Hits,
-    /// The operation was counted.
-    RingCounted = "counted" in Ring as Recorded,
-    /// It uses no file, or one of another kind.
-    RingOther = "of_no_file" in Ring as Filtered,
-    /// It has not been completed. User space knows how many there are.
-    RingUnderWay = "under_way" in Ring as Recorded,
-    /// There was no memory to follow or to count it.
-    RingLost = "lost" in Ring as Lost,
+io_counters! {
+    other: "of_no_file", without_cell: "without_file";
 
     /// A request was not counted: there was no memory for it.
     RequestLost = "request_not_counted" in Exit as Quality,
     /// There was no memory to count what another process does to a device.
     NeighbourLost = "neighbour_not_counted" in Exit as Quality,
-
     /// There was no memory to note what operations waited for.
     WaitLost = "wait_not_noted" in Exit as Quality,
-    /// The thread ended before its operation did.
-    EndedInCall = "ended_with_its_thread" in Enter as Quality,
-    /// The operation counts for no file of its own: too many files, threads and operations have sums.
-    WithoutCell = "without_file" in Exit as Quality,
-    /// Durations that are in no histogram, because none was left.
-    WithoutHistogram = "duration_not_in_histogram" in Exit as Quality,
-    /// A single operation did not fit into the ring.
-    LostSample = "operation_not_listed" in Exit as Quality,
-    /// A single operation was not sent, because this CPU had sent enough in that second.
-    Spared = "operation_spared" in Exit as Quality,
-    /// All numbers of stacks were taken (`--max-stacks`).
-    StackTableFull = "stack_table_full" in Exit as Quality,
-    /// The frames of a new stack did not fit into the ring; they are sent at its next use.
-    StackRingFull = "stack_ring_full" in Exit as Quality,
-    /// The stack was deeper than the limit.
-    StackTruncated = "stack_truncated" in Exit as Quality,
-    /// The stack could not be read beyond its first frame, or is one of 32-bit code.
-    StackShort = "stack_short" in Exit as Quality,
 }

@@ -2,8 +2,9 @@
 //! and number the operations as they like.
 
 mod call;
+mod ledger;
 
-pub use self::call::CallUse;
+pub use self::{call::CallUse, ledger::IoCounter};
 use crate::{
     file::{NO_FILE, Unknown},
     histogram::BUCKETS,

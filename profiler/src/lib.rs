@@ -15,6 +15,7 @@ pub mod error;
 pub mod exit;
 pub mod export;
 pub mod gate;
+pub(crate) mod io_tools;
 pub(crate) mod kernel;
 #[cfg(feature = "lab")]
 pub mod lab;

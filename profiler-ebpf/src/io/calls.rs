@@ -8,12 +8,12 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::Unknown,
-    io::{CallUse, IS_SAMPLE, IoThread, LOST, OF_OTHER_KIND, unknown},
+    io::{CallUse, IS_SAMPLE, IoCounter, IoThread, LOST, OF_OTHER_KIND, unknown},
     opaque::opaque,
 };
 
 use super::{
-    ANEW, FILES_USERS, IO_KINDS, Outcomes, TASK_FETCHED,
+    ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED,
     cells::{self, Of},
     sample, thread, use_of,
 };
@@ -38,20 +38,20 @@ const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64
 
 /// Runs at the entry of each call of each process.
 #[inline(always)]
-pub fn began<O: Outcomes>(ctx: *mut c_void) {
+pub fn began<T: IoTool>(ctx: *mut c_void) {
     // SAFETY: an argument of this tracepoint.
     if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
-        candidate_began::<O>(ctx);
+        candidate_began::<T>(ctx);
     }
 }
 
 /// A function of its own: the program saves no registers for threads that are not observed.
 #[inline(never)]
-fn candidate_began<O: Outcomes>(ctx: *mut c_void) {
+fn candidate_began<T: IoTool>(ctx: *mut c_void) {
     let task = task();
-    let Some(thread) = thread::current::<O>(task) else { return };
-    let Some(ledger) = Ledger::<O::Counter>::open() else { return };
-    ledger.count(O::ENTERED);
+    let Some(thread) = thread::current::<T>(task) else { return };
+    let Some(ledger) = Ledger::<T::Counter>::open() else { return };
+    ledger.count(T::Counter::ENTERED);
     // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
     unsafe {
         let call = call(task, ctx.cast::<u64>().add(1).read_volatile());
@@ -62,7 +62,7 @@ fn candidate_began<O: Outcomes>(ctx: *mut c_void) {
         (*thread).calls += 1;
         let mut used = use_of(call);
         if used == CallUse::NONE {
-            return ledger.count(O::OTHER);
+            return ledger.count(T::Counter::OTHER);
         }
         if used.peeks() != 0 && argument(call, used.peeks()) & MSG_PEEK != 0 {
             used = used.as_peek();
@@ -72,32 +72,32 @@ fn candidate_began<O: Outcomes>(ctx: *mut c_void) {
             (*thread).start_ns = bpf_ktime_get_ns();
             let count = note(thread, used);
             if count != 0 {
-                bpf_loop(count, look_at::<O> as *mut c_void, ptr::null_mut(), 0);
+                bpf_loop(count, look_at::<T> as *mut c_void, ptr::null_mut(), 0);
             }
             if used.files().path() == 0 && !used.files().opens() && count != 0 && is_of_other_kind() {
-                return ledger.count(O::OTHER);
+                return ledger.count(T::Counter::OTHER);
             }
         }
-        begin::<O>(used);
+        begin::<T>(used);
     }
 }
 
 /// The call is in progress.
 #[inline(never)]
-fn begin<O: Outcomes>(used: CallUse) {
-    let (Some(thread), Some(ledger)) = (thread::known(), Ledger::<O::Counter>::open()) else { return };
+fn begin<T: IoTool>(used: CallUse) {
+    let (Some(thread), Some(ledger)) = (thread::known(), Ledger::<T::Counter>::open()) else { return };
     // SAFETY: the thread's own record.
     unsafe {
         (*thread).used_as = used.bits();
         if used.operation() == 0 {
-            return ledger.count(O::OTHER);
+            return ledger.count(T::Counter::OTHER);
         }
         if TASK_FETCHED.load() != 0 {
             (*thread).fetched = task().member(TASK_FETCHED.load());
         }
         (*thread).operations += 1;
     }
-    ledger.count(O::BEGAN);
+    ledger.count(T::Counter::BEGAN);
 }
 
 /// Whether no file of the call that begins is of a kind that is counted.
@@ -141,7 +141,7 @@ unsafe fn note(thread: *mut IoThread, used: CallUse) -> u32 {
 
 /// Looks at one of the files that were noted.
 #[inline(never)]
-extern "C" fn look_at<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
+extern "C" fn look_at<T: IoTool>(turn: u32, _nothing: *mut c_void) -> i64 {
     let Some(thread) = thread::known() else { return 1 };
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the thread's own record; the mask keeps the index within it.
@@ -149,7 +149,7 @@ extern "C" fn look_at<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
         let path = (&raw const (*thread).paths).cast::<u64>().add(turn).read_volatile();
         let kinds = (&raw const (*thread).kinds).read_volatile() as u32;
         let start_ns = (&raw const (*thread).start_ns).read_volatile();
-        let (number, entry) = O::find(path, kinds, start_ns);
+        let (number, entry) = T::find(path, kinds, start_ns);
         (&raw mut (*thread).files).cast::<u32>().add(turn).write_volatile(number);
         (&raw mut (*thread).entries).cast::<u64>().add(turn).write_volatile(entry);
     }
@@ -158,18 +158,18 @@ extern "C" fn look_at<O: Outcomes>(turn: u32, _nothing: *mut c_void) -> i64 {
 
 /// Runs at the return of each call of each process.
 #[inline(always)]
-pub fn returned<O: Outcomes>(ctx: *mut c_void) {
+pub fn returned<T: IoTool>(ctx: *mut c_void) {
     // SAFETY: an argument of this tracepoint.
     if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
-        candidate_returned::<O>(ctx);
+        candidate_returned::<T>(ctx);
     }
 }
 
 #[inline(never)]
-fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
+fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
     let Some(thread) = thread::known() else { return };
-    let Some(ledger) = Ledger::<O::Counter>::open() else { return };
-    ledger.count(O::RETURNED);
+    let Some(ledger) = Ledger::<T::Counter>::open() else { return };
+    ledger.count(T::Counter::RETURNED);
     // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own.
     unsafe {
         let used = CallUse::of_bits((*thread).used_as);
@@ -184,12 +184,12 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
                 if used.is_over(result) {
                     turn(thread);
                 }
-                O::turned(thread);
+                T::turned(thread);
             }
-            return ledger.count(O::NOT_COUNTED);
+            return ledger.count(T::Counter::NOT_COUNTED);
         }
         if RESTARTS.contains(&result) {
-            return ledger.count(O::RESTARTED);
+            return ledger.count(T::Counter::RESTARTED);
         }
         let now_ns = bpf_ktime_get_ns();
         (*thread).end_ns = now_ns;
@@ -197,7 +197,7 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
         // Each step finds what it needs in the record: so the verifier follows it once, however the previous one ended.
         let files = used.files();
         if files.path() != 0 || files.opens() || used.is_known_after() {
-            name::<O>(used);
+            name::<T>(used);
         } else if files.descriptor() == 0 {
             (*thread).files[0] = unknown(Unknown::NoFile);
         } else if files.closes() {
@@ -206,17 +206,17 @@ fn candidate_returned<O: Outcomes>(ctx: *mut c_void) {
                 (*thread).files[0] = unknown(Unknown::Closed);
             }
         } else if file::users(FILES_USERS.load()) != 1 {
-            confirm::<O>(used);
+            confirm::<T>(used);
         }
     }
-    finish::<O>();
+    finish::<T>();
 }
 
 /// Finds the number of the file that a call has opened, or of the path that it names.
 #[inline(always)]
-fn name<O: Outcomes>(used: CallUse) {
+fn name<T: IoTool>(used: CallUse) {
     if find_path(used) {
-        look_at::<O>(0, ptr::null_mut());
+        look_at::<T>(0, ptr::null_mut());
     }
     if used.files().path() != 0 {
         name_path(used);
@@ -285,14 +285,14 @@ fn name_path(used: CallUse) {
 /// Looks whether the descriptors still refer to the files that were noted: another thread may have closed one, or given it to another file,
 /// before the call looked at it.
 #[inline(never)]
-fn confirm<O: Outcomes>(used: CallUse) {
+fn confirm<T: IoTool>(used: CallUse) {
     let Some(thread) = thread::known() else { return };
     let files = used.files();
     // SAFETY: the thread's own record.
     unsafe {
         let call = (*thread).call;
         let is_same = |descriptor: u64, entry: u64| {
-            O::identity(file::of_descriptor(argument(call, descriptor) as u32)) == entry
+            T::identity(file::of_descriptor(argument(call, descriptor) as u32)) == entry
         };
         if (*thread).files[0] != OF_OTHER_KIND && !is_same(files.descriptor(), (*thread).entries[0]) {
             (*thread).files[0] = unknown(Unknown::Changed);
@@ -308,14 +308,14 @@ fn confirm<O: Outcomes>(used: CallUse) {
 
 /// Counts a call that has returned. Part of its caller, because the verifier allows eight functions that call one another.
 #[inline(always)]
-fn finish<O: Outcomes>() {
+fn finish<T: IoTool>() {
     if is_of_other_kind() {
-        return count(O::NOT_COUNTED);
+        return count(T::Counter::NOT_COUNTED);
     }
     if !prepare() {
         return;
     }
-    add_all::<O>();
+    add_all::<T>();
     let Some(thread) = thread::known() else { return };
     // SAFETY: the thread's own record.
     let (added, took_ns) = unsafe {
@@ -327,21 +327,21 @@ fn finish<O: Outcomes>() {
         };
         ((&raw const (*thread).added).read_volatile(), took_ns)
     };
-    count(if added & LOST == 0 { O::COUNTED } else { O::LOST_CELL });
+    count(if added & LOST == 0 { T::Counter::COUNTED } else { T::Counter::LOST_CELL });
     if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
-        sample::send::<O>();
+        sample::send::<T>();
     }
 }
 
 /// Adds the call that has ended to the sums of its files, and of its second.
 #[inline(never)]
-fn add_all<O: Outcomes>() {
+fn add_all<T: IoTool>() {
     let Some(record) = thread::known() else { return };
     let mut of = Of { record };
     // SAFETY: the thread's own record. The callback gets a pointer to it, and the loop ends before this function does.
     unsafe {
-        O::ended(record);
-        bpf_loop(cells::TURNS, cells::add::<O> as *mut c_void, (&raw mut of).cast(), 0);
+        T::ended(record);
+        bpf_loop(cells::TURNS, cells::add::<T> as *mut c_void, (&raw mut of).cast(), 0);
         cells::add_to_second(record);
     }
 }

@@ -11,13 +11,13 @@ use profiler_common::{
     file::NO_FILE,
     histogram::{BUCKETS, bucket},
     io::{
-        CallUse, FIRST_DURATIONS, IS_SAMPLE, IoCell, IoHistogram, IoKey, IoSecond, IoThread, LOST,
+        CallUse, FIRST_DURATIONS, IS_SAMPLE, IoCell, IoCounter, IoHistogram, IoKey, IoSecond, IoThread, LOST,
         OF_OTHER_KIND, SECOND_OPERATIONS, SECONDS,
     },
     opaque::opaque,
 };
 
-use super::Outcomes;
+use super::IoTool;
 use crate::{FIRST_ERROR, atomic, ledger::count, log};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -82,7 +82,7 @@ pub unsafe fn note_moved(record: *mut IoThread) {
 /// # Safety
 /// `of` points to an [`Of`] with a record that nobody else writes meanwhile.
 #[inline(never)]
-pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
+pub unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
     let is_also = turn == 2;
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the caller vouches for the record; the mask keeps the index within it. Cells are map values.
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
             return 0;
         }
         let key = IoKey { space: (*thread).space, file, operation: operation.into(), comm: (*thread).comm };
-        let Some(cell) = cell::<O>(&key) else {
+        let Some(cell) = cell::<T>(&key) else {
             log::event(Event::CellRefused, (*thread).tid.into(), (*thread).call);
             (*thread).added |= LOST;
             return 0;
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn add<O: Outcomes>(turn: u32, of: *mut c_void) -> i64 {
             let place = opaque(before) as usize & (FIRST_DURATIONS - 1);
             (&raw mut (*cell).first).cast::<u64>().add(place).write_volatile(duration_ns);
         } else {
-            sort_in::<O>(cell, duration_ns);
+            sort_in::<T>(cell, duration_ns);
         }
         if before & (before + 1) == 0 {
             (*thread).added |= IS_SAMPLE;
@@ -157,7 +157,7 @@ unsafe fn add_result(thread: *const IoThread, cell: *mut IoCell, reads: bool) {
 
 /// The cell of a key.
 #[inline(always)]
-unsafe fn cell<O: Outcomes>(key: &IoKey) -> Option<*mut IoCell> {
+unsafe fn cell<T: IoTool>(key: &IoKey) -> Option<*mut IoCell> {
     if let Some(cell) = IO_CELLS.get_ptr_mut(key) {
         return Some(cell);
     }
@@ -167,7 +167,7 @@ unsafe fn cell<O: Outcomes>(key: &IoKey) -> Option<*mut IoCell> {
     if let Some(cell) = IO_CELLS.get_ptr_mut(key) {
         return Some(cell);
     }
-    count(O::WITHOUT_CELL);
+    count(T::Counter::WITHOUT_CELL);
     let rest = IoKey { space: key.space, file: NO_FILE, operation: key.operation, comm: [0; 2] };
     if IO_BEYOND.get_ptr_mut(rest).is_none() {
         let _ = IO_BEYOND.insert(rest, nothing, BPF_NOEXIST);
@@ -177,7 +177,7 @@ unsafe fn cell<O: Outcomes>(key: &IoKey) -> Option<*mut IoCell> {
 
 /// Adds a duration to the histogram of a cell.
 #[inline(always)]
-unsafe fn sort_in<O: Outcomes>(cell: *mut IoCell, duration_ns: u64) {
+unsafe fn sort_in<T: IoTool>(cell: *mut IoCell, duration_ns: u64) {
     // SAFETY: the caller vouches for the cell; the index is that of a bucket.
     unsafe {
         let mut number = (&raw const (*cell).histogram).read_volatile();
@@ -191,7 +191,7 @@ unsafe fn sort_in<O: Outcomes>(cell: *mut IoCell, duration_ns: u64) {
         let Some(histogram) = (if number == 0 { None } else { IO_HISTOGRAMS.get_ptr_mut(number as u32) })
         else {
             atomic::add(&raw mut (*cell).without_histogram, 1);
-            return count(O::WITHOUT_HISTOGRAM);
+            return count(T::Counter::WITHOUT_HISTOGRAM);
         };
         let at = opaque(bucket(duration_ns) as u64) as usize;
         if at < BUCKETS {

@@ -12,7 +12,7 @@ pub mod uring;
 use aya_ebpf::{Global, macros::map, maps::Array};
 use profiler_common::{
     call::COMPAT,
-    io::{CallUse, IoSettings, IoThread, TABLED_CALLS},
+    io::{CallUse, IoCounter, IoSettings, IoThread, TABLED_CALLS},
 };
 
 use crate::{file::known, stack::number::Remarks};
@@ -59,9 +59,12 @@ fn use_of(call: u64) -> CallUse {
     CallUse::of_bits(IO_CALLS.get_ptr(place).map_or(0, |used| unsafe { used.read_volatile() }))
 }
 
-/// Where a tool counts the outcomes of hits.
-pub trait Outcomes: Remarks {
-    /// Finds the number of the file with a `struct path`, if it is of a kind that is counted, and its [`Outcomes::identity`]. It becomes
+/// What makes one of these tools differ from another.
+pub trait IoTool {
+    /// The counters of its ledger.
+    type Counter: IoCounter;
+
+    /// Finds the number of the file with a `struct path`, if it is of a kind that is counted, and its [`IoTool::identity`]. It becomes
     /// part of its caller.
     #[inline(always)]
     fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
@@ -87,41 +90,12 @@ pub trait Outcomes: Remarks {
     /// `record` is its record, which nobody else writes meanwhile.
     #[inline(always)]
     unsafe fn ended(_record: *mut IoThread) {}
+}
 
-    /// Hits at the entry.
-    const ENTERED: Self::Counter;
-    /// The call will be counted.
-    const BEGAN: Self::Counter;
-    /// It uses no file, or none of the kinds that are counted.
-    const OTHER: Self::Counter;
-    /// Its thread ended before it returned.
-    const ENDED_IN_CALL: Self::Counter;
-    /// There was no room for the record of the thread.
-    const LOST_THREAD: Self::Counter;
-    /// Hits at the return.
-    const RETURNED: Self::Counter;
-    /// The call was counted.
-    const COUNTED: Self::Counter;
-    /// It is not to be counted.
-    const NOT_COUNTED: Self::Counter;
-    /// A signal has interrupted it, and the kernel begins it anew.
-    const RESTARTED: Self::Counter;
-    /// There was no memory for its cell.
-    const LOST_CELL: Self::Counter;
-    /// Operations that were counted for no file of their own, because there were too many cells.
-    const WITHOUT_CELL: Self::Counter;
-    /// No histogram was left.
-    const WITHOUT_HISTOGRAM: Self::Counter;
-    /// A single operation did not fit into the ring.
-    const LOST_SAMPLE: Self::Counter;
-    /// Hits: operations that were submitted to rings of io_uring.
-    const RING_SUBMITTED: Self::Counter;
-    /// Such an operation was counted.
-    const RING_COUNTED: Self::Counter;
-    /// It uses no file of the kinds that are counted.
-    const RING_OTHER: Self::Counter;
-    /// There was no memory to follow or to count it.
-    const RING_LOST: Self::Counter;
-    /// A single operation was not sent, because this CPU had sent enough in that second.
-    const SPARED: Self::Counter;
+impl<T: IoTool> Remarks for T {
+    type Counter = <T as IoTool>::Counter;
+    const TRUNCATED: Self::Counter = Self::Counter::STACK_TRUNCATED;
+    const SHORT: Self::Counter = Self::Counter::STACK_SHORT;
+    const TABLE_FULL: Self::Counter = Self::Counter::STACK_TABLE_FULL;
+    const RING_FULL: Self::Counter = Self::Counter::STACK_RING_FULL;
 }

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::PerCpuArray};
 use profiler_common::{
-    io::{CallUse, IoSample, IoThread, OF_OTHER_KIND},
+    io::{CallUse, IoCounter, IoSample, IoThread, OF_OTHER_KIND},
     record::{NO_STACK, RecordHead},
 };
 
-use super::{IO_STACKS, Outcomes, settings, thread};
+use super::{IO_STACKS, IoTool, settings, thread};
 use crate::{
     ledger::count,
     ring::{self, RECORD_KIND},
@@ -42,17 +42,17 @@ pub fn slow_ns() -> u64 {
 
 /// Sends the operation that the current thread has ended.
 #[inline(never)]
-pub fn send<O: Outcomes>() {
+pub fn send<T: IoTool>() {
     if !may_send() {
-        return count(O::SPARED);
+        return count(T::Counter::SPARED);
     }
     // SAFETY: a helper without arguments.
     let begun_ns = unsafe { bpf_ktime_get_ns() };
-    let stack = if IO_STACKS.load() == 0 { NO_STACK } else { stack::<O>() };
+    let stack = if IO_STACKS.load() == 0 { NO_STACK } else { stack::<T>() };
     if let Some(thread) = thread::known() {
         // SAFETY: the thread's own record, and a helper without arguments.
         unsafe {
-            send_record::<O>(thread, stack);
+            send_record::<T>(thread, stack);
             (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
         }
     }
@@ -63,7 +63,7 @@ pub fn send<O: Outcomes>() {
 /// # Safety
 /// `thread` is a record that nobody else writes meanwhile.
 #[inline(always)]
-pub(super) unsafe fn send_record<O: Outcomes>(thread: *mut IoThread, stack: u32) {
+pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32) {
     // SAFETY: the caller vouches for the record.
     unsafe {
         let head =
@@ -91,7 +91,7 @@ pub(super) unsafe fn send_record<O: Outcomes>(thread: *mut IoThread, stack: u32)
             comm: (*thread).comm,
         };
         if !ring::send_unhurried((&raw const sample).cast(), size_of::<IoSample>() as u64) {
-            count(O::LOST_SAMPLE);
+            count(T::Counter::LOST_SAMPLE);
         }
     }
 }
@@ -116,10 +116,10 @@ pub(super) fn may_send() -> bool {
 
 /// The number of the current thread's stack. It takes no pointers, so that the verifier follows the walk once.
 #[inline(never)]
-fn stack<O: Outcomes>() -> u32 {
+fn stack<T: IoTool>() -> u32 {
     // SAFETY: the thread's own record.
     let Some(space) = thread::known().map(|thread| unsafe { (*thread).space }) else { return NO_STACK };
     let (Some(known), Some(walker)) = (space::get(space), IO_WALKER.get_ptr_mut(0)) else { return NO_STACK };
     // SAFETY: map values; the walker is not used by anyone else before this program ends.
-    unsafe { number::of_task::<O>(space as u16, known, walker) }
+    unsafe { number::of_task::<T>(space as u16, known, walker) }
 }

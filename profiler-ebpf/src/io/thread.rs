@@ -8,10 +8,10 @@ use aya_ebpf::{
 };
 use profiler_common::{
     event::Event,
-    io::{IoEnded, IoThread, OWN_NUMBERS, TURN_BUCKETS},
+    io::{IoCounter, IoEnded, IoThread, OWN_NUMBERS, TURN_BUCKETS},
 };
 
-use super::{Outcomes, settings};
+use super::{IoTool, settings};
 use crate::{
     atomic,
     ledger::{count, count_more},
@@ -39,11 +39,11 @@ static IO_ENDED: Array<IoEnded> = Array::with_max_entries(1, 0);
 
 /// The record of the current thread, if its process is observed. If there is none for it, the hit is counted as lost.
 #[inline(always)]
-pub fn current<O: Outcomes>(task: Task) -> Option<*mut IoThread> {
+pub fn current<T: IoTool>(task: Task) -> Option<*mut IoThread> {
     if let Some(thread) = known() {
         return Some(thread);
     }
-    let thread = new::<O>(task);
+    let thread = new::<T>(task);
     if thread.is_null() { None } else { Some(thread) }
 }
 
@@ -70,7 +70,7 @@ pub fn of(task: Task) -> Option<*mut IoThread> {
 /// The record of a thread that has none yet, or whose record is to be described again. Null if its process is not observed, or if none is
 /// left.
 #[inline(never)]
-fn new<O: Outcomes>(task: Task) -> *mut IoThread {
+fn new<T: IoTool>(task: Task) -> *mut IoThread {
     // SAFETY: a value in a section.
     if !is_candidate(task) || unsafe { (&raw const (*settings()).begun).read_volatile() } == 0 {
         return ptr::null_mut();
@@ -98,8 +98,8 @@ fn new<O: Outcomes>(task: Task) -> *mut IoThread {
         let thread = if record == 0 { None } else { IO_THREADS.get_ptr_mut(record) };
         let Some(thread) = thread else {
             // Its return is not seen either.
-            count(O::ENTERED);
-            count(O::LOST_THREAD);
+            count(T::Counter::ENTERED);
+            count(T::Counter::LOST_THREAD);
             log::event(Event::ThreadRefused, tid_of(task).into(), tgid.into());
             return ptr::null_mut();
         };
@@ -135,7 +135,7 @@ fn free_record() -> u32 {
 
 /// The current thread ends: its record is given back.
 #[inline(always)]
-pub fn ended<O: Outcomes>() {
+pub fn ended<T: IoTool>() {
     if !is_candidate(task()) {
         return;
     }
@@ -149,7 +149,7 @@ pub fn ended<O: Outcomes>() {
         *number = 0;
         let Some(thread) = IO_THREADS.get_ptr_mut(record) else { return };
         if (*thread).used_as != 0 {
-            count_more(O::ENDED_IN_CALL, 1);
+            count_more(T::Counter::ENDED_IN_CALL, 1);
         }
         atomic::add(&raw mut (*sums).calls, (*thread).calls);
         atomic::add(&raw mut (*sums).operations, (*thread).operations);

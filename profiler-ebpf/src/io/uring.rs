@@ -10,12 +10,14 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::Unknown,
-    io::{CallUse, IS_SAMPLE, IoThread, LOST, OF_OTHER_KIND, URING_OPERATIONS, UringRequest, unknown},
+    io::{
+        CallUse, IS_SAMPLE, IoCounter, IoThread, LOST, OF_OTHER_KIND, URING_OPERATIONS, UringRequest, unknown,
+    },
     record::NO_STACK,
 };
 
 use super::{
-    IO_KINDS, Outcomes,
+    IO_KINDS, IoTool,
     cells::{self, Of},
     sample,
 };
@@ -54,7 +56,7 @@ static IO_ASIDE: PerCpuArray<IoThread> = PerCpuArray::with_max_entries(1, 0);
 
 /// A request is submitted: (request). Whichever thread submits it, even one that polls the ring, has the id of the process.
 #[inline(always)]
-pub fn submitted<O: Outcomes>(ctx: *mut c_void) {
+pub fn submitted<T: IoTool>(ctx: *mut c_void) {
     let task = task();
     if is_candidate(task)
         && let Some(space) = space::of_process(tgid_of(task))
@@ -64,29 +66,29 @@ pub fn submitted<O: Outcomes>(ctx: *mut c_void) {
             let request = ctx.cast::<*const u8>().read_volatile();
             (request, member::<u8>(request, REQUEST_OPCODE.load()))
         };
-        note::<O>(task, request as u64, operation.into(), space);
+        note::<T>(task, request as u64, operation.into(), space);
     }
 }
 
 #[inline(always)]
-fn note<O: Outcomes>(task: Task, request: u64, operation: u32, space: u32) {
+fn note<T: IoTool>(task: Task, request: u64, operation: u32, space: u32) {
     let used = IO_URING_USES.get_ptr(operation & (URING_OPERATIONS as u32 - 1));
     // SAFETY: a word of a map; a helper without arguments.
     let (used, start_ns) = unsafe { (used.map_or(0, |used| used.read_volatile()), bpf_ktime_get_ns()) };
     if used == 0 {
         return;
     }
-    count(O::RING_SUBMITTED);
+    count(T::Counter::RING_SUBMITTED);
     let tid = u64::from(tid_of(task));
     let begun = UringRequest { space: space.into(), tid, used_as: used, start_ns, comm: comm(task) };
     if IO_URING_REQUESTS.insert(request, begun, BPF_ANY).is_err() {
-        count(O::RING_LOST);
+        count(T::Counter::RING_LOST);
     }
 }
 
 /// A request is completed: (ring, request, entry), or before Linux 6.12 or so (ring, request, data of the program, result, ...).
 #[inline(always)]
-pub fn completed<O: Outcomes>(ctx: *mut c_void) {
+pub fn completed<T: IoTool>(ctx: *mut c_void) {
     // SAFETY: arguments of this tracepoint; of the entry, the verifier knows the type.
     let (request, result) = unsafe {
         let arguments = ctx.cast::<u64>();
@@ -100,17 +102,17 @@ pub fn completed<O: Outcomes>(ctx: *mut c_void) {
     // SAFETY: the value is copied at once.
     if let Some(begun) = unsafe { IO_URING_REQUESTS.get(request).copied() } {
         let _ = IO_URING_REQUESTS.remove(request);
-        if prepare::<O>(request, &begun, result) {
-            finish::<O>();
+        if prepare::<T>(request, &begun, result) {
+            finish::<T>();
         } else {
-            count(O::RING_OTHER);
+            count(T::Counter::RING_OTHER);
         }
     }
 }
 
 /// Fills in the record of the operation. Returns whether it is one on a file that is counted.
 #[inline(never)]
-fn prepare<O: Outcomes>(request: u64, begun: &UringRequest, result: u32) -> bool {
+fn prepare<T: IoTool>(request: u64, begun: &UringRequest, result: u32) -> bool {
     let Some(record) = IO_ASIDE.get_ptr_mut(0) else { return false };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends.
     unsafe {
@@ -134,7 +136,7 @@ fn prepare<O: Outcomes>(request: u64, begun: &UringRequest, result: u32) -> bool
             return true;
         }
         let file: u64 = file::read(request + REQUEST_FILE.load());
-        let (number, identity) = O::find(file::path_of(file), IO_KINDS.load(), begun.start_ns);
+        let (number, identity) = T::find(file::path_of(file), IO_KINDS.load(), begun.start_ns);
         (&raw mut (*record).files).cast::<u32>().write_volatile(number);
         (&raw mut (*record).entries).cast::<u64>().write_volatile(identity);
         number != OF_OTHER_KIND
@@ -143,20 +145,20 @@ fn prepare<O: Outcomes>(request: u64, begun: &UringRequest, result: u32) -> bool
 
 /// Counts it.
 #[inline(never)]
-fn finish<O: Outcomes>() {
+fn finish<T: IoTool>() {
     let Some(record) = IO_ASIDE.get_ptr_mut(0) else { return };
     let mut of = Of { record };
     // SAFETY: as above.
     unsafe {
-        O::ended(record);
-        cells::add::<O>(0, (&raw mut of).cast());
-        cells::add::<O>(2, (&raw mut of).cast());
+        T::ended(record);
+        cells::add::<T>(0, (&raw mut of).cast());
+        cells::add::<T>(2, (&raw mut of).cast());
         cells::add_to_second(record);
         let added = (&raw const (*record).added).read_volatile();
-        count(if added & LOST == 0 { O::RING_COUNTED } else { O::RING_LOST });
+        count(if added & LOST == 0 { T::Counter::RING_COUNTED } else { T::Counter::RING_LOST });
         let took_ns = (*record).end_ns.wrapping_sub((*record).start_ns);
         if (added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns()) && sample::may_send() {
-            sample::send_record::<O>(record, NO_STACK);
+            sample::send_record::<T>(record, NO_STACK);
         }
     }
 }

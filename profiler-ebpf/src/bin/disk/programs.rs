@@ -3,41 +3,13 @@
 use core::ffi::c_void;
 
 use profiler_common::disk::Counter;
-use profiler_ebpf::{
-    io::{Outcomes, calls, thread, uring},
-    stack::number::Remarks,
-};
+use profiler_ebpf::io::{IoTool, calls, thread, uring};
 
-/// Where this tool counts.
+/// This tool.
 struct Disk;
 
-impl Remarks for Disk {
+impl IoTool for Disk {
     type Counter = Counter;
-    const TRUNCATED: Counter = Counter::StackTruncated;
-    const SHORT: Counter = Counter::StackShort;
-    const TABLE_FULL: Counter = Counter::StackTableFull;
-    const RING_FULL: Counter = Counter::StackRingFull;
-}
-
-impl Outcomes for Disk {
-    const ENTERED: Counter = Counter::EnterHits;
-    const BEGAN: Counter = Counter::Began;
-    const OTHER: Counter = Counter::Other;
-    const ENDED_IN_CALL: Counter = Counter::EndedInCall;
-    const LOST_THREAD: Counter = Counter::LostThread;
-    const RETURNED: Counter = Counter::ExitHits;
-    const COUNTED: Counter = Counter::Counted;
-    const NOT_COUNTED: Counter = Counter::NotCounted;
-    const RESTARTED: Counter = Counter::Restarted;
-    const LOST_CELL: Counter = Counter::LostCell;
-    const WITHOUT_CELL: Counter = Counter::WithoutCell;
-    const WITHOUT_HISTOGRAM: Counter = Counter::WithoutHistogram;
-    const LOST_SAMPLE: Counter = Counter::LostSample;
-    const SPARED: Counter = Counter::Spared;
-    const RING_SUBMITTED: Counter = Counter::RingSubmitted;
-    const RING_COUNTED: Counter = Counter::RingCounted;
-    const RING_OTHER: Counter = Counter::RingOther;
-    const RING_LOST: Counter = Counter::RingLost;
 }
 
 #[unsafe(no_mangle)]

@@ -5,24 +5,17 @@ use core::ffi::c_void;
 use profiler_common::{io::IoThread, sockets::Counter};
 use profiler_ebpf::{
     file::service,
-    io::{ANEW, Outcomes, calls, thread, uring},
-    stack::number::Remarks,
+    io::{ANEW, IoTool, calls, thread, uring},
 };
 
 use crate::{answers, moved};
 
-/// Where this tool counts.
+/// This tool.
 struct Sockets;
 
-impl Remarks for Sockets {
+impl IoTool for Sockets {
     type Counter = Counter;
-    const TRUNCATED: Counter = Counter::StackTruncated;
-    const SHORT: Counter = Counter::StackShort;
-    const TABLE_FULL: Counter = Counter::StackTableFull;
-    const RING_FULL: Counter = Counter::StackRingFull;
-}
 
-impl Outcomes for Sockets {
     #[inline(always)]
     fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
         service::find(path, kinds & ANEW != 0, now_ns)
@@ -44,25 +37,6 @@ impl Outcomes for Sockets {
         // SAFETY: the caller vouches for the record.
         unsafe { moved::ended(record) };
     }
-
-    const ENTERED: Counter = Counter::EnterHits;
-    const BEGAN: Counter = Counter::Began;
-    const OTHER: Counter = Counter::Other;
-    const ENDED_IN_CALL: Counter = Counter::EndedInCall;
-    const LOST_THREAD: Counter = Counter::LostThread;
-    const RETURNED: Counter = Counter::ExitHits;
-    const COUNTED: Counter = Counter::Counted;
-    const NOT_COUNTED: Counter = Counter::NotCounted;
-    const RESTARTED: Counter = Counter::Restarted;
-    const LOST_CELL: Counter = Counter::LostCell;
-    const WITHOUT_CELL: Counter = Counter::WithoutCell;
-    const WITHOUT_HISTOGRAM: Counter = Counter::WithoutHistogram;
-    const LOST_SAMPLE: Counter = Counter::LostSample;
-    const SPARED: Counter = Counter::Spared;
-    const RING_SUBMITTED: Counter = Counter::RingSubmitted;
-    const RING_COUNTED: Counter = Counter::RingCounted;
-    const RING_OTHER: Counter = Counter::RingOther;
-    const RING_LOST: Counter = Counter::RingLost;
 }
 
 #[unsafe(no_mangle)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 
 use super::tool::Disk;
-use crate::{observe::settings::Settings, tool::Made, units::options::positive_duration};
+use crate::{
+    io_tools::StacksArgs, observe::settings::Settings, tool::Made, units::options::positive_duration,
+};
 
 /// The options that only this tool has.
 #[derive(Debug, Args)]
@@ -19,9 +21,8 @@ struct DiskArgs {
     /// Also count what other processes do to devices meanwhile.
     #[arg(long)]
     neighbours: bool,
-    /// Whether call stacks are taken: of slow operations, and of a few others of each kind.
-    #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
-    stacks: StacksArg,
+    #[command(flatten)]
+    stacks: StacksArgs,
 }
 
 /// What the first table has a row for.
@@ -34,15 +35,6 @@ pub(super) enum By {
     Thread,
     /// An operation.
     Operation,
-}
-
-/// Which operations have their stack taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StacksArg {
-    /// Slow ones.
-    Slow,
-    /// None.
-    None,
 }
 
 /// What a run is asked to do.
@@ -69,11 +61,7 @@ pub(crate) fn options(command: clap::Command) -> clap::Command {
 /// If the options are not those of [`options`].
 pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
     let args = DiskArgs::from_arg_matches(matches)?;
-    let options = Options {
-        slow: args.slow,
-        by: args.by,
-        neighbours: args.neighbours,
-        stacks: args.stacks == StacksArg::Slow,
-    };
+    let options =
+        Options { slow: args.slow, by: args.by, neighbours: args.neighbours, stacks: args.stacks.any() };
     Ok(Box::new(Disk::new(options, settings)))
 }

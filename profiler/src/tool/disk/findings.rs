@@ -9,12 +9,13 @@ use self::thresholds::{
     WRITES_PER_SYNC,
 };
 use super::{
-    lines::{File, Line, Lines, What},
+    lines::{Line, Lines, What},
     operations::Operation,
     rules,
     turns::{Turns, regular},
 };
 use crate::{
+    io_tools::Label,
     observe::io::{Alive, Moment},
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     stats::period::{self, Period, Phase, Verdict},
@@ -30,7 +31,7 @@ pub(super) struct Facts<'a> {
     /// The function that did most of it.
     pub(super) caller: &'a dyn Fn(&Line) -> Option<Text>,
     /// The label of a file by its number.
-    pub(super) label: &'a dyn Fn(u32) -> File,
+    pub(super) label: &'a dyn Fn(u32) -> Label,
     pub(super) alive: &'a [Alive],
     /// When the observation began, on the monotonic clock in nanoseconds, and when it ended.
     pub(super) span_ns: (u64, u64),
@@ -61,10 +62,10 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-fn named(file: &File) -> Phrase {
+fn named(file: &Label) -> Phrase {
     match file {
-        File::Known(name) => Phrase::Name(name.clone()),
-        File::Unknown(_) => Phrase::plain("a file that is not known"),
+        Label::Known(name) => Phrase::Name(name.clone()),
+        Label::Unknown(_) => Phrase::plain("a file that is not known"),
     }
 }
 
@@ -286,7 +287,7 @@ fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
 /// A file that is opened and read again and again, and never written.
 fn reread(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |(what, line): (&What, &Line)| {
-        let File::Known(name) = &what.file else { return None };
+        let Label::Known(name) = &what.file else { return None };
         // Files of the kernel change by themselves.
         let is_live =
             ["/proc/", "/sys/", "/dev/"].iter().any(|start| name.raw().starts_with(start.as_bytes()));

@@ -4,42 +4,17 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::operations::Operation;
 use crate::{
+    io_tools::Label,
     observe::io::{Counted, Moment, Samples, Sum},
     report::Value,
     text::Text,
 };
 
-/// A file by its label, or why it is not known. Files with one label are one file: one that was renamed and made anew, for example.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum File {
-    Known(Text),
-    Unknown(String),
-}
-
-impl File {
-    /// From a label.
-    pub(super) fn of(value: Value) -> File {
-        match value {
-            Value::Name(name) => File::Known(name),
-            Value::Unknown(why) => File::Unknown(why),
-            other => File::Unknown(format!("{other:?}")),
-        }
-    }
-
-    /// For a table.
-    pub(super) fn value(&self) -> Value {
-        match self {
-            File::Known(name) => Value::Name(name.clone()),
-            File::Unknown(why) => Value::Unknown(why.clone()),
-        }
-    }
-}
-
 /// What was done to one file of one address space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct What {
     pub(super) space: u16,
-    pub(super) file: File,
+    pub(super) file: Label,
     pub(super) operation: Operation,
 }
 
@@ -67,12 +42,12 @@ pub(super) type Lines = BTreeMap<What, Line>;
 
 /// Puts them together. `label`: the label of a file by its number.
 pub(super) fn lines(counted: &Counted, samples: &Samples, label: impl Fn(u32) -> Value) -> Lines {
-    let mut labels: BTreeMap<u32, File> = BTreeMap::new();
+    let mut labels: BTreeMap<u32, Label> = BTreeMap::new();
     let mut lines = Lines::new();
     let mut stacks: BTreeMap<What, (u64, u32)> = BTreeMap::new();
     let mut what = |space: u16, file: u32, operation: u32| {
         let operation = Operation::of_number(operation)?;
-        let file = labels.entry(file).or_insert_with(|| File::of(label(file))).clone();
+        let file = labels.entry(file).or_insert_with(|| Label::of(label(file))).clone();
         Some(What { space, file, operation })
     };
     for (key, sum) in &counted.sums {
@@ -116,7 +91,7 @@ pub(super) fn most(lines: &mut Lines, most: usize) -> Vec<What> {
     for what in others {
         let Some(line) = lines.remove(what) else { continue };
         let What { space, operation, .. } = *what;
-        let all = lines.entry(What { space, file: File::Unknown(why.clone()), operation }).or_default();
+        let all = lines.entry(What { space, file: Label::Unknown(why.clone()), operation }).or_default();
         all.sum.add(&line.sum);
         for (thread, sum) in &line.threads {
             all.threads.entry(thread.clone()).or_default().add(sum);
@@ -133,13 +108,13 @@ mod tests {
     fn what_takes_little_time_is_put_together_and_nothing_is_lost() {
         let mut lines = Lines::new();
         for number in 0..1_000u64 {
-            let file = File::Known(Text::from(format!("file {number}").as_str()));
+            let file = Label::Known(Text::from(format!("file {number}").as_str()));
             let line = lines.entry(What { space: 0, file, operation: Operation::Read }).or_default();
             (line.sum.count, line.sum.total_ns) = (number, number * 1_000);
         }
         let order = most(&mut lines, 10);
         assert_eq!(order.len(), 11);
-        assert_eq!(order[1].file, File::Known(Text::from("file 999")), "behind all others together");
+        assert_eq!(order[1].file, Label::Known(Text::from("file 999")), "behind all others together");
         assert_eq!(lines.values().map(|line| line.sum.count).sum::<u64>(), (0..1_000).sum::<u64>());
         assert_eq!(most(&mut lines, 11), order, "there are no more");
     }

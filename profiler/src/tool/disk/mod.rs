@@ -1,6 +1,5 @@
 //! `disk`: which files threads wait for, how long, and whether from memory or from a device.
 
-mod accounts;
 mod args;
 mod devices;
 mod findings;
@@ -12,7 +11,10 @@ mod tool;
 mod turns;
 mod waits;
 
-use crate::tool::{About, foresight::Foresight};
+use crate::{
+    io_tools,
+    tool::{About, foresight::Foresight},
+};
 
 /// The tool, as the registry has it.
 pub(crate) const ABOUT: About = About {
@@ -37,7 +39,7 @@ pub(crate) const ABOUT: About = About {
     has_uprobes: false,
     probes_calls: true,
     object: tool::OBJECT,
-    trial: |_| tool::try_out(),
+    trial: |_| io_tools::try_out(&tool::SHAPE),
     foresee: |_, _, _| Ok(Foresight::default()),
     predict: |_, _, _, _| Ok(None),
 };

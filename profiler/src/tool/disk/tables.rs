@@ -2,40 +2,29 @@
 
 mod more;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
-
-use profiler_common::{io::IoSample, record::NO_STACK};
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    args::{By, Options},
+    args::Options,
     devices::Devices,
     lines::{Line, Lines, What, lines, most},
     operations::Operation,
     waits::Waits,
 };
 use crate::{
+    io_tools::{Described, OPERATION, Stacks, THREAD, Tabled, named},
     observe::{
         Observation, Part,
         io::{Counted, Samples, Seconds, Sum},
     },
-    report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value, identity::identify},
-    stack::own::{Named, Weight},
+    report::{Role, Row, RowRef, Section, Unit, Value},
     text::Text,
 };
 
 /// Most rows in the table of files. Files that took less time have one row for each operation.
 const MOST_ROWS: usize = 5_000;
 
-type Described = (&'static str, &'static str, Unit, Role, bool);
-
-const WHOSE: [Described; 2] =
-    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
 const FILE: Described = ("file", "File", Unit::None, Role::Key, true);
-const OPERATION: Described = ("operation", "Operation", Unit::None, Role::Key, true);
-const THREAD: Described = ("thread", "Thread", Unit::None, Role::Key, true);
 const SUMS: [Described; 9] = [
     ("operations", "Operations", Unit::Count, Role::Sum, false),
     ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
@@ -48,17 +37,9 @@ const SUMS: [Described; 9] = [
     ("errors", "Errors", Unit::Count, Role::Sum, true),
 ];
 
-/// Numbers of stacks as indices into the part of the report, and what names them.
-#[derive(Default)]
-struct Stacks {
-    places: BTreeMap<u32, usize>,
-    names: BTreeMap<u32, Text>,
-}
-
 /// What the tables are made from.
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
-    pub(super) on: &'a Observation<'a>,
     pub(super) counted: &'a Counted,
     pub(super) waits: &'a Waits,
     pub(super) devices: &'a Devices,
@@ -75,8 +56,8 @@ pub(super) struct Given<'a> {
 
 /// All tables.
 pub(super) struct Tables<'a> {
+    tabled: Tabled<'a>,
     given: Given<'a>,
-    owners: Vec<(u32, u64)>,
     stacks: Stacks,
     pub(super) lines: Lines,
     /// What has rows in the table of files, in its order.
@@ -85,23 +66,19 @@ pub(super) struct Tables<'a> {
 
 impl<'a> Tables<'a> {
     /// Gathers what they are made from, and adds the stacks to the part.
-    pub(super) fn new(given: Given<'a>, part: &mut Part) -> Tables<'a> {
-        let Given { on, counted, samples, .. } = given;
+    pub(super) fn new(on: &'a Observation<'a>, given: Given<'a>, part: &mut Part) -> Tables<'a> {
+        let Given { counted, samples, .. } = given;
         let mut lines = lines(counted, samples, |file| on.files.of_operation(file));
         lines.retain(|what, _| !on.left_out.contains(&what.space));
         let order = most(&mut lines, MOST_ROWS);
-        let stacks = stacks(on, samples, part);
-        Tables { given, owners: on.owners(), stacks, lines, order }
+        let stacks = Stacks::of(on, samples, part);
+        Tables { tabled: Tabled::new(on), given, stacks, lines, order }
     }
 
     /// All tables, starting with the one that was asked for.
     pub(super) fn sections(&self) -> Vec<Section> {
         let mut sections = vec![self.files(), self.threads(), self.operations()];
-        let first = match self.given.options.by {
-            By::File => 0,
-            By::Thread => 1,
-            By::Operation => 2,
-        };
+        let first = self.given.options.by as usize;
         for (index, section) in sections.iter_mut().enumerate() {
             section.detail = index != first;
         }
@@ -127,61 +104,20 @@ impl<'a> Tables<'a> {
 
     /// The row of what was done, in the table of files.
     pub(super) fn row(&self, what: &What) -> Vec<RowRef> {
-        let section = if self.given.options.by == By::File { 0 } else { self.given.options.by as usize };
+        let section = self.given.options.by as usize;
         let row = self.order.iter().position(|of| of == what);
         row.map(|row| RowRef { section, row }).into_iter().collect()
     }
 
     /// The name of the function that did most of it.
     pub(super) fn caller(&self, line: &Line) -> Option<&Text> {
-        self.stacks.names.get(&line.stack?)
-    }
-
-    fn whose(&self, space: u16) -> [Value; 2] {
-        let (pid, before) = self.owners.get(usize::from(space)).copied().unwrap_or_default();
-        [Value::Exact(pid.into()), Value::Exact(before)]
-    }
-
-    fn section(
-        &self,
-        name: &str,
-        title: &str,
-        keys: &[Described],
-        rows: Vec<Row>,
-        sums: &[Described],
-    ) -> Section {
-        let pids: BTreeSet<u32> = self.given.on.spaces.iter().map(|space| space.process.pid()).collect();
-        let column = |(name, title, unit, role, shown): &Described| Column {
-            name: (*name).to_owned(),
-            title: (*title).to_owned(),
-            unit: *unit,
-            role: *role,
-            shown: *shown && (*name != "pid" || pids.len() > 1),
-            form: Some(match *name {
-                "duration_ns" | "queued_ns" | "served_ns" if *role == Role::Gauge => Form::Histogram,
-                _ => Form::Single,
-            }),
-        };
-        Section {
-            name: name.to_owned(),
-            title: title.to_owned(),
-            columns: WHOSE.iter().chain(keys).chain(sums).map(column).collect(),
-            rows,
-            notes: Vec::new(),
-            detail: false,
-            folded: None,
-        }
+        self.stacks.name(line.stack)
     }
 
     fn cells(&self, sum: &Sum) -> Vec<Value> {
-        // A rate is certain, because the count is. Below 10, a whole number would have too few digits.
-        let rate = match sum.count as f64 / self.given.on.lasted().as_secs_f64().max(1e-9) {
-            rate if rate >= 10.0 => Value::known(rate.round()),
-            rate => Value::known(rate),
-        };
         vec![
             Value::Exact(sum.count),
-            rate,
+            self.tabled.rate(sum.count),
             Value::Exact(sum.bytes),
             Value::Exact(sum.total_ns),
             match sum.durations() {
@@ -206,23 +142,22 @@ impl<'a> Tables<'a> {
     fn files(&self) -> Section {
         let rows = self.order.iter().filter_map(|what| Some((what, self.lines.get(what)?)));
         let rows = rows.map(|(what, line)| {
-            let mut cells = self.whose(what.space).to_vec();
+            let mut cells = self.tabled.whose(what.space);
             cells.push(what.file.value());
             cells.push(Value::Word(what.operation.name().to_owned()));
             cells.extend(self.cells(&line.sum));
-            cells.push(line.thread().map_or_else(unnamed, |name| Value::Name(name.clone())));
+            cells.push(named(line.thread()));
             cells.push(match self.caller(line) {
                 Some(name) => Value::Name(name.clone()),
                 None => Value::Unknown("no stack of it was taken".to_owned()),
             });
-            let stack = line.stack.and_then(|stack| self.stacks.places.get(&stack).copied());
-            Row { cells, stacks: StackRef::user(stack), severity: None }
+            Row { cells, stacks: self.stacks.reference(line.stack), severity: None }
         });
         let mut columns = SUMS.to_vec();
         columns.push(("thread", "Thread", Unit::None, Role::Label, true));
         columns.push(("caller", "Caller", Unit::None, Role::Label, true));
         let title = "Operations on files, the most time first";
-        let mut section = self.section("files", title, &[FILE, OPERATION], rows.collect(), &columns);
+        let mut section = self.tabled.section("files", title, &[FILE, OPERATION], rows.collect(), &columns);
         section.notes.extend(self.given.left_out.iter().map(|(program, why)| {
             let what = match *program {
                 "disk_completed" | "disk_submit" => "operations of io_uring are not counted",
@@ -244,14 +179,14 @@ impl<'a> Tables<'a> {
         let mut sorted: Vec<_> = sums.into_iter().collect();
         sorted.sort_by_key(|(_, sum)| Reverse((sum.total_ns, sum.count)));
         let rows = sorted.iter().map(|((space, thread, operation), sum)| {
-            let mut cells = self.whose(*space).to_vec();
-            cells.push(if thread.is_empty() { unnamed() } else { Value::Name((*thread).clone()) });
+            let mut cells = self.tabled.whose(*space);
+            cells.push(named(Some(thread)));
             cells.push(Value::Word(operation.name().to_owned()));
             cells.extend(self.cells(sum));
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let title = "Threads by name, the most time first";
-        self.section("threads", title, &[THREAD, OPERATION], rows.collect(), &SUMS)
+        self.tabled.section("threads", title, &[THREAD, OPERATION], rows.collect(), &SUMS)
     }
 
     fn operations(&self) -> Section {
@@ -262,7 +197,7 @@ impl<'a> Tables<'a> {
         let mut sorted: Vec<_> = sums.into_iter().collect();
         sorted.sort_by_key(|(_, sum)| Reverse((sum.total_ns, sum.count)));
         let rows = sorted.iter().map(|((space, operation), sum)| {
-            let mut cells = self.whose(*space).to_vec();
+            let mut cells = self.tabled.whose(*space);
             cells.push(Value::Word(operation.name().to_owned()));
             cells.extend(self.cells(sum));
             cells.extend(self.series(*operation));
@@ -272,15 +207,15 @@ impl<'a> Tables<'a> {
         columns.push(("over_time", "Over time", Unit::PerSecond, Role::Gauge, true));
         columns.push(("longest_over_time", "Longest over time", Unit::Nanos, Role::Gauge, true));
         let title = "Operations, the most time first";
-        let mut section = self.section("operations", title, &[OPERATION], rows.collect(), &columns);
-        if self.given.on.spaces.len() > 1 {
+        let mut section = self.tabled.section("operations", title, &[OPERATION], rows.collect(), &columns);
+        if self.tabled.on.spaces.len() > 1 {
             section.notes.push("values over time are of all processes together".to_owned());
         }
         section
     }
 
     fn series(&self, operation: Operation) -> [Value; 2] {
-        let (began_ns, lasted) = (self.given.on.began_ns(), self.given.on.lasted());
+        let (began_ns, lasted) = (self.tabled.on.began_ns(), self.tabled.on.lasted());
         let of = [operation.number()];
         let rates =
             self.given.seconds.series(&of, "operations", Unit::PerSecond, began_ns, lasted, |of, length| {
@@ -292,37 +227,4 @@ impl<'a> Tables<'a> {
             .series(&of, "longest", Unit::Nanos, began_ns, lasted, |of, _| of.max_ns as f64);
         [Value::Series(rates), Value::Series(longest)]
     }
-}
-
-fn unnamed() -> Value {
-    Value::Word("without a name".to_owned())
-}
-
-/// Names the stacks that were taken, and adds them to the part.
-fn stacks(on: &Observation<'_>, samples: &Samples, part: &mut Part) -> Stacks {
-    let mut weights: BTreeMap<u32, Weight> = BTreeMap::new();
-    for ((_, stack), (count, _)) in &samples.stacks {
-        let weight = weights.entry(*stack).or_insert(Weight { stack: *stack, ..Weight::default() });
-        weight.things += count;
-    }
-    for stack in samples.longest.iter().map(IoSample::stack).filter(|stack| *stack != NO_STACK) {
-        weights.entry(stack).or_insert(Weight { stack, things: 1, ..Weight::default() });
-    }
-    part.walked = weights.values().map(|weight| (weight.stack, weight.things)).collect();
-    let weights: Vec<Weight> = weights.into_values().collect();
-    let named = Named::new(&weights, |number, frames| on.stack_of(number, frames));
-    let (found, frames) = named.report(weights.iter().map(|weight| weight.stack));
-    let mut stacks = Stacks::default();
-    for (weight, stack) in weights.iter().zip(found) {
-        if let Some(stack) = stack {
-            stacks.places.insert(weight.stack, part.stacks.len());
-            part.stacks.push(stack);
-        }
-        if let Some(own) = named.own(weight.stack) {
-            stacks.names.insert(weight.stack, own.label.clone());
-        }
-    }
-    part.frames = frames;
-    identify(&mut part.stacks, &part.frames);
-    stacks
 }

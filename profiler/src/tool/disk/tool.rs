@@ -1,25 +1,17 @@
 //! `disk` as a tool of an observation.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    os::fd::BorrowedFd,
-    time::Instant,
-};
+use std::os::fd::BorrowedFd;
 
 use profiler_common::{
     disk::{Counter, NEIGHBOURS},
-    io::IoSample,
-    ledger::{Class, Ledger as _},
-    record::RECORD_OF_TOOL,
+    ledger::Ledger as _,
 };
 
 use super::{
     ABOUT,
-    accounts::{ledger, losses},
     args::Options,
     devices::{self, Devices},
     findings::{self, Facts},
-    lines::File,
     operations, rules,
     tables::{Given, Tables},
     waits::{self, Waits},
@@ -30,22 +22,20 @@ use crate::{
         object::Object,
         uprobe::Links,
     },
-    error::{Error, ErrorKind, Result},
+    error::Result,
+    io_tools::{Base, Label, Read},
     kernel::symbols::Symbols,
     observe::{
         Beginning, Observation, Part,
-        call_price::{Dearer, PerCall},
-        ground::{Follows, Ground, Shape as GroundShape},
-        io::{Counted, Limits, Probes, Samples, Seconds, Shape, price},
-        monotonic_ns, require_kernel_pids,
+        call_price::Dearer,
+        ground::Ground,
+        io::{Limits, Shape},
         settings::Settings,
-        sight,
         space::Space,
     },
-    report::{Ended, Finding, Severity},
-    target::{family::Families, modules::Modules},
+    report::Ended,
+    target::modules::Modules,
     tool::{About, Counts, Loading, Tool},
-    units,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/disk"));
@@ -89,29 +79,20 @@ pub(super) static SHAPE: Shape = Shape {
     ],
 };
 
-/// What was counted up to a moment.
+/// What only this tool has counted up to a moment.
+#[derive(Default)]
 struct Snapshot {
-    counted: Counted,
     waits: Waits,
     devices: Devices,
-    counters: [u64; Counter::COUNT],
-    now_ns: u64,
 }
 
 /// The tool in one observation.
 pub(super) struct Disk {
     options: Options,
-    limits: Limits,
-    probes: Option<Probes>,
-    /// What calls cost, once that is known.
-    prices: Option<PerCall>,
-    samples: Samples,
-    seconds: Seconds,
+    base: Base,
     read: Option<Snapshot>,
     /// Functions of the kernel, once some were looked up.
     symbols: Option<Symbols>,
-    /// What targets and their children had used at the start.
-    families: Families,
 }
 
 impl Disk {
@@ -123,23 +104,7 @@ impl Disk {
             max_stacks: settings.max_stacks,
             ..Limits::default()
         };
-        Disk {
-            options,
-            limits,
-            probes: None,
-            prices: None,
-            samples: Samples::default(),
-            seconds: Seconds::default(),
-            read: None,
-            symbols: None,
-            families: Families::default(),
-        }
-    }
-
-    fn probes(&self) -> Result<&Probes> {
-        self.probes.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Kernel, "tried to read what was counted").because("nothing is loaded")
-        })
+        Disk { options, base: Base::new(&SHAPE, limits), read: None, symbols: None }
     }
 }
 
@@ -149,40 +114,23 @@ impl Tool for Disk {
     }
 
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
-        let (limits, kind) = (self.limits, beginning.record_kind);
-        Box::new(move |shared| Probes::load(&SHAPE, limits, kind, shared))
+        self.base.loading(beginning)
     }
 
     fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
-        self.probes = Some(Probes::over(object, &SHAPE, self.limits)?);
-        if self.prices.is_none() {
-            // No prediction is wanted, but the cost is reported all the same.
-            self.prices = Some(price::prices(&SHAPE));
-        }
-        Ok(())
+        self.base.loaded(object)
     }
 
     fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool> {
-        let begun = Instant::now();
-        settings.stage.begin("counting calls, to predict the cost");
-        let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let (prices, forecast, refusal) = price::admit(&SHAPE, &pids, settings.max_cost)?;
-        self.prices = Some(prices);
-        cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
-        refusal.map_or(Ok(true), Err)
+        self.base.admit(spaces, settings, cost)
     }
 
     fn attach(&mut self, _: &mut Space, _: &Ground, _: &Modules) -> Result<()> {
-        match &mut self.probes {
-            Some(probes) => probes.attach_once(),
-            None => Ok(()),
-        }
+        self.base.attach_once()
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
-        self.families =
-            Families::of(&on.spaces.iter().map(|space| space.process.pid()).collect::<Vec<u32>>());
-        require_kernel_pids()
+        self.base.attached(on)
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
@@ -191,120 +139,68 @@ impl Tool for Disk {
     }
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
-        self.families.look(on.living());
-        if let Some(probes) = &self.probes {
-            self.seconds.look(probes)?;
-        }
-        Ok(())
+        self.base.look(on)
     }
 
     fn take_record(&mut self, record: &[u8]) {
-        if let Some(sample) = IoSample::read(record) {
-            self.samples.take(&sample, self.limits.slow_ns);
-        }
+        let slow_ns = self.base.limits.slow_ns;
+        self.base.take_record(record, |_| slow_ns);
     }
 
     fn counts(&self) -> Result<Counts> {
-        let counters: [u64; Counter::COUNT] = self.probes()?.counters()?;
-        let of = |counter: Counter| counters[counter.index()];
-        let lost = Counter::ALL.iter().filter(|counter| counter.class() == Class::Lost);
-        Ok(Counts {
-            hits: of(Counter::EnterHits) + of(Counter::ExitHits),
-            lost: lost.map(|counter| of(*counter)).sum(),
-            things: (of(Counter::Counted), "operations"),
-        })
+        self.base.counts::<Counter>()
     }
 
     fn reading(&self, _: bool) -> Result<Reading> {
-        let prices = self.prices.unwrap_or(PerCall::ASSUMED);
-        Ok(Reading {
-            priced: vec![price::paid(self.probes()?, prices, self.counts()?.hits)?],
-            ..Reading::default()
-        })
+        self.base.reading::<Counter>()
     }
 
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
-        Box::new(self.probes.iter().flat_map(|probes| probes.object.own_maps()))
+        self.base.maps()
     }
 
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
-        if space.is_none()
-            && let Some(probes) = &mut self.probes
-        {
-            probes.close();
+        if space.is_none() {
+            self.base.close();
         }
         Vec::new()
     }
 
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
-        let now_ns = on.end_ns.unwrap_or_else(monotonic_ns);
-        let mut symbols = self.symbols.take();
-        let probes = self.probes()?;
-        let (counted, counters) = (Counted::read(probes)?, ledger(probes)?);
-        let (waits, devices) = (waits::read(probes, &mut symbols)?, devices::read(probes)?);
-        self.symbols = symbols;
-        self.read = Some(Snapshot { counted, waits, devices, counters, now_ns });
-        if let Some(probes) = &self.probes {
-            self.seconds.look(probes)?;
-        }
-        self.samples.settle();
+        self.base.snapshot::<Counter>(on)?;
+        let probes = self.base.probes()?;
+        let (waits, devices) = (waits::read(probes, &mut self.symbols)?, devices::read(probes)?);
+        self.read = Some(Snapshot { waits, devices });
         Ok(())
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let Snapshot { counted, waits, devices, counters, now_ns } = self.read.take().ok_or_else(|| {
-            Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
-        })?;
-        let names = counted.alive.iter().map(|thread| ((thread.space, thread.tid), thread.name.clone()));
-        let settings = BTreeMap::from([("slow".to_owned(), units::exact_duration(self.options.slow))]);
-        let mut part = Part { settings, names: names.collect(), ..Part::default() };
-        part.account::<Counter>(&counters);
-        part.losses.extend(losses(&counters));
-        let probes = self.probes()?;
+        let (Read { counted, now_ns, .. }, mut part) = self.base.take_read::<Counter>()?;
+        let Snapshot { waits, devices } = self.read.take().unwrap_or_default();
+        let probes = self.base.probes()?;
         let given = Given {
-            on,
             counted: &counted,
             waits: &waits,
             devices: &devices,
-            samples: &self.samples,
-            seconds: &self.seconds,
+            samples: &self.base.samples,
+            seconds: &self.base.seconds,
             options: &self.options,
             has_fetched: probes.has_fetched,
             left_out: &probes.left_out,
             now_ns,
         };
-        let tables = Tables::new(given, &mut part);
+        let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
         let facts = Facts {
             lines: &tables.lines,
             row: &|what| tables.row(what),
             caller: &|line| tables.caller(line).cloned(),
-            label: &|file| File::of(on.files.of_operation(file)),
+            label: &|file| Label::of(on.files.of_operation(file)),
             alive: &counted.alive,
             span_ns: (on.began_ns(), now_ns),
         };
-        part.findings = match part.losses.first() {
-            Some(first) => {
-                let words = format!("The data are incomplete: {first}.");
-                vec![Finding::plain(rules::INCOMPLETE, Severity::Limit, words)]
-            }
-            None => findings::findings(&facts),
-        };
-        let active: BTreeSet<u16> = counted.sums.keys().map(|key| key.space).collect();
-        sight::whole::complete(&mut part.findings, on, &self.families, &active, &rules::TERMS);
+        let rules = (rules::INCOMPLETE, &rules::TERMS);
+        self.base.conclude(&mut part, on, &counted, rules, || findings::findings(&facts));
         Ok(part)
     }
-}
-
-/// Attaches the programs for a moment without any target, to find out whether the kernel accepts them.
-///
-/// # Errors
-/// If it does not, or if profiler is in a pid namespace.
-pub(super) fn try_out() -> Result<()> {
-    require_kernel_pids()?;
-    let ground =
-        Ground::load(&GroundShape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
-    let limits = Limits { threads: 1, cells: 2, histograms: 1, max_stacks: 16, ..Limits::default() };
-    let object = Probes::load(&SHAPE, limits, RECORD_OF_TOOL, ground.shared())?;
-    Probes::over(object, &SHAPE, limits)?.attach_once()
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::{ArgMatches, Args, FromArgMatches as _, ValueEnum};
 
 use super::tool::Sockets;
-use crate::{observe::settings::Settings, tool::Made, units::options::positive_duration};
+use crate::{
+    io_tools::StacksArgs, observe::settings::Settings, tool::Made, units::options::positive_duration,
+};
 
 /// The options that only this tool has.
 #[derive(Debug, Args)]
@@ -20,9 +22,8 @@ struct SocketsArgs {
     /// What the first table has a row for.
     #[arg(long, value_enum, value_name = "WHAT", default_value = "service")]
     by: By,
-    /// Whether call stacks are taken: of slow operations, and of a few others of each kind.
-    #[arg(long, value_enum, value_name = "WHOSE", default_value = "slow")]
-    stacks: StacksArg,
+    #[command(flatten)]
+    stacks: StacksArgs,
 }
 
 /// What the first table has a row for.
@@ -39,15 +40,6 @@ pub(super) enum By {
     Thread,
     /// An operation.
     Operation,
-}
-
-/// Which operations have their stack taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StacksArg {
-    /// Slow ones.
-    Slow,
-    /// None.
-    None,
 }
 
 /// What a run is asked to do.
@@ -74,11 +66,7 @@ pub(crate) fn options(command: clap::Command) -> clap::Command {
 /// If the options are not those of [`options`].
 pub(crate) fn make(matches: &ArgMatches, settings: &Settings) -> Made {
     let args = SocketsArgs::from_arg_matches(matches)?;
-    let options = Options {
-        slow: args.slow,
-        show_peers: args.show_peers,
-        by: args.by,
-        stacks: args.stacks == StacksArg::Slow,
-    };
+    let options =
+        Options { slow: args.slow, show_peers: args.show_peers, by: args.by, stacks: args.stacks.any() };
     Ok(Box::new(Sockets::new(options, settings)))
 }

@@ -1,17 +1,13 @@
 //! The columns of the tables.
 
-use crate::report::{Role, Unit};
+use crate::{
+    io_tools::Described,
+    report::{Role, Unit},
+};
 
-/// Its stable name, its title, its unit, its role, and whether it is shown to people.
-pub(super) type Column = (&'static str, &'static str, Unit, Role, bool);
-
-pub(super) const WHOSE: [Column; 2] =
-    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
-pub(super) const SERVICE: Column = ("service", "Service", Unit::None, Role::Key, true);
-pub(super) const PEER: Column = ("peer", "Peer", Unit::None, Role::Key, true);
-pub(super) const THREAD: Column = ("thread", "Thread", Unit::None, Role::Key, true);
-pub(super) const OPERATION: Column = ("operation", "Operation", Unit::None, Role::Key, true);
-pub(super) const CONNECTION: [Column; 5] = [
+pub(super) const SERVICE: Described = ("service", "Service", Unit::None, Role::Key, true);
+pub(super) const PEER: Described = ("peer", "Peer", Unit::None, Role::Key, true);
+pub(super) const CONNECTION: [Described; 5] = [
     SERVICE,
     PEER,
     ("remote_port", "Port", Unit::None, Role::Key, true),
@@ -20,7 +16,7 @@ pub(super) const CONNECTION: [Column; 5] = [
 ];
 
 /// What was moved.
-pub(super) const TRAFFIC: [Column; 6] = [
+pub(super) const TRAFFIC: [Described; 6] = [
     ("received", "Received", Unit::Count, Role::Sum, false),
     ("received_per_s", "In", Unit::PerSecond, Role::Gauge, true),
     ("received_bytes", "Bytes in", Unit::Bytes, Role::Sum, true),
@@ -29,7 +25,7 @@ pub(super) const TRAFFIC: [Column; 6] = [
     ("sent_bytes", "Bytes out", Unit::Bytes, Role::Sum, true),
 ];
 
-pub(super) const SERVICES: [Column; 14] = [
+pub(super) const SERVICES: [Described; 14] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("open", "Open", Unit::Count, Role::Gauge, true),
     ("accepted", "Accepted", Unit::Count, Role::Sum, false),
@@ -46,12 +42,12 @@ pub(super) const SERVICES: [Column; 14] = [
     ("thread", "Thread", Unit::None, Role::Label, true),
 ];
 
-pub(super) const PEERS: [Column; 2] = [
+pub(super) const PEERS: [Described; 2] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("open", "Open", Unit::Count, Role::Gauge, true),
 ];
 
-pub(super) const CONNECTIONS: [Column; 6] = [
+pub(super) const CONNECTIONS: [Described; 6] = [
     ("state", "State", Unit::None, Role::Label, true),
     ("age_ns", "Age", Unit::Nanos, Role::Gauge, true),
     ("idle_ns", "Idle", Unit::Nanos, Role::Gauge, true),
@@ -61,7 +57,7 @@ pub(super) const CONNECTIONS: [Column; 6] = [
 ];
 
 /// Sums over operations.
-pub(super) const SUMS: [Column; 9] = [
+pub(super) const SUMS: [Described; 9] = [
     ("operations", "Operations", Unit::Count, Role::Sum, false),
     ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
     ("messages", "Messages", Unit::Count, Role::Sum, false),
@@ -73,21 +69,8 @@ pub(super) const SUMS: [Column; 9] = [
     ("errors", "Errors", Unit::Count, Role::Sum, true),
 ];
 
-pub(super) const OVER_TIME: [Column; 3] = [
+pub(super) const OVER_TIME: [Described; 3] = [
     ("over_time", "Over time", Unit::PerSecond, Role::Gauge, true),
     ("bytes_over_time", "Bytes over time", Unit::BytesPerSecond, Role::Gauge, false),
     ("longest_over_time", "Longest over time", Unit::Nanos, Role::Gauge, false),
-];
-
-pub(super) const SLOW_KEYS: [Column; 5] = [
-    ("tid", "TID", Unit::None, Role::Key, false),
-    THREAD,
-    SERVICE,
-    OPERATION,
-    ("start_ns", "At", Unit::Nanos, Role::Key, true),
-];
-
-pub(super) const SLOW: [Column; 2] = [
-    ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
-    ("result", "Result", Unit::None, Role::Label, true),
 ];

@@ -8,11 +8,12 @@ use profiler_common::{
 };
 
 use super::{
-    lines::{Line, Lines, Service, What},
+    lines::{Line, Lines, What},
     operations::Operation,
     rules,
 };
 use crate::{
+    io_tools::Label,
     observe::io::{Alive, HeldBack},
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     units,
@@ -73,8 +74,8 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 /// The name of a service in a sentence.
 fn name(of: &What) -> Phrase {
     match &of.service {
-        Service::Known(name) => Phrase::Name(name.clone()),
-        Service::Unknown(_) => Phrase::plain("sockets that are not known"),
+        Label::Known(name) => Phrase::Name(name.clone()),
+        Label::Unknown(_) => Phrase::plain("sockets that are not known"),
     }
 }
 

@@ -6,50 +6,25 @@ use profiler_common::file::socket::Side;
 
 use super::operations::Operation;
 use crate::{
+    io_tools::Label,
     observe::{
         files::Files,
         io::{Connection, Connections, Counted, Lives, Sum},
     },
-    report::Value,
     text::Text,
 };
-
-/// A service by its label, or why it is not known.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Service {
-    Known(Text),
-    Unknown(String),
-}
-
-impl Service {
-    fn of(value: Value) -> Service {
-        match value {
-            Value::Name(name) => Service::Known(name),
-            Value::Unknown(why) => Service::Unknown(why),
-            other => Service::Unknown(format!("{other:?}")),
-        }
-    }
-
-    /// For a table.
-    pub(super) fn value(&self) -> Value {
-        match self {
-            Service::Known(name) => Value::Name(name.clone()),
-            Service::Unknown(why) => Value::Unknown(why.clone()),
-        }
-    }
-}
 
 /// A service of one address space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct What {
     pub(super) space: u16,
-    pub(super) service: Service,
+    pub(super) service: Label,
 }
 
 /// What the service of a number is.
 #[derive(Clone, Debug)]
 pub(super) struct Described {
-    pub(super) service: Service,
+    pub(super) service: Label,
     /// What its sockets have in common, if that is known.
     pub(super) side: Option<Side>,
     /// Whether they move datagrams.
@@ -60,7 +35,7 @@ impl Described {
     /// From the files of an observation.
     pub(super) fn of(files: &Files, number: u32) -> Described {
         Described {
-            service: Service::of(files.of_operation(number)),
+            service: Label::of(files.of_operation(number)),
             side: files.side(number),
             datagrams: files.has_datagrams(number),
         }

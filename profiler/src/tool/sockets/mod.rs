@@ -9,7 +9,10 @@ mod rules;
 mod tables;
 mod tool;
 
-use crate::tool::{About, foresight::Foresight};
+use crate::{
+    io_tools,
+    tool::{About, foresight::Foresight},
+};
 
 /// The tool, as the registry has it.
 pub(crate) const ABOUT: About = About {
@@ -27,7 +30,7 @@ pub(crate) const ABOUT: About = About {
     ],
     cannot_see: &[
         "what is inside of TLS",
-        "operations that go through io_uring",
+        "after the first, what an operation of io_uring receives that goes on (multishot)",
         "when bytes went onto the wire: what is sent goes into a buffer of the kernel",
         "child processes, without --children",
     ],
@@ -35,7 +38,7 @@ pub(crate) const ABOUT: About = About {
     has_uprobes: false,
     probes_calls: true,
     object: tool::OBJECT,
-    trial: |_| tool::try_out(),
+    trial: |_| io_tools::try_out(&tool::SHAPE),
     foresee: |_, _, _| Ok(Foresight::default()),
     predict: |_, _, _, _| Ok(None),
 };

@@ -1,5 +1,7 @@
 //! The rules of `sockets`: the stable names of its findings. `docs/sockets.md` lists them with their thresholds.
 
+use crate::observe::sight::Terms;
+
 /// What was sent and received, and with whom most of it.
 pub(super) const TRAFFIC: &str = "sockets.traffic";
 /// No operation was seen.
@@ -22,6 +24,20 @@ pub(super) const HELD_BACK: &str = "sockets.held_back";
 pub(super) const NOT_REUSED: &str = "sockets.not_reused";
 /// Many clients connect, and soon leave again.
 pub(super) const STORM: &str = "sockets.connection_storm";
+
+/// What is said about targets that are not what the user meant.
+pub(super) const TERMS: Terms = Terms {
+    nothing: "No operation on a socket ended",
+    does: "uses sockets",
+    did: "used sockets",
+    calls: "no socket.",
+    aged: "it used no sockets meanwhile",
+    nothing_seen: NOTHING_SEEN,
+    halted: HALTED,
+    children: CHILDREN,
+    unobserved: UNOBSERVED,
+    ended: ENDED,
+};
 
 /// Every rule.
 #[cfg(test)]

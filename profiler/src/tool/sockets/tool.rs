@@ -1,16 +1,8 @@
 //! `sockets` as a tool of an observation.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    os::fd::BorrowedFd,
-    time::Instant,
-};
+use std::os::fd::BorrowedFd;
 
-use profiler_common::{
-    io::{IoSample, UringRequest},
-    ledger::{Class, Ledger as _},
-    sockets::Counter,
-};
+use profiler_common::{ledger::Ledger as _, sockets::Counter};
 
 use super::{
     ABOUT,
@@ -18,7 +10,7 @@ use super::{
     findings::{self, Facts},
     operations::{self, Operation},
     rules,
-    tables::{Gathered, Tables},
+    tables::{Given, Tables},
 };
 use crate::{
     capture::{
@@ -26,21 +18,19 @@ use crate::{
         object::Object,
         uprobe::Links,
     },
-    error::{Error, ErrorKind, Result},
+    error::Result,
+    io_tools::{Base, Read},
     observe::{
         Beginning, Observation, Part,
-        call_price::{Dearer, PerCall},
-        ground::{Follows, Ground, Shape as GroundShape},
-        io::{Connections, Counted, Limits, Probes, Samples, Seconds, Shape, announce_served_ports, price},
-        monotonic_ns, require_kernel_pids,
+        call_price::Dearer,
+        ground::Ground,
+        io::{Connections, Limits, Shape, announce_served_ports},
         settings::Settings,
-        sight::{self, Terms},
         space::Space,
     },
-    report::{Ended, Finding, Severity},
-    target::{family::Families, modules::Modules},
+    report::Ended,
+    target::modules::Modules,
     tool::{About, Counts, Loading, Tool},
-    units,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sockets"));
@@ -73,16 +63,8 @@ pub(super) static SHAPE: Shape = Shape {
 /// The tool in one observation.
 pub(super) struct Sockets {
     options: Options,
-    limits: Limits,
-    probes: Option<Probes>,
-    /// What calls cost, once that is known.
-    prices: Option<PerCall>,
-    samples: Samples,
-    seconds: Seconds,
+    base: Base,
     connections: Connections,
-    read: Option<(Counted, [u64; Counter::COUNT], u64)>,
-    /// What targets and their children had used at the start.
-    families: Families,
 }
 
 impl Sockets {
@@ -93,23 +75,7 @@ impl Sockets {
             max_stacks: settings.max_stacks,
             ..Limits::default()
         };
-        Sockets {
-            options,
-            limits,
-            probes: None,
-            prices: None,
-            samples: Samples::default(),
-            seconds: Seconds::default(),
-            connections: Connections::default(),
-            read: None,
-            families: Families::default(),
-        }
-    }
-
-    fn probes(&self) -> Result<&Probes> {
-        self.probes.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Kernel, "tried to read what was counted").because("nothing is loaded")
-        })
+        Sockets { options, base: Base::new(&SHAPE, limits), connections: Connections::default() }
     }
 }
 
@@ -119,42 +85,27 @@ impl Tool for Sockets {
     }
 
     fn begin(&mut self, beginning: &Beginning<'_>) -> Loading {
-        let (limits, kind) = (self.limits, beginning.record_kind);
-        Box::new(move |shared| Probes::load(&SHAPE, limits, kind, shared))
+        self.base.loading(beginning)
     }
 
     fn loaded(&mut self, object: Object, _: u32) -> Result<()> {
-        self.probes = Some(Probes::over(object, &SHAPE, self.limits)?);
-        if self.prices.is_none() {
-            // No prediction is wanted, but the cost is reported all the same.
-            self.prices = Some(price::prices(&SHAPE));
-        }
-        Ok(())
+        self.base.loaded(object)
     }
 
     fn admit(&mut self, spaces: &[Space], settings: &Settings, cost: &mut CostMeter) -> Result<bool> {
-        let begun = Instant::now();
-        settings.stage.begin("counting calls, to predict the cost");
-        let pids: Vec<u32> = spaces.iter().map(|space| space.process.pid()).collect();
-        let (prices, forecast, refusal) = price::admit(&SHAPE, &pids, settings.max_cost)?;
-        self.prices = Some(prices);
-        cost.counted(begun.elapsed(), forecast.as_ref().map(|forecast| forecast.share), HashMap::new());
-        refusal.map_or(Ok(true), Err)
+        self.base.admit(spaces, settings, cost)
     }
 
     fn attach(&mut self, space: &mut Space, _: &Ground, _: &Modules) -> Result<()> {
-        let Some(probes) = &mut self.probes else { return Ok(()) };
-        announce_served_ports(probes, space.process.pid())?;
-        probes.attach_once()
+        announce_served_ports(self.base.probes()?, space.process.pid())?;
+        self.base.attach_once()
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
         if self.options.show_peers {
             on.files.show_peers();
         }
-        self.families =
-            Families::of(&on.spaces.iter().map(|space| space.process.pid()).collect::<Vec<u32>>());
-        require_kernel_pids()
+        self.base.attached(on)
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
@@ -163,79 +114,56 @@ impl Tool for Sockets {
     }
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
-        self.families.look(on.living());
-        if let Some(probes) = &self.probes {
-            self.seconds.look(probes)?;
-            self.connections.look(probes)?;
-        }
-        Ok(())
+        self.base.look(on)?;
+        self.connections.look(self.base.probes()?)
     }
 
     fn take_record(&mut self, record: &[u8]) {
-        if let Some(sample) = IoSample::read(record) {
+        let slow_ns = self.base.limits.slow_ns;
+        self.base.take_record(record, |operation| {
             // Only its stack is of interest, if it has waited for others.
-            let waits = Operation::of_number(sample.operation as u32).is_none_or(Operation::is_patient);
-            self.samples.take(&sample, if waits { u64::MAX } else { self.limits.slow_ns });
-        }
+            let waits = Operation::of_number(operation).is_none_or(Operation::is_patient);
+            if waits { u64::MAX } else { slow_ns }
+        });
     }
 
     fn counts(&self) -> Result<Counts> {
-        let counters: [u64; Counter::COUNT] = self.probes()?.counters()?;
-        let of = |counter: Counter| counters[counter.index()];
-        let lost = Counter::ALL.iter().filter(|counter| counter.class() == Class::Lost);
-        Ok(Counts {
-            hits: of(Counter::EnterHits) + of(Counter::ExitHits),
-            lost: lost.map(|counter| of(*counter)).sum(),
-            things: (of(Counter::Counted), "operations"),
-        })
+        self.base.counts::<Counter>()
     }
 
     fn reading(&self, _: bool) -> Result<Reading> {
-        let prices = self.prices.unwrap_or(PerCall::ASSUMED);
-        Ok(Reading {
-            priced: vec![price::paid(self.probes()?, prices, self.counts()?.hits)?],
-            ..Reading::default()
-        })
+        self.base.reading::<Counter>()
     }
 
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
-        Box::new(self.probes.iter().flat_map(|probes| probes.object.own_maps()))
+        self.base.maps()
     }
 
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
-        if space.is_none()
-            && let Some(probes) = &mut self.probes
-        {
-            probes.close();
+        if space.is_none() {
+            self.base.close();
         }
         Vec::new()
     }
 
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
-        let now_ns = on.end_ns.unwrap_or_else(monotonic_ns);
-        let (counted, counters) = (Counted::read(self.probes()?)?, counters(self.probes()?)?);
-        self.read = Some((counted, counters, now_ns));
-        if let Some(probes) = &self.probes {
-            self.seconds.look(probes)?;
-            self.connections.read(probes)?;
-        }
+        self.base.snapshot::<Counter>(on)?;
+        self.connections.read(self.base.probes()?)?;
         self.connections.compare(on.living());
-        self.samples.settle();
         Ok(())
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let (counted, counters, now_ns) = self.read.take().ok_or_else(|| {
-            Error::new(ErrorKind::Kernel, "tried to report what was counted").because("it was not read")
-        })?;
-        let names = counted.alive.iter().map(|thread| ((thread.space, thread.tid), thread.name.clone()));
-        let settings = BTreeMap::from([("slow".to_owned(), units::exact_duration(self.options.slow))]);
-        let mut part = Part { settings, names: names.collect(), ..Part::default() };
-        part.account::<Counter>(&counters);
-        part.losses.extend(losses(&counters));
-        let gathered =
-            Gathered { samples: &self.samples, seconds: &self.seconds, connections: &self.connections };
-        let tables = Tables::new(on, &counted, gathered, &self.options, now_ns, &mut part);
+        let (Read { counted, now_ns, .. }, mut part) = self.base.take_read::<Counter>()?;
+        let given = Given {
+            counted: &counted,
+            samples: &self.base.samples,
+            seconds: &self.base.seconds,
+            connections: &self.connections,
+            options: &self.options,
+            now_ns,
+        };
+        let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
         let facts = Facts {
             lines: &tables.lines,
@@ -243,67 +171,8 @@ impl Tool for Sockets {
             row: &|what| tables.row(what),
             length: on.lasted(),
         };
-        part.findings = match part.losses.first() {
-            Some(first) => {
-                let words = format!("The data are incomplete: {first}.");
-                vec![Finding::plain(rules::INCOMPLETE, Severity::Limit, words)]
-            }
-            None => findings::findings(&facts),
-        };
-        let active: BTreeSet<u16> = counted.sums.keys().map(|key| key.space).collect();
-        sight::whole::complete(&mut part.findings, on, &self.families, &active, &TERMS);
+        let rules = (rules::INCOMPLETE, &rules::TERMS);
+        self.base.conclude(&mut part, on, &counted, rules, || findings::findings(&facts));
         Ok(part)
     }
-}
-
-/// The counters, with what only user space knows.
-fn counters(probes: &Probes) -> Result<[u64; Counter::COUNT]> {
-    let mut counters: [u64; Counter::COUNT] = probes.counters()?;
-    let mut under_way = 0;
-    probes.each("IO_URING_REQUESTS", |_: u64, _: UringRequest| under_way += 1)?;
-    if let Some(counter) = counters.get_mut(Counter::RingUnderWay.index()) {
-        *counter = under_way;
-    }
-    Ok(counters)
-}
-
-/// Losses that could change the answer.
-fn losses(counters: &[u64; Counter::COUNT]) -> Vec<String> {
-    let count = |counter: Counter| counters[counter.index()];
-    let words = [
-        (
-            Counter::LostThread,
-            "calls were not looked at because there are too many threads: observe fewer processes",
-        ),
-        (Counter::LostCell, "operations were not counted because the kernel had no memory: free some"),
-    ];
-    let lost = words.into_iter().filter(|(counter, _)| count(*counter) > 0);
-    lost.map(|(counter, words)| format!("{} {words}", units::count(count(counter) as f64))).collect()
-}
-
-const TERMS: Terms = Terms {
-    nothing: "No operation on a socket ended",
-    does: "uses sockets",
-    did: "used sockets",
-    calls: "no socket.",
-    aged: "it used no sockets meanwhile",
-    nothing_seen: rules::NOTHING_SEEN,
-    halted: rules::HALTED,
-    children: rules::CHILDREN,
-    unobserved: rules::UNOBSERVED,
-    ended: rules::ENDED,
-};
-
-/// Attaches the programs for a moment without any target, to find out whether the kernel accepts them.
-///
-/// # Errors
-/// If it does not, or if profiler is in a pid namespace.
-pub(super) fn try_out() -> Result<()> {
-    require_kernel_pids()?;
-    let ground =
-        Ground::load(&GroundShape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
-    let limits =
-        Limits { threads: 1, cells: 2, histograms: 1, max_stacks: 16, sockets: 2, ..Limits::default() };
-    let object = Probes::load(&SHAPE, limits, profiler_common::record::RECORD_OF_TOOL, ground.shared())?;
-    Probes::over(object, &SHAPE, limits)?.attach_once()
 }

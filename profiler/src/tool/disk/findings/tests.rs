@@ -8,7 +8,7 @@ const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 
 fn what(file: &str, operation: Operation) -> What {
-    What { space: 0, file: File::Known(Text::from(file)), operation }
+    What { space: 0, file: Label::Known(Text::from(file)), operation }
 }
 
 fn line(count: u64, bytes: u64, each_ns: u64) -> Line {
@@ -48,7 +48,7 @@ fn found(lines: &Lines, alive: &[Alive]) -> Vec<Finding> {
         lines,
         row: &|_| Vec::new(),
         caller: &|_| Some(Text::from("world::save")),
-        label: &|_| File::Known(Text::from("/srv/world.db")),
+        label: &|_| Label::Known(Text::from("/srv/world.db")),
         alive,
         span_ns: (S, 61 * S),
     })

@@ -2,83 +2,43 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use profiler_common::io::IoSample;
-
-use super::{Described, FILE, OPERATION, THREAD, Tables};
+use super::{FILE, Given, Tables};
 use crate::{
-    kernel::calls,
-    observe::io::comm,
-    report::{Role, Row, Section, StackRef, Unit, Value},
+    io_tools::{Described, Label, OPERATION, THREAD, named},
+    report::{Role, Row, Section, Unit, Value},
     tool::disk::{
         devices::{self, Others},
-        lines::File,
         operations::Operation,
         waits::{Cause, Waited},
     },
-    units,
 };
 
 const DEVICE: Described = ("device", "Device", Unit::None, Role::Key, true);
 
 impl Tables<'_> {
     pub(super) fn slow(&self) -> Section {
-        let rows = self.given.samples.longest.iter().filter_map(|sample| {
-            let operation = Operation::of_number(sample.operation as u32)?;
-            let mut cells = self.whose(sample.space()).to_vec();
-            cells.extend([
-                Value::Exact(sample.tid.into()),
-                Value::Name(comm(sample.comm)),
-                self.given.on.files.of_operation(sample.file),
-                Value::Word(operation.name().to_owned()),
-                Value::Exact(sample.start_ns.saturating_sub(self.given.on.began_ns())),
-                Value::Exact(sample.duration_ns),
-                Value::Word(calls::result(sample.result.cast_signed())),
-                self.fetched(sample.device_bytes),
-            ]);
-            Some(Row { cells, stacks: StackRef::user(self.place(sample)), severity: None })
-        });
-        let keys = [
-            ("tid", "TID", Unit::None, Role::Key, false),
-            THREAD,
-            FILE,
-            OPERATION,
-            ("start_ns", "At", Unit::Nanos, Role::Key, true),
-        ];
-        let sums = [
-            ("duration_ns", "Took", Unit::Nanos, Role::Max, true),
-            ("result", "Result", Unit::None, Role::Label, true),
-            ("device_bytes", "From device", Unit::Bytes, Role::Sum, true),
-        ];
+        let Given { samples, options, .. } = self.given;
+        let own = [("device_bytes", "From device", Unit::Bytes, Role::Sum, true)];
         let title = "Single operations, the longest first";
-        let mut section = self.section("slow", title, &keys, rows.collect(), &sums);
-        section.number_rows();
-        section.detail = true;
-        if self.given.samples.left_out > 0 {
-            let slow = units::exact_duration(self.given.options.slow);
-            let more =
-                units::plural(self.given.samples.left_out as usize, "more operation", "more operations");
-            section.notes.push(format!("{more} took at least {slow} (--slow): only the longest are listed"));
-        }
-        section
-    }
-
-    fn place(&self, sample: &IoSample) -> Option<usize> {
-        self.stacks.places.get(&sample.stack()).copied()
+        self.tabled.slow(title, (samples, &self.stacks, options.slow), (FILE, &own), |sample| {
+            let operation = Operation::of_number(sample.operation as u32)?;
+            Some((operation.name(), vec![self.fetched(sample.device_bytes)]))
+        })
     }
 
     /// What operations wait for.
     pub(super) fn waits(&self) -> Section {
-        let mut sums: BTreeMap<(u16, File, Operation, &Cause, &str), Waited> = BTreeMap::new();
+        let mut sums: BTreeMap<(u16, Label, Operation, &Cause, &str), Waited> = BTreeMap::new();
         for (place, waited) in self.given.waits {
             let Some(operation) = Operation::of_number(place.operation) else { continue };
-            let file = File::of(self.given.on.files.of_operation(place.file));
+            let file = Label::of(self.tabled.on.files.of_operation(place.file));
             let key = (place.space, file, operation, &place.cause, place.function.as_str());
             sums.entry(key).or_default().add(*waited);
         }
         let mut sorted: Vec<_> = sums.into_iter().collect();
         sorted.sort_by_key(|(_, waited)| Reverse((waited.total_ns, waited.count)));
         let rows = sorted.into_iter().map(|((space, file, operation, cause, function), waited)| {
-            let mut cells = self.whose(space).to_vec();
+            let mut cells = self.tabled.whose(space);
             cells.extend([
                 file.value(),
                 Value::Word(operation.name().to_owned()),
@@ -104,7 +64,13 @@ impl Tables<'_> {
             ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
             ("max_ns", "Longest", Unit::Nanos, Role::Max, true),
         ];
-        self.section("waits", "What operations wait for, the most time first", &keys, rows.collect(), &sums)
+        self.tabled.section(
+            "waits",
+            "What operations wait for, the most time first",
+            &keys,
+            rows.collect(),
+            &sums,
+        )
     }
 
     /// Operations in progress.
@@ -117,12 +83,12 @@ impl Tables<'_> {
             if took_ns < slow_ns {
                 return None;
             }
-            let mut cells = self.whose(thread.space).to_vec();
+            let mut cells = self.tabled.whose(thread.space);
             cells.extend([
                 Value::Exact(thread.tid.into()),
                 Value::Name(thread.name.clone()),
                 Value::Word(operation.name().to_owned()),
-                self.given.on.files.of_operation(file),
+                self.tabled.on.files.of_operation(file),
                 Value::Exact(took_ns),
             ]);
             Some(Row { cells, stacks: Vec::new(), severity: None })
@@ -132,7 +98,7 @@ impl Tables<'_> {
             ("file", "File", Unit::None, Role::Name, true),
             ("duration_ns", "For", Unit::Nanos, Role::Max, true),
         ];
-        self.section("now", "Operations in progress at the end", &keys, rows.collect(), &sums)
+        self.tabled.section("now", "Operations in progress at the end", &keys, rows.collect(), &sums)
     }
 
     /// Requests to devices.
@@ -140,7 +106,7 @@ impl Tables<'_> {
         let mut sorted: Vec<_> = self.given.devices.requests.iter().collect();
         sorted.sort_by_key(|(_, served)| Reverse((served.served.sum, served.count)));
         let rows = sorted.into_iter().map(|((space, device, operation), of)| {
-            let mut cells = self.whose(*space).to_vec();
+            let mut cells = self.tabled.whose(*space);
             cells.extend([
                 Value::Word(devices::name(*device)),
                 Value::Word(devices::operation(*operation)),
@@ -161,7 +127,7 @@ impl Tables<'_> {
             ("errors", "Errors", Unit::Count, Role::Sum, true),
         ];
         let title = "Requests to devices that the targets have caused";
-        let mut section = self.section("devices", title, &keys, rows.collect(), &sums);
+        let mut section = self.tabled.section("devices", title, &keys, rows.collect(), &sums);
         section.notes.push(
             "without what the kernel writes in the background; a request that was merged from several belongs to the first".to_owned(),
         );
@@ -177,7 +143,7 @@ impl Tables<'_> {
             let mut cells = vec![Value::Exact((*tgid).into()), Value::Exact(0)];
             cells.extend([
                 Value::Word(devices::name(*device)),
-                if name.is_empty() { super::unnamed() } else { Value::Name(name.clone()) },
+                named(Some(name)),
                 Value::Exact(read.0 + written.0),
                 Value::Exact(read.1),
                 Value::Exact(written.1),
@@ -190,7 +156,7 @@ impl Tables<'_> {
             ("written_bytes", "Written", Unit::Bytes, Role::Sum, true),
         ];
         let title = "What other processes do to devices, the most bytes first";
-        let mut section = self.section("neighbours", title, &[DEVICE, THREAD], rows.collect(), &sums);
+        let mut section = self.tabled.section("neighbours", title, &[DEVICE, THREAD], rows.collect(), &sums);
         if let Some(pid) = section.columns.first_mut() {
             pid.shown = true;
         }

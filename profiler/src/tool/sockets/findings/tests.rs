@@ -14,7 +14,7 @@ fn sum(count: u64) -> Sum {
 
 /// The rules that are found on one service with these threads.
 fn rules_of(line: Line, alive: &[Alive]) -> Vec<String> {
-    let what = What { space: 0, service: Service::Known(Text::from(NAME)) };
+    let what = What { space: 0, service: Label::Known(Text::from(NAME)) };
     let lines = Lines::from([(what, line)]);
     let facts = Facts { lines: &lines, alive, row: &|_| vec![RowRef { section: 0, row: 0 }], length: LENGTH };
     let found = findings(&facts);

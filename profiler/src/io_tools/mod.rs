@@ -1,0 +1,16 @@
+//! What tools that count operations on files have in common. Their counts come from [`observe::io`](crate::observe::io).
+
+mod accounts;
+mod args;
+mod base;
+mod label;
+mod stacks;
+mod tables;
+
+pub(crate) use self::{
+    args::StacksArgs,
+    base::{Base, Read, try_out},
+    label::Label,
+    stacks::Stacks,
+    tables::{Described, OPERATION, THREAD, Tabled, named},
+};

@@ -1,0 +1,103 @@
+//! Tables of peers, and of single connections.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::Tables;
+use crate::{
+    io_tools::Label,
+    observe::io::Connection,
+    report::{Row, Section, Value},
+    text::Text,
+    tool::sockets::{
+        columns::{self, CONNECTION, PEER, SERVICE, TRAFFIC},
+        lines::Moved,
+    },
+    units,
+};
+
+/// Most rows of single connections.
+const MOST_CONNECTIONS: usize = 1_000;
+
+impl Tables<'_> {
+    fn shown_connections(&self) -> impl Iterator<Item = &Connection> {
+        let all = self.given.connections.all();
+        all.filter(|of| !of.listens && !self.tabled.on.left_out.contains(&of.space))
+    }
+
+    pub(super) fn peers(&self) -> Section {
+        let mut peers: BTreeMap<(u16, Label, Text), Moved> = BTreeMap::new();
+        for of in self.shown_connections() {
+            let Some(peer) = self.tabled.on.files.peer(&of.addresses) else { continue };
+            peers.entry((of.space, self.label(of.service), peer)).or_default().add(of);
+        }
+        let mut sorted: Vec<_> = peers.into_iter().collect();
+        sorted.sort_by_key(|(_, moved)| Reverse((moved.bytes(), moved.connections)));
+        let rows = sorted.iter().map(|((space, service, peer), moved)| {
+            let mut cells = self.tabled.whose(*space);
+            cells.extend([service.value(), Value::Name(peer.clone())]);
+            cells
+                .extend(self.traffic([moved.received, moved.received_bytes], [moved.sent, moved.sent_bytes]));
+            cells.extend([Value::Exact(moved.connections), Value::Exact(moved.open)]);
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let columns = [&TRAFFIC[..], &columns::PEERS].concat();
+        let title = "Peers, the most bytes first";
+        let mut section = self.tabled.section("peers", title, &[SERVICE, PEER], rows.collect(), &columns);
+        self.note_dropped(&mut section);
+        section
+    }
+
+    pub(super) fn connections(&self) -> Section {
+        let mut all: Vec<&Connection> = self.shown_connections().collect();
+        all.sort_by_key(|of| Reverse((of.received_bytes + of.sent_bytes, of.used_ns)));
+        let left_out = all.len().saturating_sub(MOST_CONNECTIONS);
+        all.truncate(MOST_CONNECTIONS);
+        let rows = all.into_iter().map(|of| {
+            let mut cells = self.tabled.whose(of.space);
+            let peer = self.tabled.on.files.peer(&of.addresses);
+            let end_ns = if of.closed_ns == 0 { self.given.now_ns } else { of.closed_ns };
+            cells.extend([
+                self.label(of.service).value(),
+                peer.map_or_else(|| Value::Word("none".to_owned()), Value::Name),
+                Value::Exact(of.addresses.remote_port.into()),
+                Value::Exact(of.addresses.local_port.into()),
+                Value::Exact(of.seen_ns.saturating_sub(self.tabled.on.began_ns())),
+            ]);
+            cells.extend(self.traffic([of.received, of.received_bytes], [of.sent, of.sent_bytes]));
+            cells.extend([
+                Value::Word(if of.closed_ns == 0 { "open" } else { "closed" }.to_owned()),
+                Value::Exact(end_ns.saturating_sub(of.seen_ns)),
+                Value::Exact(self.given.now_ns.saturating_sub(of.used_ns)),
+                Value::Exact(of.turns),
+                match of.turns {
+                    0 => Value::Unknown("nothing was answered".to_owned()),
+                    turns => Value::known(of.turns_ns as f64 / turns as f64),
+                },
+                Value::Exact(of.longest_turn_ns),
+            ]);
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let columns = [&TRAFFIC[..], &columns::CONNECTIONS].concat();
+        let title = "Connections and other sockets, the most bytes first";
+        let mut section = self.tabled.section("connections", title, &CONNECTION, rows.collect(), &columns);
+        section.number_rows();
+        if left_out > 0 {
+            section.notes.push(format!("{} more are not listed", units::count(left_out as f64)));
+        }
+        self.note_dropped(&mut section);
+        section
+    }
+
+    /// Says that closed connections are missing from a table.
+    fn note_dropped(&self, section: &mut Section) {
+        let connections = self.given.connections;
+        let closed: u64 = connections.sums.values().map(|closed| closed.connections).sum();
+        let dropped = closed.saturating_sub(connections.closed.len() as u64);
+        if dropped > 0 {
+            section.notes.push(format!(
+                "{} connections that were closed earlier are only in the table of services",
+                units::count(dropped as f64)
+            ));
+        }
+    }
+}
