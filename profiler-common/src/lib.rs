@@ -19,6 +19,7 @@ pub mod memleak;
 pub mod opaque;
 pub mod rate;
 pub mod record;
+pub mod socket;
 pub mod sockets;
 pub mod space;
 pub mod syscalls;

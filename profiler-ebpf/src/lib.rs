@@ -25,6 +25,8 @@ pub mod log;
 #[cfg(target_arch = "bpf")]
 pub mod ring;
 #[cfg(target_arch = "bpf")]
+pub mod socket;
+#[cfg(target_arch = "bpf")]
 pub mod space;
 #[cfg(target_arch = "bpf")]
 pub mod stack;

@@ -30,6 +30,8 @@ use crate::{
     task::{member, task},
 };
 
+pub(crate) use self::socket::read_internet;
+
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
 const SENT: u64 = 1 << 32;

@@ -35,6 +35,26 @@ pub(super) unsafe fn read_addresses(socket: u64, peer: u64, to: *mut Addresses) 
             let others: u64 = read(other + of::UNIX_ADDRESS.load());
             return hash(hash(own, others), listens);
         }
+        read_internet(sock, family, to);
+        if peer != 0 && (*to).remote_port == 0 {
+            read_peer(peer, to);
+        }
+        let ports = u64::from((*to).local_port) | u64::from((*to).remote_port) << 16 | listens << 32;
+        let remote = (&raw const (*to).remote).cast::<u64>();
+        let local = (&raw const (*to).local).cast::<u64>();
+        let remote = hash(hash(ports, remote.read_unaligned()), remote.add(1).read_unaligned());
+        hash(hash(remote, local.read_unaligned()), local.add(1).read_unaligned())
+    }
+}
+
+/// Reads the ports and addresses of a `struct sock`, if it is of one of the internet families.
+///
+/// # Safety
+/// `to` is in a map.
+#[inline(always)]
+pub(crate) unsafe fn read_internet(sock: u64, family: u16, to: *mut Addresses) {
+    // SAFETY: the caller vouches for the place.
+    unsafe {
         if family == AF_INET || family == AF_INET6 {
             (*to).local_port = read(sock + of::SOCK_LOCAL_PORT.load());
             (*to).remote_port = u16::from_be(read(sock + of::SOCK_REMOTE_PORT.load()));
@@ -49,14 +69,6 @@ pub(super) unsafe fn read_addresses(socket: u64, peer: u64, to: *mut Addresses) 
             (*to).local = read(sock + of::SOCK_LOCAL_V6.load());
             (*to).remote = read(sock + of::SOCK_REMOTE_V6.load());
         }
-        if peer != 0 && (*to).remote_port == 0 {
-            read_peer(peer, to);
-        }
-        let ports = u64::from((*to).local_port) | u64::from((*to).remote_port) << 16 | listens << 32;
-        let remote = (&raw const (*to).remote).cast::<u64>();
-        let local = (&raw const (*to).local).cast::<u64>();
-        let remote = hash(hash(ports, remote.read_unaligned()), remote.add(1).read_unaligned());
-        hash(hash(remote, local.read_unaligned()), local.add(1).read_unaligned())
     }
 }
 

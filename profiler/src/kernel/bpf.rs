@@ -48,7 +48,7 @@ pub(crate) enum ProgramKind {
     Tracepoint,
     /// A tracepoint with typed arguments (`tp_btf`), by the number of its type in the kernel's BTF.
     TypedTracepoint(u32),
-    /// An iterator over tasks, by the number of the type of `bpf_iter_task` in the kernel's BTF.
+    /// An iterator over tasks or their descriptors, by the number of the type of `bpf_iter_task` or `bpf_iter_task_file` in the kernel's BTF.
     Iterator(u32),
     /// A perf event that samples.
     Sample,
@@ -269,6 +269,16 @@ pub(crate) fn open_typed_tracepoint(program: BorrowedFd<'_>) -> io::Result<Owned
 
 /// Runs an iterator once for each thread of a process (Linux 6.1), which is given by its id in our pid namespace.
 pub(crate) fn for_each_thread(program: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
+    iterate(program, pid)
+}
+
+/// Runs an iterator over descriptors once for each that a process has open (Linux 6.1). Threads that share a table of descriptors have them
+/// together.
+pub(crate) fn for_each_descriptor(program: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
+    iterate(program, pid)
+}
+
+fn iterate(program: BorrowedFd<'_>, pid: u32) -> io::Result<()> {
     // `union bpf_iter_link_info`, of which the member for tasks is `{ tid, pid, pid_fd }`.
     let of_process = [0, pid, 0, 0];
     let mut attr = no_arguments();

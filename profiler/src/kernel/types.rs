@@ -3,7 +3,7 @@
 //! aya's reader builds all 130,000 types, which takes longer than the rest of attaching; this one searches for a few.
 //! Layout: Documentation/bpf/btf.rst.
 
-use std::{fs, io};
+use std::{collections::BTreeMap, fs, io};
 
 /// The types of the running kernel.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
@@ -196,6 +196,28 @@ impl Types {
             Some(u64::from(bits) + further)
         })
     }
+
+    /// The names of an enumeration's values, without this beginning, by value. Empty if there is no such enumeration.
+    pub(crate) fn enumerators(&self, name: &str, beginning: &str) -> BTreeMap<u32, String> {
+        let Some(at) = self.number(ENUM, name).and_then(|number| self.starts.get(number as usize).copied())
+        else {
+            return BTreeMap::new();
+        };
+        let count = self.word(at + 4).map_or(0, |info| (info & 0xffff) as usize);
+        let enumerator = |number: usize| {
+            let at = at + 12 + 8 * number;
+            let name = self.string(self.word(at)?)?;
+            Some((self.word(at + 4)?, name.strip_prefix(beginning).unwrap_or(&name).to_owned()))
+        };
+        (0..count).filter_map(enumerator).collect()
+    }
+
+    /// The string at an offset.
+    fn string(&self, offset: u32) -> Option<String> {
+        let behind = self.bytes.get(self.strings.checked_add(offset as usize)?..)?;
+        let end = behind.iter().position(|byte| *byte == 0)?;
+        Some(String::from_utf8_lossy(behind.get(..end)?).into_owned())
+    }
 }
 
 #[cfg(test)]
@@ -252,5 +274,8 @@ mod tests {
             types.offset("mm_struct", &["uprobes_state", "xol_area"]).is_some(),
             "inside an unnamed union"
         );
+        let reasons = types.enumerators("skb_drop_reason", "SKB_DROP_REASON_");
+        assert!(reasons.values().any(|name| name == "SOCKET_RCVBUFF"), "{reasons:?}");
+        assert!(types.enumerators("skb_drop", "").is_empty());
     }
 }

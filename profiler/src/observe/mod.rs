@@ -27,6 +27,7 @@ mod run;
 pub mod settings;
 mod setup;
 pub(crate) mod sight;
+pub(crate) mod socket_state;
 pub(crate) mod space;
 mod targets;
 mod watch;

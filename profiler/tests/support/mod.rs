@@ -16,11 +16,13 @@ pub(crate) mod cgroup;
 pub(crate) mod chains;
 pub(crate) mod compile;
 pub(crate) mod kernel;
+pub(crate) mod network;
 pub(crate) mod observer;
 pub(crate) mod pong;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod rounds;
+pub(crate) mod socket_state;
 pub(crate) mod workload;
 pub(crate) mod zone;
 

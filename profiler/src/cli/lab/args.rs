@@ -74,6 +74,20 @@ impl From<StacksArg> for Stacks {
     }
 }
 
+/// Sockets to look at.
+#[derive(Debug, Args)]
+pub(crate) struct SocketsArgs {
+    /// Processes whose sockets are looked at. Their numbers in the initial pid namespace.
+    #[arg(long, value_name = "PID", required = true, num_args = 1.., value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Vec<u32>,
+    /// Time between looks, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) every: u64,
+    /// Most sockets at the same time.
+    #[arg(long, value_name = "N", default_value = "16384", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) most: u32,
+}
+
 /// Files to make unwind tables of.
 #[derive(Debug, Args)]
 pub(crate) struct TablesArgs {

@@ -3,6 +3,7 @@
 mod args;
 mod calls;
 mod floor;
+mod sockets;
 mod tables;
 mod walks;
 
@@ -10,7 +11,7 @@ use clap::Subcommand;
 use profiler::exit::ExitCode;
 
 use super::{Done, observe, output, stop};
-use args::{CallsArgs, FloorArgs, TablesArgs, WalksArgs};
+use args::{CallsArgs, FloorArgs, SocketsArgs, TablesArgs, WalksArgs};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,9 @@ pub(crate) enum Command {
     /// Counts system calls until interrupted, and prints what was counted as JSON.
     #[command(name = "__calls", hide = true)]
     Calls(CallsArgs),
+    /// Looks at sockets until interrupted, and prints what was seen as JSON.
+    #[command(name = "__sockets", hide = true)]
+    Sockets(SocketsArgs),
     /// Makes unwind tables, and prints their sizes and how long it took as JSON.
     #[command(name = "__tables", hide = true)]
     Tables(TablesArgs),
@@ -34,6 +38,7 @@ pub(crate) fn run(command: &Command) -> Done {
     match command {
         Command::Floor(args) => floor::run(args),
         Command::Calls(args) => calls::run(args),
+        Command::Sockets(args) => sockets::run(args),
         Command::Tables(args) => tables::run(args),
         Command::Walks(args) => walks::run(args),
     }

@@ -1,0 +1,17 @@
+//! Sockets of targets, for the tools that ask for them: their state, looked at once a second, and what happens to them in between.
+//!
+//! [`Sockets`] is the way in. Its kernel side is an object of its own; [`facts`] says what follows from what was seen, in numbers.
+
+pub(crate) mod facts;
+mod history;
+mod members;
+mod network;
+mod probes;
+mod socket;
+mod tracked;
+
+pub(crate) use self::{
+    network::Counters,
+    probes::Limits,
+    tracked::{Sockets, Tracked},
+};

@@ -1,0 +1,327 @@
+//! Sockets from look to look.
+
+use std::collections::BTreeMap;
+
+use profiler_common::{
+    file::TCP_LISTEN,
+    ledger::{Entry, Ledger as _},
+    socket::{CLOSE, Counter, SocketRecord, TCP},
+};
+
+use super::{
+    facts::Stalls,
+    history::History,
+    members::Lack,
+    probes::{Limits, Probes},
+    socket::{Socket, State},
+};
+use crate::{capture::object::Maps, error::Result, stats::Histogram};
+
+/// Closed sockets that are kept one by one. Of later ones only sums are kept.
+const MOST_ENDED: usize = 4_096;
+/// Sockets that have a history of their queues. One gets it when its queue is not empty for the first time.
+const MOST_HISTORIES: usize = 1_024;
+/// Looks after which a connection that no process has any more is given up, if the kernel does not say that it is closed.
+const LOOKS_WITHOUT_END: u64 = 120;
+
+/// A socket while it is observed.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracked {
+    /// As it was at the last look, or when it was closed.
+    pub(crate) socket: Socket,
+    /// Its state when it was first seen: what it had counted by then. Of one that is known from its start: [`State::beginning`].
+    pub(crate) first: State,
+    /// The look at which it was first seen, and the last one.
+    pub(crate) first_look: u64,
+    pub(crate) last_look: u64,
+    /// Its queues, unless they were always empty, or too many sockets have a history.
+    pub(crate) history: Option<History>,
+    /// Times in which its peer took nothing.
+    pub(crate) stalls: Stalls,
+    /// How long data waited until it was read. `None`: nothing was measured, or some of it is in no histogram.
+    pub(crate) ages: Option<Histogram>,
+    /// Dropped packets by the kernel's number for the reason.
+    pub(crate) drops: BTreeMap<u64, u64>,
+}
+
+/// Sums over sockets that are not kept one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Sums {
+    pub(crate) sockets: u64,
+    pub(crate) attempts: u64,
+    pub(crate) refused: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) failed: u64,
+    pub(crate) retransmits: u64,
+    pub(crate) resets_received: u64,
+    pub(crate) resets_sent: u64,
+    pub(crate) overruns: u64,
+}
+
+impl Sums {
+    fn add(&mut self, socket: &Socket) {
+        let events = &socket.events;
+        self.sockets += 1;
+        self.attempts += events.attempts;
+        self.refused += events.refused;
+        self.timed_out += events.timed_out;
+        self.failed += events.failed;
+        self.retransmits += events.retransmits;
+        self.resets_received += events.resets_received;
+        self.resets_sent += events.resets_sent;
+        self.overruns += events.overruns;
+    }
+}
+
+/// The sockets of an observation.
+pub(crate) struct Sockets {
+    probes: Probes,
+    looks: u64,
+    live: BTreeMap<u64, Tracked>,
+    ended: Vec<Tracked>,
+    left_out: Sums,
+    histories: usize,
+}
+
+impl Sockets {
+    /// Loads the kernel side; nothing is attached. `shared`: the maps of the observation.
+    ///
+    /// # Errors
+    /// If the kernel cannot do what is needed, see [`Probes::load`].
+    pub(crate) fn load(limits: Limits, shared: Maps) -> Result<Sockets> {
+        Ok(Sockets {
+            probes: Probes::load(limits, shared)?,
+            looks: 0,
+            live: BTreeMap::new(),
+            ended: Vec::new(),
+            left_out: Sums::default(),
+            histories: 0,
+        })
+    }
+
+    /// Attaches the programs. The first look should follow at once: a socket that was there before is not known until then.
+    ///
+    /// # Errors
+    /// If the kernel cannot follow the states of sockets.
+    pub(crate) fn attach(&mut self) -> Result<()> {
+        self.probes.attach()
+    }
+
+    /// Looks at the sockets of these processes, given by their numbers in the initial pid namespace. To be called once a second, and at
+    /// the end before [`Sockets::close`].
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn look(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        self.looks = self.probes.begin_look();
+        pids.into_iter().try_for_each(|pid| self.probes.look_at(pid))?;
+        let mut over = Vec::new();
+        for (cookie, record) in self.probes.sockets()? {
+            let first_look = self.take(cookie, &record);
+            if is_over(&record, self.looks, first_look) {
+                over.push((cookie, record.events.histogram));
+            }
+        }
+        self.take_drops(&over)?;
+        for (cookie, histogram) in over {
+            self.end(cookie, histogram);
+        }
+        Ok(())
+    }
+
+    /// Takes what the kernel side has of a socket. Returns the look at which it was first seen.
+    fn take(&mut self, cookie: u64, record: &SocketRecord) -> u64 {
+        let looks = self.looks;
+        let socket = Socket::of(cookie, record);
+        let tracked = self.live.entry(cookie).or_insert_with(|| Tracked {
+            first: if socket.is_from_start { State::beginning() } else { socket.state },
+            socket: socket.clone(),
+            first_look: looks,
+            last_look: 0,
+            history: None,
+            stalls: Stalls::default(),
+            ages: None,
+            drops: BTreeMap::new(),
+        });
+        let is_read = socket.state.at_ns != tracked.socket.state.at_ns || tracked.last_look == 0;
+        tracked.socket = socket;
+        if record.look == looks {
+            tracked.last_look = looks;
+        }
+        // A socket that listens has connections in its queues.
+        if is_read && tracked.socket.addresses.state != TCP_LISTEN {
+            let state = &tracked.socket.state;
+            tracked.stalls.see(state);
+            let has_queue =
+                state.receive_queue.unwrap_or_default() + state.send_queue.unwrap_or_default() > 0;
+            if tracked.history.is_none() && has_queue && self.histories < MOST_HISTORIES {
+                self.histories += 1;
+                tracked.history = Some(History::beginning(tracked.first_look));
+            }
+            if let Some(history) = &mut tracked.history {
+                history.take(looks, state);
+            }
+        }
+        tracked.first_look
+    }
+
+    /// Takes the drops by reason. Those of sockets that are `over` are removed.
+    fn take_drops(&mut self, over: &[(u64, u64)]) -> Result<()> {
+        for (key, count) in self.probes.drops()? {
+            if let Some(tracked) = self.live.get_mut(&key.cookie) {
+                tracked.drops.insert(key.reason, count);
+            }
+            if over.iter().any(|(cookie, _)| *cookie == key.cookie) {
+                self.probes.forget_drops(&key);
+            }
+        }
+        Ok(())
+    }
+
+    /// A socket is closed.
+    fn end(&mut self, cookie: u64, histogram: u64) {
+        if let Some(mut tracked) = self.live.remove(&cookie) {
+            tracked.ages = ages(&self.probes, &tracked.socket, histogram);
+            if self.ended.len() < MOST_ENDED {
+                self.ended.push(tracked);
+            } else {
+                self.histories -= usize::from(tracked.history.is_some());
+                self.left_out.add(&tracked.socket);
+            }
+        }
+        self.probes.forget(cookie, histogram);
+    }
+
+    /// Reads the ages of the sockets that are not closed. To be called before a report.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        for (cookie, record) in self.probes.sockets()? {
+            if let Some(tracked) = self.live.get_mut(&cookie) {
+                tracked.socket.events = Socket::of(cookie, &record).events;
+                tracked.ages = ages(&self.probes, &tracked.socket, record.events.histogram);
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches the programs. What was seen stays.
+    pub(crate) fn close(&mut self) {
+        self.probes.close();
+    }
+
+    /// Sockets that are not closed, by cookie.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Tracked> {
+        self.live.values()
+    }
+
+    /// Closed ones, in the order in which that was seen.
+    pub(crate) fn ended(&self) -> &[Tracked] {
+        &self.ended
+    }
+
+    /// Closed ones that are not among [`Sockets::ended`], because these are too many.
+    pub(crate) fn left_out(&self) -> Sums {
+        self.left_out
+    }
+
+    /// How many looks there were.
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// What is not known of any socket, and why.
+    pub(crate) fn lacks(&self) -> &[Lack] {
+        self.probes.lacks()
+    }
+
+    /// The kernel's name for the reason of a drop, see [`Probes::reason`].
+    pub(crate) fn reason(&self, number: u64) -> Option<&str> {
+        self.probes.reason(number)
+    }
+
+    /// The ledger: its entries, and a number for each.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn ledger(&self) -> Result<(&'static [Entry], [u64; Counter::COUNT])> {
+        Ok((Counter::ENTRIES, self.probes.counters()?))
+    }
+
+    /// Instructions that the verifier has looked at, by program.
+    pub(crate) fn verified(&self) -> Vec<(&'static str, u32)> {
+        self.probes.verified()
+    }
+}
+
+/// The histogram of ages of a socket, if all of them are in it.
+fn ages(probes: &Probes, socket: &Socket, histogram: u64) -> Option<Histogram> {
+    let events = &socket.events;
+    if events.ages == 0 || events.ages_without_histogram > 0 {
+        return None;
+    }
+    let counts = probes.ages(histogram, socket.cookie)?;
+    Some(Histogram::from_kernel(&counts, events.age_total_ns, events.age_max_ns))
+}
+
+/// Whether a socket is closed. The kernel says so of TCP; any other one is closed when no target has a descriptor for it any more.
+fn is_over(record: &SocketRecord, look: u64, first_look: u64) -> bool {
+    if record.look == look {
+        return false;
+    }
+    if record.flags & profiler_common::socket::CLOSED != 0 {
+        return true;
+    }
+    let unseen = look.saturating_sub(record.look.max(first_look));
+    let state = record.addresses.state;
+    match record.protocol {
+        TCP if state == CLOSE || state == TCP_LISTEN => unseen > 0,
+        TCP => unseen > LOOKS_WITHOUT_END,
+        _ => unseen > 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler_common::{
+        file::Addresses,
+        socket::{CLOSED, ESTABLISHED, SocketEvents, SocketState, UDP},
+    };
+
+    use super::*;
+
+    fn record(protocol: u64, state: u64, look: u64, flags: u64) -> SocketRecord {
+        // SAFETY: wire types are made of integers, for which 0 is a value.
+        let blank: (SocketState, SocketEvents, Addresses) = unsafe { std::mem::zeroed() };
+        SocketRecord {
+            inode: 1,
+            address: 0,
+            network: 2,
+            flags,
+            look,
+            space: 0,
+            descriptor: 3,
+            protocol,
+            addresses: Addresses { state, ..blank.2 },
+            state: blank.0,
+            events: blank.1,
+        }
+    }
+
+    #[test]
+    fn tcp_is_over_when_the_kernel_says_so_and_others_when_nobody_has_them() {
+        assert!(!is_over(&record(TCP, ESTABLISHED, 9, 0), 9, 1));
+        assert!(
+            !is_over(&record(TCP, ESTABLISHED, 8, 0), 9, 1),
+            "its process has closed it, its peer has not"
+        );
+        assert!(is_over(&record(TCP, ESTABLISHED, 8, 0), 8 + LOOKS_WITHOUT_END + 1, 1), "a lost end");
+        assert!(is_over(&record(TCP, CLOSE, 8, CLOSED), 9, 1));
+        assert!(!is_over(&record(TCP, CLOSE, 9, CLOSED), 9, 1), "its process still has it");
+        assert!(is_over(&record(TCP, TCP_LISTEN, 8, 0), 9, 1));
+        assert!(!is_over(&record(TCP, TCP_LISTEN, 0, 0), 9, 9), "it began to listen after the look");
+        assert!(is_over(&record(UDP, CLOSE, 8, 0), 9, 1));
+        assert!(!is_over(&record(UDP, CLOSE, 9, 0), 9, 1));
+    }
+}

@@ -1,0 +1,397 @@
+//! What happens to sockets, as the kernel counts it and as this process knows it, whose sockets they are.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::calls::number;
+use support::network::{self, info, memory};
+use support::socket_state::{LOCAL, connected, lacks, live, nothing_lost, observe, seen, with};
+use support::workload::PATIENCE;
+
+/// Time between looks, in milliseconds.
+const EVERY: &str = "100";
+
+#[test]
+fn connects_are_timed_and_refusals_told() {
+    let Some(_live) = support::live() else { return };
+    network::alone(connect_and_be_refused);
+}
+
+fn connect_and_be_refused() {
+    const REFUSED: usize = 7;
+    const CONNECTED: usize = 5;
+    let observer = observe(&["--every", EVERY]);
+    let listener = TcpListener::bind(LOCAL).unwrap();
+    let address = listener.local_addr().unwrap();
+    // A port below those that clients get.
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
+    let mut times = Vec::new();
+    for _ in 0..CONNECTED {
+        let begun = Instant::now();
+        let mut client = TcpStream::connect(address).unwrap();
+        let took = begun.elapsed();
+        times.push((network::cookie(client.as_fd()), took));
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        server.write_all(b"y").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    for _ in 0..REFUSED {
+        assert_eq!(TcpStream::connect(nobody).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+    let report = seen(observer);
+    nothing_lost(&report);
+    let ended = report["ended"].as_array().unwrap();
+    let of = |wanted: &dyn Fn(&Value) -> bool| {
+        ended.iter().filter(|socket| wanted(socket)).cloned().collect::<Vec<_>>()
+    };
+    let refused = of(&|socket| socket["remote_port"] == nobody.port() && socket["protocol"] == 6);
+    let attempts: u64 = refused.iter().map(|socket| number(&socket["events"], "refused")).sum();
+    assert_eq!((refused.len(), attempts), (REFUSED, REFUSED as u64));
+    for socket in &refused {
+        assert!(number(socket, "local_port") > 0, "{socket:#}");
+        assert_eq!(socket["from_start"], true);
+        assert_eq!(
+            (number(&socket["state"], "error"), &socket["closed"]),
+            (libc::ECONNREFUSED as u64, &true.into())
+        );
+    }
+    for (cookie, took) in times {
+        let client = with(&report, "ended", cookie);
+        assert!(Duration::from_nanos(number(client, "connect_ns")) <= took, "{took:?}: {client:#}");
+        assert_eq!(
+            (client["remote_port"].clone(), number(&client["events"], "attempts")),
+            (address.port().into(), 1)
+        );
+        assert!(number(client, "lifetime_ns") > 0);
+    }
+    let accepted = of(&|socket| socket["local_port"] == address.port() && socket["remote_port"] != 0);
+    assert_eq!(accepted.len(), CONNECTED, "{report:#}");
+    for socket in accepted {
+        assert_eq!(socket["events"]["attempts"], 0, "{socket:#}");
+        assert_eq!(number(&socket["state"], "bytes_sent"), 1, "{socket:#}");
+        assert!(number(&socket, "lifetime_ns") > 0, "{socket:#}");
+        assert_eq!(socket["by_port"], false, "the process has read from it: {socket:#}");
+    }
+}
+
+/// Datagrams that find no room, while the reader does something else.
+#[test]
+fn overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them() {
+    let Some(_live) = support::live() else { return };
+    network::alone(|| {
+        const SENT: u64 = 1009;
+        let (reader, writer) = (UdpSocket::bind(LOCAL).unwrap(), UdpSocket::bind(LOCAL).unwrap());
+        network::set_option(reader.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 8192);
+        writer.connect(reader.local_addr().unwrap()).unwrap();
+        let observer = observe(&["--every", EVERY]);
+        writer.send(b"first").unwrap();
+        reader.recv(&mut [0; 8]).unwrap();
+        // The time without a read is what is tested: longer than a stall has to be.
+        thread::sleep(Duration::from_millis(23));
+        for _ in 0..SENT {
+            writer.send(&[0; 512]).unwrap();
+        }
+        let dropped = u64::from(network::memory_of(reader.as_fd())[memory::DROPS]);
+        reader.set_nonblocking(true).unwrap();
+        let mut read = 0;
+        while reader.recv(&mut [0; 1024]).is_ok() {
+            read += 1;
+        }
+        assert!(dropped > 0 && read > 0);
+        assert_eq!(dropped + read, SENT);
+        assert_eq!(network::counters()["Udp.RcvbufErrors"], dropped);
+        let report = seen(observer);
+        nothing_lost(&report);
+        let socket = live(&report, &reader);
+        assert_eq!(number(&socket["state"], "drops"), dropped);
+        assert_eq!(number(&socket["overruns"], "dropped"), dropped);
+        assert_eq!(socket["from_start"], false, "it was there before: {socket:#}");
+        if !lacks(&report, "why packets") {
+            assert_eq!(socket["drops"]["SOCKET_RCVBUFF"], dropped, "{socket:#}");
+        }
+        if !lacks(&report, "when datagrams") {
+            assert_eq!(number(&socket["events"], "overruns"), dropped, "{socket:#}");
+            assert!(number(&socket["events"], "queue_max") > number(&socket["state"], "receive_limit") / 2);
+        }
+        if !lacks(&report, "age of datagrams") {
+            assert_eq!(number(&socket["events"], "reads"), read + 1);
+            assert_eq!(socket["overruns"]["cause"], "Stall", "{socket:#}");
+            assert_eq!(number(&socket["overruns"], "in_stalls"), dropped);
+            let share = dropped as f64 / (SENT + 1) as f64;
+            assert!((socket["overruns"]["share"].as_f64().unwrap() - share).abs() < 1e-9, "{socket:#}");
+        }
+    });
+}
+
+/// Sends, waits, and reads, again and again. Returns the sums of the shortest and the longest time that can have passed in between.
+fn ages(times: u32, mut send: impl FnMut(), mut receive: impl FnMut()) -> (Duration, Duration) {
+    let (mut least, mut most) = (Duration::ZERO, Duration::ZERO);
+    for turn in 0..times {
+        let before = Instant::now();
+        send();
+        let sent = Instant::now();
+        // The wait is what is measured.
+        thread::sleep(Duration::from_millis(u64::from(turn % 3)));
+        least += sent.elapsed();
+        receive();
+        most += before.elapsed();
+    }
+    (least, most)
+}
+
+#[track_caller]
+fn assert_ages(socket: &Value, times: u32, (least, most): (Duration, Duration)) {
+    let events = &socket["events"];
+    assert_eq!(number(events, "ages"), u64::from(times), "{socket:#}");
+    let total = Duration::from_nanos(number(events, "age_total_ns"));
+    assert!(least <= total && total <= most, "{least:?} <= {total:?} <= {most:?}");
+    let buckets = socket["ages"]["buckets"].as_array().unwrap();
+    let in_histogram: u64 = buckets.iter().map(|bucket| bucket[1].as_u64().unwrap()).sum();
+    assert_eq!(in_histogram, u64::from(times));
+    assert!(events["waiting_since_ns"].is_null(), "nothing waits any more: {socket:#}");
+}
+
+/// How long data waits until it is read is what this process measures around it.
+#[test]
+fn ages_are_those_that_the_process_measures() {
+    let Some(_live) = support::live() else { return };
+    network::alone(|| {
+        const TIMES: u32 = 53;
+        let (reader, writer) = (UdpSocket::bind(LOCAL).unwrap(), UdpSocket::bind(LOCAL).unwrap());
+        writer.connect(reader.local_addr().unwrap()).unwrap();
+        let (_listener, mut client, mut server) = connected();
+        let observer = observe(&[]);
+        let datagrams = ages(
+            TIMES,
+            || {
+                // Only the first one is measured: it is the oldest.
+                for _ in 0..3 {
+                    writer.send(b"player input").unwrap();
+                }
+            },
+            || {
+                for _ in 0..3 {
+                    reader.recv(&mut [0; 32]).unwrap();
+                }
+            },
+        );
+        let bytes = ages(
+            TIMES,
+            || client.write_all(&[0; 100]).unwrap(),
+            || server.read_exact(&mut [0; 100]).unwrap(),
+        );
+        let report = seen(observer);
+        nothing_lost(&report);
+        if !lacks(&report, "age of TCP data") {
+            assert_ages(live(&report, &server), TIMES, bytes);
+            assert_eq!(number(&live(&report, &server)["events"], "queue_max"), 100);
+        }
+        if lacks(&report, "age of datagrams") {
+            assert_eq!(live(&report, &reader)["ages"], Value::Null);
+            return;
+        }
+        assert_ages(live(&report, &reader), TIMES, datagrams);
+        assert_eq!(number(&live(&report, &reader)["events"], "reads"), 3 * u64::from(TIMES));
+    });
+}
+
+/// Begins to connect without waiting for the end of it.
+fn begin_to_connect(address: SocketAddrV4) -> OwnedFd {
+    // SAFETY: system calls that take numbers, and an address of the size that is given; the descriptor is new.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0);
+        assert!(socket >= 0);
+        let to = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: address.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+            sin_zero: [0; 8],
+        };
+        libc::connect(socket, (&raw const to).cast(), size_of_val(&to) as libc::socklen_t);
+        OwnedFd::from_raw_fd(socket)
+    }
+}
+
+/// Connections beyond those that may wait are dropped, and time out.
+#[test]
+fn a_full_queue_of_connections_drops_more() {
+    let Some(_live) = support::live() else { return };
+    network::alone(|| {
+        const TOO_MANY: usize = 11;
+        let listener = TcpListener::bind(LOCAL).unwrap();
+        // SAFETY: a system call that takes numbers.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 1) }, 0);
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("not IPv4") };
+        let observer = observe(&["--every", EVERY]);
+        // One more than may wait does.
+        let waiting: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let turned_away: Vec<_> = (0..TOO_MANY).map(|_| begin_to_connect(address)).collect();
+        for socket in &turned_away {
+            // What cannot be sent for so long fails, although it would be tried again for minutes.
+            network::set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_SYNCNT, 1);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let pending =
+            |socket: &&OwnedFd| network::option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)[0] == 0;
+        for socket in &turned_away {
+            while pending(&socket) {
+                assert!(Instant::now() < deadline, "an attempt to connect does not end");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let counters = network::counters();
+        let report = seen(observer);
+        nothing_lost(&report);
+        let socket = live(&report, &listener);
+        let refusals = &socket["refusals"];
+        assert!(number(refusals, "dropped") >= TOO_MANY as u64, "{socket:#}");
+        assert_eq!(number(refusals, "dropped"), counters["TcpExt.ListenDrops"], "{socket:#}");
+        assert_eq!(counters["TcpExt.ListenDrops"], counters["TcpExt.ListenOverflows"]);
+        assert_eq!((number(refusals, "waiting_max"), number(refusals, "limit")), (2, 1), "{socket:#}");
+        assert_eq!(refusals["was_full"], true);
+        for socket in &turned_away {
+            let events = &live(&report, socket)["events"];
+            assert_eq!((number(events, "attempts"), number(events, "timed_out")), (1, 1), "{events:#}");
+        }
+        drop(waiting);
+    });
+}
+
+/// A peer that does not read lets the send queue of this process grow, until its window closes.
+#[test]
+fn a_peer_that_stops_reading_is_seen() {
+    let Some(_live) = support::live() else { return };
+    network::alone(|| {
+        let (_listener, client, mut server) = connected();
+        server.set_nonblocking(true).unwrap();
+        let observer = observe(&["--every", EVERY]);
+        let deadline = Instant::now() + PATIENCE;
+        while network::tcp_info(server.as_fd()).get(info::PEER_WINDOW).is_some_and(|window| *window > 0) {
+            assert!(Instant::now() < deadline, "the window stays open");
+            while server.write(&[0; 1 << 16]).is_ok() {}
+        }
+        while server.write(&[0; 1 << 16]).is_ok() {}
+        // So many looks that the stall is a long one, and some more.
+        thread::sleep(Duration::from_millis(1300));
+        let report = seen(observer);
+        nothing_lost(&report);
+        let socket = live(&report, &server);
+        let queued = network::queued(server.as_fd(), libc::TIOCOUTQ);
+        assert!(queued > 0);
+        assert_eq!(number(&socket["state"], "send_queue"), queued);
+        assert_eq!(number(&socket["stall"], "to_bytes"), queued, "{socket:#}");
+        assert_eq!(socket["stall"]["is_window_closed"], true, "{socket:#}");
+        assert!(number(&socket["stall"], "looks") >= 5, "{socket:#}");
+        assert!(socket["history"].as_array().unwrap().iter().any(|point| point["send"] == queued));
+        let other = live(&report, &client);
+        assert_eq!(number(&other["state"], "receive_queue"), network::queued(client.as_fd(), libc::FIONREAD));
+        assert_eq!(other["stall"], Value::Null, "{other:#}");
+    });
+}
+
+/// Runs `ip` or `tc`.
+#[track_caller]
+fn run(program: &str, arguments: &str) {
+    let done = Command::new(program).args(arguments.split(' ')).output().unwrap();
+    assert!(done.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A sender behind a link that drops what it cannot carry.
+#[test]
+fn retransmits_are_those_that_the_kernel_counts() {
+    let Some(_live) = support::live() else { return };
+    if !["ip", "tc"].iter().all(|program| Command::new(program).arg("-V").output().is_ok()) {
+        testbed::skip::skip("ip and tc (iproute2) are not installed");
+        return;
+    }
+    const BYTES: usize = 3 << 20;
+    let (say, hear) = mpsc::channel::<i32>();
+    let (say_ready, hear_ready) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            network::alone(move || {
+                // SAFETY: a system call without arguments.
+                say.send(unsafe { libc::gettid() }).unwrap();
+                hear_ready.recv_timeout(PATIENCE).unwrap();
+                run("ip", "addr add 10.77.0.2/24 dev v1");
+                network::bring_up("v1").unwrap();
+                let listener = TcpListener::bind("10.77.0.2:4000").unwrap();
+                say.send(0).unwrap();
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).unwrap();
+                all.len()
+            })
+        });
+        network::alone(move || {
+            let there = hear.recv_timeout(PATIENCE).unwrap();
+            run("ip", &format!("link add v0 type veth peer name v1 netns {there}"));
+            run("ip", "addr add 10.77.0.1/24 dev v0");
+            network::bring_up("v0").unwrap();
+            run("tc", "qdisc add dev v0 root tbf rate 20mbit burst 5k limit 9k");
+            say_ready.send(()).unwrap();
+            hear.recv_timeout(PATIENCE).unwrap();
+            let observer = observe(&["--every", EVERY]);
+            let mut stream = TcpStream::connect("10.77.0.2:4000").unwrap();
+            let cookie = network::cookie(stream.as_fd());
+            stream.write_all(&vec![7; BYTES]).unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while network::queued(stream.as_fd(), libc::TIOCOUTQ) > 0 {
+                assert!(Instant::now() < deadline, "it is never all acknowledged");
+                thread::sleep(Duration::from_millis(5));
+            }
+            let again = u64::from(network::tcp_info(stream.as_fd())[info::TOTAL_RETRANSMITS]);
+            assert!(again > 0);
+            assert_eq!(network::counters()["Tcp.RetransSegs"], again);
+            let report = seen(observer);
+            nothing_lost(&report);
+            let socket = with(&report, "live", cookie);
+            let events = number(&socket["events"], "retransmits");
+            assert_eq!(number(&socket["state"], "retransmits"), again);
+            assert_eq!(number(&socket["retransmits"], "segments"), again);
+            assert!(0 < events && events <= again, "{events} times, {again} segments");
+            let sent = u64::from(network::tcp_info(stream.as_fd())[info::SEGMENTS_OUT]);
+            assert_eq!(number(&socket["retransmits"], "of"), sent);
+        });
+        assert_eq!(receiver.join().unwrap(), BYTES);
+    });
+}
+
+/// A table that is too small loses sockets, and says how many.
+#[test]
+fn sockets_without_room_are_counted() {
+    let Some(_live) = support::live() else { return };
+    const ROOM: usize = 7;
+    let sockets: Vec<_> = (0..23).map(|_| UdpSocket::bind(LOCAL).unwrap()).collect();
+    let report = seen(observe(&["--most", &ROOM.to_string()]));
+    assert_eq!(report["live"].as_array().unwrap().len(), ROOM);
+    let looks = number(&report, "looks");
+    assert!(
+        number(&report["ledger"]["sockets_look"], "lost_socket") >= looks * (sockets.len() - ROOM) as u64
+    );
+}
+
+#[test]
+fn every_program_is_easy_to_verify() {
+    let Some(_live) = support::live() else { return };
+    const TOO_MANY_VERIFIED: u64 = 20_000;
+    let report = seen(observe(&[]));
+    let verified = report["verified_insns"].as_object().unwrap();
+    assert!(verified.len() >= 7, "{verified:?}");
+    for (program, count) in verified {
+        support::remark(&format!("VERIFIED {program} {count}"));
+        assert!(count.as_u64().unwrap() < TOO_MANY_VERIFIED, "{program} {count}");
+    }
+}
