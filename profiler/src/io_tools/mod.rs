@@ -6,6 +6,7 @@ mod base;
 mod label;
 mod stacks;
 mod tables;
+mod turns;
 
 pub(crate) use self::{
     args::StacksArgs,
@@ -13,4 +14,5 @@ pub(crate) use self::{
     label::Label,
     stacks::Stacks,
     tables::{Described, OPERATION, THREAD, Tabled, named},
+    turns::{Turns, regular},
 };

@@ -14,10 +14,10 @@ impl Part {
             let outcomes = counted().filter(|(entry, _)| entry.probe == hits.probe).filter_map(outcome);
             Ledger::new(hits.probe, count, outcomes.collect())
         };
-        self.ledger = of(Class::Hits).map(ledger).collect();
-        self.hits = of(Class::Hits).map(|(_, count)| count).sum();
+        self.ledger.extend(of(Class::Hits).map(ledger));
+        self.hits += of(Class::Hits).map(|(_, count)| count).sum::<u64>();
         let quality = of(Class::Quality).filter(|(_, count)| *count > 0);
-        self.quality = quality.map(|(entry, count)| (entry.name.to_owned(), count)).collect();
+        self.quality.extend(quality.map(|(entry, count)| (entry.name.to_owned(), count)));
     }
 }
 

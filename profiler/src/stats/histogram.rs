@@ -150,6 +150,12 @@ impl Histogram {
         None
     }
 
+    /// How many values are in buckets that begin at `value` or above: all of these values are at least as large, and a few others may be.
+    pub fn at_least(&self, value: u64) -> u64 {
+        let is_above = |index: u32| self.range(index).is_some_and(|(low, _)| low >= value);
+        self.buckets.iter().filter(|(index, _)| is_above(*index)).map(|(_, count)| count).sum()
+    }
+
     /// The smallest and the largest value that a bucket can hold; `None` if there is no such bucket.
     pub fn range(&self, index: u32) -> Option<(u64, u64)> {
         let (power, index) = (u32::from(self.grouping_power), index as usize);

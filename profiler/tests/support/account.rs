@@ -117,6 +117,13 @@ pub(crate) fn user_stack(row: &Value) -> Option<usize> {
     Some(as_index(&stack["stack"]))
 }
 
+/// The function names of the user stack of the row that a finding refers to, innermost first; empty if it has none.
+pub(crate) fn stack_of<'r>(report: &'r Value, of: &Value) -> Vec<&'r str> {
+    let row = &report["sections"][as_index(&of["section"])]["rows"][as_index(&of["row"])];
+    let stack = user_stack(row).map(|stack| &report["stacks"][stack]);
+    stack.into_iter().flat_map(|stack| frame_names(report, stack)).collect()
+}
+
 /// The function names of a stack, innermost first. Stacks refer to the report's frames by index.
 fn frame_names<'r>(report: &'r Value, stack: &'r Value) -> impl Iterator<Item = &'r str> {
     let frames = list(stack, "frames").iter().map(|index| &report["frames"][as_index(index)]);

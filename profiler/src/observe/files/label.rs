@@ -62,7 +62,7 @@ impl Labels {
     }
 
     /// What the sockets of a service have in common.
-    fn service(&self, side: Side, of: &Addresses, name: &[u8]) -> Vec<u8> {
+    pub(super) fn service(&self, side: Side, of: &Addresses, name: &[u8]) -> Vec<u8> {
         let mut label = protocol(of).as_bytes().to_vec();
         match (side, of.family) {
             (Side::Unnamed, _) => label.extend_from_slice(b" without a name"),

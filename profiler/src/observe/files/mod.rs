@@ -82,6 +82,11 @@ impl Files {
         self.labels.peer(of).map(|peer| Text::new(peer.into_bytes()))
     }
 
+    /// The label of the service of a socket of IPv4 or IPv6 with these addresses.
+    pub(crate) fn service(&self, side: Side, of: &Addresses) -> Text {
+        Text::new(self.labels.service(side, of, &[]))
+    }
+
     /// The label of the file of an operation, or why it is not known: see [`io::number`].
     pub(crate) fn of_operation(&self, file: u32) -> Value {
         match io::number(file) {

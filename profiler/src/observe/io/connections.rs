@@ -25,6 +25,8 @@ const MOST_CLOSED: usize = 4_096;
 /// One socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Connection {
+    /// The number of its inode, which no other socket has until the next boot.
+    pub(crate) inode: u64,
     /// The address space that has used it last.
     pub(crate) space: u16,
     /// Number of its service.
@@ -75,8 +77,9 @@ impl HeldBack {
 }
 
 impl Connection {
-    fn of(socket: &Socket) -> Connection {
+    fn of(inode: u64, socket: &Socket) -> Connection {
         Connection {
+            inode,
             space: socket.space as u16,
             service: socket.service,
             side: Side::of_number(socket.side),
@@ -216,7 +219,7 @@ impl Connections {
         self.open.clear();
         let open = &mut self.open;
         probes.each(SOCKETS, |inode: u64, socket: Socket| {
-            open.insert(inode, Connection::of(&socket));
+            open.insert(inode, Connection::of(inode, &socket));
         })?;
         self.beyond = probes.given_out("SOCKETS_BEYOND")?;
         Ok(())
@@ -303,7 +306,7 @@ mod tests {
         let socket = Socket { used_ns: 7, ..unsafe { std::mem::zeroed() } };
         let mut connections = Connections::default();
         for inode in [own[0], u64::MAX] {
-            connections.open.insert(inode, Connection::of(&socket));
+            connections.open.insert(inode, Connection::of(inode, &socket));
         }
         connections.compare([std::process::id()].into_iter());
         let closed: Vec<u64> = connections.all().map(|of| of.closed_ns).collect();

@@ -10,6 +10,8 @@ mod probes;
 mod socket;
 mod tracked;
 
+#[cfg(test)]
+pub(crate) use self::socket::{Socket, State};
 pub(crate) use self::{
     network::Counters,
     probes::Limits,

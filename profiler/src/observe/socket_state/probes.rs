@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
@@ -259,7 +259,13 @@ impl Probes {
         counters(&self.object, Counter::ENTRIES)
     }
 
+    /// The descriptors of its own maps.
+    pub(super) fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.object.own_maps()
+    }
+
     /// Instructions that the verifier has looked at, by program.
+    #[cfg(feature = "lab")]
     pub(crate) fn verified(&self) -> Vec<(&'static str, u32)> {
         let mut verified = self.attached.verified();
         verified.push(("sockets_look", bpf::verified_instructions(self.look.as_fd()).unwrap_or_default()));

@@ -37,7 +37,7 @@ pub(crate) struct Socket {
 
 macro_rules! state {
     ($($(#[$doc:meta])* $field:ident,)*) => {
-        /// State of a socket at one moment. `None`: the kernel does not have the value ([`Lack`](super::Lack) says so), or it does not
+        /// State of a socket at one moment. `None`: the kernel does not have the value ([`Lack`](super::members::Lack) says so), or it does not
         /// apply to a socket of this kind.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
         pub(crate) struct State {
@@ -164,6 +164,7 @@ impl Events {
     }
 
     /// How long the connection lasted, in nanoseconds. `None`: it lasts, or its beginning or its end was not seen.
+    #[cfg(feature = "lab")]
     pub(crate) fn lifetime_ns(&self) -> Option<u64> {
         self.closed_ns?.checked_sub(self.established_ns?)
     }

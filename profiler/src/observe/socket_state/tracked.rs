@@ -1,6 +1,6 @@
 //! Sockets from look to look.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::BorrowedFd};
 
 use profiler_common::{
     file::TCP_LISTEN,
@@ -36,12 +36,34 @@ pub(crate) struct Tracked {
     pub(crate) last_look: u64,
     /// Its queues, unless they were always empty, or too many sockets have a history.
     pub(crate) history: Option<History>,
+    /// The most bytes in its send queue at any look.
+    pub(crate) send_most: u64,
+    /// Looks at which something was to be sent and the peer offered no window.
+    pub(crate) zero_windows: u64,
     /// Times in which its peer took nothing.
     pub(crate) stalls: Stalls,
     /// How long data waited until it was read. `None`: nothing was measured, or some of it is in no histogram.
     pub(crate) ages: Option<Histogram>,
     /// Dropped packets by the kernel's number for the reason.
     pub(crate) drops: BTreeMap<u64, u64>,
+}
+
+impl Tracked {
+    /// One that is seen for the first time, at this look.
+    pub(crate) fn beginning(socket: Socket, look: u64) -> Tracked {
+        Tracked {
+            first: if socket.is_from_start { State::beginning() } else { socket.state },
+            socket,
+            first_look: look,
+            last_look: 0,
+            history: None,
+            send_most: 0,
+            zero_windows: 0,
+            stalls: Stalls::default(),
+            ages: None,
+            drops: BTreeMap::new(),
+        }
+    }
 }
 
 /// Sums over sockets that are not kept one by one.
@@ -133,16 +155,7 @@ impl Sockets {
     fn take(&mut self, cookie: u64, record: &SocketRecord) -> u64 {
         let looks = self.looks;
         let socket = Socket::of(cookie, record);
-        let tracked = self.live.entry(cookie).or_insert_with(|| Tracked {
-            first: if socket.is_from_start { State::beginning() } else { socket.state },
-            socket: socket.clone(),
-            first_look: looks,
-            last_look: 0,
-            history: None,
-            stalls: Stalls::default(),
-            ages: None,
-            drops: BTreeMap::new(),
-        });
+        let tracked = self.live.entry(cookie).or_insert_with(|| Tracked::beginning(socket.clone(), looks));
         let is_read = socket.state.at_ns != tracked.socket.state.at_ns || tracked.last_look == 0;
         tracked.socket = socket;
         if record.look == looks {
@@ -152,8 +165,10 @@ impl Sockets {
         if is_read && tracked.socket.addresses.state != TCP_LISTEN {
             let state = &tracked.socket.state;
             tracked.stalls.see(state);
-            let has_queue =
-                state.receive_queue.unwrap_or_default() + state.send_queue.unwrap_or_default() > 0;
+            let unsent = state.send_queue.unwrap_or_default();
+            tracked.send_most = tracked.send_most.max(unsent);
+            tracked.zero_windows += u64::from(unsent > 0 && state.peer_window == Some(0));
+            let has_queue = state.receive_queue.unwrap_or_default() + unsent > 0;
             if tracked.history.is_none() && has_queue && self.histories < MOST_HISTORIES {
                 self.histories += 1;
                 tracked.history = Some(History::beginning(tracked.first_look));
@@ -249,7 +264,13 @@ impl Sockets {
         Ok((Counter::ENTRIES, self.probes.counters()?))
     }
 
+    /// The descriptors of its own maps.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.probes.maps()
+    }
+
     /// Instructions that the verifier has looked at, by program.
+    #[cfg(feature = "lab")]
     pub(crate) fn verified(&self) -> Vec<(&'static str, u32)> {
         self.probes.verified()
     }

@@ -12,10 +12,9 @@ use super::{
     lines::{Line, Lines, What},
     operations::Operation,
     rules,
-    turns::{Turns, regular},
 };
 use crate::{
-    io_tools::Label,
+    io_tools::{Label, Turns, regular},
     observe::io::{Alive, Moment},
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     stats::period::{self, Period, Phase, Verdict},

@@ -8,7 +8,6 @@ mod operations;
 mod rules;
 mod tables;
 mod tool;
-mod turns;
 mod waits;
 
 use crate::{

@@ -40,6 +40,10 @@ pub(super) enum By {
     Thread,
     /// An operation.
     Operation,
+    /// What waits in queues and was dropped, by service.
+    Queue,
+    /// Round trips, retransmissions and connects of TCP, by service.
+    Tcp,
 }
 
 /// What a run is asked to do.

@@ -47,13 +47,53 @@ pub(super) const PEERS: [Described; 2] = [
     ("open", "Open", Unit::Count, Role::Gauge, true),
 ];
 
-pub(super) const CONNECTIONS: [Described; 6] = [
+pub(super) const CONNECTIONS: [Described; 11] = [
     ("state", "State", Unit::None, Role::Label, true),
     ("age_ns", "Age", Unit::Nanos, Role::Gauge, true),
     ("idle_ns", "Idle", Unit::Nanos, Role::Gauge, true),
     ("answers", "Answers", Unit::Count, Role::Sum, false),
     ("answer_mean_ns", "Mean answer", Unit::Nanos, Role::Gauge, true),
     ("answer_max_ns", "Longest", Unit::Nanos, Role::Max, true),
+    ("receive_queue", "To read", Unit::Bytes, Role::Gauge, false),
+    ("send_queue", "Unsent", Unit::Bytes, Role::Gauge, false),
+    ("rtt_ns", "RTT", Unit::Nanos, Role::Gauge, false),
+    ("retransmits", "Resent", Unit::Count, Role::Gauge, false),
+    ("dropped", "Dropped", Unit::Count, Role::Gauge, false),
+];
+
+/// Queues and drops. Those of a socket that listens have connections in them.
+pub(super) const QUEUES: [Described; 14] = [
+    ("open", "Open", Unit::Count, Role::Gauge, true),
+    ("receive_queue", "To read", Unit::Bytes, Role::Gauge, true),
+    ("receive_queue_max", "Fullest", Unit::Bytes, Role::Max, true),
+    ("send_queue", "Unsent", Unit::Bytes, Role::Gauge, true),
+    ("send_queue_max", "Fullest", Unit::Bytes, Role::Max, true),
+    ("dropped", "Dropped", Unit::Count, Role::Sum, true),
+    ("drop_reasons", "Why packets were dropped", Unit::None, Role::Label, false),
+    ("age_ns", "Age", Unit::Nanos, Role::Gauge, true),
+    ("backlog", "Waiting", Unit::Count, Role::Gauge, false),
+    ("backlog_max", "Most waiting", Unit::Count, Role::Max, false),
+    ("backlog_limit", "May wait", Unit::Count, Role::Max, false),
+    ("not_taken", "Not taken", Unit::Count, Role::Sum, true),
+    ("receive_over_time", "To read over time", Unit::Bytes, Role::Gauge, false),
+    ("send_over_time", "Unsent over time", Unit::Bytes, Role::Gauge, false),
+];
+
+/// What only TCP has.
+pub(super) const TCP: [Described; 13] = [
+    ("connections", "Conns", Unit::Count, Role::Sum, true),
+    ("rtt_ns", "RTT", Unit::Nanos, Role::Gauge, true),
+    ("rtt_min_ns", "Least", Unit::Nanos, Role::Gauge, true),
+    ("retransmits", "Resent", Unit::Count, Role::Sum, true),
+    ("segments", "Segments", Unit::Count, Role::Sum, false),
+    ("retransmitted", "Resent", Unit::Ratio, Role::Gauge, false),
+    ("zero_windows", "No window", Unit::Count, Role::Sum, false),
+    ("resets_received", "Resets in", Unit::Count, Role::Sum, true),
+    ("resets_sent", "Resets out", Unit::Count, Role::Sum, true),
+    ("attempts", "Connects", Unit::Count, Role::Sum, false),
+    ("refused", "Refused", Unit::Count, Role::Sum, true),
+    ("timed_out", "Timed out", Unit::Count, Role::Sum, true),
+    ("connect_ns", "Connect", Unit::Nanos, Role::Gauge, true),
 ];
 
 /// Sums over operations.
@@ -68,6 +108,8 @@ pub(super) const SUMS: [Described; 9] = [
     ("not_ready", "Not ready", Unit::Count, Role::Sum, true),
     ("errors", "Errors", Unit::Count, Role::Sum, true),
 ];
+
+pub(super) const FUNCTION: [Described; 1] = [("function", "Called from", Unit::None, Role::Label, true)];
 
 pub(super) const OVER_TIME: [Described; 3] = [
     ("over_time", "Over time", Unit::PerSecond, Role::Gauge, true),

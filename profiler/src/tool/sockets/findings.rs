@@ -1,5 +1,8 @@
 //! Findings: what was sent and received, and what is wrong with it. Every threshold is a constant here; `docs/sockets.md` gives the reasons.
 
+mod calls;
+mod states;
+
 use std::time::Duration;
 
 use profiler_common::{
@@ -11,11 +14,16 @@ use super::{
     lines::{Line, Lines, What},
     operations::Operation,
     rules,
+    states::ByService,
 };
 use crate::{
     io_tools::Label,
-    observe::io::{Alive, HeldBack},
+    observe::{
+        files::Files,
+        io::{Alive, HeldBack},
+    },
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
+    text::Text,
     units,
 };
 
@@ -23,7 +31,11 @@ use crate::{
 const ANSWERS_PER_TURN: f64 = 10.0;
 /// which take at least this long together,
 const ANSWERS_NS_PER_TURN: f64 = 2e6;
-/// in at least this many turns.
+/// or if there are so many that they would take long with a service that is farther away: this many,
+const MANY_ANSWERS_PER_TURN: f64 = 20.0;
+/// which take at least this long together.
+const MANY_ANSWERS_NS_PER_TURN: f64 = 0.5e6;
+/// Both in at least this many turns.
 const LEAST_TURNS: u64 = 5;
 /// Sends are held back if at least this many answers came after the time of a delayed acknowledgement,
 const LEAST_DELAYED: u64 = 20;
@@ -44,10 +56,17 @@ const STORM_PER_S: f64 = 100.0;
 /// What findings are made from.
 pub(super) struct Facts<'a> {
     pub(super) lines: &'a Lines,
+    pub(super) sockets: &'a ByService<'a>,
+    /// Names of peers.
+    pub(super) files: &'a Files,
     /// Threads that have not ended.
     pub(super) alive: &'a [Alive],
     /// The row of a service.
     pub(super) row: &'a dyn Fn(&What) -> Vec<RowRef>,
+    /// The row of an operation on a service, and that of the service.
+    pub(super) rows: &'a dyn Fn(&What, Operation) -> Vec<RowRef>,
+    /// The function that does an operation on a service most often, if that is known.
+    pub(super) function: &'a dyn Fn(&What, Operation) -> Option<Text>,
     pub(super) length: Duration,
 }
 
@@ -59,13 +78,15 @@ impl Facts<'_> {
 
 /// All findings, the most important first.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        facts.alive.iter().filter_map(|thread| one_after_another(facts, thread)).collect();
+    let mut findings = states::findings(facts);
+    let in_turns = facts.alive.iter().filter_map(|thread| one_after_another(facts, thread));
+    findings.extend(in_turns);
     for (what, line) in facts.lines {
         findings.extend(held_back(facts, what, line));
         findings.extend(not_reused(facts, what, line));
         findings.extend(storm(facts, what, line));
     }
+    findings.extend(calls::findings(facts));
     findings.sort_by_key(|finding| finding.severity != Severity::Problem);
     findings.push(traffic(facts));
     findings
@@ -79,13 +100,25 @@ fn name(of: &What) -> Phrase {
     }
 }
 
+/// Where an operation on a service is called from, as the end of a sentence; only its point if that is not known.
+fn called_from(facts: &Facts<'_>, what: &What, operation: Operation) -> Vec<Phrase> {
+    match (facts.function)(what, operation) {
+        Some(function) => {
+            vec![Phrase::plain(", in "), Phrase::Name(function), Phrase::plain(".")]
+        }
+        None => vec![Phrase::plain(".")],
+    }
+}
+
 /// A thread waits for many answers in each of its turns, for one at a time.
 fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
     let of = |place: usize| thread.own.get(place).copied().unwrap_or_default();
     let turns = of(TURNS);
     let per_turn = |count: u64| count as f64 / turns.max(1) as f64;
     let (answers, took_ns) = (per_turn(of(TURN_ANSWERS)), per_turn(of(TURN_ANSWERS_NS)));
-    if turns < LEAST_TURNS || answers < ANSWERS_PER_TURN || took_ns < ANSWERS_NS_PER_TURN {
+    let take_long = answers >= ANSWERS_PER_TURN && took_ns >= ANSWERS_NS_PER_TURN;
+    let are_many = answers >= MANY_ANSWERS_PER_TURN && took_ns >= MANY_ANSWERS_NS_PER_TURN;
+    if turns < LEAST_TURNS || !(take_long || are_many) {
         return None;
     }
     let of_thread = |line: &Line| {
@@ -96,7 +129,7 @@ fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
         .iter()
         .filter(|(what, line)| what.space == thread.space && of_thread(line) > 0)
         .max_by_key(|(_, line)| of_thread(line))?;
-    let sentence = vec![
+    let mut sentence = vec![
         Phrase::plain("Thread "),
         Phrase::Name(thread.name.clone()),
         Phrase::Plain(format!(
@@ -106,10 +139,11 @@ fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
             units::nanos(took_ns),
         )),
         name(what),
-        Phrase::plain(". Ask for all of it at once."),
     ];
+    sentence.extend(called_from(facts, what, Operation::Send));
+    sentence.push(Phrase::plain(" Ask for all of it at once."));
     let finding = Finding::new(rules::ROUND_TRIPS, Severity::Problem, sentence)
-        .on((facts.row)(what))
+        .on((facts.rows)(what, Operation::Send))
         .because("turns", Unit::Count, Value::Exact(turns))
         .because("answers", Unit::Count, Value::Exact(of(TURN_ANSWERS)))
         .because("answers_ns", Unit::Nanos, Value::Exact(of(TURN_ANSWERS_NS)))
@@ -124,20 +158,22 @@ fn held_back(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
     if delayed < LEAST_DELAYED || share < DELAYED_SHARE || delayed < DELAYED_FOR_ONE_BESIDE * beside {
         return None;
     }
-    let sentence = vec![
+    let mut sentence = vec![
         Phrase::plain("Small sends on "),
         name(what),
         Phrase::Plain(format!(
-            " are held back: {} of {} answers to several sends in a row came {} to {} later: the peer delays its \
-             acknowledgement for so long. Send at once what belongs together, or set TCP_NODELAY.",
+            " are held back: {} of {} answers to several sends in a row came {} to {} later, because the peer delays its \
+             acknowledgement for so long",
             units::count(delayed as f64),
             units::count(all as f64),
             units::nanos(DELAYED_NS as f64),
             units::nanos(DELAYED_END_NS as f64),
         )),
     ];
+    sentence.extend(called_from(facts, what, Operation::Send));
+    sentence.push(Phrase::plain(" Send at once what belongs together, or set TCP_NODELAY."));
     let finding = Finding::new(rules::HELD_BACK, Severity::Problem, sentence)
-        .on((facts.row)(what))
+        .on((facts.rows)(what, Operation::Send))
         .because("delayed", Unit::Count, Value::Exact(delayed))
         .because("after_several_sends", Unit::Count, Value::Exact(all))
         .because("beside", Unit::Count, Value::Exact(beside));

@@ -9,7 +9,7 @@ use crate::{
     io_tools::Label,
     observe::{
         files::Files,
-        io::{Connection, Connections, Counted, Lives, Sum},
+        io::{Connection, Connections, Counted, Lives, Samples, Sum},
     },
     text::Text,
 };
@@ -94,6 +94,21 @@ impl Line {
         }
         counts.into_iter().max_by_key(|(_, count)| *count).map(|(thread, _)| thread)
     }
+}
+
+/// The stack from which an operation on a service is called most often, by its number.
+pub(super) type Callers = BTreeMap<(What, Operation), u32>;
+
+/// Finds them. `service`: the label of the service of a number.
+pub(super) fn callers(samples: &Samples, service: impl Fn(u32) -> Label) -> Callers {
+    let mut counts: BTreeMap<(What, Operation), BTreeMap<u32, u64>> = BTreeMap::new();
+    for (((space, number, operation), stack), (count, _)) in &samples.stacks {
+        let Some(operation) = Operation::of_number(*operation) else { continue };
+        let what = What { space: *space, service: service(*number) };
+        *counts.entry((what, operation)).or_default().entry(*stack).or_default() += count;
+    }
+    let most = |stacks: BTreeMap<u32, u64>| stacks.into_iter().max_by_key(|(_, count)| *count);
+    counts.into_iter().filter_map(|(key, stacks)| Some((key, most(stacks)?.0))).collect()
 }
 
 /// All of them.

@@ -6,6 +6,8 @@ mod findings;
 mod lines;
 mod operations;
 mod rules;
+mod standing;
+mod states;
 mod tables;
 mod tool;
 
@@ -27,6 +29,7 @@ pub(crate) const ABOUT: About = About {
         "every send, receive, accept, connect and close on sockets of TCP, UDP and Unix, by port, path or remote address",
         "how long answers take: from the last byte sent to the first byte back, and from a request to its answer",
         "connections: how many, with whom, how long they lived, and what each has moved",
+        "queues, dropped datagrams, retransmissions, resets and round-trip times, and how old data was when it was read",
     ],
     cannot_see: &[
         "what is inside of TLS",

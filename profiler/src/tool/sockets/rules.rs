@@ -24,6 +24,22 @@ pub(super) const HELD_BACK: &str = "sockets.held_back";
 pub(super) const NOT_REUSED: &str = "sockets.not_reused";
 /// Many clients connect, and soon leave again.
 pub(super) const STORM: &str = "sockets.connection_storm";
+/// Datagrams found no room in a receive buffer.
+pub(super) const OVERRUNS: &str = "sockets.overruns";
+/// A peer does not take what is sent to it.
+pub(super) const SLOW_READER: &str = "sockets.slow_reader";
+/// Connections were not taken, because too many waited to be accepted.
+pub(super) const NOT_TAKEN: &str = "sockets.not_taken";
+/// Many segments of TCP were sent again.
+pub(super) const SENT_AGAIN: &str = "sockets.sent_again";
+/// Connects were refused or not answered.
+pub(super) const FAILED_CONNECTS: &str = "sockets.failed_connects";
+/// A thread receives again and again, and finds nothing.
+pub(super) const POLLS: &str = "sockets.polls";
+/// A thread sends many small messages in each turn.
+pub(super) const SMALL_SENDS: &str = "sockets.small_sends";
+/// Some answers take far longer than others.
+pub(super) const LATE_ANSWERS: &str = "sockets.late_answers";
 
 /// What is said about targets that are not what the user meant.
 pub(super) const TERMS: Terms = Terms {
@@ -41,7 +57,7 @@ pub(super) const TERMS: Terms = Terms {
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 11] = [
+pub(super) const ALL: [&str; 19] = [
     TRAFFIC,
     NOTHING_SEEN,
     HALTED,
@@ -53,4 +69,12 @@ pub(super) const ALL: [&str; 11] = [
     HELD_BACK,
     NOT_REUSED,
     STORM,
+    OVERRUNS,
+    SLOW_READER,
+    NOT_TAKEN,
+    SENT_AGAIN,
+    FAILED_CONNECTS,
+    POLLS,
+    SMALL_SENDS,
+    LATE_ANSWERS,
 ];

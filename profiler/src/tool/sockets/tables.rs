@@ -1,14 +1,16 @@
 //! The tables: by service, by peer, by connection, by thread, by operation, and single slow operations.
 
 mod peers;
+mod states;
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     args::Options,
     columns::{self, SERVICE, TRAFFIC},
-    lines::{self, Line, Lines, What, lines},
+    lines::{self, Callers, Line, Lines, What, lines},
     operations::Operation,
+    states::{ByService, States},
 };
 use crate::{
     io_tools::{Label, OPERATION, Stacks, THREAD, Tabled, named},
@@ -21,6 +23,9 @@ use crate::{
     units,
 };
 
+/// The place of the table of operations by service.
+const CALLERS: usize = 7;
+
 /// What the tables are made from.
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
@@ -28,6 +33,7 @@ pub(super) struct Given<'a> {
     pub(super) samples: &'a Samples,
     pub(super) seconds: &'a Seconds,
     pub(super) connections: &'a Connections,
+    pub(super) states: &'a States,
     pub(super) options: &'a Options,
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
     pub(super) now_ns: u64,
@@ -38,27 +44,43 @@ pub(super) struct Tables<'a> {
     tabled: Tabled<'a>,
     given: Given<'a>,
     stacks: Stacks,
+    callers: Callers,
     pub(super) lines: Lines,
+    pub(super) sockets: ByService<'a>,
     /// What has rows in the table of services, in its order.
     order: Vec<What>,
+}
+
+fn named_function(name: Option<&Text>) -> Value {
+    name.map_or_else(|| Value::Unknown("no stack was taken".to_owned()), |name| Value::Name(name.clone()))
 }
 
 impl<'a> Tables<'a> {
     /// Gathers what they are made from, and adds the stacks to the part.
     pub(super) fn new(on: &'a Observation<'a>, given: Given<'a>, part: &mut Part) -> Tables<'a> {
-        let Given { counted, connections, samples, .. } = given;
+        let Given { counted, connections, samples, states, .. } = given;
         let mut lines = lines(counted, connections, |number| lines::Described::of(&on.files, number));
         lines.retain(|what, _| !on.left_out.contains(&what.space));
         let mut order: Vec<What> = lines.keys().cloned().collect();
         order.sort_by_key(|what| Reverse(lines.get(what).map(|line| (line.messages(), line.bytes()))));
         let stacks = Stacks::of(on, samples, part);
-        Tables { tabled: Tabled::new(on), given, stacks, lines, order }
+        let callers = lines::callers(samples, |number| lines::Described::of(&on.files, number).service);
+        let sockets = states.by_service(on, connections);
+        Tables { tabled: Tabled::new(on), given, stacks, callers, lines, sockets, order }
     }
 
     /// All tables, starting with the one that was asked for.
     pub(super) fn sections(&self) -> Vec<Section> {
-        let mut sections =
-            vec![self.services(), self.peers(), self.connections(), self.threads(), self.operations()];
+        let mut sections = vec![
+            self.services(),
+            self.peers(),
+            self.connections(),
+            self.threads(),
+            self.operations(),
+            self.queues(),
+            self.tcp(),
+            self.callers(),
+        ];
         let first = self.given.options.by as usize;
         for (index, section) in sections.iter_mut().enumerate() {
             section.detail = index != first;
@@ -75,6 +97,40 @@ impl<'a> Tables<'a> {
         let section = self.given.options.by as usize;
         let row = self.order.iter().position(|of| of == what);
         row.map(|row| RowRef { section, row }).into_iter().collect()
+    }
+
+    /// The row of an operation on a service, which has its stack, and that of the service.
+    pub(super) fn rows(&self, what: &What, operation: Operation) -> Vec<RowRef> {
+        let row = self.pairs().position(|(of, other, _)| of == what && other == operation);
+        let of_operation = row.map(|row| RowRef { section: CALLERS, row });
+        of_operation.into_iter().chain(self.row(what)).collect()
+    }
+
+    /// Services with the operations on them.
+    fn pairs(&self) -> impl Iterator<Item = (&What, Operation, &Sum)> {
+        let of = |what| Some((what, self.lines.get(what)?));
+        let lines = self.order.iter().filter_map(of);
+        lines.flat_map(|(what, line)| line.operations.iter().map(move |(of, sum)| (what, *of, sum)))
+    }
+
+    /// Where operations on services are called from.
+    fn callers(&self) -> Section {
+        let rows = self.pairs().map(|(what, operation, sum)| {
+            let stack = self.callers.get(&(what.clone(), operation)).copied();
+            let mut cells = self.tabled.whose(what.space);
+            cells.extend([what.service.value(), Value::Word(operation.name().to_owned())]);
+            cells.extend(self.sums(sum));
+            cells.push(named_function(self.stacks.name(stack)));
+            Row { cells, stacks: self.stacks.reference(stack), severity: None }
+        });
+        let columns = [&columns::SUMS[..], &columns::FUNCTION].concat();
+        let title = "Operations by service, and where they are called from";
+        self.tabled.section("callers", title, &[SERVICE, OPERATION], rows.collect(), &columns)
+    }
+
+    /// The function that does an operation on a service most often.
+    pub(super) fn function(&self, what: &What, operation: Operation) -> Option<&Text> {
+        self.stacks.name(self.callers.get(&(what.clone(), operation)).copied())
     }
 
     fn traffic(&self, received: [u64; 2], sent: [u64; 2]) -> Vec<Value> {

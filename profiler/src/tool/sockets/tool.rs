@@ -10,6 +10,7 @@ use super::{
     findings::{self, Facts},
     operations::{self, Operation},
     rules,
+    states::States,
     tables::{Given, Tables},
 };
 use crate::{
@@ -65,6 +66,7 @@ pub(super) struct Sockets {
     options: Options,
     base: Base,
     connections: Connections,
+    states: States,
 }
 
 impl Sockets {
@@ -75,7 +77,8 @@ impl Sockets {
             max_stacks: settings.max_stacks,
             ..Limits::default()
         };
-        Sockets { options, base: Base::new(&SHAPE, limits), connections: Connections::default() }
+        let base = Base::new(&SHAPE, limits);
+        Sockets { options, base, connections: Connections::default(), states: States::default() }
     }
 }
 
@@ -96,16 +99,20 @@ impl Tool for Sockets {
         self.base.admit(spaces, settings, cost)
     }
 
-    fn attach(&mut self, space: &mut Space, _: &Ground, _: &Modules) -> Result<()> {
+    fn attach(&mut self, space: &mut Space, ground: &Ground, _: &Modules) -> Result<()> {
         announce_served_ports(self.base.probes()?, space.process.pid())?;
-        self.base.attach_once()
+        self.base.attach_once()?;
+        self.states.attach_once(ground);
+        self.states.begin(space.process.pid());
+        Ok(())
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
         if self.options.show_peers {
             on.files.show_peers();
         }
-        self.base.attached(on)
+        self.base.attached(on)?;
+        self.states.look(on.living())
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
@@ -115,6 +122,7 @@ impl Tool for Sockets {
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
         self.base.look(on)?;
+        self.states.look(on.living())?;
         self.connections.look(self.base.probes()?)
     }
 
@@ -128,7 +136,11 @@ impl Tool for Sockets {
     }
 
     fn counts(&self) -> Result<Counts> {
-        self.base.counts::<Counter>()
+        let mut counts = self.base.counts::<Counter>()?;
+        let [hits, lost] = self.states.counts()?;
+        counts.hits += hits;
+        counts.lost += lost;
+        Ok(counts)
     }
 
     fn reading(&self, _: bool) -> Result<Reading> {
@@ -136,12 +148,19 @@ impl Tool for Sockets {
     }
 
     fn maps(&self) -> Box<dyn Iterator<Item = BorrowedFd<'_>> + '_> {
-        self.base.maps()
+        Box::new(self.base.maps().chain(self.states.maps()))
+    }
+
+    fn closing(&mut self) {
+        if let Err(error) = self.states.look_again() {
+            tracing::debug!("no last look at sockets: {error}");
+        }
     }
 
     fn take_first(&mut self, space: Option<u16>) -> Vec<Links> {
         if space.is_none() {
             self.base.close();
+            self.states.close();
         }
         Vec::new()
     }
@@ -149,6 +168,7 @@ impl Tool for Sockets {
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
         self.base.snapshot::<Counter>(on)?;
         self.connections.read(self.base.probes()?)?;
+        self.states.read()?;
         self.connections.compare(on.living());
         Ok(())
     }
@@ -160,15 +180,21 @@ impl Tool for Sockets {
             samples: &self.base.samples,
             seconds: &self.base.seconds,
             connections: &self.connections,
+            states: &self.states,
             options: &self.options,
             now_ns,
         };
+        self.states.account(&mut part);
         let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
         let facts = Facts {
             lines: &tables.lines,
+            sockets: &tables.sockets,
+            files: &on.files,
             alive: &counted.alive,
             row: &|what| tables.row(what),
+            rows: &|what, operation| tables.rows(what, operation),
+            function: &|what, operation| tables.function(what, operation).cloned(),
             length: on.lasted(),
         };
         let rules = (rules::INCOMPLETE, &rules::TERMS);

@@ -1,9 +1,14 @@
-use crate::{
-    observe::io::{Lives, Sum},
-    text::Text,
-};
+mod of_calls;
+mod of_states;
 
 use super::*;
+use crate::{
+    observe::{
+        io::{Lives, Sum},
+        socket_state::{State, Tracked},
+    },
+    text::Text,
+};
 
 const LENGTH: Duration = Duration::from_secs(10);
 const NAME: &str = "tcp to 10.0.0.5:5432";
@@ -14,13 +19,30 @@ fn sum(count: u64) -> Sum {
 
 /// The rules that are found on one service with these threads.
 fn rules_of(line: Line, alive: &[Alive]) -> Vec<String> {
+    found(line, &[], alive).into_iter().map(|(rule, _)| rule).collect()
+}
+
+/// The rules and sentences that are found on one service with these sockets and threads.
+fn found(line: Line, tracked: &[&Tracked], alive: &[Alive]) -> Vec<(String, String)> {
     let what = What { space: 0, service: Label::Known(Text::from(NAME)) };
+    let sockets = ByService::from([(what.clone(), tracked.to_vec())]);
     let lines = Lines::from([(what, line)]);
-    let facts = Facts { lines: &lines, alive, row: &|_| vec![RowRef { section: 0, row: 0 }], length: LENGTH };
+    let files = Files::default();
+    let facts = Facts {
+        lines: &lines,
+        sockets: &sockets,
+        files: &files,
+        alive,
+        row: &|_| vec![RowRef { section: 0, row: 0 }],
+        rows: &|_, _| vec![RowRef { section: 0, row: 0 }],
+        function: &|_, _| None,
+        length: LENGTH,
+    };
     let found = findings(&facts);
     assert_eq!(found.last().unwrap().rule, rules::TRAFFIC, "it comes last");
     assert!(found.iter().all(|finding| rules::ALL.contains(&&*finding.rule) && !finding.rows.is_empty()));
-    found.iter().take(found.len() - 1).map(|finding| finding.rule.to_string()).collect()
+    let words = |finding: &Finding| (finding.rule.to_string(), finding.text.to_string());
+    found.iter().take(found.len() - 1).map(words).collect()
 }
 
 /// A thread that was in so many turns, with so many answers in each, of this length.
@@ -56,6 +78,12 @@ fn many_round_trips_in_a_turn_are_found() {
     assert!(of(5, 9, 300_000).is_empty(), "few");
     assert!(of(5, 10, 190_000).is_empty(), "a cache on this machine answers fast");
     assert!(rules_of(asked_by("other"), &[thread(5, 10, 200_000)]).is_empty(), "no service is known");
+    assert_eq!(
+        of(5, 20, 25_000),
+        [rules::ROUND_TRIPS],
+        "they would take long with a service that is farther away"
+    );
+    assert!(of(5, 20, 24_000).is_empty() && of(5, 19, 100_000).is_empty());
 }
 
 fn held(all: u64, delayed: u64, beside: u64) -> Line {

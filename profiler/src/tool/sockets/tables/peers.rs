@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::Tables;
+use super::{Tables, states};
 use crate::{
     io_tools::Label,
     observe::io::Connection,
@@ -52,6 +52,7 @@ impl Tables<'_> {
         all.sort_by_key(|of| Reverse((of.received_bytes + of.sent_bytes, of.used_ns)));
         let left_out = all.len().saturating_sub(MOST_CONNECTIONS);
         all.truncate(MOST_CONNECTIONS);
+        let states = self.given.states.by_inode();
         let rows = all.into_iter().map(|of| {
             let mut cells = self.tabled.whose(of.space);
             let peer = self.tabled.on.files.peer(&of.addresses);
@@ -75,6 +76,7 @@ impl Tables<'_> {
                 },
                 Value::Exact(of.longest_turn_ns),
             ]);
+            cells.extend(states::of_connection(states.get(&of.inode)));
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let columns = [&TRAFFIC[..], &columns::CONNECTIONS].concat();

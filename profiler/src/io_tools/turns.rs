@@ -15,15 +15,15 @@ const LEAST_TURNS: u32 = 5;
 
 /// The turns of a thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     /// Their usual length, in nanoseconds: within a factor of two.
-    pub(super) usual_ns: u64,
+    pub(crate) usual_ns: u64,
     /// How many there were.
-    pub(super) count: u32,
+    pub(crate) count: u32,
 }
 
 /// The turns of a thread that works in regular ones. `turns`: how many there were, by power of two of nanoseconds.
-pub(super) fn regular(turns: &[u32; TURN_BUCKETS], observed: Duration) -> Option<Turns> {
+pub(crate) fn regular(turns: &[u32; TURN_BUCKETS], observed: Duration) -> Option<Turns> {
     let all: u64 = turns.iter().map(|count| u64::from(*count)).sum();
     let (at, pair) = turns
         .windows(2)

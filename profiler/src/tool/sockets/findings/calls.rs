@@ -1,0 +1,149 @@
+//! Calls that are far more than the work needs: small sends, and receives that find nothing.
+
+use super::{Facts, called_from, name};
+use crate::{
+    io_tools::regular,
+    observe::io::{Alive, Sum},
+    report::{Finding, Phrase, Severity, Unit, Value},
+    text::Text,
+    tool::sockets::{
+        lines::{Line, What},
+        operations::Operation,
+        rules,
+    },
+    units,
+};
+
+/// A thread polls if it does at least this many receives per second that find nothing,
+const EMPTY_PER_S: f64 = 1_000.0;
+/// which are at least this share of its receives.
+const EMPTY_SHARE: f64 = 0.9;
+/// A thread sends too small messages if there are at least this many in each of its turns,
+const SENDS_PER_TURN: f64 = 100.0;
+/// with no more than this many bytes on average,
+const SMALL_BYTES: f64 = 100.0;
+/// which take at least this long together, in nanoseconds.
+const SENDS_NS_PER_TURN: f64 = 1e6;
+/// An answer is late if it takes at least this long, in nanoseconds,
+const LATE_NS: f64 = 50e6;
+/// and this many times the median.
+const LATE_RATIO: f64 = 20.0;
+/// Late answers are reported if there are at least this many,
+const LEAST_LATE: u64 = 3;
+/// and at least this share of all.
+const LATE_SHARE: f64 = 0.01;
+
+/// The findings of all services.
+pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (what, line) in facts.lines {
+        for ((operation, thread), sum) in &line.threads {
+            match operation {
+                Operation::Receive => findings.extend(polls(facts, what, thread, sum)),
+                Operation::Send => findings.extend(small_sends(facts, what, thread, sum)),
+                _ => {}
+            }
+        }
+        findings.extend(late_answers(facts, what, line));
+    }
+    findings
+}
+
+/// A thread asks a socket again and again whether there is something.
+fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Finding> {
+    let share = sum.not_ready as f64 / sum.count.max(1) as f64;
+    if facts.per_s(sum.not_ready) < EMPTY_PER_S || share < EMPTY_SHARE {
+        return None;
+    }
+    let mut sentence = vec![
+        Phrase::plain("Thread "),
+        Phrase::Name(thread.clone()),
+        Phrase::plain(" asks "),
+        name(what),
+        Phrase::Plain(format!(
+            " without a pause: {} receives per second, {} of which find nothing",
+            units::count(facts.per_s(sum.count)),
+            units::percent(share)
+        )),
+    ];
+    sentence.extend(called_from(facts, what, Operation::Receive));
+    sentence.push(Phrase::plain(" Let it wait (epoll, poll) until there is something."));
+    let finding = Finding::new(rules::POLLS, Severity::Problem, sentence)
+        .on((facts.rows)(what, Operation::Receive))
+        .because("receives", Unit::Count, Value::Exact(sum.count))
+        .because("not_ready", Unit::Count, Value::Exact(sum.not_ready));
+    Some(finding)
+}
+
+/// A thread sends many small messages in each of its turns.
+fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Finding> {
+    let of = |of: &&Alive| of.space == what.space && of.name == *thread;
+    let turns = facts.alive.iter().filter(of).find_map(|of| regular(&of.turns, facts.length))?.count;
+    let per_turn = |count: u64| count as f64 / f64::from(turns.max(1));
+    let (sends, took_ns) = (per_turn(sum.messages), per_turn(sum.total_ns));
+    let bytes = sum.bytes as f64 / sum.messages.max(1) as f64;
+    if sends < SENDS_PER_TURN || bytes > SMALL_BYTES || took_ns < SENDS_NS_PER_TURN {
+        return None;
+    }
+    let mut sentence = vec![
+        Phrase::plain("Thread "),
+        Phrase::Name(thread.clone()),
+        Phrase::Plain(format!(
+            " sends {} small messages ({} on average) in each of its turns, which takes {}, on ",
+            units::count(sends),
+            units::bytes(bytes.round()),
+            units::nanos(took_ns)
+        )),
+        name(what),
+    ];
+    sentence.extend(called_from(facts, what, Operation::Send));
+    sentence.push(Phrase::plain(" Send at once what goes to the same peer."));
+    let finding = Finding::new(rules::SMALL_SENDS, Severity::Problem, sentence)
+        .on((facts.rows)(what, Operation::Send))
+        .because("turns", Unit::Count, Value::Exact(turns.into()))
+        .because("sent", Unit::Count, Value::Exact(sum.messages))
+        .because("sent_bytes", Unit::Bytes, Value::Exact(sum.bytes))
+        .because("sends_ns", Unit::Nanos, Value::Exact(sum.total_ns));
+    Some(finding)
+}
+
+/// Some answers of a service that is called take far longer than others.
+fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
+    let answers = line.of(Operation::TurnAround);
+    let durations = answers.durations()?;
+    let usual_ns = durations.quantile(0.5)?.middle();
+    let late_ns = LATE_NS.max(LATE_RATIO * usual_ns);
+    let late = durations.at_least(late_ns as u64);
+    let share = late as f64 / answers.count.max(1) as f64;
+    if late < LEAST_LATE || share < LATE_SHARE {
+        return None;
+    }
+    let thread = line.threads.iter().filter(|((operation, _), _)| *operation == Operation::TurnAround);
+    let thread = thread.max_by_key(|(_, sum)| sum.total_ns).map(|((_, thread), _)| thread.clone());
+    let mut sentence = vec![
+        Phrase::plain("Some answers of "),
+        name(what),
+        Phrase::Plain(format!(
+            " take far longer than others: {} of {} take {} or more, half of them at most {}",
+            units::count(late as f64),
+            units::count(answers.count as f64),
+            units::nanos(late_ns),
+            units::nanos(usual_ns)
+        )),
+    ];
+    match thread {
+        Some(thread) => sentence.extend([
+            Phrase::plain("; thread "),
+            Phrase::Name(thread),
+            Phrase::Plain(format!(" waited {} for all of them.", units::nanos(answers.total_ns as f64))),
+        ]),
+        None => sentence.push(Phrase::plain(".")),
+    }
+    let finding = Finding::new(rules::LATE_ANSWERS, Severity::Problem, sentence)
+        .on((facts.rows)(what, Operation::TurnAround))
+        .because("late", Unit::Count, Value::Exact(late))
+        .because("answers", Unit::Count, Value::Exact(answers.count))
+        .because("answers_ns", Unit::Nanos, Value::Exact(answers.total_ns))
+        .because("answer_max_ns", Unit::Nanos, Value::Exact(answers.max_ns));
+    Some(finding)
+}

@@ -1,0 +1,61 @@
+//! Findings of calls.
+
+use profiler_common::io::TURN_BUCKETS;
+
+use super::*;
+use crate::stats::Histogram;
+
+/// What a thread has done with one service in the time of the observation.
+fn done(operation: Operation, sum: Sum) -> Line {
+    Line { threads: [((operation, Text::from("tick")), sum)].into(), ..Line::default() }
+}
+
+#[test]
+fn a_thread_that_receives_nothing_all_the_time_is_found() {
+    let of = |count, not_ready| {
+        rules_of(done(Operation::Receive, Sum { count, not_ready, ..Sum::default() }), &[])
+    };
+    assert_eq!(of(11_000, 10_000), [rules::POLLS]);
+    assert!(of(11_000, 9_999).is_empty(), "less than 1,000 per second");
+    assert!(of(11_200, 10_000).is_empty(), "many find something");
+}
+
+/// A thread with so many turns of 50 ms.
+fn turning(turns: u32) -> Alive {
+    let mut of = thread(0, 0, 0);
+    let mut lengths = [0; TURN_BUCKETS];
+    lengths[50_000_000u64.ilog2() as usize] = turns;
+    of.turns = lengths;
+    of
+}
+
+#[test]
+fn many_small_sends_in_each_turn_are_found() {
+    let of = |messages, bytes, total_ns, turns| {
+        let sum = Sum { count: messages, messages, bytes, total_ns, ..Sum::default() };
+        rules_of(done(Operation::Send, sum), &[turning(turns)])
+    };
+    assert_eq!(of(20_000, 640_000, 200_000_000, 200), [rules::SMALL_SENDS]);
+    assert!(of(19_999, 640_000, 200_000_000, 200).is_empty(), "fewer than 100 in a turn");
+    assert!(of(20_000, 2_000_001, 200_000_000, 200).is_empty(), "they are no longer small");
+    assert!(of(20_000, 640_000, 199_999_999, 200).is_empty(), "they take less than 1 ms");
+    assert!(of(20_000, 640_000, 200_000_000, 20).is_empty(), "it does not work in turns");
+}
+
+#[test]
+fn answers_that_take_far_longer_than_others_are_found() {
+    let of = |usual: u64, late: u64, late_ns: u64| {
+        let mut durations = Histogram::from_kernel(&[], 0, 0);
+        (0..usual).for_each(|_| durations.record(100_000));
+        (0..late).for_each(|_| durations.record(late_ns));
+        let answers = Sum { count: usual + late, histogram: Some(durations), ..Sum::default() };
+        let mut line = Line { operations: [(Operation::TurnAround, answers)].into(), ..Line::default() };
+        line.side = Some(Side::Calls);
+        rules_of(line, &[])
+    };
+    assert_eq!(of(97, 3, 100_000_000), [rules::LATE_ANSWERS]);
+    assert!(of(97, 2, 100_000_000).is_empty(), "two may be chance");
+    assert!(of(298, 3, 100_000_000).is_empty(), "less than one in a hundred");
+    assert!(of(97, 3, 40_000_000).is_empty(), "less than 50 ms");
+    assert!(of(3, 97, 100_000_000).is_empty(), "all of them are slow");
+}

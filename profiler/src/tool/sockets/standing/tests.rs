@@ -1,0 +1,91 @@
+use profiler_common::file::{AF_INET, Addresses};
+
+use super::*;
+use crate::observe::socket_state::{Socket, State, Tracked};
+
+/// An open socket of this protocol, of which nothing was counted.
+pub(in crate::tool::sockets) fn socket(protocol: u64) -> Tracked {
+    let kind = if protocol == TCP { 1 } else { 2 };
+    let addresses = Addresses {
+        family: AF_INET,
+        kind,
+        local_port: 7777,
+        remote_port: 0,
+        state: 1,
+        local: [0; 16],
+        remote: [0; 16],
+    };
+    let state = State::beginning();
+    let socket = Socket {
+        cookie: 1,
+        inode: Some(2),
+        network: 3,
+        space: 0,
+        descriptor: Some(4),
+        is_shared: false,
+        is_by_port: false,
+        is_from_start: true,
+        is_closed: false,
+        protocol: protocol as u16,
+        addresses,
+        state,
+        events: Default::default(),
+    };
+    Tracked::beginning(socket, 1)
+}
+
+#[test]
+fn queues_are_summed_and_their_most_is_that_of_one() {
+    let mut first = socket(UDP);
+    first.socket.state.receive_queue = Some(100);
+    first.socket.events.queue_max = 900;
+    let mut second = socket(UDP);
+    second.socket.state.receive_queue = Some(30);
+    second.send_most = 70;
+    let of = Standing::of([&first, &second]);
+    assert_eq!((of.open, of.receive, of.send.most), (2, Queue { now: 130, most: 900 }, 70));
+    second.socket.is_closed = true;
+    let of = Standing::of([&first, &second]);
+    assert_eq!((of.open, of.receive.now), (1, 100), "nothing waits in a socket that is closed");
+}
+
+#[test]
+fn connections_that_wait_are_no_bytes() {
+    let mut listens = socket(TCP);
+    listens.socket.addresses.state = TCP_LISTEN;
+    listens.socket.state.receive_queue = Some(3);
+    listens.socket.state.send_queue = Some(128);
+    listens.socket.state.drops = Some(7);
+    listens.socket.events.queue_max = 129;
+    let of = Standing::of([&listens]);
+    assert_eq!(of.backlog, Some(Backlog { now: 3, most: 129, limit: 128, dropped: 7 }));
+    assert_eq!((of.open, of.receive.now, of.tcp.connections), (0, 0, 0));
+}
+
+#[test]
+fn round_trips_that_were_not_measured_do_not_count() {
+    let measured = |srtt_us, rtt_min_us| {
+        let mut of = socket(TCP);
+        of.socket.state.srtt_us = Some(srtt_us);
+        of.socket.state.rtt_min_us = Some(rtt_min_us);
+        of
+    };
+    let of = Standing::of([&measured(0, NOT_MEASURED), &measured(300, 90), &measured(100, 50)]).tcp;
+    assert_eq!((of.connections, of.measured, of.srtt_us, of.rtt_min_us), (3, 2, 400, Some(50)));
+    assert_eq!(Standing::of([&measured(0, NOT_MEASURED)]).tcp.rtt_min_us, None);
+}
+
+#[test]
+fn datagrams_are_dropped_and_segments_sent_again() {
+    let mut datagrams = socket(UDP);
+    datagrams.socket.state.drops = Some(41);
+    let mut segments = socket(TCP);
+    segments.socket.state.retransmits = Some(3);
+    segments.socket.state.segments_out = Some(90);
+    segments.socket.events.established_ns = Some(5_000);
+    segments.socket.events.connecting_ns = Some(2_000);
+    let of = Standing::of([&datagrams, &segments]);
+    assert_eq!((of.dropped, of.tcp.retransmits.segments, of.tcp.retransmits.of), (41, 3, 90));
+    let connects = of.tcp.connects.unwrap();
+    assert_eq!((connects.total(), connects.sum), (1, 3_000));
+}

@@ -1,0 +1,247 @@
+//! The state of the targets' sockets: what no system call shows, such as queues, drops and retransmissions.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+    os::fd::BorrowedFd,
+    path::PathBuf,
+};
+
+use profiler_common::{
+    file::{AF_INET, AF_INET6, Addresses, TCP_LISTEN, socket::Side},
+    ledger::{Class, MAX_COUNTERS},
+    socket::Counter,
+};
+
+use super::lines::{Described, What};
+use crate::{
+    error::Result,
+    io_tools::Label,
+    observe::{
+        Observation, Part,
+        ground::Ground,
+        io::Connections,
+        socket_state::{Counters, Limits, Sockets, Tracked},
+    },
+    units,
+};
+
+/// Sockets at the same time, as many as have sums of calls.
+const MOST_SOCKETS: u32 = 1 << 16;
+
+/// The programs that look at sockets, and why there are none.
+#[derive(Default)]
+pub(super) struct States {
+    sockets: Option<Sockets>,
+    missing: Option<String>,
+    counts: Vec<u64>,
+    /// The processes of the last look.
+    pids: Vec<u32>,
+    /// Network namespaces: a process in each, and what the kernel had counted for it at the start.
+    networks: BTreeMap<PathBuf, (u32, Counters)>,
+    /// What it has counted for each of them since.
+    since: Vec<Counters>,
+}
+
+/// Sockets of the targets, by service.
+pub(super) type ByService<'a> = BTreeMap<What, Vec<&'a Tracked>>;
+
+impl States {
+    /// Loads the programs and attaches them, once. Without them, calls are counted all the same.
+    pub(super) fn attach_once(&mut self, ground: &Ground) {
+        if self.sockets.is_some() || self.missing.is_some() {
+            return;
+        }
+        let limits = Limits { sockets: MOST_SOCKETS, ..Limits::default() };
+        let loaded = Sockets::load(limits, ground.shared()).and_then(|mut sockets| {
+            sockets.attach()?;
+            Ok(sockets)
+        });
+        match loaded {
+            Ok(sockets) => self.sockets = Some(sockets),
+            Err(error) => self.missing = Some(error.to_string()),
+        }
+    }
+
+    /// Notes what the kernel has counted for the network namespace of a process that is about to be observed.
+    pub(super) fn begin(&mut self, pid: u32) {
+        if let Ok(network) = fs::read_link(format!("/proc/{pid}/ns/net")) {
+            self.networks.entry(network).or_insert_with(|| (pid, Counters::of(pid)));
+        }
+    }
+
+    /// Looks at the sockets of these processes.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn look(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        self.pids.clear();
+        self.pids.extend(pids);
+        self.look_again()
+    }
+
+    /// Looks at the sockets of the same processes, those of them that live.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(super) fn look_again(&mut self) -> Result<()> {
+        let pids = self.pids.iter().copied();
+        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look(pids))
+    }
+
+    /// Takes the programs away.
+    pub(super) fn close(&mut self) {
+        if let Some(sockets) = &mut self.sockets {
+            sockets.close();
+        }
+    }
+
+    /// Reads what was counted.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub(super) fn read(&mut self) -> Result<()> {
+        if let Some(sockets) = &mut self.sockets {
+            sockets.settle()?;
+            self.counts = sockets.ledger()?.1.to_vec();
+        }
+        let networks = self.networks.values();
+        self.since = networks.map(|(pid, before)| Counters::of(*pid).since(before)).collect();
+        Ok(())
+    }
+
+    /// Hits of the programs, and those that were lost.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub(super) fn counts(&self) -> Result<[u64; 2]> {
+        let Some(sockets) = &self.sockets else { return Ok([0, 0]) };
+        let (entries, counts) = sockets.ledger()?;
+        let of = |class| entries.iter().zip(counts).filter(move |(of, _)| of.class == class);
+        Ok([Class::Hits, Class::Lost].map(|class| of(class).map(|(_, count)| count).sum()))
+    }
+
+    /// The descriptors of its own maps.
+    pub(super) fn maps(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().flat_map(Sockets::maps)
+    }
+
+    /// Adds the outcomes of its hits to the report.
+    pub(super) fn account(&self, part: &mut Part) {
+        const { assert!(Counter::COUNT <= MAX_COUNTERS) };
+        if self.sockets.is_some() {
+            part.account::<Counter>(&self.counts);
+        }
+    }
+
+    /// How many looks there were.
+    pub(super) fn looks(&self) -> u64 {
+        self.sockets.as_ref().map_or(0, Sockets::looks)
+    }
+
+    /// The kernel's name for the reason of a drop.
+    pub(super) fn reason(&self, number: u64) -> String {
+        let known = self.sockets.as_ref().and_then(|sockets| sockets.reason(number));
+        known.map_or_else(|| format!("reason {number}"), str::to_lowercase)
+    }
+
+    /// What is not known of sockets, and why: sentences for people.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.missing.iter().cloned().collect();
+        let Some(sockets) = &self.sockets else { return notes };
+        notes.extend(sockets.lacks().iter().map(|lack| format!("{}: not known: {}", lack.what, lack.reason)));
+        let lost = self.lost();
+        if lost > 0 {
+            notes.push(format!(
+                "sockets were not looked at {} times because there are too many: there may be more of everything here",
+                units::count(lost as f64)
+            ));
+        }
+        let left_out = sockets.left_out().sockets;
+        if left_out > 0 {
+            notes.push(format!(
+                "{} sockets that were closed are not in this table: only the first ones are kept",
+                units::count(left_out as f64)
+            ));
+        }
+        notes
+    }
+
+    /// What the kernel has counted for whole network namespaces: sentences for people.
+    pub(super) fn of_networks(&self) -> Vec<String> {
+        self.since.iter().filter_map(of_network).collect()
+    }
+
+    fn lost(&self) -> u64 {
+        let of = |counter: Counter| self.counts.get(counter as usize).copied().unwrap_or_default();
+        of(Counter::LookLost) + of(Counter::StateLost)
+    }
+
+    /// The sockets, by the service that their calls count for; of those that no call has used, by their addresses.
+    pub(super) fn by_service(&self, on: &Observation<'_>, connections: &Connections) -> ByService<'_> {
+        let Some(sockets) = &self.sockets else { return ByService::new() };
+        let all = || sockets.live().chain(sockets.ended());
+        let numbers: HashMap<u64, u32> = connections.all().map(|of| (of.inode, of.service)).collect();
+        let served: HashSet<u16> = all().filter_map(listens_at).collect();
+        let mut by_service = ByService::new();
+        for tracked in all().filter(|of| !on.left_out.contains(&of.socket.space)) {
+            let number = tracked.socket.inode.and_then(|inode| numbers.get(&inode));
+            let service = match number {
+                Some(number) => Described::of(&on.files, *number).service,
+                None => unused(on, &tracked.socket.addresses, &served),
+            };
+            let what = What { space: tracked.socket.space, service };
+            by_service.entry(what).or_default().push(tracked);
+        }
+        by_service
+    }
+
+    /// The socket with an inode.
+    pub(super) fn by_inode(&self) -> HashMap<u64, &Tracked> {
+        let all = self.sockets.iter().flat_map(|sockets| sockets.live().chain(sockets.ended()));
+        all.filter_map(|tracked| Some((tracked.socket.inode?, tracked))).collect()
+    }
+}
+
+/// What all sockets of a network namespace have had, those of other processes included; `None`: nothing of interest.
+fn of_network(since: &Counters) -> Option<String> {
+    const COUNTERS: [(&str, &str); 4] = [
+        ("Tcp.RetransSegs", "segments sent again"),
+        ("TcpExt.ListenDrops", "connections not taken"),
+        ("Udp.RcvbufErrors", "datagrams without room"),
+        ("Udp6.RcvbufErrors", "datagrams of IPv6 without room"),
+    ];
+    let grown =
+        |(name, words): (&str, &str)| Some(format!("{} {words}", units::count(since.get(name)? as f64)));
+    let all: Vec<String> = COUNTERS.into_iter().filter_map(grown).collect();
+    (!all.is_empty()).then(|| format!("all processes of the network namespace together: {}", all.join(", ")))
+}
+
+/// The port at which a socket waits for connections.
+fn listens_at(tracked: &Tracked) -> Option<u16> {
+    let of = &tracked.socket.addresses;
+    (of.state == TCP_LISTEN).then_some(of.local_port)
+}
+
+/// The service of a socket that no call has used.
+fn unused(on: &Observation<'_>, of: &Addresses, served: &HashSet<u16>) -> Label {
+    match side(of, served) {
+        Some(side) => Label::Known(on.files.service(side, of)),
+        None => Label::Unknown("no call has used it meanwhile".to_owned()),
+    }
+}
+
+/// What a socket of IPv4 or IPv6 has in common with others, see [`Side`].
+fn side(of: &Addresses, served: &HashSet<u16>) -> Option<Side> {
+    const STREAM: u16 = 1;
+    if !matches!(of.family, AF_INET | AF_INET6) {
+        return None;
+    }
+    Some(match (of.kind, of.remote_port) {
+        (STREAM, _) if of.state == TCP_LISTEN || served.contains(&of.local_port) => Side::Serves,
+        (STREAM, 0) => Side::Loose,
+        (_, 0) if of.local_port == 0 => Side::Loose,
+        (_, 0) => Side::Bound,
+        _ => Side::Calls,
+    })
+}

@@ -1,0 +1,165 @@
+//! Tables of what no call shows: queues and drops, and the state of TCP.
+
+use std::cmp::Reverse;
+
+use super::{Tables, What};
+use crate::{
+    observe::socket_state::Tracked,
+    report::{Row, Section, Series, Unit, Value},
+    text::Text,
+    tool::sockets::{
+        columns::{self, SERVICE},
+        standing::{Backlog, Queue, Standing, Tcp},
+    },
+};
+
+const NS_PER_US: u64 = 1_000;
+/// Time between two looks.
+const LOOK_NS: u64 = 1_000_000_000;
+
+impl Tables<'_> {
+    /// Queues, drops, and how old data was when it was read.
+    pub(super) fn queues(&self) -> Section {
+        let mut standings = self.standings(|_| true);
+        standings.sort_by_key(|(_, of)| Reverse((of.dropped, of.receive.most.max(of.send.most))));
+        let rows = standings.iter().map(|(what, standing)| {
+            let mut cells = self.tabled.whose(what.space);
+            cells.push(what.service.value());
+            cells.extend(self.queue_cells(standing));
+            cells.extend(self.over_time(what));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let title = "Queues and drops, the most dropped first";
+        let mut section = self.tabled.section("queues", title, &[SERVICE], rows.collect(), &columns::QUEUES);
+        section.notes = self.given.states.notes();
+        section
+    }
+
+    /// What TCP says of its connections.
+    pub(super) fn tcp(&self) -> Section {
+        let mut standings = self.standings(|of| of.tcp.connections > 0);
+        standings.sort_by_key(|(_, of)| Reverse((of.tcp.retransmits.segments, of.tcp.connections)));
+        let rows = standings.iter().map(|(what, standing)| {
+            let mut cells = self.tabled.whose(what.space);
+            cells.push(what.service.value());
+            cells.extend(tcp_cells(&standing.tcp));
+            Row { cells, stacks: Vec::new(), severity: None }
+        });
+        let title = "TCP: round-trip times, retransmissions and connects";
+        let mut section = self.tabled.section("tcp", title, &[SERVICE], rows.collect(), &columns::TCP);
+        section.notes = self.given.states.of_networks();
+        section
+    }
+
+    fn standings(&self, is_shown: impl Fn(&Standing) -> bool) -> Vec<(&What, Standing)> {
+        let of = |(what, sockets): (_, &Vec<&Tracked>)| (what, Standing::of(sockets.iter().copied()));
+        self.sockets.iter().map(of).filter(|(_, standing)| is_shown(standing)).collect()
+    }
+
+    fn queue_cells(&self, standing: &Standing) -> Vec<Value> {
+        let Standing { receive, send, dropped, reasons, ages, backlog, .. } = standing;
+        let of = |queue: &Queue| [Value::Exact(queue.now), Value::Exact(queue.most)];
+        let mut cells = vec![Value::Exact(standing.open)];
+        cells.extend([of(receive), of(send)].concat());
+        let mut sorted: Vec<_> = reasons.iter().collect();
+        sorted.sort_by_key(|(_, count)| Reverse(**count));
+        let words: Vec<String> = sorted
+            .iter()
+            .map(|(reason, count)| format!("{count} {}", self.given.states.reason(**reason)))
+            .collect();
+        cells.extend([
+            Value::Exact(*dropped),
+            if words.is_empty() {
+                Value::Word("none".to_owned())
+            } else {
+                Value::Name(Text::from(words.join(", ").as_str()))
+            },
+            ages.clone().map_or_else(|| Value::Unknown("no age was measured".to_owned()), Value::Histogram),
+        ]);
+        let waiting = |of: fn(&Backlog) -> u64| {
+            let none = || Value::Unknown("it does not listen".to_owned());
+            backlog.as_ref().map_or_else(none, |backlog| Value::Exact(of(backlog)))
+        };
+        cells.extend([
+            waiting(|of| of.now),
+            waiting(|of| of.most),
+            waiting(|of| of.limit),
+            waiting(|of| of.dropped),
+        ]);
+        cells
+    }
+
+    /// The queues of a service at each look: sums over its sockets.
+    fn over_time(&self, what: &What) -> [Value; 2] {
+        let histories = || {
+            let sockets = self.sockets.get(what).into_iter().flatten();
+            sockets.filter_map(|tracked| tracked.history.as_ref())
+        };
+        let Some(step) = histories().map(|history| history.step).max() else {
+            return [(); 2].map(|()| Value::Unknown("nothing was in a queue at any look".to_owned()));
+        };
+        let looks = self.given.states.looks().max(1);
+        let mut values = vec![(0, 0); looks.div_ceil(step) as usize];
+        for history in histories() {
+            // A coarser step is a multiple of each finer one. Of several points in one, the highest counts.
+            let mut most = vec![(0, 0); values.len()];
+            for (index, point) in history.points.iter().enumerate() {
+                let look = history.first_look.saturating_sub(1) + index as u64 * history.step;
+                if let Some((receive, send)) = most.get_mut((look / step) as usize) {
+                    *receive = point.receive.max(*receive);
+                    *send = point.send.max(*send);
+                }
+            }
+            for (sum, (receive, send)) in values.iter_mut().zip(most) {
+                *sum = (sum.0 + receive, sum.1 + send);
+            }
+        }
+        let series = |name: &str, of: fn(&(u64, u64)) -> u64| {
+            let values = values.iter().map(|value| Some(of(value) as f64)).collect();
+            let (name, unit) = (name.to_owned(), Unit::Bytes);
+            Value::Series(Series { name, unit, start_ns: 0, step_ns: step * LOOK_NS, values })
+        };
+        [series("receive queue", |of| of.0), series("send queue", |of| of.1)]
+    }
+}
+
+fn tcp_cells(tcp: &Tcp) -> Vec<Value> {
+    let unmeasured = || Value::Unknown("the kernel has not measured any".to_owned());
+    let mean_ns = (tcp.measured > 0).then(|| (tcp.srtt_us * NS_PER_US) as f64 / tcp.measured as f64);
+    let connects = tcp.connects.clone();
+    vec![
+        Value::Exact(tcp.connections),
+        mean_ns.map_or_else(unmeasured, Value::known),
+        tcp.rtt_min_us.map_or_else(unmeasured, |us| Value::Exact(us * NS_PER_US)),
+        Value::Exact(tcp.retransmits.segments),
+        Value::Exact(tcp.retransmits.of),
+        Value::known(tcp.retransmits.share()),
+        Value::Exact(tcp.zero_windows),
+        Value::Exact(tcp.resets_received),
+        Value::Exact(tcp.resets_sent),
+        Value::Exact(tcp.attempts),
+        Value::Exact(tcp.refused),
+        Value::Exact(tcp.timed_out),
+        connects.map_or_else(
+            || Value::Unknown("no connect has succeeded meanwhile".to_owned()),
+            Value::Histogram,
+        ),
+    ]
+}
+
+/// What the table of connections has of the state of each.
+pub(super) fn of_connection(tracked: Option<&&Tracked>) -> [Value; 5] {
+    let Some(tracked) = tracked else {
+        return [(); 5].map(|()| Value::Unknown("its state was not seen".to_owned()));
+    };
+    let state = &tracked.socket.state;
+    let known =
+        |value: Option<u64>| value.map_or_else(|| Value::Unknown("not known".to_owned()), Value::Exact);
+    [
+        known(state.receive_queue),
+        known(state.send_queue),
+        known(state.srtt_us.filter(|us| *us > 0).map(|us| us * NS_PER_US)),
+        known(tracked.retransmits().map(|of| of.segments)),
+        known(tracked.overruns().map_or(Some(0), |of| Some(of.dropped))),
+    ]
+}
