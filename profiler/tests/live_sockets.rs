@@ -40,19 +40,30 @@ fn of_books(books: &Value) -> Services {
     account::list(books, "services").iter().map(service).collect()
 }
 
+/// The values of these columns of a table, by the name in the first one, of the rows that `is_of` takes.
+fn table(
+    report: &Value,
+    name: &str,
+    key: &str,
+    columns: &[&'static str],
+    is_of: impl Fn(&Value, &dyn Fn(&str) -> usize) -> bool,
+) -> Services {
+    let sections = account::list(report, "sections");
+    let section = sections.iter().find(|section| section["name"] == name).unwrap();
+    let all = account::list(section, "columns");
+    let place = |name: &str| all.iter().position(|column| column["name"] == name).unwrap();
+    let row = |row: &Value| {
+        let name = &row["cells"][place(key)];
+        let name = name["name"].as_str().or(name["unknown"].as_str()).unwrap_or_else(|| panic!("{name}"));
+        let value = |column: &&'static str| (*column, row["cells"][place(column)]["exact"].as_u64().unwrap());
+        (name.to_owned(), columns.iter().map(value).collect())
+    };
+    account::list(section, "rows").iter().filter(|row| is_of(&row["cells"], &place)).map(row).collect()
+}
+
 /// The rows of the table of services. A service that is not known has its reason in place of its name.
 fn of_report(report: &Value) -> Services {
-    let sections = account::list(report, "sections");
-    let section = sections.iter().find(|section| section["name"] == "services").unwrap();
-    let columns = account::list(section, "columns");
-    let place = |name: &str| columns.iter().position(|column| column["name"] == name).unwrap();
-    let service = |row: &Value| {
-        let name = &row["cells"][place("service")];
-        let name = name["name"].as_str().or(name["unknown"].as_str()).unwrap_or_else(|| panic!("{name}"));
-        let value = |column| row["cells"][place(column)]["exact"].as_u64().unwrap();
-        (name.to_owned(), COLUMNS.map(|column| (column, value(column))).into())
-    };
-    account::list(section, "rows").iter().map(service).collect()
+    table(report, "services", "service", &COLUMNS, |_, _| true)
 }
 
 /// Counts what a workload does in a folder. Returns its books and the report.
@@ -98,4 +109,33 @@ fn sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket() {
     assert!(sent("unix without a name") <= arrived[0], "{books} {found:#?}");
     assert!(sent("unix packets without a name") <= arrived[1], "{books} {found:#?}");
     assert!(arrived.iter().all(|count| *count > 0), "the descriptor has changed: {books}");
+}
+
+/// A socket without a peer: each datagram counts for the address that it came from or went to, however it was received or sent.
+#[test]
+fn datagrams_count_for_the_address_of_the_other_side() {
+    const MOVED: [&str; 5] = ["received", "received_bytes", "sent", "sent_bytes", "ports"];
+    let Some(_live) = support::live() else { return };
+    let mut target = Workload::spawn(&Build::c("datagrams.c").build(), &[] as &[&str]);
+    let observer = Observer::attach("sockets", target.pid(), &["--stacks", "none"]);
+    target.say("go");
+    let books = target.books();
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let expected: Services = account::list(&books, "peers")
+        .iter()
+        .map(|of| {
+            (of["peer"].as_str().unwrap().to_owned(), MOVED.map(|column| (column, number(of, column))).into())
+        })
+        .collect();
+    let is_servers = |cells: &Value, place: &dyn Fn(&str) -> usize| {
+        cells[place("service")]["name"] == "udp, ports that the kernel chose"
+    };
+    assert_eq!(table(&report, "peers", "peer", &MOVED, is_servers), expected);
+    let sections = account::list(&report, "sections");
+    let notes = &sections.iter().find(|section| section["name"] == "peers").unwrap()["notes"];
+    assert!(notes.to_string().contains("1 datagram is in no row"), "{notes}");
 }

@@ -100,3 +100,39 @@ pub const CONNECTED: u64 = 2;
 pub const LISTENS: u64 = 4;
 /// Flag: what its service is changes only if it is connected.
 pub const SETTLED: u64 = 8;
+
+/// Peers of sockets that have none of their own, with sums for each.
+pub const MOST_DATAGRAM_PEERS: u32 = 1 << 16;
+
+wire! {
+    /// To and from whom a socket without a peer moves datagrams.
+    pub struct DatagramPeer {
+        /// The address space.
+        pub space: u32,
+        /// Number of the service of the socket.
+        pub service: u32,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u16,
+        /// The peer's port.
+        pub port: u16,
+        /// 0.
+        pub reserved: u32,
+        /// Its address: of IPv4 in the first four bytes.
+        pub address: [u8; 16],
+    }
+}
+
+wire! {
+    /// What was moved to and from it.
+    #[derive(Default)]
+    pub struct DatagramSums {
+        /// Datagrams that the target received.
+        pub received: u64,
+        /// Their bytes.
+        pub received_bytes: u64,
+        /// Datagrams that it sent.
+        pub sent: u64,
+        /// Their bytes.
+        pub sent_bytes: u64,
+    }
+}

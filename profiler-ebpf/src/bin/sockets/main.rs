@@ -7,6 +7,8 @@ mod answers;
 #[cfg(target_arch = "bpf")]
 mod moved;
 #[cfg(target_arch = "bpf")]
+mod peers;
+#[cfg(target_arch = "bpf")]
 mod programs;
 
 #[cfg(not(target_arch = "bpf"))]

@@ -12,7 +12,7 @@ use profiler_common::{
 };
 use profiler_ebpf::{FIRST_ERROR, atomic, call::argument, file::service, io::cells::Of};
 
-use crate::answers;
+use crate::{answers, peers};
 
 /// Most messages of one call (`UIO_MAXIOV`, include/uapi/linux/uio.h).
 const MOST_MESSAGES: u64 = 1024;
@@ -70,6 +70,14 @@ unsafe extern "C" fn add_message(turn: u32, of: *mut c_void) -> i64 {
         let mut bytes = 0u32;
         let _ = bpf_probe_read_user((&raw mut bytes).cast(), size_of::<u32>() as u32, at as *const c_void);
         (*thread).bytes += u64::from(bytes);
+        let inode = (&raw const (*thread).entries).cast::<u64>().read_volatile();
+        if call & COMPAT == 0
+            && inode != 0
+            && let Some(socket) = service::socket(inode)
+        {
+            let sends = CallUse::of_bits((*thread).ended_as).operation() == SEND;
+            peers::add(thread, socket, peers::of_message(at - head), bytes.into(), sends);
+        }
     }
     0
 }
@@ -130,6 +138,9 @@ unsafe fn moved(thread: *mut IoThread, socket: *mut Socket, sends: bool) {
         };
         atomic::add(sum, messages);
         atomic::add(sum_bytes, bytes);
+        if is_datagram && !CallUse::of_bits((*thread).ended_as).is_in_messages() {
+            peers::add(thread, socket, peers::of_call(thread), bytes, sends);
+        }
         let side = (*socket).side;
         if is_datagram || side != Side::Calls as u64 && side != Side::Serves as u64 {
             return;

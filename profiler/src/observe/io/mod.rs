@@ -2,6 +2,7 @@
 
 mod connections;
 mod counted;
+mod datagrams;
 pub(crate) mod price;
 mod probes;
 mod samples;
@@ -10,6 +11,7 @@ mod seconds;
 pub(crate) use self::{
     connections::{Connection, Connections, HeldBack, Lives, announce_served_ports},
     counted::{Alive, Counted, Sum, comm},
+    datagrams::{Datagrams, Exchange},
     probes::{Limits, Probes, Shape},
     samples::{Moment, Samples},
     seconds::Seconds,

@@ -42,9 +42,10 @@ pub(super) const SERVICES: [Described; 14] = [
     ("thread", "Thread", Unit::None, Role::Label, true),
 ];
 
-pub(super) const PEERS: [Described; 2] = [
+pub(super) const PEERS: [Described; 3] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("open", "Open", Unit::Count, Role::Gauge, true),
+    ("ports", "Ports", Unit::Count, Role::Sum, true),
 ];
 
 pub(super) const CONNECTIONS: [Described; 11] = [

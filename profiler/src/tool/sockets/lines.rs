@@ -9,7 +9,7 @@ use crate::{
     io_tools::Label,
     observe::{
         files::Files,
-        io::{Connection, Connections, Counted, Lives, Samples, Sum},
+        io::{Connection, Connections, Counted, Exchange, Lives, Samples, Sum},
     },
     text::Text,
 };
@@ -159,6 +159,8 @@ pub(super) fn lines(
 pub(super) struct Moved {
     pub(super) connections: u64,
     pub(super) open: u64,
+    /// Ports of the peer, if datagrams were moved without a connection.
+    pub(super) ports: u64,
     pub(super) received: u64,
     pub(super) received_bytes: u64,
     pub(super) sent: u64,
@@ -170,6 +172,15 @@ impl Moved {
     pub(super) fn add(&mut self, of: &Connection) {
         self.connections += 1;
         self.open += u64::from(of.closed_ns == 0);
+        self.received += of.received;
+        self.received_bytes += of.received_bytes;
+        self.sent += of.sent;
+        self.sent_bytes += of.sent_bytes;
+    }
+
+    /// Adds datagrams to and from one port of the peer.
+    pub(super) fn add_datagrams(&mut self, of: &Exchange) {
+        self.ports += 1;
         self.received += of.received;
         self.received_bytes += of.received_bytes;
         self.sent += of.sent;

@@ -16,7 +16,7 @@ use crate::{
     io_tools::{Label, OPERATION, Stacks, THREAD, Tabled, named},
     observe::{
         Observation, Part,
-        io::{Connections, Counted, Samples, Seconds, Sum},
+        io::{Connections, Counted, Datagrams, Samples, Seconds, Sum},
     },
     report::{Row, RowRef, Section, Unit, Value},
     text::Text,
@@ -33,6 +33,7 @@ pub(super) struct Given<'a> {
     pub(super) samples: &'a Samples,
     pub(super) seconds: &'a Seconds,
     pub(super) connections: &'a Connections,
+    pub(super) datagrams: &'a Datagrams,
     pub(super) states: &'a States,
     pub(super) options: &'a Options,
     /// Up to when it was counted, on the monotonic clock in nanoseconds.

@@ -25,7 +25,7 @@ use crate::{
         Beginning, Observation, Part,
         call_price::Dearer,
         ground::Ground,
-        io::{Connections, Limits, Shape, announce_served_ports},
+        io::{Connections, Datagrams, Limits, Shape, announce_served_ports},
         settings::Settings,
         space::Space,
     },
@@ -66,6 +66,7 @@ pub(super) struct Sockets {
     options: Options,
     base: Base,
     connections: Connections,
+    datagrams: Datagrams,
     states: States,
 }
 
@@ -78,7 +79,13 @@ impl Sockets {
             ..Limits::default()
         };
         let base = Base::new(&SHAPE, limits);
-        Sockets { options, base, connections: Connections::default(), states: States::default() }
+        Sockets {
+            options,
+            base,
+            connections: Connections::default(),
+            datagrams: Datagrams::default(),
+            states: States::default(),
+        }
     }
 }
 
@@ -168,6 +175,7 @@ impl Tool for Sockets {
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
         self.base.snapshot::<Counter>(on)?;
         self.connections.read(self.base.probes()?)?;
+        self.datagrams = Datagrams::read(self.base.probes()?)?;
         self.states.read()?;
         self.connections.compare(on.living());
         Ok(())
@@ -180,6 +188,7 @@ impl Tool for Sockets {
             samples: &self.base.samples,
             seconds: &self.base.seconds,
             connections: &self.connections,
+            datagrams: &self.datagrams,
             states: &self.states,
             options: &self.options,
             now_ns,

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{Tables, states};
 use crate::{
     io_tools::Label,
-    observe::io::Connection,
+    observe::io::{Connection, Datagrams},
     report::{Row, Section, Value},
     text::Text,
     tool::sockets::{
@@ -17,6 +17,19 @@ use crate::{
 
 /// Most rows of single connections.
 const MOST_CONNECTIONS: usize = 1_000;
+
+/// How many ends a peer had: connections, of these open ones, and ports without a connection.
+fn ends(moved: &Moved) -> [Value; 3] {
+    let of_datagrams = || Value::Unknown("datagrams have no connections".to_owned());
+    if moved.connections == 0 {
+        return [of_datagrams(), of_datagrams(), Value::Exact(moved.ports)];
+    }
+    let ports = match moved.ports {
+        0 => Value::Unknown("each connection has its own".to_owned()),
+        ports => Value::Exact(ports),
+    };
+    [Value::Exact(moved.connections), Value::Exact(moved.open), ports]
+}
 
 impl Tables<'_> {
     fn shown_connections(&self) -> impl Iterator<Item = &Connection> {
@@ -30,6 +43,11 @@ impl Tables<'_> {
             let Some(peer) = self.tabled.on.files.peer(&of.addresses) else { continue };
             peers.entry((of.space, self.label(of.service), peer)).or_default().add(of);
         }
+        let Datagrams { exchanges, without_address, beyond } = self.given.datagrams;
+        for of in exchanges.iter().filter(|of| !self.tabled.on.left_out.contains(&of.space)) {
+            let Some(peer) = self.tabled.on.files.peer(&of.addresses) else { continue };
+            peers.entry((of.space, self.label(of.service), peer)).or_default().add_datagrams(of);
+        }
         let mut sorted: Vec<_> = peers.into_iter().collect();
         sorted.sort_by_key(|(_, moved)| Reverse((moved.bytes(), moved.connections)));
         let rows = sorted.iter().map(|((space, service, peer), moved)| {
@@ -37,13 +55,22 @@ impl Tables<'_> {
             cells.extend([service.value(), Value::Name(peer.clone())]);
             cells
                 .extend(self.traffic([moved.received, moved.received_bytes], [moved.sent, moved.sent_bytes]));
-            cells.extend([Value::Exact(moved.connections), Value::Exact(moved.open)]);
+            cells.extend(ends(moved));
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let columns = [&TRAFFIC[..], &columns::PEERS].concat();
         let title = "Peers, the most bytes first";
         let mut section = self.tabled.section("peers", title, &[SERVICE, PEER], rows.collect(), &columns);
         self.note_dropped(&mut section);
+        for (count, why) in [
+            (*without_address, "in no row: the program did not ask for the address, or used io_uring"),
+            (*beyond, "in no row: there are too many addresses"),
+        ] {
+            if count > 0 {
+                let count = units::plural(count as usize, "datagram is", "datagrams are");
+                section.notes.push(format!("{count} {why}"));
+            }
+        }
         section
     }
 
