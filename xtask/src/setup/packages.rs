@@ -63,6 +63,8 @@ pub(super) const TEST: &[Package] = &[
     Package::program("python3", "python3"),
     Package::program("golang-go", "go"),
     Package::program("strace", "strace"),
+    Package::program("iproute2", "ss"),
+    Package::file("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     Package::program("nodejs", "node"),
     Package::program("default-jdk-headless", "jcmd"),
     Package::program("luajit", "luajit"),

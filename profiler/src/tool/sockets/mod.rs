@@ -33,7 +33,7 @@ pub(crate) const ABOUT: About = About {
     ],
     cannot_see: &[
         "what is inside of TLS",
-        "after the first, what an operation of io_uring receives that goes on (multishot)",
+        "what a request of io_uring receives that goes on (multishot), before its last completion",
         "when bytes went onto the wire: what is sent goes into a buffer of the kernel",
         "child processes, without --children",
     ],

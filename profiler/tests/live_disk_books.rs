@@ -1,0 +1,184 @@
+//! What `disk` counts is what others count: the kernel for its devices, and strace for system calls.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::account;
+use support::compile::Build;
+use support::observer::Observer;
+use support::workload::{PATIENCE, Workload};
+
+/// A filesystem of its own on a loop device, which is taken away when this is dropped.
+struct Loop {
+    folder: tempfile::TempDir,
+    device: String,
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let out =
+        Command::new(program).args(arguments).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    assert!(out.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+impl Loop {
+    fn new() -> Loop {
+        // The image must be on a filesystem that can do direct I/O.
+        let folder = tempfile::tempdir_in(testbed::place::package()).unwrap();
+        let image = folder.path().join("image");
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let image = image.to_str().unwrap();
+        run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
+        let device = run("losetup", &["--find", "--show", image]);
+        let made = Loop { folder, device };
+        fs::create_dir(made.mount()).unwrap();
+        run("mount", &["-o", "noatime", &made.device, made.mount().to_str().unwrap()]);
+        made
+    }
+
+    fn mount(&self) -> PathBuf {
+        self.folder.path().join("mount")
+    }
+
+    fn name(&self) -> &str {
+        self.device.strip_prefix("/dev/").unwrap()
+    }
+
+    /// `/sys/block/DEVICE/stat`: sectors read and written, and reads (Documentation/block/stat.rst).
+    fn stat(&self) -> [u64; 3] {
+        let text = fs::read_to_string(format!("/sys/block/{}/stat", self.name())).unwrap();
+        let values: Vec<u64> = text.split_whitespace().map(|value| value.parse().unwrap()).collect();
+        [values[2], values[6], values[0]]
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        for (program, argument) in [("umount", self.mount().into_os_string()), ("losetup", "--detach".into())]
+        {
+            let mut command = Command::new(program);
+            command.arg(argument);
+            if program == "losetup" {
+                command.arg(&self.device);
+            }
+            let _ = command.status();
+        }
+    }
+}
+
+fn rows<'a>(report: &'a Value, section: &str) -> Vec<BTreeMap<&'a str, &'a Value>> {
+    let sections = account::list(report, "sections");
+    let section = sections.iter().find(|of| of["name"] == section).unwrap();
+    let names: Vec<&str> =
+        account::list(section, "columns").iter().map(|column| column["name"].as_str().unwrap()).collect();
+    let row = |row: &'a Value| names.iter().copied().zip(account::list(row, "cells")).collect();
+    account::list(section, "rows").iter().map(row).collect()
+}
+
+fn exact(row: &BTreeMap<&str, &Value>, column: &str) -> u64 {
+    row[column]["exact"].as_u64().unwrap()
+}
+
+/// Requests and bytes are those that the kernel counts for the device. What its own threads write meanwhile is in the table of neighbours.
+#[test]
+fn requests_to_a_device_are_those_that_the_kernel_counts() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let program = Build::c("direct.c").build();
+    let mut target = Workload::spawn(&program, &[device.mount()]);
+    let observer = Observer::attach("disk", target.pid(), &["--neighbours", "--stacks", "none"]);
+    let before = device.stat();
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let after = device.stat();
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let grown = |place: usize| after[place] - before[place];
+    let of_device = |row: &BTreeMap<&str, &Value>| row["device"]["word"] == device.name();
+    let own: BTreeMap<&str, [u64; 2]> = rows(&report, "devices")
+        .iter()
+        .filter(|row| of_device(row))
+        .map(|row| {
+            (row["request"]["word"].as_str().unwrap(), ["requests", "request_bytes"].map(|of| exact(row, of)))
+        })
+        .collect();
+    let others: u64 = rows(&report, "neighbours")
+        .iter()
+        .filter(|row| of_device(row))
+        .map(|row| exact(row, "written_bytes"))
+        .sum();
+    assert_eq!(own["read"], [37, 37 * 4096]);
+    assert_eq!([grown(2), 512 * grown(0)], own["read"]);
+    assert_eq!(own["write"], [28, 28 * 4096]);
+    assert_eq!(512 * grown(1), own["write"][1] + others, "{own:?}");
+    target.say("quit");
+    target.quit();
+}
+
+/// Calls by name, as `strace -c` counts them for a process between "go" and "DONE".
+fn of_strace(pid: u32, meanwhile: impl FnOnce()) -> BTreeMap<String, u64> {
+    let mut strace = Command::new("strace")
+        .args(["-c", "-f", "-U", "name,calls", "-p", &pid.to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("attached")), "strace did not attach");
+    meanwhile();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&strace), rustix::process::Signal::INT)
+        .unwrap();
+    let line = |line: String| {
+        let (name, calls) = line.trim().split_once(char::is_whitespace)?;
+        Some((name.to_owned(), calls.trim().parse().ok()?))
+    };
+    let calls = lines.filter_map(line).collect();
+    strace.wait().unwrap();
+    calls
+}
+
+fn spawn(folder: &Path) -> Workload {
+    Workload::spawn(&Build::c("transfers.c").build(), &[folder])
+}
+
+/// The same work twice: once under strace, once under `disk`.
+#[test]
+fn calls_are_those_that_strace_counts() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut target = spawn(folder.path());
+    let pid = target.pid();
+    let traced = of_strace(pid, || {
+        target.say("go");
+        target.expect_line("DONE", PATIENCE);
+    });
+    target.say("quit");
+    target.quit();
+    let folder = tempfile::tempdir().unwrap();
+    let mut target = spawn(folder.path());
+    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let rows = rows(&report, "operations");
+    let counted = |operation: &str| -> u64 {
+        rows.iter()
+            .filter(|row| row["operation"]["word"] == operation)
+            .map(|row| exact(row, "operations"))
+            .sum()
+    };
+    // "DONE" is said in one write to a pipe, which is no file.
+    let calls = [("read", "pread64", 0), ("write", "write", 1), ("fsync", "fsync", 0)];
+    for (operation, call, said) in calls {
+        assert_eq!(counted(operation), traced[call] - said, "{operation}: {traced:?}");
+    }
+    target.say("quit");
+    target.quit();
+}
