@@ -22,8 +22,8 @@ pub(super) struct What {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
     pub(super) sum: Sum,
-    /// By name of thread.
-    pub(super) threads: BTreeMap<Text, Sum>,
+    /// By name of thread. Nearly all files are used by one: a list takes far less memory than a map.
+    pub(super) threads: Vec<(Text, Sum)>,
     /// Slow operations, the earliest first.
     pub(super) slow: Vec<Moment>,
     /// The stack in which most time was spent, among those that were taken.
@@ -31,6 +31,17 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Adds what threads of a name have done, to their own sum alone.
+    fn add_to_thread(&mut self, thread: &Text, sum: &Sum) {
+        match self.threads.iter_mut().find(|(name, _)| name == thread) {
+            Some((_, of_thread)) => of_thread.add(sum),
+            None => {
+                self.threads.reserve_exact(1);
+                self.threads.push((thread.clone(), sum.clone()));
+            }
+        }
+    }
+
     /// The thread with the most time in it.
     pub(super) fn thread(&self) -> Option<&Text> {
         self.threads.iter().max_by_key(|(_, sum)| (sum.total_ns, sum.count)).map(|(name, _)| name)
@@ -54,7 +65,7 @@ pub(super) fn lines(counted: &Counted, samples: &Samples, label: impl Fn(u32) ->
         let Some(what) = what(key.space, key.file, key.operation) else { continue };
         let line = lines.entry(what).or_default();
         line.sum.add(sum);
-        line.threads.entry(key.thread.clone()).or_default().add(sum);
+        line.add_to_thread(&key.thread, sum);
     }
     for ((space, file, operation), moments) in &samples.moments {
         let Some(what) = what(*space, *file, *operation) else { continue };
@@ -93,9 +104,7 @@ pub(super) fn most(lines: &mut Lines, most: usize) -> Vec<What> {
         let What { space, operation, .. } = *what;
         let all = lines.entry(What { space, file: Label::Unknown(why.clone()), operation }).or_default();
         all.sum.add(&line.sum);
-        for (thread, sum) in &line.threads {
-            all.threads.entry(thread.clone()).or_default().add(sum);
-        }
+        line.threads.iter().for_each(|(thread, sum)| all.add_to_thread(thread, sum));
     }
     sorted(lines)
 }
