@@ -85,7 +85,7 @@ impl Alone {
             "ended": ended,
             "networks": networks,
             "retransmits": { "share": all.share(), "many": all.are_many() },
-            "left_out": sockets.left_out(),
+            "left_out": sockets.left_out().values().map(|of| of.sockets).sum::<u64>(),
             "looks": sockets.looks(),
             "lacks": lacks,
             "ledger": of_ledger(sockets)?,

@@ -8,6 +8,7 @@ mod members;
 mod network;
 mod probes;
 mod socket;
+pub(crate) mod standing;
 mod tracked;
 
 #[cfg(test)]

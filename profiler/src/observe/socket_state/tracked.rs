@@ -1,9 +1,12 @@
 //! Sockets from look to look.
 
-use std::{collections::BTreeMap, os::fd::BorrowedFd};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::BorrowedFd,
+};
 
 use profiler_common::{
-    file::TCP_LISTEN,
+    file::{Addresses, TCP_LISTEN},
     ledger::{Entry, Ledger as _},
     socket::{CLOSE, Counter, SocketRecord, TCP},
 };
@@ -14,10 +17,11 @@ use super::{
     members::Lack,
     probes::{Limits, Probes},
     socket::{Socket, State},
+    standing::Standing,
 };
 use crate::{capture::object::Maps, error::Result, stats::Histogram};
 
-/// Closed sockets that are kept one by one. Of later ones only sums are kept.
+/// Closed sockets that are kept one by one. Of later ones only sums are kept, by what they have in common.
 const MOST_ENDED: usize = 4_096;
 /// Sockets that have a history of their queues. One gets it when its queue is not empty for the first time.
 const MOST_HISTORIES: usize = 1_024;
@@ -66,32 +70,44 @@ impl Tracked {
     }
 }
 
-/// Sums over sockets that are not kept one by one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Sums {
-    pub(crate) sockets: u64,
-    pub(crate) attempts: u64,
-    pub(crate) refused: u64,
-    pub(crate) timed_out: u64,
-    pub(crate) failed: u64,
-    pub(crate) retransmits: u64,
-    pub(crate) resets_received: u64,
-    pub(crate) resets_sent: u64,
-    pub(crate) overruns: u64,
+/// What closed sockets have in common that are not kept one by one: the address space and, of its [`Addresses`], family, kind, and the port
+/// that they serve or the address and port that they lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group {
+    pub(crate) space: u16,
+    family: u16,
+    kind: u16,
+    local_port: u16,
+    remote_port: u16,
+    remote: [u8; 16],
 }
 
-impl Sums {
-    fn add(&mut self, socket: &Socket) {
-        let events = &socket.events;
-        self.sockets += 1;
-        self.attempts += events.attempts;
-        self.refused += events.refused;
-        self.timed_out += events.timed_out;
-        self.failed += events.failed;
-        self.retransmits += events.retransmits;
-        self.resets_received += events.resets_received;
-        self.resets_sent += events.resets_sent;
-        self.overruns += events.overruns;
+impl Group {
+    /// That of a socket. `served`: ports at which targets wait for connections.
+    fn of(socket: &Socket, served: &BTreeSet<u16>) -> Group {
+        let of = &socket.addresses;
+        let serves = of.remote_port == 0 || served.contains(&of.local_port);
+        Group {
+            space: socket.space,
+            family: of.family,
+            kind: of.kind,
+            local_port: if serves { of.local_port } else { 0 },
+            remote_port: if serves { 0 } else { of.remote_port },
+            remote: if serves { [0; 16] } else { of.remote },
+        }
+    }
+
+    /// What they have in common, as addresses of one socket.
+    pub(crate) fn addresses(&self) -> Addresses {
+        Addresses {
+            family: self.family,
+            kind: self.kind,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            state: CLOSE,
+            local: [0; 16],
+            remote: self.remote,
+        }
     }
 }
 
@@ -101,7 +117,10 @@ pub(crate) struct Sockets {
     looks: u64,
     live: BTreeMap<u64, Tracked>,
     ended: Vec<Tracked>,
-    left_out: Sums,
+    /// Sums over those that are not.
+    left_out: BTreeMap<Group, Standing>,
+    /// Ports at which targets have waited for connections.
+    served: BTreeSet<u16>,
     histories: usize,
 }
 
@@ -116,7 +135,8 @@ impl Sockets {
             looks: 0,
             live: BTreeMap::new(),
             ended: Vec::new(),
-            left_out: Sums::default(),
+            left_out: BTreeMap::new(),
+            served: BTreeSet::new(),
             histories: 0,
         })
     }
@@ -161,6 +181,9 @@ impl Sockets {
         if record.look == looks {
             tracked.last_look = looks;
         }
+        if tracked.socket.addresses.state == TCP_LISTEN {
+            self.served.insert(tracked.socket.addresses.local_port);
+        }
         // A socket that listens has connections in its queues.
         if is_read && tracked.socket.addresses.state != TCP_LISTEN {
             let state = &tracked.socket.state;
@@ -201,7 +224,7 @@ impl Sockets {
                 self.ended.push(tracked);
             } else {
                 self.histories -= usize::from(tracked.history.is_some());
-                self.left_out.add(&tracked.socket);
+                self.left_out.entry(Group::of(&tracked.socket, &self.served)).or_default().add(&tracked);
             }
         }
         self.probes.forget(cookie, histogram);
@@ -237,8 +260,13 @@ impl Sockets {
     }
 
     /// Closed ones that are not among [`Sockets::ended`], because these are too many.
-    pub(crate) fn left_out(&self) -> Sums {
-        self.left_out
+    pub(crate) fn left_out(&self) -> &BTreeMap<Group, Standing> {
+        &self.left_out
+    }
+
+    /// Ports at which targets have waited for connections.
+    pub(crate) fn served(&self) -> &BTreeSet<u16> {
+        &self.served
     }
 
     /// How many looks there were.

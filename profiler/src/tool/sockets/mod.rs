@@ -6,7 +6,6 @@ mod findings;
 mod lines;
 mod operations;
 mod rules;
-mod standing;
 mod states;
 mod tables;
 mod tool;

@@ -1,7 +1,7 @@
 //! The state of the targets' sockets: what no system call shows, such as queues, drops and retransmissions.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     os::fd::BorrowedFd,
     path::PathBuf,
@@ -21,7 +21,7 @@ use crate::{
         Observation, Part,
         ground::Ground,
         io::Connections,
-        socket_state::{Counters, Limits, Sockets, Tracked},
+        socket_state::{Counters, Limits, Sockets, Tracked, standing::Standing},
     },
     units,
 };
@@ -43,8 +43,26 @@ pub(super) struct States {
     since: Vec<Counters>,
 }
 
+/// The sockets of a service.
+#[derive(Debug, Default)]
+pub(super) struct OfService<'a> {
+    /// Those that are kept one by one.
+    pub(super) tracked: Vec<&'a Tracked>,
+    /// Sums over the others, which are closed.
+    pub(super) others: Vec<&'a Standing>,
+}
+
+impl OfService<'_> {
+    /// How all of them stand.
+    pub(super) fn standing(&self) -> Standing {
+        let mut sum = Standing::of(self.tracked.iter().copied());
+        self.others.iter().for_each(|others| sum.add_all(others));
+        sum
+    }
+}
+
 /// Sockets of the targets, by service.
-pub(super) type ByService<'a> = BTreeMap<What, Vec<&'a Tracked>>;
+pub(super) type ByService<'a> = BTreeMap<What, OfService<'a>>;
 
 impl States {
     /// Loads the programs and attaches them, once. Without them, calls are counted all the same.
@@ -157,13 +175,6 @@ impl States {
                 units::count(lost as f64)
             ));
         }
-        let left_out = sockets.left_out().sockets;
-        if left_out > 0 {
-            notes.push(format!(
-                "{} sockets that were closed are not in this table: only the first ones are kept",
-                units::count(left_out as f64)
-            ));
-        }
         notes
     }
 
@@ -182,17 +193,22 @@ impl States {
         let Some(sockets) = &self.sockets else { return ByService::new() };
         let all = || sockets.live().chain(sockets.ended());
         let numbers: HashMap<u64, u32> = connections.all().map(|of| (of.inode, of.service)).collect();
-        let served: HashSet<u16> = all().filter_map(listens_at).collect();
+        let served = sockets.served();
         let mut by_service = ByService::new();
-        for tracked in all().filter(|of| !on.left_out.contains(&of.socket.space)) {
+        for tracked in all() {
             let number = tracked.socket.inode.and_then(|inode| numbers.get(&inode));
             let service = match number {
                 Some(number) => Described::of(&on.files, *number).service,
-                None => unused(on, &tracked.socket.addresses, &served),
+                None => unused(on, &tracked.socket.addresses, served),
             };
             let what = What { space: tracked.socket.space, service };
-            by_service.entry(what).or_default().push(tracked);
+            by_service.entry(what).or_default().tracked.push(tracked);
         }
+        for (group, standing) in sockets.left_out() {
+            let what = What { space: group.space, service: unused(on, &group.addresses(), served) };
+            by_service.entry(what).or_default().others.push(standing);
+        }
+        by_service.retain(|what, _| !on.left_out.contains(&what.space));
         by_service
     }
 
@@ -217,14 +233,8 @@ fn of_network(since: &Counters) -> Option<String> {
     (!all.is_empty()).then(|| format!("all processes of the network namespace together: {}", all.join(", ")))
 }
 
-/// The port at which a socket waits for connections.
-fn listens_at(tracked: &Tracked) -> Option<u16> {
-    let of = &tracked.socket.addresses;
-    (of.state == TCP_LISTEN).then_some(of.local_port)
-}
-
 /// The service of a socket that no call has used.
-fn unused(on: &Observation<'_>, of: &Addresses, served: &HashSet<u16>) -> Label {
+fn unused(on: &Observation<'_>, of: &Addresses, served: &BTreeSet<u16>) -> Label {
     match side(of, served) {
         Some(side) => Label::Known(on.files.service(side, of)),
         None => Label::Unknown("no call has used it meanwhile".to_owned()),
@@ -232,7 +242,7 @@ fn unused(on: &Observation<'_>, of: &Addresses, served: &HashSet<u16>) -> Label 
 }
 
 /// What a socket of IPv4 or IPv6 has in common with others, see [`Side`].
-fn side(of: &Addresses, served: &HashSet<u16>) -> Option<Side> {
+fn side(of: &Addresses, served: &BTreeSet<u16>) -> Option<Side> {
     const STREAM: u16 = 1;
     if !matches!(of.family, AF_INET | AF_INET6) {
         return None;

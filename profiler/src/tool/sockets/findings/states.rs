@@ -5,9 +5,10 @@ use crate::{
     observe::socket_state::{
         Tracked,
         facts::{Cause, Overruns, Refusals, Stall},
+        standing::Standing,
     },
     report::{Finding, Phrase, Severity, Unit, Value},
-    tool::sockets::{lines::What, rules, standing::Standing},
+    tool::sockets::{lines::What, rules},
     units,
 };
 
@@ -24,10 +25,10 @@ const FAILED_SHARE: f64 = 0.1;
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (what, sockets) in facts.sockets {
-        findings.extend(overruns(facts, what, sockets));
-        findings.extend(slow_reader(facts, what, sockets));
-        findings.extend(not_taken(facts, what, sockets));
-        let standing = Standing::of(sockets.iter().copied());
+        findings.extend(overruns(facts, what, &sockets.tracked));
+        findings.extend(slow_reader(facts, what, &sockets.tracked));
+        findings.extend(not_taken(facts, what, &sockets.tracked));
+        let standing = sockets.standing();
         findings.extend(sent_again(facts, what, &standing));
         findings.extend(failed_connects(facts, what, &standing));
     }

@@ -8,6 +8,7 @@ use crate::{
         socket_state::{State, Tracked},
     },
     text::Text,
+    tool::sockets::states::OfService,
 };
 
 const LENGTH: Duration = Duration::from_secs(10);
@@ -25,7 +26,8 @@ fn rules_of(line: Line, alive: &[Alive]) -> Vec<String> {
 /// The rules and sentences that are found on one service with these sockets and threads.
 fn found(line: Line, tracked: &[&Tracked], alive: &[Alive]) -> Vec<(String, String)> {
     let what = What { space: 0, service: Label::Known(Text::from(NAME)) };
-    let sockets = ByService::from([(what.clone(), tracked.to_vec())]);
+    let of = OfService { tracked: tracked.to_vec(), others: Vec::new() };
+    let sockets = ByService::from([(what.clone(), of)]);
     let lines = Lines::from([(what, line)]);
     let files = Files::default();
     let facts = Facts {

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 
 use super::{Tables, What};
 use crate::{
-    observe::socket_state::Tracked,
-    report::{Row, Section, Series, Unit, Value},
-    text::Text,
-    tool::sockets::{
-        columns::{self, SERVICE},
+    observe::socket_state::{
+        Tracked,
         standing::{Backlog, Queue, Standing, Tcp},
     },
+    report::{Row, Section, Series, Unit, Value},
+    text::Text,
+    tool::sockets::columns::{self, SERVICE},
 };
 
 const NS_PER_US: u64 = 1_000;
@@ -52,8 +52,11 @@ impl Tables<'_> {
     }
 
     fn standings(&self, is_shown: impl Fn(&Standing) -> bool) -> Vec<(&What, Standing)> {
-        let of = |(what, sockets): (_, &Vec<&Tracked>)| (what, Standing::of(sockets.iter().copied()));
-        self.sockets.iter().map(of).filter(|(_, standing)| is_shown(standing)).collect()
+        self.sockets
+            .iter()
+            .map(|(what, sockets)| (what, sockets.standing()))
+            .filter(|(_, standing)| is_shown(standing))
+            .collect()
     }
 
     fn queue_cells(&self, standing: &Standing) -> Vec<Value> {
@@ -92,7 +95,7 @@ impl Tables<'_> {
     /// The queues of a service at each look: sums over its sockets.
     fn over_time(&self, what: &What) -> [Value; 2] {
         let histories = || {
-            let sockets = self.sockets.get(what).into_iter().flatten();
+            let sockets = self.sockets.get(what).into_iter().flat_map(|of| &of.tracked);
             sockets.filter_map(|tracked| tracked.history.as_ref())
         };
         let Some(step) = histories().map(|history| history.step).max() else {

@@ -6,7 +6,7 @@ use profiler_common::{
 };
 
 use super::*;
-use crate::tool::sockets::standing::tests::socket;
+use crate::observe::socket_state::standing::tests::socket;
 
 /// The rules and sentences of one socket.
 fn of(tracked: &Tracked) -> Vec<(String, String)> {

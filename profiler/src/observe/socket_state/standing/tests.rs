@@ -4,7 +4,7 @@ use super::*;
 use crate::observe::socket_state::{Socket, State, Tracked};
 
 /// An open socket of this protocol, of which nothing was counted.
-pub(in crate::tool::sockets) fn socket(protocol: u64) -> Tracked {
+pub(crate) fn socket(protocol: u64) -> Tracked {
     let kind = if protocol == TCP { 1 } else { 2 };
     let addresses = Addresses {
         family: AF_INET,
@@ -88,4 +88,23 @@ fn datagrams_are_dropped_and_segments_sent_again() {
     assert_eq!((of.dropped, of.tcp.retransmits.segments, of.tcp.retransmits.of), (41, 3, 90));
     let connects = of.tcp.connects.unwrap();
     assert_eq!((connects.total(), connects.sum), (1, 3_000));
+}
+
+#[test]
+fn sums_of_sums_are_those_of_all() {
+    let mut first = socket(UDP);
+    first.socket.state.receive_queue = Some(100);
+    first.socket.state.drops = Some(41);
+    first.drops.insert(7, 41);
+    let mut second = socket(TCP);
+    second.socket.events.attempts = 3;
+    second.socket.events.established_ns = Some(5_000);
+    second.socket.events.connecting_ns = Some(2_000);
+    second.socket.state.rtt_min_us = Some(9);
+    let mut third = socket(TCP);
+    third.socket.addresses.state = TCP_LISTEN;
+    third.socket.state.drops = Some(2);
+    let mut sum = Standing::of([&first, &second]);
+    sum.add_all(&Standing::of([&third, &second]));
+    assert_eq!(format!("{sum:?}"), format!("{:?}", Standing::of([&first, &second, &third, &second])));
 }

@@ -7,21 +7,19 @@ use profiler_common::{
     socket::{TCP, UDP},
 };
 
-use crate::{
-    observe::socket_state::{Tracked, facts::Retransmits},
-    stats::Histogram,
-};
+use super::{Tracked, facts::Retransmits};
+use crate::stats::Histogram;
 
 /// A minimum of the round-trip time that was not measured (include/linux/win_minmax.h, as TCP begins it).
 const NOT_MEASURED: u64 = u32::MAX as u64;
 
 /// Bytes in queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     /// In all of them at the last look.
-    pub(super) now: u64,
+    pub(crate) now: u64,
     /// The most in one of them.
-    pub(super) most: u64,
+    pub(crate) most: u64,
 }
 
 impl Queue {
@@ -30,72 +28,106 @@ impl Queue {
         self.now += now;
         self.most = self.most.max(most).max(now);
     }
+
+    fn add_all(&mut self, other: Queue) {
+        self.now += other.now;
+        self.most = self.most.max(other.most);
+    }
 }
 
 /// Connections that wait to be accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Backlog {
-    pub(super) now: u64,
-    pub(super) most: u64,
+pub(crate) struct Backlog {
+    pub(crate) now: u64,
+    pub(crate) most: u64,
     /// How many may wait.
-    pub(super) limit: u64,
+    pub(crate) limit: u64,
     /// How often a connection was not taken.
-    pub(super) dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// Sums over the sockets of a service.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
+    /// All of them.
+    pub(crate) sockets: u64,
     /// Sockets that are open, except for those that listen.
-    pub(super) open: u64,
-    pub(super) receive: Queue,
-    pub(super) send: Queue,
+    pub(crate) open: u64,
+    pub(crate) receive: Queue,
+    pub(crate) send: Queue,
     /// Datagrams that the kernel has dropped.
-    pub(super) dropped: u64,
+    pub(crate) dropped: u64,
     /// Packets that it has dropped, by its number for the reason. Of TCP most were not needed, such as the last acknowledgement.
-    pub(super) reasons: BTreeMap<u64, u64>,
+    pub(crate) reasons: BTreeMap<u64, u64>,
     /// How long data waited until it was read, in nanoseconds.
-    pub(super) ages: Option<Histogram>,
-    pub(super) backlog: Option<Backlog>,
-    pub(super) tcp: Tcp,
+    pub(crate) ages: Option<Histogram>,
+    pub(crate) backlog: Option<Backlog>,
+    pub(crate) tcp: Tcp,
 }
 
 /// What only connections of TCP have.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tcp {
-    pub(super) connections: u64,
+pub(crate) struct Tcp {
+    pub(crate) connections: u64,
     /// Connections whose round-trip time is known, and the sum of their smoothed times, in microseconds.
-    pub(super) measured: u64,
-    pub(super) srtt_us: u64,
+    pub(crate) measured: u64,
+    pub(crate) srtt_us: u64,
     /// The least that any of them measured.
-    pub(super) rtt_min_us: Option<u64>,
-    pub(super) retransmits: Retransmits,
+    pub(crate) rtt_min_us: Option<u64>,
+    pub(crate) retransmits: Retransmits,
     /// Looks at which a peer offered no window although something was to be sent.
-    pub(super) zero_windows: u64,
-    pub(super) resets_received: u64,
-    pub(super) resets_sent: u64,
-    pub(super) attempts: u64,
-    pub(super) refused: u64,
-    pub(super) timed_out: u64,
+    pub(crate) zero_windows: u64,
+    pub(crate) resets_received: u64,
+    pub(crate) resets_sent: u64,
+    pub(crate) attempts: u64,
+    pub(crate) refused: u64,
+    pub(crate) timed_out: u64,
     /// How long it took to connect, in nanoseconds.
-    pub(super) connects: Option<Histogram>,
+    pub(crate) connects: Option<Histogram>,
 }
 
 impl Standing {
     /// Of these sockets.
-    pub(super) fn of<'a>(sockets: impl IntoIterator<Item = &'a Tracked>) -> Standing {
+    pub(crate) fn of<'a>(sockets: impl IntoIterator<Item = &'a Tracked>) -> Standing {
         let mut standing = Standing::default();
-        for tracked in sockets {
-            if tracked.socket.addresses.state == TCP_LISTEN {
-                standing.listens(tracked);
-            } else {
-                standing.add(tracked);
-            }
-        }
+        sockets.into_iter().for_each(|tracked| standing.add(tracked));
         standing
     }
 
-    fn listens(&mut self, tracked: &Tracked) {
+    /// Adds a socket.
+    pub(crate) fn add(&mut self, tracked: &Tracked) {
+        if tracked.socket.addresses.state == TCP_LISTEN {
+            self.add_listener(tracked);
+        } else {
+            self.add_other(tracked);
+        }
+    }
+
+    /// Adds other sockets.
+    pub(crate) fn add_all(&mut self, other: &Standing) {
+        self.sockets += other.sockets;
+        self.open += other.open;
+        self.receive.add_all(other.receive);
+        self.send.add_all(other.send);
+        self.dropped += other.dropped;
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(*reason).or_default() += count;
+        }
+        if let Some(ages) = &other.ages {
+            merge(&mut self.ages, ages);
+        }
+        if let Some(other) = other.backlog {
+            let backlog = self.backlog.get_or_insert_default();
+            backlog.now += other.now;
+            backlog.most = backlog.most.max(other.most);
+            backlog.limit = backlog.limit.max(other.limit);
+            backlog.dropped += other.dropped;
+        }
+        self.tcp.add_all(&other.tcp);
+    }
+
+    fn add_listener(&mut self, tracked: &Tracked) {
+        self.sockets += 1;
         let state = &tracked.socket.state;
         let backlog = self.backlog.get_or_insert_default();
         let now = state.receive_queue.unwrap_or_default();
@@ -105,8 +137,9 @@ impl Standing {
         backlog.dropped += tracked.refusals().map_or(0, |refusals| refusals.dropped);
     }
 
-    fn add(&mut self, tracked: &Tracked) {
+    fn add_other(&mut self, tracked: &Tracked) {
         let socket = &tracked.socket;
+        self.sockets += 1;
         self.open += u64::from(!socket.is_closed);
         let state = if socket.is_closed { &Default::default() } else { &socket.state };
         self.receive.add(state.receive_queue, socket.events.queue_max);
@@ -127,6 +160,23 @@ impl Standing {
 }
 
 impl Tcp {
+    fn add_all(&mut self, other: &Tcp) {
+        self.connections += other.connections;
+        self.measured += other.measured;
+        self.srtt_us += other.srtt_us;
+        self.rtt_min_us = self.rtt_min_us.into_iter().chain(other.rtt_min_us).min();
+        self.retransmits = self.retransmits.and(other.retransmits);
+        self.zero_windows += other.zero_windows;
+        self.resets_received += other.resets_received;
+        self.resets_sent += other.resets_sent;
+        self.attempts += other.attempts;
+        self.refused += other.refused;
+        self.timed_out += other.timed_out;
+        if let Some(connects) = &other.connects {
+            merge(&mut self.connects, connects);
+        }
+    }
+
     fn add(&mut self, tracked: &Tracked) {
         let (state, events) = (&tracked.socket.state, &tracked.socket.events);
         self.connections += 1;
@@ -164,4 +214,4 @@ fn merge(to: &mut Option<Histogram>, more: &Histogram) {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
