@@ -140,6 +140,9 @@ static int connects(struct service *to, int family, const char *text, int port, 
     int result = connect(made, (struct sockaddr *)&at, length);
     if (ended(to, result) || errno == EINPROGRESS)
         to->connected++;
+    else
+        /* Whoever waits to accept would wait for ever. */
+        check(errno == ECONNREFUSED, "connect");
     return made;
 }
 

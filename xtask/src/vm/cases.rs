@@ -106,11 +106,11 @@ const CASES: &[Of] = &[
     },
     Of {
         program: "live_sockets",
-        few: &[],
-        more: &[
+        few: &[
             "every_message_and_byte_counts_once_for_its_service",
             "sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket",
         ],
+        more: &[],
     },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {

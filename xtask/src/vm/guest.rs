@@ -25,6 +25,8 @@ use super::wire::{Case, Event, PLAN, Plan};
 
 /// The port that events go to. The first one has the kernel's log.
 const PORT: &str = "/dev/ttyS1";
+/// The flags of the loopback interface. What is written there is set.
+const LOOPBACK_FLAGS: &str = "/sys/class/net/lo/flags";
 /// Time limit of one test. Longer than any timeout inside the tests, so that they can say what hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 /// More of a test's output would only be in the way.
@@ -54,12 +56,20 @@ fn prepare() -> Result<File> {
         mount(what, place, what, MountFlags::empty(), None)
             .with_context(|| format!("cannot mount {what} at {place}"))?;
     }
+    bring_loopback_up()?;
     let port = OpenOptions::new().write(true).open(PORT).with_context(|| format!("cannot open {PORT}"))?;
     let mut settings = rustix::termios::tcgetattr(&port).context("cannot set up the port")?;
     settings.make_raw();
     rustix::termios::tcsetattr(&port, rustix::termios::OptionalActions::Now, &settings)
         .context("cannot set up the port")?;
     Ok(port)
+}
+
+/// A kernel begins with its loopback interface down: connecting to an address of the machine itself fails then, although listening there
+/// does not.
+fn bring_loopback_up() -> Result<()> {
+    // IFF_UP and IFF_LOOPBACK, include/uapi/linux/if.h.
+    fs::write(LOOPBACK_FLAGS, "0x9").context("cannot bring the loopback interface up")
 }
 
 fn work(port: &mut File) -> Result<()> {

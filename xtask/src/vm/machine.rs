@@ -1,4 +1,4 @@
-//! A virtual machine without network and disk, emulated: it needs no rights and no help of the processor.
+//! A virtual machine without disk and without network but its loopback interface, emulated: it needs no rights and no help of the processor.
 
 use std::{
     fs::{self, File},
