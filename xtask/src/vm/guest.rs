@@ -21,13 +21,16 @@ use rustix::{
     system::RebootCommand,
 };
 
-use super::wire::{Case, Event, PLAN, Plan};
+use super::{
+    hang,
+    wire::{Case, Event, PLAN, Plan},
+};
 
 /// The port that events go to. The first one has the kernel's log.
 const PORT: &str = "/dev/ttyS1";
 /// The flags of the loopback interface. What is written there is set.
 const LOOPBACK_FLAGS: &str = "/sys/class/net/lo/flags";
-/// Time limit of one test. Longer than any timeout inside the tests, so that they can say what hangs.
+/// Time limit of one test. Longer than most timeouts inside the tests, so that they can say what hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 /// More of a test's output would only be in the way.
 const MAX_OUTPUT_BYTES: usize = 32 << 10;
@@ -106,24 +109,41 @@ fn run_case(
     // A process group of its own, so that a test that hangs is ended with all its children.
     command.stdin(Stdio::null()).stdout(file(out)?).stderr(file(err)?).process_group(0);
     let mut child = command.spawn().with_context(|| format!("cannot run {}", case.file.display()))?;
-    let status = wait(&mut child)?;
-    let status = status.map(|status| status.code().unwrap_or(128 + status.signal().unwrap_or(0)));
-    Ok(Event::Ran { case: number, status, stdout: end_of(out), stderr: end_of(err), kernel: log.new_lines() })
+    let end = wait(&mut child)?;
+    let mut stdout = end_of(out);
+    let status = match end {
+        End::Of(status) => Some(status.code().unwrap_or(128 + status.signal().unwrap_or(0))),
+        End::ByForce { threads } => {
+            stdout.push_str("\nits threads, and what they waited in:\n");
+            stdout.push_str(&threads.join("\n"));
+            None
+        }
+    };
+    Ok(Event::Ran { case: number, status, stdout, stderr: end_of(err), kernel: log.new_lines() })
 }
 
-/// Waits for the end; `None` if it took too long and was ended.
-fn wait(child: &mut Child) -> Result<Option<ExitStatus>> {
+/// How a test ended.
+enum End {
+    /// By itself, or by a signal that was not ours.
+    Of(ExitStatus),
+    /// It took too long. With where its threads were.
+    ByForce { threads: Vec<String> },
+}
+
+/// Waits for the end, and brings it about if it takes too long.
+fn wait(child: &mut Child) -> Result<End> {
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().context("cannot wait for a test")? {
-            return Ok(Some(status));
+            return Ok(End::Of(status));
         }
         thread::sleep(Duration::from_millis(5));
     }
+    let threads = hang::threads();
     // It may have ended just now; it is not waited for yet, so the number is still its own.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
     child.wait().context("cannot wait for a test")?;
-    Ok(None)
+    Ok(End::ByForce { threads })
 }
 
 /// Orphans come to process 1.

@@ -7,6 +7,7 @@
 mod cases;
 mod emulator;
 mod guest;
+mod hang;
 mod initramfs;
 mod kernel;
 mod log;
