@@ -11,6 +11,7 @@ use support::calls::number;
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
+use testbed::skip::kernel_has_no;
 
 /// What the books and the report both have of a service.
 const COLUMNS: [&str; 13] = [
@@ -67,9 +68,9 @@ fn of_report(report: &Value) -> Services {
 }
 
 /// Counts what a workload does in a folder. Returns its books and the report.
-fn observe(arguments: &[&str]) -> (Value, Value) {
+fn observe(source: &str, arguments: &[&str]) -> (Value, Value) {
     let folder = tempfile::tempdir().unwrap();
-    let program = Build::c("sockets.c").build();
+    let program = Build::c(source).build();
     let directory = folder.path().to_str().unwrap();
     let mut target = Workload::spawn(&program, &[&[directory], arguments].concat());
     let observer = Observer::attach("sockets", target.pid(), &["--stacks", "none"]);
@@ -83,11 +84,9 @@ fn observe(arguments: &[&str]) -> (Value, Value) {
     (books, report)
 }
 
-#[test]
-fn every_message_and_byte_counts_once_for_its_service() {
-    let Some(_live) = support::live() else { return };
-    let (books, report) = observe(&[]);
-    let (expected, found) = (of_books(&books), of_report(&report));
+/// The books and the report have the same services with the same values.
+fn assert_same(books: &Value, report: &Value) {
+    let (expected, found) = (of_books(books), of_report(report));
     for (service, values) in &expected {
         assert_eq!(found.get(service), Some(values), "{service}: {found:#?}");
     }
@@ -95,11 +94,30 @@ fn every_message_and_byte_counts_once_for_its_service() {
     assert!(more.is_empty(), "{more:?}");
 }
 
+#[test]
+fn every_message_and_byte_counts_once_for_its_service() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = observe("sockets.c", &[]);
+    assert_same(&books, &report);
+}
+
+/// Whether the thread itself moves them, a worker of the kernel, or whoever brings what was waited for.
+#[test]
+fn operations_through_a_ring_count_for_their_service() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = observe("sockets_ring.c", &[]);
+    if books["errno"] != 0 {
+        kernel_has_no(&format!("io_uring for this process: {books}"));
+        return;
+    }
+    assert_same(&books, &report);
+}
+
 /// Another thread gives the descriptor to other sockets all the time: a send is counted for the socket that it went to, or for none.
 #[test]
 fn sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket() {
     let Some(_live) = support::live() else { return };
-    let (books, report) = observe(&["--race"]);
+    let (books, report) = observe("sockets.c", &["--race"]);
     let found = of_report(&report);
     let sent = |service: &str| found.get(service).map_or(0, |values| values["sent"]);
     let all: u64 = found.values().map(|values| values["sent"]).sum();
