@@ -110,6 +110,7 @@ const CASES: &[Of] = &[
             "every_message_and_byte_counts_once_for_its_service",
             "operations_through_a_ring_count_for_their_service",
             "sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket",
+            "datagrams_count_for_the_address_of_the_other_side",
         ],
         more: &[],
     },
