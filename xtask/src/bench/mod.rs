@@ -42,7 +42,7 @@ const BENCHES: &[Bench] = &[
     ),
     Bench::new(
         "io",
-        "Nanoseconds that observing files and sockets adds to an operation, against what bpftrace adds",
+        "What observing files and sockets adds to an operation and what redis loses, against bpftrace",
         io::run,
     ),
     Bench::new("memleak", "Nanoseconds that memleak adds to a malloc and its free", memleak::run).or(

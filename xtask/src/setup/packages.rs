@@ -76,6 +76,8 @@ pub(super) const BENCH: &[Package] = &[
     Package::program("bpftrace", "bpftrace"),
     Package::program("libbpf-tools", "syscount"),
     Package::program("strace", "strace"),
+    Package::program("redis-server", "redis-server"),
+    Package::program("redis-tools", "redis-benchmark"),
 ];
 
 /// Of these, the ones that Debian starts at every boot.
