@@ -104,7 +104,8 @@ impl File {
 /// Reads a value of the kernel; zeroes if there is nothing at that address.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
+    // Without zeroes: of more than a few words, the compiler would clear each byte on its own.
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper takes any address. If it cannot read there, it leaves zeroes, which are valid for what is read here: integers,
     // and arrays of them. Its result is ignored, because the verifier would follow two paths after each read.
     unsafe {
