@@ -56,3 +56,24 @@ pub fn argument(call: u64, number: u64) -> u64 {
     // Of calls of i386, the kernel takes the lower half.
     file::read::<u64>(registers + place) & !(is_of_i386 << 32)
 }
+
+/// An argument of the call with these registers, which the current task makes. It takes no call of the kernel, unless the call is one of i386.
+///
+/// # Safety
+/// The kernel gave the registers with their type.
+#[inline(always)]
+pub unsafe fn argument_in(registers: *const pt_regs, call: u64, number: u64) -> u64 {
+    if call & COMPAT != 0 {
+        return argument(call, number);
+    }
+    // SAFETY: the caller vouches for the registers.
+    unsafe {
+        match number {
+            1 => (&raw const (*registers).rdi).read_volatile(),
+            2 => (&raw const (*registers).rsi).read_volatile(),
+            3 => (&raw const (*registers).rdx).read_volatile(),
+            4 => (&raw const (*registers).r10).read_volatile(),
+            _ => (&raw const (*registers).r8).read_volatile(),
+        }
+    }
+}

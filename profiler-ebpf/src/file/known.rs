@@ -94,30 +94,36 @@ pub fn entry_of(path: u64) -> u64 {
     if path == 0 { 0 } else { read(path + of::PATH_ENTRY.load()) }
 }
 
-/// The number of the file with this `struct path`, and the address of its `dentry`, if it is of one of the kinds whose bits are set: bit `n`
-/// stands for the kind `n` of `S_IFMT`. Otherwise [`OF_OTHER_KIND`]. Call it from one place of a program only: the verifier follows it
-/// once for each.
+/// What a look at a file has shown.
+enum Seen {
+    /// It is of a kind that is not sought.
+    Other(u64),
+    /// What its number depends on.
+    Sought(Place, Known),
+}
+
+/// Looks at the file with this `struct path`.
 #[inline(always)]
-pub fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
+fn look(path: u64, kinds: u32, now_ns: u64) -> Seen {
     if path == 0 {
-        return (OF_OTHER_KIND, 0);
+        return Seen::Other(0);
     }
-    let Some(looked) = LOOKED.get_ptr_mut(0) else { return (OF_OTHER_KIND, 0) };
+    let Some(looked) = LOOKED.get_ptr_mut(0) else { return Seen::Other(0) };
     let words: [u64; 2] = read(path);
     let at = |offset: u64| words[(offset as usize / 8) & 1];
     let place = Place { mount: at(of::PATH_MOUNT.load()), entry: at(of::PATH_ENTRY.load()) };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends.
-    let now = unsafe {
+    unsafe {
         let (entry, inode) = (&raw mut (*looked).entry, &raw mut (*looked).inode);
         read_words(place.entry, entry);
         let inode_at = word(entry, of::ENTRY_INODE.load());
         read_words(inode_at, inode);
         let mode = word(inode, of::INODE_MODE.load()) >> (of::INODE_MODE.load() % 8 * 8);
         if kinds >> (mode as u32 >> KIND_SHIFT & 15) & 1 == 0 {
-            return (OF_OTHER_KIND, place.entry);
+            return Seen::Other(place.entry);
         }
         let moves = MOVES.get_ptr(0).map_or(0, |moves| moves.read_volatile());
-        Known {
+        let now = Known {
             inode: inode_at,
             inode_number: word(inode, of::INODE_NUMBER.load()),
             parent: word(entry, of::ENTRY_PARENT.load()),
@@ -125,19 +131,43 @@ pub fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
             bucket: u64::from(word(entry, of::ENTRY_BUCKET.load()) != 0),
             epoch: now_ns >> SHIFT ^ moves << 40,
             number: 0,
-        }
+        };
+        Seen::Sought(place, now)
+    }
+}
+
+/// The number that a file was given before, if that holds still.
+#[inline(always)]
+fn before(place: &Place, now: &Known) -> Option<u32> {
+    let known = KNOWN_FILES.get_ptr(place)?;
+    // SAFETY: a map value, which another CPU may write at the same time: with the same, unless the file has changed.
+    unsafe { if is_same(known, now) { Some((*known).number as u32) } else { None } }
+}
+
+/// The number of the file with this `struct path`, and the address of its `dentry`, if it is of one of the kinds whose bits are set: bit `n`
+/// stands for the kind `n` of `S_IFMT`. Otherwise [`OF_OTHER_KIND`]. Call it from one place of a program only: the verifier follows it
+/// once for each.
+#[inline(always)]
+pub fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
+    let (place, now) = match look(path, kinds, now_ns) {
+        Seen::Other(entry) => return (OF_OTHER_KIND, entry),
+        Seen::Sought(place, now) => (place, now),
     };
-    if let Some(known) = KNOWN_FILES.get_ptr(place) {
-        // SAFETY: a map value, which another CPU may write at the same time: with the same, unless the file has changed.
-        unsafe {
-            if is_same(known, &now) {
-                return ((*known).number as u32, place.entry);
-            }
-        }
+    if let Some(number) = before(&place, &now) {
+        return (number, place.entry);
     }
     let number = number(File { path, inode: now.inode }, 0);
     let _ = KNOWN_FILES.insert(place, Known { number: number.into(), ..now }, BPF_ANY);
     (number, place.entry)
+}
+
+/// The same for a file that has a number already; `None` if [`find`] has to look at it.
+#[inline(always)]
+pub fn find_known(path: u64, kinds: u32, now_ns: u64) -> Option<(u32, u64)> {
+    match look(path, kinds, now_ns) {
+        Seen::Other(entry) => Some((OF_OTHER_KIND, entry)),
+        Seen::Sought(place, now) => Some((before(&place, &now)?, place.entry)),
+    }
 }
 
 /// Whether nothing has changed, without a branch for each.

@@ -27,7 +27,7 @@ use profiler_common::{
 use self::members as of;
 use crate::{
     atomic, ring,
-    task::{member, task},
+    task::{Task, member, task},
 };
 
 pub(crate) use self::socket::read_internet;
@@ -125,9 +125,15 @@ fn hash(hash: u64, value: u64) -> u64 {
 /// The path of the file that a descriptor of the current process refers to, for [`File::at`]; 0: the descriptor is not open.
 #[inline(always)]
 pub fn of_descriptor(descriptor: u32) -> u64 {
+    of_descriptor_in(task(), descriptor)
+}
+
+/// The same in a task, which is the current one.
+#[inline(always)]
+pub fn of_descriptor_in(task: Task, descriptor: u32) -> u64 {
     // SAFETY: the verifier knows the types of all of these, and makes loads safe. The last one is an address without a type.
     let (most, open) = unsafe {
-        let table: *const u8 = member(task().member(of::TASK_FILES.load()), of::FILES_TABLE.load());
+        let table: *const u8 = member(task.member(of::TASK_FILES.load()), of::FILES_TABLE.load());
         (member::<u32>(table, of::TABLE_MOST.load()), member::<u64>(table, of::TABLE_FILES.load()))
     };
     if descriptor >= most {
@@ -136,11 +142,11 @@ pub fn of_descriptor(descriptor: u32) -> u64 {
     path_of(read(open + 8 * u64::from(descriptor)))
 }
 
-/// How many tasks use the table of descriptors of the current process. `offset`: that of `files_struct.count`.
+/// How many tasks use the table of descriptors of this one. `offset`: that of `files_struct.count`.
 #[inline(always)]
-pub fn users(offset: u64) -> u32 {
+pub fn users(task: Task, offset: u64) -> u32 {
     // SAFETY: the verifier knows the type, and makes loads safe.
-    unsafe { member(task().member(of::TASK_FILES.load()), offset) }
+    unsafe { member(task.member(of::TASK_FILES.load()), offset) }
 }
 
 /// The working directory of the current process.

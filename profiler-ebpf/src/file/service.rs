@@ -27,6 +27,8 @@ const BPF_NOEXIST: u64 = 1;
 /// Bytes at the beginning of a `struct socket` and of a `struct sock` that have the members which are read here. The loader checks that.
 const SOCKET_BYTES: usize = 32;
 const SOCK_BYTES: usize = 128;
+/// Words at the beginning of an `inode` that have its mode and its number. The loader checks that.
+const INODE_WORDS: usize = 16;
 /// Words of the name of a Unix socket, which has up to 108 bytes.
 const NAME_WORDS: usize = 14;
 /// The device in the key of a service: no filesystem has this number.
@@ -109,6 +111,29 @@ pub fn holds_back(path: u64) -> bool {
 #[inline(always)]
 pub fn socket(inode: u64) -> Option<*mut Socket> {
     SOCKETS.get_ptr_mut(inode)
+}
+
+/// As [`find`], for a socket of which nothing new is to be found out; `None`: it has to look.
+#[inline(always)]
+pub fn find_known(path: u64) -> Option<(u32, u64)> {
+    const OTHER: (u32, u64) = (OF_OTHER_KIND, 0);
+    if path == 0 {
+        return Some(OTHER);
+    }
+    let inode_at: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
+    let words: [u64; INODE_WORDS] = read(inode_at);
+    let word = |offset: u64| words[(offset as usize / 8) & (INODE_WORDS - 1)];
+    let mode = word(of::INODE_MODE.load()) >> (of::INODE_MODE.load() % 8 * 8);
+    if !socket::is_one(mode as u16) {
+        return Some(OTHER);
+    }
+    let inode = word(of::INODE_NUMBER.load());
+    let known = socket(inode)?;
+    // SAFETY: a map value.
+    unsafe {
+        let is_settled = (&raw const (*known).flags).read_volatile() & SETTLED != 0;
+        if is_settled { Some(((*known).service, inode)) } else { None }
+    }
 }
 
 /// The number of the service of the socket with this `struct path`, and the number of its inode; [`OF_OTHER_KIND`] if it is none.

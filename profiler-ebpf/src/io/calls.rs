@@ -12,17 +12,13 @@ use profiler_common::{
     opaque::opaque,
 };
 
-use super::{
-    ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED,
-    cells::{self, Of},
-    sample, thread, use_of,
-};
+use super::{ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, sample, thread, use_of};
 use crate::{
     FIRST_ERROR,
-    call::{argument, call},
+    call::{argument, argument_in, call},
     file::{self, given, known},
-    ledger::{Ledger, count},
-    task::{comm, task},
+    ledger::Ledger,
+    task::{Task, comm, task},
     threads,
 };
 
@@ -54,75 +50,97 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
     ledger.count(T::Counter::ENTERED);
     // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
     unsafe {
+        let registers = ctx.cast::<*const pt_regs>().read_volatile();
         let call = call(task, ctx.cast::<u64>().add(1).read_volatile());
-        if (*thread).used_as != 0 {
-            // Its return was not seen.
-            (*thread).used_as = 0;
-        }
+        // Otherwise its return was not seen.
+        (*thread).used_as = 0;
         (*thread).calls += 1;
         let mut used = use_of(call);
         if used == CallUse::NONE {
             return ledger.count(T::Counter::OTHER);
         }
-        if used.peeks() != 0 && argument(call, used.peeks()) & MSG_PEEK != 0 {
+        if used.peeks() != 0 && argument_in(registers, call, used.peeks()) & MSG_PEEK != 0 {
             used = used.as_peek();
         }
         (*thread).call = call;
-        if used.operation() != 0 {
-            (*thread).start_ns = bpf_ktime_get_ns();
-            let count = note(thread, used);
-            if count != 0 {
-                bpf_loop(count, look_at::<T> as *mut c_void, ptr::null_mut(), 0);
-            }
-            if used.files().path() == 0 && !used.files().opens() && count != 0 && is_of_other_kind() {
-                return ledger.count(T::Counter::OTHER);
-            }
-        }
-        begin::<T>(used);
-    }
-}
-
-/// The call is in progress.
-#[inline(never)]
-fn begin<T: IoTool>(used: CallUse) {
-    let (Some(thread), Some(ledger)) = (thread::known(), Ledger::<T::Counter>::open()) else { return };
-    // SAFETY: the thread's own record.
-    unsafe {
-        (*thread).used_as = used.bits();
         if used.operation() == 0 {
+            (*thread).used_as = used.bits();
             return ledger.count(T::Counter::OTHER);
         }
+        (*thread).start_ns = bpf_ktime_get_ns();
+        if look::<T>(task, thread, registers, used) {
+            return ledger.count(T::Counter::OTHER);
+        }
+        (*thread).used_as = used.bits();
         if TASK_FETCHED.load() != 0 {
-            (*thread).fetched = task().member(TASK_FETCHED.load());
+            (*thread).fetched = task.member(TASK_FETCHED.load());
         }
         (*thread).operations += 1;
+        ledger.count(T::Counter::BEGAN);
     }
-    ledger.count(T::Counter::BEGAN);
 }
 
-/// Whether no file of the call that begins is of a kind that is counted.
-#[inline(never)]
-fn is_of_other_kind() -> bool {
-    // SAFETY: the thread's own record.
-    thread::known().is_none_or(|thread| unsafe {
-        (*thread).files[0] == OF_OTHER_KIND && (*thread).files[1] == OF_OTHER_KIND
-    })
+/// Looks at the files of a call that begins. Returns whether none of them is of a kind that is counted.
+#[inline(always)]
+unsafe fn look<T: IoTool>(
+    task: Task,
+    thread: *mut IoThread,
+    registers: *const pt_regs,
+    used: CallUse,
+) -> bool {
+    // SAFETY: the caller vouches for all of them.
+    unsafe {
+        let count = note(task, thread, registers, used);
+        if count == 0 {
+            return false;
+        }
+        if count != 1 || !knows::<T>(thread) {
+            bpf_loop(count, look_at::<T> as *mut c_void, ptr::null_mut(), 0);
+        }
+        used.files().path() == 0 && !used.files().opens() && is_of_other_kind(thread)
+    }
+}
+
+/// Finds the only file of a call that begins, if nothing new is to be found out about it.
+#[inline(always)]
+unsafe fn knows<T: IoTool>(thread: *mut IoThread) -> bool {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let Some((number, entry)) =
+            T::find_known((*thread).paths[0], (*thread).kinds as u32, (*thread).start_ns)
+        else {
+            return false;
+        };
+        (*thread).files[0] = number;
+        (*thread).entries[0] = entry;
+        true
+    }
+}
+
+/// Whether no file of a call is of a kind that is counted.
+#[inline(always)]
+unsafe fn is_of_other_kind(thread: *const IoThread) -> bool {
+    // SAFETY: the caller vouches for the record.
+    unsafe { (*thread).files[0] == OF_OTHER_KIND && (*thread).files[1] == OF_OTHER_KIND }
 }
 
 /// Notes where the files of a call that begins are. Returns how many there are to look at.
 #[inline(always)]
-unsafe fn note(thread: *mut IoThread, used: CallUse) -> u32 {
+unsafe fn note(task: Task, thread: *mut IoThread, registers: *const pt_regs, used: CallUse) -> u32 {
     // SAFETY: the caller vouches for the record.
     unsafe {
         let files = used.files();
         let call = (*thread).call;
-        (*thread).entries = [0; 2];
+        // One by one: of an array, the compiler would clear each byte on its own.
+        let entries = (&raw mut (*thread).entries).cast::<u64>();
+        entries.write_volatile(0);
+        entries.add(1).write_volatile(0);
         (*thread).files = [OF_OTHER_KIND; 2];
         (*thread).kinds = IO_KINDS.load().into();
         if files.descriptor() == 0 {
             return 0;
         }
-        let descriptor = argument(call, files.descriptor()) as u32;
+        let descriptor = argument_in(registers, call, files.descriptor()) as u32;
         if files.path() != 0 {
             // The directory in which a relative path begins, or the file itself if the path is empty.
             if descriptor == AT_FDCWD {
@@ -130,11 +148,12 @@ unsafe fn note(thread: *mut IoThread, used: CallUse) -> u32 {
             }
             (*thread).kinds |= u64::from(DIRECTORIES);
         }
-        (*thread).paths[0] = file::of_descriptor(descriptor);
+        (*thread).paths[0] = file::of_descriptor_in(task, descriptor);
         if files.second() == 0 {
             return 1;
         }
-        (*thread).paths[1] = file::of_descriptor(argument(call, files.second()) as u32);
+        (*thread).paths[1] =
+            file::of_descriptor_in(task, argument_in(registers, call, files.second()) as u32);
         2
     }
 }
@@ -167,7 +186,8 @@ pub fn returned<T: IoTool>(ctx: *mut c_void) {
 
 #[inline(never)]
 fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
-    let Some(thread) = thread::known() else { return };
+    let task = task();
+    let Some(thread) = thread::of_current(task) else { return };
     let Some(ledger) = Ledger::<T::Counter>::open() else { return };
     ledger.count(T::Counter::RETURNED);
     // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own.
@@ -191,10 +211,8 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         if RESTARTS.contains(&result) {
             return ledger.count(T::Counter::RESTARTED);
         }
-        let now_ns = bpf_ktime_get_ns();
-        (*thread).end_ns = now_ns;
+        (*thread).end_ns = bpf_ktime_get_ns();
         (*thread).result = result;
-        // Each step finds what it needs in the record: so the verifier follows it once, however the previous one ended.
         let files = used.files();
         if files.path() != 0 || files.opens() || used.is_known_after() {
             name::<T>(used);
@@ -205,11 +223,14 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
             if result >= FIRST_ERROR {
                 (*thread).files[0] = unknown(Unknown::Closed);
             }
-        } else if file::users(FILES_USERS.load()) != 1 {
-            confirm::<T>(used);
+        } else if file::users(task, FILES_USERS.load()) != 1 {
+            confirm::<T>(task, thread, ctx.cast::<*const pt_regs>().read_volatile());
         }
+        if is_of_other_kind(thread) {
+            return ledger.count(T::Counter::NOT_COUNTED);
+        }
+        finish::<T>(task, thread, ledger);
     }
-    finish::<T>();
 }
 
 /// Finds the number of the file that a call has opened, or of the path that it names.
@@ -285,83 +306,67 @@ fn name_path(used: CallUse) {
 /// Looks whether the descriptors still refer to the files that were noted: another thread may have closed one, or given it to another file,
 /// before the call looked at it.
 #[inline(never)]
-fn confirm<T: IoTool>(used: CallUse) {
-    let Some(thread) = thread::known() else { return };
-    let files = used.files();
-    // SAFETY: the thread's own record.
+unsafe fn confirm<T: IoTool>(task: Task, thread: *mut IoThread, registers: *const pt_regs) {
+    // SAFETY: the caller vouches for all of them.
     unsafe {
-        let call = (*thread).call;
-        let is_same = |descriptor: u64, entry: u64| {
-            T::identity(file::of_descriptor(argument(call, descriptor) as u32)) == entry
-        };
-        if (*thread).files[0] != OF_OTHER_KIND && !is_same(files.descriptor(), (*thread).entries[0]) {
-            (*thread).files[0] = unknown(Unknown::Changed);
-        }
-        if files.second() != 0
-            && (*thread).files[1] != OF_OTHER_KIND
-            && !is_same(files.second(), (*thread).entries[1])
-        {
-            (*thread).files[1] = unknown(Unknown::Changed);
+        let files = CallUse::of_bits((*thread).ended_as).files();
+        confirm_one::<T>(task, thread, registers, files.descriptor(), 0);
+        if files.second() != 0 {
+            confirm_one::<T>(task, thread, registers, files.second(), 1);
         }
     }
 }
 
-/// Counts a call that has returned. Part of its caller, because the verifier allows eight functions that call one another.
+/// Looks at one of them.
 #[inline(always)]
-fn finish<T: IoTool>() {
-    if is_of_other_kind() {
-        return count(T::Counter::NOT_COUNTED);
-    }
-    if !prepare() {
-        return;
-    }
-    add_all::<T>();
-    let Some(thread) = thread::known() else { return };
-    // SAFETY: the thread's own record.
-    let (added, took_ns) = unsafe {
-        let used = CallUse::of_bits((*thread).ended_as);
-        let took_ns = if used.is_patient() {
-            (*thread).also_ns
-        } else {
-            (*thread).end_ns.wrapping_sub((*thread).start_ns)
-        };
-        ((&raw const (*thread).added).read_volatile(), took_ns)
-    };
-    count(if added & LOST == 0 { T::Counter::COUNTED } else { T::Counter::LOST_CELL });
-    if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
-        sample::send::<T>();
-    }
-}
-
-/// Adds the call that has ended to the sums of its files, and of its second.
-#[inline(never)]
-fn add_all<T: IoTool>() {
-    let Some(record) = thread::known() else { return };
-    let mut of = Of { record };
-    // SAFETY: the thread's own record. The callback gets a pointer to it, and the loop ends before this function does.
+unsafe fn confirm_one<T: IoTool>(
+    task: Task,
+    thread: *mut IoThread,
+    registers: *const pt_regs,
+    argument: u64,
+    place: usize,
+) {
+    // SAFETY: the caller vouches for all of them; places are those of the first and of the second file.
     unsafe {
-        T::ended(record);
-        bpf_loop(cells::TURNS, cells::add::<T> as *mut c_void, (&raw mut of).cast(), 0);
-        cells::add_to_second(record);
+        let file = (&raw mut (*thread).files).cast::<u32>().add(place);
+        let entry = (&raw const (*thread).entries).cast::<u64>().add(place).read_volatile();
+        if file.read_volatile() == OF_OTHER_KIND {
+            return;
+        }
+        let descriptor = argument_in(registers, (*thread).call, argument) as u32;
+        if T::identity(file::of_descriptor_in(task, descriptor)) != entry {
+            file.write_volatile(unknown(Unknown::Changed));
+        }
     }
 }
 
-/// Notes what the end of the call shows.
-#[inline(never)]
-fn prepare() -> bool {
-    let Some(thread) = thread::known() else { return false };
-    let task = task();
-    // SAFETY: the thread's own record.
+/// Counts a call that has returned.
+#[inline(always)]
+unsafe fn finish<T: IoTool>(task: Task, thread: *mut IoThread, ledger: Ledger<T::Counter>) {
+    // SAFETY: the caller vouches for the record.
     unsafe {
         (*thread).comm = comm(task);
         (*thread).added = 0;
         cells::note_moved(thread);
-        (*thread).fetched = match TASK_FETCHED.load() {
-            0 => 0,
-            offset => task.member::<u64>(offset).wrapping_sub((*thread).fetched),
+        if TASK_FETCHED.load() != 0 {
+            (*thread).fetched = task.member::<u64>(TASK_FETCHED.load()).wrapping_sub((*thread).fetched);
+        } else {
+            (*thread).fetched = 0;
+        }
+        T::ended(thread);
+        cells::add_all::<T>(thread);
+        cells::add_to_second(thread);
+        let took_ns = if CallUse::of_bits((*thread).ended_as).is_patient() {
+            (*thread).also_ns
+        } else {
+            (*thread).end_ns.wrapping_sub((*thread).start_ns)
         };
+        let added = (&raw const (*thread).added).read_volatile();
+        ledger.count(if added & LOST == 0 { T::Counter::COUNTED } else { T::Counter::LOST_CELL });
+        if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
+            sample::send::<T>();
+        }
     }
-    true
 }
 
 /// Counts a turn of the thread: the time from the end of a wait to the end of the next one.

@@ -3,6 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
+    helpers::generated::bpf_loop,
     macros::map,
     maps::{Array, HashMap},
 };
@@ -52,7 +53,9 @@ static IO_SECONDS: Array<IoSecond> = Array::with_max_entries(2, 0);
 static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
 
 /// The first file, the second, and the first again for an operation that has ended with it.
-pub const TURNS: u32 = 3;
+const TURNS: u32 = 3;
+const FIRST: u32 = 0;
+const ALSO: u32 = 2;
 
 /// What the kernel's loop hands to each of its turns.
 pub struct Of {
@@ -77,13 +80,34 @@ pub unsafe fn note_moved(record: *mut IoThread) {
     }
 }
 
+/// Adds an operation that has ended to the sums of its files. Few have two.
+///
+/// # Safety
+/// `record` is a record that nobody else writes meanwhile.
+#[inline(always)]
+pub unsafe fn add_all<T: IoTool>(record: *mut IoThread) {
+    let mut of = Of { record };
+    let to = (&raw mut of).cast();
+    // SAFETY: the caller vouches for the record. The callback gets a pointer to it, and the loop ends before this function does.
+    unsafe {
+        if (&raw const (*record).files).cast::<u32>().add(1).read_volatile() != OF_OTHER_KIND {
+            bpf_loop(TURNS, add::<T> as *mut c_void, to, 0);
+            return;
+        }
+        add::<T>(FIRST, to);
+        if (&raw const (*record).also).read_volatile() != 0 {
+            add::<T>(ALSO, to);
+        }
+    }
+}
+
 /// Adds an operation that has ended to the sums of the first of its files, and then of the second.
 ///
 /// # Safety
 /// `of` points to an [`Of`] with a record that nobody else writes meanwhile.
 #[inline(never)]
-pub unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
-    let is_also = turn == 2;
+unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
+    let is_also = turn == ALSO;
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the caller vouches for the record; the mask keeps the index within it. Cells are map values.
     unsafe {

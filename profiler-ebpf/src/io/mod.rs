@@ -71,6 +71,12 @@ pub trait IoTool {
         known::find(path, kinds, now_ns)
     }
 
+    /// The same for a file of which nothing new is to be found out; `None`: only [`IoTool::find`] can tell.
+    #[inline(always)]
+    fn find_known(path: u64, kinds: u32, now_ns: u64) -> Option<(u32, u64)> {
+        known::find_known(path, kinds, now_ns)
+    }
+
     /// What shows whether a descriptor still refers to the same file. `path`: its `struct path`.
     #[inline(always)]
     fn identity(path: u64) -> u64 {

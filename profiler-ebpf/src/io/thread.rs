@@ -9,6 +9,7 @@ use aya_ebpf::{
 use profiler_common::{
     event::Event,
     io::{IoCounter, IoEnded, IoThread, OWN_NUMBERS, TURN_BUCKETS},
+    opaque::opaque,
 };
 
 use super::{IoTool, settings};
@@ -20,6 +21,9 @@ use crate::{
 };
 
 const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// How many threads may be found by the low bits of their ids.
+const SLOTS: usize = 1 << 13;
 
 /// The number of the record of a thread; 0: it has none.
 #[btf_map]
@@ -37,39 +41,95 @@ static IO_NEXT_THREAD: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static IO_ENDED: Array<IoEnded> = Array::with_max_entries(1, 0);
 
+/// Id of a thread that has a record, and in the upper half the number of the record, by the low bits of the id; 0: free. Of threads that share a
+/// slot, one has it. Each takes and clears only its own. The section becomes a map of its own, which programs address without a lookup and
+/// without a call of the kernel.
+#[unsafe(link_section = ".bss.io_slots")]
+#[unsafe(no_mangle)]
+static mut IO_SLOTS: [u64; SLOTS] = [0; SLOTS];
+
+/// The slot of a thread.
+#[inline(always)]
+fn slot(tid: u32) -> *mut u64 {
+    // SAFETY: a map value; the mask keeps the index within it.
+    unsafe { (&raw mut IO_SLOTS).cast::<u64>().add(opaque(tid.into()) as usize & (SLOTS - 1)) }
+}
+
+/// The record of a thread that has a slot.
+#[inline(always)]
+fn in_slot(tid: u32) -> Option<*mut IoThread> {
+    // SAFETY: a map value.
+    let found = unsafe { slot(tid).read_volatile() };
+    if found as u32 == tid { IO_THREADS.get_ptr_mut((found >> 32) as u32) } else { None }
+}
+
+/// A thread no longer has its record.
+#[inline(always)]
+fn leave_slot(tid: u32) {
+    let slot = slot(tid);
+    // SAFETY: a map value, which nobody else changes as long as it has this thread.
+    unsafe {
+        if tid != 0 && slot.read_volatile() as u32 == tid {
+            slot.write_volatile(0);
+        }
+    }
+}
+
 /// The record of the current thread, if its process is observed. If there is none for it, the hit is counted as lost.
 #[inline(always)]
 pub fn current<T: IoTool>(task: Task) -> Option<*mut IoThread> {
-    if let Some(thread) = known() {
+    if let Some(thread) = in_slot(tid_of(task)) {
         return Some(thread);
     }
-    let thread = new::<T>(task);
+    let thread = without_slot::<T>(task);
     if thread.is_null() { None } else { Some(thread) }
 }
 
 /// The record of the current thread, if it has one.
 #[inline(always)]
 pub fn known() -> Option<*mut IoThread> {
-    let number = IO_RECORDS.current()?;
-    // SAFETY: the thread's own number.
-    let thread = IO_THREADS.get_ptr_mut(unsafe { *number } as u32)?;
-    // SAFETY: record 0 belongs to no thread; others to this one.
-    if unsafe { (*thread).tid } != 0 { Some(thread) } else { None }
+    of_current(task())
+}
+
+/// The record of the current thread, which this task is, if it has one.
+#[inline(always)]
+pub fn of_current(task: Task) -> Option<*mut IoThread> {
+    if let Some(thread) = in_slot(tid_of(task)) {
+        return Some(thread);
+    }
+    described(IO_RECORDS.current()?)
 }
 
 /// The record of any thread, if it has one.
 #[inline(always)]
 pub fn of(task: Task) -> Option<*mut IoThread> {
-    let number = IO_RECORDS.of(task)?;
-    // SAFETY: the thread's own number.
+    if let Some(thread) = in_slot(tid_of(task)) {
+        return Some(thread);
+    }
+    described(IO_RECORDS.of(task)?)
+}
+
+/// The record with this number, unless it is to be described again.
+#[inline(always)]
+fn described(number: *const u64) -> Option<*mut IoThread> {
+    // SAFETY: the number of a thread.
     let thread = IO_THREADS.get_ptr_mut(unsafe { *number } as u32)?;
     // SAFETY: record 0 belongs to no thread; others to this one.
     if unsafe { (*thread).tid } != 0 { Some(thread) } else { None }
 }
 
+/// The record of a thread without a slot, or a new one; null as for [`new`].
+#[inline(never)]
+fn without_slot<T: IoTool>(task: Task) -> *mut IoThread {
+    match IO_RECORDS.current().and_then(|number| described(number)) {
+        Some(thread) => thread,
+        None => new::<T>(task),
+    }
+}
+
 /// The record of a thread that has none yet, or whose record is to be described again. Null if its process is not observed, or if none is
 /// left.
-#[inline(never)]
+#[inline(always)]
 fn new<T: IoTool>(task: Task) -> *mut IoThread {
     // SAFETY: a value in a section.
     if !is_candidate(task) || unsafe { (&raw const (*settings()).begun).read_volatile() } == 0 {
@@ -110,7 +170,10 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
         (*thread).off_ns = 0;
         (*thread).turned_ns = 0;
         (*thread).comm = comm(task);
-        (*thread).tid = tid_of(task);
+        let tid = tid_of(task);
+        (*thread).tid = tid;
+        // If it is taken, the thread goes on without.
+        atomic::replace(slot(tid), 0, u64::from(tid) | u64::from(record) << 32);
         thread
     }
 }
@@ -148,6 +211,7 @@ pub fn ended<T: IoTool>() {
         }
         *number = 0;
         let Some(thread) = IO_THREADS.get_ptr_mut(record) else { return };
+        leave_slot((*thread).tid);
         if (*thread).used_as != 0 {
             count_more(T::Counter::ENDED_IN_CALL, 1);
         }
@@ -177,6 +241,9 @@ pub fn execed() {
         && let Some(thread) = known()
     {
         // SAFETY: the thread's own record.
-        unsafe { (*thread).tid = 0 };
+        unsafe {
+            leave_slot((*thread).tid);
+            (*thread).tid = 0;
+        }
     }
 }

@@ -16,11 +16,7 @@ use profiler_common::{
     record::NO_STACK,
 };
 
-use super::{
-    IO_KINDS, IoTool,
-    cells::{self, Of},
-    sample,
-};
+use super::{IO_KINDS, IoTool, cells, sample};
 use crate::{
     file,
     ledger::count,
@@ -147,12 +143,10 @@ fn prepare<T: IoTool>(request: u64, begun: &UringRequest, result: u32) -> bool {
 #[inline(never)]
 fn finish<T: IoTool>() {
     let Some(record) = IO_ASIDE.get_ptr_mut(0) else { return };
-    let mut of = Of { record };
     // SAFETY: as above.
     unsafe {
         T::ended(record);
-        cells::add::<T>(0, (&raw mut of).cast());
-        cells::add::<T>(2, (&raw mut of).cast());
+        cells::add_all::<T>(record);
         cells::add_to_second(record);
         let added = (&raw const (*record).added).read_volatile();
         count(if added & LOST == 0 { T::Counter::RING_COUNTED } else { T::Counter::RING_LOST });

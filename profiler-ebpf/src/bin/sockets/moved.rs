@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use profiler_common::{
     call::COMPAT,
     file::socket::{ACCEPTED, CONNECTED, Side, Socket},
-    io::{CallUse, IoThread, UNKNOWN_FILES},
+    io::{CallUse, IoThread, OF_OTHER_KIND, UNKNOWN_FILES},
     opaque::opaque,
     sockets::{ACCEPT, CLOSE, CONNECT, RECEIVE, SEND},
 };
@@ -37,7 +37,12 @@ pub(crate) unsafe fn ended(record: *mut IoThread) {
         if messages != 0 {
             bpf_loop(messages, add_message as *mut c_void, (&raw mut of).cast(), 0);
         }
-        bpf_loop(2, add as *mut c_void, (&raw mut of).cast(), 0);
+        // Few have two.
+        if (&raw const (*record).files).cast::<u32>().add(1).read_volatile() != OF_OTHER_KIND {
+            bpf_loop(2, add as *mut c_void, (&raw mut of).cast(), 0);
+        } else {
+            add(0, (&raw mut of).cast());
+        }
     }
 }
 

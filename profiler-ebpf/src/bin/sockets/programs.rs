@@ -22,6 +22,11 @@ impl IoTool for Sockets {
     }
 
     #[inline(always)]
+    fn find_known(path: u64, _kinds: u32, _now_ns: u64) -> Option<(u32, u64)> {
+        service::find_known(path)
+    }
+
+    #[inline(always)]
     fn identity(path: u64) -> u64 {
         service::identity(path)
     }

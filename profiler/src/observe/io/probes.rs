@@ -48,7 +48,9 @@ const NEAR_BYTES: u64 = 128;
 /// Bytes that a thread has fetched from devices, of `task_struct`. Only kernels with CONFIG_TASK_IO_ACCOUNTING have it.
 const FETCHED: &[&str] = &["ioac", "read_bytes"];
 /// Members that lie within as many bytes of their structures, of tools that look at sockets.
-const NEAR_SOCKETS: [(&str, &str, u64); 10] = [
+const NEAR_SOCKETS: [(&str, &str, u64); 12] = [
+    ("inode", "i_ino", 128),
+    ("inode", "i_mode", 128),
     ("socket", "sk", 32),
     ("socket", "type", 32),
     ("sock_common", "skc_family", 128),
