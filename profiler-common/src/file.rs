@@ -9,6 +9,9 @@ pub mod socket;
 
 use crate::wire;
 
+/// A call of a function of the kernel whose number the loader fills in: `bpf_rdonly_cast`, or a move if the kernel does not have it. A call
+/// (`0x85`) of the kind `BPF_PSEUDO_KFUNC_CALL` (2), with a number in the upper half that no function has.
+pub const CAST: u64 = 0x7fff_ca57_0000_2085;
 /// File number 0: the file is not known.
 pub const NO_FILE: u32 = 0;
 /// Room for a name, in bytes. The end of a path that does not fit is left out.

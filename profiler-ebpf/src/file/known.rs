@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use profiler_common::{file::S_IFMT, io::OF_OTHER_KIND};
 
-use super::{File, members as of, number, read};
-use crate::atomic;
+use super::{File, members as of, number, read, typed};
+use crate::{atomic, task::member};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_ANY: u64 = 0;
@@ -88,10 +88,13 @@ unsafe fn word(of: *const [u64; WORDS], offset: u64) -> u64 {
     unsafe { of.cast::<u64>().add((offset as usize / 8) & (WORDS - 1)).read_volatile() }
 }
 
-/// The `dentry` of a `struct path`.
+/// The `dentry` of the `struct path` of an open file.
 #[inline(always)]
 pub fn entry_of(path: u64) -> u64 {
-    if path == 0 { 0 } else { read(path + of::PATH_ENTRY.load()) }
+    if path == 0 {
+        return 0;
+    }
+    if typed::can() { typed::entry(path).0 as u64 } else { read(path + of::PATH_ENTRY.load()) }
 }
 
 /// What a look at a file has shown.
@@ -161,12 +164,52 @@ pub fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
     (number, place.entry)
 }
 
-/// The same for a file that has a number already; `None` if [`find`] has to look at it.
+/// The same for an open file that has a number already; `None` if [`find`] has to look at it.
 #[inline(always)]
 pub fn find_known(path: u64, kinds: u32, now_ns: u64) -> Option<(u32, u64)> {
-    match look(path, kinds, now_ns) {
+    let seen = if typed::can() { look_typed(path, kinds, now_ns) } else { look(path, kinds, now_ns) };
+    match seen {
         Seen::Other(entry) => Some((OF_OTHER_KIND, entry)),
         Seen::Sought(place, now) => Some((before(&place, &now)?, place.entry)),
+    }
+}
+
+/// [`look`] at an open file, without a helper.
+#[inline(always)]
+fn look_typed(path: u64, kinds: u32, now_ns: u64) -> Seen {
+    if path == 0 {
+        return Seen::Other(0);
+    }
+    let Some(looked) = LOOKED.get_ptr_mut(0) else { return Seen::Other(0) };
+    // SAFETY: a map value as in `look`. The verifier knows the types of what is loaded, and makes loads safe; pointers become numbers by
+    // being written there and read back.
+    unsafe {
+        let (entry, mount) = typed::entry(path);
+        let inode: *const u8 = member(entry, of::ENTRY_INODE.load());
+        let parent: *const u8 = member(entry, of::ENTRY_PARENT.load());
+        let numbers = (&raw mut (*looked).entry).cast::<u64>();
+        numbers.cast::<*const u8>().write_volatile(entry);
+        numbers.add(1).cast::<*const u8>().write_volatile(mount);
+        numbers.add(2).cast::<*const u8>().write_volatile(inode);
+        numbers.add(3).cast::<*const u8>().write_volatile(parent);
+        let number = |place: usize| numbers.add(place).read_volatile();
+        let mode: u16 = member(inode, of::INODE_MODE.load());
+        if kinds >> (u32::from(mode) >> KIND_SHIFT & 15) & 1 == 0 {
+            return Seen::Other(number(0));
+        }
+        let moves = MOVES.get_ptr(0).map_or(0, |moves| moves.read_volatile());
+        let hash: u32 = member(entry, of::ENTRY_HASH.load());
+        let bytes: u32 = member(entry, of::ENTRY_HASH.load() + 4);
+        let now = Known {
+            inode: number(2),
+            inode_number: member(inode, of::INODE_NUMBER.load()),
+            parent: number(3),
+            name: u64::from(hash) | u64::from(bytes) << 32,
+            bucket: u64::from(member::<u64>(entry, of::ENTRY_BUCKET.load()) != 0),
+            epoch: now_ns >> SHIFT ^ moves << 40,
+            number: 0,
+        };
+        Seen::Sought(Place { mount: number(1), entry: number(0) }, now)
     }
 }
 

@@ -9,6 +9,7 @@ mod members;
 mod path;
 pub mod service;
 mod socket;
+pub mod typed;
 pub mod watched;
 
 use core::{ffi::c_void, mem::MaybeUninit};
@@ -139,7 +140,8 @@ pub fn of_descriptor_in(task: Task, descriptor: u32) -> u64 {
     if descriptor >= most {
         return 0;
     }
-    path_of(read(open + 8 * u64::from(descriptor)))
+    let slot = open + 8 * u64::from(descriptor);
+    path_of(if typed::can() { typed::pointer(slot) } else { read(slot) })
 }
 
 /// How many tasks use the table of descriptors of this one. `offset`: that of `files_struct.count`.

@@ -19,7 +19,7 @@ use profiler_common::{
 };
 
 use self::side::side;
-use super::{FILE_ROOM, hash, introduce, members as of, read, socket};
+use super::{FILE_ROOM, hash, introduce, members as of, read, socket, typed};
 use crate::{atomic, call::argument, io::thread};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -86,6 +86,9 @@ pub fn identity(path: u64) -> u64 {
     if path == 0 {
         return 0;
     }
+    if typed::can() {
+        return typed::inode(path).1;
+    }
     let inode: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
     read(inode + of::INODE_NUMBER.load())
 }
@@ -113,6 +116,19 @@ pub fn socket(inode: u64) -> Option<*mut Socket> {
     SOCKETS.get_ptr_mut(inode)
 }
 
+/// Mode and number of the inode of the file with this `struct path`.
+#[inline(always)]
+fn mode_and_number(path: u64) -> (u16, u64) {
+    if typed::can() {
+        return typed::inode(path);
+    }
+    let inode_at: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
+    let words: [u64; INODE_WORDS] = read(inode_at);
+    let word = |offset: u64| words[(offset as usize / 8) & (INODE_WORDS - 1)];
+    let mode = word(of::INODE_MODE.load()) >> (of::INODE_MODE.load() % 8 * 8);
+    (mode as u16, word(of::INODE_NUMBER.load()))
+}
+
 /// As [`find`], for a socket of which nothing new is to be found out; `None`: it has to look.
 #[inline(always)]
 pub fn find_known(path: u64) -> Option<(u32, u64)> {
@@ -120,14 +136,10 @@ pub fn find_known(path: u64) -> Option<(u32, u64)> {
     if path == 0 {
         return Some(OTHER);
     }
-    let inode_at: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
-    let words: [u64; INODE_WORDS] = read(inode_at);
-    let word = |offset: u64| words[(offset as usize / 8) & (INODE_WORDS - 1)];
-    let mode = word(of::INODE_MODE.load()) >> (of::INODE_MODE.load() % 8 * 8);
-    if !socket::is_one(mode as u16) {
+    let (mode, inode) = mode_and_number(path);
+    if !socket::is_one(mode) {
         return Some(OTHER);
     }
-    let inode = word(of::INODE_NUMBER.load());
     let known = socket(inode)?;
     // SAFETY: a map value.
     unsafe {

@@ -3,6 +3,7 @@
 
 pub mod calibration;
 pub mod canary;
+pub(crate) mod casts;
 pub mod cost;
 pub(crate) mod counted;
 pub(crate) mod detach;

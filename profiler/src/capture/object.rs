@@ -17,7 +17,7 @@ use std::{
 use aya::maps::{Map, MapData, RingBuf};
 use aya_obj::EbpfSectionKind;
 
-use super::kernel_log;
+use super::{casts, kernel_log};
 use crate::{
     error::{Error, ErrorKind, Result},
     kernel::bpf::{self, ProgramKind, ProgramSpec},
@@ -106,6 +106,8 @@ impl Object {
         });
         object.relocate_maps(descriptors, &text)?;
         object.relocate_calls(&text)?;
+        let functions = object.functions.values_mut();
+        casts::fill_in(functions.flat_map(|function| &mut function.instructions))?;
         object.sanitize_functions(features);
         Ok(Object { tool, maps, own, relocated: object, btf })
     }

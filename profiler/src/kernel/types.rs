@@ -107,6 +107,11 @@ impl Types {
         self.starts.iter().skip(1).position(named).map(|index| index as u32 + 1)
     }
 
+    /// The number of a structure's type.
+    pub(crate) fn structure(&self, name: &str) -> Option<u32> {
+        self.number(STRUCT, name)
+    }
+
     /// The number of a function's type.
     pub(crate) fn function(&self, name: &str) -> Option<u32> {
         self.number(FUNC, name)

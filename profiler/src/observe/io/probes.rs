@@ -10,6 +10,7 @@ use profiler_common::{
 
 use crate::{
     capture::{
+        casts,
         counted::counters,
         mapped::Mapped,
         object::{Maps, Object, Settings},
@@ -178,6 +179,8 @@ impl Probes {
         ]);
         let ring = ring(&types);
         globals.extend(ring.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+        let casts = casts::types(&types);
+        globals.extend(casts.iter().map(|(name, number)| (*name, number.as_slice())));
         let returns = Returns::of_kernel();
         globals.extend(returns.globals());
         let records = limits.threads + 1;
