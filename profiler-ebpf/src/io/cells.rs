@@ -94,24 +94,35 @@ pub unsafe fn add_all<T: IoTool>(record: *mut IoThread) {
             bpf_loop(TURNS, add::<T> as *mut c_void, to, 0);
             return;
         }
-        add::<T>(FIRST, to);
+        // Part of its caller: a call less.
+        add_one::<T>(FIRST, record);
         if (&raw const (*record).also).read_volatile() != 0 {
             add::<T>(ALSO, to);
         }
     }
 }
 
-/// Adds an operation that has ended to the sums of the first of its files, and then of the second.
+/// [`add_one`], as a turn of the kernel's loop.
 ///
 /// # Safety
 /// `of` points to an [`Of`] with a record that nobody else writes meanwhile.
 #[inline(never)]
 unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
+    // SAFETY: the caller vouches for the record.
+    unsafe { add_one::<T>(turn, (*of.cast::<Of>()).record) };
+    0
+}
+
+/// Adds an operation that has ended to the sums of the first of its files, and then of the second.
+///
+/// # Safety
+/// `thread` is a record that nobody else writes meanwhile.
+#[inline(always)]
+unsafe fn add_one<T: IoTool>(turn: u32, thread: *mut IoThread) {
     let is_also = turn == ALSO;
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the caller vouches for the record; the mask keeps the index within it. Cells are map values.
     unsafe {
-        let thread = (*of.cast::<Of>()).record;
         let used = CallUse::of_bits((*thread).ended_as);
         let operation = match (is_also, turn) {
             (true, _) => (*thread).also as u32,
@@ -120,13 +131,13 @@ unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
         };
         let file = (&raw const (*thread).files).cast::<u32>().add(turn).read_volatile();
         if operation == 0 || file == OF_OTHER_KIND {
-            return 0;
+            return;
         }
         let key = IoKey { space: (*thread).space, file, operation: operation.into(), comm: (*thread).comm };
         let Some(cell) = cell::<T>(&key) else {
             log::event(Event::CellRefused, (*thread).tid.into(), (*thread).call);
             (*thread).added |= LOST;
-            return 0;
+            return;
         };
         let before = atomic::take(&raw mut (*cell).count);
         if !is_also {
@@ -146,7 +157,6 @@ unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
             (*thread).added |= IS_SAMPLE;
         }
     }
-    0
 }
 
 /// Adds what the operation has moved. `reads`: whether this is the file that it has read from.
@@ -242,7 +252,7 @@ fn new_histogram() -> u64 {
 ///
 /// # Safety
 /// `thread` is a record that nobody else writes meanwhile.
-#[inline(never)]
+#[inline(always)]
 pub unsafe fn add_to_second(thread: *mut IoThread) {
     // SAFETY: the caller vouches for the record; the rest is a map value. Several CPUs may see that the second is new: what another one has added meanwhile is
     // missing from the series then, and only there.
