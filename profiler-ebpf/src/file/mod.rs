@@ -5,6 +5,7 @@
 
 pub mod given;
 pub mod known;
+pub mod mapped;
 mod members;
 mod path;
 pub mod service;
