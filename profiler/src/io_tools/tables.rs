@@ -54,12 +54,14 @@ impl<'a> Tabled<'a> {
         rows: Vec<Row>,
         sums: &[Described],
     ) -> Section {
+        // A process that began just before the end may be in the rows only.
+        let has_many = self.has_many || have_many_processes(&rows);
         let column = |(name, title, unit, role, shown): &Described| Column {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
             unit: *unit,
             role: *role,
-            shown: *shown && (*name != "pid" || self.has_many),
+            shown: *shown && (*name != "pid" || has_many),
             form: Some(match *role {
                 Role::Gauge if HISTOGRAMS.contains(name) => Form::Histogram,
                 _ => Form::Single,
@@ -99,9 +101,9 @@ impl<'a> Tabled<'a> {
             cells.extend([
                 Value::Exact(sample.tid.into()),
                 Value::Name(comm(sample.comm)),
-                self.on.files.of_operation(sample.file),
                 Value::Word(operation.to_owned()),
                 Value::Exact(sample.start_ns.saturating_sub(self.on.began_ns())),
+                self.on.files.of_operation(sample.file),
                 Value::Exact(sample.duration_ns),
                 Value::Word(calls::result(sample.result.cast_signed())),
             ]);
@@ -111,9 +113,9 @@ impl<'a> Tabled<'a> {
         let keys = [
             ("tid", "TID", Unit::None, Role::Key, false),
             THREAD,
-            file,
             OPERATION,
             ("start_ns", "At", Unit::Nanos, Role::Key, true),
+            file,
         ];
         let sums = [
             &[
@@ -134,10 +136,32 @@ impl<'a> Tabled<'a> {
     }
 }
 
+/// Whether rows that begin with a pid are of several processes.
+fn have_many_processes(rows: &[Row]) -> bool {
+    let pid = |row: &Row| match row.cells.first() {
+        Some(Value::Exact(pid)) => Some(*pid),
+        _ => None,
+    };
+    rows.iter().filter_map(pid).collect::<BTreeSet<u64>>().len() > 1
+}
+
 /// A thread by its name, which may be empty.
 pub(crate) fn named(thread: Option<&Text>) -> Value {
     match thread.filter(|name| !name.is_empty()) {
         Some(name) => Value::Name(name.clone()),
         None => Value::Word("without a name".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_two_processes_are_told_apart() {
+        let row =
+            |pid| Row { cells: vec![Value::Exact(pid), Value::Exact(0)], stacks: Vec::new(), severity: None };
+        assert!(!have_many_processes(&[row(7), row(7)]) && !have_many_processes(&[]));
+        assert!(have_many_processes(&[row(7), row(8)]));
     }
 }

@@ -62,10 +62,13 @@ const UNSEEN_CALLERS: &str = " callers cannot be seen";
 
 /// Shortens a name to at most `room` columns, with at most one `…`. It drops the arguments first, then the type parameters, then the
 /// path before the function, and last the end of the function's own name. The number of a line beside the name is kept:
-/// `chat::push:41`.
+/// `chat::push:41`. Of the path of a file its end is kept.
 pub(super) fn name(name: &str, room: usize) -> String {
     if width(name) <= room {
         return name.to_owned();
+    }
+    if name.starts_with('/') {
+        return path(name, room);
     }
     if let Some((name, beside)) = name.rsplit_once(BESIDE) {
         return with_beside(name, beside, room);

@@ -160,8 +160,8 @@ impl<'a> Tables<'a> {
         let rows = self.order.iter().filter_map(|what| Some((what, self.lines.get(what)?)));
         let rows = rows.map(|(what, line)| {
             let mut cells = self.tabled.whose(what.space);
-            cells.push(what.file.value());
             cells.push(Value::Word(what.operation.name().to_owned()));
+            cells.push(what.file.value());
             cells.extend(self.cells(what.operation, &line.sum));
             cells.push(named(line.thread()));
             cells.push(match self.caller(line) {
@@ -174,7 +174,7 @@ impl<'a> Tables<'a> {
         columns.push(("thread", "Thread", Unit::None, Role::Label, true));
         columns.push(("caller", "Caller", Unit::None, Role::Label, true));
         let title = "Operations on files, the most time first";
-        let mut section = self.tabled.section("files", title, &[FILE, OPERATION], rows.collect(), &columns);
+        let mut section = self.tabled.section("files", title, &[OPERATION, FILE], rows.collect(), &columns);
         section.notes.extend(self.given.left_out.iter().map(|(program, why)| {
             let what = match *program {
                 "disk_completed" | "disk_submit" => "operations of io_uring are not counted",

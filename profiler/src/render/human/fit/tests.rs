@@ -76,6 +76,8 @@ fn paths_keep_their_end() {
     assert_eq!(path("/home/dev/game/src/room.rs:41", 16), "…/src/room.rs:41");
     assert_eq!(path("/home/dev/game/src/room.rs:41", 15), "…/room.rs:41");
     assert_eq!(path("/home/dev/game/src/room.rs:41", 8), "…m.rs:41");
+    assert_eq!(name("/srv/redis/appendonlydir/appendonly.aof.1.incr.aof", 30), "…/appendonly.aof.1.incr.aof");
+    assert_eq!(name("/srv/world(2)/<level>.db (deleted)", 24), "…/<level>.db (deleted)");
 }
 
 #[test]

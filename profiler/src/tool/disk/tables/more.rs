@@ -40,13 +40,13 @@ impl Tables<'_> {
         let rows = sorted.into_iter().map(|((space, file, operation, cause, function), waited)| {
             let mut cells = self.tabled.whose(space);
             cells.extend([
-                file.value(),
                 Value::Word(operation.name().to_owned()),
                 Value::Word(cause.name().to_owned()),
                 match function {
                     "" => Value::Unknown("the kernel does not show its addresses".to_owned()),
                     name => Value::Word(name.to_owned()),
                 },
+                file.value(),
                 Value::Exact(waited.count),
                 Value::Exact(waited.total_ns),
                 Value::Exact(waited.max_ns),
@@ -54,10 +54,10 @@ impl Tables<'_> {
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let keys = [
-            FILE,
             OPERATION,
             ("cause", "Waits for", Unit::None, Role::Key, true),
             ("kernel_function", "In the kernel", Unit::None, Role::Key, true),
+            FILE,
         ];
         let sums = [
             ("waits", "Waits", Unit::Count, Role::Sum, true),
