@@ -2,7 +2,7 @@
 
 pub(super) mod thresholds;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use self::thresholds::{
     LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, STALL_NS, STALL_SHARE, STUCK_FOR,
@@ -56,8 +56,11 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     findings.extend(stuck(facts));
     findings.extend(stalls.iter().filter(|stall| stall.period.is_none()).map(|stall| stall.finding(facts)));
     findings.extend(small_synced_writes(facts));
-    findings.extend(reread(facts));
+    let (pointless, usual): (Vec<_>, Vec<_>) =
+        reread(facts).into_iter().partition(|finding| finding.severity == Severity::Problem);
+    findings.extend(pointless);
     findings.push(time(facts));
+    findings.extend(usual);
     findings
 }
 
@@ -284,7 +287,8 @@ fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
     facts.lines.iter().filter_map(of).collect()
 }
 
-/// A file that is opened and read again and again, and never written.
+/// A file that is opened and read again and again, and never written. A thread that works in turns does so for nothing: the file is the
+/// same in each turn. Another one may be asked for it each time, as a web server is.
 fn reread(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |(what, line): (&What, &Line)| {
         let Label::Known(name) = &what.file else { return None };
@@ -303,19 +307,24 @@ fn reread(facts: &Facts<'_>) -> Vec<Finding> {
         if reads < opens || beside(facts, what, |operation| operation == Operation::Write).is_some() {
             return None;
         }
-        let mut sentence = vec![
-            Phrase::plain("REREAD: "),
+        let in_turns = line.thread().is_some_and(|name| {
+            let is_it = |thread: &&Alive| thread.space == what.space && thread.name == *name;
+            facts.alive.iter().filter(is_it).any(|thread| regular(&thread.turns, facts.length()).is_some())
+        });
+        let severity = if in_turns { Severity::Problem } else { Severity::Info };
+        let mut sentence: Vec<Phrase> = in_turns.then(|| Phrase::plain("REREAD: ")).into_iter().collect();
+        sentence.extend([
             named(&what.file),
             Phrase::Plain(format!(
                 " is opened and read {} times a second, and never written",
                 units::count(facts.rate(opens))
             )),
-        ];
+        ]);
         if let Some(caller) = (facts.caller)(line) {
             sentence.extend([Phrase::plain(", by "), Phrase::Name(caller)]);
         }
         sentence.push(Phrase::plain("."));
-        let finding = Finding::new(rules::REREAD, Severity::Problem, sentence).on((facts.row)(what));
+        let finding = Finding::new(rules::REREAD, severity, sentence).on((facts.row)(what));
         Some(finding.because("opens", Unit::Count, Value::Exact(opens)).because(
             "reads",
             Unit::Count,
@@ -329,24 +338,32 @@ fn reread(facts: &Facts<'_>) -> Vec<Finding> {
 fn time(facts: &Facts<'_>) -> Finding {
     let count: u64 = facts.lines.values().map(|line| line.sum.count).sum();
     let total: u64 = facts.lines.values().map(|line| line.sum.total_ns).sum();
-    let Some((what, line)) = facts.lines.iter().max_by_key(|(_, line)| line.sum.total_ns) else {
+    // Processes that do the same to the same file count together.
+    let mut together: BTreeMap<(&Label, Operation), (u64, Vec<&What>)> = BTreeMap::new();
+    for (what, line) in facts.lines {
+        let (total_ns, rows) = together.entry((&what.file, what.operation)).or_default();
+        *total_ns += line.sum.total_ns;
+        rows.push(what);
+    }
+    let most = together.into_iter().max_by_key(|(_, (total_ns, _))| *total_ns);
+    let Some(((file, operation), (most_ns, rows))) = most else {
         let words = format!("No operation on a file ended in {}.", units::duration(facts.length()));
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     };
-    let share = units::percent(line.sum.total_ns as f64 / total.max(1) as f64);
+    let share = units::percent(most_ns as f64 / total.max(1) as f64);
     let of_a_thread = units::percent(total as f64 / facts.length().as_nanos().max(1) as f64);
     let sentence = vec![
         Phrase::Plain(format!(
             "{} operations on files took {} ({of_a_thread} of one thread's time); {share} of it is {} of ",
             units::count(count as f64),
             units::nanos(total as f64),
-            what.operation.name(),
+            operation.name(),
         )),
-        named(&what.file),
+        named(file),
         Phrase::plain("."),
     ];
     Finding::new(rules::TIME, Severity::Info, sentence)
-        .on((facts.row)(what))
+        .on(rows.into_iter().flat_map(|what| (facts.row)(what)).collect())
         .because("operations", Unit::Count, Value::Exact(count))
         .because("total_ns", Unit::Nanos, Value::Exact(total))
 }

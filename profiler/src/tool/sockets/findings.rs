@@ -3,7 +3,7 @@
 mod calls;
 mod states;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use profiler_common::{
     file::socket::{DELAYED_END_NS, DELAYED_NS, Side},
@@ -94,7 +94,11 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// The name of a service in a sentence.
 fn name(of: &What) -> Phrase {
-    match &of.service {
+    named(&of.service)
+}
+
+fn named(service: &Label) -> Phrase {
+    match service {
         Label::Known(name) => Phrase::Name(name.clone()),
         Label::Unknown(_) => Phrase::plain("sockets that are not known"),
     }
@@ -244,12 +248,20 @@ fn traffic(facts: &Facts<'_>) -> Finding {
     let sent = sum(|line| line.of(Operation::Send).messages);
     let received_bytes = sum(|line| line.of(Operation::Receive).bytes);
     let sent_bytes = sum(|line| line.of(Operation::Send).bytes);
-    let most = facts.lines.iter().max_by_key(|(_, line)| (line.messages(), line.bytes()));
-    let Some((what, line)) = most else {
+    // Processes that serve or call the same count together.
+    let mut together: BTreeMap<&Label, (u64, u64, Vec<&What>)> = BTreeMap::new();
+    for (what, line) in facts.lines {
+        let (messages, bytes, rows) = together.entry(&what.service).or_default();
+        *messages += line.messages();
+        *bytes += line.bytes();
+        rows.push(what);
+    }
+    let most = together.into_iter().max_by_key(|(_, (messages, bytes, _))| (*messages, *bytes));
+    let Some((service, (messages, _, rows))) = most else {
         let words = format!("No operation on a socket ended in {}.", units::duration(facts.length));
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     };
-    let share = units::percent(line.messages() as f64 / (received + sent).max(1) as f64);
+    let share = units::percent(messages as f64 / (received + sent).max(1) as f64);
     let sentence = vec![
         Phrase::Plain(format!(
             "{} receives ({}) and {} sends ({}) in {}; {share} of them on ",
@@ -259,11 +271,11 @@ fn traffic(facts: &Facts<'_>) -> Finding {
             units::bytes(sent_bytes as f64),
             units::duration(facts.length),
         )),
-        name(what),
+        named(service),
         Phrase::plain("."),
     ];
     Finding::new(rules::TRAFFIC, Severity::Info, sentence)
-        .on((facts.row)(what))
+        .on(rows.into_iter().flat_map(|what| (facts.row)(what)).collect())
         .because("received", Unit::Count, Value::Exact(received))
         .because("sent", Unit::Count, Value::Exact(sent))
         .because("received_bytes", Unit::Bytes, Value::Exact(received_bytes))

@@ -105,16 +105,26 @@ fn a_sync_after_each_small_write_is_write_amplification() {
 
 #[test]
 fn a_file_that_is_opened_and_read_again_and_again_is_named() {
-    let of = |file, opens, reads, writes| {
+    let by_thread = |thread: &str, file, opens, reads, writes| {
+        let by = |thread: &str, line: Line| Line {
+            threads: [(Text::from(thread), line.sum.clone())].into(),
+            ..line
+        };
         let mut lines = Lines::from([
-            (what(file, Operation::Open), line(opens, 0, 10_000)),
+            (what(file, Operation::Open), by(thread, line(opens, 0, 10_000))),
             (what(file, Operation::Read), line(reads, reads * 100, 10_000)),
         ]);
         if writes > 0 {
             lines.insert(what(file, Operation::Write), line(writes, 1, 10_000));
         }
-        rules_of(&lines, &[])
+        rules_of(&lines, &[in_turns(60)])
     };
+    let of = |file, opens, reads, writes| by_thread("tick", file, opens, reads, writes);
+    assert_eq!(
+        by_thread("worker", "/srv/map", 1_200, 2_400, 0),
+        [rules::TIME, rules::REREAD],
+        "it may be asked for it each time"
+    );
     assert_eq!(of("/srv/config", 1_200, 2_400, 0), [rules::REREAD, rules::TIME]);
     assert_eq!(of("/srv/config", 60, 120, 0), [rules::TIME], "once a second");
     assert_eq!(of("/srv/log", 1_200, 2_400, 9), [rules::TIME], "it is written, too");
@@ -177,4 +187,19 @@ fn the_documentation_has_every_rule_and_threshold() {
             assert!(row(rule).contains(&word), "docs/disk.md does not have {word} for {rule}");
         }
     }
+}
+
+#[test]
+fn processes_that_write_to_one_file_count_together() {
+    let of = |space, file: &str| What { space, ..what(file, Operation::Write) };
+    let lines = Lines::from([
+        (of(0, "/srv/wal"), line(10, 0, 30 * MS)),
+        (of(1, "/srv/wal"), line(10, 0, 30 * MS)),
+        (of(0, "/srv/log"), line(10, 0, 40 * MS)),
+    ]);
+    let text = found(&lines, &[])[0].text.to_string();
+    assert_eq!(
+        text,
+        "30 operations on files took 1.0 s (1.7 % of one thread's time); 60.0 % of it is write of /srv/wal."
+    );
 }

@@ -134,3 +134,33 @@ fn many_short_connections_of_clients_are_told() {
     assert!(of(999, 999, 999).is_empty() && of(1_000, 1_000, 899).is_empty());
     assert!(of(1_000, 0, 0).is_empty(), "none has ended");
 }
+
+#[test]
+fn processes_that_serve_one_port_count_together() {
+    let of = |space, name: &str| What { space, service: Label::Known(Text::from(name)) };
+    let receives = |messages| {
+        let sum = Sum { messages, ..Sum::default() };
+        Line { operations: [(Operation::Receive, sum)].into(), ..Line::default() }
+    };
+    let lines = Lines::from([
+        (of(0, "tcp :5432"), receives(30)),
+        (of(1, "tcp :5432"), receives(30)),
+        (of(0, "udp :53"), receives(40)),
+    ]);
+    let facts = Facts {
+        lines: &lines,
+        sockets: &ByService::default(),
+        files: &Files::default(),
+        alive: &[],
+        row: &|what| vec![RowRef { section: 0, row: what.space.into() }],
+        rows: &|_, _| Vec::new(),
+        function: &|_, _| None,
+        length: LENGTH,
+    };
+    let finding = traffic(&facts);
+    assert_eq!(
+        finding.text.to_string(),
+        "100 receives (0 B) and 0 sends (0 B) in 10s; 60.0 % of them on tcp :5432."
+    );
+    assert_eq!(finding.rows.iter().map(|row| row.row).collect::<Vec<_>>(), [0, 1]);
+}
