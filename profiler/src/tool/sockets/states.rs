@@ -26,6 +26,9 @@ use crate::{
     units,
 };
 
+/// The kind of a socket of a stream (`SOCK_STREAM`).
+const STREAM: u16 = 1;
+
 /// Sockets at the same time, as many as have sums of calls.
 const MOST_SOCKETS: u32 = 1 << 16;
 
@@ -193,19 +196,21 @@ impl States {
         let Some(sockets) = &self.sockets else { return ByService::new() };
         let all = || sockets.live().chain(sockets.ended());
         let numbers: HashMap<u64, u32> = connections.all().map(|of| (of.inode, of.service)).collect();
-        let served = sockets.served();
+        let number_of =
+            |tracked: &Tracked| tracked.socket.inode.and_then(|inode| numbers.get(&inode)).copied();
+        let mut served = served(all(), |of| number_of(of).and_then(|number| on.files.side(number)));
+        served.extend(sockets.served());
         let mut by_service = ByService::new();
         for tracked in all() {
-            let number = tracked.socket.inode.and_then(|inode| numbers.get(&inode));
-            let service = match number {
-                Some(number) => Described::of(&on.files, *number).service,
-                None => unused(on, &tracked.socket.addresses, served),
+            let service = match number_of(tracked) {
+                Some(number) => Described::of(&on.files, number).service,
+                None => unused(on, &tracked.socket.addresses, &served),
             };
             let what = What { space: tracked.socket.space, service };
             by_service.entry(what).or_default().tracked.push(tracked);
         }
         for (group, standing) in sockets.left_out() {
-            let what = What { space: group.space, service: unused(on, &group.addresses(), served) };
+            let what = What { space: group.space, service: unused(on, &group.addresses(), &served) };
             by_service.entry(what).or_default().others.push(standing);
         }
         by_service.retain(|what, _| !on.left_out.contains(&what.space));
@@ -233,6 +238,20 @@ fn of_network(since: &Counters) -> Option<String> {
     (!all.is_empty()).then(|| format!("all processes of the network namespace together: {}", all.join(", ")))
 }
 
+/// Ports that are served: those at which sockets wait for connections, and those of connections that calls have accepted, because the
+/// socket that waited may have been closed before. `side`: what the calls of a socket say.
+fn served<'a>(
+    all: impl Iterator<Item = &'a Tracked>,
+    side: impl Fn(&Tracked) -> Option<Side>,
+) -> BTreeSet<u16> {
+    let serves = |of: &&Tracked| {
+        let addresses = &of.socket.addresses;
+        let is_stream = addresses.kind == STREAM && addresses.local_port != 0;
+        is_stream && (addresses.state == TCP_LISTEN || side(of) == Some(Side::Serves))
+    };
+    all.filter(serves).map(|of| of.socket.addresses.local_port).collect()
+}
+
 /// The service of a socket that no call has used.
 fn unused(on: &Observation<'_>, of: &Addresses, served: &BTreeSet<u16>) -> Label {
     match side(of, served) {
@@ -243,7 +262,6 @@ fn unused(on: &Observation<'_>, of: &Addresses, served: &BTreeSet<u16>) -> Label
 
 /// What a socket of IPv4 or IPv6 has in common with others, see [`Side`].
 fn side(of: &Addresses, served: &BTreeSet<u16>) -> Option<Side> {
-    const STREAM: u16 = 1;
     if !matches!(of.family, AF_INET | AF_INET6) {
         return None;
     }
@@ -254,4 +272,27 @@ fn side(of: &Addresses, served: &BTreeSet<u16>) -> Option<Side> {
         (_, 0) => Side::Bound,
         _ => Side::Calls,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::socket_state::standing::tests::socket;
+    use profiler_common::socket::TCP;
+
+    #[test]
+    fn a_connection_belongs_to_a_port_whose_listener_is_closed() {
+        let (mut accepted, mut early) = (socket(TCP), socket(TCP));
+        accepted.socket.addresses.remote_port = 40_000;
+        // It ended before a call used it, so only its addresses are known.
+        early.socket.addresses.remote_port = 40_001;
+        early.socket.inode = None;
+        let of = &early.socket.addresses;
+        let by_calls = |tracked: &Tracked| tracked.socket.inode.map(|_| Side::Serves);
+        assert_eq!(side(of, &served([&accepted, &early].into_iter(), by_calls)), Some(Side::Serves));
+        assert_eq!(side(of, &served([&accepted, &early].into_iter(), |_| None)), Some(Side::Calls));
+        let mut listener = socket(TCP);
+        listener.socket.addresses.state = TCP_LISTEN;
+        assert_eq!(side(of, &served([&listener].into_iter(), |_| None)), Some(Side::Serves));
+    }
 }
