@@ -34,10 +34,24 @@ pub(super) const REDIS_PIPELINED: Server = Server {
     work: Some(Work::Counter(redis_commands)),
 };
 
+/// The same, which writes to its file and syncs it before it answers.
+pub(super) const REDIS_SYNCED: Server = Server {
+    name: "redis-server",
+    does: "`redis-benchmark` sets 20,000 keys again and again; `appendfsync always`",
+    start: |place| redis_with(place, &["--appendonly", "yes", "--appendfsync", "always"]),
+    ..REDIS
+};
+
+pub(super) const REDIS_SYNCED_PIPELINED: Server = Server { start: REDIS_SYNCED.start, ..REDIS_PIPELINED };
+
 fn redis(place: &Place) -> Result<Command> {
+    redis_with(place, &["--appendonly", "no"])
+}
+
+fn redis_with(place: &Place, options: &[&str]) -> Result<Command> {
     let mut server = place.command("redis-server");
     server.args(["--bind", "127.0.0.1", "--port", &place.port.to_string(), "--dir"]).arg(place.path());
-    server.args(["--save", "", "--appendonly", "no"]);
+    server.args(["--save", ""]).args(options);
     // The list of slow commands would grow on a busy machine, which has nothing to do with the load.
     server.args(["--slowlog-log-slower-than", "-1"]);
     Ok(server)

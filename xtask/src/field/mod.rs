@@ -4,23 +4,34 @@
 //! of its own, as a user without privileges. Each is loaded, observed as a sysadmin would, asked whether it still works, and
 //! ended. The first lines are compared with what was judged to be right.
 
-mod calls;
 mod databases;
 mod expect;
 mod games;
 mod loss;
+mod names;
 mod observe;
+mod pages;
+mod report;
 mod running;
 mod server;
 mod stop;
+mod subjects;
 mod tables;
+mod transports;
 mod web;
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
-use self::{observe::Rig, running::Running, server::Server, stop::Stop, tables::Outcome};
+use self::{
+    observe::Rig,
+    running::Running,
+    server::Server,
+    stop::Stop,
+    subjects::{DISK, SOCKETS, SYSCALLS, Subject},
+    tables::Outcome,
+};
 use crate::{
     artifacts, examples,
     privilege::Privilege,
@@ -52,7 +63,16 @@ pub(crate) struct Args {
     /// Observe by `profiler syscalls`: healthy servers under load, of which nothing may be called pointless
     #[arg(long)]
     syscalls: bool,
-    /// Write docs/field.md, or docs/field-syscalls.md, from the results of all servers
+    /// Observe by `profiler disk`: healthy servers under load, whose files have names, and of which nothing may be called a problem
+    #[arg(long, conflicts_with = "syscalls")]
+    disk: bool,
+    /// Observe by `profiler sockets`: the same for services
+    #[arg(long, conflicts_with_all = ["syscalls", "disk"])]
+    sockets: bool,
+    /// Observe pong over WebSocket and over long polling by `profiler sockets`, and compare them
+    #[arg(long, conflicts_with_all = ["syscalls", "disk", "sockets", "names"])]
+    transports: bool,
+    /// Write docs/field.md, docs/field-TOOL.md or docs/field-transports.md, from the results of all servers
     #[arg(long, conflicts_with = "names")]
     write_docs: bool,
     /// Do not measure what the observation costs
@@ -72,12 +92,24 @@ pub(crate) struct Args {
     seconds: u64,
 }
 
+impl Args {
+    /// The tool other than `memleak` that observes.
+    fn subject(&self) -> Option<&'static Subject> {
+        let chosen = [(self.syscalls, &SYSCALLS), (self.disk, &DISK), (self.sockets, &SOCKETS)];
+        chosen.into_iter().find(|(is_chosen, _)| *is_chosen).map(|(_, subject)| subject)
+    }
+}
+
 /// `cargo xtask field`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all: &[&Server] = if args.syscalls { &calls::SERVERS } else { &SERVERS };
+    let subject = args.subject();
+    let all = subject.map_or(&SERVERS[..], |subject| subject.servers);
     let servers = chosen(all, &args.names)?;
     let privilege = Privilege::find()?;
-    let packages: Vec<_> = servers.iter().flat_map(|server| server.packages).collect();
+    let packages: Vec<_> = match args.transports {
+        true => Vec::new(),
+        false => servers.iter().flat_map(|server| server.packages).collect(),
+    };
     setup::ensure_packages(&packages, "the field")?;
     let profiler = match &args.profiler {
         Some(given) => given.clone(),
@@ -98,8 +130,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         length: Duration::from_secs(args.seconds),
     };
     let stop = Stop::listen()?;
-    if args.syscalls {
-        return calls::run(&rig, &servers, args.write_docs, &stop);
+    if args.transports {
+        return transports::run(&rig, args.write_docs, &stop);
+    }
+    if let Some(subject) = subject {
+        return pages::run(&rig, subject, &servers, args.write_docs, &stop);
     }
     let mut outcomes = Vec::new();
     for server in servers {
@@ -204,6 +239,15 @@ mod tests {
         assert_eq!(names(chosen(&SERVERS, &["nginx".into(), "pong".into()]).unwrap()), ["nginx", "pong"]);
         assert_eq!(chosen(&SERVERS, &[]).unwrap().len(), SERVERS.len());
         assert!(chosen(&SERVERS, &["apache".into()]).is_err());
+    }
+
+    #[test]
+    fn each_server_of_a_page_has_a_name_of_its_own() {
+        for subject in subjects::ALL {
+            let names: std::collections::BTreeSet<_> =
+                subject.servers.iter().map(|server| server.name).collect();
+            assert_eq!(names.len(), subject.servers.len(), "{}", subject.tool);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One observation as a sysadmin would make it, and its first line.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -62,14 +63,14 @@ impl Rig {
         memleak
     }
 
-    /// `profiler syscalls` on a process and on what it forks, to be run as root.
-    pub(super) fn syscalls(&self, pid: Pid) -> Command {
-        let mut syscalls = self.privilege.command(&self.profiler, &[]);
-        syscalls.args(["syscalls", "--pid", &pid.as_raw_nonzero().to_string()]);
+    /// A tool on a process and on what it forks, to be run as root.
+    pub(super) fn tool(&self, tool: &str, options: &[&str], pid: Pid) -> Command {
+        let mut observation = self.privilege.command(&self.profiler, &[]);
+        observation.args([tool, "--pid", &pid.as_raw_nonzero().to_string()]);
         // Children that are there already.
-        syscalls.args(children(pid).iter().flat_map(|child| ["--pid", child]));
-        syscalls.args(["--children", "--max-cost", "100%"]);
-        syscalls
+        observation.args(children(pid).iter().flat_map(|child| ["--pid", child]));
+        observation.args(["--children", "--max-cost", "100%"]).args(options);
+        observation
     }
 
     /// Observes a process by `memleak`.
@@ -81,14 +82,29 @@ impl Rig {
 
     /// Runs an observation for [`Rig::length`]. The reports are `target/field/NAME.json` and `.txt`.
     pub(super) fn run(&self, name: &str, mut observation: Command, stop: &Stop) -> Result<ExitStatus> {
+        observation.args(["--for", &format!("{}s", self.length.as_secs())]);
+        self.run_with(name, observation, &[], stop)
+    }
+
+    /// Runs an observation of a command that it starts itself, if there is one: from its beginning to its end. What the command prints
+    /// is in `target/field/NAME.err`.
+    pub(super) fn run_with(
+        &self,
+        name: &str,
+        mut observation: Command,
+        observed: &[OsString],
+        stop: &Stop,
+    ) -> Result<ExitStatus> {
         let [json, text, stderr] =
             ["json", "txt", "err"].map(|kind| self.output.join(format!("{name}.{kind}")));
         for file in [&json, &text] {
             // Files of an earlier run would be taken for results of this one.
             let _ = fs::remove_file(file);
         }
-        observation.args(["--for", &format!("{}s", self.length.as_secs())]);
         observation.arg("-o").arg(&json).arg("-o").arg(&text);
+        if !observed.is_empty() {
+            observation.arg("--").args(observed);
+        }
         let said = File::create(&stderr).with_context(|| format!("cannot write {}", stderr.display()))?;
         observation.stdout(Stdio::null()).stderr(said);
         println!("$ {}", process::show(&observation));

@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpStream},
+    process::Command,
     time::Duration,
 };
 
@@ -19,25 +20,43 @@ pub(super) const NGINX: Server = Server {
     does: "`wrk` asks for one small file over 16 connections",
     start: |place| {
         place.write("index.html", "<!DOCTYPE html><title>field</title>\n")?;
-        let config = include_str!("scripts/nginx.conf")
-            .replace("PORT", &place.port.to_string())
-            .replace("DIRECTORY", &place.path().display().to_string());
-        let config = place.write("nginx.conf", &config)?;
-        let mut server = place.command("/usr/sbin/nginx");
-        server.arg("-p").arg(place.path()).arg("-e").arg("stderr").arg("-c").arg(config);
-        Ok(server)
+        nginx(place, "off")
     },
     ready: Ready::Port,
-    load: Some(|place| {
-        let mut load = place.command("wrk");
-        load.args(["--threads", "1", "--connections", "16", "--duration", "1h"]);
-        load.arg(format!("http://127.0.0.1:{}/index.html", place.port));
-        Ok(load)
-    }),
+    load: Some(|place| Ok(wrk(place, "index.html"))),
     loaded: Ready::AtOnce,
     question: GET,
     work: Some(Work::Counter(nginx_requests)),
 };
+
+/// The same with a larger file, which the kernel sends.
+pub(super) const NGINX_SENDFILE: Server = Server {
+    does: "`wrk` asks for one file of 64 KiB over 16 connections; `sendfile on`",
+    start: |place| {
+        place.write("map.dat", &"0123456789abcdef".repeat(4096))?;
+        nginx(place, "on")
+    },
+    load: Some(|place| Ok(wrk(place, "map.dat"))),
+    ..NGINX
+};
+
+fn nginx(place: &Place, sendfile: &str) -> Result<Command> {
+    let config = include_str!("scripts/nginx.conf")
+        .replace("PORT", &place.port.to_string())
+        .replace("SENDFILE", sendfile)
+        .replace("DIRECTORY", &place.path().display().to_string());
+    let config = place.write("nginx.conf", &config)?;
+    let mut server = place.command("/usr/sbin/nginx");
+    server.arg("-p").arg(place.path()).arg("-e").arg("stderr").arg("-c").arg(config);
+    Ok(server)
+}
+
+fn wrk(place: &Place, file: &str) -> Command {
+    let mut load = place.command("wrk");
+    load.args(["--threads", "1", "--connections", "16", "--duration", "1h"]);
+    load.arg(format!("http://127.0.0.1:{}/{file}", place.port));
+    load
+}
 
 /// The requests that it has answered since it was started.
 fn nginx_requests(place: &Place) -> Result<u64> {
@@ -89,6 +108,26 @@ pub(super) const NODE_HTTP: Server = Server {
         load.arg(script).arg(place.port.to_string());
         Ok(load)
     }),
+    ..NODE
+};
+
+/// The same program with players on WebSockets.
+pub(super) const NODE_WEBSOCKET: Server = Server {
+    name: "node-websocket",
+    does: "32 players send twenty messages a second each; a script sends them back and appends them to a log",
+    start: |place| {
+        let script = place.write("websocket.js", include_str!("scripts/websocket.js"))?;
+        let mut node = place.command("node");
+        node.arg(script).arg(place.port.to_string()).arg(place.join("messages.log"));
+        Ok(node)
+    },
+    load: Some(|place| {
+        let script = place.write("players.js", include_str!("scripts/players.js"))?;
+        let mut load = place.command("node");
+        load.arg(script).arg(place.port.to_string());
+        Ok(load)
+    }),
+    loaded: Ready::Line("all players are in"),
     ..NODE
 };
 
