@@ -163,6 +163,9 @@ impl Play {
     }
 }
 
+/// A row of a table: its name, and what it has of each play.
+type Figure<T> = (&'static str, fn(&Play) -> T);
+
 /// All tables, in Markdown.
 fn tables(plays: &[Play; 2]) -> Result<String> {
     Ok([counts(plays)?, times(plays)?, agreement(plays)?].join("\n"))
@@ -170,7 +173,7 @@ fn tables(plays: &[Play; 2]) -> Result<String> {
 
 fn counts([websocket, polling]: &[Play; 2]) -> Result<String> {
     let bot_s = [websocket.book("/bot_s")?, polling.book("/bot_s")?];
-    let of_each: [(&str, fn(&Play) -> u64); 7] = [
+    let of_each: [Figure<u64>; 7] = [
         ("sends of the bots", |play| play.bots.sent),
         ("receives of the bots", |play| play.bots.received),
         ("exchanges: both together", |play| play.bots.sent + play.bots.received),
@@ -188,7 +191,7 @@ fn counts([websocket, polling]: &[Play; 2]) -> Result<String> {
 }
 
 fn times([websocket, polling]: &[Play; 2]) -> Result<String> {
-    let of_each: [(&str, fn(&Play) -> Times); 4] = [
+    let of_each: [Figure<Times>; 4] = [
         ("what a bot was sent waits in its socket", |play| play.bots.age),
         ("what the server was sent waits in its socket", |play| play.server.age),
         ("server: from the last receive to the next send", |play| play.server.answer),
