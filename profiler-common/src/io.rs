@@ -4,7 +4,10 @@
 mod call;
 mod ledger;
 
-pub use self::{call::CallUse, ledger::IoCounter};
+pub use self::{
+    call::{ALL_DESCRIPTORS, CallUse},
+    ledger::IoCounter,
+};
 use crate::{
     file::{NO_FILE, Unknown},
     histogram::BUCKETS,
@@ -135,6 +138,8 @@ wire! {
         pub kinds: u64,
         /// What shows whether a descriptor still refers to each file: the address of its `dentry`, or of a socket the number of its inode.
         pub entries: [u64; 2],
+        /// What shows whether each descriptor was given to another file meanwhile, and perhaps back: a number of the kernel side.
+        pub versions: [u32; 2],
         /// Numbers of the files; of a call that names a path, that of the directory in which the path begins. See [`number`] for what is
         /// not known; [`OF_OTHER_KIND`]: it is of a kind that is not looked for.
         pub files: [u32; 2],

@@ -21,6 +21,11 @@ const PATIENT: u64 = 1 << 55;
 const PEEKS_SHIFT: u32 = 56;
 const PEEKS: u64 = 7;
 const FOLLOWED: u64 = 1 << 59;
+const REPLACES_SHIFT: u32 = 60;
+const REPLACES: u64 = 3;
+
+/// In place of the argument with the descriptor that [a call replaces](CallUse::replaces): it may replace any.
+pub const ALL_DESCRIPTORS: u64 = 3;
 
 impl CallUse {
     /// It is not counted.
@@ -143,6 +148,26 @@ impl CallUse {
     pub const fn is_over(self, result: u64) -> bool {
         const ETIMEDOUT: u64 = -110i64 as u64;
         result == if self.0 & TIMES_OUT != 0 { ETIMEDOUT } else { 0 }
+    }
+
+    /// After it, the descriptor in this argument (1 or 2) may refer to another file, or each descriptor ([`ALL_DESCRIPTORS`]).
+    #[must_use]
+    pub const fn replacing(self, argument: u64) -> CallUse {
+        CallUse(self.0 | (argument & REPLACES) << REPLACES_SHIFT)
+    }
+
+    /// The argument with the descriptor that may refer to another file after it; 0: none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn replaces(self) -> u64 {
+        self.0 >> REPLACES_SHIFT & REPLACES
+    }
+
+    /// Only that: it is not counted.
+    #[must_use]
+    #[inline(always)]
+    pub const fn only_replacing(self) -> CallUse {
+        CallUse(self.0 & REPLACES << REPLACES_SHIFT)
     }
 
     /// It may give files other paths.

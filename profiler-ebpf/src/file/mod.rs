@@ -8,6 +8,7 @@ pub mod known;
 pub mod mapped;
 mod members;
 mod path;
+pub mod replaced;
 pub mod service;
 mod socket;
 pub mod typed;

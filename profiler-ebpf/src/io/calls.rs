@@ -12,11 +12,13 @@ use profiler_common::{
     opaque::opaque,
 };
 
-use super::{ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, mapped, sample, thread, use_of};
+use super::{
+    ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, confirm, mapped, sample, thread, use_of,
+};
 use crate::{
     FIRST_ERROR,
     call::{argument, argument_in, call},
-    file::{self, given, known},
+    file::{self, given, known, replaced},
     ledger::Ledger,
     task::{Task, comm, task},
     threads,
@@ -63,6 +65,7 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
             used = used.as_peek();
         }
         (*thread).call = call;
+        replaced::begins(thread, registers, used);
         if used.operation() == 0 {
             if used.is_followed() {
                 T::followed_began(used);
@@ -72,6 +75,7 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
         }
         (*thread).start_ns = bpf_ktime_get_ns();
         if look::<T>(task, thread, registers, used) {
+            (*thread).used_as = used.only_replacing().bits();
             return ledger.count(T::Counter::OTHER);
         }
         (*thread).used_as = used.bits();
@@ -159,12 +163,15 @@ unsafe fn note<T: IoTool>(
             }
             (*thread).kinds |= u64::from(DIRECTORIES);
         }
+        // Before it is looked at: what changes from here on shows.
+        (*thread).versions[0] = replaced::version((*thread).space, descriptor);
         (*thread).paths[0] = file::of_descriptor_in(task, descriptor);
         if files.second() == 0 {
             return 1;
         }
-        (*thread).paths[1] =
-            file::of_descriptor_in(task, argument_in(registers, call, files.second()) as u32);
+        let descriptor = argument_in(registers, call, files.second()) as u32;
+        (*thread).versions[1] = replaced::version((*thread).space, descriptor);
+        (*thread).paths[1] = file::of_descriptor_in(task, descriptor);
         2
     }
 }
@@ -210,6 +217,7 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         if used.moves() {
             known::moved();
         }
+        replaced::ended(thread, ctx.cast::<*const pt_regs>().read_volatile(), used);
         if used.operation() == 0 {
             if used.is_followed() {
                 T::followed_returned(used, result);
@@ -242,7 +250,7 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
                 (*thread).files[0] = unknown(Unknown::Closed);
             }
         } else if file::users(task, FILES_USERS.load()) != 1 {
-            confirm::<T>(task, thread, ctx.cast::<*const pt_regs>().read_volatile());
+            confirm::descriptors::<T>(task, thread, ctx.cast::<*const pt_regs>().read_volatile());
         }
         if is_of_other_kind(thread) {
             return ledger.count(T::Counter::NOT_COUNTED);
@@ -318,43 +326,6 @@ fn name_path(used: CallUse) {
             number => number,
         };
         first.write_volatile(number);
-    }
-}
-
-/// Looks whether the descriptors still refer to the files that were noted: another thread may have closed one, or given it to another file,
-/// before the call looked at it.
-#[inline(never)]
-unsafe fn confirm<T: IoTool>(task: Task, thread: *mut IoThread, registers: *const pt_regs) {
-    // SAFETY: the caller vouches for all of them.
-    unsafe {
-        let files = CallUse::of_bits((*thread).ended_as).files();
-        confirm_one::<T>(task, thread, registers, files.descriptor(), 0);
-        if files.second() != 0 {
-            confirm_one::<T>(task, thread, registers, files.second(), 1);
-        }
-    }
-}
-
-/// Looks at one of them.
-#[inline(always)]
-unsafe fn confirm_one<T: IoTool>(
-    task: Task,
-    thread: *mut IoThread,
-    registers: *const pt_regs,
-    argument: u64,
-    place: usize,
-) {
-    // SAFETY: the caller vouches for all of them; places are those of the first and of the second file.
-    unsafe {
-        let file = (&raw mut (*thread).files).cast::<u32>().add(place);
-        let entry = (&raw const (*thread).entries).cast::<u64>().add(place).read_volatile();
-        if file.read_volatile() == OF_OTHER_KIND {
-            return;
-        }
-        let descriptor = argument_in(registers, (*thread).call, argument) as u32;
-        if T::identity(file::of_descriptor_in(task, descriptor)) != entry {
-            file.write_volatile(unknown(Unknown::Changed));
-        }
     }
 }
 

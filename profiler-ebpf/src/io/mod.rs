@@ -6,6 +6,7 @@
 pub mod aside;
 pub mod calls;
 pub mod cells;
+mod confirm;
 mod mapped;
 pub mod sample;
 pub mod thread;

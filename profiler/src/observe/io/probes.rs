@@ -4,9 +4,13 @@ use std::os::fd::BorrowedFd;
 
 use profiler_common::{
     call::COMPAT,
-    io::{CallUse, IoSettings, IoThread, SECOND_OPERATIONS, SECONDS, TABLED_CALLS, URING_OPERATIONS},
+    io::{
+        ALL_DESCRIPTORS, CallUse, IoSettings, IoThread, SECOND_OPERATIONS, SECONDS, TABLED_CALLS,
+        URING_OPERATIONS,
+    },
     ledger::Entry,
 };
+use sysno::x86_64::Sysno;
 
 use crate::{
     capture::{
@@ -18,7 +22,9 @@ use crate::{
     },
     error::{Error, ErrorKind, Result},
     kernel::{
-        bpf, lockdown,
+        bpf,
+        calls::native,
+        lockdown,
         types::{Member, Types},
     },
     observe::{call_price::Dearer, files},
@@ -218,7 +224,7 @@ impl Probes {
         let threads = Mapped::new(&object, "IO_THREADS", limits.threads + 1)?;
         let calls = (0..TABLED_CALLS as u64).chain((0..TABLED_CALLS as u64).map(|number| COMPAT | number));
         for (place, call) in (0u32..).zip(calls) {
-            let used = (shape.use_of)(call);
+            let used = (shape.use_of)(call).replacing(replaced_by(call));
             if used != CallUse::NONE {
                 object.write("IO_CALLS", &place, &used.bits())?;
             }
@@ -331,6 +337,16 @@ impl Probes {
     pub(crate) fn each<K: Copy, V: Copy>(&self, map: &str, element: impl FnMut(K, V)) -> Result<()> {
         bpf::for_each_element(self.map(map)?, element)
             .map_err(|e| tried(format_args!("to read BPF map {map}")).because_of(e))
+    }
+}
+
+/// The argument with the descriptor that may refer to another file after a call, see [`CallUse::replacing`].
+fn replaced_by(call: u64) -> u64 {
+    match native(call).and_then(|number| Sysno::new(number as usize)) {
+        Some(Sysno::close) => 1,
+        Some(Sysno::dup2 | Sysno::dup3) => 2,
+        Some(Sysno::close_range) => ALL_DESCRIPTORS,
+        _ => 0,
     }
 }
 
