@@ -1,14 +1,14 @@
 //! Descriptors that may have been given to another file, and back, while a call used them. What a descriptor refers to is looked at when a
 //! call begins and when it ends, which does not show that.
 //!
-//! A descriptor gets another file by `dup2` or `dup3`, or after it was closed. Such calls are counted by address space and descriptor, when
-//! they begin and when they end. Descriptors that share a count only make files unknown that could be known.
+//! To come back, a file must be given the descriptor by `dup2`, `dup3` or `dup`: one that is opened or accepted anew is another file. Such
+//! calls are counted by address space and descriptor, when they begin and when they end. Descriptors that share a count only make files
+//! unknown that could be known.
 
-use aya_ebpf::bindings::pt_regs;
 use profiler_common::io::{ALL_DESCRIPTORS, CallUse, IoThread};
 
 use super::hash;
-use crate::{atomic, call::argument_in};
+use crate::{atomic, call::argument, io::thread};
 
 /// A power of two.
 const SLOTS: usize = 1 << 14;
@@ -37,52 +37,37 @@ fn slot(space: u32, descriptor: u32) -> *mut Replaced {
     unsafe { (&raw mut REPLACED).cast::<Replaced>().add(place as usize & (SLOTS - 1)) }
 }
 
-/// The count of what a call replaces, if it does.
-///
-/// # Safety
-/// `thread` is the record of the current thread, `registers` those of its call.
+/// The count of what the present call of the current thread replaces.
 #[inline(always)]
-unsafe fn of_call(
-    thread: *const IoThread,
-    registers: *const pt_regs,
-    used: CallUse,
-) -> Option<*mut Replaced> {
-    // SAFETY: the caller vouches for both.
+fn of_call(used: impl FnOnce(*const IoThread) -> u64) -> Option<*mut Replaced> {
+    let thread = thread::known()?;
+    // SAFETY: the thread's own record.
     unsafe {
-        let descriptor = match used.replaces() {
-            0 => return None,
+        let call = (*thread).call;
+        let descriptor = match CallUse::of_bits(used(thread)).replaces() {
             ALL_DESCRIPTORS => EACH,
-            place => argument_in(registers, (*thread).call, place) as u32,
+            place => argument(call, place) as u32,
         };
         Some(slot((*thread).space, descriptor))
     }
 }
 
-/// A call begins: counts it if it may give a descriptor to another file.
-///
-/// # Safety
-/// `thread` is the record of the current thread, `registers` those of its call.
-#[inline(always)]
-pub unsafe fn begins(thread: *const IoThread, registers: *const pt_regs, used: CallUse) {
-    // SAFETY: the caller vouches for both; a map value.
-    unsafe {
-        if let Some(of) = of_call(thread, registers, used) {
-            atomic::add_word(&raw mut (*of).begun, 1);
-        }
+/// A call begins that may give a descriptor to another file. `used`: how it is counted, as a number.
+#[inline(never)]
+pub fn begins(used: u64) {
+    if let Some(of) = of_call(|_| used) {
+        // SAFETY: a map value.
+        unsafe { atomic::add_word(&raw mut (*of).begun, 1) };
     }
 }
 
 /// It has ended.
-///
-/// # Safety
-/// As for [`begins`].
-#[inline(always)]
-pub unsafe fn ended(thread: *const IoThread, registers: *const pt_regs, used: CallUse) {
-    // SAFETY: the caller vouches for both; a map value.
-    unsafe {
-        if let Some(of) = of_call(thread, registers, used) {
-            atomic::add_word(&raw mut (*of).ended, 1);
-        }
+#[inline(never)]
+pub fn ended() {
+    // SAFETY: the thread's own record.
+    if let Some(of) = of_call(|thread| unsafe { (*thread).ended_as }) {
+        // SAFETY: a map value.
+        unsafe { atomic::add_word(&raw mut (*of).ended, 1) };
     }
 }
 

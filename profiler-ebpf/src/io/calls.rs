@@ -65,7 +65,9 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
             used = used.as_peek();
         }
         (*thread).call = call;
-        replaced::begins(thread, registers, used);
+        if used.replaces() != 0 {
+            replaced::begins(used.bits());
+        }
         if used.operation() == 0 {
             if used.is_followed() {
                 T::followed_began(used);
@@ -217,7 +219,9 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         if used.moves() {
             known::moved();
         }
-        replaced::ended(thread, ctx.cast::<*const pt_regs>().read_volatile(), used);
+        if used.replaces() != 0 {
+            replaced::ended();
+        }
         if used.operation() == 0 {
             if used.is_followed() {
                 T::followed_returned(used, result);

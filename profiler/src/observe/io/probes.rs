@@ -343,9 +343,8 @@ impl Probes {
 /// The argument with the descriptor that may refer to another file after a call, see [`CallUse::replacing`].
 fn replaced_by(call: u64) -> u64 {
     match native(call).and_then(|number| Sysno::new(number as usize)) {
-        Some(Sysno::close) => 1,
         Some(Sysno::dup2 | Sysno::dup3) => 2,
-        Some(Sysno::close_range) => ALL_DESCRIPTORS,
+        Some(Sysno::dup) => ALL_DESCRIPTORS,
         _ => 0,
     }
 }
