@@ -189,9 +189,6 @@ wire! {
     }
 }
 
-/// Flag of a single operation: the thread that has asked for it did not wait for it.
-pub const ASIDE: u64 = 1 << 32;
-
 wire! {
     /// Ring record: a single operation.
     pub struct IoSample {
@@ -203,7 +200,7 @@ wire! {
         pub file: u32,
         /// The call.
         pub call: u64,
-        /// The operation in the lower half, and flags: [`ASIDE`].
+        /// The operation.
         pub operation: u64,
         /// When it began, on the monotonic clock in nanoseconds.
         pub start_ns: u64,

@@ -5,7 +5,6 @@
 
 pub mod given;
 pub mod known;
-pub mod mapped;
 mod members;
 mod path;
 pub mod replaced;

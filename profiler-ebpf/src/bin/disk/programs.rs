@@ -2,40 +2,14 @@
 
 use core::ffi::c_void;
 
-use profiler_common::{disk::Counter, io::CallUse};
-use profiler_ebpf::{
-    file::mapped,
-    io::{IoTool, calls, thread, uring},
-};
-
-use crate::aio;
+use profiler_common::disk::Counter;
+use profiler_ebpf::io::{IoTool, calls, thread, uring};
 
 /// This tool.
-pub(crate) struct Disk;
+struct Disk;
 
 impl IoTool for Disk {
     type Counter = Counter;
-
-    #[inline(always)]
-    fn mapped_at(address: u64) -> u64 {
-        mapped::at(address)
-    }
-
-    #[inline(always)]
-    fn followed_began(used: CallUse) {
-        if !used.waits() {
-            aio::submitting();
-        }
-    }
-
-    #[inline(always)]
-    fn followed_returned(used: CallUse, result: u64) {
-        if used.waits() {
-            aio::fetched(result);
-        } else {
-            aio::submitted(result);
-        }
-    }
 }
 
 #[unsafe(no_mangle)]
