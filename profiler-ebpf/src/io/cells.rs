@@ -94,8 +94,8 @@ pub unsafe fn add_all<T: IoTool>(record: *mut IoThread) {
             bpf_loop(TURNS, add::<T> as *mut c_void, to, 0);
             return;
         }
-        // Part of its caller: a call less.
-        add_one::<T>(FIRST, record);
+        // Not part of its caller: before Linux 6.2 there would not be enough room on the stack.
+        add::<T>(FIRST, to);
         if (&raw const (*record).also).read_volatile() != 0 {
             add::<T>(ALSO, to);
         }
