@@ -90,6 +90,12 @@ pub const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 /// IPv6.
 pub const AF_INET6: u16 = 10;
+/// Sockets of streams, of datagrams and of packets in order (include/linux/net.h).
+pub const SOCK_STREAM: u16 = 1;
+/// Datagrams.
+pub const SOCK_DGRAM: u16 = 2;
+/// Packets in order.
+pub const SOCK_SEQPACKET: u16 = 5;
 /// State of a TCP socket that waits for connections (include/net/tcp_states.h).
 pub const TCP_LISTEN: u64 = 10;
 

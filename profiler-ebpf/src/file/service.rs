@@ -12,7 +12,8 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::{
-        AF_INET, AF_INET6, AF_UNIX, Addresses, NO_FILE, S_IFSOCK, SERVICE, TCP_LISTEN,
+        AF_INET, AF_INET6, AF_UNIX, Addresses, NO_FILE, S_IFSOCK, SERVICE, SOCK_DGRAM, SOCK_STREAM,
+        TCP_LISTEN,
         socket::{LISTENS, SETTLED, Side, Socket},
     },
     io::OF_OTHER_KIND,
@@ -33,8 +34,6 @@ const INODE_WORDS: usize = 16;
 const NAME_WORDS: usize = 14;
 /// The device in the key of a service: no filesystem has this number.
 const OF_SERVICE: u64 = u64::MAX - 1;
-const SOCK_STREAM: u16 = 1;
-const SOCK_DGRAM: u16 = 2;
 const TCP_CLOSE: u64 = 7;
 /// `connect` of x86-64, and of i386.
 const CONNECT: u64 = 42;

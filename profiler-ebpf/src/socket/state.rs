@@ -2,17 +2,13 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use profiler_common::{
-    file::{AF_INET, AF_INET6, AF_UNIX, TCP_LISTEN},
+    file::{AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, TCP_LISTEN},
     socket::{CLOSE, SocketRecord, TCP, UDP, UNKNOWN},
 };
 
 use super::members::{self as of, MISSING};
 use crate::file::{read, read_internet};
 
-/// `SOCK_STREAM` (include/linux/net.h).
-const STREAM: u16 = 1;
-/// `SOCK_DGRAM`.
-const DATAGRAMS: u16 = 2;
 /// Bits of `tcp_sock.nonagle`.
 const NO_DELAY_BITS: u64 = 0xf;
 /// `tcp_sock.srtt_us` counts eighths.
@@ -58,8 +54,8 @@ pub(super) unsafe fn read_identity(sock: u64, record: *mut SocketRecord) {
         // Others have the same numbers: a raw socket, and protocols of netlink.
         (*record).protocol = match (read::<u16>(sock + of::OF_PROTOCOL.load()).into(), kind) {
             _ if family != AF_INET && family != AF_INET6 => 0,
-            (TCP, STREAM) => TCP,
-            (UDP, DATAGRAMS) => UDP,
+            (TCP, SOCK_STREAM) => TCP,
+            (UDP, SOCK_DGRAM) => UDP,
             _ => 0,
         };
         (*record).inode = inode(read(sock + of::OF_SOCKET.load()));

@@ -24,7 +24,8 @@ const WHOSE: [Described; 2] =
 pub(crate) const OPERATION: Described = ("operation", "Operation", Unit::None, Role::Key, true);
 pub(crate) const THREAD: Described = ("thread", "Thread", Unit::None, Role::Key, true);
 /// Columns whose cells have histograms, if they are no sums.
-const HISTOGRAMS: [&str; 6] = ["duration_ns", "queued_ns", "served_ns", "answer_ns", "age_ns", "connect_ns"];
+const HISTOGRAMS: [&str; 6] =
+    ["duration_ns", "queued_ns", "served_ns", "answer_ns", "data_age_ns", "connect_ns"];
 
 /// What the tables of one report have in common.
 pub(crate) struct Tabled<'a> {

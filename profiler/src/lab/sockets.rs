@@ -70,7 +70,7 @@ impl Alone {
         let of = |tracked: &Tracked| of_socket(sockets, tracked);
         let lacks: Vec<_> = sockets.lacks().iter().map(|lack| json!([lack.what, lack.reason])).collect();
         let live: Vec<_> = sockets.live().map(of).collect();
-        let ended: Vec<_> = sockets.ended().iter().map(of).collect();
+        let ended: Vec<_> = sockets.ended().map(of).collect();
         let networks: Vec<_> = self
             .pids
             .iter()
@@ -99,6 +99,7 @@ impl Alone {
 fn of_socket(sockets: &Sockets, tracked: &Tracked) -> Value {
     let socket = &tracked.socket;
     let addresses = &socket.addresses;
+    let overruns = tracked.overruns();
     let drops: BTreeMap<String, u64> = tracked
         .drops
         .iter()
@@ -132,7 +133,9 @@ fn of_socket(sockets: &Sockets, tracked: &Tracked) -> Value {
         "drops": drops,
         "history": tracked.history.as_ref().map(|history| &history.points),
         "stall": tracked.stalls.long(),
-        "overruns": tracked.overruns(),
+        "overruns": overruns,
+        "overruns_share": overruns.and_then(|of| of.share()),
+        "overruns_cause": overruns.and_then(|of| of.cause()),
         "refusals": tracked.refusals(),
         "retransmits": tracked.retransmits(),
         "looks": [tracked.first_look, tracked.last_look],

@@ -122,7 +122,7 @@ impl Side {
             received: row.exact("received")?,
             received_bytes: row.exact("received_bytes")?,
             answer: times(&row, "answer_ns")?,
-            age: times(&queue, "age_ns")?,
+            age: times(&queue, "data_age_ns")?,
         })
     }
 }

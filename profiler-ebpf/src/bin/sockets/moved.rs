@@ -5,7 +5,10 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use profiler_common::{
     call::COMPAT,
-    file::socket::{ACCEPTED, CONNECTED, Side, Socket},
+    file::{
+        SOCK_DGRAM,
+        socket::{ACCEPTED, CONNECTED, Side, Socket},
+    },
     io::{CallUse, IoThread, OF_OTHER_KIND, UNKNOWN_FILES},
     opaque::opaque,
     sockets::{ACCEPT, CLOSE, CONNECT, RECEIVE, SEND},
@@ -21,7 +24,6 @@ const MESSAGE_BYTES: u64 = 64;
 const HEAD_BYTES: u64 = 56;
 const MESSAGE_BYTES_I386: u64 = 32;
 const HEAD_BYTES_I386: u64 = 28;
-const SOCK_DGRAM: u16 = 2;
 const EINPROGRESS: u64 = -115i64 as u64;
 
 /// An operation has ended.
@@ -76,7 +78,9 @@ unsafe extern "C" fn add_message(turn: u32, of: *mut c_void) -> i64 {
         let _ = bpf_probe_read_user((&raw mut bytes).cast(), size_of::<u32>() as u32, at as *const c_void);
         (*thread).bytes += u64::from(bytes);
         let inode = (&raw const (*thread).entries).cast::<u64>().read_volatile();
+        let file = (&raw const (*thread).files).cast::<u32>().read_volatile();
         if call & COMPAT == 0
+            && file < UNKNOWN_FILES
             && inode != 0
             && let Some(socket) = service::socket(inode)
         {

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::{
-        AF_INET, AF_INET6,
+        AF_INET, AF_INET6, SOCK_DGRAM,
         socket::{DatagramPeer, DatagramSums, MOST_DATAGRAM_PEERS, Side, Socket},
     },
     io::IoThread,
@@ -24,7 +24,6 @@ const SENDTO: u64 = 44;
 const RECVFROM: u64 = 45;
 const SENDMSG: u64 = 46;
 const RECVMSG: u64 = 47;
-const SOCK_DGRAM: u16 = 2;
 
 #[map]
 static DATAGRAM_PEERS: HashMap<DatagramPeer, DatagramSums> =

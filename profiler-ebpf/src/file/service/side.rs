@@ -1,9 +1,9 @@
 //! What a socket has in common with others: whether it serves, calls, or is bound.
 
 use aya_ebpf::{macros::map, maps::Array};
-use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, TCP_LISTEN, socket::Side};
+use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, SOCK_DGRAM, TCP_LISTEN, socket::Side};
 
-use super::{Looked, SOCK_DGRAM, at, of, read};
+use super::{Looked, at, of, read};
 use crate::atomic;
 
 /// In `sock.sk_userlocks`: the program has chosen the port (include/net/sock.h).

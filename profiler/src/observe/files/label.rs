@@ -7,7 +7,7 @@ use std::{
 
 use profiler_common::file::{
     AF_INET, AF_INET6, AF_UNIX, Addresses, CUT, DELETED, DETACHED, S_IFMT, S_IFSOCK, SERVICE, SHORTENED,
-    TCP_LISTEN, UNNAMED, socket::Side,
+    SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, TCP_LISTEN, UNNAMED, socket::Side,
 };
 
 use super::File;
@@ -15,9 +15,6 @@ use crate::text::Text;
 
 const S_IFIFO: u32 = 0x1000; // include/uapi/linux/stat.h
 const AF_NETLINK: u16 = 16;
-const STREAM: u16 = 1; // SOCK_STREAM
-const DATAGRAMS: u16 = 2; // SOCK_DGRAM
-const PACKETS: u16 = 5; // SOCK_SEQPACKET
 
 /// Makes the labels of files.
 #[derive(Debug, Default)]
@@ -73,8 +70,8 @@ impl Labels {
                 label.extend(format!(" to {}", self.hidden(to, is_near(to.ip()))).into_bytes());
             }
             (Side::Serves | Side::Bound, _) => label.extend(format!(" :{}", of.local_port).into_bytes()),
-            (Side::Loose, _) if of.kind == STREAM => label.extend_from_slice(b", not connected"),
-            (Side::Loose, AF_INET) if of.kind == DATAGRAMS => {
+            (Side::Loose, _) if of.kind == SOCK_STREAM => label.extend_from_slice(b", not connected"),
+            (Side::Loose, AF_INET) if of.kind == SOCK_DGRAM => {
                 label.extend_from_slice(b", ports that the kernel chose");
             }
             (Side::Loose | Side::Other, _) => {}
@@ -113,7 +110,7 @@ impl Labels {
             AF_INET | AF_INET6 => label.extend(self.ends(of).into_bytes()),
             _ => label.extend(format!(":[{inode}]").into_bytes()),
         }
-        if of.state == TCP_LISTEN && matches!(of.kind, STREAM | PACKETS) {
+        if of.state == TCP_LISTEN && matches!(of.kind, SOCK_STREAM | SOCK_SEQPACKET) {
             label.extend_from_slice(b", listening");
         }
         label
@@ -140,11 +137,11 @@ impl Labels {
 
 fn protocol(of: &Addresses) -> &'static str {
     match (of.family, of.kind) {
-        (AF_UNIX, DATAGRAMS) => "unix datagrams",
-        (AF_UNIX, PACKETS) => "unix packets",
+        (AF_UNIX, SOCK_DGRAM) => "unix datagrams",
+        (AF_UNIX, SOCK_SEQPACKET) => "unix packets",
         (AF_UNIX, _) => "unix",
-        (AF_INET | AF_INET6, STREAM) => "tcp",
-        (AF_INET | AF_INET6, DATAGRAMS) => "udp",
+        (AF_INET | AF_INET6, SOCK_STREAM) => "tcp",
+        (AF_INET | AF_INET6, SOCK_DGRAM) => "udp",
         (AF_NETLINK, _) => "netlink",
         _ => "socket",
     }
@@ -244,27 +241,27 @@ mod tests {
     #[test]
     fn the_label_of_an_internet_socket_has_both_ends() {
         let labels = Labels { show_peers: true, ..Labels::default() };
-        let listener = socket(AF_INET, STREAM, "0.0.0.0:80", "0.0.0.0:0", TCP_LISTEN);
+        let listener = socket(AF_INET, SOCK_STREAM, "0.0.0.0:80", "0.0.0.0:0", TCP_LISTEN);
         assert_eq!(label(&labels, &listener), "tcp 0.0.0.0:80, listening");
-        let connection = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
+        let connection = socket(AF_INET, SOCK_STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
         assert_eq!(label(&labels, &connection), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
-        let mapped = socket(AF_INET6, STREAM, "[::ffff:10.0.0.1]:80", "[::ffff:192.0.2.7]:4711", 1);
+        let mapped = socket(AF_INET6, SOCK_STREAM, "[::ffff:10.0.0.1]:80", "[::ffff:192.0.2.7]:4711", 1);
         assert_eq!(label(&labels, &mapped), "tcp 10.0.0.1:80 to 192.0.2.7:4711");
-        let ended = socket(AF_INET, STREAM, "10.0.0.1:0", "192.0.2.7:4711", 7);
+        let ended = socket(AF_INET, SOCK_STREAM, "10.0.0.1:0", "192.0.2.7:4711", 7);
         assert_eq!(label(&labels, &ended), "tcp 10.0.0.1:? to 192.0.2.7:4711");
-        let datagrams = socket(AF_INET6, DATAGRAMS, "[::]:27015", "[::]:0", 7);
+        let datagrams = socket(AF_INET6, SOCK_DGRAM, "[::]:27015", "[::]:0", 7);
         assert_eq!(label(&labels, &datagrams), "udp [::]:27015");
     }
 
     #[test]
     fn peers_are_hashed_unless_they_are_asked_for_or_on_this_machine() {
         let labels = Labels::default();
-        let one = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
-        let other = socket(AF_INET, STREAM, "10.0.0.1:80", "192.0.2.8:4711", 1);
+        let one = socket(AF_INET, SOCK_STREAM, "10.0.0.1:80", "192.0.2.7:4711", 1);
+        let other = socket(AF_INET, SOCK_STREAM, "10.0.0.1:80", "192.0.2.8:4711", 1);
         let [one, other] = [one, other].map(|file| label(&labels, &file));
         assert!(one.starts_with("tcp 10.0.0.1:80 to peer-") && one.ends_with(":4711"), "{one}");
         assert!(!one.contains("192.0.2") && one != other, "{one} {other}");
-        let loopback = socket(AF_INET, STREAM, "127.0.0.1:80", "127.0.0.1:4711", 1);
+        let loopback = socket(AF_INET, SOCK_STREAM, "127.0.0.1:80", "127.0.0.1:4711", 1);
         assert_eq!(label(&labels, &loopback), "tcp 127.0.0.1:80 to 127.0.0.1:4711");
     }
 
@@ -277,20 +274,20 @@ mod tests {
             label(&labels, &service)
         };
         let (any, here) = ("0.0.0.0:0", "0.0.0.0:8080");
-        assert_eq!(of(Side::Serves, AF_INET, STREAM, here, any), "tcp :8080");
-        assert_eq!(of(Side::Bound, AF_INET, DATAGRAMS, here, any), "udp :8080");
-        assert_eq!(of(Side::Loose, AF_INET, STREAM, any, any), "tcp, not connected");
-        assert_eq!(of(Side::Loose, AF_INET, DATAGRAMS, any, any), "udp, ports that the kernel chose");
+        assert_eq!(of(Side::Serves, AF_INET, SOCK_STREAM, here, any), "tcp :8080");
+        assert_eq!(of(Side::Bound, AF_INET, SOCK_DGRAM, here, any), "udp :8080");
+        assert_eq!(of(Side::Loose, AF_INET, SOCK_STREAM, any, any), "tcp, not connected");
+        assert_eq!(of(Side::Loose, AF_INET, SOCK_DGRAM, any, any), "udp, ports that the kernel chose");
         // The address of a database is no secret; that of somebody on the internet is.
-        assert_eq!(of(Side::Calls, AF_INET, STREAM, any, "10.0.0.5:5432"), "tcp to 10.0.0.5:5432");
-        let mapped = of(Side::Calls, AF_INET6, STREAM, "[::]:0", "[::ffff:10.0.0.5]:5432");
+        assert_eq!(of(Side::Calls, AF_INET, SOCK_STREAM, any, "10.0.0.5:5432"), "tcp to 10.0.0.5:5432");
+        let mapped = of(Side::Calls, AF_INET6, SOCK_STREAM, "[::]:0", "[::ffff:10.0.0.5]:5432");
         assert_eq!(mapped, "tcp to 10.0.0.5:5432");
-        let far = of(Side::Calls, AF_INET, STREAM, any, "192.0.2.7:443");
+        let far = of(Side::Calls, AF_INET, SOCK_STREAM, any, "192.0.2.7:443");
         assert!(far.starts_with("tcp to peer-") && far.ends_with(":443"), "{far}");
         let unix = |side: Side, name: &[u8]| {
             let mut service = file(S_IFSOCK, SERVICE, name);
             service.record.inode = side as u64;
-            (service.record.addresses.family, service.record.addresses.kind) = (AF_UNIX, STREAM);
+            (service.record.addresses.family, service.record.addresses.kind) = (AF_UNIX, SOCK_STREAM);
             label(&labels, &service)
         };
         assert_eq!(unix(Side::Serves, b"/run/redis.sock\0"), "unix /run/redis.sock");
@@ -303,7 +300,7 @@ mod tests {
         let labels = Labels::default();
         let bound = |name: &[u8]| {
             let mut file = file(S_IFSOCK, 0, name);
-            (file.record.addresses.family, file.record.addresses.kind) = (AF_UNIX, STREAM);
+            (file.record.addresses.family, file.record.addresses.kind) = (AF_UNIX, SOCK_STREAM);
             label(&labels, &file)
         };
         assert_eq!(bound(b"/run/redis.sock\0"), "unix /run/redis.sock");

@@ -7,7 +7,9 @@ pub(crate) mod members;
 use std::{collections::HashMap, num::NonZero, thread};
 
 use profiler_common::{
-    file::{Addresses, FileRecord, GIVEN, NO_FILE, S_IFDIR, S_IFMT, SERVICE, Unknown, socket::Side},
+    file::{
+        Addresses, FileRecord, GIVEN, NO_FILE, S_IFDIR, S_IFMT, SERVICE, SOCK_DGRAM, Unknown, socket::Side,
+    },
     io,
 };
 
@@ -73,7 +75,6 @@ impl Files {
 
     /// Whether a service moves datagrams.
     pub(crate) fn has_datagrams(&self, number: u32) -> bool {
-        const SOCK_DGRAM: u16 = 2;
         self.known.get(&number).is_some_and(|file| file.record.addresses.kind == SOCK_DGRAM)
     }
 

@@ -1,7 +1,7 @@
 //! Datagrams of sockets without a peer, by the address on the other side. Wire types end here.
 
 use profiler_common::file::{
-    Addresses,
+    Addresses, SOCK_DGRAM,
     socket::{DatagramPeer, DatagramSums},
 };
 
@@ -49,7 +49,6 @@ impl Datagrams {
 
 impl Exchange {
     fn of(peer: &DatagramPeer, sums: &DatagramSums) -> Exchange {
-        const SOCK_DGRAM: u16 = 2;
         Exchange {
             space: peer.space as u16,
             service: peer.service,

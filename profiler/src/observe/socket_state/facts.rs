@@ -1,6 +1,6 @@
 //! What follows from what was seen of a socket, in numbers. Pure: nothing here asks the kernel, or words a finding.
 
-use profiler_common::file::TCP_LISTEN;
+use profiler_common::{file::TCP_LISTEN, socket::UDP};
 
 use super::{
     socket::{Events, State},
@@ -82,13 +82,15 @@ impl Stalls {
     }
 }
 
-/// Datagrams that found no room.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+/// Datagrams that the kernel dropped for UDP sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Overruns {
-    /// How many the kernel dropped since the socket is observed, for whatever reason.
+    /// How many it dropped since the sockets are observed, for whatever reason.
     pub(crate) dropped: u64,
-    /// Their share of all that arrived, from 0 to 1. `None`: it is not known how many were read.
-    pub(crate) share: Option<f64>,
+    /// Those of them that found the receive buffer full. 0 if the kernel does not say so.
+    pub(crate) full: u64,
+    /// How many were read meanwhile; 0: that is not known.
+    pub(crate) reads: u64,
     /// Of how many it is known when the socket was last read before them.
     pub(crate) timed: u64,
     /// Those of them before which it was not read for [`STALL_BUCKET`].
@@ -97,8 +99,6 @@ pub(crate) struct Overruns {
     pub(crate) longest_gap_us: Option<u64>,
     /// The highest age of a datagram when it was read, in nanoseconds.
     pub(crate) age_max_ns: Option<u64>,
-    /// Whether that the reader was held up explains them.
-    pub(crate) cause: Option<Cause>,
 }
 
 /// Why datagrams found no room.
@@ -112,30 +112,51 @@ pub(crate) enum Cause {
     Both,
 }
 
-/// Overruns of a UDP socket; `None`: nothing was dropped, or the kernel does not count that.
-pub(crate) fn overruns(first: &State, last: &State, events: &Events) -> Option<Overruns> {
-    let dropped = since(first.drops?, last.drops?);
-    if dropped == 0 {
-        return None;
+impl Overruns {
+    /// Their share of all that arrived, from 0 to 1. `None`: it is not known how many were read.
+    pub(crate) fn share(&self) -> Option<f64> {
+        (self.reads > 0).then(|| self.dropped as f64 / (self.dropped + self.reads) as f64)
     }
-    let timed: u64 = events.drop_gaps.iter().map(|count| u64::from(*count)).sum();
-    let in_stalls: u64 = events.drop_gaps.iter().skip(STALL_BUCKET).map(|count| u64::from(*count)).sum();
+
+    /// Whether that the reader was held up explains them. `None`: it is not known when the sockets were read before most of them.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        if self.timed == 0 || (self.timed as f64) < EXPLAINS * self.dropped as f64 {
+            return None;
+        }
+        Some(match self.in_stalls as f64 / self.timed as f64 {
+            EXPLAINS.. => Cause::Stall,
+            share if share <= 1.0 - EXPLAINS => Cause::Load,
+            _ => Cause::Both,
+        })
+    }
+
+    /// Those of several sockets together.
+    #[must_use]
+    pub(crate) fn and(self, other: Overruns) -> Overruns {
+        Overruns {
+            dropped: self.dropped + other.dropped,
+            full: self.full + other.full,
+            reads: self.reads + other.reads,
+            timed: self.timed + other.timed,
+            in_stalls: self.in_stalls + other.in_stalls,
+            longest_gap_us: self.longest_gap_us.max(other.longest_gap_us),
+            age_max_ns: self.age_max_ns.max(other.age_max_ns),
+        }
+    }
+}
+
+/// Overruns of a UDP socket; `None`: the kernel does not count what it drops.
+pub(crate) fn overruns(first: &State, last: &State, events: &Events) -> Option<Overruns> {
+    let gaps = |from: usize| events.drop_gaps.iter().skip(from).map(|count| u64::from(*count)).sum();
     let longest = events.drop_gaps.iter().rposition(|count| *count > 0);
-    let share_in_stalls = in_stalls as f64 / timed as f64;
-    let cause = match share_in_stalls {
-        _ if (timed as f64) < EXPLAINS * dropped as f64 => None,
-        EXPLAINS.. => Some(Cause::Stall),
-        share if share <= 1.0 - EXPLAINS => Some(Cause::Load),
-        _ => Some(Cause::Both),
-    };
     Some(Overruns {
-        dropped,
-        share: (events.reads > 0).then(|| dropped as f64 / (dropped + events.reads) as f64),
-        timed,
-        in_stalls,
+        dropped: since(first.drops?, last.drops?),
+        full: events.overruns,
+        reads: events.reads,
+        timed: gaps(0),
+        in_stalls: gaps(STALL_BUCKET),
         longest_gap_us: longest.map(|bucket| 1 << bucket),
         age_max_ns: (events.ages > 0).then_some(events.age_max_ns),
-        cause,
     })
 }
 
@@ -198,16 +219,26 @@ pub(crate) fn retransmits(first: &State, last: &State) -> Option<Retransmits> {
     })
 }
 
-/// How much a count of the kernel has grown, which has 32 bits and may have begun again.
+/// How much a count of the kernel has grown, which has 32 bits. If it is lower than before, it has passed the highest number, or begun anew:
+/// a socket of TCP counts from 0 when it connects again.
 fn since(first: u64, last: u64) -> u64 {
-    (last as u32).wrapping_sub(first as u32).into()
+    let grown = (last as u32).wrapping_sub(first as u32);
+    if last < first && grown > u32::MAX / 2 { last } else { grown.into() }
 }
 
 impl Tracked {
-    /// Its overruns, if it is a UDP socket.
+    /// What was dropped for it, if it is a UDP socket and the kernel counts that.
     pub(crate) fn overruns(&self) -> Option<Overruns> {
-        let is_udp = u64::from(self.socket.protocol) == profiler_common::socket::UDP;
-        if is_udp { overruns(&self.first, &self.socket.state, &self.socket.events) } else { None }
+        if self.has_datagrams() {
+            overruns(&self.first, &self.socket.state, &self.socket.events)
+        } else {
+            None
+        }
+    }
+
+    /// Whether it is a UDP socket.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        u64::from(self.socket.protocol) == UDP
     }
 
     /// Its refusals, if it listens.
@@ -288,23 +319,33 @@ mod tests {
         let found = overruns(&drops(3), &drops(103), &dropping(&[(3, 2), (15, 98)], 300)).unwrap();
         assert_eq!((found.dropped, found.timed, found.in_stalls), (100, 100, 98));
         assert_eq!(
-            (found.cause, found.share, found.longest_gap_us),
+            (found.cause(), found.share(), found.longest_gap_us),
             (Some(Cause::Stall), Some(0.25), Some(1 << 15))
         );
         let load = overruns(&drops(0), &drops(100), &dropping(&[(2, 100)], 0)).unwrap();
-        assert_eq!((load.cause, load.share), (Some(Cause::Load), None));
+        assert_eq!((load.cause(), load.share()), (Some(Cause::Load), None));
         let both = overruns(&drops(0), &drops(100), &dropping(&[(2, 50), (STALL_BUCKET, 50)], 1)).unwrap();
-        assert_eq!(both.cause, Some(Cause::Both));
+        assert_eq!(both.cause(), Some(Cause::Both));
+        let together = found.and(load);
+        assert_eq!((together.dropped, together.reads, together.cause()), (200, 300, Some(Cause::Both)));
+        assert_eq!((together.share(), together.longest_gap_us), (Some(0.4), Some(1 << 15)));
     }
 
     #[test]
     fn nothing_explains_overruns_of_which_nothing_is_known() {
-        assert_eq!(overruns(&drops(5), &drops(5), &Events::default()), None);
+        let none = overruns(&drops(5), &drops(5), &Events::default()).unwrap();
+        assert_eq!((none.dropped, none.cause()), (0, None));
         assert_eq!(overruns(&State::default(), &drops(5), &Events::default()), None);
         let found = overruns(&drops(0), &drops(100), &dropping(&[(20, 40)], 7)).unwrap();
-        assert_eq!((found.cause, found.timed), (None, 40));
+        assert_eq!((found.cause(), found.timed), (None, 40));
         let wrapped = overruns(&drops(u64::from(u32::MAX)), &drops(4), &Events::default()).unwrap();
         assert_eq!((wrapped.dropped, wrapped.longest_gap_us), (5, None));
+    }
+
+    #[test]
+    fn a_count_that_begins_anew_is_not_four_billion() {
+        assert_eq!((since(7, 9), since(7, 7), since(7, 2), since(7, 0)), (2, 0, 2, 0));
+        assert_eq!(since(u64::from(u32::MAX), 1), 2, "it has passed the highest number");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`Sockets`] is the way in. Its kernel side is an object of its own; [`facts`] says what follows from what was seen, in numbers.
 
 pub(crate) mod facts;
+mod group;
 mod history;
 mod members;
 mod network;

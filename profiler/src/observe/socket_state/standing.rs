@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use profiler_common::{
-    file::TCP_LISTEN,
-    socket::{TCP, UDP},
-};
+use profiler_common::{file::TCP_LISTEN, socket::TCP};
 
 use super::{Tracked, facts::Retransmits};
 use crate::stats::Histogram;
@@ -20,10 +17,13 @@ pub(crate) struct Queue {
     pub(crate) now: u64,
     /// The most in one of them.
     pub(crate) most: u64,
+    /// Sockets of which the kernel does not say it.
+    pub(crate) unknown: u64,
 }
 
 impl Queue {
     fn add(&mut self, now: Option<u64>, most: u64) {
+        self.unknown += u64::from(now.is_none());
         let now = now.unwrap_or_default();
         self.now += now;
         self.most = self.most.max(most).max(now);
@@ -32,7 +32,16 @@ impl Queue {
     fn add_all(&mut self, other: Queue) {
         self.now += other.now;
         self.most = self.most.max(other.most);
+        self.unknown += other.unknown;
     }
+}
+
+/// Datagrams that the kernel has dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) count: u64,
+    /// Sockets of which the kernel does not say it.
+    pub(crate) unknown: u64,
 }
 
 /// Connections that wait to be accepted.
@@ -55,12 +64,13 @@ pub(crate) struct Standing {
     pub(crate) open: u64,
     pub(crate) receive: Queue,
     pub(crate) send: Queue,
-    /// Datagrams that the kernel has dropped.
-    pub(crate) dropped: u64,
+    pub(crate) dropped: Dropped,
     /// Packets that it has dropped, by its number for the reason. Of TCP most were not needed, such as the last acknowledgement.
     pub(crate) reasons: BTreeMap<u64, u64>,
-    /// How long data waited until it was read, in nanoseconds.
+    /// How long data waited until it was read, in nanoseconds, of the sockets that have a histogram.
     pub(crate) ages: Option<Histogram>,
+    /// Ages that were measured on sockets without one.
+    pub(crate) ages_without_histogram: u64,
     pub(crate) backlog: Option<Backlog>,
     pub(crate) tcp: Tcp,
 }
@@ -109,13 +119,15 @@ impl Standing {
         self.open += other.open;
         self.receive.add_all(other.receive);
         self.send.add_all(other.send);
-        self.dropped += other.dropped;
+        self.dropped.count += other.dropped.count;
+        self.dropped.unknown += other.dropped.unknown;
         for (reason, count) in &other.reasons {
             *self.reasons.entry(*reason).or_default() += count;
         }
         if let Some(ages) = &other.ages {
             merge(&mut self.ages, ages);
         }
+        self.ages_without_histogram += other.ages_without_histogram;
         if let Some(other) = other.backlog {
             let backlog = self.backlog.get_or_insert_default();
             backlog.now += other.now;
@@ -141,17 +153,21 @@ impl Standing {
         let socket = &tracked.socket;
         self.sockets += 1;
         self.open += u64::from(!socket.is_closed);
-        let state = if socket.is_closed { &Default::default() } else { &socket.state };
-        self.receive.add(state.receive_queue, socket.events.queue_max);
-        self.send.add(state.send_queue, tracked.send_most);
+        // Nothing waits in a socket that is closed, and of one that connects only its request to connect is not acknowledged.
+        let has_queues = tracked.has_queues();
+        let now = |queue: Option<u64>| if has_queues { queue } else { Some(0) };
+        self.receive.add(now(socket.state.receive_queue), socket.events.queue_max);
+        self.send.add(now(socket.state.send_queue), tracked.send_most);
         for (reason, count) in &tracked.drops {
             *self.reasons.entry(*reason).or_default() += count;
         }
-        if u64::from(socket.protocol) == UDP {
-            self.dropped += tracked.overruns().map_or(0, |overruns| overruns.dropped);
+        match tracked.overruns() {
+            Some(overruns) => self.dropped.count += overruns.dropped,
+            None => self.dropped.unknown += u64::from(tracked.has_datagrams()),
         }
-        if let Some(ages) = &tracked.ages {
-            merge(&mut self.ages, ages);
+        match &tracked.ages {
+            Some(ages) => merge(&mut self.ages, ages),
+            None => self.ages_without_histogram += socket.events.ages,
         }
         if u64::from(socket.protocol) == TCP {
             self.tcp.add(tracked);

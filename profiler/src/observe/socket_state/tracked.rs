@@ -1,18 +1,19 @@
 //! Sockets from look to look.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     os::fd::BorrowedFd,
 };
 
 use profiler_common::{
-    file::{Addresses, TCP_LISTEN},
+    file::TCP_LISTEN,
     ledger::{Entry, Ledger as _},
-    socket::{CLOSE, Counter, SocketRecord, TCP},
+    socket::{CLOSE, Counter, DropKey, SYN_RECV, SYN_SENT, SocketRecord, TCP},
 };
 
 use super::{
     facts::Stalls,
+    group::Group,
     history::History,
     members::Lack,
     probes::{Limits, Probes},
@@ -21,8 +22,10 @@ use super::{
 };
 use crate::{capture::object::Maps, error::Result, stats::Histogram};
 
-/// Closed sockets that are kept one by one. Of later ones only sums are kept, by what they have in common.
+/// Closed sockets that are kept one by one, the last ones. Of earlier ones only sums are kept, by what they have in common.
 const MOST_ENDED: usize = 4_096;
+/// Sums over closed sockets. What is left over is in a single one for each address space.
+const MOST_GROUPS: usize = 4_096;
 /// Sockets that have a history of their queues. One gets it when its queue is not empty for the first time.
 const MOST_HISTORIES: usize = 1_024;
 /// Looks after which a connection that no process has any more is given up, if the kernel does not say that it is closed.
@@ -40,6 +43,8 @@ pub(crate) struct Tracked {
     pub(crate) last_look: u64,
     /// Its queues, unless they were always empty, or too many sockets have a history.
     pub(crate) history: Option<History>,
+    /// Too many have one.
+    is_without_history: bool,
     /// The most bytes in its send queue at any look.
     pub(crate) send_most: u64,
     /// Looks at which something was to be sent and the peer offered no window.
@@ -61,6 +66,7 @@ impl Tracked {
             first_look: look,
             last_look: 0,
             history: None,
+            is_without_history: false,
             send_most: 0,
             zero_windows: 0,
             stalls: Stalls::default(),
@@ -68,46 +74,12 @@ impl Tracked {
             drops: BTreeMap::new(),
         }
     }
-}
 
-/// What closed sockets have in common that are not kept one by one: the address space and, of its [`Addresses`], family, kind, and the port
-/// that they serve or the address and port that they lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Group {
-    pub(crate) space: u16,
-    family: u16,
-    kind: u16,
-    local_port: u16,
-    remote_port: u16,
-    remote: [u8; 16],
-}
-
-impl Group {
-    /// That of a socket. `served`: ports at which targets wait for connections.
-    fn of(socket: &Socket, served: &BTreeSet<u16>) -> Group {
-        let of = &socket.addresses;
-        let serves = of.remote_port == 0 || served.contains(&of.local_port);
-        Group {
-            space: socket.space,
-            family: of.family,
-            kind: of.kind,
-            local_port: if serves { of.local_port } else { 0 },
-            remote_port: if serves { 0 } else { of.remote_port },
-            remote: if serves { [0; 16] } else { of.remote },
-        }
-    }
-
-    /// What they have in common, as addresses of one socket.
-    pub(crate) fn addresses(&self) -> Addresses {
-        Addresses {
-            family: self.family,
-            kind: self.kind,
-            local_port: self.local_port,
-            remote_port: self.remote_port,
-            state: CLOSE,
-            local: [0; 16],
-            remote: self.remote,
-        }
+    /// Whether data can wait in it: it neither listens, nor connects, nor is it closed. In the queues of one that listens are connections, in
+    /// that of one that connects is its request.
+    pub(crate) fn has_queues(&self) -> bool {
+        let has_none = matches!(self.socket.addresses.state, TCP_LISTEN | SYN_SENT | SYN_RECV);
+        !self.socket.is_closed && !has_none
     }
 }
 
@@ -116,12 +88,14 @@ pub(crate) struct Sockets {
     probes: Probes,
     looks: u64,
     live: BTreeMap<u64, Tracked>,
-    ended: Vec<Tracked>,
+    ended: VecDeque<Tracked>,
     /// Sums over those that are not.
     left_out: BTreeMap<Group, Standing>,
     /// Ports at which targets have waited for connections.
     served: BTreeSet<u16>,
     histories: usize,
+    /// Sockets that had a queue and have no history.
+    without_history: u64,
 }
 
 impl Sockets {
@@ -134,10 +108,11 @@ impl Sockets {
             probes: Probes::load(limits, shared)?,
             looks: 0,
             live: BTreeMap::new(),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
             left_out: BTreeMap::new(),
             served: BTreeSet::new(),
             histories: 0,
+            without_history: 0,
         })
     }
 
@@ -155,6 +130,8 @@ impl Sockets {
     /// # Errors
     /// If the kernel refuses.
     pub(crate) fn look(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+        // Before the states, so that they have counted what has a reason here.
+        let drops = self.probes.drops()?;
         self.looks = self.probes.begin_look();
         pids.into_iter().try_for_each(|pid| self.probes.look_at(pid))?;
         let mut over = Vec::new();
@@ -164,7 +141,7 @@ impl Sockets {
                 over.push((cookie, record.events.histogram));
             }
         }
-        self.take_drops(&over)?;
+        self.take_drops(drops);
         for (cookie, histogram) in over {
             self.end(cookie, histogram);
         }
@@ -184,17 +161,21 @@ impl Sockets {
         if tracked.socket.addresses.state == TCP_LISTEN {
             self.served.insert(tracked.socket.addresses.local_port);
         }
-        // A socket that listens has connections in its queues.
-        if is_read && tracked.socket.addresses.state != TCP_LISTEN {
+        if is_read && tracked.has_queues() {
             let state = &tracked.socket.state;
             tracked.stalls.see(state);
             let unsent = state.send_queue.unwrap_or_default();
             tracked.send_most = tracked.send_most.max(unsent);
             tracked.zero_windows += u64::from(unsent > 0 && state.peer_window == Some(0));
             let has_queue = state.receive_queue.unwrap_or_default() + unsent > 0;
-            if tracked.history.is_none() && has_queue && self.histories < MOST_HISTORIES {
-                self.histories += 1;
-                tracked.history = Some(History::beginning(tracked.first_look));
+            if tracked.history.is_none() && !tracked.is_without_history && has_queue {
+                if self.histories < MOST_HISTORIES {
+                    self.histories += 1;
+                    tracked.history = Some(History::beginning(tracked.first_look));
+                } else {
+                    self.without_history += 1;
+                    tracked.is_without_history = true;
+                }
             }
             if let Some(history) = &mut tracked.history {
                 history.take(looks, state);
@@ -203,31 +184,34 @@ impl Sockets {
         tracked.first_look
     }
 
-    /// Takes the drops by reason. Those of sockets that are `over` are removed.
-    fn take_drops(&mut self, over: &[(u64, u64)]) -> Result<()> {
-        for (key, count) in self.probes.drops()? {
-            if let Some(tracked) = self.live.get_mut(&key.cookie) {
-                tracked.drops.insert(key.reason, count);
-            }
-            if over.iter().any(|(cookie, _)| *cookie == key.cookie) {
-                self.probes.forget_drops(&key);
+    /// Takes the drops by reason. What belongs to no socket any more is removed: the socket is closed, and has it already.
+    fn take_drops(&mut self, drops: Vec<(DropKey, u64)>) {
+        for (key, count) in drops {
+            match self.live.get_mut(&key.cookie) {
+                Some(tracked) => {
+                    tracked.drops.insert(key.reason, count);
+                }
+                None => self.probes.forget_drops(&key),
             }
         }
-        Ok(())
     }
 
     /// A socket is closed.
     fn end(&mut self, cookie: u64, histogram: u64) {
         if let Some(mut tracked) = self.live.remove(&cookie) {
             tracked.ages = ages(&self.probes, &tracked.socket, histogram);
-            if self.ended.len() < MOST_ENDED {
-                self.ended.push(tracked);
-            } else {
-                self.histories -= usize::from(tracked.history.is_some());
-                self.left_out.entry(Group::of(&tracked.socket, &self.served)).or_default().add(&tracked);
-            }
+            self.ended.push_back(tracked);
         }
         self.probes.forget(cookie, histogram);
+        while self.ended.len() > MOST_ENDED {
+            let Some(first) = self.ended.pop_front() else { break };
+            self.histories -= usize::from(first.history.is_some());
+            self.without_history += u64::from(first.history.is_some());
+            let group = Group::of(&first.socket, &self.served);
+            let has_room = self.left_out.len() < MOST_GROUPS || self.left_out.contains_key(&group);
+            let group = if has_room { group } else { Group::rest(group.space) };
+            self.left_out.entry(group).or_default().add(&first);
+        }
     }
 
     /// Reads the ages of the sockets that are not closed. To be called before a report.
@@ -254,12 +238,17 @@ impl Sockets {
         self.live.values()
     }
 
-    /// Closed ones, in the order in which that was seen.
-    pub(crate) fn ended(&self) -> &[Tracked] {
-        &self.ended
+    /// The last closed ones, in the order in which that was seen.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &Tracked> {
+        self.ended.iter()
     }
 
-    /// Closed ones that are not among [`Sockets::ended`], because these are too many.
+    /// Sockets that had something in a queue and have no history, because there are too many.
+    pub(crate) fn without_history(&self) -> u64 {
+        self.without_history
+    }
+
+    /// Closed ones that are not among [`Sockets::ended`] any more, because there are too many.
     pub(crate) fn left_out(&self) -> &BTreeMap<Group, Standing> {
         &self.left_out
     }

@@ -34,10 +34,10 @@ pub(super) const STUCK: &str = "disk.stuck";
 /// What is said about targets that are not what the user meant.
 pub(super) const TERMS: Terms = Terms {
     nothing: "No operation on a file ended",
-    does: "uses files",
-    did: "used files",
-    calls: "no file.",
-    aged: "it used no files meanwhile",
+    does: "reads and writes",
+    did: "read and wrote",
+    calls: "nothing in the kernel that works on files.",
+    aged: "it read and wrote nothing meanwhile",
     nothing_seen: NOTHING_SEEN,
     halted: HALTED,
     children: CHILDREN,

@@ -44,10 +44,10 @@ pub(super) const LATE_ANSWERS: &str = "sockets.late_answers";
 /// What is said about targets that are not what the user meant.
 pub(super) const TERMS: Terms = Terms {
     nothing: "No operation on a socket ended",
-    does: "uses sockets",
-    did: "used sockets",
-    calls: "no socket.",
-    aged: "it used no sockets meanwhile",
+    does: "sends and receives",
+    did: "sent and received",
+    calls: "nothing in the kernel that works on sockets.",
+    aged: "it sent and received nothing meanwhile",
     nothing_seen: NOTHING_SEEN,
     halted: HALTED,
     children: CHILDREN,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use profiler_common::{
-    file::{AF_INET, AF_INET6, Addresses, TCP_LISTEN, socket::Side},
+    file::{AF_INET, AF_INET6, Addresses, SOCK_STREAM, TCP_LISTEN, socket::Side},
     ledger::{Class, MAX_COUNTERS},
     socket::Counter,
 };
@@ -26,9 +26,6 @@ use crate::{
     units,
 };
 
-/// The kind of a socket of a stream (`SOCK_STREAM`).
-const STREAM: u16 = 1;
-
 /// Sockets at the same time, as many as have sums of calls.
 const MOST_SOCKETS: u32 = 1 << 16;
 
@@ -42,8 +39,8 @@ pub(super) struct States {
     pids: Vec<u32>,
     /// Network namespaces: a process in each, and what the kernel had counted for it at the start.
     networks: BTreeMap<PathBuf, (u32, Counters)>,
-    /// What it has counted for each of them since.
-    since: Vec<Counters>,
+    /// What it has counted for each of them since. `None`: no process of it is left.
+    since: Vec<Option<Counters>>,
 }
 
 /// The sockets of a service.
@@ -86,7 +83,7 @@ impl States {
 
     /// Notes what the kernel has counted for the network namespace of a process that is about to be observed.
     pub(super) fn begin(&mut self, pid: u32) {
-        if let Ok(network) = fs::read_link(format!("/proc/{pid}/ns/net")) {
+        if let Some(network) = network_of(pid) {
             self.networks.entry(network).or_insert_with(|| (pid, Counters::of(pid)));
         }
     }
@@ -126,8 +123,12 @@ impl States {
             sockets.settle()?;
             self.counts = sockets.ledger()?.1.to_vec();
         }
-        let networks = self.networks.values();
-        self.since = networks.map(|(pid, before)| Counters::of(*pid).since(before)).collect();
+        let of = |(network, (first, before)): (&PathBuf, &(u32, Counters))| {
+            let mut pids = std::iter::once(first).chain(&self.pids);
+            let pid = pids.find(|pid| network_of(**pid).as_ref() == Some(network))?;
+            Some(Counters::of(*pid).since(before))
+        };
+        self.since = self.networks.iter().map(of).collect();
         Ok(())
     }
 
@@ -183,7 +184,20 @@ impl States {
 
     /// What the kernel has counted for whole network namespaces: sentences for people.
     pub(super) fn of_networks(&self) -> Vec<String> {
-        self.since.iter().filter_map(of_network).collect()
+        let gone =
+            "all processes of a network namespace have ended: what the kernel counted for it is not known";
+        let of = |since: &Option<Counters>| match since {
+            Some(since) => of_network(since),
+            None => Some(gone.to_owned()),
+        };
+        self.since.iter().filter_map(of).collect()
+    }
+
+    /// What is missing from the values of queues over time.
+    pub(super) fn without_history(&self) -> Option<String> {
+        let count = self.sockets.as_ref().map_or(0, Sockets::without_history);
+        let words = "sockets that had something in a queue are not in the values over time, because there are too many";
+        (count > 0).then(|| format!("{} {words}", units::count(count as f64)))
     }
 
     fn lost(&self) -> u64 {
@@ -210,7 +224,11 @@ impl States {
             by_service.entry(what).or_default().tracked.push(tracked);
         }
         for (group, standing) in sockets.left_out() {
-            let what = What { space: group.space, service: unused(on, &group.addresses(), &served) };
+            let service = match group.is_rest() {
+                true => Label::Unknown("there are too many services to tell them apart".to_owned()),
+                false => unused(on, &group.addresses(), &served),
+            };
+            let what = What { space: group.space, service };
             by_service.entry(what).or_default().others.push(standing);
         }
         by_service.retain(|what, _| !on.left_out.contains(&what.space));
@@ -222,6 +240,11 @@ impl States {
         let all = self.sockets.iter().flat_map(|sockets| sockets.live().chain(sockets.ended()));
         all.filter_map(|tracked| Some((tracked.socket.inode?, tracked))).collect()
     }
+}
+
+/// The network namespace of a process; `None`: it has ended.
+fn network_of(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
 }
 
 /// What all sockets of a network namespace have had, those of other processes included; `None`: nothing of interest.
@@ -246,7 +269,7 @@ fn served<'a>(
 ) -> BTreeSet<u16> {
     let serves = |of: &&Tracked| {
         let addresses = &of.socket.addresses;
-        let is_stream = addresses.kind == STREAM && addresses.local_port != 0;
+        let is_stream = addresses.kind == SOCK_STREAM && addresses.local_port != 0;
         is_stream && (addresses.state == TCP_LISTEN || side(of) == Some(Side::Serves))
     };
     all.filter(serves).map(|of| of.socket.addresses.local_port).collect()
@@ -266,8 +289,8 @@ fn side(of: &Addresses, served: &BTreeSet<u16>) -> Option<Side> {
         return None;
     }
     Some(match (of.kind, of.remote_port) {
-        (STREAM, _) if of.state == TCP_LISTEN || served.contains(&of.local_port) => Side::Serves,
-        (STREAM, 0) => Side::Loose,
+        (SOCK_STREAM, _) if of.state == TCP_LISTEN || served.contains(&of.local_port) => Side::Serves,
+        (SOCK_STREAM, 0) => Side::Loose,
         (_, 0) if of.local_port == 0 => Side::Loose,
         (_, 0) => Side::Bound,
         _ => Side::Calls,

@@ -150,7 +150,7 @@ impl<'a> Tables<'a> {
             Some(Row { cells, stacks: Vec::new(), severity: None })
         });
         let columns = [&TRAFFIC[..], &columns::SERVICES].concat();
-        let title = "Services and what they are talked to, the most messages first";
+        let title = "Services, the most messages first";
         let mut section = self.tabled.section("services", title, &[SERVICE], rows.collect(), &columns);
         let beyond = self.given.connections.beyond;
         if beyond > 0 {

@@ -1,4 +1,7 @@
-use profiler_common::file::{AF_INET, Addresses};
+use profiler_common::{
+    file::{AF_INET, Addresses},
+    socket::{SYN_SENT, UDP},
+};
 
 use super::*;
 use crate::observe::socket_state::{Socket, State, Tracked};
@@ -43,10 +46,37 @@ fn queues_are_summed_and_their_most_is_that_of_one() {
     second.socket.state.receive_queue = Some(30);
     second.send_most = 70;
     let of = Standing::of([&first, &second]);
-    assert_eq!((of.open, of.receive, of.send.most), (2, Queue { now: 130, most: 900 }, 70));
+    assert_eq!((of.open, of.receive, of.send.most), (2, Queue { now: 130, most: 900, unknown: 0 }, 70));
     second.socket.is_closed = true;
     let of = Standing::of([&first, &second]);
     assert_eq!((of.open, of.receive.now), (1, 100), "nothing waits in a socket that is closed");
+}
+
+#[test]
+fn what_the_kernel_does_not_say_is_not_zero() {
+    let mut datagrams = socket(UDP);
+    datagrams.socket.state.receive_queue = None;
+    datagrams.socket.state.drops = None;
+    let of = Standing::of([&datagrams, &socket(TCP)]);
+    assert_eq!((of.receive.unknown, of.send.unknown), (1, 0));
+    assert_eq!(of.dropped, Dropped { count: 0, unknown: 1 });
+    datagrams.socket.is_closed = true;
+    assert_eq!(Standing::of([&datagrams]).receive.unknown, 0, "nothing waits in a socket that is closed");
+}
+
+#[test]
+fn a_request_to_connect_is_nothing_that_waits_to_be_sent() {
+    let mut connects = socket(TCP);
+    connects.socket.addresses.state = SYN_SENT;
+    connects.socket.state.send_queue = Some(1);
+    assert_eq!(Standing::of([&connects]).send, Queue::default());
+}
+
+#[test]
+fn ages_that_are_in_no_histogram_are_counted() {
+    let mut read = socket(UDP);
+    read.socket.events.ages = 7;
+    assert_eq!(Standing::of([&read, &read]).ages_without_histogram, 14);
 }
 
 #[test]
@@ -85,7 +115,7 @@ fn datagrams_are_dropped_and_segments_sent_again() {
     segments.socket.events.established_ns = Some(5_000);
     segments.socket.events.connecting_ns = Some(2_000);
     let of = Standing::of([&datagrams, &segments]);
-    assert_eq!((of.dropped, of.tcp.retransmits.segments, of.tcp.retransmits.of), (41, 3, 90));
+    assert_eq!((of.dropped.count, of.tcp.retransmits.segments, of.tcp.retransmits.of), (41, 3, 90));
     let connects = of.tcp.connects.unwrap();
     assert_eq!((connects.total(), connects.sum), (1, 3_000));
 }

@@ -77,9 +77,14 @@ fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Fin
 
 /// A thread sends many small messages in each of its turns.
 fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Finding> {
+    // The sums are over all threads of the name, so the turns are, too.
     let of = |of: &&Alive| of.space == what.space && of.name == *thread;
-    let turns = facts.alive.iter().filter(of).find_map(|of| regular(&of.turns, facts.length))?.count;
-    let per_turn = |count: u64| count as f64 / f64::from(turns.max(1));
+    let turns = facts.alive.iter().filter(of).filter_map(|of| regular(&of.turns, facts.length));
+    let turns: u64 = turns.map(|turns| u64::from(turns.count)).sum();
+    if turns == 0 {
+        return None;
+    }
+    let per_turn = |count: u64| count as f64 / turns as f64;
     let (sends, took_ns) = (per_turn(sum.messages), per_turn(sum.total_ns));
     let bytes = sum.bytes as f64 / sum.messages.max(1) as f64;
     if sends < SENDS_PER_TURN || bytes > SMALL_BYTES || took_ns < SENDS_NS_PER_TURN {
@@ -100,7 +105,7 @@ fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Opti
     sentence.push(Phrase::plain(" Send at once what goes to the same peer."));
     let finding = Finding::new(rules::SMALL_SENDS, Severity::Problem, sentence)
         .on((facts.rows)(what, Operation::Send))
-        .because("turns", Unit::Count, Value::Exact(turns.into()))
+        .because("turns", Unit::Count, Value::Exact(turns))
         .because("sent", Unit::Count, Value::Exact(sum.messages))
         .because("sent_bytes", Unit::Bytes, Value::Exact(sum.bytes))
         .because("sends_ns", Unit::Nanos, Value::Exact(sum.total_ns));
@@ -119,12 +124,12 @@ fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> 
         return None;
     }
     let thread = line.threads.iter().filter(|((operation, _), _)| *operation == Operation::TurnAround);
-    let thread = thread.max_by_key(|(_, sum)| sum.total_ns).map(|((_, thread), _)| thread.clone());
+    let thread = thread.max_by_key(|(_, sum)| sum.total_ns);
     let mut sentence = vec![
         Phrase::plain("Some answers of "),
         name(what),
         Phrase::Plain(format!(
-            " take far longer than others: {} of {} take {} or more, half of them at most {}",
+            " take far longer than others: {} of {} take {} or more, half of all at most {}",
             units::count(late as f64),
             units::count(answers.count as f64),
             units::nanos(late_ns),
@@ -132,10 +137,10 @@ fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> 
         )),
     ];
     match thread {
-        Some(thread) => sentence.extend([
-            Phrase::plain("; thread "),
-            Phrase::Name(thread),
-            Phrase::Plain(format!(" waited {} for all of them.", units::nanos(answers.total_ns as f64))),
+        Some(((_, thread), sum)) => sentence.extend([
+            Phrase::plain(". Thread "),
+            Phrase::Name(thread.clone()),
+            Phrase::Plain(format!(" waited {} for answers in all.", units::nanos(sum.total_ns as f64))),
         ]),
         None => sentence.push(Phrase::plain(".")),
     }

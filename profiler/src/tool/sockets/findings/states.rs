@@ -35,36 +35,42 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Datagrams that found no room. Of several sockets of a service, the one with the most.
+/// Datagrams that found no room, on all sockets of a service. The buffer is that of the socket with the most.
 fn overruns(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<Finding> {
     let all = || sockets.iter().filter_map(|tracked| Some((*tracked, tracked.overruns()?)));
-    let (tracked, worst) = all().max_by_key(|(_, overruns)| overruns.dropped)?;
-    let dropped: u64 = all().map(|(_, overruns)| overruns.dropped).sum();
-    if dropped < LEAST_OVERRUNS || worst.share.is_some_and(|share| share < OVERRUN_SHARE) {
+    let (tracked, _) = all().max_by_key(|(_, overruns)| overruns.dropped)?;
+    let sum = all().map(|(_, overruns)| overruns).fold(Overruns::default(), Overruns::and);
+    if sum.dropped < LEAST_OVERRUNS || sum.share().is_some_and(|share| share < OVERRUN_SHARE) {
         return None;
     }
     let share =
-        worst.share.map_or_else(String::new, |share| format!(" ({} of what arrived)", units::percent(share)));
+        sum.share().map_or_else(String::new, |share| format!(" ({} of what arrived)", units::percent(share)));
     let room = tracked.socket.state.receive_limit;
+    let room = room.map_or_else(String::new, |bytes| format!(" of {}", units::bytes(bytes as f64)));
     let sentence = vec![
-        Phrase::Plain(format!("{} datagrams{share} to ", units::count(dropped as f64))),
+        Phrase::Plain(format!("{} datagrams{share} to ", units::count(sum.dropped as f64))),
         name(what),
-        Phrase::Plain(format!(
-            " were dropped: the receive buffer{} was full{}. {}",
-            room.map_or_else(String::new, |bytes| format!(" of {}", units::bytes(bytes as f64))),
-            age(&worst),
-            cause(&worst),
-        )),
+        Phrase::Plain(format!(" were dropped: {}{}. {}", why(&sum, &room), age(&sum), cause(&sum))),
     ];
     let mut finding = Finding::new(rules::OVERRUNS, Severity::Problem, sentence)
         .on((facts.row)(what))
-        .because("dropped", Unit::Count, Value::Exact(dropped))
-        .because("timed", Unit::Count, Value::Exact(worst.timed))
-        .because("in_stalls", Unit::Count, Value::Exact(worst.in_stalls));
-    if let Some(age_ns) = worst.age_max_ns {
+        .because("dropped", Unit::Count, Value::Exact(sum.dropped))
+        .because("found_no_room", Unit::Count, Value::Exact(sum.full))
+        .because("timed", Unit::Count, Value::Exact(sum.timed))
+        .because("in_stalls", Unit::Count, Value::Exact(sum.in_stalls));
+    if let Some(age_ns) = sum.age_max_ns {
         finding = finding.because("age_max_ns", Unit::Nanos, Value::Exact(age_ns));
     }
     Some(finding)
+}
+
+/// Why they were dropped. The kernel counts all of them together; that the buffer was full it says of each, if it has the tracepoint.
+fn why(of: &Overruns, room: &str) -> String {
+    match of.full {
+        0 => format!("why is not known, but mostly it is because the receive buffer{room} is full"),
+        full if full >= of.dropped => format!("the receive buffer{room} was full"),
+        full => format!("the receive buffer{room} was full at {} of them", units::count(full as f64)),
+    }
 }
 
 fn age(of: &Overruns) -> String {
@@ -77,7 +83,7 @@ fn age(of: &Overruns) -> String {
 /// Whether a reader that was held up explains the drops.
 fn cause(of: &Overruns) -> String {
     let gap = of.longest_gap_us.map(|us| units::nanos(us as f64 * 1e3)).unwrap_or_default();
-    match of.cause {
+    match of.cause() {
         Some(Cause::Stall) => {
             format!("A stall explains it: nothing was read for {gap} or longer before the drops.")
         }
@@ -132,9 +138,9 @@ fn slow_reader(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<F
 
 /// Connections that are not taken, because too many wait to be accepted.
 fn not_taken(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<Finding> {
-    let refusals = sockets.iter().filter_map(|tracked| tracked.refusals());
-    let Refusals { dropped, waiting_max, limit, .. } =
-        refusals.filter(|refusals| refusals.was_full).max_by_key(|refusals| refusals.dropped)?;
+    let full = || sockets.iter().filter_map(|tracked| tracked.refusals()).filter(|of| of.was_full);
+    let Refusals { waiting_max, limit, .. } = full().max_by_key(|refusals| refusals.dropped)?;
+    let dropped: u64 = full().map(|refusals| refusals.dropped).sum();
     let sentence = vec![
         name(what),
         Phrase::Plain(format!(

@@ -16,12 +16,14 @@ use crate::{
 const NS_PER_US: u64 = 1_000;
 /// Time between two looks.
 const LOOK_NS: u64 = 1_000_000_000;
+/// In place of a value.
+const UNSAID: &str = "this kernel does not say it";
 
 impl Tables<'_> {
     /// Queues, drops, and how old data was when it was read.
     pub(super) fn queues(&self) -> Section {
         let mut standings = self.standings(|_| true);
-        standings.sort_by_key(|(_, of)| Reverse((of.dropped, of.receive.most.max(of.send.most))));
+        standings.sort_by_key(|(_, of)| Reverse((of.dropped.count, of.receive.most.max(of.send.most))));
         let rows = standings.iter().map(|(what, standing)| {
             let mut cells = self.tabled.whose(what.space);
             cells.push(what.service.value());
@@ -32,6 +34,7 @@ impl Tables<'_> {
         let title = "Queues and drops, the most dropped first";
         let mut section = self.tabled.section("queues", title, &[SERVICE], rows.collect(), &columns::QUEUES);
         section.notes = self.given.states.notes();
+        section.notes.extend(self.given.states.without_history());
         section
     }
 
@@ -60,8 +63,8 @@ impl Tables<'_> {
     }
 
     fn queue_cells(&self, standing: &Standing) -> Vec<Value> {
-        let Standing { receive, send, dropped, reasons, ages, backlog, .. } = standing;
-        let of = |queue: &Queue| [Value::Exact(queue.now), Value::Exact(queue.most)];
+        let Standing { receive, send, dropped, reasons, backlog, .. } = standing;
+        let of = |queue: &Queue| [queue.now, queue.most].map(|bytes| counted(bytes, queue.unknown));
         let mut cells = vec![Value::Exact(standing.open)];
         cells.extend([of(receive), of(send)].concat());
         let mut sorted: Vec<_> = reasons.iter().collect();
@@ -71,13 +74,13 @@ impl Tables<'_> {
             .map(|(reason, count)| format!("{count} {}", self.given.states.reason(**reason)))
             .collect();
         cells.extend([
-            Value::Exact(*dropped),
+            counted(dropped.count, dropped.unknown),
             if words.is_empty() {
                 Value::Word("none".to_owned())
             } else {
                 Value::Name(Text::from(words.join(", ").as_str()))
             },
-            ages.clone().map_or_else(|| Value::Unknown("no age was measured".to_owned()), Value::Histogram),
+            ages(standing),
         ]);
         let waiting = |of: fn(&Backlog) -> u64| {
             let none = || Value::Unknown("it does not listen".to_owned());
@@ -126,6 +129,23 @@ impl Tables<'_> {
     }
 }
 
+/// A sum, if it is known of all sockets.
+fn counted(sum: u64, unknown: u64) -> Value {
+    match unknown {
+        0 => Value::Exact(sum),
+        _ => Value::Unknown("this kernel does not say it of all of them".to_owned()),
+    }
+}
+
+/// How old data was when it was read.
+fn ages(of: &Standing) -> Value {
+    match (&of.ages, of.ages_without_histogram) {
+        (Some(ages), 0) => Value::Histogram(ages.clone()),
+        (None, 0) => Value::Unknown("no age was measured".to_owned()),
+        _ => Value::Unknown("no room was left for the histogram of some of its sockets".to_owned()),
+    }
+}
+
 fn tcp_cells(tcp: &Tcp) -> Vec<Value> {
     let unmeasured = || Value::Unknown("the kernel has not measured any".to_owned());
     let mean_ns = (tcp.measured > 0).then(|| (tcp.srtt_us * NS_PER_US) as f64 / tcp.measured as f64);
@@ -157,12 +177,13 @@ pub(super) fn of_connection(tracked: Option<&&Tracked>) -> [Value; 5] {
     };
     let state = &tracked.socket.state;
     let known =
-        |value: Option<u64>| value.map_or_else(|| Value::Unknown("not known".to_owned()), Value::Exact);
+        |value: Option<u64>, why: &str| value.map_or_else(|| Value::Unknown(why.to_owned()), Value::Exact);
+    let dropped = || tracked.overruns().map(|of| of.dropped);
     [
-        known(state.receive_queue),
-        known(state.send_queue),
-        known(state.srtt_us.filter(|us| *us > 0).map(|us| us * NS_PER_US)),
-        known(tracked.retransmits().map(|of| of.segments)),
-        known(tracked.overruns().map_or(Some(0), |of| Some(of.dropped))),
+        known(state.receive_queue, UNSAID),
+        known(state.send_queue, UNSAID),
+        known(state.srtt_us.filter(|us| *us > 0).map(|us| us * NS_PER_US), "none was measured"),
+        known(tracked.retransmits().map(|of| of.segments), "only TCP has segments"),
+        known(if tracked.has_datagrams() { dropped() } else { Some(0) }, UNSAID),
     ]
 }

@@ -26,7 +26,8 @@ fn dropping(reads: u64, gaps: &[(usize, u32)]) -> Tracked {
     for (bucket, count) in gaps {
         of.socket.events.drop_gaps[*bucket] = *count;
     }
-    of.socket.state.drops = Some(gaps.iter().map(|(_, count)| u64::from(*count)).sum());
+    of.socket.events.overruns = gaps.iter().map(|(_, count)| u64::from(*count)).sum();
+    of.socket.state.drops = Some(of.socket.events.overruns);
     of.socket.state.receive_limit = Some(212_992);
     of
 }
@@ -45,6 +46,28 @@ fn datagrams_without_room_are_found_with_the_cause() {
     old.socket.events.age_max_ns = 250_000_000;
     let old = sentence(&old, rules::OVERRUNS);
     assert!(old.contains("the oldest datagram in it was 250 ms old"), "{old}");
+}
+
+#[test]
+fn datagrams_that_were_dropped_for_another_reason_are_told_apart() {
+    let mut some = dropping(100, &[(17, 80)]);
+    some.socket.state.drops = Some(100);
+    let some = sentence(&some, rules::OVERRUNS);
+    assert!(some.contains("100 datagrams (50.0 % of what arrived)"), "{some}");
+    assert!(some.contains("the receive buffer of 208 KiB was full at 80 of them"), "{some}");
+    assert!(some.contains("It is not known when it was last read"), "80 of 100 explain too few: {some}");
+    let mut unsaid = dropping(0, &[]);
+    unsaid.socket.state.drops = Some(100);
+    let unsaid = sentence(&unsaid, rules::OVERRUNS);
+    assert!(unsaid.contains("why is not known"), "{unsaid}");
+}
+
+#[test]
+fn overruns_of_several_sockets_count_together() {
+    let (stalled, loaded) = (dropping(100, &[(17, 50)]), dropping(100, &[(2, 50)]));
+    let [(_, sentence)] = found(Line::default(), &[&stalled, &loaded], &[]).try_into().unwrap();
+    assert!(sentence.contains("100 datagrams (33.3 % of what arrived)"), "{sentence}");
+    assert!(sentence.contains("A stall explains 50 of them"), "{sentence}");
 }
 
 /// A peer that took nothing at so many looks, with this window.
