@@ -250,14 +250,14 @@ counters! {
     /// Its process is not observed any more.
     LookOther = "of_others" in Look as Filtered,
 
-    /// Changes of state of sockets that may be those of targets.
+    /// Changes of state of sockets of targets.
     StateHits = "hits" in State as Hits,
     /// The change was recorded.
     StateRecorded = "recorded" in State as Recorded,
-    /// It is of another socket, or one that is of no interest.
-    StateOther = "of_others" in State as Filtered,
     /// There was no room for the socket.
     StateLost = "lost_socket" in State as Lost,
+    /// A socket listens, and there is no room for its port: connections that it accepts are not known before the next look.
+    ListenerLost = "listener_without_room" in State as Quality,
 
     /// Announcements.
     ReadyHits = "hits" in Ready as Hits,

@@ -261,8 +261,11 @@ fn a_full_queue_of_connections_drops_more() {
         assert_eq!((number(refusals, "waiting_max"), number(refusals, "limit")), (2, 1), "{socket:#}");
         assert_eq!(refusals["was_full"], true);
         for socket in &turned_away {
-            let events = &live(&report, socket)["events"];
+            let socket = live(&report, socket);
+            let events = &socket["events"];
             assert_eq!((number(events, "attempts"), number(events, "timed_out")), (1, 1), "{events:#}");
+            // It waits for an answer all the time, but has nothing to send.
+            assert_eq!((&socket["stall"], &socket["history"]), (&Value::Null, &Value::Null), "{socket:#}");
         }
         drop(waiting);
     });

@@ -13,7 +13,7 @@ use profiler_common::{
 
 use super::{
     BPF_F_NO_PREALLOC, BPF_NOEXIST, LISTENERS, SOCKET_STATES, adopt, count_both, current_space, find,
-    keep_queue, look, members as of, state,
+    keep_queue, known, look, members as of, state,
 };
 use crate::{atomic, file::read, task::member};
 
@@ -56,42 +56,52 @@ pub unsafe fn state_changed(ctx: *mut c_void) {
     unsafe {
         let sock = pointer(ctx, 0);
         let (old, new) = (argument(ctx, 1) & 0xff, argument(ctx, 2) & 0xff);
-        let record = match find(sock, Counter::StateHits, Counter::StateOther) {
-            Some(found) => {
-                found.ledger.count(Counter::StateRecorded);
-                found.record
-            }
-            None => match begin(sock, old, new) {
-                Some(record) => record,
-                None => return,
-            },
+        let found = match known(sock) {
+            Some(record) => Ok(record),
+            None => begin(sock, old, new),
         };
+        let record = match found {
+            Ok(record) => record,
+            Err(Passed::OfOther) => return,
+            Err(Passed::NoRoom) => return count_both(Counter::StateHits, Counter::StateLost),
+        };
+        count_both(Counter::StateHits, Counter::StateRecorded);
         (*record).addresses.state = new;
         change(sock, record, old, new);
     }
 }
 
+/// Why a change of state is not recorded.
+enum Passed {
+    /// The socket is of no target, or the change is of no interest.
+    OfOther,
+    /// There is no room for the socket.
+    NoRoom,
+}
+
 /// A socket that was not known before. Only processes connect and listen; a connection is accepted in an interrupt, for any process.
 #[inline(always)]
-unsafe fn begin(sock: *const u8, old: u64, new: u64) -> Option<*mut SocketRecord> {
+unsafe fn begin(sock: *const u8, old: u64, new: u64) -> Result<*mut SocketRecord, Passed> {
     // SAFETY: the caller vouches for the socket.
     unsafe {
-        let (space, flags) = match new {
-            SYN_SENT | TCP_LISTEN => (current_space()?, FROM_START),
+        let space = match new {
+            SYN_SENT | TCP_LISTEN => current_space().map(|space| (space, FROM_START)),
             ESTABLISHED if old == SYN_RECV => {
-                let listener = LISTENERS.get_ptr(look::port(sock as u64))?;
-                let listener = SOCKET_STATES.get_ptr(*listener)?;
-                ((*listener).space, FROM_START | BY_PORT)
+                listener(sock as u64).map(|of| ((*of).space, FROM_START | BY_PORT))
             }
-            _ => return None,
+            _ => None,
         };
-        let Some((_, record)) = adopt(sock, space, flags) else {
-            count_both(Counter::StateHits, Counter::StateLost);
-            return None;
-        };
-        count_both(Counter::StateHits, Counter::StateRecorded);
-        Some(record)
+        let (space, flags) = space.ok_or(Passed::OfOther)?;
+        adopt(sock, space, flags).map(|(_, record)| record).ok_or(Passed::NoRoom)
     }
+}
+
+/// The socket that listens where a connection was accepted, if it is one of a target.
+#[inline(always)]
+fn listener(accepted: u64) -> Option<*mut SocketRecord> {
+    let cookie = LISTENERS.get_ptr(look::port(accepted))?;
+    // SAFETY: a map value.
+    SOCKET_STATES.get_ptr_mut(unsafe { *cookie })
 }
 
 #[inline(always)]
@@ -147,10 +157,9 @@ unsafe fn change(sock: *const u8, record: *mut SocketRecord, old: u64, new: u64)
 /// Connections that wait to be accepted, after one more: only accepting lowers their number.
 #[inline(always)]
 unsafe fn count_waiting(accepted: u64, now: u64) {
-    let Some(cookie) = LISTENERS.get_ptr(look::port(accepted)) else { return };
+    let Some(listener) = listener(accepted) else { return };
     // SAFETY: map values.
     unsafe {
-        let Some(listener) = SOCKET_STATES.get_ptr_mut(*cookie) else { return };
         let waiting: u32 = read((*listener).address + of::OF_BACKLOG.load());
         keep_queue(listener, waiting.into(), now);
     }

@@ -11,6 +11,7 @@ use profiler_common::{
 use super::{BPF_ANY, LISTENERS, adopt, count_both, members as of, state};
 use crate::{
     file::read,
+    ledger::Ledger,
     space,
     task::{Task, member, tgid_of},
 };
@@ -89,7 +90,11 @@ unsafe fn note(sock: u64, socket: u64, cookie: u64, record: *mut SocketRecord, f
 #[inline(always)]
 pub(super) unsafe fn listen(record: *const SocketRecord, sock: u64, cookie: u64) {
     // SAFETY: the caller vouches for the record.
-    let _ = LISTENERS.insert(unsafe { own_port(record, sock) }, cookie, BPF_ANY);
+    if LISTENERS.insert(unsafe { own_port(record, sock) }, cookie, BPF_ANY).is_err()
+        && let Some(ledger) = Ledger::<Counter>::open()
+    {
+        ledger.count(Counter::ListenerLost);
+    }
 }
 
 /// Forgets it. Another socket may have begun to listen at the same port.

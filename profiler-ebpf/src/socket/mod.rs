@@ -60,6 +60,21 @@ struct Found {
     ledger: Ledger<Counter>,
 }
 
+/// The record of a socket, if it is one of a target. Counts nothing.
+///
+/// # Safety
+/// The kernel gave `sock` with its type.
+#[inline(always)]
+unsafe fn known(sock: *const u8) -> Option<*mut SocketRecord> {
+    // SAFETY: the caller vouches for the socket; a map value.
+    let cookie = unsafe { member::<u64>(sock, of::OF_COOKIE.load()) };
+    // SAFETY: a map value.
+    if cookie == 0 || unsafe { slot(cookie).read_volatile() } == 0 {
+        return None;
+    }
+    SOCKET_STATES.get_ptr_mut(cookie)
+}
+
 /// The record of a socket, if it is one of a target. Counts the hit, unless it is clear at once that it is not.
 ///
 /// # Safety

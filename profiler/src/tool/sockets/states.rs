@@ -179,6 +179,13 @@ impl States {
                 units::count(lost as f64)
             ));
         }
+        let listeners = self.count(Counter::ListenerLost);
+        if listeners > 0 {
+            notes.push(format!(
+                "{} times there was no room for a port that is served: connections that were accepted there and closed within a second are missing here",
+                units::count(listeners as f64)
+            ));
+        }
         notes
     }
 
@@ -201,8 +208,11 @@ impl States {
     }
 
     fn lost(&self) -> u64 {
-        let of = |counter: Counter| self.counts.get(counter as usize).copied().unwrap_or_default();
-        of(Counter::LookLost) + of(Counter::StateLost)
+        self.count(Counter::LookLost) + self.count(Counter::StateLost)
+    }
+
+    fn count(&self, of: Counter) -> u64 {
+        self.counts.get(of as usize).copied().unwrap_or_default()
     }
 
     /// The sockets, by the service that their calls count for; of those that no call has used, by their addresses.
