@@ -13,6 +13,6 @@ pub(crate) use self::{
     base::{Base, Read, try_out},
     label::Label,
     stacks::Stacks,
-    tables::{Described, OPERATION, THREAD, Tabled, named},
+    tables::{OPERATION, THREAD, Tabled, named},
     turns::{Turns, regular},
 };

@@ -11,18 +11,13 @@ use crate::{
         Observation,
         io::{Samples, comm},
     },
-    report::{Column, Form, Role, Row, Section, Unit, Value},
+    report::{Column, ColumnSpec, Form, Role, Row, Section, Unit, Value, WHOSE},
     text::Text,
     units,
 };
 
-/// A column: its stable name, its title, its unit, its role, and whether it is shown to people.
-pub(crate) type Described = (&'static str, &'static str, Unit, Role, bool);
-
-const WHOSE: [Described; 2] =
-    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
-pub(crate) const OPERATION: Described = ("operation", "Operation", Unit::None, Role::Key, true);
-pub(crate) const THREAD: Described = ("thread", "Thread", Unit::None, Role::Key, true);
+pub(crate) const OPERATION: ColumnSpec = ("operation", "Operation", Unit::None, Role::Key, true);
+pub(crate) const THREAD: ColumnSpec = ("thread", "Thread", Unit::None, Role::Key, true);
 /// Columns whose cells have histograms, if they are no sums.
 const HISTOGRAMS: [&str; 6] =
     ["duration_ns", "queued_ns", "served_ns", "answer_ns", "data_age_ns", "connect_ns"];
@@ -51,32 +46,22 @@ impl<'a> Tabled<'a> {
         &self,
         name: &str,
         title: &str,
-        keys: &[Described],
+        keys: &[ColumnSpec],
         rows: Vec<Row>,
-        sums: &[Described],
+        sums: &[ColumnSpec],
     ) -> Section {
         // A process that began just before the end may be in the rows only.
         let has_many = self.has_many || have_many_processes(&rows);
-        let column = |(name, title, unit, role, shown): &Described| Column {
-            name: (*name).to_owned(),
-            title: (*title).to_owned(),
-            unit: *unit,
-            role: *role,
-            shown: *shown && (*name != "pid" || has_many),
-            form: Some(match *role {
-                Role::Gauge if HISTOGRAMS.contains(name) => Form::Histogram,
+        let column = |spec: &ColumnSpec| {
+            let (name, _, _, role, shown) = *spec;
+            let form = match role {
+                Role::Gauge if HISTOGRAMS.contains(&name) => Form::Histogram,
                 _ => Form::Single,
-            }),
+            };
+            Column { shown: shown && (name != "pid" || has_many), ..Column::of(spec, form) }
         };
-        Section {
-            name: name.to_owned(),
-            title: title.to_owned(),
-            columns: WHOSE.iter().chain(keys).chain(sums).map(column).collect(),
-            rows,
-            notes: Vec::new(),
-            detail: false,
-            folded: None,
-        }
+        let columns = WHOSE.iter().chain(keys).chain(sums).map(column).collect();
+        Section::new(name, title, columns, rows)
     }
 
     /// Events per second, which is certain because their number is. Below 10, a whole number would have too few digits.
@@ -93,7 +78,7 @@ impl<'a> Tabled<'a> {
         &self,
         title: &str,
         (samples, stacks, slow): (&Samples, &Stacks, Duration),
-        (file, own): (Described, &[Described]),
+        (file, own): (ColumnSpec, &[ColumnSpec]),
         cells: impl Fn(&IoSample) -> Option<(&'static str, Vec<Value>)>,
     ) -> Section {
         let rows = samples.longest.iter().filter_map(|sample| {

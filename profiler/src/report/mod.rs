@@ -34,6 +34,7 @@ pub use self::finding::{Evidence, Finding, Phrase, RowRef, Severity};
 pub use self::meta::{Cost, Ended, Meta, Probed, THREADS_THAT_ENDED, Target};
 pub use self::names::FileNames;
 pub use self::section::{Column, Folded, Form, Role, Row, Section, Series, StackRef, StackRole, Unit, Value};
+pub(crate) use self::section::{ColumnSpec, WHOSE};
 pub use self::select::Selection;
 pub use self::source::{FileId, Source};
 pub use self::stack::{Frame, Frames, Function, Made, Stack};

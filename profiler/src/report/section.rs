@@ -40,7 +40,27 @@ pub struct Folded {
     pub text: String,
 }
 
+/// A column as the tools write it down: its stable name, its title, its unit, its role, and whether it is shown to people.
+pub(crate) type ColumnSpec = (&'static str, &'static str, Unit, Role, bool);
+
+/// The columns of whose a row is: the process, and which of its programs, if it has executed several in turn.
+pub(crate) const WHOSE: [ColumnSpec; 2] =
+    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
+
 impl Section {
+    /// A table without remarks, which is no detail of another.
+    pub(crate) fn new(name: &str, title: &str, columns: Vec<Column>, rows: Vec<Row>) -> Section {
+        Section {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            columns,
+            rows,
+            notes: Vec::new(),
+            detail: false,
+            folded: None,
+        }
+    }
+
     /// Index of the column with this name.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
@@ -140,6 +160,11 @@ pub enum Form {
 }
 
 impl Column {
+    /// The column of a [`ColumnSpec`].
+    pub(crate) fn of(&(name, title, unit, role, shown): &ColumnSpec, form: Form) -> Column {
+        Column { name: name.to_owned(), title: title.to_owned(), unit, role, shown, form: Some(form) }
+    }
+
     /// The title in human output, with the unit if the values are shown without it.
     pub(crate) fn shown_title(&self) -> String {
         let unit = match self.unit {

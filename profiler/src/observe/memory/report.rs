@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Grown, Holder, Use};
 use crate::{
-    report::{Column, Finding, Form, Phrase, Role, Row, Section, Severity, Unit, Value},
+    report::{Column, ColumnSpec, Finding, Form, Phrase, Role, Row, Section, Severity, Unit, Value},
     text::Text,
     units,
 };
@@ -108,32 +108,23 @@ pub(crate) fn finding(grown: &[Grown], length: Duration, rule: &'static str) -> 
 
 /// Memory by target and kind.
 pub(crate) fn section(grown: &[Grown]) -> Section {
-    const COLUMNS: [(&str, &str, Unit, Role); 6] = [
-        ("pid", "Process", Unit::None, Role::Key),
-        ("kind", "Memory", Unit::None, Role::Key),
-        ("before_bytes", "At the start", Unit::Bytes, Role::Gauge),
-        ("after_bytes", "At the end", Unit::Bytes, Role::Gauge),
-        ("followed_bytes", "Followed", Unit::Bytes, Role::Gauge),
-        ("unexplained_bytes", "Unexplained growth", Unit::Bytes, Role::Gauge),
+    const COLUMNS: [ColumnSpec; 6] = [
+        ("pid", "Process", Unit::None, Role::Key, true),
+        ("kind", "Memory", Unit::None, Role::Key, true),
+        ("before_bytes", "At the start", Unit::Bytes, Role::Gauge, true),
+        ("after_bytes", "At the end", Unit::Bytes, Role::Gauge, true),
+        ("followed_bytes", "Followed", Unit::Bytes, Role::Gauge, true),
+        ("unexplained_bytes", "Unexplained growth", Unit::Bytes, Role::Gauge, true),
     ];
-    let column = |(name, title, unit, role): (&str, &str, Unit, Role)| Column {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        unit,
-        role,
-        shown: name != "pid" || grown.len() > 1,
+    let column = |spec: &ColumnSpec| {
         // Tools may follow only a part of the memory, and estimate the rest.
-        form: Some(if name == "followed_bytes" { Form::Interval } else { Form::Single }),
+        let form = if spec.0 == "followed_bytes" { Form::Interval } else { Form::Single };
+        Column { shown: spec.0 != "pid" || grown.len() > 1, ..Column::of(spec, form) }
     };
-    let mut section = Section {
-        name: "memory".to_owned(),
-        title: "Memory without a file".to_owned(),
-        columns: COLUMNS.into_iter().map(column).collect(),
-        rows: grown.iter().flat_map(rows).collect(),
-        notes: notes(grown),
-        detail: false,
-        folded: None,
-    };
+    let columns = COLUMNS.iter().map(column).collect();
+    let rows = grown.iter().flat_map(rows).collect();
+    let mut section = Section::new("memory", "Memory without a file", columns, rows);
+    section.notes = notes(grown);
     // A process that became another program has rows of both.
     section.number_rows();
     section

@@ -12,20 +12,20 @@ use super::{
     waits::Waits,
 };
 use crate::{
-    io_tools::{Described, OPERATION, Stacks, THREAD, Tabled, named},
+    io_tools::{OPERATION, Stacks, THREAD, Tabled, named},
     observe::{
         Observation, Part,
         io::{Counted, Samples, Seconds, Sum},
     },
-    report::{Role, Row, RowRef, Section, Unit, Value},
+    report::{ColumnSpec, Role, Row, RowRef, Section, Unit, Value},
     text::Text,
 };
 
 /// Most rows in the table of files. Files that took less time have one row for each operation.
 const MOST_ROWS: usize = 5_000;
 
-const FILE: Described = ("file", "File", Unit::None, Role::Key, true);
-const SUMS: [Described; 9] = [
+const FILE: ColumnSpec = ("file", "File", Unit::None, Role::Key, true);
+const SUMS: [ColumnSpec; 9] = [
     ("operations", "Operations", Unit::Count, Role::Sum, false),
     ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
     ("moved_bytes", "Bytes", Unit::Bytes, Role::Sum, true),

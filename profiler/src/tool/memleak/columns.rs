@@ -2,7 +2,7 @@
 
 use super::reasons::why;
 use crate::{
-    report::{Column, Form, Role, Unit, Value},
+    report::{Column, ColumnSpec, Form, Role, Unit, Value, WHOSE},
     stack::own::Own,
     stats::{
         estimate::Estimate,
@@ -21,7 +21,7 @@ use crate::{
 const WITHHELD: &str = "withheld: the data are incomplete";
 
 /// The columns, in order. `{A}` in a title stands for the age asked about.
-const COLUMNS: [Described; 14] = [
+const COLUMNS: [ColumnSpec; 14] = [
     ("verdict", "Verdict", Unit::None, Role::Label, true),
     ("function", "Function", Unit::None, Role::Name, true),
     ("old_bytes", "Live > {A}", Unit::Bytes, Role::Gauge, true),
@@ -38,11 +38,8 @@ const COLUMNS: [Described; 14] = [
     ("passed_over", "Passed over", Unit::None, Role::Label, false),
 ];
 
-/// What a column is: name, title, unit, role, and whether people see it.
-type Described = (&'static str, &'static str, Unit, Role, bool);
-
 /// Columns that only sites have, behind the others. The keys are those of [`site_key`].
-const OF_SITES: [Described; 5] = [
+const OF_SITES: [ColumnSpec; 5] = [
     ("stacks", "Stacks", Unit::Count, Role::Gauge, true),
     ("symbol", "Symbol", Unit::None, Role::Key, false),
     ("module", "File", Unit::None, Role::Key, false),
@@ -50,22 +47,16 @@ const OF_SITES: [Described; 5] = [
     ("covers", "Covers", Unit::None, Role::Key, false),
 ];
 /// Columns that only stacks have.
-const OF_STACKS: [Described; 2] =
+const OF_STACKS: [ColumnSpec; 2] =
     [("site", "Site", Unit::Count, Role::Label, false), ("stack_id", "Stack", Unit::None, Role::Key, false)];
-/// The process, which is shown if there are several, and the number of the program if the process executed several in turn.
-const PID: Described = ("pid", "PID", Unit::None, Role::Key, true);
-const PROGRAM: Described = ("program", "Program", Unit::Count, Role::Key, false);
 
-fn columns(age: &str, last: &[Described], several: bool, drawn: bool) -> Vec<Column> {
-    let column = |(name, title, unit, role, shown): Described| Column {
-        name: name.to_owned(),
-        title: title.replace("{A}", age),
-        unit,
-        role,
-        shown: shown && (name != PID.0 || several),
-        form: Some(form(name, unit, drawn)),
+fn columns(age: &str, last: &[ColumnSpec], several: bool, drawn: bool) -> Vec<Column> {
+    let column = |spec: &ColumnSpec| {
+        let (name, title, unit, _, shown) = *spec;
+        let (title, shown) = (title.replace("{A}", age), shown && (name != "pid" || several));
+        Column { title, shown, ..Column::of(spec, form(name, unit, drawn)) }
     };
-    [PID, PROGRAM].into_iter().chain(COLUMNS).chain(last.iter().copied()).map(column).collect()
+    WHOSE.iter().chain(&COLUMNS).chain(last).map(column).collect()
 }
 
 /// Survival and rates are estimates. Numbers and sizes of memory are exact, or estimates if blocks are drawn.

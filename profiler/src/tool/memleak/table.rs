@@ -162,24 +162,14 @@ impl<'a> Table<'a> {
             line.row(number, last, complete)
         });
         let hidden = self.sites.len() - self.rows.len();
-        let mut sites = Section {
-            name: "sites".to_owned(),
-            title: "Where memory is allocated, the worst first".to_owned(),
-            columns: site_columns(&age, several, drawn),
-            rows: site_rows.collect(),
-            notes: self.apart(&names).chain(notes(hidden, session.tool.options.min_bytes)).collect(),
-            detail: false,
-            folded: self.folded(length, complete),
-        };
-        let mut stacks = Section {
-            name: "stacks".to_owned(),
-            title: "Call stacks, the worst first".to_owned(),
-            columns: stack_columns(&age, several, drawn),
-            rows: self.stack_rows(&owners, of_report, stacks, complete),
-            notes: Vec::new(),
-            detail: true,
-            folded: None,
-        };
+        let title = "Where memory is allocated, the worst first";
+        let mut sites = Section::new("sites", title, site_columns(&age, several, drawn), site_rows.collect());
+        sites.notes = self.apart(&names).chain(notes(hidden, session.tool.options.min_bytes)).collect();
+        sites.folded = self.folded(length, complete);
+        let rows = self.stack_rows(&owners, of_report, stacks, complete);
+        let columns = stack_columns(&age, several, drawn);
+        let mut stacks = Section::new("stacks", "Call stacks, the worst first", columns, rows);
+        stacks.detail = true;
         // Sites without a name have no other key; and if a library was loaded twice, two of its stacks have the same
         // id.
         sites.number_rows();

@@ -1,13 +1,10 @@
 //! The columns of the tables.
 
-use crate::{
-    io_tools::Described,
-    report::{Role, Unit},
-};
+use crate::report::{ColumnSpec, Role, Unit};
 
-pub(super) const SERVICE: Described = ("service", "Service", Unit::None, Role::Key, true);
-pub(super) const PEER: Described = ("peer", "Peer", Unit::None, Role::Key, true);
-pub(super) const CONNECTION: [Described; 5] = [
+pub(super) const SERVICE: ColumnSpec = ("service", "Service", Unit::None, Role::Key, true);
+pub(super) const PEER: ColumnSpec = ("peer", "Peer", Unit::None, Role::Key, true);
+pub(super) const CONNECTION: [ColumnSpec; 5] = [
     SERVICE,
     PEER,
     ("remote_port", "Port", Unit::None, Role::Key, true),
@@ -16,7 +13,7 @@ pub(super) const CONNECTION: [Described; 5] = [
 ];
 
 /// What was moved.
-pub(super) const TRAFFIC: [Described; 6] = [
+pub(super) const TRAFFIC: [ColumnSpec; 6] = [
     ("received", "Received", Unit::Count, Role::Sum, false),
     ("received_per_s", "In", Unit::PerSecond, Role::Gauge, true),
     ("received_bytes", "Bytes in", Unit::Bytes, Role::Sum, true),
@@ -25,7 +22,7 @@ pub(super) const TRAFFIC: [Described; 6] = [
     ("sent_bytes", "Bytes out", Unit::Bytes, Role::Sum, true),
 ];
 
-pub(super) const SERVICES: [Described; 14] = [
+pub(super) const SERVICES: [ColumnSpec; 14] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("open", "Open", Unit::Count, Role::Gauge, true),
     ("accepted", "Accepted", Unit::Count, Role::Sum, false),
@@ -42,13 +39,13 @@ pub(super) const SERVICES: [Described; 14] = [
     ("thread", "Thread", Unit::None, Role::Label, true),
 ];
 
-pub(super) const PEERS: [Described; 3] = [
+pub(super) const PEERS: [ColumnSpec; 3] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("open", "Open", Unit::Count, Role::Gauge, true),
     ("ports", "Ports", Unit::Count, Role::Sum, true),
 ];
 
-pub(super) const CONNECTIONS: [Described; 11] = [
+pub(super) const CONNECTIONS: [ColumnSpec; 11] = [
     ("state", "State", Unit::None, Role::Label, true),
     ("age_ns", "Age", Unit::Nanos, Role::Gauge, true),
     ("idle_ns", "Idle", Unit::Nanos, Role::Gauge, true),
@@ -63,7 +60,7 @@ pub(super) const CONNECTIONS: [Described; 11] = [
 ];
 
 /// Queues and drops. Those of a socket that listens have connections in them.
-pub(super) const QUEUES: [Described; 14] = [
+pub(super) const QUEUES: [ColumnSpec; 14] = [
     ("open", "Open", Unit::Count, Role::Gauge, true),
     ("receive_queue", "To read", Unit::Bytes, Role::Gauge, true),
     ("receive_queue_max", "Most to read", Unit::Bytes, Role::Max, true),
@@ -81,7 +78,7 @@ pub(super) const QUEUES: [Described; 14] = [
 ];
 
 /// What only TCP has.
-pub(super) const TCP: [Described; 13] = [
+pub(super) const TCP: [ColumnSpec; 13] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("rtt_ns", "RTT", Unit::Nanos, Role::Gauge, true),
     ("rtt_min_ns", "Least", Unit::Nanos, Role::Gauge, true),
@@ -98,7 +95,7 @@ pub(super) const TCP: [Described; 13] = [
 ];
 
 /// Sums over operations.
-pub(super) const SUMS: [Described; 9] = [
+pub(super) const SUMS: [ColumnSpec; 9] = [
     ("operations", "Operations", Unit::Count, Role::Sum, false),
     ("operations_per_s", "Ops", Unit::PerSecond, Role::Gauge, true),
     ("messages", "Messages", Unit::Count, Role::Sum, false),
@@ -110,9 +107,9 @@ pub(super) const SUMS: [Described; 9] = [
     ("errors", "Errors", Unit::Count, Role::Sum, true),
 ];
 
-pub(super) const FUNCTION: [Described; 1] = [("function", "Called from", Unit::None, Role::Label, true)];
+pub(super) const FUNCTION: [ColumnSpec; 1] = [("function", "Called from", Unit::None, Role::Label, true)];
 
-pub(super) const OVER_TIME: [Described; 3] = [
+pub(super) const OVER_TIME: [ColumnSpec; 3] = [
     ("over_time", "Over time", Unit::PerSecond, Role::Gauge, true),
     ("bytes_over_time", "Bytes over time", Unit::BytesPerSecond, Role::Gauge, false),
     ("longest_over_time", "Longest over time", Unit::Nanos, Role::Gauge, false),

@@ -20,7 +20,7 @@ use crate::{
     kernel::calls,
     kernel::uring,
     observe::Observation,
-    report::{Column, Form, Role, Row, RowRef, Section, StackRef, Unit, Value},
+    report::{Column, ColumnSpec, Form, Role, Row, RowRef, Section, StackRef, Unit, Value, WHOSE},
     text::Text,
     units,
 };
@@ -74,12 +74,8 @@ pub(super) struct Tables<'a> {
     pub(super) is_interim: bool,
 }
 
-pub(super) type Described = (&'static str, &'static str, Unit, Role, bool);
-
-const WHOSE: [Described; 2] =
-    [("pid", "PID", Unit::None, Role::Key, true), ("program", "Program", Unit::Count, Role::Key, false)];
-pub(super) const CALL: Described = ("call", "Call", Unit::None, Role::Key, true);
-const SUMS: [Described; 12] = [
+pub(super) const CALL: ColumnSpec = ("call", "Call", Unit::None, Role::Key, true);
+const SUMS: [ColumnSpec; 12] = [
     ("recent_calls_per_s", "Calls", Unit::PerSecond, Role::Gauge, true),
     ("recent_time_per_s", "Time", Unit::NanosPerSecond, Role::Gauge, true),
     ("calls", "Calls", Unit::Count, Role::Sum, true),
@@ -139,31 +135,21 @@ impl Tables<'_> {
         &self,
         name: &str,
         title: &str,
-        keys: &[Described],
+        keys: &[ColumnSpec],
         rows: Vec<Row>,
-        sums: &[Described],
+        sums: &[ColumnSpec],
     ) -> Section {
         let has_rates = sums.iter().any(|(name, ..)| *name == "calls_per_s");
         let pids: BTreeSet<u32> = self.on.spaces.iter().map(|space| space.process.pid()).collect();
         let first = rows.first().and_then(|row| row.cells.first());
         let of_several = pids.len() > 1 || rows.iter().any(|row| row.cells.first() != first);
-        let column = |(name, title, unit, role, shown): &Described| Column {
-            name: (*name).to_owned(),
-            title: (*title).to_owned(),
-            unit: *unit,
-            role: *role,
-            shown: self.shows(name, *shown, has_rates, of_several),
-            form: Some(form(name, *role)),
+        let column = |spec: &ColumnSpec| {
+            let (name, _, _, role, shown) = *spec;
+            let shown = self.shows(name, shown, has_rates, of_several);
+            Column { shown, ..Column::of(spec, form(name, role)) }
         };
-        Section {
-            name: name.to_owned(),
-            title: title.to_owned(),
-            columns: WHOSE.iter().chain(keys).chain(sums).map(column).collect(),
-            rows,
-            notes: Vec::new(),
-            detail: false,
-            folded: None,
-        }
+        let columns = WHOSE.iter().chain(keys).chain(sums).map(column).collect();
+        Section::new(name, title, columns, rows)
     }
 
     /// A live view shows recent rates beside the sums, the last report shows mean rates. A table without rates shows its sums. The process of a row
@@ -347,7 +333,7 @@ fn form(name: &str, role: Role) -> Form {
     if name == "duration_ns" && role == Role::Gauge { Form::Histogram } else { Form::Single }
 }
 
-pub(super) const THREAD: [Described; 2] =
+pub(super) const THREAD: [ColumnSpec; 2] =
     [("tid", "TID", Unit::None, Role::Key, true), ("thread", "Thread", Unit::None, Role::Name, true)];
 
 /// `EAGAIN 97 %, EINTR 3 %`, as shares of all calls; empty if none failed.

@@ -4,8 +4,8 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{FILE, Given, Tables};
 use crate::{
-    io_tools::{Described, Label, OPERATION, THREAD, named},
-    report::{Role, Row, Section, Unit, Value},
+    io_tools::{Label, OPERATION, THREAD, named},
+    report::{ColumnSpec, Role, Row, Section, Unit, Value},
     tool::disk::{
         devices::{self, Others},
         operations::Operation,
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-const DEVICE: Described = ("device", "Device", Unit::None, Role::Key, true);
+const DEVICE: ColumnSpec = ("device", "Device", Unit::None, Role::Key, true);
 
 impl Tables<'_> {
     pub(super) fn slow(&self) -> Section {
