@@ -257,6 +257,7 @@ pub fn start(command: &[OsString], manner: &Manner) -> Result<Waiting> {
     // Where this is refused, it is found by its group or session alone.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let child = child.spawn().map_err(tried)?;
+    begun::wait_until_ready(&gate);
     let (gate, manner) = (Some(gate), manner.clone());
     let began_ticks = Stat::of_process(child.id()).and_then(|stat| stat.started_ticks()).unwrap_or_default();
     Ok(Waiting {
@@ -279,6 +280,7 @@ pub fn wait_and_become(arguments: impl Iterator<Item = OsString>) {
     // It is closed by the exec, which is how the parent knows of it.
     let Ok(gate) = io::stdin().as_fd().try_clone_to_owned() else { return };
     let gate = UnixStream::from(gate);
+    begun::say_ready(&gate);
     match prepare_and_become(&gate, arguments) {
         Ok(GaveUp) => {}
         Err(refusal) => refusal.report(gate),

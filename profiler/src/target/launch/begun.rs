@@ -1,5 +1,5 @@
-//! What a waiting child reports if it cannot become the command. If it can, the kernel closes the child's end of the
-//! socket during the exec.
+//! What a waiting child says: that it waits, and why it cannot become the command. If it can, the kernel closes the
+//! child's end of the socket during the exec.
 
 use std::{
     fs::File,
@@ -19,6 +19,25 @@ use crate::{
 const MOST_TIME: Duration = Duration::from_secs(10);
 /// Longest report of a child, in bytes.
 const MOST_BYTES: u64 = 1 << 12;
+
+/// What a child says when it waits.
+const READY: u8 = b'r';
+
+/// The child's side: says that it waits.
+pub(super) fn say_ready(mut parent: &UnixStream) {
+    // If profiler has ended, the child sees that when it waits.
+    let _ = parent.write_all(&[READY]);
+}
+
+/// Our side: waits until the child waits. `posix_spawn` returns while the exec of our own program goes on in the child:
+/// before it has left our memory, or before its new stack is in place. Who looks at the child then takes the end of this exec
+/// for another program.
+pub(super) fn wait_until_ready(mut child: &UnixStream) {
+    // One that is gone, or takes too long because it was stopped, is found out by whoever needs it.
+    if child.set_read_timeout(Some(MOST_TIME)).is_ok() {
+        let _ = child.read_exact(&mut [0]);
+    }
+}
 
 /// What a child was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +182,22 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
         assert!(Refusal::wait(ours).is_none(), "it has become the command");
+    }
+
+    #[test]
+    fn a_child_says_that_it_waits_before_it_says_why_it_cannot_go_on() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let child = std::thread::spawn(move || {
+            say_ready(&theirs);
+            Refusal { step: Step::SetUp, cause: io::ErrorKind::InvalidInput.into() }.report(theirs);
+        });
+        wait_until_ready(&ours);
+        assert_eq!(Refusal::wait(ours).map(|refusal| refusal.step), Some(Step::SetUp));
+        child.join().unwrap();
+        // One that is gone is not waited for.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        wait_until_ready(&ours);
     }
 
     #[test]
