@@ -6,8 +6,12 @@ use std::sync::LazyLock;
 /// What came after Linux 6.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Feature {
+    /// A tracepoint where a process has read from a socket (Linux 6.3).
+    ReadsOfSockets,
     /// Many sites, one link (Linux 6.6).
     Multi,
+    /// The tracepoint of drops says whose packet it was (Linux 6.11).
+    SocketsOfDrops,
     /// Entry and return in one program (Linux 6.13).
     Session,
     /// The exit code of a process can be read after its parent has reaped it (Linux 6.15).
@@ -21,7 +25,10 @@ static TYPES: LazyLock<Vec<u8>> =
 /// Whether the kernel has it.
 pub(crate) fn has(feature: Feature) -> bool {
     let name: &[u8] = match feature {
+        Feature::ReadsOfSockets => b"\0btf_trace_sock_recv_length\0",
         Feature::Multi => b"\0BPF_TRACE_UPROBE_MULTI\0",
+        // The argument. The tracepoint itself is older.
+        Feature::SocketsOfDrops => b"\0rx_sk\0",
         Feature::Session => b"\0BPF_TRACE_UPROBE_SESSION\0",
         Feature::EndOfCollected => b"\0pidfs_exit_info\0",
     };

@@ -3,10 +3,13 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::calls::number;
+use super::kernel::{self, Feature};
 use super::network;
 use super::observer::Observer;
 
@@ -41,14 +44,21 @@ pub(crate) fn nothing_lost(report: &Value) {
     }
 }
 
-/// Whether the report says that something is not known on this kernel, and that it has no tracepoint for it.
-pub(crate) fn lacks(report: &Value, what: &str) -> bool {
+/// Whether the report knows something that takes a feature of the kernel. It does on every kernel that has the feature, and on
+/// others says that it does not.
+#[track_caller]
+pub(crate) fn knows(report: &Value, what: &str, takes: Feature) -> bool {
+    let lack = lack(report, what);
+    let reason = lack.map(|lack| lack[1].as_str().unwrap());
+    assert_eq!(lack.is_none(), kernel::has(takes), "{what}: {takes:?}: {reason:?}");
+    assert!(reason.is_none_or(|reason| reason.contains("kernel")), "{what}: {reason:?}");
+    lack.is_none()
+}
+
+/// What the report says of something that it does not know.
+pub(crate) fn lack<'r>(report: &'r Value, what: &str) -> Option<&'r Value> {
     let lacks = report["lacks"].as_array().unwrap();
-    let lack = lacks.iter().find(|lack| lack[0].as_str().unwrap().contains(what));
-    if let Some(lack) = lack {
-        testbed::skip::kernel_has_no(&format!("{what}: {}", lack[1].as_str().unwrap()));
-    }
-    lack.is_some()
+    lacks.iter().find(|lack| lack[0].as_str().unwrap().contains(what))
 }
 
 /// The only socket with a cookie, in a list of a report.
@@ -72,4 +82,20 @@ pub(crate) fn connected() -> (TcpListener, TcpStream, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     (listener, client, server)
+}
+
+/// Sends, waits, and reads, again and again. Returns the sums of the shortest and the longest time that can have passed in between.
+pub(crate) fn ages(times: u32, mut send: impl FnMut(), mut receive: impl FnMut()) -> (Duration, Duration) {
+    let (mut least, mut most) = (Duration::ZERO, Duration::ZERO);
+    for turn in 0..times {
+        let before = Instant::now();
+        send();
+        let sent = Instant::now();
+        // The wait is what is measured.
+        thread::sleep(Duration::from_millis(u64::from(turn % 3)));
+        least += sent.elapsed();
+        receive();
+        most += before.elapsed();
+    }
+    (least, most)
 }
