@@ -28,7 +28,7 @@ pub(super) fn broken_links(root: &Path, file: &str, text: &str) -> Vec<String> {
 }
 
 /// Crates whose source files are named by their path from the root.
-const CRATES: [&str; 4] = ["profiler/", "profiler-common/", "profiler-ebpf/", "xtask/"];
+const CRATES: [&str; 5] = ["profiler/", "profiler-common/", "profiler-ebpf/", "profiler-stats/", "xtask/"];
 
 /// Source files that a Markdown file names, as `profiler/src/{a,b}.rs`, and that are not there. A path with `*` or `<` is that of
 /// any such file.
