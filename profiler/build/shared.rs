@@ -6,7 +6,6 @@
 use std::{
     env,
     ffi::OsString,
-    fmt::Write as _,
     fs::{self, File},
     io::ErrorKind,
     os::unix::fs::MetadataExt as _,
@@ -71,16 +70,13 @@ fn place(out_dir: &Path) -> PathBuf {
     target.join(NAME)
 }
 
-/// A linker by its path and by what changes with its contents.
+/// A linker by its path and by what changes with its contents. One that is not known here is found on `PATH`.
 fn described(linker: Option<&Path>) -> String {
-    let mut text = String::new();
-    // One that is not known here is found on `PATH`.
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path =
-        || env::split_paths(&path).map(|folder| folder.join("bpf-linker")).find(|file| file.is_file());
-    for file in linker.map(Path::to_owned).or_else(on_path) {
-        let stamp = fs::metadata(&file).map(|data| (data.ino(), data.len(), data.mtime(), data.mtime_nsec()));
-        let _ = writeln!(text, "{} {stamp:?}", file.display());
-    }
-    text
+    let mut on_path = env::split_paths(&path).map(|folder| folder.join("bpf-linker"));
+    let Some(file) = linker.map(Path::to_owned).or_else(|| on_path.find(|file| file.is_file())) else {
+        return "a linker that is not known\n".to_owned();
+    };
+    let stamp = fs::metadata(&file).map(|data| (data.ino(), data.len(), data.mtime(), data.mtime_nsec()));
+    format!("{} {stamp:?}\n", file.display())
 }

@@ -8,6 +8,8 @@ mod compiler;
 mod linker;
 mod packages;
 
+use std::{panic::resume_unwind, thread};
+
 use anyhow::{Result, bail};
 
 pub(crate) use self::packages::Package;
@@ -58,24 +60,32 @@ pub(crate) fn run(args: Args) -> Result<()> {
     ensure(&needs)
 }
 
-/// Installs what is missing for `needs`, and prints one line for each.
+/// Installs what is missing for `needs`, and prints one line for each. Packages are fetched and unpacked while programs are built:
+/// the one waits for the network and the disk, the other for the processors.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    for need in needs {
-        match need {
-            Need::Build => {
-                let toolchain = compiler::ensure()?;
-                linker::ensure(&toolchain)?;
-            }
-            Need::Test => packages::ensure(packages::TEST, "the tests")?,
-            Need::Lint => ensure_lint()?,
-            Need::Bench => {
-                if let Err(error) = packages::ensure(packages::BENCH, "comparisons in the benches") {
-                    say(&format!("the benches will run without a comparison: {error:#}"));
-                }
-            }
-        }
+    let needs_it = |need| needs.contains(&need);
+    // These may take packages too, and apt does one thing at a time.
+    let compiler = needs_it(Need::Build).then(compiler::ensure).transpose()?;
+    if needs_it(Need::Lint) {
+        ensure_bpf_clippy()?;
     }
-    Ok(())
+    thread::scope(|scope| {
+        let installed = scope.spawn(|| {
+            if needs_it(Need::Test) {
+                packages::ensure(packages::TEST, "the tests")?;
+            }
+            if needs_it(Need::Bench)
+                && let Err(error) = packages::ensure(packages::BENCH, "comparisons in the benches")
+            {
+                say(&format!("the benches will run without a comparison: {error:#}"));
+            }
+            Ok(())
+        });
+        let linker = compiler.as_ref().map_or(Ok(()), linker::ensure);
+        let deny = if needs_it(Need::Lint) { ensure_deny() } else { Ok(()) };
+        let installed = installed.join().unwrap_or_else(|panic| resume_unwind(panic));
+        linker.and(deny).and(installed)
+    })
 }
 
 /// Makes sure of these packages, for the purpose that the user reads.
@@ -88,7 +98,7 @@ pub(crate) fn has_clippy(toolchain: &Toolchain) -> bool {
     process::succeeds(of_toolchain(toolchain.name.as_deref(), "cargo-clippy").arg("--version"))
 }
 
-fn ensure_lint() -> Result<()> {
+fn ensure_bpf_clippy() -> Result<()> {
     let toolchain = Toolchain::find().or_else(|_| compiler::ensure())?;
     if !has_clippy(&toolchain) {
         let installed = match toolchain.name.as_deref() {
@@ -101,6 +111,10 @@ fn ensure_lint() -> Result<()> {
             say(&format!("no clippy for the BPF target: {error:#}"));
         }
     }
+    Ok(())
+}
+
+fn ensure_deny() -> Result<()> {
     if process::succeeds(cargo().args(["deny", "--version"])) {
         return Ok(());
     }

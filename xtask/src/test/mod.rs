@@ -7,7 +7,9 @@ mod tally;
 
 use std::{
     ffi::{OsStr, OsString},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Err(error) if args.no_root => println!("note: {error:#}"),
         outcome => outcome?,
     }
-    let built = artifacts::build(cargo().args(["test", "--workspace", "--no-run"]))?;
+    let (built, observed) = build(args)?;
 
     let mut tally = Tally::new(ci::is_strict());
     let (live, local): (Vec<_>, Vec<_>) =
@@ -66,7 +68,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally
         .run("documentation", cargo().args(["test", "--workspace", "--doc", "--quiet"]).args(&args.filter))?;
     match privilege {
-        Some(privilege) => run_live(privilege, &live, &profiler_under_test(&built, args)?, args, &mut tally)?,
+        Some(privilege) => {
+            let observed = observed.map_or_else(|| Observed::of_tests(&built), Ok)?;
+            run_live(privilege, &live, &observed, args, &mut tally)?;
+        }
         None => println!("\nleft out by --no-root: {} live test programs", live.len()),
     }
     // An emulated machine needs no root.
@@ -74,28 +79,53 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally.conclude()
 }
 
-/// The profiler of the live tests: the one that users get. A filter asks for a quick answer, so it is the one that was built with the tests.
-fn profiler_under_test(built: &[Executable], args: &Args) -> Result<PathBuf> {
-    match &args.filter {
-        None => Ok(dist::static_profiler("lab")?.path),
-        Some(_) => Ok(artifacts::program(built, "profiler")?.path.clone()),
+/// What the live tests observe with, and a server that they observe.
+struct Observed {
+    profiler: PathBuf,
+    pong: PathBuf,
+}
+
+impl Observed {
+    /// The profiler that users get.
+    fn released() -> Result<Self> {
+        Ok(Self { profiler: dist::static_profiler("lab")?.path, pong: examples::pong()? })
     }
+
+    /// The profiler that was built with the tests.
+    fn of_tests(built: &[Executable]) -> Result<Self> {
+        Ok(Self { profiler: artifacts::program(built, "profiler")?.path.clone(), pong: examples::pong()? })
+    }
+}
+
+/// Builds the tests, and what the live ones need. A filter asks for a quick answer, so the profiler that users get is built only
+/// without one, and at the same time as the tests: either build leaves processors idle while one large crate is compiled. No test
+/// runs yet, so none is disturbed.
+fn build(args: &Args) -> Result<(Vec<Executable>, Option<Observed>)> {
+    let tests = || artifacts::build(cargo().args(["test", "--workspace", "--no-run"]));
+    if args.no_root || args.filter.is_some() {
+        return Ok((tests()?, None));
+    }
+    thread::scope(|scope| {
+        let released = scope.spawn(Observed::released);
+        let tests = tests();
+        let released = released.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((tests?, Some(released?)))
+    })
 }
 
 fn run_live(
     privilege: Privilege,
     live: &[&Executable],
-    profiler: &Path,
+    Observed { profiler, pong }: &Observed,
     args: &Args,
     tally: &mut Tally,
 ) -> Result<()> {
     println!("\nprofiler under test: {}", profiler.display());
-    let pong = examples::pong()?;
     for test in live {
         let passed = PASSED_TO_ROOT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let mut variables = variables(test, args);
         variables.extend(passed);
-        variables.push(("PROFILER_PONG", pong.clone().into_os_string()));
+        variables.push(("PROFILER_PONG", pong.as_os_str().to_owned()));
         variables.push(("PROFILER_PROGRAM", profiler.as_os_str().to_owned()));
         let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect::<Vec<_>>();
         let mut run = privilege.command(&test.path, &variables);
