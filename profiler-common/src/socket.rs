@@ -73,9 +73,38 @@ wire! {
 }
 
 wire! {
-    /// What happened to a socket since it is observed.
+    /// What happened to a socket since it is observed. What changes with each packet comes first, because of [`SocketRecord`].
     pub struct SocketEvents {
-        /// When it began to connect, on the monotonic clock in nanoseconds, like the next ones; 0: not seen.
+        /// Since when the marked data waits, on the monotonic clock in nanoseconds, like the next ones; 0: nothing is marked.
+        pub marked_ns: u64,
+        /// What is marked: of UDP the address of a buffer, of TCP the number of the last byte.
+        pub mark: u64,
+        /// Times when the kernel said that there is something to read.
+        pub announced: u64,
+        /// The most bytes that were seen in its receive queue, counted as in [`SocketState::receive_queue`] of TCP and
+        /// [`SocketState::receive_memory`] of others; of a socket that listens: connections that waited.
+        pub queue_max: u64,
+        /// Times when something was read.
+        pub reads: u64,
+        /// When it was last read; 0: not yet.
+        pub last_read_ns: u64,
+        /// When `queue_max` was seen.
+        pub queue_max_ns: u64,
+        /// Number of the histogram of ages; 0: none.
+        pub histogram: u64,
+        /// Ages that were measured.
+        pub ages: u64,
+        /// The sum of `ages`, in nanoseconds.
+        pub age_total_ns: u64,
+        /// The highest age, in nanoseconds.
+        pub age_max_ns: u64,
+        /// When it was measured.
+        pub age_max_at_ns: u64,
+        /// Those of `ages` that are in no histogram.
+        pub without_histogram: u64,
+        /// UDP: when the last datagram was dropped.
+        pub last_drop_ns: u64,
+        /// When it began to connect; 0: not seen.
         pub connecting_ns: u64,
         /// When its connection was established.
         pub established_ns: u64,
@@ -101,67 +130,45 @@ wire! {
         pub overruns: u64,
         /// UDP: datagrams that were dropped because the kernel had no memory for them.
         pub no_memory: u64,
-        /// UDP: when the last datagram was dropped.
-        pub last_drop_ns: u64,
         /// UDP: dropped datagrams by the time since the socket was last read.
         pub drop_gaps: [u32; GAP_BUCKETS],
-        /// Times when the kernel said that there is something to read.
-        pub announced: u64,
-        /// Times when something was read.
-        pub reads: u64,
-        /// When it was last read; 0: not yet.
-        pub last_read_ns: u64,
-        /// The most bytes that were seen in its receive queue, counted as in [`SocketState::receive_queue`] of TCP and
-        /// [`SocketState::receive_memory`] of others; of a socket that listens: connections that waited.
-        pub queue_max: u64,
-        /// When that was.
-        pub queue_max_ns: u64,
-        /// Since when the marked data waits; 0: nothing is marked.
-        pub marked_ns: u64,
-        /// What is marked: of UDP the address of a buffer, of TCP the number of the last byte.
-        pub mark: u64,
-        /// Number of its histogram of ages; 0: none.
-        pub histogram: u64,
-        /// Ages that were measured.
-        pub ages: u64,
-        /// Those of them that are in no histogram.
-        pub without_histogram: u64,
-        /// Their sum, in nanoseconds.
-        pub age_total_ns: u64,
-        /// The highest, in nanoseconds.
-        pub age_max_ns: u64,
-        /// When it was measured.
-        pub age_max_at_ns: u64,
     }
 }
 
 wire! {
-    /// A socket.
+    /// A socket. Packets often arrive on another processor than that of the reader, and each of them waits for the other to hand over what both
+    /// write: that is in one line of the cache, with what both read, and what only readers write is in the next.
     pub struct SocketRecord {
+        /// [`SHARED`] and others.
+        pub flags: u64,
+        /// [`TCP`] or [`UDP`]; 0: it is of another kind.
+        pub protocol: u64,
+        /// What happened.
+        pub events: SocketEvents,
         /// The inode of its file; 0: none is known.
         pub inode: u64,
         /// Address of its `struct sock` in the kernel, which another one may get once it is closed.
         pub address: u64,
         /// Inode of its network namespace.
         pub network: u64,
-        /// [`SHARED`] and others.
-        pub flags: u64,
         /// The last look that found it among the descriptors of a target; 0: none.
         pub look: u64,
         /// The address space of the target that has it.
         pub space: u32,
         /// A descriptor of that target for it, at the last look.
         pub descriptor: u32,
-        /// [`TCP`] or [`UDP`]; 0: it is of another kind.
-        pub protocol: u64,
         /// Its addresses and its state.
         pub addresses: Addresses,
         /// State at the last look, or when it was closed.
         pub state: SocketState,
-        /// What happened.
-        pub events: SocketEvents,
     }
 }
+
+/// Bytes of a line of the processor's cache.
+const LINE: usize = 64;
+const EVENTS: usize = core::mem::offset_of!(SocketRecord, events);
+const _: () = assert!(EVENTS + core::mem::offset_of!(SocketEvents, last_read_ns) + 8 == LINE);
+const _: () = assert!(EVENTS + core::mem::offset_of!(SocketEvents, last_drop_ns) + 8 == 2 * LINE);
 
 wire! {
     /// Ages of data when it was read.
