@@ -24,9 +24,9 @@ pub fn can() -> bool {
     TYPE_FILE.load() != 0
 }
 
-/// An address, of which the verifier is told the type.
+/// An address, of which the verifier is told the type: its number in the kernel.
 #[inline(always)]
-fn cast(address: u64, number: u32) -> *const u8 {
+pub(crate) fn cast(address: u64, number: u32) -> *const u8 {
     let typed: *const u8;
     // SAFETY: the loader makes of these eight bytes the call of a function of the kernel that takes any address. The verifier replaces it by
     // a move.

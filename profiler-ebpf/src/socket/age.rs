@@ -12,6 +12,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::Array};
 use profiler_common::{
+    file::SOCK_STREAM,
     histogram::bucket,
     socket::{BY_PORT, Counter, SocketAges, SocketRecord, TCP, UDP, UNKNOWN, has_peer_ended},
 };
@@ -48,9 +49,9 @@ pub unsafe fn ready(ctx: *mut c_void) {
         match (*record).protocol {
             TCP => {
                 // The end of what the peer sends is counted like a byte, but never read.
-                let end = u32::from(has_peer_ended((*record).addresses.state));
-                let to = read::<u32>(sock as u64 + of::OF_RECEIVED_TO.load()).wrapping_sub(end);
-                mark_tcp(record, sock as u64, to, now);
+                let end = u32::from(has_peer_ended(member::<u8>(sock, of::OF_STATE.load()).into()));
+                let to = of::of_tcp::<u32>(sock, of::OF_RECEIVED_TO.load()).wrapping_sub(end);
+                mark_tcp(record, sock, to, now);
             }
             UDP => {
                 let memory: u32 = member(sock, of::OF_RECEIVE_MEMORY.load());
@@ -83,23 +84,23 @@ pub unsafe fn tcp_arrived(ctx: *mut c_void) {
         };
         let begin: u32 = read(segment + of::OF_SEGMENT_BEGIN.load());
         let end: u32 = read(segment + of::OF_SEGMENT_END.load());
-        let received: u32 = read(sock as u64 + of::OF_RECEIVED_TO.load());
+        let received: u32 = of::of_tcp(sock, of::OF_RECEIVED_TO.load());
         // Without data, with data that was there before, or with a gap before it.
         if end == begin || end.wrapping_sub(received) as i32 <= 0 || begin.wrapping_sub(received) as i32 > 0 {
             return ledger.count(Counter::ReadyOther);
         }
         ledger.count(Counter::ReadyRecorded);
         atomic::add(&raw mut (*record).events.announced, 1);
-        mark_tcp(record, sock as u64, end, bpf_ktime_get_ns());
+        mark_tcp(record, sock, end, bpf_ktime_get_ns());
     }
 }
 
 /// Marks the last byte of TCP that can be read, which comes before the number `to`.
 #[inline(always)]
-unsafe fn mark_tcp(record: *mut SocketRecord, sock: u64, to: u32, now: u64) {
+unsafe fn mark_tcp(record: *mut SocketRecord, sock: *const u8, to: u32, now: u64) {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let waiting = to.wrapping_sub(read::<u32>(sock + of::OF_READ_TO.load())) as i32;
+        let waiting = to.wrapping_sub(of::of_tcp(sock, of::OF_READ_TO.load())) as i32;
         if waiting > 0 {
             keep_queue(record, waiting as u64, now);
             mark(record, to.into(), now);
@@ -130,10 +131,16 @@ pub unsafe fn received(ctx: *mut c_void) {
     // SAFETY: the caller vouches for the context.
     unsafe {
         let sock = ctx.cast::<*const u8>().read_volatile();
+        // What is read of TCP says another tracepoint: most calls end here, and are no hits.
+        if u64::from(member::<u16>(sock, of::OF_PROTOCOL.load())) == TCP
+            && member::<u16>(sock, of::OF_TYPE.load()) == SOCK_STREAM
+        {
+            return;
+        }
         let Some(found) = find(sock, Counter::ReceivedHits, Counter::ReceivedOther) else { return };
         let words = ctx.cast::<u64>();
         let (result, flags) = (words.add(1).read_volatile() as i32, words.add(2).read_volatile());
-        if (*found.record).protocol == TCP || result < 0 || flags & TAKES_NOTHING != 0 {
+        if result < 0 || flags & TAKES_NOTHING != 0 {
             return found.ledger.count(Counter::ReceivedOther);
         }
         found.ledger.count(Counter::ReceivedRecorded);
@@ -144,7 +151,7 @@ pub unsafe fn received(ctx: *mut c_void) {
         let marked = (&raw const (*found.record).events.marked_ns).read_volatile();
         let mark = (*found.record).events.mark;
         let first: u64 = member(sock, of::OF_QUEUE_FIRST.load());
-        if marked != 0 && first != mark && read::<u64>(sock as u64 + of::OF_READER_FIRST.load()) != mark {
+        if marked != 0 && first != mark && of::of_udp::<u64>(sock, of::OF_READER_FIRST.load()) != mark {
             take_age(found, marked, now);
         }
     }
@@ -163,7 +170,7 @@ pub unsafe fn tcp_read(ctx: *mut c_void) {
         found.ledger.count(Counter::ReadRecorded);
         let now = note_read(found.record);
         let marked = (&raw const (*found.record).events.marked_ns).read_volatile();
-        let read_to: u32 = read(sock as u64 + of::OF_READ_TO.load());
+        let read_to: u32 = of::of_tcp(sock, of::OF_READ_TO.load());
         if marked != 0 && read_to.wrapping_sub((*found.record).events.mark as u32) as i32 >= 0 {
             take_age(found, marked, now);
         }

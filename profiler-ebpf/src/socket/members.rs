@@ -3,9 +3,44 @@
 use aya_ebpf::Global;
 use profiler_common::socket::UNKNOWN;
 
+use crate::{
+    file::{read, typed},
+    task::member,
+};
+
 /// The kernel has no such member.
 pub(super) const MISSING: u64 = u64::MAX;
 const _: () = assert!(MISSING == UNKNOWN);
+
+/// Number of the kernel's type `struct tcp_sock`; 0: programs cannot say what is at an address, see [`typed`].
+#[unsafe(no_mangle)]
+static TYPE_TCP: Global<u32> = Global::new(0);
+/// The same for `struct udp_sock`.
+#[unsafe(no_mangle)]
+static TYPE_UDP: Global<u32> = Global::new(0);
+
+/// A member that only sockets of one kind have.
+#[inline(always)]
+fn of_kind<T: Copy>(sock: *const u8, kind: u32, offset: u64) -> T {
+    if kind != 0 && offset != MISSING {
+        // SAFETY: the verifier knows the type, and makes loads safe.
+        unsafe { member(typed::cast(sock as u64, kind), offset) }
+    } else {
+        read((sock as u64).wrapping_add(offset))
+    }
+}
+
+/// A member of `struct tcp_sock`.
+#[inline(always)]
+pub(super) fn of_tcp<T: Copy>(sock: *const u8, offset: u64) -> T {
+    of_kind(sock, TYPE_TCP.load(), offset)
+}
+
+/// A member of `struct udp_sock`.
+#[inline(always)]
+pub(super) fn of_udp<T: Copy>(sock: *const u8, offset: u64) -> T {
+    of_kind(sock, TYPE_UDP.load(), offset)
+}
 
 macro_rules! members {
     ($($(#[$doc:meta])* $name:ident,)*) => {

@@ -12,13 +12,25 @@ const FUNCTION: &str = "bpf_rdonly_cast";
 /// `r0 = r1`, in place of a call that is never reached.
 const MOVE: (u8, u8, u8) = (0xbf, 0, 1);
 
-/// The numbers of the types that programs name, for their settings; zeroes if this kernel does not have the function: then they use helpers.
-pub(crate) fn types(types: &Types) -> [(&'static str, [u8; 4]); 2] {
-    let number = |structure| types.function(FUNCTION).and(types.structure(structure)).unwrap_or(0);
-    let (file, pointer) = (number("file"), number("hlist_head"));
-    let both = file != 0 && pointer != 0;
-    [("TYPE_FILE", file), ("TYPE_POINTER", pointer)]
-        .map(|(name, number)| (name, if both { number } else { 0 }.to_ne_bytes()))
+/// The numbers of types that programs name: a setting, and its bytes.
+type Numbers<const N: usize> = [(&'static str, [u8; 4]); N];
+
+/// Those of open files.
+pub(crate) fn of_files(types: &Types) -> Numbers<2> {
+    numbers(types, [("TYPE_FILE", "file"), ("TYPE_POINTER", "hlist_head")])
+}
+
+/// Those of sockets.
+pub(crate) fn of_sockets(types: &Types) -> Numbers<2> {
+    numbers(types, [("TYPE_TCP", "tcp_sock"), ("TYPE_UDP", "udp_sock")])
+}
+
+/// Zeroes if this kernel lacks the function or one of the types: then programs use helpers.
+fn numbers<const N: usize>(types: &Types, wanted: [(&'static str, &str); N]) -> Numbers<N> {
+    let found =
+        wanted.map(|(name, structure)| (name, types.function(FUNCTION).and(types.structure(structure))));
+    let all = found.iter().all(|(_, number)| number.is_some());
+    found.map(|(name, number)| (name, number.filter(|_| all).unwrap_or(0).to_ne_bytes()))
 }
 
 /// Gives calls the number that the function has in the running kernel.

@@ -185,7 +185,7 @@ impl Probes {
         ]);
         let ring = ring(&types);
         globals.extend(ring.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
-        let casts = casts::types(&types);
+        let casts = casts::of_files(&types);
         globals.extend(casts.iter().map(|(name, number)| (*name, number.as_slice())));
         let returns = Returns::of_kernel();
         globals.extend(returns.globals());

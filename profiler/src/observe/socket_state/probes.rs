@@ -17,6 +17,7 @@ use profiler_common::{
 use super::members::{self, Lack};
 use crate::{
     capture::{
+        casts,
         counted::counters,
         mapped,
         object::{Maps, Object, Settings, explain},
@@ -104,7 +105,9 @@ impl Probes {
         }
         let types = Types::of_kernel().map_err(|e| tried(what).because_of(e))?;
         let (places, lacks) = members::globals(&types).map_err(|e| tried(what).because_of(e))?;
-        let globals = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let mut globals: Vec<_> = places.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let casts = casts::of_sockets(&types);
+        globals.extend(casts.iter().map(|(name, number)| (*name, number.as_slice())));
         let entries = vec![
             ("SOCKET_STATES", limits.sockets),
             ("LISTENERS", limits.listeners),
