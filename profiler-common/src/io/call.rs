@@ -22,6 +22,10 @@ const PEEKS_SHIFT: u32 = 56;
 const PEEKS: u64 = 7;
 const REPLACES_SHIFT: u32 = 60;
 const REPLACES: u64 = 3;
+const IF_DUPLICATING: u64 = 1 << 62;
+/// Commands of `fcntl` that give a file another descriptor (include/uapi/linux/fcntl.h and asm-generic/fcntl.h).
+const F_DUPFD: u32 = 0;
+const F_DUPFD_CLOEXEC: u32 = 1030;
 
 /// In place of the argument with the descriptor that [a call replaces](CallUse::replaces): it may replace any.
 pub const ALL_DESCRIPTORS: u64 = 3;
@@ -149,6 +153,29 @@ impl CallUse {
         self.0 >> REPLACES_SHIFT & REPLACES
     }
 
+    /// That holds only if its second argument is a command that gives a file another descriptor.
+    #[must_use]
+    pub const fn if_duplicating(self) -> CallUse {
+        CallUse(self.0 | IF_DUPLICATING)
+    }
+
+    /// Whether that depends on its second argument.
+    #[must_use]
+    #[inline(always)]
+    pub const fn depends_on_command(self) -> bool {
+        self.0 & IF_DUPLICATING != 0
+    }
+
+    /// The same call with this command.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_command(self, command: u32) -> CallUse {
+        match command {
+            F_DUPFD | F_DUPFD_CLOEXEC => CallUse(self.0 & !IF_DUPLICATING),
+            _ => CallUse(self.0 & !(IF_DUPLICATING | REPLACES << REPLACES_SHIFT)),
+        }
+    }
+
     /// Only that: it is not counted.
     #[must_use]
     #[inline(always)]
@@ -245,5 +272,16 @@ mod tests {
         let peek = receives.as_peek();
         assert_eq!((peek.operation(), peek.second()), (9, 0));
         assert!(receives.is_in_bytes() && !peek.is_in_bytes() && peek.is_patient());
+    }
+
+    #[test]
+    fn only_some_commands_give_a_file_another_descriptor() {
+        const F_SETFL: u32 = 4;
+        let used = CallUse::NONE.replacing(ALL_DESCRIPTORS).if_duplicating();
+        assert!(used.depends_on_command());
+        assert_eq!(used.with_command(F_SETFL), CallUse::NONE);
+        for command in [F_DUPFD, F_DUPFD_CLOEXEC] {
+            assert_eq!(used.with_command(command), CallUse::NONE.replacing(ALL_DESCRIPTORS));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Descriptors that may have been given to another file, and back, while a call used them. What a descriptor refers to is looked at when a
 //! call begins and when it ends, which does not show that.
 //!
-//! To come back, a file must be given the descriptor by `dup2`, `dup3` or `dup`: one that is opened or accepted anew is another file. Such
+//! To come back, a file must be given the descriptor by `dup2`, `dup3`, `dup` or `fcntl`: one that is opened or accepted anew is another file. Such
 //! calls are counted by address space and descriptor, when they begin and when they end. Descriptors that share a count only make files
 //! unknown that could be known.
 

@@ -63,6 +63,9 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
             used = used.as_peek();
         }
         (*thread).call = call;
+        if used.depends_on_command() {
+            used = used.with_command(argument_in(registers, call, 2) as u32);
+        }
         if used.replaces() != 0 {
             replaced::begins(used.bits());
         }

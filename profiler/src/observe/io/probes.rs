@@ -217,7 +217,7 @@ impl Probes {
         let threads = Mapped::new(&object, "IO_THREADS", limits.threads + 1)?;
         let calls = (0..TABLED_CALLS as u64).chain((0..TABLED_CALLS as u64).map(|number| COMPAT | number));
         for (place, call) in (0u32..).zip(calls) {
-            let used = (shape.use_of)(call).replacing(replaced_by(call));
+            let used = replacing(call, (shape.use_of)(call));
             if used != CallUse::NONE {
                 object.write("IO_CALLS", &place, &used.bits())?;
             }
@@ -327,12 +327,13 @@ impl Probes {
     }
 }
 
-/// The argument with the descriptor that may refer to another file after a call, see [`CallUse::replacing`].
-fn replaced_by(call: u64) -> u64 {
+/// How a call is counted, with the descriptor that may refer to another file after it, see [`CallUse::replacing`].
+fn replacing(call: u64, used: CallUse) -> CallUse {
     match native(call).and_then(|number| Sysno::new(number as usize)) {
-        Some(Sysno::dup2 | Sysno::dup3) => 2,
-        Some(Sysno::dup) => ALL_DESCRIPTORS,
-        _ => 0,
+        Some(Sysno::dup2 | Sysno::dup3) => used.replacing(2),
+        Some(Sysno::dup) => used.replacing(ALL_DESCRIPTORS),
+        Some(Sysno::fcntl) => used.replacing(ALL_DESCRIPTORS).if_duplicating(),
+        _ => used,
     }
 }
 
@@ -373,4 +374,20 @@ fn types() -> Result<Types> {
 
 fn tried(what: std::fmt::Arguments<'_>) -> Error {
     Error::new(ErrorKind::Kernel, format_args!("tried {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_give_files_other_descriptors_are_known() {
+        let of = |call| replacing(call, CallUse::NONE);
+        let all = CallUse::NONE.replacing(ALL_DESCRIPTORS);
+        assert_eq!(of(Sysno::dup3.id() as u64), CallUse::NONE.replacing(2));
+        assert_eq!(of(Sysno::dup.id() as u64), all);
+        // `fcntl` of x86-64, and `fcntl64` of i386.
+        assert_eq!([Sysno::fcntl.id() as u64, COMPAT | 221].map(of), [all.if_duplicating(); 2]);
+        assert_eq!(of(Sysno::read.id() as u64), CallUse::NONE);
+    }
 }
