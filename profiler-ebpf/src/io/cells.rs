@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     helpers::generated::bpf_loop,
     macros::map,
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, PerCpuArray},
 };
 use profiler_common::{
     event::Event,
@@ -45,9 +45,9 @@ static IO_HISTOGRAMS: Array<IoHistogram> = Array::with_max_entries(2, 0);
 /// How many were given out.
 #[map]
 static IO_NEXT_HISTOGRAM: Array<u64> = Array::with_max_entries(1, 0);
-/// Sums by second and operation. The loader sets the size.
+/// Sums by second and operation, of each CPU. The loader sets the size.
 #[map]
-static IO_SECONDS: Array<IoSecond> = Array::with_max_entries(2, 0);
+static IO_SECONDS: PerCpuArray<IoSecond> = PerCpuArray::with_max_entries(2, 0);
 /// Zeroes to copy from.
 #[map]
 static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
@@ -254,28 +254,29 @@ fn new_histogram() -> u64 {
 /// `thread` is a record that nobody else writes meanwhile.
 #[inline(always)]
 pub unsafe fn add_to_second(thread: *mut IoThread) {
-    // SAFETY: the caller vouches for the record; the rest is a map value. Several CPUs may see that the second is new: what another one has added meanwhile is
-    // missing from the series then, and only there.
+    // SAFETY: the caller vouches for the record; the rest is a map value of this CPU, which no other program uses before this one ends.
     unsafe {
         let used = CallUse::of_bits((*thread).ended_as);
         let second = (*thread).end_ns / NS_PER_S;
         let place = (second as usize & (SECONDS - 1)) * SECOND_OPERATIONS
             + (used.operation() as usize & (SECOND_OPERATIONS - 1));
         let Some(sums) = IO_SECONDS.get_ptr_mut(place as u32) else { return };
-        let before = (&raw const (*sums).second).read_volatile();
-        if before != second && atomic::replace(&raw mut (*sums).second, before, second) {
-            (&raw mut (*sums).count).write_volatile(0);
-            (&raw mut (*sums).messages).write_volatile(0);
-            (&raw mut (*sums).bytes).write_volatile(0);
-            (&raw mut (*sums).total_ns).write_volatile(0);
-            (&raw mut (*sums).max_ns).write_volatile(0);
+        if (*sums).second != second {
+            (*sums).second = second;
+            (*sums).count = 0;
+            (*sums).messages = 0;
+            (*sums).bytes = 0;
+            (*sums).total_ns = 0;
+            (*sums).max_ns = 0;
         }
-        atomic::add(&raw mut (*sums).count, 1);
-        atomic::add(&raw mut (*sums).messages, (*thread).messages);
-        atomic::add(&raw mut (*sums).bytes, (*thread).bytes);
+        (*sums).count += 1;
+        (*sums).messages += (*thread).messages;
+        (*sums).bytes += (*thread).bytes;
         let duration_ns = (*thread).end_ns.wrapping_sub((*thread).start_ns);
-        atomic::add(&raw mut (*sums).total_ns, duration_ns);
-        raise(&raw mut (*sums).max_ns, duration_ns);
+        (*sums).total_ns += duration_ns;
+        if duration_ns > (*sums).max_ns {
+            (*sums).max_ns = duration_ns;
+        }
     }
 }
 

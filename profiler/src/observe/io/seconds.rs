@@ -1,12 +1,12 @@
 //! Sums by second, for series in reports.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use profiler_common::io::{IoSecond, SECOND_OPERATIONS, SECONDS};
 
 use super::probes::Probes;
 use crate::{
-    error::Result,
+    error::{Error, ErrorKind, Result},
     report::{Series, Unit},
 };
 
@@ -36,6 +36,22 @@ impl Second {
     }
 }
 
+fn unreadable(cause: io::Error) -> Error {
+    Error::new(ErrorKind::Kernel, "tried to read the sums by second").because_of(cause)
+}
+
+/// The newest second that the CPUs have in one place, and its sums over all of them. What others still have there from before was read when
+/// it was new.
+fn newest(of_cpus: &[IoSecond]) -> Option<(u64, Second)> {
+    let used = || of_cpus.iter().filter(|of| of.count > 0);
+    let newest = used().map(|of| of.second).max()?;
+    let sums = used().filter(|of| of.second == newest).map(|of| {
+        let IoSecond { second: _, count, messages, bytes, total_ns, max_ns } = *of;
+        Second { count, messages, bytes, total_ns, max_ns }
+    });
+    Some((newest, sums.reduce(Second::and)?))
+}
+
 /// What happened in each second. Seconds that are long over are kept together, so that there is a bounded number of them.
 #[derive(Debug)]
 pub(crate) struct Seconds {
@@ -60,13 +76,13 @@ impl Seconds {
     /// # Errors
     /// If the map cannot be read.
     pub(crate) fn look(&mut self, probes: &Probes) -> Result<()> {
+        const NOTHING: IoSecond =
+            IoSecond { second: 0, count: 0, messages: 0, bytes: 0, total_ns: 0, max_ns: 0 };
+        let mut read = vec![NOTHING; aya::util::nr_cpus().map_err(|(_, e)| unreadable(e))?];
         for place in 0..(SECONDS * SECOND_OPERATIONS) as u32 {
-            let mut read = [IoSecond { second: 0, count: 0, messages: 0, bytes: 0, total_ns: 0, max_ns: 0 }];
             probes.read("IO_SECONDS", &place, &mut read)?;
-            let [IoSecond { second, count, messages, bytes, total_ns, max_ns }] = read;
-            if count > 0 {
-                let operation = place % SECOND_OPERATIONS as u32;
-                self.take(operation, second, Second { count, messages, bytes, total_ns, max_ns });
+            if let Some((second, sums)) = newest(&read) {
+                self.take(place % SECOND_OPERATIONS as u32, second, sums);
             }
         }
         self.settle();
@@ -145,6 +161,16 @@ impl Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_is_that_of_all_processors() {
+        let of =
+            |second, count| IoSecond { second, count, messages: 1, bytes: 2, total_ns: 3, max_ns: count };
+        let sums = Second { count: 12, messages: 2, bytes: 4, total_ns: 6, max_ns: 7 };
+        // One is idle, and one has not had the place since it was last used.
+        assert_eq!(newest(&[of(165, 5), of(0, 0), of(101, 9), of(165, 7)]), Some((165, sums)));
+        assert_eq!(newest(&[of(0, 0); 2]), None);
+    }
 
     #[test]
     fn a_series_has_a_value_for_each_second_and_a_bounded_number_of_them() {
