@@ -163,6 +163,10 @@ wire! {
         pub off_ns: u64,
         /// What it waits for then: the key of the wait.
         pub wait: u64,
+        /// The last wait that has an entry in the table of waits, or found no room there: its key.
+        pub waited_in: u64,
+        /// The file of that wait, and its operation in the upper half.
+        pub waited_for: u64,
         /// When the time of its last wait was over, in nanoseconds.
         pub turned_ns: u64,
         /// What the tool keeps of the thread.

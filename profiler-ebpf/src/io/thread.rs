@@ -169,6 +169,8 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
         (*thread).used_as = 0;
         (*thread).off_ns = 0;
         (*thread).turned_ns = 0;
+        (*thread).waited_in = 0;
+        (*thread).waited_for = 0;
         (*thread).comm = comm(task);
         let tid = tid_of(task);
         (*thread).tid = tid;

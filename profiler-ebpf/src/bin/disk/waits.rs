@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_get_stack, bpf_ktime_get_ns, bpf_loop},
+    helpers::generated::{bpf_get_stack, bpf_ktime_get_ns},
     macros::map,
     maps::{HashMap, PerCpuArray},
 };
@@ -82,14 +82,27 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
             return;
         }
         let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
-        let frames = &raw mut (*room).frames;
+        let frames = (&raw mut (*room).frames).cast::<u64>();
+        // Without the kernel's loop, each turn of which is a call. What is behind the last frame stays as it is.
+        for place in 0..WAIT_FRAMES {
+            frames.add(place).write_volatile(0);
+        }
         const BYTES: u32 = (WAIT_FRAMES * size_of::<u64>()) as u32;
-        let got = bpf_get_stack(ctx, frames.cast(), BYTES, OWN_FRAMES);
-        let mut sum = Frames { frames: frames.cast(), bytes: if got > 0 { got as u64 } else { 0 }, hash: 0 };
-        bpf_loop(WAIT_FRAMES as u32, add as *mut c_void, (&raw mut sum).cast(), 0);
-        (*thread).wait = (&raw const sum.hash).read_volatile();
+        bpf_get_stack(ctx, frames.cast(), BYTES, OWN_FRAMES);
+        let mut hash = 0u64;
+        for place in 0..WAIT_FRAMES {
+            const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
+            hash = (hash ^ hash >> 32 ^ frames.add(place).read_volatile()).wrapping_mul(MULTIPLIER);
+        }
+        (*thread).wait = hash;
         (*thread).off_ns = bpf_ktime_get_ns();
         let key = key(thread);
+        let file = u64::from(key.file) | key.operation << 32;
+        if (*thread).waited_in == hash && (*thread).waited_for == file {
+            return;
+        }
+        (*thread).waited_in = hash;
+        (*thread).waited_for = file;
         if WAITS.get_ptr_mut(key).is_none() {
             (*room).count = 0;
             (*room).total_ns = 0;
@@ -97,30 +110,6 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
             let _ = WAITS.insert(key, *room, BPF_NOEXIST);
         }
     }
-}
-
-/// What the kernel's loop hands to each of its turns.
-struct Frames {
-    frames: *mut u64,
-    bytes: u64,
-    hash: u64,
-}
-
-/// Adds a frame to the hash, or clears what is behind the last.
-#[inline(never)]
-extern "C" fn add(turn: u32, sum: *mut c_void) -> i64 {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-    // SAFETY: the sum of `stops`, which waits for this loop; the mask keeps the index within the frames.
-    unsafe {
-        let sum = sum.cast::<Frames>();
-        let frame = (*sum).frames.add(turn as usize & (WAIT_FRAMES - 1));
-        if u64::from(turn) * 8 >= (*sum).bytes {
-            frame.write_volatile(0);
-        }
-        let hash = (*sum).hash;
-        (*sum).hash = (hash ^ hash >> 32 ^ frame.read_volatile()).wrapping_mul(MULTIPLIER);
-    }
-    0
 }
 
 /// A thread runs again.
