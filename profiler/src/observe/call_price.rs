@@ -1,21 +1,20 @@
 //! What counting costs the thread that makes a call, for tools with programs at every system call; and what it would cost the threads of
 //! the targets, from a short count of their calls. Prices are measured on calls that servers make: a short message that is sent and received,
-//! and a read of a file. A loop of the shortest call finds everything in the nearest caches, and would look too cheap.
+//! and a read of a file. Of a tool that counts operations on sockets, the message goes through TCP, because its programs follow what
+//! happens in the kernel, too: that is part of the price, for other sockets it is too high. A loop of the shortest call finds everything in the nearest caches, and would look too cheap.
+
+mod loops;
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, Read as _, Write as _},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::FileExt as _, net::UnixStream},
-    },
+    os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
 };
 
 use profiler_common::space::Space;
 
+use self::loops::Loops;
 use super::ground::{Follows, Ground, Shape};
 use crate::{
     capture::{
@@ -31,10 +30,6 @@ use crate::{
     units,
 };
 
-/// Length of a short request of a server.
-const MESSAGE: [u8; 128] = [7; 128];
-/// Messages in a series. It takes less than a millisecond, so that the scheduler rarely interrupts it.
-const MESSAGES: u32 = 300;
 /// How long series are measured before the programs are attached, and after; while they are, for twice as long or more. The shortest series
 /// counts, because disturbances only make series longer. Where processors are shared most are disturbed, for up to 100 ms at a time.
 const MEASURING: Duration = Duration::from_millis(150);
@@ -80,6 +75,14 @@ impl PerCall {
 pub(crate) trait Counting {
     /// Calls so far, by thread id.
     fn calls(&self) -> Result<HashMap<u32, ByKind>>;
+
+    /// The processes are known to the kernel side now, this one among them.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Which calls have a price of their own, because the kernel side does more at them.
@@ -114,11 +117,12 @@ impl Moment {
         let follows = Follows { children: false, threads: true, beginnings: false };
         let ground = Ground::load(&Shape { max_stacks: 16, follows, tables: Vec::new() })?;
         let links = ground.attach()?;
-        let counting = (pricing.attach)(ground.shared())?;
+        let mut counting = (pricing.attach)(ground.shared())?;
         for pid in pids {
             let Some(number) = ground.take_space() else { break };
             ground.register(number, &Space::given(*pid))?;
         }
+        counting.begin()?;
         Ok(Moment { counting, _ground: (ground, links) })
     }
 }
@@ -165,7 +169,7 @@ pub(crate) fn find_out(pids: &[u32], pricing: &Pricing<'_>) -> Result<Found> {
     drop(moment);
     let after = shortest(MEASURING, &mut series)?;
     let price = std::array::from_fn(|kind| observed[kind] - before[kind].min(after[kind]));
-    let is_seen = calls_after.get(&own_tid).is_some_and(|calls| calls[0] + calls[1] >= MESSAGES.into());
+    let is_seen = calls_after.get(&own_tid).is_some_and(|calls| calls[0] + calls[1] >= loops::LEAST_CALLS);
     let is_sound = price[0] > 0.0 && (pricing.dearer == Dearer::Nothing || price[1] > 0.0);
     let per_call = match is_seen && is_sound {
         true => PerCall { counted_ns: price, measured: true },
@@ -227,41 +231,6 @@ fn shortest(during: Duration, series: &mut impl FnMut() -> Result<[f64; KINDS]>)
         least = std::array::from_fn(|kind| least[kind].min(next[kind]));
     }
     Ok(least)
-}
-
-/// Calls to measure: messages to ourselves, and reads of our own program.
-struct Loops {
-    ends: (UnixStream, UnixStream),
-    file: Option<File>,
-    dearer: Dearer,
-}
-
-impl Loops {
-    fn new(dearer: Dearer) -> io::Result<Loops> {
-        let file = if dearer == Dearer::Nothing { None } else { Some(File::open("/proc/self/exe")?) };
-        Ok(Loops { ends: UnixStream::pair()?, file, dearer })
-    }
-
-    /// Mean time of one call, by kind.
-    fn per_call_ns(&mut self) -> io::Result<[f64; KINDS]> {
-        let (to, from) = &mut self.ends;
-        let mut buffer = MESSAGE;
-        let begun = Instant::now();
-        for _ in 0..MESSAGES {
-            to.write_all(&MESSAGE)?;
-            from.read_exact(&mut buffer)?;
-        }
-        let message = begun.elapsed();
-        let begun = Instant::now();
-        if let Some(file) = &self.file {
-            for _ in 0..2 * MESSAGES {
-                file.read_exact_at(&mut buffer, 0)?;
-            }
-        }
-        let [message, file] =
-            [message, begun.elapsed()].map(|took| took.as_nanos() as f64 / f64::from(2 * MESSAGES));
-        Ok(if self.dearer == Dearer::OnSockets { [file, message] } else { [message, file] })
-    }
 }
 
 impl Found {

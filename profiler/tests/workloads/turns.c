@@ -1,18 +1,21 @@
 /* A thread that sends itself messages, and says what a turn costs it.
  *
- *     turns SPINS
+ *     turns SPINS [tcp]
  *
- * For each "go" it works for 500 ms of its own processor time: a message is written and read again, followed by SPINS steps of other
+ * They go through a pipe, or through TCP, with an answer to each. For each "go" it works for 500 ms of its own processor time: a message is written and read again, followed by SPINS steps of other
  * work. Then it writes {"ns_per_turn": N}. "quit" ends it. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { MESSAGE = 128, TURNS = 10000 };
 
 static const double WORK_NS = 500e6;
+static int has_answers;
 
 static double used_ns(void)
 {
@@ -21,11 +24,34 @@ static double used_ns(void)
     return time.tv_sec * 1e9 + time.tv_nsec;
 }
 
-static void turn(const int *ends, long spins)
+static void pass(int to, int from)
 {
     char message[MESSAGE] = {7};
-    if (write(ends[1], message, MESSAGE) != MESSAGE || read(ends[0], message, MESSAGE) != MESSAGE)
+    if (write(to, message, MESSAGE) != MESSAGE || read(from, message, MESSAGE) != MESSAGE)
         exit(1);
+}
+
+/* Both ends of a connection over loopback. */
+static int connect_ends(int *ends)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (struct sockaddr *)&at, bytes) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&at, &bytes) != 0)
+        return 0;
+    ends[1] = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(ends[1], (struct sockaddr *)&at, bytes) != 0)
+        return 0;
+    ends[0] = accept(listener, NULL, NULL);
+    return ends[0] >= 0;
+}
+
+static void turn(const int *ends, long spins)
+{
+    pass(ends[1], ends[0]);
+    if (has_answers)
+        pass(ends[0], ends[1]);
     for (volatile long step = 0; step < spins; step++)
         ;
 }
@@ -34,7 +60,8 @@ int main(int count, char **arguments)
 {
     char line[16];
     int ends[2];
-    if (count != 2 || pipe(ends) != 0)
+    has_answers = count == 3 && strcmp(arguments[2], "tcp") == 0;
+    if (count != 2 + has_answers || (has_answers ? !connect_ends(ends) : pipe(ends) != 0))
         return 2;
     long spins = atol(arguments[1]);
     setvbuf(stdout, NULL, _IOLBF, 0);

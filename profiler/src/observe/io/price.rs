@@ -14,19 +14,46 @@ use crate::{
         object::Maps,
     },
     error::{Error, Result},
-    observe::call_price::{ByKind, Counting, LESS_BUSY, PerCall, Pricing, find_out, later, refused, unasked},
+    observe::{
+        call_price::{
+            ByKind, Counting, Dearer, LESS_BUSY, PerCall, Pricing, find_out, later, refused, unasked,
+        },
+        socket_state::{self, Sockets},
+    },
     tool::foresight::Forecast,
 };
 
 /// Room for threads and files while the price is measured.
 const ROOM: u32 = 2_048;
 
-impl Counting for Probes {
+/// The programs at the calls, and those that follow sockets in the kernel.
+struct Programs {
+    calls: Probes,
+    sockets: Option<Sockets>,
+}
+
+impl Counting for Programs {
     fn calls(&self) -> Result<HashMap<u32, ByKind>> {
         let of = |calls: u64, operations: u64| [calls.saturating_sub(operations), operations];
-        let threads = counted::threads(self)?.into_iter();
+        let threads = counted::threads(&self.calls)?.into_iter();
         Ok(threads.map(|thread| (thread.tid, of(thread.calls, thread.operations))).collect())
     }
+
+    fn begin(&mut self) -> Result<()> {
+        // Those of the processes that are to be observed are none of its business.
+        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look([std::process::id()]))
+    }
+}
+
+/// The programs that follow sockets, of a tool that has them. It can do without.
+fn of_sockets(shape: &Shape, shared: Maps) -> Option<Sockets> {
+    let limits = socket_state::Limits { sockets: ROOM, ..socket_state::Limits::default() };
+    let load = || -> Result<Sockets> {
+        let mut sockets = Sockets::load(limits, shared)?;
+        sockets.attach()?;
+        Ok(sockets)
+    };
+    if shape.dearer == Dearer::OnSockets { load().ok() } else { None }
 }
 
 fn with_pricing<T>(shape: &'static Shape, then: impl FnOnce(&Pricing<'_>) -> T) -> T {
@@ -42,10 +69,10 @@ fn with_pricing<T>(shape: &'static Shape, then: impl FnOnce(&Pricing<'_>) -> T) 
             max_stacks: 16,
             sockets: ROOM,
         };
-        let object = Probes::load(shape, limits, RECORD_OF_TOOL, shared)?;
-        let mut probes = Probes::over(object, shape, limits)?;
-        probes.attach_once()?;
-        Ok(Box::new(probes))
+        let object = Probes::load(shape, limits, RECORD_OF_TOOL, shared.clone())?;
+        let mut calls = Probes::over(object, shape, limits)?;
+        calls.attach_once()?;
+        Ok(Box::new(Programs { calls, sockets: of_sockets(shape, shared) }))
     };
     then(&Pricing { attach: &attach, dearer: shape.dearer, more_ns: 0.0 })
 }
