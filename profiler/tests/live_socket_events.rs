@@ -6,6 +6,7 @@ mod support;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -199,6 +200,34 @@ fn ages_are_those_that_the_process_measures() {
         assert_ages(live(&report, &reader), TIMES, datagrams);
         assert_eq!(number(&live(&report, &reader)["events"], "reads"), 3 * u64::from(TIMES));
     });
+}
+
+/// The same of Unix sockets: from the send to the read.
+#[test]
+fn ages_of_unix_sockets_are_those_that_the_process_measures() {
+    const TIMES: u32 = 31;
+    let Some(_live) = support::live() else { return };
+    let (mut reader, writer) = UnixStream::pair().unwrap();
+    let (taker, giver) = UnixDatagram::pair().unwrap();
+    let observer = observe(&[]);
+    let bytes = ages(
+        TIMES,
+        || (0..3).for_each(|_| (&writer).write_all(&[0; 40]).unwrap()),
+        || reader.read_exact(&mut [0; 120]).unwrap(),
+    );
+    let messages = ages(
+        TIMES,
+        || assert_eq!(giver.send(b"a command").unwrap(), 9),
+        || assert_eq!(taker.recv(&mut [0; 32]).unwrap(), 9),
+    );
+    let report = seen(observer);
+    nothing_lost(&report);
+    if !knows(&report, "what Unix sockets receive", Feature::ReadsOfSockets) {
+        assert_eq!(live(&report, &taker)["ages"], Value::Null);
+        return;
+    }
+    assert_ages(live(&report, &reader), TIMES, bytes);
+    assert_ages(live(&report, &taker), TIMES, messages);
 }
 
 /// Begins to connect without waiting for the end of it.

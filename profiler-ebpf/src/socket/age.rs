@@ -5,6 +5,7 @@
 //! - UDP: a datagram that is alone in the queue that the kernel fills: the oldest of those that the process has not begun to take yet. The
 //!   reader takes over the whole queue at once into one of its own, so the marked datagram is first in one of the two, or it was read. No
 //!   number of reads is relied on: a read that is under way on another CPU does not count for a datagram that it did not take.
+//! - Unix: a piece that is alone in the queue, as of UDP; there is one queue only.
 //! - TCP: the last byte that was there at the announcement. What arrives while a call works on the socket is announced when that call ends.
 //!   Kernels without announcements (before Linux 6.3) say when a segment arrives: then it is its last byte.
 
@@ -12,7 +13,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::Array};
 use profiler_common::{
-    file::SOCK_STREAM,
+    file::{AF_UNIX, SOCK_STREAM},
     histogram::bucket,
     socket::{BY_PORT, Counter, SocketAges, SocketRecord, TCP, UDP, UNKNOWN, has_peer_ended},
 };
@@ -56,15 +57,25 @@ pub unsafe fn ready(ctx: *mut c_void) {
             UDP => {
                 let memory: u32 = member(sock, of::OF_RECEIVE_MEMORY.load());
                 keep_queue(record, memory.into(), now);
-                let first: u64 = member(sock, of::OF_QUEUE_FIRST.load());
-                let last: u64 = member(sock, of::OF_QUEUE_LAST.load());
-                // An empty queue points to itself.
-                let queue = sock as u64 + of::OF_QUEUE_FIRST.load();
-                if first == last && first != queue {
-                    mark(record, first, now);
-                }
+                mark_only(record, sock, now);
             }
+            _ if (*record).addresses.family == AF_UNIX => mark_only(record, sock, now),
             _ => {}
+        }
+    }
+}
+
+/// Marks a piece of data that is alone in the queue.
+#[inline(always)]
+unsafe fn mark_only(record: *mut SocketRecord, sock: *const u8, now: u64) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let first: u64 = member(sock, of::OF_QUEUE_FIRST.load());
+        let last: u64 = member(sock, of::OF_QUEUE_LAST.load());
+        // An empty queue points to itself.
+        let queue = sock as u64 + of::OF_QUEUE_FIRST.load();
+        if first == last && first != queue {
+            mark(record, first, now);
         }
     }
 }
@@ -145,13 +156,17 @@ pub unsafe fn received(ctx: *mut c_void) {
         }
         found.ledger.count(Counter::ReceivedRecorded);
         let now = note_read(found.record);
-        if (*found.record).protocol != UDP {
+        let is_udp = (*found.record).protocol == UDP;
+        if !is_udp && (*found.record).addresses.family != AF_UNIX {
             return;
         }
         let marked = (&raw const (*found.record).events.marked_ns).read_volatile();
         let mark = (*found.record).events.mark;
         let first: u64 = member(sock, of::OF_QUEUE_FIRST.load());
-        if marked != 0 && first != mark && of::of_udp::<u64>(sock, of::OF_READER_FIRST.load()) != mark {
+        if marked == 0 || first == mark {
+            return;
+        }
+        if !is_udp || of::of_udp::<u64>(sock, of::OF_READER_FIRST.load()) != mark {
             take_age(found, marked, now);
         }
     }

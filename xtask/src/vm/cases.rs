@@ -44,6 +44,7 @@ const CASES: &[Of] = &[
         few: &["overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them"],
         more: &[
             "ages_are_those_that_the_process_measures",
+            "ages_of_unix_sockets_are_those_that_the_process_measures",
             "connects_are_timed_and_refusals_told",
             "a_full_queue_of_connections_drops_more",
             "a_peer_that_stops_reading_is_seen",

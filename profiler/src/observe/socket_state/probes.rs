@@ -42,7 +42,11 @@ const STATES: (&str, &str) = ("sockets_state", "inet_sock_set_state");
 /// Programs that can be done without: their tracepoints, and what is not known without them. What ends a measurement comes before what
 /// begins it.
 const OPTIONAL: [(&str, &str, &str); 7] = [
-    ("sockets_received", "sock_recv_length", "age of datagrams; reads of datagrams"),
+    (
+        "sockets_received",
+        "sock_recv_length",
+        "age of datagrams and of what Unix sockets receive; reads of datagrams",
+    ),
     ("sockets_read", "tcp_rcv_space_adjust", "age of TCP data"),
     ("sockets_overrun", "udp_fail_queue_rcv_skb", "when datagrams were dropped"),
     ("sockets_dropped", "kfree_skb", "why packets were dropped"),
@@ -53,7 +57,8 @@ const OPTIONAL: [(&str, &str, &str); 7] = [
 /// The program that is told of data, and what stands in for it where the kernel has no tracepoint for that (before Linux 6.3).
 const ARRIVALS: (&str, &str) = ("sockets_ready", "sk_data_ready");
 const TCP_ARRIVALS: (&str, &str) = ("sockets_arrived", "tcp_probe");
-const WITHOUT_ARRIVALS: &str = "age of datagrams; receive queue of UDP between looks";
+const WITHOUT_ARRIVALS: &str =
+    "age of datagrams and of what Unix sockets receive; receive queue of UDP between looks";
 const WITHOUT_TCP_ARRIVALS: &str = "age of TCP data; receive queue of TCP between looks";
 /// The tracepoint that says the socket of a packet only in newer kernels (Linux 6.11), and the name of that argument.
 const DROPS: (&str, &str) = ("kfree_skb", "rx_sk");
