@@ -248,6 +248,20 @@ fn new_histogram() -> u64 {
     }
 }
 
+/// The file and the operation that stand for a call with two of them: the first that is of the kind that the tool counts.
+///
+/// # Safety
+/// `thread` is a record that nobody else writes meanwhile.
+#[inline(always)]
+pub(super) unsafe fn first_of_kind(thread: *const IoThread) -> (u32, u32) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
+        let [first, second] = (&raw const (*thread).files).read_volatile();
+        let used = CallUse::of_bits((*thread).ended_as);
+        if first == OF_OTHER_KIND { (second, used.second()) } else { (first, used.operation()) }
+    }
+}
+
 /// Adds an operation that has ended to the sums of its second.
 ///
 /// # Safety
@@ -256,10 +270,10 @@ fn new_histogram() -> u64 {
 pub unsafe fn add_to_second(thread: *mut IoThread) {
     // SAFETY: the caller vouches for the record; the rest is a map value of this CPU, which no other program uses before this one ends.
     unsafe {
-        let used = CallUse::of_bits((*thread).ended_as);
         let second = (*thread).end_ns / NS_PER_S;
+        let (_, operation) = first_of_kind(thread);
         let place = (second as usize & (SECONDS - 1)) * SECOND_OPERATIONS
-            + (used.operation() as usize & (SECOND_OPERATIONS - 1));
+            + (operation as usize & (SECOND_OPERATIONS - 1));
         let Some(sums) = IO_SECONDS.get_ptr_mut(place as u32) else { return };
         if (*sums).second != second {
             (*sums).second = second;

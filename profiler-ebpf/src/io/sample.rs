@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::PerCpuArray};
 use profiler_common::{
-    io::{CallUse, IoCounter, IoSample, IoThread, OF_OTHER_KIND},
+    io::{CallUse, IoCounter, IoSample, IoThread},
     record::{NO_STACK, RecordHead},
 };
 
@@ -68,14 +68,13 @@ pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32) {
     unsafe {
         let head =
             RecordHead { kind: RECORD_KIND.load() as u8, depth: 0, space: (*thread).space as u16, stack };
-        let [first, second] = (&raw const (*thread).files).read_volatile();
         let used = CallUse::of_bits((*thread).ended_as);
-        let (mut file, mut operation) =
-            if first == OF_OTHER_KIND { (second, used.second()) } else { (first, used.operation()) };
+        let (mut file, mut operation) = super::cells::first_of_kind(thread);
         let mut start_ns = (*thread).start_ns;
         let also = (*thread).also as u32;
         if also != 0 && used.is_patient() {
-            (file, operation) = (first, also);
+            file = (&raw const (*thread).files).cast::<u32>().read_volatile();
+            operation = also;
             start_ns = (*thread).end_ns.wrapping_sub((*thread).also_ns);
         }
         let sample = IoSample {

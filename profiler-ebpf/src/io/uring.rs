@@ -72,6 +72,8 @@ fn note<T: IoTool>(task: Task, request: u64, operation: u32, space: u32) {
     // SAFETY: a word of a map; a helper without arguments.
     let (used, start_ns) = unsafe { (used.map_or(0, |used| used.read_volatile()), bpf_ktime_get_ns()) };
     if used == 0 {
+        // The kernel uses the memory of requests again: one whose completion it did not show may have had this address.
+        let _ = IO_URING_REQUESTS.remove(request);
         return;
     }
     count(T::Counter::RING_SUBMITTED);
@@ -151,8 +153,12 @@ fn finish<T: IoTool>() {
         let added = (&raw const (*record).added).read_volatile();
         count(if added & LOST == 0 { T::Counter::RING_COUNTED } else { T::Counter::RING_LOST });
         let took_ns = (*record).end_ns.wrapping_sub((*record).start_ns);
-        if (added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns()) && sample::may_send() {
-            sample::send_record::<T>(record, NO_STACK);
+        if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
+            if sample::may_send() {
+                sample::send_record::<T>(record, NO_STACK);
+            } else {
+                count(T::Counter::SPARED);
+            }
         }
     }
 }

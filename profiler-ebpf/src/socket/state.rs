@@ -105,7 +105,9 @@ pub(super) fn read_state(sock: u64, record: *mut SocketRecord) {
     // SAFETY: a map value.
     unsafe {
         let protocol = (*record).protocol;
-        let listens = (*record).addresses.state == TCP_LISTEN;
+        let events = &raw const (*record).events;
+        let listened = (*events).closed_ns != 0 && (*events).closed_from == TCP_LISTEN;
+        let listens = listened || (*record).addresses.state == TCP_LISTEN;
         let is_tcp = protocol == TCP;
         let is_unix = (*record).addresses.family == AF_UNIX;
         let state = &raw mut (*record).state;

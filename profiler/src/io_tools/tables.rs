@@ -118,6 +118,12 @@ impl<'a> Tabled<'a> {
             let slow = units::exact_duration(slow);
             section.notes.push(format!("{more} took at least {slow} (--slow): only the longest are listed"));
         }
+        if samples.without_moment > 0 {
+            let some = units::plural(samples.without_moment as usize, "slow operation", "slow operations");
+            section.notes.push(format!(
+                "whether {some} came on a period was not looked at: they were on too many files"
+            ));
+        }
         section
     }
 }

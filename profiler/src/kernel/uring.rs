@@ -1,7 +1,7 @@
 //! Names of operations of io_uring.
 
 /// Names of operations, by number (`enum io_uring_op`, include/uapi/linux/io_uring.h).
-const NAMES: [&str; 58] = [
+const NAMES: [&str; 63] = [
     "NOP",
     "READV",
     "WRITEV",
@@ -60,6 +60,11 @@ const NAMES: [&str; 58] = [
     "FTRUNCATE",
     "BIND",
     "LISTEN",
+    "RECV_ZC",
+    "EPOLL_WAIT",
+    "READV_FIXED",
+    "WRITEV_FIXED",
+    "PIPE",
 ];
 
 /// The name of an operation; the number if it has no name.
@@ -74,8 +79,8 @@ mod tests {
     #[test]
     fn operations_have_names_or_numbers() {
         assert_eq!(
-            [operation(0), operation(22), operation(57), operation(900)],
-            ["NOP", "READ", "LISTEN", "operation 900"]
+            [operation(0), operation(22), operation(57), operation(61), operation(900)],
+            ["NOP", "READ", "LISTEN", "WRITEV_FIXED", "operation 900"]
         );
     }
 }

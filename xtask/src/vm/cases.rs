@@ -40,11 +40,17 @@ const CASES: &[Of] = &[
     },
     Of { program: "live_socket_state", few: &["the_state_is_that_of_socket_options"], more: &[] },
     Of {
-        program: "live_socket_events",
-        few: &["overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them"],
+        program: "live_socket_ages",
+        few: &[],
         more: &[
             "ages_are_those_that_the_process_measures",
             "ages_of_unix_sockets_are_those_that_the_process_measures",
+        ],
+    },
+    Of {
+        program: "live_socket_events",
+        few: &["overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them"],
+        more: &[
             "connects_are_timed_and_refusals_told",
             "a_full_queue_of_connections_drops_more",
             "a_peer_that_stops_reading_is_seen",

@@ -97,11 +97,14 @@ pub(crate) fn disk_submitted(ctx: *mut c_void) -> i32 {
                 count(Counter::RequestLost);
             }
         }
-        None if are_neighbours_wanted() => {
-            // SAFETY: the verifier knows the type of the part.
-            unsafe { add_neighbour(part, tgid) };
+        None => {
+            // A part of a target that was merged into another one is still there, if the kernel has given its address to this one.
+            let _ = SUBMITTED.remove(part as u64);
+            if are_neighbours_wanted() {
+                // SAFETY: the verifier knows the type of the part.
+                unsafe { add_neighbour(part, tgid) };
+            }
         }
-        None => {}
     }
     0
 }

@@ -180,16 +180,18 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Makes room in the kernel's table if much of it is used.
+    /// Makes room in the kernel's table if much of it is used. `living`: the processes that are observed.
     ///
     /// # Errors
     /// If a map cannot be read.
-    pub(crate) fn look(&mut self, probes: &Probes) -> Result<()> {
+    pub(crate) fn look(&mut self, probes: &Probes, living: impl Iterator<Item = u32>) -> Result<()> {
         let used = probes.given_out("SOCKETS_SEEN")?.saturating_sub(self.taken);
         if used * FULL_SHARE < u64::from(probes.most_sockets()) {
             return Ok(());
         }
         self.read(probes)?;
+        // Not every end of a socket is a call of close: a process exits, or a ring closes it.
+        self.compare(living);
         let gone: Vec<u64> =
             self.open.iter().filter(|(_, of)| of.closed_ns != 0).map(|(inode, _)| *inode).collect();
         for inode in gone {

@@ -33,6 +33,8 @@ pub(crate) struct Samples {
     pub(crate) longest: Vec<IoSample>,
     /// How many are left out because others are longer.
     pub(crate) left_out: u64,
+    /// Slow operations whose moment is not kept, because there are too many files.
+    pub(crate) without_moment: u64,
     /// Slow operations, in the order in which they ended.
     pub(crate) moments: HashMap<Of, Vec<Moment>>,
     /// How often each stack was seen, and the time in operations then.
@@ -63,6 +65,8 @@ impl Samples {
                 duration_ns: sample.duration_ns,
                 tid: sample.tid,
             });
+        } else {
+            self.without_moment += 1;
         }
         self.longest.push(*sample);
         // Not at each sample: that would sort the list each time.

@@ -1,6 +1,6 @@
 //! What follows from what was seen of a socket, in numbers. Pure: nothing here asks the kernel, or words a finding.
 
-use profiler_common::{file::TCP_LISTEN, socket::UDP};
+use profiler_common::socket::UDP;
 
 use super::{
     socket::{Events, State},
@@ -241,10 +241,13 @@ impl Tracked {
         u64::from(self.socket.protocol) == UDP
     }
 
-    /// Its refusals, if it listens.
+    /// Its refusals, if it listens, or did.
     pub(crate) fn refusals(&self) -> Option<Refusals> {
-        let listens = self.socket.addresses.state == TCP_LISTEN;
-        if listens { refusals(&self.first, &self.socket.state, &self.socket.events) } else { None }
+        if self.socket.is_listener() {
+            refusals(&self.first, &self.socket.state, &self.socket.events)
+        } else {
+            None
+        }
     }
 
     /// Its retransmits since it is observed.

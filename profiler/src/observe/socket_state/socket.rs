@@ -1,7 +1,7 @@
 //! What is known of a socket. Wire types end here, except for addresses.
 
 use profiler_common::{
-    file::Addresses,
+    file::{Addresses, TCP_LISTEN},
     socket::{
         BY_PORT, CLOSED, FROM_START, GAP_BUCKETS, SHARED, SocketEvents, SocketRecord, SocketState, UNKNOWN,
     },
@@ -171,6 +171,11 @@ impl Events {
 }
 
 impl Socket {
+    /// Whether it listens, or did so until it was closed.
+    pub(crate) fn is_listener(&self) -> bool {
+        self.addresses.state == TCP_LISTEN || self.is_closed && self.events.closed_from == Some(TCP_LISTEN)
+    }
+
     /// From what the kernel side has.
     pub(crate) fn of(cookie: u64, record: &SocketRecord) -> Socket {
         Socket {

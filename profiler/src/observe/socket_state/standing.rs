@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use profiler_common::{file::TCP_LISTEN, socket::TCP};
+use profiler_common::socket::TCP;
 
 use super::{Tracked, facts::Retransmits};
 use crate::stats::Histogram;
@@ -106,7 +106,7 @@ impl Standing {
 
     /// Adds a socket.
     pub(crate) fn add(&mut self, tracked: &Tracked) {
-        if tracked.socket.addresses.state == TCP_LISTEN {
+        if tracked.socket.is_listener() {
             self.add_listener(tracked);
         } else {
             self.add_other(tracked);
@@ -140,13 +140,20 @@ impl Standing {
 
     fn add_listener(&mut self, tracked: &Tracked) {
         self.sockets += 1;
+        self.add_reasons(tracked);
         let state = &tracked.socket.state;
         let backlog = self.backlog.get_or_insert_default();
-        let now = state.receive_queue.unwrap_or_default();
+        let now = if tracked.socket.is_closed { 0 } else { state.receive_queue.unwrap_or_default() };
         backlog.now += now;
         backlog.most = backlog.most.max(now).max(tracked.socket.events.queue_max);
         backlog.limit = backlog.limit.max(state.send_queue.unwrap_or_default());
         backlog.dropped += tracked.refusals().map_or(0, |refusals| refusals.dropped);
+    }
+
+    fn add_reasons(&mut self, tracked: &Tracked) {
+        for (reason, count) in &tracked.drops {
+            *self.reasons.entry(*reason).or_default() += count;
+        }
     }
 
     fn add_other(&mut self, tracked: &Tracked) {
@@ -158,9 +165,7 @@ impl Standing {
         let now = |queue: Option<u64>| if has_queues { queue } else { Some(0) };
         self.receive.add(now(socket.state.receive_queue), socket.events.queue_max);
         self.send.add(now(socket.state.send_queue), tracked.send_most);
-        for (reason, count) in &tracked.drops {
-            *self.reasons.entry(*reason).or_default() += count;
-        }
+        self.add_reasons(tracked);
         match tracked.overruns() {
             Some(overruns) => self.dropped.count += overruns.dropped,
             None => self.dropped.unknown += u64::from(tracked.has_datagrams()),

@@ -96,6 +96,8 @@ pub(crate) struct Sockets {
     histories: usize,
     /// Sockets that had a queue and have no history.
     without_history: u64,
+    /// Closed sockets that no process was seen to use, except for those that are kept one by one.
+    by_port: u64,
 }
 
 impl Sockets {
@@ -113,6 +115,7 @@ impl Sockets {
             served: BTreeSet::new(),
             histories: 0,
             without_history: 0,
+            by_port: 0,
         })
     }
 
@@ -206,6 +209,10 @@ impl Sockets {
         while self.ended.len() > MOST_ENDED {
             let Some(first) = self.ended.pop_front() else { break };
             self.histories -= usize::from(first.history.is_some());
+            if first.socket.is_by_port {
+                self.by_port += 1;
+                continue;
+            }
             self.without_history += u64::from(first.history.is_some());
             let group = Group::of(&first.socket, &self.served);
             let has_room = self.left_out.len() < MOST_GROUPS || self.left_out.contains_key(&group);
@@ -241,6 +248,12 @@ impl Sockets {
     /// The last closed ones, in the order in which that was seen.
     pub(crate) fn ended(&self) -> impl Iterator<Item = &Tracked> {
         self.ended.iter()
+    }
+
+    /// Sockets that a target may have accepted, as their port says, but that no process was seen to use.
+    pub(crate) fn by_port(&self) -> u64 {
+        let kept = self.live.values().chain(&self.ended).filter(|of| of.socket.is_by_port);
+        self.by_port + kept.count() as u64
     }
 
     /// Sockets that had something in a queue and have no history, because there are too many.

@@ -201,8 +201,9 @@ fn manner(period: &Period) -> String {
 /// A disk that is full, and errors of devices.
 fn failures(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |rule: &'static str, words: &str, count: fn(&Line) -> u64| {
-        let (what, line) =
-            facts.lines.iter().filter(|(_, line)| count(line) > 0).max_by_key(|(_, line)| count(line))?;
+        // Files of the kernel have errors of their own, and no device.
+        let failed = facts.lines.iter().filter(|(what, line)| count(line) > 0 && !is_live(&what.file));
+        let (what, line) = failed.max_by_key(|(_, line)| count(line))?;
         let failed = units::plural(count(line) as usize, "time", "times");
         let sentence = vec![
             Phrase::Plain(format!("{words}: {} of ", what.operation.name())),
@@ -214,7 +215,8 @@ fn failures(facts: &Facts<'_>) -> Vec<Finding> {
         Some(finding.because("failed", Unit::Count, Value::Exact(all)))
     };
     let errors = of(rules::ERROR, "A device reported errors (EIO)", |line| line.sum.io_errors);
-    let full = of(rules::FULL, "No space is left (ENOSPC)", |line| line.sum.without_space);
+    let full =
+        of(rules::FULL, "No space is left (ENOSPC), or in a quota (EDQUOT)", |line| line.sum.without_space);
     errors.into_iter().chain(full).collect()
 }
 
@@ -268,7 +270,7 @@ fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
             )),
             named(&what.file),
             Phrase::Plain(format!(
-                ", and {} syncs, which took {}: a device writes 4 KiB or more each time.",
+                ", and {} syncs, which took {}: on a device, each writes 4 KiB or more.",
                 units::count(syncs as f64),
                 units::nanos(sync_ns as f64)
             )),
@@ -286,24 +288,30 @@ fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
     facts.lines.iter().filter_map(of).collect()
 }
 
-/// A file that is opened and read again and again, and never written. A thread that works in turns does so for nothing: the file is the
+/// Whether it is a file of the kernel, which changes by itself.
+fn is_live(file: &Label) -> bool {
+    let starts = |name: &Text| {
+        ["/proc/", "/sys/", "/dev/"].iter().any(|start| name.raw().starts_with(start.as_bytes()))
+    };
+    matches!(file, Label::Known(name) if starts(name))
+}
+
+/// A file that is opened and read again and again, and not written by the targets. A thread that works in turns does so for nothing: the file is the
 /// same in each turn. Another one may be asked for it each time, as a web server is.
 fn reread(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |(what, line): (&What, &Line)| {
-        let Label::Known(name) = &what.file else { return None };
-        // Files of the kernel change by themselves.
-        let is_live =
-            ["/proc/", "/sys/", "/dev/"].iter().any(|start| name.raw().starts_with(start.as_bytes()));
         let opens = line.sum.count - line.sum.errors;
         if what.operation != Operation::Open
-            || is_live
+            || is_live(&what.file)
             || opens < LEAST_OPENS
             || facts.rate(opens) < OPENS_PER_S
         {
             return None;
         }
         let (reads, _) = beside(facts, what, |operation| operation == Operation::Read)?;
-        if reads < opens || beside(facts, what, |operation| operation == Operation::Write).is_some() {
+        // Another target may write it.
+        let written = |of: &What| of.file == what.file && of.operation == Operation::Write;
+        if reads < opens || facts.lines.keys().any(written) {
             return None;
         }
         let in_turns = line.thread().is_some_and(|name| {
@@ -315,7 +323,7 @@ fn reread(facts: &Facts<'_>) -> Vec<Finding> {
         sentence.extend([
             named(&what.file),
             Phrase::Plain(format!(
-                " is opened and read {} times a second, and never written",
+                " is opened and read {} times a second, and not written by the targets",
                 units::count(facts.rate(opens))
             )),
         ]);

@@ -172,8 +172,8 @@ fn operation_of(call: Sysno) -> Option<Operation> {
 /// How an operation of io_uring is counted (`enum io_uring_op`, include/uapi/linux/io_uring.h).
 pub(super) fn ring_use_of(operation: u32) -> CallUse {
     let (of, has_path) = match operation {
-        1 | 4 | 22 | 49 | 58 => (Read, false),
-        2 | 5 | 23 | 59 => (Write, false),
+        1 | 4 | 22 | 49 | 60 => (Read, false),
+        2 | 5 | 23 | 61 => (Write, false),
         3 => (Fsync, false),
         8 => (SyncRange, false),
         17 => (Fallocate, false),

@@ -206,7 +206,7 @@ fn not_reused(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
         Phrase::plain("Connections are not reused: "),
         name(what),
         Phrase::Plain(format!(
-            " gets {} new ones per second, and answers {} times per connection.",
+            " gets {} new ones per second. Answers per connection: {}.",
             units::count(facts.per_s(begun)),
             units::plain(answers),
         )),

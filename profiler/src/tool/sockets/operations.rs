@@ -66,7 +66,7 @@ impl Operation {
 }
 
 /// Calls that wait for time to pass, or for something to do: between two of them, a thread works.
-const WAITS: [Sysno; 12] = [
+const WAITS: [Sysno; 11] = [
     Sysno::nanosleep,
     Sysno::clock_nanosleep,
     Sysno::epoll_wait,
@@ -76,7 +76,6 @@ const WAITS: [Sysno; 12] = [
     Sysno::ppoll,
     Sysno::select,
     Sysno::pselect6,
-    Sysno::futex,
     Sysno::rt_sigtimedwait,
     Sysno::pause,
 ];
@@ -88,6 +87,10 @@ pub(super) fn use_of(call: u64) -> CallUse {
     };
     if WAITS.contains(&native) {
         return CallUse::waiting();
+    }
+    if native == Sysno::futex {
+        // Most calls of it wake others, or wait for a lock: only one that times out has waited for time to pass.
+        return CallUse::waiting().timing_out();
     }
     let Some(operation) = operation_of(native) else { return CallUse::NONE };
     let mut files = files_of(call);
@@ -116,8 +119,8 @@ pub(super) fn use_of(call: u64) -> CallUse {
 /// the ring has at the end is its listener, or a socket without a peer.
 pub(super) fn ring_use_of(operation: u32) -> CallUse {
     let of = match operation {
-        1 | 4 | 10 | 22 | 27 | 49 => Receive,
-        2 | 5 | 9 | 23 | 26 | 47 | 48 => Send,
+        1 | 4 | 10 | 22 | 27 | 49 | 58 | 60 => Receive,
+        2 | 5 | 9 | 23 | 26 | 47 | 48 | 61 => Send,
         13 => Accept,
         16 => Connect,
         34 => Shutdown,
@@ -172,6 +175,9 @@ mod tests {
             ("WRITEV", Send),
             ("SENDMSG", Send),
             ("RECV", Receive),
+            ("RECV_ZC", Receive),
+            ("READV_FIXED", Receive),
+            ("WRITEV_FIXED", Send),
             ("ACCEPT", Accept),
             ("CONNECT", Connect),
             ("SHUTDOWN", Shutdown),

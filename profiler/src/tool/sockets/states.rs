@@ -179,6 +179,20 @@ impl States {
                 units::count(lost as f64)
             ));
         }
+        let by_port = sockets.by_port();
+        if by_port > 0 {
+            notes.push(format!(
+                "{} connections at ports of the targets are left out, because nobody was seen to use them: other processes may have accepted them",
+                units::count(by_port as f64)
+            ));
+        }
+        let reasons = self.count(Counter::DroppedLost);
+        if reasons > 0 {
+            notes.push(format!(
+                "{} drops have no reason here, because there are too many reasons",
+                units::count(reasons as f64)
+            ));
+        }
         let listeners = self.count(Counter::ListenerLost);
         if listeners > 0 {
             notes.push(format!(
@@ -218,7 +232,7 @@ impl States {
     /// The sockets, by the service that their calls count for; of those that no call has used, by their addresses.
     pub(super) fn by_service(&self, on: &Observation<'_>, connections: &Connections) -> ByService<'_> {
         let Some(sockets) = &self.sockets else { return ByService::new() };
-        let all = || sockets.live().chain(sockets.ended());
+        let all = || sockets.live().chain(sockets.ended()).filter(|of| !of.socket.is_by_port);
         let numbers: HashMap<u64, u32> = connections.all().map(|of| (of.inode, of.service)).collect();
         let number_of =
             |tracked: &Tracked| tracked.socket.inode.and_then(|inode| numbers.get(&inode)).copied();

@@ -130,7 +130,7 @@ impl Tool for Sockets {
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
         self.base.look(on)?;
         self.states.look(on.living())?;
-        self.connections.look(self.base.probes()?)
+        self.connections.look(self.base.probes()?, on.living())
     }
 
     fn take_record(&mut self, record: &[u8]) {

@@ -1,6 +1,6 @@
 use profiler_common::{
-    file::{AF_INET, Addresses},
-    socket::{SYN_SENT, UDP},
+    file::{AF_INET, Addresses, TCP_LISTEN},
+    socket::{CLOSE, SYN_SENT, UDP},
 };
 
 use super::*;
@@ -90,6 +90,12 @@ fn connections_that_wait_are_no_bytes() {
     let of = Standing::of([&listens]);
     assert_eq!(of.backlog, Some(Backlog { now: 3, most: 129, limit: 128, dropped: 7 }));
     assert_eq!((of.open, of.receive.now, of.tcp.connections), (0, 0, 0));
+    listens.socket.is_closed = true;
+    listens.socket.addresses.state = CLOSE;
+    listens.socket.events.closed_from = Some(TCP_LISTEN);
+    let of = Standing::of([&listens]);
+    assert_eq!(of.backlog, Some(Backlog { now: 0, most: 129, limit: 128, dropped: 7 }), "it is closed");
+    assert_eq!((of.receive.most, of.tcp.connections), (0, 0));
 }
 
 #[test]

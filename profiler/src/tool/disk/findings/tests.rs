@@ -142,7 +142,7 @@ fn errors_and_operations_without_an_end_are_said() {
         texts[..3],
         [
             "A device reported errors (EIO): write of /srv/world.db failed 1 time.",
-            "No space is left (ENOSPC): write of /srv/world.db failed 3 times.",
+            "No space is left (ENOSPC), or in a quota (EDQUOT): write of /srv/world.db failed 3 times.",
             "STUCK: thread tick has been in fsync of /srv/world.db for 11s.",
         ]
     );

@@ -16,8 +16,10 @@ use crate::{
 
 /// A thread polls if it does at least this many receives per second that find nothing,
 const EMPTY_PER_S: f64 = 1_000.0;
-/// which are at least this share of its receives.
+/// which are at least this share of its receives,
 const EMPTY_SHARE: f64 = 0.9;
+/// and a receive takes no longer than this on average, in nanoseconds: otherwise it waits until it times out.
+const EMPTY_NS: f64 = 100e3;
 /// A thread sends too small messages if there are at least this many in each of its turns,
 const SENDS_PER_TURN: f64 = 100.0;
 /// with no more than this many bytes on average,
@@ -52,7 +54,8 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 /// A thread asks a socket again and again whether there is something.
 fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Finding> {
     let share = sum.not_ready as f64 / sum.count.max(1) as f64;
-    if facts.per_s(sum.not_ready) < EMPTY_PER_S || share < EMPTY_SHARE {
+    let took_ns = sum.total_ns as f64 / sum.count.max(1) as f64;
+    if facts.per_s(sum.not_ready) < EMPTY_PER_S || share < EMPTY_SHARE || took_ns > EMPTY_NS {
         return None;
     }
     let mut sentence = vec![
@@ -77,10 +80,10 @@ fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Fin
 
 /// A thread sends many small messages in each of its turns.
 fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Finding> {
-    // The sums are over all threads of the name, so the turns are, too.
+    // The sums are over all threads of the name, so all of them must work in turns.
     let of = |of: &&Alive| of.space == what.space && of.name == *thread;
-    let turns = facts.alive.iter().filter(of).filter_map(|of| regular(&of.turns, facts.length));
-    let turns: u64 = turns.map(|turns| u64::from(turns.count)).sum();
+    let turns = facts.alive.iter().filter(of).map(|of| regular(&of.turns, facts.length));
+    let turns: u64 = turns.map(|turns| turns.map(|turns| u64::from(turns.count))).sum::<Option<u64>>()?;
     if turns == 0 {
         return None;
     }
@@ -129,7 +132,7 @@ fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> 
         Phrase::plain("Some answers of "),
         name(what),
         Phrase::Plain(format!(
-            " take far longer than others: {} of {} take {} or more, half of all at most {}",
+            " take far longer than others: {} of {} take {} or more, half of all at most about {}",
             units::count(late as f64),
             units::count(answers.count as f64),
             units::nanos(late_ns),

@@ -73,10 +73,11 @@ fn why(of: &Overruns, room: &str) -> String {
     }
 }
 
+/// How long the reader must have been away for that to be a stall, as [`STALL_BUCKET`](crate::observe::socket_state::facts::STALL_BUCKET) has it.
+const STALL: &str = "8.2 ms";
+
 fn age(of: &Overruns) -> String {
-    let words = |ns: u64| {
-        format!(", and the oldest datagram in it was {} old when it was read", units::nanos(ns as f64))
-    };
+    let words = |ns: u64| format!(", and one that was read had waited {} in it", units::nanos(ns as f64));
     of.age_max_ns.map_or_else(String::new, words)
 }
 
@@ -85,7 +86,10 @@ fn cause(of: &Overruns) -> String {
     let gap = of.longest_gap_us.map(|us| units::nanos(us as f64 * 1e3)).unwrap_or_default();
     match of.cause() {
         Some(Cause::Stall) => {
-            format!("A stall explains it: nothing was read for {gap} or longer before the drops.")
+            format!(
+                "A stall explains it: before {} of them nothing was read for {STALL} or longer, once for {gap} or longer.",
+                units::count(of.in_stalls as f64)
+            )
         }
         Some(Cause::Load) => {
             "No stall explains it: it was read all the time, so the buffer is too small for what arrives \
@@ -93,7 +97,8 @@ fn cause(of: &Overruns) -> String {
                 .to_owned()
         }
         Some(Cause::Both) => format!(
-            "A stall explains {} of them: nothing was read for up to {gap}. At the others it was being read.",
+            "A stall explains {} of them: before these nothing was read for {STALL} or longer, once for {gap} or longer. At the \
+             others it was being read.",
             units::count(of.in_stalls as f64)
         ),
         None => "It is not known when it was last read before them.".to_owned(),
@@ -112,9 +117,10 @@ fn slow_reader(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<F
         true => format!("grew from {} to {}", units::bytes(from_bytes as f64), units::bytes(to_bytes as f64)),
         false => format!("held {}", units::bytes(to_bytes as f64)),
     };
-    let why = match is_window_closed {
-        true => "its receive window is closed: its program does not read",
-        false => "its window is open: it cannot be reached, or the network loses what is sent",
+    let why = match tracked.socket.state.peer_window {
+        _ if is_window_closed => "its receive window is closed: its program does not read",
+        Some(_) => "its window is open: it cannot be reached, or the network loses what is sent",
+        None => "this kernel does not say whether its window is closed",
     };
     let others = match count {
         1 => String::new(),
@@ -144,7 +150,7 @@ fn not_taken(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<Fin
     let sentence = vec![
         name(what),
         Phrase::Plain(format!(
-            " did not take new connections {} times: {} waited to be accepted, and no more than {} may. Accept faster, or \
+            " did not take new connections {} times: {} waited to be accepted, more than its backlog of {}. Accept faster, or \
              listen with a higher backlog (and net.core.somaxconn).",
             units::count(dropped as f64),
             units::count(waiting_max.unwrap_or_default() as f64),

@@ -36,7 +36,10 @@ fn dropping(reads: u64, gaps: &[(usize, u32)]) -> Tracked {
 fn datagrams_without_room_are_found_with_the_cause() {
     let stalled = sentence(&dropping(100, &[(17, 90), (2, 10)]), rules::OVERRUNS);
     assert!(stalled.contains("208 KiB") && stalled.contains("50.0 % of what arrived"), "{stalled}");
-    assert!(stalled.contains("A stall explains it: nothing was read for 131 ms"), "{stalled}");
+    assert!(
+        stalled.contains("before 90 of them nothing was read for 8.2 ms or longer, once for 131 ms"),
+        "{stalled}"
+    );
     let loaded = sentence(&dropping(100, &[(2, 100)]), rules::OVERRUNS);
     assert!(loaded.contains("No stall explains it"), "{loaded}");
     assert!(of(&dropping(100, &[(17, 9)])).is_empty(), "few");
@@ -45,7 +48,7 @@ fn datagrams_without_room_are_found_with_the_cause() {
     old.socket.events.ages = 5;
     old.socket.events.age_max_ns = 250_000_000;
     let old = sentence(&old, rules::OVERRUNS);
-    assert!(old.contains("the oldest datagram in it was 250 ms old"), "{old}");
+    assert!(old.contains("one that was read had waited 250 ms in it"), "{old}");
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn listening(most: u64, dropped: u64) -> Tracked {
 #[test]
 fn connections_that_are_not_taken_are_found() {
     let full = sentence(&listening(129, 5), rules::NOT_TAKEN);
-    assert!(full.contains("5 times: 129 waited to be accepted, and no more than 128 may"), "{full}");
+    assert!(full.contains("5 times: 129 waited to be accepted, more than its backlog of 128"), "{full}");
     assert!(of(&listening(129, 0)).is_empty(), "all were taken");
     assert!(of(&listening(12, 5)).is_empty(), "for another reason");
 }
