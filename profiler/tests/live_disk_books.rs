@@ -122,6 +122,35 @@ fn requests_to_a_device_are_those_that_the_kernel_counts() {
     target.quit();
 }
 
+/// A read that the kernel splits for the device is counted with all its pieces.
+#[test]
+fn a_read_that_is_larger_than_a_request_counts_whole() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let program = Build::c("direct.c").build();
+    let mut target = Workload::spawn(&program, &[device.mount()]);
+    target.say("go");
+    target.expect_line("DONE", PATIENCE);
+    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
+    let before = device.stat();
+    target.say("large");
+    target.expect_line("DONE", PATIENCE);
+    let after = device.stat();
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let devices = rows(&report, "devices");
+    let reads = devices
+        .iter()
+        .find(|row| row["device"]["word"] == device.name() && row["request"]["word"] == "read")
+        .unwrap();
+    let [requests, bytes] = ["requests", "request_bytes"].map(|of| exact(reads, of));
+    assert!(requests > 1, "the kernel splits it");
+    assert_eq!([requests, bytes], [after[2] - before[2], 512 * (after[0] - before[0])]);
+    assert_eq!(bytes, 8 << 20);
+    target.say("quit");
+    target.quit();
+}
+
 /// Calls by name, as `strace -c` counts them for a process between "go" and "DONE".
 fn of_strace(pid: u32, meanwhile: impl FnOnce()) -> BTreeMap<String, u64> {
     let mut strace = Command::new("strace")

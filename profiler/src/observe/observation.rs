@@ -52,6 +52,12 @@ impl Observation<'_> {
         self.spaces.iter().filter(|space| space.ended.is_none()).map(|space| space.process.pid())
     }
 
+    /// The processes that have not ended, with the numbers of their address spaces.
+    pub(crate) fn living_spaces(&self) -> impl Iterator<Item = (u32, u16)> {
+        let living = self.spaces.iter().filter(|space| space.ended.is_none());
+        living.map(|space| (space.process.pid(), space.number))
+    }
+
     /// How long it has lasted.
     pub(crate) fn lasted(&self) -> Duration {
         self.length.unwrap_or_else(|| self.began.elapsed())

@@ -45,6 +45,8 @@ members! {
     BIO_FLAGS,
     /// `bio.bi_iter.bi_size`
     BIO_BYTES,
+    /// `bio.bi_private`
+    BIO_PRIVATE,
     /// `block_device.bd_dev`
     DEVICE_NUMBER,
     /// `request.bio`
@@ -103,6 +105,28 @@ pub(crate) fn disk_submitted(ctx: *mut c_void) -> i32 {
             if are_neighbours_wanted() {
                 // SAFETY: the verifier knows the type of the part.
                 unsafe { add_neighbour(part, tgid) };
+            }
+        }
+    }
+    0
+}
+
+/// A part is too large for its device: (piece, where the rest begins). The piece at its beginning is a new part, which refers to what is left.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/block_split")]
+pub(crate) fn disk_split(ctx: *mut c_void) -> i32 {
+    // SAFETY: an argument of which the verifier knows the type; the value is copied at once.
+    unsafe {
+        let piece = ctx.cast::<*const u8>().read_volatile();
+        let part: u64 = member(piece, BIO_PRIVATE.load());
+        match SUBMITTED.get(part).copied() {
+            Some(submitted) => {
+                if SUBMITTED.insert(piece as u64, submitted, BPF_ANY).is_err() {
+                    count(Counter::RequestLost);
+                }
+            }
+            None => {
+                let _ = SUBMITTED.remove(piece as u64);
             }
         }
     }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     disk::{Counter, WAIT_FRAMES, Wait, WaitKey},
-    io::{CallUse, IoThread},
+    io::{CallUse, IoThread, OF_OTHER_KIND},
 };
 use profiler_ebpf::{atomic, io::thread, ledger, task::Task, threads};
 
@@ -64,12 +64,15 @@ pub(crate) fn disk_switch(ctx: *mut c_void) -> i32 {
 unsafe fn key(thread: *const IoThread) -> WaitKey {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        WaitKey {
-            space: (*thread).space,
-            file: (&raw const (*thread).files).cast::<u32>().read_volatile(),
-            operation: CallUse::of_bits((*thread).used_as).operation().into(),
-            place: (*thread).wait,
-        }
+        let [first, second] = (&raw const (*thread).files).read_volatile();
+        let used = CallUse::of_bits((*thread).used_as);
+        // Of a call between a file and something else, such as sendfile, the file may be the second.
+        let (file, operation) = if first == OF_OTHER_KIND && used.second() != 0 {
+            (second, used.second())
+        } else {
+            (first, used.operation())
+        };
+        WaitKey { space: (*thread).space, file, operation: operation.into(), place: (*thread).wait }
     }
 }
 

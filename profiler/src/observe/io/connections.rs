@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     pub(crate) seen_ns: u64,
     /// When it was closed; 0: it is open, as far as was seen.
     pub(crate) closed_ns: u64,
+    /// It was closed at a moment that is not known, after it was last used: its process has ended, or handed it over.
+    pub(crate) closed_unseen: bool,
     /// When it was last used.
     pub(crate) used_ns: u64,
     pub(crate) received: u64,
@@ -89,6 +91,7 @@ impl Connection {
             was_connected: socket.flags & CONNECTED != 0,
             seen_ns: socket.seen_ns,
             closed_ns: socket.closed_ns,
+            closed_unseen: false,
             used_ns: socket.used_ns,
             received: socket.received,
             received_bytes: socket.received_bytes,
@@ -107,7 +110,7 @@ impl Connection {
 
     /// How long it was open, if its whole life was seen.
     pub(crate) fn life_ns(&self) -> Option<u64> {
-        let begun = self.was_accepted || self.was_connected;
+        let begun = (self.was_accepted || self.was_connected) && !self.closed_unseen;
         (begun && self.closed_ns != 0).then(|| self.closed_ns.saturating_sub(self.seen_ns))
     }
 }
@@ -228,12 +231,16 @@ impl Connections {
     }
 
     /// Marks those as closed that no descriptor of these processes refers to: a process may end without closing them, or hand them over.
+    /// When that was is not known.
     pub(crate) fn compare(&mut self, living: impl Iterator<Item = u32>) {
         let held: HashSet<u64> = living.flat_map(sockets_of).collect();
         for (inode, of) in &mut self.open {
             match held.contains(inode) {
                 true => of.closed_ns = 0,
-                false if of.closed_ns == 0 => of.closed_ns = of.used_ns.max(1),
+                false if of.closed_ns == 0 => {
+                    of.closed_ns = of.used_ns.max(1);
+                    of.closed_unseen = true;
+                }
                 false => {}
             }
         }

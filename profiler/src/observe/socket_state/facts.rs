@@ -150,7 +150,8 @@ pub(crate) fn overruns(first: &State, last: &State, events: &Events) -> Option<O
     let gaps = |from: usize| events.drop_gaps.iter().skip(from).map(|count| u64::from(*count)).sum();
     let longest = events.drop_gaps.iter().rposition(|count| *count > 0);
     Some(Overruns {
-        dropped: since(first.drops?, last.drops?),
+        // The last look may have been before the end; the programs count up to it.
+        dropped: since(first.drops?, last.drops?).max(events.overruns + events.no_memory),
         full: events.overruns,
         reads: events.reads,
         timed: gaps(0),

@@ -159,9 +159,10 @@ impl Standing {
     fn add_other(&mut self, tracked: &Tracked) {
         let socket = &tracked.socket;
         self.sockets += 1;
-        self.open += u64::from(!socket.is_closed);
+        self.open += u64::from(!tracked.is_over());
         // Nothing waits in a socket that is closed, and of one that connects only its request to connect is not acknowledged.
-        let has_queues = tracked.has_queues();
+        // One that began after the last look has not been read yet.
+        let has_queues = tracked.has_queues() && socket.state.at_ns != 0;
         let now = |queue: Option<u64>| if has_queues { queue } else { Some(0) };
         self.receive.add(now(socket.state.receive_queue), socket.events.queue_max);
         self.send.add(now(socket.state.send_queue), tracked.send_most);

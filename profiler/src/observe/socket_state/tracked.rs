@@ -45,6 +45,8 @@ pub(crate) struct Tracked {
     pub(crate) history: Option<History>,
     /// Too many have one.
     is_without_history: bool,
+    /// No target has it any more.
+    has_ended: bool,
     /// The most bytes in its send queue at any look.
     pub(crate) send_most: u64,
     /// Looks at which something was to be sent and the peer offered no window.
@@ -67,6 +69,7 @@ impl Tracked {
             last_look: 0,
             history: None,
             is_without_history: false,
+            has_ended: false,
             send_most: 0,
             zero_windows: 0,
             stalls: Stalls::default(),
@@ -79,7 +82,12 @@ impl Tracked {
     /// that of one that connects is its request.
     pub(crate) fn has_queues(&self) -> bool {
         let has_none = matches!(self.socket.addresses.state, TCP_LISTEN | SYN_SENT | SYN_RECV);
-        !self.socket.is_closed && !has_none
+        !self.is_over() && !has_none
+    }
+
+    /// Whether it is closed, or no target has it any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.socket.is_closed || self.has_ended
     }
 }
 
@@ -93,6 +101,8 @@ pub(crate) struct Sockets {
     left_out: BTreeMap<Group, Standing>,
     /// Ports at which targets have waited for connections.
     served: BTreeSet<u16>,
+    /// The first look at each address space.
+    looked_at: BTreeMap<u16, u64>,
     histories: usize,
     /// Sockets that had a queue and have no history.
     without_history: u64,
@@ -113,6 +123,7 @@ impl Sockets {
             ended: VecDeque::new(),
             left_out: BTreeMap::new(),
             served: BTreeSet::new(),
+            looked_at: BTreeMap::new(),
             histories: 0,
             without_history: 0,
             by_port: 0,
@@ -127,16 +138,19 @@ impl Sockets {
         self.probes.attach()
     }
 
-    /// Looks at the sockets of these processes, given by their numbers in the initial pid namespace. To be called once a second, and at
+    /// Looks at the sockets of these processes, given by their numbers in the initial pid namespace and their address spaces. To be called once a second, and at
     /// the end before [`Sockets::close`].
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(crate) fn look(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
+    pub(crate) fn look(&mut self, processes: impl IntoIterator<Item = (u32, u16)>) -> Result<()> {
         // Before the states, so that they have counted what has a reason here.
         let drops = self.probes.drops()?;
         self.looks = self.probes.begin_look();
-        pids.into_iter().try_for_each(|pid| self.probes.look_at(pid))?;
+        for (pid, space) in processes {
+            self.probes.look_at(pid)?;
+            self.looked_at.entry(space).or_insert(self.looks);
+        }
         let mut over = Vec::new();
         for (cookie, record) in self.probes.sockets()? {
             let first_look = self.take(cookie, &record);
@@ -155,7 +169,15 @@ impl Sockets {
     fn take(&mut self, cookie: u64, record: &SocketRecord) -> u64 {
         let looks = self.looks;
         let socket = Socket::of(cookie, record);
-        let tracked = self.live.entry(cookie).or_insert_with(|| Tracked::beginning(socket.clone(), looks));
+        // The process was looked at before, and did not have it: the socket is new, and has counted what it has since.
+        let is_new = self.looked_at.get(&socket.space).is_some_and(|first| *first < looks);
+        let tracked = self.live.entry(cookie).or_insert_with(|| {
+            let mut tracked = Tracked::beginning(socket.clone(), looks);
+            if is_new && tracked.has_datagrams() && tracked.first.drops.is_some() {
+                tracked.first.drops = Some(0);
+            }
+            tracked
+        });
         let is_read = socket.state.at_ns != tracked.socket.state.at_ns || tracked.last_look == 0;
         tracked.socket = socket;
         if record.look == looks {
@@ -203,6 +225,7 @@ impl Sockets {
     fn end(&mut self, cookie: u64, histogram: u64) {
         if let Some(mut tracked) = self.live.remove(&cookie) {
             tracked.ages = ages(&self.probes, &tracked.socket, histogram);
+            tracked.has_ended = true;
             self.ended.push_back(tracked);
         }
         self.probes.forget(cookie, histogram);

@@ -20,7 +20,7 @@ pub(crate) const ABOUT: About = About {
     name: "disk",
     question: "Which files and devices do threads wait for, how long, and how regularly?",
     example: "sudo profiler disk --pid 4242 --for 15m",
-    explained: "profiler counts every operation of the target on files: which file, which operation,\n\
+    explained: "profiler counts every operation of the target on files: which file, which operation, \
         how many bytes, how long, in which thread, called from where, from memory or from a device.",
     options: args::options,
     make: args::make,

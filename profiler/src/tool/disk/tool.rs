@@ -64,6 +64,7 @@ pub(super) static SHAPE: Shape = Shape {
         ("disk_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
         ("disk_served", &["block_rq_complete"]),
         ("disk_issued", &["block_rq_issue"]),
+        ("disk_split", &["block_split"]),
         ("disk_submitted", &["block_bio_queue"]),
     ],
     members: &[
@@ -71,6 +72,7 @@ pub(super) static SHAPE: Shape = Shape {
         ("BIO_DEVICE", "bio", &["bi_bdev"]),
         ("BIO_FLAGS", "bio", &["bi_opf"]),
         ("BIO_BYTES", "bio", &["bi_iter", "bi_size"]),
+        ("BIO_PRIVATE", "bio", &["bi_private"]),
         ("DEVICE_NUMBER", "block_device", &["bd_dev"]),
         ("REQUEST_BIO", "request", &["bio"]),
         ("REQUEST_FLAGS", "request", &["cmd_flags"]),

@@ -261,7 +261,11 @@ fn traffic(facts: &Facts<'_>) -> Finding {
         let words = format!("No operation on a socket ended in {}.", units::duration(facts.length));
         return Finding::plain(rules::NOTHING_SEEN, Severity::Limit, words);
     };
-    let share = units::percent(messages as f64 / (received + sent).max(1) as f64);
+    if received + sent == 0 {
+        let words = format!("No message was sent or received in {}.", units::duration(facts.length));
+        return Finding::plain(rules::TRAFFIC, Severity::Info, words);
+    }
+    let share = units::percent(messages as f64 / (received + sent) as f64);
     let sentence = vec![
         Phrase::Plain(format!(
             "{} receives ({}) and {} sends ({}) in {}; {share} of them on ",

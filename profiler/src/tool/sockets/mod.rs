@@ -20,7 +20,7 @@ pub(crate) const ABOUT: About = About {
     name: "sockets",
     question: "Who do threads talk to, how much do they send and receive, and how long do answers take?",
     example: "sudo profiler sockets --pid 4242 --for 1m",
-    explained: "profiler counts every operation of the target on sockets: which port or remote service, how\n\
+    explained: "profiler counts every operation of the target on sockets: which port or remote service, how \
         many messages and bytes in each direction, how long until the answer, in which thread.",
     options: args::options,
     make: args::make,

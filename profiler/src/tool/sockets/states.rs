@@ -35,8 +35,8 @@ pub(super) struct States {
     sockets: Option<Sockets>,
     missing: Option<String>,
     counts: Vec<u64>,
-    /// The processes of the last look.
-    pids: Vec<u32>,
+    /// The processes of the last look, with their address spaces.
+    processes: Vec<(u32, u16)>,
     /// Network namespaces: a process in each, and what the kernel had counted for it at the start.
     networks: BTreeMap<PathBuf, (u32, Counters)>,
     /// What it has counted for each of them since. `None`: no process of it is left.
@@ -92,9 +92,9 @@ impl States {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(super) fn look(&mut self, pids: impl IntoIterator<Item = u32>) -> Result<()> {
-        self.pids.clear();
-        self.pids.extend(pids);
+    pub(super) fn look(&mut self, processes: impl IntoIterator<Item = (u32, u16)>) -> Result<()> {
+        self.processes.clear();
+        self.processes.extend(processes);
         self.look_again()
     }
 
@@ -103,8 +103,8 @@ impl States {
     /// # Errors
     /// If the kernel refuses.
     pub(super) fn look_again(&mut self) -> Result<()> {
-        let pids = self.pids.iter().copied();
-        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look(pids))
+        let processes = self.processes.iter().copied();
+        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look(processes))
     }
 
     /// Takes the programs away.
@@ -124,9 +124,9 @@ impl States {
             self.counts = sockets.ledger()?.1.to_vec();
         }
         let of = |(network, (first, before)): (&PathBuf, &(u32, Counters))| {
-            let mut pids = std::iter::once(first).chain(&self.pids);
-            let pid = pids.find(|pid| network_of(**pid).as_ref() == Some(network))?;
-            Some(Counters::of(*pid).since(before))
+            let mut pids = std::iter::once(*first).chain(self.processes.iter().map(|(pid, _)| *pid));
+            let pid = pids.find(|pid| network_of(*pid).as_ref() == Some(network))?;
+            Some(Counters::of(pid).since(before))
         };
         self.since = self.networks.iter().map(of).collect();
         Ok(())
@@ -217,8 +217,10 @@ impl States {
     /// What is missing from the values of queues over time.
     pub(super) fn without_history(&self) -> Option<String> {
         let count = self.sockets.as_ref().map_or(0, Sockets::without_history);
-        let words = "sockets that had something in a queue are not in the values over time, because there are too many";
-        (count > 0).then(|| format!("{} {words}", units::count(count as f64)))
+        let some = units::plural(count as usize, "socket", "sockets");
+        (count > 0).then(|| {
+            format!("values over time are without {some}: 1,024 at a time have a history of their queues")
+        })
     }
 
     fn lost(&self) -> u64 {

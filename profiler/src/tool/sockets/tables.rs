@@ -173,6 +173,10 @@ impl<'a> Tables<'a> {
                 .map(|(_, sum)| of(sum))
                 .sum()
         };
+        let of_streams = |value| match line.datagrams {
+            true => Value::Unknown("answers are measured on streams, not of datagrams".to_owned()),
+            false => value,
+        };
         let mut cells = self.traffic([receive.messages, receive.bytes], [send.messages, send.bytes]);
         cells.extend([
             Value::Exact(line.connections()),
@@ -183,10 +187,10 @@ impl<'a> Tables<'a> {
                 0 => Value::Unknown("no connection began and ended while it was observed".to_owned()),
                 whole => Value::known(line.closed.life_ns as f64 / whole as f64),
             },
-            Value::Exact(answers.count),
-            self.tabled.rate(answers.count),
-            self.durations(&answers),
-            Value::Exact(answers.max_ns),
+            of_streams(Value::Exact(answers.count)),
+            of_streams(self.tabled.rate(answers.count)),
+            of_streams(self.durations(&answers)),
+            of_streams(Value::Exact(answers.max_ns)),
             Value::Exact(calls(|sum| sum.count)),
             count(Operation::Peek),
             Value::Exact(calls(|sum| sum.not_ready)),

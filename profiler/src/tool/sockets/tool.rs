@@ -119,7 +119,7 @@ impl Tool for Sockets {
             on.files.show_peers();
         }
         self.base.attached(on)?;
-        self.states.look(on.living())
+        self.states.look(on.living_spaces())
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
@@ -129,7 +129,7 @@ impl Tool for Sockets {
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
         self.base.look(on)?;
-        self.states.look(on.living())?;
+        self.states.look(on.living_spaces())?;
         self.connections.look(self.base.probes()?, on.living())
     }
 

@@ -27,7 +27,7 @@ pub(crate) const ABOUT: About = About {
     name: "syscalls",
     question: "Where is time spent in the kernel, with which errors, called from where?",
     example: "sudo profiler syscalls --pid 4242 --for 15m",
-    explained: "profiler counts every system call of the target by thread: how many, how long,\n\
+    explained: "profiler counts every system call of the target by thread: how many, how long, \
         which errors. Calls that are in progress are shown as such.",
     options: args::options,
     make: args::make,

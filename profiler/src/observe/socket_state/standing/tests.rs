@@ -18,7 +18,7 @@ pub(crate) fn socket(protocol: u64) -> Tracked {
         local: [0; 16],
         remote: [0; 16],
     };
-    let state = State::beginning();
+    let state = State { at_ns: 1, ..State::beginning() };
     let socket = Socket {
         cookie: 1,
         inode: Some(2),

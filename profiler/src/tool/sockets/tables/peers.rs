@@ -94,8 +94,14 @@ impl Tables<'_> {
             cells.extend(self.traffic([of.received, of.received_bytes], [of.sent, of.sent_bytes]));
             cells.extend([
                 Value::Word(if of.closed_ns == 0 { "open" } else { "closed" }.to_owned()),
-                Value::Exact(end_ns.saturating_sub(of.seen_ns)),
-                Value::Exact(self.given.now_ns.saturating_sub(of.used_ns)),
+                match of.closed_unseen {
+                    true => Value::Unknown("it was not seen when it was closed".to_owned()),
+                    false => Value::Exact(end_ns.saturating_sub(of.seen_ns)),
+                },
+                match of.used_ns {
+                    0 => Value::Unknown("no call on it has ended".to_owned()),
+                    used_ns => Value::Exact(self.given.now_ns.saturating_sub(used_ns)),
+                },
                 Value::Exact(of.turns),
                 match of.turns {
                     0 => Value::Unknown("nothing was answered".to_owned()),

@@ -11,6 +11,7 @@ use crate::{
     report::{Row, Section, Series, Unit, Value},
     text::Text,
     tool::sockets::columns::{self, SERVICE},
+    units,
 };
 
 const NS_PER_US: u64 = 1_000;
@@ -35,6 +36,11 @@ impl Tables<'_> {
         let mut section = self.tabled.section("queues", title, &[SERVICE], rows.collect(), &columns::QUEUES);
         section.notes = self.given.states.notes();
         section.notes.extend(self.given.states.without_history());
+        let without: u64 = standings.iter().map(|(_, of)| of.ages_without_histogram).sum();
+        if without > 0 {
+            let words = "ages of data are missing here: 1,024 sockets at a time have a histogram of them";
+            section.notes.push(format!("{} {words}", units::count(without as f64)));
+        }
         section
     }
 
@@ -140,9 +146,9 @@ fn counted(sum: u64, unknown: u64) -> Value {
 /// How old data was when it was read.
 fn ages(of: &Standing) -> Value {
     match (&of.ages, of.ages_without_histogram) {
-        (Some(ages), 0) => Value::Histogram(ages.clone()),
+        (Some(ages), _) => Value::Histogram(ages.clone()),
         (None, 0) => Value::Unknown("no age was measured".to_owned()),
-        _ => Value::Unknown("no room was left for the histogram of some of its sockets".to_owned()),
+        _ => Value::Unknown("no room was left for histograms of its sockets".to_owned()),
     }
 }
 
@@ -178,10 +184,11 @@ pub(super) fn of_connection(tracked: Option<&&Tracked>) -> [Value; 5] {
     let state = &tracked.socket.state;
     let known =
         |value: Option<u64>, why: &str| value.map_or_else(|| Value::Unknown(why.to_owned()), Value::Exact);
+    let queue = |bytes: Option<u64>| if tracked.has_queues() { bytes } else { Some(0) };
     let dropped = || tracked.overruns().map(|of| of.dropped);
     [
-        known(state.receive_queue, UNSAID),
-        known(state.send_queue, UNSAID),
+        known(queue(state.receive_queue), UNSAID),
+        known(queue(state.send_queue), UNSAID),
         known(state.srtt_us.filter(|us| *us > 0).map(|us| us * NS_PER_US), "none was measured"),
         known(tracked.retransmits().map(|of| of.segments), "only TCP has segments"),
         known(if tracked.has_datagrams() { dropped() } else { Some(0) }, UNSAID),
