@@ -119,8 +119,82 @@ wire! {
     }
 }
 
+wire! {
+    /// Key of an [`AioRequest`].
+    pub struct AioKey {
+        /// The address space.
+        pub space: u64,
+        /// Address of its `struct iocb` in the memory of the process.
+        pub block: u64,
+    }
+}
+
+wire! {
+    /// A request of libaio whose result the program has not fetched yet.
+    pub struct AioRequest {
+        /// The thread that has submitted it.
+        pub tid: u32,
+        /// Number of its file, as in [`IoKey`](crate::io::IoKey).
+        pub file: u32,
+        /// Its descriptor.
+        pub descriptor: u64,
+        /// What shows whether the descriptor still refers to the file: the address of its `dentry`.
+        pub entry: u64,
+        /// What it is, as [`CallUse`](crate::io::CallUse) has it.
+        pub used_as: u64,
+        /// When it was submitted, in nanoseconds.
+        pub start_ns: u64,
+        /// Name of the thread.
+        pub comm: [u64; 2],
+    }
+}
+
+/// Places of the numbers that are kept of a thread: when the kernel has begun to look for a page of a file, in nanoseconds; 0: it has not.
+pub const FAULT_START: usize = 0;
+/// How many faults of the thread were over then.
+pub const FAULT_MARK: usize = 1;
+/// How many calls it had made then.
+pub const FAULT_CALLS: usize = 2;
+/// Bytes that it had fetched from devices then.
+pub const FAULT_FETCHED: usize = 3;
+
+/// Requests that one call of `io_submit` is looked at for, and results of one call of `io_getevents`. Others are lost.
+pub const MOST_AIO: u64 = 4096;
+
 io_counters! {
     other: "of_no_file", without_cell: "without_file";
+    probes {
+        /// Request of libaio.
+        Aio = "io_submit",
+        /// Major fault.
+        Fault = "page_fault",
+    }
+
+    /// Requests that were handed to `io_submit`.
+    AioHits = "hits" in Aio as Hits,
+    /// The request was counted.
+    AioCounted = "counted" in Aio as Recorded,
+    /// The program has not fetched its result. User space knows how many there are.
+    AioUnderWay = "under_way" in Aio as Recorded,
+    /// It uses no file of the kinds that are counted, or is no operation on one.
+    AioOther = "of_no_file" in Aio as Filtered,
+    /// The kernel has not taken it.
+    AioRefused = "refused" in Aio as Filtered,
+    /// Its end was not seen: the program took the result from the ring in its memory, without a call.
+    AioUnseen = "end_not_seen" in Aio as Filtered,
+    /// There was no memory to follow or to count it, or it could not be read.
+    AioLost = "lost" in Aio as Lost,
+
+    /// Faults for which a thread had to wait.
+    FaultHits = "hits" in Fault as Hits,
+    /// The fault was counted.
+    FaultCounted = "counted" in Fault as Recorded,
+    /// What is mapped there is no file, or of another kind.
+    FaultOther = "of_no_file" in Fault as Filtered,
+    /// No page of a file was looked for: one that had been swapped out.
+    FaultSwapped = "swapped" in Fault as Filtered,
+    /// There was no memory to count it.
+    FaultLost = "lost" in Fault as Lost,
 
     /// A request was not counted: there was no memory for it.
     RequestLost = "request_not_counted" in Exit as Quality,

@@ -134,6 +134,10 @@ pub enum Unknown {
     Refused,
     /// The path that the call names could not be read.
     Unread,
+    /// Another thread was changing the mappings of the process.
+    Busy,
+    /// Nothing is mapped at the address that the call names.
+    Unmapped,
 }
 
 impl Unknown {
@@ -146,6 +150,8 @@ impl Unknown {
             3 => Unknown::Full,
             4 => Unknown::Refused,
             5 => Unknown::Unread,
+            6 => Unknown::Busy,
+            7 => Unknown::Unmapped,
             _ => Unknown::NoFile,
         }
     }

@@ -193,6 +193,9 @@ wire! {
     }
 }
 
+/// Flag of a single operation: the thread that has asked for it did not wait for it.
+pub const ASIDE: u64 = 1 << 32;
+
 wire! {
     /// Ring record: a single operation.
     pub struct IoSample {
@@ -204,7 +207,7 @@ wire! {
         pub file: u32,
         /// The call.
         pub call: u64,
-        /// The operation.
+        /// The operation in the lower half, and flags: [`ASIDE`].
         pub operation: u64,
         /// When it began, on the monotonic clock in nanoseconds.
         pub start_ns: u64,

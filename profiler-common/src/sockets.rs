@@ -40,4 +40,7 @@ pub const TURN_ANSWERS_NS: usize = 6;
 /// Most answers in one of these turns.
 pub const MOST_ANSWERS: usize = 7;
 
-io_counters! { other: "of_no_socket", without_cell: "without_service"; }
+io_counters! {
+    other: "of_no_socket", without_cell: "without_service";
+    probes {}
+}

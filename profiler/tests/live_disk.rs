@@ -10,6 +10,7 @@ use serde_json::Value;
 use support::account;
 use support::calls::number;
 use support::compile::Build;
+use support::kernel::Feature;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
 use support::zone::Zone;
@@ -84,6 +85,91 @@ fn every_operation_is_counted_for_its_file() {
     let missing: Vec<_> = books.iter().filter(|(key, sums)| of_folder.get(key) != Some(sums)).collect();
     let beyond: Vec<_> = of_folder.iter().filter(|(key, sums)| books.get(key) != Some(sums)).collect();
     assert!(missing.is_empty() && beyond.is_empty(), "on the books: {missing:#?}\ncounted: {beyond:#?}");
+}
+
+/// The outcomes of a probe in the ledger, by name, and its hits.
+fn ledger(report: &Value, probe: &str) -> BTreeMap<String, u64> {
+    let entries = account::list(&report["coverage"], "ledger");
+    let entry = entries.iter().find(|entry| entry["probe"] == probe).unwrap();
+    let outcome = |of: &Value| (of["name"].as_str().unwrap().to_owned(), of["count"].as_u64().unwrap());
+    let mut all: BTreeMap<String, u64> = account::list(entry, "outcomes").iter().map(outcome).collect();
+    all.insert("hits".to_owned(), entry["hits"].as_u64().unwrap());
+    all
+}
+
+/// Takes what a workload says of no file out of its books.
+fn others(books: &mut Books) -> BTreeMap<String, u64> {
+    let mut others = BTreeMap::new();
+    books.retain(|(file, what), (count, _, _)| {
+        if file.is_empty() {
+            others.insert(what.clone(), *count);
+        }
+        !file.is_empty()
+    });
+    others
+}
+
+#[test]
+fn faults_of_mapped_files_are_counted_as_the_kernel_counts_them() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = Build::c("faults.c").flags(&["-pthread"]).build();
+    let (report, mut books) = observe(&program, folder.path(), &["--slow", "1us"]);
+    let kernel = others(&mut books);
+    let of = |file: &str| books.get(&(file.to_owned(), "fault".to_owned())).map(|(count, ..)| *count);
+    let (mapped, sparse) = (of("mapped"), of("sparse"));
+    if mapped.or(sparse).is_none() {
+        return testbed::skip::kernel_has_no("major faults of files on this filesystem");
+    }
+    let faults = mapped.unwrap_or_default() + sparse.unwrap_or_default();
+    assert_eq!(kernel["major"], faults, "other faults of the workload");
+    let mut counted = counted(&report, folder.path());
+    counted.retain(|(file, _), _| !file.starts_with('/'));
+    assert_eq!(counted, books);
+    assert_eq!(ledger(&report, "page_fault")["counted"], faults);
+
+    let columns = ["operation", "total_ns", "device_bytes", "device_operations", "caller", "file"];
+    let rows = cells(&report, "files", &columns);
+    let name = if mapped.is_some() { "/mapped" } else { "/sparse" };
+    let is_of = |row: &&Vec<Value>| row[0]["word"] == "fault" && row[5].to_string().contains(name);
+    let row = rows.iter().find(is_of).unwrap();
+    if !support::kernel::has(Feature::FaultStart) {
+        for cell in &row[1..4] {
+            assert!(cell["unknown"].as_str().unwrap().contains("no tracepoint mm_filemap_fault"), "{cell}");
+        }
+        return;
+    }
+    let Some(mapped) = mapped else { return };
+    let (total_ns, fetched) = (number(&row[1], "exact"), number(&row[2], "exact"));
+    assert_eq!(fetched, kernel["fetched"]);
+    assert_eq!(number(&row[3], "exact"), mapped);
+    let (waited_ns, took_ns) = (kernel["waited"], kernel["ns"]);
+    assert!((waited_ns..=took_ns).contains(&total_ns), "{total_ns} ns, waited {waited_ns} of {took_ns} ns");
+    assert!(row[4].to_string().contains("touch"), "{}", row[4]);
+    let slow = cells(&report, "slow", &["operation", "duration_ns"]);
+    let listed = slow.iter().filter(|row| row[0]["word"] == "fault").count();
+    assert!(listed > 0, "no fault among slow operations");
+}
+
+#[test]
+fn requests_of_libaio_are_counted_for_their_files() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = Build::c("aio.c").flags(&["-pthread"]).build();
+    let (report, mut books) = observe(&program, folder.path(), &[]);
+    let mut ends = others(&mut books);
+    if ends.remove("errno") != Some(0) {
+        return testbed::skip::kernel_has_no("libaio");
+    }
+    let mut counted = counted(&report, folder.path());
+    counted.retain(|(file, _), _| !file.starts_with('/'));
+    assert_eq!(counted, books);
+    let ledger = ledger(&report, "io_submit");
+    for (name, count) in &ends {
+        assert_eq!(ledger.get(name), Some(count), "{name}: {ledger:?}");
+    }
+    let notes = &account::list(&report, "sections")[0]["notes"];
+    assert!(notes.to_string().contains("2 requests of libaio not counted"), "{notes}");
 }
 
 /// Rows of a table: the cells of these columns.

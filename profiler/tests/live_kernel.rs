@@ -132,7 +132,15 @@ fn every_program_that_looks_for_files_is_easy_to_verify() {
         let observer = Observer::attach("disk", target.pid(), more);
         let programs = programs_of(observer.pid());
         observer.interrupt();
-        for name in ["disk_enter", "disk_exit", "disk_switch", "disk_exec", "disk_completed", "disk_issued"] {
+        for name in [
+            "disk_enter",
+            "disk_exit",
+            "disk_switch",
+            "disk_exec",
+            "disk_completed",
+            "disk_issued",
+            "disk_faulted",
+        ] {
             assert!(programs.contains_key(name), "{name} of {programs:?}");
         }
         for (name, instructions) in programs {

@@ -13,6 +13,7 @@ const OPENS: u64 = 1 << 13;
 const CLOSES: u64 = 1 << 14;
 const OF_RING: u64 = 1 << 15;
 const POLLS: u64 = 1 << 16;
+const AT_ADDRESS: u64 = 1 << 17;
 
 impl FileUse {
     /// It uses no file.
@@ -79,6 +80,12 @@ impl FileUse {
         FileUse(self.0 | POLLS)
     }
 
+    /// Its first argument is an address: it uses the file that is mapped there.
+    #[must_use]
+    pub const fn at_address(self) -> FileUse {
+        FileUse(self.0 | AT_ADDRESS)
+    }
+
     /// The argument that is a descriptor; 0: none.
     #[must_use]
     #[inline(always)]
@@ -126,6 +133,13 @@ impl FileUse {
     #[inline(always)]
     pub const fn polls(self) -> bool {
         self.0 & POLLS != 0
+    }
+
+    /// Whether its first argument is an address in the mapping of its file.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_at_address(self) -> bool {
+        self.0 & AT_ADDRESS != 0
     }
 
     /// Whether the descriptor may be the number of a registered ring.

@@ -20,6 +20,7 @@ const AFTER: u64 = 1 << 54;
 const PATIENT: u64 = 1 << 55;
 const PEEKS_SHIFT: u32 = 56;
 const PEEKS: u64 = 7;
+const FOLLOWED: u64 = 1 << 59;
 const REPLACES_SHIFT: u32 = 60;
 const REPLACES: u64 = 3;
 const IF_DUPLICATING: u64 = 1 << 62;
@@ -130,6 +131,19 @@ impl CallUse {
     #[must_use]
     pub const fn timing_out(self) -> CallUse {
         CallUse(self.0 | TIMES_OUT)
+    }
+
+    /// It is no operation itself, but the tool looks at what it asks for, or hands over.
+    #[must_use]
+    pub const fn followed(self) -> CallUse {
+        CallUse(self.0 | FOLLOWED)
+    }
+
+    /// Whether the tool looks at what it asks for, or hands over.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_followed(self) -> bool {
+        self.0 & FOLLOWED != 0
     }
 
     /// Whether this result of a call that waits means that its time was over.
@@ -266,6 +280,7 @@ mod tests {
         assert_eq!((used.files(), used.operation(), used.second()), (files, 7, 9));
         assert!(used.is_in_bytes() && !used.waits());
         assert!(CallUse::waiting().waits() && CallUse::waiting().operation() == NO_OPERATION);
+        assert!(CallUse::waiting().followed().is_followed() && !CallUse::waiting().is_followed());
         assert!(CallUse::new(files, 1).moving().moves() && !used.moves());
         let receives = CallUse::new(files, 2).in_bytes().peeking(4, 9).patient();
         assert_eq!((receives.peeks(), receives.operation()), (4, 2));

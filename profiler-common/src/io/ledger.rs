@@ -54,10 +54,14 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
 
 /// Declares the ledger of a tool that counts operations on files: the counters of [`IoCounter`], and then its own, as
 /// [`counters!`](crate::counters) has them. `other`: the name in reports for what uses no file of its kinds; `without_cell`: for what
-/// counts for no file of its own.
+/// counts for no file of its own; `probes`: its own.
 #[macro_export]
 macro_rules! io_counters {
-    (other: $other:literal, without_cell: $without_cell:literal; $($own:tt)*) => {
+    (
+        other: $other:literal, without_cell: $without_cell:literal;
+        probes { $($probes:tt)* }
+        $($own:tt)*
+    ) => {
         $crate::counters! {
             probes {
                 /// Entry of a call.
@@ -66,6 +70,7 @@ macro_rules! io_counters {
                 Exit = "sys_exit",
                 /// Operation of io_uring.
                 Ring = "io_uring",
+                $($probes)*
             }
 
             /// Hits at the entry.

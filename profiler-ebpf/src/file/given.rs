@@ -8,7 +8,7 @@ use profiler_common::{
     io::{OF_OTHER_KIND, unknown},
 };
 
-use super::{FILE_ROOM, Room, hash, introduce};
+use super::{FILE_ROOM, Room, clear, hash, introduce};
 
 /// Bytes that one turn of the kernel's loop adds to a hash.
 const WORD: u32 = size_of::<u64>() as u32;
@@ -55,7 +55,7 @@ pub fn number(address: u64, directory: u32) -> u32 {
         let mut sum = Sum { room, bytes, hash: directory.into() };
         bpf_loop(bytes.div_ceil(WORD), add as *mut c_void, (&raw mut sum).cast(), 0);
         let record = &raw mut (*room).named.record;
-        (&raw mut (*record).addresses).write_bytes(0, 1);
+        clear(&raw mut (*record).addresses);
         (*record).inode = directory.into();
         (*record).mode = 0;
         (*record).flags = GIVEN;

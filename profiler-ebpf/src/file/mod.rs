@@ -5,6 +5,7 @@
 
 pub mod given;
 pub mod known;
+pub mod mapped;
 mod members;
 mod path;
 pub mod replaced;
@@ -22,7 +23,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use profiler_common::{
-    file::{DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
+    file::{Addresses, DELETED, FileKey, FileRecord, MAX_NAME_BYTES, NO_FILE},
     record::{RECORD_FILE, RecordHead},
 };
 
@@ -114,6 +115,15 @@ pub fn read<T: Copy>(address: u64) -> T {
         let _ =
             bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const c_void);
         value.assume_init()
+    }
+}
+
+/// Clears addresses by words: of the whole, the compiler would clear each byte on its own.
+#[inline(always)]
+unsafe fn clear(addresses: *mut Addresses) {
+    for place in 0..size_of::<Addresses>() / size_of::<u64>() {
+        // SAFETY: the caller vouches for the addresses, which are words.
+        unsafe { addresses.cast::<u64>().add(place).write_volatile(0) };
     }
 }
 
@@ -240,7 +250,7 @@ unsafe fn describe(file: File, peer: u64, room: *mut Room) {
         (*key).inode = (*record).inode;
         (*key).entry = entry | u64::from(deleted);
         let addresses = &raw mut (*record).addresses;
-        addresses.write_bytes(0, 1);
+        clear(addresses);
         (*key).place = if socket::is_one(mode) {
             socket::read_addresses(file.data(), peer, addresses)
         } else {

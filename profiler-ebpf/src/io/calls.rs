@@ -12,7 +12,9 @@ use profiler_common::{
     opaque::opaque,
 };
 
-use super::{ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, confirm, sample, thread, use_of};
+use super::{
+    ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, confirm, mapped, sample, thread, use_of,
+};
 use crate::{
     FIRST_ERROR,
     call::{argument, argument_in, call},
@@ -70,6 +72,9 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
             replaced::begins(used.bits());
         }
         if used.operation() == 0 {
+            if used.is_followed() {
+                T::followed_began(used);
+            }
             (*thread).used_as = used.bits();
             return ledger.count(T::Counter::OTHER);
         }
@@ -97,7 +102,7 @@ unsafe fn look<T: IoTool>(
 ) -> bool {
     // SAFETY: the caller vouches for all of them.
     unsafe {
-        let count = note(task, thread, registers, used);
+        let count = note::<T>(task, thread, registers, used);
         if count == 0 {
             return false;
         }
@@ -133,7 +138,12 @@ unsafe fn is_of_other_kind(thread: *const IoThread) -> bool {
 
 /// Notes where the files of a call that begins are. Returns how many there are to look at.
 #[inline(always)]
-unsafe fn note(task: Task, thread: *mut IoThread, registers: *const pt_regs, used: CallUse) -> u32 {
+unsafe fn note<T: IoTool>(
+    task: Task,
+    thread: *mut IoThread,
+    registers: *const pt_regs,
+    used: CallUse,
+) -> u32 {
     // SAFETY: the caller vouches for the record.
     unsafe {
         let files = used.files();
@@ -144,6 +154,9 @@ unsafe fn note(task: Task, thread: *mut IoThread, registers: *const pt_regs, use
         entries.add(1).write_volatile(0);
         (*thread).files = [OF_OTHER_KIND; 2];
         (*thread).kinds = IO_KINDS.load().into();
+        if files.is_at_address() {
+            return mapped::note::<T>(thread);
+        }
         if files.descriptor() == 0 {
             return 0;
         }
@@ -213,6 +226,9 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
             replaced::ended();
         }
         if used.operation() == 0 {
+            if used.is_followed() {
+                T::followed_returned(used, result);
+            }
             if used.waits() {
                 if used.is_over(result) {
                     turn(thread);
@@ -229,6 +245,10 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         let files = used.files();
         if files.path() != 0 || files.opens() || used.is_known_after() {
             name::<T>(used);
+        } else if files.is_at_address() {
+            if file::users(task, FILES_USERS.load()) != 1 {
+                mapped::confirm::<T>();
+            }
         } else if files.descriptor() == 0 {
             (*thread).files[0] = unknown(Unknown::NoFile);
         } else if files.closes() {

@@ -53,7 +53,9 @@ static IO_SECONDS: PerCpuArray<IoSecond> = PerCpuArray::with_max_entries(2, 0);
 static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
 
 /// The first file, the second, and the first again for an operation that has ended with it.
-const TURNS: u32 = 3;
+const fn turns<T: IoTool>() -> u32 {
+    if T::ENDS_ALSO { 3 } else { 2 }
+}
 const FIRST: u32 = 0;
 const ALSO: u32 = 2;
 
@@ -87,17 +89,34 @@ pub unsafe fn note_moved(record: *mut IoThread) {
 #[inline(always)]
 pub unsafe fn add_all<T: IoTool>(record: *mut IoThread) {
     let mut of = Of { record };
-    let to = (&raw mut of).cast();
     // SAFETY: the caller vouches for the record. The callback gets a pointer to it, and the loop ends before this function does.
     unsafe {
         if (&raw const (*record).files).cast::<u32>().add(1).read_volatile() != OF_OTHER_KIND {
-            bpf_loop(TURNS, add::<T> as *mut c_void, to, 0);
-            return;
+            bpf_loop(turns::<T>(), add::<T> as *mut c_void, (&raw mut of).cast(), 0);
+        } else {
+            add_first::<T>(&raw mut of);
         }
-        // Not part of its caller: before Linux 6.2 there would not be enough room on the stack.
-        add::<T>(FIRST, to);
-        if (&raw const (*record).also).read_volatile() != 0 {
-            add::<T>(ALSO, to);
+    }
+}
+
+/// The same for one that has only one file.
+///
+/// # Safety
+/// As for [`add_all`].
+#[inline(always)]
+pub unsafe fn add_only<T: IoTool>(record: *mut IoThread) {
+    let mut of = Of { record };
+    // SAFETY: the caller vouches for the record.
+    unsafe { add_first::<T>(&raw mut of) }
+}
+
+#[inline(always)]
+unsafe fn add_first<T: IoTool>(of: *mut Of) {
+    // SAFETY: the caller vouches for the record. Not part of its caller: before Linux 6.2 there would not be enough room on the stack.
+    unsafe {
+        add::<T>(FIRST, of.cast());
+        if T::ENDS_ALSO && (&raw const (*(*of).record).also).read_volatile() != 0 {
+            add::<T>(ALSO, of.cast());
         }
     }
 }
@@ -119,7 +138,7 @@ unsafe extern "C" fn add<T: IoTool>(turn: u32, of: *mut c_void) -> i64 {
 /// `thread` is a record that nobody else writes meanwhile.
 #[inline(always)]
 unsafe fn add_one<T: IoTool>(turn: u32, thread: *mut IoThread) {
-    let is_also = turn == ALSO;
+    let is_also = T::ENDS_ALSO && turn == ALSO;
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the caller vouches for the record; the mask keeps the index within it. Cells are map values.
     unsafe {

@@ -3,9 +3,11 @@
 //! A tool declares programs at the entry and the return of every system call, which call [`calls::began`] and [`calls::returned`], and at
 //! the end and the exec of threads ([`thread::ended`], [`thread::execed`]). It says which kinds of files it counts, and how calls use files.
 
+pub mod aside;
 pub mod calls;
 pub mod cells;
 mod confirm;
+mod mapped;
 pub mod sample;
 pub mod thread;
 pub mod uring;
@@ -28,10 +30,10 @@ pub const ANEW: u32 = 1 << 31;
 static IO_STACKS: Global<u32> = Global::new(0);
 /// `task_struct.ioac.read_bytes`, in bytes; 0: the kernel does not have it.
 #[unsafe(no_mangle)]
-static TASK_FETCHED: Global<u64> = Global::new(0);
+pub static TASK_FETCHED: Global<u64> = Global::new(0);
 /// `files_struct.count`, in bytes.
 #[unsafe(no_mangle)]
-static FILES_USERS: Global<u64> = Global::new(0);
+pub static FILES_USERS: Global<u64> = Global::new(0);
 
 /// Settings that user space changes while the programs run, through a mapping.
 #[unsafe(link_section = ".bss.io_settings")]
@@ -50,7 +52,7 @@ static IO_CALLS: Array<u64> = Array::with_max_entries(2, 0);
 
 /// How a call is counted.
 #[inline(always)]
-fn use_of(call: u64) -> CallUse {
+pub fn use_of(call: u64) -> CallUse {
     if call & !COMPAT >= TABLED_CALLS as u64 {
         return CallUse::NONE;
     }
@@ -64,6 +66,8 @@ fn use_of(call: u64) -> CallUse {
 pub trait IoTool {
     /// The counters of its ledger.
     type Counter: IoCounter;
+    /// Whether another operation may end with one that ends, see [`IoThread::also`].
+    const ENDS_ALSO: bool = false;
 
     /// Finds the number of the file with a `struct path`, if it is of a kind that is counted, and its [`IoTool::identity`]. It becomes
     /// part of its caller.
@@ -83,6 +87,21 @@ pub trait IoTool {
     fn identity(path: u64) -> u64 {
         known::entry_of(path)
     }
+
+    /// The `struct path` of the file that is mapped at an address, as [`mapped::at`](crate::file::mapped::at) has it. Only tools that count
+    /// calls which name addresses have it.
+    #[inline(always)]
+    fn mapped_at(_address: u64) -> u64 {
+        0
+    }
+
+    /// A call begins that [is followed](CallUse::is_followed).
+    #[inline(always)]
+    fn followed_began(_used: CallUse) {}
+
+    /// It returns.
+    #[inline(always)]
+    fn followed_returned(_used: CallUse, _result: u64) {}
 
     /// A wait of a thread has ended.
     ///

@@ -52,18 +52,18 @@ pub fn send<T: IoTool>() {
     if let Some(thread) = thread::known() {
         // SAFETY: the thread's own record, and a helper without arguments.
         unsafe {
-            send_record::<T>(thread, stack);
+            send_record::<T>(thread, stack, 0);
             (*thread).walk_ns += bpf_ktime_get_ns() - begun_ns;
         }
     }
 }
 
-/// Sends an operation that has ended, as its record has it. `stack`: the number of its stack.
+/// Sends an operation that has ended, as its record has it. `stack`: the number of its stack; `flags`: those of [`IoSample::operation`].
 ///
 /// # Safety
 /// `thread` is a record that nobody else writes meanwhile.
 #[inline(always)]
-pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32) {
+pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32, flags: u64) {
     // SAFETY: the caller vouches for the record.
     unsafe {
         let head =
@@ -82,7 +82,7 @@ pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32) {
             tid: (*thread).tid,
             file,
             call: (*thread).call,
-            operation: operation.into(),
+            operation: u64::from(operation) | flags,
             start_ns,
             duration_ns: (*thread).end_ns.wrapping_sub(start_ns),
             result: (*thread).result,
@@ -115,7 +115,7 @@ pub(super) fn may_send() -> bool {
 
 /// The number of the current thread's stack. It takes no pointers, so that the verifier follows the walk once.
 #[inline(never)]
-fn stack<T: IoTool>() -> u32 {
+pub(super) fn stack<T: IoTool>() -> u32 {
     // SAFETY: the thread's own record.
     let Some(space) = thread::known().map(|thread| unsafe { (*thread).space }) else { return NO_STACK };
     let (Some(known), Some(walker)) = (space::get(space), IO_WALKER.get_ptr_mut(0)) else { return NO_STACK };

@@ -6,17 +6,17 @@ use aya_ebpf::{
     Global,
     helpers::generated::bpf_ktime_get_ns,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap},
 };
 use profiler_common::{
     file::Unknown,
-    io::{
-        CallUse, IS_SAMPLE, IoCounter, IoThread, LOST, OF_OTHER_KIND, URING_OPERATIONS, UringRequest, unknown,
-    },
-    record::NO_STACK,
+    io::{ASIDE, CallUse, IoCounter, OF_OTHER_KIND, URING_OPERATIONS, UringRequest, unknown},
 };
 
-use super::{IO_KINDS, IoTool, cells, sample};
+use super::{
+    IO_KINDS, IoTool,
+    aside::{self, Ended},
+};
 use crate::{
     file,
     ledger::count,
@@ -46,9 +46,6 @@ static IO_URING_USES: Array<u64> = Array::with_max_entries(2, 0);
 /// Requests under way, by their addresses in the kernel. The loader sets the size.
 #[map]
 static IO_URING_REQUESTS: HashMap<u64, UringRequest> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
-/// The record of an operation that is counted: it has no thread of its own.
-#[map]
-static IO_ASIDE: PerCpuArray<IoThread> = PerCpuArray::with_max_entries(1, 0);
 
 /// A request is submitted: (request). Whichever thread submits it, even one that polls the ring, has the id of the process.
 #[inline(always)]
@@ -101,7 +98,8 @@ pub fn completed<T: IoTool>(ctx: *mut c_void) {
     if let Some(begun) = unsafe { IO_URING_REQUESTS.get(request).copied() } {
         let _ = IO_URING_REQUESTS.remove(request);
         if prepare::<T>(request, &begun, result) {
-            finish::<T>();
+            let is_added = aside::finish::<T>(ASIDE);
+            count(if is_added { T::Counter::RING_COUNTED } else { T::Counter::RING_LOST });
         } else {
             count(T::Counter::RING_OTHER);
         }
@@ -111,22 +109,18 @@ pub fn completed<T: IoTool>(ctx: *mut c_void) {
 /// Fills in the record of the operation. Returns whether it is one on a file that is counted.
 #[inline(never)]
 fn prepare<T: IoTool>(request: u64, begun: &UringRequest, result: u32) -> bool {
-    let Some(record) = IO_ASIDE.get_ptr_mut(0) else { return false };
-    // SAFETY: a map value of this CPU, which no other program uses before this one ends.
+    // SAFETY: a helper without arguments; the record is this program's own.
     unsafe {
-        (*record).tid = begun.tid as u32;
-        (*record).space = begun.space as u32;
-        (*record).comm = begun.comm;
-        (*record).ended_as = begun.used_as;
-        (*record).call = 0;
-        (*record).start_ns = begun.start_ns;
-        (*record).end_ns = bpf_ktime_get_ns();
-        // Negative results are errors.
-        (*record).result = result as i32 as i64 as u64;
-        (*record).fetched = 0;
-        (*record).added = 0;
-        cells::note_moved(record);
-        (*record).files = [OF_OTHER_KIND; 2];
+        let ended = Ended {
+            tid: begun.tid as u32,
+            space: begun.space as u32,
+            comm: begun.comm,
+            used_as: begun.used_as,
+            start_ns: begun.start_ns,
+            end_ns: bpf_ktime_get_ns(),
+            result: result as i32 as i64 as u64,
+        };
+        let Some(record) = aside::begin(&ended) else { return false };
         let used = CallUse::of_bits(begun.used_as);
         if used.files().descriptor() == 0 {
             // It names a path, which has been forgotten by now.
@@ -138,27 +132,5 @@ fn prepare<T: IoTool>(request: u64, begun: &UringRequest, result: u32) -> bool {
         (&raw mut (*record).files).cast::<u32>().write_volatile(number);
         (&raw mut (*record).entries).cast::<u64>().write_volatile(identity);
         number != OF_OTHER_KIND
-    }
-}
-
-/// Counts it.
-#[inline(never)]
-fn finish<T: IoTool>() {
-    let Some(record) = IO_ASIDE.get_ptr_mut(0) else { return };
-    // SAFETY: as above.
-    unsafe {
-        T::ended(record);
-        cells::add_all::<T>(record);
-        cells::add_to_second(record);
-        let added = (&raw const (*record).added).read_volatile();
-        count(if added & LOST == 0 { T::Counter::RING_COUNTED } else { T::Counter::RING_LOST });
-        let took_ns = (*record).end_ns.wrapping_sub((*record).start_ns);
-        if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
-            if sample::may_send() {
-                sample::send_record::<T>(record, NO_STACK);
-            } else {
-                count(T::Counter::SPARED);
-            }
-        }
     }
 }

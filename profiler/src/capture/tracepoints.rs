@@ -1,4 +1,4 @@
-//! Programs on typed tracepoints.
+//! Programs on typed tracepoints, and on events of perf that are none.
 
 use std::{
     io,
@@ -10,6 +10,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     kernel::{
         bpf::{self, ProgramKind},
+        perf,
         types::Types,
     },
 };
@@ -58,6 +59,29 @@ impl Tracepoints {
             return Some(format!("the kernel has no tracepoint {}", tracepoints.join(" or ")));
         };
         self.attach_one(object, types, program, tracepoint).err().map(|error| error.to_string())
+    }
+
+    /// Attaches a program to the ends of major faults on all processors. Returns why it is not attached.
+    pub(crate) fn attach_to_major_faults(
+        &mut self,
+        object: &Object,
+        program: &'static str,
+    ) -> Option<String> {
+        let mut attach = || -> io::Result<()> {
+            let loaded = object.load_program(program, ProgramKind::Sample)?;
+            for cpu in aya::util::online_cpus().map_err(|(_, error)| error)? {
+                let event = perf::open_major_faults(cpu)?;
+                let link = bpf::link_perf_event(loaded.as_fd(), event.as_fd(), 0)?;
+                self.links.extend([(program, link), (program, event)]);
+            }
+            self.programs.push((program, loaded));
+            Ok(())
+        };
+        let refused = attach().err().map(|error| error.to_string());
+        if refused.is_some() {
+            self.links.retain(|(of, _)| *of != program);
+        }
+        refused
     }
 
     fn attach_one(

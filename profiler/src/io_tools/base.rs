@@ -209,6 +209,24 @@ impl Base {
         Ok(())
     }
 
+    /// Sets a counter of the last snapshot to how many elements a hash map has: what is under way.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn count_under_way<K: Copy, V: Copy>(
+        &mut self,
+        counter: impl IoCounter,
+        map: &str,
+    ) -> Result<()> {
+        let mut under_way = 0;
+        self.probes()?.each(map, |_: K, _: V| under_way += 1)?;
+        let counts = self.read.as_mut().map(|read| &mut read.counts);
+        if let Some(count) = counts.and_then(|counts| counts.get_mut(counter.index())) {
+            *count = under_way;
+        }
+        Ok(())
+    }
+
     /// The last snapshot, and the beginning of a part of the report from it.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Perf events: uprobes one by one, for kernels without multi links, and a clock for sampling.
+//! Perf events: uprobes one by one, for kernels without multi links, major faults, and a clock for sampling.
 
 use std::{
     ffi::CString,
@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{PERF_FLAG_FD_CLOEXEC, perf_event_attr};
+use aya_obj::generated::{PERF_FLAG_FD_CLOEXEC, perf_event_attr, perf_sw_ids, perf_type_id};
 
 /// Files with the event type of uprobes, and with the bit of its configuration that stands for a return probe.
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
@@ -31,12 +31,18 @@ pub(crate) fn open_uprobe(path: &Path, offset: u64, at_return: bool, pid: u32) -
 /// Opens the sampling clock of a processor: `hz` samples a second, of whatever runs on it.
 #[cfg(feature = "lab")]
 pub(crate) fn open_clock(cpu: u32, hz: u32) -> io::Result<OwnedFd> {
-    use aya_obj::generated::{perf_sw_ids, perf_type_id};
-
     let mut attr = event(perf_type_id::PERF_TYPE_SOFTWARE as u32);
     attr.config = perf_sw_ids::PERF_COUNT_SW_CPU_CLOCK as u64;
     attr.set_freq(1);
     attr.__bindgen_anon_1.sample_freq = hz.into();
+    open(&attr, -1, cpu as libc::c_int)
+}
+
+/// Opens the event of major faults on a processor: one sample at the end of each, of whatever runs there.
+pub(crate) fn open_major_faults(cpu: u32) -> io::Result<OwnedFd> {
+    let mut attr = event(perf_type_id::PERF_TYPE_SOFTWARE as u32);
+    attr.config = perf_sw_ids::PERF_COUNT_SW_PAGE_FAULTS_MAJ as u64;
+    attr.__bindgen_anon_1.sample_period = 1;
     open(&attr, -1, cpu as libc::c_int)
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Feature {
     Session,
     /// The exit code of a process can be read after its parent has reaped it (Linux 6.15).
     EndOfCollected,
+    /// A tracepoint where it looks for a page of a mapped file (Linux 6.11).
+    FaultStart,
 }
 
 /// The types of the running kernel, and with them the names of all structs and enumerators.
@@ -31,6 +33,7 @@ pub(crate) fn has(feature: Feature) -> bool {
         Feature::SocketsOfDrops => b"\0rx_sk\0",
         Feature::Session => b"\0BPF_TRACE_UPROBE_SESSION\0",
         Feature::EndOfCollected => b"\0pidfs_exit_info\0",
+        Feature::FaultStart => b"\0btf_trace_mm_filemap_fault\0",
     };
     // SAFETY: both pointers are to slices of the lengths that stand beside them. (The standard library would look
     // through these megabytes byte by byte in a build without optimisation.)

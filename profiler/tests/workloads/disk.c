@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -155,6 +156,55 @@ static void pairs(void)
     close(to);
 }
 
+static char *mapped(const char *name, int protection, int flags)
+{
+    int file = open(name, O_RDWR);
+    char *memory = mmap(NULL, 3 * 4096, protection, flags, file, 4096);
+    check(memory != MAP_FAILED, "mmap");
+    close(file);
+    return memory;
+}
+
+/* Calls that name addresses in mappings of files, whose descriptors are closed. */
+static void maps(void)
+{
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "second.map" : "first.map";
+        int file = opened(name, O_RDWR | O_CREAT);
+        did(name, "truncate", ftruncate(file, 4 * 4096));
+        close(file);
+    }
+    char *first = mapped("first.map", PROT_READ | PROT_WRITE, MAP_SHARED);
+    char *second = mapped("second.map", PROT_READ, MAP_PRIVATE);
+    for (int i = 0; i < 2; i++)
+        did(i ? "second.map" : "first.map", "open", 3); /* those of mapped() */
+    for (int i = 0; i < 23; i++) {
+        /* On filesystems with pages in the cache, the first touch is a major fault. */
+        struct rusage before, after;
+        check(getrusage(RUSAGE_SELF, &before) == 0, "getrusage");
+        first[4096 * (i % 3)] = i;
+        check(getrusage(RUSAGE_SELF, &after) == 0, "getrusage");
+        for (long faults = after.ru_majflt - before.ru_majflt; faults > 0; faults--)
+            did("first.map", "fault", 0);
+        did("first.map", "msync", msync(first + 4096 * (i % 3), 4096, i % 2 ? MS_SYNC : MS_ASYNC));
+    }
+    for (int i = 0; i < 7; i++)
+        did("second.map", "msync", msync(second, 3 * 4096, MS_SYNC));
+    did("first.map", "msync", msync(first, 4096, MS_SYNC | MS_ASYNC)); /* which is refused */
+    check(rename("first.map", "renamed.map") == 0, "rename");
+    did("first.map", "rename", 0);
+    did("renamed.map", "msync", msync(first + 4096, 4096, MS_SYNC));
+    char *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(msync(memory, 4096, MS_SYNC) == 0, "msync"); /* of no file */
+    munmap(memory, 4096);
+    did("nothing is mapped at the address that the call names", "msync", msync(memory, 4096, MS_SYNC));
+    /* Another file takes the place of one. */
+    int file = opened("second.map", O_RDWR);
+    check(mmap(first, 4096, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0) == first, "mmap");
+    did("second.map", "msync", msync(first, 4096, MS_SYNC));
+    close(file);
+}
+
 static void *churn(void *name)
 {
     /* Descriptors are closed and given out again while other threads use theirs. */
@@ -222,6 +272,7 @@ int main(int argc, char **argv)
     paths();
     renamed();
     pairs();
+    maps();
     threads();
     passed();
     for (int i = 0; i < *entries; i++)

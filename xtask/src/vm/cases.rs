@@ -109,7 +109,11 @@ const CASES: &[Of] = &[
     Of {
         program: "live_disk",
         few: &["every_operation_is_counted_for_its_file"],
-        more: &["bytes_are_those_that_the_kernel_has_on_its_books"],
+        more: &[
+            "bytes_are_those_that_the_kernel_has_on_its_books",
+            "faults_of_mapped_files_are_counted_as_the_kernel_counts_them",
+            "requests_of_libaio_are_counted_for_their_files",
+        ],
     },
     Of {
         program: "live_sockets",

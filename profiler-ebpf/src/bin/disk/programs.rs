@@ -2,14 +2,92 @@
 
 use core::ffi::c_void;
 
-use profiler_common::disk::Counter;
-use profiler_ebpf::io::{IoTool, calls, thread, uring};
+use profiler_common::{disk::Counter, io::CallUse};
+use profiler_ebpf::{
+    file::mapped,
+    io::{IoTool, calls, thread, uring},
+};
+
+use crate::aio;
 
 /// This tool.
-struct Disk;
+pub(crate) struct Disk;
 
 impl IoTool for Disk {
     type Counter = Counter;
+
+    #[inline(always)]
+    fn mapped_at(address: u64) -> u64 {
+        once::disk_mapped_at(address)
+    }
+
+    #[inline(always)]
+    fn followed_began(used: CallUse) {
+        if !used.waits() {
+            once::disk_submitting();
+        }
+    }
+
+    #[inline(always)]
+    fn followed_returned(used: CallUse, result: u64) {
+        if used.waits() {
+            once::disk_fetched(result);
+        } else {
+            once::disk_handed_over(result);
+        }
+    }
+}
+
+/// What few calls need. The verifier follows a function with a symbol once and by itself, whatever its callers know, and any other anew for
+/// each state in which it is called: without symbols, these would more than double what it follows. They take and return numbers.
+pub(crate) mod once {
+    use super::{aio, mapped};
+
+    /// [`mapped::at`].
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_mapped_at(address: u64) -> u64 {
+        mapped::at(address)
+    }
+
+    /// [`aio::submitting`]. Kernels take only functions with symbols that return a number, here and below.
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_submitting() -> u32 {
+        aio::submitting();
+        0
+    }
+
+    /// [`aio::noted`].
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_noted(address: u64) -> u32 {
+        aio::noted(address)
+    }
+
+    /// [`aio::submitted`].
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_handed_over(result: u64) -> u32 {
+        aio::submitted(result);
+        0
+    }
+
+    /// [`aio::fetched`].
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_fetched(result: u64) -> u32 {
+        aio::fetched(result);
+        0
+    }
+
+    /// [`aio::ended`].
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_ended(address: u64) -> u32 {
+        aio::ended(address);
+        0
+    }
 }
 
 #[unsafe(no_mangle)]

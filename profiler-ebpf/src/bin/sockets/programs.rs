@@ -15,6 +15,7 @@ struct Sockets;
 
 impl IoTool for Sockets {
     type Counter = Counter;
+    const ENDS_ALSO: bool = true;
 
     #[inline(always)]
     fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {

@@ -158,6 +158,8 @@ fn why(unknown: u32) -> &'static str {
         }
         Unknown::Full => "there are more files than there is room for",
         Unknown::Unread => "the path that the call names could not be read",
+        Unknown::Busy => "another thread was changing the mappings of the process at that moment",
+        Unknown::Unmapped => "nothing is mapped at the address that the call names",
         Unknown::Refused => "the kernel does not let programs read its memory (lockdown=confidentiality)",
     }
 }

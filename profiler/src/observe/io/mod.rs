@@ -12,7 +12,7 @@ pub(crate) use self::{
     connections::{Connection, Connections, HeldBack, Lives, announce_served_ports},
     counted::{Alive, Counted, Sum, comm},
     datagrams::{Datagrams, Exchange},
-    probes::{Limits, Probes, Shape},
+    probes::{Limits, Probes, Setting, Shape},
     samples::{Moment, Samples},
     seconds::Seconds,
 };

@@ -76,6 +76,9 @@ const MOST_BEYOND: u32 = 1 << 14;
 /// Requests of io_uring that can be under way at the same time.
 const MOST_REQUESTS: u32 = 1 << 14;
 
+/// A setting of the programs: its symbol and its value.
+pub(crate) type Setting = (&'static str, Vec<u8>);
+
 /// What makes one of these tools differ from another.
 pub(crate) struct Shape {
     /// Its name.
@@ -97,6 +100,10 @@ pub(crate) struct Shape {
     pub(crate) ring_use_of: fn(u32) -> CallUse,
     /// Programs that it can do without, and the names that their tracepoints have in kernels.
     pub(crate) optional: &'static [(&'static str, &'static [&'static str])],
+    /// The program that runs at the end of each major fault, if it has one.
+    pub(crate) at_major_faults: Option<&'static str>,
+    /// Settings of its own programs, from the types of the kernel.
+    pub(crate) settings: fn(&Types) -> Vec<Setting>,
     /// Members of kernel structures that only its own programs read.
     pub(crate) members: &'static [Member],
     /// The counters of its ledger.
@@ -183,7 +190,7 @@ impl Probes {
             ("RECORD_KIND", &kind),
             ("IO_STACKS", &stacks),
         ]);
-        let ring = ring(&types);
+        let ring = [ring(&types).to_vec(), mappings(&types).to_vec(), (shape.settings)(&types)].concat();
         globals.extend(ring.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
         let casts = casts::of_files(&types);
         globals.extend(casts.iter().map(|(name, number)| (*name, number.as_slice())));
@@ -249,6 +256,12 @@ impl Probes {
             return Ok(());
         }
         let types = types()?;
+        if let Some(program) = self.shape.at_major_faults
+            && let Some(why) = self.attached.attach_to_major_faults(&self.object, program)
+        {
+            tracing::info!("{program} is left out: {why}");
+            self.left_out.push((program, why));
+        }
         for (program, tracepoints) in self.shape.optional {
             if let Some(why) = self.attached.attach_optional(&self.object, &types, program, tracepoints) {
                 tracing::info!("{program} is left out: {why}");
@@ -347,6 +360,17 @@ fn ring(types: &Types) -> [(&'static str, Vec<u8>); 4] {
         ("REQUEST_FILE", offset("io_kiocb", &["file"])),
         ("ENTRY_RESULT", offset("io_uring_cqe", &["res"])),
         ("HAS_ENTRY", has_entry.to_ne_bytes().to_vec()),
+    ]
+}
+
+/// Where the programs find the file of a mapping. A file of an overlay stands in for another since Linux 6.8.
+fn mappings(types: &Types) -> [(&'static str, Vec<u8>); 3] {
+    let offset =
+        |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();
+    [
+        ("AREA_FILE", offset("vm_area_struct", &["vm_file"])),
+        ("FILE_FLAGS", offset("file", &["f_mode"])),
+        ("BACKING_PATH", offset("backing_file", &["user_path"])),
     ]
 }
 

@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use profiler_common::{io::IoSample, record::NO_STACK};
+use profiler_common::{
+    io::{ASIDE, IoSample},
+    record::NO_STACK,
+};
 
 /// How many of the longest are kept.
 const MOST_KEPT: usize = 1_000;
@@ -24,6 +27,8 @@ pub(crate) struct Moment {
     pub(crate) start_ns: u64,
     pub(crate) duration_ns: u64,
     pub(crate) tid: u32,
+    /// Whether the thread was in it for so long: it did not only submit it.
+    pub(crate) waits: bool,
 }
 
 /// The samples so far.
@@ -64,6 +69,7 @@ impl Samples {
                 start_ns: sample.start_ns,
                 duration_ns: sample.duration_ns,
                 tid: sample.tid,
+                waits: sample.operation & ASIDE == 0,
             });
         } else {
             self.without_moment += 1;

@@ -85,7 +85,7 @@ struct Stall<'a> {
     period: Option<Period>,
 }
 
-/// Stalls of threads that work in turns: in syncs, and in reads for which a device was asked.
+/// Stalls of threads that work in turns: in syncs, in faults of mapped files, in writes, and in reads for which a device was asked.
 fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
     let mut stalls = Vec::new();
     let regular: Vec<(&Alive, Turns)> = facts
@@ -96,13 +96,14 @@ fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
     for (what, line) in facts.lines {
         let may_wait = what.operation.is_sync()
             || what.operation == Operation::Read && line.sum.from_device > 0
-            || what.operation == Operation::Write;
+            || matches!(what.operation, Operation::Write | Operation::Fault);
         for (thread, turns) in regular.iter().filter(|_| may_wait) {
             if thread.space != what.space {
                 continue;
             }
             let least_ns = STALL_NS.max((turns.usual_ns as f64 * STALL_SHARE) as u64);
-            let own = |moment: &&Moment| moment.tid == thread.tid && moment.duration_ns >= least_ns;
+            let own =
+                |moment: &&Moment| moment.waits && moment.tid == thread.tid && moment.duration_ns >= least_ns;
             let own: Vec<&Moment> = line.slow.iter().filter(own).collect();
             let durations = || own.iter().map(|moment| moment.duration_ns);
             let (Some(shortest_ns), Some(longest_ns)) = (durations().min(), durations().max()) else {

@@ -27,11 +27,12 @@ pub(crate) const ABOUT: About = About {
     sees: &[
         "every read, write, sync, open, look-up, rename, removal and change of size of a file or directory",
         "the path of each file as it was at that moment, also of deleted files and in containers",
+        "requests of io_uring and libaio, and page faults of mapped files for which a thread has to wait",
         "how many bytes were fetched from a device for each operation",
     ],
     cannot_see: &[
         "which write later goes to a device: the kernel writes in the background, for all processes together",
-        "pages of mapped files that are fetched when they are touched",
+        "requests of libaio whose results the program takes without a call",
         "child processes, without --children",
     ],
     finds_leaks: false,

@@ -24,18 +24,19 @@ pub(super) enum Operation {
     Readahead,
     List,
     SyncAll,
+    Fault,
 }
 
 use Operation::{
-    Fallocate, Fdatasync, Fsync, List, Msync, Open, Read, Readahead, Rename, Stat, SyncAll, SyncRange,
+    Fallocate, Fault, Fdatasync, Fsync, List, Msync, Open, Read, Readahead, Rename, Stat, SyncAll, SyncRange,
     Truncate, Unlink, Write,
 };
 
 impl Operation {
     /// All of them.
-    pub(super) const ALL: [Operation; 15] = [
+    pub(super) const ALL: [Operation; 16] = [
         Read, Write, Fsync, Fdatasync, SyncRange, Msync, Open, Stat, Rename, Unlink, Truncate, Fallocate,
-        Readahead, List, SyncAll,
+        Readahead, List, SyncAll, Fault,
     ];
 
     /// The operation of a number of the kernel side.
@@ -66,6 +67,7 @@ impl Operation {
             Readahead => "readahead",
             List => "list",
             SyncAll => "sync",
+            Fault => "fault",
         }
     }
 
@@ -105,6 +107,12 @@ pub(super) fn use_of(call: u64) -> CallUse {
     if WAITS.contains(&native) {
         return CallUse::waiting();
     }
+    match native {
+        // Requests of libaio are looked at when they are submitted and when their results are fetched.
+        Sysno::io_submit => return CallUse::NONE.followed(),
+        Sysno::io_getevents | Sysno::io_pgetevents => return CallUse::waiting().followed(),
+        _ => {}
+    }
     if native == Sysno::futex {
         return CallUse::waiting().timing_out();
     }
@@ -116,6 +124,9 @@ pub(super) fn use_of(call: u64) -> CallUse {
     if native == Sysno::openat2 {
         // Its path is followed as its third argument says; the directory and the path are those of openat.
         files = files.with_descriptor(1).with_path(2);
+    }
+    if native == Sysno::msync {
+        files = FileUse::NONE.at_address();
     }
     let used = CallUse::new(files, operation.number());
     let used = match native {
@@ -232,5 +243,8 @@ mod tests {
         assert_eq!((of(Sysno::openat2).files().path(), of(Sysno::openat2).files().descriptor()), (2, 1));
         assert_eq!((of(Sysno::getpid), of(Sysno::recvfrom)), (CallUse::NONE, CallUse::NONE));
         assert_eq!(of(Sysno::sync).files().descriptor(), 0);
+        assert!(of(Sysno::io_submit).is_followed() && !of(Sysno::io_submit).waits());
+        assert!(of(Sysno::io_getevents).is_followed() && of(Sysno::io_getevents).waits());
+        assert!(of(Sysno::msync).files().is_at_address() && !of(Sysno::sync).files().is_at_address());
     }
 }

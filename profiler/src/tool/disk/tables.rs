@@ -9,6 +9,7 @@ use super::{
     devices::Devices,
     lines::{Line, Lines, What, lines, most},
     operations::Operation,
+    tool::{FAULT_BEGAN, FAULT_ENDED},
     waits::Waits,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     },
     report::{ColumnSpec, Role, Row, RowRef, Section, Unit, Value},
     text::Text,
+    units,
 };
 
 /// Most rows in the table of files. Files that took less time have one row for each operation.
@@ -37,6 +39,9 @@ const SUMS: [ColumnSpec; 9] = [
     ("errors", "Errors", Unit::Count, Role::Sum, true),
 ];
 
+/// Those of them that are not known of faults without the program at their beginning: times, and what was fetched.
+const OF_FAULT_START: [usize; 5] = [3, 4, 5, 6, 7];
+
 /// What the tables are made from.
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
@@ -50,6 +55,8 @@ pub(super) struct Given<'a> {
     pub(super) has_fetched: bool,
     /// Programs that are not attached, and why.
     pub(super) left_out: &'a [(&'static str, String)],
+    /// Requests of libaio whose ends were not seen.
+    pub(super) unseen: u64,
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
     pub(super) now_ns: u64,
 }
@@ -114,8 +121,8 @@ impl<'a> Tables<'a> {
         self.stacks.name(line.stack)
     }
 
-    fn cells(&self, sum: &Sum) -> Vec<Value> {
-        vec![
+    fn cells(&self, operation: Operation, sum: &Sum) -> Vec<Value> {
+        let mut cells = vec![
             Value::Exact(sum.count),
             self.tabled.rate(sum.count),
             Value::Exact(sum.bytes),
@@ -128,7 +135,17 @@ impl<'a> Tables<'a> {
             self.fetched(sum.device_bytes),
             self.fetched(sum.from_device),
             Value::Exact(sum.errors),
-        ]
+        ];
+        if operation == Operation::Fault
+            && let Some((_, why)) = self.given.left_out.iter().find(|(program, _)| *program == FAULT_BEGAN)
+        {
+            for place in OF_FAULT_START {
+                if let Some(cell) = cells.get_mut(place) {
+                    *cell = Value::Unknown(why.clone());
+                }
+            }
+        }
+        cells
     }
 
     /// What was fetched from devices, if the kernel counts it.
@@ -145,7 +162,7 @@ impl<'a> Tables<'a> {
             let mut cells = self.tabled.whose(what.space);
             cells.push(Value::Word(what.operation.name().to_owned()));
             cells.push(what.file.value());
-            cells.extend(self.cells(&line.sum));
+            cells.extend(self.cells(what.operation, &line.sum));
             cells.push(named(line.thread()));
             cells.push(match self.caller(line) {
                 Some(name) => Value::Name(name.clone()),
@@ -161,11 +178,19 @@ impl<'a> Tables<'a> {
         section.notes.extend(self.given.left_out.iter().map(|(program, why)| {
             let what = match *program {
                 "disk_completed" | "disk_submit" => "operations of io_uring are not counted",
+                FAULT_ENDED => "faults of mapped files are not counted",
+                FAULT_BEGAN => "how long faults of mapped files take is not known, and pages that were swapped out count too",
                 _ => "requests to devices are not counted",
             };
             format!("{what}: {why}")
         }));
         section.notes.dedup();
+        if self.given.unseen > 0 {
+            let requests = units::plural(self.given.unseen as usize, "request", "requests");
+            section.notes.push(format!(
+                "{requests} of libaio not counted: the program takes results from the ring in its memory, without a call"
+            ));
+        }
         section
     }
 
@@ -182,7 +207,7 @@ impl<'a> Tables<'a> {
             let mut cells = self.tabled.whose(*space);
             cells.push(named(Some(thread)));
             cells.push(Value::Word(operation.name().to_owned()));
-            cells.extend(self.cells(sum));
+            cells.extend(self.cells(*operation, sum));
             Row { cells, stacks: Vec::new(), severity: None }
         });
         let title = "Threads by name, the most time first";
@@ -199,7 +224,7 @@ impl<'a> Tables<'a> {
         let rows = sorted.iter().map(|((space, operation), sum)| {
             let mut cells = self.tabled.whose(*space);
             cells.push(Value::Word(operation.name().to_owned()));
-            cells.extend(self.cells(sum));
+            cells.extend(self.cells(*operation, sum));
             cells.extend(self.series(*operation));
             Row { cells, stacks: Vec::new(), severity: None }
         });

@@ -3,7 +3,9 @@
 use std::os::fd::BorrowedFd;
 
 use profiler_common::{
-    disk::{Counter, NEIGHBOURS},
+    disk::{AioKey, AioRequest, Counter, NEIGHBOURS},
+    file::calls::FileUse,
+    io::CallUse,
     ledger::Ledger as _,
 };
 
@@ -12,7 +14,8 @@ use super::{
     args::Options,
     devices::{self, Devices},
     findings::{self, Facts},
-    operations, rules,
+    operations::{self, Operation},
+    rules,
     tables::{Given, Tables},
     waits::{self, Waits},
 };
@@ -24,24 +27,41 @@ use crate::{
     },
     error::Result,
     io_tools::{Base, Label, Read},
-    kernel::symbols::Symbols,
+    kernel::{symbols::Symbols, types::Types},
     observe::{
         Beginning, Observation, Part,
         call_price::Dearer,
         ground::Ground,
-        io::{Limits, Shape},
+        io::{Limits, Setting, Shape},
         settings::Settings,
         space::Space,
     },
     report::Ended,
     target::modules::Modules,
     tool::{About, Counts, Loading, Tool},
+    units,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/disk"));
 
 /// Regular files, directories and block devices, by the upper four bits of their mode (include/uapi/linux/stat.h).
 const KINDS: u32 = 1 << 8 | 1 << 4 | 1 << 6;
+
+/// The programs at the beginning and at the end of faults of mapped files.
+pub(super) const FAULT_BEGAN: &str = "disk_fault";
+pub(super) const FAULT_ENDED: &str = "disk_faulted";
+/// The tracepoint at their beginning (Linux 6.11).
+const LOOKS_FOR_PAGE: &str = "mm_filemap_fault";
+
+/// What the programs at faults are told.
+fn settings(types: &Types) -> Vec<Setting> {
+    let has_start = u32::from(types.tracepoint(LOOKS_FOR_PAGE).is_some());
+    let used = CallUse::new(FileUse::NONE, Operation::Fault.number());
+    vec![
+        ("HAS_FAULT_START", has_start.to_ne_bytes().to_vec()),
+        ("FAULT_USE", used.bits().to_ne_bytes().to_vec()),
+    ]
+}
 
 pub(super) static SHAPE: Shape = Shape {
     tool: ABOUT.name,
@@ -60,6 +80,7 @@ pub(super) static SHAPE: Shape = Shape {
     entries: Counter::ENTRIES,
     ring_use_of: operations::ring_use_of,
     optional: &[
+        (FAULT_BEGAN, &[LOOKS_FOR_PAGE]),
         ("disk_completed", &["io_uring_complete"]),
         ("disk_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
         ("disk_served", &["block_rq_complete"]),
@@ -67,7 +88,11 @@ pub(super) static SHAPE: Shape = Shape {
         ("disk_split", &["block_split"]),
         ("disk_submitted", &["block_bio_queue"]),
     ],
+    at_major_faults: Some(FAULT_ENDED),
+    settings,
     members: &[
+        ("TASK_MINOR", "task_struct", &["min_flt"]),
+        ("TASK_MAJOR", "task_struct", &["maj_flt"]),
         ("TASK_STATE", "task_struct", &["__state"]),
         ("BIO_DEVICE", "bio", &["bi_bdev"]),
         ("BIO_FLAGS", "bio", &["bi_opf"]),
@@ -86,6 +111,19 @@ pub(super) static SHAPE: Shape = Shape {
 struct Snapshot {
     waits: Waits,
     devices: Devices,
+}
+
+/// Losses that could change the answer, beside those of all tools on files.
+fn losses(of: impl Fn(Counter) -> u64) -> Vec<String> {
+    let lost = of(Counter::AioLost);
+    let words = "requests of libaio were not counted because there are too many at the same time: observe fewer processes";
+    let lost_faults = of(Counter::FaultLost);
+    let of_faults = "page faults were not counted because the kernel had no memory: free some";
+    [(lost, words), (lost_faults, of_faults)]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, words)| format!("{} {words}", units::count(count as f64)))
+        .collect()
 }
 
 /// The tool in one observation.
@@ -170,6 +208,7 @@ impl Tool for Disk {
 
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
         self.base.snapshot::<Counter>(on)?;
+        self.base.count_under_way::<AioKey, AioRequest>(Counter::AioUnderWay, "AIO_REQUESTS")?;
         let probes = self.base.probes()?;
         let (waits, devices) = (waits::read(probes, &mut self.symbols)?, devices::read(probes)?);
         self.read = Some(Snapshot { waits, devices });
@@ -177,7 +216,9 @@ impl Tool for Disk {
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let (Read { counted, now_ns, .. }, mut part) = self.base.take_read::<Counter>()?;
+        let (Read { counted, counts, now_ns }, mut part) = self.base.take_read::<Counter>()?;
+        let of = |counter: Counter| counts.get(counter.index()).copied().unwrap_or_default();
+        part.losses.extend(losses(of));
         let Snapshot { waits, devices } = self.read.take().unwrap_or_default();
         let probes = self.base.probes()?;
         let given = Given {
@@ -189,6 +230,7 @@ impl Tool for Disk {
             options: &self.options,
             has_fetched: probes.has_fetched,
             left_out: &probes.left_out,
+            unseen: of(Counter::AioUnseen),
             now_ns,
         };
         let tables = Tables::new(on, given, &mut part);

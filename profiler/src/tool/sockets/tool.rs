@@ -54,6 +54,8 @@ pub(super) static SHAPE: Shape = Shape {
     use_of: operations::use_of,
     entries: Counter::ENTRIES,
     ring_use_of: operations::ring_use_of,
+    at_major_faults: None,
+    settings: |_| Vec::new(),
     optional: &[
         ("sockets_completed", &["io_uring_complete"]),
         ("sockets_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),

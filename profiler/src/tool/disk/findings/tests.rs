@@ -20,7 +20,8 @@ fn line(count: u64, bytes: u64, each_ns: u64) -> Line {
 
 /// A line with slow operations of thread 7 at these times.
 fn slow(times_ns: impl Iterator<Item = u64>, duration_ns: u64) -> Line {
-    let slow: Vec<Moment> = times_ns.map(|start_ns| Moment { start_ns, duration_ns, tid: 7 }).collect();
+    let slow: Vec<Moment> =
+        times_ns.map(|start_ns| Moment { start_ns, duration_ns, tid: 7, waits: true }).collect();
     Line { slow: slow.clone(), ..line(slow.len() as u64, 0, duration_ns) }
 }
 
