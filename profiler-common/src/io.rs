@@ -167,6 +167,8 @@ wire! {
         pub waited_in: u64,
         /// The file of that wait, and its operation in the upper half.
         pub waited_for: u64,
+        /// Number of the file of the operation that waits, as in [`IoKey`].
+        pub wait_file: u64,
         /// When the time of its last wait was over, in nanoseconds.
         pub turned_ns: u64,
         /// What the tool keeps of the thread.

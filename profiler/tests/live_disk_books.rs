@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 use support::account;
@@ -207,6 +208,71 @@ fn calls_are_those_that_strace_counts() {
     let calls = [("read", "pread64", 0), ("write", "write", 1), ("fsync", "fsync", 0)];
     for (operation, call, said) in calls {
         assert_eq!(counted(operation), traced[call] - said, "{operation}: {traced:?}");
+    }
+    target.say("quit");
+    target.quit();
+}
+
+/// A filesystem that nothing can be written to, until this is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn new(device: &Loop) -> Frozen {
+        let mount = device.mount();
+        run("fsfreeze", &["--freeze", mount.to_str().unwrap()]);
+        Frozen(mount)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
+    }
+}
+
+/// Waits until a process is in an uninterruptible sleep.
+fn wait_until_it_waits(pid: u32) {
+    let begun = Instant::now();
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        if stat.rsplit_once(") ").unwrap().1.starts_with('D') {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not wait: {stat}");
+        std::thread::yield_now();
+    }
+}
+
+/// What a call that names a path waits for is in the row of that path: it has no descriptor from which the file would be known.
+#[test]
+fn waits_of_calls_that_name_paths_have_their_files() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let mut target = Workload::spawn(&Build::c("frozen.c").build(), &[device.mount()]);
+    let observer = Observer::attach("disk", target.pid(), &[]);
+    let calls = [
+        ("rename", "rename", "relative"),
+        ("unlinkat", "unlink", "inner/by_descriptor"),
+        ("unlink", "unlink", "absolute"),
+    ];
+    for (call, _, _) in calls {
+        let frozen = Frozen::new(&device);
+        target.say(call);
+        wait_until_it_waits(target.pid());
+        drop(frozen);
+        target.expect_line(call, PATIENCE);
+    }
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let waits = rows(&report, "waits");
+    for (_, operation, file) in calls {
+        let path = device.mount().join(file);
+        let is_of = |row: &&BTreeMap<&str, &Value>| {
+            row["operation"]["word"] == operation
+                && row["file"]["name"]["utf8"].as_str().or(row["file"]["name"].as_str()) == path.to_str()
+        };
+        let row = waits.iter().find(is_of).unwrap_or_else(|| panic!("{operation} of {file}: {waits:#?}"));
+        assert_eq!(exact(row, "waits"), 1);
     }
     target.say("quit");
     target.quit();

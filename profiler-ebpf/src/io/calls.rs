@@ -277,6 +277,23 @@ fn name<T: IoTool>(used: CallUse) {
     }
 }
 
+/// The number of the path that the call names in which the current thread is, as if it failed: only when it returns, it is known what it has
+/// opened.
+#[inline(always)]
+pub fn file_so_far<T: IoTool>() -> u32 {
+    let Some(thread) = thread::known() else { return unknown(Unknown::Unread) };
+    // SAFETY: the thread's own record. What the return of the call needs stays as it is.
+    unsafe {
+        let first = (&raw mut (*thread).files).cast::<u32>();
+        let directory = first.read_volatile();
+        (*thread).result = FIRST_ERROR;
+        name::<T>(CallUse::of_bits((*thread).used_as));
+        let file = first.read_volatile();
+        first.write_volatile(directory);
+        file
+    }
+}
+
 /// Notes where the file is that a call has opened, or the directory in which its path begins. Returns whether there is one to look at.
 #[inline(never)]
 fn find_path(used: CallUse) -> bool {

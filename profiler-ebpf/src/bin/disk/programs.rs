@@ -41,13 +41,20 @@ impl IoTool for Disk {
 /// What few calls need. The verifier follows a function with a symbol once and by itself, whatever its callers know, and any other anew for
 /// each state in which it is called: without symbols, these would more than double what it follows. They take and return numbers.
 pub(crate) mod once {
-    use super::{aio, mapped};
+    use super::{Disk, aio, calls, mapped};
 
     /// [`mapped::at`].
     #[unsafe(no_mangle)]
     #[inline(never)]
     pub(crate) extern "C" fn disk_mapped_at(address: u64) -> u64 {
         mapped::at(address)
+    }
+
+    /// [`calls::file_so_far`].
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    pub(crate) extern "C" fn disk_file_so_far() -> u32 {
+        calls::file_so_far::<Disk>()
     }
 
     /// [`aio::submitting`]. Kernels take only functions with symbols that return a number, here and below.

@@ -14,6 +14,8 @@ use profiler_common::{
 };
 use profiler_ebpf::{atomic, io::thread, ledger, task::Task, threads};
 
+use crate::programs::once;
+
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
 /// Frames on top that belong to this program and to the tracepoint: there are as many in each stack.
@@ -64,15 +66,28 @@ pub(crate) fn disk_switch(ctx: *mut c_void) -> i32 {
 unsafe fn key(thread: *const IoThread) -> WaitKey {
     // SAFETY: the caller vouches for the record.
     unsafe {
+        WaitKey {
+            space: (*thread).space,
+            file: (*thread).wait_file as u32,
+            operation: on_file(thread).1.into(),
+            place: (*thread).wait,
+        }
+    }
+}
+
+/// The file of the present call, and the operation on it. Of a call between a file and something else, such as sendfile, it may be the
+/// second.
+#[inline(always)]
+unsafe fn on_file(thread: *const IoThread) -> (u32, u32) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
         let [first, second] = (&raw const (*thread).files).read_volatile();
         let used = CallUse::of_bits((*thread).used_as);
-        // Of a call between a file and something else, such as sendfile, the file may be the second.
-        let (file, operation) = if first == OF_OTHER_KIND && used.second() != 0 {
+        if first == OF_OTHER_KIND && used.second() != 0 {
             (second, used.second())
         } else {
             (first, used.operation())
-        };
-        WaitKey { space: (*thread).space, file, operation: operation.into(), place: (*thread).wait }
+        }
     }
 }
 
@@ -81,9 +96,15 @@ unsafe fn key(thread: *const IoThread) -> WaitKey {
 unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
     // SAFETY: the caller vouches for the record; the room is a map value of this CPU, which no other program uses before this one ends.
     unsafe {
-        if CallUse::of_bits((*thread).used_as).operation() == 0 {
+        let used = CallUse::of_bits((*thread).used_as);
+        if used.operation() == 0 {
             return;
         }
+        (*thread).wait_file = if used.files().path() != 0 {
+            once::disk_file_so_far().into()
+        } else {
+            on_file(thread).0.into()
+        };
         let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
         let frames = (&raw mut (*room).frames).cast::<u64>();
         // Without the kernel's loop, each turn of which is a call. What is behind the last frame stays as it is.
@@ -110,7 +131,9 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
             (*room).count = 0;
             (*room).total_ns = 0;
             (*room).max_ns = 0;
-            let _ = WAITS.insert(key, *room, BPF_NOEXIST);
+            // By reference: a copy would take so much of the stack that Linux 6.1 refuses the program.
+            let wait: &Wait = &*room;
+            let _ = WAITS.insert(key, wait, BPF_NOEXIST);
         }
     }
 }
