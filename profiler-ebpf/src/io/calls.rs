@@ -39,16 +39,20 @@ const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64
 pub fn began<T: IoTool>(ctx: *mut c_void) {
     // SAFETY: an argument of this tracepoint.
     if threads::may_be_observed(unsafe { ctx.cast::<*const pt_regs>().read_volatile() }) {
-        candidate_began::<T>(ctx);
+        // Not from there: before Linux 6.2, what follows would find no room on the stack.
+        let followed = candidate_began::<T>(ctx);
+        if followed != 0 {
+            T::followed_began(CallUse::of_bits(followed));
+        }
     }
 }
 
-/// A function of its own: the program saves no registers for threads that are not observed.
+/// A function of its own: the program saves no registers for other threads. Returns how a call is counted that is followed.
 #[inline(never)]
-fn candidate_began<T: IoTool>(ctx: *mut c_void) {
+fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
     let task = task();
-    let Some(thread) = thread::current::<T>(task) else { return };
-    let Some(ledger) = Ledger::<T::Counter>::open() else { return };
+    let Some(thread) = thread::current::<T>(task) else { return 0 };
+    let Some(ledger) = Ledger::<T::Counter>::open() else { return 0 };
     ledger.count(T::Counter::ENTERED);
     // SAFETY: the arguments of this tracepoint are registers and the number of the call; the record is the thread's own.
     unsafe {
@@ -59,7 +63,8 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
         (*thread).calls += 1;
         let mut used = use_of(call);
         if used == CallUse::NONE {
-            return ledger.count(T::Counter::OTHER);
+            ledger.count(T::Counter::OTHER);
+            return 0;
         }
         if used.peeks() != 0 && argument_in(registers, call, used.peeks()) & MSG_PEEK != 0 {
             used = used.as_peek();
@@ -72,16 +77,15 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
             replaced::begins(used.bits());
         }
         if used.operation() == 0 {
-            if used.is_followed() {
-                T::followed_began(used);
-            }
             (*thread).used_as = used.bits();
-            return ledger.count(T::Counter::OTHER);
+            ledger.count(T::Counter::OTHER);
+            return if used.is_followed() { used.bits() } else { 0 };
         }
         (*thread).start_ns = bpf_ktime_get_ns();
         if look::<T>(task, thread, registers, used) {
             (*thread).used_as = used.only_replacing().bits();
-            return ledger.count(T::Counter::OTHER);
+            ledger.count(T::Counter::OTHER);
+            return 0;
         }
         (*thread).used_as = used.bits();
         if TASK_FETCHED.load() != 0 {
@@ -89,6 +93,7 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) {
         }
         (*thread).operations += 1;
         ledger.count(T::Counter::BEGAN);
+        0
     }
 }
 
@@ -277,8 +282,7 @@ fn name<T: IoTool>(used: CallUse) {
     }
 }
 
-/// The number of the path that the call names in which the current thread is, as if it failed: only when it returns, it is known what it has
-/// opened.
+/// The number of the path that the current thread's call names. What an `open` has opened is known when it returns.
 #[inline(always)]
 pub fn file_so_far<T: IoTool>() -> u32 {
     let Some(thread) = thread::known() else { return unknown(Unknown::Unread) };
