@@ -67,6 +67,7 @@ fn tool() -> ToolState {
             "every call of malloc and free, of glibc, musl, jemalloc, tcmalloc and mimalloc".to_owned(),
         ],
         cannot_see: vec!["what was allocated before it was attached".to_owned()],
+        lacks: Vec::new(),
     }
 }
 
@@ -184,6 +185,8 @@ pub(crate) fn limited() -> Diagnosis {
         limit: 0.30,
     });
     tool.notes = vec!["growth inside the V8 heap is invisible to allocator probes".to_owned()];
+    tool.lacks =
+        vec!["operations of io_uring are not counted: the kernel has no tracepoint io_uring_complete".to_owned()];
     diagnosis.conclude();
     diagnosis
 }

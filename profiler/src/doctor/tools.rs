@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Answer;
 use crate::{
     capture::{cost::prices::Traps, uprobe::Method},
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind},
     exit::ExitCode,
     target::{modules::Modules, process::Process},
     tool::{
@@ -50,6 +50,9 @@ pub struct ToolState {
     pub sees: Vec<String>,
     /// What it never sees.
     pub cannot_see: Vec<String>,
+    /// What it does not find out on this kernel, and why.
+    #[serde(default)]
+    pub lacks: Vec<String>,
 }
 
 /// A tool that was tried.
@@ -72,12 +75,16 @@ fn trial(tool: &'static About, method: Option<Method>, tracepoints: Answer) -> T
     let tried = if tool.has_uprobes { method } else { without_uprobes() }.map(tool.trial);
     let (answer, why, filters) = match &tried {
         None => (Answer::CannotTell, Some("no probe could be attached".to_owned()), Answer::CannotTell),
-        Some(Ok(())) => (Answer::Yes, None, Answer::Yes),
+        Some(Ok(_)) => (Answer::Yes, None, Answer::Yes),
         // It is about processes under a filter: others can be observed.
         Some(Err(error)) if error.kind() == ErrorKind::Safety => (Answer::Yes, None, Answer::No),
         Some(Err(error)) => (Answer::No, Some(error.to_string()), Answer::CannotTell),
     };
-    let advice = tried.and_then(Result::err).and_then(|error| error.advice().map(str::to_owned));
+    let (lacks, advice) = match tried {
+        Some(Ok(lacks)) => (lacks, None),
+        Some(Err(error)) => (Vec::new(), error.advice().map(str::to_owned)),
+        None => (Vec::new(), None),
+    };
     let words = |list: &[&str]| list.iter().map(|&words| words.to_owned()).collect();
     let state = ToolState {
         name: tool.name.to_owned(),
@@ -94,6 +101,7 @@ fn trial(tool: &'static About, method: Option<Method>, tracepoints: Answer) -> T
         forecast_unknown: None,
         sees: words(tool.sees),
         cannot_see: words(tool.cannot_see),
+        lacks,
     };
     Tried { tool, state, filters }
 }

@@ -23,7 +23,7 @@ use crate::{
         Beginning, Observation, Part,
         call_price::PerCall,
         ground::{Follows, Ground, Shape as GroundShape},
-        io::{Counted, Limits, Probes, Samples, Seconds, Shape, price},
+        io::{Counted, Limits, Probes, Samples, Seconds, Shape, price, unknown},
         monotonic_ns, require_kernel_pids,
         settings::Settings,
         sight::{self, Terms},
@@ -265,16 +265,19 @@ impl Base {
     }
 }
 
-/// Attaches the programs of a tool for a moment without any target, to find out whether the kernel accepts them.
+/// Attaches the programs of a tool for a moment without any target, to find out whether the kernel accepts them. Returns what is not known
+/// because it lacks something that the tool can do without.
 ///
 /// # Errors
 /// If it does not, or if profiler is in a pid namespace.
-pub(crate) fn try_out(shape: &'static Shape) -> Result<()> {
+pub(crate) fn try_out(shape: &'static Shape) -> Result<Vec<String>> {
     require_kernel_pids()?;
     let ground =
         Ground::load(&GroundShape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
     let limits =
         Limits { threads: 1, cells: 2, histograms: 1, max_stacks: 16, sockets: 2, ..Limits::default() };
     let object = Probes::load(shape, limits, RECORD_OF_TOOL, ground.shared())?;
-    Probes::over(object, shape, limits)?.attach_once()
+    let mut probes = Probes::over(object, shape, limits)?;
+    probes.attach_once()?;
+    Ok(unknown(&probes.left_out))
 }

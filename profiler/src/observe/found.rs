@@ -100,7 +100,7 @@ impl Found {
         let mut trial = None;
         if launched.is_some() || settings.others_may_join() || spaces.iter().any(filtered) {
             let mut with_probes = tools.iter().map(|tool| tool.about()).filter(|about| about.has_uprobes);
-            let tried = with_probes.try_for_each(|about| (about.trial)(settings.method));
+            let tried = with_probes.try_for_each(|about| (about.trial)(settings.method).map(drop));
             // Processes that join are refused one by one.
             if launched.is_some() || spaces.iter().any(filtered) {
                 tried.clone()?;

@@ -182,7 +182,7 @@ impl Run<'_> {
         let Run { on, tools, joining, .. } = self;
         let method = on.settings.method;
         let mut with_probes = tools.iter().map(|tool| tool.about()).filter(|about| about.has_uprobes);
-        let trial = || with_probes.try_for_each(|about| (about.trial)(method));
+        let trial = || with_probes.try_for_each(|about| (about.trial)(method).map(drop));
         let tried = joining.trial.get_or_insert_with(trial).clone();
         // Whatever happened to our own process, the one that joins has not ended.
         tried.map_err(|error| match error.kind() {

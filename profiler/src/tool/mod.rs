@@ -62,8 +62,8 @@ pub(crate) struct About {
     /// Its BPF object.
     pub(crate) object: &'static [u8],
     /// Tries its programs on a process of our own under a seccomp filter. An error of the kind `Safety` is about such
-    /// processes only.
-    pub(crate) trial: fn(Method) -> Result<()>,
+    /// processes only. Returns what it does not find out here, because the kernel lacks something that it can do without.
+    pub(crate) trial: fn(Method) -> Result<Vec<String>>,
     /// What it would do with a process; nothing is attached.
     pub(crate) foresee: fn(Process, &mut Modules, Option<Method>) -> Result<Foresight>,
     /// The predicted cost to a process, from hits that are counted for a moment; `None` if that is not known here.

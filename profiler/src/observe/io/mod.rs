@@ -3,6 +3,7 @@
 mod connections;
 mod counted;
 mod datagrams;
+mod left_out;
 pub(crate) mod price;
 mod probes;
 mod samples;
@@ -12,6 +13,7 @@ pub(crate) use self::{
     connections::{Connection, Connections, HeldBack, Lives, announce_served_ports},
     counted::{Alive, Counted, Sum, comm},
     datagrams::{Datagrams, Exchange},
+    left_out::{LeftOut, NO_RING, Optional, note_unknown, unknown},
     probes::{Limits, Probes, Setting, Shape},
     samples::{Moment, Samples},
     seconds::Seconds,

@@ -12,6 +12,7 @@ use profiler_common::{
 };
 use sysno::x86_64::Sysno;
 
+use super::left_out::{LeftOut, Optional};
 use crate::{
     capture::{
         casts,
@@ -98,10 +99,10 @@ pub(crate) struct Shape {
     pub(crate) use_of: fn(u64) -> CallUse,
     /// How an operation of io_uring is counted.
     pub(crate) ring_use_of: fn(u32) -> CallUse,
-    /// Programs that it can do without, and the names that their tracepoints have in kernels.
-    pub(crate) optional: &'static [(&'static str, &'static [&'static str])],
-    /// The program that runs at the end of each major fault, if it has one.
-    pub(crate) at_major_faults: Option<&'static str>,
+    /// Programs that it can do without.
+    pub(crate) optional: &'static [Optional],
+    /// The program that runs at the end of each major fault, if it has one, and what is not known without it.
+    pub(crate) at_major_faults: Option<(&'static str, &'static str)>,
     /// Settings of its own programs, from the types of the kernel.
     pub(crate) settings: fn(&Types) -> Vec<Setting>,
     /// Members of kernel structures that only its own programs read.
@@ -153,8 +154,8 @@ pub(crate) struct Probes {
     limits: Limits,
     pub(super) threads: Mapped<IoThread>,
     attached: Tracepoints,
-    /// Programs that are not attached, and why.
-    pub(crate) left_out: Vec<(&'static str, String)>,
+    /// Programs that are not attached.
+    pub(crate) left_out: Vec<LeftOut>,
     /// Whether the kernel counts what threads fetch from devices.
     pub(crate) has_fetched: bool,
 }
@@ -256,17 +257,13 @@ impl Probes {
             return Ok(());
         }
         let types = types()?;
-        if let Some(program) = self.shape.at_major_faults
-            && let Some(why) = self.attached.attach_to_major_faults(&self.object, program)
-        {
-            tracing::info!("{program} is left out: {why}");
-            self.left_out.push((program, why));
+        if let Some((program, without)) = self.shape.at_major_faults {
+            let why = self.attached.attach_to_major_faults(&self.object, program);
+            self.left_out.extend(LeftOut::unless_attached(program, without, why));
         }
-        for (program, tracepoints) in self.shape.optional {
-            if let Some(why) = self.attached.attach_optional(&self.object, &types, program, tracepoints) {
-                tracing::info!("{program} is left out: {why}");
-                self.left_out.push((program, why));
-            }
+        for Optional { program, tracepoints, without } in self.shape.optional {
+            let why = self.attached.attach_optional(&self.object, &types, program, tracepoints);
+            self.left_out.extend(LeftOut::unless_attached(program, without, why));
         }
         self.attached.attach(&self.object, &types, self.shape.programs)?;
         self.set(self.limits.slow_ns)

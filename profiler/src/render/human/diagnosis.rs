@@ -197,7 +197,12 @@ fn write_tool(page: &mut Page, tool: &ToolState, checks: &[Check], verbose: bool
         true => (tool.sees.iter().collect(), tool.cannot_see.iter().collect()),
         false => (Vec::new(), Vec::new()),
     };
-    let lists = [("sees", sees), ("cannot see", cannot_see), ("in this process", notes)];
+    let lists = [
+        ("sees", sees),
+        ("cannot see", cannot_see),
+        ("not on this kernel", tool.lacks.iter().collect()),
+        ("in this process", notes),
+    ];
     for (what, list) in lists {
         for (number, words) in list.iter().enumerate() {
             let what = if number == 0 { what } else { "" };

@@ -9,14 +9,14 @@ use super::{
     devices::Devices,
     lines::{Line, Lines, What, lines, most},
     operations::Operation,
-    tool::{FAULT_BEGAN, FAULT_ENDED},
+    tool::FAULT_BEGAN,
     waits::Waits,
 };
 use crate::{
     io_tools::{OPERATION, Stacks, THREAD, Tabled, named},
     observe::{
         Observation, Part,
-        io::{Counted, Samples, Seconds, Sum},
+        io::{Counted, LeftOut, Samples, Seconds, Sum},
     },
     report::{ColumnSpec, Role, Row, RowRef, Section, Unit, Value},
     text::Text,
@@ -53,8 +53,8 @@ pub(super) struct Given<'a> {
     pub(super) options: &'a Options,
     /// Whether the kernel counts what threads fetch from devices.
     pub(super) has_fetched: bool,
-    /// Programs that are not attached, and why.
-    pub(super) left_out: &'a [(&'static str, String)],
+    /// Programs that are not attached.
+    pub(super) left_out: &'a [LeftOut],
     /// Requests of libaio whose ends were not seen.
     pub(super) unseen: u64,
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
@@ -137,11 +137,11 @@ impl<'a> Tables<'a> {
             Value::Exact(sum.errors),
         ];
         if operation == Operation::Fault
-            && let Some((_, why)) = self.given.left_out.iter().find(|(program, _)| *program == FAULT_BEGAN)
+            && let Some(left_out) = self.given.left_out.iter().find(|of| of.program == FAULT_BEGAN)
         {
             for place in OF_FAULT_START {
                 if let Some(cell) = cells.get_mut(place) {
-                    *cell = Value::Unknown(why.clone());
+                    *cell = Value::Unknown(left_out.why.clone());
                 }
             }
         }
@@ -175,16 +175,6 @@ impl<'a> Tables<'a> {
         columns.push(("caller", "Caller", Unit::None, Role::Label, true));
         let title = "Operations on files, the most time first";
         let mut section = self.tabled.section("files", title, &[OPERATION, FILE], rows.collect(), &columns);
-        section.notes.extend(self.given.left_out.iter().map(|(program, why)| {
-            let what = match *program {
-                "disk_completed" | "disk_submit" => "operations of io_uring are not counted",
-                FAULT_ENDED => "faults of mapped files are not counted",
-                FAULT_BEGAN => "how long faults of mapped files take is not known, and pages that were swapped out count too",
-                _ => "requests to devices are not counted",
-            };
-            format!("{what}: {why}")
-        }));
-        section.notes.dedup();
         if self.given.unseen > 0 {
             let requests = units::plural(self.given.unseen as usize, "request", "requests");
             section.notes.push(format!(

@@ -32,7 +32,7 @@ use crate::{
         Beginning, Observation, Part,
         call_price::Dearer,
         ground::Ground,
-        io::{Limits, Setting, Shape},
+        io::{Limits, NO_RING, Optional, Setting, Shape, note_unknown},
         settings::Settings,
         space::Space,
     },
@@ -47,10 +47,11 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 /// Regular files, directories and block devices, by the upper four bits of their mode (include/uapi/linux/stat.h).
 const KINDS: u32 = 1 << 8 | 1 << 4 | 1 << 6;
 
-/// The programs at the beginning and at the end of faults of mapped files.
+/// The program at the beginning of faults of mapped files.
 pub(super) const FAULT_BEGAN: &str = "disk_fault";
-pub(super) const FAULT_ENDED: &str = "disk_faulted";
-/// The tracepoint at their beginning (Linux 6.11).
+/// What is not known without the programs at requests.
+const NO_REQUESTS: &str = "requests to devices are not counted";
+/// The tracepoint at the beginning of faults (Linux 6.11).
 const LOOKS_FOR_PAGE: &str = "mm_filemap_fault";
 
 /// What the programs at faults are told.
@@ -80,15 +81,27 @@ pub(super) static SHAPE: Shape = Shape {
     entries: Counter::ENTRIES,
     ring_use_of: operations::ring_use_of,
     optional: &[
-        (FAULT_BEGAN, &[LOOKS_FOR_PAGE]),
-        ("disk_completed", &["io_uring_complete"]),
-        ("disk_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
-        ("disk_served", &["block_rq_complete"]),
-        ("disk_issued", &["block_rq_issue"]),
-        ("disk_split", &["block_split"]),
-        ("disk_submitted", &["block_bio_queue"]),
+        Optional {
+            program: FAULT_BEGAN,
+            tracepoints: &[LOOKS_FOR_PAGE],
+            without: "how long faults of mapped files take is not known, and pages that were swapped out count too",
+        },
+        Optional { program: "disk_completed", tracepoints: &["io_uring_complete"], without: NO_RING },
+        Optional {
+            program: "disk_submit",
+            tracepoints: &["io_uring_submit_req", "io_uring_submit_sqe"],
+            without: NO_RING,
+        },
+        Optional { program: "disk_served", tracepoints: &["block_rq_complete"], without: NO_REQUESTS },
+        Optional { program: "disk_issued", tracepoints: &["block_rq_issue"], without: NO_REQUESTS },
+        Optional {
+            program: "disk_split",
+            tracepoints: &["block_split"],
+            without: "of requests that are split for their device, only the last piece is counted",
+        },
+        Optional { program: "disk_submitted", tracepoints: &["block_bio_queue"], without: NO_REQUESTS },
     ],
-    at_major_faults: Some(FAULT_ENDED),
+    at_major_faults: Some(("disk_faulted", "faults of mapped files are not counted")),
     settings,
     members: &[
         ("TASK_MINOR", "task_struct", &["min_flt"]),
@@ -235,6 +248,7 @@ impl Tool for Disk {
         };
         let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
+        note_unknown(&mut part.sections, &probes.left_out);
         let facts = Facts {
             lines: &tables.lines,
             row: &|what| tables.row(what),

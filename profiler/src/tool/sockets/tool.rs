@@ -25,7 +25,7 @@ use crate::{
         Beginning, Observation, Part,
         call_price::Dearer,
         ground::Ground,
-        io::{Connections, Datagrams, Limits, Shape, announce_served_ports},
+        io::{Connections, Datagrams, Limits, NO_RING, Optional, Shape, announce_served_ports, note_unknown},
         settings::Settings,
         space::Space,
     },
@@ -57,8 +57,12 @@ pub(super) static SHAPE: Shape = Shape {
     at_major_faults: None,
     settings: |_| Vec::new(),
     optional: &[
-        ("sockets_completed", &["io_uring_complete"]),
-        ("sockets_submit", &["io_uring_submit_req", "io_uring_submit_sqe"]),
+        Optional { program: "sockets_completed", tracepoints: &["io_uring_complete"], without: NO_RING },
+        Optional {
+            program: "sockets_submit",
+            tracepoints: &["io_uring_submit_req", "io_uring_submit_sqe"],
+            without: NO_RING,
+        },
     ],
     members: &[],
 };
@@ -198,6 +202,7 @@ impl Tool for Sockets {
         self.states.account(&mut part);
         let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
+        note_unknown(&mut part.sections, &self.base.probes()?.left_out);
         let facts = Facts {
             lines: &tables.lines,
             sockets: &tables.sockets,

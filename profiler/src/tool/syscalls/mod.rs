@@ -44,7 +44,7 @@ pub(crate) const ABOUT: About = About {
     has_uprobes: false,
     probes_calls: true,
     object: probes::OBJECT,
-    trial: |_| probes::try_out(),
+    trial: |_| probes::try_out().map(|()| Vec::new()),
     foresee: |_, _, _| Ok(Foresight::default()),
     predict: |_, _, _, _| Ok(None),
 };
