@@ -13,23 +13,20 @@ use profiler_common::{
 };
 
 use super::{
-    ANEW, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, confirm, mapped, sample, thread, use_of,
+    AT_FDCWD, DIRECTORIES, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, confirm, mapped, named,
+    sample, thread, use_of,
 };
 use crate::{
     FIRST_ERROR,
-    call::{argument, argument_in, call},
-    file::{self, given, known, replaced},
+    call::{argument_in, call},
+    file::{self, known, replaced},
     ledger::Ledger,
     task::{Task, comm, task},
     threads,
 };
 
-/// In place of a descriptor: the working directory (include/uapi/linux/fcntl.h).
-const AT_FDCWD: u32 = -100i32 as u32;
 /// In the flags of a receive (include/linux/socket.h): what is received stays there.
 const MSG_PEEK: u64 = 2;
-/// A directory, as a bit of kinds.
-const DIRECTORIES: u32 = 1 << 4;
 /// Results from `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h), which no program sees: a signal has interrupted the
 /// call. Either the kernel begins it again, or it has not moved anything and the program gets `EINTR`.
 const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64;
@@ -188,7 +185,7 @@ unsafe fn note<T: IoTool>(
 
 /// Looks at one of the files that were noted.
 #[inline(never)]
-extern "C" fn look_at<T: IoTool>(turn: u32, _nothing: *mut c_void) -> i64 {
+pub(super) extern "C" fn look_at<T: IoTool>(turn: u32, _nothing: *mut c_void) -> i64 {
     let Some(thread) = thread::known() else { return 1 };
     let turn = opaque(turn.into()) as usize & 1;
     // SAFETY: the thread's own record; the mask keeps the index within it.
@@ -249,7 +246,7 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         (*thread).result = result;
         let files = used.files();
         if files.path() != 0 || files.opens() || used.is_known_after() {
-            name::<T>(used);
+            named::find::<T>(used);
         } else if files.is_at_address() {
             if file::users(task, FILES_USERS.load()) != 1 {
                 mapped::confirm::<T>();
@@ -268,92 +265,6 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
             return ledger.count(T::Counter::NOT_COUNTED);
         }
         finish::<T>(task, thread, ledger);
-    }
-}
-
-/// Finds the number of the file that a call has opened, or of the path that it names.
-#[inline(always)]
-fn name<T: IoTool>(used: CallUse) {
-    if find_path(used) {
-        look_at::<T>(0, ptr::null_mut());
-    }
-    if used.files().path() != 0 {
-        name_path(used);
-    }
-}
-
-/// The number of the path that the current thread's call names. What an `open` has opened is known when it returns.
-#[inline(always)]
-pub fn file_so_far<T: IoTool>() -> u32 {
-    let Some(thread) = thread::known() else { return unknown(Unknown::Unread) };
-    // SAFETY: the thread's own record. What the return of the call needs stays as it is.
-    unsafe {
-        let first = (&raw mut (*thread).files).cast::<u32>();
-        let directory = first.read_volatile();
-        (*thread).result = FIRST_ERROR;
-        name::<T>(CallUse::of_bits((*thread).used_as));
-        let file = first.read_volatile();
-        first.write_volatile(directory);
-        file
-    }
-}
-
-/// Notes where the file is that a call has opened, or the directory in which its path begins. Returns whether there is one to look at.
-#[inline(never)]
-fn find_path(used: CallUse) -> bool {
-    let Some(thread) = thread::known() else { return false };
-    let files = used.files();
-    // SAFETY: the thread's own record.
-    unsafe {
-        let call = (*thread).call;
-        let has_opened = files.opens() && (*thread).result < FIRST_ERROR;
-        (*thread).paths[0] = 0;
-        if has_opened {
-            (*thread).kinds = IO_KINDS.load().into();
-            (*thread).paths[0] = file::of_descriptor((*thread).result as u32);
-            return true;
-        }
-        if used.is_known_after() {
-            (*thread).kinds |= u64::from(ANEW);
-            (*thread).paths[0] = file::of_descriptor(argument(call, files.descriptor()) as u32);
-            return true;
-        }
-        if files.path() == 0 || has_directory(call, used) || !given::is_relative(argument(call, files.path()))
-        {
-            return false;
-        }
-        (*thread).kinds = DIRECTORIES.into();
-        (*thread).paths[0] = file::working_directory();
-    }
-    true
-}
-
-/// Whether a call names the directory in which its path begins.
-#[inline(always)]
-fn has_directory(call: u64, used: CallUse) -> bool {
-    let descriptor = used.files().descriptor();
-    descriptor != 0 && argument(call, descriptor) as u32 != AT_FDCWD
-}
-
-/// Finds the number of the path that a call names, unless it has opened the file.
-#[inline(never)]
-fn name_path(used: CallUse) {
-    let Some(thread) = thread::known() else { return };
-    let files = used.files();
-    // SAFETY: the thread's own record.
-    unsafe {
-        if files.opens() && (*thread).result < FIRST_ERROR {
-            return;
-        }
-        let call = (*thread).call;
-        let first = (&raw mut (*thread).files).cast::<u32>();
-        let number = match given::number(argument(call, files.path()), first.read_volatile()) {
-            // The file is that of the descriptor.
-            given::EMPTY if has_directory(call, used) => return,
-            given::EMPTY => unknown(Unknown::Unread),
-            number => number,
-        };
-        first.write_volatile(number);
     }
 }
 

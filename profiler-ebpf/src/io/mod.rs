@@ -8,6 +8,7 @@ pub mod calls;
 pub mod cells;
 mod confirm;
 mod mapped;
+pub mod named;
 pub mod sample;
 pub mod thread;
 pub mod uring;
@@ -23,6 +24,10 @@ use crate::{file::known, stack::number::Remarks};
 /// Bit by kind of file, as [`file::known`](crate::file::known) has it: those that are counted.
 #[unsafe(no_mangle)]
 pub static IO_KINDS: Global<u32> = Global::new(0);
+/// A directory, as a bit of kinds.
+const DIRECTORIES: u32 = 1 << 4;
+/// In place of a descriptor: the working directory (include/uapi/linux/fcntl.h).
+const AT_FDCWD: u32 = -100i32 as u32;
 /// Among bits of kinds: the call that has just returned may have changed what its file is.
 pub const ANEW: u32 = 1 << 31;
 /// Whether stacks are taken.

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use profiler_common::{disk::Counter, io::CallUse};
 use profiler_ebpf::{
     file::mapped,
-    io::{IoTool, calls, thread, uring},
+    io::{IoTool, calls, named, thread, uring},
 };
 
 use crate::aio;
@@ -41,7 +41,7 @@ impl IoTool for Disk {
 /// What few calls need. The verifier follows a function with a symbol once and by itself, whatever its callers know, and any other anew for
 /// each state in which it is called: without symbols, these would more than double what it follows. They take and return numbers.
 pub(crate) mod once {
-    use super::{Disk, aio, calls, mapped};
+    use super::{Disk, aio, mapped, named};
 
     /// [`mapped::at`].
     #[unsafe(no_mangle)]
@@ -50,11 +50,11 @@ pub(crate) mod once {
         mapped::at(address)
     }
 
-    /// [`calls::file_so_far`].
+    /// [`named::file_so_far`].
     #[unsafe(no_mangle)]
     #[inline(never)]
     pub(crate) extern "C" fn disk_file_so_far() -> u32 {
-        calls::file_so_far::<Disk>()
+        named::file_so_far::<Disk>()
     }
 
     /// [`aio::submitting`]. Kernels take only functions with symbols that return a number, here and below.
