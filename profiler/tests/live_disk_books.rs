@@ -173,6 +173,20 @@ fn of_strace(pid: u32, meanwhile: impl FnOnce()) -> BTreeMap<String, u64> {
     calls
 }
 
+/// Waits until a process sleeps: in its next call, after the one that has said something. strace counts a call only when it lets go of it.
+fn wait_until_asleep(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_asleep = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // Behind the name, which may contain anything.
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    };
+    while !is_asleep() {
+        assert!(Instant::now() < deadline, "{pid} never sleeps");
+        std::thread::yield_now();
+    }
+}
+
 fn spawn(folder: &Path) -> Workload {
     Workload::spawn(&Build::c("transfers.c").build(), &[folder])
 }
@@ -187,6 +201,7 @@ fn calls_are_those_that_strace_counts() {
     let traced = of_strace(pid, || {
         target.say("go");
         target.expect_line("DONE", PATIENCE);
+        wait_until_asleep(pid);
     });
     target.say("quit");
     target.quit();
