@@ -12,6 +12,7 @@ use support::calls::number;
 use support::compile::Build;
 use support::kernel::Feature;
 use support::observer::Observer;
+use support::remark;
 use support::workload::{PATIENCE, Workload};
 use support::zone::Zone;
 
@@ -143,8 +144,14 @@ fn faults_of_mapped_files_are_counted_as_the_kernel_counts_them() {
     let (total_ns, fetched) = (number(&row[1], "exact"), number(&row[2], "exact"));
     assert_eq!(fetched, kernel["fetched"]);
     assert_eq!(number(&row[3], "exact"), mapped);
-    let (waited_ns, took_ns) = (kernel["waited"], kernel["ns"]);
-    assert!((waited_ns..=took_ns).contains(&total_ns), "{total_ns} ns, waited {waited_ns} of {took_ns} ns");
+    // Touches take little besides the faults, mostly what the observer does after each.
+    let (waited_ns, alone_ns, took_ns) = (kernel["waited"], kernel["alone"], kernel["ns"]);
+    let least_ns = waited_ns.max(alone_ns / 2);
+    remark(&format!("FAULTS {total_ns} ns, of touches {took_ns}, alone {alone_ns}, asleep {waited_ns}"));
+    assert!(
+        least_ns > 0 && (least_ns..=took_ns).contains(&total_ns),
+        "{total_ns} of {least_ns} to {took_ns} ns"
+    );
     assert!(row[4].to_string().contains("touch"), "{}", row[4]);
     let slow = cells(&report, "slow", &["operation", "duration_ns"]);
     let listed = slow.iter().filter(|row| row[0]["word"] == "fault").count();

@@ -1,8 +1,9 @@
 /* faults DIRECTORY: faults of mapped files whose pages are not in memory: "mapped" has them on its device, if it is on one, and "sparse" has
  * none anywhere. At "go" it makes them, prints its books
  * as lines {"file":F,"operation":O,"count":N,"bytes":B,"errors":E}, with "file":"" what the kernel has on its own: "major", how many major
- * faults it has counted meanwhile, "fetched", bytes that it has fetched from devices, "ns", how long the touches took together, and "waited",
- * for how much of that their threads slept, both without those of "sparse"; says DONE, and waits for another line. */
+ * faults it has counted meanwhile, "fetched", bytes that it has fetched from devices, "ns", how long the touches took together, "alone", how
+ * long those of them took in which no other thread took the processor, and "waited", for how much of that their threads slept, all without
+ * those of "sparse"; says DONE, and waits for another line. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -16,7 +17,7 @@ enum { PAGE = 4096, PAGES = 211, IN_CALLS = 13, OF_THREAD = 17, AGAIN = 101, HOL
 
 static char *memory;
 static volatile char sum;
-static unsigned long took_ns, waited_ns;
+static unsigned long took_ns, alone_ns, waited_ns;
 
 static long major(void)
 {
@@ -59,8 +60,11 @@ FRAME static void touch(int page)
     sum += memory[(long)PAGE * page];
     unsigned long took = now_ns() - begun, ran = ran_ns() - ran_before;
     took_ns += took;
-    /* If nobody took the processor, it did not run because it waited for the page. */
-    if (preempted() == preempted_before && took > ran)
+    if (preempted() != preempted_before)
+        return;
+    alone_ns += took;
+    /* What it did not run was for the page. */
+    if (took > ran)
         waited_ns += took - ran;
 }
 
@@ -94,7 +98,7 @@ int main(int argc, char **argv)
     say_ready();
     if (!wait_for("go"))
         return 0;
-    took_ns = waited_ns = 0;
+    took_ns = alone_ns = waited_ns = 0;
     long faults_before = major(), fetched_before = fetched();
     for (int i = 1; i < PAGES; i++)
         touch(i);
@@ -123,6 +127,7 @@ int main(int argc, char **argv)
     say("{\"file\":\"\",\"operation\":\"major\",\"count\":%ld,\"bytes\":0,\"errors\":0}", faults + of_holes);
     say("{\"file\":\"\",\"operation\":\"fetched\",\"count\":%ld,\"bytes\":0,\"errors\":0}", bytes);
     say("{\"file\":\"\",\"operation\":\"ns\",\"count\":%lu,\"bytes\":0,\"errors\":0}", took_ns);
+    say("{\"file\":\"\",\"operation\":\"alone\",\"count\":%lu,\"bytes\":0,\"errors\":0}", alone_ns);
     say("{\"file\":\"\",\"operation\":\"waited\",\"count\":%lu,\"bytes\":0,\"errors\":0}", waited_ns);
     say("DONE");
     hear_line();
