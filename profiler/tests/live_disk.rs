@@ -4,7 +4,10 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::ptr;
 
 use serde_json::Value;
 use support::account;
@@ -113,9 +116,42 @@ fn others(books: &mut Books) -> BTreeMap<String, u64> {
 #[test]
 fn faults_of_mapped_files_are_counted_as_the_kernel_counts_them() {
     let Some(_live) = support::live() else { return };
-    let folder = tempfile::tempdir().unwrap();
+    faults_are_counted_in(tempfile::tempdir().unwrap().path());
+}
+
+/// A filesystem whose files are on no device, until this is dropped. Their first faults are major all the same, unlike those of tmpfs.
+struct Memory(tempfile::TempDir, CString);
+
+impl Memory {
+    fn mount() -> Memory {
+        let folder = tempfile::tempdir().unwrap();
+        let path = CString::new(folder.path().as_os_str().as_bytes()).unwrap();
+        // SAFETY: strings that end with a zero; no options.
+        let outcome =
+            unsafe { libc::mount(c"none".as_ptr(), path.as_ptr(), c"ramfs".as_ptr(), 0, ptr::null()) };
+        assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
+        Memory(folder, path)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: a string that ends with a zero.
+        unsafe { libc::umount2(self.1.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+#[test]
+fn faults_of_files_that_are_on_no_device_are_counted_too() {
+    let Some(_live) = support::live() else { return };
+    let mounted = Memory::mount();
+    faults_are_counted_in(mounted.0.path());
+}
+
+#[track_caller]
+fn faults_are_counted_in(folder: &Path) {
     let program = Build::c("faults.c").flags(&["-pthread"]).build();
-    let (report, mut books) = observe(&program, folder.path(), &["--slow", "1us"]);
+    let (report, mut books) = observe(&program, folder, &["--slow", "1us"]);
     let kernel = others(&mut books);
     let of = |file: &str| books.get(&(file.to_owned(), "fault".to_owned())).map(|(count, ..)| *count);
     let (mapped, sparse) = (of("mapped"), of("sparse"));
@@ -124,7 +160,7 @@ fn faults_of_mapped_files_are_counted_as_the_kernel_counts_them() {
     }
     let faults = mapped.unwrap_or_default() + sparse.unwrap_or_default();
     assert_eq!(kernel["major"], faults, "other faults of the workload");
-    let mut counted = counted(&report, folder.path());
+    let mut counted = counted(&report, folder);
     counted.retain(|(file, _), _| !file.starts_with('/'));
     assert_eq!(counted, books);
     assert_eq!(ledger(&report, "page_fault")["counted"], faults);

@@ -111,7 +111,7 @@ const CASES: &[Of] = &[
         few: &["every_operation_is_counted_for_its_file"],
         more: &[
             "bytes_are_those_that_the_kernel_has_on_its_books",
-            "faults_of_mapped_files_are_counted_as_the_kernel_counts_them",
+            "faults_of_files_that_are_on_no_device_are_counted_too",
             "requests_of_libaio_are_counted_for_their_files",
         ],
     },
