@@ -185,8 +185,9 @@ pub(crate) fn limited() -> Diagnosis {
         limit: 0.30,
     });
     tool.notes = vec!["growth inside the V8 heap is invisible to allocator probes".to_owned()];
-    tool.lacks =
-        vec!["operations of io_uring are not counted: the kernel has no tracepoint io_uring_complete".to_owned()];
+    tool.lacks = vec![
+        "operations of io_uring are not counted: the kernel has no tracepoint io_uring_complete".to_owned(),
+    ];
     diagnosis.conclude();
     diagnosis
 }
