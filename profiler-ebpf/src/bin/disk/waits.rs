@@ -100,11 +100,8 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
         if used.operation() == 0 {
             return;
         }
-        (*thread).wait_file = if used.files().path() != 0 {
-            once::disk_file_so_far().into()
-        } else {
-            on_file(thread).0.into()
-        };
+        (*thread).wait_file =
+            if used.files().path() != 0 { once::disk_file_so_far().into() } else { on_file(thread).0.into() };
         let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
         let frames = (&raw mut (*room).frames).cast::<u64>();
         // Without the kernel's loop, each turn of which is a call. What is behind the last frame stays as it is.

@@ -41,7 +41,7 @@ impl Counting for Programs {
 
     fn begin(&mut self) -> Result<()> {
         // Those of the processes that are to be observed are none of its business.
-        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look([std::process::id()]))
+        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look([(std::process::id(), 0)]))
     }
 }
 
