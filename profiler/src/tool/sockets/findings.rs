@@ -263,7 +263,8 @@ fn traffic(facts: &Facts<'_>) -> Finding {
     };
     if received + sent == 0 {
         let words = format!("No message was sent or received in {}.", units::duration(facts.length));
-        return Finding::plain(rules::TRAFFIC, Severity::Info, words);
+        return Finding::new(rules::TRAFFIC, Severity::Info, vec![Phrase::Plain(words)])
+            .on(rows.into_iter().flat_map(|what| (facts.row)(what)).collect());
     }
     let share = units::percent(messages as f64 / (received + sent) as f64);
     let sentence = vec![
