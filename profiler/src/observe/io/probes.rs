@@ -12,7 +12,10 @@ use profiler_common::{
 };
 use sysno::x86_64::Sysno;
 
-use super::left_out::{LeftOut, Optional};
+use super::{
+    left_out::{LeftOut, Optional},
+    near,
+};
 use crate::{
     capture::{
         casts,
@@ -42,34 +45,8 @@ const PLACES: [Member; 5] = [
     ("TASK_STATUS", "task_struct", &["thread_info", "status"]),
     ("FILES_USERS", "files_struct", &["count"]),
 ];
-/// Members that lie within the first 128 bytes of their structures, which the programs read at once.
-const NEAR: [(&str, &[&str]); 7] = [
-    ("dentry", &["d_inode"]),
-    ("dentry", &["d_parent"]),
-    ("dentry", &["d_name"]),
-    ("dentry", &["d_hash", "pprev"]),
-    ("inode", &["i_ino"]),
-    ("inode", &["i_mode"]),
-    ("path", &["dentry"]),
-];
-const NEAR_BYTES: u64 = 128;
 /// Bytes that a thread has fetched from devices, of `task_struct`. Only kernels with CONFIG_TASK_IO_ACCOUNTING have it.
 const FETCHED: &[&str] = &["ioac", "read_bytes"];
-/// Members that lie within as many bytes of their structures, of tools that look at sockets.
-const NEAR_SOCKETS: [(&str, &str, u64); 12] = [
-    ("inode", "i_ino", 128),
-    ("inode", "i_mode", 128),
-    ("socket", "sk", 32),
-    ("socket", "type", 32),
-    ("sock_common", "skc_family", 128),
-    ("sock_common", "skc_state", 128),
-    ("sock_common", "skc_num", 128),
-    ("sock_common", "skc_dport", 128),
-    ("sock_common", "skc_rcv_saddr", 128),
-    ("sock_common", "skc_daddr", 128),
-    ("sock_common", "skc_v6_rcv_saddr", 128),
-    ("sock_common", "skc_v6_daddr", 128),
-];
 /// Sockets, by the upper four bits of their mode (include/uapi/linux/stat.h).
 const SOCKETS: u32 = 1 << 12;
 /// Address spaces and operations that have sums for what found no room of its own.
@@ -173,7 +150,7 @@ impl Probes {
         }
         let types = types()?;
         let lacks = |e| tried(format_args!("to find the members of kernel structures")).because_of(e);
-        near(&types, shape.kinds)?;
+        near::check(&types, shape.kinds & SOCKETS != 0)?;
         let mut places = types.globals(&PLACES).map_err(lacks)?;
         places.extend(files::members::globals(&types).map_err(lacks)?);
         places.extend(types.globals(shape.members).map_err(lacks)?);
@@ -369,24 +346,6 @@ fn mappings(types: &Types) -> [(&'static str, Vec<u8>); 3] {
         ("FILE_FLAGS", offset("file", &["f_mode"])),
         ("BACKING_PATH", offset("backing_file", &["user_path"])),
     ]
-}
-
-/// Checks that members lie where the programs read them.
-fn near(types: &Types, kinds: u32) -> Result<()> {
-    let of_files = NEAR.map(|(structure, path)| (structure, path.to_vec(), NEAR_BYTES));
-    let of_sockets = NEAR_SOCKETS.map(|(structure, member, bytes)| (structure, vec![member], bytes));
-    let members = if kinds & SOCKETS == 0 { of_files.to_vec() } else { of_sockets.to_vec() };
-    for (structure, path, bytes) in members {
-        // A kernel without IPv6 does not have its addresses.
-        let Some(offset) = types.offset(structure, &path) else { continue };
-        if offset + 8 > bytes {
-            return Err(tried(format_args!("to find the files of calls")).because(format_args!(
-                "in this kernel, {structure}.{} is further away than profiler reads",
-                path.join(".")
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn types() -> Result<Types> {
