@@ -70,11 +70,13 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
         if used.depends_on_command() {
             used = used.with_command(argument_in(registers, call, 2) as u32);
         }
+        // Written and read back: otherwise the verifier follows each of the ways to here to the end.
+        (*thread).used_as = used.bits();
+        let used = CallUse::of_bits((&raw const (*thread).used_as).read_volatile());
         if used.replaces() != 0 {
             replaced::begins(used.bits());
         }
         if used.operation() == 0 {
-            (*thread).used_as = used.bits();
             ledger.count(T::Counter::OTHER);
             return if used.is_followed() { used.bits() } else { 0 };
         }
@@ -84,7 +86,6 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
             ledger.count(T::Counter::OTHER);
             return 0;
         }
-        (*thread).used_as = used.bits();
         if TASK_FETCHED.load() != 0 {
             (*thread).fetched = task.member(TASK_FETCHED.load());
         }
