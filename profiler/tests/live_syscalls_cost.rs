@@ -3,40 +3,19 @@
 
 mod support;
 
-use serde_json::Value;
 use support::compile::Build;
 use support::observer::Observer;
 use support::rounds::{assert_near, is_near, medians};
+use support::turns::{ns_per_turn, said_and_true};
 use support::workload::{PATIENCE, Workload};
-
-fn ns_per_turn(target: &mut Workload) -> f64 {
-    target.say("go");
-    let line = target.expect_line("{", PATIENCE);
-    serde_json::from_str::<Value>(&line).unwrap()["ns_per_turn"].as_f64().unwrap()
-}
-
-/// The loss that the report of one round says, and the true one: by the program's own clock, compared to its speed before and after.
-fn said_and_true(target: &mut Workload) -> [f64; 2] {
-    let before = ns_per_turn(target);
-    let pid = target.pid_argument();
-    let mut observer = Observer::spawn(&["syscalls", "--max-cost", "off", "--format", "json", "--pid", &pid]);
-    observer.wait_attached();
-    let observed = (0..3).map(|_| ns_per_turn(target)).fold(f64::INFINITY, f64::min);
-    let report = observer.interrupt().report(0);
-    let bare = (before + ns_per_turn(target)) / 2.0;
-    let cost = &report["meta"]["cost"];
-    support::remark(&format!("BARE {bare} OBSERVED {observed} {cost}"));
-    assert_eq!(cost["calibrated"], true, "{cost}");
-    assert_eq!(cost["trap_ns_per_hit"], Value::Null, "there are no traps: {cost}");
-    [cost["busiest_thread_share"].as_f64().unwrap(), (observed - bare) / observed]
-}
 
 /// What the report says is what the program loses by its own clock.
 #[test]
 fn the_reported_cost_is_what_the_program_loses() {
     let Some(_live) = support::live() else { return };
     let mut target = Workload::spawn(&Build::c("turns.c").build(), &["3000"]);
-    let [said, truth] = medians(|| said_and_true(&mut target), |[said, truth]| is_near(said, truth));
+    let [said, truth] =
+        medians(|| said_and_true("syscalls", &mut target), |[said, truth]| is_near(said, truth));
     target.quit();
     assert_near("the share", said, truth);
 }

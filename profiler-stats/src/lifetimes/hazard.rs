@@ -218,21 +218,9 @@ pub(super) fn exposure_factor(suffix: &Suffix, limit: f64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn lifetimes(died: &[(u32, u64)], live: &[(u32, u64)]) -> Lifetimes {
-        let mut all = Lifetimes::default();
-        for &(units, count) in died {
-            all.died[age::bin(units)] += count;
-        }
-        for &(units, count) in live {
-            all.live[age::bin(units)] += count;
-            all.live_age_units[age::bin(units)] += u64::from(units) * count;
-        }
-        all
-    }
-
     #[test]
     fn exposure_starts_at_the_first_whole_bin() {
-        let late = LateAges::new(&lifetimes(&[(900, 10)], &[(600, 2), (1_100, 3), (2_000, 1)]));
+        let late = LateAges::new(&Lifetimes::of(&[(900, 10)], &[(600, 2), (1_100, 3), (2_000, 1)]));
         // Bins around here start at 640, 768, 896, 1024.
         let suffix = late.from(650.0);
         assert_eq!((suffix.releases, suffix.from_units), (10, 768));
@@ -281,9 +269,9 @@ mod tests {
         // 1000 items of age up to 1500 still live, the 30 oldest were all released at 1500.
         let live: Vec<_> = (0..1_000).map(|i| (1 + i * 3 / 2, 1)).collect();
         let limit = 0.1 / 1_000.0;
-        let late = LateAges::new(&lifetimes(&[(1_500, 30)], &live));
+        let late = LateAges::new(&Lifetimes::of(&[(1_500, 30)], &live));
         assert!(late.rises(&late.from(667.0), limit, |_| 0.0));
-        let leak = LateAges::new(&lifetimes(&[(100, 30)], &live));
+        let leak = LateAges::new(&Lifetimes::of(&[(100, 30)], &live));
         assert!(!leak.rises(&leak.from(667.0), limit, |_| 0.0));
     }
 

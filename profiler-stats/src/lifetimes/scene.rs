@@ -5,7 +5,7 @@ use profiler_common::age;
 use super::{
     live::Live,
     moments::Moment,
-    rows::{StackRow, Window},
+    rows::{Lifetimes, StackRow, Window},
 };
 
 impl StackRow {
@@ -24,5 +24,20 @@ impl StackRow {
         };
         let born_units = (window.length_units - age_units) as u32;
         self.add_live(&Live::alone(100, born_units), &moment, window.slot_units());
+    }
+}
+
+impl Lifetimes {
+    /// Items that were released, and those that live: ages, and how many have each.
+    pub(super) fn of(died: &[(u32, u64)], live: &[(u32, u64)]) -> Lifetimes {
+        let mut all = Lifetimes::default();
+        for &(units, count) in died {
+            all.died[age::bin(units)] += count;
+        }
+        for &(units, count) in live {
+            all.live[age::bin(units)] += count;
+            all.live_age_units[age::bin(units)] += u64::from(units) * count;
+        }
+        all
     }
 }

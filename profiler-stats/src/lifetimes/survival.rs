@@ -276,36 +276,24 @@ mod tests {
         }
     }
 
-    fn lifetimes(died: &[(u32, u64)], live: &[(u32, u64)]) -> Lifetimes {
-        let mut all = Lifetimes::default();
-        for &(units, count) in died {
-            all.died[age::bin(units)] += count;
-        }
-        for &(units, count) in live {
-            all.live[age::bin(units)] += count;
-            all.live_age_units[age::bin(units)] += u64::from(units) * count;
-        }
-        all
-    }
-
     #[test]
     fn nobody_dies_and_all_die() {
-        let kept = survival(&lifetimes(&[], &[(5_000, 20)]), 1_000).unwrap();
+        let kept = survival(&Lifetimes::of(&[], &[(5_000, 20)]), 1_000).unwrap();
         assert_eq!((kept.value, kept.high), (1.0, Some(1.0)));
         close(kept.low, 0.8316, 1e-4); // Clopper-Pearson, 20 of 20
 
-        let gone = survival(&lifetimes(&[(10, 20)], &[]), 1_000).unwrap();
+        let gone = survival(&Lifetimes::of(&[(10, 20)], &[]), 1_000).unwrap();
         assert_eq!((gone.value, gone.low), (0.0, 0.0));
         close(gone.high.unwrap(), 0.1684, 1e-4); // Clopper-Pearson, 0 of 20
 
         // The size of the sample does not shrink because the deaths are spread over several ages.
-        let gone = survival(&lifetimes(&[(10, 5), (50, 5), (200, 10)], &[]), 1_000).unwrap();
+        let gone = survival(&Lifetimes::of(&[(10, 5), (50, 5), (200, 10)], &[]), 1_000).unwrap();
         close(gone.high.unwrap(), 0.1684, 1e-4);
     }
 
     #[test]
     fn without_censoring_the_interval_is_the_binomial_one() {
-        let half = survival(&lifetimes(&[(10, 5), (9_000, 5)], &[]), 1_000).unwrap();
+        let half = survival(&Lifetimes::of(&[(10, 5), (9_000, 5)], &[]), 1_000).unwrap();
         close(half.value, 0.5, 1e-12);
         close(half.low, 0.1871, 1e-4);
         close(half.high.unwrap(), 0.8129, 1e-4);
@@ -314,7 +302,7 @@ mod tests {
     #[test]
     fn an_age_within_a_bin_is_interpolated() {
         // Ages 1024 to 1279 share a bin; all were released there.
-        let part = survival(&lifetimes(&[(1_100, 20)], &[]), 1_088).unwrap();
+        let part = survival(&Lifetimes::of(&[(1_100, 20)], &[]), 1_088).unwrap();
         assert_eq!(part.value, 0.75);
         close(part.low, 0.5090, 1e-4); // Clopper-Pearson, 15 of 20
         close(part.high.unwrap(), 0.9134, 1e-4);
@@ -323,19 +311,19 @@ mod tests {
     #[test]
     fn what_was_not_watched_is_unknown() {
         assert_eq!(survival(&Lifetimes::default(), 100), None);
-        assert_eq!(survival(&lifetimes(&[], &[(40, 9)]), 100), None);
-        let cut = survival(&lifetimes(&[(3, 7)], &[(40, 9)]), 100).unwrap();
+        assert_eq!(survival(&Lifetimes::of(&[], &[(40, 9)]), 100), None);
+        let cut = survival(&Lifetimes::of(&[(3, 7)], &[(40, 9)]), 100).unwrap();
         assert_eq!((cut.value, cut.low), (9.0 / 16.0, 0.0));
-        let seen = survival(&lifetimes(&[(3, 7)], &[(40, 9)]), 30).unwrap();
+        let seen = survival(&Lifetimes::of(&[(3, 7)], &[(40, 9)]), 30).unwrap();
         assert!(seen.value == 9.0 / 16.0 && seen.low > 0.2);
     }
 
     #[test]
     fn median() {
         assert_eq!(median_units(&Lifetimes::default()), None);
-        assert_eq!(median_units(&lifetimes(&[(10, 40)], &[(1_000, 60)])), None);
+        assert_eq!(median_units(&Lifetimes::of(&[(10, 40)], &[(1_000, 60)])), None);
         // Ages 16 to 19 share a bin: half of its 80 items have gone in the middle of it.
-        assert_eq!(median_units(&lifetimes(&[(17, 80)], &[])), Some(18.0));
-        assert_eq!(median_units(&lifetimes(&[(5, 10)], &[])), Some(5.5));
+        assert_eq!(median_units(&Lifetimes::of(&[(17, 80)], &[])), Some(18.0));
+        assert_eq!(median_units(&Lifetimes::of(&[(5, 10)], &[])), Some(5.5));
     }
 }

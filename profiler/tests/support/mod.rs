@@ -23,6 +23,7 @@ pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod rounds;
 pub(crate) mod socket_state;
+pub(crate) mod turns;
 pub(crate) mod workload;
 pub(crate) mod zone;
 

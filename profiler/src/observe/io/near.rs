@@ -5,31 +5,23 @@ use crate::{
     kernel::types::Types,
 };
 
-/// Members that lie within the first 128 bytes of their structures, which the programs read at once.
-const NEAR: [(&str, &[&str]); 7] = [
-    ("dentry", &["d_inode"]),
-    ("dentry", &["d_parent"]),
-    ("dentry", &["d_name"]),
-    ("dentry", &["d_hash", "pprev"]),
-    ("inode", &["i_ino"]),
-    ("inode", &["i_mode"]),
-    ("path", &["dentry"]),
+/// A structure, how many of its bytes are read at once from its beginning, and its members that must lie within.
+type Near = (&'static str, u64, &'static [&'static [&'static str]]);
+
+/// What programs that look at files read,
+const OF_FILES: [Near; 3] = [
+    ("dentry", 128, &[&["d_inode"], &["d_parent"], &["d_name"], &["d_hash", "pprev"]]),
+    ("inode", 128, &[&["i_ino"], &["i_mode"]]),
+    ("path", 128, &[&["dentry"]]),
 ];
-const NEAR_BYTES: u64 = 128;
-/// Members that lie within as many bytes of their structures, of tools that look at sockets.
-const NEAR_SOCKETS: [(&str, &str, u64); 12] = [
-    ("inode", "i_ino", 128),
-    ("inode", "i_mode", 128),
-    ("socket", "sk", 32),
-    ("socket", "type", 32),
-    ("sock_common", "skc_family", 128),
-    ("sock_common", "skc_state", 128),
-    ("sock_common", "skc_num", 128),
-    ("sock_common", "skc_dport", 128),
-    ("sock_common", "skc_rcv_saddr", 128),
-    ("sock_common", "skc_daddr", 128),
-    ("sock_common", "skc_v6_rcv_saddr", 128),
-    ("sock_common", "skc_v6_daddr", 128),
+/// and what those read that look at sockets.
+const OF_SOCKETS: [Near; 5] = [
+    ("inode", 128, &[&["i_ino"], &["i_mode"]]),
+    ("socket", 32, &[&["sk"], &["type"]]),
+    ("sock_common", 128, &[&["skc_family"], &["skc_state"], &["skc_num"], &["skc_dport"]]),
+    ("sock_common", 128, &[&["skc_rcv_saddr"], &["skc_daddr"]]),
+    // A kernel without IPv6 does not have these.
+    ("sock_common", 128, &[&["skc_v6_rcv_saddr"], &["skc_v6_daddr"]]),
 ];
 
 /// Checks that members lie where the programs read them: those of sockets, or those of files.
@@ -37,12 +29,12 @@ const NEAR_SOCKETS: [(&str, &str, u64); 12] = [
 /// # Errors
 /// If one is further away.
 pub(super) fn check(types: &Types, has_sockets: bool) -> Result<()> {
-    let of_files = NEAR.map(|(structure, path)| (structure, path.to_vec(), NEAR_BYTES));
-    let of_sockets = NEAR_SOCKETS.map(|(structure, member, bytes)| (structure, vec![member], bytes));
-    let members = if has_sockets { of_sockets.to_vec() } else { of_files.to_vec() };
+    let all: &[Near] = if has_sockets { &OF_SOCKETS } else { &OF_FILES };
+    let members = all
+        .iter()
+        .flat_map(|(structure, bytes, members)| members.iter().map(move |path| (*structure, *path, *bytes)));
     for (structure, path, bytes) in members {
-        // A kernel without IPv6 does not have its addresses.
-        let Some(offset) = types.offset(structure, &path) else { continue };
+        let Some(offset) = types.offset(structure, path) else { continue };
         if offset + 8 > bytes {
             let tried = Error::new(ErrorKind::Kernel, "tried to find the files of calls");
             return Err(tried.because(format_args!(
