@@ -49,6 +49,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The same, but returns the output in place of showing it.
+pub(crate) fn run_aside(command: &mut Command) -> (String, Result<()>) {
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => return (String::new(), Err(error).context(format!("cannot run `{}`", show(command)))),
+    };
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let failed = || bail!("`{}` failed ({})", show(command), output.status);
+    let outcome = if output.status.success() { Ok(()) } else { failed() };
+    (format!("$ {}\n{}", show(command), said.concat()), outcome)
+}
+
 /// Runs silently; the standard output if the command could be run and succeeded.
 pub(crate) fn ask(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
@@ -126,6 +138,16 @@ mod tests {
         let mut child = std::thread::spawn(start).join().unwrap();
         let killed = Some(Signal::KILL.as_raw());
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), killed);
+    }
+
+    #[test]
+    fn what_a_command_says_aside_is_kept() {
+        let mut says = command("sh");
+        says.args(["-c", "echo one; echo two >&2; false"]);
+        let (said, outcome) = run_aside(&mut says);
+        assert!(said.starts_with("$ sh -c ") && said.ends_with("\none\ntwo\n"), "{said}");
+        assert!(outcome.is_err());
+        assert!(run_aside(&mut command("/no/such/program")).1.is_err());
     }
 
     #[test]
