@@ -1,6 +1,10 @@
 //! What every tool's object counts: the ledger, and hits by thread.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io, thread,
+    time::{Duration, Instant},
+};
 
 use profiler_common::{
     busiest::ThreadHits,
@@ -24,8 +28,9 @@ pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
     Ok(hits)
 }
 
-/// How often counters are read again, at most, to find each CPU between two hits.
-const READS: usize = 100;
+/// For how long counters are read again, at most, to find each CPU between two hits. A hit takes microseconds, but the processor of a virtual
+/// machine may stand still in the middle of it.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The ledger's counters, of which the tool has `N`, added up over the CPUs. While the programs run, a hit may have been counted and its
 /// outcome not yet: each CPU is read again until its counters add up by `entries`. If these are none, they need not.
@@ -36,15 +41,17 @@ pub(crate) fn counters<const N: usize>(object: &Object, entries: &[Entry]) -> Re
     let cpus = aya::util::nr_cpus().map_err(|(_, e)| unreadable("the number of CPUs", e))?;
     let mut read = vec![Counters { of: [0; MAX_COUNTERS] }; cpus];
     let mut settled = vec![None; cpus];
-    for _ in 0..READS {
+    let begun = Instant::now();
+    loop {
         bpf::lookup(object.map("COUNTERS")?, &0u32, read.as_mut_slice())
             .map_err(|e| unreadable("the ledger", e))?;
         for (settled, read) in settled.iter_mut().zip(&read) {
             *settled = settled.or_else(|| adds_up(entries, &read.of).then_some(*read));
         }
-        if settled.iter().all(Option::is_some) {
+        if settled.iter().all(Option::is_some) || begun.elapsed() > PATIENCE {
             break;
         }
+        thread::yield_now();
     }
     let mut sum = [0; N];
     for (settled, last) in settled.into_iter().zip(read) {
