@@ -17,6 +17,8 @@ pub mod call;
 #[cfg(target_arch = "bpf")]
 pub mod file;
 #[cfg(target_arch = "bpf")]
+pub mod hash;
+#[cfg(target_arch = "bpf")]
 pub mod io;
 #[cfg(target_arch = "bpf")]
 pub mod ledger;

@@ -24,18 +24,25 @@ const PAGE_BITS: u32 = 12;
 #[unsafe(no_mangle)]
 static mut THREADS_BY_STACK: [u32; THREAD_SLOTS] = [0; THREAD_SLOTS];
 
+/// How far a pointer is behind another. The verifier accepts the difference of two pointers as a number, and no other result of pointer
+/// arithmetic.
 #[inline(always)]
 #[expect(
     clippy::pointers_in_nomem_asm_block,
-    reason = "the pointer is a number here; nothing reads what it points to"
+    reason = "the pointers are numbers here; nothing reads what they point to"
 )]
+pub fn distance(from: *const c_void, to: *const c_void) -> u64 {
+    let mut distance = to as u64;
+    // SAFETY: a subtraction.
+    unsafe { asm!("{0} -= {1}", inout(reg) distance, in(reg) from, options(pure, nomem, nostack)) };
+    distance
+}
+
+#[inline(always)]
 fn slot(registers: *const pt_regs) -> *mut u32 {
     let slots = (&raw mut THREADS_BY_STACK).cast::<u32>();
-    // The verifier accepts the difference of two pointers as a number, and no other result of pointer arithmetic. The
-    // subtracted pointer is the same for all programs.
-    let mut distance = registers as u64;
-    // SAFETY: a subtraction.
-    unsafe { asm!("{0} -= {1}", inout(reg) distance, in(reg) slots, options(pure, nomem, nostack)) };
+    // What is subtracted is the same for all programs.
+    let distance = distance(slots.cast(), registers.cast());
     // SAFETY: a map value; the mask keeps the index within it.
     unsafe { slots.add((distance >> PAGE_BITS) as usize & (THREAD_SLOTS - 1)) }
 }

@@ -292,3 +292,39 @@ fn waits_of_calls_that_name_paths_have_their_files() {
     target.say("quit");
     target.quit();
 }
+
+/// Each time that a thread goes to sleep in an operation counts once, in the place where that is, however often it changes the place.
+#[test]
+fn waits_are_as_many_as_the_kernel_counts() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let mount = device.mount();
+    let mut target = Workload::spawn(&Build::c("asleep.c").build(), &[&mount]);
+    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
+    target.say("go");
+    let books = target.books();
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let waits = rows(&report, "waits");
+    let is_in = |row: &&BTreeMap<&str, &Value>, file: &str| {
+        let name = row["file"]["name"]["utf8"].as_str().or(row["file"]["name"].as_str());
+        name == mount.join(file).to_str()
+    };
+    let of = |file: &str, operation: &str| -> Vec<(&str, u64)> {
+        let own = waits.iter().filter(|row| is_in(row, file) && row["operation"]["word"] == operation);
+        own.map(|row| (row["cause"]["word"].as_str().unwrap(), exact(row, "waits"))).collect()
+    };
+    let all = [("direct", "read"), ("direct", "write"), ("synced", "write"), ("synced", "fsync")];
+    let sum: u64 = all.iter().flat_map(|(file, operation)| of(file, operation)).map(|(_, count)| count).sum();
+    assert_eq!(books["sleeps"], sum, "{waits:#?}");
+    let turns = books["turns"].as_u64().unwrap();
+    let least = |found: Vec<(&str, u64)>, cause| {
+        let count: u64 = found.iter().filter(|(of, _)| *of == cause).map(|(_, count)| count).sum();
+        assert!(count >= turns * 9 / 10, "{cause}: {found:?} of {waits:#?}");
+    };
+    least(of("direct", "read"), "device");
+    least(of("synced", "fsync"), "journal");
+}

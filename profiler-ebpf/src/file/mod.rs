@@ -29,7 +29,9 @@ use profiler_common::{
 
 use self::members as of;
 use crate::{
-    atomic, ring,
+    atomic,
+    hash::hash,
+    ring,
     task::{Task, member, task},
 };
 
@@ -125,13 +127,6 @@ unsafe fn clear(addresses: *mut Addresses) {
         // SAFETY: the caller vouches for the addresses, which are words.
         unsafe { addresses.cast::<u64>().add(place).write_volatile(0) };
     }
-}
-
-/// Adds a value to a hash.
-#[inline(always)]
-fn hash(hash: u64, value: u64) -> u64 {
-    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-    (hash ^ hash >> 32 ^ value).wrapping_mul(MULTIPLIER)
 }
 
 /// The path of the file that a descriptor of the current process refers to, for [`File::at`]; 0: the descriptor is not open.

@@ -6,18 +6,21 @@ use aya_ebpf::{
     Global,
     helpers::generated::{bpf_get_stack, bpf_ktime_get_ns},
     macros::map,
-    maps::{HashMap, PerCpuArray},
+    maps::{HashMap, LruHashMap, PerCpuArray},
 };
 use profiler_common::{
     disk::{Counter, WAIT_FRAMES, Wait, WaitKey},
     io::{CallUse, IoThread, OF_OTHER_KIND},
 };
-use profiler_ebpf::{atomic, io::thread, ledger, task::Task, threads};
+use profiler_ebpf::{atomic, hash::hash, io::thread, ledger, stack::kernel, task::Task, threads};
 
 use crate::programs::once;
 
 const BPF_F_NO_PREALLOC: u32 = 1;
+const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
+/// The hash of frames that could not be found.
+const NOT_WALKED: u64 = 0;
 /// Frames on top that belong to this program and to the tracepoint: there are as many in each stack.
 const OWN_FRAMES: u64 = 3;
 
@@ -25,9 +28,11 @@ const OWN_FRAMES: u64 = 3;
 #[unsafe(no_mangle)]
 static TASK_STATE: Global<u64> = Global::new(0);
 
-/// The loader sets the size.
 #[map]
 static WAITS: HashMap<WaitKey, Wait> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+/// Hashes of frames, by the [`kernel::fingerprint`] of the stack that they were found on.
+#[map]
+static PLACES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 /// Room for a wait that is new.
 #[map]
 static WAIT_ROOM: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
@@ -103,28 +108,30 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
         (*thread).wait_file =
             if used.files().path() != 0 { once::disk_file_so_far().into() } else { on_file(thread).0.into() };
         let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
-        let frames = (&raw mut (*room).frames).cast::<u64>();
-        // Without the kernel's loop, each turn of which is a call. What is behind the last frame stays as it is.
-        for place in 0..WAIT_FRAMES {
-            frames.add(place).write_volatile(0);
-        }
-        const BYTES: u32 = (WAIT_FRAMES * size_of::<u64>()) as u32;
-        bpf_get_stack(ctx, frames.cast(), BYTES, OWN_FRAMES);
-        let mut hash = 0u64;
-        for place in 0..WAIT_FRAMES {
-            const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-            hash = (hash ^ hash >> 32 ^ frames.add(place).read_volatile()).wrapping_mul(MULTIPLIER);
-        }
-        (*thread).wait = hash;
+        let seen = kernel::fingerprint(ctx);
+        let known = if seen == 0 { None } else { PLACES.get(seen).copied() };
+        (*thread).wait = match known {
+            Some(place) => place,
+            None => {
+                let place = walk(room, ctx);
+                if seen != 0 && place != NOT_WALKED {
+                    let _ = PLACES.insert(seen, place, BPF_ANY);
+                }
+                place
+            }
+        };
         (*thread).off_ns = bpf_ktime_get_ns();
         let key = key(thread);
         let file = u64::from(key.file) | key.operation << 32;
-        if (*thread).waited_in == hash && (*thread).waited_for == file {
+        if (*thread).waited_in == key.place && (*thread).waited_for == file {
             return;
         }
-        (*thread).waited_in = hash;
+        (*thread).waited_in = key.place;
         (*thread).waited_for = file;
         if WAITS.get_ptr_mut(key).is_none() {
+            if known.is_some() {
+                walk(room, ctx);
+            }
             (*room).count = 0;
             (*room).total_ns = 0;
             (*room).max_ns = 0;
@@ -132,6 +139,24 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
             let wait: &Wait = &*room;
             let _ = WAITS.insert(key, wait, BPF_NOEXIST);
         }
+    }
+}
+
+/// Walks the kernel stack of the current thread. Returns a hash of its frames.
+#[inline(always)]
+unsafe fn walk(room: *mut Wait, ctx: *mut c_void) -> u64 {
+    // SAFETY: the caller vouches for the room.
+    unsafe {
+        let frames = (&raw mut (*room).frames).cast::<u64>();
+        // Without the kernel's loop, each turn of which is a call. What is behind the last frame stays as it is.
+        for place in 0..WAIT_FRAMES {
+            frames.add(place).write_volatile(0);
+        }
+        const BYTES: u32 = (WAIT_FRAMES * size_of::<u64>()) as u32;
+        if bpf_get_stack(ctx, frames.cast(), BYTES, OWN_FRAMES) <= 0 {
+            return NOT_WALKED;
+        }
+        (0..WAIT_FRAMES).fold(0, |sum, place| hash(sum, frames.add(place).read_volatile()))
     }
 }
 
