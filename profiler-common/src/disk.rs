@@ -85,7 +85,9 @@ wire! {
     /// A request that the device has got.
     pub struct Issued {
         /// The address space that has caused it.
-        pub space: u64,
+        pub space: u32,
+        /// The device, as the kernel numbers it.
+        pub device: u32,
         /// When it was submitted, in nanoseconds.
         pub start_ns: u64,
         /// When the device got it, in nanoseconds.

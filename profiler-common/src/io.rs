@@ -262,6 +262,8 @@ wire! {
         pub used_as: u64,
         /// When, in nanoseconds.
         pub start_ns: u64,
+        /// Address of its ring in the kernel, which uses the memory of requests again for those of other rings.
+        pub ring: u64,
         /// Name of the thread.
         pub comm: [u64; 2],
     }

@@ -30,6 +30,8 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const RING_OTHER: Self;
     /// It has not been completed. User space knows how many there are.
     const RING_UNDER_WAY: Self;
+    /// Its end was not seen: the program has asked for none, or its process has ended.
+    const RING_UNSEEN: Self;
     /// There was no memory to follow or to count it.
     const RING_LOST: Self;
     /// The thread of a call ended before it returned.
@@ -101,6 +103,8 @@ macro_rules! io_counters {
             RingOther = $other in Ring as Filtered,
             /// It has not been completed. User space knows how many there are.
             RingUnderWay = "under_way" in Ring as Recorded,
+            /// Its end was not seen: the program has asked for none, or its process has ended.
+            RingUnseen = "end_not_seen" in Ring as Filtered,
             /// There was no memory to follow or to count it.
             RingLost = "lost" in Ring as Lost,
 
@@ -139,6 +143,7 @@ macro_rules! io_counters {
             const RING_COUNTED: Counter = Counter::RingCounted;
             const RING_OTHER: Counter = Counter::RingOther;
             const RING_UNDER_WAY: Counter = Counter::RingUnderWay;
+            const RING_UNSEEN: Counter = Counter::RingUnseen;
             const RING_LOST: Counter = Counter::RingLost;
             const ENDED_IN_CALL: Counter = Counter::EndedInCall;
             const WITHOUT_CELL: Counter = Counter::WithoutCell;

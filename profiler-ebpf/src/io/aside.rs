@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use profiler_common::{
-    io::{IS_SAMPLE, IoCounter as _, IoThread, LOST, OF_OTHER_KIND},
+    io::{IoCounter as _, IoThread, LOST, OF_OTHER_KIND},
     record::NO_STACK,
 };
 
@@ -97,10 +97,7 @@ fn add<T: IoTool>() -> bool {
 fn is_to_be_sent<T: IoTool>() -> bool {
     let Some(record) = IO_ASIDE.get_ptr(0) else { return false };
     // SAFETY: as in `begin`.
-    let is_wanted = unsafe {
-        let took_ns = (*record).end_ns.wrapping_sub((*record).start_ns);
-        (&raw const (*record).added).read_volatile() & IS_SAMPLE != 0 || took_ns >= sample::slow_ns()
-    };
+    let is_wanted = unsafe { sample::is_wanted(record) };
     if is_wanted && !sample::may_send() {
         count(T::Counter::SPARED);
         return false;

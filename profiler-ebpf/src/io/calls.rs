@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::Unknown,
-    io::{CallUse, IS_SAMPLE, IoCounter, IoThread, LOST, OF_OTHER_KIND, unknown},
+    io::{CallUse, IoCounter, IoThread, LOST, OF_OTHER_KIND, unknown},
     opaque::opaque,
 };
 
@@ -285,14 +285,9 @@ unsafe fn finish<T: IoTool>(task: Task, thread: *mut IoThread, ledger: Ledger<T:
         T::ended(thread);
         cells::add_all::<T>(thread);
         cells::add_to_second(thread);
-        let took_ns = if CallUse::of_bits((*thread).ended_as).is_patient() {
-            (*thread).also_ns
-        } else {
-            (*thread).end_ns.wrapping_sub((*thread).start_ns)
-        };
         let added = (&raw const (*thread).added).read_volatile();
         ledger.count(if added & LOST == 0 { T::Counter::COUNTED } else { T::Counter::LOST_CELL });
-        if added & IS_SAMPLE != 0 || took_ns >= sample::slow_ns() {
+        if sample::is_wanted(thread) {
             sample::send::<T>();
         }
     }

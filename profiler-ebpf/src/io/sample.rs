@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::map, maps::PerCpuArray};
 use profiler_common::{
-    io::{CallUse, IoCounter, IoSample, IoThread},
+    io::{CallUse, IS_SAMPLE, IoCounter, IoSample, IoThread},
     record::{NO_STACK, RecordHead},
 };
 
@@ -33,11 +33,23 @@ static IO_SENT: PerCpuArray<Sent> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static IO_WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 
-/// From which length on an operation is slow.
+/// Whether an operation that was added to the sums is to be sent by itself: it is worth it, or slow. One that waits for others is slow if what
+/// has ended with it is.
+///
+/// # Safety
+/// `record` is its record, which nobody else writes meanwhile.
 #[inline(always)]
-pub fn slow_ns() -> u64 {
-    // SAFETY: a value in a section.
-    unsafe { (&raw const (*settings()).slow_ns).read_volatile() }
+pub(super) unsafe fn is_wanted(record: *const IoThread) -> bool {
+    // SAFETY: the caller vouches for the record; a value in a section.
+    unsafe {
+        let took_ns = if CallUse::of_bits((*record).ended_as).is_patient() {
+            (*record).also_ns
+        } else {
+            (*record).end_ns.wrapping_sub((*record).start_ns)
+        };
+        let slow_ns = (&raw const (*settings()).slow_ns).read_volatile();
+        (&raw const (*record).added).read_volatile() & IS_SAMPLE != 0 || took_ns >= slow_ns
+    }
 }
 
 /// Sends the operation that the current thread has ended.

@@ -172,6 +172,7 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
         (*thread).waited_in = 0;
         (*thread).waited_for = 0;
         (*thread).comm = comm(task);
+        forget_turns(thread);
         let tid = tid_of(task);
         (*thread).tid = tid;
         // If it is taken, the thread goes on without.
@@ -226,13 +227,22 @@ pub fn ended<T: IoTool>() {
         (*thread).walk_ns = 0;
         (*thread).used_as = 0;
         (*thread).off_ns = 0;
+        forget_turns(thread);
+        let _ = IO_FREE_THREADS.push(record, 0);
+    }
+}
+
+/// Forgets what a thread has done before it became another program, or what another one has done.
+#[inline(always)]
+unsafe fn forget_turns(thread: *mut IoThread) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
         for place in 0..OWN_NUMBERS {
             (&raw mut (*thread).own).cast::<u64>().add(place).write_volatile(0);
         }
         for bucket in 0..TURN_BUCKETS {
             (&raw mut (*thread).turns).cast::<u32>().add(bucket).write_volatile(0);
         }
-        let _ = IO_FREE_THREADS.push(record, 0);
     }
 }
 

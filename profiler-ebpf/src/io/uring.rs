@@ -30,6 +30,9 @@ const BPF_ANY: u64 = 0;
 /// `io_kiocb.opcode`, in bytes, like the next ones.
 #[unsafe(no_mangle)]
 pub static REQUEST_OPCODE: Global<u64> = Global::new(0);
+/// `io_kiocb.ctx`
+#[unsafe(no_mangle)]
+static REQUEST_RING: Global<u64> = Global::new(0);
 /// `io_kiocb.file`
 #[unsafe(no_mangle)]
 static REQUEST_FILE: Global<u64> = Global::new(0);
@@ -55,27 +58,31 @@ pub fn submitted<T: IoTool>(ctx: *mut c_void) {
         && let Some(space) = space::of_process(tgid_of(task))
     {
         // SAFETY: an argument of which the verifier knows the type.
-        let (request, operation) = unsafe {
-            let request = ctx.cast::<*const u8>().read_volatile();
-            (request, member::<u8>(request, REQUEST_OPCODE.load()))
-        };
-        note::<T>(task, request as u64, operation.into(), space);
+        let request = unsafe { ctx.cast::<*const u8>().read_volatile() };
+        note::<T>(task, request, space);
     }
 }
 
 #[inline(always)]
-fn note<T: IoTool>(task: Task, request: u64, operation: u32, space: u32) {
-    let used = IO_URING_USES.get_ptr(operation & (URING_OPERATIONS as u32 - 1));
-    // SAFETY: a word of a map; a helper without arguments.
-    let (used, start_ns) = unsafe { (used.map_or(0, |used| used.read_volatile()), bpf_ktime_get_ns()) };
+fn note<T: IoTool>(task: Task, request: *const u8, space: u32) {
+    // SAFETY: the verifier knows the type of the request; a word of a map; a helper without arguments.
+    let (ring, used, start_ns) = unsafe {
+        let operation = u32::from(member::<u8>(request, REQUEST_OPCODE.load()));
+        let used = IO_URING_USES.get_ptr(operation & (URING_OPERATIONS as u32 - 1));
+        let ring = member::<u64>(request, REQUEST_RING.load());
+        (ring, used.map_or(0, |used| used.read_volatile()), bpf_ktime_get_ns())
+    };
+    let request = request as u64;
+    // The kernel uses the memory of requests again: one whose completion it did not show may have had this address.
+    if IO_URING_REQUESTS.remove(request).is_ok() {
+        count(T::Counter::RING_UNSEEN);
+    }
     if used == 0 {
-        // The kernel uses the memory of requests again: one whose completion it did not show may have had this address.
-        let _ = IO_URING_REQUESTS.remove(request);
         return;
     }
     count(T::Counter::RING_SUBMITTED);
     let tid = u64::from(tid_of(task));
-    let begun = UringRequest { space: space.into(), tid, used_as: used, start_ns, comm: comm(task) };
+    let begun = UringRequest { space: space.into(), tid, used_as: used, start_ns, ring, comm: comm(task) };
     if IO_URING_REQUESTS.insert(request, begun, BPF_ANY).is_err() {
         count(T::Counter::RING_LOST);
     }
@@ -85,18 +92,22 @@ fn note<T: IoTool>(task: Task, request: u64, operation: u32, space: u32) {
 #[inline(always)]
 pub fn completed<T: IoTool>(ctx: *mut c_void) {
     // SAFETY: arguments of this tracepoint; of the entry, the verifier knows the type.
-    let (request, result) = unsafe {
+    let (ring, request, result) = unsafe {
         let arguments = ctx.cast::<u64>();
         let result = if HAS_ENTRY.load() == 0 {
             arguments.add(3).read_volatile() as u32
         } else {
             member::<u32>(arguments.add(2).cast::<*const u8>().read_volatile(), ENTRY_RESULT.load())
         };
-        (arguments.add(1).read_volatile(), result)
+        (arguments.read_volatile(), arguments.add(1).read_volatile(), result)
     };
     // SAFETY: the value is copied at once.
     if let Some(begun) = unsafe { IO_URING_REQUESTS.get(request).copied() } {
         let _ = IO_URING_REQUESTS.remove(request);
+        if begun.ring != ring {
+            // One of another process has this address now.
+            return count(T::Counter::RING_UNSEEN);
+        }
         if prepare::<T>(request, &begun, result) {
             let is_added = aside::finish::<T>(ASIDE);
             count(if is_added { T::Counter::RING_COUNTED } else { T::Counter::RING_LOST });

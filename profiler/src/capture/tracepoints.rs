@@ -107,6 +107,12 @@ impl Tracepoints {
         self.links.clear();
     }
 
+    /// How often a program was not run, because an interrupt met that processor in the middle of it: as many events may be missing, of
+    /// whatever process.
+    pub(crate) fn missed(&self) -> u64 {
+        self.programs.iter().map(|(_, program)| bpf::missed_runs(program.as_fd()).unwrap_or_default()).sum()
+    }
+
     /// Instructions that the verifier has looked at, by program.
     pub(crate) fn verified(&self) -> Vec<(&'static str, u32)> {
         let verified = |(name, program): &(&'static str, OwnedFd)| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use profiler_common::{
-    io::{IoCounter, IoSample},
+    io::{IoCounter, IoSample, UringRequest},
     ledger::Class,
     record::RECORD_OF_TOOL,
 };
@@ -19,6 +19,7 @@ use crate::{
         object::Object,
     },
     error::{Error, ErrorKind, Result},
+    kernel::bpf,
     observe::{
         Beginning, Observation, Part,
         call_price::PerCall,
@@ -53,6 +54,8 @@ pub(crate) struct Base {
     pub(crate) samples: Samples,
     pub(crate) seconds: Seconds,
     read: Option<Read>,
+    /// Operations of io_uring whose processes have ended before them.
+    rings_unseen: u64,
     /// What targets and their children had used at the start.
     families: Families,
 }
@@ -68,6 +71,7 @@ impl Base {
             samples: Samples::default(),
             seconds: Seconds::default(),
             read: None,
+            rings_unseen: 0,
             families: Families::default(),
         }
     }
@@ -144,10 +148,36 @@ impl Base {
     /// If a map cannot be read.
     pub(crate) fn look(&mut self, on: &Observation<'_>) -> Result<()> {
         self.families.look(on.living());
+        let space = |_: &u64, request: &UringRequest| request.space as u16;
+        self.rings_unseen += self.forget_ended(on, "IO_URING_REQUESTS", space)?;
         match &self.probes {
             Some(probes) => self.seconds.look(probes),
             None => Ok(()),
         }
+    }
+
+    /// Removes what processes that have ended have left in a hash map of what is under way. `space`: the address space of an element. Returns
+    /// how many that were.
+    ///
+    /// # Errors
+    /// If the map cannot be read.
+    pub(crate) fn forget_ended<K: Copy, V: Copy>(
+        &self,
+        on: &Observation<'_>,
+        map: &str,
+        space: impl Fn(&K, &V) -> u16,
+    ) -> Result<u64> {
+        let ended = on.spaces.iter().filter(|space| space.ended.is_some());
+        let ended: BTreeSet<u16> = ended.map(|space| space.number).collect();
+        let Some(probes) = self.probes.as_ref().filter(|_| !ended.is_empty()) else { return Ok(0) };
+        let mut left = Vec::new();
+        probes.each(map, |key: K, value: V| {
+            if ended.contains(&space(&key, &value)) {
+                left.push(key);
+            }
+        })?;
+        let of = probes.map(map)?;
+        Ok(left.iter().filter(|key| bpf::delete(of, *key).is_ok()).count() as u64)
     }
 
     /// Takes a single operation. `is_slow_from_ns`: from which length on one of its number is slow.
@@ -202,6 +232,7 @@ impl Base {
         let probes = self.probes()?;
         let read = Read { counted: Counted::read(probes)?, counts: ledger::<C>(probes)?, now_ns };
         self.read = Some(read);
+        self.count_more(C::RING_UNSEEN, self.rings_unseen);
         if let Some(probes) = &self.probes {
             self.seconds.look(probes)?;
         }
@@ -227,6 +258,14 @@ impl Base {
         Ok(())
     }
 
+    /// Adds to a counter of the last snapshot what user space has counted.
+    pub(crate) fn count_more(&mut self, counter: impl IoCounter, more: u64) {
+        let counts = self.read.as_mut().map(|read| &mut read.counts);
+        if let Some(count) = counts.and_then(|counts| counts.get_mut(counter.index())) {
+            *count += more;
+        }
+    }
+
     /// The last snapshot, and the beginning of a part of the report from it.
     ///
     /// # Errors
@@ -240,6 +279,7 @@ impl Base {
         let settings = BTreeMap::from([("slow".to_owned(), slow)]);
         let mut part = Part { settings, names: names.collect(), ..Part::default() };
         part.account::<C>(&read.counts);
+        part.account_missed(self.probes()?.missed());
         part.losses.extend(losses::<C>(&read.counts));
         Ok((read, part))
     }

@@ -307,6 +307,11 @@ pub(crate) fn run_stats(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     Ok((info.run_time_ns, info.run_cnt))
 }
 
+/// How often a program was to run on a processor that was running it already, and was not (Linux 5.12).
+pub(crate) fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(program_info(program)?.recursion_misses)
+}
+
 /// Instructions that the verifier processed for a program (Linux 5.16).
 pub(crate) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(program_info(program)?.verified_insns)

@@ -5,6 +5,9 @@ use profiler_common::ledger::{Class, Entry, Ledger as Counters};
 use super::Part;
 use crate::report::{Ledger, Outcome, OutcomeClass};
 
+/// The remark on quality that counts events at which a program was not run, because the processor was running it already.
+const MISSED: &str = "program_was_running";
+
 impl Part {
     /// Adds what a tool has counted, by its counters `C`: hits, their outcomes by probe, and remarks on quality.
     pub(crate) fn account<C: Counters>(&mut self, counts: &[u64]) {
@@ -18,6 +21,13 @@ impl Part {
         self.hits += of(Class::Hits).map(|(_, count)| count).sum::<u64>();
         let quality = of(Class::Quality).filter(|(_, count)| *count > 0);
         self.quality.extend(quality.map(|(entry, count)| (entry.name.to_owned(), count)));
+    }
+
+    /// Adds events at which programs were not run, see [`Tracepoints::missed`](crate::capture::tracepoints::Tracepoints::missed).
+    pub(crate) fn account_missed(&mut self, missed: u64) {
+        if missed > 0 {
+            *self.quality.entry(MISSED.to_owned()).or_default() += missed;
+        }
     }
 }
 
@@ -67,5 +77,7 @@ mod tests {
         };
         assert_eq!((part.ledger.len(), ledger(0), ledger(1)), (2, ("first", 7, 1, 2), ("second", 3, 1, 0)));
         assert_eq!((part.hits, part.quality.len(), part.quality["odd"]), (10, 1, 2));
+        [0, 3, 4].into_iter().for_each(|missed| part.account_missed(missed));
+        assert_eq!((part.hits, part.quality.len(), part.quality[MISSED]), (10, 2, 7));
     }
 }

@@ -55,8 +55,6 @@ members! {
     REQUEST_FLAGS,
     /// `request.__data_len`
     REQUEST_BYTES,
-    /// `request.part`
-    REQUEST_PART,
 }
 
 /// Whether other processes are counted.
@@ -66,9 +64,9 @@ fn are_neighbours_wanted() -> bool {
     unsafe { (&raw const (*settings()).of_tool).read_volatile() & disk::NEIGHBOURS != 0 }
 }
 
-/// Parts of requests, by their addresses in the kernel. Those that are merged stay until they give way to newer ones.
+/// Parts of requests, by their addresses in the kernel. Those that are merged stay until they give way to newer ones. The loader sets the size.
 #[map]
-static SUBMITTED: LruHashMap<u64, Submitted> = LruHashMap::with_max_entries(8192, 0);
+static SUBMITTED: LruHashMap<u64, Submitted> = LruHashMap::with_max_entries(2, 0);
 /// Requests that devices have got, by their addresses.
 #[map]
 static ISSUED: HashMap<u64, Issued> = HashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
@@ -162,11 +160,23 @@ pub(crate) fn disk_issued(ctx: *mut c_void) -> i32 {
     // SAFETY: an argument of which the verifier knows the type; the value is copied at once.
     unsafe {
         let request = ctx.cast::<*const u8>().read_volatile();
-        let part: u64 = member(request, REQUEST_BIO.load());
-        let Some(Submitted { space, start_ns }) = SUBMITTED.get(part).copied() else { return 0 };
-        let _ = SUBMITTED.remove(part);
+        let part: *const u8 = member(request, REQUEST_BIO.load());
+        let Some(Submitted { space, start_ns }) = SUBMITTED.get(part as u64).copied() else {
+            // The kernel uses the memory of requests again: one whose end was not seen may have had this address.
+            let _ = ISSUED.remove(request as u64);
+            return 0;
+        };
+        let _ = SUBMITTED.remove(part as u64);
         let bytes: u32 = member(request, REQUEST_BYTES.load());
-        let issued = Issued { space, start_ns, issued_ns: bpf_ktime_get_ns(), bytes: bytes.into() };
+        // The request itself has it only while the kernel keeps statistics of the device.
+        let device: u32 = member(member::<*const u8>(part, BIO_DEVICE.load()), DEVICE_NUMBER.load());
+        let issued = Issued {
+            space: space as u32,
+            device,
+            start_ns,
+            issued_ns: bpf_ktime_get_ns(),
+            bytes: bytes.into(),
+        };
         if ISSUED.insert(request as u64, issued, BPF_ANY).is_err() {
             count(Counter::RequestLost);
         }
@@ -188,10 +198,9 @@ pub(crate) fn disk_served(ctx: *mut c_void) -> i32 {
             return 0;
         }
         let _ = ISSUED.remove(request as u64);
-        let part: *const u8 = member(request, REQUEST_PART.load());
         let key = DeviceKey {
-            space: issued.space as u32,
-            device: member(part, DEVICE_NUMBER.load()),
+            space: issued.space,
+            device: issued.device,
             operation: (member::<u32>(request, REQUEST_FLAGS.load()) & OPERATION).into(),
         };
         add(&key, &issued, error != 0);

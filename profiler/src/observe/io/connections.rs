@@ -19,6 +19,8 @@ const SOCKETS: &str = "SOCKETS";
 const LISTEN: &str = "0A";
 /// Sockets that are closed are taken out of the kernel's table while it is fuller than this share of it.
 const FULL_SHARE: u64 = 4;
+/// They are looked for again when so many more were seen: this share of it.
+const NEW_SHARE: u64 = 32;
 /// Most closed connections that are kept one by one.
 const MOST_CLOSED: usize = 4_096;
 
@@ -180,6 +182,8 @@ pub(crate) struct Connections {
     pub(crate) beyond: u64,
     /// How many were taken out.
     taken: u64,
+    /// How many must have been seen until closed ones are looked for again.
+    looked_for: u64,
 }
 
 impl Connections {
@@ -188,10 +192,14 @@ impl Connections {
     /// # Errors
     /// If a map cannot be read.
     pub(crate) fn look(&mut self, probes: &Probes, living: impl Iterator<Item = u32>) -> Result<()> {
-        let used = probes.given_out("SOCKETS_SEEN")?.saturating_sub(self.taken);
-        if used * FULL_SHARE < u64::from(probes.most_sockets()) {
+        let seen = probes.given_out("SOCKETS_SEEN")?;
+        let most = u64::from(probes.most_sockets());
+        let is_full = seen.saturating_sub(self.taken) * FULL_SHARE >= most;
+        // If most of them are open, there is little to take out: not each look is worth it.
+        if !is_full || seen < self.looked_for {
             return Ok(());
         }
+        self.looked_for = seen + most / NEW_SHARE;
         self.read(probes)?;
         // Not every end of a socket is a call of close: a process exits, or a ring closes it.
         self.compare(living);

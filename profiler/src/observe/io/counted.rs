@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use profiler_common::{
+    file::Unknown,
     histogram::{BUCKETS, bucket},
-    io::{IoCell, IoEnded, IoHistogram, IoKey, IoThread, OWN_NUMBERS, TURN_BUCKETS},
+    io::{
+        CallUse, IoCell, IoEnded, IoHistogram, IoKey, IoThread, OF_OTHER_KIND, OWN_NUMBERS, TURN_BUCKETS,
+        unknown,
+    },
 };
 
 use super::probes::Probes;
@@ -185,7 +189,6 @@ pub(super) fn threads(probes: &Probes) -> Result<Vec<Alive>> {
         if thread.tid == 0 {
             continue;
         }
-        let operation = profiler_common::io::CallUse::of_bits(thread.used_as).operation();
         alive.push(Alive {
             tid: thread.tid,
             tgid: thread.tgid,
@@ -194,12 +197,29 @@ pub(super) fn threads(probes: &Probes) -> Result<Vec<Alive>> {
             calls: thread.calls,
             operations: thread.operations,
             walk_ns: thread.walk_ns,
-            now: (operation != 0).then_some((operation, thread.files[0], thread.start_ns)),
+            now: under_way(&thread),
             own: thread.own,
             turns: thread.turns,
         });
     }
     Ok(alive)
+}
+
+/// The operation that a thread is in, number of its file, and since when, in nanoseconds. A call that names a path has its file when it
+/// waits, or when it returns; of two files, one that is not of the kind that is counted does not count.
+fn under_way(thread: &IoThread) -> Option<(u32, u32, u64)> {
+    let used = CallUse::of_bits(thread.used_as);
+    let [first, second] = thread.files;
+    let (operation, file) = if thread.off_ns != 0 {
+        (used.operation(), thread.wait_file as u32)
+    } else if used.files().path() != 0 || used.files().opens() {
+        (used.operation(), unknown(Unknown::Unread))
+    } else if first == OF_OTHER_KIND && used.second() != 0 {
+        (used.second(), second)
+    } else {
+        (used.operation(), first)
+    };
+    (used.operation() != 0).then_some((operation, file, thread.start_ns))
 }
 
 /// Calls, operations and nanoseconds of walks of threads that have ended.

@@ -80,6 +80,8 @@ pub(crate) struct Shape {
     pub(crate) optional: &'static [Optional],
     /// The program that runs at the end of each major fault, if it has one, and what is not known without it.
     pub(crate) at_major_faults: Option<(&'static str, &'static str)>,
+    /// Maps of its own whose size depends on the machine, with their sizes.
+    pub(crate) sizes: fn() -> Vec<(&'static str, u32)>,
     /// Settings of its own programs, from the types of the kernel.
     pub(crate) settings: fn(&Types) -> Vec<Setting>,
     /// Members of kernel structures that only its own programs read.
@@ -186,6 +188,7 @@ impl Probes {
             ("IO_URING_USES", URING_OPERATIONS as u32),
             ("IO_URING_REQUESTS", MOST_REQUESTS),
         ];
+        entries.extend((shape.sizes)());
         if shape.kinds & SOCKETS != 0 {
             entries.push(("SOCKETS", limits.sockets));
         } else {
@@ -257,6 +260,11 @@ impl Probes {
         self.attached.detach(self.shape.away_first);
     }
 
+    /// See [`Tracepoints::missed`].
+    pub(crate) fn missed(&self) -> u64 {
+        self.attached.missed()
+    }
+
     /// How many elements of an array were given out so far. `map`: where that number is.
     pub(super) fn given_out(&self, map: &str) -> Result<u64> {
         self.value(map, 0)
@@ -325,12 +333,13 @@ fn replacing(call: u64, used: CallUse) -> CallUse {
 }
 
 /// Where the programs find the operation, the file and the result of a request of io_uring. Zeroes if the kernel has no io_uring.
-fn ring(types: &Types) -> [(&'static str, Vec<u8>); 4] {
+fn ring(types: &Types) -> [(&'static str, Vec<u8>); 5] {
     let offset =
         |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();
     let has_entry = u32::from(types.has_argument("io_uring_complete", "cqe"));
     [
         ("REQUEST_OPCODE", offset("io_kiocb", &["opcode"])),
+        ("REQUEST_RING", offset("io_kiocb", &["ctx"])),
         ("REQUEST_FILE", offset("io_kiocb", &["file"])),
         ("ENTRY_RESULT", offset("io_uring_cqe", &["res"])),
         ("HAS_ENTRY", has_entry.to_ne_bytes().to_vec()),

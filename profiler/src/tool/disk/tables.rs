@@ -55,8 +55,10 @@ pub(super) struct Given<'a> {
     pub(super) has_fetched: bool,
     /// Programs that are not attached.
     pub(super) left_out: &'a [LeftOut],
-    /// Requests of libaio whose ends were not seen.
-    pub(super) unseen: u64,
+    /// Requests of libaio and of io_uring whose ends were not seen.
+    pub(super) unseen: [u64; 2],
+    /// Waits that are in no row, and requests to devices that are in none, because the kernel had no room.
+    pub(super) without_row: [u64; 2],
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
     pub(super) now_ns: u64,
 }
@@ -175,12 +177,11 @@ impl<'a> Tables<'a> {
         columns.push(("caller", "Caller", Unit::None, Role::Label, true));
         let title = "Operations on files, the most time first";
         let mut section = self.tabled.section("files", title, &[OPERATION, FILE], rows.collect(), &columns);
-        if self.given.unseen > 0 {
-            let requests = units::plural(self.given.unseen as usize, "request", "requests");
-            section.notes.push(format!(
-                "{requests} of libaio not counted: the program takes results from the ring in its memory, without a call"
-            ));
-        }
+        let unseen = [
+            "of libaio not counted: the program takes results from the ring in its memory, without a call, or has ended",
+            "of io_uring not counted: the program has asked for no completion, or has ended",
+        ];
+        section.notes.extend(noted("request", "requests", self.given.unseen.into_iter().zip(unseen)));
         section
     }
 
@@ -242,4 +243,14 @@ impl<'a> Tables<'a> {
             .series(&of, "longest", Unit::Nanos, began_ns, lasted, |of, _| of.max_ns as f64);
         [Value::Series(rates), Value::Series(longest)]
     }
+}
+
+/// Sentences on what is missing, of those that are not 0.
+fn noted<'a>(
+    one: &'a str,
+    several: &'a str,
+    all: impl IntoIterator<Item = (u64, &'a str)>,
+) -> impl Iterator<Item = String> {
+    let missing = all.into_iter().filter(|(count, _)| *count > 0);
+    missing.map(move |(count, words)| format!("{} {words}", units::plural(count as usize, one, several)))
 }

@@ -1,6 +1,6 @@
 //! `disk` as a tool of an observation.
 
-use std::os::fd::BorrowedFd;
+use std::{num::NonZero, os::fd::BorrowedFd, thread};
 
 use profiler_common::{
     disk::{AioKey, AioRequest, Counter, NEIGHBOURS},
@@ -54,6 +54,15 @@ const NO_REQUESTS: &str = "requests to devices are not counted";
 /// The tracepoint at the beginning of faults (Linux 6.11).
 const LOOKS_FOR_PAGE: &str = "mm_filemap_fault";
 
+/// Parts of requests that are followed at the same time. The kernel sets some of the room aside for each processor, and gives what is left to the
+/// newest ones.
+fn sizes() -> Vec<(&'static str, u32)> {
+    const SHARED: u32 = 1 << 13;
+    const OF_PROCESSOR: u32 = 1 << 8;
+    let processors = thread::available_parallelism().map_or(1, NonZero::get) as u32;
+    vec![("SUBMITTED", SHARED.saturating_add(OF_PROCESSOR.saturating_mul(processors)))]
+}
+
 /// What the programs at faults are told.
 fn settings(types: &Types) -> Vec<Setting> {
     let has_start = u32::from(types.tracepoint(LOOKS_FOR_PAGE).is_some());
@@ -102,6 +111,7 @@ pub(super) static SHAPE: Shape = Shape {
         Optional { program: "disk_submitted", tracepoints: &["block_bio_queue"], without: NO_REQUESTS },
     ],
     at_major_faults: Some(("disk_faulted", "faults of mapped files are not counted")),
+    sizes,
     settings,
     members: &[
         ("TASK_MINOR", "task_struct", &["min_flt"]),
@@ -115,7 +125,6 @@ pub(super) static SHAPE: Shape = Shape {
         ("REQUEST_BIO", "request", &["bio"]),
         ("REQUEST_FLAGS", "request", &["cmd_flags"]),
         ("REQUEST_BYTES", "request", &["__data_len"]),
-        ("REQUEST_PART", "request", &["part"]),
     ],
 };
 
@@ -129,7 +138,7 @@ struct Snapshot {
 /// Losses that could change the answer, beside those of all tools on files.
 fn losses(of: impl Fn(Counter) -> u64) -> Vec<String> {
     let lost = of(Counter::AioLost);
-    let words = "requests of libaio were not counted because there are too many at the same time: observe fewer processes";
+    let words = "requests of libaio were not counted because there are too many at the same time, or they could not be read: observe fewer processes";
     let lost_faults = of(Counter::FaultLost);
     let of_faults = "page faults were not counted because the kernel had no memory: free some";
     [(lost, words), (lost_faults, of_faults)]
@@ -144,6 +153,8 @@ pub(super) struct Disk {
     options: Options,
     base: Base,
     read: Option<Snapshot>,
+    /// Requests of libaio whose processes have ended before them.
+    aio_unseen: u64,
     /// Functions of the kernel, once some were looked up.
     symbols: Option<Symbols>,
 }
@@ -157,7 +168,7 @@ impl Disk {
             max_stacks: settings.max_stacks,
             ..Limits::default()
         };
-        Disk { options, base: Base::new(&SHAPE, limits), read: None, symbols: None }
+        Disk { options, base: Base::new(&SHAPE, limits), read: None, aio_unseen: 0, symbols: None }
     }
 }
 
@@ -192,6 +203,8 @@ impl Tool for Disk {
     }
 
     fn look(&mut self, on: &Observation<'_>) -> Result<()> {
+        let space = |key: &AioKey, _: &AioRequest| key.space as u16;
+        self.aio_unseen += self.base.forget_ended(on, "AIO_REQUESTS", space)?;
         self.base.look(on)
     }
 
@@ -222,6 +235,7 @@ impl Tool for Disk {
     fn snapshot(&mut self, on: &mut Observation<'_>, _: Ended) -> Result<()> {
         self.base.snapshot::<Counter>(on)?;
         self.base.count_under_way::<AioKey, AioRequest>(Counter::AioUnderWay, "AIO_REQUESTS")?;
+        self.base.count_more(Counter::AioUnseen, self.aio_unseen);
         let probes = self.base.probes()?;
         let (waits, devices) = (waits::read(probes, &mut self.symbols)?, devices::read(probes)?);
         self.read = Some(Snapshot { waits, devices });
@@ -243,7 +257,8 @@ impl Tool for Disk {
             options: &self.options,
             has_fetched: probes.has_fetched,
             left_out: &probes.left_out,
-            unseen: of(Counter::AioUnseen),
+            unseen: [Counter::AioUnseen, Counter::RingUnseen].map(of),
+            without_row: [Counter::WaitLost, Counter::RequestLost].map(of),
             now_ns,
         };
         let tables = Tables::new(on, given, &mut part);

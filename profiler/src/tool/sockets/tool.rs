@@ -55,6 +55,7 @@ pub(super) static SHAPE: Shape = Shape {
     entries: Counter::ENTRIES,
     ring_use_of: operations::ring_use_of,
     at_major_faults: None,
+    sizes: Vec::new,
     settings: |_| Vec::new(),
     optional: &[
         Optional { program: "sockets_completed", tracepoints: &["io_uring_complete"], without: NO_RING },

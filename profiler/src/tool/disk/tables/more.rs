@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::{FILE, Given, Tables};
+use super::{FILE, Given, Tables, noted};
 use crate::{
     io_tools::{Label, OPERATION, THREAD, named},
     report::{ColumnSpec, Role, Row, Section, Unit, Value},
@@ -43,7 +43,9 @@ impl Tables<'_> {
                 Value::Word(operation.name().to_owned()),
                 Value::Word(cause.name().to_owned()),
                 match function {
-                    "" => Value::Unknown("the kernel does not show its addresses".to_owned()),
+                    "" => Value::Unknown(
+                        "the kernel does not show its addresses, or its stack could not be walked".to_owned(),
+                    ),
                     name => Value::Word(name.to_owned()),
                 },
                 file.value(),
@@ -64,13 +66,11 @@ impl Tables<'_> {
             ("total_ns", "Time", Unit::Nanos, Role::Sum, true),
             ("max_ns", "Longest", Unit::Nanos, Role::Max, true),
         ];
-        self.tabled.section(
-            "waits",
-            "What operations wait for, the most time first",
-            &keys,
-            rows.collect(),
-            &sums,
-        )
+        let title = "What operations wait for, the most time first";
+        let mut section = self.tabled.section("waits", title, &keys, rows.collect(), &sums);
+        let [missing, _] = self.given.without_row;
+        section.notes.extend(noted("wait", "waits", [(missing, "in no row: too many files are waited for")]));
+        section
     }
 
     /// Operations in progress.
@@ -128,6 +128,9 @@ impl Tables<'_> {
         ];
         let title = "Requests to devices that the targets have caused";
         let mut section = self.tabled.section("devices", title, &keys, rows.collect(), &sums);
+        let [_, missing] = self.given.without_row;
+        let words = "in no row: too many are under way at the same time";
+        section.notes.extend(noted("request", "requests", [(missing, words)]));
         section.notes.push(
             "without what the kernel writes in the background; a request that was merged from several belongs to the first".to_owned(),
         );
