@@ -23,6 +23,9 @@ pub const TURN_AROUND: u32 = 8;
 /// end of the first send.
 pub const ANSWER: u32 = 9;
 
+/// After so many sends in a row, nobody waits for an answer to them: it is a log, or a feed.
+pub const AWAITED_SENDS: u64 = 64;
+
 /// Places of the numbers that are kept of a thread: answers that it waits for now.
 pub const PENDING: usize = 0;
 /// 1 if it has waited for more than one at a time in the present turn. A turn ends with a wait during which it waits for no answer.

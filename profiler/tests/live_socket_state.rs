@@ -7,7 +7,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Command;
 
 use serde_json::Value;
@@ -88,6 +88,10 @@ fn the_state_is_that_of_socket_options() {
         for _ in 0..7 {
             writer.send_to(&[3; 101], local).unwrap();
         }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("waits");
+        let unix = UnixListener::bind(&path).unwrap();
+        let waiting = [(); 3].map(|()| UnixStream::connect(&path).unwrap());
         let (one, other) = UnixDatagram::pair().unwrap();
         one.send(b"seventeen letters").unwrap();
 
@@ -113,6 +117,10 @@ fn the_state_is_that_of_socket_options() {
         assert_state(listening, &[("receive_queue", queues[6].into()), ("send_queue", queues[7].into())]);
         assert!(queues[7] > 0);
         assert_eq!(number(listening, "tcp_state"), 10);
+        let listening = live(&report, &unix);
+        assert_state(listening, &[("receive_queue", waiting.len() as u64)]);
+        assert_eq!(number(&listening["events"], "queue_max"), waiting.len() as u64);
+        assert_eq!(listening["state"]["drops"], Value::Null, "the kernel does not count them");
         let sent = u64::from(network::memory_of(one.as_fd())[memory::SEND]);
         assert!(sent > 0);
         assert_state(live(&report, &one), &[("send_queue", sent)]);

@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use profiler_common::sockets::AWAITED_SENDS;
 use serde_json::Value;
 use support::account;
 use support::calls::number;
@@ -70,9 +71,17 @@ fn of_report(report: &Value) -> Services {
 /// Counts what a workload does in a folder. Returns its books and the report.
 fn observe(source: &str, arguments: &[&str]) -> (Value, Value) {
     let folder = tempfile::tempdir().unwrap();
-    let program = Build::c(source).build();
     let directory = folder.path().to_str().unwrap();
-    let mut target = Workload::spawn(&program, &[&[directory], arguments].concat());
+    run_with(source, &[&[directory], arguments].concat())
+}
+
+/// Counts what a workload does. Returns its books and the report.
+fn run(source: &str) -> (Value, Value) {
+    run_with(source, &[])
+}
+
+fn run_with(source: &str, arguments: &[&str]) -> (Value, Value) {
+    let mut target = Workload::spawn(&Build::c(source).build(), arguments);
     let observer = Observer::attach("sockets", target.pid(), &["--stacks", "none"]);
     target.say("go");
     let books = target.books();
@@ -134,15 +143,7 @@ fn sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket() {
 fn datagrams_count_for_the_address_of_the_other_side() {
     const MOVED: [&str; 5] = ["received", "received_bytes", "sent", "sent_bytes", "ports"];
     let Some(_live) = support::live() else { return };
-    let mut target = Workload::spawn(&Build::c("datagrams.c").build(), &[] as &[&str]);
-    let observer = Observer::attach("sockets", target.pid(), &["--stacks", "none"]);
-    target.say("go");
-    let books = target.books();
-    target.expect_line("DONE", PATIENCE);
-    let report = observer.interrupt().report(0);
-    target.say("quit");
-    target.quit();
-    account::assert_nothing_lost(&report);
+    let (books, report) = run("datagrams.c");
     let expected: Services = account::list(&books, "peers")
         .iter()
         .map(|of| {
@@ -156,4 +157,43 @@ fn datagrams_count_for_the_address_of_the_other_side() {
     let sections = account::list(&report, "sections");
     let notes = &sections.iter().find(|section| section["name"] == "peers").unwrap()["notes"];
     assert!(notes.to_string().contains("1 datagram is in no row"), "{notes}");
+}
+
+/// Whether a thread waits for the connect, it is under way, or the program has given it up.
+#[test]
+fn connects_that_nobody_answers_are_found() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = run("connects.c");
+    let service = format!("tcp to 127.0.0.1:{}", books["port"]);
+    let tcp = table(&report, "tcp", "service", &["attempts", "unanswered"], |cells, place| {
+        cells[place("service")]["name"] == *service
+    });
+    let expected = ["attempts", "unanswered"].map(|column| (column, number(&books, column)));
+    assert_eq!(tcp[&service], expected.into(), "{tcp:#?}");
+    // Why that is comes first: it is the backlog of this process itself.
+    let [why, what, ..] = account::list(&report, "findings") else { panic!("{report:#}") };
+    assert_eq!([&why["rule"], &what["rule"]], ["sockets.not_taken", "sockets.unanswered_connects"]);
+    let text = what["text"].as_str().unwrap();
+    assert!(text.starts_with(&format!("3 connects on {service} got no answer, the longest for ")), "{text}");
+    let text = why["text"].as_str().unwrap();
+    assert!(text.starts_with(&format!("tcp :{} did not take new connections", books["port"])), "{text}");
+}
+
+/// A thread does not wait for an answer to what it writes to a log, so its turns end all the same.
+#[test]
+fn a_log_does_not_hide_round_trips() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = run("asks.c");
+    let first = &account::list(&report, "findings")[0];
+    assert_eq!(first["rule"], "sockets.round_trips", "{first:#}");
+    let of = |name: &str| {
+        let evidence = account::list(first, "evidence");
+        let found = evidence.iter().find(|of| of["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name}: {first:#}"))["value"]["exact"].as_u64().unwrap()
+    };
+    // Those before, in which the log might have answered yet.
+    let turns = number(&books, "turns") - AWAITED_SENDS;
+    assert!((turns - 2..=turns + 1).contains(&of("turns")), "{first:#}");
+    assert_eq!(of("most_answers"), number(&books, "asks"));
+    assert_eq!(of("answers"), of("turns") * number(&books, "asks"));
 }

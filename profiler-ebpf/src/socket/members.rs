@@ -77,6 +77,8 @@ members! {
     OF_QUEUE_FIRST,
     /// `sock.sk_receive_queue.prev`
     OF_QUEUE_LAST,
+    /// `sock.sk_receive_queue.qlen`
+    OF_QUEUE_LENGTH,
     /// `sock.sk_backlog.rmem_alloc`
     OF_RECEIVE_MEMORY,
     /// `sock.sk_wmem_alloc`

@@ -6,7 +6,10 @@ use profiler_common::{
     socket::{CLOSE, SocketRecord, TCP, UDP, UNKNOWN},
 };
 
-use super::members::{self as of, MISSING};
+use super::{
+    keep_queue,
+    members::{self as of, MISSING},
+};
 use crate::file::{read, read_internet};
 
 /// Bits of `tcp_sock.nonagle`.
@@ -120,7 +123,14 @@ pub(super) fn read_state(sock: u64, record: *mut SocketRecord) {
         (*state).drops = drops(sock);
         (*state).error = word(sock, of::OF_ERROR.load());
         if listens {
-            (*state).receive_queue = word(sock, of::OF_BACKLOG.load());
+            // A Unix socket has those that wait in its queue, and drops none: a client waits, or is told.
+            let waiting = if is_unix { of::OF_QUEUE_LENGTH.load() } else { of::OF_BACKLOG.load() };
+            (*state).receive_queue = word(sock, waiting);
+            if is_unix {
+                (*state).drops = UNKNOWN;
+                // Nothing says when one more waits.
+                keep_queue(record, (*state).receive_queue, (*state).at_ns);
+            }
             (*state).send_queue = word(sock, of::OF_BACKLOG_LIMIT.load());
         } else if is_tcp {
             (*state).receive_queue = distance(sock, of::OF_RECEIVED_TO.load(), of::OF_READ_TO.load());
@@ -129,7 +139,8 @@ pub(super) fn read_state(sock: u64, record: *mut SocketRecord) {
             (*state).receive_queue = if is_unix {
                 word(sock, of::OF_UNIX_QUEUED.load())
             } else if protocol == UDP && of::OF_DEFICIT.load() != MISSING {
-                memory.wrapping_sub(read::<u32>(sock + of::OF_DEFICIT.load()).into())
+                // The two are not of the same moment.
+                memory.saturating_sub(read::<u32>(sock + of::OF_DEFICIT.load()).into())
             } else {
                 memory
             };

@@ -17,7 +17,7 @@ pub(crate) struct Lack {
 type Settings = Vec<(&'static str, [u8; 8])>;
 
 /// Members without which no socket can be found.
-const REQUIRED: [Member; 19] = [
+const REQUIRED: [Member; 20] = [
     ("TASK_TGID", "task_struct", &["tgid"]),
     ("OF_SOCKET_SOCK", "socket", &["sk"]),
     ("OF_NET_INODE", "net", &["ns", "inum"]),
@@ -32,6 +32,7 @@ const REQUIRED: [Member; 19] = [
     ("OF_RECEIVE_MEMORY", "sock", &["sk_backlog", "rmem_alloc"]),
     ("OF_QUEUE_FIRST", "sock", &["sk_receive_queue", "next"]),
     ("OF_QUEUE_LAST", "sock", &["sk_receive_queue", "prev"]),
+    ("OF_QUEUE_LENGTH", "sock", &["sk_receive_queue", "qlen"]),
     ("OF_ERROR", "sock", &["sk_err"]),
     ("SOCK_LOCAL_PORT", "sock_common", &["skc_num"]),
     ("SOCK_REMOTE_PORT", "sock_common", &["skc_dport"]),

@@ -172,6 +172,11 @@ impl Probes {
         }
     }
 
+    /// See [`Tracepoints::missed`].
+    pub(super) fn missed(&self) -> u64 {
+        self.attached.missed()
+    }
+
     /// What is not known of any socket, and why.
     pub(crate) fn lacks(&self) -> &[Lack] {
         &self.lacks

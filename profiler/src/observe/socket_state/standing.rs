@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use profiler_common::socket::TCP;
 
-use super::{Tracked, facts::Retransmits};
+use super::{
+    Tracked,
+    facts::{Retransmits, UNANSWERED_NS},
+};
 use crate::stats::Histogram;
 
 /// A minimum of the round-trip time that was not measured (include/linux/win_minmax.h, as TCP begins it).
@@ -53,6 +56,8 @@ pub(crate) struct Backlog {
     pub(crate) limit: u64,
     /// How often a connection was not taken.
     pub(crate) dropped: u64,
+    /// Sockets of which the kernel does not count that, such as those of Unix.
+    pub(crate) unknown: u64,
 }
 
 /// Sums over the sockets of a service.
@@ -92,6 +97,9 @@ pub(crate) struct Tcp {
     pub(crate) attempts: u64,
     pub(crate) refused: u64,
     pub(crate) timed_out: u64,
+    /// Those that nobody had answered for [`UNANSWERED_NS`] at the end, or when they were given up, and how long the longest had waited.
+    pub(crate) unanswered: u64,
+    pub(crate) longest_unanswered_ns: u64,
     /// How long it took to connect, in nanoseconds.
     pub(crate) connects: Option<Histogram>,
 }
@@ -134,6 +142,7 @@ impl Standing {
             backlog.most = backlog.most.max(other.most);
             backlog.limit = backlog.limit.max(other.limit);
             backlog.dropped += other.dropped;
+            backlog.unknown += other.unknown;
         }
         self.tcp.add_all(&other.tcp);
     }
@@ -148,6 +157,7 @@ impl Standing {
         backlog.most = backlog.most.max(now).max(tracked.socket.events.queue_max);
         backlog.limit = backlog.limit.max(state.send_queue.unwrap_or_default());
         backlog.dropped += tracked.refusals().map_or(0, |refusals| refusals.dropped);
+        backlog.unknown += u64::from(state.at_ns != 0 && state.drops.is_none());
     }
 
     fn add_reasons(&mut self, tracked: &Tracked) {
@@ -164,7 +174,8 @@ impl Standing {
         // One that began after the last look has not been read yet.
         let has_queues = tracked.has_queues() && socket.state.at_ns != 0;
         let now = |queue: Option<u64>| if has_queues { queue } else { Some(0) };
-        self.receive.add(now(socket.state.receive_queue), socket.events.queue_max);
+        let receive_most = socket.events.queue_max.max(tracked.receive_most);
+        self.receive.add(now(socket.state.receive_queue), receive_most);
         self.send.add(now(socket.state.send_queue), tracked.send_most);
         self.add_reasons(tracked);
         match tracked.overruns() {
@@ -194,6 +205,8 @@ impl Tcp {
         self.attempts += other.attempts;
         self.refused += other.refused;
         self.timed_out += other.timed_out;
+        self.unanswered += other.unanswered;
+        self.longest_unanswered_ns = self.longest_unanswered_ns.max(other.longest_unanswered_ns);
         if let Some(connects) = &other.connects {
             merge(&mut self.connects, connects);
         }
@@ -215,6 +228,10 @@ impl Tcp {
         self.attempts += events.attempts;
         self.refused += events.refused;
         self.timed_out += events.timed_out;
+        if let Some(waited_ns) = tracked.unanswered_ns().filter(|waited_ns| *waited_ns >= UNANSWERED_NS) {
+            self.unanswered += 1;
+            self.longest_unanswered_ns = self.longest_unanswered_ns.max(waited_ns);
+        }
         if let Some(took_ns) = events.connect_ns() {
             let mut one = Histogram::from_kernel(&[], 0, 0);
             one.record(took_ns);

@@ -47,6 +47,8 @@ pub(crate) struct Tracked {
     is_without_history: bool,
     /// No target has it any more.
     has_ended: bool,
+    /// The most bytes in its receive queue at any look. The programs see more of most sockets, and nothing of some.
+    pub(crate) receive_most: u64,
     /// The most bytes in its send queue at any look.
     pub(crate) send_most: u64,
     /// Looks at which something was to be sent and the peer offered no window.
@@ -70,6 +72,7 @@ impl Tracked {
             history: None,
             is_without_history: false,
             has_ended: false,
+            receive_most: 0,
             send_most: 0,
             zero_windows: 0,
             stalls: Stalls::default(),
@@ -190,9 +193,11 @@ impl Sockets {
             let state = &tracked.socket.state;
             tracked.stalls.see(state);
             let unsent = state.send_queue.unwrap_or_default();
+            let unread = state.receive_queue.unwrap_or_default();
+            tracked.receive_most = tracked.receive_most.max(unread);
             tracked.send_most = tracked.send_most.max(unsent);
             tracked.zero_windows += u64::from(unsent > 0 && state.peer_window == Some(0));
-            let has_queue = state.receive_queue.unwrap_or_default() + unsent > 0;
+            let has_queue = unread > 0 || unsent > 0;
             if tracked.history.is_none() && !tracked.is_without_history && has_queue {
                 if self.histories < MOST_HISTORIES {
                     self.histories += 1;
@@ -315,6 +320,11 @@ impl Sockets {
     /// If the map cannot be read.
     pub(crate) fn ledger(&self) -> Result<(&'static [Entry], [u64; Counter::COUNT])> {
         Ok((Counter::ENTRIES, self.probes.counters()?))
+    }
+
+    /// See [`Tracepoints::missed`](crate::capture::tracepoints::Tracepoints::missed).
+    pub(crate) fn missed(&self) -> u64 {
+        self.probes.missed()
     }
 
     /// The descriptors of its own maps.

@@ -78,7 +78,7 @@ pub(super) const QUEUES: [ColumnSpec; 14] = [
 ];
 
 /// What only TCP has.
-pub(super) const TCP: [ColumnSpec; 13] = [
+pub(super) const TCP: [ColumnSpec; 15] = [
     ("connections", "Conns", Unit::Count, Role::Sum, true),
     ("rtt_ns", "RTT", Unit::Nanos, Role::Gauge, true),
     ("rtt_min_ns", "Least", Unit::Nanos, Role::Gauge, true),
@@ -91,6 +91,8 @@ pub(super) const TCP: [ColumnSpec; 13] = [
     ("attempts", "Connects", Unit::Count, Role::Sum, false),
     ("refused", "Refused", Unit::Count, Role::Sum, true),
     ("timed_out", "Timed out", Unit::Count, Role::Sum, true),
+    ("unanswered", "Unanswered", Unit::Count, Role::Sum, true),
+    ("unanswered_max_ns", "Longest unanswered", Unit::Nanos, Role::Max, false),
     ("connect_ns", "Connect", Unit::Nanos, Role::Gauge, true),
 ];
 

@@ -34,6 +34,8 @@ pub(super) const NOT_TAKEN: &str = "sockets.not_taken";
 pub(super) const SENT_AGAIN: &str = "sockets.sent_again";
 /// Connects were refused or not answered.
 pub(super) const FAILED_CONNECTS: &str = "sockets.failed_connects";
+/// Connects got no answer for a long time.
+pub(super) const UNANSWERED: &str = "sockets.unanswered_connects";
 /// A thread receives again and again, and finds nothing.
 pub(super) const POLLS: &str = "sockets.polls";
 /// A thread sends many small messages in each turn.
@@ -57,7 +59,7 @@ pub(super) const TERMS: Terms = Terms {
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 19] = [
+pub(super) const ALL: [&str; 20] = [
     TRAFFIC,
     NOTHING_SEEN,
     HALTED,
@@ -74,6 +76,7 @@ pub(super) const ALL: [&str; 19] = [
     NOT_TAKEN,
     SENT_AGAIN,
     FAILED_CONNECTS,
+    UNANSWERED,
     POLLS,
     SMALL_SENDS,
     LATE_ANSWERS,

@@ -10,7 +10,7 @@ use std::{
 use profiler_common::{
     file::{AF_INET, AF_INET6, Addresses, SOCK_STREAM, TCP_LISTEN, socket::Side},
     ledger::{Class, MAX_COUNTERS},
-    socket::Counter,
+    socket::{Counter, SYN_SENT},
 };
 
 use super::lines::{Described, What};
@@ -151,8 +151,9 @@ impl States {
     /// Adds the outcomes of its hits to the report.
     pub(super) fn account(&self, part: &mut Part) {
         const { assert!(Counter::COUNT <= MAX_COUNTERS) };
-        if self.sockets.is_some() {
+        if let Some(sockets) = &self.sockets {
             part.account::<Counter>(&self.counts);
+            part.account_missed(sockets.missed());
         }
     }
 
@@ -242,9 +243,13 @@ impl States {
         served.extend(sockets.served());
         let mut by_service = ByService::new();
         for tracked in all() {
-            let service = match number_of(tracked) {
+            let of = &tracked.socket.addresses;
+            // A call that connects begins before the socket has a peer, and counts when it returns.
+            let has_begun = of.state == SYN_SENT || tracked.socket.events.closed_from == Some(SYN_SENT);
+            let connects = |number: &u32| has_begun && on.files.side(*number) == Some(Side::Loose);
+            let service = match number_of(tracked).filter(|number| !connects(number)) {
                 Some(number) => Described::of(&on.files, number).service,
-                None => unused(on, &tracked.socket.addresses, &served),
+                None => unused(on, of, &served),
             };
             let what = What { space: tracked.socket.space, service };
             by_service.entry(what).or_default().tracked.push(tracked);

@@ -73,6 +73,44 @@ fn a_request_to_connect_is_nothing_that_waits_to_be_sent() {
 }
 
 #[test]
+fn a_connect_waits_until_it_is_answered_or_given_up() {
+    const BEGUN: u64 = 1_000;
+    let mut connects = socket(TCP);
+    connects.socket.addresses.state = SYN_SENT;
+    connects.socket.events.connecting_ns = Some(BEGUN);
+    connects.socket.state.at_ns = BEGUN + UNANSWERED_NS;
+    connects.socket.state.segments_out = Some(3);
+    let of = |socket: &Tracked| {
+        let Tcp { unanswered, longest_unanswered_ns, .. } = Standing::of([socket]).tcp;
+        (unanswered, longest_unanswered_ns)
+    };
+    assert_eq!(of(&connects), (1, UNANSWERED_NS));
+    let mut given_up = connects.clone();
+    given_up.socket.is_closed = true;
+    given_up.socket.addresses.state = CLOSE;
+    given_up.socket.events.closed_ns = Some(BEGUN + UNANSWERED_NS + 7);
+    given_up.socket.events.closed_from = Some(SYN_SENT);
+    assert_eq!(of(&given_up), (0, 0), "it was refused");
+    given_up.socket.events.failed = 1;
+    assert_eq!(of(&given_up), (1, UNANSWERED_NS + 7));
+    let sum = Standing::of([&connects, &given_up]).tcp;
+    assert_eq!((sum.unanswered, sum.longest_unanswered_ns), (2, UNANSWERED_NS + 7));
+    given_up.socket.state.segments_out = Some(0);
+    assert_eq!(of(&given_up), (0, 0), "it was not sent");
+    given_up.socket.state.segments_out = Some(3);
+    given_up.socket.state.error = Some(113);
+    assert_eq!(of(&given_up), (0, 0), "there is no way to that host");
+    given_up.socket.events.failed = 0;
+    given_up.socket.events.timed_out = 1;
+    assert_eq!(of(&given_up), (1, UNANSWERED_NS + 7), "the kernel gave up");
+    connects.socket.state.at_ns -= 1;
+    assert_eq!(of(&connects), (0, 0), "it may be answered yet");
+    connects.socket.state.at_ns += 1;
+    connects.socket.events.established_ns = Some(9);
+    assert_eq!(of(&connects), (0, 0), "it is established");
+}
+
+#[test]
 fn ages_that_are_in_no_histogram_are_counted() {
     let mut read = socket(UDP);
     read.socket.events.ages = 7;
@@ -88,14 +126,26 @@ fn connections_that_wait_are_no_bytes() {
     listens.socket.state.drops = Some(7);
     listens.socket.events.queue_max = 129;
     let of = Standing::of([&listens]);
-    assert_eq!(of.backlog, Some(Backlog { now: 3, most: 129, limit: 128, dropped: 7 }));
+    assert_eq!(of.backlog, Some(Backlog { now: 3, most: 129, limit: 128, dropped: 7, unknown: 0 }));
     assert_eq!((of.open, of.receive.now, of.tcp.connections), (0, 0, 0));
     listens.socket.is_closed = true;
     listens.socket.addresses.state = CLOSE;
     listens.socket.events.closed_from = Some(TCP_LISTEN);
     let of = Standing::of([&listens]);
-    assert_eq!(of.backlog, Some(Backlog { now: 0, most: 129, limit: 128, dropped: 7 }), "it is closed");
+    assert_eq!(
+        of.backlog,
+        Some(Backlog { now: 0, most: 129, limit: 128, dropped: 7, unknown: 0 }),
+        "it is closed"
+    );
     assert_eq!((of.receive.most, of.tcp.connections), (0, 0));
+}
+
+#[test]
+fn connections_that_the_kernel_does_not_count_are_unknown() {
+    let mut listens = socket(0);
+    listens.socket.addresses.state = TCP_LISTEN;
+    listens.socket.state.drops = None;
+    assert_eq!(Standing::of([&listens]).backlog.map(|of| (of.dropped, of.unknown)), Some((0, 1)));
 }
 
 #[test]

@@ -28,9 +28,11 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         findings.extend(overruns(facts, what, &sockets.tracked));
         findings.extend(slow_reader(facts, what, &sockets.tracked));
         findings.extend(not_taken(facts, what, &sockets.tracked));
+        findings.extend(held_up(facts, what, &sockets.tracked));
         let standing = sockets.standing();
         findings.extend(sent_again(facts, what, &standing));
         findings.extend(failed_connects(facts, what, &standing));
+        findings.extend(unanswered(facts, what, &standing));
     }
     findings
 }
@@ -165,6 +167,25 @@ fn not_taken(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<Fin
     Some(finding)
 }
 
+/// Clients of a Unix socket that wait to connect, because too many connections wait to be accepted.
+fn held_up(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<Finding> {
+    let (waiting, limit) = sockets.iter().filter_map(|tracked| tracked.held_up()).max()?;
+    let sentence = vec![
+        name(what),
+        Phrase::Plain(format!(
+            " holds up its clients: {} connections wait to be accepted, more than its backlog of {}. Accept faster, or listen with a higher \
+             backlog (and net.core.somaxconn).",
+            units::count(waiting as f64),
+            units::count(limit as f64),
+        )),
+    ];
+    let finding = Finding::new(rules::NOT_TAKEN, Severity::Problem, sentence)
+        .on((facts.row)(what))
+        .because("backlog_max", Unit::Count, Value::Exact(waiting))
+        .because("backlog_limit", Unit::Count, Value::Exact(limit));
+    Some(finding)
+}
+
 /// Many segments are sent again.
 fn sent_again(facts: &Facts<'_>, what: &What, standing: &Standing) -> Option<Finding> {
     let of = standing.tcp.retransmits;
@@ -212,5 +233,29 @@ fn failed_connects(facts: &Facts<'_>, what: &What, standing: &Standing) -> Optio
         .because("attempts", Unit::Count, Value::Exact(tcp.attempts))
         .because("refused", Unit::Count, Value::Exact(tcp.refused))
         .because("timed_out", Unit::Count, Value::Exact(tcp.timed_out));
+    Some(finding)
+}
+
+/// Connects that nobody answers. A thread that waits for one hangs.
+fn unanswered(facts: &Facts<'_>, what: &What, standing: &Standing) -> Option<Finding> {
+    let tcp = &standing.tcp;
+    if tcp.unanswered == 0 {
+        return None;
+    }
+    let connects = units::plural(tcp.unanswered as usize, "connect", "connects");
+    let sentence = vec![
+        Phrase::Plain(format!("{connects} on ")),
+        name(what),
+        Phrase::Plain(format!(
+            " got no answer{} {}: the host is gone, something drops the packets, or its backlog is full.",
+            if tcp.unanswered == 1 { " for" } else { ", the longest for" },
+            units::nanos(tcp.longest_unanswered_ns as f64)
+        )),
+    ];
+    let finding = Finding::new(rules::UNANSWERED, Severity::Problem, sentence)
+        .on((facts.row)(what))
+        .because("unanswered", Unit::Count, Value::Exact(tcp.unanswered))
+        .because("unanswered_max_ns", Unit::Nanos, Value::Exact(tcp.longest_unanswered_ns))
+        .because("attempts", Unit::Count, Value::Exact(tcp.attempts));
     Some(finding)
 }

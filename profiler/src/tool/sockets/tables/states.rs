@@ -88,15 +88,14 @@ impl Tables<'_> {
             },
             ages(standing),
         ]);
-        let waiting = |of: fn(&Backlog) -> u64| {
-            let none = || Value::Unknown("it does not listen".to_owned());
-            backlog.as_ref().map_or_else(none, |backlog| Value::Exact(of(backlog)))
-        };
+        let none = || Value::Unknown("it does not listen".to_owned());
+        let waiting =
+            |of: fn(&Backlog) -> u64| backlog.as_ref().map_or_else(none, |backlog| Value::Exact(of(backlog)));
         cells.extend([
             waiting(|of| of.now),
             waiting(|of| of.most),
             waiting(|of| of.limit),
-            waiting(|of| of.dropped),
+            backlog.as_ref().map_or_else(none, |backlog| counted(backlog.dropped, backlog.unknown)),
         ]);
         cells
     }
@@ -169,6 +168,8 @@ fn tcp_cells(tcp: &Tcp) -> Vec<Value> {
         Value::Exact(tcp.attempts),
         Value::Exact(tcp.refused),
         Value::Exact(tcp.timed_out),
+        Value::Exact(tcp.unanswered),
+        Value::Exact(tcp.longest_unanswered_ns),
         connects.map_or_else(
             || Value::Unknown("no connect has succeeded meanwhile".to_owned()),
             Value::Histogram,

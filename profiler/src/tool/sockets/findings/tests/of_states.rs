@@ -2,7 +2,7 @@
 
 use profiler_common::{
     file::TCP_LISTEN,
-    socket::{TCP, UDP},
+    socket::{SYN_SENT, TCP, UDP},
 };
 
 use super::*;
@@ -119,6 +119,17 @@ fn connections_that_are_not_taken_are_found() {
 }
 
 #[test]
+fn clients_of_unix_sockets_that_are_held_up_are_found() {
+    let mut full = listening(6, 0);
+    full.socket.state.drops = None;
+    full.socket.state.send_queue = Some(5);
+    let sentence = sentence(&full, rules::NOT_TAKEN);
+    assert!(sentence.contains("holds up its clients: 6 connections wait"), "{sentence}");
+    full.socket.events.queue_max = 5;
+    assert!(of(&full).is_empty(), "there is room for one more");
+}
+
+#[test]
 fn many_segments_that_are_sent_again_are_found() {
     let sent = |again, out| {
         let mut of = socket(TCP);
@@ -143,4 +154,20 @@ fn connects_that_fail_are_found() {
     let failed = sentence(&failing(50, 4, 1), rules::FAILED_CONNECTS);
     assert!(failed.contains("5 of 50 connects") && failed.contains("4 were refused"), "{failed}");
     assert!(of(&failing(50, 4, 0)).is_empty() && of(&failing(51, 4, 1)).is_empty());
+}
+
+#[test]
+fn connects_that_hang_are_found() {
+    let hanging = |seconds: u64| {
+        let mut of = socket(TCP);
+        of.socket.addresses.state = SYN_SENT;
+        of.socket.events.attempts = 1;
+        of.socket.events.connecting_ns = Some(1);
+        of.socket.state.at_ns = 1 + seconds * 1_000_000_000;
+        of.socket.state.segments_out = Some(1);
+        of
+    };
+    let hangs = sentence(&hanging(12), rules::UNANSWERED);
+    assert!(hangs.starts_with("1 connect on ") && hangs.contains(" got no answer for 12 s"), "{hangs}");
+    assert!(of(&hanging(2)).is_empty());
 }

@@ -1,0 +1,69 @@
+/* asks: a thread with a loop that asks a server for one thing after another, and in each turn sends a line to a log, which never answers.
+ * At "go" it goes through some turns, prints its books, says DONE, and waits for another line. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include "workload.h"
+
+enum { TURNS = 200, ASKS = 25 };
+
+static const struct timespec pause_of_turns = {.tv_nsec = 1000000}, work_of_server = {.tv_nsec = 20000};
+
+static void check(int ok, const char *what)
+{
+    if (!ok) {
+        perror(what);
+        _exit(1);
+    }
+}
+
+/* Both ends of a connection to a server with a port of its own. */
+static void connect_to_server(int *client, int *server)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    check(bind(listener, (struct sockaddr *)&at, length) == 0 && listen(listener, 1) == 0, "listen");
+    check(getsockname(listener, (struct sockaddr *)&at, &length) == 0, "getsockname");
+    *client = socket(AF_INET, SOCK_STREAM, 0);
+    check(connect(*client, (struct sockaddr *)&at, length) == 0, "connect");
+    *server = accept(listener, NULL, NULL);
+    check(*server >= 0, "accept");
+}
+
+static void *answer(void *connection)
+{
+    char question[8];
+    while (recv(*(int *)connection, question, sizeof question, 0) > 0) {
+        nanosleep(&work_of_server, NULL);
+        check(send(*(int *)connection, question, 4, 0) == 4, "send");
+    }
+    return NULL;
+}
+
+int main(void)
+{
+    int asks, answers, logs, log_end;
+    connect_to_server(&asks, &answers);
+    connect_to_server(&logs, &log_end);
+    pthread_t server;
+    check(pthread_create(&server, NULL, answer, &answers) == 0, "pthread_create");
+    say_ready();
+    if (!wait_for("go"))
+        return 0;
+    char answer[8];
+    for (int turn = 0; turn < TURNS; turn++) {
+        for (int i = 0; i < ASKS; i++) {
+            check(send(asks, "question", 8, 0) == 8, "send");
+            check(recv(asks, answer, sizeof answer, 0) == 4, "recv");
+        }
+        check(send(logs, "line\n", 5, 0) == 5, "send");
+        nanosleep(&pause_of_turns, NULL);
+    }
+    say("{\"turns\":%d,\"asks\":%d}", TURNS, ASKS);
+    say("DONE");
+    hear_line();
+    return 0;
+}
