@@ -10,6 +10,7 @@ use profiler::doctor::{Answer, Diagnosis, Readiness};
 use profiler::tool::foresight::CallEnd;
 use serde_json::{Value, json};
 use support::compile::Build;
+use support::kernel::{Feature, has};
 use support::observer::{Observer, Outcome, program};
 use support::process;
 use support::workload::{PATIENCE, Workload};
@@ -269,4 +270,20 @@ fn refuse_bpf() -> std::io::Result<()> {
     // SAFETY: changes what this process may do; the program lives until the call has copied it.
     let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Tools on files and sockets can do without some of what newer kernels have, and say so before they are asked to observe.
+#[test]
+fn tools_say_what_they_do_not_find_out_on_this_kernel() {
+    let Some(_live) = support::live() else { return };
+    let outcome = Observer::spawn(&["doctor", "--format", "json"]).finish(PATIENCE);
+    let diagnosis: Diagnosis = serde_json::from_slice(&outcome.stdout).expect("a diagnosis");
+    let lacks = |name: &str, what: &str| {
+        let tool = diagnosis.tools.iter().find(|tool| tool.name == name).expect("a tool");
+        assert_eq!(tool.answer, Answer::Yes, "{tool:?}");
+        tool.lacks.iter().any(|lack| lack.contains(what))
+    };
+    assert_eq!(lacks("sockets", "age of datagrams"), !has(Feature::ReadsOfSockets));
+    assert_eq!(lacks("sockets", "why packets were dropped"), !has(Feature::SocketsOfDrops));
+    assert_eq!(lacks("disk", "how long faults of mapped files take"), !has(Feature::FaultStart));
 }

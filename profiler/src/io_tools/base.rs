@@ -312,12 +312,19 @@ impl Base {
 /// If it does not, or if profiler is in a pid namespace.
 pub(crate) fn try_out(shape: &'static Shape) -> Result<Vec<String>> {
     require_kernel_pids()?;
-    let ground =
-        Ground::load(&GroundShape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })?;
+    let ground = ground_of_trial()?;
     let limits =
         Limits { threads: 1, cells: 2, histograms: 1, max_stacks: 16, sockets: 2, ..Limits::default() };
     let object = Probes::load(shape, limits, RECORD_OF_TOOL, ground.shared())?;
     let mut probes = Probes::over(object, shape, limits)?;
     probes.attach_once()?;
     Ok(unknown(&probes.left_out))
+}
+
+/// The ground of an observation without any target.
+///
+/// # Errors
+/// If the kernel refuses it.
+pub(crate) fn ground_of_trial() -> Result<Ground> {
+    Ground::load(&GroundShape { max_stacks: 16, follows: Follows::default(), tables: Vec::new() })
 }

@@ -10,7 +10,7 @@ mod turns;
 
 pub(crate) use self::{
     args::StacksArgs,
-    base::{Base, Read, try_out},
+    base::{Base, Read, ground_of_trial, try_out},
     label::Label,
     stacks::Stacks,
     tables::{OPERATION, THREAD, Tabled, named},

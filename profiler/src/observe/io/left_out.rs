@@ -47,9 +47,9 @@ pub(crate) fn unknown(left_out: &[LeftOut]) -> Vec<String> {
 }
 
 /// Says that below the first table, which is the one that is always shown.
-pub(crate) fn note_unknown(sections: &mut [Section], left_out: &[LeftOut]) {
+pub(crate) fn note_unknown(sections: &mut [Section], unknown: impl IntoIterator<Item = String>) {
     if let Some(section) = sections.first_mut() {
-        section.notes.extend(unknown(left_out));
+        section.notes.extend(unknown);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Offsets of the members of kernel structures that the kernel side reads.
 
-use std::io;
+use std::{fmt, io};
 
 use crate::kernel::types::{Member, Types};
 
@@ -11,6 +11,12 @@ pub(crate) struct Lack {
     pub(crate) what: &'static str,
     /// Why.
     pub(crate) reason: String,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}: not known: {}", self.what, self.reason)
+    }
 }
 
 /// Settings of the object: names, and offsets as their bytes.

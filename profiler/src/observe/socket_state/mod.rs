@@ -15,6 +15,7 @@ mod tracked;
 #[cfg(test)]
 pub(crate) use self::socket::{Socket, State};
 pub(crate) use self::{
+    members::Lack,
     network::Counters,
     probes::Limits,
     tracked::{Sockets, Tracked},

@@ -32,7 +32,7 @@ use crate::{
         Beginning, Observation, Part,
         call_price::Dearer,
         ground::Ground,
-        io::{Limits, NO_RING, Optional, Setting, Shape, note_unknown},
+        io::{Limits, NO_RING, Optional, Setting, Shape, note_unknown, unknown},
         settings::Settings,
         space::Space,
     },
@@ -263,7 +263,7 @@ impl Tool for Disk {
         };
         let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
-        note_unknown(&mut part.sections, &probes.left_out);
+        note_unknown(&mut part.sections, unknown(&probes.left_out));
         let facts = Facts {
             lines: &tables.lines,
             row: &|what| tables.row(what),

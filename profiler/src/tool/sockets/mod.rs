@@ -40,7 +40,7 @@ pub(crate) const ABOUT: About = About {
     has_uprobes: false,
     probes_calls: true,
     object: tool::OBJECT,
-    trial: |_| io_tools::try_out(&tool::SHAPE),
+    trial: |_| Ok([io_tools::try_out(&tool::SHAPE)?, states::try_out()?].concat()),
     foresee: |_, _, _| Ok(Foresight::default()),
     predict: |_, _, _, _| Ok(None),
 };

@@ -25,7 +25,10 @@ use crate::{
         Beginning, Observation, Part,
         call_price::Dearer,
         ground::Ground,
-        io::{Connections, Datagrams, Limits, NO_RING, Optional, Shape, announce_served_ports, note_unknown},
+        io::{
+            Connections, Datagrams, Limits, NO_RING, Optional, Shape, announce_served_ports, note_unknown,
+            unknown,
+        },
         settings::Settings,
         space::Space,
     },
@@ -203,7 +206,8 @@ impl Tool for Sockets {
         self.states.account(&mut part);
         let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
-        note_unknown(&mut part.sections, &self.base.probes()?.left_out);
+        note_unknown(&mut part.sections, unknown(&self.base.probes()?.left_out));
+        note_unknown(&mut part.sections, self.states.unknown());
         let facts = Facts {
             lines: &tables.lines,
             sockets: &tables.sockets,
