@@ -111,6 +111,10 @@ unsafe fn change(sock: *const u8, record: *mut SocketRecord, old: u64, new: u64)
         let address = sock as u64;
         let now = bpf_ktime_get_ns();
         let events = &raw mut (*record).events;
+        if (*record).inode == 0 {
+            // One that was accepted has its file only when it is.
+            (*record).inode = state::inode(read(address + of::OF_SOCKET.load()));
+        }
         match new {
             SYN_SENT => {
                 (*record).flags &= !CLOSED;

@@ -278,10 +278,12 @@ impl Sockets {
         self.ended.iter()
     }
 
-    /// Sockets that a target may have accepted, as their port says, but that no process was seen to use.
-    pub(crate) fn by_port(&self) -> u64 {
-        let kept = self.live.values().chain(&self.ended).filter(|of| of.socket.is_by_port);
-        self.by_port + kept.count() as u64
+    /// Sockets that a target may have accepted, as their port says, but that no process was seen to use. `is_used`: whether calls have used the socket
+    /// with an inode.
+    pub(crate) fn by_port(&self, is_used: impl Fn(u64) -> bool) -> u64 {
+        let kept = self.live.values().chain(&self.ended).map(|of| &of.socket);
+        let unused = kept.filter(|of| of.is_by_port && !of.inode.is_some_and(&is_used));
+        self.by_port + unused.count() as u64
     }
 
     /// Sockets that had something in a queue and have no history, because there are too many.

@@ -1,7 +1,7 @@
 //! The state of the targets' sockets: what no system call shows, such as queues, drops and retransmissions.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     os::fd::BorrowedFd,
     path::PathBuf,
@@ -16,12 +16,12 @@ use profiler_common::{
 use super::lines::{Described, What};
 use crate::{
     error::Result,
-    io_tools::Label,
+    io_tools::{Label, ground_of_trial},
     observe::{
         Observation, Part,
         ground::Ground,
         io::Connections,
-        socket_state::{Counters, Limits, Sockets, Tracked, standing::Standing},
+        socket_state::{Counters, Lack, Limits, Sockets, Tracked, standing::Standing},
     },
     units,
 };
@@ -168,11 +168,16 @@ impl States {
         known.map_or_else(|| format!("reason {number}"), str::to_lowercase)
     }
 
-    /// What is not known of sockets, and why: sentences for people.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.missing.iter().cloned().collect();
+    /// What is not known of any socket here, and why: sentences for people.
+    pub(super) fn unknown(&self) -> Vec<String> {
+        let lacks = self.sockets.iter().flat_map(Sockets::lacks).map(Lack::to_string);
+        self.missing.iter().cloned().chain(lacks).collect()
+    }
+
+    /// What is missing from the sums over sockets: sentences for people.
+    pub(super) fn notes(&self, connections: &Connections) -> Vec<String> {
+        let mut notes = Vec::new();
         let Some(sockets) = &self.sockets else { return notes };
-        notes.extend(sockets.lacks().iter().map(|lack| format!("{}: not known: {}", lack.what, lack.reason)));
         let lost = self.lost();
         if lost > 0 {
             notes.push(format!(
@@ -180,7 +185,8 @@ impl States {
                 units::count(lost as f64)
             ));
         }
-        let by_port = sockets.by_port();
+        let used: HashSet<u64> = connections.all().map(|of| of.inode).collect();
+        let by_port = sockets.by_port(|inode| used.contains(&inode));
         if by_port > 0 {
             notes.push(format!(
                 "{} connections at ports of the targets are left out, because nobody was seen to use them: other processes may have accepted them",
@@ -235,10 +241,11 @@ impl States {
     /// The sockets, by the service that their calls count for; of those that no call has used, by their addresses.
     pub(super) fn by_service(&self, on: &Observation<'_>, connections: &Connections) -> ByService<'_> {
         let Some(sockets) = &self.sockets else { return ByService::new() };
-        let all = || sockets.live().chain(sockets.ended()).filter(|of| !of.socket.is_by_port);
         let numbers: HashMap<u64, u32> = connections.all().map(|of| (of.inode, of.service)).collect();
         let number_of =
             |tracked: &Tracked| tracked.socket.inode.and_then(|inode| numbers.get(&inode)).copied();
+        let is_own = |of: &&Tracked| !of.socket.is_by_port || number_of(of).is_some();
+        let all = || sockets.live().chain(sockets.ended()).filter(is_own);
         let mut served = served(all(), |of| number_of(of).and_then(|number| on.files.side(number)));
         served.extend(sockets.served());
         let mut by_service = ByService::new();
@@ -271,6 +278,16 @@ impl States {
         let all = self.sockets.iter().flat_map(|sockets| sockets.live().chain(sockets.ended()));
         all.filter_map(|tracked| Some((tracked.socket.inode?, tracked))).collect()
     }
+}
+
+/// Loads the programs and attaches them for a moment, without any target. Returns what is not known of any socket here, and why.
+///
+/// # Errors
+/// If the ground cannot be loaded.
+pub(super) fn try_out() -> Result<Vec<String>> {
+    let mut states = States::default();
+    states.attach_once(&ground_of_trial()?);
+    Ok(states.unknown())
 }
 
 /// The network namespace of a process; `None`: it has ended.

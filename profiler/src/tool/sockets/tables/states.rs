@@ -34,7 +34,7 @@ impl Tables<'_> {
         });
         let title = "Queues and drops, the most dropped first";
         let mut section = self.tabled.section("queues", title, &[SERVICE], rows.collect(), &columns::QUEUES);
-        section.notes = self.given.states.notes();
+        section.notes = self.given.states.notes(self.given.connections);
         section.notes.extend(self.given.states.without_history());
         let without: u64 = standings.iter().map(|(_, of)| of.ages_without_histogram).sum();
         if without > 0 {
