@@ -18,6 +18,7 @@ use support::observer::Observer;
 use support::remark;
 use support::workload::{PATIENCE, Workload};
 use support::zone::Zone;
+use testbed::skip::kernel_has_no;
 
 /// Count, bytes and errors, by file and operation.
 type Books = BTreeMap<(String, String), (u64, u64, u64)>;
@@ -156,7 +157,7 @@ fn faults_are_counted_in(folder: &Path) {
     let of = |file: &str| books.get(&(file.to_owned(), "fault".to_owned())).map(|(count, ..)| *count);
     let (mapped, sparse) = (of("mapped"), of("sparse"));
     if mapped.or(sparse).is_none() {
-        return testbed::skip::kernel_has_no("major faults of files on this filesystem");
+        return kernel_has_no("major faults of files on this filesystem");
     }
     let faults = mapped.unwrap_or_default() + sparse.unwrap_or_default();
     assert_eq!(kernel["major"], faults, "other faults of the workload");
@@ -194,6 +195,25 @@ fn faults_are_counted_in(folder: &Path) {
     assert!(listed > 0, "no fault among slow operations");
 }
 
+/// Whether the thread itself makes them or a worker of the kernel, and whether the file has a descriptor or is registered with the ring.
+#[test]
+fn operations_through_a_ring_are_counted_for_their_files() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (report, mut books) = observe(&Build::c("disk_ring.c").build(), folder.path(), &["--stacks", "none"]);
+    if let Some(number) = others(&mut books).get("errno") {
+        kernel_has_no(&format!("io_uring for this process: error {number}"));
+        return;
+    }
+    let found = counted(&report, folder.path());
+    for (key, expected) in &books {
+        assert_eq!(found.get(key), Some(expected), "{key:?}: {found:#?}");
+    }
+    let of_ring = ledger(&report, "io_uring");
+    let sum: u64 = books.values().map(|(count, ..)| count).sum();
+    assert_eq!((of_ring["hits"], of_ring["counted"]), (sum, sum), "{of_ring:?}");
+}
+
 #[test]
 fn requests_of_libaio_are_counted_for_their_files() {
     let Some(_live) = support::live() else { return };
@@ -202,7 +222,7 @@ fn requests_of_libaio_are_counted_for_their_files() {
     let (report, mut books) = observe(&program, folder.path(), &[]);
     let mut ends = others(&mut books);
     if ends.remove("errno") != Some(0) {
-        return testbed::skip::kernel_has_no("libaio");
+        return kernel_has_no("libaio");
     }
     let mut counted = counted(&report, folder.path());
     counted.retain(|(file, _), _| !file.starts_with('/'));
@@ -261,11 +281,6 @@ fn bytes_are_those_that_the_kernel_has_on_its_books() {
     target.quit();
 }
 
-/// A finding of a report by its rule; its text.
-fn finding<'a>(report: &'a Value, rule: &str) -> Option<&'a str> {
-    account::list(report, "findings").iter().find(|finding| finding["rule"] == rule)?["text"].as_str()
-}
-
 /// Observes the example server for some seconds.
 fn observe_zone(arguments: &[&str], seconds: u32) -> Value {
     let zone = Zone::start(arguments);
@@ -276,36 +291,38 @@ fn observe_zone(arguments: &[&str], seconds: u32) -> Value {
     report
 }
 
-#[test]
-fn a_save_on_the_game_loop_is_the_first_finding() {
-    let Some(_live) = support::live() else { return };
-    let report = observe_zone(&["--autosave-on-tick", "--autosave", "700ms"], 9);
-    let first = &account::list(&report, "findings")[0];
-    let text = first["text"].as_str().unwrap();
-    assert!(
-        ["disk.periodic_stall", "disk.wait_in_loop"].contains(&first["rule"].as_str().unwrap()),
-        "{text}"
-    );
-    for words in ["zone-tick", "fsync of ", "world.db.tmp", "zone::save::"] {
-        assert!(text.contains(words), "{words}: {text}");
-    }
-}
+/// A fault of the example server: the flags that plant it, for how many seconds it is observed, the rules that find it, and what the sentence names.
+type Fault = (&'static [&'static str], u32, &'static [&'static str], &'static [&'static str]);
+
+const FAULTS: [Fault; 3] = [
+    (
+        &["--autosave-on-tick", "--autosave", "700ms"],
+        9,
+        &["disk.periodic_stall", "disk.wait_in_loop"],
+        &["zone-tick", "fsync of ", "world.db.tmp", "zone::save::"],
+    ),
+    (&["--small-appends"], 6, &["disk.small_synced_writes"], &["events.log"]),
+    (&["--reread-config"], 6, &["disk.reread"], &["zone.toml", "zone::"]),
+];
 
 #[test]
-fn small_appends_and_a_file_that_is_read_again_are_found() {
+fn each_fault_is_the_first_finding() {
     let Some(_live) = support::live() else { return };
-    let report = observe_zone(&["--small-appends", "--reread-config"], 6);
-    let small = finding(&report, "disk.small_synced_writes").unwrap();
-    assert!(small.contains("events.log"), "{small}");
-    let again = finding(&report, "disk.reread").unwrap();
-    assert!(again.contains("zone.toml") && again.contains("zone::"), "{again}");
+    for (flags, seconds, rules, words) in std::iter::repeat_n(FAULTS, support::runs()).flatten() {
+        let report = observe_zone(flags, seconds);
+        let first = &account::list(&report, "findings")[0];
+        let text = first["text"].as_str().unwrap();
+        assert!(rules.contains(&first["rule"].as_str().unwrap()), "{flags:?}: {text}");
+        for of in words {
+            assert!(text.contains(of), "{flags:?}: {of}: {text}");
+        }
+    }
 }
 
 #[test]
 fn a_healthy_server_has_no_problem() {
     let Some(_live) = support::live() else { return };
-    let rounds = if support::soak() { 10 } else { 2 };
-    for _ in 0..rounds {
+    for _ in 0..support::runs() {
         let report = observe_zone(&["--autosave", "1s"], 6);
         let problems: Vec<&Value> = account::list(&report, "findings")
             .iter()

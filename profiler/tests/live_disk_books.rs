@@ -328,3 +328,25 @@ fn waits_are_as_many_as_the_kernel_counts() {
     least(of("direct", "read"), "device");
     least(of("synced", "fsync"), "journal");
 }
+
+/// A filesystem without room is the first finding, with the file.
+#[test]
+fn a_full_filesystem_is_the_first_finding() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let mut target = Workload::spawn(&Build::c("full.c").build(), &[device.mount()]);
+    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
+    target.say("go");
+    let books = target.books();
+    target.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    target.say("quit");
+    target.quit();
+    account::assert_nothing_lost(&report);
+    let first = &account::list(&report, "findings")[0];
+    let text = first["text"].as_str().unwrap();
+    assert_eq!(first["rule"], "disk.full", "{text}");
+    assert!(text.contains(device.mount().join("world.db").to_str().unwrap()), "{text}");
+    let evidence = account::list(first, "evidence");
+    assert!(evidence.iter().any(|of| of["value"]["exact"] == books["failed"]), "{first:#}");
+}

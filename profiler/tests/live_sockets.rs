@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use profiler_common::sockets::AWAITED_SENDS;
 use serde_json::Value;
@@ -56,7 +57,8 @@ fn table(
     let place = |name: &str| all.iter().position(|column| column["name"] == name).unwrap();
     let row = |row: &Value| {
         let name = &row["cells"][place(key)];
-        let name = name["name"].as_str().or(name["unknown"].as_str()).unwrap_or_else(|| panic!("{name}"));
+        let words = ["name", "word", "unknown"].iter().find_map(|kind| name[*kind].as_str());
+        let name = words.unwrap_or_else(|| panic!("{name}"));
         let value = |column: &&'static str| (*column, row["cells"][place(column)]["exact"].as_u64().unwrap());
         (name.to_owned(), columns.iter().map(value).collect())
     };
@@ -196,4 +198,73 @@ fn a_log_does_not_hide_round_trips() {
     assert!((turns - 2..=turns + 1).contains(&of("turns")), "{first:#}");
     assert_eq!(of("most_answers"), number(&books, "asks"));
     assert_eq!(of("answers"), of("turns") * number(&books, "asks"));
+}
+
+/// Both sides of a connection know that it was reset.
+#[test]
+fn resets_count_for_the_side_that_sends_them_and_the_other() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = run("resets.c");
+    let (called, served) = (format!("tcp to 127.0.0.1:{}", books["port"]), format!("tcp :{}", books["port"]));
+    let found = table(&report, "tcp", "service", &["resets_sent", "resets_received"], |_, _| true);
+    let expected = |sent: &str, received: &str| {
+        [("resets_sent", number(&books, sent)), ("resets_received", number(&books, received))].into()
+    };
+    assert_eq!(found.get(&called), Some(&expected("by_client", "by_server")), "{found:#?}");
+    assert_eq!(found.get(&served), Some(&expected("by_server", "by_client")), "{found:#?}");
+}
+
+/// Two processes in network namespaces of their own, neither of which is that of profiler.
+#[test]
+fn processes_in_other_network_namespaces_have_services_of_their_own() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("asks.c").build();
+    let mut targets = [(); 2].map(|()| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\""]).arg(&program);
+        Workload::spawn_command(command)
+    });
+    let [first, second] = targets.each_ref().map(Workload::pid);
+    let observer = Observer::attach("sockets", first, &["--pid", &second.to_string(), "--stacks", "none"]);
+    targets.iter_mut().for_each(|target| target.say("go"));
+    let books = targets.each_mut().map(Workload::books);
+    targets.iter_mut().for_each(|target| drop(target.expect_line("DONE", PATIENCE)));
+    let report = observer.interrupt().report(0);
+    for mut target in targets {
+        target.say("quit");
+        target.quit();
+    }
+    account::assert_nothing_lost(&report);
+    for (pid, books) in [first, second].into_iter().zip(&books) {
+        let asks = number(books, "turns") * number(books, "asks");
+        let (asked, logged) = (
+            format!("tcp to 127.0.0.1:{}", books["port"]),
+            format!("tcp to 127.0.0.1:{}", books["log_port"]),
+        );
+        let found =
+            table(&report, "services", "service", &["sent", "received", "answers"], |cells, place| {
+                cells[place("pid")]["exact"] == pid
+            });
+        assert_eq!(
+            found[&asked],
+            [("sent", asks), ("received", asks), ("answers", asks)].into(),
+            "{found:#?}"
+        );
+        let lines = number(books, "turns");
+        assert_eq!(found[&logged], [("sent", lines), ("received", 0), ("answers", 0)].into(), "{found:#?}");
+    }
+}
+
+/// From the end of the send to the end of the receive. The program itself begins to wait before the send, and the server may have begun to work before
+/// the send has ended.
+#[test]
+fn answers_take_as_long_as_the_program_waits() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = run("asks.c");
+    let found = table(&report, "operations", "operation", &["operations", "total_ns", "max_ns"], |_, _| true);
+    let of = &found["wait for answer"];
+    assert_eq!(of["operations"], number(&books, "turns") * number(&books, "asks"));
+    let range = number(&books, "server_ns") / 2..=number(&books, "waited_ns");
+    assert!(range.contains(&of["total_ns"]), "{of:?} {books}");
+    assert!(of["max_ns"] <= number(&books, "longest_ns"), "{of:?} {books}");
 }

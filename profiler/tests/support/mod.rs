@@ -52,6 +52,11 @@ pub(crate) fn live() -> Option<Live> {
     Some(Live(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
+/// How often a planted fault must be found, and a healthy server be left in peace.
+pub(crate) fn runs() -> usize {
+    if soak() { 10 } else { 2 }
+}
+
 /// Whether the long versions were asked for (`cargo xtask test --soak`).
 pub(crate) fn soak() -> bool {
     is_set("PROFILER_SOAK")

@@ -20,7 +20,7 @@ static void check(int ok, const char *what)
 }
 
 /* Both ends of a connection to a server with a port of its own. */
-static void connect_to_server(int *client, int *server)
+static int connect_to_server(int *client, int *server)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof at;
@@ -31,6 +31,7 @@ static void connect_to_server(int *client, int *server)
     check(connect(*client, (struct sockaddr *)&at, length) == 0, "connect");
     *server = accept(listener, NULL, NULL);
     check(*server >= 0, "accept");
+    return ntohs(at.sin_port);
 }
 
 static void *answer(void *connection)
@@ -46,23 +47,29 @@ static void *answer(void *connection)
 int main(void)
 {
     int asks, answers, logs, log_end;
-    connect_to_server(&asks, &answers);
-    connect_to_server(&logs, &log_end);
+    int port = connect_to_server(&asks, &answers), log_port = connect_to_server(&logs, &log_end);
     pthread_t server;
     check(pthread_create(&server, NULL, answer, &answers) == 0, "pthread_create");
     say_ready();
     if (!wait_for("go"))
         return 0;
     char answer[8];
+    uint64_t waited_ns = 0, longest_ns = 0;
     for (int turn = 0; turn < TURNS; turn++) {
         for (int i = 0; i < ASKS; i++) {
+            uint64_t begun_ns = now_ns();
             check(send(asks, "question", 8, 0) == 8, "send");
             check(recv(asks, answer, sizeof answer, 0) == 4, "recv");
+            uint64_t took_ns = now_ns() - begun_ns;
+            waited_ns += took_ns;
+            longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
         }
         check(send(logs, "line\n", 5, 0) == 5, "send");
         nanosleep(&pause_of_turns, NULL);
     }
-    say("{\"turns\":%d,\"asks\":%d}", TURNS, ASKS);
+    say("{\"turns\":%d,\"asks\":%d,\"port\":%d,\"log_port\":%d,\"server_ns\":%llu,\"waited_ns\":%llu,\"longest_ns\":%llu}", TURNS,
+        ASKS, port, log_port, TURNS * ASKS * (unsigned long long)work_of_server.tv_nsec, (unsigned long long)waited_ns,
+        (unsigned long long)longest_ns);
     say("DONE");
     hear_line();
     return 0;

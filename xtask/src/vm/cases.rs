@@ -108,7 +108,10 @@ const CASES: &[Of] = &[
     },
     Of {
         program: "live_disk",
-        few: &["every_operation_is_counted_for_its_file"],
+        few: &[
+            "every_operation_is_counted_for_its_file",
+            "operations_through_a_ring_are_counted_for_their_files",
+        ],
         more: &[
             "bytes_are_those_that_the_kernel_has_on_its_books",
             "faults_of_files_that_are_on_no_device_are_counted_too",
@@ -122,9 +125,13 @@ const CASES: &[Of] = &[
             "operations_through_a_ring_count_for_their_service",
             "sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket",
             "datagrams_count_for_the_address_of_the_other_side",
+            "connects_that_nobody_answers_are_found",
+            "a_log_does_not_hide_round_trips",
+            "resets_count_for_the_side_that_sends_them_and_the_other",
         ],
         more: &[],
     },
+    Of { program: "live_doctor", few: &["tools_say_what_they_do_not_find_out_on_this_kernel"], more: &[] },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
     Of {
         program: "live_faults",
