@@ -24,9 +24,9 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    /// From 0 to 1; 1 if nothing was moved.
+    /// From 0 to 1; 0 if nothing was moved: then nothing is shown.
     pub(super) fn share(self) -> f64 {
-        if self.all == 0 { 1.0 } else { self.named as f64 / self.all as f64 }
+        if self.all == 0 { 0.0 } else { self.named as f64 / self.all as f64 }
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) const SOCKETS: Subject = Subject {
     answer: "sockets.traffic",
     judged: &[],
     options: &["--top", "6"],
-    bytes: Some(Bytes { table: "peers", name: "service", moved: &["received_bytes", "sent_bytes"] }),
+    bytes: Some(Bytes { table: "services", name: "service", moved: &["received_bytes", "sent_bytes"] }),
     head: "\
 # Sockets of real servers
 
