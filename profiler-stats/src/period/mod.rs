@@ -59,7 +59,7 @@
 //! fewer, only series are found that happen to scatter little: of those with 5 beats that drift by 5 %, 10 % are found, with 0.4 of
 //! their jitter, and a third of the intervals are too narrow.
 //!
-//! `cargo test -p profiler --lib --release stats::period -- --ignored --nocapture` prints the figures, in about 20 minutes.
+//! `cargo test -p profiler-stats --lib --release period -- --ignored --nocapture` prints the figures, in about 20 minutes.
 //!
 //! **What it does not find:** several stalls per period at uneven distances, unless they are bursts (`fit` sees that they are a
 //! pattern); a period among as many other stalls; a period that changes; one that pauses for longer than eight periods.

@@ -139,7 +139,7 @@ const LOCKDOWN: Question = Question {
     area: Area::Kernel,
     title: "not locked down",
     need: Need::Informative,
-    disables: "the files of single calls (syscalls --slow), which are found by reading the kernel's memory",
+    disables: "disk, sockets, and the files of single calls (syscalls --slow): they read the kernel's memory",
     remedy: "boot without lockdown=confidentiality (integrity is enough for secure boot)",
     fix: Some("cat /sys/kernel/security/lockdown /proc/cmdline"),
 };
