@@ -31,7 +31,7 @@ static mut THREADS_BY_STACK: [u32; THREAD_SLOTS] = [0; THREAD_SLOTS];
     clippy::pointers_in_nomem_asm_block,
     reason = "the pointers are numbers here; nothing reads what they point to"
 )]
-pub fn distance(from: *const c_void, to: *const c_void) -> u64 {
+fn distance(from: *const c_void, to: *const c_void) -> u64 {
     let mut distance = to as u64;
     // SAFETY: a subtraction.
     unsafe { asm!("{0} -= {1}", inout(reg) distance, in(reg) from, options(pure, nomem, nostack)) };

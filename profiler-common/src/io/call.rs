@@ -1,5 +1,6 @@
 //! How calls are counted.
 
+use super::OF_OTHER_KIND;
 use crate::file::calls::FileUse;
 
 /// How a call is counted: how it uses files, and which operations that is.
@@ -252,6 +253,17 @@ impl CallUse {
         self.0 & AFTER != 0
     }
 
+    /// The file that a call stands for, and what it does to it: of two files the first that is of a kind that is counted.
+    #[must_use]
+    #[inline(always)]
+    pub const fn on_file(self, [first, second]: [u32; 2]) -> (u32, u32) {
+        if first == OF_OTHER_KIND && self.second() != 0 {
+            (second, self.second())
+        } else {
+            (first, self.operation())
+        }
+    }
+
     /// Whether it waits for others.
     #[must_use]
     #[inline(always)]
@@ -287,6 +299,17 @@ mod tests {
         let peek = receives.as_peek();
         assert_eq!((peek.operation(), peek.second()), (9, 0));
         assert!(receives.is_in_bytes() && !peek.is_in_bytes() && peek.is_patient());
+    }
+
+    #[test]
+    fn of_two_files_the_first_of_a_kind_that_is_counted_stands_for_the_call() {
+        let of_one = CallUse::new(FileUse::NONE, 3);
+        assert_eq!(
+            [[7, 8], [OF_OTHER_KIND, 8]].map(|files| of_one.on_file(files)),
+            [(7, 3), (OF_OTHER_KIND, 3)]
+        );
+        let of_two = of_one.with_second(4);
+        assert_eq!([[7, 8], [OF_OTHER_KIND, 8]].map(|files| of_two.on_file(files)), [(7, 3), (8, 4)]);
     }
 
     #[test]

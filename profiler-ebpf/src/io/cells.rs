@@ -267,18 +267,14 @@ fn new_histogram() -> u64 {
     }
 }
 
-/// The file and the operation that stand for a call with two of them: the first that is of the kind that the tool counts.
+/// The file that an operation that has ended stands for, and what it was, see [`CallUse::on_file`].
 ///
 /// # Safety
 /// `thread` is a record that nobody else writes meanwhile.
 #[inline(always)]
 pub(super) unsafe fn first_of_kind(thread: *const IoThread) -> (u32, u32) {
     // SAFETY: the caller vouches for the record.
-    unsafe {
-        let [first, second] = (&raw const (*thread).files).read_volatile();
-        let used = CallUse::of_bits((*thread).ended_as);
-        if first == OF_OTHER_KIND { (second, used.second()) } else { (first, used.operation()) }
-    }
+    unsafe { CallUse::of_bits((*thread).ended_as).on_file((&raw const (*thread).files).read_volatile()) }
 }
 
 /// Adds an operation that has ended to the sums of its second.

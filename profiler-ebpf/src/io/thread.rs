@@ -75,6 +75,16 @@ fn leave_slot(tid: u32) {
     }
 }
 
+/// One of the numbers that the tool keeps of a thread.
+///
+/// # Safety
+/// `thread` is its record; `place` is below their number.
+#[inline(always)]
+pub unsafe fn own(thread: *mut IoThread, place: usize) -> *mut u64 {
+    // SAFETY: the caller vouches for both.
+    unsafe { (&raw mut (*thread).own).cast::<u64>().add(place) }
+}
+
 /// The record of the current thread, if its process is observed. If there is none for it, the hit is counted as lost.
 #[inline(always)]
 pub fn current<T: IoTool>(task: Task) -> Option<*mut IoThread> {

@@ -20,7 +20,6 @@ use profiler_common::{
 };
 
 pub mod entry;
-pub mod kernel;
 pub mod number;
 pub mod registers;
 mod returns;

@@ -8,14 +8,14 @@ use core::{ffi::c_void, mem::offset_of};
 use aya_ebpf::{Global, bindings::bpf_perf_event_data, helpers::generated::bpf_ktime_get_ns};
 use profiler_common::{
     disk::{Counter, FAULT_CALLS, FAULT_FETCHED, FAULT_MARK, FAULT_START},
-    io::{IoThread, OF_OTHER_KIND, unknown},
+    io::{OF_OTHER_KIND, unknown},
 };
 use profiler_ebpf::{
     file::{known, mapped},
     io::{
         IO_KINDS, TASK_FETCHED,
         aside::{self, Ended},
-        thread,
+        thread::{self, own},
     },
     ledger::count,
     task::{Task, comm, is_candidate, task},
@@ -50,13 +50,6 @@ fn fetched(task: Task) -> u64 {
         0 => 0,
         offset => task.member(offset),
     }
-}
-
-/// One of the numbers that are kept of a thread.
-#[inline(always)]
-unsafe fn own(thread: *mut IoThread, place: usize) -> *mut u64 {
-    // SAFETY: the caller vouches for the record, and the place is one of its own.
-    unsafe { (&raw mut (*thread).own).cast::<u64>().add(place) }
 }
 
 /// The kernel looks for a page of a file: (the file's pages, number of the page). It does so again in the same fault after it has waited.

@@ -6,18 +6,17 @@ use aya_ebpf::{
     Global,
     helpers::generated::{bpf_get_stack, bpf_ktime_get_ns},
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray},
+    maps::{HashMap, PerCpuArray},
 };
 use profiler_common::{
     disk::{Counter, WAIT_FRAMES, Wait, WaitKey},
-    io::{CallUse, IoThread, OF_OTHER_KIND},
+    io::{CallUse, IoThread},
 };
-use profiler_ebpf::{atomic, hash::hash, io::thread, ledger, stack::kernel, task::Task, threads};
+use profiler_ebpf::{atomic, hash::hash, io::thread, ledger, task::Task, threads};
 
 use crate::programs::once;
 
 const BPF_F_NO_PREALLOC: u32 = 1;
-const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 /// The hash of frames that could not be found.
 const NOT_WALKED: u64 = 0;
@@ -30,9 +29,6 @@ static TASK_STATE: Global<u64> = Global::new(0);
 
 #[map]
 static WAITS: HashMap<WaitKey, Wait> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
-/// Hashes of frames, by the [`kernel::fingerprint`] of the stack that they were found on.
-#[map]
-static PLACES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 /// Room for a wait that is new.
 #[map]
 static WAIT_ROOM: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
@@ -85,15 +81,7 @@ unsafe fn key(thread: *const IoThread) -> WaitKey {
 #[inline(always)]
 unsafe fn on_file(thread: *const IoThread) -> (u32, u32) {
     // SAFETY: the caller vouches for the record.
-    unsafe {
-        let [first, second] = (&raw const (*thread).files).read_volatile();
-        let used = CallUse::of_bits((*thread).used_as);
-        if first == OF_OTHER_KIND && used.second() != 0 {
-            (second, used.second())
-        } else {
-            (first, used.operation())
-        }
-    }
+    unsafe { CallUse::of_bits((*thread).used_as).on_file((&raw const (*thread).files).read_volatile()) }
 }
 
 /// A thread stops running.
@@ -108,18 +96,7 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
         (*thread).wait_file =
             if used.files().path() != 0 { once::disk_file_so_far().into() } else { on_file(thread).0.into() };
         let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
-        let seen = kernel::fingerprint(ctx);
-        let known = if seen == 0 { None } else { PLACES.get(seen).copied() };
-        (*thread).wait = match known {
-            Some(place) => place,
-            None => {
-                let place = walk(room, ctx);
-                if seen != 0 && place != NOT_WALKED {
-                    let _ = PLACES.insert(seen, place, BPF_ANY);
-                }
-                place
-            }
-        };
+        (*thread).wait = walk(room, ctx);
         (*thread).off_ns = bpf_ktime_get_ns();
         let key = key(thread);
         let file = u64::from(key.file) | key.operation << 32;
@@ -129,9 +106,6 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
         (*thread).waited_in = key.place;
         (*thread).waited_for = file;
         if WAITS.get_ptr_mut(key).is_none() {
-            if known.is_some() {
-                walk(room, ctx);
-            }
             (*room).count = 0;
             (*room).total_ns = 0;
             (*room).max_ns = 0;

@@ -12,6 +12,7 @@ use profiler_ebpf::{
     atomic,
     call::argument,
     file::{self, service},
+    io::thread::own,
 };
 
 /// The first argument of a receive is its descriptor.
@@ -23,13 +24,6 @@ unsafe fn is_awaited(socket: *const Socket) -> bool {
     // SAFETY: the caller vouches for the socket.
     let sends = unsafe { (&raw const (*socket).sends_in_row).read_volatile() };
     sends > 0 && sends < AWAITED_SENDS
-}
-
-/// A number that is kept of a thread.
-#[inline(always)]
-unsafe fn own(thread: *mut IoThread, place: usize) -> *mut u64 {
-    // SAFETY: the caller vouches for the record; places are constants below its number of numbers.
-    unsafe { (&raw mut (*thread).own).cast::<u64>().add(place) }
 }
 
 /// Bytes were sent.

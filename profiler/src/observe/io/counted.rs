@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use profiler_common::{
     file::Unknown,
     histogram::{BUCKETS, bucket},
-    io::{
-        CallUse, IoCell, IoEnded, IoHistogram, IoKey, IoThread, OF_OTHER_KIND, OWN_NUMBERS, TURN_BUCKETS,
-        unknown,
-    },
+    io::{CallUse, IoCell, IoEnded, IoHistogram, IoKey, IoThread, OWN_NUMBERS, TURN_BUCKETS, unknown},
 };
 
 use super::probes::Probes;
@@ -206,20 +203,16 @@ pub(super) fn threads(probes: &Probes) -> Result<Vec<Alive>> {
 }
 
 /// The operation that a thread is in, number of its file, and since when, in nanoseconds. A call that names a path has its file when it
-/// waits, or when it returns; of two files, one that is not of the kind that is counted does not count.
+/// waits, or when it returns.
 fn under_way(thread: &IoThread) -> Option<(u32, u32, u64)> {
     let used = CallUse::of_bits(thread.used_as);
-    let [first, second] = thread.files;
-    let (operation, file) = if thread.off_ns != 0 {
-        (used.operation(), thread.wait_file as u32)
-    } else if used.files().path() != 0 || used.files().opens() {
-        (used.operation(), unknown(Unknown::Unread))
-    } else if first == OF_OTHER_KIND && used.second() != 0 {
-        (used.second(), second)
-    } else {
-        (used.operation(), first)
+    let (file, operation) = used.on_file(thread.files);
+    let file = match used.files() {
+        _ if thread.off_ns != 0 => thread.wait_file as u32,
+        files if files.path() != 0 || files.opens() => unknown(Unknown::Unread),
+        _ => file,
     };
-    (used.operation() != 0).then_some((operation, file, thread.start_ns))
+    (operation != 0).then_some((operation, file, thread.start_ns))
 }
 
 /// Calls, operations and nanoseconds of walks of threads that have ended.
