@@ -9,7 +9,8 @@ use super::workload::{PATIENCE, Workload};
 pub(crate) fn ns_per_turn(target: &mut Workload) -> f64 {
     target.say("go");
     let line = target.expect_line("{", PATIENCE);
-    serde_json::from_str::<Value>(&line).unwrap()["ns_per_turn"].as_f64().unwrap()
+    let said: Value = serde_json::from_str(&line).expect("JSON of the workload");
+    said["ns_per_turn"].as_f64().expect("nanoseconds")
 }
 
 /// The loss that the report of one round says, and the true one: by the program's own clock, compared to its speed before and after.
@@ -25,5 +26,5 @@ pub(crate) fn said_and_true(tool: &str, target: &mut Workload) -> [f64; 2] {
     super::remark(&format!("BARE {bare} OBSERVED {observed} {cost}"));
     assert_eq!(cost["calibrated"], true, "{cost}");
     assert_eq!(cost["trap_ns_per_hit"], Value::Null, "there are no traps: {cost}");
-    [cost["busiest_thread_share"].as_f64().unwrap(), (observed - bare) / observed]
+    [cost["busiest_thread_share"].as_f64().expect("a share"), (observed - bare) / observed]
 }
