@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use support::account;
+use support::books;
 use support::compile::Build;
 use support::observer::Observer;
 use support::workload::{PATIENCE, Workload};
@@ -299,15 +300,7 @@ fn waits_are_as_many_as_the_kernel_counts() {
     let Some(_live) = support::live() else { return };
     let device = Loop::new();
     let mount = device.mount();
-    let mut target = Workload::spawn(&Build::c("asleep.c").build(), &[&mount]);
-    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
-    target.say("go");
-    let books = target.books();
-    target.expect_line("DONE", PATIENCE);
-    let report = observer.interrupt().report(0);
-    target.say("quit");
-    target.quit();
-    account::assert_nothing_lost(&report);
+    let (books, report) = books::of_run("disk", "asleep.c", &[&mount]);
     let waits = rows(&report, "waits");
     let is_in = |row: &&BTreeMap<&str, &Value>, file: &str| {
         let name = row["file"]["name"]["utf8"].as_str().or(row["file"]["name"].as_str());
@@ -334,15 +327,7 @@ fn waits_are_as_many_as_the_kernel_counts() {
 fn a_full_filesystem_is_the_first_finding() {
     let Some(_live) = support::live() else { return };
     let device = Loop::new();
-    let mut target = Workload::spawn(&Build::c("full.c").build(), &[device.mount()]);
-    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
-    target.say("go");
-    let books = target.books();
-    target.expect_line("DONE", PATIENCE);
-    let report = observer.interrupt().report(0);
-    target.say("quit");
-    target.quit();
-    account::assert_nothing_lost(&report);
+    let (books, report) = books::of_run("disk", "full.c", &[device.mount()]);
     let first = &account::list(&report, "findings")[0];
     let text = first["text"].as_str().unwrap();
     assert_eq!(first["rule"], "disk.full", "{text}");

@@ -9,6 +9,7 @@ use std::process::Command;
 use profiler_common::sockets::AWAITED_SENDS;
 use serde_json::Value;
 use support::account;
+use support::books;
 use support::calls::number;
 use support::compile::Build;
 use support::observer::Observer;
@@ -74,25 +75,12 @@ fn of_report(report: &Value) -> Services {
 fn observe(source: &str, arguments: &[&str]) -> (Value, Value) {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().to_str().unwrap();
-    run_with(source, &[&[directory], arguments].concat())
+    books::of_run("sockets", source, &[&[directory], arguments].concat())
 }
 
 /// Counts what a workload does. Returns its books and the report.
 fn run(source: &str) -> (Value, Value) {
-    run_with(source, &[])
-}
-
-fn run_with(source: &str, arguments: &[&str]) -> (Value, Value) {
-    let mut target = Workload::spawn(&Build::c(source).build(), arguments);
-    let observer = Observer::attach("sockets", target.pid(), &["--stacks", "none"]);
-    target.say("go");
-    let books = target.books();
-    target.expect_line("DONE", PATIENCE);
-    let report = observer.interrupt().report(0);
-    target.say("quit");
-    target.quit();
-    account::assert_nothing_lost(&report);
-    (books, report)
+    books::of_run("sockets", source, &[] as &[&str])
 }
 
 /// The books and the report have the same services with the same values.

@@ -11,6 +11,7 @@
 #![allow(clippy::exit, reason = "a test that is only to build ends before it runs anything")]
 
 pub(crate) mod account;
+pub(crate) mod books;
 pub(crate) mod calls;
 pub(crate) mod cgroup;
 pub(crate) mod chains;
