@@ -1,7 +1,7 @@
-//! Hashes of numbers. Nobody outside chooses what is hashed for a map of ours.
+//! Hashes of numbers, for keys of maps. They are fast; whoever wants two numbers with the same hash finds them.
 
 /// 2^64 divided by the golden ratio.
-pub const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Adds a value to a hash.
 #[inline(always)]

@@ -1,12 +1,17 @@
-//! The live view: a status line, the answer so far, and as many rows of the first table as fit on the screen.
+//! The live view: a status line, the answer so far, as many rows of the first table as fit on the screen, and curves of what another table
+//! has over time.
 
 use std::collections::HashSet;
 
-use super::{HumanOptions, fit, more_rows, page::Page, sentence, style::Style, style_of, table};
-use crate::report::{Report, Row, RowRef, Section};
+use super::{HumanOptions, cell, fit, more_rows, page::Page, sentence, style::Style, style_of, table};
+use crate::report::{Report, Role, Row, RowRef, Section, Unit, Value};
 
 /// Least height of the screen, in lines, at which the table is shown.
 const LEAST_ROWS: usize = 6;
+/// The same for curves.
+const LEAST_ROWS_WITH_CURVES: usize = 20;
+/// How many curves there are at most.
+const CURVES: usize = 3;
 
 /// The view as at most `rows` lines of at most `options.width` columns. `status` is the first line. `report` is `None` until the first
 /// interim report.
@@ -23,7 +28,11 @@ pub fn live(status: &str, report: Option<&Report>, options: &HumanOptions, rows:
             // The table gets half of the screen, however long the answer is.
             page.truncate(rows / 2);
             page.blank();
-            write_rows(&mut page, report, section, options, rows);
+            let curves = if rows < LEAST_ROWS_WITH_CURVES { Vec::new() } else { curves(report, section) };
+            write_rows(&mut page, report, section, options, rows - curves.len());
+            for line in curves {
+                page.line(Style::Dim, &line);
+            }
         }
     }
     if report.is_none() {
@@ -42,6 +51,41 @@ fn in_order_of_the_answer<'a>(report: &'a Report, section: &'a Section) -> Vec<&
     let mut taken = HashSet::new();
     let places = named.map(|at| at.row).chain(0..unfolded).filter(|row| taken.insert(*row));
     places.filter_map(|place| section.rows.get(place)).collect()
+}
+
+/// What the first rows of another table have over time, after an empty line and a title. Of several such columns, one of times, in which a stall
+/// stands out.
+fn curves(report: &Report, first: &Section) -> Vec<String> {
+    let of_section = |section: &Section| {
+        let has_curves = |place: &usize| {
+            section.rows.iter().any(|row| matches!(row.cells.get(*place), Some(Value::Series(_))))
+        };
+        let places: Vec<usize> = (0..section.columns.len()).filter(has_curves).collect();
+        let of = |place: &usize| section.columns.get(*place).map(|column| (*place, column));
+        let all = || places.iter().filter_map(of);
+        let (place, column) =
+            all().find(|(_, column)| column.unit == Unit::Nanos).or_else(|| all().next())?;
+        let name = |row: &Row| {
+            let keys = section.columns.iter().zip(&row.cells);
+            let keys = keys.filter(|(column, _)| column.shown && column.role == Role::Key);
+            keys.map(|(column, key)| cell::text(key, column.unit, false)).collect::<Vec<_>>().join(" ")
+        };
+        let named: Vec<(String, &Value)> = section
+            .rows
+            .iter()
+            .take(CURVES)
+            .filter_map(|row| Some((name(row), row.cells.get(place)?)))
+            .collect();
+        let widest = named.iter().map(|(name, _)| fit::width(name)).max()?;
+        let title = format!("  {}", cell::title(column));
+        let line = |(name, value): &(String, &Value)| {
+            let room = widest - fit::width(name);
+            format!("  {name}{:room$}  {}", "", cell::text(value, column.unit, false))
+        };
+        Some([String::new(), title].into_iter().chain(named.iter().map(line)).collect())
+    };
+    let others = report.sections.iter().filter(|section| !std::ptr::eq(*section, first));
+    others.filter_map(of_section).next().unwrap_or_default()
 }
 
 /// Writes the rows that fit, and the number of the others.
@@ -73,7 +117,7 @@ fn write_rows(page: &mut Page, report: &Report, section: &Section, options: &Hum
 #[cfg(test)]
 mod tests {
     use super::{HumanOptions, fit, live};
-    use crate::report::{Folded, RowRef, sample};
+    use crate::report::{Folded, RowRef, Series, Unit, Value, sample};
 
     const STATUS: &str = "14:03:22  1m5s of 30m, 28m55s to go, 92k hits/s, cost ~6.3 %, 0 lost";
 
@@ -116,6 +160,32 @@ Growth seen covers 561 of 580 MiB of anonymous memory.
         let many = at(80, 24, &sample::many(200));
         assert_eq!(many.len(), 24, "{many:#?}");
         assert_eq!(many[23], "  185 more rows; Ctrl-C: the whole report");
+    }
+
+    #[test]
+    fn curves_are_below_the_table() {
+        let mut report = sample::pong();
+        let mut over_time = report.sections[0].clone();
+        over_time.rows.truncate(2);
+        let place = over_time.columns.iter().position(|column| column.unit == Unit::Bytes).unwrap();
+        for (row, last) in over_time.rows.iter_mut().zip([30.0, 4.0]) {
+            let values = vec![Some(1.0), None, Some(last)];
+            let (name, unit) = ("longest".to_owned(), Unit::Nanos);
+            row.cells[place] =
+                Value::Series(Series { name, unit, start_ns: 0, step_ns: 1_000_000_000, values });
+        }
+        over_time.columns[place].title = "Longest over time".to_owned();
+        report.sections.push(over_time);
+        let lines = at(80, 24, &report);
+        let title = lines.iter().position(|line| line.contains("Longest over time")).unwrap();
+        assert_eq!(lines[title - 1], "", "{lines:#?}");
+        assert!(
+            lines[title + 1].starts_with("  chat::History::push") && lines[title + 1].ends_with("max 30 ns"),
+            "{lines:#?}"
+        );
+        assert!(lines[title + 2].ends_with("max 4 ns"), "{lines:#?}");
+        let small = at(80, 12, &report);
+        assert!(!small.iter().any(|line| line.contains("over time")), "there is no room: {small:#?}");
     }
 
     #[test]
