@@ -202,6 +202,6 @@ io_counters! {
     RequestLost = "request_not_counted" in Exit as Quality,
     /// There was no memory to count what another process does to a device.
     NeighbourLost = "neighbour_not_counted" in Exit as Quality,
-    /// There was no memory to note what operations waited for.
+    /// There was no room to note what operations waited for, or the kernel did not show the end of the wait.
     WaitLost = "wait_not_noted" in Exit as Quality,
 }

@@ -161,6 +161,8 @@ wire! {
         pub result: u64,
         /// Since when it does not run, during the present call, in nanoseconds; 0: it runs.
         pub off_ns: u64,
+        /// The number of that call among all of the thread.
+        pub off_call: u64,
         /// What it waits for then: the key of the wait.
         pub wait: u64,
         /// The last wait that has an entry in the table of waits, or found no room there: its key.

@@ -3,7 +3,6 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    Global,
     helpers::generated::{bpf_get_stack, bpf_ktime_get_ns},
     macros::map,
     maps::{HashMap, PerCpuArray},
@@ -16,34 +15,32 @@ use profiler_ebpf::{atomic, hash::hash, io::thread, ledger, task::Task, threads}
 
 use crate::programs::once;
 
-const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
 /// The hash of frames that could not be found.
 const NOT_WALKED: u64 = 0;
 /// Frames on top that belong to this program and to the tracepoint: there are as many in each stack.
 const OWN_FRAMES: u64 = 3;
 
-/// `task_struct.__state`, in bytes.
-#[unsafe(no_mangle)]
-static TASK_STATE: Global<u64> = Global::new(0);
-
+/// All of its memory is there from the start: while the scheduler holds its lock, there may be none to be had.
 #[map]
-static WAITS: HashMap<WaitKey, Wait> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+static WAITS: HashMap<WaitKey, Wait> = HashMap::with_max_entries(4096, 0);
 /// Room for a wait that is new.
 #[map]
 static WAIT_ROOM: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
 
-/// Another thread runs: (preempted, previous task, next task, state of the previous).
+/// Another thread runs: (preempted, previous task, next task, state of the previous). The state is that in which the previous one has asked for
+/// the switch: it may have been woken by now, and still waits for a processor.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "tp_btf/sched_switch")]
 pub(crate) fn disk_switch(ctx: *mut c_void) -> i32 {
     // SAFETY: arguments of which the verifier knows the types.
-    let (preempted, before, next) = unsafe {
+    let (preempted, before, next, state) = unsafe {
         let arguments = ctx.cast::<u64>();
         (
             arguments.read_volatile(),
             Task::given(arguments.add(1).cast::<*const u8>().read_volatile()),
             Task::given(arguments.add(2).cast::<*const u8>().read_volatile()),
+            arguments.add(3).read_volatile() as u32,
         )
     };
     if threads::may_be(next)
@@ -53,8 +50,8 @@ pub(crate) fn disk_switch(ctx: *mut c_void) -> i32 {
         unsafe { goes_on(thread) };
     }
     if preempted & 0xff == 0
+        && state != 0
         && threads::may_be(before)
-        && before.member::<u32>(TASK_STATE.load()) != 0
         && let Some(thread) = thread::of(before)
     {
         // SAFETY: as above.
@@ -93,6 +90,11 @@ unsafe fn stops(thread: *mut IoThread, ctx: *mut c_void) {
         if used.operation() == 0 {
             return;
         }
+        if (*thread).off_ns != 0 {
+            // Now and then, the kernel does not show that a thread runs again.
+            ledger::count(Counter::WaitLost);
+        }
+        (*thread).off_call = (*thread).calls;
         (*thread).wait_file =
             if used.files().path() != 0 { once::disk_file_so_far().into() } else { on_file(thread).0.into() };
         let Some(room) = WAIT_ROOM.get_ptr_mut(0) else { return };
@@ -144,6 +146,10 @@ unsafe fn goes_on(thread: *mut IoThread) {
             return;
         }
         (*thread).off_ns = 0;
+        if (*thread).off_call != (*thread).calls {
+            // That it ran again was not shown, and the call is over.
+            return ledger::count(Counter::WaitLost);
+        }
         let waited_ns = bpf_ktime_get_ns().wrapping_sub(since_ns);
         let Some(wait) = WAITS.get_ptr_mut(key(thread)) else { return ledger::count(Counter::WaitLost) };
         atomic::add(&raw mut (*wait).count, 1);

@@ -116,7 +116,6 @@ pub(super) static SHAPE: Shape = Shape {
     members: &[
         ("TASK_MINOR", "task_struct", &["min_flt"]),
         ("TASK_MAJOR", "task_struct", &["maj_flt"]),
-        ("TASK_STATE", "task_struct", &["__state"]),
         ("BIO_DEVICE", "bio", &["bi_bdev"]),
         ("BIO_FLAGS", "bio", &["bi_opf"]),
         ("BIO_BYTES", "bio", &["bi_iter", "bi_size"]),

@@ -69,7 +69,8 @@ impl Tables<'_> {
         let title = "What operations wait for, the most time first";
         let mut section = self.tabled.section("waits", title, &keys, rows.collect(), &sums);
         let [missing, _] = self.given.without_row;
-        section.notes.extend(noted("wait", "waits", [(missing, "in no row: too many files are waited for")]));
+        let words = "in no row: the kernel did not show when they ended, or too many files are waited for";
+        section.notes.extend(noted("wait", "waits", [(missing, words)]));
         section
     }
 
