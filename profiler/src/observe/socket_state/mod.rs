@@ -7,6 +7,7 @@ mod group;
 mod history;
 mod members;
 mod network;
+mod of_one;
 mod probes;
 mod socket;
 pub(crate) mod standing;
