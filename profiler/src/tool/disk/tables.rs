@@ -57,7 +57,7 @@ pub(super) struct Given<'a> {
     pub(super) left_out: &'a [LeftOut],
     /// Requests of libaio and of io_uring whose ends were not seen.
     pub(super) unseen: [u64; 2],
-    /// Waits that are in no row, and requests to devices that are in none, because the kernel had no room.
+    /// Waits that are in no row, and requests to devices that are in none: there was no room, or their end was not shown.
     pub(super) without_row: [u64; 2],
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
     pub(super) now_ns: u64,
