@@ -22,6 +22,8 @@ enum Proof {
     File(&'static str),
     /// A library that a C program links with.
     Library(&'static str),
+    /// What it takes to build a C program with this option of the compiler, headers of the C library included.
+    Option(&'static str),
 }
 
 impl Package {
@@ -40,6 +42,11 @@ impl Package {
         Self { debian, proof: Proof::Library(library) }
     }
 
+    /// Brings what the compiler lacks for this option.
+    const fn option(debian: &'static str, option: &'static str) -> Self {
+        Self { debian, proof: Proof::Option(option) }
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &'static str {
         self.debian
@@ -49,7 +56,7 @@ impl Package {
 /// What the tests need.
 pub(super) const TEST: &[Package] = &[
     Package::program("g++", "g++"),
-    Package::file("gcc-multilib", "/usr/lib32/crt1.o"),
+    Package::option("gcc-multilib", "-m32"),
     Package::program("musl-tools", "musl-gcc"),
     Package::library("libjemalloc-dev", "jemalloc"),
     Package::library("libgoogle-perftools-dev", "tcmalloc"),
@@ -107,7 +114,7 @@ pub(super) fn ensure<'p>(wanted: impl IntoIterator<Item = &'p Package>, purpose:
 }
 
 fn missing(wanted: &[&Package]) -> Vec<&'static str> {
-    // Libraries are proved by linking, which needs a compiler: without one they count as missing.
+    // What a program is built with is proved by building one: without a compiler it counts as missing.
     let missing = wanted.iter().filter(|package| !package.proof.holds());
     let mut names: Vec<_> = missing.map(|package| package.name()).collect();
     names.dedup();
@@ -119,19 +126,22 @@ impl Proof {
         match self {
             Self::Program(name) => on_path(name),
             Self::File(path) => Path::new(path).is_file(),
-            Self::Library(name) => links(name),
+            Self::Library(name) => builds(&["-shared", "-Wl,--no-as-needed", &format!("-l{name}")]),
+            // Files of one package do not prove it: others bring the start files and libraries of 32 bits, but not the headers.
+            Self::Option(option) => builds(&[option]),
         }
     }
 }
 
-fn links(library: &str) -> bool {
+/// Whether a C program is built with these arguments.
+fn builds(arguments: &[&str]) -> bool {
     let mut cc = command("cc");
-    cc.args(["-x", "c", "-", "-shared", "-o", "/dev/null", "-Wl,--no-as-needed"]).arg(format!("-l{library}"));
+    cc.args(["-x", "c", "-", "-o", "/dev/null"]).args(arguments);
     cc.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = cc.spawn() else { return false };
     if let Some(mut source) = child.stdin.take() {
         // A compiler that does not read its input says so by its status.
-        let _ = source.write_all(b"int proof;\n");
+        let _ = source.write_all(b"#include <errno.h>\nint main(void) { return errno; }\n");
     }
     child.wait().is_ok_and(|status| status.success())
 }
@@ -146,5 +156,7 @@ mod tests {
         assert!(!Proof::Program("no-such-program-of-ours").holds());
         assert!(Proof::Library("c").holds());
         assert!(!Proof::Library("no-such-library-of-ours").holds());
+        assert!(Proof::Option("-O1").holds());
+        assert!(!Proof::Option("-mno-such-option-of-ours").holds());
     }
 }
