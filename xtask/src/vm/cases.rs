@@ -126,10 +126,10 @@ const CASES: &[Of] = &[
             "sends_on_a_descriptor_that_changes_are_never_counted_for_another_socket",
             "datagrams_count_for_the_address_of_the_other_side",
             "connects_that_nobody_answers_are_found",
+            "a_log_does_not_hide_round_trips",
             "resets_count_for_the_side_that_sends_them_and_the_other",
         ],
-        // Nothing in it depends on the kernel.
-        more: &["a_log_does_not_hide_round_trips"],
+        more: &[],
     },
     Of { program: "live_doctor", few: &["tools_say_what_they_do_not_find_out_on_this_kernel"], more: &[] },
     Of { program: "live_stacks", few: &["without_frame_pointers", "a_library_loaded_later"], more: &[] },
