@@ -126,7 +126,7 @@ impl Proof {
         match self {
             Self::Program(name) => on_path(name),
             Self::File(path) => Path::new(path).is_file(),
-            Self::Library(name) => builds(&["-shared", "-Wl,--no-as-needed", &format!("-l{name}")]),
+            Self::Library(name) => builds(&["-Wl,--no-as-needed", &format!("-l{name}")]),
             // Files of one package do not prove it: others bring the start files and libraries of 32 bits, but not the headers.
             Self::Option(option) => builds(&[option]),
         }
