@@ -1,5 +1,6 @@
 //! Another unwinder's opinion of a recorded walk: framehop, on the very same registers and bytes of the stack.
 
+pub(crate) mod odd;
 pub(crate) mod target;
 
 use std::cell::Cell;
