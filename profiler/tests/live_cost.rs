@@ -133,26 +133,32 @@ fn forecast_report_and_truth_agree() {
     target.quit();
 }
 
-/// The kernel works between two calls, so each trap finds the caches cold and takes half as long again.
+/// The kernel works between two calls, so traps find the caches cold. How much longer they take depends on the machine, by 15 to 50 %.
 #[test]
 fn the_report_and_truth_agree_where_the_kernel_is_busy() {
     let Some(_live) = support::live() else { return };
     let mut warm = hot("1500", "0");
     let mut target = working("2500", &["--messages", "1"]);
     let round = || {
-        let warm_ns = share(&observed(&mut warm).0, "trap_ns_per_hit");
+        let (warm, _) = observed(&mut warm);
         let bare = ns_per_pair(&mut target);
         let (report, observed) = observed(&mut target);
-        let [trap_ns, reported] =
-            ["trap_ns_per_hit", "busiest_thread_share"].map(|name| share(&report, name));
-        [warm_ns, trap_ns, 1.0 - bare / observed, reported]
+        let [warm_share, warm_ns] = ["cold_share", "trap_ns_per_hit"].map(|name| share(&warm, name));
+        let [cold_share, cold_ns] = ["cold_share", "trap_ns_per_hit"].map(|name| share(&report, name));
+        let reported = share(&report, "busiest_thread_share");
+        [warm_share, cold_share, warm_ns, cold_ns, 1.0 - bare / observed, reported]
     };
-    let is_cold = |trap_ns: f64, warm_ns: f64| trap_ns > 1.15 * warm_ns;
-    let [warm_ns, trap_ns, truth, reported] = medians(round, |[warm_ns, trap_ns, truth, reported]| {
-        is_near(reported, truth) && is_cold(trap_ns, warm_ns)
-    });
+    let is_dearer = |warm_ns: f64, cold_ns: f64| cold_ns > warm_ns;
+    let holds = |[_, _, warm_ns, cold_ns, truth, reported]: [f64; 6]| {
+        is_near(reported, truth) && is_dearer(warm_ns, cold_ns)
+    };
+    let [warm_share, cold_share, warm_ns, cold_ns, truth, reported] = medians(round, holds);
     assert_near("the report", reported, truth);
-    assert!(is_cold(trap_ns, warm_ns), "{trap_ns} ns after work in the kernel, {warm_ns} ns without");
+    assert!(
+        cold_share > 0.8 && warm_share < 0.4,
+        "{cold_share} after work in the kernel, {warm_share} without"
+    );
+    assert!(is_dearer(warm_ns, cold_ns), "{cold_ns} ns after work in the kernel, {warm_ns} ns without");
     warm.quit();
     target.quit();
 }

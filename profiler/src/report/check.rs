@@ -154,6 +154,7 @@ impl Report {
             ("predicted_share", cost.predicted_share),
             ("bpf_ns_per_hit", cost.bpf_ns_per_hit),
             ("trap_ns_per_hit", cost.trap_ns_per_hit),
+            ("cold_share", cost.cold_share),
             ("call_ns", cost.call_ns),
             ("own_cpu_share", cost.own_cpu_share),
         ] {

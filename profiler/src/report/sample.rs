@@ -311,6 +311,7 @@ fn meta() -> Meta {
             predicted_share: Some(0.006),
             bpf_ns_per_hit: Some(212.0),
             trap_ns_per_hit: Some(437.0),
+            cold_share: Some(0.4),
             call_ns: None,
             calibrated: true,
             own_cpu_share: Some(0.012),

@@ -27,7 +27,8 @@ impl CostMeter {
         let per_second = |n: f64| (seconds > 0.0).then(|| n / seconds);
         let traps = self.traps(false);
         let measured = self.measured.times();
-        let prices = Prices::of(self.hits, &traps, self.billed.cold(), &measured, &self.guess);
+        let cold = self.billed.cold();
+        let prices = Prices::of(self.hits, &traps, cold, &measured, &self.guess);
         // In less than a second, what a thread loses is a matter of chance.
         let is_long = length >= SECOND;
         let mean = self.spending.mean().filter(|_| is_long);
@@ -44,6 +45,7 @@ impl CostMeter {
             predicted_share: self.predicted,
             bpf_ns_per_hit: measured.all().mean_ns(),
             trap_ns_per_hit: (self.hits.all() > 0).then_some(prices.trap_ns),
+            cold_share: (self.hits.all() > 0).then_some(cold),
             call_ns: self.bills.each_ns(),
             calibrated: self.is_calibrated(traps),
             own_cpu_share: per_second((own_cpu().saturating_sub(self.own_cpu_before)).as_secs_f64())
