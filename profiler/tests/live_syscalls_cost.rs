@@ -43,10 +43,12 @@ fn call_ns(stacks: &str, has_neighbour: bool) -> f64 {
 #[test]
 fn a_walk_costs_the_same_beside_a_busy_neighbour() {
     let Some(_live) = support::live() else { return };
-    let (without, alone, beside) = (call_ns("none", false), call_ns("all", false), call_ns("all", true));
-    support::remark(&format!("A CALL without stacks {without}, with {alone}, beside a neighbour {beside}"));
-    assert!(alone - without > 50.0, "{alone} {without}");
-    assert!(beside - without > (alone - without) / 2.0, "{beside} {alone} {without}");
+    let round = || [call_ns("none", false), call_ns("all", false), call_ns("all", true)];
+    let costs = |[without, alone, _]: [f64; 3]| alone - without > 50.0;
+    let shows = |[without, alone, beside]: [f64; 3]| beside - without > (alone - without) / 2.0;
+    let found = medians(round, |found| costs(found) && shows(found));
+    assert!(costs(found), "without and with stacks: {found:?}");
+    assert!(shows(found), "without, with stacks, and beside a neighbour: {found:?}");
 }
 
 /// A server with a thread for each connection: none of its threads lives long enough to be looked at. It works for some seconds, as
