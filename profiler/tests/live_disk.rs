@@ -16,6 +16,7 @@ use support::compile::Build;
 use support::kernel::Feature;
 use support::observer::Observer;
 use support::remark;
+use support::tables::{Row, exact, rows, word};
 use support::workload::{PATIENCE, Workload};
 use support::zone::Zone;
 use testbed::skip::kernel_has_no;
@@ -25,27 +26,15 @@ type Books = BTreeMap<(String, String), (u64, u64, u64)>;
 
 /// What a report has in its table of files.
 fn counted(report: &Value, directory: &Path) -> Books {
-    let section =
-        account::list(report, "sections").iter().find(|section| section["name"] == "files").unwrap();
-    let columns = account::list(section, "columns");
-    let place = |name: &str| columns.iter().position(|column| column["name"] == name).unwrap();
+    let own = format!("{}/", directory.display());
     let mut books = Books::new();
-    for row in account::list(section, "rows") {
-        let cell = |name: &str| &row["cells"][place(name)];
-        let exact = |name: &str| number(cell(name), "exact");
-        let word = |cell: &Value| {
-            let words = ["name", "word", "unknown"]
-                .iter()
-                .find_map(|kind| cell[*kind].as_str().or(cell[*kind]["utf8"].as_str()));
-            words.unwrap_or_else(|| panic!("no words: {cell}")).to_owned()
-        };
-        let file = word(cell("file"));
-        let own = format!("{}/", directory.display());
-        let file = file.strip_prefix(&own).unwrap_or(&file).to_owned();
-        let sums = books.entry((file, word(cell("operation")))).or_insert((0, 0, 0));
-        sums.0 += exact("operations");
-        sums.1 += exact("moved_bytes");
-        sums.2 += exact("errors");
+    for row in rows(report, "files") {
+        let file = word(row["file"]);
+        let file = file.strip_prefix(&own).unwrap_or(file).to_owned();
+        let sums = books.entry((file, word(row["operation"]).to_owned())).or_insert((0, 0, 0));
+        sums.0 += exact(&row, "operations");
+        sums.1 += exact(&row, "moved_bytes");
+        sums.2 += exact(&row, "errors");
     }
     books
 }
@@ -166,21 +155,20 @@ fn faults_are_counted_in(folder: &Path) {
     assert_eq!(counted, books);
     assert_eq!(ledger(&report, "page_fault")["counted"], faults);
 
-    let columns = ["operation", "total_ns", "device_bytes", "device_operations", "caller", "file"];
-    let rows = cells(&report, "files", &columns);
+    let files = rows(&report, "files");
     let name = if mapped.is_some() { "/mapped" } else { "/sparse" };
-    let is_of = |row: &&Vec<Value>| row[0]["word"] == "fault" && row[5].to_string().contains(name);
-    let row = rows.iter().find(is_of).unwrap();
+    let is_of = |row: &&Row<'_>| row["operation"]["word"] == "fault" && word(row["file"]).ends_with(name);
+    let row = files.iter().find(is_of).unwrap();
     if !support::kernel::has(Feature::FaultStart) {
-        for cell in &row[1..4] {
+        for cell in ["total_ns", "device_bytes", "device_operations"].map(|column| row[column]) {
             assert!(cell["unknown"].as_str().unwrap().contains("no tracepoint mm_filemap_fault"), "{cell}");
         }
         return;
     }
     let Some(mapped) = mapped else { return };
-    let (total_ns, fetched) = (number(&row[1], "exact"), number(&row[2], "exact"));
-    assert_eq!(fetched, kernel["fetched"]);
-    assert_eq!(number(&row[3], "exact"), mapped);
+    let total_ns = exact(row, "total_ns");
+    assert_eq!(exact(row, "device_bytes"), kernel["fetched"]);
+    assert_eq!(exact(row, "device_operations"), mapped);
     // Touches take little besides the faults, mostly what the observer does after each.
     let (waited_ns, alone_ns, took_ns) = (kernel["waited"], kernel["alone"], kernel["ns"]);
     let least_ns = waited_ns.max(alone_ns / 2);
@@ -189,10 +177,9 @@ fn faults_are_counted_in(folder: &Path) {
         least_ns > 0 && (least_ns..=took_ns).contains(&total_ns),
         "{total_ns} of {least_ns} to {took_ns} ns"
     );
-    assert!(row[4].to_string().contains("touch"), "{}", row[4]);
-    let slow = cells(&report, "slow", &["operation", "duration_ns"]);
-    let listed = slow.iter().filter(|row| row[0]["word"] == "fault").count();
-    assert!(listed > 0, "no fault among slow operations");
+    assert!(word(row["caller"]).contains("touch"), "{}", row["caller"]);
+    let is_listed = rows(&report, "slow").iter().any(|row| row["operation"]["word"] == "fault");
+    assert!(is_listed, "no fault among slow operations");
 }
 
 /// Whether the thread itself makes them or a worker of the kernel, and whether the file has a descriptor or is registered with the ring.
@@ -235,17 +222,6 @@ fn requests_of_libaio_are_counted_for_their_files() {
     assert!(notes.to_string().contains("2 requests of libaio not counted"), "{notes}");
 }
 
-/// Rows of a table: the cells of these columns.
-fn cells(report: &Value, section: &str, columns: &[&str]) -> Vec<Vec<Value>> {
-    let section = account::list(report, "sections").iter().find(|of| of["name"] == section);
-    let section = section.unwrap_or_else(|| panic!("no such table"));
-    let names = account::list(section, "columns");
-    let places: Vec<usize> =
-        columns.iter().map(|column| names.iter().position(|name| name["name"] == *column).unwrap()).collect();
-    let row = |row: &Value| places.iter().map(|place| row["cells"][place].clone()).collect();
-    account::list(section, "rows").iter().map(row).collect()
-}
-
 /// The kernel's own books of a process: `rchar` and `wchar` of `/proc/PID/io`.
 #[test]
 fn bytes_are_those_that_the_kernel_has_on_its_books() {
@@ -269,10 +245,9 @@ fn bytes_are_those_that_the_kernel_has_on_its_books() {
     let report = observer.interrupt().report(0);
     account::assert_nothing_lost(&report);
     let mut sums = [0, 0];
-    for row in cells(&report, "operations", &["operation", "moved_bytes"]) {
-        let place = ["read", "write"].iter().position(|of| row[0]["word"] == *of);
-        if let Some(place) = place {
-            sums[place] += number(&row[1], "exact");
+    for row in rows(&report, "operations") {
+        if let Some(place) = ["read", "write"].iter().position(|of| row["operation"]["word"] == *of) {
+            sums[place] += exact(&row, "moved_bytes");
         }
     }
     // What is said to the test goes through pipes, which are no files: "go" and a line end, "DONE" and a line end.

@@ -6,87 +6,17 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use serde_json::Value;
 use support::account;
 use support::books;
 use support::compile::Build;
+use support::loop_device::{Frozen, Loop};
 use support::observer::Observer;
+use support::tables::{Row, exact, rows, word};
 use support::workload::{PATIENCE, Workload};
-
-/// A filesystem of its own on a loop device, which is taken away when this is dropped.
-struct Loop {
-    folder: tempfile::TempDir,
-    device: String,
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let out =
-        Command::new(program).args(arguments).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
-    assert!(out.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
-
-impl Loop {
-    fn new() -> Loop {
-        // The image must be on a filesystem that can do direct I/O.
-        let folder = tempfile::tempdir_in(testbed::place::package()).unwrap();
-        let image = folder.path().join("image");
-        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-        let image = image.to_str().unwrap();
-        run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
-        let device = run("losetup", &["--find", "--show", image]);
-        let made = Loop { folder, device };
-        fs::create_dir(made.mount()).unwrap();
-        run("mount", &["-o", "noatime", &made.device, made.mount().to_str().unwrap()]);
-        made
-    }
-
-    fn mount(&self) -> PathBuf {
-        self.folder.path().join("mount")
-    }
-
-    fn name(&self) -> &str {
-        self.device.strip_prefix("/dev/").unwrap()
-    }
-
-    /// `/sys/block/DEVICE/stat`: sectors read and written, and reads (Documentation/block/stat.rst).
-    fn stat(&self) -> [u64; 3] {
-        let text = fs::read_to_string(format!("/sys/block/{}/stat", self.name())).unwrap();
-        let values: Vec<u64> = text.split_whitespace().map(|value| value.parse().unwrap()).collect();
-        [values[2], values[6], values[0]]
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        for (program, argument) in [("umount", self.mount().into_os_string()), ("losetup", "--detach".into())]
-        {
-            let mut command = Command::new(program);
-            command.arg(argument);
-            if program == "losetup" {
-                command.arg(&self.device);
-            }
-            let _ = command.status();
-        }
-    }
-}
-
-fn rows<'a>(report: &'a Value, section: &str) -> Vec<BTreeMap<&'a str, &'a Value>> {
-    let sections = account::list(report, "sections");
-    let section = sections.iter().find(|of| of["name"] == section).unwrap();
-    let names: Vec<&str> =
-        account::list(section, "columns").iter().map(|column| column["name"].as_str().unwrap()).collect();
-    let row = |row: &'a Value| names.iter().copied().zip(account::list(row, "cells")).collect();
-    account::list(section, "rows").iter().map(row).collect()
-}
-
-fn exact(row: &BTreeMap<&str, &Value>, column: &str) -> u64 {
-    row[column]["exact"].as_u64().unwrap()
-}
 
 /// Requests and bytes are those that the kernel counts for the device. What its own threads write meanwhile is in the table of neighbours.
 #[test]
@@ -103,7 +33,7 @@ fn requests_to_a_device_are_those_that_the_kernel_counts() {
     let report = observer.interrupt().report(0);
     account::assert_nothing_lost(&report);
     let grown = |place: usize| after[place] - before[place];
-    let of_device = |row: &BTreeMap<&str, &Value>| row["device"]["word"] == device.name();
+    let of_device = |row: &Row<'_>| row["device"]["word"] == device.name();
     let own: BTreeMap<&str, [u64; 2]> = rows(&report, "devices")
         .iter()
         .filter(|row| of_device(row))
@@ -229,23 +159,6 @@ fn calls_are_those_that_strace_counts() {
     target.quit();
 }
 
-/// A filesystem that nothing can be written to, until this is dropped.
-struct Frozen(PathBuf);
-
-impl Frozen {
-    fn new(device: &Loop) -> Frozen {
-        let mount = device.mount();
-        run("fsfreeze", &["--freeze", mount.to_str().unwrap()]);
-        Frozen(mount)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
-    }
-}
-
 /// Waits until a process is in an uninterruptible sleep.
 fn wait_until_it_waits(pid: u32) {
     let begun = Instant::now();
@@ -283,9 +196,8 @@ fn waits_of_calls_that_name_paths_have_their_files() {
     let waits = rows(&report, "waits");
     for (_, operation, file) in calls {
         let path = device.mount().join(file);
-        let is_of = |row: &&BTreeMap<&str, &Value>| {
-            row["operation"]["word"] == operation
-                && row["file"]["name"]["utf8"].as_str().or(row["file"]["name"].as_str()) == path.to_str()
+        let is_of = |row: &&Row<'_>| {
+            row["operation"]["word"] == operation && Some(word(row["file"])) == path.to_str()
         };
         let row = waits.iter().find(is_of).unwrap_or_else(|| panic!("{operation} of {file}: {waits:#?}"));
         assert_eq!(exact(row, "waits"), 1);
@@ -302,10 +214,7 @@ fn waits_are_as_many_as_the_kernel_counts() {
     let mount = device.mount();
     let (books, report) = books::of_run("disk", "asleep.c", &[&mount]);
     let waits = rows(&report, "waits");
-    let is_in = |row: &&BTreeMap<&str, &Value>, file: &str| {
-        let name = row["file"]["name"]["utf8"].as_str().or(row["file"]["name"].as_str());
-        name == mount.join(file).to_str()
-    };
+    let is_in = |row: &&Row<'_>, file: &str| Some(word(row["file"])) == mount.join(file).to_str();
     let of = |file: &str, operation: &str| -> Vec<(&str, u64)> {
         let own = waits.iter().filter(|row| is_in(row, file) && row["operation"]["word"] == operation);
         own.map(|row| (row["cause"]["word"].as_str().unwrap(), exact(row, "waits"))).collect()

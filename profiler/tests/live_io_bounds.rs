@@ -9,6 +9,7 @@ use serde_json::Value;
 use support::account;
 use support::compile::Build;
 use support::observer::Observer;
+use support::tables::{exact, rows};
 use support::workload::Workload;
 
 /// Many of anything, as the workload has it.
@@ -40,13 +41,9 @@ fn observe(tool: &str, word: &str) -> Value {
 
 /// The sum of a column of a table, over the rows with this word in another column; with none, over all.
 fn sum(report: &Value, section: &str, column: &str, of: Option<(&str, &str)>) -> u64 {
-    let sections = account::list(report, "sections");
-    let section = sections.iter().find(|other| other["name"] == section).unwrap();
-    let columns = account::list(section, "columns");
-    let place = |name: &str| columns.iter().position(|other| other["name"] == name).unwrap();
-    let is_of = |row: &&Value| of.is_none_or(|(column, word)| row["cells"][place(column)]["word"] == word);
-    let rows = account::list(section, "rows").iter().filter(is_of);
-    rows.map(|row| row["cells"][place(column)]["exact"].as_u64().unwrap()).sum()
+    let rows = rows(report, section);
+    let of = rows.iter().filter(|row| of.is_none_or(|(column, word)| row[column]["word"] == word));
+    of.map(|row| exact(row, column)).sum()
 }
 
 #[test]

@@ -13,6 +13,7 @@ use support::books;
 use support::calls::number;
 use support::compile::Build;
 use support::observer::Observer;
+use support::tables::{Row, exact, rows, word};
 use support::workload::{PATIENCE, Workload};
 use testbed::skip::kernel_has_no;
 
@@ -44,31 +45,22 @@ fn of_books(books: &Value) -> Services {
     account::list(books, "services").iter().map(service).collect()
 }
 
-/// The values of these columns of a table, by the name in the first one, of the rows that `is_of` takes.
+/// The values of these columns of a table, by the name in column `key`, of the rows that `is_of` takes.
 fn table(
     report: &Value,
     name: &str,
     key: &str,
     columns: &[&'static str],
-    is_of: impl Fn(&Value, &dyn Fn(&str) -> usize) -> bool,
+    is_of: impl Fn(&Row<'_>) -> bool,
 ) -> Services {
-    let sections = account::list(report, "sections");
-    let section = sections.iter().find(|section| section["name"] == name).unwrap();
-    let all = account::list(section, "columns");
-    let place = |name: &str| all.iter().position(|column| column["name"] == name).unwrap();
-    let row = |row: &Value| {
-        let name = &row["cells"][place(key)];
-        let words = ["name", "word", "unknown"].iter().find_map(|kind| name[*kind].as_str());
-        let name = words.unwrap_or_else(|| panic!("{name}"));
-        let value = |column: &&'static str| (*column, row["cells"][place(column)]["exact"].as_u64().unwrap());
-        (name.to_owned(), columns.iter().map(value).collect())
-    };
-    account::list(section, "rows").iter().filter(|row| is_of(&row["cells"], &place)).map(row).collect()
+    let values = |row: &Row<'_>| columns.iter().map(|column| (*column, exact(row, column))).collect();
+    let all = rows(report, name);
+    all.iter().filter(|row| is_of(row)).map(|row| (word(row[key]).to_owned(), values(row))).collect()
 }
 
 /// The rows of the table of services. A service that is not known has its reason in place of its name.
 fn of_report(report: &Value) -> Services {
-    table(report, "services", "service", &COLUMNS, |_, _| true)
+    table(report, "services", "service", &COLUMNS, |_| true)
 }
 
 /// Counts what a workload does in a folder. Returns its books and the report.
@@ -140,9 +132,7 @@ fn datagrams_count_for_the_address_of_the_other_side() {
             (of["peer"].as_str().unwrap().to_owned(), MOVED.map(|column| (column, number(of, column))).into())
         })
         .collect();
-    let is_servers = |cells: &Value, place: &dyn Fn(&str) -> usize| {
-        cells[place("service")]["name"] == "udp, ports that the kernel chose"
-    };
+    let is_servers = |row: &Row<'_>| row["service"]["name"] == "udp, ports that the kernel chose";
     assert_eq!(table(&report, "peers", "peer", &MOVED, is_servers), expected);
     let sections = account::list(&report, "sections");
     let notes = &sections.iter().find(|section| section["name"] == "peers").unwrap()["notes"];
@@ -155,8 +145,8 @@ fn connects_that_nobody_answers_are_found() {
     let Some(_live) = support::live() else { return };
     let (books, report) = run("connects.c");
     let service = format!("tcp to 127.0.0.1:{}", books["port"]);
-    let tcp = table(&report, "tcp", "service", &["attempts", "unanswered"], |cells, place| {
-        cells[place("service")]["name"] == *service
+    let tcp = table(&report, "tcp", "service", &["attempts", "unanswered"], |row| {
+        row["service"]["name"] == *service
     });
     let expected = ["attempts", "unanswered"].map(|column| (column, number(&books, column)));
     assert_eq!(tcp[&service], expected.into(), "{tcp:#?}");
@@ -194,7 +184,7 @@ fn resets_count_for_the_side_that_sends_them_and_the_other() {
     let Some(_live) = support::live() else { return };
     let (books, report) = run("resets.c");
     let (called, served) = (format!("tcp to 127.0.0.1:{}", books["port"]), format!("tcp :{}", books["port"]));
-    let found = table(&report, "tcp", "service", &["resets_sent", "resets_received"], |_, _| true);
+    let found = table(&report, "tcp", "service", &["resets_sent", "resets_received"], |_| true);
     let expected = |sent: &str, received: &str| {
         [("resets_sent", number(&books, sent)), ("resets_received", number(&books, received))].into()
     };
@@ -229,10 +219,9 @@ fn processes_in_other_network_namespaces_have_services_of_their_own() {
             format!("tcp to 127.0.0.1:{}", books["port"]),
             format!("tcp to 127.0.0.1:{}", books["log_port"]),
         );
-        let found =
-            table(&report, "services", "service", &["sent", "received", "answers"], |cells, place| {
-                cells[place("pid")]["exact"] == pid
-            });
+        let found = table(&report, "services", "service", &["sent", "received", "answers"], |row| {
+            row["pid"]["exact"] == pid
+        });
         assert_eq!(
             found[&asked],
             [("sent", asks), ("received", asks), ("answers", asks)].into(),
@@ -249,7 +238,7 @@ fn processes_in_other_network_namespaces_have_services_of_their_own() {
 fn answers_take_as_long_as_the_program_waits() {
     let Some(_live) = support::live() else { return };
     let (books, report) = run("asks.c");
-    let found = table(&report, "operations", "operation", &["operations", "total_ns", "max_ns"], |_, _| true);
+    let found = table(&report, "operations", "operation", &["operations", "total_ns", "max_ns"], |_| true);
     let of = &found["wait for answer"];
     assert_eq!(of["operations"], number(&books, "turns") * number(&books, "asks"));
     let range = number(&books, "server_ns") / 2..=number(&books, "waited_ns");

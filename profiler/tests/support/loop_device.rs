@@ -1,0 +1,81 @@
+//! Filesystems on loop devices.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A filesystem of its own on a loop device, which is taken away when this is dropped.
+pub(crate) struct Loop {
+    folder: tempfile::TempDir,
+    device: String,
+}
+
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    let out =
+        Command::new(program).args(arguments).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+    assert!(out.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+impl Loop {
+    pub(crate) fn new() -> Loop {
+        // The image must be on a filesystem that can do direct I/O.
+        let folder = tempfile::tempdir_in(testbed::place::package()).unwrap();
+        let image = folder.path().join("image");
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let image = image.to_str().unwrap();
+        run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
+        let device = run("losetup", &["--find", "--show", image]);
+        let made = Loop { folder, device };
+        fs::create_dir(made.mount()).unwrap();
+        run("mount", &["-o", "noatime", &made.device, made.mount().to_str().unwrap()]);
+        made
+    }
+
+    pub(crate) fn mount(&self) -> PathBuf {
+        self.folder.path().join("mount")
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.device.strip_prefix("/dev/").unwrap()
+    }
+
+    /// `/sys/block/DEVICE/stat`: sectors read and written, and reads (Documentation/block/stat.rst).
+    pub(crate) fn stat(&self) -> [u64; 3] {
+        let text = fs::read_to_string(format!("/sys/block/{}/stat", self.name())).unwrap();
+        let values: Vec<u64> = text.split_whitespace().map(|value| value.parse().unwrap()).collect();
+        [values[2], values[6], values[0]]
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        for (program, argument) in [("umount", self.mount().into_os_string()), ("losetup", "--detach".into())]
+        {
+            let mut command = Command::new(program);
+            command.arg(argument);
+            if program == "losetup" {
+                command.arg(&self.device);
+            }
+            let _ = command.status();
+        }
+    }
+}
+
+/// A filesystem that nothing can be written to, until this is dropped.
+pub(crate) struct Frozen(PathBuf);
+
+impl Frozen {
+    pub(crate) fn new(device: &Loop) -> Frozen {
+        let mount = device.mount();
+        run("fsfreeze", &["--freeze", mount.to_str().unwrap()]);
+        Frozen(mount)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
+    }
+}
