@@ -6,16 +6,18 @@ mod support;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::process::Command;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::account;
 use support::calls::number;
 use support::kernel::Feature;
 use support::network::{self, info, memory};
-use support::socket_state::{LOCAL, connected, knows, lack, live, nothing_lost, observe, seen, with};
+use support::socket_state::{
+    LOCAL, connected, knows, lack, live, nothing_lost, observe, observe_with_tables, seen, with,
+};
+use support::tables::{exact, rows};
 use support::workload::PATIENCE;
 
 /// Time between looks, in milliseconds.
@@ -95,7 +97,7 @@ fn overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them() {
         let (reader, writer) = (UdpSocket::bind(LOCAL).unwrap(), UdpSocket::bind(LOCAL).unwrap());
         network::set_option(reader.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 8192);
         writer.connect(reader.local_addr().unwrap()).unwrap();
-        let observer = observe(&["--every", EVERY]);
+        let (observer, tables) = (observe(&["--every", EVERY]), observe_with_tables());
         writer.send(b"first").unwrap();
         reader.recv(&mut [0; 8]).unwrap();
         // The time without a read is what is tested: longer than a stall has to be.
@@ -143,6 +145,13 @@ fn overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them() {
             }
             assert_eq!((number(overruns, "timed"), number(overruns, "reads")), (0, 0), "{socket:#}");
         }
+        let tables = tables.interrupt().report(0);
+        account::assert_nothing_lost(&tables);
+        let queues: Vec<_> =
+            rows(&tables, "queues").into_iter().filter(|row| exact(row, "dropped") > 0).collect();
+        let [row] = &queues[..] else { panic!("{queues:#?}") };
+        assert_eq!(exact(row, "dropped"), dropped);
+        assert_eq!(exact(row, "receive_queue_max"), number(&socket["events"], "queue_max"));
     });
 }
 
@@ -240,75 +249,6 @@ fn a_peer_that_stops_reading_is_seen() {
         let other = live(&report, &client);
         assert_eq!(number(&other["state"], "receive_queue"), network::queued(client.as_fd(), libc::FIONREAD));
         assert_eq!(other["stall"], Value::Null, "{other:#}");
-    });
-}
-
-/// Runs `ip` or `tc`.
-#[track_caller]
-fn run(program: &str, arguments: &str) {
-    let done = Command::new(program).args(arguments.split(' ')).output().unwrap();
-    assert!(done.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// A sender behind a link that drops what it cannot carry.
-#[test]
-fn retransmits_are_those_that_the_kernel_counts() {
-    let Some(_live) = support::live() else { return };
-    if !["ip", "tc"].iter().all(|program| Command::new(program).arg("-V").output().is_ok()) {
-        testbed::skip::skip("ip and tc (iproute2) are not installed");
-        return;
-    }
-    const BYTES: usize = 3 << 20;
-    let (say, hear) = mpsc::channel::<i32>();
-    let (say_ready, hear_ready) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let receiver = scope.spawn(move || {
-            network::alone(move || {
-                // SAFETY: a system call without arguments.
-                say.send(unsafe { libc::gettid() }).unwrap();
-                hear_ready.recv_timeout(PATIENCE).unwrap();
-                run("ip", "addr add 10.77.0.2/24 dev v1");
-                network::bring_up("v1").unwrap();
-                let listener = TcpListener::bind("10.77.0.2:4000").unwrap();
-                say.send(0).unwrap();
-                let (mut stream, _) = listener.accept().unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                let mut all = Vec::new();
-                stream.read_to_end(&mut all).unwrap();
-                all.len()
-            })
-        });
-        network::alone(move || {
-            let there = hear.recv_timeout(PATIENCE).unwrap();
-            run("ip", &format!("link add v0 type veth peer name v1 netns {there}"));
-            run("ip", "addr add 10.77.0.1/24 dev v0");
-            network::bring_up("v0").unwrap();
-            run("tc", "qdisc add dev v0 root tbf rate 20mbit burst 5k limit 9k");
-            say_ready.send(()).unwrap();
-            hear.recv_timeout(PATIENCE).unwrap();
-            let observer = observe(&["--every", EVERY]);
-            let mut stream = TcpStream::connect("10.77.0.2:4000").unwrap();
-            let cookie = network::cookie(stream.as_fd());
-            stream.write_all(&vec![7; BYTES]).unwrap();
-            let deadline = Instant::now() + PATIENCE;
-            while network::queued(stream.as_fd(), libc::TIOCOUTQ) > 0 {
-                assert!(Instant::now() < deadline, "it is never all acknowledged");
-                thread::sleep(Duration::from_millis(5));
-            }
-            let again = u64::from(network::tcp_info(stream.as_fd())[info::TOTAL_RETRANSMITS]);
-            assert!(again > 0);
-            assert_eq!(network::counters()["Tcp.RetransSegs"], again);
-            let report = seen(observer);
-            nothing_lost(&report);
-            let socket = with(&report, "live", cookie);
-            let events = number(&socket["events"], "retransmits");
-            assert_eq!(number(&socket["state"], "retransmits"), again);
-            assert_eq!(number(&socket["retransmits"], "segments"), again);
-            assert!(0 < events && events <= again, "{events} times, {again} segments");
-            let sent = u64::from(network::tcp_info(stream.as_fd())[info::SEGMENTS_OUT]);
-            assert_eq!(number(&socket["retransmits"], "of"), sent);
-        });
-        assert_eq!(receiver.join().unwrap(), BYTES);
     });
 }
 

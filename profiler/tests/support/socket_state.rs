@@ -12,6 +12,7 @@ use super::calls::number;
 use super::kernel::{self, Feature};
 use super::network;
 use super::observer::Observer;
+use super::tables::{Row, rows, word};
 
 /// Any port of the loopback interface.
 pub(crate) const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
@@ -22,6 +23,20 @@ pub(crate) fn observe(arguments: &[&str]) -> Observer {
     let mut observer = Observer::spawn(&[&["__sockets", "--pid", &pid], arguments].concat());
     observer.wait_attached();
     observer
+}
+
+/// Observes this process as users do.
+pub(crate) fn observe_with_tables() -> Observer {
+    Observer::attach("sockets", std::process::id(), &["--stacks", "none", "--show-peers"])
+}
+
+/// The only row of a table whose service has this name.
+#[track_caller]
+pub(crate) fn row_of<'r>(report: &'r Value, table: &str, service: &str) -> Row<'r> {
+    let found = rows(report, table);
+    let mut of: Vec<_> = found.into_iter().filter(|row| word(row["service"]) == service).collect();
+    assert_eq!(of.len(), 1, "{table} of {service}: {of:#?}");
+    of.remove(0)
 }
 
 /// Ends it. Every hit is accounted for.
