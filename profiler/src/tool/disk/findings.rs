@@ -202,16 +202,17 @@ fn manner(period: &Period) -> String {
 /// A disk that is full, and errors of devices.
 fn failures(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |rule: &'static str, words: &str, count: fn(&Line) -> u64| {
-        // Files of the kernel have errors of their own, and no device.
-        let failed = facts.lines.iter().filter(|(what, line)| count(line) > 0 && !is_live(&what.file));
-        let (what, line) = failed.max_by_key(|(_, line)| count(line))?;
-        let failed = units::plural(count(line) as usize, "time", "times");
+        // They have errors of their own.
+        let failed =
+            || facts.lines.iter().filter(|(what, line)| count(line) > 0 && !is_in(&what.file, &OF_KERNEL));
+        let (what, line) = failed().max_by_key(|(_, line)| count(line))?;
+        let times = units::plural(count(line) as usize, "time", "times");
         let sentence = vec![
             Phrase::Plain(format!("{words}: {} of ", what.operation.name())),
             named(&what.file),
-            Phrase::Plain(format!(" failed {failed}.")),
+            Phrase::Plain(format!(" failed {times}.")),
         ];
-        let all: u64 = facts.lines.values().map(count).sum();
+        let all: u64 = failed().map(|(_, line)| count(line)).sum();
         let finding = Finding::new(rule, Severity::Problem, sentence).on((facts.row)(what));
         Some(finding.because("failed", Unit::Count, Value::Exact(all)))
     };
@@ -289,12 +290,13 @@ fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
     facts.lines.iter().filter_map(of).collect()
 }
 
-/// Whether it is a file of the kernel, which changes by itself.
-fn is_live(file: &Label) -> bool {
-    let starts = |name: &Text| {
-        ["/proc/", "/sys/", "/dev/"].iter().any(|start| name.raw().starts_with(start.as_bytes()))
-    };
-    matches!(file, Label::Known(name) if starts(name))
+/// Where the kernel keeps files that are on no device.
+const OF_KERNEL: [&str; 2] = ["/proc/", "/sys/"];
+/// Where files change without a write that is seen: those, and memory that processes share.
+const LIVE: [&str; 3] = ["/proc/", "/sys/", "/dev/"];
+
+fn is_in(file: &Label, places: &[&str]) -> bool {
+    matches!(file, Label::Known(name) if places.iter().any(|place| name.raw().starts_with(place.as_bytes())))
 }
 
 /// A file that is opened and read again and again, and not written by the targets. A thread that works in turns does so for nothing: the file is the
@@ -303,7 +305,7 @@ fn reread(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |(what, line): (&What, &Line)| {
         let opens = line.sum.count - line.sum.errors;
         if what.operation != Operation::Open
-            || is_live(&what.file)
+            || is_in(&what.file, &LIVE)
             || opens < LEAST_OPENS
             || facts.rate(opens) < OPENS_PER_S
         {

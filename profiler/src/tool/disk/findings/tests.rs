@@ -129,6 +129,11 @@ fn a_file_that_is_opened_and_read_again_and_again_is_named() {
     assert_eq!(of("/srv/config", 60, 120, 0), [rules::TIME], "once a second");
     assert_eq!(of("/srv/log", 1_200, 2_400, 9), [rules::TIME], "it is written, too");
     assert_eq!(of("/proc/self/stat", 1_200, 2_400, 0), [rules::TIME], "it changes by itself");
+    assert_eq!(
+        of("/dev/shm/state", 1_200, 2_400, 0),
+        [rules::TIME],
+        "other processes write to the same memory"
+    );
 }
 
 #[test]
@@ -147,6 +152,22 @@ fn errors_and_operations_without_an_end_are_said() {
             "STUCK: thread tick has been in fsync of /srv/world.db for 11s.",
         ]
     );
+}
+
+/// Reading the memory of a process at an address that it does not have is such an error, too.
+#[test]
+fn errors_of_files_of_the_kernel_are_no_errors_of_devices() {
+    let failed = |io_errors: u64| {
+        let mut failed = line(5, 0, 10_000);
+        failed.sum.io_errors = io_errors;
+        failed
+    };
+    let of_kernel = (what("/proc/7/mem", Operation::Read), failed(9));
+    assert_eq!(rules_of(&Lines::from([of_kernel.clone()]), &[])[0], rules::TIME);
+    let lines = Lines::from([of_kernel, (what("/dev/sdb", Operation::Write), failed(4))]);
+    let first = &found(&lines, &[])[0];
+    assert_eq!(first.text, "A device reported errors (EIO): write of /dev/sdb failed 4 times.");
+    assert_eq!(first.evidence[0].value, Value::Exact(4));
 }
 
 #[test]
